@@ -1,0 +1,93 @@
+//! The digest that says whether two copies of a file have the same content.
+//!
+//! It guards against change and damage, not against somebody who wants two files to look alike.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The 128-bit XXH3 of a file's whole content, written as 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(u128);
+
+impl Digest {
+    /// The digest of `content`.
+    pub fn of(content: &[u8]) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_128(content))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:032x}", self.0)
+    }
+}
+
+/// A text that is no digest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a digest is 32 lower-case hexadecimal digits, not {found:?}")]
+pub struct DigestParseError {
+    /// The text that was found.
+    pub found: String,
+}
+
+impl FromStr for Digest {
+    type Err = DigestParseError;
+
+    fn from_str(text: &str) -> Result<Self, DigestParseError> {
+        let well_formed =
+            text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let parsed = u128::from_str_radix(text, 16).ok().filter(|_| well_formed);
+        parsed.map(Self).ok_or_else(|| DigestParseError { found: text.to_owned() })
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_xxh3_of_128_bits() {
+        // The value that the reference implementation's `xxhsum -H128` gives for no input.
+        assert_eq!(Digest::of(b"").to_string(), "99aa06d3014798d86001c324468d497f");
+        assert_ne!(Digest::of(b"a"), Digest::of(b"b"));
+    }
+
+    #[test]
+    fn a_digest_reads_back_from_text_and_json() {
+        let digest = Digest::of(b"some content");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        let json = serde_json::to_string(&digest).unwrap();
+        assert_eq!(json, format!("\"{digest}\""));
+        assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
+    }
+
+    #[test]
+    fn anything_but_32_lower_case_hexadecimal_digits_is_refused() {
+        let upper = "99AA06D3014798D86001C324468D497F";
+        for text in [
+            "",
+            "99aa",
+            upper,
+            "+9aa06d3014798d86001c324468d497f",
+            &"0".repeat(33),
+            &"é".repeat(16),
+        ] {
+            assert!(text.parse::<Digest>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! A whole standard Whisper file in memory, and views of its archives.
+//!
+//! Pure: bytes in, points out. An archive is a ring of slots. Its first slot holds the *base*, the timestamp that
+//! fixes where all others lie: timestamp `t` has position `((t - base) / seconds_per_point) mod points`, rounded
+//! down. A slot holds a point only if the timestamp stored there is the one that belongs there; anything else is
+//! what an earlier turn of the ring left, or nothing.
+
+use crate::header::{Archive, Header, HeaderError, POINT_BYTES, is_compressed};
+
+/// A timestamp and its value, as a file stores them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Unix seconds; 0 where nothing was ever stored.
+    pub timestamp: u32,
+    /// The value.
+    pub value: f64,
+}
+
+impl Point {
+    /// The size of a stored point, in bytes.
+    pub const SIZE_BYTES: usize = 12;
+
+    /// The point as a file stores it: both parts big-endian, the timestamp first.
+    pub fn encode(self) -> [u8; Self::SIZE_BYTES] {
+        let mut bytes = [0; Self::SIZE_BYTES];
+        let (timestamp, value) = bytes.split_at_mut(4);
+        timestamp.copy_from_slice(&self.timestamp.to_be_bytes());
+        value.copy_from_slice(&self.value.to_be_bytes());
+        bytes
+    }
+
+    /// The point that these bytes store.
+    pub fn decode(bytes: &[u8; Self::SIZE_BYTES]) -> Self {
+        let [t0, t1, t2, t3, value @ ..] = *bytes;
+        Self { timestamp: u32::from_be_bytes([t0, t1, t2, t3]), value: f64::from_be_bytes(value) }
+    }
+}
+
+/// Why bytes are no standard Whisper file.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ImageError {
+    /// They are in go-carbon's compressed format, which can be moved whole but not looked into.
+    #[error("the file is in go-carbon's compressed format, whose points cannot be read")]
+    Compressed,
+    /// The header is damaged, or this is another kind of file.
+    #[error("not a sound Whisper file")]
+    Header(#[source] HeaderError),
+}
+
+/// A whole standard Whisper file in memory.
+#[derive(Clone, Debug)]
+pub struct Image<'a> {
+    header: Header,
+    bytes: &'a [u8],
+}
+
+impl<'a> Image<'a> {
+    /// Parses and checks the header of `bytes`, a whole file. Copies and looks at no point.
+    ///
+    /// # Errors
+    /// [`ImageError`] where `bytes` is another format, or damaged.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        if is_compressed(bytes) {
+            return Err(ImageError::Compressed);
+        }
+        let header = Header::parse(bytes, bytes.len() as u64).map_err(ImageError::Header)?;
+        Ok(Self { header, bytes })
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The archive with this number in the file, from 0.
+    pub fn archive(&self, index: usize) -> Option<ArchiveView<'a>> {
+        let archive = *self.header.archives.get(index)?;
+        let end = usize::try_from(archive.end()).ok()?;
+        let slots = self.bytes.get(archive.offset as usize..end)?;
+        Some(ArchiveView { archive, slots })
+    }
+
+    /// All archives in the order of the file.
+    pub fn archives(&self) -> impl Iterator<Item = ArchiveView<'a>> + '_ {
+        (0..self.header.archives.len()).filter_map(|index| self.archive(index))
+    }
+}
+
+/// The slots of one archive.
+#[derive(Clone, Copy, Debug)]
+pub struct ArchiveView<'a> {
+    archive: Archive,
+    slots: &'a [u8],
+}
+
+impl<'a> ArchiveView<'a> {
+    /// Where the archive lies, and what it keeps.
+    pub fn archive(&self) -> Archive {
+        self.archive
+    }
+
+    /// The timestamp in the archive's first slot, from which positions count; 0 if nothing was ever written.
+    pub fn base(&self) -> u32 {
+        self.stored(0).map_or(0, |point| point.timestamp)
+    }
+
+    /// The position of the slot for `t`, a Unix time that is rounded down to the archive's resolution as
+    /// whisper.py does; `None` where nothing was ever written, so that any slot may become the first.
+    pub fn position_of(&self, t: u32) -> Option<u32> {
+        position_of(&self.archive, self.base(), t)
+    }
+
+    /// What is stored at `position`; `None` beyond the archive. Not necessarily a point that counts: see
+    /// [`Self::valid`].
+    pub fn stored(&self, position: u32) -> Option<Point> {
+        let start = (position as usize).checked_mul(Point::SIZE_BYTES)?;
+        self.slots.get(start..)?.first_chunk().map(Point::decode)
+    }
+
+    /// The value of slot `t` if the slot is valid at `now`: `t` is a multiple of the resolution, the timestamp
+    /// stored at its position is `t`, the value is not NaN, and `t > now - retention`.
+    pub fn valid(&self, t: u32, now: u32) -> Option<f64> {
+        let stored = self.stored(self.position_of(t)?)?;
+        (stored.timestamp == t && self.counts(stored, now)).then_some(stored.value)
+    }
+
+    /// All valid slots at `now`, the oldest first. Slots that lie in the future are among them.
+    pub fn points_valid(&self, now: u32) -> impl Iterator<Item = Point> + use<> {
+        let base = self.base();
+        let mut points: Vec<Point> = (0..self.archive.points)
+            .filter_map(|position| Some((position, self.stored(position)?)))
+            .filter(|(position, stored)| {
+                self.counts(*stored, now)
+                    && position_of(&self.archive, base, stored.timestamp) == Some(*position)
+            })
+            .map(|(_, stored)| stored)
+            .collect();
+        points.sort_unstable_by_key(|point| point.timestamp);
+        points.into_iter()
+    }
+
+    /// Whether a stored point counts at `now`, provided that it lies at its own position.
+    fn counts(&self, stored: Point, now: u32) -> bool {
+        stored.timestamp != 0
+            && stored.timestamp.is_multiple_of(self.archive.seconds_per_point)
+            && !stored.value.is_nan()
+            && u64::from(stored.timestamp) + self.archive.retention() > u64::from(now)
+    }
+
+    /// Where the slot at `position` begins, counted from the beginning of the file.
+    pub fn slot_offset(&self, position: u32) -> u64 {
+        u64::from(self.archive.offset) + u64::from(position) * POINT_BYTES
+    }
+}
+
+/// The position of the slot for `t` in an archive whose first slot holds `base`; `None` for a base of 0.
+pub(crate) fn position_of(archive: &Archive, base: u32, t: u32) -> Option<u32> {
+    if base == 0 {
+        return None;
+    }
+    let step = i64::from(archive.seconds_per_point);
+    let slots_after_base = (i64::from(t) - i64::from(base)).div_euclid(step);
+    u32::try_from(slots_after_base.rem_euclid(i64::from(archive.points))).ok()
+}
