@@ -1,1 +1,23 @@
-//! Placeholder.
+//! What `buckyd` and `bucky` agree on.
+//!
+//! Paths, headers, request and answer types, the error body, the form of an archive stream, and the HTTP client
+//! that `bucky`, a `buckyd` that pulls from a peer, and the tests use. Two contracts live here: our own routes
+//! under `/v1`, and those of the Go tool (`go`), which both kinds of daemon answer.
+//!
+//! No server code, no files, no clock. `docs/http-api.md` tells the same for people.
+
+pub mod addr;
+pub mod archive;
+pub mod client;
+pub mod encoding;
+pub mod error;
+pub mod go;
+pub mod ndjson;
+pub mod paths;
+pub mod types;
+
+pub use addr::{DaemonAddr, DaemonAddrError};
+pub use client::{Client, ClientError, Daemon, Timeouts};
+pub use encoding::Encoding;
+pub use error::{ErrorBody, ErrorCode};
+pub use types::*;

@@ -1,0 +1,166 @@
+//! The address of a daemon, `HOST[:PORT]`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The port a daemon listens on unless told otherwise (the Go tool's).
+pub const DEFAULT_PORT: u16 = 4242;
+
+/// Where a daemon listens: a host name or address, and a port. Written `HOST:PORT`, IPv6 in brackets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DaemonAddr {
+    host: String,
+    port: u16,
+}
+
+/// Why a text is not the address of a daemon.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DaemonAddrError {
+    /// No host before the port.
+    #[error("{0:?} names no host; give HOST or HOST:PORT")]
+    NoHost(String),
+    /// The port is not a number from 1 to 65535.
+    #[error("{text:?} has {port:?} for a port; a port is a number from 1 to 65535")]
+    BadPort {
+        /// The whole text.
+        text: String,
+        /// What stands where the port belongs.
+        port: String,
+    },
+    /// A character that no host name has.
+    #[error("{text:?} has {found:?} in its host; give HOST or HOST:PORT, an IPv6 address in brackets")]
+    BadHost {
+        /// The whole text.
+        text: String,
+        /// The character.
+        found: char,
+    },
+}
+
+impl DaemonAddr {
+    /// # Errors
+    /// [`DaemonAddrError`] where `host` could not stand in a URL.
+    pub fn new(host: &str, port: u16) -> Result<Self, DaemonAddrError> {
+        let text = || format!("{host}:{port}");
+        if host.is_empty() {
+            return Err(DaemonAddrError::NoHost(text()));
+        }
+        let ipv6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+        let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_') || (ipv6 && c == ':');
+        if let Some(found) = host.chars().find(|c| !allowed(*c)) {
+            return Err(DaemonAddrError::BadHost { text: text(), found });
+        }
+        if port == 0 {
+            return Err(DaemonAddrError::BadPort { text: text(), port: "0".into() });
+        }
+        Ok(Self { host: host.to_owned(), port })
+    }
+
+    /// The host, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of `path` (which begins with `/`) on this daemon.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{self}{path}")
+    }
+}
+
+impl FromStr for DaemonAddr {
+    type Err = DaemonAddrError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (host, port) = split(text);
+        let Some(port) = port else {
+            return Self::new(host, DEFAULT_PORT);
+        };
+        let bad = || DaemonAddrError::BadPort { text: text.into(), port: port.into() };
+        if !port.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(bad());
+        }
+        Self::new(host, port.parse().map_err(|_| bad())?)
+    }
+}
+
+/// The host without brackets, and the port if one is given.
+fn split(text: &str) -> (&str, Option<&str>) {
+    if let Some((host, rest)) = text.strip_prefix('[').and_then(|t| t.split_once(']')) {
+        return (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').unwrap_or(rest)) });
+    }
+    if text.parse::<std::net::Ipv6Addr>().is_ok() {
+        return (text, None);
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    }
+}
+
+impl fmt::Display for DaemonAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl TryFrom<String> for DaemonAddr {
+    type Error = DaemonAddrError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<DaemonAddr> for String {
+    fn from(addr: DaemonAddr) -> Self {
+        addr.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_reads_as_it_is_written() {
+        for (text, shown) in [
+            ("graphite-1", "graphite-1:4242"),
+            ("10.0.0.1:4343", "10.0.0.1:4343"),
+            ("[::1]:4242", "[::1]:4242"),
+            ("[fd00::2]", "[fd00::2]:4242"),
+            ("::1", "[::1]:4242"),
+        ] {
+            assert_eq!(text.parse::<DaemonAddr>().unwrap().to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_what_was_found() {
+        for (text, said) in [
+            ("", "names no host"),
+            (":4242", "names no host"),
+            ("a:b", "\"b\" for a port"),
+            ("a:0", "\"0\" for a port"),
+            ("a:65536", "\"65536\" for a port"),
+            ("a:+1", "\"+1\" for a port"),
+            ("a/b:1", "'/' in its host"),
+            ("u@h", "'@' in its host"),
+            ("[::1]x", "\"x\" for a port"),
+        ] {
+            let error = text.parse::<DaemonAddr>().unwrap_err().to_string();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

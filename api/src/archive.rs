@@ -1,0 +1,455 @@
+//! An archive stream: metrics on their way from one store to another, as a tar that GNU tar lists too.
+//!
+//! One member a metric, `a/b/c.wsp`, with mode and mtime; before it a PAX record [`DIGEST_RECORD`] with the
+//! content's xxh3-128 digest. The last member, [`REPORT_NAME`], says what was left out and why. **A stream without
+//! its report was cut off**, whatever else it looks like: [`read_archive`] says so.
+//!
+//! The reader trusts nothing: no number from the stream sizes an allocation, links, devices and paths that are not
+//! a metric's end the reading with an error.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use bucky_whisper::{Digest, MetricName};
+use tar::EntryType;
+
+use crate::types::{ArchiveReport, LeftOut};
+
+/// The PAX record that carries the digest of the member that follows, 32 hex digits.
+pub const DIGEST_RECORD: &str = "BUCKY.xxh3";
+/// The name of the last member.
+pub const REPORT_NAME: &str = ".bucky-report.json";
+
+/// The largest extension header (PAX records, a long name) that is read.
+const EXTENSION_LIMIT_BYTES: u64 = 64 * 1024;
+/// The largest report that is read: a line for each of [`Limits::members`], generously.
+const REPORT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+/// What is reserved for a member before its bytes have come.
+const RESERVE_LIMIT_BYTES: u64 = 1024 * 1024;
+
+/// Writes an archive stream.
+pub struct ArchiveWriter<W: Write> {
+    tar: tar::Builder<W>,
+    report: ArchiveReport,
+}
+
+/// What the writer is told of a file beside its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileMeta {
+    /// Permission bits.
+    pub mode: u32,
+    /// Last written, in Unix seconds.
+    pub mtime: u64,
+}
+
+impl<W: Write> ArchiveWriter<W> {
+    /// A stream with nothing in it yet.
+    pub fn new(writer: W) -> Self {
+        Self { tar: tar::Builder::new(writer), report: ArchiveReport::default() }
+    }
+
+    /// Adds a metric. `digest` is that of `content`.
+    ///
+    /// # Errors
+    /// Those of the writer behind.
+    pub fn append(
+        &mut self,
+        metric: &MetricName,
+        meta: FileMeta,
+        digest: Digest,
+        content: &[u8],
+    ) -> io::Result<()> {
+        let path = metric.relative_path();
+        let mut header = tar::Header::new_ustar();
+        let digest = digest.to_string();
+        let mut records = vec![(DIGEST_RECORD, digest.as_bytes())];
+        if header.set_path(&path).is_err() {
+            records.push(("path", path.as_os_str().as_encoded_bytes()));
+            header.set_path("long-name.wsp")?;
+        }
+        header.set_mode(meta.mode & 0o7777);
+        header.set_mtime(meta.mtime);
+        header.set_size(content.len() as u64);
+        header.set_entry_type(EntryType::Regular);
+        header.set_cksum();
+        self.tar.append_pax_extensions(records)?;
+        self.tar.append(&header, content)?;
+        self.report.metrics += 1;
+        Ok(())
+    }
+
+    /// Notes a metric that was asked for and is not in the stream.
+    pub fn leave_out(&mut self, left_out: LeftOut) {
+        self.report.left_out.push(left_out);
+    }
+
+    /// Writes the report and the end of the tar.
+    ///
+    /// # Errors
+    /// Those of the writer behind.
+    pub fn finish(mut self) -> io::Result<W> {
+        let report = serde_json::to_vec(&self.report)?;
+        let mut header = tar::Header::new_ustar();
+        header.set_path(REPORT_NAME)?;
+        header.set_mode(0o644);
+        header.set_size(report.len() as u64);
+        header.set_entry_type(EntryType::Regular);
+        header.set_cksum();
+        self.tar.append(&header, report.as_slice())?;
+        self.tar.into_inner()
+    }
+}
+
+/// One metric out of an archive stream.
+#[derive(Debug)]
+pub struct Member {
+    /// The metric.
+    pub metric: MetricName,
+    /// Mode and mtime at the source.
+    pub meta: FileMeta,
+    /// The whole file.
+    pub content: Vec<u8>,
+    /// The digest of `content` as it arrived.
+    pub digest: Digest,
+    /// The digest that the sender announced; a tar made by other tools has none.
+    pub announced: Option<Digest>,
+}
+
+impl Member {
+    /// Whether the content is what the sender read, as far as the sender told.
+    pub fn is_intact(&self) -> bool {
+        self.announced.is_none_or(|announced| announced == self.digest)
+    }
+}
+
+/// What a reader puts up with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest member.
+    pub member_bytes: u64,
+    /// The most members.
+    pub members: u64,
+}
+
+impl Default for Limits {
+    /// 256 MiB a metric, 65,536 metrics a stream.
+    fn default() -> Self {
+        Self { member_bytes: 256 * 1024 * 1024, members: 65_536 }
+    }
+}
+
+/// Why an archive stream could not be read to its end. The members before were handed out.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadArchiveError {
+    /// The bytes are no tar at all.
+    #[error("the body is not a tar stream")]
+    NotATar(#[source] io::Error),
+    /// The stream ended before its report.
+    #[error("the archive stream was cut off after {members} metrics: it has no {REPORT_NAME} at its end")]
+    CutOff {
+        /// How many whole members came.
+        members: u64,
+    },
+    /// A member that is not a metric's regular file.
+    #[error("archive member {path:?} is {what}; only regular files named as metrics are taken")]
+    NotAMetric {
+        /// Its path.
+        path: String,
+        /// What it is.
+        what: String,
+    },
+    /// A member that is too long.
+    #[error("archive member {path:?} has {bytes} bytes; at most {limit} are taken")]
+    TooLarge {
+        /// Its path.
+        path: String,
+        /// The length it announces.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Too many members.
+    #[error("the archive stream has more than {limit} members; send them in several streams")]
+    TooMany {
+        /// The limit.
+        limit: u64,
+    },
+    /// The report is not one.
+    #[error("the report at the end of the archive stream cannot be read")]
+    BadReport(#[source] serde_json::Error),
+    /// The stream behind failed, or its coding is damaged.
+    #[error("the archive stream broke off after {members} metrics")]
+    Read {
+        /// How many whole members came.
+        members: u64,
+        /// What the stream said.
+        source: io::Error,
+    },
+}
+
+/// Extension headers that belong to the next member.
+#[derive(Default)]
+struct Extensions {
+    path: Option<Vec<u8>>,
+    digest: Option<Digest>,
+}
+
+/// Reads an archive stream, handing each metric to `each` as soon as it is whole.
+///
+/// Folders (which `tar c` adds) are passed over.
+///
+/// # Errors
+/// [`ReadArchiveError`]; the members before have been handed out then.
+pub fn read_archive<R: Read>(
+    reader: R,
+    limits: Limits,
+    mut each: impl FnMut(Member),
+) -> Result<ArchiveReport, ReadArchiveError> {
+    let mut archive = tar::Archive::new(reader);
+    let mut members = 0;
+    let mut seen = 0;
+    let mut extensions = Extensions::default();
+    let entries = archive.entries().map_err(|error| broken(error, members, seen))?;
+    for entry in entries.raw(true) {
+        let mut entry = entry.map_err(|error| broken(error, members, seen))?;
+        seen += 1;
+        if seen > limits.members.saturating_mul(3) {
+            return Err(ReadArchiveError::TooMany { limit: limits.members });
+        }
+        match entry.header().entry_type() {
+            EntryType::XHeader => {
+                let records = read_capped(&mut entry, "extension header", EXTENSION_LIMIT_BYTES, members)?;
+                read_pax(&records, &mut extensions);
+            }
+            EntryType::GNULongName => {
+                let mut name = read_capped(&mut entry, "long name", EXTENSION_LIMIT_BYTES, members)?;
+                name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+                extensions.path = Some(name);
+            }
+            EntryType::XGlobalHeader => {}
+            EntryType::Directory => extensions = Extensions::default(),
+            kind => {
+                let Extensions { path, digest } = std::mem::take(&mut extensions);
+                let path = path.unwrap_or_else(|| entry.path_bytes().into_owned());
+                if path == REPORT_NAME.as_bytes() {
+                    let report = read_capped(&mut entry, REPORT_NAME, REPORT_LIMIT_BYTES, members)?;
+                    return serde_json::from_slice(&report).map_err(ReadArchiveError::BadReport);
+                }
+                if members == limits.members {
+                    return Err(ReadArchiveError::TooMany { limit: limits.members });
+                }
+                each(read_member(&mut entry, kind, &path, digest, limits, members)?);
+                members += 1;
+            }
+        }
+    }
+    Err(if seen == 0 {
+        ReadArchiveError::NotATar(io::Error::new(io::ErrorKind::UnexpectedEof, "the body is empty"))
+    } else {
+        ReadArchiveError::CutOff { members }
+    })
+}
+
+fn read_member<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    kind: EntryType,
+    path: &[u8],
+    announced: Option<Digest>,
+    limits: Limits,
+    members: u64,
+) -> Result<Member, ReadArchiveError> {
+    let shown = String::from_utf8_lossy(path).into_owned();
+    let not_a_metric =
+        |what: String| ReadArchiveError::NotAMetric { path: shown.clone(), what };
+    if !matches!(kind, EntryType::Regular | EntryType::Continuous) {
+        return Err(not_a_metric(describe(kind).to_owned()));
+    }
+    let text = std::str::from_utf8(path).map_err(|_| not_a_metric("not named in UTF-8".into()))?;
+    let text = text.strip_prefix("./").unwrap_or(text);
+    let metric = MetricName::from_relative_path(Path::new(text))
+        .map_err(|error| not_a_metric(format!("not named as a metric ({error})")))?;
+    let meta = FileMeta {
+        mode: entry.header().mode().unwrap_or(0o644) & 0o777,
+        mtime: entry.header().mtime().unwrap_or(0),
+    };
+    let content = read_capped(entry, &shown, limits.member_bytes, members)?;
+    Ok(Member { metric, meta, digest: Digest::of(&content), announced, content })
+}
+
+/// The whole of `entry`, which may be no longer than `limit`.
+fn read_capped<R: Read>(
+    entry: &mut tar::Entry<'_, R>,
+    path: &str,
+    limit: u64,
+    members: u64,
+) -> Result<Vec<u8>, ReadArchiveError> {
+    let bytes = entry.size();
+    if bytes > limit {
+        return Err(ReadArchiveError::TooLarge { path: path.to_owned(), bytes, limit });
+    }
+    let reserve = usize::try_from(bytes.min(RESERVE_LIMIT_BYTES)).unwrap_or(0);
+    let mut content = Vec::with_capacity(reserve);
+    entry.read_to_end(&mut content).map_err(|error| broken(error, members, 1))?;
+    if content.len() as u64 != bytes {
+        return Err(ReadArchiveError::CutOff { members });
+    }
+    Ok(content)
+}
+
+fn read_pax(records: &[u8], extensions: &mut Extensions) {
+    for record in tar::PaxExtensions::new(records).flatten() {
+        match record.key_bytes() {
+            b"path" => extensions.path = Some(record.value_bytes().to_vec()),
+            key if key == DIGEST_RECORD.as_bytes() => {
+                extensions.digest = record.value().ok().and_then(|text| text.parse().ok());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn describe(kind: EntryType) -> &'static str {
+    match kind {
+        EntryType::Symlink => "a symbolic link",
+        EntryType::Link => "a hard link",
+        EntryType::Char | EntryType::Block => "a device",
+        EntryType::Fifo => "a FIFO",
+        EntryType::GNUSparse => "a sparse file in GNU's own format",
+        _ => "of a kind that is not known",
+    }
+}
+
+fn broken(source: io::Error, members: u64, seen: u64) -> ReadArchiveError {
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof if seen > 0 => ReadArchiveError::CutOff { members },
+        _ if seen == 0 && is_parse_error(&source) => ReadArchiveError::NotATar(source),
+        _ => ReadArchiveError::Read { members, source },
+    }
+}
+
+/// Whether `error` speaks of the bytes, and not of the connection that brings them.
+fn is_parse_error(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Other
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::UnexpectedEof
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Problem;
+
+    fn stream(names: &[&str]) -> Vec<u8> {
+        let mut writer = ArchiveWriter::new(Vec::new());
+        for name in names {
+            let content = name.repeat(100).into_bytes();
+            let meta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
+            writer.append(&name.parse().unwrap(), meta, Digest::of(&content), &content).unwrap();
+        }
+        writer.leave_out(LeftOut {
+            metric: "gone.one".parse().unwrap(),
+            problem: Problem::SourceMissing,
+            reason: "no such file".into(),
+        });
+        writer.finish().unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> (Vec<Member>, Result<ArchiveReport, ReadArchiveError>) {
+        let mut members = Vec::new();
+        let result = read_archive(bytes, Limits::default(), |member| members.push(member));
+        (members, result)
+    }
+
+    #[test]
+    fn what_is_written_is_read_with_digests_modes_times_and_the_report() {
+        let long = format!("x.{}.{}", "long".repeat(50), "name".repeat(40));
+        let (members, report) = read(&stream(&["a.b.c", &long, "_tagged.abc.def.d_DOT_x;k=v"]));
+        let report = report.unwrap();
+        assert_eq!(members.len(), 3);
+        assert_eq!(report.metrics, 3);
+        assert_eq!(report.left_out[0].problem, Problem::SourceMissing);
+        assert_eq!(members[1].metric.as_str(), long);
+        for member in &members {
+            assert!(member.announced.is_some() && member.is_intact());
+            assert_eq!(member.meta, FileMeta { mode: 0o640, mtime: 1_700_000_000 });
+            assert_eq!(member.content, member.metric.as_str().repeat(100).into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_stream_cut_anywhere_is_an_error_and_every_whole_member_before_it_came() {
+        let whole = stream(&["a.b", "c.d"]);
+        let report_starts = whole.len() - 1024 - 512 - 512;
+        for cut in 0..report_starts + 512 + 1 {
+            let (members, result) = read(&whole[..cut]);
+            assert!(result.is_err(), "cut at {cut} of {}", whole.len());
+            assert!(members.iter().all(Member::is_intact));
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_is_seen_by_the_digest() {
+        let mut bytes = stream(&["a.b"]);
+        let at = bytes.windows(6).position(|w| w == b"a.ba.b").unwrap();
+        bytes[at] ^= 1;
+        let (members, result) = read(&bytes);
+        assert!(result.is_ok());
+        assert!(!members[0].is_intact());
+    }
+
+    #[test]
+    fn bytes_that_are_no_tar_are_called_that() {
+        for bytes in [&b""[..], &b"hello"[..], &[7u8; 4096][..]] {
+            let (_, result) = read(bytes);
+            assert!(matches!(result, Err(ReadArchiveError::NotATar(_))), "{result:?}");
+        }
+    }
+
+    #[test]
+    fn members_that_are_not_a_metric_end_the_reading_and_say_what_they_are() {
+        let one = |path: &str, kind: EntryType| {
+            let mut header = tar::Header::new_gnu();
+            header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_entry_type(kind);
+            header.set_size(0);
+            header.set_cksum();
+            let mut builder = tar::Builder::new(Vec::new());
+            builder.append(&header, io::empty()).unwrap();
+            builder.into_inner().unwrap()
+        };
+        for (path, kind, said) in [
+            ("a/b.wsp", EntryType::Symlink, "symbolic link"),
+            ("a/b.wsp", EntryType::Link, "hard link"),
+            ("a/b.wsp", EntryType::Char, "device"),
+            ("/etc/a.wsp", EntryType::Regular, "not named as a metric"),
+            ("../a.wsp", EntryType::Regular, "not named as a metric"),
+            ("a/../../b.wsp", EntryType::Regular, "not named as a metric"),
+            ("a/readme.txt", EntryType::Regular, "not named as a metric"),
+        ] {
+            let (members, result) = read(&one(path, kind));
+            assert!(members.is_empty());
+            assert!(result.unwrap_err().to_string().contains(said), "{path} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_announces_more_than_the_limit_is_refused_unread() {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("a/b.wsp").unwrap();
+        header.set_size(10 * 1024 * 1024 * 1024);
+        header.set_cksum();
+        let (_, result) = read(header.as_bytes());
+        assert!(matches!(result, Err(ReadArchiveError::TooLarge { .. })), "{result:?}");
+    }
+
+    #[test]
+    fn more_members_than_allowed_are_refused() {
+        let bytes = stream(&["a", "b", "c"]);
+        let result = read_archive(bytes.as_slice(), Limits { members: 2, ..Limits::default() }, |_| {});
+        assert!(matches!(result, Err(ReadArchiveError::TooMany { limit: 2 })), "{result:?}");
+    }
+}

@@ -1,0 +1,115 @@
+//! Why an exchange with a daemon failed.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+
+use crate::DaemonAddr;
+use crate::ndjson::LinesError;
+
+/// Why an exchange with a daemon failed. Every variant names the daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No connection.
+    #[error("cannot reach {addr}; is buckyd running there and listening on that address?")]
+    Unreachable {
+        /// The daemon.
+        addr: DaemonAddr,
+        /// What the network said.
+        source: reqwest::Error,
+    },
+    /// It did not answer in time.
+    #[error("{addr} did not answer {route} within {} s", after.as_secs())]
+    TimedOut {
+        /// The daemon.
+        addr: DaemonAddr,
+        /// The route.
+        route: &'static str,
+        /// The limit.
+        after: Duration,
+    },
+    /// The connection broke before the head of the answer came.
+    #[error("the connection to {addr} broke at {route}")]
+    Broken {
+        /// The daemon.
+        addr: DaemonAddr,
+        /// The route.
+        route: &'static str,
+        /// What the network said.
+        source: reqwest::Error,
+    },
+    /// It answered with an error.
+    #[error("{addr} answered {route} with {status}: {body}")]
+    Status {
+        /// The daemon.
+        addr: DaemonAddr,
+        /// The route.
+        route: &'static str,
+        /// The status.
+        status: StatusCode,
+        /// What it said.
+        body: String,
+    },
+    /// It answered with something that is not understood.
+    #[error("{addr} answered {route} with something that is not understood: {found}")]
+    BadAnswer {
+        /// The daemon.
+        addr: DaemonAddr,
+        /// The route.
+        route: &'static str,
+        /// What was found.
+        found: String,
+    },
+    /// The lines of its answer ended too early.
+    #[error("the answer of {addr} to {route} is not whole")]
+    Lines {
+        /// The daemon.
+        addr: DaemonAddr,
+        /// The route.
+        route: &'static str,
+        /// Why.
+        source: Box<LinesError<reqwest::Error>>,
+    },
+}
+
+impl ClientError {
+    pub(super) fn transport(addr: &DaemonAddr, route: &'static str, source: reqwest::Error) -> Self {
+        let addr = addr.clone();
+        if source.is_connect() {
+            Self::Unreachable { addr, source }
+        } else {
+            Self::Broken { addr, route, source }
+        }
+    }
+
+    /// The HTTP status, where there was one.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// The daemon that the exchange was with.
+    pub fn addr(&self) -> &DaemonAddr {
+        match self {
+            Self::Unreachable { addr, .. }
+            | Self::TimedOut { addr, .. }
+            | Self::Broken { addr, .. }
+            | Self::Status { addr, .. }
+            | Self::BadAnswer { addr, .. }
+            | Self::Lines { addr, .. } => addr,
+        }
+    }
+
+    /// Whether the same request may succeed later by itself.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. } | Self::Lines { .. } => true,
+            Self::Status { status, .. } => {
+                status.is_server_error() || matches!(status.as_u16(), 202 | 408 | 429)
+            }
+            Self::BadAnswer { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The Go tool's routes, for daemons without `/v1`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+
+use super::{ClientError, Daemon};
+use crate::go::{FORM, METRIC_STAT_HEADER, MetricStat, OCTET_STREAM};
+use crate::paths;
+
+/// What may not stand in a path as it is.
+const PATH_ESCAPES: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}');
+
+/// Which metrics a list is to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GoListFilter {
+    /// All.
+    All,
+    /// Those in whose name the regular expression is found.
+    Regex(String),
+    /// Those of these that the daemon has.
+    Names(Vec<String>),
+}
+
+/// The answer to a list request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// The names.
+    Ready(Vec<String>),
+    /// The daemon makes its list: ask again.
+    InProgress,
+}
+
+impl Daemon {
+    /// `GET` or `POST /metrics`: the daemon's list. With `force`, a new scan is asked for.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn go_list(&self, filter: &GoListFilter, force: bool) -> Result<Listing, ClientError> {
+        let force = if force { vec![("force", "true")] } else { Vec::new() };
+        let request = match filter {
+            GoListFilter::All => self.get(paths::METRICS).query(&force),
+            GoListFilter::Regex(regex) => {
+                self.get(paths::METRICS).query(&force).query(&[("regex", regex.as_str())])
+            }
+            GoListFilter::Names(names) => {
+                let list = serde_json::to_string(names)
+                    .map_err(|error| self.bad_answer(paths::METRICS, error.to_string()))?;
+                let mut form = force;
+                form.push(("list", list.as_str()));
+                self.post(paths::METRICS).form(&form).header(header::CONTENT_TYPE, FORM)
+            }
+        };
+        let timeouts = self.client.timeouts;
+        let response = self.within(paths::METRICS, timeouts.answer, request.send()).await?;
+        match response.status() {
+            StatusCode::OK => Ok(Listing::Ready(self.body_json(response, paths::METRICS).await?)),
+            StatusCode::ACCEPTED => Ok(Listing::InProgress),
+            _ => Err(self.refusal(paths::METRICS, response).await),
+        }
+    }
+
+    /// `HEAD /metrics/NAME`; none where there is no such metric.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn go_stat(&self, metric: &str) -> Result<Option<MetricStat>, ClientError> {
+        let request = self.metric_request(Method::HEAD, metric);
+        match self.metric_answer(request).await? {
+            Some(response) => self.stat_header(&response).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// `GET /metrics/NAME`: the stat header and the plain file; none where there is no such metric.
+    ///
+    /// # Errors
+    /// [`ClientError`]; also where the body has not the length the header tells.
+    pub async fn go_get(&self, metric: &str) -> Result<Option<(MetricStat, Bytes)>, ClientError> {
+        let request = self.metric_request(Method::GET, metric);
+        let Some(response) = self.metric_answer(request).await? else { return Ok(None) };
+        let stat = self.stat_header(&response)?;
+        let limit = self.client.timeouts.upload;
+        let body = self.within(paths::METRICS, limit, response.bytes()).await?;
+        if i64::try_from(body.len()) != Ok(stat.size) {
+            let found = format!("{} bytes of {metric} where {} were announced", body.len(), stat.size);
+            return Err(self.bad_answer(paths::METRICS, found));
+        }
+        Ok(Some((stat, body)))
+    }
+
+    /// `POST /metrics/NAME`: creates or fills the metric.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn go_fill(&self, metric: &str, stat: &MetricStat, content: Bytes) -> Result<(), ClientError> {
+        let request = self
+            .metric_request(Method::POST, metric)
+            .header(header::CONTENT_TYPE, OCTET_STREAM)
+            .header(METRIC_STAT_HEADER, stat.to_header())
+            .body(content);
+        self.send(request, paths::METRICS, self.client.timeouts.upload).await.map(drop)
+    }
+
+    /// `DELETE /metrics/NAME`; false where there was no such metric.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn go_delete(&self, metric: &str) -> Result<bool, ClientError> {
+        let request = self.metric_request(Method::DELETE, metric);
+        Ok(self.metric_answer(request).await?.is_some())
+    }
+
+    fn metric_request(&self, method: Method, metric: &str) -> RequestBuilder {
+        let path = format!("{}/{}", paths::METRICS, utf8_percent_encode(metric, PATH_ESCAPES));
+        self.client.http.request(method, self.addr.url(&path))
+    }
+
+    /// The answer about one metric; none for 404.
+    async fn metric_answer(&self, request: RequestBuilder) -> Result<Option<Response>, ClientError> {
+        let limit: Duration = self.client.timeouts.answer;
+        let response = self.within(paths::METRICS, limit, request.send()).await?;
+        match response.status() {
+            StatusCode::OK => Ok(Some(response)),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(self.refusal(paths::METRICS, response).await),
+        }
+    }
+
+    fn stat_header(&self, response: &Response) -> Result<MetricStat, ClientError> {
+        let value = response
+            .headers()
+            .get(METRIC_STAT_HEADER)
+            .ok_or_else(|| self.bad_answer(paths::METRICS, "no X-Metric-Stat header".into()))?;
+        String::from_utf8(value.as_bytes().to_vec())
+            .map_err(|error| error.to_string())
+            .and_then(|text| MetricStat::parse(&text).map_err(|error| error.to_string()))
+            .map_err(|found| self.bad_answer(paths::METRICS, found))
+    }
+}

@@ -1,0 +1,401 @@
+//! The HTTP client for daemons.
+//!
+//! [`Client`] holds the connections; [`Daemon`] is one address through it. The `/v1` routes are methods here; those
+//! of the Go tool are in `go_routes`. Every wait has a limit ([`Timeouts`]). Nothing is retried here: that is the
+//! caller's business, and [`ClientError::may_pass`] tells whether it can help.
+
+mod error;
+mod go_routes;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use reqwest::{Body, RequestBuilder, Response, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use bucky_ring::RingDocument;
+use bucky_whisper::MetricName;
+
+pub use self::error::ClientError;
+pub use self::go_routes::{GoListFilter, Listing};
+use crate::ndjson::Lines;
+use crate::types::{
+    ArchiveRequest, ConfirmRequest, DeleteRequest, MisplacedCount, PullRequest, Status,
+};
+use crate::{DaemonAddr, Encoding, ErrorBody, paths};
+
+/// How long each part of an exchange may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// To connect.
+    pub connect: Duration,
+    /// From the request's end to the head of the answer.
+    pub answer: Duration,
+    /// Between two pieces of an answer's body.
+    pub idle: Duration,
+    /// To send a large body and have it worked through.
+    pub upload: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            answer: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+            upload: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Connections to daemons, kept and used again.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    timeouts: Timeouts,
+}
+
+/// One daemon, by its address.
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    client: Client,
+    addr: DaemonAddr,
+}
+
+/// The bytes of an answer, as they come.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, reqwest::Error>> + Send>>;
+
+/// The lines of an answer of a given daemon.
+pub struct AnswerLines {
+    lines: Lines<ByteStream>,
+    addr: DaemonAddr,
+    route: &'static str,
+}
+
+/// The rest of a list that is read page by page.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MisplacedQuery {
+    /// The host of the ring that this daemon is; none where it is not in the ring (all it holds is misplaced).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Only metrics in whose name this regular expression is found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regex: Option<String>,
+    /// Only metrics after this one in byte order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// No more lines than this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// With the length of each file.
+    #[serde(skip_serializing_if = "is_false", serialize_with = "as_one")]
+    pub stat: bool,
+    /// Wait for a new scan first.
+    #[serde(skip_serializing_if = "is_false", serialize_with = "as_one")]
+    pub fresh: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn as_one<S: serde::Serializer>(_: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(1)
+}
+
+impl Client {
+    /// A client with these limits.
+    ///
+    /// Proxies of the environment are not used and redirects are not followed: daemons are spoken to directly.
+    ///
+    /// # Errors
+    /// Where the HTTP library cannot be set up.
+    pub fn new(timeouts: Timeouts) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("bucky/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(timeouts.connect)
+            .read_timeout(timeouts.idle.max(timeouts.answer))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .tcp_nodelay(true)
+            .build()?;
+        Ok(Self { http, timeouts })
+    }
+
+    /// The daemon at `addr`.
+    pub fn daemon(&self, addr: DaemonAddr) -> Daemon {
+        Daemon { client: self.clone(), addr }
+    }
+}
+
+impl Daemon {
+    /// Its address.
+    pub fn addr(&self) -> &DaemonAddr {
+        &self.addr
+    }
+
+    /// `GET /hashring`: the ring this daemon was told. Both kinds of daemon answer.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn hashring(&self) -> Result<RingDocument, ClientError> {
+        self.json(self.get(paths::HASHRING), paths::HASHRING).await
+    }
+
+    /// `GET /v1/status`; none from a daemon that has no `/v1` (the Go tool).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<Option<Status>, ClientError> {
+        match self.json(self.get(paths::V1_STATUS), paths::V1_STATUS).await {
+            Ok(status) => Ok(Some(status)),
+            // The Go tool answers 404, and where it sits behind something that knows no such path, 400 or 501.
+            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `GET /v1/misplaced`, one page of lines ([`crate::MisplacedLine`]).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn misplaced(&self, query: &MisplacedQuery) -> Result<AnswerLines, ClientError> {
+        self.lines(self.get(paths::V1_MISPLACED).query(query), paths::V1_MISPLACED, query.fresh).await
+    }
+
+    /// `GET /v1/misplaced?count=1`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn misplaced_count(&self, query: &MisplacedQuery) -> Result<MisplacedCount, ClientError> {
+        let request = self.get(paths::V1_MISPLACED).query(query).query(&[("count", "1")]);
+        // The whole store is looked at, and each misplaced file's length: that takes longer than another answer.
+        let response =
+            self.send(request, paths::V1_MISPLACED, self.client.timeouts.upload).await?;
+        self.body_json(response, paths::V1_MISPLACED).await
+    }
+
+    /// `GET /v1/metrics` with these parameters (see `docs/http-api.md`): lines of text or of JSON.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn metrics(&self, query: &[(&str, &str)]) -> Result<AnswerLines, ClientError> {
+        let waits = query.iter().any(|(key, value)| *key == "fresh" && *value != "0");
+        self.lines(self.get(paths::V1_METRICS).query(query), paths::V1_METRICS, waits).await
+    }
+
+    /// `POST /v1/archive`: the archive stream of these metrics, and how it is encoded.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn archive(
+        &self,
+        metrics: Vec<MetricName>,
+        encoding: Encoding,
+    ) -> Result<(Encoding, ByteStream), ClientError> {
+        let request = self
+            .post(paths::V1_ARCHIVE)
+            .header(header::ACCEPT_ENCODING, encoding.as_str())
+            .json(&ArchiveRequest { metrics });
+        let response = self.send(request, paths::V1_ARCHIVE, self.client.timeouts.answer).await?;
+        let encoding = match response.headers().get(header::CONTENT_ENCODING) {
+            None => Encoding::Identity,
+            Some(value) => value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+                self.bad_answer(paths::V1_ARCHIVE, format!("Content-Encoding {value:?}"))
+            })?,
+        };
+        Ok((encoding, Box::pin(response.bytes_stream())))
+    }
+
+    /// `POST /v1/heal` with an archive stream; lines of [`crate::HealLine`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn heal<S>(&self, encoding: Encoding, stream: S) -> Result<AnswerLines, ClientError>
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        let request = self
+            .post(paths::V1_HEAL)
+            .header(header::CONTENT_TYPE, paths::TAR)
+            .header(header::CONTENT_ENCODING, encoding.as_str())
+            .body(Body::wrap_stream(stream));
+        self.lines_within(request, paths::V1_HEAL, self.client.timeouts.upload).await
+    }
+
+    /// `POST /v1/pull`; lines of [`crate::HealLine`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn pull(&self, request: &PullRequest) -> Result<AnswerLines, ClientError> {
+        // The daemon answers once its peer has: two waits in one.
+        let within = self.client.timeouts.answer + self.client.timeouts.answer;
+        self.lines_within(self.post(paths::V1_PULL).json(request), paths::V1_PULL, within).await
+    }
+
+    /// `POST /v1/confirm`; lines of [`crate::ConfirmLine`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn confirm(&self, request: &ConfirmRequest) -> Result<AnswerLines, ClientError> {
+        self.lines(self.post(paths::V1_CONFIRM).json(request), paths::V1_CONFIRM, false).await
+    }
+
+    /// `POST /v1/delete`; lines of [`crate::DeleteLine`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delete(&self, request: &DeleteRequest) -> Result<AnswerLines, ClientError> {
+        self.lines(self.post(paths::V1_DELETE).json(request), paths::V1_DELETE, false).await
+    }
+
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.client.http.get(self.addr.url(path))
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        self.client.http.post(self.addr.url(path))
+    }
+
+    async fn lines(
+        &self,
+        request: RequestBuilder,
+        route: &'static str,
+        waits_for_scan: bool,
+    ) -> Result<AnswerLines, ClientError> {
+        let timeouts = &self.client.timeouts;
+        let within = if waits_for_scan { timeouts.upload } else { timeouts.answer };
+        self.lines_within(request, route, within).await
+    }
+
+    async fn lines_within(
+        &self,
+        request: RequestBuilder,
+        route: &'static str,
+        within: Duration,
+    ) -> Result<AnswerLines, ClientError> {
+        let response = self.send(request, route, within).await?;
+        Ok(AnswerLines {
+            lines: Lines::new(Box::pin(response.bytes_stream())),
+            addr: self.addr.clone(),
+            route,
+        })
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        route: &'static str,
+    ) -> Result<T, ClientError> {
+        let response = self.send(request, route, self.client.timeouts.answer).await?;
+        self.body_json(response, route).await
+    }
+
+    async fn body_json<T: DeserializeOwned>(
+        &self,
+        response: Response,
+        route: &'static str,
+    ) -> Result<T, ClientError> {
+        let body = self.within(route, self.client.timeouts.upload, response.bytes()).await?;
+        serde_json::from_slice(&body).map_err(|error| self.bad_answer(route, error.to_string()))
+    }
+
+    /// Sends, waits for the head, and turns every status but success into an error.
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        route: &'static str,
+        within: Duration,
+    ) -> Result<Response, ClientError> {
+        let response = self.within(route, within, request.send()).await?;
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        Err(self.refusal(route, response).await)
+    }
+
+    async fn refusal(&self, route: &'static str, response: Response) -> ClientError {
+        let status = response.status();
+        let body = read_start(response).await;
+        let body = match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(body) => body.to_string(),
+            Err(_) => String::from_utf8_lossy(&body).trim_end().chars().take(500).collect(),
+        };
+        ClientError::Status { addr: self.addr.clone(), route, status, body }
+    }
+
+    async fn within<T>(
+        &self,
+        route: &'static str,
+        limit: Duration,
+        future: impl Future<Output = Result<T, reqwest::Error>>,
+    ) -> Result<T, ClientError> {
+        match tokio::time::timeout(limit, future).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(source)) => Err(ClientError::transport(&self.addr, route, source)),
+            Err(_) => Err(ClientError::TimedOut { addr: self.addr.clone(), route, after: limit }),
+        }
+    }
+
+    fn bad_answer(&self, route: &'static str, found: String) -> ClientError {
+        ClientError::BadAnswer { addr: self.addr.clone(), route, found }
+    }
+}
+
+/// The first 64 KiB of a body that explains a refusal.
+async fn read_start(response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut stream = response.bytes_stream();
+    while let Ok(Some(chunk)) = stream.try_next().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > 64 * 1024 {
+            break;
+        }
+    }
+    body
+}
+
+impl AnswerLines {
+    /// The next line as a value; none at the end.
+    ///
+    /// # Errors
+    /// [`ClientError::Lines`] where the answer breaks off, is not understood, or says that the daemon failed.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
+        self.lines.next().await.map_err(|source| ClientError::Lines {
+            addr: self.addr.clone(),
+            route: self.route,
+            source: Box::new(source),
+        })
+    }
+
+    /// The next line as it stands, without its end; none at the end.
+    ///
+    /// # Errors
+    /// [`ClientError::Lines`].
+    pub async fn next_line(&mut self) -> Result<Option<Bytes>, ClientError> {
+        self.lines.next_line().await.map_err(|source| ClientError::Lines {
+            addr: self.addr.clone(),
+            route: self.route,
+            source: Box::new(source),
+        })
+    }
+
+    /// All lines that are left, as values.
+    ///
+    /// # Errors
+    /// [`ClientError::Lines`].
+    pub async fn collect<T: DeserializeOwned>(mut self) -> Result<Vec<T>, ClientError> {
+        let mut values = Vec::new();
+        while let Some(value) = self.next().await? {
+            values.push(value);
+        }
+        Ok(values)
+    }
+}

@@ -1,0 +1,77 @@
+//! The error body of the `/v1` routes: `{"error": {"code", "message", "hint"}}`.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of failure it is, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The request cannot be understood; sending it again will not help.
+    BadRequest,
+    /// No such route, or no such metric.
+    NotFound,
+    /// The archive stream is not one, or one of its members is not allowed.
+    BadArchive,
+    /// The archive stream ended before its report.
+    CutOff,
+    /// A size limit was passed.
+    TooLarge,
+    /// As many transfers run as the node allows, or a lock is held too long: try again.
+    Busy,
+    /// The daemon is on its way down: try again, elsewhere or later.
+    Stopping,
+    /// There is no inventory yet: try again.
+    NotReady,
+    /// The peer to pull from did not answer as it should.
+    Peer,
+    /// A file operation failed.
+    Storage,
+    /// Something else.
+    #[serde(other)]
+    Internal,
+}
+
+/// An error as a `/v1` route answers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What happened.
+    pub error: ErrorDetail,
+}
+
+/// The inside of [`ErrorBody`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// For programs.
+    pub code: ErrorCode,
+    /// What was being done, to what, and what was found.
+    pub message: String,
+    /// What the operator can do; empty where there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+}
+
+impl ErrorBody {
+    /// An error without a hint.
+    pub fn new(code: ErrorCode, message: impl fmt::Display) -> Self {
+        Self { error: ErrorDetail { code, message: message.to_string(), hint: String::new() } }
+    }
+
+    /// The same with what the operator can do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.error.hint = hint.to_string();
+        self
+    }
+}
+
+impl fmt::Display for ErrorBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error.message)?;
+        if !self.error.hint.is_empty() {
+            write!(f, " ({})", self.error.hint)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,381 @@
+//! Requests and answers of the `/v1` routes.
+
+use serde::{Deserialize, Serialize};
+
+use bucky_whisper::{Digest, MetricName};
+
+use crate::{DaemonAddr, Encoding};
+
+/// The level of the `/v1` contract that this build speaks.
+pub const API_LEVEL: u32 = 1;
+
+/// Answer of `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// What the daemon calls itself (`-node`).
+    pub node: String,
+    /// A random name of the store, kept beside the files. Two addresses that answer the same one are one store.
+    pub store_id: String,
+    /// The version of the daemon.
+    pub version: String,
+    /// The level of the `/v1` contract: [`API_LEVEL`].
+    pub api_level: u32,
+    /// The fingerprint of the ring, equal where the rings are.
+    pub ring_fingerprint: String,
+    /// How many metrics the inventory has; none before the first scan has ended.
+    pub metrics: Option<u64>,
+    /// The state of the inventory.
+    pub inventory: InventoryStatus,
+    /// The file system of the store.
+    pub disk: DiskStatus,
+    /// Sources that were deleted and wait to be confirmed.
+    pub tombstones: TombstoneStatus,
+    /// The transfers that run now.
+    pub transfers: TransferStatus,
+}
+
+/// Where the inventory stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InventoryStatus {
+    /// Whether a list can be served, and whether a scan runs.
+    pub state: InventoryState,
+    /// Seconds since the list that is served was scanned.
+    pub age_seconds: Option<u64>,
+    /// How long the last scan took, in seconds.
+    pub scan_seconds: Option<f64>,
+    /// Tagged files whose series is only a hash: they cannot be placed on a ring and are never moved.
+    pub unplaceable: u64,
+    /// Files whose name cannot be a metric's (not UTF-8, a dot inside a component): never moved.
+    pub unusable: u64,
+    /// Folders that could not be read: what lies in them is not in the list.
+    pub unreadable_folders: u64,
+    /// Why the last scan failed or is incomplete, in words; empty where it did not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub problem: String,
+}
+
+/// Whether the inventory can be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InventoryState {
+    /// The first scan runs: there is no list yet.
+    FirstScan,
+    /// A list is there.
+    Ready,
+    /// A list is there, and a new one is being made.
+    Rescan,
+    /// The first scan failed: there is no list.
+    Failed,
+}
+
+/// Room on the file system of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// Its size in bytes.
+    pub total_bytes: u64,
+    /// What an ordinary user can still write, in bytes.
+    pub free_bytes: u64,
+}
+
+/// Deleted sources that are not yet removed for good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TombstoneStatus {
+    /// How many.
+    pub waiting: u64,
+    /// How long the oldest has waited, in seconds.
+    pub oldest_seconds: u64,
+    /// Why some wait longer than the grace time: each reason once, with how many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldTombstones>,
+}
+
+/// Tombstones that could not be confirmed yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldTombstones {
+    /// How many of them.
+    pub count: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Transfers that run on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferStatus {
+    /// Archives being sent.
+    pub sending: u32,
+    /// Heals and pulls being received.
+    pub receiving: u32,
+    /// How many of each may run at once (`--max-transfers`).
+    pub limit: u32,
+}
+
+/// A line of `GET /v1/metrics?stat=1`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricLine {
+    /// The metric.
+    pub metric: MetricName,
+    /// The length of its file.
+    pub bytes: u64,
+    /// When the file was last written, in Unix seconds.
+    pub mtime: i64,
+}
+
+/// A line of `GET /v1/misplaced`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MisplacedLine {
+    /// The metric.
+    pub metric: MetricName,
+    /// Its owners in the ring's order of replicas, as nodes of the ring (`HOST:PORT=INSTANCE`).
+    pub owners: Vec<String>,
+    /// The length of its file; only with `stat=1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// Answer of `GET /v1/misplaced?count=1`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MisplacedCount {
+    /// How many metrics are misplaced here.
+    pub metrics: u64,
+    /// The length of their files together.
+    pub bytes: u64,
+    /// The same for each node of the ring that they belong to, in ring order; a metric with several owners counts
+    /// for each of them.
+    pub destinations: Vec<DestinationCount>,
+    /// Files whose series is only a hash: not counted above.
+    pub unplaceable: u64,
+}
+
+/// What one node of the ring is to receive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationCount {
+    /// The node (`HOST:PORT=INSTANCE`).
+    pub node: String,
+    /// How many metrics.
+    pub metrics: u64,
+    /// The length of their files together.
+    pub bytes: u64,
+}
+
+/// Body of `POST /v1/archive`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveRequest {
+    /// The metrics to send.
+    pub metrics: Vec<MetricName>,
+}
+
+/// Body of `POST /v1/pull`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullRequest {
+    /// The daemon to fetch from.
+    pub from: DaemonAddr,
+    /// The metrics to fetch and heal.
+    pub metrics: Vec<MetricName>,
+    /// How the bytes travel between the two daemons.
+    #[serde(default)]
+    pub encoding: Encoding,
+}
+
+/// A line of the answer of `POST /v1/heal` and `POST /v1/pull`, one a metric.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealLine {
+    /// The metric.
+    pub metric: MetricName,
+    /// What became of it.
+    pub outcome: HealOutcome,
+    /// How many points were put into the file; for a created one, all that came are there and this is 0.
+    pub points: u64,
+    /// The length of the content that was healed from.
+    pub bytes: u64,
+    /// The digest of the content that was healed from: the receipt that the delete asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Where it was refused or failed: what kind of problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// The same in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What a heal did with one metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealOutcome {
+    /// The file was not there and is now, byte for byte.
+    Created,
+    /// The file was there and got points.
+    Filled,
+    /// The file was there and had every point already.
+    Unchanged,
+    /// It cannot be done, now or later, without a person.
+    Refused,
+    /// It did not work this time.
+    Failed,
+}
+
+impl HealOutcome {
+    /// Whether the owner's copy is now complete and durable.
+    pub fn is_healed(self) -> bool {
+        matches!(self, Self::Created | Self::Filled | Self::Unchanged)
+    }
+}
+
+/// What kind of problem kept a metric from being healed or deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Problem {
+    /// The source has no such file (any more).
+    SourceMissing,
+    /// The source's file is not a Whisper file, or a damaged one.
+    SourceDamaged,
+    /// The source's file could not be read.
+    SourceUnreadable,
+    /// The owner's file is damaged; it is not replaced.
+    DestinationDamaged,
+    /// One of the two files is compressed: points cannot be exchanged.
+    Compressed,
+    /// Another process holds the file's lock.
+    Busy,
+    /// The content did not have the digest it was sent with.
+    DigestMismatch,
+    /// No room, no quota, or a read-only file system at the owner.
+    NoSpace,
+    /// The path leads through a symbolic link or something that is not a folder, or ends in no regular file.
+    BadPath,
+    /// The stream ended before this metric was there.
+    CutOff,
+    /// The file is larger than a transfer may be.
+    TooLarge,
+    /// Another failure of the file system.
+    #[serde(other)]
+    Storage,
+}
+
+impl Problem {
+    /// Whether trying again by itself may help.
+    pub fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::Busy | Self::CutOff | Self::DigestMismatch | Self::Storage | Self::SourceUnreadable
+        )
+    }
+}
+
+/// Body of `POST /v1/confirm`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmRequest {
+    /// The metrics to look at.
+    pub metrics: Vec<ConfirmMetric>,
+}
+
+/// Slots of one metric.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmMetric {
+    /// The metric.
+    pub name: MetricName,
+    /// The slots to look for.
+    pub slots: Vec<Slot>,
+}
+
+/// A slot of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Slot {
+    /// The archive: the one with this many seconds a point.
+    pub seconds_per_point: u32,
+    /// The start of the slot, in Unix seconds.
+    pub timestamp: u32,
+}
+
+/// A line of the answer of `POST /v1/confirm`, one a metric.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfirmLine {
+    /// The metric.
+    pub metric: MetricName,
+    /// What was found.
+    pub outcome: ConfirmOutcome,
+    /// The slots that are not filled here though they could be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Slot>,
+    /// Where the file could not be read: why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What a node found when it looked for slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfirmOutcome {
+    /// Every slot that this file can hold is filled.
+    Complete,
+    /// Some are not.
+    Incomplete,
+    /// There is no such file.
+    Missing,
+    /// The file is there and cannot be read.
+    Unreadable,
+}
+
+/// Body of `POST /v1/delete`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRequest {
+    /// The metrics to delete.
+    pub metrics: Vec<DeleteMetric>,
+}
+
+/// One metric to delete, if its content is still the one that was healed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteMetric {
+    /// The metric.
+    pub name: MetricName,
+    /// The digest of the content that the owners hold.
+    pub digest: Digest,
+    /// The daemons of the owners: they are asked once more before the file is gone for good.
+    pub owners: Vec<DaemonAddr>,
+}
+
+/// A line of the answer of `POST /v1/delete`, one a metric.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteLine {
+    /// The metric.
+    pub metric: MetricName,
+    /// What became of it.
+    pub outcome: DeleteOutcome,
+    /// Where it failed: why.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What a conditional delete did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeleteOutcome {
+    /// The file is gone from its place; its tombstone waits to be confirmed.
+    Deleted,
+    /// The content is another by now: heal it again first.
+    Changed,
+    /// There was no such file.
+    Missing,
+    /// It did not work, and the file is where it was.
+    Failed,
+}
+
+/// One member that an archive stream left out, as its report says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The metric.
+    pub metric: MetricName,
+    /// What kind of problem.
+    pub problem: Problem,
+    /// The same in words.
+    pub reason: String,
+}
+
+/// The last member of an archive stream, `.bucky-report.json`: what it holds and what it does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveReport {
+    /// How many metrics the stream holds.
+    pub metrics: u64,
+    /// The ones it was asked for and does not hold.
+    pub left_out: Vec<LeftOut>,
+}
