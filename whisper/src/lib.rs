@@ -2,6 +2,7 @@
 
 pub mod aggregation;
 pub mod digest;
+pub mod fill;
 pub mod header;
 pub mod image;
 pub mod lock;
@@ -10,6 +11,7 @@ pub mod retention;
 
 pub use aggregation::{Aggregation, AggregationSix, UnknownAggregation, UnknownAggregationSix};
 pub use digest::{Digest, DigestParseError};
+pub use fill::{ArchiveFill, FillOptions, FillPlan, Run, fill};
 pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};

@@ -1,0 +1,58 @@
+//! Fill: put into one file the points that another file of the same metric has and it lacks.
+//!
+//! Pure: two images and a time in, a [`FillPlan`] out. No file is opened and no clock is read; locking the files
+//! and writing the plan is the business of [`crate::file`]. The rules, with drawings, are in `docs/fill.md`. A slot
+//! is *valid* as [`crate::ArchiveView::valid`] has it. Archive by archive, finest first:
+//!
+//! * **R1** A slot that is valid in the destination keeps its value.
+//! * **R2** A slot that is not takes the source's value: that of the source's archive of the same resolution; where
+//!   it has none, a roll-up of a finer archive of the source. Never that of a coarser one.
+//! * **R3** A coarser slot within whose span the next finer archive has just gained a point is rolled up anew, if
+//!   the finer archive's window still covers the whole span and enough of it is known.
+//!
+//! A position is only written where it holds an older timestamp (or the same one with another value by R3, or with
+//! NaN), and a slot after `now` never displaces a valid one. Nothing is ever made unknown.
+
+mod archive;
+mod plan;
+mod slots;
+
+use archive::{Filling, SourceSlots};
+pub use plan::{ArchiveFill, FillPlan, Run};
+use slots::{RollUp, Slots};
+
+use crate::{AggregationSix, Image};
+
+/// What fill has to be told besides the two files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FillOptions {
+    /// The time, in Unix seconds, at which the archives' windows end.
+    pub now: u32,
+    /// What aggregation method 6 means in the destination.
+    pub aggregation_six: AggregationSix,
+}
+
+/// What to write into `destination` so that it has every point that `source` has and it lacks.
+///
+/// Both are images of the same metric; their layouts may differ in every respect. The plan is empty if there is
+/// nothing to do, so for a file and its own copy, and after the plan has been applied.
+pub fn fill(source: &Image<'_>, destination: &Image<'_>, options: FillOptions) -> FillPlan {
+    let mut plan = FillPlan::default();
+    if source.bytes() == destination.bytes() {
+        return plan;
+    }
+    let sources = Slots::finest_first(source, options.now);
+    let mut roll_up = RollUp::new(destination.header(), options.aggregation_six);
+    let mut finer: Option<Filling<'_>> = None;
+    for before in Slots::finest_first(destination, options.now) {
+        let anew = finer.map_or_else(Vec::new, |finer| finer.roll_up_gains(&before, &mut roll_up));
+        let mut filling = Filling::new(before);
+        let mut source = SourceSlots::for_destination(&sources, &before, &mut roll_up);
+        if !(source.is_none() && anew.is_empty()) {
+            filling.run(&mut source, &anew);
+            plan.add(&filling);
+        }
+        finer = Some(filling);
+    }
+    plan
+}

@@ -1,0 +1,136 @@
+//! The outcome of a fill, as data: which bytes of the destination become what.
+
+use std::ops::Range;
+
+use super::archive::Filling;
+use crate::Point;
+
+/// What a fill changes in the destination. Applying it twice is applying it once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FillPlan {
+    runs: Vec<Place>,
+    /// The new bytes of all runs, one after the other: runs may be many and small.
+    bytes: Vec<u8>,
+    archives: Vec<ArchiveFill>,
+}
+
+/// Where one run lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    /// In the file.
+    offset: u64,
+    /// In the bytes of the plan.
+    bytes: Range<usize>,
+}
+
+/// Slots that lie one after the other in the file and all change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run<'a> {
+    /// Where the run begins, in bytes from the beginning of the file.
+    pub offset: u64,
+    /// What is to stand there: whole slots of 12 bytes.
+    pub bytes: &'a [u8],
+}
+
+/// What a fill did to one archive of the destination. A slot is counted once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArchiveFill {
+    /// The number of the archive in the file, from 0.
+    pub archive: usize,
+    /// Its resolution.
+    pub seconds_per_point: u32,
+    /// Slots that were not valid and got the source's value (R2).
+    pub points_filled: u64,
+    /// Slots that were rolled up anew (R3), to a value that they did not have.
+    pub points_rolled_up: u64,
+    /// Slots that the source has a value for and the destination still does not, because their position holds a
+    /// newer timestamp, or, for a slot after `now`, another valid slot.
+    pub points_left_out: u64,
+}
+
+impl FillPlan {
+    /// Takes up what was done to one archive.
+    pub(super) fn add(&mut self, filling: &Filling<'_>) {
+        let archive = filling.before.archive;
+        let counts = ArchiveFill {
+            archive: filling.before.number,
+            seconds_per_point: archive.seconds_per_point,
+            points_filled: filling.filled,
+            points_rolled_up: filling.rolled_up,
+            points_left_out: filling.left_out,
+        };
+        if counts.points_filled + counts.points_rolled_up + counts.points_left_out > 0 {
+            self.archives.push(counts);
+        }
+        let mut runs: Vec<Place> = Vec::new();
+        for (position, slot) in filling.changes() {
+            let offset = u64::from(archive.offset) + (position * Point::SIZE_BYTES) as u64;
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(slot);
+            let bytes = start..self.bytes.len();
+            match runs.last_mut() {
+                Some(run) if run.offset + run.bytes.len() as u64 == offset => {
+                    run.bytes.end = bytes.end;
+                }
+                _ => runs.push(Place { offset, bytes }),
+            }
+        }
+        // Coarser archives come first: see `runs`.
+        self.runs.splice(0..0, runs);
+    }
+
+    /// The changes, as contiguous runs of changed slots, in the order in which they are to be written.
+    ///
+    /// That is the coarsest archive first, and by position within an archive. If writing is interrupted, the gaps
+    /// of finer archives are then still there, and the next fill rolls up again what was not written yet. The
+    /// first slot of an archive that was empty comes before all its others: it says where they lie.
+    pub fn runs(&self) -> impl ExactSizeIterator<Item = Run<'_>> {
+        self.runs.iter().map(|place| Run {
+            offset: place.offset,
+            // A place is made with its bytes: its range is always there.
+            bytes: self.bytes.get(place.bytes.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// How many bytes are to be written.
+    pub fn len_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Slots that were not valid and got the source's value (R2), in all archives.
+    pub fn points_filled(&self) -> u64 {
+        self.archives.iter().map(|archive| archive.points_filled).sum()
+    }
+
+    /// Slots that were rolled up anew (R3) to a value that they did not have, in all archives.
+    pub fn points_rolled_up(&self) -> u64 {
+        self.archives.iter().map(|archive| archive.points_rolled_up).sum()
+    }
+
+    /// Slots that the source has a value for and the destination has no place for, in all archives. Zero unless
+    /// clocks disagree or the destination is damaged; see [`ArchiveFill::points_left_out`].
+    pub fn points_left_out(&self) -> u64 {
+        self.archives.iter().map(|archive| archive.points_left_out).sum()
+    }
+
+    /// The archives that the fill changed or had to leave something out of, the finest first.
+    pub fn archives(&self) -> &[ArchiveFill] {
+        &self.archives
+    }
+
+    /// Writes the changes into `bytes`, the image of the destination that the plan was made for.
+    ///
+    /// # Panics
+    /// If `bytes` is shorter than that image.
+    pub fn apply(&self, bytes: &mut [u8]) {
+        for run in self.runs() {
+            let start = usize::try_from(run.offset).unwrap_or(usize::MAX);
+            bytes[start..start + run.bytes.len()].copy_from_slice(run.bytes);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The slots of one archive at a given time, and how finer ones become a coarser one.
+
+use crate::image::position_of;
+use crate::{Aggregation, AggregationSix, Archive, Header, Image, Point, XFilesFactor};
+
+/// One slot as a file stores it.
+pub(super) type Slot = [u8; Point::SIZE_BYTES];
+
+/// The timestamp that a slot stores.
+pub(super) fn timestamp(slot: &Slot) -> i64 {
+    let [t0, t1, t2, t3, ..] = *slot;
+    i64::from(u32::from_be_bytes([t0, t1, t2, t3]))
+}
+
+/// The value that a slot stores for slot `t`: none if it stores another timestamp or NaN.
+pub(super) fn value_for(slot: &Slot, t: i64) -> Option<f64> {
+    if timestamp(slot) != t {
+        return None;
+    }
+    let value = Point::decode(slot).value;
+    (!value.is_nan()).then_some(value)
+}
+
+/// The slots of one archive, and the window that its points are valid in. Times are Unix seconds; they are `i64`
+/// so that a window may begin before 1970 and a span may end after the last timestamp.
+#[derive(Clone, Copy)]
+pub(super) struct Slots<'a> {
+    /// The number of the archive in its file, from 0.
+    pub(super) number: usize,
+    pub(super) archive: Archive,
+    /// What positions count from; 0 if the archive is empty.
+    pub(super) base: u32,
+    /// The oldest slot inside the window: the first multiple of the resolution after `now - retention`. Never 0,
+    /// which is what a slot stores that was never written.
+    pub(super) oldest: i64,
+    /// The slot that `now` lies in. Later slots can hold points only where clocks disagree.
+    pub(super) newest: i64,
+    /// The archive's slots by position.
+    pub(super) stored: &'a [Slot],
+}
+
+impl<'a> Slots<'a> {
+    /// The archives of `image`, the finest first. Of two with the same resolution, which whisper.py refuses to
+    /// create, only the first in the file counts.
+    pub(super) fn finest_first(image: &Image<'a>, now: u32) -> Vec<Self> {
+        let mut archives: Vec<Self> = image
+            .header()
+            .finest_first()
+            .into_iter()
+            .filter_map(|number| Self::of(image, number, now))
+            .collect();
+        archives.dedup_by_key(|slots| slots.archive.seconds_per_point);
+        archives
+    }
+
+    fn of(image: &Image<'a>, number: usize, now: u32) -> Option<Self> {
+        let archive = *image.header().archives.get(number)?;
+        let end = usize::try_from(archive.end()).ok()?;
+        let (stored, _) = image.bytes().get(archive.offset as usize..end)?.as_chunks();
+        let (step, now) = (i64::from(archive.seconds_per_point), i64::from(now));
+        let outside = now - step * i64::from(archive.points);
+        Some(Self {
+            number,
+            archive,
+            base: stored.first().map_or(0, |slot| Point::decode(slot).timestamp),
+            oldest: (outside.div_euclid(step) + 1).max(1) * step,
+            newest: now - now % step,
+            stored,
+        })
+    }
+
+    /// Seconds between two slots.
+    pub(super) fn step(&self) -> i64 {
+        i64::from(self.archive.seconds_per_point)
+    }
+
+    /// The position of slot `t`, which a timestamp can express; `None` in an empty archive.
+    pub(super) fn position(&self, t: i64) -> Option<usize> {
+        let t = u32::try_from(t).ok()?;
+        position_of(&self.archive, self.base, t).map(|position| position as usize)
+    }
+
+    /// The position after `position`.
+    pub(super) fn next_position(&self, position: usize) -> usize {
+        if position + 1 < self.stored.len() { position + 1 } else { 0 }
+    }
+
+    /// Whether what is stored at `position` is a point: a valid slot of this archive.
+    pub(super) fn holds_point(&self, position: usize) -> bool {
+        self.stored.get(position).is_some_and(|slot| {
+            let t = timestamp(slot);
+            t >= self.oldest
+                && t % self.step() == 0
+                && value_for(slot, t).is_some()
+                && self.position(t) == Some(position)
+        })
+    }
+
+    /// The points after `newest`, the oldest first.
+    pub(super) fn points_after_newest(&self) -> Vec<(i64, f64)> {
+        let mut points: Vec<(i64, f64)> = (self.stored.iter().enumerate())
+            .filter(|(position, slot)| timestamp(slot) > self.newest && self.holds_point(*position))
+            .map(|(_, slot)| (timestamp(slot), Point::decode(slot).value))
+            .collect();
+        points.sort_unstable_by_key(|(t, _)| *t);
+        points
+    }
+
+    /// Whether slots of `step` seconds can be rolled up from this archive at all: its own step divides theirs,
+    /// and it has at least as many slots as one of theirs spans.
+    pub(super) fn divides(&self, step: i64) -> bool {
+        self.step() < step
+            && step % self.step() == 0
+            && step / self.step() <= i64::from(self.archive.points)
+    }
+
+    /// Whether the span of a coarser slot `t` lies wholly inside this archive's window.
+    pub(super) fn covers_from(&self, t: i64) -> bool {
+        t >= self.oldest
+    }
+}
+
+/// How finer slots become a coarser one: the destination's way.
+pub(super) struct RollUp {
+    aggregation: Aggregation,
+    aggregation_six: AggregationSix,
+    x_files_factor: XFilesFactor,
+    /// The finer slots under one coarser one; kept to be used again.
+    span: Vec<Option<f64>>,
+}
+
+impl RollUp {
+    pub(super) fn new(header: &Header, aggregation_six: AggregationSix) -> Self {
+        Self {
+            aggregation: header.aggregation,
+            aggregation_six,
+            x_files_factor: header.x_files_factor,
+            span: Vec::new(),
+        }
+    }
+
+    /// The value of the coarser slot `t` of `step` seconds, from `finer`, whose step has to divide it. None where
+    /// the window of `finer` does not cover the slot, or too little of it is known.
+    ///
+    /// A roll-up that comes out as NaN (infinities of both signs) is none: nobody could tell it from a gap.
+    pub(super) fn value(&mut self, finer: &Slots<'_>, t: i64, step: i64) -> Option<f64> {
+        if !finer.covers_from(t) {
+            return None;
+        }
+        let mut position = finer.position(t)?;
+        let mut known = 0;
+        self.span.clear();
+        let mut finer_t = t;
+        while finer_t < t + step {
+            let value = finer.stored.get(position).and_then(|slot| value_for(slot, finer_t));
+            known += u32::from(value.is_some());
+            self.span.push(value);
+            position = finer.next_position(position);
+            finer_t += finer.step();
+        }
+        let total = u32::try_from(self.span.len()).ok()?;
+        if !self.x_files_factor.is_met(known, total) {
+            return None;
+        }
+        let value = self.aggregation.roll_up(self.aggregation_six, &self.span)?;
+        (!value.is_nan()).then_some(value)
+    }
+}
