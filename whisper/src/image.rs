@@ -89,6 +89,19 @@ impl<'a> Image<'a> {
     pub fn archives(&self) -> impl Iterator<Item = ArchiveView<'a>> + '_ {
         (0..self.header.archives.len()).filter_map(|index| self.archive(index))
     }
+
+    /// The newest valid point at `now`, in whichever archive; of points of one time that of the finest archive.
+    pub fn last_point(&self, now: u32) -> Option<Point> {
+        let finest_first = self.header.finest_first();
+        let views = finest_first.into_iter().filter_map(|index| self.archive(index));
+        let newest = views.filter_map(|view| view.points_valid(now).last());
+        newest.reduce(|best, point| if point.timestamp > best.timestamp { point } else { best })
+    }
+
+    /// Whether no archive has a valid point at `now`: nothing that could be moved, filled or shown.
+    pub fn is_empty(&self, now: u32) -> bool {
+        self.archives().all(|view| view.points_valid(now).next().is_none())
+    }
 }
 
 /// The slots of one archive.

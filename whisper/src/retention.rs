@@ -151,7 +151,7 @@ impl fmt::Display for Retention {
 }
 
 fn in_largest_unit(seconds: u64) -> String {
-    UNITS.iter().rev().find(|(_, unit)| seconds % unit == 0).map_or_else(
+    UNITS.iter().rev().find(|(_, unit)| seconds.is_multiple_of(*unit)).map_or_else(
         || format!("{seconds}s"),
         |(name, unit)| format!("{}{}", seconds / unit, &name[..1]),
     )
@@ -241,7 +241,7 @@ fn validate_pair(finer: Retention, coarser: Retention) -> Result<(), RetentionEr
     if finer.seconds_per_point == coarser.seconds_per_point {
         return Err(RetentionError::SamePrecision { first: finer, second: coarser });
     }
-    if coarser.seconds_per_point % finer.seconds_per_point != 0 {
+    if !coarser.seconds_per_point.is_multiple_of(finer.seconds_per_point) {
         return Err(RetentionError::DoesNotDivide { finer, coarser });
     }
     if coarser.seconds() <= finer.seconds() {

@@ -1,0 +1,120 @@
+//! Creating Whisper files, as strictly as whisper.py does and with the same bytes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use crate::aggregation::Aggregation;
+use crate::header::Header;
+use crate::new_file::{NewFile, Placed};
+use crate::retention::{Retention, RetentionError, XFilesFactor};
+
+/// How many zeros are written at once.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// How a new file's points, all of them zero, take up space on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileLayout {
+    /// All zeros are written.
+    #[default]
+    Dense,
+    /// Space is taken when points are written (carbon's WHISPER_SPARSE_CREATE). A disk may then be full in the
+    /// middle of a file.
+    Sparse,
+    /// Space is reserved without being written (carbon's WHISPER_FALLOCATE_CREATE); where the file system cannot
+    /// do so, as [`FileLayout::Dense`].
+    Fallocate,
+}
+
+/// What a new file keeps, and how.
+#[derive(Clone, Debug)]
+pub struct CreateOptions {
+    /// Its archives, in any order; the file has them finest first.
+    pub retentions: Vec<Retention>,
+    /// How many finer points a coarser one needs.
+    pub x_files_factor: XFilesFactor,
+    /// How finer points become a coarser one.
+    pub aggregation: Aggregation,
+    /// How its points take up space on the disk.
+    pub layout: FileLayout,
+}
+
+/// Why a file was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The retentions cannot be the archives of one file.
+    #[error("{} cannot have these retentions", path.display())]
+    Retentions {
+        /// The file.
+        path: PathBuf,
+        /// The rule that does not hold.
+        source: RetentionError,
+    },
+    /// There already is a file.
+    #[error("{} already exists", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Writing failed; nothing is left behind.
+    #[error("{} cannot be created", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Creates the file at `path`, without any points. It appears whole and durable, with the mode that the umask leaves,
+/// or not at all.
+///
+/// # Errors
+/// [`CreateError`]; an existing file, of whatever kind, is never touched.
+pub fn create(path: &Path, options: &CreateOptions) -> Result<(), CreateError> {
+    let header =
+        Header::for_retentions(&options.retentions, options.aggregation, options.x_files_factor)
+            .map_err(|source| CreateError::Retentions { path: path.to_owned(), source })?;
+    if path.symlink_metadata().is_ok() {
+        return Err(CreateError::Exists { path: path.to_owned() });
+    }
+    match write_new(path, &header, options.layout) {
+        Ok(Placed::Durably) => Ok(()),
+        Ok(Placed::AlreadyThere) => Err(CreateError::Exists { path: path.to_owned() }),
+        Err(source) => Err(CreateError::Write { path: path.to_owned(), source }),
+    }
+}
+
+fn write_new(path: &Path, header: &Header, layout: FileLayout) -> io::Result<Placed> {
+    let new = NewFile::beside(path)?;
+    new.file().write_all_at(&header.encode(), 0)?;
+    let (start, end) = (header.size_bytes(), header.file_size_bytes());
+    match layout {
+        FileLayout::Dense => write_zeros(new.file(), start, end)?,
+        FileLayout::Sparse => new.file().set_len(end)?,
+        FileLayout::Fallocate => reserve(new.file(), start, end)?,
+    }
+    new.place(path)
+}
+
+fn write_zeros(file: &File, start: u64, end: u64) -> io::Result<()> {
+    let mut offset = start;
+    while offset < end {
+        let len_bytes = usize::try_from(end - offset).unwrap_or(usize::MAX).min(ZEROS.len());
+        let (zeros, _) = ZEROS.split_at(len_bytes);
+        file.write_all_at(zeros, offset)?;
+        offset += len_bytes as u64;
+    }
+    Ok(())
+}
+
+fn reserve(file: &File, start: u64, end: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), start, end - start) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, start, end),
+        reserved => Ok(reserved?),
+    }
+}

@@ -1,0 +1,198 @@
+//! Filling one local file from another: [`crate::fill`] with the opening, locking and writing around it.
+//!
+//! The source is read whole under its shared lock, which is then given back; only then is the destination locked.
+//! So two fills in opposite directions never wait for each other. The destination is changed in place, run by run,
+//! so that a writer that has it open keeps writing to the file that everybody reads.
+
+use std::fs::{File, FileTimes, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::file::{OpenError, OpenMode, open_locked, parse_image, read_all, same_file};
+use crate::fill::{FillOptions, FillPlan, fill};
+use crate::header::is_compressed;
+use crate::lock::unlock;
+use crate::new_file::{NewFile, Placed, folder_of, sync_folder};
+use crate::slots::{AccessError, Slots};
+use crate::sparse::write_sparse;
+
+/// How often the destination may appear and disappear under our hands.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// What a fill did.
+#[derive(Debug)]
+pub enum FillOutcome {
+    /// There was no destination: it is now a copy of the source.
+    Created {
+        /// The size of the file.
+        len_bytes: u64,
+    },
+    /// The destination has got points, durably.
+    Filled(FillPlan),
+    /// The destination already had all that the source could give; it was not written to.
+    Unchanged(FillPlan),
+}
+
+/// Why a file was not filled. Unless it says otherwise, the destination is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum FillFileError {
+    /// The source cannot be opened, locked or read, is damaged, or its points are needed and it is compressed.
+    #[error("the source of the fill cannot be used")]
+    Source(#[source] OpenError),
+    /// The same about the destination.
+    #[error("the destination of the fill cannot be used")]
+    Destination(#[source] OpenError),
+    /// Both paths mean one file.
+    #[error("{} and {} are the same file; there is nothing to fill", from.display(), path.display())]
+    SameFile {
+        /// The source.
+        from: PathBuf,
+        /// The destination.
+        path: PathBuf,
+    },
+    /// The copy at a destination that did not exist cannot be made.
+    #[error("{} cannot be created", path.display())]
+    Create {
+        /// The destination.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Writing failed. Some of the points may have been written: fill it again.
+    #[error("{} was filled only in part; fill it again once that is repaired", path.display())]
+    Write {
+        /// The destination.
+        path: PathBuf,
+        /// What was refused.
+        source: AccessError,
+    },
+    /// The destination appeared and disappeared again and again, or is a link that leads nowhere.
+    #[error("{} was there one moment and gone the next; look what it is, and try again", path.display())]
+    Unsteady {
+        /// The destination.
+        path: PathBuf,
+    },
+}
+
+/// Fills the file at `destination` from that at `source`, by the rules of [`fill`]. Neither lock is waited for longer
+/// than `lock_limit`.
+///
+/// Where there is no destination it becomes a durable copy of the source, with its mode and time of change, in folders
+/// that are made where they are missing. Only there a file in go-carbon's compressed format will do.
+///
+/// # Errors
+/// [`FillFileError`], which names the file in question.
+pub fn fill_file(
+    source: &Path,
+    destination: &Path,
+    options: FillOptions,
+    lock_limit: Duration,
+) -> Result<FillOutcome, FillFileError> {
+    let source = Source::read(source, lock_limit).map_err(FillFileError::Source)?;
+    for _ in 0..ATTEMPTS_MAX {
+        match open_locked(destination, OpenMode::Update, lock_limit) {
+            Ok(file) => return fill_existing(&source, &file, destination, options),
+            Err(error) if !error.is_not_found() => return Err(FillFileError::Destination(error)),
+            Err(_) => {}
+        }
+        let create_error =
+            |error| FillFileError::Create { path: destination.to_owned(), source: error };
+        match copy_new(&source, destination).map_err(create_error)? {
+            Placed::Durably => {
+                return Ok(FillOutcome::Created { len_bytes: source.bytes.len() as u64 });
+            }
+            Placed::AlreadyThere => {}
+        }
+    }
+    Err(FillFileError::Unsteady { path: destination.to_owned() })
+}
+
+/// The source, read and no longer locked.
+struct Source {
+    path: PathBuf,
+    /// Kept open so that no other file can get its number.
+    _file: File,
+    metadata: Metadata,
+    bytes: Vec<u8>,
+}
+
+impl Source {
+    fn read(path: &Path, lock_limit: Duration) -> Result<Self, OpenError> {
+        let access = |source| AccessError::Read { path: path.to_owned(), source };
+        let file = open_locked(path, OpenMode::Read, lock_limit)?;
+        let bytes = read_all(&file, path)?;
+        let metadata = file.metadata().map_err(access)?;
+        unlock(&file).map_err(|source| OpenError::Lock { path: path.to_owned(), source })?;
+        if !is_compressed(&bytes) {
+            // A damaged file must neither fill nor become another.
+            parse_image(&bytes, path)?;
+        }
+        Ok(Self { path: path.to_owned(), _file: file, metadata, bytes })
+    }
+}
+
+fn fill_existing(
+    source: &Source,
+    file: &File,
+    path: &Path,
+    options: FillOptions,
+) -> Result<FillOutcome, FillFileError> {
+    let access = |error| FillFileError::Destination(OpenError::Access(error));
+    let metadata = file
+        .metadata()
+        .map_err(|error| access(AccessError::Read { path: path.to_owned(), source: error }))?;
+    if same_file(&source.metadata, &metadata) {
+        return Err(FillFileError::SameFile { from: source.path.clone(), path: path.to_owned() });
+    }
+    let from = parse_image(&source.bytes, &source.path).map_err(FillFileError::Source)?;
+    let bytes = read_all(file, path).map_err(access)?;
+    let into = parse_image(&bytes, path).map_err(FillFileError::Destination)?;
+    let plan = fill(&from, &into, options);
+    if plan.is_empty() {
+        return Ok(FillOutcome::Unchanged(plan));
+    }
+    write(&plan, file, path)
+        .map_err(|source| FillFileError::Write { path: path.to_owned(), source })?;
+    Ok(FillOutcome::Filled(plan))
+}
+
+fn write(plan: &FillPlan, file: &File, path: &Path) -> Result<(), AccessError> {
+    for run in plan.runs() {
+        Slots { file, path }.write_at(run.bytes, run.offset)?;
+    }
+    file.sync_data().map_err(|source| AccessError::Write { path: path.to_owned(), source })
+}
+
+/// Makes a copy of the source at `path`, where there was nothing.
+fn copy_new(source: &Source, path: &Path) -> io::Result<Placed> {
+    create_folders(folder_of(path))?;
+    let new = NewFile::beside(path)?;
+    if is_sparse(&source.metadata) {
+        write_sparse(new.file(), &source.bytes)?;
+    } else {
+        new.file().write_all_at(&source.bytes, 0)?;
+    }
+    let mode = source.metadata.permissions().mode() & 0o7777;
+    new.file().set_permissions(Permissions::from_mode(mode))?;
+    new.file().set_times(FileTimes::new().set_modified(source.metadata.modified()?))?;
+    new.place(path)
+}
+
+fn is_sparse(metadata: &Metadata) -> bool {
+    metadata.blocks().saturating_mul(512) < metadata.len()
+}
+
+/// Creates a folder and those above it, as far as they are missing, so that they stay through a crash.
+fn create_folders(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    create_folders(folder_of(folder))?;
+    match std::fs::create_dir(folder) {
+        Ok(()) => sync_folder(folder_of(folder)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
