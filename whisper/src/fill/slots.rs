@@ -114,9 +114,13 @@ impl<'a> Slots<'a> {
             && step / self.step() <= i64::from(self.archive.points)
     }
 
-    /// Whether the span of a coarser slot `t` lies wholly inside this archive's window.
-    pub(super) fn covers_from(&self, t: i64) -> bool {
-        t >= self.oldest
+    /// Whether the span of the coarser slot `t` of `step` seconds lies wholly inside this archive's window.
+    ///
+    /// The window is open towards the future, as clocks may disagree, but no farther than the archive is long:
+    /// timestamps beyond that are damage, and rolling each of them up would take quadratic time.
+    fn covers(&self, t: i64, step: i64) -> bool {
+        let retention = self.step() * i64::from(self.archive.points);
+        t >= self.oldest && t + step <= self.newest + self.step() + retention
     }
 }
 
@@ -144,7 +148,7 @@ impl RollUp {
     ///
     /// A roll-up that comes out as NaN (infinities of both signs) is none: nobody could tell it from a gap.
     pub(super) fn value(&mut self, finer: &Slots<'_>, t: i64, step: i64) -> Option<f64> {
-        if !finer.covers_from(t) {
+        if !finer.covers(t, step) {
             return None;
         }
         let mut position = finer.position(t)?;
