@@ -1,13 +1,12 @@
 //! Fetching: they read from our files what we read from theirs.
 
 use std::fs;
-use std::time::Duration;
 
 use bucky_whisper::{FetchError, OpenMode, WhisperFile};
 use serde_json::{Value, json};
 
 use crate::layouts::{LAYOUTS, ODD_LAYOUTS, UNORDERED_LAYOUTS, any_content};
-use crate::python::{Operations, to_bits};
+use crate::python::{LOCK_LIMIT, Operations, to_bits};
 use crate::random::{Random, SEEDS};
 
 const NOW: u32 = 1_700_000_000;
@@ -26,7 +25,7 @@ fn any_file_reads_as_it_does_in_whisper() {
             let layout: Vec<(u32, u32, u32)> = layout;
             let path = folder.path().join(format!("{seed}-{number}"));
             fs::write(&path, any_content(&mut random, &layout, NOW)).unwrap();
-            let file = WhisperFile::open(&path, OpenMode::Read, Duration::ZERO).unwrap();
+            let file = WhisperFile::open(&path, OpenMode::Read, LOCK_LIMIT).unwrap();
             for _ in 0..40 {
                 let (from, until, now) = any_span(&mut random, &layout);
                 operations.add(&json!({"op": "fetch", "path": path, "start": from, "until": until, "now": now}));

@@ -6,6 +6,7 @@
 
 mod create;
 mod fetch;
+mod fill;
 mod layouts;
 mod python;
 mod random;

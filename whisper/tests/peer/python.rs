@@ -4,8 +4,12 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
+
+/// How long a lock may take. A process that another test starts holds our locks until it has begun.
+pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(60);
 
 /// The environment variable that names a Python that has whisper.py.
 const PYTHON: &str = "BUCKY_PEERS_PYTHON";

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bucky_whisper::{
     Aggregation, CreateOptions, FileLayout, OpenMode, Point, UpdateError, WhisperFile,
@@ -11,7 +10,7 @@ use bucky_whisper::{
 use serde_json::{Value, json};
 
 use crate::layouts::{LAYOUTS, ODD_LAYOUTS, X_FILES_FACTORS, any_content, retentions};
-use crate::python::{Operations, to_bits, to_hex};
+use crate::python::{LOCK_LIMIT, Operations, to_bits, to_hex};
 use crate::random::{Random, SEEDS};
 
 /// Where the time of the cases begins.
@@ -95,7 +94,7 @@ fn files_read_the_same_in_whatever_order_python_rolled_up() {
             let reach = info(&ours).unwrap().max_retention;
             let points: Vec<Point> =
                 (0..200).map(|_| any_point(&mut random, START, reach)).collect();
-            let mut file = WhisperFile::open(&ours, OpenMode::Update, Duration::ZERO).unwrap();
+            let mut file = WhisperFile::open(&ours, OpenMode::Update, LOCK_LIMIT).unwrap();
             file.update_many(&points, START).unwrap();
             operations.add(&update_many(&theirs, &points, START));
             cases.push((ours, theirs));
@@ -153,7 +152,7 @@ impl Session {
     }
 
     fn apply(&mut self, path: &Path, operation: Operation, now: u32) {
-        let mut file = WhisperFile::open(path, OpenMode::Update, Duration::ZERO).unwrap();
+        let mut file = WhisperFile::open(path, OpenMode::Update, LOCK_LIMIT).unwrap();
         let peer = peer_path(path);
         let (done, line) = match &operation {
             Operation::Update(Point { timestamp, value }) => (
