@@ -1,1 +1,52 @@
-//! Placeholder.
+//! Which node of a Graphite cluster owns which metric.
+//!
+//! A cluster keeps each metric on the nodes that a hash ring names. carbon's relay, carbon-c-relay and buckytools each
+//! compute that ring in their own way and do not always agree; this crate gives the answers of each of them, owner by
+//! owner and in the same order. `docs/rings.md` has the rules; the vectors in `tests/vectors/`, taken from the three
+//! programs themselves, are the specification.
+//!
+//! - [`Node`]: `HOST[:PORT][=INSTANCE]`, checked once
+//! - [`RingSpec`]: nodes, [`Algorithm`], [`Relay`], copies; compared by [`RingSpec::differences`]
+//! - [`RingDocument`]: the JSON that `GET /hashring` serves
+//! - [`Ring`]: built from a spec; [`Ring::owner`] and [`Ring::owners`] answer
+//!
+//! Pure: no file, no socket, no clock, no thread. Looking up an owner allocates nothing.
+//!
+//! ```
+//! use bucky_ring::{Algorithm, Ring, RingSpec, resolve};
+//!
+//! let (relay, tagged_names) = resolve(Algorithm::Carbon, None, None)?;
+//! let ring = Ring::new(RingSpec {
+//!     nodes: vec!["graphite-b1:2003".parse()?, "graphite-b2:2003".parse()?, "graphite-b3:2003".parse()?],
+//!     algorithm: Algorithm::Carbon,
+//!     relay,
+//!     replication_factor: 2,
+//!     diverse_replicas: false,
+//!     tagged_names,
+//! })?;
+//! let owner = ring.owner("statsd.stage.upper_99730462");
+//! assert_eq!(ring.nodes()[owner].host(), "graphite-b3");
+//! assert_eq!(ring.owners("statsd.stage.upper_99730462").len(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod algorithm;
+mod check;
+mod document;
+mod entries;
+mod finder;
+mod hash;
+mod jump;
+mod node;
+mod owners;
+mod ring;
+mod spec;
+mod warnings;
+
+pub use algorithm::{Algorithm, Relay, TaggedNames, UnknownName, UnknownToRelay, resolve};
+pub use check::RingError;
+pub use document::{NodeDocument, RingDocument, RingDocumentError};
+pub use node::{Node, NodeError};
+pub use owners::Owners;
+pub use ring::{Ring, Shortfall};
+pub use spec::{Difference, Field, RingSpec};

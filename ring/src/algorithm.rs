@@ -1,0 +1,268 @@
+//! The names of the arithmetic: which hash, whose rules where the relays differ, and what of a tagged series counts.
+//!
+//! Only names and which of them go together live here; the arithmetic is in [`crate::ring`] and the modules below it.
+
+use std::{fmt, str::FromStr};
+
+/// A kind of ring, named as `--hash` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// `carbon`: 100 entries a node at the first two bytes of an MD5 (the relays' `carbon_ch`).
+    Carbon,
+    /// `fnv1a`: 100 entries a node at a folded 32-bit FNV-1a (`fnv1a_ch`).
+    Fnv1a,
+    /// `jump_fnv1a`: jump consistent hash of a 64-bit FNV-1a (`jump_fnv1a_ch`).
+    JumpFnv1a,
+    /// `mmh3`: 100 entries a node at a signed 32-bit murmur3 (`mmh3_ch`, only in carbon).
+    Mmh3,
+    /// `fast-mmh3`: carbon's fast-hashing router with its default hash.
+    FastMmh3,
+    /// `fast-carbon`: carbon's fast-hashing router with `ROUTER_HASH_TYPE = carbon_ch`.
+    FastCarbon,
+    /// `fast-fnv1a`: carbon's fast-hashing router with `ROUTER_HASH_TYPE = fnv1a_ch`.
+    FastFnv1a,
+}
+
+impl Algorithm {
+    /// Every algorithm, in the order in which help texts list them.
+    pub const ALL: [Self; 7] = [
+        Self::Carbon,
+        Self::Fnv1a,
+        Self::JumpFnv1a,
+        Self::Mmh3,
+        Self::FastMmh3,
+        Self::FastCarbon,
+        Self::FastFnv1a,
+    ];
+
+    /// The name that `--hash` and the key `Algo` of a ring document have for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Carbon => "carbon",
+            Self::Fnv1a => "fnv1a",
+            Self::JumpFnv1a => "jump_fnv1a",
+            Self::Mmh3 => "mmh3",
+            Self::FastMmh3 => "fast-mmh3",
+            Self::FastCarbon => "fast-carbon",
+            Self::FastFnv1a => "fast-fnv1a",
+        }
+    }
+
+    /// The relay that is meant where none is named: carbon for what only carbon has, else buckytools.
+    pub fn default_relay(self) -> Relay {
+        match self {
+            Self::Carbon | Self::Fnv1a | Self::JumpFnv1a => Relay::Buckytools,
+            Self::Mmh3 | Self::FastMmh3 | Self::FastCarbon | Self::FastFnv1a => Relay::Carbon,
+        }
+    }
+
+    /// Whether `relay` has this kind of ring at all.
+    pub fn is_known_to(self, relay: Relay) -> bool {
+        match self {
+            Self::Carbon | Self::Fnv1a => true,
+            Self::JumpFnv1a => relay != Relay::Carbon,
+            Self::Mmh3 | Self::FastMmh3 | Self::FastCarbon | Self::FastFnv1a => {
+                relay == Relay::Carbon
+            }
+        }
+    }
+}
+
+/// The program whose arithmetic counts where they differ, named as `--relay` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Relay {
+    /// `buckytools`: the Go tool of that name.
+    Buckytools,
+    /// `carbon`: carbon's own relay.
+    Carbon,
+    /// `carbon-c-relay`: the relay in C, as built for x86-64.
+    CarbonCRelay,
+}
+
+impl Relay {
+    /// Every relay, in the order in which help texts list them.
+    pub const ALL: [Self; 3] = [Self::Buckytools, Self::Carbon, Self::CarbonCRelay];
+
+    /// The name that `--relay` and the key `Relay` of a ring document have for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Buckytools => "buckytools",
+            Self::Carbon => "carbon",
+            Self::CarbonCRelay => "carbon-c-relay",
+        }
+    }
+
+    /// What of a tagged series this relay hashes unless it was told otherwise.
+    pub fn default_tagged_names(self) -> TaggedNames {
+        match self {
+            Self::Buckytools | Self::Carbon => TaggedNames::Whole,
+            Self::CarbonCRelay => TaggedNames::BeforeSemicolon,
+        }
+    }
+}
+
+/// What of a tagged series (`name;tag=value;…`) is hashed, named as `--tagged-names` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TaggedNames {
+    /// `whole`: name and tags, as they stand.
+    Whole,
+    /// `before-semicolon`: only what is before the first `;`, so that all series of a name lie together.
+    BeforeSemicolon,
+}
+
+impl TaggedNames {
+    /// Both ways, in the order in which help texts list them.
+    pub const ALL: [Self; 2] = [Self::Whole, Self::BeforeSemicolon];
+
+    /// The name that `--tagged-names` and the key `TaggedNames` of a ring document have for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::BeforeSemicolon => "before-semicolon",
+        }
+    }
+
+    /// The part of `series` that is hashed.
+    pub fn hashed_part(self, series: &str) -> &str {
+        match self {
+            Self::Whole => series,
+            Self::BeforeSemicolon => match series.split_once(';') {
+                Some((name, _tags)) => name,
+                None => series,
+            },
+        }
+    }
+}
+
+/// The relay and the treatment of tags that are meant where a command line or a document names only some of them.
+///
+/// # Errors
+/// [`UnknownToRelay`] where the relay named has no such ring.
+pub fn resolve(
+    algorithm: Algorithm,
+    relay: Option<Relay>,
+    tagged_names: Option<TaggedNames>,
+) -> Result<(Relay, TaggedNames), UnknownToRelay> {
+    let relay = relay.unwrap_or_else(|| algorithm.default_relay());
+    if !algorithm.is_known_to(relay) {
+        return Err(UnknownToRelay { algorithm, relay });
+    }
+    Ok((relay, tagged_names.unwrap_or_else(|| relay.default_tagged_names())))
+}
+
+/// A relay was named together with a kind of ring that it does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "relay {relay} has no {algorithm} ring; {algorithm} goes with relay {}",
+    relays_with(*algorithm)
+)]
+pub struct UnknownToRelay {
+    /// The kind of ring asked for.
+    pub algorithm: Algorithm,
+    /// The relay that does not have it.
+    pub relay: Relay,
+}
+
+fn relays_with(algorithm: Algorithm) -> String {
+    let relays = Relay::ALL.into_iter().filter(|relay| algorithm.is_known_to(*relay));
+    relays.map(Relay::name).collect::<Vec<_>>().join(" or ")
+}
+
+/// A name that is none of those there are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{found:?} is no {kind}; there are {known}")]
+pub struct UnknownName {
+    kind: &'static str,
+    found: String,
+    known: String,
+}
+
+macro_rules! named {
+    ($type:ty, $kind:literal) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = UnknownName;
+
+            fn from_str(text: &str) -> Result<Self, UnknownName> {
+                let found = Self::ALL.into_iter().find(|value| value.name() == text);
+                found.ok_or_else(|| UnknownName {
+                    kind: $kind,
+                    found: text.to_owned(),
+                    known: Self::ALL.map(Self::name).join(", "),
+                })
+            }
+        }
+    };
+}
+
+named!(Algorithm, "hash");
+named!(Relay, "relay");
+named!(TaggedNames, "way to hash tagged names");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_back() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.to_string().parse(), Ok(algorithm));
+        }
+        for relay in Relay::ALL {
+            assert_eq!(relay.to_string().parse(), Ok(relay));
+        }
+        for tagged_names in TaggedNames::ALL {
+            assert_eq!(tagged_names.to_string().parse(), Ok(tagged_names));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_those_there_are() {
+        let error = "fnv".parse::<Algorithm>().expect_err("no such hash");
+        assert_eq!(
+            error.to_string(),
+            "\"fnv\" is no hash; there are carbon, fnv1a, jump_fnv1a, mmh3, fast-mmh3, fast-carbon, fast-fnv1a"
+        );
+        assert!("Carbon".parse::<Relay>().is_err());
+        assert!("".parse::<TaggedNames>().is_err());
+    }
+
+    #[test]
+    fn what_only_carbon_has_implies_carbon() {
+        use {Algorithm::*, TaggedNames::*};
+        assert_eq!(resolve(Carbon, None, None), Ok((Relay::Buckytools, Whole)));
+        assert_eq!(resolve(FastMmh3, None, None), Ok((Relay::Carbon, Whole)));
+        assert_eq!(
+            resolve(Fnv1a, Some(Relay::CarbonCRelay), None),
+            Ok((Relay::CarbonCRelay, BeforeSemicolon))
+        );
+        assert_eq!(
+            resolve(Fnv1a, Some(Relay::CarbonCRelay), Some(Whole)),
+            Ok((Relay::CarbonCRelay, Whole))
+        );
+    }
+
+    #[test]
+    fn a_relay_without_that_ring_is_refused() {
+        let error = resolve(Algorithm::JumpFnv1a, Some(Relay::Carbon), None).expect_err("no jump");
+        assert_eq!(
+            error.to_string(),
+            "relay carbon has no jump_fnv1a ring; jump_fnv1a goes with relay buckytools or carbon-c-relay"
+        );
+        assert!(resolve(Algorithm::Mmh3, Some(Relay::Buckytools), None).is_err());
+        assert!(resolve(Algorithm::FastFnv1a, Some(Relay::CarbonCRelay), None).is_err());
+    }
+
+    #[test]
+    fn only_the_first_semicolon_cuts() {
+        let series = "disk.used;host=a;dc=b";
+        assert_eq!(TaggedNames::Whole.hashed_part(series), series);
+        assert_eq!(TaggedNames::BeforeSemicolon.hashed_part(series), "disk.used");
+        assert_eq!(TaggedNames::BeforeSemicolon.hashed_part("disk.used"), "disk.used");
+    }
+}

@@ -1,0 +1,238 @@
+//! Which specs are refused, and why.
+//!
+//! A ring that would place metrics otherwise than the relay does, or that the relay itself would not start with, is
+//! worse than none: what it calls misplaced gets moved.
+
+use std::collections::HashMap;
+
+use crate::{
+    Algorithm, Node, Relay, RingSpec, UnknownToRelay,
+    entries::{port_in_c_relay, tuple_text},
+    resolve,
+};
+
+/// Most nodes of a ring. A guard against documents from elsewhere: 400,000 entries are built at once.
+pub(crate) const MAX_NODES: usize = 4096;
+
+/// Highest replication factor, for the same reason: it multiplies the memory of a ring.
+pub(crate) const MAX_COPIES: usize = 64;
+
+/// Longest text of a node's entry that carbon-c-relay does not cut off.
+const MAX_C_RELAY_TEXT: usize = 255;
+
+/// Why a ring cannot be built. Positions of nodes count from 1, in the order of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RingError {
+    /// A ring of nothing.
+    #[error("the ring has no nodes; name at least one")]
+    NoNodes,
+    /// More nodes than any cluster has.
+    #[error("the ring has {0} nodes, the limit is {MAX_NODES}")]
+    TooManyNodes(usize),
+    /// Replication factor 0.
+    #[error("the replication factor is 0; a metric has at least 1 copy")]
+    NoCopies,
+    /// More copies than any cluster keeps.
+    #[error("the replication factor is {0}, the limit is {MAX_COPIES}")]
+    TooManyCopies(usize),
+    /// The relay has no such ring.
+    #[error(transparent)]
+    UnknownToRelay(#[from] UnknownToRelay),
+    /// Diverse replicas are carbon's alone.
+    #[error(
+        "relay {0} does not place copies on diverse hosts, only carbon does; choose relay carbon or leave it out"
+    )]
+    NoDiverseReplicas(Relay),
+    /// buckytools' own list of copies on a jump ring cannot be had: it breaks off.
+    #[error(
+        "relay buckytools has no second copy on a jump_fnv1a ring, and the replication factor is {0}; \
+         the relay that has is carbon-c-relay"
+    )]
+    NoJumpCopies(usize),
+    /// A node that is configured twice.
+    #[error("node {first} and node {second} are both {node}; leave one out")]
+    Duplicate {
+        /// Place of the first.
+        first: usize,
+        /// Place of the other.
+        second: usize,
+        /// The node.
+        node: Node,
+    },
+    /// Two nodes that the relay itself takes for one, or refuses to know side by side.
+    #[error(
+        "{relay} cannot tell node {first} ({first_node}) from node {second} ({second_node}): {reason}"
+    )]
+    SameToRelay {
+        /// The relay.
+        relay: Relay,
+        /// Place of the first.
+        first: usize,
+        /// The first.
+        first_node: Box<Node>,
+        /// Place of the other.
+        second: usize,
+        /// The other.
+        second_node: Box<Node>,
+        /// What the relay goes by, and the way out.
+        reason: &'static str,
+    },
+    /// carbon hashes the instance as Python writes it, which for this character depends on Python's version.
+    #[error(
+        "the instance of node {position} ({node}) holds {found:?}, which carbon does not hash the same in every Python"
+    )]
+    UnsureText {
+        /// The node's place.
+        position: usize,
+        /// The node.
+        node: Node,
+        /// The character.
+        found: char,
+    },
+    /// carbon-c-relay would cut the node's text off before hashing it.
+    #[error(
+        "node {position} ({node}) is too long for carbon-c-relay, which hashes {MAX_C_RELAY_TEXT} bytes of it at most"
+    )]
+    CutOff {
+        /// The node's place.
+        position: usize,
+        /// The node.
+        node: Node,
+    },
+    /// More copies than nodes.
+    #[error(
+        "the replication factor is {replication_factor}, but the ring has only {nodes} node(s)"
+    )]
+    TooFewNodes {
+        /// Copies asked for.
+        replication_factor: usize,
+        /// Nodes there are.
+        nodes: usize,
+    },
+    /// More copies than hosts, and each must lie on its own.
+    #[error(
+        "the replication factor is {replication_factor} with diverse replicas, but the nodes lie on only {hosts} host(s)"
+    )]
+    TooFewHosts {
+        /// Copies asked for.
+        replication_factor: usize,
+        /// Hosts there are.
+        hosts: usize,
+    },
+    /// Collisions cost so many nodes all of their entries that the copies asked for cannot be had.
+    #[error(
+        "the replication factor is {replication_factor}, but only {nodes} node(s) are left on the ring: the others \
+         lose every entry to a node that {relay} puts on the same positions"
+    )]
+    TooFewReachable {
+        /// Copies asked for.
+        replication_factor: usize,
+        /// Nodes with an entry of their own.
+        nodes: usize,
+        /// The relay.
+        relay: Relay,
+    },
+}
+
+/// Everything that can be said of a spec without building its ring. A shortage of nodes is left to [`shortage`].
+pub(crate) fn check(spec: &RingSpec) -> Result<(), RingError> {
+    resolve(spec.algorithm, Some(spec.relay), Some(spec.tagged_names))?;
+    match spec.nodes.len() {
+        0 => return Err(RingError::NoNodes),
+        nodes if nodes > MAX_NODES => return Err(RingError::TooManyNodes(nodes)),
+        _ => {}
+    }
+    match spec.replication_factor {
+        0 => return Err(RingError::NoCopies),
+        copies if copies > MAX_COPIES => return Err(RingError::TooManyCopies(copies)),
+        copies
+            if copies > 1
+                && spec.algorithm == Algorithm::JumpFnv1a
+                && spec.relay == Relay::Buckytools =>
+        {
+            return Err(RingError::NoJumpCopies(copies));
+        }
+        _ => {}
+    }
+    if spec.diverse_replicas && spec.relay != Relay::Carbon {
+        return Err(RingError::NoDiverseReplicas(spec.relay));
+    }
+    check_all_differ(spec)?;
+    check_texts(spec)
+}
+
+/// Why `reachable` nodes (hosts, with diverse replicas) are too few for `spec`, of which there are `kinds` in all.
+pub(crate) fn shortage(spec: &RingSpec, kinds: usize, reachable: usize) -> RingError {
+    let replication_factor = spec.replication_factor;
+    if kinds >= replication_factor {
+        RingError::TooFewReachable { replication_factor, nodes: reachable, relay: spec.relay }
+    } else if spec.diverse_replicas {
+        RingError::TooFewHosts { replication_factor, hosts: kinds }
+    } else {
+        RingError::TooFewNodes { replication_factor, nodes: kinds }
+    }
+}
+
+fn check_all_differ(spec: &RingSpec) -> Result<(), RingError> {
+    let mut known: HashMap<Identity<'_>, usize> = HashMap::new();
+    for (index, node) in spec.nodes.iter().enumerate() {
+        let Some(earlier) = known.insert(identity(node, spec.relay), index) else {
+            continue;
+        };
+        let (first, second) = (earlier + 1, index + 1);
+        let first_node = Box::new(spec.nodes[earlier].clone());
+        return Err(if *first_node == *node {
+            RingError::Duplicate { first, second, node: *first_node }
+        } else {
+            let (relay, second_node) = (spec.relay, Box::new(node.clone()));
+            let reason = what_tells_apart(relay);
+            RingError::SameToRelay { relay, first, first_node, second, second_node, reason }
+        });
+    }
+    Ok(())
+}
+
+/// What a relay knows a node by.
+type Identity<'node> = (&'node str, u16, Option<&'node str>);
+
+fn identity(node: &Node, relay: Relay) -> Identity<'_> {
+    match relay {
+        Relay::Carbon => (node.host(), 0, node.instance()),
+        Relay::CarbonCRelay => (node.host(), port_in_c_relay(node), None),
+        Relay::Buckytools => (node.host(), node.port(), node.instance()),
+    }
+}
+
+fn what_tells_apart(relay: Relay) -> &'static str {
+    match relay {
+        Relay::Carbon => "it knows nodes by host and instance; give each its own instance",
+        Relay::CarbonCRelay => {
+            "it knows nodes by host and port (2003 where there is none); give the ports of its configuration"
+        }
+        Relay::Buckytools => "it knows nodes by host, port and instance",
+    }
+}
+
+fn check_texts(spec: &RingSpec) -> Result<(), RingError> {
+    for (index, node) in spec.nodes.iter().enumerate() {
+        let (position, instance) = (index + 1, node.instance().unwrap_or_default());
+        match (spec.relay, spec.algorithm) {
+            // fnv1a hashes the instance itself, not Python's way to write it.
+            (Relay::Carbon, Algorithm::Fnv1a) | (_, Algorithm::JumpFnv1a) => {}
+            (Relay::Carbon, _) => {
+                let unsure = |c: &char| !c.is_ascii() && !c.is_alphanumeric();
+                if let Some(found) = instance.chars().find(unsure) {
+                    return Err(RingError::UnsureText { position, node: node.clone(), found });
+                }
+            }
+            (Relay::CarbonCRelay, _) => {
+                // Of both forms the tuple's is the longer one, but for a port: `:99` against `99-` and `:65535`.
+                if tuple_text(node, spec.relay).len() + ":65535:99".len() > MAX_C_RELAY_TEXT {
+                    return Err(RingError::CutOff { position, node: node.clone() });
+                }
+            }
+            (Relay::Buckytools, _) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! The entries of a ring: what of a node is hashed, and what becomes of entries that collide.
+//!
+//! Each node has 100 entries. Where two of them lie on one position the relays disagree; here an owner is decided, so
+//! each rule cites what it follows. The rules in full are in `docs/rings.md`, sections "What is hashed of a node" and
+//! "Two entries on one position".
+
+use std::collections::HashMap;
+
+use crate::{Algorithm, Node, Relay, RingSpec, hash::PositionHash};
+
+/// Entries a node has on a ring, in all relays (carbon's `replica_count`).
+pub(crate) const REPLICA_COUNT: usize = 100;
+
+/// The port that carbon-c-relay takes where none is configured.
+pub(crate) const C_RELAY_DEFAULT_PORT: u16 = 2003;
+
+/// A place on the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Where it lies. carbon moves entries beyond the last position that a key can have.
+    pub(crate) position: i64,
+    /// Whose it is: index into the spec's nodes.
+    pub(crate) node: u32,
+}
+
+/// The entries of all nodes in the order in which a walk meets them; lost ones are left out.
+pub(crate) fn entries(spec: &RingSpec, hash: PositionHash) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(spec.nodes.len() * REPLICA_COUNT);
+    for (index, node) in (0_u32..).zip(&spec.nodes) {
+        for text in entry_texts(spec, node) {
+            let position = i64::from(hash.position(text.as_bytes()));
+            entries.push(Entry { position, node: index });
+        }
+    }
+    match spec.relay {
+        Relay::Carbon => move_up(&mut entries),
+        Relay::CarbonCRelay => keep_first_in_c_relay(&mut entries, spec),
+        Relay::Buckytools => keep_all_in_order(&mut entries, spec),
+    }
+    entries
+}
+
+/// The texts whose hashes are the positions of `node`.
+fn entry_texts(spec: &RingSpec, node: &Node) -> impl Iterator<Item = String> {
+    let folded = spec.algorithm == Algorithm::Fnv1a;
+    let text = if folded { fnv1a_text(node, spec.relay) } else { tuple_text(node, spec.relay) };
+    (0..REPLICA_COUNT)
+        .map(move |k| if folded { format!("{k}-{text}") } else { format!("{text}:{k}") })
+}
+
+/// `('HOST', 'INSTANCE')`, which is how Python writes the pair; the other two imitate it for plain text.
+pub(crate) fn tuple_text(node: &Node, relay: Relay) -> String {
+    let instance = match (node.instance(), relay) {
+        (None, _) => "None".to_owned(),
+        (Some(instance), Relay::Carbon) => python_repr(instance),
+        (Some(instance), Relay::Buckytools | Relay::CarbonCRelay) => format!("'{instance}'"),
+    };
+    format!("('{}', {instance})", node.host())
+}
+
+/// The instance alone; without one, what the relay takes for it.
+fn fnv1a_text(node: &Node, relay: Relay) -> String {
+    match (node.instance(), relay) {
+        (Some(instance), _) => instance.to_owned(),
+        (None, Relay::Carbon) => "None".to_owned(),
+        (None, Relay::Buckytools) => format!("{}:{}", node.host(), node.port()),
+        (None, Relay::CarbonCRelay) => format!("{}:{}", node.host(), port_in_c_relay(node)),
+    }
+}
+
+/// The port under which carbon-c-relay knows `node`.
+pub(crate) fn port_in_c_relay(node: &Node) -> u16 {
+    if node.port() == 0 { C_RELAY_DEFAULT_PORT } else { node.port() }
+}
+
+/// `text` as Python writes a string; for printable text without white space, which is all that a ring of carbon's takes.
+fn python_repr(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut written = String::from(quote);
+    for c in text.chars() {
+        if c == quote || c == '\\' {
+            written.push('\\');
+        }
+        written.push(c);
+    }
+    written.push(quote);
+    written
+}
+
+/// carbon: a later entry moves up by one until its position is free. Nodes come in the order of the configuration,
+/// entries from 0 to 99. There is no end to stop at: entries may come to lie beyond 65535.
+fn move_up(entries: &mut [Entry]) {
+    // For each taken position one that is not below the first free one above it.
+    let mut above: HashMap<i64, i64> = HashMap::with_capacity(entries.len());
+    for entry in entries.iter_mut() {
+        let wanted = entry.position;
+        let mut free = wanted;
+        while let Some(next) = above.get(&free) {
+            free = *next;
+        }
+        let mut passed = wanted;
+        while let Some(next) = above.get_mut(&passed) {
+            passed = std::mem::replace(next, free + 1);
+        }
+        above.insert(free, free + 1);
+        entry.position = free;
+    }
+    entries.sort_unstable_by_key(|entry| entry.position);
+}
+
+/// carbon-c-relay: the first on a position keeps it, the others lose that entry. First is the smaller host, then
+/// (`carbon_ch`) the smaller instance, none last, or (`fnv1a_ch`) the smaller port.
+fn keep_first_in_c_relay(entries: &mut Vec<Entry>, spec: &RingSpec) {
+    let node_of = |entry: &Entry| &spec.nodes[entry.node as usize];
+    if spec.algorithm == Algorithm::Fnv1a {
+        let rank = |entry: &Entry| (node_of(entry).host(), port_in_c_relay(node_of(entry)));
+        entries.sort_by(|a, b| (a.position, rank(a)).cmp(&(b.position, rank(b))));
+    } else {
+        let rank = |entry: &Entry| {
+            let node = node_of(entry);
+            (node.host(), node.instance().is_none(), node.instance())
+        };
+        entries.sort_by(|a, b| (a.position, rank(a)).cmp(&(b.position, rank(b))));
+    }
+    entries.dedup_by_key(|entry| entry.position);
+}
+
+/// buckytools: all stay, the smaller host first, then the smaller instance, none being the empty string.
+fn keep_all_in_order(entries: &mut [Entry], spec: &RingSpec) {
+    let rank = |entry: &Entry| {
+        let node = &spec.nodes[entry.node as usize];
+        (node.host(), node.instance())
+    };
+    entries.sort_by(|a, b| (a.position, rank(a)).cmp(&(b.position, rank(b))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moved(positions: &[i64]) -> Vec<(i64, u32)> {
+        let mut entries: Vec<Entry> = (0_u32..)
+            .zip(positions)
+            .map(|(node, position)| Entry { position: *position, node })
+            .collect();
+        move_up(&mut entries);
+        entries.iter().map(|entry| (entry.position, entry.node)).collect()
+    }
+
+    #[test]
+    fn the_later_entry_moves_up_past_all_that_are_taken() {
+        assert_eq!(moved(&[5, 5, 6, 5]), [(5, 0), (6, 1), (7, 2), (8, 3)]);
+        assert_eq!(moved(&[6, 5, 5, 9]), [(5, 1), (6, 0), (7, 2), (9, 3)]);
+    }
+
+    #[test]
+    fn moving_up_does_not_stop_at_the_last_position() {
+        assert_eq!(moved(&[65535, 65535, 65535]), [(65535, 0), (65536, 1), (65537, 2)]);
+    }
+
+    #[test]
+    fn text_is_written_as_python_does() {
+        let cases = [
+            ("a", "'a'"),
+            ("a'b", "\"a'b\""),
+            ("a\"b", "'a\"b'"),
+            ("a'b\"c", "'a\\'b\"c'"),
+            ("a\\b", "'a\\\\b'"),
+            ("é", "'é'"),
+        ];
+        for (text, written) in cases {
+            assert_eq!(python_repr(text), written);
+        }
+    }
+
+    #[test]
+    fn each_relay_hashes_its_own_text() {
+        let node = |text: &str| text.parse::<Node>().expect("a node");
+        assert_eq!(tuple_text(&node("[fd00::1]:1=a"), Relay::CarbonCRelay), "('fd00::1', 'a')");
+        assert_eq!(tuple_text(&node("a:1"), Relay::Carbon), "('a', None)");
+        assert_eq!(tuple_text(&node("a=x'y"), Relay::Carbon), "('a', \"x'y\")");
+        assert_eq!(tuple_text(&node("a=x'y"), Relay::Buckytools), "('a', 'x'y')");
+        assert_eq!(fnv1a_text(&node("[fd00::2]:2003"), Relay::CarbonCRelay), "fd00::2:2003");
+        assert_eq!(fnv1a_text(&node("a"), Relay::CarbonCRelay), "a:2003");
+        assert_eq!(fnv1a_text(&node("a"), Relay::Buckytools), "a:0");
+        assert_eq!(fnv1a_text(&node("a:2003"), Relay::Carbon), "None");
+        assert_eq!(fnv1a_text(&node("a:2003=b:1"), Relay::CarbonCRelay), "b:1");
+    }
+}

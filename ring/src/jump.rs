@@ -1,0 +1,262 @@
+//! Jump rings: consistent hashing without a ring, where only the order of the nodes counts.
+//!
+//! The algorithm is Lamping and Veach's ("A Fast, Minimal Memory, Consistent Hash Algorithm", 2014). The order of the
+//! nodes and the further copies are the relays' own.
+
+use std::cmp::Ordering;
+
+use smallvec::SmallVec;
+
+use crate::{Node, Relay};
+
+/// The bucket of `key` among `buckets` (at least 1). With one more bucket a key stays or goes to the new one.
+pub(crate) fn jump(mut key: u64, buckets: u32) -> u32 {
+    let (mut bucket, mut next) = (0, 0);
+    while next < u64::from(buckets) {
+        bucket = next;
+        key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+        next = landing(bucket, key);
+    }
+    u32::try_from(bucket).unwrap_or(u32::MAX)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "the paper's own arithmetic: positive, below 2^63, both operands exact"
+)]
+fn landing(bucket: u64, key: u64) -> u64 {
+    ((bucket + 1) as f64 * ((1_u64 << 31) as f64 / ((key >> 33) + 1) as f64)) as u64
+}
+
+/// Which buckets hold the copies of a key, first copy first.
+///
+/// carbon-c-relay's way: after each copy the hash goes through xorshift, the **last** bucket moves into the place of
+/// the one taken, and there is one bucket less. What lies in a place is found by looking back over the places taken,
+/// so that no list of buckets is copied. Up to eight copies need no memory beyond this value.
+#[derive(Clone, Debug)]
+pub(crate) struct JumpWalk {
+    hash: u64,
+    buckets: u32,
+    taken: SmallVec<[u32; 8]>,
+}
+
+impl JumpWalk {
+    /// The walk of a key that hashes to `hash`, over `buckets` of which there is at least one.
+    pub(crate) fn new(hash: u64, buckets: u32) -> Self {
+        Self { hash, buckets, taken: SmallVec::new() }
+    }
+
+    /// The bucket of the next copy; `None` when all have been given.
+    pub(crate) fn next(&mut self) -> Option<u32> {
+        if self.buckets == 0 {
+            return None;
+        }
+        let place = jump(self.hash, self.buckets);
+        let bucket = self.bucket_in(place);
+        self.taken.push(place);
+        self.hash = xorshift(self.hash);
+        self.buckets -= 1;
+        Some(bucket)
+    }
+
+    /// Undoes the moves, last one first: what lies in a place that was filled came from the end of that moment.
+    fn bucket_in(&self, place: u32) -> u32 {
+        let moves = (self.buckets..).zip(self.taken.iter().rev());
+        moves.fold(place, |bucket, (last, filled)| if bucket == *filled { last } else { bucket })
+    }
+}
+
+fn xorshift(mut hash: u64) -> u64 {
+    hash ^= hash >> 12;
+    hash ^= hash << 25;
+    hash ^= hash >> 27;
+    hash.wrapping_mul(2_685_821_657_736_338_717)
+}
+
+/// The nodes in the order in which they are the buckets, as indices into `nodes`.
+///
+/// carbon has no jump rings; asked for one all the same, the order is buckytools'.
+pub(crate) fn bucket_order(nodes: &[Node], relay: Relay) -> Vec<u32> {
+    let configured: Vec<u32> = (0..).take(nodes.len()).collect();
+    match relay {
+        Relay::CarbonCRelay => sorted_like_c(nodes, &configured),
+        Relay::Buckytools | Relay::Carbon => inserted_one_by_one(nodes, &configured),
+    }
+}
+
+/// buckytools: a node without instance goes to the end; one with goes before the first node whose instance is greater
+/// as bytes, none being the empty string, so that the order of the configuration shows through.
+fn inserted_one_by_one(nodes: &[Node], configured: &[u32]) -> Vec<u32> {
+    let mut order: Vec<u32> = Vec::with_capacity(configured.len());
+    let instance_of = |index: u32| nodes[index as usize].instance();
+    for index in configured {
+        let place = match instance_of(*index) {
+            None => order.len(),
+            instance => {
+                order.iter().position(|other| instance_of(*other) > instance).unwrap_or(order.len())
+            }
+        };
+        order.insert(place, *index);
+    }
+    order
+}
+
+/// carbon-c-relay: sorted by its comparison, stably. The comparison contradicts itself for some mixtures of numbers and
+/// words (9 < 10 as numbers, but "10" < "1a" < "9" as bytes); so the sort is the merge sort of the C library that the
+/// relay runs on, step by step, which ends in the same order then, and never panics.
+fn sorted_like_c(nodes: &[Node], indices: &[u32]) -> Vec<u32> {
+    if indices.len() < 2 {
+        return indices.to_vec();
+    }
+    let (left, right) = indices.split_at(indices.len() / 2);
+    let left = sorted_like_c(nodes, left);
+    let right = sorted_like_c(nodes, right);
+    let mut order = Vec::with_capacity(indices.len());
+    let instance_of = |index: u32| nodes[index as usize].instance();
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    while let (Some(l), Some(r)) = (left.peek(), right.peek()) {
+        let comparison = compare_in_c_relay(instance_of(*l), instance_of(*r));
+        let smaller = if comparison == Ordering::Greater { &mut right } else { &mut left };
+        order.extend(smaller.next());
+    }
+    order.extend(left);
+    order.extend(right);
+    order
+}
+
+/// Two instances that are both numbers as numbers, otherwise as bytes; none is the greatest.
+fn compare_in_c_relay(left: Option<&str>, right: Option<&str>) -> Ordering {
+    match (left, right) {
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) => Ordering::Greater,
+        (Some(_), None) => Ordering::Less,
+        (Some(left), Some(right)) => match (number(left), number(right)) {
+            (Some(left_number), Some(right_number)) => {
+                low_half(left_number.wrapping_sub(right_number)).cmp(&0)
+            }
+            _ => left.cmp(right),
+        },
+    }
+}
+
+/// The relay gives back the difference of two `long` as an `int`.
+#[expect(clippy::cast_possible_truncation, reason = "the relay truncates here, so do we")]
+fn low_half(difference: i64) -> i32 {
+    difference as i32
+}
+
+/// The whole of `instance` as C's `strtol` reads it: a sign, decimal digits, the nearest `long` where it is too large.
+pub(crate) fn number(instance: &str) -> Option<i64> {
+    let digits = instance.strip_prefix(['+', '-']).unwrap_or(instance);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let nearest = if instance.starts_with('-') { i64::MIN } else { i64::MAX };
+    Some(instance.parse().unwrap_or(nearest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn order(nodes: &[&str], relay: Relay) -> Vec<String> {
+        let nodes: Vec<Node> = nodes.iter().map(|node| node.parse().expect("a node")).collect();
+        let name = |index: u32| {
+            let node = &nodes[index as usize];
+            node.instance().unwrap_or(node.host()).to_owned()
+        };
+        bucket_order(&nodes, relay).into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn jump_gives_the_buckets_of_the_paper() {
+        // The first two from the vectors' README, the others as implementations of the paper are commonly tested.
+        assert_eq!(jump(0x17ae_fa6f_58d8_7143, 12), 3);
+        assert_eq!(jump(0x9562_aa50_b037_c382, 11), 0);
+        assert_eq!(jump(1, 1), 0);
+        assert_eq!(jump(256, 1024), 520);
+        assert_eq!(jump(42, 57), 43);
+        assert_eq!(jump(0xdead_10cc, 666), 361);
+    }
+
+    #[test]
+    fn further_copies_follow_the_moves_of_the_last_bucket() {
+        let mut walk = JumpWalk::new(0x17ae_fa6f_58d8_7143, 12);
+        assert_eq!([walk.next(), walk.next(), walk.next()], [Some(3), Some(0), Some(10)]);
+    }
+
+    #[test]
+    fn c_relay_sorts_numbers_as_numbers_and_none_last() {
+        let nodes = ["a=010", "b=2", "c=01", "d=0", "e=11", "f=1", "g=003"];
+        assert_eq!(order(&nodes, Relay::CarbonCRelay), ["0", "01", "1", "2", "003", "010", "11"]);
+        let mixed = ["mx-5", "mx-1=b", "mx-2", "mx-3=a", "mx-1", "mx-4=B", "mx-2=c", "mx-3"];
+        assert_eq!(
+            order(&mixed, Relay::CarbonCRelay),
+            ["B", "a", "b", "c", "mx-5", "mx-2", "mx-1", "mx-3"]
+        );
+    }
+
+    #[test]
+    fn buckytools_inserts_nodes_one_by_one() {
+        let nodes = ["a=010", "b=2", "c=01", "d=0", "e=11", "f=1", "g=003"];
+        assert_eq!(order(&nodes, Relay::Buckytools), ["0", "003", "01", "010", "1", "11", "2"]);
+        let mixed = ["mx-5", "mx-1=b", "mx-2", "mx-3=a", "mx-1", "mx-4=B", "mx-2=c", "mx-3"];
+        assert_eq!(
+            order(&mixed, Relay::Buckytools),
+            ["mx-5", "B", "a", "b", "mx-2", "mx-1", "c", "mx-3"]
+        );
+        assert_eq!(order(&["A=b", "B", "C=a"], Relay::Buckytools), ["a", "b", "B"]);
+    }
+
+    #[test]
+    fn numbers_are_what_strtol_reads_to_the_end() {
+        assert_eq!(number("007"), Some(7));
+        assert_eq!(number("-3"), Some(-3));
+        assert_eq!(number("+3"), Some(3));
+        assert_eq!(number("99999999999999999999"), Some(i64::MAX));
+        assert_eq!(number("-99999999999999999999"), Some(i64::MIN));
+        for word in ["", "-", "1a", "0x10", "１"] {
+            assert_eq!(number(word), None, "{word}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn one_bucket_more_moves_a_key_there_or_not_at_all(key: u64, buckets in 1_u32..2_000) {
+            let (before, after) = (jump(key, buckets), jump(key, buckets + 1));
+            prop_assert!(before < buckets);
+            prop_assert!(after == before || after == buckets);
+        }
+
+        #[test]
+        fn the_walk_is_that_of_a_list_whose_last_moves_into_the_hole(hash: u64, buckets in 1_u32..40) {
+            let mut walk = JumpWalk::new(hash, buckets);
+            let (mut list, mut hash) = ((0..buckets).collect::<Vec<_>>(), hash);
+            while let Some(length) = u32::try_from(list.len()).ok().filter(|length| *length > 0) {
+                let place = jump(hash, length) as usize;
+                prop_assert_eq!(walk.next(), Some(list.swap_remove(place)));
+                hash = xorshift(hash);
+            }
+            prop_assert_eq!(walk.next(), None);
+        }
+
+        #[test]
+        fn any_mixture_of_instances_is_put_in_some_order(
+            instances in prop::collection::vec("[0-9]{0,3}[a-b]{0,1}", 1..40)
+        ) {
+            let nodes: Vec<Node> = instances
+                .iter()
+                .map(|instance| Node::new("a", 1, Some(instance)).expect("a node"))
+                .collect();
+            for relay in [Relay::CarbonCRelay, Relay::Buckytools] {
+                let mut order = bucket_order(&nodes, relay);
+                order.sort_unstable();
+                prop_assert_eq!(order, (0..).take(nodes.len()).collect::<Vec<u32>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! A node of the ring, as operators write it: `HOST[:PORT][=INSTANCE]`.
+//!
+//! A [`Node`] is checked once, here, whichever way it came in (command line or ring document). The text of the host
+//! and of the instance is kept as written: it enters the hash, so `Node1` and `node1` are two nodes.
+
+use std::{fmt, net::Ipv6Addr, str::FromStr};
+
+/// One place that metrics can lie on: a host, the port its relay sends to, and the name of the instance there.
+///
+/// Equal when host, port and instance are equal. The order of nodes is the configuration's, never this type's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Node {
+    host: String,
+    port: u16,
+    instance: Option<String>,
+}
+
+impl Node {
+    /// A node from its parts. An IPv6 host comes without brackets; `port` 0 and an empty instance mean none.
+    ///
+    /// # Errors
+    /// [`NodeError`] where the host is no host name and no address, or the instance holds white space or control
+    /// characters.
+    pub fn new(host: &str, port: u16, instance: Option<&str>) -> Result<Self, NodeError> {
+        check_host(host)?;
+        let instance = instance.filter(|instance| !instance.is_empty());
+        if let Some(instance) = instance {
+            check_instance(instance)?;
+        }
+        Ok(Self { host: host.to_owned(), port, instance: instance.map(str::to_owned) })
+    }
+
+    /// The host's name or address as written; IPv6 without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port; 0 is none.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The instance's name, never empty; `None` is no instance.
+    pub fn instance(&self) -> Option<&str> {
+        self.instance.as_deref()
+    }
+}
+
+/// `HOST[:PORT][=INSTANCE]`: the instance is all that follows the first `=`, and may hold `=` and `:` itself. Also
+/// what the Go tool takes beside that: an empty port (`a:=x`), port 0 and an empty instance (`a=`), each for none.
+impl FromStr for Node {
+    type Err = NodeError;
+
+    fn from_str(text: &str) -> Result<Self, NodeError> {
+        let (address, instance) = match text.split_once('=') {
+            Some((address, instance)) => (address, Some(instance)),
+            None => (text, None),
+        };
+        let (host, port) = split_address(address)?;
+        let port = match port {
+            Some(digits) => parse_port(digits)?,
+            None => 0,
+        };
+        Self::new(host, port, instance)
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]", self.host)?;
+        } else {
+            f.write_str(&self.host)?;
+        }
+        if self.port != 0 {
+            write!(f, ":{}", self.port)?;
+        }
+        match &self.instance {
+            Some(instance) => write!(f, "={instance}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a text is no node. The text itself is left to the caller to name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// Nothing before the port and the instance.
+    #[error("the host is empty; write HOST[:PORT][=INSTANCE]")]
+    EmptyHost,
+    /// Most often a flag that came after the first node.
+    #[error("host {0:?} begins with `-`; flags come before the nodes")]
+    HostIsFlag(String),
+    /// A host of more than 253 bytes, which no resolver knows.
+    #[error("the host is {0} bytes long, a host name has 253 at most")]
+    HostTooLong(usize),
+    /// Something that no host name and no address holds.
+    #[error(
+        "host {host:?} holds {found:?}; a host is a name of letters, digits, `.`, `-` and `_`, or an address"
+    )]
+    BadHost {
+        /// The host as found.
+        host: String,
+        /// Its first character that does not belong there.
+        found: char,
+    },
+    /// A host with colons that is no IPv6 address.
+    #[error("host {0:?} is no IPv6 address")]
+    NotIpv6(String),
+    /// More than one colon outside of brackets.
+    #[error("{0:?} has more than one colon; write IPv6 addresses in brackets, as [::1]:2003")]
+    BareColons(String),
+    /// An opening bracket without its closing one.
+    #[error("{0:?} lacks the closing bracket of its IPv6 address")]
+    UnclosedBracket(String),
+    /// Something between the closing bracket and the port.
+    #[error("{0:?} follows the closing bracket; only :PORT or =INSTANCE may")]
+    AfterBracket(String),
+    /// A port that is no decimal number from 0 to 65535.
+    #[error("port {0:?} is no decimal number from 1 to 65535")]
+    BadPort(String),
+    /// A port that the Go tool would read as octal.
+    #[error(
+        "port {0:?} begins with 0; write it without, the Go tool takes such numbers for octal ones"
+    )]
+    OctalPort(String),
+    /// White space or a control character in an instance.
+    #[error(
+        "instance {instance:?} holds {found:?}; white space and control characters are refused"
+    )]
+    BadInstance {
+        /// The instance as found.
+        instance: String,
+        /// Its first character that is refused.
+        found: char,
+    },
+}
+
+/// The host without brackets, and the text of the port where there is one.
+fn split_address(address: &str) -> Result<(&str, Option<&str>), NodeError> {
+    if let Some(bracketed) = address.strip_prefix('[') {
+        let Some((host, rest)) = bracketed.split_once(']') else {
+            return Err(NodeError::UnclosedBracket(address.to_owned()));
+        };
+        if host.parse::<Ipv6Addr>().is_err() {
+            return Err(NodeError::NotIpv6(host.to_owned()));
+        }
+        return match rest.strip_prefix(':') {
+            Some(digits) => Ok((host, port_text(digits))),
+            None if rest.is_empty() => Ok((host, None)),
+            None => Err(NodeError::AfterBracket(rest.to_owned())),
+        };
+    }
+    match address.split_once(':') {
+        Some((_, digits)) if digits.contains(':') => Err(NodeError::BareColons(address.to_owned())),
+        Some((host, digits)) => Ok((host, port_text(digits))),
+        None => Ok((address, None)),
+    }
+}
+
+fn port_text(digits: &str) -> Option<&str> {
+    if digits.is_empty() { None } else { Some(digits) }
+}
+
+fn parse_port(digits: &str) -> Result<u16, NodeError> {
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(NodeError::BadPort(digits.to_owned()));
+    }
+    if digits.len() > 1 && digits.starts_with('0') {
+        return Err(NodeError::OctalPort(digits.to_owned()));
+    }
+    digits.parse().map_err(|_| NodeError::BadPort(digits.to_owned()))
+}
+
+fn check_host(host: &str) -> Result<(), NodeError> {
+    if host.is_empty() {
+        return Err(NodeError::EmptyHost);
+    }
+    if host.starts_with('-') {
+        return Err(NodeError::HostIsFlag(host.to_owned()));
+    }
+    if host.len() > 253 {
+        return Err(NodeError::HostTooLong(host.len()));
+    }
+    if host.contains(':') {
+        return match host.parse::<Ipv6Addr>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(NodeError::NotIpv6(host.to_owned())),
+        };
+    }
+    let belongs = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    match host.chars().find(|c| !belongs(*c)) {
+        Some(found) => Err(NodeError::BadHost { host: host.to_owned(), found }),
+        None => Ok(()),
+    }
+}
+
+fn check_instance(instance: &str) -> Result<(), NodeError> {
+    match instance.chars().find(|c| c.is_whitespace() || c.is_control()) {
+        Some(found) => Err(NodeError::BadInstance { instance: instance.to_owned(), found }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_read_as_the_go_tool_reads_them() {
+        let cases: &[(&str, &str, u16, Option<&str>)] = &[
+            ("a", "a", 0, None),
+            ("a:2003", "a", 2003, None),
+            ("a:2003=x", "a", 2003, Some("x")),
+            ("a=x", "a", 0, Some("x")),
+            ("a:=x", "a", 0, Some("x")),
+            ("a:", "a", 0, None),
+            ("a:0", "a", 0, None),
+            ("a=", "a", 0, None),
+            ("a=b=c", "a", 0, Some("b=c")),
+            ("rp-new:2003=rp-2:2003", "rp-new", 2003, Some("rp-2:2003")),
+            ("a:65535", "a", 65535, None),
+            ("10.0.0.1:2003=a", "10.0.0.1", 2003, Some("a")),
+            ("[fd00::1]", "fd00::1", 0, None),
+            ("[fd00::1]:2003=a", "fd00::1", 2003, Some("a")),
+            ("[fd00::1]=a", "fd00::1", 0, Some("a")),
+            ("[FD00::1]:", "FD00::1", 0, None),
+        ];
+        for &(text, host, port, instance) in cases {
+            let node: Node = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!((node.host(), node.port(), node.instance()), (host, port, instance));
+        }
+    }
+
+    #[test]
+    fn what_is_no_node_is_refused_with_what_was_found() {
+        let cases = [
+            ("", "the host is empty"),
+            (":", "the host is empty"),
+            ("=x", "the host is empty"),
+            ("-hash", "flags come before the nodes"),
+            ("a:b", "port \"b\" is no decimal number"),
+            ("a:-1", "port \"-1\" is no decimal number"),
+            ("a:+1", "port \"+1\" is no decimal number"),
+            ("a:65536", "port \"65536\""),
+            ("a:99999999999999999999", "port \"99999999999999999999\""),
+            ("a:0x10", "port \"0x10\""),
+            ("a:1_000", "port \"1_000\""),
+            ("a:010", "octal"),
+            ("a:2003:x", "more than one colon"),
+            ("::1", "in brackets"),
+            ("[::1", "closing bracket"),
+            ("[::1]2003", "\"2003\" follows the closing bracket"),
+            ("[a]:2003", "host \"a\" is no IPv6 address"),
+            ("[::g]", "host \"::g\" is no IPv6 address"),
+            ("a b", "holds ' '"),
+            ("a/b", "holds '/'"),
+            ("ä", "holds 'ä'"),
+            ("a=x y", "instance \"x y\" holds ' '"),
+            ("a=x\u{7}", "holds '\\u{7}'"),
+            ("a=x\u{a0}", "holds '\\u{a0}'"),
+        ];
+        for (text, expected) in cases {
+            let error = text.parse::<Node>().expect_err(text).to_string();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+        let long = "a".repeat(254);
+        assert_eq!(long.parse::<Node>(), Err(NodeError::HostTooLong(254)));
+    }
+
+    #[test]
+    fn a_document_gives_ipv6_hosts_without_brackets() {
+        assert!(Node::new("fd00::1", 1, None).is_ok());
+        assert!(Node::new("[fd00::1]", 1, None).is_err());
+        assert!(Node::new("a:1", 1, None).is_err());
+        assert!(Node::new("a=b", 1, None).is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! The owners of one series, first copy first, and the lists they are read from.
+
+use std::{iter::FusedIterator, slice};
+
+use crate::jump::JumpWalk;
+
+/// The owners of one series as indices into [`crate::Ring::nodes`], the first copy first, no node twice.
+///
+/// Allocates nothing; only on a jump ring with more than eight copies the ninth does.
+#[derive(Clone, Debug)]
+pub struct Owners<'ring> {
+    source: Source<'ring>,
+    left: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Source<'ring> {
+    Listed(slice::Iter<'ring, u32>),
+    Walked { order: &'ring [u32], walk: JumpWalk },
+}
+
+impl<'ring> Owners<'ring> {
+    pub(crate) fn listed(nodes: &'ring [u32]) -> Self {
+        Self { source: Source::Listed(nodes.iter()), left: nodes.len() }
+    }
+
+    /// `order`: the node of each bucket. `copies` is at most their number.
+    pub(crate) fn walked(order: &'ring [u32], walk: JumpWalk, copies: usize) -> Self {
+        Self { source: Source::Walked { order, walk }, left: copies }
+    }
+}
+
+impl Iterator for Owners<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        self.left = self.left.checked_sub(1)?;
+        let node = match &mut self.source {
+            Source::Listed(nodes) => *nodes.next()?,
+            Source::Walked { order, walk } => order[walk.next()? as usize],
+        };
+        Some(node as usize)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Owners<'_> {}
+impl FusedIterator for Owners<'_> {}
+
+/// For each place of a circle the owners of what falls on it, all lists of one length.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnerLists {
+    nodes: Vec<u32>,
+    copies: usize,
+}
+
+impl OwnerLists {
+    /// The lists for a `circle` of nodes: from each place on, round the end, each node whose kind was not met before.
+    ///
+    /// `kinds` tells by index which nodes count as one; `copies`, at least 1, is at most the number of kinds that
+    /// occur in the circle. The list of a place is its node, followed by the list of the next place without that kind:
+    /// so one walk gives the last list, and each other follows from the one behind it.
+    pub(crate) fn of_circle(circle: &[u32], kinds: &[u32], copies: usize) -> Self {
+        let mut nodes = vec![0; circle.len() * copies];
+        let mut behind = first_of_each_kind(circle, kinds, copies);
+        for (list, node) in nodes.chunks_exact_mut(copies).zip(circle).rev() {
+            let kind = kinds[*node as usize];
+            let others = behind.iter().filter(|other| kinds[**other as usize] != kind);
+            for (owner, node) in list.iter_mut().zip([node].into_iter().chain(others)) {
+                *owner = *node;
+            }
+            behind.copy_from_slice(list);
+        }
+        Self { nodes, copies }
+    }
+
+    /// The owners of what falls on `place`, which is below the length of the circle.
+    pub(crate) fn at(&self, place: usize) -> &[u32] {
+        &self.nodes[place * self.copies..][..self.copies]
+    }
+
+    /// The first owner of what falls on `place`.
+    pub(crate) fn first_at(&self, place: usize) -> u32 {
+        self.nodes[place * self.copies]
+    }
+}
+
+fn first_of_each_kind(circle: &[u32], kinds: &[u32], copies: usize) -> Vec<u32> {
+    let mut met: Vec<u32> = Vec::with_capacity(copies);
+    for node in circle {
+        if met.len() == copies {
+            break;
+        }
+        if met.iter().all(|other| kinds[*other as usize] != kinds[*node as usize]) {
+            met.push(*node);
+        }
+    }
+    met
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_goes_round_the_end_and_skips_kinds_it_has() {
+        let circle = [0, 0, 1, 2, 1, 3];
+        let each_its_own = OwnerLists::of_circle(&circle, &[0, 1, 2, 3], 3);
+        let lists: Vec<&[u32]> = (0..circle.len()).map(|place| each_its_own.at(place)).collect();
+        assert_eq!(lists, [[0, 1, 2], [0, 1, 2], [1, 2, 3], [2, 1, 3], [1, 3, 0], [3, 0, 1]]);
+        let two_of_a_kind = OwnerLists::of_circle(&circle, &[0, 1, 1, 0], 2);
+        let lists: Vec<&[u32]> = (0..circle.len()).map(|place| two_of_a_kind.at(place)).collect();
+        assert_eq!(lists, [[0, 1], [0, 1], [1, 3], [2, 3], [1, 3], [3, 1]]);
+    }
+
+    #[test]
+    fn owners_know_how_many_are_left() {
+        let mut owners = Owners::listed(&[4, 2]);
+        assert_eq!(owners.len(), 2);
+        assert_eq!(owners.next(), Some(4));
+        assert_eq!(owners.len(), 1);
+        assert_eq!([owners.next(), owners.next(), owners.next()], [Some(2), None, None]);
+    }
+}

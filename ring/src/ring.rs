@@ -1,0 +1,309 @@
+//! A ring that is ready to answer: which nodes own a series.
+//!
+//! Everything that depends on the spec alone is computed when the ring is built. What is left for a lookup is one hash
+//! and, by kind of ring, one step in a table (16-bit rings), a binary search (mmh3), a division (fast) or the jumps.
+
+use std::collections::HashMap;
+
+use crate::{
+    Algorithm, Node, Owners, RingError, RingSpec, check,
+    finder::{self, Finder},
+    hash::{Bytes, fnv1a_64},
+    jump::{JumpWalk, bucket_order, jump},
+    owners::OwnerLists,
+    warnings,
+};
+
+/// What to do when a ring cannot give as many copies as its replication factor says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortfall {
+    /// Refuse the spec, with the reason.
+    Refuse,
+    /// Give the owners there are, each once. What carbon does; carbon-c-relay would not start, or never answer.
+    GiveWhatThereIs,
+}
+
+/// A hash ring that answers which nodes own a series. Built once from a [`RingSpec`], and never changed.
+#[derive(Clone, Debug)]
+pub struct Ring {
+    spec: RingSpec,
+    placement: Placement,
+    copies: usize,
+}
+
+/// How a key becomes owners.
+#[derive(Clone, Debug)]
+enum Placement {
+    /// A place on a circle of nodes, with its list of owners.
+    Circle { finder: Finder, lists: OwnerLists },
+    /// Jumps over buckets; `order` is the node of each.
+    Buckets { bytes: Bytes, order: Vec<u32> },
+}
+
+impl Ring {
+    /// The ring that `spec` describes.
+    ///
+    /// # Errors
+    /// [`RingError`] says what the relay could not do with it, or which nodes are missing for the copies asked for.
+    pub fn new(spec: RingSpec) -> Result<Self, RingError> {
+        Self::with_shortfall(spec, Shortfall::Refuse)
+    }
+
+    /// The ring that `spec` describes, where wanted also with fewer nodes or hosts than copies are asked for.
+    ///
+    /// # Errors
+    /// [`RingError`], as [`Ring::new`]; with [`Shortfall::GiveWhatThereIs`] none that is about too few nodes or hosts.
+    pub fn with_shortfall(spec: RingSpec, shortfall: Shortfall) -> Result<Self, RingError> {
+        check::check(&spec)?;
+        let kinds = kinds(&spec);
+        let copies_of = |circle: &[u32]| {
+            let reachable = count_kinds(circle, &kinds);
+            if reachable < spec.replication_factor && shortfall == Shortfall::Refuse {
+                return Err(check::shortage(&spec, count_distinct(&kinds), reachable));
+            }
+            Ok(reachable.min(spec.replication_factor))
+        };
+        let (placement, copies) = if spec.algorithm == Algorithm::JumpFnv1a {
+            let order = bucket_order(&spec.nodes, spec.relay);
+            let copies = copies_of(&order)?;
+            (Placement::Buckets { bytes: finder::fnv_bytes(spec.relay), order }, copies)
+        } else {
+            let (finder, circle) = finder::circle(&spec);
+            let copies = copies_of(&circle)?;
+            let lists = OwnerLists::of_circle(&circle, &kinds, copies);
+            (Placement::Circle { finder, lists }, copies)
+        };
+        Ok(Self { spec, placement, copies })
+    }
+
+    /// What the ring was built from.
+    pub fn spec(&self) -> &RingSpec {
+        &self.spec
+    }
+
+    /// The nodes, in the order of the configuration; what owners are indices into.
+    pub fn nodes(&self) -> &[Node] {
+        &self.spec.nodes
+    }
+
+    /// The node that holds the first copy of `series`, as an index into [`Ring::nodes`].
+    ///
+    /// `series` is the name of the series with its tags, if it has any: the ring leaves off what the relay does not
+    /// hash of it. It is not normalised or cleaned in any other way.
+    pub fn owner(&self, series: &str) -> usize {
+        let key = self.spec.tagged_names.hashed_part(series).as_bytes();
+        let node = match &self.placement {
+            Placement::Circle { finder, lists } => lists.first_at(finder.place(key)),
+            Placement::Buckets { bytes, order } => {
+                order[jump(fnv1a_64(key, *bytes), buckets(order)) as usize]
+            }
+        };
+        node as usize
+    }
+
+    /// The nodes that hold `series`, the first copy first; as many as the spec's replication factor says.
+    ///
+    /// Takes the same `series` as [`Ring::owner`], whose answer is the first of these.
+    pub fn owners(&self, series: &str) -> Owners<'_> {
+        let key = self.spec.tagged_names.hashed_part(series).as_bytes();
+        match &self.placement {
+            Placement::Circle { finder, lists } => Owners::listed(lists.at(finder.place(key))),
+            Placement::Buckets { bytes, order } => {
+                let walk = JumpWalk::new(fnv1a_64(key, *bytes), buckets(order));
+                Owners::walked(order, walk, self.copies)
+            }
+        }
+    }
+
+    /// For each node the share of all keys, 0 to 1, of which it holds the first copy.
+    ///
+    /// On rings the part of the positions that are its own: exact. With jump and fast hashing, which spread evenly,
+    /// one part in as many as there are nodes.
+    pub fn share(&self) -> Vec<f64> {
+        let mut shares = vec![0.0; self.spec.nodes.len()];
+        match &self.placement {
+            Placement::Circle { finder, lists } => {
+                for (place, share) in finder.shares().into_iter().enumerate() {
+                    shares[lists.first_at(place) as usize] += share;
+                }
+            }
+            Placement::Buckets { order, .. } => shares.fill(evenly(order.len())),
+        }
+        shares
+    }
+
+    /// What an operator should know about this ring, though the relay would build it: a sentence each, none when all
+    /// is well.
+    pub fn warnings(&self) -> Vec<String> {
+        warnings::warnings(self, self.copies)
+    }
+}
+
+/// How many buckets there are: at most as many as a ring may have nodes.
+fn buckets(order: &[u32]) -> u32 {
+    u32::try_from(order.len()).unwrap_or(u32::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rings have a few thousand nodes at most")]
+fn evenly(parts: usize) -> f64 {
+    1.0 / parts as f64
+}
+
+/// For each node a number that it shares with those that count as the same when copies are placed: with diverse
+/// replicas the nodes of its host, otherwise none. (No ring has two nodes that its relay cannot tell apart.)
+fn kinds(spec: &RingSpec) -> Vec<u32> {
+    if !spec.diverse_replicas {
+        return (0_u32..).take(spec.nodes.len()).collect();
+    }
+    let mut hosts: HashMap<&str, u32> = HashMap::new();
+    let numbered = (0_u32..).zip(&spec.nodes);
+    numbered.map(|(number, node)| *hosts.entry(node.host()).or_insert(number)).collect()
+}
+
+fn count_kinds(circle: &[u32], kinds: &[u32]) -> usize {
+    let met: Vec<u32> = circle.iter().map(|node| kinds[*node as usize]).collect();
+    count_distinct(&met)
+}
+
+fn count_distinct(kinds: &[u32]) -> usize {
+    let mut sorted = kinds.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    sorted.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Relay, resolve};
+
+    fn spec(algorithm: Algorithm, relay: Relay, copies: usize, nodes: &[&str]) -> RingSpec {
+        let (relay, tagged_names) = resolve(algorithm, Some(relay), None).expect("a known ring");
+        RingSpec {
+            nodes: nodes.iter().map(|node| node.parse().expect("a node")).collect(),
+            algorithm,
+            relay,
+            replication_factor: copies,
+            diverse_replicas: false,
+            tagged_names,
+        }
+    }
+
+    fn refusal(spec: RingSpec) -> String {
+        Ring::new(spec).expect_err("no ring").to_string()
+    }
+
+    #[test]
+    fn a_tagged_series_lies_with_its_name_where_only_that_is_hashed() {
+        let nodes = ["live-1:1=a", "live-2:1=b", "live-3:1=c"];
+        let series =
+            ["disk.used;env=stage;x_y=72", "disk.used;host=graphite-web033-g6", "disk.used"];
+        let cut =
+            Ring::new(spec(Algorithm::JumpFnv1a, Relay::CarbonCRelay, 2, &nodes)).expect("a ring");
+        for one in series {
+            assert_eq!(cut.owner(one), cut.owner("disk.used"));
+            assert!(cut.owners(one).eq(cut.owners("disk.used")));
+        }
+        let whole = Ring::new(spec(Algorithm::Carbon, Relay::Carbon, 1, &nodes)).expect("a ring");
+        let owners: Vec<usize> =
+            (0..20).map(|n| whole.owner(&format!("disk.used;n={n}"))).collect();
+        assert!(owners.iter().any(|owner| *owner != owners[0]));
+    }
+
+    #[test]
+    fn more_copies_than_nodes_or_hosts_are_refused_with_both_numbers() {
+        let nodes = ["a:1=a", "a:2=b", "b:1=a"];
+        assert_eq!(
+            refusal(spec(Algorithm::Carbon, Relay::Carbon, 4, &nodes)),
+            "the replication factor is 4, but the ring has only 3 node(s)"
+        );
+        let diverse = |copies| RingSpec {
+            diverse_replicas: true,
+            ..spec(Algorithm::FastMmh3, Relay::Carbon, copies, &nodes)
+        };
+        assert_eq!(
+            refusal(diverse(3)),
+            "the replication factor is 3 with diverse replicas, but the nodes lie on only 2 host(s)"
+        );
+        assert!(Ring::new(diverse(2)).is_ok());
+        let lenient = Ring::with_shortfall(diverse(3), Shortfall::GiveWhatThereIs).expect("a ring");
+        assert_eq!(lenient.owners("a.b").len(), 2);
+    }
+
+    #[test]
+    fn copies_that_carbon_c_relay_would_search_for_ever_are_refused() {
+        let same_entries = ["10.0.0.1:2003", "10.0.0.1:2004"];
+        let refused = refusal(spec(Algorithm::Carbon, Relay::CarbonCRelay, 2, &same_entries));
+        assert!(refused.contains("only 1 node(s) are left on the ring"), "{refused}");
+        let same_instance = ["10.0.0.1:2003=a", "10.0.0.2:2003=a"];
+        let refused = refusal(spec(Algorithm::Fnv1a, Relay::CarbonCRelay, 2, &same_instance));
+        assert!(refused.contains("lose every entry"), "{refused}");
+        for relay in [Relay::Carbon, Relay::Buckytools] {
+            let ring = Ring::new(spec(Algorithm::Fnv1a, relay, 2, &same_instance)).expect("a ring");
+            assert_eq!(ring.owners("a.b").len(), 2);
+        }
+    }
+
+    #[test]
+    fn nodes_that_a_relay_cannot_tell_apart_are_refused() {
+        let twice = ["a:1=x", "b", "a:1=x"];
+        for relay in Relay::ALL {
+            assert_eq!(
+                refusal(spec(Algorithm::Carbon, relay, 1, &twice)),
+                "node 1 and node 3 are both a:1=x; leave one out"
+            );
+        }
+        let ports = ["a:1", "a:2"];
+        let refused = refusal(spec(Algorithm::Fnv1a, Relay::Carbon, 1, &ports));
+        assert!(refused.contains("node 1 (a:1) from node 2 (a:2)"), "{refused}");
+        assert!(Ring::new(spec(Algorithm::Fnv1a, Relay::CarbonCRelay, 2, &ports)).is_ok());
+        for instances in [["a=x", "a=y"], ["a=x", "a:2003=y"], ["a", "a:2003"]] {
+            let refused = refusal(spec(Algorithm::Carbon, Relay::CarbonCRelay, 1, &instances));
+            assert!(refused.contains("host and port"), "{refused}");
+            assert!(Ring::new(spec(Algorithm::Carbon, Relay::Buckytools, 1, &instances)).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let nodes = ["a:1", "b:1"];
+        let carbon = spec(Algorithm::Carbon, Relay::Buckytools, 1, &nodes);
+        let cases = [
+            (RingSpec { nodes: Vec::new(), ..carbon.clone() }, "no nodes"),
+            (RingSpec { replication_factor: 0, ..carbon.clone() }, "replication factor is 0"),
+            (RingSpec { replication_factor: 65, ..carbon.clone() }, "the limit is 64"),
+            (RingSpec { diverse_replicas: true, ..carbon.clone() }, "only carbon does"),
+            (RingSpec { algorithm: Algorithm::Mmh3, ..carbon.clone() }, "has no mmh3 ring"),
+            (spec(Algorithm::JumpFnv1a, Relay::Buckytools, 2, &nodes), "no second copy"),
+            (spec(Algorithm::Carbon, Relay::Carbon, 1, &["a=x\u{200b}"]), "holds '\\u{200b}'"),
+        ];
+        for (spec, expected) in cases {
+            let refused = refusal(spec);
+            assert!(refused.contains(expected), "{refused}");
+        }
+        let long = format!("a={}", "x".repeat(250));
+        let refused = refusal(spec(Algorithm::Fnv1a, Relay::CarbonCRelay, 1, &[&long]));
+        assert!(refused.contains("too long for carbon-c-relay"), "{refused}");
+        let many: Vec<Node> = (0..4097).map(|n| format!("a{n}").parse().expect("a node")).collect();
+        assert_eq!(
+            refusal(RingSpec { nodes: many, ..carbon }),
+            "the ring has 4097 nodes, the limit is 4096"
+        );
+    }
+
+    #[test]
+    fn shares_add_up_to_one() {
+        let nodes = ["gr-a:1=a", "gr-b:1=b", "gr-c:1=c", "gr-d:1=d"];
+        for relay in Relay::ALL {
+            for algorithm in Algorithm::ALL {
+                if resolve(algorithm, Some(relay), None).is_err() {
+                    continue;
+                }
+                let shares = Ring::new(spec(algorithm, relay, 1, &nodes)).expect("a ring").share();
+                assert_eq!(shares.len(), nodes.len());
+                assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{relay} {algorithm}");
+                assert!(shares.iter().all(|share| *share > 0.05), "{relay} {algorithm} {shares:?}");
+            }
+        }
+    }
+}
