@@ -1,4 +1,4 @@
-//! Filling one local file from another: [`crate::fill`] with the opening, locking and writing around it.
+//! Filling one local file from another: [`crate::fill()`] with the opening, locking and writing around it.
 //!
 //! The source is read whole under its shared lock, which is then given back; only then is the destination locked.
 //! So two fills in opposite directions never wait for each other. The destination is changed in place, run by run,
@@ -76,7 +76,7 @@ pub enum FillFileError {
     },
 }
 
-/// Fills the file at `destination` from that at `source`, by the rules of [`fill`]. Neither lock is waited for longer
+/// Fills the file at `destination` from that at `source`, by the rules of [`fill()`]. Neither lock is waited for longer
 /// than `lock_limit`.
 ///
 /// Where there is no destination it becomes a durable copy of the source, with its mode and time of change, in folders

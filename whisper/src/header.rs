@@ -339,3 +339,6 @@ fn check_overlaps(archives: &[Archive]) -> Result<(), HeaderError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,3 +180,6 @@ pub(crate) fn position_of(archive: &Archive, base: u32, t: u32) -> Option<u32> {
     let slots_after_base = (i64::from(t) - i64::from(base)).div_euclid(step);
     u32::try_from(slots_after_base.rem_euclid(i64::from(archive.points))).ok()
 }
+
+#[cfg(test)]
+mod tests;

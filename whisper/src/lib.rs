@@ -1,4 +1,48 @@
-//! The Whisper file.
+//! The Whisper file: names, headers, points, and how one file is filled from another.
+//!
+//! A Graphite cluster keeps each metric as one file of fixed size, which carbon-cache or go-carbon writes point by
+//! point. This crate reads and writes exactly what whisper.py 1.1.10 reads and writes; its tests hold it to that, bit
+//! for bit. On top it has what moving metrics between nodes needs: [`fill()`], which puts points into a file's gaps
+//! and changes nothing else, names that cannot leave their folder, and digests.
+//!
+//! Two layers, and nothing of HTTP, async or logging in either:
+//!
+//! - **Values.** [`MetricName`], [`Retention`], [`Aggregation`], [`Header`], [`Image`] and its [`ArchiveView`]s,
+//!   [`fill()`], [`diff()`], [`Digest`]: bytes and values in, values out.
+//! - **Local files.** [`create()`], [`info`], [`WhisperFile`], [`fill_file()`]: the only part that opens files.
+//!   A file is opened under a lock with a time limit, a new one appears whole and never in place of another, and one
+//!   that exists is changed in place.
+//!
+//! Time is always an argument (`now`, Unix seconds); a `clippy.toml` beside this crate forbids the clock.
+//!
+//! # The format
+//!
+//! All numbers are big-endian. A file is a header and then its archives.
+//!
+//! | at | bytes | field | refused by [`Header::parse`] |
+//! | --- | --- | --- | --- |
+//! | 0 | 4 | aggregation method, [`Aggregation::code`] | other than 1 to 8 |
+//! | 4 | 4 | maximal retention, seconds | - |
+//! | 8 | 4 | x-files factor, IEEE 754 single | NaN, below 0, above 1 |
+//! | 12 | 4 | number of archives, n | 0, or above [`Header::ARCHIVES_MAX`] |
+//! | 16 + 12 i | 4 | offset of archive i in the file | inside the header, or inside another archive |
+//! | 20 + 12 i | 4 | its seconds per point | 0 |
+//! | 24 + 12 i | 4 | its number of points | 0, or reaching behind the end of the file |
+//!
+//! A file that is shorter than 16 + 12 n bytes is refused as cut off. All this is checked before anything is trusted
+//! or allocated. Accepted, since carbon would serve it: archives in any order, seconds per point that do not divide
+//! each other (then nothing is rolled up between those two), gaps, bytes behind the last archive, and a maximal
+//! retention that is not that of the longest archive. The last is believed as whisper.py believes it: nothing older is
+//! written by [`WhisperFile::update`] or returned by [`WhisperFile::fetch`]; a slot's validity
+//! ([`ArchiveView::valid`]) goes by the retention of its own archive.
+//!
+//! An archive is a ring of slots of 12 bytes, each a timestamp (4 bytes, Unix seconds) and a value (IEEE 754 double).
+//! The timestamp in the first slot is the *base*; 0 means that nothing was ever written. The slot of time `t`, a
+//! multiple of the seconds per point, is number `((t - base) / seconds per point) mod points`, and holds a point only
+//! if the timestamp stored there is `t`.
+//!
+//! A file that begins with `whisper_compressed` is in go-carbon's compressed format: known by [`is_compressed`], and
+//! never looked into.
 
 pub mod aggregation;
 pub mod create;

@@ -256,3 +256,6 @@ impl From<MetricName> for String {
         name.0
     }
 }
+
+#[cfg(test)]
+mod tests;

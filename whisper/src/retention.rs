@@ -320,3 +320,6 @@ impl FromStr for XFilesFactor {
         Self::new(share).map_err(|_| out_of_range())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 //! Each test gathers the operations of all its cases, lets one Python process carry them out on files of its own
 //! (`driver.py`), and compares the answers with what this crate does. Random cases come from a fixed list of seeds.
 
+#![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
+
 mod create;
 mod fetch;
 mod fill;
