@@ -16,10 +16,12 @@
 mod archive;
 mod plan;
 mod slots;
+mod source;
 
-use archive::{Filling, SourceSlots};
+use archive::Filling;
 pub use plan::{ArchiveFill, FillPlan, Run};
 use slots::{RollUp, Slots};
+use source::SourceSlots;
 
 use crate::{AggregationSix, Image};
 
@@ -37,22 +39,19 @@ pub struct FillOptions {
 /// Both are images of the same metric; their layouts may differ in every respect. The plan is empty if there is
 /// nothing to do, so for a file and its own copy, and after the plan has been applied.
 pub fn fill(source: &Image<'_>, destination: &Image<'_>, options: FillOptions) -> FillPlan {
-    let mut plan = FillPlan::default();
     if source.bytes() == destination.bytes() {
-        return plan;
+        return FillPlan::default();
     }
     let sources = Slots::finest_first(source, options.now);
     let mut roll_up = RollUp::new(destination.header(), options.aggregation_six);
-    let mut finer: Option<Filling<'_>> = None;
+    let mut fillings: Vec<Filling<'_>> = Vec::new();
     for before in Slots::finest_first(destination, options.now) {
-        let anew = finer.map_or_else(Vec::new, |finer| finer.roll_up_gains(&before, &mut roll_up));
-        let mut filling = Filling::new(before);
-        let mut source = SourceSlots::for_destination(&sources, &before, &mut roll_up);
-        if !(source.is_none() && anew.is_empty()) {
-            filling.run(&mut source, &anew);
-            plan.add(&filling);
-        }
-        finer = Some(filling);
+        let anew = match fillings.last() {
+            Some(finer) => finer.roll_up_gains(&before, &mut roll_up),
+            None => Vec::new(),
+        };
+        let source = SourceSlots::for_destination(&sources, &before, &mut roll_up);
+        fillings.push(Filling::new(before, source, &anew));
     }
-    plan
+    FillPlan::new(fillings)
 }

@@ -1,97 +1,10 @@
 //! The rules for one archive of the destination.
 
+use std::ops::Range;
+
 use super::slots::{RollUp, Slot, Slots, timestamp, value_for};
+use super::source::SourceSlots;
 use crate::Point;
-
-/// What the source has for one archive of the destination (R2).
-pub(super) enum SourceSlots<'s, 'a> {
-    /// Nothing that the destination lacks.
-    None,
-    /// An archive of the same resolution.
-    Same(Slots<'a>),
-    /// Archives that are finer, the coarsest of them first: what the first cannot answer, the next may.
-    Finer { archives: Vec<Slots<'a>>, step: i64, roll_up: &'s mut RollUp },
-}
-
-impl<'s, 'a> SourceSlots<'s, 'a> {
-    pub(super) fn for_destination(
-        sources: &[Slots<'a>],
-        destination: &Slots<'_>,
-        roll_up: &'s mut RollUp,
-    ) -> Self {
-        let step = destination.step();
-        if let Some(same) = sources.iter().find(|source| source.step() == step) {
-            // Comparing all bytes is cheaper than looking at each slot, and most archives of a copy are equal.
-            let equal = same.stored.as_flattened() == destination.stored.as_flattened();
-            return if equal { Self::None } else { Self::Same(*same) };
-        }
-        let archives: Vec<Slots<'a>> =
-            sources.iter().rev().filter(|source| source.divides(step)).copied().collect();
-        if archives.is_empty() { Self::None } else { Self::Finer { archives, step, roll_up } }
-    }
-
-    pub(super) fn is_none(&self) -> bool {
-        matches!(self, Self::None)
-    }
-
-    /// The slots of the destination's window that the source may have something for: the first, and a cursor.
-    fn window(&self, destination: &Slots<'_>) -> (i64, Cursor) {
-        match self {
-            Self::None => (destination.newest + destination.step(), Cursor(None)),
-            Self::Same(same) => {
-                let first = same.oldest.max(destination.oldest);
-                (first, Cursor(same.position(first)))
-            }
-            Self::Finer { .. } => (destination.oldest, Cursor(None)),
-        }
-    }
-
-    /// The source's value for slot `t`. `cursor` stands on `t`.
-    #[inline]
-    fn value(&mut self, t: i64, cursor: Cursor) -> Option<f64> {
-        match self {
-            Self::None => None,
-            Self::Same(same) => value_for(same.stored.get(cursor.0?)?, t),
-            Self::Finer { archives, step, roll_up } => {
-                archives.iter().find_map(|finer| roll_up.value(finer, t, *step))
-            }
-        }
-    }
-
-    /// The cursor on the slot after.
-    #[inline]
-    fn next(&self, cursor: Cursor) -> Cursor {
-        match self {
-            Self::Same(same) => Cursor(cursor.0.map(|position| same.next_position(position))),
-            Self::None | Self::Finer { .. } => cursor,
-        }
-    }
-
-    /// The source's values for slots after `newest`, the oldest first.
-    fn later_than(&mut self, newest: i64) -> Vec<(i64, f64)> {
-        match self {
-            Self::None => Vec::new(),
-            Self::Same(same) => same.points_after_newest(),
-            Self::Finer { archives, step, roll_up } => {
-                let step = *step;
-                let mut slots: Vec<i64> = (archives.iter())
-                    .flat_map(Slots::points_after_newest)
-                    .map(|(finer_t, _)| finer_t - finer_t % step)
-                    .filter(|t| *t > newest)
-                    .collect();
-                slots.sort_unstable();
-                slots.dedup();
-                let mut value = |t| archives.iter().find_map(|finer| roll_up.value(finer, t, step));
-                slots.into_iter().filter_map(|t| Some((t, value(t)?))).collect()
-            }
-        }
-    }
-}
-
-/// Where in the source's archive of the same resolution the walk through a window stands. Counting along is what
-/// saves a division for each slot.
-#[derive(Clone, Copy)]
-struct Cursor(Option<usize>);
 
 /// What a position holds, seen from a slot that wants it.
 enum Held {
@@ -107,8 +20,10 @@ enum Held {
 pub(super) struct Filling<'a> {
     /// The archive as it was.
     pub(super) before: Slots<'a>,
-    /// Its slots as they will be; empty as long as nothing has changed.
-    after: Vec<Slot>,
+    /// Its slots as they will be; none if it was not looked at because there is nothing to fill it from.
+    pub(super) after: Vec<Slot>,
+    /// The positions that change, as stretches that lie apart, in their order.
+    pub(super) changed: Vec<Range<usize>>,
     /// What positions count from: the archive's base, or what becomes the base of an empty one.
     base: u32,
     /// Slots that got the source's value, and kept it.
@@ -120,72 +35,94 @@ pub(super) struct Filling<'a> {
 }
 
 impl<'a> Filling<'a> {
-    pub(super) fn new(before: Slots<'a>) -> Self {
-        let base = before.base;
-        Self { before, after: Vec::new(), base, filled: 0, rolled_up: 0, left_out: 0 }
+    /// Fills the archive `before`: R1 and R2 with what the source has, then R3 with the roll-ups `anew`, which are
+    /// oldest first.
+    pub(super) fn new(
+        before: Slots<'a>,
+        mut source: SourceSlots<'_, '_>,
+        anew: &[(i64, f64)],
+    ) -> Self {
+        let mut filling = Self {
+            before,
+            after: Vec::new(),
+            changed: Vec::new(),
+            base: before.base,
+            filled: 0,
+            rolled_up: 0,
+            left_out: 0,
+        };
+        if filling.base == 0 {
+            let oldest_anew = anew.first().map(|(t, _)| *t);
+            let oldest = source.oldest(&before).into_iter().chain(oldest_anew).min();
+            filling.base = oldest.and_then(|t| u32::try_from(t).ok()).unwrap_or(0);
+        }
+        let nothing_to_do = source.is_none() && anew.is_empty();
+        if filling.base != 0 && !nothing_to_do {
+            filling.after = before.stored.to_vec();
+            filling.settle(source, anew);
+            filling.changed = stretches_that_differ(before.stored, &filling.after);
+        }
+        filling
     }
 
-    /// Applies R1 and R2 with what the source has, then R3 with the roll-ups `anew`, which are oldest first.
-    ///
     /// The slots up to now are settled before those after it, so that a clock that is ahead cannot take the place
     /// of a point that graphs show.
-    pub(super) fn run(&mut self, source: &mut SourceSlots<'_, '_>, anew: &[(i64, f64)]) {
-        let later = source.later_than(self.before.newest);
-        if self.base == 0 {
-            let Some(base) = self.earliest(source, &later, anew) else {
-                return;
-            };
-            self.base = base;
+    fn settle(&mut self, mut source: SourceSlots<'_, '_>, anew: &[(i64, f64)]) {
+        let newest = self.before.newest;
+        let (up_to_now, after_now) = anew.split_at(anew.partition_point(|(t, _)| *t <= newest));
+        match &mut source {
+            SourceSlots::None => {}
+            SourceSlots::Same(same) => self.take_alike(same),
+            SourceSlots::Finer(finer) => self.take_each(|t| finer.value(t)),
         }
-        self.after = self.before.stored.to_vec();
-        let (up_to_now, after_now) =
-            anew.split_at(anew.partition_point(|(t, _)| *t <= self.before.newest));
-
-        self.take_window(source);
         up_to_now.iter().for_each(|(t, value)| self.roll_up_anew(*t, *value));
-        later.iter().for_each(|(t, value)| self.take(*t, *value));
+        source.later_than(newest).iter().for_each(|(t, value)| self.take(*t, *value));
         after_now.iter().for_each(|(t, value)| self.roll_up_anew(*t, *value));
     }
 
-    /// The oldest slot that an empty archive will get.
-    fn earliest(
-        &self,
-        source: &mut SourceSlots<'_, '_>,
-        later: &[(i64, f64)],
-        anew: &[(i64, f64)],
-    ) -> Option<u32> {
-        let (mut t, mut cursor) = source.window(&self.before);
-        while t <= self.before.newest && source.value(t, cursor).is_none() {
-            t += self.before.step();
-            cursor = source.next(cursor);
+    /// R1 and R2 for the slots up to now, from the source's archive of the same resolution. Both rings are walked
+    /// side by side, up to where one of them begins anew: this is what most of the time of a fill goes into.
+    fn take_alike(&mut self, same: &Slots<'_>) {
+        let (step, newest) = (self.before.step(), self.before.newest);
+        let mut t = self.before.oldest.max(same.oldest);
+        while t <= newest {
+            let (Some(from), Some(into)) = (same.position(t), self.view().position(t)) else {
+                return;
+            };
+            let left = usize::try_from((newest - t) / step + 1).unwrap_or(usize::MAX);
+            let from = same.stored.get(from..).unwrap_or_default();
+            let into = self.after.get_mut(into..).unwrap_or_default();
+            let (mut filled, mut left_out) = (0, 0);
+            for (from, into) in from.iter().zip(into).take(left) {
+                if value_for(into, t).is_none() && value_for(from, t).is_some() {
+                    // An older timestamp is out of the window: slots up to now never share a position.
+                    if timestamp(into) <= t {
+                        *into = *from;
+                        filled += 1;
+                    } else {
+                        left_out += 1;
+                    }
+                }
+                t += step;
+            }
+            self.filled += filled;
+            self.left_out += left_out;
         }
-        let in_window = (t <= self.before.newest).then_some(t);
-        let oldest = |points: &[(i64, f64)]| points.first().map(|(t, _)| *t);
-        let earliest = in_window.into_iter().chain(oldest(later)).chain(oldest(anew)).min()?;
-        u32::try_from(earliest).ok()
     }
 
-    /// R1 and R2 for the slots up to now, in their order.
-    fn take_window(&mut self, source: &mut SourceSlots<'_, '_>) {
-        let (mut t, mut cursor) = source.window(&self.before);
+    /// R1 and R2 for the slots up to now, from `value`, which is only asked where it is needed.
+    fn take_each(&mut self, mut value: impl FnMut(i64) -> Option<f64>) {
+        let mut t = self.before.oldest;
         let Some(mut position) = self.view().position(t) else {
             return;
         };
         while t <= self.before.newest {
-            if let Some(slot) = self.after.get_mut(position)
-                && value_for(slot, t).is_none()
-                && let Some(value) = source.value(t, cursor)
+            if self.after.get(position).is_some_and(|slot| value_for(slot, t).is_none())
+                && let Some(value) = value(t)
             {
-                // An older timestamp is out of the window: two slots up to now never share a position.
-                if timestamp(slot) <= t {
-                    *slot = encode(t, value);
-                    self.filled += 1;
-                } else {
-                    self.left_out += 1;
-                }
+                self.take(t, value);
             }
             t += self.before.step();
-            cursor = source.next(cursor);
             position = self.before.next_position(position);
         }
     }
@@ -212,11 +149,8 @@ impl<'a> Filling<'a> {
                 if self.after.get(position) == Some(&encode(t, value)) {
                     return;
                 }
-                let was_there = self
-                    .before
-                    .stored
-                    .get(position)
-                    .is_some_and(|slot| value_for(slot, t).is_some());
+                let before = self.before.stored.get(position);
+                let was_there = before.is_some_and(|slot| value_for(slot, t).is_some());
                 self.filled -= u64::from(!was_there);
             }
         }
@@ -246,16 +180,7 @@ impl<'a> Filling<'a> {
 
     /// The archive as it will be.
     fn view(&self) -> Slots<'_> {
-        let stored = if self.after.is_empty() { self.before.stored } else { &self.after };
-        Slots { base: self.base, stored, ..self.before }
-    }
-
-    /// The positions that change, in their order, with what they will hold.
-    pub(super) fn changes(&self) -> impl Iterator<Item = (usize, &Slot)> {
-        let pairs = self.before.stored.iter().zip(&self.after).enumerate();
-        pairs
-            .filter(|(_, (before, after))| before != after)
-            .map(|(position, (_, after))| (position, after))
+        Slots { base: self.base, stored: &self.after, ..self.before }
     }
 
     /// R3 for the next coarser archive: the new values of its slots under which this archive has gained a point,
@@ -269,20 +194,21 @@ impl<'a> Filling<'a> {
         if !self.before.divides(step) {
             return Vec::new();
         }
-        let mut gains: Vec<i64> = self.changes().map(|(_, slot)| timestamp(slot)).collect();
-        // Sorted but for the place where the ring begins: a stable sort finds that in one pass.
-        gains.sort();
-        let view = self.view();
-        let mut anew = Vec::new();
-        let mut next = coarser.oldest;
-        for gain in gains {
-            if gain >= next {
+        let gains = self.changed.iter().filter_map(|stretch| self.after.get(stretch.clone()));
+        let mut slots: Vec<i64> = Vec::new();
+        let mut span = 0..0;
+        for gain in gains.flatten().map(timestamp) {
+            if !span.contains(&gain) {
                 let t = gain - gain % step;
-                next = t + step;
-                anew.extend(roll_up.value(&view, t, step).map(|value| (t, value)));
+                span = t..t + step;
+                slots.push(t);
             }
         }
-        anew
+        slots.retain(|t| *t >= coarser.oldest);
+        slots.sort_unstable();
+        slots.dedup();
+        let view = self.view();
+        slots.into_iter().filter_map(|t| Some((t, roll_up.value(&view, t, step)?))).collect()
     }
 }
 
@@ -291,4 +217,15 @@ fn encode(t: i64, value: f64) -> Slot {
     // Every slot that is written was read from a file or spans one that was: it has at most 32 bits.
     let timestamp = u32::try_from(t).unwrap_or_default();
     Point { timestamp, value }.encode()
+}
+
+fn stretches_that_differ(before: &[Slot], after: &[Slot]) -> Vec<Range<usize>> {
+    let mut stretches: Vec<Range<usize>> = Vec::new();
+    for (position, _) in before.iter().zip(after).enumerate().filter(|(_, (old, new))| old != new) {
+        match stretches.last_mut() {
+            Some(last) if last.end == position => last.end += 1,
+            _ => stretches.push(position..position + 1),
+        }
+    }
+    stretches
 }

@@ -3,24 +3,27 @@
 use std::ops::Range;
 
 use super::archive::Filling;
+use super::slots::Slot;
 use crate::Point;
 
 /// What a fill changes in the destination. Applying it twice is applying it once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FillPlan {
-    runs: Vec<Place>,
-    /// The new bytes of all runs, one after the other: runs may be many and small.
-    bytes: Vec<u8>,
+    /// What changes, by archive, the finest first.
+    changes: Vec<Changes>,
+    /// What is told about it, in the same order.
     archives: Vec<ArchiveFill>,
 }
 
-/// Where one run lies.
+/// What changes in one archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    /// In the file.
+struct Changes {
+    /// Where the archive begins in the file.
     offset: u64,
-    /// In the bytes of the plan.
-    bytes: Range<usize>,
+    /// All its slots as they will be. Kept whole, since runs may be many and small.
+    after: Vec<Slot>,
+    /// Which of them change, as positions.
+    runs: Vec<Range<usize>>,
 }
 
 /// Slots that lie one after the other in the file and all change.
@@ -49,34 +52,26 @@ pub struct ArchiveFill {
 }
 
 impl FillPlan {
-    /// Takes up what was done to one archive.
-    pub(super) fn add(&mut self, filling: &Filling<'_>) {
-        let archive = filling.before.archive;
-        let counts = ArchiveFill {
-            archive: filling.before.number,
-            seconds_per_point: archive.seconds_per_point,
-            points_filled: filling.filled,
-            points_rolled_up: filling.rolled_up,
-            points_left_out: filling.left_out,
-        };
-        if counts.points_filled + counts.points_rolled_up + counts.points_left_out > 0 {
-            self.archives.push(counts);
-        }
-        let mut runs: Vec<Place> = Vec::new();
-        for (position, slot) in filling.changes() {
-            let offset = u64::from(archive.offset) + (position * Point::SIZE_BYTES) as u64;
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(slot);
-            let bytes = start..self.bytes.len();
-            match runs.last_mut() {
-                Some(run) if run.offset + run.bytes.len() as u64 == offset => {
-                    run.bytes.end = bytes.end;
-                }
-                _ => runs.push(Place { offset, bytes }),
+    /// The plan that consists of these archives, the finest first.
+    pub(super) fn new(fillings: Vec<Filling<'_>>) -> Self {
+        let mut plan = Self::default();
+        for filling in fillings {
+            let archive = filling.before.archive;
+            if filling.filled + filling.rolled_up + filling.left_out > 0 {
+                plan.archives.push(ArchiveFill {
+                    archive: filling.before.number,
+                    seconds_per_point: archive.seconds_per_point,
+                    points_filled: filling.filled,
+                    points_rolled_up: filling.rolled_up,
+                    points_left_out: filling.left_out,
+                });
+            }
+            if !filling.changed.is_empty() {
+                let (after, runs) = (filling.after, filling.changed);
+                plan.changes.push(Changes { offset: archive.offset.into(), after, runs });
             }
         }
-        // Coarser archives come first: see `runs`.
-        self.runs.splice(0..0, runs);
+        plan
     }
 
     /// The changes, as contiguous runs of changed slots, in the order in which they are to be written.
@@ -84,22 +79,24 @@ impl FillPlan {
     /// That is the coarsest archive first, and by position within an archive. If writing is interrupted, the gaps
     /// of finer archives are then still there, and the next fill rolls up again what was not written yet. The
     /// first slot of an archive that was empty comes before all its others: it says where they lie.
-    pub fn runs(&self) -> impl ExactSizeIterator<Item = Run<'_>> {
-        self.runs.iter().map(|place| Run {
-            offset: place.offset,
-            // A place is made with its bytes: its range is always there.
-            bytes: self.bytes.get(place.bytes.clone()).unwrap_or_default(),
+    pub fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+        self.changes.iter().rev().flat_map(|changes| {
+            changes.runs.iter().map(|run| Run {
+                offset: changes.offset + (run.start * Point::SIZE_BYTES) as u64,
+                // Runs are positions of the archive: their slots are always there.
+                bytes: changes.after.get(run.clone()).unwrap_or_default().as_flattened(),
+            })
         })
     }
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.changes.is_empty()
     }
 
     /// How many bytes are to be written.
     pub fn len_bytes(&self) -> u64 {
-        self.bytes.len() as u64
+        self.runs().map(|run| run.bytes.len() as u64).sum()
     }
 
     /// Slots that were not valid and got the source's value (R2), in all archives.

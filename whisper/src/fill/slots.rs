@@ -96,6 +96,18 @@ impl<'a> Slots<'a> {
         })
     }
 
+    /// The oldest point that is not older than `from`, if there is one.
+    pub(super) fn oldest_point(&self, from: i64) -> Option<i64> {
+        let mut oldest = None;
+        for (position, slot) in self.stored.iter().enumerate() {
+            let t = timestamp(slot);
+            if t >= from && oldest.is_none_or(|oldest| t < oldest) && self.holds_point(position) {
+                oldest = Some(t);
+            }
+        }
+        oldest
+    }
+
     /// The points after `newest`, the oldest first.
     pub(super) fn points_after_newest(&self) -> Vec<(i64, f64)> {
         let mut points: Vec<(i64, f64)> = (self.stored.iter().enumerate())

@@ -227,7 +227,7 @@ fn a_fill_that_was_interrupted_is_completed_by_the_next() {
     let destination = file(vec![archive(&[(t(5), 2.0), (t(1), 2.0)]), Archive::empty(30, 4)]);
     let whole = filled(&source, &destination, NOW);
     let plan = plan(&source, &destination, NOW);
-    for written in 0..plan.runs().len() {
+    for written in 0..plan.runs().count() {
         let mut cut_off = destination.clone();
         for run in plan.runs().take(written) {
             let start = usize::try_from(run.offset).unwrap();
