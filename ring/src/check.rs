@@ -77,9 +77,10 @@ pub enum RingError {
         /// What the relay goes by, and the way out.
         reason: &'static str,
     },
-    /// carbon hashes the instance as Python writes it, which for this character depends on Python's version.
+    /// carbon hashes the instance as Python writes a string: some characters as they are, others as escapes.
     #[error(
-        "the instance of node {position} ({node}) holds {found:?}, which carbon does not hash the same in every Python"
+        "the instance of node {position} ({node}) holds {found:?}: whether carbon hashes that as it stands or escaped \
+         depends on its Python; use letters and digits"
     )]
     UnsureText {
         /// The node's place.
@@ -226,7 +227,7 @@ fn check_texts(spec: &RingSpec) -> Result<(), RingError> {
                 }
             }
             (Relay::CarbonCRelay, _) => {
-                // Of both forms the tuple's is the longer one, but for a port: `:99` against `99-` and `:65535`.
+                // At least the length of the longest text that any of its rings hashes of a node.
                 if tuple_text(node, spec.relay).len() + ":65535:99".len() > MAX_C_RELAY_TEXT {
                     return Err(RingError::CutOff { position, node: node.clone() });
                 }

@@ -1,6 +1,6 @@
 //! What an operator should know about a ring that can be built, but hardly does what its makers meant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Algorithm, Node, Relay, Ring, RingSpec, TaggedNames, entries::C_RELAY_DEFAULT_PORT, finder,
@@ -12,6 +12,8 @@ pub(crate) fn warnings(ring: &Ring, copies: usize) -> Vec<String> {
     let spec = ring.spec();
     let mut warnings = Vec::new();
     missing_copies(spec, copies, &mut warnings);
+    copies_of_another_program(spec, &mut warnings);
+    copies_on_one_host(spec, &mut warnings);
     shared_instances(spec, &mut warnings);
     carbon_without_instances(spec, &mut warnings);
     missing_ports(spec, &mut warnings);
@@ -29,6 +31,32 @@ fn missing_copies(spec: &RingSpec, copies: usize, warnings: &mut Vec<String>) {
             "the replication factor is {}, but this ring gives only {copies} owner(s) of each metric",
             spec.replication_factor
         ));
+    }
+}
+
+/// The Go tool never places a second copy: whoever wrote it went by the arithmetic of a relay.
+fn copies_of_another_program(spec: &RingSpec, warnings: &mut Vec<String>) {
+    if spec.relay == Relay::Buckytools && spec.replication_factor > 1 {
+        warnings.push(format!(
+            "the replication factor is {}, but buckytools itself places only one copy: choose the relay that writes \
+             the metrics, carbon or carbon-c-relay, to have the copies where it lays them",
+            spec.replication_factor
+        ));
+    }
+}
+
+/// carbon's DIVERSE_REPLICAS is on unless it was switched off.
+fn copies_on_one_host(spec: &RingSpec, warnings: &mut Vec<String>) {
+    if spec.relay != Relay::Carbon || spec.replication_factor == 1 || spec.diverse_replicas {
+        return;
+    }
+    let hosts: BTreeSet<&str> = spec.nodes.iter().map(Node::host).collect();
+    if hosts.len() < spec.nodes.len() {
+        warnings.push(
+            "copies of a metric may lie on one host: carbon does that only with DIVERSE_REPLICAS = False; without \
+             that line in its configuration choose diverse replicas"
+                .to_owned(),
+        );
     }
 }
 
@@ -296,6 +324,27 @@ mod tests {
         let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
         let warnings = warnings_of(Algorithm::FastCarbon, Relay::Carbon, &nodes);
         assert!(warnings.iter().any(|warning| warning.contains("have the same hash")));
+    }
+
+    #[test]
+    fn copies_are_warned_of_where_the_relay_would_lay_them_elsewhere() {
+        let warnings = |relay, diverse_replicas, nodes: &[&str]| {
+            let spec = RingSpec {
+                nodes: nodes.iter().map(|node| node.parse().expect("a node")).collect(),
+                algorithm: Algorithm::Carbon,
+                relay,
+                replication_factor: 2,
+                diverse_replicas,
+                tagged_names: relay.default_tagged_names(),
+            };
+            Ring::new(spec).expect("a ring").warnings()
+        };
+        let (shared, alone) = (["a:1=a", "a:2=b", "b:1=a"], ["a:1", "b:1", "c:1"]);
+        assert_warns(&warnings(Relay::Carbon, false, &shared), &["DIVERSE_REPLICAS = False"]);
+        assert_warns(&warnings(Relay::Carbon, true, &shared), &[]);
+        assert_warns(&warnings(Relay::Carbon, false, &alone), &[]);
+        assert_warns(&warnings(Relay::CarbonCRelay, false, &shared), &[]);
+        assert_warns(&warnings(Relay::Buckytools, false, &alone), &["places only one copy"]);
     }
 
     #[test]
