@@ -31,7 +31,9 @@ pub enum DaemonAddrError {
         port: String,
     },
     /// A character that no host name has.
-    #[error("{text:?} has {found:?} in its host; give HOST or HOST:PORT, an IPv6 address in brackets")]
+    #[error(
+        "{text:?} has {found:?} in its host; give HOST or HOST:PORT, an IPv6 address in brackets"
+    )]
     BadHost {
         /// The whole text.
         text: String,
@@ -49,7 +51,8 @@ impl DaemonAddr {
             return Err(DaemonAddrError::NoHost(text()));
         }
         let ipv6 = host.parse::<std::net::Ipv6Addr>().is_ok();
-        let allowed = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_') || (ipv6 && c == ':');
+        let allowed =
+            |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_') || (ipv6 && c == ':');
         if let Some(found) = host.chars().find(|c| !allowed(*c)) {
             return Err(DaemonAddrError::BadHost { text: text(), found });
         }
@@ -94,7 +97,10 @@ impl FromStr for DaemonAddr {
 /// The host without brackets, and the port if one is given.
 fn split(text: &str) -> (&str, Option<&str>) {
     if let Some((host, rest)) = text.strip_prefix('[').and_then(|t| t.split_once(']')) {
-        return (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':').unwrap_or(rest)) });
+        return (
+            host,
+            if rest.is_empty() { None } else { Some(rest.strip_prefix(':').unwrap_or(rest)) },
+        );
     }
     if text.parse::<std::net::Ipv6Addr>().is_ok() {
         return (text, None);

@@ -145,7 +145,9 @@ pub enum ReadArchiveError {
     #[error("the body is not a tar stream")]
     NotATar(#[source] io::Error),
     /// The stream ended before its report.
-    #[error("the archive stream was cut off after {members} metrics: it has no {REPORT_NAME} at its end")]
+    #[error(
+        "the archive stream was cut off after {members} metrics: it has no {REPORT_NAME} at its end"
+    )]
     CutOff {
         /// How many whole members came.
         members: u64,
@@ -218,11 +220,13 @@ pub fn read_archive<R: Read>(
         }
         match entry.header().entry_type() {
             EntryType::XHeader => {
-                let records = read_capped(&mut entry, "extension header", EXTENSION_LIMIT_BYTES, members)?;
+                let records =
+                    read_capped(&mut entry, "extension header", EXTENSION_LIMIT_BYTES, members)?;
                 read_pax(&records, &mut extensions);
             }
             EntryType::GNULongName => {
-                let mut name = read_capped(&mut entry, "long name", EXTENSION_LIMIT_BYTES, members)?;
+                let mut name =
+                    read_capped(&mut entry, "long name", EXTENSION_LIMIT_BYTES, members)?;
                 name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
                 extensions.path = Some(name);
             }
@@ -259,8 +263,7 @@ fn read_member<R: Read>(
     members: u64,
 ) -> Result<Member, ReadArchiveError> {
     let shown = String::from_utf8_lossy(path).into_owned();
-    let not_a_metric =
-        |what: String| ReadArchiveError::NotAMetric { path: shown.clone(), what };
+    let not_a_metric = |what: String| ReadArchiveError::NotAMetric { path: shown.clone(), what };
     if !matches!(kind, EntryType::Regular | EntryType::Continuous) {
         return Err(not_a_metric(describe(kind).to_owned()));
     }
@@ -449,7 +452,8 @@ mod tests {
     #[test]
     fn more_members_than_allowed_are_refused() {
         let bytes = stream(&["a", "b", "c"]);
-        let result = read_archive(bytes.as_slice(), Limits { members: 2, ..Limits::default() }, |_| {});
+        let result =
+            read_archive(bytes.as_slice(), Limits { members: 2, ..Limits::default() }, |_| {});
         assert!(matches!(result, Err(ReadArchiveError::TooMany { limit: 2 })), "{result:?}");
     }
 }

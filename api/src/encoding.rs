@@ -67,7 +67,10 @@ impl Encoding {
     ///
     /// # Errors
     /// Where the decompressor cannot be set up.
-    pub fn decoder<'a>(self, reader: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
+    pub fn decoder<'a>(
+        self,
+        reader: impl Read + Send + 'a,
+    ) -> io::Result<Box<dyn Read + Send + 'a>> {
         Ok(match self {
             Self::Identity => Box::new(reader),
             Self::Zstd => {
@@ -88,7 +91,9 @@ impl Encoding {
         Ok(match self {
             Self::Identity => Encoder::Identity(writer),
             Self::Zstd => Encoder::Zstd(zstd::stream::write::Encoder::new(writer, ZSTD_LEVEL)?),
-            Self::Gzip => Encoder::Gzip(flate2::write::GzEncoder::new(writer, flate2::Compression::fast())),
+            Self::Gzip => {
+                Encoder::Gzip(flate2::write::GzEncoder::new(writer, flate2::Compression::fast()))
+            }
             Self::Snappy => Encoder::Snappy(Box::new(snap::write::FrameEncoder::new(writer))),
         })
     }

@@ -1,5 +1,6 @@
 //! The error body of the `/v1` routes: `{"error": {"code", "message", "hint"}}`.
 
+use std::error::Error;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -73,5 +74,40 @@ impl fmt::Display for ErrorBody {
             write!(f, " ({})", self.error.hint)?;
         }
         Ok(())
+    }
+}
+
+/// An error with all its sources, joined by `: `, as it is shown to people.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_says_each_source_once_from_the_outside_in() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot open /w/a.wsp")]
+        struct Outer(#[source] std::io::Error);
+        let error = Outer(std::io::Error::other("disk gone"));
+        assert_eq!(chain(&error), "cannot open /w/a.wsp: disk gone");
+    }
+
+    #[test]
+    fn the_body_reads_as_the_contract_has_it() {
+        let body = ErrorBody::new(ErrorCode::NotReady, "no list yet").hint("try again");
+        let json = r#"{"error":{"code":"not_ready","message":"no list yet","hint":"try again"}}"#;
+        assert_eq!(serde_json::to_string(&body).unwrap(), json);
+        assert_eq!(serde_json::from_str::<ErrorBody>(json).unwrap(), body);
+        assert_eq!(body.to_string(), "no list yet (try again)");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Both kinds of daemon speak it, and `bucky` needs it for daemons without `/v1`.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// The header that tells about a metric's file, in JSON.
 pub const METRIC_STAT_HEADER: &str = "x-metric-stat";
@@ -56,7 +56,8 @@ impl MetricStat {
     /// # Errors
     /// [`MetricStatError`]; a number with a fraction or in quotes is refused, as the Go tool does.
     pub fn parse(text: &str) -> Result<Self, MetricStatError> {
-        let value: serde_json::Value = serde_json::from_str(text).map_err(MetricStatError::NotJson)?;
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(MetricStatError::NotJson)?;
         let object = value.as_object().ok_or(MetricStatError::NotAnObject)?;
         let find = |field: &str| {
             object.iter().find(|(key, _)| key.eq_ignore_ascii_case(field)).map(|(_, value)| value)
@@ -108,7 +109,13 @@ mod tests {
 
     #[test]
     fn the_header_is_written_as_the_go_tool_writes_it() {
-        let stat = MetricStat { name: "top".into(), size: 148, mode: 420, mod_time: 1_704_164_645, encoding: 0 };
+        let stat = MetricStat {
+            name: "top".into(),
+            size: 148,
+            mode: 420,
+            mod_time: 1_704_164_645,
+            encoding: 0,
+        };
         let text = r#"{"Name":"top","Size":148,"Mode":420,"ModTime":1704164645,"Encoding":0}"#;
         assert_eq!(stat.to_header(), text);
         assert_eq!(MetricStat::parse(text).unwrap(), stat);
@@ -129,7 +136,9 @@ mod tests {
 
     #[test]
     fn what_is_no_stat_is_refused() {
-        for text in ["", "null", "[]", "{", r#"{"Size":148.0}"#, r#"{"Size":"148"}"#, r#"{"Name":1}"#] {
+        for text in
+            ["", "null", "[]", "{", r#"{"Size":148.0}"#, r#"{"Size":"148"}"#, r#"{"Name":1}"#]
+        {
             assert!(MetricStat::parse(text).is_err(), "{text}");
         }
     }

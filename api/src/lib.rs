@@ -19,5 +19,5 @@ pub mod types;
 pub use addr::{DaemonAddr, DaemonAddrError};
 pub use client::{Client, ClientError, Daemon, Timeouts};
 pub use encoding::Encoding;
-pub use error::{ErrorBody, ErrorCode};
+pub use error::{ErrorBody, ErrorCode, chain};
 pub use types::*;

@@ -257,7 +257,11 @@ impl Problem {
     pub fn may_pass(self) -> bool {
         matches!(
             self,
-            Self::Busy | Self::CutOff | Self::DigestMismatch | Self::Storage | Self::SourceUnreadable
+            Self::Busy
+                | Self::CutOff
+                | Self::DigestMismatch
+                | Self::Storage
+                | Self::SourceUnreadable
         )
     }
 }

@@ -1,1 +1,151 @@
-//! Placeholder.
+//! The Bucky daemon, beside the Whisper files of one storage node.
+//!
+//! `config` reads the command line once; `store` holds everything that touches files and its safety; `inventory`
+//! knows which metrics there are; `sweeper` watches over deleted sources until their owners have confirmed them;
+//! `routes` are thin. `docs/ARCHITECTURE.md` has the picture, `docs/safety.md` the promises.
+
+mod access_log;
+mod app;
+mod blocking;
+mod config;
+mod inventory;
+mod logging;
+mod respond;
+mod routes;
+mod server;
+mod slots;
+mod store;
+mod sweeper;
+mod transfers;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bucky_api::{Client, Timeouts};
+use tokio::net::TcpListener;
+
+use crate::app::App;
+pub use crate::config::{Config, ConfigError, LogFormat};
+use crate::inventory::Inventory;
+use crate::store::{Store, StoreOptions};
+use crate::sweeper::Sweeper;
+use crate::transfers::Transfers;
+
+/// The longest file that is moved: whole files are held in memory, one for each transfer.
+const FILE_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
+/// How long file work may go on after the last request has ended.
+const WIND_UP_LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs the daemon with these arguments (without the program's name) until it is told to stop.
+///
+/// Exit codes: 0 stopped in order, or help was asked for; 1 it could not start or go on; 2 flags that cannot be read.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let config = match Config::parse(args) {
+        Ok(config) => config,
+        Err(error) => {
+            tell(&error);
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "buckyd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn tell(error: &ConfigError) {
+    match error {
+        ConfigError::Clap(error) => {
+            let _ = error.print();
+        }
+        error => {
+            let _ = writeln!(std::io::stderr(), "buckyd: {error}\nbuckyd --help lists the flags");
+        }
+    }
+}
+
+fn start(config: Config) -> anyhow::Result<()> {
+    logging::start(config.log_format).context("cannot start the log")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("buckyd")
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(serve(config));
+    // Heals whose clients have gone are finished all the same.
+    runtime.shutdown_timeout(WIND_UP_LIMIT);
+    result
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let listener = TcpListener::bind(config.bind)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.bind))?;
+    let stop = server::stop_signal().context("cannot listen for signals")?;
+    make_prefix(&config)?;
+
+    let inventory = Arc::new(Inventory::new(&config.prefix, config.list_max_age));
+    let options = StoreOptions {
+        lock_limit: config.lock_limit,
+        file_limit_bytes: FILE_LIMIT_BYTES,
+        sparse: config.sparse,
+        aggregation_six: config.aggregation_six,
+    };
+    let store =
+        Store::open(&config.prefix, config.state_dir.as_deref(), Arc::clone(&inventory), options)
+            .context("cannot open the store")?;
+    let store = Arc::new(store);
+    let client = Client::new(Timeouts::default()).context("cannot set up the HTTP client")?;
+    let sweeper =
+        Arc::new(Sweeper::new(Arc::clone(&store), client.clone(), config.tombstone_grace));
+    let app = Arc::new(App {
+        node: config.node,
+        ring: config.ring,
+        local_prefixes: config.local_prefixes,
+        set_mtime: config.set_mtime,
+        store,
+        inventory: Arc::clone(&inventory),
+        sweeper: Arc::clone(&sweeper),
+        transfers: Transfers::new(config.max_transfers, stop.subscribe()),
+        client,
+    });
+
+    let scanner = tokio::spawn(inventory.run());
+    let sweeping = tokio::spawn(sweeper.run(stop.subscribe()));
+    tracing::info!(
+        node = %app.node,
+        prefix = %app.store.prefix().display(),
+        ring = %app.ring.spec().fingerprint(),
+        "Starting server on {}",
+        config.bind
+    );
+    server::serve(listener, routes::router(app), config.log_format, stop.subscribe()).await;
+    scanner.abort();
+    sweeping.await.context("the sweeper broke down")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A new node may have no store yet. That it is made is said aloud: it may be a disk that is not mounted.
+fn make_prefix(config: &Config) -> anyhow::Result<()> {
+    let prefix = &config.prefix;
+    if !prefix.exists() {
+        tracing::warn!(
+            prefix = %prefix.display(),
+            "the prefix does not exist and is made now; if the disk of this node is not mounted, stop this buckyd"
+        );
+        std::fs::create_dir_all(prefix)
+            .with_context(|| format!("cannot make the prefix {}", prefix.display()))?;
+    }
+    Ok(())
+}

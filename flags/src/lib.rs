@@ -165,7 +165,9 @@ mod tests {
     fn command() -> Command {
         Command::new("x")
             .arg(Arg::new("workers").short('w').long("workers"))
-            .arg(Arg::new("no-op").long("no-op").visible_alias("dry-run").action(ArgAction::SetTrue))
+            .arg(
+                Arg::new("no-op").long("no-op").visible_alias("dry-run").action(ArgAction::SetTrue),
+            )
             .arg(Arg::new("hash").long("hash"))
             .arg(Arg::new("force").short('f').action(ArgAction::SetTrue))
             .arg(Arg::new("names").num_args(0..))

@@ -73,7 +73,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    pub(super) fn transport(addr: &DaemonAddr, route: &'static str, source: reqwest::Error) -> Self {
+    pub(super) fn transport(
+        addr: &DaemonAddr,
+        route: &'static str,
+        source: reqwest::Error,
+    ) -> Self {
         let addr = addr.clone();
         if source.is_connect() {
             Self::Unreachable { addr, source }
@@ -105,7 +109,10 @@ impl ClientError {
     /// Whether the same request may succeed later by itself.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. } | Self::Lines { .. } => true,
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Broken { .. }
+            | Self::Lines { .. } => true,
             Self::Status { status, .. } => {
                 status.is_server_error() || matches!(status.as_u16(), 202 | 408 | 429)
             }

@@ -11,8 +11,17 @@ use crate::go::{FORM, METRIC_STAT_HEADER, MetricStat, OCTET_STREAM};
 use crate::paths;
 
 /// What may not stand in a path as it is.
-const PATH_ESCAPES: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'?').add(b'`').add(b'{').add(b'}');
+const PATH_ESCAPES: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}');
 
 /// Which metrics a list is to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +48,11 @@ impl Daemon {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn go_list(&self, filter: &GoListFilter, force: bool) -> Result<Listing, ClientError> {
+    pub async fn go_list(
+        &self,
+        filter: &GoListFilter,
+        force: bool,
+    ) -> Result<Listing, ClientError> {
         let force = if force { vec![("force", "true")] } else { Vec::new() };
         let request = match filter {
             GoListFilter::All => self.get(paths::METRICS).query(&force),
@@ -86,7 +99,8 @@ impl Daemon {
         let limit = self.client.timeouts.upload;
         let body = self.within(paths::METRICS, limit, response.bytes()).await?;
         if i64::try_from(body.len()) != Ok(stat.size) {
-            let found = format!("{} bytes of {metric} where {} were announced", body.len(), stat.size);
+            let found =
+                format!("{} bytes of {metric} where {} were announced", body.len(), stat.size);
             return Err(self.bad_answer(paths::METRICS, found));
         }
         Ok(Some((stat, body)))
@@ -96,7 +110,12 @@ impl Daemon {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn go_fill(&self, metric: &str, stat: &MetricStat, content: Bytes) -> Result<(), ClientError> {
+    pub async fn go_fill(
+        &self,
+        metric: &str,
+        stat: &MetricStat,
+        content: Bytes,
+    ) -> Result<(), ClientError> {
         let request = self
             .metric_request(Method::POST, metric)
             .header(header::CONTENT_TYPE, OCTET_STREAM)
@@ -120,7 +139,10 @@ impl Daemon {
     }
 
     /// The answer about one metric; none for 404.
-    async fn metric_answer(&self, request: RequestBuilder) -> Result<Option<Response>, ClientError> {
+    async fn metric_answer(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<Option<Response>, ClientError> {
         let limit: Duration = self.client.timeouts.answer;
         let response = self.within(paths::METRICS, limit, request.send()).await?;
         match response.status() {

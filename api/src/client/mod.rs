@@ -167,18 +167,21 @@ impl Daemon {
     /// # Errors
     /// [`ClientError`].
     pub async fn misplaced(&self, query: &MisplacedQuery) -> Result<AnswerLines, ClientError> {
-        self.lines(self.get(paths::V1_MISPLACED).query(query), paths::V1_MISPLACED, query.fresh).await
+        self.lines(self.get(paths::V1_MISPLACED).query(query), paths::V1_MISPLACED, query.fresh)
+            .await
     }
 
     /// `GET /v1/misplaced?count=1`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn misplaced_count(&self, query: &MisplacedQuery) -> Result<MisplacedCount, ClientError> {
+    pub async fn misplaced_count(
+        &self,
+        query: &MisplacedQuery,
+    ) -> Result<MisplacedCount, ClientError> {
         let request = self.get(paths::V1_MISPLACED).query(query).query(&[("count", "1")]);
         // The whole store is looked at, and each misplaced file's length: that takes longer than another answer.
-        let response =
-            self.send(request, paths::V1_MISPLACED, self.client.timeouts.upload).await?;
+        let response = self.send(request, paths::V1_MISPLACED, self.client.timeouts.upload).await?;
         self.body_json(response, paths::V1_MISPLACED).await
     }
 
@@ -207,9 +210,11 @@ impl Daemon {
         let response = self.send(request, paths::V1_ARCHIVE, self.client.timeouts.answer).await?;
         let encoding = match response.headers().get(header::CONTENT_ENCODING) {
             None => Encoding::Identity,
-            Some(value) => value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
-                self.bad_answer(paths::V1_ARCHIVE, format!("Content-Encoding {value:?}"))
-            })?,
+            Some(value) => {
+                value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+                    self.bad_answer(paths::V1_ARCHIVE, format!("Content-Encoding {value:?}"))
+                })?
+            }
         };
         Ok((encoding, Box::pin(response.bytes_stream())))
     }

@@ -1,0 +1,61 @@
+//! What the routes share.
+
+use std::sync::Arc;
+
+use bucky_api::Client;
+use bucky_ring::Ring;
+use bucky_whisper::{MetricName, Series};
+
+use crate::inventory::Inventory;
+use crate::store::Store;
+use crate::sweeper::Sweeper;
+use crate::transfers::Transfers;
+
+/// The daemon, as its routes see it.
+pub(crate) struct App {
+    /// What this node calls itself.
+    pub(crate) node: String,
+    /// The ring it was told.
+    pub(crate) ring: Ring,
+    /// Beginnings of metrics that are never misplaced.
+    pub(crate) local_prefixes: Vec<String>,
+    /// Whether an upload over the Go tool's routes sets the file's time.
+    pub(crate) set_mtime: bool,
+    /// The files.
+    pub(crate) store: Arc<Store>,
+    /// The list of them.
+    pub(crate) inventory: Arc<Inventory>,
+    /// What watches over the tombstones.
+    pub(crate) sweeper: Arc<Sweeper>,
+    /// The places for transfers.
+    pub(crate) transfers: Transfers,
+    /// To speak to peers.
+    pub(crate) client: Client,
+}
+
+/// Where a metric belongs, seen from one host.
+#[derive(Debug)]
+pub(crate) enum Placement<'a> {
+    /// On this host, or it is the node's own business.
+    Here,
+    /// The series is not known.
+    Unplaceable,
+    /// On these nodes of the ring, none of them on this host.
+    Elsewhere(bucky_ring::Owners<'a>),
+}
+
+impl App {
+    /// Where `metric` belongs, seen from the host that the ring calls `host`.
+    pub(crate) fn placement(&self, metric: &MetricName, host: &str) -> Placement<'_> {
+        if self.local_prefixes.iter().any(|prefix| metric.as_str().starts_with(prefix.as_str())) {
+            return Placement::Here;
+        }
+        let Series::Known(series) = metric.series() else { return Placement::Unplaceable };
+        let nodes = &self.ring.spec().nodes;
+        let owners = self.ring.owners(&series);
+        if owners.clone().any(|owner| nodes[owner].host() == host) {
+            return Placement::Here;
+        }
+        Placement::Elsewhere(owners)
+    }
+}

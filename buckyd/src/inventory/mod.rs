@@ -1,0 +1,324 @@
+//! Which metrics this node has.
+//!
+//! A scan in the background makes the list; the old one serves while a new one is made, and what the daemon itself
+//! creates and deletes is noted in both. Whoever wants certainty asks for a scan that begins after the question
+//! ([`Inventory::fresh`]).
+//!
+//! The lock is held for a moment only, except when changes are merged: callers are on blocking threads.
+
+mod list;
+mod scan;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bucky_api::{InventoryState, InventoryStatus, chain};
+use bucky_whisper::MetricName;
+use tokio::sync::{Notify, watch};
+
+pub(crate) use self::list::{List, Span};
+
+/// The list of metrics, and the scans that make it.
+pub(crate) struct Inventory {
+    prefix: PathBuf,
+    /// A list older than this is made anew when it is asked for.
+    max_age: Duration,
+    state: Mutex<State>,
+    /// Wakes the scanner.
+    wanted: Notify,
+    /// The number of the last scan that ended.
+    ended: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    list: Option<Listed>,
+    /// The number of the last scan that began, and of the last that somebody wants.
+    begun: u64,
+    wanted: u64,
+    running: bool,
+    /// What the daemon changed since the running scan began.
+    since: Vec<(MetricName, bool)>,
+    problem: String,
+}
+
+struct Listed {
+    list: List,
+    at: Instant,
+    took: Duration,
+    unplaceable: u64,
+    unusable: u64,
+    unreadable_folders: u64,
+}
+
+impl Inventory {
+    /// An inventory without a list; the first scan is wanted at once.
+    pub(crate) fn new(prefix: &Path, max_age: Duration) -> Self {
+        let state = State { wanted: 1, ..State::default() };
+        Self {
+            prefix: prefix.to_owned(),
+            max_age,
+            state: Mutex::new(state),
+            wanted: Notify::new(),
+            ended: watch::channel(0).0,
+        }
+    }
+
+    /// Scans whenever a scan is wanted, for ever.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            while let Some(number) = self.begin() {
+                let this = Arc::clone(&self);
+                let result = tokio::task::spawn_blocking(move || this.scan()).await;
+                if let Err(error) = result {
+                    self.failed(format!("the scan broke down: {error}"));
+                }
+                self.ended.send_replace(number);
+            }
+            self.wanted.notified().await;
+        }
+    }
+
+    /// The list as it is, if there is one. Asks for a new one where it is too old.
+    pub(crate) fn list(&self) -> Option<List> {
+        let state = self.locked();
+        let listed = state.list.as_ref()?;
+        let list = listed.list.clone();
+        let old = listed.at.elapsed() > self.max_age && !state.running;
+        drop(state);
+        if old {
+            self.request();
+        }
+        Some(list)
+    }
+
+    /// Asks for a scan that begins after this call; its number.
+    pub(crate) fn request(&self) -> u64 {
+        let mut state = self.locked();
+        state.wanted = state.begun + 1;
+        let number = state.wanted;
+        drop(state);
+        self.wanted.notify_one();
+        number
+    }
+
+    /// Waits until the scan `number` has ended.
+    pub(crate) async fn wait_for(&self, number: u64) {
+        let mut ended = self.ended.subscribe();
+        // The sender lives as long as `self`.
+        let _ = ended.wait_for(|ended| *ended >= number).await;
+    }
+
+    /// Waits for a scan that begins after this call.
+    pub(crate) async fn fresh(&self) {
+        let number = self.request();
+        self.wait_for(number).await;
+    }
+
+    /// The daemon has created this metric.
+    pub(crate) fn added(&self, metric: &MetricName) {
+        self.change(metric, true);
+    }
+
+    /// The daemon has deleted this metric.
+    pub(crate) fn removed(&self, metric: &MetricName) {
+        self.change(metric, false);
+    }
+
+    /// How many metrics there are; none before the first scan.
+    pub(crate) fn len(&self) -> Option<u64> {
+        self.locked().list.as_ref().map(|listed| listed.list.len())
+    }
+
+    /// Where it stands.
+    pub(crate) fn status(&self) -> InventoryStatus {
+        let state = self.locked();
+        let listed = state.list.as_ref();
+        InventoryStatus {
+            state: match (listed, state.running || state.wanted > state.begun) {
+                (None, true) => InventoryState::FirstScan,
+                (None, false) => InventoryState::Failed,
+                (Some(_), true) => InventoryState::Rescan,
+                (Some(_), false) => InventoryState::Ready,
+            },
+            age_seconds: listed.map(|listed| listed.at.elapsed().as_secs()),
+            scan_seconds: listed.map(|listed| listed.took.as_secs_f64()),
+            unplaceable: listed.map_or(0, |listed| listed.unplaceable),
+            unusable: listed.map_or(0, |listed| listed.unusable),
+            unreadable_folders: listed.map_or(0, |listed| listed.unreadable_folders),
+            problem: state.problem.clone(),
+        }
+    }
+
+    /// The `.wsp` files below the prefix whose path no name stands for, found by a walk of their own.
+    ///
+    /// # Errors
+    /// Where the prefix cannot be read: why.
+    pub(crate) fn unusable(&self, each: impl FnMut(&Path)) -> Result<(), String> {
+        struct Tell<F>(F);
+        impl<F: FnMut(&Path)> scan::Visitor for Tell<F> {
+            fn unusable(&mut self, path: &Path) {
+                (self.0)(path);
+            }
+        }
+        scan::scan(&self.prefix, &mut Tell(each)).map(drop).map_err(|error| chain(&error))
+    }
+
+    /// The number of the scan that begins now, if one is wanted.
+    fn begin(&self) -> Option<u64> {
+        let mut state = self.locked();
+        if state.wanted <= state.begun {
+            return None;
+        }
+        state.begun += 1;
+        state.running = true;
+        state.since.clear();
+        Some(state.begun)
+    }
+
+    fn scan(&self) {
+        let started = Instant::now();
+        match scan::scan(&self.prefix, &mut scan::Ignore) {
+            Ok(scan) => self.finished(scan, started),
+            Err(error) => self.failed(chain(&error)),
+        }
+    }
+
+    fn finished(&self, scan: scan::Scan, started: Instant) {
+        let took = started.elapsed();
+        let mut list = scan.list;
+        let mut state = self.locked();
+        for (metric, there) in std::mem::take(&mut state.since) {
+            list.set(metric.as_str(), there);
+        }
+        tracing::info!(metrics = list.len(), elapsed = ?took, unusable = scan.unusable, "scan ended");
+        state.problem = scan.first_unreadable.map_or_else(String::new, |(path, error)| {
+            format!(
+                "{} folders could not be read, {} among them: {error}",
+                scan.unreadable_folders,
+                path.display()
+            )
+        });
+        state.list = Some(Listed {
+            list,
+            at: started,
+            took,
+            unplaceable: scan.unplaceable,
+            unusable: scan.unusable,
+            unreadable_folders: scan.unreadable_folders,
+        });
+        state.running = false;
+    }
+
+    fn failed(&self, problem: String) {
+        tracing::error!(problem, "scan failed");
+        let mut state = self.locked();
+        state.problem = problem;
+        state.running = false;
+        state.since.clear();
+    }
+
+    fn change(&self, metric: &MetricName, there: bool) {
+        let mut state = self.locked();
+        if state.running {
+            state.since.push((metric.clone(), there));
+        }
+        if let Some(listed) = &mut state.list {
+            listed.list.set(metric.as_str(), there);
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Calls `each` with the metrics of `span` as names, until it breaks.
+pub(crate) fn walk_metrics<B>(
+    list: &List,
+    span: Span<'_>,
+    mut each: impl FnMut(MetricName) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    list.walk(span, |name| match MetricName::parse(name) {
+        Ok(metric) => each(metric),
+        // The scan and the store put in nothing else.
+        Err(_) => ControlFlow::Continue(()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(inventory: &Inventory) -> Vec<String> {
+        let mut names = Vec::new();
+        let list = inventory.list().unwrap();
+        let _ = walk_metrics(&list, Span::default(), |metric| {
+            names.push(metric.to_string());
+            ControlFlow::<()>::Continue(())
+        });
+        names
+    }
+
+    fn metric(name: &str) -> MetricName {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn what_the_daemon_does_during_a_scan_is_in_the_list_whether_the_scan_saw_it_or_not() {
+        let prefix = tempfile::tempdir().unwrap();
+        std::fs::write(prefix.path().join("gone.wsp"), b"").unwrap();
+        let inventory = Inventory::new(prefix.path(), Duration::from_secs(60));
+        inventory.begin().unwrap();
+        let scan = scan::scan(prefix.path(), &mut scan::Ignore).unwrap();
+        inventory.removed(&metric("gone"));
+        inventory.added(&metric("late"));
+        inventory.finished(scan, Instant::now());
+        assert_eq!(names(&inventory), ["late"]);
+        inventory.added(&metric("later"));
+        assert_eq!(names(&inventory), ["late", "later"]);
+        assert_eq!(inventory.len(), Some(2));
+    }
+
+    #[test]
+    fn a_scan_wanted_while_one_runs_is_another_one() {
+        let prefix = tempfile::tempdir().unwrap();
+        let inventory = Inventory::new(prefix.path(), Duration::from_secs(60));
+        assert_eq!(inventory.begin(), Some(1));
+        assert_eq!(inventory.request(), 2);
+        assert_eq!(inventory.request(), 2);
+        assert_eq!(inventory.begin(), Some(2));
+        assert_eq!(inventory.begin(), None);
+    }
+
+    #[test]
+    fn a_failed_scan_keeps_the_old_list_and_says_why() {
+        let prefix = tempfile::tempdir().unwrap();
+        std::fs::write(prefix.path().join("a.wsp"), b"").unwrap();
+        let inventory = Inventory::new(prefix.path(), Duration::from_secs(60));
+        inventory.begin();
+        inventory.scan();
+        std::fs::remove_dir_all(prefix.path()).unwrap();
+        inventory.request();
+        inventory.begin();
+        inventory.scan();
+        assert_eq!(names(&inventory), ["a"]);
+        assert!(inventory.status().problem.contains("cannot read the prefix"));
+        assert_eq!(inventory.status().state, InventoryState::Ready);
+    }
+
+    #[tokio::test]
+    async fn d18_fresh_waits_for_a_scan_that_began_after_the_question() {
+        let prefix = tempfile::tempdir().unwrap();
+        let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+        let scanner = tokio::spawn(Arc::clone(&inventory).run());
+        inventory.wait_for(1).await;
+        std::fs::write(prefix.path().join("new.wsp"), b"").unwrap();
+        assert!(names(&inventory).is_empty());
+        inventory.fresh().await;
+        assert_eq!(names(&inventory), ["new"]);
+        scanner.abort();
+    }
+}

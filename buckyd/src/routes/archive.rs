@@ -1,0 +1,119 @@
+//! `POST /v1/archive` and `GET /v1/archive`: metrics as one tar stream.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::Response;
+use bucky_api::archive::ArchiveWriter;
+use bucky_api::{ArchiveRequest, Encoding, LeftOut, chain, paths};
+use bucky_whisper::MetricName;
+use serde::Deserialize;
+
+use super::query::{self, Filter};
+use super::{lines, metrics};
+use crate::app::App;
+use crate::blocking::{BodyWriter, body_channel};
+use crate::inventory::walk_metrics;
+use crate::respond::ApiError;
+use crate::transfers::Place;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    regex: Option<String>,
+    glob: Option<String>,
+    prefix: Option<String>,
+}
+
+pub(super) async fn post(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    request: Result<Json<ArchiveRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let Json(request) = request.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let place = app.transfers.send()?;
+    Ok(stream(app, encoding(&headers), place, move |app, archive| {
+        request.metrics.iter().try_for_each(|metric| append(app, metric, archive))
+    }))
+}
+
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let query: Query = query::parse(query.as_deref())?;
+    let filter = Filter::new(query.regex, query.glob, query.prefix, None)?;
+    let list = metrics::list(&app).await?;
+    let place = app.transfers.send()?;
+    Ok(stream(app, encoding(&headers), place, move |app, archive| {
+        let ended = walk_metrics(&list, filter.span(), |metric| {
+            if !filter.wants(metric.as_str()) {
+                return ControlFlow::Continue(());
+            }
+            append(app, &metric, archive).map_or_else(ControlFlow::Break, ControlFlow::Continue)
+        });
+        ended.break_value().map_or(Ok(()), Err)
+    }))
+}
+
+type Archive = ArchiveWriter<bucky_api::encoding::Encoder<BodyWriter>>;
+
+fn encoding(headers: &HeaderMap) -> Encoding {
+    Encoding::negotiate(headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()))
+}
+
+/// The archive that `fill` writes; the place is given back when it is written.
+fn stream(
+    app: Arc<App>,
+    encoding: Encoding,
+    place: Place,
+    fill: impl FnOnce(&App, &mut Archive) -> io::Result<()> + Send + 'static,
+) -> Response {
+    let (writer, body) = body_channel();
+    tokio::task::spawn_blocking(move || {
+        let _place = place;
+        // Where it fails the writer is gone with its channel: no report has been sent, so what came is cut off.
+        if let Err(error) = write(&app, encoding, writer, fill) {
+            tracing::info!(%error, "an archive was given up");
+        }
+    });
+    let mut response = lines::answer(paths::TAR, body);
+    if encoding != Encoding::Identity {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+    }
+    response
+}
+
+fn write(
+    app: &App,
+    encoding: Encoding,
+    writer: BodyWriter,
+    fill: impl FnOnce(&App, &mut Archive) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut archive = ArchiveWriter::new(encoding.encoder(writer)?);
+    fill(app, &mut archive)?;
+    archive.finish()?.finish()?.finish()
+}
+
+/// Adds one metric, or notes why it is left out. An error is the stream's.
+fn append(app: &App, metric: &MetricName, archive: &mut Archive) -> io::Result<()> {
+    match app.store.read(metric) {
+        Ok(file) => archive.append(metric, file.meta, file.digest, &file.content),
+        Err(error) => {
+            archive.leave_out(LeftOut {
+                metric: metric.clone(),
+                problem: error.as_source_problem(),
+                reason: chain(&error),
+            });
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! `POST /v1/confirm`: which of some slots are filled here.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::response::Response;
+use bucky_api::{ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, chain, paths};
+use bucky_whisper::{Image, ImageError};
+
+use super::lines;
+use crate::app::App;
+use crate::respond::ApiError;
+use crate::slots;
+use crate::store::{StoreError, unix_now};
+
+pub(super) async fn post(
+    State(app): State<Arc<App>>,
+    request: Result<Json<ConfirmRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let Json(request) = request.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    Ok(lines::stream(paths::NDJSON, move |writer| {
+        request.metrics.iter().try_for_each(|metric| -> io::Result<()> {
+            lines::write_line(writer, &look(&app, metric))
+        })
+    }))
+}
+
+fn look(app: &App, metric: &ConfirmMetric) -> ConfirmLine {
+    let mut line = ConfirmLine {
+        metric: metric.name.clone(),
+        outcome: ConfirmOutcome::Complete,
+        missing: Vec::new(),
+        reason: String::new(),
+    };
+    match app.store.read(&metric.name) {
+        Err(StoreError::Missing { .. }) => line.outcome = ConfirmOutcome::Missing,
+        Err(error) => {
+            line.outcome = ConfirmOutcome::Unreadable;
+            line.reason = chain(&error);
+        }
+        Ok(file) => match Image::parse(&file.content) {
+            Ok(image) => {
+                line.missing = slots::missing(&image, &metric.slots, unix_now());
+                if !line.missing.is_empty() {
+                    line.outcome = ConfirmOutcome::Incomplete;
+                }
+            }
+            // Moved whole: there are no slots to look at, and none are asked for.
+            Err(ImageError::Compressed) if metric.slots.is_empty() => {}
+            Err(error) => {
+                line.outcome = ConfirmOutcome::Unreadable;
+                line.reason = chain(&error);
+            }
+        },
+    }
+    line
+}

@@ -1,0 +1,37 @@
+//! `POST /v1/delete`: conditional delete.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::response::Response;
+use bucky_api::{DeleteRequest, ErrorCode};
+
+use super::lines;
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::respond::ApiError;
+
+pub(super) async fn post(
+    State(app): State<Arc<App>>,
+    request: Result<Json<DeleteRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let Json(request) = request.map_err(|error| ApiError::bad_request(error.body_text()))?;
+    if let Some(metric) = request.metrics.iter().find(|metric| metric.owners.is_empty()) {
+        return Err(ApiError::bad_request(format!(
+            "{} has no owners: nobody could confirm it",
+            metric.name
+        ))
+        .hint("DELETE /metrics/NAME removes a metric for good"));
+    }
+    let deleted = blocking(move || -> Result<_, ApiError> {
+        let (lines, batch) = app.store.delete(&request.metrics)?;
+        if batch.is_some() {
+            app.sweeper.wake();
+        }
+        Ok(lines)
+    });
+    let lines = deleted.await.map_err(|error| ApiError::new(ErrorCode::Internal, error))??;
+    Ok(lines::ndjson(&lines))
+}

@@ -1,0 +1,150 @@
+//! `GET /v1/misplaced`: the metrics that this node should not hold.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use bucky_api::{DestinationCount, ErrorCode, MisplacedCount, MisplacedLine, paths};
+use bucky_ring::Owners;
+use bucky_whisper::MetricName;
+use serde::Deserialize;
+
+use super::query::{self, Filter, Switch};
+use super::{lines, metrics};
+use crate::app::{App, Placement};
+use crate::blocking::{BodyWriter, blocking};
+use crate::inventory::{List, walk_metrics};
+use crate::respond::ApiError;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    host: Option<String>,
+    regex: Option<String>,
+    glob: Option<String>,
+    prefix: Option<String>,
+    after: Option<String>,
+    limit: Option<u64>,
+    #[serde(default)]
+    fresh: Switch,
+    #[serde(default)]
+    count: Switch,
+    #[serde(default)]
+    stat: Switch,
+}
+
+/// What is asked.
+struct Question {
+    app: Arc<App>,
+    /// The host of the ring that this node is taken for.
+    host: String,
+    filter: Filter,
+    limit: u64,
+    stat: bool,
+}
+
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let query: Query = query::parse(query.as_deref())?;
+    let question = Question {
+        host: query.host.unwrap_or_else(|| app.node.clone()),
+        filter: Filter::new(query.regex, query.glob, query.prefix, query.after)?,
+        limit: query.limit.unwrap_or(u64::MAX),
+        stat: query.stat.is_on(),
+        app: Arc::clone(&app),
+    };
+    if query.fresh.is_on() {
+        app.inventory.fresh().await;
+    }
+    let list = metrics::list(&app).await?;
+    if query.count.is_on() {
+        let count = blocking(move || question.count(&list)).await;
+        return Ok(
+            Json(count.map_err(|error| ApiError::new(ErrorCode::Internal, error))?).into_response()
+        );
+    }
+    Ok(lines::stream(paths::NDJSON, move |writer| question.write(&list, writer)))
+}
+
+impl Question {
+    /// Calls `each` with every misplaced metric and its owners; returns how many are unplaceable.
+    fn walk<'a, B>(
+        &'a self,
+        list: &List,
+        mut each: impl FnMut(MetricName, Owners<'a>) -> ControlFlow<B>,
+    ) -> (u64, ControlFlow<Option<B>>) {
+        let mut unplaceable = 0;
+        let mut left = self.limit;
+        let ended = walk_metrics(list, self.filter.span(), |metric| {
+            if left == 0 {
+                return ControlFlow::Break(None);
+            }
+            if !self.filter.wants(metric.as_str()) {
+                return ControlFlow::Continue(());
+            }
+            match self.app.placement(&metric, &self.host) {
+                Placement::Here => ControlFlow::Continue(()),
+                Placement::Unplaceable => {
+                    unplaceable += 1;
+                    ControlFlow::Continue(())
+                }
+                Placement::Elsewhere(owners) => {
+                    left -= 1;
+                    each(metric, owners).map_break(Some)
+                }
+            }
+        });
+        (unplaceable, ended)
+    }
+
+    fn count(&self, list: &List) -> MisplacedCount {
+        let nodes = self.app.ring.nodes();
+        let mut destinations: Vec<DestinationCount> = nodes
+            .iter()
+            .map(|node| DestinationCount { node: node.to_string(), metrics: 0, bytes: 0 })
+            .collect();
+        let mut metrics = 0;
+        let mut bytes = 0;
+        let (unplaceable, _) = self.walk(list, |metric, owners| {
+            // One that vanished since the scan does not count.
+            if let Ok(stat) = self.app.store.stat(&metric) {
+                metrics += 1;
+                bytes += stat.bytes;
+                for owner in owners {
+                    destinations[owner].metrics += 1;
+                    destinations[owner].bytes += stat.bytes;
+                }
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        destinations.retain(|destination| destination.metrics > 0);
+        MisplacedCount { metrics, bytes, destinations, unplaceable }
+    }
+
+    fn write(&self, list: &List, writer: &mut BodyWriter) -> io::Result<()> {
+        let names: Vec<String> = self.app.ring.nodes().iter().map(ToString::to_string).collect();
+        let (_, ended) = self.walk(list, |metric, owners| {
+            let bytes = match self.stat.then(|| self.app.store.stat(&metric)) {
+                None => None,
+                Some(Ok(stat)) => Some(stat.bytes),
+                // A broken file or one that vanished: the transfer will say what is wrong with it.
+                Some(Err(_)) => Some(0),
+            };
+            let line = MisplacedLine {
+                metric,
+                owners: owners.map(|owner| names[owner].clone()).collect(),
+                bytes,
+            };
+            lines::write_line(writer, &line).map_or_else(ControlFlow::Break, ControlFlow::Continue)
+        });
+        match ended {
+            ControlFlow::Break(Some(error)) => Err(error),
+            ControlFlow::Break(None) | ControlFlow::Continue(()) => Ok(()),
+        }
+    }
+}

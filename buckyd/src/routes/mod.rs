@@ -1,0 +1,53 @@
+//! The routes: each extracts, asks the store or the inventory, and converts.
+
+mod archive;
+mod confirm;
+mod delete;
+mod go_list;
+mod go_metric;
+mod hashring;
+mod heal;
+mod lines;
+mod metrics;
+mod misplaced;
+mod query;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, get, post};
+use bucky_api::{ErrorCode, paths};
+
+use crate::app::App;
+use crate::respond::ApiError;
+
+/// The longest JSON body of a `/v1` request: names and digests of the most metrics that a request may name.
+const JSON_LIMIT_BYTES: usize = 64 * 1024 * 1024;
+
+/// All routes of the daemon.
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let v1 = Router::new()
+        .route(paths::V1_STATUS, get(status::get))
+        .route(paths::V1_METRICS, get(metrics::get))
+        .route(paths::V1_MISPLACED, get(misplaced::get))
+        .route(paths::V1_ARCHIVE, post(archive::post).get(archive::get))
+        .route(paths::V1_HEAL, post(heal::post))
+        .route(paths::V1_PULL, post(heal::pull))
+        .route(paths::V1_CONFIRM, post(confirm::post))
+        .route(paths::V1_DELETE, post(delete::post))
+        .route("/v1/{*rest}", any(no_such_route))
+        .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
+    Router::new()
+        .merge(v1)
+        .merge(hashring::routes())
+        .merge(go_list::routes())
+        .merge(go_metric::routes())
+        .with_state(app)
+}
+
+async fn no_such_route() -> ApiError {
+    ApiError::new(ErrorCode::NotFound, "there is no such route under /v1")
+        .hint("docs/http-api.md lists them")
+}

@@ -1,0 +1,30 @@
+//! `GET /v1/status`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use bucky_api::{API_LEVEL, DiskStatus, ErrorCode, Status};
+
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::respond::ApiError;
+
+pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, ApiError> {
+    let status = blocking(move || -> Result<Status, ApiError> {
+        let (total_bytes, free_bytes) = app.store.room()?;
+        Ok(Status {
+            node: app.node.clone(),
+            store_id: app.store.id().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            api_level: API_LEVEL,
+            ring_fingerprint: app.ring.spec().fingerprint(),
+            metrics: app.inventory.len(),
+            inventory: app.inventory.status(),
+            disk: DiskStatus { total_bytes, free_bytes },
+            tombstones: app.sweeper.status(),
+            transfers: app.transfers.status(),
+        })
+    });
+    status.await.map_err(|error| ApiError::new(ErrorCode::Internal, error))?.map(Json)
+}

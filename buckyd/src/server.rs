@@ -1,0 +1,92 @@
+//! Listening, serving, and stopping in order.
+//!
+//! On SIGTERM or SIGINT no new connection is taken and no new transfer begun; what runs is finished, within a limit,
+//! and the daemon ends with 0.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::config::LogFormat;
+
+/// How long a client may take to send the head of a request, and how long an idle connection is kept.
+const HEAD_LIMIT: Duration = Duration::from_secs(60);
+/// How long requests that run may take to end once the daemon is to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(120);
+/// The largest head of a request: the Go daemon's.
+const HEAD_LIMIT_BYTES: usize = 1024 * 1024;
+
+/// Serves `router` on `listener` until `stopping` is true and what runs has ended.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    log_format: LogFormat,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: those that are served give theirs back.
+                tracing::warn!(%error, "cannot take a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, %peer, "no TCP_NODELAY");
+        }
+        let service =
+            TowerToHyperService::new(crate::access_log::layered(router.clone(), peer, log_format));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_LIMIT)
+            .max_buf_size(HEAD_LIMIT_BYTES)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, %peer, "a connection ended badly");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(STOP_LIMIT, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not end within {} s of the stop", STOP_LIMIT.as_secs());
+    }
+}
+
+/// Becomes true with the first SIGTERM, SIGINT or SIGHUP.
+///
+/// # Errors
+/// Where the signals cannot be listened for.
+pub(crate) fn stop_signal() -> std::io::Result<Arc<watch::Sender<bool>>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    let mut hup = signal(SignalKind::hangup())?;
+    let sender = Arc::new(watch::channel(false).0);
+    let stop = Arc::clone(&sender);
+    tokio::spawn(async move {
+        let name = tokio::select! {
+            _ = term.recv() => "SIGTERM",
+            _ = int.recv() => "SIGINT",
+            _ = hup.recv() => "SIGHUP",
+        };
+        tracing::info!(signal = name, "stopping: what runs is finished, nothing new is begun");
+        stop.send_replace(true);
+    });
+    Ok(sender)
+}

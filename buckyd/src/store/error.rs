@@ -1,0 +1,127 @@
+//! Why the store could not do something with a file.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bucky_api::Problem;
+use bucky_whisper::LockError;
+use rustix::io::Errno;
+
+/// A failure of the store. Every variant names the path, relative to the prefix.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// No such file.
+    #[error("{path} does not exist")]
+    Missing {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Something else has the file's name.
+    #[error("{path} is {what}, not a regular file; move it away")]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The path goes through a symbolic link, or through something that is not a folder.
+    #[error(
+        "{path} is reached through a symbolic link or a file; buckyd follows no links below the prefix"
+    )]
+    BadPath {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Somebody else holds the lock.
+    #[error("another process has held the lock of {path} for {} ms; look for it with `fuser` or `lslocks`", waited.as_millis())]
+    Busy {
+        /// Which.
+        path: PathBuf,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// Longer than what is held in memory.
+    #[error("{path} has {bytes} bytes; at most {limit} are moved at once")]
+    TooLarge {
+        /// Which.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// It is taken away and put back faster than it can be opened.
+    #[error("{path} was replaced again and again while it was being opened")]
+    Unsteady {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// What kind of problem this is for a heal, where the file is the owner's.
+    pub(crate) fn as_destination_problem(&self) -> Problem {
+        match self {
+            Self::Busy { .. } | Self::Unsteady { .. } => Problem::Busy,
+            Self::NotAFile { .. } | Self::BadPath { .. } => Problem::BadPath,
+            Self::TooLarge { .. } => Problem::TooLarge,
+            Self::Io { source, .. } if is_no_space(source) => Problem::NoSpace,
+            Self::Missing { .. } | Self::Io { .. } => Problem::Storage,
+        }
+    }
+
+    /// What kind of problem this is for a transfer, where the file is the source's.
+    pub(crate) fn as_source_problem(&self) -> Problem {
+        match self {
+            Self::Missing { .. } => Problem::SourceMissing,
+            Self::Busy { .. } | Self::Unsteady { .. } => Problem::Busy,
+            Self::NotAFile { .. } | Self::BadPath { .. } => Problem::BadPath,
+            Self::TooLarge { .. } => Problem::TooLarge,
+            Self::Io { .. } => Problem::SourceUnreadable,
+        }
+    }
+
+    pub(super) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Self {
+        Self::Io { action, path: path.into(), source: source.into() }
+    }
+
+    /// The meaning of a failed open.
+    pub(super) fn open(path: impl Into<PathBuf>, errno: Errno) -> Self {
+        let path = path.into();
+        match errno {
+            Errno::NOENT => Self::Missing { path },
+            Errno::LOOP | Errno::XDEV | Errno::NOTDIR => Self::BadPath { path },
+            Errno::ISDIR => Self::NotAFile { path, what: "a folder" },
+            Errno::NXIO => Self::NotAFile { path, what: "a FIFO or a socket" },
+            errno => Self::io("open", path, errno),
+        }
+    }
+
+    pub(super) fn lock(path: impl Into<PathBuf>, error: LockError) -> Self {
+        match error {
+            LockError::Busy { waited } => Self::Busy { path: path.into(), waited },
+            LockError::Io(source) => Self::io("lock", path, source),
+        }
+    }
+}
+
+/// No room, no quota, or no writing at all on this file system: trying again at once will not help.
+fn is_no_space(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS))
+}

@@ -1,0 +1,103 @@
+//! The files of this node: everything that touches the tree below the prefix.
+//!
+//! What holds throughout: a new file appears whole and never replaces one; an existing one is filled in place under
+//! its lock; no lock is waited for longer than the limit; nothing is called done before it is durable; and no source
+//! is unlinked, only renamed to a tombstone, until its owners have confirmed its points.
+//!
+//! All of it blocks: async code comes here through `blocking`.
+
+mod commit;
+mod error;
+mod heal;
+mod remove;
+mod snapshot;
+mod state_dir;
+mod tombstone;
+mod tree;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bucky_whisper::AggregationSix;
+
+use self::commit::Committer;
+pub(crate) use self::error::StoreError;
+pub(crate) use self::heal::HealBatch;
+use self::state_dir::StateDir;
+pub(crate) use self::tombstone::{BatchId, Burial, Tombstone};
+use self::tree::Tree;
+use crate::inventory::Inventory;
+
+/// How the store treats files.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoreOptions {
+    /// How long any lock is waited for.
+    pub(crate) lock_limit: Duration,
+    /// The longest file that is moved: it is held in memory.
+    pub(crate) file_limit_bytes: u64,
+    /// Whether new files get holes for blocks of zeros.
+    pub(crate) sparse: bool,
+    /// What aggregation 6 means in these files.
+    pub(crate) aggregation_six: AggregationSix,
+}
+
+/// The Whisper files below one prefix.
+pub(crate) struct Store {
+    tree: Tree,
+    state: StateDir,
+    committer: Committer,
+    inventory: Arc<Inventory>,
+    options: StoreOptions,
+}
+
+impl Store {
+    /// Opens the store below `prefix`, with its state (temporary files, tombstones) in `state_dir`.
+    ///
+    /// Removes the temporary files that a crashed daemon left.
+    ///
+    /// # Errors
+    /// Where the prefix cannot be opened, or the state folder cannot be written, is on another file system, or is in
+    /// use by another daemon.
+    pub(crate) fn open(
+        prefix: &Path,
+        state_dir: Option<&Path>,
+        inventory: Arc<Inventory>,
+        options: StoreOptions,
+    ) -> Result<Self, StoreError> {
+        let tree = Tree::open(prefix)?;
+        let state = StateDir::open(&tree, state_dir)?;
+        Ok(Self { tree, state, committer: Committer::default(), inventory, options })
+    }
+
+    /// The random name of this store.
+    pub(crate) fn id(&self) -> &str {
+        self.state.store_id()
+    }
+
+    /// The longest file that is moved.
+    pub(crate) fn file_limit_bytes(&self) -> u64 {
+        self.options.file_limit_bytes
+    }
+
+    /// The prefix, as it was given.
+    pub(crate) fn prefix(&self) -> &Path {
+        self.tree.path()
+    }
+
+    /// Size and free room of the file system, in bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn room(&self) -> Result<(u64, u64), StoreError> {
+        self.tree
+            .room()
+            .map_err(|error| StoreError::io("ask for the room of", self.tree.path(), error))
+    }
+}
+
+/// Unix seconds, as Whisper has them.
+pub(crate) fn unix_now() -> u32 {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    u32::try_from(seconds).unwrap_or(u32::MAX)
+}

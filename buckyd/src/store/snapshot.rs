@@ -1,0 +1,114 @@
+//! Reading whole files, and looking at them.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use bucky_api::archive::FileMeta;
+use bucky_whisper::{Digest, MetricName};
+use rustix::fs::OFlags;
+
+use super::Store;
+use super::error::StoreError;
+
+/// A file as it was at one moment, under its lock.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// The whole content.
+    pub(crate) content: Vec<u8>,
+    /// Mode and mtime.
+    pub(crate) meta: FileMeta,
+    /// The digest of the content.
+    pub(crate) digest: Digest,
+}
+
+/// What `fstat` says of a metric's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileStat {
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// Permission bits, setuid and the like included.
+    pub(crate) mode: u32,
+    /// Last written, in Unix seconds.
+    pub(crate) mtime: i64,
+}
+
+impl Store {
+    /// The whole file of `metric`, read under a shared lock that is released before this returns.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn read(&self, metric: &MetricName) -> Result<Snapshot, StoreError> {
+        let path = metric.relative_path();
+        let file = self.tree.open_file(&path, OFlags::RDONLY)?;
+        self.lock_shared(&file, &path)?;
+        self.snapshot(&file, &path)
+    }
+
+    /// Length, mode and mtime of `metric`'s file; takes no lock.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn stat(&self, metric: &MetricName) -> Result<FileStat, StoreError> {
+        let path = metric.relative_path();
+        let fd: OwnedFd = self
+            .tree
+            .open_at(&path, OFlags::PATH, rustix::fs::Mode::empty())
+            .map_err(|errno| StoreError::open(&path, errno))?;
+        let stat =
+            rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("look at", &path, errno))?;
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
+            return Err(StoreError::NotAFile { path, what: "something else" });
+        }
+        Ok(FileStat {
+            bytes: u64::try_from(stat.st_size).unwrap_or(0),
+            mode: stat.st_mode & 0o7777,
+            mtime: stat.st_mtime,
+        })
+    }
+
+    /// The content of an open, locked file.
+    pub(super) fn snapshot(&self, file: &File, path: &Path) -> Result<Snapshot, StoreError> {
+        let failed = |source| StoreError::io("read", path, source);
+        let meta = file.metadata().map_err(failed)?;
+        let content = self.content(file, path)?;
+        use std::os::unix::fs::MetadataExt;
+        Ok(Snapshot {
+            meta: FileMeta {
+                mode: meta.mode() & 0o777,
+                mtime: u64::try_from(meta.mtime()).unwrap_or(0),
+            },
+            digest: Digest::of(&content),
+            content,
+        })
+    }
+
+    /// All bytes of an open file, from its start; refused where it is longer than the limit.
+    pub(super) fn content(&self, mut file: &File, path: &Path) -> Result<Vec<u8>, StoreError> {
+        let failed = |source| StoreError::io("read", path, source);
+        let limit = self.options.file_limit_bytes;
+        let bytes = file.metadata().map_err(failed)?.len();
+        let too_large = |bytes| StoreError::TooLarge { path: path.into(), bytes, limit };
+        if bytes > limit {
+            return Err(too_large(bytes));
+        }
+        let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0).saturating_add(1));
+        std::io::Seek::rewind(&mut file).map_err(failed)?;
+        file.take(limit + 1).read_to_end(&mut content).map_err(failed)?;
+        if content.len() as u64 > limit {
+            return Err(too_large(content.len() as u64));
+        }
+        Ok(content)
+    }
+
+    pub(super) fn lock_shared(&self, file: &File, path: &Path) -> Result<(), StoreError> {
+        bucky_whisper::lock_shared(file, self.options.lock_limit)
+            .map_err(|error| StoreError::lock(path, error))
+    }
+
+    pub(super) fn lock_exclusive(&self, file: &File, path: &Path) -> Result<(), StoreError> {
+        bucky_whisper::lock_exclusive(file, self.options.lock_limit)
+            .map_err(|error| StoreError::lock(path, error))
+    }
+}

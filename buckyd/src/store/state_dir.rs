@@ -1,0 +1,143 @@
+//! The daemon's own folder, `PREFIX/.bucky` unless told otherwise.
+//!
+//! `store-id` names the store; `lock` keeps a second daemon out; `tmp/` holds files on their way in, `tombstones/`
+//! deleted sources on their way out. It lies on the prefix's file system, because both ways are renames. Nothing in
+//! it ends in `.wsp`, so carbon, the Go tool and a scan pass it over.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
+use uuid::Uuid;
+
+use super::error::StoreError;
+use super::tree::Tree;
+
+/// Its name below the prefix.
+const DEFAULT_NAME: &str = ".bucky";
+const STORE_ID: &str = "store-id";
+const LOCK: &str = "lock";
+
+/// The open state folder.
+pub(super) struct StateDir {
+    tmp: OwnedFd,
+    tombstones: OwnedFd,
+    store_id: String,
+    next_tmp: AtomicU64,
+    /// Held as long as the daemon lives.
+    _lock: File,
+}
+
+impl StateDir {
+    pub(super) fn open(tree: &Tree, path: Option<&Path>) -> Result<Self, StoreError> {
+        let path = path.map_or_else(|| tree.path().join(DEFAULT_NAME), Path::to_owned);
+        let folder = make(&path)?;
+        let lock = take_lock(&folder, &path)?;
+        check_same_file_system(tree, &folder, &path)?;
+        let tmp = make(&path.join("tmp"))?;
+        let tombstones = make(&path.join("tombstones"))?;
+        remove_files(&tmp, &path.join("tmp"))?;
+        let store_id = store_id(&folder, &path)?;
+        Ok(Self { tmp, tombstones, store_id, next_tmp: AtomicU64::new(0), _lock: lock })
+    }
+
+    pub(super) fn store_id(&self) -> &str {
+        &self.store_id
+    }
+
+    pub(super) fn tmp(&self) -> &OwnedFd {
+        &self.tmp
+    }
+
+    pub(super) fn tombstones(&self) -> &OwnedFd {
+        &self.tombstones
+    }
+
+    /// A name that no other file in `tmp` has: the folder was emptied at start, under the lock.
+    pub(super) fn new_tmp_name(&self) -> PathBuf {
+        PathBuf::from(self.next_tmp.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+}
+
+fn make(path: &Path) -> Result<OwnedFd, StoreError> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(StoreError::io("make the state folder", path, error));
+        }
+        _ => {}
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|errno| StoreError::io("open the state folder", path, errno))
+}
+
+fn take_lock(folder: &OwnedFd, path: &Path) -> Result<File, StoreError> {
+    let lock = create_or_open(folder, LOCK)
+        .map_err(|errno| StoreError::io("make the lock in", path, errno))?;
+    bucky_whisper::lock_exclusive(&lock, Duration::ZERO).map_err(|_| {
+        let source = std::io::Error::new(
+            std::io::ErrorKind::ResourceBusy,
+            "another buckyd serves this prefix already; stop it, or give this one its own prefix",
+        );
+        StoreError::io("take the lock of", path, source)
+    })?;
+    Ok(lock)
+}
+
+fn create_or_open(folder: &OwnedFd, name: &str) -> Result<File, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o644)).map(File::from)
+}
+
+fn check_same_file_system(tree: &Tree, folder: &OwnedFd, path: &Path) -> Result<(), StoreError> {
+    let failed = |errno: Errno| StoreError::io("look at the state folder", path, errno);
+    let here = rustix::fs::fstat(folder).map_err(failed)?.st_dev;
+    let there = rustix::fs::fstat(tree.root()).map_err(failed)?.st_dev;
+    if here == there {
+        return Ok(());
+    }
+    let source = std::io::Error::new(
+        std::io::ErrorKind::CrossesDevices,
+        format!(
+            "it is on another file system than {}; give --state-dir a folder there",
+            tree.path().display()
+        ),
+    );
+    Err(StoreError::io("use the state folder", path, source))
+}
+
+/// Removes the plain files in `folder`: what a daemon that crashed had under way.
+fn remove_files(folder: &OwnedFd, path: &Path) -> Result<(), StoreError> {
+    let failed = |errno: Errno| StoreError::io("clear", path, errno);
+    for entry in Dir::read_from(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+            continue;
+        }
+        rustix::fs::unlinkat(folder, entry.file_name(), AtFlags::empty()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// The store's name, made at the first start.
+fn store_id(folder: &OwnedFd, path: &Path) -> Result<String, StoreError> {
+    let failed = |source| StoreError::io("read or write the store's name in", path, source);
+    let mut file = create_or_open(folder, STORE_ID).map_err(|errno| failed(errno.into()))?;
+    let mut text = String::new();
+    (&file).take(1024).read_to_string(&mut text).map_err(failed)?;
+    if let Ok(id) = text.trim().parse::<Uuid>() {
+        return Ok(id.to_string());
+    }
+    let id = Uuid::new_v4().to_string();
+    file.set_len(0).map_err(failed)?;
+    std::io::Seek::rewind(&mut file).map_err(failed)?;
+    file.write_all(format!("{id}\n").as_bytes()).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    rustix::fs::fsync(folder).map_err(|errno| failed(errno.into()))?;
+    Ok(id)
+}

@@ -1,0 +1,298 @@
+//! Deleted sources, kept until their owners have confirmed them.
+//!
+//! Each delete request has a folder of its own below `tombstones/`, named by a random id. `manifest` tells, a JSON
+//! line each, which metric, digest and owners the file called by the line's number has; it is durable before the
+//! first file is renamed, so no tombstone is ever without its story. Nothing else is kept anywhere: after a restart
+//! the folders are the list.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use bucky_api::{DaemonAddr, DeleteMetric};
+use bucky_whisper::{Digest, MetricName};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Store;
+use super::error::StoreError;
+use super::snapshot::Snapshot;
+use super::state_dir::StateDir;
+
+const MANIFEST: &str = "manifest";
+const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The folder of one delete request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct BatchId(String);
+
+/// One deleted source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tombstone {
+    /// Its number, the file's name in the batch's folder.
+    pub(crate) seq: usize,
+    /// The metric it was.
+    pub(crate) metric: MetricName,
+    /// The digest of the content that the owners were healed with.
+    pub(crate) digest: Digest,
+    /// Who must hold its points.
+    pub(crate) owners: Vec<DaemonAddr>,
+}
+
+/// Whether a tombstone is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Burial {
+    /// Unlinked, or gone already.
+    Done,
+    /// Its content is not the one that was confirmed: a writer still had it open.
+    Changed,
+}
+
+/// A batch being made.
+pub(super) struct BatchWriter<'s> {
+    state: &'s StateDir,
+    id: BatchId,
+    folder: OwnedFd,
+}
+
+impl<'s> BatchWriter<'s> {
+    /// Makes the folder and its manifest, durably.
+    pub(super) fn begin(state: &'s StateDir, metrics: &[DeleteMetric]) -> Result<Self, StoreError> {
+        let id = BatchId(Uuid::new_v4().to_string());
+        let failed =
+            |errno: Errno| StoreError::io("make the tombstone folder", id.0.clone(), errno);
+        rustix::fs::mkdirat(state.tombstones(), &id.0, Mode::from_raw_mode(0o755))
+            .map_err(failed)?;
+        let folder = rustix::fs::openat(state.tombstones(), &id.0, FOLDER_FLAGS, Mode::empty());
+        let batch = Self { state, folder: folder.map_err(failed)?, id: id.clone() };
+        if let Err(error) = batch.write_manifest(metrics) {
+            let path = Path::new(&batch.id.0).join(MANIFEST);
+            batch.abandon();
+            return Err(StoreError::io("write the tombstones' manifest", path, error));
+        }
+        Ok(batch)
+    }
+
+    fn write_manifest(&self, metrics: &[DeleteMetric]) -> std::io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, MANIFEST, flags, Mode::from_raw_mode(0o644))?;
+        let mut writer = BufWriter::new(File::from(file));
+        for (seq, metric) in metrics.iter().enumerate() {
+            let tombstone = Tombstone {
+                seq,
+                metric: metric.name.clone(),
+                digest: metric.digest,
+                owners: metric.owners.clone(),
+            };
+            serde_json::to_writer(&mut writer, &tombstone)?;
+            writer.write_all(b"\n")?;
+        }
+        writer.into_inner()?.sync_all()?;
+        rustix::fs::fsync(&self.folder)?;
+        rustix::fs::fsync(self.state.tombstones())?;
+        Ok(())
+    }
+
+    pub(super) fn folder(&self) -> &OwnedFd {
+        &self.folder
+    }
+
+    pub(super) fn name_of(seq: usize) -> PathBuf {
+        PathBuf::from(seq.to_string())
+    }
+
+    pub(super) fn into_id(self) -> BatchId {
+        self.id
+    }
+
+    /// Removes the folder again: nothing was put into it.
+    pub(super) fn abandon(self) {
+        let _ = rustix::fs::unlinkat(&self.folder, MANIFEST, AtFlags::empty());
+        if let Err(errno) =
+            rustix::fs::unlinkat(self.state.tombstones(), &self.id.0, AtFlags::REMOVEDIR)
+        {
+            tracing::warn!(batch = %self.id.0, error = %errno, "an empty tombstone folder could not be removed");
+        }
+    }
+}
+
+impl Store {
+    /// The batches that wait, and how long each has.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn tombstone_batches(&self) -> Result<Vec<(BatchId, Duration)>, StoreError> {
+        let failed = |errno: Errno| StoreError::io("list", "tombstones", errno);
+        let now = SystemTime::now();
+        let mut batches = Vec::new();
+        for entry in Dir::read_from(self.state.tombstones()).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name.parse::<Uuid>().is_err() {
+                continue;
+            }
+            let folder = self.batch_folder(&BatchId(name.to_owned()))?;
+            // The manifest's time is that of the delete; the folder's changes with each file.
+            let made = rustix::fs::statat(&folder, MANIFEST, AtFlags::SYMLINK_NOFOLLOW)
+                .ok()
+                .and_then(|stat| u64::try_from(stat.st_mtime).ok())
+                .map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            let age = made.and_then(|made| now.duration_since(made).ok()).unwrap_or_default();
+            batches.push((BatchId(name.to_owned()), age));
+        }
+        batches.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
+        Ok(batches)
+    }
+
+    /// How many tombstones of a batch are still there; one that cannot be looked at counts as none.
+    pub(crate) fn count_tombstones(&self, batch: &BatchId) -> u64 {
+        let present = self.batch_folder(batch).and_then(|folder| {
+            present_files(&folder).map_err(|errno| StoreError::io("list", &batch.0, errno))
+        });
+        present.map_or(0, |present| present.len() as u64)
+    }
+
+    /// The tombstones of a batch that are still there.
+    ///
+    /// # Errors
+    /// [`StoreError`], also where a line of the manifest cannot be read while its file may be there.
+    pub(crate) fn tombstones(&self, batch: &BatchId) -> Result<Vec<Tombstone>, StoreError> {
+        let folder = self.batch_folder(batch)?;
+        let present =
+            present_files(&folder).map_err(|errno| StoreError::io("list", &batch.0, errno))?;
+        if present.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tombstones = read_manifest(&folder, batch)?;
+        tombstones.retain(|tombstone| present.binary_search(&tombstone.seq).is_ok());
+        if tombstones.len() == present.len() {
+            return Ok(tombstones);
+        }
+        // Files that the manifest does not name: nobody may remove them unseen.
+        let source = std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            format!("it names {} of the {} files beside it", tombstones.len(), present.len()),
+        );
+        Err(StoreError::io(
+            "read the tombstones' manifest",
+            Path::new(&batch.0).join(MANIFEST),
+            source,
+        ))
+    }
+
+    /// The content of a tombstone as it is now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn read_tombstone(
+        &self,
+        batch: &BatchId,
+        seq: usize,
+    ) -> Result<Snapshot, StoreError> {
+        let (_, file, path) = self.open_tombstone(batch, seq)?;
+        self.lock_shared(&file, &path)?;
+        self.snapshot(&file, &path)
+    }
+
+    /// Unlinks a tombstone if its content still has `digest`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn bury(
+        &self,
+        batch: &BatchId,
+        seq: usize,
+        digest: Digest,
+    ) -> Result<Burial, StoreError> {
+        let (folder, file, path) = match self.open_tombstone(batch, seq) {
+            Err(StoreError::Missing { .. }) => return Ok(Burial::Done),
+            result => result?,
+        };
+        self.lock_exclusive(&file, &path)?;
+        if self.snapshot(&file, &path)?.digest != digest {
+            return Ok(Burial::Changed);
+        }
+        rustix::fs::unlinkat(&folder, seq.to_string(), AtFlags::empty())
+            .map_err(|errno| StoreError::io("remove the tombstone", path, errno))?;
+        Ok(Burial::Done)
+    }
+
+    /// Removes the folder of a batch whose tombstones are all gone, and the metrics' empty folders with it.
+    ///
+    /// False where tombstones are left: they stay.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn close_batch(&self, batch: &BatchId) -> Result<bool, StoreError> {
+        let folder = self.batch_folder(batch)?;
+        let failed = |errno: Errno| StoreError::io("remove the tombstone folder", &batch.0, errno);
+        if !present_files(&folder).map_err(failed)?.is_empty() {
+            return Ok(false);
+        }
+        let tombstones = read_manifest(&folder, batch).unwrap_or_default();
+        match rustix::fs::unlinkat(&folder, MANIFEST, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        rustix::fs::unlinkat(self.state.tombstones(), &batch.0, AtFlags::REMOVEDIR)
+            .map_err(failed)?;
+        for tombstone in tombstones {
+            self.tree.prune_folders(&tombstone.metric.relative_path());
+        }
+        Ok(true)
+    }
+
+    fn batch_folder(&self, batch: &BatchId) -> Result<OwnedFd, StoreError> {
+        rustix::fs::openat(
+            self.state.tombstones(),
+            &batch.0,
+            FOLDER_FLAGS | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )
+        .map_err(|errno| StoreError::open(&batch.0, errno))
+    }
+
+    fn open_tombstone(
+        &self,
+        batch: &BatchId,
+        seq: usize,
+    ) -> Result<(OwnedFd, File, PathBuf), StoreError> {
+        let folder = self.batch_folder(batch)?;
+        let path = Path::new(&batch.0).join(seq.to_string());
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&folder, seq.to_string(), flags, Mode::empty())
+            .map_err(|errno| StoreError::open(&path, errno))?;
+        Ok((folder, File::from(file), path))
+    }
+}
+
+fn read_manifest(folder: &OwnedFd, batch: &BatchId) -> Result<Vec<Tombstone>, StoreError> {
+    let path = Path::new(&batch.0).join(MANIFEST);
+    let failed =
+        |error: std::io::Error| StoreError::io("read the tombstones' manifest", &path, error);
+    let manifest =
+        rustix::fs::openat(folder, MANIFEST, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| failed(errno.into()))?;
+    BufReader::new(File::from(manifest))
+        .lines()
+        .map(|line| {
+            serde_json::from_str(&line.map_err(failed)?).map_err(|error| failed(error.into()))
+        })
+        .collect()
+}
+
+/// The numbers of the files in a batch's folder, sorted.
+fn present_files(folder: &OwnedFd) -> Result<Vec<usize>, Errno> {
+    let mut present = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        if let Some(seq) = entry?.file_name().to_str().ok().and_then(|name| name.parse().ok()) {
+            present.push(seq);
+        }
+    }
+    present.sort_unstable();
+    Ok(present)
+}

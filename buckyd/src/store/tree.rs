@@ -1,0 +1,242 @@
+//! The folders below the prefix: every path is opened from the prefix's own descriptor and follows no link.
+//!
+//! Nothing outside the prefix can be reached, whatever the names or links below it say. The prefix itself may be a
+//! link.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::error::StoreError;
+
+/// The permissions of a new folder, less the umask.
+const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
+
+/// The prefix, held open.
+pub(crate) struct Tree {
+    root: File,
+    path: PathBuf,
+    /// Whether the kernel lacks openat2 (before Linux 5.6).
+    walks: AtomicBool,
+    /// Who is to own what is created, where the daemon runs as root: the prefix's owner, so that carbon can write.
+    owner: Option<(rustix::fs::Uid, rustix::fs::Gid)>,
+}
+
+impl Tree {
+    /// Opens the folder `path`.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it is no folder or cannot be opened.
+    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| StoreError::io("open the prefix", path, errno))?;
+        let owner = if rustix::process::geteuid().is_root() {
+            let stat = rustix::fs::fstat(&root)
+                .map_err(|errno| StoreError::io("look at the prefix", path, errno))?;
+            Some((rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid)))
+        } else {
+            None
+        };
+        Ok(Self {
+            root: File::from(root),
+            path: path.to_owned(),
+            walks: AtomicBool::new(false),
+            owner,
+        })
+    }
+
+    /// The prefix as it was given.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The prefix's descriptor.
+    pub(crate) fn root(&self) -> &File {
+        &self.root
+    }
+
+    /// Opens what is at `relative`, following no link.
+    pub(crate) fn open_at(
+        &self,
+        relative: &Path,
+        flags: OFlags,
+        mode: Mode,
+    ) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if !self.walks.load(Ordering::Relaxed) {
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+            match rustix::fs::openat2(&self.root, relative, flags, mode, resolve) {
+                Err(Errno::NOSYS) => self.walks.store(true, Ordering::Relaxed),
+                result => return result,
+            }
+        }
+        self.walk(relative, flags, mode)
+    }
+
+    fn walk(&self, relative: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+        let through = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut folder: Option<OwnedFd> = None;
+        let mut components = relative.components().peekable();
+        while let Some(component) = components.next() {
+            let std::path::Component::Normal(name) = component else {
+                return Err(Errno::XDEV);
+            };
+            let at = folder.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
+            if components.peek().is_none() {
+                return rustix::fs::openat(at, name, flags, mode);
+            }
+            let next = rustix::fs::openat(at, name, through, Mode::empty())?;
+            folder = Some(next);
+        }
+        Err(Errno::NOENT)
+    }
+
+    /// Opens the folder `relative`; empty means the prefix.
+    pub(crate) fn folder(&self, relative: &Path) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        if relative.as_os_str().is_empty() {
+            return rustix::fs::openat(&self.root, ".", flags | OFlags::CLOEXEC, Mode::empty());
+        }
+        self.open_at(relative, flags, Mode::empty())
+    }
+
+    /// Opens the folder `relative`, making it and those above it where they are not there.
+    pub(crate) fn make_folder(&self, relative: &Path) -> Result<OwnedFd, StoreError> {
+        match self.folder(relative) {
+            Ok(folder) => return Ok(folder),
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(StoreError::open(relative, errno)),
+        }
+        let mut done = PathBuf::new();
+        for component in relative.components() {
+            let parent = self.folder(&done).map_err(|errno| StoreError::open(&done, errno))?;
+            done.push(component);
+            let name = Path::new(component.as_os_str());
+            match rustix::fs::mkdirat(&parent, name, FOLDER_MODE) {
+                Ok(()) => {
+                    if let Some((uid, gid)) = self.owner {
+                        rustix::fs::chownat(
+                            &parent,
+                            name,
+                            Some(uid),
+                            Some(gid),
+                            AtFlags::SYMLINK_NOFOLLOW,
+                        )
+                        .map_err(|errno| {
+                            StoreError::io("give to the prefix's owner", &done, errno)
+                        })?;
+                    }
+                }
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(StoreError::io("make the folder", &done, errno)),
+            }
+        }
+        self.folder(relative).map_err(|errno| StoreError::open(relative, errno))
+    }
+
+    /// Gives a file that the daemon made to the prefix's owner, where the daemon runs as root.
+    pub(crate) fn give_to_owner(&self, file: &File, path: &Path) -> Result<(), StoreError> {
+        let Some((uid, gid)) = self.owner else { return Ok(()) };
+        rustix::fs::fchown(file, Some(uid), Some(gid))
+            .map_err(|errno| StoreError::io("give to the prefix's owner", path, errno))
+    }
+
+    /// Opens the regular file `relative` with `flags`. Links, folders, FIFOs and devices are refused.
+    pub(crate) fn open_file(&self, relative: &Path, flags: OFlags) -> Result<File, StoreError> {
+        // NONBLOCK: opening a FIFO must not wait for its other end.
+        let fd = self
+            .open_at(relative, flags | OFlags::NONBLOCK, Mode::empty())
+            .map_err(|errno| StoreError::open(relative, errno))?;
+        let stat =
+            rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("look at", relative, errno))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(File::from(fd)),
+            FileType::Directory => {
+                Err(StoreError::NotAFile { path: relative.into(), what: "a folder" })
+            }
+            FileType::Fifo => Err(StoreError::NotAFile { path: relative.into(), what: "a FIFO" }),
+            _ => Err(StoreError::NotAFile { path: relative.into(), what: "a device or a socket" }),
+        }
+    }
+
+    /// Whether `file` is still what `relative` names.
+    pub(crate) fn still_names(&self, relative: &Path, file: &File) -> Result<bool, StoreError> {
+        let failed = |errno| StoreError::io("look at", relative, errno);
+        let held = rustix::fs::fstat(file).map_err(failed)?;
+        match self.open_at(relative, OFlags::PATH, Mode::empty()) {
+            Ok(now) => {
+                let named = rustix::fs::fstat(&now).map_err(failed)?;
+                Ok((held.st_dev, held.st_ino) == (named.st_dev, named.st_ino))
+            }
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(StoreError::open(relative, errno)),
+        }
+    }
+
+    /// Moves `from_name` in `from` to `to_name` in `to` if nothing has that name. False where something has.
+    pub(crate) fn put_in_place(
+        from: impl AsFd,
+        from_name: &Path,
+        to: impl AsFd,
+        to_name: &Path,
+    ) -> Result<bool, Errno> {
+        let (from, to) = (from.as_fd(), to.as_fd());
+        match rustix::fs::renameat_with(from, from_name, to, to_name, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            // File systems (NFS, old kernels) without it: a hard link never replaces anything either.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                match rustix::fs::linkat(from, from_name, to, to_name, AtFlags::empty()) {
+                    Ok(()) => {
+                        rustix::fs::unlinkat(from, from_name, AtFlags::empty()).map(|()| true)
+                    }
+                    Err(Errno::EXIST) => Ok(false),
+                    Err(errno) => Err(errno),
+                }
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Removes the folders of `relative`'s file that are empty, from the innermost out, never the prefix itself.
+    ///
+    /// Whatever cannot be removed stays, without a word: a folder that is not empty is the usual case.
+    pub(crate) fn prune_folders(&self, relative: &Path) {
+        let mut folder = relative.parent();
+        while let Some(path) = folder.filter(|path| !path.as_os_str().is_empty()) {
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
+            let Ok(parent) = self.folder(parent) else { return };
+            if rustix::fs::unlinkat(&parent, Path::new(name), AtFlags::REMOVEDIR).is_err() {
+                return;
+            }
+            folder = path.parent();
+        }
+    }
+
+    /// Makes everything on the prefix's file system durable.
+    pub(crate) fn sync_all(&self) -> Result<(), Errno> {
+        rustix::fs::syncfs(&self.root)
+    }
+
+    /// Makes the entries of the folder of `relative`, and of all folders above it, durable.
+    pub(crate) fn sync_folders_of(&self, relative: &Path) -> Result<(), StoreError> {
+        for folder in relative.ancestors().skip(1) {
+            self.folder(folder)
+                .and_then(rustix::fs::fsync)
+                .map_err(|errno| StoreError::io("sync the folder", folder, errno))?;
+        }
+        Ok(())
+    }
+
+    /// Size and free room of the prefix's file system, in bytes.
+    pub(crate) fn room(&self) -> io::Result<(u64, u64)> {
+        let stat = rustix::fs::fstatvfs(&self.root)?;
+        Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+    }
+}
