@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Positions that a key can have on a 16-bit ring.
-const POSITIONS_16: usize = 1 << 16;
+const POSITIONS_16: i64 = 1 << 16;
 
 /// Finds the place of a key on a circle of nodes.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ impl Finder {
         }
     }
 
-    /// For each place the share of all keys that fall on it: exact on rings, even for [`Finder::Modulo`].
+    /// For each place the share of all keys that fall on it: exact on rings, equal parts for [`Finder::Modulo`].
     pub(crate) fn shares(&self) -> Vec<f64> {
         match self {
             Self::Table { places, .. } => {
@@ -74,7 +74,7 @@ pub(crate) fn circle(spec: &RingSpec) -> (Finder, Vec<u32>) {
     }
     let mut place = 0_u32;
     let mut waiting = positions.iter().peekable();
-    let places = (0..POSITIONS_16).zip(0_i64..).map(|(_, position)| {
+    let places = (0..POSITIONS_16).map(|position| {
         while waiting.next_if(|entry| **entry < position).is_some() {
             place += 1;
         }
