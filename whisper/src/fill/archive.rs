@@ -1,7 +1,5 @@
 //! The rules for one archive of the destination.
 
-use std::ops::Range;
-
 use super::slots::{RollUp, Slot, Slots, timestamp, value_for};
 use super::source::SourceSlots;
 use crate::Point;
@@ -22,8 +20,8 @@ pub(super) struct Filling<'a> {
     pub(super) before: Slots<'a>,
     /// Its slots as they will be; none if it was not looked at because there is nothing to fill it from.
     pub(super) after: Vec<Slot>,
-    /// The positions that change, as stretches that lie apart, in their order.
-    pub(super) changed: Vec<Range<usize>>,
+    /// By position, whether it changes.
+    pub(super) changed: Vec<bool>,
     /// What positions count from: the archive's base, or what becomes the base of an empty one.
     base: u32,
     /// Slots that got the source's value, and kept it.
@@ -59,8 +57,8 @@ impl<'a> Filling<'a> {
         let nothing_to_do = source.is_none() && anew.is_empty();
         if filling.base != 0 && !nothing_to_do {
             filling.after = before.stored.to_vec();
+            filling.changed = vec![false; before.stored.len()];
             filling.settle(source, anew);
-            filling.changed = stretches_that_differ(before.stored, &filling.after);
         }
         filling
     }
@@ -86,27 +84,26 @@ impl<'a> Filling<'a> {
         let (step, newest) = (self.before.step(), self.before.newest);
         let mut t = self.before.oldest.max(same.oldest);
         while t <= newest {
-            let (Some(from), Some(into)) = (same.position(t), self.view().position(t)) else {
+            let (Some(from), Some(first)) = (same.position(t), self.view().position(t)) else {
                 return;
             };
             let left = usize::try_from((newest - t) / step + 1).unwrap_or(usize::MAX);
             let from = same.stored.get(from..).unwrap_or_default();
-            let into = self.after.get_mut(into..).unwrap_or_default();
-            let (mut filled, mut left_out) = (0, 0);
-            for (from, into) in from.iter().zip(into).take(left) {
-                if value_for(into, t).is_none() && value_for(from, t).is_some() {
+            let slots = self.after.get_mut(first..).unwrap_or_default();
+            let changed = self.changed.get_mut(first..).unwrap_or_default();
+            for ((from, slot), changed) in from.iter().zip(slots).zip(changed).take(left) {
+                if value_for(slot, t).is_none() && value_for(from, t).is_some() {
                     // An older timestamp is out of the window: slots up to now never share a position.
-                    if timestamp(into) <= t {
-                        *into = *from;
-                        filled += 1;
+                    if timestamp(slot) <= t {
+                        *slot = *from;
+                        *changed = true;
+                        self.filled += 1;
                     } else {
-                        left_out += 1;
+                        self.left_out += 1;
                     }
                 }
                 t += step;
             }
-            self.filled += filled;
-            self.left_out += left_out;
         }
     }
 
@@ -173,8 +170,11 @@ impl<'a> Filling<'a> {
     }
 
     fn write(&mut self, position: usize, t: i64, value: f64) {
-        if let Some(slot) = self.after.get_mut(position) {
+        if let (Some(slot), Some(changed)) =
+            (self.after.get_mut(position), self.changed.get_mut(position))
+        {
             *slot = encode(t, value);
+            *changed = true;
         }
     }
 
@@ -194,10 +194,10 @@ impl<'a> Filling<'a> {
         if !self.before.divides(step) {
             return Vec::new();
         }
-        let gains = self.changed.iter().filter_map(|stretch| self.after.get(stretch.clone()));
         let mut slots: Vec<i64> = Vec::new();
         let mut span = 0..0;
-        for gain in gains.flatten().map(timestamp) {
+        for (slot, _) in self.after.iter().zip(&self.changed).filter(|(_, changed)| **changed) {
+            let gain = timestamp(slot);
             if !span.contains(&gain) {
                 let t = gain - gain % step;
                 span = t..t + step;
@@ -217,15 +217,4 @@ fn encode(t: i64, value: f64) -> Slot {
     // Every slot that is written was read from a file or spans one that was: it has at most 32 bits.
     let timestamp = u32::try_from(t).unwrap_or_default();
     Point { timestamp, value }.encode()
-}
-
-fn stretches_that_differ(before: &[Slot], after: &[Slot]) -> Vec<Range<usize>> {
-    let mut stretches: Vec<Range<usize>> = Vec::new();
-    for (position, _) in before.iter().zip(after).enumerate().filter(|(_, (old, new))| old != new) {
-        match stretches.last_mut() {
-            Some(last) if last.end == position => last.end += 1,
-            _ => stretches.push(position..position + 1),
-        }
-    }
-    stretches
 }

@@ -1,7 +1,5 @@
 //! The outcome of a fill, as data: which bytes of the destination become what.
 
-use std::ops::Range;
-
 use super::archive::Filling;
 use super::slots::Slot;
 use crate::Point;
@@ -22,8 +20,23 @@ struct Changes {
     offset: u64,
     /// All its slots as they will be. Kept whole, since runs may be many and small.
     after: Vec<Slot>,
-    /// Which of them change, as positions.
-    runs: Vec<Range<usize>>,
+    /// By position, whether it changes.
+    changed: Vec<bool>,
+}
+
+impl Changes {
+    fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+        let mut start = 0;
+        self.changed.chunk_by(|one, next| one == next).filter_map(move |stretch| {
+            let positions = start..start + stretch.len();
+            start = positions.end;
+            stretch.first().filter(|changed| **changed)?;
+            Some(Run {
+                offset: self.offset + (positions.start * Point::SIZE_BYTES) as u64,
+                bytes: self.after.get(positions)?.as_flattened(),
+            })
+        })
+    }
 }
 
 /// Slots that lie one after the other in the file and all change.
@@ -66,9 +79,9 @@ impl FillPlan {
                     points_left_out: filling.left_out,
                 });
             }
-            if !filling.changed.is_empty() {
-                let (after, runs) = (filling.after, filling.changed);
-                plan.changes.push(Changes { offset: archive.offset.into(), after, runs });
+            if filling.filled + filling.rolled_up > 0 {
+                let (after, changed) = (filling.after, filling.changed);
+                plan.changes.push(Changes { offset: archive.offset.into(), after, changed });
             }
         }
         plan
@@ -80,13 +93,7 @@ impl FillPlan {
     /// of finer archives are then still there, and the next fill rolls up again what was not written yet. The
     /// first slot of an archive that was empty comes before all its others: it says where they lie.
     pub fn runs(&self) -> impl Iterator<Item = Run<'_>> {
-        self.changes.iter().rev().flat_map(|changes| {
-            changes.runs.iter().map(|run| Run {
-                offset: changes.offset + (run.start * Point::SIZE_BYTES) as u64,
-                // Runs are positions of the archive: their slots are always there.
-                bytes: changes.after.get(run.clone()).unwrap_or_default().as_flattened(),
-            })
-        })
+        self.changes.iter().rev().flat_map(Changes::runs)
     }
 
     /// Whether there is nothing to write.
@@ -96,7 +103,7 @@ impl FillPlan {
 
     /// How many bytes are to be written.
     pub fn len_bytes(&self) -> u64 {
-        self.runs().map(|run| run.bytes.len() as u64).sum()
+        (self.points_filled() + self.points_rolled_up()) * Point::SIZE_BYTES as u64
     }
 
     /// Slots that were not valid and got the source's value (R2), in all archives.

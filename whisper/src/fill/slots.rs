@@ -110,6 +110,10 @@ impl<'a> Slots<'a> {
 
     /// The points after `newest`, the oldest first.
     pub(super) fn points_after_newest(&self) -> Vec<(i64, f64)> {
+        // There are hardly ever any, and this look is cheap.
+        if !self.stored.iter().any(|slot| timestamp(slot) > self.newest) {
+            return Vec::new();
+        }
         let mut points: Vec<(i64, f64)> = (self.stored.iter().enumerate())
             .filter(|(position, slot)| timestamp(slot) > self.newest && self.holds_point(*position))
             .map(|(_, slot)| (timestamp(slot), Point::decode(slot).value))
@@ -163,17 +167,17 @@ impl RollUp {
         if !finer.covers(t, step) {
             return None;
         }
-        let mut position = finer.position(t)?;
+        let slots = usize::try_from(step / finer.step()).ok()?;
+        let (up_to_first, from_first) = finer.stored.split_at_checked(finer.position(t)?)?;
         let mut known = 0;
-        self.span.clear();
         let mut finer_t = t;
-        while finer_t < t + step {
-            let value = finer.stored.get(position).and_then(|slot| value_for(slot, finer_t));
+        self.span.clear();
+        self.span.extend(from_first.iter().chain(up_to_first).take(slots).map(|slot| {
+            let value = value_for(slot, finer_t);
             known += u32::from(value.is_some());
-            self.span.push(value);
-            position = finer.next_position(position);
             finer_t += finer.step();
-        }
+            value
+        }));
         let total = u32::try_from(self.span.len()).ok()?;
         if !self.x_files_factor.is_met(known, total) {
             return None;
