@@ -1,1 +1,92 @@
-//! Placeholder.
+//! `bucky`: compares the rings of a Graphite cluster, finds metrics on the wrong node, and moves them.
+//!
+//! - [`cli`] reads the command line; each command has a file in `commands`
+//! - `cluster` asks the nodes who they are and whether they agree
+//! - `inventory` reads what nodes hold, page by page; `placement` says where it belongs
+//! - `rebalance` plans and moves: heal at the owners, then delete at the source
+//! - [`output`] is the only place that prints, [`outcome`] the exit codes
+//!
+//! Nothing here grows with the number of metrics, but for the list of a Go daemon, which comes in one piece.
+
+mod cli;
+mod cluster;
+mod commands;
+mod inventory;
+mod names;
+pub mod outcome;
+pub mod output;
+mod patience;
+mod placement;
+mod rebalance;
+mod strays;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub use outcome::Outcome;
+pub use output::Output;
+
+use crate::outcome::{UnhealthyError, UsageError};
+use crate::output::OutputError;
+
+/// Runs the command that `args` (without the program's name) give, on this process's streams.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_with(args, Output::of_process()).into()
+}
+
+/// The same, writing to `output`.
+pub fn run_with(args: impl IntoIterator<Item = OsString>, output: Output) -> Outcome {
+    let output = std::sync::Arc::new(output);
+    let result = match cli::parse(args) {
+        Ok(command) => run_command(command, &output),
+        Err(stop) => return stop.tell(&output),
+    };
+    let result = result.and_then(|outcome| Ok(output.flush().map(|()| outcome)?));
+    match result {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let outcome = outcome_of(&error);
+            if outcome != Outcome::Done {
+                // What was found before the failure is the reader's.
+                let _ = output.flush();
+                output.say(format_args!("bucky: {error:#}"));
+            }
+            outcome
+        }
+    }
+}
+
+fn run_command(command: cli::Command, output: &std::sync::Arc<Output>) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(commands::run(command, output));
+    // Work that an operator stopped for good is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+/// The exit code of a command that ended with `error`. A reader that went away is no failure.
+fn outcome_of(error: &anyhow::Error) -> Outcome {
+    if let Some(output) = error.downcast_ref::<OutputError>() {
+        return if output.is_reader_gone() { Outcome::Done } else { Outcome::SomeFailed };
+    }
+    if error.downcast_ref::<UsageError>().is_some() {
+        return Outcome::Usage;
+    }
+    if error.downcast_ref::<UnhealthyError>().is_some() {
+        return Outcome::Unhealthy;
+    }
+    Outcome::SomeFailed
+}
+
+/// The message of `error` and those of its causes, joined by `: `.
+pub(crate) fn error_text(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

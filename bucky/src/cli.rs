@@ -1,0 +1,307 @@
+//! The command line: `bucky COMMAND [flags] [arguments]`.
+//!
+//! Flags have one dash or two and may stand before or after arguments (`bucky_flags` sees to that). `-h` is the
+//! host, as in the Go tool; help is `--help` and `bucky help COMMAND`. Only parsing happens here: the environment
+//! is read and names are resolved by the commands.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use bucky_api::{Client, DaemonAddr, Timeouts};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands::{du, fill, inconsistent, info, json, list, locate, rebalance, servers, stat};
+use crate::outcome::{Outcome, UsageError};
+use crate::output::Output;
+
+/// Where the daemon is when nothing is said.
+const DEFAULT_HOST: &str = "localhost:4242";
+/// The environment variable that names it.
+const HOST_VARIABLE: &str = "BUCKYHOST";
+/// The longest time to connect.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Switches that stand for their opposite when given as `=false`.
+const NEGATIONS: [(&str, &str); 2] =
+    [("delete", "--no-delete"), ("filter-cache-metrics", "--no-filter-cache-metrics")];
+
+#[derive(Parser)]
+#[command(
+    name = "bucky",
+    version,
+    about = "Cluster administration for Graphite: compare rings, find misplaced metrics, move them",
+    disable_help_flag = true,
+    disable_version_flag = true,
+    after_help = "Flags have one dash or two, before or after arguments. `bucky help COMMAND` tells all about a command.\n\
+        Exit codes: 0 done, 1 some of it failed, 2 wrong usage, 3 the cluster is not healthy or not reachable."
+)]
+struct Cli {
+    /// Print help
+    #[arg(long, action = ArgAction::Help, global = true)]
+    help: Option<bool>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A command and its arguments.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Show each node: reachable, version, ring, metrics, disk; and whether all agree
+    Servers(servers::Args),
+    /// List metrics
+    List(list::Args),
+    /// Tell which nodes own metrics
+    Locate(locate::Args),
+    /// Find metrics that lie on nodes that do not own them
+    Inconsistent(inconsistent::Args),
+    /// Move every metric to the nodes that own it
+    Rebalance(Box<rebalance::Args>),
+    /// Show size and time of change of metrics
+    Stat(stat::Args),
+    /// Add up the size of metrics
+    Du(du::Args),
+    /// Fill a local file's (or a tree's) gaps from another
+    Fill(fill::Args),
+    /// Show the header of local files
+    Info(info::Args),
+    /// Turn names into a JSON array
+    Json(json::Args),
+    /// Print the version
+    Version,
+}
+
+/// Flags of every command that speaks to a cluster.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ClusterArgs {
+    /// The daemon to ask first; the port counts for all nodes [default: $BUCKYHOST, else localhost:4242]
+    #[arg(short = 'h', long = "host", value_name = "HOST[:PORT]")]
+    host: Option<DaemonAddr>,
+    /// Work with that node alone
+    #[arg(short = 's', long)]
+    pub(crate) single: bool,
+    /// Seconds to wait for an answer
+    #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+    /// Say more
+    #[arg(short = 'v', long)]
+    pub(crate) verbose: bool,
+    /// Ask for files as they are, not compressed
+    #[arg(long = "no-encoding")]
+    pub(crate) no_encoding: bool,
+}
+
+impl ClusterArgs {
+    /// The daemon to ask first.
+    ///
+    /// # Errors
+    /// [`UsageError`] where `BUCKYHOST` is none.
+    pub(crate) fn host(&self) -> anyhow::Result<DaemonAddr> {
+        if let Some(host) = &self.host {
+            return Ok(host.clone());
+        }
+        let variable = std::env::var(HOST_VARIABLE).unwrap_or_default();
+        let text = if variable.is_empty() { DEFAULT_HOST } else { &variable };
+        text.parse().map_err(|error| UsageError::because(format!("{HOST_VARIABLE}: {error}")))
+    }
+
+    /// A client that waits as long as was asked for.
+    ///
+    /// # Errors
+    /// Where the HTTP library cannot be set up.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        let answer = Duration::from_secs(self.timeout);
+        let defaults = Timeouts::default();
+        let timeouts = Timeouts {
+            connect: CONNECT.min(answer),
+            answer,
+            idle: answer.max(defaults.idle),
+            upload: answer.max(defaults.upload),
+        };
+        Ok(Client::new(timeouts)?)
+    }
+}
+
+/// `-w`: how many pieces of work run at once.
+pub(crate) fn workers(text: &str) -> Result<usize, String> {
+    // D32: the Go tool hangs with 0 workers, and panics with fewer.
+    match text.parse::<i64>() {
+        Ok(number @ 1..=10_000) => usize::try_from(number).map_err(|error| error.to_string()),
+        Ok(number) => Err(format!("{number} workers cannot work; give a number from 1 to 10000")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What ends the program before a command runs.
+pub(crate) enum Stop {
+    /// A text that was asked for.
+    Asked(String),
+    /// A mistake on the command line.
+    Mistake(String),
+}
+
+impl Stop {
+    /// Prints it.
+    pub(crate) fn tell(self, output: &Output) -> Outcome {
+        match self {
+            Self::Asked(text) => {
+                let told = output.data_text(text).and_then(|()| output.flush());
+                if told.is_err_and(|error| !error.is_reader_gone()) {
+                    Outcome::SomeFailed
+                } else {
+                    Outcome::Done
+                }
+            }
+            Self::Mistake(text) => {
+                output.say(text.trim_end());
+                Outcome::Usage
+            }
+        }
+    }
+}
+
+impl From<clap::Error> for Stop {
+    fn from(error: clap::Error) -> Self {
+        let text = error.render().to_string();
+        if error.use_stderr() { Self::Mistake(text) } else { Self::Asked(text) }
+    }
+}
+
+/// The command that `args` (without the program's name) give.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Stop> {
+    let mut args = args.into_iter();
+    let cli = Cli::command();
+    let Some(name) = args.next() else {
+        let help = Cli::command().render_help().to_string();
+        return Err(Stop::Mistake(format!("{help}\nbucky: give a command")));
+    };
+    let name = match name.to_str() {
+        Some("--help" | "-help" | "-h" | "--h") => "help".into(),
+        Some("--version" | "-version" | "-V") => "version".into(),
+        Some(flag) if flag.len() > 1 && flag.starts_with('-') => {
+            return Err(Stop::Mistake(format!(
+                "bucky: {flag} stands before the command; write bucky COMMAND [flags] [arguments]"
+            )));
+        }
+        _ => name,
+    };
+    let mut words: Vec<OsString> = vec!["bucky".into(), name.clone()];
+    match name.to_str().and_then(|name| cli.find_subcommand(name)) {
+        Some(command) => {
+            let rest = args.map(negate_false);
+            let rest = bucky_flags::normalise(command, rest)
+                .map_err(|error| Stop::Mistake(format!("bucky: {error}")))?;
+            words.extend(rest);
+        }
+        None => words.extend(args),
+    }
+    let matches = Cli::command().try_get_matches_from(words)?;
+    Ok(Cli::from_arg_matches(&matches)?.command)
+}
+
+/// `-delete=false` as the switch that means it: left out, as an ordinary switch would be, it would mean yes.
+fn negate_false(arg: OsString) -> OsString {
+    let negation = arg.to_str().and_then(|text| {
+        let (name, value) = text.trim_start_matches('-').split_once('=')?;
+        let is_flag =
+            text.starts_with('-') && matches!(value, "0" | "f" | "F" | "false" | "FALSE" | "False");
+        NEGATIONS.iter().find(|(positive, _)| is_flag && *positive == name)
+    });
+    negation.map_or(arg, |(_, negative)| (*negative).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(args: &[&str]) -> Result<Command, String> {
+        parse(args.iter().map(OsString::from)).map_err(|stop| match stop {
+            Stop::Asked(text) => format!("asked: {text}"),
+            Stop::Mistake(text) => format!("mistake: {text}"),
+        })
+    }
+
+    fn mistake(args: &[&str]) -> String {
+        let text = read(args).err().unwrap_or_else(|| panic!("{args:?} was taken"));
+        text.strip_prefix("mistake: ").unwrap_or_else(|| panic!("{args:?}: {text}")).to_owned()
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    /// D20: flags after an argument are arguments to the Go tool, which then asks localhost.
+    #[test]
+    fn flags_count_before_and_after_arguments_with_one_dash_or_two() {
+        for args in [
+            ["list", "-h", "a:4343", "app.a", "-j"],
+            ["list", "app.a", "-j", "--host", "a:4343"],
+            ["list", "app.a", "--json", "-host", "a:4343"],
+        ] {
+            let Ok(Command::List(list)) = read(&args) else { panic!("{args:?}") };
+            assert_eq!(list.cluster.host().unwrap().to_string(), "a:4343");
+            assert!(list.json && list.select.names == ["app.a"]);
+        }
+    }
+
+    /// D24: the Go tool exits 0 after an unknown command.
+    #[test]
+    fn an_unknown_command_is_a_mistake_with_a_suggestion() {
+        let text = mistake(&["lsit", "-h", "A"]);
+        assert!(text.contains("lsit") && text.contains("'list'"), "{text}");
+        assert!(mistake(&[]).contains("give a command"));
+        assert!(mistake(&["-v", "list"]).contains("before the command"));
+    }
+
+    #[test]
+    fn help_is_asked_for_in_every_way_but_h_with_a_command() {
+        for args in [
+            &["help"][..],
+            &["--help"],
+            &["-help"],
+            &["-h"],
+            &["help", "list"],
+            &["list", "--help"],
+            &["list", "-help"],
+        ] {
+            assert!(read(args).err().unwrap().starts_with("asked: "), "{args:?}");
+        }
+        assert!(mistake(&["list", "-h"]).contains("--host"));
+        assert!(matches!(read(&["-version"]), Ok(Command::Version)));
+    }
+
+    /// D32: `-w 0` hangs the Go tool, or makes it do nothing and exit 0.
+    #[test]
+    fn fewer_than_one_worker_are_refused() {
+        for workers in ["0", "-1", "x", "99999999999999999999"] {
+            assert!(mistake(&["rebalance", "-w", workers]).contains("--workers"), "{workers}");
+            assert!(mistake(&["du", "-w", workers, "a"]).contains("--workers"), "{workers}");
+        }
+    }
+
+    /// D37: `-t 0` makes the Go tool wait for ever.
+    #[test]
+    fn waiting_for_ever_is_refused() {
+        assert!(mistake(&["list", "-t", "0"]).contains("--timeout"));
+        assert!(mistake(&["list", "-t", "-5"]).contains("--timeout"));
+    }
+
+    #[test]
+    fn a_switch_set_to_false_is_not_taken_for_its_default() {
+        let Ok(Command::Rebalance(args)) = read(&["rebalance", "-delete=false"]) else { panic!() };
+        assert!(args.no_delete);
+        let Ok(Command::Rebalance(args)) = read(&["rebalance", "-delete"]) else { panic!() };
+        assert!(!args.no_delete);
+        let Ok(Command::Inconsistent(args)) =
+            read(&["inconsistent", "-filter-cache-metrics=false"])
+        else {
+            panic!()
+        };
+        assert!(args.local.no_filter_cache_metrics);
+    }
+
+    #[test]
+    fn an_unknown_flag_is_named_whole() {
+        assert!(mistake(&["list", "-nosuch"]).contains("--nosuch"));
+    }
+}

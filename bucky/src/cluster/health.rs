@@ -1,0 +1,245 @@
+//! Whether the nodes of a cluster agree: what each answered goes in, what is wrong comes out.
+//!
+//! Pure. Healthy is a cluster in which every member is there, has the ring of the reference, and has a store of its
+//! own. A Go daemon knows nothing of relay, diversity and tagged names; it agrees where what it has agrees. Nodes
+//! are told apart by their stores, not by the text of their addresses: two addresses of one store would let a
+//! metric be moved onto itself. A Go daemon tells no store; its name in the ring document stands for it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bucky_api::DaemonAddr;
+use bucky_ring::{Difference, RingDocument};
+
+use super::{Answer, Member};
+use crate::error_text;
+
+/// Something that does not agree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// A host of the ring that no daemon can have for an address.
+    NoAddress { host: String, reason: String },
+    /// A member does not answer, or not as it should.
+    Away { addr: DaemonAddr, reason: String },
+    /// A member has a ring that cannot be used.
+    BadRing { addr: DaemonAddr, reason: String },
+    /// A member has another ring than the reference.
+    OtherRing { addr: DaemonAddr, differences: Vec<Difference> },
+    /// Several members are one store.
+    OneStore { store: String, addrs: Vec<DaemonAddr> },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAddress { host, reason } => {
+                write!(f, "host {host:?} of the ring cannot be asked: {reason}")
+            }
+            Self::Away { addr, reason } => write!(f, "{addr} is away: {reason}"),
+            Self::BadRing { addr, reason } => {
+                write!(f, "the ring of {addr} cannot be used: {reason}")
+            }
+            Self::OtherRing { addr, differences } => {
+                write!(f, "the ring of {addr} differs: ")?;
+                let texts: Vec<String> = differences.iter().map(Difference::to_string).collect();
+                f.write_str(&texts.join("; "))
+            }
+            Self::OneStore { store, addrs } => {
+                let addrs: Vec<String> = addrs.iter().map(DaemonAddr::to_string).collect();
+                write!(
+                    f,
+                    "{} are one store ({store}); the ring has it under several hosts, or two daemons serve one folder",
+                    addrs.join(" and ")
+                )
+            }
+        }
+    }
+}
+
+/// `document` with what it leaves open taken from `other`.
+pub(crate) fn completed(document: &RingDocument, other: &RingDocument) -> RingDocument {
+    RingDocument {
+        relay: document.relay.clone().or_else(|| other.relay.clone()),
+        diverse: document.diverse.or(other.diverse),
+        tagged_names: document.tagged_names.clone().or_else(|| other.tagged_names.clone()),
+        ..document.clone()
+    }
+}
+
+/// Everything in which `members` do not agree with the ring of `reference`, or with each other.
+pub(crate) fn judge(reference: &RingDocument, members: &[Member]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> =
+        members.iter().filter_map(|member| judge_member(reference, member)).collect();
+    let mut stores: BTreeMap<String, Vec<DaemonAddr>> = BTreeMap::new();
+    for member in members {
+        if let Some(store) = store_of(&member.answer) {
+            stores.entry(store).or_default().push(member.addr().clone());
+        }
+    }
+    let shared = stores.into_iter().filter(|(_, addrs)| addrs.len() > 1);
+    findings.extend(shared.map(|(store, addrs)| Finding::OneStore { store, addrs }));
+    findings
+}
+
+fn judge_member(reference: &RingDocument, member: &Member) -> Option<Finding> {
+    let addr = member.addr().clone();
+    let document = match &member.answer {
+        Answer::Away { reason } => return Some(Finding::Away { addr, reason: reason.clone() }),
+        Answer::V1 { document, .. } | Answer::Go { document } => document,
+    };
+    // A reference that cannot be used is told where the ring is needed.
+    let wanted = reference.to_spec().ok()?;
+    match completed(document, reference).to_spec() {
+        Err(error) => Some(Finding::BadRing { addr, reason: error_text(&error) }),
+        Ok(found) => {
+            let differences = wanted.differences(&found);
+            (!differences.is_empty()).then_some(Finding::OtherRing { addr, differences })
+        }
+    }
+}
+
+/// What tells a node's store from others, as far as it says.
+pub(crate) fn store_of(answer: &Answer) -> Option<String> {
+    match answer {
+        Answer::V1 { status, .. } => Some(status.store_id.clone()),
+        Answer::Go { document } => Some(format!("Go daemon named {:?}", document.name)),
+        Answer::Away { .. } => None,
+    }
+}
+
+/// What an operator should know of a node although it makes nobody refuse anything.
+pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
+    let mut notes = Vec::new();
+    let name = match &member.answer {
+        Answer::V1 { status, .. } => &status.node,
+        Answer::Go { document } => &document.name,
+        Answer::Away { .. } => return notes,
+    };
+    let is_known = reference.nodes.iter().any(|node| node.server == *name);
+    if member.host.is_some() && !is_known {
+        notes.push(format!(
+            "calls itself {name:?}, which is no host of the ring; start it with -node"
+        ));
+    } else if let Some(host) = member.host.as_ref().filter(|host| *host != name) {
+        notes.push(format!(
+            "is {host:?} in the ring and calls itself {name:?}; start it with -node {host}"
+        ));
+    }
+    let Some(status) = member.status() else { return notes };
+    for held in &status.tombstones.held {
+        notes.push(format!("holds {} deleted sources back: {}", held.count, held.reason));
+    }
+    if !status.inventory.problem.is_empty() {
+        notes.push(format!("inventory: {}", status.inventory.problem));
+    }
+    let counts = [
+        (
+            status.inventory.unreadable_folders,
+            "folders cannot be read: what lies in them is in no list",
+        ),
+        (status.inventory.unusable, "files have names that no metric has: they are never moved"),
+        (
+            status.inventory.unplaceable,
+            "tagged files are named by a hash: they cannot be placed on a ring",
+        ),
+    ];
+    for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
+        notes.push(format!("{count} {what}"));
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::test_cluster::{document, go, member, v1};
+
+    fn texts(findings: &[Finding]) -> Vec<String> {
+        findings.iter().map(Finding::to_string).collect()
+    }
+
+    #[test]
+    fn members_that_agree_are_healthy_also_with_two_instances_on_a_host() {
+        // D15: to the Go tool this layout of its own README is unhealthy.
+        let ring = document(&["a:2003=a", "a:2003=b", "b:2003=a", "b:2003=b"]);
+        let members = [member("a", v1(&ring, "a", "s1")), member("b", v1(&ring, "b", "s2"))];
+        assert_eq!(judge(&ring, &members), []);
+    }
+
+    /// D4: where a member is down, every command of the Go tool panics.
+    #[test]
+    fn a_member_that_is_away_is_named_with_the_reason() {
+        let ring = document(&["a", "b"]);
+        let away = Answer::Away { reason: "cannot reach b:4242: connection refused".into() };
+        let members = [member("a", v1(&ring, "a", "s1")), member("b", away)];
+        assert_eq!(
+            texts(&judge(&ring, &members)),
+            ["b:4242 is away: cannot reach b:4242: connection refused"]
+        );
+    }
+
+    /// D16: rings that differ in their replication only pass as the same in the Go tool.
+    #[test]
+    fn every_difference_is_told_node_by_node() {
+        let ring = document(&["a:2003=a", "b:2003=b"]);
+        let mut other = document(&["a:2003=a", "b:2004=b"]);
+        other.replicas = 2;
+        let members = [member("a", v1(&ring, "a", "s1")), member("b", v1(&other, "b", "s2"))];
+        let found = texts(&judge(&ring, &members));
+        assert_eq!(
+            found,
+            [
+                "the ring of b:4242 differs: replication factor 1, there 2; node 2: port 2003, there 2004"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_go_daemon_agrees_where_what_it_has_agrees() {
+        let mut ours = document(&["a", "b"]);
+        ours.relay = Some("carbon".into());
+        ours.diverse = Some(true);
+        let mut theirs = document(&["a", "b"]);
+        (theirs.relay, theirs.diverse, theirs.tagged_names) = (None, None, None);
+        let members = [member("a", v1(&ours, "a", "s1")), member("b", go(&theirs, "b"))];
+        assert_eq!(judge(&ours, &members), []);
+        let reference = completed(&theirs, &ours);
+        assert_eq!(judge(&reference, &members), [], "the Go daemon as the reference");
+        ours.relay = Some("buckytools".into());
+        let members = [member("a", v1(&ours, "a", "s1"))];
+        assert_eq!(judge(&reference, &members).len(), 1);
+    }
+
+    /// D29: the Go tool tells nodes apart by the text of their addresses.
+    #[test]
+    fn two_members_over_one_store_are_refused() {
+        let ring = document(&["a", "alias"]);
+        let members = [member("a", v1(&ring, "a", "s1")), member("alias", v1(&ring, "a", "s1"))];
+        let found = texts(&judge(&ring, &members));
+        assert!(found[0].starts_with("a:4242 and alias:4242 are one store (s1)"), "{found:?}");
+        let members = [member("a", go(&ring, "a")), member("alias", go(&ring, "a"))];
+        assert_eq!(judge(&ring, &members).len(), 1);
+    }
+
+    #[test]
+    fn a_ring_that_cannot_be_used_is_a_finding() {
+        let ring = document(&["a", "b"]);
+        let mut bad = ring.clone();
+        bad.algo = "ketama".into();
+        let found = texts(&judge(&ring, &[member("a", v1(&bad, "a", "s1"))]));
+        assert!(
+            found[0].contains("the ring of a:4242 cannot be used") && found[0].contains("ketama"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_node_by_another_name_is_noted() {
+        let ring = document(&["a", "b"]);
+        let noted = notes(&ring, &member("a", v1(&ring, "host-7", "s1")));
+        assert!(noted[0].contains("\"host-7\", which is no host of the ring"), "{noted:?}");
+        let noted = notes(&ring, &member("a", v1(&ring, "b", "s1")));
+        assert!(noted[0].contains("is \"a\" in the ring and calls itself \"b\""), "{noted:?}");
+        assert_eq!(notes(&ring, &member("a", v1(&ring, "a", "s1"))), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,235 @@
+//! The cluster as its nodes tell it: who is there, with which ring, over which store.
+//!
+//! The ring of the daemon at `-h` is the reference. Its `Server` hosts, each once, are the members, all on the port
+//! of `-h`; every one is asked. What does not agree is a [`Finding`]; what to do about it is the command's business.
+
+mod health;
+#[cfg(test)]
+pub(crate) mod test_cluster;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bucky_api::{Client, ClientError, Daemon, DaemonAddr, Status};
+use bucky_ring::{Ring, RingDocument};
+use futures_util::{StreamExt, stream};
+
+pub(crate) use self::health::{Finding, completed, judge, notes};
+use crate::error_text;
+use crate::outcome::{Outcome, UnhealthyError};
+use crate::output::Output;
+
+/// How many nodes are asked at once.
+const ASKED_AT_ONCE: usize = 32;
+
+/// Which nodes a command works with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All members of the ring.
+    All,
+    /// The daemon at `-h` and no other (`-s`).
+    Single,
+}
+
+/// What a node answered.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A daemon with `/v1`.
+    V1 { document: RingDocument, status: Box<Status> },
+    /// A daemon with the Go tool's routes only.
+    Go { document: RingDocument },
+    /// None, or one that is not understood: why.
+    Away { reason: String },
+}
+
+/// A node of the cluster.
+#[derive(Debug)]
+pub(crate) struct Member {
+    /// Its daemon.
+    pub(crate) daemon: Daemon,
+    /// Its `Server` in the ring; none for a node that is not there by the ring (`-s`, or drained).
+    pub(crate) host: Option<String>,
+    /// What it answered.
+    pub(crate) answer: Answer,
+}
+
+impl Member {
+    /// Its address.
+    pub(crate) fn addr(&self) -> &DaemonAddr {
+        self.daemon.addr()
+    }
+
+    /// Whether it answered.
+    pub(crate) fn is_there(&self) -> bool {
+        !matches!(self.answer, Answer::Away { .. })
+    }
+
+    /// Its status, where it has `/v1`.
+    pub(crate) fn status(&self) -> Option<&Status> {
+        match &self.answer {
+            Answer::V1 { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The ring that it was told.
+    pub(crate) fn document(&self) -> Option<&RingDocument> {
+        match &self.answer {
+            Answer::V1 { document, .. } | Answer::Go { document } => Some(document),
+            Answer::Away { .. } => None,
+        }
+    }
+}
+
+/// The cluster.
+pub(crate) struct Cluster {
+    /// The daemon that was asked first.
+    pub(crate) seed: DaemonAddr,
+    /// Which nodes `members` has.
+    pub(crate) scope: Scope,
+    /// The ring of the daemon at `-h`, completed by what a Go daemon's ring leaves open and a member's tells.
+    pub(crate) document: RingDocument,
+    /// The nodes, in the order of the ring.
+    pub(crate) members: Vec<Member>,
+    /// What does not agree.
+    pub(crate) findings: Vec<Finding>,
+    client: Client,
+}
+
+impl Cluster {
+    /// Asks the daemon at `seed` for the ring, and every member for its own.
+    ///
+    /// # Errors
+    /// [`UnhealthyError`] where `seed` gives no ring.
+    pub(crate) async fn discover(
+        client: Client,
+        seed: DaemonAddr,
+        scope: Scope,
+    ) -> anyhow::Result<Self> {
+        let reference = client.daemon(seed.clone()).hashring().await.map_err(|error| {
+            UnhealthyError::because(format!("no ring from {seed}: {}", error_text(&error)))
+        })?;
+        let (members, mut findings) = match scope {
+            Scope::All => ask_members(&client, &reference, seed.port()).await,
+            Scope::Single => (vec![ask_member(&client, seed.clone(), None).await], Vec::new()),
+        };
+        let document = members
+            .iter()
+            .filter_map(Member::document)
+            .fold(reference, |document, other| completed(&document, other));
+        findings.extend(judge(&document, &members));
+        Ok(Self { seed, scope, document, members, findings, client })
+    }
+
+    /// A cluster of which these answers came.
+    #[cfg(test)]
+    pub(crate) fn from_answers(document: RingDocument, scope: Scope, members: Vec<Member>) -> Self {
+        let findings = judge(&document, &members);
+        let client = Client::new(bucky_api::Timeouts::default()).unwrap();
+        let seed = members[0].addr().clone();
+        Self { seed, scope, document, members, findings, client }
+    }
+
+    /// The ring, ready to place metrics.
+    ///
+    /// # Errors
+    /// [`UnhealthyError`] where the ring of `-h` cannot be built.
+    pub(crate) fn ring(&self) -> anyhow::Result<Arc<Ring>> {
+        let spec = self.document.to_spec().map_err(|error| {
+            UnhealthyError::because(format!(
+                "the ring of {} cannot be used: {}",
+                self.seed,
+                error_text(&error)
+            ))
+        })?;
+        Ring::new(spec).map(Arc::new).map_err(|error| {
+            UnhealthyError::because(format!(
+                "the ring of {} cannot be used: {}",
+                self.seed,
+                error_text(&error)
+            ))
+        })
+    }
+
+    /// The client that speaks to its nodes.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The members that answered.
+    pub(crate) fn present(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.is_there())
+    }
+
+    /// Whether all nodes are there and agree.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// Done, or unhealthy.
+    pub(crate) fn outcome(&self) -> Outcome {
+        if self.is_healthy() { Outcome::Done } else { Outcome::Unhealthy }
+    }
+
+    /// Tells what does not agree, each thing on a line.
+    pub(crate) fn tell_findings(&self, output: &Output) {
+        for finding in &self.findings {
+            output.say(format_args!("bucky: {finding}"));
+        }
+    }
+
+    /// Refuses to go on unless all nodes are there and agree.
+    ///
+    /// # Errors
+    /// [`UnhealthyError`] with everything that does not agree.
+    pub(crate) fn require_healthy(&self) -> anyhow::Result<()> {
+        if self.is_healthy() {
+            return Ok(());
+        }
+        let findings: Vec<String> =
+            self.findings.iter().map(|finding| format!("\n  {finding}")).collect();
+        Err(UnhealthyError::because(format!(
+            "the cluster is not healthy; `bucky servers -h {}` shows more:{}",
+            self.seed,
+            findings.concat()
+        )))
+    }
+}
+
+/// Asks the node at `addr`, which the ring calls `host`.
+pub(crate) async fn ask_member(client: &Client, addr: DaemonAddr, host: Option<String>) -> Member {
+    let daemon = client.daemon(addr);
+    let answer =
+        answer(&daemon).await.unwrap_or_else(|error| Answer::Away { reason: error_text(&error) });
+    Member { daemon, host, answer }
+}
+
+async fn answer(daemon: &Daemon) -> Result<Answer, ClientError> {
+    let document = daemon.hashring().await?;
+    Ok(match daemon.status().await? {
+        Some(status) => Answer::V1 { document, status: Box::new(status) },
+        None => Answer::Go { document },
+    })
+}
+
+/// Asks all hosts of the ring, each once. A host that no daemon can have is a finding.
+async fn ask_members(
+    client: &Client,
+    document: &RingDocument,
+    port: u16,
+) -> (Vec<Member>, Vec<Finding>) {
+    let mut seen = HashSet::new();
+    let hosts = document.nodes.iter().map(|node| node.server.as_str());
+    let (mut addresses, mut findings) = (Vec::new(), Vec::new());
+    for host in hosts.filter(|host| seen.insert(*host)) {
+        match DaemonAddr::new(host, port) {
+            Ok(addr) => addresses.push((addr, host.to_owned())),
+            Err(error) => {
+                let (host, reason) = (host.to_owned(), error_text(&error));
+                findings.push(Finding::NoAddress { host, reason });
+            }
+        }
+    }
+    let asked = addresses.into_iter().map(|(addr, host)| ask_member(client, addr, Some(host)));
+    (stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await, findings)
+}

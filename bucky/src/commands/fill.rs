@@ -1,0 +1,227 @@
+//! `bucky fill`: fills the gaps of a local file from another, or of a whole tree.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use bucky_whisper::{
+    AggregationSix, Digest, FillOptions, FillOutcome, fill_file, lock_exclusive, lock_shared,
+};
+use walkdir::WalkDir;
+
+use crate::outcome::{Outcome, UsageError};
+use crate::output::Output;
+
+/// How often a source that changes meanwhile is filled from before it is left where it is.
+const ROUNDS: usize = 5;
+
+/// Arguments of `bucky fill`.
+#[derive(clap::Args)]
+#[command(
+    long_about = "Fill the gaps of DST from SRC: every point that SRC has and DST lacks. What DST has it keeps. Where \
+                  there is no DST it becomes a copy of SRC."
+)]
+pub(crate) struct Args {
+    /// SRC and DST are folders: fill every file below SRC
+    #[arg(short = 'r', long)]
+    recursive: bool,
+    /// Delete each source once its points are durably in place
+    #[arg(short = 'd', long = "delete")]
+    delete: bool,
+    /// Print a line for each file
+    #[arg(short = 'l', long = "log")]
+    log: bool,
+    /// What aggregation method 6 means: avg_zero (whisper.py) or first (go-carbon)
+    #[arg(long, value_name = "METHOD", default_value = "avg_zero")]
+    aggregation_6: AggregationSix,
+    /// Seconds to wait for the lock of a file
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    lock_timeout: u64,
+    /// The file (or folder) to take points from
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// The file (or folder) to fill
+    #[arg(value_name = "DST")]
+    destination: PathBuf,
+}
+
+/// Runs it.
+pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    if args.recursive {
+        return fill_tree(args, output);
+    }
+    if args.source.is_dir() {
+        return Err(UsageError::because(format!(
+            "{} is a folder; give -r to fill all files below it",
+            args.source.display()
+        )));
+    }
+    let result = fill_one(&args.source, &args.destination, args);
+    report(&args.source, &args.destination, result, args, output)
+}
+
+/// Every `.wsp` file below the source. What cannot be read or filled is told, and the rest goes on (D39, D42).
+fn fill_tree(args: &Args, output: &Output) -> anyhow::Result<Outcome> {
+    if !args.source.is_dir() {
+        return Err(UsageError::because(format!(
+            "{} is no folder; -r needs two",
+            args.source.display()
+        )));
+    }
+    if args.destination.exists() && !args.destination.is_dir() {
+        return Err(UsageError::because(format!(
+            "{} is no folder; -r needs two",
+            args.destination.display()
+        )));
+    }
+    refuse_nested(&args.source, &args.destination)?;
+    let mut outcome = Outcome::Done;
+    for entry in WalkDir::new(&args.source).sort_by_file_name() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                output.say(format_args!("bucky: {error}"));
+                outcome = Outcome::SomeFailed;
+                continue;
+            }
+        };
+        let is_metric =
+            entry.file_type().is_file() && entry.path().extension().is_some_and(|end| end == "wsp");
+        let Ok(relative) = entry.path().strip_prefix(&args.source) else { continue };
+        if is_metric {
+            let destination = args.destination.join(relative);
+            let result = fill_one(entry.path(), &destination, args);
+            outcome = outcome.and(report(entry.path(), &destination, result, args, output)?);
+        }
+    }
+    Ok(outcome)
+}
+
+/// A tree that is filled into itself would grow while it is walked.
+fn refuse_nested(source: &Path, destination: &Path) -> anyhow::Result<()> {
+    let Some(existing) = destination.ancestors().find_map(|folder| folder.canonicalize().ok())
+    else {
+        return Ok(());
+    };
+    if source.canonicalize().is_ok_and(|source| existing.starts_with(source)) {
+        return Err(UsageError::because(format!(
+            "{} lies in {}, or is the same; a tree cannot be filled into itself",
+            destination.display(),
+            source.display()
+        )));
+    }
+    Ok(())
+}
+
+fn report(
+    source: &Path,
+    destination: &Path,
+    result: anyhow::Result<String>,
+    args: &Args,
+    output: &Output,
+) -> anyhow::Result<Outcome> {
+    let pair = format!("[{}] -> [{}]", source.display(), destination.display());
+    match result {
+        Ok(done) => {
+            if args.log {
+                output.data_line(format_args!("[ OK ] {pair} {done}"))?;
+            }
+            Ok(Outcome::Done)
+        }
+        Err(error) => {
+            output.say(format_args!(
+                "bucky: {} -> {}: {error:#}",
+                source.display(),
+                destination.display()
+            ));
+            if args.log {
+                output.data_line(format_args!("[FAIL] [{error:#}] {pair}"))?;
+            }
+            Ok(Outcome::SomeFailed)
+        }
+    }
+}
+
+/// Fills one file, and tells what was done.
+fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<String> {
+    let limit = Duration::from_secs(args.lock_timeout);
+    if args.delete && source.is_symlink() {
+        bail!(
+            "the source is a symbolic link, which -d does not delete; give the file that it leads to"
+        );
+    }
+    for _ in 0..ROUNDS {
+        let digest = if args.delete { Some(digest_of(source, limit)?) } else { None };
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+        let now = u32::try_from(now.as_secs())
+            .context("the clock is beyond what Whisper files can tell")?;
+        let options = FillOptions { now, aggregation_six: args.aggregation_6 };
+        let done = fill_file(source, destination, options, limit)?;
+        let told = outcome_text(&done);
+        let Some(digest) = digest else { return Ok(told) };
+        if let FillOutcome::Filled(plan) | FillOutcome::Unchanged(plan) = &done
+            && plan.points_left_out() > 0
+        {
+            bail!(
+                "{} points have no place in the destination; the source is left where it is",
+                plan.points_left_out()
+            );
+        }
+        if delete_unchanged(source, digest, limit)? {
+            return Ok(format!("{told}, source deleted"));
+        }
+    }
+    bail!("the source changes all the time; it is left where it is")
+}
+
+fn outcome_text(outcome: &FillOutcome) -> String {
+    match outcome {
+        FillOutcome::Created { len_bytes } => format!("created, {len_bytes} bytes"),
+        FillOutcome::Filled(plan) => {
+            format!(
+                "filled, {} points, {} rolled up",
+                plan.points_filled(),
+                plan.points_rolled_up()
+            )
+        }
+        FillOutcome::Unchanged(_) => "unchanged".to_owned(),
+    }
+}
+
+fn digest_of(path: &Path, limit: Duration) -> anyhow::Result<Digest> {
+    let mut file =
+        File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    lock_shared(&file, limit).with_context(|| format!("{} was not locked", path.display()))?;
+    digest(&mut file, path)
+}
+
+fn digest(file: &mut File, path: &Path) -> anyhow::Result<Digest> {
+    let mut content = Vec::new();
+    file.read_to_end(&mut content).with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(Digest::of(&content))
+}
+
+/// Deletes the file at `path` if its content still has this digest, and says whether it did.
+fn delete_unchanged(path: &Path, filled_from: Digest, limit: Duration) -> anyhow::Result<bool> {
+    let mut file =
+        File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    lock_exclusive(&file, limit).with_context(|| format!("{} was not locked", path.display()))?;
+    if digest(&mut file, path)? != filled_from {
+        return Ok(false);
+    }
+    // The path may have come to mean another file while the lock was waited for.
+    let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let opened = file.metadata().with_context(|| format!("{} cannot be read", path.display()))?;
+    let named = std::fs::symlink_metadata(path)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    if inode(opened) != inode(named) {
+        return Ok(false);
+    }
+    std::fs::remove_file(path).with_context(|| format!("{} cannot be deleted", path.display()))?;
+    Ok(true)
+}

@@ -1,0 +1,258 @@
+//! `bucky inconsistent`: metrics on nodes that do not own them.
+
+use std::sync::Arc;
+
+use bucky_api::ClientError;
+use bucky_ring::Ring;
+
+use super::discover;
+use crate::cli::ClusterArgs;
+use crate::cluster::{Answer, Cluster, Member};
+use crate::error_text;
+use crate::inventory::refresh;
+use crate::names::{Nothing, SelectArgs, Selection};
+use crate::outcome::{Outcome, UsageError};
+use crate::output::{Output, json_string};
+use crate::strays::{How, Item, StrayListing, StrayQuery};
+
+/// Arguments that say which metrics are each node's own, for nodes that do not know it themselves.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct LocalArgs {
+    /// Metrics of Go daemons, and of nodes that are drained, that begin with this are each node's own
+    #[arg(long, value_name = "PREFIX", default_value = "carbon.agents.")]
+    pub(crate) go_carbon_prefix: String,
+    /// Leave those out (the default)
+    #[arg(long, hide = true, conflicts_with = "no_filter_cache_metrics")]
+    pub(crate) filter_cache_metrics: bool,
+    /// Do not leave those out
+    #[arg(long)]
+    pub(crate) no_filter_cache_metrics: bool,
+}
+
+impl LocalArgs {
+    /// The prefix, where there is one.
+    ///
+    /// # Errors
+    /// [`UsageError`] for an empty one, which would mean every metric.
+    pub(crate) fn prefix(&self) -> anyhow::Result<Option<String>> {
+        if self.no_filter_cache_metrics {
+            return Ok(None);
+        }
+        if self.go_carbon_prefix.is_empty() {
+            return Err(UsageError::because(
+                "an empty -go-carbon-prefix would leave out every metric; give -filter-cache-metrics=false if none is meant",
+            ));
+        }
+        Ok(Some(self.go_carbon_prefix.clone()))
+    }
+}
+
+/// Arguments of `bucky inconsistent`.
+#[derive(clap::Args)]
+#[command(
+    long_about = "Find metrics that lie on nodes that do not own them: HOST:PORT: NAME, where each is. Knows about \
+                  replication, instances that share a host, tagged series, and metrics that are each node's own."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+    /// Print a JSON object: node to names
+    #[arg(short = 'j', long)]
+    pub(crate) json: bool,
+    /// List the tagged files instead that are named by a hash and so have no place on the ring
+    #[arg(long)]
+    pub(crate) unplaceable: bool,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    if !args.select.regex && !args.select.names.is_empty() {
+        // D49: the Go tool ignores such an argument.
+        return Err(UsageError::because(
+            "give -r with a regular expression; names are not taken here",
+        ));
+    }
+    let regex = match args.select.selection(Nothing::MeansAll, std::io::empty())? {
+        Selection::Regex(regex) => Some(regex),
+        _ => None,
+    };
+    let local_prefix = args.local.prefix()?;
+    let cluster = discover(&args.cluster).await?;
+    cluster.tell_findings(output);
+    let ring = cluster.ring()?;
+    if args.select.force {
+        refresh(cluster.present(), output).await?;
+    }
+    let mut listings: Vec<(&Member, Names)> = Vec::new();
+    for member in cluster.present() {
+        let names = if args.unplaceable && member.status().is_some() {
+            Names::Unplaceable { regex: regex.clone() }
+        } else {
+            let query = query(member, &ring, regex.clone(), local_prefix.clone());
+            let listing = StrayListing::begin(member.daemon.clone(), query, Arc::clone(output));
+            Names::Strays { listing, unplaceable: args.unplaceable }
+        };
+        listings.push((member, names));
+    }
+    listings.sort_by_key(|(member, _)| member.addr().to_string());
+    let outcome = print(listings, args.json, output).await?;
+    tell_counts(&cluster, output);
+    Ok(outcome.and(cluster.outcome()))
+}
+
+fn query(
+    member: &Member,
+    ring: &Arc<Ring>,
+    regex: Option<String>,
+    local_prefix: Option<String>,
+) -> StrayQuery {
+    let host = member.host.clone();
+    let how = match member.answer {
+        Answer::V1 { .. } => How::Asked { host },
+        Answer::Go { .. } | Answer::Away { .. } => {
+            How::GoPlacedHere { host: host.or_else(|| Some(member.addr().host().to_owned())) }
+        }
+    };
+    StrayQuery { how, ring: Arc::clone(ring), regex, after: None, with_bytes: false, local_prefix }
+}
+
+/// The names to print for a node.
+enum Names {
+    Strays { listing: StrayListing, unplaceable: bool },
+    Unplaceable { regex: Option<String> },
+}
+
+async fn print(
+    listings: Vec<(&Member, Names)>,
+    json: bool,
+    output: &Output,
+) -> anyhow::Result<Outcome> {
+    let mut printer = Printer { output, json, count: 0, total: 0, nodes: 0 };
+    let mut outcome = Outcome::Done;
+    if json {
+        output.data_text("{")?;
+    }
+    for (member, names) in listings {
+        let addr = member.addr().to_string();
+        printer.count = 0;
+        let failure = match names {
+            Names::Strays { mut listing, unplaceable } => loop {
+                match listing.next().await {
+                    Ok(None) => break None,
+                    Err(error) => break Some(error_text(&error)),
+                    Ok(Some(Item::Stray(found))) if !unplaceable => {
+                        printer.name(&addr, found.metric.as_str())?
+                    }
+                    Ok(Some(Item::Unplaceable(name))) if unplaceable => {
+                        printer.name(&addr, &name)?
+                    }
+                    Ok(Some(Item::Unusable { name, reason })) if !unplaceable => {
+                        output.say(format_args!(
+                            "bucky: {addr} lists {name:?}, which cannot be moved: {reason}"
+                        ));
+                    }
+                    Ok(Some(_)) => {}
+                }
+            },
+            Names::Unplaceable { regex } => print_unplaceable(member, regex, &mut printer)
+                .await?
+                .map(|error| error_text(&error)),
+        };
+        printer.end_node()?;
+        if let Some(reason) = failure {
+            output.say(format_args!("bucky: {reason}"));
+            outcome = Outcome::SomeFailed;
+        } else if printer.count > 0 {
+            output.say(format_args!("{} inconsistent metrics found on {addr}", printer.count));
+        }
+    }
+    if json {
+        output.data_line("}")?;
+    }
+    if printer.total == 0 && outcome == Outcome::Done {
+        output.say("No inconsistent metrics found.");
+    }
+    Ok(outcome)
+}
+
+/// The unplaceable names of a daemon with `/v1`; gives what the daemon failed with.
+async fn print_unplaceable(
+    member: &Member,
+    regex: Option<String>,
+    printer: &mut Printer<'_>,
+) -> anyhow::Result<Option<ClientError>> {
+    let mut query = vec![("unplaceable", "1")];
+    query.extend(regex.as_deref().map(|regex| ("regex", regex)));
+    let mut lines = match member.daemon.metrics(&query).await {
+        Ok(lines) => lines,
+        Err(error) => return Ok(Some(error)),
+    };
+    let addr = member.addr().to_string();
+    loop {
+        match lines.next_line().await {
+            Ok(Some(line)) => printer.name(&addr, &String::from_utf8_lossy(&line))?,
+            Ok(None) => return Ok(None),
+            Err(error) => return Ok(Some(error)),
+        }
+    }
+}
+
+/// Prints names as they come, in either form.
+struct Printer<'a> {
+    output: &'a Output,
+    json: bool,
+    count: u64,
+    total: u64,
+    nodes: u64,
+}
+
+impl Printer<'_> {
+    fn name(&mut self, addr: &str, name: &str) -> anyhow::Result<()> {
+        if !self.json {
+            self.output.data_line(format_args!("{addr}: {name}"))?;
+        } else if self.count > 0 {
+            self.output.data_text(format_args!(",{}", json_string(name)))?;
+        } else {
+            let separator = if self.nodes > 0 { "," } else { "" };
+            self.output.data_text(format_args!(
+                "{separator}{}:[{}",
+                json_string(addr),
+                json_string(name)
+            ))?;
+            self.nodes += 1;
+        }
+        self.count += 1;
+        self.total += 1;
+        Ok(())
+    }
+
+    fn end_node(&self) -> anyhow::Result<()> {
+        if self.json && self.count > 0 {
+            self.output.data_text("]")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the lists cannot have.
+fn tell_counts(cluster: &Cluster, output: &Output) {
+    for (member, status) in
+        cluster.members.iter().filter_map(|member| Some((member, member.status()?)))
+    {
+        let counts = [
+            (
+                status.inventory.unplaceable,
+                "unplaceable files (tagged, named by a hash): see --unplaceable",
+            ),
+            (status.inventory.unusable, "files whose names no metric has"),
+            (status.inventory.unreadable_folders, "folders that cannot be read"),
+        ];
+        for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
+            output.say(format_args!("{}: {count} {what}", member.addr()));
+        }
+    }
+}

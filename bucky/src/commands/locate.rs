@@ -1,0 +1,200 @@
+//! `bucky locate`: which nodes own metrics, by the ring of a cluster or of a file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use bucky_ring::{Ring, RingDocument};
+
+use super::discover;
+use crate::cli::ClusterArgs;
+use crate::error_text;
+use crate::names::names_from;
+use crate::outcome::{Outcome, UsageError};
+use crate::output::{Output, json_string};
+use crate::placement::{hosts, owners};
+
+/// The longest ring document that is read.
+const DOCUMENT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Arguments of `bucky locate`.
+#[derive(clap::Args)]
+#[command(
+    long_about = "Tell which nodes own metrics, a line for each metric and host, in the order given. The metrics need \
+                  not exist. A tagged series is found by its name or by that of its file."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Take the ring from this file (what GET /hashring answers), and ask no node; `-`: standard input
+    #[arg(long, value_name = "FILE")]
+    ring: Option<PathBuf>,
+    /// Print a JSON object
+    #[arg(short = 'j', long)]
+    json: bool,
+    /// With -j: all owners of each metric, as nodes of the ring
+    #[arg(short = 'a', long)]
+    all_owners: bool,
+    /// Names; or `-`: a JSON array or lines of names on standard input
+    #[arg(value_name = "METRIC", required = true)]
+    names: Vec<String>,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let from_stdin = args.names.first().is_some_and(|name| name == "-");
+    let ring = match &args.ring {
+        Some(path) if path.as_os_str() == "-" && from_stdin => {
+            return Err(UsageError::because(
+                "standard input cannot be both the ring and the names",
+            ));
+        }
+        Some(path) => Arc::new(read_ring(path)?),
+        None => {
+            let cluster = discover(&args.cluster).await?;
+            cluster.require_healthy()?;
+            cluster.ring()?
+        }
+    };
+    let names = if from_stdin { names_from(std::io::stdin())? } else { args.names };
+    let form = match (args.json, args.all_owners) {
+        (false, _) => Form::Text,
+        (true, false) => Form::FirstHost,
+        (true, true) => Form::AllOwners,
+    };
+    let located = locate(&ring, &names, form);
+    output.data_text(located.text)?;
+    for line in located.told {
+        output.say(line);
+    }
+    Ok(located.outcome)
+}
+
+fn read_ring(path: &PathBuf) -> anyhow::Result<Ring> {
+    let mut bytes = Vec::new();
+    if path.as_os_str() == "-" {
+        std::io::stdin().take(DOCUMENT_LIMIT_BYTES).read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(DOCUMENT_LIMIT_BYTES).read_to_end(&mut bytes))
+    }
+    .with_context(|| format!("the ring document {} cannot be read", path.display()))?;
+    let unusable = |reason: String| {
+        UsageError::because(format!("{} holds no ring that can be used: {reason}", path.display()))
+    };
+    let document = RingDocument::from_json(&bytes).map_err(|error| unusable(error.to_string()))?;
+    let spec = document.to_spec().map_err(|error| unusable(error_text(&error)))?;
+    Ring::new(spec).map_err(|error| unusable(error_text(&error)))
+}
+
+/// How the answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A line for each metric and host.
+    Text,
+    /// A JSON object: the host of the first copy.
+    FirstHost,
+    /// A JSON object: all owners as nodes.
+    AllOwners,
+}
+
+struct Located {
+    text: String,
+    told: Vec<String>,
+    outcome: Outcome,
+}
+
+fn locate(ring: &Ring, names: &[String], form: Form) -> Located {
+    let mut seen = std::collections::HashSet::new();
+    let mut located = Located { text: String::new(), told: Vec::new(), outcome: Outcome::Done };
+    let mut members: BTreeMap<&str, String> = BTreeMap::new();
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for name in names.iter().filter(|name| seen.insert(name.as_str())) {
+        let owners = match owners(ring, name) {
+            Ok(owners) => owners,
+            Err(error) => {
+                located.told.push(format!("bucky: {error}"));
+                located.outcome = Outcome::SomeFailed;
+                continue;
+            }
+        };
+        let hosts = hosts(ring, &owners);
+        for host in &hosts {
+            *counts.entry(host).or_default() += 1;
+        }
+        match form {
+            Form::Text => {
+                for host in hosts {
+                    located.text.push_str(&format!("{name} => {host}\n"));
+                }
+            }
+            Form::FirstHost => {
+                let host = hosts.first().copied().unwrap_or_default();
+                members.insert(name, json_string(host));
+            }
+            Form::AllOwners => {
+                let nodes = owners.iter().filter_map(|owner| ring.nodes().get(*owner));
+                let nodes: Vec<String> = nodes.map(|node| json_string(&node.to_string())).collect();
+                members.insert(name, format!("[{}]", nodes.join(",")));
+            }
+        }
+    }
+    if form != Form::Text {
+        let members = members.iter().map(|(name, value)| format!("{}:{value}", json_string(name)));
+        located.text = format!("{{{}}}\n", members.collect::<Vec<_>>().join(","));
+    }
+    let counted = counts.iter().map(|(host, count)| format!("{count} metrics assigned to {host}"));
+    located.told.extend(counted);
+    located
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::test_cluster::document;
+
+    fn ring(copies: i64) -> Ring {
+        let mut document = document(&["127.0.3.1:2003=a", "127.0.3.1:2003=b", "127.0.3.2:2003=a"]);
+        document.replicas = copies;
+        Ring::new(document.to_spec().unwrap()).unwrap()
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.into()).collect()
+    }
+
+    #[test]
+    fn text_is_in_the_order_given_and_json_is_sorted() {
+        let ring = ring(1);
+        let given = names(&["wrong.a", "app.h0.m0", "wrong.a"]);
+        let host = |name: &str| ring.nodes()[ring.owner(name)].host().to_owned();
+        let (wrong, app) = (host("wrong.a"), host("app.h0.m0"));
+        let located = locate(&ring, &given, Form::Text);
+        assert_eq!(located.text, format!("wrong.a => {wrong}\napp.h0.m0 => {app}\n"));
+        assert_eq!(located.outcome, Outcome::Done);
+        let json = locate(&ring, &given, Form::FirstHost).text;
+        assert_eq!(json, format!("{{\"app.h0.m0\":\"{app}\",\"wrong.a\":\"{wrong}\"}}\n"));
+        assert_eq!(locate(&ring, &[], Form::FirstHost).text, "{}\n");
+    }
+
+    #[test]
+    fn all_owners_are_nodes_in_the_order_of_the_copies_and_a_host_is_named_once() {
+        let ring = ring(3);
+        let owners: Vec<String> =
+            ring.owners("m").map(|owner| format!("\"{}\"", ring.nodes()[owner])).collect();
+        let json = locate(&ring, &names(&["m"]), Form::AllOwners).text;
+        assert_eq!(json, format!("{{\"m\":[{}]}}\n", owners.join(",")));
+        assert_eq!(locate(&ring, &names(&["m"]), Form::Text).text.lines().count(), 2);
+    }
+
+    #[test]
+    fn a_hashed_series_is_named_and_the_rest_is_told() {
+        let hashed = format!("_tagged.abc.def.{}", "a".repeat(64));
+        let located = locate(&ring(1), &names(&[&hashed, "m"]), Form::Text);
+        assert_eq!(located.text.lines().count(), 1);
+        assert_eq!(located.outcome, Outcome::SomeFailed);
+        assert!(located.told[0].contains(&hashed));
+    }
+}

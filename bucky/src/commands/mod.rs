@@ -1,0 +1,52 @@
+//! One file a command: its arguments, and a short `run`.
+
+pub(crate) mod du;
+pub(crate) mod fill;
+pub(crate) mod inconsistent;
+pub(crate) mod info;
+pub(crate) mod json;
+pub(crate) mod list;
+pub(crate) mod locate;
+pub(crate) mod rebalance;
+pub(crate) mod servers;
+pub(crate) mod stat;
+
+use std::sync::Arc;
+
+use crate::cli::{ClusterArgs, Command};
+use crate::cluster::{Cluster, Scope};
+use crate::outcome::Outcome;
+use crate::output::Output;
+
+/// Runs `command`.
+///
+/// # Errors
+/// What ended it, for [`crate::run_with`] to tell.
+pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Servers(args) => servers::run(args, output).await,
+        Command::List(args) => list::run(args, output).await,
+        Command::Locate(args) => locate::run(args, output).await,
+        Command::Inconsistent(args) => inconsistent::run(args, output).await,
+        Command::Rebalance(args) => rebalance::run(*args, output).await,
+        Command::Stat(args) => stat::run(args, output).await,
+        Command::Du(args) => du::run(args, output).await,
+        Command::Fill(args) => fill::run(&args, output),
+        Command::Info(args) => info::run(&args, output),
+        Command::Json(args) => json::run(&args, output),
+        Command::Version => {
+            output.data_line(concat!("bucky ", env!("CARGO_PKG_VERSION")))?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+/// The cluster that `args` mean: all of it, or with `-s` the node at `-h` alone.
+///
+/// # Errors
+/// [`crate::outcome::UnhealthyError`] where `-h` gives no ring.
+pub(crate) async fn discover(args: &ClusterArgs) -> anyhow::Result<Cluster> {
+    // D7: the Go tool takes -s and asks, or deletes from, all nodes all the same.
+    let scope = if args.single { Scope::Single } else { Scope::All };
+    Cluster::discover(args.client()?, args.host()?, scope).await
+}

@@ -1,0 +1,157 @@
+//! `bucky rebalance`: moves every metric to the nodes that own it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bucky_api::{DaemonAddr, Encoding};
+
+use super::inconsistent::LocalArgs;
+use crate::cli::{ClusterArgs, workers};
+use crate::names::checked_regex;
+use crate::outcome::{Outcome, UsageError};
+use crate::output::Output;
+use crate::rebalance::{self, BatchLimits, Order};
+
+/// How many metrics may wait in half-full batches, in all sources together.
+const HELD: usize = 400_000;
+
+/// Arguments of `bucky rebalance`.
+#[derive(clap::Args)]
+#[command(
+    long_about = "Move every metric to the nodes that own it: each owner's copy is made complete and durable, and only \
+                  then the misplaced one is deleted. Refuses unless all nodes are there and have the same ring. May be \
+                  stopped (Ctrl-C) and run again at any time.\n\nHOST:PORT arguments are nodes that are no longer in \
+                  the ring: they are drained as well."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+    /// Nodes that are no longer in the ring, to be drained
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) drained: Vec<DaemonAddr>,
+    /// Print the plan and move nothing
+    #[arg(long, visible_alias = "dry-run")]
+    pub(crate) no_op: bool,
+    /// Leave the sources where they are
+    #[arg(long)]
+    pub(crate) no_delete: bool,
+    /// Delete the sources once their owners hold all of them (the default)
+    #[arg(long, conflicts_with = "no_delete")]
+    pub(crate) delete: bool,
+    /// Only metrics in whose name this is found
+    #[arg(short = 'r', long, value_name = "REGEX")]
+    pub(crate) regex: Option<String>,
+    /// Only to these nodes: HOST:PORT separated by `;` or `,`
+    #[arg(long, value_name = "H:P;H:P")]
+    pub(crate) allowed_dsts: Option<String>,
+    /// Batches on their way at once, in the whole cluster
+    #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers)]
+    pub(crate) workers: usize,
+    /// Wait for a new scan of all nodes' files before planning
+    #[arg(short = 'f', long)]
+    pub(crate) force: bool,
+    /// Note in this file what is finished; a stopped run with the same file goes on from there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) journal: Option<PathBuf>,
+    /// Write every metric that did not make it to this file, with node and reason
+    #[arg(long, value_name = "FILE")]
+    pub(crate) errors: Option<PathBuf>,
+    /// How files travel: identity, zstd, gzip, snappy
+    #[arg(long, default_value = "identity", value_name = "CODING")]
+    pub(crate) encoding: Encoding,
+    /// Length of a batch's files together; K, M, G are binary
+    #[arg(long, default_value = "32M", value_name = "BYTES", value_parser = bytes)]
+    pub(crate) batch_bytes: u64,
+    /// Metrics in a batch
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) batch_metrics: u64,
+    /// Begin although the destinations do not have the room
+    #[arg(long)]
+    pub(crate) ignore_free_space: bool,
+    /// Accepted for the Go tool's sake: destinations always fetch for themselves
+    #[arg(long, hide = true)]
+    pub(crate) offload: bool,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let order = Order {
+        seed: args.cluster.host()?,
+        only_seed: args.cluster.single,
+        drained: args.drained,
+        regex: args.regex.as_deref().map(checked_regex).transpose()?,
+        allowed_destinations: args.allowed_dsts.as_deref().map(addresses).transpose()?,
+        local_prefix: args.local.prefix()?,
+        deletes: !args.no_delete,
+        fresh: args.force,
+        dry_run: args.no_op,
+        ignore_free_space: args.ignore_free_space,
+        workers: args.workers,
+        encoding: if args.cluster.no_encoding { Encoding::Identity } else { args.encoding },
+        limits: BatchLimits {
+            bytes: args.batch_bytes,
+            metrics: usize::try_from(args.batch_metrics).unwrap_or(usize::MAX),
+            held: HELD,
+        },
+        journal: args.journal,
+        errors: args.errors,
+    };
+    rebalance::run(args.cluster.client()?, order, output).await
+}
+
+/// The addresses in a list.
+fn addresses(text: &str) -> anyhow::Result<Vec<DaemonAddr>> {
+    let parts = text.split([';', ',']).map(str::trim).filter(|part| !part.is_empty());
+    let addresses: Result<Vec<DaemonAddr>, _> = parts.map(str::parse).collect();
+    let mut addresses =
+        addresses.map_err(|error| UsageError::because(format!("--allowed-dsts: {error}")))?;
+    if addresses.is_empty() {
+        return Err(UsageError::because("--allowed-dsts names no node"));
+    }
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses)
+}
+
+/// A length: a number, and K, M or G.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, factor) = match text.trim_end_matches(['B', 'b']).trim_end_matches('i') {
+        text if text.ends_with(['K', 'k']) => (&text[..text.len() - 1], 1 << 10),
+        text if text.ends_with(['M', 'm']) => (&text[..text.len() - 1], 1 << 20),
+        text if text.ends_with(['G', 'g']) => (&text[..text.len() - 1], 1 << 30),
+        text => (text, 1),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no length, such as 32M"))?;
+    number
+        .checked_mul(factor)
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("{text:?} is no length, such as 32M"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_have_binary_units() {
+        for (text, expected) in [("1", 1), ("32M", 32 << 20), ("8KiB", 8192), ("1g", 1 << 30)] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "0", "M", "-1", "1.5M", "99999999999999G"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    /// D49: the Go tool splits at `;` although its help shows `,`.
+    #[test]
+    fn destinations_are_separated_either_way() {
+        let two = ["a:1", "b:4242"].map(|text| text.parse::<DaemonAddr>().unwrap());
+        for text in ["a:1;b", "b:4242,a:1,", " a:1 ; b;a:1"] {
+            assert_eq!(addresses(text).unwrap(), two, "{text}");
+        }
+        assert!(addresses(";").is_err());
+        assert!(addresses("a:x").is_err());
+    }
+}

@@ -1,0 +1,272 @@
+//! `bucky servers`: each node, what it says of itself, and whether all agree.
+//!
+//! The first lines are the Go tool's; the table and what does not agree follow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bucky_api::{InventoryState, InventoryStatus, Status};
+use bucky_ring::{Algorithm, Difference, Ring};
+use serde_json::{Value, json};
+
+use super::discover;
+use crate::cli::ClusterArgs;
+use crate::cluster::{Answer, Cluster, Finding, Member, notes};
+use crate::outcome::Outcome;
+use crate::output::{Output, Table, human_bytes, human_count, human_duration};
+
+/// Arguments of `bucky servers`.
+#[derive(clap::Args)]
+#[command(
+    long_about = "Show each node: reachable, version, whether its ring is that of -h or what differs, metrics, disk, \
+                  inventory, deleted sources that wait to be confirmed. Exit code 3 unless all are there and agree."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Print a JSON object
+    #[arg(short = 'j', long)]
+    json: bool,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let cluster = discover(&args.cluster).await?;
+    let ring = cluster.ring()?;
+    if args.json {
+        output.data_line(to_json(&cluster, &ring))?;
+    } else {
+        output.data_text(go_lines(&cluster, &ring))?;
+        output.data_line(format_args!("\n{}", table(&cluster)))?;
+        for line in remarks(&cluster, &ring) {
+            output.data_line(line)?;
+        }
+    }
+    Ok(cluster.outcome())
+}
+
+/// What the Go tool prints, byte for byte where a ring of its own can be meant.
+fn go_lines(cluster: &Cluster, ring: &Ring) -> String {
+    let hosts = cluster.members.iter().map(|member| format!("\t{}\n", member.addr().host()));
+    format!(
+        "Buckd daemons are using port: {}\nHashing algorithm: {}\nNumber of replicas: {}\nFound these servers:\n{}\n\
+         Is cluster healthy: {}\n",
+        cluster.seed.port(),
+        ring_line(ring),
+        ring.spec().replication_factor,
+        hosts.collect::<String>(),
+        cluster.is_healthy(),
+    )
+}
+
+fn ring_line(ring: &Ring) -> String {
+    let spec = ring.spec();
+    if spec.algorithm == Algorithm::JumpFnv1a {
+        let nodes = ring.nodes().iter().enumerate();
+        let nodes = nodes.map(|(index, node)| format!("\t{index:3}:{}", node.host()));
+        return format!("{}:{}", spec.algorithm, nodes.collect::<String>());
+    }
+    let nodes = ring.nodes().iter().map(|node| {
+        format!(" {}:{}={}", node.host(), node.port(), node.instance().unwrap_or("None"))
+    });
+    format!(
+        "[{}: {} nodes, 100 replicas, {} ring members{}]",
+        spec.algorithm,
+        ring.nodes().len(),
+        ring.nodes().len() * 100,
+        nodes.collect::<String>()
+    )
+}
+
+fn table(cluster: &Cluster) -> Table {
+    let mut table = Table::new(&[
+        "NODE",
+        "STATE",
+        "VERSION",
+        "RING",
+        ">METRICS",
+        ">USED",
+        ">FREE",
+        "INVENTORY",
+        ">TOMBSTONES",
+    ]);
+    for member in &cluster.members {
+        let mut cells = vec![member.addr().to_string()];
+        cells.extend(match &member.answer {
+            Answer::Away { .. } => ["away", "-", "-", "-", "-", "-", "-", "-"].map(str::to_owned),
+            Answer::Go { .. } => {
+                let ring = ring_word(cluster, member);
+                ["up", "buckytools", ring, "-", "-", "-", "-", "-"].map(str::to_owned)
+            }
+            Answer::V1 { status, .. } => [
+                "up".to_owned(),
+                status.version.clone(),
+                ring_word(cluster, member).to_owned(),
+                status.metrics.map_or_else(|| "-".to_owned(), human_count),
+                human_bytes(used(status)),
+                human_bytes(status.disk.free_bytes),
+                inventory_text(&status.inventory),
+                tombstones_text(status),
+            ],
+        });
+        table.row(cells);
+    }
+    table
+}
+
+fn used(status: &Status) -> u64 {
+    status.disk.total_bytes.saturating_sub(status.disk.free_bytes)
+}
+
+fn ring_word(cluster: &Cluster, member: &Member) -> &'static str {
+    let differs = cluster.findings.iter().any(|finding| match finding {
+        Finding::OtherRing { addr, .. } | Finding::BadRing { addr, .. } => addr == member.addr(),
+        _ => false,
+    });
+    if differs { "differs" } else { "same" }
+}
+
+fn inventory_text(inventory: &InventoryStatus) -> String {
+    let word = match inventory.state {
+        InventoryState::FirstScan => "first scan",
+        InventoryState::Ready => "ready",
+        InventoryState::Rescan => "rescan",
+        InventoryState::Failed => "failed",
+    };
+    match inventory.age_seconds {
+        Some(age) => format!("{word}, {}", human_duration(Duration::from_secs(age))),
+        None => word.to_owned(),
+    }
+}
+
+fn tombstones_text(status: &Status) -> String {
+    let tombstones = &status.tombstones;
+    if tombstones.waiting == 0 {
+        return "0".to_owned();
+    }
+    let oldest = human_duration(Duration::from_secs(tombstones.oldest_seconds));
+    format!("{}, {oldest}", human_count(tombstones.waiting))
+}
+
+/// What does not agree, what is odd about a node, and what is odd about the ring: a line each.
+fn remarks(cluster: &Cluster, ring: &Ring) -> Vec<String> {
+    let mut lines = Vec::new();
+    for finding in &cluster.findings {
+        match finding {
+            Finding::OtherRing { addr, differences } => {
+                lines.extend(
+                    differences.iter().map(|difference| format!("{addr}: ring: {difference}")),
+                );
+            }
+            finding => lines.push(finding.to_string()),
+        }
+    }
+    for member in &cluster.members {
+        let noted = notes(&cluster.document, member);
+        lines.extend(noted.into_iter().map(|note| format!("{}: {note}", member.addr())));
+    }
+    lines.extend(ring.warnings().into_iter().map(|warning| format!("ring: {warning}")));
+    if !lines.is_empty() {
+        lines.insert(0, String::new());
+    }
+    lines
+}
+
+fn to_json(cluster: &Cluster, ring: &Ring) -> Value {
+    let members: Vec<Value> =
+        cluster.members.iter().map(|member| member_json(cluster, member)).collect();
+    let findings: Vec<String> = cluster.findings.iter().map(Finding::to_string).collect();
+    json!({
+        "healthy": cluster.is_healthy(),
+        "ring": cluster.document,
+        "ring_fingerprint": ring.spec().fingerprint(),
+        "nodes": members,
+        "findings": findings,
+        "warnings": ring.warnings(),
+    })
+}
+
+fn member_json(cluster: &Cluster, member: &Member) -> Value {
+    let differences: Vec<String> = cluster
+        .findings
+        .iter()
+        .filter_map(|finding| match finding {
+            Finding::OtherRing { addr, differences } if addr == member.addr() => Some(differences),
+            _ => None,
+        })
+        .flatten()
+        .map(Difference::to_string)
+        .collect();
+    let mut value = json!({
+        "addr": member.addr(),
+        "reachable": member.is_there(),
+        "ring": ring_word(cluster, member),
+        "differences": differences,
+        "notes": notes(&cluster.document, member),
+    });
+    let detail = match &member.answer {
+        Answer::Away { reason } => json!({ "reason": reason, "ring": Value::Null }),
+        Answer::Go { document } => json!({ "version": "buckytools", "name": document.name }),
+        Answer::V1 { status, .. } => json!({ "version": status.version, "status": status }),
+    };
+    if let (Some(value), Value::Object(detail)) = (value.as_object_mut(), detail) {
+        value.extend(detail);
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Scope;
+    use crate::cluster::test_cluster::{document, go, member, status, v1};
+
+    fn cluster(members: Vec<Member>) -> Cluster {
+        let document = document(&["127.0.3.1:2003=a", "127.0.3.2:2003=b", "127.0.3.3:2003=c"]);
+        Cluster::from_answers(document, Scope::All, members)
+    }
+
+    fn text(cluster: &Cluster) -> String {
+        let ring = cluster.ring().unwrap();
+        let remarks = remarks(cluster, &ring).join("\n");
+        format!("{}\n{}\n{remarks}", go_lines(cluster, &ring), table(cluster))
+    }
+
+    #[test]
+    fn a_healthy_cluster_is_shown_as_the_go_tool_shows_it_and_more() {
+        let ring = document(&["127.0.3.1:2003=a", "127.0.3.2:2003=b", "127.0.3.3:2003=c"]);
+        let cluster = cluster(vec![
+            member("127.0.3.1", v1(&ring, "127.0.3.1", "s1")),
+            member("127.0.3.2", v1(&ring, "127.0.3.2", "s2")),
+            member("127.0.3.3", go(&ring, "127.0.3.3")),
+        ]);
+        insta::assert_snapshot!(text(&cluster));
+        assert_eq!(cluster.outcome(), Outcome::Done);
+    }
+
+    /// D4: with a member down the Go tool panics and never says `healthy: false`.
+    #[test]
+    fn whatever_does_not_agree_is_shown_node_by_node() {
+        let ring = document(&["127.0.3.1:2003=a", "127.0.3.2:2003=b", "127.0.3.3:2003=c"]);
+        let other = document(&["127.0.3.1:2003=a", "127.0.3.2:2004=b", "127.0.3.3:2003=x"]);
+        let mut odd = status("web7", "s1");
+        odd.inventory.unplaceable = 3;
+        odd.tombstones.waiting = 12;
+        odd.tombstones.oldest_seconds = 61;
+        odd.tombstones.held = vec![bucky_api::HeldTombstones {
+            count: 12,
+            reason: "owner 127.0.3.2:4242 is away".into(),
+        }];
+        let cluster = cluster(vec![
+            member("127.0.3.1", Answer::V1 { document: ring.clone(), status: Box::new(odd) }),
+            member("127.0.3.2", v1(&other, "127.0.3.2", "s2")),
+            member("127.0.3.3", Answer::Away { reason: "cannot reach 127.0.3.3:4242".into() }),
+        ]);
+        insta::assert_snapshot!(text(&cluster));
+        assert_eq!(cluster.outcome(), Outcome::Unhealthy);
+        let json = to_json(&cluster, &cluster.ring().unwrap());
+        assert_eq!(json["healthy"], false);
+        assert_eq!(json["nodes"][2]["reachable"], false);
+        assert_eq!(json["nodes"][1]["differences"][0], "node 2: port 2003, there 2004");
+    }
+}

@@ -1,0 +1,104 @@
+//! `bucky stat`: size and time of change of metrics.
+
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::discover;
+use crate::cli::{ClusterArgs, workers};
+use crate::inventory::{Detail, Merged, Query, Sought, Stat};
+use crate::names::{Nothing, SelectArgs};
+use crate::outcome::Outcome;
+use crate::output::{Output, json_string};
+
+/// Arguments of `bucky stat`.
+#[derive(clap::Args)]
+#[command(
+    long_about = "Show size (as the file's length) and time of change (UTC) of metrics, sorted by name."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    #[command(flatten)]
+    pub(crate) select: SelectArgs,
+    /// Print a JSON object a line
+    #[arg(short = 'j', long)]
+    pub(crate) json: bool,
+    /// Metrics of a node looked at once, where it has to be one by one
+    #[arg(short = 'w', long, value_name = "N", default_value = "5", value_parser = workers)]
+    pub(crate) workers: usize,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
+    let cluster = discover(&args.cluster).await?;
+    cluster.tell_findings(output);
+    let mut sought = Sought::new(&selection);
+    let query = Query { selection, detail: Detail::Stat, workers: args.workers };
+    let mut merged = Merged::begin(&cluster, query, args.select.force, output).await?;
+    let mut outcome = Outcome::Done;
+    while let Some((node, entry)) = merged.next().await {
+        sought.found(&entry.name);
+        match entry.stat {
+            Ok(stat) if args.json => {
+                let node = cluster.members.get(node).map(|member| member.addr().to_string());
+                output.data_line(json_line(&entry.name, &node.unwrap_or_default(), stat))?;
+            }
+            Ok(stat) => output.data_line(text_line(&entry.name, stat))?,
+            Err(reason) => {
+                output.say(reason);
+                outcome = Outcome::SomeFailed;
+            }
+        }
+    }
+    outcome = outcome.and(sought.tell(output)).and(merged.tell_failures(output));
+    let end = if outcome == Outcome::Done { "complete" } else { "ended with errors" };
+    output.say(format_args!("Stat operation {end}."));
+    Ok(outcome.and(cluster.outcome()))
+}
+
+fn text_line(name: &str, stat: Stat) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+    let kibibytes = stat.bytes as f64 / 1024.0;
+    format!("{kibibytes:.2}KiB\t{}\t{name}", time_text(stat.mtime))
+}
+
+fn json_line(name: &str, node: &str, stat: Stat) -> String {
+    format!(
+        "{{\"metric\":{},\"node\":{},\"bytes\":{},\"mtime\":{}}}",
+        json_string(name),
+        json_string(node),
+        stat.bytes,
+        stat.mtime
+    )
+}
+
+/// Seconds since 1970 as RFC 3339 in UTC; what is no date of this calendar stays a number.
+fn time_text(seconds: i64) -> String {
+    let time = OffsetDateTime::from_unix_timestamp(seconds)
+        .ok()
+        .and_then(|time| time.format(&Rfc3339).ok());
+    time.unwrap_or_else(|| seconds.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_the_go_tools() {
+        let stat = Stat { bytes: 148, mtime: 1_795_353_616 };
+        assert_eq!(text_line("dup.x", stat), "0.14KiB\t2026-11-22T13:20:16Z\tdup.x");
+        assert_eq!(
+            json_line("dup.x", "a:4242", stat),
+            r#"{"metric":"dup.x","node":"a:4242","bytes":148,"mtime":1795353616}"#
+        );
+    }
+
+    #[test]
+    fn a_time_out_of_range_stays_a_number() {
+        assert_eq!(time_text(i64::MAX), i64::MAX.to_string());
+    }
+}

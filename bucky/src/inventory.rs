@@ -1,0 +1,372 @@
+//! What the nodes hold, read page by page, all nodes at once, in the order of the names.
+//!
+//! A daemon with `/v1` gives its list in pages. A Go daemon gives it in one piece and unsorted, and sizes metric by
+//! metric. Either way a [`Listing`] hands out bounded pages, and [`Merged`] puts those of many nodes in one order.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bucky_api::client::{GoListFilter, Listing as GoListing};
+use bucky_api::{ClientError, Daemon, MetricLine};
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+
+use crate::cluster::{Answer, Cluster, Member};
+use crate::error_text;
+use crate::names::Selection;
+use crate::outcome::Outcome;
+use crate::output::Output;
+use crate::patience::{self, Next, Patience, Trouble};
+
+/// Names asked for in one request.
+const PAGE: usize = 10_000;
+/// Names sent in one request: a Go daemon takes a list it cannot read for none (D1), so lists stay short.
+const NAMES_SENT: usize = 2_000;
+/// How long after a Go daemon was asked for a new scan it says that it scans.
+const SCAN_BEGINS: std::time::Duration = std::time::Duration::from_millis(300);
+
+/// How much of a metric is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// Its name.
+    Name,
+    /// Also size and time of change.
+    Stat,
+}
+
+/// A metric on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Its name, as the node tells it.
+    pub(crate) name: String,
+    /// What was found out about it, or why nothing was.
+    pub(crate) stat: Result<Stat, String>,
+}
+
+/// Size and time of change of a file; zeros where only names were asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// The length in bytes.
+    pub(crate) bytes: u64,
+    /// Last written, in Unix seconds.
+    pub(crate) mtime: i64,
+}
+
+/// What is to be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
+    /// Which metrics.
+    pub(crate) selection: Selection,
+    /// How much of each.
+    pub(crate) detail: Detail,
+    /// How many metrics of a Go daemon are looked at, one by one, at the same time.
+    pub(crate) workers: usize,
+}
+
+/// A list being read from one node.
+pub(crate) struct Listing {
+    pages: mpsc::Receiver<Result<Vec<Entry>, ClientError>>,
+    page: VecDeque<Entry>,
+}
+
+impl Listing {
+    /// Begins to read what `query` asks for from `member`; one page ahead of what is taken.
+    pub(crate) fn begin(member: &Member, query: Arc<Query>, output: Arc<Output>) -> Self {
+        let (sender, pages) = mpsc::channel(1);
+        let daemon = member.daemon.clone();
+        let is_v1 = matches!(member.answer, Answer::V1 { .. });
+        tokio::spawn(async move {
+            let reading = Reading { daemon, query, output, sender };
+            let result = match (&reading.query.selection, is_v1) {
+                (Selection::Names(names), _) => reading.by_name(names).await,
+                (_, true) => reading.by_page().await,
+                (Selection::All, false) => reading.whole(GoListFilter::All).await,
+                (Selection::Regex(regex), false) => {
+                    reading.whole(GoListFilter::Regex(regex.clone())).await
+                }
+            };
+            if let Err(error) = result {
+                // Where nobody listens any more, nobody needs to know.
+                let _ = reading.sender.send(Err(error)).await;
+            }
+        });
+        Self { pages, page: VecDeque::new() }
+    }
+
+    /// The next metric; none at the end.
+    ///
+    /// # Errors
+    /// [`ClientError`] once, where the list cannot be read to its end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Entry>, ClientError> {
+        self.fill().await?;
+        Ok(self.page.pop_front())
+    }
+
+    /// Waits until the next metric is known, or the end.
+    async fn fill(&mut self) -> Result<(), ClientError> {
+        while self.page.is_empty() {
+            match self.pages.recv().await {
+                Some(page) => self.page = page?.into(),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Reading {
+    daemon: Daemon,
+    query: Arc<Query>,
+    output: Arc<Output>,
+    sender: mpsc::Sender<Result<Vec<Entry>, ClientError>>,
+}
+
+impl Reading {
+    /// The pages of a daemon with `/v1`.
+    async fn by_page(&self) -> Result<(), ClientError> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = patience::ask(
+                || self.page(after.as_deref()),
+                |error| tell_wait(&self.output, error),
+            )
+            .await?;
+            let is_last = page.len() < PAGE;
+            after = page.last().map(|entry| entry.name.clone());
+            if self.sender.send(Ok(page)).await.is_err() || is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn page(&self, after: Option<&str>) -> Result<Vec<Entry>, ClientError> {
+        let limit = PAGE.to_string();
+        let mut query = vec![("limit", limit.as_str())];
+        if let Selection::Regex(regex) = &self.query.selection {
+            query.push(("regex", regex));
+        }
+        query.extend(after.map(|after| ("after", after)));
+        if self.query.detail == Detail::Stat {
+            query.push(("stat", "1"));
+            let lines: Vec<MetricLine> = self.daemon.metrics(&query).await?.collect().await?;
+            return Ok(lines.into_iter().map(entry).collect());
+        }
+        let mut lines = self.daemon.metrics(&query).await?;
+        let mut page = Vec::new();
+        while let Some(line) = lines.next_line().await? {
+            let name = String::from_utf8_lossy(&line).into_owned();
+            page.push(Entry { name, stat: Ok(Stat::default()) });
+        }
+        Ok(page)
+    }
+
+    /// Those of `names` that the daemon has. Both kinds of daemon answer the Go tool's route.
+    async fn by_name(&self, names: &[String]) -> Result<(), ClientError> {
+        for names in names.chunks(NAMES_SENT) {
+            let filter = GoListFilter::Names(names.to_vec());
+            let found = list(&self.daemon, &filter, &self.output).await?;
+            if !self.send(found).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The list of a Go daemon.
+    async fn whole(&self, filter: GoListFilter) -> Result<(), ClientError> {
+        let names = list(&self.daemon, &filter, &self.output).await?;
+        for names in names.chunks(PAGE) {
+            if !self.send(names.to_vec()).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a page out; false where nobody wants more.
+    async fn send(&self, names: Vec<String>) -> Result<bool, ClientError> {
+        let entries = match self.query.detail {
+            Detail::Name => {
+                names.into_iter().map(|name| Entry { name, stat: Ok(Stat::default()) }).collect()
+            }
+            Detail::Stat => {
+                let looked = names.into_iter().map(|name| self.look(name));
+                stream::iter(looked).buffered(self.query.workers).collect().await
+            }
+        };
+        Ok(self.sender.send(Ok(entries)).await.is_ok())
+    }
+
+    async fn look(&self, name: String) -> Entry {
+        let answer = patience::ask(|| self.daemon.go_stat(&name), |_| ()).await;
+        let stat = match answer {
+            Ok(Some(stat)) => {
+                Ok(Stat { bytes: u64::try_from(stat.size).unwrap_or(0), mtime: stat.mod_time })
+            }
+            Ok(None) => Err(format!("Metric not found: {name}")),
+            Err(error) => Err(format!("{name}: {}", error_text(&error))),
+        };
+        Entry { name, stat }
+    }
+}
+
+fn entry(line: MetricLine) -> Entry {
+    Entry { name: line.metric.to_string(), stat: Ok(Stat { bytes: line.bytes, mtime: line.mtime }) }
+}
+
+/// The names that a daemon lists by the Go tool's route: sorted, each once, waited for within limits.
+pub(crate) async fn list(
+    daemon: &Daemon,
+    filter: &GoListFilter,
+    output: &Output,
+) -> Result<Vec<String>, ClientError> {
+    let mut patience = Patience::default();
+    let mut told = false;
+    loop {
+        let listing =
+            patience::ask(|| daemon.go_list(filter, false), |error| tell_wait(output, error))
+                .await?;
+        if let GoListing::Ready(mut names) = listing {
+            names.sort_unstable();
+            names.dedup();
+            return Ok(names);
+        }
+        if !std::mem::replace(&mut told, true) {
+            output.say(format_args!("Results from {} not available. Sleeping.", daemon.addr()));
+        }
+        match patience.after(Trouble::Busy, patience::jitter()) {
+            Next::Wait(wait) => tokio::time::sleep(wait).await,
+            Next::GiveUp => return Err(never_ready(daemon)),
+        }
+    }
+}
+
+fn never_ready(daemon: &Daemon) -> ClientError {
+    ClientError::BadAnswer {
+        addr: daemon.addr().clone(),
+        route: bucky_api::paths::METRICS,
+        found: "its list is never ready; look whether the daemon can read its files".into(),
+    }
+}
+
+fn tell_wait(output: &Output, error: &ClientError) {
+    output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
+}
+
+/// Has all members scan anew, and waits until they have.
+///
+/// # Errors
+/// [`ClientError`] of the first that cannot.
+pub(crate) async fn refresh<'a>(
+    members: impl Iterator<Item = &'a Member>,
+    output: &Output,
+) -> Result<(), ClientError> {
+    let refreshed = members.map(|member| refresh_one(member, output));
+    let results: Vec<_> = stream::iter(refreshed).buffer_unordered(32).collect().await;
+    results.into_iter().collect()
+}
+
+/// Has one member scan anew. A Go daemon answers at once with its old list (D18): it is asked again until it has a
+/// new one.
+async fn refresh_one(member: &Member, output: &Output) -> Result<(), ClientError> {
+    let daemon = &member.daemon;
+    if let Answer::V1 { .. } = member.answer {
+        let query = [("count", "1"), ("fresh", "1")];
+        let count = || async { daemon.metrics(&query).await?.next_line().await };
+        return patience::ask(count, |error| tell_wait(output, error)).await.map(drop);
+    }
+    let none = GoListFilter::Names(Vec::new());
+    patience::ask(|| daemon.go_list(&none, true), |error| tell_wait(output, error)).await?;
+    tokio::time::sleep(SCAN_BEGINS).await;
+    list(daemon, &none, output).await.map(drop)
+}
+
+/// The lists of many nodes in one order: by name, then by node.
+pub(crate) struct Merged {
+    listings: Vec<Option<Listing>>,
+    failures: Vec<ClientError>,
+}
+
+impl Merged {
+    /// Begins to read from all members of `cluster` that are there, after a new scan where `fresh`.
+    ///
+    /// # Errors
+    /// Where a new scan cannot be had.
+    pub(crate) async fn begin(
+        cluster: &Cluster,
+        query: Query,
+        fresh: bool,
+        output: &Arc<Output>,
+    ) -> anyhow::Result<Self> {
+        if fresh {
+            refresh(cluster.present(), output).await?;
+        }
+        let query = Arc::new(query);
+        let begin = |member: &Member| {
+            member
+                .is_there()
+                .then(|| Listing::begin(member, Arc::clone(&query), Arc::clone(output)))
+        };
+        Ok(Self { listings: cluster.members.iter().map(begin).collect(), failures: Vec::new() })
+    }
+
+    /// The next metric and the place of its node among the members; none at the end of all lists.
+    pub(crate) async fn next(&mut self) -> Option<(usize, Entry)> {
+        for slot in &mut self.listings {
+            let Some(listing) = slot else { continue };
+            match listing.fill().await {
+                Ok(()) if listing.page.is_empty() => *slot = None,
+                Ok(()) => {}
+                Err(error) => {
+                    self.failures.push(error);
+                    *slot = None;
+                }
+            }
+        }
+        let heads = self.listings.iter().enumerate().filter_map(|(index, listing)| {
+            Some((listing.as_ref()?.page.front()?.name.as_str(), index))
+        });
+        let (_, index) = heads.min()?;
+        let entry = self.listings.get_mut(index)?.as_mut()?.page.pop_front()?;
+        Some((index, entry))
+    }
+
+    /// Tells which nodes' lists broke off.
+    pub(crate) fn tell_failures(&self, output: &Output) -> Outcome {
+        tell_failures(&self.failures, output)
+    }
+}
+
+/// Tells what failed with which node.
+pub(crate) fn tell_failures(failures: &[ClientError], output: &Output) -> Outcome {
+    for error in failures {
+        output.say(format_args!("bucky: {}", error_text(error)));
+    }
+    if failures.is_empty() { Outcome::Done } else { Outcome::SomeFailed }
+}
+
+/// Which of the names that were asked for no node has.
+pub(crate) struct Sought(BTreeSet<String>);
+
+impl Sought {
+    /// None found yet.
+    pub(crate) fn new(selection: &Selection) -> Self {
+        match selection {
+            Selection::Names(names) => Self(names.iter().cloned().collect()),
+            Selection::All | Selection::Regex(_) => Self(BTreeSet::new()),
+        }
+    }
+
+    /// Notes a metric that was found.
+    pub(crate) fn found(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// Tells what was not found.
+    pub(crate) fn tell(&self, output: &Output) -> Outcome {
+        for name in &self.0 {
+            output.say(format_args!("Metric not found: {name}"));
+        }
+        if self.0.is_empty() { Outcome::Done } else { Outcome::SomeFailed }
+    }
+}

@@ -1,0 +1,166 @@
+//! Which metrics a command is about: names as arguments, names on standard input, or a regular expression.
+
+use std::io::Read;
+
+use regex::Regex;
+
+use crate::outcome::UsageError;
+
+/// The arguments that say which metrics are meant.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct SelectArgs {
+    /// The argument is a regular expression, found anywhere in the name
+    #[arg(short = 'r', long)]
+    pub(crate) regex: bool,
+    /// Wait for a new scan of the nodes' files
+    #[arg(short = 'f', long)]
+    pub(crate) force: bool,
+    /// Names; or `-`: a JSON array or lines of names on standard input; with -r one expression
+    #[arg(value_name = "METRIC")]
+    pub(crate) names: Vec<String>,
+}
+
+/// Which metrics are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Selection {
+    /// All.
+    All,
+    /// Those in whose name the expression is found.
+    Regex(String),
+    /// These: sorted, without doubles.
+    Names(Vec<String>),
+}
+
+/// What no argument means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nothing {
+    /// All metrics.
+    MeansAll,
+    /// A mistake.
+    IsRefused,
+}
+
+impl SelectArgs {
+    /// Which metrics are meant. Reads `stdin` where the argument is `-`.
+    ///
+    /// # Errors
+    /// [`UsageError`]: nothing given where something must be, a bad or empty expression, or an input that is no list.
+    pub(crate) fn selection(
+        &self,
+        nothing: Nothing,
+        stdin: impl Read,
+    ) -> anyhow::Result<Selection> {
+        if self.regex {
+            let expression = self.names.first().map(String::as_str);
+            return match expression {
+                None if nothing == Nothing::MeansAll => Ok(Selection::All),
+                None => Err(UsageError::because("-r needs a regular expression as argument")),
+                Some(expression) => Ok(Selection::Regex(checked_regex(expression)?)),
+            };
+        }
+        let names = match self.names.first().map(String::as_str) {
+            None if nothing == Nothing::MeansAll => return Ok(Selection::All),
+            None => {
+                return Err(UsageError::because(
+                    "give at least one metric, `-` for a list on standard input, or -r REGEX",
+                ));
+            }
+            Some("-") => names_from(stdin)?,
+            Some(_) => self.names.clone(),
+        };
+        Ok(Selection::Names(sorted(names)))
+    }
+}
+
+/// `expression`, if it is one and not empty.
+///
+/// # Errors
+/// [`UsageError`].
+pub(crate) fn checked_regex(expression: &str) -> anyhow::Result<String> {
+    if expression.is_empty() {
+        // D47: to the Go tool an empty expression means every metric there is.
+        return Err(UsageError::because(
+            "the regular expression is empty, which would mean every metric; give `.` if that is meant",
+        ));
+    }
+    Regex::new(expression)
+        .map_err(|error| UsageError::because(format!("the regular expression is bad: {error}")))?;
+    Ok(expression.to_owned())
+}
+
+/// The names in `input`: a JSON array of strings, or lines.
+///
+/// # Errors
+/// [`UsageError`]: a list that cannot be read is a mistake, never an empty or a full one (D1).
+pub(crate) fn names_from(mut input: impl Read) -> anyhow::Result<Vec<String>> {
+    let mut text = String::new();
+    input.read_to_string(&mut text).map_err(|error| {
+        UsageError::because(format!("standard input cannot be read as a list of names: {error}"))
+    })?;
+    if text.trim_start().starts_with('[') {
+        return serde_json::from_str(&text).map_err(|error| {
+            UsageError::because(format!("standard input is not a JSON array of names: {error}"))
+        });
+    }
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+fn sorted(mut names: Vec<String>) -> Vec<String> {
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(regex: bool, names: &[&str]) -> SelectArgs {
+        SelectArgs { regex, force: false, names: names.iter().map(|&name| name.into()).collect() }
+    }
+
+    fn refusal(args: &SelectArgs, stdin: &str) -> String {
+        args.selection(Nothing::IsRefused, stdin.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn names_come_as_arguments_as_json_or_as_lines() {
+        let names = Selection::Names(vec!["a".into(), "b.c".into()]);
+        assert_eq!(
+            args(false, &["b.c", "a", "a"]).selection(Nothing::IsRefused, "".as_bytes()).unwrap(),
+            names
+        );
+        for stdin in ["[\"b.c\",\"a\"]", " [\"a\",\n\"b.c\"]\n", "b.c\n\n  a\n"] {
+            assert_eq!(
+                args(false, &["-"]).selection(Nothing::IsRefused, stdin.as_bytes()).unwrap(),
+                names
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_means_all_only_where_that_is_harmless() {
+        for switch in [false, true] {
+            let all = args(switch, &[]).selection(Nothing::MeansAll, "".as_bytes()).unwrap();
+            assert_eq!(all, Selection::All);
+            assert!(args(switch, &[]).selection(Nothing::IsRefused, "".as_bytes()).is_err());
+        }
+    }
+
+    /// D47: `bucky delete -r "$UNSET"` deletes every metric of the cluster.
+    #[test]
+    fn an_empty_expression_is_refused() {
+        assert!(refusal(&args(true, &[""]), "").contains("empty"));
+        assert!(refusal(&args(true, &["a("]), "").contains("bad"));
+    }
+
+    /// D1: a list that cannot be read counts as no list, so that all is meant.
+    #[test]
+    fn a_list_that_cannot_be_read_is_refused() {
+        for stdin in ["[\"a\",", "[1]", "[null]"] {
+            assert!(refusal(&args(false, &["-"]), stdin).contains("not a JSON array"), "{stdin}");
+        }
+        let empty = args(false, &["-"]).selection(Nothing::IsRefused, "[]".as_bytes()).unwrap();
+        assert_eq!(empty, Selection::Names(Vec::new()));
+    }
+}

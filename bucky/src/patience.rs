@@ -1,0 +1,174 @@
+//! How often something is tried again, and how long to wait between.
+//!
+//! Three kinds of trouble: a node that is busy is waited for, and that is no failure; a trouble that may pass is
+//! tried a few times; a lasting one is not tried again. Every kind has its limit, so that nothing waits for ever.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bucky_api::ClientError;
+
+/// How often something that failed and may pass is tried, the first time included.
+const ATTEMPTS: u32 = 4;
+/// The wait after the first failure; each further one doubles it.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// The longest single wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How long a busy node is waited for in all, without any progress. A first scan of a large store takes minutes.
+const BUSY_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// What kind of trouble it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The node asks to come again later.
+    Busy,
+    /// It may work the next time.
+    Passing,
+    /// It will not.
+    Lasting,
+}
+
+impl Trouble {
+    /// The kind of trouble behind `error`.
+    pub(crate) fn of(error: &ClientError) -> Self {
+        match error.status().map(|status| status.as_u16()) {
+            Some(202 | 503) => Self::Busy,
+            _ if error.may_pass() => Self::Passing,
+            _ => Self::Lasting,
+        }
+    }
+}
+
+/// What to do after trouble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Try again after this long.
+    Wait(Duration),
+    /// Do not try again.
+    GiveUp,
+}
+
+/// What is left of the patience with one piece of work.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    failures: u32,
+    busy: u32,
+    waited: Duration,
+}
+
+impl Patience {
+    /// What to do after `trouble`. `jitter`, from 0 to 1, keeps many from coming back at one moment.
+    pub(crate) fn after(&mut self, trouble: Trouble, jitter: f64) -> Next {
+        let round = match trouble {
+            Trouble::Lasting => return Next::GiveUp,
+            Trouble::Passing => {
+                self.failures += 1;
+                if self.failures >= ATTEMPTS {
+                    return Next::GiveUp;
+                }
+                self.failures
+            }
+            Trouble::Busy => {
+                if self.waited >= BUSY_LIMIT {
+                    return Next::GiveUp;
+                }
+                self.busy += 1;
+                self.busy
+            }
+        };
+        let full = FIRST_WAIT.saturating_mul(1 << (round - 1).min(10)).min(LONGEST_WAIT);
+        let wait = full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0));
+        if trouble == Trouble::Busy {
+            self.waited += wait;
+        }
+        Next::Wait(wait)
+    }
+
+    /// Something of the work was done: the patience is whole again.
+    pub(crate) fn progress(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// A number from 0 to 1 that differs from call to call.
+pub(crate) fn jitter() -> f64 {
+    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
+    // The low 32 bits of a version 4 UUID are all random.
+    f64::from((low & 0xffff_ffff) as u32) / f64::from(u32::MAX)
+}
+
+/// Asks until there is an answer, or patience is at its end; the last error is given then.
+///
+/// `on_wait` is told of the first wait for a busy node.
+///
+/// # Errors
+/// [`ClientError`].
+pub(crate) async fn ask<T, F>(
+    mut question: impl FnMut() -> F,
+    mut on_wait: impl FnMut(&ClientError),
+) -> Result<T, ClientError>
+where
+    F: Future<Output = Result<T, ClientError>>,
+{
+    let mut patience = Patience::default();
+    let mut told = false;
+    loop {
+        let error = match question().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let trouble = Trouble::of(&error);
+        let Next::Wait(wait) = patience.after(trouble, jitter()) else { return Err(error) };
+        if trouble == Trouble::Busy && !told {
+            on_wait(&error);
+            told = true;
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passing_trouble_is_tried_four_times_with_growing_waits() {
+        let mut patience = Patience::default();
+        let waits: Vec<Next> = (0..4).map(|_| patience.after(Trouble::Passing, 1.0)).collect();
+        let wait = |millis| Next::Wait(Duration::from_millis(millis));
+        assert_eq!(waits, [wait(500), wait(1000), wait(2000), Next::GiveUp]);
+    }
+
+    #[test]
+    fn jitter_takes_off_up_to_half() {
+        let wait = Patience::default().after(Trouble::Passing, 0.0);
+        assert_eq!(wait, Next::Wait(Duration::from_millis(250)));
+        assert!((0.0..=1.0).contains(&jitter()));
+    }
+
+    /// D37: the Go tool asks a daemon that is never ready for ever.
+    #[test]
+    fn a_busy_node_is_waited_for_long_but_not_for_ever() {
+        let mut patience = Patience::default();
+        let mut waited = Duration::ZERO;
+        while let Next::Wait(wait) = patience.after(Trouble::Busy, 1.0) {
+            waited += wait;
+        }
+        assert!(waited >= BUSY_LIMIT && waited < BUSY_LIMIT + 2 * LONGEST_WAIT, "{waited:?}");
+        assert_eq!(
+            patience.after(Trouble::Passing, 1.0),
+            Next::Wait(FIRST_WAIT),
+            "busy is no failure"
+        );
+    }
+
+    #[test]
+    fn progress_makes_patience_whole_and_a_lasting_trouble_ends_it() {
+        let mut patience = Patience::default();
+        for _ in 0..10 {
+            assert_eq!(patience.after(Trouble::Passing, 1.0), Next::Wait(FIRST_WAIT));
+            patience.progress();
+        }
+        assert_eq!(patience.after(Trouble::Lasting, 1.0), Next::GiveUp);
+    }
+}

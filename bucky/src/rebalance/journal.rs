@@ -1,0 +1,414 @@
+//! The journal of a rebalance: what a run that was stopped need not do again.
+//!
+//! A file of one JSON value a line. The first says for which ring and which selection it was written; the others
+//! tell, source by source (a source is its store, not its address), up to which name everything is finished, which
+//! metrics failed, and which of those were moved later. Nothing in it is needed for safety: a journal that is lost
+//! costs time only. A line without its end was cut off by a crash and does not count.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bucky_whisper::{LockError, MetricName, lock_exclusive};
+use serde::{Deserialize, Serialize};
+
+/// The form of the journal that this build writes and reads.
+const JOURNAL_LEVEL: u32 = 1;
+/// How many failed metrics of a source are remembered; with more, all of the source is looked at again.
+const FAILED_LIMIT: usize = 100_000;
+/// How long lines may wait before they are made durable.
+const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a journal was written for. A run with another one must not use it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Purpose {
+    /// The fingerprint of the ring.
+    pub(crate) ring: String,
+    /// `-r`: only metrics in whose name this is found.
+    pub(crate) regex: Option<String>,
+    /// `--allowed-dsts`, sorted.
+    pub(crate) allowed_destinations: Vec<String>,
+    /// Whether the sources are deleted.
+    pub(crate) deletes: bool,
+}
+
+/// A line of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// The first line.
+    Journal {
+        level: u32,
+        #[serde(flatten)]
+        purpose: Purpose,
+    },
+    /// All metrics of the source up to this one are finished.
+    Through { source: String, metric: MetricName },
+    /// This one did not make it.
+    Failed { source: String, metric: MetricName, reason: String },
+    /// This one had failed before and made it now.
+    Moved { source: String, metric: MetricName },
+}
+
+/// Where a source of an earlier run stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Resume {
+    through: Option<MetricName>,
+    failed: BTreeSet<MetricName>,
+    all_again: bool,
+}
+
+impl Resume {
+    /// Where to start reading the source: after this name.
+    pub(crate) fn read_after(&self) -> Option<&MetricName> {
+        if self.all_again || !self.failed.is_empty() { None } else { self.through.as_ref() }
+    }
+
+    /// Up to which name everything but the failed ones is finished.
+    pub(crate) fn through(&self) -> Option<&MetricName> {
+        if self.all_again { None } else { self.through.as_ref() }
+    }
+
+    /// Whether an earlier run is finished with this metric.
+    pub(crate) fn is_finished(&self, metric: &MetricName) -> bool {
+        self.through().is_some_and(|through| metric <= through) && !self.failed.contains(metric)
+    }
+
+    /// Whether an earlier run failed with this metric.
+    pub(crate) fn has_failed(&self, metric: &MetricName) -> bool {
+        self.failed.contains(metric)
+    }
+
+    fn fail(&mut self, metric: MetricName) {
+        if self.failed.len() >= FAILED_LIMIT {
+            self.all_again = true;
+        } else {
+            self.failed.insert(metric);
+        }
+    }
+}
+
+/// Why a journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JournalError {
+    /// It cannot be opened, read or written.
+    #[error("the journal {path:?} cannot be {what}")]
+    Io {
+        path: PathBuf,
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// Another run has it.
+    #[error("the journal {path:?} is in use by another run")]
+    InUse {
+        path: PathBuf,
+        #[source]
+        source: LockError,
+    },
+    /// A line, other than the last, that is none.
+    #[error("line {line} of {path:?} is not a journal's; give another file, or remove this one")]
+    BadLine {
+        path: PathBuf,
+        line: usize,
+        #[source]
+        source: Option<serde_json::Error>,
+    },
+    /// Written by another version.
+    #[error("the journal {path:?} has level {found}; this bucky reads {JOURNAL_LEVEL}")]
+    OtherLevel { path: PathBuf, found: u32 },
+    /// Written for something else.
+    #[error(
+        "the journal {path:?} was written for another {what} ({found}; now {wanted}); give another file, or remove this one"
+    )]
+    OtherPurpose { path: PathBuf, what: &'static str, found: String, wanted: String },
+}
+
+/// An open journal.
+pub(crate) struct Journal {
+    writer: BufWriter<File>,
+    path: PathBuf,
+    synced: Instant,
+}
+
+impl Journal {
+    /// Opens the journal at `path`, or begins one there, and tells where each source stands.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub(crate) fn open(
+        path: &Path,
+        purpose: &Purpose,
+    ) -> Result<(Self, BTreeMap<String, Resume>), JournalError> {
+        let failed = |what| move |source| JournalError::Io { path: path.to_owned(), what, source };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .map_err(failed("opened"))?;
+        lock_exclusive(&file, Duration::ZERO)
+            .map_err(|source| JournalError::InUse { path: path.to_owned(), source })?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(failed("read"))?;
+        // What follows the last line end was cut off.
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if whole == 0 && !is_beginning(&text) {
+            return Err(JournalError::BadLine { path: path.to_owned(), line: 1, source: None });
+        }
+        text.truncate(whole);
+        let resume = read(path, &text, purpose)?;
+        file.set_len(whole as u64).map_err(failed("written"))?;
+        file.seek(SeekFrom::End(0)).map_err(failed("written"))?;
+        let mut journal =
+            Self { writer: BufWriter::new(file), path: path.to_owned(), synced: Instant::now() };
+        if whole == 0 {
+            journal.write(&Line::Journal { level: JOURNAL_LEVEL, purpose: purpose.clone() })?;
+            journal.sync()?;
+        }
+        Ok((journal, resume))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Notes that `source` is finished up to `metric`.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub(crate) fn through(
+        &mut self,
+        source: &str,
+        metric: &MetricName,
+    ) -> Result<(), JournalError> {
+        self.write(&Line::Through { source: source.to_owned(), metric: metric.clone() })
+    }
+
+    /// Notes a metric that did not make it.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub(crate) fn failed(
+        &mut self,
+        source: &str,
+        metric: &MetricName,
+        reason: &str,
+    ) -> Result<(), JournalError> {
+        let (source, metric) = (source.to_owned(), metric.clone());
+        self.write(&Line::Failed { source, metric, reason: reason.to_owned() })
+    }
+
+    /// Notes that a metric that had failed has made it.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub(crate) fn moved(&mut self, source: &str, metric: &MetricName) -> Result<(), JournalError> {
+        self.write(&Line::Moved { source: source.to_owned(), metric: metric.clone() })
+    }
+
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`].
+    pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
+        self.synced = Instant::now();
+        let synced = self.writer.flush().and_then(|()| self.writer.get_ref().sync_data());
+        synced.map_err(|source| JournalError::Io {
+            path: self.path.clone(),
+            what: "written",
+            source,
+        })
+    }
+
+    fn write(&mut self, line: &Line) -> Result<(), JournalError> {
+        let written = serde_json::to_writer(&mut self.writer, line)
+            .map_err(io::Error::from)
+            .and_then(|()| self.writer.write_all(b"\n"));
+        written.map_err(|source| JournalError::Io {
+            path: self.path.clone(),
+            what: "written",
+            source,
+        })?;
+        if self.synced.elapsed() >= SYNC_INTERVAL { self.sync() } else { Ok(()) }
+    }
+}
+
+/// Whether `text`, which has no whole line, can be a journal whose first line was cut off.
+fn is_beginning(text: &[u8]) -> bool {
+    const FIRST: &[u8] = br#"{"journal":"#;
+    let common = text.len().min(FIRST.len());
+    text.get(..common) == FIRST.get(..common)
+}
+
+/// Where each source stands by `text`, which ends with a whole line or is empty.
+fn read(
+    path: &Path,
+    text: &[u8],
+    purpose: &Purpose,
+) -> Result<BTreeMap<String, Resume>, JournalError> {
+    let mut sources: BTreeMap<String, Resume> = BTreeMap::new();
+    let bad = |line, source| JournalError::BadLine { path: path.to_owned(), line, source };
+    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let line: Line =
+            serde_json::from_slice(line).map_err(|source| bad(index + 1, Some(source)))?;
+        match (index, line) {
+            (0, Line::Journal { level, purpose: found }) => check(path, level, &found, purpose)?,
+            (0, _) | (_, Line::Journal { .. }) => return Err(bad(index + 1, None)),
+            (_, Line::Through { source, metric }) => {
+                sources.entry(source).or_default().through = Some(metric)
+            }
+            (_, Line::Failed { source, metric, .. }) => {
+                sources.entry(source).or_default().fail(metric)
+            }
+            (_, Line::Moved { source, metric }) => {
+                sources.entry(source).or_default().failed.remove(&metric);
+            }
+        }
+    }
+    Ok(sources)
+}
+
+fn check(path: &Path, level: u32, found: &Purpose, wanted: &Purpose) -> Result<(), JournalError> {
+    if level != JOURNAL_LEVEL {
+        return Err(JournalError::OtherLevel { path: path.to_owned(), found: level });
+    }
+    let shown = |regex: &Option<String>| regex.clone().unwrap_or_else(|| "none".into());
+    let pairs = [
+        ("ring", found.ring.clone(), wanted.ring.clone()),
+        ("expression", shown(&found.regex), shown(&wanted.regex)),
+        (
+            "set of destinations",
+            found.allowed_destinations.join(","),
+            wanted.allowed_destinations.join(","),
+        ),
+        ("way with the sources", deletes_text(found.deletes), deletes_text(wanted.deletes)),
+    ];
+    for (what, found, wanted) in pairs {
+        if found != wanted {
+            return Err(JournalError::OtherPurpose { path: path.to_owned(), what, found, wanted });
+        }
+    }
+    Ok(())
+}
+
+fn deletes_text(deletes: bool) -> String {
+    if deletes { "deleted" } else { "left" }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> MetricName {
+        MetricName::parse(text).unwrap()
+    }
+
+    fn purpose() -> Purpose {
+        Purpose { ring: "r1".into(), regex: None, allowed_destinations: Vec::new(), deletes: true }
+    }
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn a_journal_says_where_each_source_stands() {
+        let folder = folder();
+        let path = folder.path().join("journal");
+        let (mut journal, resume) = Journal::open(&path, &purpose()).unwrap();
+        assert!(resume.is_empty());
+        journal.through("s1", &name("b")).unwrap();
+        journal.failed("s2", &name("c"), "busy").unwrap();
+        journal.failed("s2", &name("d"), "busy").unwrap();
+        journal.through("s2", &name("x")).unwrap();
+        journal.moved("s2", &name("d")).unwrap();
+        journal.through("s1", &name("f")).unwrap();
+        journal.sync().unwrap();
+        drop(journal);
+
+        let (_journal, resume) = Journal::open(&path, &purpose()).unwrap();
+        let first = &resume["s1"];
+        assert_eq!(first.read_after(), Some(&name("f")));
+        assert!(first.is_finished(&name("f")) && !first.is_finished(&name("g")));
+        let second = &resume["s2"];
+        assert_eq!(second.read_after(), None);
+        assert_eq!(second.through(), Some(&name("x")));
+        assert!(!second.is_finished(&name("c")) && second.has_failed(&name("c")));
+        assert!(second.is_finished(&name("d")) && !second.is_finished(&name("y")));
+    }
+
+    #[test]
+    fn a_torn_last_line_does_not_count_and_is_overwritten() {
+        let folder = folder();
+        let path = folder.path().join("journal");
+        let (mut journal, _) = Journal::open(&path, &purpose()).unwrap();
+        journal.through("s", &name("b")).unwrap();
+        journal.sync().unwrap();
+        drop(journal);
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"{\"through\":{\"source\":\"s\",\"met").unwrap();
+        drop(file);
+
+        let (mut journal, resume) = Journal::open(&path, &purpose()).unwrap();
+        assert_eq!(resume["s"].read_after(), Some(&name("b")));
+        journal.through("s", &name("c")).unwrap();
+        journal.sync().unwrap();
+        drop(journal);
+        let (_journal, resume) = Journal::open(&path, &purpose()).unwrap();
+        assert_eq!(resume["s"].read_after(), Some(&name("c")));
+    }
+
+    #[test]
+    fn a_journal_of_another_purpose_is_refused_and_says_which() {
+        let folder = folder();
+        let path = folder.path().join("journal");
+        drop(Journal::open(&path, &purpose()).unwrap());
+        for (other, said) in [
+            (Purpose { ring: "r2".into(), ..purpose() }, "another ring (r1; now r2)"),
+            (
+                Purpose { regex: Some("^a".into()), ..purpose() },
+                "another expression (none; now ^a)",
+            ),
+            (
+                Purpose { allowed_destinations: vec!["a:1".into()], ..purpose() },
+                "another set of destinations (; now a:1)",
+            ),
+            (
+                Purpose { deletes: false, ..purpose() },
+                "another way with the sources (deleted; now left)",
+            ),
+        ] {
+            let error = Journal::open(&path, &other).err().unwrap().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
+    /// D27: the first line of the Go tool's state file is skipped on reading although it is a job.
+    #[test]
+    fn a_file_that_is_no_journal_is_refused_and_left_alone() {
+        let folder = folder();
+        let path = folder.path().join("notes");
+        for text in
+            ["hello\nthere\n", "no line end", "{\"through\":{\"source\":\"s\",\"metric\":\"a\"}}\n"]
+        {
+            std::fs::write(&path, text).unwrap();
+            let error = Journal::open(&path, &purpose()).err().unwrap().to_string();
+            assert!(error.contains("line 1"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn two_runs_do_not_share_a_journal() {
+        let folder = folder();
+        let path = folder.path().join("journal");
+        let (_first, _) = Journal::open(&path, &purpose()).unwrap();
+        let error = Journal::open(&path, &purpose()).err().unwrap().to_string();
+        assert!(error.contains("in use"), "{error}");
+    }
+}

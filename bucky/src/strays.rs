@@ -1,0 +1,254 @@
+//! The metrics that a node should not hold, read page by page in the order of their names.
+//!
+//! A daemon with `/v1` and our ring is asked what it misplaces, and its answer is held against our own ring: a
+//! daemon that was started anew with another ring meanwhile must not be believed. Of any other node the whole list
+//! is read, and placed here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bucky_api::client::{GoListFilter, MisplacedQuery};
+use bucky_api::{ClientError, Daemon, DaemonAddr, MetricLine, MisplacedLine};
+use bucky_ring::{Node, Ring};
+use bucky_whisper::MetricName;
+use tokio::sync::mpsc;
+
+use crate::inventory;
+use crate::output::Output;
+use crate::patience;
+use crate::placement::{self, NoPlace};
+
+/// Names asked for in one request.
+const PAGE: usize = 5_000;
+
+/// How a node's strays are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// It is asked, as this host of the ring (or as what it calls itself).
+    Asked { host: Option<String> },
+    /// Its list is read page by page and placed here. It is no host of the ring: all of it is astray.
+    PlacedHere,
+    /// A Go daemon's list is read whole and placed here. It is this host of the ring, or none.
+    GoPlacedHere { host: Option<String> },
+}
+
+/// What is read of a node.
+#[derive(Clone, Debug)]
+pub(crate) struct StrayQuery {
+    /// How it is found.
+    pub(crate) how: How,
+    /// Where things belong.
+    pub(crate) ring: Arc<Ring>,
+    /// Only metrics in whose name this is found.
+    pub(crate) regex: Option<String>,
+    /// Only metrics after this one.
+    pub(crate) after: Option<MetricName>,
+    /// With the length of each file, where the node can tell it at once.
+    pub(crate) with_bytes: bool,
+    /// Names that begin with this are each node's own, where we place.
+    pub(crate) local_prefix: Option<String>,
+}
+
+/// A metric that lies on the wrong node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The metric.
+    pub(crate) metric: MetricName,
+    /// Its owners, the first copy first: indices into the ring's nodes.
+    pub(crate) owners: Vec<usize>,
+    /// The length of its file, where it was told.
+    pub(crate) bytes: Option<u64>,
+}
+
+/// What a list has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// A metric that lies on the wrong node.
+    Stray(Found),
+    /// A tagged file that has no place.
+    Unplaceable(String),
+    /// A name that no metric has: only Go daemons list such.
+    Unusable { name: String, reason: String },
+}
+
+/// Why a node's strays cannot be read to their end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StrayError {
+    /// The node does not answer as it should.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// It places by another ring than ours.
+    #[error(
+        "{addr} says that {metric} belongs to {theirs}, by our ring it is {ours}; was it started with another ring meanwhile?"
+    )]
+    OtherRing { addr: DaemonAddr, metric: MetricName, theirs: String, ours: String },
+}
+
+/// Strays being read from one node; one page ahead of what is taken.
+pub(crate) struct StrayListing {
+    pages: mpsc::Receiver<Result<Vec<Item>, StrayError>>,
+    page: VecDeque<Item>,
+}
+
+impl StrayListing {
+    /// Begins to read from `daemon`.
+    pub(crate) fn begin(daemon: Daemon, query: StrayQuery, output: Arc<Output>) -> Self {
+        let (sender, pages) = mpsc::channel(1);
+        tokio::spawn(async move {
+            let reading = Reading { daemon, query, output, sender };
+            if let Err(error) = reading.run().await {
+                // Where nobody listens any more, nobody needs to know.
+                let _ = reading.sender.send(Err(error)).await;
+            }
+        });
+        Self { pages, page: VecDeque::new() }
+    }
+
+    /// The next item; none at the end.
+    ///
+    /// # Errors
+    /// [`StrayError`] once, where the list cannot be read to its end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Item>, StrayError> {
+        while self.page.is_empty() {
+            match self.pages.recv().await {
+                Some(page) => self.page = page?.into(),
+                None => break,
+            }
+        }
+        Ok(self.page.pop_front())
+    }
+}
+
+struct Reading {
+    daemon: Daemon,
+    query: StrayQuery,
+    output: Arc<Output>,
+    sender: mpsc::Sender<Result<Vec<Item>, StrayError>>,
+}
+
+impl Reading {
+    async fn run(&self) -> Result<(), StrayError> {
+        match &self.query.how {
+            How::Asked { host } => self.asked(host.clone()).await,
+            How::PlacedHere => self.placed().await,
+            How::GoPlacedHere { host } => self.go_placed(host.as_deref()).await,
+        }
+    }
+
+    async fn asked(&self, host: Option<String>) -> Result<(), StrayError> {
+        let mut query = MisplacedQuery {
+            host,
+            regex: self.query.regex.clone(),
+            after: self.query.after.as_ref().map(MetricName::to_string),
+            limit: Some(PAGE as u64),
+            stat: self.query.with_bytes,
+            fresh: false,
+        };
+        loop {
+            let page = || async { self.daemon.misplaced(&query).await?.collect().await };
+            let page: Vec<MisplacedLine> =
+                patience::ask(page, |error| self.tell_wait(error)).await?;
+            let is_last = page.len() < PAGE;
+            query.after = page.last().map(|line| line.metric.to_string());
+            let items =
+                page.into_iter().map(|line| self.checked(line)).collect::<Result<_, _>>()?;
+            if self.sender.send(Ok(items)).await.is_err() || is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the daemon says, if our ring says the same.
+    fn checked(&self, line: MisplacedLine) -> Result<Item, StrayError> {
+        let ring = &self.query.ring;
+        let owners = match placement::owners(ring, line.metric.as_str()) {
+            Ok(owners) => owners,
+            Err(_) => return Ok(Item::Unplaceable(line.metric.to_string())),
+        };
+        let ours: Vec<String> = owners
+            .iter()
+            .filter_map(|owner| ring.nodes().get(*owner))
+            .map(Node::to_string)
+            .collect();
+        if ours != line.owners {
+            return Err(StrayError::OtherRing {
+                addr: self.daemon.addr().clone(),
+                metric: line.metric,
+                theirs: line.owners.join(", "),
+                ours: ours.join(", "),
+            });
+        }
+        Ok(Item::Stray(Found { metric: line.metric, owners, bytes: line.bytes }))
+    }
+
+    async fn placed(&self) -> Result<(), StrayError> {
+        let mut after = self.query.after.as_ref().map(MetricName::to_string);
+        loop {
+            let page = || self.metrics_page(after.as_deref());
+            let page = patience::ask(page, |error| self.tell_wait(error)).await?;
+            let is_last = page.len() < PAGE;
+            after = page.last().map(|line| line.metric.to_string());
+            let items =
+                page.into_iter().filter_map(|line| self.place(line.metric, Some(line.bytes), None));
+            if self.sender.send(Ok(items.collect())).await.is_err() || is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn metrics_page(&self, after: Option<&str>) -> Result<Vec<MetricLine>, ClientError> {
+        let limit = PAGE.to_string();
+        let mut query = vec![("stat", "1"), ("limit", limit.as_str())];
+        query.extend(self.query.regex.as_deref().map(|regex| ("regex", regex)));
+        query.extend(after.map(|after| ("after", after)));
+        self.daemon.metrics(&query).await?.collect().await
+    }
+
+    async fn go_placed(&self, host: Option<&str>) -> Result<(), StrayError> {
+        let filter = match &self.query.regex {
+            Some(regex) => GoListFilter::Regex(regex.clone()),
+            None => GoListFilter::All,
+        };
+        let names = inventory::list(&self.daemon, &filter, &self.output).await?;
+        let after = self.query.after.as_ref().map_or("", MetricName::as_str);
+        for page in names.chunks(PAGE) {
+            let later = page.iter().filter(|name| name.as_str() > after);
+            let items = later.filter_map(|name| match MetricName::parse(name) {
+                Ok(metric) if metric.as_str() == name => self.place(metric, None, host),
+                Ok(metric) => Some(Item::Unusable {
+                    name: name.clone(),
+                    reason: format!("the daemon would take it for {metric}"),
+                }),
+                Err(error) => {
+                    Some(Item::Unusable { name: name.clone(), reason: error.to_string() })
+                }
+            });
+            if self.sender.send(Ok(items.collect())).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The metric as a stray; none where it is local, or lies on one of its owners, on `host`.
+    fn place(&self, metric: MetricName, bytes: Option<u64>, host: Option<&str>) -> Option<Item> {
+        let is_local = |prefix: &String| prefix.is_empty() || metric.as_str().starts_with(prefix);
+        if self.query.local_prefix.as_ref().is_some_and(is_local) {
+            return None;
+        }
+        let owners = match placement::owners(&self.query.ring, metric.as_str()) {
+            Ok(owners) => owners,
+            Err(NoPlace::Unplaceable(name) | NoPlace::NoName(name)) => {
+                return Some(Item::Unplaceable(name));
+            }
+        };
+        let is_home = placement::hosts(&self.query.ring, &owners)
+            .into_iter()
+            .any(|owner| Some(owner) == host);
+        (!is_home).then_some(Item::Stray(Found { metric, owners, bytes }))
+    }
+
+    fn tell_wait(&self, error: &ClientError) {
+        self.output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
+    }
+}
