@@ -70,8 +70,10 @@ pub enum CreateError {
     },
 }
 
-/// Creates the file at `path`, without any points. It appears whole and durable, with the mode that the umask leaves,
-/// or not at all.
+/// Creates the file at `path`, without any points, with the mode that the umask leaves.
+///
+/// It appears whole or not at all, through a crash too. Whether a crash right after this leaves it there is up to the
+/// file system: its folder is not synced, as it has nothing yet that could be lost.
 ///
 /// # Errors
 /// [`CreateError`]; an existing file, of whatever kind, is never touched.
@@ -83,7 +85,7 @@ pub fn create(path: &Path, options: &CreateOptions) -> Result<(), CreateError> {
         return Err(CreateError::Exists { path: path.to_owned() });
     }
     match write_new(path, &header, options.layout) {
-        Ok(Placed::Durably) => Ok(()),
+        Ok(Placed::New) => Ok(()),
         Ok(Placed::AlreadyThere) => Err(CreateError::Exists { path: path.to_owned() }),
         Err(source) => Err(CreateError::Write { path: path.to_owned(), source }),
     }

@@ -100,7 +100,7 @@ pub fn fill_file(
         let create_error =
             |error| FillFileError::Create { path: destination.to_owned(), source: error };
         match copy_new(&source, destination).map_err(create_error)? {
-            Placed::Durably => {
+            Placed::New => {
                 return Ok(FillOutcome::Created { len_bytes: source.bytes.len() as u64 });
             }
             Placed::AlreadyThere => {}
@@ -177,7 +177,9 @@ fn copy_new(source: &Source, path: &Path) -> io::Result<Placed> {
     let mode = source.metadata.permissions().mode() & 0o7777;
     new.file().set_permissions(Permissions::from_mode(mode))?;
     new.file().set_times(FileTimes::new().set_modified(source.metadata.modified()?))?;
-    new.place(path)
+    let placed = new.place(path)?;
+    sync_folder(folder_of(path))?;
+    Ok(placed)
 }
 
 fn is_sparse(metadata: &Metadata) -> bool {

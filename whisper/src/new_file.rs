@@ -1,7 +1,7 @@
 //! A file that appears whole or not at all, and never in place of another.
 //!
-//! It is written under a hidden name beside its place, made durable, and put in place by a rename that replaces
-//! nothing, so that no reader meets a half-written file and no file that a writer has just created is lost.
+//! It is written under a hidden name beside its place, its content made durable, and put in place by a rename that
+//! replaces nothing, so that no reader meets a half-written file and no file that a writer has just created is lost.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -25,8 +25,8 @@ pub(crate) struct NewFile {
 /// How putting a file in place ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placed {
-    /// It is there, and stays through a crash.
-    Durably,
+    /// It is there. Through a crash it stays once its folder is synced; if not, it is gone whole.
+    New,
     /// There is another file, which was left alone.
     AlreadyThere,
 }
@@ -50,14 +50,12 @@ impl NewFile {
     pub(crate) fn place(self, path: &Path) -> io::Result<Placed> {
         self.file.as_file().sync_all()?;
         match self.file.persist_noclobber(path) {
-            Ok(_) => {}
+            Ok(_) => Ok(Placed::New),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-                return Ok(Placed::AlreadyThere);
+                Ok(Placed::AlreadyThere)
             }
-            Err(error) => return Err(error.error),
+            Err(error) => Err(error.error),
         }
-        sync_folder(folder_of(path))?;
-        Ok(Placed::Durably)
     }
 }
 
