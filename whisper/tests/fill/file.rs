@@ -52,7 +52,7 @@ impl Archive {
         let valid = self.base() != 0
             && stored == t
             && t != 0
-            && t % self.step == 0
+            && t.is_multiple_of(self.step)
             && !value.is_nan()
             && i64::from(t) > i64::from(now) - self.retention();
         valid.then_some(value)

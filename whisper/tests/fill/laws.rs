@@ -86,7 +86,7 @@ fn archive(step: u32, now: u32) -> impl Strategy<Value = Archive> {
     (1_usize..14, 1_u32..60).prop_flat_map(move |(points, gaps)| {
         let contents = proptest::collection::vec((content(gaps), value()), points);
         (contents, any::<Index>(), 0_u32..10).prop_map(move |(contents, turn, kept_out)| {
-            let points = contents.len() as u32;
+            let points = u32::try_from(contents.len()).unwrap();
             let mut archive = Archive::empty(step, points);
             let turn = turn.index(contents.len()) as i64;
             for (position, (content, value)) in contents.iter().enumerate() {

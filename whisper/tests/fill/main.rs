@@ -1,5 +1,7 @@
 //! Fill: its rules as pictures, its laws as properties, and whisper.py as the judge.
 
+#![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
+
 mod file;
 mod laws;
 mod model;

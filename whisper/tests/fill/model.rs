@@ -136,7 +136,7 @@ struct Method {
 impl Method {
     /// The coarser slot `t`, if the finer archive's window covers all of it and enough of it is known.
     fn roll_up(&self, finer: &Archive, t: u32, step: u32, now: u32) -> Option<f64> {
-        let divides = step > finer.step && step % finer.step == 0;
+        let divides = step > finer.step && step.is_multiple_of(finer.step);
         let (oldest, retention) = (i64::from(now) - finer.retention(), finer.retention());
         let newest = i64::from(now - now % finer.step);
         let end = i64::from(t) + i64::from(step);

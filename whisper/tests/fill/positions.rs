@@ -32,8 +32,8 @@ fn points(bytes: &[u8], number: usize) -> Vec<(u32, f64)> {
 fn the_base_may_lie_anywhere_in_either_ring() {
     let even = [(t(5), 5.0), (t(3), 3.0), (t(1), 1.0)];
     let odd = [(t(4), 4.0), (t(2), 2.0), (t(0), 0.0)];
-    for source_turn in 0..POINTS as usize {
-        for destination_turn in 0..POINTS as usize {
+    for source_turn in 0..POINTS {
+        for destination_turn in 0..POINTS {
             let (mut source, mut destination) = (archive(&even), archive(&odd));
             // Positions count from the base, so the ring is turned by writing another point first.
             for (archive, turn) in
@@ -41,7 +41,7 @@ fn the_base_may_lie_anywhere_in_either_ring() {
             {
                 let stored = archive.slots.clone();
                 archive.slots.fill((0, 0.0));
-                archive.slots[0] = (t(0) - RETENTION * 3 - STEP * turn as u32, 7.0);
+                archive.slots[0] = (t(0) - RETENTION * 3 - STEP * turn, 7.0);
                 for (t, value) in stored.into_iter().filter(|(t, _)| *t != 0) {
                     archive.store(t, value);
                 }
