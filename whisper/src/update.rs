@@ -10,7 +10,8 @@
 //! - a batch's points of the slot of time 0 are dropped: that is what an empty slot looks like, and whisper.py may
 //!   overwrite other points with them;
 //! - the slots of one coarser archive are rolled up oldest first (whisper.py goes by the order of a Python set,
-//!   which decides nothing but which slot of an empty archive becomes its first).
+//!   which decides which slot of an empty archive becomes its first, and, where a batch spans the whole of a coarser
+//!   archive, which of two slots at one position stays: here always the newer).
 
 use std::path::PathBuf;
 
