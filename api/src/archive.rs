@@ -16,7 +16,9 @@ use tar::EntryType;
 use crate::types::{ArchiveReport, LeftOut};
 
 /// The PAX record that carries the digest of the member that follows, 32 hex digits.
-pub const DIGEST_RECORD: &str = "BUCKY.xxh3";
+///
+/// It is written as an extended attribute: of any other record of our own GNU tar warns at each member.
+pub const DIGEST_RECORD: &str = "SCHILY.xattr.user.bucky.xxh3";
 /// The name of the last member.
 pub const REPORT_NAME: &str = ".bucky-report.json";
 

@@ -27,8 +27,6 @@ const TRIES: usize = 16;
 const FEW: usize = 2;
 /// How long after its last write a file that is not whole may still be in the making.
 const STILL_BEING_WRITTEN: Duration = Duration::from_secs(5);
-/// The grain of holes in sparse files.
-const BLOCK_BYTES: usize = 4096;
 
 /// Metrics being healed together. [`HealBatch::finish`] makes them durable and tells what became of them.
 pub(crate) struct HealBatch<'s> {
@@ -305,7 +303,7 @@ impl Store {
         let failed =
             |error: std::io::Error| StoreError::io("write the temporary file", name, error);
         if self.options.sparse {
-            write_sparse(tmp, content).map_err(failed)?;
+            bucky_whisper::write_sparse(tmp, content).map_err(failed)?;
         } else {
             (&*tmp).write_all(content).map_err(failed)?;
         }
@@ -384,17 +382,4 @@ fn damaged_destination(file: &File, path: &Path, error: &ImageError) -> Failure 
         chain(error)
     );
     Failure::failed(Problem::Busy, reason)
-}
-
-/// Writes `content` leaving holes for blocks of zeros.
-fn write_sparse(file: &File, content: &[u8]) -> std::io::Result<()> {
-    file.set_len(content.len() as u64)?;
-    let mut offset = 0;
-    for block in content.chunks(BLOCK_BYTES) {
-        if block.iter().any(|byte| *byte != 0) {
-            file.write_all_at(block, offset)?;
-        }
-        offset += block.len() as u64;
-    }
-    Ok(())
 }

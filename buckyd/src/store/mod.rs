@@ -12,6 +12,8 @@ mod heal;
 mod remove;
 mod snapshot;
 mod state_dir;
+#[cfg(test)]
+mod tests;
 mod tombstone;
 mod tree;
 

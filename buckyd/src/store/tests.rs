@@ -1,0 +1,465 @@
+//! What the store promises, each promise against real files.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bucky_api::archive::{FileMeta, Member};
+use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, HealLine, HealOutcome, Problem};
+use bucky_whisper::{
+    Aggregation, AggregationSix, CreateOptions, Digest, FileLayout, Image, MetricName,
+};
+use tempfile::TempDir;
+
+use super::{Burial, HealBatch, Store, StoreError, StoreOptions, unix_now};
+use crate::inventory::Inventory;
+
+struct Fixture {
+    store: Store,
+    prefix: TempDir,
+}
+
+fn options() -> StoreOptions {
+    StoreOptions {
+        lock_limit: Duration::from_millis(100),
+        file_limit_bytes: 1024 * 1024,
+        sparse: false,
+        aggregation_six: AggregationSix::AvgZero,
+    }
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self::with(options())
+    }
+
+    fn with(options: StoreOptions) -> Self {
+        let prefix = tempfile::tempdir().unwrap();
+        let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+        let store = Store::open(prefix.path(), None, inventory, options).unwrap();
+        Self { store, prefix }
+    }
+
+    fn path(&self, metric: &str) -> PathBuf {
+        self.prefix.path().join(name(metric).relative_path())
+    }
+
+    fn put(&self, metric: &str, content: &[u8]) {
+        let path = self.path(metric);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn heal(&self, members: &[Member]) -> Vec<HealLine> {
+        let mut batch = HealBatch::new(&self.store);
+        members.iter().for_each(|member| batch.take(member));
+        batch.finish()
+    }
+
+    fn delete(&self, metric: &str, digest: Digest) -> DeleteLine {
+        let owners = vec!["127.0.0.1:4242".parse().unwrap()];
+        let metrics = [DeleteMetric { name: name(metric), digest, owners }];
+        self.store.delete(&metrics).unwrap().0.remove(0)
+    }
+
+    /// Everything below the prefix that is no metric's file and no part of an idle state folder.
+    fn leftovers(&self) -> Vec<PathBuf> {
+        let state = self.prefix.path().join(".bucky");
+        ["tmp", "tombstones"]
+            .iter()
+            .flat_map(|folder| fs::read_dir(state.join(folder)).unwrap())
+            .map(|entry| entry.unwrap().path())
+            .collect()
+    }
+}
+
+fn name(text: &str) -> MetricName {
+    text.parse().unwrap()
+}
+
+/// A Whisper file with a point at each of these ages (in minutes), the value being the age.
+fn whisper(ages: &[u32]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.wsp");
+    let options = CreateOptions {
+        retentions: vec!["60s:2h".parse().unwrap(), "5m:1d".parse().unwrap()],
+        x_files_factor: "0.0".parse().unwrap(),
+        aggregation: Aggregation::Average,
+        layout: FileLayout::Dense,
+    };
+    bucky_whisper::create(&path, &options).unwrap();
+    let now = unix_now();
+    let mut file = bucky_whisper::WhisperFile::open(
+        &path,
+        bucky_whisper::OpenMode::Update,
+        Duration::from_secs(1),
+    )
+    .unwrap();
+    for age in ages {
+        file.update(f64::from(*age), now - age * 60, now).unwrap();
+    }
+    drop(file);
+    fs::read(path).unwrap()
+}
+
+fn member(metric: &str, content: &[u8]) -> Member {
+    Member {
+        metric: name(metric),
+        meta: FileMeta { mode: 0o640, mtime: 1_600_000_000 },
+        digest: Digest::of(content),
+        announced: Some(Digest::of(content)),
+        content: content.to_vec(),
+    }
+}
+
+fn fine_points(content: &[u8]) -> usize {
+    Image::parse(content).unwrap().archive(0).unwrap().points_valid(unix_now()).count()
+}
+
+#[test]
+fn a_new_metric_appears_whole_with_the_sources_mode_and_time_and_leaves_nothing_else() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1, 2, 3]);
+    for metrics in [&["a.b"][..], &["c.d", "c.e", "c.f.g", "h"][..]] {
+        let members: Vec<Member> = metrics.iter().map(|metric| member(metric, &content)).collect();
+        let lines = fixture.heal(&members);
+        assert!(lines.iter().all(|line| line.outcome == HealOutcome::Created), "{lines:?}");
+        for metric in metrics {
+            assert_eq!(fs::read(fixture.path(metric)).unwrap(), content);
+            let meta = fs::metadata(fixture.path(metric)).unwrap();
+            assert_eq!((meta.mode() & 0o777, meta.mtime()), (0o640, 1_600_000_000));
+        }
+    }
+    assert!(fixture.leftovers().is_empty());
+}
+
+#[test]
+fn a_sparse_store_writes_holes_that_read_as_the_same_bytes() {
+    let fixture = Fixture::with(StoreOptions { sparse: true, ..options() });
+    let mut content = whisper(&[1]);
+    content.resize(content.len() + 64 * 1024, 0);
+    assert_eq!(fixture.heal(&[member("a", &content)])[0].outcome, HealOutcome::Created);
+    assert_eq!(fs::read(fixture.path("a")).unwrap(), content);
+    assert!(fs::metadata(fixture.path("a")).unwrap().blocks() * 512 < content.len() as u64 / 2);
+}
+
+#[test]
+fn a_metric_that_is_there_is_filled_in_place_and_keeps_its_inode_and_its_own_points() {
+    let fixture = Fixture::new();
+    fixture.put("a.b", &whisper(&[1, 3, 5]));
+    let inode = fs::metadata(fixture.path("a.b")).unwrap().ino();
+    let source = whisper(&[2, 3, 4]);
+    let line = fixture.heal(&[member("a.b", &source)]).remove(0);
+    assert_eq!((line.outcome, line.digest), (HealOutcome::Filled, Some(Digest::of(&source))));
+    assert!(line.points >= 2, "{line:?}");
+    assert_eq!(fs::metadata(fixture.path("a.b")).unwrap().ino(), inode);
+    assert_eq!(fine_points(&fs::read(fixture.path("a.b")).unwrap()), 5);
+    assert_eq!(fixture.heal(&[member("a.b", &source)])[0].outcome, HealOutcome::Unchanged);
+}
+
+#[test]
+fn d14_a_file_that_appears_while_a_batch_is_under_way_is_filled_and_never_replaced() {
+    let fixture = Fixture::new();
+    let mut batch = HealBatch::new(&fixture.store);
+    batch.take(&member("a.b", &whisper(&[2, 4])));
+    fixture.put("a.b", &whisper(&[1, 3]));
+    let line = batch.finish().remove(0);
+    assert_eq!(line.outcome, HealOutcome::Filled, "{line:?}");
+    assert_eq!(fine_points(&fs::read(fixture.path("a.b")).unwrap()), 4);
+    assert!(fixture.leftovers().is_empty());
+}
+
+#[test]
+fn one_metric_twice_in_a_batch_ends_with_the_points_of_both() {
+    let fixture = Fixture::new();
+    let lines = fixture.heal(&[
+        member("a", &whisper(&[1])),
+        member("a", &whisper(&[2])),
+        member("b", &whisper(&[1])),
+    ]);
+    assert!(lines.iter().all(|line| line.outcome.is_healed()), "{lines:?}");
+    assert_eq!(fine_points(&fs::read(fixture.path("a")).unwrap()), 2);
+}
+
+#[test]
+fn d45_what_is_no_whole_whisper_file_is_never_stored() {
+    let fixture = Fixture::new();
+    let whole = whisper(&[1]);
+    for content in
+        [&b""[..], &b"hello"[..], &[0; 4096][..], &whole[..whole.len() - 1], &whole[..20]]
+    {
+        let line = fixture.heal(&[member("a", content)]).remove(0);
+        assert_eq!(
+            (line.outcome, line.problem),
+            (HealOutcome::Refused, Some(Problem::SourceDamaged))
+        );
+        assert!(!fixture.path("a").exists());
+    }
+    let mut damaged = member("a", &whole);
+    damaged.announced = Some(Digest::of(b"other"));
+    assert_eq!(fixture.heal(&[damaged])[0].problem, Some(Problem::DigestMismatch));
+    assert!(!fixture.path("a").exists());
+}
+
+#[test]
+fn a_damaged_file_at_the_owner_is_reported_and_not_touched() {
+    let fixture = Fixture::new();
+    fixture.put("a", b"not whisper at all");
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    File::options().write(true).open(fixture.path("a")).unwrap().set_modified(old).unwrap();
+    let line = fixture.heal(&[member("a", &whisper(&[1]))]).remove(0);
+    assert_eq!(
+        (line.outcome, line.problem),
+        (HealOutcome::Refused, Some(Problem::DestinationDamaged))
+    );
+    assert!(
+        line.reason.contains("a.wsp") && line.reason.contains("move it aside"),
+        "{}",
+        line.reason
+    );
+    assert_eq!(fs::read(fixture.path("a")).unwrap(), b"not whisper at all");
+}
+
+#[test]
+fn a_file_that_carbon_is_just_making_is_busy_and_not_damaged() {
+    let fixture = Fixture::new();
+    fixture.put("a", b"");
+    let line = fixture.heal(&[member("a", &whisper(&[1]))]).remove(0);
+    assert_eq!((line.outcome, line.problem), (HealOutcome::Failed, Some(Problem::Busy)));
+}
+
+#[test]
+fn compressed_files_are_moved_whole_and_refused_where_points_are_needed() {
+    let fixture = Fixture::new();
+    let compressed = [&b"whisper_compressed"[..], &[0xff; 130]].concat();
+    assert_eq!(fixture.heal(&[member("a", &compressed)])[0].outcome, HealOutcome::Created);
+    assert_eq!(fixture.heal(&[member("a", &compressed)])[0].outcome, HealOutcome::Unchanged);
+    let line = fixture.heal(&[member("a", &whisper(&[1]))]).remove(0);
+    assert_eq!((line.outcome, line.problem), (HealOutcome::Refused, Some(Problem::Compressed)));
+    assert_eq!(fs::read(fixture.path("a")).unwrap(), compressed);
+}
+
+#[test]
+fn a_lock_that_is_never_given_back_makes_a_metric_busy_within_the_limit() {
+    let fixture = Fixture::new();
+    fixture.put("a", &whisper(&[1]));
+    let held = File::open(fixture.path("a")).unwrap();
+    bucky_whisper::lock_exclusive(&held, Duration::ZERO).unwrap();
+    let started = Instant::now();
+    let line = fixture.heal(&[member("a", &whisper(&[2])), member("b", &whisper(&[2]))]).remove(0);
+    assert_eq!(line.problem, Some(Problem::Busy));
+    assert!(matches!(fixture.store.read(&name("a")), Err(StoreError::Busy { .. })));
+    assert_eq!(fixture.delete("a", Digest::of(b"")).outcome, DeleteOutcome::Failed);
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(fixture.path("b").exists());
+}
+
+#[test]
+fn d6_nothing_is_read_written_or_deleted_through_a_link() {
+    let fixture = Fixture::new();
+    let outside = tempfile::tempdir().unwrap();
+    let content = whisper(&[1]);
+    fs::write(outside.path().join("o.wsp"), &content).unwrap();
+    std::os::unix::fs::symlink(outside.path(), fixture.prefix.path().join("linkdir")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("o.wsp"), fixture.path("link")).unwrap();
+    for metric in ["linkdir.o", "linkdir.new", "link"] {
+        let line = fixture.heal(&[member(metric, &whisper(&[2]))]).remove(0);
+        assert_eq!(
+            (line.outcome, line.problem),
+            (HealOutcome::Refused, Some(Problem::BadPath)),
+            "{metric}"
+        );
+        assert!(fixture.store.unlink(&name(metric)).is_err());
+        assert_ne!(fixture.delete(metric, Digest::of(&content)).outcome, DeleteOutcome::Deleted);
+    }
+    assert_eq!(fs::read(outside.path().join("o.wsp")).unwrap(), content);
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
+    assert!(fixture.prefix.path().join("linkdir").is_symlink());
+}
+
+#[test]
+fn d44_folders_and_fifos_with_a_metrics_name_are_refused_and_nothing_waits_for_them() {
+    let fixture = Fixture::new();
+    fs::create_dir(fixture.path("d")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        fixture.path("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o644),
+        0,
+    )
+    .unwrap();
+    for metric in ["d", "fifo"] {
+        assert!(fixture.store.read(&name(metric)).is_err());
+        assert!(fixture.store.unlink(&name(metric)).is_err());
+        assert!(!fixture.heal(&[member(metric, &whisper(&[1]))])[0].outcome.is_healed());
+    }
+}
+
+#[test]
+fn d5_the_go_tools_delete_removes_empty_folders_up_to_the_prefix_and_no_further() {
+    let fixture = Fixture::new();
+    fixture.put("a.b.c.m", &whisper(&[1]));
+    fixture.put("a.x", &whisper(&[1]));
+    fixture.store.unlink(&name("a.b.c.m")).unwrap();
+    assert!(fixture.path("a.x").exists());
+    assert!(!fixture.prefix.path().join("a/b").exists());
+    fixture.store.unlink(&name("a.x")).unwrap();
+    assert!(fixture.prefix.path().exists() && !fixture.prefix.path().join("a").exists());
+    assert!(matches!(fixture.store.unlink(&name("a.x")), Err(StoreError::Missing { .. })));
+}
+
+#[test]
+fn a_source_is_deleted_only_while_its_content_is_the_one_that_was_healed() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1]);
+    fixture.put("a.b", &content);
+    assert_eq!(
+        fixture.delete("a.b", Digest::of(b"healed before this")).outcome,
+        DeleteOutcome::Changed
+    );
+    assert_eq!(fs::read(fixture.path("a.b")).unwrap(), content);
+    assert!(fixture.leftovers().is_empty());
+    assert_eq!(fixture.delete("a.b", Digest::of(&content)).outcome, DeleteOutcome::Deleted);
+    assert!(!fixture.path("a.b").exists());
+    assert_eq!(fixture.delete("a.b", Digest::of(&content)).outcome, DeleteOutcome::Missing);
+}
+
+#[test]
+fn a_deleted_source_is_a_tombstone_with_its_story_which_outlives_the_daemon() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1, 2]);
+    fixture.put("a.b", &content);
+    fixture.delete("a.b", Digest::of(&content));
+    let Fixture { store, prefix } = fixture;
+    drop(store);
+    let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+    let store = Store::open(prefix.path(), None, inventory, options()).unwrap();
+    let (batch, _) = store.tombstone_batches().unwrap().remove(0);
+    let tombstone = store.tombstones(&batch).unwrap().remove(0);
+    assert_eq!((tombstone.metric.as_str(), tombstone.digest), ("a.b", Digest::of(&content)));
+    assert_eq!(tombstone.owners, ["127.0.0.1:4242".parse().unwrap()]);
+    assert_eq!(store.read_tombstone(&batch, tombstone.seq).unwrap().content, content);
+    assert!(!store.close_batch(&batch).unwrap());
+    assert_eq!(store.bury(&batch, tombstone.seq, tombstone.digest).unwrap(), Burial::Done);
+    assert!(store.close_batch(&batch).unwrap());
+    assert!(store.tombstone_batches().unwrap().is_empty());
+    assert!(!prefix.path().join("a").exists());
+}
+
+#[test]
+fn a_tombstone_that_a_late_writer_changed_is_not_buried() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1]);
+    fixture.put("a", &content);
+    let mut writer = OpenOptions::new().write(true).open(fixture.path("a")).unwrap();
+    fixture.delete("a", Digest::of(&content));
+    writer.seek(SeekFrom::End(-1)).unwrap();
+    writer.write_all(b"x").unwrap();
+    let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
+    assert_eq!(fixture.store.bury(&batch, 0, Digest::of(&content)).unwrap(), Burial::Changed);
+    let now = fixture.store.read_tombstone(&batch, 0).unwrap();
+    assert_ne!(now.content, content);
+    assert_eq!(fixture.store.bury(&batch, 0, now.digest).unwrap(), Burial::Done);
+}
+
+#[test]
+fn tombstones_whose_manifest_is_damaged_are_kept() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1]);
+    fixture.put("a", &content);
+    fixture.delete("a", Digest::of(&content));
+    let folder = fixture.leftovers().remove(0);
+    fs::write(folder.join("manifest"), b"{\"seq\"").unwrap();
+    let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
+    assert!(fixture.store.tombstones(&batch).is_err());
+    fs::write(folder.join("manifest"), b"").unwrap();
+    assert!(fixture.store.tombstones(&batch).is_err());
+    assert!(!fixture.store.close_batch(&batch).unwrap());
+    assert_eq!(fs::read(folder.join("0")).unwrap(), content);
+}
+
+#[test]
+fn what_a_crashed_daemon_had_under_way_is_cleared_at_the_next_start() {
+    let fixture = Fixture::new();
+    let tmp = fixture.prefix.path().join(".bucky/tmp/17");
+    fs::write(&tmp, b"half").unwrap();
+    let Fixture { store, prefix } = fixture;
+    let id = store.id().to_owned();
+    drop(store);
+    let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+    let store = Store::open(prefix.path(), None, inventory, options()).unwrap();
+    assert!(!tmp.exists());
+    assert_eq!(store.id(), id);
+}
+
+#[test]
+fn a_second_daemon_over_the_same_prefix_is_refused() {
+    let fixture = Fixture::new();
+    let inventory = Arc::new(Inventory::new(fixture.prefix.path(), Duration::from_secs(60)));
+    let Err(error) = Store::open(fixture.prefix.path(), None, inventory, options()) else {
+        panic!("two daemons over one store")
+    };
+    assert!(bucky_api::chain(&error).contains("another buckyd serves this prefix"));
+}
+
+#[test]
+fn a_state_folder_on_another_file_system_is_refused() {
+    let prefix = tempfile::tempdir_in("/dev/shm").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert_ne!(
+        fs::metadata(prefix.path()).unwrap().dev(),
+        fs::metadata(elsewhere.path()).unwrap().dev()
+    );
+    let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+    let Err(error) = Store::open(prefix.path(), Some(elsewhere.path()), inventory, options())
+    else {
+        panic!("renames across file systems cannot be")
+    };
+    assert!(bucky_api::chain(&error).contains("another file system"));
+}
+
+#[test]
+fn a_file_longer_than_the_limit_is_refused_and_not_read() {
+    let fixture = Fixture::new();
+    fixture.put("a", b"");
+    File::options().write(true).open(fixture.path("a")).unwrap().set_len(1 << 40).unwrap();
+    assert!(matches!(fixture.store.read(&name("a")), Err(StoreError::TooLarge { .. })));
+}
+
+#[test]
+fn a_batch_that_is_given_up_leaves_no_temporary_file() {
+    let fixture = Fixture::new();
+    let mut batch = HealBatch::new(&fixture.store);
+    batch.take(&member("a", &whisper(&[1])));
+    assert_eq!(fixture.leftovers().len(), 1);
+    drop(batch);
+    assert!(fixture.leftovers().is_empty());
+    assert!(!fixture.path("a").exists());
+}
+
+#[test]
+fn a_folder_in_the_way_of_a_new_metric_is_told_and_the_rest_goes_on() {
+    let fixture = Fixture::new();
+    fs::write(fixture.prefix.path().join("a"), b"a file where a folder should be").unwrap();
+    let lines = fixture.heal(&[
+        member("a.b", &whisper(&[1])),
+        member("c", &whisper(&[1])),
+        member("d", &whisper(&[1])),
+    ]);
+    assert_eq!(lines[0].problem, Some(Problem::BadPath), "{lines:?}");
+    assert!(lines[1..].iter().all(|line| line.outcome == HealOutcome::Created));
+    assert!(fixture.leftovers().is_empty());
+}
+
+#[test]
+fn new_folders_can_be_entered_by_carbon() {
+    let fixture = Fixture::new();
+    fixture.heal(&[member("x.y.z", &whisper(&[1]))]);
+    let mode = fs::metadata(fixture.prefix.path().join("x/y")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o700, 0o700);
+    assert!(Path::new(&fixture.path("x.y.z")).exists());
+}
