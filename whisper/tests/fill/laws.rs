@@ -153,9 +153,11 @@ proptest! {
         (source, destination, now) in pair(),
         aggregation_six in select(vec![AggregationSix::AvgZero, AggregationSix::First]),
     ) {
-        let expected = model::fill(&source, &destination, now, aggregation_six);
+        let (expected, left_out) = model::fill(&source, &destination, now, aggregation_six);
         let mut bytes = destination.bytes();
-        plan_with(&source.bytes(), &bytes, FillOptions { now, aggregation_six }).apply(&mut bytes);
+        let plan = plan_with(&source.bytes(), &bytes, FillOptions { now, aggregation_six });
+        plan.apply(&mut bytes);
+        prop_assert_eq!(plan.points_left_out(), left_out);
         prop_assert!(
             bytes == expected.bytes(),
             "got {:#?}\nexpected {:#?}", File::parse(&bytes), expected

@@ -7,8 +7,14 @@ use bucky_whisper::AggregationSix;
 
 use crate::file::{Archive, File};
 
-/// The destination after the fill.
-pub(crate) fn fill(source: &File, destination: &File, now: u32, six: AggregationSix) -> File {
+/// The destination after the fill, and how many slots the source has a value for and it still does not.
+pub(crate) fn fill(
+    source: &File,
+    destination: &File,
+    now: u32,
+    six: AggregationSix,
+) -> (File, u64) {
+    let mut left_out = 0;
     let mut after = destination.clone();
     let method = Method { code: after.aggregation, six, x_files_factor: after.x_files_factor };
     let mut finer: Option<usize> = None;
@@ -25,9 +31,11 @@ pub(crate) fn fill(source: &File, destination: &File, now: u32, six: Aggregation
             )
         });
         settle(&mut after.archives[number], &from_source, &rolled_up, now);
+        let missing = |t: &u32| after.archives[number].valid(*t, now).is_none();
+        left_out += from_source.keys().copied().filter(missing).count() as u64;
         finer = Some(number);
     }
-    after
+    (after, left_out)
 }
 
 type Offers = BTreeMap<u32, f64>;

@@ -132,6 +132,15 @@ fn a_point_after_now_displaces_no_point_inside_the_window_and_the_other_way_roun
 }
 
 #[test]
+fn an_empty_archive_may_begin_with_a_roll_up_of_points_that_are_all_ahead() {
+    let next = NOW - NOW % 30 + 30;
+    let source = archive(&[(next, 1.0), (next + 10, 2.0), (next + 20, 3.0)]);
+    let destination = file(vec![Archive::empty(30, 4)]);
+    let after = filled(&file(vec![source]), &destination, NOW);
+    assert_eq!(points(&after, 0), [(next, 6.0)]);
+}
+
+#[test]
 fn a_newer_timestamp_is_never_overwritten_even_if_it_is_no_point() {
     let mut destination = archive(&[(t(5), 5.0)]);
     destination.slots[1] = (t(0) + 3, 7.0);
