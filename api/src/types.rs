@@ -235,6 +235,8 @@ pub enum Problem {
     DestinationDamaged,
     /// One of the two files is compressed: points cannot be exchanged.
     Compressed,
+    /// Points of the source have no place in the owner's file, where newer timestamps stand.
+    NoPlace,
     /// Another process holds the file's lock.
     Busy,
     /// The content did not have the digest it was sent with.

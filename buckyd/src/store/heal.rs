@@ -272,6 +272,16 @@ impl Store {
             file.write_all_at(&run.bytes, run.offset)
                 .map_err(|error| StoreError::io("fill", path, error))?;
         }
+        if plan.points_left_out() > 0 {
+            // What could be filled was; but the source holds the only copy of the rest.
+            let reason = format!(
+                "{} of the source's points have no place in {}: their positions hold newer timestamps, from a clock \
+                 that was ahead or from damage; the source is kept",
+                plan.points_left_out(),
+                path.display()
+            );
+            return Err(Failure::refused(Problem::NoPlace, reason));
+        }
         Ok(if plan.is_empty() {
             Existing::Unchanged
         } else {

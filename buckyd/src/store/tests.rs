@@ -463,3 +463,30 @@ fn new_folders_can_be_entered_by_carbon() {
     assert_eq!(mode & 0o700, 0o700);
     assert!(Path::new(&fixture.path("x.y.z")).exists());
 }
+
+#[test]
+fn a_source_with_points_that_the_owner_has_no_place_for_is_refused_and_so_never_deleted() {
+    let fixture = Fixture::new();
+    let source = whisper(&[1, 2]);
+    let mut destination = whisper(&[1]);
+    // The slot of the source's older point, at the owner, holds a time one turn of the archive later.
+    let view = Image::parse(&destination).unwrap().archive(0).unwrap();
+    let older = Image::parse(&source)
+        .unwrap()
+        .archive(0)
+        .unwrap()
+        .points_valid(unix_now())
+        .next()
+        .unwrap()
+        .timestamp;
+    let at = usize::try_from(view.slot_offset(view.position_of(older).unwrap())).unwrap();
+    destination[at..at + 4].copy_from_slice(&(older + 2 * 3600).to_be_bytes());
+    fixture.put("a", &destination);
+    let line = fixture.heal(&[member("a", &source)]).remove(0);
+    assert_eq!(
+        (line.outcome, line.problem),
+        (HealOutcome::Refused, Some(Problem::NoPlace)),
+        "{line:?}"
+    );
+    assert!(line.reason.contains("the source is kept"));
+}
