@@ -11,8 +11,8 @@ use bucky_api::{ClientError, Daemon, MetricLine};
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
+use crate::chain;
 use crate::cluster::{Answer, Cluster, Member};
-use crate::error_text;
 use crate::names::Selection;
 use crate::outcome::Outcome;
 use crate::output::Output;
@@ -125,39 +125,35 @@ impl Reading {
     /// The pages of a daemon with `/v1`.
     async fn by_page(&self) -> Result<(), ClientError> {
         let mut after: Option<String> = None;
-        loop {
-            let page = patience::ask(
-                || self.page(after.as_deref()),
-                |error| tell_wait(&self.output, error),
-            )
-            .await?;
-            let is_last = page.len() < PAGE;
-            after = page.last().map(|entry| entry.name.clone());
-            if self.sender.send(Ok(page)).await.is_err() || is_last {
-                return Ok(());
+        let mut is_last = false;
+        while !is_last {
+            let page = || self.page(after.as_deref());
+            let page = patience::ask(page, |error| tell_wait(&self.output, error)).await?;
+            is_last = page.next.is_none();
+            after = page.next;
+            if self.sender.send(Ok(page.entries)).await.is_err() {
+                break;
             }
         }
+        Ok(())
     }
 
-    async fn page(&self, after: Option<&str>) -> Result<Vec<Entry>, ClientError> {
-        let limit = PAGE.to_string();
-        let mut query = vec![("limit", limit.as_str())];
-        if let Selection::Regex(regex) = &self.query.selection {
-            query.push(("regex", regex));
-        }
-        query.extend(after.map(|after| ("after", after)));
+    async fn page(&self, after: Option<&str>) -> Result<Page<Entry>, ClientError> {
+        let regex = match &self.query.selection {
+            Selection::Regex(regex) => Some(regex.as_str()),
+            Selection::All | Selection::Names(_) => None,
+        };
         if self.query.detail == Detail::Stat {
-            query.push(("stat", "1"));
-            let lines: Vec<MetricLine> = self.daemon.metrics(&query).await?.collect().await?;
-            return Ok(lines.into_iter().map(entry).collect());
+            let page = stat_page(&self.daemon, regex, after, PAGE).await?;
+            return Ok(Page {
+                entries: page.entries.into_iter().map(entry).collect(),
+                next: page.next,
+            });
         }
-        let mut lines = self.daemon.metrics(&query).await?;
-        let mut page = Vec::new();
-        while let Some(line) = lines.next_line().await? {
-            let name = String::from_utf8_lossy(&line).into_owned();
-            page.push(Entry { name, stat: Ok(Stat::default()) });
-        }
-        Ok(page)
+        let page = name_page(&self.daemon, regex, after, PAGE).await?;
+        let entries =
+            page.entries.into_iter().map(|name| Entry { name, stat: Ok(Stat::default()) });
+        Ok(Page { entries: entries.collect(), next: page.next })
     }
 
     /// Those of `names` that the daemon has. Both kinds of daemon answer the Go tool's route.
@@ -204,7 +200,7 @@ impl Reading {
                 Ok(Stat { bytes: u64::try_from(stat.size).unwrap_or(0), mtime: stat.mod_time })
             }
             Ok(None) => Err(format!("Metric not found: {name}")),
-            Err(error) => Err(format!("{name}: {}", error_text(&error))),
+            Err(error) => Err(format!("{name}: {}", chain(&error))),
         };
         Entry { name, stat }
     }
@@ -212,6 +208,57 @@ impl Reading {
 
 fn entry(line: MetricLine) -> Entry {
     Entry { name: line.metric.to_string(), stat: Ok(Stat { bytes: line.bytes, mtime: line.mtime }) }
+}
+
+/// A page of a list, and after which name the next one begins; none where this was the last.
+pub(crate) struct Page<T> {
+    /// What is on it.
+    pub(crate) entries: Vec<T>,
+    /// Where to go on.
+    pub(crate) next: Option<String>,
+}
+
+/// A page of names of a daemon with `/v1`.
+async fn name_page(
+    daemon: &Daemon,
+    regex: Option<&str>,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Page<String>, ClientError> {
+    let limit_text = limit.to_string();
+    let mut query = vec![("limit", limit_text.as_str())];
+    query.extend(regex.map(|regex| ("regex", regex)));
+    query.extend(after.map(|after| ("after", after)));
+    let mut lines = daemon.metrics(&query).await?;
+    let mut entries = Vec::new();
+    while let Some(line) = lines.next_line().await? {
+        entries.push(String::from_utf8_lossy(&line).into_owned());
+    }
+    let next = if entries.len() < limit { None } else { entries.last().cloned() };
+    Ok(Page { entries, next })
+}
+
+/// A page of metrics with their sizes, of a daemon with `/v1`.
+///
+/// A metric that vanished since the scan has a name in the list and no size: a short page need not be the last one.
+/// Where the next begins is then told by the names.
+pub(crate) async fn stat_page(
+    daemon: &Daemon,
+    regex: Option<&str>,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Page<MetricLine>, ClientError> {
+    let limit_text = limit.to_string();
+    let mut query = vec![("stat", "1"), ("limit", limit_text.as_str())];
+    query.extend(regex.map(|regex| ("regex", regex)));
+    query.extend(after.map(|after| ("after", after)));
+    let entries: Vec<MetricLine> = daemon.metrics(&query).await?.collect().await?;
+    let next = if entries.len() < limit {
+        name_page(daemon, regex, after, limit).await?.next
+    } else {
+        entries.last().map(|line| line.metric.to_string())
+    };
+    Ok(Page { entries, next })
 }
 
 /// The names that a daemon lists by the Go tool's route: sorted, each once, waited for within limits.
@@ -340,7 +387,7 @@ impl Merged {
 /// Tells what failed with which node.
 pub(crate) fn tell_failures(failures: &[ClientError], output: &Output) -> Outcome {
     for error in failures {
-        output.say(format_args!("bucky: {}", error_text(error)));
+        output.say(format_args!("bucky: {}", chain(error)));
     }
     if failures.is_empty() { Outcome::Done } else { Outcome::SomeFailed }
 }

@@ -20,10 +20,10 @@ mod placement;
 mod rebalance;
 mod strays;
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+pub(crate) use bucky_api::chain;
 pub use outcome::Outcome;
 pub use output::Output;
 
@@ -77,16 +77,4 @@ fn outcome_of(error: &anyhow::Error) -> Outcome {
         return Outcome::Unhealthy;
     }
     Outcome::SomeFailed
-}
-
-/// The message of `error` and those of its causes, joined by `: `.
-pub(crate) fn error_text(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -49,21 +49,33 @@ pub(crate) enum Next {
 }
 
 /// What is left of the patience with one piece of work.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Patience {
+    attempts: u32,
     failures: u32,
     busy: u32,
     waited: Duration,
 }
 
+impl Default for Patience {
+    fn default() -> Self {
+        Self::with_attempts(ATTEMPTS)
+    }
+}
+
 impl Patience {
+    /// Patience for so many attempts at something that fails and may pass.
+    pub(crate) fn with_attempts(attempts: u32) -> Self {
+        Self { attempts, failures: 0, busy: 0, waited: Duration::ZERO }
+    }
+
     /// What to do after `trouble`. `jitter`, from 0 to 1, keeps many from coming back at one moment.
     pub(crate) fn after(&mut self, trouble: Trouble, jitter: f64) -> Next {
         let round = match trouble {
             Trouble::Lasting => return Next::GiveUp,
             Trouble::Passing => {
                 self.failures += 1;
-                if self.failures >= ATTEMPTS {
+                if self.failures >= self.attempts {
                     return Next::GiveUp;
                 }
                 self.failures
@@ -86,7 +98,7 @@ impl Patience {
 
     /// Something of the work was done: the patience is whole again.
     pub(crate) fn progress(&mut self) {
-        *self = Self::default();
+        *self = Self::with_attempts(self.attempts);
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bucky_api::client::{GoListFilter, MisplacedQuery};
-use bucky_api::{ClientError, Daemon, DaemonAddr, MetricLine, MisplacedLine};
+use bucky_api::{ClientError, Daemon, DaemonAddr, MisplacedLine};
 use bucky_ring::{Node, Ring};
 use bucky_whisper::MetricName;
 use tokio::sync::mpsc;
@@ -184,24 +184,24 @@ impl Reading {
     async fn placed(&self) -> Result<(), StrayError> {
         let mut after = self.query.after.as_ref().map(MetricName::to_string);
         loop {
-            let page = || self.metrics_page(after.as_deref());
+            let page = || {
+                inventory::stat_page(
+                    &self.daemon,
+                    self.query.regex.as_deref(),
+                    after.as_deref(),
+                    PAGE,
+                )
+            };
             let page = patience::ask(page, |error| self.tell_wait(error)).await?;
-            let is_last = page.len() < PAGE;
-            after = page.last().map(|line| line.metric.to_string());
-            let items =
-                page.into_iter().filter_map(|line| self.place(line.metric, Some(line.bytes), None));
-            if self.sender.send(Ok(items.collect())).await.is_err() || is_last {
+            let items = page
+                .entries
+                .into_iter()
+                .filter_map(|line| self.place(line.metric, Some(line.bytes), None));
+            if self.sender.send(Ok(items.collect())).await.is_err() || page.next.is_none() {
                 return Ok(());
             }
+            after = page.next;
         }
-    }
-
-    async fn metrics_page(&self, after: Option<&str>) -> Result<Vec<MetricLine>, ClientError> {
-        let limit = PAGE.to_string();
-        let mut query = vec![("stat", "1"), ("limit", limit.as_str())];
-        query.extend(self.query.regex.as_deref().map(|regex| ("regex", regex)));
-        query.extend(after.map(|after| ("after", after)));
-        self.daemon.metrics(&query).await?.collect().await
     }
 
     async fn go_placed(&self, host: Option<&str>) -> Result<(), StrayError> {

@@ -12,7 +12,7 @@ use bucky_api::DaemonAddr;
 use bucky_ring::{Difference, RingDocument};
 
 use super::{Answer, Member};
-use crate::error_text;
+use crate::chain;
 
 /// Something that does not agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ fn judge_member(reference: &RingDocument, member: &Member) -> Option<Finding> {
     // A reference that cannot be used is told where the ring is needed.
     let wanted = reference.to_spec().ok()?;
     match completed(document, reference).to_spec() {
-        Err(error) => Some(Finding::BadRing { addr, reason: error_text(&error) }),
+        Err(error) => Some(Finding::BadRing { addr, reason: chain(&error) }),
         Ok(found) => {
             let differences = wanted.differences(&found);
             (!differences.is_empty()).then_some(Finding::OtherRing { addr, differences })

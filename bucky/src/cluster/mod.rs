@@ -14,8 +14,8 @@ use bucky_api::{Client, ClientError, Daemon, DaemonAddr, Status};
 use bucky_ring::{Ring, RingDocument};
 use futures_util::{StreamExt, stream};
 
-pub(crate) use self::health::{Finding, completed, judge, notes};
-use crate::error_text;
+pub(crate) use self::health::{Finding, completed, judge, notes, store_of};
+use crate::chain;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::Output;
 
@@ -85,8 +85,6 @@ impl Member {
 pub(crate) struct Cluster {
     /// The daemon that was asked first.
     pub(crate) seed: DaemonAddr,
-    /// Which nodes `members` has.
-    pub(crate) scope: Scope,
     /// The ring of the daemon at `-h`, completed by what a Go daemon's ring leaves open and a member's tells.
     pub(crate) document: RingDocument,
     /// The nodes, in the order of the ring.
@@ -107,7 +105,7 @@ impl Cluster {
         scope: Scope,
     ) -> anyhow::Result<Self> {
         let reference = client.daemon(seed.clone()).hashring().await.map_err(|error| {
-            UnhealthyError::because(format!("no ring from {seed}: {}", error_text(&error)))
+            UnhealthyError::because(format!("no ring from {seed}: {}", chain(&error)))
         })?;
         let (members, mut findings) = match scope {
             Scope::All => ask_members(&client, &reference, seed.port()).await,
@@ -118,16 +116,16 @@ impl Cluster {
             .filter_map(Member::document)
             .fold(reference, |document, other| completed(&document, other));
         findings.extend(judge(&document, &members));
-        Ok(Self { seed, scope, document, members, findings, client })
+        Ok(Self { seed, document, members, findings, client })
     }
 
     /// A cluster of which these answers came.
     #[cfg(test)]
-    pub(crate) fn from_answers(document: RingDocument, scope: Scope, members: Vec<Member>) -> Self {
+    pub(crate) fn from_answers(document: RingDocument, members: Vec<Member>) -> Self {
         let findings = judge(&document, &members);
         let client = Client::new(bucky_api::Timeouts::default()).unwrap();
         let seed = members[0].addr().clone();
-        Self { seed, scope, document, members, findings, client }
+        Self { seed, document, members, findings, client }
     }
 
     /// The ring, ready to place metrics.
@@ -139,14 +137,14 @@ impl Cluster {
             UnhealthyError::because(format!(
                 "the ring of {} cannot be used: {}",
                 self.seed,
-                error_text(&error)
+                chain(&error)
             ))
         })?;
         Ring::new(spec).map(Arc::new).map_err(|error| {
             UnhealthyError::because(format!(
                 "the ring of {} cannot be used: {}",
                 self.seed,
-                error_text(&error)
+                chain(&error)
             ))
         })
     }
@@ -200,7 +198,7 @@ impl Cluster {
 pub(crate) async fn ask_member(client: &Client, addr: DaemonAddr, host: Option<String>) -> Member {
     let daemon = client.daemon(addr);
     let answer =
-        answer(&daemon).await.unwrap_or_else(|error| Answer::Away { reason: error_text(&error) });
+        answer(&daemon).await.unwrap_or_else(|error| Answer::Away { reason: chain(&error) });
     Member { daemon, host, answer }
 }
 
@@ -225,7 +223,7 @@ async fn ask_members(
         match DaemonAddr::new(host, port) {
             Ok(addr) => addresses.push((addr, host.to_owned())),
             Err(error) => {
-                let (host, reason) = (host.to_owned(), error_text(&error));
+                let (host, reason) = (host.to_owned(), chain(&error));
                 findings.push(Finding::NoAddress { host, reason });
             }
         }

@@ -6,9 +6,9 @@ use bucky_api::ClientError;
 use bucky_ring::Ring;
 
 use super::discover;
+use crate::chain;
 use crate::cli::ClusterArgs;
 use crate::cluster::{Answer, Cluster, Member};
-use crate::error_text;
 use crate::inventory::refresh;
 use crate::names::{Nothing, SelectArgs, Selection};
 use crate::outcome::{Outcome, UsageError};
@@ -143,7 +143,7 @@ async fn print(
             Names::Strays { mut listing, unplaceable } => loop {
                 match listing.next().await {
                     Ok(None) => break None,
-                    Err(error) => break Some(error_text(&error)),
+                    Err(error) => break Some(chain(&error)),
                     Ok(Some(Item::Stray(found))) if !unplaceable => {
                         printer.name(&addr, found.metric.as_str())?
                     }
@@ -158,9 +158,9 @@ async fn print(
                     Ok(Some(_)) => {}
                 }
             },
-            Names::Unplaceable { regex } => print_unplaceable(member, regex, &mut printer)
-                .await?
-                .map(|error| error_text(&error)),
+            Names::Unplaceable { regex } => {
+                print_unplaceable(member, regex, &mut printer).await?.map(|error| chain(&error))
+            }
         };
         printer.end_node()?;
         if let Some(reason) = failure {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bucky_whisper::{Header, info};
 use serde_json::{Value, json};
 
-use crate::error_text;
+use crate::chain;
 use crate::outcome::Outcome;
 use crate::output::Output;
 
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
         let header = match info(path) {
             Ok(header) => header,
             Err(error) => {
-                output.say(format_args!("bucky: {}", error_text(&error)));
+                output.say(format_args!("bucky: {}", chain(&error)));
                 outcome = Outcome::SomeFailed;
                 continue;
             }

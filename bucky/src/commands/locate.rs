@@ -10,8 +10,8 @@ use anyhow::Context;
 use bucky_ring::{Ring, RingDocument};
 
 use super::discover;
+use crate::chain;
 use crate::cli::ClusterArgs;
-use crate::error_text;
 use crate::names::names_from;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, json_string};
@@ -85,8 +85,8 @@ fn read_ring(path: &PathBuf) -> anyhow::Result<Ring> {
         UsageError::because(format!("{} holds no ring that can be used: {reason}", path.display()))
     };
     let document = RingDocument::from_json(&bytes).map_err(|error| unusable(error.to_string()))?;
-    let spec = document.to_spec().map_err(|error| unusable(error_text(&error)))?;
-    Ring::new(spec).map_err(|error| unusable(error_text(&error)))
+    let spec = document.to_spec().map_err(|error| unusable(chain(&error)))?;
+    Ring::new(spec).map_err(|error| unusable(chain(&error)))
 }
 
 /// How the answer is written.

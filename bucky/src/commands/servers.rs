@@ -218,12 +218,11 @@ fn member_json(cluster: &Cluster, member: &Member) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Scope;
     use crate::cluster::test_cluster::{document, go, member, status, v1};
 
     fn cluster(members: Vec<Member>) -> Cluster {
         let document = document(&["127.0.3.1:2003=a", "127.0.3.2:2003=b", "127.0.3.3:2003=c"]);
-        Cluster::from_answers(document, Scope::All, members)
+        Cluster::from_answers(document, members)
     }
 
     fn text(cluster: &Cluster) -> String {

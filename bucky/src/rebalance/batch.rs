@@ -32,13 +32,6 @@ pub(crate) struct Batch {
     pub(crate) ticket: Ticket,
 }
 
-impl Batch {
-    /// The length of the files together.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.strays.iter().map(|stray| stray.bytes).sum()
-    }
-}
-
 /// How large things may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchLimits {
@@ -288,7 +281,7 @@ mod tests {
                     prop_assert!(through.as_str() < first_open.as_str());
                 }
                 prop_assert!(batch.strays.len() <= LIMITS.metrics);
-                prop_assert!(batch.strays.len() == 1 || batch.bytes() <= LIMITS.bytes);
+                prop_assert!(batch.strays.len() == 1 || batch.strays.iter().map(|stray| stray.bytes).sum::<u64>() <= LIMITS.bytes);
                 out.extend(names(&batch).into_iter().map(|name| (batch.owners.clone(), name.to_owned())));
                 batcher.finish(batch.ticket);
             }

@@ -1,32 +1,249 @@
-//! stub
+//! `bucky rebalance`: every metric to the nodes that own it.
+//!
+//! Ask all nodes and refuse unless they agree; make a plan and show it; look whether it fits; then move: heal at the
+//! owners, make it durable, delete at the source. `batch`, `breaker`, `journal`, `plan` and the counts of `tally` are
+//! pure; `mover` carries the plan out. Running it again at any time finishes what an earlier run left.
+
 mod batch;
+mod breaker;
 mod journal;
-pub(crate) use self::batch::BatchLimits;
-use crate::{outcome::Outcome, output::Output};
-use bucky_api::{Client, DaemonAddr, Encoding};
+mod mover;
+mod nodes;
+mod plan;
+mod progress;
+mod stop;
+mod survey;
+mod tally;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use bucky_api::{Client, DaemonAddr, Encoding};
+use futures_util::{StreamExt, stream};
+
+pub(crate) use self::batch::BatchLimits;
+use self::journal::{Journal, Purpose, Resume};
+use self::mover::{JournalDesk, Mover, MoverParts};
+use self::nodes::{Fleet, Kind, refuse_shared_addresses};
+use self::plan::Plan;
+use self::stop::Stop;
+use self::survey::Selection;
+use self::tally::{Summary, Tally};
+use crate::cluster::{Cluster, Member, Scope, ask_member};
+use crate::inventory::refresh;
+use crate::outcome::{Outcome, UsageError};
+use crate::output::Output;
+
+/// What the operator ordered.
 pub(crate) struct Order {
+    /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
+    /// Only that node's strays are moved.
     pub(crate) only_seed: bool,
+    /// Nodes out of the ring that are drained.
     pub(crate) drained: Vec<DaemonAddr>,
+    /// Only metrics in whose name this is found.
     pub(crate) regex: Option<String>,
+    /// Only to these.
     pub(crate) allowed_destinations: Option<Vec<DaemonAddr>>,
+    /// What begins with this is each node's own, where we place.
     pub(crate) local_prefix: Option<String>,
+    /// Whether sources are deleted.
     pub(crate) deletes: bool,
+    /// Whether the nodes scan anew first.
     pub(crate) fresh: bool,
+    /// Print the plan and move nothing.
     pub(crate) dry_run: bool,
+    /// Begin although it does not fit.
     pub(crate) ignore_free_space: bool,
+    /// Batches at once.
     pub(crate) workers: usize,
+    /// How files travel.
     pub(crate) encoding: Encoding,
+    /// How large batches are.
     pub(crate) limits: BatchLimits,
+    /// Where it is noted what is finished.
     pub(crate) journal: Option<PathBuf>,
+    /// Where every failure is written.
     pub(crate) errors: Option<PathBuf>,
 }
+
+/// Carries `order` out.
+///
+/// # Errors
+/// Everything that is refused before something is moved. What fails later is in the outcome.
 pub(crate) async fn run(
-    _client: Client,
-    _order: Order,
-    _output: &Arc<Output>,
+    client: Client,
+    order: Order,
+    output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
-    anyhow::bail!("x")
+    let cluster = Cluster::discover(client, order.seed.clone(), Scope::All).await?;
+    cluster.require_healthy()?;
+    let (fleet, selection) = prepare(&cluster, &order, output).await?;
+    let plan = survey::plan(&fleet, &selection, output).await?;
+    if plan.is_empty() {
+        output.say("Cluster is balanced.");
+        return Ok(Outcome::Done);
+    }
+    if order.dry_run {
+        output.data_line(&plan)?;
+        return Ok(Outcome::Done);
+    }
+    output.say(&plan);
+    if !fits(&plan, &order, output) {
+        return Ok(Outcome::SomeFailed);
+    }
+    carry_out(fleet, selection, &plan, order, output).await
+}
+
+/// Who takes part, and what is moved.
+async fn prepare(
+    cluster: &Cluster,
+    order: &Order,
+    output: &Arc<Output>,
+) -> anyhow::Result<(Fleet, Selection)> {
+    let ring = cluster.ring()?;
+    for warning in ring.warnings() {
+        output.say(format_args!("bucky: the ring: {warning}"));
+    }
+    let drained = ask_all(cluster.client(), &order.drained).await;
+    let seed = if order.only_seed {
+        Some(ask_member(cluster.client(), order.seed.clone(), None).await)
+    } else {
+        None
+    };
+    let fleet = Fleet::muster(cluster, &ring, &drained, seed.as_ref())?;
+    refuse_shared_addresses(&fleet).await?;
+    if fleet.has_go() {
+        output.say(
+            "bucky: daemons of the Go tool take part: metrics go to and from them one by one, they make nothing \
+             durable before they answer, and delete without a condition",
+        );
+    }
+    if order.fresh {
+        refresh(cluster.present().chain(&drained), output).await?;
+    }
+    let allowed =
+        order.allowed_destinations.as_ref().map(|allowed| places(&fleet, allowed)).transpose()?;
+    let selection = Selection {
+        ring,
+        regex: order.regex.clone(),
+        allowed,
+        local_prefix: order.local_prefix.clone(),
+    };
+    Ok((fleet, selection))
+}
+
+async fn ask_all(client: &Client, addrs: &[DaemonAddr]) -> Vec<Member> {
+    let asked = addrs.iter().map(|addr| ask_member(client, addr.clone(), None));
+    stream::iter(asked).buffered(32).collect().await
+}
+
+/// The members at these addresses.
+fn places(fleet: &Fleet, addrs: &[DaemonAddr]) -> anyhow::Result<Vec<usize>> {
+    let place = |addr: &DaemonAddr| {
+        let place = fleet.members.iter().position(|node| node.addr() == addr);
+        place.ok_or_else(|| {
+            UsageError::because(format!("--allowed-dsts: {addr} is no member of the ring"))
+        })
+    };
+    addrs.iter().map(place).collect()
+}
+
+/// Whether there is room for the plan, or the operator wants it all the same.
+fn fits(plan: &Plan, order: &Order, output: &Output) -> bool {
+    let shortages = plan.shortages();
+    for shortage in &shortages {
+        output.say(format_args!("bucky: {shortage}"));
+    }
+    if shortages.is_empty() || order.ignore_free_space {
+        return true;
+    }
+    output.say("bucky: nothing was moved; make room, or give --ignore-free-space");
+    false
+}
+
+async fn carry_out(
+    fleet: Fleet,
+    selection: Selection,
+    plan: &Plan,
+    order: Order,
+    output: &Arc<Output>,
+) -> anyhow::Result<Outcome> {
+    let (journal, resume) = open_journal(&order, &selection)?;
+    let told = Arc::clone(output);
+    let stop = Stop::on_signals(move || {
+        told.say("bucky: finishing what is under way; once more ends it at once");
+    })?;
+    let mover = Arc::new(Mover::new(MoverParts {
+        tally: Tally::begin(order.errors.as_deref(), Arc::clone(output))?,
+        journal: JournalDesk::new(journal, Arc::clone(output)),
+        stop: stop.clone(),
+        output: Arc::clone(output),
+        fleet,
+        selection,
+        limits: order.limits,
+        encoding: order.encoding,
+        deletes: order.deletes,
+        workers: order.workers,
+    }));
+    let mut progress = progress::for_output(output);
+    let insisted = tokio::select! {
+        () = mover.run(resume) => false,
+        () = progress::watch(progress.as_mut(), &mover.tally, plan.metrics) => false,
+        () = stop.insisted() => true,
+    };
+    progress.end();
+    mover.tally.flush();
+    if insisted {
+        output.say("bucky: stopped at once; run the same command again to go on");
+        mover.journal.end(false);
+        return Ok(Outcome::Interrupted);
+    }
+    let summary = summarise(&mover, &order, output).await;
+    let failed = summary.counts.failures() > 0 || summary.counts.broken_sources > 0;
+    let is_complete = !failed && !summary.stopped;
+    mover.journal.end(is_complete);
+    output.say(summary);
+    Ok(if is_complete { Outcome::Done } else { Outcome::SomeFailed })
+}
+
+fn open_journal(
+    order: &Order,
+    selection: &Selection,
+) -> anyhow::Result<(Option<Journal>, BTreeMap<String, Resume>)> {
+    let Some(path) = &order.journal else { return Ok((None, BTreeMap::new())) };
+    let allowed = order.allowed_destinations.iter().flatten().map(DaemonAddr::to_string);
+    let purpose = Purpose {
+        ring: selection.ring.spec().fingerprint(),
+        regex: selection.regex.clone(),
+        allowed_destinations: allowed.collect(),
+        deletes: order.deletes,
+    };
+    let (journal, resume) =
+        Journal::open(path, &purpose).map_err(|error| UsageError::because(crate::chain(&error)))?;
+    Ok((Some(journal), resume))
+}
+
+/// What was done, and what the nodes say is left.
+async fn summarise(mover: &Mover, order: &Order, output: &Arc<Output>) -> Summary {
+    let (mut still, mut tombstones) = (Some(0), 0);
+    for source in &mover.fleet.sources {
+        let count = survey::count(&mover.fleet, source, &mover.selection, output).await;
+        still = still.zip(count.ok()).map(|(sum, count)| sum + count.metrics);
+        if source.node.kind == Kind::V1
+            && let Ok(Some(status)) = source.node.daemon.status().await
+        {
+            tombstones += status.tombstones.waiting;
+        }
+    }
+    Summary {
+        counts: mover.tally.counts(),
+        elapsed: mover.tally.elapsed(),
+        deletes: order.deletes,
+        stopped: mover.stop.is_asked(),
+        still_misplaced: still,
+        tombstones,
+    }
 }

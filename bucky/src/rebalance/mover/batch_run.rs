@@ -1,0 +1,171 @@
+//! One batch: healed at all its owners, then deleted at its source; what changed meanwhile, once more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bucky_whisper::MetricName;
+
+use super::super::batch::{Batch, Stray, Ticket};
+use super::super::nodes::{Kind, Node};
+use super::super::tally::{Effect, Failure};
+use super::Mover;
+use super::by_hand::move_by_hand;
+use super::delete::{Deleted, delete};
+use super::heal::{HealReport, Healed, heal};
+
+/// How often a metric that changes between heal and delete is healed again. Carbon writes each a few times a minute,
+/// and a batch takes seconds; the owner has all of it in any case.
+pub(super) const ROUNDS: usize = 5;
+
+/// How a batch ended.
+#[derive(Debug, Default)]
+pub(super) struct BatchEnd {
+    /// Whether every metric of it is done or failed; not so where the operator wanted an end.
+    pub(super) is_finished: bool,
+    /// Metrics that are where they belong, or gone at their source.
+    pub(super) done: Vec<MetricName>,
+    /// Metrics that did not make it.
+    pub(super) failed: Vec<(MetricName, Failure)>,
+}
+
+/// Moves `batch` from `source` to its owners.
+pub(super) async fn run_batch(
+    mover: &Mover,
+    source: &Arc<Node>,
+    batch: Batch,
+) -> (Ticket, BatchEnd) {
+    let Batch { owners, strays, ticket } = batch;
+    let owners: Option<Vec<Arc<Node>>> =
+        owners.into_iter().map(|owner| mover.fleet.member(owner).cloned()).collect();
+    let Some(owners) = owners.filter(|owners| !owners.is_empty()) else {
+        return (ticket, BatchEnd::nowhere(source, strays));
+    };
+    if owners.iter().any(|owner| owner.store == source.store) {
+        // It is on one of its owners already: nothing is moved onto itself, and nothing deleted for it.
+        for _ in &strays {
+            mover.tally.skipped();
+        }
+        return (ticket, BatchEnd { is_finished: true, ..BatchEnd::default() });
+    }
+    let is_by_hand = source.kind == Kind::Go || owners.iter().any(|owner| owner.kind == Kind::Go);
+    let end = if is_by_hand {
+        move_by_hand(mover, source, &owners, strays).await
+    } else {
+        Rounds::new(mover, source, &owners).run(strays).await
+    };
+    (ticket, end)
+}
+
+impl BatchEnd {
+    fn nowhere(source: &Node, strays: Vec<Stray>) -> Self {
+        let failure = Failure {
+            node: source.addr().clone(),
+            kind: "no owner",
+            reason: "the ring names no owner that is a member".into(),
+        };
+        let failed = strays.into_iter().map(|stray| (stray.metric, failure.clone())).collect();
+        Self { is_finished: true, done: Vec::new(), failed }
+    }
+}
+
+struct Rounds<'a> {
+    mover: &'a Mover,
+    source: &'a Arc<Node>,
+    owners: &'a [Arc<Node>],
+    effects: HashMap<MetricName, Effect>,
+    end: BatchEnd,
+    unfinished: bool,
+}
+
+impl<'a> Rounds<'a> {
+    fn new(mover: &'a Mover, source: &'a Arc<Node>, owners: &'a [Arc<Node>]) -> Self {
+        let (effects, end) = (HashMap::new(), BatchEnd::default());
+        Self { mover, source, owners, effects, end, unfinished: false }
+    }
+
+    async fn run(mut self, mut strays: Vec<Stray>) -> BatchEnd {
+        for round in 0..ROUNDS {
+            if strays.is_empty() {
+                break;
+            }
+            if round > 0 && self.mover.stop.is_asked() {
+                self.unfinished = true;
+                strays.clear();
+                break;
+            }
+            let sizes: HashMap<MetricName, u64> =
+                strays.iter().map(|stray| (stray.metric.clone(), stray.bytes)).collect();
+            let HealReport { healed, again, gone, failed, left } =
+                heal(self.mover, self.source, self.owners, strays).await;
+            self.unfinished |= left > 0;
+            self.end.failed.extend(failed);
+            for metric in gone {
+                self.gone(metric);
+            }
+            let healed = self.note_effects(healed);
+            strays = again;
+            let changed = self.settle(healed).await;
+            strays.extend(
+                changed.into_iter().map(|metric| Stray {
+                    bytes: sizes.get(&metric).copied().unwrap_or(0),
+                    metric,
+                }),
+            );
+        }
+        for stray in strays {
+            let reason = format!(
+                "it changed during each of {ROUNDS} attempts; its owners have all but the last changes"
+            );
+            let failure =
+                Failure { node: self.source.addr().clone(), kind: "changes all the time", reason };
+            self.end.failed.push((stray.metric, failure));
+        }
+        self.end.is_finished = !self.unfinished;
+        self.end
+    }
+
+    /// Deletes the sources of what was healed, or is done with it where they are to stay. Gives what had changed.
+    async fn settle(&mut self, healed: Vec<Healed>) -> Vec<MetricName> {
+        if !self.mover.deletes {
+            for healed in healed {
+                self.done(healed.into_metric());
+            }
+            return Vec::new();
+        }
+        let Deleted { deleted, changed, failed, left } =
+            delete(self.mover, self.source, healed).await;
+        self.unfinished |= left > 0;
+        self.end.failed.extend(failed);
+        for metric in deleted {
+            self.done(metric);
+        }
+        changed
+    }
+
+    fn note_effects(&mut self, healed: Vec<(Healed, Effect)>) -> Vec<Healed> {
+        let mut receipts = Vec::with_capacity(healed.len());
+        for (healed, effect) in healed {
+            let sum =
+                self.effects.get(healed.metric()).map_or(effect, |earlier| earlier.and(effect));
+            self.effects.insert(healed.metric().clone(), sum);
+            receipts.push(healed);
+        }
+        receipts
+    }
+
+    fn done(&mut self, metric: MetricName) {
+        if let Some(effect) = self.effects.remove(&metric) {
+            self.mover.tally.moved(effect);
+        }
+        self.end.done.push(metric);
+    }
+
+    /// Gone at the source. Where an earlier round healed it, it was moved all the same.
+    fn gone(&mut self, metric: MetricName) {
+        match self.effects.remove(&metric) {
+            Some(effect) => self.mover.tally.moved(effect),
+            None => self.mover.tally.gone(),
+        }
+        self.end.done.push(metric);
+    }
+}

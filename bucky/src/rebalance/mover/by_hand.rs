@@ -1,0 +1,318 @@
+//! Metric by metric, where a daemon of the Go tool takes part: it has no archives, syncs nothing, and deletes without
+//! a condition.
+//!
+//! So more is looked at here. What came is parsed before it is sent on. What a Go daemon was given is read back, and
+//! counts only if no point of it is missing there (its fill leaves out single points, and drops write errors: D2,
+//! D8). A source is deleted only if it is still what was copied.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bucky_api::archive::{ArchiveWriter, FileMeta};
+use bucky_api::go::MetricStat;
+use bucky_api::{ClientError, DaemonAddr, Encoding, HealLine, HealOutcome};
+use bucky_whisper::{
+    AggregationSix, Digest, FillOptions, Image, ImageError, MetricName, fill, is_compressed,
+};
+use bytes::Bytes;
+use futures_util::stream;
+
+use super::super::batch::Stray;
+use super::super::nodes::{Kind, Node};
+use super::super::tally::{Effect, Failure, kind_of};
+use super::Mover;
+use super::batch_run::{BatchEnd, ROUNDS};
+use super::delete::delete;
+use super::heal::Healed;
+use crate::chain;
+use crate::patience::{Next, Patience, Trouble, jitter};
+
+/// A file written this recently may have been written again within the second that its time of change tells.
+const RECENT: Duration = Duration::from_secs(60);
+
+/// Moves `strays` of `source` to all of `owners`, one after the other.
+pub(super) async fn move_by_hand(
+    mover: &Mover,
+    source: &Arc<Node>,
+    owners: &[Arc<Node>],
+    strays: Vec<Stray>,
+) -> BatchEnd {
+    let mut end = BatchEnd { is_finished: true, ..BatchEnd::default() };
+    // In the order in which all batches take their places: owners, source, ours.
+    let mut receiving = Vec::with_capacity(owners.len());
+    for owner in owners {
+        receiving.push(owner.gate.receive().await);
+    }
+    let _sending = source.gate.send().await;
+    let _worker = mover.worker().await;
+    let hand = Hand { mover, source, owners };
+    for stray in strays {
+        if mover.stop.is_asked() {
+            end.is_finished = false;
+            break;
+        }
+        match hand.move_one(&stray.metric).await {
+            Ok(Some(effect)) => {
+                mover.tally.moved(effect);
+                end.done.push(stray.metric);
+            }
+            Ok(None) => {
+                mover.tally.gone();
+                end.done.push(stray.metric);
+            }
+            Err(failure) => end.failed.push((stray.metric, failure)),
+        }
+    }
+    drop(receiving);
+    end
+}
+
+struct Hand<'a> {
+    mover: &'a Mover,
+    source: &'a Arc<Node>,
+    owners: &'a [Arc<Node>],
+}
+
+/// A metric as it was at the source.
+struct Copied {
+    metric: MetricName,
+    stat: MetricStat,
+    content: Bytes,
+    digest: Digest,
+}
+
+/// What an attempt came to.
+enum Attempt {
+    Moved(Effect),
+    Gone,
+    /// The source was written to meanwhile.
+    Changed,
+}
+
+/// Why an attempt failed.
+struct Setback {
+    trouble: Trouble,
+    failure: Failure,
+}
+
+impl Hand<'_> {
+    /// Moves one metric; none where it is gone at the source.
+    async fn move_one(&self, metric: &MetricName) -> Result<Option<Effect>, Failure> {
+        let mut patience = Patience::default();
+        let mut rounds = 0;
+        loop {
+            let setback = match self.attempt(metric).await {
+                Ok(Attempt::Moved(effect)) => return Ok(Some(effect)),
+                Ok(Attempt::Gone) => return Ok(None),
+                Ok(Attempt::Changed) if rounds + 1 < ROUNDS => {
+                    rounds += 1;
+                    continue;
+                }
+                Ok(Attempt::Changed) => {
+                    return Err(lasting(
+                        self.source,
+                        "changes all the time",
+                        format!("it changed during each of {ROUNDS} attempts"),
+                    )
+                    .failure);
+                }
+                Err(setback) => setback,
+            };
+            match patience.after(setback.trouble, jitter()) {
+                Next::Wait(pause) if !self.mover.stop.asked_within(pause).await => {}
+                Next::Wait(_) | Next::GiveUp => return Err(setback.failure),
+            }
+        }
+    }
+
+    async fn attempt(&self, metric: &MetricName) -> Result<Attempt, Setback> {
+        for node in self.owners.iter().chain([self.source]) {
+            node.admit().map_err(|reason| lasting(node, "node away", reason))?;
+        }
+        let Some(copied) = self.fetch(metric).await? else { return Ok(Attempt::Gone) };
+        let mut effect: Option<Effect> = None;
+        let mut receipt = None;
+        let word_of: Vec<DaemonAddr> = self
+            .owners
+            .iter()
+            .filter(|owner| owner.kind == Kind::V1)
+            .map(|owner| owner.addr().clone())
+            .collect();
+        for owner in self.owners {
+            let here = match owner.kind {
+                Kind::V1 => {
+                    let line = heal_at(owner, &copied).await?;
+                    let here =
+                        Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
+                    receipt = Healed::by_word(&line, word_of.clone());
+                    here
+                }
+                Kind::Go => fill_at(owner, &copied).await?,
+            };
+            effect = Some(effect.map_or(here, |effect| effect.and(here)));
+        }
+        let Some(effect) = effect else {
+            return Err(lasting(self.source, "no owner", "no owner was healed".into()));
+        };
+        if self.mover.deletes && !self.delete(&copied, receipt).await? {
+            return Ok(Attempt::Changed);
+        }
+        Ok(Attempt::Moved(effect))
+    }
+
+    /// The metric as it is now; none where it is gone.
+    async fn fetch(&self, metric: &MetricName) -> Result<Option<Copied>, Setback> {
+        let got = self
+            .source
+            .daemon
+            .go_get(metric.as_str())
+            .await
+            .map_err(|error| client(self.source, &error))?;
+        self.source.answered();
+        let Some((stat, content)) = got else { return Ok(None) };
+        if !is_compressed(&content) {
+            // Never send on what was not looked at: a Go daemon takes anything (D45).
+            Image::parse(&content)
+                .map_err(|error| lasting(self.source, "source damaged", chain(&error)))?;
+        }
+        let digest = Digest::of(&content);
+        Ok(Some(Copied { metric: metric.clone(), stat, content, digest }))
+    }
+
+    /// Deletes the source if it is still what was copied, and says whether it did.
+    async fn delete(&self, copied: &Copied, receipt: Option<Healed>) -> Result<bool, Setback> {
+        if let Some(receipt) = receipt.filter(|_| self.source.kind == Kind::V1) {
+            let deleted = delete(self.mover, self.source, vec![receipt]).await;
+            return match deleted.failed.into_iter().next() {
+                Some((_, failure)) => Err(Setback { trouble: Trouble::Lasting, failure }),
+                None if deleted.left > 0 => Err(lasting(
+                    self.source,
+                    "not deleted",
+                    "the run was stopped before it was deleted".into(),
+                )),
+                None => Ok(deleted.changed.is_empty()),
+            };
+        }
+        let name = copied.metric.as_str();
+        let stat =
+            self.source.daemon.go_stat(name).await.map_err(|error| client(self.source, &error))?;
+        let Some(stat) = stat else { return Ok(true) };
+        if (stat.size, stat.mod_time) != (copied.stat.size, copied.stat.mod_time) {
+            return Ok(false);
+        }
+        if is_recent(stat.mod_time) && !self.is_unchanged(copied).await? {
+            return Ok(false);
+        }
+        self.source.daemon.go_delete(name).await.map_err(|error| client(self.source, &error))?;
+        Ok(true)
+    }
+
+    async fn is_unchanged(&self, copied: &Copied) -> Result<bool, Setback> {
+        let now = self.fetch(&copied.metric).await?;
+        Ok(now.is_none_or(|now| now.digest == copied.digest))
+    }
+}
+
+/// Heals at a daemon with `/v1`, and gives its line.
+async fn heal_at(owner: &Node, copied: &Copied) -> Result<HealLine, Setback> {
+    let archive = archive(copied).map_err(|error| lasting(owner, "storage", error.to_string()))?;
+    let body = stream::iter([Ok(Bytes::from(archive))]);
+    let answer = owner.daemon.heal(Encoding::Identity, body).await;
+    let lines: Vec<HealLine> = match answer {
+        Ok(lines) => lines.collect().await.map_err(|error| client(owner, &error))?,
+        Err(error) => return Err(client(owner, &error)),
+    };
+    owner.answered();
+    let line = lines.into_iter().find(|line| line.metric == copied.metric);
+    let line = line
+        .ok_or_else(|| passing(owner, "no answer", "the owner's answer does not have it".into()))?;
+    if line.outcome.is_healed() && line.digest == Some(copied.digest) {
+        return Ok(line);
+    }
+    let may_pass =
+        line.outcome.is_healed() || line.problem.is_some_and(bucky_api::Problem::may_pass);
+    let (kind, reason) = (kind_of(line.problem), line.reason);
+    Err(if may_pass { passing(owner, kind, reason) } else { lasting(owner, kind, reason) })
+}
+
+fn archive(copied: &Copied) -> std::io::Result<Vec<u8>> {
+    let mode = u32::try_from(copied.stat.mode & 0o777).unwrap_or(0o644);
+    let mtime = u64::try_from(copied.stat.mod_time).unwrap_or(0);
+    let mut writer = ArchiveWriter::new(Vec::with_capacity(copied.content.len() + 8192));
+    writer.append(&copied.metric, FileMeta { mode, mtime }, copied.digest, &copied.content)?;
+    writer.finish()
+}
+
+/// Gives the metric to a Go daemon, and looks whether it has taken all of it.
+async fn fill_at(owner: &Node, copied: &Copied) -> Result<Effect, Setback> {
+    let name = copied.metric.as_str();
+    let error = |error: ClientError| client(owner, &error);
+    let was_there = owner.daemon.go_stat(name).await.map_err(error)?.is_some();
+    let stat = MetricStat { name: name.to_owned(), encoding: 0, ..copied.stat.clone() };
+    owner.daemon.go_fill(name, &stat, copied.content.clone()).await.map_err(error)?;
+    let there = owner.daemon.go_get(name).await.map_err(error)?;
+    owner.answered();
+    let Some((_, there)) = there else {
+        return Err(passing(
+            owner,
+            "storage",
+            "the Go daemon took it, and does not have it".into(),
+        ));
+    };
+    let missing = points_missing(&copied.content, &there, unix_now())
+        .map_err(|error| lasting(owner, "owner's file damaged", chain(&error)))?;
+    if missing > 0 {
+        let reason = format!(
+            "the Go daemon's fill left out {missing} points; the source is left where it is"
+        );
+        return Err(lasting(owner, "not all taken", reason));
+    }
+    let outcome = if was_there { HealOutcome::Filled } else { HealOutcome::Created };
+    Ok(Effect { outcome, points: 0, bytes: copied.content.len() as u64 })
+}
+
+/// How many points of `source` are not in `destination` although they could be.
+fn points_missing(source: &[u8], destination: &[u8], now: u32) -> Result<u64, ImageError> {
+    if source == destination {
+        return Ok(0);
+    }
+    let options = FillOptions { now, aggregation_six: AggregationSix::default() };
+    let plan = fill(&Image::parse(source)?, &Image::parse(destination)?, options);
+    Ok(plan.points_filled())
+}
+
+fn unix_now() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    u32::try_from(now).unwrap_or(u32::MAX)
+}
+
+fn is_recent(mod_time: i64) -> bool {
+    i64::from(unix_now()).abs_diff(mod_time) <= RECENT.as_secs()
+}
+
+fn client(node: &Node, error: &ClientError) -> Setback {
+    let reason = chain(error);
+    let is_away = matches!(error, ClientError::Unreachable { .. } | ClientError::TimedOut { .. });
+    if is_away {
+        node.unreachable(&reason);
+    }
+    let kind = if is_away { "node away" } else { "transfer failed" };
+    Setback {
+        trouble: Trouble::of(error),
+        failure: Failure { node: node.addr().clone(), kind, reason },
+    }
+}
+
+fn passing(node: &Node, kind: &'static str, reason: String) -> Setback {
+    Setback {
+        trouble: Trouble::Passing,
+        failure: Failure { node: node.addr().clone(), kind, reason },
+    }
+}
+
+fn lasting(node: &Node, kind: &'static str, reason: String) -> Setback {
+    Setback {
+        trouble: Trouble::Lasting,
+        failure: Failure { node: node.addr().clone(), kind, reason },
+    }
+}

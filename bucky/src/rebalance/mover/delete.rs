@@ -1,0 +1,111 @@
+//! Deletes the sources of what was healed. There is no delete without a receipt.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bucky_api::{ClientError, DeleteLine, DeleteOutcome, DeleteRequest};
+use bucky_whisper::MetricName;
+
+use super::super::nodes::Node;
+use super::super::tally::Failure;
+use super::Mover;
+use super::heal::Healed;
+use crate::chain;
+use crate::patience::{Next, Patience, Trouble, jitter};
+
+/// What deleting came to.
+#[derive(Debug, Default)]
+pub(super) struct Deleted {
+    /// Not at the source any more.
+    pub(super) deleted: Vec<MetricName>,
+    /// Another content by now: to be healed again.
+    pub(super) changed: Vec<MetricName>,
+    /// Healed, and still at the source.
+    pub(super) failed: Vec<(MetricName, Failure)>,
+    /// How many were not tried again because the operator wants an end.
+    pub(super) left: usize,
+}
+
+/// Deletes at `source` what these receipts are for, if it is still what was healed.
+pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) -> Deleted {
+    let mut done = Deleted::default();
+    let mut left: BTreeMap<MetricName, Healed> =
+        healed.into_iter().map(|healed| (healed.metric().clone(), healed)).collect();
+    let mut reasons: HashMap<MetricName, String> = HashMap::new();
+    let mut patience = Patience::default();
+    while !left.is_empty() {
+        let (lines, error) = request(source, &left).await;
+        let before = left.len();
+        reasons.clear();
+        for line in lines {
+            sort(line, &mut left, &mut reasons, &mut done);
+        }
+        if left.is_empty() {
+            break;
+        }
+        if left.len() < before {
+            patience.progress();
+        }
+        let (trouble, reason) = match &error {
+            Some(error) => (Trouble::of(error), chain(error)),
+            None => (Trouble::Passing, "its answer does not have it".to_owned()),
+        };
+        match patience.after(trouble, jitter()) {
+            Next::Wait(pause) if mover.stop.asked_within(pause).await => {
+                done.left = left.len();
+                return done;
+            }
+            Next::Wait(_) => {}
+            Next::GiveUp => {
+                for metric in std::mem::take(&mut left).into_keys() {
+                    let reason = reasons.remove(&metric).unwrap_or_else(|| reason.clone());
+                    let reason =
+                        format!("its owners have all of it, but it was not deleted here: {reason}");
+                    let failure =
+                        Failure { node: source.addr().clone(), kind: "not deleted", reason };
+                    done.failed.push((metric, failure));
+                }
+            }
+        }
+    }
+    done
+}
+
+async fn request(
+    source: &Node,
+    left: &BTreeMap<MetricName, Healed>,
+) -> (Vec<DeleteLine>, Option<ClientError>) {
+    let request = DeleteRequest { metrics: left.values().map(Healed::to_delete).collect() };
+    let mut answer = match source.daemon.delete(&request).await {
+        Ok(answer) => answer,
+        Err(error) => return (Vec::new(), Some(error)),
+    };
+    let mut lines = Vec::with_capacity(left.len());
+    loop {
+        match answer.next::<DeleteLine>().await {
+            Ok(Some(line)) => lines.push(line),
+            Ok(None) => return (lines, None),
+            Err(error) => return (lines, Some(error)),
+        }
+    }
+}
+
+fn sort(
+    line: DeleteLine,
+    left: &mut BTreeMap<MetricName, Healed>,
+    reasons: &mut HashMap<MetricName, String>,
+    done: &mut Deleted,
+) {
+    if line.outcome == DeleteOutcome::Failed {
+        if left.contains_key(&line.metric) {
+            reasons.insert(line.metric, line.reason);
+        }
+    } else if left.remove(&line.metric).is_some() {
+        match line.outcome {
+            DeleteOutcome::Changed => done.changed.push(line.metric),
+            // Missing: an earlier attempt whose answer was lost, or somebody else; its owners have it.
+            DeleteOutcome::Deleted | DeleteOutcome::Missing | DeleteOutcome::Failed => {
+                done.deleted.push(line.metric)
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! One source: its strays are read in order, gathered into batches, and each batch is run.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::super::batch::{Batch, Batcher, Stray, Ticket};
+use super::super::journal::Resume;
+use super::super::nodes::{Node, Source};
+use super::Mover;
+use super::batch_run::{BatchEnd, run_batch};
+use crate::chain;
+use crate::strays::{Found, Item, StrayListing, StrayQuery};
+
+/// Batches of a source that are handed out for each that it may send: so that one waits when another ends.
+const HANDED_OUT: usize = 2;
+
+/// Moves what `source` has astray, but for what an earlier run finished.
+pub(super) async fn drain(mover: Arc<Mover>, source: Source, resume: Resume) {
+    let query =
+        StrayQuery { after: resume.read_after().cloned(), ..mover.selection.query(&source) };
+    let mut listing =
+        StrayListing::begin(source.node.daemon.clone(), query, Arc::clone(&mover.output));
+    let mut drain = Drain::new(mover, source.node, resume);
+    let mut is_whole = false;
+    while !drain.mover.stop.is_asked() {
+        match listing.next().await {
+            Ok(Some(item)) => drain.take(item).await,
+            Ok(None) => {
+                is_whole = true;
+                break;
+            }
+            Err(error) => {
+                drain.mover.tally.source_broke(chain(&error));
+                break;
+            }
+        }
+    }
+    drain.end(is_whole).await;
+}
+
+struct Drain {
+    mover: Arc<Mover>,
+    source: Arc<Node>,
+    resume: Resume,
+    batcher: Batcher,
+    running: JoinSet<(Ticket, BatchEnd)>,
+    noted: Option<String>,
+}
+
+impl Drain {
+    fn new(mover: Arc<Mover>, source: Arc<Node>, resume: Resume) -> Self {
+        let mut limits = mover.limits;
+        limits.held = (limits.held / mover.fleet.sources.len().max(1)).max(limits.metrics);
+        let batcher = Batcher::new(limits, resume.through().cloned());
+        Self { mover, source, resume, batcher, running: JoinSet::new(), noted: None }
+    }
+
+    /// Takes what was read, and runs a batch where one is full.
+    async fn take(&mut self, item: Item) {
+        let Item::Stray(Found { metric, owners, bytes }) = item else { return };
+        let owners = self.mover.fleet.owners(&owners);
+        if !self.mover.selection.allows(&owners) {
+            return self.batcher.skip(metric);
+        }
+        if self.resume.is_finished(&metric) {
+            self.mover.tally.skipped();
+            return self.batcher.skip(metric);
+        }
+        if let Some(batch) = self.batcher.push(owners, Stray { metric, bytes: bytes.unwrap_or(0) })
+        {
+            self.launch(batch).await;
+        }
+    }
+
+    async fn launch(&mut self, batch: Batch) {
+        while self.running.len() >= self.source.gate.limit() * HANDED_OUT {
+            self.settle_one().await;
+        }
+        let (mover, source) = (Arc::clone(&self.mover), Arc::clone(&self.source));
+        self.running.spawn(async move { run_batch(&mover, &source, batch).await });
+        while let Some(ended) = self.running.try_join_next() {
+            self.settle(ended);
+        }
+    }
+
+    async fn settle_one(&mut self) {
+        if let Some(ended) = self.running.join_next().await {
+            self.settle(ended);
+        }
+    }
+
+    fn settle(&mut self, ended: Result<(Ticket, BatchEnd), tokio::task::JoinError>) {
+        let (ticket, end) = match ended {
+            Ok(ended) => ended,
+            // The batch's ticket stays open: the journal does not pass it.
+            Err(error) => {
+                let addr = self.source.addr();
+                return self
+                    .mover
+                    .tally
+                    .source_broke(format_args!("a batch of {addr} was given up: {error}"));
+            }
+        };
+        let store = &self.source.store;
+        for (metric, failure) in &end.failed {
+            let reason = format!("{}: {}", failure.node, failure.reason);
+            self.mover.tally.failed(metric.as_str(), failure);
+            self.mover.journal.failed(store, metric, &reason);
+        }
+        for metric in end.done.iter().filter(|metric| self.resume.has_failed(metric)) {
+            self.mover.journal.moved(store, metric);
+        }
+        if end.is_finished {
+            self.batcher.finish(ticket);
+            self.note_mark();
+        }
+    }
+
+    fn note_mark(&mut self) {
+        let Some(through) = self.batcher.through() else { return };
+        if self.noted.as_deref() != Some(through.as_str()) {
+            self.mover.journal.through(&self.source.store, through);
+            self.noted = Some(through.to_string());
+        }
+    }
+
+    /// Runs what is left where the source was read to its end, and waits for all that runs.
+    async fn end(&mut self, is_whole: bool) {
+        while !self.mover.stop.is_asked() {
+            let Some(batch) = self.batcher.take_fullest() else { break };
+            self.launch(batch).await;
+        }
+        while !self.running.is_empty() {
+            self.settle_one().await;
+        }
+        if is_whole {
+            self.note_mark();
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Makes the copies of a batch complete at all its owners, and hands out the receipts.
+//!
+//! Each owner pulls the batch from the source. What may pass is tried again; a batch that fails as a whole is halved
+//! until the metric that is to blame stands alone; what one metric comes to never keeps the others from going on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bucky_api::{ClientError, DaemonAddr, DeleteMetric, HealLine, Problem, PullRequest};
+use bucky_whisper::{Digest, MetricName};
+
+use super::super::batch::Stray;
+use super::super::nodes::Node;
+use super::super::tally::{Effect, Failure, kind_of};
+use super::Mover;
+use crate::chain;
+use crate::patience::{Next, Patience, Trouble, jitter};
+
+/// Attempts with a half of a batch that has failed as a whole.
+const HALF_ATTEMPTS: u32 = 2;
+
+/// Proof that all owners durably hold the metric as it was at `digest`. Only this module and its children make one.
+#[derive(Debug)]
+pub(super) struct Healed {
+    metric: MetricName,
+    digest: Digest,
+    owners: Vec<DaemonAddr>,
+}
+
+impl Healed {
+    /// The proof by an owner's own word: its line says healed, with this digest, by all of `owners`.
+    pub(super) fn by_word(line: &HealLine, owners: Vec<DaemonAddr>) -> Option<Self> {
+        let digest = line.digest.filter(|_| line.outcome.is_healed())?;
+        Some(Self { metric: line.metric.clone(), digest, owners })
+    }
+
+    /// The metric.
+    pub(super) fn metric(&self) -> &MetricName {
+        &self.metric
+    }
+
+    /// The metric, where the proof is not needed.
+    pub(super) fn into_metric(self) -> MetricName {
+        self.metric
+    }
+
+    /// What a delete of its source asks for.
+    pub(super) fn to_delete(&self) -> DeleteMetric {
+        DeleteMetric { name: self.metric.clone(), digest: self.digest, owners: self.owners.clone() }
+    }
+}
+
+/// What healing a batch came to.
+#[derive(Debug, Default)]
+pub(super) struct HealReport {
+    /// At all owners, from one and the same content.
+    pub(super) healed: Vec<(Healed, Effect)>,
+    /// At all owners, but the content changed between one and the next.
+    pub(super) again: Vec<Stray>,
+    /// Gone at the source.
+    pub(super) gone: Vec<MetricName>,
+    /// Not at all owners.
+    pub(super) failed: Vec<(MetricName, Failure)>,
+    /// How many were not tried because the operator wants an end.
+    pub(super) left: usize,
+}
+
+/// Heals `strays` of `source` at all of `owners`.
+pub(super) async fn heal(
+    mover: &Mover,
+    source: &Arc<Node>,
+    owners: &[Arc<Node>],
+    strays: Vec<Stray>,
+) -> HealReport {
+    let mut report = HealReport::default();
+    let addrs: Vec<DaemonAddr> = owners.iter().map(|owner| owner.addr().clone()).collect();
+    let mut left: BTreeMap<MetricName, Candidate> =
+        strays.into_iter().map(|stray| (stray.metric.clone(), Candidate::new(stray))).collect();
+    for (number, owner) in owners.iter().enumerate() {
+        let strays = left.values().map(|candidate| candidate.stray.clone()).collect();
+        let pull = Pull { mover, source, owner, is_first: number == 0 };
+        let pulled = pull.run(strays).await;
+        report.gone.extend(pulled.gone);
+        report.failed.extend(pulled.failed);
+        report.left += pulled.left.len();
+        let mut healed = BTreeMap::new();
+        for line in pulled.lines {
+            if let Some(candidate) = left.remove(&line.metric) {
+                healed.insert(line.metric.clone(), candidate.healed(line));
+            }
+        }
+        left = healed;
+    }
+    for candidate in left.into_values() {
+        let receipt = candidate.receipt(&addrs);
+        match (receipt, candidate.effect) {
+            (Some(receipt), Some(effect)) => report.healed.push((receipt, effect)),
+            _ => report.again.push(candidate.stray),
+        }
+    }
+    report
+}
+
+/// A metric on its way through its owners.
+struct Candidate {
+    stray: Stray,
+    /// The last owner's line.
+    line: Option<HealLine>,
+    /// Whether all owners so far healed from one content.
+    is_one_content: bool,
+    effect: Option<Effect>,
+}
+
+impl Candidate {
+    fn new(stray: Stray) -> Self {
+        Self { stray, line: None, is_one_content: true, effect: None }
+    }
+
+    fn healed(mut self, line: HealLine) -> Self {
+        self.is_one_content &= self.line.as_ref().is_none_or(|last| last.digest == line.digest);
+        let here = Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
+        self.effect = Some(self.effect.map_or(here, |effect| effect.and(here)));
+        self.line = Some(line);
+        self
+    }
+
+    fn receipt(&self, owners: &[DaemonAddr]) -> Option<Healed> {
+        let line = self.line.as_ref().filter(|_| self.is_one_content)?;
+        Healed::by_word(line, owners.to_vec())
+    }
+}
+
+/// What pulling to one owner came to.
+#[derive(Debug, Default)]
+struct Pulled {
+    /// Healed, each with its digest.
+    lines: Vec<HealLine>,
+    gone: Vec<MetricName>,
+    failed: Vec<(MetricName, Failure)>,
+    left: Vec<Stray>,
+}
+
+/// One owner that is to pull from one source.
+struct Pull<'a> {
+    mover: &'a Mover,
+    source: &'a Arc<Node>,
+    owner: &'a Arc<Node>,
+    is_first: bool,
+}
+
+/// Strays that are pulled together.
+struct Work {
+    strays: Vec<Stray>,
+    patience: Patience,
+    /// Why single ones failed the last time.
+    reasons: HashMap<MetricName, Failure>,
+}
+
+/// Why an attempt left something undone.
+struct Setback {
+    trouble: Trouble,
+    /// Whether halving the batch may help.
+    halves: bool,
+    failure: Failure,
+}
+
+impl Pull<'_> {
+    async fn run(&self, strays: Vec<Stray>) -> Pulled {
+        let mut pulled = Pulled::default();
+        let mut stack = vec![Work::new(strays, Patience::default())];
+        while let Some(mut work) = stack.pop() {
+            if work.strays.is_empty() {
+                continue;
+            }
+            let Some(setback) = self.attempt(&mut work, &mut pulled).await else { continue };
+            match work.patience.after(setback.trouble, jitter()) {
+                Next::Wait(pause) => {
+                    if self.mover.stop.asked_within(pause).await {
+                        pulled.left.extend(work.strays);
+                    } else {
+                        stack.push(work);
+                    }
+                }
+                Next::GiveUp if setback.halves && work.strays.len() > 1 => {
+                    let second = work.strays.split_off(work.strays.len() / 2);
+                    for half in [second, work.strays] {
+                        stack.push(Work::new(half, Patience::with_attempts(HALF_ATTEMPTS)));
+                    }
+                }
+                Next::GiveUp => {
+                    for stray in work.strays {
+                        let failure = work.reasons.remove(&stray.metric);
+                        pulled.failed.push((
+                            stray.metric,
+                            failure.unwrap_or_else(|| setback.failure.clone()),
+                        ));
+                    }
+                }
+            }
+        }
+        pulled
+    }
+
+    /// One request. What it settles leaves `work`; none where that is all.
+    async fn attempt(&self, work: &mut Work, pulled: &mut Pulled) -> Option<Setback> {
+        if let Some(setback) = self.refused() {
+            return Some(setback);
+        }
+        // First the owner's place, then the source's, then ours: whoever waits holds nothing that others need first.
+        let _receiving = self.owner.gate.receive().await;
+        let _sending = self.source.gate.send().await;
+        let _worker = self.mover.worker().await;
+        if self.is_first && self.mover.stop.is_asked() {
+            pulled.left.append(&mut work.strays);
+            return None;
+        }
+        let (lines, error) = self.request(work).await;
+        let settled = self.settle(lines, work, pulled);
+        if settled > 0 {
+            work.patience.progress();
+        }
+        match error {
+            Some(error) => Some(self.judge(&error).await),
+            None => {
+                self.source.answered();
+                self.owner.answered();
+                self.mover.links.worked(self.source, self.owner);
+                (!work.strays.is_empty()).then(|| self.unsettled(work))
+            }
+        }
+    }
+
+    /// Why nothing should be asked for now.
+    fn refused(&self) -> Option<Setback> {
+        let refusals = [
+            (self.owner, self.owner.admit()),
+            (self.source, self.source.admit()),
+            (self.owner, self.mover.links.admit(self.source, self.owner)),
+        ];
+        let (node, reason) =
+            refusals.into_iter().find_map(|(node, admitted)| Some((node, admitted.err()?)))?;
+        Some(Setback {
+            trouble: Trouble::Lasting,
+            halves: false,
+            failure: failure(node, "node away", reason),
+        })
+    }
+
+    async fn request(&self, work: &Work) -> (Vec<HealLine>, Option<ClientError>) {
+        let request = PullRequest {
+            from: self.source.addr().clone(),
+            metrics: work.strays.iter().map(|stray| stray.metric.clone()).collect(),
+            encoding: self.mover.encoding,
+        };
+        let mut answer = match self.owner.daemon.pull(&request).await {
+            Ok(answer) => answer,
+            Err(error) => return (Vec::new(), Some(error)),
+        };
+        let mut lines = Vec::with_capacity(work.strays.len());
+        loop {
+            match answer.next::<HealLine>().await {
+                Ok(Some(line)) => lines.push(line),
+                Ok(None) => return (lines, None),
+                Err(error) => return (lines, Some(error)),
+            }
+        }
+    }
+
+    /// Sorts the answer's lines; gives how many metrics they settled.
+    fn settle(&self, lines: Vec<HealLine>, work: &mut Work, pulled: &mut Pulled) -> usize {
+        let mut open: HashMap<MetricName, Stray> =
+            work.strays.drain(..).map(|stray| (stray.metric.clone(), stray)).collect();
+        let before = open.len();
+        work.reasons.clear();
+        for line in lines {
+            let Some(stray) = open.remove(&line.metric) else { continue };
+            if line.outcome.is_healed() && line.digest.is_some() {
+                pulled.lines.push(line);
+                continue;
+            }
+            match line.problem {
+                Some(Problem::SourceMissing) => pulled.gone.push(line.metric),
+                problem if problem.is_some_and(Problem::may_pass) => {
+                    work.reasons.insert(line.metric.clone(), self.told(&line));
+                    open.insert(line.metric, stray);
+                }
+                _ => {
+                    let failure = self.told(&line);
+                    pulled.failed.push((line.metric, failure));
+                }
+            }
+        }
+        work.strays = open.into_values().collect();
+        work.strays.sort_by(|a, b| a.metric.cmp(&b.metric));
+        before - work.strays.len()
+    }
+
+    /// The failure that a line tells. What is wrong with the source's file is said of the source.
+    fn told(&self, line: &HealLine) -> Failure {
+        let is_source = matches!(
+            line.problem,
+            Some(
+                Problem::SourceDamaged
+                    | Problem::SourceUnreadable
+                    | Problem::SourceMissing
+                    | Problem::TooLarge
+            )
+        );
+        let node = if is_source { self.source } else { self.owner };
+        let reason = match (line.reason.is_empty(), line.digest) {
+            (false, _) => line.reason.clone(),
+            (true, None) if line.outcome.is_healed() => {
+                "the owner gave no digest of what it healed".into()
+            }
+            (true, _) => "no reason was given".into(),
+        };
+        failure(node, kind_of(line.problem), reason)
+    }
+
+    fn unsettled(&self, work: &Work) -> Setback {
+        let reason = "the owner's answer does not have it".to_owned();
+        let halves = work.reasons.len() < work.strays.len();
+        Setback {
+            trouble: Trouble::Passing,
+            halves,
+            failure: failure(self.owner, "no answer", reason),
+        }
+    }
+
+    /// Whose fault an error is, and whether smaller batches may help.
+    async fn judge(&self, error: &ClientError) -> Setback {
+        let trouble = Trouble::of(error);
+        let reason = chain(error);
+        let mut setback = Setback {
+            trouble,
+            halves: true,
+            failure: failure(self.owner, "transfer failed", reason.clone()),
+        };
+        match error {
+            _ if trouble == Trouble::Busy => {}
+            ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => {
+                setback.halves = false;
+                setback.failure.kind = "node away";
+                self.give_up(self.owner, &reason);
+            }
+            _ => {
+                // The owner answers; where it cannot have the batch, the source may be to blame.
+                if error.status().is_some_and(|status| status.as_u16() == 502)
+                    && let Err(away) = self.source.daemon.status().await
+                {
+                    setback.halves = false;
+                    setback.failure = failure(self.source, "node away", chain(&away));
+                    self.give_up(self.source, &chain(&away));
+                } else if self.mover.links.failed(self.source, self.owner, &reason) {
+                    self.mover.output.say(format_args!(
+                        "bucky: {} cannot fetch from {}: {reason}; the rest fails at once, and is tried again from time to time",
+                        self.owner.addr(),
+                        self.source.addr()
+                    ));
+                }
+            }
+        }
+        setback
+    }
+
+    fn give_up(&self, node: &Node, reason: &str) {
+        if node.unreachable(reason) {
+            self.mover.output.say(format_args!(
+                "bucky: {} is given up: {reason}; what needs it fails at once, and is tried again from time to time",
+                node.addr()
+            ));
+        }
+    }
+}
+
+impl Work {
+    fn new(strays: Vec<Stray>, patience: Patience) -> Self {
+        Self { strays, patience, reasons: HashMap::new() }
+    }
+}
+
+fn failure(node: &Node, kind: &'static str, reason: String) -> Failure {
+    Failure { node: node.addr().clone(), kind, reason }
+}

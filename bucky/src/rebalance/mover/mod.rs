@@ -1,0 +1,108 @@
+//! Carries a plan out: from every source at once, batch by batch, heal first and delete then.
+//!
+//! `drain` reads a source and hands out its batches; `batch_run` takes one batch through its rounds; `heal` makes the
+//! owners' copies complete and is the only maker of the receipt that `delete` asks for; `by_hand` does the same
+//! metric by metric where a daemon of the Go tool takes part. Cancelled anywhere, a metric is at its source, at its
+//! owners, or both.
+
+mod batch_run;
+mod by_hand;
+mod delete;
+mod drain;
+mod heal;
+mod journal_desk;
+mod links;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bucky_api::Encoding;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinSet;
+
+pub(crate) use self::journal_desk::JournalDesk;
+use self::links::Links;
+use super::batch::BatchLimits;
+use super::journal::Resume;
+use super::nodes::Fleet;
+use super::stop::Stop;
+use super::survey::Selection;
+use super::tally::Tally;
+use crate::output::Output;
+
+/// What all parts of a run share.
+pub(crate) struct Mover {
+    /// The nodes.
+    pub(crate) fleet: Fleet,
+    /// Which strays are moved.
+    pub(crate) selection: Selection,
+    /// How large batches are.
+    pub(crate) limits: BatchLimits,
+    /// How files travel.
+    pub(crate) encoding: Encoding,
+    /// Whether sources are deleted.
+    pub(crate) deletes: bool,
+    /// What was done.
+    pub(crate) tally: Tally,
+    /// What need not be done again.
+    pub(crate) journal: JournalDesk,
+    /// Whether the operator wants an end.
+    pub(crate) stop: Stop,
+    /// Where people are told.
+    pub(crate) output: Arc<Output>,
+    workers: Semaphore,
+    links: Links,
+}
+
+/// What a run is made of, beside what it makes itself.
+pub(crate) struct MoverParts {
+    pub(crate) fleet: Fleet,
+    pub(crate) selection: Selection,
+    pub(crate) limits: BatchLimits,
+    pub(crate) encoding: Encoding,
+    pub(crate) deletes: bool,
+    pub(crate) tally: Tally,
+    pub(crate) journal: JournalDesk,
+    pub(crate) stop: Stop,
+    pub(crate) output: Arc<Output>,
+    pub(crate) workers: usize,
+}
+
+impl Mover {
+    /// A mover of these parts.
+    pub(crate) fn new(parts: MoverParts) -> Self {
+        Self {
+            links: Links::default(),
+            workers: Semaphore::new(parts.workers),
+            fleet: parts.fleet,
+            selection: parts.selection,
+            limits: parts.limits,
+            encoding: parts.encoding,
+            deletes: parts.deletes,
+            tally: parts.tally,
+            journal: parts.journal,
+            stop: parts.stop,
+            output: parts.output,
+        }
+    }
+
+    /// Moves what all sources have; `resume` tells what an earlier run did, by store.
+    pub(crate) async fn run(self: &Arc<Self>, mut resume: BTreeMap<String, Resume>) {
+        let mut drains = JoinSet::new();
+        for source in self.fleet.sources.clone() {
+            let resume = resume.remove(&source.node.store).unwrap_or_default();
+            drains.spawn(drain::drain(Arc::clone(self), source, resume));
+        }
+        while let Some(ended) = drains.join_next().await {
+            if let Err(error) = ended {
+                self.tally.source_broke(format_args!("a source was given up: {error}"));
+            }
+        }
+    }
+
+    /// Waits until one more piece of work may run.
+    async fn worker(&self) -> Option<SemaphorePermit<'_>> {
+        // None only if the semaphore were closed, which nothing does.
+        self.workers.acquire().await.ok()
+    }
+}

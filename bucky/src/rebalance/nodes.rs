@@ -1,0 +1,370 @@
+//! The nodes that take part: the members of the ring, and those that are drained.
+//!
+//! Nodes are told apart by what they say they are. A node that is to be drained and is a member under another name,
+//! or the same store served twice, is refused: moving its metrics onto itself and deleting them would lose them all.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bucky_api::{Daemon, DaemonAddr};
+use bucky_ring::Ring;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::batch::OwnerIndex;
+use super::breaker::Breaker;
+use crate::cluster::{Answer, Cluster, Member, completed, store_of};
+use crate::outcome::{UnhealthyError, UsageError};
+use crate::strays::How;
+
+/// After so many failures in a row to reach a node it is given up.
+const NODE_FAILURES: u32 = 3;
+/// Transfers of a Go daemon at once, each way: it has no limit of its own.
+const GO_TRANSFERS: u32 = 8;
+
+/// What a daemon speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Our routes.
+    V1,
+    /// The Go tool's only: metric by metric, nothing synced, nothing deleted conditionally.
+    Go,
+}
+
+/// A node that takes part.
+pub(crate) struct Node {
+    /// Its daemon.
+    pub(crate) daemon: Daemon,
+    /// What that speaks.
+    pub(crate) kind: Kind,
+    /// What tells its store from others.
+    pub(crate) store: String,
+    /// The room it has, in bytes, where it tells.
+    pub(crate) free_bytes: Option<u64>,
+    /// How much of it may be under way.
+    pub(crate) gate: Gate,
+    reach: Mutex<Breaker>,
+}
+
+/// How many batches of a node may be under way: half of what it allows, so that others get through too.
+pub(crate) struct Gate {
+    sending: Semaphore,
+    receiving: Semaphore,
+    limit: usize,
+}
+
+impl Gate {
+    fn new(limit: u32) -> Self {
+        let half = usize::try_from(limit / 2).unwrap_or(1).max(1);
+        Self { sending: Semaphore::new(half), receiving: Semaphore::new(half), limit: half }
+    }
+
+    /// How many at once, each way.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Waits until it may send one more.
+    pub(crate) async fn send(&self) -> Option<SemaphorePermit<'_>> {
+        // None only if the semaphore were closed, which nothing does.
+        self.sending.acquire().await.ok()
+    }
+
+    /// Waits until it may receive one more.
+    pub(crate) async fn receive(&self) -> Option<SemaphorePermit<'_>> {
+        self.receiving.acquire().await.ok()
+    }
+}
+
+impl Node {
+    /// The node that answered so; none where it did not.
+    pub(crate) fn of(member: &Member) -> Option<Self> {
+        let (kind, free_bytes, limit) = match &member.answer {
+            Answer::V1 { status, .. } => {
+                (Kind::V1, Some(status.disk.free_bytes), status.transfers.limit)
+            }
+            Answer::Go { .. } => (Kind::Go, None, GO_TRANSFERS),
+            Answer::Away { .. } => return None,
+        };
+        Some(Self {
+            daemon: member.daemon.clone(),
+            kind,
+            store: store_of(&member.answer)?,
+            free_bytes,
+            gate: Gate::new(limit),
+            reach: Mutex::new(Breaker::new(NODE_FAILURES)),
+        })
+    }
+
+    /// Its address.
+    pub(crate) fn addr(&self) -> &DaemonAddr {
+        self.daemon.addr()
+    }
+
+    /// Whether it should be asked, or why not.
+    pub(crate) fn admit(&self) -> Result<(), String> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now())
+    }
+
+    /// It answered.
+    pub(crate) fn answered(&self) {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner).succeeded();
+    }
+
+    /// It could not be reached. True where it is given up by this.
+    pub(crate) fn unreachable(&self, reason: &str) -> bool {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner).failed(Instant::now(), reason)
+    }
+}
+
+/// A node whose strays are moved.
+#[derive(Clone)]
+pub(crate) struct Source {
+    /// The node.
+    pub(crate) node: Arc<Node>,
+    /// How its strays are found.
+    pub(crate) how: How,
+}
+
+/// All nodes that take part.
+pub(crate) struct Fleet {
+    /// The members, in the order of the ring's hosts.
+    pub(crate) members: Vec<Arc<Node>>,
+    /// Whose strays are moved: members first.
+    pub(crate) sources: Vec<Source>,
+    by_ring_node: Vec<OwnerIndex>,
+}
+
+impl Fleet {
+    /// The fleet of a healthy cluster; `drained` are nodes to be drained as they answered, `only` the one node whose
+    /// strays are moved, where not all are.
+    ///
+    /// # Errors
+    /// [`UsageError`] where a drained node is a member or given twice, or `only` is no member; [`UnhealthyError`]
+    /// where a drained node is away.
+    pub(crate) fn muster(
+        cluster: &Cluster,
+        ring: &Ring,
+        drained: &[Member],
+        only: Option<&Member>,
+    ) -> anyhow::Result<Self> {
+        let mut members = Vec::new();
+        let mut sources = Vec::new();
+        for member in &cluster.members {
+            let node = Arc::new(Node::of(member).ok_or_else(|| away(member))?);
+            let host = member.host.clone();
+            let how = match node.kind {
+                Kind::V1 => How::Asked { host },
+                Kind::Go => How::GoPlacedHere { host },
+            };
+            sources.push(Source { node: Arc::clone(&node), how });
+            members.push(node);
+        }
+        let by_host = |host: &str| {
+            cluster.members.iter().position(|member| member.host.as_deref() == Some(host))
+        };
+        let by_ring_node: Option<Vec<usize>> =
+            ring.nodes().iter().map(|node| by_host(node.host())).collect();
+        let by_ring_node = by_ring_node.ok_or_else(|| {
+            UnhealthyError::because("a node of the ring is no member of the cluster")
+        })?;
+        if let Some(only) = only {
+            let store = store_of(&only.answer).ok_or_else(|| away(only))?;
+            sources.retain(|source| source.node.store == store);
+            if sources.is_empty() {
+                return Err(UsageError::because(format!(
+                    "{} is no member of the ring; without -s give it as an argument to drain it",
+                    only.addr()
+                )));
+            }
+        }
+        for member in drained {
+            let node = Node::of(member).ok_or_else(|| away(member))?;
+            if let Some(same) = sources
+                .iter()
+                .map(|source| &source.node)
+                .chain(&members)
+                .find(|other| is_same(other, &node))
+            {
+                return Err(UsageError::because(format!(
+                    "{} cannot be drained: it is {} under another address ({})",
+                    node.addr(),
+                    same.addr(),
+                    node.store
+                )));
+            }
+            let how = drained_how(cluster, member, node.kind);
+            sources.push(Source { node: Arc::new(node), how });
+        }
+        Ok(Self { members, sources, by_ring_node })
+    }
+
+    /// The members that hold what these nodes of the ring own: sorted, each once.
+    pub(crate) fn owners(&self, ring_nodes: &[usize]) -> Vec<OwnerIndex> {
+        let mut owners: Vec<OwnerIndex> =
+            ring_nodes.iter().filter_map(|node| self.by_ring_node.get(*node)).copied().collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
+
+    /// The member at this place.
+    pub(crate) fn member(&self, owner: OwnerIndex) -> Option<&Arc<Node>> {
+        self.members.get(owner)
+    }
+
+    /// Whether a daemon of the Go tool takes part.
+    pub(crate) fn has_go(&self) -> bool {
+        self.members
+            .iter()
+            .chain(self.sources.iter().map(|source| &source.node))
+            .any(|node| node.kind == Kind::Go)
+    }
+}
+
+/// Refuses nodes that may be one although they do not say so: a Go daemon tells no store, so it must not share an
+/// address with another node, whatever the port.
+///
+/// # Errors
+/// [`UsageError`] names the two.
+pub(crate) async fn refuse_shared_addresses(fleet: &Fleet) -> anyhow::Result<()> {
+    if !fleet.has_go() {
+        return Ok(());
+    }
+    let mut nodes: Vec<&Arc<Node>> = fleet.members.iter().collect();
+    nodes.extend(fleet.sources.iter().map(|source| &source.node));
+    let mut seen: HashMap<IpAddr, &Arc<Node>> = HashMap::new();
+    for node in nodes {
+        // What does not resolve was not reached by its name either.
+        let Ok(found) = tokio::net::lookup_host((node.addr().host(), node.addr().port())).await
+        else {
+            continue;
+        };
+        for ip in found.map(|socket| socket.ip()) {
+            let other = *seen.entry(ip).or_insert(node);
+            if !Arc::ptr_eq(other, node) && (other.kind == Kind::Go || node.kind == Kind::Go) {
+                return Err(UsageError::because(format!(
+                    "{} and {} are both on {ip}, and a Go daemon does not tell which files it serves: they may be one \
+                     node, whose metrics must not be moved onto itself",
+                    other.addr(),
+                    node.addr()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether two addresses are one node. Whoever has the same address is, too.
+fn is_same(one: &Node, other: &Node) -> bool {
+    one.store == other.store || one.addr() == other.addr()
+}
+
+/// A node out of the ring that has our ring is asked; of any other the list is placed here.
+fn drained_how(cluster: &Cluster, member: &Member, kind: Kind) -> How {
+    if kind == Kind::Go {
+        return How::GoPlacedHere { host: None };
+    }
+    let theirs = member.document().map(|document| completed(document, &cluster.document).to_spec());
+    let same = match (theirs, cluster.document.to_spec()) {
+        (Some(Ok(theirs)), Ok(ours)) => ours.differences(&theirs).is_empty(),
+        _ => false,
+    };
+    // The address with its port is no host of any ring: all that the node holds is astray.
+    if same { How::Asked { host: Some(member.addr().to_string()) } } else { How::PlacedHere }
+}
+
+fn away(member: &Member) -> anyhow::Error {
+    let reason = match &member.answer {
+        Answer::Away { reason } => reason.as_str(),
+        Answer::V1 { .. } | Answer::Go { .. } => "its answer cannot be used",
+    };
+    UnhealthyError::because(format!("{} is away: {reason}", member.addr()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::test_cluster::{document, go, member, v1};
+
+    fn cluster() -> Cluster {
+        let ring = document(&["a:2003=x", "a:2003=y", "b:2003=x"]);
+        let members = vec![member("a", v1(&ring, "a", "s1")), member("b", v1(&ring, "b", "s2"))];
+        Cluster::from_answers(ring, members)
+    }
+
+    fn muster(drained: &[Member], only: Option<&Member>) -> anyhow::Result<Fleet> {
+        let cluster = cluster();
+        let ring = cluster.ring().unwrap();
+        Fleet::muster(&cluster, &ring, drained, only)
+    }
+
+    #[test]
+    fn instances_of_a_host_are_one_member() {
+        let fleet = muster(&[], None).unwrap();
+        assert_eq!(fleet.members.len(), 2);
+        assert_eq!(fleet.owners(&[1, 0]), [0]);
+        assert_eq!(fleet.owners(&[2, 1]), [0, 1]);
+        assert_eq!(fleet.sources[1].how, How::Asked { host: Some("b".into()) });
+    }
+
+    /// D29: draining a member under another name deletes all it has, and the Go tool exits 0.
+    #[test]
+    fn a_member_under_another_name_is_not_drained() {
+        let ring = cluster().document;
+        let alias = member("alias", v1(&ring, "a", "s1"));
+        let error = muster(&[alias], None).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "alias:4242 cannot be drained: it is a:4242 under another address (s1)"
+        );
+        assert!(error.downcast_ref::<UsageError>().is_some());
+        let twice =
+            [member("old", v1(&ring, "old", "s3")), member("older", v1(&ring, "old", "s3"))];
+        assert!(muster(&twice, None).is_err());
+    }
+
+    #[test]
+    fn a_drained_node_is_asked_where_it_has_our_ring_and_placed_here_where_not() {
+        let ours = cluster().document;
+        let theirs = document(&["a:2003=x", "a:2003=y", "b:2003=x", "old:2003=x"]);
+        let drained = [
+            member("new", v1(&ours, "new", "s3")),
+            member("old", v1(&theirs, "old", "s4")),
+            member("go", go(&theirs, "go")),
+        ];
+        let fleet = muster(&drained, None).unwrap();
+        let hows: Vec<How> =
+            fleet.sources.iter().skip(2).map(|source| source.how.clone()).collect();
+        assert_eq!(
+            hows,
+            [
+                How::Asked { host: Some("new:4242".into()) },
+                How::PlacedHere,
+                How::GoPlacedHere { host: None }
+            ]
+        );
+        assert!(fleet.has_go());
+    }
+
+    /// D7: `-s` is ignored by the Go tool.
+    #[test]
+    fn a_single_node_is_the_only_source() {
+        let ring = cluster().document;
+        let seed = member("localhost", v1(&ring, "b", "s2"));
+        let fleet = muster(&[], Some(&seed)).unwrap();
+        assert_eq!(fleet.sources.len(), 1);
+        assert_eq!(fleet.sources[0].node.addr().host(), "b");
+        assert_eq!(fleet.members.len(), 2, "the destinations are all there");
+        let stranger = member("x", v1(&ring, "x", "s9"));
+        assert!(muster(&[], Some(&stranger)).is_err());
+    }
+
+    #[test]
+    fn a_drained_node_that_is_away_is_unhealthy() {
+        let away = member("old", Answer::Away { reason: "refused".into() });
+        let error = muster(&[away], None).err().unwrap();
+        assert!(error.downcast_ref::<UnhealthyError>().is_some(), "{error}");
+    }
+}

@@ -1,0 +1,192 @@
+//! What a rebalance is about to do: from where to where, how much, and whether there is room for it.
+//!
+//! Pure: a table that is printed by `--no-op` and before a run alike. A metric with several owners counts for each of
+//! them, so the rows can add up to more than the metrics that lie astray.
+
+use std::fmt;
+
+use bucky_api::DaemonAddr;
+
+use crate::output::{Table, human_bytes, human_count};
+
+/// What is to be moved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// From where to where, sorted by the places of the nodes.
+    pub(crate) rows: Vec<Row>,
+    /// What each destination gets.
+    pub(crate) destinations: Vec<Destination>,
+    /// Metrics that lie astray, each once for every node that has it.
+    pub(crate) metrics: u64,
+}
+
+/// What one node sends to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// Where the metrics are.
+    pub(crate) from: DaemonAddr,
+    /// Where they belong.
+    pub(crate) to: DaemonAddr,
+    /// How much.
+    pub(crate) load: Load,
+}
+
+/// What one node gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Destination {
+    /// The node.
+    pub(crate) addr: DaemonAddr,
+    /// How much.
+    pub(crate) load: Load,
+    /// How much room it has, in bytes; none where it cannot tell.
+    pub(crate) free_bytes: Option<u64>,
+}
+
+/// So many metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// How many.
+    pub(crate) metrics: u64,
+    /// The length of their files.
+    pub(crate) bytes: u64,
+    /// How many of them have a length that is not known.
+    pub(crate) unknown: u64,
+}
+
+impl Load {
+    /// Adds one metric.
+    pub(crate) fn add_metric(&mut self, bytes: Option<u64>) {
+        self.metrics += 1;
+        match bytes {
+            Some(bytes) => self.bytes = self.bytes.saturating_add(bytes),
+            None => self.unknown += 1,
+        }
+    }
+
+    /// Adds another load.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.metrics += other.metrics;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.unknown += other.unknown;
+    }
+
+    fn bytes_text(self) -> String {
+        match (self.unknown, self.bytes) {
+            (0, bytes) => human_bytes(bytes),
+            (_, 0) => "?".to_owned(),
+            (_, bytes) => format!(">= {}", human_bytes(bytes)),
+        }
+    }
+}
+
+impl Plan {
+    /// A plan of these rows; `free_bytes` tells how much room a destination has.
+    pub(crate) fn new(
+        rows: Vec<Row>,
+        metrics: u64,
+        free_bytes: impl Fn(&DaemonAddr) -> Option<u64>,
+    ) -> Self {
+        let mut destinations: Vec<Destination> = Vec::new();
+        for row in &rows {
+            match destinations.iter_mut().find(|destination| destination.addr == row.to) {
+                Some(destination) => destination.load.add(row.load),
+                None => destinations.push(Destination {
+                    addr: row.to.clone(),
+                    load: row.load,
+                    free_bytes: free_bytes(&row.to),
+                }),
+            }
+        }
+        Self { rows, destinations, metrics }
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.metrics == 0
+    }
+
+    /// Where it would not fit: a sentence each.
+    pub(crate) fn shortages(&self) -> Vec<String> {
+        let short = self.destinations.iter().filter_map(|destination| {
+            let free = destination.free_bytes.filter(|free| *free < destination.load.bytes)?;
+            Some(format!(
+                "{} is to get {} and has {} free",
+                destination.addr,
+                human_bytes(destination.load.bytes),
+                human_bytes(free)
+            ))
+        });
+        short.collect()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new(&["FROM", "TO", ">METRICS", ">BYTES"]);
+        for row in &self.rows {
+            table.row(vec![
+                row.from.to_string(),
+                row.to.to_string(),
+                human_count(row.load.metrics),
+                row.load.bytes_text(),
+            ]);
+        }
+        let mut room = Table::new(&["DESTINATION", ">METRICS", ">GETS", ">FREE", "FITS"]);
+        for destination in &self.destinations {
+            let (free, fits) = match destination.free_bytes {
+                None => ("?".to_owned(), "?"),
+                Some(free) => {
+                    (human_bytes(free), if free < destination.load.bytes { "NO" } else { "yes" })
+                }
+            };
+            room.row(vec![
+                destination.addr.to_string(),
+                human_count(destination.load.metrics),
+                destination.load.bytes_text(),
+                free,
+                fits.to_owned(),
+            ]);
+        }
+        write!(f, "{table}\n\n{room}\n\n{} metrics lie astray.", human_count(self.metrics))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(text: &str) -> DaemonAddr {
+        text.parse().unwrap()
+    }
+
+    fn row(from: &str, to: &str, metrics: u64, bytes: u64, unknown: u64) -> Row {
+        Row { from: addr(from), to: addr(to), load: Load { metrics, bytes, unknown } }
+    }
+
+    #[test]
+    fn a_plan_shows_where_from_and_where_to_and_whether_it_fits() {
+        let rows = vec![
+            row("graphite-1", "graphite-4", 250_317, 88 << 30, 0),
+            row("graphite-2", "graphite-4", 249_002, 87 << 30, 0),
+            row("graphite-2", "graphite-1", 3, 4_000, 0),
+            row("old", "graphite-5", 12, 0, 12),
+        ];
+        let free = |to: &DaemonAddr| match to.host() {
+            "graphite-4" => Some(120 << 30),
+            "graphite-5" => None,
+            _ => Some(40 << 30),
+        };
+        let plan = Plan::new(rows, 499_334, free);
+        insta::assert_snapshot!(plan.to_string());
+        assert_eq!(
+            plan.shortages(),
+            ["graphite-4:4242 is to get 175.0 GiB and has 120.0 GiB free"]
+        );
+    }
+
+    #[test]
+    fn a_plan_without_metrics_is_empty() {
+        assert!(Plan::default().is_empty());
+        assert_eq!(Plan::default().shortages(), Vec::<String>::new());
+    }
+}

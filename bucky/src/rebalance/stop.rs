@@ -1,0 +1,70 @@
+//! The operator's word to stop: once, to finish what is under way; twice, to end at once.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Tells whether the operator wants an end.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop {
+    asked: watch::Receiver<u32>,
+}
+
+impl Stop {
+    /// Listens for SIGINT and SIGTERM from now on; `on_first` is called at the first.
+    ///
+    /// # Errors
+    /// Where the signals cannot be listened for.
+    pub(crate) fn on_signals(on_first: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let (sender, asked) = watch::channel(0);
+        tokio::spawn(async move {
+            let mut on_first = Some(on_first);
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if let Some(on_first) = on_first.take() {
+                    on_first();
+                }
+                sender.send_modify(|count| *count += 1);
+            }
+        });
+        Ok(Self { asked })
+    }
+
+    /// One that is asked for by what is sent.
+    #[cfg(test)]
+    pub(crate) fn manual() -> (watch::Sender<u32>, Self) {
+        let (sender, asked) = watch::channel(0);
+        (sender, Self { asked })
+    }
+
+    /// Whether an end was asked for.
+    pub(crate) fn is_asked(&self) -> bool {
+        *self.asked.borrow() > 0
+    }
+
+    /// Waits for `pause`, or until an end is asked for, and tells whether one was.
+    pub(crate) async fn asked_within(&self, pause: Duration) -> bool {
+        let mut asked = self.asked.clone();
+        let waited = tokio::time::timeout(pause, async {
+            if asked.wait_for(|count| *count > 0).await.is_err() {
+                // Nobody can ask any more.
+                std::future::pending::<()>().await;
+            }
+        });
+        waited.await.is_ok()
+    }
+
+    /// Waits until an end is asked for a second time.
+    pub(crate) async fn insisted(&self) {
+        let mut asked = self.asked.clone();
+        if asked.wait_for(|count| *count > 1).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

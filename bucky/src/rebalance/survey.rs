@@ -1,0 +1,219 @@
+//! How much there is to move: asked of the nodes that count for themselves, counted here for the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bucky_api::client::MisplacedQuery;
+use bucky_ring::Ring;
+use futures_util::{StreamExt, stream};
+
+use super::batch::OwnerIndex;
+use super::nodes::{Fleet, Source};
+use super::plan::{Load, Plan, Row};
+use crate::outcome::UnhealthyError;
+use crate::output::Output;
+use crate::strays::{Found, How, Item, StrayListing, StrayQuery};
+use crate::{chain, patience};
+
+/// How many nodes count at once.
+const COUNTING: usize = 32;
+
+/// How many of a Go daemon's names that no metric has are told.
+const UNUSABLE_NAMED: u64 = 20;
+
+/// Which strays are moved.
+#[derive(Clone)]
+pub(crate) struct Selection {
+    /// The ring.
+    pub(crate) ring: Arc<Ring>,
+    /// Only metrics in whose name this is found.
+    pub(crate) regex: Option<String>,
+    /// Only metrics all of whose owners are among these; none where all are allowed.
+    pub(crate) allowed: Option<Vec<OwnerIndex>>,
+    /// Names that begin with this are each node's own, where we place.
+    pub(crate) local_prefix: Option<String>,
+}
+
+impl Selection {
+    /// Whether metrics of these owners are moved. A metric goes to all of its owners or is left where it is.
+    pub(crate) fn allows(&self, owners: &[OwnerIndex]) -> bool {
+        self.allowed
+            .as_ref()
+            .is_none_or(|allowed| owners.iter().all(|owner| allowed.contains(owner)))
+    }
+
+    /// What is read of `source`.
+    pub(crate) fn query(&self, source: &Source) -> StrayQuery {
+        StrayQuery {
+            how: source.how.clone(),
+            ring: Arc::clone(&self.ring),
+            regex: self.regex.clone(),
+            after: None,
+            with_bytes: true,
+            local_prefix: self.local_prefix.clone(),
+        }
+    }
+}
+
+/// What one node has to give.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Metrics, each once.
+    pub(crate) metrics: u64,
+    /// For each owner what it gets.
+    pub(crate) loads: BTreeMap<OwnerIndex, Load>,
+    /// Tagged files that have no place.
+    pub(crate) unplaceable: u64,
+    /// Names in a Go daemon's list that no metric has.
+    pub(crate) unusable: u64,
+}
+
+/// The plan for all sources.
+///
+/// # Errors
+/// [`UnhealthyError`] where a node cannot tell.
+pub(crate) async fn plan(
+    fleet: &Fleet,
+    selection: &Selection,
+    output: &Arc<Output>,
+) -> anyhow::Result<Plan> {
+    let counted = fleet.sources.iter().map(|source| async move {
+        count(fleet, source, selection, output).await.map(|count| (source, count))
+    });
+    let mut counted = stream::iter(counted).buffered(COUNTING);
+    let (mut rows, mut metrics, mut unplaceable) = (Vec::new(), 0, 0);
+    while let Some(result) = counted.next().await {
+        let (source, count) = result?;
+        metrics += count.metrics;
+        unplaceable += count.unplaceable;
+        if count.unusable > UNUSABLE_NAMED {
+            let (addr, count) = (source.node.addr(), count.unusable);
+            output
+                .say(format_args!("bucky: {addr} lists {count} names in all that cannot be moved"));
+        }
+        for (owner, load) in count.loads {
+            let Some(to) = fleet.member(owner) else { continue };
+            rows.push(Row { from: source.node.addr().clone(), to: to.addr().clone(), load });
+        }
+    }
+    if unplaceable > 0 {
+        output.say(format_args!(
+            "bucky: {unplaceable} tagged files are named by a hash: they have no place on the ring and stay where they are"
+        ));
+    }
+    let free_bytes = |addr: &bucky_api::DaemonAddr| {
+        fleet.members.iter().find(|node| node.addr() == addr).and_then(|node| node.free_bytes)
+    };
+    Ok(Plan::new(rows, metrics, free_bytes))
+}
+
+/// What `source` has to give.
+///
+/// # Errors
+/// [`UnhealthyError`] where it cannot tell.
+pub(crate) async fn count(
+    fleet: &Fleet,
+    source: &Source,
+    selection: &Selection,
+    output: &Arc<Output>,
+) -> anyhow::Result<Count> {
+    // A node's own count tells destinations one by one: with several owners it does not tell whose are all allowed.
+    let is_exact = selection.allowed.is_none() || selection.ring.spec().replication_factor == 1;
+    match &source.how {
+        How::Asked { host } if is_exact => {
+            asked(fleet, source, host.clone(), selection, output).await
+        }
+        _ => listed(fleet, source, selection, output).await,
+    }
+}
+
+async fn asked(
+    fleet: &Fleet,
+    source: &Source,
+    host: Option<String>,
+    selection: &Selection,
+    output: &Output,
+) -> anyhow::Result<Count> {
+    let query =
+        MisplacedQuery { host, regex: selection.regex.clone(), ..MisplacedQuery::default() };
+    let daemon = &source.node.daemon;
+    let tell = |error: &bucky_api::ClientError| {
+        output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
+    };
+    let answer = patience::ask(|| daemon.misplaced_count(&query), tell).await;
+    let answer = answer.map_err(|error| cannot_tell(source, &chain(&error)))?;
+    let nodes = selection.ring.nodes();
+    let mut count =
+        Count { metrics: answer.metrics, unplaceable: answer.unplaceable, ..Count::default() };
+    let mut refused = 0;
+    for destination in answer.destinations {
+        let node = nodes.iter().position(|node| node.to_string() == destination.node);
+        let node = node.ok_or_else(|| {
+            cannot_tell(
+                source,
+                &format!("it has metrics for {}, which is not in our ring", destination.node),
+            )
+        })?;
+        for owner in fleet.owners(&[node]) {
+            if selection.allows(&[owner]) {
+                let load =
+                    Load { metrics: destination.metrics, bytes: destination.bytes, unknown: 0 };
+                count.loads.entry(owner).or_default().add(load);
+            } else {
+                refused += destination.metrics;
+            }
+        }
+    }
+    count.metrics = count.metrics.saturating_sub(refused);
+    Ok(count)
+}
+
+async fn listed(
+    fleet: &Fleet,
+    source: &Source,
+    selection: &Selection,
+    output: &Arc<Output>,
+) -> anyhow::Result<Count> {
+    let mut listing = StrayListing::begin(
+        source.node.daemon.clone(),
+        selection.query(source),
+        Arc::clone(output),
+    );
+    let mut count = Count::default();
+    while let Some(item) =
+        listing.next().await.map_err(|error| cannot_tell(source, &chain(&error)))?
+    {
+        match item {
+            Item::Stray(found) => add(fleet, selection, &mut count, &found),
+            Item::Unplaceable(_) => count.unplaceable += 1,
+            Item::Unusable { name, reason } => {
+                count.unusable += 1;
+                if count.unusable <= UNUSABLE_NAMED {
+                    output.say(format_args!(
+                        "bucky: {} lists {name:?}, which cannot be moved: {reason}",
+                        source.node.addr()
+                    ));
+                }
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn add(fleet: &Fleet, selection: &Selection, count: &mut Count, found: &Found) {
+    let owners = fleet.owners(&found.owners);
+    if !selection.allows(&owners) {
+        return;
+    }
+    count.metrics += 1;
+    for owner in owners {
+        count.loads.entry(owner).or_default().add_metric(found.bytes);
+    }
+}
+
+fn cannot_tell(source: &Source, reason: &str) -> anyhow::Error {
+    UnhealthyError::because(format!(
+        "{} cannot tell what it misplaces: {reason}",
+        source.node.addr()
+    ))
+}

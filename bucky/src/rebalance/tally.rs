@@ -1,0 +1,382 @@
+//! What a run has done so far: counts, and what did not make it, each named once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bucky_api::{DaemonAddr, HealOutcome, Problem};
+
+use crate::output::{Output, human_bytes, human_count, human_duration};
+
+/// How many failures are named on standard error; `--errors` has all.
+const NAMED: u64 = 1_000;
+
+/// Why a metric did not make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The node it failed at.
+    pub(crate) node: DaemonAddr,
+    /// What kind of failure, for the summary.
+    pub(crate) kind: &'static str,
+    /// In words.
+    pub(crate) reason: String,
+}
+
+/// The word of the summary for a problem.
+pub(crate) fn kind_of(problem: Option<Problem>) -> &'static str {
+    match problem {
+        Some(Problem::SourceMissing) => "source missing",
+        Some(Problem::SourceDamaged) => "source damaged",
+        Some(Problem::SourceUnreadable) => "source unreadable",
+        Some(Problem::DestinationDamaged) => "owner's file damaged",
+        Some(Problem::Compressed) => "compressed",
+        Some(Problem::Busy) => "busy",
+        Some(Problem::DigestMismatch) => "damaged on the way",
+        Some(Problem::NoSpace) => "no space",
+        Some(Problem::BadPath) => "bad path",
+        Some(Problem::CutOff) => "cut off",
+        Some(Problem::TooLarge) => "too large",
+        Some(Problem::NoPlace) => "no place",
+        Some(Problem::Storage) | None => "storage",
+    }
+}
+
+/// What was put in place of one metric, at all its owners together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Effect {
+    /// The most that happened at an owner.
+    pub(crate) outcome: HealOutcome,
+    /// Points put into files that were there.
+    pub(crate) points: u64,
+    /// What travelled.
+    pub(crate) bytes: u64,
+}
+
+impl Effect {
+    /// The effect at several owners, or in several rounds.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        let rank = |outcome| match outcome {
+            HealOutcome::Created => 2,
+            HealOutcome::Filled => 1,
+            HealOutcome::Unchanged | HealOutcome::Refused | HealOutcome::Failed => 0,
+        };
+        let outcome =
+            if rank(other.outcome) > rank(self.outcome) { other.outcome } else { self.outcome };
+        Self { outcome, points: self.points + other.points, bytes: self.bytes + other.bytes }
+    }
+}
+
+/// Counts of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Metrics that are finished, in whatever way.
+    pub(crate) finished: u64,
+    /// Metrics whose owners have all of them; and, unless `--no-delete`, whose source is gone.
+    pub(crate) moved: u64,
+    /// Of these, created at an owner.
+    pub(crate) created: u64,
+    /// Of these, filled.
+    pub(crate) filled: u64,
+    /// Of these, complete before.
+    pub(crate) unchanged: u64,
+    /// Metrics that were gone at their source when it was their turn.
+    pub(crate) gone: u64,
+    /// Points put into files that were there.
+    pub(crate) points: u64,
+    /// Bytes that travelled.
+    pub(crate) bytes: u64,
+    /// Metrics that did not make it, by kind of failure.
+    pub(crate) failed: BTreeMap<&'static str, u64>,
+    /// Nodes that could not be read to their end.
+    pub(crate) broken_sources: u64,
+}
+
+impl Counts {
+    /// How many did not make it.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failed.values().sum()
+    }
+}
+
+/// Keeps count, and names what fails.
+pub(crate) struct Tally {
+    counts: Mutex<Counts>,
+    errors: Mutex<Option<BufWriter<File>>>,
+    started: Instant,
+    output: Arc<Output>,
+}
+
+impl Tally {
+    /// Nothing done yet. Where `errors` is given, every failure goes there too.
+    ///
+    /// # Errors
+    /// Where that file cannot be written.
+    pub(crate) fn begin(errors: Option<&Path>, output: Arc<Output>) -> anyhow::Result<Self> {
+        let open = |path: &Path| {
+            File::create(path).with_context(|| format!("{} cannot be written", path.display()))
+        };
+        let errors = errors.map(open).transpose()?.map(BufWriter::new);
+        let (counts, errors) = (Mutex::default(), Mutex::new(errors));
+        Ok(Self { counts, errors, started: Instant::now(), output })
+    }
+
+    /// A metric is where it belongs.
+    pub(crate) fn moved(&self, effect: Effect) {
+        let mut counts = self.lock();
+        counts.finished += 1;
+        counts.moved += 1;
+        match effect.outcome {
+            HealOutcome::Created => counts.created += 1,
+            HealOutcome::Filled => counts.filled += 1,
+            HealOutcome::Unchanged | HealOutcome::Refused | HealOutcome::Failed => {
+                counts.unchanged += 1
+            }
+        }
+        counts.points += effect.points;
+        counts.bytes += effect.bytes;
+    }
+
+    /// A metric was not there any more.
+    pub(crate) fn gone(&self) {
+        let mut counts = self.lock();
+        counts.finished += 1;
+        counts.gone += 1;
+    }
+
+    /// A metric needs nothing done: an earlier run did it.
+    pub(crate) fn skipped(&self) {
+        self.lock().finished += 1;
+    }
+
+    /// A metric did not make it.
+    pub(crate) fn failed(&self, metric: &str, failure: &Failure) {
+        let number = {
+            let mut counts = self.lock();
+            counts.finished += 1;
+            *counts.failed.entry(failure.kind).or_default() += 1;
+            counts.failures()
+        };
+        if number <= NAMED {
+            self.output.say(format_args!("bucky: {metric}: {}: {}", failure.node, failure.reason));
+        }
+        if number == NAMED {
+            self.output
+                .say("bucky: further failures are counted, not named; --errors FILE has all");
+        }
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = errors.as_mut().map_or(Ok(()), |errors| {
+            writeln!(errors, "{}\t{metric}\t{}", failure.node, failure.reason)
+        });
+        if let Err(error) = written {
+            *errors = None;
+            self.output.say(format_args!(
+                "bucky: the file of --errors cannot be written any more: {error}"
+            ));
+        }
+    }
+
+    /// A node could not be read to its end.
+    pub(crate) fn source_broke(&self, reason: impl fmt::Display) {
+        self.lock().broken_sources += 1;
+        self.output.say(format_args!("bucky: {reason}"));
+    }
+
+    /// Writes what is held back of the file of failures.
+    pub(crate) fn flush(&self) {
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = errors.as_mut().and_then(|errors| errors.flush().err()) {
+            self.output.say(format_args!("bucky: the file of --errors is not whole: {error}"));
+        }
+    }
+
+    /// The counts by now.
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().clone()
+    }
+
+    /// How long it has gone on.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a run ended, for people.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary {
+    /// What was done.
+    pub(crate) counts: Counts,
+    /// How long it took.
+    pub(crate) elapsed: Duration,
+    /// Whether sources were deleted.
+    pub(crate) deletes: bool,
+    /// Whether the operator stopped it.
+    pub(crate) stopped: bool,
+    /// How many metrics still lie astray; none where a node did not tell.
+    pub(crate) still_misplaced: Option<u64>,
+    /// Deleted sources that wait to be confirmed at their owners.
+    pub(crate) tombstones: u64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        let verb = if self.deletes { "moved" } else { "copied (the sources were left)" };
+        writeln!(
+            f,
+            "{} metrics {verb}: {} created, {} filled, {} complete before; {} points filled, {} in {}.",
+            human_count(counts.moved),
+            human_count(counts.created),
+            human_count(counts.filled),
+            human_count(counts.unchanged),
+            human_count(counts.points),
+            human_bytes(counts.bytes),
+            human_duration(self.elapsed),
+        )?;
+        if counts.gone > 0 {
+            writeln!(f, "{} were gone when it was their turn.", human_count(counts.gone))?;
+        }
+        if counts.failures() > 0 {
+            let kinds =
+                counts.failed.iter().map(|(kind, count)| format!("{} {kind}", human_count(*count)));
+            let kinds: Vec<String> = kinds.collect();
+            writeln!(
+                f,
+                "{} did not make it: {}.",
+                human_count(counts.failures()),
+                kinds.join(", ")
+            )?;
+        }
+        if counts.broken_sources > 0 {
+            writeln!(f, "{} nodes could not be read to their end.", counts.broken_sources)?;
+        }
+        if self.tombstones > 0 {
+            writeln!(
+                f,
+                "{} deleted sources wait to be confirmed at their owners; `bucky servers` shows them.",
+                human_count(self.tombstones)
+            )?;
+        }
+        match self.still_misplaced {
+            Some(0) => writeln!(f, "Nothing is misplaced any more.")?,
+            Some(count) => writeln!(f, "{} metrics are still misplaced.", human_count(count))?,
+            None => writeln!(
+                f,
+                "How many metrics are still misplaced is not known: not all nodes answered."
+            )?,
+        }
+        f.write_str(self.next_step())
+    }
+}
+
+impl Summary {
+    fn next_step(&self) -> &'static str {
+        if self.stopped {
+            "Stopped. Run the same command again to go on."
+        } else if self.counts.failures() > 0 || self.counts.broken_sources > 0 {
+            "Repair what is named above and run the same command again."
+        } else if !self.deletes {
+            "Run it again without --no-delete to delete the sources."
+        } else if self.still_misplaced.is_none_or(|count| count > 0) {
+            "Run the same command again; `bucky inconsistent` lists what is left."
+        } else {
+            "Done."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bucky_whisper::MetricName;
+
+    fn summary() -> Summary {
+        let counts = Counts {
+            finished: 1_000,
+            moved: 1_000,
+            created: 900,
+            filled: 60,
+            unchanged: 40,
+            points: 12_345,
+            bytes: 35 << 20,
+            ..Counts::default()
+        };
+        let elapsed = Duration::from_millis(8_250);
+        Summary {
+            counts,
+            elapsed,
+            deletes: true,
+            stopped: false,
+            still_misplaced: Some(0),
+            tombstones: 0,
+        }
+    }
+
+    #[test]
+    fn a_good_run_says_what_was_done_and_that_nothing_is_left() {
+        insta::assert_snapshot!(summary().to_string());
+    }
+
+    #[test]
+    fn a_bad_run_says_what_failed_and_what_to_do() {
+        let mut summary = summary();
+        summary.counts.failed = BTreeMap::from([("no space", 12), ("source damaged", 1)]);
+        summary.counts.gone = 3;
+        summary.counts.broken_sources = 1;
+        summary.still_misplaced = Some(13);
+        summary.tombstones = 987;
+        insta::assert_snapshot!(summary.to_string());
+    }
+
+    #[test]
+    fn the_last_line_is_the_next_step() {
+        let last = |change: fn(&mut Summary)| {
+            let mut summary = summary();
+            change(&mut summary);
+            summary.to_string().lines().last().unwrap().to_owned()
+        };
+        assert_eq!(
+            last(|summary| summary.stopped = true),
+            "Stopped. Run the same command again to go on."
+        );
+        assert!(last(|summary| summary.deletes = false).contains("without --no-delete"));
+        assert!(last(|summary| summary.still_misplaced = None).contains("bucky inconsistent"));
+    }
+
+    #[test]
+    fn the_effect_at_several_owners_is_the_most_that_happened() {
+        let effect = |outcome, points| Effect { outcome, points, bytes: 10 };
+        let both = effect(HealOutcome::Unchanged, 0).and(effect(HealOutcome::Filled, 5));
+        assert_eq!(both, Effect { outcome: HealOutcome::Filled, points: 5, bytes: 20 });
+        let both = both.and(effect(HealOutcome::Created, 0)).and(effect(HealOutcome::Filled, 1));
+        assert_eq!(both.outcome, HealOutcome::Created);
+    }
+
+    #[test]
+    fn failures_are_named_up_to_a_limit_and_all_of_them_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("errors");
+        let output = Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink()));
+        let tally = Tally::begin(Some(&path), Arc::new(output)).unwrap();
+        let node: DaemonAddr = "a".parse().unwrap();
+        for number in 0..NAMED + 5 {
+            let failure = Failure { node: node.clone(), kind: "busy", reason: "locked".into() };
+            let metric = MetricName::parse(&format!("m{number}")).unwrap();
+            tally.failed(metric.as_str(), &failure);
+        }
+        tally.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count() as u64, NAMED + 5);
+        assert_eq!(text.lines().next(), Some("a:4242\tm0\tlocked"));
+        assert_eq!(tally.counts().failed["busy"], NAMED + 5);
+    }
+}
