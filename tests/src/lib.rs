@@ -1,1 +1,35 @@
-//! Placeholder.
+//! What the end-to-end tests and the demo are made with: real daemons on loopback over real Whisper files.
+//!
+//! A test is a story: it starts a [`TestCluster`], lays metrics down where an old ring had them, runs `bucky`, and looks
+//! at what the nodes' folders hold afterwards. Nothing in here waits for a time, only for a condition with a limit
+//! ([`wait`]), and a test that fails shows what its daemons have logged.
+//!
+//! - [`cluster`], [`node`]: daemons with addresses and folders of their own, ended on drop
+//! - [`gate`]: stands before a daemon, and holds one kind of request back, or everything
+//! - [`program`]: a run of `bucky`, and what is asserted of it
+//! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
+//! - [`ledger`]: every point of every archive of every node, and whether it is with its owner
+//! - [`http`]: requests as `curl` would make them; [`peer`]: whisper.py's reading of the same files
+//!
+//! Everything here panics where something does not go as it should: that is how a test fails.
+
+#![expect(clippy::unwrap_used, reason = "the tests' own code fails by panicking")]
+
+mod address;
+pub mod cluster;
+pub mod gate;
+pub mod http;
+pub mod ledger;
+pub mod metrics;
+pub mod node;
+pub mod peer;
+pub mod program;
+pub mod tree;
+pub mod wait;
+
+pub use cluster::{ClusterPlan, Programs, TestCluster};
+pub use gate::Gate;
+pub use ledger::Ledger;
+pub use metrics::Layout;
+pub use node::{Launch, Node};
+pub use program::{Finished, Running};

@@ -1,0 +1,393 @@
+//! A cluster of daemons on loopback addresses of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bucky_ring::{Algorithm, Ring, RingDocument, RingSpec};
+use bucky_whisper::MetricName;
+use tempfile::TempDir;
+
+use crate::address::Network;
+use crate::ledger::{Ledger, owner_hosts};
+use crate::metrics::{self, LAYOUTS};
+use crate::node::{Launch, Node};
+use crate::program::{Finished, Running};
+use crate::{Gate, tree, wait};
+
+/// The port of a carbon in the rings; nobody listens there.
+const CARBON_PORT: u16 = 2003;
+/// How many of a daemon's last lines a failed test shows.
+const LOG_LINES: usize = 150;
+
+/// The programs under test.
+#[derive(Clone, Copy, Debug)]
+pub struct Programs {
+    /// `bucky`.
+    pub bucky: &'static str,
+    /// `buckyd`.
+    pub buckyd: &'static str,
+}
+
+/// What cluster is wanted.
+#[derive(Clone, Debug)]
+pub struct ClusterPlan {
+    programs: Programs,
+    nodes: usize,
+    in_ring: usize,
+    instances: Vec<&'static str>,
+    algorithm: Algorithm,
+    replication_factor: usize,
+    flags: Vec<String>,
+    gates: Vec<usize>,
+}
+
+impl ClusterPlan {
+    /// A cluster of this many nodes, all of them in a carbon ring with one copy of each metric.
+    pub fn of(programs: Programs, nodes: usize) -> Self {
+        Self {
+            programs,
+            nodes,
+            in_ring: nodes,
+            instances: Vec::new(),
+            algorithm: Algorithm::Carbon,
+            replication_factor: 1,
+            flags: Vec::new(),
+            gates: Vec::new(),
+        }
+    }
+
+    /// Only the first nodes are in the ring.
+    #[must_use]
+    pub fn in_ring(mut self, nodes: usize) -> Self {
+        self.in_ring = nodes;
+        self
+    }
+
+    /// Each host has these instances of carbon.
+    #[must_use]
+    pub fn instances(mut self, instances: &[&'static str]) -> Self {
+        self.instances = instances.to_vec();
+        self
+    }
+
+    /// The kind of ring.
+    #[must_use]
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    /// How many nodes hold each metric.
+    #[must_use]
+    pub fn replication_factor(mut self, copies: usize) -> Self {
+        self.replication_factor = copies;
+        self
+    }
+
+    /// All daemons are started with this flag, too; it counts before the plan's own.
+    #[must_use]
+    pub fn flag(mut self, flag: &str, value: &str) -> Self {
+        self.flags.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Puts a gate before this node.
+    #[must_use]
+    pub fn gate(mut self, node: usize) -> Self {
+        self.gates.push(node);
+        self
+    }
+
+    /// The cluster with its daemons running.
+    #[track_caller]
+    pub fn start(self) -> TestCluster {
+        let mut cluster = self.lay();
+        cluster.start();
+        cluster
+    }
+
+    /// The cluster with no daemon running yet.
+    pub fn lay(self) -> TestCluster {
+        let network = Network::free(u8::try_from(self.nodes).unwrap());
+        let folder = tempfile::Builder::new().prefix("bucky-test-").tempdir().unwrap();
+        let hosts: Vec<String> =
+            (0..self.nodes).map(|node| addr(network, node).ip().to_string()).collect();
+        let members = self.members(&hosts[..self.in_ring]);
+        let ring = self.ring(&members);
+        let nodes = hosts.iter().enumerate().map(|(number, host)| {
+            let is_gated = self.gates.contains(&number);
+            let listen = if is_gated {
+                network.behind_gate(host_number(number))
+            } else {
+                addr(network, number)
+            };
+            let node_folder = folder.path().join(format!("node-{number}"));
+            std::fs::create_dir(&node_folder).unwrap();
+            Node {
+                host: host.clone(),
+                addr: addr(network, number),
+                listen,
+                gate: is_gated.then(|| Gate::open(addr(network, number), listen)),
+                folder: node_folder,
+                program: self.programs.buckyd.into(),
+                args: self.args(&members),
+                launch: Launch::Plain,
+                daemon: None,
+                starts: 0,
+            }
+        });
+        let nodes = nodes.collect();
+        TestCluster { nodes, ring, network, plan: self, folder }
+    }
+
+    /// The members of a ring of these hosts.
+    fn members(&self, hosts: &[String]) -> Vec<String> {
+        let of_host = |host: &String| match self.instances.as_slice() {
+            [] => vec![format!("{host}:{CARBON_PORT}")],
+            instances => {
+                let numbered = (CARBON_PORT..).step_by(100).zip(instances);
+                numbered.map(|(port, instance)| format!("{host}:{port}={instance}")).collect()
+            }
+        };
+        hosts.iter().flat_map(of_host).collect()
+    }
+
+    fn ring(&self, members: &[String]) -> Ring {
+        let (relay, tagged_names) = bucky_ring::resolve(self.algorithm, None, None).unwrap();
+        Ring::new(RingSpec {
+            nodes: members.iter().map(|member| member.parse().unwrap()).collect(),
+            algorithm: self.algorithm,
+            relay,
+            replication_factor: self.replication_factor,
+            diverse_replicas: false,
+            tagged_names,
+        })
+        .unwrap()
+    }
+
+    fn args(&self, members: &[String]) -> Vec<String> {
+        let own = [
+            ("-hash", self.algorithm.to_string()),
+            ("-replicas", self.replication_factor.to_string()),
+            ("--tombstone-grace", "0.2".to_owned()),
+            ("--lock-timeout", "2".to_owned()),
+        ];
+        let own = own.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+        // Of a flag that is given twice the last counts.
+        own.chain(self.flags.iter().cloned()).chain(members.iter().cloned()).collect()
+    }
+}
+
+/// A cluster; its daemons end with it.
+#[derive(Debug)]
+pub struct TestCluster {
+    nodes: Vec<Node>,
+    ring: Ring,
+    network: Network,
+    plan: ClusterPlan,
+    // Removed last.
+    folder: TempDir,
+}
+
+impl TestCluster {
+    /// Starts all daemons that do not run.
+    #[track_caller]
+    pub fn start(&mut self) {
+        for node in self.nodes.iter_mut().filter(|node| node.daemon.is_none()) {
+            node.start();
+        }
+    }
+
+    /// The node with this number, from 0.
+    pub fn node(&self, number: usize) -> &Node {
+        &self.nodes[number]
+    }
+
+    /// The same, to start or stop it.
+    pub fn node_mut(&mut self, number: usize) -> &mut Node {
+        &mut self.nodes[number]
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The ring that the daemons were told.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// A ring of the first nodes only: that of a time before the cluster grew.
+    pub fn ring_of_first(&self, nodes: usize) -> Ring {
+        let hosts: Vec<String> = self.nodes[..nodes].iter().map(|node| node.host.clone()).collect();
+        self.plan.ring(&self.plan.members(&hosts))
+    }
+
+    /// The numbers of the nodes that own a metric by the daemons' ring.
+    pub fn owners(&self, metric: &str) -> Vec<usize> {
+        let metric: MetricName = metric.parse().unwrap();
+        let hosts = owner_hosts(&self.ring, &metric).expect("a metric that the ring places");
+        hosts.iter().map(|host| self.number_of(host)).collect()
+    }
+
+    /// This many names, beginning with `stem`, whose first owner is the node `owner`.
+    pub fn names_owned_by(&self, owner: usize, stem: &str, count: usize) -> Vec<String> {
+        let names = (0..).map(|number| format!("{stem}.m{number:05}"));
+        names.filter(|name| self.owners(name)[0] == owner).take(count).collect()
+    }
+
+    /// One such name.
+    pub fn name_owned_by(&self, owner: usize, stem: &str) -> String {
+        self.names_owned_by(owner, stem, 1).remove(0)
+    }
+
+    /// Lays down `count` metrics of all layouts where `ring` has them, all copies the same.
+    pub fn scatter(&self, count: usize, ring: &Ring) {
+        let now = metrics::now();
+        for number in 0..count {
+            let metric = metrics::name(number);
+            let layout = &LAYOUTS[number % LAYOUTS.len()];
+            let points = metrics::history(layout, now, number);
+            for host in owner_hosts(ring, &metric).expect("a metric that the ring places") {
+                let prefix = self.nodes[self.number_of(&host)].prefix();
+                metrics::write(&prefix, &metric, layout, &points);
+            }
+        }
+    }
+
+    fn number_of(&self, host: &str) -> usize {
+        self.nodes.iter().position(|node| node.host == host).expect("a host of this cluster")
+    }
+
+    /// Another address of a node's daemon, as long as the gate that is returned stands.
+    pub fn alias_of(&self, number: usize) -> Gate {
+        Gate::open(self.network.alias(host_number(number)), self.nodes[number].addr)
+    }
+
+    /// Runs `bucky` with these arguments on the cluster, to its end.
+    #[track_caller]
+    pub fn bucky(&self, args: &[&str]) -> Finished {
+        self.start_bucky(args).finish()
+    }
+
+    /// Starts `bucky` with these arguments on the cluster.
+    pub fn start_bucky(&self, args: &[&str]) -> Running {
+        let (command, rest) = args.split_first().expect("a command");
+        let mut bucky = Command::new(self.plan.programs.bucky);
+        bucky.arg(command).arg("-h").arg(self.nodes[0].addr()).args(rest);
+        bucky
+            .current_dir(self.folder.path())
+            .env_remove("BUCKYHOST")
+            .env("HOME", self.folder.path());
+        Running::start(bucky)
+    }
+
+    /// A path of the cluster's own folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The ring document, as a file.
+    pub fn ring_file(&self) -> PathBuf {
+        let path = self.path("ring.json");
+        std::fs::write(&path, RingDocument::from_spec("test", self.ring.spec()).to_json()).unwrap();
+        path
+    }
+
+    /// Every point of every node.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::read(&self.hosts())
+    }
+
+    fn hosts(&self) -> Vec<(String, PathBuf)> {
+        self.nodes.iter().map(|node| (node.host.clone(), node.prefix())).collect()
+    }
+
+    /// Waits until no daemon has a tombstone.
+    #[track_caller]
+    pub fn wait_until_buried(&self) {
+        wait::until("all tombstones are gone", || {
+            self.nodes.iter().all(|node| tree::tombstones(&node.prefix()).is_empty())
+        });
+    }
+
+    /// Waits until the tombstones are gone, and then wants every metric with its owners and nowhere else, every
+    /// point of `before` in the owners' files, and nothing below any prefix that does not belong there.
+    ///
+    /// # Panics
+    /// Where it is not so.
+    #[track_caller]
+    pub fn assert_all_in_place(&self, before: &Ledger) {
+        self.wait_until_buried();
+        let findings = before.compare(&self.ledger(), &self.ring);
+        assert!(findings.problems.is_empty(), "{}", listed(&findings.problems));
+        assert!(findings.points > 0, "no point was looked at");
+        self.assert_no_strays();
+    }
+
+    /// Wants nothing below any prefix that does not belong there.
+    ///
+    /// # Panics
+    /// Where there is something.
+    #[track_caller]
+    pub fn assert_no_strays(&self) {
+        let strays: Vec<String> = self
+            .nodes
+            .iter()
+            .flat_map(|node| tree::strays(&node.prefix()))
+            .map(|path| path.display().to_string())
+            .collect();
+        assert!(strays.is_empty(), "{}", listed(&strays));
+    }
+}
+
+impl Drop for TestCluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for node in &self.nodes {
+                show(&format!("--- {}, the end of its log", node.host), &node.log());
+            }
+        }
+    }
+}
+
+/// Wants a node's folder to be as `marks` has it.
+///
+/// # Panics
+/// Where anything in it has changed.
+#[track_caller]
+pub fn assert_untouched(marks: &std::collections::BTreeMap<PathBuf, tree::Mark>, prefix: &Path) {
+    let now = tree::marks(prefix);
+    let differs = |path: &&PathBuf| marks.get(*path) != now.get(*path);
+    let touched: Vec<&PathBuf> = marks
+        .keys()
+        .chain(now.keys().filter(|path| !marks.contains_key(*path)))
+        .filter(differs)
+        .collect();
+    assert!(touched.is_empty(), "touched in {}: {touched:?}", prefix.display());
+}
+
+fn addr(network: Network, node: usize) -> std::net::SocketAddr {
+    network.addr(host_number(node))
+}
+
+fn host_number(node: usize) -> u8 {
+    u8::try_from(node + 1).unwrap()
+}
+
+/// The first lines of many, and how many there are.
+fn listed(lines: &[String]) -> String {
+    format!(
+        "{} problems:\n{}",
+        lines.len(),
+        lines.iter().take(20).cloned().collect::<Vec<_>>().join("\n")
+    )
+}
+
+#[expect(clippy::print_stderr, reason = "the test harness shows it with the test that failed")]
+fn show(title: &str, log: &str) {
+    let lines: Vec<&str> = log.lines().collect();
+    let end = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+    eprintln!("{title}\n{end}");
+}

@@ -1,0 +1,269 @@
+//! Every point of every archive of every node: read before a move, it says afterwards what is missing.
+//!
+//! The rules are those of the fill: a slot that the owner had keeps its value, any other has that of a source. Where
+//! several nodes had parts of a metric, coarser slots may have been rolled up anew: of those only that they are known
+//! is checked here. A point that has left its archive's window meanwhile is no loss.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use bucky_ring::Ring;
+use bucky_whisper::{Archive, Image, MetricName, Point, Series};
+
+use crate::{metrics, tree};
+
+/// Beginnings of metrics that each node keeps to itself.
+pub const LOCAL_PREFIX: &str = "carbon.agents.";
+
+/// All valid points of some nodes at one time.
+#[derive(Debug)]
+pub struct Ledger {
+    now: u32,
+    copies: BTreeMap<MetricName, Vec<FileCopy>>,
+}
+
+/// One node's file of a metric.
+#[derive(Debug)]
+struct FileCopy {
+    host: String,
+    /// Finest first, as all layouts of these tests have them.
+    archives: Vec<(Archive, Vec<Point>)>,
+}
+
+/// What a comparison has found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Points that were looked for.
+    pub points: u64,
+    /// What is missing, changed or misplaced, a line each.
+    pub problems: Vec<String>,
+}
+
+impl Ledger {
+    /// Reads the files of these hosts.
+    ///
+    /// # Panics
+    /// Where a file cannot be read. Files that are no Whisper files have no points.
+    pub fn read(hosts: &[(String, PathBuf)]) -> Self {
+        let now = metrics::now();
+        let mut copies: BTreeMap<MetricName, Vec<FileCopy>> = BTreeMap::new();
+        for (host, prefix) in hosts {
+            for metric in tree::metrics(prefix) {
+                let path = prefix.join(metric.relative_path());
+                let archives = read_points(&path, now);
+                copies.entry(metric).or_default().push(FileCopy { host: host.clone(), archives });
+            }
+        }
+        Self { now, copies }
+    }
+
+    /// When it was read.
+    pub fn now(&self) -> u32 {
+        self.now
+    }
+
+    /// How many metrics there are.
+    pub fn metrics(&self) -> usize {
+        self.copies.len()
+    }
+
+    /// How many points all files together have.
+    pub fn points(&self) -> u64 {
+        let archives = self.copies.values().flatten().flat_map(|copy| &copy.archives);
+        archives.map(|(_, points)| points.len() as u64).sum()
+    }
+
+    /// How many metrics have a file on a host that does not own them.
+    pub fn misplaced(&self, ring: &Ring) -> usize {
+        let strays = |metric: &MetricName, copies: &[FileCopy]| {
+            owner_hosts(ring, metric)
+                .is_some_and(|owners| copies.iter().any(|copy| !owners.contains(&copy.host)))
+        };
+        self.copies.iter().filter(|(metric, copies)| strays(metric, copies)).count()
+    }
+
+    /// The points of the archive with this resolution, from the file of `metric` on `host`.
+    pub fn archive(&self, metric: &str, host: &str, seconds_per_point: u32) -> Option<&[Point]> {
+        let copies = self.copies.get(&metric.parse::<MetricName>().ok()?)?;
+        copies
+            .iter()
+            .find(|copy| copy.host == host)?
+            .archive(seconds_per_point)
+            .map(|(_, points)| points)
+    }
+
+    /// The same of a metric that only one host has.
+    ///
+    /// # Panics
+    /// Where none or several have it.
+    pub fn only_archive(&self, metric: &str, seconds_per_point: u32) -> &[Point] {
+        let copies = &self.copies[&metric.parse::<MetricName>().unwrap()];
+        let [copy] = copies.as_slice() else { panic!("{metric} is on {} hosts", copies.len()) };
+        copy.archive(seconds_per_point).unwrap_or_else(|| panic!("{metric}: no such archive")).1
+    }
+
+    /// Looks for everything in this ledger in `after`, which was read after a move over `ring`.
+    pub fn compare(&self, after: &Self, ring: &Ring) -> Findings {
+        let mut findings = Findings::default();
+        for (metric, before) in &self.copies {
+            let now_there = after.copies.get(metric).map_or(&[][..], Vec::as_slice);
+            let owners = owner_hosts(ring, metric)
+                .unwrap_or_else(|| before.iter().map(|copy| copy.host.clone()).collect());
+            for copy in now_there.iter().filter(|copy| !owners.contains(&copy.host)) {
+                findings
+                    .problems
+                    .push(format!("{metric} is still on {}, no owner of it", copy.host));
+            }
+            for owner in owners {
+                let Some(owned) = now_there.iter().find(|copy| copy.host == owner) else {
+                    findings.problems.push(format!("{metric} is not on its owner {owner}"));
+                    continue;
+                };
+                compare_copies(metric, before, owned, after.now, &mut findings);
+            }
+        }
+        for metric in after.copies.keys().filter(|metric| !self.copies.contains_key(*metric)) {
+            findings.problems.push(format!("{metric} has come from nowhere"));
+        }
+        findings
+    }
+}
+
+impl FileCopy {
+    fn archive(&self, seconds_per_point: u32) -> Option<(&Archive, &[Point])> {
+        let found = self.archives.iter().find(|(a, _)| a.seconds_per_point == seconds_per_point);
+        found.map(|(archive, points)| (archive, points.as_slice()))
+    }
+}
+
+/// The hosts that own `metric`; none where every host keeps its own.
+pub fn owner_hosts(ring: &Ring, metric: &MetricName) -> Option<Vec<String>> {
+    if metric.as_str().starts_with(LOCAL_PREFIX) {
+        return None;
+    }
+    let Series::Known(series) = metric.series() else { return None };
+    let mut hosts: Vec<String> =
+        ring.owners(&series).map(|owner| ring.nodes()[owner].host().to_owned()).collect();
+    hosts.dedup();
+    Some(hosts)
+}
+
+fn read_points(path: &Path, now: u32) -> Vec<(Archive, Vec<Point>)> {
+    let content = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let Ok(image) = Image::parse(&content) else { return Vec::new() };
+    image.archives().map(|view| (view.archive(), view.points_valid(now).collect())).collect()
+}
+
+/// Looks for every point of the files `before` in the owner's file `after`.
+fn compare_copies(
+    metric: &MetricName,
+    before: &[FileCopy],
+    after: &FileCopy,
+    now: u32,
+    findings: &mut Findings,
+) {
+    let own = before.iter().find(|copy| copy.host == after.host);
+    for copy in before {
+        for (number, (archive, points)) in copy.archives.iter().enumerate() {
+            let step = archive.seconds_per_point;
+            let there = after.archive(step);
+            let in_window =
+                |point: &&Point| u64::from(point.timestamp) + archive.retention() > u64::from(now);
+            for point in points.iter().filter(in_window) {
+                findings.points += 1;
+                let found = there.and_then(|(_, points)| at(points, point.timestamp));
+                let known_to_owner = own.and_then(|own| at(own.archive(step)?.1, point.timestamp));
+                // Where both had it the owner's counts; where several sources had it, one of theirs.
+                let expected = known_to_owner.unwrap_or(point.value);
+                let is_exact = before.len() == 1 || (number == 0 && known_to_owner.is_some());
+                let problem = match found {
+                    None => "is gone".to_owned(),
+                    Some(value) if is_exact && value.to_bits() != expected.to_bits() => {
+                        format!("is {value} and was {expected}")
+                    }
+                    Some(value)
+                        if number == 0 && !any_had(before, step, point.timestamp, value) =>
+                    {
+                        format!("is {value}, which no node had")
+                    }
+                    Some(_) => continue,
+                };
+                findings.problems.push(format!(
+                    "{metric}: the point at {} ({step} s), on {} before, {problem} on {}",
+                    point.timestamp, copy.host, after.host
+                ));
+            }
+        }
+    }
+}
+
+fn any_had(before: &[FileCopy], step: u32, timestamp: u32, value: f64) -> bool {
+    let values = before.iter().filter_map(|copy| at(copy.archive(step)?.1, timestamp));
+    values.into_iter().any(|had| had.to_bits() == value.to_bits())
+}
+
+fn at(points: &[Point], timestamp: u32) -> Option<f64> {
+    let index = points.binary_search_by_key(&timestamp, |point| point.timestamp).ok()?;
+    points.get(index).map(|point| point.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{MINUTES, minutes, now};
+
+    fn ring(hosts: &[&str]) -> Ring {
+        let (relay, tagged_names) =
+            bucky_ring::resolve(bucky_ring::Algorithm::Carbon, None, None).unwrap();
+        Ring::new(bucky_ring::RingSpec {
+            nodes: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+            algorithm: bucky_ring::Algorithm::Carbon,
+            relay,
+            replication_factor: 1,
+            diverse_replicas: false,
+            tagged_names,
+        })
+        .unwrap()
+    }
+
+    /// What a move from `a` to `b` would have left, and what the ledger finds.
+    fn findings(moved: impl FnOnce(&Path, &Path)) -> Vec<String> {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [a, b] = [folders[0].path(), folders[1].path()];
+        let metric = "m.x".parse().unwrap();
+        write_values(a, &metric, &[1.0, 2.0, 3.0]);
+        let hosts = [("a".to_owned(), a.to_owned()), ("b".to_owned(), b.to_owned())];
+        let before = Ledger::read(&hosts);
+        moved(a, b);
+        before.compare(&Ledger::read(&hosts), &ring(&["b"])).problems
+    }
+
+    fn write_values(prefix: &Path, metric: &MetricName, values: &[f64]) {
+        metrics::write(prefix, metric, &MINUTES, &minutes(now(), values.iter().copied()));
+    }
+
+    #[test]
+    fn a_ledger_finds_nothing_wrong_where_the_file_has_moved() {
+        let found = findings(|a, b| {
+            std::fs::create_dir(b.join("m")).unwrap();
+            std::fs::rename(a.join("m/x.wsp"), b.join("m/x.wsp")).unwrap();
+        });
+        assert_eq!(found, [""; 0]);
+    }
+
+    #[test]
+    fn a_ledger_sees_what_is_gone_what_has_changed_and_what_is_left_behind() {
+        let metric: MetricName = "m.x".parse().unwrap();
+        let gone = findings(|a, _| std::fs::remove_file(a.join("m/x.wsp")).unwrap());
+        assert_eq!(gone, ["m.x is not on its owner b"]);
+        let left = findings(|_, b| write_values(b, &metric, &[1.0, 2.0, 3.0]));
+        assert_eq!(left, ["m.x is still on a, no owner of it"]);
+        let changed = findings(|a, b| {
+            std::fs::remove_file(a.join("m/x.wsp")).unwrap();
+            write_values(b, &metric, &[1.0, 9.0]);
+        });
+        assert_eq!(changed.len(), 2, "{changed:?}");
+        assert!(changed.iter().any(|line| line.contains("is 9 and was 2")), "{changed:?}");
+        assert!(changed.iter().any(|line| line.contains("is gone on b")), "{changed:?}");
+    }
+}

@@ -1,0 +1,259 @@
+//! A node: a prefix with Whisper files, and the daemon over it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use bucky_whisper::{MetricName, Point};
+use rustix::process::Signal;
+
+use crate::http::Http;
+use crate::metrics::{self, Layout};
+use crate::program::{send, wait_for_end};
+use crate::{Gate, wait};
+
+/// How long a daemon may take to stop in order before it is killed.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How a daemon is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Launch {
+    /// As it is.
+    #[default]
+    Plain,
+    /// With a prefix of its own on a file system of this many bytes, which goes when the daemon does.
+    OnSmallDisk(u64),
+    /// Without the powers with which root reads what its permissions do not let it read.
+    WithoutRootPowers,
+}
+
+/// One node of a cluster.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) host: String,
+    /// The address that the cluster knows.
+    pub(crate) addr: SocketAddr,
+    /// Where the daemon listens: the same, or behind the gate.
+    pub(crate) listen: SocketAddr,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) folder: PathBuf,
+    pub(crate) program: PathBuf,
+    /// Flags and members of the ring.
+    pub(crate) args: Vec<String>,
+    pub(crate) launch: Launch,
+    pub(crate) daemon: Option<Child>,
+    pub(crate) starts: u32,
+}
+
+impl Node {
+    /// Its host, as the ring has it.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// `HOST:PORT`, as `bucky` names it.
+    pub fn addr(&self) -> String {
+        self.addr.to_string()
+    }
+
+    /// The gate before it.
+    ///
+    /// # Panics
+    /// Where the cluster was planned without.
+    pub fn gate(&self) -> &Gate {
+        self.gate.as_ref().expect("the plan of this cluster puts a gate before this node")
+    }
+
+    /// Where its Whisper files lie.
+    pub fn prefix(&self) -> PathBuf {
+        match (&self.launch, &self.daemon) {
+            // Only the daemon's own view of the file systems has it.
+            (Launch::OnSmallDisk(_), Some(daemon)) => {
+                let root = PathBuf::from(format!("/proc/{}/root", daemon.id()));
+                root.join(self.own_prefix().strip_prefix("/").unwrap())
+            }
+            _ => self.own_prefix(),
+        }
+    }
+
+    fn own_prefix(&self) -> PathBuf {
+        self.folder.join("whisper")
+    }
+
+    /// The path of a metric's file.
+    pub fn path(&self, metric: &str) -> PathBuf {
+        self.prefix().join(metric.parse::<MetricName>().unwrap().relative_path())
+    }
+
+    /// Lays down a metric with these points.
+    pub fn write(&self, metric: &str, layout: &Layout, points: &[Point]) {
+        metrics::write(&self.prefix(), &metric.parse().unwrap(), layout, points);
+    }
+
+    /// Puts bytes in a metric's place.
+    pub fn put(&self, metric: &str, content: &[u8]) {
+        let path = self.path(metric);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+
+    /// Whether the metric's file is there.
+    pub fn has(&self, metric: &str) -> bool {
+        self.path(metric).exists()
+    }
+
+    /// The names of all files of metrics, sorted.
+    pub fn metrics(&self) -> Vec<String> {
+        crate::tree::metrics(&self.prefix()).into_iter().map(|name| name.to_string()).collect()
+    }
+
+    /// Says how the daemon is started from the next start on.
+    pub fn launch(&mut self, launch: Launch) -> &mut Self {
+        self.launch = launch;
+        self
+    }
+
+    /// Puts `flag` and `value` before all other arguments from the next start on.
+    pub fn flag(&mut self, flag: &str, value: &str) -> &mut Self {
+        self.args.insert(0, value.to_owned());
+        self.args.insert(0, flag.to_owned());
+        self
+    }
+
+    /// Replaces an argument from the next start on.
+    pub fn replace_arg(&mut self, old: &str, new: &str) -> &mut Self {
+        let arg = self.args.iter_mut().find(|arg| *arg == old);
+        new.clone_into(arg.unwrap_or_else(|| panic!("no argument {old:?}")));
+        self
+    }
+
+    /// The command that starts the daemon.
+    pub fn command(&self) -> Command {
+        let mut words: Vec<OsString> = vec![self.program.clone().into()];
+        let given = ["-b", &self.listen.to_string(), "-node", &self.host].map(OsString::from);
+        words.extend(given);
+        words.extend(["-p".into(), self.own_prefix().into_os_string()]);
+        words.extend(self.args.iter().map(OsString::from));
+        let mut command = match self.launch {
+            Launch::Plain => Command::new(&words[0]),
+            Launch::OnSmallDisk(bytes) => on_small_disk(bytes, &self.own_prefix(), &words[0]),
+            Launch::WithoutRootPowers => without_root_powers(&words[0]),
+        };
+        command.args(&words[1..]);
+        command
+    }
+
+    /// Starts the daemon and waits until it answers.
+    ///
+    /// # Panics
+    /// Where it runs already, ends, or does not answer.
+    #[track_caller]
+    pub fn start(&mut self) {
+        self.start_unready();
+        let http = Http::new();
+        let url = format!("http://{}/v1/status", self.listen);
+        wait::until(&format!("{} has scanned its files", self.host), || {
+            let ended = self.daemon.as_mut().unwrap().try_wait().unwrap();
+            assert!(
+                ended.is_none(),
+                "the daemon of {} ended: {ended:?}\n{}",
+                self.host,
+                self.log()
+            );
+            let status = http.try_get(&url).filter(|answer| answer.status == 200);
+            status.is_some_and(|answer| answer.json()["metrics"].is_u64())
+        });
+    }
+
+    /// Starts the daemon and waits for nothing.
+    ///
+    /// # Panics
+    /// Where it runs already, or cannot be started.
+    #[track_caller]
+    pub fn start_unready(&mut self) {
+        assert!(self.daemon.is_none(), "the daemon of {} runs already", self.host);
+        std::fs::create_dir_all(self.own_prefix()).unwrap();
+        self.starts += 1;
+        let mut log = File::options().create(true).append(true).open(self.log_path()).unwrap();
+        writeln!(log, "--- start {} of {}", self.starts, self.host).unwrap();
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let daemon = command.spawn();
+        self.daemon = Some(daemon.unwrap_or_else(|error| panic!("{command:?}: {error}")));
+    }
+
+    /// Stops the daemon in order (SIGTERM) and tells how it ended.
+    ///
+    /// # Panics
+    /// Where it does not run, or does not end.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        send(&daemon, Signal::TERM);
+        let ended = wait_for_end(&mut daemon, wait::LIMIT);
+        ended.unwrap_or_else(|| {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+            panic!("the daemon of {} did not end after SIGTERM", self.host)
+        })
+    }
+
+    /// Kills the daemon (SIGKILL).
+    ///
+    /// # Panics
+    /// Where it does not run.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    /// Everything the daemon has logged.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let Some(mut daemon) = self.daemon.take() else { return };
+        send(&daemon, Signal::TERM);
+        if wait_for_end(&mut daemon, GRACE).is_none() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+/// `unshare` gives the program file systems of its own, and a small one at `prefix` among them.
+fn on_small_disk(bytes: u64, prefix: &Path, program: &OsString) -> Command {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    let script = "mount -t tmpfs -o size=$1,mode=755 tmpfs \"$2\" && shift 2 && exec \"$@\"";
+    command
+        .args(["--mount", "sh", "-ec", script, "sh", &bytes.to_string()])
+        .arg(prefix)
+        .arg(program);
+    command
+}
+
+fn without_root_powers(program: &OsString) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.arg("--bounding-set=-dac_override,-dac_read_search").arg(program);
+    command
+}
