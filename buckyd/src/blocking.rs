@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -31,45 +33,69 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 /// The writing end of a body that a blocking thread fills.
+///
+/// Unless [`BodyWriter::finish`] succeeds the body ends as broken, whatever happens to the writer: the other side
+/// must not take a part for the whole.
 pub(crate) struct BodyWriter {
-    sender: mpsc::Sender<io::Result<Bytes>>,
+    /// None once the other side is gone or takes nothing: what wraps the writer may flush again when it is dropped, and
+    /// must not wait again.
+    sender: Option<mpsc::Sender<Bytes>>,
+    whole: Arc<AtomicBool>,
     piece: BytesMut,
+    stall_limit: Duration,
     handle: Handle,
 }
 
-struct BodyStream(mpsc::Receiver<io::Result<Bytes>>);
+struct BodyStream {
+    pieces: mpsc::Receiver<Bytes>,
+    /// Set, before the sender is dropped, by whoever has sent everything.
+    whole: Arc<AtomicBool>,
+}
 
 /// A body, and the end that fills it from a blocking thread.
 pub(crate) fn body_channel() -> (BodyWriter, Body) {
-    let (sender, receiver) = mpsc::channel(PIECES_WAITING);
-    let writer = BodyWriter { sender, piece: BytesMut::new(), handle: Handle::current() };
-    (writer, Body::from_stream(BodyStream(receiver)))
+    body_channel_within(STALL_LIMIT)
+}
+
+fn body_channel_within(stall_limit: Duration) -> (BodyWriter, Body) {
+    let (sender, pieces) = mpsc::channel(PIECES_WAITING);
+    let whole = Arc::new(AtomicBool::new(false));
+    let stream = BodyStream { pieces, whole: Arc::clone(&whole) };
+    let writer = BodyWriter {
+        sender: Some(sender),
+        whole,
+        piece: BytesMut::new(),
+        stall_limit,
+        handle: Handle::current(),
+    };
+    (writer, Body::from_stream(stream))
 }
 
 impl BodyWriter {
-    /// Ends the body as broken: the other side must not take what came for the whole.
-    pub(crate) fn fail(self, error: io::Error) {
-        let _ = self.send(Err(error));
-    }
-
     /// Sends what is still held back: the body is whole.
     ///
     /// # Errors
     /// Where the other side is gone or takes nothing.
     pub(crate) fn finish(mut self) -> io::Result<()> {
-        self.flush()
+        self.flush()?;
+        self.whole.store(true, Ordering::Release);
+        Ok(())
     }
 
-    fn send(&self, piece: io::Result<Bytes>) -> io::Result<()> {
-        let sent = self.handle.block_on(tokio::time::timeout(STALL_LIMIT, self.sender.send(piece)));
-        match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => {
-                Err(io::Error::new(io::ErrorKind::BrokenPipe, "the other side has gone away"))
+    fn send(&mut self, piece: Bytes) -> io::Result<()> {
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the other side has gone away");
+        let sender = self.sender.take().ok_or_else(gone)?;
+        let limit = self.stall_limit;
+        match self.handle.block_on(async { tokio::time::timeout(limit, sender.send(piece)).await })
+        {
+            Ok(Ok(())) => {
+                self.sender = Some(sender);
+                Ok(())
             }
+            Ok(Err(_)) => Err(gone()),
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("the other side took nothing for {} s", STALL_LIMIT.as_secs()),
+                format!("the other side took nothing for {} s", limit.as_secs()),
             )),
         }
     }
@@ -77,11 +103,12 @@ impl BodyWriter {
 
 impl Write for BodyWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.piece.extend_from_slice(buf);
-        if self.piece.len() >= PIECE_BYTES {
+        let taken = buf.len().min(PIECE_BYTES - self.piece.len());
+        self.piece.extend_from_slice(&buf[..taken]);
+        if self.piece.len() == PIECE_BYTES {
             self.flush()?;
         }
-        Ok(buf.len())
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -89,7 +116,7 @@ impl Write for BodyWriter {
             return Ok(());
         }
         let piece = self.piece.split().freeze();
-        self.send(Ok(piece))
+        self.send(piece)
     }
 }
 
@@ -97,6 +124,61 @@ impl Stream for BodyStream {
     type Item = io::Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(context)
+        match ready!(self.pieces.poll_recv(context)) {
+            Some(piece) => Poll::Ready(Some(Ok(piece))),
+            None if self.whole.load(Ordering::Acquire) => Poll::Ready(None),
+            None => Poll::Ready(Some(Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "what writes this answer has given up",
+            )))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::to_bytes;
+
+    /// What the other side gets of a body that `write` fills on a blocking thread.
+    async fn received(
+        write: impl FnOnce(BodyWriter) + Send + 'static,
+    ) -> Result<usize, axum::Error> {
+        let (writer, body) = body_channel();
+        let writing = tokio::task::spawn_blocking(move || write(writer));
+        let received = to_bytes(body, usize::MAX).await.map(|bytes| bytes.len());
+        let _ = writing.await;
+        received
+    }
+
+    #[tokio::test]
+    async fn a_body_is_whole_only_if_its_writer_says_so() {
+        let whole = received(|mut writer| {
+            writer.write_all(&[1; 3 * PIECE_BYTES + 7]).unwrap();
+            writer.finish().unwrap();
+        });
+        assert_eq!(whole.await.unwrap(), 3 * PIECE_BYTES + 7);
+        assert!(received(|mut writer| writer.write_all(b"a line\n").unwrap()).await.is_err());
+        assert!(received(|_| panic!("a bug in what writes")).await.is_err());
+        assert!(received(|_| ()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_takes_ends_broken_and_its_writer_waits_once() {
+        let limit = Duration::from_millis(200);
+        let (mut writer, body) = body_channel_within(limit);
+        let waited = tokio::task::spawn_blocking(move || {
+            let begun = std::time::Instant::now();
+            let first = writer.write_all(&[1; 64 * PIECE_BYTES]).unwrap_err();
+            assert_eq!(first.kind(), io::ErrorKind::TimedOut);
+            // What wraps the writer writes and flushes again in its Drop.
+            for _ in 0..50 {
+                let again = writer.write_all(&[1; PIECE_BYTES]).unwrap_err();
+                assert_eq!(again.kind(), io::ErrorKind::BrokenPipe);
+            }
+            begun.elapsed()
+        });
+        assert!(waited.await.unwrap() < limit * 10);
+        assert!(to_bytes(body, usize::MAX).await.is_err());
     }
 }

@@ -78,7 +78,7 @@ fn stream(
     let (writer, body) = body_channel();
     tokio::task::spawn_blocking(move || {
         let _place = place;
-        // Where it fails the writer is gone with its channel: no report has been sent, so what came is cut off.
+        // Where it fails the body ends as broken; and without a report what came of it counts as cut off.
         if let Err(error) = write(&app, encoding, writer, fill) {
             tracing::info!(%error, "an archive was given up");
         }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
-use bucky_api::{DeleteRequest, ErrorCode};
+use bucky_api::{DeleteRequest, ErrorCode, paths};
 
 use super::lines;
 use crate::app::App;
@@ -32,6 +33,7 @@ pub(super) async fn post(
         }
         Ok(lines)
     });
-    let lines = deleted.await.map_err(|error| ApiError::new(ErrorCode::Internal, error))??;
-    Ok(lines::ndjson(&lines))
+    let internal = |error| ApiError::new(ErrorCode::Internal, error);
+    let lines = deleted.await.map_err(internal)??;
+    Ok(lines::answer(paths::NDJSON, Body::from(lines::ndjson(&lines).map_err(internal)?)))
 }

@@ -192,7 +192,8 @@ fn answer(mut finished: oneshot::Receiver<Healed>) -> Response {
         loop {
             tokio::select! {
                 healed = &mut finished => {
-                    let _ = sender.send(healed.map(|healed| body(&healed)).map_err(std::io::Error::other)).await;
+                    let lines = healed.map_err(std::io::Error::other).and_then(|healed| body(&healed));
+                    let _ = sender.send(lines).await;
                     return;
                 }
                 () = tokio::time::sleep(HEARTBEAT) => {
@@ -205,17 +206,12 @@ fn answer(mut finished: oneshot::Receiver<Healed>) -> Response {
     lines::answer(paths::NDJSON, Body::from_stream(ReceiverStream::new(receiver)))
 }
 
-fn body((healed, error): &Healed) -> Bytes {
-    let mut body = Vec::new();
-    let written = healed.iter().try_for_each(|line| lines::write_line(&mut body, line));
-    let written = written.and_then(|()| match error {
-        Some(error) => lines::write_line(&mut body, error.body()),
-        None => Ok(()),
-    });
-    if let Err(error) = written {
-        tracing::error!(%error, "an answer could not be written");
+fn body((healed, error): &Healed) -> std::io::Result<Bytes> {
+    let mut body = lines::ndjson(healed)?;
+    if let Some(error) = error {
+        lines::write_line(&mut body, error.body())?;
     }
-    Bytes::from(body)
+    Ok(Bytes::from(body))
 }
 
 fn log(lines: &[HealLine]) {

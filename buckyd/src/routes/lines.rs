@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use bucky_api::paths;
 use serde::Serialize;
 
 use crate::blocking::{BodyWriter, body_channel};
@@ -19,8 +18,9 @@ pub(super) fn stream(
 ) -> Response {
     let (mut writer, body) = body_channel();
     tokio::task::spawn_blocking(move || {
-        let result = write(&mut writer);
-        end(writer, result);
+        if let Err(error) = write(&mut writer).and_then(|()| writer.finish()) {
+            tracing::info!(%error, "an answer was given up");
+        }
     });
     answer(media_type, body)
 }
@@ -30,31 +30,14 @@ pub(super) fn answer(media_type: &'static str, body: Body) -> Response {
     ([(header::CONTENT_TYPE, media_type)], body).into_response()
 }
 
-/// Ends a body as whole or as broken.
-pub(super) fn end(writer: BodyWriter, result: io::Result<()>) {
-    match result {
-        Ok(()) => {
-            if let Err(error) = writer.finish() {
-                tracing::debug!(%error, "an answer was not taken");
-            }
-        }
-        Err(error) => {
-            tracing::info!(%error, "an answer was given up");
-            writer.fail(error);
-        }
-    }
-}
-
-/// An answer of values that are there already, as NDJSON.
-pub(super) fn ndjson<T: Serialize>(values: &[T]) -> Response {
+/// Values that are there already, as NDJSON.
+///
+/// # Errors
+/// Where one of them is no JSON.
+pub(super) fn ndjson<T: Serialize>(values: &[T]) -> io::Result<Vec<u8>> {
     let mut body = Vec::new();
-    for value in values {
-        if write_line(&mut body, value).is_err() {
-            // Writing to memory: only a value that is no JSON could fail, and these are plain structs.
-            tracing::error!("an answer could not be written");
-        }
-    }
-    answer(paths::NDJSON, Body::from(body))
+    values.iter().try_for_each(|value| write_line(&mut body, value))?;
+    Ok(body)
 }
 
 /// One value as a line.
