@@ -14,6 +14,8 @@ use crate::rebalance::{self, BatchLimits, Order};
 
 /// How many metrics may wait in half-full batches, in all sources together.
 const HELD: usize = 400_000;
+/// How many full batches may go past a half-full one.
+const PASSED: u64 = 20;
 
 /// Arguments of `bucky rebalance`.
 #[derive(clap::Args)]
@@ -94,6 +96,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
             bytes: args.batch_bytes,
             metrics: usize::try_from(args.batch_metrics).unwrap_or(usize::MAX),
             held: HELD,
+            patience: args.batch_metrics * PASSED,
         },
         journal: args.journal,
         errors: args.errors,

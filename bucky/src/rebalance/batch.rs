@@ -2,7 +2,8 @@
 //!
 //! Pure. A source's strays come in the order of their names and mix their owners; each set of owners has a bucket,
 //! and a full bucket is a batch. Where too many strays wait in half-full buckets, the fullest goes early: what is
-//! held does not grow with the store. Each batch carries the [`Ticket`]s that tell the journal how far a source is
+//! held does not grow with the store; and a bucket that fills too slowly goes when many others have gone past it, so
+//! that the journal's mark is not held back by it. Each batch carries the [`Ticket`]s that tell the journal how far a source is
 //! done, although batches end in another order than their names came.
 
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +42,8 @@ pub(crate) struct BatchLimits {
     pub(crate) metrics: usize,
     /// The metrics in all half-full buckets of a source together.
     pub(crate) held: usize,
+    /// After so many further metrics a bucket goes as full as it is.
+    pub(crate) patience: u64,
 }
 
 /// Gathers the strays of one source.
@@ -48,7 +51,9 @@ pub(crate) struct BatchLimits {
 pub(crate) struct Batcher {
     limits: BatchLimits,
     buckets: HashMap<Vec<OwnerIndex>, Bucket>,
+    by_age: BTreeMap<u64, Vec<OwnerIndex>>,
     held: usize,
+    count: u64,
     low_water: LowWater,
 }
 
@@ -56,13 +61,21 @@ pub(crate) struct Batcher {
 struct Bucket {
     strays: Vec<Stray>,
     bytes: u64,
+    opened: u64,
     ticket: Ticket,
 }
 
 impl Batcher {
     /// Nothing gathered yet; the names up to `through` were finished in an earlier run.
     pub(crate) fn new(limits: BatchLimits, through: Option<MetricName>) -> Self {
-        Self { limits, buckets: HashMap::new(), held: 0, low_water: LowWater::new(through) }
+        Self {
+            limits,
+            buckets: HashMap::new(),
+            by_age: BTreeMap::new(),
+            held: 0,
+            count: 0,
+            low_water: LowWater::new(through),
+        }
     }
 
     /// Takes the next stray, and gives a batch where one is full. `owners` is sorted and without doubles.
@@ -77,11 +90,11 @@ impl Batcher {
             })
             .then(|| self.take(&owners))
             .flatten();
-        let low_water = &mut self.low_water;
-        let bucket = self.buckets.entry(owners.clone()).or_insert_with(|| Bucket {
-            strays: Vec::new(),
-            bytes: 0,
-            ticket: low_water.open(),
+        self.count += 1;
+        let (low_water, by_age, count) = (&mut self.low_water, &mut self.by_age, self.count);
+        let bucket = self.buckets.entry(owners.clone()).or_insert_with(|| {
+            by_age.insert(count, owners.clone());
+            Bucket { strays: Vec::new(), bytes: 0, opened: count, ticket: low_water.open() }
         });
         bucket.bytes = bucket.bytes.saturating_add(stray.bytes);
         bucket.strays.push(stray);
@@ -98,9 +111,17 @@ impl Batcher {
             } else if self.held > self.limits.held {
                 self.take_fullest()
             } else {
-                None
+                self.take_overdue()
             }
         })
+    }
+
+    /// The oldest bucket, where it has waited too long.
+    fn take_overdue(&mut self) -> Option<Batch> {
+        let (opened, owners) = self.by_age.first_key_value()?;
+        let is_overdue = self.count - opened >= self.limits.patience;
+        let owners = owners.clone();
+        if is_overdue { self.take(&owners) } else { None }
     }
 
     /// Notes a name that needs nothing done.
@@ -130,6 +151,7 @@ impl Batcher {
     fn take(&mut self, owners: &[OwnerIndex]) -> Option<Batch> {
         let (owners, bucket) = self.buckets.remove_entry(owners)?;
         self.held -= bucket.strays.len();
+        self.by_age.remove(&bucket.opened);
         Some(Batch { owners, strays: bucket.strays, ticket: bucket.ticket })
     }
 }
@@ -193,7 +215,7 @@ mod tests {
         batch.strays.iter().map(|stray| stray.metric.as_str()).collect()
     }
 
-    const LIMITS: BatchLimits = BatchLimits { bytes: 100, metrics: 3, held: 5 };
+    const LIMITS: BatchLimits = BatchLimits { bytes: 100, metrics: 3, held: 5, patience: 12 };
 
     #[test]
     fn a_bucket_is_a_batch_when_it_has_enough_metrics() {
@@ -225,6 +247,19 @@ mod tests {
             assert_eq!(batcher.push(vec![owner], stray(name, 1)), None);
         }
         assert_eq!(names(&batcher.push(vec![4], stray("f", 1)).unwrap()), ["c", "d"]);
+    }
+
+    #[test]
+    fn a_bucket_that_fills_too_slowly_goes_as_it_is() {
+        let mut batcher = Batcher::new(LIMITS, None);
+        assert_eq!(batcher.push(vec![9], stray("a", 1)), None);
+        let mut batches = Vec::new();
+        for number in 0..12 {
+            batches.extend(batcher.push(vec![0], stray(&format!("m{number:02}"), 1)));
+        }
+        let rare: Vec<&Batch> = batches.iter().filter(|batch| batch.owners == [9]).collect();
+        assert_eq!(rare.len(), 0, "a full bucket goes first");
+        assert_eq!(batcher.push(vec![0], stray("n", 1)).map(|batch| batch.owners), Some(vec![9]));
     }
 
     #[test]

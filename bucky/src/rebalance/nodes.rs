@@ -187,12 +187,7 @@ impl Fleet {
                 .chain(&members)
                 .find(|other| is_same(other, &node))
             {
-                return Err(UsageError::because(format!(
-                    "{} cannot be drained: it is {} under another address ({})",
-                    node.addr(),
-                    same.addr(),
-                    node.store
-                )));
+                return Err(cannot_drain(&node, same));
             }
             let how = drained_how(cluster, member, node.kind);
             sources.push(Source { node: Arc::new(node), how });
@@ -273,6 +268,19 @@ fn drained_how(cluster: &Cluster, member: &Member, kind: Kind) -> How {
     };
     // The address with its port is no host of any ring: all that the node holds is astray.
     if same { How::Asked { host: Some(member.addr().to_string()) } } else { How::PlacedHere }
+}
+
+fn cannot_drain(node: &Node, same: &Node) -> anyhow::Error {
+    let addr = node.addr();
+    UsageError::because(if addr == same.addr() {
+        format!("{addr} cannot be drained: it is a member of the ring, or given twice")
+    } else {
+        format!(
+            "{addr} cannot be drained: it is {} under another address ({})",
+            same.addr(),
+            node.store
+        )
+    })
 }
 
 fn away(member: &Member) -> anyhow::Error {

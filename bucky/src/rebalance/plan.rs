@@ -14,7 +14,7 @@ use crate::output::{Table, human_bytes, human_count};
 pub(crate) struct Plan {
     /// From where to where, sorted by the places of the nodes.
     pub(crate) rows: Vec<Row>,
-    /// What each destination gets.
+    /// What each destination gets, sorted by address.
     pub(crate) destinations: Vec<Destination>,
     /// Metrics that lie astray, each once for every node that has it.
     pub(crate) metrics: u64,
@@ -97,6 +97,7 @@ impl Plan {
                 }),
             }
         }
+        destinations.sort_by(|a, b| a.addr.cmp(&b.addr));
         Self { rows, destinations, metrics }
     }
 

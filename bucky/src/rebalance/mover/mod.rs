@@ -9,9 +9,13 @@ mod batch_run;
 mod by_hand;
 mod delete;
 mod drain;
+#[cfg(test)]
+mod fake;
 mod heal;
 mod journal_desk;
 mod links;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,0 +1,338 @@
+//! The mover against daemons that do what a test wants of them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bucky_api::{DeleteOutcome, HealLine, HealOutcome, Problem};
+use bucky_whisper::{CreateOptions, FileLayout, OpenMode, Point, WhisperFile, create};
+
+use super::batch_run::{BatchEnd, run_batch};
+use super::fake::{
+    FakeMember, GoFiles, Reply, batch, daemon, go_daemon, healed, healing_daemon, heals_all, mover,
+    pulled, source,
+};
+
+fn names(end: &BatchEnd) -> Vec<String> {
+    let mut names: Vec<String> = end.done.iter().map(ToString::to_string).collect();
+    names.sort();
+    names
+}
+
+fn failures(end: &BatchEnd) -> Vec<String> {
+    let failures = end.failed.iter();
+    let mut texts: Vec<String> = failures
+        .map(|(metric, failure)| format!("{metric}: {}: {}", failure.kind, failure.reason))
+        .collect();
+    texts.sort();
+    texts
+}
+
+#[tokio::test]
+async fn what_all_owners_healed_is_deleted_with_their_receipt() {
+    let (a, b) = (daemon(heals_all("x")).await, daemon(heals_all("x")).await);
+    let (c, deletes) = source(|_, _| DeleteOutcome::Deleted).await;
+    let members = vec![
+        FakeMember::v1("a", a.clone()),
+        FakeMember::v1("b", b.clone()),
+        FakeMember::v1("c", c),
+    ];
+    let (mover, source) = mover(members, true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0, 1], &["m.one", "m.two"])).await;
+    assert!(end.is_finished && end.failed.is_empty());
+    assert_eq!(names(&end), ["m.one", "m.two"]);
+    let deletes = deletes.lock().unwrap();
+    assert_eq!(deletes.len(), 1);
+    for metric in &deletes[0].metrics {
+        assert_eq!(metric.digest, bucky_whisper::Digest::of(b"x"));
+        assert_eq!(metric.owners, [a.clone(), b.clone()]);
+    }
+    let counts = mover.tally.counts();
+    assert_eq!((counts.moved, counts.created, counts.bytes), (2, 2, 40));
+}
+
+#[tokio::test]
+async fn without_a_delete_the_source_is_not_even_asked() {
+    let a = daemon(heals_all("x")).await;
+    let (b, deletes) = source(|_, _| DeleteOutcome::Deleted).await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], false);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert_eq!(names(&end), ["m"]);
+    assert!(deletes.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_one_owner_refuses_is_named_and_not_deleted() {
+    let a = daemon(heals_all("x")).await;
+    let b = daemon(|request| {
+        let line = |metric| match pulled(&request).iter().position(|name| name == metric) {
+            Some(0) => HealLine {
+                outcome: HealOutcome::Refused,
+                digest: None,
+                problem: Some(Problem::DestinationDamaged),
+                reason: "header cut off".into(),
+                ..healed(metric, "")
+            },
+            _ => healed(metric, "x"),
+        };
+        Reply::lines(&pulled(&request).iter().map(line).collect::<Vec<_>>())
+    })
+    .await;
+    let (c, deletes) = source(|_, _| DeleteOutcome::Deleted).await;
+    let members = vec![FakeMember::v1("a", a), FakeMember::v1("b", b), FakeMember::v1("c", c)];
+    let (mover, source) = mover(members, true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0, 1], &["m.bad", "m.good"])).await;
+    assert_eq!(names(&end), ["m.good"]);
+    assert_eq!(failures(&end), ["m.bad: owner's file damaged: header cut off"]);
+    assert_eq!(deletes.lock().unwrap()[0].metrics.len(), 1);
+}
+
+/// D30: points written between copy and delete are gone with the Go tool.
+#[tokio::test]
+async fn what_changed_meanwhile_is_healed_again_before_it_is_deleted() {
+    let pulls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&pulls);
+    let a = daemon(move |request| {
+        let content = if counted.fetch_add(1, Ordering::SeqCst) == 0 { "before" } else { "after" };
+        Reply::lines(
+            &pulled(&request).iter().map(|metric| healed(metric, content)).collect::<Vec<_>>(),
+        )
+    })
+    .await;
+    let changed =
+        |round, _: &_| if round == 0 { DeleteOutcome::Changed } else { DeleteOutcome::Deleted };
+    let (b, deletes) = source(changed).await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert_eq!(names(&end), ["m"]);
+    assert_eq!(pulls.load(Ordering::SeqCst), 2);
+    let digests: Vec<_> =
+        deletes.lock().unwrap().iter().map(|request| request.metrics[0].digest).collect();
+    assert_eq!(
+        digests,
+        [bucky_whisper::Digest::of(b"before"), bucky_whisper::Digest::of(b"after")]
+    );
+    assert_eq!(mover.tally.counts().moved, 1);
+}
+
+#[tokio::test]
+async fn what_changes_all_the_time_is_left_and_named() {
+    let a = daemon(heals_all("x")).await;
+    let (b, _) = source(|_, _| DeleteOutcome::Changed).await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert!(end.is_finished && end.done.is_empty());
+    assert_eq!(end.failed[0].1.kind, "changes all the time");
+}
+
+#[tokio::test]
+async fn owners_that_healed_from_two_contents_are_no_receipt() {
+    let pulls = Arc::new(AtomicUsize::new(0));
+    let a = daemon(heals_all("late")).await;
+    let b = daemon(move |request| {
+        let content = if pulls.fetch_add(1, Ordering::SeqCst) == 0 { "early" } else { "late" };
+        Reply::lines(
+            &pulled(&request).iter().map(|metric| healed(metric, content)).collect::<Vec<_>>(),
+        )
+    })
+    .await;
+    let (c, deletes) = source(|_, _| DeleteOutcome::Deleted).await;
+    let members = vec![FakeMember::v1("a", a), FakeMember::v1("b", b), FakeMember::v1("c", c)];
+    let (mover, source) = mover(members, true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0, 1], &["m"])).await;
+    assert_eq!(names(&end), ["m"]);
+    let deletes = deletes.lock().unwrap();
+    assert_eq!(deletes.iter().filter(|request| !request.metrics.is_empty()).count(), 1);
+    assert_eq!(deletes[0].metrics[0].digest, bucky_whisper::Digest::of(b"late"));
+}
+
+#[tokio::test]
+async fn a_metric_that_fails_its_batch_stands_alone_in_the_end() {
+    let a = daemon(|request| {
+        let metrics = pulled(&request);
+        if metrics.iter().any(|metric| metric.as_str() == "m3") {
+            return Reply::status(413);
+        }
+        Reply::lines(&metrics.iter().map(|metric| healed(metric, "x")).collect::<Vec<_>>())
+    })
+    .await;
+    let (b, _) = source(|_, _| DeleteOutcome::Deleted).await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
+    let (_, end) =
+        run_batch(&mover, &source, batch(&[0], &["m0", "m1", "m2", "m3", "m4", "m5", "m6"])).await;
+    assert_eq!(names(&end), ["m0", "m1", "m2", "m4", "m5", "m6"]);
+    assert_eq!(end.failed.len(), 1);
+    assert!(
+        failures(&end)[0].starts_with("m3: transfer failed") && failures(&end)[0].contains("413")
+    );
+}
+
+#[tokio::test]
+async fn a_busy_owner_is_waited_for_and_what_may_pass_is_tried_again() {
+    let pulls = Arc::new(AtomicUsize::new(0));
+    let a = daemon(move |request| match pulls.fetch_add(1, Ordering::SeqCst) {
+        0 => Reply::status(503),
+        1 => Reply::lines(&[HealLine {
+            outcome: HealOutcome::Failed,
+            digest: None,
+            problem: Some(Problem::Busy),
+            reason: "locked".into(),
+            ..healed(&pulled(&request)[0], "")
+        }]),
+        _ => Reply::lines(&[healed(&pulled(&request)[0], "x")]),
+    })
+    .await;
+    let (b, _) = source(|_, _| DeleteOutcome::Deleted).await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert_eq!((names(&end), end.failed.len()), (vec!["m".to_owned()], 0));
+}
+
+#[tokio::test]
+async fn a_source_that_is_gone_is_no_failure_and_nothing_is_deleted() {
+    let a = daemon(|request| {
+        let line = HealLine {
+            outcome: HealOutcome::Refused,
+            digest: None,
+            problem: Some(Problem::SourceMissing),
+            ..healed(&pulled(&request)[0], "")
+        };
+        Reply::lines(&[line])
+    })
+    .await;
+    let (b, deletes) = source(|_, _| DeleteOutcome::Deleted).await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert_eq!((names(&end), end.failed.len()), (vec!["m".to_owned()], 0));
+    assert_eq!(mover.tally.counts().gone, 1);
+    assert!(deletes.lock().unwrap().is_empty());
+}
+
+/// D29: copies onto themselves are followed by the delete in the Go tool.
+#[tokio::test]
+async fn nothing_is_moved_onto_its_own_store() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let addr = daemon(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Reply::status(500)
+    })
+    .await;
+    let alias = FakeMember { store: "b", ..FakeMember::v1("a", addr.clone()) };
+    let (mover, source) = mover(vec![alias, FakeMember::v1("b", addr)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert!(end.is_finished && end.done.is_empty() && end.failed.is_empty());
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+}
+
+/// A Whisper file with these points, and the current time.
+fn whisper(points: &[u32]) -> (Vec<u8>, u32) {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = u32::try_from(now).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.wsp");
+    let options = CreateOptions {
+        retentions: vec!["60s:1h".parse().unwrap()],
+        aggregation: bucky_whisper::Aggregation::Average,
+        x_files_factor: bucky_whisper::XFilesFactor::new(0.5).unwrap(),
+        layout: FileLayout::Dense,
+    };
+    create(&path, &options).unwrap();
+    let mut file =
+        WhisperFile::open(&path, OpenMode::Update, std::time::Duration::from_secs(1)).unwrap();
+    let points: Vec<Point> = points
+        .iter()
+        .map(|back| Point { timestamp: now - back * 60, value: f64::from(*back) })
+        .collect();
+    file.update_many(&points, now).unwrap();
+    (std::fs::read(&path).unwrap(), now)
+}
+
+fn files(name: &str, content: &[u8], mtime: i64) -> GoFiles {
+    Arc::new(Mutex::new([(name.to_owned(), (content.to_vec(), mtime))].into()))
+}
+
+#[tokio::test]
+async fn a_go_daemons_metric_is_healed_at_ours_and_then_deleted() {
+    let (content, _) = whisper(&[1, 2, 3]);
+    let (theirs, ours) = (files("m", &content, 1_000), GoFiles::default());
+    let a = healing_daemon(Arc::clone(&ours)).await;
+    let b = go_daemon(Arc::clone(&theirs), |content| content, |_| ()).await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::go("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m", "not.there"])).await;
+    assert_eq!(
+        (names(&end), failures(&end)),
+        (vec!["m".to_owned(), "not.there".to_owned()], vec![])
+    );
+    assert_eq!(ours.lock().unwrap()["m"], (content, 1_000));
+    assert!(theirs.lock().unwrap().is_empty());
+    assert_eq!((mover.tally.counts().moved, mover.tally.counts().gone), (1, 1));
+}
+
+/// D30, at a Go daemon: what is written after the copy shows in size, time of change or, if it is recent, content.
+#[tokio::test]
+async fn a_go_daemons_metric_that_was_written_to_meanwhile_is_copied_again() {
+    let ((before, now), (after, _)) = (whisper(&[2, 3]), whisper(&[1, 2, 3]));
+    // The same second: neither size nor time of change tell.
+    let (theirs, ours) = (files("m", &before, i64::from(now)), GoFiles::default());
+    let written = AtomicUsize::new(0);
+    let content = after.clone();
+    let a = healing_daemon(Arc::clone(&ours)).await;
+    let b = go_daemon(
+        Arc::clone(&theirs),
+        |content| content,
+        move |files| {
+            if written.fetch_add(1, Ordering::SeqCst) == 0 {
+                files.lock().unwrap().get_mut("m").unwrap().0.clone_from(&content);
+            }
+        },
+    )
+    .await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::go("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert_eq!((names(&end), failures(&end)), (vec!["m".to_owned()], vec![]));
+    assert_eq!(ours.lock().unwrap()["m"].0, after);
+    assert!(theirs.lock().unwrap().is_empty());
+}
+
+/// D2, D8: a Go daemon answers 200 although its fill dropped points; the source must stay then.
+#[tokio::test]
+async fn what_a_go_daemon_did_not_take_is_not_deleted() {
+    let ((content, _), (part, _)) = (whisper(&[1, 2, 3]), whisper(&[1, 3]));
+    let (from, to) = (files("m", &content, 1_000), GoFiles::default());
+    let a = go_daemon(Arc::clone(&to), move |_| part.clone(), |_| ()).await;
+    let b = go_daemon(Arc::clone(&from), |content| content, |_| ()).await;
+    let (mover, source) = mover(vec![FakeMember::go("a", a), FakeMember::go("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert_eq!(
+        failures(&end),
+        [
+            "m: not all taken: the Go daemon's fill left out 1 points; the source is left where it is"
+        ]
+    );
+    assert!(from.lock().unwrap().contains_key("m"));
+}
+
+#[tokio::test]
+async fn a_go_daemon_that_takes_all_is_a_destination() {
+    let (content, _) = whisper(&[1, 2, 3]);
+    let (from, to) = (files("m", &content, 1_000), GoFiles::default());
+    let a = go_daemon(Arc::clone(&to), |content| content, |_| ()).await;
+    let b = go_daemon(Arc::clone(&from), |content| content, |_| ()).await;
+    let (mover, source) = mover(vec![FakeMember::go("a", a), FakeMember::go("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert_eq!((names(&end), failures(&end)), (vec!["m".to_owned()], vec![]));
+    assert_eq!(to.lock().unwrap()["m"].0, content);
+    assert!(from.lock().unwrap().is_empty());
+}
+
+/// D45: the Go tool stores, and sends on, anything.
+#[tokio::test]
+async fn what_is_no_whisper_file_is_not_sent_on() {
+    let (from, to) = (files("m", b"29 bytes of text and no more.", 1_000), GoFiles::default());
+    let a = healing_daemon(Arc::clone(&to)).await;
+    let b = go_daemon(Arc::clone(&from), |content| content, |_| ()).await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::go("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert_eq!(end.failed[0].1.kind, "source damaged");
+    assert!(to.lock().unwrap().is_empty() && from.lock().unwrap().contains_key("m"));
+}
