@@ -1,6 +1,6 @@
 //! `bucky`: compares the rings of a Graphite cluster, finds metrics on the wrong node, and moves them.
 //!
-//! - [`cli`] reads the command line; each command has a file in `commands`
+//! - `cli` reads the command line; each command has a file in `commands`
 //! - `cluster` asks the nodes who they are and whether they agree
 //! - `inventory` reads what nodes hold, page by page; `placement` says where it belongs
 //! - `rebalance` plans and moves: heal at the owners, then delete at the source

@@ -5,7 +5,7 @@
 //! metrics failed, and which of those were moved later. Nothing in it is needed for safety: a journal that is lost
 //! costs time only. A line without its end was cut off by a crash and does not count.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use bucky_whisper::{LockError, MetricName, lock_exclusive};
 use serde::{Deserialize, Serialize};
 
+use super::resume::Resume;
+
 /// The form of the journal that this build writes and reads.
 const JOURNAL_LEVEL: u32 = 1;
-/// How many failed metrics of a source are remembered; with more, all of the source is looked at again.
-const FAILED_LIMIT: usize = 100_000;
 /// How long lines may wait before they are made durable.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -50,44 +50,6 @@ enum Line {
     Failed { source: String, metric: MetricName, reason: String },
     /// This one had failed before and made it now.
     Moved { source: String, metric: MetricName },
-}
-
-/// Where a source of an earlier run stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Resume {
-    through: Option<MetricName>,
-    failed: BTreeSet<MetricName>,
-    all_again: bool,
-}
-
-impl Resume {
-    /// Where to start reading the source: after this name.
-    pub(crate) fn read_after(&self) -> Option<&MetricName> {
-        if self.all_again || !self.failed.is_empty() { None } else { self.through.as_ref() }
-    }
-
-    /// Up to which name everything but the failed ones is finished.
-    pub(crate) fn through(&self) -> Option<&MetricName> {
-        if self.all_again { None } else { self.through.as_ref() }
-    }
-
-    /// Whether an earlier run is finished with this metric.
-    pub(crate) fn is_finished(&self, metric: &MetricName) -> bool {
-        self.through().is_some_and(|through| metric <= through) && !self.failed.contains(metric)
-    }
-
-    /// Whether an earlier run failed with this metric.
-    pub(crate) fn has_failed(&self, metric: &MetricName) -> bool {
-        self.failed.contains(metric)
-    }
-
-    fn fail(&mut self, metric: MetricName) {
-        if self.failed.len() >= FAILED_LIMIT {
-            self.all_again = true;
-        } else {
-            self.failed.insert(metric);
-        }
-    }
 }
 
 /// Why a journal cannot be used.
@@ -260,13 +222,13 @@ fn read(
             (0, Line::Journal { level, purpose: found }) => check(path, level, &found, purpose)?,
             (0, _) | (_, Line::Journal { .. }) => return Err(bad(index + 1, None)),
             (_, Line::Through { source, metric }) => {
-                sources.entry(source).or_default().through = Some(metric)
+                sources.entry(source).or_default().finish_through(metric)
             }
             (_, Line::Failed { source, metric, .. }) => {
                 sources.entry(source).or_default().fail(metric)
             }
             (_, Line::Moved { source, metric }) => {
-                sources.entry(source).or_default().failed.remove(&metric);
+                sources.entry(source).or_default().forgive(&metric);
             }
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::super::batch::{Batch, Batcher, Stray, Ticket};
-use super::super::journal::Resume;
 use super::super::nodes::{Node, Source};
+use super::super::resume::Resume;
 use super::Mover;
 use super::batch_run::{BatchEnd, run_batch};
 use crate::chain;

@@ -3,27 +3,29 @@
 //! A daemon with `/v1` gives its list in pages. A Go daemon gives it in one piece and unsorted, and sizes metric by
 //! metric. Either way a [`Listing`] hands out bounded pages, and [`Merged`] puts those of many nodes in one order.
 
+mod ask;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use bucky_api::client::{GoListFilter, Listing as GoListing};
+use bucky_api::client::GoListFilter;
 use bucky_api::{ClientError, Daemon, MetricLine};
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
+use self::ask::{Page, name_page, tell_wait};
+pub(crate) use self::ask::{list, refresh, stat_page};
 use crate::chain;
 use crate::cluster::{Answer, Cluster, Member};
 use crate::names::Selection;
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::patience::{self, Next, Patience, Trouble};
+use crate::patience;
 
 /// Names asked for in one request.
 const PAGE: usize = 10_000;
 /// Names sent in one request: a Go daemon takes a list it cannot read for none (D1), so lists stay short.
 const NAMES_SENT: usize = 2_000;
-/// How long after a Go daemon was asked for a new scan it says that it scans.
-const SCAN_BEGINS: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// How much of a metric is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,124 +210,6 @@ impl Reading {
 
 fn entry(line: MetricLine) -> Entry {
     Entry { name: line.metric.to_string(), stat: Ok(Stat { bytes: line.bytes, mtime: line.mtime }) }
-}
-
-/// A page of a list, and after which name the next one begins; none where this was the last.
-pub(crate) struct Page<T> {
-    /// What is on it.
-    pub(crate) entries: Vec<T>,
-    /// Where to go on.
-    pub(crate) next: Option<String>,
-}
-
-/// A page of names of a daemon with `/v1`.
-async fn name_page(
-    daemon: &Daemon,
-    regex: Option<&str>,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<Page<String>, ClientError> {
-    let limit_text = limit.to_string();
-    let mut query = vec![("limit", limit_text.as_str())];
-    query.extend(regex.map(|regex| ("regex", regex)));
-    query.extend(after.map(|after| ("after", after)));
-    let mut lines = daemon.metrics(&query).await?;
-    let mut entries = Vec::new();
-    while let Some(line) = lines.next_line().await? {
-        entries.push(String::from_utf8_lossy(&line).into_owned());
-    }
-    let next = if entries.len() < limit { None } else { entries.last().cloned() };
-    Ok(Page { entries, next })
-}
-
-/// A page of metrics with their sizes, of a daemon with `/v1`.
-///
-/// A metric that vanished since the scan has a name in the list and no size: a short page need not be the last one.
-/// Where the next begins is then told by the names.
-pub(crate) async fn stat_page(
-    daemon: &Daemon,
-    regex: Option<&str>,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<Page<MetricLine>, ClientError> {
-    let limit_text = limit.to_string();
-    let mut query = vec![("stat", "1"), ("limit", limit_text.as_str())];
-    query.extend(regex.map(|regex| ("regex", regex)));
-    query.extend(after.map(|after| ("after", after)));
-    let entries: Vec<MetricLine> = daemon.metrics(&query).await?.collect().await?;
-    let next = if entries.len() < limit {
-        name_page(daemon, regex, after, limit).await?.next
-    } else {
-        entries.last().map(|line| line.metric.to_string())
-    };
-    Ok(Page { entries, next })
-}
-
-/// The names that a daemon lists by the Go tool's route: sorted, each once, waited for within limits.
-pub(crate) async fn list(
-    daemon: &Daemon,
-    filter: &GoListFilter,
-    output: &Output,
-) -> Result<Vec<String>, ClientError> {
-    let mut patience = Patience::default();
-    let mut told = false;
-    loop {
-        let listing =
-            patience::ask(|| daemon.go_list(filter, false), |error| tell_wait(output, error))
-                .await?;
-        if let GoListing::Ready(mut names) = listing {
-            names.sort_unstable();
-            names.dedup();
-            return Ok(names);
-        }
-        if !std::mem::replace(&mut told, true) {
-            output.say(format_args!("Results from {} not available. Sleeping.", daemon.addr()));
-        }
-        match patience.after(Trouble::Busy, patience::jitter()) {
-            Next::Wait(wait) => tokio::time::sleep(wait).await,
-            Next::GiveUp => return Err(never_ready(daemon)),
-        }
-    }
-}
-
-fn never_ready(daemon: &Daemon) -> ClientError {
-    ClientError::BadAnswer {
-        addr: daemon.addr().clone(),
-        route: bucky_api::paths::METRICS,
-        found: "its list is never ready; look whether the daemon can read its files".into(),
-    }
-}
-
-fn tell_wait(output: &Output, error: &ClientError) {
-    output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
-}
-
-/// Has all members scan anew, and waits until they have.
-///
-/// # Errors
-/// [`ClientError`] of the first that cannot.
-pub(crate) async fn refresh<'a>(
-    members: impl Iterator<Item = &'a Member>,
-    output: &Output,
-) -> Result<(), ClientError> {
-    let refreshed = members.map(|member| refresh_one(member, output));
-    let results: Vec<_> = stream::iter(refreshed).buffer_unordered(32).collect().await;
-    results.into_iter().collect()
-}
-
-/// Has one member scan anew. A Go daemon answers at once with its old list (D18): it is asked again until it has a
-/// new one.
-async fn refresh_one(member: &Member, output: &Output) -> Result<(), ClientError> {
-    let daemon = &member.daemon;
-    if let Answer::V1 { .. } = member.answer {
-        let query = [("count", "1"), ("fresh", "1")];
-        let count = || async { daemon.metrics(&query).await?.next_line().await };
-        return patience::ask(count, |error| tell_wait(output, error)).await.map(drop);
-    }
-    let none = GoListFilter::Names(Vec::new());
-    patience::ask(|| daemon.go_list(&none, true), |error| tell_wait(output, error)).await?;
-    tokio::time::sleep(SCAN_BEGINS).await;
-    list(daemon, &none, output).await.map(drop)
 }
 
 /// The lists of many nodes in one order: by name, then by node.

@@ -1,0 +1,90 @@
+//! Where one source stands after an earlier run, as the journal tells it.
+
+use std::collections::BTreeSet;
+
+use bucky_whisper::MetricName;
+
+/// How many failed metrics of a source are remembered; with more, all of the source is looked at again.
+const FAILED_LIMIT: usize = 100_000;
+
+/// Where a source of an earlier run stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Resume {
+    through: Option<MetricName>,
+    failed: BTreeSet<MetricName>,
+    all_again: bool,
+}
+
+impl Resume {
+    /// Where to start reading the source: after this name.
+    pub(crate) fn read_after(&self) -> Option<&MetricName> {
+        if self.all_again || !self.failed.is_empty() { None } else { self.through.as_ref() }
+    }
+
+    /// Up to which name everything but the failed ones is finished.
+    pub(crate) fn through(&self) -> Option<&MetricName> {
+        if self.all_again { None } else { self.through.as_ref() }
+    }
+
+    /// Whether an earlier run is finished with this metric.
+    pub(crate) fn is_finished(&self, metric: &MetricName) -> bool {
+        self.through().is_some_and(|through| metric <= through) && !self.failed.contains(metric)
+    }
+
+    /// Whether an earlier run failed with this metric.
+    pub(crate) fn has_failed(&self, metric: &MetricName) -> bool {
+        self.failed.contains(metric)
+    }
+
+    /// Notes that everything up to `metric` is finished.
+    pub(super) fn finish_through(&mut self, metric: MetricName) {
+        self.through = Some(metric);
+    }
+
+    /// Notes that a metric that had failed has made it.
+    pub(super) fn forgive(&mut self, metric: &MetricName) {
+        self.failed.remove(metric);
+    }
+
+    /// Notes a metric that failed.
+    pub(super) fn fail(&mut self, metric: MetricName) {
+        if self.failed.len() >= FAILED_LIMIT {
+            self.all_again = true;
+        } else {
+            self.failed.insert(metric);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> MetricName {
+        MetricName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn reading_goes_on_after_the_mark_unless_something_failed_before_it() {
+        let mut resume = Resume::default();
+        assert_eq!(resume.read_after(), None);
+        resume.finish_through(name("m"));
+        assert_eq!(resume.read_after(), Some(&name("m")));
+        resume.fail(name("c"));
+        assert_eq!((resume.read_after(), resume.through()), (None, Some(&name("m"))));
+        assert!(resume.is_finished(&name("b")) && !resume.is_finished(&name("c")));
+        resume.forgive(&name("c"));
+        assert_eq!(resume.read_after(), Some(&name("m")));
+    }
+
+    #[test]
+    fn with_too_many_failures_to_remember_all_is_looked_at_again() {
+        let mut resume = Resume::default();
+        resume.finish_through(name("z"));
+        for number in 0..=FAILED_LIMIT {
+            resume.fail(name(&format!("m{number}")));
+        }
+        assert_eq!((resume.read_after(), resume.through()), (None, None));
+        assert!(!resume.is_finished(&name("a")));
+    }
+}
