@@ -11,6 +11,8 @@
 mod cli;
 mod cluster;
 mod commands;
+#[cfg(test)]
+mod fake_daemon;
 mod inventory;
 mod names;
 pub mod outcome;

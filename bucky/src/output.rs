@@ -59,6 +59,14 @@ impl Output {
         }
     }
 
+    /// One whose two streams a test can read.
+    #[cfg(test)]
+    pub(crate) fn captured() -> (Self, Captured, Captured) {
+        let (data, people) = (Captured::default(), Captured::default());
+        let output = Self::to_writers(Box::new(data.clone()), Box::new(people.clone()));
+        (output, data, people)
+    }
+
     /// Writes a line of data.
     ///
     /// # Errors
@@ -103,6 +111,30 @@ impl Output {
     /// Whether people watch at a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.is_terminal
+    }
+}
+
+/// What was written to one of an output's streams.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Captured(std::sync::Arc<Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Captured {
+    /// All of it so far.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[cfg(test)]
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

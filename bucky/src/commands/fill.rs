@@ -225,3 +225,139 @@ fn delete_unchanged(path: &Path, filled_from: Digest, limit: Duration) -> anyhow
     std::fs::remove_file(path).with_context(|| format!("{} cannot be deleted", path.display()))?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bucky_whisper::{
+        Aggregation, CreateOptions, FileLayout, OpenMode, Point, WhisperFile, XFilesFactor, create,
+    };
+    use clap::{FromArgMatches, Parser};
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn now() -> u32 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        u32::try_from(now).unwrap()
+    }
+
+    fn file(path: &Path, points: &[u32]) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let options = CreateOptions {
+            retentions: vec!["60s:1h".parse().unwrap()],
+            aggregation: Aggregation::Average,
+            x_files_factor: XFilesFactor::new(0.5).unwrap(),
+            layout: FileLayout::Dense,
+        };
+        create(path, &options).unwrap();
+        let points: Vec<Point> = points
+            .iter()
+            .map(|back| Point { timestamp: now() - back * 60, value: f64::from(*back) })
+            .collect();
+        let mut file = WhisperFile::open(path, OpenMode::Update, Duration::from_secs(1)).unwrap();
+        file.update_many(&points, now()).unwrap();
+    }
+
+    fn points(path: &Path) -> usize {
+        let bytes = std::fs::read(path).unwrap();
+        let image = bucky_whisper::Image::parse(&bytes).unwrap();
+        image.archive(0).unwrap().points_valid(now()).count()
+    }
+
+    /// Runs `bucky fill` with these arguments: how it ended, its data, and what it told people.
+    fn fill(args: &[&Path], flags: &[&str]) -> (anyhow::Result<Outcome>, String, String) {
+        let words = ["fill"].into_iter().chain(flags.iter().copied()).map(std::ffi::OsString::from);
+        let matches = <Cli as clap::CommandFactory>::command()
+            .get_matches_from(words.chain(args.iter().map(|path| path.as_os_str().to_owned())));
+        let args = Cli::from_arg_matches(&matches).unwrap().args;
+        let (output, data, people) = Output::captured();
+        let outcome = run(&args, &Arc::new(output));
+        (outcome, data.text(), people.text())
+    }
+
+    #[test]
+    fn a_source_is_deleted_once_its_points_are_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, destination) = (folder.path().join("a.wsp"), folder.path().join("b.wsp"));
+        file(&source, &[1, 3, 5]);
+        file(&destination, &[2, 4]);
+        let (outcome, data, _) = fill(&[&source, &destination], &["-d", "-l"]);
+        assert_eq!(outcome.unwrap(), Outcome::Done);
+        assert_eq!(points(&destination), 5);
+        assert!(!source.exists());
+        assert!(
+            data.starts_with("[ OK ] [")
+                && data.ends_with("filled, 3 points, 0 rolled up, source deleted\n"),
+            "{data}"
+        );
+    }
+
+    /// D2: the Go tool deletes a source although its points could not be written.
+    #[test]
+    fn a_source_whose_fill_failed_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, destination) = (folder.path().join("a.wsp"), folder.path().join("b.wsp"));
+        file(&source, &[1]);
+        std::fs::write(&destination, "no Whisper file at all").unwrap();
+        let (outcome, _, people) = fill(&[&source, &destination], &["-d"]);
+        assert_eq!(outcome.unwrap(), Outcome::SomeFailed);
+        assert!(source.exists() && people.contains("b.wsp"), "{people}");
+        assert_eq!(std::fs::read(&destination).unwrap(), b"no Whisper file at all");
+    }
+
+    /// D39: the Go tool stops at the first failure, and prints an OK after it for the same pair.
+    #[test]
+    fn a_tree_is_filled_on_after_a_file_that_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, destination) = (folder.path().join("from"), folder.path().join("to"));
+        file(&source.join("a/one.wsp"), &[1]);
+        file(&source.join("z/two.wsp"), &[2]);
+        std::fs::write(source.join("a/bad.wsp"), "").unwrap();
+        std::fs::create_dir_all(destination.join("a/bad.wsp")).unwrap();
+        std::fs::write(source.join("notes.txt"), "x").unwrap();
+        let (outcome, data, people) = fill(&[&source, &destination], &["-r", "-l"]);
+        assert_eq!(outcome.unwrap(), Outcome::SomeFailed);
+        assert_eq!(
+            (points(&destination.join("a/one.wsp")), points(&destination.join("z/two.wsp"))),
+            (1, 1)
+        );
+        assert!(!destination.join("notes.txt").exists());
+        let bad: Vec<&str> = data.lines().filter(|line| line.contains("bad.wsp")).collect();
+        assert_eq!(bad.len(), 1);
+        assert!(bad[0].starts_with("[FAIL] ") && people.contains("bad.wsp"));
+    }
+
+    /// D39: the Go tool waits for its own lock for ever.
+    #[test]
+    fn a_file_is_not_filled_from_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("a.wsp");
+        file(&source, &[1]);
+        let alias = folder.path().join("b.wsp");
+        std::fs::hard_link(&source, &alias).unwrap();
+        for destination in [&source, &alias] {
+            let (outcome, _, people) = fill(&[&source, destination], &["-d"]);
+            assert_eq!(outcome.unwrap(), Outcome::SomeFailed);
+            assert!(people.contains("same file"), "{people}");
+            assert_eq!(points(&source), 1);
+        }
+    }
+
+    #[test]
+    fn folders_need_r_and_a_tree_is_not_filled_into_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("a/b/c");
+        let usage = |args: &[&Path], flags: &[&str]| {
+            let error = fill(args, flags).0.unwrap_err();
+            assert!(error.downcast_ref::<UsageError>().is_some(), "{error}");
+        };
+        usage(&[folder.path(), &inside], &[]);
+        usage(&[folder.path(), &inside], &["-r"]);
+        usage(&[folder.path(), folder.path()], &["-r"]);
+        usage(&[&inside, folder.path()], &["-r"]);
+    }
+}

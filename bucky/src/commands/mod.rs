@@ -10,6 +10,8 @@ pub(crate) mod locate;
 pub(crate) mod rebalance;
 pub(crate) mod servers;
 pub(crate) mod stat;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -132,3 +132,45 @@ pub(crate) async fn stat_page(
     };
     Ok(Page { entries, next })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake_daemon::{Reply, daemon};
+    use bucky_api::{Client, Timeouts};
+
+    /// Four names, of which the second and third have no file any more.
+    async fn store() -> Daemon {
+        let addr = daemon(|request| {
+            let after = request.parameter("after").unwrap_or_default();
+            let limit: usize = request.parameter("limit").unwrap().parse().unwrap();
+            let names = ["a", "b", "c", "d"].into_iter().filter(|name| *name > after).take(limit);
+            if request.parameter("stat").is_none() {
+                return Reply::ok(names.map(|name| format!("{name}\n")).collect::<String>());
+            }
+            let there = names.filter(|name| !["b", "c"].contains(name));
+            let line =
+                |name: &str| MetricLine { metric: name.parse().unwrap(), bytes: 1, mtime: 0 };
+            Reply::lines(&there.map(line).collect::<Vec<_>>())
+        })
+        .await;
+        Client::new(Timeouts::default()).unwrap().daemon(addr)
+    }
+
+    #[tokio::test]
+    async fn a_page_that_lost_metrics_is_not_the_last() {
+        for limit in 1..=5 {
+            let daemon = store().await;
+            let (mut names, mut after) = (Vec::new(), None);
+            loop {
+                let page = stat_page(&daemon, None, after.as_deref(), limit).await.unwrap();
+                names.extend(page.entries.into_iter().map(|line| line.metric.to_string()));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(names, ["a", "d"], "pages of {limit}");
+        }
+    }
+}

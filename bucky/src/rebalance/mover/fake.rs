@@ -1,4 +1,4 @@
-//! Daemons that answer as a test tells them to, over real sockets.
+//! Members of a cluster for the mover's tests: owners that heal, sources that delete, daemons of the Go tool.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,8 +10,6 @@ use bucky_api::{
     PullRequest, Timeouts,
 };
 use bucky_whisper::{Digest, MetricName};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
 
 use super::super::batch::{Batch, BatchLimits, Batcher, Stray};
 use super::super::nodes::{Fleet, Node};
@@ -21,112 +19,8 @@ use super::super::tally::Tally;
 use super::{JournalDesk, Mover, MoverParts};
 use crate::cluster::test_cluster::{document, go, v1};
 use crate::cluster::{Answer, Cluster, Member};
+use crate::fake_daemon::{Reply, Request, daemon};
 use crate::output::Output;
-
-/// A request as it came.
-pub(super) struct Request {
-    pub(super) method: String,
-    pub(super) path: String,
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: Vec<u8>,
-}
-
-/// What is answered.
-pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(&'static str, String)>,
-    pub(super) body: Vec<u8>,
-}
-
-impl Reply {
-    pub(super) fn ok(body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, headers: Vec::new(), body: body.into() }
-    }
-
-    pub(super) fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: b"so the test wants it".to_vec() }
-    }
-
-    pub(super) fn lines<T: serde::Serialize>(lines: &[T]) -> Self {
-        let lines = lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n");
-        Self::ok(lines.collect::<String>())
-    }
-}
-
-/// Starts a daemon that answers as `handler` says, and gives its address.
-pub(super) async fn daemon(
-    handler: impl Fn(Request) -> Reply + Send + Sync + 'static,
-) -> DaemonAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = DaemonAddr::new("127.0.0.1", listener.local_addr().unwrap().port()).unwrap();
-    let handler = Arc::new(handler);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let handler = Arc::clone(&handler);
-            tokio::spawn(async move { serve(stream, handler.as_ref()).await });
-        }
-    });
-    addr
-}
-
-async fn serve(stream: TcpStream, handler: &(impl Fn(Request) -> Reply + ?Sized)) {
-    let mut stream = BufReader::new(stream);
-    let Some(request) = read_request(&mut stream).await else { return };
-    let is_head = request.method == "HEAD";
-    let reply = handler(request);
-    let mut head = format!(
-        "HTTP/1.1 {} x\r\nconnection: close\r\ncontent-length: {}\r\n",
-        reply.status,
-        reply.body.len()
-    );
-    for (name, value) in &reply.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("\r\n");
-    let _ = stream.write_all(head.as_bytes()).await;
-    if !is_head {
-        let _ = stream.write_all(&reply.body).await;
-    }
-    let _ = stream.flush().await;
-}
-
-async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Request> {
-    let mut line = String::new();
-    stream.read_line(&mut line).await.ok()?;
-    let mut words = line.split_whitespace();
-    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).await.ok()?;
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-        headers.insert(name.to_ascii_lowercase(), value.to_owned());
-    }
-    let body = if headers.contains_key("transfer-encoding") {
-        read_chunks(stream).await?
-    } else {
-        let len = headers.get("content-length").and_then(|len| len.parse().ok()).unwrap_or(0);
-        let mut body = vec![0; len];
-        stream.read_exact(&mut body).await.ok()?;
-        body
-    };
-    Some(Request { method, path, headers, body })
-}
-
-async fn read_chunks(stream: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).await.ok()?;
-        let len = usize::from_str_radix(line.trim(), 16).ok()?;
-        let mut chunk = vec![0; len + 2];
-        stream.read_exact(&mut chunk).await.ok()?;
-        body.extend_from_slice(&chunk[..len]);
-        if len == 0 {
-            return Some(body);
-        }
-    }
-}
 
 /// A member of the ring over such a daemon.
 pub(super) struct FakeMember {

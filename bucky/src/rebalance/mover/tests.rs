@@ -8,9 +8,9 @@ use bucky_whisper::{CreateOptions, FileLayout, OpenMode, Point, WhisperFile, cre
 
 use super::batch_run::{BatchEnd, run_batch};
 use super::fake::{
-    FakeMember, GoFiles, Reply, batch, daemon, go_daemon, healed, healing_daemon, heals_all, mover,
-    pulled, source,
+    FakeMember, GoFiles, batch, go_daemon, healed, healing_daemon, heals_all, mover, pulled, source,
 };
+use crate::fake_daemon::{Reply, daemon};
 
 fn names(end: &BatchEnd) -> Vec<String> {
     let mut names: Vec<String> = end.done.iter().map(ToString::to_string).collect();
