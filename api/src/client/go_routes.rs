@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 
@@ -22,6 +23,9 @@ const PATH_ESCAPES: &AsciiSet = &CONTROLS
     .add(b'`')
     .add(b'{')
     .add(b'}');
+
+/// The longest file that is fetched: it is held in memory. The same as a member of an archive stream may have.
+const FILE_LIMIT_BYTES: usize = 256 * 1024 * 1024;
 
 /// Which metrics a list is to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,14 +100,22 @@ impl Daemon {
         let request = self.metric_request(Method::GET, metric);
         let Some(response) = self.metric_answer(request).await? else { return Ok(None) };
         let stat = self.stat_header(&response)?;
+        let size = usize::try_from(stat.size).ok().filter(|size| *size <= FILE_LIMIT_BYTES);
+        let Some(size) = size else {
+            let found = format!(
+                "{metric} with {} bytes; at most {FILE_LIMIT_BYTES} are fetched",
+                stat.size
+            );
+            return Err(self.bad_answer(paths::METRICS, found));
+        };
         let limit = self.client.timeouts.upload;
-        let body = self.within(paths::METRICS, limit, response.bytes()).await?;
-        if i64::try_from(body.len()) != Ok(stat.size) {
-            let found =
-                format!("{} bytes of {metric} where {} were announced", body.len(), stat.size);
+        let body = self.within(paths::METRICS, limit, read_beyond(response, size)).await?;
+        if body.len() != size {
+            let relation = if body.len() > size { "more" } else { "fewer" };
+            let found = format!("{relation} bytes of {metric} than the {size} it announced");
             return Err(self.bad_answer(paths::METRICS, found));
         }
-        Ok(Some((stat, body)))
+        Ok(Some((stat, body.into())))
     }
 
     /// `POST /metrics/NAME`: creates or fills the metric.
@@ -162,4 +174,16 @@ impl Daemon {
             .and_then(|text| MetricStat::parse(&text).map_err(|error| error.to_string()))
             .map_err(|found| self.bad_answer(paths::METRICS, found))
     }
+}
+
+/// The body, up to the piece that makes it longer than `size_bytes`: a peer cannot fill the memory.
+async fn read_beyond(response: Response, size_bytes: usize) -> Result<Vec<u8>, reqwest::Error> {
+    let mut stream = response.bytes_stream();
+    let mut body = Vec::new();
+    while body.len() <= size_bytes
+        && let Some(piece) = stream.try_next().await?
+    {
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
 }
