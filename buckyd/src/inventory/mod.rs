@@ -46,6 +46,8 @@ struct State {
 
 struct Listed {
     list: List,
+    /// The number of the scan that made it.
+    number: u64,
     at: Instant,
     took: Duration,
     unplaceable: u64,
@@ -81,17 +83,27 @@ impl Inventory {
         }
     }
 
-    /// The list as it is, if there is one. Asks for a new one where it is too old.
+    /// The list as it is, if there is one. Asks for a new one where it is too old, or where the scan for it failed.
     pub(crate) fn list(&self) -> Option<List> {
         let state = self.locked();
-        let listed = state.list.as_ref()?;
-        let list = listed.list.clone();
-        let old = listed.at.elapsed() > self.max_age && !state.running;
+        let list = state.list.as_ref().map(|listed| listed.list.clone());
+        let old = state.list.as_ref().is_none_or(|listed| listed.at.elapsed() > self.max_age);
+        let coming = state.running || state.wanted > state.begun;
         drop(state);
-        if old {
+        if old && !coming {
             self.request();
         }
-        Some(list)
+        list
+    }
+
+    /// The list, if the scan `number` or a later one made it: none where that has not ended or failed.
+    pub(crate) fn list_of(&self, number: u64) -> Option<List> {
+        let state = self.locked();
+        state
+            .list
+            .as_ref()
+            .filter(|listed| listed.number >= number)
+            .map(|listed| listed.list.clone())
     }
 
     /// Asks for a scan that begins after this call; its number.
@@ -111,10 +123,11 @@ impl Inventory {
         let _ = ended.wait_for(|ended| *ended >= number).await;
     }
 
-    /// Waits for a scan that begins after this call.
-    pub(crate) async fn fresh(&self) {
+    /// Waits for a scan that begins after this call; its number, for [`Self::list_of`].
+    pub(crate) async fn fresh(&self) -> u64 {
         let number = self.request();
         self.wait_for(number).await;
+        number
     }
 
     /// The daemon has created this metric.
@@ -203,6 +216,7 @@ impl Inventory {
         });
         state.list = Some(Listed {
             list,
+            number: state.begun,
             at: started,
             took,
             unplaceable: scan.unplaceable,
@@ -307,6 +321,23 @@ mod tests {
         assert_eq!(names(&inventory), ["a"]);
         assert!(inventory.status().problem.contains("cannot read the prefix"));
         assert_eq!(inventory.status().state, InventoryState::Ready);
+        assert!(inventory.list_of(1).is_some());
+        assert!(inventory.list_of(2).is_none(), "the old list is not the failed scan's");
+    }
+
+    #[test]
+    fn a_first_scan_that_failed_is_tried_again_when_the_list_is_asked_for() {
+        let prefix = tempfile::tempdir().unwrap();
+        let path = prefix.path().join("late");
+        let inventory = Inventory::new(&path, Duration::from_secs(60));
+        inventory.begin();
+        inventory.scan();
+        assert_eq!(inventory.status().state, InventoryState::Failed);
+        std::fs::create_dir(&path).unwrap();
+        assert!(inventory.list().is_none());
+        assert_eq!(inventory.begin(), Some(2));
+        inventory.scan();
+        assert!(names(&inventory).is_empty());
     }
 
     #[tokio::test]

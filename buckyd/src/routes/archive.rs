@@ -14,7 +14,7 @@ use bucky_api::{ArchiveRequest, Encoding, LeftOut, chain, paths};
 use bucky_whisper::MetricName;
 use serde::Deserialize;
 
-use super::query::{self, Filter};
+use super::query::{self, Filter, Switch};
 use super::{lines, metrics};
 use crate::app::App;
 use crate::blocking::{BodyWriter, body_channel};
@@ -49,7 +49,7 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     let query: Query = query::parse(query.as_deref())?;
     let filter = Filter::new(query.regex, query.glob, query.prefix, None)?;
-    let list = metrics::list(&app).await?;
+    let list = metrics::list(&app, Switch::Off).await?;
     let place = app.transfers.send()?;
     Ok(stream(app, encoding(&headers), place, move |app, archive| {
         let ended = walk_metrics(&list, filter.span(), |metric| {

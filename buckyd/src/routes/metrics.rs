@@ -46,13 +46,10 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     let query: Query = query::parse(query.as_deref())?;
     let filter = Filter::new(query.regex, query.glob, query.prefix, query.after)?;
-    if query.fresh.is_on() {
-        app.inventory.fresh().await;
-    }
     if query.unusable.is_on() {
         return Ok(lines::stream(TEXT, move |writer| write_unusable(&app, writer)));
     }
-    let list = list(&app).await?;
+    let list = list(&app, query.fresh).await?;
     let wanted = Wanted {
         filter,
         limit: query.limit.unwrap_or(u64::MAX),
@@ -70,11 +67,16 @@ pub(super) async fn get(
     })
 }
 
-/// The list, or the answer that there is none yet.
-pub(super) async fn list(app: &Arc<App>) -> Result<List, ApiError> {
+/// The list, or the answer that there is none yet. A `fresh` one is that of a scan which begins now, or none.
+pub(super) async fn list(app: &Arc<App>, fresh: Switch) -> Result<List, ApiError> {
+    let scan = if fresh.is_on() { Some(app.inventory.fresh().await) } else { None };
     let inventory = Arc::clone(&app.inventory);
     blocking(move || {
-        inventory.list().ok_or_else(|| ApiError::not_ready(&inventory.status().problem))
+        let list = match scan {
+            None => inventory.list(),
+            Some(scan) => inventory.list_of(scan),
+        };
+        list.ok_or_else(|| ApiError::not_ready(&inventory.status().problem))
     })
     .await
     .map_err(|error| ApiError::new(ErrorCode::Internal, error))?

@@ -58,10 +58,7 @@ pub(super) async fn get(
         stat: query.stat.is_on(),
         app: Arc::clone(&app),
     };
-    if query.fresh.is_on() {
-        app.inventory.fresh().await;
-    }
-    let list = metrics::list(&app).await?;
+    let list = metrics::list(&app, query.fresh).await?;
     if query.count.is_on() {
         let count = blocking(move || question.count(&list)).await;
         return Ok(
