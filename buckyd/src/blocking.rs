@@ -71,6 +71,34 @@ fn body_channel_within(stall_limit: Duration) -> (BodyWriter, Body) {
     (writer, Body::from_stream(stream))
 }
 
+/// A body of bytes that are in memory already. `held` is given back once they are sent, or given up because the other
+/// side takes none; what is not sent yet is freed then.
+pub(crate) fn bytes_body<T: Send + 'static>(content: Vec<u8>, held: T) -> Body {
+    if content.len() <= PIECE_BYTES {
+        return Body::from(content);
+    }
+    let (sender, pieces) = mpsc::channel(1);
+    let whole = Arc::new(AtomicBool::new(false));
+    let stream = BodyStream { pieces, whole: Arc::clone(&whole) };
+    tokio::spawn(async move {
+        let _held = held;
+        for piece in content.chunks(PIECE_BYTES) {
+            // A copy: a piece that a stalled connection holds must not keep the rest.
+            let sent = sender.send(Bytes::copy_from_slice(piece));
+            match tokio::time::timeout(STALL_LIMIT, sent).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    tracing::info!("a file was given up: the other side takes nothing");
+                    return;
+                }
+            }
+        }
+        whole.store(true, Ordering::Release);
+    });
+    Body::from_stream(stream)
+}
+
 impl BodyWriter {
     /// Sends what is still held back: the body is whole.
     ///

@@ -2,18 +2,32 @@
 //!
 //! Sending and receiving are counted apart: a node that receives as much as it may can still send, so two nodes that
 //! pull from each other never wait for each other.
+//!
+//! Archives that find no place are told so at once; `bucky` tries again. The Go tool does not: its single files and
+//! lists wait for a place, within a limit.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bucky_api::{ErrorCode, TransferStatus};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::respond::ApiError;
 
+/// How many single files are in memory at once in each direction: each is held whole.
+const FILES_AT_ONCE: usize = 32;
+/// How many lists of metrics are in memory at once: each may have 160 MiB.
+const LISTS_AT_ONCE: usize = 4;
+/// How long a single file or a list waits for its place: less than its client waits for an answer.
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
+
 /// The places for transfers, and whether new ones are taken.
 pub(crate) struct Transfers {
     sending: Arc<Semaphore>,
     receiving: Arc<Semaphore>,
+    files_sent: Arc<Semaphore>,
+    files_received: Arc<Semaphore>,
+    lists_received: Arc<Semaphore>,
     limit: u32,
     stopping: watch::Receiver<bool>,
 }
@@ -24,8 +38,17 @@ pub(crate) type Place = OwnedSemaphorePermit;
 impl Transfers {
     /// `limit` places in each direction; none once `stopping` is true.
     pub(crate) fn new(limit: u32, stopping: watch::Receiver<bool>) -> Self {
-        let places = || Arc::new(Semaphore::new(usize::try_from(limit).unwrap_or(1)));
-        Self { sending: places(), receiving: places(), limit, stopping }
+        let places = |count| Arc::new(Semaphore::new(count));
+        let archives = usize::try_from(limit).unwrap_or(1);
+        Self {
+            sending: places(archives),
+            receiving: places(archives),
+            files_sent: places(FILES_AT_ONCE),
+            files_received: places(FILES_AT_ONCE),
+            lists_received: places(LISTS_AT_ONCE),
+            limit,
+            stopping,
+        }
     }
 
     /// A place to send an archive.
@@ -44,6 +67,30 @@ impl Transfers {
         self.take(&self.receiving, "transfers are being received")
     }
 
+    /// A place to send a single file.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Busy`] where none is free in time, or [`ErrorCode::Stopping`].
+    pub(crate) async fn send_file(&self) -> Result<Place, ApiError> {
+        self.wait(&self.files_sent, "files are being sent").await
+    }
+
+    /// A place to receive a single file, or to fetch one.
+    ///
+    /// # Errors
+    /// As [`Self::send_file`].
+    pub(crate) async fn receive_file(&self) -> Result<Place, ApiError> {
+        self.wait(&self.files_received, "files are being received").await
+    }
+
+    /// A place to receive a list of metrics.
+    ///
+    /// # Errors
+    /// As [`Self::send_file`].
+    pub(crate) async fn receive_list(&self) -> Result<Place, ApiError> {
+        self.wait(&self.lists_received, "lists of metrics are being worked on").await
+    }
+
     /// How many run.
     pub(crate) fn status(&self) -> TransferStatus {
         let used = |places: &Semaphore| {
@@ -56,12 +103,27 @@ impl Transfers {
         }
     }
 
-    fn take(&self, places: &Arc<Semaphore>, what: &str) -> Result<Place, ApiError> {
-        if *self.stopping.borrow() {
-            return Err(
-                ApiError::new(ErrorCode::Stopping, "this daemon is being stopped").retry_after(5)
-            );
+    async fn wait(&self, places: &Arc<Semaphore>, what: &str) -> Result<Place, ApiError> {
+        self.refuse_if_stopping()?;
+        match tokio::time::timeout(WAIT_LIMIT, Arc::clone(places).acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            // The semaphores are never closed.
+            Err(_) | Ok(Err(_)) => {
+                let message = format!("too many {what}: no place in {} s", WAIT_LIMIT.as_secs());
+                Err(ApiError::new(ErrorCode::Busy, message).retry_after(1))
+            }
         }
+    }
+
+    fn refuse_if_stopping(&self) -> Result<(), ApiError> {
+        if !*self.stopping.borrow() {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorCode::Stopping, "this daemon is being stopped").retry_after(5))
+    }
+
+    fn take(&self, places: &Arc<Semaphore>, what: &str) -> Result<Place, ApiError> {
+        self.refuse_if_stopping()?;
         Arc::clone(places).try_acquire_owned().map_err(|_| {
             ApiError::new(ErrorCode::Busy, format!("{} {what} already", self.limit))
                 .hint("try again; --max-transfers of this buckyd sets the limit")

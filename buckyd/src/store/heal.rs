@@ -19,10 +19,8 @@ use rustix::io::Errno;
 
 use super::error::StoreError;
 use super::tree::Tree;
-use super::{Store, unix_now};
+use super::{Store, TRIES, unix_now};
 
-/// How often an open is tried when the file is moved away under it.
-const TRIES: usize = 16;
 /// Up to this many files a batch is synced file by file; above, the file system at once.
 const FEW: usize = 2;
 /// How long after its last write a file that is not whole may still be in the making.
@@ -290,7 +288,7 @@ impl Store {
     }
 
     /// Writes a file under a temporary name and returns that.
-    fn write_tmp(&self, content: &[u8], meta: FileMeta) -> Result<PathBuf, StoreError> {
+    pub(super) fn write_tmp(&self, content: &[u8], meta: FileMeta) -> Result<PathBuf, StoreError> {
         let name = self.state.new_tmp_name();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let tmp = rustix::fs::openat(self.state.tmp(), &name, flags, Mode::from_raw_mode(0o600))
@@ -359,13 +357,13 @@ impl Store {
         Err(StoreError::Unsteady { path: staged.path.clone() }.into())
     }
 
-    fn open_tmp(&self, name: &Path) -> Result<File, StoreError> {
+    pub(super) fn open_tmp(&self, name: &Path) -> Result<File, StoreError> {
         rustix::fs::openat(self.state.tmp(), name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map(File::from)
             .map_err(|errno| StoreError::io("open the temporary file", name, errno))
     }
 
-    fn remove_tmp(&self, name: &Path) {
+    pub(super) fn remove_tmp(&self, name: &Path) {
         if let Err(errno) = rustix::fs::unlinkat(self.state.tmp(), name, AtFlags::empty())
             && errno != Errno::NOENT
         {

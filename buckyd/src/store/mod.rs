@@ -10,6 +10,7 @@ mod commit;
 mod error;
 mod heal;
 mod remove;
+mod replace;
 mod snapshot;
 mod state_dir;
 #[cfg(test)]
@@ -31,6 +32,9 @@ pub(crate) use self::tombstone::{BatchId, Burial, Tombstone};
 use self::tree::Tree;
 use crate::inventory::Inventory;
 
+/// How often an open is tried when the file is moved away under it.
+const TRIES: usize = 16;
+
 /// How the store treats files.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoreOptions {
@@ -51,6 +55,8 @@ pub(crate) struct Store {
     committer: Committer,
     inventory: Arc<Inventory>,
     options: StoreOptions,
+    /// The permissions of a file whose source tells none.
+    new_mode: u32,
 }
 
 impl Store {
@@ -69,7 +75,14 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let tree = Tree::open(prefix)?;
         let state = StateDir::open(&tree, state_dir)?;
-        Ok(Self { tree, state, committer: Committer::default(), inventory, options })
+        Ok(Self {
+            tree,
+            state,
+            committer: Committer::default(),
+            inventory,
+            options,
+            new_mode: replace::mode_of_new(),
+        })
     }
 
     /// The random name of this store.

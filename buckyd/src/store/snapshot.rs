@@ -76,7 +76,7 @@ impl Store {
         use std::os::unix::fs::MetadataExt;
         Ok(Snapshot {
             meta: FileMeta {
-                mode: meta.mode() & 0o777,
+                mode: meta.mode() & 0o7777,
                 mtime: u64::try_from(meta.mtime()).unwrap_or(0),
             },
             digest: Digest::of(&content),

@@ -1,0 +1,108 @@
+//! Putting a whole new file in the place of a metric's, and setting a file's time: what the Go tool's PUT and
+//! `-mtime` ask for.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bucky_api::archive::FileMeta;
+use bucky_whisper::MetricName;
+use rustix::fs::{OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::error::StoreError;
+use super::tree::Tree;
+use super::{Store, TRIES};
+
+/// The permissions of a new file where the process's umask cannot be known.
+const USUAL_MODE: u32 = 0o644;
+
+impl Store {
+    /// Replaces the file of `metric` by one with this content, durably, or creates it.
+    ///
+    /// The old file is there until the new one is whole and on disk; it is renamed over under its exclusive lock, so
+    /// that nobody is in the middle of filling it.
+    ///
+    /// # Errors
+    /// [`StoreError`]. The old file is as it was, unless only the folders could not be synced at the end.
+    pub(crate) fn replace(
+        &self,
+        metric: &MetricName,
+        content: &[u8],
+        meta: FileMeta,
+    ) -> Result<(), StoreError> {
+        let path = metric.relative_path();
+        let tmp_name = self.write_tmp(content, meta)?;
+        if let Err(error) = self.put_over(&path, &tmp_name) {
+            self.remove_tmp(&tmp_name);
+            return Err(error);
+        }
+        self.inventory.added(metric);
+        self.tree.sync_folders_of(&path)
+    }
+
+    fn put_over(&self, path: &Path, tmp_name: &Path) -> Result<(), StoreError> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(StoreError::BadPath { path: path.into() });
+        };
+        let name = Path::new(name);
+        let failed = |errno: Errno| StoreError::io("put in place", path, errno);
+        self.open_tmp(tmp_name)?
+            .sync_all()
+            .map_err(|error| StoreError::io("sync the new", path, error))?;
+        for _ in 0..TRIES {
+            match self.tree.open_file(path, OFlags::RDONLY) {
+                Ok(old) => {
+                    self.lock_exclusive(&old, path)?;
+                    if !self.tree.still_names(path, &old)? {
+                        continue;
+                    }
+                    let folder = self
+                        .tree
+                        .folder(folder)
+                        .map_err(|errno| StoreError::open(folder, errno))?;
+                    return rustix::fs::renameat(self.state.tmp(), tmp_name, &folder, name)
+                        .map_err(failed);
+                }
+                Err(StoreError::Missing { .. }) => {
+                    let folder = self.tree.make_folder(folder)?;
+                    match Tree::put_in_place(self.state.tmp(), tmp_name, &folder, name) {
+                        Ok(true) => return Ok(()),
+                        // Something has the name by now, or the folder, being empty, was removed.
+                        Ok(false) | Err(Errno::NOENT) => {}
+                        Err(errno) => return Err(failed(errno)),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Unsteady { path: path.into() })
+    }
+
+    /// Gives the file of `metric` this time, Unix seconds, as that of its last writing and reading.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn set_time(&self, metric: &MetricName, mtime: i64) -> Result<(), StoreError> {
+        let path = metric.relative_path();
+        let file = self.tree.open_file(&path, OFlags::RDONLY)?;
+        let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
+        rustix::fs::futimens(&file, &Timestamps { last_access: time, last_modification: time })
+            .map_err(|errno| StoreError::io("set the time of", &path, errno))
+    }
+
+    /// Mode and time of a file that is made now and by nobody's order.
+    pub(crate) fn meta_of_new(&self) -> FileMeta {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        FileMeta { mode: self.new_mode, mtime: now.as_secs() }
+    }
+}
+
+/// The permissions that the process's umask leaves to a new file.
+pub(super) fn mode_of_new() -> u32 {
+    // Asking the kernel by umask(2) would set it, for all threads, for a moment.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    umask
+        .and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok())
+        .map_or(USUAL_MODE, |umask| 0o666 & !umask)
+}
