@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bucky_api::paths;
 use bucky_ring::RingDocument;
 
+use super::go_answer::PlainAnswer;
 use crate::app::App;
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -18,7 +19,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 async fn answer(State(app): State<Arc<App>>, method: Method) -> Response {
     if method != Method::GET {
-        return super::go_metric::plain_error(StatusCode::BAD_REQUEST, "Bad Request.");
+        return PlainAnswer::bad_request("Bad Request.").into_response();
     }
     let document = RingDocument::from_spec(&app.node, app.ring.spec());
     ([(header::CONTENT_TYPE, "application/json")], document.to_json()).into_response()

@@ -3,8 +3,18 @@
 mod archive;
 mod confirm;
 mod delete;
+mod go_answer;
+mod go_body;
+mod go_conditions;
+mod go_force;
+mod go_form;
+mod go_get;
 mod go_list;
 mod go_metric;
+mod go_offload;
+mod go_path;
+mod go_range;
+mod go_upload;
 mod hashring;
 mod heal;
 mod lines;
@@ -17,6 +27,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 use axum::routing::{any, get, post};
 use bucky_api::{ErrorCode, paths};
 
@@ -44,6 +55,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(hashring::routes())
         .merge(go_list::routes())
         .merge(go_metric::routes())
+        .fallback(go_answer::no_such_page)
+        .layer(middleware::from_fn(go_path::redirect_unclean))
         .with_state(app)
 }
 

@@ -86,8 +86,11 @@ impl Filter {
 
 /// Compiles a regular expression that came from outside.
 pub(super) fn compile(text: &str) -> Result<Regex, ApiError> {
-    regex::RegexBuilder::new(text)
-        .size_limit(REGEX_LIMIT_BYTES)
-        .build()
+    compile_regex(text)
         .map_err(|error| ApiError::bad_request(format!("regex= cannot be read: {error}")))
+}
+
+/// The same, with the error as it is.
+pub(super) fn compile_regex(text: &str) -> Result<Regex, regex::Error> {
+    regex::RegexBuilder::new(text).size_limit(REGEX_LIMIT_BYTES).build()
 }

@@ -1,0 +1,127 @@
+//! What the Go tool's routes answer where it is no data: a status and one line of plain text.
+
+use std::fmt::Display;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bucky_api::chain;
+
+use crate::respond::ApiError;
+use crate::store::StoreError;
+
+/// A status and its line of text, in the form that the Go daemon gives to errors.
+#[derive(Debug)]
+pub(super) struct PlainAnswer {
+    status: StatusCode,
+    text: String,
+    retry_after_seconds: Option<u32>,
+}
+
+impl PlainAnswer {
+    pub(super) fn new(status: StatusCode, text: impl Display) -> Self {
+        Self { status, text: text.to_string(), retry_after_seconds: None }
+    }
+
+    /// A request that cannot be carried out as it stands, now or later.
+    pub(super) fn bad_request(text: impl Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// Something went wrong here.
+    pub(super) fn internal(text: impl Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+    }
+
+    /// The same request may succeed in a moment.
+    pub(super) fn busy(text: impl Display) -> Self {
+        let answer = Self::new(StatusCode::SERVICE_UNAVAILABLE, text);
+        Self { retry_after_seconds: Some(1), ..answer }
+    }
+
+    /// There is no file for this metric.
+    pub(super) fn no_such_metric() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Metric not found.")
+    }
+
+    #[cfg(test)]
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+/// What a path that no route has is answered with.
+pub(super) async fn no_such_page() -> PlainAnswer {
+    PlainAnswer::new(StatusCode::NOT_FOUND, "404 page not found")
+}
+
+impl IntoResponse for PlainAnswer {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            tracing::warn!(status = self.status.as_u16(), message = self.text, "request failed");
+        }
+        // A message may quote what was sent: it stays one line all the same.
+        let mut line: String =
+            self.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        line.push('\n');
+        let mut response = (self.status, line).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for PlainAnswer {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Missing { .. } => Self::no_such_metric(),
+            StoreError::NotAFile { .. } | StoreError::BadPath { .. } => {
+                Self::bad_request(chain(&error))
+            }
+            StoreError::Busy { .. } | StoreError::Unsteady { .. } => Self::busy(chain(&error)),
+            StoreError::TooLarge { .. } | StoreError::Io { .. } => Self::internal(chain(&error)),
+        }
+    }
+}
+
+/// Only a place for a transfer that is not to be had comes as such an error here.
+impl From<ApiError> for PlainAnswer {
+    fn from(error: ApiError) -> Self {
+        Self::busy(error.body())
+    }
+}
+
+/// A file operation that broke down.
+impl From<std::io::Error> for PlainAnswer {
+    fn from(error: std::io::Error) -> Self {
+        Self::internal(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn d42_only_a_missing_file_is_answered_as_missing() {
+        let path = || "a/b.wsp".into();
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        for (error, status) in [
+            (StoreError::Missing { path: path() }, 404),
+            (StoreError::NotAFile { path: path(), what: "a FIFO" }, 400),
+            (StoreError::BadPath { path: path() }, 400),
+            (StoreError::Busy { path: path(), waited: Duration::ZERO }, 503),
+            (StoreError::Unsteady { path: path() }, 503),
+            (StoreError::TooLarge { path: path(), bytes: 2, limit: 1 }, 500),
+            (StoreError::Io { action: "open", path: path(), source: denied }, 500),
+        ] {
+            let shown = chain(&error);
+            assert_eq!(PlainAnswer::from(error).status().as_u16(), status, "{shown}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! `POST` and `PUT /metrics/NAME?fetch_offload=true`: this daemon fetches the file from another one by itself.
+//!
+//! The source is asked for the plain file, without tokens of ours; redirects are not followed. A source that is this
+//! very store is refused: a copy of a metric onto itself may be followed by its delete.
+
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use bucky_api::go::MetricStat;
+use bucky_api::{ClientError, Daemon, DaemonAddr, DaemonAddrError, chain};
+use bucky_whisper::MetricName;
+
+use super::go_answer::PlainAnswer;
+use super::go_form::Form;
+use super::go_upload::{self, How, Timings, Upload, WhisperFile};
+use crate::app::App;
+use crate::blocking::blocking;
+
+/// The longest form: an address and a name.
+const FORM_LIMIT_BYTES: usize = 64 * 1024;
+/// Where a source without a port listens: HTTP's, as in the Go tool.
+const HTTP_PORT: u16 = 80;
+
+/// Whether the query asks that the file be fetched.
+pub(super) fn is_asked_for(query: Option<&str>) -> Result<bool, PlainAnswer> {
+    Ok(Form::of_query(query)?.get("fetch_offload") == Some("true"))
+}
+
+pub(super) async fn fetch(
+    app: Arc<App>,
+    how: How,
+    metric: MetricName,
+    request: Request,
+) -> Result<Response, PlainAnswer> {
+    let form = Form::read(request, FORM_LIMIT_BYTES).await?;
+    let source = source_addr(form.get("server").unwrap_or_default()).map_err(source_error)?;
+    let source_metric = form
+        .get("metric")
+        .filter(|metric| !metric.is_empty())
+        .ok_or_else(|| source_error("no metric to fetch was given"))?;
+    let place = app.transfers.receive_file().await?;
+    let source = app.client.daemon(source);
+    refuse_itself(&app, &source).await?;
+    let started = Instant::now();
+    let (stat, content) = get(&source, source_metric).await?;
+    let timings = Timings {
+        download: go_upload::nanoseconds(started.elapsed()).max(1),
+        ..Timings::default()
+    };
+    go_upload::size(stat.size, app.store.file_limit_bytes())?;
+    let stored = blocking(move || {
+        let _place = place;
+        let started = Instant::now();
+        let content = WhisperFile::check(content)?;
+        let timings = Timings { dump: go_upload::nanoseconds(started.elapsed()), ..timings };
+        go_upload::store(&app, how, Upload { metric, content, mod_time: stat.mod_time }, timings)
+    });
+    Ok(stored.await??.into_response())
+}
+
+/// The address of a source, whose port is 80 where it tells none.
+fn source_addr(text: &str) -> Result<DaemonAddr, String> {
+    if text.is_empty() {
+        return Err("http: no Host in request URL".into());
+    }
+    let addr: DaemonAddr = text.parse().map_err(|error: DaemonAddrError| error.to_string())?;
+    let has_port = text.contains(':') && !text.ends_with(']') && text.parse::<Ipv6Addr>().is_err();
+    if has_port {
+        return Ok(addr);
+    }
+    DaemonAddr::new(addr.host(), HTTP_PORT).map_err(|error| error.to_string())
+}
+
+async fn refuse_itself(app: &App, source: &Daemon) -> Result<(), PlainAnswer> {
+    match source.status().await {
+        Ok(Some(status)) if status.store_id == app.store.id() => Err(source_error(format!(
+            "{} is this very store under another address: nothing is copied onto itself",
+            source.addr()
+        ))),
+        // It answers, and not as this daemon would.
+        Ok(_) | Err(ClientError::Status { .. } | ClientError::BadAnswer { .. }) => Ok(()),
+        Err(error) => Err(source_error(chain(&error))),
+    }
+}
+
+async fn get(source: &Daemon, metric: &str) -> Result<(MetricStat, Vec<u8>), PlainAnswer> {
+    match source.go_get(metric).await {
+        Ok(Some((stat, content))) => Ok((stat, content.into())),
+        Ok(None) => {
+            Err(PlainAnswer::new(StatusCode::NOT_FOUND, "Error fetching metric: metric not found"))
+        }
+        Err(ClientError::Status { status, body, .. }) => Err(source_error(format!(
+            "Fetching metric returned status code: {status}{}",
+            if body.is_empty() { String::new() } else { format!(": {body}") }
+        ))),
+        Err(error) => Err(source_error(chain(&error))),
+    }
+}
+
+/// A fault of the source, as the Go client tells it from one of the destination.
+fn source_error(text: impl std::fmt::Display) -> PlainAnswer {
+    PlainAnswer::bad_request(format!("Error fetching metric: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_without_a_port_listens_on_80() {
+        for (text, addr) in [
+            ("a", "a:80"),
+            ("a:4242", "a:4242"),
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("[::1]", "[::1]:80"),
+            ("[::1]:4242", "[::1]:4242"),
+            ("fe80::4242", "[fe80::4242]:80"),
+        ] {
+            assert_eq!(source_addr(text).unwrap().to_string(), addr);
+        }
+        assert_eq!(source_addr("").unwrap_err(), "http: no Host in request URL");
+        for text in ["a:b", "a/b", "u@h:1", "a:0", "a:99999", "a:"] {
+            assert!(source_addr(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_offload_is_asked_for_by_the_query_and_exactly_so() {
+        for (query, asked) in [
+            (None, false),
+            (Some("fetch_offload=true"), true),
+            (Some("server=a%3A1&fetch_offload=true"), true),
+            (Some("fetch_offload=True"), false),
+            (Some("fetch_offload=1"), false),
+            (Some("fetch_offload=false&fetch_offload=true"), false),
+        ] {
+            assert_eq!(is_asked_for(query).unwrap(), asked, "{query:?}");
+        }
+        assert!(is_asked_for(Some("fetch_offload=true;x")).is_err());
+    }
+}
