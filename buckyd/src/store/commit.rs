@@ -2,11 +2,13 @@
 //!
 //! `syncfs` costs about the same for one batch as for ten. Batches that end while a sync runs wait for it and then
 //! share the next one: a sync that began before a batch's last write does not count for it.
+//!
+//! The kernel tells a failed write once, to whichever sync ends next. So a failure counts against every batch that
+//! was under way then, and not only against those that waited for that sync.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::error::StoreError;
-use super::tree::Tree;
+use rustix::io::Errno;
 
 /// Shares syncs among batches.
 #[derive(Default)]
@@ -18,57 +20,159 @@ pub(crate) struct Committer {
 #[derive(Default)]
 struct State {
     running: bool,
-    /// How many syncs have begun.
-    begun: u64,
-    /// How many have ended.
-    ended: u64,
-    /// Which of the last few failed, and with which errno; newest last.
-    failed: Vec<(u64, i32)>,
+    /// The sync that begins when the running one has ended.
+    next: Arc<Sync>,
+    failures: u64,
+}
+
+/// What came of one sync, once it has ended.
+type Sync = OnceLock<Result<(), Errno>>;
+
+/// A moment before the first write that a commit is to cover.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    failures: u64,
 }
 
 impl Committer {
-    /// Returns once everything written before the call is durable.
+    /// The moment: take it before the first write.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { failures: self.locked().failures }
+    }
+
+    /// Returns once everything written between `since` and this call is durable; `sync` syncs the file system.
     ///
     /// # Errors
-    /// [`StoreError`] where the sync that covers this call failed.
-    pub(crate) fn commit(&self, tree: &Tree) -> Result<(), StoreError> {
+    /// That of the sync which covers this call, or `EIO` where another one has failed since the mark.
+    pub(crate) fn commit(
+        &self,
+        since: Mark,
+        sync: impl FnOnce() -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
         let mut state = self.locked();
-        let mine = state.begun + 1;
-        loop {
-            if state.ended >= mine {
-                return match state.failed.iter().find(|(number, _)| *number == mine) {
-                    None => Ok(()),
-                    Some((_, errno)) => Err(StoreError::io(
-                        "sync the file system of",
-                        tree.path(),
-                        std::io::Error::from_raw_os_error(*errno),
-                    )),
-                };
-            }
-            if !state.running {
-                break;
-            }
+        let mine = Arc::clone(&state.next);
+        while state.running && mine.get().is_none() {
             state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.running = true;
-        state.begun += 1;
-        drop(state);
-        let result = tree.sync_all();
-        let mut state = self.locked();
-        state.running = false;
-        state.ended = state.begun;
-        if let Err(errno) = &result {
-            let number = state.begun;
-            state.failed.push((number, errno.raw_os_error()));
-            // Those who wait for it are woken now; nobody asks about much older ones.
-            state.failed.retain(|(failed, _)| failed + 64 >= number);
+        if mine.get().is_none() {
+            state.running = true;
+            state.next = Arc::default();
+            drop(state);
+            let mut leader = Leader { committer: self, sync: &mine, result: Err(Errno::IO) };
+            leader.result = sync();
+            drop(leader);
+            state = self.locked();
         }
-        drop(state);
-        self.ended.notify_all();
-        result.map_err(|errno| StoreError::io("sync the file system of", tree.path(), errno))
+        mine.get().copied().unwrap_or(Err(Errno::IO))?;
+        if state.failures == since.failures { Ok(()) } else { Err(Errno::IO) }
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whoever syncs for all. Dropped, also by a panic, it tells those who wait and lets the next one begin.
+struct Leader<'c> {
+    committer: &'c Committer,
+    sync: &'c Sync,
+    result: Result<(), Errno>,
+}
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        let mut state = self.committer.locked();
+        state.running = false;
+        state.failures += u64::from(self.result.is_err());
+        let _ = self.sync.set(self.result);
+        drop(state);
+        self.committer.ended.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::mpsc;
+    use std::thread;
+
+    /// Begins a sync that ends as `result` once the sender says so.
+    fn held(
+        committer: &Arc<Committer>,
+        result: Result<(), Errno>,
+    ) -> (mpsc::Sender<()>, thread::JoinHandle<Result<(), Errno>>) {
+        let (sender, receiver) = mpsc::channel::<()>();
+        let (begun_sender, begun) = mpsc::channel();
+        let committer = Arc::clone(committer);
+        let thread = thread::spawn(move || {
+            committer.commit(committer.mark(), || {
+                begun_sender.send(()).unwrap();
+                receiver.recv().unwrap();
+                result
+            })
+        });
+        begun.recv().unwrap();
+        (sender, thread)
+    }
+
+    fn waits(
+        committer: &Arc<Committer>,
+        syncs: &Arc<AtomicU64>,
+    ) -> thread::JoinHandle<Result<(), Errno>> {
+        let (committer, syncs) = (Arc::clone(committer), Arc::clone(syncs));
+        let (marked_sender, marked) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            let mark = committer.mark();
+            marked_sender.send(()).unwrap();
+            committer.commit(mark, || {
+                syncs.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            })
+        });
+        marked.recv().unwrap();
+        thread
+    }
+
+    #[test]
+    fn batches_that_end_during_a_sync_share_the_next_one() {
+        let committer = Arc::new(Committer::default());
+        let syncs = Arc::default();
+        let (end, first) = held(&committer, Ok(()));
+        let waiting: Vec<_> = (0..8).map(|_| waits(&committer, &syncs)).collect();
+        // All of them hold the next sync before it begins.
+        while Arc::strong_count(&committer.locked().next) < 9 {
+            thread::yield_now();
+        }
+        end.send(()).unwrap();
+        assert_eq!(first.join().unwrap(), Ok(()));
+        assert!(waiting.into_iter().all(|thread| thread.join().unwrap() == Ok(())));
+        assert_eq!(syncs.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_failed_sync_fails_every_batch_that_was_under_way_and_no_later_one() {
+        let committer = Arc::new(Committer::default());
+        let (end, first) = held(&committer, Err(Errno::IO));
+        let under_way = committer.mark();
+        let waiting = waits(&committer, &Arc::default());
+        end.send(()).unwrap();
+        assert_eq!(first.join().unwrap(), Err(Errno::IO));
+        assert_eq!(waiting.join().unwrap(), Err(Errno::IO));
+        assert_eq!(committer.commit(under_way, || Ok(())), Err(Errno::IO));
+        assert_eq!(committer.commit(committer.mark(), || Ok(())), Ok(()));
+    }
+
+    #[test]
+    fn a_sync_that_panics_counts_as_failed_and_stops_nobody() {
+        let committer = Arc::new(Committer::default());
+        let panicking = Arc::clone(&committer);
+        let mark = committer.mark();
+        let panicked = thread::spawn(move || {
+            panicking.commit(panicking.mark(), || panic!("a bug in the sync"))
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(committer.commit(mark, || Ok(())), Err(Errno::IO));
+        assert_eq!(committer.commit(committer.mark(), || Ok(())), Ok(()));
     }
 }

@@ -57,6 +57,15 @@ pub(crate) enum StoreError {
         /// Which.
         path: PathBuf,
     },
+    /// Its folder is a mount point below the prefix, or below one.
+    #[error(
+        "{path} lies on another file system than the state folder, and files come and go by renames; run a buckyd of \
+         its own for what is mounted there"
+    )]
+    Elsewhere {
+        /// Which.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("cannot {action} {path}")]
     Io {
@@ -74,7 +83,9 @@ impl StoreError {
     pub(crate) fn as_destination_problem(&self) -> Problem {
         match self {
             Self::Busy { .. } | Self::Unsteady { .. } => Problem::Busy,
-            Self::NotAFile { .. } | Self::BadPath { .. } => Problem::BadPath,
+            Self::NotAFile { .. } | Self::BadPath { .. } | Self::Elsewhere { .. } => {
+                Problem::BadPath
+            }
             Self::TooLarge { .. } => Problem::TooLarge,
             Self::Io { source, .. } if is_no_space(source) => Problem::NoSpace,
             Self::Missing { .. } | Self::Io { .. } => Problem::Storage,
@@ -86,7 +97,9 @@ impl StoreError {
         match self {
             Self::Missing { .. } => Problem::SourceMissing,
             Self::Busy { .. } | Self::Unsteady { .. } => Problem::Busy,
-            Self::NotAFile { .. } | Self::BadPath { .. } => Problem::BadPath,
+            Self::NotAFile { .. } | Self::BadPath { .. } | Self::Elsewhere { .. } => {
+                Problem::BadPath
+            }
             Self::TooLarge { .. } => Problem::TooLarge,
             Self::Io { .. } => Problem::SourceUnreadable,
         }

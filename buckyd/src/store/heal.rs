@@ -14,9 +14,10 @@ use std::time::Duration;
 use bucky_api::archive::{FileMeta, Member};
 use bucky_api::{HealLine, HealOutcome, Problem, chain};
 use bucky_whisper::{FillOptions, Image, ImageError, is_compressed};
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{Advice, AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
+use super::commit::Mark;
 use super::error::StoreError;
 use super::tree::Tree;
 use super::{Store, TRIES, unix_now};
@@ -29,6 +30,8 @@ const STILL_BEING_WRITTEN: Duration = Duration::from_secs(5);
 /// Metrics being healed together. [`HealBatch::finish`] makes them durable and tells what became of them.
 pub(crate) struct HealBatch<'s> {
     store: &'s Store,
+    /// Before its first write.
+    begun: Mark,
     lines: Vec<HealLine>,
     staged: Vec<Staged>,
 }
@@ -78,7 +81,7 @@ impl From<StoreError> for Failure {
 impl<'s> HealBatch<'s> {
     /// A batch with nothing in it.
     pub(crate) fn new(store: &'s Store) -> Self {
-        Self { store, lines: Vec::new(), staged: Vec::new() }
+        Self { store, begun: store.committer.mark(), lines: Vec::new(), staged: Vec::new() }
     }
 
     /// Whether no metric came.
@@ -150,7 +153,7 @@ impl<'s> HealBatch<'s> {
 
     fn sync_staged(&self, few: bool) -> Result<(), StoreError> {
         if !few {
-            return self.store.committer.commit(&self.store.tree);
+            return self.sync_all();
         }
         for staged in &self.staged {
             let tmp = self.store.open_tmp(&staged.tmp_name)?;
@@ -161,7 +164,7 @@ impl<'s> HealBatch<'s> {
 
     fn sync_final(&self, few: bool) -> Result<(), StoreError> {
         if !few {
-            return self.store.committer.commit(&self.store.tree);
+            return self.sync_all();
         }
         for line in self.lines.iter().filter(|line| line.outcome.is_healed()) {
             let path = line.metric.relative_path();
@@ -170,6 +173,12 @@ impl<'s> HealBatch<'s> {
             self.store.tree.sync_folders_of(&path)?;
         }
         Ok(())
+    }
+
+    fn sync_all(&self) -> Result<(), StoreError> {
+        let tree = &self.store.tree;
+        let synced = self.store.committer.commit(self.begun, || tree.sync_all());
+        synced.map_err(|errno| StoreError::io("sync the file system of", tree.path(), errno))
     }
 
     fn put_all_in_place(&mut self) {
@@ -195,6 +204,7 @@ impl<'s> HealBatch<'s> {
             self.store.remove_tmp(&staged.tmp_name);
         }
         for line in self.lines.iter_mut().filter(|line| line.outcome.is_healed()) {
+            self.store.forget_unwritten(&line.metric.relative_path());
             fail(line, Failure::failed(failure.problem, failure.reason.clone()));
         }
     }
@@ -270,6 +280,10 @@ impl Store {
             file.write_all_at(&run.bytes, run.offset)
                 .map_err(|error| StoreError::io("fill", path, error))?;
         }
+        if self.tree.is_elsewhere(file).map_err(|errno| StoreError::io("look at", path, errno))? {
+            // The batch's sync is for the prefix's file system; this file lies on one mounted below it.
+            file.sync_all().map_err(|error| StoreError::io("sync", path, error))?;
+        }
         if plan.points_left_out() > 0 {
             // What could be filled was; but the source holds the only copy of the rest.
             let reason = format!(
@@ -285,6 +299,18 @@ impl Store {
         } else {
             Existing::Filled { points: plan.points_filled() }
         })
+    }
+
+    /// Drops what memory holds of a file after a failed sync.
+    ///
+    /// The kernel tells a failed write once and then takes the page for clean: the next heal would find every point
+    /// there, sync without an error, and call done what the disk never took. Read from the disk, it is seen.
+    fn forget_unwritten(&self, path: &Path) {
+        if let Ok(file) = self.tree.open_file(path, OFlags::RDONLY)
+            && let Err(errno) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)
+        {
+            tracing::warn!(file = %path.display(), error = %errno, "what the disk did not take stays in memory");
+        }
     }
 
     /// Writes a file under a temporary name and returns that.
@@ -317,7 +343,9 @@ impl Store {
         }
         let failed = |errno: Errno| StoreError::io("set mode and time of", name, errno);
         self.tree.give_to_owner(tmp, name)?;
-        rustix::fs::fchmod(tmp, Mode::from_raw_mode(meta.mode & 0o777)).map_err(failed)?;
+        // Without 0o600 neither carbon nor the sync that follows could open it.
+        let mode = Mode::from_raw_mode(meta.mode & 0o777 | 0o600);
+        rustix::fs::fchmod(tmp, mode).map_err(failed)?;
         let time = Timespec { tv_sec: i64::try_from(meta.mtime).unwrap_or(0), tv_nsec: 0 };
         rustix::fs::futimens(tmp, &Timestamps { last_access: time, last_modification: time })
             .map_err(failed)
@@ -337,12 +365,19 @@ impl Store {
             return Err(StoreError::BadPath { path: staged.path.clone() }.into());
         };
         for _ in 0..TRIES {
-            let folder = self.tree.make_folder(folder)?;
+            let folder = match self.tree.make_folder(folder) {
+                // One of its folders was removed, being empty, while those below were made.
+                Err(StoreError::Missing { .. }) => continue,
+                folder => folder?,
+            };
             match Tree::put_in_place(self.state.tmp(), &staged.tmp_name, &folder, Path::new(name)) {
                 Ok(true) => return Ok(Existing::NotThere),
                 Ok(false) => {}
                 // The folder was removed, being empty, between its opening and the rename.
                 Err(Errno::NOENT) => continue,
+                Err(Errno::XDEV) => {
+                    return Err(StoreError::Elsewhere { path: staged.path.clone() }.into());
+                }
                 Err(errno) => {
                     return Err(StoreError::io("put in place", &staged.path, errno).into());
                 }

@@ -456,6 +456,16 @@ fn a_folder_in_the_way_of_a_new_metric_is_told_and_the_rest_goes_on() {
 }
 
 #[test]
+fn a_new_file_can_be_read_and_written_by_its_owner_whatever_the_source_allowed() {
+    let fixture = Fixture::new();
+    let mut members = ["a", "b", "c"].map(|metric| member(metric, &whisper(&[1])));
+    members[1].meta.mode = 0;
+    let lines = fixture.heal(&members);
+    assert!(lines.iter().all(|line| line.outcome == HealOutcome::Created), "{lines:?}");
+    assert_eq!(fs::metadata(fixture.path("b")).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn new_folders_can_be_entered_by_carbon() {
     let fixture = Fixture::new();
     fixture.heal(&[member("x.y.z", &whisper(&[1]))]);

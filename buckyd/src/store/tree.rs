@@ -73,6 +73,8 @@ impl Tree {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
             match rustix::fs::openat2(&self.root, relative, flags, mode, resolve) {
                 Err(Errno::NOSYS) => self.walks.store(true, Ordering::Relaxed),
+                // Also what older container runtimes answer for a call they do not know; else the walk meets it too.
+                Err(Errno::PERM) => {}
                 result => return result,
             }
         }
@@ -219,6 +221,11 @@ impl Tree {
         }
     }
 
+    /// Whether `file` lies on another file system, mounted below the prefix: [`Self::sync_all`] is not for that one.
+    pub(crate) fn is_elsewhere(&self, file: &File) -> Result<bool, Errno> {
+        Ok(rustix::fs::fstat(file)?.st_dev != rustix::fs::fstat(&self.root)?.st_dev)
+    }
+
     /// Makes everything on the prefix's file system durable.
     pub(crate) fn sync_all(&self) -> Result<(), Errno> {
         rustix::fs::syncfs(&self.root)
@@ -237,6 +244,7 @@ impl Tree {
     /// Size and free room of the prefix's file system, in bytes.
     pub(crate) fn room(&self) -> io::Result<(u64, u64)> {
         let stat = rustix::fs::fstatvfs(&self.root)?;
-        Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok((bytes(stat.f_blocks), bytes(stat.f_bavail)))
     }
 }
