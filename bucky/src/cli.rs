@@ -46,25 +46,15 @@ struct Cli {
 /// A command and its arguments.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Show each node: reachable, version, ring, metrics, disk; and whether all agree
     Servers(servers::Args),
-    /// List metrics
     List(list::Args),
-    /// Tell which nodes own metrics
     Locate(locate::Args),
-    /// Find metrics that lie on nodes that do not own them
     Inconsistent(inconsistent::Args),
-    /// Move every metric to the nodes that own it
     Rebalance(Box<rebalance::Args>),
-    /// Show size and time of change of metrics
     Stat(stat::Args),
-    /// Add up the size of metrics
     Du(du::Args),
-    /// Fill a local file's (or a tree's) gaps from another
     Fill(fill::Args),
-    /// Show the header of local files
     Info(info::Args),
-    /// Turn names into a JSON array
     Json(json::Args),
     /// Print the version
     Version,
@@ -82,7 +72,7 @@ pub(crate) struct ClusterArgs {
     /// Seconds to wait for an answer
     #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
-    /// Say more
+    /// Tell who was asked; with rebalance also each metric that is done
     #[arg(short = 'v', long)]
     pub(crate) verbose: bool,
     /// Ask for files as they are, not compressed

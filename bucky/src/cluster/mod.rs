@@ -176,6 +176,28 @@ impl Cluster {
         }
     }
 
+    /// Tells who was asked and what they are, and what is odd about them.
+    pub(crate) fn tell_members(&self, output: &Output) {
+        output.say(format_args!(
+            "the ring of {} has {} nodes",
+            self.seed,
+            self.document.nodes.len()
+        ));
+        for member in &self.members {
+            let what = match &member.answer {
+                Answer::V1 { status, .. } => {
+                    format!("buckyd {}, store {}", status.version, status.store_id)
+                }
+                Answer::Go { .. } => "a daemon of the Go tool".to_owned(),
+                Answer::Away { .. } => "away".to_owned(),
+            };
+            output.say(format_args!("{}: {what}", member.addr()));
+            for note in notes(&self.document, member) {
+                output.say(format_args!("{}: {note}", member.addr()));
+            }
+        }
+    }
+
     /// Refuses to go on unless all nodes are there and agree.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ const PROGRESS_EVERY: u64 = 100_000;
 /// Arguments of `bucky du`.
 #[derive(clap::Args)]
 #[command(
+    about = "Add up the size of metrics",
     long_about = "Add up the size of metrics (the lengths of their files). A metric on two nodes counts twice."
 )]
 pub(crate) struct Args {
@@ -33,7 +34,7 @@ pub(crate) struct Args {
 /// Runs it.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
-    let cluster = discover(&args.cluster).await?;
+    let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);
     let mut sought = Sought::new(&selection);
     let query = Query { selection, detail: Detail::Stat, workers: args.workers };

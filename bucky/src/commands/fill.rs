@@ -22,6 +22,7 @@ const ROUNDS: usize = 5;
 /// Arguments of `bucky fill`.
 #[derive(clap::Args)]
 #[command(
+    about = "Fill a local file's (or a tree's) gaps from another",
     long_about = "Fill the gaps of DST from SRC: every point that SRC has and DST lacks. What DST has it keeps. Where \
                   there is no DST it becomes a copy of SRC."
 )]

@@ -50,6 +50,7 @@ impl LocalArgs {
 /// Arguments of `bucky inconsistent`.
 #[derive(clap::Args)]
 #[command(
+    about = "Find metrics that lie on nodes that do not own them",
     long_about = "Find metrics that lie on nodes that do not own them: HOST:PORT: NAME, where each is. Knows about \
                   replication, instances that share a host, tagged series, and metrics that are each node's own."
 )]
@@ -81,7 +82,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         _ => None,
     };
     let local_prefix = args.local.prefix()?;
-    let cluster = discover(&args.cluster).await?;
+    let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);
     let ring = cluster.ring()?;
     if args.select.force {

@@ -12,6 +12,7 @@ use crate::output::Output;
 
 /// Arguments of `bucky info`.
 #[derive(clap::Args)]
+#[command(about = "Show the header of local files")]
 pub(crate) struct Args {
     /// Print a JSON object a line
     #[arg(short = 'j', long)]

@@ -8,6 +8,7 @@ use crate::output::{Output, json_string};
 
 /// Arguments of `bucky json`.
 #[derive(clap::Args)]
+#[command(about = "Turn names into a JSON array")]
 pub(crate) struct Args {
     /// Names; or `-`: lines on standard input
     #[arg(value_name = "METRIC", required = true)]

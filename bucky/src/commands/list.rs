@@ -13,6 +13,7 @@ use crate::output::{Output, json_string};
 /// Arguments of `bucky list`.
 #[derive(clap::Args)]
 #[command(
+    about = "List metrics",
     long_about = "List metrics: all, those named, or with -r those that match. A metric on two nodes stands twice."
 )]
 pub(crate) struct Args {
@@ -31,7 +32,7 @@ pub(crate) struct Args {
 /// Runs it.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let selection = args.select.selection(Nothing::MeansAll, std::io::stdin())?;
-    let cluster = discover(&args.cluster).await?;
+    let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);
     let query = Query { selection, detail: Detail::Name, workers: 1 };
     let outcome = if args.location {

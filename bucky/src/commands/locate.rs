@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use bucky_ring::{Ring, RingDocument};
+use bucky_ring::{Relay, Ring, RingDocument, RingError, Shortfall};
 
 use super::discover;
 use crate::chain;
@@ -23,6 +23,7 @@ const DOCUMENT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 /// Arguments of `bucky locate`.
 #[derive(clap::Args)]
 #[command(
+    about = "Tell which nodes own metrics",
     long_about = "Tell which nodes own metrics, a line for each metric and host, in the order given. The metrics need \
                   not exist. A tagged series is found by its name or by that of its file."
 )]
@@ -52,9 +53,9 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
                 "standard input cannot be both the ring and the names",
             ));
         }
-        Some(path) => Arc::new(read_ring(path)?),
+        Some(path) => Arc::new(read_ring(path, output)?),
         None => {
-            let cluster = discover(&args.cluster).await?;
+            let cluster = discover(&args.cluster, output).await?;
             cluster.require_healthy()?;
             cluster.ring()?
         }
@@ -73,7 +74,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     Ok(located.outcome)
 }
 
-fn read_ring(path: &PathBuf) -> anyhow::Result<Ring> {
+fn read_ring(path: &PathBuf, output: &Output) -> anyhow::Result<Ring> {
     let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
         std::io::stdin().take(DOCUMENT_LIMIT_BYTES).read_to_end(&mut bytes)
@@ -86,7 +87,16 @@ fn read_ring(path: &PathBuf) -> anyhow::Result<Ring> {
     };
     let document = RingDocument::from_json(&bytes).map_err(|error| unusable(error.to_string()))?;
     let spec = document.to_spec().map_err(|error| unusable(chain(&error)))?;
-    Ring::new(spec).map_err(|error| unusable(chain(&error)))
+    let is_carbon = spec.relay == Relay::Carbon;
+    match Ring::new(spec.clone()) {
+        // Nothing can be moved by such a ring; but carbon runs with it, and gives what there is.
+        Err(error @ (RingError::TooFewNodes { .. } | RingError::TooFewHosts { .. })) if is_carbon => {
+            output.say(format_args!("bucky: {}; carbon gives fewer copies then", chain(&error)));
+            Ring::with_shortfall(spec, Shortfall::GiveWhatThereIs)
+        }
+        ring => ring,
+    }
+    .map_err(|error| unusable(chain(&error)))
 }
 
 /// How the answer is written.

@@ -47,8 +47,12 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
 ///
 /// # Errors
 /// [`crate::outcome::UnhealthyError`] where `-h` gives no ring.
-pub(crate) async fn discover(args: &ClusterArgs) -> anyhow::Result<Cluster> {
+pub(crate) async fn discover(args: &ClusterArgs, output: &Output) -> anyhow::Result<Cluster> {
     // D7: the Go tool takes -s and asks, or deletes from, all nodes all the same.
     let scope = if args.single { Scope::Single } else { Scope::All };
-    Cluster::discover(args.client()?, args.host()?, scope).await
+    let cluster = Cluster::discover(args.client()?, args.host()?, scope).await?;
+    if args.verbose {
+        cluster.tell_members(output);
+    }
+    Ok(cluster)
 }

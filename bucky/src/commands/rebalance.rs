@@ -20,6 +20,7 @@ const PASSED: u64 = 20;
 /// Arguments of `bucky rebalance`.
 #[derive(clap::Args)]
 #[command(
+    about = "Move every metric to the nodes that own it",
     long_about = "Move every metric to the nodes that own it: each owner's copy is made complete and durable, and only \
                   then the misplaced one is deleted. Refuses unless all nodes are there and have the same ring. May be \
                   stopped (Ctrl-C) and run again at any time.\n\nHOST:PORT arguments are nodes that are no longer in \
@@ -100,6 +101,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         },
         journal: args.journal,
         errors: args.errors,
+        verbose: args.cluster.verbose,
     };
     rebalance::run(args.cluster.client()?, order, output).await
 }

@@ -18,6 +18,7 @@ use crate::output::{Output, Table, human_bytes, human_count, human_duration};
 /// Arguments of `bucky servers`.
 #[derive(clap::Args)]
 #[command(
+    about = "Show each node: reachable, version, ring, metrics, disk; and whether all agree",
     long_about = "Show each node: reachable, version, whether its ring is that of -h or what differs, metrics, disk, \
                   inventory, deleted sources that wait to be confirmed. Exit code 3 unless all are there and agree."
 )]
@@ -31,7 +32,7 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let cluster = discover(&args.cluster).await?;
+    let cluster = discover(&args.cluster, output).await?;
     let ring = cluster.ring()?;
     if args.json {
         output.data_line(to_json(&cluster, &ring))?;

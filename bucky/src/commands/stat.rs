@@ -15,6 +15,7 @@ use crate::output::{Output, json_string};
 /// Arguments of `bucky stat`.
 #[derive(clap::Args)]
 #[command(
+    about = "Show size and time of change of metrics",
     long_about = "Show size (as the file's length) and time of change (UTC) of metrics, sorted by name."
 )]
 pub(crate) struct Args {
@@ -33,7 +34,7 @@ pub(crate) struct Args {
 /// Runs it.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
-    let cluster = discover(&args.cluster).await?;
+    let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);
     let mut sought = Sought::new(&selection);
     let query = Query { selection, detail: Detail::Stat, workers: args.workers };

@@ -5,7 +5,8 @@
 
 mod ask;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use bucky_api::client::GoListFilter;
@@ -100,19 +101,13 @@ impl Listing {
     /// # Errors
     /// [`ClientError`] once, where the list cannot be read to its end.
     pub(crate) async fn next(&mut self) -> Result<Option<Entry>, ClientError> {
-        self.fill().await?;
-        Ok(self.page.pop_front())
-    }
-
-    /// Waits until the next metric is known, or the end.
-    async fn fill(&mut self) -> Result<(), ClientError> {
         while self.page.is_empty() {
             match self.pages.recv().await {
                 Some(page) => self.page = page?.into(),
                 None => break,
             }
         }
-        Ok(())
+        Ok(self.page.pop_front())
     }
 }
 
@@ -215,7 +210,27 @@ fn entry(line: MetricLine) -> Entry {
 /// The lists of many nodes in one order: by name, then by node.
 pub(crate) struct Merged {
     listings: Vec<Option<Listing>>,
+    heads: BinaryHeap<Reverse<Head>>,
     failures: Vec<ClientError>,
+}
+
+/// The next metric of one node.
+#[derive(PartialEq, Eq)]
+struct Head {
+    index: usize,
+    entry: Entry,
+}
+
+impl Ord for Head {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.entry.name.cmp(&other.entry.name).then(self.index.cmp(&other.index))
+    }
+}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Merged {
@@ -238,28 +253,37 @@ impl Merged {
                 .is_there()
                 .then(|| Listing::begin(member, Arc::clone(&query), Arc::clone(output)))
         };
-        Ok(Self { listings: cluster.members.iter().map(begin).collect(), failures: Vec::new() })
+        let listings: Vec<Option<Listing>> = cluster.members.iter().map(begin).collect();
+        let mut merged = Self {
+            heads: BinaryHeap::with_capacity(listings.len()),
+            listings,
+            failures: Vec::new(),
+        };
+        for index in 0..merged.listings.len() {
+            merged.advance(index).await;
+        }
+        Ok(merged)
     }
 
     /// The next metric and the place of its node among the members; none at the end of all lists.
     pub(crate) async fn next(&mut self) -> Option<(usize, Entry)> {
-        for slot in &mut self.listings {
-            let Some(listing) = slot else { continue };
-            match listing.fill().await {
-                Ok(()) if listing.page.is_empty() => *slot = None,
-                Ok(()) => {}
-                Err(error) => {
-                    self.failures.push(error);
-                    *slot = None;
-                }
+        let Reverse(Head { index, entry }) = self.heads.pop()?;
+        self.advance(index).await;
+        Some((index, entry))
+    }
+
+    /// Puts the next metric of a node among the heads, if it has one.
+    async fn advance(&mut self, index: usize) {
+        let Some(slot) = self.listings.get_mut(index) else { return };
+        let Some(listing) = slot else { return };
+        match listing.next().await {
+            Ok(Some(entry)) => self.heads.push(Reverse(Head { index, entry })),
+            Ok(None) => *slot = None,
+            Err(error) => {
+                self.failures.push(error);
+                *slot = None;
             }
         }
-        let heads = self.listings.iter().enumerate().filter_map(|(index, listing)| {
-            Some((listing.as_ref()?.page.front()?.name.as_str(), index))
-        });
-        let (_, index) = heads.min()?;
-        let entry = self.listings.get_mut(index)?.as_mut()?.page.pop_front()?;
-        Some((index, entry))
     }
 
     /// Tells which nodes' lists broke off.

@@ -26,7 +26,7 @@ use futures_util::{StreamExt, stream};
 pub(crate) use self::batch::BatchLimits;
 use self::journal::{Journal, Purpose};
 use self::mover::{JournalDesk, Mover, MoverParts};
-use self::nodes::{Fleet, Kind, refuse_shared_addresses};
+use self::nodes::{Fleet, Kind, Source, refuse_shared_addresses};
 use self::plan::Plan;
 use self::resume::Resume;
 use self::stop::Stop;
@@ -36,6 +36,9 @@ use crate::cluster::{Cluster, Member, Scope, ask_member};
 use crate::inventory::refresh;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
+
+/// How many nodes are asked at once.
+const ASKED_AT_ONCE: usize = 32;
 
 /// What the operator ordered.
 pub(crate) struct Order {
@@ -69,6 +72,8 @@ pub(crate) struct Order {
     pub(crate) journal: Option<PathBuf>,
     /// Where every failure is written.
     pub(crate) errors: Option<PathBuf>,
+    /// Whether every metric that is moved is named.
+    pub(crate) verbose: bool,
 }
 
 /// Carries `order` out.
@@ -82,6 +87,9 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Outcome> {
     let cluster = Cluster::discover(client, order.seed.clone(), Scope::All).await?;
     cluster.require_healthy()?;
+    if order.verbose {
+        cluster.tell_members(output);
+    }
     let (fleet, selection) = prepare(&cluster, &order, output).await?;
     let plan = survey::plan(&fleet, &selection, output).await?;
     if plan.is_empty() {
@@ -139,7 +147,7 @@ async fn prepare(
 
 async fn ask_all(client: &Client, addrs: &[DaemonAddr]) -> Vec<Member> {
     let asked = addrs.iter().map(|addr| ask_member(client, addr.clone(), None));
-    stream::iter(asked).buffered(32).collect().await
+    stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
 }
 
 /// The members at these addresses.
@@ -188,6 +196,7 @@ async fn carry_out(
         limits: order.limits,
         encoding: order.encoding,
         deletes: order.deletes,
+        verbose: order.verbose,
         workers: order.workers,
     }));
     let mut progress = progress::for_output(output);
@@ -230,22 +239,26 @@ fn open_journal(
 
 /// What was done, and what the nodes say is left.
 async fn summarise(mover: &Mover, order: &Order, output: &Arc<Output>) -> Summary {
-    let (mut still, mut tombstones) = (Some(0), 0);
-    for source in &mover.fleet.sources {
-        let count = survey::count(&mover.fleet, source, &mover.selection, output).await;
-        still = still.zip(count.ok()).map(|(sum, count)| sum + count.metrics);
-        if source.node.kind == Kind::V1
-            && let Ok(Some(status)) = source.node.daemon.status().await
-        {
-            tombstones += status.tombstones.waiting;
-        }
-    }
+    let left = mover.fleet.sources.iter().map(|source| left_at(mover, source, output));
+    let left: Vec<(Option<u64>, u64)> = stream::iter(left).buffered(ASKED_AT_ONCE).collect().await;
     Summary {
         counts: mover.tally.counts(),
         elapsed: mover.tally.elapsed(),
         deletes: order.deletes,
         stopped: mover.stop.is_asked(),
-        still_misplaced: still,
-        tombstones,
+        still_misplaced: left.iter().map(|(misplaced, _)| *misplaced).sum(),
+        tombstones: left.iter().map(|(_, tombstones)| tombstones).sum(),
     }
+}
+
+/// How many strays a source still has, where it tells, and how many deleted sources wait there. The list of a Go
+/// daemon is not kept true by what is deleted, so it is not asked.
+async fn left_at(mover: &Mover, source: &Source, output: &Arc<Output>) -> (Option<u64>, u64) {
+    if source.node.kind == Kind::Go {
+        return (None, 0);
+    }
+    let misplaced = survey::count(&mover.fleet, source, &mover.selection, output).await;
+    let status = source.node.daemon.status().await;
+    let tombstones = status.ok().flatten().map_or(0, |status| status.tombstones.waiting);
+    (misplaced.ok().map(|count| count.metrics), tombstones)
 }

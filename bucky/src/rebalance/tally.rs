@@ -271,7 +271,7 @@ impl fmt::Display for Summary {
             Some(count) => writeln!(f, "{} metrics are still misplaced.", human_count(count))?,
             None => writeln!(
                 f,
-                "How many metrics are still misplaced is not known: not all nodes answered."
+                "How many metrics are still misplaced is not known: not all nodes tell."
             )?,
         }
         f.write_str(self.next_step())

@@ -108,6 +108,11 @@ impl Drain {
             self.mover.tally.failed(metric.as_str(), failure);
             self.mover.journal.failed(store, metric, &reason);
         }
+        if self.mover.verbose {
+            for metric in &end.done {
+                self.mover.output.say(format_args!("{}: {metric}", self.source.addr()));
+            }
+        }
         for metric in end.done.iter().filter(|metric| self.resume.has_failed(metric)) {
             self.mover.journal.moved(store, metric);
         }

@@ -60,6 +60,7 @@ pub(super) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node
         limits: LIMITS,
         encoding: Encoding::Identity,
         deletes,
+        verbose: false,
         tally: Tally::begin(None, Arc::clone(&output)).unwrap(),
         journal: JournalDesk::new(None, Arc::clone(&output)),
         stop: Stop::manual().1,

@@ -232,18 +232,16 @@ impl Pull<'_> {
 
     /// Why nothing should be asked for now.
     fn refused(&self) -> Option<Setback> {
-        let refusals = [
-            (self.owner, self.owner.admit()),
-            (self.source, self.source.admit()),
-            (self.owner, self.mover.links.admit(self.source, self.owner)),
-        ];
-        let (node, reason) =
-            refusals.into_iter().find_map(|(node, admitted)| Some((node, admitted.err()?)))?;
-        Some(Setback {
-            trouble: Trouble::Lasting,
-            halves: false,
-            failure: failure(node, "node away", reason),
-        })
+        // One after the other: to be admitted uses up the probe of a node that is given up.
+        let (node, reason) = if let Err(reason) = self.owner.admit() {
+            (self.owner, reason)
+        } else if let Err(reason) = self.source.admit() {
+            (self.source, reason)
+        } else {
+            (self.owner, self.mover.links.admit(self.source, self.owner).err()?)
+        };
+        let failure = failure(node, "node away", reason);
+        Some(Setback { trouble: Trouble::Lasting, halves: false, failure })
     }
 
     async fn request(&self, work: &Work) -> (Vec<HealLine>, Option<ClientError>) {

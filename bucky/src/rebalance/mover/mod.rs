@@ -46,6 +46,8 @@ pub(crate) struct Mover {
     pub(crate) encoding: Encoding,
     /// Whether sources are deleted.
     pub(crate) deletes: bool,
+    /// Whether every metric that is done is named.
+    pub(crate) verbose: bool,
     /// What was done.
     pub(crate) tally: Tally,
     /// What need not be done again.
@@ -65,6 +67,7 @@ pub(crate) struct MoverParts {
     pub(crate) limits: BatchLimits,
     pub(crate) encoding: Encoding,
     pub(crate) deletes: bool,
+    pub(crate) verbose: bool,
     pub(crate) tally: Tally,
     pub(crate) journal: JournalDesk,
     pub(crate) stop: Stop,
@@ -83,6 +86,7 @@ impl Mover {
             limits: parts.limits,
             encoding: parts.encoding,
             deletes: parts.deletes,
+            verbose: parts.verbose,
             tally: parts.tally,
             journal: parts.journal,
             stop: parts.stop,
