@@ -77,9 +77,9 @@ impl From<StoreError> for PlainAnswer {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Missing { .. } => Self::no_such_metric(),
-            StoreError::NotAFile { .. } | StoreError::BadPath { .. } => {
-                Self::bad_request(chain(&error))
-            }
+            StoreError::NotAFile { .. }
+            | StoreError::BadPath { .. }
+            | StoreError::Elsewhere { .. } => Self::bad_request(chain(&error)),
             StoreError::Busy { .. } | StoreError::Unsteady { .. } => Self::busy(chain(&error)),
             StoreError::TooLarge { .. } | StoreError::Io { .. } => Self::internal(chain(&error)),
         }
