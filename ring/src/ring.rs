@@ -132,6 +132,14 @@ impl Ring {
         shares
     }
 
+    /// For a jump ring the node of each bucket, as indices into [`Ring::nodes`]; none for any other kind of ring.
+    pub fn buckets(&self) -> Option<&[u32]> {
+        match &self.placement {
+            Placement::Buckets { order, .. } => Some(order),
+            Placement::Circle { .. } => None,
+        }
+    }
+
     /// What an operator should know about this ring, though the relay would build it: a sentence each, none when all
     /// is well.
     pub fn warnings(&self) -> Vec<String> {

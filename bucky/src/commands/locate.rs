@@ -90,7 +90,9 @@ fn read_ring(path: &PathBuf, output: &Output) -> anyhow::Result<Ring> {
     let is_carbon = spec.relay == Relay::Carbon;
     match Ring::new(spec.clone()) {
         // Nothing can be moved by such a ring; but carbon runs with it, and gives what there is.
-        Err(error @ (RingError::TooFewNodes { .. } | RingError::TooFewHosts { .. })) if is_carbon => {
+        Err(error @ (RingError::TooFewNodes { .. } | RingError::TooFewHosts { .. }))
+            if is_carbon =>
+        {
             output.say(format_args!("bucky: {}; carbon gives fewer copies then", chain(&error)));
             Ring::with_shortfall(spec, Shortfall::GiveWhatThereIs)
         }

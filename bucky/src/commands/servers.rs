@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bucky_api::{InventoryState, InventoryStatus, Status};
-use bucky_ring::{Algorithm, Difference, Ring};
+use bucky_ring::{Difference, Node, Ring};
 use serde_json::{Value, json};
 
 use super::discover;
@@ -62,10 +62,11 @@ fn go_lines(cluster: &Cluster, ring: &Ring) -> String {
 
 fn ring_line(ring: &Ring) -> String {
     let spec = ring.spec();
-    if spec.algorithm == Algorithm::JumpFnv1a {
-        let nodes = ring.nodes().iter().enumerate();
-        let nodes = nodes.map(|(index, node)| format!("\t{index:3}:{}", node.host()));
-        return format!("{}:{}", spec.algorithm, nodes.collect::<String>());
+    if let Some(buckets) = ring.buckets() {
+        let hosts =
+            buckets.iter().filter_map(|node| ring.nodes().get(*node as usize)).map(Node::host);
+        let hosts = hosts.enumerate().map(|(bucket, host)| format!("\t{bucket:3}:{host}"));
+        return format!("{}:{}", spec.algorithm, hosts.collect::<String>());
     }
     let nodes = ring.nodes().iter().map(|node| {
         format!(" {}:{}={}", node.host(), node.port(), node.instance().unwrap_or("None"))
@@ -230,6 +231,19 @@ mod tests {
         let ring = cluster.ring().unwrap();
         let remarks = remarks(cluster, &ring).join("\n");
         format!("{}\n{}\n{remarks}", go_lines(cluster, &ring), table(cluster))
+    }
+
+    #[test]
+    fn a_jump_ring_is_shown_bucket_by_bucket() {
+        let line = |nodes: &[&str]| {
+            let mut document = document(nodes);
+            document.algo = "jump_fnv1a".into();
+            ring_line(&Ring::new(document.to_spec().unwrap()).unwrap())
+        };
+        let shown = line(&["127.0.3.1:2003=a", "127.0.3.2:2003=b", "127.0.3.3:2003=c"]);
+        assert_eq!(shown, "jump_fnv1a:\t  0:127.0.3.1\t  1:127.0.3.2\t  2:127.0.3.3");
+        // The contract's example: `1=10 2=2 3=1` gives 3,1,2.
+        assert_eq!(line(&["n1=10", "n2=2", "n3=1"]), "jump_fnv1a:\t  0:n3\t  1:n1\t  2:n2");
     }
 
     #[test]
