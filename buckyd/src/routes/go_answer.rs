@@ -81,9 +81,7 @@ impl From<StoreError> for PlainAnswer {
             | StoreError::BadPath { .. }
             | StoreError::Elsewhere { .. } => Self::bad_request(chain(&error)),
             StoreError::Busy { .. } | StoreError::Unsteady { .. } => Self::busy(chain(&error)),
-            StoreError::TooLarge { .. } | StoreError::Elsewhere { .. } | StoreError::Io { .. } => {
-                Self::internal(chain(&error))
-            }
+            StoreError::TooLarge { .. } | StoreError::Io { .. } => Self::internal(chain(&error)),
         }
     }
 }
