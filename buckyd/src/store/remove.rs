@@ -9,7 +9,6 @@ use std::path::Path;
 use super::Store;
 use super::error::StoreError;
 use super::tombstone::{BatchId, BatchWriter};
-use super::tree::Tree;
 
 impl Store {
     /// Renames each file whose content still has its digest to a tombstone.
@@ -23,7 +22,6 @@ impl Store {
         metrics: &[DeleteMetric],
     ) -> Result<(Vec<DeleteLine>, Option<BatchId>), StoreError> {
         let batch = BatchWriter::begin(&self.state, metrics)?;
-        let mut buried = 0;
         let lines = metrics
             .iter()
             .enumerate()
@@ -34,17 +32,12 @@ impl Store {
                     Err(error) => (DeleteOutcome::Failed, chain(&error)),
                 };
                 if outcome == DeleteOutcome::Deleted {
-                    buried += 1;
                     self.inventory.removed(&metric.name);
                 }
                 DeleteLine { metric: metric.name.clone(), outcome, reason }
             })
             .collect();
-        if buried == 0 {
-            batch.abandon();
-            return Ok((lines, None));
-        }
-        Ok((lines, Some(batch.into_id())))
+        Ok((lines, batch.end()))
     }
 
     fn delete_one(
@@ -67,14 +60,11 @@ impl Store {
             return Err(StoreError::BadPath { path });
         };
         let folder = self.tree.folder(folder).map_err(|errno| StoreError::open(&path, errno))?;
-        match Tree::put_in_place(
-            &folder,
-            Path::new(name),
-            batch.folder(),
-            &BatchWriter::name_of(seq),
-        ) {
-            Ok(true) => Ok(DeleteOutcome::Deleted),
-            Ok(false) => Ok(DeleteOutcome::Changed),
+        // Nothing in the batch's folder has this name, so nothing is replaced.
+        let tombstone = BatchWriter::name_of(seq);
+        match rustix::fs::renameat(&folder, Path::new(name), batch.folder(), &tombstone) {
+            Ok(()) => Ok(DeleteOutcome::Deleted),
+            Err(Errno::XDEV) => Err(StoreError::Elsewhere { path }),
             Err(errno) => Err(StoreError::io("rename to its tombstone", &path, errno)),
         }
     }

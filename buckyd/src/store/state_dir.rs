@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::tombstone::UnfinishedBatches;
 use super::tree::Tree;
 
 /// Its name below the prefix.
@@ -29,6 +30,7 @@ pub(super) struct StateDir {
     tombstones: OwnedFd,
     store_id: String,
     next_tmp: AtomicU64,
+    unfinished_batches: UnfinishedBatches,
     /// Held as long as the daemon lives.
     _lock: File,
 }
@@ -37,13 +39,21 @@ impl StateDir {
     pub(super) fn open(tree: &Tree, path: Option<&Path>) -> Result<Self, StoreError> {
         let path = path.map_or_else(|| tree.path().join(DEFAULT_NAME), Path::to_owned);
         let folder = make(&path)?;
+        check_is_no_metrics_folder(tree, &path)?;
         let lock = take_lock(&folder, &path)?;
         check_same_file_system(tree, &folder, &path)?;
         let tmp = make(&path.join("tmp"))?;
         let tombstones = make(&path.join("tombstones"))?;
         remove_files(&tmp, &path.join("tmp"))?;
         let store_id = store_id(&folder, &path)?;
-        Ok(Self { tmp, tombstones, store_id, next_tmp: AtomicU64::new(0), _lock: lock })
+        Ok(Self {
+            tmp,
+            tombstones,
+            store_id,
+            next_tmp: AtomicU64::new(0),
+            unfinished_batches: UnfinishedBatches::default(),
+            _lock: lock,
+        })
     }
 
     pub(super) fn store_id(&self) -> &str {
@@ -56,6 +66,10 @@ impl StateDir {
 
     pub(super) fn tombstones(&self) -> &OwnedFd {
         &self.tombstones
+    }
+
+    pub(super) fn unfinished_batches(&self) -> &UnfinishedBatches {
+        &self.unfinished_batches
     }
 
     /// A name that no other file in `tmp` has: the folder was emptied at start, under the lock.
@@ -111,12 +125,31 @@ fn check_same_file_system(tree: &Tree, folder: &OwnedFd, path: &Path) -> Result<
     Err(StoreError::io("use the state folder", path, source))
 }
 
-/// Removes the plain files in `folder`: what a daemon that crashed had under way.
+/// No metric's name leads into the state folder: below the prefix, a component of its path begins with a dot.
+fn check_is_no_metrics_folder(tree: &Tree, path: &Path) -> Result<(), StoreError> {
+    let failed = |error| StoreError::io("look at the state folder", path, error);
+    let prefix = tree.path().canonicalize().map_err(failed)?;
+    let folder = path.canonicalize().map_err(failed)?;
+    let Ok(below) = folder.strip_prefix(&prefix) else { return Ok(()) };
+    if below.components().any(|name| name.as_os_str().as_encoded_bytes().starts_with(b".")) {
+        return Ok(());
+    }
+    let source = std::io::Error::new(
+        std::io::ErrorKind::InvalidInput,
+        format!(
+            "metrics may lie there; give --state-dir a folder outside {}, or one whose name begins with a dot",
+            prefix.display()
+        ),
+    );
+    Err(StoreError::io("use the state folder", path, source))
+}
+
+/// Removes the temporary files in `folder`, known by their names: what a daemon that crashed had under way.
 fn remove_files(folder: &OwnedFd, path: &Path) -> Result<(), StoreError> {
     let failed = |errno: Errno| StoreError::io("clear", path, errno);
     for entry in Dir::read_from(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+        if !entry.file_name().to_bytes().iter().all(u8::is_ascii_digit) {
             continue;
         }
         rustix::fs::unlinkat(folder, entry.file_name(), AtFlags::empty()).map_err(failed)?;

@@ -14,6 +14,7 @@ use bucky_whisper::{
 };
 use tempfile::TempDir;
 
+use super::tombstone::BatchWriter;
 use super::{Burial, HealBatch, Store, StoreError, StoreOptions, unix_now};
 use crate::inventory::Inventory;
 
@@ -383,16 +384,80 @@ fn tombstones_whose_manifest_is_damaged_are_kept() {
 }
 
 #[test]
+fn a_batch_is_the_sweepers_only_when_its_last_file_is_there_and_its_grace_time_begins_then() {
+    let fixture = Fixture::new();
+    let delete = |metric: &str| DeleteMetric {
+        name: name(metric),
+        digest: Digest::of(b""),
+        owners: vec!["127.0.0.1:4242".parse().unwrap()],
+    };
+    let batch = BatchWriter::begin(&fixture.store.state, &[delete("a")]).unwrap();
+    let folder = fixture.leftovers().remove(0);
+    fs::write(folder.join("0"), b"").unwrap();
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    File::options().write(true).open(folder.join("manifest")).unwrap().set_modified(old).unwrap();
+    assert!(fixture.store.tombstone_batches().unwrap().is_empty());
+    assert!(batch.end().is_some());
+    let (_, age) = fixture.store.tombstone_batches().unwrap().remove(0);
+    assert!(age < Duration::from_secs(60), "{age:?}");
+}
+
+#[test]
+fn a_tombstone_whose_rename_was_said_to_have_failed_keeps_its_manifest() {
+    let fixture = Fixture::new();
+    let batch = BatchWriter::begin(&fixture.store.state, &[]).unwrap();
+    assert!(batch.end().is_none());
+    assert!(fixture.leftovers().is_empty());
+    let batch = BatchWriter::begin(&fixture.store.state, &[]).unwrap();
+    // A file system over a network may answer "no such file" to the second try of a rename that was done.
+    fs::write(fixture.leftovers()[0].join("0"), b"").unwrap();
+    assert!(batch.end().is_some());
+    assert!(fixture.leftovers()[0].join("manifest").exists());
+}
+
+#[test]
+fn a_tombstone_folder_from_before_its_manifest_is_swept_away_and_one_that_is_odd_hinders_no_other()
+{
+    let fixture = Fixture::new();
+    let tombstones = fixture.prefix.path().join(".bucky/tombstones");
+    let empty = tombstones.join(uuid::Uuid::new_v4().to_string());
+    fs::create_dir(&empty).unwrap();
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    File::open(&empty).unwrap().set_modified(old).unwrap();
+    fs::write(tombstones.join(uuid::Uuid::new_v4().to_string()), b"no folder").unwrap();
+    let batches = fixture.store.tombstone_batches().unwrap();
+    assert_eq!(batches.len(), 2);
+    assert!(batches[0].1 > Duration::from_secs(3000));
+    assert!(fixture.store.close_batch(&batches[0].0).unwrap());
+    assert!(fixture.store.close_batch(&batches[1].0).is_err());
+}
+
+#[test]
+fn a_state_folder_where_metrics_may_lie_is_refused() {
+    let prefix = tempfile::tempdir().unwrap();
+    let open = |state_dir: &Path| {
+        let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+        Store::open(prefix.path(), Some(state_dir), inventory, options())
+    };
+    // As a folder of metrics, `state.tmp.0` would be taken for a temporary file and removed.
+    let Err(error) = open(&prefix.path().join("state")) else { panic!("opened") };
+    assert!(bucky_api::chain(&error).contains("metrics may lie there"), "{error:?}");
+    assert!(open(&prefix.path().join(".state")).is_ok());
+}
+
+#[test]
 fn what_a_crashed_daemon_had_under_way_is_cleared_at_the_next_start() {
     let fixture = Fixture::new();
     let tmp = fixture.prefix.path().join(".bucky/tmp/17");
     fs::write(&tmp, b"half").unwrap();
+    let foreign = fixture.prefix.path().join(".bucky/tmp/somebody's");
+    fs::write(&foreign, b"not ours").unwrap();
     let Fixture { store, prefix } = fixture;
     let id = store.id().to_owned();
     drop(store);
     let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
     let store = Store::open(prefix.path(), None, inventory, options()).unwrap();
-    assert!(!tmp.exists());
+    assert!(!tmp.exists() && foreign.exists());
     assert_eq!(store.id(), id);
 }
 

@@ -5,15 +5,17 @@
 //! first file is renamed, so no tombstone is ever without its story. Nothing else is kept anywhere: after a restart
 //! the folders are the list.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bucky_api::{DaemonAddr, DeleteMetric};
 use bucky_whisper::{Digest, MetricName};
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -52,26 +54,56 @@ pub(crate) enum Burial {
     Changed,
 }
 
-/// A batch being made.
+/// A batch being made. Nobody else sees it until it has ended.
 pub(super) struct BatchWriter<'s> {
     state: &'s StateDir,
     id: BatchId,
     folder: OwnedFd,
+    _unfinished: Unfinished<'s>,
+}
+
+/// The batches being made, which the sweeper must not take for whole: it would confirm a source before its grace time
+/// is over, and remove the manifest while files still come.
+#[derive(Default)]
+pub(super) struct UnfinishedBatches(Mutex<HashSet<BatchId>>);
+
+struct Unfinished<'s> {
+    all: &'s UnfinishedBatches,
+    id: BatchId,
+}
+
+impl UnfinishedBatches {
+    fn begin(&self, id: BatchId) -> Unfinished<'_> {
+        self.locked().insert(id.clone());
+        Unfinished { all: self, id }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashSet<BatchId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.all.locked().remove(&self.id);
+    }
 }
 
 impl<'s> BatchWriter<'s> {
     /// Makes the folder and its manifest, durably.
     pub(super) fn begin(state: &'s StateDir, metrics: &[DeleteMetric]) -> Result<Self, StoreError> {
         let id = BatchId(Uuid::new_v4().to_string());
+        let unfinished = state.unfinished_batches().begin(id.clone());
         let failed =
             |errno: Errno| StoreError::io("make the tombstone folder", id.0.clone(), errno);
         rustix::fs::mkdirat(state.tombstones(), &id.0, Mode::from_raw_mode(0o755))
             .map_err(failed)?;
         let folder = rustix::fs::openat(state.tombstones(), &id.0, FOLDER_FLAGS, Mode::empty());
-        let batch = Self { state, folder: folder.map_err(failed)?, id: id.clone() };
+        let folder = folder.map_err(failed)?;
+        let batch = Self { state, folder, id: id.clone(), _unfinished: unfinished };
         if let Err(error) = batch.write_manifest(metrics) {
-            let path = Path::new(&batch.id.0).join(MANIFEST);
-            batch.abandon();
+            batch.end();
+            let path = Path::new(&id.0).join(MANIFEST);
             return Err(StoreError::io("write the tombstones' manifest", path, error));
         }
         Ok(batch)
@@ -105,23 +137,31 @@ impl<'s> BatchWriter<'s> {
         PathBuf::from(seq.to_string())
     }
 
-    pub(super) fn into_id(self) -> BatchId {
-        self.id
-    }
-
-    /// Removes the folder again: nothing was put into it.
-    pub(super) fn abandon(self) {
+    /// Nothing more comes. The grace time begins; a batch without tombstones is removed again.
+    pub(super) fn end(self) -> Option<BatchId> {
+        // What is in the folder counts, and not what the renames answered: over a network the two may differ.
+        if !present_files(&self.folder).is_ok_and(|present| present.is_empty()) {
+            let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+            let times = Timestamps { last_access: now, last_modification: now };
+            if let Err(errno) =
+                rustix::fs::utimensat(&self.folder, MANIFEST, &times, AtFlags::SYMLINK_NOFOLLOW)
+            {
+                tracing::warn!(batch = %self.id.0, error = %errno, "the grace time counts from the delete's beginning");
+            }
+            return Some(self.id);
+        }
         let _ = rustix::fs::unlinkat(&self.folder, MANIFEST, AtFlags::empty());
         if let Err(errno) =
             rustix::fs::unlinkat(self.state.tombstones(), &self.id.0, AtFlags::REMOVEDIR)
         {
             tracing::warn!(batch = %self.id.0, error = %errno, "an empty tombstone folder could not be removed");
         }
+        None
     }
 }
 
 impl Store {
-    /// The batches that wait, and how long each has.
+    /// The batches that wait, and how long each has, the oldest first. One that is still being made is not among them.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -132,20 +172,32 @@ impl Store {
         for entry in Dir::read_from(self.state.tombstones()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let Ok(name) = entry.file_name().to_str() else { continue };
-            if name.parse::<Uuid>().is_err() {
+            let batch = BatchId(name.to_owned());
+            if name.parse::<Uuid>().is_err()
+                || self.state.unfinished_batches().locked().contains(&batch)
+            {
                 continue;
             }
-            let folder = self.batch_folder(&BatchId(name.to_owned()))?;
-            // The manifest's time is that of the delete; the folder's changes with each file.
-            let made = rustix::fs::statat(&folder, MANIFEST, AtFlags::SYMLINK_NOFOLLOW)
-                .ok()
-                .and_then(|stat| u64::try_from(stat.st_mtime).ok())
-                .map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-            let age = made.and_then(|made| now.duration_since(made).ok()).unwrap_or_default();
-            batches.push((BatchId(name.to_owned()), age));
+            // None: removed since the folder was read.
+            if let Some(made) = self.made(&batch) {
+                batches.push((batch, now.duration_since(made).unwrap_or_default()));
+            }
         }
         batches.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
         Ok(batches)
+    }
+
+    /// When the delete of a batch ended: the time of its manifest, as the folder's changes with each file. A folder
+    /// without one is what a crash left before the first tombstone.
+    fn made(&self, batch: &BatchId) -> Option<SystemTime> {
+        let stat = |path: &Path| {
+            rustix::fs::statat(self.state.tombstones(), path, AtFlags::SYMLINK_NOFOLLOW).ok()
+        };
+        let folder = Path::new(&batch.0);
+        let stat = stat(&folder.join(MANIFEST)).or_else(|| stat(folder))?;
+        let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+        let nanos = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+        Some(SystemTime::UNIX_EPOCH + seconds + nanos)
     }
 
     /// How many tombstones of a batch are still there; one that cannot be looked at counts as none.

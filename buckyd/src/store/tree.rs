@@ -196,7 +196,9 @@ impl Tree {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 match rustix::fs::linkat(from, from_name, to, to_name, AtFlags::empty()) {
                     Ok(()) => {
-                        rustix::fs::unlinkat(from, from_name, AtFlags::empty()).map(|()| true)
+                        // It is in place whether or not the other name goes; that is looked for at the next start.
+                        let _ = rustix::fs::unlinkat(from, from_name, AtFlags::empty());
+                        Ok(true)
                     }
                     Err(Errno::EXIST) => Ok(false),
                     Err(errno) => Err(errno),
