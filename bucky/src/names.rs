@@ -97,7 +97,7 @@ pub(crate) fn names_from(mut input: impl Read) -> anyhow::Result<Vec<String>> {
     input.read_to_string(&mut text).map_err(|error| {
         UsageError::because(format!("standard input cannot be read as a list of names: {error}"))
     })?;
-    if text.trim_start().starts_with('[') {
+    if text.trim_start().starts_with(['[', '{', '"']) {
         return serde_json::from_str(&text).map_err(|error| {
             UsageError::because(format!("standard input is not a JSON array of names: {error}"))
         });
@@ -157,7 +157,7 @@ mod tests {
     /// D1: a list that cannot be read counts as no list, so that all is meant.
     #[test]
     fn a_list_that_cannot_be_read_is_refused() {
-        for stdin in ["[\"a\",", "[1]", "[null]"] {
+        for stdin in ["[\"a\",", "[1]", "[null]", "{\"a\": 1}", "\"a\""] {
             assert!(refusal(&args(false, &["-"]), stdin).contains("not a JSON array"), "{stdin}");
         }
         let empty = args(false, &["-"]).selection(Nothing::IsRefused, "[]".as_bytes()).unwrap();
