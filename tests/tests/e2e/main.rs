@@ -1,6 +1,7 @@
 //! `bucky` and `buckyd` end to end. A test is a story; its name is what it shows.
 
 mod growth;
+mod locate_vectors;
 
 use bucky_tests::{ClusterPlan, Programs};
 
