@@ -27,6 +27,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bucky_api::{Client, Timeouts};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::app::App;
 pub use crate::config::{Config, ConfigError, LogFormat};
@@ -93,7 +94,26 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", config.bind))?;
     let stop = server::stop_signal().context("cannot listen for signals")?;
     make_prefix(&config)?;
+    let (bind, log_format) = (config.bind, config.log_format);
+    let app = open(config, stop.subscribe())?;
 
+    let scanner = tokio::spawn(Arc::clone(&app.inventory).run());
+    let sweeping = tokio::spawn(Arc::clone(&app.sweeper).run(stop.subscribe()));
+    tracing::info!(
+        node = %app.node,
+        prefix = %app.store.prefix().display(),
+        ring = %app.ring.spec().fingerprint(),
+        "Starting server on {bind}"
+    );
+    server::serve(listener, routes::router(app), log_format, stop.subscribe()).await;
+    scanner.abort();
+    sweeping.await.context("the sweeper broke down")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What the routes share, by these settings. Nothing runs yet.
+fn open(config: Config, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<App>> {
     let inventory = Arc::new(Inventory::new(&config.prefix, config.list_max_age));
     let options = StoreOptions {
         lock_limit: config.lock_limit,
@@ -108,32 +128,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let client = Client::new(Timeouts::default()).context("cannot set up the HTTP client")?;
     let sweeper =
         Arc::new(Sweeper::new(Arc::clone(&store), client.clone(), config.tombstone_grace));
-    let app = Arc::new(App {
+    Ok(Arc::new(App {
         node: config.node,
         ring: config.ring,
         local_prefixes: config.local_prefixes,
         set_mtime: config.set_mtime,
         store,
-        inventory: Arc::clone(&inventory),
-        sweeper: Arc::clone(&sweeper),
-        transfers: Transfers::new(config.max_transfers, stop.subscribe()),
+        inventory,
+        sweeper,
+        transfers: Transfers::new(config.max_transfers, stopping),
         client,
-    });
-
-    let scanner = tokio::spawn(inventory.run());
-    let sweeping = tokio::spawn(sweeper.run(stop.subscribe()));
-    tracing::info!(
-        node = %app.node,
-        prefix = %app.store.prefix().display(),
-        ring = %app.ring.spec().fingerprint(),
-        "Starting server on {}",
-        config.bind
-    );
-    server::serve(listener, routes::router(app), config.log_format, stop.subscribe()).await;
-    scanner.abort();
-    sweeping.await.context("the sweeper broke down")?;
-    tracing::info!("stopped");
-    Ok(())
+    }))
 }
 
 /// A new node may have no store yet. That it is made is said aloud: it may be a disk that is not mounted.

@@ -22,6 +22,8 @@ mod metrics;
 mod misplaced;
 mod query;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
