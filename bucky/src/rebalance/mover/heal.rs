@@ -295,15 +295,18 @@ impl Pull<'_> {
 
     /// The failure that a line tells. What is wrong with the source's file is said of the source.
     fn told(&self, line: &HealLine) -> Failure {
-        let is_source = matches!(
-            line.problem,
-            Some(
-                Problem::SourceDamaged
-                    | Problem::SourceUnreadable
-                    | Problem::SourceMissing
-                    | Problem::TooLarge
-            )
-        );
+        // Where no content came, the source left it out and said why; unless the stream broke off.
+        let never_came = line.digest.is_none() && line.problem != Some(Problem::CutOff);
+        let is_source = never_came
+            || matches!(
+                line.problem,
+                Some(
+                    Problem::SourceDamaged
+                        | Problem::SourceUnreadable
+                        | Problem::SourceMissing
+                        | Problem::TooLarge
+                )
+            );
         let node = if is_source { self.source } else { self.owner };
         let reason = match (line.reason.is_empty(), line.digest) {
             (false, _) => line.reason.clone(),
