@@ -91,10 +91,14 @@ pub(crate) async fn run(
         cluster.tell_members(output);
     }
     let (fleet, selection) = prepare(&cluster, &order, output).await?;
+    let seen = tell_unread_folders(&fleet, output).await;
     let plan = survey::plan(&fleet, &selection, output).await?;
     if plan.is_empty() {
-        output.say("Cluster is balanced.");
-        return Ok(Outcome::Done);
+        output.say(match seen {
+            Outcome::Done => "Cluster is balanced.",
+            _ => "Cluster is balanced, as far as its folders can be read.",
+        });
+        return Ok(seen);
     }
     if order.dry_run {
         output.data_line(&plan)?;
@@ -104,7 +108,23 @@ pub(crate) async fn run(
     if !fits(&plan, &order, output) {
         return Ok(Outcome::SomeFailed);
     }
-    carry_out(fleet, selection, &plan, order, output).await
+    Ok(carry_out(fleet, selection, &plan, order, output).await?.and(seen))
+}
+
+/// Names the nodes whose lists lack what lies in folders that they cannot read: it is not moved, so the run is not
+/// whole. To the Go tool such folders are not there (D42).
+async fn tell_unread_folders(fleet: &Fleet, output: &Output) -> Outcome {
+    let mut seen = Outcome::Done;
+    for node in fleet.sources.iter().map(|source| &source.node) {
+        // Asked again: a new scan may have been waited for since the first time.
+        let Ok(Some(status)) = node.daemon.status().await else { continue };
+        if status.inventory.unreadable_folders > 0 {
+            let (addr, problem) = (node.addr(), &status.inventory.problem);
+            output.say(format_args!("bucky: {addr}: {problem}; what lies in them is not moved"));
+            seen = Outcome::SomeFailed;
+        }
+    }
+    seen
 }
 
 /// Who takes part, and what is moved.
