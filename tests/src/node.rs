@@ -124,6 +124,12 @@ impl Node {
         self
     }
 
+    /// Adds a member to the ring that the daemon is told from the next start on.
+    pub fn ring_member(&mut self, member: &str) -> &mut Self {
+        self.args.push(member.to_owned());
+        self
+    }
+
     /// Replaces an argument from the next start on.
     pub fn replace_arg(&mut self, old: &str, new: &str) -> &mut Self {
         let arg = self.args.iter_mut().find(|arg| *arg == old);

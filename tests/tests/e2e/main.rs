@@ -1,7 +1,22 @@
 //! `bucky` and `buckyd` end to end. A test is a story; its name is what it shows.
+//!
+//! - `growth`: clusters that grow and shrink; `merge`: metrics of which several nodes have parts
+//! - `placement`: what is misplaced and what is not: copies, instances, tagged series, each node's own metrics
+//! - `refusal`: what is refused before anything is touched; `damage`: what fails while the rest goes on
+//! - `writers`: a carbon that writes during a move; `crash`: daemons that end in the middle of one
+//! - `routes`: the daemon's answers, as `curl` would get them; `locate_vectors`: the rings, asked without a cluster
 
+#![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
+
+mod crash;
+mod damage;
 mod growth;
 mod locate_vectors;
+mod merge;
+mod placement;
+mod refusal;
+mod routes;
+mod writers;
 
 use bucky_tests::{ClusterPlan, Programs};
 

@@ -1,0 +1,131 @@
+//! Programs that end in the middle of a move. Running the same command again finishes it.
+
+use bucky_tests::{Running, TestCluster, tree, wait};
+use bucky_whisper::Image;
+use rustix::process::Signal;
+
+use crate::cluster;
+
+/// Three nodes of which the last is new, and a move to it that has begun and not ended.
+fn moving() -> (TestCluster, bucky_tests::Ledger, Running) {
+    let mut cluster = cluster(3).lay();
+    cluster.scatter(1500, &cluster.ring_of_first(2));
+    cluster.start();
+    let before = cluster.ledger();
+    let run = cluster.start_bucky(&["rebalance", "-w", "2", "--batch-metrics", "5"]);
+    wait::until("some metrics have come", || tree::metrics(&cluster.node(2).prefix()).len() > 20);
+    (cluster, before, run)
+}
+
+/// Wants every file that is there to be a whole one.
+#[track_caller]
+fn assert_nothing_is_half_made(cluster: &TestCluster) {
+    for node in cluster.nodes() {
+        for name in node.metrics() {
+            let content = std::fs::read(node.path(&name)).unwrap();
+            assert!(Image::parse(&content).is_ok(), "{name} on {} is half made", node.host());
+        }
+    }
+}
+
+/// D14: the Go daemon leaves the half-written file under the metric's name.
+#[test]
+fn d14_a_destination_that_is_killed_loses_nothing_and_the_next_run_finishes() {
+    let (mut cluster, before, mut run) = moving();
+    assert!(run.is_running(), "the move was over before its middle");
+    cluster.node_mut(2).kill();
+    let ended = run.finish();
+    assert!(matches!(ended.code, Some(1 | 3)), "{ended}");
+    let ended = ended.assert_tells(&cluster.node(2).addr());
+    assert_nothing_is_half_made(&cluster);
+    assert!(!tree::metrics(&cluster.node(0).prefix()).is_empty(), "{ended}");
+    cluster.node_mut(2).start();
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
+#[test]
+fn a_source_that_is_killed_loses_nothing_and_the_next_run_finishes() {
+    let (mut cluster, before, mut run) = moving();
+    assert!(run.is_running(), "the move was over before its middle");
+    cluster.node_mut(1).kill();
+    let ended = run.finish();
+    assert!(matches!(ended.code, Some(1 | 3)), "{ended}");
+    assert_nothing_is_half_made(&cluster);
+    cluster.node_mut(1).start();
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
+#[test]
+fn a_client_that_is_killed_loses_nothing_and_the_next_run_finishes() {
+    let (cluster, before, mut run) = moving();
+    assert!(run.is_running(), "the move was over before its middle");
+    run.signal(Signal::KILL);
+    assert_eq!(run.finish().code, None);
+    // What the daemons were told is finished without the client.
+    cluster.bucky(&["rebalance", "-f"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
+#[test]
+fn a_daemon_that_is_told_to_stop_finishes_what_runs_and_exits_with_0() {
+    let (mut cluster, before, mut run) = moving();
+    assert!(run.is_running(), "the move was over before its middle");
+    let status = cluster.node_mut(2).stop();
+    assert_eq!(status.code(), Some(0));
+    assert_nothing_is_half_made(&cluster);
+    assert_eq!(tree::strays(&cluster.node(2).prefix()), [""; 0].map(std::path::PathBuf::from));
+    let ended = run.finish();
+    assert!(matches!(ended.code, Some(1 | 3)), "{ended}");
+    cluster.node_mut(2).start();
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
+#[test]
+fn an_interrupt_finishes_what_is_under_way_and_says_how_to_go_on() {
+    let (cluster, before, mut run) = moving();
+    assert!(run.is_running(), "the move was over before its middle");
+    run.signal(Signal::INT);
+    let ended = run.finish().assert_code(1);
+    ended.assert_tells("finishing what is under way").assert_tells("Run the same command again");
+    assert_nothing_is_half_made(&cluster);
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
+/// The Go tool's state file has failed jobs as done (D27).
+#[test]
+fn d27_a_journal_lets_the_next_run_go_on_and_has_no_failure_for_done() {
+    let mut cluster = cluster(2).lay();
+    let names = cluster.names_owned_by(1, "job", 40);
+    for name in &names {
+        let points = bucky_tests::metrics::minutes(bucky_tests::metrics::now(), [1.0, 2.0]);
+        cluster.node(0).write(name, &bucky_tests::metrics::MINUTES, &points);
+    }
+    let whole = std::fs::read(cluster.node(0).path(&names[7])).unwrap();
+    cluster.node(0).put(&names[7], b"");
+    cluster.start();
+    let journal = cluster.path("journal");
+    let args = ["rebalance", "--journal", journal.to_str().unwrap()];
+    cluster.bucky(&args).assert_code(1).assert_tells(&names[7]);
+    assert!(journal.exists());
+    cluster.node(0).put(&names[7], &whole);
+    cluster.bucky(&args).assert_code(0);
+    assert_eq!(cluster.node(1).metrics(), names);
+    assert_eq!(cluster.node(0).metrics(), [""; 0]);
+    assert!(!journal.exists(), "a journal that is done is removed");
+}
+
+/// Temporary files of a daemon that was killed are gone after its next start.
+#[test]
+fn d14_what_a_killed_daemon_had_under_way_is_cleared_at_its_next_start() {
+    let mut cluster = cluster(1).start();
+    cluster.node_mut(0).kill();
+    let tmp = cluster.node(0).prefix().join(".bucky/tmp/17");
+    std::fs::write(&tmp, b"half a file").unwrap();
+    cluster.node_mut(0).start();
+    assert!(!tmp.exists());
+    cluster.assert_no_strays();
+}

@@ -1,0 +1,146 @@
+//! What is misplaced and what is not.
+
+use bucky_tests::metrics::{MINUTES, minutes, now};
+use bucky_tests::tree;
+
+use crate::cluster;
+
+/// The Go tool knows one copy only: every second one looks misplaced to it, and `-delete` removes them all.
+#[test]
+fn d16_second_copies_are_no_strays_and_a_cluster_with_two_copies_grows() {
+    let mut cluster = cluster(4).replication_factor(2).lay();
+    cluster.scatter(300, &cluster.ring_of_first(3));
+    cluster.start();
+    let before = cluster.ledger();
+    let misplaced = before.misplaced(cluster.ring());
+    assert!(misplaced > 0);
+    let found = cluster.bucky(&["inconsistent"]).assert_code(0);
+    assert!(found.stdout.lines().count() >= misplaced, "{found}");
+
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+    cluster.bucky(&["inconsistent"]).assert_code(0).assert_stdout("");
+    let copies: usize = cluster.nodes().iter().map(|node| node.metrics().len()).sum();
+    assert_eq!(copies, 600, "each metric is on two nodes");
+}
+
+#[test]
+fn a_stray_is_healed_to_every_owner_before_it_is_deleted() {
+    let cluster = cluster(3).replication_factor(2).start();
+    let names = cluster.names_owned_by(0, "copies", 400);
+    let metric = names.iter().find(|name| !cluster.owners(name).contains(&2)).unwrap();
+    cluster.node(2).write(metric, &MINUTES, &minutes(now(), [1.0, 2.0, 3.0]));
+    cluster.bucky(&["list", "-f"]).assert_code(0);
+    let before = cluster.ledger();
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    assert!(
+        cluster.node(0).has(metric) && cluster.node(1).has(metric) && !cluster.node(2).has(metric)
+    );
+    cluster.assert_all_in_place(&before);
+}
+
+/// The layout that buckytools' README names makes its cluster unhealthy.
+#[test]
+fn d15_instances_of_one_host_share_its_store() {
+    let mut cluster = cluster(3).instances(&["a", "b"]).lay();
+    cluster.scatter(300, &cluster.ring_of_first(2));
+    cluster.start();
+    let before = cluster.ledger();
+    cluster.bucky(&["servers"]).assert_code(0).assert_says("Is cluster healthy: true");
+    let misplaced = before.misplaced(cluster.ring());
+    let found = cluster.bucky(&["inconsistent"]).assert_code(0);
+    assert_eq!(found.stdout.lines().count(), misplaced, "{found}");
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
+#[test]
+fn metrics_that_a_node_writes_about_itself_stay() {
+    let mut cluster =
+        cluster(3).flag("--local-prefix", "carbon.agents.").flag("--local-prefix", "own.").lay();
+    let points = minutes(now(), [1.0, 2.0]);
+    for node in cluster.nodes() {
+        node.write(
+            &format!("carbon.agents.{}.cpuUsage", node.host().replace('.', "_")),
+            &MINUTES,
+            &points,
+        );
+        node.write("carbon.agents.same-on-all.cpuUsage", &MINUTES, &points);
+        node.write("own.disk", &MINUTES, &points);
+    }
+    cluster.start();
+    let marks: Vec<_> = cluster.nodes().iter().map(|node| tree::marks(&node.prefix())).collect();
+    cluster.bucky(&["inconsistent"]).assert_code(0).assert_stdout("");
+    cluster.bucky(&["rebalance"]).assert_code(0).assert_tells("balanced");
+    for (node, marks) in cluster.nodes().iter().zip(&marks) {
+        bucky_tests::cluster::assert_untouched(marks, &node.prefix());
+    }
+}
+
+/// The relay hashed the name of the series, not that of its file.
+#[test]
+fn tagged_series_lie_where_their_names_belong() {
+    let cluster = cluster(3).start();
+    let metric = (0..)
+        .map(|number| format!("_tagged.0a1.b2c.disk_DOT_used;host=db{number};mount=root"))
+        .find(|name| cluster.owners(name) == [1])
+        .unwrap();
+    let by_file_name = cluster.ring().owner(&metric);
+    assert!(by_file_name < 3);
+    cluster.node(0).write(&metric, &MINUTES, &minutes(now(), [7.0]));
+    cluster.bucky(&["list", "-f"]).assert_code(0);
+    let before = cluster.ledger();
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    assert_eq!(cluster.node(1).metrics(), [metric]);
+    cluster.assert_all_in_place(&before);
+}
+
+#[test]
+fn a_tagged_series_that_is_only_a_hash_is_counted_listed_and_never_moved() {
+    let mut cluster = cluster(3).lay();
+    let hashed = format!("_tagged.abc.def.{}", "0123456789abcdef".repeat(4));
+    for node in cluster.nodes() {
+        node.write(&hashed, &MINUTES, &minutes(now(), [7.0]));
+    }
+    cluster.start();
+    let before = cluster.ledger();
+    cluster
+        .bucky(&["inconsistent"])
+        .assert_code(0)
+        .assert_stdout("")
+        .assert_tells("1 unplaceable files");
+    let all = cluster.bucky(&["inconsistent", "--unplaceable"]).assert_code(0);
+    assert_eq!(all.stdout.lines().count(), 3, "{all}");
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
+/// `locate --ring` needs no cluster, and says of a running one what its daemons do.
+#[test]
+fn locate_names_the_owners_that_a_rebalance_moves_to() {
+    let mut cluster = cluster(4).replication_factor(2).lay();
+    cluster.scatter(60, &cluster.ring_of_first(3));
+    let ring_file = cluster.ring_file();
+    cluster.start();
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    let ring_file = ring_file.to_str().unwrap();
+    for number in 0..60 {
+        let metric = bucky_tests::metrics::name(number);
+        let located = cluster
+            .bucky_alone(&["locate", "--ring", ring_file, "--all-owners", "-j", metric.as_str()])
+            .assert_code(0);
+        let located: serde_json::Value = serde_json::from_str(&located.stdout).unwrap();
+        let mut owners: Vec<&str> = located[metric.as_str()]
+            .as_array()
+            .unwrap_or_else(|| panic!("{located}"))
+            .iter()
+            .map(|owner| owner.as_str().unwrap().split(':').next().unwrap())
+            .collect();
+        owners.sort_unstable();
+        let holds = |node: &&bucky_tests::Node| node.has(metric.as_str());
+        let mut holders: Vec<&str> =
+            cluster.nodes().iter().filter(holds).map(bucky_tests::Node::host).collect();
+        holders.sort_unstable();
+        assert_eq!(owners, holders, "{metric}");
+    }
+}

@@ -1,0 +1,226 @@
+//! A carbon that writes while metrics move.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bucky_tests::metrics::{self, MINUTES, minutes, now};
+use bucky_tests::{TestCluster, tree, wait};
+use bucky_whisper::{OpenError, OpenMode, Point, WhisperFile};
+
+use crate::cluster;
+
+/// Two nodes, the first behind a gate, with metrics of the second on it.
+fn gated(count: usize) -> (TestCluster, Vec<String>) {
+    let mut cluster = cluster(2).gate(0).gate(1).lay();
+    let names = cluster.names_owned_by(1, "written", count);
+    for name in &names {
+        cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0, 3.0]));
+    }
+    cluster.start();
+    (cluster, names)
+}
+
+/// The value at a time in the file of `metric` on the node 1.
+fn at_owner(cluster: &TestCluster, metric: &str, timestamp: u32) -> Option<f64> {
+    let ledger = cluster.ledger();
+    let points = ledger.archive(metric, cluster.node(1).host(), 60)?;
+    points.iter().find(|point| point.timestamp == timestamp).map(|point| point.value)
+}
+
+/// A point of this morning that no metric has yet.
+fn late_point(value: f64) -> Point {
+    let now = now();
+    Point { timestamp: now - now % 60 - 6 * 3600, value }
+}
+
+/// With the Go tool's answer to the copy held up, points written meanwhile are gone.
+#[test]
+fn d30_points_written_between_the_copy_and_the_delete_are_moved_too() {
+    let (cluster, names) = gated(20);
+    let before = cluster.ledger();
+    cluster.node(0).gate().hold("POST /v1/delete");
+    let run = cluster.start_bucky(&["rebalance"]);
+    cluster.node(0).gate().wait_until_held();
+    let late = late_point(42.0);
+    for name in names.iter().step_by(2) {
+        assert!(cluster.node(1).has(name), "{name} was to be deleted before it was at its owner");
+        metrics::update(&cluster.node(0).path(name), &[late]);
+    }
+    cluster.node(0).gate().release();
+    run.finish().assert_code(0);
+    cluster.assert_all_in_place(&before);
+    for (number, name) in names.iter().enumerate() {
+        let expected = number.is_multiple_of(2).then_some(42.0);
+        assert_eq!(at_owner(&cluster, name, late.timestamp), expected, "{name}");
+    }
+}
+
+/// The same without a gate: a writer that never rests, as carbon does.
+#[test]
+fn d30_no_point_of_a_writer_that_never_rests_is_lost() {
+    let mut cluster = cluster(2).flag("--tombstone-grace", "1").lay();
+    let names = cluster.names_owned_by(1, "busy", 150);
+    for name in &names {
+        cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0, 3.0]));
+    }
+    cluster.start();
+    let before = cluster.ledger();
+    let (stop, source) = (AtomicBool::new(false), cluster.node(0));
+    let written = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write_until(&stop, &names, |name| source.path(name)));
+        cluster.bucky(&["rebalance", "--batch-metrics", "10", "-w", "2"]).assert_code(0);
+        // Files that are moved away are not written to any more.
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    assert!(!written.is_empty(), "the writer wrote nothing");
+    cluster.assert_all_in_place(&before);
+    let after = cluster.ledger();
+    for (name, point) in written {
+        let points = after.archive(&name, cluster.node(1).host(), 60).unwrap();
+        assert!(points.contains(&point), "{name}: {point:?} was acknowledged and is gone");
+    }
+}
+
+/// Writes new points to the files of `names` in turn until it is told to stop; gives what was written. A file that is
+/// opened and then moved away is written to all the same, as carbon would.
+fn write_until(
+    stop: &AtomicBool,
+    names: &[String],
+    path: impl Fn(&str) -> std::path::PathBuf,
+) -> Vec<(String, Point)> {
+    let mut written = Vec::new();
+    let newest = now() - now() % 60;
+    for age in 10..1000 {
+        for name in names {
+            if stop.load(Ordering::Relaxed) {
+                return written;
+            }
+            // Each file twice a second, however many are left: a carbon writes to one every few seconds.
+            std::thread::sleep(Duration::from_millis(3));
+            let mut file =
+                match WhisperFile::open(&path(name), OpenMode::Update, Duration::from_secs(10)) {
+                    Ok(file) => file,
+                    Err(OpenError::Open { .. }) => continue,
+                    Err(error) => panic!("{error}"),
+                };
+            let point = Point { timestamp: newest - age * 60, value: f64::from(age) };
+            file.update_many(&[point], now()).unwrap();
+            written.push((name.clone(), point));
+        }
+    }
+    written
+}
+
+/// The tombstone is such a file: it is looked at again before it is removed.
+#[test]
+fn a_point_written_through_a_file_that_was_open_across_the_delete_is_healed() {
+    let (mut cluster, names) = gated(5);
+    let before = cluster.ledger();
+    let path = cluster.node(0).path(&names[0]);
+    // A writer that does not lock, or waits for the lock in the moment of the delete.
+    let open = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    cluster.node(1).gate().hold("POST /v1/confirm");
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.node(1).gate().wait_until_held();
+    assert!(!path.exists());
+    let late = late_point(17.0);
+    metrics::update(&std::path::PathBuf::from(format!("/proc/self/fd/{}", raw(&open))), &[late]);
+    drop(open);
+    cluster.node(1).gate().release();
+    cluster.assert_all_in_place(&before);
+    assert_eq!(at_owner(&cluster, &names[0], late.timestamp), Some(17.0));
+    assert!(cluster.node_mut(0).stop().success());
+}
+
+fn raw(file: &std::fs::File) -> i32 {
+    std::os::fd::AsRawFd::as_raw_fd(file)
+}
+
+/// carbon looks whether there is a file and then creates one, which empties what was put there in between.
+#[test]
+fn a_destination_that_carbon_emptied_right_after_it_was_put_in_place_is_healed_again() {
+    let (cluster, names) = gated(10);
+    let before = cluster.ledger();
+    cluster.node(0).gate().hold("POST /v1/delete");
+    let run = cluster.start_bucky(&["rebalance"]);
+    cluster.node(0).gate().wait_until_held();
+    // As whisper.create does it: truncated, and written anew in the same file.
+    for name in names.iter().take(3) {
+        std::fs::write(cluster.node(1).path(name), MINUTES.empty_file()).unwrap();
+    }
+    // And one that is gone altogether.
+    std::fs::remove_file(cluster.node(1).path(&names[3])).unwrap();
+    cluster.node(0).gate().release();
+    run.finish().assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
+/// A file that carbon creates while ours is on its way is filled, never replaced.
+#[test]
+fn a_file_that_carbon_creates_during_the_move_keeps_its_points_and_its_inode() {
+    let (cluster, names) = gated(10);
+    let before = cluster.ledger();
+    cluster.node(0).gate().hold("POST /v1/archive");
+    let run = cluster.start_bucky(&["rebalance"]);
+    cluster.node(0).gate().wait_until_held();
+    let late = late_point(5.0);
+    cluster.node(1).write(&names[0], &MINUTES, &[late]);
+    let inode = || {
+        std::os::unix::fs::MetadataExt::ino(&cluster.node(1).path(&names[0]).metadata().unwrap())
+    };
+    let made_by_carbon = inode();
+    cluster.node(0).gate().release();
+    run.finish().assert_code(0);
+    cluster.assert_all_in_place(&before);
+    assert_eq!(at_owner(&cluster, &names[0], late.timestamp), Some(5.0));
+    assert_eq!(inode(), made_by_carbon, "a carbon that has it open would write into nothing");
+}
+
+/// The owner is away when it should confirm: the last copy of the source stays until it is back.
+#[test]
+fn an_owner_that_is_away_keeps_the_tombstones_waiting_and_the_status_says_why() {
+    let (cluster, names) = gated(5);
+    let before = cluster.ledger();
+    cluster.node(1).gate().hold("POST /v1/confirm");
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.node(1).gate().wait_until_held();
+    cluster.node(1).gate().shut();
+    cluster.node(1).gate().release();
+    let owner = cluster.node(1).addr();
+    let held = wait::until_some("the status says why tombstones wait", || {
+        let status = cluster.get(0, "/v1/status").json();
+        let held = status["tombstones"]["held"].as_array()?.first()?.clone();
+        assert_eq!(status["tombstones"]["waiting"], names.len());
+        Some(held)
+    });
+    assert_eq!(held["count"], names.len());
+    assert!(held["reason"].as_str().unwrap().contains(&owner), "{held}");
+    assert_eq!(
+        tree::tombstones(&cluster.node(0).prefix()).len(),
+        names.len() + 1,
+        "and a manifest"
+    );
+    // Away, it makes `servers` unhealthy; the reason is shown there, too.
+    cluster.bucky(&["servers"]).assert_code(3).assert_says("holds 5 deleted sources back");
+    cluster.node(1).gate().reopen();
+    cluster.assert_all_in_place(&before);
+    let status = cluster.get(0, "/v1/status").json();
+    assert_eq!(status["tombstones"]["waiting"], 0, "{status}");
+}
+
+/// Tombstones are found again by a daemon that is started anew.
+#[test]
+fn tombstones_survive_a_restart_of_their_daemon() {
+    let (mut cluster, names) = gated(5);
+    let before = cluster.ledger();
+    cluster.node(1).gate().hold("POST /v1/confirm");
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.node(1).gate().wait_until_held();
+    cluster.node_mut(0).kill();
+    // What the owner was to confirm is not there any more.
+    std::fs::remove_file(cluster.node(1).path(&names[2])).unwrap();
+    cluster.node(1).gate().release();
+    cluster.node_mut(0).start();
+    cluster.assert_all_in_place(&before);
+}
