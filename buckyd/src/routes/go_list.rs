@@ -68,8 +68,9 @@ async fn answer(
     } else {
         current_list(&app.inventory).await?
     };
-    let wanted = blocking(move || question.wanted()).await??;
-    let unreadable = app.inventory.status().unreadable_folders;
+    let work = move || (question.wanted(), app.inventory.status().unreadable_folders);
+    let (wanted, unreadable) = blocking(work).await?;
+    let wanted = wanted?;
     let mut response = lines::stream("application/json", move |writer| {
         let _place = place;
         wanted.write(&list, writer)

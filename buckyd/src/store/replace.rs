@@ -45,7 +45,10 @@ impl Store {
             return Err(StoreError::BadPath { path: path.into() });
         };
         let name = Path::new(name);
-        let failed = |errno: Errno| StoreError::io("put in place", path, errno);
+        let failed = |errno| match errno {
+            Errno::XDEV => StoreError::Elsewhere { path: path.into() },
+            errno => StoreError::io("put in place", path, errno),
+        };
         self.open_tmp(tmp_name)?
             .sync_all()
             .map_err(|error| StoreError::io("sync the new", path, error))?;
