@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
+use super::body::BodyError;
 use crate::DaemonAddr;
 use crate::ndjson::LinesError;
 
@@ -68,7 +69,7 @@ pub enum ClientError {
         /// The route.
         route: &'static str,
         /// Why.
-        source: Box<LinesError<reqwest::Error>>,
+        source: Box<LinesError<BodyError>>,
     },
 }
 

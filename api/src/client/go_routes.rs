@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 
+use super::body::read_beyond;
 use super::{ClientError, Daemon};
 use crate::go::{FORM, METRIC_STAT_HEADER, MetricStat, OCTET_STREAM};
 use crate::paths;
@@ -26,6 +26,9 @@ const PATH_ESCAPES: &AsciiSet = &CONTROLS
 
 /// The longest file that is fetched: it is held in memory. The same as a member of an archive stream may have.
 const FILE_LIMIT_BYTES: usize = 256 * 1024 * 1024;
+
+/// The longest list that is read: some ten million names.
+const LIST_LIMIT_BYTES: usize = 1024 * 1024 * 1024;
 
 /// Which metrics a list is to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +77,9 @@ impl Daemon {
         let timeouts = self.client.timeouts;
         let response = self.within(paths::METRICS, timeouts.answer, request.send()).await?;
         match response.status() {
-            StatusCode::OK => Ok(Listing::Ready(self.body_json(response, paths::METRICS).await?)),
+            StatusCode::OK => Ok(Listing::Ready(
+                self.body_json_up_to(response, paths::METRICS, LIST_LIMIT_BYTES).await?,
+            )),
             StatusCode::ACCEPTED => Ok(Listing::InProgress),
             _ => Err(self.refusal(paths::METRICS, response).await),
         }
@@ -174,16 +179,4 @@ impl Daemon {
             .and_then(|text| MetricStat::parse(&text).map_err(|error| error.to_string()))
             .map_err(|found| self.bad_answer(paths::METRICS, found))
     }
-}
-
-/// The body, up to the piece that makes it longer than `size_bytes`: a peer cannot fill the memory.
-async fn read_beyond(response: Response, size_bytes: usize) -> Result<Vec<u8>, reqwest::Error> {
-    let mut stream = response.bytes_stream();
-    let mut body = Vec::new();
-    while body.len() <= size_bytes
-        && let Some(piece) = stream.try_next().await?
-    {
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
 }

@@ -4,16 +4,18 @@
 //! of the Go tool are in `go_routes`. Every wait has a limit ([`Timeouts`]). Nothing is retried here: that is the
 //! caller's business, and [`ClientError::may_pass`] tells whether it can help.
 
+mod body;
 mod error;
 mod go_routes;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt};
+use futures_util::Stream;
 use reqwest::{Body, RequestBuilder, Response, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +23,8 @@ use serde::de::DeserializeOwned;
 use bucky_ring::RingDocument;
 use bucky_whisper::MetricName;
 
+pub use self::body::{BodyError, ByteStream};
+use self::body::{pieces, read_beyond};
 pub use self::error::ClientError;
 pub use self::go_routes::{GoListFilter, Listing};
 use crate::ndjson::Lines;
@@ -28,6 +32,11 @@ use crate::types::{
     ArchiveRequest, ConfirmRequest, DeleteRequest, MisplacedCount, PullRequest, Status,
 };
 use crate::{DaemonAddr, Encoding, ErrorBody, paths};
+
+/// The longest answer that is one JSON value; those that grow with the store are lines.
+const JSON_LIMIT_BYTES: usize = 64 * 1024 * 1024;
+/// How much of the body of a refusal is read.
+const REFUSAL_LIMIT_BYTES: usize = 64 * 1024;
 
 /// How long each part of an exchange may take.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +75,6 @@ pub struct Daemon {
     client: Client,
     addr: DaemonAddr,
 }
-
-/// The bytes of an answer, as they come.
-pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, reqwest::Error>> + Send>>;
 
 /// The lines of an answer of a given daemon.
 pub struct AnswerLines {
@@ -121,7 +127,6 @@ impl Client {
         let http = reqwest::Client::builder()
             .user_agent(concat!("bucky/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(timeouts.connect)
-            .read_timeout(timeouts.idle.max(timeouts.answer))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .tcp_nodelay(true)
@@ -156,7 +161,7 @@ impl Daemon {
     pub async fn status(&self) -> Result<Option<Status>, ClientError> {
         match self.json(self.get(paths::V1_STATUS), paths::V1_STATUS).await {
             Ok(status) => Ok(Some(status)),
-            // The Go tool answers 404, and where it sits behind something that knows no such path, 400 or 501.
+            // The Go tool's daemon knows no such path.
             Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
             Err(error) => Err(error),
         }
@@ -216,7 +221,7 @@ impl Daemon {
                 })?
             }
         };
-        Ok((encoding, Box::pin(response.bytes_stream())))
+        Ok((encoding, pieces(response, self.client.timeouts.idle)))
     }
 
     /// `POST /v1/heal` with an archive stream; lines of [`crate::HealLine`].
@@ -258,7 +263,9 @@ impl Daemon {
     /// # Errors
     /// [`ClientError`].
     pub async fn delete(&self, request: &DeleteRequest) -> Result<AnswerLines, ClientError> {
-        self.lines(self.post(paths::V1_DELETE).json(request), paths::V1_DELETE, false).await
+        // The answer begins when all is done, and each file's lock may have to be waited for.
+        let within = self.client.timeouts.upload;
+        self.lines_within(self.post(paths::V1_DELETE).json(request), paths::V1_DELETE, within).await
     }
 
     fn get(&self, path: &str) -> RequestBuilder {
@@ -288,7 +295,7 @@ impl Daemon {
     ) -> Result<AnswerLines, ClientError> {
         let response = self.send(request, route, within).await?;
         Ok(AnswerLines {
-            lines: Lines::new(Box::pin(response.bytes_stream())),
+            lines: Lines::new(pieces(response, self.client.timeouts.idle)),
             addr: self.addr.clone(),
             route,
         })
@@ -308,7 +315,21 @@ impl Daemon {
         response: Response,
         route: &'static str,
     ) -> Result<T, ClientError> {
-        let body = self.within(route, self.client.timeouts.upload, response.bytes()).await?;
+        self.body_json_up_to(response, route, JSON_LIMIT_BYTES).await
+    }
+
+    async fn body_json_up_to<T: DeserializeOwned>(
+        &self,
+        response: Response,
+        route: &'static str,
+        limit_bytes: usize,
+    ) -> Result<T, ClientError> {
+        let body = read_beyond(response, limit_bytes);
+        let body = self.within(route, self.client.timeouts.upload, body).await?;
+        if body.len() > limit_bytes {
+            let found = format!("more than {limit_bytes} bytes of JSON");
+            return Err(self.bad_answer(route, found));
+        }
         serde_json::from_slice(&body).map_err(|error| self.bad_answer(route, error.to_string()))
     }
 
@@ -328,7 +349,9 @@ impl Daemon {
 
     async fn refusal(&self, route: &'static str, response: Response) -> ClientError {
         let status = response.status();
-        let body = read_start(response).await;
+        let body = read_beyond(response, REFUSAL_LIMIT_BYTES);
+        let body = tokio::time::timeout(self.client.timeouts.idle, body).await;
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
         let body = match serde_json::from_slice::<ErrorBody>(&body) {
             Ok(body) => body.to_string(),
             Err(_) => String::from_utf8_lossy(&body).trim_end().chars().take(500).collect(),
@@ -352,19 +375,6 @@ impl Daemon {
     fn bad_answer(&self, route: &'static str, found: String) -> ClientError {
         ClientError::BadAnswer { addr: self.addr.clone(), route, found }
     }
-}
-
-/// The first 64 KiB of a body that explains a refusal.
-async fn read_start(response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    let mut stream = response.bytes_stream();
-    while let Ok(Some(chunk)) = stream.try_next().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > 64 * 1024 {
-            break;
-        }
-    }
-    body
 }
 
 impl AnswerLines {
