@@ -312,9 +312,9 @@ pub struct ConfirmLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConfirmOutcome {
-    /// Every slot that this file can hold is filled.
+    /// Every slot that this file can hold is filled, and it can hold one of them at least.
     Complete,
-    /// Some are not.
+    /// Some are not; or none of them can be looked for here, which proves nothing.
     Incomplete,
     /// There is no such file.
     Missing,

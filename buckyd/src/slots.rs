@@ -28,30 +28,44 @@ pub(crate) fn sample(image: &Image<'_>, now: u32) -> Vec<Slot> {
     slots
 }
 
-/// Which of `slots` are not filled in `image` though they could be.
+/// What slots say about a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It holds what they stand for.
+    Holds,
+    /// It lacks these; or, where there are none, no slot could be found in it or be missed: that proves nothing.
+    Lacks(Vec<Slot>),
+}
+
+/// Whether `image` holds what `slots` stand for.
 ///
-/// A slot does not count as missing where the file has no archive of its step, where it has left the archive's
-/// window by `now`, or where its position holds a newer point.
-pub(crate) fn missing(image: &Image<'_>, slots: &[Slot], now: u32) -> Vec<Slot> {
-    slots
-        .iter()
-        .filter(|slot| {
-            image
-                .archives()
-                .find(|archive| archive.archive().seconds_per_point == slot.seconds_per_point)
-                .is_some_and(|archive| {
-                    let window_starts = i64::from(now)
-                        - i64::try_from(archive.archive().retention()).unwrap_or(i64::MAX);
-                    let in_window = i64::from(slot.timestamp) > window_starts;
-                    let holds_newer = archive
-                        .position_of(slot.timestamp)
-                        .and_then(|position| archive.stored(position))
-                        .is_some_and(|point| point.timestamp > slot.timestamp);
-                    in_window && !holds_newer && archive.valid(slot.timestamp, now).is_none()
-                })
-        })
-        .copied()
-        .collect()
+/// A slot is not missed where the file has no archive of its step, where it has left the archive's window by `now`, or
+/// where its position holds a newer point. But one of them at least must be there: a carbon that empties a file may
+/// make it anew by other retentions, and then none could be missed.
+pub(crate) fn look(image: &Image<'_>, slots: &[Slot], now: u32) -> Verdict {
+    let mut missing = Vec::new();
+    let mut found = slots.is_empty();
+    for slot in slots {
+        let mut archives = image.archives();
+        let Some(archive) =
+            archives.find(|archive| archive.archive().seconds_per_point == slot.seconds_per_point)
+        else {
+            continue;
+        };
+        if archive.valid(slot.timestamp, now).is_some() {
+            found = true;
+            continue;
+        }
+        let window_starts =
+            i64::from(now) - i64::try_from(archive.archive().retention()).unwrap_or(i64::MAX);
+        let stored =
+            archive.position_of(slot.timestamp).and_then(|position| archive.stored(position));
+        let holds_newer = stored.is_some_and(|point| point.timestamp > slot.timestamp);
+        if i64::from(slot.timestamp) > window_starts && !holds_newer {
+            missing.push(*slot);
+        }
+    }
+    if found && missing.is_empty() { Verdict::Holds } else { Verdict::Lacks(missing) }
 }
 
 #[cfg(test)]
@@ -100,20 +114,28 @@ mod tests {
     fn an_emptied_file_lacks_every_slot_and_a_copy_lacks_none() {
         let bytes = file(&[at(5), at(4), at(1)]);
         let slots = sample(&Image::parse(&bytes).unwrap(), NOW);
-        assert_eq!(missing(&Image::parse(&bytes).unwrap(), &slots, NOW), []);
+        assert_eq!(look(&Image::parse(&bytes).unwrap(), &slots, NOW), Verdict::Holds);
         let emptied = file(&[]);
-        assert_eq!(missing(&Image::parse(&emptied).unwrap(), &slots, NOW), slots);
+        assert_eq!(look(&Image::parse(&emptied).unwrap(), &slots, NOW), Verdict::Lacks(slots));
     }
 
     #[test]
-    fn a_slot_that_cannot_be_filled_any_more_is_not_missing() {
+    fn a_slot_that_cannot_be_filled_any_more_is_not_missing_but_one_must_be_there() {
         let slot = |timestamp| Slot { seconds_per_point: STEP, timestamp };
         let bytes = file(&[at(5)]);
         let image = Image::parse(&bytes).unwrap();
-        // Expired; of another step; overwritten by a newer point of the same position.
-        assert_eq!(missing(&image, &[slot(at(POINTS))], NOW), []);
-        assert_eq!(missing(&image, &[Slot { seconds_per_point: 10, timestamp: at(5) }], NOW), []);
         let ahead = file(&[at(5), at(4) + STEP * POINTS]);
-        assert_eq!(missing(&Image::parse(&ahead).unwrap(), &[slot(at(4))], NOW), []);
+        let ahead = Image::parse(&ahead).unwrap();
+        // Expired; of another step; overwritten by a newer point of the same position.
+        for (image, slot) in [
+            (&image, slot(at(POINTS))),
+            (&image, Slot { seconds_per_point: 10, timestamp: at(5) }),
+            (&ahead, slot(at(4))),
+        ] {
+            let there = Slot { seconds_per_point: STEP, timestamp: at(5) };
+            assert_eq!(look(image, &[slot, there], NOW), Verdict::Holds);
+            assert_eq!(look(image, &[slot], NOW), Verdict::Lacks(Vec::new()));
+        }
+        assert_eq!(look(&image, &[], NOW), Verdict::Holds);
     }
 }

@@ -1,11 +1,19 @@
 //! Watches over the tombstones: a deleted source is unlinked only when its owners have confirmed its points.
 //!
 //! Once the grace time is over, a batch of tombstones is read again. What has changed (a writer still had the file
-//! open) is healed to its owners first. Then each owner is asked whether a sample of the points is there, and what
-//! it lacks is healed again: carbon looks for a file and then creates, which empties one that came in between. Only
-//! what every owner has confirmed, unchanged since, is unlinked. An owner that is away keeps its tombstones waiting.
+//! open) is healed to its owners. Of the rest each owner is asked whether a sample of the points is there, and what it
+//! lacks is healed again: carbon looks for a file and then creates, which empties one that came in between. An owner
+//! has confirmed a tombstone when it has the sample, or when healing it once more changed nothing there. Only what
+//! every owner has confirmed, unchanged since, is unlinked.
+//!
+//! An owner that is away keeps its tombstones waiting and no others: it is asked once in a while, whatever the number
+//! of its batches. Nothing here needs an end in order: a sweep may be cut off anywhere and is begun again.
 
+mod away;
+mod owner;
 mod round;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,14 +22,19 @@ use std::time::{Duration, Instant};
 use bucky_api::{Client, HeldTombstones, TombstoneStatus, chain};
 use tokio::sync::{Notify, watch};
 
+use self::away::Away;
+use self::round::Reason;
 use crate::blocking::blocking;
 use crate::store::{BatchId, Store};
 
-/// How long to wait before a batch that could not be confirmed is tried again: at first, and at most.
+/// How long to wait before a batch that could not be confirmed, or an owner that did not answer, is tried again: at
+/// first, and at most.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_secs(60);
 /// How often the folder of tombstones is looked at even if nobody says there is something new.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How often at most, however many deletes come in.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(200);
 /// How many reasons `/v1/status` tells at most.
 const REASONS_TOLD: usize = 20;
 
@@ -31,27 +44,38 @@ pub(crate) struct Sweeper {
     client: Client,
     grace: Duration,
     news: Notify,
-    known: Mutex<Known>,
+    batches: Mutex<BTreeMap<BatchId, Waiting>>,
+    away: Away,
 }
 
-#[derive(Default)]
-struct Known {
-    waiting: u64,
-    oldest: Duration,
-    held: BTreeMap<BatchId, Held>,
+/// A batch of tombstones.
+struct Waiting {
+    /// How many are left of it.
+    count: u64,
+    age: Duration,
+    /// When it had that age.
+    looked_at: Instant,
+    held: Option<Held>,
 }
 
-/// A batch that could not be confirmed.
+/// Why a batch could not be confirmed, and when it is tried again.
 struct Held {
     retry_at: Instant,
     pause: Duration,
-    reasons: BTreeMap<String, u64>,
+    reasons: BTreeMap<String, Reason>,
 }
 
 impl Sweeper {
     /// A sweeper that leaves tombstones alone for `grace`.
     pub(crate) fn new(store: Arc<Store>, client: Client, grace: Duration) -> Self {
-        Self { store, client, grace, news: Notify::new(), known: Mutex::default() }
+        Self {
+            store,
+            client,
+            grace,
+            news: Notify::new(),
+            batches: Mutex::default(),
+            away: Away::default(),
+        }
     }
 
     /// There are new tombstones.
@@ -61,107 +85,123 @@ impl Sweeper {
 
     /// What waits, and why.
     pub(crate) fn status(&self) -> TombstoneStatus {
-        let known = self.known();
+        let batches = self.batches();
         let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
-        for (reason, count) in known.held.values().flat_map(|held| &held.reasons) {
-            *reasons.entry(reason).or_default() += count;
+        let held = batches.values().filter_map(|batch| batch.held.as_ref());
+        for (text, reason) in held.flat_map(|held| &held.reasons) {
+            *reasons.entry(text).or_default() += reason.count;
         }
-        let held = reasons.into_iter().take(REASONS_TOLD);
+        let ages = batches.values().map(|batch| batch.age + batch.looked_at.elapsed());
         TombstoneStatus {
-            waiting: known.waiting,
-            oldest_seconds: known.oldest.as_secs(),
-            held: held
+            waiting: batches.values().map(|batch| batch.count).sum(),
+            oldest_seconds: ages.max().unwrap_or_default().as_secs(),
+            held: reasons
+                .into_iter()
+                .take(REASONS_TOLD)
                 .map(|(reason, count)| HeldTombstones { count, reason: reason.to_owned() })
                 .collect(),
         }
     }
 
-    /// Sweeps until `stopping` is true; a batch that is under way then is finished.
+    /// Sweeps until `stopping` is true. What a sweep has sent then may still be worked on by its owner; what it has
+    /// begun to unlink is unlinked.
     pub(crate) async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+        tokio::select! {
+            () = self.sweep_for_ever() => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+    }
+
+    async fn sweep_for_ever(&self) {
         loop {
-            let pause = match self.sweep(&stopping).await {
+            let pause = match self.sweep().await {
                 Ok(pause) => pause,
                 Err(error) => {
                     tracing::error!(error, "the tombstones cannot be looked at");
                     LOOK_EVERY
                 }
             };
+            tokio::time::sleep(LOOK_AT_MOST_EVERY).await;
             tokio::select! {
                 () = self.news.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = tokio::time::sleep(pause.saturating_sub(LOOK_AT_MOST_EVERY)) => {}
             }
         }
     }
 
     /// Looks at every batch once; how long until the next look.
-    async fn sweep(&self, stopping: &watch::Receiver<bool>) -> Result<Duration, String> {
-        let batches = self.look().await?;
+    async fn sweep(&self) -> Result<Duration, String> {
+        self.look().await?;
         let mut next = LOOK_EVERY;
-        for (batch, age) in batches {
-            if *stopping.borrow() {
-                break;
-            }
-            if age < self.grace {
-                next = next.min(self.grace - age);
-                continue;
-            }
-            if let Some(wait) = self.pause_of(&batch) {
+        for (batch, wait) in self.queue() {
+            if !wait.is_zero() {
                 next = next.min(wait);
                 continue;
             }
             let outcome = self.round(&batch).await;
-            if outcome.left > 0 {
-                next = next.min(self.hold(batch, outcome.reasons));
+            if outcome.left == 0 {
+                self.batches().remove(&batch);
             } else {
-                self.known().held.remove(&batch);
+                next = next.min(self.hold(&batch, outcome.left, outcome.reasons));
             }
         }
-        self.look().await?;
-        // The manifests' times are whole seconds.
-        Ok(next.max(Duration::from_millis(200)))
+        Ok(next)
     }
 
-    /// Reads the list of batches and notes what it says.
-    async fn look(&self) -> Result<Vec<(BatchId, Duration)>, String> {
+    /// Reads the list of batches. Only one that is new is counted: a batch that is seen does not grow.
+    async fn look(&self) -> Result<(), String> {
+        let known: Vec<BatchId> = self.batches().keys().cloned().collect();
         let store = Arc::clone(&self.store);
-        let (batches, waiting) = blocking(move || -> Result<_, String> {
+        let seen = blocking(move || -> Result<_, String> {
             let batches = store.tombstone_batches().map_err(|error| chain(&error))?;
-            let waiting: u64 = batches.iter().map(|(batch, _)| store.count_tombstones(batch)).sum();
-            Ok((batches, waiting))
-        })
-        .await
-        .map_err(|error| error.to_string())??;
-        let mut known = self.known();
-        known.waiting = waiting;
-        known.oldest = if waiting == 0 {
-            Duration::ZERO
-        } else {
-            batches.first().map_or(Duration::ZERO, |(_, age)| *age)
-        };
-        known.held.retain(|held, _| batches.iter().any(|(batch, _)| batch == held));
-        Ok(batches)
+            let count = |batch: &BatchId| {
+                known.binary_search(batch).is_err().then(|| store.count_tombstones(batch))
+            };
+            Ok(batches
+                .into_iter()
+                .map(|(batch, age)| (count(&batch), batch, age))
+                .collect::<Vec<_>>())
+        });
+        let seen = seen.await.map_err(|error| error.to_string())??;
+        let looked_at = Instant::now();
+        let mut batches = self.batches();
+        let mut before = std::mem::take(&mut *batches);
+        for (count, batch, age) in seen {
+            let known = before.remove(&batch);
+            let count = count.or(known.as_ref().map(|known| known.count)).unwrap_or_default();
+            let held = known.and_then(|known| known.held);
+            batches.insert(batch, Waiting { count, age, looked_at, held });
+        }
+        Ok(())
     }
 
-    /// How long a held batch is still left alone.
-    fn pause_of(&self, batch: &BatchId) -> Option<Duration> {
-        let wait = self.known().held.get(batch)?.retry_at.saturating_duration_since(Instant::now());
-        (!wait.is_zero()).then_some(wait)
+    /// The batches, and how long each is still left alone; first those that were not tried yet.
+    fn queue(&self) -> Vec<(BatchId, Duration)> {
+        let batches = self.batches();
+        let (held, new): (Vec<_>, Vec<_>) =
+            batches.iter().partition(|(_, waiting)| waiting.held.is_some());
+        let wait = |waiting: &Waiting| match &waiting.held {
+            None => self.grace.saturating_sub(waiting.age),
+            Some(held) => held.retry_at.saturating_duration_since(Instant::now()),
+        };
+        new.into_iter().chain(held).map(|(batch, waiting)| (batch.clone(), wait(waiting))).collect()
     }
 
     /// Leaves a batch alone for a while, longer each time.
-    fn hold(&self, batch: BatchId, reasons: BTreeMap<String, u64>) -> Duration {
-        for (reason, count) in &reasons {
-            tracing::warn!(count, reason, "tombstones wait");
+    fn hold(&self, batch: &BatchId, left: u64, reasons: BTreeMap<String, Reason>) -> Duration {
+        for (reason, Reason { count, example }) in &reasons {
+            tracing::warn!(%batch, count, reason, example, "tombstones wait");
         }
-        let mut known = self.known();
+        let mut batches = self.batches();
+        let Some(waiting) = batches.get_mut(batch) else { return RETRY_FIRST };
         let pause =
-            known.held.get(&batch).map_or(RETRY_FIRST, |held| (held.pause * 2).min(RETRY_MOST));
-        known.held.insert(batch, Held { retry_at: Instant::now() + pause, pause, reasons });
+            waiting.held.as_ref().map_or(RETRY_FIRST, |held| (held.pause * 2).min(RETRY_MOST));
+        waiting.count = left;
+        waiting.held = Some(Held { retry_at: Instant::now() + pause, pause, reasons });
         pause
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn batches(&self) -> MutexGuard<'_, BTreeMap<BatchId, Waiting>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

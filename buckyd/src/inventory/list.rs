@@ -204,7 +204,7 @@ mod tests {
             list.set(&format!("m.{i:06}"), true);
         }
         assert!(list.changes.len() <= MERGE_AT_LEAST);
-        assert_eq!(list.len() as usize, MERGE_AT_LEAST * 3);
+        assert_eq!(list.len(), MERGE_AT_LEAST as u64 * 3);
         assert_eq!(names(&list, Span::default()).len(), MERGE_AT_LEAST * 3);
     }
 
@@ -223,7 +223,7 @@ mod tests {
                 let news = if *there { model.insert(name.clone()) } else { model.remove(name) };
                 prop_assert_eq!(list.set(name, *there), news);
             }
-            prop_assert_eq!(list.len() as usize, model.len());
+            prop_assert_eq!(list.len(), model.len() as u64);
             let span = Span { after: after.as_deref(), prefix: prefix.as_deref() };
             let expected: Vec<String> = model.into_iter()
                 .filter(|name| after.as_ref().is_none_or(|after| name > after))

@@ -13,7 +13,7 @@ use bucky_whisper::{Image, ImageError};
 use super::lines;
 use crate::app::App;
 use crate::respond::ApiError;
-use crate::slots;
+use crate::slots::{self, Verdict};
 use crate::store::{StoreError, unix_now};
 
 pub(super) async fn post(
@@ -43,9 +43,9 @@ fn look(app: &App, metric: &ConfirmMetric) -> ConfirmLine {
         }
         Ok(file) => match Image::parse(&file.content) {
             Ok(image) => {
-                line.missing = slots::missing(&image, &metric.slots, unix_now());
-                if !line.missing.is_empty() {
+                if let Verdict::Lacks(missing) = slots::look(&image, &metric.slots, unix_now()) {
                     line.outcome = ConfirmOutcome::Incomplete;
+                    line.missing = missing;
                 }
             }
             // Moved whole: there are no slots to look at, and none are asked for.

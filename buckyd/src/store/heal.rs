@@ -277,7 +277,7 @@ impl Store {
             FillOptions { now: unix_now(), aggregation_six: self.options.aggregation_six };
         let plan = bucky_whisper::fill(&source, &destination, options);
         for run in plan.runs() {
-            file.write_all_at(&run.bytes, run.offset)
+            file.write_all_at(run.bytes, run.offset)
                 .map_err(|error| StoreError::io("fill", path, error))?;
         }
         if self.tree.is_elsewhere(file).map_err(|errno| StoreError::io("look at", path, errno))? {

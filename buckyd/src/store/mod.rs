@@ -14,7 +14,7 @@ mod replace;
 mod snapshot;
 mod state_dir;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tombstone;
 mod tree;
 
@@ -27,6 +27,7 @@ use bucky_whisper::AggregationSix;
 use self::commit::Committer;
 pub(crate) use self::error::StoreError;
 pub(crate) use self::heal::HealBatch;
+pub(crate) use self::snapshot::Snapshot;
 use self::state_dir::StateDir;
 pub(crate) use self::tombstone::{BatchId, Burial, Tombstone};
 use self::tree::Tree;

@@ -23,7 +23,7 @@ struct Fixture {
     prefix: TempDir,
 }
 
-fn options() -> StoreOptions {
+pub(crate) fn options() -> StoreOptions {
     StoreOptions {
         lock_limit: Duration::from_millis(100),
         file_limit_bytes: 1024 * 1024,
@@ -82,7 +82,7 @@ fn name(text: &str) -> MetricName {
 }
 
 /// A Whisper file with a point at each of these ages (in minutes), the value being the age.
-fn whisper(ages: &[u32]) -> Vec<u8> {
+pub(crate) fn whisper(ages: &[u32]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.wsp");
     let options = CreateOptions {

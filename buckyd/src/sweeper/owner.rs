@@ -1,0 +1,293 @@
+//! Having one owner confirm tombstones: by `/v1` where it has that, by the Go tool's routes where it has not.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bucky_api::archive::ArchiveWriter;
+use bucky_api::go::MetricStat;
+use bucky_api::{
+    ClientError, ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, Daemon, DaemonAddr,
+    Encoding, HealLine, HealOutcome, chain,
+};
+use bucky_whisper::{AggregationSix, FillOptions, Image};
+use bytes::Bytes;
+
+use super::Sweeper;
+use super::round::Body;
+use crate::blocking::blocking;
+use crate::slots::{self, Verdict};
+use crate::store::{BatchId, Snapshot, unix_now};
+
+/// How many bytes of files are sent in one stream.
+const STREAM_BYTES: usize = 32 * 1024 * 1024;
+/// How long one exchange with an owner may take. A daemon at work shows that it is alive for as long as it likes.
+const EXCHANGE_LIMIT: Duration = Duration::from_secs(180);
+/// Why a tombstone waits whose content is not what was confirmed.
+pub(super) const WRITTEN_TO: &str = "a writer still writes to it";
+
+/// Why tombstones must wait, by their numbers.
+type Waits = Vec<(usize, String)>;
+
+/// Why an exchange gave nothing.
+struct Trouble {
+    reason: String,
+    /// Whether the owner is to be left alone for a while.
+    silent: bool,
+}
+
+impl From<ClientError> for Trouble {
+    fn from(error: ClientError) -> Self {
+        let silent = matches!(
+            error,
+            ClientError::Unreachable { .. }
+                | ClientError::TimedOut { .. }
+                | ClientError::Broken { .. }
+        );
+        Self { reason: chain(&error), silent }
+    }
+}
+
+impl From<String> for Trouble {
+    fn from(reason: String) -> Self {
+        Self { reason, silent: false }
+    }
+}
+
+impl Sweeper {
+    /// Has `owner` confirm `bodies`; those that it did not confirm, and why.
+    pub(super) async fn confirm_at(
+        &self,
+        batch: &BatchId,
+        owner: &DaemonAddr,
+        bodies: Vec<&Body>,
+    ) -> Waits {
+        if let Some(reason) = self.away.reason(owner) {
+            return all_wait(&bodies, &reason);
+        }
+        let daemon = self.client.daemon(owner.clone());
+        let mut waits = Vec::new();
+        let mut open = bodies;
+        if let Err(Trouble { reason, silent }) =
+            self.try_confirm_at(batch, &daemon, &mut open, &mut waits).await
+        {
+            waits.extend(all_wait(&open, &reason));
+            if silent {
+                self.away.silent(owner, reason);
+                return waits;
+            }
+        }
+        self.away.answered(owner);
+        waits
+    }
+
+    /// Takes out of `open` what was settled: confirmed, or in `waits`.
+    async fn try_confirm_at(
+        &self,
+        batch: &BatchId,
+        daemon: &Daemon,
+        open: &mut Vec<&Body>,
+        waits: &mut Waits,
+    ) -> Result<(), Trouble> {
+        if within(daemon, daemon.status()).await?.is_none() {
+            while let Some(body) = open.last() {
+                let settled = self.confirm_by_hand(batch, daemon, body).await?;
+                waits.extend(settled.map(|reason| (body.tombstone.seq, reason)));
+                open.pop();
+            }
+            return Ok(());
+        }
+        self.ask(daemon, open, waits).await?;
+        while !open.is_empty() {
+            let lines = self.heal(batch, daemon, open).await?;
+            let settled: Vec<&Body> = open.drain(..lines.len()).collect();
+            for (body, line) in settled.into_iter().zip(&lines) {
+                if let Some(reason) = why_not_healed(daemon, body, line) {
+                    waits.push((body.tombstone.seq, reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for a sample of what has not changed since it was healed; leaves in `open` what has to be healed.
+    async fn ask(
+        &self,
+        daemon: &Daemon,
+        open: &mut Vec<&Body>,
+        waits: &mut Waits,
+    ) -> Result<(), Trouble> {
+        let (mut to_heal, asked): (Vec<&Body>, Vec<&Body>) =
+            open.iter().partition(|body| body.has_changed());
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let metrics = asked.iter().map(|body| ConfirmMetric {
+            name: body.tombstone.metric.clone(),
+            slots: body.slots.clone(),
+        });
+        let request = ConfirmRequest { metrics: metrics.collect() };
+        let lines: Vec<ConfirmLine> =
+            within(daemon, async { daemon.confirm(&request).await?.collect().await }).await?;
+        check_lines(daemon, &asked, &lines, |line| line.metric.as_str())?;
+        for (body, line) in asked.into_iter().zip(lines) {
+            match line.outcome {
+                ConfirmOutcome::Complete => {}
+                ConfirmOutcome::Missing | ConfirmOutcome::Incomplete => to_heal.push(body),
+                ConfirmOutcome::Unreadable => waits.push((
+                    body.tombstone.seq,
+                    format!("{} cannot read it: {}", daemon.addr(), line.reason),
+                )),
+            }
+        }
+        *open = to_heal;
+        Ok(())
+    }
+
+    /// Sends the first of `bodies` to their owner once more, as many as fit into one stream; a line for each.
+    async fn heal(
+        &self,
+        batch: &BatchId,
+        daemon: &Daemon,
+        bodies: &[&Body],
+    ) -> Result<Vec<HealLine>, Trouble> {
+        let (stream, taken) = self.stream(batch, bodies).await?;
+        let stream = futures_util::stream::once(async { Ok(stream) });
+        let lines: Vec<HealLine> = within(daemon, async {
+            daemon.heal(Encoding::Identity, stream).await?.collect().await
+        })
+        .await?;
+        check_lines(daemon, &bodies[..taken], &lines, |line| line.metric.as_str())?;
+        Ok(lines)
+    }
+
+    /// An archive stream of the first of `bodies`, as many as fit, and how many those are (at least one).
+    async fn stream(&self, batch: &BatchId, bodies: &[&Body]) -> Result<(Bytes, usize), Trouble> {
+        let wanted: Vec<_> =
+            bodies.iter().map(|body| (body.tombstone.seq, body.tombstone.metric.clone())).collect();
+        let (store, id) = (Arc::clone(&self.store), batch.clone());
+        let made = blocking(move || -> Result<_, String> {
+            let mut archive = ArchiveWriter::new(Vec::new());
+            let mut bytes = 0;
+            let mut taken = 0;
+            for (seq, metric) in wanted {
+                if bytes >= STREAM_BYTES {
+                    break;
+                }
+                let file = store.read_tombstone(&id, seq).map_err(|error| chain(&error))?;
+                bytes += file.content.len();
+                taken += 1;
+                archive
+                    .append(&metric, file.meta, file.digest, &file.content)
+                    .map_err(|error| error.to_string())?;
+            }
+            Ok((archive.finish().map_err(|error| error.to_string())?.into(), taken))
+        });
+        Ok(made.await.map_err(|error| error.to_string())??)
+    }
+
+    /// The same for one tombstone at an owner that has no `/v1`, a daemon of the Go tool: its file is fetched and
+    /// looked at here. None where that confirms the tombstone, else why it must wait.
+    async fn confirm_by_hand(
+        &self,
+        batch: &BatchId,
+        daemon: &Daemon,
+        body: &Body,
+    ) -> Result<Option<String>, Trouble> {
+        let metric = body.tombstone.metric.as_str();
+        let found = within(daemon, daemon.go_get(metric)).await?;
+        let (store, id, seq) = (Arc::clone(&self.store), batch.clone(), body.tombstone.seq);
+        let file = blocking(move || store.read_tombstone(&id, seq).map_err(|error| chain(&error)));
+        let file = file.await.map_err(|error| error.to_string())??;
+        if file.digest != body.digest {
+            return Ok(Some(WRITTEN_TO.into()));
+        }
+        if found.is_some_and(|(_, content)| holds(&content, &file, body)) {
+            return Ok(None);
+        }
+        let stat = MetricStat {
+            name: metric.to_owned(),
+            size: i64::try_from(file.content.len()).unwrap_or(i64::MAX),
+            mode: i64::from(file.meta.mode),
+            mod_time: i64::try_from(file.meta.mtime).unwrap_or(0),
+            encoding: 0,
+        };
+        within(daemon, daemon.go_fill(metric, &stat, file.content.into())).await?;
+        Ok(Some(healed_again(daemon)))
+    }
+}
+
+/// Whether `content`, the owner's file, has all that a fill from the tombstone could give it; for one that is unchanged
+/// since the owner was healed, the sample is enough.
+fn holds(content: &[u8], tombstone: &Snapshot, body: &Body) -> bool {
+    if content == tombstone.content {
+        return true;
+    }
+    let now = unix_now();
+    match (Image::parse(&tombstone.content), Image::parse(content)) {
+        (Ok(source), Ok(destination)) => {
+            let sampled = !body.has_changed()
+                && slots::look(&destination, &body.slots, now) == Verdict::Holds;
+            // Which points are filled does not depend on what aggregation 6 means.
+            let options = FillOptions { now, aggregation_six: AggregationSix::AvgZero };
+            let plan = bucky_whisper::fill(&source, &destination, options);
+            sampled || (plan.points_filled() == 0 && plan.points_left_out() == 0)
+        }
+        _ => false,
+    }
+}
+
+/// Why a tombstone must wait after it was healed once more; none where that confirms it: the owner's copy was whole
+/// before. What had to be created or filled may have been emptied by carbon in the next moment: that is asked again.
+fn why_not_healed(daemon: &Daemon, body: &Body, line: &HealLine) -> Option<String> {
+    match line.outcome {
+        _ if line.digest.is_some_and(|digest| digest != body.digest) => Some(WRITTEN_TO.into()),
+        HealOutcome::Unchanged => None,
+        HealOutcome::Created | HealOutcome::Filled => Some(healed_again(daemon)),
+        HealOutcome::Refused | HealOutcome::Failed => {
+            Some(format!("{} could not heal it: {}", daemon.addr(), line.reason))
+        }
+    }
+}
+
+fn healed_again(daemon: &Daemon) -> String {
+    format!("{} lacked points and was healed again; it is asked once more", daemon.addr())
+}
+
+fn all_wait(bodies: &[&Body], reason: &str) -> Waits {
+    bodies.iter().map(|body| (body.tombstone.seq, reason.to_owned())).collect()
+}
+
+/// An answer counts only if it has a line for each of `bodies`, in their order: nothing is taken for confirmed that
+/// was not spoken of, and two tombstones of one metric are not mixed up.
+fn check_lines<L>(
+    daemon: &Daemon,
+    bodies: &[&Body],
+    lines: &[L],
+    metric: impl Fn(&L) -> &str,
+) -> Result<(), Trouble> {
+    let asked = bodies.iter().map(|body| body.tombstone.metric.as_str());
+    if asked.eq(lines.iter().map(metric)) {
+        return Ok(());
+    }
+    let found = format!(
+        "{} was asked for {} metrics and answered {} lines that are not theirs",
+        daemon.addr(),
+        bodies.len(),
+        lines.len()
+    );
+    Err(found.into())
+}
+
+async fn within<T>(
+    daemon: &Daemon,
+    exchange: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, Trouble> {
+    match tokio::time::timeout(EXCHANGE_LIMIT, exchange).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Trouble {
+            reason: format!("{} was not done within {} s", daemon.addr(), EXCHANGE_LIMIT.as_secs()),
+            silent: true,
+        }),
+    }
+}

@@ -1,0 +1,321 @@
+//! What a tombstone needs before it is unlinked, held against owners that misbehave.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bucky_api::archive::{Limits, Member, read_archive};
+use bucky_api::go::{METRIC_STAT_HEADER, MetricStat};
+use bucky_api::{
+    ConfirmLine, ConfirmOutcome, ConfirmRequest, DaemonAddr, DiskStatus, HealLine, HealOutcome,
+    InventoryState, InventoryStatus, Status, Timeouts, TransferStatus,
+};
+use bucky_whisper::Digest;
+use tempfile::TempDir;
+
+use super::*;
+use crate::inventory::Inventory;
+use crate::store::tests::{options, whisper};
+
+struct Fixture {
+    sweeper: Sweeper,
+    prefix: TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let prefix = tempfile::tempdir().unwrap();
+        let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+        let store = Arc::new(Store::open(prefix.path(), None, inventory, options()).unwrap());
+        let limit = Duration::from_millis(500);
+        let timeouts = Timeouts { connect: limit, answer: limit, idle: limit, upload: limit };
+        let client = Client::new(timeouts).unwrap();
+        Self { sweeper: Sweeper::new(store, client, Duration::ZERO), prefix }
+    }
+
+    /// A batch of tombstones, each of a metric with a content, healed with a digest.
+    fn bury(&self, owner: &DaemonAddr, tombstones: &[(&str, &[u8], Digest)]) -> PathBuf {
+        let tombstones_dir = self.prefix.path().join(".bucky/tombstones");
+        let folder = tombstones_dir.join(uuid::Uuid::new_v4().to_string());
+        fs::create_dir(&folder).unwrap();
+        let mut manifest = String::new();
+        for (seq, (metric, content, digest)) in tombstones.iter().enumerate() {
+            fs::write(folder.join(seq.to_string()), content).unwrap();
+            let line = serde_json::json!({
+                "seq": seq, "metric": metric, "digest": digest, "owners": [owner],
+            });
+            manifest.push_str(&format!("{line}\n"));
+        }
+        fs::write(folder.join("manifest"), manifest).unwrap();
+        folder
+    }
+
+    /// Looks at every batch, also at one that was to be left alone for a while.
+    async fn sweep(&self) {
+        for waiting in self.sweeper.batches().values_mut() {
+            if let Some(held) = &mut waiting.held {
+                held.retry_at = Instant::now();
+            }
+        }
+        self.sweeper.sweep().await.unwrap();
+    }
+}
+
+type Confirm = dyn Fn(ConfirmRequest) -> Vec<ConfirmLine> + Send + Sync;
+type Heal = dyn Fn(Vec<Member>) -> Vec<HealLine> + Send + Sync;
+
+/// An owner that answers what a test wants.
+#[derive(Clone)]
+struct Owner {
+    confirm: Arc<Confirm>,
+    heal: Arc<Heal>,
+}
+
+impl Owner {
+    async fn start(self) -> DaemonAddr {
+        let confirm = |State(owner): State<Self>, Json(request): Json<ConfirmRequest>| async move {
+            lines(&(owner.confirm)(request))
+        };
+        let heal = |State(owner): State<Self>, body: Bytes| async move {
+            let mut members = Vec::new();
+            read_archive(&*body, Limits::default(), |member| members.push(member)).unwrap();
+            lines(&(owner.heal)(members))
+        };
+        let router = Router::new()
+            .route("/v1/status", get(async || Json(status())))
+            .route("/v1/confirm", post(confirm))
+            .route("/v1/heal", post(heal))
+            .with_state(self);
+        serve(router).await
+    }
+}
+
+async fn serve(router: Router) -> DaemonAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string().parse().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    addr
+}
+
+fn lines<T: serde::Serialize>(values: &[T]) -> String {
+    values.iter().map(|value| serde_json::to_string(value).unwrap() + "\n").collect()
+}
+
+fn status() -> Status {
+    Status {
+        node: "owner".into(),
+        store_id: "another".into(),
+        version: "0".into(),
+        api_level: 1,
+        ring_fingerprint: String::new(),
+        metrics: Some(0),
+        inventory: InventoryStatus {
+            state: InventoryState::Ready,
+            age_seconds: None,
+            scan_seconds: None,
+            unplaceable: 0,
+            unusable: 0,
+            unreadable_folders: 0,
+            problem: String::new(),
+        },
+        disk: DiskStatus { total_bytes: 0, free_bytes: 0 },
+        tombstones: TombstoneStatus::default(),
+        transfers: TransferStatus { sending: 0, receiving: 0, limit: 1 },
+    }
+}
+
+fn confirmed(outcomes: &'static [ConfirmOutcome]) -> Arc<Confirm> {
+    Arc::new(move |request: ConfirmRequest| {
+        let metrics = request.metrics.into_iter().zip(outcomes);
+        metrics
+            .map(|(metric, outcome)| ConfirmLine {
+                metric: metric.name,
+                outcome: *outcome,
+                missing: Vec::new(),
+                reason: String::new(),
+            })
+            .collect()
+    })
+}
+
+/// Heals with the first of these outcomes, the next time with the second, and so on with the last.
+fn healed(outcomes: &'static [HealOutcome]) -> Arc<Heal> {
+    let calls = AtomicU64::new(0);
+    Arc::new(move |members: Vec<Member>| {
+        let call = usize::try_from(calls.fetch_add(1, Ordering::Relaxed)).unwrap();
+        let line = |member: Member| HealLine {
+            metric: member.metric,
+            outcome: outcomes[call.min(outcomes.len() - 1)],
+            points: 0,
+            bytes: 0,
+            digest: Some(member.digest),
+            problem: None,
+            reason: String::new(),
+        };
+        members.into_iter().map(line).collect()
+    })
+}
+
+#[tokio::test]
+async fn what_an_owner_did_not_speak_of_is_not_confirmed() {
+    let content = whisper(&[1, 2]);
+    let digest = Digest::of(&content);
+    for outcomes in [
+        // Two tombstones of one metric, and of the first the points are not all there.
+        &[ConfirmOutcome::Incomplete, ConfirmOutcome::Complete][..],
+        // An answer that stops, in good order, after one of two.
+        &[ConfirmOutcome::Complete],
+        &[],
+    ] {
+        let fixture = Fixture::new();
+        let heal = healed(&[HealOutcome::Filled]);
+        let owner = Owner { confirm: confirmed(outcomes), heal }.start().await;
+        let folder = fixture.bury(&owner, &[("a", &content, digest), ("a", &content, digest)]);
+        fixture.sweep().await;
+        assert!(folder.join("0").exists(), "{outcomes:?}");
+        assert!(fixture.sweeper.status().waiting >= 1);
+    }
+}
+
+#[tokio::test]
+async fn what_had_to_be_created_or_filled_again_is_looked_at_once_more_before_it_is_unlinked() {
+    let content = whisper(&[1, 2]);
+    for (confirm, digest) in [
+        (&[ConfirmOutcome::Missing][..], Digest::of(&content)),
+        // Changed by a late writer, so that it is healed without being asked for.
+        (&[], Digest::of(b"as it was healed")),
+    ] {
+        let fixture = Fixture::new();
+        let heal = healed(&[HealOutcome::Created, HealOutcome::Filled, HealOutcome::Unchanged]);
+        let owner = Owner { confirm: confirmed(confirm), heal }.start().await;
+        let folder = fixture.bury(&owner, &[("a", &content, digest)]);
+        for _ in 0..2 {
+            fixture.sweep().await;
+            assert!(folder.join("0").exists());
+            assert!(fixture.sweeper.status().held[0].reason.contains("healed again"));
+        }
+        fixture.sweep().await;
+        assert!(!folder.exists());
+        assert_eq!(fixture.sweeper.status(), TombstoneStatus::default());
+    }
+}
+
+#[tokio::test]
+async fn an_owner_that_never_answers_costs_one_wait_whatever_the_number_of_its_batches() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1]);
+    let digest = Digest::of(&content);
+    let asked = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&asked);
+    let silent = serve(Router::new().fallback(async move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        std::future::pending::<()>().await;
+    }))
+    .await;
+    let heal = healed(&[HealOutcome::Unchanged]);
+    let owner = Owner { confirm: confirmed(&[ConfirmOutcome::Complete]), heal }.start().await;
+    let waiting: Vec<_> =
+        (0..20).map(|_| fixture.bury(&silent, &[("a", &content, digest)])).collect();
+    let fine: Vec<_> = (0..3).map(|_| fixture.bury(&owner, &[("b", &content, digest)])).collect();
+    let begun = Instant::now();
+    fixture.sweep().await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert!(fine.iter().all(|folder| !folder.exists()));
+    assert!(waiting.iter().all(|folder| folder.join("0").exists()));
+    let status = fixture.sweeper.status();
+    assert_eq!((status.waiting, status.held.len(), status.held[0].count), (20, 1, 20));
+    assert!(status.held[0].reason.contains("did not answer"), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_stopped_does_not_wait_for_an_owner() {
+    let fixture = Fixture::new();
+    let silent = serve(Router::new().fallback(std::future::pending::<()>)).await;
+    let folder = fixture.bury(&silent, &[("a", b"", Digest::of(b""))]);
+    let (stop, stopping) = watch::channel(false);
+    let running = tokio::spawn(Arc::new(fixture.sweeper).run(stopping));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    stop.send_replace(true);
+    running.await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(300));
+    assert!(folder.join("0").exists());
+}
+
+/// The Go tool's daemon, as far as single metrics go: takes what it lacks.
+type GoStore = Arc<Mutex<HashMap<String, Bytes>>>;
+
+async fn start_go_owner(store: &GoStore) -> DaemonAddr {
+    async fn fetch(State(store): State<GoStore>, Path(name): Path<String>) -> impl IntoResponse {
+        let Some(content) = store.lock().unwrap().get(&name).cloned() else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        let size = i64::try_from(content.len()).unwrap();
+        let stat = MetricStat { name, size, ..MetricStat::default() };
+        ([(METRIC_STAT_HEADER, stat.to_header())], content).into_response()
+    }
+    async fn fill(
+        State(store): State<GoStore>,
+        Path(name): Path<String>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) {
+        let stat = MetricStat::parse(headers[METRIC_STAT_HEADER].to_str().unwrap()).unwrap();
+        assert_eq!((stat.name, stat.size), (name.clone(), i64::try_from(body.len()).unwrap()));
+        store.lock().unwrap().insert(name, body);
+    }
+    let router =
+        Router::new().route("/metrics/{name}", get(fetch).post(fill)).with_state(Arc::clone(store));
+    serve(router).await
+}
+
+#[tokio::test]
+async fn an_owner_without_v1_confirms_by_its_files() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1, 2, 3]);
+    let digest = Digest::of(&content);
+    let store = GoStore::default();
+    // One is whole, with a point of the owner's own; one was emptied by carbon; one is not there.
+    store.lock().unwrap().insert("whole".into(), whisper(&[1, 2, 3, 7]).into());
+    store.lock().unwrap().insert("emptied".into(), whisper(&[]).into());
+    let owner = start_go_owner(&store).await;
+    let folder = fixture.bury(
+        &owner,
+        &[
+            ("whole", &content, digest),
+            ("emptied", &content, digest),
+            ("gone", &content, digest),
+            ("changed", &content, Digest::of(b"as it was healed")),
+        ],
+    );
+    fixture.sweep().await;
+    assert!(!folder.join("0").exists());
+    for (seq, metric) in [(1, "emptied"), (2, "gone"), (3, "changed")] {
+        assert!(folder.join(seq.to_string()).exists(), "{metric}");
+        assert_eq!(store.lock().unwrap()[metric], content, "{metric}");
+    }
+    fixture.sweep().await;
+    assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn a_tombstone_that_an_owner_without_v1_refuses_waits_with_its_reason() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1]);
+    let refuse = async || (StatusCode::INTERNAL_SERVER_ERROR, "disk full\n");
+    let router =
+        Router::new().route("/metrics/{name}", get(async || StatusCode::NOT_FOUND).post(refuse));
+    let owner = serve(router).await;
+    let folder = fixture.bury(&owner, &[("a", &content, Digest::of(&content))]);
+    fixture.sweep().await;
+    assert!(folder.join("0").exists());
+    assert!(fixture.sweeper.status().held[0].reason.contains("disk full"));
+}
