@@ -44,9 +44,8 @@ fn main() -> Result<ExitCode> {
         after.misplaced(&ring)
     );
     println!(
-        "looked for {} points of {} files' archives: {} missing, changed or misplaced",
+        "looked for {} points, roll-ups included: {} missing, changed or misplaced",
         findings.points,
-        before.metrics(),
         findings.problems.len()
     );
     for problem in findings.problems.iter().take(SHOWN) {
