@@ -54,6 +54,8 @@ pub(crate) async fn serve(
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_LIMIT)
             .max_buf_size(HEAD_LIMIT_BYTES)
+            // As the Go daemon writes them: scripts look for `X-Metric-Stat` by eye and by grep.
+            .title_case_headers(true)
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

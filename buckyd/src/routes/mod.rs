@@ -27,11 +27,13 @@ mod tests;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode};
 use axum::middleware;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use bucky_api::{ErrorCode, paths};
+use axum::{Json, Router};
+use bucky_api::{ErrorBody, ErrorCode, paths};
 
 use crate::app::App;
 use crate::respond::ApiError;
@@ -51,6 +53,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(paths::V1_CONFIRM, post(confirm::post))
         .route(paths::V1_DELETE, post(delete::post))
         .route("/v1/{*rest}", any(no_such_route))
+        .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
     Router::new()
         .merge(v1)
@@ -60,6 +63,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(go_answer::no_such_page)
         .layer(middleware::from_fn(go_path::redirect_unclean))
         .with_state(app)
+}
+
+async fn no_such_method(method: Method) -> Response {
+    let message =
+        format!("this route does not answer {method}; the Allow header names what it does");
+    let body = ErrorBody::new(ErrorCode::BadRequest, message);
+    (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
 }
 
 async fn no_such_route() -> ApiError {

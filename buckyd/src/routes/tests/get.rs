@@ -39,6 +39,7 @@ async fn head_tells_the_stat_and_nothing_else() {
     assert_eq!(answer.header("content-length"), Some("0"));
     assert_eq!(answer.header("content-type"), None);
     assert!(answer.body.is_empty());
+    assert_eq!(answer.spelling("x-metric-stat"), Some("X-Metric-Stat"));
 
     let missing = daemon.send(&Request::new("HEAD", "/metrics/nope")).await;
     assert_eq!((missing.status, missing.header("x-metric-stat")), (404, Some("null")));

@@ -79,3 +79,23 @@ async fn d31_names_that_would_mean_another_metrics_file_are_refused() {
         assert_eq!(daemon.get(&format!("/metrics/{name}")).await.status, 200, "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_wrong_method_under_v1_is_told_in_json_with_what_is_allowed() {
+    let daemon = TestDaemon::start().await;
+    for (method, path, allowed) in [
+        ("POST", "/v1/status", "GET,HEAD"),
+        ("GET", "/v1/delete", "POST"),
+        ("PUT", "/v1/archive", "GET,HEAD,POST"),
+    ] {
+        let answer = daemon.send(&Request::new(method, path)).await;
+        assert_eq!((answer.status, answer.header("content-type")), (405, Some("application/json")));
+        let mut found: Vec<&str> = answer.header("allow").unwrap().split(',').collect();
+        found.sort_unstable();
+        assert_eq!(found.join(","), allowed);
+        let body: bucky_api::ErrorBody = serde_json::from_slice(&answer.body).unwrap();
+        assert!(body.error.message.contains(method), "{body}");
+    }
+    assert_eq!(daemon.get("/v1/nowhere").await.status, 404);
+    assert_eq!(daemon.get("/nowhere").await.status, 404);
+}

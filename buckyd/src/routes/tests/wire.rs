@@ -78,6 +78,12 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// The name of a header as it came.
+    pub(super) fn spelling(&self, name: &str) -> Option<&str> {
+        let mut names = self.headers.iter().map(|(name, _)| name.as_str());
+        names.find(|other| other.eq_ignore_ascii_case(name))
+    }
+
     pub(super) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
