@@ -117,10 +117,9 @@ impl Node {
         self
     }
 
-    /// Puts `flag` and `value` before all other arguments from the next start on.
+    /// Adds `flag` and its value from the next start on. It counts in place of one that was given before.
     pub fn flag(&mut self, flag: &str, value: &str) -> &mut Self {
-        self.args.insert(0, value.to_owned());
-        self.args.insert(0, flag.to_owned());
+        self.args.extend([flag.to_owned(), value.to_owned()]);
         self
     }
 

@@ -95,6 +95,17 @@ fn an_interrupt_finishes_what_is_under_way_and_says_how_to_go_on() {
     cluster.assert_all_in_place(&before);
 }
 
+#[test]
+fn two_operators_who_move_the_same_metrics_at_once_lose_nothing() {
+    let (cluster, before, mut first) = moving();
+    let second = cluster.start_bucky(&["rebalance", "-w", "3", "--batch-metrics", "7"]);
+    assert!(first.is_running(), "the first was done before the second began");
+    // What one of them finds deleted by the other is no failure.
+    first.finish().assert_code(0);
+    second.finish().assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
 /// The Go tool's state file has failed jobs as done (D27).
 #[test]
 fn d27_a_journal_lets_the_next_run_go_on_and_has_no_failure_for_done() {

@@ -1,5 +1,8 @@
 //! What is misplaced and what is not.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::tree;
 
@@ -74,6 +77,87 @@ fn metrics_that_a_node_writes_about_itself_stay() {
     cluster.bucky(&["rebalance"]).assert_code(0).assert_tells("balanced");
     for (node, marks) in cluster.nodes().iter().zip(&marks) {
         bucky_tests::cluster::assert_untouched(marks, &node.prefix());
+    }
+}
+
+/// A drained node is in no ring; what it wrote about itself goes with it.
+#[test]
+fn metrics_that_a_drained_node_wrote_about_itself_stay_there() {
+    let cluster = cluster(3).in_ring(2).start();
+    let (old, own) = (cluster.node(2), "carbon.agents.old-1.cpuUsage");
+    old.write(own, &MINUTES, &minutes(now(), [1.0]));
+    old.write("app.hits", &MINUTES, &minutes(now(), [2.0]));
+    let before = cluster.ledger();
+    cluster.bucky(&["rebalance", "-f", &old.addr()]).assert_code(0);
+    assert_eq!(old.metrics(), [own]);
+    cluster.assert_all_in_place(&before);
+}
+
+/// Every command of the Go tool takes `-s` and all but one ignore it.
+#[test]
+fn d7_with_single_a_node_is_worked_with_alone() {
+    let mut cluster = cluster(3).lay();
+    let [from_first, from_second] = ["first", "second"].map(|stem| cluster.name_owned_by(2, stem));
+    cluster.node(0).write(&from_first, &MINUTES, &minutes(now(), [1.0]));
+    cluster.node(1).write(&from_second, &MINUTES, &minutes(now(), [2.0]));
+    cluster.start();
+    let line = format!("{}: {from_first}\n", cluster.node(0).addr());
+    cluster.bucky(&["list", "-s"]).assert_code(0).assert_stdout(&format!("{from_first}\n"));
+    cluster.bucky(&["inconsistent", "-s"]).assert_code(0).assert_stdout(&line);
+    cluster.bucky(&["rebalance", "-s"]).assert_code(0);
+    assert_eq!(cluster.node(1).metrics(), [from_second]);
+    assert_eq!(cluster.node(2).metrics(), [from_first]);
+}
+
+/// The Go tool lists these under names that mean other files: `.dot` deletes `dot`.
+#[test]
+fn d31_files_that_no_name_stands_for_are_counted_and_left_alone() {
+    let mut cluster = cluster(2).lay();
+    let prefix = cluster.node(0).prefix();
+    let whole = MINUTES.empty_file();
+    std::fs::create_dir_all(prefix.join("x.y")).unwrap();
+    let odd = [
+        prefix.join("x.y/z.wsp"),
+        prefix.join("..wsp"),
+        prefix.join(OsStr::from_bytes(b"latin\xe9.wsp")),
+        prefix.join("two\nlines.wsp"),
+    ];
+    for path in &odd {
+        std::fs::write(path, &whole).unwrap();
+    }
+    std::fs::write(prefix.join(".dot.wsp"), &whole).unwrap();
+    cluster.start();
+    let marks = tree::marks(&prefix);
+    let unusable = cluster.get(0, "/v1/status").json()["inventory"]["unusable"].as_u64().unwrap();
+    assert_eq!(unusable, 3, "a name with a dot inside, one that is not UTF-8, one with a new line");
+    let named = cluster.get(0, "/v1/metrics?unusable=1").assert_status(200).text();
+    assert!(named.contains("x.y/z.wsp") && named.contains("two\\nlines.wsp"), "{named}");
+    cluster.bucky(&["list"]).assert_code(0).assert_stdout("");
+    cluster.bucky(&["inconsistent"]).assert_code(0).assert_stdout("").assert_tells("3 files");
+    cluster.bucky(&["rebalance"]).assert_code(0).assert_tells("balanced");
+    bucky_tests::cluster::assert_untouched(&marks, &prefix);
+}
+
+/// To the Go daemon such a prefix is empty, and a rebalance takes the node for an empty one.
+#[test]
+fn d22_a_prefix_that_is_a_link_or_begins_with_a_dot_is_scanned() {
+    for store in ["link", ".store"] {
+        let mut cluster = cluster(1).lay();
+        let prefix = cluster.path(store);
+        let real = cluster.node(0).prefix();
+        if store == "link" {
+            std::fs::create_dir_all(&real).unwrap();
+            std::os::unix::fs::symlink(&real, &prefix).unwrap();
+        }
+        bucky_tests::metrics::write(
+            &prefix,
+            &"a.b".parse().unwrap(),
+            &MINUTES,
+            &minutes(now(), [1.0]),
+        );
+        cluster.node_mut(0).flag("-p", prefix.to_str().unwrap());
+        cluster.start();
+        cluster.bucky(&["list"]).assert_code(0).assert_stdout("a.b\n");
     }
 }
 

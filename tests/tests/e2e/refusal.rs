@@ -108,7 +108,7 @@ fn d29_two_daemons_on_one_prefix_are_refused() {
     second.assert_tells("another buckyd").assert_tells(prefix.to_str().unwrap());
 }
 
-/// D9 of bar 6: there is a daemon for every member, and it fits; else nothing begins.
+/// Bar 6: a full destination.
 #[test]
 fn a_destination_without_the_room_is_named_before_anything_is_moved() {
     let mut cluster = with_strays(3);

@@ -112,6 +112,21 @@ fn write_until(
     written
 }
 
+/// Relays that still have the old ring make the file anew where it was.
+#[test]
+fn a_file_that_a_carbon_makes_anew_at_the_old_node_is_merged_by_the_next_run() {
+    let (cluster, names) = gated(10);
+    let before = cluster.ledger();
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    let late = late_point(3.0);
+    for name in &names {
+        cluster.node(0).write(name, &MINUTES, &[late]);
+    }
+    cluster.bucky(&["rebalance", "-f"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+    assert!(names.iter().all(|name| at_owner(&cluster, name, late.timestamp) == Some(3.0)));
+}
+
 /// The tombstone is such a file: it is looked at again before it is removed.
 #[test]
 fn a_point_written_through_a_file_that_was_open_across_the_delete_is_healed() {
