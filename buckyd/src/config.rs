@@ -73,7 +73,7 @@ struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     lock_timeout: f64,
     /// How many archives are sent at once, and how many are received.
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     max_transfers: u32,
     /// What aggregation 6 means in these files: avg_zero (whisper.py) or first (go-carbon).
     #[arg(long, value_name = "METHOD", default_value = "avg_zero")]
@@ -373,6 +373,7 @@ mod tests {
             ("-nosuch a", 2, "--nosuch"),
             ("-sparse=maybe a", 2, "maybe"),
             ("-lock-timeout -1 a", 1, "--lock-timeout"),
+            ("-max-transfers 0 a", 2, "1..=1024"),
             ("-auth-jwt-secret-file /s a", 1, "will not run open"),
             ("-compressed a", 1, "compressed"),
             ("-help", 0, "Usage"),

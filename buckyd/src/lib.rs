@@ -38,6 +38,8 @@ use crate::transfers::Transfers;
 
 /// The longest file that is moved: whole files are held in memory, one for each transfer.
 const FILE_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
+/// How many threads may do file work at once, beside those of the transfers. Idle ones end after some seconds.
+const BLOCKING_THREADS: usize = 512;
 /// How long file work may go on after the last request has ended.
 const WIND_UP_LIMIT: Duration = Duration::from_secs(120);
 
@@ -72,10 +74,17 @@ fn tell(error: &ConfigError) {
     }
 }
 
+/// Enough threads for every place that may hold one for as long as its client likes, and many beside for the rest.
+fn blocking_threads(config: &Config) -> usize {
+    let transfers = usize::try_from(config.max_transfers).unwrap_or(0);
+    BLOCKING_THREADS + 2 * transfers
+}
+
 fn start(config: Config) -> anyhow::Result<()> {
     logging::start(config.log_format).context("cannot start the log")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(blocking_threads(&config))
         .thread_name("buckyd")
         .build()
         .context("cannot start the runtime")?;

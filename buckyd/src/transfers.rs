@@ -18,6 +18,8 @@ use crate::respond::ApiError;
 const FILES_AT_ONCE: usize = 32;
 /// How many lists of metrics are in memory at once: each may have 160 MiB.
 const LISTS_AT_ONCE: usize = 4;
+/// How many answers are written piece by piece at once: until its reader has taken the last, each holds a thread.
+pub(crate) const ANSWERS_AT_ONCE: usize = 64;
 /// How long a single file or a list waits for its place: less than its client waits for an answer.
 const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
@@ -28,6 +30,7 @@ pub(crate) struct Transfers {
     files_sent: Arc<Semaphore>,
     files_received: Arc<Semaphore>,
     lists_received: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
     limit: u32,
     stopping: watch::Receiver<bool>,
 }
@@ -46,6 +49,7 @@ impl Transfers {
             files_sent: places(FILES_AT_ONCE),
             files_received: places(FILES_AT_ONCE),
             lists_received: places(LISTS_AT_ONCE),
+            answers: places(ANSWERS_AT_ONCE),
             limit,
             stopping,
         }
@@ -91,6 +95,14 @@ impl Transfers {
         self.wait(&self.lists_received, "lists of metrics are being worked on").await
     }
 
+    /// A place for an answer of many lines, which its reader may take slowly.
+    ///
+    /// # Errors
+    /// As [`Self::send_file`], except that a daemon on its way down still answers.
+    pub(crate) async fn answer(&self) -> Result<Place, ApiError> {
+        Self::wait_for(&self.answers, "answers are being read").await
+    }
+
     /// How many run.
     pub(crate) fn status(&self) -> TransferStatus {
         let used = |places: &Semaphore| {
@@ -105,6 +117,10 @@ impl Transfers {
 
     async fn wait(&self, places: &Arc<Semaphore>, what: &str) -> Result<Place, ApiError> {
         self.refuse_if_stopping()?;
+        Self::wait_for(places, what).await
+    }
+
+    async fn wait_for(places: &Arc<Semaphore>, what: &str) -> Result<Place, ApiError> {
         match tokio::time::timeout(WAIT_LIMIT, Arc::clone(places).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             // The semaphores are never closed.

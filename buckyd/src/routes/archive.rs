@@ -4,8 +4,6 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
@@ -14,6 +12,7 @@ use bucky_api::{ArchiveRequest, Encoding, LeftOut, chain, paths};
 use bucky_whisper::MetricName;
 use serde::Deserialize;
 
+use super::json::JsonBody;
 use super::query::{self, Filter, Switch};
 use super::{lines, metrics};
 use crate::app::App;
@@ -33,9 +32,8 @@ struct Query {
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    request: Result<Json<ArchiveRequest>, JsonRejection>,
+    JsonBody { value: request, .. }: JsonBody<ArchiveRequest>,
 ) -> Result<Response, ApiError> {
-    let Json(request) = request.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let place = app.transfers.send()?;
     Ok(stream(app, encoding(&headers), place, move |app, archive| {
         request.metrics.iter().try_for_each(|metric| append(app, metric, archive))

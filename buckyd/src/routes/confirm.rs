@@ -3,13 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
 use bucky_api::{ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, chain, paths};
 use bucky_whisper::{Image, ImageError};
 
+use super::json::JsonBody;
 use super::lines;
 use crate::app::App;
 use crate::respond::ApiError;
@@ -18,10 +17,9 @@ use crate::store::{StoreError, unix_now};
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
-    request: Result<Json<ConfirmRequest>, JsonRejection>,
+    JsonBody { value: request, place }: JsonBody<ConfirmRequest>,
 ) -> Result<Response, ApiError> {
-    let Json(request) = request.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    Ok(lines::stream(paths::NDJSON, move |writer| {
+    Ok(lines::stream(place, paths::NDJSON, move |writer| {
         request.metrics.iter().try_for_each(|metric| -> io::Result<()> {
             lines::write_line(writer, &look(&app, metric))
         })

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
 use bucky_api::{DeleteRequest, ErrorCode, paths};
 
+use super::json::JsonBody;
 use super::lines;
 use crate::app::App;
 use crate::blocking::blocking;
@@ -16,9 +15,8 @@ use crate::respond::ApiError;
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
-    request: Result<Json<DeleteRequest>, JsonRejection>,
+    JsonBody { value: request, place }: JsonBody<DeleteRequest>,
 ) -> Result<Response, ApiError> {
-    let Json(request) = request.map_err(|error| ApiError::bad_request(error.body_text()))?;
     if let Some(metric) = request.metrics.iter().find(|metric| metric.owners.is_empty()) {
         return Err(ApiError::bad_request(format!(
             "{} has no owners: nobody could confirm it",
@@ -27,6 +25,7 @@ pub(super) async fn post(
         .hint("DELETE /metrics/NAME removes a metric for good"));
     }
     let deleted = blocking(move || -> Result<_, ApiError> {
+        let _place = place;
         let (lines, batch) = app.store.delete(&request.metrics)?;
         if batch.is_some() {
             app.sweeper.wake();

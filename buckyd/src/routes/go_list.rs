@@ -58,7 +58,7 @@ async fn answer(
         return Err(too_long());
     }
     // Held until the answer is sent: until then the list of a request is in memory.
-    let place = match *request.method() {
+    let list_place = match *request.method() {
         Method::POST => Some(app.transfers.receive_list().await?),
         _ => None,
     };
@@ -68,11 +68,12 @@ async fn answer(
     } else {
         current_list(&app.inventory).await?
     };
+    let place = app.transfers.answer().await?;
     let work = move || (question.wanted(), app.inventory.status().unreadable_folders);
     let (wanted, unreadable) = blocking(work).await?;
     let wanted = wanted?;
-    let mut response = lines::stream("application/json", move |writer| {
-        let _place = place;
+    let mut response = lines::stream(place, "application/json", move |writer| {
+        let _list_place = list_place;
         wanted.write(&list, writer)
     });
     if unreadable > 0 {

@@ -8,10 +8,8 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use bucky_api::archive::{Limits, ReadArchiveError, read_archive};
@@ -26,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
+use super::json::JsonBody;
 use super::lines;
 use crate::app::App;
 use crate::respond::ApiError;
@@ -63,9 +62,8 @@ pub(super) async fn post(
 
 pub(super) async fn pull(
     State(app): State<Arc<App>>,
-    request: Result<Json<PullRequest>, JsonRejection>,
+    JsonBody { value: request, .. }: JsonBody<PullRequest>,
 ) -> Result<Response, ApiError> {
-    let Json(request) = request.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let place = app.transfers.receive()?;
     let peer = app.client.daemon(request.from.clone());
     refuse_itself(&app, &peer).await?;

@@ -8,16 +8,19 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::blocking::{BodyWriter, body_channel};
+use crate::transfers::Place;
 
-/// An answer whose lines `write` produces.
+/// An answer whose lines `write` produces; `place` is given back when the last is taken.
 ///
 /// Where `write` fails the body ends as broken, so that nobody takes a part for the whole.
 pub(super) fn stream(
+    place: Place,
     media_type: &'static str,
     write: impl FnOnce(&mut BodyWriter) -> io::Result<()> + Send + 'static,
 ) -> Response {
     let (mut writer, body) = body_channel();
     tokio::task::spawn_blocking(move || {
+        let _place = place;
         if let Err(error) = write(&mut writer).and_then(|()| writer.finish()) {
             tracing::info!(%error, "an answer was given up");
         }

@@ -47,7 +47,8 @@ pub(super) async fn get(
     let query: Query = query::parse(query.as_deref())?;
     let filter = Filter::new(query.regex, query.glob, query.prefix, query.after)?;
     if query.unusable.is_on() {
-        return Ok(lines::stream(TEXT, move |writer| write_unusable(&app, writer)));
+        let place = app.transfers.answer().await?;
+        return Ok(lines::stream(place, TEXT, move |writer| write_unusable(&app, writer)));
     }
     let list = list(&app, query.fresh).await?;
     let wanted = Wanted {
@@ -60,10 +61,11 @@ pub(super) async fn get(
         let count = count.map_err(|error| ApiError::new(ErrorCode::Internal, error))?;
         return Ok(Json(serde_json::json!({ "metrics": count })).into_response());
     }
+    let place = app.transfers.answer().await?;
     Ok(if query.stat.is_on() {
-        lines::stream(paths::NDJSON, move |writer| wanted.write_stats(&app, &list, writer))
+        lines::stream(place, paths::NDJSON, move |writer| wanted.write_stats(&app, &list, writer))
     } else {
-        lines::stream(TEXT, move |writer| wanted.write_names(&list, writer))
+        lines::stream(place, TEXT, move |writer| wanted.write_names(&list, writer))
     })
 }
 

@@ -65,7 +65,8 @@ pub(super) async fn get(
             Json(count.map_err(|error| ApiError::new(ErrorCode::Internal, error))?).into_response()
         );
     }
-    Ok(lines::stream(paths::NDJSON, move |writer| question.write(&list, writer)))
+    let place = question.app.transfers.answer().await?;
+    Ok(lines::stream(place, paths::NDJSON, move |writer| question.write(&list, writer)))
 }
 
 impl Question {

@@ -17,6 +17,7 @@ mod go_range;
 mod go_upload;
 mod hashring;
 mod heal;
+mod json;
 mod lines;
 mod metrics;
 mod misplaced;
@@ -27,7 +28,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
@@ -37,9 +37,6 @@ use bucky_api::{ErrorBody, ErrorCode, paths};
 
 use crate::app::App;
 use crate::respond::ApiError;
-
-/// The longest JSON body of a `/v1` request: names and digests of the most metrics that a request may name.
-const JSON_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 
 /// All routes of the daemon.
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -53,8 +50,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(paths::V1_CONFIRM, post(confirm::post))
         .route(paths::V1_DELETE, post(delete::post))
         .route("/v1/{*rest}", any(no_such_route))
-        .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(JSON_LIMIT_BYTES));
+        .method_not_allowed_fallback(no_such_method);
     Router::new()
         .merge(v1)
         .merge(hashring::routes())

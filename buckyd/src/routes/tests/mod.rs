@@ -7,6 +7,7 @@ mod offload;
 mod paths;
 mod replace;
 mod upload;
+mod v1;
 mod wire;
 
 use std::ffi::OsString;

@@ -1,0 +1,54 @@
+//! The JSON body of a `/v1` request.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request};
+use axum::http::header;
+use bucky_api::{ErrorCode, chain};
+use serde::de::DeserializeOwned;
+
+use super::go_body::{self, BodyError};
+use crate::app::App;
+use crate::respond::ApiError;
+use crate::transfers::Place;
+
+/// The longest body: names, digests and owners of the most metrics that a request may name.
+const LIMIT_BYTES: usize = 64 * 1024 * 1024;
+const MEDIA_TYPE: &str = "application/json";
+
+/// A body that was read, and the place for the answer, taken before: what waits for a place is not in memory yet.
+pub(super) struct JsonBody<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, ApiError> {
+        // A web page may have a browser send any other media type to a daemon that only listens here.
+        let media_type = request.headers().get(header::CONTENT_TYPE);
+        let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = media_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case(MEDIA_TYPE) {
+            return Err(ApiError::bad_request(format!("Content-Type is {media_type:?}"))
+                .hint(format!("send JSON with Content-Type: {MEDIA_TYPE}")));
+        }
+        let place = app.transfers.answer().await?;
+        let body = go_body::read(request.into_body(), LIMIT_BYTES).await?;
+        let value = serde_json::from_slice(&body)
+            .map_err(|error| ApiError::bad_request(format!("the body cannot be read: {error}")))?;
+        Ok(Self { value, place })
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        match &error {
+            BodyError::TooLong { .. } => {
+                Self::new(ErrorCode::TooLarge, chain(&error)).hint("name fewer metrics at once")
+            }
+            BodyError::Broken(_) | BodyError::Silent => Self::bad_request(chain(&error)),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What the `/v1` routes share: bodies, and places for answers.
+
+use super::TestDaemon;
+use super::wire::Request;
+
+fn json(path: &str, body: &[u8]) -> Request {
+    Request::new("POST", path).header("Content-Type", "application/json").body(body)
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_json_is_refused_with_what_to_do() {
+    let daemon = TestDaemon::start().await;
+    for (request, status, said) in [
+        (json("/v1/confirm", b"{"), 400, "cannot be read"),
+        (json("/v1/delete", br#"{"metrics":[{"name":"../a"}]}"#), 400, "cannot be read"),
+        (json("/v1/archive", b"{}"), 400, "metrics"),
+        // What a form of a web page could send without asking.
+        (
+            Request::new("POST", "/v1/delete")
+                .header("Content-Type", "text/plain")
+                .body(br#"{"metrics":[]}"#),
+            400,
+            "application/json",
+        ),
+        (json("/v1/delete", &vec![b' '; 64 * 1024 * 1024 + 1]), 413, "fewer metrics"),
+    ] {
+        let answer = daemon.send(&request).await;
+        assert_eq!(answer.status, status);
+        assert!(answer.text().contains(said), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn readers_that_take_nothing_leave_threads_for_everything_else() {
+    let daemon = TestDaemon::start().await;
+    let mut held = Vec::new();
+    for _ in 0..crate::transfers::ANSWERS_AT_ONCE {
+        held.push(daemon.app.transfers.answer().await.unwrap());
+    }
+    for path in ["/v1/metrics", "/v1/metrics?unusable=1", "/v1/misplaced", "/metrics"] {
+        let waiting = tokio::time::timeout(std::time::Duration::from_millis(100), daemon.get(path));
+        assert!(waiting.await.is_err(), "{path} took a thread without a place");
+    }
+    assert_eq!(daemon.get("/v1/status").await.status, 200);
+    held.pop();
+    for path in ["/v1/metrics", "/v1/misplaced", "/metrics"] {
+        assert_eq!(daemon.get(path).await.status, 200, "{path}");
+    }
+}
