@@ -11,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::config::LogFormat;
@@ -20,6 +20,9 @@ use crate::config::LogFormat;
 const HEAD_LIMIT: Duration = Duration::from_secs(60);
 /// How long requests that run may take to end once the daemon is to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
+/// How long a client may be unreachable, or take no byte of what waits for it, before its connection is cut: longer
+/// than what writes an answer waits, so that this is for what was given up already.
+const DEAD_LIMIT: Duration = Duration::from_secs(120);
 /// The largest head of a request: the Go daemon's.
 const HEAD_LIMIT_BYTES: usize = 1024 * 1024;
 
@@ -45,8 +48,8 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, %peer, "no TCP_NODELAY");
+        if let Err(error) = set_limits(&stream) {
+            tracing::debug!(%error, %peer, "a connection's limits cannot be set");
         }
         let service =
             TowerToHyperService::new(crate::access_log::layered(router.clone(), peer, log_format));
@@ -70,6 +73,16 @@ pub(crate) async fn serve(
     }
 }
 
+/// Without these, a client that vanished, or reads no more, keeps its connection for ever.
+fn set_limits(stream: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, DEAD_LIMIT / 2)?;
+    let millis = u32::try_from(DEAD_LIMIT.as_millis()).unwrap_or(u32::MAX);
+    Ok(sockopt::set_tcp_user_timeout(stream, millis)?)
+}
+
 /// Becomes true with the first SIGTERM, SIGINT or SIGHUP.
 ///
 /// # Errors
@@ -91,4 +104,22 @@ pub(crate) fn stop_signal() -> std::io::Result<Arc<watch::Sender<bool>>> {
         stop.send_replace(true);
     });
     Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::sockopt;
+
+    #[tokio::test]
+    async fn a_connection_has_limits() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let (accepted, _client) = tokio::join!(listener.accept(), connecting);
+        let (stream, _) = accepted.unwrap();
+        set_limits(&stream).unwrap();
+        assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 120_000);
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), Duration::from_secs(60));
+    }
 }
