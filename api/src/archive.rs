@@ -26,6 +26,8 @@ pub const REPORT_NAME: &str = ".bucky-report.json";
 const EXTENSION_LIMIT_BYTES: u64 = 64 * 1024;
 /// The largest report that is read: a line for each of [`Limits::members`], generously.
 const REPORT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+/// What is read behind the report: two empty blocks, the filling of the last record, a coding's trailer.
+const END_LIMIT_BYTES: u64 = 64 * 1024;
 /// What is reserved for a member before its bytes have come.
 const RESERVE_LIMIT_BYTES: u64 = 1024 * 1024;
 
@@ -178,6 +180,14 @@ pub enum ReadArchiveError {
         /// The limit.
         limit: u64,
     },
+    /// Members are missing, or are too many.
+    #[error("the archive stream has {members} metrics, and its report speaks of {sent}")]
+    Miscounted {
+        /// How many came.
+        members: u64,
+        /// How many were sent.
+        sent: u64,
+    },
     /// The report is not one.
     #[error("the report at the end of the archive stream cannot be read")]
     BadReport(#[source] serde_json::Error),
@@ -210,6 +220,18 @@ pub fn read_archive<R: Read>(
     mut each: impl FnMut(Member),
 ) -> Result<ArchiveReport, ReadArchiveError> {
     let mut archive = tar::Archive::new(reader);
+    let report = read_members(&mut archive, limits, &mut each)?;
+    // What is left is the end of the tar and of the coding. Whoever sends it is spared a broken connection; whether it
+    // comes says nothing about the members any more.
+    let _ = io::copy(&mut archive.into_inner().take(END_LIMIT_BYTES), &mut io::sink());
+    Ok(report)
+}
+
+fn read_members<R: Read>(
+    archive: &mut tar::Archive<R>,
+    limits: Limits,
+    each: &mut impl FnMut(Member),
+) -> Result<ArchiveReport, ReadArchiveError> {
     let mut members = 0;
     let mut seen = 0;
     let mut extensions = Extensions::default();
@@ -239,7 +261,12 @@ pub fn read_archive<R: Read>(
                 let path = path.unwrap_or_else(|| entry.path_bytes().into_owned());
                 if path == REPORT_NAME.as_bytes() {
                     let report = read_capped(&mut entry, REPORT_NAME, REPORT_LIMIT_BYTES, members)?;
-                    return serde_json::from_slice(&report).map_err(ReadArchiveError::BadReport);
+                    let report: ArchiveReport =
+                        serde_json::from_slice(&report).map_err(ReadArchiveError::BadReport)?;
+                    if report.metrics != members {
+                        return Err(ReadArchiveError::Miscounted { members, sent: report.metrics });
+                    }
+                    return Ok(report);
                 }
                 if members == limits.members {
                     return Err(ReadArchiveError::TooMany { limit: limits.members });
@@ -394,6 +421,24 @@ mod tests {
             assert!(result.is_err(), "cut at {cut} of {}", whole.len());
             assert!(members.iter().all(Member::is_intact));
         }
+    }
+
+    #[test]
+    fn a_stream_that_lost_a_member_is_no_whole_stream() {
+        let whole = stream(&["a.b", "c.d"]);
+        // Header and content of the extension, header and content of the metric.
+        let member = 4 * 512;
+        let (members, result) = read(&whole[member..]);
+        assert_eq!(members.len(), 1);
+        assert!(matches!(result, Err(ReadArchiveError::Miscounted { members: 1, sent: 2 })));
+    }
+
+    #[test]
+    fn a_whole_stream_is_read_to_its_end() {
+        let whole = stream(&["a.b"]);
+        let mut rest = whole.as_slice();
+        read_archive(&mut rest, Limits::default(), |_| {}).unwrap();
+        assert!(rest.is_empty());
     }
 
     #[test]

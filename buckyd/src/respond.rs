@@ -94,6 +94,7 @@ impl From<ReadArchiveError> for ApiError {
         let (code, hint) = match &error {
             ReadArchiveError::NotATar(_)
             | ReadArchiveError::NotAMetric { .. }
+            | ReadArchiveError::Miscounted { .. }
             | ReadArchiveError::BadReport(_) => {
                 (ErrorCode::BadArchive, "send what POST /v1/archive answers; see docs/http-api.md")
             }

@@ -52,7 +52,7 @@ pub(super) async fn post(
         Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the sender fell silent")),
     });
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
-    let (read, finished) = start(app, place, encoding, reader, Vec::new());
+    let (read, finished) = start(app, place, encoding, reader, None);
     // Until the stream is read the answer can still be an error of its own.
     match read.await {
         Ok(Err(error)) => Err(error),
@@ -70,7 +70,7 @@ pub(super) async fn pull(
     let (encoding, stream) =
         peer.archive(request.metrics.clone(), request.encoding).await.map_err(peer_error)?;
     let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(std::io::Error::other)));
-    let (_, finished) = start(app, place, encoding, reader, request.metrics);
+    let (_, finished) = start(app, place, encoding, reader, Some(request.metrics));
     Ok(answer(finished))
 }
 
@@ -108,13 +108,13 @@ fn content_encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
 /// Starts to heal from `reader` on a blocking thread.
 ///
 /// The first receiver gets word when the stream has been read, with the error where nothing can be said of single
-/// metrics; the second gets the lines once they are durable. `expected` are the metrics that were asked for.
+/// metrics; the second gets the lines once they are durable. `expected` are the metrics that a peer was asked for.
 fn start(
     app: Arc<App>,
     place: Place,
     encoding: Encoding,
     reader: impl Read + Send + 'static,
-    expected: Vec<MetricName>,
+    expected: Option<Vec<MetricName>>,
 ) -> (oneshot::Receiver<Result<(), ApiError>>, oneshot::Receiver<Healed>) {
     let (read_sender, read) = oneshot::channel();
     let (finished_sender, finished) = oneshot::channel();
@@ -142,11 +142,11 @@ fn read_into(
     store: &Store,
     encoding: Encoding,
     reader: impl Read + Send,
-    expected: Vec<MetricName>,
+    expected: Option<Vec<MetricName>>,
 ) -> Result<(), ApiError> {
     let limits = Limits { member_bytes: store.file_limit_bytes(), ..Limits::default() };
-    let pulls = !expected.is_empty();
-    let mut missing: HashSet<MetricName> = expected.into_iter().collect();
+    let pulls = expected.is_some();
+    let mut missing: HashSet<MetricName> = expected.into_iter().flatten().collect();
     let result = encoding
         .decoder(reader)
         .map_err(|source| ReadArchiveError::Read { members: 0, source })
