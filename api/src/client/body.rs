@@ -7,6 +7,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use reqwest::Response;
 
+use super::error::NetworkError;
+
 /// The bytes of an answer, as they come.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
@@ -15,7 +17,7 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send
 pub enum BodyError {
     /// The connection broke.
     #[error("the connection broke")]
-    Broken(#[source] reqwest::Error),
+    Broken(#[source] NetworkError),
     /// The daemon fell silent.
     #[error("nothing came for {} s", .0.as_secs())]
     Silent(Duration),
@@ -28,7 +30,7 @@ pub(super) fn pieces(response: Response, idle: Duration) -> ByteStream {
         let mut stream = stream?;
         match tokio::time::timeout(idle, stream.next()).await {
             Ok(Some(Ok(piece))) => Some((Ok(piece), Some(stream))),
-            Ok(Some(Err(error))) => Some((Err(BodyError::Broken(error)), None)),
+            Ok(Some(Err(error))) => Some((Err(BodyError::Broken(error.into())), None)),
             Ok(None) => None,
             Err(_) => Some((Err(BodyError::Silent(idle)), None)),
         }

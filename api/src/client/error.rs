@@ -5,8 +5,24 @@ use std::time::Duration;
 use reqwest::StatusCode;
 
 use super::body::BodyError;
-use crate::DaemonAddr;
 use crate::ndjson::LinesError;
+use crate::{DaemonAddr, ErrorCode};
+
+/// What the network said: the innermost cause. The layers above it name the address once more, and the library.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NetworkError(String);
+
+impl From<reqwest::Error> for NetworkError {
+    fn from(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        Self(cause.to_string())
+    }
+}
 
 /// Why an exchange with a daemon failed. Every variant names the daemon.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +33,7 @@ pub enum ClientError {
         /// The daemon.
         addr: DaemonAddr,
         /// What the network said.
-        source: reqwest::Error,
+        source: NetworkError,
     },
     /// It did not answer in time.
     #[error("{addr} did not answer {route} within {} s", after.as_secs())]
@@ -37,7 +53,7 @@ pub enum ClientError {
         /// The route.
         route: &'static str,
         /// What the network said.
-        source: reqwest::Error,
+        source: NetworkError,
     },
     /// It answered with an error.
     #[error("{addr} answered {route} with {status}: {body}")]
@@ -48,6 +64,8 @@ pub enum ClientError {
         route: &'static str,
         /// The status.
         status: StatusCode,
+        /// The kind of failure, where the daemon gave one.
+        code: Option<ErrorCode>,
         /// What it said.
         body: String,
     },
@@ -81,9 +99,9 @@ impl ClientError {
     ) -> Self {
         let addr = addr.clone();
         if source.is_connect() {
-            Self::Unreachable { addr, source }
+            Self::Unreachable { addr, source: source.into() }
         } else {
-            Self::Broken { addr, route, source }
+            Self::Broken { addr, route, source: source.into() }
         }
     }
 
@@ -91,6 +109,14 @@ impl ClientError {
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Status { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// The kind of failure, where the daemon gave one.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Status { code, .. } => *code,
             _ => None,
         }
     }

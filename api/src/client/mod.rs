@@ -25,9 +25,9 @@ use bucky_whisper::MetricName;
 
 pub use self::body::{BodyError, ByteStream};
 use self::body::{pieces, read_beyond};
-pub use self::error::ClientError;
+pub use self::error::{ClientError, NetworkError};
 pub use self::go_routes::{GoListFilter, Listing};
-use crate::ndjson::Lines;
+use crate::ndjson::{Lines, LinesError};
 use crate::types::{
     ArchiveRequest, ConfirmRequest, DeleteRequest, MisplacedCount, PullRequest, Status,
 };
@@ -35,6 +35,8 @@ use crate::{DaemonAddr, Encoding, ErrorBody, paths};
 
 /// The longest answer that is one JSON value; those that grow with the store are lines.
 const JSON_LIMIT_BYTES: usize = 64 * 1024 * 1024;
+/// The most lines that are collected where nothing smaller was asked for; no request names as many metrics.
+const LINES_LIMIT: usize = 100_000;
 /// How much of the body of a refusal is read.
 const REFUSAL_LIMIT_BYTES: usize = 64 * 1024;
 
@@ -47,7 +49,7 @@ pub struct Timeouts {
     pub answer: Duration,
     /// Between two pieces of an answer's body.
     pub idle: Duration,
-    /// To send a large body and have it worked through.
+    /// To send a large body and have it worked through; to wait for a line of an answer while signs of life come.
     pub upload: Duration,
 }
 
@@ -79,6 +81,7 @@ pub struct Daemon {
 /// The lines of an answer of a given daemon.
 pub struct AnswerLines {
     lines: Lines<ByteStream>,
+    limit: Duration,
     addr: DaemonAddr,
     route: &'static str,
 }
@@ -296,6 +299,7 @@ impl Daemon {
         let response = self.send(request, route, within).await?;
         Ok(AnswerLines {
             lines: Lines::new(pieces(response, self.client.timeouts.idle)),
+            limit: self.client.timeouts.upload,
             addr: self.addr.clone(),
             route,
         })
@@ -352,11 +356,11 @@ impl Daemon {
         let body = read_beyond(response, REFUSAL_LIMIT_BYTES);
         let body = tokio::time::timeout(self.client.timeouts.idle, body).await;
         let body = body.ok().and_then(Result::ok).unwrap_or_default();
-        let body = match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(body) => body.to_string(),
-            Err(_) => String::from_utf8_lossy(&body).trim_end().chars().take(500).collect(),
+        let (code, body) = match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(body) => (Some(body.error.code), body.to_string()),
+            Err(_) => (None, String::from_utf8_lossy(&body).trim_end().chars().take(500).collect()),
         };
-        ClientError::Status { addr: self.addr.clone(), route, status, body }
+        ClientError::Status { addr: self.addr.clone(), route, status, code, body }
     }
 
     async fn within<T>(
@@ -381,36 +385,64 @@ impl AnswerLines {
     /// The next line as a value; none at the end.
     ///
     /// # Errors
-    /// [`ClientError::Lines`] where the answer breaks off, is not understood, or says that the daemon failed.
+    /// [`ClientError::Lines`] where the answer breaks off, is not understood, or says that the daemon failed;
+    /// [`ClientError::TimedOut`] where signs of life come for too long, and nothing else.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
-        self.lines.next().await.map_err(|source| ClientError::Lines {
-            addr: self.addr.clone(),
-            route: self.route,
-            source: Box::new(source),
-        })
+        match tokio::time::timeout(self.limit, self.lines.next()).await {
+            Ok(line) => line.map_err(|source| self.error(source)),
+            Err(_) => Err(self.timed_out()),
+        }
     }
 
     /// The next line as it stands, without its end; none at the end.
     ///
     /// # Errors
-    /// [`ClientError::Lines`].
+    /// As [`AnswerLines::next`].
     pub async fn next_line(&mut self) -> Result<Option<Bytes>, ClientError> {
-        self.lines.next_line().await.map_err(|source| ClientError::Lines {
-            addr: self.addr.clone(),
-            route: self.route,
-            source: Box::new(source),
-        })
+        match tokio::time::timeout(self.limit, self.lines.next_line()).await {
+            Ok(line) => line.map_err(|source| self.error(source)),
+            Err(_) => Err(self.timed_out()),
+        }
     }
 
     /// All lines that are left, as values.
     ///
     /// # Errors
-    /// [`ClientError::Lines`].
-    pub async fn collect<T: DeserializeOwned>(mut self) -> Result<Vec<T>, ClientError> {
+    /// As [`AnswerLines::next`]; [`ClientError::BadAnswer`] where there are more than any request asks for.
+    pub async fn collect<T: DeserializeOwned>(self) -> Result<Vec<T>, ClientError> {
+        self.collect_at_most(LINES_LIMIT).await
+    }
+
+    /// All lines that are left, as values, where no more than `limit` were asked for.
+    ///
+    /// # Errors
+    /// As [`AnswerLines::next`]; [`ClientError::BadAnswer`] where there are more.
+    pub async fn collect_at_most<T: DeserializeOwned>(
+        mut self,
+        limit: usize,
+    ) -> Result<Vec<T>, ClientError> {
         let mut values = Vec::new();
         while let Some(value) = self.next().await? {
+            if values.len() == limit {
+                return Err(self.too_many(limit));
+            }
             values.push(value);
         }
         Ok(values)
+    }
+
+    /// The error of an answer that has more lines than the `limit` that were asked for.
+    pub fn too_many(&self, limit: usize) -> ClientError {
+        let found = format!("more than {limit} lines, which is what was asked for");
+        ClientError::BadAnswer { addr: self.addr.clone(), route: self.route, found }
+    }
+
+    fn error(&self, source: LinesError<BodyError>) -> ClientError {
+        let source = Box::new(source);
+        ClientError::Lines { addr: self.addr.clone(), route: self.route, source }
+    }
+
+    fn timed_out(&self) -> ClientError {
+        ClientError::TimedOut { addr: self.addr.clone(), route: self.route, after: self.limit }
     }
 }

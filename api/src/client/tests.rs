@@ -20,9 +20,30 @@ async fn answering(pieces: &'static [(u64, &'static str)]) -> Daemon {
         }
         std::future::pending::<()>().await;
     });
-    let timeouts =
-        Timeouts { connect: SHORT, answer: SHORT, idle: SHORT, upload: SHORT.saturating_mul(20) };
-    Client::new(timeouts).unwrap().daemon(addr)
+    client().daemon(addr)
+}
+
+fn client() -> Client {
+    let upload = SHORT.saturating_mul(20);
+    let timeouts = Timeouts { connect: SHORT, answer: SHORT, idle: SHORT, upload };
+    Client::new(timeouts).unwrap()
+}
+
+/// A daemon that answers 200, and then with `piece` again and again, a pause of `millis` before each.
+async fn endless(millis: u64, piece: &'static [u8]) -> Daemon {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string().parse().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+        let mut is_read = stream.write_all(head).await.is_ok();
+        while is_read {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            is_read = stream.write_all(piece).await.is_ok();
+        }
+    });
+    client().daemon(addr)
 }
 
 #[tokio::test]
@@ -58,4 +79,55 @@ async fn a_refusal_whose_explanation_never_ends_is_a_refusal() {
     let daemon = answering(&[(0, "HTTP/1.1 503 No\r\nContent-Length: 99\r\n\r\nbusy")]);
     let error = daemon.await.hashring().await.unwrap_err();
     assert_eq!(error.status(), Some(StatusCode::SERVICE_UNAVAILABLE), "{error:?}");
+}
+
+#[tokio::test]
+async fn signs_of_life_alone_are_not_waited_on_for_ever() {
+    let daemon = endless(50, b"\n").await;
+    let error = daemon.metrics(&[]).await.unwrap().next_line().await.unwrap_err();
+    assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_line_that_comes_byte_by_byte_is_not_waited_on_for_ever() {
+    let daemon = endless(50, b"x").await;
+    let lines = daemon.metrics(&[]).await.unwrap();
+    let error = lines.collect::<crate::MetricLine>().await.unwrap_err();
+    assert!(matches!(error, ClientError::TimedOut { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn lines_that_never_end_are_no_answer() {
+    let line = b"{\"metric\":\"a\",\"owners\":[]}\n";
+    let daemon = endless(0, line).await;
+    let lines = daemon.misplaced(&MisplacedQuery::default()).await.unwrap();
+    let error = lines.collect_at_most::<crate::MisplacedLine>(5).await.unwrap_err();
+    assert!(error.to_string().contains("more than 5 lines") && !error.may_pass(), "{error}");
+}
+
+/// What stands between a daemon and its client answers 503, too.
+#[tokio::test]
+async fn a_refusal_has_the_code_that_the_daemon_gave() {
+    const BUSY: &str = "HTTP/1.1 503 No\r\nContent-Length: 38\r\n\r\n{\"error\":{\"code\":\"busy\",\"message\":\"\"}}";
+    const LATER: &str = "HTTP/1.1 503 No\r\nContent-Length: 38\r\n\r\n{\"error\":{\"code\":\"late\",\"message\":\"\"}}";
+    const PROXY: &str = "HTTP/1.1 503 No\r\nContent-Length: 6\r\n\r\n<html>";
+    let cases: [(&'static [(u64, &'static str)], _); 3] = [
+        (&[(0, BUSY)], Some(crate::ErrorCode::Busy)),
+        (&[(0, LATER)], Some(crate::ErrorCode::Internal)),
+        (&[(0, PROXY)], None),
+    ];
+    for (pieces, code) in cases {
+        assert_eq!(answering(pieces).await.hashring().await.unwrap_err().code(), code);
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_be_reached_is_named_once_and_with_the_cause() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let daemon = client().daemon(addr.parse().unwrap());
+    let text = crate::chain(&daemon.hashring().await.unwrap_err());
+    assert_eq!(text.matches(&addr).count(), 1, "{text}");
+    assert!(text.contains("onnection refused") && !text.contains("error sending"), "{text}");
 }
