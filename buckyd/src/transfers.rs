@@ -20,8 +20,10 @@ const FILES_AT_ONCE: usize = 32;
 const LISTS_AT_ONCE: usize = 4;
 /// How many answers are written piece by piece at once: until its reader has taken the last, each holds a thread.
 pub(crate) const ANSWERS_AT_ONCE: usize = 64;
-/// How long a single file or a list waits for its place: less than its client waits for an answer.
-const WAIT_LIMIT: Duration = Duration::from_secs(20);
+/// How long a single file waits for its place: with a lock's time, less than the Go client waits for an answer (30 s).
+const FILE_WAIT: Duration = Duration::from_secs(20);
+/// The same for a list, which may have to wait for a scan, too, and for an answer of many lines.
+const LIST_WAIT: Duration = Duration::from_secs(5);
 
 /// The places for transfers, and whether new ones are taken.
 pub(crate) struct Transfers {
@@ -76,7 +78,7 @@ impl Transfers {
     /// # Errors
     /// [`ErrorCode::Busy`] where none is free in time, or [`ErrorCode::Stopping`].
     pub(crate) async fn send_file(&self) -> Result<Place, ApiError> {
-        self.wait(&self.files_sent, "files are being sent").await
+        self.wait(&self.files_sent, FILE_WAIT, "files are being sent").await
     }
 
     /// A place to receive a single file, or to fetch one.
@@ -84,7 +86,7 @@ impl Transfers {
     /// # Errors
     /// As [`Self::send_file`].
     pub(crate) async fn receive_file(&self) -> Result<Place, ApiError> {
-        self.wait(&self.files_received, "files are being received").await
+        self.wait(&self.files_received, FILE_WAIT, "files are being received").await
     }
 
     /// A place to receive a list of metrics.
@@ -92,7 +94,7 @@ impl Transfers {
     /// # Errors
     /// As [`Self::send_file`].
     pub(crate) async fn receive_list(&self) -> Result<Place, ApiError> {
-        self.wait(&self.lists_received, "lists of metrics are being worked on").await
+        self.wait(&self.lists_received, LIST_WAIT, "lists are being worked on").await
     }
 
     /// A place for an answer of many lines, which its reader may take slowly.
@@ -100,7 +102,7 @@ impl Transfers {
     /// # Errors
     /// As [`Self::send_file`], except that a daemon on its way down still answers.
     pub(crate) async fn answer(&self) -> Result<Place, ApiError> {
-        Self::wait_for(&self.answers, "answers are being read").await
+        Self::wait_for(&self.answers, LIST_WAIT, "answers are being read").await
     }
 
     /// How many run.
@@ -115,17 +117,26 @@ impl Transfers {
         }
     }
 
-    async fn wait(&self, places: &Arc<Semaphore>, what: &str) -> Result<Place, ApiError> {
+    async fn wait(
+        &self,
+        places: &Arc<Semaphore>,
+        limit: Duration,
+        what: &str,
+    ) -> Result<Place, ApiError> {
         self.refuse_if_stopping()?;
-        Self::wait_for(places, what).await
+        Self::wait_for(places, limit, what).await
     }
 
-    async fn wait_for(places: &Arc<Semaphore>, what: &str) -> Result<Place, ApiError> {
-        match tokio::time::timeout(WAIT_LIMIT, Arc::clone(places).acquire_owned()).await {
+    async fn wait_for(
+        places: &Arc<Semaphore>,
+        limit: Duration,
+        what: &str,
+    ) -> Result<Place, ApiError> {
+        match tokio::time::timeout(limit, Arc::clone(places).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             // The semaphores are never closed.
             Err(_) | Ok(Err(_)) => {
-                let message = format!("too many {what}: no place in {} s", WAIT_LIMIT.as_secs());
+                let message = format!("too many {what}: no place in {} s", limit.as_secs());
                 Err(ApiError::new(ErrorCode::Busy, message).retry_after(1))
             }
         }

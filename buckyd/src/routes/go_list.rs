@@ -17,7 +17,7 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::any;
 use bucky_api::go::NOT_READY_BODY;
-use bucky_api::paths;
+use bucky_api::{ErrorCode, paths};
 use bucky_whisper::Digest;
 use regex::Regex;
 
@@ -29,6 +29,7 @@ use super::{lines, query};
 use crate::app::App;
 use crate::blocking::{BodyWriter, blocking};
 use crate::inventory::{Inventory, List, Span};
+use crate::respond::ApiError;
 
 /// A body may not have as many bytes as this.
 const BODY_LIMIT_BYTES: u64 = 160 * 1024 * 1024;
@@ -59,7 +60,7 @@ async fn answer(
     }
     // Held until the answer is sent: until then the list of a request is in memory.
     let list_place = match *request.method() {
-        Method::POST => Some(app.transfers.receive_list().await?),
+        Method::POST => Some(app.transfers.receive_list().await.map_err(no_place)?),
         _ => None,
     };
     let question = Question::of(read_form(request).await?)?;
@@ -68,7 +69,7 @@ async fn answer(
     } else {
         current_list(&app.inventory).await?
     };
-    let place = app.transfers.answer().await?;
+    let place = app.transfers.answer().await.map_err(no_place)?;
     let work = move || (question.wanted(), app.inventory.status().unreadable_folders);
     let (wanted, unreadable) = blocking(work).await?;
     let wanted = wanted?;
@@ -80,6 +81,14 @@ async fn answer(
         response.headers_mut().insert(UNREADABLE_HEADER, HeaderValue::from(unreadable));
     }
     Ok(response)
+}
+
+/// The Go client asks again after 202, and after nothing else.
+fn no_place(error: ApiError) -> PlainAnswer {
+    match error.body().error.code {
+        ErrorCode::Busy => in_progress(),
+        _ => error.into(),
+    }
 }
 
 async fn read_form(request: Request) -> Result<Form, PlainAnswer> {

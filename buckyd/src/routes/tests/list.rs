@@ -131,6 +131,25 @@ async fn d1_a_body_of_160_mib_or_more_is_refused_whether_its_length_is_told_or_n
 }
 
 #[tokio::test]
+async fn a_list_that_finds_no_place_is_told_to_come_again_as_the_go_client_understands_it() {
+    let daemon = with_metrics(&["a"]).await;
+    let mut places = Vec::new();
+    for _ in 0..4 {
+        places.push(daemon.app.transfers.receive_list().await.unwrap());
+    }
+    let waiting = form("list=[\"a\"]");
+    assert_eq!(daemon.send(&waiting).await.error(), (202, "Cache update in progress."));
+    assert_eq!(list(&daemon.get("/metrics").await), r#"["a"]"#);
+    drop(places);
+    assert_eq!(list(&daemon.send(&waiting).await), r#"["a"]"#);
+    daemon.stop.send_replace(true);
+    assert_eq!(
+        daemon.app.transfers.receive_list().await.unwrap_err().body().error.message,
+        "this daemon is being stopped"
+    );
+}
+
+#[tokio::test]
 async fn d47_an_empty_regular_expression_or_list_is_refused() {
     let daemon = with_metrics(&["a"]).await;
     for request in [
