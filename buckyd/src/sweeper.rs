@@ -78,8 +78,11 @@ impl Sweeper {
         }
     }
 
-    /// There are new tombstones.
-    pub(crate) fn wake(&self) {
+    /// There is a new batch with so many tombstones.
+    pub(crate) fn added(&self, batch: BatchId, count: u64) {
+        let looked_at = Instant::now();
+        let waiting = Waiting { count, age: Duration::ZERO, looked_at, held: None };
+        self.batches().entry(batch).or_insert(waiting);
         self.news.notify_one();
     }
 
@@ -157,21 +160,22 @@ impl Sweeper {
             let count = |batch: &BatchId| {
                 known.binary_search(batch).is_err().then(|| store.count_tombstones(batch))
             };
-            Ok(batches
-                .into_iter()
-                .map(|(batch, age)| (count(&batch), batch, age))
-                .collect::<Vec<_>>())
+            let seen = batches.into_iter().map(|(batch, age)| (count(&batch), batch, age));
+            Ok((seen.collect::<Vec<_>>(), known))
         });
-        let seen = seen.await.map_err(|error| error.to_string())??;
+        let (seen, known) = seen.await.map_err(|error| error.to_string())??;
         let looked_at = Instant::now();
         let mut batches = self.batches();
         let mut before = std::mem::take(&mut *batches);
         for (count, batch, age) in seen {
-            let known = before.remove(&batch);
-            let count = count.or(known.as_ref().map(|known| known.count)).unwrap_or_default();
-            let held = known.and_then(|known| known.held);
+            let waiting = before.remove(&batch);
+            let count = count.or(waiting.as_ref().map(|waiting| waiting.count)).unwrap_or_default();
+            let held = waiting.and_then(|waiting| waiting.held);
             batches.insert(batch, Waiting { count, age, looked_at, held });
         }
+        // Those that were added meanwhile; the others are gone.
+        before.retain(|batch, _| known.binary_search(batch).is_err());
+        batches.append(&mut before);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use bucky_api::{DeleteRequest, ErrorCode, paths};
+use bucky_api::{DeleteOutcome, DeleteRequest, ErrorCode, paths};
 
 use super::json::JsonBody;
 use super::lines;
@@ -27,8 +27,9 @@ pub(super) async fn post(
     let deleted = blocking(move || -> Result<_, ApiError> {
         let _place = place;
         let (lines, batch) = app.store.delete(&request.metrics)?;
-        if batch.is_some() {
-            app.sweeper.wake();
+        if let Some(batch) = batch {
+            let deleted = lines.iter().filter(|line| line.outcome == DeleteOutcome::Deleted);
+            app.sweeper.added(batch, deleted.count() as u64);
         }
         Ok(lines)
     });

@@ -47,3 +47,22 @@ async fn readers_that_take_nothing_leave_threads_for_everything_else() {
         assert_eq!(daemon.get(path).await.status, 200, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_tombstone_shows_in_the_status_as_soon_as_its_delete_is_answered() {
+    let daemon = TestDaemon::start().await;
+    for metric in ["a", "b"] {
+        let content = super::whisper(&[1]);
+        daemon.put(metric, &content);
+        let request = serde_json::json!({ "metrics": [{
+            "name": metric,
+            "digest": bucky_whisper::Digest::of(&content),
+            "owners": ["127.0.0.1:9"],
+        }]});
+        let answer = daemon.send(&json("/v1/delete", request.to_string().as_bytes())).await;
+        assert!(answer.text().contains("\"deleted\""), "{}", answer.text());
+    }
+    let status: bucky_api::Status =
+        serde_json::from_slice(&daemon.get("/v1/status").await.body).unwrap();
+    assert_eq!(status.tombstones.waiting, 2);
+}
