@@ -22,7 +22,7 @@ pub enum LogFormat {
 
 /// The Bucky daemon: serves, fills and deletes the Whisper files of one storage node.
 ///
-/// NODE is HOST[:PORT][=INSTANCE]: the members of the relay's ring, in the relay's order. All daemons of a cluster are
+/// NODE is `HOST[:PORT][=INSTANCE]`: the members of the relay's ring, in the relay's order. All daemons of a cluster are
 /// started with the same ones. Flags may be written with one dash or two.
 #[derive(Debug, Parser)]
 #[command(name = "buckyd", version, disable_help_flag = true, args_override_self = true)]

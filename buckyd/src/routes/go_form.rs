@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, Method, header, request::Parts};
 use bucky_api::go::FORM;
 use bytes::Bytes;
 
+use super::body::{self, BodyError};
 use super::go_answer::PlainAnswer;
-use super::go_body::{self, BodyError};
 use super::go_path::{self, BadEscape};
 
 const MULTIPART: &str = "multipart/form-data";
@@ -109,14 +109,14 @@ async fn of_body(parts: &Parts, body: Body, limit_bytes: usize) -> Result<Form, 
     let content_type = content_type(&parts.headers);
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     if media_type.eq_ignore_ascii_case(FORM) {
-        let bytes = go_body::read(body, limit_bytes).await.map_err(FormBodyError::Body)?;
+        let bytes = body::read(body, limit_bytes).await.map_err(FormBodyError::Body)?;
         return Ok(Form(parse(&bytes, "the form")?));
     }
     if media_type.eq_ignore_ascii_case(MULTIPART) {
-        let bytes = go_body::read(body, limit_bytes).await.map_err(FormBodyError::Body)?;
+        let bytes = body::read(body, limit_bytes).await.map_err(FormBodyError::Body)?;
         return Ok(Form(parse_multipart(bytes, &content_type).await?));
     }
-    match go_body::read(body, 0).await {
+    match body::read(body, 0).await {
         Ok(_) => Ok(Form::default()),
         Err(BodyError::TooLong { .. }) => Err(FormError::Type { found: content_type }.into()),
         Err(error) => Err(FormBodyError::Body(error)),

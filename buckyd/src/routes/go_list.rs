@@ -21,8 +21,8 @@ use bucky_api::{ErrorCode, paths};
 use bucky_whisper::Digest;
 use regex::Regex;
 
+use super::body::BodyError;
 use super::go_answer::PlainAnswer;
-use super::go_body::BodyError;
 use super::go_force::OwedScans;
 use super::go_form::{Form, FormBodyError};
 use super::{lines, query};

@@ -16,8 +16,8 @@ use bucky_api::{Encoding, HealLine, HealOutcome, Problem, chain};
 use bucky_whisper::{Digest, Image, ImageError, MetricName};
 use serde::Serialize;
 
+use super::body::{self, BodyError};
 use super::go_answer::PlainAnswer;
-use super::go_body::{self, BodyError};
 use super::go_offload;
 use crate::app::App;
 use crate::blocking::blocking;
@@ -123,7 +123,7 @@ impl Announced {
             Encoding::Identity => self.size,
             _ => self.size.saturating_add(self.size / 8).saturating_add(ENCODING_OVERHEAD_BYTES),
         };
-        go_body::read(request.into_body(), limit).await.map_err(|error| match error {
+        body::read(request.into_body(), limit).await.map_err(|error| match error {
             BodyError::TooLong { .. } => malformed(),
             BodyError::Broken(_) => PlainAnswer::internal("Error writing whisper data"),
             BodyError::Silent => PlainAnswer::from(error),

@@ -7,7 +7,7 @@ use axum::http::header;
 use bucky_api::{ErrorCode, chain};
 use serde::de::DeserializeOwned;
 
-use super::go_body::{self, BodyError};
+use super::body::{self, BodyError};
 use crate::app::App;
 use crate::respond::ApiError;
 use crate::transfers::Place;
@@ -35,7 +35,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
                 .hint(format!("send JSON with Content-Type: {MEDIA_TYPE}")));
         }
         let place = app.transfers.answer().await?;
-        let body = go_body::read(request.into_body(), LIMIT_BYTES).await?;
+        let body = body::read(request.into_body(), LIMIT_BYTES).await?;
         let value = serde_json::from_slice(&body)
             .map_err(|error| ApiError::bad_request(format!("the body cannot be read: {error}")))?;
         Ok(Self { value, place })

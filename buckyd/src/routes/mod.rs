@@ -1,10 +1,10 @@
 //! The routes: each extracts, asks the store or the inventory, and converts.
 
 mod archive;
+mod body;
 mod confirm;
 mod delete;
 mod go_answer;
-mod go_body;
 mod go_conditions;
 mod go_force;
 mod go_form;

@@ -8,10 +8,12 @@
 
 mod commit;
 mod error;
+mod fill;
 mod heal;
 mod remove;
 mod replace;
 mod snapshot;
+mod staging;
 mod state_dir;
 #[cfg(test)]
 pub(crate) mod tests;

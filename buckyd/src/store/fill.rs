@@ -1,0 +1,151 @@
+//! Filling a file that is there, in place, under its lock.
+//!
+//! Only the slots that change are written, each run at its place, so that a writer that has the file open keeps
+//! writing to the same inode.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use bucky_api::{HealOutcome, Problem, chain};
+use bucky_whisper::{FillOptions, Image, ImageError, is_compressed};
+use rustix::fs::{Advice, OFlags};
+
+use super::error::StoreError;
+use super::{Store, TRIES, unix_now};
+
+/// How long after its last write a file that is not whole may still be in the making.
+const STILL_BEING_WRITTEN: Duration = Duration::from_secs(5);
+
+/// What was done to a file that was there.
+pub(super) enum Existing {
+    NotThere,
+    Unchanged,
+    Filled { points: u64 },
+}
+
+/// Why a metric could not be healed.
+pub(super) struct Failure {
+    pub(super) outcome: HealOutcome,
+    pub(super) problem: Problem,
+    pub(super) reason: String,
+}
+
+impl Failure {
+    pub(super) fn refused(problem: Problem, reason: impl Into<String>) -> Self {
+        Self { outcome: HealOutcome::Refused, problem, reason: reason.into() }
+    }
+
+    pub(super) fn failed(problem: Problem, reason: impl Into<String>) -> Self {
+        Self { outcome: HealOutcome::Failed, problem, reason: reason.into() }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let problem = error.as_destination_problem();
+        let outcome = match problem {
+            Problem::BadPath | Problem::TooLarge => HealOutcome::Refused,
+            _ => HealOutcome::Failed,
+        };
+        Self { outcome, problem, reason: chain(&error) }
+    }
+}
+
+impl Store {
+    /// Fills the file at `path`, if there is one, from `source`.
+    pub(super) fn fill_existing(&self, path: &Path, source: &[u8]) -> Result<Existing, Failure> {
+        for _ in 0..TRIES {
+            let file = match self.tree.open_file(path, OFlags::RDWR) {
+                Ok(file) => file,
+                Err(StoreError::Missing { .. }) => return Ok(Existing::NotThere),
+                Err(error) => return Err(error.into()),
+            };
+            self.lock_exclusive(&file, path)?;
+            if self.tree.still_names(path, &file)? {
+                return self.fill_open(&file, path, source);
+            }
+        }
+        Err(StoreError::Unsteady { path: path.into() }.into())
+    }
+
+    fn fill_open(&self, file: &File, path: &Path, source: &[u8]) -> Result<Existing, Failure> {
+        let content = self.content(file, path)?;
+        if content == source {
+            return Ok(Existing::Unchanged);
+        }
+        if is_compressed(source) || is_compressed(&content) {
+            return Err(Failure::refused(
+                Problem::Compressed,
+                format!(
+                    "{} is there already, and one of the two files is compressed: their points cannot be brought \
+                     together; decompress it with go-carbon's tools first",
+                    path.display()
+                ),
+            ));
+        }
+        let source = Image::parse(source)
+            .map_err(|error| Failure::refused(Problem::SourceDamaged, error.to_string()))?;
+        let destination =
+            Image::parse(&content).map_err(|error| damaged_destination(file, path, &error))?;
+        let options =
+            FillOptions { now: unix_now(), aggregation_six: self.options.aggregation_six };
+        let plan = bucky_whisper::fill(&source, &destination, options);
+        for run in plan.runs() {
+            file.write_all_at(run.bytes, run.offset)
+                .map_err(|error| StoreError::io("fill", path, error))?;
+        }
+        if self.tree.is_elsewhere(file).map_err(|errno| StoreError::io("look at", path, errno))? {
+            // The batch's sync is for the prefix's file system; this file lies on one mounted below it.
+            file.sync_all().map_err(|error| StoreError::io("sync", path, error))?;
+        }
+        if plan.points_left_out() > 0 {
+            // What could be filled was; but the source holds the only copy of the rest.
+            let reason = format!(
+                "{} of the source's points have no place in {}: their positions hold newer timestamps, from a clock \
+                 that was ahead or from damage; the source is kept",
+                plan.points_left_out(),
+                path.display()
+            );
+            return Err(Failure::refused(Problem::NoPlace, reason));
+        }
+        Ok(if plan.is_empty() {
+            Existing::Unchanged
+        } else {
+            Existing::Filled { points: plan.points_filled() }
+        })
+    }
+
+    /// Drops what memory holds of a file after a failed sync.
+    ///
+    /// The kernel tells a failed write once and then takes the page for clean: the next heal would find every point
+    /// there, sync without an error, and call done what the disk never took. Read from the disk, it is seen.
+    pub(super) fn forget_unwritten(&self, path: &Path) {
+        if let Ok(file) = self.tree.open_file(path, OFlags::RDONLY)
+            && let Err(errno) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)
+        {
+            tracing::warn!(file = %path.display(), error = %errno, "what the disk did not take stays in memory");
+        }
+    }
+}
+
+/// A file at the owner that is no Whisper file. Carbon writes a new one bit by bit: one that has just been written
+/// to may be whole in a moment.
+fn damaged_destination(file: &File, path: &Path, error: &ImageError) -> Failure {
+    let age = file.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed());
+    if matches!(age, Ok(Ok(age)) if age > STILL_BEING_WRITTEN) {
+        let reason = format!(
+            "{} at the owner is damaged ({}); move it aside, then run this again",
+            path.display(),
+            chain(error)
+        );
+        return Failure::refused(Problem::DestinationDamaged, reason);
+    }
+    let reason = format!(
+        "{} at the owner is not whole, and was written to a moment ago ({})",
+        path.display(),
+        chain(error)
+    );
+    Failure::failed(Problem::Busy, reason)
+}
