@@ -1,12 +1,13 @@
 //! How often something is tried again, and how long to wait between.
 //!
-//! Three kinds of trouble: a node that is busy is waited for, and that is no failure; a trouble that may pass is
-//! tried a few times; a lasting one is not tried again. Every kind has its limit, so that nothing waits for ever.
+//! Four kinds of trouble: a node that is busy is waited for, and that is no failure; one that is away is waited for
+//! as long as a restart takes; a trouble that may pass is tried a few times; a lasting one is not tried again. Every
+//! kind has its limit, so that nothing waits for ever.
 
 use std::future::Future;
 use std::time::Duration;
 
-use bucky_api::ClientError;
+use bucky_api::{ClientError, ErrorCode};
 
 /// How often something that failed and may pass is tried, the first time included.
 const ATTEMPTS: u32 = 4;
@@ -14,6 +15,8 @@ const ATTEMPTS: u32 = 4;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest single wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How long a node that is away is waited for in all, without any progress: three times what a restart takes.
+pub(crate) const AWAY_LIMIT: Duration = Duration::from_secs(60);
 /// How long a busy node is waited for in all, without any progress. A first scan of a large store takes minutes.
 const BUSY_LIMIT: Duration = Duration::from_secs(15 * 60);
 
@@ -22,6 +25,8 @@ const BUSY_LIMIT: Duration = Duration::from_secs(15 * 60);
 pub(crate) enum Trouble {
     /// The node asks to come again later.
     Busy,
+    /// Nothing listens there: perhaps the node is being restarted.
+    Away,
     /// It may work the next time.
     Passing,
     /// It will not.
@@ -31,8 +36,12 @@ pub(crate) enum Trouble {
 impl Trouble {
     /// The kind of trouble behind `error`.
     pub(crate) fn of(error: &ClientError) -> Self {
-        match error.status().map(|status| status.as_u16()) {
-            Some(202 | 503) => Self::Busy,
+        if error.status().is_some_and(|status| status.as_u16() == 202) {
+            return Self::Busy;
+        }
+        match (error.code(), error) {
+            (Some(ErrorCode::Busy | ErrorCode::Stopping | ErrorCode::NotReady), _) => Self::Busy,
+            (_, ClientError::Unreachable { .. }) => Self::Away,
             _ if error.may_pass() => Self::Passing,
             _ => Self::Lasting,
         }
@@ -53,8 +62,25 @@ pub(crate) enum Next {
 pub(crate) struct Patience {
     attempts: u32,
     failures: u32,
-    busy: u32,
-    waited: Duration,
+    busy: Waits,
+    away: Waits,
+}
+
+/// Waits of one kind.
+#[derive(Debug, Default)]
+struct Waits {
+    count: u32,
+    total: Duration,
+}
+
+impl Waits {
+    /// The number of the next one; none where all together reached `limit`.
+    fn next(&mut self, limit: Duration) -> Option<u32> {
+        (self.total < limit).then(|| {
+            self.count += 1;
+            self.count
+        })
+    }
 }
 
 impl Default for Patience {
@@ -66,32 +92,27 @@ impl Default for Patience {
 impl Patience {
     /// Patience for so many attempts at something that fails and may pass.
     pub(crate) fn with_attempts(attempts: u32) -> Self {
-        Self { attempts, failures: 0, busy: 0, waited: Duration::ZERO }
+        Self { attempts, failures: 0, busy: Waits::default(), away: Waits::default() }
     }
 
     /// What to do after `trouble`. `jitter`, from 0 to 1, keeps many from coming back at one moment.
     pub(crate) fn after(&mut self, trouble: Trouble, jitter: f64) -> Next {
         let round = match trouble {
-            Trouble::Lasting => return Next::GiveUp,
+            Trouble::Lasting => None,
             Trouble::Passing => {
                 self.failures += 1;
-                if self.failures >= self.attempts {
-                    return Next::GiveUp;
-                }
-                self.failures
+                (self.failures < self.attempts).then_some(self.failures)
             }
-            Trouble::Busy => {
-                if self.waited >= BUSY_LIMIT {
-                    return Next::GiveUp;
-                }
-                self.busy += 1;
-                self.busy
-            }
+            Trouble::Busy => self.busy.next(BUSY_LIMIT),
+            Trouble::Away => self.away.next(AWAY_LIMIT),
         };
+        let Some(round) = round else { return Next::GiveUp };
         let full = FIRST_WAIT.saturating_mul(1 << (round - 1).min(10)).min(LONGEST_WAIT);
         let wait = full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0));
-        if trouble == Trouble::Busy {
-            self.waited += wait;
+        match trouble {
+            Trouble::Busy => self.busy.total += wait,
+            Trouble::Away => self.away.total += wait,
+            Trouble::Passing | Trouble::Lasting => {}
         }
         Next::Wait(wait)
     }
@@ -111,7 +132,7 @@ pub(crate) fn jitter() -> f64 {
 
 /// Asks until there is an answer, or patience is at its end; the last error is given then.
 ///
-/// `on_wait` is told of the first wait for a busy node.
+/// `on_wait` is told of the first wait for a node that is busy or away.
 ///
 /// # Errors
 /// [`ClientError`].
@@ -131,7 +152,7 @@ where
         };
         let trouble = Trouble::of(&error);
         let Next::Wait(wait) = patience.after(trouble, jitter()) else { return Err(error) };
-        if trouble == Trouble::Busy && !told {
+        if matches!(trouble, Trouble::Busy | Trouble::Away) && !told {
             on_wait(&error);
             told = true;
         }
@@ -172,6 +193,42 @@ mod tests {
             Next::Wait(FIRST_WAIT),
             "busy is no failure"
         );
+    }
+
+    #[test]
+    fn a_node_that_is_away_is_waited_for_as_long_as_a_restart_takes() {
+        for jitter in [0.0, 1.0] {
+            let mut patience = Patience::default();
+            let mut waited = Duration::ZERO;
+            while let Next::Wait(wait) = patience.after(Trouble::Away, jitter) {
+                waited += wait;
+            }
+            assert!(waited >= AWAY_LIMIT && waited < AWAY_LIMIT + LONGEST_WAIT, "{waited:?}");
+        }
+    }
+
+    /// What stands between a daemon and its client may answer 503 for good, and be wrong 15 minutes long.
+    #[test]
+    fn only_the_daemons_own_word_makes_it_busy() {
+        let refusal = |status: u16, code| ClientError::Status {
+            addr: "a".parse().unwrap(),
+            route: "/v1/pull",
+            status: status.try_into().unwrap(),
+            code,
+            body: String::new(),
+        };
+        for (status, code, trouble) in [
+            (202, None, Trouble::Busy),
+            (503, Some(ErrorCode::Busy), Trouble::Busy),
+            (503, Some(ErrorCode::Stopping), Trouble::Busy),
+            (503, Some(ErrorCode::NotReady), Trouble::Busy),
+            (503, Some(ErrorCode::Internal), Trouble::Passing),
+            (503, None, Trouble::Passing),
+            (500, Some(ErrorCode::Storage), Trouble::Passing),
+            (400, Some(ErrorCode::BadRequest), Trouble::Lasting),
+        ] {
+            assert_eq!(Trouble::of(&refusal(status, code)), trouble, "{status} {code:?}");
+        }
     }
 
     #[test]

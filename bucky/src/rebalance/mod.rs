@@ -227,15 +227,19 @@ async fn carry_out(
     };
     progress.end();
     mover.tally.flush();
-    if insisted {
-        output.say("bucky: stopped at once; run the same command again to go on");
-        mover.journal.end(false);
-        return Ok(Outcome::Interrupted);
-    }
-    let summary = summarise(&mover, &order, output).await;
-    let failed = summary.counts.failures() > 0 || summary.counts.broken_sources > 0;
-    let is_complete = !failed && !summary.stopped;
+    let counts = mover.tally.counts();
+    let failed = counts.failures() > 0 || counts.broken_sources > 0;
+    let is_complete = !failed && !insisted && !stop.is_asked();
     mover.journal.end(is_complete);
+    // The nodes' answers may take long: whoever has no patience for the run has none for them.
+    let summary = tokio::select! {
+        summary = summarise(&mover, &order, output), if !insisted => Some(summary),
+        () = stop.insisted() => None,
+    };
+    let Some(summary) = summary else {
+        output.say("bucky: stopped at once; run the same command again to go on");
+        return Ok(Outcome::Interrupted);
+    };
     output.say(summary);
     Ok(if is_complete { Outcome::Done } else { Outcome::SomeFailed })
 }
@@ -272,9 +276,9 @@ async fn summarise(mover: &Mover, order: &Order, output: &Arc<Output>) -> Summar
 }
 
 /// How many strays a source still has, where it tells, and how many deleted sources wait there. The list of a Go
-/// daemon is not kept true by what is deleted, so it is not asked.
+/// daemon is not kept true by what is deleted, so it is not asked; nor is a node that was given up.
 async fn left_at(mover: &Mover, source: &Source, output: &Arc<Output>) -> (Option<u64>, u64) {
-    if source.node.kind == Kind::Go {
+    if source.node.kind == Kind::Go || source.node.admit().is_err() {
         return (None, 0);
     }
     let misplaced = survey::count(&mover.fleet, source, &mover.selection, output).await;

@@ -16,9 +16,10 @@ use super::batch::OwnerIndex;
 use super::breaker::Breaker;
 use crate::cluster::{Answer, Cluster, Member, completed, store_of};
 use crate::outcome::{UnhealthyError, UsageError};
+use crate::patience::AWAY_LIMIT;
 use crate::strays::How;
 
-/// After so many failures in a row to reach a node it is given up.
+/// After so many failures in a row to reach a node it is given up, once they go on for longer than a restart takes.
 const NODE_FAILURES: u32 = 3;
 /// Transfers of a Go daemon at once, each way: it has no limit of its own.
 const GO_TRANSFERS: u32 = 8;
@@ -93,7 +94,7 @@ impl Node {
             store: store_of(&member.answer)?,
             free_bytes,
             gate: Gate::new(limit),
-            reach: Mutex::new(Breaker::new(NODE_FAILURES)),
+            reach: Mutex::new(Breaker::new(NODE_FAILURES, AWAY_LIMIT)),
         })
     }
 

@@ -50,20 +50,23 @@ impl Stop {
 
     /// Waits for `pause`, or until an end is asked for, and tells whether one was.
     pub(crate) async fn asked_within(&self, pause: Duration) -> bool {
-        let mut asked = self.asked.clone();
-        let waited = tokio::time::timeout(pause, async {
-            if asked.wait_for(|count| *count > 0).await.is_err() {
-                // Nobody can ask any more.
-                std::future::pending::<()>().await;
-            }
-        });
-        waited.await.is_ok()
+        tokio::time::timeout(pause, self.asked()).await.is_ok()
+    }
+
+    /// Waits until an end is asked for.
+    pub(crate) async fn asked(&self) {
+        self.asked_more_than(0).await;
     }
 
     /// Waits until an end is asked for a second time.
     pub(crate) async fn insisted(&self) {
+        self.asked_more_than(1).await;
+    }
+
+    async fn asked_more_than(&self, times: u32) {
         let mut asked = self.asked.clone();
-        if asked.wait_for(|count| *count > 1).await.is_err() {
+        if asked.wait_for(|count| *count > times).await.is_err() {
+            // Nobody can ask any more.
             std::future::pending::<()>().await;
         }
     }

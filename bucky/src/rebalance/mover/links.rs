@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bucky_api::DaemonAddr;
 
@@ -38,6 +38,6 @@ impl Links {
     fn with<T>(&self, source: &Node, owner: &Node, act: impl FnOnce(&mut Breaker) -> T) -> T {
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         let pair = (source.addr().clone(), owner.addr().clone());
-        act(breakers.entry(pair).or_insert_with(|| Breaker::new(LINK_FAILURES)))
+        act(breakers.entry(pair).or_insert_with(|| Breaker::new(LINK_FAILURES, Duration::ZERO)))
     }
 }
