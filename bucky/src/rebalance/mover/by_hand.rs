@@ -219,7 +219,7 @@ async fn heal_at(owner: &Node, copied: &Copied) -> Result<HealLine, Setback> {
     let body = stream::iter([Ok(Bytes::from(archive))]);
     let answer = owner.daemon.heal(Encoding::Identity, body).await;
     let lines: Vec<HealLine> = match answer {
-        Ok(lines) => lines.collect().await.map_err(|error| client(owner, &error))?,
+        Ok(lines) => lines.collect_at_most(1).await.map_err(|error| client(owner, &error))?,
         Err(error) => return Err(client(owner, &error)),
     };
     owner.answered();

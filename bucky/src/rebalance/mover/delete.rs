@@ -82,6 +82,10 @@ async fn request(
     let mut lines = Vec::with_capacity(left.len());
     loop {
         match answer.next::<DeleteLine>().await {
+            Ok(Some(_)) if lines.len() == left.len() => {
+                let error = answer.too_many(lines.len());
+                return (lines, Some(error));
+            }
             Ok(Some(line)) => lines.push(line),
             Ok(None) => return (lines, None),
             Err(error) => return (lines, Some(error)),

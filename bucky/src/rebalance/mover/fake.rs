@@ -119,13 +119,16 @@ pub(super) fn heals_all(
 /// What was asked to be deleted, request by request.
 pub(super) type Deletes = Arc<Mutex<Vec<DeleteRequest>>>;
 
-/// A source that deletes what `outcome` says, and notes what it is asked.
+/// A source that deletes what `outcome` says, and notes what it is asked. Whoever asks for a single metric finds none.
 pub(super) async fn source(
     outcome: impl Fn(usize, &MetricName) -> DeleteOutcome + Send + Sync + 'static,
 ) -> (DaemonAddr, Deletes) {
     let deletes = Deletes::default();
     let noted = Arc::clone(&deletes);
     let addr = daemon(move |request| {
+        if request.method == "HEAD" {
+            return Reply::status(404);
+        }
         assert_eq!(request.path, "/v1/delete");
         let request: DeleteRequest = serde_json::from_slice(&request.body).unwrap();
         let mut noted = noted.lock().unwrap();

@@ -215,7 +215,8 @@ impl Pull<'_> {
             return None;
         }
         let (lines, error) = self.request(work).await;
-        let settled = self.settle(lines, work, pulled);
+        let gone = pulled.gone.len();
+        let settled = self.settle(lines, work, pulled) - self.doubt(gone, work, pulled).await;
         if settled > 0 {
             work.patience.progress();
         }
@@ -257,6 +258,10 @@ impl Pull<'_> {
         let mut lines = Vec::with_capacity(work.strays.len());
         loop {
             match answer.next::<HealLine>().await {
+                Ok(Some(_)) if lines.len() == request.metrics.len() => {
+                    let error = answer.too_many(lines.len());
+                    return (lines, Some(error));
+                }
                 Ok(Some(line)) => lines.push(line),
                 Ok(None) => return (lines, None),
                 Err(error) => return (lines, Some(error)),
@@ -291,6 +296,30 @@ impl Pull<'_> {
         work.strays = open.into_values().collect();
         work.strays.sort_by(|a, b| a.metric.cmp(&b.metric));
         before - work.strays.len()
+    }
+
+    /// Asks the source itself for what the owner says is gone there, from `first` on; gives how many are not.
+    ///
+    /// An owner for which the source's address leads somewhere else (`localhost`, another entry in /etc/hosts) finds
+    /// nothing there, and all would seem to be done.
+    async fn doubt(&self, first: usize, work: &mut Work, pulled: &mut Pulled) -> usize {
+        let before = work.strays.len();
+        for metric in pulled.gone.split_off(first) {
+            let reason = match self.source.daemon.go_stat(metric.as_str()).await {
+                Ok(None) => {
+                    pulled.gone.push(metric);
+                    continue;
+                }
+                Ok(Some(_)) => format!(
+                    "it finds no such metric at {0}, which has it; does {0} lead to the same daemon from there?",
+                    self.source.addr()
+                ),
+                Err(error) => format!("it finds no such metric at the source: {}", chain(&error)),
+            };
+            work.reasons.insert(metric.clone(), failure(self.owner, "source missing", reason));
+            work.strays.push(Stray { metric, bytes: 0 });
+        }
+        work.strays.len() - before
     }
 
     /// The failure that a line tells. What is wrong with the source's file is said of the source.
@@ -349,6 +378,7 @@ impl Pull<'_> {
                 if error.status().is_some_and(|status| status.as_u16() == 502)
                     && let Err(away) = self.source.daemon.status().await
                 {
+                    setback.trouble = Trouble::of(&away);
                     setback.halves = false;
                     setback.failure = failure(self.source, "node away", chain(&away));
                     self.give_up(self.source, &chain(&away));

@@ -2,15 +2,17 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use bucky_api::go::MetricStat;
 use bucky_api::{DeleteOutcome, HealLine, HealOutcome, Problem};
-use bucky_whisper::{CreateOptions, FileLayout, OpenMode, Point, WhisperFile, create};
+use bucky_whisper::{CreateOptions, FileLayout, MetricName, OpenMode, Point, WhisperFile, create};
 
 use super::batch_run::{BatchEnd, run_batch};
 use super::fake::{
     FakeMember, GoFiles, batch, go_daemon, healed, healing_daemon, heals_all, mover, pulled, source,
 };
-use crate::fake_daemon::{Reply, daemon};
+use crate::fake_daemon::{Reply, daemon, daemon_at};
 
 fn names(end: &BatchEnd) -> Vec<String> {
     let mut names: Vec<String> = end.done.iter().map(ToString::to_string).collect();
@@ -185,6 +187,75 @@ async fn a_busy_owner_is_waited_for_and_what_may_pass_is_tried_again() {
     let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
     let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
     assert_eq!((names(&end), end.failed.len()), (vec!["m".to_owned()], 0));
+}
+
+/// A restart in the middle of a run must not cost what is left of the run.
+#[tokio::test]
+async fn an_owner_that_is_restarted_is_waited_for() {
+    let spare = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = spare.local_addr().unwrap().to_string();
+    drop(spare);
+    let restarted = address.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        daemon_at(&restarted, heals_all("x")).await;
+    });
+    let (b, deletes) = source(|_, _| DeleteOutcome::Deleted).await;
+    let members =
+        vec![FakeMember::v1("a", address.parse().unwrap()), FakeMember::v1("b", b.clone())];
+    let (mover, source) = mover(members, true);
+    let batches = (0..4).map(|number| {
+        let (mover, source) = (&mover, &source);
+        async move { run_batch(mover, source, batch(&[0], &[&format!("m{number}")])).await.1 }
+    });
+    for end in futures_util::future::join_all(batches).await {
+        assert_eq!((end.done.len(), failures(&end)), (1, Vec::new()));
+    }
+    assert_eq!(deletes.lock().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn an_owner_that_answers_without_end_is_no_owner() {
+    let a = daemon(|request| {
+        let mut lines = vec![healed(&"other".parse().unwrap(), "x"); 10_000];
+        lines.extend(pulled(&request).iter().map(|metric| healed(metric, "x")));
+        Reply::lines(&lines)
+    })
+    .await;
+    let (b, deletes) = source(|_, _| DeleteOutcome::Deleted).await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert!(failures(&end)[0].contains("more than 1 lines"), "{:?}", failures(&end));
+    assert!(deletes.lock().unwrap().is_empty());
+}
+
+/// A node that is drained as `localhost` is another one to each owner: nothing was moved, and it said all was.
+#[tokio::test]
+async fn what_an_owner_does_not_find_at_a_source_that_has_it_is_not_gone() {
+    let a = daemon(|request| {
+        let line = |metric: &MetricName| HealLine {
+            outcome: HealOutcome::Failed,
+            digest: None,
+            problem: Some(Problem::SourceMissing),
+            ..healed(metric, "")
+        };
+        Reply::lines(&pulled(&request).iter().map(line).collect::<Vec<_>>())
+    })
+    .await;
+    let b = daemon(|request| {
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("HEAD", "/metrics/m"));
+        let stat = MetricStat { name: "m".into(), size: 1, mode: 0, mod_time: 0, encoding: 0 };
+        Reply { headers: vec![("x-metric-stat", stat.to_header())], ..Reply::ok("") }
+    })
+    .await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    let failures = failures(&end);
+    assert!(end.done.is_empty() && failures.len() == 1);
+    assert!(
+        failures[0].starts_with("m: source missing: it finds no such metric at"),
+        "{failures:?}"
+    );
 }
 
 #[tokio::test]
