@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bucky_api::client::{GoListFilter, MisplacedQuery};
-use bucky_api::{ClientError, Daemon, DaemonAddr, MisplacedLine};
+use bucky_api::{ClientError, Daemon, DaemonAddr, MisplacedLine, paths};
 use bucky_ring::{Node, Ring};
 use bucky_whisper::MetricName;
 use tokio::sync::mpsc;
@@ -17,9 +17,6 @@ use crate::inventory;
 use crate::output::Output;
 use crate::patience;
 use crate::placement::{self, NoPlace};
-
-/// Names asked for in one request.
-const PAGE: usize = 5_000;
 
 /// How a node's strays are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +40,8 @@ pub(crate) struct StrayQuery {
     pub(crate) regex: Option<String>,
     /// Only metrics after this one.
     pub(crate) after: Option<MetricName>,
+    /// Names asked for in one request: see [`inventory::page_len`].
+    pub(crate) page: usize,
     /// With the length of each file, where the node can tell it at once.
     pub(crate) with_bytes: bool,
     /// Names that begin with this are each node's own, where we place.
@@ -140,15 +139,19 @@ impl Reading {
             host,
             regex: self.query.regex.clone(),
             after: self.query.after.as_ref().map(MetricName::to_string),
-            limit: Some(PAGE as u64),
+            limit: Some(self.query.page as u64),
             stat: self.query.with_bytes,
             fresh: false,
         };
         loop {
-            let page = || async { self.daemon.misplaced(&query).await?.collect().await };
+            let limit = self.query.page;
+            let page =
+                || async { self.daemon.misplaced(&query).await?.collect_at_most(limit).await };
             let page: Vec<MisplacedLine> =
                 patience::ask(page, |error| self.tell_wait(error)).await?;
-            let is_last = page.len() < PAGE;
+            let names = page.iter().map(|line| line.metric.as_str());
+            inventory::in_order(&self.daemon, paths::V1_MISPLACED, query.after.as_deref(), names)?;
+            let is_last = page.len() < limit;
             query.after = page.last().map(|line| line.metric.to_string());
             let items =
                 page.into_iter().map(|line| self.checked(line)).collect::<Result<_, _>>()?;
@@ -189,7 +192,7 @@ impl Reading {
                     &self.daemon,
                     self.query.regex.as_deref(),
                     after.as_deref(),
-                    PAGE,
+                    self.query.page,
                 )
             };
             let page = patience::ask(page, |error| self.tell_wait(error)).await?;
@@ -211,7 +214,7 @@ impl Reading {
         };
         let names = inventory::list(&self.daemon, &filter, &self.output).await?;
         let after = self.query.after.as_ref().map_or("", MetricName::as_str);
-        for page in names.chunks(PAGE) {
+        for page in names.chunks(self.query.page) {
             let later = page.iter().filter(|name| name.as_str() > after);
             let items = later.filter_map(|name| match MetricName::parse(name) {
                 Ok(metric) if metric.as_str() == name => self.place(metric, None, host),
@@ -250,5 +253,75 @@ impl Reading {
 
     fn tell_wait(&self, error: &ClientError) {
         self.output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain;
+    use crate::cluster::test_cluster::document;
+    use crate::fake_daemon::{Reply, daemon};
+    use bucky_api::{Client, Timeouts};
+
+    /// Reads from a daemon that answers every request with `page`, and gives how it ended.
+    async fn read(page: Vec<MisplacedLine>) -> Result<usize, StrayError> {
+        let addr = daemon(move |_| Reply::lines(&page)).await;
+        let daemon = Client::new(Timeouts::default()).unwrap().daemon(addr);
+        let ring = Arc::new(Ring::new(document(&["a"]).to_spec().unwrap()).unwrap());
+        let query = StrayQuery {
+            how: How::Asked { host: Some("b".into()) },
+            ring,
+            regex: None,
+            after: None,
+            with_bytes: true,
+            page: PAGE,
+            local_prefix: None,
+        };
+        let output = Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink()));
+        let mut listing = StrayListing::begin(daemon, query, Arc::new(output));
+        let mut count = 0;
+        while listing.next().await?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn page(names: impl Iterator<Item = usize>, owner: &str) -> Vec<MisplacedLine> {
+        let line = |number| MisplacedLine {
+            metric: format!("m{number:05}").parse().unwrap(),
+            owners: vec![owner.to_owned()],
+            bytes: Some(1),
+        };
+        names.map(line).collect()
+    }
+
+    const OWNER: &str = "a";
+    const PAGE: usize = 50;
+
+    #[tokio::test]
+    async fn a_page_that_is_not_full_is_the_last() {
+        assert_eq!(read(page(0..7, OWNER)).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_gives_the_same_page_again_and_again_is_not_asked_for_ever() {
+        let error = chain(&read(page(0..PAGE, OWNER)).await.unwrap_err());
+        assert!(error.contains("out of order"), "{error}");
+        assert!(read(page([1, 1].into_iter(), OWNER)).await.is_err(), "a double");
+    }
+
+    #[tokio::test]
+    async fn a_page_longer_than_asked_for_is_refused() {
+        let error = chain(&read(page(0..PAGE + 1, OWNER)).await.unwrap_err());
+        assert!(error.contains("more than"), "{error}");
+    }
+
+    /// The daemon was started with another ring after the plan was made.
+    #[tokio::test]
+    async fn owners_that_our_ring_does_not_name_are_not_believed() {
+        let error = read(page(0..3, "b")).await.unwrap_err();
+        assert!(matches!(error, StrayError::OtherRing { .. }), "{error}");
+        assert!(error.to_string().contains("says that m00000 belongs to b,"), "{error}");
     }
 }

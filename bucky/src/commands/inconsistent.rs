@@ -9,7 +9,7 @@ use super::discover;
 use crate::chain;
 use crate::cli::ClusterArgs;
 use crate::cluster::{Answer, Cluster, Member};
-use crate::inventory::refresh;
+use crate::inventory::{page_len, refresh};
 use crate::names::{Nothing, SelectArgs, Selection};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, json_string};
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         let names = if args.unplaceable && member.status().is_some() {
             Names::Unplaceable { regex: regex.clone() }
         } else {
-            let query = query(member, &ring, regex.clone(), local_prefix.clone());
+            let query = query(&cluster, member, &ring, regex.clone(), local_prefix.clone());
             let listing = StrayListing::begin(member.daemon.clone(), query, Arc::clone(output));
             Names::Strays { listing, unplaceable: args.unplaceable }
         };
@@ -106,6 +106,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
 }
 
 fn query(
+    cluster: &Cluster,
     member: &Member,
     ring: &Arc<Ring>,
     regex: Option<String>,
@@ -118,7 +119,15 @@ fn query(
             How::GoPlacedHere { host: host.or_else(|| Some(member.addr().host().to_owned())) }
         }
     };
-    StrayQuery { how, ring: Arc::clone(ring), regex, after: None, with_bytes: false, local_prefix }
+    StrayQuery {
+        how,
+        ring: Arc::clone(ring),
+        regex,
+        after: None,
+        page: page_len(cluster.members.len()),
+        with_bytes: false,
+        local_prefix,
+    }
 }
 
 /// The names to print for a node.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::discover;
 use crate::cli::ClusterArgs;
 use crate::cluster::Cluster;
-use crate::inventory::{Detail, Listing, Merged, Query, refresh, tell_failures};
+use crate::inventory::{Detail, Listing, Merged, Query, page_len, refresh, tell_failures};
 use crate::names::{Nothing, SelectArgs};
 use crate::outcome::Outcome;
 use crate::output::{Output, json_string};
@@ -76,10 +76,11 @@ async fn by_node(
         refresh(cluster.present(), output).await?;
     }
     let query = Arc::new(query);
+    let page_len = page_len(cluster.members.len());
     let mut members: Vec<(String, Listing)> = cluster
         .present()
         .map(|member| {
-            let listing = Listing::begin(member, Arc::clone(&query), Arc::clone(output));
+            let listing = Listing::begin(member, Arc::clone(&query), page_len, Arc::clone(output));
             (member.addr().to_string(), listing)
         })
         .collect();

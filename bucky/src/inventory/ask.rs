@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bucky_api::client::{GoListFilter, Listing as GoListing};
-use bucky_api::{ClientError, Daemon, MetricLine};
+use bucky_api::{ClientError, Daemon, MetricLine, paths};
 use futures_util::{StreamExt, stream};
 
 use crate::cluster::{Answer, Member};
@@ -45,7 +45,7 @@ pub(crate) async fn list(
 fn never_ready(daemon: &Daemon) -> ClientError {
     ClientError::BadAnswer {
         addr: daemon.addr().clone(),
-        route: bucky_api::paths::METRICS,
+        route: paths::METRICS,
         found: "its list is never ready; look whether the daemon can read its files".into(),
     }
 }
@@ -90,6 +90,27 @@ pub(crate) struct Page<T> {
     pub(crate) next: Option<String>,
 }
 
+/// Refuses a page that does not go on after `after`, in byte order: a list of such would never end.
+///
+/// # Errors
+/// [`ClientError::BadAnswer`].
+pub(crate) fn in_order<'a>(
+    daemon: &Daemon,
+    route: &'static str,
+    after: Option<&'a str>,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), ClientError> {
+    let mut last = after;
+    for name in names {
+        if last.is_some_and(|last| name <= last) {
+            let found = format!("{name:?} after {:?}, out of order", last.unwrap_or_default());
+            return Err(ClientError::BadAnswer { addr: daemon.addr().clone(), route, found });
+        }
+        last = Some(name);
+    }
+    Ok(())
+}
+
 /// A page of names of a daemon with `/v1`.
 pub(super) async fn name_page(
     daemon: &Daemon,
@@ -104,8 +125,12 @@ pub(super) async fn name_page(
     let mut lines = daemon.metrics(&query).await?;
     let mut entries = Vec::new();
     while let Some(line) = lines.next_line().await? {
+        if entries.len() == limit {
+            return Err(lines.too_many(limit));
+        }
         entries.push(String::from_utf8_lossy(&line).into_owned());
     }
+    in_order(daemon, paths::V1_METRICS, after, entries.iter().map(String::as_str))?;
     let next = if entries.len() < limit { None } else { entries.last().cloned() };
     Ok(Page { entries, next })
 }
@@ -124,7 +149,9 @@ pub(crate) async fn stat_page(
     let mut query = vec![("stat", "1"), ("limit", limit_text.as_str())];
     query.extend(regex.map(|regex| ("regex", regex)));
     query.extend(after.map(|after| ("after", after)));
-    let entries: Vec<MetricLine> = daemon.metrics(&query).await?.collect().await?;
+    let entries: Vec<MetricLine> = daemon.metrics(&query).await?.collect_at_most(limit).await?;
+    let names = entries.iter().map(|line| line.metric.as_str());
+    in_order(daemon, paths::V1_METRICS, after, names)?;
     let next = if entries.len() < limit {
         name_page(daemon, regex, after, limit).await?.next
     } else {

@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use bucky_api::client::GoListFilter;
 use bucky_api::{ClientError, Daemon, MetricLine};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
 use self::ask::{Page, name_page, tell_wait};
-pub(crate) use self::ask::{list, refresh, stat_page};
+pub(crate) use self::ask::{in_order, list, refresh, stat_page};
 use crate::chain;
 use crate::cluster::{Answer, Cluster, Member};
 use crate::names::Selection;
@@ -23,10 +23,20 @@ use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::patience;
 
-/// Names asked for in one request.
-const PAGE: usize = 10_000;
+/// Names asked for in one request of all nodes together. Of each node up to three pages are held at a time.
+const PAGES: usize = 20_000;
+/// The most names asked for in one request.
+const LONGEST_PAGE: usize = 5_000;
+/// The fewest: a request costs more than so many names.
+const SHORTEST_PAGE: usize = 100;
 /// Names sent in one request: a Go daemon takes a list it cannot read for none (D1), so lists stay short.
 const NAMES_SENT: usize = 2_000;
+
+/// How many names to ask for in one request where so many nodes are read at the same time: what is held does not grow
+/// with the nodes.
+pub(crate) fn page_len(nodes: usize) -> usize {
+    (PAGES / nodes.max(1)).clamp(SHORTEST_PAGE, LONGEST_PAGE)
+}
 
 /// How much of a metric is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,12 +84,17 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// Begins to read what `query` asks for from `member`; one page ahead of what is taken.
-    pub(crate) fn begin(member: &Member, query: Arc<Query>, output: Arc<Output>) -> Self {
+    pub(crate) fn begin(
+        member: &Member,
+        query: Arc<Query>,
+        page_len: usize,
+        output: Arc<Output>,
+    ) -> Self {
         let (sender, pages) = mpsc::channel(1);
         let daemon = member.daemon.clone();
         let is_v1 = matches!(member.answer, Answer::V1 { .. });
         tokio::spawn(async move {
-            let reading = Reading { daemon, query, output, sender };
+            let reading = Reading { daemon, query, page_len, output, sender };
             let result = match (&reading.query.selection, is_v1) {
                 (Selection::Names(names), _) => reading.by_name(names).await,
                 (_, true) => reading.by_page().await,
@@ -114,6 +129,7 @@ impl Listing {
 struct Reading {
     daemon: Daemon,
     query: Arc<Query>,
+    page_len: usize,
     output: Arc<Output>,
     sender: mpsc::Sender<Result<Vec<Entry>, ClientError>>,
 }
@@ -141,13 +157,13 @@ impl Reading {
             Selection::All | Selection::Names(_) => None,
         };
         if self.query.detail == Detail::Stat {
-            let page = stat_page(&self.daemon, regex, after, PAGE).await?;
+            let page = stat_page(&self.daemon, regex, after, self.page_len).await?;
             return Ok(Page {
                 entries: page.entries.into_iter().map(entry).collect(),
                 next: page.next,
             });
         }
-        let page = name_page(&self.daemon, regex, after, PAGE).await?;
+        let page = name_page(&self.daemon, regex, after, self.page_len).await?;
         let entries =
             page.entries.into_iter().map(|name| Entry { name, stat: Ok(Stat::default()) });
         Ok(Page { entries: entries.collect(), next: page.next })
@@ -168,7 +184,7 @@ impl Reading {
     /// The list of a Go daemon.
     async fn whole(&self, filter: GoListFilter) -> Result<(), ClientError> {
         let names = list(&self.daemon, &filter, &self.output).await?;
-        for names in names.chunks(PAGE) {
+        for names in names.chunks(self.page_len) {
             if !self.send(names.to_vec()).await? {
                 break;
             }
@@ -184,22 +200,24 @@ impl Reading {
             }
             Detail::Stat => {
                 let looked = names.into_iter().map(|name| self.look(name));
-                stream::iter(looked).buffered(self.query.workers).collect().await
+                stream::iter(looked).buffered(self.query.workers).try_collect().await?
             }
         };
         Ok(self.sender.send(Ok(entries)).await.is_ok())
     }
 
-    async fn look(&self, name: String) -> Entry {
+    /// Looks at one metric. Where the daemon is away it is so for all of them.
+    async fn look(&self, name: String) -> Result<Entry, ClientError> {
         let answer = patience::ask(|| self.daemon.go_stat(&name), |_| ()).await;
         let stat = match answer {
             Ok(Some(stat)) => {
                 Ok(Stat { bytes: u64::try_from(stat.size).unwrap_or(0), mtime: stat.mod_time })
             }
             Ok(None) => Err(format!("Metric not found: {name}")),
+            Err(error @ ClientError::Unreachable { .. }) => return Err(error),
             Err(error) => Err(format!("{name}: {}", chain(&error))),
         };
-        Entry { name, stat }
+        Ok(Entry { name, stat })
     }
 }
 
@@ -248,10 +266,10 @@ impl Merged {
             refresh(cluster.present(), output).await?;
         }
         let query = Arc::new(query);
+        let page_len = page_len(cluster.members.len());
         let begin = |member: &Member| {
-            member
-                .is_there()
-                .then(|| Listing::begin(member, Arc::clone(&query), Arc::clone(output)))
+            let begin = || Listing::begin(member, Arc::clone(&query), page_len, Arc::clone(output));
+            member.is_there().then(begin)
         };
         let listings: Vec<Option<Listing>> = cluster.members.iter().map(begin).collect();
         let mut merged = Self {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,10 @@ use super::resume::Resume;
 
 /// The form of the journal that this build writes and reads.
 const JOURNAL_LEVEL: u32 = 1;
+/// The longest line that is read; those that are written are far shorter.
+const LINE_LIMIT_BYTES: u64 = 1024 * 1024;
+/// How many failed metrics are remembered of all sources; of a source with which they are more, all is looked at again.
+const FAILED_LIMIT: usize = 50_000;
 /// How long lines may wait before they are made durable.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -114,24 +118,16 @@ impl Journal {
             .map_err(failed("opened"))?;
         lock_exclusive(&file, Duration::ZERO)
             .map_err(|source| JournalError::InUse { path: path.to_owned(), source })?;
-        let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(failed("read"))?;
-        // What follows the last line end was cut off.
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        if whole == 0 && !is_beginning(&text) {
-            return Err(JournalError::BadLine { path: path.to_owned(), line: 1, source: None });
-        }
-        text.truncate(whole);
-        let resume = read(path, &text, purpose)?;
-        file.set_len(whole as u64).map_err(failed("written"))?;
+        let Earlier { sources, whole_bytes, .. } = read(path, &file, purpose)?;
+        file.set_len(whole_bytes).map_err(failed("written"))?;
         file.seek(SeekFrom::End(0)).map_err(failed("written"))?;
         let mut journal =
             Self { writer: BufWriter::new(file), path: path.to_owned(), synced: Instant::now() };
-        if whole == 0 {
+        if whole_bytes == 0 {
             journal.write(&Line::Journal { level: JOURNAL_LEVEL, purpose: purpose.clone() })?;
             journal.sync()?;
         }
-        Ok((journal, resume))
+        Ok((journal, sources))
     }
 
     /// Where it is.
@@ -207,32 +203,62 @@ fn is_beginning(text: &[u8]) -> bool {
     text.get(..common) == FIRST.get(..common)
 }
 
-/// Where each source stands by `text`, which ends with a whole line or is empty.
-fn read(
-    path: &Path,
-    text: &[u8],
-    purpose: &Purpose,
-) -> Result<BTreeMap<String, Resume>, JournalError> {
-    let mut sources: BTreeMap<String, Resume> = BTreeMap::new();
-    let bad = |line, source| JournalError::BadLine { path: path.to_owned(), line, source };
-    for (index, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let line: Line =
-            serde_json::from_slice(line).map_err(|source| bad(index + 1, Some(source)))?;
-        match (index, line) {
-            (0, Line::Journal { level, purpose: found }) => check(path, level, &found, purpose)?,
-            (0, _) | (_, Line::Journal { .. }) => return Err(bad(index + 1, None)),
-            (_, Line::Through { source, metric }) => {
-                sources.entry(source).or_default().finish_through(metric)
+/// What an earlier run left in a journal.
+#[derive(Default)]
+struct Earlier {
+    sources: BTreeMap<String, Resume>,
+    /// How much of the file is whole lines.
+    whole_bytes: u64,
+    /// How many failed metrics are remembered.
+    remembered: usize,
+}
+
+impl Earlier {
+    fn note(&mut self, line: Line) {
+        match line {
+            Line::Journal { .. } => {}
+            Line::Through { source, metric } => {
+                self.sources.entry(source).or_default().finish_through(metric);
             }
-            (_, Line::Failed { source, metric, .. }) => {
-                sources.entry(source).or_default().fail(metric)
+            Line::Failed { source, metric, .. } => {
+                let resume = self.sources.entry(source).or_default();
+                self.remembered += usize::from(resume.fail(metric));
+                if self.remembered > FAILED_LIMIT {
+                    self.remembered -= resume.forget();
+                }
             }
-            (_, Line::Moved { source, metric }) => {
-                sources.entry(source).or_default().forgive(&metric);
+            Line::Moved { source, metric } => {
+                let resume = self.sources.entry(source).or_default();
+                self.remembered -= usize::from(resume.forgive(&metric));
             }
         }
     }
-    Ok(sources)
+}
+
+/// Where each source stands by the whole lines of `file`. What follows the last line end was cut off.
+fn read(path: &Path, file: &File, purpose: &Purpose) -> Result<Earlier, JournalError> {
+    let bad = |line, source| JournalError::BadLine { path: path.to_owned(), line, source };
+    let mut reader = BufReader::new(file);
+    let (mut earlier, mut text) = (Earlier::default(), Vec::new());
+    for number in 1.. {
+        text.clear();
+        let len_bytes =
+            reader.by_ref().take(LINE_LIMIT_BYTES).read_until(b'\n', &mut text).map_err(
+                |source| JournalError::Io { path: path.to_owned(), what: "read", source },
+            )?;
+        if text.last() != Some(&b'\n') {
+            let is_cut_off =
+                (number > 1 || is_beginning(&text)) && (len_bytes as u64) < LINE_LIMIT_BYTES;
+            return if is_cut_off { Ok(earlier) } else { Err(bad(number, None)) };
+        }
+        match (number, serde_json::from_slice(&text).map_err(|source| bad(number, Some(source)))?) {
+            (1, Line::Journal { level, purpose: found }) => check(path, level, &found, purpose)?,
+            (1, _) | (_, Line::Journal { .. }) => return Err(bad(number, None)),
+            (_, line) => earlier.note(line),
+        }
+        earlier.whole_bytes += len_bytes as u64;
+    }
+    Ok(earlier)
 }
 
 fn check(path: &Path, level: u32, found: &Purpose, wanted: &Purpose) -> Result<(), JournalError> {
@@ -363,6 +389,38 @@ mod tests {
             assert!(error.contains("line 1"), "{error}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
+    }
+
+    /// The journal of a large run with many failures is read in bounded memory.
+    #[test]
+    fn with_too_many_failures_to_remember_all_of_that_source_is_looked_at_again() {
+        let folder = folder();
+        let path = folder.path().join("journal");
+        let (mut journal, _) = Journal::open(&path, &purpose()).unwrap();
+        journal.failed("few", &name("a"), "busy").unwrap();
+        journal.through("few", &name("z")).unwrap();
+        for number in 0..FAILED_LIMIT {
+            journal.failed("many", &name(&format!("m{number}")), "busy").unwrap();
+        }
+        journal.through("many", &name("z")).unwrap();
+        journal.failed("later", &name("a"), "busy").unwrap();
+        journal.sync().unwrap();
+        drop(journal);
+        let (_journal, resume) = Journal::open(&path, &purpose()).unwrap();
+        assert!(!resume["many"].is_finished(&name("a")) && !resume["many"].has_failed(&name("m1")));
+        assert!(resume["few"].has_failed(&name("a")) && resume["few"].is_finished(&name("b")));
+        assert!(resume["later"].has_failed(&name("a")));
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_read_to_its_end() {
+        let folder = folder();
+        let path = folder.path().join("journal");
+        drop(Journal::open(&path, &purpose()).unwrap());
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(&vec![b' '; 2 << 20]).unwrap();
+        let error = Journal::open(&path, &purpose()).err().unwrap().to_string();
+        assert!(error.contains("line 2"), "{error}");
     }
 
     #[test]

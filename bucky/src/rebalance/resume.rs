@@ -4,9 +4,6 @@ use std::collections::BTreeSet;
 
 use bucky_whisper::MetricName;
 
-/// How many failed metrics of a source are remembered; with more, all of the source is looked at again.
-const FAILED_LIMIT: usize = 100_000;
-
 /// Where a source of an earlier run stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Resume {
@@ -41,18 +38,21 @@ impl Resume {
         self.through = Some(metric);
     }
 
-    /// Notes that a metric that had failed has made it.
-    pub(super) fn forgive(&mut self, metric: &MetricName) {
-        self.failed.remove(metric);
+    /// Notes that a metric that had failed has made it; tells whether it was remembered.
+    pub(super) fn forgive(&mut self, metric: &MetricName) -> bool {
+        self.failed.remove(metric)
     }
 
-    /// Notes a metric that failed.
-    pub(super) fn fail(&mut self, metric: MetricName) {
-        if self.failed.len() >= FAILED_LIMIT {
-            self.all_again = true;
-        } else {
-            self.failed.insert(metric);
-        }
+    /// Remembers a metric that failed; tells whether that is news.
+    pub(super) fn fail(&mut self, metric: MetricName) -> bool {
+        !self.all_again && self.failed.insert(metric)
+    }
+
+    /// Notes that more failed than can be remembered: all of the source is looked at again. Gives how many were
+    /// remembered.
+    pub(super) fn forget(&mut self) -> usize {
+        self.all_again = true;
+        std::mem::take(&mut self.failed).len()
     }
 }
 
@@ -81,9 +81,9 @@ mod tests {
     fn with_too_many_failures_to_remember_all_is_looked_at_again() {
         let mut resume = Resume::default();
         resume.finish_through(name("z"));
-        for number in 0..=FAILED_LIMIT {
-            resume.fail(name(&format!("m{number}")));
-        }
+        assert!(resume.fail(name("a")) && !resume.fail(name("a")));
+        assert_eq!(resume.forget(), 1);
+        assert!(!resume.fail(name("b")), "nothing is remembered any more");
         assert_eq!((resume.read_after(), resume.through()), (None, None));
         assert!(!resume.is_finished(&name("a")));
     }

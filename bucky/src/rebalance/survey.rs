@@ -10,6 +10,7 @@ use futures_util::{StreamExt, stream};
 use super::batch::OwnerIndex;
 use super::nodes::{Fleet, Source};
 use super::plan::{Load, Plan, Row};
+use crate::inventory::page_len;
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
 use crate::strays::{Found, How, Item, StrayListing, StrayQuery};
@@ -43,12 +44,13 @@ impl Selection {
     }
 
     /// What is read of `source`.
-    pub(crate) fn query(&self, source: &Source) -> StrayQuery {
+    pub(crate) fn query(&self, fleet: &Fleet, source: &Source) -> StrayQuery {
         StrayQuery {
             how: source.how.clone(),
             ring: Arc::clone(&self.ring),
             regex: self.regex.clone(),
             after: None,
+            page: page_len(fleet.sources.len()),
             with_bytes: true,
             local_prefix: self.local_prefix.clone(),
         }
@@ -117,8 +119,11 @@ pub(crate) async fn count(
     selection: &Selection,
     output: &Arc<Output>,
 ) -> anyhow::Result<Count> {
-    // A node's own count tells destinations one by one: with several owners it does not tell whose are all allowed.
-    let is_exact = selection.allowed.is_none() || selection.ring.spec().replication_factor == 1;
+    // A node's own count tells the nodes of the ring one by one. With several owners that does not tell whose are all
+    // allowed, nor which are instances of one host, which gets one copy.
+    let spec = selection.ring.spec();
+    let is_host_once = spec.diverse_replicas || fleet.members.len() == selection.ring.nodes().len();
+    let is_exact = spec.replication_factor == 1 || (selection.allowed.is_none() && is_host_once);
     match &source.how {
         How::Asked { host } if is_exact => {
             asked(fleet, source, host.clone(), selection, output).await
@@ -176,7 +181,7 @@ async fn listed(
 ) -> anyhow::Result<Count> {
     let mut listing = StrayListing::begin(
         source.node.daemon.clone(),
-        selection.query(source),
+        selection.query(fleet, source),
         Arc::clone(output),
     );
     let mut count = Count::default();

@@ -93,8 +93,6 @@ impl<'a> Rounds<'a> {
                 strays.clear();
                 break;
             }
-            let sizes: HashMap<MetricName, u64> =
-                strays.iter().map(|stray| (stray.metric.clone(), stray.bytes)).collect();
             let HealReport { healed, again, gone, failed, left } =
                 heal(self.mover, self.source, self.owners, strays).await;
             self.unfinished |= left > 0;
@@ -105,12 +103,8 @@ impl<'a> Rounds<'a> {
             let healed = self.note_effects(healed);
             strays = again;
             let changed = self.settle(healed).await;
-            strays.extend(
-                changed.into_iter().map(|metric| Stray {
-                    bytes: sizes.get(&metric).copied().unwrap_or(0),
-                    metric,
-                }),
-            );
+            // Lengths were for gathering batches; nobody looks at them any more.
+            strays.extend(changed.into_iter().map(|metric| Stray { metric, bytes: 0 }));
         }
         for stray in strays {
             let reason = format!(

@@ -15,16 +15,27 @@ use crate::strays::{Found, Item, StrayListing, StrayQuery};
 /// Batches of a source that are handed out for each that it may send: so that one waits when another ends.
 const HANDED_OUT: usize = 2;
 
+/// The metrics that a source may hold in half-full batches at least, however many sources there are.
+const LEAST_HELD: usize = 100;
+
 /// Moves what `source` has astray, but for what an earlier run finished.
 pub(super) async fn drain(mover: Arc<Mover>, source: Source, resume: Resume) {
-    let query =
-        StrayQuery { after: resume.read_after().cloned(), ..mover.selection.query(&source) };
+    let query = StrayQuery {
+        after: resume.read_after().cloned(),
+        ..mover.selection.query(&mover.fleet, &source)
+    };
     let mut listing =
         StrayListing::begin(source.node.daemon.clone(), query, Arc::clone(&mover.output));
     let mut drain = Drain::new(mover, source.node, resume);
     let mut is_whole = false;
-    while !drain.mover.stop.is_asked() {
-        match listing.next().await {
+    let stop = drain.mover.stop.clone();
+    while !stop.is_asked() {
+        // A source that is busy may be waited for a long time.
+        let next = tokio::select! {
+            next = listing.next() => next,
+            () = stop.asked() => break,
+        };
+        match next {
             Ok(Some(item)) => drain.take(item).await,
             Ok(None) => {
                 is_whole = true;
@@ -51,7 +62,7 @@ struct Drain {
 impl Drain {
     fn new(mover: Arc<Mover>, source: Arc<Node>, resume: Resume) -> Self {
         let mut limits = mover.limits;
-        limits.held = (limits.held / mover.fleet.sources.len().max(1)).max(limits.metrics);
+        limits.held = (limits.held / mover.fleet.sources.len().max(1)).max(LEAST_HELD);
         let batcher = Batcher::new(limits, resume.through().cloned());
         Self { mover, source, resume, batcher, running: JoinSet::new(), noted: None }
     }
@@ -77,8 +88,12 @@ impl Drain {
         while self.running.len() >= self.source.gate.limit() * HANDED_OUT {
             self.settle_one().await;
         }
+        let place = self.mover.place_for(batch.strays.len()).await;
         let (mover, source) = (Arc::clone(&self.mover), Arc::clone(&self.source));
-        self.running.spawn(async move { run_batch(&mover, &source, batch).await });
+        self.running.spawn(async move {
+            let _place = place;
+            run_batch(&mover, &source, batch).await
+        });
         while let Some(ended) = self.running.try_join_next() {
             self.settle(ended);
         }

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bucky_api::Encoding;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
 pub(crate) use self::journal_desk::JournalDesk;
@@ -33,6 +33,10 @@ use super::stop::Stop;
 use super::survey::Selection;
 use super::tally::Tally;
 use crate::output::Output;
+
+/// Metrics in all batches that are handed out, over all sources. Each takes some hundreds of bytes on its way, so this
+/// bounds the memory; that many small files keep any number of workers busy.
+const UNDER_WAY: u32 = 24_000;
 
 /// What all parts of a run share.
 pub(crate) struct Mover {
@@ -57,6 +61,7 @@ pub(crate) struct Mover {
     /// Where people are told.
     pub(crate) output: Arc<Output>,
     workers: Semaphore,
+    places: Arc<Semaphore>,
     links: Links,
 }
 
@@ -81,6 +86,7 @@ impl Mover {
         Self {
             links: Links::default(),
             workers: Semaphore::new(parts.workers),
+            places: Arc::new(Semaphore::new(UNDER_WAY as usize)),
             fleet: parts.fleet,
             selection: parts.selection,
             limits: parts.limits,
@@ -106,6 +112,13 @@ impl Mover {
                 self.tally.source_broke(format_args!("a source was given up: {error}"));
             }
         }
+    }
+
+    /// Waits until a batch of so many metrics may be handed out.
+    async fn place_for(&self, metrics: usize) -> Option<OwnedSemaphorePermit> {
+        let wanted = u32::try_from(metrics).unwrap_or(UNDER_WAY).min(UNDER_WAY);
+        // None only if the semaphore were closed, which nothing does.
+        Arc::clone(&self.places).acquire_many_owned(wanted).await.ok()
     }
 
     /// Waits until one more piece of work may run.
