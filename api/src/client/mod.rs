@@ -37,6 +37,8 @@ use crate::{DaemonAddr, Encoding, ErrorBody, paths};
 const JSON_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 /// The most lines that are collected where nothing smaller was asked for; no request names as many metrics.
 const LINES_LIMIT: usize = 100_000;
+/// Connections to a daemon that are kept though nobody uses them: each keeps its buffers.
+const IDLE_PER_HOST: usize = 4;
 /// How much of the body of a refusal is read.
 const REFUSAL_LIMIT_BYTES: usize = 64 * 1024;
 
@@ -133,6 +135,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .tcp_nodelay(true)
+            .pool_max_idle_per_host(IDLE_PER_HOST)
             .build()?;
         Ok(Self { http, timeouts })
     }

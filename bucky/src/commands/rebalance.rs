@@ -13,7 +13,7 @@ use crate::output::Output;
 use crate::rebalance::{self, BatchLimits, Order};
 
 /// How many metrics may wait in half-full batches, in all sources together: some 130 bytes each.
-const HELD: usize = 100_000;
+const HELD: usize = 50_000;
 /// How many full batches may go past a half-full one.
 const PASSED: u64 = 20;
 

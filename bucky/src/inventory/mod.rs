@@ -24,7 +24,7 @@ use crate::output::Output;
 use crate::patience;
 
 /// Names asked for in one request of all nodes together. Of each node up to three pages are held at a time.
-const PAGES: usize = 20_000;
+const PAGES: usize = 12_000;
 /// The most names asked for in one request.
 const LONGEST_PAGE: usize = 5_000;
 /// The fewest: a request costs more than so many names.

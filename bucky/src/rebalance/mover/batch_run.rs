@@ -11,7 +11,7 @@ use super::super::tally::{Effect, Failure};
 use super::Mover;
 use super::by_hand::move_by_hand;
 use super::delete::{Deleted, delete};
-use super::heal::{HealReport, Healed, heal};
+use super::heal::{HealReport, Healed, heal, unmeasured};
 
 /// How often a metric that changes between heal and delete is healed again. Carbon writes each a few times a minute,
 /// and a batch takes seconds; the owner has all of it in any case.
@@ -103,8 +103,7 @@ impl<'a> Rounds<'a> {
             let healed = self.note_effects(healed);
             strays = again;
             let changed = self.settle(healed).await;
-            // Lengths were for gathering batches; nobody looks at them any more.
-            strays.extend(changed.into_iter().map(|metric| Stray { metric, bytes: 0 }));
+            strays.extend(changed.into_iter().map(unmeasured));
         }
         for stray in strays {
             let reason = format!(

@@ -132,7 +132,7 @@ impl Hand<'_> {
         let Some(copied) = self.fetch(metric).await? else { return Ok(Attempt::Gone) };
         let mut effect: Option<Effect> = None;
         let mut receipt = None;
-        let word_of: Vec<DaemonAddr> = self
+        let word_of: Arc<[DaemonAddr]> = self
             .owners
             .iter()
             .filter(|owner| owner.kind == Kind::V1)
@@ -144,7 +144,7 @@ impl Hand<'_> {
                     let line = heal_at(owner, &copied).await?;
                     let here =
                         Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
-                    receipt = Healed::by_word(&line, word_of.clone());
+                    receipt = Healed::by_word(&line, Arc::clone(&word_of));
                     here
                 }
                 Kind::Go => fill_at(owner, &copied).await?,

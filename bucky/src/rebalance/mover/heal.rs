@@ -24,12 +24,12 @@ const HALF_ATTEMPTS: u32 = 2;
 pub(super) struct Healed {
     metric: MetricName,
     digest: Digest,
-    owners: Vec<DaemonAddr>,
+    owners: Arc<[DaemonAddr]>,
 }
 
 impl Healed {
     /// The proof by an owner's own word: its line says healed, with this digest, by all of `owners`.
-    pub(super) fn by_word(line: &HealLine, owners: Vec<DaemonAddr>) -> Option<Self> {
+    pub(super) fn by_word(line: &HealLine, owners: Arc<[DaemonAddr]>) -> Option<Self> {
         let digest = line.digest.filter(|_| line.outcome.is_healed())?;
         Some(Self { metric: line.metric.clone(), digest, owners })
     }
@@ -46,7 +46,8 @@ impl Healed {
 
     /// What a delete of its source asks for.
     pub(super) fn to_delete(&self) -> DeleteMetric {
-        DeleteMetric { name: self.metric.clone(), digest: self.digest, owners: self.owners.clone() }
+        let owners = self.owners.to_vec();
+        DeleteMetric { name: self.metric.clone(), digest: self.digest, owners }
     }
 }
 
@@ -73,11 +74,11 @@ pub(super) async fn heal(
     strays: Vec<Stray>,
 ) -> HealReport {
     let mut report = HealReport::default();
-    let addrs: Vec<DaemonAddr> = owners.iter().map(|owner| owner.addr().clone()).collect();
+    let addrs: Arc<[DaemonAddr]> = owners.iter().map(|owner| owner.addr().clone()).collect();
     let mut left: BTreeMap<MetricName, Candidate> =
-        strays.into_iter().map(|stray| (stray.metric.clone(), Candidate::new(stray))).collect();
+        strays.into_iter().map(|stray| (stray.metric, Candidate::default())).collect();
     for (number, owner) in owners.iter().enumerate() {
-        let strays = left.values().map(|candidate| candidate.stray.clone()).collect();
+        let strays = left.keys().cloned().map(unmeasured).collect();
         let pull = Pull { mover, source, owner, is_first: number == 0 };
         let pulled = pull.run(strays).await;
         report.gone.extend(pulled.gone);
@@ -86,47 +87,58 @@ pub(super) async fn heal(
         let mut healed = BTreeMap::new();
         for line in pulled.lines {
             if let Some(candidate) = left.remove(&line.metric) {
-                healed.insert(line.metric.clone(), candidate.healed(line));
+                let candidate = candidate.healed(&line);
+                healed.insert(line.metric, candidate);
             }
         }
         left = healed;
     }
-    for candidate in left.into_values() {
-        let receipt = candidate.receipt(&addrs);
-        match (receipt, candidate.effect) {
-            (Some(receipt), Some(effect)) => report.healed.push((receipt, effect)),
-            _ => report.again.push(candidate.stray),
+    for (metric, candidate) in left {
+        match (candidate.content, candidate.effect) {
+            (Content::One(digest), Some(effect)) => {
+                let healed = Healed { metric, digest, owners: Arc::clone(&addrs) };
+                report.healed.push((healed, effect));
+            }
+            _ => report.again.push(unmeasured(metric)),
         }
     }
     report
 }
 
+/// A stray whose length nobody asks for any more: it was for gathering batches.
+pub(super) fn unmeasured(metric: MetricName) -> Stray {
+    Stray { metric, bytes: 0 }
+}
+
 /// A metric on its way through its owners.
+#[derive(Default)]
 struct Candidate {
-    stray: Stray,
-    /// The last owner's line.
-    line: Option<HealLine>,
-    /// Whether all owners so far healed from one content.
-    is_one_content: bool,
+    content: Content,
     effect: Option<Effect>,
 }
 
+/// What the owners so far healed from.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Content {
+    /// None has healed yet.
+    #[default]
+    None,
+    /// All of them from this one.
+    One(Digest),
+    /// The source was written to meanwhile, or one of them gave no digest.
+    Several,
+}
+
 impl Candidate {
-    fn new(stray: Stray) -> Self {
-        Self { stray, line: None, is_one_content: true, effect: None }
-    }
-
-    fn healed(mut self, line: HealLine) -> Self {
-        self.is_one_content &= self.line.as_ref().is_none_or(|last| last.digest == line.digest);
+    fn healed(self, line: &HealLine) -> Self {
+        let content = match (self.content, line.digest) {
+            (Content::None, Some(digest)) => Content::One(digest),
+            (Content::One(last), Some(digest)) if last == digest => self.content,
+            _ => Content::Several,
+        };
         let here = Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
-        self.effect = Some(self.effect.map_or(here, |effect| effect.and(here)));
-        self.line = Some(line);
-        self
-    }
-
-    fn receipt(&self, owners: &[DaemonAddr]) -> Option<Healed> {
-        let line = self.line.as_ref().filter(|_| self.is_one_content)?;
-        Healed::by_word(line, owners.to_vec())
+        let effect = self.effect.map_or(here, |effect| effect.and(here));
+        Self { content, effect: Some(effect) }
     }
 }
 
@@ -317,7 +329,7 @@ impl Pull<'_> {
                 Err(error) => format!("it finds no such metric at the source: {}", chain(&error)),
             };
             work.reasons.insert(metric.clone(), failure(self.owner, "source missing", reason));
-            work.strays.push(Stray { metric, bytes: 0 });
+            work.strays.push(unmeasured(metric));
         }
         work.strays.len() - before
     }

@@ -36,7 +36,10 @@ use crate::output::Output;
 
 /// Metrics in all batches that are handed out, over all sources. Each takes some hundreds of bytes on its way, so this
 /// bounds the memory; that many small files keep any number of workers busy.
-const UNDER_WAY: u32 = 24_000;
+const UNDER_WAY: u32 = 12_000;
+
+/// As how many metrics a batch counts at least: its requests and buffers cost as much.
+const BATCH_COST: u32 = 100;
 
 /// What all parts of a run share.
 pub(crate) struct Mover {
@@ -116,7 +119,7 @@ impl Mover {
 
     /// Waits until a batch of so many metrics may be handed out.
     async fn place_for(&self, metrics: usize) -> Option<OwnedSemaphorePermit> {
-        let wanted = u32::try_from(metrics).unwrap_or(UNDER_WAY).min(UNDER_WAY);
+        let wanted = u32::try_from(metrics).unwrap_or(UNDER_WAY).clamp(BATCH_COST, UNDER_WAY);
         // None only if the semaphore were closed, which nothing does.
         Arc::clone(&self.places).acquire_many_owned(wanted).await.ok()
     }
