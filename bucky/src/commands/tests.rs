@@ -253,3 +253,21 @@ async fn a_reader_that_goes_away_is_no_failure() {
         tokio::task::spawn_blocking(move || crate::run_with(words, output)).await.unwrap();
     assert_eq!((outcome, people.text().as_str(), *tries.lock().unwrap()), (Outcome::Done, "", 1));
 }
+
+/// Nothing was listed or moved: that is no part of it that failed.
+#[tokio::test]
+async fn a_node_that_cannot_scan_anew_is_an_unhealthy_cluster() {
+    let ring = document(&["127.0.5.31"]);
+    let addr = daemon_at("127.0.5.31:0", move |request| match request.route() {
+        "/hashring" => Reply::ok(ring.to_json()),
+        "/v1/status" => Reply::ok(serde_json::to_string(&status("127.0.5.31", "s")).unwrap()),
+        _ => Reply::status(400),
+    })
+    .await;
+    let host = addr.to_string();
+    for command in ["list", "inconsistent", "rebalance"] {
+        let (outcome, _, people) = bucky(&[command, "-h", &host, "-f"]).await;
+        assert_eq!(outcome, Outcome::Unhealthy, "{command}: {people}");
+        assert!(people.contains(&format!("no new scan from {host}")), "{people}");
+    }
+}

@@ -6,7 +6,9 @@ use bucky_api::client::{GoListFilter, Listing as GoListing};
 use bucky_api::{ClientError, Daemon, MetricLine, paths};
 use futures_util::{StreamExt, stream};
 
+use crate::chain;
 use crate::cluster::{Answer, Member};
+use crate::outcome::UnhealthyError;
 use crate::output::Output;
 use crate::patience::{self, Next, Patience, Trouble};
 
@@ -57,14 +59,17 @@ pub(super) fn tell_wait(output: &Output, error: &ClientError) {
 /// Has all members scan anew, and waits until they have.
 ///
 /// # Errors
-/// [`ClientError`] of the first that cannot.
+/// [`UnhealthyError`] names the first that cannot: nothing was done yet.
 pub(crate) async fn refresh<'a>(
     members: impl Iterator<Item = &'a Member>,
     output: &Output,
-) -> Result<(), ClientError> {
+) -> anyhow::Result<()> {
     let refreshed = members.map(|member| refresh_one(member, output));
     let results: Vec<_> = stream::iter(refreshed).buffer_unordered(ASKED_AT_ONCE).collect().await;
-    results.into_iter().collect()
+    let refreshed: Result<(), ClientError> = results.into_iter().collect();
+    refreshed.map_err(|error| {
+        UnhealthyError::because(format!("no new scan from {}: {}", error.addr(), chain(&error)))
+    })
 }
 
 /// Has one member scan anew. A Go daemon answers at once with its old list (D18): it is asked again until it has a

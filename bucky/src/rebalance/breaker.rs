@@ -8,6 +8,17 @@ use std::time::{Duration, Instant};
 /// How long after a failure something that is given up is tried again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Where a row of failures stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Row {
+    /// It begins.
+    Begins,
+    /// It goes on, or went on for long enough before.
+    GoesOn,
+    /// It has gone on for long enough: this is given up.
+    IsEnough,
+}
+
 /// Whether something answers, by what was seen of it.
 #[derive(Debug)]
 pub(crate) struct Breaker {
@@ -40,15 +51,16 @@ impl Breaker {
         (self.failures, self.began, self.probed) = (0, None, None);
     }
 
-    /// It did not answer. True where it is given up by this.
-    pub(crate) fn failed(&mut self, now: Instant, reason: &str) -> bool {
+    /// It did not answer.
+    pub(crate) fn failed(&mut self, now: Instant, reason: &str) -> Row {
         self.failures = self.failures.saturating_add(1);
+        let is_first = self.began.is_none();
         let began = *self.began.get_or_insert(now);
         if self.failures < self.threshold || now.duration_since(began) < self.lasting {
-            return false;
+            return if is_first { Row::Begins } else { Row::GoesOn };
         }
         reason.clone_into(&mut self.reason);
-        self.probed.replace(now).is_none()
+        if self.probed.replace(now).is_none() { Row::IsEnough } else { Row::GoesOn }
     }
 }
 
@@ -60,14 +72,14 @@ mod tests {
     fn it_is_given_up_after_failures_in_a_row_and_probed_from_time_to_time() {
         let start = Instant::now();
         let mut breaker = Breaker::new(3, Duration::ZERO);
-        assert!(!breaker.failed(start, "x"));
-        assert!(!breaker.failed(start, "x"));
+        assert_eq!(breaker.failed(start, "x"), Row::Begins);
+        assert_eq!(breaker.failed(start, "x"), Row::GoesOn);
         breaker.succeeded();
-        assert!(!breaker.failed(start, "x"));
-        assert!(!breaker.failed(start, "x"));
+        assert_eq!(breaker.failed(start, "x"), Row::Begins);
+        assert_eq!(breaker.failed(start, "x"), Row::GoesOn);
         assert_eq!(breaker.admit(start), Ok(()));
-        assert!(breaker.failed(start, "away"));
-        assert!(!breaker.failed(start, "away"), "given up once only");
+        assert_eq!(breaker.failed(start, "away"), Row::IsEnough);
+        assert_eq!(breaker.failed(start, "away"), Row::GoesOn, "given up once only");
         assert_eq!(breaker.admit(start + PROBE_INTERVAL / 2), Err("away".into()));
         let later = start + PROBE_INTERVAL;
         assert_eq!(breaker.admit(later), Ok(()), "one probe");
@@ -82,12 +94,12 @@ mod tests {
         let lasting = Duration::from_secs(60);
         let mut breaker = Breaker::new(3, lasting);
         for _ in 0..100 {
-            assert!(!breaker.failed(start + lasting / 2, "x"));
+            assert_ne!(breaker.failed(start + lasting / 2, "x"), Row::IsEnough);
         }
         assert_eq!(breaker.admit(start + lasting / 2), Ok(()));
         breaker.succeeded();
-        assert!(!breaker.failed(start + lasting, "x"), "the time begins anew");
-        assert!(!breaker.failed(start + lasting, "x"));
-        assert!(breaker.failed(start + lasting * 2, "away"));
+        assert_eq!(breaker.failed(start + lasting, "x"), Row::Begins, "the time begins anew");
+        assert_eq!(breaker.failed(start + lasting, "x"), Row::GoesOn);
+        assert_eq!(breaker.failed(start + lasting * 2, "away"), Row::IsEnough);
     }
 }

@@ -13,7 +13,7 @@ use bucky_ring::Ring;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::batch::OwnerIndex;
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Row};
 use crate::cluster::{Answer, Cluster, Member, completed, store_of};
 use crate::outcome::{UnhealthyError, UsageError};
 use crate::patience::AWAY_LIMIT;
@@ -113,8 +113,8 @@ impl Node {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner).succeeded();
     }
 
-    /// It could not be reached. True where it is given up by this.
-    pub(crate) fn unreachable(&self, reason: &str) -> bool {
+    /// It could not be reached.
+    pub(crate) fn unreachable(&self, reason: &str) -> Row {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner).failed(Instant::now(), reason)
     }
 }

@@ -383,7 +383,7 @@ impl Pull<'_> {
             ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => {
                 setback.halves = false;
                 setback.failure.kind = "node away";
-                self.give_up(self.owner, &reason);
+                self.mover.unreachable(self.owner, &reason);
             }
             _ => {
                 // The owner answers; where it cannot have the batch, the source may be to blame.
@@ -393,7 +393,7 @@ impl Pull<'_> {
                     setback.trouble = Trouble::of(&away);
                     setback.halves = false;
                     setback.failure = failure(self.source, "node away", chain(&away));
-                    self.give_up(self.source, &chain(&away));
+                    self.mover.unreachable(self.source, &chain(&away));
                 } else if self.mover.links.failed(self.source, self.owner, &reason) {
                     self.mover.output.say(format_args!(
                         "bucky: {} cannot fetch from {}: {reason}; the rest fails at once, and is tried again from time to time",
@@ -404,15 +404,6 @@ impl Pull<'_> {
             }
         }
         setback
-    }
-
-    fn give_up(&self, node: &Node, reason: &str) {
-        if node.unreachable(reason) {
-            self.mover.output.say(format_args!(
-                "bucky: {} is given up: {reason}; what needs it fails at once, and is tried again from time to time",
-                node.addr()
-            ));
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bucky_api::DaemonAddr;
 
-use super::super::breaker::Breaker;
+use super::super::breaker::{Breaker, Row};
 use super::super::nodes::Node;
 
 /// After so many failures in a row a pair is given up. A batch that fails because of one metric is halved until that
@@ -32,7 +32,7 @@ impl Links {
 
     /// It did not. True where the pair is given up by this.
     pub(super) fn failed(&self, source: &Node, owner: &Node, reason: &str) -> bool {
-        self.with(source, owner, |breaker| breaker.failed(Instant::now(), reason))
+        self.with(source, owner, |breaker| breaker.failed(Instant::now(), reason) == Row::IsEnough)
     }
 
     fn with<T>(&self, source: &Node, owner: &Node, act: impl FnOnce(&mut Breaker) -> T) -> T {

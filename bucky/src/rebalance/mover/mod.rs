@@ -27,7 +27,8 @@ use tokio::task::JoinSet;
 pub(crate) use self::journal_desk::JournalDesk;
 use self::links::Links;
 use super::batch::BatchLimits;
-use super::nodes::Fleet;
+use super::breaker::Row;
+use super::nodes::{Fleet, Node};
 use super::resume::Resume;
 use super::stop::Stop;
 use super::survey::Selection;
@@ -122,6 +123,18 @@ impl Mover {
         let wanted = u32::try_from(metrics).unwrap_or(UNDER_WAY).clamp(BATCH_COST, UNDER_WAY);
         // None only if the semaphore were closed, which nothing does.
         Arc::clone(&self.places).acquire_many_owned(wanted).await.ok()
+    }
+
+    /// Notes that a node could not be reached, and tells people what that means.
+    fn unreachable(&self, node: &Node, reason: &str) {
+        match node.unreachable(reason) {
+            Row::Begins => self.output.say(format_args!("bucky: {reason}; waiting for it")),
+            Row::GoesOn => {}
+            Row::IsEnough => self.output.say(format_args!(
+                "bucky: {} is given up: {reason}; what needs it fails at once, and is tried again from time to time",
+                node.addr()
+            )),
+        }
     }
 
     /// Waits until one more piece of work may run.
