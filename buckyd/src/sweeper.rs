@@ -30,7 +30,7 @@ use crate::store::{BatchId, Store};
 /// How long to wait before a batch that could not be confirmed, or an owner that did not answer, is tried again: at
 /// first, and at most.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
-const RETRY_MOST: Duration = Duration::from_secs(60);
+const RETRY_MOST: Duration = Duration::from_secs(15);
 /// How often the folder of tombstones is looked at even if nobody says there is something new.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How often at most, however many deletes come in.
@@ -191,15 +191,18 @@ impl Sweeper {
         new.into_iter().chain(held).map(|(batch, waiting)| (batch.clone(), wait(waiting))).collect()
     }
 
-    /// Leaves a batch alone for a while, longer each time.
+    /// Leaves a batch alone for a while, longer each time. A reason is logged when it is new: an owner may be away for
+    /// days, with thousands of batches.
     fn hold(&self, batch: &BatchId, left: u64, reasons: BTreeMap<String, Reason>) -> Duration {
-        for (reason, Reason { count, example }) in &reasons {
-            tracing::warn!(%batch, count, reason, example, "tombstones wait");
-        }
         let mut batches = self.batches();
         let Some(waiting) = batches.get_mut(batch) else { return RETRY_FIRST };
-        let pause =
-            waiting.held.as_ref().map_or(RETRY_FIRST, |held| (held.pause * 2).min(RETRY_MOST));
+        let before = waiting.held.take();
+        for (reason, Reason { count, example }) in &reasons {
+            if before.as_ref().is_none_or(|held| !held.reasons.contains_key(reason)) {
+                tracing::warn!(%batch, count, reason, example, "tombstones wait");
+            }
+        }
+        let pause = before.map_or(RETRY_FIRST, |held| (held.pause * 2).min(RETRY_MOST));
         waiting.count = left;
         waiting.held = Some(Held { retry_at: Instant::now() + pause, pause, reasons });
         pause
