@@ -76,6 +76,13 @@ pub(crate) struct Order {
     pub(crate) verbose: bool,
 }
 
+impl Order {
+    /// Whether it is about some metrics or nodes only.
+    fn is_selection(&self) -> bool {
+        self.only_seed || self.regex.is_some() || self.allowed_destinations.is_some()
+    }
+}
+
 /// Carries `order` out.
 ///
 /// # Errors
@@ -94,10 +101,13 @@ pub(crate) async fn run(
     let seen = tell_unread_folders(&fleet, output).await;
     let plan = survey::plan(&fleet, &selection, output).await?;
     if plan.is_empty() {
-        output.say(match seen {
-            Outcome::Done => "Cluster is balanced.",
-            _ => "Cluster is balanced, as far as its folders can be read.",
-        });
+        let said = if order.is_selection() {
+            "Nothing of what was selected lies astray"
+        } else {
+            "Cluster is balanced"
+        };
+        let limit = if seen == Outcome::Done { "" } else { ", as far as its folders can be read" };
+        output.say(format_args!("{said}{limit}."));
         return Ok(seen);
     }
     if order.dry_run {
@@ -270,6 +280,7 @@ async fn summarise(mover: &Mover, order: &Order, output: &Arc<Output>) -> Summar
         elapsed: mover.tally.elapsed(),
         deletes: order.deletes,
         stopped: mover.stop.is_asked(),
+        is_selection: order.is_selection(),
         still_misplaced: left.iter().map(|(misplaced, _)| *misplaced).sum(),
         tombstones: left.iter().map(|(_, tombstones)| tombstones).sum(),
     }

@@ -221,6 +221,8 @@ pub(crate) struct Summary {
     pub(crate) deletes: bool,
     /// Whether the operator stopped it.
     pub(crate) stopped: bool,
+    /// Whether only some metrics or nodes were looked at.
+    pub(crate) is_selection: bool,
     /// How many metrics still lie astray; none where a node did not tell.
     pub(crate) still_misplaced: Option<u64>,
     /// Deleted sources that wait to be confirmed at their owners.
@@ -267,6 +269,9 @@ impl fmt::Display for Summary {
             )?;
         }
         match self.still_misplaced {
+            Some(0) if self.is_selection => {
+                writeln!(f, "Nothing of what was selected is misplaced any more.")?
+            }
             Some(0) => writeln!(f, "Nothing is misplaced any more.")?,
             Some(count) => writeln!(f, "{} metrics are still misplaced.", human_count(count))?,
             None => writeln!(
@@ -316,6 +321,7 @@ mod tests {
             elapsed,
             deletes: true,
             stopped: false,
+            is_selection: false,
             still_misplaced: Some(0),
             tombstones: 0,
         }
@@ -350,6 +356,12 @@ mod tests {
         );
         assert!(last(|summary| summary.deletes = false).contains("without --no-delete"));
         assert!(last(|summary| summary.still_misplaced = None).contains("bucky inconsistent"));
+    }
+
+    #[test]
+    fn a_run_over_a_selection_does_not_speak_for_the_cluster() {
+        let text = Summary { is_selection: true, ..summary() }.to_string();
+        assert!(text.contains("Nothing of what was selected is misplaced any more."), "{text}");
     }
 
     #[test]
