@@ -565,3 +565,17 @@ fn a_source_with_points_that_the_owner_has_no_place_for_is_refused_and_so_never_
     );
     assert!(line.reason.contains("the source is kept"));
 }
+
+#[test]
+fn a_batch_is_forgotten_only_after_the_folders_that_it_emptied_are_gone() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1]);
+    fixture.put("a.b.c", &content);
+    fixture.delete("a.b.c", Digest::of(&content));
+    let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
+    fixture.store.bury(&batch, 0, Digest::of(&content)).unwrap();
+    // Something that keeps the batch's folder from being removed, as a crash at that moment would.
+    fs::write(fixture.leftovers().remove(0).join("other"), b"").unwrap();
+    assert!(fixture.store.close_batch(&batch).is_err());
+    assert!(!fixture.prefix.path().join("a").exists());
+}

@@ -292,16 +292,16 @@ impl Store {
         if !present_files(&folder).map_err(failed)?.is_empty() {
             return Ok(false);
         }
-        let tombstones = read_manifest(&folder, batch).unwrap_or_default();
+        // The folders first: while the manifest is there, a daemon that ends in between knows them when it is back.
+        for tombstone in read_manifest(&folder, batch).unwrap_or_default() {
+            self.tree.prune_folders(&tombstone.metric.relative_path());
+        }
         match rustix::fs::unlinkat(&folder, MANIFEST, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(failed(errno)),
         }
         rustix::fs::unlinkat(self.state.tombstones(), &batch.0, AtFlags::REMOVEDIR)
             .map_err(failed)?;
-        for tombstone in tombstones {
-            self.tree.prune_folders(&tombstone.metric.relative_path());
-        }
         Ok(true)
     }
 
