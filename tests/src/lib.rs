@@ -9,6 +9,7 @@
 //! - [`program`]: a run of `bucky`, and what is asserted of it
 //! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
 //! - [`ledger`]: every point of every archive of every node, and whether it is with its owner
+//! - [`soak`]: how often a story with chance in it runs, and what it has looked at
 //! - [`http`]: requests as `curl` would make them; [`peer`]: whisper.py's reading of the same files
 //!
 //! Everything here panics where something does not go as it should: that is how a test fails.
@@ -24,6 +25,7 @@ pub mod metrics;
 pub mod node;
 pub mod peer;
 pub mod program;
+pub mod soak;
 pub mod tree;
 pub mod wait;
 
