@@ -19,7 +19,7 @@ fn moving() -> (TestCluster, bucky_tests::Ledger, Running) {
 
 /// Wants every file that is there to be a whole one.
 #[track_caller]
-fn assert_nothing_is_half_made(cluster: &TestCluster) {
+pub(crate) fn assert_nothing_is_half_made(cluster: &TestCluster) {
     for node in cluster.nodes() {
         for name in node.metrics() {
             let content = match std::fs::read(node.path(&name)) {
