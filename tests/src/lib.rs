@@ -6,6 +6,7 @@
 //!
 //! - [`cluster`], [`node`]: daemons with addresses and folders of their own, ended on drop
 //! - [`gate`]: stands before a daemon, and holds one kind of request back, or everything
+//! - [`crash_point`]: ends a daemon right before a chosen system call
 //! - [`program`]: a run of `bucky`, and what is asserted of it
 //! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
 //! - [`ledger`]: every point of every archive of every node, and whether it is with its owner
@@ -18,6 +19,7 @@
 
 mod address;
 pub mod cluster;
+pub mod crash_point;
 pub mod gate;
 pub mod http;
 pub mod ledger;
@@ -30,6 +32,7 @@ pub mod tree;
 pub mod wait;
 
 pub use cluster::{ClusterPlan, Programs, TestCluster};
+pub use crash_point::CrashPoint;
 pub use gate::Gate;
 pub use ledger::Ledger;
 pub use metrics::Layout;

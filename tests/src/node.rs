@@ -218,6 +218,22 @@ impl Node {
         daemon.wait().unwrap();
     }
 
+    /// The number of the daemon's process.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon runs").id()
+    }
+
+    /// Whether the daemon has ended by itself, or by somebody else's hand.
+    ///
+    /// # Panics
+    /// Where it was never started, or stopped.
+    pub fn has_ended(&mut self) -> bool {
+        self.daemon.as_mut().expect("the daemon was started").try_wait().unwrap().is_some()
+    }
+
     /// Everything the daemon has logged.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.log_path()).unwrap_or_default();

@@ -579,3 +579,15 @@ fn a_batch_is_forgotten_only_after_the_folders_that_it_emptied_are_gone() {
     assert!(fixture.store.close_batch(&batch).is_err());
     assert!(!fixture.prefix.path().join("a").exists());
 }
+
+/// A daemon that is killed between two of them has left the outer ones.
+#[test]
+fn folders_that_a_move_emptied_go_although_inner_ones_are_gone_already() {
+    let fixture = Fixture::new();
+    fs::create_dir_all(fixture.prefix.path().join("a/b")).unwrap();
+    fixture.put("kept.a", b"");
+    fixture.store.tree.prune_folders(Path::new("a/b/c/d/e.wsp"));
+    fixture.store.tree.prune_folders(Path::new("kept/b/c.wsp"));
+    assert!(!fixture.prefix.path().join("a").exists());
+    assert!(fixture.path("kept.a").exists());
+}

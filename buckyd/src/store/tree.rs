@@ -210,16 +210,17 @@ impl Tree {
 
     /// Removes the folders of `relative`'s file that are empty, from the innermost out, never the prefix itself.
     ///
-    /// Whatever cannot be removed stays, without a word: a folder that is not empty is the usual case.
+    /// Whatever cannot be removed stays, without a word: a folder that is not empty is the usual case. One that is gone
+    /// already is passed over: a daemon that was killed between two of them has left the outer ones.
     pub(crate) fn prune_folders(&self, relative: &Path) {
-        let mut folder = relative.parent();
-        while let Some(path) = folder.filter(|path| !path.as_os_str().is_empty()) {
+        for path in relative.ancestors().skip(1) {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
-            let Ok(parent) = self.folder(parent) else { return };
-            if rustix::fs::unlinkat(&parent, Path::new(name), AtFlags::REMOVEDIR).is_err() {
+            let removed = self.folder(parent).and_then(|parent| {
+                rustix::fs::unlinkat(&parent, Path::new(name), AtFlags::REMOVEDIR)
+            });
+            if !matches!(removed, Ok(()) | Err(Errno::NOENT)) {
                 return;
             }
-            folder = path.parent();
         }
     }
 

@@ -4,12 +4,14 @@
 //! - `placement`: what is misplaced and what is not: copies, instances, tagged series, each node's own metrics
 //! - `refusal`: what is refused before anything is touched; `damage`: what fails while the rest goes on
 //! - `writers`: a carbon that writes during a move; `crash`: daemons that end in the middle of one
-//! - `kills`: any of the three killed at any moment, many times; `stopping`: runs that are stopped and go on
+//! - `crash_points`: a daemon killed before each of its system calls; `kills`: any of the three at any moment, many times;
+//! - `stopping`: runs that are stopped and go on
 //! - `routes`: the daemon's answers, as `curl` would get them; `locate_vectors`: the rings, asked without a cluster
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
 mod crash;
+mod crash_points;
 mod damage;
 mod growth;
 mod kills;
