@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use bucky_ring::{Algorithm, Ring, RingDocument, RingSpec};
+use bucky_ring::{Algorithm, Relay, Ring, RingDocument, RingSpec};
 use bucky_whisper::MetricName;
 use tempfile::TempDir;
 
@@ -40,6 +40,7 @@ pub struct ClusterPlan {
     in_ring: usize,
     instances: Vec<&'static str>,
     algorithm: Algorithm,
+    relay: Option<Relay>,
     replication_factor: usize,
     flags: Vec<String>,
     gates: Vec<usize>,
@@ -54,6 +55,7 @@ impl ClusterPlan {
             in_ring: nodes,
             instances: Vec::new(),
             algorithm: Algorithm::Carbon,
+            relay: None,
             replication_factor: 1,
             flags: Vec::new(),
             gates: Vec::new(),
@@ -78,6 +80,13 @@ impl ClusterPlan {
     #[must_use]
     pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
         self.algorithm = algorithm;
+        self
+    }
+
+    /// Whose arithmetic counts where relays differ.
+    #[must_use]
+    pub fn relay(mut self, relay: Relay) -> Self {
+        self.relay = Some(relay);
         self
     }
 
@@ -157,7 +166,7 @@ impl ClusterPlan {
     }
 
     fn ring(&self, members: &[String]) -> Ring {
-        let (relay, tagged_names) = bucky_ring::resolve(self.algorithm, None, None).unwrap();
+        let (relay, tagged_names) = bucky_ring::resolve(self.algorithm, self.relay, None).unwrap();
         Ring::new(RingSpec {
             nodes: members.iter().map(|member| member.parse().unwrap()).collect(),
             algorithm: self.algorithm,
@@ -176,7 +185,9 @@ impl ClusterPlan {
             ("--tombstone-grace", "0.2".to_owned()),
             ("--lock-timeout", "2".to_owned()),
         ];
-        let own = own.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+        let relay = self.relay.map(|relay| ("--relay", relay.to_string()));
+        let own = own.into_iter().chain(relay);
+        let own = own.flat_map(|(flag, value)| [flag.to_owned(), value]);
         // Of a flag that is given twice the last counts.
         own.chain(self.flags.iter().cloned()).chain(members.iter().cloned()).collect()
     }
@@ -210,6 +221,11 @@ impl TestCluster {
     /// The same, to start or stop it.
     pub fn node_mut(&mut self, number: usize) -> &mut Node {
         &mut self.nodes[number]
+    }
+
+    /// The node with this host.
+    pub fn node_of(&self, host: &str) -> &Node {
+        &self.nodes[self.number_of(host)]
     }
 
     /// All nodes.

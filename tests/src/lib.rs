@@ -10,6 +10,7 @@
 //! - [`program`]: a run of `bucky`, and what is asserted of it
 //! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
 //! - [`ledger`]: every point of every archive of every node, and whether it is with its owner
+//! - [`writer`]: processes that write as carbon does; [`written`]: every point they wrote, and whether it is with its owner
 //! - [`soak`]: how often a story with chance in it runs, and what it has looked at
 //! - [`http`]: requests as `curl` would make them; [`peer`]: whisper.py's reading of the same files
 //!
@@ -30,6 +31,8 @@ pub mod program;
 pub mod soak;
 pub mod tree;
 pub mod wait;
+pub mod writer;
+pub mod written;
 
 pub use cluster::{ClusterPlan, Programs, TestCluster};
 pub use crash_point::CrashPoint;
@@ -38,3 +41,5 @@ pub use ledger::Ledger;
 pub use metrics::Layout;
 pub use node::{Launch, Node};
 pub use program::{Finished, Running};
+pub use writer::{Manner, Route, Writers};
+pub use written::Written;

@@ -14,16 +14,25 @@ const SCRIPT: &str = include_str!("read_points.py");
 /// The known points of each archive of a file, by its seconds per point.
 pub type Reading = BTreeMap<u32, Vec<Point>>;
 
+/// The Python that has whisper.py and carbon.
+///
+/// # Panics
+/// Where none was named.
+#[track_caller]
+pub fn python() -> PathBuf {
+    let python = std::env::var_os(PYTHON).unwrap_or_else(|| {
+        panic!("{PYTHON} is not set: it names a Python that has whisper.py 1.1.10; scripts/test sets it up")
+    });
+    python.into()
+}
+
 /// Reads `files` as whisper.py does at the time `now`.
 ///
 /// # Panics
 /// Where there is no Python with whisper.py, or it cannot read a file.
 #[track_caller]
 pub fn read(files: &[PathBuf], now: u32) -> Vec<Reading> {
-    let python = std::env::var_os(PYTHON).unwrap_or_else(|| {
-        panic!("{PYTHON} is not set: it names a Python that has whisper.py 1.1.10; scripts/test sets it up")
-    });
-    let mut command = Command::new(python);
+    let mut command = Command::new(python());
     command.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut input = child.stdin.take().unwrap();

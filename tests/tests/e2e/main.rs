@@ -3,6 +3,7 @@
 //! - `growth`: clusters that grow and shrink; `merge`: metrics of which several nodes have parts
 //! - `placement`: what is misplaced and what is not: copies, instances, tagged series, each node's own metrics
 //! - `refusal`: what is refused before anything is touched; `damage`: what fails while the rest goes on
+//! - `live`: whisper.py and carbon write while metrics move, and relays switch at every moment
 //! - `writers`: a carbon that writes during a move; `crash`: daemons that end in the middle of one
 //! - `crash_points`: a daemon killed before each of its system calls; `kills`: any of the three at any moment, many times;
 //! - `stopping`: runs that are stopped and go on
@@ -15,6 +16,7 @@ mod crash_points;
 mod damage;
 mod growth;
 mod kills;
+mod live;
 mod locate_vectors;
 mod merge;
 mod placement;

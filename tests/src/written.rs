@@ -1,0 +1,320 @@
+//! The ledger of what was written before and while metrics moved: every point, when, by whom, and whether it is with
+//! its owners in the end.
+//!
+//! The value of a point follows from its metric and its time. So it does not matter which of two writers was last, and
+//! a point that stands in the wrong slot, or in the wrong file, is seen to be wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use bucky_ring::Ring;
+use bucky_whisper::{ArchiveView, Image, MetricName, Point};
+
+use crate::ledger::owner_hosts;
+use crate::metrics::{self, Layout};
+use crate::{Node, TestCluster};
+
+/// How many lost or wrong points a failed story tells of.
+const TOLD: usize = 8;
+/// How many lines of a daemon's log that speak of such a metric.
+const LOG_LINES: usize = 6;
+/// How many points in a row are laid down, and then left out.
+const BLOCK: u32 = 30;
+
+/// A metric that is written while it moves.
+#[derive(Clone, Debug)]
+pub struct LiveMetric {
+    /// Its name.
+    pub name: MetricName,
+    /// What makes its values differ from those of the others.
+    pub seed: u32,
+}
+
+impl LiveMetric {
+    /// The value of its point at a time.
+    pub fn value(&self, timestamp: u32) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "below 1,000,003")]
+        let value = ((u64::from(self.seed) + u64::from(timestamp) * 7919) % 1_000_003) as f64;
+        value
+    }
+
+    fn point(&self, timestamp: u32) -> Point {
+        Point { timestamp, value: self.value(timestamp) }
+    }
+}
+
+/// One write: the points of one metric that were acknowledged together.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// When, in Unix seconds.
+    pub at: f64,
+    /// How: `whisper.update_many`, say.
+    pub how: &'static str,
+    /// The host whose file it went to; none where a relay sent it to all owners.
+    pub host: Option<String>,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Written {
+    layout: Layout,
+    metrics: Vec<LiveMetric>,
+    /// By the metric's number: the points, and the operation that wrote each last to one host.
+    points: Vec<BTreeMap<Place, usize>>,
+    operations: Vec<Operation>,
+    laid_down: u64,
+    live: u64,
+}
+
+/// A time, and the host whose file got the point then.
+type Place = (u32, Option<String>);
+
+/// How much was looked for and found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Found {
+    /// Points that were there before the move, in all copies.
+    pub laid_down: u64,
+    /// Points that were written during it, as often as they were acknowledged.
+    pub live: u64,
+    /// Points looked for in the owners' files in the end.
+    pub looked_for: u64,
+}
+
+impl std::ops::AddAssign for Found {
+    fn add_assign(&mut self, other: Self) {
+        self.laid_down += other.laid_down;
+        self.live += other.live;
+        self.looked_for += other.looked_for;
+    }
+}
+
+impl Written {
+    /// `count` metrics of which nothing is written yet. They share folders by twos and threes, so that a move empties
+    /// many folders.
+    pub fn none(count: u32, layout: Layout) -> Self {
+        let metric = |number: u32| LiveMetric {
+            name: format!("live.app{}.host{}.m{number}", number % 3, number / 3).parse().unwrap(),
+            seed: number * 7_001 + 13,
+        };
+        let metrics: Vec<LiveMetric> = (0..count).map(metric).collect();
+        let points = metrics.iter().map(|_| BTreeMap::new()).collect();
+        Self { layout, metrics, points, operations: Vec::new(), laid_down: 0, live: 0 }
+    }
+
+    /// The metrics, by their numbers.
+    pub fn metrics(&self) -> &[LiveMetric] {
+        &self.metrics
+    }
+
+    /// What their files keep.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Lays down the first `count` metrics where `ring` has them: blocks of points with gaps between them.
+    pub fn lay_down(&mut self, count: usize, cluster: &TestCluster, ring: &Ring) {
+        let finest = self.layout.archives()[0];
+        let (step, slots) = (finest.seconds_per_point(), finest.points());
+        let newest = metrics::now() / step * step;
+        for (number, metric) in self.metrics.clone().iter().enumerate().take(count) {
+            let ages = (0..slots * 3 / 4).filter(|age| (age / BLOCK).is_multiple_of(2));
+            let points: Vec<Point> = ages.map(|age| metric.point(newest - age * step)).collect();
+            for host in owner_hosts(ring, &metric.name).expect("a metric that the ring places") {
+                let prefix = cluster.node_of(&host).prefix();
+                metrics::write(&prefix, &metric.name, &self.layout, &points);
+                self.laid_down += points.len() as u64;
+                let at = f64::from(metrics::now());
+                let operation = Operation { at, how: "laid down", host: Some(host) };
+                let times: Vec<u32> = points.iter().map(|point| point.timestamp).collect();
+                self.note(operation, number, &times);
+            }
+        }
+    }
+
+    /// Adds an acknowledged write of the metric with this number.
+    pub fn add(&mut self, operation: Operation, number: usize, timestamps: &[u32]) {
+        self.note(operation, number, timestamps);
+        self.live += timestamps.len() as u64;
+    }
+
+    fn note(&mut self, operation: Operation, number: usize, timestamps: &[u32]) {
+        let index = self.operations.len();
+        let places = timestamps.iter().map(|timestamp| (*timestamp, operation.host.clone()));
+        self.points[number].extend(places.map(|place| (place, index)));
+        self.operations.push(operation);
+    }
+
+    /// How many of the metrics that `from` places lie elsewhere by `to`: on a host that was no owner before.
+    pub fn to_move(&self, count: usize, from: &Ring, to: &Ring) -> usize {
+        let moves = |metric: &&LiveMetric| {
+            let before = owner_hosts(from, &metric.name).unwrap_or_default();
+            let after = owner_hosts(to, &metric.name).unwrap_or_default();
+            after.iter().any(|host| !before.contains(host))
+        };
+        self.metrics.iter().take(count).filter(moves).count()
+    }
+
+    /// How many points are not in their owners' files yet.
+    pub fn missing(&self, cluster: &TestCluster) -> usize {
+        let mut look = Look::default();
+        self.look(cluster, &mut look);
+        look.problems.len()
+    }
+
+    /// Wants every point in the file of each of its owners, with its value, no point that nobody wrote, and no metric
+    /// anywhere else.
+    ///
+    /// # Panics
+    /// Where it is not so; says which points, when they were written and where, what is there now, and what the
+    /// daemons have logged of the metric.
+    #[track_caller]
+    pub fn assert_in_place(&self, cluster: &TestCluster) -> Found {
+        let mut look = Look::default();
+        self.look(cluster, &mut look);
+        self.look_for_strays(cluster, &mut look);
+        assert!(look.problems.is_empty(), "{}", look.tell(cluster));
+        Found { laid_down: self.laid_down, live: self.live, looked_for: look.points }
+    }
+
+    fn look(&self, cluster: &TestCluster, look: &mut Look) {
+        let now = metrics::now();
+        for (number, metric) in self.metrics.iter().enumerate() {
+            let owners = cluster.owners(metric.name.as_str());
+            let hosts: Vec<&str> = owners.iter().map(|owner| cluster.node(*owner).host()).collect();
+            for host in &hosts {
+                let node = cluster.node_of(host);
+                let content = std::fs::read(node.path(metric.name.as_str())).unwrap_or_default();
+                let copy = Copy::new(&content, now);
+                for ((timestamp, of), operation) in &self.points[number] {
+                    // What an owner was given stays there; what another was given, all owners get.
+                    let is_owners = of.as_ref().is_some_and(|of| hosts.contains(&of.as_str()));
+                    if is_owners && of.as_deref() != Some(host) {
+                        continue;
+                    }
+                    look.points += 1;
+                    if copy.value(*timestamp) != Some(metric.value(*timestamp)) {
+                        let problem = self.problem(metric, *timestamp, *operation, host, &copy);
+                        look.add(&metric.name, problem);
+                    }
+                }
+                let known = copy.finest.iter().flat_map(|finest| finest.points_valid(now));
+                for point in known.filter(|point| point.value != metric.value(point.timestamp)) {
+                    look.add(
+                        &metric.name,
+                        format!(
+                            "{} at {}: {} on {host}, which nobody wrote",
+                            metric.name, point.timestamp, point.value,
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    fn problem(
+        &self,
+        metric: &LiveMetric,
+        timestamp: u32,
+        operation: usize,
+        owner: &str,
+        copy: &Copy<'_>,
+    ) -> String {
+        let Operation { at, how, host } = &self.operations[operation];
+        format!(
+            "{} at {timestamp}, {}, {how} at {at:.3} on {}: its owner {owner} has {}",
+            metric.name,
+            metric.value(timestamp),
+            host.as_deref().unwrap_or("all owners"),
+            copy.describe(timestamp)
+        )
+    }
+
+    fn look_for_strays(&self, cluster: &TestCluster, look: &mut Look) {
+        let known: BTreeSet<&MetricName> = self.metrics.iter().map(|metric| &metric.name).collect();
+        for node in cluster.nodes() {
+            for name in crate::tree::metrics(&node.prefix()) {
+                if !known.contains(&name) {
+                    look.add(&name, format!("{name} on {} has come from nowhere", node.host()));
+                } else if !is_owner(cluster, node, &name) {
+                    look.add(&name, format!("{name} is on {}, no owner of it", node.host()));
+                }
+            }
+        }
+    }
+}
+
+fn is_owner(cluster: &TestCluster, node: &Node, name: &MetricName) -> bool {
+    let owners = cluster.owners(name.as_str());
+    owners.into_iter().any(|owner| cluster.node(owner).host() == node.host())
+}
+
+/// An owner's file.
+struct Copy<'c> {
+    content: &'c [u8],
+    finest: Option<ArchiveView<'c>>,
+    now: u32,
+}
+
+impl<'c> Copy<'c> {
+    fn new(content: &'c [u8], now: u32) -> Self {
+        let finest = Image::parse(content).ok().and_then(|image| image.archive(0));
+        Self { content, finest, now }
+    }
+
+    fn value(&self, timestamp: u32) -> Option<f64> {
+        self.finest.as_ref()?.valid(timestamp, self.now)
+    }
+
+    /// What is in a point's place.
+    fn describe(&self, timestamp: u32) -> String {
+        if self.content.is_empty() {
+            return "no file, or an empty one".into();
+        }
+        let Some(finest) = &self.finest else { return "a damaged file".into() };
+        if let Some(value) = self.value(timestamp) {
+            return value.to_string();
+        }
+        let stored = finest.position_of(timestamp).and_then(|position| finest.stored(position));
+        match stored {
+            Some(stored) => format!("{} at {} in that slot", stored.value, stored.timestamp),
+            None => "a file without any point".into(),
+        }
+    }
+}
+
+/// What a look at the owners' files has found.
+#[derive(Debug, Default)]
+struct Look {
+    points: u64,
+    problems: Vec<(MetricName, String)>,
+}
+
+impl Look {
+    fn add(&mut self, metric: &MetricName, problem: String) {
+        self.problems.push((metric.clone(), problem));
+    }
+
+    fn tell(&self, cluster: &TestCluster) -> String {
+        let metrics: BTreeSet<&MetricName> = self.problems.iter().map(|(name, _)| name).collect();
+        let mut text = format!(
+            "{} of {} points are not as they were written, of {} metrics",
+            self.problems.len(),
+            self.points,
+            metrics.len()
+        );
+        for (name, problem) in self.problems.iter().take(TOLD) {
+            let _ = write!(text, "\n{problem}");
+            for node in cluster.nodes() {
+                if node.has(name.as_str()) {
+                    let _ = write!(text, "\n    {} has the file", node.host());
+                }
+                let log = node.log();
+                for line in log.lines().filter(|line| line.contains(name.as_str())).take(LOG_LINES)
+                {
+                    let _ = write!(text, "\n    {} logged: {line}", node.host());
+                }
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,173 @@
+//! whisper.py writes on every node while the cluster grows.
+//!
+//! Each round has a ring, a number of copies and a moment at which the relays switch; its writers keep a ledger of every
+//! point that whisper.py acknowledged. In the end all of them, and all that was there before, are with their owners.
+
+use std::time::Duration;
+
+use bucky_ring::{Algorithm, Relay, Ring};
+use bucky_tests::writer::Dropped;
+use bucky_tests::written::Found;
+use bucky_tests::{
+    Layout, Manner, Route, Running, TestCluster, Writers, Written, metrics, soak, tree, wait,
+};
+use bucky_whisper::Aggregation;
+
+use crate::cluster;
+
+/// A day of minutes, alone and with a coarser archive behind it.
+const LAYOUTS: [Layout; 2] = [
+    metrics::MINUTES,
+    Layout { retentions: "1m:1d,10m:4d", aggregation: Aggregation::Average, x_files_factor: 0.5 },
+];
+/// How many operations the writers are given by the old ring, and by the new one, at least.
+const OPERATIONS: usize = 200;
+/// How often `rebalance` may run until it says that the cluster is balanced, once nobody writes to the wrong node.
+const LAST_RUNS: usize = 3;
+
+/// When the relays switch to the new ring.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Switch {
+    /// Before the move.
+    Before,
+    /// When this share of the metrics has come to the new node.
+    During(f64),
+    /// At that moment some of them, and the others when the first run has ended.
+    OneByOne(f64),
+    /// After the first run.
+    After,
+}
+
+const SWITCHES: [Switch; 6] = [
+    Switch::Before,
+    Switch::During(0.1),
+    Switch::During(0.5),
+    Switch::During(0.9),
+    Switch::OneByOne(0.3),
+    Switch::After,
+];
+/// The kinds of ring, and the number of copies.
+const RINGS: [(Algorithm, usize); 6] = [
+    (Algorithm::Carbon, 1),
+    (Algorithm::JumpFnv1a, 1),
+    (Algorithm::Fnv1a, 1),
+    (Algorithm::Carbon, 2),
+    (Algorithm::JumpFnv1a, 2),
+    (Algorithm::Fnv1a, 2),
+];
+
+#[test]
+fn no_point_is_lost_of_whisper_py_that_locks_whenever_the_relays_switch() {
+    rounds("live writers: whisper.py with flock", true);
+}
+
+#[test]
+fn no_point_is_lost_of_whisper_py_that_does_not_lock_whenever_the_relays_switch() {
+    rounds("live writers: whisper.py without flock", false);
+}
+
+/// Runs every moment of the switch, each with another ring.
+fn rounds(story: &str, locks: bool) {
+    let seed = soak::seed(story);
+    let rounds = soak::rounds(1, 20);
+    for (turn, switch) in SWITCHES.into_iter().enumerate() {
+        let (mut found, mut dropped) = (Found::default(), Dropped::default());
+        for round in 0..rounds {
+            let chance = seed.wrapping_add((turn * 1000 + round) as u64);
+            let (algorithm, copies) = RINGS[(chance % RINGS.len() as u64) as usize];
+            let manner = Manner { locks, pause: Duration::from_millis(2), seed: chance };
+            let layout = LAYOUTS[round % LAYOUTS.len()];
+            let (more, given_up) = Story { switch, algorithm, copies, layout, manner }.run();
+            found += more;
+            dropped += given_up;
+        }
+        assert!(found.live > 0, "nothing was written in {switch:?}");
+        let events = format!(
+            "switch {switch:?}: {} points written live, {} laid down before; given up by the writers: {dropped:?}",
+            found.live, found.laid_down
+        );
+        soak::record(story, rounds, &events, found.looked_for);
+    }
+}
+
+/// One round.
+#[derive(Debug)]
+struct Story {
+    switch: Switch,
+    algorithm: Algorithm,
+    copies: usize,
+    layout: Layout,
+    manner: Manner,
+}
+
+impl Story {
+    fn run(self) -> (Found, Dropped) {
+        let metrics = soak::rounds(90, 300);
+        let mut cluster = cluster(4)
+            .algorithm(self.algorithm)
+            .relay(Relay::CarbonCRelay)
+            .replication_factor(self.copies)
+            .flag("--tombstone-grace", "1")
+            .lay();
+        let old = cluster.ring_of_first(3);
+        let mut written = Written::none(u32::try_from(metrics).unwrap(), self.layout);
+        // The others are created by the writers.
+        written.lay_down(metrics * 2 / 3, &cluster, &old);
+        cluster.start();
+        let writers = Writers::start(&cluster, &written, &old, self.manner);
+        writers.wait_for(OPERATIONS);
+        self.move_all(&cluster, &old, &written, &writers);
+        writers.wait_for(OPERATIONS);
+        // They go on at the new nodes while the rest is moved.
+        let _ = cluster.bucky(&["rebalance", "-f", "--batch-metrics", "7"]);
+        let dropped = writers.stop(&mut written);
+        run_until_balanced(&cluster);
+        cluster.wait_until_buried();
+        cluster.assert_no_strays();
+        (written.assert_in_place(&cluster), dropped)
+    }
+
+    /// The first run, and the switch somewhere beside it.
+    fn move_all(&self, cluster: &TestCluster, old: &Ring, written: &Written, writers: &Writers) {
+        let come = |run: &mut Running, share: f64| {
+            let misplaced = written.to_move(written.metrics().len() * 2 / 3, old, cluster.ring());
+            #[expect(clippy::cast_precision_loss, reason = "a few hundred metrics")]
+            wait::until("a part of the metrics has come", || {
+                let there = tree::metrics(&cluster.node(3).prefix()).len();
+                !run.is_running() || there as f64 >= misplaced as f64 * share
+            });
+        };
+        if self.switch == Switch::Before {
+            writers.route(Route::New);
+            writers.wait_for(OPERATIONS);
+        }
+        let mut run = cluster.start_bucky(&["rebalance", "-f", "-w", "2", "--batch-metrics", "5"]);
+        match self.switch {
+            Switch::During(share) => {
+                come(&mut run, share);
+                writers.route(Route::New);
+            }
+            Switch::OneByOne(share) => {
+                come(&mut run, share);
+                writers.route(Route::Both);
+            }
+            Switch::Before | Switch::After => {}
+        }
+        let ended = run.finish();
+        // 1: some were written to in each of the run's attempts; the next one has its turn.
+        assert!(matches!(ended.code, Some(0 | 1)), "{ended}");
+        writers.route(Route::New);
+    }
+}
+
+/// Runs `rebalance` as the runbook has it once all relays have switched: until it says that the cluster is balanced.
+#[track_caller]
+fn run_until_balanced(cluster: &TestCluster) {
+    for _ in 0..LAST_RUNS {
+        let run = cluster.bucky(&["rebalance", "-f"]).assert_code(0);
+        if run.stderr.contains("balanced") {
+            return;
+        }
+    }
+    panic!("not balanced after {LAST_RUNS} runs although nobody writes to the wrong node");
+}
