@@ -11,6 +11,7 @@
 //! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
 //! - [`ledger`]: every point of every archive of every node, and whether it is with its owner
 //! - [`writer`]: processes that write as carbon does; [`written`]: every point they wrote, and whether it is with its owner
+//! - [`steps`]: whisper.py, stopped at the moments in which it and a move can meet
 //! - [`soak`]: how often a story with chance in it runs, and what it has looked at
 //! - [`http`]: requests as `curl` would make them; [`peer`]: whisper.py's reading of the same files
 //!
@@ -29,6 +30,7 @@ pub mod node;
 pub mod peer;
 pub mod program;
 pub mod soak;
+pub mod steps;
 pub mod tree;
 pub mod wait;
 pub mod writer;
@@ -41,5 +43,6 @@ pub use ledger::Ledger;
 pub use metrics::Layout;
 pub use node::{Launch, Node};
 pub use program::{Finished, Running};
+pub use steps::{SteppedWhisper, Stop};
 pub use writer::{Manner, Route, Writers};
 pub use written::Written;

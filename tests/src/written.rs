@@ -14,8 +14,9 @@ use crate::ledger::owner_hosts;
 use crate::metrics::{self, Layout};
 use crate::{Node, TestCluster};
 
-/// How many lost or wrong points a failed story tells of.
-const TOLD: usize = 8;
+/// How many metrics with lost or wrong points a failed story tells of, and how many points of each.
+const TOLD: usize = 6;
+const TOLD_OF_EACH: usize = 3;
 /// How many lines of a daemon's log that speak of such a metric.
 const LOG_LINES: usize = 6;
 /// How many points in a row are laid down, and then left out.
@@ -302,8 +303,11 @@ impl Look {
             self.points,
             metrics.len()
         );
-        for (name, problem) in self.problems.iter().take(TOLD) {
-            let _ = write!(text, "\n{problem}");
+        for name in metrics.into_iter().take(TOLD) {
+            let of_metric = self.problems.iter().filter(|(metric, _)| metric == name);
+            for (_, problem) in of_metric.take(TOLD_OF_EACH) {
+                let _ = write!(text, "\n{problem}");
+            }
             for node in cluster.nodes() {
                 if node.has(name.as_str()) {
                     let _ = write!(text, "\n    {} has the file", node.host());

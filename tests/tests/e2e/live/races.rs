@@ -1,1 +1,216 @@
+//! whisper.py, stopped in the very moments in which a move and a write can meet.
+//!
+//! Each order is forced: whisper.py stands at its open, a gate holds the move's next request, and one goes on after the
+//! other.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
+
+use bucky_api::archive::{ArchiveWriter, FileMeta};
+use bucky_tests::metrics::{MINUTES, minutes, now};
+use bucky_tests::{Ledger, SteppedWhisper, Stop, TestCluster, tree, wait};
+use bucky_whisper::{Digest, Point};
+
+use crate::cluster;
+
+/// How much of an archive stream is kept back: its end, so that its one member has come and nothing is finished yet.
+const STREAM_END_BYTES: usize = 1536;
+
+/// Two nodes behind gates, and metrics of the second on the first.
+struct Race {
+    cluster: TestCluster,
+    names: Vec<String>,
+    before: Ledger,
+    whisper: SteppedWhisper,
+    late: Point,
+}
+
+impl Race {
+    fn new(locks: bool) -> Self {
+        Self::with_grace(locks, "0.2")
+    }
+
+    fn with_grace(locks: bool, grace: &str) -> Self {
+        let mut cluster = cluster(2).gate(0).gate(1).flag("--tombstone-grace", grace).lay();
+        let names = cluster.names_owned_by(1, "race", 5);
+        for name in &names {
+            cluster.node(0).write(name, &MINUTES, &minutes(now(), (0..100).map(f64::from)));
+        }
+        cluster.start();
+        let before = cluster.ledger();
+        let late = Point { timestamp: now() - now() % 60 - 6 * 3600, value: 42.0 };
+        Self { cluster, names, before, whisper: SteppedWhisper::start(locks), late }
+    }
+
+    /// Wants everything in place, and the late point of the first metric with it.
+    #[track_caller]
+    fn assert_nothing_lost(&self) {
+        self.cluster.assert_all_in_place(&self.before);
+        let after = self.cluster.ledger();
+        let points = after.archive(&self.names[0], self.cluster.node(1).host(), 60).unwrap();
+        assert!(
+            points.contains(&self.late),
+            "{} at {}: whisper.py's point is lost",
+            self.names[0],
+            self.late.timestamp
+        );
+    }
+}
+
+/// whisper.create looks whether there is a file and then empties what it opens.
+#[test]
+fn a_file_that_whisper_create_empties_right_after_its_rename_is_healed_again() {
+    for locks in [true, false] {
+        let mut race = Race::new(locks);
+        let path = race.cluster.node(1).path(&race.names[0]);
+        race.whisper.begin_create(&path, &MINUTES, Stop::BeforeOpen);
+        race.cluster.node(0).gate().hold("POST /v1/delete");
+        let run = race.cluster.start_bucky(&["rebalance"]);
+        race.cluster.node(0).gate().wait_until_held();
+        let put_in_place = path.metadata().unwrap().ino();
+        race.whisper.go_on();
+        assert_eq!(path.metadata().unwrap().ino(), put_in_place, "emptied, and not made anew");
+        race.whisper.update(&path, &[race.late]);
+        race.cluster.node(0).gate().release();
+        run.finish().assert_code(0);
+        race.assert_nothing_lost();
+    }
+}
+
+/// The same at the last moment: the source is deleted, its grace time is over, and the owner is being asked.
+#[test]
+fn a_file_that_whisper_create_empties_while_its_owner_is_asked_is_healed_again() {
+    let mut race = Race::new(false);
+    let path = race.cluster.node(1).path(&race.names[0]);
+    race.whisper.begin_create(&path, &MINUTES, Stop::BeforeOpen);
+    race.cluster.node(1).gate().hold("POST /v1/confirm");
+    race.cluster.bucky(&["rebalance"]).assert_code(0);
+    race.cluster.node(1).gate().wait_until_held();
+    race.whisper.go_on();
+    race.whisper.update(&path, &[race.late]);
+    race.cluster.node(1).gate().release();
+    race.assert_nothing_lost();
+}
+
+/// Opened and emptied by whisper.create, the owner's file has no header yet.
+#[test]
+fn a_file_that_whisper_create_is_in_the_middle_of_is_waited_for_and_filled() {
+    for locks in [true, false] {
+        let mut race = Race::new(locks);
+        let path = race.cluster.node(1).path(&race.names[0]);
+        race.whisper.begin_create(&path, &MINUTES, Stop::Open);
+        let inode = path.metadata().unwrap().ino();
+        let run = race.cluster.start_bucky(&["rebalance"]);
+        wait::until("the others have come", || {
+            tree::metrics(&race.cluster.node(1).prefix()).len() == 5
+        });
+        assert!(race.cluster.node(0).has(&race.names[0]), "deleted before its owner had it");
+        race.whisper.go_on();
+        race.whisper.update(&path, &[race.late]);
+        run.finish().assert_code(0);
+        assert_eq!(path.metadata().unwrap().ino(), inode, "carbon's file was replaced");
+        race.assert_nothing_lost();
+    }
+}
+
+/// The daemon has looked and found no file; when it is about to put its own in place, there is one.
+#[test]
+fn a_file_that_whisper_py_creates_between_our_look_and_our_rename_is_filled_and_not_replaced() {
+    let mut race = Race::new(true);
+    let source = race.cluster.node(0).path(&race.names[0]);
+    let path = race.cluster.node(1).path(&race.names[0]);
+    let mut heal = HeldHeal::begin(&race.cluster, &race.names[0], &std::fs::read(source).unwrap());
+    race.whisper.begin_create(&path, &MINUTES, Stop::BeforeOpen);
+    race.whisper.go_on();
+    race.whisper.update(&path, &[race.late]);
+    let inode = path.metadata().unwrap().ino();
+    let answer = heal.finish();
+    assert!(answer.contains(r#""outcome":"filled""#), "{answer}");
+    assert_eq!(path.metadata().unwrap().ino(), inode, "carbon's file was replaced");
+    race.cluster.bucky(&["rebalance"]).assert_code(0);
+    race.assert_nothing_lost();
+}
+
+/// A `POST /v1/heal` whose stream has not ended.
+struct HeldHeal {
+    connection: TcpStream,
+    end: Vec<u8>,
+}
+
+impl HeldHeal {
+    /// Sends a file to node 1 up to the stream's end, and waits until the daemon has looked and written it down.
+    fn begin(cluster: &TestCluster, name: &str, content: &[u8]) -> Self {
+        let mut archive = ArchiveWriter::new(Vec::new());
+        let meta = FileMeta { mode: 0o644, mtime: u64::from(now()) };
+        archive.append(&name.parse().unwrap(), meta, Digest::of(content), content).unwrap();
+        let mut stream = archive.finish().unwrap();
+        let length = stream.len();
+        let end = stream.split_off(length - STREAM_END_BYTES);
+        let mut connection = TcpStream::connect(cluster.node(1).addr()).unwrap();
+        let head = format!(
+            "POST /v1/heal HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
+        connection.write_all(head.as_bytes()).unwrap();
+        connection.write_all(&stream).unwrap();
+        let tmp = cluster.node(1).prefix().join(".bucky/tmp");
+        wait::until("the daemon has the file under a temporary name", || {
+            tmp.read_dir().unwrap().any(|entry| {
+                entry.unwrap().metadata().is_ok_and(|found| found.len() == content.len() as u64)
+            })
+        });
+        Self { connection, end }
+    }
+
+    fn finish(&mut self) -> String {
+        self.connection.write_all(&self.end).unwrap();
+        let mut answer = String::new();
+        self.connection.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+/// The delete compares what is there with what was healed.
+#[test]
+fn a_point_that_whisper_py_writes_to_the_source_after_its_copy_is_moved_too() {
+    let mut race = Race::new(false);
+    race.cluster.node(0).gate().hold("POST /v1/delete");
+    let run = race.cluster.start_bucky(&["rebalance"]);
+    race.cluster.node(0).gate().wait_until_held();
+    race.whisper.update(&race.cluster.node(0).path(&race.names[0]), &[race.late]);
+    race.cluster.node(0).gate().release();
+    run.finish().assert_code(0);
+    race.assert_nothing_lost();
+}
+
+/// whisper.py has opened the source and is about to lock it, where it locks; then the source is renamed. Its write lands
+/// in the tombstone, before that is looked at again.
+#[test]
+fn a_point_written_to_a_source_that_was_open_across_its_delete_is_healed_to_the_owner() {
+    for locks in [true, false] {
+        let mut race = Race::with_grace(locks, "2");
+        let path = race.cluster.node(0).path(&race.names[0]);
+        race.whisper.begin_update(&path, &[race.late], Stop::Open);
+        race.cluster.bucky(&["rebalance"]).assert_code(0);
+        assert!(!path.exists(), "the source was to be renamed");
+        race.whisper.go_on();
+        race.assert_nothing_lost();
+    }
+}
+
+/// The same, but the tombstone has been looked at already, and its owner is being asked.
+#[test]
+fn a_point_written_to_a_tombstone_while_its_owner_is_asked_is_healed_to_the_owner() {
+    for locks in [true, false] {
+        let mut race = Race::new(locks);
+        let path = race.cluster.node(0).path(&race.names[0]);
+        race.whisper.begin_update(&path, &[race.late], Stop::Open);
+        race.cluster.node(1).gate().hold("POST /v1/confirm");
+        race.cluster.bucky(&["rebalance"]).assert_code(0);
+        race.cluster.node(1).gate().wait_until_held();
+        assert!(!path.exists(), "the source was to be renamed");
+        race.whisper.go_on();
+        race.cluster.node(1).gate().release();
+        race.assert_nothing_lost();
+    }
+}

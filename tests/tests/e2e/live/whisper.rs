@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bucky_ring::{Algorithm, Relay, Ring};
 use bucky_tests::writer::Dropped;
-use bucky_tests::written::Found;
+use bucky_tests::written::{Found, Operation};
 use bucky_tests::{
     Layout, Manner, Route, Running, TestCluster, Writers, Written, metrics, soak, tree, wait,
 };
-use bucky_whisper::Aggregation;
+use bucky_whisper::{Aggregation, Point};
 
 use crate::cluster;
 
@@ -21,7 +21,7 @@ const LAYOUTS: [Layout; 2] = [
     Layout { retentions: "1m:1d,10m:4d", aggregation: Aggregation::Average, x_files_factor: 0.5 },
 ];
 /// How many operations the writers are given by the old ring, and by the new one, at least.
-const OPERATIONS: usize = 200;
+const OPERATIONS: usize = 150;
 /// How often `rebalance` may run until it says that the cluster is balanced, once nobody writes to the wrong node.
 const LAST_RUNS: usize = 3;
 
@@ -74,7 +74,8 @@ fn rounds(story: &str, locks: bool) {
         let (mut found, mut dropped) = (Found::default(), Dropped::default());
         for round in 0..rounds {
             let chance = seed.wrapping_add((turn * 1000 + round) as u64);
-            let (algorithm, copies) = RINGS[(chance % RINGS.len() as u64) as usize];
+            let ring = usize::try_from(chance % RINGS.len() as u64).unwrap();
+            let (algorithm, copies) = RINGS[ring];
             let manner = Manner { locks, pause: Duration::from_millis(2), seed: chance };
             let layout = LAYOUTS[round % LAYOUTS.len()];
             let (more, given_up) = Story { switch, algorithm, copies, layout, manner }.run();
@@ -170,4 +171,38 @@ fn run_until_balanced(cluster: &TestCluster) {
         }
     }
     panic!("not balanced after {LAST_RUNS} runs although nobody writes to the wrong node");
+}
+
+/// What the other stories rely on.
+#[test]
+fn the_ledger_of_the_writers_sees_what_is_lost_what_is_wrong_and_what_is_left_behind() {
+    let cluster = cluster(2).lay();
+    let mut written = Written::none(6, metrics::MINUTES);
+    written.lay_down(5, &cluster, cluster.ring());
+    assert_eq!(written.missing(&cluster), 0);
+    let [first, second, third] = [0, 1, 2].map(|number| written.metrics()[number].name.to_string());
+    let owner = |name: &str| cluster.node(cluster.owners(name)[0]);
+    std::fs::remove_file(owner(&first).path(&first)).unwrap();
+    let lost = written.missing(&cluster);
+    assert!(lost > 500, "{lost}");
+    // A point that nobody wrote, in the place of one that was written and in one that nothing was written to.
+    let newest = metrics::now() / 60 * 60;
+    let points = [0, 40].map(|age| Point { timestamp: newest - age * 60, value: -1.0 });
+    metrics::update(&owner(&second).path(&second), &points);
+    assert_eq!(written.missing(&cluster), lost + 3);
+    // What a host that is no owner was given is wanted from the owners.
+    let stranger = cluster.node(1 - cluster.owners(&third)[0]);
+    let add = |written: &mut Written, host: &str, timestamp| {
+        let operation = Operation { at: 0.0, how: "written", host: Some(host.to_owned()) };
+        written.add(operation, 2, &[timestamp]);
+    };
+    add(&mut written, stranger.host(), newest - 40 * 60);
+    assert_eq!(written.missing(&cluster), lost + 4);
+    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        written.assert_in_place(&cluster)
+    }));
+    let told = *told.unwrap_err().downcast::<String>().unwrap();
+    for part in [&first, &second, &third, "laid down at", "has no file", "-1 on", "written at"] {
+        assert!(told.contains(part), "{part} is not in: {told}");
+    }
 }
