@@ -32,6 +32,9 @@ pub struct Status {
     pub tombstones: TombstoneStatus,
     /// The transfers that run now.
     pub transfers: TransferStatus,
+    /// What the names of metrics begin with that are the node's own (`--local-prefix`): they are never misplaced.
+    #[serde(default)]
+    pub local_prefixes: Vec<String>,
 }
 
 /// Where the inventory stands.

@@ -10,7 +10,9 @@ use std::time::Duration;
 use bucky_api::{Client, DaemonAddr, Timeouts};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{du, fill, inconsistent, info, json, list, locate, rebalance, servers, stat};
+use crate::commands::{
+    du, fill, inconsistent, info, json, list, locate, rebalance, servers, stat, verify,
+};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 
@@ -51,6 +53,7 @@ pub(crate) enum Command {
     Locate(locate::Args),
     Inconsistent(inconsistent::Args),
     Rebalance(Box<rebalance::Args>),
+    Verify(Box<verify::Args>),
     Stat(stat::Args),
     Du(du::Args),
     Fill(fill::Args),

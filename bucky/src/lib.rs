@@ -3,6 +3,7 @@
 //! - `cli` reads the command line; each command has a file in `commands`
 //! - `cluster` asks the nodes who they are and whether they agree
 //! - `inventory` reads what nodes hold, page by page; `placement` says where it belongs
+//! - `verify` reads every copy and tells what is not in place
 //! - `rebalance` plans and moves: heal at the owners, then delete at the source
 //! - [`output`] is the only place that prints, [`outcome`] the exit codes
 //!
@@ -21,6 +22,7 @@ mod patience;
 mod placement;
 mod rebalance;
 mod strays;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

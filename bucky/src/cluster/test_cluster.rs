@@ -67,5 +67,6 @@ pub(crate) fn status(node: &str, store_id: &str) -> Status {
         disk: DiskStatus { total_bytes: 100 << 30, free_bytes: 40 << 30 },
         tombstones: TombstoneStatus::default(),
         transfers: TransferStatus { sending: 0, receiving: 0, limit: 16 },
+        local_prefixes: vec!["carbon.agents.".into()],
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod servers;
 pub(crate) mod stat;
 #[cfg(test)]
 mod tests;
+pub(crate) mod verify;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Locate(args) => locate::run(args, output).await,
         Command::Inconsistent(args) => inconsistent::run(args, output).await,
         Command::Rebalance(args) => rebalance::run(*args, output).await,
+        Command::Verify(args) => verify::run(*args, output).await,
         Command::Stat(args) => stat::run(args, output).await,
         Command::Du(args) => du::run(args, output).await,
         Command::Fill(args) => fill::run(&args, output),

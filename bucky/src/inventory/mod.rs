@@ -304,6 +304,11 @@ impl Merged {
         }
     }
 
+    /// Why a node's list broke off, once; it is not among the lists from then on.
+    pub(crate) fn take_failure(&mut self) -> Option<ClientError> {
+        self.failures.pop()
+    }
+
     /// Tells which nodes' lists broke off.
     pub(crate) fn tell_failures(&self, output: &Output) -> Outcome {
         tell_failures(&self.failures, output)
@@ -328,6 +333,11 @@ impl Sought {
             Selection::Names(names) => Self(names.iter().cloned().collect()),
             Selection::All | Selection::Regex(_) => Self(BTreeSet::new()),
         }
+    }
+
+    /// Those that were not found.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
     }
 
     /// Notes a metric that was found.

@@ -24,6 +24,7 @@ pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, Api
             disk: DiskStatus { total_bytes, free_bytes },
             tombstones: app.sweeper.status(),
             transfers: app.transfers.status(),
+            local_prefixes: app.local_prefixes.clone(),
         })
     });
     status.await.map_err(|error| ApiError::new(ErrorCode::Internal, error))?.map(Json)

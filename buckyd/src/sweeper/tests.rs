@@ -128,6 +128,7 @@ fn status() -> Status {
         disk: DiskStatus { total_bytes: 0, free_bytes: 0 },
         tombstones: TombstoneStatus::default(),
         transfers: TransferStatus { sending: 0, receiving: 0, limit: 1 },
+        local_prefixes: Vec::new(),
     }
 }
 

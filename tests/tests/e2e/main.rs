@@ -7,6 +7,7 @@
 //! - `writers`: a carbon that writes during a move; `crash`: daemons that end in the middle of one
 //! - `crash_points`: a daemon killed before each of its system calls; `kills`: any of the three at any moment, many times;
 //! - `stopping`: runs that are stopped and go on
+//! - `verify`: what `bucky verify` says of a cluster
 //! - `routes`: the daemon's answers, as `curl` would get them; `locate_vectors`: the rings, asked without a cluster
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
@@ -23,6 +24,7 @@ mod placement;
 mod refusal;
 mod routes;
 mod stopping;
+mod verify;
 mod writers;
 
 use bucky_tests::{ClusterPlan, Programs};

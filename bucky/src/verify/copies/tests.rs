@@ -1,0 +1,202 @@
+use super::*;
+use bucky_whisper::{Aggregation, Header, Point, Retention, XFilesFactor};
+
+const NOW: u32 = 1_800_000_000;
+const CLOCK: Clock = Clock { now: NOW, settled: NOW - 900 };
+
+/// A file with points in its finest archive, each so many slots old.
+fn file(retentions: &str, ages: &[u32]) -> Vec<u8> {
+    let retentions: Vec<Retention> =
+        retentions.split(',').map(|text| text.parse().unwrap()).collect();
+    let factor = XFilesFactor::new(0.0).unwrap();
+    let header = Header::for_retentions(&retentions, Aggregation::Last, factor).unwrap();
+    let mut bytes = header.encode();
+    bytes.resize(usize::try_from(header.file_size_bytes()).unwrap(), 0);
+    let archive = header.archives[0];
+    let step = archive.seconds_per_point;
+    for age in ages {
+        let timestamp = NOW - NOW % step - age * step;
+        // Position 0 has the base: the slots count from it.
+        let base = u32::from_be_bytes(bytes[archive.offset as usize..][..4].try_into().unwrap());
+        let position = if base == 0 {
+            0
+        } else {
+            (i64::from(timestamp) - i64::from(base))
+                .div_euclid(i64::from(step))
+                .rem_euclid(i64::from(archive.points))
+        };
+        let at = archive.offset as usize + usize::try_from(position).unwrap() * 12;
+        bytes[at..at + 12]
+            .copy_from_slice(&Point { timestamp, value: f64::from(*age) + 0.5 }.encode());
+    }
+    bytes
+}
+
+fn sound(ages: &[u32]) -> Vec<u8> {
+    file("60:1440", ages)
+}
+
+fn look(owners: &[usize], copies: &[(usize, Option<&[u8]>)]) -> (Examined, Vec<(usize, Kind)>) {
+    let place = Place::Owners(owners.to_vec());
+    let mut nodes: Vec<usize> =
+        copies.iter().map(|(node, _)| *node).chain(owners.to_vec()).collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let content = |node: usize| {
+        copies
+            .iter()
+            .find(|(at, _)| *at == node)
+            .and_then(|(_, content)| content.map(<[u8]>::to_vec))
+    };
+    let copies: Vec<Copy> =
+        nodes.iter().map(|node| Copy { node: *node, content: content(*node) }).collect();
+    let mut examined = examine(&place, &copies, CLOCK);
+    for copy in copies.iter().filter(|copy| copy.content.is_none()) {
+        let at = examined.states.partition_point(|(node, _)| *node < copy.node);
+        let absent = State::Absent(Problem::SourceMissing, String::new());
+        examined.states.insert(at, (copy.node, absent));
+    }
+    let findings = examined.findings(&place);
+    (examined, findings)
+}
+
+#[test]
+fn a_sound_copy_at_its_only_owner_is_in_place_and_its_points_are_counted() {
+    let copy = sound(&[0, 1, 7]);
+    let (examined, findings) = look(&[2], &[(2, Some(&copy))]);
+    assert_eq!(findings, []);
+    assert_eq!((examined.copies, examined.points, examined.bytes), (1, 3, copy.len() as u64));
+}
+
+#[test]
+fn a_copy_elsewhere_is_misplaced_and_the_owner_is_without() {
+    let copy = sound(&[0]);
+    let (_, findings) = look(&[0], &[(3, Some(&copy))]);
+    assert_eq!(findings, [(0, Kind::Missing), (3, Kind::Misplaced)]);
+}
+
+#[test]
+fn what_a_stray_has_and_the_owner_lacks_is_what_a_fill_would_bring() {
+    let owner = sound(&[0, 1, 5]);
+    let stray = sound(&[1, 2, 3, 9]);
+    let (_, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(&stray))]);
+    let newest = NOW - NOW % 60;
+    let archive = LackingArchive {
+        seconds_per_point: 60,
+        points: 3,
+        first: newest - 9 * 60,
+        last: newest - 2 * 60,
+    };
+    let lacks = Kind::Lacks { other: 1, archives: vec![archive], without_place: 0 };
+    assert_eq!(findings, [(1, Kind::Misplaced), (0, lacks)]);
+    let parsed = [&stray, &owner].map(|bytes| Image::parse(bytes).unwrap());
+    let options = FillOptions { now: NOW, aggregation_six: AggregationSix::default() };
+    assert_eq!(fill(&parsed[0], &parsed[1], options).points_filled(), 3);
+}
+
+#[test]
+fn a_stray_with_nothing_new_is_only_misplaced() {
+    let owner = sound(&[0, 1, 2, 3]);
+    for stray in [owner.clone(), sound(&[1, 2])] {
+        let (_, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(&stray))]);
+        assert_eq!(findings, [(1, Kind::Misplaced)]);
+    }
+}
+
+/// Points of both resolutions are looked for, each archive by itself.
+#[test]
+fn what_a_coarser_archive_lacks_is_told_by_that_archive() {
+    let mut stray = file("60:1440,300:2016", &[]);
+    let owner = stray.clone();
+    let coarse = 16 + 24 + 1440 * 12;
+    let t = NOW - NOW % 300 - 500 * 300;
+    stray[coarse..coarse + 12].copy_from_slice(&Point { timestamp: t, value: 1.0 }.encode());
+    let (_, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(&stray))]);
+    let Kind::Lacks { archives, .. } = &findings[1].1 else { panic!("{findings:?}") };
+    assert_eq!(
+        archives,
+        &[LackingArchive { seconds_per_point: 300, points: 1, first: t, last: t }]
+    );
+}
+
+#[test]
+fn owners_that_differ_are_told_but_not_the_points_that_are_on_their_way() {
+    let one = sound(&[0, 1, 2, 100, 101]);
+    let other = sound(&[3, 100, 102]);
+    let (_, findings) = look(&[0, 1], &[(0, Some(&one)), (1, Some(&other))]);
+    let t = |age: u32| NOW - NOW % 60 - age * 60;
+    let archive =
+        |age| LackingArchive { seconds_per_point: 60, points: 1, first: t(age), last: t(age) };
+    let differ = |other, age| Kind::ReplicasDiffer { other, archives: vec![archive(age)] };
+    assert_eq!(findings, [(0, differ(1, 102)), (1, differ(0, 101))]);
+    // The same between a stray and an owner: there the newest count.
+    let (_, findings) = look(&[0], &[(0, Some(&other)), (1, Some(&one))]);
+    let Kind::Lacks { archives, .. } = &findings[1].1 else { panic!("{findings:?}") };
+    assert_eq!(archives[0].points, 4);
+}
+
+#[test]
+fn an_owner_without_a_copy_is_found_where_another_owner_has_one() {
+    let copy = sound(&[0]);
+    let (_, findings) = look(&[0, 1], &[(0, Some(&copy))]);
+    assert_eq!(findings, [(1, Kind::Missing)]);
+}
+
+#[test]
+fn a_corrupt_file_is_told_with_the_field_that_is_wrong_and_compared_with_nothing() {
+    let owner = sound(&[0, 1]);
+    let whole = sound(&[5]);
+    let mut no_archives = whole.clone();
+    no_archives[12..16].fill(0);
+    for (content, reason) in [
+        (&b""[..], "header cut off at byte 0 of 16"),
+        (&whole[..whole.len() - 1], "behind the file's end"),
+        (&no_archives, "archive count at byte 12 is 0"),
+    ] {
+        let (_, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(content))]);
+        let [(1, Kind::Misplaced), (1, Kind::Corrupt { reason: told })] = findings.as_slice()
+        else {
+            panic!("{findings:?}")
+        };
+        assert!(told.contains(reason), "{told}");
+        let (_, findings) = look(&[0], &[(0, Some(content))]);
+        assert!(matches!(&findings[..], [(0, Kind::Corrupt { .. })]), "{findings:?}");
+    }
+}
+
+#[test]
+fn a_compressed_copy_is_no_finding_unless_it_would_have_to_be_compared() {
+    let compressed = b"whisper_compressed and so on".to_vec();
+    let (examined, findings) = look(&[0], &[(0, Some(&compressed))]);
+    assert_eq!((examined.compressed(), examined.points), (1, 0));
+    assert_eq!(findings, []);
+    let (_, findings) = look(&[0], &[(0, Some(&compressed)), (1, Some(&compressed))]);
+    assert_eq!(findings, [(1, Kind::Misplaced)], "the same bytes");
+    let stray = sound(&[0]);
+    let (_, findings) = look(&[0], &[(0, Some(&compressed)), (1, Some(&stray))]);
+    assert_eq!(findings, [(1, Kind::Misplaced), (0, Kind::Incomparable { other: 1 })]);
+}
+
+#[test]
+fn what_no_node_has_any_more_is_gone_and_not_missing_everywhere() {
+    let (_, findings) = look(&[0, 1], &[(3, None)]);
+    assert_eq!(findings, [(0, Kind::Gone)]);
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_is_not_taken_for_missing() {
+    let place = Place::Owners(vec![0]);
+    let busy = State::Absent(Problem::SourceUnreadable, "permission denied".into());
+    let examined = Examined { states: vec![(0, busy)], ..Examined::default() };
+    let unreadable = Kind::Unreadable { reason: "permission denied".into() };
+    assert_eq!(examined.findings(&place), [(0, unreadable)]);
+}
+
+#[test]
+fn a_nodes_own_metric_is_in_place_wherever_it_is() {
+    let copy = sound(&[0]);
+    let copies = [0, 4].map(|node| Copy { node, content: Some(copy.clone()) });
+    for place in [Place::Local, Place::Unplaceable] {
+        assert_eq!(examine(&place, &copies, CLOCK).findings(&place), []);
+    }
+}

@@ -1,0 +1,170 @@
+//! What can be found of a metric, and what it is called.
+
+use serde::Serialize;
+
+/// Something that is not as it should be, with one copy of one metric.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Finding {
+    /// The metric.
+    pub(crate) metric: String,
+    /// The node, as `HOST:PORT`; empty where it is about none.
+    pub(crate) node: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub(crate) what: What,
+}
+
+/// The kinds of finding, with nodes by their place among the members.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// A copy lies on a node that does not own the metric.
+    Misplaced,
+    /// An owner has no copy.
+    Missing,
+    /// The owner's copy lacks points that a misplaced copy has.
+    Lacks { other: usize, archives: Vec<LackingArchive>, without_place: u64 },
+    /// An owner's copy lacks points that another owner's has.
+    ReplicasDiffer { other: usize, archives: Vec<LackingArchive> },
+    /// Two copies differ, and one of them is compressed: what is in them cannot be compared.
+    Incomparable { other: usize },
+    /// The file is no whole Whisper file.
+    Corrupt { reason: String },
+    /// The file could not be read.
+    Unreadable { reason: String },
+    /// It was listed, and then no node had it any more.
+    Gone,
+}
+
+/// The same for readers, with nodes by their addresses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(crate) enum What {
+    /// See [`Kind::Misplaced`].
+    Misplaced { owners: Vec<String> },
+    /// See [`Kind::Missing`].
+    Missing,
+    /// See [`Kind::Lacks`].
+    Lacks { other: String, points: u64, without_place: u64, archives: Vec<LackingArchive> },
+    /// See [`Kind::ReplicasDiffer`].
+    ReplicasDiffer { other: String, points: u64, archives: Vec<LackingArchive> },
+    /// See [`Kind::Incomparable`].
+    Incomparable { other: String },
+    /// See [`Kind::Corrupt`].
+    Corrupt { reason: String },
+    /// See [`Kind::Unreadable`].
+    Unreadable { reason: String },
+    /// See [`Kind::Gone`].
+    Gone,
+    /// It was asked for by its name, and no node has it.
+    NotFound,
+    /// A Go daemon lists it, and no metric can be called so.
+    Unusable { reason: String },
+}
+
+/// What an archive lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct LackingArchive {
+    /// The archive: the one with this many seconds a point.
+    pub(crate) seconds_per_point: u32,
+    /// How many points.
+    pub(crate) points: u64,
+    /// The oldest of them, Unix seconds.
+    pub(crate) first: u32,
+    /// The newest of them, Unix seconds.
+    pub(crate) last: u32,
+}
+
+impl Kind {
+    /// The same with nodes by their addresses, of which `addr` tells each.
+    pub(crate) fn told(self, owners: &[usize], addr: impl Fn(usize) -> String) -> What {
+        let points = |archives: &[LackingArchive]| archives.iter().map(|one| one.points).sum();
+        match self {
+            Self::Misplaced => {
+                What::Misplaced { owners: owners.iter().map(|owner| addr(*owner)).collect() }
+            }
+            Self::Missing => What::Missing,
+            Self::Lacks { other, archives, without_place } => What::Lacks {
+                other: addr(other),
+                points: points(&archives),
+                without_place,
+                archives,
+            },
+            Self::ReplicasDiffer { other, archives } => {
+                What::ReplicasDiffer { other: addr(other), points: points(&archives), archives }
+            }
+            Self::Incomparable { other } => What::Incomparable { other: addr(other) },
+            Self::Corrupt { reason } => What::Corrupt { reason },
+            Self::Unreadable { reason } => What::Unreadable { reason },
+            Self::Gone => What::Gone,
+        }
+    }
+}
+
+impl What {
+    /// The order in which kinds are told: what loses points first.
+    pub(crate) const NAMES: [&'static str; 10] = [
+        "lacks",
+        "corrupt",
+        "unreadable",
+        "gone",
+        "missing",
+        "misplaced",
+        "incomparable",
+        "not_found",
+        "unusable",
+        "replicas_differ",
+    ];
+
+    /// Its place in [`Self::NAMES`].
+    pub(crate) fn number(&self) -> usize {
+        match self {
+            Self::Lacks { .. } => 0,
+            Self::Corrupt { .. } => 1,
+            Self::Unreadable { .. } => 2,
+            Self::Gone => 3,
+            Self::Missing => 4,
+            Self::Misplaced { .. } => 5,
+            Self::Incomparable { .. } => 6,
+            Self::NotFound => 7,
+            Self::Unusable { .. } => 8,
+            Self::ReplicasDiffer { .. } => 9,
+        }
+    }
+
+    /// What a reader is told of it beside metric and node.
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Self::Misplaced { owners } => format!("belongs to {}", owners.join(", ")),
+            Self::Missing => "an owner, and has no copy".into(),
+            Self::Lacks { other, points, without_place, archives } => {
+                let mut text = format!("lacks {points} points that {other} has{}", spans(archives));
+                if *without_place > 0 {
+                    text.push_str(&format!(
+                        "; {without_place} more have no place, where newer timestamps stand"
+                    ));
+                }
+                text
+            }
+            Self::ReplicasDiffer { other, points, archives } => {
+                format!("lacks {points} points that the owner {other} has{}", spans(archives))
+            }
+            Self::Incomparable { other } => {
+                format!("differs from the copy on {other}, and one of the two is compressed")
+            }
+            Self::Corrupt { reason } | Self::Unreadable { reason } | Self::Unusable { reason } => {
+                reason.clone()
+            }
+            Self::Gone => "was listed, and then no node had it".into(),
+            Self::NotFound => "no node has it".into(),
+        }
+    }
+}
+
+fn spans(archives: &[LackingArchive]) -> String {
+    let one = |archive: &LackingArchive| {
+        let LackingArchive { seconds_per_point, points, first, last } = archive;
+        format!("{points} of the {seconds_per_point} s archive, {first} to {last}")
+    };
+    let texts: Vec<String> = archives.iter().map(one).collect();
+    if texts.is_empty() { String::new() } else { format!(" ({})", texts.join("; ")) }
+}

@@ -1,0 +1,391 @@
+//! `bucky verify`: reads every copy of each metric through the daemons, and says whether all is where it belongs.
+//!
+//! The nodes' lists are read side by side in the order of the names (`batches`), the copies of a metric side by side
+//! too (`read`), and what they are is decided by pure functions (`copies`): sound or corrupt, in place or not, and what
+//! an owner lacks that another copy has, which is what a fill would bring it. Whatever is found is looked at once more
+//! before it is told, because metrics move and are written while this runs. Nothing is changed on any node, and nothing
+//! here grows with the number of metrics.
+
+mod batches;
+mod copies;
+mod finding;
+mod read;
+mod report;
+mod sample;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bucky_api::{Client, DaemonAddr, Encoding};
+use bucky_ring::Ring;
+use futures_util::{StreamExt, stream};
+
+use self::batches::{Batch, Batches, Placer};
+use self::copies::{Clock, Place};
+use self::finding::{Finding, Kind};
+use self::read::{ReadError, Reader, Subject};
+use self::report::{Counts, Ending, Remark, Report};
+pub(crate) use self::sample::{Sample, Size};
+use crate::chain;
+use crate::cluster::{Cluster, Member, Scope, ask_member, store_of};
+use crate::inventory::{Detail, Merged, Query, Sought, refresh};
+use crate::names::Selection;
+use crate::outcome::{Outcome, UnhealthyError, UsageError};
+use crate::output::{Output, human_count};
+
+/// Points of the last quarter of an hour are not compared between owners: carbon-cache brings them to each at another
+/// moment.
+const UNSETTLED_SECONDS: u32 = 15 * 60;
+/// Batches at once; more would only wait for the threads that read.
+const WORKERS_MAX: usize = 64;
+/// How often people are told how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the operator ordered.
+pub(crate) struct Order {
+    /// The daemon to ask first.
+    pub(crate) seed: DaemonAddr,
+    /// Which metrics.
+    pub(crate) selection: Selection,
+    /// Which of them.
+    pub(crate) sample: Option<Sample>,
+    /// Nodes out of the ring that are to have nothing any more.
+    pub(crate) drained: Vec<DaemonAddr>,
+    /// What the names of Go daemons' own metrics begin with.
+    pub(crate) local_prefix: Option<String>,
+    /// Whether the nodes scan anew first.
+    pub(crate) fresh: bool,
+    /// Whether owners that differ are a failure.
+    pub(crate) strict: bool,
+    /// Batches at once.
+    pub(crate) workers: usize,
+    /// How files travel.
+    pub(crate) encoding: Encoding,
+    /// As JSON.
+    pub(crate) json: bool,
+    /// Where every finding is written.
+    pub(crate) errors: Option<PathBuf>,
+    /// Whether it is told who was asked.
+    pub(crate) verbose: bool,
+}
+
+/// Carries `order` out.
+///
+/// # Errors
+/// Where the cluster is not healthy, or a node cannot be read to the end; what was found by then is told.
+pub(crate) async fn run(
+    client: Client,
+    order: Order,
+    output: &Arc<Output>,
+) -> anyhow::Result<Outcome> {
+    let mut cluster = Cluster::discover(client, order.seed.clone(), Scope::All).await?;
+    cluster.require_healthy()?;
+    add_drained(&mut cluster, &order.drained).await?;
+    if order.verbose {
+        cluster.tell_members(output);
+    }
+    let placer = Arc::new(placer(&cluster, &order)?);
+    let mut report = Report::begin(order.json, order.strict, order.errors.as_deref(), output)?;
+    let mut counts = Counts::default();
+    let ended = look_at_all(&cluster, &order, &placer, &mut report, &mut counts, output).await;
+    let broken_off = match ended {
+        Ok(()) => None,
+        Err(error) if error.is::<UnhealthyError>() => Some(format!("{error:#}")),
+        Err(error) => return Err(error),
+    };
+    let remarks = remarks(&cluster).await;
+    let is_clean = !report.has_findings() && !remarks.iter().any(|remark| remark.is_finding);
+    let ending = Ending {
+        counts,
+        nodes: cluster.members.len(),
+        sample: order.sample.map(|sample| sample_text(&sample)),
+        remarks,
+        broken_off: broken_off.clone(),
+        seed: &order.seed.to_string(),
+    };
+    report.end(&ending, output)?;
+    if let Some(reason) = broken_off {
+        return Err(UnhealthyError::because(reason));
+    }
+    Ok(if is_clean { Outcome::Done } else { Outcome::SomeFailed })
+}
+
+fn sample_text(sample: &Sample) -> String {
+    match sample.size {
+        Size::Metrics(_) => format!("a sample, --seed {}", sample.seed),
+        Size::Share(steps) => {
+            format!("a sample of {}%, --seed {}", f64::from(steps) / 1000.0, sample.seed)
+        }
+    }
+}
+
+/// Adds the nodes that are to be empty. One that is a member under another name would only be read twice.
+async fn add_drained(cluster: &mut Cluster, drained: &[DaemonAddr]) -> anyhow::Result<()> {
+    for addr in drained {
+        let member = ask_member(cluster.client(), addr.clone(), None).await;
+        let Some(store) = store_of(&member.answer) else {
+            return Err(UnhealthyError::because(format!("{addr}, given with --drained, is away")));
+        };
+        let is_store = |other: &&Member| store_of(&other.answer).as_ref() == Some(&store);
+        if let Some(known) = cluster.members.iter().find(is_store) {
+            return Err(UsageError::because(format!(
+                "--drained {addr} is {}: it is looked at anyway",
+                known.addr()
+            )));
+        }
+        cluster.members.push(member);
+    }
+    Ok(())
+}
+
+fn placer(cluster: &Cluster, order: &Order) -> anyhow::Result<Placer> {
+    let ring: Arc<Ring> = cluster.ring()?;
+    let member = |host: &str| {
+        let of_host = |member: &Member| member.host.as_deref() == Some(host);
+        cluster.members.iter().position(of_host).ok_or_else(|| {
+            UnhealthyError::because(format!("no daemon was found for host {host:?} of the ring"))
+        })
+    };
+    let member_of: anyhow::Result<Vec<usize>> =
+        ring.nodes().iter().map(|node| member(node.host())).collect();
+    let local_prefixes = cluster.members.iter().map(|member| match member.status() {
+        Some(status) => status.local_prefixes.clone(),
+        None => order.local_prefix.iter().cloned().collect(),
+    });
+    Ok(Placer {
+        member_of: member_of?,
+        local_prefixes: local_prefixes.collect(),
+        addrs: cluster.members.iter().map(|member| member.addr().to_string()).collect(),
+        ring,
+    })
+}
+
+/// Looks at all that was ordered. A node that cannot be read to the end makes it an [`UnhealthyError`].
+async fn look_at_all(
+    cluster: &Cluster,
+    order: &Order,
+    placer: &Arc<Placer>,
+    report: &mut Report,
+    counts: &mut Counts,
+    output: &Arc<Output>,
+) -> anyhow::Result<()> {
+    if order.fresh {
+        refresh(cluster.present(), output).await?;
+    }
+    let query = Query { selection: order.selection.clone(), detail: Detail::Name, workers: 1 };
+    let merged = Merged::begin(cluster, query, false, output).await?;
+    let broken = |error| UnhealthyError::because(chain(&error));
+    let sought = Sought::new(&order.selection);
+    let mut batches =
+        Batches::begin(merged, order.sample, sought, Arc::clone(placer)).await.map_err(broken)?;
+    let look = Arc::new(Look {
+        reader: Reader::new(&cluster.members, order.encoding, Arc::clone(output)),
+        placer: Arc::clone(placer),
+        gone_counts: order.fresh,
+    });
+    let mut window = Window::default();
+    let mut progress = Progress::new();
+    {
+        let batches = stream::unfold(&mut batches, |batches| async {
+            let batch = batches.next().await.transpose()?;
+            Some((batch, batches))
+        });
+        let looked = batches.map(|batch| look_at(Arc::clone(&look), batch));
+        let mut looked = Box::pin(looked.buffered(order.workers.min(WORKERS_MAX)));
+        while let Some(looked) = looked.next().await {
+            let looked = looked.map_err(|error| UnhealthyError::because(format!("{error:#}")))?;
+            counts.add(&looked.counts);
+            window.add(looked, report, output)?;
+            progress.tell(counts, output);
+        }
+    }
+    window.end(report, output)?;
+    for name in batches.not_found() {
+        let what = finding::What::NotFound;
+        report.add(&Finding { metric: name.to_owned(), node: String::new(), what }, output)?;
+    }
+    Ok(())
+}
+
+/// Looks at a batch on a task of its own.
+async fn look_at(
+    look: Arc<Look>,
+    batch: Result<Batch, bucky_api::ClientError>,
+) -> anyhow::Result<Looked> {
+    let batch = batch.map_err(|error| anyhow::anyhow!(chain(&error)))?;
+    let looked = tokio::spawn(async move { look.batch(batch).await }).await?;
+    looked.map_err(|error| anyhow::anyhow!(chain(&error)))
+}
+
+/// How metrics are looked at.
+struct Look {
+    reader: Reader,
+    placer: Arc<Placer>,
+    /// Whether a metric that is nowhere is a finding: with a list that may be old it is not.
+    gone_counts: bool,
+}
+
+/// What came of a batch.
+struct Looked {
+    window: u64,
+    counts: Counts,
+    findings: Vec<Finding>,
+}
+
+impl Look {
+    async fn batch(&self, batch: Batch) -> Result<Looked, ReadError> {
+        let Batch { window, subjects, mut findings } = batch;
+        let mut counts = Counts { metrics: findings.len() as u64, ..Counts::default() };
+        let first = self.reader.examine(&subjects, clock()).await?;
+        let mut suspicious: Vec<Subject> = Vec::new();
+        for (subject, examined) in subjects.into_iter().zip(first) {
+            if examined.findings(&subject.place).is_empty() {
+                note(&subject, &examined, &mut counts);
+                counts.in_place += 1;
+            } else {
+                suspicious.push(subject);
+            }
+        }
+        // Asked anew: what moved, came or went while it was looked at is not reported wrongly.
+        let second = self.reader.examine(&suspicious, clock()).await?;
+        for (subject, examined) in suspicious.into_iter().zip(second) {
+            note(&subject, &examined, &mut counts);
+            let found = examined.findings(&subject.place);
+            let is_gone = found.iter().any(|(_, kind)| *kind == Kind::Gone);
+            if found.is_empty() || (is_gone && !self.gone_counts) {
+                counts.changed += 1;
+                counts.in_place += 1;
+            } else {
+                let is_serious =
+                    |(_, kind): &(usize, Kind)| !matches!(kind, Kind::ReplicasDiffer { .. });
+                counts.in_place += u64::from(!found.iter().any(is_serious));
+                findings.extend(found.into_iter().map(|found| self.tell(&subject, found)));
+            }
+        }
+        Ok(Looked { window, counts, findings })
+    }
+
+    fn tell(&self, subject: &Subject, (node, kind): (usize, Kind)) -> Finding {
+        let owners = match &subject.place {
+            Place::Owners(owners) => owners.as_slice(),
+            Place::Local | Place::Unplaceable => &[],
+        };
+        Finding {
+            metric: subject.metric.to_string(),
+            node: self.placer.addr(node),
+            what: kind.told(owners, |node| self.placer.addr(node)),
+        }
+    }
+}
+
+fn note(subject: &Subject, examined: &copies::Examined, counts: &mut Counts) {
+    counts.metrics += 1;
+    counts.copies += examined.copies;
+    counts.points += examined.points;
+    counts.bytes += examined.bytes;
+    counts.compressed += examined.compressed();
+    counts.unplaceable += u64::from(subject.place == Place::Unplaceable);
+    counts.local += u64::from(subject.place == Place::Local);
+}
+
+fn clock() -> Clock {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u32::try_from(since.as_secs()).unwrap_or(u32::MAX);
+    Clock { now, settled: now.saturating_sub(UNSETTLED_SECONDS) }
+}
+
+/// The findings of the window that is being looked at: told by name once it is over.
+#[derive(Default)]
+struct Window {
+    number: u64,
+    findings: Vec<Finding>,
+}
+
+impl Window {
+    fn add(&mut self, looked: Looked, report: &mut Report, output: &Output) -> anyhow::Result<()> {
+        if looked.window != self.number {
+            self.end(report, output)?;
+            self.number = looked.window;
+        }
+        self.findings.extend(looked.findings);
+        Ok(())
+    }
+
+    fn end(&mut self, report: &mut Report, output: &Output) -> anyhow::Result<()> {
+        // Those of one metric keep their order.
+        self.findings.sort_by(|one, other| one.metric.cmp(&other.metric));
+        self.findings.drain(..).try_for_each(|finding| report.add(&finding, output))
+    }
+}
+
+/// A line now and then.
+struct Progress {
+    begun: Instant,
+    told: Instant,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { begun: now, told: now }
+    }
+
+    fn tell(&mut self, counts: &Counts, output: &Output) {
+        if self.told.elapsed() < PROGRESS_INTERVAL {
+            return;
+        }
+        self.told = Instant::now();
+        let rate = u128::from(counts.metrics) * 1000 / self.begun.elapsed().as_millis().max(1);
+        output.say(format_args!(
+            "{} metrics looked at, {}/s",
+            human_count(counts.metrics),
+            human_count(u64::try_from(rate).unwrap_or(u64::MAX))
+        ));
+    }
+}
+
+/// What the nodes say of themselves that bears on what was found.
+async fn remarks(cluster: &Cluster) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    for member in cluster.members.iter().filter(|member| member.status().is_some()) {
+        let node = member.addr().to_string();
+        let mut remark = |text: String, is_finding| {
+            remarks.push(Remark { node: node.clone(), text, is_finding });
+        };
+        // Asked again: all else was a while ago.
+        let Ok(Some(status)) = member.daemon.status().await else {
+            remark("does not tell how it fares".into(), true);
+            continue;
+        };
+        let inventory = &status.inventory;
+        if inventory.unreadable_folders > 0 {
+            let text = format!("{}; what lies in them was not looked at", inventory.problem);
+            remark(text, true);
+        }
+        if inventory.unusable > 0 {
+            remark(
+                format!(
+                    "{} files whose names no metric has were not looked at",
+                    inventory.unusable
+                ),
+                false,
+            );
+        }
+        let tombstones = &status.tombstones;
+        if tombstones.waiting > 0 {
+            let held =
+                tombstones.held.iter().map(|held| format!("; {}: {}", held.count, held.reason));
+            let held: String = held.collect();
+            let is_finding = !held.is_empty();
+            remark(
+                format!(
+                    "{} deleted copies not yet confirmed{held}",
+                    human_count(tombstones.waiting)
+                ),
+                is_finding,
+            );
+        }
+    }
+    remarks
+}

@@ -1,0 +1,351 @@
+//! What a verification tells: counts, some findings of each kind, and what to do next; or all of it as JSON.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use serde::Serialize;
+use serde_json::json;
+
+use super::finding::{Finding, What};
+use crate::output::{Output, OutputError, human_count};
+
+/// How many findings of a kind are shown.
+const SHOWN: usize = 10;
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Counts {
+    /// Metrics.
+    pub(crate) metrics: u64,
+    /// Metrics of which nothing is to be reported.
+    pub(crate) in_place: u64,
+    /// Copies that were read.
+    pub(crate) copies: u64,
+    /// Points in them, roll-ups included.
+    pub(crate) points: u64,
+    /// Their length together.
+    pub(crate) bytes: u64,
+    /// Metrics that were found otherwise when they were looked at again.
+    pub(crate) changed: u64,
+    /// Metrics whose place cannot be told.
+    pub(crate) unplaceable: u64,
+    /// Metrics that are each node's own.
+    pub(crate) local: u64,
+    /// Copies in go-carbon's compressed format, whose points cannot be counted.
+    pub(crate) compressed: u64,
+}
+
+impl Counts {
+    /// Adds those of another part.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.metrics += other.metrics;
+        self.in_place += other.in_place;
+        self.copies += other.copies;
+        self.points += other.points;
+        self.bytes += other.bytes;
+        self.changed += other.changed;
+        self.unplaceable += other.unplaceable;
+        self.local += other.local;
+        self.compressed += other.compressed;
+    }
+}
+
+/// Something about a node that a reader has to know beside its metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Remark {
+    /// The node.
+    pub(crate) node: String,
+    /// What there is.
+    pub(crate) text: String,
+    /// Whether not all that was asked can be vouched for.
+    pub(crate) is_finding: bool,
+}
+
+/// Takes findings as they come, and tells them in the end.
+pub(crate) struct Report {
+    json: bool,
+    strict: bool,
+    errors: Option<BufWriter<File>>,
+    written: u64,
+    kinds: [KindCount; What::NAMES.len()],
+}
+
+#[derive(Clone, Debug, Default)]
+struct KindCount {
+    metrics: u64,
+    copies: u64,
+    last_metric: String,
+    shown: Vec<String>,
+}
+
+/// What a reader is told at the end, beside what was found of metrics.
+pub(crate) struct Ending<'a> {
+    /// What was looked at.
+    pub(crate) counts: Counts,
+    /// How many nodes.
+    pub(crate) nodes: usize,
+    /// The sample that was looked at: how large and by which seed, in words.
+    pub(crate) sample: Option<String>,
+    /// About nodes.
+    pub(crate) remarks: Vec<Remark>,
+    /// Why it ended before all was looked at.
+    pub(crate) broken_off: Option<String>,
+    /// The daemon to name in what is to be done next.
+    pub(crate) seed: &'a str,
+}
+
+impl Report {
+    /// Nothing found yet. `errors` is where all findings are written.
+    ///
+    /// # Errors
+    /// Where that file cannot be made, or nothing can be written.
+    pub(crate) fn begin(
+        json: bool,
+        strict: bool,
+        errors: Option<&Path>,
+        output: &Output,
+    ) -> anyhow::Result<Self> {
+        let create = |path: &Path| {
+            let file = File::create(path)
+                .with_context(|| format!("cannot write the findings to {}", path.display()));
+            file.map(BufWriter::new)
+        };
+        let errors = errors.map(create).transpose()?;
+        if json {
+            output.data_text("{\"findings\":[")?;
+        }
+        Ok(Self { json, strict, errors, written: 0, kinds: Default::default() })
+    }
+
+    /// Takes what was found, in the order in which it is told.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn add(&mut self, finding: &Finding, output: &Output) -> anyhow::Result<()> {
+        let Finding { metric, node, what } = finding;
+        if let Some(errors) = &mut self.errors {
+            let kind = What::NAMES[what.number()];
+            writeln!(errors, "{node}\t{metric}\t{kind}: {}", what.detail())
+                .context("cannot write the findings to the file of --errors")?;
+        }
+        if self.json {
+            let separator = if self.written == 0 { "\n" } else { ",\n" };
+            output.data_text(format_args!("{separator}{}", serde_json::to_string(finding)?))?;
+        }
+        self.written += 1;
+        let count = &mut self.kinds[what.number()];
+        count.copies += 1;
+        if count.metrics == 0 || count.last_metric != *metric {
+            count.metrics += 1;
+            count.last_metric.clone_from(metric);
+        }
+        if count.shown.len() < SHOWN {
+            let node = if node.is_empty() { String::new() } else { format!("{node}: ") };
+            count.shown.push(format!("{node}{metric}: {}", what.detail()));
+        }
+        Ok(())
+    }
+
+    /// Whether something was found that makes the command fail.
+    pub(crate) fn has_findings(&self) -> bool {
+        let fails = |(number, kind): (usize, &KindCount)| kind.copies > 0 && self.fails(number);
+        self.kinds.iter().enumerate().any(fails)
+    }
+
+    fn fails(&self, number: usize) -> bool {
+        self.strict || What::NAMES[number] != "replicas_differ"
+    }
+
+    fn count(&self, kind: &str) -> u64 {
+        let of = |(name, count): (&&str, &KindCount)| (*name == kind).then_some(count.metrics);
+        What::NAMES.iter().zip(&self.kinds).find_map(of).unwrap_or(0)
+    }
+
+    /// Tells all.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub(crate) fn end(mut self, ending: &Ending<'_>, output: &Output) -> anyhow::Result<()> {
+        if let Some(errors) = &mut self.errors {
+            errors.flush().context("cannot write the findings to the file of --errors")?;
+        }
+        if self.json { self.end_json(ending, output) } else { self.end_text(ending, output) }
+            .map_err(Into::into)
+    }
+
+    fn end_json(&self, ending: &Ending<'_>, output: &Output) -> Result<(), OutputError> {
+        let kinds: serde_json::Map<String, serde_json::Value> = What::NAMES
+            .iter()
+            .zip(&self.kinds)
+            .map(|(name, count)| {
+                let value = json!({ "metrics": count.metrics, "copies": count.copies });
+                ((*name).to_owned(), value)
+            })
+            .collect();
+        let mut summary = json!({
+            "complete": ending.broken_off.is_none(),
+            "all_in_place": self.is_all_in_place(ending),
+            "nodes": ending.nodes,
+            "sample": ending.sample,
+            "kinds": kinds,
+            "remarks": ending.remarks,
+            "broken_off": ending.broken_off,
+        });
+        let counts = serde_json::to_value(ending.counts);
+        if let (Some(summary), Ok(serde_json::Value::Object(counts))) =
+            (summary.as_object_mut(), counts)
+        {
+            summary.extend(counts);
+        }
+        let separator = if self.written == 0 { "" } else { "\n" };
+        output.data_line(format_args!("{separator}],\n\"summary\":{summary}}}"))
+    }
+
+    fn is_all_in_place(&self, ending: &Ending<'_>) -> bool {
+        ending.broken_off.is_none()
+            && !self.has_findings()
+            && !ending.remarks.iter().any(|remark| remark.is_finding)
+    }
+
+    fn end_text(&self, ending: &Ending<'_>, output: &Output) -> Result<(), OutputError> {
+        output.data_line(self.headline(ending))?;
+        for (number, count) in self.kinds.iter().enumerate().filter(|(_, count)| count.copies > 0) {
+            output.data_line(format_args!("\n{}:", heading(number, count)))?;
+            for line in &count.shown {
+                output.data_line(format_args!("  {line}"))?;
+            }
+            let more = count.copies - count.shown.len() as u64;
+            if more > 0 {
+                let (more, hint) = (human_count(more), self.errors_hint());
+                output.data_line(format_args!("  and {more} more{hint}"))?;
+            }
+        }
+        let notes = notes(ending);
+        if !notes.is_empty() {
+            output.data_line("")?;
+        }
+        for note in notes {
+            output.data_line(note)?;
+        }
+        for step in self.next_steps(ending.seed) {
+            output.data_line(format_args!("\n{step}"))?;
+        }
+        Ok(())
+    }
+
+    fn errors_hint(&self) -> &'static str {
+        if self.errors.is_some() {
+            "; all are in the file of --errors"
+        } else {
+            "; --errors FILE has all"
+        }
+    }
+
+    fn headline(&self, ending: &Ending<'_>) -> String {
+        let Counts { metrics, copies, points, in_place, .. } = ending.counts;
+        let sample = ending.sample.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
+        let read = format!(
+            "{}{sample} on {}, {} read, {}",
+            some(metrics, "metric", "metrics"),
+            some(ending.nodes as u64, "node", "nodes"),
+            some(copies, "copy", "copies"),
+            some(points, "point", "points"),
+        );
+        let verdict = if let Some(reason) = &ending.broken_off {
+            format!("ended before all was looked at: {reason}")
+        } else if metrics == 0 && !self.has_findings() {
+            "there was nothing to look at".into()
+        } else if self.is_all_in_place(ending) {
+            "all in place".into()
+        } else if in_place == metrics {
+            "all that was looked at is in place".into()
+        } else {
+            format!("{} in place, {} not", human_count(in_place), human_count(metrics - in_place))
+        };
+        format!("{read}: {verdict}.")
+    }
+
+    /// What an operator does about it.
+    fn next_steps(&self, seed: &str) -> Vec<String> {
+        let mut steps = Vec::new();
+        if self.count("misplaced") > 0 {
+            steps.push(format!(
+                "`bucky rebalance -h {seed}` brings misplaced metrics, and the points that owners lack, to their owners."
+            ));
+        }
+        if self.count("missing") > 0 && self.count("misplaced") == 0 {
+            steps.push(
+                "An owner without a copy gets one from another owner by POST /v1/pull (docs/http-api.md).".into(),
+            );
+        }
+        if self.count("corrupt") > 0 {
+            steps.push(format!(
+                "A corrupt file at an owner is replaced by a sound misplaced copy with `bucky rebalance -h {seed} \
+                 --replace-corrupt`, which keeps it aside; where there is no other copy, restore it or move it away."
+            ));
+        }
+        if self.count("unreadable") > 0 || self.count("incomparable") > 0 {
+            steps.push(
+                "What cannot be read or compared cannot be vouched for: see the reasons, and run this again.".into(),
+            );
+        }
+        if self.count("replicas_differ") > 0 {
+            steps.push(
+                "Owners that differ lose nothing by a move: their writers did not bring them the same. With --strict \
+                 that counts as a finding."
+                    .into(),
+            );
+        }
+        steps
+    }
+}
+
+fn heading(number: usize, count: &KindCount) -> String {
+    let metrics = some(count.metrics, "metric", "metrics");
+    let copies = some(count.copies, "copy", "copies");
+    match What::NAMES[number] {
+        "lacks" => format!("{metrics} of which an owner lacks points that a misplaced copy has"),
+        "corrupt" => format!("{metrics} with files that are corrupt, {copies}"),
+        "unreadable" => format!("{metrics} with files that cannot be read, {copies}"),
+        "gone" => format!("{metrics} that vanished"),
+        "missing" => format!("{metrics} that an owner lacks"),
+        "misplaced" => format!("{metrics} on nodes that do not own them, {copies}"),
+        "incomparable" => format!("{metrics} whose copies differ and cannot be compared"),
+        "not_found" => format!("{metrics} that no node has"),
+        "unusable" => format!("{metrics} by names that no metric can have"),
+        _ => format!("{metrics} of which an owner lacks points that another owner has"),
+    }
+}
+
+fn notes(ending: &Ending<'_>) -> Vec<String> {
+    let Counts { changed, unplaceable, compressed, .. } = ending.counts;
+    let mut notes: Vec<String> =
+        ending.remarks.iter().map(|remark| format!("{}: {}", remark.node, remark.text)).collect();
+    if changed > 0 {
+        let changed = some(changed, "metric", "metrics");
+        notes.push(format!(
+            "{changed} changed while being looked at, and in place when looked at again."
+        ));
+    }
+    if unplaceable > 0 {
+        let files = some(unplaceable, "tagged file", "tagged files");
+        notes.push(format!("{files} named by a hash: read, but where they belong cannot be told."));
+    }
+    if compressed > 0 {
+        let copies = some(compressed, "copy", "copies");
+        notes.push(format!(
+            "{copies} in go-carbon's compressed format: their points were not counted."
+        ));
+    }
+    notes
+}
+
+/// A number of things.
+fn some(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", human_count(count), if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests;

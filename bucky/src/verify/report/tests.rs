@@ -1,0 +1,115 @@
+use super::*;
+use crate::output::Captured;
+use crate::verify::finding::LackingArchive;
+
+fn finding(metric: &str, node: &str, what: What) -> Finding {
+    Finding { metric: metric.into(), node: node.into(), what }
+}
+
+fn ending(counts: Counts) -> Ending<'static> {
+    Ending { counts, nodes: 2, sample: None, remarks: Vec::new(), broken_off: None, seed: "a:4242" }
+}
+
+fn findings() -> Vec<Finding> {
+    let archive = LackingArchive {
+        seconds_per_point: 60,
+        points: 7,
+        first: 1_800_000_000,
+        last: 1_800_000_360,
+    };
+    let lacks = What::Lacks {
+        other: "b:4242".into(),
+        points: 7,
+        without_place: 1,
+        archives: vec![archive],
+    };
+    let mut findings: Vec<Finding> = (0..12)
+        .map(|number| {
+            let owners = vec!["a:4242".into()];
+            finding(&format!("app.m{number:02}"), "b:4242", What::Misplaced { owners })
+        })
+        .collect();
+    findings.push(finding("app.m11", "a:4242", lacks));
+    findings.push(finding("bad", "a:4242", What::Corrupt { reason: "archive count 0".into() }));
+    findings
+}
+
+fn told(json: bool, findings: &[Finding], ending: &Ending<'_>) -> (String, bool) {
+    let (output, data, _): (Output, Captured, Captured) = Output::captured();
+    let mut report = Report::begin(json, false, None, &output).unwrap();
+    findings.iter().for_each(|finding| report.add(finding, &output).unwrap());
+    let has_findings = report.has_findings();
+    report.end(ending, &output).unwrap();
+    (data.text(), has_findings)
+}
+
+#[test]
+fn all_in_place_is_one_line() {
+    let counts = Counts {
+        metrics: 3000,
+        in_place: 3000,
+        copies: 3001,
+        points: 1_546_400,
+        ..Counts::default()
+    };
+    let (text, has_findings) = told(false, &[], &ending(counts));
+    assert_eq!(
+        text,
+        "3,000 metrics on 2 nodes, 3,001 copies read, 1,546,400 points: all in place.\n"
+    );
+    assert!(!has_findings);
+}
+
+#[test]
+fn findings_are_grouped_and_say_what_to_do_next() {
+    let counts =
+        Counts { metrics: 20, in_place: 7, copies: 33, points: 9, changed: 1, ..Counts::default() };
+    let mut ending = ending(counts);
+    ending.sample = Some("a sample of 1%, --seed 42".into());
+    let text = "3 deleted copies not yet confirmed".to_owned();
+    ending.remarks.push(Remark { node: "b:4242".into(), text, is_finding: false });
+    let (text, has_findings) = told(false, &findings(), &ending);
+    insta::assert_snapshot!(text);
+    assert!(has_findings);
+}
+
+#[test]
+fn the_json_is_one_document_with_every_finding() {
+    let counts = Counts { metrics: 20, in_place: 7, ..Counts::default() };
+    for findings in [findings(), Vec::new()] {
+        let (text, _) = told(true, &findings, &ending(counts));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["findings"].as_array().unwrap().len(), findings.len());
+        assert_eq!(value["summary"]["all_in_place"], findings.is_empty());
+        let misplaced = if findings.is_empty() { 0 } else { 12 };
+        assert_eq!(value["summary"]["kinds"]["misplaced"]["metrics"], misplaced);
+    }
+    let (text, _) = told(true, &findings(), &ending(counts));
+    let line = text.lines().find(|line| line.contains("lacks")).unwrap();
+    assert_eq!(
+        line.trim_end_matches(','),
+        r#"{"metric":"app.m11","node":"a:4242","kind":"lacks","other":"b:4242","points":7,"without_place":1,"archives":[{"seconds_per_point":60,"points":7,"first":1800000000,"last":1800000360}]}"#
+    );
+}
+
+#[test]
+fn owners_that_differ_fail_only_where_that_was_asked_for() {
+    let differ =
+        || What::ReplicasDiffer { other: "b:4242".into(), points: 1, archives: Vec::new() };
+    let (output, _, _) = Output::captured();
+    for strict in [false, true] {
+        let mut report = Report::begin(false, strict, None, &output).unwrap();
+        report.add(&finding("m", "a:4242", differ()), &output).unwrap();
+        assert_eq!(report.has_findings(), strict);
+    }
+}
+
+#[test]
+fn what_was_broken_off_is_never_all_in_place() {
+    let mut ending = ending(Counts { metrics: 5, in_place: 5, ..Counts::default() });
+    ending.broken_off = Some("cannot reach b:4242".into());
+    let (text, _) = told(false, &[], &ending);
+    assert!(text.ends_with(": ended before all was looked at: cannot reach b:4242.\n"), "{text}");
+    let (text, _) = told(true, &[], &ending);
+    assert!(text.contains("\"all_in_place\":false") && text.contains("\"complete\":false"));
+}
