@@ -23,6 +23,9 @@ const RESTING: usize = 1200;
 const BUSY: usize = 200;
 /// Kills in one move; then it may end.
 const KILLS_A_MOVE: usize = 25;
+/// How their names begin: a move goes through the names in order, and is to meet busy ones all the time.
+const BUSY_STEMS: [&str; 8] =
+    ["a", "p", "servers.e", "servers.z", "shop.b", "shop.p", "shop.x", "z"];
 /// Runs that may be needed after the last kill: a busy file may be written to in each of a run's attempts at it.
 const LAST_RUNS: usize = 10;
 
@@ -79,9 +82,10 @@ impl Move {
     fn lay(rng: Rng) -> Self {
         let mut cluster = cluster(OLD_NODES + 1).lay();
         cluster.scatter(RESTING, &cluster.ring_of_first(OLD_NODES));
-        let names = cluster.names_owned_by(OLD_NODES, "busy", BUSY);
+        let of_stem = |stem| cluster.names_owned_by(OLD_NODES, stem, BUSY / BUSY_STEMS.len());
+        let names: Vec<String> = BUSY_STEMS.into_iter().flat_map(of_stem).collect();
         for (number, name) in names.iter().enumerate() {
-            cluster.node(number % OLD_NODES).write(name, &MINUTES, &minutes(now(), [1.0, 2.0]));
+            cluster.node(number % OLD_NODES).write(name, &MINUTES, &every_other_minute());
             // Some are at the new owner already, from a relay that failed over.
             if number.is_multiple_of(3) {
                 let there = minutes(now() - 7200, [3.0, 4.0]);
@@ -101,10 +105,10 @@ impl Move {
     /// Kills until `limit` is reached or the move has ended; gives who was killed and how many points were looked for.
     fn run(mut self, limit: usize) -> (Killed, u64) {
         let (stop, written) = (AtomicBool::new(false), Mutex::new(Vec::new()));
-        let busy = std::mem::take(&mut self.busy);
+        let (busy, of_writer) = (std::mem::take(&mut self.busy), self.rng.fork());
         let mut killed = Killed::default();
         std::thread::scope(|scope| {
-            scope.spawn(|| write_until(&stop, &busy, &written));
+            scope.spawn(|| write_until(&stop, &busy, &written, of_writer));
             // The writer ends also where this fails.
             let _stop = StopOnDrop(&stop);
             let mut run = self.start();
@@ -194,20 +198,29 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Writes to the busy metrics in turn, each slot once, until it is told to stop: to the old owner's file while it is
+/// A day of points, so many that the few which a tombstone's owner is asked for are a small part.
+fn every_other_minute() -> Vec<Point> {
+    minutes(now(), (0..1400).map(f64::from)).into_iter().step_by(2).collect()
+}
+
+/// Writes to the busy metrics in turn, each slot that has no point once, until it is told to stop: to the old owner's file while it is
 /// there, as a relay with the old ring lets carbon do, and else to the new one's. What was written is noted after it is.
 fn write_until(
     stop: &AtomicBool,
     busy: &BTreeMap<String, [std::path::PathBuf; 2]>,
     written: &Mutex<Vec<(String, Point)>>,
+    mut rng: Rng,
 ) {
     let newest = now() - now() % 60;
-    for age in 150..1300 {
+    // In no order: what a tombstone's owner is asked for, its oldest and newest points among them, is not just these.
+    let mut ages: Vec<u32> = (151..1300).step_by(2).collect();
+    rng.shuffle(&mut ages);
+    for age in ages {
         for (name, paths) in busy {
             if stop.load(Ordering::Relaxed) {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(3));
+            std::thread::sleep(Duration::from_millis(1));
             let point = Point { timestamp: newest - age * 60, value: f64::from(age) };
             let wrote = paths.iter().any(|path| {
                 match WhisperFile::open(path, OpenMode::Update, Duration::from_secs(20)) {
