@@ -9,7 +9,7 @@ use crate::cluster;
 use crate::crash::assert_nothing_is_half_made;
 
 /// Calls that change what is on a disk, make it durable, or look at it before something is changed.
-const CALLS: [&str; 12] = [
+const CALLS: [&str; 13] = [
     "openat2",
     "write",
     "pwrite64",
@@ -17,6 +17,7 @@ const CALLS: [&str; 12] = [
     "fsync",
     "fdatasync",
     "syncfs",
+    "renameat",
     "renameat2",
     "mkdirat",
     "unlinkat",
@@ -40,15 +41,29 @@ impl Victim {
         }
     }
 
-    /// The calls that count most, which the short form tries.
-    fn often(self) -> [&'static str; 7] {
+    /// The calls that count most, and below which number they are made: what the short form tries.
+    fn often(self) -> [(&'static str, u32); 8] {
         match self {
-            Self::Source => {
-                ["openat2", "write", "fsync", "renameat2", "flock", "unlinkat", "renameat2"]
-            }
-            Self::Destination => {
-                ["renameat2", "syncfs", "write", "pwrite64", "fsync", "syncfs", "flock"]
-            }
+            Self::Source => [
+                ("openat2", 8),
+                ("write", 8),
+                ("fsync", 3),
+                ("renameat", 8),
+                ("renameat", 8),
+                ("flock", 8),
+                ("unlinkat", 4),
+                ("unlinkat", 8),
+            ],
+            Self::Destination => [
+                ("write", 6),
+                ("write", 12),
+                ("write", 16),
+                ("pwrite64", 8),
+                ("syncfs", 3),
+                ("syncfs", 3),
+                ("renameat2", 5),
+                ("fsync", 3),
+            ],
         }
     }
 }
@@ -79,8 +94,8 @@ fn crash_everywhere(victim: Victim, story: &str) {
             let _ = (1..NUMBERS).take_while(|number| try_one(call, *number, batch)).count();
         }
     } else {
-        for call in victim.often() {
-            try_one(call, rng.u32(1..4), if rng.bool() { 1 } else { 100 });
+        for (call, below) in victim.often() {
+            try_one(call, rng.u32(1..below), if rng.bool() { 1 } else { 100 });
         }
     }
     assert!(crashes * 3 >= runs, "the daemon was killed in {crashes} of {runs} runs only");
