@@ -75,6 +75,12 @@ pub(crate) struct ClusterArgs {
     /// Seconds to wait for an answer
     #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
+    /// Seconds that an answer may stand still once it has begun [default: 60, or --timeout where that is longer]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    idle_timeout: Option<u64>,
+    /// Seconds that a node that cannot be reached is tried again, as while it is being restarted
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    away_timeout: u64,
     /// Tell who was asked; with rebalance also each metric that is done
     #[arg(short = 'v', long)]
     pub(crate) verbose: bool,
@@ -107,8 +113,9 @@ impl ClusterArgs {
         let timeouts = Timeouts {
             connect: CONNECT.min(answer),
             answer,
-            idle: answer.max(defaults.idle),
+            idle: self.idle_timeout.map_or(answer.max(defaults.idle), Duration::from_secs),
             upload: answer.max(defaults.upload),
+            away: Duration::from_secs(self.away_timeout),
         };
         Ok(Client::new(timeouts)?)
     }

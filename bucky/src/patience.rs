@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use bucky_api::{ClientError, ErrorCode};
+use bucky_api::{ClientError, Daemon, ErrorCode};
 
 /// How often something that failed and may pass is tried, the first time included.
 const ATTEMPTS: u32 = 4;
@@ -15,8 +15,6 @@ const ATTEMPTS: u32 = 4;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest single wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How long a node that is away is waited for in all, without any progress: three times what a restart takes.
-pub(crate) const AWAY_LIMIT: Duration = Duration::from_secs(60);
 /// How long a busy node is waited for in all, without any progress. A first scan of a large store takes minutes.
 const BUSY_LIMIT: Duration = Duration::from_secs(15 * 60);
 
@@ -64,6 +62,8 @@ pub(crate) struct Patience {
     failures: u32,
     busy: Waits,
     away: Waits,
+    /// How long a node that is away is waited for in all, without any progress.
+    away_limit: Duration,
 }
 
 /// Waits of one kind.
@@ -83,16 +83,25 @@ impl Waits {
     }
 }
 
-impl Default for Patience {
-    fn default() -> Self {
-        Self::with_attempts(ATTEMPTS)
-    }
-}
-
 impl Patience {
-    /// Patience for so many attempts at something that fails and may pass.
-    pub(crate) fn with_attempts(attempts: u32) -> Self {
-        Self { attempts, failures: 0, busy: Waits::default(), away: Waits::default() }
+    /// Patience with `daemon`.
+    pub(crate) fn with(daemon: &Daemon) -> Self {
+        Self::with_attempts(daemon, ATTEMPTS)
+    }
+
+    /// Patience with `daemon` for so many attempts at something that fails and may pass.
+    pub(crate) fn with_attempts(daemon: &Daemon, attempts: u32) -> Self {
+        Self::of(attempts, daemon.timeouts().away)
+    }
+
+    /// Patience with several daemons at once, each of which may be away for `away_limit`.
+    pub(crate) fn with_all(away_limit: Duration) -> Self {
+        Self::of(ATTEMPTS, away_limit)
+    }
+
+    fn of(attempts: u32, away_limit: Duration) -> Self {
+        let (busy, away) = (Waits::default(), Waits::default());
+        Self { attempts, failures: 0, busy, away, away_limit }
     }
 
     /// What to do after `trouble`. `jitter`, from 0 to 1, keeps many from coming back at one moment.
@@ -104,7 +113,7 @@ impl Patience {
                 (self.failures < self.attempts).then_some(self.failures)
             }
             Trouble::Busy => self.busy.next(BUSY_LIMIT),
-            Trouble::Away => self.away.next(AWAY_LIMIT),
+            Trouble::Away => self.away.next(self.away_limit),
         };
         let Some(round) = round else { return Next::GiveUp };
         let full = FIRST_WAIT.saturating_mul(1 << (round - 1).min(10)).min(LONGEST_WAIT);
@@ -119,7 +128,7 @@ impl Patience {
 
     /// Something of the work was done: the patience is whole again.
     pub(crate) fn progress(&mut self) {
-        *self = Self::with_attempts(self.attempts);
+        *self = Self::of(self.attempts, self.away_limit);
     }
 }
 
@@ -130,20 +139,21 @@ pub(crate) fn jitter() -> f64 {
     f64::from((low & 0xffff_ffff) as u32) / f64::from(u32::MAX)
 }
 
-/// Asks until there is an answer, or patience is at its end; the last error is given then.
+/// Asks `daemon` until there is an answer, or patience is at its end; the last error is given then.
 ///
 /// `on_wait` is told of the first wait for a node that is busy or away.
 ///
 /// # Errors
 /// [`ClientError`].
 pub(crate) async fn ask<T, F>(
+    daemon: &Daemon,
     mut question: impl FnMut() -> F,
     mut on_wait: impl FnMut(&ClientError),
 ) -> Result<T, ClientError>
 where
     F: Future<Output = Result<T, ClientError>>,
 {
-    let mut patience = Patience::default();
+    let mut patience = Patience::with(daemon);
     let mut told = false;
     loop {
         let error = match question().await {
@@ -164,9 +174,11 @@ where
 mod tests {
     use super::*;
 
+    const AWAY_LIMIT: Duration = Duration::from_secs(60);
+
     #[test]
     fn a_passing_trouble_is_tried_four_times_with_growing_waits() {
-        let mut patience = Patience::default();
+        let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
         let waits: Vec<Next> = (0..4).map(|_| patience.after(Trouble::Passing, 1.0)).collect();
         let wait = |millis| Next::Wait(Duration::from_millis(millis));
         assert_eq!(waits, [wait(500), wait(1000), wait(2000), Next::GiveUp]);
@@ -174,7 +186,7 @@ mod tests {
 
     #[test]
     fn jitter_takes_off_up_to_half() {
-        let wait = Patience::default().after(Trouble::Passing, 0.0);
+        let wait = Patience::of(ATTEMPTS, AWAY_LIMIT).after(Trouble::Passing, 0.0);
         assert_eq!(wait, Next::Wait(Duration::from_millis(250)));
         assert!((0.0..=1.0).contains(&jitter()));
     }
@@ -182,7 +194,7 @@ mod tests {
     /// D37: the Go tool asks a daemon that is never ready for ever.
     #[test]
     fn a_busy_node_is_waited_for_long_but_not_for_ever() {
-        let mut patience = Patience::default();
+        let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
         let mut waited = Duration::ZERO;
         while let Next::Wait(wait) = patience.after(Trouble::Busy, 1.0) {
             waited += wait;
@@ -198,7 +210,7 @@ mod tests {
     #[test]
     fn a_node_that_is_away_is_waited_for_as_long_as_a_restart_takes() {
         for jitter in [0.0, 1.0] {
-            let mut patience = Patience::default();
+            let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
             let mut waited = Duration::ZERO;
             while let Next::Wait(wait) = patience.after(Trouble::Away, jitter) {
                 waited += wait;
@@ -233,7 +245,7 @@ mod tests {
 
     #[test]
     fn progress_makes_patience_whole_and_a_lasting_trouble_ends_it() {
-        let mut patience = Patience::default();
+        let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
         for _ in 0..10 {
             assert_eq!(patience.after(Trouble::Passing, 1.0), Next::Wait(FIRST_WAIT));
             patience.progress();

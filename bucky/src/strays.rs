@@ -148,7 +148,7 @@ impl Reading {
             let page =
                 || async { self.daemon.misplaced(&query).await?.collect_at_most(limit).await };
             let page: Vec<MisplacedLine> =
-                patience::ask(page, |error| self.tell_wait(error)).await?;
+                patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
             let names = page.iter().map(|line| line.metric.as_str());
             inventory::in_order(&self.daemon, paths::V1_MISPLACED, query.after.as_deref(), names)?;
             let is_last = page.len() < limit;
@@ -195,7 +195,7 @@ impl Reading {
                     self.query.page,
                 )
             };
-            let page = patience::ask(page, |error| self.tell_wait(error)).await?;
+            let page = patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
             let items = page
                 .entries
                 .into_iter()

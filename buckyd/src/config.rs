@@ -72,6 +72,12 @@ struct Args {
     /// Seconds that a file's lock is waited for.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     lock_timeout: f64,
+    /// Seconds that another daemon's answer is waited for.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    peer_timeout: f64,
+    /// Seconds that another daemon's answer may stand still once it has begun.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    idle_timeout: f64,
     /// How many archives are sent at once, and how many are received.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     max_transfers: u32,
@@ -128,6 +134,10 @@ pub struct Config {
     pub tombstone_grace: Duration,
     /// How long a lock is waited for.
     pub lock_limit: Duration,
+    /// How long the answer of another daemon is waited for.
+    pub peer_limit: Duration,
+    /// How long it may stand still.
+    pub idle_limit: Duration,
     /// How many transfers of each direction run at once.
     pub max_transfers: u32,
     /// What aggregation 6 means.
@@ -205,6 +215,8 @@ impl Args {
             ring,
             tombstone_grace: seconds("--tombstone-grace", self.tombstone_grace)?,
             lock_limit: seconds("--lock-timeout", self.lock_timeout)?,
+            peer_limit: wait("--peer-timeout", self.peer_timeout)?,
+            idle_limit: wait("--idle-timeout", self.idle_timeout)?,
             list_max_age: Duration::from_secs(u64::try_from(self.timeout).unwrap_or(0)),
             aggregation_six: self
                 .aggregation_6
@@ -324,6 +336,14 @@ where
 {
     text.map(|text| text.parse().map_err(|error: T::Err| ConfigError::setting(flag, &error)))
         .transpose()
+}
+
+/// A wait for another daemon: with none at all nothing would ever be moved.
+fn wait(flag: &str, value: f64) -> Result<Duration, ConfigError> {
+    match seconds(flag, value)? {
+        Duration::ZERO => Err(ConfigError::Setting(format!("{flag}: must be more than 0"))),
+        wait => Ok(wait),
+    }
 }
 
 fn seconds(flag: &str, value: f64) -> Result<Duration, ConfigError> {

@@ -134,7 +134,14 @@ fn open(config: Config, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<A
         Store::open(&config.prefix, config.state_dir.as_deref(), Arc::clone(&inventory), options)
             .context("cannot open the store")?;
     let store = Arc::new(store);
-    let client = Client::new(Timeouts::default()).context("cannot set up the HTTP client")?;
+    let defaults = Timeouts::default();
+    let timeouts = Timeouts {
+        connect: defaults.connect.min(config.peer_limit),
+        answer: config.peer_limit,
+        idle: config.idle_limit,
+        ..defaults
+    };
+    let client = Client::new(timeouts).context("cannot set up the HTTP client")?;
     let sweeper =
         Arc::new(Sweeper::new(Arc::clone(&store), client.clone(), config.tombstone_grace));
     Ok(Arc::new(App {

@@ -7,6 +7,7 @@
 //! - [`cluster`], [`node`]: daemons with addresses and folders of their own, ended on drop
 //! - [`gate`]: stands before a daemon, and holds one kind of request back, or everything
 //! - [`crash_point`]: ends a daemon right before a chosen system call
+//! - [`strace`]: what a daemon did to its files, call by call; [`order`]: whether that was in the durable order
 //! - [`program`]: a run of `bucky`, and what is asserted of it
 //! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
 //! - [`ledger`]: every point of every archive of every node, and whether it is with its owner
@@ -27,10 +28,12 @@ pub mod http;
 pub mod ledger;
 pub mod metrics;
 pub mod node;
+pub mod order;
 pub mod peer;
 pub mod program;
 pub mod soak;
 pub mod steps;
+pub mod strace;
 pub mod tree;
 pub mod wait;
 pub mod writer;
@@ -41,7 +44,7 @@ pub use crash_point::CrashPoint;
 pub use gate::Gate;
 pub use ledger::Ledger;
 pub use metrics::Layout;
-pub use node::{Launch, Node};
+pub use node::{Injection, Launch, Node};
 pub use program::{Finished, Running};
 pub use steps::{SteppedWhisper, Stop};
 pub use writer::{Manner, Route, Writers};

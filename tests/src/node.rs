@@ -9,18 +9,22 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use bucky_whisper::{MetricName, Point};
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::http::Http;
 use crate::metrics::{self, Layout};
 use crate::program::{send, wait_for_end};
+use crate::strace::{self, Recording};
 use crate::{Gate, wait};
 
 /// How long a daemon may take to stop in order before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long a recorder may take to end once its daemon has.
+const RECORDER_LIMIT: Duration = Duration::from_secs(10);
+
 /// How a daemon is started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Launch {
     /// As it is.
     #[default]
@@ -29,6 +33,51 @@ pub enum Launch {
     OnSmallDisk(u64),
     /// Without the powers with which root reads what its permissions do not let it read.
     WithoutRootPowers,
+    /// Under `strace`, which writes down what it does to files and says to others: [`Node::recording`].
+    Recorded,
+    /// Under `strace`, which has system calls fail.
+    Injected(Injection),
+}
+
+/// System calls that fail, as they do on a disk that is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Injection {
+    /// Which, separated by commas: `fsync,syncfs`.
+    pub calls: &'static str,
+    /// With what: `EIO`.
+    pub error: &'static str,
+    /// Which of them, as `strace` counts: `1+` all, `2` the second only. Each thread is counted for itself.
+    pub when: &'static str,
+    /// Only those about this path below the prefix.
+    pub path: Option<PathBuf>,
+}
+
+impl Injection {
+    /// All these calls fail with `EIO`.
+    pub fn eio(calls: &'static str) -> Self {
+        Self { calls, error: "EIO", when: "1+", path: None }
+    }
+
+    /// Only those about this path below the prefix.
+    #[must_use]
+    pub fn at(mut self, path: impl Into<PathBuf>) -> Self {
+        self.path = Some(path.into());
+        self
+    }
+
+    /// With another error.
+    #[must_use]
+    pub fn error(mut self, error: &'static str) -> Self {
+        self.error = error;
+        self
+    }
+
+    /// Only some of them.
+    #[must_use]
+    pub fn when(mut self, when: &'static str) -> Self {
+        self.when = when;
+        self
+    }
 }
 
 /// One node of a cluster.
@@ -143,10 +192,14 @@ impl Node {
         words.extend(given);
         words.extend(["-p".into(), self.own_prefix().into_os_string()]);
         words.extend(self.args.iter().map(OsString::from));
-        let mut command = match self.launch {
+        let mut command = match &self.launch {
             Launch::Plain => Command::new(&words[0]),
-            Launch::OnSmallDisk(bytes) => on_small_disk(bytes, &self.own_prefix(), &words[0]),
+            Launch::OnSmallDisk(bytes) => on_small_disk(*bytes, &self.own_prefix(), &words[0]),
             Launch::WithoutRootPowers => without_root_powers(&words[0]),
+            Launch::Recorded => strace::recorded(&self.recording_path(), &words[0]),
+            Launch::Injected(injection) => {
+                strace::injected(injection, &self.own_prefix(), &words[0])
+            }
         };
         command.args(&words[1..]);
         command
@@ -232,6 +285,48 @@ impl Node {
     /// Where it was never started, or stopped.
     pub fn has_ended(&mut self) -> bool {
         self.daemon.as_mut().expect("the daemon was started").try_wait().unwrap().is_some()
+    }
+
+    /// What a daemon did that was [`Launch::Recorded`] and has been stopped.
+    ///
+    /// # Panics
+    /// Where there is no whole recording.
+    #[track_caller]
+    pub fn recording(&self) -> Recording {
+        // The recorder ends a moment after the daemon.
+        let mut problem = None;
+        let whole = wait::within(RECORDER_LIMIT, || {
+            let text = std::fs::read_to_string(self.recording_path()).ok()?;
+            let recording = Recording::parse(&text).map_err(|line| problem = Some(line)).ok()?;
+            recording.is_whole().then_some(recording)
+        });
+        whole.unwrap_or_else(|| panic!("the recording of {} is not whole: {problem:?}", self.host))
+    }
+
+    fn recording_path(&self) -> PathBuf {
+        self.folder.join("recording")
+    }
+
+    /// Lets the daemon that runs have no more than this many files and connections open at once; none for as many as
+    /// before.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn limit_descriptors(&mut self, limit: Option<u64>) {
+        let daemon = self.daemon.as_ref().expect("the daemon runs");
+        let pid = Pid::from_child(daemon);
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current: limit.or(maximum), maximum };
+        prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    }
+
+    /// How many files and connections the daemon has open.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn descriptors(&self) -> usize {
+        let daemon = self.daemon.as_ref().expect("the daemon runs");
+        std::fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap().count()
     }
 
     /// Everything the daemon has logged.

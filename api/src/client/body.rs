@@ -1,7 +1,7 @@
 //! The bodies of answers: read piece by piece, each within its limit, and never more than is wanted.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -21,18 +21,48 @@ pub enum BodyError {
     /// The daemon fell silent.
     #[error("nothing came for {} s", .0.as_secs())]
     Silent(Duration),
+    /// The daemon dribbles.
+    #[error("only {bytes} bytes came in {} s", waited.as_secs())]
+    Dribbles {
+        /// How many.
+        bytes: usize,
+        /// In how long.
+        waited: Duration,
+    },
 }
 
-/// The pieces of a body, each within `idle` of the one before.
-pub(super) fn pieces(response: Response, idle: Duration) -> ByteStream {
+/// A body being read, and what it has brought since it last was fast enough.
+struct Pieces<S> {
+    stream: S,
+    waited: Duration,
+    bytes: usize,
+}
+
+/// The pieces of a body. It must bring `least_bytes` within each `idle`; only the time that it is waited for counts,
+/// not what is done with its pieces.
+pub(super) fn pieces(response: Response, idle: Duration, least_bytes: usize) -> ByteStream {
     let stream = Box::pin(response.bytes_stream());
-    Box::pin(futures_util::stream::unfold(Some(stream), move |stream| async move {
-        let mut stream = stream?;
-        match tokio::time::timeout(idle, stream.next()).await {
-            Ok(Some(Ok(piece))) => Some((Ok(piece), Some(stream))),
+    let body = Pieces { stream, waited: Duration::ZERO, bytes: 0 };
+    Box::pin(futures_util::stream::unfold(Some(body), move |body| async move {
+        let mut body = body?;
+        let begun = Instant::now();
+        let limit = idle.saturating_sub(body.waited);
+        match tokio::time::timeout(limit, body.stream.next()).await {
+            Ok(Some(Ok(piece))) => {
+                body.bytes += piece.len();
+                body.waited += begun.elapsed();
+                if body.bytes >= least_bytes {
+                    (body.bytes, body.waited) = (0, Duration::ZERO);
+                }
+                Some((Ok(piece), Some(body)))
+            }
             Ok(Some(Err(error))) => Some((Err(BodyError::Broken(error.into())), None)),
             Ok(None) => None,
-            Err(_) => Some((Err(BodyError::Silent(idle)), None)),
+            Err(_) if body.bytes == 0 => Some((Err(BodyError::Silent(idle)), None)),
+            Err(_) => {
+                let bytes = body.bytes;
+                Some((Err(BodyError::Dribbles { bytes, waited: idle }), None))
+            }
         }
     }))
 }

@@ -78,7 +78,8 @@ impl Daemon {
         let response = self.within(paths::METRICS, timeouts.answer, request.send()).await?;
         match response.status() {
             StatusCode::OK => Ok(Listing::Ready(
-                self.body_json_up_to(response, paths::METRICS, LIST_LIMIT_BYTES).await?,
+                self.body_json_up_to(response, paths::METRICS, LIST_LIMIT_BYTES, timeouts.upload)
+                    .await?,
             )),
             StatusCode::ACCEPTED => Ok(Listing::InProgress),
             _ => Err(self.refusal(paths::METRICS, response).await),

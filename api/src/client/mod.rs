@@ -39,6 +39,9 @@ const JSON_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 const LINES_LIMIT: usize = 100_000;
 /// Connections to a daemon that are kept though nobody uses them: each keeps its buffers.
 const IDLE_PER_HOST: usize = 4;
+/// What an archive stream must bring within each silence that is put up with: some files in a minute. Whoever brings
+/// less does not get done in this life, and keeps a place that others wait for.
+const FILES_LEAST_BYTES: usize = 16 * 1024;
 /// How much of the body of a refusal is read.
 const REFUSAL_LIMIT_BYTES: usize = 64 * 1024;
 
@@ -49,10 +52,12 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the request's end to the head of the answer.
     pub answer: Duration,
-    /// Between two pieces of an answer's body.
+    /// Between two pieces of an answer's body; of files, for the next 16 KiB of it.
     pub idle: Duration,
     /// To send a large body and have it worked through; to wait for a line of an answer while signs of life come.
     pub upload: Duration,
+    /// For how long a daemon that cannot be reached is tried again. Nothing is here; those who do, ask for it.
+    pub away: Duration,
 }
 
 impl Default for Timeouts {
@@ -62,6 +67,7 @@ impl Default for Timeouts {
             answer: Duration::from_secs(30),
             idle: Duration::from_secs(60),
             upload: Duration::from_secs(600),
+            away: Duration::from_secs(60),
         }
     }
 }
@@ -152,6 +158,11 @@ impl Daemon {
         &self.addr
     }
 
+    /// How long its answers are waited for.
+    pub fn timeouts(&self) -> Timeouts {
+        self.client.timeouts
+    }
+
     /// `GET /hashring`: the ring this daemon was told. Both kinds of daemon answer.
     ///
     /// # Errors
@@ -227,7 +238,7 @@ impl Daemon {
                 })?
             }
         };
-        Ok((encoding, pieces(response, self.client.timeouts.idle)))
+        Ok((encoding, pieces(response, self.client.timeouts.idle, FILES_LEAST_BYTES)))
     }
 
     /// `POST /v1/heal` with an archive stream; lines of [`crate::HealLine`].
@@ -269,8 +280,8 @@ impl Daemon {
     /// # Errors
     /// [`ClientError`].
     pub async fn delete(&self, request: &DeleteRequest) -> Result<AnswerLines, ClientError> {
-        // The answer begins when all is done, and each file's lock may have to be waited for.
-        let within = self.client.timeouts.upload;
+        // A daemon that takes long shows that it is alive; but its signs may be as far apart as a silence may last.
+        let within = self.client.timeouts.answer.max(self.client.timeouts.idle);
         self.lines_within(self.post(paths::V1_DELETE).json(request), paths::V1_DELETE, within).await
     }
 
@@ -301,7 +312,7 @@ impl Daemon {
     ) -> Result<AnswerLines, ClientError> {
         let response = self.send(request, route, within).await?;
         Ok(AnswerLines {
-            lines: Lines::new(pieces(response, self.client.timeouts.idle)),
+            lines: Lines::new(pieces(response, self.client.timeouts.idle, 1)),
             limit: self.client.timeouts.upload,
             addr: self.addr.clone(),
             route,
@@ -314,7 +325,9 @@ impl Daemon {
         route: &'static str,
     ) -> Result<T, ClientError> {
         let response = self.send(request, route, self.client.timeouts.answer).await?;
-        self.body_json(response, route).await
+        // Short answers: whoever takes longer dribbles.
+        let within = self.client.timeouts.idle;
+        self.body_json_up_to(response, route, JSON_LIMIT_BYTES, within).await
     }
 
     async fn body_json<T: DeserializeOwned>(
@@ -322,7 +335,8 @@ impl Daemon {
         response: Response,
         route: &'static str,
     ) -> Result<T, ClientError> {
-        self.body_json_up_to(response, route, JSON_LIMIT_BYTES).await
+        let within = self.client.timeouts.upload;
+        self.body_json_up_to(response, route, JSON_LIMIT_BYTES, within).await
     }
 
     async fn body_json_up_to<T: DeserializeOwned>(
@@ -330,9 +344,10 @@ impl Daemon {
         response: Response,
         route: &'static str,
         limit_bytes: usize,
+        within: Duration,
     ) -> Result<T, ClientError> {
         let body = read_beyond(response, limit_bytes);
-        let body = self.within(route, self.client.timeouts.upload, body).await?;
+        let body = self.within(route, within, body).await?;
         if body.len() > limit_bytes {
             let found = format!("more than {limit_bytes} bytes of JSON");
             return Err(self.bad_answer(route, found));

@@ -1,6 +1,7 @@
 //! The limits of the client, held against daemons that are slow or fall silent.
 
 use super::*;
+use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -25,7 +26,7 @@ async fn answering(pieces: &'static [(u64, &'static str)]) -> Daemon {
 
 fn client() -> Client {
     let upload = SHORT.saturating_mul(20);
-    let timeouts = Timeouts { connect: SHORT, answer: SHORT, idle: SHORT, upload };
+    let timeouts = Timeouts { connect: SHORT, answer: SHORT, idle: SHORT, upload, away: SHORT };
     Client::new(timeouts).unwrap()
 }
 
@@ -130,4 +131,49 @@ async fn who_cannot_be_reached_is_named_once_and_with_the_cause() {
     let text = crate::chain(&daemon.hashring().await.unwrap_err());
     assert_eq!(text.matches(&addr).count(), 1, "{text}");
     assert!(text.contains("onnection refused") && !text.contains("error sending"), "{text}");
+}
+
+/// Every piece comes in time; all of it never does.
+#[tokio::test]
+async fn files_that_come_byte_by_byte_are_not_waited_on_for_ever() {
+    let daemon = endless(40, b"x").await;
+    let begun = std::time::Instant::now();
+    let (_, mut stream) = daemon.archive(Vec::new(), Encoding::Identity).await.unwrap();
+    let mut bytes = 0;
+    let error = loop {
+        match stream.next().await.unwrap() {
+            Ok(piece) => bytes += piece.len(),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, BodyError::Dribbles { bytes: told, .. } if told == bytes), "{error}");
+    assert!(begun.elapsed() < SHORT * 10, "{:?}", begun.elapsed());
+}
+
+/// What the reader does with the pieces takes as long as it likes.
+#[tokio::test]
+async fn a_slow_reader_is_not_taken_for_a_slow_daemon() {
+    let daemon = endless(0, &[7; 64]).await;
+    let (_, mut stream) = daemon.archive(Vec::new(), Encoding::Identity).await.unwrap();
+    for _ in 0..8 {
+        stream.next().await.unwrap().unwrap();
+        tokio::time::sleep(SHORT / 2).await;
+    }
+}
+
+#[tokio::test]
+async fn a_short_answer_that_dribbles_is_given_up() {
+    let daemon = answering(&[
+        (0, "HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"),
+        (60, "{"),
+        (60, "\""),
+        (60, "N"),
+        (60, "a"),
+        (60, "m"),
+        (60, "e"),
+    ]);
+    let begun = std::time::Instant::now();
+    let error = daemon.await.hashring().await.unwrap_err();
+    assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
+    assert!(begun.elapsed() < SHORT * 4, "{:?}", begun.elapsed());
 }

@@ -23,12 +23,15 @@ pub(crate) async fn list(
     filter: &GoListFilter,
     output: &Output,
 ) -> Result<Vec<String>, ClientError> {
-    let mut patience = Patience::default();
+    let mut patience = Patience::with(daemon);
     let mut told = false;
     loop {
-        let listing =
-            patience::ask(|| daemon.go_list(filter, false), |error| tell_wait(output, error))
-                .await?;
+        let listing = patience::ask(
+            daemon,
+            || daemon.go_list(filter, false),
+            |error| tell_wait(output, error),
+        )
+        .await?;
         if let GoListing::Ready(mut names) = listing {
             names.sort_unstable();
             names.dedup();
@@ -79,10 +82,10 @@ async fn refresh_one(member: &Member, output: &Output) -> Result<(), ClientError
     if let Answer::V1 { .. } = member.answer {
         let query = [("limit", "1"), ("fresh", "1")];
         let scanned = || async { daemon.metrics(&query).await?.next_line().await };
-        return patience::ask(scanned, |error| tell_wait(output, error)).await.map(drop);
+        return patience::ask(daemon, scanned, |error| tell_wait(output, error)).await.map(drop);
     }
     let none = GoListFilter::Names(Vec::new());
-    patience::ask(|| daemon.go_list(&none, true), |error| tell_wait(output, error)).await?;
+    patience::ask(daemon, || daemon.go_list(&none, true), |error| tell_wait(output, error)).await?;
     tokio::time::sleep(SCAN_BEGINS).await;
     list(daemon, &none, output).await.map(drop)
 }

@@ -141,7 +141,8 @@ impl Reading {
         let mut is_last = false;
         while !is_last {
             let page = || self.page(after.as_deref());
-            let page = patience::ask(page, |error| tell_wait(&self.output, error)).await?;
+            let page =
+                patience::ask(&self.daemon, page, |error| tell_wait(&self.output, error)).await?;
             is_last = page.next.is_none();
             after = page.next;
             if self.sender.send(Ok(page.entries)).await.is_err() {
@@ -208,7 +209,7 @@ impl Reading {
 
     /// Looks at one metric. Where the daemon is away it is so for all of them.
     async fn look(&self, name: String) -> Result<Entry, ClientError> {
-        let answer = patience::ask(|| self.daemon.go_stat(&name), |_| ()).await;
+        let answer = patience::ask(&self.daemon, || self.daemon.go_stat(&name), |_| ()).await;
         let stat = match answer {
             Ok(Some(stat)) => {
                 Ok(Stat { bytes: u64::try_from(stat.size).unwrap_or(0), mtime: stat.mod_time })

@@ -16,7 +16,6 @@ use super::batch::OwnerIndex;
 use super::breaker::{Breaker, Row};
 use crate::cluster::{Answer, Cluster, Member, completed, store_of};
 use crate::outcome::{UnhealthyError, UsageError};
-use crate::patience::AWAY_LIMIT;
 use crate::strays::How;
 
 /// After so many failures in a row to reach a node it is given up, once they go on for longer than a restart takes.
@@ -94,7 +93,7 @@ impl Node {
             store: store_of(&member.answer)?,
             free_bytes,
             gate: Gate::new(limit),
-            reach: Mutex::new(Breaker::new(NODE_FAILURES, AWAY_LIMIT)),
+            reach: Mutex::new(Breaker::new(NODE_FAILURES, member.daemon.timeouts().away)),
         })
     }
 

@@ -145,7 +145,7 @@ async fn asked(
     let tell = |error: &bucky_api::ClientError| {
         output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
     };
-    let answer = patience::ask(|| daemon.misplaced_count(&query), tell).await;
+    let answer = patience::ask(daemon, || daemon.misplaced_count(&query), tell).await;
     let answer = answer.map_err(|error| cannot_tell(source, &chain(&error)))?;
     let nodes = selection.ring.nodes();
     let mut count =

@@ -116,7 +116,8 @@ impl Reader {
         subjects: &[Subject],
         clock: Clock,
     ) -> Result<Vec<Examined>, ReadError> {
-        let mut patience = Patience::default();
+        let away_limits = self.nodes.iter().map(|node| node.daemon.timeouts().away);
+        let mut patience = Patience::with_all(away_limits.max().unwrap_or_default());
         let mut told = false;
         loop {
             let error = match self.examine_once(subjects, clock).await {

@@ -40,6 +40,17 @@ impl Failure {
     pub(super) fn failed(problem: Problem, reason: impl Into<String>) -> Self {
         Self { outcome: HealOutcome::Failed, problem, reason: reason.into() }
     }
+
+    /// With the file system named where it is to blame: paths are told as they are below the prefix.
+    pub(super) fn below(mut self, prefix: &Path) -> Self {
+        let prefix = prefix.display().to_string();
+        if matches!(self.problem, Problem::NoSpace | Problem::Storage)
+            && !self.reason.contains(&prefix)
+        {
+            self.reason = format!("{} (on the file system of {prefix})", self.reason);
+        }
+        self
+    }
 }
 
 impl From<StoreError> for Failure {

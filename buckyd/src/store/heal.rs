@@ -44,7 +44,7 @@ impl<'s> HealBatch<'s> {
         let result = self.try_take(member);
         let (outcome, points, failure) = match result {
             Ok((outcome, points)) => (outcome, points, None),
-            Err(failure) => (failure.outcome, 0, Some(failure)),
+            Err(failure) => (failure.outcome, 0, Some(failure.below(self.store.tree.path()))),
         };
         self.lines.push(HealLine {
             metric: member.metric.clone(),
@@ -142,14 +142,14 @@ impl<'s> HealBatch<'s> {
                     line.outcome = HealOutcome::Filled;
                     line.points = points;
                 }
-                Err(failure) => fail(line, failure),
+                Err(failure) => fail(line, failure.below(self.store.tree.path())),
             }
         }
     }
 
     /// Nothing of the batch is known to be durable.
     fn fail_all(&mut self, error: StoreError) {
-        let failure = Failure::from(error);
+        let failure = Failure::from(error).below(self.store.tree.path());
         for staged in self.staged.drain(..) {
             self.store.remove_tmp(&staged.tmp_name);
         }

@@ -68,6 +68,10 @@ impl Store {
         if !matches!(result, Ok(Existing::NotThere)) {
             self.remove_tmp(&staged.tmp_name);
         }
+        if result.is_err() {
+            // Folders that were made for it and hold nothing.
+            self.tree.prune_folders(&staged.path);
+        }
         result
     }
 

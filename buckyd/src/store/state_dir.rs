@@ -23,9 +23,11 @@ use super::tree::Tree;
 const DEFAULT_NAME: &str = ".bucky";
 const STORE_ID: &str = "store-id";
 const LOCK: &str = "lock";
+const TOMBSTONES: &str = "tombstones";
 
 /// The open state folder.
 pub(super) struct StateDir {
+    path: PathBuf,
     tmp: OwnedFd,
     tombstones: OwnedFd,
     store_id: String,
@@ -43,10 +45,11 @@ impl StateDir {
         let lock = take_lock(&folder, &path)?;
         check_same_file_system(tree, &folder, &path)?;
         let tmp = make(&path.join("tmp"))?;
-        let tombstones = make(&path.join("tombstones"))?;
+        let tombstones = make(&path.join(TOMBSTONES))?;
         remove_files(&tmp, &path.join("tmp"))?;
         let store_id = store_id(&folder, &path)?;
         Ok(Self {
+            path,
             tmp,
             tombstones,
             store_id,
@@ -58,6 +61,11 @@ impl StateDir {
 
     pub(super) fn store_id(&self) -> &str {
         &self.store_id
+    }
+
+    /// Where the folder of a batch of tombstones lies, for messages.
+    pub(super) fn tombstone_path(&self, batch: &str) -> PathBuf {
+        self.path.join(TOMBSTONES).join(batch)
     }
 
     pub(super) fn tmp(&self) -> &OwnedFd {

@@ -101,8 +101,9 @@ impl<'s> BatchWriter<'s> {
     pub(super) fn begin(state: &'s StateDir, metrics: &[DeleteMetric]) -> Result<Self, StoreError> {
         let id = BatchId(Uuid::new_v4().to_string());
         let unfinished = state.unfinished_batches().begin(id.clone());
-        let failed =
-            |errno: Errno| StoreError::io("make the tombstone folder", id.0.clone(), errno);
+        let failed = |errno: Errno| {
+            StoreError::io("make the tombstone folder", state.tombstone_path(&id.0), errno)
+        };
         rustix::fs::mkdirat(state.tombstones(), &id.0, Mode::from_raw_mode(0o755))
             .map_err(failed)?;
         let folder = rustix::fs::openat(state.tombstones(), &id.0, FOLDER_FLAGS, Mode::empty());
@@ -110,7 +111,7 @@ impl<'s> BatchWriter<'s> {
         let batch = Self { state, folder, id: id.clone(), _unfinished: unfinished };
         if let Err(error) = batch.write_manifest(metrics) {
             batch.end();
-            let path = Path::new(&id.0).join(MANIFEST);
+            let path = state.tombstone_path(&id.0).join(MANIFEST);
             return Err(StoreError::io("write the tombstones' manifest", path, error));
         }
         Ok(batch)

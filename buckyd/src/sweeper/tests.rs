@@ -35,7 +35,8 @@ impl Fixture {
         let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
         let store = Arc::new(Store::open(prefix.path(), None, inventory, options()).unwrap());
         let limit = Duration::from_millis(500);
-        let timeouts = Timeouts { connect: limit, answer: limit, idle: limit, upload: limit };
+        let timeouts =
+            Timeouts { connect: limit, answer: limit, idle: limit, upload: limit, away: limit };
         let client = Client::new(timeouts).unwrap();
         Self { sweeper: Sweeper::new(store, client, Duration::ZERO), prefix }
     }

@@ -8,6 +8,8 @@
 //! - `crash_points`: a daemon killed before each of its system calls; `kills`: any of the three at any moment, many times;
 //! - `stopping`: runs that are stopped and go on
 //! - `verify`: what `bucky verify` says of a cluster
+//! - `disks`: full, read-only and broken disks, and daemons that run out of descriptors
+//! - `order`: what is durable before what, by recordings of the system calls
 //! - `routes`: the daemon's answers, as `curl` would get them; `locate_vectors`: the rings, asked without a cluster
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
@@ -15,11 +17,13 @@
 mod crash;
 mod crash_points;
 mod damage;
+mod disks;
 mod growth;
 mod kills;
 mod live;
 mod locate_vectors;
 mod merge;
+mod order;
 mod placement;
 mod refusal;
 mod routes;

@@ -98,7 +98,7 @@ struct Setback {
 impl Hand<'_> {
     /// Moves one metric; none where it is gone at the source.
     async fn move_one(&self, metric: &MetricName) -> Result<Option<Effect>, Failure> {
-        let mut patience = Patience::default();
+        let mut patience = Patience::with(&self.source.daemon);
         let mut rounds = 0;
         loop {
             let setback = match self.attempt(metric).await {

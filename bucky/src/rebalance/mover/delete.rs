@@ -31,7 +31,7 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
     let mut left: BTreeMap<MetricName, Healed> =
         healed.into_iter().map(|healed| (healed.metric().clone(), healed)).collect();
     let mut reasons: HashMap<MetricName, String> = HashMap::new();
-    let mut patience = Patience::default();
+    let mut patience = Patience::with(&source.daemon);
     while !left.is_empty() {
         let (lines, error) = request(source, &left).await;
         let before = left.len();

@@ -179,7 +179,7 @@ struct Setback {
 impl Pull<'_> {
     async fn run(&self, strays: Vec<Stray>) -> Pulled {
         let mut pulled = Pulled::default();
-        let mut stack = vec![Work::new(strays, Patience::default())];
+        let mut stack = vec![Work::new(strays, Patience::with(&self.owner.daemon))];
         while let Some(mut work) = stack.pop() {
             if work.strays.is_empty() {
                 continue;
@@ -196,7 +196,10 @@ impl Pull<'_> {
                 Next::GiveUp if setback.halves && work.strays.len() > 1 => {
                     let second = work.strays.split_off(work.strays.len() / 2);
                     for half in [second, work.strays] {
-                        stack.push(Work::new(half, Patience::with_attempts(HALF_ATTEMPTS)));
+                        stack.push(Work::new(
+                            half,
+                            Patience::with_attempts(&self.owner.daemon, HALF_ATTEMPTS),
+                        ));
                     }
                 }
                 Next::GiveUp => {
