@@ -5,8 +5,8 @@
 //! ([`wait`]), and a test that fails shows what its daemons have logged.
 //!
 //! - [`cluster`], [`node`]: daemons with addresses and folders of their own, ended on drop
-//! - [`gate`]: stands before a daemon, and holds one kind of request back, or everything
 //! - [`crash_point`]: ends a daemon right before a chosen system call
+//! - [`gate`]: stands before a daemon, holds requests back, cuts it off, and spoils its answers
 //! - [`strace`]: what a daemon did to its files, call by call; [`order`]: whether that was in the durable order
 //! - [`program`]: a run of `bucky`, and what is asserted of it
 //! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
@@ -41,7 +41,7 @@ pub mod written;
 
 pub use cluster::{ClusterPlan, Programs, TestCluster};
 pub use crash_point::CrashPoint;
-pub use gate::Gate;
+pub use gate::{Cut, Fault, Gate};
 pub use ledger::Ledger;
 pub use metrics::Layout;
 pub use node::{Injection, Launch, Node};

@@ -55,8 +55,6 @@ async fn an_answer_that_takes_long_to_begin_is_waited_for_where_that_is_its_natu
     let stream = futures_util::stream::once(async { Ok(Bytes::from_static(b"tar")) });
     let heal = answering(late).await.heal(Encoding::Identity, stream).await.unwrap();
     assert!(heal.collect::<crate::HealLine>().await.unwrap().is_empty());
-    let delete = DeleteRequest { metrics: Vec::new() };
-    answering(late).await.delete(&delete).await.unwrap();
     let stat = crate::go::MetricStat::default();
     answering(late).await.go_fill("a", &stat, content).await.unwrap();
     let error = answering(late).await.hashring().await.unwrap_err();
@@ -176,4 +174,23 @@ async fn a_short_answer_that_dribbles_is_given_up() {
     let error = daemon.await.hashring().await.unwrap_err();
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
     assert!(begun.elapsed() < SHORT * 4, "{:?}", begun.elapsed());
+}
+
+/// Its daemon shows that it is alive: a delete whose daemon does not is none to wait ten minutes for.
+#[tokio::test]
+async fn a_delete_is_waited_for_as_long_as_there_are_signs_of_life_and_no_longer() {
+    let delete = DeleteRequest { metrics: Vec::new() };
+    let alive = answering(&[
+        (0, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        (100, "1\r\n\n\r\n"),
+        (100, "1\r\n\n\r\n"),
+        (100, "1\r\n\n\r\n"),
+        (100, "0\r\n\r\n"),
+    ]);
+    let lines = alive.await.delete(&delete).await.unwrap();
+    assert!(lines.collect::<crate::DeleteLine>().await.unwrap().is_empty());
+    let begun = std::time::Instant::now();
+    let error = answering(&[]).await.delete(&delete).await.err().unwrap();
+    assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
+    assert!(begun.elapsed() < SHORT * 3, "{:?}", begun.elapsed());
 }

@@ -1,16 +1,19 @@
 //! `POST /v1/delete`: conditional delete.
+//!
+//! A delete that takes long shows that the daemon is alive, as a heal does.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bucky_api::{DeleteOutcome, DeleteRequest, ErrorCode, paths};
+use bytes::Bytes;
 
 use super::json::JsonBody;
 use super::lines;
 use crate::app::App;
-use crate::blocking::blocking;
 use crate::respond::ApiError;
 
 pub(super) async fn post(
@@ -24,16 +27,28 @@ pub(super) async fn post(
         ))
         .hint("DELETE /metrics/NAME removes a metric for good"));
     }
-    let deleted = blocking(move || -> Result<_, ApiError> {
+    let mut deleted = tokio::task::spawn_blocking(move || -> Result<Bytes, ApiError> {
         let _place = place;
         let (lines, batch) = app.store.delete(&request.metrics)?;
         if let Some(batch) = batch {
             let deleted = lines.iter().filter(|line| line.outcome == DeleteOutcome::Deleted);
             app.sweeper.added(batch, deleted.count() as u64);
         }
-        Ok(lines)
+        Ok(Bytes::from(lines::ndjson(&lines).map_err(internal)?))
     });
-    let internal = |error| ApiError::new(ErrorCode::Internal, error);
-    let lines = deleted.await.map_err(internal)??;
-    Ok(lines::answer(paths::NDJSON, Body::from(lines::ndjson(&lines).map_err(internal)?)))
+    match tokio::time::timeout(lines::HEARTBEAT, &mut deleted).await {
+        Ok(done) => Ok(lines::answer(paths::NDJSON, Body::from(done.map_err(internal)??))),
+        // Many locks, one after the other: an error of all of it can now be told in a line only.
+        Err(_) => Ok(lines::eventually(async move {
+            deleted.await.map_err(io::Error::other)?.or_else(|error| {
+                let mut line = Vec::new();
+                lines::write_line(&mut line, error.body())?;
+                Ok(Bytes::from(line))
+            })
+        })),
+    }
+}
+
+fn internal(error: impl std::fmt::Display) -> ApiError {
+    ApiError::new(ErrorCode::Internal, error)
 }

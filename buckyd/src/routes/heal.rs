@@ -15,13 +15,11 @@ use axum::response::Response;
 use bucky_api::archive::{Limits, ReadArchiveError, read_archive};
 use bucky_api::{
     ClientError, Encoding, ErrorCode, HealLine, HealOutcome, LeftOut, Problem, PullRequest, chain,
-    paths,
 };
 use bucky_whisper::MetricName;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::oneshot;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::json::JsonBody;
@@ -31,8 +29,6 @@ use crate::respond::ApiError;
 use crate::store::{HealBatch, Store};
 use crate::transfers::Place;
 
-/// How often an answer that is not ready shows that the daemon is alive.
-const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long the sender of a body may send nothing.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -183,25 +179,11 @@ fn not_healed(metric: MetricName, problem: Problem, reason: String) -> HealLine 
     HealLine { metric, outcome, points: 0, bytes: 0, digest: None, problem: Some(problem), reason }
 }
 
-/// The lines of a batch once they are there; until then empty ones.
-fn answer(mut finished: oneshot::Receiver<Healed>) -> Response {
-    let (sender, receiver) = mpsc::channel::<std::io::Result<Bytes>>(1);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                healed = &mut finished => {
-                    let lines = healed.map_err(std::io::Error::other).and_then(|healed| body(&healed));
-                    let _ = sender.send(lines).await;
-                    return;
-                }
-                () = tokio::time::sleep(HEARTBEAT) => {
-                    // The client may be gone; the batch is finished all the same.
-                    let _ = sender.try_send(Ok(Bytes::from_static(b"\n")));
-                }
-            }
-        }
-    });
-    lines::answer(paths::NDJSON, Body::from_stream(ReceiverStream::new(receiver)))
+/// The lines of a batch once they are there.
+fn answer(finished: oneshot::Receiver<Healed>) -> Response {
+    lines::eventually(async {
+        finished.await.map_err(std::io::Error::other).and_then(|healed| body(&healed))
+    })
 }
 
 fn body((healed, error): &Healed) -> std::io::Result<Bytes> {

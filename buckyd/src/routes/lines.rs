@@ -1,14 +1,23 @@
 //! Answers of one line a metric, written by a blocking thread while the network takes them.
 
+use std::future::Future;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use bucky_api::paths;
+use bytes::Bytes;
 use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use crate::blocking::{BodyWriter, body_channel};
 use crate::transfers::Place;
+
+/// How often an answer that is not ready shows that the daemon is alive.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// An answer whose lines `write` produces; `place` is given back when the last is taken.
 ///
@@ -26,6 +35,29 @@ pub(super) fn stream(
         }
     });
     answer(media_type, body)
+}
+
+/// An answer whose lines are there later, all at once; until then empty ones show that the daemon is alive.
+pub(super) fn eventually(
+    lines: impl Future<Output = io::Result<Bytes>> + Send + 'static,
+) -> Response {
+    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(1);
+    tokio::spawn(async move {
+        let mut lines = std::pin::pin!(lines);
+        loop {
+            tokio::select! {
+                lines = &mut lines => {
+                    let _ = sender.send(lines).await;
+                    return;
+                }
+                () = tokio::time::sleep(HEARTBEAT) => {
+                    // The client may be gone; the work is finished all the same.
+                    let _ = sender.try_send(Ok(Bytes::from_static(b"\n")));
+                }
+            }
+        }
+    });
+    answer(paths::NDJSON, Body::from_stream(ReceiverStream::new(receiver)))
 }
 
 /// An answer with this body.
