@@ -11,6 +11,7 @@
 //! - [`program`]: a run of `bucky`, and what is asserted of it
 //! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
 //! - [`ledger`]: every point of every archive of every node, and whether it is with its owner
+//! - [`carbon`]: a real carbon on every node, and real relays before them
 //! - [`writer`]: processes that write as carbon does; [`written`]: every point they wrote, and whether it is with its owner
 //! - [`steps`]: whisper.py, stopped at the moments in which it and a move can meet
 //! - [`soak`]: how often a story with chance in it runs, and what it has looked at
@@ -21,6 +22,7 @@
 #![expect(clippy::unwrap_used, reason = "the tests' own code fails by panicking")]
 
 mod address;
+pub mod carbon;
 pub mod cluster;
 pub mod crash_point;
 pub mod gate;
@@ -39,6 +41,7 @@ pub mod wait;
 pub mod writer;
 pub mod written;
 
+pub use carbon::{Carbons, Feeder};
 pub use cluster::{ClusterPlan, Programs, TestCluster};
 pub use crash_point::CrashPoint;
 pub use gate::{Cut, Fault, Gate};

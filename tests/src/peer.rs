@@ -1,4 +1,4 @@
-//! whisper.py's reading of Whisper files.
+//! The programs that the tests are held against: where they are, and whisper.py's reading of Whisper files.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -24,6 +24,13 @@ pub fn python() -> PathBuf {
         panic!("{PYTHON} is not set: it names a Python that has whisper.py 1.1.10; scripts/test sets it up")
     });
     python.into()
+}
+
+/// A program of the peers: what lies beside their Python, or else on the path.
+#[track_caller]
+pub fn program(name: &str) -> PathBuf {
+    let beside = python().with_file_name(name);
+    if beside.exists() { beside } else { name.into() }
 }
 
 /// Reads `files` as whisper.py does at the time `now`.

@@ -162,6 +162,24 @@ impl Written {
         look.problems.len()
     }
 
+    /// How many points are in no file of any node: not written yet, in a tombstone, or lost.
+    pub fn missing_everywhere(&self, cluster: &TestCluster) -> usize {
+        let now = metrics::now();
+        let missing = |(metric, points): (&LiveMetric, &BTreeMap<Place, usize>)| {
+            let read =
+                |node: &Node| std::fs::read(node.path(metric.name.as_str())).unwrap_or_default();
+            let contents: Vec<Vec<u8>> = cluster.nodes().iter().map(read).collect();
+            let copies: Vec<Copy<'_>> =
+                contents.iter().map(|content| Copy::new(content, now)).collect();
+            let is_missing = |(timestamp, _): &&Place| {
+                let expected = Some(metric.value(*timestamp));
+                copies.iter().all(|copy| copy.value(*timestamp) != expected)
+            };
+            points.keys().filter(is_missing).count()
+        };
+        self.metrics.iter().zip(&self.points).map(missing).sum()
+    }
+
     /// Wants every point in the file of each of its owners, with its value, no point that nobody wrote, and no metric
     /// anywhere else.
     ///

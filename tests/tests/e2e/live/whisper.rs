@@ -8,11 +8,10 @@ use std::time::Duration;
 use bucky_ring::{Algorithm, Relay, Ring};
 use bucky_tests::writer::Dropped;
 use bucky_tests::written::{Found, Operation};
-use bucky_tests::{
-    Layout, Manner, Route, Running, TestCluster, Writers, Written, metrics, soak, tree, wait,
-};
+use bucky_tests::{Layout, Manner, Route, TestCluster, Writers, Written, metrics, soak};
 use bucky_whisper::{Aggregation, Point};
 
+use super::{RINGS, SWITCHES, Switch, run_until_balanced, wait_for_share};
 use crate::cluster;
 
 /// A day of minutes, alone and with a coarser archive behind it.
@@ -22,39 +21,6 @@ const LAYOUTS: [Layout; 2] = [
 ];
 /// How many operations the writers are given by the old ring, and by the new one, at least.
 const OPERATIONS: usize = 150;
-/// How often `rebalance` may run until it says that the cluster is balanced, once nobody writes to the wrong node.
-const LAST_RUNS: usize = 3;
-
-/// When the relays switch to the new ring.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Switch {
-    /// Before the move.
-    Before,
-    /// When this share of the metrics has come to the new node.
-    During(f64),
-    /// At that moment some of them, and the others when the first run has ended.
-    OneByOne(f64),
-    /// After the first run.
-    After,
-}
-
-const SWITCHES: [Switch; 6] = [
-    Switch::Before,
-    Switch::During(0.1),
-    Switch::During(0.5),
-    Switch::During(0.9),
-    Switch::OneByOne(0.3),
-    Switch::After,
-];
-/// The kinds of ring, and the number of copies.
-const RINGS: [(Algorithm, usize); 6] = [
-    (Algorithm::Carbon, 1),
-    (Algorithm::JumpFnv1a, 1),
-    (Algorithm::Fnv1a, 1),
-    (Algorithm::Carbon, 2),
-    (Algorithm::JumpFnv1a, 2),
-    (Algorithm::Fnv1a, 2),
-];
 
 #[test]
 fn no_point_is_lost_of_whisper_py_that_locks_whenever_the_relays_switch() {
@@ -128,16 +94,13 @@ impl Story {
         (written.assert_in_place(&cluster), dropped)
     }
 
+    /// How many metrics the new node gets.
+    fn to_come(&self, cluster: &TestCluster, old: &Ring, written: &Written) -> usize {
+        written.to_move(written.metrics().len() * 2 / 3, old, cluster.ring())
+    }
+
     /// The first run, and the switch somewhere beside it.
     fn move_all(&self, cluster: &TestCluster, old: &Ring, written: &Written, writers: &Writers) {
-        let come = |run: &mut Running, share: f64| {
-            let misplaced = written.to_move(written.metrics().len() * 2 / 3, old, cluster.ring());
-            #[expect(clippy::cast_precision_loss, reason = "a few hundred metrics")]
-            wait::until("a part of the metrics has come", || {
-                let there = tree::metrics(&cluster.node(3).prefix()).len();
-                !run.is_running() || there as f64 >= misplaced as f64 * share
-            });
-        };
         if self.switch == Switch::Before {
             writers.route(Route::New);
             writers.wait_for(OPERATIONS);
@@ -145,11 +108,11 @@ impl Story {
         let mut run = cluster.start_bucky(&["rebalance", "-f", "-w", "2", "--batch-metrics", "5"]);
         match self.switch {
             Switch::During(share) => {
-                come(&mut run, share);
+                wait_for_share(cluster, &mut run, self.to_come(cluster, old, written), share);
                 writers.route(Route::New);
             }
             Switch::OneByOne(share) => {
-                come(&mut run, share);
+                wait_for_share(cluster, &mut run, self.to_come(cluster, old, written), share);
                 writers.route(Route::Both);
             }
             Switch::Before | Switch::After => {}
@@ -159,18 +122,6 @@ impl Story {
         assert!(matches!(ended.code, Some(0 | 1)), "{ended}");
         writers.route(Route::New);
     }
-}
-
-/// Runs `rebalance` as the runbook has it once all relays have switched: until it says that the cluster is balanced.
-#[track_caller]
-fn run_until_balanced(cluster: &TestCluster) {
-    for _ in 0..LAST_RUNS {
-        let run = cluster.bucky(&["rebalance", "-f"]).assert_code(0);
-        if run.stderr.contains("balanced") {
-            return;
-        }
-    }
-    panic!("not balanced after {LAST_RUNS} runs although nobody writes to the wrong node");
 }
 
 /// What the other stories rely on.

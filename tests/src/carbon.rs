@@ -1,0 +1,358 @@
+//! A real carbon on every node, and real carbon-c-relays before them.
+//!
+//! Each carbon-cache listens on its node's address and writes below its node's prefix, with its limits lifted. What is
+//! sent to a relay is in the ledger from that moment on: whatever relay or carbon drop afterwards counts as lost.
+
+use std::io::{BufWriter, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bucky_ring::{Algorithm, Ring};
+use rustix::process::Signal;
+
+use crate::written::{LiveMetric, Operation, Written};
+use crate::{Layout, Route, TestCluster, metrics, peer, program, wait};
+
+/// Where carbons and relays listen.
+const PORT: u16 = 2003;
+/// The last part of a relay's address, for the first one.
+const FIRST_RELAY: u8 = 250;
+/// How long a program may take to end.
+const END_LIMIT: Duration = Duration::from_secs(20);
+/// How many points are sent of one metric in a row, at most.
+const MOST_POINTS: u64 = 30;
+/// How many lines of a carbon's errors a failed story shows.
+const ERRORS_SHOWN: usize = 30;
+
+/// The carbons of a cluster and the relays before them. They end when this is dropped.
+#[derive(Debug)]
+pub struct Carbons {
+    caches: Vec<Cache>,
+    relays: Vec<Relay>,
+}
+
+/// A carbon-cache.
+#[derive(Debug)]
+struct Cache {
+    host: String,
+    folder: PathBuf,
+    process: Child,
+}
+
+/// A carbon-c-relay.
+#[derive(Debug)]
+struct Relay {
+    host: String,
+    config: PathBuf,
+    log: PathBuf,
+    cluster_type: &'static str,
+    /// Members of the old ring and of the new one.
+    rings: [Vec<String>; 2],
+    replication_factor: usize,
+    process: Child,
+}
+
+impl Carbons {
+    /// Starts a carbon-cache on each node, and two relays that send by the ring `old`.
+    ///
+    /// # Panics
+    /// Where carbon or carbon-c-relay are not there, or do not start.
+    #[track_caller]
+    pub fn start(cluster: &TestCluster, old: &Ring, layout: &Layout, locks: bool) -> Self {
+        let cache = |node: &crate::Node| Cache::start(cluster, node, layout, locks);
+        let caches: Vec<Cache> = cluster.nodes().iter().map(cache).collect();
+        for cache in &caches {
+            wait::until(&format!("carbon listens on {}", cache.host), || listens(&cache.host));
+        }
+        let relay = |number: u8| Relay::start(cluster, old, FIRST_RELAY + number);
+        Self { caches, relays: (0..2).map(relay).collect() }
+    }
+
+    /// From now on the relays send by this route.
+    ///
+    /// # Panics
+    /// Where a relay does not take its new configuration.
+    #[track_caller]
+    pub fn route(&mut self, route: Route) {
+        let rings = match route {
+            Route::Old => [0, 0],
+            Route::Both => [1, 0],
+            Route::New => [1, 1],
+        };
+        for (relay, ring) in self.relays.iter_mut().zip(rings) {
+            relay.send_by(ring);
+        }
+    }
+
+    /// Begins to send points to both relays.
+    pub fn feed(&self, written: &Written, pause: Duration, seed: u64) -> Feeder {
+        let hosts = self.relays.iter().map(|relay| relay.host.clone()).collect();
+        Feeder::start(hosts, written, pause, seed)
+    }
+
+    /// The updates that the carbons have dropped, as they have logged them: something came or went between their look
+    /// and their open.
+    pub fn errors(&self) -> Vec<String> {
+        self.caches.iter().flat_map(Cache::errors).collect()
+    }
+}
+
+impl Drop for Carbons {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            show("--- what the carbons could not write", &self.errors());
+            for relay in &self.relays {
+                let log = std::fs::read_to_string(&relay.log).unwrap_or_default();
+                show("--- a relay's log", &log.lines().map(str::to_owned).collect::<Vec<_>>());
+            }
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the test harness shows it with the test that failed")]
+fn show(title: &str, lines: &[String]) {
+    eprintln!("{title} ({} lines)", lines.len());
+    lines.iter().take(ERRORS_SHOWN).for_each(|line| eprintln!("{line}"));
+}
+
+impl Cache {
+    fn start(cluster: &TestCluster, node: &crate::Node, layout: &Layout, locks: bool) -> Self {
+        let host = node.host().to_owned();
+        let folder = cluster.path(&format!("carbon-{host}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, text: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let Layout { retentions, aggregation, x_files_factor } = layout;
+        write("storage-schemas.conf", format!("[all]\npattern = .*\nretentions = {retentions}\n"));
+        write(
+            "storage-aggregation.conf",
+            format!(
+                "[all]\npattern = .*\nxFilesFactor = {x_files_factor}\naggregationMethod = {aggregation}\n"
+            ),
+        );
+        let prefix = node.prefix();
+        let config = write("carbon.conf", configuration(&host, &prefix, &folder, locks));
+        let mut command = Command::new(peer::python());
+        command.arg(peer::program("carbon-cache.py")).arg("--nodaemon");
+        command.arg(flag("--config", &config));
+        command.args([flag("--pidfile", &folder.join("pid")), "start".into()]);
+        let output = std::fs::File::create(folder.join("output")).unwrap();
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        let process = command.env("GRAPHITE_ROOT", &folder).spawn().unwrap();
+        Self { host, folder, process }
+    }
+
+    fn errors(&self) -> Vec<String> {
+        let output = std::fs::read(self.folder.join("output")).unwrap_or_default();
+        String::from_utf8_lossy(&output)
+            .lines()
+            .filter(|line| line.contains("Error creating ") || line.contains("Error writing to "))
+            .map(|line| format!("{}: {line}", self.host))
+            .collect()
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        end(&mut self.process);
+    }
+}
+
+fn flag(name: &str, path: &Path) -> String {
+    format!("{name}={}", path.display())
+}
+
+/// carbon.conf of a carbon that writes as soon and as fast as it can.
+fn configuration(host: &str, prefix: &Path, folder: &Path, locks: bool) -> String {
+    let locks = if locks { "True" } else { "False" };
+    let (prefix, folder) = (prefix.display(), folder.display());
+    format!(
+        "[cache]\nUSER =\nSTORAGE_DIR = {folder}\nCONF_DIR = {folder}\nLOG_DIR = {folder}\nPID_DIR = {folder}\n\
+         LOCAL_DATA_DIR = {prefix}\nMAX_CACHE_SIZE = inf\nMAX_UPDATES_PER_SECOND = inf\n\
+         MAX_CREATES_PER_MINUTE = inf\nLINE_RECEIVER_INTERFACE = {host}\nLINE_RECEIVER_PORT = {PORT}\n\
+         PICKLE_RECEIVER_INTERFACE = {host}\nPICKLE_RECEIVER_PORT = 2004\nCACHE_QUERY_INTERFACE = {host}\n\
+         CACHE_QUERY_PORT = 7002\nLOG_UPDATES = False\nLOG_CACHE_HITS = False\nLOG_CREATES = True\n\
+         ENABLE_LOGROTATION = False\nENABLE_TAGS = False\nCARBON_METRIC_INTERVAL = 0\n\
+         WHISPER_LOCK_WRITES = {locks}\n"
+    )
+}
+
+impl Relay {
+    fn start(cluster: &TestCluster, old: &Ring, last: u8) -> Self {
+        let first = cluster.node(0).host();
+        let (network, _) = first.rsplit_once('.').unwrap();
+        let host = format!("{network}.{last}");
+        let spec = cluster.ring().spec();
+        let members =
+            |ring: &Ring| -> Vec<String> { ring.nodes().iter().map(ToString::to_string).collect() };
+        let file = |name: &str| cluster.path(&format!("relay-{last}.{name}"));
+        let (config, log) = (file("conf"), file("log"));
+        let cluster_type = match spec.algorithm {
+            Algorithm::Carbon => "carbon_ch",
+            Algorithm::Fnv1a => "fnv1a_ch",
+            Algorithm::JumpFnv1a => "jump_fnv1a_ch",
+            other => panic!("carbon-c-relay has no {other} ring"),
+        };
+        let rings = [members(old), members(cluster.ring())];
+        let replication_factor = spec.replication_factor;
+        std::fs::write(
+            &config,
+            relay_configuration(&host, cluster_type, replication_factor, &rings[0]),
+        )
+        .unwrap();
+        let mut command = Command::new(peer::program("carbon-c-relay"));
+        // Room for all that a story sends, so that the relay never has to drop.
+        command.arg("-f").arg(&config).args(["-q", "2000000", "-L", "15", "-w", "1", "-T", "5000"]);
+        let output = std::fs::File::create(&log).unwrap();
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        let process = command.spawn().unwrap();
+        let relay = Self { host, config, log, cluster_type, rings, replication_factor, process };
+        wait::until(&format!("the relay listens on {}", relay.host), || listens(&relay.host));
+        relay
+    }
+
+    fn send_by(&mut self, ring: usize) {
+        let text = relay_configuration(
+            &self.host,
+            self.cluster_type,
+            self.replication_factor,
+            &self.rings[ring],
+        );
+        if std::fs::read_to_string(&self.config).unwrap() == text {
+            return;
+        }
+        std::fs::write(&self.config, text).unwrap();
+        let reloads = || {
+            let log = std::fs::read_to_string(&self.log).unwrap();
+            log.matches("SIGHUP handler complete").count()
+        };
+        let before = reloads();
+        program::send(&self.process, Signal::HUP);
+        wait::until("the relay has its new ring", || reloads() > before);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        end(&mut self.process);
+    }
+}
+
+fn relay_configuration(host: &str, kind: &str, copies: usize, members: &[String]) -> String {
+    let members = members.join("\n    ");
+    format!(
+        "cluster nodes\n  {kind} replication {copies}\n    {members}\n  ;\nmatch ^live\\.\n  send to nodes\n  stop\n  ;\n\
+         listen\n  type linemode\n    {host}:{PORT} proto tcp\n  ;\n"
+    )
+}
+
+fn listens(host: &str) -> bool {
+    TcpStream::connect((host, PORT)).is_ok()
+}
+
+fn end(process: &mut Child) {
+    program::send(process, Signal::TERM);
+    if program::wait_for_end(process, END_LIMIT).is_none() {
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+}
+
+/// Sends points to relays, over carbon's line protocol, until it is told to stop.
+#[derive(Debug)]
+pub struct Feeder {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicUsize>,
+    thread: JoinHandle<Vec<Sent>>,
+}
+
+/// What was sent together: when, of which metric, for which times.
+type Sent = (f64, usize, Vec<u32>);
+
+impl Feeder {
+    fn start(relays: Vec<String>, written: &Written, pause: Duration, seed: u64) -> Self {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (of_thread, count) = (Arc::clone(&stop), Arc::clone(&sent));
+        let metrics = written.metrics().to_vec();
+        let finest = written.layout().archives()[0];
+        let thread = std::thread::spawn(move || {
+            let connect = |host| BufWriter::new(TcpStream::connect((host, PORT)).unwrap());
+            let mut relays: Vec<_> = relays.iter().map(|host| connect(host.as_str())).collect();
+            let mut chance = Chance(seed);
+            let mut all = Vec::new();
+            while !of_thread.load(Ordering::Relaxed) {
+                let relay = chance.below(relays.len());
+                let number = chance.below(metrics.len());
+                let slots = finest.points() as usize * 3 / 4;
+                let points = 1 + chance.below(usize::try_from(MOST_POINTS).unwrap());
+                let newest = metrics::now() / finest.seconds_per_point();
+                let first = newest - u32::try_from(chance.below(slots - points)).unwrap();
+                let times: Vec<u32> = (0..u32::try_from(points).unwrap())
+                    .map(|slot| (first - slot) * finest.seconds_per_point())
+                    .collect();
+                let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+                send(&mut relays[relay], &metrics[number], &times);
+                all.push((at, number, times));
+                count.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(pause);
+            }
+            all
+        });
+        Self { stop, sent, thread }
+    }
+
+    /// Waits until so much more has been sent, in runs of points of one metric.
+    ///
+    /// # Panics
+    /// Where it is not.
+    #[track_caller]
+    pub fn wait_for(&self, runs: usize) {
+        let before = self.sent.load(Ordering::Relaxed);
+        wait::until("more points have been sent", || {
+            assert!(!self.thread.is_finished(), "the relay takes no more points");
+            self.sent.load(Ordering::Relaxed) >= before + runs
+        });
+    }
+
+    /// Stops, and adds what was sent to the ledger.
+    ///
+    /// # Panics
+    /// Where a relay took no more points.
+    #[track_caller]
+    pub fn stop(self, written: &mut Written) {
+        self.stop.store(true, Ordering::Relaxed);
+        for (at, number, times) in self.thread.join().unwrap() {
+            written.add(Operation { at, how: "sent to a relay", host: None }, number, &times);
+        }
+    }
+}
+
+fn send(relay: &mut BufWriter<TcpStream>, metric: &LiveMetric, times: &[u32]) {
+    for time in times {
+        writeln!(relay, "{} {} {time}", metric.name, metric.value(*time)).unwrap();
+    }
+    relay.flush().unwrap();
+}
+
+/// Numbers that look like chance and follow from a seed (splitmix64).
+#[derive(Debug)]
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let limit = u64::try_from(limit).unwrap();
+        usize::try_from((mixed ^ (mixed >> 31)) % limit).unwrap()
+    }
+}

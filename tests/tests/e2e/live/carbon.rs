@@ -1,0 +1,122 @@
+//! A carbon on each node and two carbon-c-relays before them, while the cluster grows.
+//!
+//! Whatever is sent to a relay is in the ledger. In the end, when the relays have switched, the carbons have written what
+//! they had, and `rebalance` says that the cluster is balanced, all of it is with its owners.
+
+use std::time::Duration;
+
+use bucky_ring::{Algorithm, Relay, Ring};
+use bucky_tests::metrics::MINUTES;
+use bucky_tests::written::Found;
+use bucky_tests::{Carbons, Feeder, Route, TestCluster, Written, soak, wait};
+
+use super::{RINGS, SWITCHES, Switch, run_until_balanced, wait_for_share};
+use crate::cluster;
+
+/// How many runs of points are sent by the old ring, and by the new one, at least.
+const RUNS: usize = 300;
+/// How long carbons may take to write what they have.
+const FLUSH_LIMIT: Duration = Duration::from_secs(30);
+
+#[test]
+fn no_point_is_lost_of_carbon_that_locks_whenever_the_relays_switch() {
+    rounds("live writers: carbon with flock", true, [Switch::Before, Switch::OneByOne(0.3)]);
+}
+
+#[test]
+fn no_point_is_lost_of_carbon_that_does_not_lock_whenever_the_relays_switch() {
+    rounds("live writers: carbon without flock", false, [Switch::During(0.5), Switch::After]);
+}
+
+/// Runs every moment of the switch, or in the short form those of `short`.
+fn rounds(story: &str, locks: bool, short: [Switch; 2]) {
+    let seed = soak::seed(story);
+    let rounds = soak::rounds(1, 20);
+    let switches = if rounds == 1 { short.to_vec() } else { SWITCHES.to_vec() };
+    for (turn, switch) in switches.into_iter().enumerate() {
+        let mut found = Found::default();
+        for round in 0..rounds {
+            let chance = seed.wrapping_add((turn * 1000 + round) as u64);
+            let ring = usize::try_from(chance % RINGS.len() as u64).unwrap();
+            let (algorithm, copies) = RINGS[ring];
+            found += Story { switch, algorithm, copies, locks, seed: chance }.run();
+        }
+        assert!(found.live > 0, "nothing was sent in {switch:?}");
+        let events = format!(
+            "switch {switch:?}: {} points sent live, {} laid down before",
+            found.live, found.laid_down
+        );
+        soak::record(story, rounds, &events, found.looked_for);
+    }
+}
+
+/// One round.
+#[derive(Debug)]
+struct Story {
+    switch: Switch,
+    algorithm: Algorithm,
+    copies: usize,
+    locks: bool,
+    seed: u64,
+}
+
+impl Story {
+    fn run(self) -> Found {
+        let metrics = soak::rounds(90, 300);
+        let mut cluster = cluster(4)
+            .algorithm(self.algorithm)
+            .relay(Relay::CarbonCRelay)
+            .replication_factor(self.copies)
+            .flag("--tombstone-grace", "2")
+            .lay();
+        let old = cluster.ring_of_first(3);
+        let mut written = Written::none(u32::try_from(metrics).unwrap(), MINUTES);
+        written.lay_down(metrics * 2 / 3, &cluster, &old);
+        cluster.start();
+        let mut carbons = Carbons::start(&cluster, &old, &MINUTES, self.locks);
+        let feeder = carbons.feed(&written, Duration::from_millis(2), self.seed);
+        feeder.wait_for(RUNS);
+        self.move_all(&cluster, &old, &written, &mut carbons, &feeder);
+        feeder.wait_for(RUNS);
+        // The new nodes are written to while the rest is moved.
+        let _ = cluster.bucky(&["rebalance", "-f", "--batch-metrics", "7"]);
+        feeder.stop(&mut written);
+        // Also what has no file yet is written, or the last run would be before its time.
+        wait::within(FLUSH_LIMIT, || (written.missing_everywhere(&cluster) == 0).then_some(()));
+        run_until_balanced(&cluster);
+        cluster.wait_until_buried();
+        cluster.assert_no_strays();
+        written.assert_in_place(&cluster)
+    }
+
+    /// The first run, and the switch somewhere beside it.
+    fn move_all(
+        &self,
+        cluster: &TestCluster,
+        old: &Ring,
+        written: &Written,
+        carbons: &mut Carbons,
+        feeder: &Feeder,
+    ) {
+        if self.switch == Switch::Before {
+            carbons.route(Route::New);
+            feeder.wait_for(RUNS);
+        }
+        let to_come = written.to_move(written.metrics().len() * 2 / 3, old, cluster.ring());
+        let mut run = cluster.start_bucky(&["rebalance", "-f", "-w", "2", "--batch-metrics", "5"]);
+        match self.switch {
+            Switch::During(share) => {
+                wait_for_share(cluster, &mut run, to_come, share);
+                carbons.route(Route::New);
+            }
+            Switch::OneByOne(share) => {
+                wait_for_share(cluster, &mut run, to_come, share);
+                carbons.route(Route::Both);
+            }
+            Switch::Before | Switch::After => {}
+        }
+        let ended = run.finish();
+        assert!(matches!(ended.code, Some(0 | 1)), "{ended}");
+        carbons.route(Route::New);
+    }
+}
