@@ -35,6 +35,9 @@ pub struct Status {
     /// What the names of metrics begin with that are the node's own (`--local-prefix`): they are never misplaced.
     #[serde(default)]
     pub local_prefixes: Vec<String>,
+    /// Corrupt files that were replaced and are kept aside.
+    #[serde(default)]
+    pub replaced: ReplacedStatus,
 }
 
 /// Where the inventory stands.
@@ -112,6 +115,15 @@ pub struct TransferStatus {
     pub limit: u32,
 }
 
+/// Corrupt files that were replaced and are kept in `.bucky/replaced/` until a person removes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplacedStatus {
+    /// How many.
+    pub files: u64,
+    /// Their length together.
+    pub bytes: u64,
+}
+
 /// A line of `GET /v1/metrics?stat=1`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricLine {
@@ -177,6 +189,9 @@ pub struct PullRequest {
     /// How the bytes travel between the two daemons.
     #[serde(default)]
     pub encoding: Encoding,
+    /// Whether a corrupt file here is replaced by a sound one, and kept aside.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace_corrupt: bool,
 }
 
 /// A line of the answer of `POST /v1/heal` and `POST /v1/pull`, one a metric.
@@ -196,7 +211,7 @@ pub struct HealLine {
     /// Where it was refused or failed: what kind of problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
-    /// The same in words.
+    /// The same in words; where a file was replaced, where the old one lies.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
@@ -211,6 +226,8 @@ pub enum HealOutcome {
     Filled,
     /// The file was there and had every point already.
     Unchanged,
+    /// The file that was there was corrupt. It was kept aside, and is now what came, byte for byte.
+    Replaced,
     /// It cannot be done, now or later, without a person.
     Refused,
     /// It did not work this time.
@@ -220,7 +237,7 @@ pub enum HealOutcome {
 impl HealOutcome {
     /// Whether the owner's copy is now complete and durable.
     pub fn is_healed(self) -> bool {
-        matches!(self, Self::Created | Self::Filled | Self::Unchanged)
+        matches!(self, Self::Created | Self::Filled | Self::Unchanged | Self::Replaced)
     }
 }
 

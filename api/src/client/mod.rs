@@ -249,8 +249,35 @@ impl Daemon {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        let request = self
-            .post(paths::V1_HEAL)
+        self.send_archive(self.post(paths::V1_HEAL), encoding, stream).await
+    }
+
+    /// The same; a corrupt file there is replaced, and kept aside.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn heal_replacing_corrupt<S>(
+        &self,
+        encoding: Encoding,
+        stream: S,
+    ) -> Result<AnswerLines, ClientError>
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        let request = self.post(paths::V1_HEAL).query(&[("replace_corrupt", "1")]);
+        self.send_archive(request, encoding, stream).await
+    }
+
+    async fn send_archive<S>(
+        &self,
+        request: RequestBuilder,
+        encoding: Encoding,
+        stream: S,
+    ) -> Result<AnswerLines, ClientError>
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        let request = request
             .header(header::CONTENT_TYPE, paths::TAR)
             .header(header::CONTENT_ENCODING, encoding.as_str())
             .body(Body::wrap_stream(stream));

@@ -134,6 +134,10 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
     }
     let counts = [
         (
+            status.replaced.files,
+            "corrupt files were replaced and are kept in .bucky/replaced: look at them, then remove them",
+        ),
+        (
             status.inventory.unreadable_folders,
             "folders cannot be read: what lies in them is in no list",
         ),

@@ -67,6 +67,7 @@ pub(crate) fn status(node: &str, store_id: &str) -> Status {
         disk: DiskStatus { total_bytes: 100 << 30, free_bytes: 40 << 30 },
         tombstones: TombstoneStatus::default(),
         transfers: TransferStatus { sending: 0, receiving: 0, limit: 16 },
+        replaced: bucky_api::ReplacedStatus::default(),
         local_prefixes: vec!["carbon.agents.".into()],
     }
 }

@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Delete the sources once their owners hold all of them (the default)
     #[arg(long, conflicts_with = "no_delete")]
     pub(crate) delete: bool,
+    /// Replace a corrupt file at an owner by the sound copy that is moved there; the owner keeps the corrupt one aside
+    #[arg(long)]
+    pub(crate) replace_corrupt: bool,
     /// Only metrics in whose name this is found
     #[arg(short = 'r', long, value_name = "REGEX")]
     pub(crate) regex: Option<String>,
@@ -88,6 +91,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         allowed_destinations: args.allowed_dsts.as_deref().map(addresses).transpose()?,
         local_prefix: args.local.prefix()?,
         deletes: !args.no_delete,
+        replace_corrupt: args.replace_corrupt,
         fresh: args.force,
         dry_run: args.no_op,
         ignore_free_space: args.ignore_free_space,

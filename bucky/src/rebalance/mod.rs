@@ -56,6 +56,8 @@ pub(crate) struct Order {
     pub(crate) local_prefix: Option<String>,
     /// Whether sources are deleted.
     pub(crate) deletes: bool,
+    /// Whether owners' corrupt files are replaced by sound misplaced copies, and kept aside.
+    pub(crate) replace_corrupt: bool,
     /// Whether the nodes scan anew first.
     pub(crate) fresh: bool,
     /// Print the plan and move nothing.
@@ -226,6 +228,7 @@ async fn carry_out(
         limits: order.limits,
         encoding: order.encoding,
         deletes: order.deletes,
+        replace_corrupt: order.replace_corrupt,
         verbose: order.verbose,
         workers: order.workers,
     }));

@@ -62,6 +62,7 @@ impl Effect {
     #[must_use]
     pub(crate) fn and(self, other: Self) -> Self {
         let rank = |outcome| match outcome {
+            HealOutcome::Replaced => 3,
             HealOutcome::Created => 2,
             HealOutcome::Filled => 1,
             HealOutcome::Unchanged | HealOutcome::Refused | HealOutcome::Failed => 0,
@@ -81,6 +82,8 @@ pub(crate) struct Counts {
     pub(crate) moved: u64,
     /// Of these, created at an owner.
     pub(crate) created: u64,
+    /// Of these, put in the place of a corrupt file at an owner.
+    pub(crate) replaced: u64,
     /// Of these, filled.
     pub(crate) filled: u64,
     /// Of these, complete before.
@@ -132,6 +135,7 @@ impl Tally {
         counts.finished += 1;
         counts.moved += 1;
         match effect.outcome {
+            HealOutcome::Replaced => counts.replaced += 1,
             HealOutcome::Created => counts.created += 1,
             HealOutcome::Filled => counts.filled += 1,
             HealOutcome::Unchanged | HealOutcome::Refused | HealOutcome::Failed => {
@@ -140,6 +144,12 @@ impl Tally {
         }
         counts.points += effect.points;
         counts.bytes += effect.bytes;
+    }
+
+    /// An owner's corrupt file was replaced; `reason` says where the old one is. Each is named: it is rare, and a person
+    /// has to look at what is kept.
+    pub(crate) fn replaced(&self, metric: &str, owner: &DaemonAddr, reason: &str) {
+        self.output.say(format_args!("bucky: {metric}: {owner}: {reason}"));
     }
 
     /// A metric was not there any more.
@@ -244,6 +254,13 @@ impl fmt::Display for Summary {
             human_bytes(counts.bytes),
             human_duration(self.elapsed),
         )?;
+        if counts.replaced > 0 {
+            writeln!(
+                f,
+                "{} replaced a corrupt file, which its owner keeps aside; `bucky servers` shows how many are kept.",
+                human_count(counts.replaced)
+            )?;
+        }
         if counts.gone > 0 {
             writeln!(f, "{} were gone when it was their turn.", human_count(counts.gone))?;
         }

@@ -372,6 +372,13 @@ async fn remarks(cluster: &Cluster) -> Vec<Remark> {
                 false,
             );
         }
+        let replaced = status.replaced.files;
+        if replaced > 0 {
+            remark(
+                format!("{replaced} corrupt files were replaced and are kept in .bucky/replaced"),
+                false,
+            );
+        }
         let tombstones = &status.tombstones;
         if tombstones.waiting > 0 {
             let held =

@@ -219,7 +219,7 @@ fn heal(app: &App, upload: Upload) -> Result<bool, PlainAnswer> {
         .pop()
         .ok_or_else(|| PlainAnswer::internal(format!("nothing became of {metric}")))?;
     match line.outcome {
-        HealOutcome::Created => Ok(true),
+        HealOutcome::Created | HealOutcome::Replaced => Ok(true),
         HealOutcome::Filled | HealOutcome::Unchanged => {
             if let (Some(time), Some(before)) = (time, before)
                 && time >= before.mtime

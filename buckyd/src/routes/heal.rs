@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use bucky_api::archive::{Limits, ReadArchiveError, read_archive};
@@ -19,14 +19,16 @@ use bucky_api::{
 use bucky_whisper::MetricName;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
+use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::json::JsonBody;
 use super::lines;
+use super::query::{self, Switch};
 use crate::app::App;
 use crate::respond::ApiError;
-use crate::store::{HealBatch, Store};
+use crate::store::{HealBatch, OnCorrupt, Store};
 use crate::transfers::Place;
 
 /// How long the sender of a body may send nothing.
@@ -35,11 +37,21 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// What a batch came to: its lines, and what kept the stream from being read to its end.
 type Healed = (Vec<HealLine>, Option<ApiError>);
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    #[serde(default)]
+    replace_corrupt: Switch,
+}
+
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
+    RawQuery(query): RawQuery,
     body: Body,
 ) -> Result<Response, ApiError> {
+    let query: Query = query::parse(query.as_deref())?;
+    let on_corrupt = on_corrupt(query.replace_corrupt.is_on());
     let encoding = content_encoding(&headers)?;
     let place = app.transfers.receive()?;
     let stream = tokio_stream::StreamExt::timeout(body.into_data_stream(), IDLE_LIMIT);
@@ -48,7 +60,7 @@ pub(super) async fn post(
         Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the sender fell silent")),
     });
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
-    let (read, finished) = start(app, place, encoding, reader, None);
+    let (read, finished) = start(app, place, on_corrupt, encoding, reader, None);
     // Until the stream is read the answer can still be an error of its own.
     match read.await {
         Ok(Err(error)) => Err(error),
@@ -66,8 +78,13 @@ pub(super) async fn pull(
     let (encoding, stream) =
         peer.archive(request.metrics.clone(), request.encoding).await.map_err(peer_error)?;
     let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(std::io::Error::other)));
-    let (_, finished) = start(app, place, encoding, reader, Some(request.metrics));
+    let on_corrupt = on_corrupt(request.replace_corrupt);
+    let (_, finished) = start(app, place, on_corrupt, encoding, reader, Some(request.metrics));
     Ok(answer(finished))
+}
+
+fn on_corrupt(replaces: bool) -> OnCorrupt {
+    if replaces { OnCorrupt::Replace } else { OnCorrupt::Leave }
 }
 
 /// A store is never healed from itself: the delete that may follow would remove the only copy.
@@ -108,6 +125,7 @@ fn content_encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
 fn start(
     app: Arc<App>,
     place: Place,
+    on_corrupt: OnCorrupt,
     encoding: Encoding,
     reader: impl Read + Send + 'static,
     expected: Option<Vec<MetricName>>,
@@ -116,7 +134,7 @@ fn start(
     let (finished_sender, finished) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let _place = place;
-        let mut batch = HealBatch::new(&app.store);
+        let mut batch = HealBatch::new(&app.store).on_corrupt(on_corrupt);
         let end = read_into(&mut batch, &app.store, encoding, reader, expected);
         if batch.is_empty()
             && let Err(error) = end
@@ -200,6 +218,7 @@ fn log(lines: &[HealLine]) {
         created = count(HealOutcome::Created),
         filled = count(HealOutcome::Filled),
         unchanged = count(HealOutcome::Unchanged),
+        replaced = count(HealOutcome::Replaced),
         refused = count(HealOutcome::Refused),
         failed = count(HealOutcome::Failed),
         bytes = lines.iter().map(|line| line.bytes).sum::<u64>(),

@@ -24,6 +24,7 @@ pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, Api
             disk: DiskStatus { total_bytes, free_bytes },
             tombstones: app.sweeper.status(),
             transfers: app.transfers.status(),
+            replaced: app.store.replaced()?,
             local_prefixes: app.local_prefixes.clone(),
         })
     });

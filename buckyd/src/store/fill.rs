@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bucky_api::{HealOutcome, Problem, chain};
@@ -22,7 +22,13 @@ const STILL_BEING_WRITTEN: Duration = Duration::from_secs(5);
 pub(super) enum Existing {
     NotThere,
     Unchanged,
-    Filled { points: u64 },
+    Filled {
+        points: u64,
+    },
+    /// It was corrupt, and lies here now.
+    Replaced {
+        kept: PathBuf,
+    },
 }
 
 /// Why a metric could not be healed.
@@ -143,7 +149,7 @@ impl Store {
 
 /// A file at the owner that is no Whisper file. Carbon writes a new one bit by bit: one that has just been written
 /// to may be whole in a moment.
-fn damaged_destination(file: &File, path: &Path, error: &ImageError) -> Failure {
+pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) -> Failure {
     let age = file.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed());
     if matches!(age, Ok(Ok(age)) if age > STILL_BEING_WRITTEN) {
         let reason = format!(

@@ -14,6 +14,7 @@ use super::Store;
 use super::commit::Mark;
 use super::error::StoreError;
 use super::fill::{Existing, Failure};
+use super::kept::OnCorrupt;
 use super::staging::Staged;
 
 /// Up to this many files a batch is synced file by file; above, the file system at once.
@@ -22,6 +23,7 @@ const FEW: usize = 2;
 /// Metrics being healed together. [`HealBatch::finish`] makes them durable and tells what became of them.
 pub(crate) struct HealBatch<'s> {
     store: &'s Store,
+    on_corrupt: OnCorrupt,
     /// Before its first write.
     begun: Mark,
     lines: Vec<HealLine>,
@@ -31,7 +33,15 @@ pub(crate) struct HealBatch<'s> {
 impl<'s> HealBatch<'s> {
     /// A batch with nothing in it.
     pub(crate) fn new(store: &'s Store) -> Self {
-        Self { store, begun: store.committer.mark(), lines: Vec::new(), staged: Vec::new() }
+        let (begun, on_corrupt) = (store.committer.mark(), OnCorrupt::default());
+        Self { store, on_corrupt, begun, lines: Vec::new(), staged: Vec::new() }
+    }
+
+    /// The same, with files that are there and corrupt treated so.
+    #[must_use]
+    pub(crate) fn on_corrupt(mut self, on_corrupt: OnCorrupt) -> Self {
+        self.on_corrupt = on_corrupt;
+        self
     }
 
     /// Whether no metric came.
@@ -90,15 +100,26 @@ impl<'s> HealBatch<'s> {
         }
         check_source(&member.content)?;
         let path = member.metric.relative_path();
-        match self.store.fill_existing(&path, &member.content)? {
-            Existing::Unchanged => Ok((HealOutcome::Unchanged, 0)),
-            Existing::Filled { points } => Ok((HealOutcome::Filled, points)),
-            Existing::NotThere => {
-                let tmp_name = self.store.write_tmp(&member.content, member.meta)?;
-                self.staged.push(Staged { line: self.lines.len(), path, tmp_name });
-                Ok((HealOutcome::Created, 0))
+        // What cannot be looked into takes nobody's place.
+        let is_sound = Image::parse(&member.content).is_ok();
+        let on_corrupt = if is_sound { self.on_corrupt } else { OnCorrupt::Leave };
+        let outcome = match self.store.fill_existing(&path, &member.content) {
+            Ok(Existing::Unchanged) => return Ok((HealOutcome::Unchanged, 0)),
+            Ok(Existing::Filled { points }) => return Ok((HealOutcome::Filled, points)),
+            Ok(Existing::NotThere) => HealOutcome::Created,
+            Err(failure)
+                if on_corrupt == OnCorrupt::Replace
+                    && failure.problem == Problem::DestinationDamaged =>
+            {
+                HealOutcome::Replaced
             }
-        }
+            Ok(Existing::Replaced { .. }) => HealOutcome::Replaced,
+            Err(failure) => return Err(failure),
+        };
+        let tmp_name = self.store.write_tmp(&member.content, member.meta)?;
+        let (line, digest) = (self.lines.len(), member.digest);
+        self.staged.push(Staged { line, path, tmp_name, digest, on_corrupt });
+        Ok((outcome, 0))
     }
 
     fn sync_staged(&self, few: bool) -> Result<(), StoreError> {
@@ -136,7 +157,18 @@ impl<'s> HealBatch<'s> {
             let result = self.store.put_or_fill(&staged);
             let line = &mut self.lines[staged.line];
             match result {
-                Ok(Existing::NotThere) => self.store.inventory.added(&line.metric),
+                Ok(Existing::NotThere) => {
+                    line.outcome = HealOutcome::Created;
+                    self.store.inventory.added(&line.metric);
+                }
+                Ok(Existing::Replaced { kept }) => {
+                    line.outcome = HealOutcome::Replaced;
+                    line.reason = format!(
+                        "its corrupt file was replaced, and is kept as {}; remove that folder when nobody needs it",
+                        kept.display()
+                    );
+                    tracing::warn!(metric = %line.metric, kept = %kept.display(), "a corrupt file was replaced");
+                }
                 Ok(Existing::Unchanged) => line.outcome = HealOutcome::Unchanged,
                 Ok(Existing::Filled { points }) => {
                     line.outcome = HealOutcome::Filled;

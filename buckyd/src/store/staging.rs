@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use bucky_api::Problem;
 use bucky_api::archive::FileMeta;
+use bucky_whisper::Digest;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::error::StoreError;
 use super::fill::{Existing, Failure};
+use super::kept::OnCorrupt;
 use super::tree::Tree;
 use super::{Store, TRIES};
 
@@ -21,6 +24,16 @@ pub(super) struct Staged {
     pub(super) path: PathBuf,
     /// Its name until then.
     pub(super) tmp_name: PathBuf,
+    /// The digest of its content.
+    pub(super) digest: Digest,
+    /// What becomes of a corrupt file in its place.
+    pub(super) on_corrupt: OnCorrupt,
+}
+
+impl Staged {
+    fn replaces(&self, failure: &Failure) -> bool {
+        self.on_corrupt == OnCorrupt::Replace && failure.problem == Problem::DestinationDamaged
+    }
 }
 
 impl Store {
@@ -99,9 +112,14 @@ impl Store {
             }
             let tmp = self.open_tmp(&staged.tmp_name)?;
             let source = self.content(&tmp, &staged.path)?;
-            match self.fill_existing(&staged.path, &source)? {
-                Existing::NotThere => {}
-                done => return Ok(done),
+            match self.fill_existing(&staged.path, &source) {
+                Ok(Existing::NotThere) => {}
+                Err(failure) if staged.replaces(&failure) => {
+                    if let Some(kept) = self.replace_corrupt(staged)? {
+                        return Ok(Existing::Replaced { kept });
+                    }
+                }
+                done => return done,
             }
         }
         Err(StoreError::Unsteady { path: staged.path.clone() }.into())

@@ -1,7 +1,7 @@
 //! The daemon's own folder, `PREFIX/.bucky` unless told otherwise.
 //!
 //! `store-id` names the store; `lock` keeps a second daemon out; `tmp/` holds files on their way in, `tombstones/`
-//! deleted sources on their way out. It lies on the prefix's file system, because both ways are renames. Nothing in
+//! deleted sources on their way out, `replaced/` corrupt files that were replaced. It lies on the prefix's file system, because both ways are renames. Nothing in
 //! it ends in `.wsp`, so carbon, the Go tool and a scan pass it over.
 
 use std::fs::File;
@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::kept::KeptFiles;
 use super::tombstone::UnfinishedBatches;
 use super::tree::Tree;
 
@@ -30,6 +31,7 @@ pub(super) struct StateDir {
     path: PathBuf,
     tmp: OwnedFd,
     tombstones: OwnedFd,
+    kept: KeptFiles,
     store_id: String,
     next_tmp: AtomicU64,
     unfinished_batches: UnfinishedBatches,
@@ -47,11 +49,14 @@ impl StateDir {
         let tmp = make(&path.join("tmp"))?;
         let tombstones = make(&path.join(TOMBSTONES))?;
         remove_files(&tmp, &path.join("tmp"))?;
+        let replaced = path.join("replaced");
+        let kept = KeptFiles::open(make(&replaced)?, replaced, tree)?;
         let store_id = store_id(&folder, &path)?;
         Ok(Self {
             path,
             tmp,
             tombstones,
+            kept,
             store_id,
             next_tmp: AtomicU64::new(0),
             unfinished_batches: UnfinishedBatches::default(),
@@ -74,6 +79,10 @@ impl StateDir {
 
     pub(super) fn tombstones(&self) -> &OwnedFd {
         &self.tombstones
+    }
+
+    pub(super) fn kept(&self) -> &KeptFiles {
+        &self.kept
     }
 
     pub(super) fn unfinished_batches(&self) -> &UnfinishedBatches {

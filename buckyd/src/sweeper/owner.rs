@@ -243,7 +243,9 @@ fn why_not_healed(daemon: &Daemon, body: &Body, line: &HealLine) -> Option<Strin
     match line.outcome {
         _ if line.digest.is_some_and(|digest| digest != body.digest) => Some(WRITTEN_TO.into()),
         HealOutcome::Unchanged => None,
-        HealOutcome::Created | HealOutcome::Filled => Some(healed_again(daemon)),
+        HealOutcome::Created | HealOutcome::Filled | HealOutcome::Replaced => {
+            Some(healed_again(daemon))
+        }
         HealOutcome::Refused | HealOutcome::Failed => {
             Some(format!("{} could not heal it: {}", daemon.addr(), line.reason))
         }

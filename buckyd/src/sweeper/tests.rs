@@ -130,6 +130,7 @@ fn status() -> Status {
         tombstones: TombstoneStatus::default(),
         transfers: TransferStatus { sending: 0, receiving: 0, limit: 1 },
         local_prefixes: Vec::new(),
+        replaced: bucky_api::ReplacedStatus::default(),
     }
 }
 

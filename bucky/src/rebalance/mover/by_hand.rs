@@ -141,7 +141,7 @@ impl Hand<'_> {
         for owner in self.owners {
             let here = match owner.kind {
                 Kind::V1 => {
-                    let line = heal_at(owner, &copied).await?;
+                    let line = self.heal_at(owner, &copied).await?;
                     let here =
                         Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
                     receipt = Healed::by_word(&line, Arc::clone(&word_of));
@@ -211,28 +211,37 @@ impl Hand<'_> {
         let now = self.fetch(&copied.metric).await?;
         Ok(now.is_none_or(|now| now.digest == copied.digest))
     }
-}
 
-/// Heals at a daemon with `/v1`, and gives its line.
-async fn heal_at(owner: &Node, copied: &Copied) -> Result<HealLine, Setback> {
-    let archive = archive(copied).map_err(|error| lasting(owner, "storage", error.to_string()))?;
-    let body = stream::iter([Ok(Bytes::from(archive))]);
-    let answer = owner.daemon.heal(Encoding::Identity, body).await;
-    let lines: Vec<HealLine> = match answer {
-        Ok(lines) => lines.collect_at_most(1).await.map_err(|error| client(owner, &error))?,
-        Err(error) => return Err(client(owner, &error)),
-    };
-    owner.answered();
-    let line = lines.into_iter().find(|line| line.metric == copied.metric);
-    let line = line
-        .ok_or_else(|| passing(owner, "no answer", "the owner's answer does not have it".into()))?;
-    if line.outcome.is_healed() && line.digest == Some(copied.digest) {
-        return Ok(line);
+    /// Heals at a daemon with `/v1`, and gives its line.
+    async fn heal_at(&self, owner: &Node, copied: &Copied) -> Result<HealLine, Setback> {
+        let archive =
+            archive(copied).map_err(|error| lasting(owner, "storage", error.to_string()))?;
+        let body = stream::iter([Ok(Bytes::from(archive))]);
+        let answer = if self.mover.replace_corrupt {
+            owner.daemon.heal_replacing_corrupt(Encoding::Identity, body).await
+        } else {
+            owner.daemon.heal(Encoding::Identity, body).await
+        };
+        let lines: Vec<HealLine> = match answer {
+            Ok(lines) => lines.collect_at_most(1).await.map_err(|error| client(owner, &error))?,
+            Err(error) => return Err(client(owner, &error)),
+        };
+        owner.answered();
+        let line = lines.into_iter().find(|line| line.metric == copied.metric);
+        let line = line.ok_or_else(|| {
+            passing(owner, "no answer", "the owner's answer does not have it".into())
+        })?;
+        if line.outcome == HealOutcome::Replaced {
+            self.mover.tally.replaced(line.metric.as_str(), owner.addr(), &line.reason);
+        }
+        if line.outcome.is_healed() && line.digest == Some(copied.digest) {
+            return Ok(line);
+        }
+        let may_pass =
+            line.outcome.is_healed() || line.problem.is_some_and(bucky_api::Problem::may_pass);
+        let (kind, reason) = (kind_of(line.problem), line.reason);
+        Err(if may_pass { passing(owner, kind, reason) } else { lasting(owner, kind, reason) })
     }
-    let may_pass =
-        line.outcome.is_healed() || line.problem.is_some_and(bucky_api::Problem::may_pass);
-    let (kind, reason) = (kind_of(line.problem), line.reason);
-    Err(if may_pass { passing(owner, kind, reason) } else { lasting(owner, kind, reason) })
 }
 
 fn archive(copied: &Copied) -> std::io::Result<Vec<u8>> {

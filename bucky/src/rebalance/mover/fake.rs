@@ -60,6 +60,7 @@ pub(super) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node
         limits: LIMITS,
         encoding: Encoding::Identity,
         deletes,
+        replace_corrupt: false,
         verbose: false,
         tally: Tally::begin(None, Arc::clone(&output)).unwrap(),
         journal: JournalDesk::new(None, Arc::clone(&output)),

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bucky_api::{ClientError, DaemonAddr, DeleteMetric, HealLine, Problem, PullRequest};
+use bucky_api::{
+    ClientError, DaemonAddr, DeleteMetric, HealLine, HealOutcome, Problem, PullRequest,
+};
 use bucky_whisper::{Digest, MetricName};
 
 use super::super::batch::Stray;
@@ -265,6 +267,7 @@ impl Pull<'_> {
             from: self.source.addr().clone(),
             metrics: work.strays.iter().map(|stray| stray.metric.clone()).collect(),
             encoding: self.mover.encoding,
+            replace_corrupt: self.mover.replace_corrupt,
         };
         let mut answer = match self.owner.daemon.pull(&request).await {
             Ok(answer) => answer,
@@ -292,6 +295,10 @@ impl Pull<'_> {
         work.reasons.clear();
         for line in lines {
             let Some(stray) = open.remove(&line.metric) else { continue };
+            if line.outcome == HealOutcome::Replaced {
+                let owner = self.owner.addr();
+                self.mover.tally.replaced(line.metric.as_str(), owner, &line.reason);
+            }
             if line.outcome.is_healed() && line.digest.is_some() {
                 pulled.lines.push(line);
                 continue;

@@ -54,6 +54,8 @@ pub(crate) struct Mover {
     pub(crate) encoding: Encoding,
     /// Whether sources are deleted.
     pub(crate) deletes: bool,
+    /// Whether owners' corrupt files are replaced.
+    pub(crate) replace_corrupt: bool,
     /// Whether every metric that is done is named.
     pub(crate) verbose: bool,
     /// What was done.
@@ -76,6 +78,7 @@ pub(crate) struct MoverParts {
     pub(crate) limits: BatchLimits,
     pub(crate) encoding: Encoding,
     pub(crate) deletes: bool,
+    pub(crate) replace_corrupt: bool,
     pub(crate) verbose: bool,
     pub(crate) tally: Tally,
     pub(crate) journal: JournalDesk,
@@ -96,6 +99,7 @@ impl Mover {
             limits: parts.limits,
             encoding: parts.encoding,
             deletes: parts.deletes,
+            replace_corrupt: parts.replace_corrupt,
             verbose: parts.verbose,
             tally: parts.tally,
             journal: parts.journal,

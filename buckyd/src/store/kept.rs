@@ -1,0 +1,316 @@
+//! Replacing a corrupt file by a sound one, and keeping the corrupt one.
+//!
+//! Done only where it was asked for (`replace_corrupt`). Each has a folder of its own in `.bucky/replaced/`, called by
+//! the time: `manifest` tells which metric it was and what is wrong with it, `old` is the file, and `new`, for a moment,
+//! what takes its place. The order, in which nothing is ever without a name:
+//!
+//! 1. the manifest, synced; the new file, whole and synced before, is moved here as `new`;
+//! 2. the corrupt file gets its second name `old`, synced;
+//! 3. `new` and the metric's file change places in one step. What came out is looked at: if it is not the corrupt file,
+//!    somebody put another one there meanwhile, and the two change back;
+//! 4. `new`, which is the corrupt file's third name by now, goes.
+//!
+//! After a crash the next start tidies up: before step 3 nothing was replaced, and the folder goes; after it, `old` stays.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use bucky_api::{Problem, ReplacedStatus, chain};
+use bucky_whisper::{Digest, Image, ImageError, MetricName};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+use super::fill::{Failure, damaged_destination};
+use super::staging::Staged;
+use super::tree::Tree;
+use super::{Store, unix_now};
+
+const MANIFEST: &str = "manifest";
+const OLD: &str = "old";
+const NEW: &str = "new";
+const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// How many files may be replaced in one second.
+const NAMES: u32 = 1_000_000;
+
+/// What a heal does with a file that is there and is no Whisper file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnCorrupt {
+    /// Says so.
+    #[default]
+    Leave,
+    /// Keeps it aside, and puts what came in its place.
+    Replace,
+}
+
+/// What a folder tells of its file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    metric: MetricName,
+    /// What is wrong with the file.
+    reason: String,
+    /// The digest of the content that took its place.
+    replaced_by: Digest,
+}
+
+/// The folder `replaced/`.
+pub(super) struct KeptFiles {
+    folder: OwnedFd,
+    path: PathBuf,
+}
+
+/// The folder of one file.
+struct Aside<'k> {
+    kept: &'k KeptFiles,
+    name: String,
+    folder: OwnedFd,
+}
+
+impl Store {
+    /// Puts the staged file in the place of a corrupt one, and tells where that is kept. None where what is there by now
+    /// is something else.
+    pub(super) fn replace_corrupt(&self, staged: &Staged) -> Result<Option<PathBuf>, Failure> {
+        let path = staged.path.as_path();
+        let old = match self.tree.open_file(path, OFlags::RDWR) {
+            Ok(old) => old,
+            Err(StoreError::Missing { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        self.lock_exclusive(&old, path)?;
+        if !self.tree.still_names(path, &old)? {
+            return Ok(None);
+        }
+        let error = match Image::parse(&self.content(&old, path)?) {
+            Err(error @ ImageError::Header(_)) => error,
+            // It became whole, or was replaced in place: it is filled.
+            Ok(_) | Err(ImageError::Compressed) => return Ok(None),
+        };
+        let damage = damaged_destination(&old, path, &error);
+        if damage.problem != Problem::DestinationDamaged {
+            return Err(damage);
+        }
+        let metric = MetricName::from_relative_path(path)
+            .map_err(|_| StoreError::BadPath { path: path.into() })?;
+        let manifest = Manifest { metric, reason: chain(&error), replaced_by: staged.digest };
+        let aside = self.state.kept().begin(&manifest)?;
+        let replaced = self.change_places(staged, &old, &aside);
+        if !matches!(replaced, Ok(true)) {
+            aside.give_back(self.state.tmp(), &staged.tmp_name);
+        }
+        Ok(replaced?.then(|| aside.path()))
+    }
+
+    /// Steps 1 to 4. False where what was at the path was not `old`; it is there again then.
+    fn change_places(
+        &self,
+        staged: &Staged,
+        old: &File,
+        aside: &Aside<'_>,
+    ) -> Result<bool, Failure> {
+        let path = staged.path.as_path();
+        let failed = |errno| Failure::from(StoreError::io("keep aside the corrupt", path, errno));
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name().map(Path::new)) else {
+            return Err(StoreError::BadPath { path: path.into() }.into());
+        };
+        let folder = self.tree.folder(folder).map_err(|errno| StoreError::open(path, errno))?;
+        let looked_at = rustix::fs::fstat(old).map_err(failed)?;
+        rustix::fs::renameat(self.state.tmp(), &staged.tmp_name, &aside.folder, NEW)
+            .map_err(failed)?;
+        rustix::fs::linkat(&folder, name, &aside.folder, OLD, AtFlags::empty()).map_err(failed)?;
+        if !is_same(&stat(&aside.folder, OLD).map_err(failed)?, &looked_at) {
+            return Ok(false);
+        }
+        rustix::fs::fsync(&aside.folder).map_err(failed)?;
+        let exchange =
+            || rustix::fs::renameat_with(&aside.folder, NEW, &folder, name, RenameFlags::EXCHANGE);
+        exchange().map_err(|errno| cannot_exchange(path, errno))?;
+        if !is_same(&stat(&aside.folder, NEW).map_err(failed)?, &looked_at) {
+            exchange().map_err(failed)?;
+            return Ok(false);
+        }
+        rustix::fs::unlinkat(&aside.folder, NEW, AtFlags::empty()).map_err(failed)?;
+        rustix::fs::fsync(&folder).map_err(failed)?;
+        Ok(true)
+    }
+
+    /// How many replaced files are kept, and their length.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the folder cannot be read.
+    pub(crate) fn replaced(&self) -> Result<ReplacedStatus, StoreError> {
+        let kept = self.state.kept();
+        let mut status = ReplacedStatus::default();
+        for name in kept.names()? {
+            if let Ok(old) = stat(&kept.folder, &format!("{name}/{OLD}")) {
+                status.files += 1;
+                status.bytes += u64::try_from(old.st_size).unwrap_or(0);
+            }
+        }
+        Ok(status)
+    }
+}
+
+fn cannot_exchange(path: &Path, errno: Errno) -> Failure {
+    if !matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) {
+        return StoreError::io("replace the corrupt", path, errno).into();
+    }
+    let reason = format!(
+        "{} at the owner is damaged, and its file system cannot exchange two files; move it aside, then run this again",
+        path.display()
+    );
+    Failure::refused(Problem::DestinationDamaged, reason)
+}
+
+impl KeptFiles {
+    /// The folder at `path`, tidied up after a crash.
+    pub(super) fn open(folder: OwnedFd, path: PathBuf, tree: &Tree) -> Result<Self, StoreError> {
+        let kept = Self { folder, path };
+        for name in kept.names()? {
+            let tidied = kept.aside(name.clone()).and_then(|aside| aside.tidy(tree));
+            if let Err(error) = tidied {
+                let path = kept.path.join(name);
+                tracing::warn!(path = %path.display(), error = %error, "what was kept aside is left as it is");
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The folders' names.
+    fn names(&self) -> Result<Vec<String>, StoreError> {
+        let failed = |errno| StoreError::io("read", &self.path, errno);
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if let Ok(name) = entry.file_name().to_str()
+                && name.starts_with(|first: char| first.is_ascii_digit())
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn aside(&self, name: String) -> std::io::Result<Aside<'_>> {
+        let flags = FOLDER_FLAGS | OFlags::NOFOLLOW;
+        let folder = rustix::fs::openat(&self.folder, &name, flags, Mode::empty())?;
+        Ok(Aside { kept: self, name, folder })
+    }
+
+    /// Makes a folder with its manifest, durably.
+    fn begin(&self, manifest: &Manifest) -> Result<Aside<'_>, StoreError> {
+        let failed = |error: std::io::Error| StoreError::io("make a folder in", &self.path, error);
+        let now = unix_now();
+        for number in 0..NAMES {
+            let name = format!("{now}-{number}");
+            match rustix::fs::mkdirat(&self.folder, &name, Mode::from_raw_mode(0o755)) {
+                Err(Errno::EXIST) => continue,
+                made => made.map_err(|errno| failed(errno.into()))?,
+            }
+            let aside = self.aside(name).map_err(failed)?;
+            if let Err(error) = aside.write_manifest(manifest) {
+                aside.remove_folder();
+                return Err(failed(error));
+            }
+            return Ok(aside);
+        }
+        Err(failed(Errno::EXIST.into()))
+    }
+}
+
+impl Aside<'_> {
+    /// Where the old file is.
+    fn path(&self) -> PathBuf {
+        self.kept.path.join(&self.name).join(OLD)
+    }
+
+    fn write_manifest(&self, manifest: &Manifest) -> std::io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.folder, MANIFEST, flags, Mode::from_raw_mode(0o644))?;
+        let mut file = File::from(file);
+        serde_json::to_writer(&mut file, manifest)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        rustix::fs::fsync(&self.folder)?;
+        Ok(rustix::fs::fsync(&self.kept.folder)?)
+    }
+
+    fn manifest(&self) -> std::io::Result<Manifest> {
+        let mut text = String::new();
+        self.open_file(MANIFEST)?.take(64 * 1024).read_to_string(&mut text)?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    fn open_file(&self, name: &str) -> std::io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(File::from(rustix::fs::openat(&self.folder, name, flags, Mode::empty())?))
+    }
+
+    fn unlink(&self, name: &str) -> std::io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.folder, name, AtFlags::empty())?)
+    }
+
+    /// Nothing was replaced: the staged file goes back to where it was, the rest away. A file whose only name is here by
+    /// now stays.
+    fn give_back(&self, tmp: &OwnedFd, tmp_name: &Path) {
+        if let Err(errno) = rustix::fs::renameat(&self.folder, NEW, tmp, tmp_name)
+            && errno != Errno::NOENT
+        {
+            tracing::warn!(path = %self.path().display(), error = %errno, "a staged file stays beside it");
+        }
+        if stat(&self.folder, OLD).is_ok_and(|old| old.st_nlink > 1) {
+            let _ = self.unlink(OLD);
+        }
+        self.remove_folder();
+    }
+
+    /// Removes the folder if neither file is in it.
+    fn remove_folder(&self) {
+        let is_absent = |name| matches!(stat(&self.folder, name), Err(Errno::NOENT));
+        if is_absent(OLD) && is_absent(NEW) {
+            let _ = self.unlink(MANIFEST);
+            let _ = rustix::fs::unlinkat(&self.kept.folder, &self.name, AtFlags::REMOVEDIR);
+        }
+    }
+
+    /// Finishes or undoes what a crash has left.
+    fn tidy(&self, tree: &Tree) -> std::io::Result<()> {
+        let (old, new) = (stat(&self.folder, OLD), stat(&self.folder, NEW));
+        if let Ok(new) = &new {
+            let is_old = old.as_ref().is_ok_and(|old| is_same(old, new));
+            if is_old || self.is_staged_copy()? {
+                self.unlink(NEW)?;
+            }
+        }
+        if old.is_ok() {
+            let path = self.manifest()?.metric.relative_path();
+            let there = tree.open_file(&path, OFlags::RDONLY);
+            let there = there.ok().and_then(|file| rustix::fs::fstat(file).ok());
+            if there.is_some_and(|there| old.is_ok_and(|old| is_same(&old, &there))) {
+                self.unlink(OLD)?;
+            }
+        }
+        self.remove_folder();
+        Ok(())
+    }
+
+    /// Whether `new` is what was to take the place: its source still has it, as nobody was told that it is here.
+    fn is_staged_copy(&self) -> std::io::Result<bool> {
+        let mut content = Vec::new();
+        self.open_file(NEW)?.read_to_end(&mut content)?;
+        Ok(Digest::of(&content) == self.manifest()?.replaced_by)
+    }
+}
+
+fn stat(folder: &OwnedFd, name: &str) -> Result<Stat, Errno> {
+    rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+#[cfg(test)]
+mod tests;

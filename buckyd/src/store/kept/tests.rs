@@ -1,0 +1,238 @@
+//! Replacing what is corrupt, against real files, and the tidying up after a crash at each step.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bucky_api::archive::{FileMeta, Member};
+use bucky_api::{HealLine, HealOutcome};
+use tempfile::TempDir;
+
+use super::*;
+use crate::inventory::Inventory;
+use crate::store::HealBatch;
+use crate::store::tests::{options, whisper};
+
+const CORRUPT: &[u8] = b"this is no Whisper file, and long enough for a header";
+
+fn open(prefix: &Path) -> Store {
+    let inventory = Arc::new(Inventory::new(prefix, Duration::from_secs(60)));
+    Store::open(prefix, None, inventory, options()).unwrap()
+}
+
+/// A prefix in which the metric `a.b` has this content, and has had it for an hour.
+fn prefix(content: &[u8]) -> TempDir {
+    let prefix = tempfile::tempdir().unwrap();
+    fs::create_dir(prefix.path().join("a")).unwrap();
+    put(&prefix, content);
+    prefix
+}
+
+fn put(prefix: &TempDir, content: &[u8]) {
+    let path = path(prefix);
+    fs::write(&path, content).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(3600);
+    File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+}
+
+fn path(prefix: &TempDir) -> PathBuf {
+    prefix.path().join("a/b.wsp")
+}
+
+fn member(content: &[u8]) -> Member {
+    Member {
+        metric: "a.b".parse().unwrap(),
+        meta: FileMeta { mode: 0o640, mtime: 1_600_000_000 },
+        digest: Digest::of(content),
+        announced: None,
+        content: content.to_vec(),
+    }
+}
+
+fn heal(store: &Store, on_corrupt: OnCorrupt, content: &[u8]) -> HealLine {
+    let mut batch = HealBatch::new(store).on_corrupt(on_corrupt);
+    batch.take(&member(content));
+    batch.finish().remove(0)
+}
+
+/// The files below `replaced/` and `tmp/`, by their names there.
+fn aside(prefix: &TempDir) -> Vec<String> {
+    let state = prefix.path().join(".bucky");
+    let folders = fs::read_dir(state.join("replaced")).unwrap().map(|entry| entry.unwrap().path());
+    let mut names: Vec<String> = folders
+        .chain([state.join("tmp")])
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn a_corrupt_file_is_replaced_where_that_is_wanted_and_kept_with_its_story() {
+    let prefix = prefix(CORRUPT);
+    let store = open(prefix.path());
+    let content = whisper(&[1, 2, 3]);
+    let left = heal(&store, OnCorrupt::Leave, &content);
+    assert_eq!(left.problem, Some(Problem::DestinationDamaged));
+    assert_eq!(fs::read(path(&prefix)).unwrap(), CORRUPT);
+    assert_eq!(store.replaced().unwrap(), ReplacedStatus::default());
+
+    let line = heal(&store, OnCorrupt::Replace, &content);
+    assert_eq!((line.outcome, line.digest), (HealOutcome::Replaced, Some(Digest::of(&content))));
+    assert_eq!(fs::read(path(&prefix)).unwrap(), content);
+    assert_eq!(fs::metadata(path(&prefix)).unwrap().mode() & 0o777, 0o640);
+    assert_eq!(aside(&prefix), ["manifest", "old"]);
+    let kept = line.reason.split_once("kept as ").unwrap().1.split_once(';').unwrap().0;
+    assert_eq!(fs::read(kept).unwrap(), CORRUPT);
+    assert_eq!(fs::metadata(kept).unwrap().nlink(), 1);
+    let manifest = fs::read_to_string(Path::new(kept).with_file_name(MANIFEST)).unwrap();
+    assert!(manifest.contains("\"a.b\"") && manifest.contains("aggregation"), "{manifest}");
+    let bytes = CORRUPT.len() as u64;
+    assert_eq!(store.replaced().unwrap(), ReplacedStatus { files: 1, bytes });
+    // It is there after a restart, and nothing more is done about it.
+    drop(store);
+    assert_eq!(open(prefix.path()).replaced().unwrap().files, 1);
+    assert_eq!(fs::read(path(&prefix)).unwrap(), content);
+}
+
+#[test]
+fn only_a_sound_file_takes_the_place_of_a_corrupt_one() {
+    let prefix = prefix(CORRUPT);
+    let store = open(prefix.path());
+    let cut = &whisper(&[1])[..500];
+    let compressed = [&b"whisper_compressed"[..], &[7; 100]].concat();
+    for content in [cut, &compressed, CORRUPT, b""] {
+        let line = heal(&store, OnCorrupt::Replace, content);
+        assert!(!matches!(line.outcome, HealOutcome::Replaced | HealOutcome::Created), "{line:?}");
+        assert_eq!(fs::read(path(&prefix)).unwrap(), CORRUPT);
+    }
+    assert_eq!(aside(&prefix), [""; 0]);
+}
+
+#[test]
+fn what_is_sound_compressed_or_just_being_written_is_not_replaced() {
+    let prefix = prefix(b"");
+    let store = open(prefix.path());
+    fs::write(path(&prefix), b"carbon is about to write").unwrap();
+    let line = heal(&store, OnCorrupt::Replace, &whisper(&[1]));
+    assert_eq!(line.problem, Some(Problem::Busy), "{line:?}");
+    let compressed = [&b"whisper_compressed"[..], &[7; 100]].concat();
+    put(&prefix, &compressed);
+    let line = heal(&store, OnCorrupt::Replace, &whisper(&[1]));
+    assert_eq!(line.problem, Some(Problem::Compressed), "{line:?}");
+    assert_eq!(fs::read(path(&prefix)).unwrap(), compressed);
+    put(&prefix, &whisper(&[2]));
+    assert_eq!(heal(&store, OnCorrupt::Replace, &whisper(&[1])).outcome, HealOutcome::Filled);
+    assert_eq!(aside(&prefix), [""; 0]);
+}
+
+/// Between the look at the corrupt file and the moment in which it would be replaced, somebody restores it.
+#[test]
+fn a_sound_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
+    let prefix = prefix(CORRUPT);
+    let store = open(prefix.path());
+    let mut batch = HealBatch::new(&store).on_corrupt(OnCorrupt::Replace);
+    batch.take(&member(&whisper(&[1, 2])));
+    let restored = prefix.path().join("restored");
+    fs::write(&restored, whisper(&[3, 4])).unwrap();
+    fs::rename(restored, path(&prefix)).unwrap();
+    assert_eq!(batch.finish()[0].outcome, HealOutcome::Filled);
+    let content = fs::read(path(&prefix)).unwrap();
+    let points =
+        Image::parse(&content).unwrap().archive(0).unwrap().points_valid(unix_now()).count();
+    assert_eq!(points, 4);
+    assert_eq!(aside(&prefix), [""; 0]);
+}
+
+/// The same in the last moment: what was looked at is not what has the name.
+#[test]
+fn a_file_that_is_not_the_one_that_was_looked_at_keeps_its_place() {
+    let prefix = prefix(CORRUPT);
+    let store = open(prefix.path());
+    let content = whisper(&[1]);
+    let looked_at = File::open(path(&prefix)).unwrap();
+    let restored = prefix.path().join("restored");
+    fs::write(&restored, whisper(&[3])).unwrap();
+    fs::rename(restored, path(&prefix)).unwrap();
+    let meta = FileMeta { mode: 0o644, mtime: 0 };
+    let staged = Staged {
+        line: 0,
+        path: "a/b.wsp".into(),
+        tmp_name: store.write_tmp(&content, meta).unwrap(),
+        digest: Digest::of(&content),
+        on_corrupt: OnCorrupt::Replace,
+    };
+    let aside_folder = store.state.kept().begin(&manifest(&content)).unwrap();
+    let replaced = store.change_places(&staged, &looked_at, &aside_folder);
+    assert!(matches!(replaced, Ok(false)));
+    aside_folder.give_back(store.state.tmp(), &staged.tmp_name);
+    assert_eq!(fs::read(path(&prefix)).unwrap(), whisper(&[3]));
+    assert_eq!(aside(&prefix), [staged.tmp_name.to_str().unwrap()]);
+}
+
+fn manifest(content: &[u8]) -> Manifest {
+    Manifest {
+        metric: "a.b".parse().unwrap(),
+        reason: "corrupt".into(),
+        replaced_by: Digest::of(content),
+    }
+}
+
+/// A crash right after each step, and the start after it.
+#[test]
+fn after_a_crash_the_old_file_is_in_its_place_or_kept_and_nothing_else_is_left() {
+    let content = whisper(&[1]);
+    for step in 1..=4 {
+        let prefix = prefix(CORRUPT);
+        let store = open(prefix.path());
+        let folder = PathBuf::from(
+            store.state.kept().begin(&manifest(&content)).unwrap().path().parent().unwrap(),
+        );
+        fs::write(folder.join(NEW), &content).unwrap();
+        if step >= 2 {
+            fs::hard_link(path(&prefix), folder.join(OLD)).unwrap();
+        }
+        if step >= 3 {
+            let (one, other) = (folder.join(NEW), path(&prefix));
+            let here = rustix::fs::CWD;
+            rustix::fs::renameat_with(here, one, here, other, RenameFlags::EXCHANGE).unwrap();
+        }
+        if step == 4 {
+            fs::remove_file(folder.join(NEW)).unwrap();
+        }
+        drop(store);
+        let store = open(prefix.path());
+        let there = fs::read(path(&prefix)).unwrap();
+        assert_eq!(there, if step < 3 { CORRUPT } else { &content }, "step {step}");
+        let left: &[&str] = if step < 3 { &[] } else { &["manifest", "old"] };
+        assert_eq!(aside(&prefix), left, "step {step}");
+        assert_eq!(fs::metadata(path(&prefix)).unwrap().nlink(), 1, "step {step}");
+        if step >= 3 {
+            assert_eq!(fs::read(folder.join(OLD)).unwrap(), CORRUPT, "step {step}");
+        }
+        let line = heal(&store, OnCorrupt::Replace, &content);
+        assert!(line.outcome.is_healed(), "step {step}: {line:?}");
+    }
+}
+
+#[test]
+fn what_a_crash_left_and_nobody_can_explain_is_left() {
+    let content = whisper(&[1]);
+    let prefix = prefix(CORRUPT);
+    let store = open(prefix.path());
+    let folder = PathBuf::from(
+        store.state.kept().begin(&manifest(&content)).unwrap().path().parent().unwrap(),
+    );
+    // Not what was to be put in place: what somebody had restored, perhaps.
+    fs::write(folder.join(NEW), whisper(&[9])).unwrap();
+    let unreadable = folder.with_file_name("1-1");
+    fs::create_dir(&unreadable).unwrap();
+    fs::write(unreadable.join(OLD), b"old").unwrap();
+    drop(store);
+    let store = open(prefix.path());
+    assert_eq!(fs::read(folder.join(NEW)).unwrap(), whisper(&[9]));
+    assert_eq!(fs::read(unreadable.join(OLD)).unwrap(), b"old");
+    assert_eq!(store.replaced().unwrap().files, 1);
+}
