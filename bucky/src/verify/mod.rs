@@ -12,6 +12,8 @@ mod finding;
 mod read;
 mod report;
 mod sample;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,10 +1,12 @@
 //! `bucky verify`: what it says of a cluster is so, and nothing that is wrong escapes it.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use bucky_tests::metrics::{self, MINUTES, minutes, now};
-use bucky_tests::{Node, TestCluster, tree};
+use bucky_tests::{Launch, Node, TestCluster, tree, wait};
 use serde_json::Value;
 
 use crate::cluster;
@@ -169,4 +171,144 @@ fn of_two_copies_one_that_is_missing_fails_and_owners_that_differ_are_told() {
     assert!(told(&cluster, &found).contains(&format!("missing 0 {lost}")), "{found}");
     let next = cluster.bucky(&["verify"]).assert_code(1).assert_says("POST /v1/pull");
     assert!(!next.stdout.contains("bucky rebalance"), "{next}");
+}
+
+/// While a move runs, misplaced is what still has to be moved; nothing is said to be lost, gone or damaged.
+#[test]
+fn a_move_that_is_under_way_is_not_taken_for_a_loss() {
+    let cluster = cluster(3).start();
+    cluster.scatter(900, &cluster.ring_of_first(2));
+    let before = cluster.ledger();
+    let mut run = cluster.start_bucky(&["rebalance", "-f", "-w", "2", "--batch-metrics", "5"]);
+    wait::until("some metrics have come", || tree::metrics(&cluster.node(2).prefix()).len() > 20);
+    let mut looked = 0;
+    while run.is_running() || looked == 0 {
+        let words = if looked % 2 == 0 { ["-j", "--no-scan"] } else { ["-j", "-f"] };
+        let words: Vec<&str> = ["verify"].into_iter().chain(words).collect();
+        let report: Value = serde_json::from_str(&cluster.bucky(&words).stdout).unwrap();
+        looked += 1;
+        for kind in ["lacks", "corrupt", "unreadable", "gone", "incomparable"] {
+            assert_eq!(report["summary"]["kinds"][kind]["metrics"], 0, "{kind}: {report}");
+        }
+        let summary = &report["summary"];
+        assert!(summary["copies"].as_u64() >= summary["metrics"].as_u64(), "{summary}");
+    }
+    run.finish().assert_code(0);
+    cluster.assert_all_in_place(&before);
+    cluster.bucky(&["verify"]).assert_code(0).assert_says("900 metrics on 3 nodes, 900 copies");
+}
+
+#[test]
+fn what_cannot_be_read_is_not_vouched_for() {
+    let mut cluster = cluster(2).lay();
+    cluster.scatter(20, cluster.ring());
+    let hidden = cluster.name_owned_by(0, "hidden.deep");
+    let locked = cluster.name_owned_by(0, "locked");
+    cluster.node(0).write(&hidden, &MINUTES, &minutes(now(), [1.0]));
+    cluster.node(0).write(&locked, &MINUTES, &minutes(now(), [1.0]));
+    let folder = cluster.node(0).prefix().join("hidden");
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o000)).unwrap();
+    std::fs::set_permissions(cluster.node(0).path(&locked), Permissions::from_mode(0o000)).unwrap();
+    cluster.node_mut(0).launch(Launch::WithoutRootPowers);
+    cluster.start();
+    let report = report(&cluster, &[], 1);
+    assert_eq!(told(&cluster, &report), [format!("unreadable 0 {locked}")]);
+    let reason = report["findings"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("Permission denied"), "{reason}");
+    let remark = &report["summary"]["remarks"][0];
+    assert_eq!(remark["is_finding"], true, "{remark}");
+    let run = cluster.bucky(&["verify"]).assert_code(1);
+    run.assert_says("hidden").assert_says("what lies in them was not looked at");
+    std::fs::set_permissions(cluster.node(0).path(&locked), Permissions::from_mode(0o644)).unwrap();
+    // A folder alone is enough: nobody knows what lies in it.
+    let run = cluster.bucky(&["verify"]).assert_code(1);
+    run.assert_says("all that was looked at is in place");
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+    cluster.bucky(&["verify"]).assert_code(0).assert_says("22 metrics on 2 nodes");
+}
+
+#[test]
+fn some_metrics_a_sample_or_those_that_match_are_looked_at() {
+    let cluster = cluster(2).start();
+    cluster.scatter(200, cluster.ring());
+    let [good, astray] = [("good.one", 0), ("astray.one", 1)]
+        .map(|(stem, owner)| cluster.name_owned_by(owner, stem));
+    for name in [&good, &astray] {
+        cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0]));
+    }
+    cluster
+        .bucky(&["verify", &good])
+        .assert_code(0)
+        .assert_says("1 metric on 2 nodes, 1 copy read");
+    let run = cluster.bucky(&["verify", &good, "no.such.metric"]).assert_code(1);
+    run.assert_says("no.such.metric: no node has it");
+    cluster.bucky(&["verify", "-r", "^shop\\."]).assert_code(0).assert_says("all in place");
+    cluster.bucky(&["verify", "-r", "^astray"]).assert_code(1).assert_says("belongs to");
+    cluster.bucky(&["verify", "-r", "^nothing"]).assert_code(0).assert_says("nothing to look at");
+
+    let sample = report(&cluster, &["--sample", "50", "--seed", "11"], 0);
+    assert_eq!(sample["summary"]["metrics"], 50);
+    let again = report(&cluster, &["--sample", "50", "--seed", "11"], 0);
+    assert_eq!(again["summary"]["bytes"], sample["summary"]["bytes"], "another sample");
+    let run = cluster.bucky(&["verify", "--sample", "25%"]);
+    run.assert_says("a sample of 25%, --seed ");
+    report(&cluster, &["--sample", "1000"], 1);
+    report(&cluster, &["--sample", "100%"], 1);
+}
+
+#[test]
+fn a_node_that_was_drained_is_to_have_nothing_and_deleted_copies_that_wait_are_told() {
+    let cluster = cluster(3).in_ring(2).flag("--tombstone-grace", "60").start();
+    let name = cluster.name_owned_by(0, "left.behind");
+    cluster.node(2).write(&name, &MINUTES, &minutes(now(), [1.0, 2.0]));
+    let drained = cluster.node(2).addr();
+    let report_of = |code| report(&cluster, &["--drained", &drained], code);
+    let before = report_of(1);
+    assert_eq!(
+        told(&cluster, &before),
+        [format!("missing 0 {name}"), format!("misplaced 2 {name}")]
+    );
+    // Without the flag nobody asks it.
+    cluster.bucky(&["verify"]).assert_code(0).assert_says("nothing to look at");
+    cluster.bucky(&["rebalance", "-f", &drained]).assert_code(0);
+    let after = report_of(0);
+    assert_eq!(after["summary"]["copies"], 1);
+    let run = cluster.bucky(&["verify", "--drained", &drained]).assert_code(0);
+    run.assert_says(&format!("{drained}: 1 deleted copies not yet confirmed"));
+    let member = cluster.node(1).addr();
+    cluster
+        .bucky(&["verify", "--drained", &member])
+        .assert_code(2)
+        .assert_tells("looked at anyway");
+}
+
+#[test]
+fn each_nodes_own_metrics_and_hashed_series_are_read_and_in_place_wherever_they_are() {
+    let cluster = cluster(2).flag("--local-prefix", "own.things.").start();
+    let own = "own.things.cpu";
+    let hashed = format!("_tagged.abc.def.{}", "5".repeat(64));
+    for node in cluster.nodes() {
+        for name in [own, hashed.as_str()] {
+            node.write(name, &MINUTES, &minutes(now(), [1.0]));
+        }
+    }
+    let found = report(&cluster, &[], 0);
+    let summary = &found["summary"];
+    assert_eq!([&summary["local"], &summary["unplaceable"], &summary["copies"]], [1, 1, 4]);
+    cluster.bucky(&["verify"]).assert_code(0).assert_says("1 tagged file named by a hash: read");
+    cluster.node(1).put(&hashed, b"not a Whisper file, and nobody would know");
+    let found = report(&cluster, &[], 1);
+    assert_eq!(told(&cluster, &found), [format!("corrupt 1 {hashed}")]);
+}
+
+#[test]
+fn a_cluster_that_is_not_healthy_is_not_verified() {
+    let mut cluster = cluster(3).start();
+    cluster.scatter(30, cluster.ring());
+    cluster.node_mut(2).stop();
+    let away = cluster.node(2).addr();
+    let run = cluster.bucky(&["verify"]).assert_code(3).assert_tells(&away);
+    assert!(run.stdout.is_empty(), "{run}");
+    cluster.node_mut(2).ring_member("127.0.0.99:2003").start();
+    cluster.bucky(&["verify"]).assert_code(3).assert_tells("the ring of");
 }
