@@ -61,6 +61,18 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>, output: Output) -> Out
     }
 }
 
+/// How much of a journal's `content`, in bytes, is whole lines. A journal is what `bucky rebalance --journal FILE` keeps;
+/// it has to be one of a run that deletes its sources, without a selection, on the ring with this fingerprint.
+///
+/// # Errors
+/// What a run would say that cannot go on from it: a line that is none, another level, another ring or selection.
+pub fn journal_whole_bytes(
+    content: impl std::io::Read,
+    ring: &str,
+) -> Result<u64, impl std::error::Error> {
+    rebalance::journal::whole_bytes(content, ring)
+}
+
 fn run_command(command: cli::Command, output: &std::sync::Arc<Output>) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(commands::run(command, output));

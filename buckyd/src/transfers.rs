@@ -12,6 +12,7 @@ use std::time::Duration;
 use bucky_api::{ErrorCode, TransferStatus};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::blocking::blocking;
 use crate::respond::ApiError;
 
 /// How many single files are in memory at once in each direction: each is held whole.
@@ -20,6 +21,8 @@ const FILES_AT_ONCE: usize = 32;
 const LISTS_AT_ONCE: usize = 4;
 /// How many answers are written piece by piece at once: until its reader has taken the last, each holds a thread.
 pub(crate) const ANSWERS_AT_ONCE: usize = 64;
+/// How many regular expressions and globs are in memory at once: each may have 16 MiB, and half as much to match with.
+const PATTERNS_AT_ONCE: usize = 8;
 /// How long a single file waits for its place: with a lock's time, less than the Go client waits for an answer (30 s).
 const FILE_WAIT: Duration = Duration::from_secs(20);
 /// The same for a list, which may have to wait for a scan, too, and for an answer of many lines.
@@ -33,6 +36,9 @@ pub(crate) struct Transfers {
     files_received: Arc<Semaphore>,
     lists_received: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    patterns: Arc<Semaphore>,
+    /// One place: what is being compiled may for a moment take more than what comes of it.
+    compiling: Arc<Semaphore>,
     limit: u32,
     stopping: watch::Receiver<bool>,
 }
@@ -52,6 +58,8 @@ impl Transfers {
             files_received: places(FILES_AT_ONCE),
             lists_received: places(LISTS_AT_ONCE),
             answers: places(ANSWERS_AT_ONCE),
+            patterns: places(PATTERNS_AT_ONCE),
+            compiling: places(1),
             limit,
             stopping,
         }
@@ -103,6 +111,30 @@ impl Transfers {
     /// As [`Self::send_file`], except that a daemon on its way down still answers.
     pub(crate) async fn answer(&self) -> Result<Place, ApiError> {
         Self::wait_for(&self.answers, LIST_WAIT, "answers are being read").await
+    }
+
+    /// A place for the patterns of a request.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub(crate) async fn pattern(&self) -> Result<Place, ApiError> {
+        Self::wait_for(&self.patterns, LIST_WAIT, "patterns are being looked for").await
+    }
+
+    /// Runs `work`, which compiles a pattern, on a thread where blocking is allowed, and after all others.
+    ///
+    /// # Errors
+    /// As [`Self::answer`]; [`ErrorCode::Internal`] where the work panicked.
+    pub(crate) async fn compile<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let place = Self::wait_for(&self.compiling, LIST_WAIT, "patterns are being read").await?;
+        let compiled = blocking(move || {
+            let _place = place;
+            work()
+        });
+        compiled.await.map_err(|error| ApiError::new(ErrorCode::Internal, error))
     }
 
     /// How many run.

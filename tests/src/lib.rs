@@ -15,6 +15,7 @@
 //! - [`writer`]: processes that write as carbon does; [`written`]: every point they wrote, and whether it is with its owner
 //! - [`steps`]: whisper.py, stopped at the moments in which it and a move can meet
 //! - [`soak`]: how often a story with chance in it runs, and what it has looked at
+//! - [`inputs`]: bytes from outside, and what must hold whatever they are
 //! - [`http`]: requests as `curl` would make them; [`peer`]: whisper.py's reading of the same files
 //!
 //! Everything here panics where something does not go as it should: that is how a test fails.
@@ -27,6 +28,7 @@ pub mod cluster;
 pub mod crash_point;
 pub mod gate;
 pub mod http;
+pub mod inputs;
 pub mod ledger;
 pub mod metrics;
 pub mod node;

@@ -235,8 +235,16 @@ impl Earlier {
     }
 }
 
+/// How much of a journal's `content`, in bytes, is whole lines: what a run without a selection, for the ring with this
+/// fingerprint, would go on from. See [`crate::journal_whole_bytes`].
+pub(crate) fn whole_bytes(content: impl Read, ring: &str) -> Result<u64, JournalError> {
+    let (ring, regex) = (ring.to_owned(), None);
+    let purpose = Purpose { ring, regex, allowed_destinations: Vec::new(), deletes: true };
+    Ok(read(Path::new("the journal"), content, &purpose)?.whole_bytes)
+}
+
 /// Where each source stands by the whole lines of `file`. What follows the last line end was cut off.
-fn read(path: &Path, file: &File, purpose: &Purpose) -> Result<Earlier, JournalError> {
+fn read(path: &Path, file: impl Read, purpose: &Purpose) -> Result<Earlier, JournalError> {
     let bad = |line, source| JournalError::BadLine { path: path.to_owned(), line, source };
     let mut reader = BufReader::new(file);
     let (mut earlier, mut text) = (Earlier::default(), Vec::new());

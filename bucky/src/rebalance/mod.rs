@@ -6,7 +6,7 @@
 
 mod batch;
 mod breaker;
-mod journal;
+pub(crate) mod journal;
 mod mover;
 mod nodes;
 mod plan;

@@ -13,7 +13,7 @@ use bucky_whisper::MetricName;
 use serde::Deserialize;
 
 use super::json::JsonBody;
-use super::query::{self, Filter, Switch};
+use super::query::{self, FilterText, Switch};
 use super::{lines, metrics};
 use crate::app::App;
 use crate::blocking::{BodyWriter, body_channel};
@@ -46,7 +46,8 @@ pub(super) async fn get(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let query: Query = query::parse(query.as_deref())?;
-    let filter = Filter::new(query.regex, query.glob, query.prefix, None)?;
+    let Query { regex, glob, prefix } = query;
+    let filter = FilterText { regex, glob, prefix, after: None }.compile(&app.transfers).await?;
     let list = metrics::list(&app, Switch::Off).await?;
     let place = app.transfers.send()?;
     Ok(stream(app, encoding(&headers), place, move |app, archive| {

@@ -13,6 +13,8 @@ use super::body::{self, BodyError};
 use super::go_answer::PlainAnswer;
 use super::go_path::{self, BadEscape};
 
+/// The most parameters: a request has four at most, and each takes forty times what it is written with.
+const PARAMETERS_MOST: usize = 1000;
 const MULTIPART: &str = "multipart/form-data";
 
 /// Why parameters cannot be read.
@@ -27,6 +29,9 @@ enum FormError {
     /// Bytes that are no text.
     #[error("{part} cannot be read: it is not UTF-8")]
     NotUtf8 { part: &'static str },
+    /// More than any request has.
+    #[error("{part} cannot be read: it has more than {PARAMETERS_MOST} parameters")]
+    TooMany { part: &'static str },
     /// A multipart body that is not one.
     #[error("the multipart body cannot be read: {0}")]
     Multipart(#[from] multer::Error),
@@ -133,6 +138,9 @@ fn content_type(headers: &HeaderMap) -> String {
 /// The pairs of `name=value&name=value`; `part` says in errors what is being read.
 fn parse(text: &[u8], part: &'static str) -> Result<Vec<(String, String)>, FormError> {
     let pairs = text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+    if pairs.clone().nth(PARAMETERS_MOST).is_some() {
+        return Err(FormError::TooMany { part });
+    }
     pairs
         .map(|pair| {
             if pair.contains(&b';') {
@@ -162,6 +170,9 @@ async fn parse_multipart(
     let mut multipart = multer::Multipart::new(stream, boundary);
     let mut pairs = Vec::new();
     while let Some(field) = multipart.next_field().await? {
+        if pairs.len() == PARAMETERS_MOST {
+            return Err(FormError::TooMany { part: "the multipart body" });
+        }
         let name = field.name().unwrap_or_default().to_owned();
         let value = String::from_utf8(field.bytes().await?.into())
             .map_err(|_| FormError::NotUtf8 { part: "the multipart body" })?;
@@ -233,6 +244,11 @@ mod tests {
         ] {
             let error = read(request(Method::POST, content_type, query, body)).await.unwrap_err();
             assert!(error.contains(said), "{body}: {error}");
+        }
+        for (query, body) in [("?", "x&".repeat(1001)), ("?a", "x".into())] {
+            let query = format!("{query}{}", "&x=y".repeat(1001));
+            let many = request(Method::POST, FORM, &query, &body[..body.len().min(900)]);
+            assert!(read(many).await.unwrap_err().contains("more than 1000 parameters"));
         }
         let long = request(Method::POST, FORM, "", &"x".repeat(1001));
         assert!(read(long).await.unwrap_err().contains("more than 1000 bytes"));

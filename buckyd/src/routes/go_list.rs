@@ -20,16 +20,19 @@ use bucky_api::go::NOT_READY_BODY;
 use bucky_api::{ErrorCode, paths};
 use bucky_whisper::Digest;
 use regex::Regex;
+use serde::de::DeserializeSeed;
 
 use super::body::BodyError;
 use super::go_answer::PlainAnswer;
 use super::go_force::OwedScans;
 use super::go_form::{Form, FormBodyError};
+use super::go_names::Names;
 use super::{lines, query};
 use crate::app::App;
 use crate::blocking::{BodyWriter, blocking};
 use crate::inventory::{Inventory, List, Span};
 use crate::respond::ApiError;
+use crate::transfers::{Place, Transfers};
 
 /// A body may not have as many bytes as this.
 const BODY_LIMIT_BYTES: u64 = 160 * 1024 * 1024;
@@ -63,16 +66,19 @@ async fn answer(
         Method::POST => Some(app.transfers.receive_list().await.map_err(no_place)?),
         _ => None,
     };
-    let question = Question::of(read_form(request).await?)?;
+    let mut question = Question::of(read_form(request).await?)?;
     let list = if question.force {
         forced_list(&app.inventory, owed, question.digest(), SCAN_WAIT).await?
     } else {
         current_list(&app.inventory).await?
     };
+    let regex = question.compile(&app.transfers).await?;
     let place = app.transfers.answer().await.map_err(no_place)?;
-    let work = move || (question.wanted(), app.inventory.status().unreadable_folders);
-    let (wanted, unreadable) = blocking(work).await?;
-    let wanted = wanted?;
+    let work = move || -> Result<_, PlainAnswer> {
+        let wanted = question.wanted(&list, regex)?;
+        Ok((wanted, list, app.inventory.status().unreadable_folders))
+    };
+    let (wanted, list, unreadable) = blocking(work).await??;
     let mut response = lines::stream(place, "application/json", move |writer| {
         let _list_place = list_place;
         wanted.write(&list, writer)
@@ -137,24 +143,34 @@ impl Question {
         Digest::of(&text)
     }
 
-    fn wanted(self) -> Result<Wanted, PlainAnswer> {
-        let regex = self.regex.map(|text| query::compile_regex(&text)).transpose();
-        let regex = regex.map_err(|error| {
+    /// The regular expression, ready to be used, and its place.
+    async fn compile(
+        &mut self,
+        transfers: &Transfers,
+    ) -> Result<Option<(Regex, Place)>, PlainAnswer> {
+        let Some(text) = self.regex.take() else { return Ok(None) };
+        let place = transfers.pattern().await.map_err(no_place)?;
+        let regex = transfers.compile(move || query::compile_regex(&text)).await;
+        let regex = regex.map_err(no_place)?.map_err(|error| {
             // The last line says what is wrong; those before it draw where.
             let text = error.to_string();
             let last = text.lines().last().unwrap_or_default();
             let last = last.strip_prefix("error: ").unwrap_or(last);
             PlainAnswer::bad_request(format!("error parsing regexp: {last}"))
         })?;
-        let names =
-            self.list.map(|json| serde_json::from_str::<Option<Vec<Option<String>>>>(&json));
-        let names = names.transpose().map_err(|error| {
+        Ok(Some((regex, place)))
+    }
+
+    /// What of `list` goes into the answer. Names that are not in it are forgotten as they are read: a request takes no
+    /// more memory than its text and what it finds.
+    fn wanted(self, list: &List, regex: Option<(Regex, Place)>) -> Result<Wanted, PlainAnswer> {
+        let Some(json) = self.list else { return Ok(Wanted { regex, names: None }) };
+        let mut reader = serde_json::Deserializer::from_str(&json);
+        let names = Names(list).deserialize(&mut reader);
+        let names = names.and_then(|names| reader.end().map(|()| names)).map_err(|error| {
             PlainAnswer::bad_request(format!("list= is no JSON array of strings: {error}"))
         })?;
-        // A null among the names counts as the empty one, which no metric has.
-        let names = names
-            .map(|names| names.unwrap_or_default().into_iter().flatten().collect::<BTreeSet<_>>());
-        Ok(Wanted { regex, names })
+        Ok(Wanted { regex, names: Some(names) })
     }
 }
 
@@ -195,7 +211,8 @@ fn in_progress() -> PlainAnswer {
 
 /// Which metrics go into the answer.
 struct Wanted {
-    regex: Option<Regex>,
+    regex: Option<(Regex, Place)>,
+    /// Those that were asked for and are there.
     names: Option<BTreeSet<String>>,
 }
 
@@ -205,8 +222,8 @@ impl Wanted {
         array.begin()?;
         match &self.names {
             Some(names) => {
-                let there = names.iter().filter(|name| list.contains(name));
-                there.filter(|name| self.matches(name)).try_for_each(|name| array.push(name))?;
+                let mut wanted = names.iter().filter(|name| self.matches(name));
+                wanted.try_for_each(|name| array.push(name))?;
             }
             None => {
                 let ended = list.walk(Span::default(), |name| {
@@ -222,7 +239,7 @@ impl Wanted {
     }
 
     fn matches(&self, name: &str) -> bool {
-        self.regex.as_ref().is_none_or(|regex| regex.is_match(name))
+        self.regex.as_ref().is_none_or(|(regex, _)| regex.is_match(name))
     }
 }
 
@@ -304,10 +321,28 @@ mod tests {
         assert_eq!(questions[1].digest(), question(Some("a"), None).digest());
     }
 
-    #[test]
-    fn a_list_is_an_array_of_names_and_nothing_else() {
-        let names = |list| question(None, Some(list)).wanted().map(|wanted| wanted.names.unwrap());
-        assert_eq!(names(r#"["b","a","b",null]"#).unwrap(), ["a", "b"].map(String::from).into());
+    async fn list_of(names: &[&str]) -> List {
+        let prefix = tempfile::tempdir().unwrap();
+        names.iter().for_each(|name| {
+            std::fs::write(prefix.path().join(name).with_extension("wsp"), b"").unwrap();
+        });
+        let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+        let scanner = tokio::spawn(Arc::clone(&inventory).run());
+        inventory.wait_for(1).await;
+        scanner.abort();
+        inventory.list().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_list_is_an_array_of_names_and_nothing_else() {
+        let list = list_of(&["a", "b", "c"]).await;
+        let names = |text| {
+            let wanted = question(None, Some(text)).wanted(&list, None);
+            wanted.map(|wanted| wanted.names.unwrap())
+        };
+        // What is not there, a million times or once, is not kept.
+        let wanted = names(r#"["b","\u0061","b",null,"x"]"#).unwrap();
+        assert_eq!(wanted, ["a", "b"].map(String::from).into());
         assert!(names("[]").unwrap().is_empty());
         assert!(names("null").unwrap().is_empty());
         for bad in ["{}", "[1]", "[\"a\"", "x", "[\"a\"] x", "\"a\""] {
@@ -315,9 +350,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_bad_regular_expression_is_told_in_one_line() {
-        let error = question(Some("("), None).wanted().err().unwrap();
+    #[tokio::test]
+    async fn a_bad_regular_expression_is_told_in_one_line() {
+        let (_stop, stopping) = tokio::sync::watch::channel(false);
+        let transfers = Transfers::new(1, stopping);
+        let error = question(Some("("), None).compile(&transfers).await.err().unwrap();
         assert!(format!("{error:?}").contains("error parsing regexp: unclosed group"), "{error:?}");
     }
 

@@ -12,7 +12,7 @@ use bucky_whisper::{MetricName, Series};
 use serde::Deserialize;
 
 use super::lines;
-use super::query::{self, Filter, Switch};
+use super::query::{self, Filter, FilterText, Switch};
 use crate::app::App;
 use crate::blocking::{BodyWriter, blocking};
 use crate::inventory::List;
@@ -45,7 +45,9 @@ pub(super) async fn get(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let query: Query = query::parse(query.as_deref())?;
-    let filter = Filter::new(query.regex, query.glob, query.prefix, query.after)?;
+    let (regex, glob) = (query.regex, query.glob);
+    let filter = FilterText { regex, glob, prefix: query.prefix, after: query.after };
+    let filter = filter.compile(&app.transfers).await?;
     if query.unusable.is_on() {
         let place = app.transfers.answer().await?;
         return Ok(lines::stream(place, TEXT, move |writer| write_unusable(&app, writer)));

@@ -12,7 +12,7 @@ use bucky_ring::Owners;
 use bucky_whisper::MetricName;
 use serde::Deserialize;
 
-use super::query::{self, Filter, Switch};
+use super::query::{self, Filter, FilterText, Switch};
 use super::{lines, metrics};
 use crate::app::{App, Placement};
 use crate::blocking::{BodyWriter, blocking};
@@ -51,9 +51,11 @@ pub(super) async fn get(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let query: Query = query::parse(query.as_deref())?;
+    let (regex, glob) = (query.regex, query.glob);
+    let filter = FilterText { regex, glob, prefix: query.prefix, after: query.after };
     let question = Question {
         host: query.host.unwrap_or_else(|| app.node.clone()),
-        filter: Filter::new(query.regex, query.glob, query.prefix, query.after)?,
+        filter: filter.compile(&app.transfers).await?,
         limit: query.limit.unwrap_or(u64::MAX),
         stat: query.stat.is_on(),
         app: Arc::clone(&app),

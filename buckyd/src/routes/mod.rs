@@ -11,6 +11,7 @@ mod go_form;
 mod go_get;
 mod go_list;
 mod go_metric;
+mod go_names;
 mod go_offload;
 mod go_path;
 mod go_range;

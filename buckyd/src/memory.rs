@@ -1,0 +1,171 @@
+//! The memory that files and requests in flight take together.
+//!
+//! Whoever is about to hold bytes that come from outside, or a file, takes a share of the size first, and gives it back
+//! with the bytes. Where nothing is left it waits, within a limit, and then gives up: so the daemon's memory has a bound
+//! that no number of requests and no announced length can move. What is sent and what is received have budgets apart: a
+//! node that receives as much as it can hold still sends, so two nodes that pull from each other never wait for each
+//! other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bucky_api::ErrorCode;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::respond::ApiError;
+
+/// What is counted.
+const PAGE_BYTES: u64 = 4096;
+/// How long a share is waited for: with a lock's time, less than the Go client waits for an answer (30 s).
+const WAIT: Duration = Duration::from_secs(20);
+/// Of three parts of the memory, those for what is received: a fill holds the source, the destination, and what the
+/// destination is to become.
+const RECEIVING_PARTS: u64 = 2;
+const PARTS: u64 = 3;
+/// How many times its own length a file may take while it is received.
+const RECEIVED_TIMES: u64 = 4;
+/// How many times its own length a file may take while it is sent: as it is, and encoded.
+const SENT_TIMES: u64 = 2;
+
+/// Both budgets.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    /// For what is read here to be sent.
+    pub(crate) sending: Budget,
+    /// For what comes in, and for what it is brought together with.
+    pub(crate) receiving: Budget,
+}
+
+/// One budget.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    pages: Arc<Semaphore>,
+    limit_bytes: u64,
+}
+
+/// A part of a budget; given back when dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Share(Option<OwnedSemaphorePermit>);
+
+/// There is no room for more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no memory for {wanted_bytes} bytes more: {limit_bytes} are in use by other transfers (--memory of this buckyd)"
+)]
+pub(crate) struct NoMemory {
+    wanted_bytes: u64,
+    limit_bytes: u64,
+}
+
+impl Memory {
+    /// Budgets of `limit_bytes` together.
+    pub(crate) fn new(limit_bytes: u64) -> Self {
+        let receiving = limit_bytes / PARTS * RECEIVING_PARTS;
+        Self { sending: Budget::new(limit_bytes - receiving), receiving: Budget::new(receiving) }
+    }
+
+    /// The longest file that always finds room when nothing else is under way.
+    pub(crate) fn file_limit_bytes(&self) -> u64 {
+        let sent = self.sending.limit_bytes / SENT_TIMES;
+        sent.min(self.receiving.limit_bytes / RECEIVED_TIMES)
+    }
+}
+
+impl Budget {
+    fn new(limit_bytes: u64) -> Self {
+        let pages = usize::try_from(limit_bytes / PAGE_BYTES).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { pages: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))), limit_bytes }
+    }
+
+    /// A share of `bytes`, waited for within the limit.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(crate) async fn share(&self, bytes: u64) -> Result<Share, NoMemory> {
+        let no_memory = NoMemory { wanted_bytes: bytes, limit_bytes: self.limit_bytes };
+        let pages = u32::try_from(bytes.div_ceil(PAGE_BYTES)).map_err(|_| no_memory.clone())?;
+        if bytes > self.limit_bytes {
+            return Err(no_memory);
+        }
+        let waiting = Arc::clone(&self.pages).acquire_many_owned(pages);
+        match tokio::time::timeout(WAIT, waiting).await {
+            Ok(Ok(permit)) => Ok(Share(Some(permit))),
+            // The semaphores are never closed.
+            Err(_) | Ok(Err(_)) => Err(no_memory),
+        }
+    }
+
+    /// The same on a thread that may block.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(crate) fn share_blocking(&self, bytes: u64) -> Result<Share, NoMemory> {
+        match Handle::try_current() {
+            Ok(handle) => handle.block_on(self.share(bytes)),
+            // Without a runtime nobody else is there who could give something back.
+            Err(_) => {
+                let no_memory = NoMemory { wanted_bytes: bytes, limit_bytes: self.limit_bytes };
+                let pages = u32::try_from(bytes.div_ceil(PAGE_BYTES));
+                let pages = pages.map_err(|_| no_memory.clone())?;
+                let permit = Arc::clone(&self.pages).try_acquire_many_owned(pages);
+                permit.map(|permit| Share(Some(permit))).map_err(|_| no_memory)
+            }
+        }
+    }
+
+    /// How much is not in use.
+    #[cfg(test)]
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.pages.available_permits() as u64 * PAGE_BYTES
+    }
+}
+
+impl Share {
+    /// Adds another share of the same budget.
+    pub(crate) fn add(&mut self, other: Self) {
+        match (&mut self.0, other.0) {
+            (Some(mine), Some(other)) => mine.merge(other),
+            (mine @ None, other) => *mine = other,
+            (Some(_), None) => {}
+        }
+    }
+}
+
+impl From<NoMemory> for ApiError {
+    fn from(error: NoMemory) -> Self {
+        Self::new(ErrorCode::Busy, error).hint("try again").retry_after(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_together_never_exceeds_the_budget_and_waiting_has_an_end() {
+        let memory = Memory::new(3 << 20);
+        let mut held = memory.receiving.share(1 << 20).await.unwrap();
+        held.add(memory.receiving.share(1).await.unwrap());
+        assert_eq!(memory.receiving.free_bytes(), (1 << 20) - PAGE_BYTES);
+        assert!(memory.receiving.share(1 << 20).await.is_err());
+        assert!(memory.sending.share(1 << 20).await.is_ok(), "what is sent has its own budget");
+        let waiting = tokio::spawn(async move { memory.receiving.share(2 << 20).await.is_ok() });
+        tokio::task::yield_now().await;
+        drop(held);
+        assert!(waiting.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_can_never_be_had_is_refused_at_once() {
+        let memory = Memory::new(3 << 20);
+        assert!(memory.receiving.share((2 << 20) + 1).await.is_err());
+        assert!(memory.receiving.share(u64::MAX).await.is_err());
+    }
+
+    #[test]
+    fn a_file_of_the_limit_fits_both_ways() {
+        let memory = Memory::new(1536 << 20);
+        assert_eq!(memory.file_limit_bytes(), 256 << 20);
+    }
+}
