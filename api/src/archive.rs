@@ -24,8 +24,10 @@ pub const REPORT_NAME: &str = ".bucky-report.json";
 
 /// The largest extension header (PAX records, a long name) that is read.
 const EXTENSION_LIMIT_BYTES: u64 = 64 * 1024;
-/// The largest report that is read: a line for each of [`Limits::members`], generously.
-const REPORT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
+/// The largest report that is read: a line for each of [`Limits::members`].
+const REPORT_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
+/// How many times its length a report takes while it is read.
+const REPORT_TIMES: u64 = 4;
 /// What is read behind the report: two empty blocks, the filling of the last record, a coding's trailer.
 const END_LIMIT_BYTES: u64 = 64 * 1024;
 /// What is reserved for a member before its bytes have come.
@@ -142,6 +144,39 @@ impl Default for Limits {
     }
 }
 
+/// Takes what an archive stream brings.
+pub trait Receiver {
+    /// Asked before `bytes` more are held, of a member that is coming or of the report. What was asked for is no longer
+    /// needed once the next member comes.
+    ///
+    /// # Errors
+    /// Where there is no room for them: the reading ends with [`ReadArchiveError::NoRoom`].
+    fn reserve(&mut self, bytes: u64) -> Result<(), NoRoom>;
+
+    /// Takes a metric that has come whole.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`].
+    fn take(&mut self, member: Member) -> Result<(), NoRoom>;
+}
+
+/// A receiver that has room for everything within the limits.
+impl<F: FnMut(Member)> Receiver for F {
+    fn reserve(&mut self, _bytes: u64) -> Result<(), NoRoom> {
+        Ok(())
+    }
+
+    fn take(&mut self, member: Member) -> Result<(), NoRoom> {
+        self(member);
+        Ok(())
+    }
+}
+
+/// A receiver has no room for more at this time; in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoRoom(pub String);
+
 /// Why an archive stream could not be read to its end. The members before were handed out.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadArchiveError {
@@ -180,6 +215,14 @@ pub enum ReadArchiveError {
         /// The limit.
         limit: u64,
     },
+    /// The receiver had no room for more.
+    #[error("the archive stream was given up after {members} metrics")]
+    NoRoom {
+        /// How many whole members came.
+        members: u64,
+        /// What the receiver said.
+        source: NoRoom,
+    },
     /// Members are missing, or are too many.
     #[error("the archive stream has {members} metrics, and its report speaks of {sent}")]
     Miscounted {
@@ -208,7 +251,7 @@ struct Extensions {
     digest: Option<Digest>,
 }
 
-/// Reads an archive stream, handing each metric to `each` as soon as it is whole.
+/// Reads an archive stream, handing each metric to `receiver` as soon as it is whole.
 ///
 /// Folders (which `tar c` adds) are passed over.
 ///
@@ -217,10 +260,10 @@ struct Extensions {
 pub fn read_archive<R: Read>(
     reader: R,
     limits: Limits,
-    mut each: impl FnMut(Member),
+    mut receiver: impl Receiver,
 ) -> Result<ArchiveReport, ReadArchiveError> {
     let mut archive = tar::Archive::new(reader);
-    let report = read_members(&mut archive, limits, &mut each)?;
+    let report = read_members(&mut archive, limits, &mut receiver)?;
     // What is left is the end of the tar and of the coding. Whoever sends it is spared a broken connection; whether it
     // comes says nothing about the members any more.
     let _ = io::copy(&mut archive.into_inner().take(END_LIMIT_BYTES), &mut io::sink());
@@ -230,7 +273,7 @@ pub fn read_archive<R: Read>(
 fn read_members<R: Read>(
     archive: &mut tar::Archive<R>,
     limits: Limits,
-    each: &mut impl FnMut(Member),
+    receiver: &mut impl Receiver,
 ) -> Result<ArchiveReport, ReadArchiveError> {
     let mut members = 0;
     let mut seen = 0;
@@ -244,23 +287,34 @@ fn read_members<R: Read>(
         }
         match entry.header().entry_type() {
             EntryType::XHeader => {
-                let records =
-                    read_capped(&mut entry, "extension header", EXTENSION_LIMIT_BYTES, members)?;
+                let mut read = Reading { members, receiver: &mut *receiver };
+                let records = read.capped(&mut entry, "extension header", EXTENSION_LIMIT_BYTES)?;
                 read_pax(&records, &mut extensions);
             }
             EntryType::GNULongName => {
-                let mut name =
-                    read_capped(&mut entry, "long name", EXTENSION_LIMIT_BYTES, members)?;
+                let mut read = Reading { members, receiver: &mut *receiver };
+                let mut name = read.capped(&mut entry, "long name", EXTENSION_LIMIT_BYTES)?;
                 name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
                 extensions.path = Some(name);
             }
-            EntryType::XGlobalHeader => {}
-            EntryType::Directory => extensions = Extensions::default(),
+            // What is passed over has to come all the same, and may unpack from next to nothing.
+            kind @ (EntryType::XGlobalHeader | EntryType::Directory) => {
+                let (bytes, limit) = (entry.size(), EXTENSION_LIMIT_BYTES);
+                if bytes > limit {
+                    let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+                    return Err(ReadArchiveError::TooLarge { path, bytes, limit });
+                }
+                if kind == EntryType::Directory {
+                    extensions = Extensions::default();
+                }
+            }
             kind => {
                 let Extensions { path, digest } = std::mem::take(&mut extensions);
                 let path = path.unwrap_or_else(|| entry.path_bytes().into_owned());
+                let mut read = Reading { members, receiver: &mut *receiver };
                 if path == REPORT_NAME.as_bytes() {
-                    let report = read_capped(&mut entry, REPORT_NAME, REPORT_LIMIT_BYTES, members)?;
+                    let report = read.capped(&mut entry, REPORT_NAME, REPORT_LIMIT_BYTES)?;
+                    read.reserve(report.len() as u64 * REPORT_TIMES)?;
                     let report: ArchiveReport =
                         serde_json::from_slice(&report).map_err(ReadArchiveError::BadReport)?;
                     if report.metrics != members {
@@ -271,7 +325,10 @@ fn read_members<R: Read>(
                 if members == limits.members {
                     return Err(ReadArchiveError::TooMany { limit: limits.members });
                 }
-                each(read_member(&mut entry, kind, &path, digest, limits, members)?);
+                let member = read.member(&mut entry, kind, &path, digest, limits)?;
+                receiver
+                    .take(member)
+                    .map_err(|source| ReadArchiveError::NoRoom { members, source })?;
                 members += 1;
             }
         }
@@ -283,49 +340,79 @@ fn read_members<R: Read>(
     })
 }
 
-fn read_member<R: Read>(
-    entry: &mut tar::Entry<'_, R>,
-    kind: EntryType,
-    path: &[u8],
-    announced: Option<Digest>,
-    limits: Limits,
+/// One step of the reading: what is held is asked for first.
+struct Reading<'r, T> {
+    /// How many whole members came before.
     members: u64,
-) -> Result<Member, ReadArchiveError> {
-    let shown = String::from_utf8_lossy(path).into_owned();
-    let not_a_metric = |what: String| ReadArchiveError::NotAMetric { path: shown.clone(), what };
-    if !matches!(kind, EntryType::Regular | EntryType::Continuous) {
-        return Err(not_a_metric(describe(kind).to_owned()));
-    }
-    let text = std::str::from_utf8(path).map_err(|_| not_a_metric("not named in UTF-8".into()))?;
-    let text = text.strip_prefix("./").unwrap_or(text);
-    let metric = MetricName::from_relative_path(Path::new(text))
-        .map_err(|error| not_a_metric(format!("not named as a metric ({error})")))?;
-    let meta = FileMeta {
-        mode: entry.header().mode().unwrap_or(0o644) & 0o777,
-        mtime: entry.header().mtime().unwrap_or(0),
-    };
-    let content = read_capped(entry, &shown, limits.member_bytes, members)?;
-    Ok(Member { metric, meta, digest: Digest::of(&content), announced, content })
+    receiver: &'r mut T,
 }
 
-/// The whole of `entry`, which may be no longer than `limit`.
-fn read_capped<R: Read>(
-    entry: &mut tar::Entry<'_, R>,
-    path: &str,
-    limit: u64,
-    members: u64,
-) -> Result<Vec<u8>, ReadArchiveError> {
-    let bytes = entry.size();
-    if bytes > limit {
-        return Err(ReadArchiveError::TooLarge { path: path.to_owned(), bytes, limit });
+impl<T: Receiver> Reading<'_, T> {
+    fn member<R: Read>(
+        &mut self,
+        entry: &mut tar::Entry<'_, R>,
+        kind: EntryType,
+        path: &[u8],
+        announced: Option<Digest>,
+        limits: Limits,
+    ) -> Result<Member, ReadArchiveError> {
+        let shown = String::from_utf8_lossy(path).into_owned();
+        let not_a_metric =
+            |what: String| ReadArchiveError::NotAMetric { path: shown.clone(), what };
+        if !matches!(kind, EntryType::Regular | EntryType::Continuous) {
+            return Err(not_a_metric(describe(kind).to_owned()));
+        }
+        let text =
+            std::str::from_utf8(path).map_err(|_| not_a_metric("not named in UTF-8".into()))?;
+        let text = text.strip_prefix("./").unwrap_or(text);
+        let metric = MetricName::from_relative_path(Path::new(text))
+            .map_err(|error| not_a_metric(format!("not named as a metric ({error})")))?;
+        let meta = FileMeta {
+            mode: entry.header().mode().unwrap_or(0o644) & 0o777,
+            mtime: entry.header().mtime().unwrap_or(0),
+        };
+        let content = self.capped(entry, &shown, limits.member_bytes)?;
+        Ok(Member { metric, meta, digest: Digest::of(&content), announced, content })
     }
-    let reserve = usize::try_from(bytes.min(RESERVE_LIMIT_BYTES)).unwrap_or(0);
-    let mut content = Vec::with_capacity(reserve);
-    entry.read_to_end(&mut content).map_err(|error| broken(error, members, 1))?;
-    if content.len() as u64 != bytes {
-        return Err(ReadArchiveError::CutOff { members });
+
+    /// The whole of `entry`, which may be no longer than `limit`. What has not come yet is not asked for: the room grows
+    /// with what is there, by as much again.
+    fn capped<R: Read>(
+        &mut self,
+        entry: &mut tar::Entry<'_, R>,
+        path: &str,
+        limit: u64,
+    ) -> Result<Vec<u8>, ReadArchiveError> {
+        let bytes = entry.size();
+        if bytes > limit {
+            return Err(ReadArchiveError::TooLarge { path: path.to_owned(), bytes, limit });
+        }
+        let members = self.members;
+        let mut content = Vec::new();
+        loop {
+            let there = content.len() as u64;
+            let step = (bytes - there).min(there.max(RESERVE_LIMIT_BYTES));
+            if step == 0 {
+                return Ok(content);
+            }
+            // Extension headers are short, and many may come for one member.
+            if limit > EXTENSION_LIMIT_BYTES {
+                self.reserve(step)?;
+            }
+            content.reserve_exact(usize::try_from(step).unwrap_or(0));
+            let read = entry.by_ref().take(step).read_to_end(&mut content);
+            let read = read.map_err(|error| broken(error, members, 1))?;
+            if (read as u64) < step {
+                return Err(ReadArchiveError::CutOff { members });
+            }
+        }
     }
-    Ok(content)
+
+    fn reserve(&mut self, bytes: u64) -> Result<(), ReadArchiveError> {
+        let members = self.members;
+        let reserved = self.receiver.reserve(bytes);
+        reserved.map_err(|source| ReadArchiveError::NoRoom { members, source })
+    }
 }
 
 fn read_pax(records: &[u8], extensions: &mut Extensions) {
@@ -494,6 +581,62 @@ mod tests {
         header.set_cksum();
         let (_, result) = read(header.as_bytes());
         assert!(matches!(result, Err(ReadArchiveError::TooLarge { .. })), "{result:?}");
+    }
+
+    /// Each of these would unpack for hours out of a small body.
+    #[test]
+    fn what_is_passed_over_may_not_be_long_either() {
+        for kind in [EntryType::XGlobalHeader, EntryType::Directory, EntryType::XHeader] {
+            let mut tar = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_ustar();
+            header.set_path("a").unwrap();
+            header.set_entry_type(kind);
+            header.set_size(1 << 40);
+            header.set_cksum();
+            tar.append(&header, io::empty()).unwrap();
+            let (_, result) = read(&tar.into_inner().unwrap());
+            assert!(
+                matches!(result, Err(ReadArchiveError::TooLarge { bytes, .. }) if bytes == 1 << 40),
+                "{kind:?}: {result:?}"
+            );
+        }
+    }
+
+    /// A receiver with little room.
+    struct Small {
+        left: u64,
+        asked: Vec<u64>,
+    }
+
+    impl Receiver for &mut Small {
+        fn reserve(&mut self, bytes: u64) -> Result<(), NoRoom> {
+            self.asked.push(bytes);
+            self.left = self.left.checked_sub(bytes).ok_or_else(|| NoRoom("full".into()))?;
+            Ok(())
+        }
+
+        fn take(&mut self, _: Member) -> Result<(), NoRoom> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn room_is_asked_for_as_bytes_come_and_not_as_they_are_announced() {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_path("a.wsp").unwrap();
+        header.set_size(200 << 20);
+        header.set_cksum();
+        // Three MiB of the two hundred come.
+        tar.append(&header, vec![0; 3 << 20].as_slice()).unwrap();
+        let bytes = tar.into_inner().unwrap();
+        let mut small = Small { left: u64::MAX, asked: Vec::new() };
+        let result = read_archive(&bytes[..512 + (3 << 20)], Limits::default(), &mut small);
+        assert!(matches!(result, Err(ReadArchiveError::CutOff { members: 0 })), "{result:?}");
+        assert_eq!(small.asked, [1 << 20, 1 << 20, 2 << 20]);
+        let mut small = Small { left: 3 << 20, asked: Vec::new() };
+        let result = read_archive(bytes.as_slice(), Limits::default(), &mut small);
+        assert!(matches!(result, Err(ReadArchiveError::NoRoom { .. })), "{result:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod addr;
 pub mod archive;
+pub mod bounded;
 pub mod client;
 pub mod encoding;
 pub mod error;

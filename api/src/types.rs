@@ -176,6 +176,7 @@ pub struct DestinationCount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveRequest {
     /// The metrics to send.
+    #[serde(deserialize_with = "crate::bounded::metrics")]
     pub metrics: Vec<MetricName>,
 }
 
@@ -185,6 +186,7 @@ pub struct PullRequest {
     /// The daemon to fetch from.
     pub from: DaemonAddr,
     /// The metrics to fetch and heal.
+    #[serde(deserialize_with = "crate::bounded::metrics")]
     pub metrics: Vec<MetricName>,
     /// How the bytes travel between the two daemons.
     #[serde(default)]
@@ -292,6 +294,7 @@ impl Problem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfirmRequest {
     /// The metrics to look at.
+    #[serde(deserialize_with = "crate::bounded::metrics")]
     pub metrics: Vec<ConfirmMetric>,
 }
 
@@ -346,6 +349,7 @@ pub enum ConfirmOutcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeleteRequest {
     /// The metrics to delete.
+    #[serde(deserialize_with = "crate::bounded::metrics")]
     pub metrics: Vec<DeleteMetric>,
 }
 
@@ -357,6 +361,7 @@ pub struct DeleteMetric {
     /// The digest of the content that the owners hold.
     pub digest: Digest,
     /// The daemons of the owners: they are asked once more before the file is gone for good.
+    #[serde(deserialize_with = "crate::bounded::owners")]
     pub owners: Vec<DaemonAddr>,
 }
 
@@ -403,5 +408,6 @@ pub struct ArchiveReport {
     /// How many metrics the stream holds.
     pub metrics: u64,
     /// The ones it was asked for and does not hold.
+    #[serde(deserialize_with = "crate::bounded::metrics")]
     pub left_out: Vec<LeftOut>,
 }

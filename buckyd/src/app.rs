@@ -7,6 +7,7 @@ use bucky_ring::Ring;
 use bucky_whisper::{MetricName, Series};
 
 use crate::inventory::Inventory;
+use crate::memory::Memory;
 use crate::store::Store;
 use crate::sweeper::Sweeper;
 use crate::transfers::Transfers;
@@ -27,6 +28,8 @@ pub(crate) struct App {
     pub(crate) inventory: Arc<Inventory>,
     /// What watches over the tombstones.
     pub(crate) sweeper: Arc<Sweeper>,
+    /// What requests take while they are in memory.
+    pub(crate) memory: Memory,
     /// The places for transfers.
     pub(crate) transfers: Transfers,
     /// To speak to peers.

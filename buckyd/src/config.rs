@@ -81,6 +81,9 @@ struct Args {
     /// How many archives are sent at once, and how many are received.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     max_transfers: u32,
+    /// MiB that files and requests may take together while they are in memory; a file may have a sixth of it.
+    #[arg(long, value_name = "MIB", default_value_t = 1600, value_parser = clap::value_parser!(u64).range(96..=1_048_576))]
+    memory: u64,
     /// What aggregation 6 means in these files: avg_zero (whisper.py) or first (go-carbon).
     #[arg(long, value_name = "METHOD", default_value = "avg_zero")]
     aggregation_6: String,
@@ -140,6 +143,8 @@ pub struct Config {
     pub idle_limit: Duration,
     /// How many transfers of each direction run at once.
     pub max_transfers: u32,
+    /// What files and requests may take together while they are in memory, in bytes.
+    pub memory_bytes: u64,
     /// What aggregation 6 means.
     pub aggregation_six: AggregationSix,
     /// How the log is written.
@@ -232,6 +237,7 @@ impl Args {
             sparse: self.sparse,
             set_mtime: self.mtime,
             max_transfers: self.max_transfers,
+            memory_bytes: self.memory << 20,
             log_format: self.log_format,
             warnings,
         })

@@ -10,6 +10,7 @@ mod blocking;
 mod config;
 mod inventory;
 mod logging;
+mod memory;
 mod respond;
 mod routes;
 mod server;
@@ -32,11 +33,12 @@ use tokio::sync::watch;
 use crate::app::App;
 pub use crate::config::{Config, ConfigError, LogFormat};
 use crate::inventory::Inventory;
+use crate::memory::Memory;
 use crate::store::{Store, StoreOptions};
 use crate::sweeper::Sweeper;
 use crate::transfers::Transfers;
 
-/// The longest file that is moved: whole files are held in memory, one for each transfer.
+/// The longest file that is moved, where there is the memory for it: files are held whole.
 const FILE_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
 /// How many threads may do file work at once, beside those of the transfers. Idle ones end after some seconds.
 const BLOCKING_THREADS: usize = 512;
@@ -124,9 +126,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 /// What the routes share, by these settings. Nothing runs yet.
 fn open(config: Config, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<App>> {
     let inventory = Arc::new(Inventory::new(&config.prefix, config.list_max_age));
+    let memory = Memory::new(config.memory_bytes);
     let options = StoreOptions {
         lock_limit: config.lock_limit,
-        file_limit_bytes: FILE_LIMIT_BYTES,
+        file_limit_bytes: FILE_LIMIT_BYTES.min(memory.file_limit_bytes()),
+        memory: memory.clone(),
         sparse: config.sparse,
         aggregation_six: config.aggregation_six,
     };
@@ -152,6 +156,7 @@ fn open(config: Config, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<A
         store,
         inventory,
         sweeper,
+        memory,
         transfers: Transfers::new(config.max_transfers, stopping),
         client,
     }))

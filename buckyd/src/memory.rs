@@ -27,6 +27,8 @@ const PARTS: u64 = 3;
 const RECEIVED_TIMES: u64 = 4;
 /// How many times its own length a file may take while it is sent: as it is, and encoded.
 const SENT_TIMES: u64 = 2;
+/// What of each budget is not for the one longest file: its line, and what an encoding adds.
+const SPARE_BYTES: u64 = 8 << 20;
 
 /// Both budgets.
 #[derive(Clone, Debug)]
@@ -67,8 +69,8 @@ impl Memory {
 
     /// The longest file that always finds room when nothing else is under way.
     pub(crate) fn file_limit_bytes(&self) -> u64 {
-        let sent = self.sending.limit_bytes / SENT_TIMES;
-        sent.min(self.receiving.limit_bytes / RECEIVED_TIMES)
+        let of = |budget: &Budget, times| budget.limit_bytes.saturating_sub(SPARE_BYTES) / times;
+        of(&self.sending, SENT_TIMES).min(of(&self.receiving, RECEIVED_TIMES))
     }
 }
 
@@ -83,13 +85,17 @@ impl Budget {
     /// # Errors
     /// [`NoMemory`].
     pub(crate) async fn share(&self, bytes: u64) -> Result<Share, NoMemory> {
+        self.share_within(bytes, WAIT).await
+    }
+
+    async fn share_within(&self, bytes: u64, wait: Duration) -> Result<Share, NoMemory> {
         let no_memory = NoMemory { wanted_bytes: bytes, limit_bytes: self.limit_bytes };
         let pages = u32::try_from(bytes.div_ceil(PAGE_BYTES)).map_err(|_| no_memory.clone())?;
         if bytes > self.limit_bytes {
             return Err(no_memory);
         }
         let waiting = Arc::clone(&self.pages).acquire_many_owned(pages);
-        match tokio::time::timeout(WAIT, waiting).await {
+        match tokio::time::timeout(wait, waiting).await {
             Ok(Ok(permit)) => Ok(Share(Some(permit))),
             // The semaphores are never closed.
             Err(_) | Ok(Err(_)) => Err(no_memory),
@@ -142,13 +148,14 @@ impl From<NoMemory> for ApiError {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_is_held_together_never_exceeds_the_budget_and_waiting_has_an_end() {
         let memory = Memory::new(3 << 20);
         let mut held = memory.receiving.share(1 << 20).await.unwrap();
         held.add(memory.receiving.share(1).await.unwrap());
         assert_eq!(memory.receiving.free_bytes(), (1 << 20) - PAGE_BYTES);
-        assert!(memory.receiving.share(1 << 20).await.is_err());
+        let short = Duration::from_millis(20);
+        assert!(memory.receiving.share_within(1 << 20, short).await.is_err());
         assert!(memory.sending.share(1 << 20).await.is_ok(), "what is sent has its own budget");
         let waiting = tokio::spawn(async move { memory.receiving.share(2 << 20).await.is_ok() });
         tokio::task::yield_now().await;
@@ -165,7 +172,10 @@ mod tests {
 
     #[test]
     fn a_file_of_the_limit_fits_both_ways() {
-        let memory = Memory::new(1536 << 20);
-        assert_eq!(memory.file_limit_bytes(), 256 << 20);
+        let memory = Memory::new(1600 << 20);
+        let file_bytes = memory.file_limit_bytes();
+        assert!((256 << 20..270 << 20).contains(&file_bytes), "{file_bytes}");
+        assert!(file_bytes * RECEIVED_TIMES < memory.receiving.limit_bytes);
+        assert!(file_bytes * SENT_TIMES < memory.sending.limit_bytes);
     }
 }

@@ -102,6 +102,10 @@ impl From<ReadArchiveError> for ApiError {
                 ErrorCode::CutOff,
                 "the metrics that came whole were healed; send the stream again",
             ),
+            ReadArchiveError::NoRoom { .. } => (
+                ErrorCode::Busy,
+                "the metrics that came whole were healed; send the stream again in a moment",
+            ),
             ReadArchiveError::TooLarge { .. } | ReadArchiveError::TooMany { .. } => {
                 (ErrorCode::TooLarge, "send less at once")
             }

@@ -3,6 +3,7 @@
 //! On SIGTERM or SIGINT no new connection is taken and no new transfer begun; what runs is finished, within a limit,
 //! and the daemon ends with 0.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::config::LogFormat;
 
@@ -25,6 +27,19 @@ const STOP_LIMIT: Duration = Duration::from_secs(120);
 const DEAD_LIMIT: Duration = Duration::from_secs(120);
 /// The largest head of a request: the Go daemon's.
 const HEAD_LIMIT_BYTES: usize = 1024 * 1024;
+/// The most connections. Those beyond wait until one of them ends.
+const CONNECTIONS_MOST: usize = 4096;
+/// Of the descriptors that the process may have, those that connections may take: the rest is for files.
+const CONNECTIONS_SHARE: usize = 2;
+/// With so many connections open, the heads of further ones have less room, and their clients less time: a head that
+/// never ends takes memory for nothing.
+const CROWD: usize = 128;
+/// What a request's head may have then.
+const CROWDED_HEAD_LIMIT_BYTES: usize = 64 * 1024;
+/// How long a client may take for it then, and how long its connection is kept idle.
+const CROWDED_HEAD_LIMIT: Duration = Duration::from_secs(15);
+/// How long is waited after a connection could not be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `router` on `listener` until `stopping` is true and what runs has ended.
 pub(crate) async fn serve(
@@ -34,19 +49,30 @@ pub(crate) async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
+    let most = connections_most();
+    let places = Arc::new(Semaphore::new(most));
+    let mut is_told = false;
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listener, &places) => accepted,
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
-        let (stream, peer) = match accepted {
+        let (stream, peer, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: those that are served give theirs back.
-                tracing::warn!(%error, "cannot take a connection");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%error, "cannot take a connection; tried again until it can");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
+        };
+        is_told = false;
+        let is_crowded = most - places.available_permits() > CROWD.min(most / 2);
+        let (head_limit_bytes, head_limit) = match is_crowded {
+            true => (CROWDED_HEAD_LIMIT_BYTES, CROWDED_HEAD_LIMIT),
+            false => (HEAD_LIMIT_BYTES, HEAD_LIMIT),
         };
         if let Err(error) = set_limits(&stream) {
             tracing::debug!(%error, %peer, "a connection's limits cannot be set");
@@ -55,13 +81,14 @@ pub(crate) async fn serve(
             TowerToHyperService::new(crate::access_log::layered(router.clone(), peer, log_format));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_LIMIT)
-            .max_buf_size(HEAD_LIMIT_BYTES)
+            .header_read_timeout(head_limit)
+            .max_buf_size(head_limit_bytes)
             // As the Go daemon writes them: scripts look for `X-Metric-Stat` by eye and by grep.
             .title_case_headers(true)
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
+            let _place = place;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "a connection ended badly");
             }
@@ -71,6 +98,32 @@ pub(crate) async fn serve(
     if tokio::time::timeout(STOP_LIMIT, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end within {} s of the stop", STOP_LIMIT.as_secs());
     }
+}
+
+/// The next connection, once there is a place for it.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
+}
+
+/// How many connections there may be, by the descriptors that the process may have; those are raised to what the
+/// operator allows at most, as programs in Go do.
+fn connections_most() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let allowed = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+            current
+        }
+    };
+    let descriptors =
+        allowed.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    (descriptors / CONNECTIONS_SHARE).clamp(1, CONNECTIONS_MOST)
 }
 
 /// Without these, a client that vanished, or reads no more, keeps its connection for ever.

@@ -3,9 +3,13 @@
 //! It guards against change and damage, not against somebody who wants two files to look alike.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// How much is read at once where a digest is taken of a stream.
+const BUFFER_BYTES: usize = 256 * 1024;
 
 /// The 128-bit XXH3 of a file's whole content, written as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +19,27 @@ impl Digest {
     /// The digest of `content`.
     pub fn of(content: &[u8]) -> Self {
         Self(xxhash_rust::xxh3::xxh3_128(content))
+    }
+
+    /// The digest of all that `content` gives, without holding it, and how many bytes that is.
+    ///
+    /// # Errors
+    /// Those of `content`.
+    pub fn read(mut content: impl Read) -> io::Result<(Self, u64)> {
+        let mut digest = xxhash_rust::xxh3::Xxh3::new();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut len_bytes = 0;
+        loop {
+            match content.read(&mut buffer) {
+                Ok(0) => return Ok((Self(digest.digest128()), len_bytes)),
+                Ok(read) => {
+                    digest.update(&buffer[..read]);
+                    len_bytes += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -65,6 +90,17 @@ mod tests {
         // The value that the reference implementation's `xxhsum -H128` gives for no input.
         assert_eq!(Digest::of(b"").to_string(), "99aa06d3014798d86001c324468d497f");
         assert_ne!(Digest::of(b"a"), Digest::of(b"b"));
+    }
+
+    #[test]
+    fn a_stream_has_the_digest_of_its_bytes() {
+        let content: Vec<u8> =
+            (0..BUFFER_BYTES + 1000).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
+        for len_bytes in [0, 1, 300, BUFFER_BYTES, content.len()] {
+            let content = &content[..len_bytes];
+            let read = Digest::read(content.chain(&b""[..])).unwrap();
+            assert_eq!(read, (Digest::of(content), len_bytes as u64));
+        }
     }
 
     #[test]

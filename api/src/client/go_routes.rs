@@ -103,15 +103,25 @@ impl Daemon {
     /// # Errors
     /// [`ClientError`]; also where the body has not the length the header tells.
     pub async fn go_get(&self, metric: &str) -> Result<Option<(MetricStat, Bytes)>, ClientError> {
+        self.go_get_at_most(metric, FILE_LIMIT_BYTES).await
+    }
+
+    /// The same for a file of which no more than `limit_bytes` are wanted.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::BadAnswer`] where it is longer.
+    pub async fn go_get_at_most(
+        &self,
+        metric: &str,
+        limit_bytes: usize,
+    ) -> Result<Option<(MetricStat, Bytes)>, ClientError> {
         let request = self.metric_request(Method::GET, metric);
         let Some(response) = self.metric_answer(request).await? else { return Ok(None) };
         let stat = self.stat_header(&response)?;
-        let size = usize::try_from(stat.size).ok().filter(|size| *size <= FILE_LIMIT_BYTES);
+        let size = usize::try_from(stat.size).ok().filter(|size| *size <= limit_bytes);
         let Some(size) = size else {
-            let found = format!(
-                "{metric} with {} bytes; at most {FILE_LIMIT_BYTES} are fetched",
-                stat.size
-            );
+            let found =
+                format!("{metric} with {} bytes; at most {limit_bytes} are fetched", stat.size);
             return Err(self.bad_answer(paths::METRICS, found));
         };
         let limit = self.client.timeouts.upload;

@@ -32,10 +32,11 @@ struct Query {
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    JsonBody { value: request, .. }: JsonBody<ArchiveRequest>,
+    JsonBody { value: request, share, .. }: JsonBody<ArchiveRequest>,
 ) -> Result<Response, ApiError> {
     let place = app.transfers.send()?;
     Ok(stream(app, encoding(&headers), place, move |app, archive| {
+        let _share = share;
         request.metrics.iter().try_for_each(|metric| append(app, metric, archive))
     }))
 }

@@ -17,9 +17,10 @@ use crate::store::{StoreError, unix_now};
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
-    JsonBody { value: request, place }: JsonBody<ConfirmRequest>,
+    JsonBody { value: request, place, share }: JsonBody<ConfirmRequest>,
 ) -> Result<Response, ApiError> {
     Ok(lines::stream(place, paths::NDJSON, move |writer| {
+        let _share = share;
         request.metrics.iter().try_for_each(|metric| -> io::Result<()> {
             lines::write_line(writer, &look(&app, metric))
         })

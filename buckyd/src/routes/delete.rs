@@ -5,20 +5,20 @@
 use std::io;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bucky_api::{DeleteOutcome, DeleteRequest, ErrorCode, paths};
-use bytes::Bytes;
 
 use super::json::JsonBody;
 use super::lines;
 use crate::app::App;
+use crate::blocking::bytes_body;
+use crate::memory::Share;
 use crate::respond::ApiError;
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
-    JsonBody { value: request, place }: JsonBody<DeleteRequest>,
+    JsonBody { value: request, place, share }: JsonBody<DeleteRequest>,
 ) -> Result<Response, ApiError> {
     if let Some(metric) = request.metrics.iter().find(|metric| metric.owners.is_empty()) {
         return Err(ApiError::bad_request(format!(
@@ -27,23 +27,26 @@ pub(super) async fn post(
         ))
         .hint("DELETE /metrics/NAME removes a metric for good"));
     }
-    let mut deleted = tokio::task::spawn_blocking(move || -> Result<Bytes, ApiError> {
+    let mut deleted = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
         let _place = place;
         let (lines, batch) = app.store.delete(&request.metrics)?;
         if let Some(batch) = batch {
             let deleted = lines.iter().filter(|line| line.outcome == DeleteOutcome::Deleted);
             app.sweeper.added(batch, deleted.count() as u64);
         }
-        Ok(Bytes::from(lines::ndjson(&lines).map_err(internal)?))
+        Ok((lines::ndjson(&lines).map_err(internal)?, share))
     });
     match tokio::time::timeout(lines::HEARTBEAT, &mut deleted).await {
-        Ok(done) => Ok(lines::answer(paths::NDJSON, Body::from(done.map_err(internal)??))),
+        Ok(done) => {
+            let (lines, share) = done.map_err(internal)??;
+            Ok(lines::answer(paths::NDJSON, bytes_body(lines, share)))
+        }
         // Many locks, one after the other: an error of all of it can now be told in a line only.
         Err(_) => Ok(lines::eventually(async move {
             deleted.await.map_err(io::Error::other)?.or_else(|error| {
                 let mut line = Vec::new();
                 lines::write_line(&mut line, error.body())?;
-                Ok(Bytes::from(line))
+                Ok((line, Share::default()))
             })
         })),
     }

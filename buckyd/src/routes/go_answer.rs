@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bucky_api::chain;
 
+use crate::memory::NoMemory;
 use crate::respond::ApiError;
 use crate::store::StoreError;
 
@@ -80,7 +81,9 @@ impl From<StoreError> for PlainAnswer {
             StoreError::NotAFile { .. }
             | StoreError::BadPath { .. }
             | StoreError::Elsewhere { .. } => Self::bad_request(chain(&error)),
-            StoreError::Busy { .. } | StoreError::Unsteady { .. } => Self::busy(chain(&error)),
+            StoreError::Busy { .. } | StoreError::Unsteady { .. } | StoreError::NoMemory { .. } => {
+                Self::busy(chain(&error))
+            }
             StoreError::TooLarge { .. } | StoreError::Io { .. } => Self::internal(chain(&error)),
         }
     }
@@ -90,6 +93,13 @@ impl From<StoreError> for PlainAnswer {
 impl From<ApiError> for PlainAnswer {
     fn from(error: ApiError) -> Self {
         Self::busy(error.body())
+    }
+}
+
+/// Too much else is in memory.
+impl From<NoMemory> for PlainAnswer {
+    fn from(error: NoMemory) -> Self {
+        Self::busy(error)
     }
 }
 

@@ -9,9 +9,10 @@ use axum::http::{HeaderMap, Method, header, request::Parts};
 use bucky_api::go::FORM;
 use bytes::Bytes;
 
-use super::body::{self, BodyError};
+use super::body::{self, BodyError, Held};
 use super::go_answer::PlainAnswer;
 use super::go_path::{self, BadEscape};
+use crate::memory::{Budget, Share};
 
 /// The most parameters: a request has four at most, and each takes forty times what it is written with.
 const PARAMETERS_MOST: usize = 1000;
@@ -49,33 +50,50 @@ impl From<FormError> for PlainAnswer {
     }
 }
 
+/// How many times the length of its body a form takes while it is read: as it came, as a part, and as a parameter.
+const READ_TIMES: u64 = 3;
+
 /// The parameters of a request, those of the body before those of the query.
 #[derive(Debug, Default)]
-pub(super) struct Form(Vec<(String, String)>);
+pub(super) struct Form {
+    parameters: Vec<(String, String)>,
+    share: Share,
+}
 
 impl Form {
     /// The parameters of the query alone.
     pub(super) fn of_query(query: Option<&str>) -> Result<Self, PlainAnswer> {
-        Ok(Self(parse(query.unwrap_or_default().as_bytes(), "the query")?))
+        let parameters = parse(query.unwrap_or_default().as_bytes(), "the query")?;
+        Ok(Self { parameters, share: Share::default() })
     }
 
     /// The parameters of the query and the body. Only a POST's and a PUT's body is read, of `limit_bytes` at most;
     /// one of a type that is no form must be empty.
-    pub(super) async fn read(request: Request, limit_bytes: usize) -> Result<Self, FormBodyError> {
+    pub(super) async fn read(
+        request: Request,
+        limit_bytes: usize,
+        budget: &Budget,
+    ) -> Result<Self, FormBodyError> {
         let (parts, body) = request.into_parts();
-        let mut form = of_body(&parts, body, limit_bytes).await?;
-        form.0.append(&mut Self::of_query(parts.uri.query())?.0);
+        let mut form = of_body(&parts, body, limit_bytes, budget).await?;
+        form.parameters.append(&mut Self::of_query(parts.uri.query())?.parameters);
         Ok(form)
+    }
+
+    /// What its parameters take, to be held for as long as they are.
+    pub(super) fn take_share(&mut self) -> Share {
+        std::mem::take(&mut self.share)
     }
 
     /// The value of `name` that counts: the first.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// The same, moved out of the form, where it may be long.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
-        self.0.iter_mut().find(|(key, _)| key == name).map(|(_, value)| std::mem::take(value))
+        let parameter = self.parameters.iter_mut().find(|(key, _)| key == name);
+        parameter.map(|(_, value)| std::mem::take(value))
     }
 }
 
@@ -107,21 +125,31 @@ impl From<FormBodyError> for PlainAnswer {
     }
 }
 
-async fn of_body(parts: &Parts, body: Body, limit_bytes: usize) -> Result<Form, FormBodyError> {
+async fn of_body(
+    parts: &Parts,
+    body: Body,
+    limit_bytes: usize,
+    budget: &Budget,
+) -> Result<Form, FormBodyError> {
     if !matches!(parts.method, Method::POST | Method::PUT) {
         return Ok(Form::default());
     }
     let content_type = content_type(&parts.headers);
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case(FORM) {
-        let bytes = body::read(body, limit_bytes).await.map_err(FormBodyError::Body)?;
-        return Ok(Form(parse(&bytes, "the form")?));
+    let is_multipart = media_type.eq_ignore_ascii_case(MULTIPART);
+    if is_multipart || media_type.eq_ignore_ascii_case(FORM) {
+        let held = body::read(body, limit_bytes, budget).await.map_err(FormBodyError::Body)?;
+        let Held { bytes, mut share } = held;
+        let more = budget.share(bytes.len() as u64 * (READ_TIMES - 1)).await;
+        share.add(more.map_err(|error| FormBodyError::Body(BodyError::NoMemory(error)))?);
+        let parameters = if is_multipart {
+            parse_multipart(bytes, &content_type).await?
+        } else {
+            parse(&bytes, "the form")?
+        };
+        return Ok(Form { parameters, share });
     }
-    if media_type.eq_ignore_ascii_case(MULTIPART) {
-        let bytes = body::read(body, limit_bytes).await.map_err(FormBodyError::Body)?;
-        return Ok(Form(parse_multipart(bytes, &content_type).await?));
-    }
-    match body::read(body, 0).await {
+    match body::read(body, 0, budget).await {
         Ok(_) => Ok(Form::default()),
         Err(BodyError::TooLong { .. }) => Err(FormError::Type { found: content_type }.into()),
         Err(error) => Err(FormBodyError::Body(error)),
@@ -195,7 +223,8 @@ mod tests {
     }
 
     async fn read(request: Request) -> Result<Form, String> {
-        Form::read(request, 1000).await.map_err(|error| match error {
+        let budget = crate::memory::Memory::new(96 << 20).receiving;
+        Form::read(request, 1000, &budget).await.map_err(|error| match error {
             FormBodyError::Body(error) => error.to_string(),
             FormBodyError::Content(answer) => format!("{answer:?}"),
         })

@@ -20,6 +20,7 @@ use super::go_metric::{Asked, stat_header};
 use super::go_range::{self, RangeError, Wanted};
 use crate::app::App;
 use crate::blocking::{blocking, bytes_body};
+use crate::memory::Share;
 use crate::transfers::Place;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -35,6 +36,8 @@ struct Found {
     encoding: Encoding,
     stat: HeaderValue,
     modified: Option<SystemTime>,
+    /// What the content takes, and a copy of it.
+    share: Share,
 }
 
 pub(super) async fn get(
@@ -67,7 +70,10 @@ fn encoding(headers: &HeaderMap) -> Encoding {
 }
 
 fn find(app: &App, asked: Asked, encoding: Encoding) -> Result<Found, PlainAnswer> {
-    let file = app.store.read(&asked.metric)?;
+    let mut file = app.store.read(&asked.metric)?;
+    // Encoded, or in parts, it is there once more; what cannot be compressed gets frames of 64 KiB around it.
+    let len_bytes = file.content.len() as u64;
+    file.share.add(app.memory.sending.share_blocking(len_bytes + len_bytes / 1024 + 4096)?);
     if encoding == Encoding::Snappy && file.content.is_empty() {
         return Err(PlainAnswer::internal("Compressed length is 0, no data to transfer"));
     }
@@ -86,6 +92,7 @@ fn find(app: &App, asked: Asked, encoding: Encoding) -> Result<Found, PlainAnswe
         modified: go_conditions::modified(mtime),
         content,
         encoding,
+        share: file.share,
     })
 }
 
@@ -103,7 +110,7 @@ impl Found {
 
     fn whole(self, place: Place) -> Result<Response, PlainAnswer> {
         let builder = self.head(StatusCode::OK, media_type(&self.content));
-        respond(builder, self.content, place)
+        respond(builder, self.content, (place, self.share))
     }
 
     fn part(self, range: &Range<usize>, place: Place) -> Result<Response, PlainAnswer> {
@@ -111,7 +118,7 @@ impl Found {
             .head(StatusCode::PARTIAL_CONTENT, media_type(&self.content))
             .header(header::CONTENT_RANGE, self.content_range(range));
         let part = self.content.get(range.clone()).unwrap_or_default().to_vec();
-        respond(builder, part, place)
+        respond(builder, part, (place, self.share))
     }
 
     fn parts(self, ranges: &[Range<usize>], place: Place) -> Result<Response, PlainAnswer> {
@@ -128,7 +135,7 @@ impl Found {
         }
         write!(body, "--{BOUNDARY}--\r\n")?;
         let multipart = format!("multipart/byteranges; boundary={BOUNDARY}");
-        respond(self.head(StatusCode::PARTIAL_CONTENT, &multipart), body, place)
+        respond(self.head(StatusCode::PARTIAL_CONTENT, &multipart), body, (place, self.share))
     }
 
     fn out_of_range(self, error: RangeError) -> Response {
@@ -176,10 +183,11 @@ impl Found {
     }
 }
 
-fn respond(builder: Builder, body: Vec<u8>, place: Place) -> Result<Response, PlainAnswer> {
+/// `held` is given back once the body is sent.
+fn respond(builder: Builder, body: Vec<u8>, held: (Place, Share)) -> Result<Response, PlainAnswer> {
     builder
         .header(header::CONTENT_LENGTH, body.len())
-        .body(bytes_body(body, place))
+        .body(bytes_body(body, held))
         .map_err(PlainAnswer::internal)
 }
 

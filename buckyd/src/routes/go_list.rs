@@ -31,6 +31,7 @@ use super::{lines, query};
 use crate::app::App;
 use crate::blocking::{BodyWriter, blocking};
 use crate::inventory::{Inventory, List, Span};
+use crate::memory::Budget;
 use crate::respond::ApiError;
 use crate::transfers::{Place, Transfers};
 
@@ -61,12 +62,16 @@ async fn answer(
     if request.body().size_hint().lower() >= BODY_LIMIT_BYTES {
         return Err(too_long());
     }
+    let is_post = *request.method() == Method::POST;
+    let mut form = read_form(request, &app.memory.receiving).await?;
     // Held until the answer is sent: until then the list of a request is in memory.
-    let list_place = match *request.method() {
-        Method::POST => Some(app.transfers.receive_list().await.map_err(no_place)?),
-        _ => None,
+    let share = form.take_share();
+    // After the body: a sender that takes its time holds up nobody.
+    let list_place = match is_post {
+        true => Some(app.transfers.receive_list().await.map_err(no_place)?),
+        false => None,
     };
-    let mut question = Question::of(read_form(request).await?)?;
+    let mut question = Question::of(form)?;
     let list = if question.force {
         forced_list(&app.inventory, owed, question.digest(), SCAN_WAIT).await?
     } else {
@@ -80,7 +85,7 @@ async fn answer(
     };
     let (wanted, list, unreadable) = blocking(work).await??;
     let mut response = lines::stream(place, "application/json", move |writer| {
-        let _list_place = list_place;
+        let _held = (list_place, share);
         wanted.write(&list, writer)
     });
     if unreadable > 0 {
@@ -97,10 +102,11 @@ fn no_place(error: ApiError) -> PlainAnswer {
     }
 }
 
-async fn read_form(request: Request) -> Result<Form, PlainAnswer> {
+async fn read_form(request: Request, budget: &Budget) -> Result<Form, PlainAnswer> {
     let limit = usize::try_from(BODY_LIMIT_BYTES - 1).unwrap_or(usize::MAX);
-    Form::read(request, limit).await.map_err(|error| match error {
+    Form::read(request, limit, budget).await.map_err(|error| match error {
         FormBodyError::Body(BodyError::TooLong { .. }) => too_long(),
+        FormBodyError::Body(BodyError::NoMemory(_)) => in_progress(),
         error => error.into(),
     })
 }

@@ -36,7 +36,7 @@ pub(super) async fn fetch(
     metric: MetricName,
     request: Request,
 ) -> Result<Response, PlainAnswer> {
-    let form = Form::read(request, FORM_LIMIT_BYTES).await?;
+    let form = Form::read(request, FORM_LIMIT_BYTES, &app.memory.receiving).await?;
     let source = source_addr(form.get("server").unwrap_or_default()).map_err(source_error)?;
     let source_metric = form
         .get("metric")
@@ -46,14 +46,17 @@ pub(super) async fn fetch(
     let source = app.client.daemon(source);
     refuse_itself(&app, &source).await?;
     let started = Instant::now();
-    let (stat, content) = get(&source, source_metric).await?;
+    let limit_bytes = app.store.file_limit_bytes();
+    let bytes = look_at(&source, source_metric, limit_bytes).await?;
+    let share = app.memory.receiving.share(bytes as u64).await?;
+    let (stat, content) = get(&source, source_metric, bytes).await?;
     let timings = Timings {
         download: go_upload::nanoseconds(started.elapsed()).max(1),
         ..Timings::default()
     };
-    go_upload::size(stat.size, app.store.file_limit_bytes())?;
+    go_upload::size(stat.size, limit_bytes)?;
     let stored = blocking(move || {
-        let _place = place;
+        let _held = (place, share);
         let started = Instant::now();
         let content = WhisperFile::check(content)?;
         let timings = Timings { dump: go_upload::nanoseconds(started.elapsed()), ..timings };
@@ -87,9 +90,31 @@ async fn refuse_itself(app: &App, source: &Daemon) -> Result<(), PlainAnswer> {
     }
 }
 
-async fn get(source: &Daemon, metric: &str) -> Result<(MetricStat, Vec<u8>), PlainAnswer> {
-    match source.go_get(metric).await {
-        Ok(Some((stat, content))) => Ok((stat, content.into())),
+/// How long the file is, by what its source says.
+async fn look_at(source: &Daemon, metric: &str, limit_bytes: u64) -> Result<usize, PlainAnswer> {
+    let bytes = there(source.go_stat(metric).await)?.size;
+    // One that cannot be a length is told as such once the file has come.
+    let len_bytes = usize::try_from(bytes).unwrap_or(0);
+    if len_bytes as u64 > limit_bytes {
+        return Err(source_error(format!(
+            "{metric} has {bytes} bytes; at most {limit_bytes} are fetched"
+        )));
+    }
+    Ok(len_bytes)
+}
+
+async fn get(
+    source: &Daemon,
+    metric: &str,
+    limit_bytes: usize,
+) -> Result<(MetricStat, Vec<u8>), PlainAnswer> {
+    let (stat, content) = there(source.go_get_at_most(metric, limit_bytes).await)?;
+    Ok((stat, content.into()))
+}
+
+fn there<T>(answer: Result<Option<T>, ClientError>) -> Result<T, PlainAnswer> {
+    match answer {
+        Ok(Some(found)) => Ok(found),
         Ok(None) => {
             Err(PlainAnswer::new(StatusCode::NOT_FOUND, "Error fetching metric: metric not found"))
         }

@@ -16,11 +16,12 @@ use bucky_api::{Encoding, HealLine, HealOutcome, Problem, chain};
 use bucky_whisper::{Digest, Image, ImageError, MetricName};
 use serde::Serialize;
 
-use super::body::{self, BodyError};
+use super::body::{self, BodyError, Held};
 use super::go_answer::PlainAnswer;
 use super::go_offload;
 use crate::app::App;
 use crate::blocking::blocking;
+use crate::memory::Budget;
 use crate::store::HealBatch;
 
 /// How much longer than its plain content an encoded body may be: snappy adds a little where it cannot compress.
@@ -74,11 +75,20 @@ pub(super) async fn receive(
     }
     let started = Instant::now();
     let announced = Announced::of(request.headers(), app.store.file_limit_bytes())?;
+    let budget = &app.memory.receiving;
+    let body = announced.read(request, budget).await?;
+    // After the body: a sender that takes its time holds up nobody.
     let place = app.transfers.receive_file().await?;
-    let body = announced.read(request).await?;
+    let plain = match announced.encoding {
+        Encoding::Identity => None,
+        _ => Some(budget.share(announced.size as u64 + 1).await?),
+    };
     let timings = blocking(move || {
         let _place = place;
-        let content = announced.content(body)?;
+        let Held { bytes, share } = body;
+        let content = announced.content(bytes)?;
+        // Of an encoded body only what came out of it is still there.
+        let _share = plain.unwrap_or(share);
         let timings = Timings { dump: nanoseconds(started.elapsed()), ..Timings::default() };
         store(&app, how, Upload { metric, content, mod_time: announced.mod_time }, timings)
     });
@@ -118,15 +128,17 @@ impl Announced {
         Ok(Self { size, mod_time: stat.mod_time, encoding })
     }
 
-    async fn read(self, request: Request) -> Result<Vec<u8>, PlainAnswer> {
+    async fn read(self, request: Request, budget: &Budget) -> Result<Held, PlainAnswer> {
         let limit = match self.encoding {
             Encoding::Identity => self.size,
             _ => self.size.saturating_add(self.size / 8).saturating_add(ENCODING_OVERHEAD_BYTES),
         };
-        body::read(request.into_body(), limit).await.map_err(|error| match error {
+        body::read(request.into_body(), limit, budget).await.map_err(|error| match error {
             BodyError::TooLong { .. } => malformed(),
             BodyError::Broken(_) => PlainAnswer::internal("Error writing whisper data"),
-            BodyError::Silent => PlainAnswer::from(error),
+            BodyError::Silent | BodyError::Slow | BodyError::NoMemory(_) => {
+                PlainAnswer::from(error)
+            }
         })
     }
 

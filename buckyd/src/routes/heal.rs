@@ -4,38 +4,43 @@
 //! daemon is alive. A pull's answer begins when the peer's has.
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use bucky_api::archive::{Limits, ReadArchiveError, read_archive};
+use bucky_api::archive::{Limits, Member, NoRoom, ReadArchiveError, Receiver, read_archive};
 use bucky_api::{
     ClientError, Encoding, ErrorCode, HealLine, HealOutcome, LeftOut, Problem, PullRequest, chain,
 };
 use bucky_whisper::MetricName;
-use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::json::JsonBody;
-use super::lines;
 use super::query::{self, Switch};
+use super::{body, lines};
 use crate::app::App;
+use crate::memory::{Budget, Share};
 use crate::respond::ApiError;
-use crate::store::{HealBatch, OnCorrupt, Store};
+use crate::store::{HealBatch, OnCorrupt};
 use crate::transfers::Place;
 
-/// How long the sender of a body may send nothing.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// What a metric takes until its line is sent, beside its name, and how many times its name is held: in its line and
+/// its reason, as a path, and in the answer.
+const LINE_BYTES: u64 = 1024;
+const NAME_TIMES: u64 = 12;
 
-/// What a batch came to: its lines, and what kept the stream from being read to its end.
-type Healed = (Vec<HealLine>, Option<ApiError>);
+/// What a batch came to: its lines, what kept the stream from being read to its end, and what they take.
+struct Healed {
+    lines: Vec<HealLine>,
+    error: Option<ApiError>,
+    share: Share,
+}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,13 +59,9 @@ pub(super) async fn post(
     let on_corrupt = on_corrupt(query.replace_corrupt.is_on());
     let encoding = content_encoding(&headers)?;
     let place = app.transfers.receive()?;
-    let stream = tokio_stream::StreamExt::timeout(body.into_data_stream(), IDLE_LIMIT);
-    let stream = stream.map(|piece| match piece {
-        Ok(piece) => piece.map_err(std::io::Error::other),
-        Err(_) => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "the sender fell silent")),
-    });
+    let stream = body::pieces(body).map_err(io::Error::from);
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
-    let (read, finished) = start(app, place, on_corrupt, encoding, reader, None);
+    let (read, finished) = start(app, place, on_corrupt, encoding, reader, Expected::Anything);
     // Until the stream is read the answer can still be an error of its own.
     match read.await {
         Ok(Err(error)) => Err(error),
@@ -70,16 +71,17 @@ pub(super) async fn post(
 
 pub(super) async fn pull(
     State(app): State<Arc<App>>,
-    JsonBody { value: request, .. }: JsonBody<PullRequest>,
+    JsonBody { value: request, share, .. }: JsonBody<PullRequest>,
 ) -> Result<Response, ApiError> {
     let place = app.transfers.receive()?;
     let peer = app.client.daemon(request.from.clone());
     refuse_itself(&app, &peer).await?;
     let (encoding, stream) =
         peer.archive(request.metrics.clone(), request.encoding).await.map_err(peer_error)?;
-    let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(std::io::Error::other)));
+    let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
     let on_corrupt = on_corrupt(request.replace_corrupt);
-    let (_, finished) = start(app, place, on_corrupt, encoding, reader, Some(request.metrics));
+    let expected = Expected::These(request.metrics, share);
+    let (_, finished) = start(app, place, on_corrupt, encoding, reader, expected);
     Ok(answer(finished))
 }
 
@@ -121,21 +123,22 @@ fn content_encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
 /// Starts to heal from `reader` on a blocking thread.
 ///
 /// The first receiver gets word when the stream has been read, with the error where nothing can be said of single
-/// metrics; the second gets the lines once they are durable. `expected` are the metrics that a peer was asked for.
+/// metrics; the second gets the lines once they are durable.
 fn start(
     app: Arc<App>,
     place: Place,
     on_corrupt: OnCorrupt,
     encoding: Encoding,
     reader: impl Read + Send + 'static,
-    expected: Option<Vec<MetricName>>,
+    expected: Expected,
 ) -> (oneshot::Receiver<Result<(), ApiError>>, oneshot::Receiver<Healed>) {
     let (read_sender, read) = oneshot::channel();
     let (finished_sender, finished) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let _place = place;
-        let mut batch = HealBatch::new(&app.store).on_corrupt(on_corrupt);
-        let end = read_into(&mut batch, &app.store, encoding, reader, expected);
+        let mut incoming = Incoming::new(&app, on_corrupt, expected);
+        let end = incoming.read(encoding, reader);
+        let Incoming { batch, lines: share, .. } = incoming;
         if batch.is_empty()
             && let Err(error) = end
         {
@@ -145,51 +148,105 @@ fn start(
         let _ = read_sender.send(Ok(()));
         let lines = batch.finish();
         log(&lines);
-        let _ = finished_sender.send((lines, end.err()));
+        let _ = finished_sender.send(Healed { lines, error: end.err(), share });
     });
     (read, finished)
 }
 
-/// Reads the stream to its end, healing as far as that goes before the sync.
-fn read_into(
-    batch: &mut HealBatch<'_>,
-    store: &Store,
-    encoding: Encoding,
-    reader: impl Read + Send,
-    expected: Option<Vec<MetricName>>,
-) -> Result<(), ApiError> {
-    let limits = Limits { member_bytes: store.file_limit_bytes(), ..Limits::default() };
-    let pulls = expected.is_some();
-    let mut missing: HashSet<MetricName> = expected.into_iter().flatten().collect();
-    let result = encoding
-        .decoder(reader)
-        .map_err(|source| ReadArchiveError::Read { members: 0, source })
-        .and_then(|reader| {
-            read_archive(reader, limits, |member| {
-                // A peer's answer holds what was asked for and nothing else.
-                if !pulls || missing.remove(&member.metric) {
-                    batch.take(&member);
-                }
-            })
-        });
-    let (error, left_out) = match result {
-        Ok(report) => (None, report.left_out),
-        Err(error) => (Some(error), Vec::new()),
-    };
-    for LeftOut { metric, problem, reason } in left_out {
-        if missing.remove(&metric) || !pulls {
-            batch.note(not_healed(metric, problem, reason));
+/// What a stream may bring.
+enum Expected {
+    /// Whatever it does.
+    Anything,
+    /// A peer's answer: these metrics, and nothing else. The list's share comes with it.
+    These(Vec<MetricName>, Share),
+}
+
+/// A batch that is being read.
+struct Incoming<'a> {
+    batch: HealBatch<'a>,
+    budget: &'a Budget,
+    file_limit_bytes: u64,
+    is_pull: bool,
+    /// Of a pull, what has not come yet.
+    missing: HashSet<MetricName>,
+    /// What the metric that is coming takes.
+    member: Share,
+    /// What those take that have come, until their lines are sent.
+    lines: Share,
+}
+
+impl Receiver for &mut Incoming<'_> {
+    fn reserve(&mut self, bytes: u64) -> Result<(), NoRoom> {
+        let share = self.budget.share_blocking(bytes);
+        self.member.add(share.map_err(|error| NoRoom(error.to_string()))?);
+        Ok(())
+    }
+
+    fn take(&mut self, member: Member) -> Result<(), NoRoom> {
+        // A peer's answer holds what was asked for and nothing else.
+        if !self.is_pull || self.missing.remove(&member.metric) {
+            self.add_line(&member.metric)?;
+            self.batch.take(&member);
+        }
+        drop(member);
+        self.member = Share::default();
+        Ok(())
+    }
+}
+
+impl<'a> Incoming<'a> {
+    fn new(app: &'a App, on_corrupt: OnCorrupt, expected: Expected) -> Self {
+        let (is_pull, (metrics, lines)) = match expected {
+            Expected::Anything => (false, (Vec::new(), Share::default())),
+            Expected::These(metrics, share) => (true, (metrics, share)),
+        };
+        Self {
+            batch: HealBatch::new(&app.store).on_corrupt(on_corrupt),
+            budget: &app.memory.receiving,
+            file_limit_bytes: app.store.file_limit_bytes(),
+            is_pull,
+            missing: metrics.into_iter().collect(),
+            member: Share::default(),
+            lines,
         }
     }
-    let why =
-        error.as_ref().map_or_else(|| "the peer did not send it".to_owned(), |error| chain(error));
-    let mut missing: Vec<MetricName> = missing.into_iter().collect();
-    missing.sort_unstable();
-    for metric in missing {
-        batch.note(not_healed(metric, Problem::CutOff, why.clone()));
+
+    fn add_line(&mut self, metric: &MetricName) -> Result<(), NoRoom> {
+        let bytes = LINE_BYTES + metric.as_str().len() as u64 * NAME_TIMES;
+        let share = self.budget.share_blocking(bytes);
+        self.lines.add(share.map_err(|error| NoRoom(error.to_string()))?);
+        Ok(())
     }
-    // A pull has a line for each metric it was asked for, and those say it all.
-    error.filter(|_| !pulls).map_or(Ok(()), |error| Err(ApiError::from(error)))
+
+    /// Reads the stream to its end, healing as far as that goes before the sync.
+    fn read(&mut self, encoding: Encoding, reader: impl Read + Send) -> Result<(), ApiError> {
+        let limits = Limits { member_bytes: self.file_limit_bytes, ..Limits::default() };
+        let result = encoding
+            .decoder(reader)
+            .map_err(|source| ReadArchiveError::Read { members: 0, source })
+            .and_then(|reader| read_archive(reader, limits, &mut *self));
+        let (error, left_out) = match result {
+            Ok(report) => (None, report.left_out),
+            Err(error) => (Some(error), Vec::new()),
+        };
+        for LeftOut { metric, problem, reason } in left_out {
+            if self.missing.remove(&metric) || !self.is_pull {
+                self.batch.note(not_healed(metric, problem, reason));
+            }
+        }
+        // What the report took is now with its lines.
+        self.lines.add(std::mem::take(&mut self.member));
+        let why = error
+            .as_ref()
+            .map_or_else(|| "the peer did not send it".to_owned(), |error| chain(error));
+        let mut missing: Vec<MetricName> = self.missing.drain().collect();
+        missing.sort_unstable();
+        for metric in missing {
+            self.batch.note(not_healed(metric, Problem::CutOff, why.clone()));
+        }
+        // A pull has a line for each metric it was asked for, and those say it all.
+        error.filter(|_| !self.is_pull).map_or(Ok(()), |error| Err(ApiError::from(error)))
+    }
 }
 
 fn not_healed(metric: MetricName, problem: Problem, reason: String) -> HealLine {
@@ -200,16 +257,17 @@ fn not_healed(metric: MetricName, problem: Problem, reason: String) -> HealLine 
 /// The lines of a batch once they are there.
 fn answer(finished: oneshot::Receiver<Healed>) -> Response {
     lines::eventually(async {
-        finished.await.map_err(std::io::Error::other).and_then(|healed| body(&healed))
+        let healed = finished.await.map_err(io::Error::other)?;
+        Ok((text(&healed)?, healed.share))
     })
 }
 
-fn body((healed, error): &Healed) -> std::io::Result<Bytes> {
-    let mut body = lines::ndjson(healed)?;
-    if let Some(error) = error {
+fn text(healed: &Healed) -> io::Result<Vec<u8>> {
+    let mut body = lines::ndjson(&healed.lines)?;
+    if let Some(error) = &healed.error {
         lines::write_line(&mut body, error.body())?;
     }
-    Ok(Bytes::from(body))
+    Ok(body)
 }
 
 fn log(lines: &[HealLine]) {

@@ -7,19 +7,25 @@ use axum::http::header;
 use bucky_api::{ErrorCode, chain};
 use serde::de::DeserializeOwned;
 
-use super::body::{self, BodyError};
+use super::body::{self, BodyError, Held};
 use crate::app::App;
+use crate::memory::Share;
 use crate::respond::ApiError;
 use crate::transfers::Place;
 
 /// The longest body: names, digests and owners of the most metrics that a request may name.
-const LIMIT_BYTES: usize = 64 * 1024 * 1024;
+const LIMIT_BYTES: usize = 16 * 1024 * 1024;
+/// How many times the length of its text a request may take. The worst are owners with names of one letter.
+const PARSED_TIMES: u64 = 16;
 const MEDIA_TYPE: &str = "application/json";
 
-/// A body that was read, and the place for the answer, taken before: what waits for a place is not in memory yet.
+/// A body that was read, the place for the answer, and their share of the memory.
+///
+/// The place comes last: a sender that takes its time holds up nobody.
 pub(super) struct JsonBody<T> {
     pub(super) value: T,
     pub(super) place: Place,
+    pub(super) share: Share,
 }
 
 impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
@@ -34,11 +40,14 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
             return Err(ApiError::bad_request(format!("Content-Type is {media_type:?}"))
                 .hint(format!("send JSON with Content-Type: {MEDIA_TYPE}")));
         }
+        let budget = &app.memory.receiving;
+        let Held { bytes, mut share } =
+            body::read(request.into_body(), LIMIT_BYTES, budget).await?;
         let place = app.transfers.answer().await?;
-        let body = body::read(request.into_body(), LIMIT_BYTES).await?;
-        let value = serde_json::from_slice(&body)
+        share.add(budget.share(bytes.len() as u64 * (PARSED_TIMES - 1)).await?);
+        let value = serde_json::from_slice(&bytes)
             .map_err(|error| ApiError::bad_request(format!("the body cannot be read: {error}")))?;
-        Ok(Self { value, place })
+        Ok(Self { value, place, share })
     }
 }
 
@@ -48,7 +57,10 @@ impl From<BodyError> for ApiError {
             BodyError::TooLong { .. } => {
                 Self::new(ErrorCode::TooLarge, chain(&error)).hint("name fewer metrics at once")
             }
-            BodyError::Broken(_) | BodyError::Silent => Self::bad_request(chain(&error)),
+            BodyError::NoMemory(error) => error.clone().into(),
+            BodyError::Broken(_) | BodyError::Silent | BodyError::Slow => {
+                Self::bad_request(chain(&error))
+            }
         }
     }
 }

@@ -14,10 +14,15 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::blocking::{BodyWriter, body_channel};
+use crate::memory::Share;
 use crate::transfers::Place;
 
 /// How often an answer that is not ready shows that the daemon is alive.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a client may take nothing of the lines.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
+/// How large the pieces are in which the lines go out.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// An answer whose lines `write` produces; `place` is given back when the last is taken.
 ///
@@ -37,19 +42,17 @@ pub(super) fn stream(
     answer(media_type, body)
 }
 
-/// An answer whose lines are there later, all at once; until then empty ones show that the daemon is alive.
+/// An answer whose lines are there later, all at once, with their share of the memory; until then empty ones show that
+/// the daemon is alive.
 pub(super) fn eventually(
-    lines: impl Future<Output = io::Result<Bytes>> + Send + 'static,
+    lines: impl Future<Output = io::Result<(Vec<u8>, Share)>> + Send + 'static,
 ) -> Response {
     let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(1);
     tokio::spawn(async move {
         let mut lines = std::pin::pin!(lines);
         loop {
             tokio::select! {
-                lines = &mut lines => {
-                    let _ = sender.send(lines).await;
-                    return;
-                }
+                lines = &mut lines => return send(&sender, lines).await,
                 () = tokio::time::sleep(HEARTBEAT) => {
                     // The client may be gone; the work is finished all the same.
                     let _ = sender.try_send(Ok(Bytes::from_static(b"\n")));
@@ -58,6 +61,32 @@ pub(super) fn eventually(
         }
     });
     answer(paths::NDJSON, Body::from_stream(ReceiverStream::new(receiver)))
+}
+
+/// Sends the lines, in pieces, to a client that takes them; what is not sent yet is freed where it does not.
+async fn send(sender: &mpsc::Sender<io::Result<Bytes>>, lines: io::Result<(Vec<u8>, Share)>) {
+    let (lines, _share) = match lines {
+        Ok(lines) => lines,
+        Err(error) => {
+            let _ = tokio::time::timeout(STALL_LIMIT, sender.send(Err(error))).await;
+            return;
+        }
+    };
+    for piece in lines.chunks(PIECE_BYTES) {
+        // A copy: a piece that a stalled connection holds must not keep the rest.
+        let sent = sender.send(Ok(Bytes::copy_from_slice(piece)));
+        match tokio::time::timeout(STALL_LIMIT, sent).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                tracing::info!("an answer was given up: the other side takes nothing");
+                // The body has not ended as it should, and must not look as if it had.
+                let stalled = io::Error::new(io::ErrorKind::TimedOut, "nothing is taken");
+                let _ = tokio::time::timeout(STALL_LIMIT, sender.send(Err(stalled))).await;
+                return;
+            }
+        }
+    }
 }
 
 /// An answer with this body.

@@ -8,6 +8,8 @@ use bucky_api::Problem;
 use bucky_whisper::LockError;
 use rustix::io::Errno;
 
+use crate::memory::NoMemory;
+
 /// A failure of the store. Every variant names the path, relative to the prefix.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -51,6 +53,14 @@ pub(crate) enum StoreError {
         /// The limit.
         limit: u64,
     },
+    /// Too much else is in memory.
+    #[error("{path} could not be read now")]
+    NoMemory {
+        /// Which.
+        path: PathBuf,
+        /// What there is.
+        source: NoMemory,
+    },
     /// It is taken away and put back faster than it can be opened.
     #[error("{path} was replaced again and again while it was being opened")]
     Unsteady {
@@ -82,7 +92,7 @@ impl StoreError {
     /// What kind of problem this is for a heal, where the file is the owner's.
     pub(crate) fn as_destination_problem(&self) -> Problem {
         match self {
-            Self::Busy { .. } | Self::Unsteady { .. } => Problem::Busy,
+            Self::Busy { .. } | Self::Unsteady { .. } | Self::NoMemory { .. } => Problem::Busy,
             Self::NotAFile { .. } | Self::BadPath { .. } | Self::Elsewhere { .. } => {
                 Problem::BadPath
             }
@@ -96,7 +106,7 @@ impl StoreError {
     pub(crate) fn as_source_problem(&self) -> Problem {
         match self {
             Self::Missing { .. } => Problem::SourceMissing,
-            Self::Busy { .. } | Self::Unsteady { .. } => Problem::Busy,
+            Self::Busy { .. } | Self::Unsteady { .. } | Self::NoMemory { .. } => Problem::Busy,
             Self::NotAFile { .. } | Self::BadPath { .. } | Self::Elsewhere { .. } => {
                 Problem::BadPath
             }

@@ -15,6 +15,8 @@ use rustix::fs::{Advice, OFlags};
 use super::error::StoreError;
 use super::{Store, TRIES, unix_now};
 
+/// How many times its length a file takes while it is filled: as it is, and as it is to become, with a mark a slot.
+const FILL_TIMES: u64 = 3;
 /// How long after its last write a file that is not whole may still be in the making.
 const STILL_BEING_WRITTEN: Duration = Duration::from_secs(5);
 
@@ -79,6 +81,8 @@ impl Store {
                 Err(StoreError::Missing { .. }) => return Ok(Existing::NotThere),
                 Err(error) => return Err(error.into()),
             };
+            // Before the lock: nobody who waits for it is to wait for memory too.
+            let _share = self.share(&file, path, &self.options.memory.receiving, FILL_TIMES)?;
             self.lock_exclusive(&file, path)?;
             if self.tree.still_names(path, &file)? {
                 return self.fill_open(&file, path, source);

@@ -36,17 +36,20 @@ use self::state_dir::StateDir;
 pub(crate) use self::tombstone::{BatchId, Burial, Tombstone};
 use self::tree::Tree;
 use crate::inventory::Inventory;
+use crate::memory::Memory;
 
 /// How often an open is tried when the file is moved away under it.
 const TRIES: usize = 16;
 
 /// How the store treats files.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct StoreOptions {
     /// How long any lock is waited for.
     pub(crate) lock_limit: Duration,
     /// The longest file that is moved: it is held in memory.
     pub(crate) file_limit_bytes: u64,
+    /// What files take while they are in memory.
+    pub(crate) memory: Memory,
     /// Whether new files get holes for blocks of zeros.
     pub(crate) sparse: bool,
     /// What aggregation 6 means in these files.

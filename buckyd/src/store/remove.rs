@@ -53,7 +53,7 @@ impl Store {
             // Another delete was faster, or something was put in its place: not what was healed.
             return Ok(DeleteOutcome::Changed);
         }
-        if self.snapshot(&file, &path)?.digest != metric.digest {
+        if self.digest(&file, &path)? != metric.digest {
             return Ok(DeleteOutcome::Changed);
         }
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {

@@ -11,12 +11,15 @@ use rustix::fs::OFlags;
 
 use super::Store;
 use super::error::StoreError;
+use crate::memory::{Budget, Share};
 
 /// A file as it was at one moment, under its lock.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     /// The whole content.
     pub(crate) content: Vec<u8>,
+    /// For as long as the content is in memory.
+    pub(crate) share: Share,
     /// Mode and mtime.
     pub(crate) meta: FileMeta,
     /// The digest of the content.
@@ -42,8 +45,10 @@ impl Store {
     pub(crate) fn read(&self, metric: &MetricName) -> Result<Snapshot, StoreError> {
         let path = metric.relative_path();
         let file = self.tree.open_file(&path, OFlags::RDONLY)?;
+        // Before the lock: nobody who waits for it is to wait for memory too.
+        let share = self.share(&file, &path, &self.options.memory.sending, 1)?;
         self.lock_shared(&file, &path)?;
-        self.snapshot(&file, &path)
+        self.snapshot(&file, &path, share)
     }
 
     /// Length, mode and mtime of `metric`'s file; takes no lock.
@@ -69,7 +74,12 @@ impl Store {
     }
 
     /// The content of an open, locked file.
-    pub(super) fn snapshot(&self, file: &File, path: &Path) -> Result<Snapshot, StoreError> {
+    pub(super) fn snapshot(
+        &self,
+        file: &File,
+        path: &Path,
+        share: Share,
+    ) -> Result<Snapshot, StoreError> {
         let failed = |source| StoreError::io("read", path, source);
         let meta = file.metadata().map_err(failed)?;
         let content = self.content(file, path)?;
@@ -81,18 +91,47 @@ impl Store {
             },
             digest: Digest::of(&content),
             content,
+            share,
         })
     }
 
-    /// All bytes of an open file, from its start; refused where it is longer than the limit.
+    /// The digest of an open, locked file, which is not held.
+    pub(super) fn digest(&self, file: &File, path: &Path) -> Result<Digest, StoreError> {
+        let bytes = self.len_bytes(file, path)?;
+        let digest = Digest::read(file.take(bytes.saturating_add(1)));
+        Ok(digest.map_err(|source| StoreError::io("read", path, source))?.0)
+    }
+
+    /// A share of the memory, `times` the length of an open file.
+    pub(super) fn share(
+        &self,
+        file: &File,
+        path: &Path,
+        budget: &Budget,
+        times: u64,
+    ) -> Result<Share, StoreError> {
+        let bytes = self.len_bytes(file, path)?.saturating_mul(times);
+        budget
+            .share_blocking(bytes)
+            .map_err(|source| StoreError::NoMemory { path: path.into(), source })
+    }
+
+    /// The length of an open file, which has to be within the limit.
+    fn len_bytes(&self, file: &File, path: &Path) -> Result<u64, StoreError> {
+        let metadata = file.metadata().map_err(|source| StoreError::io("read", path, source))?;
+        let (bytes, limit) = (metadata.len(), self.options.file_limit_bytes);
+        if bytes > limit {
+            return Err(StoreError::TooLarge { path: path.into(), bytes, limit });
+        }
+        Ok(bytes)
+    }
+
+    /// All bytes of an open file, from its start; refused where it is longer than the limit. The caller has its share.
     pub(super) fn content(&self, mut file: &File, path: &Path) -> Result<Vec<u8>, StoreError> {
         let failed = |source| StoreError::io("read", path, source);
         let limit = self.options.file_limit_bytes;
-        let bytes = file.metadata().map_err(failed)?.len();
+        let bytes = self.len_bytes(file, path)?;
         let too_large = |bytes| StoreError::TooLarge { path: path.into(), bytes, limit };
-        if bytes > limit {
-            return Err(too_large(bytes));
-        }
         let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0).saturating_add(1));
         std::io::Seek::rewind(&mut file).map_err(failed)?;
         file.take(limit + 1).read_to_end(&mut content).map_err(failed)?;

@@ -111,6 +111,7 @@ impl Store {
                 }
             }
             let tmp = self.open_tmp(&staged.tmp_name)?;
+            let _share = self.share(&tmp, &staged.path, &self.options.memory.receiving, 1)?;
             let source = self.content(&tmp, &staged.path)?;
             match self.fill_existing(&staged.path, &source) {
                 Ok(Existing::NotThere) => {}

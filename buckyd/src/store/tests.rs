@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use super::tombstone::BatchWriter;
 use super::{Burial, HealBatch, Store, StoreError, StoreOptions, unix_now};
 use crate::inventory::Inventory;
+use crate::memory::Memory;
 
 struct Fixture {
     store: Store,
@@ -27,6 +28,7 @@ pub(crate) fn options() -> StoreOptions {
     StoreOptions {
         lock_limit: Duration::from_millis(100),
         file_limit_bytes: 1024 * 1024,
+        memory: Memory::new(1536 << 20),
         sparse: false,
         aggregation_six: AggregationSix::AvgZero,
     }

@@ -254,8 +254,9 @@ impl Store {
         seq: usize,
     ) -> Result<Snapshot, StoreError> {
         let (_, file, path) = self.open_tombstone(batch, seq)?;
+        let share = self.share(&file, &path, &self.options.memory.sending, 1)?;
         self.lock_shared(&file, &path)?;
-        self.snapshot(&file, &path)
+        self.snapshot(&file, &path, share)
     }
 
     /// Unlinks a tombstone if its content still has `digest`.
@@ -273,7 +274,7 @@ impl Store {
             result => result?,
         };
         self.lock_exclusive(&file, &path)?;
-        if self.snapshot(&file, &path)?.digest != digest {
+        if self.digest(&file, &path)? != digest {
             return Ok(Burial::Changed);
         }
         rustix::fs::unlinkat(&folder, seq.to_string(), AtFlags::empty())
