@@ -251,13 +251,25 @@ struct Extensions {
     digest: Option<Digest>,
 }
 
-/// Reads an archive stream, handing each metric to `receiver` as soon as it is whole.
+/// Reads an archive stream, handing each metric to `each` as soon as it is whole.
+///
+/// # Errors
+/// As [`receive_archive`].
+pub fn read_archive<R: Read>(
+    reader: R,
+    limits: Limits,
+    each: impl FnMut(Member),
+) -> Result<ArchiveReport, ReadArchiveError> {
+    receive_archive(reader, limits, each)
+}
+
+/// The same for a receiver that has to see that there is room.
 ///
 /// Folders (which `tar c` adds) are passed over.
 ///
 /// # Errors
 /// [`ReadArchiveError`]; the members before have been handed out then.
-pub fn read_archive<R: Read>(
+pub fn receive_archive<R: Read>(
     reader: R,
     limits: Limits,
     mut receiver: impl Receiver,
@@ -631,11 +643,11 @@ mod tests {
         tar.append(&header, vec![0; 3 << 20].as_slice()).unwrap();
         let bytes = tar.into_inner().unwrap();
         let mut small = Small { left: u64::MAX, asked: Vec::new() };
-        let result = read_archive(&bytes[..512 + (3 << 20)], Limits::default(), &mut small);
+        let result = receive_archive(&bytes[..512 + (3 << 20)], Limits::default(), &mut small);
         assert!(matches!(result, Err(ReadArchiveError::CutOff { members: 0 })), "{result:?}");
         assert_eq!(small.asked, [1 << 20, 1 << 20, 2 << 20]);
         let mut small = Small { left: 3 << 20, asked: Vec::new() };
-        let result = read_archive(bytes.as_slice(), Limits::default(), &mut small);
+        let result = receive_archive(bytes.as_slice(), Limits::default(), &mut small);
         assert!(matches!(result, Err(ReadArchiveError::NoRoom { .. })), "{result:?}");
     }
 

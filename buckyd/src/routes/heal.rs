@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use bucky_api::archive::{Limits, Member, NoRoom, ReadArchiveError, Receiver, read_archive};
+use bucky_api::archive::{Limits, Member, NoRoom, ReadArchiveError, Receiver, receive_archive};
 use bucky_api::{
     ClientError, Encoding, ErrorCode, HealLine, HealOutcome, LeftOut, Problem, PullRequest, chain,
 };
@@ -224,7 +224,7 @@ impl<'a> Incoming<'a> {
         let result = encoding
             .decoder(reader)
             .map_err(|source| ReadArchiveError::Read { members: 0, source })
-            .and_then(|reader| read_archive(reader, limits, &mut *self));
+            .and_then(|reader| receive_archive(reader, limits, &mut *self));
         let (error, left_out) = match result {
             Ok(report) => (None, report.left_out),
             Err(error) => (Some(error), Vec::new()),
