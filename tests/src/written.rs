@@ -162,9 +162,11 @@ impl Written {
         look.problems.len()
     }
 
-    /// How many points are in no file of any node: not written yet, in a tombstone, or lost.
-    pub fn missing_everywhere(&self, cluster: &TestCluster) -> usize {
+    /// How many points are in fewer files than they should have copies, on whatever nodes: not written yet, in a
+    /// tombstone, or lost.
+    pub fn lack_copies(&self, cluster: &TestCluster) -> usize {
         let now = metrics::now();
+        let wanted = cluster.ring().spec().replication_factor;
         let missing = |(metric, points): (&LiveMetric, &BTreeMap<Place, usize>)| {
             let read =
                 |node: &Node| std::fs::read(node.path(metric.name.as_str())).unwrap_or_default();
@@ -173,7 +175,8 @@ impl Written {
                 contents.iter().map(|content| Copy::new(content, now)).collect();
             let is_missing = |(timestamp, _): &&Place| {
                 let expected = Some(metric.value(*timestamp));
-                copies.iter().all(|copy| copy.value(*timestamp) != expected)
+                let has = |copy: &&Copy<'_>| copy.value(*timestamp) == expected;
+                copies.iter().filter(has).count() < wanted
             };
             points.keys().filter(is_missing).count()
         };
