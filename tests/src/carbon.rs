@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bucky_ring::{Algorithm, Ring};
 use rustix::process::Signal;
 
-use crate::written::{LiveMetric, Operation, Written};
+use crate::written::{DroppedUpdate, LiveMetric, Operation, Written};
 use crate::{Layout, Route, TestCluster, metrics, peer, program, wait};
 
 /// Where carbons and relays listen.
@@ -95,17 +95,18 @@ impl Carbons {
         Feeder::start(hosts, written, pause, seed)
     }
 
-    /// The updates that the carbons have dropped, as they have logged them: something came or went between their look
-    /// and their open.
-    pub fn errors(&self) -> Vec<String> {
-        self.caches.iter().flat_map(Cache::errors).collect()
+    /// The updates that the carbons have dropped, as they have logged them: a file came or went between their look and
+    /// their open.
+    pub fn dropped(&self) -> Vec<DroppedUpdate> {
+        self.caches.iter().flat_map(Cache::dropped).collect()
     }
 }
 
 impl Drop for Carbons {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            show("--- what the carbons could not write", &self.errors());
+            let dropped: Vec<String> = self.dropped().into_iter().map(|one| one.line).collect();
+            show("--- what the carbons could not write", &dropped);
             for relay in &self.relays {
                 let log = std::fs::read_to_string(&relay.log).unwrap_or_default();
                 show("--- a relay's log", &log.lines().map(str::to_owned).collect::<Vec<_>>());
@@ -146,18 +147,34 @@ impl Cache {
         command.args([flag("--pidfile", &folder.join("pid")), "start".into()]);
         let output = std::fs::File::create(folder.join("output")).unwrap();
         command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
-        let process = command.env("GRAPHITE_ROOT", &folder).spawn().unwrap();
+        let process = command.env("GRAPHITE_ROOT", &folder).env("TZ", "UTC").spawn().unwrap();
         Self { host, folder, process }
     }
 
-    fn errors(&self) -> Vec<String> {
+    fn dropped(&self) -> Vec<DroppedUpdate> {
         let output = std::fs::read(self.folder.join("output")).unwrap_or_default();
-        String::from_utf8_lossy(&output)
-            .lines()
-            .filter(|line| line.contains("Error creating ") || line.contains("Error writing to "))
-            .map(|line| format!("{}: {line}", self.host))
-            .collect()
+        String::from_utf8_lossy(&output).lines().filter_map(dropped).collect()
     }
+}
+
+/// Reads `22/11/2026 19:59:06 :: [console] Error creating METRIC: why`.
+fn dropped(line: &str) -> Option<DroppedUpdate> {
+    let (time, text) = line.split_once(" :: ")?;
+    let (_, what) =
+        text.split_once("Error creating ").or_else(|| text.split_once("Error writing to "))?;
+    let (metric, _) = what.split_once(": ")?;
+    let numbers = time.split(['/', ' ', ':']).map(|part| part.parse::<i64>().ok());
+    let numbers: Vec<i64> = numbers.collect::<Option<_>>()?;
+    let [day, month, year, hour, minute, second] = numbers.as_slice() else { return None };
+    let seconds = days(*year, *month, *day) * 86_400 + hour * 3600 + minute * 60 + second;
+    let at = f64::from(u32::try_from(seconds).ok()?);
+    Some(DroppedUpdate { metric: metric.parse().ok()?, at, line: line.to_owned() })
+}
+
+/// The days from 1970-01-01 to a date of the Gregorian calendar: a year begins in March, so that it ends with the leap day.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 719_469
 }
 
 impl Drop for Cache {
@@ -354,5 +371,21 @@ impl Chance {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         let limit = u64::try_from(limit).unwrap();
         usize::try_from((mixed ^ (mixed >> 31)) % limit).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_that_carbon_dropped_is_read_from_its_log() {
+        let line = "22/11/2026 19:59:06 :: [console] Error creating live.a.b: File /w/live/a/b.wsp already exists!";
+        let read = dropped(line).unwrap();
+        assert_eq!((read.metric.as_str(), read.at), ("live.a.b", 1_795_377_546.0));
+        let read =
+            dropped("29/02/2024 00:00:01 :: [console] Error writing to m: no such file").unwrap();
+        assert_eq!((read.metric.as_str(), read.at), ("m", 1_709_164_801.0));
+        assert!(dropped("22/11/2026 19:59:06 :: [console] Starting").is_none());
     }
 }

@@ -19,6 +19,8 @@ const TOLD: usize = 6;
 const TOLD_OF_EACH: usize = 3;
 /// How many lines of a daemon's log that speak of such a metric.
 const LOG_LINES: usize = 6;
+/// How many seconds after a point was sent a carbon may have it in its hands.
+const WRITTEN_WITHIN: f64 = 6.0;
 /// How many points in a row are laid down, and then left out.
 const BLOCK: u32 = 30;
 
@@ -70,6 +72,24 @@ pub struct Written {
 /// A time, and the host whose file got the point then.
 type Place = (u32, Option<String>);
 
+/// An update of which carbon itself has logged that it dropped it.
+#[derive(Clone, Debug)]
+pub struct DroppedUpdate {
+    /// Of which metric.
+    pub metric: MetricName,
+    /// When it was logged, in Unix seconds.
+    pub at: f64,
+    /// The line of the log.
+    pub line: String,
+}
+
+impl DroppedUpdate {
+    /// Whether a point that was sent then may have been part of it: carbon writes what it has within seconds.
+    fn explains(&self, metric: &MetricName, sent_at: f64) -> bool {
+        self.metric == *metric && (self.at - WRITTEN_WITHIN..self.at + 1.5).contains(&sent_at)
+    }
+}
+
 /// How much was looked for and found.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Found {
@@ -79,6 +99,8 @@ pub struct Found {
     pub live: u64,
     /// Points looked for in the owners' files in the end.
     pub looked_for: u64,
+    /// Of these, points that never were in any file, since carbon dropped them and said so.
+    pub dropped: u64,
 }
 
 impl std::ops::AddAssign for Found {
@@ -86,6 +108,7 @@ impl std::ops::AddAssign for Found {
         self.laid_down += other.laid_down;
         self.live += other.live;
         self.looked_for += other.looked_for;
+        self.dropped += other.dropped;
     }
 }
 
@@ -191,14 +214,28 @@ impl Written {
     /// daemons have logged of the metric.
     #[track_caller]
     pub fn assert_in_place(&self, cluster: &TestCluster) -> Found {
-        let mut look = Look::default();
+        self.assert_in_place_but(cluster, &[])
+    }
+
+    /// The same, where carbon has dropped updates before they reached any file: their points, and no others, may lack.
+    ///
+    /// # Panics
+    /// As above.
+    #[track_caller]
+    pub fn assert_in_place_but(&self, cluster: &TestCluster, dropped: &[DroppedUpdate]) -> Found {
+        let mut look = Look { dropped, ..Look::default() };
         self.look(cluster, &mut look);
         self.look_for_strays(cluster, &mut look);
         assert!(look.problems.is_empty(), "{}", look.tell(cluster));
-        Found { laid_down: self.laid_down, live: self.live, looked_for: look.points }
+        Found {
+            laid_down: self.laid_down,
+            live: self.live,
+            looked_for: look.points,
+            dropped: look.explained,
+        }
     }
 
-    fn look(&self, cluster: &TestCluster, look: &mut Look) {
+    fn look(&self, cluster: &TestCluster, look: &mut Look<'_>) {
         let now = metrics::now();
         for (number, metric) in self.metrics.iter().enumerate() {
             let owners = cluster.owners(metric.name.as_str());
@@ -214,7 +251,11 @@ impl Written {
                         continue;
                     }
                     look.points += 1;
-                    if copy.value(*timestamp) != Some(metric.value(*timestamp)) {
+                    let value = copy.value(*timestamp);
+                    let sent_at = self.operations[*operation].at;
+                    if value.is_none() && of.is_none() && look.explains(&metric.name, sent_at) {
+                        look.explained += 1;
+                    } else if value != Some(metric.value(*timestamp)) {
                         let problem = self.problem(metric, *timestamp, *operation, host, &copy);
                         look.add(&metric.name, problem);
                     }
@@ -251,7 +292,7 @@ impl Written {
         )
     }
 
-    fn look_for_strays(&self, cluster: &TestCluster, look: &mut Look) {
+    fn look_for_strays(&self, cluster: &TestCluster, look: &mut Look<'_>) {
         let known: BTreeSet<&MetricName> = self.metrics.iter().map(|metric| &metric.name).collect();
         for node in cluster.nodes() {
             for name in crate::tree::metrics(&node.prefix()) {
@@ -306,12 +347,19 @@ impl<'c> Copy<'c> {
 
 /// What a look at the owners' files has found.
 #[derive(Debug, Default)]
-struct Look {
+struct Look<'d> {
     points: u64,
+    dropped: &'d [DroppedUpdate],
+    /// Points that lack because carbon has dropped them.
+    explained: u64,
     problems: Vec<(MetricName, String)>,
 }
 
-impl Look {
+impl Look<'_> {
+    fn explains(&self, metric: &MetricName, sent_at: f64) -> bool {
+        self.dropped.iter().any(|dropped| dropped.explains(metric, sent_at))
+    }
+
     fn add(&mut self, metric: &MetricName, problem: String) {
         self.problems.push((metric.clone(), problem));
     }

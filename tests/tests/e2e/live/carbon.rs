@@ -2,6 +2,10 @@
 //!
 //! Whatever is sent to a relay is in the ledger. In the end, when the relays have switched, the carbons have written what
 //! they had, and `rebalance` says that the cluster is balanced, all of it is with its owners.
+//!
+//! But for one thing: carbon looks for a file, and then opens or creates it. Where a file comes or goes in between, carbon
+//! fails, logs that, and drops the update that it had in its hands. Such points, and only those of which carbon's log
+//! says so, are counted apart. Where the cluster is copied before the relays switch there are none.
 
 use std::time::Duration;
 
@@ -10,7 +14,7 @@ use bucky_tests::metrics::MINUTES;
 use bucky_tests::written::Found;
 use bucky_tests::{Carbons, Feeder, Route, TestCluster, Written, soak, wait};
 
-use super::{RINGS, SWITCHES, Switch, run_until_balanced, wait_for_share};
+use super::{RINGS, SWITCHES, Switch, run_until_balanced, wait_for_rest, wait_for_share};
 use crate::cluster;
 
 /// How many runs of points are sent by the old ring, and by the new one, at least.
@@ -20,16 +24,18 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn no_point_is_lost_of_carbon_that_locks_whenever_the_relays_switch() {
-    rounds("live writers: carbon with flock", true, [Switch::Before, Switch::OneByOne(0.3)]);
+    let short = [Switch::CopiedFirst, Switch::Before, Switch::OneByOne(0.3)];
+    rounds("live writers: carbon with flock", true, &short);
 }
 
 #[test]
 fn no_point_is_lost_of_carbon_that_does_not_lock_whenever_the_relays_switch() {
-    rounds("live writers: carbon without flock", false, [Switch::During(0.5), Switch::After]);
+    let short = [Switch::During(0.5), Switch::After];
+    rounds("live writers: carbon without flock", false, &short);
 }
 
 /// Runs every moment of the switch, or in the short form those of `short`.
-fn rounds(story: &str, locks: bool, short: [Switch; 2]) {
+fn rounds(story: &str, locks: bool, short: &[Switch]) {
     let seed = soak::seed(story);
     let rounds = soak::rounds(1, 20);
     let switches = if rounds == 1 { short.to_vec() } else { SWITCHES.to_vec() };
@@ -43,8 +49,8 @@ fn rounds(story: &str, locks: bool, short: [Switch; 2]) {
         }
         assert!(found.live > 0, "nothing was sent in {switch:?}");
         let events = format!(
-            "switch {switch:?}: {} points sent live, {} laid down before",
-            found.live, found.laid_down
+            "switch {switch:?}: {} points sent live, {} laid down before; {} dropped by carbon, as it has logged",
+            found.live, found.laid_down, found.dropped
         );
         soak::record(story, rounds, &events, found.looked_for);
     }
@@ -86,7 +92,11 @@ impl Story {
         run_until_balanced(&cluster);
         cluster.wait_until_buried();
         cluster.assert_no_strays();
-        written.assert_in_place(&cluster)
+        let dropped = carbons.dropped();
+        if self.switch == Switch::CopiedFirst {
+            assert!(dropped.is_empty(), "carbon had to drop updates: {dropped:?}");
+        }
+        written.assert_in_place_but(&cluster, &dropped)
     }
 
     /// The first run, and the switch somewhere beside it.
@@ -103,7 +113,11 @@ impl Story {
             feeder.wait_for(RUNS);
         }
         let to_come = written.to_move(written.metrics().len() * 2 / 3, old, cluster.ring());
-        let mut run = cluster.start_bucky(&["rebalance", "-f", "-w", "2", "--batch-metrics", "5"]);
+        let mut args = vec!["rebalance", "-f", "-w", "2", "--batch-metrics", "5"];
+        if self.switch == Switch::CopiedFirst {
+            args.push("--no-delete");
+        }
+        let mut run = cluster.start_bucky(&args);
         match self.switch {
             Switch::During(share) => {
                 wait_for_share(cluster, &mut run, to_come, share);
@@ -113,10 +127,13 @@ impl Story {
                 wait_for_share(cluster, &mut run, to_come, share);
                 carbons.route(Route::Both);
             }
-            Switch::Before | Switch::After => {}
+            Switch::CopiedFirst | Switch::Before | Switch::After => {}
         }
         let ended = run.finish();
         assert!(matches!(ended.code, Some(0 | 1)), "{ended}");
         carbons.route(Route::New);
+        if self.switch == Switch::CopiedFirst {
+            wait_for_rest(cluster);
+        }
     }
 }

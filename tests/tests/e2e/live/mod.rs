@@ -8,15 +8,23 @@ mod carbon;
 mod races;
 mod whisper;
 
+use std::time::Duration;
+
 use bucky_ring::Algorithm;
-use bucky_tests::{Running, TestCluster, tree, wait};
+use bucky_tests::{Node, Running, TestCluster, tree, wait};
 
 /// How often `rebalance` may run until it says that the cluster is balanced, once nobody writes to the wrong node.
 const LAST_RUNS: usize = 3;
 
+/// How long nobody has written to any misplaced file when the carbons are taken to have written all that they had.
+const REST: Duration = Duration::from_secs(3);
+
 /// When the relays switch to the new ring.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Switch {
+    /// After a first run that copies and deletes nothing, and then the next run waits until nobody writes to misplaced
+    /// files any more: the order in which not even carbon itself can drop an update.
+    CopiedFirst,
     /// Before the move.
     Before,
     /// When this share of the metrics has come to the new node.
@@ -27,7 +35,8 @@ enum Switch {
     After,
 }
 
-const SWITCHES: [Switch; 6] = [
+const SWITCHES: [Switch; 7] = [
+    Switch::CopiedFirst,
     Switch::Before,
     Switch::During(0.1),
     Switch::During(0.5),
@@ -52,6 +61,20 @@ fn wait_for_share(cluster: &TestCluster, run: &mut Running, metrics: usize, shar
     wait::until("a part of the metrics has come", || {
         let there = tree::metrics(&cluster.node(3).prefix()).len();
         !run.is_running() || there as f64 >= metrics as f64 * share
+    });
+}
+
+/// Waits until nobody has written to a misplaced file for a while.
+#[track_caller]
+fn wait_for_rest(cluster: &TestCluster) {
+    let rests = |node: &Node, name: &String| {
+        let is_owner =
+            cluster.owners(name).iter().any(|owner| cluster.node(*owner).host() == node.host());
+        let age = || node.path(name).metadata().ok()?.modified().ok()?.elapsed().ok();
+        is_owner || age().is_some_and(|age| age > REST)
+    };
+    wait::until("nobody writes to misplaced files", || {
+        cluster.nodes().iter().all(|node| node.metrics().iter().all(|name| rests(node, name)))
     });
 }
 

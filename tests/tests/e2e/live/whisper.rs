@@ -11,7 +11,7 @@ use bucky_tests::written::{Found, Operation};
 use bucky_tests::{Layout, Manner, Route, TestCluster, Writers, Written, metrics, soak};
 use bucky_whisper::{Aggregation, Point};
 
-use super::{RINGS, SWITCHES, Switch, run_until_balanced, wait_for_share};
+use super::{RINGS, SWITCHES, Switch, run_until_balanced, wait_for_rest, wait_for_share};
 use crate::cluster;
 
 /// A day of minutes, alone and with a coarser archive behind it.
@@ -105,7 +105,11 @@ impl Story {
             writers.route(Route::New);
             writers.wait_for(OPERATIONS);
         }
-        let mut run = cluster.start_bucky(&["rebalance", "-f", "-w", "2", "--batch-metrics", "5"]);
+        let mut args = vec!["rebalance", "-f", "-w", "2", "--batch-metrics", "5"];
+        if self.switch == Switch::CopiedFirst {
+            args.push("--no-delete");
+        }
+        let mut run = cluster.start_bucky(&args);
         match self.switch {
             Switch::During(share) => {
                 wait_for_share(cluster, &mut run, self.to_come(cluster, old, written), share);
@@ -115,12 +119,15 @@ impl Story {
                 wait_for_share(cluster, &mut run, self.to_come(cluster, old, written), share);
                 writers.route(Route::Both);
             }
-            Switch::Before | Switch::After => {}
+            Switch::CopiedFirst | Switch::Before | Switch::After => {}
         }
         let ended = run.finish();
         // 1: some were written to in each of the run's attempts; the next one has its turn.
         assert!(matches!(ended.code, Some(0 | 1)), "{ended}");
         writers.route(Route::New);
+        if self.switch == Switch::CopiedFirst {
+            wait_for_rest(cluster);
+        }
     }
 }
 
