@@ -19,7 +19,7 @@ use crate::inventory::{Entry, Merged, Sought};
 use crate::placement;
 
 /// Metrics in a window: some hundred bytes each.
-const WINDOW: usize = 40_000;
+const WINDOW: usize = 20_000;
 /// Metrics in a batch: enough that a request is cheap, few enough that all workers have something.
 const BATCH: usize = 500;
 

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bucky_api::{Client, DaemonAddr, Encoding};
+use bucky_api::{Client, DaemonAddr, Encoding, Status};
 use bucky_ring::Ring;
 use futures_util::{StreamExt, stream};
 
@@ -41,6 +41,8 @@ use crate::output::{Output, human_count};
 const UNSETTLED_SECONDS: u32 = 15 * 60;
 /// Batches at once; more would only wait for the threads that read.
 const WORKERS_MAX: usize = 64;
+/// How many nodes are asked at once how they fare.
+const ASKED_AT_ONCE: usize = 32;
 /// How often people are told how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -349,52 +351,49 @@ impl Progress {
 
 /// What the nodes say of themselves that bears on what was found.
 async fn remarks(cluster: &Cluster) -> Vec<Remark> {
-    let mut remarks = Vec::new();
-    for member in cluster.members.iter().filter(|member| member.status().is_some()) {
+    let members = cluster.members.iter().filter(|member| member.status().is_some());
+    // Asked again: all else was a while ago.
+    let asked = members.map(|member| async move { (member, member.daemon.status().await) });
+    let answers: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
+    let remark = |(member, answer): (&Member, Result<Option<Status>, _>)| {
+        let told = match answer {
+            Ok(Some(status)) => told(&status),
+            _ => vec![("does not tell how it fares".to_owned(), true)],
+        };
         let node = member.addr().to_string();
-        let mut remark = |text: String, is_finding| {
-            remarks.push(Remark { node: node.clone(), text, is_finding });
-        };
-        // Asked again: all else was a while ago.
-        let Ok(Some(status)) = member.daemon.status().await else {
-            remark("does not tell how it fares".into(), true);
-            continue;
-        };
-        let inventory = &status.inventory;
-        if inventory.unreadable_folders > 0 {
-            let text = format!("{}; what lies in them was not looked at", inventory.problem);
-            remark(text, true);
-        }
-        if inventory.unusable > 0 {
-            remark(
-                format!(
-                    "{} files whose names no metric has were not looked at",
-                    inventory.unusable
-                ),
-                false,
-            );
-        }
-        let replaced = status.replaced.files;
-        if replaced > 0 {
-            remark(
-                format!("{replaced} corrupt files were replaced and are kept in .bucky/replaced"),
-                false,
-            );
-        }
-        let tombstones = &status.tombstones;
-        if tombstones.waiting > 0 {
-            let held =
-                tombstones.held.iter().map(|held| format!("; {}: {}", held.count, held.reason));
-            let held: String = held.collect();
-            let is_finding = !held.is_empty();
-            remark(
-                format!(
-                    "{} deleted copies not yet confirmed{held}",
-                    human_count(tombstones.waiting)
-                ),
-                is_finding,
-            );
-        }
+        told.into_iter().map(move |(text, is_finding)| Remark {
+            node: node.clone(),
+            text,
+            is_finding,
+        })
+    };
+    answers.into_iter().flat_map(remark).collect()
+}
+
+/// What a node's status has to say, and whether something cannot be vouched for because of it.
+fn told(status: &Status) -> Vec<(String, bool)> {
+    let mut told = Vec::new();
+    let inventory = &status.inventory;
+    if inventory.unreadable_folders > 0 {
+        told.push((format!("{}; what lies in them was not looked at", inventory.problem), true));
     }
-    remarks
+    if inventory.unusable > 0 {
+        let files = human_count(inventory.unusable);
+        told.push((format!("{files} files whose names no metric has were not looked at"), false));
+    }
+    if status.replaced.files > 0 {
+        let files = human_count(status.replaced.files);
+        let text = format!("{files} corrupt files were replaced and are kept in .bucky/replaced");
+        told.push((text, false));
+    }
+    let tombstones = &status.tombstones;
+    if tombstones.waiting > 0 {
+        let held = tombstones.held.iter().map(|held| format!("; {}: {}", held.count, held.reason));
+        let held: String = held.collect();
+        let waiting = human_count(tombstones.waiting);
+        // One that is held back may have points that its owners lack.
+        let is_held = !held.is_empty();
+        told.push((format!("{waiting} deleted copies not yet confirmed{held}"), is_held));
+    }
+    told
 }

@@ -326,7 +326,7 @@ fn notes(ending: &Ending<'_>) -> Vec<String> {
     if changed > 0 {
         let changed = some(changed, "metric", "metrics");
         notes.push(format!(
-            "{changed} changed while being looked at, and in place when looked at again."
+            "{changed} changed while being looked at; looked at again, nothing was wrong."
         ));
     }
     if unplaceable > 0 {

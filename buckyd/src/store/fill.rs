@@ -157,7 +157,8 @@ pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) 
     let age = file.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed());
     if matches!(age, Ok(Ok(age)) if age > STILL_BEING_WRITTEN) {
         let reason = format!(
-            "{} at the owner is damaged ({}); move it aside, then run this again",
+            "{} at the owner is damaged ({}); move it aside, or have it replaced and kept by `bucky rebalance \
+             --replace-corrupt`",
             path.display(),
             chain(error)
         );

@@ -100,9 +100,9 @@ impl<'s> HealBatch<'s> {
         }
         check_source(&member.content)?;
         let path = member.metric.relative_path();
-        // What cannot be looked into takes nobody's place.
-        let is_sound = Image::parse(&member.content).is_ok();
-        let on_corrupt = if is_sound { self.on_corrupt } else { OnCorrupt::Leave };
+        // What is damaged was refused above, and what is compressed is refused where something is there already: only a
+        // sound file takes the place of a corrupt one.
+        let on_corrupt = self.on_corrupt;
         let outcome = match self.store.fill_existing(&path, &member.content) {
             Ok(Existing::Unchanged) => return Ok((HealOutcome::Unchanged, 0)),
             Ok(Existing::Filled { points }) => return Ok((HealOutcome::Filled, points)),

@@ -62,6 +62,15 @@ pub(super) struct KeptFiles {
     path: PathBuf,
 }
 
+/// The place of a corrupt file.
+struct Spot<'p> {
+    path: &'p Path,
+    folder: OwnedFd,
+    name: &'p Path,
+    /// The file that was looked at there.
+    old: Stat,
+}
+
 /// The folder of one file.
 struct Aside<'k> {
     kept: &'k KeptFiles,
@@ -95,44 +104,49 @@ impl Store {
         let metric = MetricName::from_relative_path(path)
             .map_err(|_| StoreError::BadPath { path: path.into() })?;
         let manifest = Manifest { metric, reason: chain(&error), replaced_by: staged.digest };
+        let spot = self.spot(path, &old)?;
         let aside = self.state.kept().begin(&manifest)?;
-        let replaced = self.change_places(staged, &old, &aside);
+        let replaced = match self.name_both(staged, &spot, &aside) {
+            Ok(true) => aside.change_places(&spot),
+            not_named => not_named,
+        };
         if !matches!(replaced, Ok(true)) {
-            aside.give_back(self.state.tmp(), &staged.tmp_name);
+            let undone = aside.undo(&self.tree, self.state.tmp(), staged);
+            if let Err(error) = undone {
+                let path = aside.path();
+                tracing::warn!(path = %path.display(), %error, "what was kept aside is left as it is");
+            }
         }
         Ok(replaced?.then(|| aside.path()))
     }
 
-    /// Steps 1 to 4. False where what was at the path was not `old`; it is there again then.
-    fn change_places(
-        &self,
-        staged: &Staged,
-        old: &File,
-        aside: &Aside<'_>,
-    ) -> Result<bool, Failure> {
-        let path = staged.path.as_path();
-        let failed = |errno| Failure::from(StoreError::io("keep aside the corrupt", path, errno));
+    /// Where the corrupt file `old` lies.
+    fn spot<'p>(&self, path: &'p Path, old: &File) -> Result<Spot<'p>, Failure> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().map(Path::new)) else {
             return Err(StoreError::BadPath { path: path.into() }.into());
         };
         let folder = self.tree.folder(folder).map_err(|errno| StoreError::open(path, errno))?;
-        let looked_at = rustix::fs::fstat(old).map_err(failed)?;
+        let old = rustix::fs::fstat(old).map_err(|errno| failed(path, errno))?;
+        Ok(Spot { path, folder, name, old })
+    }
+
+    /// The first half: the staged file beside the manifest, and the second name of the corrupt one. False where that is not
+    /// at its spot any more.
+    fn name_both(
+        &self,
+        staged: &Staged,
+        spot: &Spot<'_>,
+        aside: &Aside<'_>,
+    ) -> Result<bool, Failure> {
+        let failed = |errno| failed(spot.path, errno);
         rustix::fs::renameat(self.state.tmp(), &staged.tmp_name, &aside.folder, NEW)
             .map_err(failed)?;
-        rustix::fs::linkat(&folder, name, &aside.folder, OLD, AtFlags::empty()).map_err(failed)?;
-        if !is_same(&stat(&aside.folder, OLD).map_err(failed)?, &looked_at) {
+        rustix::fs::linkat(&spot.folder, spot.name, &aside.folder, OLD, AtFlags::empty())
+            .map_err(failed)?;
+        if !is_same(&stat(&aside.folder, OLD).map_err(failed)?, &spot.old) {
             return Ok(false);
         }
         rustix::fs::fsync(&aside.folder).map_err(failed)?;
-        let exchange =
-            || rustix::fs::renameat_with(&aside.folder, NEW, &folder, name, RenameFlags::EXCHANGE);
-        exchange().map_err(|errno| cannot_exchange(path, errno))?;
-        if !is_same(&stat(&aside.folder, NEW).map_err(failed)?, &looked_at) {
-            exchange().map_err(failed)?;
-            return Ok(false);
-        }
-        rustix::fs::unlinkat(&aside.folder, NEW, AtFlags::empty()).map_err(failed)?;
-        rustix::fs::fsync(&folder).map_err(failed)?;
         Ok(true)
     }
 
@@ -150,6 +164,13 @@ impl Store {
             }
         }
         Ok(status)
+    }
+}
+
+fn failed(path: &Path, errno: Errno) -> Failure {
+    match errno {
+        Errno::XDEV => StoreError::Elsewhere { path: path.into() }.into(),
+        errno => StoreError::io("keep aside the corrupt", path, errno).into(),
     }
 }
 
@@ -252,18 +273,57 @@ impl Aside<'_> {
         Ok(rustix::fs::unlinkat(&self.folder, name, AtFlags::empty())?)
     }
 
-    /// Nothing was replaced: the staged file goes back to where it was, the rest away. A file whose only name is here by
-    /// now stays.
-    fn give_back(&self, tmp: &OwnedFd, tmp_name: &Path) {
-        if let Err(errno) = rustix::fs::renameat(&self.folder, NEW, tmp, tmp_name)
-            && errno != Errno::NOENT
-        {
-            tracing::warn!(path = %self.path().display(), error = %errno, "a staged file stays beside it");
+    /// The second half: `new` and the corrupt file change places. False where what was at the spot was another file; it is
+    /// there again then.
+    fn change_places(&self, spot: &Spot<'_>) -> Result<bool, Failure> {
+        let failed = |errno| failed(spot.path, errno);
+        let exchange = || {
+            let flags = RenameFlags::EXCHANGE;
+            rustix::fs::renameat_with(&self.folder, NEW, &spot.folder, spot.name, flags)
+        };
+        exchange().map_err(|errno| cannot_exchange(spot.path, errno))?;
+        if !is_same(&stat(&self.folder, NEW).map_err(failed)?, &spot.old) {
+            exchange().map_err(failed)?;
+            return Ok(false);
         }
-        if stat(&self.folder, OLD).is_ok_and(|old| old.st_nlink > 1) {
-            let _ = self.unlink(OLD);
+        self.unlink(NEW)
+            .map_err(|error| StoreError::io("keep aside the corrupt", spot.path, error))?;
+        rustix::fs::fsync(&spot.folder).map_err(failed)?;
+        Ok(true)
+    }
+
+    /// After a failure: the staged file goes back to where it was, and what has other names away. Where the two had
+    /// changed places already, the old file stays here.
+    fn undo(&self, tree: &Tree, tmp: &OwnedFd, staged: &Staged) -> std::io::Result<()> {
+        if !self.drop_third_name()? && stat(&self.folder, NEW).is_ok() {
+            rustix::fs::renameat(&self.folder, NEW, tmp, &staged.tmp_name)?;
         }
+        self.drop_second_name(tree, &staged.path)?;
         self.remove_folder();
+        Ok(())
+    }
+
+    /// Removes `new` where it is the old file: the two have changed places.
+    fn drop_third_name(&self) -> std::io::Result<bool> {
+        let is_old = match (stat(&self.folder, OLD), stat(&self.folder, NEW)) {
+            (Ok(old), Ok(new)) => is_same(&old, &new),
+            _ => false,
+        };
+        if is_old {
+            self.unlink(NEW)?;
+        }
+        Ok(is_old)
+    }
+
+    /// Removes `old` where the metric's file is still the same: nothing was replaced.
+    fn drop_second_name(&self, tree: &Tree, path: &Path) -> std::io::Result<()> {
+        let Ok(old) = stat(&self.folder, OLD) else { return Ok(()) };
+        let there = tree.open_file(path, OFlags::RDONLY).ok();
+        let there = there.and_then(|file| rustix::fs::fstat(file).ok());
+        if there.is_some_and(|there| is_same(&old, &there)) {
+            self.unlink(OLD)?;
+        }
+        Ok(())
     }
 
     /// Removes the folder if neither file is in it.
@@ -277,20 +337,11 @@ impl Aside<'_> {
 
     /// Finishes or undoes what a crash has left.
     fn tidy(&self, tree: &Tree) -> std::io::Result<()> {
-        let (old, new) = (stat(&self.folder, OLD), stat(&self.folder, NEW));
-        if let Ok(new) = &new {
-            let is_old = old.as_ref().is_ok_and(|old| is_same(old, new));
-            if is_old || self.is_staged_copy()? {
-                self.unlink(NEW)?;
-            }
+        if !self.drop_third_name()? && stat(&self.folder, NEW).is_ok() && self.is_staged_copy()? {
+            self.unlink(NEW)?;
         }
-        if old.is_ok() {
-            let path = self.manifest()?.metric.relative_path();
-            let there = tree.open_file(&path, OFlags::RDONLY);
-            let there = there.ok().and_then(|file| rustix::fs::fstat(file).ok());
-            if there.is_some_and(|there| old.is_ok_and(|old| is_same(&old, &there))) {
-                self.unlink(OLD)?;
-            }
+        if stat(&self.folder, OLD).is_ok() {
+            self.drop_second_name(tree, &self.manifest()?.metric.relative_path())?;
         }
         self.remove_folder();
         Ok(())

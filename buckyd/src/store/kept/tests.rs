@@ -146,30 +146,72 @@ fn a_sound_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
     assert_eq!(aside(&prefix), [""; 0]);
 }
 
-/// The same in the last moment: what was looked at is not what has the name.
+/// The same in the last moments: what was looked at is not what has the name.
 #[test]
 fn a_file_that_is_not_the_one_that_was_looked_at_keeps_its_place() {
+    for in_the_last_moment in [false, true] {
+        let prefix = prefix(CORRUPT);
+        let store = open(prefix.path());
+        let restored = whisper(&[3]);
+        let restore = || {
+            fs::write(prefix.path().join("restored"), &restored).unwrap();
+            fs::rename(prefix.path().join("restored"), path(&prefix)).unwrap();
+        };
+        let content = whisper(&[1]);
+        let staged = staged(&store, &content);
+        let looked_at = File::open(path(&prefix)).unwrap();
+        let spot = store.spot(&staged.path, &looked_at).ok().unwrap();
+        let folder = store.state.kept().begin(&manifest(&content)).unwrap();
+        if !in_the_last_moment {
+            restore();
+            assert!(matches!(store.name_both(&staged, &spot, &folder), Ok(false)));
+        } else {
+            assert!(matches!(store.name_both(&staged, &spot, &folder), Ok(true)));
+            restore();
+            assert!(matches!(folder.change_places(&spot), Ok(false)));
+        }
+        folder.undo(&store.tree, store.state.tmp(), &staged).unwrap();
+        assert_eq!(fs::read(path(&prefix)).unwrap(), restored);
+        // The corrupt one has no other name by then.
+        let kept: &[&str] = if in_the_last_moment { &["manifest", "old"] } else { &[] };
+        let tmp = staged.tmp_name.to_str().unwrap();
+        let mut left: Vec<&str> = kept.iter().copied().chain([tmp]).collect();
+        left.sort_unstable();
+        assert_eq!(aside(&prefix), left);
+    }
+}
+
+fn staged(store: &Store, content: &[u8]) -> Staged {
+    let meta = FileMeta { mode: 0o644, mtime: 0 };
+    Staged {
+        line: 0,
+        path: "a/b.wsp".into(),
+        tmp_name: store.write_tmp(content, meta).unwrap(),
+        digest: Digest::of(content),
+        on_corrupt: OnCorrupt::Replace,
+    }
+}
+
+/// A disk that fails after the two have changed places: neither is lost, and the sound one stays in place.
+#[test]
+fn what_fails_after_the_exchange_leaves_the_old_file_kept() {
     let prefix = prefix(CORRUPT);
     let store = open(prefix.path());
     let content = whisper(&[1]);
-    let looked_at = File::open(path(&prefix)).unwrap();
-    let restored = prefix.path().join("restored");
-    fs::write(&restored, whisper(&[3])).unwrap();
-    fs::rename(restored, path(&prefix)).unwrap();
-    let meta = FileMeta { mode: 0o644, mtime: 0 };
-    let staged = Staged {
-        line: 0,
-        path: "a/b.wsp".into(),
-        tmp_name: store.write_tmp(&content, meta).unwrap(),
-        digest: Digest::of(&content),
-        on_corrupt: OnCorrupt::Replace,
-    };
-    let aside_folder = store.state.kept().begin(&manifest(&content)).unwrap();
-    let replaced = store.change_places(&staged, &looked_at, &aside_folder);
-    assert!(matches!(replaced, Ok(false)));
-    aside_folder.give_back(store.state.tmp(), &staged.tmp_name);
-    assert_eq!(fs::read(path(&prefix)).unwrap(), whisper(&[3]));
-    assert_eq!(aside(&prefix), [staged.tmp_name.to_str().unwrap()]);
+    let staged = staged(&store, &content);
+    let folder = store.state.kept().begin(&manifest(&content)).unwrap();
+    let state = prefix.path().join(".bucky");
+    let here = folder.path().parent().unwrap().to_owned();
+    fs::rename(state.join("tmp").join(&staged.tmp_name), here.join(NEW)).unwrap();
+    fs::hard_link(path(&prefix), here.join(OLD)).unwrap();
+    let cwd = rustix::fs::CWD;
+    rustix::fs::renameat_with(cwd, here.join(NEW), cwd, path(&prefix), RenameFlags::EXCHANGE)
+        .unwrap();
+    folder.undo(&store.tree, store.state.tmp(), &staged).unwrap();
+    store.remove_tmp(&staged.tmp_name);
+    assert_eq!(fs::read(path(&prefix)).unwrap(), content);
+    assert_eq!(aside(&prefix), ["manifest", "old"]);
+    assert_eq!(fs::read(here.join(OLD)).unwrap(), CORRUPT);
 }
 
 fn manifest(content: &[u8]) -> Manifest {
