@@ -6,6 +6,7 @@
 
 mod batch;
 mod breaker;
+mod failure;
 pub(crate) mod journal;
 mod mover;
 mod nodes;

@@ -9,42 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bucky_api::{DaemonAddr, HealOutcome, Problem};
+use bucky_api::{DaemonAddr, HealOutcome};
 
+use super::failure::{Failure, Naming};
 use crate::output::{Output, human_bytes, human_count, human_duration};
-
-/// How many failures are named on standard error; `--errors` has all.
-const NAMED: u64 = 1_000;
-
-/// Why a metric did not make it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// The node it failed at.
-    pub(crate) node: DaemonAddr,
-    /// What kind of failure, for the summary.
-    pub(crate) kind: &'static str,
-    /// In words.
-    pub(crate) reason: String,
-}
-
-/// The word of the summary for a problem.
-pub(crate) fn kind_of(problem: Option<Problem>) -> &'static str {
-    match problem {
-        Some(Problem::SourceMissing) => "source missing",
-        Some(Problem::SourceDamaged) => "source damaged",
-        Some(Problem::SourceUnreadable) => "source unreadable",
-        Some(Problem::DestinationDamaged) => "owner's file damaged",
-        Some(Problem::Compressed) => "compressed",
-        Some(Problem::Busy) => "busy",
-        Some(Problem::DigestMismatch) => "damaged on the way",
-        Some(Problem::NoSpace) => "no space",
-        Some(Problem::BadPath) => "bad path",
-        Some(Problem::CutOff) => "cut off",
-        Some(Problem::TooLarge) => "too large",
-        Some(Problem::NoPlace) => "no place",
-        Some(Problem::Storage) | None => "storage",
-    }
-}
 
 /// What was put in place of one metric, at all its owners together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +78,7 @@ impl Counts {
 /// Keeps count, and names what fails.
 pub(crate) struct Tally {
     counts: Mutex<Counts>,
+    naming: Mutex<Naming>,
     errors: Mutex<Option<BufWriter<File>>>,
     started: Instant,
     output: Arc<Output>,
@@ -126,7 +95,8 @@ impl Tally {
         };
         let errors = errors.map(open).transpose()?.map(BufWriter::new);
         let (counts, errors) = (Mutex::default(), Mutex::new(errors));
-        Ok(Self { counts, errors, started: Instant::now(), output })
+        let naming = Mutex::default();
+        Ok(Self { counts, naming, errors, started: Instant::now(), output })
     }
 
     /// A metric is where it belongs.
@@ -166,19 +136,13 @@ impl Tally {
 
     /// A metric did not make it.
     pub(crate) fn failed(&self, metric: &str, failure: &Failure) {
-        let number = {
+        {
             let mut counts = self.lock();
             counts.finished += 1;
             *counts.failed.entry(failure.kind).or_default() += 1;
-            counts.failures()
-        };
-        if number <= NAMED {
-            self.output.say(format_args!("bucky: {metric}: {}: {}", failure.node, failure.reason));
         }
-        if number == NAMED {
-            self.output
-                .say("bucky: further failures are counted, not named; --errors FILE has all");
-        }
+        let told = self.naming.lock().unwrap_or_else(PoisonError::into_inner).of(metric, failure);
+        told.iter().for_each(|line| self.output.say(line));
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         let written = errors.as_mut().map_or(Ok(()), |errors| {
             writeln!(errors, "{}\t{metric}\t{}", failure.node, failure.reason)
@@ -391,21 +355,21 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_named_up_to_a_limit_and_all_of_them_in_the_file() {
+    fn all_failures_are_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("errors");
         let output = Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink()));
         let tally = Tally::begin(Some(&path), Arc::new(output)).unwrap();
         let node: DaemonAddr = "a".parse().unwrap();
-        for number in 0..NAMED + 5 {
+        for number in 0..1_005 {
             let failure = Failure { node: node.clone(), kind: "busy", reason: "locked".into() };
             let metric = MetricName::parse(&format!("m{number}")).unwrap();
             tally.failed(metric.as_str(), &failure);
         }
         tally.flush();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().count() as u64, NAMED + 5);
+        assert_eq!(text.lines().count() as u64, 1_005);
         assert_eq!(text.lines().next(), Some("a:4242\tm0\tlocked"));
-        assert_eq!(tally.counts().failed["busy"], NAMED + 5);
+        assert_eq!(tally.counts().failed["busy"], 1_005);
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bucky_whisper::MetricName;
 
 use super::super::batch::{Batch, Stray, Ticket};
+use super::super::failure::Failure;
 use super::super::nodes::{Kind, Node};
-use super::super::tally::{Effect, Failure};
+use super::super::tally::Effect;
 use super::Mover;
 use super::by_hand::move_by_hand;
 use super::delete::{Deleted, delete};

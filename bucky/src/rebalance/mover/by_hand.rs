@@ -18,8 +18,9 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::super::batch::Stray;
+use super::super::failure::{Failure, NODE_AWAY, kind_of};
 use super::super::nodes::{Kind, Node};
-use super::super::tally::{Effect, Failure, kind_of};
+use super::super::tally::Effect;
 use super::Mover;
 use super::batch_run::{BatchEnd, ROUNDS};
 use super::delete::delete;
@@ -127,7 +128,7 @@ impl Hand<'_> {
 
     async fn attempt(&self, metric: &MetricName) -> Result<Attempt, Setback> {
         for node in self.owners.iter().chain([self.source]) {
-            node.admit().map_err(|reason| lasting(node, "node away", reason))?;
+            node.admit().map_err(|reason| lasting(node, NODE_AWAY, reason))?;
         }
         let Some(copied) = self.fetch(metric).await? else { return Ok(Attempt::Gone) };
         let mut effect: Option<Effect> = None;
@@ -305,7 +306,7 @@ fn client(node: &Node, error: &ClientError) -> Setback {
     if is_away {
         node.unreachable(&reason);
     }
-    let kind = if is_away { "node away" } else { "transfer failed" };
+    let kind = if is_away { NODE_AWAY } else { "transfer failed" };
     Setback {
         trouble: Trouble::of(error),
         failure: Failure { node: node.addr().clone(), kind, reason },

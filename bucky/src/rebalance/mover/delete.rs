@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bucky_api::{ClientError, DeleteLine, DeleteOutcome, DeleteRequest};
 use bucky_whisper::MetricName;
 
+use super::super::failure::Failure;
 use super::super::nodes::Node;
-use super::super::tally::Failure;
 use super::Mover;
 use super::heal::Healed;
 use crate::chain;

@@ -12,8 +12,9 @@ use bucky_api::{
 use bucky_whisper::{Digest, MetricName};
 
 use super::super::batch::Stray;
+use super::super::failure::{Failure, NODE_AWAY, kind_of};
 use super::super::nodes::Node;
-use super::super::tally::{Effect, Failure, kind_of};
+use super::super::tally::Effect;
 use super::Mover;
 use crate::chain;
 use crate::patience::{Next, Patience, Trouble, jitter};
@@ -258,7 +259,7 @@ impl Pull<'_> {
         } else {
             (self.owner, self.mover.links.admit(self.source, self.owner).err()?)
         };
-        let failure = failure(node, "node away", reason);
+        let failure = failure(node, NODE_AWAY, reason);
         Some(Setback { trouble: Trouble::Lasting, halves: false, failure })
     }
 
@@ -392,7 +393,7 @@ impl Pull<'_> {
             _ if trouble == Trouble::Busy => {}
             ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => {
                 setback.halves = false;
-                setback.failure.kind = "node away";
+                setback.failure.kind = NODE_AWAY;
                 self.mover.unreachable(self.owner, &reason);
             }
             _ => {
@@ -402,7 +403,7 @@ impl Pull<'_> {
                 {
                     setback.trouble = Trouble::of(&away);
                     setback.halves = false;
-                    setback.failure = failure(self.source, "node away", chain(&away));
+                    setback.failure = failure(self.source, NODE_AWAY, chain(&away));
                     self.mover.unreachable(self.source, &chain(&away));
                 } else if self.mover.links.failed(self.source, self.owner, &reason) {
                     self.mover.output.say(format_args!(

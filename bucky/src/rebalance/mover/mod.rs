@@ -33,7 +33,7 @@ use super::resume::Resume;
 use super::stop::Stop;
 use super::survey::Selection;
 use super::tally::Tally;
-use crate::output::Output;
+use crate::output::{Output, human_duration};
 
 /// Metrics in all batches that are handed out, over all sources. Each takes some hundreds of bytes on its way, so this
 /// bounds the memory; that many small files keep any number of workers busy.
@@ -132,7 +132,10 @@ impl Mover {
     /// Notes that a node could not be reached, and tells people what that means.
     fn unreachable(&self, node: &Node, reason: &str) {
         match node.unreachable(reason) {
-            Row::Begins => self.output.say(format_args!("bucky: {reason}; waiting for it")),
+            Row::Begins => self.output.say(format_args!(
+                "bucky: {reason}; waiting for it, up to {}",
+                human_duration(node.daemon.timeouts().away)
+            )),
             Row::GoesOn => {}
             Row::IsEnough => self.output.say(format_args!(
                 "bucky: {} is given up: {reason}; what needs it fails at once, and is tried again from time to time",

@@ -1,0 +1,111 @@
+//! Why metrics do not make it, and which of them are named to people.
+
+use std::collections::BTreeMap;
+
+use bucky_api::{DaemonAddr, Problem};
+
+/// The kind of failure of which a node that does not answer is the cause.
+pub(crate) const NODE_AWAY: &str = "node away";
+/// How many failures are named on standard error; `--errors` has all.
+const NAMED: u64 = 1_000;
+/// How many of one node that is away: they are all the same.
+const NAMED_AWAY: u64 = 3;
+
+/// Why a metric did not make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The node it failed at.
+    pub(crate) node: DaemonAddr,
+    /// What kind of failure, for the summary.
+    pub(crate) kind: &'static str,
+    /// In words.
+    pub(crate) reason: String,
+}
+
+/// The word of the summary for a problem.
+pub(crate) fn kind_of(problem: Option<Problem>) -> &'static str {
+    match problem {
+        Some(Problem::SourceMissing) => "source missing",
+        Some(Problem::SourceDamaged) => "source damaged",
+        Some(Problem::SourceUnreadable) => "source unreadable",
+        Some(Problem::DestinationDamaged) => "owner's file damaged",
+        Some(Problem::Compressed) => "compressed",
+        Some(Problem::Busy) => "busy",
+        Some(Problem::DigestMismatch) => "damaged on the way",
+        Some(Problem::NoSpace) => "no space",
+        Some(Problem::BadPath) => "bad path",
+        Some(Problem::CutOff) => "cut off",
+        Some(Problem::TooLarge) => "too large",
+        Some(Problem::NoPlace) => "no place",
+        Some(Problem::Storage) | None => "storage",
+    }
+}
+
+/// Chooses the failures that are named on standard error.
+#[derive(Debug, Default)]
+pub(crate) struct Naming {
+    named: u64,
+    away: BTreeMap<String, u64>,
+}
+
+impl Naming {
+    /// The lines to print for one more failure.
+    pub(crate) fn of(&mut self, metric: &str, failure: &Failure) -> Vec<String> {
+        let line = format!("bucky: {metric}: {}: {}", failure.node, failure.reason);
+        if failure.kind == NODE_AWAY {
+            let of_node = self.away.entry(failure.node.to_string()).or_default();
+            *of_node += 1;
+            return match *of_node {
+                ..NAMED_AWAY => vec![line],
+                NAMED_AWAY => vec![
+                    line,
+                    format!(
+                        "bucky: further metrics that need {} are counted, not named; --errors FILE has all",
+                        failure.node
+                    ),
+                ],
+                _ => Vec::new(),
+            };
+        }
+        self.named += 1;
+        match self.named {
+            ..NAMED => vec![line],
+            NAMED => vec![
+                line,
+                "bucky: further failures are counted, not named; --errors FILE has all".to_owned(),
+            ],
+            _ => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(node: &str, kind: &'static str) -> Failure {
+        Failure { node: node.parse().unwrap(), kind, reason: "why".into() }
+    }
+
+    #[test]
+    fn failures_are_named_up_to_a_limit() {
+        let mut naming = Naming::default();
+        assert_eq!(naming.of("m", &failure("a", "busy")), ["bucky: m: a:4242: why"]);
+        let lines = (0..NAMED + 10).flat_map(|_| naming.of("m", &failure("a", "busy")));
+        let lines: Vec<String> = lines.collect();
+        assert_eq!(lines.len() as u64, NAMED, "one less, and the line that says so");
+        assert!(lines.last().unwrap().contains("--errors FILE has all"));
+    }
+
+    /// One cause, and thousands of lines that say it, would bury what else has failed.
+    #[test]
+    fn of_a_node_that_is_away_few_metrics_are_named() {
+        let mut naming = Naming::default();
+        let lines = (0..5_000).flat_map(|_| naming.of("m", &failure("a", NODE_AWAY)));
+        let lines: Vec<String> = lines.collect();
+        assert_eq!(lines.len() as u64, NAMED_AWAY + 1);
+        assert!(lines.last().unwrap().contains("metrics that need a:4242"), "{lines:?}");
+        assert_eq!(naming.of("m", &failure("b", NODE_AWAY)).len(), 1, "another node");
+        assert_eq!(naming.of("m", &failure("a", "busy")).len(), 1, "another cause");
+    }
+}
