@@ -27,7 +27,7 @@ use self::batches::{Batch, Batches, Placer};
 use self::copies::{Clock, Place};
 use self::finding::{Finding, Kind};
 use self::read::{ReadError, Reader, Subject};
-use self::report::{Counts, Ending, Remark, Report};
+use self::report::{Counts, Ending, Remark, Report, some};
 pub(crate) use self::sample::{Sample, Size};
 use crate::chain;
 use crate::cluster::{Cluster, Member, Scope, ask_member, store_of};
@@ -378,22 +378,22 @@ fn told(status: &Status) -> Vec<(String, bool)> {
         told.push((format!("{}; what lies in them was not looked at", inventory.problem), true));
     }
     if inventory.unusable > 0 {
-        let files = human_count(inventory.unusable);
-        told.push((format!("{files} files whose names no metric has were not looked at"), false));
+        let files = some(inventory.unusable, "file", "files");
+        told.push((format!("{files} not looked at: no metric has such a name"), false));
     }
     if status.replaced.files > 0 {
-        let files = human_count(status.replaced.files);
-        let text = format!("{files} corrupt files were replaced and are kept in .bucky/replaced");
+        let files = some(status.replaced.files, "corrupt file", "corrupt files");
+        let text = format!("{files} replaced and kept in .bucky/replaced");
         told.push((text, false));
     }
     let tombstones = &status.tombstones;
     if tombstones.waiting > 0 {
         let held = tombstones.held.iter().map(|held| format!("; {}: {}", held.count, held.reason));
         let held: String = held.collect();
-        let waiting = human_count(tombstones.waiting);
+        let waiting = some(tombstones.waiting, "deleted copy", "deleted copies");
         // One that is held back may have points that its owners lack.
         let is_held = !held.is_empty();
-        told.push((format!("{waiting} deleted copies not yet confirmed{held}"), is_held));
+        told.push((format!("{waiting} not yet confirmed{held}"), is_held));
     }
     told
 }

@@ -343,7 +343,7 @@ fn notes(ending: &Ending<'_>) -> Vec<String> {
 }
 
 /// A number of things.
-fn some(count: u64, one: &str, many: &str) -> String {
+pub(super) fn some(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", human_count(count), if count == 1 { one } else { many })
 }
 

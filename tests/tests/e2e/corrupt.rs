@@ -1,11 +1,12 @@
 //! Files that are no Whisper files, or not whole: at the source, at the owner, and what `--replace-corrupt` does.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bucky_tests::metrics::{MINUTES, minutes, now};
-use bucky_tests::{CrashPoint, Node, TestCluster, soak, tree, wait};
+use bucky_tests::{CrashPoint, Launch, Node, TestCluster, soak, tree, wait};
 use bucky_whisper::Image;
 
 use crate::cluster;
@@ -147,6 +148,27 @@ fn a_corrupt_file_at_its_owner_is_replaced_only_on_demand_and_kept_aside() {
         format!("{} corrupt files were replaced and are kept in .bucky/replaced", damaged.len());
     cluster.bucky(&["servers"]).assert_says(&note);
     cluster.assert_no_strays();
+}
+
+/// What cannot be read may be sound: nothing takes its place.
+#[test]
+fn an_owners_file_that_cannot_be_read_is_not_taken_for_corrupt() {
+    let mut cluster = cluster(2).lay();
+    let sound = sound();
+    let name = cluster.name_owned_by(1, "locked");
+    cluster.node(0).put(&name, &sound);
+    put_old(cluster.node(1), &name, b"nobody but its owner knows what this is");
+    let path = cluster.node(1).path(&name);
+    std::fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
+    cluster.node_mut(1).launch(Launch::WithoutRootPowers);
+    cluster.start();
+    let run = cluster.bucky(&["rebalance", "--replace-corrupt"]).assert_code(1);
+    run.assert_tells(&name).assert_tells("Permission denied");
+    assert_eq!(std::fs::read(&path).unwrap(), b"nobody but its owner knows what this is");
+    assert_eq!(std::fs::read(cluster.node(0).path(&name)).unwrap(), sound);
+    assert_eq!(kept(cluster.node(1)), [""; 0].map(PathBuf::from));
+    let run = cluster.bucky(&["verify"]).assert_code(1);
+    run.assert_says("1 metric with files that cannot be read");
 }
 
 /// Killed before each call with which a corrupt file is replaced: after a restart either the old or the new one is in

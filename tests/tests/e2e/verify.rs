@@ -274,7 +274,7 @@ fn a_node_that_was_drained_is_to_have_nothing_and_deleted_copies_that_wait_are_t
     let after = report_of(0);
     assert_eq!(after["summary"]["copies"], 1);
     let run = cluster.bucky(&["verify", "--drained", &drained]).assert_code(0);
-    run.assert_says(&format!("{drained}: 1 deleted copies not yet confirmed"));
+    run.assert_says(&format!("{drained}: 1 deleted copy not yet confirmed"));
     let member = cluster.node(1).addr();
     cluster
         .bucky(&["verify", "--drained", &member])
