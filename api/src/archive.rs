@@ -19,6 +19,11 @@ use crate::types::{ArchiveReport, LeftOut};
 ///
 /// It is written as an extended attribute: of any other record of our own GNU tar warns at each member.
 pub const DIGEST_RECORD: &str = "SCHILY.xattr.user.bucky.xxh3";
+/// The PAX record that carries the digest of a path that stands in a PAX record, which no checksum covers.
+///
+/// With it a long name that was damaged on the way is noticed, as the content is by its own digest and a short name by
+/// the checksum of its header.
+pub const PATH_DIGEST_RECORD: &str = "SCHILY.xattr.user.bucky.path-xxh3";
 /// The name of the last member.
 pub const REPORT_NAME: &str = ".bucky-report.json";
 
@@ -69,8 +74,10 @@ impl<W: Write> ArchiveWriter<W> {
         let mut header = tar::Header::new_ustar();
         let digest = digest.to_string();
         let mut records = vec![(DIGEST_RECORD, digest.as_bytes())];
+        let path_digest = Digest::of(path.as_os_str().as_encoded_bytes()).to_string();
         if header.set_path(&path).is_err() {
             records.push(("path", path.as_os_str().as_encoded_bytes()));
+            records.push((PATH_DIGEST_RECORD, path_digest.as_bytes()));
             header.set_path("long-name.wsp")?;
         }
         header.set_mode(meta.mode & 0o7777);
@@ -223,6 +230,16 @@ pub enum ReadArchiveError {
         /// What the receiver said.
         source: NoRoom,
     },
+    /// A name that is not the one that was sent.
+    #[error(
+        "the name {path:?} in the archive stream was damaged on the way, after {members} metrics"
+    )]
+    DamagedName {
+        /// How many whole members came.
+        members: u64,
+        /// What it has become.
+        path: String,
+    },
     /// Members are missing, or are too many.
     #[error("the archive stream has {members} metrics, and its report speaks of {sent}")]
     Miscounted {
@@ -249,6 +266,7 @@ pub enum ReadArchiveError {
 struct Extensions {
     path: Option<Vec<u8>>,
     digest: Option<Digest>,
+    path_digest: Option<Digest>,
 }
 
 /// Reads an archive stream, handing each metric to `each` as soon as it is whole.
@@ -301,7 +319,8 @@ fn read_members<R: Read>(
             EntryType::XHeader => {
                 let mut read = Reading { members, receiver: &mut *receiver };
                 let records = read.capped(&mut entry, "extension header", EXTENSION_LIMIT_BYTES)?;
-                read_pax(&records, &mut extensions);
+                read_pax(&records, &mut extensions)
+                    .map_err(|source| ReadArchiveError::Read { members, source })?;
             }
             EntryType::GNULongName => {
                 let mut read = Reading { members, receiver: &mut *receiver };
@@ -321,8 +340,12 @@ fn read_members<R: Read>(
                 }
             }
             kind => {
-                let Extensions { path, digest } = std::mem::take(&mut extensions);
+                let Extensions { path, digest, path_digest } = std::mem::take(&mut extensions);
                 let path = path.unwrap_or_else(|| entry.path_bytes().into_owned());
+                if path_digest.is_some_and(|announced| Digest::of(&path) != announced) {
+                    let path = String::from_utf8_lossy(&path).into_owned();
+                    return Err(ReadArchiveError::DamagedName { members, path });
+                }
                 let mut read = Reading { members, receiver: &mut *receiver };
                 if path == REPORT_NAME.as_bytes() {
                     let report = read.capped(&mut entry, REPORT_NAME, REPORT_LIMIT_BYTES)?;
@@ -427,16 +450,24 @@ impl<T: Receiver> Reading<'_, T> {
     }
 }
 
-fn read_pax(records: &[u8], extensions: &mut Extensions) {
-    for record in tar::PaxExtensions::new(records).flatten() {
+/// A record that cannot be read hides those behind it: what they would have said of the member is not guessed.
+fn read_pax(records: &[u8], extensions: &mut Extensions) -> io::Result<()> {
+    for record in tar::PaxExtensions::new(records) {
+        let record = record?;
         match record.key_bytes() {
             b"path" => extensions.path = Some(record.value_bytes().to_vec()),
-            key if key == DIGEST_RECORD.as_bytes() => {
-                extensions.digest = record.value().ok().and_then(|text| text.parse().ok());
+            key if key == DIGEST_RECORD.as_bytes() => extensions.digest = digest_in(&record),
+            key if key == PATH_DIGEST_RECORD.as_bytes() => {
+                extensions.path_digest = digest_in(&record);
             }
             _ => {}
         }
     }
+    Ok(())
+}
+
+fn digest_in(record: &tar::PaxExtension<'_>) -> Option<Digest> {
+    record.value().ok().and_then(|text| text.parse().ok())
 }
 
 fn describe(kind: EntryType) -> &'static str {
@@ -508,6 +539,30 @@ mod tests {
             assert!(member.announced.is_some() && member.is_intact());
             assert_eq!(member.meta, FileMeta { mode: 0o640, mtime: 1_700_000_000 });
             assert_eq!(member.content, member.metric.as_str().repeat(100).into_bytes());
+        }
+    }
+
+    /// Whatever single bit is another one, no content comes under a name that is not its own, and none that differs
+    /// passes for intact.
+    #[test]
+    fn a_flipped_bit_anywhere_never_puts_a_content_under_another_name() {
+        // Names that differ in one bit, some too long for the header.
+        let long = |last: char| format!("x.{}.{}{last}", "long".repeat(40), "name".repeat(30));
+        let names = [long('1'), long('3'), long('2'), "a.1".into(), "a.3".into()];
+        let mut writer = ArchiveWriter::new(Vec::new());
+        for name in &names {
+            let meta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
+            let content = name.as_bytes();
+            writer.append(&name.parse().unwrap(), meta, Digest::of(content), content).unwrap();
+        }
+        let whole = writer.finish().unwrap();
+        for (at, bit) in (0..whole.len() - 1024).flat_map(|at| [(at, 0), (at, 1), (at, 4)]) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << bit;
+            for member in read(&damaged).0.iter().filter(|member| member.is_intact()) {
+                let is_its_own = member.content == member.metric.as_str().as_bytes();
+                assert!(is_its_own, "byte {at}, bit {bit}: another content as {}", member.metric);
+            }
         }
     }
 

@@ -75,7 +75,8 @@ pub(crate) struct ClusterArgs {
     /// Seconds to wait for an answer
     #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
-    /// Seconds that an answer may stand still once it has begun [default: 60, or --timeout where that is longer]
+    /// Seconds that an answer may stand still once it has begun; a daemon at work shows every 5 s that it is alive
+    /// [default: 60, or --timeout where that is longer]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     idle_timeout: Option<u64>,
     /// Seconds that a node that cannot be reached is tried again, as while it is being restarted

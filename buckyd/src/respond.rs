@@ -98,7 +98,9 @@ impl From<ReadArchiveError> for ApiError {
             | ReadArchiveError::BadReport(_) => {
                 (ErrorCode::BadArchive, "send what POST /v1/archive answers; see docs/http-api.md")
             }
-            ReadArchiveError::CutOff { .. } | ReadArchiveError::Read { .. } => (
+            ReadArchiveError::CutOff { .. }
+            | ReadArchiveError::Read { .. }
+            | ReadArchiveError::DamagedName { .. } => (
                 ErrorCode::CutOff,
                 "the metrics that came whole were healed; send the stream again",
             ),

@@ -31,6 +31,29 @@ pub enum BodyError {
     },
 }
 
+/// What a body must bring within each silence that is put up with. Whoever brings less does not get done in this
+/// life, and keeps a place that others wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Some files in a minute.
+    Files,
+    /// Some lines in a minute; or an empty one, which is a daemon's sign of life.
+    Lines,
+}
+
+impl Pace {
+    fn least_bytes(self) -> usize {
+        match self {
+            Self::Files => 16 * 1024,
+            Self::Lines => 1024,
+        }
+    }
+
+    fn is_sign_of_life(self, piece: &[u8]) -> bool {
+        self == Self::Lines && piece.iter().all(u8::is_ascii_whitespace)
+    }
+}
+
 /// A body being read, and what it has brought since it last was fast enough.
 struct Pieces<S> {
     stream: S,
@@ -38,9 +61,9 @@ struct Pieces<S> {
     bytes: usize,
 }
 
-/// The pieces of a body. It must bring `least_bytes` within each `idle`; only the time that it is waited for counts,
-/// not what is done with its pieces.
-pub(super) fn pieces(response: Response, idle: Duration, least_bytes: usize) -> ByteStream {
+/// The pieces of a body. It must keep its `pace` within each `idle`; only the time that it is waited for counts, not
+/// what is done with its pieces.
+pub(super) fn pieces(response: Response, idle: Duration, pace: Pace) -> ByteStream {
     let stream = Box::pin(response.bytes_stream());
     let body = Pieces { stream, waited: Duration::ZERO, bytes: 0 };
     Box::pin(futures_util::stream::unfold(Some(body), move |body| async move {
@@ -51,7 +74,7 @@ pub(super) fn pieces(response: Response, idle: Duration, least_bytes: usize) -> 
             Ok(Some(Ok(piece))) => {
                 body.bytes += piece.len();
                 body.waited += begun.elapsed();
-                if body.bytes >= least_bytes {
+                if body.bytes >= pace.least_bytes() || pace.is_sign_of_life(&piece) {
                     (body.bytes, body.waited) = (0, Duration::ZERO);
                 }
                 Some((Ok(piece), Some(body)))

@@ -24,7 +24,7 @@ use bucky_ring::RingDocument;
 use bucky_whisper::MetricName;
 
 pub use self::body::{BodyError, ByteStream};
-use self::body::{pieces, read_beyond};
+use self::body::{Pace, pieces, read_beyond};
 pub use self::error::{ClientError, NetworkError};
 pub use self::go_routes::{GoListFilter, Listing};
 use crate::ndjson::{Lines, LinesError};
@@ -39,9 +39,6 @@ const JSON_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 const LINES_LIMIT: usize = 100_000;
 /// Connections to a daemon that are kept though nobody uses them: each keeps its buffers.
 const IDLE_PER_HOST: usize = 4;
-/// What an archive stream must bring within each silence that is put up with: some files in a minute. Whoever brings
-/// less does not get done in this life, and keeps a place that others wait for.
-const FILES_LEAST_BYTES: usize = 16 * 1024;
 /// How much of the body of a refusal is read.
 const REFUSAL_LIMIT_BYTES: usize = 64 * 1024;
 
@@ -52,7 +49,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the request's end to the head of the answer.
     pub answer: Duration,
-    /// Between two pieces of an answer's body; of files, for the next 16 KiB of it.
+    /// Between two pieces of an answer's body; for the next 16 KiB of files, for the next 1 KiB of lines.
     pub idle: Duration,
     /// To send a large body and have it worked through; to wait for a line of an answer while signs of life come.
     pub upload: Duration,
@@ -238,7 +235,7 @@ impl Daemon {
                 })?
             }
         };
-        Ok((encoding, pieces(response, self.client.timeouts.idle, FILES_LEAST_BYTES)))
+        Ok((encoding, pieces(response, self.client.timeouts.idle, Pace::Files)))
     }
 
     /// `POST /v1/heal` with an archive stream; lines of [`crate::HealLine`].
@@ -339,7 +336,7 @@ impl Daemon {
     ) -> Result<AnswerLines, ClientError> {
         let response = self.send(request, route, within).await?;
         Ok(AnswerLines {
-            lines: Lines::new(pieces(response, self.client.timeouts.idle, 1)),
+            lines: Lines::new(pieces(response, self.client.timeouts.idle, Pace::Lines)),
             limit: self.client.timeouts.upload,
             addr: self.addr.clone(),
             route,

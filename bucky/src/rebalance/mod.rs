@@ -296,8 +296,9 @@ async fn left_at(mover: &Mover, source: &Source, output: &Arc<Output>) -> (Optio
     if source.node.kind == Kind::Go || source.node.admit().is_err() {
         return (None, 0);
     }
+    // First what is answered at once: a node that is silent is not asked for what may take long.
+    let Ok(status) = source.node.daemon.status().await else { return (None, 0) };
     let misplaced = survey::count(&mover.fleet, source, &mover.selection, output).await;
-    let status = source.node.daemon.status().await;
-    let tombstones = status.ok().flatten().map_or(0, |status| status.tombstones.waiting);
+    let tombstones = status.map_or(0, |status| status.tombstones.waiting);
     (misplaced.ok().map(|count| count.metrics), tombstones)
 }

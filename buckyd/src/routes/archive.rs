@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::blocking::{BodyWriter, body_channel};
 use crate::inventory::walk_metrics;
 use crate::respond::ApiError;
+use crate::store::LockBudget;
 use crate::transfers::Place;
 
 #[derive(Debug, Deserialize)]
@@ -37,7 +38,8 @@ pub(super) async fn post(
     let place = app.transfers.send()?;
     Ok(stream(app, encoding(&headers), place, move |app, archive| {
         let _share = share;
-        request.metrics.iter().try_for_each(|metric| append(app, metric, archive))
+        let locks = app.store.lock_budget();
+        request.metrics.iter().try_for_each(|metric| append(app, metric, archive, &locks))
     }))
 }
 
@@ -52,11 +54,13 @@ pub(super) async fn get(
     let list = metrics::list(&app, Switch::Off).await?;
     let place = app.transfers.send()?;
     Ok(stream(app, encoding(&headers), place, move |app, archive| {
+        let locks = app.store.lock_budget();
         let ended = walk_metrics(&list, filter.span(), |metric| {
             if !filter.wants(metric.as_str()) {
                 return ControlFlow::Continue(());
             }
-            append(app, &metric, archive).map_or_else(ControlFlow::Break, ControlFlow::Continue)
+            append(app, &metric, archive, &locks)
+                .map_or_else(ControlFlow::Break, ControlFlow::Continue)
         });
         ended.break_value().map_or(Ok(()), Err)
     }))
@@ -104,8 +108,13 @@ fn write(
 }
 
 /// Adds one metric, or notes why it is left out. An error is the stream's.
-fn append(app: &App, metric: &MetricName, archive: &mut Archive) -> io::Result<()> {
-    match app.store.read(metric) {
+fn append(
+    app: &App,
+    metric: &MetricName,
+    archive: &mut Archive,
+    locks: &LockBudget,
+) -> io::Result<()> {
+    match app.store.read_within(metric, locks) {
         Ok(file) => archive.append(metric, file.meta, file.digest, &file.content),
         Err(error) => {
             archive.leave_out(LeftOut {

@@ -13,7 +13,7 @@ use super::lines;
 use crate::app::App;
 use crate::respond::ApiError;
 use crate::slots::{self, Verdict};
-use crate::store::{StoreError, unix_now};
+use crate::store::{LockBudget, StoreError, unix_now};
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
@@ -21,20 +21,21 @@ pub(super) async fn post(
 ) -> Result<Response, ApiError> {
     Ok(lines::stream(place, paths::NDJSON, move |writer| {
         let _share = share;
+        let locks = app.store.lock_budget();
         request.metrics.iter().try_for_each(|metric| -> io::Result<()> {
-            lines::write_line(writer, &look(&app, metric))
+            lines::write_line(writer, &look(&app, metric, &locks))
         })
     }))
 }
 
-fn look(app: &App, metric: &ConfirmMetric) -> ConfirmLine {
+fn look(app: &App, metric: &ConfirmMetric, locks: &LockBudget) -> ConfirmLine {
     let mut line = ConfirmLine {
         metric: metric.name.clone(),
         outcome: ConfirmOutcome::Complete,
         missing: Vec::new(),
         reason: String::new(),
     };
-    match app.store.read(&metric.name) {
+    match app.store.read_within(&metric.name, locks) {
         Err(StoreError::Missing { .. }) => line.outcome = ConfirmOutcome::Missing,
         Err(error) => {
             line.outcome = ConfirmOutcome::Unreadable;

@@ -36,7 +36,7 @@ pub(crate) enum StoreError {
         path: PathBuf,
     },
     /// Somebody else holds the lock.
-    #[error("another process has held the lock of {path} for {} ms; look for it with `fuser` or `lslocks`", waited.as_millis())]
+    #[error("another process holds the lock of {path} (waited {} ms for it); look for it with `fuser` or `lslocks`", waited.as_millis())]
     Busy {
         /// Which.
         path: PathBuf,

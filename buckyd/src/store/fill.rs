@@ -13,7 +13,7 @@ use bucky_whisper::{FillOptions, Image, ImageError, is_compressed};
 use rustix::fs::{Advice, OFlags};
 
 use super::error::StoreError;
-use super::{Store, TRIES, unix_now};
+use super::{LockBudget, Store, TRIES, unix_now};
 
 /// How many times its length a file takes while it is filled: as it is, and as it is to become, with a mark a slot.
 const FILL_TIMES: u64 = 3;
@@ -74,7 +74,12 @@ impl From<StoreError> for Failure {
 
 impl Store {
     /// Fills the file at `path`, if there is one, from `source`.
-    pub(super) fn fill_existing(&self, path: &Path, source: &[u8]) -> Result<Existing, Failure> {
+    pub(super) fn fill_existing(
+        &self,
+        path: &Path,
+        source: &[u8],
+        budget: &LockBudget,
+    ) -> Result<Existing, Failure> {
         for _ in 0..TRIES {
             let file = match self.tree.open_file(path, OFlags::RDWR) {
                 Ok(file) => file,
@@ -83,7 +88,7 @@ impl Store {
             };
             // Before the lock: nobody who waits for it is to wait for memory too.
             let _share = self.share(&file, path, &self.options.memory.receiving, FILL_TIMES)?;
-            self.lock_exclusive(&file, path)?;
+            self.lock_exclusive(&file, path, budget)?;
             if self.tree.still_names(path, &file)? {
                 return self.fill_open(&file, path, source);
             }

@@ -10,12 +10,12 @@ use bucky_api::{HealLine, HealOutcome, Problem, chain};
 use bucky_whisper::{Image, ImageError};
 use rustix::fs::OFlags;
 
-use super::Store;
 use super::commit::Mark;
 use super::error::StoreError;
 use super::fill::{Existing, Failure};
 use super::kept::OnCorrupt;
 use super::staging::Staged;
+use super::{LockBudget, Store};
 
 /// Up to this many files a batch is synced file by file; above, the file system at once.
 const FEW: usize = 2;
@@ -28,13 +28,15 @@ pub(crate) struct HealBatch<'s> {
     begun: Mark,
     lines: Vec<HealLine>,
     staged: Vec<Staged>,
+    locks: LockBudget,
 }
 
 impl<'s> HealBatch<'s> {
     /// A batch with nothing in it.
     pub(crate) fn new(store: &'s Store) -> Self {
         let (begun, on_corrupt) = (store.committer.mark(), OnCorrupt::default());
-        Self { store, on_corrupt, begun, lines: Vec::new(), staged: Vec::new() }
+        let locks = store.lock_budget();
+        Self { store, on_corrupt, begun, lines: Vec::new(), staged: Vec::new(), locks }
     }
 
     /// The same, with files that are there and corrupt treated so.
@@ -103,7 +105,7 @@ impl<'s> HealBatch<'s> {
         // What is damaged was refused above, and what is compressed is refused where something is there already: only a
         // sound file takes the place of a corrupt one.
         let on_corrupt = self.on_corrupt;
-        let outcome = match self.store.fill_existing(&path, &member.content) {
+        let outcome = match self.store.fill_existing(&path, &member.content, &self.locks) {
             Ok(Existing::Unchanged) => return Ok((HealOutcome::Unchanged, 0)),
             Ok(Existing::Filled { points }) => return Ok((HealOutcome::Filled, points)),
             Ok(Existing::NotThere) => HealOutcome::Created,
@@ -154,7 +156,7 @@ impl<'s> HealBatch<'s> {
 
     fn put_all_in_place(&mut self) {
         for staged in std::mem::take(&mut self.staged) {
-            let result = self.store.put_or_fill(&staged);
+            let result = self.store.put_or_fill(&staged, &self.locks);
             let line = &mut self.lines[staged.line];
             match result {
                 Ok(Existing::NotThere) => {

@@ -88,7 +88,7 @@ impl Store {
             Err(StoreError::Missing { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        self.lock_exclusive(&old, path)?;
+        self.lock_exclusive(&old, path, &self.lock_budget())?;
         if !self.tree.still_names(path, &old)? {
             return Ok(None);
         }

@@ -6,9 +6,9 @@ use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 use std::path::Path;
 
-use super::Store;
 use super::error::StoreError;
 use super::tombstone::{BatchId, BatchWriter};
+use super::{LockBudget, Store};
 
 impl Store {
     /// Renames each file whose content still has its digest to a tombstone.
@@ -22,11 +22,12 @@ impl Store {
         metrics: &[DeleteMetric],
     ) -> Result<(Vec<DeleteLine>, Option<BatchId>), StoreError> {
         let batch = BatchWriter::begin(&self.state, metrics)?;
+        let locks = self.lock_budget();
         let lines = metrics
             .iter()
             .enumerate()
             .map(|(seq, metric)| {
-                let (outcome, reason) = match self.delete_one(metric, &batch, seq) {
+                let (outcome, reason) = match self.delete_one(metric, &batch, seq, &locks) {
                     Ok(outcome) => (outcome, String::new()),
                     Err(StoreError::Missing { .. }) => (DeleteOutcome::Missing, String::new()),
                     Err(error) => (DeleteOutcome::Failed, chain(&error)),
@@ -45,10 +46,11 @@ impl Store {
         metric: &DeleteMetric,
         batch: &BatchWriter<'_>,
         seq: usize,
+        locks: &LockBudget,
     ) -> Result<DeleteOutcome, StoreError> {
         let path = metric.name.relative_path();
         let file = self.tree.open_file(&path, OFlags::RDONLY)?;
-        self.lock_exclusive(&file, &path)?;
+        self.lock_exclusive(&file, &path, locks)?;
         if !self.tree.still_names(&path, &file)? {
             // Another delete was faster, or something was put in its place: not what was healed.
             return Ok(DeleteOutcome::Changed);

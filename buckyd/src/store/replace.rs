@@ -55,7 +55,7 @@ impl Store {
         for _ in 0..TRIES {
             match self.tree.open_file(path, OFlags::RDONLY) {
                 Ok(old) => {
-                    self.lock_exclusive(&old, path)?;
+                    self.lock_exclusive(&old, path, &self.lock_budget())?;
                     if !self.tree.still_names(path, &old)? {
                         continue;
                     }

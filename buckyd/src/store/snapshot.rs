@@ -9,8 +9,8 @@ use bucky_api::archive::FileMeta;
 use bucky_whisper::{Digest, MetricName};
 use rustix::fs::OFlags;
 
-use super::Store;
 use super::error::StoreError;
+use super::{LockBudget, Store};
 use crate::memory::{Budget, Share};
 
 /// A file as it was at one moment, under its lock.
@@ -43,11 +43,23 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub(crate) fn read(&self, metric: &MetricName) -> Result<Snapshot, StoreError> {
+        self.read_within(metric, &self.lock_budget())
+    }
+
+    /// The same for one of many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn read_within(
+        &self,
+        metric: &MetricName,
+        budget: &LockBudget,
+    ) -> Result<Snapshot, StoreError> {
         let path = metric.relative_path();
         let file = self.tree.open_file(&path, OFlags::RDONLY)?;
         // Before the lock: nobody who waits for it is to wait for memory too.
         let share = self.share(&file, &path, &self.options.memory.sending, 1)?;
-        self.lock_shared(&file, &path)?;
+        self.lock_shared(&file, &path, budget)?;
         self.snapshot(&file, &path, share)
     }
 
@@ -139,15 +151,5 @@ impl Store {
             return Err(too_large(content.len() as u64));
         }
         Ok(content)
-    }
-
-    pub(super) fn lock_shared(&self, file: &File, path: &Path) -> Result<(), StoreError> {
-        bucky_whisper::lock_shared(file, self.options.lock_limit)
-            .map_err(|error| StoreError::lock(path, error))
-    }
-
-    pub(super) fn lock_exclusive(&self, file: &File, path: &Path) -> Result<(), StoreError> {
-        bucky_whisper::lock_exclusive(file, self.options.lock_limit)
-            .map_err(|error| StoreError::lock(path, error))
     }
 }

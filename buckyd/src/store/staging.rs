@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::fill::{Existing, Failure};
 use super::kept::OnCorrupt;
 use super::tree::Tree;
-use super::{Store, TRIES};
+use super::{LockBudget, Store, TRIES};
 
 /// A new file that waits under a temporary name.
 pub(super) struct Staged {
@@ -76,8 +76,12 @@ impl Store {
     }
 
     /// Puts a staged file in place; where a file has appeared meanwhile, fills that.
-    pub(super) fn put_or_fill(&self, staged: &Staged) -> Result<Existing, Failure> {
-        let result = self.try_put_or_fill(staged);
+    pub(super) fn put_or_fill(
+        &self,
+        staged: &Staged,
+        budget: &LockBudget,
+    ) -> Result<Existing, Failure> {
+        let result = self.try_put_or_fill(staged, budget);
         if !matches!(result, Ok(Existing::NotThere)) {
             self.remove_tmp(&staged.tmp_name);
         }
@@ -88,7 +92,7 @@ impl Store {
         result
     }
 
-    fn try_put_or_fill(&self, staged: &Staged) -> Result<Existing, Failure> {
+    fn try_put_or_fill(&self, staged: &Staged, budget: &LockBudget) -> Result<Existing, Failure> {
         let (Some(folder), Some(name)) = (staged.path.parent(), staged.path.file_name()) else {
             return Err(StoreError::BadPath { path: staged.path.clone() }.into());
         };
@@ -113,7 +117,7 @@ impl Store {
             let tmp = self.open_tmp(&staged.tmp_name)?;
             let _share = self.share(&tmp, &staged.path, &self.options.memory.receiving, 1)?;
             let source = self.content(&tmp, &staged.path)?;
-            match self.fill_existing(&staged.path, &source) {
+            match self.fill_existing(&staged.path, &source, budget) {
                 Ok(Existing::NotThere) => {}
                 Err(failure) if staged.replaces(&failure) => {
                     if let Some(kept) = self.replace_corrupt(staged)? {

@@ -345,7 +345,10 @@ fn a_deleted_source_is_a_tombstone_with_its_story_which_outlives_the_daemon() {
     let tombstone = store.tombstones(&batch).unwrap().remove(0);
     assert_eq!((tombstone.metric.as_str(), tombstone.digest), ("a.b", Digest::of(&content)));
     assert_eq!(tombstone.owners, ["127.0.0.1:4242".parse().unwrap()]);
-    assert_eq!(store.read_tombstone(&batch, tombstone.seq).unwrap().content, content);
+    assert_eq!(
+        store.read_tombstone(&batch, tombstone.seq, &store.lock_budget()).unwrap().content,
+        content
+    );
     assert!(!store.close_batch(&batch).unwrap());
     assert_eq!(store.bury(&batch, tombstone.seq, tombstone.digest).unwrap(), Burial::Done);
     assert!(store.close_batch(&batch).unwrap());
@@ -364,7 +367,7 @@ fn a_tombstone_that_a_late_writer_changed_is_not_buried() {
     writer.write_all(b"x").unwrap();
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
     assert_eq!(fixture.store.bury(&batch, 0, Digest::of(&content)).unwrap(), Burial::Changed);
-    let now = fixture.store.read_tombstone(&batch, 0).unwrap();
+    let now = fixture.store.read_tombstone(&batch, 0, &fixture.store.lock_budget()).unwrap();
     assert_ne!(now.content, content);
     assert_eq!(fixture.store.bury(&batch, 0, now.digest).unwrap(), Burial::Done);
 }

@@ -21,10 +21,10 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Store;
 use super::error::StoreError;
 use super::snapshot::Snapshot;
 use super::state_dir::StateDir;
+use super::{LockBudget, Store};
 
 const MANIFEST: &str = "manifest";
 const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -252,10 +252,11 @@ impl Store {
         &self,
         batch: &BatchId,
         seq: usize,
+        budget: &LockBudget,
     ) -> Result<Snapshot, StoreError> {
         let (_, file, path) = self.open_tombstone(batch, seq)?;
         let share = self.share(&file, &path, &self.options.memory.sending, 1)?;
-        self.lock_shared(&file, &path)?;
+        self.lock_shared(&file, &path, budget)?;
         self.snapshot(&file, &path, share)
     }
 
@@ -273,7 +274,7 @@ impl Store {
             Err(StoreError::Missing { .. }) => return Ok(Burial::Done),
             result => result?,
         };
-        self.lock_exclusive(&file, &path)?;
+        self.lock_exclusive(&file, &path, &self.lock_budget())?;
         if self.digest(&file, &path)? != digest {
             return Ok(Burial::Changed);
         }

@@ -168,13 +168,14 @@ impl Sweeper {
         let (store, id) = (Arc::clone(&self.store), batch.clone());
         let made = blocking(move || -> Result<_, String> {
             let mut archive = ArchiveWriter::new(Vec::new());
+            let locks = store.lock_budget();
             let mut bytes = 0;
             let mut taken = 0;
             for (seq, metric) in wanted {
                 if bytes >= STREAM_BYTES {
                     break;
                 }
-                let file = store.read_tombstone(&id, seq).map_err(|error| chain(&error))?;
+                let file = store.read_tombstone(&id, seq, &locks).map_err(|error| chain(&error))?;
                 bytes += file.content.len();
                 taken += 1;
                 archive
@@ -197,7 +198,10 @@ impl Sweeper {
         let metric = body.tombstone.metric.as_str();
         let found = within(daemon, daemon.go_get(metric)).await?;
         let (store, id, seq) = (Arc::clone(&self.store), batch.clone(), body.tombstone.seq);
-        let file = blocking(move || store.read_tombstone(&id, seq).map_err(|error| chain(&error)));
+        let file = blocking(move || {
+            let locks = store.lock_budget();
+            store.read_tombstone(&id, seq, &locks).map_err(|error| chain(&error))
+        });
         let file = file.await.map_err(|error| error.to_string())??;
         if file.digest != body.digest {
             return Ok(Some(WRITTEN_TO.into()));

@@ -142,8 +142,9 @@ impl Sweeper {
         let (store, id, wanted) = (Arc::clone(&self.store), batch.clone(), tombstones.to_vec());
         let read = blocking(move || {
             let now = unix_now();
+            let locks = store.lock_budget();
             let read = wanted.into_iter().map(|tombstone| {
-                match store.read_tombstone(&id, tombstone.seq) {
+                match store.read_tombstone(&id, tombstone.seq, &locks) {
                     Ok(file) => {
                         let slots = Image::parse(&file.content)
                             .map(|image| slots::sample(&image, now))

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bucky_tests::metrics::{MINUTES, minutes, now};
-use bucky_tests::{Finished, Injection, Launch, Ledger, TestCluster, tree, wait};
+use bucky_tests::{Finished, Injection, Launch, Ledger, TestCluster, soak, tree, wait};
 use bucky_whisper::MetricName;
 
 use crate::cluster;
@@ -262,7 +262,8 @@ fn quiet(cluster: &TestCluster, node: usize) -> u64 {
 /// With no descriptor left nothing can be accepted, opened or fetched; with a few, some of it.
 #[test]
 fn a_daemon_without_descriptors_fails_cleanly_and_recovers() {
-    for (node, spare) in [(1, 0), (1, 2), (0, 2)] {
+    let cases = [(1, 0), (0, 2), (1, 2)];
+    for (node, spare) in cases.into_iter().take(soak::rounds(2, 3)) {
         let mut story = Story::of(20, node, Launch::Plain);
         let open = quiet(&story.cluster, node);
         let args = ["rebalance", "-t", "2", "--batch-metrics", "4", "--away-timeout", "2"];

@@ -10,6 +10,7 @@
 //! - `stopping`: runs that are stopped and go on
 //! - `verify`: what `bucky verify` says of a cluster
 //! - `disks`: full, read-only and broken disks, and daemons that run out of descriptors
+//! - `networks`: nodes cut off and links that fail; `stuck`: daemons and locks that hang, dribble, break off or lie
 //! - `order`: what is durable before what, by recordings of the system calls
 //! - `routes`: the daemon's answers, as `curl` would get them; `locate_vectors`: the rings, asked without a cluster
 
@@ -25,11 +26,13 @@ mod kills;
 mod live;
 mod locate_vectors;
 mod merge;
+mod networks;
 mod order;
 mod placement;
 mod refusal;
 mod routes;
 mod stopping;
+mod stuck;
 mod verify;
 mod writers;
 

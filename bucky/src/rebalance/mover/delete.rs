@@ -33,7 +33,18 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
     let mut reasons: HashMap<MetricName, String> = HashMap::new();
     let mut patience = Patience::with(&source.daemon);
     while !left.is_empty() {
+        if let Err(reason) = source.admit() {
+            not_deleted(source, &mut left, &HashMap::new(), &reason, &mut done);
+            break;
+        }
         let (lines, error) = request(source, &left).await;
+        match &error {
+            None => source.answered(),
+            Some(error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => {
+                mover.unreachable(source, &chain(error));
+            }
+            Some(_) => {}
+        }
         let before = left.len();
         reasons.clear();
         for line in lines {
@@ -55,19 +66,26 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
                 return done;
             }
             Next::Wait(_) => {}
-            Next::GiveUp => {
-                for metric in std::mem::take(&mut left).into_keys() {
-                    let reason = reasons.remove(&metric).unwrap_or_else(|| reason.clone());
-                    let reason =
-                        format!("its owners have all of it, but it was not deleted here: {reason}");
-                    let failure =
-                        Failure { node: source.addr().clone(), kind: "not deleted", reason };
-                    done.failed.push((metric, failure));
-                }
-            }
+            Next::GiveUp => not_deleted(source, &mut left, &reasons, &reason, &mut done),
         }
     }
     done
+}
+
+/// Gives up what is `left`, each for its own reason where it has one.
+fn not_deleted(
+    source: &Node,
+    left: &mut BTreeMap<MetricName, Healed>,
+    reasons: &HashMap<MetricName, String>,
+    reason: &str,
+    done: &mut Deleted,
+) {
+    for metric in std::mem::take(left).into_keys() {
+        let reason = reasons.get(&metric).map_or(reason, String::as_str);
+        let reason = format!("its owners have all of it, but it was not deleted here: {reason}");
+        let failure = Failure { node: source.addr().clone(), kind: "not deleted", reason };
+        done.failed.push((metric, failure));
+    }
 }
 
 async fn request(

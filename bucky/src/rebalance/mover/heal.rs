@@ -327,8 +327,17 @@ impl Pull<'_> {
     /// nothing there, and all would seem to be done.
     async fn doubt(&self, first: usize, work: &mut Work, pulled: &mut Pulled) -> usize {
         let before = work.strays.len();
+        let mut silent = None;
         for metric in pulled.gone.split_off(first) {
-            let reason = match self.source.daemon.go_stat(metric.as_str()).await {
+            let answer = match &silent {
+                // One silence is long enough for all of them.
+                Some(reason) => Err(String::clone(reason)),
+                None => {
+                    let stat = self.source.daemon.go_stat(metric.as_str()).await;
+                    stat.map_err(|error| silent.insert(chain(&error)).clone())
+                }
+            };
+            let reason = match answer {
                 Ok(None) => {
                     pulled.gone.push(metric);
                     continue;
@@ -337,7 +346,7 @@ impl Pull<'_> {
                     "it finds no such metric at {0}, which has it; does {0} lead to the same daemon from there?",
                     self.source.addr()
                 ),
-                Err(error) => format!("it finds no such metric at the source: {}", chain(&error)),
+                Err(reason) => format!("it finds no such metric at the source: {reason}"),
             };
             work.reasons.insert(metric.clone(), failure(self.owner, "source missing", reason));
             work.strays.push(unmeasured(metric));
@@ -391,20 +400,26 @@ impl Pull<'_> {
         };
         match error {
             _ if trouble == Trouble::Busy => {}
-            ClientError::Unreachable { .. } | ClientError::TimedOut { .. } => {
+            ClientError::Unreachable { .. } => {
                 setback.halves = false;
-                setback.failure.kind = NODE_AWAY;
-                self.mover.unreachable(self.owner, &reason);
+                self.away(self.owner, error, &mut setback);
+            }
+            ClientError::TimedOut { .. } => {
+                setback.halves = false;
+                // Whoever waits for a source that is silent is silent, too.
+                if let Some((node, away)) = self.silent().await {
+                    self.away(node, &away, &mut setback);
+                } else {
+                    self.mover.links.failed(self.source, self.owner, &reason);
+                }
             }
             _ => {
                 // The owner answers; where it cannot have the batch, the source may be to blame.
                 if error.status().is_some_and(|status| status.as_u16() == 502)
                     && let Err(away) = self.source.daemon.status().await
                 {
-                    setback.trouble = Trouble::of(&away);
                     setback.halves = false;
-                    setback.failure = failure(self.source, NODE_AWAY, chain(&away));
-                    self.mover.unreachable(self.source, &chain(&away));
+                    self.away(self.source, &away, &mut setback);
                 } else if self.mover.links.failed(self.source, self.owner, &reason) {
                     self.mover.output.say(format_args!(
                         "bucky: {} cannot fetch from {}: {reason}; the rest fails at once, and is tried again from time to time",
@@ -415,6 +430,26 @@ impl Pull<'_> {
             }
         }
         setback
+    }
+}
+
+impl Pull<'_> {
+    /// Notes that `node` is away, and that it is to blame.
+    fn away(&self, node: &Node, error: &ClientError, setback: &mut Setback) {
+        let reason = chain(error);
+        setback.trouble = Trouble::of(error);
+        self.mover.unreachable(node, &reason);
+        setback.failure = failure(node, NODE_AWAY, reason);
+    }
+
+    /// Which of the two does not answer, and how; none where both do.
+    async fn silent(&self) -> Option<(&Node, ClientError)> {
+        for node in [self.source, self.owner] {
+            if let Err(error) = node.daemon.status().await {
+                return Some((node, error));
+            }
+        }
+        None
     }
 }
 
