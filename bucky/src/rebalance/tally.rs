@@ -271,7 +271,7 @@ impl Summary {
         } else if self.counts.failures() > 0 || self.counts.broken_sources > 0 {
             "Repair what is named above and run the same command again."
         } else if !self.deletes {
-            "Run it again without --no-delete to delete the sources."
+            "When all relays have switched, run it again without --no-delete to delete the sources."
         } else if self.still_misplaced.is_none_or(|count| count > 0) {
             "Run the same command again; `bucky inconsistent` lists what is left."
         } else {

@@ -37,7 +37,7 @@ fn no_point_is_lost_of_carbon_that_does_not_lock_whenever_the_relays_switch() {
 /// Runs every moment of the switch, or in the short form those of `short`.
 fn rounds(story: &str, locks: bool, short: &[Switch]) {
     let seed = soak::seed(story);
-    let rounds = soak::rounds(1, 20);
+    let rounds = soak::rounds(1, 5);
     let switches = if rounds == 1 { short.to_vec() } else { SWITCHES.to_vec() };
     for (turn, switch) in switches.into_iter().enumerate() {
         let mut found = Found::default();
