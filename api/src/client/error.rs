@@ -28,7 +28,7 @@ impl From<reqwest::Error> for NetworkError {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No connection.
-    #[error("cannot reach {addr}; is buckyd running there and listening on that address?")]
+    #[error("cannot reach {addr} (is buckyd running there, and does it listen on that address?)")]
     Unreachable {
         /// The daemon.
         addr: DaemonAddr,
