@@ -351,6 +351,14 @@ pub struct DeleteRequest {
     /// The metrics to delete.
     #[serde(deserialize_with = "crate::bounded::metrics")]
     pub metrics: Vec<DeleteMetric>,
+    /// Files that were written to in the last so many seconds are left where they are; 0 takes them too.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rest_seconds: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One metric to delete, if its content is still the one that was healed.
@@ -372,7 +380,7 @@ pub struct DeleteLine {
     pub metric: MetricName,
     /// What became of it.
     pub outcome: DeleteOutcome,
-    /// Where it failed: why.
+    /// Where it failed, or is in use: why.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
@@ -385,6 +393,8 @@ pub enum DeleteOutcome {
     Deleted,
     /// The content is another by now: heal it again first.
     Changed,
+    /// It was written to within [`DeleteRequest::rest_seconds`], and the file is where it was.
+    InUse,
     /// There was no such file.
     Missing,
     /// It did not work, and the file is where it was.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bucky_api::{DaemonAddr, Encoding};
 
@@ -46,6 +47,10 @@ pub(crate) struct Args {
     /// Replace a corrupt file at an owner by the sound copy that is moved there; the owner keeps the corrupt one aside
     #[arg(long)]
     pub(crate) replace_corrupt: bool,
+    /// Delete only sources that nobody has written to for so long, such as 2m: others are copied and left for a
+    /// later run. Without it carbon may drop an update for which it looks up a file that is just being moved away
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time, conflicts_with = "no_delete")]
+    pub(crate) rest: Duration,
     /// Only metrics in whose name this is found
     #[arg(short = 'r', long, value_name = "REGEX")]
     pub(crate) regex: Option<String>,
@@ -91,6 +96,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         allowed_destinations: args.allowed_dsts.as_deref().map(addresses).transpose()?,
         local_prefix: args.local.prefix()?,
         deletes: !args.no_delete,
+        rest: args.rest,
         replace_corrupt: args.replace_corrupt,
         fresh: args.force,
         dry_run: args.no_op,
@@ -124,6 +130,21 @@ fn addresses(text: &str) -> anyhow::Result<Vec<DaemonAddr>> {
     Ok(addresses)
 }
 
+/// A time: a number of seconds, or one and s, m or h.
+fn time(text: &str) -> Result<Duration, String> {
+    let (digits, factor) = match text.as_bytes() {
+        [.., b's'] => (&text[..text.len() - 1], 1),
+        [.., b'm'] => (&text[..text.len() - 1], 60),
+        [.., b'h'] => (&text[..text.len() - 1], 3600),
+        _ => (text, 1),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let seconds = number.and_then(|number| number.checked_mul(factor));
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| format!("{text:?} is no time, such as 90s or 2m"))
+}
+
 /// A length: a number, and K, M or G.
 fn bytes(text: &str) -> Result<u64, String> {
     let (digits, factor) = match text.trim_end_matches(['B', 'b']).trim_end_matches('i') {
@@ -142,6 +163,15 @@ fn bytes(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_units() {
+        let seconds = |text| time(text).map(|time| time.as_secs());
+        assert_eq!(["0", "90", "90s", "2m", "1h"].map(seconds), [0, 90, 90, 120, 3600].map(Ok));
+        for text in ["", "m", "-1", "1d", "2 m", "99999999999999999999h"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn lengths_have_binary_units() {

@@ -6,10 +6,12 @@ use bucky_api::{DaemonAddr, Problem};
 
 /// The kind of failure of which a node that does not answer is the cause.
 pub(crate) const NODE_AWAY: &str = "node away";
+/// The kind of a metric that is where it belongs, and also still at a source that somebody writes to.
+pub(crate) const STILL_WRITTEN_TO: &str = "still written to";
 /// How many failures are named on standard error; `--errors` has all.
 const NAMED: u64 = 1_000;
-/// How many of one node that is away: they are all the same.
-const NAMED_AWAY: u64 = 3;
+/// How many of one node where all have the same cause.
+const NAMED_ALIKE: u64 = 3;
 
 /// Why a metric did not make it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,22 +47,27 @@ pub(crate) fn kind_of(problem: Option<Problem>) -> &'static str {
 #[derive(Debug, Default)]
 pub(crate) struct Naming {
     named: u64,
-    away: BTreeMap<String, u64>,
+    alike: BTreeMap<(String, &'static str), u64>,
 }
 
 impl Naming {
     /// The lines to print for one more failure.
     pub(crate) fn of(&mut self, metric: &str, failure: &Failure) -> Vec<String> {
         let line = format!("bucky: {metric}: {}: {}", failure.node, failure.reason);
-        if failure.kind == NODE_AWAY {
-            let of_node = self.away.entry(failure.node.to_string()).or_default();
+        let further = match failure.kind {
+            NODE_AWAY => Some("that need"),
+            STILL_WRITTEN_TO => Some("that are still written to at"),
+            _ => None,
+        };
+        if let Some(further) = further {
+            let of_node = self.alike.entry((failure.node.to_string(), failure.kind)).or_default();
             *of_node += 1;
             return match *of_node {
-                ..NAMED_AWAY => vec![line],
-                NAMED_AWAY => vec![
+                ..NAMED_ALIKE => vec![line],
+                NAMED_ALIKE => vec![
                     line,
                     format!(
-                        "bucky: further metrics that need {} are counted, not named; --errors FILE has all",
+                        "bucky: further metrics {further} {} are counted, not named; --errors FILE has all",
                         failure.node
                     ),
                 ],
@@ -103,7 +110,7 @@ mod tests {
         let mut naming = Naming::default();
         let lines = (0..5_000).flat_map(|_| naming.of("m", &failure("a", NODE_AWAY)));
         let lines: Vec<String> = lines.collect();
-        assert_eq!(lines.len() as u64, NAMED_AWAY + 1);
+        assert_eq!(lines.len() as u64, NAMED_ALIKE + 1);
         assert!(lines.last().unwrap().contains("metrics that need a:4242"), "{lines:?}");
         assert_eq!(naming.of("m", &failure("b", NODE_AWAY)).len(), 1, "another node");
         assert_eq!(naming.of("m", &failure("a", "busy")).len(), 1, "another cause");

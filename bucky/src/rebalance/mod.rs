@@ -20,6 +20,7 @@ mod tally;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bucky_api::{Client, DaemonAddr, Encoding};
 use futures_util::{StreamExt, stream};
@@ -57,6 +58,8 @@ pub(crate) struct Order {
     pub(crate) local_prefix: Option<String>,
     /// Whether sources are deleted.
     pub(crate) deletes: bool,
+    /// How long nobody may have written to a source that is deleted.
+    pub(crate) rest: Duration,
     /// Whether owners' corrupt files are replaced by sound misplaced copies, and kept aside.
     pub(crate) replace_corrupt: bool,
     /// Whether the nodes scan anew first.
@@ -229,6 +232,7 @@ async fn carry_out(
         limits: order.limits,
         encoding: order.encoding,
         deletes: order.deletes,
+        rest: order.rest,
         replace_corrupt: order.replace_corrupt,
         verbose: order.verbose,
         workers: order.workers,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use bucky_api::{DaemonAddr, HealOutcome};
 
-use super::failure::{Failure, Naming};
+use super::failure::{Failure, Naming, STILL_WRITTEN_TO};
 use crate::output::{Output, human_bytes, human_count, human_duration};
 
 /// What was put in place of one metric, at all its owners together.
@@ -72,6 +72,11 @@ impl Counts {
     /// How many did not make it.
     pub(crate) fn failures(&self) -> u64 {
         self.failed.values().sum()
+    }
+
+    /// How many of these are at their owners, and only not deleted since somebody writes to their sources.
+    fn still_written_to(&self) -> u64 {
+        self.failed.get(STILL_WRITTEN_TO).copied().unwrap_or_default()
     }
 }
 
@@ -228,16 +233,20 @@ impl fmt::Display for Summary {
         if counts.gone > 0 {
             writeln!(f, "{} were gone when it was their turn.", human_count(counts.gone))?;
         }
-        if counts.failures() > 0 {
-            let kinds =
-                counts.failed.iter().map(|(kind, count)| format!("{} {kind}", human_count(*count)));
-            let kinds: Vec<String> = kinds.collect();
+        let written_to = counts.still_written_to();
+        if written_to > 0 {
             writeln!(
                 f,
-                "{} did not make it: {}.",
-                human_count(counts.failures()),
-                kinds.join(", ")
+                "{} were copied, and stay at their sources for now, where they are still written to.",
+                human_count(written_to)
             )?;
+        }
+        let failures = counts.failures() - written_to;
+        if failures > 0 {
+            let failed = counts.failed.iter().filter(|(kind, _)| **kind != STILL_WRITTEN_TO);
+            let kinds: Vec<String> =
+                failed.map(|(kind, count)| format!("{} {kind}", human_count(*count))).collect();
+            writeln!(f, "{} did not make it: {}.", human_count(failures), kinds.join(", "))?;
         }
         if counts.broken_sources > 0 {
             writeln!(f, "{} nodes could not be read to their end.", counts.broken_sources)?;
@@ -265,9 +274,19 @@ impl fmt::Display for Summary {
 }
 
 impl Summary {
+    /// Whether nothing failed but that some sources are still written to.
+    fn is_only_written_to(&self) -> bool {
+        let failures = self.counts.failures();
+        failures > 0
+            && self.counts.broken_sources == 0
+            && self.counts.still_written_to() == failures
+    }
+
     fn next_step(&self) -> &'static str {
         if self.stopped {
             "Stopped. Run the same command again to go on."
+        } else if self.is_only_written_to() {
+            "Once the relays send nothing there any more, and carbon has written what it holds, run the same command again."
         } else if self.counts.failures() > 0 || self.counts.broken_sources > 0 {
             "Repair what is named above and run the same command again."
         } else if !self.deletes {
@@ -336,6 +355,10 @@ mod tests {
             "Stopped. Run the same command again to go on."
         );
         assert!(last(|summary| summary.deletes = false).contains("without --no-delete"));
+        let written_to = |summary: &mut Summary| {
+            summary.counts.failed = BTreeMap::from([(STILL_WRITTEN_TO, 12)]);
+        };
+        assert!(last(written_to).contains("Once the relays send nothing there any more"));
         assert!(last(|summary| summary.still_misplaced = None).contains("bucky inconsistent"));
     }
 

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -29,7 +30,8 @@ pub(super) async fn post(
     }
     let mut deleted = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
         let _place = place;
-        let (lines, batch) = app.store.delete(&request.metrics)?;
+        let rest = Duration::from_secs(request.rest_seconds);
+        let (lines, batch) = app.store.delete(&request.metrics, rest)?;
         if let Some(batch) = batch {
             let deleted = lines.iter().filter(|line| line.outcome == DeleteOutcome::Deleted);
             app.sweeper.added(batch, deleted.count() as u64);

@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bucky_api::archive::{FileMeta, Member};
 use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, HealLine, HealOutcome, Problem};
@@ -21,6 +21,8 @@ use crate::memory::Memory;
 
 struct Fixture {
     store: Store,
+    /// How long nobody may have written to what is deleted.
+    rest: Duration,
     prefix: TempDir,
 }
 
@@ -43,7 +45,7 @@ impl Fixture {
         let prefix = tempfile::tempdir().unwrap();
         let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
         let store = Store::open(prefix.path(), None, inventory, options).unwrap();
-        Self { store, prefix }
+        Self { store, rest: Duration::ZERO, prefix }
     }
 
     fn path(&self, metric: &str) -> PathBuf {
@@ -65,7 +67,7 @@ impl Fixture {
     fn delete(&self, metric: &str, digest: Digest) -> DeleteLine {
         let owners = vec!["127.0.0.1:4242".parse().unwrap()];
         let metrics = [DeleteMetric { name: name(metric), digest, owners }];
-        self.store.delete(&metrics).unwrap().0.remove(0)
+        self.store.delete(&metrics, self.rest).unwrap().0.remove(0)
     }
 
     /// Everything below the prefix that is no metric's file and no part of an idle state folder.
@@ -331,13 +333,34 @@ fn a_source_is_deleted_only_while_its_content_is_the_one_that_was_healed() {
     assert_eq!(fixture.delete("a.b", Digest::of(&content)).outcome, DeleteOutcome::Missing);
 }
 
+/// Carbon looks whether a file is there, and then opens it: what it still writes to is not taken away in between.
+#[test]
+fn a_source_that_is_still_written_to_is_left_where_the_client_wants_so() {
+    let mut fixture = Fixture::new();
+    let content = whisper(&[1, 2]);
+    fixture.put("a", &content);
+    fixture.rest = Duration::from_secs(120);
+    let line = fixture.delete("a", Digest::of(&content));
+    assert_eq!(line.outcome, DeleteOutcome::InUse);
+    assert!(line.reason.contains("written to 0 s ago"), "{}", line.reason);
+    let file = File::open(fixture.path("a")).unwrap();
+    let written = |ago| file.set_modified(SystemTime::now() - Duration::from_secs(ago)).unwrap();
+    written(100);
+    assert_eq!(fixture.delete("a", Digest::of(&content)).outcome, DeleteOutcome::InUse);
+    // A clock that was ahead: nobody knows.
+    file.set_modified(SystemTime::now() + Duration::from_secs(1000)).unwrap();
+    assert_eq!(fixture.delete("a", Digest::of(&content)).outcome, DeleteOutcome::InUse);
+    written(130);
+    assert_eq!(fixture.delete("a", Digest::of(&content)).outcome, DeleteOutcome::Deleted);
+}
+
 #[test]
 fn a_deleted_source_is_a_tombstone_with_its_story_which_outlives_the_daemon() {
     let fixture = Fixture::new();
     let content = whisper(&[1, 2]);
     fixture.put("a.b", &content);
     fixture.delete("a.b", Digest::of(&content));
-    let Fixture { store, prefix } = fixture;
+    let Fixture { store, prefix, .. } = fixture;
     drop(store);
     let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
     let store = Store::open(prefix.path(), None, inventory, options()).unwrap();
@@ -457,7 +480,7 @@ fn what_a_crashed_daemon_had_under_way_is_cleared_at_the_next_start() {
     fs::write(&tmp, b"half").unwrap();
     let foreign = fixture.prefix.path().join(".bucky/tmp/somebody's");
     fs::write(&foreign, b"not ours").unwrap();
-    let Fixture { store, prefix } = fixture;
+    let Fixture { store, prefix, .. } = fixture;
     let id = store.id().to_owned();
     drop(store);
     let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));

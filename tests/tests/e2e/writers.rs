@@ -241,3 +241,27 @@ fn tombstones_survive_a_restart_of_their_daemon() {
     cluster.node_mut(0).start();
     cluster.assert_all_in_place(&before);
 }
+
+/// Carbon drops an update for which it finds the file and then does not. So what it still writes to is not taken away.
+#[test]
+fn sources_that_are_still_written_to_are_copied_and_left_where_the_operator_wants_so() {
+    let (cluster, names) = gated(12);
+    let before = cluster.ledger();
+    let rested = |name: &String| {
+        let file = std::fs::File::options().write(true).open(cluster.node(0).path(name)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(300)).unwrap();
+    };
+    names.iter().take(4).for_each(rested);
+    let run = cluster.bucky(&["rebalance", "--rest", "2m"]).assert_code(1);
+    let run = run.assert_tells("8 were copied, and stay at their sources for now");
+    run.assert_tells("4 metrics moved").assert_tells("Once the relays send nothing there any more");
+    assert_eq!(cluster.node(1).metrics(), names, "all are at their owner");
+    assert_eq!(cluster.node(0).metrics(), names[4..], "and those still written to at the source");
+    // A point that came before the relays switched.
+    let late = late_point(8.0);
+    metrics::update(&cluster.node(0).path(&names[5]), &[late]);
+    names[4..].iter().for_each(rested);
+    cluster.bucky(&["rebalance", "--rest", "2m"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+    assert_eq!(at_owner(&cluster, &names[5], late.timestamp), Some(8.0));
+}

@@ -23,7 +23,7 @@ use super::super::nodes::{Kind, Node};
 use super::super::tally::Effect;
 use super::Mover;
 use super::batch_run::{BatchEnd, ROUNDS};
-use super::delete::delete;
+use super::delete::{delete, in_use};
 use super::heal::Healed;
 use crate::chain;
 use crate::patience::{Next, Patience, Trouble, jitter};
@@ -201,6 +201,11 @@ impl Hand<'_> {
         if (stat.size, stat.mod_time) != (copied.stat.size, copied.stat.mod_time) {
             return Ok(false);
         }
+        if let Some(seconds) = rests_not(stat.mod_time, self.mover.rest) {
+            let reason = format!("it was written to {seconds} s ago");
+            let failure = in_use(self.source, &reason);
+            return Err(Setback { trouble: Trouble::Lasting, failure });
+        }
         if is_recent(stat.mod_time) && !self.is_unchanged(copied).await? {
             return Ok(false);
         }
@@ -294,6 +299,12 @@ fn points_missing(source: &[u8], destination: &[u8], now: u32) -> Result<u64, Im
 fn unix_now() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     u32::try_from(now).unwrap_or(u32::MAX)
+}
+
+/// How many seconds ago a file was written to, where that is less than `rest`. A time to come counts as now.
+fn rests_not(mod_time: i64, rest: Duration) -> Option<u64> {
+    let age = u64::try_from(i64::from(unix_now()).saturating_sub(mod_time)).unwrap_or(0);
+    (age < rest.as_secs()).then_some(age)
 }
 
 fn is_recent(mod_time: i64) -> bool {

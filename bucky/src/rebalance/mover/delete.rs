@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bucky_api::{ClientError, DeleteLine, DeleteOutcome, DeleteRequest};
 use bucky_whisper::MetricName;
 
-use super::super::failure::Failure;
+use super::super::failure::{Failure, STILL_WRITTEN_TO};
 use super::super::nodes::Node;
 use super::Mover;
 use super::heal::Healed;
@@ -37,7 +37,7 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
             not_deleted(source, &mut left, &HashMap::new(), &reason, &mut done);
             break;
         }
-        let (lines, error) = request(source, &left).await;
+        let (lines, error) = request(mover, source, &left).await;
         match &error {
             None => source.answered(),
             Some(error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => {
@@ -48,7 +48,7 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
         let before = left.len();
         reasons.clear();
         for line in lines {
-            sort(line, &mut left, &mut reasons, &mut done);
+            sort(source, line, &mut left, &mut reasons, &mut done);
         }
         if left.is_empty() {
             break;
@@ -89,10 +89,12 @@ fn not_deleted(
 }
 
 async fn request(
+    mover: &Mover,
     source: &Node,
     left: &BTreeMap<MetricName, Healed>,
 ) -> (Vec<DeleteLine>, Option<ClientError>) {
-    let request = DeleteRequest { metrics: left.values().map(Healed::to_delete).collect() };
+    let metrics = left.values().map(Healed::to_delete).collect();
+    let request = DeleteRequest { metrics, rest_seconds: mover.rest.as_secs() };
     let mut answer = match source.daemon.delete(&request).await {
         Ok(answer) => answer,
         Err(error) => return (Vec::new(), Some(error)),
@@ -112,6 +114,7 @@ async fn request(
 }
 
 fn sort(
+    source: &Node,
     line: DeleteLine,
     left: &mut BTreeMap<MetricName, Healed>,
     reasons: &mut HashMap<MetricName, String>,
@@ -124,10 +127,17 @@ fn sort(
     } else if left.remove(&line.metric).is_some() {
         match line.outcome {
             DeleteOutcome::Changed => done.changed.push(line.metric),
+            DeleteOutcome::InUse => done.failed.push((line.metric, in_use(source, &line.reason))),
             // Missing: an earlier attempt whose answer was lost, or somebody else; its owners have it.
             DeleteOutcome::Deleted | DeleteOutcome::Missing | DeleteOutcome::Failed => {
                 done.deleted.push(line.metric)
             }
         }
     }
+}
+
+/// A source that somebody still writes to.
+pub(super) fn in_use(source: &Node, reason: &str) -> Failure {
+    let reason = format!("its owners have it, but it is left here for now: {reason}");
+    Failure { node: source.addr().clone(), kind: STILL_WRITTEN_TO, reason }
 }

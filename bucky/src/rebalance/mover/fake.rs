@@ -60,6 +60,7 @@ pub(super) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node
         limits: LIMITS,
         encoding: Encoding::Identity,
         deletes,
+        rest: std::time::Duration::ZERO,
         replace_corrupt: false,
         verbose: false,
         tally: Tally::begin(None, Arc::clone(&output)).unwrap(),

@@ -19,6 +19,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bucky_api::Encoding;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -54,6 +55,8 @@ pub(crate) struct Mover {
     pub(crate) encoding: Encoding,
     /// Whether sources are deleted.
     pub(crate) deletes: bool,
+    /// How long nobody may have written to a source that is deleted.
+    pub(crate) rest: Duration,
     /// Whether owners' corrupt files are replaced.
     pub(crate) replace_corrupt: bool,
     /// Whether every metric that is done is named.
@@ -78,6 +81,7 @@ pub(crate) struct MoverParts {
     pub(crate) limits: BatchLimits,
     pub(crate) encoding: Encoding,
     pub(crate) deletes: bool,
+    pub(crate) rest: Duration,
     pub(crate) replace_corrupt: bool,
     pub(crate) verbose: bool,
     pub(crate) tally: Tally,
@@ -99,6 +103,7 @@ impl Mover {
             limits: parts.limits,
             encoding: parts.encoding,
             deletes: parts.deletes,
+            rest: parts.rest,
             replace_corrupt: parts.replace_corrupt,
             verbose: parts.verbose,
             tally: parts.tally,
