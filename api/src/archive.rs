@@ -13,6 +13,7 @@ use std::path::Path;
 use bucky_whisper::{Digest, MetricName};
 use tar::EntryType;
 
+use crate::pax;
 use crate::types::{ArchiveReport, LeftOut};
 
 /// The PAX record that carries the digest of the member that follows, 32 hex digits.
@@ -452,13 +453,13 @@ impl<T: Receiver> Reading<'_, T> {
 
 /// A record that cannot be read hides those behind it: what they would have said of the member is not guessed.
 fn read_pax(records: &[u8], extensions: &mut Extensions) -> io::Result<()> {
-    for record in tar::PaxExtensions::new(records) {
-        let record = record?;
-        match record.key_bytes() {
-            b"path" => extensions.path = Some(record.value_bytes().to_vec()),
-            key if key == DIGEST_RECORD.as_bytes() => extensions.digest = digest_in(&record),
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "malformed PAX records");
+    for (key, value) in pax::records(records).ok_or_else(malformed)? {
+        match key {
+            b"path" => extensions.path = Some(value.to_vec()),
+            key if key == DIGEST_RECORD.as_bytes() => extensions.digest = digest_in(value),
             key if key == PATH_DIGEST_RECORD.as_bytes() => {
-                extensions.path_digest = digest_in(&record);
+                extensions.path_digest = digest_in(value);
             }
             _ => {}
         }
@@ -466,8 +467,8 @@ fn read_pax(records: &[u8], extensions: &mut Extensions) -> io::Result<()> {
     Ok(())
 }
 
-fn digest_in(record: &tar::PaxExtension<'_>) -> Option<Digest> {
-    record.value().ok().and_then(|text| text.parse().ok())
+fn digest_in(value: &[u8]) -> Option<Digest> {
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())
 }
 
 fn describe(kind: EntryType) -> &'static str {

@@ -15,6 +15,7 @@ pub mod error;
 pub mod go;
 pub mod ndjson;
 pub mod paths;
+mod pax;
 pub mod types;
 
 pub use addr::{DaemonAddr, DaemonAddrError};

@@ -12,6 +12,7 @@
 //! - `disks`: full, read-only and broken disks, and daemons that run out of descriptors
 //! - `networks`: nodes cut off and links that fail; `stuck`: daemons and locks that hang, dribble, break off or lie
 //! - `order`: what is durable before what, by recordings of the system calls
+//! - `hostile`: clients, tars and peers that mean harm
 //! - `routes`: the daemon's answers, as `curl` would get them; `locate_vectors`: the rings, asked without a cluster
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
@@ -22,6 +23,7 @@ mod crash_points;
 mod damage;
 mod disks;
 mod growth;
+mod hostile;
 mod kills;
 mod live;
 mod locate_vectors;
