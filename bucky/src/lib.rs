@@ -2,7 +2,7 @@
 //!
 //! - `cli` reads the command line; each command has a file in `commands`
 //! - `cluster` asks the nodes who they are and whether they agree
-//! - `inventory` reads what nodes hold, page by page; `placement` says where it belongs
+//! - `inventory` reads what nodes hold, page by page; `placement` says where it belongs; `holders` puts the two together
 //! - `verify` reads every copy and tells what is not in place
 //! - `rebalance` plans and moves: heal at the owners, then delete at the source
 //! - [`output`] is the only place that prints, [`outcome`] the exit codes
@@ -14,6 +14,7 @@ mod cluster;
 mod commands;
 #[cfg(test)]
 mod fake_daemon;
+mod holders;
 mod inventory;
 mod names;
 pub mod outcome;

@@ -7,30 +7,7 @@ use bucky_api::{Problem, chain};
 use bucky_whisper::{AggregationSix, FillOptions, Image, ImageError, fill};
 
 use super::finding::{Kind, LackingArchive};
-
-/// Where a metric belongs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// To these nodes, each once.
-    Owners(Vec<usize>),
-    /// To whichever node has it: its own business.
-    Local,
-    /// That cannot be told: a tagged file named by a hash.
-    Unplaceable,
-}
-
-impl Place {
-    fn owns(&self, node: usize) -> bool {
-        match self {
-            Self::Owners(owners) => owners.contains(&node),
-            Self::Local | Self::Unplaceable => true,
-        }
-    }
-
-    fn is_owner(&self, node: usize) -> bool {
-        matches!(self, Self::Owners(owners) if owners.contains(&node))
-    }
-}
+use crate::holders::Place;
 
 /// What was found of one copy.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,18 +20,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bucky_api::{Client, DaemonAddr, Encoding, Status};
-use bucky_ring::Ring;
 use futures_util::{StreamExt, stream};
 
-use self::batches::{Batch, Batches, Placer};
-use self::copies::{Clock, Place};
+use self::batches::{Batch, Batches};
+use self::copies::Clock;
 use self::finding::{Finding, Kind};
 use self::read::{ReadError, Reader, Subject};
 use self::report::{Counts, Ending, Remark, Report, some};
 pub(crate) use self::sample::{Sample, Size};
 use crate::chain;
 use crate::cluster::{Cluster, Member, Scope, ask_member, store_of};
-use crate::inventory::{Detail, Merged, Query, Sought, refresh};
+use crate::holders::{Holders, Place, Placer};
+use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::{Output, human_count};
@@ -89,7 +89,7 @@ pub(crate) async fn run(
     if order.verbose {
         cluster.tell_members(output);
     }
-    let placer = Arc::new(placer(&cluster, &order)?);
+    let placer = Arc::new(Placer::of(&cluster, order.local_prefix.as_deref())?);
     let mut report = Report::begin(order.json, order.strict, order.errors.as_deref(), output)?;
     let mut counts = Counts::default();
     let ended = look_at_all(&cluster, &order, &placer, &mut report, &mut counts, output).await;
@@ -143,28 +143,6 @@ async fn add_drained(cluster: &mut Cluster, drained: &[DaemonAddr]) -> anyhow::R
     Ok(())
 }
 
-fn placer(cluster: &Cluster, order: &Order) -> anyhow::Result<Placer> {
-    let ring: Arc<Ring> = cluster.ring()?;
-    let member = |host: &str| {
-        let of_host = |member: &Member| member.host.as_deref() == Some(host);
-        cluster.members.iter().position(of_host).ok_or_else(|| {
-            UnhealthyError::because(format!("no daemon was found for host {host:?} of the ring"))
-        })
-    };
-    let member_of: anyhow::Result<Vec<usize>> =
-        ring.nodes().iter().map(|node| member(node.host())).collect();
-    let local_prefixes = cluster.members.iter().map(|member| match member.status() {
-        Some(status) => status.local_prefixes.clone(),
-        None => order.local_prefix.iter().cloned().collect(),
-    });
-    Ok(Placer {
-        member_of: member_of?,
-        local_prefixes: local_prefixes.collect(),
-        addrs: cluster.members.iter().map(|member| member.addr().to_string()).collect(),
-        ring,
-    })
-}
-
 /// Looks at all that was ordered. A node that cannot be read to the end makes it an [`UnhealthyError`].
 async fn look_at_all(
     cluster: &Cluster,
@@ -177,12 +155,10 @@ async fn look_at_all(
     if order.fresh {
         refresh(cluster.present(), output).await?;
     }
-    let query = Query { selection: order.selection.clone(), detail: Detail::Name, workers: 1 };
-    let merged = Merged::begin(cluster, query, false, output).await?;
+    let holders = Holders::begin(cluster, &order.selection, output).await?;
     let broken = |error| UnhealthyError::because(chain(&error));
-    let sought = Sought::new(&order.selection);
     let mut batches =
-        Batches::begin(merged, order.sample, sought, Arc::clone(placer)).await.map_err(broken)?;
+        Batches::begin(holders, order.sample, Arc::clone(placer)).await.map_err(broken)?;
     let look = Arc::new(Look {
         reader: Reader::new(&cluster.members, order.encoding, Arc::clone(output)),
         placer: Arc::clone(placer),

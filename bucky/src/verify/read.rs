@@ -15,8 +15,9 @@ use futures_util::TryStreamExt;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::copies::{Clock, Copy, Examined, Place, State, examine};
+use super::copies::{Clock, Copy, Examined, State, examine};
 use crate::cluster::{Answer, Member};
+use crate::holders::Place;
 use crate::output::Output;
 use crate::patience::{self, Next, Patience, Trouble};
 

@@ -1,0 +1,189 @@
+//! Who has each metric, and who is to have it: the nodes' lists side by side, in the order of the names.
+//!
+//! Nodes are told by their places among the members of the cluster. A [`Placer`] is pure; [`Holders`] reads page by page
+//! and holds no more than that.
+
+use std::sync::Arc;
+
+use bucky_api::ClientError;
+use bucky_ring::Ring;
+use bucky_whisper::MetricName;
+
+use crate::cluster::{Cluster, Member};
+use crate::inventory::{Detail, Entry, Merged, Query, Sought};
+use crate::names::Selection;
+use crate::outcome::UnhealthyError;
+use crate::output::Output;
+use crate::placement;
+
+/// A name, and the nodes that list it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    /// The name, as the nodes tell it.
+    pub(crate) name: String,
+    /// The nodes, in their order.
+    pub(crate) nodes: Vec<usize>,
+}
+
+impl Listed {
+    /// The metric; or why no metric can have this name.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    pub(crate) fn metric(&self) -> Result<MetricName, String> {
+        match MetricName::parse(&self.name) {
+            Ok(metric) if metric.as_str() == self.name => Ok(metric),
+            Ok(metric) => Err(format!("it would be taken for {metric}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Where a metric belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// To these nodes, each once.
+    Owners(Vec<usize>),
+    /// To whichever node has it: its own business.
+    Local,
+    /// That cannot be told: a tagged file named by a hash.
+    Unplaceable,
+}
+
+impl Place {
+    /// Whether it may be on `node`.
+    pub(crate) fn owns(&self, node: usize) -> bool {
+        match self {
+            Self::Owners(owners) => owners.contains(&node),
+            Self::Local | Self::Unplaceable => true,
+        }
+    }
+
+    /// Whether it must be on `node`.
+    pub(crate) fn is_owner(&self, node: usize) -> bool {
+        matches!(self, Self::Owners(owners) if owners.contains(&node))
+    }
+}
+
+/// Where metrics belong, as the nodes of a cluster have it.
+pub(crate) struct Placer {
+    /// The ring.
+    ring: Arc<Ring>,
+    /// The member that a node of the ring is, by the node's number.
+    member_of: Vec<usize>,
+    /// By member, what the names of its own metrics begin with.
+    local_prefixes: Vec<Vec<String>>,
+    /// By member, its address.
+    addrs: Vec<String>,
+}
+
+impl Placer {
+    /// The places by the ring of `cluster`; `local_prefix` is what the names of Go daemons' own metrics begin with.
+    ///
+    /// # Errors
+    /// [`UnhealthyError`] where the ring cannot be used, or names a host that is no member.
+    pub(crate) fn of(cluster: &Cluster, local_prefix: Option<&str>) -> anyhow::Result<Self> {
+        let ring = cluster.ring()?;
+        let member = |host: &str| {
+            let of_host = |member: &Member| member.host.as_deref() == Some(host);
+            cluster.members.iter().position(of_host).ok_or_else(|| {
+                UnhealthyError::because(format!(
+                    "no daemon was found for host {host:?} of the ring"
+                ))
+            })
+        };
+        let member_of: anyhow::Result<Vec<usize>> =
+            ring.nodes().iter().map(|node| member(node.host())).collect();
+        let local_prefixes = cluster.members.iter().map(|member| match member.status() {
+            Some(status) => status.local_prefixes.clone(),
+            None => local_prefix.iter().map(|prefix| (*prefix).to_owned()).collect(),
+        });
+        Ok(Self {
+            member_of: member_of?,
+            local_prefixes: local_prefixes.collect(),
+            addrs: cluster.members.iter().map(|member| member.addr().to_string()).collect(),
+            ring,
+        })
+    }
+
+    /// Where a metric belongs.
+    pub(crate) fn place(&self, listed: &Listed) -> Place {
+        let is_local = |node: &usize| {
+            let prefixes = self.local_prefixes.get(*node);
+            prefixes.is_some_and(|all| all.iter().any(|prefix| listed.name.starts_with(prefix)))
+        };
+        if listed.nodes.iter().any(is_local) {
+            return Place::Local;
+        }
+        let Ok(owners) = placement::owners(&self.ring, &listed.name) else {
+            return Place::Unplaceable;
+        };
+        let mut members: Vec<usize> = Vec::with_capacity(owners.len());
+        for member in owners.iter().filter_map(|owner| self.member_of.get(*owner)) {
+            if !members.contains(member) {
+                members.push(*member);
+            }
+        }
+        Place::Owners(members)
+    }
+
+    /// The address of a member.
+    pub(crate) fn addr(&self, member: usize) -> String {
+        self.addrs.get(member).cloned().unwrap_or_default()
+    }
+}
+
+/// The metrics of all nodes, each once, with those that list it.
+pub(crate) struct Holders {
+    merged: Merged,
+    ahead: Option<(usize, Entry)>,
+    sought: Sought,
+}
+
+impl Holders {
+    /// Begins to read the lists of the members of `cluster`, for what is selected.
+    ///
+    /// # Errors
+    /// As [`Merged::begin`].
+    pub(crate) async fn begin(
+        cluster: &Cluster,
+        selection: &Selection,
+        output: &Arc<Output>,
+    ) -> anyhow::Result<Self> {
+        let query = Query { selection: selection.clone(), detail: Detail::Name, workers: 1 };
+        let merged = Merged::begin(cluster, query, false, output).await?;
+        Ok(Self { merged, ahead: None, sought: Sought::new(selection) })
+    }
+
+    /// The next name, and who lists it; none at the end.
+    ///
+    /// # Errors
+    /// [`ClientError`] where a node's list breaks off: without it nothing can be said.
+    pub(crate) async fn next(&mut self) -> Result<Option<Listed>, ClientError> {
+        let first = match self.ahead.take() {
+            Some(first) => Some(first),
+            None => self.entry().await?,
+        };
+        let Some((node, entry)) = first else { return Ok(None) };
+        let mut listed = Listed { name: entry.name, nodes: vec![node] };
+        loop {
+            self.ahead = self.entry().await?;
+            match &self.ahead {
+                Some((node, entry)) if entry.name == listed.name => listed.nodes.push(*node),
+                _ => break,
+            }
+        }
+        self.sought.found(&listed.name);
+        Ok(Some(listed))
+    }
+
+    /// Names that were asked for and that no node has listed yet.
+    pub(crate) fn sought(&self) -> &Sought {
+        &self.sought
+    }
+
+    async fn entry(&mut self) -> Result<Option<(usize, Entry)>, ClientError> {
+        let entry = self.merged.next().await;
+        self.merged.take_failure().map_or(Ok(entry), Err)
+    }
+}
