@@ -11,7 +11,7 @@ use bucky_api::{Client, DaemonAddr, Timeouts};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    du, fill, inconsistent, info, json, list, locate, rebalance, servers, stat, verify,
+    du, fill, heal, inconsistent, info, json, list, locate, rebalance, servers, stat, verify,
 };
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -53,6 +53,7 @@ pub(crate) enum Command {
     Locate(locate::Args),
     Inconsistent(inconsistent::Args),
     Rebalance(Box<rebalance::Args>),
+    Heal(Box<heal::Args>),
     Verify(Box<verify::Args>),
     Stat(stat::Args),
     Du(du::Args),
@@ -82,7 +83,7 @@ pub(crate) struct ClusterArgs {
     /// Seconds that a node that cannot be reached is tried again, as while it is being restarted
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     away_timeout: u64,
-    /// Tell who was asked; with rebalance also each metric that is done
+    /// Tell who was asked; with rebalance and heal also each metric that is done
     #[arg(short = 'v', long)]
     pub(crate) verbose: bool,
     /// Ask for files as they are, not compressed

@@ -177,6 +177,11 @@ impl Holders {
         Ok(Some(listed))
     }
 
+    /// The same, where nothing more is read.
+    pub(crate) fn into_sought(self) -> Sought {
+        self.sought
+    }
+
     /// Names that were asked for and that no node has listed yet.
     pub(crate) fn sought(&self) -> &Sought {
         &self.sought

@@ -5,6 +5,7 @@
 //! - `inventory` reads what nodes hold, page by page; `placement` says where it belongs; `holders` puts the two together
 //! - `verify` reads every copy and tells what is not in place
 //! - `rebalance` plans and moves: heal at the owners, then delete at the source
+//! - `heal` brings metrics to owners that lack them, from owners that have them
 //! - [`output`] is the only place that prints, [`outcome`] the exit codes
 //!
 //! Nothing here grows with the number of metrics, but for the list of a Go daemon, which comes in one piece.
@@ -14,6 +15,7 @@ mod cluster;
 mod commands;
 #[cfg(test)]
 mod fake_daemon;
+mod heal;
 mod holders;
 mod inventory;
 mod names;

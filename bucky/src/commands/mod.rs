@@ -2,6 +2,7 @@
 
 pub(crate) mod du;
 pub(crate) mod fill;
+pub(crate) mod heal;
 pub(crate) mod inconsistent;
 pub(crate) mod info;
 pub(crate) mod json;
@@ -32,6 +33,7 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Locate(args) => locate::run(args, output).await,
         Command::Inconsistent(args) => inconsistent::run(args, output).await,
         Command::Rebalance(args) => rebalance::run(*args, output).await,
+        Command::Heal(args) => heal::run(*args, output).await,
         Command::Verify(args) => verify::run(*args, output).await,
         Command::Stat(args) => stat::run(args, output).await,
         Command::Du(args) => du::run(args, output).await,

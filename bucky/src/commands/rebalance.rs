@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::rebalance::{self, BatchLimits, Order};
 
 /// How many metrics may wait in half-full batches, in all sources together: some 130 bytes each.
-const HELD: usize = 50_000;
+pub(super) const HELD: usize = 50_000;
 /// How many full batches may go past a half-full one.
 const PASSED: u64 = 20;
 
@@ -146,7 +146,7 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 /// A length: a number, and K, M or G.
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let (digits, factor) = match text.trim_end_matches(['B', 'b']).trim_end_matches('i') {
         text if text.ends_with(['K', 'k']) => (&text[..text.len() - 1], 1 << 10),
         text if text.ends_with(['M', 'm']) => (&text[..text.len() - 1], 1 << 20),

@@ -6,16 +6,16 @@
 
 mod batch;
 mod breaker;
-mod failure;
+pub(crate) mod failure;
 pub(crate) mod journal;
-mod mover;
-mod nodes;
-mod plan;
-mod progress;
+pub(crate) mod mover;
+pub(crate) mod nodes;
+pub(crate) mod plan;
+pub(crate) mod progress;
 mod resume;
-mod stop;
-mod survey;
-mod tally;
+pub(crate) mod stop;
+pub(crate) mod survey;
+pub(crate) mod tally;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,6 +39,9 @@ use crate::inventory::refresh;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 
+/// What is said after a second Ctrl-C.
+pub(crate) const STOPPED_AT_ONCE: &str =
+    "bucky: stopped at once; run the same command again to go on";
 /// How many nodes are asked at once.
 const ASKED_AT_ONCE: usize = 32;
 
@@ -104,7 +107,7 @@ pub(crate) async fn run(
         cluster.tell_members(output);
     }
     let (fleet, selection) = prepare(&cluster, &order, output).await?;
-    let seen = tell_unread_folders(&fleet, output).await;
+    let seen = tell_unread_folders(&fleet, "is not moved", output).await;
     let plan = survey::plan(&fleet, &selection, output).await?;
     if plan.is_empty() {
         let said = if order.is_selection() {
@@ -121,22 +124,22 @@ pub(crate) async fn run(
         return Ok(Outcome::Done);
     }
     output.say(&plan);
-    if !fits(&plan, &order, output) {
+    if !fits(&plan, order.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
     Ok(carry_out(fleet, selection, &plan, order, output).await?.and(seen))
 }
 
-/// Names the nodes whose lists lack what lies in folders that they cannot read: it is not moved, so the run is not
+/// Names the nodes whose lists lack what lies in folders that they cannot read, and what becomes of it: the run is not
 /// whole. To the Go tool such folders are not there (D42).
-async fn tell_unread_folders(fleet: &Fleet, output: &Output) -> Outcome {
+pub(crate) async fn tell_unread_folders(fleet: &Fleet, fate: &str, output: &Output) -> Outcome {
     let mut seen = Outcome::Done;
     for node in fleet.sources.iter().map(|source| &source.node) {
         // Asked again: a new scan may have been waited for since the first time.
         let Ok(Some(status)) = node.daemon.status().await else { continue };
         if status.inventory.unreadable_folders > 0 {
             let (addr, problem) = (node.addr(), &status.inventory.problem);
-            output.say(format_args!("bucky: {addr}: {problem}; what lies in them is not moved"));
+            output.say(format_args!("bucky: {addr}: {problem}; what lies in them {fate}"));
             seen = Outcome::SomeFailed;
         }
     }
@@ -198,15 +201,15 @@ fn places(fleet: &Fleet, addrs: &[DaemonAddr]) -> anyhow::Result<Vec<usize>> {
 }
 
 /// Whether there is room for the plan, or the operator wants it all the same.
-fn fits(plan: &Plan, order: &Order, output: &Output) -> bool {
+pub(crate) fn fits(plan: &Plan, ignore_free_space: bool, output: &Output) -> bool {
     let shortages = plan.shortages();
     for shortage in &shortages {
         output.say(format_args!("bucky: {shortage}"));
     }
-    if shortages.is_empty() || order.ignore_free_space {
+    if shortages.is_empty() || ignore_free_space {
         return true;
     }
-    output.say("bucky: nothing was moved; make room, or give --ignore-free-space");
+    output.say("bucky: nothing was done; make room, or give --ignore-free-space");
     false
 }
 
@@ -218,10 +221,7 @@ async fn carry_out(
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let (journal, resume) = open_journal(&order, &selection)?;
-    let told = Arc::clone(output);
-    let stop = Stop::on_signals(move || {
-        told.say("bucky: finishing what is under way; once more ends it at once");
-    })?;
+    let stop = Stop::told_on_signals(output)?;
     let mover = Arc::new(Mover::new(MoverParts {
         tally: Tally::begin(order.errors.as_deref(), Arc::clone(output))?,
         journal: JournalDesk::new(journal, Arc::clone(output)),
@@ -237,13 +237,7 @@ async fn carry_out(
         verbose: order.verbose,
         workers: order.workers,
     }));
-    let mut progress = progress::for_output(output);
-    let insisted = tokio::select! {
-        () = mover.run(resume) => false,
-        () = progress::watch(progress.as_mut(), &mover.tally, plan.metrics) => false,
-        () = stop.insisted() => true,
-    };
-    progress.end();
+    let insisted = mover.show(mover.run(resume), plan.metrics).await;
     mover.tally.flush();
     let counts = mover.tally.counts();
     let failed = counts.failures() > 0 || counts.broken_sources > 0;
@@ -255,7 +249,7 @@ async fn carry_out(
         () = stop.insisted() => None,
     };
     let Some(summary) = summary else {
-        output.say("bucky: stopped at once; run the same command again to go on");
+        output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     };
     output.say(summary);

@@ -123,6 +123,13 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n\n{} metrics lie astray.", self.tables(), human_count(self.metrics))
+    }
+}
+
+impl Plan {
+    /// From where to where, and whether there is room.
+    pub(crate) fn tables(&self) -> String {
         let mut table = Table::new(&["FROM", "TO", ">METRICS", ">BYTES"]);
         for row in &self.rows {
             table.row(vec![
@@ -148,7 +155,7 @@ impl fmt::Display for Plan {
                 fits.to_owned(),
             ]);
         }
-        write!(f, "{table}\n\n{room}\n\n{} metrics lie astray.", human_count(self.metrics))
+        format!("{table}\n\n{room}")
     }
 }
 

@@ -1,9 +1,12 @@
 //! The operator's word to stop: once, to finish what is under way; twice, to end at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+
+use crate::output::Output;
 
 /// Tells whether the operator wants an end.
 #[derive(Clone, Debug)]
@@ -16,7 +19,7 @@ impl Stop {
     ///
     /// # Errors
     /// Where the signals cannot be listened for.
-    pub(crate) fn on_signals(on_first: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
+    fn on_signals(on_first: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let (sender, asked) = watch::channel(0);
@@ -34,6 +37,17 @@ impl Stop {
             }
         });
         Ok(Self { asked })
+    }
+
+    /// Listens from now on; at the first of the signals people are told what happens.
+    ///
+    /// # Errors
+    /// Where the signals cannot be listened for.
+    pub(crate) fn told_on_signals(output: &Arc<Output>) -> std::io::Result<Self> {
+        let told = Arc::clone(output);
+        Self::on_signals(move || {
+            told.say("bucky: finishing what is under way; once more ends it at once");
+        })
     }
 
     /// One that is asked for by what is sent.

@@ -78,6 +78,32 @@ impl Counts {
     fn still_written_to(&self) -> u64 {
         self.failed.get(STILL_WRITTEN_TO).copied().unwrap_or_default()
     }
+
+    /// What was not done, and why: a line each.
+    pub(crate) fn tell_shortfalls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.gone > 0 {
+            writeln!(f, "{} were gone when it was their turn.", human_count(self.gone))?;
+        }
+        let written_to = self.still_written_to();
+        if written_to > 0 {
+            writeln!(
+                f,
+                "{} were copied, and stay at their sources for now, where they are still written to.",
+                human_count(written_to)
+            )?;
+        }
+        let failures = self.failures() - written_to;
+        if failures > 0 {
+            let failed = self.failed.iter().filter(|(kind, _)| **kind != STILL_WRITTEN_TO);
+            let kinds: Vec<String> =
+                failed.map(|(kind, count)| format!("{} {kind}", human_count(*count))).collect();
+            writeln!(f, "{} did not make it: {}.", human_count(failures), kinds.join(", "))?;
+        }
+        if self.broken_sources > 0 {
+            writeln!(f, "{} nodes could not be read to their end.", self.broken_sources)?;
+        }
+        Ok(())
+    }
 }
 
 /// Keeps count, and names what fails.
@@ -230,27 +256,7 @@ impl fmt::Display for Summary {
                 human_count(counts.replaced)
             )?;
         }
-        if counts.gone > 0 {
-            writeln!(f, "{} were gone when it was their turn.", human_count(counts.gone))?;
-        }
-        let written_to = counts.still_written_to();
-        if written_to > 0 {
-            writeln!(
-                f,
-                "{} were copied, and stay at their sources for now, where they are still written to.",
-                human_count(written_to)
-            )?;
-        }
-        let failures = counts.failures() - written_to;
-        if failures > 0 {
-            let failed = counts.failed.iter().filter(|(kind, _)| **kind != STILL_WRITTEN_TO);
-            let kinds: Vec<String> =
-                failed.map(|(kind, count)| format!("{} {kind}", human_count(*count))).collect();
-            writeln!(f, "{} did not make it: {}.", human_count(failures), kinds.join(", "))?;
-        }
-        if counts.broken_sources > 0 {
-            writeln!(f, "{} nodes could not be read to their end.", counts.broken_sources)?;
-        }
+        counts.tell_shortfalls(f)?;
         if self.tombstones > 0 {
             writeln!(
                 f,

@@ -13,6 +13,7 @@
 //! - `networks`: nodes cut off and links that fail; `stuck`: daemons and locks that hang, dribble, break off or lie
 //! - `order`: what is durable before what, by recordings of the system calls
 //! - `hostile`: clients, tars and peers that mean harm
+//! - `heal`: owners that lack metrics get them from owners that have them
 //! - `routes`: the daemon's answers, as `curl` would get them; `locate_vectors`: the rings, asked without a cluster
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
@@ -23,6 +24,7 @@ mod crash_points;
 mod damage;
 mod disks;
 mod growth;
+mod heal;
 mod hostile;
 mod kills;
 mod live;

@@ -10,7 +10,7 @@ use super::super::failure::Failure;
 use super::super::nodes::{Kind, Node};
 use super::super::tally::Effect;
 use super::Mover;
-use super::by_hand::move_by_hand;
+use super::by_hand::{Deletes, move_by_hand};
 use super::delete::{Deleted, delete};
 use super::heal::{HealReport, Healed, heal, unmeasured};
 
@@ -50,7 +50,7 @@ pub(super) async fn run_batch(
     }
     let is_by_hand = source.kind == Kind::Go || owners.iter().any(|owner| owner.kind == Kind::Go);
     let end = if is_by_hand {
-        move_by_hand(mover, source, &owners, strays).await
+        move_by_hand(mover, source, &owners, strays, Deletes::AsOrdered).await
     } else {
         Rounds::new(mover, source, &owners).run(strays).await
     };

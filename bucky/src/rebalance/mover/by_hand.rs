@@ -31,12 +31,22 @@ use crate::patience::{Next, Patience, Trouble, jitter};
 /// A file written this recently may have been written again within the second that its time of change tells.
 const RECENT: Duration = Duration::from_secs(60);
 
+/// Whether the source is deleted once its owners have all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deletes {
+    /// As the run is ordered.
+    AsOrdered,
+    /// Not at all.
+    Never,
+}
+
 /// Moves `strays` of `source` to all of `owners`, one after the other.
 pub(super) async fn move_by_hand(
     mover: &Mover,
     source: &Arc<Node>,
     owners: &[Arc<Node>],
     strays: Vec<Stray>,
+    deletes: Deletes,
 ) -> BatchEnd {
     let mut end = BatchEnd { is_finished: true, ..BatchEnd::default() };
     // In the order in which all batches take their places: owners, source, ours.
@@ -46,7 +56,8 @@ pub(super) async fn move_by_hand(
     }
     let _sending = source.gate.send().await;
     let _worker = mover.worker().await;
-    let hand = Hand { mover, source, owners };
+    let deletes = mover.deletes && deletes == Deletes::AsOrdered;
+    let hand = Hand { mover, source, owners, deletes };
     for stray in strays {
         if mover.stop.is_asked() {
             end.is_finished = false;
@@ -72,6 +83,7 @@ struct Hand<'a> {
     mover: &'a Mover,
     source: &'a Arc<Node>,
     owners: &'a [Arc<Node>],
+    deletes: bool,
 }
 
 /// A metric as it was at the source.
@@ -155,7 +167,7 @@ impl Hand<'_> {
         let Some(effect) = effect else {
             return Err(lasting(self.source, "no owner", "no owner was healed".into()));
         };
-        if self.mover.deletes && !self.delete(&copied, receipt).await? {
+        if self.deletes && !self.delete(&copied, receipt).await? {
             return Ok(Attempt::Changed);
         }
         Ok(Attempt::Moved(effect))

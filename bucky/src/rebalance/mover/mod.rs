@@ -2,10 +2,11 @@
 //!
 //! `drain` reads a source and hands out its batches; `batch_run` takes one batch through its rounds; `heal` makes the
 //! owners' copies complete and is the only maker of the receipt that `delete` asks for; `by_hand` does the same
-//! metric by metric where a daemon of the Go tool takes part. Cancelled anywhere, a metric is at its source, at its
-//! owners, or both.
+//! metric by metric where a daemon of the Go tool takes part; `bring` heals and leaves the source where it is, for
+//! `bucky heal`. Cancelled anywhere, a metric is at its source, at its owners, or both.
 
 mod batch_run;
+mod bring;
 mod by_hand;
 mod delete;
 mod drain;
@@ -30,6 +31,7 @@ use self::links::Links;
 use super::batch::BatchLimits;
 use super::breaker::Row;
 use super::nodes::{Fleet, Node};
+use super::progress;
 use super::resume::Resume;
 use super::stop::Stop;
 use super::survey::Selection;
@@ -127,8 +129,20 @@ impl Mover {
         }
     }
 
+    /// Does `work`, and shows how far it is of so many metrics. True where the operator did not let it end.
+    pub(crate) async fn show(&self, work: impl Future<Output = ()>, planned: u64) -> bool {
+        let mut progress = progress::for_output(&self.output);
+        let insisted = tokio::select! {
+            () = work => false,
+            () = progress::watch(progress.as_mut(), &self.tally, planned) => false,
+            () = self.stop.insisted() => true,
+        };
+        progress.end();
+        insisted
+    }
+
     /// Waits until a batch of so many metrics may be handed out.
-    async fn place_for(&self, metrics: usize) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn place_for(&self, metrics: usize) -> Option<OwnedSemaphorePermit> {
         let wanted = u32::try_from(metrics).unwrap_or(UNDER_WAY).clamp(BATCH_COST, UNDER_WAY);
         // None only if the semaphore were closed, which nothing does.
         Arc::clone(&self.places).acquire_many_owned(wanted).await.ok()

@@ -1,0 +1,166 @@
+//! Has owners fetch what they lack, batch by batch.
+//!
+//! A metric that its source cannot give is fetched from the next owner that has it.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bucky_api::DaemonAddr;
+use bucky_whisper::MetricName;
+use tokio::task::JoinSet;
+
+use super::gather::{Batch, Gatherer, Wanted};
+use super::survey::Reader;
+use crate::chain;
+use crate::rebalance::failure::Failure;
+use crate::rebalance::mover::Mover;
+
+/// How many metrics are named that their first source could not give.
+const NAMED: u64 = 100;
+
+/// Carries the needs of metrics out.
+pub(crate) struct Carrier {
+    /// What it works with.
+    pub(crate) mover: Mover,
+    turned: AtomicU64,
+}
+
+impl Carrier {
+    /// One that works with `mover`.
+    pub(crate) fn new(mover: Mover) -> Self {
+        Self { mover, turned: AtomicU64::new(0) }
+    }
+
+    /// How many metrics were fetched from another owner because the first could not give them.
+    pub(crate) fn turned(&self) -> u64 {
+        self.turned.load(Ordering::Relaxed)
+    }
+
+    /// Fetches all that `reader` has.
+    pub(crate) async fn run(self: &Arc<Self>, mut reader: Reader, mut gatherer: Gatherer) {
+        let mut running = JoinSet::new();
+        let stop = self.mover.stop.clone();
+        while !stop.is_asked() {
+            // A node that is busy may be waited for a long time.
+            let next = tokio::select! {
+                next = reader.next() => next,
+                () = stop.asked() => break,
+            };
+            match next {
+                Ok(Some((metric, fetches))) => {
+                    for fetch in fetches {
+                        let wanted = Wanted { metric: metric.clone(), others: fetch.others };
+                        if let Some(batch) = gatherer.push(fetch.from, fetch.to, wanted) {
+                            self.launch(batch, &mut running).await;
+                        }
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.mover.tally.source_broke(chain(&error));
+                    break;
+                }
+            }
+        }
+        while !stop.is_asked() {
+            let Some(batch) = gatherer.take_fullest() else { break };
+            self.launch(batch, &mut running).await;
+        }
+        while let Some(ended) = running.join_next().await {
+            self.note(ended);
+        }
+    }
+
+    async fn launch(self: &Arc<Self>, batch: Batch, running: &mut JoinSet<()>) {
+        let place = self.mover.place_for(batch.wanted.len()).await;
+        let carrier = Arc::clone(self);
+        running.spawn(async move {
+            let _place = place;
+            carrier.batch(batch).await;
+        });
+        while let Some(ended) = running.try_join_next() {
+            self.note(ended);
+        }
+    }
+
+    fn note(&self, ended: Result<(), tokio::task::JoinError>) {
+        if let Err(error) = ended {
+            self.mover.tally.source_broke(format_args!("a batch was given up: {error}"));
+        }
+    }
+
+    /// One batch, and what is to come from other sources of it.
+    async fn batch(&self, batch: Batch) {
+        let mut open = vec![batch];
+        while let Some(batch) = open.pop() {
+            open.extend(self.fetch(batch).await);
+        }
+    }
+
+    /// Fetches one batch; gives what is to be fetched from other sources now.
+    async fn fetch(&self, batch: Batch) -> Vec<Batch> {
+        let Batch { from, to, wanted } = batch;
+        let members = &self.mover.fleet.members;
+        let (Some(source), Some(owner)) = (members.get(from), members.get(to)) else {
+            return Vec::new();
+        };
+        let mut others: HashMap<MetricName, Box<[usize]>> = HashMap::new();
+        let mut metrics = Vec::with_capacity(wanted.len());
+        for Wanted { metric, others: also } in wanted {
+            if !also.is_empty() {
+                others.insert(metric.clone(), also);
+            }
+            metrics.push(metric);
+        }
+        let brought = self.mover.bring(source, owner, metrics).await;
+        if self.mover.verbose {
+            for metric in &brought.done {
+                self.mover.output.say(format_args!("{}: {metric}", owner.addr()));
+            }
+        }
+        let mut next: BTreeMap<usize, Vec<Wanted>> = BTreeMap::new();
+        let mut turn = |metric: &MetricName, others: Box<[usize]>| {
+            let Some((from, others)) = others.split_first() else { return };
+            let wanted = Wanted { metric: metric.clone(), others: others.into() };
+            next.entry(*from).or_default().push(wanted);
+        };
+        for metric in brought.gone {
+            match others.remove(&metric) {
+                Some(others) => turn(&metric, others),
+                None => self.mover.tally.gone(),
+            }
+        }
+        for (metric, failure) in brought.failed {
+            let others = others.remove(&metric).filter(|_| is_source(&failure, source.addr()));
+            match others {
+                Some(others) => {
+                    self.tell_turn(&metric, &failure);
+                    turn(&metric, others);
+                }
+                None => self.mover.tally.failed(metric.as_str(), &failure),
+            }
+        }
+        next.into_iter().map(|(from, wanted)| Batch { from, to, wanted }).collect()
+    }
+
+    fn tell_turn(&self, metric: &MetricName, failure: &Failure) {
+        let number = self.turned.fetch_add(1, Ordering::Relaxed);
+        if number < NAMED {
+            self.mover.output.say(format_args!(
+                "bucky: {metric}: {}: {}; trying the next owner that has it",
+                failure.node, failure.reason
+            ));
+        }
+    }
+}
+
+/// Whether another source may help: what is wrong is with this one, or between the two.
+fn is_source(failure: &Failure, source: &DaemonAddr) -> bool {
+    failure.node == *source
+        || matches!(
+            failure.kind,
+            "transfer failed" | "damaged on the way" | "cut off" | "source missing" | "too large"
+        )
+}

@@ -1,0 +1,144 @@
+//! Metrics gathered into batches by who sends and who receives, with a bound on what is held.
+//!
+//! Pure. A full bucket is a batch; where too much waits in all buckets together, the fullest goes early.
+
+use std::collections::BTreeMap;
+
+use bucky_whisper::MetricName;
+
+/// A metric to be fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The metric.
+    pub(crate) metric: MetricName,
+    /// Who else has it, should the batch's source not be able to give it.
+    pub(crate) others: Box<[usize]>,
+}
+
+/// Metrics that one node is to fetch from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// Who sends.
+    pub(crate) from: usize,
+    /// Who receives.
+    pub(crate) to: usize,
+    /// What, in the order of the names.
+    pub(crate) wanted: Vec<Wanted>,
+}
+
+/// Gathers batches.
+#[derive(Debug)]
+pub(crate) struct Gatherer {
+    /// By sender, the metrics of a batch.
+    full: Vec<usize>,
+    /// Metrics in all buckets together.
+    most_held: usize,
+    held: usize,
+    buckets: BTreeMap<(usize, usize), Vec<Wanted>>,
+}
+
+impl Gatherer {
+    /// Nothing gathered yet. `full` is by sender how many metrics make a batch, `most_held` how many wait in all.
+    pub(crate) fn new(full: Vec<usize>, most_held: usize) -> Self {
+        Self { full, most_held, held: 0, buckets: BTreeMap::new() }
+    }
+
+    /// Takes one more, and gives a batch where one is to go.
+    pub(crate) fn push(&mut self, from: usize, to: usize, wanted: Wanted) -> Option<Batch> {
+        let bucket = self.buckets.entry((from, to)).or_default();
+        bucket.push(wanted);
+        self.held += 1;
+        let full = self.full.get(from).copied().unwrap_or(1);
+        if bucket.len() >= full {
+            self.take((from, to))
+        } else if self.held > self.most_held {
+            self.take_fullest()
+        } else {
+            None
+        }
+    }
+
+    /// The fullest bucket; none when all is handed out.
+    pub(crate) fn take_fullest(&mut self) -> Option<Batch> {
+        let fullest = self.buckets.iter().max_by_key(|(_, bucket)| bucket.len());
+        let pair = fullest.map(|(pair, _)| *pair)?;
+        self.take(pair)
+    }
+
+    fn take(&mut self, pair: (usize, usize)) -> Option<Batch> {
+        let wanted = self.buckets.remove(&pair)?;
+        self.held -= wanted.len();
+        let (from, to) = pair;
+        Some(Batch { from, to, wanted })
+    }
+}
+
+/// How many metrics of a sender make a batch, where its files have this length on average: `metrics`, or fewer where
+/// their length together would pass `bytes`.
+pub(crate) fn batch_len(metrics: usize, bytes: u64, average: Option<u64>) -> usize {
+    let fitting = bytes / average.unwrap_or(0).max(1);
+    metrics.min(usize::try_from(fitting).unwrap_or(usize::MAX)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn wanted(number: usize) -> Wanted {
+        Wanted { metric: format!("m{number:04}").parse().unwrap(), others: Box::default() }
+    }
+
+    #[test]
+    fn a_full_bucket_is_a_batch_and_the_fullest_goes_when_too_much_is_held() {
+        let mut gatherer = Gatherer::new(vec![2, 10], 4);
+        assert_eq!(gatherer.push(0, 1, wanted(0)), None);
+        assert_eq!(gatherer.push(0, 2, wanted(1)), None);
+        let batch = gatherer.push(0, 1, wanted(2)).unwrap();
+        assert_eq!((batch.from, batch.to, batch.wanted), (0, 1, vec![wanted(0), wanted(2)]));
+        for number in 3..6 {
+            assert_eq!(gatherer.push(1, 0, wanted(number)), None);
+        }
+        let early = gatherer.push(1, 2, wanted(6)).unwrap();
+        assert_eq!((early.from, early.to, early.wanted.len()), (1, 0, 3));
+    }
+
+    #[test]
+    fn a_batch_is_as_long_as_its_files_allow() {
+        for (average, expected) in [
+            (None, 1000),
+            (Some(0), 1000),
+            (Some(1 << 10), 1000),
+            (Some(1 << 20), 32),
+            (Some(1 << 40), 1),
+        ] {
+            assert_eq!(batch_len(1000, 32 << 20, average), expected, "{average:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever comes in comes out once, by the way it was to go, in batches within their bounds.
+        #[test]
+        fn everything_is_in_one_batch(
+            pairs in prop::collection::vec((0usize..3, 0usize..4), 0..80),
+            full in 1usize..6,
+            most_held in 1usize..20,
+        ) {
+            let mut gatherer = Gatherer::new(vec![full; 3], most_held);
+            let mut batches = Vec::new();
+            for (number, (from, to)) in pairs.iter().enumerate() {
+                batches.extend(gatherer.push(*from, *to, wanted(number)));
+                prop_assert!(gatherer.held <= most_held);
+            }
+            batches.extend(std::iter::from_fn(|| gatherer.take_fullest()));
+            let mut out: Vec<(Wanted, (usize, usize))> = Vec::new();
+            for batch in batches {
+                prop_assert!((1..=full).contains(&batch.wanted.len()));
+                out.extend(batch.wanted.into_iter().map(|wanted| (wanted, (batch.from, batch.to))));
+            }
+            out.sort_by(|one, other| one.0.metric.cmp(&other.0.metric));
+            let expected: Vec<_> = pairs.iter().enumerate().map(|(n, pair)| (wanted(n), *pair)).collect();
+            prop_assert_eq!(out, expected);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! `bucky heal`: every metric to the owners that lack it, from an owner that has it.
+//!
+//! For clusters with a replication factor above 1: a node was replaced by an empty one, or lost files. The nodes' lists
+//! tell who lacks what (`need`, pure); the owners fetch it in batches (`gather`, pure; `carry`), as they do in a move.
+//! With `--points` the owners that have a copy are filled from each other, too. Nothing is ever deleted: no receipt for
+//! a delete comes out of [`Mover::bring`].
+
+mod carry;
+mod gather;
+mod need;
+mod report;
+mod survey;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bucky_api::{Client, DaemonAddr, Encoding};
+
+use self::carry::Carrier;
+use self::gather::{Gatherer, batch_len};
+use self::need::Needs;
+use self::report::{Shown, Summary, to_rebalance};
+use self::survey::{Reader, Survey, survey};
+use crate::cluster::{Cluster, Scope, ask_member, store_of};
+use crate::holders::{Holders, Placer};
+use crate::inventory::refresh;
+use crate::names::Selection;
+use crate::outcome::{Outcome, UnhealthyError, UsageError};
+use crate::output::Output;
+use crate::rebalance::mover::{JournalDesk, Mover, MoverParts};
+use crate::rebalance::nodes::{Fleet, Kind, refuse_shared_addresses};
+use crate::rebalance::stop::Stop;
+use crate::rebalance::tally::Tally;
+use crate::rebalance::{self, BatchLimits, STOPPED_AT_ONCE};
+
+/// What the operator ordered.
+pub(crate) struct Order {
+    /// The daemon to ask first.
+    pub(crate) seed: DaemonAddr,
+    /// Only that node is healed.
+    pub(crate) only_seed: bool,
+    /// Which metrics.
+    pub(crate) selection: Selection,
+    /// Whether owners that have a copy are healed from each other too.
+    pub(crate) points: bool,
+    /// What the names of Go daemons' own metrics begin with.
+    pub(crate) local_prefix: Option<String>,
+    /// Whether the nodes scan anew first.
+    pub(crate) fresh: bool,
+    /// Print the plan and do nothing.
+    pub(crate) dry_run: bool,
+    /// Begin although it does not fit.
+    pub(crate) ignore_free_space: bool,
+    /// Batches at once.
+    pub(crate) workers: usize,
+    /// How files travel.
+    pub(crate) encoding: Encoding,
+    /// How large batches are.
+    pub(crate) limits: BatchLimits,
+    /// Where every failure is written.
+    pub(crate) errors: Option<PathBuf>,
+    /// Whether every metric that is done is named.
+    pub(crate) verbose: bool,
+}
+
+/// Carries `order` out.
+///
+/// # Errors
+/// Everything that is refused before something is done. What fails later is in the outcome.
+pub(crate) async fn run(
+    client: Client,
+    order: Order,
+    output: &Arc<Output>,
+) -> anyhow::Result<Outcome> {
+    let cluster = Cluster::discover(client, order.seed.clone(), Scope::All).await?;
+    cluster.require_healthy()?;
+    if order.verbose {
+        cluster.tell_members(output);
+    }
+    let ring = cluster.ring()?;
+    for warning in ring.warnings() {
+        output.say(format_args!("bucky: the ring: {warning}"));
+    }
+    if ring.spec().replication_factor == 1 {
+        output.say(format_args!(
+            "The replication factor is 1: each metric has one owner, and there is no other to copy it from. `bucky rebalance \
+             -h {}` brings what lies on other nodes to its owner.",
+            order.seed
+        ));
+        return Ok(Outcome::Done);
+    }
+    let fleet = Fleet::muster(&cluster, &ring, &[], None)?;
+    refuse_shared_addresses(&fleet).await?;
+    look_at_go_daemons(&fleet, &order, output)?;
+    let scope = HealScope::of(&cluster, &order).await?;
+    if order.fresh {
+        refresh(cluster.present(), output).await?;
+    }
+    let seen = rebalance::tell_unread_folders(&fleet, "seems to be missing there", output).await;
+    let survey = survey(scope.reader(output).await?, &fleet).await?;
+    survey::tell(&survey.seen, &fleet, order.selection != Selection::All, output);
+    let seen = seen.and(survey.sought.tell(output));
+    if survey.plan.is_empty() && survey.compared == 0 {
+        let limit = if seen == Outcome::Done { "" } else { ", as far as could be told" };
+        output.say(format_args!("No copy is missing at an owner{limit}."));
+        if let Some(told) = to_rebalance(survey.seen.to_rebalance, &order.seed.to_string()) {
+            output.say(told);
+        }
+        return Ok(seen);
+    }
+    if order.dry_run {
+        output.data_line(Shown(&survey))?;
+        return Ok(seen);
+    }
+    output.say(Shown(&survey));
+    if !rebalance::fits(&survey.plan, order.ignore_free_space, output) {
+        return Ok(Outcome::SomeFailed);
+    }
+    Ok(carry_out(&scope, fleet, &survey, output).await?.and(seen))
+}
+
+/// A Go daemon's fill overwrites points that it should keep (D2), so it is given nothing that it has.
+fn look_at_go_daemons(fleet: &Fleet, order: &Order, output: &Output) -> anyhow::Result<()> {
+    let Some(go) = fleet.members.iter().find(|node| node.kind == Kind::Go) else { return Ok(()) };
+    let addr = go.addr();
+    if order.points {
+        return Err(UsageError::because(format!(
+            "{addr} is a daemon of the Go tool, whose fill changes points that it should keep: owners' copies are not \
+             filled from each other with it; run without --points, or start buckyd there"
+        )));
+    }
+    output.say(format_args!(
+        "bucky: {addr} is a daemon of the Go tool: metrics go to and from such one by one, and they make nothing durable \
+         before they answer"
+    ));
+    Ok(())
+}
+
+/// What is read, again and again.
+struct HealScope<'a> {
+    cluster: &'a Cluster,
+    order: &'a Order,
+    placer: Arc<Placer>,
+    needs: Needs,
+}
+
+impl<'a> HealScope<'a> {
+    async fn of(cluster: &'a Cluster, order: &'a Order) -> anyhow::Result<Self> {
+        let placer = Arc::new(Placer::of(cluster, order.local_prefix.as_deref())?);
+        let only = if order.only_seed { Some(place_of_seed(cluster, order).await?) } else { None };
+        let needs = Needs::new(cluster.members.len(), order.points, only);
+        Ok(Self { cluster, order, placer, needs })
+    }
+
+    async fn reader(&self, output: &Arc<Output>) -> anyhow::Result<Reader> {
+        let holders = Holders::begin(self.cluster, &self.order.selection, output).await?;
+        let nodes = self.cluster.members.len();
+        Ok(Reader::new(holders, Arc::clone(&self.placer), self.needs.clone(), nodes))
+    }
+}
+
+/// The member that `-h` leads to, by whatever name.
+async fn place_of_seed(cluster: &Cluster, order: &Order) -> anyhow::Result<usize> {
+    let seed = ask_member(cluster.client(), order.seed.clone(), None).await;
+    let store = store_of(&seed.answer)
+        .ok_or_else(|| UnhealthyError::because(format!("{} is away", order.seed)))?;
+    let is_seed =
+        |member: &crate::cluster::Member| store_of(&member.answer).as_ref() == Some(&store);
+    cluster.members.iter().position(is_seed).ok_or_else(|| {
+        UsageError::because(format!("{} is no member of the ring: it owns nothing", order.seed))
+    })
+}
+
+async fn carry_out(
+    scope: &HealScope<'_>,
+    fleet: Fleet,
+    survey: &Survey,
+    output: &Arc<Output>,
+) -> anyhow::Result<Outcome> {
+    let order = scope.order;
+    let limits = order.limits;
+    let full = survey.averages.iter();
+    let full = full.map(|average| batch_len(limits.metrics, limits.bytes, *average)).collect();
+    let stop = Stop::told_on_signals(output)?;
+    let carrier = Arc::new(Carrier::new(Mover::new(MoverParts {
+        tally: Tally::begin(order.errors.as_deref(), Arc::clone(output))?,
+        journal: JournalDesk::new(None, Arc::clone(output)),
+        stop: stop.clone(),
+        output: Arc::clone(output),
+        fleet,
+        selection: rebalance::survey::Selection {
+            ring: scope.cluster.ring()?,
+            regex: None,
+            allowed: None,
+            local_prefix: order.local_prefix.clone(),
+        },
+        limits,
+        encoding: order.encoding,
+        deletes: false,
+        replace_corrupt: false,
+        verbose: order.verbose,
+        workers: order.workers,
+    })));
+    let mover = &carrier.mover;
+    let planned = survey.plan.metrics + survey.compared;
+    let reader = scope.reader(output).await?;
+    let gatherer = Gatherer::new(full, limits.held);
+    let insisted = mover.show(carrier.run(reader, gatherer), planned).await;
+    mover.tally.flush();
+    if insisted {
+        output.say(STOPPED_AT_ONCE);
+        return Ok(Outcome::Interrupted);
+    }
+    let counts = mover.tally.counts();
+    let failed = counts.failures() > 0 || counts.broken_sources > 0;
+    output.say(Summary {
+        counts,
+        elapsed: mover.tally.elapsed(),
+        stopped: stop.is_asked(),
+        planned,
+        turned: carrier.turned(),
+        to_rebalance: survey.seen.to_rebalance,
+        seed: order.seed.to_string(),
+    });
+    Ok(if failed || stop.is_asked() { Outcome::SomeFailed } else { Outcome::Done })
+}

@@ -1,0 +1,209 @@
+//! What each metric needs: which owner is to fetch it from which other one.
+//!
+//! Pure. An owner without a copy gets one from an owner that has it, never from a misplaced copy: that is brought by
+//! `bucky rebalance`, which fills all owners from it and then removes it. Where several owners have one, they take
+//! turns, so that no node sends much more than the others.
+
+use crate::holders::Place;
+
+/// What a metric needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing.
+    Nothing,
+    /// These copies.
+    Copies(Vec<Fetch>),
+    /// No owner has it, but other nodes do: to be rebalanced.
+    Rebalance,
+    /// It has no place on the ring.
+    Unplaceable,
+}
+
+/// One owner that is to be healed from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fetch {
+    /// Who has a copy.
+    pub(crate) from: usize,
+    /// Who is healed.
+    pub(crate) to: usize,
+    /// Who else has one, should `from` not be able to give it.
+    pub(crate) others: Box<[usize]>,
+    /// Whether it is the one that makes the copy, as far as is known.
+    pub(crate) is_new: bool,
+}
+
+/// Decides, metric by metric.
+#[derive(Clone, Debug)]
+pub(crate) struct Needs {
+    /// Whether owners that have a copy are healed from each other too.
+    points: bool,
+    /// The one node that is healed, where not all are.
+    only: Option<usize>,
+    /// By node, how many copies it is to send.
+    sent: Vec<u64>,
+}
+
+impl Needs {
+    /// The needs of metrics of `nodes` nodes; with `points` also of those that owners have, with `only` that node's.
+    pub(crate) fn new(nodes: usize, points: bool, only: Option<usize>) -> Self {
+        Self { points, only, sent: vec![0; nodes] }
+    }
+
+    /// What a metric needs that belongs at `place` and is on the nodes `holders`.
+    pub(crate) fn of(&mut self, place: &Place, holders: &[usize]) -> Need {
+        let owners = match place {
+            Place::Owners(owners) => owners,
+            Place::Local => return Need::Nothing,
+            Place::Unplaceable => return Need::Unplaceable,
+        };
+        let having: Vec<usize> =
+            owners.iter().copied().filter(|owner| holders.contains(owner)).collect();
+        let wanted = owners.iter().copied().filter(|to| self.only.is_none_or(|only| only == *to));
+        if having.is_empty() {
+            return if wanted.count() > 0 { Need::Rebalance } else { Need::Nothing };
+        }
+        let wanted: Vec<usize> = wanted.filter(|to| self.points || !having.contains(to)).collect();
+        let copies: Vec<Fetch> =
+            wanted.into_iter().flat_map(|to| self.fetches(to, &having)).collect();
+        if copies.is_empty() { Need::Nothing } else { Need::Copies(copies) }
+    }
+
+    /// How `to` is healed from those that have a copy.
+    fn fetches(&mut self, to: usize, having: &[usize]) -> Vec<Fetch> {
+        let is_lacking = !having.contains(&to);
+        let mut from: Vec<usize> = having.iter().copied().filter(|from| *from != to).collect();
+        // The sort is stable: of those that have sent the same, the first owner's turn comes first.
+        from.sort_by_key(|from| self.sent.get(*from).copied().unwrap_or(0));
+        let fetches: Vec<Fetch> = if self.points {
+            let fetch = |(number, from): (usize, usize)| Fetch {
+                from,
+                to,
+                others: Box::default(),
+                is_new: is_lacking && number == 0,
+            };
+            from.into_iter().enumerate().map(fetch).collect()
+        } else {
+            let fetch = |(first, others): (&usize, &[usize])| Fetch {
+                from: *first,
+                to,
+                others: others.into(),
+                is_new: is_lacking,
+            };
+            from.split_first().map(fetch).into_iter().collect()
+        };
+        for fetch in &fetches {
+            if let Some(sent) = self.sent.get_mut(fetch.from) {
+                *sent += 1;
+            }
+        }
+        fetches
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn owners(owners: &[usize]) -> Place {
+        Place::Owners(owners.to_vec())
+    }
+
+    /// `FROM>TO`, and who else has it.
+    fn told(need: &Need) -> Vec<String> {
+        let Need::Copies(copies) = need else { return vec![format!("{need:?}")] };
+        let told = |fetch: &Fetch| {
+            let others: String = fetch.others.iter().map(|other| format!(" or {other}")).collect();
+            let new = if fetch.is_new { "" } else { " (compared)" };
+            format!("{}>{}{others}{new}", fetch.from, fetch.to)
+        };
+        copies.iter().map(told).collect()
+    }
+
+    #[test]
+    fn an_owner_without_a_copy_gets_one_from_an_owner_that_has_it() {
+        for (place, holders, expected) in [
+            (owners(&[0, 1]), &[0][..], &["0>1"][..]),
+            (owners(&[0, 1]), &[1], &["1>0"]),
+            (owners(&[2, 0, 1]), &[0, 1], &["0>2 or 1"]),
+            (owners(&[2, 0, 1]), &[1], &["1>2", "1>0"]),
+            // Nothing is fetched from a misplaced copy.
+            (owners(&[0, 1]), &[1, 3], &["1>0"]),
+            (owners(&[0, 1]), &[2, 3], &["Rebalance"]),
+            (owners(&[0, 1]), &[0, 1], &["Nothing"]),
+            (owners(&[0, 1]), &[0, 1, 2], &["Nothing"]),
+            (owners(&[0]), &[0], &["Nothing"]),
+            (owners(&[0]), &[1], &["Rebalance"]),
+            (Place::Local, &[0], &["Nothing"]),
+            (Place::Unplaceable, &[0], &["Unplaceable"]),
+        ] {
+            let need = Needs::new(4, false, None).of(&place, holders);
+            assert_eq!(told(&need), expected, "{place:?} on {holders:?}");
+        }
+    }
+
+    #[test]
+    fn with_points_each_owner_is_healed_from_each_other_copy() {
+        let mut needs = Needs::new(4, true, None);
+        assert_eq!(
+            told(&needs.of(&owners(&[0, 1]), &[0, 1])),
+            ["1>0 (compared)", "0>1 (compared)"]
+        );
+        let mut needs = Needs::new(4, true, None);
+        let need = needs.of(&owners(&[2, 0, 1]), &[0, 1]);
+        assert_eq!(told(&need), ["0>2", "1>2 (compared)", "1>0 (compared)", "0>1 (compared)"]);
+        assert_eq!(told(&needs.of(&owners(&[3]), &[3])), ["Nothing"]);
+        assert_eq!(told(&needs.of(&owners(&[0, 3]), &[2])), ["Rebalance"]);
+    }
+
+    #[test]
+    fn only_the_one_node_is_healed_where_that_is_asked_for() {
+        for points in [false, true] {
+            let mut needs = Needs::new(4, points, Some(1));
+            assert_eq!(told(&needs.of(&owners(&[0, 1]), &[0])), ["0>1"]);
+            assert_eq!(told(&needs.of(&owners(&[0, 1]), &[1])), ["Nothing"]);
+            assert_eq!(told(&needs.of(&owners(&[0, 2]), &[3])), ["Nothing"], "not its business");
+            assert_eq!(told(&needs.of(&owners(&[0, 1]), &[3])), ["Rebalance"]);
+        }
+    }
+
+    #[test]
+    fn those_that_have_a_copy_take_turns() {
+        let mut needs = Needs::new(3, false, None);
+        let mut sent = [0; 3];
+        for _ in 0..1_000 {
+            let Need::Copies(copies) = needs.of(&owners(&[0, 1, 2]), &[0, 1]) else { panic!() };
+            sent[copies[0].from] += 1;
+        }
+        assert_eq!(sent, [500, 500, 0]);
+    }
+
+    proptest! {
+        /// Whatever the nodes have: every owner without a copy gets exactly one new one if any owner has one; nobody
+        /// fetches from itself, from who has nothing, or what it does not own.
+        #[test]
+        fn every_owner_is_served_once_and_by_an_owner(
+            place in prop::sample::subsequence((0..6usize).collect::<Vec<_>>(), 0..5),
+            holders in prop::sample::subsequence((0..6usize).collect::<Vec<_>>(), 0..6),
+            points: bool,
+        ) {
+            let need = Needs::new(6, points, None).of(&owners(&place), &holders);
+            let copies = if let Need::Copies(copies) = need { copies } else { Vec::new() };
+            let has = |node: &usize| place.contains(node) && holders.contains(node);
+            for fetch in &copies {
+                prop_assert!(place.contains(&fetch.to) && fetch.from != fetch.to);
+                prop_assert!(has(&fetch.from) && fetch.others.iter().all(has));
+                prop_assert!(!fetch.others.contains(&fetch.from) && !fetch.others.contains(&fetch.to));
+            }
+            let can_be_served = place.iter().any(has);
+            for owner in &place {
+                let new = copies.iter().filter(|fetch| fetch.to == *owner && fetch.is_new).count();
+                prop_assert_eq!(new, usize::from(can_be_served && !has(owner)));
+                let compared = copies.iter().filter(|fetch| fetch.to == *owner && !fetch.is_new).count();
+                let others = place.iter().filter(|other| *other != owner && has(other)).count();
+                let expected = if points { others - new } else { 0 };
+                prop_assert_eq!(compared, expected);
+            }
+        }
+    }
+}

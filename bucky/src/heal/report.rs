@@ -1,0 +1,172 @@
+//! What a run of `bucky heal` says: before it begins, and at its end.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::survey::Survey;
+use crate::output::{human_bytes, human_count, human_duration};
+use crate::rebalance::tally::Counts;
+
+/// What is about to be done, for people.
+pub(crate) struct Shown<'a>(pub(crate) &'a Survey);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Survey { plan, compared, .. } = self.0;
+        if !plan.is_empty() {
+            writeln!(f, "{}\n", plan.tables())?;
+        }
+        write!(f, "{} copies are missing at owners", human_count(plan.metrics))?;
+        if !plan.is_empty() {
+            f.write_str("; their sizes are estimated from some of them")?;
+        }
+        f.write_str(".")?;
+        if *compared > 0 {
+            let compared = human_count(*compared);
+            write!(f, "\n{compared} times an owner's copy is filled from another owner's.")?;
+        }
+        Ok(())
+    }
+}
+
+/// How a run ended, for people.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary {
+    /// What was done.
+    pub(crate) counts: Counts,
+    /// How long it took.
+    pub(crate) elapsed: Duration,
+    /// Whether the operator stopped it.
+    pub(crate) stopped: bool,
+    /// How often an owner was to be healed from another.
+    pub(crate) planned: u64,
+    /// How many came from another owner than the first that was asked.
+    pub(crate) turned: u64,
+    /// Metrics that no owner has, but another node.
+    pub(crate) to_rebalance: u64,
+    /// The address that was given with `-h`.
+    pub(crate) seed: String,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        writeln!(
+            f,
+            "{} copies made, {} filled, {} complete before; {} points filled, {} in {}. Nothing was deleted.",
+            human_count(counts.created),
+            human_count(counts.filled),
+            human_count(counts.unchanged),
+            human_count(counts.points),
+            human_bytes(counts.bytes),
+            human_duration(self.elapsed),
+        )?;
+        if self.turned > 0 {
+            writeln!(
+                f,
+                "{} times the first owner asked could not give its copy, and the next was asked; `bucky verify -h {}` tells what is wrong with such copies.",
+                human_count(self.turned),
+                self.seed
+            )?;
+        }
+        counts.tell_shortfalls(f)?;
+        let left = self.planned.saturating_sub(counts.finished);
+        if left > 0 {
+            writeln!(
+                f,
+                "{} of {} are still to be done.",
+                human_count(left),
+                human_count(self.planned)
+            )?;
+        }
+        if let Some(told) = to_rebalance(self.to_rebalance, &self.seed) {
+            writeln!(f, "{told}")?;
+        }
+        self.next_step(f)
+    }
+}
+
+impl Summary {
+    fn next_step(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.stopped {
+            f.write_str("Stopped. Run the same command again to go on.")
+        } else if self.counts.failures() > 0 || self.counts.broken_sources > 0 {
+            f.write_str("Repair what is named above and run the same command again.")
+        } else {
+            write!(
+                f,
+                "Done. `bucky verify -h {}` reads every copy and tells whether all is in place.",
+                self.seed
+            )
+        }
+    }
+}
+
+/// What is said of metrics that are for another command; none where there are none.
+pub(crate) fn to_rebalance(metrics: u64, seed: &str) -> Option<String> {
+    (metrics > 0).then(|| {
+        format!(
+            "{} metrics are on none of their owners, only on other nodes: `bucky rebalance -h {seed}` brings them to all owners.",
+            human_count(metrics)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn summary() -> Summary {
+        let counts = Counts {
+            finished: 1_020,
+            moved: 1_020,
+            created: 1_000,
+            filled: 17,
+            unchanged: 3,
+            points: 345,
+            bytes: 35 << 20,
+            ..Counts::default()
+        };
+        Summary {
+            counts,
+            elapsed: Duration::from_millis(8_250),
+            stopped: false,
+            planned: 1_020,
+            turned: 0,
+            to_rebalance: 0,
+            seed: "graphite-1:4242".into(),
+        }
+    }
+
+    #[test]
+    fn a_good_run_says_what_was_done_and_how_to_prove_it() {
+        assert_eq!(
+            summary().to_string(),
+            "1,000 copies made, 17 filled, 3 complete before; 345 points filled, 35.0 MiB in 8s. Nothing was deleted.\n\
+             Done. `bucky verify -h graphite-1:4242` reads every copy and tells whether all is in place."
+        );
+    }
+
+    #[test]
+    fn a_bad_run_says_what_failed_what_is_left_and_what_to_do() {
+        let mut summary = summary();
+        summary.counts.failed = BTreeMap::from([("source damaged", 2)]);
+        (summary.planned, summary.turned, summary.to_rebalance) = (1_100, 4, 12);
+        let text = summary.to_string();
+        for line in [
+            "4 times the first owner asked could not give its copy",
+            "2 did not make it: 2 source damaged.",
+            "80 of 1,100 are still to be done.",
+            "12 metrics are on none of their owners, only on other nodes: `bucky rebalance -h graphite-1:4242`",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in {text}");
+        }
+        assert!(
+            text.ends_with("Repair what is named above and run the same command again."),
+            "{text}"
+        );
+        summary.stopped = true;
+        assert!(summary.to_string().ends_with("Stopped. Run the same command again to go on."));
+    }
+}

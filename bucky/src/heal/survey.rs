@@ -1,0 +1,231 @@
+//! What is missing where: the nodes' lists are read side by side, and each metric's need is decided by its name alone.
+//!
+//! Sizes are not in the lists. Those of a few metrics of each sender are asked for, spread over all that it is to send:
+//! from them follows about how much travels, and how many metrics make a batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bucky_api::{ClientError, Daemon};
+use bucky_whisper::MetricName;
+use futures_util::{StreamExt, stream};
+
+use super::need::{Fetch, Need, Needs};
+use crate::chain;
+use crate::holders::{Holders, Placer};
+use crate::inventory::Sought;
+use crate::outcome::UnhealthyError;
+use crate::output::{Output, human_count};
+use crate::rebalance::nodes::{Fleet, Node};
+use crate::rebalance::plan::{Load, Plan, Row};
+
+/// Metrics of each sender whose sizes are asked for: at least so many where there are as many, and less than twice.
+const SIZES: usize = 32;
+/// Sizes asked of a node at once.
+const SIZES_AT_ONCE: usize = 4;
+/// Nodes asked at once.
+const ASKED_AT_ONCE: usize = 32;
+
+/// Reads metric by metric what is to be fetched.
+pub(crate) struct Reader {
+    holders: Holders,
+    placer: Arc<Placer>,
+    needs: Needs,
+    seen: Seen,
+}
+
+/// What was read, and what of it is not for this command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// By node, the metrics that it lists.
+    pub(crate) listed: Vec<u64>,
+    /// Metrics that no owner has, but another node.
+    pub(crate) to_rebalance: u64,
+    /// Tagged files that have no place.
+    pub(crate) unplaceable: u64,
+    /// Names that no metric has.
+    pub(crate) unusable: u64,
+}
+
+impl Reader {
+    /// Reads `holders` of `nodes` nodes.
+    pub(crate) fn new(holders: Holders, placer: Arc<Placer>, needs: Needs, nodes: usize) -> Self {
+        Self { holders, placer, needs, seen: Seen { listed: vec![0; nodes], ..Seen::default() } }
+    }
+
+    /// The next metric that needs something, and what; none at the end.
+    ///
+    /// # Errors
+    /// [`ClientError`] where a node's list breaks off: what it does not tell would seem to be missing there.
+    pub(crate) async fn next(&mut self) -> Result<Option<(MetricName, Vec<Fetch>)>, ClientError> {
+        loop {
+            let Some(listed) = self.holders.next().await? else { return Ok(None) };
+            for node in &listed.nodes {
+                if let Some(count) = self.seen.listed.get_mut(*node) {
+                    *count += 1;
+                }
+            }
+            let Ok(metric) = listed.metric() else {
+                self.seen.unusable += 1;
+                continue;
+            };
+            match self.needs.of(&self.placer.place(&listed), &listed.nodes) {
+                Need::Nothing => {}
+                Need::Copies(copies) => return Ok(Some((metric, copies))),
+                Need::Rebalance => self.seen.to_rebalance += 1,
+                Need::Unplaceable => self.seen.unplaceable += 1,
+            }
+        }
+    }
+}
+
+/// What there is to do.
+pub(crate) struct Survey {
+    /// The copies that are missing: from where to where.
+    pub(crate) plan: Plan,
+    /// How often an owner that has a copy is healed from another.
+    pub(crate) compared: u64,
+    /// By node, the average length of what it is to send; none where it is not known.
+    pub(crate) averages: Vec<Option<u64>>,
+    /// What else was seen.
+    pub(crate) seen: Seen,
+    /// Names that were asked for and that nobody has.
+    pub(crate) sought: Sought,
+}
+
+/// Reads all lists to their end.
+///
+/// # Errors
+/// [`UnhealthyError`] where a list cannot be read to its end.
+pub(crate) async fn survey(mut reader: Reader, fleet: &Fleet) -> anyhow::Result<Survey> {
+    let mut copies: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+    let mut thinned: Vec<Thinned> = fleet.members.iter().map(|_| Thinned::default()).collect();
+    let mut compared = 0;
+    let broken = |error: ClientError| {
+        UnhealthyError::because(format!("what is missing cannot be told: {}", chain(&error)))
+    };
+    while let Some((metric, fetches)) = reader.next().await.map_err(broken)? {
+        for fetch in fetches {
+            if let Some(thinned) = thinned.get_mut(fetch.from) {
+                thinned.offer(&metric);
+            }
+            if fetch.is_new {
+                *copies.entry((fetch.from, fetch.to)).or_default() += 1;
+            } else {
+                compared += 1;
+            }
+        }
+    }
+    let averages = fleet.members.iter().zip(thinned);
+    let averages = averages.map(|(node, thinned)| average(&node.daemon, thinned.names));
+    let averages: Vec<Option<u64>> = stream::iter(averages).buffered(ASKED_AT_ONCE).collect().await;
+    let plan = plan(&copies, &averages, &fleet.members);
+    Ok(Survey { plan, compared, averages, seen: reader.seen, sought: reader.holders.into_sought() })
+}
+
+/// The plan for these numbers of copies by who sends and who receives.
+fn plan(
+    copies: &BTreeMap<(usize, usize), u64>,
+    averages: &[Option<u64>],
+    members: &[Arc<Node>],
+) -> Plan {
+    let row = |(&(from, to), &metrics): (&(usize, usize), &u64)| {
+        let load = match averages.get(from).copied().flatten() {
+            Some(average) => Load { metrics, bytes: average.saturating_mul(metrics), unknown: 0 },
+            None => Load { metrics, bytes: 0, unknown: metrics },
+        };
+        let (from, to) = (members.get(from)?, members.get(to)?);
+        Some(Row { from: from.addr().clone(), to: to.addr().clone(), load })
+    };
+    let rows: Vec<Row> = copies.iter().filter_map(row).collect();
+    let free_bytes = |addr: &bucky_api::DaemonAddr| {
+        members.iter().find(|node| node.addr() == addr).and_then(|node| node.free_bytes)
+    };
+    Plan::new(rows, copies.values().sum(), free_bytes)
+}
+
+/// The average length of these metrics' files; none where none can be told.
+async fn average(daemon: &Daemon, names: Vec<MetricName>) -> Option<u64> {
+    let sizes = stream::iter(names).map(|name| async move {
+        let stat = daemon.go_stat(name.as_str()).await.ok().flatten()?;
+        u64::try_from(stat.size).ok()
+    });
+    let sizes: Vec<Option<u64>> = sizes.buffer_unordered(SIZES_AT_ONCE).collect().await;
+    let sizes: Vec<u64> = sizes.into_iter().flatten().collect();
+    let sum = sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size));
+    sum.checked_div(sizes.len() as u64)
+}
+
+/// Some of many names, evenly spread over them.
+#[derive(Debug, Default)]
+struct Thinned {
+    names: Vec<MetricName>,
+    offered: u64,
+    /// Of so many names one is kept, as a power of two.
+    rarity: u32,
+}
+
+impl Thinned {
+    fn offer(&mut self, metric: &MetricName) {
+        let step = 1u64.checked_shl(self.rarity).unwrap_or(u64::MAX);
+        if self.offered.is_multiple_of(step) {
+            self.names.push(metric.clone());
+            if self.names.len() == 2 * SIZES {
+                let mut number = 0;
+                self.names.retain(|_| {
+                    number += 1;
+                    number % 2 == 1
+                });
+                self.rarity += 1;
+            }
+        }
+        self.offered += 1;
+    }
+}
+
+/// Tells what was seen and is not for this command, and what looks odd.
+pub(crate) fn tell(seen: &Seen, fleet: &Fleet, is_selection: bool, output: &Output) {
+    if seen.unplaceable > 0 {
+        output.say(format_args!(
+            "bucky: {} tagged files are named by a hash: they have no place on the ring and stay where they are",
+            human_count(seen.unplaceable)
+        ));
+    }
+    if seen.unusable > 0 {
+        output.say(format_args!(
+            "bucky: {} listed names are no metric's and left out; `bucky verify` tells them",
+            human_count(seen.unusable)
+        ));
+    }
+    if is_selection || seen.listed.iter().all(|count| *count == 0) {
+        return;
+    }
+    for (node, _) in fleet.members.iter().zip(&seen.listed).filter(|(_, count)| **count == 0) {
+        output.say(format_args!(
+            "bucky: {} has no metric at all: a new node, or one whose disk is not mounted?",
+            node.addr()
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_spread_over_all_names() {
+        for count in [0, 1, 20, 63, 64, 65, 1_000, 100_000] {
+            let mut thinned = Thinned::default();
+            for number in 0..count {
+                thinned.offer(&format!("m{number:06}").parse().unwrap());
+            }
+            let kept = thinned.names.len();
+            assert!(kept >= SIZES.min(count) && kept < 2 * SIZES, "{kept} of {count}");
+            let numbers: Vec<usize> =
+                thinned.names.iter().map(|name| name.as_str()[1..].parse().unwrap()).collect();
+            let widest = numbers.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+            assert!(widest <= count / SIZES + 1, "a gap of {widest} in {count}");
+            assert!(count == 0 || count - numbers.last().unwrap() <= count / SIZES + 1);
+        }
+    }
+}
