@@ -276,9 +276,9 @@ impl Report {
             ));
         }
         if self.count("missing") > 0 && self.count("misplaced") == 0 {
-            steps.push(
-                "An owner without a copy gets one from another owner by POST /v1/pull (docs/http-api.md).".into(),
-            );
+            steps.push(format!(
+                "`bucky heal -h {seed}` brings metrics to the owners that lack them, from owners that have them."
+            ));
         }
         if self.count("corrupt") > 0 {
             steps.push(format!(

@@ -169,7 +169,7 @@ fn of_two_copies_one_that_is_missing_fails_and_owners_that_differ_are_told() {
     std::fs::remove_file(cluster.node(0).path(lost)).unwrap();
     let found = report(&cluster, &[], 1);
     assert!(told(&cluster, &found).contains(&format!("missing 0 {lost}")), "{found}");
-    let next = cluster.bucky(&["verify"]).assert_code(1).assert_says("POST /v1/pull");
+    let next = cluster.bucky(&["verify"]).assert_code(1).assert_says("bucky heal -h");
     assert!(!next.stdout.contains("bucky rebalance"), "{next}");
 }
 
