@@ -13,6 +13,7 @@ mod survey;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bucky_api::{Client, DaemonAddr, Encoding};
 
@@ -197,6 +198,7 @@ async fn carry_out(
         limits,
         encoding: order.encoding,
         deletes: false,
+        rest: Duration::ZERO,
         replace_corrupt: false,
         verbose: order.verbose,
         workers: order.workers,
