@@ -92,7 +92,7 @@ pub(crate) async fn run(
     }
     let fleet = Fleet::muster(&cluster, &ring, &[], None)?;
     refuse_shared_addresses(&fleet).await?;
-    look_at_go_daemons(&fleet, &order, output)?;
+    look_at_go_daemons(&fleet, order.points, output)?;
     let scope = HealScope::of(&cluster, &order).await?;
     if order.fresh {
         refresh(cluster.present(), output).await?;
@@ -121,10 +121,10 @@ pub(crate) async fn run(
 }
 
 /// A Go daemon's fill overwrites points that it should keep (D2), so it is given nothing that it has.
-fn look_at_go_daemons(fleet: &Fleet, order: &Order, output: &Output) -> anyhow::Result<()> {
+fn look_at_go_daemons(fleet: &Fleet, points: bool, output: &Output) -> anyhow::Result<()> {
     let Some(go) = fleet.members.iter().find(|node| node.kind == Kind::Go) else { return Ok(()) };
     let addr = go.addr();
-    if order.points {
+    if points {
         return Err(UsageError::because(format!(
             "{addr} is a daemon of the Go tool, whose fill changes points that it should keep: owners' copies are not \
              filled from each other with it; run without --points, or start buckyd there"
@@ -225,4 +225,28 @@ async fn carry_out(
         seed: order.seed.to_string(),
     });
     Ok(if failed || stop.is_asked() { Outcome::SomeFailed } else { Outcome::Done })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::test_cluster::{document, go, member, v1};
+
+    #[test]
+    fn copies_are_not_filled_from_each_other_where_a_go_daemon_takes_part() {
+        let mut ring = document(&["a", "b"]);
+        ring.replicas = 2;
+        let sink = || Box::new(std::io::sink());
+        let output = Output::to_writers(sink(), sink());
+        for (b, is_go) in [(v1(&ring, "b", "s2"), false), (go(&ring, "b"), true)] {
+            let members = vec![member("a", v1(&ring, "a", "s1")), member("b", b)];
+            let cluster = Cluster::from_answers(ring.clone(), members);
+            let fleet = Fleet::muster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
+            look_at_go_daemons(&fleet, false, &output).unwrap();
+            let refused =
+                look_at_go_daemons(&fleet, true, &output).map_err(|error| error.to_string());
+            assert_eq!(refused.is_err(), is_go, "{refused:?}");
+            assert!(!is_go || refused.is_err_and(|text| text.starts_with("b:4242 is a daemon of")));
+        }
+    }
 }

@@ -407,3 +407,29 @@ async fn what_is_no_whisper_file_is_not_sent_on() {
     assert_eq!(end.failed[0].1.kind, "source damaged");
     assert!(to.lock().unwrap().is_empty() && from.lock().unwrap().contains_key("m"));
 }
+
+/// `bucky heal` is no move: whatever else the run may do, a source that was copied from stays.
+#[tokio::test]
+async fn what_is_brought_stays_at_its_source() {
+    let a = daemon(heals_all("x")).await;
+    let (b, deletes) = source(|_, _| DeleteOutcome::Deleted).await;
+    let members = vec![FakeMember::v1("a", a), FakeMember::v1("b", b)];
+    let (ours, from) = mover(members, true);
+    let owner = Arc::clone(ours.fleet.member(0).unwrap());
+    let metric: MetricName = "m".parse().unwrap();
+    let brought = ours.bring(&from, &owner, vec![metric.clone()]).await;
+    assert_eq!((brought.done, brought.failed.len()), (vec![metric.clone()], 0));
+    assert_eq!(ours.tally.counts().created, 1);
+    assert!(deletes.lock().unwrap().is_empty());
+
+    let files = files("m", &whisper(&[1, 2, 3]).0, 1_000);
+    let theirs = go_daemon(Arc::clone(&files), |content| content, |_| ()).await;
+    let healed = GoFiles::default();
+    let a = healing_daemon(Arc::clone(&healed)).await;
+    let (ours, from) = mover(vec![FakeMember::v1("a", a), FakeMember::go("b", theirs)], true);
+    let owner = Arc::clone(ours.fleet.member(0).unwrap());
+    let brought = ours.bring(&from, &owner, vec![metric.clone()]).await;
+    assert_eq!((brought.done, brought.failed.len()), (vec![metric], 0));
+    assert_eq!(healed.lock().unwrap().len(), 1);
+    assert_eq!(files.lock().unwrap().len(), 1, "it was deleted at its source");
+}
