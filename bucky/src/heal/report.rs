@@ -71,7 +71,8 @@ impl fmt::Display for Summary {
         }
         counts.tell_shortfalls(f)?;
         let left = self.planned.saturating_sub(counts.finished);
-        if left > 0 {
+        // What has gone from the lists since they were counted is not left to be done.
+        if left > 0 && (self.stopped || counts.broken_sources > 0) {
             writeln!(
                 f,
                 "{} of {} are still to be done.",
@@ -153,6 +154,8 @@ mod tests {
         let mut summary = summary();
         summary.counts.failed = BTreeMap::from([("source damaged", 2)]);
         (summary.planned, summary.turned, summary.to_rebalance) = (1_100, 4, 12);
+        assert!(!summary.to_string().contains("still to be done"), "it was not broken off");
+        summary.counts.broken_sources = 1;
         let text = summary.to_string();
         for line in [
             "4 times the first owner asked could not give its copy",
