@@ -13,9 +13,10 @@ use std::time::Duration;
 use crate::file::{OpenError, OpenMode, open_locked, parse_image, read_all, same_file};
 use crate::fill::{FillOptions, FillPlan, fill};
 use crate::header::is_compressed;
+use crate::in_place::{Written, write_in_place};
 use crate::lock::unlock;
 use crate::new_file::{NewFile, Placed, folder_of, sync_folder};
-use crate::slots::{AccessError, Slots};
+use crate::slots::AccessError;
 use crate::sparse::write_sparse;
 
 /// How often the destination may appear and disappear under our hands.
@@ -68,8 +69,9 @@ pub enum FillFileError {
         /// What was refused.
         source: AccessError,
     },
-    /// The destination appeared and disappeared again and again, or is a link that leads nowhere.
-    #[error("{} was there one moment and gone the next; look what it is, and try again", path.display())]
+    /// The destination appeared and disappeared again and again, is a link that leads nowhere, or got its first points
+    /// from somebody else again and again.
+    #[error("{} does not stay as it is from one moment to the next; look who writes it, and try again", path.display())]
     Unsteady {
         /// The destination.
         path: PathBuf,
@@ -93,7 +95,10 @@ pub fn fill_file(
     let source = Source::read(source, lock_limit).map_err(FillFileError::Source)?;
     for _ in 0..ATTEMPTS_MAX {
         match open_locked(destination, OpenMode::Update, lock_limit) {
-            Ok(file) => return fill_existing(&source, &file, destination, options),
+            Ok(file) => match fill_existing(&source, &file, destination, options)? {
+                Some(outcome) => return Ok(outcome),
+                None => continue,
+            },
             Err(error) if !error.is_not_found() => return Err(FillFileError::Destination(error)),
             Err(_) => {}
         }
@@ -133,12 +138,13 @@ impl Source {
     }
 }
 
+/// Fills an open file; none where somebody else wrote to it meanwhile so that it has to be filled again.
 fn fill_existing(
     source: &Source,
     file: &File,
     path: &Path,
     options: FillOptions,
-) -> Result<FillOutcome, FillFileError> {
+) -> Result<Option<FillOutcome>, FillFileError> {
     let access = |error| FillFileError::Destination(OpenError::Access(error));
     let metadata = file
         .metadata()
@@ -151,18 +157,18 @@ fn fill_existing(
     let into = parse_image(&bytes, path).map_err(FillFileError::Destination)?;
     let plan = fill(&from, &into, options);
     if plan.is_empty() {
-        return Ok(FillOutcome::Unchanged(plan));
+        return Ok(Some(FillOutcome::Unchanged(plan)));
     }
-    write(&plan, file, path)
-        .map_err(|source| FillFileError::Write { path: path.to_owned(), source })?;
-    Ok(FillOutcome::Filled(plan))
-}
-
-fn write(plan: &FillPlan, file: &File, path: &Path) -> Result<(), AccessError> {
-    for run in plan.runs() {
-        Slots { file, path }.write_at(run.bytes, run.offset)?;
+    let failed = |source| FillFileError::Write {
+        path: path.to_owned(),
+        source: AccessError::Write { path: path.to_owned(), source },
+    };
+    match write_in_place(&plan, &into, file).map_err(failed)? {
+        Written::Whole => {}
+        Written::Disturbed => return Ok(None),
     }
-    file.sync_data().map_err(|source| AccessError::Write { path: path.to_owned(), source })
+    file.sync_data().map_err(failed)?;
+    Ok(Some(FillOutcome::Filled(plan)))
 }
 
 /// Makes a copy of the source at `path`, where there was nothing.

@@ -54,6 +54,7 @@ pub mod fill;
 pub mod fill_file;
 pub mod header;
 pub mod image;
+pub mod in_place;
 pub mod lock;
 pub mod name;
 mod new_file;
@@ -72,6 +73,7 @@ pub use fill::{ArchiveFill, FillOptions, FillPlan, Run, fill};
 pub use fill_file::{FillFileError, FillOutcome, fill_file};
 pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
+pub use in_place::{Written, write_in_place};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};
 pub use name::{MetricName, NameError, NotAddressable, Series};
 pub use retention::{

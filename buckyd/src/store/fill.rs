@@ -4,12 +4,11 @@
 //! writing to the same inode.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bucky_api::{HealOutcome, Problem, chain};
-use bucky_whisper::{FillOptions, Image, ImageError, is_compressed};
+use bucky_whisper::{FillOptions, Image, ImageError, Written, is_compressed, write_in_place};
 use rustix::fs::{Advice, OFlags};
 
 use super::error::StoreError;
@@ -19,6 +18,12 @@ use super::{LockBudget, Store, TRIES, unix_now};
 const FILL_TIMES: u64 = 3;
 /// How long after its last write a file that is not whole may still be in the making.
 const STILL_BEING_WRITTEN: Duration = Duration::from_secs(5);
+
+/// How long after its last write a file without any point may still be about to get its first. Carbon creates a file and
+/// writes to it at once.
+const FIRST_POINT_IS_NEAR: Duration = Duration::from_secs(1);
+/// How long between two looks at such a file.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// What was done to a file that was there.
 pub(super) enum Existing {
@@ -31,6 +36,17 @@ pub(super) enum Existing {
     Replaced {
         kept: PathBuf,
     },
+}
+
+/// What one attempt at filling a file came to.
+enum Attempt {
+    Done(Existing),
+    /// Somebody else wrote its first point at the same time: to be filled again. So many points may count already.
+    Disturbed {
+        points: u64,
+    },
+    /// It has no point yet, and was made a moment ago.
+    JustMade,
 }
 
 /// Why a metric could not be healed.
@@ -80,6 +96,7 @@ impl Store {
         source: &[u8],
         budget: &LockBudget,
     ) -> Result<Existing, Failure> {
+        let (mut points_before, mut is_just_made) = (0, false);
         for _ in 0..TRIES {
             let file = match self.tree.open_file(path, OFlags::RDWR) {
                 Ok(file) => file,
@@ -89,17 +106,37 @@ impl Store {
             // Before the lock: nobody who waits for it is to wait for memory too.
             let _share = self.share(&file, path, &self.options.memory.receiving, FILL_TIMES)?;
             self.lock_exclusive(&file, path, budget)?;
-            if self.tree.still_names(path, &file)? {
-                return self.fill_open(&file, path, source);
+            if !self.tree.still_names(path, &file)? {
+                continue;
             }
+            match self.fill_open(&file, path, source)? {
+                Attempt::Done(Existing::Unchanged) if points_before > 0 => {
+                    return Ok(Existing::Filled { points: points_before });
+                }
+                Attempt::Done(Existing::Filled { points }) => {
+                    return Ok(Existing::Filled { points: points + points_before });
+                }
+                Attempt::Done(existing) => return Ok(existing),
+                Attempt::Disturbed { points } => points_before = points,
+                Attempt::JustMade => {
+                    is_just_made = true;
+                    // The lock goes first: it may be what the first point waits for.
+                    drop(file);
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+        if is_just_made {
+            let reason = format!("{} was made a moment ago, and has no point yet", path.display());
+            return Err(Failure::failed(Problem::Busy, reason));
         }
         Err(StoreError::Unsteady { path: path.into() }.into())
     }
 
-    fn fill_open(&self, file: &File, path: &Path, source: &[u8]) -> Result<Existing, Failure> {
+    fn fill_open(&self, file: &File, path: &Path, source: &[u8]) -> Result<Attempt, Failure> {
         let content = self.content(file, path)?;
         if content == source {
-            return Ok(Existing::Unchanged);
+            return Ok(Attempt::Done(Existing::Unchanged));
         }
         if is_compressed(source) || is_compressed(&content) {
             return Err(Failure::refused(
@@ -115,12 +152,18 @@ impl Store {
             .map_err(|error| Failure::refused(Problem::SourceDamaged, error.to_string()))?;
         let destination =
             Image::parse(&content).map_err(|error| damaged_destination(file, path, &error))?;
+        if destination.archives().all(|archive| archive.base() == 0)
+            && age(file).is_some_and(|age| age < FIRST_POINT_IS_NEAR)
+        {
+            return Ok(Attempt::JustMade);
+        }
         let options =
             FillOptions { now: unix_now(), aggregation_six: self.options.aggregation_six };
         let plan = bucky_whisper::fill(&source, &destination, options);
-        for run in plan.runs() {
-            file.write_all_at(run.bytes, run.offset)
-                .map_err(|error| StoreError::io("fill", path, error))?;
+        let written = write_in_place(&plan, &destination, file)
+            .map_err(|error| StoreError::io("fill", path, error))?;
+        if written == Written::Disturbed {
+            return Ok(Attempt::Disturbed { points: plan.points_filled() });
         }
         if self.tree.is_elsewhere(file).map_err(|errno| StoreError::io("look at", path, errno))? {
             // The batch's sync is for the prefix's file system; this file lies on one mounted below it.
@@ -136,11 +179,11 @@ impl Store {
             );
             return Err(Failure::refused(Problem::NoPlace, reason));
         }
-        Ok(if plan.is_empty() {
+        Ok(Attempt::Done(if plan.is_empty() {
             Existing::Unchanged
         } else {
             Existing::Filled { points: plan.points_filled() }
-        })
+        }))
     }
 
     /// Drops what memory holds of a file after a failed sync.
@@ -159,8 +202,7 @@ impl Store {
 /// A file at the owner that is no Whisper file. Carbon writes a new one bit by bit: one that has just been written
 /// to may be whole in a moment.
 pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) -> Failure {
-    let age = file.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed());
-    if matches!(age, Ok(Ok(age)) if age > STILL_BEING_WRITTEN) {
+    if age(file).is_some_and(|age| age > STILL_BEING_WRITTEN) {
         let reason = format!(
             "{} at the owner is damaged ({}); move it aside, or have it replaced and kept by `bucky rebalance \
              --replace-corrupt`",
@@ -175,4 +217,9 @@ pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) 
         chain(error)
     );
     Failure::failed(Problem::Busy, reason)
+}
+
+/// How long ago a file was written to; none where nobody knows, or in a time to come.
+fn age(file: &File) -> Option<Duration> {
+    file.metadata().and_then(|meta| meta.modified()).ok()?.elapsed().ok()
 }

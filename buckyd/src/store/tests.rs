@@ -19,6 +19,8 @@ use super::{Burial, HealBatch, Store, StoreError, StoreOptions, unix_now};
 use crate::inventory::Inventory;
 use crate::memory::Memory;
 
+mod first_point;
+
 struct Fixture {
     store: Store,
     /// How long nobody may have written to what is deleted.

@@ -1,0 +1,63 @@
+//! A file that a writer without a lock has just made, and to which it brings the first points while it is filled.
+
+use std::os::unix::fs::FileExt;
+
+use super::*;
+
+/// A file without points, as `whisper.create` makes it, this long ago.
+fn made(fixture: &Fixture, metric: &str, ago: Duration) -> File {
+    fixture.put(metric, &whisper(&[]));
+    let file = OpenOptions::new().write(true).open(fixture.path(metric)).unwrap();
+    file.set_modified(SystemTime::now() - ago).unwrap();
+    file
+}
+
+/// What a writer writes that has found both archives without a base: points of these ages, at their beginnings.
+fn write_first_points(file: &File, ages: &[u32]) {
+    let content = whisper(&[]);
+    let image = Image::parse(&content).unwrap();
+    let now = unix_now();
+    for archive in image.archives() {
+        let step = archive.archive().seconds_per_point;
+        let mut written: Vec<u32> = ages.iter().map(|age| (now - age * 60) / step * step).collect();
+        written.dedup();
+        let points: Vec<[u8; 12]> = written
+            .iter()
+            .map(|timestamp| bucky_whisper::Point { timestamp: *timestamp, value: 7.0 }.encode())
+            .collect();
+        file.write_all_at(points.as_flattened(), archive.slot_offset(0)).unwrap();
+    }
+}
+
+/// Both take themselves for the first: one would put its points where those of the other lie.
+#[test]
+fn a_fill_waits_for_the_first_point_of_a_file_that_was_just_made() {
+    let fixture = Fixture::new();
+    let writer = made(&fixture, "a", Duration::ZERO);
+    let source = whisper(&[30, 29, 28, 27, 26]);
+    let line = std::thread::scope(|scope| {
+        let heal = scope.spawn(|| fixture.heal(&[member("a", &source)]).remove(0));
+        std::thread::sleep(Duration::from_millis(100));
+        write_first_points(&writer, &[2, 1, 0]);
+        heal.join().unwrap()
+    });
+    assert_eq!((line.outcome, line.points > 0), (HealOutcome::Filled, true), "{}", line.reason);
+    assert_eq!(
+        fine_points(&fs::read(fixture.path("a")).unwrap()),
+        8,
+        "five of one and three of the other"
+    );
+}
+
+#[test]
+fn a_file_that_gets_no_first_point_is_busy_at_first_and_then_filled() {
+    let fixture = Fixture::new();
+    drop(made(&fixture, "a", Duration::ZERO));
+    let source = whisper(&[3, 2]);
+    let line = fixture.heal(&[member("a", &source)]).remove(0);
+    assert_eq!((line.outcome, line.problem), (HealOutcome::Failed, Some(Problem::Busy)));
+    assert!(line.reason.contains("no point yet"), "{}", line.reason);
+    drop(made(&fixture, "a", Duration::from_secs(2)));
+    assert_eq!(fixture.heal(&[member("a", &source)])[0].outcome, HealOutcome::Filled);
+    assert_eq!(fine_points(&fs::read(fixture.path("a")).unwrap()), 2);
+}
