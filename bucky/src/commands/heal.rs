@@ -1,18 +1,14 @@
 //! `bucky heal`: brings metrics to the owners that lack them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use bucky_api::Encoding;
-
+use super::batch_args::BatchArgs;
 use super::inconsistent::LocalArgs;
-use super::rebalance::{HELD, bytes};
-use crate::cli::{ClusterArgs, workers};
+use crate::cli::ClusterArgs;
 use crate::heal::{self, Order};
 use crate::names::{Nothing, SelectArgs};
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::rebalance::BatchLimits;
 
 /// Arguments of `bucky heal`.
 #[derive(clap::Args)]
@@ -43,24 +39,8 @@ pub(crate) struct Args {
     /// Go by the lists that the nodes have, however old: what was lost since is not noticed
     #[arg(long, conflicts_with = "force")]
     pub(crate) no_scan: bool,
-    /// Batches on their way at once, in the whole cluster
-    #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers)]
-    pub(crate) workers: usize,
-    /// Write every metric that did not make it to this file, with node and reason
-    #[arg(long, value_name = "FILE")]
-    pub(crate) errors: Option<PathBuf>,
-    /// How files travel: identity, zstd, gzip, snappy
-    #[arg(long, default_value = "identity", value_name = "CODING")]
-    pub(crate) encoding: Encoding,
-    /// Length of a batch's files together, about; K, M, G are binary
-    #[arg(long, default_value = "32M", value_name = "BYTES", value_parser = bytes)]
-    pub(crate) batch_bytes: u64,
-    /// Metrics in a batch
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub(crate) batch_metrics: u64,
-    /// Begin although the nodes do not seem to have the room
-    #[arg(long)]
-    pub(crate) ignore_free_space: bool,
+    #[command(flatten)]
+    pub(crate) batches: BatchArgs,
 }
 
 /// Runs it.
@@ -73,16 +53,11 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         local_prefix: args.local.prefix()?,
         fresh: !args.no_scan,
         dry_run: args.no_op,
-        ignore_free_space: args.ignore_free_space,
-        workers: args.workers,
-        encoding: if args.cluster.no_encoding { Encoding::Identity } else { args.encoding },
-        limits: BatchLimits {
-            bytes: args.batch_bytes,
-            metrics: usize::try_from(args.batch_metrics).unwrap_or(usize::MAX),
-            held: HELD,
-            patience: 0,
-        },
-        errors: args.errors,
+        ignore_free_space: args.batches.ignore_free_space,
+        workers: args.batches.workers,
+        encoding: args.batches.encoding(&args.cluster),
+        limits: args.batches.limits(0),
+        errors: args.batches.errors,
         verbose: args.cluster.verbose,
     };
     heal::run(args.cluster.client()?, order, output).await

@@ -1,5 +1,6 @@
 //! One file a command: its arguments, and a short `run`.
 
+mod batch_args;
 pub(crate) mod du;
 pub(crate) mod fill;
 pub(crate) mod heal;

@@ -4,17 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucky_api::{DaemonAddr, Encoding};
+use bucky_api::DaemonAddr;
 
+use super::batch_args::BatchArgs;
 use super::inconsistent::LocalArgs;
-use crate::cli::{ClusterArgs, workers};
+use crate::cli::ClusterArgs;
 use crate::names::checked_regex;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::rebalance::{self, BatchLimits, Order};
+use crate::rebalance::{self, Order};
 
-/// How many metrics may wait in half-full batches, in all sources together: some 130 bytes each.
-pub(super) const HELD: usize = 50_000;
 /// How many full batches may go past a half-full one.
 const PASSED: u64 = 20;
 
@@ -57,30 +56,14 @@ pub(crate) struct Args {
     /// Only to these nodes: HOST:PORT separated by `;` or `,`
     #[arg(long, value_name = "H:P;H:P")]
     pub(crate) allowed_dsts: Option<String>,
-    /// Batches on their way at once, in the whole cluster
-    #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers)]
-    pub(crate) workers: usize,
+    #[command(flatten)]
+    pub(crate) batches: BatchArgs,
     /// Wait for a new scan of all nodes' files before planning
     #[arg(short = 'f', long)]
     pub(crate) force: bool,
     /// Note in this file what is finished; a stopped run with the same file goes on from there
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
-    /// Write every metric that did not make it to this file, with node and reason
-    #[arg(long, value_name = "FILE")]
-    pub(crate) errors: Option<PathBuf>,
-    /// How files travel: identity, zstd, gzip, snappy
-    #[arg(long, default_value = "identity", value_name = "CODING")]
-    pub(crate) encoding: Encoding,
-    /// Length of a batch's files together; K, M, G are binary
-    #[arg(long, default_value = "32M", value_name = "BYTES", value_parser = bytes)]
-    pub(crate) batch_bytes: u64,
-    /// Metrics in a batch
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
-    pub(crate) batch_metrics: u64,
-    /// Begin although the destinations do not have the room
-    #[arg(long)]
-    pub(crate) ignore_free_space: bool,
     /// Accepted for the Go tool's sake: destinations always fetch for themselves
     #[arg(long, hide = true)]
     pub(crate) offload: bool,
@@ -100,17 +83,12 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         replace_corrupt: args.replace_corrupt,
         fresh: args.force,
         dry_run: args.no_op,
-        ignore_free_space: args.ignore_free_space,
-        workers: args.workers,
-        encoding: if args.cluster.no_encoding { Encoding::Identity } else { args.encoding },
-        limits: BatchLimits {
-            bytes: args.batch_bytes,
-            metrics: usize::try_from(args.batch_metrics).unwrap_or(usize::MAX),
-            held: HELD,
-            patience: args.batch_metrics * PASSED,
-        },
+        ignore_free_space: args.batches.ignore_free_space,
+        workers: args.batches.workers,
+        encoding: args.batches.encoding(&args.cluster),
+        limits: args.batches.limits(PASSED),
         journal: args.journal,
-        errors: args.errors,
+        errors: args.batches.errors,
         verbose: args.cluster.verbose,
     };
     rebalance::run(args.cluster.client()?, order, output).await
@@ -145,21 +123,6 @@ fn time(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is no time, such as 90s or 2m"))
 }
 
-/// A length: a number, and K, M or G.
-pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.trim_end_matches(['B', 'b']).trim_end_matches('i') {
-        text if text.ends_with(['K', 'k']) => (&text[..text.len() - 1], 1 << 10),
-        text if text.ends_with(['M', 'm']) => (&text[..text.len() - 1], 1 << 20),
-        text if text.ends_with(['G', 'g']) => (&text[..text.len() - 1], 1 << 30),
-        text => (text, 1),
-    };
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no length, such as 32M"))?;
-    number
-        .checked_mul(factor)
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| format!("{text:?} is no length, such as 32M"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,16 +133,6 @@ mod tests {
         assert_eq!(["0", "90", "90s", "2m", "1h"].map(seconds), [0, 90, 90, 120, 3600].map(Ok));
         for text in ["", "m", "-1", "1d", "2 m", "99999999999999999999h"] {
             assert!(time(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn lengths_have_binary_units() {
-        for (text, expected) in [("1", 1), ("32M", 32 << 20), ("8KiB", 8192), ("1g", 1 << 30)] {
-            assert_eq!(bytes(text), Ok(expected), "{text}");
-        }
-        for text in ["", "0", "M", "-1", "1.5M", "99999999999999G"] {
-            assert!(bytes(text).is_err(), "{text}");
         }
     }
 
