@@ -13,6 +13,7 @@ use std::path::Path;
 use bucky_whisper::{Digest, MetricName};
 use tar::EntryType;
 
+use crate::bounded::METRICS_MOST;
 use crate::pax;
 use crate::types::{ArchiveReport, LeftOut};
 
@@ -32,6 +33,8 @@ pub const REPORT_NAME: &str = ".bucky-report.json";
 const EXTENSION_LIMIT_BYTES: u64 = 64 * 1024;
 /// The largest report that is read: a line for each of [`Limits::members`].
 const REPORT_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
+/// What a metric takes in the report beside its name and the reason, in which few characters have to be escaped.
+const LEFT_OUT_BYTES: u64 = 64;
 /// How many times its length a report takes while it is read.
 const REPORT_TIMES: u64 = 4;
 /// What is read behind the report: two empty blocks, the filling of the last record, a coding's trailer.
@@ -43,6 +46,8 @@ const RESERVE_LIMIT_BYTES: u64 = 1024 * 1024;
 pub struct ArchiveWriter<W: Write> {
     tar: tar::Builder<W>,
     report: ArchiveReport,
+    /// What the report takes at most when it is written.
+    report_bytes: u64,
 }
 
 /// What the writer is told of a file beside its content.
@@ -57,7 +62,7 @@ pub struct FileMeta {
 impl<W: Write> ArchiveWriter<W> {
     /// A stream with nothing in it yet.
     pub fn new(writer: W) -> Self {
-        Self { tar: tar::Builder::new(writer), report: ArchiveReport::default() }
+        Self { tar: tar::Builder::new(writer), report: ArchiveReport::default(), report_bytes: 0 }
     }
 
     /// Adds a metric. `digest` is that of `content`.
@@ -93,8 +98,21 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     /// Notes a metric that was asked for and is not in the stream.
-    pub fn leave_out(&mut self, left_out: LeftOut) {
+    ///
+    /// # Errors
+    /// Where the report has become longer than any that is read: nobody could use the stream.
+    pub fn leave_out(&mut self, left_out: LeftOut) -> io::Result<()> {
+        let text_bytes = left_out.metric.as_str().len() + left_out.reason.len();
+        self.report_bytes += text_bytes as u64 + LEFT_OUT_BYTES;
+        if self.report.left_out.len() == METRICS_MOST || self.report_bytes > REPORT_LIMIT_BYTES {
+            return Err(io::Error::other(format!(
+                "{} metrics cannot be sent, the last of them {}: that is more than a report tells",
+                self.report.left_out.len() + 1,
+                left_out.metric
+            )));
+        }
         self.report.left_out.push(left_out);
+        Ok(())
     }
 
     /// Writes the report and the end of the tar.
@@ -513,12 +531,13 @@ mod tests {
             let meta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
             writer.append(&name.parse().unwrap(), meta, Digest::of(&content), &content).unwrap();
         }
-        writer.leave_out(LeftOut {
-            metric: "gone.one".parse().unwrap(),
-            problem: Problem::SourceMissing,
-            reason: "no such file".into(),
-        });
+        writer.leave_out(left_out("no such file")).unwrap();
         writer.finish().unwrap()
+    }
+
+    fn left_out(reason: &str) -> LeftOut {
+        let metric = "gone.one".parse().unwrap();
+        LeftOut { metric, problem: Problem::SourceMissing, reason: reason.into() }
     }
 
     fn read(bytes: &[u8]) -> (Vec<Member>, Result<ArchiveReport, ReadArchiveError>) {
@@ -565,6 +584,24 @@ mod tests {
                 assert!(is_its_own, "byte {at}, bit {bit}: another content as {}", member.metric);
             }
         }
+    }
+
+    /// `GET /v1/archive` of a store in which nothing can be read would else note every metric of it.
+    #[test]
+    fn a_report_that_nobody_would_read_is_not_written() {
+        let mut writer = ArchiveWriter::new(Vec::new());
+        for _ in 0..METRICS_MOST {
+            writer.leave_out(left_out("")).unwrap();
+        }
+        let error = writer.leave_out(left_out("")).unwrap_err().to_string();
+        assert!(error.contains("65537 metrics cannot be sent, the last of them gone.one"), "{error}");
+        let report = read(&writer.finish().unwrap()).1.unwrap();
+        assert_eq!(report.left_out.len(), METRICS_MOST);
+
+        let mut writer = ArchiveWriter::new(Vec::new());
+        let long = left_out(&"x".repeat(1 << 20));
+        assert_eq!((0..20).take_while(|_| writer.leave_out(long.clone()).is_ok()).count(), 15);
+        assert!(read(&writer.finish().unwrap()).1.is_ok());
     }
 
     #[test]

@@ -110,14 +110,19 @@ impl Budget {
         match Handle::try_current() {
             Ok(handle) => handle.block_on(self.share(bytes)),
             // Without a runtime nobody else is there who could give something back.
-            Err(_) => {
-                let no_memory = NoMemory { wanted_bytes: bytes, limit_bytes: self.limit_bytes };
-                let pages = u32::try_from(bytes.div_ceil(PAGE_BYTES));
-                let pages = pages.map_err(|_| no_memory.clone())?;
-                let permit = Arc::clone(&self.pages).try_acquire_many_owned(pages);
-                permit.map(|permit| Share(Some(permit))).map_err(|_| no_memory)
-            }
+            Err(_) => self.share_now(bytes),
         }
+    }
+
+    /// A share of `bytes`, if it can be had at once: for those who hold one already, and would wait for each other.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(crate) fn share_now(&self, bytes: u64) -> Result<Share, NoMemory> {
+        let no_memory = NoMemory { wanted_bytes: bytes, limit_bytes: self.limit_bytes };
+        let pages = u32::try_from(bytes.div_ceil(PAGE_BYTES)).map_err(|_| no_memory.clone())?;
+        let permit = Arc::clone(&self.pages).try_acquire_many_owned(pages);
+        permit.map(|permit| Share(Some(permit))).map_err(|_| no_memory)
     }
 
     /// How much is not in use.

@@ -92,11 +92,10 @@ impl Node {
                     let meta = FileMeta { mode: 0o644, mtime: 0 };
                     writer.append(&metric, meta, digest, content).unwrap();
                 }
-                None => writer.leave_out(LeftOut {
-                    metric,
-                    problem: Problem::SourceMissing,
-                    reason: "gone".into(),
-                }),
+                None => {
+                    let (problem, reason) = (Problem::SourceMissing, "gone".into());
+                    writer.leave_out(LeftOut { metric, problem, reason }).unwrap();
+                }
             }
         }
         Reply::ok(writer.finish().unwrap())

@@ -18,9 +18,14 @@ use super::{lines, metrics};
 use crate::app::App;
 use crate::blocking::{BodyWriter, body_channel};
 use crate::inventory::walk_metrics;
+use crate::memory::Share;
 use crate::respond::ApiError;
 use crate::store::LockBudget;
 use crate::transfers::Place;
+
+/// What a line of the report takes beside its text, and how many times its text: as it is, and as JSON, which grows.
+const LINE_BYTES: u64 = 256;
+const TEXT_TIMES: u64 = 4;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,8 +43,8 @@ pub(super) async fn post(
     let place = app.transfers.send()?;
     Ok(stream(app, encoding(&headers), place, move |app, archive| {
         let _share = share;
-        let locks = app.store.lock_budget();
-        request.metrics.iter().try_for_each(|metric| append(app, metric, archive, &locks))
+        let mut source = Source::of(app);
+        request.metrics.iter().try_for_each(|metric| source.append(metric, archive))
     }))
 }
 
@@ -54,12 +59,13 @@ pub(super) async fn get(
     let list = metrics::list(&app, Switch::Off).await?;
     let place = app.transfers.send()?;
     Ok(stream(app, encoding(&headers), place, move |app, archive| {
-        let locks = app.store.lock_budget();
+        let mut source = Source::of(app);
         let ended = walk_metrics(&list, filter.span(), |metric| {
             if !filter.wants(metric.as_str()) {
                 return ControlFlow::Continue(());
             }
-            append(app, &metric, archive, &locks)
+            source
+                .append(&metric, archive)
                 .map_or_else(ControlFlow::Break, ControlFlow::Continue)
         });
         ended.break_value().map_or(Ok(()), Err)
@@ -107,22 +113,30 @@ fn write(
     archive.finish()?.finish()?.finish()
 }
 
-/// Adds one metric, or notes why it is left out. An error is the stream's.
-fn append(
-    app: &App,
-    metric: &MetricName,
-    archive: &mut Archive,
-    locks: &LockBudget,
-) -> io::Result<()> {
-    match app.store.read_within(metric, locks) {
-        Ok(file) => archive.append(metric, file.meta, file.digest, &file.content),
-        Err(error) => {
-            archive.leave_out(LeftOut {
-                metric: metric.clone(),
-                problem: error.as_source_problem(),
-                reason: chain(&error),
-            });
-            Ok(())
-        }
+/// Where the metrics of one archive come from.
+struct Source<'a> {
+    app: &'a App,
+    locks: LockBudget,
+    /// What the report takes.
+    report: Share,
+}
+
+impl<'a> Source<'a> {
+    fn of(app: &'a App) -> Self {
+        Self { app, locks: app.store.lock_budget(), report: Share::default() }
+    }
+
+    /// Adds one metric, or notes why it is left out. An error is the stream's.
+    fn append(&mut self, metric: &MetricName, archive: &mut Archive) -> io::Result<()> {
+        let error = match self.app.store.read_within(metric, &self.locks) {
+            Ok(file) => return archive.append(metric, file.meta, file.digest, &file.content),
+            Err(error) => error,
+        };
+        let reason = chain(&error);
+        let text_bytes = (metric.as_str().len() + reason.len()) as u64;
+        let share = self.app.memory.sending.share_blocking(LINE_BYTES + text_bytes * TEXT_TIMES);
+        self.report.add(share.map_err(io::Error::other)?);
+        let (metric, problem) = (metric.clone(), error.as_source_problem());
+        archive.leave_out(LeftOut { metric, problem, reason })
     }
 }

@@ -70,10 +70,8 @@ fn encoding(headers: &HeaderMap) -> Encoding {
 }
 
 fn find(app: &App, asked: Asked, encoding: Encoding) -> Result<Found, PlainAnswer> {
-    let mut file = app.store.read(&asked.metric)?;
     // Encoded, or in parts, it is there once more; what cannot be compressed gets frames of 64 KiB around it.
-    let len_bytes = file.content.len() as u64;
-    file.share.add(app.memory.sending.share_blocking(len_bytes + len_bytes / 1024 + 4096)?);
+    let file = app.store.read_to_copy(&asked.metric)?;
     if encoding == Encoding::Snappy && file.content.is_empty() {
         return Err(PlainAnswer::internal("Compressed length is 0, no data to transfer"));
     }

@@ -56,11 +56,12 @@ pub(super) async fn fetch(
     };
     go_upload::size(stat.size, limit_bytes)?;
     let stored = blocking(move || {
-        let _held = (place, share);
+        let _place = place;
         let started = Instant::now();
         let content = WhisperFile::check(content)?;
         let timings = Timings { dump: go_upload::nanoseconds(started.elapsed()), ..timings };
-        go_upload::store(&app, how, Upload { metric, content, mod_time: stat.mod_time }, timings)
+        let upload = Upload { metric, content, mod_time: stat.mod_time, share };
+        go_upload::store(&app, how, upload, timings)
     });
     Ok(stored.await??.into_response())
 }

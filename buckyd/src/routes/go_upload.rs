@@ -21,7 +21,7 @@ use super::go_answer::PlainAnswer;
 use super::go_offload;
 use crate::app::App;
 use crate::blocking::blocking;
-use crate::memory::Budget;
+use crate::memory::{Budget, Share};
 use crate::store::HealBatch;
 
 /// How much longer than its plain content an encoded body may be: snappy adds a little where it cannot compress.
@@ -43,6 +43,8 @@ pub(super) struct Upload {
     pub(super) content: WhisperFile,
     /// When it was written at its source, in Unix seconds; 0 where that was not told.
     pub(super) mod_time: i64,
+    /// What the content takes.
+    pub(super) share: Share,
 }
 
 /// Bytes that were found to be a whole Whisper file, plain or compressed.
@@ -88,9 +90,10 @@ pub(super) async fn receive(
         let Held { bytes, share } = body;
         let content = announced.content(bytes)?;
         // Of an encoded body only what came out of it is still there.
-        let _share = plain.unwrap_or(share);
+        let share = plain.unwrap_or(share);
         let timings = Timings { dump: nanoseconds(started.elapsed()), ..Timings::default() };
-        store(&app, how, Upload { metric, content, mod_time: announced.mod_time }, timings)
+        let upload = Upload { metric, content, mod_time: announced.mod_time, share };
+        store(&app, how, upload, timings)
     });
     Ok(timings.await??.into_response())
 }
@@ -218,7 +221,7 @@ pub(super) fn store(
 
 /// Fills or creates. Returns whether the file was created.
 fn heal(app: &App, upload: Upload) -> Result<bool, PlainAnswer> {
-    let Upload { metric, content: WhisperFile(content), mod_time } = upload;
+    let Upload { metric, content: WhisperFile(content), mod_time, share } = upload;
     let time = app.set_mtime.then_some(mod_time).filter(|time| *time > 0);
     let before = time.and_then(|_| app.store.stat(&metric).ok());
     let mut meta = app.store.meta_of_new();
@@ -226,6 +229,8 @@ fn heal(app: &App, upload: Upload) -> Result<bool, PlainAnswer> {
     let digest = Digest::of(&content);
     let mut batch = HealBatch::new(&app.store);
     batch.take(&Member { metric: metric.clone(), meta, content, digest, announced: None });
+    // What still waits for room lies in a temporary file.
+    drop(share);
     let line = batch
         .finish()
         .pop()
@@ -255,7 +260,7 @@ fn not_healed(line: HealLine) -> PlainAnswer {
 }
 
 fn replace(app: &App, upload: Upload) -> Result<(), PlainAnswer> {
-    let Upload { metric, content: WhisperFile(content), mod_time } = upload;
+    let Upload { metric, content: WhisperFile(content), mod_time, share: _share } = upload;
     let mut meta = app.store.meta_of_new();
     if app.set_mtime
         && let Ok(time @ 1..) = u64::try_from(mod_time)

@@ -3,6 +3,7 @@
 //! Only the slots that change are written, each run at its place, so that a writer that has the file open keeps
 //! writing to the same inode.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use rustix::fs::{Advice, OFlags};
 
 use super::error::StoreError;
 use super::{LockBudget, Store, TRIES, unix_now};
+use crate::memory::Share;
 
 /// How many times its length a file takes while it is filled: as it is, and as it is to become, with a mark a slot.
 const FILL_TIMES: u64 = 3;
@@ -89,34 +91,68 @@ impl From<StoreError> for Failure {
 }
 
 impl Store {
-    /// Fills the file at `path`, if there is one, from `source`.
+    /// Fills the file at `path`, if there is one, from `source`, which lies in memory.
+    ///
+    /// None where there is no room for it now. That is not waited for: all those who hold a source and wait would wait
+    /// for each other. The source is put down, and filled from there: see [`Self::fill_from_tmp`].
     pub(super) fn fill_existing(
         &self,
         path: &Path,
         source: &[u8],
         budget: &LockBudget,
+    ) -> Result<Option<Existing>, Failure> {
+        self.fill_with(path, budget, |bytes| {
+            let share = self.options.memory.receiving.share_now(bytes);
+            Ok(share.ok().map(|share| (share, Cow::Borrowed(source))))
+        })
+    }
+
+    /// The same from a temporary file. Room for both is waited for, within its limit, and had at once.
+    pub(super) fn fill_from_tmp(
+        &self,
+        path: &Path,
+        tmp: &File,
+        budget: &LockBudget,
     ) -> Result<Existing, Failure> {
+        let filled = self.fill_with(path, budget, |bytes| {
+            let bytes = bytes.saturating_add(self.len_bytes(tmp, path)?);
+            let share = self.options.memory.receiving.share_blocking(bytes);
+            let no_memory = |source| StoreError::NoMemory { path: path.into(), source };
+            Ok(Some((share.map_err(no_memory)?, Cow::Owned(self.content(tmp, path)?))))
+        })?;
+        // There is always a source.
+        filled.ok_or_else(|| StoreError::Unsteady { path: path.into() }.into())
+    }
+
+    /// `ready` gets so many bytes of memory, and the source.
+    fn fill_with<'s>(
+        &self,
+        path: &Path,
+        budget: &LockBudget,
+        ready: impl Fn(u64) -> Result<Option<(Share, Cow<'s, [u8]>)>, StoreError>,
+    ) -> Result<Option<Existing>, Failure> {
         let (mut points_before, mut is_just_made) = (0, false);
         for _ in 0..TRIES {
             let file = match self.tree.open_file(path, OFlags::RDWR) {
                 Ok(file) => file,
-                Err(StoreError::Missing { .. }) => return Ok(Existing::NotThere),
+                Err(StoreError::Missing { .. }) => return Ok(Some(Existing::NotThere)),
                 Err(error) => return Err(error.into()),
             };
             // Before the lock: nobody who waits for it is to wait for memory too.
-            let _share = self.share(&file, path, &self.options.memory.receiving, FILL_TIMES)?;
+            let bytes = self.len_bytes(&file, path)?.saturating_mul(FILL_TIMES);
+            let Some((_share, source)) = ready(bytes)? else { return Ok(None) };
             self.lock_exclusive(&file, path, budget)?;
             if !self.tree.still_names(path, &file)? {
                 continue;
             }
-            match self.fill_open(&file, path, source)? {
+            match self.fill_open(&file, path, &source)? {
                 Attempt::Done(Existing::Unchanged) if points_before > 0 => {
-                    return Ok(Existing::Filled { points: points_before });
+                    return Ok(Some(Existing::Filled { points: points_before }));
                 }
                 Attempt::Done(Existing::Filled { points }) => {
-                    return Ok(Existing::Filled { points: points + points_before });
+                    return Ok(Some(Existing::Filled { points: points + points_before }));
                 }
-                Attempt::Done(existing) => return Ok(existing),
+                Attempt::Done(existing) => return Ok(Some(existing)),
                 Attempt::Disturbed { points } => points_before = points,
                 Attempt::JustMade => {
                     is_just_made = true;

@@ -5,6 +5,8 @@
 //! all is synced again; only then are the lines of the batch true. So a crash, of the power too, never leaves a half
 //! file under a metric's name.
 
+use std::path::PathBuf;
+
 use bucky_api::archive::Member;
 use bucky_api::{HealLine, HealOutcome, Problem, chain};
 use bucky_whisper::{Image, ImageError};
@@ -106,22 +108,34 @@ impl<'s> HealBatch<'s> {
         // sound file takes the place of a corrupt one.
         let on_corrupt = self.on_corrupt;
         let outcome = match self.store.fill_existing(&path, &member.content, &self.locks) {
-            Ok(Existing::Unchanged) => return Ok((HealOutcome::Unchanged, 0)),
-            Ok(Existing::Filled { points }) => return Ok((HealOutcome::Filled, points)),
-            Ok(Existing::NotThere) => HealOutcome::Created,
+            Ok(Some(Existing::Unchanged)) => return Ok((HealOutcome::Unchanged, 0)),
+            Ok(Some(Existing::Filled { points })) => return Ok((HealOutcome::Filled, points)),
+            Ok(Some(Existing::NotThere)) => HealOutcome::Created,
+            // There is something to fill, and no room for it now: what becomes of it shows at the end.
+            Ok(None) => return self.put_down(member, path).map_err(no_room_for_it),
             Err(failure)
                 if on_corrupt == OnCorrupt::Replace
                     && failure.problem == Problem::DestinationDamaged =>
             {
                 HealOutcome::Replaced
             }
-            Ok(Existing::Replaced { .. }) => HealOutcome::Replaced,
+            Ok(Some(Existing::Replaced { .. })) => HealOutcome::Replaced,
             Err(failure) => return Err(failure),
         };
+        self.put_down(member, path)?;
+        Ok((outcome, 0))
+    }
+
+    /// Writes `member` to a temporary file, from which it is put in place, or filled, at the end.
+    fn put_down(
+        &mut self,
+        member: &Member,
+        path: PathBuf,
+    ) -> Result<(HealOutcome, u64), StoreError> {
         let tmp_name = self.store.write_tmp(&member.content, member.meta)?;
         let (line, digest) = (self.lines.len(), member.digest);
-        self.staged.push(Staged { line, path, tmp_name, digest, on_corrupt });
-        Ok((outcome, 0))
+        self.staged.push(Staged { line, path, tmp_name, digest, on_corrupt: self.on_corrupt });
+        Ok((HealOutcome::Created, 0))
     }
 
     fn sync_staged(&self, few: bool) -> Result<(), StoreError> {
@@ -201,6 +215,16 @@ impl Drop for HealBatch<'_> {
             self.store.remove_tmp(&staged.tmp_name);
         }
     }
+}
+
+/// A fill in place needs no room on the disk: that a temporary file finds none there is not what stands in its way.
+fn no_room_for_it(error: StoreError) -> Failure {
+    let reason = format!(
+        "there is no memory to fill it in at this time (--memory of this buckyd), and it cannot wait in a temporary \
+         file ({})",
+        chain(&error)
+    );
+    Failure::failed(Problem::Busy, reason)
 }
 
 fn fail(line: &mut HealLine, failure: Failure) {

@@ -105,6 +105,11 @@ impl Store {
         self.options.file_limit_bytes
     }
 
+    /// What files take while they are in memory.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.options.memory
+    }
+
     /// The prefix, as it was given.
     pub(crate) fn prefix(&self) -> &Path {
         self.tree.path()

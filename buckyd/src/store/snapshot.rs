@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 
 use super::error::StoreError;
 use super::{LockBudget, Store};
-use crate::memory::{Budget, Share};
+use crate::memory::Share;
 
 /// A file as it was at one moment, under its lock.
 #[derive(Debug)]
@@ -38,15 +38,19 @@ pub(crate) struct FileStat {
 }
 
 impl Store {
-    /// The whole file of `metric`, read under a shared lock that is released before this returns.
+    /// The whole file of `metric`, read under a shared lock that is released before this returns; with room for a
+    /// second copy of it, of somewhat more than its length. That is taken at once: whoever waited for it with the first
+    /// in hand might wait for somebody who does the same.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) fn read(&self, metric: &MetricName) -> Result<Snapshot, StoreError> {
-        self.read_within(metric, &self.lock_budget())
+    pub(crate) fn read_to_copy(&self, metric: &MetricName) -> Result<Snapshot, StoreError> {
+        self.read_with(metric, &self.lock_budget(), |bytes| {
+            bytes.saturating_mul(2).saturating_add(bytes / 1024 + 4096)
+        })
     }
 
-    /// The same for one of many.
+    /// The same for one of many, and without a second copy.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -55,10 +59,21 @@ impl Store {
         metric: &MetricName,
         budget: &LockBudget,
     ) -> Result<Snapshot, StoreError> {
+        self.read_with(metric, budget, |bytes| bytes)
+    }
+
+    fn read_with(
+        &self,
+        metric: &MetricName,
+        budget: &LockBudget,
+        takes: impl Fn(u64) -> u64,
+    ) -> Result<Snapshot, StoreError> {
         let path = metric.relative_path();
         let file = self.tree.open_file(&path, OFlags::RDONLY)?;
         // Before the lock: nobody who waits for it is to wait for memory too.
-        let share = self.share(&file, &path, &self.options.memory.sending, 1)?;
+        let bytes = takes(self.len_bytes(&file, &path)?);
+        let share = self.options.memory.sending.share_blocking(bytes);
+        let share = share.map_err(|source| StoreError::NoMemory { path: path.clone(), source })?;
         self.lock_shared(&file, &path, budget)?;
         self.snapshot(&file, &path, share)
     }
@@ -114,22 +129,8 @@ impl Store {
         Ok(digest.map_err(|source| StoreError::io("read", path, source))?.0)
     }
 
-    /// A share of the memory, `times` the length of an open file.
-    pub(super) fn share(
-        &self,
-        file: &File,
-        path: &Path,
-        budget: &Budget,
-        times: u64,
-    ) -> Result<Share, StoreError> {
-        let bytes = self.len_bytes(file, path)?.saturating_mul(times);
-        budget
-            .share_blocking(bytes)
-            .map_err(|source| StoreError::NoMemory { path: path.into(), source })
-    }
-
     /// The length of an open file, which has to be within the limit.
-    fn len_bytes(&self, file: &File, path: &Path) -> Result<u64, StoreError> {
+    pub(super) fn len_bytes(&self, file: &File, path: &Path) -> Result<u64, StoreError> {
         let metadata = file.metadata().map_err(|source| StoreError::io("read", path, source))?;
         let (bytes, limit) = (metadata.len(), self.options.file_limit_bytes);
         if bytes > limit {

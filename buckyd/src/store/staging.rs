@@ -115,9 +115,7 @@ impl Store {
                 }
             }
             let tmp = self.open_tmp(&staged.tmp_name)?;
-            let _share = self.share(&tmp, &staged.path, &self.options.memory.receiving, 1)?;
-            let source = self.content(&tmp, &staged.path)?;
-            match self.fill_existing(&staged.path, &source, budget) {
+            match self.fill_from_tmp(&staged.path, &tmp, budget) {
                 Ok(Existing::NotThere) => {}
                 Err(failure) if staged.replaces(&failure) => {
                     if let Some(kept) = self.replace_corrupt(staged)? {

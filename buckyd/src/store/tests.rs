@@ -20,6 +20,7 @@ use crate::inventory::Inventory;
 use crate::memory::Memory;
 
 mod first_point;
+mod room;
 
 struct Fixture {
     store: Store,
@@ -258,7 +259,7 @@ fn a_lock_that_is_never_given_back_makes_a_metric_busy_within_the_limit() {
     let started = Instant::now();
     let line = fixture.heal(&[member("a", &whisper(&[2])), member("b", &whisper(&[2]))]).remove(0);
     assert_eq!(line.problem, Some(Problem::Busy));
-    assert!(matches!(fixture.store.read(&name("a")), Err(StoreError::Busy { .. })));
+    assert!(matches!(fixture.store.read_to_copy(&name("a")), Err(StoreError::Busy { .. })));
     assert_eq!(fixture.delete("a", Digest::of(b"")).outcome, DeleteOutcome::Failed);
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(fixture.path("b").exists());
@@ -300,7 +301,7 @@ fn d44_folders_and_fifos_with_a_metrics_name_are_refused_and_nothing_waits_for_t
     )
     .unwrap();
     for metric in ["d", "fifo"] {
-        assert!(fixture.store.read(&name(metric)).is_err());
+        assert!(fixture.store.read_to_copy(&name(metric)).is_err());
         assert!(fixture.store.unlink(&name(metric)).is_err());
         assert!(!fixture.heal(&[member(metric, &whisper(&[1]))])[0].outcome.is_healed());
     }
@@ -522,7 +523,7 @@ fn a_file_longer_than_the_limit_is_refused_and_not_read() {
     let fixture = Fixture::new();
     fixture.put("a", b"");
     File::options().write(true).open(fixture.path("a")).unwrap().set_len(1 << 40).unwrap();
-    assert!(matches!(fixture.store.read(&name("a")), Err(StoreError::TooLarge { .. })));
+    assert!(matches!(fixture.store.read_to_copy(&name("a")), Err(StoreError::TooLarge { .. })));
 }
 
 #[test]

@@ -255,7 +255,8 @@ impl Store {
         budget: &LockBudget,
     ) -> Result<Snapshot, StoreError> {
         let (_, file, path) = self.open_tombstone(batch, seq)?;
-        let share = self.share(&file, &path, &self.options.memory.sending, 1)?;
+        let share = self.options.memory.sending.share_blocking(self.len_bytes(&file, &path)?);
+        let share = share.map_err(|source| StoreError::NoMemory { path: path.clone(), source })?;
         self.lock_shared(&file, &path, budget)?;
         self.snapshot(&file, &path, share)
     }

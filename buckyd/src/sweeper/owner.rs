@@ -1,6 +1,7 @@
 //! Having one owner confirm tombstones: by `/v1` where it has that, by the Go tool's routes where it has not.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,17 +11,19 @@ use bucky_api::{
     ClientError, ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, Daemon, DaemonAddr,
     Encoding, HealLine, HealOutcome, chain,
 };
-use bucky_whisper::{AggregationSix, FillOptions, Image};
-use bytes::Bytes;
+use bucky_whisper::{AggregationSix, FillOptions, Image, MetricName};
+use futures_util::TryStreamExt;
 
 use super::Sweeper;
 use super::round::Body;
-use crate::blocking::blocking;
+use crate::blocking::{BodyWriter, blocking, body_channel};
 use crate::slots::{self, Verdict};
-use crate::store::{BatchId, Snapshot, unix_now};
+use crate::store::{BatchId, Snapshot, Store, unix_now};
 
 /// How many bytes of files are sent in one stream.
 const STREAM_BYTES: usize = 32 * 1024 * 1024;
+/// How many times its length an owner's file takes while it is looked at: as it is, and as a fill would make it.
+const LOOK_TIMES: u64 = 3;
 /// How long one exchange with an owner may take. A daemon at work shows that it is alive for as long as it likes.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(180);
 /// Why a tombstone waits whose content is not what was confirmed.
@@ -151,40 +154,26 @@ impl Sweeper {
         daemon: &Daemon,
         bodies: &[&Body],
     ) -> Result<Vec<HealLine>, Trouble> {
-        let (stream, taken) = self.stream(batch, bodies).await?;
-        let stream = futures_util::stream::once(async { Ok(stream) });
-        let lines: Vec<HealLine> = within(daemon, async {
-            daemon.heal(Encoding::Identity, stream).await?.collect().await
-        })
-        .await?;
-        check_lines(daemon, &bodies[..taken], &lines, |line| line.metric.as_str())?;
-        Ok(lines)
-    }
-
-    /// An archive stream of the first of `bodies`, as many as fit, and how many those are (at least one).
-    async fn stream(&self, batch: &BatchId, bodies: &[&Body]) -> Result<(Bytes, usize), Trouble> {
+        let (writer, body) = body_channel();
         let wanted: Vec<_> =
             bodies.iter().map(|body| (body.tombstone.seq, body.tombstone.metric.clone())).collect();
         let (store, id) = (Arc::clone(&self.store), batch.clone());
-        let made = blocking(move || -> Result<_, String> {
-            let mut archive = ArchiveWriter::new(Vec::new());
-            let locks = store.lock_budget();
-            let mut bytes = 0;
-            let mut taken = 0;
-            for (seq, metric) in wanted {
-                if bytes >= STREAM_BYTES {
-                    break;
-                }
-                let file = store.read_tombstone(&id, seq, &locks).map_err(|error| chain(&error))?;
-                bytes += file.content.len();
-                taken += 1;
-                archive
-                    .append(&metric, file.meta, file.digest, &file.content)
-                    .map_err(|error| error.to_string())?;
-            }
-            Ok((archive.finish().map_err(|error| error.to_string())?.into(), taken))
+        let written = blocking(move || write_stream(&store, &id, wanted, writer));
+        let stream = body.into_data_stream().map_err(io::Error::other);
+        let exchange = within(daemon, async {
+            daemon.heal(Encoding::Identity, stream).await?.collect::<HealLine>().await
         });
-        Ok(made.await.map_err(|error| error.to_string())??)
+        // The writer ends when the exchange has: nobody takes its pieces then.
+        let (lines, written) = tokio::join!(exchange, written);
+        let taken = match written.map_err(|error| error.to_string())? {
+            Ok(taken) => taken,
+            // What ended first is told.
+            Err(NotWritten::Read(reason)) => return Err(reason.into()),
+            Err(NotWritten::Send(reason)) => return Err(lines.err().unwrap_or(reason.into())),
+        };
+        let lines = lines?;
+        check_lines(daemon, &bodies[..taken], &lines, |line| line.metric.as_str())?;
+        Ok(lines)
     }
 
     /// The same for one tombstone at an owner that has no `/v1`, a daemon of the Go tool: its file is fetched and
@@ -196,7 +185,12 @@ impl Sweeper {
         body: &Body,
     ) -> Result<Option<String>, Trouble> {
         let metric = body.tombstone.metric.as_str();
-        let found = within(daemon, daemon.go_get(metric)).await?;
+        // The owner's file is held, and looked at, before anything else is.
+        let stat = within(daemon, daemon.go_stat(metric)).await?;
+        let limit_bytes = stat.map_or(0, |stat| usize::try_from(stat.size).unwrap_or(0));
+        let share = self.store.memory().receiving.share(limit_bytes as u64 * LOOK_TIMES).await;
+        let _share = share.map_err(|error| error.to_string())?;
+        let found = within(daemon, daemon.go_get_at_most(metric, limit_bytes)).await?;
         let (store, id, seq) = (Arc::clone(&self.store), batch.clone(), body.tombstone.seq);
         let file = blocking(move || {
             let locks = store.lock_budget();
@@ -219,6 +213,45 @@ impl Sweeper {
         within(daemon, daemon.go_fill(metric, &stat, file.content.into())).await?;
         Ok(Some(healed_again(daemon)))
     }
+}
+
+/// Why a stream was not written to its end.
+enum NotWritten {
+    /// A tombstone cannot be read.
+    Read(String),
+    /// Its receiver takes no more.
+    Send(String),
+}
+
+impl From<io::Error> for NotWritten {
+    fn from(error: io::Error) -> Self {
+        Self::Send(error.to_string())
+    }
+}
+
+/// Writes the first of the tombstones to `writer`, as many as fit into one stream; how many those are (at least one).
+/// No more than one is in memory, and that has its share.
+fn write_stream(
+    store: &Store,
+    batch: &BatchId,
+    wanted: Vec<(usize, MetricName)>,
+    writer: BodyWriter,
+) -> Result<usize, NotWritten> {
+    let mut archive = ArchiveWriter::new(writer);
+    let locks = store.lock_budget();
+    let (mut bytes, mut taken) = (0, 0);
+    for (seq, metric) in wanted {
+        if bytes >= STREAM_BYTES {
+            break;
+        }
+        let file = store.read_tombstone(batch, seq, &locks);
+        let file = file.map_err(|error| NotWritten::Read(chain(&error)))?;
+        bytes += file.content.len();
+        taken += 1;
+        archive.append(&metric, file.meta, file.digest, &file.content)?;
+    }
+    archive.finish()?.finish()?;
+    Ok(taken)
 }
 
 /// Whether `content`, the owner's file, has all that a fill from the tombstone could give it; for one that is unchanged

@@ -50,7 +50,7 @@ fn assert_written_alike(members: &[Member], report: &ArchiveReport) {
     for member in members {
         writer.append(&member.metric, member.meta, member.digest, &member.content).unwrap();
     }
-    report.left_out.iter().for_each(|left_out| writer.leave_out(left_out.clone()));
+    report.left_out.iter().for_each(|left_out| writer.leave_out(left_out.clone()).unwrap());
     let (again, result) = read(writer.finish().unwrap().as_slice());
     assert_eq!(result.expect("what we write can be read"), *report);
     for (member, again) in members.iter().zip(&again) {

@@ -1,0 +1,29 @@
+//! A fill that finds no memory while its source is held does not wait for it.
+
+use super::*;
+
+/// Whoever waits with a source in hand waits for others who do the same: until the limit, and then all fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fill_without_room_puts_its_source_down_and_is_done_when_there_is_some() {
+    let memory = Memory::new(12 << 20);
+    let fixture = Fixture::with(StoreOptions { memory: memory.clone(), ..options() });
+    fixture.put("a.b", &whisper(&[1, 3]));
+    let budget = memory.receiving;
+    let held = budget.share(budget.free_bytes()).await.unwrap();
+    tokio::task::spawn_blocking(move || {
+        let begun = std::time::Instant::now();
+        let mut batch = HealBatch::new(&fixture.store);
+        batch.take(&member("a.b", &whisper(&[1, 2])));
+        batch.take(&member("a.new", &whisper(&[5])));
+        assert!(begun.elapsed() < Duration::from_secs(10), "it waited {:?}", begun.elapsed());
+        assert_eq!(fixture.leftovers().len(), 2, "both wait in temporary files");
+        drop(held);
+        let lines = batch.finish();
+        assert_eq!((lines[0].outcome, lines[0].points), (HealOutcome::Filled, 1), "{lines:?}");
+        assert_eq!(lines[1].outcome, HealOutcome::Created, "{lines:?}");
+        assert_eq!(fine_points(&fs::read(fixture.path("a.b")).unwrap()), 3);
+        assert!(fixture.leftovers().is_empty());
+    })
+    .await
+    .unwrap();
+}
