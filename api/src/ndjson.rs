@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 
 use crate::error::ErrorBody;
 
-/// The longest line that is read.
-const LINE_LIMIT_BYTES: usize = 16 * 1024 * 1024;
+/// The longest line that is read. The longest that a daemon writes, of a name of 4 KiB, its reason, and all owners that
+/// a ring may have, are a tenth of it.
+const LINE_LIMIT_BYTES: usize = 1024 * 1024;
 
 /// Why the lines of an answer ended too early.
 #[derive(Debug, thiserror::Error)]
@@ -88,16 +89,26 @@ where
     /// [`LinesError`].
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, LinesError<E>> {
         let Some(line) = self.next_line().await? else { return Ok(None) };
-        serde_json::from_slice(&line).map(Some).map_err(|source| {
-            match serde_json::from_slice::<ErrorBody>(&line) {
-                Ok(error) => LinesError::Daemon(error),
-                Err(_) => LinesError::NotUnderstood {
-                    line: String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned(),
-                    source,
-                },
-            }
-        })
+        parse_line(&line).map(Some)
     }
+}
+
+/// A line as a value.
+///
+/// # Errors
+/// [`LinesError::Daemon`] and [`LinesError::NotUnderstood`].
+pub(crate) fn parse_line<T, E>(line: &[u8]) -> Result<T, LinesError<E>>
+where
+    T: DeserializeOwned,
+    E: std::error::Error + 'static,
+{
+    serde_json::from_slice(line).map_err(|source| match serde_json::from_slice::<ErrorBody>(line) {
+        Ok(error) => LinesError::Daemon(error),
+        Err(_) => LinesError::NotUnderstood {
+            line: String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned(),
+            source,
+        },
+    })
 }
 
 #[cfg(test)]

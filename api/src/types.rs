@@ -141,6 +141,7 @@ pub struct MisplacedLine {
     /// The metric.
     pub metric: MetricName,
     /// Its owners in the ring's order of replicas, as nodes of the ring (`HOST:PORT=INSTANCE`).
+    #[serde(deserialize_with = "crate::bounded::owners")]
     pub owners: Vec<String>,
     /// The length of its file; only with `stat=1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

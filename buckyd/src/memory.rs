@@ -27,6 +27,8 @@ const PARTS: u64 = 3;
 const RECEIVED_TIMES: u64 = 4;
 /// How many times its own length a file may take while it is sent: as it is, and encoded.
 const SENT_TIMES: u64 = 2;
+/// How much a share that grows takes at once.
+const STEP_BYTES: u64 = 64 << 10;
 /// What of each budget is not for the one longest file: its line, and what an encoding adds.
 const SPARE_BYTES: u64 = 8 << 20;
 
@@ -49,6 +51,13 @@ pub(crate) struct Budget {
 /// A part of a budget; given back when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Share(Option<OwnedSemaphorePermit>);
+
+/// A share that grows by small pieces: so that none of them costs a page, more is taken at once than is wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Growing {
+    share: Share,
+    left_bytes: u64,
+}
 
 /// There is no room for more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -143,6 +152,32 @@ impl Share {
     }
 }
 
+impl Growing {
+    /// Adds `bytes` of `budget`, on a thread that may block. All that is added is of one budget.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(crate) fn add_blocking(&mut self, budget: &Budget, bytes: u64) -> Result<(), NoMemory> {
+        if bytes > self.left_bytes {
+            let step = (bytes - self.left_bytes).max(STEP_BYTES);
+            self.share.add(budget.share_blocking(step)?);
+            self.left_bytes += step;
+        }
+        self.left_bytes -= bytes;
+        Ok(())
+    }
+
+    /// Adds a share of the same budget.
+    pub(crate) fn add(&mut self, share: Share) {
+        self.share.add(share);
+    }
+
+    /// All that was taken.
+    pub(crate) fn into_share(self) -> Share {
+        self.share
+    }
+}
+
 impl From<NoMemory> for ApiError {
     fn from(error: NoMemory) -> Self {
         Self::new(ErrorCode::Busy, error).hint("try again").retry_after(1)
@@ -173,6 +208,20 @@ mod tests {
         let memory = Memory::new(3 << 20);
         assert!(memory.receiving.share((2 << 20) + 1).await.is_err());
         assert!(memory.receiving.share(u64::MAX).await.is_err());
+    }
+
+    #[test]
+    fn small_pieces_cost_what_they_are_and_not_a_page_each() {
+        let memory = Memory::new(3 << 20);
+        let mut lines = Growing::default();
+        for _ in 0..1000 {
+            lines.add_blocking(&memory.receiving, 1000).unwrap();
+        }
+        let taken = (2 << 20) - memory.receiving.free_bytes();
+        assert!((1_000_000..1_000_000 + STEP_BYTES).contains(&taken), "{taken}");
+        assert!(lines.add_blocking(&memory.receiving, 2 << 20).is_err());
+        drop(lines.into_share());
+        assert_eq!(memory.receiving.free_bytes(), 2 << 20);
     }
 
     #[test]

@@ -293,9 +293,14 @@ impl TestCluster {
 
     /// Starts `bucky` with these arguments on the cluster.
     pub fn start_bucky(&self, args: &[&str]) -> Running {
+        self.start_bucky_at(&self.nodes[0].addr(), args)
+    }
+
+    /// The same on the cluster that the daemon at `addr` tells of.
+    pub fn start_bucky_at(&self, addr: &str, args: &[&str]) -> Running {
         let (command, rest) = args.split_first().expect("a command");
         let mut bucky = Command::new(self.plan.programs.bucky);
-        bucky.arg(command).arg("-h").arg(self.nodes[0].addr()).args(rest);
+        bucky.arg(command).arg("-h").arg(addr).args(rest);
         bucky
             .current_dir(self.folder.path())
             .env_remove("BUCKYHOST")

@@ -33,6 +33,8 @@ pub enum Launch {
     OnSmallDisk(u64),
     /// Without the powers with which root reads what its permissions do not let it read.
     WithoutRootPowers,
+    /// With so many files and connections, as a shell allows them; it may raise that itself to what the operator allows.
+    WithDescriptors(u64),
     /// Under `strace`, which writes down what it does to files and says to others: [`Node::recording`].
     Recorded,
     /// Under `strace`, which has system calls fail.
@@ -196,6 +198,7 @@ impl Node {
             Launch::Plain => Command::new(&words[0]),
             Launch::OnSmallDisk(bytes) => on_small_disk(*bytes, &self.own_prefix(), &words[0]),
             Launch::WithoutRootPowers => without_root_powers(&words[0]),
+            Launch::WithDescriptors(count) => with_descriptors(*count, &words[0]),
             Launch::Recorded => strace::recorded(&self.recording_path(), &words[0]),
             Launch::Injected(injection) => {
                 strace::injected(injection, &self.own_prefix(), &words[0])
@@ -371,5 +374,11 @@ fn without_root_powers(program: &OsString) -> Command {
     }
     let mut command = Command::new("setpriv");
     command.arg("--bounding-set=-dac_override,-dac_read_search").arg(program);
+    command
+}
+
+fn with_descriptors(count: u64, program: &OsString) -> Command {
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--nofile={count}:")).arg(program);
     command
 }

@@ -53,6 +53,13 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// What it has had in memory at most, in MiB; none where it has ended.
+    pub fn peak_mib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kib| kib / 1024)
+    }
+
     /// Sends it `signal`.
     pub fn signal(&self, signal: Signal) {
         send(&self.child, signal);

@@ -136,10 +136,9 @@ impl ClientError {
     /// Whether the same request may succeed later by itself.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable { .. }
-            | Self::TimedOut { .. }
-            | Self::Broken { .. }
-            | Self::Lines { .. } => true,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. } => true,
+            // It would send the same once more.
+            Self::Lines { source, .. } => !matches!(**source, LinesError::TooLong),
             Self::Status { status, .. } => {
                 status.is_server_error() || matches!(status.as_u16(), 202 | 408 | 429)
             }

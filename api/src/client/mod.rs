@@ -27,14 +27,17 @@ pub use self::body::{BodyError, ByteStream};
 use self::body::{Pace, pieces, read_beyond};
 pub use self::error::{ClientError, NetworkError};
 pub use self::go_routes::{GoListFilter, Listing};
-use crate::ndjson::{Lines, LinesError};
+use crate::ndjson::{Lines, LinesError, parse_line};
 use crate::types::{
     ArchiveRequest, ConfirmRequest, DeleteRequest, MisplacedCount, PullRequest, Status,
 };
 use crate::{DaemonAddr, Encoding, ErrorBody, paths};
 
-/// The longest answer that is one JSON value; those that grow with the store are lines.
-const JSON_LIMIT_BYTES: usize = 64 * 1024 * 1024;
+/// The longest answer that is one JSON value, such as the ring of ten thousand nodes; those that grow with the store are
+/// lines. A short text makes a value that is much larger in memory.
+const JSON_LIMIT_BYTES: usize = 4 * 1024 * 1024;
+/// The most that the lines of an answer have together: twice a page of the longest names.
+const ANSWER_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 /// The most lines that are collected where nothing smaller was asked for; no request names as many metrics.
 const LINES_LIMIT: usize = 100_000;
 /// Connections to a daemon that are kept though nobody uses them: each keeps its buffers.
@@ -86,6 +89,8 @@ pub struct Daemon {
 /// The lines of an answer of a given daemon.
 pub struct AnswerLines {
     lines: Lines<ByteStream>,
+    /// What came so far.
+    bytes: usize,
     limit: Duration,
     addr: DaemonAddr,
     route: &'static str,
@@ -337,6 +342,7 @@ impl Daemon {
         let response = self.send(request, route, within).await?;
         Ok(AnswerLines {
             lines: Lines::new(pieces(response, self.client.timeouts.idle, Pace::Lines)),
+            bytes: 0,
             limit: self.client.timeouts.upload,
             addr: self.addr.clone(),
             route,
@@ -428,12 +434,11 @@ impl AnswerLines {
     ///
     /// # Errors
     /// [`ClientError::Lines`] where the answer breaks off, is not understood, or says that the daemon failed;
-    /// [`ClientError::TimedOut`] where signs of life come for too long, and nothing else.
+    /// [`ClientError::TimedOut`] where signs of life come for too long, and nothing else; [`ClientError::BadAnswer`]
+    /// where the lines are together longer than any answer.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
-        match tokio::time::timeout(self.limit, self.lines.next()).await {
-            Ok(line) => line.map_err(|source| self.error(source)),
-            Err(_) => Err(self.timed_out()),
-        }
+        let Some(line) = self.next_line().await? else { return Ok(None) };
+        parse_line(&line).map(Some).map_err(|source| self.error(source))
     }
 
     /// The next line as it stands, without its end; none at the end.
@@ -441,10 +446,20 @@ impl AnswerLines {
     /// # Errors
     /// As [`AnswerLines::next`].
     pub async fn next_line(&mut self) -> Result<Option<Bytes>, ClientError> {
-        match tokio::time::timeout(self.limit, self.lines.next_line()).await {
-            Ok(line) => line.map_err(|source| self.error(source)),
-            Err(_) => Err(self.timed_out()),
+        let line = match tokio::time::timeout(self.limit, self.lines.next_line()).await {
+            Ok(line) => line.map_err(|source| self.error(source))?,
+            Err(_) => return Err(self.timed_out()),
+        };
+        self.bytes += line.as_ref().map_or(0, Bytes::len);
+        if self.bytes > ANSWER_LIMIT_BYTES {
+            let found = format!("lines of more than {ANSWER_LIMIT_BYTES} bytes together");
+            return Err(ClientError::BadAnswer {
+                addr: self.addr.clone(),
+                route: self.route,
+                found,
+            });
         }
+        Ok(line)
     }
 
     /// All lines that are left, as values.

@@ -106,6 +106,18 @@ async fn lines_that_never_end_are_no_answer() {
     assert!(error.to_string().contains("more than 5 lines") && !error.may_pass(), "{error}");
 }
 
+/// A hundred thousand lines of a megabyte would be a hundred gigabytes.
+#[tokio::test]
+async fn lines_that_are_long_together_are_no_answer() {
+    let line: &'static [u8] = Box::leak(Box::new([[b' '; 512 << 10].as_slice(), b"7\n"].concat()));
+    let lines = endless(0, line).await.metrics(&[]).await.unwrap();
+    let error = lines.collect::<u32>().await.unwrap_err();
+    assert!(error.to_string().contains("together") && !error.may_pass(), "{error}");
+    let lines = endless(0, &[b' '; 64 << 10]).await.metrics(&[]).await.unwrap();
+    let error = lines.collect::<u32>().await.unwrap_err();
+    assert!(crate::chain(&error).contains("a line of more than") && !error.may_pass(), "{error}");
+}
+
 /// What stands between a daemon and its client answers 503, too.
 #[tokio::test]
 async fn a_refusal_has_the_code_that_the_daemon_gave() {

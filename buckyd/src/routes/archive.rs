@@ -18,7 +18,7 @@ use super::{lines, metrics};
 use crate::app::App;
 use crate::blocking::{BodyWriter, body_channel};
 use crate::inventory::walk_metrics;
-use crate::memory::Share;
+use crate::memory::Growing;
 use crate::respond::ApiError;
 use crate::store::LockBudget;
 use crate::transfers::Place;
@@ -64,9 +64,7 @@ pub(super) async fn get(
             if !filter.wants(metric.as_str()) {
                 return ControlFlow::Continue(());
             }
-            source
-                .append(&metric, archive)
-                .map_or_else(ControlFlow::Break, ControlFlow::Continue)
+            source.append(&metric, archive).map_or_else(ControlFlow::Break, ControlFlow::Continue)
         });
         ended.break_value().map_or(Ok(()), Err)
     }))
@@ -118,12 +116,12 @@ struct Source<'a> {
     app: &'a App,
     locks: LockBudget,
     /// What the report takes.
-    report: Share,
+    report: Growing,
 }
 
 impl<'a> Source<'a> {
     fn of(app: &'a App) -> Self {
-        Self { app, locks: app.store.lock_budget(), report: Share::default() }
+        Self { app, locks: app.store.lock_budget(), report: Growing::default() }
     }
 
     /// Adds one metric, or notes why it is left out. An error is the stream's.
@@ -134,8 +132,9 @@ impl<'a> Source<'a> {
         };
         let reason = chain(&error);
         let text_bytes = (metric.as_str().len() + reason.len()) as u64;
-        let share = self.app.memory.sending.share_blocking(LINE_BYTES + text_bytes * TEXT_TIMES);
-        self.report.add(share.map_err(io::Error::other)?);
+        let bytes = LINE_BYTES + text_bytes * TEXT_TIMES;
+        let added = self.report.add_blocking(&self.app.memory.sending, bytes);
+        added.map_err(io::Error::other)?;
         let (metric, problem) = (metric.clone(), error.as_source_problem());
         archive.leave_out(LeftOut { metric, problem, reason })
     }

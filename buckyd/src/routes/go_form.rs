@@ -14,7 +14,7 @@ use super::go_answer::PlainAnswer;
 use super::go_path::{self, BadEscape};
 use crate::memory::{Budget, Share};
 
-/// The most parameters: a request has four at most, and each takes forty times what it is written with.
+/// The most parameters: a request has four at most, and each takes many times what it is written with.
 const PARAMETERS_MOST: usize = 1000;
 const MULTIPART: &str = "multipart/form-data";
 

@@ -25,7 +25,7 @@ use super::json::JsonBody;
 use super::query::{self, Switch};
 use super::{body, lines};
 use crate::app::App;
-use crate::memory::{Budget, Share};
+use crate::memory::{Budget, Growing, Share};
 use crate::respond::ApiError;
 use crate::store::{HealBatch, OnCorrupt};
 use crate::transfers::Place;
@@ -138,7 +138,7 @@ fn start(
         let _place = place;
         let mut incoming = Incoming::new(&app, on_corrupt, expected);
         let end = incoming.read(encoding, reader);
-        let Incoming { batch, lines: share, .. } = incoming;
+        let Incoming { batch, lines, .. } = incoming;
         if batch.is_empty()
             && let Err(error) = end
         {
@@ -146,6 +146,7 @@ fn start(
             return;
         }
         let _ = read_sender.send(Ok(()));
+        let share = lines.into_share();
         let lines = batch.finish();
         log(&lines);
         let _ = finished_sender.send(Healed { lines, error: end.err(), share });
@@ -172,7 +173,7 @@ struct Incoming<'a> {
     /// What the metric that is coming takes.
     member: Share,
     /// What those take that have come, until their lines are sent.
-    lines: Share,
+    lines: Growing,
 }
 
 impl Receiver for &mut Incoming<'_> {
@@ -196,10 +197,12 @@ impl Receiver for &mut Incoming<'_> {
 
 impl<'a> Incoming<'a> {
     fn new(app: &'a App, on_corrupt: OnCorrupt, expected: Expected) -> Self {
-        let (is_pull, (metrics, lines)) = match expected {
+        let (is_pull, (metrics, share)) = match expected {
             Expected::Anything => (false, (Vec::new(), Share::default())),
             Expected::These(metrics, share) => (true, (metrics, share)),
         };
+        let mut lines = Growing::default();
+        lines.add(share);
         Self {
             batch: HealBatch::new(&app.store).on_corrupt(on_corrupt),
             budget: &app.memory.receiving,
@@ -213,9 +216,8 @@ impl<'a> Incoming<'a> {
 
     fn add_line(&mut self, metric: &MetricName) -> Result<(), NoRoom> {
         let bytes = LINE_BYTES + metric.as_str().len() as u64 * NAME_TIMES;
-        let share = self.budget.share_blocking(bytes);
-        self.lines.add(share.map_err(|error| NoRoom(error.to_string()))?);
-        Ok(())
+        let added = self.lines.add_blocking(self.budget, bytes);
+        added.map_err(|error| NoRoom(error.to_string()))
     }
 
     /// Reads the stream to its end, healing as far as that goes before the sync.

@@ -2,6 +2,7 @@
 //! and others are served.
 
 mod bombs;
+mod daemon;
 mod memory;
 mod slow;
 mod smuggling;
