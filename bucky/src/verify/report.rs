@@ -229,10 +229,21 @@ impl Report {
         for note in notes {
             output.data_line(note)?;
         }
+        if ending.broken_off.is_none() && self.is_only_misplaced() {
+            output.data_line("\nNo misplaced copy has a point that its owner lacks.")?;
+        }
         for step in self.next_steps(ending.seed) {
             output.data_line(format_args!("\n{step}"))?;
         }
         Ok(())
+    }
+
+    /// Whether there are misplaced copies, and their owners have all that is in them: a move would only tidy up.
+    fn is_only_misplaced(&self) -> bool {
+        let other = |(name, count): (&&str, &KindCount)| {
+            !["misplaced", "replicas_differ"].contains(name) && count.copies > 0
+        };
+        self.count("misplaced") > 0 && !What::NAMES.iter().zip(&self.kinds).any(other)
     }
 
     fn errors_hint(&self) -> &'static str {

@@ -73,6 +73,21 @@ fn findings_are_grouped_and_say_what_to_do_next() {
     assert!(has_findings);
 }
 
+/// The state between a copy and the delete of its sources: nothing is lost if the sources go.
+#[test]
+fn where_owners_have_all_that_misplaced_copies_have_it_is_said() {
+    const SAID: &str = "No misplaced copy has a point that its owner lacks.";
+    let counts = Counts { metrics: 12, ..Counts::default() };
+    let findings = findings();
+    let (text, _) = told(false, &findings[..12], &ending(counts));
+    assert!(text.contains(SAID), "{text}");
+    assert!(!told(false, &findings, &ending(counts)).0.contains(SAID));
+    let gone = finding("m", "a:4242", What::Missing);
+    assert!(!told(false, &[&findings[..12], &[gone]].concat(), &ending(counts)).0.contains(SAID));
+    let broken_off = Ending { broken_off: Some("b is away".into()), ..ending(counts) };
+    assert!(!told(false, &findings[..12], &broken_off).0.contains(SAID));
+}
+
 #[test]
 fn the_json_is_one_document_with_every_finding() {
     let counts = Counts { metrics: 20, in_place: 7, ..Counts::default() };
