@@ -77,6 +77,8 @@ type Place = (u32, Option<String>);
 pub struct DroppedUpdate {
     /// Of which metric.
     pub metric: MetricName,
+    /// Whether carbon was about to create the file, and not to open it.
+    pub is_create: bool,
     /// When it was logged, in Unix seconds.
     pub at: f64,
     /// The line of the log.
