@@ -15,7 +15,6 @@ pub mod error;
 pub mod go;
 pub mod ndjson;
 pub mod paths;
-mod pax;
 pub mod types;
 
 pub use addr::{DaemonAddr, DaemonAddrError};

@@ -4,7 +4,7 @@
 //! POSIX.1-2001.
 
 /// The records in `bytes`, key and value, in their order; none where a record is malformed.
-pub(crate) fn records(mut bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+pub(super) fn records(mut bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let space = bytes.iter().position(|byte| *byte == b' ')?;

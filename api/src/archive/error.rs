@@ -1,0 +1,102 @@
+//! Why an archive stream could not be read.
+
+use std::io;
+
+use super::REPORT_NAME;
+use super::reader::NoRoom;
+
+/// Why an archive stream could not be read to its end. The members before were handed out.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadArchiveError {
+    /// The bytes are no tar at all.
+    #[error("the body is not a tar stream")]
+    NotATar(#[source] io::Error),
+    /// The stream ended before its report.
+    #[error(
+        "the archive stream was cut off after {members} metrics: it has no {REPORT_NAME} at its end"
+    )]
+    CutOff {
+        /// How many whole members came.
+        members: u64,
+    },
+    /// A member that is not a metric's regular file.
+    #[error("archive member {path:?} is {what}; only regular files named as metrics are taken")]
+    NotAMetric {
+        /// Its path.
+        path: String,
+        /// What it is.
+        what: String,
+    },
+    /// A member that is too long.
+    #[error("archive member {path:?} has {bytes} bytes; at most {limit} are taken")]
+    TooLarge {
+        /// Its path.
+        path: String,
+        /// The length it announces.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Too many members.
+    #[error("the archive stream has more than {limit} members; send them in several streams")]
+    TooMany {
+        /// The limit.
+        limit: u64,
+    },
+    /// The receiver had no room for more.
+    #[error("the archive stream was given up after {members} metrics")]
+    NoRoom {
+        /// How many whole members came.
+        members: u64,
+        /// What the receiver said.
+        source: NoRoom,
+    },
+    /// A name that is not the one that was sent.
+    #[error(
+        "the name {path:?} in the archive stream was damaged on the way, after {members} metrics"
+    )]
+    DamagedName {
+        /// How many whole members came.
+        members: u64,
+        /// What it has become.
+        path: String,
+    },
+    /// Members are missing, or are too many.
+    #[error("the archive stream has {members} metrics, and its report speaks of {sent}")]
+    Miscounted {
+        /// How many came.
+        members: u64,
+        /// How many were sent.
+        sent: u64,
+    },
+    /// The report is not one.
+    #[error("the report at the end of the archive stream cannot be read")]
+    BadReport(#[source] serde_json::Error),
+    /// The stream behind failed, or its coding is damaged.
+    #[error("the archive stream broke off after {members} metrics")]
+    Read {
+        /// How many whole members came.
+        members: u64,
+        /// What the stream said.
+        source: io::Error,
+    },
+}
+
+pub(super) fn broken(source: io::Error, members: u64, seen: u64) -> ReadArchiveError {
+    match source.kind() {
+        io::ErrorKind::UnexpectedEof if seen > 0 => ReadArchiveError::CutOff { members },
+        _ if seen == 0 && is_parse_error(&source) => ReadArchiveError::NotATar(source),
+        _ => ReadArchiveError::Read { members, source },
+    }
+}
+
+/// Whether `error` speaks of the bytes, and not of the connection that brings them.
+fn is_parse_error(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Other
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::UnexpectedEof
+    )
+}
