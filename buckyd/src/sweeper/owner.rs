@@ -188,7 +188,9 @@ impl Sweeper {
         // The owner's file is held, and looked at, before anything else is.
         let stat = within(daemon, daemon.go_stat(metric)).await?;
         let limit_bytes = stat.map_or(0, |stat| usize::try_from(stat.size).unwrap_or(0));
-        let share = self.store.memory().receiving.share(limit_bytes as u64 * LOOK_TIMES).await;
+        // What it says need not be a length: one that no memory has room for is refused.
+        let bytes = (limit_bytes as u64).saturating_mul(LOOK_TIMES);
+        let share = self.store.memory().receiving.share(bytes).await;
         let _share = share.map_err(|error| error.to_string())?;
         let found = within(daemon, daemon.go_get_at_most(metric, limit_bytes)).await?;
         let (store, id, seq) = (Arc::clone(&self.store), batch.clone(), body.tombstone.seq);
