@@ -12,6 +12,10 @@ use crate::types::{ArchiveReport, LeftOut};
 /// What a metric takes in the report beside its name and the reason, in which few characters have to be escaped.
 const LEFT_OUT_BYTES: u64 = 64;
 
+/// A member of so many bytes is sent to its end before the next one is looked for. Its receiver holds room for it until
+/// then; were its end still in a coding's buffer while the sender waits for room for the next one, both would wait.
+const FLUSH_BYTES: usize = 256 * 1024;
+
 /// Writes an archive stream.
 pub struct ArchiveWriter<W: Write> {
     tar: tar::Builder<W>,
@@ -54,6 +58,9 @@ impl<W: Write> ArchiveWriter<W> {
         header.set_cksum();
         self.tar.append_pax_extensions(records)?;
         self.tar.append(&header, content)?;
+        if content.len() >= FLUSH_BYTES {
+            self.tar.get_mut().flush()?;
+        }
         self.report.metrics += 1;
         Ok(())
     }
@@ -90,5 +97,42 @@ impl<W: Write> ArchiveWriter<W> {
         header.set_cksum();
         self.tar.append(&header, report.as_slice())?;
         self.tar.into_inner()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer that tells how much of what it was given has been sent.
+    struct Buffered {
+        buffer: Vec<u8>,
+        sent: std::rc::Rc<std::cell::Cell<usize>>,
+    }
+
+    impl Write for Buffered {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.buffer.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.sent.set(self.buffer.len());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_large_member_is_sent_to_its_end_before_the_next_one() {
+        let sent = std::rc::Rc::default();
+        let buffered = Buffered { buffer: Vec::new(), sent: std::rc::Rc::clone(&sent) };
+        let mut writer = ArchiveWriter::new(buffered);
+        let meta = FileMeta { mode: 0o644, mtime: 0 };
+        for (name, len, is_sent) in [("a", FLUSH_BYTES - 1, false), ("b", FLUSH_BYTES, true)] {
+            let content = vec![7; len];
+            let metric = name.parse().unwrap();
+            writer.append(&metric, meta, Digest::of(&content), &content).unwrap();
+            assert_eq!(sent.get() > len, is_sent, "{name}");
+        }
     }
 }

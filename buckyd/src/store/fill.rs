@@ -153,7 +153,7 @@ impl Store {
                     return Ok(Some(Existing::Filled { points: points + points_before }));
                 }
                 Attempt::Done(existing) => return Ok(Some(existing)),
-                Attempt::Disturbed { points } => points_before = points,
+                Attempt::Disturbed { points } => points_before += points,
                 Attempt::JustMade => {
                     is_just_made = true;
                     // The lock goes first: it may be what the first point waits for.
@@ -189,7 +189,7 @@ impl Store {
         let destination =
             Image::parse(&content).map_err(|error| damaged_destination(file, path, &error))?;
         if destination.archives().all(|archive| archive.base() == 0)
-            && age(file).is_some_and(|age| age < FIRST_POINT_IS_NEAR)
+            && is_young(file, FIRST_POINT_IS_NEAR)
         {
             return Ok(Attempt::JustMade);
         }
@@ -238,7 +238,7 @@ impl Store {
 /// A file at the owner that is no Whisper file. Carbon writes a new one bit by bit: one that has just been written
 /// to may be whole in a moment.
 pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) -> Failure {
-    if age(file).is_some_and(|age| age > STILL_BEING_WRITTEN) {
+    if !is_young(file, STILL_BEING_WRITTEN) {
         let reason = format!(
             "{} at the owner is damaged ({}); move it aside, or have it replaced and kept by `bucky rebalance \
              --replace-corrupt`",
@@ -255,7 +255,13 @@ pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) 
     Failure::failed(Problem::Busy, reason)
 }
 
-/// How long ago a file was written to; none where nobody knows, or in a time to come.
-fn age(file: &File) -> Option<Duration> {
-    file.metadata().and_then(|meta| meta.modified()).ok()?.elapsed().ok()
+/// Whether a file was written to less than `limit` ago. A time to come is one of a clock that was ahead: what is further
+/// off than that was not written a moment ago either.
+fn is_young(file: &File, limit: Duration) -> bool {
+    let written = file.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed());
+    match written {
+        Ok(Ok(age)) => age < limit,
+        Ok(Err(ahead)) => ahead.duration() < limit,
+        Err(_) => false,
+    }
 }

@@ -295,7 +295,8 @@ impl Aside<'_> {
     /// After a failure: the staged file goes back to where it was, and what has other names away. Where the two had
     /// changed places already, the old file stays here.
     fn undo(&self, tree: &Tree, tmp: &OwnedFd, staged: &Staged) -> std::io::Result<()> {
-        if !self.drop_third_name()? && stat(&self.folder, NEW).is_ok() {
+        // What lies here need not be the staged file: where the change back failed, it is somebody's own, and stays.
+        if !self.drop_third_name()? && stat(&self.folder, NEW).is_ok() && self.is_staged_copy()? {
             rustix::fs::renameat(&self.folder, NEW, tmp, &staged.tmp_name)?;
         }
         self.drop_second_name(tree, &staged.path)?;

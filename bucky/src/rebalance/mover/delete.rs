@@ -138,6 +138,8 @@ fn sort(
 
 /// A source that somebody still writes to.
 pub(super) fn in_use(source: &Node, reason: &str) -> Failure {
-    let reason = format!("its owners have it, but it is left here for now: {reason}");
+    let reason = format!(
+        "its owners have it as it was when it was copied, and it is left here for now: {reason}"
+    );
     Failure { node: source.addr().clone(), kind: STILL_WRITTEN_TO, reason }
 }

@@ -61,3 +61,17 @@ fn a_file_that_gets_no_first_point_is_busy_at_first_and_then_filled() {
     assert_eq!(fixture.heal(&[member("a", &source)])[0].outcome, HealOutcome::Filled);
     assert_eq!(fine_points(&fs::read(fixture.path("a")).unwrap()), 2);
 }
+
+/// From a clock that was ahead: it would be young for as long as that.
+#[test]
+fn a_time_of_change_to_come_makes_no_file_young() {
+    let fixture = Fixture::new();
+    let ahead = SystemTime::now() + Duration::from_secs(3600);
+    made(&fixture, "a", Duration::ZERO).set_modified(ahead).unwrap();
+    assert_eq!(fixture.heal(&[member("a", &whisper(&[3]))])[0].outcome, HealOutcome::Filled);
+    fixture.put("b", b"no Whisper file");
+    let file = OpenOptions::new().write(true).open(fixture.path("b")).unwrap();
+    file.set_modified(ahead).unwrap();
+    let line = fixture.heal(&[member("b", &whisper(&[3]))]).remove(0);
+    assert_eq!(line.problem, Some(Problem::DestinationDamaged), "{}", line.reason);
+}
