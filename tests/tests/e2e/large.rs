@@ -1,0 +1,43 @@
+//! Files about as large as the daemons' memory allows, many at once.
+
+use std::time::{Duration, Instant};
+
+use bucky_tests::metrics::{Layout, now};
+use bucky_whisper::{Aggregation, Point};
+
+use crate::cluster;
+
+/// 10.9 MiB; with the least memory a file may have 12.
+const LARGE: Layout =
+    Layout { retentions: "1s:11d", aggregation: Aggregation::Last, x_files_factor: 0.0 };
+/// Metrics that each node has of each other's.
+const EACH: usize = 6;
+/// How long a daemon waits for room before it gives a metric up. All together takes a second or two.
+const ROOM_WAIT: Duration = Duration::from_secs(20);
+
+/// Each fill needs the source, the destination, and what that is to become: where those that have the first waited for each
+/// other's room for the rest, none got on, but when one of them gave up.
+#[test]
+fn large_files_that_everybody_fills_for_everybody_find_room_one_after_the_other() {
+    let mut cluster = cluster(3).flag("--memory", "96").lay();
+    let now = now();
+    let points = |first: u32| -> Vec<Point> {
+        (first..600).step_by(2).map(|age| Point { timestamp: now - age, value: 1.0 }).collect()
+    };
+    for from in 0..3 {
+        for to in (0..3).filter(|to| *to != from) {
+            for name in cluster.names_owned_by(to, &format!("large.from{from}"), EACH) {
+                cluster.node(from).write(&name, &LARGE, &points(1));
+                cluster.node(to).write(&name, &LARGE, &points(2));
+            }
+        }
+    }
+    cluster.start();
+    let before = cluster.ledger();
+    let begun = Instant::now();
+    let run = cluster.bucky(&["rebalance", "-w", "100"]).assert_code(0);
+    let took = begun.elapsed();
+    run.assert_tells(&format!("{} metrics moved: 0 created, {0} filled", 6 * EACH));
+    assert!(took < ROOM_WAIT, "{took:?}: they have waited for each other");
+    cluster.assert_all_in_place(&before);
+}
