@@ -167,6 +167,34 @@ impl Growing {
         Ok(())
     }
 
+    /// The same, taking no more at once than is wanted: for large pieces.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(crate) fn add_exactly_blocking(
+        &mut self,
+        budget: &Budget,
+        bytes: u64,
+    ) -> Result<(), NoMemory> {
+        self.provide_blocking(budget, bytes)?;
+        self.left_bytes -= bytes;
+        Ok(())
+    }
+
+    /// Takes as much of `budget` as the next `bytes` will need, on a thread that may block: for those who would otherwise
+    /// wait for the rest while they hold a part.
+    ///
+    /// # Errors
+    /// [`NoMemory`].
+    pub(crate) fn provide_blocking(&mut self, budget: &Budget, bytes: u64) -> Result<(), NoMemory> {
+        if bytes > self.left_bytes {
+            let step = bytes - self.left_bytes;
+            self.share.add(budget.share_blocking(step)?);
+            self.left_bytes = bytes;
+        }
+        Ok(())
+    }
+
     /// Adds a share of the same budget.
     pub(crate) fn add(&mut self, share: Share) {
         self.share.add(share);

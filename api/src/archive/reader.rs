@@ -62,6 +62,14 @@ impl Default for Limits {
 
 /// Takes what an archive stream brings.
 pub trait Receiver {
+    /// Told of a member within the limits before its bytes come: how many there will be, by the word of who sends it.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`].
+    fn announce(&mut self, _metric: &MetricName, _bytes: u64) -> Result<(), NoRoom> {
+        Ok(())
+    }
+
     /// Asked before `bytes` more are held, of a member that is coming or of the report. What was asked for is no longer
     /// needed once the next member comes.
     ///
@@ -238,6 +246,11 @@ impl<T: Receiver> Reading<'_, T> {
             mode: entry.header().mode().unwrap_or(0o644) & 0o777,
             mtime: entry.header().mtime().unwrap_or(0),
         };
+        if entry.size() <= limits.member_bytes {
+            let members = self.members;
+            let room = self.receiver.announce(&metric, entry.size());
+            room.map_err(|source| ReadArchiveError::NoRoom { members, source })?;
+        }
         let content = self.capped(entry, &shown, limits.member_bytes)?;
         Ok(Member { metric, meta, digest: Digest::of(&content), announced, content })
     }

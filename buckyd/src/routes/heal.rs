@@ -171,16 +171,28 @@ struct Incoming<'a> {
     /// Of a pull, what has not come yet.
     missing: HashSet<MetricName>,
     /// What the metric that is coming takes.
-    member: Share,
+    member: Growing,
     /// What those take that have come, until their lines are sent.
     lines: Growing,
 }
 
 impl Receiver for &mut Incoming<'_> {
-    fn reserve(&mut self, bytes: u64) -> Result<(), NoRoom> {
-        let share = self.budget.share_blocking(bytes);
-        self.member.add(share.map_err(|error| NoRoom(error.to_string()))?);
+    fn announce(&mut self, metric: &MetricName, bytes: u64) -> Result<(), NoRoom> {
+        // Whoever asked for it takes the sender's word; else a sender could hold room that it never fills.
+        if self.is_pull {
+            // The line first: what is held of the file must not wait for it.
+            let provided = self
+                .lines
+                .provide_blocking(self.budget, line_bytes(metric))
+                .and_then(|()| self.member.provide_blocking(self.budget, bytes));
+            provided.map_err(|error| NoRoom(error.to_string()))?;
+        }
         Ok(())
+    }
+
+    fn reserve(&mut self, bytes: u64) -> Result<(), NoRoom> {
+        let added = self.member.add_exactly_blocking(self.budget, bytes);
+        added.map_err(|error| NoRoom(error.to_string()))
     }
 
     fn take(&mut self, member: Member) -> Result<(), NoRoom> {
@@ -190,9 +202,13 @@ impl Receiver for &mut Incoming<'_> {
             self.batch.take(&member);
         }
         drop(member);
-        self.member = Share::default();
+        self.member = Growing::default();
         Ok(())
     }
+}
+
+fn line_bytes(metric: &MetricName) -> u64 {
+    LINE_BYTES + metric.as_str().len() as u64 * NAME_TIMES
 }
 
 impl<'a> Incoming<'a> {
@@ -209,14 +225,13 @@ impl<'a> Incoming<'a> {
             file_limit_bytes: app.store.file_limit_bytes(),
             is_pull,
             missing: metrics.into_iter().collect(),
-            member: Share::default(),
+            member: Growing::default(),
             lines,
         }
     }
 
     fn add_line(&mut self, metric: &MetricName) -> Result<(), NoRoom> {
-        let bytes = LINE_BYTES + metric.as_str().len() as u64 * NAME_TIMES;
-        let added = self.lines.add_blocking(self.budget, bytes);
+        let added = self.lines.add_blocking(self.budget, line_bytes(metric));
         added.map_err(|error| NoRoom(error.to_string()))
     }
 
@@ -237,7 +252,7 @@ impl<'a> Incoming<'a> {
             }
         }
         // What the report took is now with its lines.
-        self.lines.add(std::mem::take(&mut self.member));
+        self.lines.add(std::mem::take(&mut self.member).into_share());
         let why = error
             .as_ref()
             .map_or_else(|| "the peer did not send it".to_owned(), |error| chain(error));
