@@ -301,9 +301,9 @@ fn read_pax(records: &[u8], extensions: &mut Extensions) -> io::Result<()> {
     for (key, value) in pax::records(records).ok_or_else(malformed)? {
         match key {
             b"path" => extensions.path = Some(value.to_vec()),
-            key if key == DIGEST_RECORD.as_bytes() => extensions.digest = digest_in(value),
+            key if key == DIGEST_RECORD.as_bytes() => extensions.digest = Some(digest_in(value)),
             key if key == PATH_DIGEST_RECORD.as_bytes() => {
-                extensions.path_digest = digest_in(value);
+                extensions.path_digest = Some(digest_in(value));
             }
             _ => {}
         }
@@ -311,8 +311,11 @@ fn read_pax(records: &[u8], extensions: &mut Extensions) -> io::Result<()> {
     Ok(())
 }
 
-fn digest_in(value: &[u8]) -> Option<Digest> {
-    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())
+/// The digest that `value` is the text of. One that cannot be read was damaged on the way, and stands for one that nothing
+/// that comes has: to pass it over would be to take what comes unseen.
+fn digest_in(value: &[u8]) -> Digest {
+    let digest = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    digest.unwrap_or_else(|| Digest::of(value))
 }
 
 fn describe(kind: EntryType) -> &'static str {

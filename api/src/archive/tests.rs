@@ -47,6 +47,20 @@ fn what_is_written_is_read_with_digests_modes_times_and_the_report() {
     }
 }
 
+/// A letter of a digest that is none any more: the digest is not absent, it is damaged.
+#[test]
+fn a_digest_that_cannot_be_read_is_the_digest_of_nothing_that_comes() {
+    let mut bytes = stream(&["a"]);
+    let key = format!("{DIGEST_RECORD}=").into_bytes();
+    let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
+    for wrong in [b'g', b'`', 0xff] {
+        bytes[at + 5] = wrong;
+        let (members, report) = read(&bytes);
+        report.unwrap();
+        assert!(members[0].announced.is_some() && !members[0].is_intact(), "{wrong}");
+    }
+}
+
 /// Whatever single bit is another one, no content comes under a name that is not its own, and none that differs
 /// passes for intact.
 #[test]
