@@ -52,11 +52,13 @@ pub(crate) struct Budget {
 #[derive(Debug, Default)]
 pub(crate) struct Share(Option<OwnedSemaphorePermit>);
 
-/// A share that grows by small pieces: so that none of them costs a page, more is taken at once than is wanted.
+/// A share that grows piece by piece. All pieces are of one budget.
 #[derive(Debug, Default)]
 pub(crate) struct Growing {
     share: Share,
     left_bytes: u64,
+    /// How much is taken at once at least.
+    least_bytes: u64,
 }
 
 /// There is no room for more.
@@ -153,29 +155,16 @@ impl Share {
 }
 
 impl Growing {
-    /// Adds `bytes` of `budget`, on a thread that may block. All that is added is of one budget.
+    /// One for many small pieces: so that none of them costs a page, more is taken at once than is wanted.
+    pub(crate) fn by_steps() -> Self {
+        Self { least_bytes: STEP_BYTES, ..Self::default() }
+    }
+
+    /// Adds `bytes` of `budget`, on a thread that may block.
     ///
     /// # Errors
     /// [`NoMemory`].
     pub(crate) fn add_blocking(&mut self, budget: &Budget, bytes: u64) -> Result<(), NoMemory> {
-        if bytes > self.left_bytes {
-            let step = (bytes - self.left_bytes).max(STEP_BYTES);
-            self.share.add(budget.share_blocking(step)?);
-            self.left_bytes += step;
-        }
-        self.left_bytes -= bytes;
-        Ok(())
-    }
-
-    /// The same, taking no more at once than is wanted: for large pieces.
-    ///
-    /// # Errors
-    /// [`NoMemory`].
-    pub(crate) fn add_exactly_blocking(
-        &mut self,
-        budget: &Budget,
-        bytes: u64,
-    ) -> Result<(), NoMemory> {
         self.provide_blocking(budget, bytes)?;
         self.left_bytes -= bytes;
         Ok(())
@@ -188,9 +177,9 @@ impl Growing {
     /// [`NoMemory`].
     pub(crate) fn provide_blocking(&mut self, budget: &Budget, bytes: u64) -> Result<(), NoMemory> {
         if bytes > self.left_bytes {
-            let step = bytes - self.left_bytes;
+            let step = (bytes - self.left_bytes).max(self.least_bytes);
             self.share.add(budget.share_blocking(step)?);
-            self.left_bytes = bytes;
+            self.left_bytes += step;
         }
         Ok(())
     }
@@ -241,8 +230,10 @@ mod tests {
     #[test]
     fn small_pieces_cost_what_they_are_and_not_a_page_each() {
         let memory = Memory::new(3 << 20);
-        let mut lines = Growing::default();
+        let mut lines = Growing::by_steps();
         for _ in 0..1000 {
+            // What is provided for is not paid twice.
+            lines.provide_blocking(&memory.receiving, 1000).unwrap();
             lines.add_blocking(&memory.receiving, 1000).unwrap();
         }
         let taken = (2 << 20) - memory.receiving.free_bytes();

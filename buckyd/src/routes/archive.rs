@@ -121,7 +121,7 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn of(app: &'a App) -> Self {
-        Self { app, locks: app.store.lock_budget(), report: Growing::default() }
+        Self { app, locks: app.store.lock_budget(), report: Growing::by_steps() }
     }
 
     /// Adds one metric, or notes why it is left out. An error is the stream's.

@@ -191,7 +191,7 @@ impl Receiver for &mut Incoming<'_> {
     }
 
     fn reserve(&mut self, bytes: u64) -> Result<(), NoRoom> {
-        let added = self.member.add_exactly_blocking(self.budget, bytes);
+        let added = self.member.add_blocking(self.budget, bytes);
         added.map_err(|error| NoRoom(error.to_string()))
     }
 
@@ -217,7 +217,7 @@ impl<'a> Incoming<'a> {
             Expected::Anything => (false, (Vec::new(), Share::default())),
             Expected::These(metrics, share) => (true, (metrics, share)),
         };
-        let mut lines = Growing::default();
+        let mut lines = Growing::by_steps();
         lines.add(share);
         Self {
             batch: HealBatch::new(&app.store).on_corrupt(on_corrupt),

@@ -140,7 +140,7 @@ impl Store {
             };
             // Before the lock: nobody who waits for it is to wait for memory too.
             let bytes = self.len_bytes(&file, path)?.saturating_mul(FILL_TIMES);
-            let Some((_share, source)) = ready(bytes)? else { return Ok(None) };
+            let Some((share, source)) = ready(bytes)? else { return Ok(None) };
             self.lock_exclusive(&file, path, budget)?;
             if !self.tree.still_names(path, &file)? {
                 continue;
@@ -156,8 +156,8 @@ impl Store {
                 Attempt::Disturbed { points } => points_before += points,
                 Attempt::JustMade => {
                     is_just_made = true;
-                    // The lock goes first: it may be what the first point waits for.
-                    drop(file);
+                    // The lock goes first, as it may be what the first point waits for, and the memory, for others.
+                    drop((file, share, source));
                     std::thread::sleep(PAUSE);
                 }
             }

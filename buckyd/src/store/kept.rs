@@ -296,8 +296,13 @@ impl Aside<'_> {
     /// changed places already, the old file stays here.
     fn undo(&self, tree: &Tree, tmp: &OwnedFd, staged: &Staged) -> std::io::Result<()> {
         // What lies here need not be the staged file: where the change back failed, it is somebody's own, and stays.
-        if !self.drop_third_name()? && stat(&self.folder, NEW).is_ok() && self.is_staged_copy()? {
-            rustix::fs::renameat(&self.folder, NEW, tmp, &staged.tmp_name)?;
+        if !self.drop_third_name()? && stat(&self.folder, NEW).is_ok() {
+            if self.is_staged_copy()? {
+                rustix::fs::renameat(&self.folder, NEW, tmp, &staged.tmp_name)?;
+            } else {
+                let file = self.kept.path.join(&self.name).join(NEW);
+                tracing::warn!(metric = %staged.path.display(), file = %file.display(), "somebody's file is left here: look at it, and put it back by hand");
+            }
         }
         self.drop_second_name(tree, &staged.path)?;
         self.remove_folder();
