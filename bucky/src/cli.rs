@@ -291,9 +291,9 @@ mod tests {
     #[test]
     fn a_switch_set_to_false_is_not_taken_for_its_default() {
         let Ok(Command::Rebalance(args)) = read(&["rebalance", "-delete=false"]) else { panic!() };
-        assert!(args.no_delete);
+        assert!(args.sync.no_delete);
         let Ok(Command::Rebalance(args)) = read(&["rebalance", "-delete"]) else { panic!() };
-        assert!(!args.no_delete);
+        assert!(!args.sync.no_delete);
         let Ok(Command::Inconsistent(args)) =
             read(&["inconsistent", "-filter-cache-metrics=false"])
         else {

@@ -11,9 +11,9 @@ use crate::rebalance::BatchLimits;
 const HELD: usize = 50_000;
 
 /// How metrics travel, and how many at once.
-#[derive(clap::Args)]
+#[derive(clap::Args, Debug)]
 pub(crate) struct BatchArgs {
-    /// Batches on their way at once, in the whole cluster
+    /// Batches on their way at once, in the whole cluster; of a node never more than half of what it allows
     #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers)]
     pub(crate) workers: usize,
     /// How files travel: identity, zstd, gzip, snappy
@@ -51,7 +51,7 @@ impl BatchArgs {
 }
 
 /// A length: a number, and K, M or G.
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let (digits, factor) = match text.trim_end_matches(['B', 'b']).trim_end_matches('i') {
         text if text.ends_with(['K', 'k']) => (&text[..text.len() - 1], 1 << 10),
         text if text.ends_with(['M', 'm']) => (&text[..text.len() - 1], 1 << 20),

@@ -12,6 +12,7 @@ pub(crate) mod locate;
 pub(crate) mod rebalance;
 pub(crate) mod servers;
 pub(crate) mod stat;
+mod sync_args;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verify;

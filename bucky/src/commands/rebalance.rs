@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bucky_api::DaemonAddr;
 
-use super::batch_args::BatchArgs;
 use super::inconsistent::LocalArgs;
+use super::sync_args::SyncArgs;
 use crate::cli::ClusterArgs;
 use crate::names::checked_regex;
 use crate::outcome::{Outcome, UsageError};
@@ -34,15 +34,6 @@ pub(crate) struct Args {
     /// Nodes that are no longer in the ring, to be drained
     #[arg(value_name = "HOST:PORT")]
     pub(crate) drained: Vec<DaemonAddr>,
-    /// Print the plan and move nothing
-    #[arg(long, visible_alias = "dry-run")]
-    pub(crate) no_op: bool,
-    /// Leave the sources where they are
-    #[arg(long)]
-    pub(crate) no_delete: bool,
-    /// Delete the sources once their owners hold all of them (the default)
-    #[arg(long, conflicts_with = "no_delete")]
-    pub(crate) delete: bool,
     /// Replace a corrupt file at an owner by the sound copy that is moved there; the owner keeps the corrupt one aside
     #[arg(long)]
     pub(crate) replace_corrupt: bool,
@@ -57,16 +48,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "H:P;H:P")]
     pub(crate) allowed_dsts: Option<String>,
     #[command(flatten)]
-    pub(crate) batches: BatchArgs,
+    pub(crate) sync: SyncArgs,
     /// Wait for a new scan of all nodes' files before planning
     #[arg(short = 'f', long)]
     pub(crate) force: bool,
     /// Note in this file what is finished; a stopped run with the same file goes on from there
     #[arg(long, value_name = "FILE")]
     pub(crate) journal: Option<PathBuf>,
-    /// Accepted for the Go tool's sake: destinations always fetch for themselves
-    #[arg(long, hide = true)]
-    pub(crate) offload: bool,
 }
 
 /// Runs it.
@@ -78,17 +66,17 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         regex: args.regex.as_deref().map(checked_regex).transpose()?,
         allowed_destinations: args.allowed_dsts.as_deref().map(addresses).transpose()?,
         local_prefix: args.local.prefix()?,
-        deletes: !args.no_delete,
+        deletes: args.sync.deletes(true),
         rest: args.rest,
         replace_corrupt: args.replace_corrupt,
         fresh: args.force,
-        dry_run: args.no_op,
-        ignore_free_space: args.batches.ignore_free_space,
-        workers: args.batches.workers,
-        encoding: args.batches.encoding(&args.cluster),
-        limits: args.batches.limits(PASSED),
+        dry_run: args.sync.no_op,
+        ignore_free_space: args.sync.batches.ignore_free_space,
+        workers: args.sync.batches.workers,
+        encoding: args.sync.batches.encoding(&args.cluster),
+        limits: args.sync.batches.limits(PASSED),
         journal: args.journal,
-        errors: args.batches.errors,
+        sync: args.sync.options(),
         verbose: args.cluster.verbose,
     };
     rebalance::run(args.cluster.client()?, order, output).await

@@ -10,6 +10,7 @@ pub(crate) mod failure;
 pub(crate) mod journal;
 pub(crate) mod mover;
 pub(crate) mod nodes;
+pub(crate) mod options;
 pub(crate) mod plan;
 pub(crate) mod progress;
 mod resume;
@@ -29,6 +30,7 @@ pub(crate) use self::batch::BatchLimits;
 use self::journal::{Journal, Purpose};
 use self::mover::{JournalDesk, Mover, MoverParts};
 use self::nodes::{Fleet, Kind, Source, refuse_shared_addresses};
+use self::options::SyncOptions;
 use self::plan::Plan;
 use self::resume::Resume;
 use self::stop::Stop;
@@ -79,8 +81,8 @@ pub(crate) struct Order {
     pub(crate) limits: BatchLimits,
     /// Where it is noted what is finished.
     pub(crate) journal: Option<PathBuf>,
-    /// Where every failure is written.
-    pub(crate) errors: Option<PathBuf>,
+    /// How fast it may go, and where it tells of itself.
+    pub(crate) sync: SyncOptions,
     /// Whether every metric that is moved is named.
     pub(crate) verbose: bool,
 }
@@ -223,7 +225,7 @@ async fn carry_out(
     let (journal, resume) = open_journal(&order, &selection)?;
     let stop = Stop::told_on_signals(output)?;
     let mover = Arc::new(Mover::new(MoverParts {
-        tally: Tally::begin(order.errors.as_deref(), Arc::clone(output))?,
+        tally: Tally::begin(order.sync.errors.as_deref(), Arc::clone(output))?,
         journal: JournalDesk::new(journal, Arc::clone(output)),
         stop: stop.clone(),
         output: Arc::clone(output),

@@ -1,0 +1,326 @@
+//! Arguments of the commands that move or copy metrics in bulk: `rebalance`, `copy`, `backfill2`.
+//!
+//! The Go tool's flags, with its defaults, and ours. What they mean together is decided in [`SyncArgs::options`].
+
+use std::net::Ipv6Addr;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bucky_api::DaemonAddr;
+
+use super::batch_args::{BatchArgs, bytes};
+use crate::rebalance::options::{HealthOptions, PaceOptions, StatisticsOptions, SyncOptions};
+
+/// The metrics a second of a node whose carbon is watched, where nothing is said (the Go tool's).
+const WATCHED_METRICS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
+/// The slowest `--bandwidth`, in bytes a second: a piece that a daemon sends must be taken within its patience of a
+/// minute, and files must not take days.
+const LEAST_BANDWIDTH: u64 = 64 * 1024;
+
+/// How metrics are moved, how fast, and where it is told.
+#[derive(clap::Args, Debug)]
+pub(crate) struct SyncArgs {
+    /// Print the plan and move nothing
+    #[arg(long, visible_alias = "dry-run")]
+    pub(crate) no_op: bool,
+    /// Leave the sources where they are (the default of copy and backfill2)
+    #[arg(long)]
+    pub(crate) no_delete: bool,
+    /// Delete the sources once their owners hold all of them (the default of rebalance)
+    #[arg(long, conflicts_with = "no_delete")]
+    pub(crate) delete: bool,
+    #[command(flatten)]
+    pub(crate) batches: BatchArgs,
+    /// The most bytes a second that daemons send each other for this run, all of them together, so that no node and no
+    /// link carries more: 200M (binary: K, M, G) or 1600Mbit (decimal: Kbit, Mbit, Gbit)
+    #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
+    bandwidth: Option<NonZeroU64>,
+    /// The most metrics a second that each node sends, and that it gets. With --go-carbon-health-check what a node begins
+    /// with and falls back to [default: no limit; with --go-carbon-health-check 1]
+    #[arg(long, value_name = "N")]
+    metrics_per_second: Option<NonZeroU32>,
+    /// Watch the cache of each node's go-carbon (GET /admin/info): a node whose cache is full goes at --metrics-per-second,
+    /// any other faster and faster
+    #[arg(long)]
+    go_carbon_health_check: bool,
+    /// Seconds between two looks at a cache
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    go_carbon_health_check_interval: u64,
+    /// How carbon is asked; only http
+    #[arg(long, value_name = "PROTOCOL", default_value = "http", value_parser = protocol)]
+    go_carbon_protocol: String,
+    /// The port of carbon's /admin/info
+    #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    go_carbon_port: u16,
+    /// A cache counts as full from this share of its limit on
+    #[arg(long, value_name = "SHARE", default_value = "0.75", value_parser = threshold)]
+    go_carbon_cache_threshold: f64,
+    /// Seconds after which a node whose cache is not full gets 1 to 5 metrics a second more; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    sync_speed_up_interval: i64,
+    /// Do not let up now and then by chance when a node goes three times as fast as --metrics-per-second, or faster
+    #[arg(long)]
+    no_random_easing: bool,
+    /// Accepted for the Go tool's sake: a metric that is gone when it is its turn never makes a run fail
+    #[arg(long = "ignore404", hide = true)]
+    ignore404: bool,
+    /// Exit 0 although so many metrics were not copied, and so many sources were not deleted
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    error_tolerance: u64,
+    /// Name every metric whose source is deleted, on standard error
+    #[arg(long)]
+    print_deletion: bool,
+    /// Append a line to this file for each metric that was not copied: `TIME src,NAME,HOST:PORT` where the source is to
+    /// blame, `TIME dst,NAME,HOST:PORT` where the destination is. --errors has the reasons as well
+    #[arg(long, value_name = "FILE")]
+    metric_err_file: Option<PathBuf>,
+    /// Append a line of JSON to this file for each metric that is done, and leave out those that are in it. For copies:
+    /// what was moved is not found again in any case, and --journal takes less time
+    #[arg(long, value_name = "FILE")]
+    job_state_file: Option<PathBuf>,
+    /// Send figures about the run to this carbon, as lines
+    #[arg(long, value_name = "HOST:PORT", value_parser = endpoint)]
+    graphite_endpoint: Option<DaemonAddr>,
+    /// What the names of the figures begin with
+    #[arg(long, value_name = "NAME", default_value = "carbon.buckytools", value_parser = prefix)]
+    graphite_metrics_prefix: String,
+    /// Seconds between two sendings
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    graphite_stat_interval: u64,
+    /// Name nodes that are addresses by the host names that these have
+    #[arg(long)]
+    graphite_ip_to_hostname: bool,
+    /// Accepted for the Go tool's sake: destinations always fetch for themselves
+    #[arg(long, hide = true)]
+    offload: bool,
+    /// Accepted for the Go tool's sake
+    #[arg(long = "testing.worker-sleep-seconds", hide = true, default_value_t = 0)]
+    testing_worker_sleep_seconds: i64,
+}
+
+impl SyncArgs {
+    /// Whether sources are deleted, where nothing said means `by_default`.
+    pub(crate) fn deletes(&self, by_default: bool) -> bool {
+        if by_default { !self.no_delete } else { self.delete }
+    }
+
+    /// How fast, and where it is told.
+    pub(crate) fn options(&self) -> SyncOptions {
+        let seconds = |seconds: i64| {
+            u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+        };
+        let health = self.go_carbon_health_check.then(|| HealthOptions {
+            port: self.go_carbon_port,
+            interval: Duration::from_secs(self.go_carbon_health_check_interval),
+            threshold: self.go_carbon_cache_threshold,
+            speed_up_interval: seconds(self.sync_speed_up_interval),
+            eases_at_random: !self.no_random_easing,
+        });
+        let statistics = self.graphite_endpoint.as_ref().map(|endpoint| StatisticsOptions {
+            endpoint: endpoint.clone(),
+            prefix: self.graphite_metrics_prefix.clone(),
+            interval: Duration::from_secs(self.graphite_stat_interval),
+            names_hosts: self.graphite_ip_to_hostname,
+        });
+        let watched = health.is_some().then_some(WATCHED_METRICS_PER_SECOND);
+        SyncOptions {
+            pace: PaceOptions {
+                bytes_per_second: self.bandwidth,
+                metrics_per_second: self.metrics_per_second.or(watched),
+                health,
+            },
+            statistics,
+            errors: self.batches.errors.clone(),
+            metric_errors: self.metric_err_file.clone(),
+            job_state: self.job_state_file.clone(),
+            error_tolerance: self.error_tolerance,
+            tells_deletions: self.print_deletion,
+        }
+    }
+}
+
+/// Bytes a second: as a length, or in bits.
+fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
+    let bad = || {
+        format!("{text:?} is no bandwidth: give bytes a second, such as 200M, or bits, as 1600Mbit")
+    };
+    let in_bytes = match text.strip_suffix("bit") {
+        None => bytes(text).map_err(|_| bad())?,
+        Some(bits) => {
+            let (digits, factor) = match bits.as_bytes() {
+                [.., b'K' | b'k'] => (&bits[..bits.len() - 1], 1_000),
+                [.., b'M'] => (&bits[..bits.len() - 1], 1_000_000),
+                [.., b'G'] => (&bits[..bits.len() - 1], 1_000_000_000),
+                _ => (bits, 1),
+            };
+            let number: u64 = digits.parse().map_err(|_| bad())?;
+            number.checked_mul(factor).ok_or_else(bad)? / 8
+        }
+    };
+    NonZeroU64::new(in_bytes)
+        .filter(|bytes| bytes.get() >= LEAST_BANDWIDTH)
+        .ok_or_else(|| format!("{text:?} is too little: give at least 64K"))
+}
+
+fn protocol(text: &str) -> Result<String, String> {
+    match text {
+        "http" => Ok(text.to_owned()),
+        "https" => Err("this bucky has no TLS: carbon's /admin/info is asked by http only".into()),
+        _ => Err("only http is spoken".into()),
+    }
+}
+
+fn threshold(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if share > 0.0 && share <= 1.0 {
+        Ok(share)
+    } else {
+        Err(format!("{text:?} is no share of a cache: give more than 0, and at most 1"))
+    }
+}
+
+fn endpoint(text: &str) -> Result<DaemonAddr, String> {
+    let addr: DaemonAddr = text.parse().map_err(|error| format!("{error}"))?;
+    // Carbon's port is not the daemons', which an address without a port would mean.
+    let has_port =
+        text.parse::<Ipv6Addr>().is_err() && text.ends_with(&format!(":{}", addr.port()));
+    if has_port {
+        Ok(addr)
+    } else {
+        Err(format!("{text:?} has no port; give HOST:PORT, such as {text}:2003"))
+    }
+}
+
+fn prefix(text: &str) -> Result<String, String> {
+    let prefix = text.trim_end_matches('.');
+    if prefix.is_empty() || prefix.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(format!("{text:?} cannot be the beginning of a metric's name"));
+    }
+    Ok(prefix.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser, Debug)]
+    struct Line {
+        #[command(flatten)]
+        sync: SyncArgs,
+    }
+
+    fn read(args: &[&str]) -> Result<SyncArgs, String> {
+        let line = Line::try_parse_from(["x"].iter().chain(args));
+        line.map(|line| line.sync).map_err(|error| error.to_string())
+    }
+
+    fn options(args: &[&str]) -> SyncOptions {
+        read(args).unwrap().options()
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_go_tool() {
+        let args = read(&["--go-carbon-health-check", "--graphite-endpoint", "g:2003"]).unwrap();
+        let options = args.options();
+        assert_eq!(
+            options.pace.health,
+            Some(HealthOptions {
+                port: 8080,
+                interval: Duration::from_secs(10),
+                threshold: 0.75,
+                speed_up_interval: Some(Duration::from_secs(600)),
+                eases_at_random: true,
+            })
+        );
+        assert_eq!(options.pace.metrics_per_second.map(NonZeroU32::get), Some(1));
+        assert_eq!(
+            options.statistics,
+            Some(StatisticsOptions {
+                endpoint: "g:2003".parse().unwrap(),
+                prefix: "carbon.buckytools".into(),
+                interval: Duration::from_secs(60),
+                names_hosts: false,
+            })
+        );
+        assert_eq!((options.error_tolerance, options.tells_deletions), (0, false));
+        assert!(args.deletes(true) && !args.deletes(false), "a move deletes, a copy does not");
+    }
+
+    #[test]
+    fn without_a_flag_nothing_is_held_back_and_nothing_is_sent() {
+        let options = options(&[]);
+        let pace = PaceOptions { bytes_per_second: None, metrics_per_second: None, health: None };
+        assert_eq!((options.pace, options.statistics), (pace, None));
+    }
+
+    #[test]
+    fn a_bandwidth_is_in_bytes_or_in_bits() {
+        let units =
+            [("200M", 200 << 20), ("64K", 65_536), ("1G", 1 << 30), ("1600Mbit", 200_000_000)];
+        for (text, expected) in units {
+            assert_eq!(bandwidth(text).map(NonZeroU64::get), Ok(expected), "{text}");
+        }
+        assert_eq!(bandwidth("1Gbit").map(NonZeroU64::get), Ok(125_000_000));
+        for text in ["", "0", "M", "-1", "1K", "x", "bit", "Mbit", "1.5M", "0Mbit"] {
+            assert!(bandwidth(text).is_err(), "{text}");
+        }
+    }
+
+    /// D34: `-metrics-per-second 0` and a health check interval of 0 are panics in the Go tool.
+    #[test]
+    fn rates_and_intervals_of_nothing_are_refused() {
+        for flag in [
+            "--metrics-per-second",
+            "--go-carbon-health-check-interval",
+            "--graphite-stat-interval",
+        ] {
+            for value in ["0", "-1", "x"] {
+                let error = read(&[&format!("{flag}={value}")]).unwrap_err();
+                assert!(error.contains(flag), "{error}");
+            }
+        }
+        assert_eq!(
+            options(&["--go-carbon-health-check", "--sync-speed-up-interval=0"])
+                .pace
+                .health
+                .unwrap()
+                .speed_up_interval,
+            None
+        );
+        assert_eq!(
+            options(&["--go-carbon-health-check", "--sync-speed-up-interval=-5"])
+                .pace
+                .health
+                .unwrap()
+                .speed_up_interval,
+            None
+        );
+    }
+
+    /// D33: the Go tool finds out at the end of the run, and then logs thousands of lines.
+    #[test]
+    fn an_endpoint_needs_a_host_and_a_port() {
+        assert_eq!(endpoint("g:2003").unwrap().port(), 2003);
+        assert_eq!(endpoint("[::1]:2003").unwrap().host(), "::1");
+        for text in ["", "g", "g:", ":2003", "g:x", "g:0", "::1", "fe80::4242"] {
+            assert!(endpoint(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_http_is_spoken_to_carbon() {
+        let error = read(&["--go-carbon-protocol=https"]).unwrap_err();
+        assert!(error.contains("no TLS"), "{error}");
+        assert!(read(&["--go-carbon-protocol=http"]).is_ok());
+    }
+
+    #[test]
+    fn a_share_of_a_cache_is_above_nothing_and_at_most_all() {
+        for text in ["0", "-1", "1.01", "nan", "inf", "x"] {
+            assert!(threshold(text).is_err(), "{text}");
+        }
+        assert_eq!(threshold("1"), Ok(1.0));
+    }
+}

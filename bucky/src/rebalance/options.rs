@@ -1,0 +1,65 @@
+//! How fast a run may go, and where it tells of itself: what the operator said, checked.
+
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bucky_api::DaemonAddr;
+
+/// The options that all commands have that move or copy in bulk.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct SyncOptions {
+    /// How fast it may go.
+    pub(crate) pace: PaceOptions,
+    /// Where figures about it are sent.
+    pub(crate) statistics: Option<StatisticsOptions>,
+    /// Where every failure is written, with its reason.
+    pub(crate) errors: Option<PathBuf>,
+    /// Where every failed copy is written as the Go tool does.
+    pub(crate) metric_errors: Option<PathBuf>,
+    /// Where every metric that is done is noted, as the Go tool does.
+    pub(crate) job_state: Option<PathBuf>,
+    /// How many failures of a kind (to copy, to delete) still are a success.
+    pub(crate) error_tolerance: u64,
+    /// Whether every source that is deleted is named.
+    pub(crate) tells_deletions: bool,
+}
+
+/// How fast a run may go.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct PaceOptions {
+    /// The most that daemons send each other, all together.
+    pub(crate) bytes_per_second: Option<NonZeroU64>,
+    /// The most metrics that a node sends, and that it gets; with `health` what it begins with.
+    pub(crate) metrics_per_second: Option<NonZeroU32>,
+    /// Whether and how the nodes' carbons are watched.
+    pub(crate) health: Option<HealthOptions>,
+}
+
+/// How the caches of the nodes' carbons are watched.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct HealthOptions {
+    /// The port of carbon's `/admin/info`.
+    pub(crate) port: u16,
+    /// How often.
+    pub(crate) interval: Duration,
+    /// From which share of its limit on a cache counts as full.
+    pub(crate) threshold: f64,
+    /// How often a node whose cache is not full gets faster; none: never.
+    pub(crate) speed_up_interval: Option<Duration>,
+    /// Whether a fast node sometimes gets a lower rate by chance.
+    pub(crate) eases_at_random: bool,
+}
+
+/// Where figures about a run are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StatisticsOptions {
+    /// A carbon's line receiver.
+    pub(crate) endpoint: DaemonAddr,
+    /// What the figures' names begin with, without the dot.
+    pub(crate) prefix: String,
+    /// How often.
+    pub(crate) interval: Duration,
+    /// Whether nodes that are addresses are named by their host names.
+    pub(crate) names_hosts: bool,
+}
