@@ -1,6 +1,11 @@
 //! One line a request on stdout, in the common log format, as the Go daemon writes it; or a JSON event.
+//!
+//! The line comes when the answer has ended, and counts the bytes of the body that were sent, however they came about;
+//! of an answer that broke off, those until then. (The Go daemon counts none of a metric's file.)
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::Router;
@@ -8,6 +13,8 @@ use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
 use time::OffsetDateTime;
 use time::format_description::FormatItem;
 use time::macros::format_description;
@@ -28,24 +35,75 @@ pub(crate) fn layered(router: Router, peer: SocketAddr, format: LogFormat) -> Ro
 
 async fn log(peer: SocketAddr, format: LogFormat, request: Request<Body>, next: Next) -> Response {
     let started = Instant::now();
+    let stamp = OffsetDateTime::now_utc();
     let line = format!("{} {} {:?}", request.method(), request.uri(), request.version());
     let response = next.run(request).await;
-    // Known only where the body is: a stream that has just begun counts as 0.
-    let bytes = response.body().size_hint().exact().unwrap_or(0);
-    let stamp = OffsetDateTime::now_utc().format(STAMP).unwrap_or_default();
     let status = response.status().as_u16();
-    match format {
-        LogFormat::Text => {
-            tracing::info!(target: TARGET, "{} - - [{stamp}] \"{line}\" {status} {bytes}", peer.ip());
+    let entry =
+        Entry { peer: peer.ip().to_canonical(), format, started, stamp, line, status, bytes: 0 };
+    response.map(|body| Body::new(Counted { body, entry }))
+}
+
+/// A request that is being answered. Its line is written once nothing more of the answer will be sent.
+struct Entry {
+    peer: IpAddr,
+    format: LogFormat,
+    started: Instant,
+    stamp: OffsetDateTime,
+    line: String,
+    status: u16,
+    /// What of the body has been handed on to be sent.
+    bytes: u64,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let Self { peer, line, status, bytes, .. } = self;
+        match self.format {
+            LogFormat::Text => {
+                let stamp = self.stamp.format(STAMP).unwrap_or_default();
+                tracing::info!(target: TARGET, "{peer} - - [{stamp}] \"{line}\" {status} {bytes}");
+            }
+            LogFormat::Json => tracing::info!(
+                target: TARGET,
+                peer = %peer,
+                request = line,
+                status,
+                bytes,
+                elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ),
         }
-        LogFormat::Json => tracing::info!(
-            target: TARGET,
-            peer = %peer.ip(),
-            request = line,
-            status,
-            bytes,
-            elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        ),
     }
-    response
+}
+
+/// A body that counts what is taken of it.
+struct Counted {
+    body: Body,
+    entry: Entry,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.entry.bytes += data.len() as u64;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -27,11 +27,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bucky_api::{Client, Timeouts};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::app::App;
-pub use crate::config::{Config, ConfigError, LogFormat};
+pub use crate::config::{BadBind, Bind, Config, ConfigError, LogFormat};
 use crate::inventory::Inventory;
 use crate::memory::Memory;
 use crate::store::{Store, StoreOptions};
@@ -100,12 +99,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let listener = TcpListener::bind(config.bind)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.bind))?;
+    let listener =
+        config.bind.listen().await.with_context(|| format!("cannot listen on {}", config.bind))?;
+    let local = listener.local_addr().context("cannot tell where this daemon listens")?;
+    if let Some(warning) = config::exposure(local, &config.ring) {
+        tracing::warn!("{warning}");
+    }
     let stop = server::stop_signal().context("cannot listen for signals")?;
     make_prefix(&config)?;
-    let (bind, log_format) = (config.bind, config.log_format);
+    let log_format = config.log_format;
     let app = open(config, stop.subscribe())?;
 
     let scanner = tokio::spawn(Arc::clone(&app.inventory).run());
@@ -114,7 +116,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         node = %app.node,
         prefix = %app.store.prefix().display(),
         ring = %app.ring.spec().fingerprint(),
-        "Starting server on {bind}"
+        "Starting server on {local}"
     );
     server::serve(listener, routes::router(app), log_format, stop.subscribe()).await;
     scanner.abort();

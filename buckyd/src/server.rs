@@ -136,7 +136,7 @@ fn set_limits(stream: &TcpStream) -> std::io::Result<()> {
     Ok(sockopt::set_tcp_user_timeout(stream, millis)?)
 }
 
-/// Becomes true with the first SIGTERM, SIGINT or SIGHUP.
+/// Becomes true with the first SIGTERM, SIGINT or SIGHUP. SIGUSR1 is ignored.
 ///
 /// # Errors
 /// Where the signals cannot be listened for.
@@ -145,6 +145,8 @@ pub(crate) fn stop_signal() -> std::io::Result<Arc<watch::Sender<bool>>> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     let mut hup = signal(SignalKind::hangup())?;
+    // Asked for once it is never again what it was: the end of the process. The Go daemon ignores it, too.
+    drop(signal(SignalKind::user_defined1())?);
     let sender = Arc::new(watch::channel(false).0);
     let stop = Arc::clone(&sender);
     tokio::spawn(async move {

@@ -4,11 +4,15 @@
 //! `-no-op` as four one-letter flags. [`normalise`] turns the former into what clap reads, going by the flags that
 //! the command itself declares, so that there is no second list to keep. What it does not know it leaves to clap,
 //! whose message then names the whole word. Unlike Go's own parser it goes on after the first argument: a flag is a
-//! flag wherever it stands, up to a lone `--`.
+//! flag wherever it stands, up to a lone `--`. [`integer`] reads numbers as Go does (`0x10`, `1_000`).
+
+mod integer;
 
 use std::ffi::{OsStr, OsString};
 
 use clap::{ArgAction, Command};
+
+pub use crate::integer::{BadInteger, integer};
 
 /// A switch was given a value that is neither yes nor no.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -116,8 +116,8 @@ pub enum NodeError {
     /// Something between the closing bracket and the port.
     #[error("{0:?} follows the closing bracket; only :PORT or =INSTANCE may")]
     AfterBracket(String),
-    /// A port that is no decimal number from 0 to 65535.
-    #[error("port {0:?} is no decimal number from 1 to 65535")]
+    /// A port that is no number from 0 to 65535.
+    #[error("port {0:?} is no number from 1 to 65535")]
     BadPort(String),
     /// A port that the Go tool would read as octal.
     #[error(
@@ -162,14 +162,29 @@ fn port_text(digits: &str) -> Option<&str> {
     if digits.is_empty() { None } else { Some(digits) }
 }
 
-fn parse_port(digits: &str) -> Result<u16, NodeError> {
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(NodeError::BadPort(digits.to_owned()));
+/// A port as Go's flags write numbers: decimal, or with `0x`, `0o`, `0b` in front, and `_` between digits. A bare `0` in
+/// front is refused: to Go that is an octal number, to carbon a decimal one.
+fn parse_port(text: &str) -> Result<u16, NodeError> {
+    let bad = || NodeError::BadPort(text.to_owned());
+    let (radix, digits) = match text.get(..2).unwrap_or_default() {
+        "0x" | "0X" => (16, &text[2..]),
+        "0o" | "0O" => (8, &text[2..]),
+        "0b" | "0B" => (2, &text[2..]),
+        _ if text.len() > 1
+            && text.bytes().all(|b| b.is_ascii_digit())
+            && text.starts_with('0') =>
+        {
+            return Err(NodeError::OctalPort(text.to_owned()));
+        }
+        _ => (10, text),
+    };
+    // An underscore stands between two digits, or right behind the base.
+    let parts = digits.strip_prefix('_').filter(|_| radix != 10).unwrap_or(digits).split('_');
+    let is_number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_digit(radix));
+    if !parts.clone().all(is_number) {
+        return Err(bad());
     }
-    if digits.len() > 1 && digits.starts_with('0') {
-        return Err(NodeError::OctalPort(digits.to_owned()));
-    }
-    digits.parse().map_err(|_| NodeError::BadPort(digits.to_owned()))
+    u16::from_str_radix(&parts.collect::<String>(), radix).map_err(|_| bad())
 }
 
 fn check_host(host: &str) -> Result<(), NodeError> {
@@ -220,6 +235,11 @@ mod tests {
             ("a=b=c", "a", 0, Some("b=c")),
             ("rp-new:2003=rp-2:2003", "rp-new", 2003, Some("rp-2:2003")),
             ("a:65535", "a", 65535, None),
+            ("a:0x10", "a", 16, None),
+            ("a:0x_10", "a", 16, None),
+            ("a:0o17", "a", 15, None),
+            ("a:0b101", "a", 5, None),
+            ("a:1_000", "a", 1000, None),
             ("10.0.0.1:2003=a", "10.0.0.1", 2003, Some("a")),
             ("[fd00::1]", "fd00::1", 0, None),
             ("[fd00::1]:2003=a", "fd00::1", 2003, Some("a")),
@@ -239,13 +259,19 @@ mod tests {
             (":", "the host is empty"),
             ("=x", "the host is empty"),
             ("-hash", "flags come before the nodes"),
-            ("a:b", "port \"b\" is no decimal number"),
-            ("a:-1", "port \"-1\" is no decimal number"),
-            ("a:+1", "port \"+1\" is no decimal number"),
+            ("a:b", "port \"b\" is no number"),
+            ("a:-1", "port \"-1\" is no number"),
+            ("a:+1", "port \"+1\" is no number"),
             ("a:65536", "port \"65536\""),
             ("a:99999999999999999999", "port \"99999999999999999999\""),
-            ("a:0x10", "port \"0x10\""),
-            ("a:1_000", "port \"1_000\""),
+            ("a:0x", "port \"0x\""),
+            ("a:0xg", "port \"0xg\""),
+            ("a:0x10000", "port \"0x10000\""),
+            ("a:1__0", "port \"1__0\""),
+            ("a:_1", "port \"_1\""),
+            ("a:1_", "port \"1_\""),
+            ("a:0x+1", "port \"0x+1\""),
+            ("a:é1", "port \"é1\""),
             ("a:010", "octal"),
             ("a:2003:x", "more than one colon"),
             ("::1", "in brackets"),

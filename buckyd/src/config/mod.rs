@@ -1,0 +1,180 @@
+//! The command line, read and checked once at start. Nothing below reads arguments or the environment.
+//!
+//! The flags are the Go daemon's with ours beside them (`args`); `bucky_flags` lets them be written as either tool has
+//! them. `ring` makes the ring of them, `bind` says where to listen, `warnings` what the operator should know.
+
+mod args;
+mod bind;
+mod ring;
+#[cfg(test)]
+mod tests;
+mod warnings;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bucky_ring::Ring;
+use bucky_whisper::AggregationSix;
+use clap::{CommandFactory, FromArgMatches};
+
+use self::args::Args;
+pub use self::bind::{BadBind, Bind};
+pub(crate) use self::warnings::exposure;
+
+/// How the daemon's log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The daemon's settings, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub bind: Bind,
+    /// What this node calls itself.
+    pub node: String,
+    /// The ring.
+    pub ring: Ring,
+    /// Beginnings of metrics that are never misplaced.
+    pub local_prefixes: Vec<String>,
+    /// Where the files lie.
+    pub prefix: PathBuf,
+    /// Where the daemon's own files lie, if not in the usual place.
+    pub state_dir: Option<PathBuf>,
+    /// New files get holes.
+    pub sparse: bool,
+    /// How old the list may be.
+    pub list_max_age: Duration,
+    /// Whether a fill sets the file's time.
+    pub set_mtime: bool,
+    /// How long a tombstone waits.
+    pub tombstone_grace: Duration,
+    /// How long a lock is waited for.
+    pub lock_limit: Duration,
+    /// How long the answer of another daemon is waited for.
+    pub peer_limit: Duration,
+    /// How long it may stand still.
+    pub idle_limit: Duration,
+    /// How many transfers of each direction run at once.
+    pub max_transfers: u32,
+    /// What files and requests may take together while they are in memory, in bytes.
+    pub memory_bytes: u64,
+    /// What aggregation 6 means.
+    pub aggregation_six: AggregationSix,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// What the operator should know about these settings.
+    pub warnings: Vec<String>,
+}
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Help, the version, or a usage error, for clap to print.
+    #[error("{0}")]
+    Clap(#[from] clap::Error),
+    /// A switch with a bad value.
+    #[error(transparent)]
+    Boolean(#[from] bucky_flags::BadBoolean),
+    /// A setting that cannot be.
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl ConfigError {
+    fn setting(flag: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::Setting(format!("{flag}: {}", bucky_api::chain(error)))
+    }
+
+    /// The exit code: 0 for help, 2 for flags that cannot be read, 1 for settings that cannot be, as the Go daemon.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Clap(error) if !error.use_stderr() => 0,
+            Self::Clap(_) | Self::Boolean(_) => 2,
+            Self::Setting(_) => 1,
+        }
+    }
+}
+
+impl Config {
+    /// Reads `args`, without the program's name.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, ConfigError> {
+        let command = Args::command().no_binary_name(true);
+        let args = bucky_flags::normalise(&command, args)?;
+        let args = Args::from_arg_matches(&command.try_get_matches_from(args)?)?;
+        args.check()
+    }
+}
+
+impl Args {
+    fn check(self) -> Result<Config, ConfigError> {
+        self.refuse_what_is_not_built()?;
+        let ring = ring::ring(&self)?;
+        let bind = self.bind.parse().map_err(|error| ConfigError::setting("-bind", &error))?;
+        let node = match &self.node {
+            Some(node) => node.clone(),
+            None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        };
+        let warnings = warnings::warnings(&self, &node, &ring);
+        Ok(Config {
+            bind,
+            node,
+            ring,
+            tombstone_grace: seconds("--tombstone-grace", self.tombstone_grace)?,
+            lock_limit: seconds("--lock-timeout", self.lock_timeout)?,
+            peer_limit: wait("--peer-timeout", self.peer_timeout)?,
+            idle_limit: wait("--idle-timeout", self.idle_timeout)?,
+            list_max_age: Duration::from_secs(u64::try_from(self.timeout).unwrap_or(0)),
+            aggregation_six: self
+                .aggregation_6
+                .parse()
+                .map_err(|error| ConfigError::setting("--aggregation-6", &error))?,
+            local_prefixes: self
+                .local_prefix
+                .into_iter()
+                .filter(|prefix| !prefix.is_empty())
+                .collect(),
+            prefix: self.prefix,
+            state_dir: self.state_dir,
+            sparse: self.sparse,
+            set_mtime: self.mtime,
+            max_transfers: self.max_transfers,
+            memory_bytes: self.memory << 20,
+            log_format: self.log_format,
+            warnings,
+        })
+    }
+
+    /// What would be unsafe to accept in silence.
+    fn refuse_what_is_not_built(&self) -> Result<(), ConfigError> {
+        if self.auth_jwt_secret_file.is_some() {
+            return Err(ConfigError::Setting(
+                "-auth-jwt-secret-file: tokens are not supported by this version, and buckyd will not run open where \
+                 protection was asked for; bind to an address that only trusted hosts reach, and leave the flag out"
+                    .into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A wait for another daemon: with none at all nothing would ever be moved.
+fn wait(flag: &str, value: f64) -> Result<Duration, ConfigError> {
+    match seconds(flag, value)? {
+        Duration::ZERO => Err(ConfigError::Setting(format!("{flag}: must be more than 0"))),
+        wait => Ok(wait),
+    }
+}
+
+fn seconds(flag: &str, value: f64) -> Result<Duration, ConfigError> {
+    Duration::try_from_secs_f64(value)
+        .map_err(|_| ConfigError::Setting(format!("{flag}: {value} is no number of seconds")))
+}

@@ -1,0 +1,200 @@
+//! The command line, row by row.
+
+use super::*;
+use bucky_ring::Algorithm;
+
+fn parse_words(words: &[&str]) -> Result<Config, ConfigError> {
+    Config::parse(words.iter().map(OsString::from))
+}
+
+fn parse(line: &str) -> Result<Config, ConfigError> {
+    parse_words(&line.split_whitespace().collect::<Vec<_>>())
+}
+
+fn warns(config: &Config, said: &str) -> bool {
+    config.warnings.iter().any(|warning| warning.contains(said))
+}
+
+#[test]
+fn a_line_written_for_the_go_daemon_is_read() {
+    let config = parse(
+        "-b 0.0.0.0:4343 -node a -hash jump_fnv1a -replicas 1 -p /w -t /tmp -sparse=true -timeout 60 -mtime -compressed \
+         -pprof= -pyroscope=http://p:4040 -cache_path= a:2003=x b:2003=y",
+    )
+    .unwrap();
+    assert_eq!(config.bind.to_string(), "0.0.0.0:4343");
+    assert_eq!(config.node, "a");
+    assert_eq!(config.ring.spec().algorithm, Algorithm::JumpFnv1a);
+    assert_eq!(config.prefix, PathBuf::from("/w"));
+    assert!(config.sparse && config.set_mtime);
+    assert_eq!(config.list_max_age, Duration::from_secs(60));
+    let nodes: Vec<String> = config.ring.spec().nodes.iter().map(ToString::to_string).collect();
+    assert_eq!(nodes, ["a:2003=x", "b:2003=y"]);
+}
+
+#[test]
+fn every_spelling_of_a_flag_means_the_same() {
+    for line in [
+        "-p /w a",
+        "-p=/w a",
+        "--p /w a",
+        "--p=/w a",
+        "-prefix /w a",
+        "-prefix=/w a",
+        "--prefix /w a",
+        "--prefix=/w a",
+        "a -p /w",
+        "-p /other -p /w a",
+        "-p /w -- a",
+    ] {
+        let config = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(config.prefix, PathBuf::from("/w"), "{line}");
+        assert_eq!(config.ring.spec().nodes.len(), 1, "{line}");
+    }
+    for (line, sparse) in [
+        ("-sparse a", true),
+        ("--sparse a", true),
+        ("-sparse=1 a", true),
+        ("-sparse=t a", true),
+        ("-sparse=TRUE a", true),
+        ("-sparse=false a", false),
+        ("-sparse=F a", false),
+        ("-sparse -sparse=0 a", false),
+        ("a", false),
+    ] {
+        assert_eq!(parse(line).unwrap().sparse, sparse, "{line}");
+    }
+    for line in ["-b :1 a", "-bind :1 a", "--b=:1 a"] {
+        assert_eq!(parse(line).unwrap().bind, Bind::Every(1), "{line}");
+    }
+    for line in ["-n x a", "-node x a"] {
+        assert_eq!(parse(line).unwrap().node, "x", "{line}");
+    }
+    for line in ["-t /tmp a", "-tmpdir /tmp a"] {
+        assert!(warns(&parse(line).unwrap(), "-tmpdir has no effect"), "{line}");
+    }
+}
+
+#[test]
+fn what_is_left_out_is_as_the_go_daemon_has_it_but_for_the_address() {
+    let config = parse("a").unwrap();
+    let spec = config.ring.spec();
+    assert_eq!((spec.algorithm, spec.replication_factor), (Algorithm::Carbon, 1));
+    assert_eq!(config.prefix, PathBuf::from("/opt/graphite/storage/whisper"));
+    assert_eq!(config.list_max_age, Duration::from_secs(3600));
+    assert!(!config.sparse && !config.set_mtime);
+    assert_eq!(config.node, rustix::system::uname().nodename().to_string_lossy());
+    assert_eq!(config.bind.to_string(), "127.0.0.1:4242");
+}
+
+#[test]
+fn numbers_are_read_as_go_reads_them() {
+    for (text, seconds) in [("60", 60), ("0x10", 16), ("010", 8), ("1_000", 1000), ("-1", 0)] {
+        let config = parse(&format!("-timeout {text} a")).unwrap();
+        assert_eq!(config.list_max_age, Duration::from_secs(seconds), "{text}");
+    }
+    let config = parse("-replicas 0x2 a b").unwrap();
+    assert_eq!(config.ring.spec().replication_factor, 2);
+}
+
+#[test]
+fn d20_flags_behind_the_nodes_are_flags() {
+    let config = parse("a:2003 b:2003 -hash fnv1a -node a").unwrap();
+    assert_eq!(config.ring.spec().nodes.len(), 2);
+    assert_eq!(config.ring.spec().algorithm, Algorithm::Fnv1a);
+    // Behind a lone `--` all are nodes, and no node's name begins with a dash.
+    let error = parse("a -- -hash fnv1a").unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    assert!(error.to_string().contains("-hash"), "{error}");
+}
+
+#[test]
+fn nodes_are_read_as_the_go_daemon_reads_them() {
+    for (text, server, port, instance) in [
+        ("a", "a", 0, None),
+        ("a:2003", "a", 2003, None),
+        ("a:2003=x", "a", 2003, Some("x")),
+        ("a=x", "a", 0, Some("x")),
+        ("a:=x", "a", 0, Some("x")),
+        ("a=b=c", "a", 0, Some("b=c")),
+        ("a:0x10", "a", 16, None),
+        ("a:1_000", "a", 1000, None),
+        ("[::1]:4242", "::1", 4242, None),
+    ] {
+        let config = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let node = &config.ring.spec().nodes[0];
+        assert_eq!((node.host(), node.port(), node.instance()), (server, port, instance), "{text}");
+    }
+}
+
+#[test]
+fn d49_what_is_no_node_is_refused_and_named() {
+    for text in [
+        "a:b",
+        "a:2003:x",
+        "a:-1",
+        "a:99999999999999999999",
+        "a:99999999",
+        "a:010",
+        "::1",
+        "",
+        ":",
+        "=x",
+    ] {
+        let error = parse_words(&[text]).unwrap_err();
+        assert_eq!(error.exit_code(), 1, "{text}");
+        assert!(error.to_string().starts_with(&format!("node {text:?}: ")), "{error}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_the_flag_and_the_go_daemons_exit_code() {
+    for (line, exit_code, said) in [
+        ("", 1, "You must have at least 1 node in your hash ring"),
+        ("-hash md5 a", 1, "-hash"),
+        ("-replicas 3 a b", 1, "the ring"),
+        ("-replicas -1 a b", 2, "value out of range"),
+        ("-replicas 0 a b", 2, "--replicas"),
+        ("-replicas abc a b", 2, "parse error"),
+        ("-timeout 99999999999999999999 a", 2, "value out of range"),
+        ("-b nowhere a", 1, "-bind: \"nowhere\" lacks the port"),
+        ("-b 127.0.0.1:99999 a", 1, "99999"),
+        ("-nosuch a", 2, "--nosuch"),
+        ("-p", 2, "--prefix"),
+        ("-sparse=maybe a", 2, "invalid boolean value \"maybe\" for -sparse"),
+        ("-lock-timeout -1 a", 1, "--lock-timeout"),
+        ("-max-transfers 0 a", 2, "1 to 1024"),
+        ("-auth-jwt-secret-file /s a", 1, "will not run open"),
+        ("-help", 0, "Usage"),
+        ("--help", 0, "Usage"),
+        ("-h", 0, "Usage"),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert_eq!(error.exit_code(), exit_code, "{line}: {error}");
+        assert!(error.to_string().contains(said), "{line}: {error}");
+    }
+}
+
+#[test]
+fn what_has_no_effect_here_is_said_at_start() {
+    for flag in ["-pprof localhost:6060", "-pyroscope http://p", "-tmpdir /tmp", "-compressed"] {
+        let name = flag.split(' ').next().unwrap();
+        let config = parse(&format!("{flag} a")).unwrap();
+        let said: Vec<_> = config.warnings.iter().filter(|said| said.contains("effect")).collect();
+        assert!(matches!(&said[..], [said] if said.starts_with(name)), "{said:?}");
+    }
+    // What turns a thing off that is not there needs no word.
+    let quiet = parse("-pprof= -pyroscope= -node a a").unwrap();
+    assert_eq!(quiet.warnings, [] as [String; 0]);
+}
+
+#[test]
+fn who_can_reach_the_daemon_is_said_at_start() {
+    let ring = |line: &str| parse(line).unwrap().ring;
+    let told = |addr: &str, line: &str| exposure(addr.parse().unwrap(), &ring(line));
+    assert!(told("0.0.0.0:4242", "a").unwrap().contains("without authentication"));
+    assert!(told("[::]:4242", "127.0.0.1").unwrap().contains("without authentication"));
+    assert!(told("127.0.0.1:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
+    assert!(told("[::ffff:127.0.0.1]:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
+    assert_eq!(told("127.0.0.1:4242", "127.0.0.1 localhost [::1]"), None);
+}
