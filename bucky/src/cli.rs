@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use bucky_api::{Client, DaemonAddr, Timeouts};
+use bucky_flags::integer;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
@@ -34,6 +35,7 @@ const NEGATIONS: [(&str, &str); 2] =
     about = "Cluster administration for Graphite: compare rings, find misplaced metrics, move them",
     disable_help_flag = true,
     disable_version_flag = true,
+    args_override_self = true,
     after_help = "Flags have one dash or two, before or after arguments. `bucky help COMMAND` tells all about a command.\n\
         Exit codes: 0 done, 1 some of it failed, 2 wrong usage, 3 the cluster is not healthy or not reachable."
 )]
@@ -74,14 +76,14 @@ pub(crate) struct ClusterArgs {
     #[arg(short = 's', long)]
     pub(crate) single: bool,
     /// Seconds to wait for an answer
-    #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 30, value_parser = integer::<u64>(1..=86_400))]
     timeout: u64,
     /// Seconds that an answer may stand still once it has begun; a daemon at work shows every 5 s that it is alive
     /// [default: 60, or --timeout where that is longer]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", value_parser = integer::<u64>(1..=86_400))]
     idle_timeout: Option<u64>,
     /// Seconds that a node that cannot be reached is tried again, as while it is being restarted
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = integer::<u64>(0..=86_400))]
     away_timeout: u64,
     /// Tell who was asked; with rebalance and heal also each metric that is done
     #[arg(short = 'v', long)]
@@ -126,11 +128,8 @@ impl ClusterArgs {
 /// `-w`: how many pieces of work run at once.
 pub(crate) fn workers(text: &str) -> Result<usize, String> {
     // D32: the Go tool hangs with 0 workers, and panics with fewer.
-    match text.parse::<i64>() {
-        Ok(number @ 1..=10_000) => usize::try_from(number).map_err(|error| error.to_string()),
-        Ok(number) => Err(format!("{number} workers cannot work; give a number from 1 to 10000")),
-        Err(error) => Err(error.to_string()),
-    }
+    bucky_flags::integer::<usize>(1..=10_000)(text)
+        .map_err(|error| format!("{error}; no others can work"))
 }
 
 /// What ends the program before a command runs.
@@ -300,6 +299,90 @@ mod tests {
             panic!()
         };
         assert!(args.local.no_filter_cache_metrics);
+    }
+
+    #[test]
+    fn of_a_flag_that_is_given_twice_the_last_counts() {
+        let args = ["list", "-h", "a", "-j", "-host", "b", "-t", "1", "-timeout=2", "-j=false"];
+        let Ok(Command::List(list)) = read(&args) else { panic!() };
+        assert_eq!(
+            (list.cluster.host().unwrap().to_string().as_str(), list.json),
+            ("b:4242", false)
+        );
+        assert_eq!(list.cluster.timeout, 2);
+        for (flags, keeps) in [
+            (["-delete=false", "-delete"], false),
+            (["-delete", "-no-delete"], true),
+            (["-no-delete", "-delete=true"], false),
+        ] {
+            let Ok(Command::Rebalance(args)) = read(&["rebalance", flags[0], flags[1]]) else {
+                panic!("{flags:?}")
+            };
+            assert_eq!(args.no_delete, keeps, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn a_switch_takes_all_of_gos_words_for_yes_and_no() {
+        for (word, is_yes) in ["1", "t", "T", "true", "TRUE", "True"]
+            .map(|word| (word, true))
+            .into_iter()
+            .chain(["0", "f", "F", "false", "FALSE", "False"].map(|word| (word, false)))
+        {
+            let Ok(Command::List(list)) = read(&["list", &format!("-single={word}")]) else {
+                panic!("{word}")
+            };
+            assert_eq!(list.cluster.single, is_yes, "{word}");
+        }
+        assert!(mistake(&["list", "-s=maybe"]).contains("invalid boolean value \"maybe\" for -s"));
+    }
+
+    /// Whoever declares such a flag with a parser of Rust's numbers is told here: `bucky_flags::integer` is the one.
+    /// Lengths (BYTES) have units and are no numbers.
+    #[test]
+    fn every_flag_that_takes_a_number_takes_it_as_go_writes_it() {
+        use std::any::TypeId;
+        let numbers = [
+            TypeId::of::<i32>(),
+            TypeId::of::<u16>(),
+            TypeId::of::<u32>(),
+            TypeId::of::<i64>(),
+            TypeId::of::<u64>(),
+            TypeId::of::<usize>(),
+        ];
+        let (mut flags, mut refusals) = (0, Vec::new());
+        for command in Cli::command().get_subcommands() {
+            let takes_number = |arg: &&clap::Arg| {
+                let parsed = arg.get_value_parser().type_id();
+                let is_length = arg
+                    .get_value_names()
+                    .is_some_and(|names| names.iter().any(|name| *name == "BYTES"));
+                !arg.is_positional()
+                    && !is_length
+                    && arg.get_action().takes_values()
+                    && numbers.iter().any(|number| parsed == *number)
+            };
+            for arg in command.get_arguments().filter(takes_number) {
+                let flag = arg.get_long().unwrap();
+                for number in ["0x10", "0b10000", "1_6", "020"] {
+                    let words = ["bucky", command.get_name(), &format!("--{flag}={number}")];
+                    let refused = Cli::command().try_get_matches_from(words).err();
+                    let is_refused = refused.as_ref().is_some_and(|error| {
+                        matches!(
+                            error.kind(),
+                            clap::error::ErrorKind::ValueValidation
+                                | clap::error::ErrorKind::InvalidValue
+                        )
+                    });
+                    if is_refused {
+                        refusals.push(format!("{} -{flag} {number}", command.get_name()));
+                    }
+                }
+                flags += 1;
+            }
+        }
+        assert_eq!(refusals, Vec::<String>::new());
+        assert!(flags > 30, "only {flags} were looked at");
     }
 
     #[test]

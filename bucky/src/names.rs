@@ -50,23 +50,30 @@ impl SelectArgs {
         nothing: Nothing,
         stdin: impl Read,
     ) -> anyhow::Result<Selection> {
-        if self.regex {
-            let expression = self.names.first().map(String::as_str);
-            return match expression {
-                None if nothing == Nothing::MeansAll => Ok(Selection::All),
-                None => Err(UsageError::because("-r needs a regular expression as argument")),
-                Some(expression) => Ok(Selection::Regex(checked_regex(expression)?)),
-            };
-        }
-        let names = match self.names.first().map(String::as_str) {
-            None if nothing == Nothing::MeansAll => return Ok(Selection::All),
-            None => {
+        let names = match self.names.as_slice() {
+            [] if nothing == Nothing::MeansAll => return Ok(Selection::All),
+            [] if self.regex => {
+                return Err(UsageError::because("-r needs a regular expression as argument"));
+            }
+            [] => {
                 return Err(UsageError::because(
                     "give at least one metric, `-` for a list on standard input, or -r REGEX",
                 ));
             }
-            Some("-") => names_from(stdin)?,
-            Some(_) => self.names.clone(),
+            [expression] if self.regex => return Ok(Selection::Regex(checked_regex(expression)?)),
+            [dash] if dash == "-" => names_from(stdin)?,
+            // The Go tool passes over what follows.
+            [_, next, ..] if self.regex => {
+                return Err(UsageError::because(format!(
+                    "-r takes one expression, and {next:?} follows it; join them: A|B"
+                )));
+            }
+            [dash, next, ..] if dash == "-" => {
+                return Err(UsageError::because(format!(
+                    "{next:?} follows `-`; give all names on standard input, or all as arguments"
+                )));
+            }
+            names => names.to_vec(),
         };
         Ok(Selection::Names(sorted(names)))
     }
@@ -145,6 +152,12 @@ mod tests {
             assert_eq!(all, Selection::All);
             assert!(args(switch, &[]).selection(Nothing::IsRefused, "".as_bytes()).is_err());
         }
+    }
+
+    #[test]
+    fn what_the_go_tool_would_pass_over_is_refused() {
+        assert!(refusal(&args(true, &["^a", "^b"]), "").contains("\"^b\" follows it"));
+        assert!(refusal(&args(false, &["-", "b"]), "[]").contains("\"b\" follows `-`"));
     }
 
     /// D47: `bucky delete -r "$UNSET"` deletes every metric of the cluster.

@@ -10,7 +10,7 @@ mod integer;
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{ArgAction, Command};
+use clap::{Arg, ArgAction, Command};
 
 pub use crate::integer::{BadInteger, integer};
 
@@ -26,8 +26,8 @@ pub struct BadBoolean {
 
 /// `args` (without the program's name) as clap reads them, by the flags of `command`.
 ///
-/// - `-word` and `--word` become `--word`; `-word value` and `-word=value` become `--word=value`, whatever the
-///   value begins with.
+/// - `-word` and `--word` become `--word`, and so does a letter that stands for it; `-word value` and `-word=value`
+///   become `--word=value`, whatever the value begins with.
 /// - A switch given `=true` (`1`, `t`, `T`, `TRUE`, `True`) becomes the bare switch; given `=false` it is left out,
 ///   and so are all earlier ones: the last wins.
 ///
@@ -117,21 +117,30 @@ fn find(command: &Command, name: &str) -> Option<Flag> {
     for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
         let long = arg.get_long_and_visible_aliases().unwrap_or_default();
         let hidden = arg.get_all_aliases().unwrap_or_default();
-        let spelled = if long.contains(&name) || hidden.contains(&name) {
-            format!("--{name}")
-        } else if short.is_some_and(|letter| {
-            arg.get_short() == Some(letter)
-                || arg.get_all_short_aliases().is_some_and(|all| all.contains(&letter))
-        }) {
-            format!("-{name}")
-        } else {
+        let is_meant = long.contains(&name)
+            || hidden.contains(&name)
+            || short.is_some_and(|letter| {
+                arg.get_short() == Some(letter)
+                    || arg.get_all_short_aliases().is_some_and(|all| all.contains(&letter))
+            });
+        if !is_meant {
             continue;
-        };
+        }
         let takes_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
-        let spelled = OsString::from(spelled);
+        let spelled = spelled(arg, name);
         return Some(if takes_value { Flag::Valued(spelled) } else { Flag::Switch(spelled) });
     }
     (name == "help").then(|| Flag::Switch("--help".into()))
+}
+
+/// One spelling for all that stand for one flag, so that the last of them can win.
+fn spelled(arg: &Arg, name: &str) -> OsString {
+    match (arg.get_long(), arg.get_short()) {
+        (Some(long), _) => format!("--{long}"),
+        (None, Some(short)) => format!("-{short}"),
+        (None, None) => format!("--{name}"),
+    }
+    .into()
 }
 
 fn boolean(text: &OsStr) -> Option<bool> {
@@ -187,9 +196,9 @@ mod tests {
         for (given, read_as) in [
             (&["-no-op", "a"][..], &["--no-op", "a"][..]),
             (&["a", "--no-op"], &["a", "--no-op"]),
-            (&["-dry-run"], &["--dry-run"]),
-            (&["-w", "100"], &["-w=100"]),
-            (&["-w=100", "-hash", "carbon"], &["-w=100", "--hash=carbon"]),
+            (&["-dry-run"], &["--no-op"]),
+            (&["-w", "100"], &["--workers=100"]),
+            (&["-w=100", "-hash", "carbon"], &["--workers=100", "--hash=carbon"]),
             (&["--workers", "-1"], &["--workers=-1"]),
             (&["-f", "-"], &["-f", "-"]),
             (&["-f", "--", "-no-op"], &["-f", "--", "-no-op"]),
@@ -205,6 +214,7 @@ mod tests {
             (&["-no-op=true"][..], &["--no-op"][..]),
             (&["-f=1"], &["-f"]),
             (&["-no-op", "-no-op=false"], &[]),
+            (&["-dry-run", "-no-op=false"], &[]),
             (&["-no-op=F", "-no-op"], &["--no-op"]),
         ] {
             assert_eq!(read(given).unwrap(), read_as, "{given:?}");

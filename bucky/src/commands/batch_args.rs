@@ -23,7 +23,7 @@ pub(crate) struct BatchArgs {
     #[arg(long, default_value = "32M", value_name = "BYTES", value_parser = bytes)]
     batch_bytes: u64,
     /// Metrics in a batch
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = bucky_flags::integer::<u64>(1..=10_000))]
     batch_metrics: u64,
     /// Begin although the destinations do not have the room
     #[arg(long)]

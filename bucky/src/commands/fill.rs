@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "METHOD", default_value = "avg_zero")]
     aggregation_6: AggregationSix,
     /// Seconds to wait for the lock of a file
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = bucky_flags::integer::<u64>(0..=86_400))]
     lock_timeout: u64,
     /// The file (or folder) to take points from
     #[arg(value_name = "SRC")]

@@ -22,10 +22,10 @@ pub(crate) struct LocalArgs {
     #[arg(long, value_name = "PREFIX", default_value = "carbon.agents.")]
     pub(crate) go_carbon_prefix: String,
     /// Leave those out (the default)
-    #[arg(long, hide = true, conflicts_with = "no_filter_cache_metrics")]
+    #[arg(long, hide = true, overrides_with = "no_filter_cache_metrics")]
     pub(crate) filter_cache_metrics: bool,
     /// Do not leave those out
-    #[arg(long)]
+    #[arg(long, overrides_with = "filter_cache_metrics")]
     pub(crate) no_filter_cache_metrics: bool,
 }
 

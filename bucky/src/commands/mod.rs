@@ -2,6 +2,7 @@
 
 mod batch_args;
 pub(crate) mod du;
+mod each_metric_args;
 pub(crate) mod fill;
 pub(crate) mod heal;
 pub(crate) mod inconsistent;

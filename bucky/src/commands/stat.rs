@@ -6,9 +6,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::discover;
-use crate::cli::{ClusterArgs, workers};
+use super::each_metric_args::EachMetricArgs;
 use crate::inventory::{Detail, Merged, Query, Sought, Stat};
-use crate::names::{Nothing, SelectArgs};
+use crate::names::Nothing;
 use crate::outcome::Outcome;
 use crate::output::{Output, json_string};
 
@@ -20,19 +20,12 @@ use crate::output::{Output, json_string};
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
-    #[command(flatten)]
-    pub(crate) select: SelectArgs,
-    /// Print a JSON object a line
-    #[arg(short = 'j', long)]
-    pub(crate) json: bool,
-    /// Metrics of a node looked at once, where it has to be one by one
-    #[arg(short = 'w', long, value_name = "N", default_value = "5", value_parser = workers)]
-    pub(crate) workers: usize,
+    pub(crate) each: EachMetricArgs,
 }
 
 /// Runs it.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let args = args.each;
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);

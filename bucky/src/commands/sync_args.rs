@@ -45,13 +45,13 @@ pub(crate) struct SyncArgs {
     #[arg(long)]
     go_carbon_health_check: bool,
     /// Seconds between two looks at a cache
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = bucky_flags::integer::<u64>(1..=86_400))]
     go_carbon_health_check_interval: u64,
     /// How carbon is asked; only http
     #[arg(long, value_name = "PROTOCOL", default_value = "http", value_parser = protocol)]
     go_carbon_protocol: String,
     /// The port of carbon's /admin/info
-    #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = bucky_flags::integer::<u16>(1..=65_535))]
     go_carbon_port: u16,
     /// A cache counts as full from this share of its limit on
     #[arg(long, value_name = "SHARE", default_value = "0.75", value_parser = threshold)]
@@ -86,7 +86,7 @@ pub(crate) struct SyncArgs {
     #[arg(long, value_name = "NAME", default_value = "carbon.buckytools", value_parser = prefix)]
     graphite_metrics_prefix: String,
     /// Seconds between two sendings
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = bucky_flags::integer::<u64>(1..=86_400))]
     graphite_stat_interval: u64,
     /// Name nodes that are addresses by the host names that these have
     #[arg(long)]

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N|P%")]
     pub(crate) sample: Option<Size>,
     /// The sample that an earlier run took
-    #[arg(long, value_name = "SEED", requires = "sample")]
+    #[arg(long, value_name = "SEED", requires = "sample", value_parser = seed)]
     pub(crate) seed: Option<u64>,
     /// A node that is no longer in the ring and is to have nothing any more; may be given again
     #[arg(long, value_name = "HOST:PORT")]
@@ -58,6 +58,12 @@ pub(crate) struct Args {
     /// Write every finding to this file, with node and kind
     #[arg(long, value_name = "FILE")]
     pub(crate) errors: Option<PathBuf>,
+}
+
+/// A seed as a run has told it, which may be longer than a number of Go's is.
+fn seed(text: &str) -> Result<u64, bucky_flags::BadInteger> {
+    bucky_flags::integer::<u64>(0..=i64::MAX)(text)
+        .or_else(|error| text.parse().map_err(|_| error))
 }
 
 /// Runs it.
