@@ -318,7 +318,7 @@ mod tests {
             let Ok(Command::Rebalance(args)) = read(&["rebalance", flags[0], flags[1]]) else {
                 panic!("{flags:?}")
             };
-            assert_eq!(args.no_delete, keeps, "{flags:?}");
+            assert_eq!(args.sync.no_delete, keeps, "{flags:?}");
         }
     }
 
@@ -349,6 +349,7 @@ mod tests {
             TypeId::of::<i64>(),
             TypeId::of::<u64>(),
             TypeId::of::<usize>(),
+            TypeId::of::<std::num::NonZeroU32>(),
         ];
         let (mut flags, mut refusals) = (0, Vec::new());
         for command in Cli::command().get_subcommands() {

@@ -25,10 +25,10 @@ pub(crate) struct SyncArgs {
     #[arg(long, visible_alias = "dry-run")]
     pub(crate) no_op: bool,
     /// Leave the sources where they are (the default of copy and backfill2)
-    #[arg(long)]
+    #[arg(long, overrides_with = "delete")]
     pub(crate) no_delete: bool,
     /// Delete the sources once their owners hold all of them (the default of rebalance)
-    #[arg(long, conflicts_with = "no_delete")]
+    #[arg(long, overrides_with = "no_delete")]
     pub(crate) delete: bool,
     #[command(flatten)]
     pub(crate) batches: BatchArgs,
@@ -38,7 +38,7 @@ pub(crate) struct SyncArgs {
     bandwidth: Option<NonZeroU64>,
     /// The most metrics a second that each node sends, and that it gets. With --go-carbon-health-check what a node begins
     /// with and falls back to [default: no limit; with --go-carbon-health-check 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = rate)]
     metrics_per_second: Option<NonZeroU32>,
     /// Watch the cache of each node's go-carbon (GET /admin/info): a node whose cache is full goes at --metrics-per-second,
     /// any other faster and faster
@@ -57,7 +57,7 @@ pub(crate) struct SyncArgs {
     #[arg(long, value_name = "SHARE", default_value = "0.75", value_parser = threshold)]
     go_carbon_cache_threshold: f64,
     /// Seconds after which a node whose cache is not full gets 1 to 5 metrics a second more; 0: never
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = bucky_flags::integer::<i64>(i64::MIN..=i64::MAX))]
     sync_speed_up_interval: i64,
     /// Do not let up now and then by chance when a node goes three times as fast as --metrics-per-second, or faster
     #[arg(long)]
@@ -66,7 +66,7 @@ pub(crate) struct SyncArgs {
     #[arg(long = "ignore404", hide = true)]
     ignore404: bool,
     /// Exit 0 although so many metrics were not copied, and so many sources were not deleted
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = bucky_flags::integer::<u64>(0..=i64::MAX))]
     error_tolerance: u64,
     /// Name every metric whose source is deleted, on standard error
     #[arg(long)]
@@ -95,7 +95,7 @@ pub(crate) struct SyncArgs {
     #[arg(long, hide = true)]
     offload: bool,
     /// Accepted for the Go tool's sake
-    #[arg(long = "testing.worker-sleep-seconds", hide = true, default_value_t = 0)]
+    #[arg(long = "testing.worker-sleep-seconds", hide = true, default_value_t = 0, value_parser = bucky_flags::integer::<i64>(i64::MIN..=i64::MAX))]
     testing_worker_sleep_seconds: i64,
 }
 
@@ -138,6 +138,12 @@ impl SyncArgs {
             tells_deletions: self.print_deletion,
         }
     }
+}
+
+/// Metrics a second.
+fn rate(text: &str) -> Result<NonZeroU32, bucky_flags::BadInteger> {
+    bucky_flags::integer::<u32>(1..=i64::from(u32::MAX))(text)
+        .map(|rate| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN))
 }
 
 /// Bytes a second: as a length, or in bits.

@@ -62,8 +62,7 @@ pub(crate) struct Args {
 
 /// A seed as a run has told it, which may be longer than a number of Go's is.
 fn seed(text: &str) -> Result<u64, bucky_flags::BadInteger> {
-    bucky_flags::integer::<u64>(0..=i64::MAX)(text)
-        .or_else(|error| text.parse().map_err(|_| error))
+    bucky_flags::integer::<u64>(0..=i64::MAX)(text).or_else(|error| text.parse().map_err(|_| error))
 }
 
 /// Runs it.
