@@ -7,6 +7,7 @@
 //! - [`cluster`], [`node`]: daemons with addresses and folders of their own, ended on drop
 //! - [`crash_point`]: ends a daemon right before a chosen system call
 //! - [`gate`]: stands before a daemon, holds requests back, cuts it off, and spoils its answers
+//! - [`go`]: the Go tool's daemon and client, as strict as the real ones
 //! - [`strace`]: what a daemon did to its files, call by call; [`order`]: whether that was in the durable order
 //! - [`program`]: a run of `bucky`, and what is asserted of it
 //! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
@@ -27,6 +28,7 @@ pub mod carbon;
 pub mod cluster;
 pub mod crash_point;
 pub mod gate;
+pub mod go;
 pub mod http;
 pub mod inputs;
 pub mod ledger;
@@ -47,6 +49,7 @@ pub use carbon::{Carbons, Feeder};
 pub use cluster::{ClusterPlan, Programs, TestCluster};
 pub use crash_point::CrashPoint;
 pub use gate::{Cut, Fault, Gate};
+pub use go::{GoClient, GoDaemon};
 pub use ledger::Ledger;
 pub use metrics::Layout;
 pub use node::{Injection, Launch, Node};

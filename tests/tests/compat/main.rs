@@ -2,7 +2,23 @@
 //! says which test holds which row.
 //!
 //! - `document`: every test that the document names is there
+//! - `go_wire`: the Go tool's daemon and client that these tests use, against recordings of the real ones
+//! - `mixed`: clusters in which daemons of the Go tool take part
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
 mod document;
+mod go_wire;
+mod mixed;
+
+use bucky_tests::{ClusterPlan, Programs};
+
+const PROGRAMS: Programs = Programs {
+    bucky: env!("CARGO_BIN_EXE_bucky-under-test"),
+    buckyd: env!("CARGO_BIN_EXE_buckyd-under-test"),
+};
+
+/// A cluster of this many nodes.
+fn cluster(nodes: usize) -> ClusterPlan {
+    ClusterPlan::of(PROGRAMS, nodes)
+}

@@ -274,9 +274,22 @@ fn archive(copied: &Copied) -> std::io::Result<Vec<u8>> {
 async fn fill_at(owner: &Node, copied: &Copied) -> Result<Effect, Setback> {
     let name = copied.metric.as_str();
     let error = |error: ClientError| client(owner, &error);
-    let was_there = owner.daemon.go_stat(name).await.map_err(error)?.is_some();
-    let stat = MetricStat { name: name.to_owned(), encoding: 0, ..copied.stat.clone() };
-    owner.daemon.go_fill(name, &stat, copied.content.clone()).await.map_err(error)?;
+    let damaged = |error: ImageError| lasting(owner, "owner's file damaged", chain(&error));
+    let own = owner.daemon.go_get(name).await.map_err(error)?;
+    let (outcome, content) = match own {
+        None => (HealOutcome::Created, copied.content.clone()),
+        Some((_, own)) => match union(&copied.content, &own, unix_now()).map_err(damaged)? {
+            None => {
+                owner.answered();
+                return Ok(Effect { outcome: HealOutcome::Unchanged, points: 0, bytes: 0 });
+            }
+            Some(union) => (HealOutcome::Filled, union),
+        },
+    };
+    let bytes = content.len() as u64;
+    let size = i64::try_from(content.len()).unwrap_or(i64::MAX);
+    let stat = MetricStat { name: name.to_owned(), encoding: 0, size, ..copied.stat.clone() };
+    owner.daemon.go_fill(name, &stat, content).await.map_err(error)?;
     let there = owner.daemon.go_get(name).await.map_err(error)?;
     owner.answered();
     let Some((_, there)) = there else {
@@ -286,16 +299,31 @@ async fn fill_at(owner: &Node, copied: &Copied) -> Result<Effect, Setback> {
             "the Go daemon took it, and does not have it".into(),
         ));
     };
-    let missing = points_missing(&copied.content, &there, unix_now())
-        .map_err(|error| lasting(owner, "owner's file damaged", chain(&error)))?;
+    let missing = points_missing(&copied.content, &there, unix_now()).map_err(damaged)?;
     if missing > 0 {
         let reason = format!(
             "the Go daemon's fill left out {missing} points; the source is left where it is"
         );
         return Err(lasting(owner, "not all taken", reason));
     }
-    let outcome = if was_there { HealOutcome::Filled } else { HealOutcome::Created };
-    Ok(Effect { outcome, points: 0, bytes: copied.content.len() as u64 })
+    Ok(Effect { outcome, points: 0, bytes })
+}
+
+/// The owner's file with the points of `source` that it lacks; none where it lacks none.
+///
+/// A Go daemon's fill overwrites the good point behind a gap with what it is given (D8): so it is given the owner's own.
+fn union(source: &[u8], own: &[u8], now: u32) -> Result<Option<Bytes>, ImageError> {
+    if source == own {
+        return Ok(None);
+    }
+    let options = FillOptions { now, aggregation_six: AggregationSix::default() };
+    let plan = fill(&Image::parse(source)?, &Image::parse(own)?, options);
+    if plan.is_empty() {
+        return Ok(None);
+    }
+    let mut union = own.to_vec();
+    plan.apply(&mut union);
+    Ok(Some(union.into()))
 }
 
 /// How many points of `source` are not in `destination` although they could be.

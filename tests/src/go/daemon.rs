@@ -1,0 +1,171 @@
+//! The Go `buckyd` over a folder: its socket, and what the test learns of it.
+
+use std::io::{BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bucky_ring::{Ring, RingDocument};
+
+use super::list::List;
+use super::{routes, wire};
+use crate::{Node, TestCluster};
+
+/// A daemon of the Go tool; it ends with this.
+///
+/// # Panics
+/// When it is dropped, where somebody has sent it what the real one refuses.
+#[derive(Debug)]
+pub struct GoDaemon {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// What all its connections have.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Where the files lie.
+    pub(super) prefix: PathBuf,
+    /// The answer to `GET /hashring`.
+    pub(super) ring: String,
+    /// The list of metrics.
+    pub(super) list: Mutex<List>,
+    requests: Mutex<Vec<String>>,
+    refused: Mutex<Vec<String>>,
+    open: Mutex<Vec<TcpStream>>,
+    ended: AtomicBool,
+}
+
+impl GoDaemon {
+    /// In the place of a node's daemon, which must not run: at its address, over its files, with the cluster's ring.
+    pub fn instead_of(cluster: &TestCluster, node: usize) -> Self {
+        let node: &Node = cluster.node(node);
+        Self::start(node.addr, node.host(), node.prefix(), cluster.ring())
+    }
+
+    /// At any address, over any folder.
+    pub fn start(addr: SocketAddr, name: &str, prefix: PathBuf, ring: &Ring) -> Self {
+        let listener = TcpListener::bind(addr).unwrap_or_else(|error| panic!("{addr}: {error}"));
+        let shared = Arc::new(Shared {
+            prefix,
+            ring: ring_json(name, ring),
+            list: Mutex::default(),
+            requests: Mutex::default(),
+            refused: Mutex::default(),
+            open: Mutex::default(),
+            ended: AtomicBool::new(false),
+        });
+        let daemon = Self { addr: listener.local_addr().unwrap(), shared };
+        let shared = Arc::clone(&daemon.shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if shared.ended.load(Ordering::Acquire) {
+                    return;
+                }
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || shared.serve(stream));
+            }
+        });
+        daemon
+    }
+
+    /// `HOST:PORT`.
+    pub fn addr(&self) -> String {
+        self.addr.to_string()
+    }
+
+    /// `METHOD PATH` of all requests so far.
+    pub fn requests(&self) -> Vec<String> {
+        locked(&self.shared.requests).clone()
+    }
+
+    /// What the daemon has refused so far, which is then forgiven.
+    pub fn take_refused(&self) -> Vec<String> {
+        std::mem::take(&mut locked(&self.shared.refused))
+    }
+
+    /// Ends it, and waits until its address is free.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    fn end(&self) {
+        self.shared.ended.store(true, Ordering::Release);
+        // Wakes the thread that waits for connections.
+        let _ = TcpStream::connect(self.addr);
+        crate::wait::until("the Go daemon has ended", || TcpListener::bind(self.addr).is_ok());
+        for stream in locked(&self.shared.open).drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Drop for GoDaemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.shared.ended.store(true, Ordering::Release);
+            let _ = TcpStream::connect(self.addr);
+            return;
+        }
+        self.end();
+        let refused = self.take_refused();
+        assert!(refused.is_empty(), "{} refused: {refused:#?}", self.addr);
+    }
+}
+
+impl Shared {
+    /// Answers request after request. A client that goes away, or sends no HTTP, has its connection closed.
+    fn serve(&self, stream: TcpStream) {
+        let Ok(mut writer) = stream.try_clone() else { return };
+        if let Ok(stream) = stream.try_clone() {
+            locked(&self.open).push(stream);
+        }
+        let mut reader = BufReader::new(stream);
+        loop {
+            let request = match wire::read(&mut reader, false) {
+                Ok(Some(request)) => request,
+                Ok(None) => return,
+                Err(error) => {
+                    if error.kind() == std::io::ErrorKind::InvalidData {
+                        self.refuse(format!("400 Bad Request: {error}"));
+                    }
+                    return;
+                }
+            };
+            locked(&self.requests).push(request.start.replace(" HTTP/1.1", ""));
+            let reply = routes::answer(self, &request);
+            if reply.is_refusal {
+                let text = String::from_utf8_lossy(&reply.body).into_owned();
+                self.refuse(format!("{}: {} {text}", request.start, reply.status));
+            }
+            let is_head = request.start.starts_with("HEAD ");
+            if writer.write_all(&reply.into_bytes(is_head)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn refuse(&self, what: String) {
+        locked(&self.refused).push(what);
+    }
+}
+
+/// The Go tool's four keys, without ours.
+fn ring_json(name: &str, ring: &Ring) -> String {
+    let document = RingDocument::from_spec(name, ring.spec());
+    let nodes: Vec<String> = document
+        .nodes
+        .iter()
+        .map(|node| {
+            let (server, instance) = (&node.server, &node.instance);
+            format!(r#"{{"Server":"{server}","Port":{},"Instance":"{instance}"}}"#, node.port)
+        })
+        .collect();
+    let (nodes, algo, replicas) = (nodes.join(","), &document.algo, document.replicas);
+    format!(r#"{{"Name":"{name}","Nodes":[{nodes}],"Algo":"{algo}","Replicas":{replicas}}}"#)
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

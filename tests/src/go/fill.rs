@@ -1,0 +1,133 @@
+//! What a fill of the Go daemon does to a file, its losses included (D8).
+//!
+//! Archive by archive, finest first, each for what the finer ones do not reach back to. A gap of one slot is left, unless
+//! it is the newest; of a longer one the good point behind it is overwritten, too. Points are written as an update
+//! writes them, so that coarser archives are rolled up anew from what the finer one happens to hold.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bucky_whisper::{ArchiveView, Image, OpenMode, Point, WhisperFile};
+
+/// How long the file's lock is waited for; the real one waits for ever.
+const LOCK_LIMIT: Duration = Duration::from_secs(30);
+
+/// Fills the gaps of the file at `path` from `source`.
+///
+/// # Errors
+/// Where one of them is no Whisper file.
+pub(super) fn fill(source: &[u8], path: &Path, now: u32) -> Result<(), String> {
+    let text = |error: &dyn std::error::Error| error.to_string();
+    let source = Image::parse(source).map_err(|error| text(&error))?;
+    let mut file =
+        WhisperFile::open(path, OpenMode::Update, LOCK_LIMIT).map_err(|error| text(&error))?;
+    let content = file.read().map_err(|error| text(&error))?;
+    let destination = Image::parse(&content).map_err(|error| text(&error))?;
+    let mut points = Vec::new();
+    let mut newest = now;
+    for view in destination.archives() {
+        let retention = u32::try_from(view.archive().retention()).unwrap();
+        let oldest = now.saturating_sub(retention);
+        points.extend(points_for(&source, &view, oldest, newest, now));
+        newest = newest.min(oldest);
+    }
+    if points.is_empty() {
+        return Ok(());
+    }
+    file.update_many(&points, now).map_err(|error| text(&error))
+}
+
+/// What the source has for the gaps of one archive after `oldest` up to `newest`.
+fn points_for(
+    source: &Image<'_>,
+    destination: &ArchiveView<'_>,
+    oldest: u32,
+    newest: u32,
+    now: u32,
+) -> Vec<Point> {
+    let step = destination.archive().seconds_per_point;
+    let first = oldest - oldest % step + step;
+    let slots: Vec<u32> = (first..=newest).step_by(step as usize).collect();
+    let known: Vec<bool> =
+        slots.iter().map(|slot| destination.valid(*slot, now).is_some()).collect();
+    let wanted = wanted(&known).into_iter().zip(slots).filter(|(wanted, _)| *wanted);
+    wanted.filter_map(|(_, slot)| value_of(source, slot, step, now)).collect()
+}
+
+/// Which slots are filled, by which of them are known.
+fn wanted(known: &[bool]) -> Vec<bool> {
+    let mut wanted = vec![false; known.len()];
+    let mut index = 0;
+    while index < known.len() {
+        let gap = known[index..].iter().take_while(|known| !**known).count();
+        let end = index + gap;
+        if gap > 1 || (gap == 1 && end == known.len()) {
+            // One more than the gap: the good point behind it.
+            wanted.iter_mut().take(end + 1).skip(index).for_each(|wanted| *wanted = true);
+        }
+        index = end + 1;
+    }
+    wanted
+}
+
+/// The source's value for a slot, from the finest of its archives that has one.
+fn value_of(source: &Image<'_>, slot: u32, step: u32, now: u32) -> Option<Point> {
+    source.archives().find_map(|view| {
+        let own = view.archive().seconds_per_point;
+        let time = if own > step { slot - slot % own } else { slot };
+        view.valid(time, now).map(|value| Point { timestamp: slot, value })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{self, Layout};
+    use bucky_whisper::Aggregation;
+
+    const SLOTS: Layout =
+        Layout { retentions: "60s:20", aggregation: Aggregation::Average, x_files_factor: 0.5 };
+
+    /// What a file whose slots are `d` where it has a value becomes from a source that has all.
+    fn filled(before: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let now = metrics::now() / 60 * 60;
+        let slot = |index: usize| now - 60 * (19 - u32::try_from(index).unwrap());
+        let write = |name: &str, has: &dyn Fn(usize) -> bool, value: f64| {
+            let points = (0..20).filter(|index| has(*index));
+            let points: Vec<Point> =
+                points.map(|index| Point { timestamp: slot(index), value }).collect();
+            metrics::write(folder.path(), &name.parse().unwrap(), &SLOTS, &points);
+        };
+        write("d", &|index| before.as_bytes()[index] == b'd', 1.0);
+        write("s", &|_| true, 2.0);
+        let source = std::fs::read(folder.path().join("s.wsp")).unwrap();
+        let path = folder.path().join("d.wsp");
+        fill(&source, &path, now).unwrap();
+        let content = std::fs::read(path).unwrap();
+        let image = Image::parse(&content).unwrap();
+        let view = image.archive(0).unwrap();
+        let text = |index| match view.valid(slot(index), now) {
+            Some(1.0) => 'd',
+            Some(2.0) => 's',
+            Some(other) => panic!("{other}"),
+            None => '.',
+        };
+        (0..20).map(text).collect()
+    }
+
+    /// D8, as it was seen on the real one.
+    #[test]
+    fn the_go_fill_leaves_single_gaps_and_overwrites_the_point_behind_a_longer_one() {
+        for (before, after) in [
+            ("dddddddddd.ddddddddd", "dddddddddd.ddddddddd"),
+            ("ddddddddd..ddddddddd", "dddddddddsssdddddddd"),
+            (".d.d.d.d.d.d.d.d.d.d", ".d.d.d.d.d.d.d.d.d.d"),
+            ("ddddddddddddddddddd.", "ddddddddddddddddddds"),
+            ("......dddddddddddddd", "sssssssddddddddddddd"),
+            ("....................", "ssssssssssssssssssss"),
+        ] {
+            assert_eq!(filled(before), after, "{before}");
+        }
+    }
+}
