@@ -12,7 +12,8 @@ use bucky_flags::integer;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    du, fill, heal, inconsistent, info, json, list, locate, rebalance, servers, stat, verify,
+    du, fill, findhash, gentestmetrics, heal, inconsistent, info, isempty, json, list, locate,
+    rebalance, servers, stat, verify,
 };
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -36,6 +37,7 @@ const NEGATIONS: [(&str, &str); 2] =
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
+    propagate_version = true,
     after_help = "Flags have one dash or two, before or after arguments. `bucky help COMMAND` tells all about a command.\n\
         Exit codes: 0 done, 1 some of it failed, 2 wrong usage, 3 the cluster is not healthy or not reachable."
 )]
@@ -43,6 +45,9 @@ struct Cli {
     /// Print help
     #[arg(long, action = ArgAction::Help, global = true)]
     help: Option<bool>,
+    /// Print the version
+    #[arg(long, action = ArgAction::Version, global = true)]
+    version: Option<bool>,
     #[command(subcommand)]
     command: Command,
 }
@@ -61,6 +66,9 @@ pub(crate) enum Command {
     Du(du::Args),
     Fill(fill::Args),
     Info(info::Args),
+    Isempty(isempty::Args),
+    Findhash(findhash::Args),
+    Gentestmetrics(gentestmetrics::Args),
     Json(json::Args),
     /// Print the version
     Version,
@@ -269,6 +277,7 @@ mod tests {
         }
         assert!(mistake(&["list", "-h"]).contains("--host"));
         assert!(matches!(read(&["-version"]), Ok(Command::Version)));
+        assert!(read(&["fill", "-h"]).err().unwrap().contains("bucky-fill"));
     }
 
     /// D32: `-w 0` hangs the Go tool, or makes it do nothing and exit 0.

@@ -23,6 +23,7 @@ pub mod outcome;
 pub mod output;
 mod patience;
 mod placement;
+mod programs;
 mod rebalance;
 mod strays;
 mod verify;
@@ -36,6 +37,12 @@ pub use output::Output;
 
 use crate::outcome::{UnhealthyError, UsageError};
 use crate::output::OutputError;
+
+/// Runs what `words` (with the program's name) say, on this process's streams. Under the name of one of the Go tool's
+/// small programs, such as `bucky-fill`, this is that program.
+pub fn run_program(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run(programs::arguments(words))
+}
 
 /// Runs the command that `args` (without the program's name) give, on this process's streams.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bucky::run(std::env::args_os().skip(1))
+    bucky::run_program(std::env::args_os())
 }

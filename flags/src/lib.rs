@@ -130,7 +130,8 @@ fn find(command: &Command, name: &str) -> Option<Flag> {
         let spelled = spelled(arg, name);
         return Some(if takes_value { Flag::Valued(spelled) } else { Flag::Switch(spelled) });
     }
-    (name == "help").then(|| Flag::Switch("--help".into()))
+    // As in Go: help, where the command has no flag of that name.
+    matches!(name, "help" | "h").then(|| Flag::Switch("--help".into()))
 }
 
 /// One spelling for all that stand for one flag, so that the last of them can win.
@@ -203,6 +204,7 @@ mod tests {
             (&["-f", "-"], &["-f", "-"]),
             (&["-f", "--", "-no-op"], &["-f", "--", "-no-op"]),
             (&["-help"], &["--help"]),
+            (&["-h"], &["--help"]),
         ] {
             assert_eq!(read(given).unwrap(), read_as, "{given:?}");
         }

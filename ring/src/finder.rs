@@ -38,6 +38,14 @@ impl Finder {
         }
     }
 
+    /// The place of a key that lies at `position`; none for anything but a 16-bit ring.
+    pub(crate) fn place_at(&self, position: u16) -> Option<usize> {
+        match self {
+            Self::Table { places, .. } => places.get(usize::from(position)).map(|p| *p as usize),
+            Self::Search { .. } | Self::Modulo { .. } => None,
+        }
+    }
+
     /// For each place the share of all keys that fall on it: exact on rings, equal parts for [`Finder::Modulo`].
     pub(crate) fn shares(&self) -> Vec<f64> {
         match self {

@@ -132,6 +132,17 @@ impl Ring {
         shares
     }
 
+    /// The node that holds the first copy of what lies at `position` of a ring of 65,536 positions (carbon's, and
+    /// carbon-c-relay's `fnv1a_ch`), as an index into [`Ring::nodes`]; none for any other kind of ring.
+    pub fn owner_at(&self, position: u16) -> Option<usize> {
+        match &self.placement {
+            Placement::Circle { finder, lists } => {
+                Some(lists.first_at(finder.place_at(position)?) as usize)
+            }
+            Placement::Buckets { .. } => None,
+        }
+    }
+
     /// For a jump ring the node of each bucket, as indices into [`Ring::nodes`]; none for any other kind of ring.
     pub fn buckets(&self) -> Option<&[u32]> {
         match &self.placement {

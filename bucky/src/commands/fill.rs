@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use bucky_whisper::{
     AggregationSix, Digest, FillOptions, FillOutcome, fill_file, lock_exclusive, lock_shared,
 };
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -24,7 +24,8 @@ const ROUNDS: usize = 5;
 #[command(
     about = "Fill a local file's (or a tree's) gaps from another",
     long_about = "Fill the gaps of DST from SRC: every point that SRC has and DST lacks. What DST has it keeps. Where \
-                  there is no DST it becomes a copy of SRC."
+                  there is no DST it becomes a copy of SRC.\n\n\
+                  Also as `bucky-fill`, a link to `bucky`, with the flags of the Go tool's program of that name."
 )]
 pub(crate) struct Args {
     /// SRC and DST are folders: fill every file below SRC
@@ -33,9 +34,12 @@ pub(crate) struct Args {
     /// Delete each source once its points are durably in place
     #[arg(short = 'd', long = "delete")]
     delete: bool,
-    /// Print a line for each file
+    /// With -r: print a line for each file, `[ OK ] [SRC] -> [DST]` or `[FAIL] [WHY] [SRC] -> [DST]`
     #[arg(short = 'l', long = "log")]
     log: bool,
+    /// Tell what was done with each file
+    #[arg(short = 'v', long)]
+    verbose: bool,
     /// What aggregation method 6 means: avg_zero (whisper.py) or first (go-carbon)
     #[arg(long, value_name = "METHOD", default_value = "avg_zero")]
     aggregation_6: AggregationSix,
@@ -80,6 +84,8 @@ fn fill_tree(args: &Args, output: &Output) -> anyhow::Result<Outcome> {
         )));
     }
     refuse_nested(&args.source, &args.destination)?;
+    std::fs::create_dir_all(&args.destination)
+        .with_context(|| format!("{} cannot be made", args.destination.display()))?;
     let mut outcome = Outcome::Done;
     for entry in WalkDir::new(&args.source).sort_by_file_name() {
         let entry = match entry {
@@ -90,8 +96,8 @@ fn fill_tree(args: &Args, output: &Output) -> anyhow::Result<Outcome> {
                 continue;
             }
         };
-        let is_metric =
-            entry.file_type().is_file() && entry.path().extension().is_some_and(|end| end == "wsp");
+        let is_metric = entry.path().extension().is_some_and(|end| end == "wsp")
+            && (entry.file_type().is_file() || is_link_to_file(&entry));
         let Ok(relative) = entry.path().strip_prefix(&args.source) else { continue };
         if is_metric {
             let destination = args.destination.join(relative);
@@ -100,6 +106,11 @@ fn fill_tree(args: &Args, output: &Output) -> anyhow::Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+/// Whether it is a symbolic link to a file, or to nothing: the fill then tells that.
+fn is_link_to_file(entry: &DirEntry) -> bool {
+    entry.path_is_symlink() && !entry.path().is_dir()
 }
 
 /// A tree that is filled into itself would grow while it is walked.
@@ -128,8 +139,11 @@ fn report(
     let pair = format!("[{}] -> [{}]", source.display(), destination.display());
     match result {
         Ok(done) => {
-            if args.log {
-                output.data_line(format_args!("[ OK ] {pair} {done}"))?;
+            if args.verbose {
+                output.say(format_args!("bucky: {pair}: {done}"));
+            }
+            if args.log && args.recursive {
+                output.data_line(format_args!("[ OK ] {pair}"))?;
             }
             Ok(Outcome::Done)
         }
@@ -139,7 +153,7 @@ fn report(
                 source.display(),
                 destination.display()
             ));
-            if args.log {
+            if args.log && args.recursive {
                 output.data_line(format_args!("[FAIL] [{error:#}] {pair}"))?;
             }
             Ok(Outcome::SomeFailed)
@@ -286,15 +300,13 @@ mod tests {
         let (source, destination) = (folder.path().join("a.wsp"), folder.path().join("b.wsp"));
         file(&source, &[1, 3, 5]);
         file(&destination, &[2, 4]);
-        let (outcome, data, _) = fill(&[&source, &destination], &["-d", "-l"]);
+        let (outcome, data, people) = fill(&[&source, &destination], &["-d", "-l", "-v"]);
         assert_eq!(outcome.unwrap(), Outcome::Done);
         assert_eq!(points(&destination), 5);
         assert!(!source.exists());
-        assert!(
-            data.starts_with("[ OK ] [")
-                && data.ends_with("filled, 3 points, 0 rolled up, source deleted\n"),
-            "{data}"
-        );
+        // As with the Go tool's, -l is for trees.
+        assert_eq!(data, "");
+        assert!(people.ends_with("filled, 3 points, 0 rolled up, source deleted\n"), "{people}");
     }
 
     /// D2: the Go tool deletes a source although its points could not be written.
@@ -327,6 +339,12 @@ mod tests {
             (1, 1)
         );
         assert!(!destination.join("notes.txt").exists());
+        let pair = |name: &str| {
+            format!("[{}] -> [{}]", source.join(name).display(), destination.join(name).display())
+        };
+        let good = ["a/one.wsp", "z/two.wsp"].map(|name| format!("[ OK ] {}", pair(name)));
+        assert!(data.starts_with("[FAIL] ["), "{data}");
+        assert!(data.ends_with(&format!("] {}\n{}\n{}\n", pair("a/bad.wsp"), good[0], good[1])));
         let bad: Vec<&str> = data.lines().filter(|line| line.contains("bad.wsp")).collect();
         assert_eq!(bad.len(), 1);
         assert!(bad[0].starts_with("[FAIL] ") && people.contains("bad.wsp"));

@@ -4,9 +4,12 @@ mod batch_args;
 pub(crate) mod du;
 mod each_metric_args;
 pub(crate) mod fill;
+pub(crate) mod findhash;
+pub(crate) mod gentestmetrics;
 pub(crate) mod heal;
 pub(crate) mod inconsistent;
 pub(crate) mod info;
+pub(crate) mod isempty;
 pub(crate) mod json;
 pub(crate) mod list;
 pub(crate) mod locate;
@@ -42,6 +45,9 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Du(args) => du::run(args, output).await,
         Command::Fill(args) => fill::run(&args, output),
         Command::Info(args) => info::run(&args, output),
+        Command::Isempty(args) => isempty::run(&args, output),
+        Command::Findhash(args) => findhash::run(&args, output),
+        Command::Gentestmetrics(args) => gentestmetrics::run(&args, output),
         Command::Json(args) => json::run(&args, output),
         Command::Version => {
             output.data_line(concat!("bucky ", env!("CARGO_PKG_VERSION")))?;

@@ -1,5 +1,5 @@
 //! `bucky` as the tests run it.
 
 fn main() -> std::process::ExitCode {
-    bucky::run(std::env::args_os().skip(1))
+    bucky::run_program(std::env::args_os())
 }

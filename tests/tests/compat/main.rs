@@ -4,12 +4,14 @@
 //! - `document`: every test that the document names is there
 //! - `go_wire`: the Go tool's daemon and client that these tests use, against recordings of the real ones
 //! - `mixed`: clusters in which daemons of the Go tool take part
+//! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
 mod document;
 mod go_wire;
 mod mixed;
+mod small_tools;
 
 use bucky_tests::{ClusterPlan, Programs};
 

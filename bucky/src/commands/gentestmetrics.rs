@@ -1,0 +1,109 @@
+//! `bucky gentestmetrics`: made-up points as carbon's line protocol has them, to try a cluster with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+
+use crate::outcome::{Outcome, UsageError};
+use crate::output::Output;
+
+/// Arguments of `bucky gentestmetrics`.
+#[derive(clap::Args)]
+#[command(
+    about = "Print made-up points in carbon's line protocol",
+    long_about = "Print lines `NAME VALUE TIMESTAMP`, as carbon's plaintext port takes them. Rounds follow each other \
+                  oldest first; the last one is of the time -s, rounded down to -i.\n\n\
+                  Also as `gentestmetrics`, a link to `bucky`, with the flags of the Go tool's program of that name."
+)]
+pub(crate) struct Args {
+    /// What each name begins with
+    #[arg(short = 'p', long, value_name = "TEXT", default_value = "test.")]
+    prefix: String,
+    /// How many names, counted from 000000
+    #[arg(short = 'c', long, value_name = "NUMBER", default_value_t = 1000)]
+    count: u64,
+    /// How many points each name gets
+    #[arg(short = 'x', long, value_name = "NUMBER", default_value_t = 1)]
+    iterations: u32,
+    /// Seconds between two points of a name
+    #[arg(short = 'i', long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    interval: u32,
+    /// Values are whole numbers from 0 to below this
+    #[arg(short = 'l', long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..))]
+    limit: i64,
+    /// This value everywhere
+    #[arg(short = 'v', long, value_name = "NUMBER", allow_negative_numbers = true)]
+    value: Option<i64>,
+    /// Names are the lines of this file; -c is not looked at then
+    #[arg(short = 'f', long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The time of the last point, Unix seconds [default: now]
+    #[arg(short = 's', long, value_name = "TIMESTAMP")]
+    start: Option<i64>,
+}
+
+/// Runs it.
+pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let start = args.start.map_or_else(|| i64::try_from(now.as_secs()), Ok)?;
+    let listed = match &args.file {
+        None => None,
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .with_context(|| format!("the names in {} cannot be read", path.display()))?,
+        ),
+    };
+    let mut chance = fastrand::Rng::new();
+    for timestamp in timestamps(start, args.interval, args.iterations)? {
+        let mut point = |name: &dyn std::fmt::Display| {
+            let value = args.value.unwrap_or_else(|| chance.i64(0..args.limit));
+            output.data_line(format_args!("{}{name} {value} {timestamp}", args.prefix))
+        };
+        match &listed {
+            Some(text) => text
+                .lines()
+                .map(str::trim)
+                .filter(|name| !name.is_empty())
+                .try_for_each(|name| point(&name))?,
+            None => (0..args.count).try_for_each(|number| point(&format_args!("{number:06}")))?,
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// The times of all rounds, oldest first; the last is `start` rounded down.
+///
+/// # Errors
+/// [`UsageError`] where the first would lie before all times.
+fn timestamps(
+    start: i64,
+    interval: u32,
+    iterations: u32,
+) -> anyhow::Result<impl Iterator<Item = i64>> {
+    let interval = i64::from(interval);
+    let last = start - start.rem_euclid(interval);
+    let first = interval
+        .checked_mul(i64::from(iterations) - 1)
+        .and_then(|span| last.checked_sub(span))
+        .ok_or_else(|| UsageError::because("so many points reach too far back"))?;
+    Ok((0..i64::from(iterations)).map(move |round| first + round * interval))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_come_oldest_first_and_end_at_the_start_rounded_down() {
+        let times = |start, interval, rounds| -> Vec<i64> {
+            timestamps(start, interval, rounds).unwrap().collect()
+        };
+        assert_eq!(times(1_700_000_059, 60, 1), [1_700_000_040]);
+        assert_eq!(times(1_700_000_040, 60, 3), [1_699_999_920, 1_699_999_980, 1_700_000_040]);
+        assert_eq!(times(5, 10, 2), [-10, 0]);
+        assert_eq!(times(100, 7, 0), [0; 0]);
+        assert!(timestamps(i64::MIN + 10, 10, 100).is_err());
+    }
+}
