@@ -38,10 +38,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PREFIX", default_value = "")]
     filter: String,
     /// A first solution must spread less than the difference of --max and --min
-    #[arg(long, value_name = "BUCKETS", default_value_t = 1900)]
+    #[arg(long, value_name = "BUCKETS", default_value_t = 1900, value_parser = bucky_flags::integer::<i64>(-65_536..=65_536))]
     max: i64,
     /// See --max
-    #[arg(long, value_name = "BUCKETS", default_value_t = 1300)]
+    #[arg(long, value_name = "BUCKETS", default_value_t = 1300, value_parser = bucky_flags::integer::<i64>(-65_536..=65_536))]
     min: i64,
     /// The file that lists the nodes
     #[arg(value_name = "FILE")]

@@ -22,25 +22,25 @@ pub(crate) struct Args {
     #[arg(short = 'p', long, value_name = "TEXT", default_value = "test.")]
     prefix: String,
     /// How many names, counted from 000000
-    #[arg(short = 'c', long, value_name = "NUMBER", default_value_t = 1000)]
+    #[arg(short = 'c', long, value_name = "NUMBER", default_value_t = 1000, value_parser = bucky_flags::integer::<u64>(0..=i64::MAX))]
     count: u64,
     /// How many points each name gets
-    #[arg(short = 'x', long, value_name = "NUMBER", default_value_t = 1)]
+    #[arg(short = 'x', long, value_name = "NUMBER", default_value_t = 1, value_parser = bucky_flags::integer::<u32>(0..=i64::from(u32::MAX)))]
     iterations: u32,
     /// Seconds between two points of a name
-    #[arg(short = 'i', long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'i', long, value_name = "SECONDS", default_value_t = 60, value_parser = bucky_flags::integer::<u32>(1..=i64::from(u32::MAX)))]
     interval: u32,
     /// Values are whole numbers from 0 to below this
-    #[arg(short = 'l', long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(short = 'l', long, value_name = "NUMBER", default_value_t = 100, value_parser = bucky_flags::integer::<i64>(1..=i64::MAX))]
     limit: i64,
     /// This value everywhere
-    #[arg(short = 'v', long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(short = 'v', long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = bucky_flags::integer::<i64>(i64::MIN..=i64::MAX))]
     value: Option<i64>,
     /// Names are the lines of this file; -c is not looked at then
     #[arg(short = 'f', long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// The time of the last point, Unix seconds [default: now]
-    #[arg(short = 's', long, value_name = "TIMESTAMP")]
+    #[arg(short = 's', long, value_name = "TIMESTAMP", value_parser = bucky_flags::integer::<i64>(i64::MIN..=i64::MAX))]
     start: Option<i64>,
 }
 
