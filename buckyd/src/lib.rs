@@ -127,7 +127,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
 /// What the routes share, by these settings. Nothing runs yet.
 fn open(config: Config, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<App>> {
-    let inventory = Arc::new(Inventory::new(&config.prefix, config.list_max_age));
+    let inventory = Inventory::new(&config.prefix, config.list_max_age);
+    let inventory = Arc::new(inventory.with_file_list(config.file_list));
     let memory = Memory::new(config.memory_bytes);
     let options = StoreOptions {
         lock_limit: config.lock_limit,

@@ -89,8 +89,9 @@ pub(super) struct Args {
     /// The Go daemon's; our temporary files lie in the state folder, so that new files appear by a rename.
     #[arg(short = 't', long, value_name = "PATH", hide = true)]
     pub(super) tmpdir: Option<OsString>,
-    /// The Go daemon's list of go-carbon; ours is made by a scan of the files.
-    #[arg(long = "cache_path", alias = "cache-path", hide = true)]
+    /// go-carbon's file-list-cache (version 2): answers /metrics until the first scan has ended, if it is not older than
+    /// --timeout
+    #[arg(long = "cache_path", alias = "cache-path", value_name = "PATH")]
     pub(super) cache_path: Option<OsString>,
     #[arg(long, hide = true)]
     pub(super) compressed: bool,

@@ -48,6 +48,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// New files get holes.
     pub sparse: bool,
+    /// go-carbon's list of files, which serves until the first scan has ended.
+    pub file_list: Option<PathBuf>,
     /// How old the list may be.
     pub list_max_age: Duration,
     /// Whether a fill sets the file's time.
@@ -142,6 +144,7 @@ impl Args {
                 .into_iter()
                 .filter(|prefix| !prefix.is_empty())
                 .collect(),
+            file_list: self.cache_path.filter(|path| !path.is_empty()).map(PathBuf::from),
             prefix: self.prefix,
             state_dir: self.state_dir,
             sparse: self.sparse,

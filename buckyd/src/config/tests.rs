@@ -27,7 +27,7 @@ fn a_line_written_for_the_go_daemon_is_read() {
     assert_eq!(config.ring.spec().algorithm, Algorithm::JumpFnv1a);
     assert_eq!(config.prefix, PathBuf::from("/w"));
     assert!(config.sparse && config.set_mtime);
-    assert_eq!(config.list_max_age, Duration::from_secs(60));
+    assert_eq!((config.list_max_age, config.file_list), (Duration::from_secs(60), None));
     let nodes: Vec<String> = config.ring.spec().nodes.iter().map(ToString::to_string).collect();
     assert_eq!(nodes, ["a:2003=x", "b:2003=y"]);
 }
@@ -67,6 +67,9 @@ fn every_spelling_of_a_flag_means_the_same() {
     for line in ["-b :1 a", "-bind :1 a", "--b=:1 a"] {
         assert_eq!(parse(line).unwrap().bind, Bind::Every(1), "{line}");
     }
+    for line in ["-cache_path /f a", "a --cache_path=/f"] {
+        assert_eq!(parse(line).unwrap().file_list, Some("/f".into()), "{line}");
+    }
     for line in ["-n x a", "-node x a"] {
         assert_eq!(parse(line).unwrap().node, "x", "{line}");
     }
@@ -83,6 +86,8 @@ fn what_is_left_out_is_as_the_go_daemon_has_it_but_for_the_address() {
     assert_eq!(config.prefix, PathBuf::from("/opt/graphite/storage/whisper"));
     assert_eq!(config.list_max_age, Duration::from_secs(3600));
     assert!(!config.sparse && !config.set_mtime);
+    // The Go daemon looks for a list of go-carbon in its usual place without being told.
+    assert_eq!(config.file_list, None);
     assert_eq!(config.node, rustix::system::uname().nodename().to_string_lossy());
     assert_eq!(config.bind.to_string(), "127.0.0.1:4242");
 }

@@ -1,6 +1,5 @@
 //! What the operator is told at start: settings that do nothing here, and those that are likely mistaken.
 
-use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 
 use bucky_ring::Ring;
@@ -22,14 +21,10 @@ pub(super) fn warnings(args: &Args, node: &str, ring: &Ring) -> Vec<String> {
             warnings.push(format!("{flag} is the Go daemon's and has no effect here"));
         }
     }
-    let given = |path: &Option<OsString>| path.as_ref().is_some_and(|path| !path.is_empty());
-    if given(&args.tmpdir) {
+    if args.tmpdir.as_ref().is_some_and(|path| !path.is_empty()) {
         warnings.push(
             "-tmpdir has no effect: temporary files lie in the state folder (--state-dir)".into(),
         );
-    }
-    if given(&args.cache_path) {
-        warnings.push("-cache_path has no effect: the list of metrics is made by a scan".into());
     }
     if args.compressed {
         warnings.push(

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use fst::set::OpBuilder;
 use fst::{IntoStreamer, Set, SetBuilder, Streamer};
 
 /// Changes are merged into the bulk once there are more of them than this and than a sixteenth of the bulk.
@@ -59,6 +60,20 @@ pub(crate) struct Span<'a> {
 }
 
 impl List {
+    /// The names of all `lists`, which are as they were built.
+    ///
+    /// # Errors
+    /// [`fst::Error`]; it cannot fail in memory.
+    pub(super) fn union(lists: &[List]) -> Result<List, fst::Error> {
+        let mut builder = ListBuilder::new();
+        let bulks: OpBuilder<'_> = lists.iter().map(|list| &*list.bulk).collect();
+        let mut names = bulks.union();
+        while let Some(name) = names.next() {
+            builder.builder.insert(name)?;
+        }
+        builder.finish()
+    }
+
     /// How many names there are.
     pub(crate) fn len(&self) -> u64 {
         self.count

@@ -6,7 +6,9 @@
 //!
 //! The lock is held for a moment only, except when changes are merged: callers are on blocking threads.
 
+mod file_list;
 mod list;
+mod provisional;
 mod scan;
 
 use std::ops::ControlFlow;
@@ -25,6 +27,8 @@ pub(crate) struct Inventory {
     prefix: PathBuf,
     /// A list older than this is made anew when it is asked for.
     max_age: Duration,
+    /// go-carbon's list of files, if it is to serve until the first scan has ended.
+    file_list: Option<PathBuf>,
     state: Mutex<State>,
     /// Wakes the scanner.
     wanted: Notify,
@@ -35,6 +39,8 @@ pub(crate) struct Inventory {
 #[derive(Default)]
 struct State {
     list: Option<Listed>,
+    /// What go-carbon's list of files says, until the first scan has ended: see `provisional`.
+    guess: Option<List>,
     /// The number of the last scan that began, and of the last that somebody wants.
     begun: u64,
     wanted: u64,
@@ -62,16 +68,27 @@ impl Inventory {
         Self {
             prefix: prefix.to_owned(),
             max_age,
+            file_list: None,
             state: Mutex::new(state),
             wanted: Notify::new(),
             ended: watch::channel(0).0,
         }
     }
 
+    /// The same with go-carbon's list of files, for the time of the first scan.
+    pub(crate) fn with_file_list(mut self, path: Option<PathBuf>) -> Self {
+        self.file_list = path;
+        self
+    }
+
     /// Scans whenever a scan is wanted, for ever.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             while let Some(number) = self.begin() {
+                if let Some(path) = self.file_list.clone().filter(|_| number == 1) {
+                    let this = Arc::clone(&self);
+                    tokio::task::spawn_blocking(move || this.guess(&path));
+                }
                 let this = Arc::clone(&self);
                 let result = tokio::task::spawn_blocking(move || this.scan()).await;
                 if let Err(error) = result {
@@ -214,6 +231,7 @@ impl Inventory {
                 path.display()
             )
         });
+        state.guess = None;
         state.list = Some(Listed {
             list,
             number: state.begun,
@@ -230,6 +248,7 @@ impl Inventory {
         tracing::error!(problem, "scan failed");
         let mut state = self.locked();
         state.problem = problem;
+        state.guess = None;
         state.running = false;
         state.since.clear();
     }
@@ -239,8 +258,9 @@ impl Inventory {
         if state.running {
             state.since.push((metric.clone(), there));
         }
-        if let Some(listed) = &mut state.list {
-            listed.list.set(metric.as_str(), there);
+        let state = &mut *state;
+        for list in state.list.iter_mut().map(|listed| &mut listed.list).chain(&mut state.guess) {
+            list.set(metric.as_str(), there);
         }
     }
 

@@ -1,8 +1,8 @@
 //! `GET` and `POST /metrics`: the list of metrics, as the Go tool asks for it.
 //!
 //! A request that cannot be read is refused, never taken for one without parameters: that would be all metrics.
-//! While there is no list the answer is 202 and the client asks again; a list that is being made anew serves on. What
-//! `force` means is in `go_force`.
+//! While there is no list the answer is 202 and the client asks again, but where go-carbon's list of files (`-cache_path`)
+//! stands in for it; a list that is being made anew serves on. What `force` means is in `go_force`.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -180,10 +180,10 @@ impl Question {
     }
 }
 
-/// The list as it is, or the answer that it is being made.
+/// The list as it is, or a guess at it, or the answer that it is being made.
 async fn current_list(inventory: &Arc<Inventory>) -> Result<List, PlainAnswer> {
     let inventory = Arc::clone(inventory);
-    blocking(move || inventory.list().ok_or_else(|| not_ready(&inventory))).await?
+    blocking(move || inventory.list_or_guess().ok_or_else(|| not_ready(&inventory))).await?
 }
 
 /// The list of a scan that began after `question` was first asked.

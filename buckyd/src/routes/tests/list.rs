@@ -1,6 +1,7 @@
 //! GET and POST of the list.
 
 use std::fs;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 
 use bucky_api::go::FORM;
@@ -210,4 +211,41 @@ async fn d42_folders_that_could_not_be_read_are_told_with_the_list() {
     let answer = daemon.get("/metrics").await;
     assert_eq!(list(&answer), r#"["a"]"#);
     assert_eq!(answer.header("x-bucky-unreadable-folders"), Some("1"));
+}
+
+#[tokio::test]
+async fn d17_go_carbons_list_of_files_answers_the_go_tool_until_the_first_scan_has_ended_and_plans_no_move()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file-list-cache.gzip");
+    let mut encoder = flate2::write::GzEncoder::new(
+        fs::File::create(&file).unwrap(),
+        flate2::Compression::fast(),
+    );
+    encoder.write_all(b"\x7fflc02").unwrap();
+    for path in ["/gone.wsp", "/a/b.wsp"] {
+        encoder.write_all(&(path.len() as u64).to_be_bytes()).unwrap();
+        encoder.write_all(path.as_bytes()).unwrap();
+        encoder.write_all(&[[0; 32].as_slice(), b"\n"].concat()).unwrap();
+    }
+    encoder.finish().unwrap();
+    let flags = ["-cache_path", file.to_str().unwrap()];
+    let daemon = TestDaemon::start_without_scans(&flags).await;
+    daemon.put("a.b", b"");
+    daemon.put("new", b"");
+    daemon.app.inventory.stay_in_first_scan();
+    assert_eq!(list(&daemon.get("/metrics").await), r#"["a.b","gone"]"#);
+    assert_eq!(list(&daemon.send(&form(r#"list=["gone","new"]"#)).await), r#"["gone"]"#);
+    for path in ["/v1/metrics", "/v1/misplaced", "/v1/archive?prefix=a", "/v1/misplaced?count=1"] {
+        assert_eq!(daemon.get(path).await.status, 503, "{path}");
+    }
+    let status = daemon.get("/v1/status").await;
+    let status: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
+    assert_eq!(status["metrics"], serde_json::Value::Null);
+    assert_eq!(status["inventory"]["state"], "first_scan");
+
+    let daemon = TestDaemon::start_with(&flags).await;
+    daemon.put("new", b"");
+    daemon.app.inventory.fresh().await;
+    assert_eq!(list(&daemon.get("/metrics").await), r#"["new"]"#);
 }
