@@ -306,6 +306,9 @@ pub struct ConfirmMetric {
     pub name: MetricName,
     /// The slots to look for.
     pub slots: Vec<Slot>,
+    /// The content that the whole file must have, where there are no slots to look for: it is compressed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }
 
 /// A slot of an archive.

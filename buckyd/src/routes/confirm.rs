@@ -41,6 +41,11 @@ fn look(app: &App, metric: &ConfirmMetric, locks: &LockBudget) -> ConfirmLine {
             line.outcome = ConfirmOutcome::Unreadable;
             line.reason = chain(&error);
         }
+        Ok(file) if metric.digest.is_some() => {
+            if metric.digest != Some(file.digest) {
+                line.outcome = ConfirmOutcome::Incomplete;
+            }
+        }
         Ok(file) => match Image::parse(&file.content) {
             Ok(image) => {
                 if let Verdict::Lacks(missing) = slots::look(&image, &metric.slots, unix_now()) {
@@ -48,7 +53,7 @@ fn look(app: &App, metric: &ConfirmMetric, locks: &LockBudget) -> ConfirmLine {
                     line.missing = missing;
                 }
             }
-            // Moved whole: there are no slots to look at, and none are asked for.
+            // Nothing is asked for: the other file has no point, and here are none to look at.
             Err(ImageError::Compressed) if metric.slots.is_empty() => {}
             Err(error) => {
                 line.outcome = ConfirmOutcome::Unreadable;

@@ -11,7 +11,7 @@ use bucky_api::{
     ClientError, ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, Daemon, DaemonAddr,
     Encoding, HealLine, HealOutcome, chain,
 };
-use bucky_whisper::{AggregationSix, FillOptions, Image, MetricName};
+use bucky_whisper::{AggregationSix, FillOptions, Image, MetricName, is_compressed};
 use futures_util::TryStreamExt;
 
 use super::Sweeper;
@@ -128,6 +128,7 @@ impl Sweeper {
         let metrics = asked.iter().map(|body| ConfirmMetric {
             name: body.tombstone.metric.clone(),
             slots: body.slots.clone(),
+            digest: body.is_compressed.then_some(body.digest),
         });
         let request = ConfirmRequest { metrics: metrics.collect() };
         let lines: Vec<ConfirmLine> =
@@ -202,8 +203,18 @@ impl Sweeper {
         if file.digest != body.digest {
             return Ok(Some(WRITTEN_TO.into()));
         }
-        if found.is_some_and(|(_, content)| holds(&content, &file, body)) {
-            return Ok(None);
+        if let Some((_, content)) = &found {
+            if holds(content, &file, body) {
+                return Ok(None);
+            }
+            if is_compressed(content) || body.is_compressed {
+                // What a fill of the Go daemon makes of it could not be looked at.
+                return Ok(Some(format!(
+                    "{} has another content, and one of the two files is compressed: their points cannot be brought \
+                     together",
+                    daemon.addr()
+                )));
+            }
         }
         let stat = MetricStat {
             name: metric.to_owned(),

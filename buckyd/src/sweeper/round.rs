@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bucky_api::{DaemonAddr, Slot, chain};
-use bucky_whisper::{Digest, Image};
+use bucky_whisper::{Digest, Image, is_compressed};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 
@@ -52,6 +52,8 @@ pub(super) struct Body {
     pub(super) digest: Digest,
     /// What the owners are asked for.
     pub(super) slots: Vec<Slot>,
+    /// Its points cannot be looked at: the owners are asked for the whole content.
+    pub(super) is_compressed: bool,
 }
 
 impl Body {
@@ -149,7 +151,8 @@ impl Sweeper {
                         let slots = Image::parse(&file.content)
                             .map(|image| slots::sample(&image, now))
                             .unwrap_or_default();
-                        Ok(Body { tombstone, digest: file.digest, slots })
+                        let is_compressed = is_compressed(&file.content);
+                        Ok(Body { tombstone, digest: file.digest, slots, is_compressed })
                     }
                     Err(error) => Err((tombstone.metric, chain(&error))),
                 }

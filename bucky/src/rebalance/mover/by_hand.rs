@@ -274,7 +274,13 @@ fn archive(copied: &Copied) -> std::io::Result<Vec<u8>> {
 async fn fill_at(owner: &Node, copied: &Copied) -> Result<Effect, Setback> {
     let name = copied.metric.as_str();
     let error = |error: ClientError| client(owner, &error);
-    let damaged = |error: ImageError| lasting(owner, "owner's file damaged", chain(&error));
+    let damaged = |error: ImageError| {
+        let kind = match error {
+            ImageError::Compressed => "compressed",
+            _ => "owner's file damaged",
+        };
+        lasting(owner, kind, chain(&error))
+    };
     let own = owner.daemon.go_get(name).await.map_err(error)?;
     let (outcome, content) = match own {
         None => (HealOutcome::Created, copied.content.clone()),
