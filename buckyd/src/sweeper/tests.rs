@@ -322,3 +322,57 @@ async fn a_tombstone_that_an_owner_without_v1_refuses_waits_with_its_reason() {
     assert!(folder.join("0").exists());
     assert!(fixture.sweeper.status().held[0].reason.contains("disk full"));
 }
+
+/// What an owner's file is after a carbon there has made it anew, and compressed files of other content: no slot of a
+/// compressed tombstone can be asked for, so that nothing would be missed in them.
+#[tokio::test]
+async fn d11_a_compressed_tombstone_is_asked_for_by_its_whole_content() {
+    let fixture = Fixture::new();
+    let content = b"whisper_compressed and its points".to_vec();
+    let digest = Digest::of(&content);
+    let asked = move |request: ConfirmRequest| {
+        let metric = &request.metrics[0];
+        assert_eq!((metric.slots.len(), metric.digest), (0, Some(digest)));
+        confirmed(&[ConfirmOutcome::Incomplete])(request)
+    };
+    let refused = |members: Vec<Member>| {
+        let line = |member: Member| HealLine {
+            metric: member.metric,
+            outcome: HealOutcome::Refused,
+            points: 0,
+            bytes: 0,
+            digest: Some(member.digest),
+            problem: Some(bucky_api::Problem::Compressed),
+            reason: "one of the two files is compressed".into(),
+        };
+        members.into_iter().map(line).collect()
+    };
+    let owner = Owner { confirm: Arc::new(asked), heal: Arc::new(refused) }.start().await;
+    let folder = fixture.bury(&owner, &[("a", &content, digest)]);
+    fixture.sweep().await;
+    assert!(folder.join("0").exists());
+    assert!(fixture.sweeper.status().held[0].reason.contains("compressed"));
+}
+
+#[tokio::test]
+async fn d11_an_owner_without_v1_confirms_a_compressed_tombstone_by_the_same_content_and_is_sent_no_other()
+ {
+    let content = b"whisper_compressed and its points".to_vec();
+    let digest = Digest::of(&content);
+    for (there, is_held) in [
+        (Some(content.clone()), false),
+        (Some(b"whisper_compressed and others".to_vec()), true),
+        (Some(whisper(&[1])), true),
+    ] {
+        let fixture = Fixture::new();
+        let store = GoStore::default();
+        store.lock().unwrap().extend(there.clone().map(|there| ("a".to_owned(), there.into())));
+        let owner = start_go_owner(&store).await;
+        let folder = fixture.bury(&owner, &[("a", &content, digest)]);
+        fixture.sweep().await;
+        assert_eq!(folder.exists(), is_held);
+        assert_eq!(Some(&store.lock().unwrap()["a"][..]), there.as_deref());
+        let held = fixture.sweeper.status().held;
+        assert_eq!(held.iter().any(|held| held.reason.contains("compressed")), is_held, "{held:?}");
+    }
+}

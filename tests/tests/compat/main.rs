@@ -1,6 +1,7 @@
 //! What the Go tool's users count on, row by row: command lines, output, exit codes, the wire. `docs/compatibility.md`
 //! says which test holds which row.
 //!
+//! - `compressed`: metrics in go-carbon's compressed format
 //! - `document`: every test that the document names is there
 //! - `go_wire`: the Go tool's daemon and client that these tests use, against recordings of the real ones
 //! - `mixed`: clusters in which daemons of the Go tool take part
@@ -8,6 +9,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
+mod compressed;
 mod document;
 mod go_wire;
 mod mixed;
