@@ -72,6 +72,13 @@ impl DaemonAddr {
         self.port
     }
 
+    /// The same host, another port; the same one where `port` is 0.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> Self {
+        let port = if port == 0 { self.port } else { port };
+        Self { host: self.host.clone(), port }
+    }
+
     /// The URL of `path` (which begins with `/`) on this daemon.
     pub fn url(&self, path: &str) -> String {
         format!("http://{self}{path}")

@@ -33,6 +33,15 @@ pub const REPORT_NAME: &str = ".bucky-report.json";
 /// The largest report that is read: a line for each of [`Limits::members`].
 const REPORT_LIMIT_BYTES: u64 = 16 * 1024 * 1024;
 
+/// A tar's unit.
+const BLOCK_BYTES: u64 = 512;
+
+/// What a member with so long a content takes in a stream: with its header, its PAX record and what pads it. A name that
+/// does not fit in a header takes some blocks more.
+pub fn member_bytes(content_bytes: u64) -> u64 {
+    content_bytes.div_ceil(BLOCK_BYTES).saturating_add(3).saturating_mul(BLOCK_BYTES)
+}
+
 /// What an archive tells of a file beside its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileMeta {

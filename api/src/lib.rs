@@ -9,6 +9,8 @@
 pub mod addr;
 pub mod archive;
 pub mod bounded;
+pub mod bucket;
+pub mod carbon;
 pub mod client;
 pub mod encoding;
 pub mod error;
@@ -18,6 +20,8 @@ pub mod paths;
 pub mod types;
 
 pub use addr::{DaemonAddr, DaemonAddrError};
+pub use bucket::{Bucket, Turn};
+pub use carbon::{CarbonCache, CarbonInfo};
 pub use client::{Client, ClientError, Daemon, Timeouts};
 pub use encoding::Encoding;
 pub use error::{ErrorBody, ErrorCode, chain};

@@ -21,6 +21,9 @@ pub const V1_CONFIRM: &str = "/v1/confirm";
 /// Conditional delete: [`crate::DeleteRequest`].
 pub const V1_DELETE: &str = "/v1/delete";
 
+/// A go-carbon's figures about itself: [`crate::CarbonInfo`].
+pub const CARBON_INFO: &str = "/admin/info";
+
 /// The media type of answers that are one JSON value a line.
 pub const NDJSON: &str = "application/x-ndjson";
 /// The media type of an archive stream.

@@ -1,5 +1,7 @@
 //! Requests and answers of the `/v1` routes.
 
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Serialize};
 
 use bucky_whisper::{Digest, MetricName};
@@ -195,6 +197,9 @@ pub struct PullRequest {
     /// Whether a corrupt file here is replaced by a sound one, and kept aside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace_corrupt: bool,
+    /// The most bytes a second that are read of the peer's answer; none: as fast as it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<NonZeroU64>,
 }
 
 /// A line of the answer of `POST /v1/heal` and `POST /v1/pull`, one a metric.

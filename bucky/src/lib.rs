@@ -31,6 +31,8 @@ mod verify;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 pub(crate) use bucky_api::chain;
 pub use outcome::Outcome;
 pub use output::Output;
@@ -85,7 +87,12 @@ pub fn journal_whole_bytes(
 
 fn run_command(command: cli::Command, output: &std::sync::Arc<Output>) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(commands::run(command, output));
+    let result = runtime.block_on(async {
+        // It is for moves, while they run; otherwise it means nothing, and must not end the program. Listened to once, it is
+        // the process's no more.
+        let _ignored = signal(SignalKind::user_defined1())?;
+        commands::run(command, output).await
+    });
     // Work that an operator stopped for good is not waited for.
     runtime.shutdown_background();
     result

@@ -235,6 +235,14 @@ pub(crate) fn human_count(count: u64) -> String {
     text
 }
 
+/// A point in time as the Go tool's log has it, in UTC: `2006/01/02 15:04:05`.
+pub(crate) fn log_time(at: std::time::SystemTime) -> String {
+    let format = time::macros::format_description!("[year]/[month]/[day] [hour]:[minute]:[second]");
+    let at = time::OffsetDateTime::from(at);
+    // A year of five digits cannot be written so.
+    at.format(format).unwrap_or_else(|_| at.unix_timestamp().to_string())
+}
+
 /// A time for people: the two largest units.
 pub(crate) fn human_duration(duration: std::time::Duration) -> String {
     let seconds = duration.as_secs();
@@ -267,6 +275,12 @@ mod tests {
             table.to_string(),
             "NODE       METRICS  NOTE\na:4242   1,000,000\nbb:4242          7  x"
         );
+    }
+
+    #[test]
+    fn a_time_is_written_as_in_the_go_tools_log() {
+        let at = std::time::UNIX_EPOCH + Duration::from_secs(1_795_354_047);
+        assert_eq!(log_time(at), "2026/11/22 13:27:27");
     }
 
     #[test]

@@ -249,3 +249,18 @@ fn more_members_than_allowed_are_refused() {
     let result = read_archive(bytes.as_slice(), Limits { members: 2, ..Limits::default() }, |_| {});
     assert!(matches!(result, Err(ReadArchiveError::TooMany { limit: 2 })), "{result:?}");
 }
+
+#[test]
+fn a_member_takes_what_is_said() {
+    let mut writer = ArchiveWriter::new(Vec::new());
+    let mut expected = 0;
+    for (name, len) in [("a", 0), ("b.c", 1), ("d", 512), ("e", 513), ("f", 100_000)] {
+        let content = vec![1; len];
+        let meta = FileMeta { mode: 0o644, mtime: 1 };
+        writer.append(&name.parse().unwrap(), meta, Digest::of(&content), &content).unwrap();
+        expected += member_bytes(len as u64);
+    }
+    let stream = writer.finish().unwrap();
+    let end = stream.len() as u64 - expected;
+    assert!((1..=4096).contains(&end), "{end} bytes for the report and the end of the tar");
+}

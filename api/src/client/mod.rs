@@ -31,7 +31,7 @@ use crate::ndjson::{Lines, LinesError, parse_line};
 use crate::types::{
     ArchiveRequest, ConfirmRequest, DeleteRequest, MisplacedCount, PullRequest, Status,
 };
-use crate::{DaemonAddr, Encoding, ErrorBody, paths};
+use crate::{CarbonCache, CarbonInfo, DaemonAddr, Encoding, ErrorBody, paths};
 
 /// The longest answer that is one JSON value, such as the ring of ten thousand nodes; those that grow with the store are
 /// lines. A short text makes a value that is much larger in memory.
@@ -160,6 +160,12 @@ impl Daemon {
         &self.addr
     }
 
+    /// What listens on another port of the same host. Port 0 is none, and leaves the port as it is.
+    #[must_use]
+    pub fn on_port(&self, port: u16) -> Self {
+        Self { client: self.client.clone(), addr: self.addr.with_port(port) }
+    }
+
     /// How long its answers are waited for.
     pub fn timeouts(&self) -> Timeouts {
         self.client.timeouts
@@ -184,6 +190,15 @@ impl Daemon {
             Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// `GET /admin/info`: how full the cache is, where this address is that of a go-carbon.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn carbon_cache(&self) -> Result<CarbonCache, ClientError> {
+        let info: CarbonInfo = self.json(self.get(paths::CARBON_INFO), paths::CARBON_INFO).await?;
+        Ok(info.cache)
     }
 
     /// `GET /v1/misplaced`, one page of lines ([`crate::MisplacedLine`]).
@@ -286,14 +301,22 @@ impl Daemon {
         self.lines_within(request, paths::V1_HEAL, self.client.timeouts.upload).await
     }
 
-    /// `POST /v1/pull`; lines of [`crate::HealLine`].
+    /// `POST /v1/pull`; lines of [`crate::HealLine`]. They may come `paced` later than without a
+    /// [`PullRequest::bytes_per_second`].
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn pull(&self, request: &PullRequest) -> Result<AnswerLines, ClientError> {
+    pub async fn pull(
+        &self,
+        request: &PullRequest,
+        paced: Duration,
+    ) -> Result<AnswerLines, ClientError> {
         // The daemon answers once its peer has: two waits in one.
         let within = self.client.timeouts.answer + self.client.timeouts.answer;
-        self.lines_within(self.post(paths::V1_PULL).json(request), paths::V1_PULL, within).await
+        let request = self.post(paths::V1_PULL).json(request);
+        let mut lines = self.lines_within(request, paths::V1_PULL, within).await?;
+        lines.limit = lines.limit.saturating_add(paced);
+        Ok(lines)
     }
 
     /// `POST /v1/confirm`; lines of [`crate::ConfirmLine`].

@@ -139,7 +139,7 @@ impl Carrier {
                     self.tell_turn(&metric, &failure);
                     turn(&metric, others);
                 }
-                None => self.mover.tally.failed(metric.as_str(), &failure),
+                None => self.mover.tally.failed(metric.as_str(), source.addr(), &failure),
             }
         }
         next.into_iter().map(|(from, wanted)| Batch { from, to, wanted }).collect()

@@ -28,8 +28,10 @@ use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::Output;
-use crate::rebalance::mover::{JournalDesk, Mover, MoverParts};
+use crate::rebalance::failure_files::FailureFiles;
+use crate::rebalance::mover::{JobDesk, JournalDesk, Mover, MoverParts};
 use crate::rebalance::nodes::{Fleet, Kind, refuse_shared_addresses};
+use crate::rebalance::options::SyncOptions;
 use crate::rebalance::stop::Stop;
 use crate::rebalance::tally::Tally;
 use crate::rebalance::{self, BatchLimits, STOPPED_AT_ONCE};
@@ -184,8 +186,10 @@ async fn carry_out(
     let full = full.map(|average| batch_len(limits.metrics, limits.bytes, *average)).collect();
     let stop = Stop::told_on_signals(output)?;
     let carrier = Arc::new(Carrier::new(Mover::new(MoverParts {
-        tally: Tally::begin(order.errors.as_deref(), Arc::clone(output))?,
+        tally: Tally::begin(FailureFiles::open(order.errors.as_deref(), None)?, Arc::clone(output)),
         journal: JournalDesk::new(None, Arc::clone(output)),
+        jobs: JobDesk::new(None, Arc::clone(output)),
+        sync: SyncOptions::default(),
         stop: stop.clone(),
         output: Arc::clone(output),
         fleet,

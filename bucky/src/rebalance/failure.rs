@@ -8,6 +8,8 @@ use bucky_api::{DaemonAddr, Problem};
 pub(crate) const NODE_AWAY: &str = "node away";
 /// The kind of a metric that is where it belongs, and also still at a source that somebody writes to.
 pub(crate) const STILL_WRITTEN_TO: &str = "still written to";
+/// The kind of a metric that is where it belongs, and that its source would not delete.
+pub(crate) const NOT_DELETED: &str = "not deleted";
 /// How many failures are named on standard error; `--errors` has all.
 const NAMED: u64 = 1_000;
 /// How many of one node where all have the same cause.
@@ -22,6 +24,18 @@ pub(crate) struct Failure {
     pub(crate) kind: &'static str,
     /// In words.
     pub(crate) reason: String,
+}
+
+/// Whether failures of this kind are metrics that were copied, and only not deleted.
+pub(crate) fn is_of_delete(kind: &str) -> bool {
+    kind == NOT_DELETED || kind == STILL_WRITTEN_TO
+}
+
+impl Failure {
+    /// Whether the metric was copied, and only not deleted.
+    pub(crate) fn is_of_delete(&self) -> bool {
+        is_of_delete(self.kind)
+    }
 }
 
 /// The word of the summary for a problem.

@@ -7,13 +7,17 @@
 mod batch;
 mod breaker;
 pub(crate) mod failure;
+pub(crate) mod failure_files;
+pub(crate) mod job_state;
 pub(crate) mod journal;
 pub(crate) mod mover;
 pub(crate) mod nodes;
 pub(crate) mod options;
+pub(crate) mod pace;
 pub(crate) mod plan;
 pub(crate) mod progress;
 mod resume;
+pub(crate) mod statistics;
 pub(crate) mod stop;
 pub(crate) mod survey;
 pub(crate) mod tally;
@@ -27,8 +31,10 @@ use bucky_api::{Client, DaemonAddr, Encoding};
 use futures_util::{StreamExt, stream};
 
 pub(crate) use self::batch::BatchLimits;
+use self::failure_files::FailureFiles;
+use self::job_state::JobState;
 use self::journal::{Journal, Purpose};
-use self::mover::{JournalDesk, Mover, MoverParts};
+use self::mover::{JobDesk, JournalDesk, Mover, MoverParts};
 use self::nodes::{Fleet, Kind, Source, refuse_shared_addresses};
 use self::options::SyncOptions;
 use self::plan::Plan;
@@ -223,10 +229,14 @@ async fn carry_out(
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let (journal, resume) = open_journal(&order, &selection)?;
+    let jobs = order.sync.job_state.as_deref().map(JobState::open).transpose()?;
     let stop = Stop::told_on_signals(output)?;
+    let files = (order.sync.errors.as_deref(), order.sync.metric_errors.as_deref());
     let mover = Arc::new(Mover::new(MoverParts {
-        tally: Tally::begin(order.sync.errors.as_deref(), Arc::clone(output))?,
+        tally: Tally::begin(FailureFiles::open(files.0, files.1)?, Arc::clone(output)),
         journal: JournalDesk::new(journal, Arc::clone(output)),
+        jobs: JobDesk::new(jobs, Arc::clone(output)),
+        sync: order.sync.clone(),
         stop: stop.clone(),
         output: Arc::clone(output),
         fleet,
@@ -242,9 +252,8 @@ async fn carry_out(
     let insisted = mover.show(mover.run(resume), plan.metrics).await;
     mover.tally.flush();
     let counts = mover.tally.counts();
-    let failed = counts.failures() > 0 || counts.broken_sources > 0;
-    let is_complete = !failed && !insisted && !stop.is_asked();
-    mover.journal.end(is_complete);
+    let is_whole = !insisted && !stop.is_asked();
+    mover.journal.end(is_whole && !counts.is_failure(0));
     // The nodes' answers may take long: whoever has no patience for the run has none for them.
     let summary = tokio::select! {
         summary = summarise(&mover, &order, output), if !insisted => Some(summary),
@@ -255,7 +264,8 @@ async fn carry_out(
         return Ok(Outcome::Interrupted);
     };
     output.say(summary);
-    Ok(if is_complete { Outcome::Done } else { Outcome::SomeFailed })
+    let is_success = is_whole && !counts.is_failure(order.sync.error_tolerance);
+    Ok(if is_success { Outcome::Done } else { Outcome::SomeFailed })
 }
 
 fn open_journal(

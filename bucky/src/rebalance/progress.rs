@@ -93,6 +93,11 @@ pub(crate) async fn watch(progress: &mut dyn Progress, tally: &Tally, planned: u
     }
 }
 
+/// The line that tells how far `tally` is of so many metrics.
+pub(crate) fn line(tally: &Tally, planned: u64) -> String {
+    snapshot(tally, planned).line()
+}
+
 fn snapshot(tally: &Tally, planned: u64) -> Snapshot {
     let counts = tally.counts();
     Snapshot {
@@ -155,6 +160,7 @@ impl Progress for Bar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rebalance::failure_files::FailureFiles;
 
     fn shown(finished: u64, failed: u64) -> String {
         let elapsed = Duration::from_secs(10);
@@ -182,7 +188,7 @@ mod tests {
     #[test]
     fn what_is_shown_is_what_is_finished() {
         let output = Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink()));
-        let tally = Tally::begin(None, Arc::new(output)).unwrap();
+        let tally = Tally::begin(FailureFiles::default(), Arc::new(output));
         assert_eq!(snapshot(&tally, 2).finished, 0);
         tally.gone();
         tally.skipped();

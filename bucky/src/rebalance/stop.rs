@@ -1,4 +1,5 @@
-//! The operator's word to stop: once, to finish what is under way; twice, to end at once.
+//! The operator's word to stop: once, to finish what is under way; twice, to end at once. SIGUSR1 is a word to stop, and
+//! asks how far the run is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,31 +13,42 @@ use crate::output::Output;
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     asked: watch::Receiver<u32>,
+    /// Whether SIGUSR1 came.
+    report: watch::Receiver<bool>,
 }
 
 impl Stop {
-    /// Listens for SIGINT and SIGTERM from now on; `on_first` is called at the first.
+    /// Listens for SIGINT, SIGTERM and SIGUSR1 from now on; `on_first` is called at the first of them.
     ///
     /// # Errors
     /// Where the signals cannot be listened for.
     fn on_signals(on_first: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let mut user = signal(SignalKind::user_defined1())?;
         let (sender, asked) = watch::channel(0);
+        let (report_sender, report) = watch::channel(false);
         tokio::spawn(async move {
             let mut on_first = Some(on_first);
             loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
+                let is_report = tokio::select! {
+                    _ = interrupt.recv() => false,
+                    _ = terminate.recv() => false,
+                    _ = user.recv() => true,
+                };
                 if let Some(on_first) = on_first.take() {
                     on_first();
                 }
-                sender.send_modify(|count| *count += 1);
+                if is_report {
+                    report_sender.send_replace(true);
+                    // It asks for an end, and never insists on one.
+                    sender.send_modify(|count| *count = (*count).max(1));
+                } else {
+                    sender.send_modify(|count| *count += 1);
+                }
             }
         });
-        Ok(Self { asked })
+        Ok(Self { asked, report })
     }
 
     /// Listens from now on; at the first of the signals people are told what happens.
@@ -54,7 +66,7 @@ impl Stop {
     #[cfg(test)]
     pub(crate) fn manual() -> (watch::Sender<u32>, Self) {
         let (sender, asked) = watch::channel(0);
-        (sender, Self { asked })
+        (sender, Self { asked, report: watch::channel(false).1 })
     }
 
     /// Whether an end was asked for.
@@ -75,6 +87,14 @@ impl Stop {
     /// Waits until an end is asked for a second time.
     pub(crate) async fn insisted(&self) {
         self.asked_more_than(1).await;
+    }
+
+    /// Waits until the operator asks by SIGUSR1 how far the run is.
+    pub(crate) async fn report_asked(&self) {
+        let mut report = self.report.clone();
+        if report.wait_for(|asked| *asked).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     async fn asked_more_than(&self, times: u32) {

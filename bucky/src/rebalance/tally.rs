@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use bucky_api::{DaemonAddr, HealOutcome};
 
-use super::failure::{Failure, Naming, STILL_WRITTEN_TO};
+use super::failure::{Failure, Naming, STILL_WRITTEN_TO, is_of_delete};
+use super::failure_files::FailureFiles;
 use crate::output::{Output, human_bytes, human_count, human_duration};
 
 /// What was put in place of one metric, at all its owners together.
@@ -79,6 +76,24 @@ impl Counts {
         self.failed.get(STILL_WRITTEN_TO).copied().unwrap_or_default()
     }
 
+    /// How many were not copied.
+    pub(crate) fn copy_failures(&self) -> u64 {
+        self.failures() - self.delete_failures()
+    }
+
+    /// How many were copied, and not deleted at their sources.
+    pub(crate) fn delete_failures(&self) -> u64 {
+        let of_delete = self.failed.iter().filter(|(kind, _)| is_of_delete(kind));
+        of_delete.map(|(_, count)| count).sum()
+    }
+
+    /// Whether less was done than was to be, with so many failures of either kind put up with.
+    pub(crate) fn is_failure(&self, tolerance: u64) -> bool {
+        self.broken_sources > 0
+            || self.copy_failures() > tolerance
+            || self.delete_failures() > tolerance
+    }
+
     /// What was not done, and why: a line each.
     pub(crate) fn tell_shortfalls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.gone > 0 {
@@ -110,24 +125,16 @@ impl Counts {
 pub(crate) struct Tally {
     counts: Mutex<Counts>,
     naming: Mutex<Naming>,
-    errors: Mutex<Option<BufWriter<File>>>,
+    files: Mutex<FailureFiles>,
     started: Instant,
     output: Arc<Output>,
 }
 
 impl Tally {
-    /// Nothing done yet. Where `errors` is given, every failure goes there too.
-    ///
-    /// # Errors
-    /// Where that file cannot be written.
-    pub(crate) fn begin(errors: Option<&Path>, output: Arc<Output>) -> anyhow::Result<Self> {
-        let open = |path: &Path| {
-            File::create(path).with_context(|| format!("{} cannot be written", path.display()))
-        };
-        let errors = errors.map(open).transpose()?.map(BufWriter::new);
-        let (counts, errors) = (Mutex::default(), Mutex::new(errors));
-        let naming = Mutex::default();
-        Ok(Self { counts, naming, errors, started: Instant::now(), output })
+    /// Nothing done yet. Every failure goes to `files`, too.
+    pub(crate) fn begin(files: FailureFiles, output: Arc<Output>) -> Self {
+        let (counts, naming, files) = (Mutex::default(), Mutex::default(), Mutex::new(files));
+        Self { counts, naming, files, started: Instant::now(), output }
     }
 
     /// A metric is where it belongs.
@@ -165,8 +172,8 @@ impl Tally {
         self.lock().finished += 1;
     }
 
-    /// A metric did not make it.
-    pub(crate) fn failed(&self, metric: &str, failure: &Failure) {
+    /// A metric of `source` did not make it.
+    pub(crate) fn failed(&self, metric: &str, source: &DaemonAddr, failure: &Failure) {
         {
             let mut counts = self.lock();
             counts.finished += 1;
@@ -174,15 +181,10 @@ impl Tally {
         }
         let told = self.naming.lock().unwrap_or_else(PoisonError::into_inner).of(metric, failure);
         told.iter().for_each(|line| self.output.say(line));
-        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = errors.as_mut().map_or(Ok(()), |errors| {
-            writeln!(errors, "{}\t{metric}\t{}", failure.node, failure.reason)
-        });
-        if let Err(error) = written {
-            *errors = None;
-            self.output.say(format_args!(
-                "bucky: the file of --errors cannot be written any more: {error}"
-            ));
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for (flag, error) in files.write(metric, source, failure) {
+            self.output
+                .say(format_args!("bucky: the file of {flag} cannot be written any more: {error}"));
         }
     }
 
@@ -192,11 +194,11 @@ impl Tally {
         self.output.say(format_args!("bucky: {reason}"));
     }
 
-    /// Writes what is held back of the file of failures.
+    /// Writes what is held back of the files of failures.
     pub(crate) fn flush(&self) {
-        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = errors.as_mut().and_then(|errors| errors.flush().err()) {
-            self.output.say(format_args!("bucky: the file of --errors is not whole: {error}"));
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for (flag, error) in files.flush() {
+            self.output.say(format_args!("bucky: the file of {flag} is not whole: {error}"));
         }
     }
 
@@ -384,16 +386,31 @@ mod tests {
     }
 
     #[test]
+    fn failures_of_each_kind_are_put_up_with_up_to_the_tolerance() {
+        let failed = BTreeMap::from([("busy", 2), (STILL_WRITTEN_TO, 1), ("not deleted", 2)]);
+        let mut counts = Counts { failed, gone: 100, ..Counts::default() };
+        assert_eq!((counts.copy_failures(), counts.delete_failures()), (2, 3));
+        assert!(counts.is_failure(0) && counts.is_failure(2) && !counts.is_failure(3));
+        counts.broken_sources = 1;
+        assert!(counts.is_failure(1000), "a node that was not read is no such failure");
+        assert!(
+            !Counts { gone: 1, ..Counts::default() }.is_failure(0),
+            "what is gone is no failure"
+        );
+    }
+
+    #[test]
     fn all_failures_are_in_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("errors");
         let output = Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink()));
-        let tally = Tally::begin(Some(&path), Arc::new(output)).unwrap();
+        let files = FailureFiles::open(Some(&path), None).unwrap();
+        let tally = Tally::begin(files, Arc::new(output));
         let node: DaemonAddr = "a".parse().unwrap();
         for number in 0..1_005 {
             let failure = Failure { node: node.clone(), kind: "busy", reason: "locked".into() };
             let metric = MetricName::parse(&format!("m{number}")).unwrap();
-            tally.failed(metric.as_str(), &failure);
+            tally.failed(metric.as_str(), &node, &failure);
         }
         tally.flush();
         let text = std::fs::read_to_string(&path).unwrap();

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::json::JsonBody;
+use super::paced::paced;
 use super::query::{self, Switch};
 use super::{body, lines};
 use crate::app::App;
@@ -78,6 +79,7 @@ pub(super) async fn pull(
     refuse_itself(&app, &peer).await?;
     let (encoding, stream) =
         peer.archive(request.metrics.clone(), request.encoding).await.map_err(peer_error)?;
+    let stream = paced(stream, request.bytes_per_second);
     let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
     let on_corrupt = on_corrupt(request.replace_corrupt);
     let expected = Expected::These(request.metrics, share);

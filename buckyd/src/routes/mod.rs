@@ -22,6 +22,7 @@ mod json;
 mod lines;
 mod metrics;
 mod misplaced;
+mod paced;
 mod query;
 mod status;
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::super::tally::Effect;
 use super::Mover;
 use super::by_hand::{Deletes, move_by_hand};
 use super::delete::{Deleted, delete};
-use super::heal::{HealReport, Healed, heal, unmeasured};
+use super::heal::{HealReport, Healed, heal};
 
 /// How often a metric that changes between heal and delete is healed again. Carbon writes each a few times a minute,
 /// and a batch takes seconds; the owner has all of it in any case.
@@ -23,8 +23,10 @@ pub(super) const ROUNDS: usize = 5;
 pub(super) struct BatchEnd {
     /// Whether every metric of it is done or failed; not so where the operator wanted an end.
     pub(super) is_finished: bool,
-    /// Metrics that are where they belong, or gone at their source.
+    /// Metrics that are where they belong.
     pub(super) done: Vec<MetricName>,
+    /// Metrics that were gone at their source.
+    pub(super) gone: Vec<MetricName>,
     /// Metrics that did not make it.
     pub(super) failed: Vec<(MetricName, Failure)>,
 }
@@ -48,16 +50,45 @@ pub(super) async fn run_batch(
         }
         return (ticket, BatchEnd { is_finished: true, ..BatchEnd::default() });
     }
+    (ticket, in_portions(mover, source, &owners, strays).await)
+}
+
+/// Moves `strays` as many at a time as the pace allows.
+async fn in_portions(
+    mover: &Mover,
+    source: &Arc<Node>,
+    owners: &[Arc<Node>],
+    mut strays: Vec<Stray>,
+) -> BatchEnd {
     let is_by_hand = source.kind == Kind::Go || owners.iter().any(|owner| owner.kind == Kind::Go);
-    let end = if is_by_hand {
-        move_by_hand(mover, source, &owners, strays, Deletes::AsOrdered).await
-    } else {
-        Rounds::new(mover, source, &owners).run(strays).await
-    };
-    (ticket, end)
+    let mut all = BatchEnd { is_finished: true, ..BatchEnd::default() };
+    while !strays.is_empty() {
+        let addrs = owners.iter().map(|owner| owner.addr());
+        let rest = strays.split_off(mover.pace.portion(source.addr(), addrs, &strays));
+        let portion = std::mem::replace(&mut strays, rest);
+        let end = if is_by_hand {
+            move_by_hand(mover, source, owners, portion, Deletes::AsOrdered).await
+        } else {
+            Rounds::new(mover, source, owners).run(portion).await
+        };
+        mover.conclude(source, owners, &end.done, &end.gone, &end.failed);
+        all.add(end);
+        if mover.stop.is_asked() && !strays.is_empty() {
+            all.is_finished = false;
+            break;
+        }
+    }
+    all
 }
 
 impl BatchEnd {
+    fn add(&mut self, other: Self) {
+        self.is_finished &= other.is_finished;
+        self.done.extend(other.done);
+        self.gone.extend(other.gone);
+        self.failed.extend(other.failed);
+    }
+
     fn nowhere(source: &Node, strays: Vec<Stray>) -> Self {
         let failure = Failure {
             node: source.addr().clone(),
@@ -65,7 +96,7 @@ impl BatchEnd {
             reason: "the ring names no owner that is a member".into(),
         };
         let failed = strays.into_iter().map(|stray| (stray.metric, failure.clone())).collect();
-        Self { is_finished: true, done: Vec::new(), failed }
+        Self { is_finished: true, failed, ..Self::default() }
     }
 }
 
@@ -104,7 +135,7 @@ impl<'a> Rounds<'a> {
             let healed = self.note_effects(healed);
             strays = again;
             let changed = self.settle(healed).await;
-            strays.extend(changed.into_iter().map(unmeasured));
+            strays.extend(changed.into_iter().map(|metric| self.measured(metric)));
         }
         for stray in strays {
             let reason = format!(
@@ -147,6 +178,12 @@ impl<'a> Rounds<'a> {
         receipts
     }
 
+    /// The stray with its length, or more where it went to several owners.
+    fn measured(&self, metric: MetricName) -> Stray {
+        let bytes = self.effects.get(&metric).map_or(0, |effect| effect.bytes);
+        Stray { metric, bytes }
+    }
+
     fn done(&mut self, metric: MetricName) {
         if let Some(effect) = self.effects.remove(&metric) {
             self.mover.tally.moved(effect);
@@ -157,9 +194,14 @@ impl<'a> Rounds<'a> {
     /// Gone at the source. Where an earlier round healed it, it was moved all the same.
     fn gone(&mut self, metric: MetricName) {
         match self.effects.remove(&metric) {
-            Some(effect) => self.mover.tally.moved(effect),
-            None => self.mover.tally.gone(),
+            Some(effect) => {
+                self.mover.tally.moved(effect);
+                self.end.done.push(metric);
+            }
+            None => {
+                self.mover.tally.gone();
+                self.end.gone.push(metric);
+            }
         }
-        self.end.done.push(metric);
     }
 }

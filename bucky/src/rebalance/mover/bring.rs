@@ -36,8 +36,10 @@ impl Mover {
         let strays = metrics.into_iter().map(unmeasured).collect();
         let owners = [Arc::clone(owner)];
         if source.kind == Kind::Go || owner.kind == Kind::Go {
-            let BatchEnd { done, failed, .. } =
+            let BatchEnd { mut done, gone, failed, .. } =
                 move_by_hand(self, source, &owners, strays, Deletes::Never).await;
+            // These are counted already.
+            done.extend(gone);
             return Brought { done, gone: Vec::new(), failed };
         }
         let HealReport { healed, again, gone, mut failed, .. } =

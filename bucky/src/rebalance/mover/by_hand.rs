@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::super::batch::Stray;
-use super::super::failure::{Failure, NODE_AWAY, kind_of};
+use super::super::failure::{Failure, NODE_AWAY, NOT_DELETED, kind_of};
 use super::super::nodes::{Kind, Node};
 use super::super::tally::Effect;
 use super::Mover;
@@ -49,6 +49,8 @@ pub(super) async fn move_by_hand(
     deletes: Deletes,
 ) -> BatchEnd {
     let mut end = BatchEnd { is_finished: true, ..BatchEnd::default() };
+    let reckoned = turns(mover, source, owners, &strays).await;
+    let mut lengths = Vec::new();
     // In the order in which all batches take their places: owners, source, ours.
     let mut receiving = Vec::with_capacity(owners.len());
     for owner in owners {
@@ -66,17 +68,28 @@ pub(super) async fn move_by_hand(
         match hand.move_one(&stray.metric).await {
             Ok(Some(effect)) => {
                 mover.tally.moved(effect);
+                lengths.push(effect.bytes);
                 end.done.push(stray.metric);
             }
             Ok(None) => {
                 mover.tally.gone();
-                end.done.push(stray.metric);
+                end.gone.push(stray.metric);
             }
             Err(failure) => end.failed.push((stray.metric, failure)),
         }
     }
     drop(receiving);
+    mover.pace.came_to(reckoned, lengths);
     end
+}
+
+/// Waits for the turns of `strays` at all owners; gives what they should come to in bytes.
+async fn turns(mover: &Mover, source: &Node, owners: &[Arc<Node>], strays: &[Stray]) -> u64 {
+    let mut reckoned = 0;
+    for owner in owners {
+        reckoned += mover.pace.turn(source.addr(), owner.addr(), strays, &mover.stop).await;
+    }
+    reckoned
 }
 
 struct Hand<'a> {
@@ -200,15 +213,15 @@ impl Hand<'_> {
                 Some((_, failure)) => Err(Setback { trouble: Trouble::Lasting, failure }),
                 None if deleted.left > 0 => Err(lasting(
                     self.source,
-                    "not deleted",
+                    NOT_DELETED,
                     "the run was stopped before it was deleted".into(),
                 )),
                 None => Ok(deleted.changed.is_empty()),
             };
         }
         let name = copied.metric.as_str();
-        let stat =
-            self.source.daemon.go_stat(name).await.map_err(|error| client(self.source, &error))?;
+        let stat = self.source.daemon.go_stat(name).await;
+        let stat = stat.map_err(|error| not_deleted(client(self.source, &error)))?;
         let Some(stat) = stat else { return Ok(true) };
         if (stat.size, stat.mod_time) != (copied.stat.size, copied.stat.mod_time) {
             return Ok(false);
@@ -221,7 +234,9 @@ impl Hand<'_> {
         if is_recent(stat.mod_time) && !self.is_unchanged(copied).await? {
             return Ok(false);
         }
-        self.source.daemon.go_delete(name).await.map_err(|error| client(self.source, &error))?;
+        let deleted = self.source.daemon.go_delete(name).await;
+        deleted.map_err(|error| not_deleted(client(self.source, &error)))?;
+        self.mover.tell_deleted([&copied.metric]);
         Ok(true)
     }
 
@@ -368,6 +383,14 @@ fn client(node: &Node, error: &ClientError) -> Setback {
         trouble: Trouble::of(error),
         failure: Failure { node: node.addr().clone(), kind, reason },
     }
+}
+
+/// The same setback, met after the metric was copied.
+fn not_deleted(mut setback: Setback) -> Setback {
+    if setback.failure.kind != NODE_AWAY {
+        setback.failure.kind = NOT_DELETED;
+    }
+    setback
 }
 
 fn passing(node: &Node, kind: &'static str, reason: String) -> Setback {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use bucky_api::{ClientError, DeleteLine, DeleteOutcome, DeleteRequest};
 use bucky_whisper::MetricName;
 
-use super::super::failure::{Failure, STILL_WRITTEN_TO};
+use super::super::failure::{Failure, NOT_DELETED, STILL_WRITTEN_TO};
 use super::super::nodes::Node;
 use super::Mover;
 use super::heal::Healed;
@@ -63,12 +63,13 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
         match patience.after(trouble, jitter()) {
             Next::Wait(pause) if mover.stop.asked_within(pause).await => {
                 done.left = left.len();
-                return done;
+                break;
             }
             Next::Wait(_) => {}
             Next::GiveUp => not_deleted(source, &mut left, &reasons, &reason, &mut done),
         }
     }
+    mover.tell_deleted(&done.deleted);
     done
 }
 
@@ -83,7 +84,7 @@ fn not_deleted(
     for metric in std::mem::take(left).into_keys() {
         let reason = reasons.get(&metric).map_or(reason, String::as_str);
         let reason = format!("its owners have all of it, but it was not deleted here: {reason}");
-        let failure = Failure { node: source.addr().clone(), kind: "not deleted", reason };
+        let failure = Failure { node: source.addr().clone(), kind: NOT_DELETED, reason };
         done.failed.push((metric, failure));
     }
 }

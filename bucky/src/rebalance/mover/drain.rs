@@ -61,7 +61,7 @@ struct Drain {
 
 impl Drain {
     fn new(mover: Arc<Mover>, source: Arc<Node>, resume: Resume) -> Self {
-        let mut limits = mover.limits;
+        let mut limits = mover.pace.limits(mover.limits);
         limits.held = (limits.held / mover.fleet.sources.len().max(1)).max(LEAST_HELD);
         let batcher = Batcher::new(limits, resume.through().cloned());
         Self { mover, source, resume, batcher, running: JoinSet::new(), noted: None }
@@ -74,7 +74,7 @@ impl Drain {
         if !self.mover.selection.allows(&owners) {
             return self.batcher.skip(metric);
         }
-        if self.resume.is_finished(&metric) {
+        if self.resume.is_finished(&metric) || self.mover.is_done(&self.source, &owners, &metric) {
             self.mover.tally.skipped();
             return self.batcher.skip(metric);
         }
@@ -123,15 +123,16 @@ impl Drain {
         let store = &self.source.store;
         for (metric, failure) in &end.failed {
             let reason = format!("{}: {}", failure.node, failure.reason);
-            self.mover.tally.failed(metric.as_str(), failure);
+            self.mover.tally.failed(metric.as_str(), self.source.addr(), failure);
             self.mover.journal.failed(store, metric, &reason);
         }
         if self.mover.verbose {
-            for metric in &end.done {
+            for metric in end.done.iter().chain(&end.gone) {
                 self.mover.output.say(format_args!("{}: {metric}", self.source.addr()));
             }
         }
-        for metric in end.done.iter().filter(|metric| self.resume.has_failed(metric)) {
+        let settled = end.done.iter().chain(&end.gone);
+        for metric in settled.filter(|metric| self.resume.has_failed(metric)) {
             self.mover.journal.moved(store, metric);
         }
         if end.is_finished {

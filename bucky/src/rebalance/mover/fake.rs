@@ -12,11 +12,13 @@ use bucky_api::{
 use bucky_whisper::{Digest, MetricName};
 
 use super::super::batch::{Batch, BatchLimits, Batcher, Stray};
+use super::super::failure_files::FailureFiles;
 use super::super::nodes::{Fleet, Node};
+use super::super::options::SyncOptions;
 use super::super::stop::Stop;
 use super::super::survey::Selection;
 use super::super::tally::Tally;
-use super::{JournalDesk, Mover, MoverParts};
+use super::{JobDesk, JournalDesk, Mover, MoverParts};
 use crate::cluster::test_cluster::{document, go, v1};
 use crate::cluster::{Answer, Cluster, Member};
 use crate::fake_daemon::{Reply, Request, daemon};
@@ -63,8 +65,10 @@ pub(super) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node
         rest: std::time::Duration::ZERO,
         replace_corrupt: false,
         verbose: false,
-        tally: Tally::begin(None, Arc::clone(&output)).unwrap(),
+        tally: Tally::begin(FailureFiles::default(), Arc::clone(&output)),
         journal: JournalDesk::new(None, Arc::clone(&output)),
+        jobs: JobDesk::new(None, Arc::clone(&output)),
+        sync: SyncOptions::default(),
         stop: Stop::manual().1,
         output,
         workers: 4,

@@ -1,13 +1,14 @@
 //! Carries a plan out: from every source at once, batch by batch, heal first and delete then.
 //!
 //! `drain` reads a source and hands out its batches; `batch_run` takes one batch through its rounds; `heal` makes the
-//! owners' copies complete and is the only maker of the receipt that `delete` asks for; `by_hand` does the same
+//! owners' copies complete, by `pull`, and is the only maker of the receipt that `delete` asks for; `by_hand` does the same
 //! metric by metric where a daemon of the Go tool takes part; `bring` heals and leaves the source where it is, for
 //! `bucky heal`. Cancelled anywhere, a metric is at its source, at its owners, or both.
 
 mod batch_run;
 mod bring;
 mod by_hand;
+mod conclude;
 mod delete;
 mod drain;
 #[cfg(test)]
@@ -15,24 +16,29 @@ mod fake;
 mod heal;
 mod journal_desk;
 mod links;
+mod pull;
+mod show;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bucky_api::Encoding;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
+pub(crate) use self::conclude::JobDesk;
 pub(crate) use self::journal_desk::JournalDesk;
 use self::links::Links;
 use super::batch::BatchLimits;
 use super::breaker::Row;
 use super::nodes::{Fleet, Node};
-use super::progress;
+use super::options::SyncOptions;
+use super::pace::Pace;
 use super::resume::Resume;
+use super::statistics::NodeLedger;
 use super::stop::Stop;
 use super::survey::Selection;
 use super::tally::Tally;
@@ -67,6 +73,13 @@ pub(crate) struct Mover {
     pub(crate) tally: Tally,
     /// What need not be done again.
     pub(crate) journal: JournalDesk,
+    /// What was copied, for the Go tool's file.
+    pub(crate) jobs: JobDesk,
+    /// Where it is told how the run goes.
+    pub(crate) sync: SyncOptions,
+    /// How fast it goes.
+    pub(crate) pace: Pace,
+    nodes: NodeLedger,
     /// Whether the operator wants an end.
     pub(crate) stop: Stop,
     /// Where people are told.
@@ -88,6 +101,8 @@ pub(crate) struct MoverParts {
     pub(crate) verbose: bool,
     pub(crate) tally: Tally,
     pub(crate) journal: JournalDesk,
+    pub(crate) jobs: JobDesk,
+    pub(crate) sync: SyncOptions,
     pub(crate) stop: Stop,
     pub(crate) output: Arc<Output>,
     pub(crate) workers: usize,
@@ -96,7 +111,10 @@ pub(crate) struct MoverParts {
 impl Mover {
     /// A mover of these parts.
     pub(crate) fn new(parts: MoverParts) -> Self {
+        let hosts = conclude::addrs(&parts.fleet).into_iter().map(|addr| addr.host());
         Self {
+            nodes: NodeLedger::new(hosts),
+            pace: Pace::new(parts.sync.pace.clone(), Instant::now()),
             links: Links::default(),
             workers: Semaphore::new(parts.workers),
             places: Arc::new(Semaphore::new(UNDER_WAY as usize)),
@@ -110,6 +128,8 @@ impl Mover {
             verbose: parts.verbose,
             tally: parts.tally,
             journal: parts.journal,
+            jobs: parts.jobs,
+            sync: parts.sync,
             stop: parts.stop,
             output: parts.output,
         }
@@ -127,18 +147,6 @@ impl Mover {
                 self.tally.source_broke(format_args!("a source was given up: {error}"));
             }
         }
-    }
-
-    /// Does `work`, and shows how far it is of so many metrics. True where the operator did not let it end.
-    pub(crate) async fn show(&self, work: impl Future<Output = ()>, planned: u64) -> bool {
-        let mut progress = progress::for_output(&self.output);
-        let insisted = tokio::select! {
-            () = work => false,
-            () = progress::watch(progress.as_mut(), &self.tally, planned) => false,
-            () = self.stop.insisted() => true,
-        };
-        progress.end();
-        insisted
     }
 
     /// Waits until a batch of so many metrics may be handed out.

@@ -1,0 +1,116 @@
+//! A rate: so much a second, and nothing saved up while nobody takes.
+//!
+//! Pure; the time is an argument.
+
+use std::time::{Duration, Instant};
+
+/// The longest time that one take is accounted for; no run goes on for so long.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// What may be taken at a rate. Who takes is told when it may begin and when that is paid for; the next one begins then.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bucket {
+    per_second: f64,
+    paid_until: Instant,
+}
+
+/// When what was taken may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// All that was taken earlier is paid for. Who spends what it took at the bucket's rate begins here.
+    pub begins: Instant,
+    /// This is paid for as well. Who spends it at once does so here.
+    pub paid: Instant,
+}
+
+impl Bucket {
+    /// So much a second, which has to be more than nothing, from `now` on.
+    pub fn new(per_second: f64, now: Instant) -> Self {
+        Self { per_second: per_second.max(f64::MIN_POSITIVE), paid_until: now }
+    }
+
+    /// How much a second.
+    pub fn per_second(&self) -> f64 {
+        self.per_second
+    }
+
+    /// Takes `amount`.
+    pub fn take(&mut self, amount: f64, now: Instant) -> Turn {
+        let begins = self.paid_until.max(now);
+        self.paid_until = begins + self.time_for(amount);
+        Turn { begins, paid: self.paid_until }
+    }
+
+    /// What was taken came to `difference` more, or less where it is negative.
+    pub fn correct(&mut self, difference: f64, now: Instant) {
+        if difference >= 0.0 {
+            self.paid_until = self.paid_until.max(now) + self.time_for(difference);
+        } else {
+            let less = self.time_for(-difference);
+            self.paid_until = self.paid_until.checked_sub(less).unwrap_or(now).max(now);
+        }
+    }
+
+    /// Another rate from `now` on; what is not paid for yet is paid for at that.
+    pub fn set_rate(&mut self, per_second: f64, now: Instant) {
+        let unpaid = self.paid_until.saturating_duration_since(now).as_secs_f64() * self.per_second;
+        self.per_second = per_second.max(f64::MIN_POSITIVE);
+        self.paid_until = now + self.time_for(unpaid);
+    }
+
+    fn time_for(&self, amount: f64) -> Duration {
+        Duration::try_from_secs_f64(amount / self.per_second).unwrap_or(LONGEST).min(LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(turn: Turn, start: Instant) -> (f64, f64) {
+        let since = |at: Instant| at.duration_since(start).as_secs_f64();
+        (since(turn.begins), since(turn.paid))
+    }
+
+    #[test]
+    fn each_take_begins_when_the_one_before_is_paid_for() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(10.0, start);
+        assert_eq!(seconds(bucket.take(5.0, start), start), (0.0, 0.5));
+        assert_eq!(seconds(bucket.take(20.0, start), start), (0.5, 2.5));
+        let late = start + Duration::from_secs(10);
+        assert_eq!(seconds(bucket.take(1.0, late), start), (10.0, 10.1), "nothing is saved up");
+    }
+
+    #[test]
+    fn what_was_taken_can_turn_out_to_be_more_or_less() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(10.0, start);
+        bucket.take(10.0, start);
+        bucket.correct(10.0, start);
+        assert_eq!(seconds(bucket.take(0.0, start), start).0, 2.0);
+        bucket.correct(-15.0, start);
+        assert_eq!(seconds(bucket.take(0.0, start), start).0, 0.5);
+        bucket.correct(-100.0, start);
+        assert_eq!(seconds(bucket.take(0.0, start), start).0, 0.0, "never in advance");
+    }
+
+    #[test]
+    fn what_is_not_paid_for_is_paid_for_at_the_new_rate() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(1.0, start);
+        bucket.take(10.0, start);
+        bucket.set_rate(10.0, start);
+        assert_eq!(seconds(bucket.take(0.0, start), start).0, 1.0);
+        bucket.set_rate(0.5, start);
+        assert_eq!(seconds(bucket.take(0.0, start), start).0, 20.0);
+    }
+
+    #[test]
+    fn no_amount_is_too_large() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(0.0, start);
+        let turn = bucket.take(f64::MAX, start);
+        assert!(turn.paid > start);
+    }
+}

@@ -1,0 +1,62 @@
+//! A run while it goes on: its progress on standard error, its figures to carbon, the carbons that are watched.
+
+use super::super::pace::Watched;
+use super::super::progress;
+use super::super::statistics::Statistics;
+use super::Mover;
+
+impl Mover {
+    /// Does `work`, and shows how far it is of so many metrics. True where the operator did not let it end.
+    pub(crate) async fn show(&self, work: impl Future<Output = ()>, planned: u64) -> bool {
+        let mut progress = progress::for_output(&self.output);
+        let options = self.sync.statistics.as_ref();
+        let hosts = self.addrs().into_iter().map(|addr| addr.host());
+        let mut statistics = options.map(|options| Statistics::new(options, hosts));
+        let watched = self.watched();
+        let insisted = tokio::select! {
+            () = work => false,
+            () = progress::watch(progress.as_mut(), &self.tally, planned) => false,
+            () = self.tell_when_asked(planned) => false,
+            () = self.pace.watch(&watched, &self.output) => false,
+            () = self.send_figures(statistics.as_mut(), planned) => false,
+            () = self.stop.insisted() => true,
+        };
+        progress.end();
+        if let Some(statistics) = statistics.as_mut().filter(|_| !insisted) {
+            statistics.send(self.figures(planned), &self.output).await;
+        }
+        insisted
+    }
+
+    async fn send_figures(&self, statistics: Option<&mut Statistics>, planned: u64) {
+        match statistics {
+            Some(statistics) => {
+                statistics.send_regularly(|| self.figures(planned), &self.output).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// SIGUSR1 asks for a line of progress, and for an end.
+    async fn tell_when_asked(&self, planned: u64) {
+        self.stop.report_asked().await;
+        self.output.say(progress::line(&self.tally, planned));
+        self.output.say("Received SIGUSR1, exiting.");
+        std::future::pending().await
+    }
+
+    /// The carbons beside the nodes, where they are watched.
+    fn watched(&self) -> Vec<Watched> {
+        let Some(port) = self.pace.watched_port() else { return Vec::new() };
+        let sources = self.fleet.sources.iter().map(|source| &source.node);
+        let mut watched: Vec<Watched> = Vec::new();
+        for node in self.fleet.members.iter().chain(sources) {
+            if watched.iter().any(|other| other.node == *node.addr()) {
+                continue;
+            }
+            let carbon = node.daemon.on_port(port);
+            watched.push(Watched { node: node.addr().clone(), carbon });
+        }
+        watched
+    }
+}
