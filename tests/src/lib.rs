@@ -8,6 +8,7 @@
 //! - [`crash_point`]: ends a daemon right before a chosen system call
 //! - [`gate`]: stands before a daemon, holds requests back, cuts it off, and spoils its answers
 //! - [`go`]: the Go tool's daemon and client, as strict as the real ones
+//! - [`go_carbon`]: go-carbons that tell how full their caches are, and a carbon that takes lines
 //! - [`strace`]: what a daemon did to its files, call by call; [`order`]: whether that was in the durable order
 //! - [`program`]: a run of `bucky`, and what is asserted of it
 //! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
@@ -29,6 +30,7 @@ pub mod cluster;
 pub mod crash_point;
 pub mod gate;
 pub mod go;
+pub mod go_carbon;
 pub mod http;
 pub mod inputs;
 pub mod ledger;
@@ -50,6 +52,7 @@ pub use cluster::{ClusterPlan, Programs, TestCluster};
 pub use crash_point::CrashPoint;
 pub use gate::{Cut, Fault, Gate};
 pub use go::{GoClient, GoDaemon};
+pub use go_carbon::{GoCarbons, LineReceiver};
 pub use ledger::Ledger;
 pub use metrics::Layout;
 pub use node::{Injection, Launch, Node};

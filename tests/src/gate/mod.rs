@@ -53,6 +53,7 @@ struct State {
     ended: bool,
     spoils: Vec<Spoil>,
     spoiled: usize,
+    answered_bytes: u64,
     open: Vec<TcpStream>,
 }
 
@@ -170,6 +171,11 @@ impl Gate {
         self.shared.state().spoiled
     }
 
+    /// How many bytes of answers have passed.
+    pub fn answered_bytes(&self) -> u64 {
+        self.shared.state().answered_bytes
+    }
+
     /// Wakes the thread that waits for connections.
     fn wake(&self) {
         let _ = TcpStream::connect(self.addr);
@@ -275,6 +281,7 @@ impl Shared {
                     false
                 }
             };
+            self.state().answered_bytes += read as u64;
             if !passed {
                 let _ = from.shutdown(Shutdown::Both);
                 break;

@@ -5,6 +5,7 @@
 //! - `document`: every test that the document names is there
 //! - `go_wire`: the Go tool's daemon and client that these tests use, against recordings of the real ones
 //! - `mixed`: clusters in which daemons of the Go tool take part
+//! - `sync`: how fast moves go, what they tell while they run, and what they leave behind in files
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
@@ -14,6 +15,7 @@ mod document;
 mod go_wire;
 mod mixed;
 mod small_tools;
+mod sync;
 
 use bucky_tests::{ClusterPlan, Programs};
 

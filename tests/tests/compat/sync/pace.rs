@@ -1,0 +1,107 @@
+//! How fast a run goes where the operator says how fast.
+
+use std::time::{Duration, Instant};
+
+use bucky_tests::metrics::{MINUTES, minutes, now};
+use bucky_tests::{Layout, Running, TestCluster};
+
+use super::strays;
+use crate::cluster;
+
+/// What has been seen of a run, and when.
+struct Sample {
+    at: f64,
+    count: f64,
+}
+
+/// Looks at `count` until the run has ended.
+fn sampled(run: &mut Running, count: impl Fn() -> u64) -> Vec<Sample> {
+    let started = Instant::now();
+    let mut samples = Vec::new();
+    loop {
+        let running = run.is_running();
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let count = count() as f64;
+        samples.push(Sample { at: started.elapsed().as_secs_f64(), count });
+        if !running {
+            return samples;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Wants no more than `rate` a second between any two looks, but for `burst` at once.
+#[track_caller]
+fn assert_never_faster(samples: &[Sample], rate: f64, burst: f64) {
+    for (number, from) in samples.iter().enumerate() {
+        for to in &samples[number..] {
+            let (time, count) = (to.at - from.at, to.count - from.count);
+            assert!(count <= rate * time + burst, "{count} within {time} s, from {} s on", from.at);
+        }
+    }
+}
+
+/// From the first to the last change.
+fn active_seconds(samples: &[Sample]) -> f64 {
+    let (first, last) = (&samples[0], &samples[samples.len() - 1]);
+    let begun = samples.iter().rfind(|sample| sample.count == first.count).unwrap();
+    let ended = samples.iter().find(|sample| sample.count == last.count).unwrap();
+    ended.at - begun.at
+}
+
+#[test]
+fn a_run_keeps_to_its_bandwidth() {
+    const RATE: f64 = 1024.0 * 1024.0;
+    // A file of 100 KB; with what a tar adds, 3 MB in all.
+    let layout = Layout { retentions: "1m:6d", ..MINUTES };
+    let mut cluster = cluster(2).gate(0).lay();
+    for name in cluster.names_owned_by(1, "wide", 30) {
+        cluster.node(0).write(&name, &layout, &minutes(now(), [1.0, 2.0]));
+    }
+    cluster.start();
+    let before = cluster.ledger();
+    let mut run = cluster.start_bucky(&["rebalance", "--bandwidth", "1M"]);
+    let samples = sampled(&mut run, || cluster.node(0).gate().answered_bytes());
+    run.finish().assert_code(0);
+    // A portion is half a second's worth, and one that is late can meet the next.
+    assert_never_faster(&samples, RATE, RATE);
+    let bytes = samples[samples.len() - 1].count;
+    assert!(bytes > 3e6, "{bytes}");
+    // The last portion is under way for a while after it has left the gate for the owner's buffers.
+    let seconds = active_seconds(&samples);
+    assert!(seconds >= bytes / RATE - 0.7, "{bytes} bytes within {seconds} s");
+    assert!(seconds <= bytes / RATE * 2.0 + 5.0, "{bytes} bytes took {seconds} s");
+    cluster.assert_all_in_place(&before);
+}
+
+/// D34: in the Go tool `-metrics-per-second` needs a health check, and has no effect until the first speed-up.
+#[test]
+fn metrics_a_second_hold_without_a_health_check_from_the_first_one_on() {
+    const RATE: f64 = 20.0;
+    let (cluster, before, names) = strays(60);
+    let mut run = cluster.start_bucky(&["rebalance", "-metrics-per-second", "20"]);
+    let samples = sampled(&mut run, || cluster.node(1).metrics().len() as u64);
+    run.finish().assert_code(0);
+    // A portion is half a second's worth; several wait for their places in parallel.
+    assert_never_faster(&samples, RATE, RATE);
+    let seconds = samples[samples.len() - 1].at;
+    assert!((2.9..20.0).contains(&seconds), "{} metrics took {seconds} s", names.len());
+    cluster.assert_all_in_place(&before);
+}
+
+#[test]
+fn rates_and_intervals_that_make_no_sense_are_usage_errors() {
+    let cluster: TestCluster = cluster(1).lay();
+    for (args, told) in [
+        (["-metrics-per-second", "0"], "--metrics-per-second"),
+        (["-metrics-per-second", "-3"], "--metrics-per-second"),
+        (["-go-carbon-health-check-interval", "0"], "--go-carbon-health-check-interval"),
+        (["-graphite-stat-interval", "0"], "--graphite-stat-interval"),
+        (["-graphite-endpoint", "carbon"], "no port"),
+        (["-go-carbon-protocol", "https"], "no TLS"),
+        (["-bandwidth", "12"], "at least 64K"),
+    ] {
+        let run = cluster.bucky(&["rebalance", args[0], args[1]]).assert_code(2);
+        run.assert_tells(told);
+    }
+}

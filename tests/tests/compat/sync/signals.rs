@@ -1,0 +1,41 @@
+//! SIGUSR1: a line of progress and an end while metrics are moved, and nothing at any other time.
+
+use bucky_tests::wait;
+use rustix::process::Signal;
+
+use super::strays;
+
+/// D35: the Go tool says 100 % with nothing done.
+#[test]
+fn asked_by_sigusr1_a_run_tells_how_far_it_is_and_ends_with_what_is_under_way() {
+    let (cluster, before, _) = strays(60);
+    cluster.node(1).gate().hold("POST /v1/pull");
+    let run = cluster.start_bucky(&["rebalance", "--batch-metrics", "10", "-w", "1"]);
+    cluster.node(1).gate().wait_until_held();
+    run.signal(Signal::USR1);
+    wait::until("it tells", || run.stderr().contains("Received SIGUSR1, exiting."));
+    run.signal(Signal::USR1);
+    cluster.node(1).gate().release();
+    let ended = run.finish().assert_code(1).assert_tells("Run the same command again");
+    let told: Vec<&str> = ended.stderr.lines().collect();
+    let exiting = told.iter().position(|line| *line == "Received SIGUSR1, exiting.").unwrap();
+    assert!(told[exiting - 1].starts_with("Progress 0 / 60: 0%"), "{}", ended.stderr);
+    cluster.wait_until_buried();
+    let moved = cluster.node(1).metrics().len();
+    assert!((10..60).contains(&moved), "{moved} were moved: what was under way, and no more");
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
+#[test]
+fn before_anything_is_moved_sigusr1_means_nothing() {
+    let (cluster, before, _) = strays(12);
+    cluster.node(0).gate().hold("GET /v1/misplaced");
+    let run = cluster.start_bucky(&["rebalance"]);
+    cluster.node(0).gate().wait_until_held();
+    run.signal(Signal::USR1);
+    cluster.node(0).gate().release();
+    let ended = run.finish().assert_code(0);
+    assert!(!ended.stderr.contains("SIGUSR1"), "{}", ended.stderr);
+    cluster.assert_all_in_place(&before);
+}
