@@ -9,7 +9,9 @@ use bucky_whisper::{Digest, MetricName};
 use crate::{DaemonAddr, Encoding};
 
 /// The level of the `/v1` contract that this build speaks.
-pub const API_LEVEL: u32 = 1;
+pub const API_LEVEL: u32 = 2;
+/// From this level on a daemon stores what it pulls under another name where it is told to ([`PullRequest::renamed`]).
+pub const RENAMING_LEVEL: u32 = 2;
 
 /// Answer of `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -188,9 +190,21 @@ pub struct ArchiveRequest {
 pub struct PullRequest {
     /// The daemon to fetch from.
     pub from: DaemonAddr,
-    /// The metrics to fetch and heal.
-    #[serde(deserialize_with = "crate::bounded::metrics")]
+    /// The metrics to fetch and heal. Left out where only [`Self::renamed`] ones are asked for: a daemon below
+    /// [`RENAMING_LEVEL`], which would store those under their old names, refuses a request without it.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "crate::bounded::metrics"
+    )]
     pub metrics: Vec<MetricName>,
+    /// The metrics to fetch and heal under other names than their own. None is among [`Self::metrics`], nor here twice.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "crate::bounded::metrics"
+    )]
+    pub renamed: Vec<RenamedMetric>,
     /// How the bytes travel between the two daemons.
     #[serde(default)]
     pub encoding: Encoding,
@@ -202,11 +216,23 @@ pub struct PullRequest {
     pub bytes_per_second: Option<NonZeroU64>,
 }
 
+/// A metric that is to be stored under another name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenamedMetric {
+    /// Its name at the source.
+    pub name: MetricName,
+    /// The name that it is stored under.
+    pub to: MetricName,
+}
+
 /// A line of the answer of `POST /v1/heal` and `POST /v1/pull`, one a metric.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealLine {
-    /// The metric.
+    /// The metric, by its name at the source.
     pub metric: MetricName,
+    /// Where it was stored under another name, that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_as: Option<MetricName>,
     /// What became of it.
     pub outcome: HealOutcome,
     /// How many points were put into the file; for a created one, all that came are there and this is 0.

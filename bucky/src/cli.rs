@@ -12,8 +12,8 @@ use bucky_flags::integer;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    du, fill, findhash, gentestmetrics, heal, inconsistent, info, isempty, json, list, locate,
-    rebalance, servers, stat, verify,
+    backfill, backfill2, copy, du, fill, findhash, gentestmetrics, heal, inconsistent, info,
+    isempty, json, list, locate, rebalance, servers, stat, verify,
 };
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -60,6 +60,9 @@ pub(crate) enum Command {
     Locate(locate::Args),
     Inconsistent(inconsistent::Args),
     Rebalance(Box<rebalance::Args>),
+    Copy(Box<copy::Args>),
+    Backfill(Box<backfill::Args>),
+    Backfill2(Box<backfill2::Args>),
     Heal(Box<heal::Args>),
     Verify(Box<verify::Args>),
     Stat(stat::Args),

@@ -5,6 +5,7 @@
 //! - `inventory` reads what nodes hold, page by page; `placement` says where it belongs; `holders` puts the two together
 //! - `verify` reads every copy and tells what is not in place
 //! - `rebalance` plans and moves: heal at the owners, then delete at the source
+//! - `copy` copies from node to node, from cluster to cluster, and from old names to new ones
 //! - `heal` brings metrics to owners that lack them, from owners that have them
 //! - [`output`] is the only place that prints, [`outcome`] the exit codes
 //!
@@ -13,6 +14,7 @@
 mod cli;
 mod cluster;
 mod commands;
+mod copy;
 #[cfg(test)]
 mod fake_daemon;
 mod heal;
@@ -25,6 +27,7 @@ mod patience;
 mod placement;
 mod programs;
 mod rebalance;
+mod sizes;
 mod strays;
 mod verify;
 

@@ -27,6 +27,10 @@ pub(crate) enum How {
     PlacedHere,
     /// A Go daemon's list is read whole and placed here. It is this host of the ring, or none.
     GoPlacedHere { host: Option<String> },
+    /// All that its list has goes to these nodes of the ring, wherever they would have it.
+    Whole { to: Vec<usize> },
+    /// The same of a Go daemon.
+    GoWhole { to: Vec<usize> },
 }
 
 /// What is read of a node.
@@ -129,8 +133,9 @@ impl Reading {
     async fn run(&self) -> Result<(), StrayError> {
         match &self.query.how {
             How::Asked { host } => self.asked(host.clone()).await,
-            How::PlacedHere => self.placed().await,
+            How::PlacedHere | How::Whole { .. } => self.placed().await,
             How::GoPlacedHere { host } => self.go_placed(host.as_deref()).await,
+            How::GoWhole { .. } => self.go_placed(None).await,
         }
     }
 
@@ -235,6 +240,9 @@ impl Reading {
 
     /// The metric as a stray; none where it is local, or lies on one of its owners, on `host`.
     fn place(&self, metric: MetricName, bytes: Option<u64>, host: Option<&str>) -> Option<Item> {
+        if let How::Whole { to } | How::GoWhole { to } = &self.query.how {
+            return Some(Item::Stray(Found { metric, owners: to.clone(), bytes }));
+        }
         let is_local = |prefix: &String| prefix.is_empty() || metric.as_str().starts_with(prefix);
         if self.query.local_prefix.as_ref().is_some_and(is_local) {
             return None;

@@ -1,6 +1,9 @@
 //! One file a command: its arguments, and a short `run`.
 
+pub(crate) mod backfill;
+pub(crate) mod backfill2;
 mod batch_args;
+pub(crate) mod copy;
 pub(crate) mod du;
 mod each_metric_args;
 pub(crate) mod fill;
@@ -39,6 +42,9 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Locate(args) => locate::run(args, output).await,
         Command::Inconsistent(args) => inconsistent::run(args, output).await,
         Command::Rebalance(args) => rebalance::run(*args, output).await,
+        Command::Copy(args) => copy::run(*args, output).await,
+        Command::Backfill(args) => backfill::run(*args, output).await,
+        Command::Backfill2(args) => backfill2::run(*args, output).await,
         Command::Heal(args) => heal::run(*args, output).await,
         Command::Verify(args) => verify::run(*args, output).await,
         Command::Stat(args) => stat::run(args, output).await,

@@ -12,10 +12,10 @@ use crate::cli::ClusterArgs;
 use crate::names::checked_regex;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::rebalance::{self, Order};
+use crate::rebalance::{self, Order, Task};
 
 /// How many full batches may go past a half-full one.
-const PASSED: u64 = 20;
+pub(super) const PASSED: u64 = 20;
 
 /// Arguments of `bucky rebalance`.
 #[derive(clap::Args)]
@@ -60,6 +60,7 @@ pub(crate) struct Args {
 /// Runs it.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let order = Order {
+        task: Task::Rebalance,
         seed: args.cluster.host()?,
         only_seed: args.cluster.single,
         drained: args.drained,
@@ -97,7 +98,7 @@ fn addresses(text: &str) -> anyhow::Result<Vec<DaemonAddr>> {
 }
 
 /// A time: a number of seconds, or one and s, m or h.
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let (digits, factor) = match text.as_bytes() {
         [.., b's'] => (&text[..text.len() - 1], 1),
         [.., b'm'] => (&text[..text.len() - 1], 60),

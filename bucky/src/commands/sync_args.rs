@@ -10,7 +10,10 @@ use std::time::Duration;
 use bucky_api::DaemonAddr;
 
 use super::batch_args::{BatchArgs, bytes};
+use super::rebalance::PASSED;
+use crate::cli::ClusterArgs;
 use crate::rebalance::options::{HealthOptions, PaceOptions, StatisticsOptions, SyncOptions};
+use crate::rebalance::{Order, Task};
 
 /// The metrics a second of a node whose carbon is watched, where nothing is said (the Go tool's).
 const WATCHED_METRICS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
@@ -103,6 +106,32 @@ impl SyncArgs {
     /// Whether sources are deleted, where nothing said means `by_default`.
     pub(crate) fn deletes(&self, by_default: bool) -> bool {
         if by_default { !self.no_delete } else { self.delete }
+    }
+
+    /// The order to copy whole nodes: all that `seed`, or the cluster that it tells of, has. Sources stay, unless it was
+    /// said that they are deleted: a command that is called copy must not lose anything by being given no flag.
+    pub(crate) fn copying(&self, cluster: &ClusterArgs, seed: DaemonAddr) -> Order {
+        Order {
+            task: Task::Copy,
+            seed,
+            only_seed: false,
+            drained: Vec::new(),
+            regex: None,
+            allowed_destinations: None,
+            local_prefix: None,
+            deletes: self.deletes(false),
+            rest: Duration::ZERO,
+            replace_corrupt: false,
+            fresh: false,
+            dry_run: self.no_op,
+            ignore_free_space: self.batches.ignore_free_space,
+            workers: self.batches.workers,
+            encoding: self.batches.encoding(cluster),
+            limits: self.batches.limits(PASSED),
+            journal: None,
+            sync: self.options(),
+            verbose: cluster.verbose,
+        }
     }
 
     /// How fast, and where it is told.

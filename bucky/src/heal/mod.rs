@@ -6,10 +6,10 @@
 //! a delete comes out of [`Mover::bring`].
 
 mod carry;
-mod gather;
+pub(crate) mod gather;
 mod need;
 mod report;
-mod survey;
+pub(crate) mod survey;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -202,6 +202,7 @@ async fn carry_out(
         limits,
         encoding: order.encoding,
         deletes: false,
+        copies_from_owners: false,
         rest: Duration::ZERO,
         replace_corrupt: false,
         verbose: order.verbose,

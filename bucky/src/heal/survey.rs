@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bucky_api::{ClientError, Daemon};
+use bucky_api::ClientError;
 use bucky_whisper::MetricName;
 use futures_util::{StreamExt, stream};
 
@@ -18,11 +18,8 @@ use crate::outcome::UnhealthyError;
 use crate::output::{Output, human_count};
 use crate::rebalance::nodes::{Fleet, Node};
 use crate::rebalance::plan::{Load, Plan, Row};
+use crate::sizes::{Thinned, average};
 
-/// Metrics of each sender whose sizes are asked for: at least so many where there are as many, and less than twice.
-const SIZES: usize = 32;
-/// Sizes asked of a node at once.
-const SIZES_AT_ONCE: usize = 4;
 /// Nodes asked at once.
 const ASKED_AT_ONCE: usize = 32;
 
@@ -117,14 +114,14 @@ pub(crate) async fn survey(mut reader: Reader, fleet: &Fleet) -> anyhow::Result<
         }
     }
     let averages = fleet.members.iter().zip(thinned);
-    let averages = averages.map(|(node, thinned)| average(&node.daemon, thinned.names));
+    let averages = averages.map(|(node, thinned)| average(&node.daemon, thinned));
     let averages: Vec<Option<u64>> = stream::iter(averages).buffered(ASKED_AT_ONCE).collect().await;
     let plan = plan(&copies, &averages, &fleet.members);
     Ok(Survey { plan, compared, averages, seen: reader.seen, sought: reader.holders.into_sought() })
 }
 
-/// The plan for these numbers of copies by who sends and who receives.
-fn plan(
+/// The plan for these numbers of copies by who sends and who receives, both by their places among `members`.
+pub(crate) fn plan(
     copies: &BTreeMap<(usize, usize), u64>,
     averages: &[Option<u64>],
     members: &[Arc<Node>],
@@ -142,45 +139,6 @@ fn plan(
         members.iter().find(|node| node.addr() == addr).and_then(|node| node.free_bytes)
     };
     Plan::new(rows, copies.values().sum(), free_bytes)
-}
-
-/// The average length of these metrics' files; none where none can be told.
-async fn average(daemon: &Daemon, names: Vec<MetricName>) -> Option<u64> {
-    let sizes = stream::iter(names).map(|name| async move {
-        let stat = daemon.go_stat(name.as_str()).await.ok().flatten()?;
-        u64::try_from(stat.size).ok()
-    });
-    let sizes: Vec<Option<u64>> = sizes.buffer_unordered(SIZES_AT_ONCE).collect().await;
-    let sizes: Vec<u64> = sizes.into_iter().flatten().collect();
-    let sum = sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size));
-    sum.checked_div(sizes.len() as u64)
-}
-
-/// Some of many names, evenly spread over them.
-#[derive(Debug, Default)]
-struct Thinned {
-    names: Vec<MetricName>,
-    offered: u64,
-    /// Of so many names one is kept, as a power of two.
-    rarity: u32,
-}
-
-impl Thinned {
-    fn offer(&mut self, metric: &MetricName) {
-        let step = 1u64.checked_shl(self.rarity).unwrap_or(u64::MAX);
-        if self.offered.is_multiple_of(step) {
-            self.names.push(metric.clone());
-            if self.names.len() == 2 * SIZES {
-                let mut number = 0;
-                self.names.retain(|_| {
-                    number += 1;
-                    number % 2 == 1
-                });
-                self.rarity += 1;
-            }
-        }
-        self.offered += 1;
-    }
 }
 
 /// Tells what was seen and is not for this command, and what looks odd.
@@ -205,27 +163,5 @@ pub(crate) fn tell(seen: &Seen, fleet: &Fleet, is_selection: bool, output: &Outp
             "bucky: {} has no metric at all: a new node, or one whose disk is not mounted?",
             node.addr()
         ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_kept_is_spread_over_all_names() {
-        for count in [0, 1, 20, 63, 64, 65, 1_000, 100_000] {
-            let mut thinned = Thinned::default();
-            for number in 0..count {
-                thinned.offer(&format!("m{number:06}").parse().unwrap());
-            }
-            let kept = thinned.names.len();
-            assert!(kept >= SIZES.min(count) && kept < 2 * SIZES, "{kept} of {count}");
-            let numbers: Vec<usize> =
-                thinned.names.iter().map(|name| name.as_str()[1..].parse().unwrap()).collect();
-            let widest = numbers.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-            assert!(widest <= count / SIZES + 1, "a gap of {widest} in {count}");
-            assert!(count == 0 || count - numbers.last().unwrap() <= count / SIZES + 1);
-        }
     }
 }

@@ -30,7 +30,7 @@ const LONGEST_PAGE: usize = 5_000;
 /// The fewest: a request costs more than so many names.
 const SHORTEST_PAGE: usize = 100;
 /// Names sent in one request: a Go daemon takes a list it cannot read for none (D1), so lists stay short.
-const NAMES_SENT: usize = 2_000;
+pub(crate) const NAMES_SENT: usize = 2_000;
 
 /// How many names to ask for in one request where so many nodes are read at the same time: what is held does not grow
 /// with the nodes.

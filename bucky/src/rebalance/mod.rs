@@ -45,7 +45,7 @@ use self::tally::{Summary, Tally};
 use crate::cluster::{Cluster, Member, Scope, ask_member};
 use crate::inventory::refresh;
 use crate::outcome::{Outcome, UsageError};
-use crate::output::Output;
+use crate::output::{Output, human_count};
 
 /// What is said after a second Ctrl-C.
 pub(crate) const STOPPED_AT_ONCE: &str =
@@ -53,8 +53,19 @@ pub(crate) const STOPPED_AT_ONCE: &str =
 /// How many nodes are asked at once.
 const ASKED_AT_ONCE: usize = 32;
 
+/// What metrics are carried for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// To bring what lies astray to its owners.
+    Rebalance,
+    /// To copy what one node or cluster has to another.
+    Copy,
+}
+
 /// What the operator ordered.
 pub(crate) struct Order {
+    /// What for.
+    pub(crate) task: Task,
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
     /// Only that node's strays are moved.
@@ -115,27 +126,67 @@ pub(crate) async fn run(
         cluster.tell_members(output);
     }
     let (fleet, selection) = prepare(&cluster, &order, output).await?;
-    let seen = tell_unread_folders(&fleet, "is not moved", output).await;
+    plan_and_move(fleet, selection, order, output).await
+}
+
+/// Tells what `selection` has the nodes of `fleet` give, and moves it.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn plan_and_move(
+    fleet: Fleet,
+    selection: Selection,
+    order: Order,
+    output: &Arc<Output>,
+) -> anyhow::Result<Outcome> {
+    let seen = tell_unread_folders(&fleet, order.task.fate_of_unread(), output).await;
     let plan = survey::plan(&fleet, &selection, output).await?;
     if plan.is_empty() {
-        let said = if order.is_selection() {
-            "Nothing of what was selected lies astray"
-        } else {
-            "Cluster is balanced"
-        };
+        let said = order.task.nothing(order.is_selection());
         let limit = if seen == Outcome::Done { "" } else { ", as far as its folders can be read" };
         output.say(format_args!("{said}{limit}."));
         return Ok(seen);
     }
+    let shown = order.task.shown(&plan);
     if order.dry_run {
-        output.data_line(&plan)?;
+        output.data_line(shown)?;
         return Ok(Outcome::Done);
     }
-    output.say(&plan);
+    output.say(shown);
     if !fits(&plan, order.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
     Ok(carry_out(fleet, selection, &plan, order, output).await?.and(seen))
+}
+
+impl Task {
+    fn fate_of_unread(self) -> &'static str {
+        match self {
+            Self::Rebalance => "is not moved",
+            Self::Copy => "is not copied",
+        }
+    }
+
+    /// What is said where there is nothing to do.
+    fn nothing(self, is_selection: bool) -> &'static str {
+        match (self, is_selection) {
+            (Self::Rebalance, true) => "Nothing of what was selected lies astray",
+            (Self::Rebalance, false) => "Cluster is balanced",
+            (Self::Copy, true) => "Nothing of what was selected is to be copied",
+            (Self::Copy, false) => "There is nothing to copy",
+        }
+    }
+
+    fn shown(self, plan: &Plan) -> String {
+        match self {
+            Self::Rebalance => plan.to_string(),
+            Self::Copy => format!(
+                "{}\n\n{} metrics are to be copied.",
+                plan.tables(),
+                human_count(plan.metrics)
+            ),
+        }
+    }
 }
 
 /// Names the nodes whose lists lack what lies in folders that they cannot read, and what becomes of it: the run is not
@@ -172,12 +223,7 @@ async fn prepare(
     };
     let fleet = Fleet::muster(cluster, &ring, &drained, seed.as_ref())?;
     refuse_shared_addresses(&fleet).await?;
-    if fleet.has_go() {
-        output.say(
-            "bucky: daemons of the Go tool take part: metrics go to and from them one by one, they make nothing \
-             durable before they answer, and delete without a condition",
-        );
-    }
+    tell_go_daemons(&fleet, output);
     if order.fresh {
         refresh(cluster.present().chain(&drained), output).await?;
     }
@@ -190,6 +236,16 @@ async fn prepare(
         local_prefix: order.local_prefix.clone(),
     };
     Ok((fleet, selection))
+}
+
+/// Tells what to expect where daemons of the Go tool take part.
+pub(crate) fn tell_go_daemons(fleet: &Fleet, output: &Output) {
+    if fleet.has_go() {
+        output.say(
+            "bucky: daemons of the Go tool take part: metrics go to and from them one by one, they make nothing \
+             durable before they answer, and delete without a condition",
+        );
+    }
 }
 
 async fn ask_all(client: &Client, addrs: &[DaemonAddr]) -> Vec<Member> {
@@ -244,6 +300,7 @@ async fn carry_out(
         limits: order.limits,
         encoding: order.encoding,
         deletes: order.deletes,
+        copies_from_owners: order.task == Task::Copy,
         rest: order.rest,
         replace_corrupt: order.replace_corrupt,
         verbose: order.verbose,
@@ -274,8 +331,13 @@ fn open_journal(
 ) -> anyhow::Result<(Option<Journal>, BTreeMap<String, Resume>)> {
     let Some(path) = &order.journal else { return Ok((None, BTreeMap::new())) };
     let allowed = order.allowed_destinations.iter().flatten().map(DaemonAddr::to_string);
+    let ring = selection.ring.spec().fingerprint();
     let purpose = Purpose {
-        ring: selection.ring.spec().fingerprint(),
+        ring: match order.task {
+            Task::Rebalance => ring,
+            // Finished there is another thing than in place.
+            Task::Copy => format!("copy to {ring}"),
+        },
         regex: selection.regex.clone(),
         allowed_destinations: allowed.collect(),
         deletes: order.deletes,
@@ -290,6 +352,7 @@ async fn summarise(mover: &Mover, order: &Order, output: &Arc<Output>) -> Summar
     let left = mover.fleet.sources.iter().map(|source| left_at(mover, source, output));
     let left: Vec<(Option<u64>, u64)> = stream::iter(left).buffered(ASKED_AT_ONCE).collect().await;
     Summary {
+        task: order.task,
         counts: mover.tally.counts(),
         elapsed: mover.tally.elapsed(),
         deletes: order.deletes,
@@ -308,7 +371,10 @@ async fn left_at(mover: &Mover, source: &Source, output: &Arc<Output>) -> (Optio
     }
     // First what is answered at once: a node that is silent is not asked for what may take long.
     let Ok(status) = source.node.daemon.status().await else { return (None, 0) };
-    let misplaced = survey::count(&mover.fleet, source, &mover.selection, output).await;
     let tombstones = status.map_or(0, |status| status.tombstones.waiting);
+    if mover.copies_from_owners {
+        return (None, tombstones);
+    }
+    let misplaced = survey::count(&mover.fleet, source, &mover.selection, output).await;
     (misplaced.ok().map(|count| count.metrics), tombstones)
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use bucky_api::{Daemon, DaemonAddr};
+use bucky_api::{Daemon, DaemonAddr, RENAMING_LEVEL};
 use bucky_ring::Ring;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -42,6 +42,8 @@ pub(crate) struct Node {
     pub(crate) store: String,
     /// The room it has, in bytes, where it tells.
     pub(crate) free_bytes: Option<u64>,
+    /// Whether it stores what it pulls under another name where it is told to.
+    pub(crate) renames: bool,
     /// How much of it may be under way.
     pub(crate) gate: Gate,
     reach: Mutex<Breaker>,
@@ -92,6 +94,7 @@ impl Node {
             kind,
             store: store_of(&member.answer)?,
             free_bytes,
+            renames: member.status().is_some_and(|status| status.api_level >= RENAMING_LEVEL),
             gate: Gate::new(limit),
             reach: Mutex::new(Breaker::new(NODE_FAILURES, member.daemon.timeouts().away)),
         })
@@ -204,6 +207,19 @@ impl Fleet {
         owners
     }
 
+    /// The fleet of a copy of whatever these have to one node, which is the only one of its ring.
+    pub(crate) fn to_one(node: Arc<Node>, sources: Vec<Source>) -> Self {
+        Self { members: vec![node], sources, by_ring_node: vec![0] }
+    }
+
+    /// Whether `node` is all the `owners` there are: nothing is to be done then.
+    pub(crate) fn is_only_owner(&self, node: &Node, owners: &[OwnerIndex]) -> bool {
+        let is_node = |owner: &OwnerIndex| {
+            self.members.get(*owner).is_some_and(|owner| owner.store == node.store)
+        };
+        !owners.is_empty() && owners.iter().all(is_node)
+    }
+
     /// The member at this place.
     pub(crate) fn member(&self, owner: OwnerIndex) -> Option<&Arc<Node>> {
         self.members.get(owner)
@@ -252,7 +268,7 @@ pub(crate) async fn refuse_shared_addresses(fleet: &Fleet) -> anyhow::Result<()>
 }
 
 /// Whether two addresses are one node. Whoever has the same address is, too.
-fn is_same(one: &Node, other: &Node) -> bool {
+pub(crate) fn is_same(one: &Node, other: &Node) -> bool {
     one.store == other.store || one.addr() == other.addr()
 }
 
@@ -283,7 +299,8 @@ fn cannot_drain(node: &Node, same: &Node) -> anyhow::Error {
     })
 }
 
-fn away(member: &Member) -> anyhow::Error {
+/// The error of a node that does not answer.
+pub(crate) fn away(member: &Member) -> anyhow::Error {
     let reason = match &member.answer {
         Answer::Away { reason } => reason.as_str(),
         Answer::V1 { .. } | Answer::Go { .. } => "its answer cannot be used",

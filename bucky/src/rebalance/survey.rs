@@ -189,7 +189,7 @@ async fn listed(
         listing.next().await.map_err(|error| cannot_tell(source, &chain(&error)))?
     {
         match item {
-            Item::Stray(found) => add(fleet, selection, &mut count, &found),
+            Item::Stray(found) => add(fleet, source, selection, &mut count, &found),
             Item::Unplaceable(_) => count.unplaceable += 1,
             Item::Unusable { name, reason } => {
                 count.unusable += 1;
@@ -205,13 +205,16 @@ async fn listed(
     Ok(count)
 }
 
-fn add(fleet: &Fleet, selection: &Selection, count: &mut Count, found: &Found) {
+fn add(fleet: &Fleet, source: &Source, selection: &Selection, count: &mut Count, found: &Found) {
     let owners = fleet.owners(&found.owners);
-    if !selection.allows(&owners) {
+    if !selection.allows(&owners) || fleet.is_only_owner(&source.node, &owners) {
         return;
     }
     count.metrics += 1;
     for owner in owners {
+        if fleet.member(owner).is_some_and(|node| node.store == source.node.store) {
+            continue;
+        }
         count.loads.entry(owner).or_default().add_metric(found.bytes);
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bucky_api::{DaemonAddr, HealOutcome};
 
+use super::Task;
 use super::failure::{Failure, Naming, STILL_WRITTEN_TO, is_of_delete};
 use super::failure_files::FailureFiles;
 use crate::output::{Output, human_bytes, human_count, human_duration};
@@ -220,6 +221,8 @@ impl Tally {
 /// How a run ended, for people.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
+    /// What for.
+    pub(crate) task: Task,
     /// What was done.
     pub(crate) counts: Counts,
     /// How long it took.
@@ -267,6 +270,7 @@ impl fmt::Display for Summary {
             )?;
         }
         match self.still_misplaced {
+            _ if self.task == Task::Copy => {}
             Some(0) if self.is_selection => {
                 writeln!(f, "Nothing of what was selected is misplaced any more.")?
             }
@@ -297,6 +301,12 @@ impl Summary {
             "Once the relays send nothing there any more, and carbon has written what it holds, run the same command again."
         } else if self.counts.failures() > 0 || self.counts.broken_sources > 0 {
             "Repair what is named above and run the same command again."
+        } else if self.task == Task::Copy {
+            if self.deletes {
+                "Done."
+            } else {
+                "Done. The same command again brings over what is written there meanwhile."
+            }
         } else if !self.deletes {
             "When all relays have switched, run it again without --no-delete to delete the sources."
         } else if self.still_misplaced.is_none_or(|count| count > 0) {
@@ -325,6 +335,7 @@ mod tests {
         };
         let elapsed = Duration::from_millis(8_250);
         Summary {
+            task: Task::Rebalance,
             counts,
             elapsed,
             deletes: true,
@@ -368,6 +379,11 @@ mod tests {
         };
         assert!(last(written_to).contains("Once the relays send nothing there any more"));
         assert!(last(|summary| summary.still_misplaced = None).contains("bucky inconsistent"));
+        let copied = Summary { task: Task::Copy, still_misplaced: None, ..summary() };
+        assert_eq!(copied.to_string().lines().last(), Some("Done."));
+        let copied = Summary { deletes: false, ..copied }.to_string();
+        assert!(copied.ends_with("brings over what is written there meanwhile."), "{copied}");
+        assert!(!copied.contains("misplaced"), "{copied}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::json::JsonBody;
 use super::paced::paced;
 use super::query::{self, Switch};
+use super::renames::{self, Renames};
 use super::{body, lines};
 use crate::app::App;
 use crate::memory::{Budget, Growing, Share};
@@ -75,14 +76,15 @@ pub(super) async fn pull(
     JsonBody { value: request, share, .. }: JsonBody<PullRequest>,
 ) -> Result<Response, ApiError> {
     let place = app.transfers.receive()?;
+    let (metrics, renames) = renames::asked_for(request.metrics, request.renamed)?;
     let peer = app.client.daemon(request.from.clone());
-    refuse_itself(&app, &peer).await?;
+    refuse_itself(&app, &peer, renames.are_all_of(&metrics)).await?;
     let (encoding, stream) =
-        peer.archive(request.metrics.clone(), request.encoding).await.map_err(peer_error)?;
+        peer.archive(metrics.clone(), request.encoding).await.map_err(peer_error)?;
     let stream = paced(stream, request.bytes_per_second);
     let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
     let on_corrupt = on_corrupt(request.replace_corrupt);
-    let expected = Expected::These(request.metrics, share);
+    let expected = Expected::These { metrics, renames, share };
     let (_, finished) = start(app, place, on_corrupt, encoding, reader, expected);
     Ok(answer(finished))
 }
@@ -91,13 +93,20 @@ fn on_corrupt(replaces: bool) -> OnCorrupt {
     if replaces { OnCorrupt::Replace } else { OnCorrupt::Leave }
 }
 
-/// A store is never healed from itself: the delete that may follow would remove the only copy.
-async fn refuse_itself(app: &App, peer: &bucky_api::Daemon) -> Result<(), ApiError> {
+/// A metric is never healed from itself: the delete that may follow would remove the only copy. Under another name it
+/// may be.
+async fn refuse_itself(
+    app: &App,
+    peer: &bucky_api::Daemon,
+    all_renamed: bool,
+) -> Result<(), ApiError> {
     match peer.status().await.map_err(peer_error)? {
-        Some(status) if status.store_id == app.store.id() => Err(ApiError::bad_request(format!(
-            "{} is this very store under another address: nothing is moved onto itself",
-            peer.addr()
-        ))),
+        Some(status) if status.store_id == app.store.id() && !all_renamed => {
+            Err(ApiError::bad_request(format!(
+                "{} is this very store under another address: nothing is moved onto itself",
+                peer.addr()
+            )))
+        }
         Some(_) => Ok(()),
         None => Err(ApiError::new(
             ErrorCode::Peer,
@@ -140,7 +149,7 @@ fn start(
         let _place = place;
         let mut incoming = Incoming::new(&app, on_corrupt, expected);
         let end = incoming.read(encoding, reader);
-        let Incoming { batch, lines, .. } = incoming;
+        let Incoming { batch, lines, renames, .. } = incoming;
         if batch.is_empty()
             && let Err(error) = end
         {
@@ -149,7 +158,8 @@ fn start(
         }
         let _ = read_sender.send(Ok(()));
         let share = lines.into_share();
-        let lines = batch.finish();
+        let mut lines = batch.finish();
+        renames.tell(&mut lines);
         log(&lines);
         let _ = finished_sender.send(Healed { lines, error: end.err(), share });
     });
@@ -161,7 +171,7 @@ enum Expected {
     /// Whatever it does.
     Anything,
     /// A peer's answer: these metrics, and nothing else. The list's share comes with it.
-    These(Vec<MetricName>, Share),
+    These { metrics: Vec<MetricName>, renames: Renames, share: Share },
 }
 
 /// A batch that is being read.
@@ -172,6 +182,8 @@ struct Incoming<'a> {
     is_pull: bool,
     /// Of a pull, what has not come yet.
     missing: HashSet<MetricName>,
+    /// Of a pull, what is stored under another name.
+    renames: Renames,
     /// What the metric that is coming takes.
     member: Growing,
     /// What those take that have come, until their lines are sent.
@@ -197,10 +209,11 @@ impl Receiver for &mut Incoming<'_> {
         added.map_err(|error| NoRoom(error.to_string()))
     }
 
-    fn take(&mut self, member: Member) -> Result<(), NoRoom> {
+    fn take(&mut self, mut member: Member) -> Result<(), NoRoom> {
         // A peer's answer holds what was asked for and nothing else.
         if !self.is_pull || self.missing.remove(&member.metric) {
             self.add_line(&member.metric)?;
+            self.renames.apply(&mut member.metric, self.batch.len());
             self.batch.take(&member);
         }
         drop(member);
@@ -209,15 +222,16 @@ impl Receiver for &mut Incoming<'_> {
     }
 }
 
+/// A name that it is stored under instead takes its part of [`LINE_BYTES`], or of the share that came with its list.
 fn line_bytes(metric: &MetricName) -> u64 {
     LINE_BYTES + metric.as_str().len() as u64 * NAME_TIMES
 }
 
 impl<'a> Incoming<'a> {
     fn new(app: &'a App, on_corrupt: OnCorrupt, expected: Expected) -> Self {
-        let (is_pull, (metrics, share)) = match expected {
-            Expected::Anything => (false, (Vec::new(), Share::default())),
-            Expected::These(metrics, share) => (true, (metrics, share)),
+        let (is_pull, metrics, renames, share) = match expected {
+            Expected::Anything => (false, Vec::new(), Renames::default(), Share::default()),
+            Expected::These { metrics, renames, share } => (true, metrics, renames, share),
         };
         let mut lines = Growing::by_steps();
         lines.add(share);
@@ -227,6 +241,7 @@ impl<'a> Incoming<'a> {
             file_limit_bytes: app.store.file_limit_bytes(),
             is_pull,
             missing: metrics.into_iter().collect(),
+            renames,
             member: Growing::default(),
             lines,
         }
@@ -270,7 +285,16 @@ impl<'a> Incoming<'a> {
 
 fn not_healed(metric: MetricName, problem: Problem, reason: String) -> HealLine {
     let outcome = if problem.may_pass() { HealOutcome::Failed } else { HealOutcome::Refused };
-    HealLine { metric, outcome, points: 0, bytes: 0, digest: None, problem: Some(problem), reason }
+    HealLine {
+        metric,
+        stored_as: None,
+        outcome,
+        points: 0,
+        bytes: 0,
+        digest: None,
+        problem: Some(problem),
+        reason,
+    }
 }
 
 /// The lines of a batch once they are there.

@@ -24,6 +24,7 @@ mod metrics;
 mod misplaced;
 mod paced;
 mod query;
+mod renames;
 mod status;
 #[cfg(test)]
 mod tests;

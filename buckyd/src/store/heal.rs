@@ -62,6 +62,7 @@ impl<'s> HealBatch<'s> {
         };
         self.lines.push(HealLine {
             metric: member.metric.clone(),
+            stored_as: None,
             outcome,
             points,
             bytes: member.content.len() as u64,
@@ -69,6 +70,11 @@ impl<'s> HealBatch<'s> {
             problem: failure.as_ref().map(|failure| failure.problem),
             reason: failure.map(|failure| failure.reason).unwrap_or_default(),
         });
+    }
+
+    /// How many lines there are: the place of the next.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len()
     }
 
     /// Adds the line of a metric that never came.

@@ -155,6 +155,7 @@ fn healed(outcomes: &'static [HealOutcome]) -> Arc<Heal> {
         let call = usize::try_from(calls.fetch_add(1, Ordering::Relaxed)).unwrap();
         let line = |member: Member| HealLine {
             metric: member.metric,
+            stored_as: None,
             outcome: outcomes[call.min(outcomes.len() - 1)],
             points: 0,
             bytes: 0,
@@ -338,6 +339,7 @@ async fn d11_a_compressed_tombstone_is_asked_for_by_its_whole_content() {
     let refused = |members: Vec<Member>| {
         let line = |member: Member| HealLine {
             metric: member.metric,
+            stored_as: None,
             outcome: HealOutcome::Refused,
             points: 0,
             bytes: 0,

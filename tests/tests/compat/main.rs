@@ -2,6 +2,7 @@
 //! says which test holds which row.
 //!
 //! - `compressed`: metrics in go-carbon's compressed format
+//! - `copies`: `copy`, `backfill`, `backfill2`
 //! - `document`: every test that the document names is there
 //! - `go_wire`: the Go tool's daemon and client that these tests use, against recordings of the real ones
 //! - `mixed`: clusters in which daemons of the Go tool take part
@@ -11,6 +12,7 @@
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
 mod compressed;
+mod copies;
 mod document;
 mod go_wire;
 mod mixed;

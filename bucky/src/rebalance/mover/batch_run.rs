@@ -9,10 +9,10 @@ use super::super::batch::{Batch, Stray, Ticket};
 use super::super::failure::Failure;
 use super::super::nodes::{Kind, Node};
 use super::super::tally::Effect;
-use super::Mover;
 use super::by_hand::{Deletes, move_by_hand};
 use super::delete::{Deleted, delete};
 use super::heal::{HealReport, Healed, heal};
+use super::{Mover, Renames};
 
 /// How often a metric that changes between heal and delete is healed again. Carbon writes each a few times a minute,
 /// and a batch takes seconds; the owner has all of it in any case.
@@ -43,14 +43,17 @@ pub(super) async fn run_batch(
     let Some(owners) = owners.filter(|owners| !owners.is_empty()) else {
         return (ticket, BatchEnd::nowhere(source, strays));
     };
-    if owners.iter().any(|owner| owner.store == source.store) {
-        // It is on one of its owners already: nothing is moved onto itself, and nothing deleted for it.
+    // D29: what is on one of its owners already is not moved onto itself, and nothing is deleted for it.
+    let (owners, itself): (Vec<_>, Vec<_>) =
+        owners.into_iter().partition(|owner| owner.store != source.store);
+    if owners.is_empty() || (!itself.is_empty() && !mover.copies_from_owners) {
         for _ in &strays {
             mover.tally.skipped();
         }
         return (ticket, BatchEnd { is_finished: true, ..BatchEnd::default() });
     }
-    (ticket, in_portions(mover, source, &owners, strays).await)
+    let deletes = if itself.is_empty() { Deletes::AsOrdered } else { Deletes::Never };
+    (ticket, in_portions(mover, source, &owners, strays, deletes).await)
 }
 
 /// Moves `strays` as many at a time as the pace allows.
@@ -59,7 +62,9 @@ async fn in_portions(
     source: &Arc<Node>,
     owners: &[Arc<Node>],
     mut strays: Vec<Stray>,
+    deletes: Deletes,
 ) -> BatchEnd {
+    let renames = Renames::default();
     let is_by_hand = source.kind == Kind::Go || owners.iter().any(|owner| owner.kind == Kind::Go);
     let mut all = BatchEnd { is_finished: true, ..BatchEnd::default() };
     while !strays.is_empty() {
@@ -67,11 +72,11 @@ async fn in_portions(
         let rest = strays.split_off(mover.pace.portion(source.addr(), addrs, &strays));
         let portion = std::mem::replace(&mut strays, rest);
         let end = if is_by_hand {
-            move_by_hand(mover, source, owners, portion, Deletes::AsOrdered).await
+            move_by_hand(mover, source, owners, portion, deletes, &renames).await
         } else {
-            Rounds::new(mover, source, owners).run(portion).await
+            Rounds::new(mover, source, owners, deletes).run(portion).await
         };
-        mover.conclude(source, owners, &end.done, &end.gone, &end.failed);
+        mover.conclude(source, owners, &end.done, &end.gone, &end.failed, &renames);
         all.add(end);
         if mover.stop.is_asked() && !strays.is_empty() {
             all.is_finished = false;
@@ -104,15 +109,22 @@ struct Rounds<'a> {
     mover: &'a Mover,
     source: &'a Arc<Node>,
     owners: &'a [Arc<Node>],
+    deletes: bool,
     effects: HashMap<MetricName, Effect>,
     end: BatchEnd,
     unfinished: bool,
 }
 
 impl<'a> Rounds<'a> {
-    fn new(mover: &'a Mover, source: &'a Arc<Node>, owners: &'a [Arc<Node>]) -> Self {
+    fn new(
+        mover: &'a Mover,
+        source: &'a Arc<Node>,
+        owners: &'a [Arc<Node>],
+        deletes: Deletes,
+    ) -> Self {
         let (effects, end) = (HashMap::new(), BatchEnd::default());
-        Self { mover, source, owners, effects, end, unfinished: false }
+        let deletes = mover.deletes && deletes == Deletes::AsOrdered;
+        Self { mover, source, owners, deletes, effects, end, unfinished: false }
     }
 
     async fn run(mut self, mut strays: Vec<Stray>) -> BatchEnd {
@@ -126,7 +138,7 @@ impl<'a> Rounds<'a> {
                 break;
             }
             let HealReport { healed, again, gone, failed, left } =
-                heal(self.mover, self.source, self.owners, strays).await;
+                heal(self.mover, self.source, self.owners, strays, &Renames::default()).await;
             self.unfinished |= left > 0;
             self.end.failed.extend(failed);
             for metric in gone {
@@ -151,7 +163,7 @@ impl<'a> Rounds<'a> {
 
     /// Deletes the sources of what was healed, or is done with it where they are to stay. Gives what had changed.
     async fn settle(&mut self, healed: Vec<Healed>) -> Vec<MetricName> {
-        if !self.mover.deletes {
+        if !self.deletes {
             for healed in healed {
                 self.done(healed.into_metric());
             }

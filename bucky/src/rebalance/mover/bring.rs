@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use bucky_whisper::MetricName;
 
+use super::super::batch::Stray;
 use super::super::failure::Failure;
 use super::super::nodes::{Kind, Node};
-use super::Mover;
 use super::batch_run::BatchEnd;
 use super::by_hand::{Deletes, move_by_hand};
-use super::heal::{HealReport, heal, unmeasured};
+use super::heal::{HealReport, heal};
+use super::{Mover, Renames};
 
 /// What bringing metrics to an owner came to.
 #[derive(Debug, Default)]
@@ -24,6 +25,18 @@ pub(crate) struct Brought {
     pub(crate) failed: Vec<(MetricName, Failure)>,
 }
 
+impl Brought {
+    fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.gone.is_empty() && self.failed.is_empty()
+    }
+
+    fn add(&mut self, other: Self) {
+        self.done.extend(other.done);
+        self.gone.extend(other.gone);
+        self.failed.extend(other.failed);
+    }
+}
+
 impl Mover {
     /// Makes `owner`'s copies of these metrics complete by those of `source`. Nothing is deleted, whatever the run
     /// does else. Metrics that the operator's stop kept from being tried are in no list.
@@ -33,17 +46,55 @@ impl Mover {
         owner: &Arc<Node>,
         metrics: Vec<MetricName>,
     ) -> Brought {
-        let strays = metrics.into_iter().map(unmeasured).collect();
+        self.bring_as(source, owner, metrics, 0, &Renames::default()).await
+    }
+
+    /// The same under other names: `renames` tells which. An owner may be its own source for those. The files are about
+    /// so many bytes long each; 0 where that is not known.
+    pub(crate) async fn bring_as(
+        &self,
+        source: &Arc<Node>,
+        owner: &Arc<Node>,
+        metrics: Vec<MetricName>,
+        bytes: u64,
+        renames: &Renames,
+    ) -> Brought {
+        let mut strays: Vec<Stray> =
+            metrics.into_iter().map(|metric| Stray { metric, bytes }).collect();
+        let mut all = Brought::default();
         let owners = [Arc::clone(owner)];
-        if source.kind == Kind::Go || owner.kind == Kind::Go {
+        while !strays.is_empty() && (all.is_empty() || !self.stop.is_asked()) {
+            let addrs = owners.iter().map(|owner| owner.addr());
+            let rest = strays.split_off(self.pace.portion(source.addr(), addrs, &strays));
+            let portion = std::mem::replace(&mut strays, rest);
+            let brought = self.bring_portion(source, &owners, portion, renames).await;
+            let Brought { done, gone, failed } = &brought;
+            self.conclude(source, &owners, done, gone, failed, renames);
+            all.add(brought);
+        }
+        all
+    }
+
+    async fn bring_portion(
+        &self,
+        source: &Arc<Node>,
+        owners: &[Arc<Node>; 1],
+        strays: Vec<Stray>,
+        renames: &Renames,
+    ) -> Brought {
+        let [owner] = owners;
+        let is_by_hand = source.kind == Kind::Go
+            || owner.kind == Kind::Go
+            || (!renames.is_empty() && !owner.renames);
+        if is_by_hand {
             let BatchEnd { mut done, gone, failed, .. } =
-                move_by_hand(self, source, &owners, strays, Deletes::Never).await;
+                move_by_hand(self, source, owners, strays, Deletes::Never, renames).await;
             // These are counted already.
             done.extend(gone);
             return Brought { done, gone: Vec::new(), failed };
         }
         let HealReport { healed, again, gone, mut failed, .. } =
-            heal(self, source, &owners, strays).await;
+            heal(self, source, owners, strays, renames).await;
         let mut done = Vec::with_capacity(healed.len());
         for (healed, effect) in healed {
             self.tally.moved(effect);

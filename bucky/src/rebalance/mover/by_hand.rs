@@ -21,10 +21,10 @@ use super::super::batch::Stray;
 use super::super::failure::{Failure, NODE_AWAY, NOT_DELETED, kind_of};
 use super::super::nodes::{Kind, Node};
 use super::super::tally::Effect;
-use super::Mover;
 use super::batch_run::{BatchEnd, ROUNDS};
 use super::delete::{delete, in_use};
 use super::heal::Healed;
+use super::{Mover, Renames};
 use crate::chain;
 use crate::patience::{Next, Patience, Trouble, jitter};
 
@@ -47,6 +47,7 @@ pub(super) async fn move_by_hand(
     owners: &[Arc<Node>],
     strays: Vec<Stray>,
     deletes: Deletes,
+    renames: &Renames,
 ) -> BatchEnd {
     let mut end = BatchEnd { is_finished: true, ..BatchEnd::default() };
     let reckoned = turns(mover, source, owners, &strays).await;
@@ -59,7 +60,7 @@ pub(super) async fn move_by_hand(
     let _sending = source.gate.send().await;
     let _worker = mover.worker().await;
     let deletes = mover.deletes && deletes == Deletes::AsOrdered;
-    let hand = Hand { mover, source, owners, deletes };
+    let hand = Hand { mover, source, owners, deletes, renames };
     for stray in strays {
         if mover.stop.is_asked() {
             end.is_finished = false;
@@ -97,11 +98,14 @@ struct Hand<'a> {
     source: &'a Arc<Node>,
     owners: &'a [Arc<Node>],
     deletes: bool,
+    renames: &'a Renames,
 }
 
 /// A metric as it was at the source.
 struct Copied {
     metric: MetricName,
+    /// What it is called at its owners.
+    stored_as: MetricName,
     stat: MetricStat,
     content: Bytes,
     digest: Digest,
@@ -202,7 +206,8 @@ impl Hand<'_> {
                 .map_err(|error| lasting(self.source, "source damaged", chain(&error)))?;
         }
         let digest = Digest::of(&content);
-        Ok(Some(Copied { metric: metric.clone(), stat, content, digest }))
+        let stored_as = self.renames.of(metric).unwrap_or(metric).clone();
+        Ok(Some(Copied { metric: metric.clone(), stored_as, stat, content, digest }))
     }
 
     /// Deletes the source if it is still what was copied, and says whether it did.
@@ -260,7 +265,7 @@ impl Hand<'_> {
             Err(error) => return Err(client(owner, &error)),
         };
         owner.answered();
-        let line = lines.into_iter().find(|line| line.metric == copied.metric);
+        let line = lines.into_iter().find(|line| line.metric == copied.stored_as);
         let line = line.ok_or_else(|| {
             passing(owner, "no answer", "the owner's answer does not have it".into())
         })?;
@@ -281,13 +286,13 @@ fn archive(copied: &Copied) -> std::io::Result<Vec<u8>> {
     let mode = u32::try_from(copied.stat.mode & 0o777).unwrap_or(0o644);
     let mtime = u64::try_from(copied.stat.mod_time).unwrap_or(0);
     let mut writer = ArchiveWriter::new(Vec::with_capacity(copied.content.len() + 8192));
-    writer.append(&copied.metric, FileMeta { mode, mtime }, copied.digest, &copied.content)?;
+    writer.append(&copied.stored_as, FileMeta { mode, mtime }, copied.digest, &copied.content)?;
     writer.finish()
 }
 
 /// Gives the metric to a Go daemon, and looks whether it has taken all of it.
 async fn fill_at(owner: &Node, copied: &Copied) -> Result<Effect, Setback> {
-    let name = copied.metric.as_str();
+    let name = copied.stored_as.as_str();
     let error = |error: ClientError| client(owner, &error);
     let damaged = |error: ImageError| {
         let kind = match error {

@@ -10,7 +10,7 @@ use super::super::failure::Failure;
 use super::super::job_state::{Job, JobState};
 use super::super::nodes::Node;
 use super::super::statistics::Figures;
-use super::Mover;
+use super::{Mover, Renames};
 use crate::chain;
 use crate::output::{Output, log_time};
 
@@ -43,7 +43,7 @@ impl JobDesk {
 }
 
 impl Mover {
-    /// Notes what metrics of `source` that belong to `owners` came to.
+    /// Notes what metrics of `source` that belong to `owners`, by these names, came to.
     pub(super) fn conclude(
         &self,
         source: &Node,
@@ -51,6 +51,7 @@ impl Mover {
         done: &[MetricName],
         gone: &[MetricName],
         failed: &[(MetricName, Failure)],
+        renames: &Renames,
     ) {
         let over = (done.len() + gone.len() + failed.len()) as u64;
         for node in owners.iter().map(|owner| owner.addr()).chain([source.addr()]) {
@@ -66,7 +67,8 @@ impl Mover {
             });
         }
         self.jobs.note(done.iter().flat_map(|metric| {
-            owners.iter().map(|owner| job(source.addr(), owner.addr(), metric))
+            let new = renames.of(metric).unwrap_or(metric);
+            owners.iter().map(move |owner| job(source.addr(), owner.addr(), metric, new))
         }));
     }
 
@@ -80,7 +82,21 @@ impl Mover {
     ) -> bool {
         let mut owners = owners.iter().filter_map(|owner| self.fleet.member(*owner)).peekable();
         let may_be = !self.deletes && owners.peek().is_some();
-        may_be && self.jobs.are_done(owners.map(|owner| job(source.addr(), owner.addr(), metric)))
+        may_be
+            && self
+                .jobs
+                .are_done(owners.map(|owner| job(source.addr(), owner.addr(), metric, metric)))
+    }
+
+    /// Whether an earlier run copied `old` to `owner`, where it is called `new`.
+    pub(crate) fn is_copied(
+        &self,
+        source: &Node,
+        owner: &Node,
+        old: &MetricName,
+        new: &MetricName,
+    ) -> bool {
+        self.jobs.are_done([job(source.addr(), owner.addr(), old, new)])
     }
 
     /// Names the metrics whose sources are deleted, where that is asked for.
@@ -119,6 +135,11 @@ pub(super) fn addrs(fleet: &super::super::nodes::Fleet) -> Vec<&DaemonAddr> {
     addrs
 }
 
-fn job<'a>(source: &'a DaemonAddr, destination: &'a DaemonAddr, metric: &'a MetricName) -> Job<'a> {
-    Job { source, destination, old: metric.as_str(), new: metric.as_str() }
+fn job<'a>(
+    source: &'a DaemonAddr,
+    destination: &'a DaemonAddr,
+    old: &'a MetricName,
+    new: &'a MetricName,
+) -> Job<'a> {
+    Job { source, destination, old: old.as_str(), new: new.as_str() }
 }

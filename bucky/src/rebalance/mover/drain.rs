@@ -71,7 +71,9 @@ impl Drain {
     async fn take(&mut self, item: Item) {
         let Item::Stray(Found { metric, owners, bytes }) = item else { return };
         let owners = self.mover.fleet.owners(&owners);
-        if !self.mover.selection.allows(&owners) {
+        if !self.mover.selection.allows(&owners)
+            || self.mover.fleet.is_only_owner(&self.source, &owners)
+        {
             return self.batcher.skip(metric);
         }
         if self.resume.is_finished(&metric) || self.mover.is_done(&self.source, &owners, &metric) {

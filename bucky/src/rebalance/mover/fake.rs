@@ -62,6 +62,7 @@ pub(super) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node
         limits: LIMITS,
         encoding: Encoding::Identity,
         deletes,
+        copies_from_owners: false,
         rest: std::time::Duration::ZERO,
         replace_corrupt: false,
         verbose: false,
@@ -102,6 +103,7 @@ pub(super) fn pulled(request: &Request) -> Vec<MetricName> {
 pub(super) fn healed(metric: &MetricName, content: &str) -> HealLine {
     HealLine {
         metric: metric.clone(),
+        stored_as: None,
         outcome: HealOutcome::Created,
         points: 0,
         bytes: 10,

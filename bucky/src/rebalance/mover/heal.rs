@@ -12,8 +12,8 @@ use super::super::batch::Stray;
 use super::super::failure::Failure;
 use super::super::nodes::Node;
 use super::super::tally::Effect;
-use super::Mover;
 use super::pull::Pull;
+use super::{Mover, Renames};
 
 /// Proof that all owners durably hold the metric as it was at `digest`. Only this module and its children make one.
 #[derive(Debug)]
@@ -62,12 +62,13 @@ pub(super) struct HealReport {
     pub(super) left: usize,
 }
 
-/// Heals `strays` of `source` at all of `owners`.
+/// Heals `strays` of `source` at all of `owners`, where `renames` tells what they are called there.
 pub(super) async fn heal(
     mover: &Mover,
     source: &Arc<Node>,
     owners: &[Arc<Node>],
     strays: Vec<Stray>,
+    renames: &Renames,
 ) -> HealReport {
     let mut report = HealReport::default();
     let addrs: Arc<[DaemonAddr]> = owners.iter().map(|owner| owner.addr().clone()).collect();
@@ -75,7 +76,7 @@ pub(super) async fn heal(
         strays.into_iter().map(|stray| (stray.metric, Candidate::of(stray.bytes))).collect();
     for (number, owner) in owners.iter().enumerate() {
         let strays = left.iter().map(|(metric, candidate)| candidate.stray(metric)).collect();
-        let pull = Pull { mover, source, owner, is_first: number == 0 };
+        let pull = Pull { mover, source, owner, renames, is_first: number == 0 };
         let pulled = pull.run(strays).await;
         report.gone.extend(pulled.gone);
         report.failed.extend(pulled.failed);

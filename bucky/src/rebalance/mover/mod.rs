@@ -17,6 +17,7 @@ mod heal;
 mod journal_desk;
 mod links;
 mod pull;
+mod renames;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use tokio::task::JoinSet;
 pub(crate) use self::conclude::JobDesk;
 pub(crate) use self::journal_desk::JournalDesk;
 use self::links::Links;
+pub(crate) use self::renames::Renames;
 use super::batch::BatchLimits;
 use super::breaker::Row;
 use super::nodes::{Fleet, Node};
@@ -63,6 +65,8 @@ pub(crate) struct Mover {
     pub(crate) encoding: Encoding,
     /// Whether sources are deleted.
     pub(crate) deletes: bool,
+    /// Whether what is on one of its owners is copied to the others, too; its source then stays whatever is ordered.
+    pub(crate) copies_from_owners: bool,
     /// How long nobody may have written to a source that is deleted.
     pub(crate) rest: Duration,
     /// Whether owners' corrupt files are replaced.
@@ -96,6 +100,7 @@ pub(crate) struct MoverParts {
     pub(crate) limits: BatchLimits,
     pub(crate) encoding: Encoding,
     pub(crate) deletes: bool,
+    pub(crate) copies_from_owners: bool,
     pub(crate) rest: Duration,
     pub(crate) replace_corrupt: bool,
     pub(crate) verbose: bool,
@@ -123,6 +128,7 @@ impl Mover {
             limits: parts.limits,
             encoding: parts.encoding,
             deletes: parts.deletes,
+            copies_from_owners: parts.copies_from_owners,
             rest: parts.rest,
             replace_corrupt: parts.replace_corrupt,
             verbose: parts.verbose,

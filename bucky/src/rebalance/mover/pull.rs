@@ -12,8 +12,8 @@ use bucky_whisper::MetricName;
 use super::super::batch::Stray;
 use super::super::failure::{Failure, NODE_AWAY, kind_of};
 use super::super::nodes::Node;
-use super::Mover;
 use super::heal::unmeasured;
+use super::{Mover, Renames};
 use crate::chain;
 use crate::patience::{Next, Patience, Trouble, jitter};
 
@@ -38,6 +38,8 @@ pub(super) struct Pull<'a> {
     pub(super) mover: &'a Mover,
     pub(super) source: &'a Arc<Node>,
     pub(super) owner: &'a Arc<Node>,
+    /// What the metrics are called at the owner.
+    pub(super) renames: &'a Renames,
     /// Whether none of the metrics is on its way yet: then an end that the operator asks for comes first.
     pub(super) is_first: bool,
 }
@@ -150,9 +152,12 @@ impl Pull<'_> {
 
     /// Asks for `work`, which should come to so many bytes.
     async fn request(&self, work: &Work, bytes: u64) -> (Vec<HealLine>, Option<ClientError>) {
+        let asked = work.strays.len();
+        let (metrics, renamed) = self.renames.parted(work.strays.iter().map(|stray| &stray.metric));
         let request = PullRequest {
             from: self.source.addr().clone(),
-            metrics: work.strays.iter().map(|stray| stray.metric.clone()).collect(),
+            metrics,
+            renamed,
             encoding: self.mover.encoding,
             replace_corrupt: self.mover.replace_corrupt,
             bytes_per_second: self.mover.pace.bytes_per_second(),
@@ -162,10 +167,10 @@ impl Pull<'_> {
             Ok(answer) => answer,
             Err(error) => return (Vec::new(), Some(error)),
         };
-        let mut lines = Vec::with_capacity(work.strays.len());
+        let mut lines = Vec::with_capacity(asked);
         loop {
             match answer.next::<HealLine>().await {
-                Ok(Some(_)) if lines.len() == request.metrics.len() => {
+                Ok(Some(_)) if lines.len() == asked => {
                     let error = answer.too_many(lines.len());
                     return (lines, Some(error));
                 }
@@ -187,6 +192,12 @@ impl Pull<'_> {
             if line.outcome == HealOutcome::Replaced {
                 let owner = self.owner.addr();
                 self.mover.tally.replaced(line.metric.as_str(), owner, &line.reason);
+            }
+            if line.outcome.is_healed() && line.stored_as.as_ref() != self.renames.of(&line.metric)
+            {
+                let failure = self.stored_elsewhere(&line);
+                pulled.failed.push((line.metric, failure));
+                continue;
             }
             if line.outcome.is_healed() && line.digest.is_some() {
                 pulled.lines.push(line);
@@ -265,6 +276,15 @@ impl Pull<'_> {
             (true, _) => "no reason was given".into(),
         };
         failure(node, kind_of(line.problem), reason)
+    }
+
+    /// An owner that stored a metric under another name than it was told.
+    fn stored_elsewhere(&self, line: &HealLine) -> Failure {
+        let wanted = self.renames.of(&line.metric).unwrap_or(&line.metric);
+        let stored = line.stored_as.as_ref().unwrap_or(&line.metric);
+        let reason =
+            format!("it stored it as {stored} and not as {wanted}; look at both names there");
+        failure(self.owner, "wrong name", reason)
     }
 
     fn unsettled(&self, work: &Work) -> Setback {

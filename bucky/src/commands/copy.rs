@@ -1,0 +1,76 @@
+//! `bucky copy`: all that one node has, to another.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bucky_api::DaemonAddr;
+
+use super::rebalance::time;
+use super::sync_args::SyncArgs;
+use crate::cli::ClusterArgs;
+use crate::copy;
+use crate::outcome::{Outcome, UsageError};
+use crate::output::Output;
+use crate::rebalance::Order;
+
+/// Arguments of `bucky copy`.
+#[derive(clap::Args)]
+#[command(
+    about = "Copy all that one node has to another",
+    long_about = "Copy all that one node has to another, under the same names; no ring is asked, and -h and -s count for \
+                  nothing. What the destination has already is filled: it keeps its own value where both have one.\n\nThe \
+                  source is left as it is, unless -delete is given: then each metric is deleted there once the \
+                  destination durably holds all of it, if nobody has written to it meanwhile. Two addresses of one store \
+                  are refused. May be stopped (Ctrl-C) and run again at any time."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The node to copy from
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) src: DaemonAddr,
+    /// The node to copy to
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) dst: DaemonAddr,
+    /// Wait for a new scan of the source's files
+    #[arg(short = 'f', long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) sync: SyncArgs,
+    #[command(flatten)]
+    pub(crate) whole: WholeArgs,
+}
+
+/// Arguments of the commands that copy whole nodes.
+#[derive(clap::Args, Debug)]
+pub(crate) struct WholeArgs {
+    /// With -delete: only sources that nobody has written to for so long, such as 2m; others are copied and stay
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time)]
+    rest: Duration,
+    /// Note in this file what is finished; a stopped run with the same file goes on from there
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+}
+
+impl WholeArgs {
+    /// `order` with these.
+    ///
+    /// # Errors
+    /// [`UsageError`] where they make no sense together.
+    pub(crate) fn apply(self, order: Order) -> anyhow::Result<Order> {
+        if !order.deletes && self.rest > Duration::ZERO {
+            return Err(UsageError::because(
+                "--rest is about sources that are deleted: give -delete",
+            ));
+        }
+        Ok(Order { rest: self.rest, journal: self.journal, ..order })
+    }
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let order = args.sync.copying(&args.cluster, args.src.clone());
+    let order = args.whole.apply(Order { fresh: args.force, ..order })?;
+    copy::node_to_node(args.cluster.client()?, args.src, args.dst, order, output).await
+}

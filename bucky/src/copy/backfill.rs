@@ -1,0 +1,260 @@
+//! A map of names, from its nodes to the owners of the new names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bucky_api::{Client, DaemonAddr, Encoding};
+use bucky_ring::Ring;
+use futures_util::{StreamExt, stream};
+
+use super::carry::Carrier;
+use super::holding::Holding;
+use super::jobs::{Job, jobs};
+use super::name_map::NameMap;
+use super::report::{Shown, Summary};
+use super::{healthy, parties};
+use crate::heal::gather::batch_len;
+use crate::heal::survey::plan;
+use crate::inventory::refresh;
+use crate::outcome::{Outcome, UsageError};
+use crate::output::Output;
+use crate::placement;
+use crate::rebalance::failure_files::FailureFiles;
+use crate::rebalance::job_state::JobState;
+use crate::rebalance::mover::{JobDesk, JournalDesk, Mover, MoverParts};
+use crate::rebalance::nodes::{Fleet, Node, refuse_shared_addresses};
+use crate::rebalance::options::SyncOptions;
+use crate::rebalance::plan::Plan;
+use crate::rebalance::stop::Stop;
+use crate::rebalance::survey::Selection;
+use crate::rebalance::tally::Tally;
+use crate::rebalance::{self, BatchLimits, STOPPED_AT_ONCE, tell_go_daemons};
+use crate::sizes::{Thinned, average};
+
+/// How many nodes are asked for sizes at once.
+const ASKED_AT_ONCE: usize = 32;
+/// How many new names without a place are told.
+const TOLD: usize = 20;
+
+/// What the operator ordered.
+pub(crate) struct BackfillOrder {
+    /// A daemon of the cluster that has the old names.
+    pub(crate) from: DaemonAddr,
+    /// One of the cluster that is to have the new ones, where that is another.
+    pub(crate) to: Option<DaemonAddr>,
+    /// Which name becomes which.
+    pub(crate) map: NameMap,
+    /// Whether the nodes scan anew first.
+    pub(crate) fresh: bool,
+    /// Print the plan and do nothing.
+    pub(crate) dry_run: bool,
+    /// Begin although it does not fit.
+    pub(crate) ignore_free_space: bool,
+    /// Batches at once.
+    pub(crate) workers: usize,
+    /// How files travel.
+    pub(crate) encoding: Encoding,
+    /// How large batches are.
+    pub(crate) limits: BatchLimits,
+    /// How fast it may go, and where it tells of itself.
+    pub(crate) sync: SyncOptions,
+    /// Whether every metric that is done is named.
+    pub(crate) verbose: bool,
+}
+
+/// Fills every copy of each old name into its new name, at all owners of that.
+///
+/// # Errors
+/// Everything that is refused before something is done. What fails later is in the outcome.
+pub(crate) async fn backfill(
+    client: Client,
+    order: BackfillOrder,
+    output: &Arc<Output>,
+) -> anyhow::Result<Outcome> {
+    if order.map.is_empty() {
+        output.say("The map has no names: there is nothing to do.");
+        return Ok(Outcome::Done);
+    }
+    let sources = healthy(&client, order.from.clone(), order.verbose, output).await?;
+    let (fleet, ring) = match &order.to {
+        None => {
+            let ring = sources.ring()?;
+            (Fleet::muster(&sources, &ring, &[], None)?, ring)
+        }
+        Some(to) => {
+            let destinations = healthy(&client, to.clone(), order.verbose, output).await?;
+            (parties::of_clusters(&sources, &destinations)?, destinations.ring()?)
+        }
+    };
+    refuse_shared_addresses(&fleet).await?;
+    refuse_chains(&fleet, &order.map)?;
+    refuse_unplaceable(&ring, &order.map)?;
+    tell_go_daemons(&fleet, output);
+    if order.fresh {
+        refresh(sources.present(), output).await?;
+    }
+    let seen = rebalance::tell_unread_folders(&fleet, "is not found", output).await;
+    let work = Work::find(&fleet, &ring, &order.map, output).await?;
+    let seen = seen.and(work.holding.tell_missing(&order.map, output));
+    if work.jobs.is_empty() {
+        output.say("Nothing is to be filled in.");
+        return Ok(seen);
+    }
+    let shown = Shown { plan: &work.plan, entries: order.map.len() };
+    if order.dry_run {
+        output.data_line(shown)?;
+        return Ok(seen);
+    }
+    output.say(shown);
+    if !rebalance::fits(&work.plan, order.ignore_free_space, output) {
+        return Ok(Outcome::SomeFailed);
+    }
+    carry_out(fleet, ring, work, order, seen, output).await
+}
+
+/// Within one cluster what is read under a name must not depend on whether it was written to before.
+fn refuse_chains(fleet: &Fleet, map: &NameMap) -> anyhow::Result<()> {
+    let is_shared = |node: &Arc<Node>| fleet.members.iter().any(|member| Arc::ptr_eq(member, node));
+    if !fleet.sources.iter().any(|source| is_shared(&source.node)) {
+        return Ok(());
+    }
+    let Some((entry, next)) = map.chain() else { return Ok(()) };
+    Err(UsageError::because(format!(
+        "the map makes {} of {}, and {} of {}: what the last one gets would depend on which comes first, and on how often \
+         it is run; make two maps of it, run the one with {} => {} first, and each to its end only once",
+        entry.new, entry.old, next.new, next.old, next.old, next.new
+    )))
+}
+
+/// Every new name needs a place on the ring.
+fn refuse_unplaceable(ring: &Ring, map: &NameMap) -> anyhow::Result<()> {
+    let bad: Vec<String> = map
+        .entries()
+        .iter()
+        .filter_map(|entry| placement::owners(ring, entry.new.as_str()).err())
+        .take(TOLD)
+        .map(|error| format!("\n  {error}"))
+        .collect();
+    if bad.is_empty() {
+        return Ok(());
+    }
+    Err(UsageError::because(format!(
+        "the map has new names that have no place on the ring:{}",
+        bad.concat()
+    )))
+}
+
+/// What there is to do.
+struct Work {
+    holding: Holding,
+    jobs: Vec<Job>,
+    plan: Plan,
+    /// All nodes, by their places in the jobs: the owners first.
+    nodes: Vec<Arc<Node>>,
+    /// By node, the average length of what it is to send.
+    averages: Vec<Option<u64>>,
+}
+
+impl Work {
+    async fn find(
+        fleet: &Fleet,
+        ring: &Ring,
+        map: &NameMap,
+        output: &Output,
+    ) -> anyhow::Result<Self> {
+        let mut nodes = fleet.members.clone();
+        let mut sources = Vec::with_capacity(fleet.sources.len());
+        for source in fleet.sources.iter().map(|source| &source.node) {
+            let place = nodes.iter().position(|node| Arc::ptr_eq(node, source));
+            let place = place.unwrap_or_else(|| {
+                nodes.push(Arc::clone(source));
+                nodes.len() - 1
+            });
+            sources.push((u32::try_from(place)?, Arc::clone(source)));
+        }
+        let holding = Holding::ask(map, &sources, output).await?;
+        let owners = |name: &bucky_whisper::MetricName| {
+            let owners = placement::owners(ring, name.as_str()).unwrap_or_default();
+            let owners = fleet.owners(&owners).into_iter();
+            owners.filter_map(|owner| u32::try_from(owner).ok()).collect()
+        };
+        let jobs = jobs(map, |entry| holding.of(entry).collect(), owners);
+        let averages = averages(&nodes, &jobs, map).await;
+        let mut copies: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+        for job in &jobs {
+            *copies.entry((job.from as usize, job.to as usize)).or_default() += 1;
+        }
+        let plan = plan(&copies, &averages, &nodes);
+        Ok(Self { holding, jobs, plan, nodes, averages })
+    }
+}
+
+/// By node, the average length of what it is to send.
+async fn averages(nodes: &[Arc<Node>], jobs: &[Job], map: &NameMap) -> Vec<Option<u64>> {
+    let mut samples: Vec<Thinned> = nodes.iter().map(|_| Thinned::default()).collect();
+    for job in jobs {
+        if let (Some(sample), Some(entry)) =
+            (samples.get_mut(job.from as usize), map.get(job.entry))
+        {
+            sample.offer(&entry.old);
+        }
+    }
+    let asked = nodes.iter().zip(samples).map(|(node, sample)| average(&node.daemon, sample));
+    stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
+}
+
+async fn carry_out(
+    fleet: Fleet,
+    ring: Arc<Ring>,
+    work: Work,
+    order: BackfillOrder,
+    seen: Outcome,
+    output: &Arc<Output>,
+) -> anyhow::Result<Outcome> {
+    let BackfillOrder { limits, map, .. } = order;
+    let full = work.averages.iter();
+    let full = full.map(|average| batch_len(limits.metrics, limits.bytes, *average)).collect();
+    let state = order.sync.job_state.as_deref().map(JobState::open).transpose()?;
+    let stop = Stop::told_on_signals(output)?;
+    let files = (order.sync.errors.as_deref(), order.sync.metric_errors.as_deref());
+    let mover = Mover::new(MoverParts {
+        tally: Tally::begin(FailureFiles::open(files.0, files.1)?, Arc::clone(output)),
+        journal: JournalDesk::new(None, Arc::clone(output)),
+        jobs: JobDesk::new(state, Arc::clone(output)),
+        sync: order.sync.clone(),
+        stop: stop.clone(),
+        output: Arc::clone(output),
+        fleet,
+        selection: Selection { ring, regex: None, allowed: None, local_prefix: None },
+        limits,
+        encoding: order.encoding,
+        deletes: false,
+        copies_from_owners: false,
+        rest: Duration::ZERO,
+        replace_corrupt: false,
+        verbose: order.verbose,
+        workers: order.workers,
+    });
+    let Work { jobs, nodes, averages, plan, .. } = work;
+    let carrier = Arc::new(Carrier { mover, map, nodes, averages, full });
+    let mover = &carrier.mover;
+    let planned = plan.metrics;
+    let insisted = mover.show(carrier.run(&jobs), planned).await;
+    mover.tally.flush();
+    if insisted {
+        output.say(STOPPED_AT_ONCE);
+        return Ok(Outcome::Interrupted);
+    }
+    let counts = mover.tally.counts();
+    let is_success = !counts.is_failure(order.sync.error_tolerance) && !stop.is_asked();
+    let outcome = seen.and(if is_success { Outcome::Done } else { Outcome::SomeFailed });
+    output.say(Summary {
+        counts,
+        elapsed: mover.tally.elapsed(),
+        stopped: stop.is_asked(),
+        planned,
+        failed: outcome != Outcome::Done,
+    });
+    Ok(outcome)
+}

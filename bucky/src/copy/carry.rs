@@ -1,0 +1,100 @@
+//! Has the owners of new names fetch what is to be filled in there.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::jobs::{Job, batches};
+use super::name_map::NameMap;
+use crate::rebalance::mover::{Mover, Renames};
+use crate::rebalance::nodes::Node;
+
+/// Carries the jobs of a map out.
+pub(super) struct Carrier {
+    /// What it works with.
+    pub(super) mover: Mover,
+    /// The map.
+    pub(super) map: NameMap,
+    /// All nodes, by their places in the jobs.
+    pub(super) nodes: Vec<Arc<Node>>,
+    /// By node, the average length of what it gives, where that is known.
+    pub(super) averages: Vec<Option<u64>>,
+    /// By node, how many metrics it gives at a time.
+    pub(super) full: Vec<usize>,
+}
+
+impl Carrier {
+    /// Carries out `jobs`, which are sorted: those of a rank together, and none before those of lower rank have ended.
+    pub(super) async fn run(self: &Arc<Self>, jobs: &[Job]) {
+        let full = |from: u32| self.full.get(from as usize).copied().unwrap_or(1);
+        for rank in jobs.chunk_by(|one, other| one.rank == other.rank) {
+            let mut running = JoinSet::new();
+            for batch in batches(rank, full) {
+                if self.mover.stop.is_asked() {
+                    break;
+                }
+                let Some(batch) = rank.get(batch) else { continue };
+                self.launch(batch.to_vec(), &mut running).await;
+            }
+            while let Some(ended) = running.join_next().await {
+                self.note(ended);
+            }
+        }
+    }
+
+    async fn launch(self: &Arc<Self>, batch: Vec<Job>, running: &mut JoinSet<()>) {
+        let place = self.mover.place_for(batch.len()).await;
+        let carrier = Arc::clone(self);
+        running.spawn(async move {
+            let _place = place;
+            carrier.batch(&batch).await;
+        });
+        // It takes its place in the queues before the next one does.
+        tokio::task::yield_now().await;
+        while let Some(ended) = running.try_join_next() {
+            self.note(ended);
+        }
+    }
+
+    fn note(&self, ended: Result<(), tokio::task::JoinError>) {
+        if let Err(error) = ended {
+            self.mover.tally.source_broke(format_args!("a batch was given up: {error}"));
+        }
+    }
+
+    /// One batch: jobs of one pair of nodes.
+    async fn batch(&self, batch: &[Job]) {
+        let Some(first) = batch.first() else { return };
+        let node = |place: u32| self.nodes.get(place as usize);
+        let (Some(source), Some(owner)) = (node(first.from), node(first.to)) else { return };
+        let bytes = self.averages.get(first.from as usize).copied().flatten().unwrap_or(0);
+        let mut entries = Vec::with_capacity(batch.len());
+        for entry in batch.iter().filter_map(|job| self.map.get(job.entry)) {
+            if self.mover.is_copied(source, owner, &entry.old, &entry.new) {
+                self.mover.tally.skipped();
+            } else {
+                entries.push(entry);
+            }
+        }
+        let renames: Renames =
+            entries.iter().map(|entry| (entry.old.clone(), entry.new.clone())).collect();
+        let metrics = entries.iter().map(|entry| entry.old.clone()).collect();
+        let brought = self.mover.bring_as(source, owner, metrics, bytes, &renames).await;
+        if self.mover.verbose {
+            for old in &brought.done {
+                let new = renames.of(old).unwrap_or(old);
+                self.mover.output.say(format_args!(
+                    "Backfilling [{}] {old} => [{}] {new}",
+                    source.addr(),
+                    owner.addr()
+                ));
+            }
+        }
+        for _ in brought.gone {
+            self.mover.tally.gone();
+        }
+        for (metric, failure) in brought.failed {
+            self.mover.tally.failed(metric.as_str(), source.addr(), &failure);
+        }
+    }
+}

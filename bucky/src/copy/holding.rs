@@ -1,0 +1,90 @@
+//! Which nodes have the old names of a map: all are asked, some thousand names at a time.
+
+use std::sync::Arc;
+
+use bucky_api::client::GoListFilter;
+use bucky_api::{ClientError, Daemon};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::name_map::NameMap;
+use crate::chain;
+use crate::inventory::{NAMES_SENT, list};
+use crate::outcome::{Outcome, UnhealthyError};
+use crate::output::{Output, human_count};
+use crate::rebalance::nodes::Node;
+
+/// How many nodes are asked at once: of each, names of one request and one answer are held.
+const ASKED_AT_ONCE: usize = 16;
+/// How many names that nobody has are told.
+const TOLD: usize = 1_000;
+
+/// Who has which old names.
+pub(super) struct Holding {
+    /// The place of the entry and that of the node, sorted.
+    pairs: Vec<(u32, u32)>,
+}
+
+impl Holding {
+    /// Asks `sources`, each with its place among all nodes, for the old names of `map`.
+    ///
+    /// # Errors
+    /// [`UnhealthyError`] where a node cannot tell what it has: its copies would be left out.
+    pub(super) async fn ask(
+        map: &NameMap,
+        sources: &[(u32, Arc<Node>)],
+        output: &Output,
+    ) -> anyhow::Result<Self> {
+        let asked = sources.iter().map(|(place, node)| async move {
+            held(map, &node.daemon, output)
+                .await
+                .map(|held| held.into_iter().map(|entry| (entry, *place)).collect::<Vec<_>>())
+        });
+        let pairs: Result<Vec<Vec<(u32, u32)>>, ClientError> =
+            stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await;
+        let pairs = pairs.map_err(|error| {
+            let (addr, reason) = (error.addr(), chain(&error));
+            UnhealthyError::because(format!("{addr} cannot tell what it has: {reason}"))
+        })?;
+        let mut pairs = pairs.concat();
+        pairs.sort_unstable();
+        Ok(Self { pairs })
+    }
+
+    /// The nodes that have the old name of the entry at this place, in their order.
+    pub(super) fn of(&self, entry: u32) -> impl Iterator<Item = u32> {
+        let start = self.pairs.partition_point(|(place, _)| *place < entry);
+        let there = self.pairs.get(start..).unwrap_or_default();
+        there.iter().take_while(move |(place, _)| *place == entry).map(|(_, node)| *node)
+    }
+
+    /// Tells which old names nobody has (to the Go tool they are not worth a word: D48).
+    pub(super) fn tell_missing(&self, map: &NameMap, output: &Output) -> Outcome {
+        let mut missing = 0;
+        for place in map.by_old() {
+            if self.of(*place).next().is_some() {
+                continue;
+            }
+            missing += 1;
+            if let Some(entry) = map.get(*place).filter(|_| missing <= TOLD) {
+                output.say(format_args!("Metric not found: {}", entry.old));
+            }
+        }
+        if missing > TOLD {
+            let (all, told) = (human_count(missing as u64), human_count(TOLD as u64));
+            output.say(format_args!("{all} metrics were not found; {told} of them are named"));
+        }
+        if missing == 0 { Outcome::Done } else { Outcome::SomeFailed }
+    }
+}
+
+/// The places of the entries whose old names the daemon has.
+async fn held(map: &NameMap, daemon: &Daemon, output: &Output) -> Result<Vec<u32>, ClientError> {
+    let mut held = Vec::new();
+    for places in map.by_old().chunks(NAMES_SENT) {
+        let entries = places.iter().filter_map(|place| map.get(*place));
+        let names = entries.map(|entry| entry.old.to_string()).collect();
+        let found = list(daemon, &GoListFilter::Names(names), output).await?;
+        held.extend(found.iter().filter_map(|name| map.place_of(name)));
+    }
+    Ok(held)
+}

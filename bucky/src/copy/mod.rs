@@ -1,0 +1,99 @@
+//! `bucky copy`, `bucky backfill`, `bucky backfill2`: what one node or cluster has, to another; old names to new ones.
+//!
+//! Whole nodes and clusters (`copy`, `backfill2 -r`) go the way of a rebalance, with the sources for nodes that are
+//! drained: `parties` says who they are, and everything after that, the conditional delete with it, is `rebalance`'s.
+//! Names of a map (`name_map`) are looked for on all nodes (`holding`), become jobs in an order that all owners of a new
+//! name share (`jobs`, pure), and are fetched by those owners (`carry`). No old metric is deleted.
+
+mod backfill;
+mod carry;
+mod holding;
+mod jobs;
+mod name_map;
+mod parties;
+mod report;
+
+use std::sync::Arc;
+
+use bucky_api::{Client, DaemonAddr};
+
+pub(crate) use self::backfill::{BackfillOrder, backfill};
+pub(crate) use self::name_map::NameMap;
+use crate::cluster::{Cluster, Scope, ask_member};
+use crate::inventory::refresh;
+use crate::outcome::Outcome;
+use crate::output::Output;
+use crate::rebalance::nodes::refuse_shared_addresses;
+use crate::rebalance::survey::Selection;
+use crate::rebalance::{self, Order, tell_go_daemons};
+
+/// Copies all that the daemon at `from` lists to the one at `to`.
+///
+/// # Errors
+/// Everything that is refused before something is copied: above all two addresses of one store (D29).
+pub(crate) async fn node_to_node(
+    client: Client,
+    from: DaemonAddr,
+    to: DaemonAddr,
+    order: Order,
+    output: &Arc<Output>,
+) -> anyhow::Result<Outcome> {
+    let ring = parties::ring_of_one(&to)?;
+    let (source, destination) =
+        tokio::join!(ask_member(&client, from, None), ask_member(&client, to, None));
+    let fleet = parties::of_two(&source, &destination)?;
+    refuse_shared_addresses(&fleet).await?;
+    tell_go_daemons(&fleet, output);
+    if order.fresh {
+        refresh([&source].into_iter(), output).await?;
+    }
+    let selection =
+        Selection { ring, regex: order.regex.clone(), allowed: None, local_prefix: None };
+    rebalance::plan_and_move(fleet, selection, order, output).await
+}
+
+/// Copies what the nodes of the cluster of `from` list and `order` selects to its owners in the cluster of `to`.
+///
+/// # Errors
+/// Everything that is refused before something is copied.
+pub(crate) async fn cluster_to_cluster(
+    client: Client,
+    from: DaemonAddr,
+    to: DaemonAddr,
+    order: Order,
+    output: &Arc<Output>,
+) -> anyhow::Result<Outcome> {
+    let sources = healthy(&client, from, order.verbose, output).await?;
+    let destinations = healthy(&client, to, order.verbose, output).await?;
+    let fleet = parties::of_clusters(&sources, &destinations)?;
+    refuse_shared_addresses(&fleet).await?;
+    tell_go_daemons(&fleet, output);
+    if order.fresh {
+        refresh(sources.present(), output).await?;
+    }
+    let selection = Selection {
+        ring: destinations.ring()?,
+        regex: order.regex.clone(),
+        allowed: None,
+        local_prefix: None,
+    };
+    rebalance::plan_and_move(fleet, selection, order, output).await
+}
+
+/// The cluster that the daemon at `seed` tells of, on its own port (D25), if all its nodes are there and agree.
+async fn healthy(
+    client: &Client,
+    seed: DaemonAddr,
+    verbose: bool,
+    output: &Output,
+) -> anyhow::Result<Cluster> {
+    let cluster = Cluster::discover(client.clone(), seed, Scope::All).await?;
+    cluster.require_healthy()?;
+    if verbose {
+        cluster.tell_members(output);
+    }
+    for warning in cluster.ring()?.warnings() {
+        output.say(format_args!("bucky: the ring of {}: {warning}", cluster.seed));
+    }
+    Ok(cluster)
+}

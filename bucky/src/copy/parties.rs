@@ -1,0 +1,146 @@
+//! Who gives and who gets, where that is not one cluster.
+//!
+//! Nodes are told apart by their stores: the same store under two addresses is one node, and what is on an owner
+//! already is never deleted there (D29).
+
+use std::sync::Arc;
+
+use bucky_api::DaemonAddr;
+use bucky_ring::{Algorithm, Node as RingNode, Ring, RingSpec};
+
+use crate::chain;
+use crate::cluster::{Cluster, Member};
+use crate::outcome::UsageError;
+use crate::rebalance::nodes::{Fleet, Kind, Node, Source, away, is_same};
+use crate::strays::How;
+
+/// A ring of `addr` alone: all belongs there.
+///
+/// # Errors
+/// [`UsageError`] where it can be no node of a ring.
+pub(super) fn ring_of_one(addr: &DaemonAddr) -> anyhow::Result<Arc<Ring>> {
+    let refused = |reason: String| UsageError::because(format!("-dst {addr}: {reason}"));
+    let node: RingNode = addr.to_string().parse().map_err(|error| refused(chain(&error)))?;
+    let (relay, tagged_names) = bucky_ring::resolve(Algorithm::JumpFnv1a, None, None)
+        .map_err(|error| refused(chain(&error)))?;
+    let spec = RingSpec {
+        nodes: vec![node],
+        algorithm: Algorithm::JumpFnv1a,
+        relay,
+        replication_factor: 1,
+        diverse_replicas: false,
+        tagged_names,
+    };
+    Ring::new(spec).map(Arc::new).map_err(|error| refused(chain(&error)))
+}
+
+/// Everything of one node to another one.
+///
+/// # Errors
+/// [`UsageError`] where the two are one; [`crate::outcome::UnhealthyError`] where one of them is away.
+pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fleet> {
+    let from = Node::of(source).ok_or_else(|| away(source))?;
+    let to = Node::of(destination).ok_or_else(|| away(destination))?;
+    if is_same(&from, &to) {
+        return Err(UsageError::because(format!(
+            "{} and {} are one node ({}): nothing is copied onto itself",
+            from.addr(),
+            to.addr(),
+            to.store
+        )));
+    }
+    let how = match from.kind {
+        Kind::V1 => How::Whole { to: vec![0] },
+        Kind::Go => How::GoWhole { to: vec![0] },
+    };
+    Ok(Fleet::to_one(Arc::new(to), vec![Source { node: Arc::new(from), how }]))
+}
+
+/// What the nodes of one cluster have to its owners in another, which may be the same one, or have nodes in common with
+/// it.
+///
+/// # Errors
+/// [`UsageError`] where it cannot be told whether two nodes are one; [`crate::outcome::UnhealthyError`] where one is
+/// away.
+pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::Result<Fleet> {
+    let ring = destinations.ring()?;
+    let mut fleet = Fleet::muster(destinations, &ring, &[], None)?;
+    let mut from = Vec::with_capacity(sources.members.len());
+    for member in &sources.members {
+        let node = Node::of(member).ok_or_else(|| away(member))?;
+        let how = match node.kind {
+            Kind::V1 => How::PlacedHere,
+            Kind::Go => How::GoPlacedHere { host: None },
+        };
+        let node = match fleet.members.iter().find(|other| is_same(other, &node)) {
+            Some(same) if node.kind == Kind::Go && same.addr() != node.addr() => {
+                return Err(UsageError::because(format!(
+                    "{} and {} call themselves by one name ({}), and daemons of the Go tool do not tell which files they \
+                     serve: they may be one node; start one of them with another -node, or with buckyd",
+                    node.addr(),
+                    same.addr(),
+                    node.store
+                )));
+            }
+            Some(same) => Arc::clone(same),
+            None => Arc::new(node),
+        };
+        from.push(Source { node, how });
+    }
+    fleet.sources = from;
+    Ok(fleet)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::test_cluster::{document, go, member, v1};
+
+    /// D29: `bucky copy -src A -dst A -delete` deletes all that A has, and exits 0.
+    #[test]
+    fn one_store_under_two_names_is_not_copied_onto_itself() {
+        let ring = document(&["a", "b"]);
+        let a = member("a", v1(&ring, "a", "s1"));
+        let alias = member("alias", v1(&ring, "a", "s1"));
+        let error = of_two(&a, &alias).err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            "a:4242 and alias:4242 are one node (s1): nothing is copied onto itself"
+        );
+        assert!(error.downcast_ref::<UsageError>().is_some());
+        assert!(of_two(&member("a", go(&ring, "a")), &member("a", go(&ring, "x"))).is_err());
+        let fleet = of_two(&a, &member("b", v1(&ring, "b", "s2"))).unwrap();
+        assert_eq!(fleet.owners(&[0]), [0]);
+        assert_eq!(fleet.sources[0].how, How::Whole { to: vec![0] });
+    }
+
+    #[test]
+    fn a_node_of_both_clusters_is_one_node_whatever_it_is_called() {
+        let (one, two) = (document(&["a", "b"]), document(&["bee", "c"]));
+        let of = |ring, members| Cluster::from_answers(ring, members);
+        let sources = of(
+            one.clone(),
+            vec![member("a", v1(&one, "a", "s1")), member("b", v1(&one, "b", "s2"))],
+        );
+        let destinations = of(
+            two.clone(),
+            vec![member("bee", v1(&two, "bee", "s2")), member("c", v1(&two, "c", "s3"))],
+        );
+        let fleet = of_clusters(&sources, &destinations).unwrap();
+        assert!(Arc::ptr_eq(&fleet.sources[1].node, &fleet.members[0]));
+        assert!(fleet.is_only_owner(&fleet.sources[1].node, &[0]));
+        assert!(!fleet.is_only_owner(&fleet.sources[1].node, &[0, 1]));
+        assert!(!fleet.is_only_owner(&fleet.sources[0].node, &[0]));
+    }
+
+    #[test]
+    fn two_go_daemons_of_one_name_at_two_addresses_may_be_one_and_are_refused() {
+        let (one, two) = (document(&["a"]), document(&["x"]));
+        let sources = Cluster::from_answers(one.clone(), vec![member("a", go(&one, "n"))]);
+        let destinations = Cluster::from_answers(two.clone(), vec![member("x", go(&two, "n"))]);
+        let error = of_clusters(&sources, &destinations).err().unwrap().to_string();
+        assert!(error.contains("a:4242 and x:4242 call themselves by one name"), "{error}");
+        let same = Cluster::from_answers(one.clone(), vec![member("a", go(&one, "n"))]);
+        assert!(of_clusters(&sources, &same).is_ok());
+    }
+}

@@ -1,0 +1,106 @@
+//! What a run over a map of names says: before it begins, and at its end.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::output::{human_bytes, human_count, human_duration};
+use crate::rebalance::plan::Plan;
+use crate::rebalance::tally::Counts;
+
+/// What is about to be done, for people.
+pub(super) struct Shown<'a> {
+    /// From where to where.
+    pub(super) plan: &'a Plan,
+    /// How many entries the map has.
+    pub(super) entries: usize,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}\n\n{} copies are to be filled in, for {} names; their sizes are estimated from some of them.",
+            self.plan.tables(),
+            human_count(self.plan.metrics),
+            human_count(self.entries as u64)
+        )
+    }
+}
+
+/// How a run ended, for people.
+#[derive(Clone, Debug)]
+pub(super) struct Summary {
+    /// What was done.
+    pub(super) counts: Counts,
+    /// How long it took.
+    pub(super) elapsed: Duration,
+    /// Whether the operator stopped it.
+    pub(super) stopped: bool,
+    /// How many copies were to be filled in.
+    pub(super) planned: u64,
+    /// Whether something is not as it was ordered, names that nobody has among it.
+    pub(super) failed: bool,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        writeln!(
+            f,
+            "{} metrics created under new names, {} filled, {} complete before; {} points filled, {} in {}. The old ones \
+             stay where they are.",
+            human_count(counts.created),
+            human_count(counts.filled),
+            human_count(counts.unchanged),
+            human_count(counts.points),
+            human_bytes(counts.bytes),
+            human_duration(self.elapsed),
+        )?;
+        counts.tell_shortfalls(f)?;
+        if self.stopped {
+            let left = human_count(self.planned.saturating_sub(counts.finished));
+            let planned = human_count(self.planned);
+            return write!(
+                f,
+                "{left} of {planned} are still to be done.\nStopped. Run the same command again to go on."
+            );
+        }
+        f.write_str("Backfill request complete.")?;
+        if self.failed {
+            f.write_str("\nErrors are present.")?;
+        }
+        if counts.failures() > 0 || counts.broken_sources > 0 {
+            f.write_str(" Repair what is named above and run the same command again.")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn summary() -> Summary {
+        let counts = Counts { finished: 7, moved: 7, created: 4, filled: 3, ..Counts::default() };
+        let elapsed = Duration::from_secs(2);
+        Summary { counts, elapsed, stopped: false, planned: 9, failed: false }
+    }
+
+    fn last(summary: &Summary) -> String {
+        summary.to_string().lines().last().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_last_line_tells_how_it_ended() {
+        assert_eq!(last(&summary()), "Backfill request complete.");
+        let missing = Summary { failed: true, ..summary() };
+        assert!(missing.to_string().ends_with("Backfill request complete.\nErrors are present."));
+        let mut failed = missing;
+        failed.counts.failed = BTreeMap::from([("no space", 2)]);
+        assert!(last(&failed).starts_with("Errors are present. Repair what is named"));
+        let stopped = Summary { stopped: true, ..summary() }.to_string();
+        assert!(stopped.contains("2 of 9 are still to be done."), "{stopped}");
+        assert!(!stopped.contains("complete."), "{stopped}");
+    }
+}

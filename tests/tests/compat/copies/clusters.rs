@@ -1,0 +1,164 @@
+//! `bucky backfill2`: from one cluster to another.
+
+use bucky_ring::Algorithm;
+use bucky_tests::metrics::{MINUTES, minutes, now};
+use bucky_tests::{TestCluster, tree};
+use serde_json::json;
+
+use super::{assert_kept, map_file, marks, minutes_of, rescan};
+use crate::cluster;
+
+/// Two clusters that have nothing in common: not the port, not the hash, not the size, not the replication. Some metrics
+/// of the first lie where its ring does not have them.
+fn old_and_new() -> (TestCluster, TestCluster) {
+    let mut old = cluster(3).lay();
+    old.scatter(80, &old.ring_of_first(2));
+    old.start();
+    let new = cluster(4).algorithm(Algorithm::Fnv1a).replication_factor(2).start();
+    assert_ne!(port(&old), port(&new));
+    (old, new)
+}
+
+fn port(cluster: &TestCluster) -> String {
+    cluster.node(0).addr().rsplit_once(':').unwrap().1.to_owned()
+}
+
+fn backfill2(from: &TestCluster, to: &TestCluster, more: &[&str]) -> bucky_tests::Finished {
+    let (from_seed, to_seed) = (from.node(0).addr(), to.node(1).addr());
+    let args = ["backfill2", "-src-cluster-seed", &from_seed, "-dst-cluster-seed", &to_seed];
+    from.bucky(&[&args, more].concat())
+}
+
+#[test]
+fn backfill2_r_brings_a_cluster_to_all_owners_of_another() {
+    let (old, new) = old_and_new();
+    let before = old.ledger();
+    let kept: Vec<_> = old.nodes().iter().map(marks).collect();
+    backfill2(&old, &new, &["-no-op", "-r", "."])
+        .assert_code(0)
+        .assert_says("80 metrics are to be");
+    assert!(new.nodes().iter().all(|node| node.metrics().is_empty()));
+    let some = backfill2(&old, &new, &["-r", "^shop\\."]).assert_code(0);
+    some.assert_tells("copied (the sources were left)");
+    let is_shop = |name: &String| name.starts_with("shop.");
+    assert!(new.nodes().iter().all(|node| node.metrics().iter().all(is_shop)));
+    let all = backfill2(&old, &new, &["-r", ".", "-offload", "-w", "3"]).assert_code(0);
+    all.assert_stdout("").assert_tells("80 metrics copied (the sources were left)");
+    new.assert_all_in_place(&before);
+    for (node, kept) in old.nodes().iter().zip(&kept) {
+        assert_kept(node, kept);
+        assert!(tree::tombstones(&node.prefix()).is_empty());
+    }
+    let moved = backfill2(&old, &new, &["-r", ".", "-delete"]).assert_code(0);
+    moved.assert_tells("80 metrics moved: 0 created, 0 filled, 80 complete before");
+    old.wait_until_buried();
+    assert!(old.nodes().iter().all(|node| node.metrics().is_empty()));
+    new.assert_all_in_place(&before);
+}
+
+/// D25: the Go tool sends to the source's port, looks for a source only where the ring has it, and cleans no name.
+#[test]
+fn d25_backfill2_with_a_map_finds_misplaced_sources_and_uses_each_clusters_own_port() {
+    let (old, new) = old_and_new();
+    let now = now();
+    let misplaced = old.name_owned_by(0, "astray");
+    old.node(2).write(&misplaced, &MINUTES, &minutes(now, [1.0, 2.0]));
+    rescan(&old);
+    let map = json!({ misplaced.as_str(): "new..h3/x", "nobody": "z" });
+    let map = map_file(&old, &map);
+    let run = backfill2(&old, &new, &["-metric-map-file", &map]).assert_code(1);
+    run.assert_tells("Metric not found: nobody").assert_tells("2 metrics created under new names");
+    let owners = new.owners("new.h3.x");
+    assert_eq!(owners.len(), 2);
+    for node in 0..4 {
+        assert_eq!(new.node(node).has("new.h3.x"), owners.contains(&node), "on {node}");
+    }
+    for owner in owners {
+        let values: Vec<f64> = minutes_of(&new, owner, "new.h3.x").into_values().collect();
+        assert_eq!(values, [2.0, 1.0]);
+    }
+    assert!(old.node(2).has(&misplaced), "sources stay");
+    // Between clusters a chain is none: what is read is not written to.
+    old.node(1).write("a", &MINUTES, &minutes(now, [1.0]));
+    old.node(1).write("b", &MINUTES, &minutes(now, [2.0]));
+    rescan(&old);
+    let map = map_file(&old, &json!({"a": "b", "b": "a"}));
+    backfill2(&old, &new, &["-metric-map-file", &map]).assert_code(0);
+    for (name, value) in [("a", 2.0), ("b", 1.0)] {
+        let owner = new.owners(name)[0];
+        assert_eq!(minutes_of(&new, owner, name).into_values().collect::<Vec<_>>(), [value]);
+    }
+}
+
+/// D29: with one cluster for source and destination the Go tool copies every metric onto itself, and deletes it.
+#[test]
+fn d29_backfill2_within_one_cluster_deletes_nothing_on_an_owner() {
+    let cluster = cluster(3).replication_factor(2).start();
+    cluster.scatter(60, cluster.ring());
+    let lacking = cluster.names_owned_by(0, "app.lacking", 3);
+    for name in &lacking {
+        // On one of its two owners.
+        cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0]));
+    }
+    let astray = cluster.name_owned_by(1, "app.astray");
+    let other = (0..3).find(|node| !cluster.owners(&astray).contains(node)).unwrap();
+    cluster.node(other).write(&astray, &MINUTES, &minutes(now(), [3.0]));
+    rescan(&cluster);
+    let before = cluster.ledger();
+    let alias = cluster.alias_of(0);
+    let run = backfill2(&cluster, &cluster, &["-r", ".", "-delete"]).assert_code(0);
+    run.assert_tells("metrics moved");
+    cluster.assert_all_in_place(&before);
+    for name in &lacking {
+        for owner in cluster.owners(name) {
+            assert!(cluster.node(owner).has(name), "{name} is not on {owner}");
+        }
+    }
+    assert!(!cluster.node(other).has(&astray));
+    // By another address it is the same cluster.
+    let alias = alias.addr().to_string();
+    let seed = cluster.node(0).addr();
+    let seeds = ["backfill2", "-src-cluster-seed", &alias, "-dst-cluster-seed", &seed];
+    cluster.bucky(&[&seeds[..], &["-r", ".", "-delete"]].concat()).assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
+#[test]
+fn backfill2_refuses_what_makes_no_sense_or_may_lose_something() {
+    let (old, new) = old_and_new();
+    let map = map_file(&old, &json!({"a": "b"}));
+    for (more, told) in [
+        (&["-metric-map-file", &map, "-delete"][..], "-delete does not go with -metric-map-file"),
+        (&["-metric-map-file", &map, "-r", "."], "cannot be used with"),
+        (&[], "--metric-map-file"),
+        // D47: an empty expression means every metric.
+        (&["-r", ""], "empty"),
+        (&["-r", "a("], "bad"),
+        (&["-r", ".", "-s"], "-s does not go with backfill2"),
+        (
+            &["-metric-map-file", &map, "--journal", "j"],
+            "--journal does not go with -metric-map-file",
+        ),
+    ] {
+        backfill2(&old, &new, more).assert_code(2).assert_tells(told);
+    }
+    let one = old.bucky(&["backfill2", "-src-cluster-seed", &old.node(0).addr(), "-r", "."]);
+    one.assert_code(2).assert_tells("--dst-cluster-seed");
+    backfill2(&old, &new, &["-r", "^nothing.has.this"])
+        .assert_code(0)
+        .assert_tells("Nothing of what was selected is to be copied.");
+}
+
+/// The Go tool does not look at the destination's health.
+#[test]
+fn backfill2_wants_both_clusters_healthy() {
+    let (mut old, mut new) = old_and_new();
+    new.node_mut(3).stop();
+    let run = backfill2(&old, &new, &["-r", "."]).assert_code(3);
+    run.assert_tells(&format!("{} is away", new.node(3).addr()));
+    new.node_mut(3).start();
+    old.node_mut(2).stop();
+    let run = backfill2(&old, &new, &["-r", "."]).assert_code(3);
+    run.assert_tells(&format!("{} is away", old.node(2).addr()));
+    assert!(new.nodes().iter().all(|node| node.metrics().is_empty()));
+}

@@ -1,0 +1,163 @@
+//! `bucky copy`: all that one node lists, to another.
+
+use bucky_tests::metrics::{self, MINUTES, minutes, now};
+use bucky_tests::{TestCluster, tree, wait};
+use bucky_whisper::Point;
+use rustix::process::Signal;
+
+use super::{assert_kept, marks, minutes_of};
+use crate::cluster;
+
+/// A file that carbon has named by the hash of its series.
+const HASHED: &str =
+    "_tagged.abc.def.00000000000000000000000000000000000000000000000000000000000000ff";
+
+/// Two nodes, the first with all metrics, local ones and hashed ones among them.
+fn full_and_empty() -> (TestCluster, Vec<String>) {
+    let cluster = cluster(2).gate(0).gate(1).lay();
+    cluster.scatter(60, &cluster.ring_of_first(1));
+    for name in [HASHED, "carbon.agents.a.cpuUsage"] {
+        cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0]));
+    }
+    let names = cluster.node(0).metrics();
+    assert_eq!(names.len(), 62);
+    (cluster, names)
+}
+
+fn copy<'a>(source: &'a str, destination: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["copy", "-src", source, "-dst", destination], more].concat()
+}
+
+#[test]
+fn copy_brings_all_that_the_source_lists_and_leaves_the_source() {
+    let (mut cluster, names) = full_and_empty();
+    // The destination has one already, with another value for one point and without the others.
+    let known = cluster.name_owned_by(1, "known");
+    let now = now();
+    cluster.node(0).write(&known, &MINUTES, &minutes(now, [1.0, 1.0, 1.0]));
+    cluster.node(1).write(&known, &MINUTES, &minutes(now, [0.0]));
+    cluster.start();
+    let (source, destination) = (cluster.node(0).addr(), cluster.node(1).addr());
+    let before = marks(cluster.node(0));
+    let there = marks(cluster.node(1));
+
+    let plan = cluster.bucky(&copy(&source, &destination, &["-no-op"])).assert_code(0);
+    plan.assert_says("63 metrics are to be copied.").assert_says(&destination);
+    assert_kept(cluster.node(1), &there);
+    assert_eq!(cluster.node(1).metrics(), std::slice::from_ref(&known));
+
+    let run = cluster.bucky(&copy(&source, &destination, &["-offload", "-v", "-w", "3"]));
+    run.assert_code(0)
+        .assert_stdout("")
+        .assert_tells("63 metrics copied (the sources were left): 62 created, 1 filled")
+        .assert_tells("; 2 points filled")
+        .assert_tells(&format!("{source}: {HASHED}"));
+    for name in &names {
+        let content = |node: usize| std::fs::read(cluster.node(node).path(name)).unwrap();
+        assert!(content(0) == content(1), "{name} is not the same");
+    }
+    let values: Vec<f64> = minutes_of(&cluster, 1, &known).into_values().collect();
+    assert_eq!(values, [1.0, 1.0, 0.0], "what the destination knew stays");
+    assert_kept(cluster.node(0), &before);
+    assert!(tree::tombstones(&cluster.node(0).prefix()).is_empty());
+
+    let again = cluster.bucky(&copy(&source, &destination, &["-delete=false"])).assert_code(0);
+    again.assert_tells("0 created, 0 filled, 63 complete before; 0 points filled");
+    assert_kept(cluster.node(0), &before);
+    // What came after the last scan is in the list after a new one.
+    let late = cluster.name_owned_by(0, "late");
+    cluster.node(0).write(&late, &MINUTES, &minutes(now, [5.0]));
+    cluster.bucky(&copy(&source, &destination, &["-f"])).assert_code(0);
+    assert!(cluster.node(1).has(&late));
+}
+
+/// D30: what is written between the copy and the delete is gone with the Go tool.
+#[test]
+fn d30_copy_delete_loses_no_point_that_is_written_meanwhile() {
+    let (mut cluster, names) = full_and_empty();
+    cluster.start();
+    let (source, destination) = (cluster.node(0).addr(), cluster.node(1).addr());
+    let content = |node: usize, name: &String| std::fs::read(cluster.node(node).path(name));
+    let before: Vec<Vec<u8>> = names.iter().map(|name| content(0, name).unwrap()).collect();
+    cluster.node(0).gate().hold("POST /v1/delete");
+    let run = cluster.start_bucky(&copy(&source, &destination, &["-delete", "-print-deletion"]));
+    cluster.node(0).gate().wait_until_held();
+    let written: &[&str] = &[HASHED, "carbon.agents.a.cpuUsage"];
+    let now = now();
+    let late = Point { timestamp: now - now % 60 - 6 * 3600, value: 42.0 };
+    for name in written {
+        metrics::update(&cluster.node(0).path(name), &[late]);
+    }
+    cluster.node(0).gate().release();
+    run.finish().assert_code(0).assert_tells("62 metrics moved: 62 created");
+    cluster.wait_until_buried();
+    assert_eq!(cluster.node(0).metrics(), [""; 0]);
+    assert_eq!(cluster.node(1).metrics(), names);
+    for name in written {
+        let points = minutes_of(&cluster, 1, name);
+        assert_eq!(points.get(&late.timestamp), Some(&42.0), "{name}");
+        assert_eq!(points.len(), 3);
+    }
+    for (name, before) in names.iter().zip(before) {
+        let is_written = written.contains(&name.as_str());
+        assert!(is_written || content(1, name).unwrap() == before, "{name} is not the same");
+    }
+    cluster.assert_no_strays();
+}
+
+/// D29: `bucky copy -src A -dst A -delete` deletes all that A has, and exits 0.
+#[test]
+fn d29_copy_of_a_store_onto_itself_is_refused_by_whatever_name() {
+    let (mut cluster, names) = full_and_empty();
+    cluster.start();
+    let before = marks(cluster.node(0));
+    let alias = cluster.alias_of(0);
+    let (node, alias) = (cluster.node(0).addr(), alias.addr().to_string());
+    for (source, destination) in [(&node, &node), (&node, &alias), (&alias, &node)] {
+        let run = cluster.bucky(&copy(source, destination, &["-delete"])).assert_code(2);
+        run.assert_tells("are one node").assert_tells("nothing is copied onto itself");
+    }
+    assert_eq!(cluster.node(0).metrics(), names);
+    assert_kept(cluster.node(0), &before);
+}
+
+#[test]
+fn copy_stopped_once_goes_on_when_it_is_run_again() {
+    let (mut cluster, names) = full_and_empty();
+    cluster.start();
+    let (source, destination) = (cluster.node(0).addr(), cluster.node(1).addr());
+    let journal = cluster.path("journal");
+    let journal = journal.to_str().unwrap();
+    let more = ["-delete", "--batch-metrics", "10", "-w", "1", "--journal", journal];
+    cluster.node(1).gate().hold("POST /v1/pull");
+    let run = cluster.start_bucky(&copy(&source, &destination, &more));
+    cluster.node(1).gate().wait_until_held();
+    run.signal(Signal::INT);
+    wait::until("the run says that it stops", || run.stderr().contains("finishing what is"));
+    cluster.node(1).gate().release();
+    run.finish().assert_code(1).assert_tells("Stopped. Run the same command again to go on.");
+    let left = cluster.node(0).metrics().len();
+    assert!(left > 0 && left < names.len(), "{left} are left");
+    // A journal of a copy is none of a move.
+    let other = cluster.bucky(&["rebalance", "--journal", journal]).assert_code(2);
+    other.assert_tells("was written for another ring");
+    cluster.bucky(&copy(&source, &destination, &more)).assert_code(0).assert_tells("Done.");
+    cluster.wait_until_buried();
+    assert_eq!(cluster.node(0).metrics(), [""; 0]);
+    assert_eq!(cluster.node(1).metrics(), names);
+}
+
+/// D36: `copy -dst HOST` without a port ends the Go tool with a panic.
+#[test]
+fn d36_copy_without_what_it_needs_says_what_that_is() {
+    let cluster = cluster(1).start();
+    let node = cluster.node(0);
+    for args in [&["copy"][..], &["copy", "-src", &node.addr()], &["copy", "-dst", &node.addr()]] {
+        cluster.bucky(args).assert_code(2).assert_tells("required");
+    }
+    let elsewhere = cluster.bucky(&copy(&node.addr(), node.host(), &[])).assert_code(3);
+    elsewhere.assert_tells(&format!("{}:4242 is away", node.host()));
+    cluster.bucky(&copy("a:b", &node.addr(), &[])).assert_code(2).assert_tells("a:b");
+    let rest = cluster.bucky(&copy(&node.addr(), "x", &["--rest", "2m"])).assert_code(2);
+    rest.assert_tells("give -delete");
+}
