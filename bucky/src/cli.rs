@@ -13,7 +13,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     backfill, backfill2, copy, du, fill, findhash, gentestmetrics, heal, inconsistent, info,
-    isempty, json, list, locate, rebalance, servers, stat, verify,
+    isempty, json, list, locate, rebalance, servers, sparsify, stat, verify,
 };
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -72,6 +72,7 @@ pub(crate) enum Command {
     Isempty(isempty::Args),
     Findhash(findhash::Args),
     Gentestmetrics(gentestmetrics::Args),
+    Sparsify(sparsify::Args),
     Json(json::Args),
     /// Print the version
     Version,

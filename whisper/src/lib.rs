@@ -9,7 +9,8 @@
 //!
 //! - **Values.** [`MetricName`], [`Retention`], [`Aggregation`], [`Header`], [`Image`] and its [`ArchiveView`]s,
 //!   [`fill()`], [`diff()`], [`Digest`]: bytes and values in, values out.
-//! - **Local files.** [`create()`], [`info`], [`WhisperFile`], [`fill_file()`]: the only part that opens files.
+//! - **Local files.** [`create()`], [`info`], [`WhisperFile`], [`fill_file()`], [`sparsify()`]: the only part that opens
+//!   files.
 //!   A file is opened under a lock with a time limit, a new one appears whole and never in place of another, and one
 //!   that exists is changed in place.
 //!
@@ -55,12 +56,14 @@ pub mod fill_file;
 pub mod header;
 pub mod image;
 pub mod in_place;
+pub mod lease;
 pub mod lock;
 pub mod name;
 mod new_file;
 pub mod retention;
 pub mod slots;
 pub mod sparse;
+pub mod sparsify;
 pub mod update;
 
 pub use aggregation::{Aggregation, AggregationSix, UnknownAggregation, UnknownAggregationSix};
@@ -74,6 +77,7 @@ pub use fill_file::{FillFileError, FillOutcome, fill_file};
 pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
 pub use in_place::{Written, write_in_place};
+pub use lease::{Lease, LeaseError};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};
 pub use name::{MetricName, NameError, NotAddressable, Series};
 pub use retention::{
@@ -82,4 +86,5 @@ pub use retention::{
 };
 pub use slots::AccessError;
 pub use sparse::write_sparse;
+pub use sparsify::{KeepOut, SparsifyError, sparsify, zero_bytes};
 pub use update::UpdateError;

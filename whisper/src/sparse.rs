@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 /// The unit in which zeros are left out: the block size of nearly all file systems. On one with larger blocks a
 /// file is merely less sparse.
-const BLOCK_BYTES: usize = 4_096;
+pub(crate) const BLOCK_BYTES: usize = 4_096;
 
 /// Writes `content` to the new, empty `file`, leaving holes where whole blocks are zero. Reads back the same.
 ///

@@ -18,6 +18,7 @@ pub(crate) mod list;
 pub(crate) mod locate;
 pub(crate) mod rebalance;
 pub(crate) mod servers;
+pub(crate) mod sparsify;
 pub(crate) mod stat;
 mod sync_args;
 #[cfg(test)]
@@ -54,6 +55,7 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Isempty(args) => isempty::run(&args, output),
         Command::Findhash(args) => findhash::run(&args, output),
         Command::Gentestmetrics(args) => gentestmetrics::run(&args, output),
+        Command::Sparsify(args) => sparsify::run(&args, output),
         Command::Json(args) => json::run(&args, output),
         Command::Version => {
             output.data_line(concat!("bucky ", env!("CARGO_PKG_VERSION")))?;

@@ -8,6 +8,7 @@
 //! - `mixed`: clusters in which daemons of the Go tool take part
 //! - `sync`: how fast moves go, what they tell while they run, and what they leave behind in files
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
+//! - `sparsify`: bucky-sparsify beside writers
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
@@ -17,6 +18,7 @@ mod document;
 mod go_wire;
 mod mixed;
 mod small_tools;
+mod sparsify;
 mod sync;
 
 use bucky_tests::{ClusterPlan, Programs};

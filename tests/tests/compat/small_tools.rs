@@ -78,6 +78,7 @@ fn under_its_own_name_each_small_tool_has_its_flags_help_and_version() {
             "isempty",
             &["-m, --metricname", "-l, --last", "-d, --debug", "-p, --prefix"],
         ),
+        ("bucky-sparsify", "sparsify", &["-d, --debug"]),
         ("findhash", "findhash", &["--analyze", "--keys", "--filter", "--max", "--min"]),
         (
             "gentestmetrics",

@@ -8,3 +8,4 @@ mod diff;
 mod fill;
 mod folder;
 mod open;
+mod sparsify;

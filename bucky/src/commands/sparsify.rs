@@ -1,0 +1,112 @@
+//! `bucky sparsify`: gives back the disk space of zeros in local files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bucky_whisper::{KeepOut, LeaseError, SparsifyError, sparsify, zero_bytes};
+use walkdir::WalkDir;
+
+use crate::chain;
+use crate::outcome::Outcome;
+use crate::output::{Output, human_bytes};
+
+/// Arguments of `bucky sparsify`.
+#[derive(clap::Args)]
+#[command(
+    about = "Give back the disk space of zeros in local files",
+    long_about = "Punch holes into every .wsp file below the given paths where whole blocks of 4 KiB are zero, and so give \
+                  back what a dense create or a preallocation took. Files stay the same files: content, owner, mode and \
+                  time of change too. Carbon may write meanwhile: no point is lost, whether it locks or not, since the \
+                  kernel lets it wait (by a lease on the file) while a block is looked at and punched.\n\n\
+                  A disk that has no room for what carbon writes later is full in the middle of a file: leave free what the \
+                  files will take again as points come in.\n\n\
+                  Also as `bucky-sparsify`, a link to `bucky`, with the flags of the Go tool's program of that name."
+)]
+pub(crate) struct Args {
+    /// Tell each file that is rewritten, and what came of all
+    #[arg(short = 'd', long)]
+    debug: bool,
+    /// Only print the files that would become smaller
+    #[arg(long, visible_alias = "no-op")]
+    dry_run: bool,
+    /// Keep writers out by the files' locks, where the kernel gives no leases (as over NFS). Only safe where all writers
+    /// lock: carbon with WHISPER_LOCK_WRITES, go-carbon with flock
+    #[arg(long)]
+    by_lock: bool,
+    /// Seconds to wait for a file that somebody else has open or locked
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = bucky_flags::integer::<u64>(0..=86_400))]
+    lock_timeout: u64,
+    /// Files, or folders with files
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+}
+
+/// Runs it.
+pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let mut tally = Tally::default();
+    for entry in args.paths.iter().flat_map(|path| WalkDir::new(path).sort_by_file_name()) {
+        match entry {
+            Ok(entry) => {
+                let is_metric = entry.path().extension().is_some_and(|end| end == "wsp");
+                if is_metric && entry.file_type().is_file() {
+                    look(entry.path(), args, &mut tally, output)?;
+                }
+            }
+            Err(error) => tally.fail(&error, output),
+        }
+    }
+    if args.debug {
+        let freed = human_bytes(tally.freed_bytes);
+        output.say(format_args!("Re-wrote {} Whisper files, {freed} freed", tally.rewritten));
+    }
+    if tally.failed > 0 {
+        output.say(format_args!("bucky: {} files or folders were left as they are", tally.failed));
+        return Ok(Outcome::SomeFailed);
+    }
+    Ok(Outcome::Done)
+}
+
+/// What came of all files.
+#[derive(Default)]
+struct Tally {
+    rewritten: u64,
+    freed_bytes: u64,
+    failed: u64,
+}
+
+impl Tally {
+    fn fail(&mut self, error: &(dyn std::error::Error + 'static), output: &Output) {
+        output.say(format_args!("bucky: {}", chain(error)));
+        self.failed += 1;
+    }
+}
+
+fn look(path: &Path, args: &Args, tally: &mut Tally, output: &Output) -> anyhow::Result<()> {
+    let limit = Duration::from_secs(args.lock_timeout);
+    let how = if args.by_lock { KeepOut::Lock } else { KeepOut::Lease };
+    let freed = if args.dry_run { zero_bytes(path) } else { sparsify(path, how, limit) };
+    match freed {
+        Ok(0) => {}
+        Ok(bytes) if args.dry_run => {
+            output.data_line(path.display())?;
+            tally.freed_bytes += bytes;
+        }
+        Ok(bytes) => {
+            if args.debug {
+                output.say(format_args!("Rewriting: {}", path.display()));
+            }
+            tally.rewritten += 1;
+            tally.freed_bytes += bytes;
+        }
+        // A cleaner or a move took it away since its folder was read.
+        Err(SparsifyError::Open(error)) if error.is_not_found() => {}
+        Err(error) => {
+            tally.fail(&error, output);
+            if let SparsifyError::Lease { source: LeaseError::NotGiven(_), .. } = error {
+                output.say("bucky: where all writers lock, --by-lock keeps them out instead");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! A file that nobody else has open, and that nobody opens as long as we say so.
+//!
+//! A lock keeps out only those who take it, and carbon by default takes none. A write lease is given only where no other
+//! process has the file open, and while it is held the kernel lets everybody wait who opens it (for as long as
+//! `/proc/sys/fs/lease-break-time` says, 45 s unless somebody changed it). whisper.py and go-carbon open a file for each
+//! update, so a lease that is held for a moment keeps them out without any loss. The kernel gives leases to a file's owner
+//! and to who has CAP_LEASE, on local file systems.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libc::c_int;
+
+/// The pause between two attempts. An update has a file open for some ten microseconds.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How long a lease may be relied on: far less than what the kernel lets others wait.
+const RELIABLE: Duration = Duration::from_secs(5);
+
+/// The command that says which signal a lease sends, by Linux's `fcntl.h`; the bindings lack it.
+const F_SETSIG: c_int = 10;
+
+/// Why there is no lease.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Another process had the file open for as long as we were told to wait.
+    #[error("in use: another process had it open for {waited:?}; try again")]
+    InUse {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The file system has no leases, or the file belongs to somebody else.
+    #[error(
+        "the kernel gives no lease on it, which takes its owner or root, and a local file system"
+    )]
+    NotGiven(#[source] io::Error),
+}
+
+/// A write lease. Nobody else has the file open, or comes to open it, until this is dropped.
+#[derive(Debug)]
+pub struct Lease<'f> {
+    file: &'f File,
+    taken: Instant,
+}
+
+impl<'f> Lease<'f> {
+    /// Takes the lease of `file`, waiting for at most `limit` until nobody else has it open.
+    ///
+    /// # Errors
+    /// [`LeaseError`].
+    pub fn take(file: &'f File, limit: Duration) -> Result<Self, LeaseError> {
+        let start = Instant::now();
+        // Whoever comes to open the file makes the kernel send us a signal: one that is ignored unless it is asked for.
+        fcntl(file, F_SETSIG, libc::SIGURG).map_err(LeaseError::NotGiven)?;
+        loop {
+            match fcntl(file, libc::F_SETLEASE, libc::F_WRLCK) {
+                Ok(()) => return Ok(Self { file, taken: Instant::now() }),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(LeaseError::NotGiven(error)),
+            }
+            let waited = start.elapsed();
+            if waited >= limit {
+                return Err(LeaseError::InUse { waited });
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Whether the lease is young enough that nobody who waits for it has been let in.
+    pub fn is_reliable(&self) -> bool {
+        self.taken.elapsed() < RELIABLE
+    }
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        // It may have been broken, and then there is nothing to give back.
+        let _ = fcntl(self.file, libc::F_SETLEASE, libc::F_UNLCK);
+    }
+}
+
+/// fcntl(2) with a command that takes a number. Neither rustix nor any other safe binding has those of leases.
+#[expect(
+    unsafe_code,
+    reason = "leases have no safe binding; numbers go in, and no memory is touched"
+)]
+fn fcntl(file: &File, command: c_int, argument: c_int) -> io::Result<()> {
+    // SAFETY: F_SETSIG and F_SETLEASE take an int by value, and the descriptor is open as long as `file` is borrowed.
+    match unsafe { libc::fcntl(file.as_raw_fd(), command, argument) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_somebody_has_open_is_not_leased() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wsp");
+        std::fs::write(&path, b"content").unwrap();
+        let (ours, other) = (File::open(&path).unwrap(), File::open(&path).unwrap());
+        let refused = Lease::take(&ours, Duration::from_millis(20));
+        assert!(matches!(refused, Err(LeaseError::InUse { waited }) if waited.as_millis() >= 20));
+        drop(other);
+        assert!(Lease::take(&ours, Duration::from_secs(30)).unwrap().is_reliable());
+    }
+
+    #[test]
+    fn who_opens_a_leased_file_waits_until_the_lease_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wsp");
+        std::fs::write(&path, b"content").unwrap();
+        let ours = File::open(&path).unwrap();
+        let lease = Lease::take(&ours, Duration::from_secs(30)).unwrap();
+        let opener = thread::spawn({
+            let path = path.clone();
+            move || File::options().write(true).open(path).map(drop)
+        });
+        thread::sleep(Duration::from_millis(100));
+        assert!(!opener.is_finished());
+        drop(lease);
+        opener.join().unwrap().unwrap();
+    }
+}

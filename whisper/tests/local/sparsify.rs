@@ -1,0 +1,100 @@
+//! Giving back the space of zeros, in files as a dense create leaves them.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bucky_whisper::{
+    Aggregation, CreateOptions, FileLayout, KeepOut, LeaseError, SparsifyError, XFilesFactor,
+    create, lock_exclusive, sparsify, zero_bytes,
+};
+
+use crate::folder::{Folder, LOCK_LIMIT};
+
+const SHORT: Duration = Duration::from_millis(30);
+
+/// A file of a million points, some 12 MB, one of them written.
+fn large(folder: &Folder, layout: FileLayout) -> PathBuf {
+    let path = folder.path("large.wsp");
+    let options = CreateOptions {
+        retentions: vec!["1s:1000000".parse().unwrap()],
+        aggregation: Aggregation::Average,
+        x_files_factor: XFilesFactor::new(0.5).unwrap(),
+        layout,
+    };
+    create(&path, &options).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(
+        &File::options().write(true).open(&path).unwrap(),
+        &[7; 12],
+        5_000_008,
+    )
+    .unwrap();
+    path
+}
+
+#[test]
+fn a_sparsified_file_is_the_same_file_with_the_same_content_in_less_space() {
+    for layout in [FileLayout::Dense, FileLayout::Fallocate] {
+        for how in [KeepOut::Lease, KeepOut::Lock] {
+            let folder = Folder::new();
+            let path = large(&folder, layout);
+            let file = File::open(&path).unwrap();
+            file.set_permissions(Permissions::from_mode(0o640)).unwrap();
+            file.set_modified(UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789))
+                .unwrap();
+            drop(file);
+            fs::hard_link(&path, folder.path("link.wsp")).unwrap();
+            let (content, before) = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap());
+            let gain = zero_bytes(&path).unwrap();
+            assert!(gain > 11_000_000, "{gain}");
+
+            let freed = sparsify(&path, how, LOCK_LIMIT).unwrap();
+            let after = fs::metadata(&path).unwrap();
+            assert!(
+                freed.abs_diff(gain) < 10_000 && after.blocks() * 512 < 20_000,
+                "{freed} of {gain}"
+            );
+            assert_eq!(fs::read(&path).unwrap(), content);
+            let told = |of: &fs::Metadata| {
+                (of.ino(), of.mode(), of.uid(), of.mtime(), of.mtime_nsec(), of.nlink(), of.len())
+            };
+            assert_eq!(told(&after), told(&before));
+            assert_eq!(folder.names(), ["large.wsp", "link.wsp"]);
+
+            // There is nothing to gain any more, and it is left alone.
+            assert_eq!(sparsify(&path, how, LOCK_LIMIT).unwrap(), 0);
+            let again = fs::metadata(&path).unwrap();
+            assert_eq!((again.ctime(), again.ctime_nsec()), (after.ctime(), after.ctime_nsec()));
+        }
+    }
+}
+
+#[test]
+fn a_file_that_somebody_has_open_or_locked_is_left_alone() {
+    let folder = Folder::new();
+    let path = large(&folder, FileLayout::Dense);
+    let blocks = || fs::metadata(&path).unwrap().blocks();
+    let before = blocks();
+    let other = File::options().write(true).open(&path).unwrap();
+    let refused = sparsify(&path, KeepOut::Lease, SHORT).unwrap_err();
+    assert!(
+        matches!(&refused, SparsifyError::Lease { path: named, source: LeaseError::InUse { .. } } if *named == path),
+        "{refused:?}"
+    );
+    lock_exclusive(&other, SHORT).unwrap();
+    let refused = sparsify(&path, KeepOut::Lock, SHORT).unwrap_err();
+    assert!(matches!(refused, SparsifyError::Lock { .. }), "{refused:?}");
+    assert_eq!(blocks(), before);
+    drop(other);
+    assert!(sparsify(&path, KeepOut::Lease, LOCK_LIMIT).unwrap() > 0);
+}
+
+#[test]
+fn what_is_no_file_is_an_error_that_names_it() {
+    let folder = Folder::new();
+    let path = folder.path("nope.wsp");
+    let refused = sparsify(&path, KeepOut::Lease, SHORT).unwrap_err();
+    assert!(refused.to_string().contains("nope.wsp"), "{refused}");
+    assert!(matches!(zero_bytes(&folder.path("")), Err(SparsifyError::Open(_))));
+}
