@@ -62,6 +62,22 @@ impl DaemonAddr {
         Ok(Self { host: host.to_owned(), port })
     }
 
+    /// The address in `text`, on `port` where it tells none.
+    ///
+    /// # Errors
+    /// [`DaemonAddrError`].
+    pub fn parse_with_port(text: &str, port: u16) -> Result<Self, DaemonAddrError> {
+        let (host, own_port) = split(text);
+        let Some(own_port) = own_port else {
+            return Self::new(host, port);
+        };
+        let bad = || DaemonAddrError::BadPort { text: text.into(), port: own_port.into() };
+        if !own_port.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(bad());
+        }
+        Self::new(host, own_port.parse().map_err(|_| bad())?)
+    }
+
     /// The host, without brackets.
     pub fn host(&self) -> &str {
         &self.host
@@ -89,15 +105,7 @@ impl FromStr for DaemonAddr {
     type Err = DaemonAddrError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (host, port) = split(text);
-        let Some(port) = port else {
-            return Self::new(host, DEFAULT_PORT);
-        };
-        let bad = || DaemonAddrError::BadPort { text: text.into(), port: port.into() };
-        if !port.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(bad());
-        }
-        Self::new(host, port.parse().map_err(|_| bad())?)
+        Self::parse_with_port(text, DEFAULT_PORT)
     }
 }
 

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum ErrorCode {
     /// The request cannot be understood; sending it again will not help.
     BadRequest,
+    /// The token does not allow it, or there is none; or it would be fetched from a host that is not to be asked.
+    Forbidden,
     /// No such route, or no such metric.
     NotFound,
     /// The archive stream is not one, or one of its members is not allowed.

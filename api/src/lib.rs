@@ -17,6 +17,7 @@ pub mod error;
 pub mod go;
 pub mod ndjson;
 pub mod paths;
+pub mod token;
 pub mod types;
 
 pub use addr::{DaemonAddr, DaemonAddrError};
@@ -25,4 +26,5 @@ pub use carbon::{CarbonCache, CarbonInfo};
 pub use client::{Client, ClientError, Daemon, Timeouts};
 pub use encoding::Encoding;
 pub use error::{ErrorBody, ErrorCode, chain};
+pub use token::Token;
 pub use types::*;

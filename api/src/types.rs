@@ -303,6 +303,8 @@ pub enum Problem {
     CutOff,
     /// The file is larger than a transfer may be.
     TooLarge,
+    /// The token does not allow it.
+    Forbidden,
     /// Another failure of the file system.
     #[serde(other)]
     Storage,

@@ -5,15 +5,17 @@
 //! is read and names are resolved by the commands.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use bucky_api::{Client, DaemonAddr, Timeouts};
+use bucky_api::token::TOKEN_LIMIT_BYTES;
+use bucky_api::{Client, DaemonAddr, Timeouts, Token};
 use bucky_flags::integer;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     backfill, backfill2, copy, du, fill, findhash, gentestmetrics, heal, inconsistent, info,
-    isempty, json, list, locate, rebalance, servers, sparsify, stat, verify,
+    isempty, json, list, locate, rebalance, servers, sparsify, stat, token, verify,
 };
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -74,6 +76,7 @@ pub(crate) enum Command {
     Gentestmetrics(gentestmetrics::Args),
     Sparsify(sparsify::Args),
     Json(json::Args),
+    Token(token::Args),
     /// Print the version
     Version,
 }
@@ -103,6 +106,9 @@ pub(crate) struct ClusterArgs {
     /// Ask for files as they are, not compressed
     #[arg(long = "no-encoding")]
     pub(crate) no_encoding: bool,
+    /// File with the token to show to daemons that want one; `bucky token` makes it
+    #[arg(long, value_name = "FILE")]
+    api_token_file: Option<PathBuf>,
 }
 
 impl ClusterArgs {
@@ -119,10 +125,10 @@ impl ClusterArgs {
         text.parse().map_err(|error| UsageError::because(format!("{HOST_VARIABLE}: {error}")))
     }
 
-    /// A client that waits as long as was asked for.
+    /// A client that waits as long as was asked for, and shows the token that was given.
     ///
     /// # Errors
-    /// Where the HTTP library cannot be set up.
+    /// [`UsageError`] where there is no token in the file; where the HTTP library cannot be set up.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let answer = Duration::from_secs(self.timeout);
         let defaults = Timeouts::default();
@@ -133,7 +139,22 @@ impl ClusterArgs {
             upload: answer.max(defaults.upload),
             away: Duration::from_secs(self.away_timeout),
         };
-        Ok(Client::new(timeouts)?)
+        let client = Client::new(timeouts)?;
+        Ok(match self.token()? {
+            Some(token) => client.with_token(token),
+            None => client,
+        })
+    }
+
+    /// D36: the Go tool panics where the file cannot be read.
+    fn token(&self) -> anyhow::Result<Option<Token>> {
+        let Some(path) = &self.api_token_file else { return Ok(None) };
+        let told = |reason: String| {
+            UsageError::because(format!("-api-token-file {}: {reason}", path.display()))
+        };
+        let content =
+            token::read(path, TOKEN_LIMIT_BYTES).map_err(|error| told(error.to_string()))?;
+        Token::parse(&content).map(Some).map_err(|error| told(error.to_string()))
     }
 }
 

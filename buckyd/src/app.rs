@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use bucky_api::Client;
 use bucky_ring::Ring;
 use bucky_whisper::{MetricName, Series};
 
+use crate::auth::{Keys, Peers};
 use crate::inventory::Inventory;
 use crate::memory::Memory;
 use crate::store::Store;
@@ -32,8 +32,10 @@ pub(crate) struct App {
     pub(crate) memory: Memory,
     /// The places for transfers.
     pub(crate) transfers: Transfers,
-    /// To speak to peers.
-    pub(crate) client: Client,
+    /// What tokens are signed with; none where everybody may do everything.
+    pub(crate) keys: Option<Keys>,
+    /// Other daemons.
+    pub(crate) peers: Peers,
 }
 
 /// Where a metric belongs, seen from one host.

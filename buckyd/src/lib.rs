@@ -6,6 +6,7 @@
 
 mod access_log;
 mod app;
+mod auth;
 mod blocking;
 mod config;
 mod inventory;
@@ -30,6 +31,7 @@ use bucky_api::{Client, Timeouts};
 use tokio::sync::watch;
 
 use crate::app::App;
+use crate::auth::Peers;
 pub use crate::config::{BadBind, Bind, Config, ConfigError, LogFormat};
 use crate::inventory::Inventory;
 use crate::memory::Memory;
@@ -102,7 +104,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listener =
         config.bind.listen().await.with_context(|| format!("cannot listen on {}", config.bind))?;
     let local = listener.local_addr().context("cannot tell where this daemon listens")?;
-    if let Some(warning) = config::exposure(local, &config.ring) {
+    if let Some(warning) = config::exposure(local, &config.ring, config.auth.keys.is_some()) {
         tracing::warn!("{warning}");
     }
     let stop = server::stop_signal().context("cannot listen for signals")?;
@@ -149,8 +151,10 @@ fn open(config: Config, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<A
         ..defaults
     };
     let client = Client::new(timeouts).context("cannot set up the HTTP client")?;
-    let sweeper =
-        Arc::new(Sweeper::new(Arc::clone(&store), client.clone(), config.tombstone_grace));
+    let hosts = config.ring.spec().nodes.iter().map(bucky_ring::Node::host);
+    let keys = config.auth.keys;
+    let peers = Peers::new(client, keys.clone(), hosts, config.bind.port(), &config.auth.peers);
+    let sweeper = Arc::new(Sweeper::new(Arc::clone(&store), peers.clone(), config.tombstone_grace));
     Ok(Arc::new(App {
         node: config.node,
         ring: config.ring,
@@ -161,7 +165,8 @@ fn open(config: Config, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<A
         sweeper,
         memory,
         transfers: Transfers::new(config.max_transfers, stopping),
-        client,
+        keys,
+        peers,
     }))
 }
 

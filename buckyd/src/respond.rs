@@ -25,6 +25,11 @@ impl ApiError {
         Self::new(ErrorCode::BadRequest, message)
     }
 
+    /// The token does not allow it.
+    pub(crate) fn forbidden(message: impl std::fmt::Display) -> Self {
+        Self::new(ErrorCode::Forbidden, message)
+    }
+
     /// There is no list yet.
     pub(crate) fn not_ready(problem: &str) -> Self {
         let error = if problem.is_empty() {
@@ -57,6 +62,7 @@ impl ApiError {
             ErrorCode::BadRequest | ErrorCode::BadArchive | ErrorCode::CutOff => {
                 StatusCode::BAD_REQUEST
             }
+            ErrorCode::Forbidden => StatusCode::FORBIDDEN,
             ErrorCode::NotFound => StatusCode::NOT_FOUND,
             ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::Busy | ErrorCode::Stopping | ErrorCode::NotReady => {

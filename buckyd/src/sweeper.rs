@@ -19,11 +19,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bucky_api::{Client, HeldTombstones, TombstoneStatus, chain};
+use bucky_api::{HeldTombstones, TombstoneStatus, chain};
 use tokio::sync::{Notify, watch};
 
 use self::away::Away;
 use self::round::Reason;
+use crate::auth::Peers;
 use crate::blocking::blocking;
 use crate::store::{BatchId, Store};
 
@@ -41,7 +42,7 @@ const REASONS_TOLD: usize = 20;
 /// The tombstones of one store, and what is known about them.
 pub(crate) struct Sweeper {
     store: Arc<Store>,
-    client: Client,
+    peers: Peers,
     grace: Duration,
     news: Notify,
     batches: Mutex<BTreeMap<BatchId, Waiting>>,
@@ -67,10 +68,10 @@ struct Held {
 
 impl Sweeper {
     /// A sweeper that leaves tombstones alone for `grace`.
-    pub(crate) fn new(store: Arc<Store>, client: Client, grace: Duration) -> Self {
+    pub(crate) fn new(store: Arc<Store>, peers: Peers, grace: Duration) -> Self {
         Self {
             store,
-            client,
+            peers,
             grace,
             news: Notify::new(),
             batches: Mutex::default(),

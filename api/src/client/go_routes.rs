@@ -163,7 +163,7 @@ impl Daemon {
 
     fn metric_request(&self, method: Method, metric: &str) -> RequestBuilder {
         let path = format!("{}/{}", paths::METRICS, utf8_percent_encode(metric, PATH_ESCAPES));
-        self.client.http.request(method, self.addr.url(&path))
+        self.request(method, &path)
     }
 
     /// The answer about one metric; none for 404.

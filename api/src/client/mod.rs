@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use reqwest::{Body, RequestBuilder, Response, StatusCode, header};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,6 +28,7 @@ use self::body::{Pace, pieces, read_beyond};
 pub use self::error::{ClientError, NetworkError};
 pub use self::go_routes::{GoListFilter, Listing};
 use crate::ndjson::{Lines, LinesError, parse_line};
+use crate::token::{TOKEN_HEADER, Token};
 use crate::types::{
     ArchiveRequest, ConfirmRequest, DeleteRequest, MisplacedCount, PullRequest, Status,
 };
@@ -42,6 +43,10 @@ const ANSWER_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 const LINES_LIMIT: usize = 100_000;
 /// Connections to a daemon that are kept though nobody uses them: each keeps its buffers.
 const IDLE_PER_HOST: usize = 4;
+/// What a refusal is explained with where no token was sent, and where it does not explain itself.
+const NO_TOKEN: &str = " (no token was sent: bucky sends that of -api-token-file, buckyd one of its own where it has \
+    -auth-jwt-secret-file)";
+const DENIED: &str = "the token that was sent does not allow it";
 /// How much of the body of a refusal is read.
 const REFUSAL_LIMIT_BYTES: usize = 64 * 1024;
 
@@ -77,6 +82,7 @@ impl Default for Timeouts {
 pub struct Client {
     http: reqwest::Client,
     timeouts: Timeouts,
+    token: Option<Token>,
 }
 
 /// One daemon, by its address.
@@ -145,7 +151,14 @@ impl Client {
             .tcp_nodelay(true)
             .pool_max_idle_per_host(IDLE_PER_HOST)
             .build()?;
-        Ok(Self { http, timeouts })
+        Ok(Self { http, timeouts, token: None })
+    }
+
+    /// The same client, which sends `token` with every request. Redirects are not followed, so that it goes to nobody
+    /// but the daemons that are asked.
+    #[must_use]
+    pub fn with_token(&self, token: Token) -> Self {
+        Self { token: Some(token), ..self.clone() }
     }
 
     /// The daemon at `addr`.
@@ -338,11 +351,20 @@ impl Daemon {
     }
 
     fn get(&self, path: &str) -> RequestBuilder {
-        self.client.http.get(self.addr.url(path))
+        self.request(Method::GET, path)
     }
 
     fn post(&self, path: &str) -> RequestBuilder {
-        self.client.http.post(self.addr.url(path))
+        self.request(Method::POST, path)
+    }
+
+    /// Every request begins here.
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.http.request(method, self.addr.url(path));
+        match &self.client.token {
+            Some(token) => request.header(TOKEN_HEADER, token.header()),
+            None => request,
+        }
     }
 
     async fn lines(
@@ -430,6 +452,12 @@ impl Daemon {
         let (code, body) = match serde_json::from_slice::<ErrorBody>(&body) {
             Ok(body) => (Some(body.error.code), body.to_string()),
             Err(_) => (None, String::from_utf8_lossy(&body).trim_end().chars().take(500).collect()),
+        };
+        let body = match (status, &self.client.token) {
+            (StatusCode::FORBIDDEN, None) => format!("{body}{NO_TOKEN}"),
+            // The answer to a HEAD has no words.
+            (StatusCode::FORBIDDEN, Some(_)) if body.is_empty() => DENIED.to_owned(),
+            _ => body,
         };
         ClientError::Status { addr: self.addr.clone(), route, status, code, body }
     }

@@ -23,6 +23,7 @@ pub(crate) mod stat;
 mod sync_args;
 #[cfg(test)]
 mod tests;
+pub(crate) mod token;
 pub(crate) mod verify;
 
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Gentestmetrics(args) => gentestmetrics::run(&args, output),
         Command::Sparsify(args) => sparsify::run(&args, output),
         Command::Json(args) => json::run(&args, output),
+        Command::Token(args) => token::run(&args, output),
         Command::Version => {
             output.data_line(concat!("bucky ", env!("CARGO_PKG_VERSION")))?;
             Ok(Outcome::Done)

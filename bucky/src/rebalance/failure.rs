@@ -53,6 +53,7 @@ pub(crate) fn kind_of(problem: Option<Problem>) -> &'static str {
         Some(Problem::CutOff) => "cut off",
         Some(Problem::TooLarge) => "too large",
         Some(Problem::NoPlace) => "no place",
+        Some(Problem::Forbidden) => "not allowed",
         Some(Problem::Storage) | None => "storage",
     }
 }

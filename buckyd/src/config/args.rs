@@ -7,6 +7,7 @@ use bucky_flags::integer;
 use clap::Parser;
 
 use super::LogFormat;
+use crate::auth::AuthArgs;
 
 /// The most copies of a metric that a ring can be asked for: carbon's own limit is the number of its nodes.
 const COPIES_MOST: i64 = 64;
@@ -18,7 +19,8 @@ const COPIES_MOST: i64 = 64;
 #[derive(Debug, Parser)]
 #[command(name = "buckyd", version, disable_help_flag = true, args_override_self = true)]
 pub(super) struct Args {
-    /// Address to listen on; :PORT for all of this host's. Anyone who can reach it can read and delete metrics.
+    /// Address to listen on; :PORT for all of this host's. Without tokens, anyone who can reach it can read and delete
+    /// metrics.
     #[arg(
         short = 'b',
         long = "bind",
@@ -83,6 +85,8 @@ pub(super) struct Args {
     /// What aggregation 6 means in these files: avg_zero (whisper.py) or first (go-carbon).
     #[arg(long, value_name = "METHOD", default_value = "avg_zero")]
     pub(super) aggregation_6: String,
+    #[command(flatten)]
+    pub(super) auth: AuthArgs,
     /// How events are logged on stderr, and requests on stdout.
     #[arg(long, value_enum, default_value = "text")]
     pub(super) log_format: LogFormat,
@@ -95,8 +99,6 @@ pub(super) struct Args {
     pub(super) cache_path: Option<OsString>,
     #[arg(long, hide = true)]
     pub(super) compressed: bool,
-    #[arg(long, hide = true)]
-    pub(super) auth_jwt_secret_file: Option<PathBuf>,
     #[arg(long, hide = true)]
     pub(super) pprof: Option<String>,
     #[arg(long, hide = true)]

@@ -68,6 +68,16 @@ impl FromStr for Bind {
     }
 }
 
+impl Bind {
+    /// The port; 0 for any that is free.
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Every(port) | Self::Name { port, .. } => *port,
+            Self::Addr(addr) => addr.port(),
+        }
+    }
+}
+
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -21,6 +21,7 @@ use clap::{CommandFactory, FromArgMatches};
 use self::args::Args;
 pub use self::bind::{BadBind, Bind};
 pub(crate) use self::warnings::exposure;
+use crate::auth::AuthSettings;
 
 /// How the daemon's log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -68,6 +69,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// What aggregation 6 means.
     pub aggregation_six: AggregationSix,
+    /// Tokens, and the daemons that are spoken to.
+    pub(crate) auth: AuthSettings,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What the operator should know about these settings.
@@ -118,14 +121,16 @@ impl Config {
 
 impl Args {
     fn check(self) -> Result<Config, ConfigError> {
-        self.refuse_what_is_not_built()?;
         let ring = ring::ring(&self)?;
-        let bind = self.bind.parse().map_err(|error| ConfigError::setting("-bind", &error))?;
+        let bind: Bind =
+            self.bind.parse().map_err(|error| ConfigError::setting("-bind", &error))?;
         let node = match &self.node {
             Some(node) => node.clone(),
             None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         };
-        let warnings = warnings::warnings(&self, &node, &ring);
+        let auth = self.auth.check(bind.port()).map_err(ConfigError::Setting)?;
+        let mut warnings = warnings::warnings(&self, &node, &ring);
+        warnings.extend(auth.warnings.iter().cloned());
         Ok(Config {
             bind,
             node,
@@ -151,21 +156,10 @@ impl Args {
             set_mtime: self.mtime,
             max_transfers: self.max_transfers,
             memory_bytes: self.memory << 20,
+            auth,
             log_format: self.log_format,
             warnings,
         })
-    }
-
-    /// What would be unsafe to accept in silence.
-    fn refuse_what_is_not_built(&self) -> Result<(), ConfigError> {
-        if self.auth_jwt_secret_file.is_some() {
-            return Err(ConfigError::Setting(
-                "-auth-jwt-secret-file: tokens are not supported by this version, and buckyd will not run open where \
-                 protection was asked for; bind to an address that only trusted hosts reach, and leave the flag out"
-                    .into(),
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -169,7 +169,12 @@ fn what_cannot_be_is_refused_with_the_flag_and_the_go_daemons_exit_code() {
         ("-sparse=maybe a", 2, "invalid boolean value \"maybe\" for -sparse"),
         ("-lock-timeout -1 a", 1, "--lock-timeout"),
         ("-max-transfers 0 a", 2, "1 to 1024"),
-        ("-auth-jwt-secret-file /s a", 1, "will not run open"),
+        ("-auth-jwt-secret-file /no/file a", 1, "-auth-jwt-secret-file: /no/file: No such file"),
+        ("-auth-jwt-secret-file= a", 2, "--auth-jwt-secret-file"),
+        ("-auth-jwt-secret-file /dev/null a", 1, "/dev/null: it holds nothing but white space"),
+        ("-auth-jwt-secret-file / a", 1, "Is a directory"),
+        ("--auth-jwt-accept-secret-file /dev/zero a", 1, "/dev/zero: it has more than 65536 bytes"),
+        ("--peer a:b a", 1, "--peer"),
         ("-help", 0, "Usage"),
         ("--help", 0, "Usage"),
         ("-h", 0, "Usage"),
@@ -196,10 +201,11 @@ fn what_has_no_effect_here_is_said_at_start() {
 #[test]
 fn who_can_reach_the_daemon_is_said_at_start() {
     let ring = |line: &str| parse(line).unwrap().ring;
-    let told = |addr: &str, line: &str| exposure(addr.parse().unwrap(), &ring(line));
+    let told = |addr: &str, line: &str| exposure(addr.parse().unwrap(), &ring(line), false);
     assert!(told("0.0.0.0:4242", "a").unwrap().contains("without authentication"));
     assert!(told("[::]:4242", "127.0.0.1").unwrap().contains("without authentication"));
     assert!(told("127.0.0.1:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
     assert!(told("[::ffff:127.0.0.1]:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
     assert_eq!(told("127.0.0.1:4242", "127.0.0.1 localhost [::1]"), None);
+    assert_eq!(exposure("0.0.0.0:4242".parse().unwrap(), &ring("a"), true), None);
 }

@@ -37,11 +37,14 @@ pub(super) fn warnings(args: &Args, node: &str, ring: &Ring) -> Vec<String> {
 }
 
 /// What there is to say about listening on `local` with this ring.
-pub(crate) fn exposure(local: SocketAddr, ring: &Ring) -> Option<String> {
+pub(crate) fn exposure(local: SocketAddr, ring: &Ring, has_tokens: bool) -> Option<String> {
     if !local.ip().to_canonical().is_loopback() {
-        return Some(format!(
-            "listening on {local} without authentication: anyone who can reach it can read and delete metrics"
-        ));
+        return (!has_tokens).then(|| {
+            format!(
+                "listening on {local} without authentication: anyone who can reach it can read and delete metrics; \
+                 -auth-jwt-secret-file FILE has them show a token"
+            )
+        });
     }
     let is_here = |host: &str| match host.parse::<IpAddr>() {
         Ok(ip) => ip.is_loopback(),

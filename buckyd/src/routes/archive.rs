@@ -4,11 +4,13 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use bucky_api::archive::ArchiveWriter;
-use bucky_api::{ArchiveRequest, Encoding, LeftOut, chain, paths};
+use bucky_api::token::Operation;
+use bucky_api::{ArchiveRequest, Encoding, LeftOut, Problem, chain, paths};
 use bucky_whisper::MetricName;
 use serde::Deserialize;
 
@@ -16,6 +18,7 @@ use super::json::JsonBody;
 use super::query::{self, FilterText, Switch};
 use super::{lines, metrics};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::blocking::{BodyWriter, body_channel};
 use crate::inventory::walk_metrics;
 use crate::memory::Growing;
@@ -37,19 +40,21 @@ struct Query {
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     JsonBody { value: request, share, .. }: JsonBody<ArchiveRequest>,
 ) -> Result<Response, ApiError> {
     let place = app.transfers.send()?;
     Ok(stream(app, encoding(&headers), place, move |app, archive| {
         let _share = share;
-        let mut source = Source::of(app);
+        let mut source = Source::of(app, &caller);
         request.metrics.iter().try_for_each(|metric| source.append(metric, archive))
     }))
 }
 
 pub(super) async fn get(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
@@ -59,7 +64,7 @@ pub(super) async fn get(
     let list = metrics::list(&app, Switch::Off).await?;
     let place = app.transfers.send()?;
     Ok(stream(app, encoding(&headers), place, move |app, archive| {
-        let mut source = Source::of(app);
+        let mut source = Source::of(app, &caller);
         let ended = walk_metrics(&list, filter.span(), |metric| {
             if !filter.wants(metric.as_str()) {
                 return ControlFlow::Continue(());
@@ -114,28 +119,30 @@ fn write(
 /// Where the metrics of one archive come from.
 struct Source<'a> {
     app: &'a App,
+    caller: &'a Caller,
     locks: LockBudget,
     /// What the report takes.
     report: Growing,
 }
 
 impl<'a> Source<'a> {
-    fn of(app: &'a App) -> Self {
-        Self { app, locks: app.store.lock_budget(), report: Growing::by_steps() }
+    fn of(app: &'a App, caller: &'a Caller) -> Self {
+        Self { app, caller, locks: app.store.lock_budget(), report: Growing::by_steps() }
     }
 
     /// Adds one metric, or notes why it is left out. An error is the stream's.
     fn append(&mut self, metric: &MetricName, archive: &mut Archive) -> io::Result<()> {
-        let error = match self.app.store.read_within(metric, &self.locks) {
-            Ok(file) => return archive.append(metric, file.meta, file.digest, &file.content),
-            Err(error) => error,
+        let (problem, reason) = match self.caller.may(Operation::Read, metric) {
+            Err(denied) => (Problem::Forbidden, denied.to_string()),
+            Ok(()) => match self.app.store.read_within(metric, &self.locks) {
+                Ok(file) => return archive.append(metric, file.meta, file.digest, &file.content),
+                Err(error) => (error.as_source_problem(), chain(&error)),
+            },
         };
-        let reason = chain(&error);
         let text_bytes = (metric.as_str().len() + reason.len()) as u64;
         let bytes = LINE_BYTES + text_bytes * TEXT_TIMES;
         let added = self.report.add_blocking(&self.app.memory.sending, bytes);
         added.map_err(io::Error::other)?;
-        let (metric, problem) = (metric.clone(), error.as_source_problem());
-        archive.leave_out(LeftOut { metric, problem, reason })
+        archive.leave_out(LeftOut { metric: metric.clone(), problem, reason })
     }
 }

@@ -3,38 +3,47 @@
 use std::io;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
+use bucky_api::token::Operation;
 use bucky_api::{ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, chain, paths};
 use bucky_whisper::{Image, ImageError};
 
 use super::json::JsonBody;
 use super::lines;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::respond::ApiError;
 use crate::slots::{self, Verdict};
 use crate::store::{LockBudget, StoreError, unix_now};
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     JsonBody { value: request, place, share }: JsonBody<ConfirmRequest>,
 ) -> Result<Response, ApiError> {
     Ok(lines::stream(place, paths::NDJSON, move |writer| {
         let _share = share;
         let locks = app.store.lock_budget();
         request.metrics.iter().try_for_each(|metric| -> io::Result<()> {
-            lines::write_line(writer, &look(&app, metric, &locks))
+            lines::write_line(writer, &look(&app, &caller, metric, &locks))
         })
     }))
 }
 
-fn look(app: &App, metric: &ConfirmMetric, locks: &LockBudget) -> ConfirmLine {
+fn look(app: &App, caller: &Caller, metric: &ConfirmMetric, locks: &LockBudget) -> ConfirmLine {
     let mut line = ConfirmLine {
         metric: metric.name.clone(),
         outcome: ConfirmOutcome::Complete,
         missing: Vec::new(),
         reason: String::new(),
     };
+    if let Err(denied) = caller.may(Operation::Read, &metric.name) {
+        line.outcome = ConfirmOutcome::Unreadable;
+        line.reason = denied.to_string();
+        return line;
+    }
     match app.store.read_within(&metric.name, locks) {
         Err(StoreError::Missing { .. }) => line.outcome = ConfirmOutcome::Missing,
         Err(error) => {

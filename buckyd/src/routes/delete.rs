@@ -1,24 +1,29 @@
 //! `POST /v1/delete`: conditional delete.
 //!
-//! A delete that takes long shows that the daemon is alive, as a heal does.
+//! A delete that takes long shows that the daemon is alive, as a heal does. Where one of the metrics may not be deleted,
+//! or one of the owners could not be asked later, nothing is deleted.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use bucky_api::{DeleteOutcome, DeleteRequest, ErrorCode, paths};
+use bucky_api::token::Operation;
+use bucky_api::{DeleteMetric, DeleteOutcome, DeleteRequest, ErrorCode, chain, paths};
 
 use super::json::JsonBody;
 use super::lines;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::blocking::bytes_body;
 use crate::memory::Share;
 use crate::respond::ApiError;
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     JsonBody { value: request, place, share }: JsonBody<DeleteRequest>,
 ) -> Result<Response, ApiError> {
     if let Some(metric) = request.metrics.iter().find(|metric| metric.owners.is_empty()) {
@@ -28,6 +33,7 @@ pub(super) async fn post(
         ))
         .hint("DELETE /metrics/NAME removes a metric for good"));
     }
+    request.metrics.iter().try_for_each(|metric| check(&app, &caller, metric))?;
     let mut deleted = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
         let _place = place;
         let rest = Duration::from_secs(request.rest_seconds);
@@ -52,6 +58,23 @@ pub(super) async fn post(
             })
         })),
     }
+}
+
+fn check(app: &App, caller: &Caller, metric: &DeleteMetric) -> Result<(), ApiError> {
+    caller.may(Operation::Delete, &metric.name).map_err(|denied| {
+        ApiError::forbidden(format!("{}: {denied}", metric.name)).hint("nothing was deleted")
+    })?;
+    metric.owners.iter().try_for_each(|owner| {
+        let known = app.peers.check(owner);
+        known.map_err(|error| {
+            ApiError::forbidden(format!(
+                "{} could never be confirmed: {}",
+                metric.name,
+                chain(&error)
+            ))
+            .hint("nothing was deleted")
+        })
+    })
 }
 
 fn internal(error: impl std::fmt::Display) -> ApiError {

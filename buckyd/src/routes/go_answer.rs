@@ -5,6 +5,7 @@ use std::fmt::Display;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bucky_api::chain;
+use bucky_api::token::Denied;
 
 use crate::memory::NoMemory;
 use crate::respond::ApiError;
@@ -93,6 +94,13 @@ impl From<StoreError> for PlainAnswer {
 impl From<ApiError> for PlainAnswer {
     fn from(error: ApiError) -> Self {
         Self::busy(error.body())
+    }
+}
+
+/// The token does not allow it.
+impl From<Denied> for PlainAnswer {
+    fn from(denied: Denied) -> Self {
+        Self::new(StatusCode::FORBIDDEN, denied)
     }
 }
 

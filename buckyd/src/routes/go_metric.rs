@@ -58,6 +58,13 @@ fn name_in(uri: &Uri) -> Result<Vec<u8>, PlainAnswer> {
     go_path::decode(rest.unwrap_or_default().as_bytes()).map_err(PlainAnswer::bad_request)
 }
 
+/// The metric that a text behind `/metrics/` means, as it stands in the path; none where it is no name, so that
+/// every request for it is refused.
+pub(crate) fn metric_in_path(raw: &str) -> Option<MetricName> {
+    let name = go_path::decode(raw.as_bytes()).ok()?;
+    asked(name).ok().map(|asked| asked.metric)
+}
+
 /// Unlike the Go tool's, a name that would only after some cleaning be that of a file is refused: it would mean
 /// another metric's file.
 fn asked(name: Vec<u8>) -> Result<Asked, PlainAnswer> {

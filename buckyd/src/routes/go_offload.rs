@@ -1,9 +1,9 @@
 //! `POST` and `PUT /metrics/NAME?fetch_offload=true`: this daemon fetches the file from another one by itself.
 //!
-//! The source is asked for the plain file, without tokens of ours; redirects are not followed. A source that is this
-//! very store is refused: a copy of a metric onto itself may be followed by its delete.
+//! The source is asked for the plain file; redirects are not followed. It is one that this daemon may speak to, and sees
+//! no other token than one that is good for reading that metric. A source that is this very store is refused: a copy of
+//! a metric onto itself may be followed by its delete.
 
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,13 +11,15 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use bucky_api::go::MetricStat;
-use bucky_api::{ClientError, Daemon, DaemonAddr, DaemonAddrError, chain};
+use bucky_api::token::Operation;
+use bucky_api::{ClientError, Daemon, DaemonAddr, chain};
 use bucky_whisper::MetricName;
 
 use super::go_answer::PlainAnswer;
 use super::go_form::Form;
 use super::go_upload::{self, How, Timings, Upload, WhisperFile};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::blocking::blocking;
 
 /// The longest form: an address and a name.
@@ -36,14 +38,22 @@ pub(super) async fn fetch(
     metric: MetricName,
     request: Request,
 ) -> Result<Response, PlainAnswer> {
+    let caller = request.extensions().get::<Caller>().cloned();
+    let caller = caller.ok_or_else(|| PlainAnswer::internal("nobody asks"))?;
     let form = Form::read(request, FORM_LIMIT_BYTES, &app.memory.receiving).await?;
     let source = source_addr(form.get("server").unwrap_or_default()).map_err(source_error)?;
     let source_metric = form
         .get("metric")
         .filter(|metric| !metric.is_empty())
         .ok_or_else(|| source_error("no metric to fetch was given"))?;
+    let source_metric = &may_be_read(&caller, source_metric)?;
     let place = app.transfers.receive_file().await?;
-    let source = app.client.daemon(source);
+    let source = match source_metric {
+        SourceMetric::AsGiven(_) => app.peers.daemon(&source, &[], []),
+        SourceMetric::Checked(metric) => app.peers.daemon(&source, &[Operation::Read], [metric]),
+    };
+    let source = source.map_err(|error| source_error(chain(&error)))?;
+    let source_metric = source_metric.as_str();
     refuse_itself(&app, &source).await?;
     let started = Instant::now();
     let limit_bytes = app.store.file_limit_bytes();
@@ -66,17 +76,37 @@ pub(super) async fn fetch(
     Ok(stored.await??.into_response())
 }
 
+/// What is fetched.
+enum SourceMetric<'a> {
+    /// There are no tokens: the source knows what it means.
+    AsGiven(&'a str),
+    /// The caller may read it; in its one spelling, so that what was looked at is what is asked for.
+    Checked(MetricName),
+}
+
+impl SourceMetric<'_> {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::AsGiven(text) => text,
+            Self::Checked(metric) => metric.as_str(),
+        }
+    }
+}
+
+/// D9: who may write here what comes from there must be allowed to see it.
+fn may_be_read<'a>(caller: &Caller, text: &'a str) -> Result<SourceMetric<'a>, PlainAnswer> {
+    let Caller::Holder(_) = caller else { return Ok(SourceMetric::AsGiven(text)) };
+    let metric = MetricName::parse(text).map_err(source_error)?;
+    caller.may(Operation::Read, &metric)?;
+    Ok(SourceMetric::Checked(metric))
+}
+
 /// The address of a source, whose port is 80 where it tells none.
 fn source_addr(text: &str) -> Result<DaemonAddr, String> {
     if text.is_empty() {
         return Err("http: no Host in request URL".into());
     }
-    let addr: DaemonAddr = text.parse().map_err(|error: DaemonAddrError| error.to_string())?;
-    let has_port = text.contains(':') && !text.ends_with(']') && text.parse::<Ipv6Addr>().is_err();
-    if has_port {
-        return Ok(addr);
-    }
-    DaemonAddr::new(addr.host(), HTTP_PORT).map_err(|error| error.to_string())
+    DaemonAddr::parse_with_port(text, HTTP_PORT).map_err(|error| error.to_string())
 }
 
 async fn refuse_itself(app: &App, source: &Daemon) -> Result<(), PlainAnswer> {

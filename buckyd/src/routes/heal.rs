@@ -7,11 +7,13 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use bucky_api::archive::{Limits, Member, NoRoom, ReadArchiveError, Receiver, receive_archive};
+use bucky_api::token::Operation;
 use bucky_api::{
     ClientError, Encoding, ErrorCode, HealLine, HealOutcome, LeftOut, Problem, PullRequest, chain,
 };
@@ -25,8 +27,10 @@ use super::json::JsonBody;
 use super::paced::paced;
 use super::query::{self, Switch};
 use super::renames::{self, Renames};
+use super::rights::Rights;
 use super::{body, lines};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::memory::{Budget, Growing, Share};
 use crate::respond::ApiError;
 use crate::store::{HealBatch, OnCorrupt};
@@ -53,17 +57,20 @@ struct Query {
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Result<Response, ApiError> {
     let query: Query = query::parse(query.as_deref())?;
     let on_corrupt = on_corrupt(query.replace_corrupt.is_on());
+    let rights = Rights::of(caller, on_corrupt)?;
     let encoding = content_encoding(&headers)?;
     let place = app.transfers.receive()?;
     let stream = body::pieces(body).map_err(io::Error::from);
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
-    let (read, finished) = start(app, place, on_corrupt, encoding, reader, Expected::Anything);
+    let expected = Expected::Anything(rights);
+    let (read, finished) = start(app, place, on_corrupt, encoding, reader, expected);
     // Until the stream is read the answer can still be an error of its own.
     match read.await {
         Ok(Err(error)) => Err(error),
@@ -73,18 +80,22 @@ pub(super) async fn post(
 
 pub(super) async fn pull(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     JsonBody { value: request, share, .. }: JsonBody<PullRequest>,
 ) -> Result<Response, ApiError> {
+    let on_corrupt = on_corrupt(request.replace_corrupt);
+    let rights = Rights::of(caller, on_corrupt)?;
     let place = app.transfers.receive()?;
     let (metrics, renames) = renames::asked_for(request.metrics, request.renamed)?;
-    let peer = app.client.daemon(request.from.clone());
+    let (metrics, denied) = rights.sorted_out(metrics, &renames)?;
+    let peer = app.peers.daemon(&request.from, &[Operation::Read], &metrics);
+    let peer = peer.map_err(|error| ApiError::forbidden(chain(&error)))?;
     refuse_itself(&app, &peer, renames.are_all_of(&metrics)).await?;
     let (encoding, stream) =
         peer.archive(metrics.clone(), request.encoding).await.map_err(peer_error)?;
     let stream = paced(stream, request.bytes_per_second);
     let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
-    let on_corrupt = on_corrupt(request.replace_corrupt);
-    let expected = Expected::These { metrics, renames, share };
+    let expected = Expected::These { metrics, renames, denied, share };
     let (_, finished) = start(app, place, on_corrupt, encoding, reader, expected);
     Ok(answer(finished))
 }
@@ -117,12 +128,16 @@ async fn refuse_itself(
 }
 
 fn peer_error(error: ClientError) -> ApiError {
-    let busy = error.status() == Some(StatusCode::SERVICE_UNAVAILABLE);
     let text = chain(&error);
-    if busy {
-        return ApiError::new(ErrorCode::Busy, text).retry_after(1);
+    match error.status() {
+        Some(StatusCode::SERVICE_UNAVAILABLE) => {
+            ApiError::new(ErrorCode::Busy, text).retry_after(1)
+        }
+        // Asked again it would say the same.
+        Some(StatusCode::FORBIDDEN) => ApiError::forbidden(text)
+            .hint("both daemons need the same secret, in -auth-jwt-secret-file"),
+        _ => ApiError::new(ErrorCode::Peer, text),
     }
-    ApiError::new(ErrorCode::Peer, text)
 }
 
 fn content_encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
@@ -168,10 +183,11 @@ fn start(
 
 /// What a stream may bring.
 enum Expected {
-    /// Whatever it does.
-    Anything,
-    /// A peer's answer: these metrics, and nothing else. The list's share comes with it.
-    These { metrics: Vec<MetricName>, renames: Renames, share: Share },
+    /// Whatever may be brought.
+    Anything(Rights),
+    /// A peer's answer: these metrics, and nothing else. The list's share comes with it, and the lines of those that
+    /// were not asked for.
+    These { metrics: Vec<MetricName>, renames: Renames, denied: Vec<HealLine>, share: Share },
 }
 
 /// A batch that is being read.
@@ -179,7 +195,8 @@ struct Incoming<'a> {
     batch: HealBatch<'a>,
     budget: &'a Budget,
     file_limit_bytes: u64,
-    is_pull: bool,
+    /// What may be brought; of a pull, all that was asked for.
+    rights: Option<Rights>,
     /// Of a pull, what has not come yet.
     missing: HashSet<MetricName>,
     /// Of a pull, what is stored under another name.
@@ -193,7 +210,7 @@ struct Incoming<'a> {
 impl Receiver for &mut Incoming<'_> {
     fn announce(&mut self, metric: &MetricName, bytes: u64) -> Result<(), NoRoom> {
         // Whoever asked for it takes the sender's word; else a sender could hold room that it never fills.
-        if self.is_pull {
+        if self.is_pull() {
             // The line first: what is held of the file must not wait for it.
             let provided = self
                 .lines
@@ -211,10 +228,15 @@ impl Receiver for &mut Incoming<'_> {
 
     fn take(&mut self, mut member: Member) -> Result<(), NoRoom> {
         // A peer's answer holds what was asked for and nothing else.
-        if !self.is_pull || self.missing.remove(&member.metric) {
+        if !self.is_pull() || self.missing.remove(&member.metric) {
             self.add_line(&member.metric)?;
-            self.renames.apply(&mut member.metric, self.batch.len());
-            self.batch.take(&member);
+            match self.rights.as_ref().and_then(|rights| rights.refusal(&member.metric)) {
+                Some(line) => self.batch.note(line),
+                None => {
+                    self.renames.apply(&mut member.metric, self.batch.len());
+                    self.batch.take(&member);
+                }
+            }
         }
         drop(member);
         self.member = Growing::default();
@@ -229,22 +251,30 @@ fn line_bytes(metric: &MetricName) -> u64 {
 
 impl<'a> Incoming<'a> {
     fn new(app: &'a App, on_corrupt: OnCorrupt, expected: Expected) -> Self {
-        let (is_pull, metrics, renames, share) = match expected {
-            Expected::Anything => (false, Vec::new(), Renames::default(), Share::default()),
-            Expected::These { metrics, renames, share } => (true, metrics, renames, share),
-        };
+        let mut batch = HealBatch::new(&app.store).on_corrupt(on_corrupt);
         let mut lines = Growing::by_steps();
-        lines.add(share);
+        let (rights, metrics, renames) = match expected {
+            Expected::Anything(rights) => (Some(rights), Vec::new(), Renames::default()),
+            Expected::These { metrics, renames, denied, share } => {
+                denied.into_iter().for_each(|line| batch.note(line));
+                lines.add(share);
+                (None, metrics, renames)
+            }
+        };
         Self {
-            batch: HealBatch::new(&app.store).on_corrupt(on_corrupt),
+            batch,
             budget: &app.memory.receiving,
             file_limit_bytes: app.store.file_limit_bytes(),
-            is_pull,
+            rights,
             missing: metrics.into_iter().collect(),
             renames,
             member: Growing::default(),
             lines,
         }
+    }
+
+    fn is_pull(&self) -> bool {
+        self.rights.is_none()
     }
 
     fn add_line(&mut self, metric: &MetricName) -> Result<(), NoRoom> {
@@ -264,7 +294,7 @@ impl<'a> Incoming<'a> {
             Err(error) => (Some(error), Vec::new()),
         };
         for LeftOut { metric, problem, reason } in left_out {
-            if self.missing.remove(&metric) || !self.is_pull {
+            if self.missing.remove(&metric) || !self.is_pull() {
                 self.batch.note(not_healed(metric, problem, reason));
             }
         }
@@ -279,7 +309,7 @@ impl<'a> Incoming<'a> {
             self.batch.note(not_healed(metric, Problem::CutOff, why.clone()));
         }
         // A pull has a line for each metric it was asked for, and those say it all.
-        error.filter(|_| !self.is_pull).map_or(Ok(()), |error| Err(ApiError::from(error)))
+        error.filter(|_| !self.is_pull()).map_or(Ok(()), |error| Err(ApiError::from(error)))
     }
 }
 

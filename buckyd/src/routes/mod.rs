@@ -25,6 +25,7 @@ mod misplaced;
 mod paced;
 mod query;
 mod renames;
+mod rights;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -36,9 +37,12 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
+use bucky_api::token::{Denied, TOKEN_HEADER};
 use bucky_api::{ErrorBody, ErrorCode, paths};
 
+use self::go_answer::PlainAnswer;
 use crate::app::App;
+use crate::auth::{self, Refusal};
 use crate::respond::ApiError;
 
 /// All routes of the daemon.
@@ -60,8 +64,31 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(go_list::routes())
         .merge(go_metric::routes())
         .fallback(go_answer::no_such_page)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::guard))
+        // Before all: where it leads is no secret, and the Go daemon tells it everybody.
         .layer(middleware::from_fn(go_path::redirect_unclean))
         .with_state(app)
+}
+
+pub(crate) use self::go_metric::metric_in_path;
+
+/// What a request for `path` is answered with that the guard does not let pass.
+pub(crate) fn forbidden(path: &str, refusal: &Refusal) -> Response {
+    if path != "/v1" && !path.starts_with("/v1/") {
+        return PlainAnswer::new(StatusCode::FORBIDDEN, refusal).into_response();
+    }
+    let hint = match refusal {
+        Refusal::Token(_) => {
+            format!("send a token in {TOKEN_HEADER} (bucky -api-token-file FILE); bucky token makes one")
+        }
+        Refusal::Denied(Denied::Namespace { .. }) => {
+            "a list of metrics needs a token with the namespace *, or another that matches that one character".into()
+        }
+        Refusal::Denied(Denied::Operation(operation)) => {
+            format!("{path} needs a token with {operation:?} among its ops").to_lowercase()
+        }
+    };
+    ApiError::forbidden(refusal).hint(hint).into_response()
 }
 
 async fn no_such_method(method: Method) -> Response {

@@ -55,6 +55,11 @@ impl Renames {
         metrics.iter().all(|metric| self.names.get(metric).is_some_and(|to| to != metric))
     }
 
+    /// The name that `metric` is stored under.
+    pub(super) fn stored_as<'a>(&'a self, metric: &'a MetricName) -> &'a MetricName {
+        self.names.get(metric).unwrap_or(metric)
+    }
+
     /// Gives `metric` the name that it is stored under; its line is to be the one with this number.
     pub(super) fn apply(&mut self, metric: &mut MetricName, line: usize) {
         if let Some(to) = self.names.get(metric) {

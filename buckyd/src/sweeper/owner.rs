@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bucky_api::archive::ArchiveWriter;
 use bucky_api::go::MetricStat;
+use bucky_api::token::Operation;
 use bucky_api::{
     ClientError, ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, Daemon, DaemonAddr,
     Encoding, HealLine, HealOutcome, chain,
@@ -16,6 +17,7 @@ use futures_util::TryStreamExt;
 
 use super::Sweeper;
 use super::round::Body;
+use crate::auth::NoDaemon;
 use crate::blocking::{BodyWriter, blocking, body_channel};
 use crate::slots::{self, Verdict};
 use crate::store::{BatchId, Snapshot, Store, unix_now};
@@ -51,6 +53,12 @@ impl From<ClientError> for Trouble {
     }
 }
 
+impl From<NoDaemon> for Trouble {
+    fn from(error: NoDaemon) -> Self {
+        chain(&error).into()
+    }
+}
+
 impl From<String> for Trouble {
     fn from(reason: String) -> Self {
         Self { reason, silent: false }
@@ -68,11 +76,10 @@ impl Sweeper {
         if let Some(reason) = self.away.reason(owner) {
             return all_wait(&bodies, &reason);
         }
-        let daemon = self.client.daemon(owner.clone());
         let mut waits = Vec::new();
         let mut open = bodies;
         if let Err(Trouble { reason, silent }) =
-            self.try_confirm_at(batch, &daemon, &mut open, &mut waits).await
+            self.try_confirm_at(batch, owner, &mut open, &mut waits).await
         {
             waits.extend(all_wait(&open, &reason));
             if silent {
@@ -88,21 +95,22 @@ impl Sweeper {
     async fn try_confirm_at(
         &self,
         batch: &BatchId,
-        daemon: &Daemon,
+        owner: &DaemonAddr,
         open: &mut Vec<&Body>,
         waits: &mut Waits,
     ) -> Result<(), Trouble> {
+        let daemon = &self.peers.daemon(owner, &[], [])?;
         if within(daemon, daemon.status()).await?.is_none() {
             while let Some(body) = open.last() {
-                let settled = self.confirm_by_hand(batch, daemon, body).await?;
+                let settled = self.confirm_by_hand(batch, owner, body).await?;
                 waits.extend(settled.map(|reason| (body.tombstone.seq, reason)));
                 open.pop();
             }
             return Ok(());
         }
-        self.ask(daemon, open, waits).await?;
+        self.ask(owner, open, waits).await?;
         while !open.is_empty() {
-            let lines = self.heal(batch, daemon, open).await?;
+            let lines = self.heal(batch, owner, open).await?;
             let settled: Vec<&Body> = open.drain(..lines.len()).collect();
             for (body, line) in settled.into_iter().zip(&lines) {
                 if let Some(reason) = why_not_healed(daemon, body, line) {
@@ -116,7 +124,7 @@ impl Sweeper {
     /// Asks for a sample of what has not changed since it was healed; leaves in `open` what has to be healed.
     async fn ask(
         &self,
-        daemon: &Daemon,
+        owner: &DaemonAddr,
         open: &mut Vec<&Body>,
         waits: &mut Waits,
     ) -> Result<(), Trouble> {
@@ -131,6 +139,7 @@ impl Sweeper {
             digest: body.is_compressed.then_some(body.digest),
         });
         let request = ConfirmRequest { metrics: metrics.collect() };
+        let daemon = &self.peers.daemon(owner, &[Operation::Read], metrics_of(&asked))?;
         let lines: Vec<ConfirmLine> =
             within(daemon, async { daemon.confirm(&request).await?.collect().await }).await?;
         check_lines(daemon, &asked, &lines, |line| line.metric.as_str())?;
@@ -152,9 +161,10 @@ impl Sweeper {
     async fn heal(
         &self,
         batch: &BatchId,
-        daemon: &Daemon,
+        owner: &DaemonAddr,
         bodies: &[&Body],
     ) -> Result<Vec<HealLine>, Trouble> {
+        let daemon = &self.peers.daemon(owner, &[Operation::Update], metrics_of(bodies))?;
         let (writer, body) = body_channel();
         let wanted: Vec<_> =
             bodies.iter().map(|body| (body.tombstone.seq, body.tombstone.metric.clone())).collect();
@@ -182,9 +192,11 @@ impl Sweeper {
     async fn confirm_by_hand(
         &self,
         batch: &BatchId,
-        daemon: &Daemon,
+        owner: &DaemonAddr,
         body: &Body,
     ) -> Result<Option<String>, Trouble> {
+        let operations = [Operation::Read, Operation::Update];
+        let daemon = &self.peers.daemon(owner, &operations, [&body.tombstone.metric])?;
         let metric = body.tombstone.metric.as_str();
         // The owner's file is held, and looked at, before anything else is.
         let stat = within(daemon, daemon.go_stat(metric)).await?;
@@ -226,6 +238,10 @@ impl Sweeper {
         within(daemon, daemon.go_fill(metric, &stat, file.content.into())).await?;
         Ok(Some(healed_again(daemon)))
     }
+}
+
+fn metrics_of<'a>(bodies: &'a [&'a Body]) -> impl Iterator<Item = &'a MetricName> + Clone {
+    bodies.iter().map(|body| &body.tombstone.metric)
 }
 
 /// Why a stream was not written to its end.

@@ -14,8 +14,8 @@ use axum::{Json, Router};
 use bucky_api::archive::{Limits, Member, read_archive};
 use bucky_api::go::{METRIC_STAT_HEADER, MetricStat};
 use bucky_api::{
-    ConfirmLine, ConfirmOutcome, ConfirmRequest, DaemonAddr, DiskStatus, HealLine, HealOutcome,
-    InventoryState, InventoryStatus, Status, Timeouts, TransferStatus,
+    Client, ConfirmLine, ConfirmOutcome, ConfirmRequest, DaemonAddr, DiskStatus, HealLine,
+    HealOutcome, InventoryState, InventoryStatus, Status, Timeouts, TransferStatus,
 };
 use bucky_whisper::Digest;
 use tempfile::TempDir;
@@ -37,8 +37,8 @@ impl Fixture {
         let limit = Duration::from_millis(500);
         let timeouts =
             Timeouts { connect: limit, answer: limit, idle: limit, upload: limit, away: limit };
-        let client = Client::new(timeouts).unwrap();
-        Self { sweeper: Sweeper::new(store, client, Duration::ZERO), prefix }
+        let peers = Peers::everybody(Client::new(timeouts).unwrap());
+        Self { sweeper: Sweeper::new(store, peers, Duration::ZERO), prefix }
     }
 
     /// A batch of tombstones, each of a metric with a content, healed with a digest.

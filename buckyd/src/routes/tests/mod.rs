@@ -6,6 +6,7 @@ mod list;
 mod offload;
 mod paths;
 mod replace;
+mod tokens;
 mod upload;
 mod v1;
 mod wire;

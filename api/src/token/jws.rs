@@ -1,0 +1,207 @@
+//! The form of a token: three segments of base64, the last an HMAC-SHA-256 of the first two (RFC 7515, compact).
+//!
+//! What the header says of the algorithm chooses nothing: it must be HS256, or the token is refused. The claims are read
+//! only after the signature was found to be good.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::Value;
+use sha2::Sha256;
+
+use super::{Claims, ClaimsError, TOKEN_LIMIT_BYTES, Token, TokenTextError};
+
+/// The header of every token that is made here: `{"alg":"HS256","typ":"JWT"}`.
+const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
+/// Secrets shorter than the hash add less safety than it could give (RFC 7518, section 3.2).
+const SHORT_BYTES: usize = 32;
+
+/// What tokens are signed with. Never shown.
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+/// There is nothing to sign with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it holds nothing but white space: a secret that everybody knows protects nothing")]
+pub struct SecretError;
+
+/// Why a token is refused. The texts are the Go tool's where it has one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Not three segments; also where there is no token at all.
+    #[error("token contains an invalid number of segments")]
+    Segments,
+    /// A scheme stands in front.
+    #[error("tokenstring should not contain 'bearer '")]
+    Bearer,
+    /// Longer than any token.
+    #[error("token has more than {TOKEN_LIMIT_BYTES} bytes")]
+    TooLong,
+    /// A segment is not base64 for URLs, without padding.
+    #[error("illegal base64 data at input byte {0}")]
+    Base64(usize),
+    /// The first segment is no JSON object.
+    #[error("the header of the token is no JSON object")]
+    Header,
+    /// The header asks for something that is not understood here (RFC 7515, section 4.1.11).
+    #[error("the header of the token has crit, which is not understood here")]
+    Critical,
+    /// No algorithm is named.
+    #[error("signing method (alg) is unspecified.")]
+    NoAlgorithm,
+    /// It is not signed.
+    #[error("'none' signature type is not allowed")]
+    Unsigned,
+    /// Signed with the secret, but otherwise than here.
+    #[error("signing method {0} is not taken here: sign with HS256")]
+    OtherHash(&'static str),
+    /// Signed with a key of two parts.
+    #[error("key is of invalid type")]
+    PublicKey,
+    /// An algorithm that nobody knows.
+    #[error("signing method (alg) is unavailable.")]
+    UnknownAlgorithm,
+    /// Signed with another secret, or changed.
+    #[error("signature is invalid")]
+    Signature,
+    /// The claims cannot be read.
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
+    /// Its time is over.
+    #[error("token is expired")]
+    Expired,
+    /// Its time has not come.
+    #[error("token is not valid yet")]
+    NotYet,
+}
+
+impl Secret {
+    /// The secret in the content of a file: without the white space around it.
+    ///
+    /// # Errors
+    /// [`SecretError`] where nothing is left.
+    pub fn new(content: &[u8]) -> Result<Self, SecretError> {
+        let trimmed = match std::str::from_utf8(content) {
+            Ok(text) => text.trim().as_bytes(),
+            Err(_) => content.trim_ascii(),
+        };
+        if trimmed.is_empty() { Err(SecretError) } else { Ok(Self(trimmed.to_vec())) }
+    }
+
+    /// Whether it is shorter than it should be: whoever has a token can try secrets until one fits.
+    pub fn is_short(&self) -> bool {
+        self.0.len() < SHORT_BYTES
+    }
+
+    /// A token with these claims.
+    ///
+    /// # Errors
+    /// [`TokenTextError::TooLong`] where no daemon would look at it.
+    pub fn sign(&self, claims: &Claims) -> Result<Token, TokenTextError> {
+        let mut text = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.to_json()));
+        let signature = self.mac(text.as_bytes()).finalize().into_bytes();
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut text);
+        Token::parse(text.as_bytes())
+    }
+
+    /// Whether `signature` is that of `signed`; compared in constant time.
+    fn has_signed(&self, signed: &[u8], signature: &[u8]) -> bool {
+        self.mac(signed).verify_slice(signature).is_ok()
+    }
+
+    fn mac(&self, signed: &[u8]) -> Hmac<Sha256> {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104)")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes any key");
+        mac.update(signed);
+        mac
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+/// The claims of `token`, signed with one of `secrets`. Its times are not looked at.
+pub(super) fn verified(token: &[u8], secrets: &[Secret]) -> Result<Claims, TokenError> {
+    let Segments { signed, payload, signature } = Segments::of(token)?;
+    // All are tried, so that how long it takes does not tell which of them fits.
+    let fits =
+        secrets.iter().fold(false, |fits, secret| secret.has_signed(signed, &signature) | fits);
+    if !fits {
+        return Err(TokenError::Signature);
+    }
+    Ok(Claims::parse(&payload)?)
+}
+
+/// The claims of `token`, whoever has signed it: to be shown, not to be believed.
+///
+/// # Errors
+/// [`TokenError`].
+pub fn payload(token: &[u8]) -> Result<Claims, TokenError> {
+    Ok(Claims::parse(&Segments::of(token)?.payload)?)
+}
+
+/// A token taken apart.
+struct Segments<'a> {
+    signed: &'a [u8],
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+impl<'a> Segments<'a> {
+    fn of(token: &'a [u8]) -> Result<Self, TokenError> {
+        if token.len() > TOKEN_LIMIT_BYTES {
+            return Err(TokenError::TooLong);
+        }
+        let mut segments = token.split(|byte| *byte == b'.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (segments.next(), segments.next(), segments.next(), segments.next())
+        else {
+            return Err(TokenError::Segments);
+        };
+        if token.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer ")) {
+            return Err(TokenError::Bearer);
+        }
+        check_header(&decode(header)?)?;
+        Ok(Self {
+            signed: token.get(..header.len() + 1 + payload.len()).unwrap_or_default(),
+            payload: decode(payload)?,
+            signature: decode(signature)?,
+        })
+    }
+}
+
+fn decode(segment: &[u8]) -> Result<Vec<u8>, TokenError> {
+    let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    URL_SAFE_NO_PAD.decode(segment).map_err(|_| {
+        // The first that is none of the alphabet, else the end, which is a broken one.
+        let at = segment.iter().position(|byte| !is_letter(byte));
+        TokenError::Base64(at.unwrap_or(segment.len()))
+    })
+}
+
+fn check_header(header: &[u8]) -> Result<(), TokenError> {
+    let Ok(Value::Object(header)) = serde_json::from_slice(header) else {
+        return Err(TokenError::Header);
+    };
+    if header.contains_key("crit") {
+        return Err(TokenError::Critical);
+    }
+    let Some(Value::String(algorithm)) = header.get("alg") else {
+        return Err(TokenError::NoAlgorithm);
+    };
+    Err(match algorithm.as_str() {
+        "HS256" => return Ok(()),
+        "HS384" => TokenError::OtherHash("HS384"),
+        "HS512" => TokenError::OtherHash("HS512"),
+        "none" => TokenError::Unsigned,
+        "RS256" | "RS384" | "RS512" | "ES256" | "ES384" | "ES512" | "PS256" | "PS384" | "PS512"
+        | "EdDSA" => TokenError::PublicKey,
+        _ => TokenError::UnknownAlgorithm,
+    })
+}

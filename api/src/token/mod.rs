@@ -1,0 +1,220 @@
+//! Tokens: what whoever holds one may do with which metrics.
+//!
+//! A token is a JWT (RFC 7519) in the header [`TOKEN_HEADER`], signed with HMAC-SHA-256 by a secret that all daemons of
+//! a cluster share. Its claims are the Go tool's: `namespaces`, patterns of names, and `ops`; unlike there, `exp` and
+//! `nbf` count. `jws` is the form, `claims` the content, `pattern` the rule by which names match; [`Grant`] brings them
+//! together. Pure: the clock is an argument.
+//!
+//! One algorithm, fixed, and a MAC of the `hmac` crate, compared in constant time: libraries that speak all of JWT would
+//! bring RSA and elliptic curves along, for no use, and the choice of the algorithm into the hands of who sends.
+
+mod claims;
+mod jws;
+mod pattern;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
+
+use reqwest::header::HeaderValue;
+
+pub use self::claims::{Claims, ClaimsError};
+pub use self::jws::{Secret, SecretError, TokenError, payload};
+pub use self::pattern::{Malformed, Pattern, escaped};
+
+/// The header that carries the token, without `Bearer` or anything else before it. The Go tool's.
+pub const TOKEN_HEADER: &str = "x-buckyd-authorization";
+/// The name that is tested where a list is asked for, which no single metric has. The Go tool's.
+pub const LIST: &str = "*";
+/// By how many seconds the clocks of two hosts may differ.
+pub const LEEWAY_SECONDS: u64 = 30;
+/// The longest token that is looked at or sent.
+pub const TOKEN_LIMIT_BYTES: usize = 64 * 1024;
+
+/// A token as it is sent. Whoever knows it may do what it allows: it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(HeaderValue);
+
+/// Why a text is no token that could be sent. The text itself is not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenTextError {
+    /// Nothing but white space.
+    #[error("it is empty")]
+    Empty,
+    /// More than any daemon reads.
+    #[error("it has more than {TOKEN_LIMIT_BYTES} bytes")]
+    TooLong,
+    /// White space, or bytes that no header may hold.
+    #[error(
+        "it has white space or other characters in it that no token has; it must hold the token alone, without \
+         `Bearer` before it"
+    )]
+    BadCharacter,
+}
+
+impl Token {
+    /// The token in the content of a file: without the white space around it.
+    ///
+    /// # Errors
+    /// [`TokenTextError`].
+    pub fn parse(content: &[u8]) -> Result<Self, TokenTextError> {
+        let text = content.trim_ascii();
+        if text.is_empty() {
+            return Err(TokenTextError::Empty);
+        }
+        if text.len() > TOKEN_LIMIT_BYTES {
+            return Err(TokenTextError::TooLong);
+        }
+        if !text.iter().all(u8::is_ascii_graphic) {
+            return Err(TokenTextError::BadCharacter);
+        }
+        let mut value = HeaderValue::from_bytes(text).map_err(|_| TokenTextError::BadCharacter)?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+
+    /// The value of [`TOKEN_HEADER`], marked as one that is not to be shown.
+    pub fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+
+    /// The token itself, to be printed where that was asked for.
+    pub fn reveal(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(hidden)")
+    }
+}
+
+/// What a token may be good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// To see names, figures and points.
+    Read,
+    /// To create metrics and to fill gaps.
+    Update,
+    /// To put another file in a metric's place.
+    Replace,
+    /// To remove metrics.
+    Delete,
+}
+
+/// All of them, in the order in which they are told.
+pub const OPERATIONS: [Operation; 4] =
+    [Operation::Read, Operation::Update, Operation::Replace, Operation::Delete];
+
+impl Operation {
+    /// Its word in the claim `ops`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Update => "update",
+            Self::Replace => "replace",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that is no operation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no operation; there are read, update, replace, delete, and * for all of them")]
+pub struct NoOperation(pub String);
+
+impl FromStr for Operation {
+    type Err = NoOperation;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = OPERATIONS.into_iter().find(|operation| operation.as_str() == text);
+        found.ok_or_else(|| NoOperation(text.to_owned()))
+    }
+}
+
+/// What a token allows, once it was found to be good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    patterns: Vec<Pattern>,
+    malformed: Vec<String>,
+    operations: Vec<Operation>,
+}
+
+/// What a token does not allow. The texts begin as the Go tool's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// None of its patterns fits the name.
+    #[error("token has no access to the metric/namespace{}", but(malformed))]
+    Namespace {
+        /// Patterns of the token that match nothing because they are malformed.
+        malformed: Vec<String>,
+    },
+    /// It is not good for that.
+    #[error("token doesn't have {0} permission for the metric/namespace")]
+    Operation(Operation),
+}
+
+fn but(malformed: &[String]) -> String {
+    match malformed {
+        [] => String::new(),
+        [first, ..] => format!(" (its pattern {first:?} is malformed and matches nothing)"),
+    }
+}
+
+impl Grant {
+    /// What these claims allow. A malformed pattern matches nothing; an operation that does not exist allows none.
+    pub fn of(claims: &Claims) -> Self {
+        let (mut patterns, mut malformed) = (Vec::new(), Vec::new());
+        for text in &claims.namespaces {
+            match text.parse() {
+                Ok(pattern) => patterns.push(pattern),
+                Err(Malformed { .. }) => malformed.push(text.clone()),
+            }
+        }
+        let has = |operation: &Operation| {
+            claims.ops.iter().any(|op| op == "*" || op == operation.as_str())
+        };
+        Self { patterns, malformed, operations: OPERATIONS.into_iter().filter(has).collect() }
+    }
+
+    /// What `token`, the value of [`TOKEN_HEADER`], allows at `now` (Unix seconds) where it is signed with one of
+    /// `secrets`.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn verify(token: &[u8], secrets: &[Secret], now: u64) -> Result<Self, TokenError> {
+        let claims = jws::verified(token, secrets)?;
+        claims.check_time(now)?;
+        Ok(Self::of(&claims))
+    }
+
+    /// Whether it is good for `operation` on any metric at all.
+    ///
+    /// # Errors
+    /// [`Denied::Operation`].
+    pub fn has(&self, operation: Operation) -> Result<(), Denied> {
+        match self.operations.contains(&operation) {
+            true => Ok(()),
+            false => Err(Denied::Operation(operation)),
+        }
+    }
+
+    /// Whether it is good for `operation` on `name`: a metric's name in its one spelling, or [`LIST`].
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn may(&self, operation: Operation, name: &str) -> Result<(), Denied> {
+        if !self.patterns.iter().any(|pattern| pattern.matches(name)) {
+            return Err(Denied::Namespace { malformed: self.malformed.clone() });
+        }
+        self.has(operation)
+    }
+}

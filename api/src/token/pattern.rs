@@ -1,0 +1,155 @@
+//! The patterns of the claim `namespaces`, by the rules that the Go tool's tokens are written for.
+//!
+//! A pattern matches the whole name. `*` stands for any run of characters but `/`, `?` for one, `[a-c]` and `[^a]` for
+//! one of a class, `\x` for x itself; dots and braces are nothing special. Matching takes time in proportion to the
+//! length of the pattern times that of the name, whatever is in them.
+
+use std::str::{Chars, FromStr};
+
+/// A pattern of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    /// `*`
+    Run,
+    /// `?`
+    One,
+    /// A character that stands for itself.
+    This(char),
+    /// `[…]`: whether it is one of those that are *not* in these ranges.
+    Class { negated: bool, ranges: Vec<(char, char)> },
+}
+
+/// A text that is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the pattern {pattern:?} is malformed: {reason}")]
+pub struct Malformed {
+    /// The text.
+    pub pattern: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+/// The pattern that matches `name` and nothing else.
+pub fn escaped(name: &str) -> String {
+    let mut pattern = String::with_capacity(name.len());
+    for c in name.chars() {
+        if matches!(c, '*' | '?' | '[' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
+impl FromStr for Pattern {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let malformed = |reason| Malformed { pattern: text.to_owned(), reason };
+        let mut parts = Vec::new();
+        let mut chars = text.chars();
+        while let Some(c) = chars.next() {
+            let part = match c {
+                // Two of them mean what one does.
+                '*' if parts.last() == Some(&Part::Run) => continue,
+                '*' => Part::Run,
+                '?' => Part::One,
+                '[' => class(&mut chars).map_err(malformed)?,
+                '\\' => Part::This(chars.next().ok_or_else(|| malformed(NOTHING_ESCAPED))?),
+                c => Part::This(c),
+            };
+            parts.push(part);
+        }
+        Ok(Self(parts))
+    }
+}
+
+const NOTHING_ESCAPED: &str = "a backslash stands at its end";
+const UNCLOSED: &str = "a [ has no ]";
+const EMPTY_CLASS: &str = "a class in brackets begins with ], so that it would be empty";
+const LOOSE_HYPHEN: &str = "a - in brackets has no character on one side; \\- stands for itself";
+
+/// What stands behind a `[`, up to its `]`.
+fn class(chars: &mut Chars<'_>) -> Result<Part, &'static str> {
+    let negated = chars.as_str().starts_with('^');
+    if negated {
+        chars.next();
+    }
+    let mut ranges = Vec::new();
+    loop {
+        if !ranges.is_empty() && chars.as_str().starts_with(']') {
+            chars.next();
+            return Ok(Part::Class { negated, ranges });
+        }
+        let low = class_char(chars)?;
+        let mut high = low;
+        if chars.as_str().starts_with('-') {
+            chars.next();
+            high = class_char(chars)?;
+        }
+        ranges.push((low, high));
+    }
+}
+
+fn class_char(chars: &mut Chars<'_>) -> Result<char, &'static str> {
+    match chars.next() {
+        None => Err(UNCLOSED),
+        Some('-') => Err(LOOSE_HYPHEN),
+        Some(']') => Err(EMPTY_CLASS),
+        Some('\\') => chars.next().ok_or(UNCLOSED),
+        Some(c) => Ok(c),
+    }
+}
+
+impl Part {
+    /// Whether it stands for this one character. A class may stand for `/`: so it does in the Go tool.
+    fn is(&self, c: char) -> bool {
+        match self {
+            Self::Run => false,
+            Self::One => c != '/',
+            Self::This(this) => *this == c,
+            Self::Class { negated, ranges } => {
+                ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != *negated
+            }
+        }
+    }
+}
+
+impl Pattern {
+    /// Whether `name` as a whole is one that the pattern means.
+    pub fn matches(&self, name: &str) -> bool {
+        let (mut part, mut rest) = (0, name);
+        // Behind the last run, and what of the name is left where it is to take one character more. What stands before
+        // it matched as early as it can, which leaves the most for what follows: it needs no other try.
+        let mut again: Option<(usize, &str)> = None;
+        loop {
+            match self.0.get(part) {
+                None if rest.is_empty() => return true,
+                Some(Part::Run) => {
+                    part += 1;
+                    again = Some((part, rest));
+                    continue;
+                }
+                Some(one) => {
+                    let mut chars = rest.chars();
+                    if chars.next().is_some_and(|c| one.is(c)) {
+                        part += 1;
+                        rest = chars.as_str();
+                        continue;
+                    }
+                }
+                None => {}
+            }
+            let Some((behind, from)) = again else { return false };
+            let mut chars = from.chars();
+            if chars.next().is_none_or(|c| c == '/') {
+                return false;
+            }
+            (part, rest) = (behind, chars.as_str());
+            again = Some((behind, rest));
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! `bucky token`: makes a token, or shows what one says.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bucky_api::chain;
+use bucky_api::token::{
+    Claims, Grant, LEEWAY_SECONDS, LIST, Operation, Pattern, Secret, TOKEN_LIMIT_BYTES, Token,
+    TokenError, payload,
+};
+use clap::ArgGroup;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::rebalance::time as read_time;
+use crate::outcome::{Outcome, UsageError};
+use crate::output::{Output, human_duration};
+
+/// The word for a token that is good until the secret is changed.
+const NEVER: &str = "never";
+/// Standard input, in place of a file.
+const STDIN: &str = "-";
+/// The longest file of a secret: what buckyd reads.
+const SECRET_LIMIT_BYTES: usize = 64 * 1024;
+
+/// Arguments of `bucky token`.
+#[derive(clap::Args)]
+#[command(
+    about = "Make a token for daemons with -auth-jwt-secret-file, or show what one says",
+    long_about = "Make a token for daemons with -auth-jwt-secret-file, and print it; or show what a token says.\n\n\
+        Namespaces are patterns of whole names: * is any run of characters, ? any one, [a-c] and [^a] one of a class, \
+        \\x is x itself. Lists, and with them most commands, need one that matches the character *, as * does. \
+        Operations: read (see names and points), update (create and fill), replace, delete, or * for all.",
+    group(ArgGroup::new("what").required(true).multiple(true).args(["secret_file", "show"]))
+)]
+pub(crate) struct Args {
+    /// The file with the secret that the daemons have; with --show, to look whether the token is signed with it
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// Patterns of the metrics that it is good for, separated by commas (\, for one that is meant). May be given again
+    #[arg(
+        long,
+        value_name = "PATTERN,...",
+        required_unless_present = "show",
+        conflicts_with = "show"
+    )]
+    namespaces: Vec<String>,
+    /// What it is good for, separated by commas: read, update, replace, delete, or * for all
+    #[arg(long, value_name = "OP,...", required_unless_present = "show", conflicts_with = "show")]
+    ops: Vec<String>,
+    /// How long it is good, such as 90s, 30m, 1h, 7d; or `never`, for one that is good until the secret is changed
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = expiry, conflicts_with = "show")]
+    expires: Expiry,
+    /// Show what the token in this file says (-: standard input), and exit with 1 where it is not good
+    #[arg(long, value_name = "FILE")]
+    show: Option<PathBuf>,
+}
+
+/// When a token ends to be good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expiry {
+    After(Duration),
+    Never,
+}
+
+fn expiry(text: &str) -> Result<Expiry, String> {
+    if text == NEVER {
+        return Ok(Expiry::Never);
+    }
+    let days: Option<u64> = text.strip_suffix('d').and_then(|days| days.parse().ok());
+    let time = match days.and_then(|days| days.checked_mul(86_400)) {
+        Some(seconds) => Duration::from_secs(seconds),
+        None => read_time(text)?,
+    };
+    match time {
+        Duration::ZERO => Err(format!(
+            "a token that is good for no time is good for nothing; give a time, or {NEVER:?}"
+        )),
+        time => Ok(Expiry::After(time)),
+    }
+}
+
+/// Runs it.
+pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let secret = args.secret_file.as_deref().map(secret).transpose()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    match (&args.show, secret) {
+        (Some(path), secret) => show(path, secret.as_ref(), now, output),
+        (None, Some(secret)) => {
+            let token = make(args, &secret, now)?;
+            output.data_line(String::from_utf8_lossy(token.reveal()))?;
+            if secret.is_short() {
+                output.say("bucky: the secret has fewer than 32 bytes; openssl rand -base64 32 makes a better one");
+            }
+            Ok(Outcome::Done)
+        }
+        (None, None) => Err(UsageError::because("--secret-file FILE is needed to sign with")),
+    }
+}
+
+fn secret(path: &Path) -> anyhow::Result<Secret> {
+    let content = read(path, SECRET_LIMIT_BYTES).map_err(|error| {
+        UsageError::because(format!("--secret-file {}: {error}", path.display()))
+    })?;
+    Secret::new(&content)
+        .map_err(|error| UsageError::because(format!("--secret-file {}: {error}", path.display())))
+}
+
+/// The content of a file that has no more than `limit_bytes`.
+pub(crate) fn read(path: &Path, limit_bytes: usize) -> io::Result<Vec<u8>> {
+    let source: Box<dyn Read> =
+        if path == Path::new(STDIN) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+    let mut content = Vec::new();
+    source.take(limit_bytes as u64 + 1).read_to_end(&mut content)?;
+    if content.len() > limit_bytes {
+        return Err(io::Error::other(format!("it has more than {limit_bytes} bytes")));
+    }
+    Ok(content)
+}
+
+fn make(args: &Args, secret: &Secret, now: u64) -> anyhow::Result<Token> {
+    let namespaces: Vec<String> = args.namespaces.iter().flat_map(|text| split(text)).collect();
+    for pattern in &namespaces {
+        check_pattern(pattern)
+            .map_err(|error| UsageError::because(format!("--namespaces: {error}")))?;
+    }
+    let ops: Vec<String> = args.ops.iter().flat_map(|text| split(text)).collect();
+    for op in ops.iter().filter(|op| *op != "*") {
+        let known = op.parse::<Operation>();
+        known.map_err(|error| UsageError::because(format!("--ops: {error}")))?;
+    }
+    let expires = match args.expires {
+        Expiry::Never => None,
+        Expiry::After(time) => Some(now.saturating_add(time.as_secs()) as f64),
+    };
+    let issued_at = Some(now as f64);
+    let claims = Claims { namespaces, ops, issued_at, not_before: None, expires };
+    secret.sign(&claims).map_err(|error| UsageError::because(format!("no token: {error}")))
+}
+
+/// The parts of a list with commas. A backslash takes what follows it along, as it does in patterns.
+fn split(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut is_escaped = false;
+    for c in text.chars() {
+        if c == ',' && !is_escaped {
+            parts.push(String::new());
+            continue;
+        }
+        is_escaped = c == '\\' && !is_escaped;
+        if let Some(part) = parts.last_mut() {
+            part.push(c);
+        }
+    }
+    parts.iter().map(|part| part.trim().to_owned()).collect()
+}
+
+fn check_pattern(text: &str) -> Result<(), String> {
+    text.parse::<Pattern>().map_err(|error| error.to_string())?;
+    match text {
+        "" => Err("a pattern is empty: it would match nothing".to_owned()),
+        _ if text.contains('/') => Err(format!(
+            "the pattern {text:?} has a / in it, which no metric's name has: it would match nothing"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn show(
+    path: &Path,
+    secret: Option<&Secret>,
+    now: u64,
+    output: &Output,
+) -> anyhow::Result<Outcome> {
+    let told = |error: String| UsageError::because(format!("--show {}: {error}", path.display()));
+    let content = read(path, TOKEN_LIMIT_BYTES).map_err(|error| told(error.to_string()))?;
+    let token = Token::parse(&content).map_err(|error| told(error.to_string()))?;
+    let claims = payload(token.reveal()).map_err(|error| told(chain(&error)))?;
+    let grant = match secret {
+        Some(secret) => Grant::verify(token.reveal(), std::slice::from_ref(secret), now).map(Some),
+        None => Ok(None),
+    };
+    output.data_text(text(&claims, &grant, now))?;
+    let is_over =
+        claims.expires.is_some_and(|expires| now as f64 >= expires + LEEWAY_SECONDS as f64);
+    Ok(if is_over || grant.is_err() { Outcome::SomeFailed } else { Outcome::Done })
+}
+
+fn text(claims: &Claims, grant: &Result<Option<Grant>, TokenError>, now: u64) -> String {
+    let mut text = String::new();
+    for pattern in &claims.namespaces {
+        let note = match check_pattern(pattern) {
+            Err(_) => "  (matches nothing)",
+            Ok(()) if pattern.parse::<Pattern>().is_ok_and(|pattern| pattern.matches(LIST)) => {
+                "  (and lists)"
+            }
+            Ok(()) => "",
+        };
+        text.push_str(&format!("namespace: {}{note}\n", pattern.escape_debug()));
+    }
+    let ops: Vec<String> = claims.ops.iter().map(|op| op.escape_debug().to_string()).collect();
+    text.push_str(&format!("ops: {}\n", ops.join(", ")));
+    for (word, seconds) in [("issued", claims.issued_at), ("not before", claims.not_before)] {
+        if let Some(seconds) = seconds {
+            text.push_str(&format!("{word}: {}\n", moment(seconds, now)));
+        }
+    }
+    let expires = claims.expires.map_or_else(|| NEVER.to_owned(), |seconds| moment(seconds, now));
+    let signature = match grant {
+        Ok(None) => "not looked at (--secret-file FILE)".to_owned(),
+        Ok(Some(_)) => "good".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    text.push_str(&format!("expires: {expires}\nsignature: {signature}\n"));
+    text
+}
+
+/// A moment, and how far away it is.
+fn moment(seconds: f64, now: u64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "beyond the range it is no moment")]
+    let at = OffsetDateTime::from_unix_timestamp(seconds as i64).ok();
+    let Some(at) = at.and_then(|at| at.format(&Rfc3339).ok()) else {
+        return format!("{seconds} s after 1970");
+    };
+    let away = human_duration(Duration::from_secs_f64((seconds - now as f64).abs().min(1e12)));
+    let side = if seconds < now as f64 { format!("{away} ago") } else { format!("in {away}") };
+    format!("{at} ({side})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comma_parts_patterns_unless_it_is_meant() {
+        assert_eq!(split("a.*,b.*"), ["a.*", "b.*"]);
+        assert_eq!(split("a\\,b,c\\\\,d"), ["a\\,b", "c\\\\", "d"]);
+        assert_eq!(split(" read , update "), ["read", "update"]);
+    }
+
+    #[test]
+    fn what_would_match_nothing_is_no_pattern_to_give_out() {
+        for text in ["", "app.[a", "[]", "a\\", "app/*"] {
+            assert!(check_pattern(text).is_err(), "{text}");
+        }
+        for text in ["*", "app.*", "{a,b}", "[^z]?", "\\*"] {
+            assert_eq!(check_pattern(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_has_an_end_unless_that_is_asked_for() {
+        assert_eq!(expiry("1h"), Ok(Expiry::After(Duration::from_secs(3600))));
+        assert_eq!(expiry("7d"), Ok(Expiry::After(Duration::from_secs(7 * 86_400))));
+        assert_eq!(expiry("never"), Ok(Expiry::Never));
+        for text in ["0", "0s", "-1h", "", "soon", "1.5h"] {
+            assert!(expiry(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_token_says_is_shown_line_by_line() {
+        let claims = Claims {
+            namespaces: vec!["app.*".into(), "*".into(), "[".into()],
+            ops: vec!["read".into(), "update".into()],
+            issued_at: Some(1_795_353_600.0),
+            not_before: None,
+            expires: Some(1_795_357_200.0),
+        };
+        insta::assert_snapshot!(text(&claims, &Err(TokenError::Signature), 1_795_355_400), @r"
+        namespace: app.*
+        namespace: *  (and lists)
+        namespace: [  (matches nothing)
+        ops: read, update
+        issued: 2026-11-22T13:20:00Z (30m00s ago)
+        expires: 2026-11-22T14:20:00Z (in 30m00s)
+        signature: signature is invalid
+        ");
+        let everlasting = text(&Claims { expires: Some(1e300), ..Claims::default() }, &Ok(None), 0);
+        assert!(everlasting.contains("s after 1970"), "{everlasting}");
+    }
+}

@@ -1,0 +1,95 @@
+//! Patterns that cover some metrics, and as few others as fit into a token. Pure.
+
+use std::collections::BTreeSet;
+
+use bucky_api::token::escaped;
+use bucky_whisper::MetricName;
+
+/// What the patterns of one token may have together: a head of a request has room for it, also where heads have little.
+const LIMIT_BYTES: usize = 8 * 1024;
+/// What a pattern takes beside its text: quotes and a comma.
+const FRAME_BYTES: usize = 3;
+/// The pattern that covers everything.
+const ALL: &str = "*";
+
+/// Patterns that match each of `metrics`: their very names where those fit; else the longest common beginnings that do,
+/// by whole components; else all there is.
+pub(super) fn patterns<'a>(
+    metrics: impl IntoIterator<Item = &'a MetricName> + Clone,
+) -> Vec<String> {
+    let names = || metrics.clone().into_iter().map(MetricName::as_str);
+    if let Some(patterns) = fitting(names().map(escaped)) {
+        return patterns;
+    }
+    let deepest = names().map(|name| name.matches('.').count()).max().unwrap_or_default();
+    let covering = (1..=deepest)
+        .rev()
+        .find_map(|components| fitting(names().map(|name| beginning(name, components))));
+    covering.unwrap_or_else(|| vec![ALL.to_owned()])
+}
+
+/// The patterns, each once, if they are short enough together.
+fn fitting(patterns: impl Iterator<Item = String>) -> Option<Vec<String>> {
+    let mut bytes = 0;
+    let mut fitting = BTreeSet::new();
+    for pattern in patterns {
+        let len = pattern.len() + FRAME_BYTES;
+        if fitting.insert(pattern) {
+            bytes += len;
+        }
+        if bytes > LIMIT_BYTES {
+            return None;
+        }
+    }
+    Some(fitting.into_iter().collect())
+}
+
+/// The pattern for all metrics that have the first `components` of `name`, or for it alone where it has no more.
+fn beginning(name: &str, components: usize) -> String {
+    match name.match_indices('.').nth(components - 1) {
+        Some((dot, _)) => format!("{}{ALL}", escaped(name.get(..=dot).unwrap_or(name))),
+        None => escaped(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bucky_api::token::Pattern;
+
+    fn names(names: impl IntoIterator<Item = String>) -> Vec<MetricName> {
+        names.into_iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    fn covers(patterns: &[String], name: &str) -> bool {
+        patterns.iter().any(|pattern| pattern.parse::<Pattern>().unwrap().matches(name))
+    }
+
+    #[test]
+    fn few_metrics_are_named_and_no_other_is_covered() {
+        let metrics = names(["app.a".into(), "app.b*".into(), "app.a".into()]);
+        assert_eq!(patterns(&metrics), ["app.a", "app.b\\*"]);
+        assert!(!covers(&patterns(&metrics), "app.bc"));
+        assert!(patterns(&[]).is_empty());
+    }
+
+    #[test]
+    fn many_metrics_are_covered_by_their_common_beginnings() {
+        let web = (0..5_000).map(|number| format!("app.web.host{number}.hits"));
+        let metrics = names(web.chain(["db".to_owned(), "sys.load".to_owned()]));
+        let patterns = patterns(&metrics);
+        assert_eq!(patterns, ["app.web.*", "db", "sys.load"]);
+        assert!(metrics.iter().all(|metric| covers(&patterns, metric.as_str())));
+        for other in ["app.x", "sys.loads", "db.x", "secret.x"] {
+            assert!(!covers(&patterns, other), "{other}");
+        }
+    }
+
+    #[test]
+    fn metrics_without_anything_in_common_take_everything() {
+        let metrics = names((0..5_000).map(|number| format!("host{number}.hits")));
+        assert_eq!(patterns(&metrics), ["*"]);
+        let flat = names((0..5_000).map(|number| format!("host{number}")));
+        assert_eq!(patterns(&flat), ["*"]);
+    }
+}

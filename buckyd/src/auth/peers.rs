@@ -1,0 +1,141 @@
+//! The one door to other daemons: whom this one speaks to, and with which token.
+//!
+//! With tokens, only the members of the ring, on the port that this daemon itself listens on, and those that `--peer`
+//! names: whoever may call this daemon must not be able to have it send a token to a host of his own, or to ask hosts that
+//! only it can reach (D9). The token is good for some minutes, for what is asked and the metrics it is asked of. Without
+//! tokens nothing secret is sent, and everybody may be asked, unless `--peer` was given.
+
+use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
+
+use bucky_api::token::{Operation, TokenTextError};
+use bucky_api::{Client, Daemon, DaemonAddr};
+use bucky_whisper::MetricName;
+
+use super::{Keys, narrow};
+
+/// Other daemons.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers {
+    client: Client,
+    keys: Option<Keys>,
+    /// Those that are spoken to, in their one spelling; none where everybody is.
+    known: Option<BTreeSet<(String, u16)>>,
+}
+
+/// Why another daemon is not spoken to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoDaemon {
+    /// It is not one of those that are known.
+    #[error(
+        "{0} is not asked for anything: it is no member of this daemon's ring and not named by --peer (start this \
+         buckyd with --peer {0} if it is to be)"
+    )]
+    Unknown(DaemonAddr),
+    /// No token could be made.
+    #[error("no token could be made for {addr}")]
+    Token { addr: DaemonAddr, source: TokenTextError },
+}
+
+impl Peers {
+    /// Those of the ring with these hosts, all on `port`, and `named`, where tokens or names confine them.
+    pub(crate) fn new<'a>(
+        client: Client,
+        keys: Option<Keys>,
+        hosts: impl Iterator<Item = &'a str>,
+        port: u16,
+        named: &[DaemonAddr],
+    ) -> Self {
+        let is_confined = keys.is_some() || !named.is_empty();
+        let named = named.iter().map(|addr| (host_key(addr.host()), addr.port()));
+        let members = hosts.map(|host| (host_key(host), port));
+        let known = is_confined.then(|| members.chain(named).collect());
+        Self { client, keys, known }
+    }
+
+    /// Everybody, without a token.
+    #[cfg(test)]
+    pub(crate) fn everybody(client: Client) -> Self {
+        Self { client, keys: None, known: None }
+    }
+
+    /// Whether the daemon at `addr` may be spoken to.
+    ///
+    /// # Errors
+    /// [`NoDaemon::Unknown`].
+    pub(crate) fn check(&self, addr: &DaemonAddr) -> Result<(), NoDaemon> {
+        match &self.known {
+            Some(known) if !known.contains(&(host_key(addr.host()), addr.port())) => {
+                Err(NoDaemon::Unknown(addr.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The daemon at `addr`, to be asked within the next minutes to do these things with these metrics, and no others.
+    ///
+    /// # Errors
+    /// [`NoDaemon`].
+    pub(crate) fn daemon<'a>(
+        &self,
+        addr: &DaemonAddr,
+        operations: &[Operation],
+        metrics: impl IntoIterator<Item = &'a MetricName> + Clone,
+    ) -> Result<Daemon, NoDaemon> {
+        self.check(addr)?;
+        let Some(keys) = &self.keys else { return Ok(self.client.daemon(addr.clone())) };
+        let token = keys.sign(operations, narrow::patterns(metrics));
+        let token = token.map_err(|source| NoDaemon::Token { addr: addr.clone(), source })?;
+        Ok(self.client.with_token(token).daemon(addr.clone()))
+    }
+}
+
+/// A host in its one spelling. Names are not resolved: what a name stands for may be changed by others.
+fn host_key(host: &str) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(ip) => ip.to_string(),
+        Err(_) => host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bucky_api::Timeouts;
+    use bucky_api::token::Secret;
+
+    fn peers(keys: Option<Keys>, named: &[&str]) -> Peers {
+        let client = Client::new(Timeouts::default()).unwrap();
+        let named: Vec<DaemonAddr> = named.iter().map(|text| text.parse().unwrap()).collect();
+        Peers::new(client, keys, ["Graphite-1", "10.0.0.2", "fd00::2"].into_iter(), 4242, &named)
+    }
+
+    fn knows(peers: &Peers, addr: &str) -> bool {
+        peers.check(&addr.parse().unwrap()).is_ok()
+    }
+
+    /// D9: the Go daemon asks whoever it is told to, and sends a token with all rights along.
+    #[test]
+    fn d9_with_tokens_only_members_and_those_named_are_spoken_to() {
+        let keys = Keys::new(Secret::new(b"secret").unwrap(), Vec::new());
+        let peers = peers(Some(keys), &["old:4343"]);
+        for addr in
+            ["graphite-1", "GRAPHITE-1.:4242", "10.0.0.2", "[fd00::2]", "[fd00:0::2]", "old:4343"]
+        {
+            assert!(knows(&peers, addr), "{addr}");
+        }
+        for addr in ["graphite-1:22", "graphite-10", "10.0.0.3", "old", "localhost", "[::1]"] {
+            assert!(!knows(&peers, addr), "{addr}");
+            let error = peers.daemon(&addr.parse().unwrap(), &[], &[]).unwrap_err().to_string();
+            assert!(error.contains("--peer"), "{error}");
+        }
+    }
+
+    #[test]
+    fn without_tokens_everybody_is_spoken_to_unless_some_are_named() {
+        assert!(knows(&peers(None, &[]), "anybody:1"));
+        let confined = peers(None, &["old"]);
+        assert!(knows(&confined, "old:4242") && knows(&confined, "graphite-1"));
+        assert!(!knows(&confined, "anybody:1"));
+    }
+}

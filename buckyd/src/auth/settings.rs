@@ -1,0 +1,164 @@
+//! The flags of tokens and peers, read and checked once at start.
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bucky_api::DaemonAddr;
+use bucky_api::token::Secret;
+
+use super::Keys;
+
+/// The longest file of a secret that is read.
+const SECRET_LIMIT_BYTES: u64 = 64 * 1024;
+/// Whoever is neither the owner nor of the group.
+const OTHERS: u32 = 0o007;
+
+/// The flags.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AuthArgs {
+    /// File with the secret that all daemons of the cluster share; with it, requests need a token signed with it.
+    #[arg(long, value_name = "FILE")]
+    auth_jwt_secret_file: Option<PathBuf>,
+    /// File with another secret whose tokens are taken as well, while secrets are changed. May be given again.
+    #[arg(long, value_name = "FILE")]
+    auth_jwt_accept_secret_file: Vec<PathBuf>,
+    /// A daemon outside of the ring that this one may fetch from, as one that is drained; with it, or with tokens, no
+    /// other. May be given again.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    peer: Vec<String>,
+}
+
+/// What they come to.
+#[derive(Debug)]
+pub(crate) struct AuthSettings {
+    /// The secrets; none where there are no tokens.
+    pub(crate) keys: Option<Keys>,
+    /// Daemons outside of the ring.
+    pub(crate) peers: Vec<DaemonAddr>,
+    /// What the operator should know.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl AuthArgs {
+    /// Reads the files. A peer without a port listens on `port`, as this daemon does.
+    ///
+    /// # Errors
+    /// In words, with the flag: a daemon must not run open where protection was asked for.
+    pub(crate) fn check(&self, port: u16) -> Result<AuthSettings, String> {
+        let mut warnings = Vec::new();
+        let mut secret = |flag: &str, path: &Path| -> Result<Secret, String> {
+            read(path, &mut warnings)
+                .map_err(|reason| format!("{flag}: {}: {reason}", path.display()))
+        };
+        let own = self
+            .auth_jwt_secret_file
+            .as_deref()
+            .map(|path| secret("-auth-jwt-secret-file", path))
+            .transpose()?;
+        let further = self
+            .auth_jwt_accept_secret_file
+            .iter()
+            .map(|path| secret("--auth-jwt-accept-secret-file", path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let keys = match own {
+            Some(own) => Some(Keys::new(own, further)),
+            None if further.is_empty() => None,
+            None => {
+                return Err(
+                    "--auth-jwt-accept-secret-file: there is no -auth-jwt-secret-file beside \
+                     it: the daemon would have no token of its own to show to others"
+                        .into(),
+                );
+            }
+        };
+        let peers = self.peer.iter().map(|text| peer(text, port)).collect::<Result<_, _>>()?;
+        Ok(AuthSettings { keys, peers, warnings })
+    }
+}
+
+fn read(path: &Path, warnings: &mut Vec<String>) -> Result<Secret, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let permissions = file.metadata().map_err(|error| error.to_string())?.permissions();
+    let mut content = Vec::new();
+    file.take(SECRET_LIMIT_BYTES + 1)
+        .read_to_end(&mut content)
+        .map_err(|error| error.to_string())?;
+    if content.len() as u64 > SECRET_LIMIT_BYTES {
+        return Err(format!("it has more than {SECRET_LIMIT_BYTES} bytes and can be no secret"));
+    }
+    let secret = Secret::new(&content).map_err(|error| error.to_string())?;
+    let path = path.display();
+    if secret.is_short() {
+        warnings.push(format!(
+            "the secret in {path} has fewer than 32 bytes: who has a token can try out short ones; \
+             make one with: openssl rand -base64 32"
+        ));
+    }
+    if permissions.mode() & OTHERS != 0 {
+        warnings.push(format!(
+            "every user of this host can read the secret in {path}, or write to it: chmod o= {path}"
+        ));
+    }
+    Ok(secret)
+}
+
+fn peer(text: &str, port: u16) -> Result<DaemonAddr, String> {
+    DaemonAddr::parse_with_port(text, port).map_err(|error| format!("--peer: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+
+    fn check(content: &str, mode: u32) -> Result<AuthSettings, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), content).unwrap();
+        fs::set_permissions(file.path(), Permissions::from_mode(mode)).unwrap();
+        let path = Some(file.path().to_owned());
+        let peer = vec!["old".to_owned(), "older:1".to_owned(), "[::1]".to_owned()];
+        AuthArgs { auth_jwt_secret_file: path, auth_jwt_accept_secret_file: Vec::new(), peer }
+            .check(4343)
+    }
+
+    const LONG: &str = "0123456789abcdef0123456789abcdef\n";
+
+    #[test]
+    fn peers_listen_where_this_daemon_does_unless_told_otherwise() {
+        let settings = check(LONG, 0o600).unwrap();
+        let peers: Vec<String> = settings.peers.iter().map(ToString::to_string).collect();
+        assert_eq!(peers, ["old:4343", "older:1", "[::1]:4343"]);
+        assert_eq!(settings.warnings, [] as [String; 0]);
+    }
+
+    /// D10: an empty or blank file turns the Go daemon's tokens off without a word.
+    #[test]
+    fn d10_a_blank_secret_file_keeps_the_daemon_from_starting() {
+        for content in ["", "\n", " \t\n"] {
+            let error = check(content, 0o600).unwrap_err();
+            assert!(error.starts_with("-auth-jwt-secret-file: /"), "{error}");
+            assert!(error.contains("nothing but white space"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_short_secret_and_one_that_all_can_read_are_told_and_not_shown() {
+        let settings = check("swordfish", 0o644).unwrap();
+        assert!(settings.warnings[0].contains("fewer than 32 bytes"), "{:?}", settings.warnings);
+        assert!(settings.warnings[1].contains("chmod o="), "{:?}", settings.warnings);
+        assert!(!format!("{settings:?}").contains("swordfish"));
+        assert!(check(LONG, 0o640).unwrap().warnings.is_empty());
+    }
+
+    #[test]
+    fn a_further_secret_alone_is_refused() {
+        let args = AuthArgs {
+            auth_jwt_secret_file: None,
+            auth_jwt_accept_secret_file: vec!["/proc/version".into()],
+            peer: Vec::new(),
+        };
+        assert!(args.check(1).unwrap_err().contains("no -auth-jwt-secret-file beside it"));
+    }
+}
