@@ -88,6 +88,7 @@ pub(crate) async fn backfill(
         }
     };
     refuse_shared_addresses(&fleet).await?;
+    parties::refuse_local_addresses(&fleet)?;
     refuse_chains(&fleet, &order.map)?;
     refuse_unplaceable(&ring, &order.map)?;
     tell_go_daemons(&fleet, output);

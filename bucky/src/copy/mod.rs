@@ -43,6 +43,7 @@ pub(crate) async fn node_to_node(
         tokio::join!(ask_member(&client, from, None), ask_member(&client, to, None));
     let fleet = parties::of_two(&source, &destination)?;
     refuse_shared_addresses(&fleet).await?;
+    parties::refuse_local_addresses(&fleet)?;
     tell_go_daemons(&fleet, output);
     if order.fresh {
         refresh([&source].into_iter(), output).await?;
@@ -67,6 +68,7 @@ pub(crate) async fn cluster_to_cluster(
     let destinations = healthy(&client, to, order.verbose, output).await?;
     let fleet = parties::of_clusters(&sources, &destinations)?;
     refuse_shared_addresses(&fleet).await?;
+    parties::refuse_local_addresses(&fleet)?;
     tell_go_daemons(&fleet, output);
     if order.fresh {
         refresh(sources.present(), output).await?;

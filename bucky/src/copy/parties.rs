@@ -3,6 +3,7 @@
 //! Nodes are told apart by their stores: the same store under two addresses is one node, and what is on an owner
 //! already is never deleted there (D29).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bucky_api::DaemonAddr;
@@ -91,6 +92,37 @@ pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::
     Ok(fleet)
 }
 
+/// Refuses nodes that their peers would look for at themselves: a destination fetches from its source, and asks to have a
+/// delete confirmed go the other way, all by the addresses that are used here.
+///
+/// # Errors
+/// [`UsageError`] names such a node.
+pub(super) fn refuse_local_addresses(fleet: &Fleet) -> anyhow::Result<()> {
+    let sources = || fleet.sources.iter().map(|source| source.node.addr());
+    let members = || fleet.members.iter().map(|node| node.addr());
+    for (ones, others) in [
+        (sources().collect::<Vec<_>>(), members().collect::<Vec<_>>()),
+        (members().collect(), sources().collect()),
+    ] {
+        let local = ones.iter().find(|addr| is_local(addr));
+        let other = others.iter().find(|addr| !is_local(addr));
+        if let (Some(local), Some(other)) = (local, other) {
+            return Err(UsageError::because(format!(
+                "{local} means another host to {other} than it does here, and the daemons speak to each other by these \
+                 addresses; give the one by which all of them reach it"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an address means whatever host it is used on.
+fn is_local(addr: &DaemonAddr) -> bool {
+    let host = addr.host();
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,5 +174,26 @@ mod tests {
         assert!(error.contains("a:4242 and x:4242 call themselves by one name"), "{error}");
         let same = Cluster::from_answers(one.clone(), vec![member("a", go(&one, "n"))]);
         assert!(of_clusters(&sources, &same).is_ok());
+    }
+
+    #[test]
+    fn an_address_that_means_another_host_elsewhere_is_refused() {
+        let ring = document(&["x"]);
+        let refusal = |source: &str, destination: &str| {
+            let source = member(source, v1(&ring, "x", "s1"));
+            let destination = member(destination, v1(&ring, "x", "s2"));
+            let fleet = of_two(&source, &destination).unwrap();
+            refuse_local_addresses(&fleet).err().map(|error| error.to_string())
+        };
+        for local in ["localhost", "127.0.0.1", "::1"] {
+            let told = refusal("graphite-1", local).unwrap();
+            assert!(told.contains(&format!("{local}:4242")) || local == "::1", "{told}");
+            assert!(told.contains("means another host to graphite-1:4242"), "{told}");
+            assert!(refusal(local, "graphite-1").is_some());
+            assert!(refusal(local, "192.0.2.1").is_some());
+        }
+        assert_eq!(refusal("127.0.0.1", "127.0.0.2"), None);
+        assert_eq!(refusal("localhost", "127.0.0.2"), None);
+        assert_eq!(refusal("graphite-1", "192.0.2.1"), None);
     }
 }

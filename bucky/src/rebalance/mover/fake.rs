@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use bucky_api::archive::{Limits, read_archive};
 use bucky_api::go::MetricStat;
 use bucky_api::{
-    Client, DaemonAddr, DeleteLine, DeleteOutcome, DeleteRequest, Encoding, HealLine, HealOutcome,
-    PullRequest, Timeouts,
+    API_LEVEL, Client, DaemonAddr, DeleteLine, DeleteOutcome, DeleteRequest, Encoding, HealLine,
+    HealOutcome, PullRequest, Timeouts,
 };
 use bucky_whisper::{Digest, MetricName};
 
@@ -30,15 +30,28 @@ pub(super) struct FakeMember {
     pub(super) addr: DaemonAddr,
     pub(super) is_go: bool,
     pub(super) store: &'static str,
+    /// The level of its `/v1`.
+    pub(super) level: u32,
 }
 
 impl FakeMember {
     pub(super) fn v1(host: &'static str, addr: DaemonAddr) -> Self {
-        Self { host, addr, is_go: false, store: host }
+        Self { host, addr, is_go: false, store: host, level: API_LEVEL }
     }
 
     pub(super) fn go(host: &'static str, addr: DaemonAddr) -> Self {
-        Self { host, addr, is_go: true, store: host }
+        Self { host, addr, is_go: true, store: host, level: API_LEVEL }
+    }
+
+    fn answer(&self, document: &bucky_ring::RingDocument) -> Answer {
+        if self.is_go {
+            return go(document, self.store);
+        }
+        let mut answer = v1(document, self.host, self.store);
+        if let Answer::V1 { status, .. } = &mut answer {
+            status.api_level = self.level;
+        }
+        answer
     }
 }
 
@@ -48,9 +61,9 @@ pub(super) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node
     let hosts: Vec<&str> = members.iter().map(|member| member.host).collect();
     let document = document(&hosts);
     let members = members.into_iter().map(|member| Member {
-        daemon: Client::new(Timeouts::default()).unwrap().daemon(member.addr),
+        daemon: Client::new(Timeouts::default()).unwrap().daemon(member.addr.clone()),
         host: Some(member.host.to_owned()),
-        answer: answer(&document, member.host, member.store, member.is_go),
+        answer: member.answer(&document),
     });
     let cluster = Cluster::from_answers(document.clone(), members.collect());
     let ring = cluster.ring().unwrap();
@@ -75,10 +88,6 @@ pub(super) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node
         workers: 4,
     });
     (mover, source)
-}
-
-fn answer(document: &bucky_ring::RingDocument, host: &str, store: &str, is_go: bool) -> Answer {
-    if is_go { go(document, store) } else { v1(document, host, store) }
 }
 
 const LIMITS: BatchLimits =

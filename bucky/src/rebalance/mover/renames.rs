@@ -42,3 +42,100 @@ impl FromIterator<(MetricName, MetricName)> for Renames {
         Self(pairs.into_iter().filter(|(old, new)| old != new).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use bucky_api::{DaemonAddr, HealLine, PullRequest};
+
+    use super::super::Mover;
+    use super::super::bring::Brought;
+    use super::super::fake::{FakeMember, GoFiles, go_daemon, healed, healing_daemon, mover};
+    use super::*;
+    use crate::fake_daemon::{Reply, daemon};
+    use crate::rebalance::nodes::Node;
+
+    fn name(text: &str) -> MetricName {
+        text.parse().unwrap()
+    }
+
+    async fn bring(mover: &Mover, source: &Arc<Node>) -> Brought {
+        let renames = [("old.a", "new.a"), ("same", "same")];
+        let renames = renames.into_iter().map(|(old, new)| (name(old), name(new))).collect();
+        let metrics = vec![name("old.a"), name("same")];
+        let owner = Arc::clone(&mover.fleet.members[0]);
+        mover.bring_as(source, &owner, metrics, 0, &renames).await
+    }
+
+    /// An owner that has stored each metric as `stored` says of the name that was asked for.
+    async fn owner(
+        stored: impl Fn(&RenamedMetric) -> Option<MetricName> + Send + Sync + 'static,
+    ) -> (DaemonAddr, Arc<Mutex<Vec<PullRequest>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let addr = daemon(move |request| {
+            let pull: PullRequest = serde_json::from_slice(&request.body).unwrap();
+            let kept = pull.metrics.iter().map(|metric| healed(metric, "x"));
+            let renamed = pull
+                .renamed
+                .iter()
+                .map(|metric| HealLine { stored_as: stored(metric), ..healed(&metric.name, "x") });
+            let lines: Vec<HealLine> = kept.chain(renamed).collect();
+            noted.lock().unwrap().push(pull);
+            Reply::lines(&lines)
+        });
+        (addr.await, asked)
+    }
+
+    #[tokio::test]
+    async fn an_owner_is_told_the_new_name_of_what_is_renamed_and_of_nothing_else() {
+        let (addr, asked) = owner(|metric| Some(metric.to.clone())).await;
+        let nobody = daemon(|_| Reply::status(404)).await;
+        let (mover, source) =
+            mover(vec![FakeMember::v1("a", addr), FakeMember::v1("b", nobody)], false);
+        let brought = bring(&mover, &source).await;
+        assert_eq!(brought.done, [name("old.a"), name("same")]);
+        assert!(brought.failed.is_empty() && brought.gone.is_empty());
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked[0].metrics, [name("same")]);
+        assert_eq!(asked[0].renamed, [RenamedMetric { name: name("old.a"), to: name("new.a") }]);
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_stored_a_metric_under_another_name_is_not_believed() {
+        for stored in [None, Some(name("new.b"))] {
+            let (addr, _) = owner(move |_| stored.clone()).await;
+            let nobody = daemon(|_| Reply::status(404)).await;
+            let (mover, source) =
+                mover(vec![FakeMember::v1("a", addr), FakeMember::v1("b", nobody)], false);
+            let brought = bring(&mover, &source).await;
+            assert_eq!(brought.done, [name("same")]);
+            let (metric, failure) = &brought.failed[0];
+            assert_eq!((metric, failure.kind), (&name("old.a"), "wrong name"));
+            assert!(failure.reason.contains("and not as new.a"), "{}", failure.reason);
+        }
+    }
+
+    /// A daemon below the level would store the metric under its old name, where it does not belong.
+    #[tokio::test]
+    async fn an_owner_that_cannot_rename_gets_metrics_by_hand() {
+        let content = super::super::tests::whisper(&[1, 2, 3]).0;
+        let held = [("old.a", content.clone()), ("same", content.clone())];
+        let held = held.into_iter().map(|(name, content)| (name.to_owned(), (content, 1)));
+        let files: GoFiles = Arc::new(Mutex::new(held.collect()));
+        let source = go_daemon(files, |content| content, |_| ()).await;
+        let got = GoFiles::default();
+        let owner = healing_daemon(Arc::clone(&got)).await;
+        let members = vec![
+            FakeMember { level: 1, ..FakeMember::v1("a", owner) },
+            FakeMember::v1("b", source),
+        ];
+        let (mover, source) = mover(members, false);
+        let brought = bring(&mover, &source).await;
+        assert_eq!(brought.done, [name("old.a"), name("same")]);
+        let got = got.lock().unwrap();
+        assert_eq!(got.keys().collect::<Vec<_>>(), ["new.a", "same"]);
+        assert!(got.values().all(|(there, _)| *there == content));
+    }
+}

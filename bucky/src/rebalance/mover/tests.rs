@@ -296,7 +296,7 @@ async fn nothing_is_moved_onto_its_own_store() {
 }
 
 /// A Whisper file with these points, and the current time.
-fn whisper(points: &[u32]) -> (Vec<u8>, u32) {
+pub(super) fn whisper(points: &[u32]) -> (Vec<u8>, u32) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let now = u32::try_from(now).unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -5,6 +5,7 @@ mod get;
 mod list;
 mod offload;
 mod paths;
+mod pull;
 mod replace;
 mod tokens;
 mod upload;

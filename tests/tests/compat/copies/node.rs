@@ -1,11 +1,14 @@
 //! `bucky copy`: all that one node lists, to another.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use bucky_tests::metrics::{self, MINUTES, minutes, now};
-use bucky_tests::{TestCluster, tree, wait};
-use bucky_whisper::Point;
+use bucky_tests::{Node, TestCluster, tree, wait};
+use bucky_whisper::{OpenMode, Point, WhisperFile};
 use rustix::process::Signal;
 
-use super::{assert_kept, marks, minutes_of};
+use super::{assert_kept, marks, minutes_of, values};
 use crate::cluster;
 
 /// A file that carbon has named by the hash of its series.
@@ -103,6 +106,59 @@ fn d30_copy_delete_loses_no_point_that_is_written_meanwhile() {
         assert!(is_written || content(1, name).unwrap() == before, "{name} is not the same");
     }
     cluster.assert_no_strays();
+}
+
+/// The same with a writer that never rests, as carbon does. Files that are moved away it leaves alone.
+#[test]
+fn d30_copy_delete_loses_no_point_of_a_writer_that_never_rests() {
+    let mut cluster = cluster(2).flag("--tombstone-grace", "1").lay();
+    let names: Vec<String> = (0..100).map(|number| format!("busy.m{number}")).collect();
+    for name in &names {
+        cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0, 3.0]));
+    }
+    cluster.start();
+    let (source, destination) = (cluster.node(0).addr(), cluster.node(1).addr());
+    let stop = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write_until(&stop, &names, cluster.node(0)));
+        let more = ["-delete", "--batch-metrics", "10", "-w", "2"];
+        // On a slow disk a file may be written to in each of a run's attempts at it: then the next run has its turn.
+        let all_moved =
+            (0..10).any(|_| cluster.bucky(&copy(&source, &destination, &more)).code == Some(0));
+        stop.store(true, Ordering::Relaxed);
+        assert!(all_moved, "ten runs did not move everything");
+        writer.join().unwrap()
+    });
+    assert!(!written.is_empty(), "the writer wrote nothing");
+    cluster.wait_until_buried();
+    assert_eq!(cluster.node(0).metrics(), [""; 0]);
+    let ledger = cluster.ledger();
+    for (name, point) in written {
+        let there = values(&ledger, cluster.node(1), &name, 60).unwrap();
+        assert_eq!(there.get(&point.timestamp), Some(&point.value), "{name}: {point:?}");
+    }
+}
+
+/// Writes a point to one after the other of the files that are there.
+fn write_until(stop: &AtomicBool, names: &[String], node: &Node) -> Vec<(String, Point)> {
+    let mut written = Vec::new();
+    let newest = now() - now() % 60;
+    for age in 10..1000 {
+        for name in names {
+            if stop.load(Ordering::Relaxed) {
+                return written;
+            }
+            std::thread::sleep(Duration::from_millis(6));
+            let limit = Duration::from_secs(10);
+            let Ok(mut file) = WhisperFile::open(&node.path(name), OpenMode::Update, limit) else {
+                continue;
+            };
+            let point = Point { timestamp: newest - age * 60, value: f64::from(age) };
+            file.update_many(&[point], now()).unwrap();
+            written.push((name.clone(), point));
+        }
+    }
+    written
 }
 
 /// D29: `bucky copy -src A -dst A -delete` deletes all that A has, and exits 0.
