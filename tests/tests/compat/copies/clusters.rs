@@ -90,6 +90,32 @@ fn d25_backfill2_with_a_map_finds_misplaced_sources_and_uses_each_clusters_own_p
     }
 }
 
+/// With a job state file what is in it is left out, here as with -r.
+#[test]
+fn backfill2_with_a_map_keeps_a_job_state_file() {
+    let (old, new) = old_and_new();
+    old.node(0).write("job.one", &MINUTES, &minutes(now(), [1.0]));
+    old.node(1).write("job.two", &MINUTES, &minutes(now(), [1.0]));
+    rescan(&old);
+    let state = old.path("jobs");
+    let map = map_file(&old, &json!({"job.one": "done.one", "job.two": "done.two"}));
+    let more = ["-metric-map-file", &map, "-job-state-file", state.to_str().unwrap(), "-no-op"];
+    backfill2(&old, &new, &more).assert_code(0).assert_says("4 copies are to be filled in");
+    assert!(!state.exists(), "-no-op has noted something");
+    let more = &more[..4];
+    backfill2(&old, &new, more).assert_code(0).assert_tells("4 metrics created under new names");
+    let text = std::fs::read_to_string(&state).unwrap();
+    assert_eq!(text.lines().count(), 4, "{text}");
+    let owner = new.node(new.owners("done.one")[0]).addr();
+    let line = format!(
+        "{{\"SrcServer\":\"{}\",\"DstServer\":\"{owner}\",\"OldName\":\"job.one\",\"NewName\":\"done.one\"}}",
+        old.node(0).addr()
+    );
+    assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    let again = backfill2(&old, &new, more).assert_code(0);
+    again.assert_tells("0 metrics created under new names, 0 filled, 0 complete before");
+}
+
 /// D29: with one cluster for source and destination the Go tool copies every metric onto itself, and deletes it.
 #[test]
 fn d29_backfill2_within_one_cluster_deletes_nothing_on_an_owner() {

@@ -203,11 +203,45 @@ fn copy_stopped_once_goes_on_when_it_is_run_again() {
     assert_eq!(cluster.node(1).metrics(), names);
 }
 
+#[test]
+fn copy_names_what_it_cannot_copy_and_goes_on() {
+    let mut cluster = cluster(2).lay();
+    let whole = MINUTES.empty_file();
+    cluster.node(0).put("bad", &whole[..whole.len() - 7]);
+    for name in ["good", "other"] {
+        cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0]));
+    }
+    cluster.start();
+    let (source, destination) = (cluster.node(0).addr(), cluster.node(1).addr());
+    let files = ["jobs", "errors"].map(|name| cluster.path(name).to_str().unwrap().to_owned());
+    let [jobs, errors] = files.each_ref().map(String::as_str);
+    let more = ["-delete", "-job-state-file", jobs, "-metric-err-file", errors];
+    let run = cluster.bucky(&copy(&source, &destination, &more)).assert_code(1);
+    run.assert_tells(&format!("bucky: bad: {source}: "))
+        .assert_tells("1 did not make it: 1 source damaged")
+        .assert_tells("2 metrics moved");
+    cluster.wait_until_buried();
+    assert_eq!(cluster.node(1).metrics(), ["good", "other"]);
+    assert_eq!(cluster.node(0).metrics(), ["bad"], "what was not copied is not deleted");
+    let errors = std::fs::read_to_string(errors).unwrap();
+    assert!(errors.ends_with(&format!(" src,bad,{source}\n")), "{errors}");
+    // D27: what has failed is not among the jobs that are done, and the first line counts.
+    let done = std::fs::read_to_string(jobs).unwrap();
+    assert_eq!(done.lines().count(), 2, "{done}");
+    assert!(!done.contains("bad"), "{done}");
+    cluster.node(0).write("good", &MINUTES, &minutes(now(), [2.0]));
+    cluster.node(0).put("bad", &whole);
+    cluster.bucky(&copy(&source, &destination, &["-f", "-job-state-file", jobs])).assert_code(0);
+    assert!(cluster.node(1).has("bad"), "after its repair it is copied");
+}
+
 /// D36: `copy -dst HOST` without a port ends the Go tool with a panic.
 #[test]
 fn d36_copy_without_what_it_needs_says_what_that_is() {
-    let cluster = cluster(1).start();
+    let cluster = cluster(2).start();
     let node = cluster.node(0);
+    let nothing = cluster.bucky(&copy(&node.addr(), &cluster.node(1).addr(), &[])).assert_code(0);
+    nothing.assert_tells("There is nothing to copy.");
     for args in [&["copy"][..], &["copy", "-src", &node.addr()], &["copy", "-dst", &node.addr()]] {
         cluster.bucky(args).assert_code(2).assert_tells("required");
     }
