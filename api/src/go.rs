@@ -4,6 +4,8 @@
 
 use serde::Serialize;
 
+use crate::archive::FileMeta;
+
 /// The header that tells about a metric's file, in JSON.
 pub const METRIC_STAT_HEADER: &str = "x-metric-stat";
 /// The only media type the Go daemon takes for a metric.
@@ -51,6 +53,14 @@ pub enum MetricStatError {
 }
 
 impl MetricStat {
+    /// Permissions and time of change, as an archive tells them; a time before 1970 is 1970.
+    pub fn file_meta(&self) -> FileMeta {
+        FileMeta {
+            mode: u32::try_from(self.mode & 0o777).unwrap_or(0o644),
+            mtime: u64::try_from(self.mod_time).unwrap_or(0),
+        }
+    }
+
     /// Reads the header's value: keys in any letter case, unknown ones ignored, a missing number is 0.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     backfill, backfill2, copy, du, fill, findhash, gentestmetrics, heal, inconsistent, info,
-    isempty, json, list, locate, rebalance, servers, sparsify, stat, token, verify,
+    isempty, json, list, locate, rebalance, restore, servers, sparsify, stat, tar, token, verify,
 };
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Verify(Box<verify::Args>),
     Stat(stat::Args),
     Du(du::Args),
+    Tar(tar::Args),
+    Restore(restore::Args),
     Fill(fill::Args),
     Info(info::Args),
     Isempty(isempty::Args),

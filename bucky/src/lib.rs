@@ -6,15 +6,18 @@
 //! - `verify` reads every copy and tells what is not in place
 //! - `rebalance` plans and moves: heal at the owners, then delete at the source
 //! - `copy` copies from node to node, from cluster to cluster, and from old names to new ones
+//! - `backup` writes metrics as a tar, `restore` brings those of a tar to their owners
 //! - `heal` brings metrics to owners that lack them, from owners that have them
 //! - [`output`] is the only place that prints, [`outcome`] the exit codes
 //!
 //! Nothing here grows with the number of metrics, but for the list of a Go daemon, which comes in one piece.
 
+mod backup;
 mod cli;
 mod cluster;
 mod commands;
 mod copy;
+mod copy_streams;
 #[cfg(test)]
 mod fake_daemon;
 mod heal;
@@ -27,8 +30,10 @@ mod patience;
 mod placement;
 mod programs;
 mod rebalance;
+mod restore;
 mod sizes;
 mod strays;
+mod tar_records;
 mod verify;
 
 use std::ffi::OsString;

@@ -27,13 +27,15 @@ pub struct Output {
     people: Mutex<Box<dyn Write + Send>>,
     bars: MultiProgress,
     is_terminal: bool,
+    is_data_terminal: bool,
 }
 
 impl Output {
     /// The streams of this process. Bars are drawn only where standard error is a terminal.
     pub fn of_process() -> Self {
         let stdout = io::stdout();
-        let data: Box<dyn Write + Send> = if stdout.is_terminal() {
+        let is_data_terminal = stdout.is_terminal();
+        let data: Box<dyn Write + Send> = if is_data_terminal {
             Box::new(LineWriter::new(stdout))
         } else {
             Box::new(BufWriter::with_capacity(64 * 1024, stdout))
@@ -46,6 +48,7 @@ impl Output {
             people: Mutex::new(Box::new(io::stderr())),
             bars: MultiProgress::with_draw_target(target),
             is_terminal,
+            is_data_terminal,
         }
     }
 
@@ -56,6 +59,7 @@ impl Output {
             people: Mutex::new(people),
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
             is_terminal: false,
+            is_data_terminal: false,
         }
     }
 
@@ -83,6 +87,27 @@ impl Output {
     pub fn data_text(&self, text: impl Display) -> Result<(), OutputError> {
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         write!(data, "{text}").map_err(OutputError)
+    }
+
+    /// Writes data that is no text.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn data_bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes)
+    }
+
+    /// Brings all data on its way, where even a reader that has gone away is a failure.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn data_flush(&self) -> io::Result<()> {
+        self.data.lock().unwrap_or_else(PoisonError::into_inner).flush()
+    }
+
+    /// Whether data goes to a terminal.
+    pub(crate) fn is_data_terminal(&self) -> bool {
+        self.is_data_terminal
     }
 
     /// Brings all data on its way.

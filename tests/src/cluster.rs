@@ -104,6 +104,13 @@ impl ClusterPlan {
         self
     }
 
+    /// The same with a flag that has no value.
+    #[must_use]
+    pub fn switch(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
     /// Puts a gate before this node.
     #[must_use]
     pub fn gate(mut self, node: usize) -> Self {
@@ -298,6 +305,15 @@ impl TestCluster {
 
     /// The same on the cluster that the daemon at `addr` tells of.
     pub fn start_bucky_at(&self, addr: &str, args: &[&str]) -> Running {
+        Running::start(self.command_at(addr, args))
+    }
+
+    /// `bucky` with these arguments on the cluster, to be started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        self.command_at(&self.nodes[0].addr(), args)
+    }
+
+    fn command_at(&self, addr: &str, args: &[&str]) -> Command {
         let (command, rest) = args.split_first().expect("a command");
         let mut bucky = Command::new(self.plan.programs.bucky);
         bucky.arg(command).arg("-h").arg(addr).args(rest);
@@ -305,7 +321,7 @@ impl TestCluster {
             .current_dir(self.folder.path())
             .env_remove("BUCKYHOST")
             .env("HOME", self.folder.path());
-        Running::start(bucky)
+        bucky
     }
 
     /// Runs `bucky` with exactly these arguments.

@@ -39,10 +39,16 @@ pub struct Finished {
 
 impl Running {
     /// Starts `command`, without a terminal.
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        Self::start_between(command, Stdio::null(), None)
+    }
+
+    /// The same; it reads `input`, and its data goes to `data` where that is given.
+    pub fn start_between(mut command: Command, input: Stdio, data: Option<File>) -> Self {
         let output = tempfile::tempdir().unwrap();
         let file = |name: &str| File::create(output.path().join(name)).unwrap();
-        command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
+        let stdout = file("stdout");
+        command.stdin(input).stdout(data.unwrap_or(stdout)).stderr(file("stderr"));
         let text = format!("{command:?}");
         let child = command.spawn().unwrap_or_else(|error| panic!("{text}: {error}"));
         Self { command: text, child, started: Instant::now(), output }

@@ -17,10 +17,12 @@ pub(crate) mod json;
 pub(crate) mod list;
 pub(crate) mod locate;
 pub(crate) mod rebalance;
+pub(crate) mod restore;
 pub(crate) mod servers;
 pub(crate) mod sparsify;
 pub(crate) mod stat;
 mod sync_args;
+pub(crate) mod tar;
 #[cfg(test)]
 mod tests;
 pub(crate) mod token;
@@ -51,6 +53,8 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Verify(args) => verify::run(*args, output).await,
         Command::Stat(args) => stat::run(args, output).await,
         Command::Du(args) => du::run(args, output).await,
+        Command::Tar(args) => tar::run(args, output).await,
+        Command::Restore(args) => restore::run(args, output).await,
         Command::Fill(args) => fill::run(&args, output),
         Command::Info(args) => info::run(&args, output),
         Command::Isempty(args) => isempty::run(&args, output),

@@ -7,11 +7,13 @@
 //! - `go_wire`: the Go tool's daemon and client that these tests use, against recordings of the real ones
 //! - `mixed`: clusters in which daemons of the Go tool take part
 //! - `sync`: how fast moves go, what they tell while they run, and what they leave behind in files
+//! - `backup`: `bucky tar` and `bucky restore`
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
 //! - `sparsify`: bucky-sparsify beside writers
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
+mod backup;
 mod compressed;
 mod copies;
 mod document;

@@ -20,6 +20,7 @@ use futures_util::stream;
 use super::super::batch::Stray;
 use super::super::failure::{Failure, NODE_AWAY, NOT_DELETED, kind_of};
 use super::super::nodes::{Kind, Node};
+use super::super::stop::Stop;
 use super::super::tally::Effect;
 use super::batch_run::{BatchEnd, ROUNDS};
 use super::delete::{delete, in_use};
@@ -109,6 +110,50 @@ struct Copied {
     stat: MetricStat,
     content: Bytes,
     digest: Digest,
+}
+
+/// A file for a daemon of the Go tool that comes from somewhere else than a node.
+pub(crate) struct GivenFile {
+    /// What it is to be called there.
+    pub(crate) metric: MetricName,
+    /// Mode and time of change.
+    pub(crate) meta: FileMeta,
+    /// The digest of the content.
+    pub(crate) digest: Digest,
+    /// The whole file, which was looked at.
+    pub(crate) content: Bytes,
+}
+
+impl GivenFile {
+    /// Gives it to `owner`, and looks whether that has taken all of it; tried again where that may help.
+    ///
+    /// # Errors
+    /// The [`Failure`] of the last attempt.
+    pub(crate) async fn give_to_go_daemon(
+        self,
+        owner: &Node,
+        stop: &Stop,
+    ) -> Result<Effect, Failure> {
+        let Self { metric, meta, digest, content } = self;
+        let stat = MetricStat {
+            mode: i64::from(meta.mode),
+            mod_time: i64::try_from(meta.mtime).unwrap_or(0),
+            ..MetricStat::default()
+        };
+        let copied = Copied { stored_as: metric.clone(), metric, stat, content, digest };
+        let mut patience = Patience::with(&owner.daemon);
+        loop {
+            let filled = match owner.admit() {
+                Ok(()) => fill_at(owner, &copied).await,
+                Err(reason) => Err(lasting(owner, NODE_AWAY, reason)),
+            };
+            let Err(setback) = filled else { return filled.map_err(|setback| setback.failure) };
+            match patience.after(setback.trouble, jitter()) {
+                Next::Wait(pause) if !stop.asked_within(pause).await => {}
+                Next::Wait(_) | Next::GiveUp => return Err(setback.failure),
+            }
+        }
+    }
 }
 
 /// What an attempt came to.
@@ -283,10 +328,9 @@ impl Hand<'_> {
 }
 
 fn archive(copied: &Copied) -> std::io::Result<Vec<u8>> {
-    let mode = u32::try_from(copied.stat.mode & 0o777).unwrap_or(0o644);
-    let mtime = u64::try_from(copied.stat.mod_time).unwrap_or(0);
+    let meta = copied.stat.file_meta();
     let mut writer = ArchiveWriter::new(Vec::with_capacity(copied.content.len() + 8192));
-    writer.append(&copied.stored_as, FileMeta { mode, mtime }, copied.digest, &copied.content)?;
+    writer.append(&copied.stored_as, meta, copied.digest, &copied.content)?;
     writer.finish()
 }
 

@@ -1,0 +1,250 @@
+//! `bucky tar`: the metrics of all nodes as one tar on standard output.
+//!
+//! The nodes' lists are read twice: once to their ends, so that nothing is written where one of them cannot be read, and
+//! then metric by metric in the order of their names. `read` fetches copies, some at a time; `merge` (pure) brings those of
+//! one metric together, so that no point is missing in the archive; `packer` and `tar_writer` write it. What is held at a
+//! time does not grow with the number of metrics.
+
+mod merge;
+mod packer;
+mod read;
+mod tar_writer;
+
+use std::sync::Arc;
+
+use bucky_api::{Client, DaemonAddr, Encoding};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use tokio::sync::mpsc;
+
+use self::packer::{Counts, Packing, Piece};
+use self::read::{Pace, Subjects, Window};
+pub(crate) use self::tar_writer::Form;
+#[cfg(test)]
+pub(crate) use self::tar_writer::TarWriter;
+use crate::chain;
+use crate::cluster::{Answer, Cluster, Scope};
+use crate::copy_streams::{CopyNodes, ReadError};
+use crate::holders::{Holders, Placer};
+use crate::inventory::{Sought, refresh};
+use crate::names::Selection;
+use crate::outcome::{Outcome, UnhealthyError};
+use crate::output::{Output, human_bytes, human_count};
+use crate::patience::Trouble;
+
+/// What the operator ordered.
+pub(crate) struct Order {
+    /// The daemon to ask first.
+    pub(crate) seed: DaemonAddr,
+    /// That node alone, or all.
+    pub(crate) scope: Scope,
+    /// Which metrics.
+    pub(crate) selection: Selection,
+    /// Whether the nodes scan anew first.
+    pub(crate) fresh: bool,
+    /// How many windows of metrics are read at once.
+    pub(crate) workers: usize,
+    /// How contents are stored.
+    pub(crate) form: Form,
+    /// How the archive is compressed.
+    pub(crate) encoding: Encoding,
+    /// Whether every metric is named.
+    pub(crate) verbose: bool,
+}
+
+/// Carries `order` out.
+///
+/// # Errors
+/// Where a node cannot be read, or standard output does not take all of it: what was written is of no use then.
+pub(crate) async fn run(
+    client: Client,
+    order: Order,
+    output: &Arc<Output>,
+) -> anyhow::Result<Outcome> {
+    let cluster = Cluster::discover(client, order.seed.clone(), order.scope).await?;
+    if order.verbose {
+        cluster.tell_members(output);
+    }
+    refuse_absence(&cluster)?;
+    if !cluster.is_healthy() {
+        output.say("Warning: Cluster is not optimal.");
+        cluster.tell_findings(output);
+    }
+    if order.fresh {
+        refresh(cluster.present(), output).await?;
+    }
+    let survey = survey(&cluster, &order, output).await?;
+    output.say(format_args!("Total metrics selected for tar: {}", survey.metrics));
+    let counts = write(&cluster, &order, survey.metrics, output).await?;
+    tell_end(&counts, output);
+    let failed = if counts.failed > 0 { Outcome::SomeFailed } else { Outcome::Done };
+    let outcome = failed.and(survey.outcome).and(survey.sought.tell(output));
+    let end = if outcome == Outcome::Done { "" } else { " Errors are present: not all is in it." };
+    output.say(format_args!("Archive complete.{end}"));
+    Ok(outcome.and(cluster.outcome()))
+}
+
+/// An archive that lacks what a node has would seem to be whole.
+fn refuse_absence(cluster: &Cluster) -> anyhow::Result<()> {
+    for member in &cluster.members {
+        if let Answer::Away { reason } = &member.answer {
+            return Err(UnhealthyError::because(format!(
+                "nothing was archived: {} is away: {reason}; what it has would be missing. With -s the node at -h is \
+                 archived alone",
+                member.addr()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What there is to be archived.
+struct Survey {
+    metrics: u64,
+    sought: Sought,
+    outcome: Outcome,
+}
+
+/// Reads all lists to their ends.
+async fn survey(cluster: &Cluster, order: &Order, output: &Arc<Output>) -> anyhow::Result<Survey> {
+    let broken =
+        |error| UnhealthyError::because(format!("nothing was archived: {}", chain(&error)));
+    let mut outcome = Outcome::Done;
+    for member in cluster.members.iter() {
+        // To the Go tool folders that cannot be read are not there (D42).
+        let Some(inventory) = member.status().map(|status| &status.inventory) else { continue };
+        if inventory.unreadable_folders > 0 {
+            let (addr, problem) = (member.addr(), &inventory.problem);
+            output.say(format_args!("bucky: {addr}: {problem}; what lies in them is not archived"));
+            outcome = Outcome::SomeFailed;
+        }
+    }
+    let mut holders = Holders::begin(cluster, &order.selection, output).await?;
+    let mut metrics = 0;
+    while let Some(listed) = holders.next().await.map_err(broken)? {
+        match listed.metric() {
+            Ok(_) => metrics += 1,
+            Err(reason) => {
+                let name = &listed.name;
+                output.say(format_args!("bucky: {name:?} is not archived: {reason}"));
+                outcome = Outcome::SomeFailed;
+            }
+        }
+    }
+    Ok(Survey { metrics, sought: holders.into_sought(), outcome })
+}
+
+async fn write(
+    cluster: &Cluster,
+    order: &Order,
+    planned: u64,
+    output: &Arc<Output>,
+) -> anyhow::Result<Counts> {
+    let packing = Packing {
+        form: order.form,
+        encoding: order.encoding,
+        verbose: order.verbose,
+        planned,
+        addrs: cluster.members.iter().map(|member| member.addr().to_string()).collect(),
+    };
+    let (sender, end) = packer::start(packing, Arc::clone(output));
+    let handed = hand_over(cluster, order, &sender, output).await;
+    // Without its end, the archive is given up.
+    drop(sender);
+    let written = end.await.map_err(|_| anyhow::anyhow!("the archive was given up"))?;
+    let counts = written.map_err(|error| {
+        anyhow::Error::new(error)
+            .context("standard output has not taken the whole archive, which is of no use")
+    })?;
+    handed.map(|()| counts)
+}
+
+/// Reads window after window, several at once, and hands them over in their order.
+async fn hand_over(
+    cluster: &Cluster,
+    order: &Order,
+    sender: &mpsc::Sender<Piece>,
+    output: &Arc<Output>,
+) -> anyhow::Result<()> {
+    let holders = Holders::begin(cluster, &order.selection, output).await?;
+    // A ring that cannot be used says nothing about where else to look.
+    let placer = Placer::of(cluster, None).ok().map(Arc::new);
+    let mut subjects = Subjects::new(holders, placer);
+    let nodes = CopyNodes::new(&cluster.members, Encoding::Identity, Arc::clone(output));
+    let nodes = Arc::new(nodes);
+    let mut pace = Pace::default();
+    let mut reading = FuturesOrdered::new();
+    let mut is_last = false;
+    loop {
+        while !is_last && reading.len() < pace.windows(order.workers) {
+            let next = subjects.next(pace.metrics()).await;
+            match next.map_err(|error| given_up(Trouble::of(&error), &chain(&error)))? {
+                Some(window) => {
+                    let nodes = Arc::clone(&nodes);
+                    // On a task of its own: it goes on while the archive's reader takes its time.
+                    reading
+                        .push_back(tokio::spawn(async move { read::read(&nodes, window).await }));
+                }
+                None => is_last = true,
+            }
+        }
+        let Some(read) = reading.next().await else { break };
+        let mut window = read?.map_err(|error| unreadable(&error))?;
+        loop {
+            pace.saw(&window);
+            let Window { taken, rest } = window;
+            if sender.send(Piece::Window(taken)).await.is_err() {
+                // Standard output has failed; how, it tells itself.
+                return Ok(());
+            }
+            if rest.is_empty() {
+                break;
+            }
+            window = read::read(&nodes, rest).await.map_err(|error| unreadable(&error))?;
+        }
+    }
+    // Where nobody takes the end, standard output has failed.
+    let _ = sender.send(Piece::End).await;
+    Ok(())
+}
+
+fn unreadable(error: &ReadError) -> anyhow::Error {
+    given_up(error.trouble(), &chain(error))
+}
+
+/// The error of an archive that had begun.
+fn given_up(trouble: Trouble, reason: &str) -> anyhow::Error {
+    let text = format!("{reason}; the archive is not whole, and was given up");
+    match trouble {
+        Trouble::Away | Trouble::Busy => UnhealthyError::because(text),
+        Trouble::Passing | Trouble::Lasting => anyhow::anyhow!(text),
+    }
+}
+
+fn tell_end(counts: &Counts, output: &Output) {
+    let Counts { metrics, files, bytes, merged, apart, failed } = counts;
+    output.say(format_args!(
+        "{} metrics in {} files, {}.",
+        human_count(*metrics),
+        human_count(*files),
+        human_bytes(*bytes)
+    ));
+    if *merged > 0 {
+        output.say(format_args!(
+            "{} of them are on several nodes: each is one file with the points of all copies.",
+            human_count(*merged)
+        ));
+    }
+    if *apart > 0 {
+        output.say(format_args!(
+            "{} have several files, as their copies cannot be brought together.",
+            human_count(*apart)
+        ));
+    }
+    if *failed > 0 {
+        output.say(format_args!(
+            "Of {} metrics a copy, or all of them, could not be archived.",
+            human_count(*failed)
+        ));
+    }
+}

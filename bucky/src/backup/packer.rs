@@ -1,0 +1,214 @@
+//! Writes an archive to standard output, from a thread of its own: what reads it may be slow.
+//!
+//! Windows come in the order of their names; of each metric the copies are brought together here. What is wrong with a
+//! metric is told, and the rest goes on. An archive that cannot be finished ends with a block that is none of a tar, so that
+//! every reader complains: one that only stops is taken for whole by GNU tar.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bucky_api::Encoding;
+use bucky_api::encoding::Encoder;
+use tokio::sync::{mpsc, oneshot};
+
+use super::merge::{Merged, merge};
+use super::read::Taken;
+use super::tar_writer::{Form, TarWriter};
+use crate::output::{Output, human_bytes, human_count, human_duration};
+use crate::tar_records::BLOCK;
+
+/// How often people are told how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// How many metrics are named with which something is wrong.
+const NAMED: u64 = 1_000;
+/// What stands in the place of the end of an archive that was given up.
+const GIVEN_UP: &[u8] = b"bucky: this archive was given up here, and is not whole\n";
+
+/// What is to be written next.
+pub(crate) enum Piece {
+    /// Metrics.
+    Window(Vec<Taken>),
+    /// The end.
+    End,
+}
+
+/// How an archive is written.
+pub(crate) struct Packing {
+    /// How contents are stored.
+    pub(crate) form: Form,
+    /// How the whole is compressed.
+    pub(crate) encoding: Encoding,
+    /// Whether every metric is named.
+    pub(crate) verbose: bool,
+    /// How many metrics there are to be, for the progress.
+    pub(crate) planned: u64,
+    /// The nodes' addresses, by their places.
+    pub(crate) addrs: Vec<String>,
+}
+
+/// What was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Metrics of which something is in the archive.
+    pub(crate) metrics: u64,
+    /// Files in the archive.
+    pub(crate) files: u64,
+    /// Their length together.
+    pub(crate) bytes: u64,
+    /// Metrics of which several copies were brought together in one file.
+    pub(crate) merged: u64,
+    /// Metrics whose copies had to stay apart.
+    pub(crate) apart: u64,
+    /// Metrics of which a copy, or all, could not be archived.
+    pub(crate) failed: u64,
+}
+
+/// Starts the thread. The first channel takes what is to be written, the second tells how it ended.
+pub(crate) fn start(
+    packing: Packing,
+    output: Arc<Output>,
+) -> (mpsc::Sender<Piece>, oneshot::Receiver<io::Result<Counts>>) {
+    let (sender, pieces) = mpsc::channel(1);
+    let (end_sender, end) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        // Where nobody waits for it any more, nobody needs to know.
+        let _ = end_sender.send(pack(packing, &output, pieces));
+    });
+    (sender, end)
+}
+
+fn pack(
+    packing: Packing,
+    output: &Arc<Output>,
+    mut pieces: mpsc::Receiver<Piece>,
+) -> io::Result<Counts> {
+    let encoder = packing.encoding.encoder(Data(Arc::clone(output)))?;
+    let tar = TarWriter::new(encoder, packing.form);
+    let mut packer =
+        Packer { tar, output, packing, counts: Counts::default(), told: Instant::now() };
+    let begun = Instant::now();
+    while let Some(piece) = pieces.blocking_recv() {
+        let Piece::Window(window) = piece else {
+            packer.tar.finish()?.finish()?.flush()?;
+            return Ok(packer.counts);
+        };
+        for taken in window {
+            packer.metric(taken)?;
+        }
+        packer.tell_progress(begun);
+    }
+    packer.tar.give_up(GIVEN_UP)?.finish()?.flush()?;
+    Ok(packer.counts)
+}
+
+struct Packer<'o> {
+    tar: TarWriter<Encoder<Data>>,
+    output: &'o Arc<Output>,
+    packing: Packing,
+    counts: Counts,
+    told: Instant,
+}
+
+impl Packer<'_> {
+    fn metric(&mut self, taken: Taken) -> io::Result<()> {
+        let Taken { metric, copies, problems } = taken;
+        let nodes: Vec<usize> = copies.iter().map(|copy| copy.node).collect();
+        let Merged { files, corrupt, copies, .. } = merge(copies, now());
+        self.counts.failed += u64::from(!(problems.is_empty() && corrupt.is_empty()));
+        for (node, reason) in &problems {
+            self.tell(&metric, *node, reason);
+        }
+        for (node, reason) in &corrupt {
+            self.tell(&metric, *node, reason);
+        }
+        if files.is_empty() {
+            return Ok(());
+        }
+        self.counts.metrics += 1;
+        self.counts.merged += u64::from(copies > 1 && files.len() == 1);
+        if files.len() > 1 {
+            self.counts.apart += 1;
+            let nodes = nodes.iter().filter_map(|node| self.packing.addrs.get(*node));
+            let nodes: Vec<&str> = nodes.map(String::as_str).collect();
+            let told = format_args!(
+                "bucky: {metric}: the copies of {} cannot be brought together, being compressed or of different \
+                 retentions: {} files of that name are in the archive, the one last written to last",
+                nodes.join(", "),
+                files.len()
+            );
+            self.say_up_to(self.counts.apart, told);
+        }
+        if self.packing.verbose {
+            self.output.say(format_args!("Writing {metric}..."));
+        }
+        let path = metric.relative_path();
+        for (meta, content) in files {
+            self.tar.append(&path.to_string_lossy(), meta, &content)?;
+            self.counts.files += 1;
+            self.counts.bytes += content.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, metric: &bucky_whisper::MetricName, node: usize, reason: &str) {
+        let addr = self.packing.addrs.get(node).map_or("a node", String::as_str);
+        self.say_up_to(self.counts.failed, format_args!("bucky: {metric}: {addr}: {reason}"));
+    }
+
+    /// Tells of the `number`th metric with which something is wrong, unless there are too many.
+    fn say_up_to(&self, number: u64, told: impl fmt::Display) {
+        if number <= NAMED {
+            self.output.say(told);
+        } else if number == NAMED + 1 {
+            self.output.say("bucky: further metrics of this kind are counted, and not named");
+        }
+    }
+
+    fn tell_progress(&mut self, begun: Instant) {
+        if self.told.elapsed() < PROGRESS_INTERVAL {
+            return;
+        }
+        self.told = Instant::now();
+        let (done, planned) = (self.counts.metrics + self.counts.failed, self.packing.planned);
+        let left = u32::try_from(planned.saturating_sub(done)).unwrap_or(u32::MAX);
+        let each = begun.elapsed() / u32::try_from(done).unwrap_or(u32::MAX).max(1);
+        self.output.say(format_args!(
+            "Progress: {} of {} metrics, {}, {} left",
+            human_count(done),
+            human_count(planned),
+            human_bytes(self.counts.bytes),
+            human_duration(each.saturating_mul(left))
+        ));
+    }
+}
+
+fn now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// Standard output.
+struct Data(Arc<Output>);
+
+impl Write for Data {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.data_bytes(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.data_flush()
+    }
+}
+
+impl<W: Write> TarWriter<W> {
+    /// Writes `why` in the place of the next member, for readers to stumble over, and gives the writer back.
+    fn give_up(mut self, why: &[u8]) -> io::Result<W> {
+        let mut block = why.to_vec();
+        block.resize(BLOCK, b' ');
+        self.raw(&block)?;
+        Ok(self.into_writer())
+    }
+}

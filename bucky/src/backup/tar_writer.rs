@@ -1,0 +1,265 @@
+//! A tar as GNU tar and all others read it: ustar headers, and records before a member only for what those cannot hold.
+//!
+//! Nothing ends the archive but [`TarWriter::finish`]: one that was given up has no end, so that whoever reads it sees that
+//! it is not whole. Sources: "ustar Interchange Format" and "pax Extended Header" in POSIX.1-2001; "Storing Sparse Files,
+//! PAX Format, Version 1.0" in GNU tar's manual.
+
+use std::io::{self, Write};
+
+use bucky_api::archive::FileMeta;
+use bucky_whisper::Digest;
+use tar::{EntryType, Header};
+
+use crate::tar_records::{BLOCK, COMMENT, Digests, Stretch, record};
+
+/// The unit in which holes are left out, that of nearly all file systems.
+const HOLE: usize = 4096;
+/// How much of a name a header takes that is only there for readers which do not know records.
+const NAME_BYTES: usize = 100;
+
+/// How the contents of members are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Byte for byte.
+    Whole,
+    /// Without what is only zeros.
+    Sparse,
+}
+
+/// Writes a tar.
+pub(crate) struct TarWriter<W> {
+    writer: W,
+    form: Form,
+}
+
+impl<W: Write> TarWriter<W> {
+    /// An archive with nothing in it yet.
+    pub(crate) fn new(writer: W, form: Form) -> Self {
+        Self { writer, form }
+    }
+
+    /// Adds the file at `path`.
+    ///
+    /// # Errors
+    /// Those of the writer behind. The archive is of no use then.
+    pub(crate) fn append(&mut self, path: &str, meta: FileMeta, content: &[u8]) -> io::Result<()> {
+        let stretches = match self.form {
+            Form::Whole => None,
+            Form::Sparse => stretches(content),
+        };
+        let mut header = Header::new_ustar();
+        let fits = path.is_ascii() && header.set_path(path).is_ok();
+        let digests = Digests {
+            content: Digest::of(content),
+            path: (!fits || stretches.is_some()).then(|| Digest::of(path.as_bytes())),
+        };
+        let mut records = record(COMMENT, digests.to_comment().as_bytes());
+        if let Some(stretches) = &stretches {
+            records.extend(sparse_records(path, content.len()));
+            let map = map(stretches);
+            let data = stretches.iter().map(|stretch| stretch.bytes).sum::<u64>();
+            set_plain_name(&mut header, &format!("GNUSparseFile.0/{path}"))?;
+            self.extension(path, meta, &records)?;
+            self.header(&mut header, meta, map.len() as u64 + data)?;
+            self.writer.write_all(&map)?;
+            for stretch in stretches {
+                self.writer.write_all(part(content, *stretch))?;
+            }
+            return self.fill_up(map.len() as u64 + data);
+        }
+        if !fits {
+            records.extend(record("path", path.as_bytes()));
+            set_plain_name(&mut header, path)?;
+        }
+        self.extension(path, meta, &records)?;
+        self.header(&mut header, meta, content.len() as u64)?;
+        self.writer.write_all(content)?;
+        self.fill_up(content.len() as u64)
+    }
+
+    /// Writes the end of the archive, and gives the writer back.
+    ///
+    /// # Errors
+    /// Those of the writer behind.
+    pub(crate) fn finish(mut self) -> io::Result<W> {
+        self.writer.write_all(&[0; 2 * BLOCK])?;
+        Ok(self.writer)
+    }
+
+    /// Writes a block that is no member.
+    ///
+    /// # Errors
+    /// Those of the writer behind.
+    pub(crate) fn raw(&mut self, block: &[u8]) -> io::Result<()> {
+        self.writer.write_all(block)
+    }
+
+    /// The writer behind; the archive has no end.
+    pub(crate) fn into_writer(self) -> W {
+        self.writer
+    }
+
+    /// The records that go with the member that follows.
+    fn extension(&mut self, path: &str, meta: FileMeta, records: &[u8]) -> io::Result<()> {
+        let mut header = Header::new_ustar();
+        set_plain_name(&mut header, &format!("PaxHeaders/{path}"))?;
+        header.set_entry_type(EntryType::XHeader);
+        self.header(&mut header, meta, records.len() as u64)?;
+        self.writer.write_all(records)?;
+        self.fill_up(records.len() as u64)
+    }
+
+    fn header(&mut self, header: &mut Header, meta: FileMeta, bytes: u64) -> io::Result<()> {
+        header.set_mode(meta.mode & 0o7777);
+        header.set_mtime(meta.mtime);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(bytes);
+        header.set_cksum();
+        self.writer.write_all(header.as_bytes())
+    }
+
+    /// Zeros up to the next block.
+    fn fill_up(&mut self, bytes: u64) -> io::Result<()> {
+        let over = usize::try_from(bytes % BLOCK as u64).unwrap_or(0);
+        if over == 0 { Ok(()) } else { self.writer.write_all(&[0; BLOCK][over..]) }
+    }
+}
+
+/// Sets a name that does not count: what does not fit is cut off, and what is not ASCII is a `_`.
+fn set_plain_name(header: &mut Header, path: &str) -> io::Result<()> {
+    let plain: String = path.chars().map(|c| if c.is_ascii() { c } else { '_' }).collect();
+    header.set_path(plain.get(..NAME_BYTES).unwrap_or(&plain).trim_end_matches('/'))
+}
+
+fn sparse_records(path: &str, bytes: usize) -> Vec<u8> {
+    let bytes = bytes.to_string();
+    let pairs = [("major", "1"), ("minor", "0"), ("name", path), ("realsize", &bytes)];
+    let record =
+        |(key, value): (&str, &str)| record(&format!("GNU.sparse.{key}"), value.as_bytes());
+    pairs.into_iter().flat_map(record).collect()
+}
+
+/// What is not zeros, in whole holes' lengths; none where leaving out the rest is not worth the map.
+fn stretches(content: &[u8]) -> Option<Vec<Stretch>> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    let mut offset = 0;
+    for block in content.chunks(HOLE) {
+        let bytes = block.len() as u64;
+        if block.iter().any(|byte| *byte != 0) {
+            match stretches.last_mut() {
+                Some(last) if last.offset + last.bytes == offset => last.bytes += bytes,
+                _ => stretches.push(Stretch { offset, bytes }),
+            }
+        }
+        offset += bytes;
+    }
+    let data: u64 = stretches.iter().map(|stretch| stretch.bytes).sum();
+    // A file that ends in a hole says so by an empty stretch at its end.
+    if stretches.last().is_none_or(|last| last.offset + last.bytes < offset) {
+        stretches.push(Stretch { offset, bytes: 0 });
+    }
+    let map_bytes = map(&stretches).len() as u64;
+    (data + map_bytes < offset).then_some(stretches)
+}
+
+/// The map of a sparse member, which stands before its data: numbers, a line each, in whole blocks.
+fn map(stretches: &[Stretch]) -> Vec<u8> {
+    let mut map = format!("{}\n", stretches.len());
+    for Stretch { offset, bytes } in stretches {
+        map.push_str(&format!("{offset}\n{bytes}\n"));
+    }
+    let mut map = map.into_bytes();
+    map.resize(map.len().next_multiple_of(BLOCK), 0);
+    map
+}
+
+fn part(content: &[u8], stretch: Stretch) -> &[u8] {
+    let start = usize::try_from(stretch.offset).unwrap_or(usize::MAX);
+    let bytes = usize::try_from(stretch.bytes).unwrap_or(0);
+    content.get(start..start.saturating_add(bytes)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    const META: FileMeta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
+
+    fn archive(form: Form, files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut writer = TarWriter::new(Vec::new(), form);
+        for (path, content) in files {
+            writer.append(path, META, content).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn an_archive_of_nothing_is_two_empty_blocks() {
+        assert_eq!(archive(Form::Whole, &[]), vec![0; 1024]);
+    }
+
+    #[test]
+    fn members_have_their_paths_modes_and_times_and_belong_to_nobody() {
+        let long = format!("{}/{}.wsp", "d".repeat(120), "f".repeat(150));
+        let files: [(&str, &[u8]); 4] =
+            [("a/b.wsp", b"one"), ("é/ü.wsp", b""), (&long, &[7; 512]), ("z.wsp", &[8; 513])];
+        let bytes = archive(Form::Whole, &files);
+        assert_eq!(bytes.len() % BLOCK, 0);
+        let mut reader = tar::Archive::new(bytes.as_slice());
+        let mut seen = 0;
+        for (entry, (path, content)) in reader.entries().unwrap().zip(files) {
+            let mut entry = entry.unwrap();
+            let header = entry.header().clone();
+            assert_eq!(entry.path().unwrap().to_str(), Some(path));
+            assert_eq!(header.entry_type(), EntryType::Regular);
+            assert_eq!((header.mode().unwrap(), header.mtime().unwrap()), (0o640, META.mtime));
+            assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+            assert!(header.username().unwrap().is_none_or(str::is_empty));
+            let mut read = Vec::new();
+            entry.read_to_end(&mut read).unwrap();
+            assert_eq!(read, content);
+            seen += 1;
+        }
+        assert_eq!(seen, files.len());
+    }
+
+    #[test]
+    fn a_name_stands_in_a_record_only_where_the_header_cannot_hold_it() {
+        let has_path = |path: &str| {
+            let bytes = archive(Form::Whole, &[(path, b"x")]);
+            bytes.windows(6).any(|window| window == b" path=")
+        };
+        assert!(!has_path("a/b.wsp"));
+        assert!(!has_path(&format!("{}/{}.wsp", "d".repeat(150), "f".repeat(90))));
+        assert!(has_path(&format!("{}.wsp", "f".repeat(101))));
+        assert!(has_path("é.wsp"));
+    }
+
+    #[test]
+    fn an_archive_that_was_given_up_has_no_end() {
+        let mut bytes = Vec::new();
+        let mut writer = TarWriter::new(&mut bytes, Form::Whole);
+        writer.append("a.wsp", META, &[1; 512]).unwrap();
+        writer.into_writer();
+        assert!(bytes.ends_with(&[1; 512]));
+    }
+
+    #[test]
+    fn zeros_are_left_out_where_that_pays() {
+        let mut content = vec![0; 100_000];
+        content[50_000] = 1;
+        let found = stretches(&content).unwrap();
+        assert_eq!(
+            found,
+            [Stretch { offset: 49_152, bytes: 4096 }, Stretch { offset: 100_000, bytes: 0 }]
+        );
+        assert!(archive(Form::Sparse, &[("a.wsp", &content)]).len() < 10_000);
+        assert_eq!(stretches(&vec![1; 100_000]), None);
+        assert_eq!(stretches(b""), None);
+        assert_eq!(stretches(&[0; 100]), None, "the map is longer");
+        let all_zeros = stretches(&[0; 10_000]).unwrap();
+        assert_eq!(all_zeros, [Stretch { offset: 10_000, bytes: 0 }]);
+    }
+}

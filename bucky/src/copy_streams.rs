@@ -1,0 +1,344 @@
+//! The copies of many metrics as their nodes send them, side by side.
+//!
+//! Each node sends its copies of a batch as one archive stream, in the order of the names; a daemon of the Go tool is
+//! asked metric by metric. The streams are read in step, so that of a metric all copies are at hand at one time and no
+//! more than a few metrics are held, however many a batch has.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bucky_api::archive::{
+    FileMeta, Limits, Member as Sent, NoRoom, ReadArchiveError, Receiver, receive_archive,
+};
+use bucky_api::client::ByteStream;
+use bucky_api::{ClientError, Daemon, DaemonAddr, Encoding, LeftOut, Problem, chain};
+use bucky_whisper::MetricName;
+use futures_util::TryStreamExt;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::cluster::{Answer, Member};
+use crate::output::Output;
+use crate::patience::{self, Next, Patience, Trouble};
+
+/// Streams read at once, in all batches together: each has a thread of the runtime's, of which there are 512.
+const STREAMS: u32 = 400;
+/// Archives asked of a Go daemon at once: it has no limit of its own.
+const GO_ARCHIVES: u32 = 8;
+
+/// By metric, why a node has not sent it.
+pub(crate) type LeftOuts = HashMap<MetricName, (Problem, String)>;
+
+/// Why copies could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    /// A node does not answer as it should.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A node's archive is none, or broke off.
+    #[error("the copies of {addr} cannot be read")]
+    Archive { addr: DaemonAddr, source: ReadArchiveError },
+    /// A copy is not what its node read.
+    #[error("{metric} of {addr} arrived damaged: its digest is another")]
+    Damaged { addr: DaemonAddr, metric: MetricName },
+    /// A node sends what it was not asked for.
+    #[error("{addr} sends {metric}, which it was not asked for there")]
+    Disordered { addr: DaemonAddr, metric: MetricName },
+    /// The reading ended early, which is a defect of this program.
+    #[error("the copies of {addr} ended without their report")]
+    Ended { addr: DaemonAddr },
+}
+
+impl ReadError {
+    /// What kind of trouble it is.
+    pub(crate) fn trouble(&self) -> Trouble {
+        match self {
+            Self::Client(error) => Trouble::of(error),
+            Self::Archive { .. } | Self::Damaged { .. } | Self::Ended { .. } => Trouble::Passing,
+            Self::Disordered { .. } => Trouble::Lasting,
+        }
+    }
+}
+
+/// The nodes of a cluster, to read copies from.
+pub(crate) struct CopyNodes {
+    nodes: Vec<Node>,
+    encoding: Encoding,
+    streams: Semaphore,
+    output: Arc<Output>,
+}
+
+struct Node {
+    daemon: Daemon,
+    is_v1: bool,
+    /// Half of what it allows, so that moves get through too.
+    archives: Semaphore,
+}
+
+/// A copy as its node sent it.
+pub(crate) struct Copy {
+    /// Mode and time of change there.
+    pub(crate) meta: FileMeta,
+    /// The whole file.
+    pub(crate) content: Vec<u8>,
+}
+
+/// What comes from a node.
+enum Piece {
+    /// A copy.
+    Copy { metric: MetricName, copy: Copy },
+    /// The end: what the node has not sent.
+    End(Vec<LeftOut>),
+}
+
+impl CopyNodes {
+    /// These members; all that are read from answered.
+    pub(crate) fn new(members: &[Member], encoding: Encoding, output: Arc<Output>) -> Self {
+        let node = |member: &Member| {
+            let limit = match &member.answer {
+                Answer::V1 { status, .. } => status.transfers.limit / 2,
+                Answer::Go { .. } | Answer::Away { .. } => GO_ARCHIVES,
+            };
+            Node {
+                daemon: member.daemon.clone(),
+                is_v1: matches!(member.answer, Answer::V1 { .. }),
+                archives: Semaphore::new(usize::try_from(limit).unwrap_or(1).max(1)),
+            }
+        };
+        let nodes = members.iter().map(node).collect();
+        Self { nodes, encoding, streams: Semaphore::new(STREAMS as usize), output }
+    }
+
+    /// What `attempt` gives, tried again where that may help.
+    ///
+    /// # Errors
+    /// [`ReadError`] of the last attempt.
+    pub(crate) async fn patiently<T, F>(
+        &self,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, ReadError>
+    where
+        F: Future<Output = Result<T, ReadError>>,
+    {
+        let away_limits = self.nodes.iter().map(|node| node.daemon.timeouts().away);
+        let mut patience = Patience::with_all(away_limits.max().unwrap_or_default());
+        let mut told = false;
+        loop {
+            let error = match attempt().await {
+                Ok(read) => return Ok(read),
+                Err(error) => error,
+            };
+            let trouble = error.trouble();
+            let Next::Wait(wait) = patience.after(trouble, patience::jitter()) else {
+                return Err(error);
+            };
+            if trouble == Trouble::Away && !std::mem::replace(&mut told, true) {
+                self.output.say(format_args!("bucky: {}; waiting for it", chain(&error)));
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Asks each node for its copies of `wanted`: metrics in the order of their names, and the nodes to ask for each.
+    ///
+    /// # Errors
+    /// [`ReadError`] of the first node that cannot be asked.
+    pub(crate) async fn open<'w>(
+        &self,
+        wanted: impl Iterator<Item = (&'w MetricName, &'w [usize])>,
+    ) -> Result<SideBySide<'_>, ReadError> {
+        let mut of_node: BTreeMap<usize, Vec<MetricName>> = BTreeMap::new();
+        for (metric, nodes) in wanted {
+            for node in nodes {
+                of_node.entry(*node).or_default().push(metric.clone());
+            }
+        }
+        let count = u32::try_from(of_node.len()).unwrap_or(STREAMS).min(STREAMS);
+        // Nothing closes these semaphores. All take places in the order of the nodes: nobody waits in a circle.
+        let mut places = Vec::with_capacity(of_node.len() + 1);
+        places.extend(self.streams.acquire_many(count).await.ok());
+        let mut streams = BTreeMap::new();
+        for (number, metrics) in of_node {
+            let Some(node) = self.nodes.get(number) else { continue };
+            places.extend(node.archives.acquire().await.ok());
+            streams.insert(number, Incoming::begin(node, metrics, self.encoding).await?);
+        }
+        Ok(SideBySide { streams, _places: places })
+    }
+}
+
+/// The copies of a batch on their way, each node's in a stream of its own. Dropped, the nodes are asked for no more.
+pub(crate) struct SideBySide<'n> {
+    streams: BTreeMap<usize, Incoming>,
+    _places: Vec<SemaphorePermit<'n>>,
+}
+
+impl SideBySide<'_> {
+    /// The copies of the next metric by node, in their order; none of a node that does not send it.
+    ///
+    /// # Errors
+    /// [`ReadError`] where a stream breaks off.
+    pub(crate) async fn next(
+        &mut self,
+        metric: &MetricName,
+        nodes: &[usize],
+    ) -> Result<Vec<(usize, Option<Copy>)>, ReadError> {
+        let mut copies = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let Some(stream) = self.streams.get_mut(node) else { continue };
+            copies.push((*node, stream.take(metric).await?));
+        }
+        Ok(copies)
+    }
+
+    /// Reads the ends: by node, what it has not sent, and why.
+    ///
+    /// # Errors
+    /// [`ReadError`] where a stream has no end, or more than was asked for.
+    pub(crate) async fn finish(self) -> Result<BTreeMap<usize, LeftOuts>, ReadError> {
+        let mut left_out = BTreeMap::new();
+        for (node, stream) in self.streams {
+            left_out.insert(node, stream.finish().await?);
+        }
+        Ok(left_out)
+    }
+}
+
+/// The copies that one node sends of one batch.
+struct Incoming {
+    addr: DaemonAddr,
+    pieces: mpsc::Receiver<Result<Piece, ReadError>>,
+    ahead: Option<Piece>,
+}
+
+impl Incoming {
+    /// Asks `node` for `metrics`.
+    async fn begin(
+        node: &Node,
+        metrics: Vec<MetricName>,
+        encoding: Encoding,
+    ) -> Result<Self, ReadError> {
+        let (sender, pieces) = mpsc::channel(1);
+        let addr = node.daemon.addr().clone();
+        if node.is_v1 {
+            let (encoding, stream) = node.daemon.archive(metrics, encoding).await?;
+            let addr = addr.clone();
+            tokio::task::spawn_blocking(move || {
+                let end = read_stream(&addr, encoding, stream, &sender);
+                // Where nobody listens any more, nobody needs to know.
+                let _ = sender.blocking_send(end);
+            });
+        } else {
+            let daemon = node.daemon.clone();
+            tokio::spawn(async move {
+                let end = read_one_by_one(&daemon, metrics, &sender).await;
+                let _ = sender.send(end).await;
+            });
+        }
+        Ok(Self { addr, pieces, ahead: None })
+    }
+
+    async fn next(&mut self) -> Result<Piece, ReadError> {
+        if let Some(piece) = self.ahead.take() {
+            return Ok(piece);
+        }
+        let piece = self.pieces.recv().await;
+        piece.unwrap_or_else(|| Err(ReadError::Ended { addr: self.addr.clone() }))
+    }
+
+    /// The copy of `metric`; none where it is not the next. Metrics are taken in the order in which they were asked for.
+    async fn take(&mut self, metric: &MetricName) -> Result<Option<Copy>, ReadError> {
+        match self.next().await? {
+            Piece::Copy { metric: sent, copy } if sent == *metric => Ok(Some(copy)),
+            piece => {
+                self.ahead = Some(piece);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads the end: what the node has not sent, and why.
+    async fn finish(mut self) -> Result<LeftOuts, ReadError> {
+        match self.next().await? {
+            Piece::End(left_out) => {
+                let why = |one: LeftOut| (one.metric, (one.problem, one.reason));
+                Ok(left_out.into_iter().map(why).collect())
+            }
+            Piece::Copy { metric, .. } => Err(ReadError::Disordered { addr: self.addr, metric }),
+        }
+    }
+}
+
+/// Hands out what an archive stream holds; gives its end.
+fn read_stream(
+    addr: &DaemonAddr,
+    encoding: Encoding,
+    stream: ByteStream,
+    sender: &mpsc::Sender<Result<Piece, ReadError>>,
+) -> Result<Piece, ReadError> {
+    let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(std::io::Error::other)));
+    let failed = |source| ReadError::Archive { addr: addr.clone(), source };
+    let reader = encoding
+        .decoder(reader)
+        .map_err(|source| failed(ReadArchiveError::Read { members: 0, source }))?;
+    let handed = Handed { addr, sender };
+    let report = receive_archive(reader, Limits::default(), handed);
+    report.map(|report| Piece::End(report.left_out)).map_err(failed)
+}
+
+/// Hands copies on as they come.
+struct Handed<'s> {
+    addr: &'s DaemonAddr,
+    sender: &'s mpsc::Sender<Result<Piece, ReadError>>,
+}
+
+impl Receiver for Handed<'_> {
+    fn reserve(&mut self, _bytes: u64) -> Result<(), NoRoom> {
+        self.is_wanted(!self.sender.is_closed())
+    }
+
+    fn take(&mut self, member: Sent) -> Result<(), NoRoom> {
+        let piece = if member.is_intact() {
+            let Sent { metric, meta, content, .. } = member;
+            Ok(Piece::Copy { metric, copy: Copy { meta, content } })
+        } else {
+            Err(ReadError::Damaged { addr: self.addr.clone(), metric: member.metric })
+        };
+        self.is_wanted(self.sender.blocking_send(piece).is_ok())
+    }
+}
+
+impl Handed<'_> {
+    /// Where nobody listens any more, the rest is not read.
+    fn is_wanted(&self, is_wanted: bool) -> Result<(), NoRoom> {
+        if is_wanted { Ok(()) } else { Err(NoRoom("nobody reads it any more".into())) }
+    }
+}
+
+/// The same from a daemon of the Go tool.
+async fn read_one_by_one(
+    daemon: &Daemon,
+    metrics: Vec<MetricName>,
+    sender: &mpsc::Sender<Result<Piece, ReadError>>,
+) -> Result<Piece, ReadError> {
+    let mut left_out = Vec::new();
+    for metric in metrics {
+        let (problem, reason) = match daemon.go_get(metric.as_str()).await {
+            Ok(Some((stat, content))) => {
+                let copy = Copy { meta: stat.file_meta(), content: content.into() };
+                let piece = Piece::Copy { metric, copy };
+                if sender.send(Ok(piece)).await.is_err() {
+                    break;
+                }
+                continue;
+            }
+            Ok(None) => (Problem::SourceMissing, "it has no such metric".to_owned()),
+            Err(error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => {
+                return Err(error.into());
+            }
+            Err(error) => (Problem::SourceUnreadable, chain(&error)),
+        };
+        left_out.push(LeftOut { metric, problem, reason });
+    }
+    Ok(Piece::End(left_out))
+}

@@ -1,0 +1,369 @@
+//! Brings the files of an archive to their owners: in batches where a daemon has `/v1`, one by one to the Go tool's.
+//!
+//! What is held is bounded, however many nodes there are: where there is no room for the next file, the fullest batch goes
+//! early. Each owner is told as restored only by its own word, which it gives once the batch is durable there.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bucky_api::archive::{ArchiveWriter, FileMeta};
+use bucky_api::{ClientError, Encoding, HealLine, Problem};
+use bucky_whisper::{Digest, MetricName};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+use crate::chain;
+use crate::patience::{Next, Patience, Trouble, jitter};
+use crate::rebalance::failure::{Failure, NODE_AWAY, kind_of};
+use crate::rebalance::mover::GivenFile;
+use crate::rebalance::nodes::{Kind, Node};
+use crate::rebalance::stop::Stop;
+use crate::rebalance::tally::{Effect, Tally};
+
+/// What all files that are held have together: those that wait for a full batch, and those on their way.
+const HELD_KIB: u32 = 32 * 1024;
+/// What the files of a batch have together, and how many they are at most.
+const BATCH_BYTES: usize = 4 << 20;
+const BATCH_FILES: usize = 500;
+/// What a file takes beside its content.
+const FILE_COST_BYTES: usize = 1024;
+/// Attempts with a half of a batch that has failed as a whole.
+const HALF_ATTEMPTS: u32 = 2;
+
+/// A file on its way to its owners.
+pub(crate) struct File {
+    metric: MetricName,
+    meta: FileMeta,
+    digest: Digest,
+    content: Bytes,
+    open: Mutex<Open>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// What is known of a file by now.
+struct Open {
+    owners: usize,
+    effect: Option<Effect>,
+    failures: Vec<Failure>,
+}
+
+/// Brings files to their owners.
+pub(crate) struct Delivery {
+    shared: Arc<Shared>,
+    room: Arc<Semaphore>,
+    /// What waits for a full batch, by node.
+    waiting: Vec<Vec<Arc<File>>>,
+    running: JoinSet<()>,
+}
+
+/// What all batches on their way share.
+struct Shared {
+    nodes: Vec<Arc<Node>>,
+    workers: Semaphore,
+    stop: Stop,
+    tally: Tally,
+    /// The metrics that are held.
+    held: Mutex<HashSet<MetricName>>,
+}
+
+impl Delivery {
+    /// Brings files to these nodes, `workers` batches at once.
+    pub(crate) fn new(nodes: &[Arc<Node>], workers: usize, stop: Stop, tally: Tally) -> Self {
+        let shared = Shared {
+            nodes: nodes.to_vec(),
+            workers: Semaphore::new(workers),
+            stop,
+            tally,
+            held: Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            room: Arc::new(Semaphore::new(HELD_KIB as usize)),
+            waiting: nodes.iter().map(|_| Vec::new()).collect(),
+            running: JoinSet::new(),
+        }
+    }
+
+    /// What was done.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.shared.tally
+    }
+
+    /// Takes a file that goes to the nodes at these places; waits while too much is held.
+    pub(crate) async fn push(
+        &mut self,
+        metric: MetricName,
+        meta: FileMeta,
+        (content, digest): (Vec<u8>, Digest),
+        owners: Vec<usize>,
+    ) {
+        // Of two files of one metric the first counts, as it stands in the archive: it is there before the second comes.
+        if self.shared.held().contains(&metric) {
+            self.finish().await;
+        }
+        let room = self.make_room(content.len()).await;
+        self.shared.held().insert(metric.clone());
+        let open = Open { owners: owners.len(), effect: None, failures: Vec::new() };
+        let content = Bytes::from(content);
+        let open = Mutex::new(open);
+        let file = Arc::new(File { metric, meta, digest, content, open, _room: room });
+        for owner in owners {
+            let Some(waiting) = self.waiting.get_mut(owner) else { continue };
+            waiting.push(Arc::clone(&file));
+            if is_full(waiting) {
+                self.launch(owner);
+            }
+        }
+        while self.running.try_join_next().is_some() {}
+    }
+
+    /// Sends all that waits, and waits until it is there.
+    pub(crate) async fn finish(&mut self) {
+        while let Some(fullest) = self.fullest() {
+            self.launch(fullest);
+        }
+        // A batch that panicked has not settled its files; they are missing in the counts, which is told.
+        while self.running.join_next().await.is_some() {}
+    }
+
+    async fn make_room(&mut self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let kib = u32::try_from((bytes + FILE_COST_BYTES).div_ceil(1024)).unwrap_or(HELD_KIB);
+        let kib = kib.min(HELD_KIB);
+        loop {
+            if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(kib) {
+                return Some(room);
+            }
+            // None only if the semaphore were closed, which nothing does.
+            let Some(fullest) = self.fullest() else {
+                return Arc::clone(&self.room).acquire_many_owned(kib).await.ok();
+            };
+            self.launch(fullest);
+        }
+    }
+
+    fn fullest(&self) -> Option<usize> {
+        let bytes = |files: &[Arc<File>]| files.iter().map(|file| file.bytes()).sum::<usize>();
+        let waiting = self.waiting.iter().enumerate().filter(|(_, files)| !files.is_empty());
+        waiting.max_by_key(|(_, files)| bytes(files)).map(|(node, _)| node)
+    }
+
+    fn launch(&mut self, node: usize) {
+        let files = self.waiting.get_mut(node).map(std::mem::take).unwrap_or_default();
+        let shared = Arc::clone(&self.shared);
+        self.running.spawn(async move { shared.deliver(node, files).await });
+    }
+}
+
+fn is_full(files: &[Arc<File>]) -> bool {
+    files.len() >= BATCH_FILES
+        || files.iter().map(|file| file.bytes()).sum::<usize>() >= BATCH_BYTES
+}
+
+impl File {
+    fn bytes(&self) -> usize {
+        self.content.len() + FILE_COST_BYTES
+    }
+}
+
+/// Files that are sent together.
+struct Work {
+    files: Vec<Arc<File>>,
+    patience: Patience,
+}
+
+/// Why an attempt left files undone.
+struct Setback {
+    trouble: Trouble,
+    failure: Failure,
+}
+
+impl Shared {
+    fn held(&self) -> std::sync::MutexGuard<'_, HashSet<MetricName>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn deliver(&self, node: usize, files: Vec<Arc<File>>) {
+        let Some(node) = self.nodes.get(node) else { return };
+        let _receiving = node.gate.receive().await;
+        let _worker = self.workers.acquire().await;
+        match node.kind {
+            Kind::V1 => self.deliver_together(node, files).await,
+            Kind::Go => self.deliver_one_by_one(node, files).await,
+        }
+    }
+
+    async fn deliver_together(&self, node: &Node, files: Vec<Arc<File>>) {
+        let mut stack = vec![Work { files, patience: Patience::with(&node.daemon) }];
+        while let Some(mut work) = stack.pop() {
+            let Some(setback) = self.attempt(node, &mut work.files).await else { continue };
+            match work.patience.after(setback.trouble, jitter()) {
+                Next::Wait(pause) if !self.stop.asked_within(pause).await => stack.push(work),
+                // One file may be what the others fail with.
+                Next::GiveUp if setback.trouble != Trouble::Away && work.files.len() > 1 => {
+                    let second = work.files.split_off(work.files.len() / 2);
+                    for files in [second, work.files] {
+                        let patience = Patience::with_attempts(&node.daemon, HALF_ATTEMPTS);
+                        stack.push(Work { files, patience });
+                    }
+                }
+                Next::Wait(_) | Next::GiveUp => {
+                    for file in work.files {
+                        self.settle(&file, Err(setback.failure.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends `files`, of which those stay that may come through the next time; none where all are settled.
+    async fn attempt(&self, node: &Node, files: &mut Vec<Arc<File>>) -> Option<Setback> {
+        if let Err(reason) = node.admit() {
+            let failure = failure(node, NODE_AWAY, reason);
+            return Some(Setback { trouble: Trouble::Lasting, failure });
+        }
+        let lines = match heal(node, files).await {
+            Ok(lines) => lines,
+            Err(error) => return Some(setback(node, &error)),
+        };
+        node.answered();
+        let mut again = Vec::new();
+        let mut last = None;
+        let mut lines = lines.into_iter().peekable();
+        for file in std::mem::take(files) {
+            // In the order in which they were sent; what has no line was not healed.
+            let line = lines.next_if(|line| line.metric == file.metric);
+            match outcome(node, &file, line) {
+                Ok(effect) => self.settle(&file, Ok(effect)),
+                Err(setback) if setback.trouble == Trouble::Passing => {
+                    last = Some(setback);
+                    again.push(file);
+                }
+                Err(setback) => self.settle(&file, Err(setback.failure)),
+            }
+        }
+        *files = again;
+        last
+    }
+
+    async fn deliver_one_by_one(&self, node: &Node, files: Vec<Arc<File>>) {
+        for file in files {
+            let given = GivenFile {
+                metric: file.metric.clone(),
+                meta: file.meta,
+                digest: file.digest,
+                content: file.content.clone(),
+            };
+            let given = given.give_to_go_daemon(node, &self.stop).await;
+            self.settle(&file, given);
+        }
+    }
+
+    /// Notes what an owner says. The last one's word settles the metric.
+    fn settle(&self, file: &File, word: Result<Effect, Failure>) {
+        let mut open = file.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.owners = open.owners.saturating_sub(1);
+        match word {
+            Ok(effect) => open.effect = Some(open.effect.map_or(effect, |all| all.and(effect))),
+            Err(failure) => open.failures.push(failure),
+        }
+        if open.owners > 0 {
+            return;
+        }
+        self.held().remove(&file.metric);
+        let others = open.failures.len().saturating_sub(1);
+        match (open.failures.first(), open.effect) {
+            (Some(first), _) => {
+                let mut failure = first.clone();
+                if others > 0 {
+                    failure.reason = format!("{} (and {others} more owners)", failure.reason);
+                }
+                self.tally.failed(file.metric.as_str(), &failure.node, &failure);
+            }
+            (None, Some(effect)) => self.tally.moved(effect),
+            (None, None) => {}
+        }
+    }
+}
+
+/// What the owner's line says of a file.
+fn outcome(node: &Node, file: &File, line: Option<HealLine>) -> Result<Effect, Setback> {
+    let passing = |kind, reason: &str| Setback {
+        trouble: Trouble::Passing,
+        failure: failure(node, kind, reason.to_owned()),
+    };
+    let line = line.ok_or_else(|| passing("no answer", "the owner's answer does not have it"))?;
+    if line.outcome.is_healed() {
+        if line.digest != Some(file.digest) {
+            return Err(passing("damaged on the way", "the owner was healed from another content"));
+        }
+        return Ok(Effect { outcome: line.outcome, points: line.points, bytes: line.bytes });
+    }
+    let may_pass = line.problem.is_some_and(Problem::may_pass);
+    let trouble = if may_pass { Trouble::Passing } else { Trouble::Lasting };
+    Err(Setback { trouble, failure: failure(node, kind_of(line.problem), line.reason) })
+}
+
+fn setback(node: &Node, error: &ClientError) -> Setback {
+    let reason = chain(error);
+    let is_away = matches!(error, ClientError::Unreachable { .. } | ClientError::TimedOut { .. });
+    if is_away {
+        node.unreachable(&reason);
+    }
+    let kind = if is_away { NODE_AWAY } else { "transfer failed" };
+    Setback { trouble: Trouble::of(error), failure: failure(node, kind, reason) }
+}
+
+fn failure(node: &Node, kind: &'static str, reason: String) -> Failure {
+    Failure { node: node.addr().clone(), kind, reason }
+}
+
+async fn heal(node: &Node, files: &[Arc<File>]) -> Result<Vec<HealLine>, ClientError> {
+    let answer = node.daemon.heal(Encoding::Identity, body(files.to_vec())).await?;
+    answer.collect_at_most(files.len()).await
+}
+
+/// The archive stream of `files`, made as it is sent: no more than one of them is held twice.
+fn body(files: Vec<Arc<File>>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let pieces = Pieces::default();
+    let writer = ArchiveWriter::new(pieces.clone());
+    stream::try_unfold(Some((writer, files.into_iter())), move |state| {
+        let pieces = pieces.clone();
+        async move {
+            let Some((mut writer, mut files)) = state else { return Ok(None) };
+            match files.next() {
+                Some(file) => {
+                    writer.append(&file.metric, file.meta, file.digest, &file.content)?;
+                    Ok(Some((pieces.take(), Some((writer, files)))))
+                }
+                None => {
+                    writer.finish()?;
+                    Ok(Some((pieces.take(), None)))
+                }
+            }
+        }
+    })
+}
+
+/// What was written and not yet taken.
+#[derive(Clone, Default)]
+struct Pieces(Arc<Mutex<Vec<u8>>>);
+
+impl Pieces {
+    fn take(&self) -> Bytes {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,330 @@
+//! `bucky restore`: the metrics of a tar to all their owners by the ring.
+//!
+//! The archive is read on a thread of its own (`input`, `tar_reader`), each member becomes a metric or is refused (`names`,
+//! pure), and goes to its owners (`destinations`, `delivery`), who create what they lack and fill what they have: no point
+//! that is there is ever changed. One member's failure does not stop the rest, and all of them are named.
+
+mod delivery;
+mod destinations;
+mod input;
+mod names;
+mod tar_reader;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bucky_api::archive::REPORT_NAME;
+use bucky_api::{ArchiveReport, Client, DaemonAddr};
+use bucky_whisper::{Digest, Image, ImageError, MetricName};
+use tokio::sync::mpsc;
+
+use self::delivery::Delivery;
+use self::destinations::Destinations;
+pub(crate) use self::input::Place;
+pub(crate) use self::names::prefix;
+use self::tar_reader::{Kind, Member, TarError, TarReader};
+use crate::chain;
+use crate::cluster::{Cluster, Scope};
+use crate::outcome::Outcome;
+use crate::output::{Output, human_bytes, human_count, human_duration};
+use crate::rebalance::failure_files::FailureFiles;
+use crate::rebalance::stop::Stop;
+use crate::rebalance::tally::{Counts, Tally};
+
+/// How many members are named that are not restored.
+const NAMED: u64 = 1_000;
+/// How often people are told how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the operator ordered.
+pub(crate) struct Order {
+    /// The daemon to ask first.
+    pub(crate) seed: DaemonAddr,
+    /// That node alone, or all.
+    pub(crate) scope: Scope,
+    /// Where the archive is.
+    pub(crate) place: Place,
+    /// What is put before all names.
+    pub(crate) prefix: Option<MetricName>,
+    /// How many batches are on their way at once.
+    pub(crate) workers: usize,
+    /// Where every failure at a node is written.
+    pub(crate) errors: Option<PathBuf>,
+    /// Whether every metric is named.
+    pub(crate) verbose: bool,
+}
+
+/// Carries `order` out.
+///
+/// # Errors
+/// Where the archive cannot be opened, or the cluster is not healthy: nothing was done then.
+pub(crate) async fn run(
+    client: Client,
+    order: Order,
+    output: &Arc<Output>,
+) -> anyhow::Result<Outcome> {
+    let cluster = Cluster::discover(client, order.seed.clone(), order.scope).await?;
+    cluster.require_healthy()?;
+    if order.verbose {
+        cluster.tell_members(output);
+    }
+    let destinations = match order.scope {
+        Scope::All => Destinations::all(&cluster)?,
+        Scope::Single => Destinations::only_seed(&cluster)?,
+    };
+    let members = read(order.place.clone())?;
+    let stop = Stop::told_on_signals(output)?;
+    let files = FailureFiles::open(order.errors.as_deref(), None)?;
+    let tally = Tally::begin(files, Arc::clone(output));
+    let delivery = Delivery::new(destinations.nodes(), order.workers, stop.clone(), tally);
+    let sorter = Sorter { order: &order, destinations, output, refused: 0, elsewhere: 0, files: 0 };
+    let mut restore = Restore { sorter, delivery, stop: stop.clone() };
+    let ended = tokio::select! {
+        ended = restore.run(members) => ended,
+        () = stop.insisted() => {
+            output.say("bucky: stopped at once; run the same command again, and what is there stays as it is");
+            return Ok(Outcome::Interrupted);
+        }
+    };
+    Ok(restore.tell_end(&ended))
+}
+
+/// Opens an archive, and reads it on a thread of its own.
+fn read(place: Place) -> anyhow::Result<mpsc::Receiver<Result<Member, TarError>>> {
+    let (sender, members) = mpsc::channel(1);
+    let mut reader = TarReader::new(place.open()?);
+    tokio::task::spawn_blocking(move || {
+        while let Some(member) = reader.next().transpose() {
+            let is_last = member.is_err();
+            if sender.blocking_send(member).is_err() || is_last {
+                break;
+            }
+        }
+    });
+    Ok(members)
+}
+
+/// How the reading of an archive ended.
+enum Ended {
+    /// At the archive's end.
+    Whole,
+    /// Before: why, and after which member.
+    Broken { error: TarError, after: Option<String> },
+    /// By the operator's word.
+    Stopped,
+}
+
+struct Restore<'a> {
+    sorter: Sorter<'a>,
+    delivery: Delivery,
+    stop: Stop,
+}
+
+impl Restore<'_> {
+    async fn run(&mut self, mut members: mpsc::Receiver<Result<Member, TarError>>) -> Ended {
+        let mut after = None;
+        let mut told = Instant::now();
+        let ended = loop {
+            let next = tokio::select! {
+                next = members.recv() => next,
+                () = self.stop.asked() => break Ended::Stopped,
+            };
+            let member = match next {
+                None => break Ended::Whole,
+                Some(Err(error)) => break Ended::Broken { error, after },
+                Some(Ok(member)) => member,
+            };
+            after = Some(String::from_utf8_lossy(&member.path).into_owned());
+            if let Some(sorted) = self.sorter.sort(member) {
+                let Sorted { metric, meta, content, owners } = sorted;
+                self.delivery.push(metric, meta, content, owners).await;
+            }
+            if told.elapsed() >= PROGRESS_INTERVAL {
+                told = Instant::now();
+                let finished = human_count(self.delivery.tally().counts().finished);
+                self.sorter.output.say(format_args!("Progress: {finished} metrics"));
+            }
+        };
+        self.delivery.finish().await;
+        self.delivery.tally().flush();
+        ended
+    }
+
+    fn tell_end(&self, ended: &Ended) -> Outcome {
+        let Sorter { output, refused, elsewhere, files, .. } = &self.sorter;
+        let tally = self.delivery.tally();
+        let counts = tally.counts();
+        let place = match &self.sorter.order.place {
+            Place::Stdin => "standard input".to_owned(),
+            Place::File(path) => path.display().to_string(),
+        };
+        match ended {
+            Ended::Whole => {}
+            Ended::Stopped => output.say("bucky: stopped; run the same command again to go on"),
+            Ended::Broken { error, after: None } => {
+                output.say(format_args!("bucky: {place}: {}", chain(error)));
+            }
+            Ended::Broken { error, after: Some(after) } => output.say(format_args!(
+                "bucky: {place}: {}; the last that was read is {after}, and what came up to there is not lost",
+                chain(error)
+            )),
+        }
+        // A batch that was given up by a defect of this program left files without any word.
+        let silent = files.saturating_sub(counts.finished);
+        let summary = Summary {
+            counts: &counts,
+            elapsed: tally.elapsed(),
+            refused: *refused,
+            elsewhere: *elsewhere,
+            silent,
+        };
+        output.say(summary);
+        let is_good = *refused == 0 && counts.failures() == 0 && silent == 0;
+        if is_good && matches!(ended, Ended::Whole) {
+            output.say("Restore complete.");
+            return Outcome::Done;
+        }
+        output.say("Errors are present in restore.");
+        Outcome::SomeFailed
+    }
+}
+
+/// A file that is to be restored.
+struct Sorted {
+    metric: MetricName,
+    meta: bucky_api::archive::FileMeta,
+    content: (Vec<u8>, Digest),
+    owners: Vec<usize>,
+}
+
+/// Decides what becomes of members.
+struct Sorter<'a> {
+    order: &'a Order,
+    destinations: Destinations,
+    output: &'a Arc<Output>,
+    /// Members that are not restored.
+    refused: u64,
+    /// Metrics of other nodes, where one alone is restored to.
+    elsewhere: u64,
+    /// Files that were handed on.
+    files: u64,
+}
+
+impl Sorter<'_> {
+    /// What is to be restored of `member`; what is not, is told.
+    fn sort(&mut self, member: Member) -> Option<Sorted> {
+        let Member { path, meta, kind } = member;
+        let (content, digest) = match kind {
+            Kind::Folder => return None,
+            Kind::File { content, .. } if is_report(&path) => {
+                self.tell_report(&content);
+                return None;
+            }
+            Kind::File { content, digest } => (content, digest),
+            Kind::Other(what) => return self.refuse(&path, format_args!("it is {what}")),
+            Kind::Unusable(reason) => return self.refuse(&path, reason),
+        };
+        let metric = match names::metric_at(&path, self.order.prefix.as_ref()) {
+            Ok(metric) => metric,
+            Err(reason) => return self.refuse(&path, reason),
+        };
+        // Looked at here too: a daemon of the Go tool takes anything (D45).
+        if let Err(error @ ImageError::Header(_)) = Image::parse(&content) {
+            let reason = format!("it is no whole Whisper file: {}", chain(&error));
+            return self.refuse(&path, reason);
+        }
+        let owners = match self.destinations.owners(&metric) {
+            Ok(owners) => owners,
+            Err(error) => return self.refuse(&path, chain(&error)),
+        };
+        if owners.is_empty() {
+            self.elsewhere += 1;
+            return None;
+        }
+        if self.order.verbose {
+            let nodes = owners.iter().filter_map(|owner| self.destinations.nodes().get(*owner));
+            let nodes: Vec<String> = nodes.map(|node| node.addr().to_string()).collect();
+            self.output.say(format_args!("Uploading {metric} => {}", nodes.join(", ")));
+        }
+        self.files += 1;
+        Some(Sorted { metric, meta, content: (content, digest), owners })
+    }
+
+    fn refuse(&mut self, path: &[u8], reason: impl fmt::Display) -> Option<Sorted> {
+        self.refused += 1;
+        if self.refused <= NAMED {
+            let path = String::from_utf8_lossy(path);
+            self.output.say(format_args!("bucky: {path:?} is not restored: {reason}"));
+        } else if self.refused == NAMED + 1 {
+            self.output
+                .say("bucky: further members that are not restored are counted, and not named");
+        }
+        None
+    }
+
+    /// What the daemon that made the archive says of it.
+    fn tell_report(&self, content: &[u8]) {
+        let Ok(report) = serde_json::from_slice::<ArchiveReport>(content) else {
+            self.output
+                .say(format_args!("bucky: {REPORT_NAME} cannot be read, and is passed over"));
+            return;
+        };
+        for left_out in report.left_out.iter().take(usize::try_from(NAMED).unwrap_or(usize::MAX)) {
+            let (metric, reason) = (&left_out.metric, &left_out.reason);
+            self.output.say(format_args!("bucky: {metric} is not in the archive: {reason}"));
+        }
+    }
+}
+
+fn is_report(path: &[u8]) -> bool {
+    path.strip_prefix(b"./").unwrap_or(path) == REPORT_NAME.as_bytes()
+}
+
+/// What was done, for people.
+struct Summary<'a> {
+    counts: &'a Counts,
+    elapsed: Duration,
+    refused: u64,
+    elsewhere: u64,
+    silent: u64,
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = self.counts;
+        write!(
+            f,
+            "{} metrics restored: {} created, {} filled, {} unchanged; {} points filled, {} in {}. {} refused.",
+            human_count(counts.moved),
+            human_count(counts.created),
+            human_count(counts.filled),
+            human_count(counts.unchanged),
+            human_count(counts.points),
+            human_bytes(counts.bytes),
+            human_duration(self.elapsed),
+            human_count(self.refused)
+        )?;
+        if counts.failures() > 0 {
+            let kinds = counts.failed.iter();
+            let kinds = kinds.map(|(kind, count)| format!("{} {kind}", human_count(*count)));
+            let kinds: Vec<String> = kinds.collect();
+            let failures = human_count(counts.failures());
+            write!(f, "\n{failures} did not make it to all their owners: {}.", kinds.join(", "))?;
+        }
+        if self.silent > 0 {
+            write!(
+                f,
+                "\nOf {} nothing is known; run the command again.",
+                human_count(self.silent)
+            )?;
+        }
+        if self.elsewhere > 0 {
+            write!(f, "\n{} passed over, which other nodes own.", human_count(self.elsewhere))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Which metric a member of an archive is, by its path.
+//!
+//! Pure. Nothing is guessed: a path that no metric's file has is refused, since what it would be called decides on which
+//! nodes it lies.
+
+use std::path::Path;
+
+use bucky_whisper::MetricName;
+
+/// The metric whose file is at `path`, below `prefix` where there is one; or why there is none.
+///
+/// # Errors
+/// The reason, in words.
+pub(crate) fn metric_at(path: &[u8], prefix: Option<&MetricName>) -> Result<MetricName, String> {
+    let text = std::str::from_utf8(path).map_err(|_| "its name is not UTF-8".to_owned())?;
+    if text.starts_with('/') {
+        return Err("its path is absolute: which part of it is the metric's cannot be told".into());
+    }
+    let mut below = text;
+    while let Some(rest) = below.strip_prefix("./") {
+        below = rest;
+    }
+    if !below.ends_with(".wsp") {
+        return Err("its name does not end in .wsp".into());
+    }
+    let metric = MetricName::from_relative_path(Path::new(below))
+        .map_err(|error| format!("its name is no metric's: {error}"))?;
+    match prefix {
+        None => Ok(metric),
+        Some(prefix) => MetricName::parse(&format!("{prefix}.{metric}"))
+            .map_err(|error| format!("with {prefix} before it, its name is no metric's: {error}")),
+    }
+}
+
+/// What `-p` says: a metric's name, or the path of a folder.
+///
+/// # Errors
+/// The reason, in words.
+pub(crate) fn prefix(text: &str) -> Result<MetricName, String> {
+    let below = text.strip_prefix("./").unwrap_or(text);
+    if below.starts_with('/') {
+        return Err(format!("{text:?} is absolute; give it as it is below the nodes' prefix"));
+    }
+    MetricName::parse(below.trim_end_matches('/'))
+        .map_err(|error| format!("{text:?} cannot begin a metric's name: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metrics_file_is_told_by_its_path() {
+        for (path, prefix, metric) in [
+            ("a/b.wsp", None, "a.b"),
+            ("./a/b.wsp", None, "a.b"),
+            ("././a/b.wsp", None, "a.b"),
+            ("é/ü.wsp", None, "é.ü"),
+            ("a/b.wsp", Some("old/site"), "old.site.a.b"),
+            ("b.wsp", Some("old.site/"), "old.site.b"),
+            ("b.wsp", Some("./old"), "old.b"),
+        ] {
+            let prefix = prefix.map(|text| super::prefix(text).unwrap());
+            assert_eq!(metric_at(path.as_bytes(), prefix.as_ref()).unwrap().as_str(), metric);
+        }
+    }
+
+    /// D43: the Go tool makes `docs/readme.txt` a metric, and hashes `/abs/x.wsp` by another name than it stores it under.
+    #[test]
+    fn what_no_metrics_file_is_called_is_refused() {
+        for (path, said) in [
+            (&b"docs/readme.txt"[..], ".wsp"),
+            (b"/abs/x.wsp", "absolute"),
+            (b"a/../x.wsp", "no metric's"),
+            (b"../x.wsp", "no metric's"),
+            (b"a.b/x.wsp", "no metric's"),
+            (b"a/.x.wsp", "no metric's"),
+            (b".wsp", "no metric's"),
+            (b"a/b.wsp/", ".wsp"),
+            (b"a/\xff.wsp", "UTF-8"),
+            (b"a/b\n.wsp", "no metric's"),
+            (b"", ".wsp"),
+        ] {
+            let refused = metric_at(path, None).unwrap_err();
+            assert!(refused.contains(said), "{path:?}: {refused}");
+        }
+        for text in ["/abs", "", "a..b", "..", "."] {
+            assert!(prefix(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,470 @@
+//! Reads a tar, whoever made it: ustar, GNU's and POSIX's, with long names and sparse files of every format.
+//!
+//! Nothing in it is believed: no number sizes an allocation beyond a limit, every header's checksum is looked at, and an
+//! archive without its end, or with something behind it, is told from a whole one. Sources: POSIX.1-2001, "ustar
+//! Interchange Format" and "pax Extended Header"; GNU tar's manual, "Basic Tar Format" and "Storing Sparse Files".
+
+use std::io::{self, Read};
+
+use bucky_api::archive::FileMeta;
+use bucky_whisper::Digest;
+use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
+
+use crate::tar_records::{BLOCK, COMMENT, Stretch, Told, decimal, records, spread, told_by};
+
+/// The longest file that is read: what a daemon takes.
+pub(crate) const FILE_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
+/// The longest extension header (records, a long name) that is read.
+const EXTENSION_LIMIT_BYTES: u64 = 1024 * 1024;
+/// The most stretches of a sparse file: every other block of the longest one.
+const STRETCHES_MOST: usize = 512 * 1024;
+
+/// Why a tar cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TarError {
+    /// It is none.
+    #[error("this is no tar archive")]
+    NotATar,
+    /// It ends in the middle of something.
+    #[error("the archive is cut off in the middle of {what}")]
+    CutOff { what: String },
+    /// It ends without its end.
+    #[error("the archive has no end: it was cut off, or given up")]
+    NoEnd,
+    /// A header is none.
+    #[error("the archive is damaged, or was given up: there is no header at byte {at}")]
+    Damaged { at: u64 },
+    /// An extension header is longer than anybody needs.
+    #[error(
+        "the archive has an extension header of {bytes} bytes, at byte {at}; at most {EXTENSION_LIMIT_BYTES} are read"
+    )]
+    LongExtension { bytes: u64, at: u64 },
+    /// Something follows the end.
+    #[error(
+        "something follows the end of the archive, which is not read; of several archives in one file give one at a time"
+    )]
+    MoreBehind,
+    /// What is behind fails, or its compression is damaged.
+    #[error("the archive cannot be read on")]
+    Read(#[source] io::Error),
+}
+
+/// A member of an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Member {
+    /// Its path as it stands there.
+    pub(crate) path: Vec<u8>,
+    /// Mode and time of change.
+    pub(crate) meta: FileMeta,
+    /// What it is.
+    pub(crate) kind: Kind,
+}
+
+/// What a member is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A file.
+    File { content: Vec<u8>, digest: Digest },
+    /// A file that cannot be used: why.
+    Unusable(String),
+    /// A folder.
+    Folder,
+    /// Something else: what.
+    Other(&'static str),
+}
+
+/// Reads a tar member by member.
+pub(crate) struct TarReader<R> {
+    reader: R,
+    at: u64,
+}
+
+/// What extension headers say of the member that follows.
+#[derive(Default)]
+struct Extensions {
+    path: Option<Vec<u8>>,
+    bytes: Option<u64>,
+    mtime: Option<u64>,
+    told: Option<Told>,
+    sparse: SparseRecords,
+}
+
+/// What records say of a sparse file.
+#[derive(Default)]
+struct SparseRecords {
+    is_there: bool,
+    version: (Option<u64>, Option<u64>),
+    name: Option<Vec<u8>>,
+    real_bytes: Option<u64>,
+    stretches: Vec<u64>,
+    is_malformed: bool,
+}
+
+impl<R: Read> TarReader<R> {
+    /// Reads from `reader`.
+    pub(crate) fn new(reader: R) -> Self {
+        Self { reader, at: 0 }
+    }
+
+    /// The next member; none at the end, which is looked for to the last byte.
+    ///
+    /// # Errors
+    /// [`TarError`]; nothing more can be read then.
+    pub(crate) fn next(&mut self) -> Result<Option<Member>, TarError> {
+        let mut extensions = Extensions::default();
+        loop {
+            let at = self.at;
+            let Some(header) = self.header()? else {
+                self.end()?;
+                return Ok(None);
+            };
+            let kind = header.entry_type();
+            let size = header.entry_size().map_err(|_| TarError::Damaged { at })?;
+            match kind {
+                EntryType::XHeader => {
+                    let bytes = self.extension(size, at)?;
+                    extensions.read(&bytes).ok_or(TarError::Damaged { at })?;
+                }
+                EntryType::GNULongName => {
+                    let mut name = self.extension(size, at)?;
+                    name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+                    extensions.path = Some(name);
+                }
+                // What they say of all members, or of where a link leads, is of no use here.
+                EntryType::XGlobalHeader | EntryType::GNULongLink => {
+                    self.extension(size, at)?;
+                }
+                _ => return self.member(&header, size, extensions).map(Some),
+            }
+        }
+    }
+
+    /// The next header; none where an empty block stands in its place.
+    fn header(&mut self) -> Result<Option<Header>, TarError> {
+        let at = self.at;
+        let mut header = Header::new_old();
+        match self.fill(header.as_mut_bytes())? {
+            0 if at == 0 => return Err(TarError::NotATar),
+            0 => return Err(TarError::NoEnd),
+            BLOCK => {}
+            _ if at == 0 => return Err(TarError::NotATar),
+            _ => return Err(TarError::CutOff { what: "a header".into() }),
+        }
+        if header.as_bytes().iter().all(|byte| *byte == 0) {
+            return Ok(None);
+        }
+        if header.cksum().ok() != Some(checksum(&header)) {
+            return Err(if at == 0 { TarError::NotATar } else { TarError::Damaged { at } });
+        }
+        Ok(Some(header))
+    }
+
+    /// Reads what is behind the first empty block: nothing but zeros. The last block is not always there.
+    fn end(&mut self) -> Result<(), TarError> {
+        let mut block = [0; BLOCK];
+        loop {
+            let read = self.fill(&mut block)?;
+            if block.get(..read).is_some_and(|block| block.iter().any(|byte| *byte != 0)) {
+                return Err(TarError::MoreBehind);
+            }
+            if read < BLOCK {
+                return Ok(());
+            }
+        }
+    }
+
+    fn extension(&mut self, bytes: u64, at: u64) -> Result<Vec<u8>, TarError> {
+        if bytes > EXTENSION_LIMIT_BYTES {
+            return Err(TarError::LongExtension { bytes, at });
+        }
+        self.data(bytes, || "an extension header".into())
+    }
+
+    fn member(
+        &mut self,
+        header: &Header,
+        size: u64,
+        extensions: Extensions,
+    ) -> Result<Member, TarError> {
+        let size = extensions.bytes.unwrap_or(size);
+        let meta = FileMeta {
+            mode: header.mode().unwrap_or(0o644) & 0o777,
+            mtime: extensions.mtime.or_else(|| header.mtime().ok()).unwrap_or(0),
+        };
+        let Extensions { path, told, sparse, .. } = extensions;
+        let is_named_there = sparse.name.is_some() || path.is_some();
+        let path = sparse.name.clone().or(path);
+        let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let shown = || String::from_utf8_lossy(&path).into_owned();
+        let kind = match header.entry_type() {
+            EntryType::Directory => Err(Kind::Folder),
+            // A folder with its list, in an incremental archive of GNU tar's; the name of a volume.
+            kind if matches!(kind.as_byte(), b'D' | b'V') => Err(Kind::Folder),
+            EntryType::Regular | EntryType::Continuous if path.ends_with(b"/") => Err(Kind::Folder),
+            EntryType::Regular | EntryType::Continuous => Ok(None),
+            EntryType::GNUSparse => Ok(Some(self.gnu_sparse(header, &shown)?)),
+            kind => Err(Kind::Other(described(kind))),
+        };
+        let kind = match kind {
+            // Links and the like may tell a length, and have no content.
+            Err(kind @ Kind::Other(_)) if header.entry_type() != EntryType::Fifo => {
+                let has_none = matches!(header.entry_type(), EntryType::Link | EntryType::Symlink);
+                self.skip(if has_none { 0 } else { size }, &shown)?;
+                kind
+            }
+            Err(kind) => {
+                self.skip(size, &shown)?;
+                kind
+            }
+            Ok(_) if size > FILE_LIMIT_BYTES => {
+                self.skip(size, &shown)?;
+                Kind::Unusable(too_long(size))
+            }
+            Ok(old) => {
+                let stored = self.data(size, shown)?;
+                let content = match old {
+                    Some(sparse) => sparse.and_then(|(bytes, map)| placed(bytes, &map, &stored)),
+                    None => sparse.content(stored),
+                };
+                content.map_or_else(Kind::Unusable, |content| {
+                    checked(content, told, is_named_there.then_some(&path))
+                })
+            }
+        };
+        Ok(Member { path, meta, kind })
+    }
+
+    /// The length of an old sparse file and where its data lies; further headers of it are read.
+    fn gnu_sparse(
+        &mut self,
+        header: &Header,
+        shown: &impl Fn() -> String,
+    ) -> Result<Result<(u64, Vec<Stretch>), String>, TarError> {
+        let Some(gnu) = header.as_gnu() else {
+            return Ok(Err("its header is no GNU tar's, although it is sparse as theirs".into()));
+        };
+        let mut stretches = Ok(Vec::new());
+        add_stretches(&mut stretches, &gnu.sparse);
+        let mut is_extended = gnu.is_extended();
+        while is_extended {
+            let mut more = GnuExtSparseHeader::new();
+            if self.fill(more.as_mut_bytes())? < BLOCK {
+                return Err(TarError::CutOff { what: shown() });
+            }
+            add_stretches(&mut stretches, &more.sparse);
+            is_extended = more.is_extended();
+        }
+        let real = gnu.real_size().map_err(|_| "its real length cannot be read".to_owned());
+        Ok(stretches.and_then(|stretches| Ok((real?, stretches))))
+    }
+
+    /// So many bytes, and what fills the last block up.
+    fn data(&mut self, bytes: u64, what: impl Fn() -> String) -> Result<Vec<u8>, TarError> {
+        let mut data = Vec::new();
+        // Grows with what comes, and not by what was announced.
+        let read = self.reader.by_ref().take(bytes).read_to_end(&mut data);
+        let read = read.map_err(|error| broken(error, &what))?;
+        self.at += read as u64;
+        if (read as u64) < bytes {
+            return Err(TarError::CutOff { what: what() });
+        }
+        self.pass_over(filling(bytes), &what)?;
+        Ok(data)
+    }
+
+    /// Passes so many bytes over, and what fills the last block up.
+    fn skip(&mut self, bytes: u64, what: &impl Fn() -> String) -> Result<(), TarError> {
+        self.pass_over(bytes.saturating_add(filling(bytes)), what)
+    }
+
+    fn pass_over(&mut self, bytes: u64, what: &impl Fn() -> String) -> Result<(), TarError> {
+        let skipped = io::copy(&mut self.reader.by_ref().take(bytes), &mut io::sink());
+        let skipped = skipped.map_err(|error| broken(error, what))?;
+        self.at += skipped;
+        if skipped < bytes { Err(TarError::CutOff { what: what() }) } else { Ok(()) }
+    }
+
+    /// Fills `buffer` as far as it goes.
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, TarError> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.reader.read(rest) {
+                Ok(0) => break,
+                Ok(bytes) => filled += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(broken(error, &|| "the archive".into())),
+            }
+        }
+        self.at += filled as u64;
+        Ok(filled)
+    }
+}
+
+/// What a reader says that is at its end too early, as a decompressor does, or fails.
+fn broken(error: io::Error, what: &impl Fn() -> String) -> TarError {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return TarError::CutOff { what: what() };
+    }
+    TarError::Read(error)
+}
+
+fn filling(bytes: u64) -> u64 {
+    (BLOCK as u64 - bytes % BLOCK as u64) % BLOCK as u64
+}
+
+/// The sum of all bytes of a header, those of the checksum itself counting as spaces.
+fn checksum(header: &Header) -> u32 {
+    let bytes = header.as_bytes();
+    let (before, rest) = bytes.split_at(148);
+    let after = rest.get(8..).unwrap_or_default();
+    before.iter().chain(after).map(|byte| u32::from(*byte)).sum::<u32>() + 8 * u32::from(b' ')
+}
+
+fn described(kind: EntryType) -> &'static str {
+    match kind {
+        EntryType::Symlink => "a symbolic link",
+        EntryType::Link => "a hard link",
+        EntryType::Char | EntryType::Block => "a device",
+        EntryType::Fifo => "a FIFO",
+        _ => "of a kind that is not known",
+    }
+}
+
+fn too_long(bytes: u64) -> String {
+    format!("it has {bytes} bytes; at most {FILE_LIMIT_BYTES} are taken")
+}
+
+fn add_stretches(stretches: &mut Result<Vec<Stretch>, String>, headers: &[GnuSparseHeader]) {
+    for header in headers.iter().filter(|header| !header.is_empty()) {
+        let Ok(known) = stretches else { return };
+        match (header.offset(), header.length()) {
+            (Ok(offset), Ok(bytes)) if known.len() < STRETCHES_MOST => {
+                known.push(Stretch { offset, bytes });
+            }
+            _ => *stretches = Err("the map of its holes cannot be read".into()),
+        }
+    }
+}
+
+/// A sparse file of so many bytes as it was.
+fn placed(real_bytes: u64, stretches: &[Stretch], stored: &[u8]) -> Result<Vec<u8>, String> {
+    let len = usize::try_from(real_bytes).ok().filter(|_| real_bytes <= FILE_LIMIT_BYTES);
+    let len = len.ok_or_else(|| too_long(real_bytes))?;
+    spread(len, stretches, stored).ok_or_else(|| "the map of its holes is damaged".to_owned())
+}
+
+/// A file, where it is what was put into the archive as far as that tells.
+fn checked(content: Vec<u8>, told: Option<Told>, named_in_record: Option<&Vec<u8>>) -> Kind {
+    let digest = Digest::of(&content);
+    let path = named_in_record.map(|path| Digest::of(path));
+    match told {
+        Some(Told::Digests(told)) if told.content != digest => Kind::Unusable(format!(
+            "it is damaged: its digest is {digest}, and was {}",
+            told.content
+        )),
+        Some(Told::Digests(told)) if told.path.is_some() && told.path != path => {
+            Kind::Unusable("its name is damaged: it has another digest".into())
+        }
+        Some(Told::Damaged) => Kind::Unusable("it is damaged: its digest cannot be read".into()),
+        _ => Kind::File { content, digest },
+    }
+}
+
+impl Extensions {
+    /// Reads records; none where they are damaged. What they would have said of the member is not guessed.
+    fn read(&mut self, bytes: &[u8]) -> Option<()> {
+        for (key, value) in records(bytes)? {
+            match key {
+                b"path" => self.path = Some(value.to_vec()),
+                b"size" => self.bytes = Some(decimal(value)?),
+                // Fractions of a second, and times before 1970, are of no use here.
+                b"mtime" => {
+                    let seconds = value.split(|byte| *byte == b'.').next();
+                    self.mtime = seconds.and_then(decimal);
+                }
+                key if key == COMMENT.as_bytes() => {
+                    let told = told_by(value);
+                    if told != Told::Nothing {
+                        self.told = Some(told);
+                    }
+                }
+                key => {
+                    if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                        self.sparse.read(key, value);
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+impl SparseRecords {
+    fn read(&mut self, key: &[u8], value: &[u8]) {
+        self.is_there = true;
+        let number = decimal::<u64>(value);
+        let mut numbers = Vec::new();
+        match key {
+            b"name" => self.name = Some(value.to_vec()),
+            b"major" => self.version.0 = number,
+            b"minor" => self.version.1 = number,
+            b"size" | b"realsize" => self.real_bytes = number,
+            b"offset" | b"numbytes" => numbers.push(number),
+            b"map" => numbers.extend(value.split(|byte| *byte == b',').map(decimal)),
+            _ => {}
+        }
+        let room = 2 * STRETCHES_MOST - self.stretches.len().min(2 * STRETCHES_MOST);
+        self.is_malformed |= numbers.len() > room || numbers.iter().any(Option::is_none);
+        self.stretches.extend(numbers.into_iter().flatten().take(room));
+    }
+
+    /// The file of which `stored` is what the archive has.
+    fn content(self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
+        if !self.is_there {
+            return Ok(stored);
+        }
+        let real = self.real_bytes.ok_or("its real length is not told, although it is sparse")?;
+        if self.is_malformed {
+            return Err("the map of its holes cannot be read".into());
+        }
+        match self.version {
+            (None, None) | (Some(0), _) => {
+                let stretches = pairs(&self.stretches).ok_or("the map of its holes is odd")?;
+                placed(real, &stretches, &stored)
+            }
+            (Some(1), Some(0)) => {
+                let (stretches, data) =
+                    map_before(&stored).ok_or("the map of its holes cannot be read")?;
+                placed(real, &stretches, data)
+            }
+            (major, minor) => Err(format!(
+                "it is sparse in format {}.{}, which is not known; make the archive without --sparse",
+                major.unwrap_or_default(),
+                minor.unwrap_or_default()
+            )),
+        }
+    }
+}
+
+fn pairs(numbers: &[u64]) -> Option<Vec<Stretch>> {
+    let (pairs, rest) = numbers.as_chunks();
+    let stretches = pairs.iter().map(|[offset, bytes]| Stretch { offset: *offset, bytes: *bytes });
+    rest.is_empty().then(|| stretches.collect())
+}
+
+/// The map that stands before the data in whole blocks: a count, and then two numbers for each stretch, a line each.
+fn map_before(stored: &[u8]) -> Option<(Vec<Stretch>, &[u8])> {
+    let mut at = 0;
+    let mut number = || {
+        let rest = stored.get(at..)?;
+        let end = rest.iter().take(24).position(|byte| *byte == b'\n')?;
+        at += end + 1;
+        decimal::<u64>(rest.get(..end)?)
+    };
+    let count = usize::try_from(number()?).ok().filter(|count| *count <= STRETCHES_MOST)?;
+    let mut stretches = Vec::new();
+    for _ in 0..count {
+        stretches.push(Stretch { offset: number()?, bytes: number()? });
+    }
+    Some((stretches, stored.get(at.next_multiple_of(BLOCK)..)?))
+}

@@ -1,0 +1,238 @@
+//! The reader of tars: what our writer makes, what is cut off or damaged, and numbers that nobody should believe.
+
+use std::io::Write;
+
+use bucky_api::Encoding;
+use bucky_api::archive::{ArchiveWriter, FileMeta};
+use bucky_whisper::Digest;
+use tar::{EntryType, Header};
+
+use super::tar_reader::{FILE_LIMIT_BYTES, Kind, Member, TarError, TarReader};
+use crate::backup::{Form, TarWriter};
+use crate::tar_records::record;
+
+const META: FileMeta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
+
+/// All members, and how it ended.
+fn read(bytes: &[u8]) -> (Vec<Member>, Result<(), TarError>) {
+    let mut reader = TarReader::new(bytes);
+    let mut members = Vec::new();
+    loop {
+        match reader.next() {
+            Ok(Some(member)) => members.push(member),
+            Ok(None) => return (members, Ok(())),
+            Err(error) => return (members, Err(error)),
+        }
+    }
+}
+
+fn whole(bytes: &[u8]) -> Vec<Member> {
+    let (members, end) = read(bytes);
+    end.unwrap();
+    members
+}
+
+fn file(path: &str, content: &[u8]) -> Member {
+    let kind = Kind::File { content: content.to_vec(), digest: Digest::of(content) };
+    Member { path: path.into(), meta: META, kind }
+}
+
+/// Contents with holes and without, under names short, long and not ASCII.
+fn files() -> Vec<(String, Vec<u8>)> {
+    let mut holes = vec![0; 50_000];
+    holes[5_000..5_100].fill(1);
+    holes[30_000] = 2;
+    let names = ["a/b.wsp".to_owned(), format!("{}/x.wsp", "d".repeat(200)), "é/ü.wsp".into()];
+    let contents = [holes, vec![0; 20_000], vec![7; 700]];
+    let files =
+        contents.into_iter().flat_map(|content| names.clone().map(|name| (name, content.clone())));
+    files.collect()
+}
+
+fn archive(form: Form) -> Vec<u8> {
+    let mut writer = TarWriter::new(Vec::new(), form);
+    for (path, content) in files() {
+        writer.append(&path, META, &content).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+/// One member of this kind with this header field set, and records before it.
+fn one(records: &[u8], prepare: impl Fn(&mut Header), content: &[u8]) -> Vec<u8> {
+    let mut tar = Vec::new();
+    let mut add = |header: &mut Header, content: &[u8]| {
+        header.set_cksum();
+        tar.extend_from_slice(header.as_bytes());
+        tar.extend_from_slice(content);
+        tar.resize(tar.len().next_multiple_of(512), 0);
+    };
+    if !records.is_empty() {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::XHeader);
+        header.set_size(records.len() as u64);
+        add(&mut header, records);
+    }
+    let mut header = Header::new_gnu();
+    header.set_path("a.wsp").unwrap();
+    header.set_mode(META.mode);
+    header.set_mtime(META.mtime);
+    header.set_size(content.len() as u64);
+    prepare(&mut header);
+    add(&mut header, content);
+    tar.extend_from_slice(&[0; 1024]);
+    tar
+}
+
+fn unusable(bytes: &[u8]) -> String {
+    match whole(bytes).remove(0).kind {
+        Kind::Unusable(reason) => reason,
+        kind => panic!("{kind:?}"),
+    }
+}
+
+#[test]
+fn what_was_written_is_read_with_holes_and_without() {
+    for form in [Form::Whole, Form::Sparse] {
+        let expected: Vec<Member> =
+            files().iter().map(|(path, content)| file(path, content)).collect();
+        assert_eq!(whole(&archive(form)), expected, "{form:?}");
+    }
+    assert!(archive(Form::Sparse).len() < archive(Form::Whole).len() / 3);
+    assert_eq!(whole(&[0; 1024]), []);
+    assert_eq!(whole(&[0; 10_240]), []);
+}
+
+#[test]
+fn an_archive_of_a_daemon_is_read_too() {
+    let mut writer = ArchiveWriter::new(Vec::new());
+    writer.append(&"a.b".parse().unwrap(), META, Digest::of(b"x"), b"x").unwrap();
+    let members = whole(&writer.finish().unwrap());
+    assert_eq!(members[0], file("a/b.wsp", b"x"));
+    assert_eq!(members[1].path, b".bucky-report.json");
+}
+
+/// Whatever is left of it, what is read is what was written, and that something is missing is noticed.
+#[test]
+fn an_archive_that_is_cut_off_anywhere_is_noticed() {
+    for form in [Form::Whole, Form::Sparse] {
+        let bytes = archive(form);
+        let expected = whole(&bytes);
+        let end = bytes.len() - 1024;
+        for at in (0..end).step_by(97).chain([end, end + 1, end + 511, end - 512, end - 1]) {
+            let (members, ended) = read(&bytes[..at]);
+            assert!(ended.is_err(), "cut off at {at} of {}", bytes.len());
+            assert_eq!(members, expected[..members.len()], "cut off at {at}");
+        }
+        // Of the two empty blocks the second is not always there.
+        assert!(read(&bytes[..end + 512]).1.is_ok());
+    }
+}
+
+#[test]
+fn what_is_cut_off_inside_of_a_compression_is_noticed() {
+    let bytes = archive(Form::Whole);
+    for encoding in [Encoding::Gzip, Encoding::Zstd] {
+        let mut encoder = encoding.encoder(Vec::new()).unwrap();
+        encoder.write_all(&bytes).unwrap();
+        let encoded = encoder.finish().unwrap();
+        for cut in [1, 4, 9, 100, encoded.len() / 2] {
+            let left = encoded.get(..encoded.len() - cut).unwrap_or_default();
+            let mut reader = TarReader::new(encoding.decoder(left).unwrap());
+            let ended = loop {
+                match reader.next() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            assert!(ended.is_err(), "{encoding} without its last {cut} bytes");
+        }
+    }
+}
+
+/// Whisper has no checksums: a byte that has turned would become points.
+#[test]
+fn no_damaged_byte_gets_into_a_file_or_a_name() {
+    for form in [Form::Whole, Form::Sparse] {
+        let bytes = archive(form);
+        let expected = whole(&bytes);
+        for at in (0..bytes.len() - 1024).step_by(61) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            for member in read(&damaged).0 {
+                let is_file = matches!(member.kind, Kind::File { .. });
+                let is_known = expected
+                    .iter()
+                    .any(|known| (known.kind == member.kind) && (known.path == member.path));
+                assert!(!is_file || is_known, "{form:?}: byte {at}: {:?}", member.path);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_follows_the_end_is_not_passed_over() {
+    let mut two = archive(Form::Whole);
+    two.extend(archive(Form::Whole));
+    let (members, ended) = read(&two);
+    assert_eq!(members.len(), files().len());
+    assert!(matches!(ended, Err(TarError::MoreBehind)), "{ended:?}");
+    for text in [&b""[..], b"hello", &[b'x'; 4096]] {
+        let ended = read(text).1;
+        assert!(matches!(ended, Err(TarError::NotATar)), "{ended:?}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_told_for_what_it_is() {
+    for (kind, expected) in [
+        (EntryType::Directory, Kind::Folder),
+        (EntryType::new(b'D'), Kind::Folder),
+        (EntryType::Symlink, Kind::Other("a symbolic link")),
+        (EntryType::Link, Kind::Other("a hard link")),
+        (EntryType::Fifo, Kind::Other("a FIFO")),
+        (EntryType::Char, Kind::Other("a device")),
+    ] {
+        let bytes = one(b"", |header| header.set_entry_type(kind), b"");
+        assert_eq!(whole(&bytes)[0].kind, expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn no_number_is_believed() {
+    let long = one(b"", |header| header.set_size(FILE_LIMIT_BYTES + 1), b"x");
+    assert!(matches!(read(&long).1, Err(TarError::CutOff { .. })));
+    let long = one(&record("size", b"99999999999999999999"), |_| (), b"x");
+    assert!(matches!(read(&long).1, Err(TarError::Damaged { .. })));
+    let long = one(&record("size", b"18446744073709551615"), |_| (), b"x");
+    assert!(matches!(read(&long).1, Err(TarError::CutOff { .. })));
+    let extension = |header: &mut Header| {
+        header.set_entry_type(EntryType::XHeader);
+        header.set_size(1 << 40);
+    };
+    assert!(matches!(read(&one(b"", extension, b"")).1, Err(TarError::LongExtension { .. })));
+    let sparse = |pairs: &[(&str, &str)]| -> Vec<u8> {
+        let record =
+            |(key, value): &(&str, &str)| record(&format!("GNU.sparse.{key}"), value.as_bytes());
+        pairs.iter().flat_map(record).collect()
+    };
+    for (records, content, said) in [
+        (sparse(&[("size", "999999999999"), ("map", "0,1")]), &b"x"[..], "at most"),
+        (sparse(&[("size", "10"), ("map", "0,1,2")]), b"x", "odd"),
+        (sparse(&[("size", "10"), ("map", "0,-1")]), b"x", "cannot be read"),
+        (sparse(&[("size", "10"), ("map", "9,2")]), b"xx", "damaged"),
+        (sparse(&[("map", "0,1")]), b"x", "real length"),
+        (sparse(&[("major", "2"), ("minor", "0"), ("realsize", "1")]), b"x", "not known"),
+        (sparse(&[("major", "1"), ("minor", "0"), ("realsize", "1")]), b"9\n0\n", "cannot be read"),
+        (
+            sparse(&[("major", "1"), ("minor", "0"), ("realsize", "1")]),
+            b"99999999999\n0\n1\n",
+            "cannot be read",
+        ),
+    ] {
+        let reason = unusable(&one(&records, |_| (), content));
+        assert!(reason.contains(said), "{reason}");
+    }
+    let old = one(b"", |header| header.set_entry_type(EntryType::GNUSparse), b"x");
+    assert!(unusable(&old).contains("real length") || unusable(&old).contains("holes"));
+}

@@ -1,0 +1,109 @@
+//! 100,000 names, and writers that do not wait.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use bucky_tests::metrics::{self, Layout, MINUTES, minutes, now};
+use bucky_tests::{Manner, Running, Writers, Written, wait};
+use bucky_whisper::{Aggregation, Image};
+
+use super::{files_below, input, listed, tar, unpacked};
+use crate::cluster;
+
+/// How many names there are.
+const NAMES: usize = 100_000;
+/// What a client may have in memory at most.
+const PEAK_MIB: u64 = 100;
+
+/// Lays down so many metrics that are links to a few files, which is quicker than as many files.
+fn lay_links(prefix: &Path, count: usize) -> Vec<String> {
+    let content = Layout { retentions: "1m:10m", ..MINUTES };
+    let mut names = Vec::with_capacity(count);
+    let mut original = None;
+    for number in 0..count {
+        let (folder, file) = (number / 1_000, number % 1_000);
+        let name = format!("many.folder{folder:03}.metric.number{file:03}");
+        let path = prefix.join(format!("many/folder{folder:03}/metric/number{file:03}.wsp"));
+        // No file may have more than some ten thousand links.
+        if number % 10_000 == 0 {
+            metrics::write(prefix, &name.parse().unwrap(), &content, &minutes(now(), [1.0]));
+            original = Some(path);
+        } else {
+            if file == 0 {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            }
+            std::fs::hard_link(original.as_ref().unwrap(), path).unwrap();
+        }
+        names.push(name);
+    }
+    names
+}
+
+/// Runs a command, and gives what it had in memory at most.
+fn peak_of(mut run: Running) -> (u64, bucky_tests::Finished) {
+    let mut peak = 0;
+    while run.is_running() {
+        peak = peak.max(run.peak_mib().unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    (peak, run.finish())
+}
+
+#[test]
+fn an_archive_of_100_000_names_keeps_the_client_small() {
+    let mut cluster = cluster(1).lay();
+    let names = lay_links(&cluster.node(0).prefix(), NAMES);
+    cluster.start();
+    let list = serde_json::to_string(&names).unwrap();
+    for (args, stdin) in [
+        (&["tar", "-r", "."][..], Stdio::null()),
+        (&["tar", "-"], input(&cluster, list.as_bytes())),
+    ] {
+        let path = cluster.path("archive");
+        let data = File::create(&path).unwrap();
+        let run = Running::start_between(cluster.command(args), stdin, Some(data));
+        let (peak, run) = peak_of(run);
+        run.assert_code(0).assert_tells("100,000 metrics in 100,000 files");
+        assert!((5..PEAK_MIB).contains(&peak), "{args:?}: {peak} MiB");
+        assert!(path.metadata().unwrap().len() > NAMES as u64 * 2_048);
+    }
+}
+
+/// Files are read under the lock that carbon writes under: no member has half a write in it.
+#[test]
+fn no_member_of_an_archive_of_live_files_is_torn() {
+    let cluster = cluster(2).start();
+    let layout =
+        Layout { retentions: "1s:10m,1m:2h", aggregation: Aggregation::Last, x_files_factor: 0.0 };
+    let mut written = Written::none(20, layout);
+    written.lay_down(20, &cluster, cluster.ring());
+    let manner = Manner { locks: true, pause: Duration::ZERO, seed: 7 };
+    let writers = Writers::start(&cluster, &written, cluster.ring(), manner);
+    writers.wait_for(20);
+    let mut points = 0;
+    for _ in 0..8 {
+        let (run, path) = tar(&cluster, &["-r", "^live"]);
+        run.assert_code(0);
+        assert_eq!(listed(&cluster, &path).len(), 20);
+        for (name, path) in files_below(&unpacked(&cluster, &path)) {
+            let metric =
+                written.metrics().iter().find(|metric| metric.name.as_str() == name).unwrap();
+            let content = std::fs::read(path).unwrap();
+            let image = Image::parse(&content).unwrap();
+            for point in image.archive(0).unwrap().points_valid(now()) {
+                assert_eq!(
+                    point.value,
+                    metric.value(point.timestamp),
+                    "{name} {}",
+                    point.timestamp
+                );
+                points += 1;
+            }
+        }
+    }
+    assert!(points > 10_000, "{points}");
+    writers.stop(&mut written);
+    wait::until("all is where it was written", || written.missing(&cluster) == 0);
+}

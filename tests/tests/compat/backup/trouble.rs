@@ -1,0 +1,207 @@
+//! Nodes that go away, files that are damaged, output that is not taken.
+
+use std::fs::File;
+use std::process::{Command, Stdio};
+
+use bucky_tests::metrics::{MINUTES, minutes, now};
+use bucky_tests::{Fault, Running};
+use rustix::process::Signal;
+
+use super::{gnu_tar, input, listed, restore, tar, unpacked};
+use crate::cluster;
+
+/// An archive that lacks what a node has would seem to be whole.
+#[test]
+fn where_a_node_is_away_nothing_is_written() {
+    let mut cluster = cluster(3).start();
+    cluster.scatter(30, cluster.ring());
+    cluster.node_mut(2).stop();
+    let (run, path) = tar(&cluster, &["-r", "."]);
+    let away = format!("nothing was archived: {} is away", cluster.node(2).addr());
+    run.assert_code(3).assert_tells(&away);
+    assert_eq!(path.metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn where_a_node_cannot_list_nothing_is_written() {
+    let cluster = cluster(2).gate(1).start();
+    cluster.scatter(30, cluster.ring());
+    cluster.node(1).gate().spoil("GET /v1/metrics?limit=5000", Fault::BreakAfter(40), 100);
+    let path = cluster.path("archive");
+    let command = cluster.command(&["tar", "-r", ".", "--away-timeout", "1"]);
+    let run = Running::start_between(command, Stdio::null(), Some(File::create(&path).unwrap()));
+    run.finish().assert_code(3).assert_tells("nothing was archived");
+    assert_eq!(path.metadata().unwrap().len(), 0);
+}
+
+/// What GNU tar would take for whole, were it only cut off.
+#[test]
+fn an_archive_that_loses_a_node_meanwhile_is_given_up_for_every_reader_to_see() {
+    let cluster = cluster(2).gate(1).start();
+    cluster.scatter(200, cluster.ring());
+    let path = cluster.path("archive");
+    cluster.node(1).gate().hold("POST /v1/archive");
+    let command = cluster.command(&["tar", "-f", "-r", ".", "--away-timeout", "1"]);
+    let run = Running::start_between(command, Stdio::null(), Some(File::create(&path).unwrap()));
+    cluster.node(1).gate().wait_until_held();
+    cluster.node(1).gate().refuse();
+    run.finish().assert_code(3).assert_tells("the archive is not whole, and was given up");
+    let listed = gnu_tar(&cluster.path("listing"), &["tf", path.to_str().unwrap()]);
+    assert_eq!(listed.code, Some(2), "{listed}");
+    cluster.node(1).gate().reopen();
+    restore(&cluster, &[], &path).assert_code(1).assert_tells("Errors are present in restore.");
+}
+
+#[test]
+fn a_stream_that_breaks_is_read_again() {
+    let cluster = cluster(2).gate(1).start();
+    cluster.scatter(200, cluster.ring());
+    cluster.node(1).gate().spoil("POST /v1/archive", Fault::BreakAfter(20_000), 2);
+    let (run, path) = tar(&cluster, &["-r", "."]);
+    run.assert_code(0);
+    assert_eq!(cluster.node(1).gate().spoiled(), 2);
+    assert_eq!(listed(&cluster, &path).len(), 200);
+}
+
+#[test]
+fn corrupt_and_unreadable_files_are_told_by_name_and_the_rest_is_archived() {
+    let cluster = cluster(2).start();
+    for name in ["t.sound", "t.short", "t.twice"] {
+        cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0]));
+    }
+    cluster.node(0).put("t.short", b"\0\0\0\x02 no Whisper file");
+    cluster.node(0).put("t.empty", b"");
+    cluster.node(1).put("t.twice", &[0; 100]);
+    let (run, path) = tar(&cluster, &["-r", "^t"]);
+    let run = run.assert_code(1);
+    for (node, name) in [(0, "t.short"), (0, "t.empty"), (1, "t.twice")] {
+        let told =
+            format!("bucky: {name}: {}: not a sound Whisper file", cluster.node(node).addr());
+        assert!(run.stderr.contains(&told), "{told}: {run}");
+    }
+    run.assert_tells("Of 3 metrics a copy, or all of them, could not be archived.")
+        .assert_tells("Archive complete. Errors are present: not all is in it.");
+    assert_eq!(listed(&cluster, &path), ["t/sound.wsp", "t/twice.wsp"]);
+    let twice = std::fs::read(unpacked(&cluster, &path).join("t/twice.wsp")).unwrap();
+    assert!(twice == std::fs::read(cluster.node(0).path("t.twice")).unwrap());
+}
+
+#[test]
+fn a_metric_that_vanishes_meanwhile_is_told() {
+    let cluster = cluster(2).gate(0).gate(1).start();
+    cluster.node(0).write("v.goes", &MINUTES, &minutes(now(), [1.0]));
+    cluster.node(0).write("v.stays", &MINUTES, &minutes(now(), [1.0]));
+    cluster.node(0).gate().hold("POST /v1/archive");
+    let path = cluster.path("archive");
+    let command = cluster.command(&["tar", "-f", "-r", "^v"]);
+    let run = Running::start_between(command, Stdio::null(), Some(File::create(&path).unwrap()));
+    cluster.node(0).gate().wait_until_held();
+    std::fs::remove_file(cluster.node(0).path("v.goes")).unwrap();
+    cluster.node(0).gate().release();
+    run.finish().assert_code(1).assert_tells("bucky: v.goes: ").assert_tells("does not exist");
+    assert_eq!(listed(&cluster, &path), ["v/stays.wsp"]);
+}
+
+/// The end of an archive means that standard output took all of it.
+#[test]
+fn output_that_is_not_taken_is_a_failure() {
+    let cluster = cluster(1).start();
+    cluster.scatter(60, cluster.ring());
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let command = cluster.command(&["tar", "-f", "-r", "."]);
+    let run = Running::start_between(command, Stdio::null(), Some(full)).finish();
+    run.assert_code(1).assert_tells("standard output has not taken the whole archive");
+    // A reader that goes away after the first bytes; with `list` it would be its right.
+    let mut reader = Command::new("head")
+        .args(["-c", "100"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pipe = reader.stdin.take().unwrap();
+    let command = cluster.command(&["tar", "-r", "."]);
+    let pipe = File::from(std::os::fd::OwnedFd::from(pipe));
+    let run = Running::start_between(command, Stdio::null(), Some(pipe)).finish();
+    assert!(reader.wait().unwrap().success());
+    run.assert_code(1).assert_tells("standard output has not taken the whole archive");
+}
+
+/// D19, D43: the Go tool restores some of a cut-off archive, and exits 0.
+#[test]
+fn an_archive_that_is_cut_off_or_damaged_is_restored_up_to_there_and_exits_1() {
+    let cluster = cluster(2).start();
+    cluster.scatter(30, cluster.ring());
+    for flags in [&["-r", "."][..], &["-r", ".", "--gzip"], &["-r", ".", "--zstd"]] {
+        let (run, path) = tar(&cluster, flags);
+        run.assert_code(0);
+        let whole = std::fs::read(&path).unwrap();
+        let cut = cluster.path("cut.tar");
+        std::fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+        let run = restore(&cluster, &[], &cut).assert_code(1);
+        run.assert_tells("cut").assert_tells("metrics restored").assert_tells("Errors are present");
+        let text = std::fs::read(&cut).unwrap();
+        let command = cluster.command(&["restore", "-"]);
+        let run = Running::start_between(command, input(&cluster, &text), None).finish();
+        run.assert_code(1).assert_tells("standard input: the archive");
+        // The end of the archive is there, and that of the compression not.
+        let cut_end = &whole[..whole.len() - 3];
+        std::fs::write(&cut, cut_end).unwrap();
+        let code = if flags.len() == 2 { 0 } else { 1 };
+        restore(&cluster, &[], &cut).assert_code(code);
+    }
+    let text = cluster.path("text");
+    std::fs::write(&text, "[\"a.b\"]").unwrap();
+    restore(&cluster, &[], &text).assert_code(1).assert_tells("this is no tar archive");
+}
+
+/// A byte that has turned on a disk, in the content of one member.
+#[test]
+fn a_member_that_is_damaged_is_refused_and_the_rest_restored() {
+    let cluster = cluster(2).start();
+    for number in 0..5 {
+        let owner = cluster.owners(&format!("d.m{number}"))[0];
+        cluster.node(owner).write(&format!("d.m{number}"), &MINUTES, &minutes(now(), [1.5]));
+    }
+    let (run, path) = tar(&cluster, &["-r", "^d"]);
+    run.assert_code(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The value of the only point of the third member.
+    let value = 1.5f64.to_be_bytes();
+    let found: Vec<usize> =
+        (0..bytes.len() - 8).filter(|at| bytes[*at..*at + 8] == value).collect();
+    assert_eq!(found.len(), 5);
+    bytes[found[2]] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let before = cluster.ledger();
+    for number in 0..5 {
+        let owner = cluster.owners(&format!("d.m{number}"))[0];
+        std::fs::remove_file(cluster.node(owner).path(&format!("d.m{number}"))).unwrap();
+    }
+    restore(&cluster, &[], &path)
+        .assert_code(1)
+        .assert_tells("\"d/m2.wsp\" is not restored: it is damaged: its digest")
+        .assert_tells("4 metrics restored: 4 created")
+        .assert_tells("1 refused.");
+    assert_eq!(cluster.ledger().metrics(), before.metrics() - 1);
+}
+
+#[test]
+fn a_restore_that_is_interrupted_ends_in_order_and_says_so() {
+    let cluster = cluster(2).gate(1).start();
+    cluster.scatter(60, cluster.ring());
+    let (run, path) = tar(&cluster, &["-r", "."]);
+    run.assert_code(0);
+    cluster.node(1).gate().hold("POST /v1/heal");
+    let run = cluster.start_bucky(&["restore", path.to_str().unwrap()]);
+    cluster.node(1).gate().wait_until_held();
+    run.signal(Signal::INT);
+    bucky_tests::wait::until("it was told", || {
+        run.stderr().contains("finishing what is under way")
+    });
+    cluster.node(1).gate().release();
+    let run = run.finish();
+    assert!(
+        run.code == Some(0) || run.stderr.contains("stopped; run the same command again"),
+        "{run}"
+    );
+}
