@@ -235,6 +235,11 @@ impl TestCluster {
         &self.nodes[self.number_of(host)]
     }
 
+    /// The programs that it runs.
+    pub fn programs(&self) -> Programs {
+        self.plan.programs
+    }
+
     /// All nodes.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

@@ -1,0 +1,140 @@
+//! A store of a million names, beside `find` and `grep`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bucky_tests::{ClusterPlan, TestCluster};
+
+use crate::Plan;
+use crate::measure;
+use crate::table::{Table, say};
+
+/// Names of the full bench.
+const NAMES: u32 = 1_000_000;
+/// Names in a folder.
+const IN_FOLDER: usize = 100;
+/// Members of the ring beside the node itself.
+const OTHERS: usize = 38;
+/// What one name in ten has.
+const PATTERN: &str = "metric0.7$";
+
+/// Takes the figures.
+pub(crate) fn measure(plan: &Plan, table: &mut Table) {
+    if !table.wants("names") {
+        return;
+    }
+    let names = plan.scaled(NAMES);
+    say(&format!("names: laying {names} files"));
+    let mut store = Store::lay(plan, names);
+    for _ in 0..plan.runs {
+        store.scan(table);
+        store.ask(table, names);
+        store.cluster.node_mut(0).stop();
+    }
+}
+
+struct Store {
+    cluster: TestCluster,
+    prefix: PathBuf,
+}
+
+impl Store {
+    fn lay(plan: &Plan, names: usize) -> Self {
+        let mut cluster = ClusterPlan::of(plan.programs, 1).lay();
+        for other in 0..OTHERS {
+            cluster.node_mut(0).ring_member(&format!("graphite-{other}.example:2003"));
+        }
+        let prefix = cluster.node(0).prefix();
+        for number in 0..names {
+            let folder = prefix.join(format!(
+                "servers/rack{:02}/host{:05}",
+                number / 40_000,
+                number / IN_FOLDER
+            ));
+            if number % IN_FOLDER == 0 {
+                std::fs::create_dir_all(&folder).unwrap();
+            }
+            File::create(folder.join(format!("metric{:03}.wsp", number % IN_FOLDER))).unwrap();
+        }
+        Self { cluster, prefix }
+    }
+
+    /// The daemon's scan at its start beside a `find` into a file.
+    fn scan(&mut self, table: &mut Table) {
+        let out = self.cluster.path("found");
+        let find = format!("find '{}' -name '*.wsp' > '{}'", self.prefix.display(), out.display());
+        // Warm for both.
+        measure::shell(&find);
+        let peer = measure::shell(&find);
+        // Waits until its inventory is there.
+        self.cluster.start();
+        let begun = Instant::now();
+        let mut curl = Command::new("curl");
+        curl.args(["-sSf", &self.cluster.url(0, "/v1/metrics?fresh=1&count=1")]);
+        measure::run(curl);
+        let ours = begun.elapsed();
+        table.add("names: a scan / find", "x", 1.3, ratio(ours, peer.wall));
+        let pid = self.cluster.node(0).pid();
+        let memory = |line| measure::memory_mib(pid, line).unwrap();
+        table.add("names: the daemon's memory after the scan", "MiB", 40.0, memory("VmRSS:"));
+        table.add("names: the daemon's peak", "MiB", 80.0, memory("VmHWM:"));
+    }
+
+    /// Lists beside `find | grep`.
+    fn ask(&self, table: &mut Table, names: usize) {
+        let all = self.peer(".");
+        table.add(
+            "names: the whole list / (find to grep)",
+            "x",
+            0.5,
+            ratio(self.get("/v1/metrics", names), all),
+        );
+        let few = self.peer(PATTERN);
+        let regex = format!("/v1/metrics?regex={PATTERN}");
+        table.add(
+            "names: a regex / (find to grep)",
+            "x",
+            0.5,
+            ratio(self.get(&regex, names / 10), few),
+        );
+        let host = self.cluster.node(0).host();
+        let misplaced = format!("/v1/misplaced?host={host}");
+        table.add(
+            "names: misplaced / (find to grep)",
+            "x",
+            0.5,
+            ratio(self.get(&misplaced, names / 2), all),
+        );
+    }
+
+    fn peer(&self, pattern: &str) -> Duration {
+        let out = self.cluster.path("found");
+        let pattern = pattern.replace('$', r"\.wsp$");
+        let command = format!(
+            "find '{}' -name '*.wsp' | grep '{pattern}' > '{}'",
+            self.prefix.display(),
+            out.display()
+        );
+        measure::shell(&command).wall
+    }
+
+    /// How long an answer takes, which has to have at least so many lines.
+    fn get(&self, path: &str, lines: usize) -> Duration {
+        let out = self.cluster.path("answer");
+        let mut curl = Command::new("curl");
+        curl.args(["-gsSf", &self.cluster.url(0, path), "-o"]).arg(&out);
+        let took = measure::run(curl).wall;
+        assert!(lines_of(&out) >= lines, "{path}: {} lines, not {lines}", lines_of(&out));
+        took
+    }
+}
+
+fn lines_of(path: &Path) -> usize {
+    std::fs::read(path).unwrap().iter().filter(|&&byte| byte == b'\n').count()
+}
+
+fn ratio(ours: Duration, peer: Duration) -> f64 {
+    ours.as_secs_f64() / peer.as_secs_f64()
+}
