@@ -15,7 +15,8 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     backfill, backfill2, copy, du, fill, findhash, gentestmetrics, heal, inconsistent, info,
-    isempty, json, list, locate, rebalance, restore, servers, sparsify, stat, tar, token, verify,
+    isempty, json, list, locate, pickle_relay, rebalance, restore, servers, sparsify, stat, tar,
+    token, verify,
 };
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -79,6 +80,7 @@ pub(crate) enum Command {
     Sparsify(sparsify::Args),
     Json(json::Args),
     Token(token::Args),
+    PickleRelay(pickle_relay::Args),
     /// Print the version
     Version,
 }

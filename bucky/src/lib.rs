@@ -7,6 +7,7 @@
 //! - `rebalance` plans and moves: heal at the owners, then delete at the source
 //! - `copy` copies from node to node, from cluster to cluster, and from old names to new ones
 //! - `backup` writes metrics as a tar, `restore` brings those of a tar to their owners
+//! - `pickle_relay` takes pickles and sends lines on, far from any cluster
 //! - `heal` brings metrics to owners that lack them, from owners that have them
 //! - [`output`] is the only place that prints, [`outcome`] the exit codes
 //!
@@ -27,6 +28,7 @@ mod names;
 pub mod outcome;
 pub mod output;
 mod patience;
+mod pickle_relay;
 mod placement;
 mod programs;
 mod rebalance;

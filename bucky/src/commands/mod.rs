@@ -16,6 +16,7 @@ pub(crate) mod isempty;
 pub(crate) mod json;
 pub(crate) mod list;
 pub(crate) mod locate;
+pub(crate) mod pickle_relay;
 pub(crate) mod rebalance;
 pub(crate) mod restore;
 pub(crate) mod servers;
@@ -63,6 +64,7 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Sparsify(args) => sparsify::run(&args, output),
         Command::Json(args) => json::run(&args, output),
         Command::Token(args) => token::run(&args, output),
+        Command::PickleRelay(args) => pickle_relay::run(args, output).await,
         Command::Version => {
             output.data_line(concat!("bucky ", env!("CARGO_PKG_VERSION")))?;
             Ok(Outcome::Done)

@@ -10,6 +10,7 @@
 //! - `backup`: `bucky tar` and `bucky restore`
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
 //! - `sparsify`: bucky-sparsify beside writers
+//! - `pickle_relay`: pickles in, lines out
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
@@ -19,6 +20,7 @@ mod copies;
 mod document;
 mod go_wire;
 mod mixed;
+mod pickle_relay;
 mod small_tools;
 mod sparsify;
 mod sync;

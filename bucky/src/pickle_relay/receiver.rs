@@ -1,0 +1,160 @@
+//! One connection: frames of a length in four bytes, big-endian, and a pickle.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::datapoint::append_line;
+use super::figures::Counts;
+use super::pickle::Pickle;
+use super::queue::{Block, Intake};
+use crate::output::Output;
+use crate::rebalance::stop::Stop;
+
+/// How many dropped entries of a pickle are told one by one.
+const DROPPED_TOLD: u64 = 5;
+/// How much room is made at once for a frame that is coming in: what a sender announces costs nothing.
+const READ_BYTES: usize = 64 * 1024;
+
+/// How many bytes of pickles are worked through at once. What is made of one may take thirty times its length, and waits
+/// with it for room in the queue.
+pub(super) const WORK_BYTES: u32 = 8 * 1024 * 1024;
+
+/// What all connections have.
+#[derive(Clone)]
+pub(super) struct Receiver {
+    pub(super) intake: Intake,
+    pub(super) counts: Arc<Counts>,
+    pub(super) output: Arc<Output>,
+    pub(super) stop: Stop,
+    /// A permit for each byte of the pickles that are being worked through.
+    pub(super) work: Arc<Semaphore>,
+    pub(super) idle: Duration,
+    pub(super) frame_bytes: u32,
+    pub(super) verbose: bool,
+}
+
+/// Why a connection ends.
+enum End {
+    /// The sender closed it between two frames, or the relay stops.
+    InOrder,
+    /// It did not, for this reason.
+    Because(String),
+}
+
+impl Receiver {
+    /// Takes pickles until the connection ends.
+    pub(super) async fn serve(self, mut stream: impl AsyncRead + Unpin, peer: SocketAddr) {
+        if self.verbose {
+            self.output.say(format_args!("{peer}: connected"));
+        }
+        let end = loop {
+            match self.frame(&mut stream).await {
+                Ok(frame) => self.take(&frame, peer).await,
+                Err(end) => break end,
+            }
+        };
+        match end {
+            End::Because(reason) => self.output.say(format_args!("{peer}: closed: {reason}")),
+            End::InOrder if self.verbose => self.output.say(format_args!("{peer}: disconnected")),
+            End::InOrder => {}
+        }
+    }
+
+    /// The next pickle. A frame that has begun is read to its end, also where the relay is to stop.
+    async fn frame(&self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, End> {
+        let mut head = Vec::with_capacity(4);
+        while head.len() < 4 {
+            let is_between = head.is_empty();
+            let read = tokio::select! {
+                read = self.read(stream, &mut head, 4) => read?,
+                () = self.stop.asked(), if is_between => return Err(End::InOrder),
+            };
+            if read == 0 {
+                return Err(if is_between { End::InOrder } else { cut_off(head.len(), 4) });
+            }
+        }
+        let len = head.iter().fold(0_u32, |len, byte| (len << 8) | u32::from(*byte));
+        if len > self.frame_bytes {
+            let most = self.frame_bytes;
+            return Err(End::Because(format!("a pickle of {len} bytes; -x allows {most}")));
+        }
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let mut frame = Vec::new();
+        while frame.len() < len {
+            if self.read(stream, &mut frame, len).await? == 0 {
+                return Err(cut_off(frame.len(), len));
+            }
+        }
+        Ok(frame)
+    }
+
+    /// Reads what is there, until `bytes` are `len` long at most; 0 at the end of the stream.
+    async fn read(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        bytes: &mut Vec<u8>,
+        len: usize,
+    ) -> Result<usize, End> {
+        let missing = len.saturating_sub(bytes.len()).min(READ_BYTES);
+        bytes.reserve(missing);
+        let mut limited = stream.take(missing as u64);
+        match timeout(self.idle, limited.read_buf(bytes)).await {
+            Ok(Ok(read)) => Ok(read),
+            Ok(Err(error)) => Err(End::Because(error.to_string())),
+            Err(_) => Err(End::Because(format!("nothing came for {} s (-t)", self.idle.as_secs()))),
+        }
+    }
+
+    /// Queues the datapoints of a pickle. Waits where the queue is full.
+    async fn take(&self, frame: &[u8], peer: SocketAddr) {
+        self.counts.pickle();
+        let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX).min(WORK_BYTES);
+        // Never closed.
+        let Ok(_working) = self.work.acquire_many(bytes).await else { return };
+        let pickle = match Pickle::read(frame) {
+            Ok(pickle) => pickle,
+            Err(error) => return self.output.say(format_args!("{peer}: a bad pickle: {error}")),
+        };
+        let datapoints = match pickle.datapoints() {
+            Ok(datapoints) => datapoints,
+            Err(error) => return self.output.say(format_args!("{peer}: a bad pickle: {error}")),
+        };
+        let (mut block, mut dropped) = (Block::default(), 0);
+        for datapoint in datapoints {
+            let appended = datapoint.and_then(|point| append_line(&point, &mut block.lines));
+            match appended {
+                Ok(()) => block.metrics += 1,
+                Err(reason) => {
+                    dropped += 1;
+                    if dropped <= DROPPED_TOLD {
+                        self.output.say(format_args!("{peer}: dropped: {}", reason.shown()));
+                    }
+                }
+            }
+            if self.intake.is_full(&block) {
+                self.push(std::mem::take(&mut block)).await;
+            }
+        }
+        if block.metrics > 0 {
+            self.push(block).await;
+        }
+        if dropped > DROPPED_TOLD {
+            let more = dropped - DROPPED_TOLD;
+            self.output.say(format_args!("{peer}: dropped: {more} more of the same pickle"));
+        }
+    }
+
+    async fn push(&self, block: Block) {
+        self.counts.seen(u64::from(block.metrics));
+        self.intake.push(block).await;
+    }
+}
+
+fn cut_off(came: usize, len: usize) -> End {
+    End::Because(format!("cut off after {came} of {len} bytes"))
+}
