@@ -57,6 +57,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         workers: args.batches.workers,
         encoding: args.batches.encoding(&args.cluster),
         limits: args.batches.limits(0),
+        pace: args.batches.pace(),
         errors: args.batches.errors,
         verbose: args.cluster.verbose,
     };

@@ -3,13 +3,13 @@
 //! The Go tool's flags, with its defaults, and ours. What they mean together is decided in [`SyncArgs::options`].
 
 use std::net::Ipv6Addr;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bucky_api::DaemonAddr;
 
-use super::batch_args::{BatchArgs, bytes};
+use super::batch_args::BatchArgs;
 use super::rebalance::PASSED;
 use crate::cli::ClusterArgs;
 use crate::rebalance::options::{HealthOptions, PaceOptions, StatisticsOptions, SyncOptions};
@@ -17,9 +17,6 @@ use crate::rebalance::{Order, Task};
 
 /// The metrics a second of a node whose carbon is watched, where nothing is said (the Go tool's).
 const WATCHED_METRICS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
-/// The slowest `--bandwidth`, in bytes a second: a piece that a daemon sends must be taken within its patience of a
-/// minute, and files must not take days.
-const LEAST_BANDWIDTH: u64 = 64 * 1024;
 
 /// How metrics are moved, how fast, and where it is told.
 #[derive(clap::Args, Debug)]
@@ -35,16 +32,8 @@ pub(crate) struct SyncArgs {
     pub(crate) delete: bool,
     #[command(flatten)]
     pub(crate) batches: BatchArgs,
-    /// The most bytes a second that daemons send each other for this run, all of them together, so that no node and no
-    /// link carries more: 200M (binary: K, M, G) or 1600Mbit (decimal: Kbit, Mbit, Gbit)
-    #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
-    bandwidth: Option<NonZeroU64>,
-    /// The most metrics a second that each node sends, and that it gets. With --go-carbon-health-check what a node begins
-    /// with and falls back to [default: no limit; with --go-carbon-health-check 1]
-    #[arg(long, value_name = "N", value_parser = rate)]
-    metrics_per_second: Option<NonZeroU32>,
-    /// Watch the cache of each node's go-carbon (GET /admin/info): a node whose cache is full goes at --metrics-per-second,
-    /// any other faster and faster
+    /// Watch the cache of each node's go-carbon (GET /admin/info): each begins with --metrics-per-second [default: 1], one
+    /// whose cache is full goes back to it, any other gets faster and faster
     #[arg(long)]
     go_carbon_health_check: bool,
     /// Seconds between two looks at a cache
@@ -153,11 +142,12 @@ impl SyncArgs {
             names_hosts: self.graphite_ip_to_hostname,
         });
         let watched = health.is_some().then_some(WATCHED_METRICS_PER_SECOND);
+        let pace = self.batches.pace();
         SyncOptions {
             pace: PaceOptions {
-                bytes_per_second: self.bandwidth,
-                metrics_per_second: self.metrics_per_second.or(watched),
+                metrics_per_second: pace.metrics_per_second.or(watched),
                 health,
+                ..pace
             },
             statistics,
             errors: self.batches.errors.clone(),
@@ -167,35 +157,6 @@ impl SyncArgs {
             tells_deletions: self.print_deletion,
         }
     }
-}
-
-/// Metrics a second.
-fn rate(text: &str) -> Result<NonZeroU32, bucky_flags::BadInteger> {
-    bucky_flags::integer::<u32>(1..=i64::from(u32::MAX))(text)
-        .map(|rate| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN))
-}
-
-/// Bytes a second: as a length, or in bits.
-fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
-    let bad = || {
-        format!("{text:?} is no bandwidth: give bytes a second, such as 200M, or bits, as 1600Mbit")
-    };
-    let in_bytes = match text.strip_suffix("bit") {
-        None => bytes(text).map_err(|_| bad())?,
-        Some(bits) => {
-            let (digits, factor) = match bits.as_bytes() {
-                [.., b'K' | b'k'] => (&bits[..bits.len() - 1], 1_000),
-                [.., b'M'] => (&bits[..bits.len() - 1], 1_000_000),
-                [.., b'G'] => (&bits[..bits.len() - 1], 1_000_000_000),
-                _ => (bits, 1),
-            };
-            let number: u64 = digits.parse().map_err(|_| bad())?;
-            number.checked_mul(factor).ok_or_else(bad)? / 8
-        }
-    };
-    NonZeroU64::new(in_bytes)
-        .filter(|bytes| bytes.get() >= LEAST_BANDWIDTH)
-        .ok_or_else(|| format!("{text:?} is too little: give at least 64K"))
 }
 
 fn protocol(text: &str) -> Result<String, String> {
@@ -288,19 +249,6 @@ mod tests {
         let options = options(&[]);
         let pace = PaceOptions { bytes_per_second: None, metrics_per_second: None, health: None };
         assert_eq!((options.pace, options.statistics), (pace, None));
-    }
-
-    #[test]
-    fn a_bandwidth_is_in_bytes_or_in_bits() {
-        let units =
-            [("200M", 200 << 20), ("64K", 65_536), ("1G", 1 << 30), ("1600Mbit", 200_000_000)];
-        for (text, expected) in units {
-            assert_eq!(bandwidth(text).map(NonZeroU64::get), Ok(expected), "{text}");
-        }
-        assert_eq!(bandwidth("1Gbit").map(NonZeroU64::get), Ok(125_000_000));
-        for text in ["", "0", "M", "-1", "1K", "x", "bit", "Mbit", "1.5M", "0Mbit"] {
-            assert!(bandwidth(text).is_err(), "{text}");
-        }
     }
 
     /// D34: `-metrics-per-second 0` and a health check interval of 0 are panics in the Go tool.

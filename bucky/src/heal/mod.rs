@@ -31,7 +31,7 @@ use crate::output::Output;
 use crate::rebalance::failure_files::FailureFiles;
 use crate::rebalance::mover::{JobDesk, JournalDesk, Mover, MoverParts};
 use crate::rebalance::nodes::{Fleet, Kind, refuse_shared_addresses};
-use crate::rebalance::options::SyncOptions;
+use crate::rebalance::options::{PaceOptions, SyncOptions};
 use crate::rebalance::stop::Stop;
 use crate::rebalance::tally::Tally;
 use crate::rebalance::{self, BatchLimits, STOPPED_AT_ONCE};
@@ -60,6 +60,8 @@ pub(crate) struct Order {
     pub(crate) encoding: Encoding,
     /// How large batches are.
     pub(crate) limits: BatchLimits,
+    /// How fast it may go.
+    pub(crate) pace: PaceOptions,
     /// Where every failure is written.
     pub(crate) errors: Option<PathBuf>,
     /// Whether every metric that is done is named.
@@ -181,7 +183,7 @@ async fn carry_out(
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let order = scope.order;
-    let limits = order.limits;
+    let limits = order.pace.limits(order.limits);
     let full = survey.averages.iter();
     let full = full.map(|average| batch_len(limits.metrics, limits.bytes, *average)).collect();
     let stop = Stop::told_on_signals(output)?;
@@ -189,7 +191,7 @@ async fn carry_out(
         tally: Tally::begin(FailureFiles::open(order.errors.as_deref(), None)?, Arc::clone(output)),
         journal: JournalDesk::new(None, Arc::clone(output)),
         jobs: JobDesk::new(None, Arc::clone(output)),
-        sync: SyncOptions::default(),
+        sync: SyncOptions { pace: order.pace.clone(), ..SyncOptions::default() },
         stop: stop.clone(),
         output: Arc::clone(output),
         fleet,

@@ -19,6 +19,7 @@ pub(crate) mod progress;
 mod resume;
 pub(crate) mod statistics;
 pub(crate) mod stop;
+mod summary;
 pub(crate) mod survey;
 pub(crate) mod tally;
 
@@ -40,8 +41,9 @@ use self::options::SyncOptions;
 use self::plan::Plan;
 use self::resume::Resume;
 use self::stop::Stop;
+use self::summary::Summary;
 use self::survey::Selection;
-use self::tally::{Summary, Tally};
+use self::tally::Tally;
 use crate::cluster::{Cluster, Member, Scope, ask_member};
 use crate::inventory::refresh;
 use crate::outcome::{Outcome, UsageError};

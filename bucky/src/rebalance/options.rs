@@ -6,6 +6,13 @@ use std::time::Duration;
 
 use bucky_api::DaemonAddr;
 
+use super::batch::BatchLimits;
+
+/// A batch is what a rate gives in this time at most.
+const BATCH: Duration = Duration::from_secs(5);
+/// The metrics of a batch at least where a node may get faster.
+const BATCH_METRICS: usize = 50;
+
 /// The options that all commands have that move or copy in bulk.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct SyncOptions {
@@ -36,6 +43,22 @@ pub(crate) struct PaceOptions {
     pub(crate) health: Option<HealthOptions>,
 }
 
+impl PaceOptions {
+    /// Batches that take no longer than some seconds at this pace: the journal's step.
+    pub(crate) fn limits(&self, mut limits: BatchLimits) -> BatchLimits {
+        if let Some(rate) = self.bytes_per_second {
+            limits.bytes = limits.bytes.min(rate.get().saturating_mul(BATCH.as_secs()));
+        }
+        if let Some(rate) = self.metrics_per_second {
+            let least = if self.health.is_some() { BATCH_METRICS } else { 1 };
+            let metrics = u64::from(rate.get()) * BATCH.as_secs();
+            let metrics = usize::try_from(metrics).unwrap_or(usize::MAX).max(least);
+            limits.metrics = limits.metrics.min(metrics);
+        }
+        limits
+    }
+}
+
 /// How the caches of the nodes' carbons are watched.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HealthOptions {
@@ -62,4 +85,26 @@ pub(crate) struct StatisticsOptions {
     pub(crate) interval: Duration,
     /// Whether nodes that are addresses are named by their host names.
     pub(crate) names_hosts: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(bytes: Option<u64>, metrics: Option<u32>) -> PaceOptions {
+        PaceOptions {
+            bytes_per_second: bytes.and_then(NonZeroU64::new),
+            metrics_per_second: metrics.and_then(NonZeroU32::new),
+            health: None,
+        }
+    }
+
+    #[test]
+    fn batches_take_some_seconds_at_most() {
+        let limits = BatchLimits { bytes: 32 << 20, metrics: 1000, held: 50_000, patience: 20_000 };
+        let slow = pace(Some(1 << 20), Some(10)).limits(limits);
+        assert_eq!((slow.bytes, slow.metrics), (5 << 20, 50));
+        assert_eq!(pace(Some(1 << 30), Some(10_000)).limits(limits), limits);
+        assert_eq!(pace(None, None).limits(limits), limits);
+    }
 }

@@ -10,11 +10,14 @@ use bucky_api::Bucket;
 use bucky_api::client::ByteStream;
 use futures_util::{StreamExt, stream};
 
+/// The slowest rate, in bytes a second: who asks for less would keep a place that others wait for.
+const LEAST: u64 = 16 * 1024;
+
 /// The same pieces, at most so many bytes a second: after each one the next is left unread until its time has passed.
 pub(super) fn paced(stream: ByteStream, bytes_per_second: Option<NonZeroU64>) -> ByteStream {
     let Some(bytes_per_second) = bytes_per_second else { return stream };
     #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
-    let bucket = Bucket::new(bytes_per_second.get() as f64, Instant::now());
+    let bucket = Bucket::new(bytes_per_second.get().max(LEAST) as f64, Instant::now());
     Box::pin(stream::unfold((stream, bucket), |(mut stream, mut bucket)| async move {
         let piece = stream.next().await?;
         if let Ok(piece) = &piece {
@@ -50,5 +53,7 @@ mod tests {
         assert!(time < Duration::from_secs(5), "{time:?}");
         let (bytes, time) = time_for(20, None).await;
         assert!(bytes == 20_000 && time < Duration::from_millis(400), "{time:?}");
+        let (bytes, time) = time_for(4, Some(1)).await;
+        assert!(bytes == 4_000 && time < Duration::from_secs(10), "nobody is that slow: {time:?}");
     }
 }

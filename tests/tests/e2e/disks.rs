@@ -184,7 +184,10 @@ fn a_source_that_cannot_make_its_manifest_durable_keeps_its_files() {
     for calls in ["fsync", "renameat"] {
         let story = Story::of(3, 0, Launch::Injected(Injection::eio(calls)));
         let source = story.cluster.node(0);
-        let run = story.rebalance(&[]).assert_code(1).assert_tells("6 not deleted");
+        let run = story
+            .rebalance(&[])
+            .assert_code(1)
+            .assert_tells("6 were copied, and could not be deleted");
         let run = run.assert_tells(&format!("{}: {}: ", story.bad[0], source.addr()));
         let run = run.assert_tells("its owners have all of it").assert_tells("Input/output error");
         let said = if calls == "fsync" { "tombstones' manifest" } else { "to its tombstone" };

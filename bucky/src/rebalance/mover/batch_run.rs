@@ -72,7 +72,9 @@ async fn in_portions(
         let rest = strays.split_off(mover.pace.portion(source.addr(), addrs, &strays));
         let portion = std::mem::replace(&mut strays, rest);
         let end = if is_by_hand {
-            move_by_hand(mover, source, owners, portion, deletes, &renames).await
+            let end = move_by_hand(mover, source, owners, portion, deletes, &renames).await;
+            end.gone.iter().for_each(|_| mover.tally.gone());
+            end
         } else {
             Rounds::new(mover, source, owners, deletes).run(portion).await
         };

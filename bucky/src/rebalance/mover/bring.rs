@@ -87,11 +87,9 @@ impl Mover {
             || owner.kind == Kind::Go
             || (!renames.is_empty() && !owner.renames);
         if is_by_hand {
-            let BatchEnd { mut done, gone, failed, .. } =
+            let BatchEnd { done, gone, failed, .. } =
                 move_by_hand(self, source, owners, strays, Deletes::Never, renames).await;
-            // These are counted already.
-            done.extend(gone);
-            return Brought { done, gone: Vec::new(), failed };
+            return Brought { done, gone, failed };
         }
         let HealReport { healed, again, gone, mut failed, .. } =
             heal(self, source, owners, strays, renames).await;

@@ -73,10 +73,7 @@ pub(super) async fn move_by_hand(
                 lengths.push(effect.bytes);
                 end.done.push(stray.metric);
             }
-            Ok(None) => {
-                mover.tally.gone();
-                end.gone.push(stray.metric);
-            }
+            Ok(None) => end.gone.push(stray.metric),
             Err(failure) => end.failed.push((stray.metric, failure)),
         }
     }

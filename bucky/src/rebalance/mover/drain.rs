@@ -61,7 +61,7 @@ struct Drain {
 
 impl Drain {
     fn new(mover: Arc<Mover>, source: Arc<Node>, resume: Resume) -> Self {
-        let mut limits = mover.pace.limits(mover.limits);
+        let mut limits = mover.sync.pace.limits(mover.limits);
         limits.held = (limits.held / mover.fleet.sources.len().max(1)).max(LEAST_HELD);
         let batcher = Batcher::new(limits, resume.through().cloned());
         Self { mover, source, resume, batcher, running: JoinSet::new(), noted: None }

@@ -23,7 +23,11 @@ impl Mover {
         };
         progress.end();
         if let Some(statistics) = statistics.as_mut().filter(|_| !insisted) {
-            statistics.send(self.figures(planned), &self.output).await;
+            // Whoever has no patience for the run has none for its figures.
+            tokio::select! {
+                () = statistics.send(self.figures(planned), &self.output) => {}
+                () = self.stop.insisted() => {}
+            }
         }
         insisted
     }

@@ -17,18 +17,16 @@ use bucky_api::{Bucket, CarbonCache, DaemonAddr};
 
 use self::speed::Speed;
 pub(crate) use self::watch::Watched;
-use super::batch::{BatchLimits, Stray};
+use super::batch::Stray;
 use super::options::{HealthOptions, PaceOptions};
 use super::stop::Stop;
 
 /// A portion is what a rate gives in this time.
 const PORTION: Duration = Duration::from_millis(500);
-/// A batch is what a rate gives in this time at most: it is the journal's step.
-const BATCH: Duration = Duration::from_secs(5);
-/// The metrics of a batch at least where a node may get faster.
-const BATCH_METRICS: usize = 50;
-/// The length of a file that its node does not tell.
-const ASSUMED_BYTES: u64 = 256 * 1024;
+/// The length of a file that its node does not tell, before any has come.
+const FIRST_GUESS_BYTES: f64 = 256.0 * 1024.0;
+/// How much the files that came last count for that guess.
+const LAST_COUNTS: f64 = 0.25;
 
 /// Who may send how much to whom, and when.
 pub(crate) struct Pace {
@@ -38,6 +36,8 @@ pub(crate) struct Pace {
 
 struct Paces {
     bytes: Option<Bucket>,
+    /// How long a file is where its node does not tell.
+    guess_bytes: f64,
     nodes: BTreeMap<DaemonAddr, NodePace>,
 }
 
@@ -61,7 +61,14 @@ impl Pace {
     /// The pace of a run that begins at `now`.
     pub(crate) fn new(options: PaceOptions, now: Instant) -> Self {
         let bytes = options.bytes_per_second.map(|rate| Bucket::new(float(rate.get()), now));
-        Self { options, state: Mutex::new(Paces { bytes, nodes: BTreeMap::new() }) }
+        Self {
+            options,
+            state: Mutex::new(Paces {
+                bytes,
+                guess_bytes: FIRST_GUESS_BYTES,
+                nodes: BTreeMap::new(),
+            }),
+        }
     }
 
     /// The most that a single transfer may have, in bytes a second.
@@ -73,20 +80,6 @@ impl Pace {
     pub(crate) fn time_for(&self, bytes: u64) -> Duration {
         let rate = self.options.bytes_per_second;
         rate.map_or(Duration::ZERO, |rate| Duration::from_secs(bytes / rate.get() + 1))
-    }
-
-    /// Batches that take no longer than some seconds at this pace.
-    pub(crate) fn limits(&self, mut limits: BatchLimits) -> BatchLimits {
-        if let Some(rate) = self.options.bytes_per_second {
-            limits.bytes = limits.bytes.min(rate.get().saturating_mul(BATCH.as_secs()));
-        }
-        if let Some(rate) = self.options.metrics_per_second {
-            let least = if self.options.health.is_some() { BATCH_METRICS } else { 1 };
-            let metrics = u64::from(rate.get()) * BATCH.as_secs();
-            let metrics = usize::try_from(metrics).unwrap_or(usize::MAX).max(least);
-            limits.metrics = limits.metrics.min(metrics);
-        }
-        limits
     }
 
     /// How many of the first of `strays` go together from `source` to `owners`: one at least.
@@ -108,7 +101,7 @@ impl Pace {
             let room = bucket.per_second() * PORTION.as_secs_f64();
             let mut sum = 0.0;
             let fits = strays.iter().take_while(|stray| {
-                sum += float(on_the_way(stray.bytes));
+                sum += float(state.on_the_way(stray.bytes));
                 sum <= room
             });
             most = most.min(fits.count());
@@ -125,7 +118,10 @@ impl Pace {
         strays: &[Stray],
         stop: &Stop,
     ) -> u64 {
-        let bytes = strays.iter().map(|stray| on_the_way(stray.bytes)).sum();
+        let bytes = {
+            let state = self.lock();
+            strays.iter().map(|stray| state.on_the_way(stray.bytes)).sum()
+        };
         let until = self.take(source, owner, strays.len(), bytes, Instant::now());
         let wait = until.saturating_duration_since(Instant::now());
         if !wait.is_zero() {
@@ -158,8 +154,18 @@ impl Pace {
 
     /// What was reckoned as `reckoned` bytes had files of these lengths.
     pub(crate) fn came_to(&self, reckoned: u64, lengths: impl IntoIterator<Item = u64>) {
-        if let Some(bucket) = &mut self.lock().bytes {
-            let bytes: u64 = lengths.into_iter().map(member_bytes).sum();
+        let mut state = self.lock();
+        let (mut count, mut sum, mut bytes) = (0, 0, 0);
+        for length in lengths {
+            count += 1;
+            sum += length;
+            bytes += member_bytes(length);
+        }
+        if count > 0 {
+            let mean = float(sum) / float(count);
+            state.guess_bytes += (mean - state.guess_bytes) * LAST_COUNTS;
+        }
+        if let Some(bucket) = &mut state.bytes {
             bucket.correct(float(bytes) - float(reckoned), Instant::now());
         }
     }
@@ -213,9 +219,12 @@ impl Pace {
     }
 }
 
-/// What a file takes on its way.
-fn on_the_way(bytes: u64) -> u64 {
-    member_bytes(if bytes == 0 { ASSUMED_BYTES } else { bytes })
+impl Paces {
+    /// What a file of this length takes on its way; 0 is one whose length is not known.
+    fn on_the_way(&self, bytes: u64) -> u64 {
+        let guess = whole(self.guess_bytes) as u64;
+        member_bytes(if bytes == 0 { guess } else { bytes })
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates and what is taken need not be exact")]
@@ -307,7 +316,7 @@ mod tests {
     fn what_was_reckoned_wrongly_is_made_good() {
         let now = Instant::now();
         let pace = pace(Some(1 << 20), None, now);
-        let reckoned = on_the_way(0);
+        let reckoned = pace.lock().on_the_way(0);
         pace.take(&addr("a"), &addr("b"), 1, reckoned, now);
         pace.came_to(reckoned, [4 << 20]);
         let next = pace.take(&addr("a"), &addr("b"), 1, 1, now).duration_since(now);
@@ -315,12 +324,13 @@ mod tests {
     }
 
     #[test]
-    fn batches_take_some_seconds_at_most() {
-        let limits = BatchLimits { bytes: 32 << 20, metrics: 1000, held: 50_000, patience: 20_000 };
-        let now = Instant::now();
-        let slow = pace(Some(1 << 20), Some(10), now).limits(limits);
-        assert_eq!((slow.bytes, slow.metrics), (5 << 20, 50));
-        assert_eq!(pace(Some(1 << 30), Some(10_000), now).limits(limits), limits);
-        assert_eq!(pace(None, None, now).limits(limits), limits);
+    fn lengths_that_are_not_told_are_guessed_by_those_that_came() {
+        let pace = pace(Some(1 << 20), None, Instant::now());
+        for _ in 0..40 {
+            pace.came_to(0, [10_000; 5]);
+        }
+        let guess = pace.lock().on_the_way(0);
+        assert!(guess.abs_diff(member_bytes(10_000)) <= 512, "{guess}");
+        assert_eq!(pace.lock().on_the_way(5), member_bytes(5), "what is told counts");
     }
 }

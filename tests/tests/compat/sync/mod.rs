@@ -3,6 +3,7 @@
 mod figures;
 mod files;
 mod health;
+mod moves;
 mod pace;
 mod signals;
 

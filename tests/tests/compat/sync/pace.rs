@@ -105,3 +105,23 @@ fn rates_and_intervals_that_make_no_sense_are_usage_errors() {
         run.assert_tells(told);
     }
 }
+
+/// Lengths are not told here: the first are guessed, and the others by those that came.
+#[test]
+fn a_heal_keeps_to_its_bandwidth_too() {
+    const RATE: f64 = 1024.0 * 1024.0;
+    let layout = Layout { retentions: "1m:6d", ..MINUTES };
+    let mut cluster = cluster(2).replication_factor(2).gate(0).lay();
+    for name in cluster.names_owned_by(1, "healed", 30) {
+        cluster.node(0).write(&name, &layout, &minutes(now(), [1.0, 2.0]));
+    }
+    cluster.start();
+    let before = cluster.ledger();
+    let mut run = cluster.start_bucky(&["heal", "--bandwidth", "1M"]);
+    let samples = sampled(&mut run, || cluster.node(0).gate().answered_bytes());
+    run.finish().assert_code(0);
+    let bytes = samples[samples.len() - 1].count;
+    let seconds = active_seconds(&samples);
+    assert!(seconds >= bytes / RATE - 0.7, "{bytes} bytes within {seconds} s");
+    cluster.assert_all_in_place(&before);
+}
