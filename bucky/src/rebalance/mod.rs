@@ -149,7 +149,7 @@ pub(crate) async fn plan_and_move(
         output.say(format_args!("{said}{limit}."));
         return Ok(seen);
     }
-    let shown = order.task.shown(&plan);
+    let shown = order.task.shown(&plan, order.deletes);
     if order.dry_run {
         output.data_line(shown)?;
         return Ok(Outcome::Done);
@@ -179,11 +179,12 @@ impl Task {
         }
     }
 
-    fn shown(self, plan: &Plan) -> String {
+    fn shown(self, plan: &Plan, deletes: bool) -> String {
+        let then = if deletes { ", and deleted where they are" } else { "" };
         match self {
             Self::Rebalance => plan.to_string(),
             Self::Copy => format!(
-                "{}\n\n{} metrics are to be copied.",
+                "{}\n\n{} metrics are to be copied{then}.",
                 plan.tables(),
                 human_count(plan.metrics)
             ),

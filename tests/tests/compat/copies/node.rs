@@ -46,6 +46,8 @@ fn copy_brings_all_that_the_source_lists_and_leaves_the_source() {
 
     let plan = cluster.bucky(&copy(&source, &destination, &["-no-op"])).assert_code(0);
     plan.assert_says("63 metrics are to be copied.").assert_says(&destination);
+    let moved = cluster.bucky(&copy(&source, &destination, &["-no-op", "-delete"])).assert_code(0);
+    moved.assert_says("63 metrics are to be copied, and deleted where they are.");
     assert_kept(cluster.node(1), &there);
     assert_eq!(cluster.node(1).metrics(), std::slice::from_ref(&known));
 
