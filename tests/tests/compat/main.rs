@@ -11,6 +11,7 @@
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
 //! - `sparsify`: bucky-sparsify beside writers
 //! - `pickle_relay`: pickles in, lines out
+//! - `wire`: the routes of the Go daemon, row by row
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
@@ -24,6 +25,7 @@ mod pickle_relay;
 mod small_tools;
 mod sparsify;
 mod sync;
+mod wire;
 
 use bucky_tests::{ClusterPlan, Programs};
 

@@ -1,0 +1,126 @@
+//! The Go daemon's routes, row by row of the contract, over a bare socket. Every header of an answer counts but `Date`.
+//!
+//! - `in_general`: paths, methods, redirects, forms, `/hashring`, the access log
+//! - `list`: `/metrics`
+//! - `metric`: HEAD, GET and DELETE of a metric
+//! - `upload`: POST and PUT; `offload`: the same with `fetch_offload=true`
+//!
+//! A row that says "ours" is one in which the Go daemon answers otherwise; docs/http-api.md, section 3, says why.
+
+mod in_general;
+mod list;
+mod metric;
+mod offload;
+mod upload;
+
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bucky_tests::go::{Answer, Body};
+use bucky_tests::{GoClient, Layout, TestCluster, metrics};
+use bucky_whisper::Aggregation;
+
+use crate::cluster;
+
+/// 148 bytes: one archive, 60 s x 10 points.
+const SMALL: Layout =
+    Layout { retentions: "60s:10", aggregation: Aggregation::Average, x_files_factor: 0.5 };
+const MTIME: u64 = 1_704_164_645;
+const DATE: &str = "Tue, 02 Jan 2024 03:04:05 GMT";
+/// What a plain error begins with.
+const PLAIN: &str = "Content-Type: text/plain; charset=utf-8\n";
+
+/// A daemon, and somebody who asks it.
+struct Daemon {
+    cluster: TestCluster,
+    client: GoClient,
+}
+
+/// A request and its answer: `METHOD TARGET`, headers and body as text, each part ended by a line feed.
+struct Row {
+    request: &'static str,
+    answer: String,
+}
+
+/// A row whose answer is one line of plain text.
+fn error(request: &'static str, status: &str, text: &str) -> Row {
+    Row { request, answer: plain_error(status, text) }
+}
+
+fn plain_error(status: &str, text: &str) -> String {
+    let len = text.len() + 1;
+    format!("{status}\nContent-Length: {len}\n{PLAIN}X-Content-Type-Options: nosniff\n\n{text}\n")
+}
+
+/// A row with any answer; headers sorted by name.
+fn row(request: &'static str, answer: impl Into<String>) -> Row {
+    Row { request, answer: answer.into() }
+}
+
+impl Daemon {
+    fn start() -> Self {
+        Self::of(cluster(1).start())
+    }
+
+    fn of(cluster: TestCluster) -> Self {
+        let client = GoClient::of(cluster.node(0).addr());
+        Self { cluster, client }
+    }
+
+    /// Lays down a metric of 148 bytes that was last written at [`MTIME`].
+    fn lay(&self, name: &str) -> Vec<u8> {
+        let metric = name.parse().unwrap();
+        let points = metrics::minutes(metrics::now(), [1.0, 2.5]);
+        metrics::write(&self.cluster.node(0).prefix(), &metric, &SMALL, &points);
+        self.touch(name);
+        std::fs::read(self.path(name)).unwrap()
+    }
+
+    fn touch(&self, name: &str) {
+        let file = std::fs::File::options().write(true).open(self.path(name)).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(MTIME)).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.cluster.node(0).path(name)
+    }
+
+    /// What is answered to a request written as a row has it.
+    #[track_caller]
+    fn answer(&self, request: &str) -> Answer {
+        let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
+        let mut lines = head.lines();
+        let (method, target) = lines.next().unwrap().split_once(' ').unwrap();
+        let headers: Vec<_> = lines.map(|line| line.split_once(": ").unwrap()).collect();
+        let body = match (body, method) {
+            ("", "GET" | "HEAD" | "DELETE") => None,
+            (body, _) => Some(Body::Long(body.into())),
+        };
+        self.client.ask(method, target, &headers, body)
+    }
+
+    #[track_caller]
+    fn assert_rows(&self, rows: &[Row]) {
+        for Row { request, answer } in rows {
+            assert_eq!(told(&self.answer(request)), *answer, "{request}");
+        }
+    }
+}
+
+/// An answer as the rows have it: status line, headers in the order of their names, body where it is text.
+fn told(answer: &Answer) -> String {
+    let headers = answer.headers.iter().filter(|(name, _)| name != "Date");
+    let mut headers: Vec<String> =
+        headers.map(|(name, value)| format!("{name}: {value}\n")).collect();
+    headers.sort_unstable();
+    let is_binary = answer.header("content-type") == Some("application/octet-stream");
+    let body = if is_binary { String::new() } else { answer.text() };
+    format!("{} {}\n{}\n{body}", answer.status, answer.reason, headers.concat())
+}
+
+/// The stat header's value.
+fn stat(name: &str, size: usize, encoding: u8) -> String {
+    format!(
+        r#"{{"Name":"{name}","Size":{size},"Mode":420,"ModTime":{MTIME},"Encoding":{encoding}}}"#
+    )
+}
