@@ -90,18 +90,21 @@ pub(super) struct Args {
     /// How events are logged on stderr, and requests on stdout.
     #[arg(long, value_enum, default_value = "text")]
     pub(super) log_format: LogFormat,
-    /// The Go daemon's; our temporary files lie in the state folder, so that new files appear by a rename.
-    #[arg(short = 't', long, value_name = "PATH", hide = true)]
+    /// The Go daemon's, without effect: temporary files lie in the state folder, so that new files appear by a rename
+    #[arg(short = 't', long, value_name = "PATH")]
     pub(super) tmpdir: Option<OsString>,
     /// go-carbon's file-list-cache (version 2): answers /metrics until the first scan has ended, if it is not older than
     /// --timeout
     #[arg(long = "cache_path", alias = "cache-path", value_name = "PATH")]
     pub(super) cache_path: Option<OsString>,
-    #[arg(long, hide = true)]
+    /// The Go daemon's, without effect: new files are stored as they come, compressed or not
+    #[arg(long)]
     pub(super) compressed: bool,
-    #[arg(long, hide = true)]
+    /// The Go daemon's, without effect
+    #[arg(long, value_name = "ADDR")]
     pub(super) pprof: Option<String>,
-    #[arg(long, hide = true)]
+    /// The Go daemon's, without effect
+    #[arg(long, value_name = "URL")]
     pub(super) pyroscope: Option<String>,
     /// Show this help.
     #[arg(short = 'h', long, action = clap::ArgAction::Help)]

@@ -3,6 +3,7 @@
 //!
 //! - `compressed`: metrics in go-carbon's compressed format
 //! - `copies`: `copy`, `backfill`, `backfill2`
+//! - `daemon_line`: the daemon's command line, its messages, exit codes and signals
 //! - `document`: every test that the document names is there
 //! - `go_wire`: the Go tool's daemon and client that these tests use, against recordings of the real ones
 //! - `mixed`: clusters in which daemons of the Go tool take part
@@ -18,6 +19,7 @@
 mod backup;
 mod compressed;
 mod copies;
+mod daemon_line;
 mod document;
 mod go_wire;
 mod mixed;

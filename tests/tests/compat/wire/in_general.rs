@@ -113,6 +113,9 @@ fn http_1_0_keep_alive_and_heads_beyond_a_mebibyte_are_as_with_the_go_daemon() {
     assert_eq!(answers.matches("Date: ").count(), 3, "{answers}");
 
     let long = "x".repeat(2_500_000);
+    let get = |regex: &str| {
+        format!("GET /metrics?regex={regex} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    };
     for (request, status) in [
         (
             format!(
@@ -120,11 +123,9 @@ fn http_1_0_keep_alive_and_heads_beyond_a_mebibyte_are_as_with_the_go_daemon() {
             ),
             "431",
         ),
+        (get(&long), "431"),
         // Ours: a path and query have a limit of their own, 65,534 bytes.
-        (
-            format!("GET /metrics?regex={long} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
-            "414",
-        ),
+        (get(&long[..100_000]), "414"),
     ] {
         let answer = raw(&daemon, &request);
         // What is not read any more may take the answer with it.
