@@ -82,9 +82,10 @@ impl From<StoreError> for PlainAnswer {
             StoreError::NotAFile { .. }
             | StoreError::BadPath { .. }
             | StoreError::Elsewhere { .. } => Self::bad_request(chain(&error)),
-            StoreError::Busy { .. } | StoreError::Unsteady { .. } | StoreError::NoMemory { .. } => {
-                Self::busy(chain(&error))
-            }
+            StoreError::Busy { .. }
+            | StoreError::Unsteady { .. }
+            | StoreError::Deleted { .. }
+            | StoreError::NoMemory { .. } => Self::busy(chain(&error)),
             StoreError::TooLarge { .. } | StoreError::Io { .. } => Self::internal(chain(&error)),
         }
     }
@@ -135,6 +136,7 @@ mod tests {
             (StoreError::BadPath { path: path() }, 400),
             (StoreError::Busy { path: path(), waited: Duration::ZERO }, 503),
             (StoreError::Unsteady { path: path() }, 503),
+            (StoreError::Deleted { path: path() }, 503),
             (StoreError::TooLarge { path: path(), bytes: 2, limit: 1 }, 500),
             (StoreError::Io { action: "open", path: path(), source: denied }, 500),
         ] {

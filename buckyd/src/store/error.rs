@@ -67,6 +67,14 @@ pub(crate) enum StoreError {
         /// Which.
         path: PathBuf,
     },
+    /// It was put in place, or filled, and then somebody else deleted it, before it was durable.
+    #[error(
+        "{path} was deleted by somebody else while it was being written; try again if it is to be there"
+    )]
+    Deleted {
+        /// Which.
+        path: PathBuf,
+    },
     /// Its folder is a mount point below the prefix, or below one.
     #[error(
         "{path} lies on another file system than the state folder, and files come and go by renames; run a buckyd of \
@@ -92,7 +100,10 @@ impl StoreError {
     /// What kind of problem this is for a heal, where the file is the owner's.
     pub(crate) fn as_destination_problem(&self) -> Problem {
         match self {
-            Self::Busy { .. } | Self::Unsteady { .. } | Self::NoMemory { .. } => Problem::Busy,
+            Self::Busy { .. }
+            | Self::Unsteady { .. }
+            | Self::Deleted { .. }
+            | Self::NoMemory { .. } => Problem::Busy,
             Self::NotAFile { .. } | Self::BadPath { .. } | Self::Elsewhere { .. } => {
                 Problem::BadPath
             }
@@ -106,7 +117,10 @@ impl StoreError {
     pub(crate) fn as_source_problem(&self) -> Problem {
         match self {
             Self::Missing { .. } => Problem::SourceMissing,
-            Self::Busy { .. } | Self::Unsteady { .. } | Self::NoMemory { .. } => Problem::Busy,
+            Self::Busy { .. }
+            | Self::Unsteady { .. }
+            | Self::Deleted { .. }
+            | Self::NoMemory { .. } => Problem::Busy,
             Self::NotAFile { .. } | Self::BadPath { .. } | Self::Elsewhere { .. } => {
                 Problem::BadPath
             }

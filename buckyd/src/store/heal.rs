@@ -5,7 +5,7 @@
 //! all is synced again; only then are the lines of the batch true. So a crash, of the power too, never leaves a half
 //! file under a metric's name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bucky_api::archive::Member;
 use bucky_api::{HealLine, HealOutcome, Problem, chain};
@@ -155,15 +155,20 @@ impl<'s> HealBatch<'s> {
         Ok(())
     }
 
-    fn sync_final(&self, few: bool) -> Result<(), StoreError> {
+    fn sync_final(&mut self, few: bool) -> Result<(), StoreError> {
         if !few {
             return self.sync_all();
         }
-        for line in self.lines.iter().filter(|line| line.outcome.is_healed()) {
-            let path = line.metric.relative_path();
-            let file = self.store.tree.open_file(&path, OFlags::RDONLY)?;
-            file.sync_all().map_err(|error| StoreError::io("sync", &path, error))?;
-            self.store.tree.sync_folders_of(&path)?;
+        let store = self.store;
+        for line in self.lines.iter_mut().filter(|line| line.outcome.is_healed()) {
+            match sync_one(store, &line.metric.relative_path()) {
+                // It is nobody else's failure.
+                Err(error @ StoreError::Deleted { .. }) => {
+                    store.unlist(&line.metric);
+                    fail(line, Failure::from(error));
+                }
+                synced => synced?,
+            }
         }
         Ok(())
     }
@@ -221,6 +226,16 @@ impl Drop for HealBatch<'_> {
             self.store.remove_tmp(&staged.tmp_name);
         }
     }
+}
+
+/// Makes a file that was put in place or filled durable, and its name.
+fn sync_one(store: &Store, path: &Path) -> Result<(), StoreError> {
+    let file = store.tree.open_file(path, OFlags::RDONLY).map_err(|error| match error {
+        StoreError::Missing { path } => StoreError::Deleted { path },
+        error => error,
+    })?;
+    file.sync_all().map_err(|error| StoreError::io("sync", path, error))?;
+    store.tree.sync_folders_of(path)
 }
 
 /// A fill in place needs no room on the disk: that a temporary file finds none there is not what stands in its way.

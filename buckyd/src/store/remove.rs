@@ -55,12 +55,23 @@ impl Store {
                     Err(error) => (DeleteOutcome::Failed, chain(&error)),
                 };
                 if outcome == DeleteOutcome::Deleted {
-                    self.inventory.removed(&metric.name);
+                    self.unlist(&metric.name);
                 }
                 DeleteLine { metric: metric.name.clone(), outcome, reason }
             })
             .collect();
         Ok((lines, batch.end()))
+    }
+
+    /// Takes a metric whose file went off the list.
+    ///
+    /// An upload that has created it anew in the meantime may have listed it already, and what is not listed is moved by
+    /// nobody: so it is looked for once more. (A name too many in the list does no harm.)
+    pub(crate) fn unlist(&self, metric: &MetricName) {
+        self.inventory.removed(metric);
+        if self.tree.open_file(&metric.relative_path(), OFlags::RDONLY).is_ok() {
+            self.inventory.added(metric);
+        }
     }
 
     fn delete_one(
@@ -132,7 +143,7 @@ impl Store {
             Err(Errno::NOENT) => return Err(StoreError::Missing { path }),
             Err(errno) => return Err(StoreError::io("remove", &path, errno)),
         }
-        self.inventory.removed(metric);
+        self.unlist(metric);
         self.tree.prune_folders(&path);
         Ok(())
     }

@@ -37,7 +37,11 @@ impl Store {
             return Err(error);
         }
         self.inventory.added(metric);
-        self.tree.sync_folders_of(&path)
+        let synced = self.tree.sync_folders_of(&path);
+        if let Err(StoreError::Deleted { .. }) = &synced {
+            self.unlist(metric);
+        }
+        synced
     }
 
     fn put_over(&self, path: &Path, tmp_name: &Path) -> Result<(), StoreError> {
@@ -59,12 +63,15 @@ impl Store {
                     if !self.tree.still_names(path, &old)? {
                         continue;
                     }
-                    let folder = self
-                        .tree
-                        .folder(folder)
-                        .map_err(|errno| StoreError::open(folder, errno))?;
-                    return rustix::fs::renameat(self.state.tmp(), tmp_name, &folder, name)
-                        .map_err(failed);
+                    let folder = match self.tree.folder(folder) {
+                        Err(Errno::NOENT) => continue,
+                        folder => folder.map_err(|errno| StoreError::open(path, errno))?,
+                    };
+                    match rustix::fs::renameat(self.state.tmp(), tmp_name, &folder, name) {
+                        // The old file was deleted, and the folder, being empty, with it.
+                        Err(Errno::NOENT) => {}
+                        renamed => return renamed.map_err(failed),
+                    }
                 }
                 Err(StoreError::Missing { .. }) => {
                     let folder = self.tree.make_folder(folder)?;

@@ -234,12 +234,16 @@ impl Tree {
         rustix::fs::syncfs(&self.root)
     }
 
-    /// Makes the entries of the folder of `relative`, and of all folders above it, durable.
+    /// Makes the entries of the folder of `relative`, which was just put there, and of all folders above it, durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Deleted`] where a folder has gone: somebody has deleted the file, and the folder, being empty, with it.
     pub(crate) fn sync_folders_of(&self, relative: &Path) -> Result<(), StoreError> {
         for folder in relative.ancestors().skip(1) {
-            self.folder(folder)
-                .and_then(rustix::fs::fsync)
-                .map_err(|errno| StoreError::io("sync the folder", folder, errno))?;
+            self.folder(folder).and_then(rustix::fs::fsync).map_err(|errno| match errno {
+                Errno::NOENT => StoreError::Deleted { path: relative.into() },
+                errno => StoreError::io("sync the folder", folder, errno),
+            })?;
         }
         Ok(())
     }

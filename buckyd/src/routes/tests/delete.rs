@@ -66,3 +66,43 @@ async fn d6_nothing_is_reached_through_a_linked_folder_and_the_link_stays() {
     assert!(!elsewhere.path().join("new.wsp").exists());
     assert_eq!(daemon.leftovers(), 0);
 }
+
+#[tokio::test]
+async fn d40_an_upload_beside_the_delete_of_the_same_metric_is_there_whole_and_listed_or_gone() {
+    let daemon = TestDaemon::start_with(&["-lock-timeout", "30"]).await;
+    let (old, new) = (whisper(&[1, 2]), whisper(&[3, 4, 5]));
+    let delete = delete("d.m");
+    for round in 0..90 {
+        if round % 2 == 0 {
+            daemon.put("d.m", &old);
+        }
+        let method = if round % 3 == 0 { "PUT" } else { "POST" };
+        let post = super::upload(method, "d.m", &new);
+        let (deleted, posted) = tokio::join!(daemon.send(&delete), daemon.send(&post));
+        assert!([200, 404].contains(&deleted.status), "{deleted:?}");
+        if posted.status != 200 {
+            // It was deleted before it was on disk: nobody is told that it is there, and to try again.
+            let (status, text) = posted.error();
+            assert_eq!((status, posted.header("retry-after")), (503, Some("1")), "{text}");
+            assert!(text.contains("deleted by somebody else") && deleted.status == 200, "{text}");
+        }
+        if daemon.has("d.m") {
+            assert!(super::fine_points(&daemon.content("d.m")) >= 3);
+            assert!(daemon.lists("d.m"), "round {round}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn d40_a_metric_that_was_created_anew_while_it_was_deleted_stays_in_the_list() {
+    let daemon = TestDaemon::start().await;
+    daemon.put("m", &whisper(&[1]));
+    let metric = "m".parse().unwrap();
+    // Created, and listed, between the removal of its file and that of its name.
+    daemon.app.inventory.added(&metric);
+    daemon.app.store.unlist(&metric);
+    assert!(daemon.lists("m"));
+    fs::remove_file(daemon.path("m")).unwrap();
+    daemon.app.store.unlist(&metric);
+    assert!(!daemon.lists("m"));
+}
