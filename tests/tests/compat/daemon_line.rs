@@ -71,6 +71,7 @@ fn help_names_every_flag_of_the_go_daemon_on_stdout() {
             "--cache_path",
             "--pprof",
             "--pyroscope",
+            "--auth-jwt-secret-file",
             "--help",
         ] {
             assert!(finished.stdout.contains(name), "{name} is not in {finished}");
