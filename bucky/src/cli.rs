@@ -15,8 +15,8 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     backfill, backfill2, copy, du, fill, findhash, gentestmetrics, heal, inconsistent, info,
-    isempty, json, list, locate, pickle_relay, rebalance, restore, servers, sparsify, stat, tar,
-    token, verify,
+    isempty, json, list, locate, modify, pickle_relay, rebalance, restore, servers, sparsify, stat,
+    tar, token, verify,
 };
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -77,6 +77,7 @@ pub(crate) enum Command {
     Isempty(isempty::Args),
     Findhash(findhash::Args),
     Gentestmetrics(gentestmetrics::Args),
+    Modify(Box<modify::Args>),
     Sparsify(sparsify::Args),
     Json(json::Args),
     Token(token::Args),

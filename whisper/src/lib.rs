@@ -8,9 +8,9 @@
 //! Two layers, and nothing of HTTP, async or logging in either:
 //!
 //! - **Values.** [`MetricName`], [`Retention`], [`Aggregation`], [`Header`], [`Image`] and its [`ArchiveView`]s,
-//!   [`fill()`], [`diff()`], [`Digest`]: bytes and values in, values out.
-//! - **Local files.** [`create()`], [`info`], [`WhisperFile`], [`fill_file()`], [`sparsify()`]: the only part that opens
-//!   files.
+//!   [`fill()`], [`modify()`], [`diff()`], [`Digest`]: bytes and values in, values out.
+//! - **Local files.** [`create()`], [`info`], [`WhisperFile`], [`fill_file()`], [`modify_file()`], [`sparsify()`]: the
+//!   only part that opens files.
 //!   A file is opened under a lock with a time limit, a new one appears whole and never in place of another, and one
 //!   that exists is changed in place.
 //!
@@ -58,6 +58,8 @@ pub mod image;
 pub mod in_place;
 pub mod lease;
 pub mod lock;
+pub mod modify;
+pub mod modify_file;
 pub mod name;
 mod new_file;
 pub mod retention;
@@ -79,6 +81,10 @@ pub use image::{ArchiveView, Image, ImageError, Point};
 pub use in_place::{Written, write_in_place};
 pub use lease::{Lease, LeaseError};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};
+pub use modify::{
+    Modification, Modified, ModifyError, OlderSlots, Resize, modify, points_that_came,
+};
+pub use modify_file::{LateError, ModifyFileError, ModifyOutcome, Patience, modify_file};
 pub use name::{MetricName, NameError, NotAddressable, Series};
 pub use retention::{
     Retention, RetentionError, RetentionParseError, XFilesFactor, XFilesFactorOutOfRange,

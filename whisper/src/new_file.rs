@@ -57,6 +57,13 @@ impl NewFile {
             Err(error) => Err(error.error),
         }
     }
+
+    /// Makes the content durable and puts it at `path`, the place that it was made beside, over what is there.
+    pub(crate) fn replace(self, path: &Path) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        self.file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    }
 }
 
 /// The folder that `path` lies in; that of a bare file name is the current one.

@@ -16,6 +16,7 @@ pub(crate) mod isempty;
 pub(crate) mod json;
 pub(crate) mod list;
 pub(crate) mod locate;
+pub(crate) mod modify;
 pub(crate) mod pickle_relay;
 pub(crate) mod rebalance;
 pub(crate) mod restore;
@@ -61,6 +62,7 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Isempty(args) => isempty::run(&args, output),
         Command::Findhash(args) => findhash::run(&args, output),
         Command::Gentestmetrics(args) => gentestmetrics::run(&args, output),
+        Command::Modify(args) => modify::run(&args, output),
         Command::Sparsify(args) => sparsify::run(&args, output),
         Command::Json(args) => json::run(&args, output),
         Command::Token(args) => token::run(&args, output),

@@ -9,6 +9,7 @@
 //! - `mixed`: clusters in which daemons of the Go tool take part
 //! - `sync`: how fast moves go, what they tell while they run, and what they leave behind in files
 //! - `backup`: `bucky tar` and `bucky restore`
+//! - `modify`: bucky modify, alone and beside writers
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
 //! - `sparsify`: bucky-sparsify beside writers
 //! - `pickle_relay`: pickles in, lines out
@@ -23,6 +24,7 @@ mod daemon_line;
 mod document;
 mod go_wire;
 mod mixed;
+mod modify;
 mod pickle_relay;
 mod small_tools;
 mod sparsify;

@@ -17,7 +17,7 @@ const FILES: usize = 24;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A dense file of a point a second for a day, some 1 MB.
-fn day_of_seconds(path: &Path) {
+pub(crate) fn day_of_seconds(path: &Path) {
     let options = CreateOptions {
         retentions: vec!["1s:1d".parse().unwrap()],
         aggregation: Aggregation::Average,
@@ -28,13 +28,13 @@ fn day_of_seconds(path: &Path) {
 }
 
 /// A process that writes with whisper.py. It ends when this is dropped.
-struct Scribbler {
+pub(crate) struct Scribbler {
     process: Child,
     ledger: PathBuf,
 }
 
 impl Scribbler {
-    fn start(tools: &Tools, folder: &Path, manner: &str, seed: usize) -> Self {
+    pub(crate) fn start(tools: &Tools, folder: &Path, manner: &str, seed: usize) -> Self {
         let script = tools.text("scribble.py", include_str!("scribble.py"));
         let ledger = tools.path(&format!("ledger-{seed}"));
         let mut command = Command::new(peer::python());
@@ -50,7 +50,7 @@ impl Scribbler {
     }
 
     /// What it has written by its end: file, timestamp, value.
-    fn written(mut self) -> Vec<(String, u32, f64)> {
+    pub(crate) fn written(mut self) -> Vec<(String, u32, f64)> {
         let ended = wait::within(LIMIT, || self.process.try_wait().unwrap());
         assert!(ended.is_some_and(|status| status.success()), "the writer failed: {ended:?}");
         let line = |line: &str| {

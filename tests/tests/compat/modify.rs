@@ -1,0 +1,272 @@
+//! `bucky modify`: what it makes of a file, what it leaves alone, and what comes of writers meanwhile.
+
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bucky_tests::metrics::{self, Layout};
+use bucky_tests::peer;
+use bucky_tests::program::{Finished, Running};
+use bucky_whisper::{Aggregation, Image, Point, info, lock_exclusive};
+
+use crate::small_tools::{Tools, points};
+use crate::sparsify::Scribbler;
+
+const LAYOUT: Layout =
+    Layout { retentions: "1m:4h,5m:1d", aggregation: Aggregation::Average, x_files_factor: 0.0 };
+
+/// A file of ten hours of points.
+fn laid(tools: &Tools) -> PathBuf {
+    let now = metrics::now();
+    let history: Vec<Point> = (0..600)
+        .map(|age| Point { timestamp: now - now % 60 - age * 60, value: f64::from(age % 37) })
+        .collect();
+    let name = "m".parse().unwrap();
+    metrics::write(&tools.path(""), &name, &LAYOUT, &history);
+    tools.path("m.wsp")
+}
+
+fn modify(tools: &Tools, args: &[&str]) -> Finished {
+    tools.run("bucky", &[&["modify", "-f", "m.wsp"], args].concat())
+}
+
+fn names(tools: &Tools) -> Vec<String> {
+    let entries = std::fs::read_dir(tools.path("")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name != "bucky").collect();
+    names.sort();
+    names
+}
+
+fn archive_points(path: &Path, archive: usize) -> Vec<Point> {
+    let bytes = std::fs::read(path).unwrap();
+    let image = Image::parse(&bytes).unwrap();
+    image.archive(archive).unwrap().points_valid(metrics::now()).collect()
+}
+
+/// D26: the Go tool truncates the file before it checks anything, and a second run the backup. D36: `-index 5` panics.
+#[test]
+fn bucky_modify_checks_all_before_it_touches_anything() {
+    let tools = Tools::new();
+    let path = laid(&tools);
+    let before = (std::fs::read(&path).unwrap(), path.metadata().unwrap().mtime_nsec());
+    for (args, told) in [
+        (&["-agg", "median"][..], "median"),
+        (&["-index", "0", "-retention", "never"], "never"),
+        (&["-index", "0"], "--retention"),
+        (&["-retention", "1m:8h"], "--index"),
+        (&["-index", "5", "-retention", "1m:8h"], "archive 5"),
+        (&["-index", "0", "-retention", "1m:30d"], "reach farther back"),
+        (&["-index", "0", "-retention", "7s:8h"], "no multiple"),
+        (&["-index", "x", "-retention", "1m:8h"], "--index"),
+        (&[], "nothing to do"),
+    ] {
+        modify(&tools, args).assert_code(2).assert_stdout("").assert_tells(told);
+        assert_eq!((std::fs::read(&path).unwrap(), path.metadata().unwrap().mtime_nsec()), before);
+        assert_eq!(names(&tools), ["m.wsp"], "{args:?}");
+    }
+    tools.run("bucky", &["modify", "-agg", "sum"]).assert_code(2).assert_tells("--file");
+    tools
+        .run("bucky", &["modify", "-f", "nope.wsp", "-agg", "sum"])
+        .assert_code(1)
+        .assert_tells("nope.wsp");
+    // What is no Whisper file, or one of go-carbon's compressed ones, is neither changed.
+    for text in ["text", "whisper_compressed and \u{ff}\u{ff}\u{ff}\u{ff} more"] {
+        tools.text("other.wsp", text);
+        tools
+            .run("bucky", &["modify", "-f", "other.wsp", "-agg", "sum"])
+            .assert_code(1)
+            .assert_tells("other.wsp");
+        assert_eq!(std::fs::read_to_string(tools.path("other.wsp")).unwrap(), text);
+    }
+}
+
+#[test]
+fn bucky_modify_says_nothing_and_keeps_every_state_before() {
+    let tools = Tools::new();
+    let path = laid(&tools);
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_permissions(Permissions::from_mode(0o664)).unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(1_700_000_000)).unwrap();
+    drop(file);
+    let (first, inode) = (std::fs::read(&path).unwrap(), path.metadata().unwrap().ino());
+    // Other aggregations need no correction and touch nothing else; one that is set already touches nothing at all.
+    let done =
+        modify(&tools, &["-agg", "average", "-h", "localhost:4242", "-t", "5"]).assert_code(0);
+    assert_eq!(
+        (done.stdout, done.stderr, names(&tools)),
+        (String::new(), String::new(), vec!["m.wsp".to_owned()])
+    );
+    let done = modify(&tools, &["-agg", "sum"]).assert_code(0);
+    assert_eq!((done.stdout, done.stderr), (String::new(), String::new()));
+    let second = std::fs::read(&path).unwrap();
+    let done = modify(&tools, &["-index", "0", "-retention", "1m:8h"]).assert_code(0);
+    assert_eq!((done.stdout, done.stderr), (String::new(), String::new()));
+    assert_eq!(names(&tools), ["m.wsp", "m.wsp.bak", "m.wsp.bak.1"]);
+    assert_eq!(std::fs::read(tools.path("m.wsp.bak")).unwrap(), second);
+    assert_eq!(std::fs::read(tools.path("m.wsp.bak.1")).unwrap(), first);
+    assert_eq!(
+        tools.path("m.wsp.bak.1").metadata().unwrap().ino(),
+        inode,
+        "the file itself, no copy"
+    );
+    let (old, new) = (tools.path("m.wsp.bak.1").metadata().unwrap(), path.metadata().unwrap());
+    let told = |of: &std::fs::Metadata| (of.mode(), of.uid(), of.gid(), of.mtime(), of.nlink());
+    assert_eq!(told(&new), told(&old));
+    assert_eq!(info(&path).unwrap().archives[0].points, 480);
+}
+
+#[test]
+fn bucky_modify_corrects_roll_ups_between_average_and_sum() {
+    let tools = Tools::new();
+    let path = laid(&tools);
+    let averages = archive_points(&path, 1);
+    modify(&tools, &["-agg=sum"]).assert_code(0);
+    let sums = archive_points(&path, 1);
+    assert!(averages.len() > 100);
+    for (average, sum) in averages.iter().zip(&sums) {
+        assert_eq!((average.timestamp, average.value * 5.0), (sum.timestamp, sum.value));
+    }
+    assert_eq!(archive_points(&path, 0), archive_points(&tools.path("m.wsp.bak"), 0));
+    let done = modify(&tools, &["-agg", "max"]).assert_code(0).assert_stdout("");
+    done.assert_tells("rolled up by sum until now stays as it is");
+    assert_eq!(archive_points(&path, 1), sums);
+    assert_eq!(info(&path).unwrap().aggregation, Aggregation::Max);
+}
+
+/// What a reader was given for older times by the coarser archive he is given by the grown one.
+#[test]
+fn bucky_modify_resizes_one_archive_and_readers_miss_nothing() {
+    let tools = Tools::new();
+    let path = laid(&tools);
+    let coarse = archive_points(&path, 1);
+    let fine = archive_points(&path, 0);
+    let done = modify(&tools, &["-dry-run", "-index", "0", "-retention", "1m:8h"]).assert_code(0);
+    assert!(
+        done.stdout.starts_with("now: average 1m:4h,5m:1d, ")
+            && done.stdout.contains("\nthen: average 1m:8h,5m:1d, "),
+        "{done}"
+    );
+    assert_eq!(names(&tools), ["m.wsp"]);
+    modify(&tools, &["-index", "0", "-retention", "1m:8h"]).assert_code(0);
+    let grown = archive_points(&path, 0);
+    let oldest = fine[0].timestamp;
+    for point in &grown {
+        if point.timestamp >= oldest {
+            assert!(fine.contains(point), "{point:?}");
+        } else {
+            let slot = point.timestamp - point.timestamp % 300;
+            assert!(coarse.contains(&Point { timestamp: slot, ..*point }), "{point:?}");
+        }
+    }
+    assert!(grown.len() >= 475, "{} points in 480 slots", grown.len());
+    assert!(archive_points(&path, 1).iter().all(|point| coarse.contains(point)));
+    let readings = peer::read(std::slice::from_ref(&path), metrics::now());
+    assert!(readings[0][&60].len() >= 475, "whisper.py reads it");
+    // Shrunk: what has no room any more is told.
+    let done = modify(&tools, &["-index", "0", "-retention", "1m:1h"]).assert_code(0);
+    done.assert_tells("older than the new retention").assert_tells("m.wsp.bak");
+    assert!(points(&path).iter().all(|point| fine.contains(point)) && points(&path).len() >= 59);
+    modify(&tools, &["-index", "0", "-retention", "1m:4h", "-leave-empty"]).assert_code(0);
+    assert!(points(&path).len() <= 61);
+    modify(&tools, &["-index", "0", "-retention", "1m:6h", "-now"]).assert_code(0);
+    let kept = points(&path);
+    assert!(
+        kept.len() >= 175 && kept.len() <= 185,
+        "{} points: an hour, and what lay before four",
+        kept.len()
+    );
+}
+
+#[test]
+fn bucky_modify_resizes_as_whispers_own_tool_does() {
+    let tools = Tools::new();
+    let path = laid(&tools);
+    let mut resize = Command::new(peer::python());
+    resize.arg(peer::program("whisper-resize.py")).arg(&path).args(["1m:8h", "5m:1d"]);
+    resize.arg(format!("--newfile={}", tools.path("theirs.wsp").display()));
+    Running::start(resize).finish().assert_code(0);
+    let fine = archive_points(&path, 0);
+    modify(&tools, &["-index", "0", "-retention", "1m:8h", "-leave-empty"]).assert_code(0);
+    let (ours, theirs) = (archive_points(&path, 0), archive_points(&tools.path("theirs.wsp"), 0));
+    assert_eq!(info(&path).unwrap(), info(&tools.path("theirs.wsp")).unwrap());
+    assert!(ours.len() >= 238, "{}", ours.len());
+    // whisper-resize.py takes older slots from the coarser archive as well, one of five.
+    let of_fine: Vec<Point> =
+        theirs.into_iter().filter(|point| point.timestamp > fine[0].timestamp).collect();
+    let ours: Vec<Point> =
+        ours.into_iter().filter(|point| point.timestamp > fine[0].timestamp).collect();
+    assert_eq!(ours, of_fine);
+}
+
+#[test]
+fn bucky_modify_leaves_what_is_locked_linked_or_half_done() {
+    let tools = Tools::new();
+    let path = laid(&tools);
+    let before = std::fs::read(&path).unwrap();
+    let locked = File::open(&path).unwrap();
+    lock_exclusive(&locked, Duration::from_secs(10)).unwrap();
+    modify(&tools, &["-agg", "sum", "--lock-timeout", "0"])
+        .assert_code(1)
+        .assert_tells("m.wsp was not locked");
+    drop(locked);
+    symlink("m.wsp", tools.path("link.wsp")).unwrap();
+    tools
+        .run("bucky", &["modify", "-f", "link.wsp", "-agg", "sum"])
+        .assert_code(1)
+        .assert_tells("symbolic link");
+    std::fs::hard_link(&path, tools.path("hard.wsp")).unwrap();
+    modify(&tools, &["-agg", "sum"]).assert_code(1).assert_tells("2 names");
+    assert_eq!((std::fs::read(&path).unwrap(), names(&tools).len()), (before.clone(), 3));
+    std::fs::remove_file(tools.path("hard.wsp")).unwrap();
+    std::fs::remove_file(tools.path("link.wsp")).unwrap();
+    // What a crash leaves between the backup's name and the new file: the file under both.
+    std::fs::hard_link(&path, tools.path("m.wsp.bak")).unwrap();
+    modify(&tools, &["-agg", "sum"]).assert_code(0);
+    assert_eq!(names(&tools), ["m.wsp", "m.wsp.bak"]);
+    assert_eq!(std::fs::read(tools.path("m.wsp.bak")).unwrap(), before);
+    // Somebody keeps the old file open: he may write to it.
+    let open = File::options().write(true).open(&path).unwrap();
+    let done = modify(&tools, &["-agg", "average", "--lock-timeout", "0"]).assert_code(1);
+    done.assert_tells("m.wsp.bak is still open").assert_tells("bucky fill");
+    drop(open);
+}
+
+/// Resizes a file again and again that a writer writes to, and looks for every point that he has written.
+fn no_point_is_lost_beside(manner: &str) {
+    let tools = Tools::new();
+    let folder = tools.path("w");
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("m.wsp");
+    crate::sparsify::day_of_seconds(&path);
+    let scribbler = Scribbler::start(&tools, &folder, manner, 1);
+    for round in 0..6 {
+        let retention = if round % 2 == 0 { "1s:26h" } else { "1s:1d" };
+        let args = ["modify", "-f", "w/m.wsp", "-index", "0", "-retention", retention];
+        tools.run("bucky", &args).assert_code(0);
+    }
+    std::fs::write(folder.join("stop"), "").unwrap();
+    let written = scribbler.written();
+    let last: std::collections::BTreeMap<u32, f64> =
+        written.iter().map(|(_, time, value)| (*time, *value)).collect();
+    assert!(last.len() > 1_000, "only {} points were written meanwhile", last.len());
+    let bytes = std::fs::read(&path).unwrap();
+    let image = Image::parse(&bytes).unwrap();
+    let archive = image.archive(0).unwrap();
+    let is_lost =
+        |&(&time, &value): &(&u32, &f64)| archive.valid(time, metrics::now()) != Some(value);
+    let lost: Vec<_> = last.iter().filter(is_lost).collect();
+    assert!(lost.is_empty(), "{} of {} points are lost: {lost:?}", lost.len(), last.len());
+}
+
+#[test]
+fn bucky_modify_loses_no_point_of_a_writer_that_locks() {
+    no_point_is_lost_beside("locks");
+}
+
+#[test]
+fn bucky_modify_loses_no_point_of_a_writer_that_does_not_lock() {
+    no_point_is_lost_beside("plain");
+}
