@@ -152,6 +152,7 @@ impl ClusterPlan {
                 program: self.programs.buckyd.into(),
                 args: self.args(&members),
                 launch: Launch::Plain,
+                token: None,
                 daemon: None,
                 starts: 0,
             }

@@ -18,6 +18,7 @@
 //! - [`steps`]: whisper.py, stopped at the moments in which it and a move can meet
 //! - [`soak`]: how often a story with chance in it runs, and what it has looked at
 //! - [`inputs`]: bytes from outside, and what must hold whatever they are
+//! - [`token`]: tokens as the Go tool's users make them
 //! - [`http`]: requests as `curl` would make them; [`peer`]: whisper.py's reading of the same files
 //!
 //! Everything here panics where something does not go as it should: that is how a test fails.
@@ -42,6 +43,7 @@ pub mod program;
 pub mod soak;
 pub mod steps;
 pub mod strace;
+pub mod token;
 pub mod tree;
 pub mod wait;
 pub mod writer;

@@ -9,13 +9,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use bucky_whisper::{MetricName, Point};
+use reqwest::Method;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::http::Http;
 use crate::metrics::{self, Layout};
 use crate::program::{send, wait_for_end};
 use crate::strace::{self, Recording};
-use crate::{Gate, wait};
+use crate::{Gate, token, wait};
 
 /// How long a daemon may take to stop in order before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -96,6 +97,8 @@ pub struct Node {
     /// Flags and members of the ring.
     pub(crate) args: Vec<String>,
     pub(crate) launch: Launch,
+    /// What its daemon wants to see before it answers.
+    pub(crate) token: Option<String>,
     pub(crate) daemon: Option<Child>,
     pub(crate) starts: u32,
 }
@@ -180,6 +183,12 @@ impl Node {
         self
     }
 
+    /// Has the daemon want tokens signed with the secret in this file from the next start on; `token` is a good one.
+    pub fn protect(&mut self, secret_file: &Path, token: &str) -> &mut Self {
+        self.token = Some(token.to_owned());
+        self.flag("-auth-jwt-secret-file", secret_file.to_str().unwrap())
+    }
+
     /// Replaces an argument from the next start on.
     pub fn replace_arg(&mut self, old: &str, new: &str) -> &mut Self {
         let arg = self.args.iter_mut().find(|arg| *arg == old);
@@ -225,7 +234,10 @@ impl Node {
                 self.host,
                 self.log()
             );
-            let status = http.try_get(&url).filter(|answer| answer.status == 200);
+            let token = self.token.as_deref().map(|token| (token::HEADER, token));
+            let headers: Vec<_> = token.into_iter().collect();
+            let answer = http.send(Method::GET, &url, &headers, Vec::new()).ok();
+            let status = answer.filter(|answer| answer.status == 200);
             status.is_some_and(|answer| answer.json()["metrics"].is_u64())
         });
     }

@@ -210,3 +210,49 @@ async fn a_delete_is_waited_for_as_long_as_there_are_signs_of_life_and_no_longer
     assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
     assert!(begun.elapsed() < SHORT * 3, "{:?}", begun.elapsed());
 }
+
+/// D9: the Go daemon follows redirects, with its token.
+#[tokio::test]
+async fn d9_a_token_goes_with_every_request_and_not_where_a_redirect_leads() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let location = elsewhere.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let heard = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        for _ in 0..4 {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let bytes = stream.read(&mut request).await.unwrap();
+            heard.push(String::from_utf8_lossy(&request[..bytes]).into_owned());
+            let answer = format!(
+                "HTTP/1.1 307 See\r\nLocation: http://{location}/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+        heard
+    });
+    let daemon = client().with_token(Token::parse(b"a.b.c").unwrap()).daemon(addr);
+    assert_eq!(daemon.hashring().await.unwrap_err().status().unwrap().as_u16(), 307);
+    assert_eq!(daemon.metrics(&[]).await.err().unwrap().status().unwrap().as_u16(), 307);
+    assert_eq!(daemon.go_stat("x").await.unwrap_err().status().unwrap().as_u16(), 307);
+    assert_eq!(daemon.go_delete("x").await.unwrap_err().status().unwrap().as_u16(), 307);
+    for request in heard.await.unwrap() {
+        assert!(request.contains("x-buckyd-authorization: a.b.c\r\n"), "{request}");
+    }
+    let followed = tokio::time::timeout(Duration::from_millis(50), elsewhere.accept()).await;
+    assert!(followed.is_err(), "the redirect was followed");
+}
+
+#[tokio::test]
+async fn a_refused_token_is_a_lasting_error_that_names_the_daemon_and_says_what_was_sent() {
+    const REFUSAL: &[(u64, &str)] = &[(0, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")];
+    let without = answering(REFUSAL).await.hashring().await.unwrap_err();
+    assert!(without.to_string().contains("no token was sent"), "{without}");
+    let daemon = answering(REFUSAL).await;
+    let daemon = client().with_token(Token::parse(b"a.b.c").unwrap()).daemon(daemon.addr().clone());
+    let with = daemon.go_stat("x").await.unwrap_err();
+    assert!(with.to_string().starts_with(&daemon.addr().to_string()), "{with}");
+    assert!(with.to_string().contains("the token that was sent does not allow it"), "{with}");
+    assert!(!with.may_pass() && !format!("{with:?}").contains("a.b.c"));
+}

@@ -14,6 +14,7 @@
 //! - `sparsify`: bucky-sparsify beside writers
 //! - `pickle_relay`: pickles in, lines out
 //! - `wire`: the routes of the Go daemon, row by row
+//! - `tokens`: clusters whose daemons want tokens
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
@@ -30,6 +31,7 @@ mod small_tools;
 mod sparsify;
 mod sync;
 mod wire;
+mod tokens;
 
 use bucky_tests::{ClusterPlan, Programs};
 
