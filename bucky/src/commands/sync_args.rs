@@ -245,6 +245,13 @@ mod tests {
     }
 
     #[test]
+    fn the_go_tools_flags_without_effect_are_accepted() {
+        let plain = options(&[]);
+        let args = ["--offload", "--ignore404", "--testing.worker-sleep-seconds=3"];
+        assert_eq!(options(&args), plain);
+    }
+
+    #[test]
     fn without_a_flag_nothing_is_held_back_and_nothing_is_sent() {
         let options = options(&[]);
         let pace = PaceOptions { bytes_per_second: None, metrics_per_second: None, health: None };

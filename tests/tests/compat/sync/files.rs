@@ -48,6 +48,10 @@ fn only_what_succeeded_is_in_the_job_state_file_and_the_next_run_does_the_rest()
     assert!(cluster.node(1).has(failing));
     cluster.bucky(&args).assert_code(0).assert_tells("0 metrics copied");
 
+    let nowhere = ["rebalance", "-job-state-file", "no/such/folder"];
+    cluster.bucky(&nowhere).assert_code(1).assert_tells("no/such/folder");
+    assert_eq!(cluster.node(0).metrics(), names, "nothing is moved");
+
     let before = cluster.ledger();
     cluster.bucky(&["rebalance", "-job-state-file", "state"]).assert_code(0);
     cluster.assert_all_in_place(&before);
