@@ -1,6 +1,6 @@
 //! `bucky restore`: the metrics of a tar to all their owners by the ring.
 //!
-//! The archive is read on a thread of its own (`input`, `tar_reader`), each member becomes a metric or is refused (`names`,
+//! The archive is read on a thread of its own (`input`, `tar_reader`, `sparse`), each member becomes a metric or is refused (`names`,
 //! pure), and goes to its owners (`destinations`, `delivery`), who create what they lack and fill what they have: no point
 //! that is there is ever changed. One member's failure does not stop the rest, and all of them are named.
 
@@ -8,6 +8,7 @@ mod delivery;
 mod destinations;
 mod input;
 mod names;
+mod sparse;
 mod tar_reader;
 #[cfg(test)]
 mod tests;

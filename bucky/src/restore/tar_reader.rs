@@ -8,17 +8,15 @@ use std::io::{self, Read};
 
 use bucky_api::archive::FileMeta;
 use bucky_whisper::Digest;
-use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
+use tar::{EntryType, GnuExtSparseHeader, Header};
 
-use crate::tar_records::{BLOCK, COMMENT, Stretch, Told, decimal, records, spread, told_by};
+use super::sparse::{SparseRecords, add_stretches, placed, too_long};
+use crate::tar_records::{BLOCK, COMMENT, Stretch, Told, decimal, records, told_by};
 
 /// The longest file that is read: what a daemon takes.
 pub(crate) const FILE_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
 /// The longest extension header (records, a long name) that is read.
 const EXTENSION_LIMIT_BYTES: u64 = 1024 * 1024;
-/// The most stretches of a sparse file: every other block of the longest one.
-const STRETCHES_MOST: usize = 512 * 1024;
-
 /// Why a tar cannot be read on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TarError {
@@ -87,17 +85,6 @@ struct Extensions {
     mtime: Option<u64>,
     told: Option<Told>,
     sparse: SparseRecords,
-}
-
-/// What records say of a sparse file.
-#[derive(Default)]
-struct SparseRecords {
-    is_there: bool,
-    version: (Option<u64>, Option<u64>),
-    name: Option<Vec<u8>>,
-    real_bytes: Option<u64>,
-    stretches: Vec<u64>,
-    is_malformed: bool,
 }
 
 impl<R: Read> TarReader<R> {
@@ -177,7 +164,7 @@ impl<R: Read> TarReader<R> {
         if bytes > EXTENSION_LIMIT_BYTES {
             return Err(TarError::LongExtension { bytes, at });
         }
-        self.data(bytes, || "an extension header".into())
+        self.data(bytes, &|| "an extension header".into())
     }
 
     fn member(
@@ -192,46 +179,41 @@ impl<R: Read> TarReader<R> {
             mtime: extensions.mtime.or_else(|| header.mtime().ok()).unwrap_or(0),
         };
         let Extensions { path, told, sparse, .. } = extensions;
-        let is_named_there = sparse.name.is_some() || path.is_some();
-        let path = sparse.name.clone().or(path);
-        let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let recorded = sparse.name.clone().or(path);
+        let path_digest = recorded.as_ref().map(|path| Digest::of(path));
+        let path = recorded.unwrap_or_else(|| header.path_bytes().into_owned());
         let shown = || String::from_utf8_lossy(&path).into_owned();
-        let kind = match header.entry_type() {
-            EntryType::Directory => Err(Kind::Folder),
-            // A folder with its list, in an incremental archive of GNU tar's; the name of a volume.
-            kind if matches!(kind.as_byte(), b'D' | b'V') => Err(Kind::Folder),
-            EntryType::Regular | EntryType::Continuous if path.ends_with(b"/") => Err(Kind::Folder),
-            EntryType::Regular | EntryType::Continuous => Ok(None),
-            EntryType::GNUSparse => Ok(Some(self.gnu_sparse(header, &shown)?)),
-            kind => Err(Kind::Other(described(kind))),
-        };
-        let kind = match kind {
-            // Links and the like may tell a length, and have no content.
-            Err(kind @ Kind::Other(_)) if header.entry_type() != EntryType::Fifo => {
-                let has_none = matches!(header.entry_type(), EntryType::Link | EntryType::Symlink);
+        let content = match header.entry_type() {
+            EntryType::Regular | EntryType::Continuous if !path.ends_with(b"/") => {
+                self.content(size, &shown)?.and_then(|stored| sparse.content(stored))
+            }
+            EntryType::GNUSparse => {
+                let map = self.gnu_sparse(header, &shown)?;
+                let stored = self.content(size, &shown)?;
+                map.and_then(|(bytes, map)| placed(bytes, &map, &stored?))
+            }
+            kind => {
+                // A link may tell the length of what it leads to, and has no content.
+                let has_none = matches!(kind, EntryType::Link | EntryType::Symlink);
                 self.skip(if has_none { 0 } else { size }, &shown)?;
-                kind
-            }
-            Err(kind) => {
-                self.skip(size, &shown)?;
-                kind
-            }
-            Ok(_) if size > FILE_LIMIT_BYTES => {
-                self.skip(size, &shown)?;
-                Kind::Unusable(too_long(size))
-            }
-            Ok(old) => {
-                let stored = self.data(size, shown)?;
-                let content = match old {
-                    Some(sparse) => sparse.and_then(|(bytes, map)| placed(bytes, &map, &stored)),
-                    None => sparse.content(stored),
-                };
-                content.map_or_else(Kind::Unusable, |content| {
-                    checked(content, told, is_named_there.then_some(&path))
-                })
+                return Ok(Member { kind: described(kind), path, meta });
             }
         };
-        Ok(Member { path, meta, kind })
+        let kind = content.and_then(|content| checked(content, told, path_digest));
+        Ok(Member { kind: kind.unwrap_or_else(Kind::Unusable), path, meta })
+    }
+
+    /// What the archive has of a file of so many bytes; or why it is not read.
+    fn content(
+        &mut self,
+        bytes: u64,
+        shown: &impl Fn() -> String,
+    ) -> Result<Result<Vec<u8>, String>, TarError> {
+        if bytes > FILE_LIMIT_BYTES {
+            self.skip(bytes, shown)?;
+            return Ok(Err(too_long(bytes)));
+        }
+        self.data(bytes, shown).map(Ok)
     }
 
     /// The length of an old sparse file and where its data lies; further headers of it are read.
@@ -259,16 +241,16 @@ impl<R: Read> TarReader<R> {
     }
 
     /// So many bytes, and what fills the last block up.
-    fn data(&mut self, bytes: u64, what: impl Fn() -> String) -> Result<Vec<u8>, TarError> {
+    fn data(&mut self, bytes: u64, what: &impl Fn() -> String) -> Result<Vec<u8>, TarError> {
         let mut data = Vec::new();
         // Grows with what comes, and not by what was announced.
         let read = self.reader.by_ref().take(bytes).read_to_end(&mut data);
-        let read = read.map_err(|error| broken(error, &what))?;
+        let read = read.map_err(|error| broken(error, what))?;
         self.at += read as u64;
         if (read as u64) < bytes {
             return Err(TarError::CutOff { what: what() });
         }
-        self.pass_over(filling(bytes), &what)?;
+        self.pass_over(filling(bytes), what)?;
         Ok(data)
     }
 
@@ -320,53 +302,34 @@ fn checksum(header: &Header) -> u32 {
     before.iter().chain(after).map(|byte| u32::from(*byte)).sum::<u32>() + 8 * u32::from(b' ')
 }
 
-fn described(kind: EntryType) -> &'static str {
+/// What a member is that is no file.
+fn described(kind: EntryType) -> Kind {
     match kind {
-        EntryType::Symlink => "a symbolic link",
-        EntryType::Link => "a hard link",
-        EntryType::Char | EntryType::Block => "a device",
-        EntryType::Fifo => "a FIFO",
-        _ => "of a kind that is not known",
+        // An old tar tells a folder by the end of its name; an incremental one has a list with it.
+        EntryType::Directory | EntryType::Regular | EntryType::Continuous => Kind::Folder,
+        // The name of a volume.
+        kind if matches!(kind.as_byte(), b'D' | b'V') => Kind::Folder,
+        EntryType::Symlink => Kind::Other("a symbolic link"),
+        EntryType::Link => Kind::Other("a hard link"),
+        EntryType::Char | EntryType::Block => Kind::Other("a device"),
+        EntryType::Fifo => Kind::Other("a FIFO"),
+        _ => Kind::Other("of a kind that is not known"),
     }
 }
 
-fn too_long(bytes: u64) -> String {
-    format!("it has {bytes} bytes; at most {FILE_LIMIT_BYTES} are taken")
-}
-
-fn add_stretches(stretches: &mut Result<Vec<Stretch>, String>, headers: &[GnuSparseHeader]) {
-    for header in headers.iter().filter(|header| !header.is_empty()) {
-        let Ok(known) = stretches else { return };
-        match (header.offset(), header.length()) {
-            (Ok(offset), Ok(bytes)) if known.len() < STRETCHES_MOST => {
-                known.push(Stretch { offset, bytes });
-            }
-            _ => *stretches = Err("the map of its holes cannot be read".into()),
-        }
-    }
-}
-
-/// A sparse file of so many bytes as it was.
-fn placed(real_bytes: u64, stretches: &[Stretch], stored: &[u8]) -> Result<Vec<u8>, String> {
-    let len = usize::try_from(real_bytes).ok().filter(|_| real_bytes <= FILE_LIMIT_BYTES);
-    let len = len.ok_or_else(|| too_long(real_bytes))?;
-    spread(len, stretches, stored).ok_or_else(|| "the map of its holes is damaged".to_owned())
-}
-
-/// A file, where it is what was put into the archive as far as that tells.
-fn checked(content: Vec<u8>, told: Option<Told>, named_in_record: Option<&Vec<u8>>) -> Kind {
+/// A file, where it is what was put into the archive as far as that tells; else why not. `path` is the digest of a name
+/// that stands in a record.
+fn checked(content: Vec<u8>, told: Option<Told>, path: Option<Digest>) -> Result<Kind, String> {
     let digest = Digest::of(&content);
-    let path = named_in_record.map(|path| Digest::of(path));
     match told {
-        Some(Told::Digests(told)) if told.content != digest => Kind::Unusable(format!(
-            "it is damaged: its digest is {digest}, and was {}",
-            told.content
-        )),
-        Some(Told::Digests(told)) if told.path.is_some() && told.path != path => {
-            Kind::Unusable("its name is damaged: it has another digest".into())
+        Some(Told::Damaged) => Err("it is damaged: its digest cannot be read".into()),
+        Some(Told::Digests(told)) if told.content != digest => {
+            Err(format!("it is damaged: its digest is {digest}, and was {}", told.content))
         }
-        Some(Told::Damaged) => Kind::Unusable("it is damaged: its digest cannot be read".into()),
-        _ => Kind::File { content, digest },
+        Some(Told::Digests(told)) if told.path.is_some() && told.path != path => {
+            Err("its name is damaged: it has another digest".into())
+        }
+        Some(Told::Digests(_) | Told::Nothing) | None => Ok(Kind::File { content, digest }),
     }
 }
 
@@ -397,74 +360,4 @@ impl Extensions {
         }
         Some(())
     }
-}
-
-impl SparseRecords {
-    fn read(&mut self, key: &[u8], value: &[u8]) {
-        self.is_there = true;
-        let number = decimal::<u64>(value);
-        let mut numbers = Vec::new();
-        match key {
-            b"name" => self.name = Some(value.to_vec()),
-            b"major" => self.version.0 = number,
-            b"minor" => self.version.1 = number,
-            b"size" | b"realsize" => self.real_bytes = number,
-            b"offset" | b"numbytes" => numbers.push(number),
-            b"map" => numbers.extend(value.split(|byte| *byte == b',').map(decimal)),
-            _ => {}
-        }
-        let room = 2 * STRETCHES_MOST - self.stretches.len().min(2 * STRETCHES_MOST);
-        self.is_malformed |= numbers.len() > room || numbers.iter().any(Option::is_none);
-        self.stretches.extend(numbers.into_iter().flatten().take(room));
-    }
-
-    /// The file of which `stored` is what the archive has.
-    fn content(self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
-        if !self.is_there {
-            return Ok(stored);
-        }
-        let real = self.real_bytes.ok_or("its real length is not told, although it is sparse")?;
-        if self.is_malformed {
-            return Err("the map of its holes cannot be read".into());
-        }
-        match self.version {
-            (None, None) | (Some(0), _) => {
-                let stretches = pairs(&self.stretches).ok_or("the map of its holes is odd")?;
-                placed(real, &stretches, &stored)
-            }
-            (Some(1), Some(0)) => {
-                let (stretches, data) =
-                    map_before(&stored).ok_or("the map of its holes cannot be read")?;
-                placed(real, &stretches, data)
-            }
-            (major, minor) => Err(format!(
-                "it is sparse in format {}.{}, which is not known; make the archive without --sparse",
-                major.unwrap_or_default(),
-                minor.unwrap_or_default()
-            )),
-        }
-    }
-}
-
-fn pairs(numbers: &[u64]) -> Option<Vec<Stretch>> {
-    let (pairs, rest) = numbers.as_chunks();
-    let stretches = pairs.iter().map(|[offset, bytes]| Stretch { offset: *offset, bytes: *bytes });
-    rest.is_empty().then(|| stretches.collect())
-}
-
-/// The map that stands before the data in whole blocks: a count, and then two numbers for each stretch, a line each.
-fn map_before(stored: &[u8]) -> Option<(Vec<Stretch>, &[u8])> {
-    let mut at = 0;
-    let mut number = || {
-        let rest = stored.get(at..)?;
-        let end = rest.iter().take(24).position(|byte| *byte == b'\n')?;
-        at += end + 1;
-        decimal::<u64>(rest.get(..end)?)
-    };
-    let count = usize::try_from(number()?).ok().filter(|count| *count <= STRETCHES_MOST)?;
-    let mut stretches = Vec::new();
-    for _ in 0..count {
-        stretches.push(Stretch { offset: number()?, bytes: number()? });
-    }
-    Some((stretches, stored.get(at.next_multiple_of(BLOCK)..)?))
 }
