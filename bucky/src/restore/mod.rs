@@ -170,7 +170,7 @@ impl Restore<'_> {
                 output.say(format_args!("bucky: {place}: {}", chain(error)));
             }
             Ended::Broken { error, after: Some(after) } => output.say(format_args!(
-                "bucky: {place}: {}; the last that was read is {after}, and what came up to there is not lost",
+                "bucky: {place}: {}; the last that was read is {after}, and all up to there is counted below",
                 chain(error)
             )),
         }
