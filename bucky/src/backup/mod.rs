@@ -23,7 +23,7 @@ pub(crate) use self::tar_writer::Form;
 #[cfg(test)]
 pub(crate) use self::tar_writer::TarWriter;
 use crate::chain;
-use crate::cluster::{Answer, Cluster, Scope};
+use crate::cluster::{Answer, Cluster, Finding, Scope};
 use crate::copy_streams::{CopyNodes, ReadError};
 use crate::holders::{Holders, Placer};
 use crate::inventory::{Sought, refresh};
@@ -86,6 +86,10 @@ pub(crate) async fn run(
 
 /// An archive that lacks what a node has would seem to be whole.
 fn refuse_absence(cluster: &Cluster) -> anyhow::Result<()> {
+    let unasked = |finding: &&Finding| matches!(finding, Finding::NoAddress { .. });
+    if let Some(finding) = cluster.findings.iter().find(unasked) {
+        return Err(UnhealthyError::because(format!("nothing was archived: {finding}")));
+    }
     for member in &cluster.members {
         if let Answer::Away { reason } = &member.answer {
             return Err(UnhealthyError::because(format!(
@@ -246,5 +250,31 @@ fn tell_end(counts: &Counts, output: &Output) {
             "Of {} metrics a copy, or all of them, could not be archived.",
             human_count(*failed)
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::test_cluster::{document, member, v1};
+
+    #[test]
+    fn nothing_is_archived_where_a_node_cannot_be_asked() {
+        let ring = document(&["a", "b"]);
+        let cluster = |b: Answer| {
+            let members = vec![member("a", v1(&ring, "a", "s1")), member("b", b)];
+            Cluster::from_answers(ring.clone(), members)
+        };
+        refuse_absence(&cluster(v1(&ring, "b", "s2"))).unwrap();
+        // Another ring is only told.
+        let other = document(&["a", "b", "c"]);
+        refuse_absence(&cluster(v1(&other, "b", "s2"))).unwrap();
+        let away = refuse_absence(&cluster(Answer::Away { reason: "refused".into() }));
+        assert!(away.unwrap_err().to_string().starts_with("nothing was archived: b:4242 is away"));
+        let mut nameless = cluster(v1(&ring, "b", "s2"));
+        let (host, reason) = ("x y".to_owned(), "a blank".to_owned());
+        nameless.findings.push(Finding::NoAddress { host, reason });
+        let error = refuse_absence(&nameless).unwrap_err();
+        assert!(error.downcast_ref::<UnhealthyError>().is_some(), "{error}");
     }
 }

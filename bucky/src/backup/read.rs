@@ -149,9 +149,7 @@ pub(crate) async fn read(
     nodes: &CopyNodes,
     mut subjects: Vec<Subject>,
 ) -> Result<Window, ReadError> {
-    let mut seen = match nodes.patiently(|| look(nodes, &subjects)).await {
-        // One that is asked for alone comes to its end, and with it why copies are missing.
-        Ok(seen) if seen.is_empty() => first(nodes, &subjects).await?,
+    let mut seen = match some(nodes, &subjects).await {
         Ok(seen) => seen,
         Err(error @ ReadError::Client(_)) => return Err(error),
         Err(error) if subjects.len() <= 1 => {
@@ -167,23 +165,45 @@ pub(crate) async fn read(
         }
     };
     let rest = subjects.split_off(seen.len());
-    for (subject, seen) in subjects.iter().zip(&mut seen) {
-        if seen.is_worth_a_second_look(subject) {
-            tokio::time::sleep(SECOND_LOOK).await;
-            let again = first(nodes, std::slice::from_ref(subject)).await?;
-            if let Some(again) = again.into_iter().next() {
-                *seen = again;
-            }
-        }
-    }
+    look_again(nodes, &subjects, &mut seen).await?;
     let taken = subjects.into_iter().zip(seen).map(|(subject, seen)| seen.taken(subject));
     Ok(Window { taken: taken.collect(), rest })
 }
 
-/// The first of `subjects` alone.
-async fn first(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, ReadError> {
-    let subjects = subjects.get(..1).unwrap_or_default();
-    nodes.patiently(|| look(nodes, subjects)).await
+/// The first of `subjects`, as many as are enough at a time.
+async fn some(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, ReadError> {
+    let seen = nodes.patiently(|| look(nodes, subjects)).await?;
+    if !seen.is_empty() {
+        return Ok(seen);
+    }
+    // One that is asked for alone comes to its end, and with it why copies are missing.
+    let first = subjects.get(..1).unwrap_or_default();
+    nodes.patiently(|| look(nodes, first)).await
+}
+
+/// Looks a second time at what seemed to move, or was locked.
+async fn look_again(
+    nodes: &CopyNodes,
+    subjects: &[Subject],
+    seen: &mut [Seen],
+) -> Result<(), ReadError> {
+    let pairs = subjects.iter().zip(seen);
+    let mut pairs: Vec<(&Subject, &mut Seen)> =
+        pairs.filter(|(subject, seen)| seen.is_worth_a_second_look(subject)).collect();
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    tokio::time::sleep(SECOND_LOOK).await;
+    let subjects: Vec<Subject> = pairs.iter().map(|(subject, _)| (*subject).clone()).collect();
+    let mut done = 0;
+    while let Some(rest) = subjects.get(done..).filter(|rest| !rest.is_empty()) {
+        let again = some(nodes, rest).await?;
+        for (again, (_, seen)) in again.into_iter().zip(pairs.iter_mut().skip(done)) {
+            **seen = again;
+            done += 1;
+        }
+    }
+    Ok(())
 }
 
 fn unread(subjects: Vec<Subject>, reason: &str) -> Window {

@@ -250,6 +250,11 @@ impl Shared {
 
     async fn deliver_one_by_one(&self, node: &Node, files: Vec<Arc<File>>) {
         for file in files {
+            if self.stop.is_asked() {
+                let stopped = failure(node, "not tried", "the restore was stopped".into());
+                self.settle(&file, Err(stopped));
+                continue;
+            }
             let given = GivenFile {
                 metric: file.metric.clone(),
                 meta: file.meta,

@@ -185,7 +185,7 @@ fn copies_of_different_retentions_are_all_in_the_archive() {
 fn an_archive_that_is_made_during_a_move_has_everything() {
     let cluster = cluster(4).lay();
     let mut cluster = cluster;
-    cluster.scatter(400, &cluster.ring_of_first(2));
+    cluster.scatter(240, &cluster.ring_of_first(2));
     cluster.start();
     let before = cluster.ledger();
     let mut rebalance = cluster.start_bucky(&["rebalance", "--batch-metrics", "10", "-w", "2"]);

@@ -22,6 +22,21 @@ fn where_a_node_is_away_nothing_is_written() {
     assert_eq!(path.metadata().unwrap().len(), 0);
 }
 
+/// What all nodes of the ring at -h have is there; whether other nodes have more, nobody knows.
+#[test]
+fn where_the_rings_differ_a_warning_is_given_and_the_archive_ends_well() {
+    let mut cluster = cluster(2).lay();
+    cluster.node_mut(1).flag("-hash", "fnv1a");
+    cluster.start();
+    cluster.scatter(30, cluster.ring());
+    let (run, path) = tar(&cluster, &["-r", "."]);
+    run.assert_code(3)
+        .assert_tells("Warning: Cluster is not optimal.\n")
+        .assert_tells("\nArchive complete.\n");
+    assert_eq!(listed(&cluster, &path).len(), 30);
+    restore(&cluster, &[], &path).assert_code(3).assert_tells("the cluster is not healthy");
+}
+
 #[test]
 fn where_a_node_cannot_list_nothing_is_written() {
     let cluster = cluster(2).gate(1).start();
