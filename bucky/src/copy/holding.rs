@@ -88,3 +88,59 @@ async fn held(map: &NameMap, daemon: &Daemon, output: &Output) -> Result<Vec<u32
     }
     Ok(held)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Member;
+    use crate::cluster::test_cluster::{document, v1};
+    use crate::fake_daemon::{Reply, Request, daemon};
+    use bucky_api::{Client, Timeouts};
+
+    /// Nodes that answer a list of names so.
+    async fn nodes(answers: Vec<fn(&Request) -> Reply>) -> Vec<(u32, Arc<Node>)> {
+        let mut nodes = Vec::new();
+        for (place, answer) in (0u32..).zip(answers) {
+            let addr = daemon(move |request| answer(&request)).await;
+            let answer = v1(&document(&["a"]), "a", &format!("s{place}"));
+            let daemon = Client::new(Timeouts::default()).unwrap().daemon(addr);
+            let member = Member { daemon, host: None, answer };
+            nodes.push((place, Arc::new(Node::of(&member).unwrap())));
+        }
+        nodes
+    }
+
+    fn map() -> NameMap {
+        NameMap::read(r#"{"c": "x", "a": "y", "b": "z"}"#.as_bytes()).unwrap()
+    }
+
+    /// A daemon may list what it was not asked for, and one name twice.
+    #[tokio::test]
+    async fn every_holder_is_known_and_names_that_nobody_has_are_told() {
+        let nodes =
+            nodes(vec![|_| Reply::ok(r#"["a","c","stranger","a"]"#), |_| Reply::ok("[]"), |_| {
+                Reply::ok(r#"["c"]"#)
+            }]);
+        let (output, _, people) = Output::captured();
+        let map = map();
+        let holding = Holding::ask(&map, &nodes.await, &output).await.unwrap();
+        let of = |entry| holding.of(entry).collect::<Vec<_>>();
+        assert_eq!([of(0), of(1), of(2), of(9)], [vec![0, 2], vec![0], Vec::new(), Vec::new()]);
+        assert_eq!(holding.tell_missing(&map, &output), Outcome::SomeFailed);
+        assert_eq!(people.text(), "Metric not found: b\n");
+    }
+
+    /// What it has would be left out, and the others' copies would seem to be all there is.
+    #[tokio::test]
+    async fn a_node_that_cannot_tell_what_it_has_ends_it() {
+        let nodes = nodes(vec![|_| Reply::ok(r#"["a"]"#), |_| Reply::status(400)]).await;
+        let (output, ..) = Output::captured();
+        let error = Holding::ask(&map(), &nodes, &output).await.err().unwrap();
+        assert!(error.downcast_ref::<UnhealthyError>().is_some(), "{error}");
+        let addr = nodes[1].1.addr().to_string();
+        assert!(
+            error.to_string().starts_with(&format!("{addr} cannot tell what it has")),
+            "{error}"
+        );
+    }
+}
