@@ -15,8 +15,8 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     backfill, backfill2, copy, du, fill, findhash, gentestmetrics, heal, inconsistent, info,
-    isempty, json, list, locate, modify, pickle_relay, rebalance, restore, servers, sparsify, stat,
-    tar, token, verify,
+    isempty, json, list, locate, lookup, modify, path, pickle_relay, rebalance, restore, servers,
+    sieve, sparsify, stale, stat, tar, token, verify,
 };
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -82,6 +82,10 @@ pub(crate) enum Command {
     Json(json::Args),
     Token(token::Args),
     PickleRelay(pickle_relay::Args),
+    Lookup(lookup::Args),
+    Sieve(sieve::Args),
+    Path(path::Args),
+    Stale(stale::Args),
     /// Print the version
     Version,
 }

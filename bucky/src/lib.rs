@@ -24,6 +24,7 @@ mod fake_daemon;
 mod heal;
 mod holders;
 mod inventory;
+mod name_stream;
 mod names;
 pub mod outcome;
 pub mod output;

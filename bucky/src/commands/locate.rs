@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -53,12 +53,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
                 "standard input cannot be both the ring and the names",
             ));
         }
-        Some(path) => Arc::new(read_ring(path, output)?),
-        None => {
-            let cluster = discover(&args.cluster, output).await?;
-            cluster.require_healthy()?;
-            cluster.ring()?
-        }
+        path => ring_of(path.as_deref(), &args.cluster, output).await?.0,
     };
     let names = if from_stdin { names_from(std::io::stdin())? } else { args.names };
     let form = match (args.json, args.all_owners) {
@@ -74,7 +69,24 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     Ok(located.outcome)
 }
 
-fn read_ring(path: &PathBuf, output: &Output) -> anyhow::Result<Ring> {
+/// The ring in a file, or that of the cluster; and then also what the daemon at `--host` calls itself.
+///
+/// # Errors
+/// [`UsageError`] where the file has no ring; [`crate::outcome::UnhealthyError`] where the cluster does not agree on one.
+pub(super) async fn ring_of(
+    file: Option<&Path>,
+    cluster: &ClusterArgs,
+    output: &Output,
+) -> anyhow::Result<(Arc<Ring>, Option<String>)> {
+    if let Some(path) = file {
+        return Ok((Arc::new(read_ring(path, output)?), None));
+    }
+    let cluster = discover(cluster, output).await?;
+    cluster.require_healthy()?;
+    Ok((cluster.ring()?, Some(cluster.document.name.clone())))
+}
+
+fn read_ring(path: &Path, output: &Output) -> anyhow::Result<Ring> {
     let mut bytes = Vec::new();
     if path.as_os_str() == "-" {
         std::io::stdin().take(DOCUMENT_LIMIT_BYTES).read_to_end(&mut bytes)

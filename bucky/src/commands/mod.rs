@@ -16,12 +16,16 @@ pub(crate) mod isempty;
 pub(crate) mod json;
 pub(crate) mod list;
 pub(crate) mod locate;
+pub(crate) mod lookup;
 pub(crate) mod modify;
+pub(crate) mod path;
 pub(crate) mod pickle_relay;
 pub(crate) mod rebalance;
 pub(crate) mod restore;
 pub(crate) mod servers;
+pub(crate) mod sieve;
 pub(crate) mod sparsify;
+pub(crate) mod stale;
 pub(crate) mod stat;
 mod sync_args;
 pub(crate) mod tar;
@@ -67,6 +71,10 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Json(args) => json::run(&args, output),
         Command::Token(args) => token::run(&args, output),
         Command::PickleRelay(args) => pickle_relay::run(args, output).await,
+        Command::Lookup(args) => lookup::run(args, output).await,
+        Command::Sieve(args) => sieve::run(args, output).await,
+        Command::Path(args) => path::run(&args, output),
+        Command::Stale(args) => stale::run(&args, output),
         Command::Version => {
             output.data_line(concat!("bucky ", env!("CARGO_PKG_VERSION")))?;
             Ok(Outcome::Done)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bucky_flags::integer;
 use tokio::net::TcpListener;
 
 use crate::outcome::{Outcome, UsageError};
@@ -13,6 +14,12 @@ use crate::pickle_relay::{self, Settings};
 
 /// How many metrics wait at most where `-q` sets no other limit.
 const QUEUE: u32 = 100_000;
+/// The most metrics that may be let wait.
+const QUEUE_MOST: i64 = 100_000_000;
+/// The longest pickle that may be allowed: it is held in memory.
+const BYTES_MOST: i64 = 1 << 30;
+/// The longest that a sender may be silent: a hundred years.
+const SECONDS_MOST: i64 = 100 * 365 * 86_400;
 /// What the figures of a relay begin with, before the name of its host.
 const PREFIX: &str = "bucky-pickle-relay";
 
@@ -37,16 +44,16 @@ pub(crate) struct Args {
     #[arg(short = 'd', long)]
     debug: bool,
     /// Seconds after which a sender that says nothing is disconnected
-    #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 300, value_parser = integer::<u64>(1..=SECONDS_MOST))]
     timeout: u64,
     /// Accepted for the Go tool's sake, which does nothing with it
-    #[arg(short = 's', value_name = "SECONDS", hide = true)]
+    #[arg(short = 's', long = "statistics", value_name = "SECONDS", hide = true, value_parser = integer::<u64>(i64::MIN..=i64::MAX))]
     unused: Option<u64>,
     /// The longest pickle, in bytes; a sender with a longer one is disconnected
-    #[arg(short = 'x', long, value_name = "BYTES", default_value_t = 1_048_576, value_parser = clap::value_parser!(u32).range(1..=1_073_741_824))]
+    #[arg(short = 'x', long, value_name = "BYTES", default_value_t = 1_048_576, value_parser = integer::<u32>(1..=BYTES_MOST))]
     max_pickle: u32,
     /// How many metrics may wait for the upstream; 0 for 100000
-    #[arg(short = 'q', long, value_name = "METRICS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100_000_000))]
+    #[arg(short = 'q', long, value_name = "METRICS", default_value_t = 0, value_parser = integer::<u32>(0..=QUEUE_MOST))]
     queue: u32,
     /// How often the relay's own figures are sent: seconds, or a time such as 1m30s; 0 for never
     #[arg(short = 'i', long, value_name = "TIME", default_value = "60", value_parser = interval)]

@@ -15,10 +15,12 @@
 //! - `pickle_relay`: pickles in, lines out
 //! - `wire`: the routes of the Go daemon, row by row
 //! - `tokens`: clusters whose daemons want tokens
+//! - `carbonate`: what carbonate's users pipe
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
 mod backup;
+mod carbonate;
 mod compressed;
 mod copies;
 mod daemon_line;
@@ -30,8 +32,8 @@ mod pickle_relay;
 mod small_tools;
 mod sparsify;
 mod sync;
-mod wire;
 mod tokens;
+mod wire;
 
 use bucky_tests::{ClusterPlan, Programs};
 

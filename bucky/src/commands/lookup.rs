@@ -1,0 +1,66 @@
+//! `bucky lookup`: the nodes that own a metric, as carbonate's `carbon-lookup` prints them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::locate::ring_of;
+use crate::cli::ClusterArgs;
+use crate::name_stream::ListArgs;
+use crate::outcome::Outcome;
+use crate::output::Output;
+use crate::placement::owners;
+use bucky_ring::Node;
+
+/// Arguments of `bucky lookup`.
+#[derive(clap::Args)]
+#[command(
+    about = "Print the nodes that own metrics, as carbon-lookup does",
+    long_about = "Print the nodes that own metrics, HOST:PORT:INSTANCE, a line for each copy, the first copy first. Of \
+                  many metrics `bucky locate` tells which line is whose."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Take the ring from this file (what GET /hashring answers), and ask no node
+    #[arg(long, value_name = "FILE")]
+    ring: Option<PathBuf>,
+    /// Print hosts only
+    #[arg(long)]
+    short: bool,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    args.list.refuse_stdin_twice("--ring", args.ring.as_deref())?;
+    let (ring, _) = ring_of(args.ring.as_deref(), &args.cluster, output).await?;
+    let mut outcome = Outcome::Done;
+    for name in args.list.open()? {
+        let name = name?;
+        let owners = match owners(&ring, &name) {
+            Ok(owners) => owners,
+            Err(error) => {
+                output.say(format_args!("bucky: {error}"));
+                outcome = Outcome::SomeFailed;
+                continue;
+            }
+        };
+        for node in owners.into_iter().filter_map(|owner| ring.nodes().get(owner)) {
+            let text = if args.short { host(node) } else { long(node) };
+            output.data_line(text)?;
+        }
+    }
+    Ok(outcome)
+}
+
+/// A node as carbonate writes it: what is not there is `None`, as in Python.
+pub(super) fn long(node: &Node) -> String {
+    format!("{}:{}:{}", host(node), node.port(), node.instance().unwrap_or("None"))
+}
+
+/// Its host; an IPv6 address in brackets.
+pub(super) fn host(node: &Node) -> String {
+    let host = node.host();
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}

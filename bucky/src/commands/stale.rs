@@ -1,0 +1,114 @@
+//! `bucky stale`: of a list of metrics those whose local files nobody writes to any more.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use bucky_flags::integer;
+use bucky_whisper::{OpenMode, WhisperFile};
+
+use super::path::{STORAGE_DIR, to_path};
+use crate::chain;
+use crate::name_stream::ListArgs;
+use crate::outcome::Outcome;
+use crate::output::Output;
+
+/// How long a file's lock is waited for.
+const LOCK_LIMIT: Duration = Duration::from_secs(5);
+/// Seconds in an hour.
+const HOUR: u32 = 3600;
+/// The most hours that can be asked for: some hundred years.
+const HOURS_MOST: i64 = 1_000_000;
+
+/// Arguments of `bucky stale`.
+#[derive(clap::Args)]
+#[command(
+    about = "Of a list of metrics print those whose local files are not written to any more",
+    long_about = "Of a list of metrics print those whose local files were not written to for some hours, by the time of \
+                  their last change or, with -w, by the points that are in them. A file that is missing or cannot be read \
+                  is told on standard error and printed in neither case."
+)]
+pub(crate) struct Args {
+    /// Print those that are not stale
+    #[arg(short = 'r', long)]
+    reverse: bool,
+    /// The folder of the files
+    #[arg(short = 'd', long, value_name = "FOLDER", default_value = STORAGE_DIR)]
+    storage_dir: PathBuf,
+    /// After how many hours a metric is stale
+    #[arg(short = 'l', long, value_name = "HOURS", default_value_t = 24, value_parser = integer::<u32>(1..=HOURS_MOST))]
+    limit: u32,
+    /// Look at the points until so many hours ago (implies -w)
+    #[arg(short = 'o', long, value_name = "HOURS", default_value_t = 0, value_parser = integer::<u32>(0..=HOURS_MOST))]
+    offset: u32,
+    /// By the points in the file, not by the time of its last change
+    #[arg(short = 'w', long)]
+    whisper: bool,
+    /// Print paths, not names
+    #[arg(short = 'p', long)]
+    paths: bool,
+    #[command(flatten)]
+    list: ListArgs,
+}
+
+/// Runs it.
+pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
+    let mut outcome = Outcome::Done;
+    for line in args.list.open()? {
+        let looked = match line {
+            Ok(name) => look(&name, args, now),
+            Err(error) if error.is_of_that_line() => Err(chain(&error)),
+            Err(error) => return Err(error.into()),
+        };
+        match looked {
+            Ok(Some(text)) => output.data_line(text)?,
+            Ok(None) => {}
+            Err(reason) => {
+                output.say(format_args!("bucky: {reason}"));
+                outcome = Outcome::SomeFailed;
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// What is printed of a metric, if anything.
+fn look(name: &str, args: &Args, now: Duration) -> Result<Option<String>, String> {
+    let path = to_path(name, Some(&args.storage_dir))?;
+    let is_stale = if args.whisper || args.offset > 0 {
+        has_no_points(&path, args.limit, args.offset, now)?
+    } else {
+        is_unchanged(&path, args.limit, now)?
+    };
+    let text = || if args.paths { path.display().to_string() } else { name.to_owned() };
+    Ok((is_stale != args.reverse).then(text))
+}
+
+/// Whether the file was last changed longer ago than that.
+fn is_unchanged(path: &Path, hours: u32, now: Duration) -> Result<bool, String> {
+    let told = |error: std::io::Error| format!("{}: {error}", path.display());
+    // Of a link that of the file behind it counts: that is what carbon writes to.
+    let metadata = std::fs::metadata(path).map_err(told)?;
+    if !metadata.is_file() {
+        return Err(format!("{} is no file", path.display()));
+    }
+    let modified = metadata.modified().map_err(told)?;
+    // Before 1970 is long ago, too.
+    let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(modified + Duration::from_secs(u64::from(hours) * u64::from(HOUR)) < now)
+}
+
+/// Whether the file has no point in the `hours` until `offset` hours ago, in the archive that a reader would be given.
+fn has_no_points(path: &Path, hours: u32, offset: u32, now: Duration) -> Result<bool, String> {
+    let seconds = |hours: u32| hours.saturating_mul(HOUR);
+    let now = u32::try_from(now.as_secs()).map_err(|error| error.to_string())?;
+    let until = now.saturating_sub(seconds(offset));
+    let from = until.saturating_sub(seconds(hours));
+    let file =
+        WhisperFile::open(path, OpenMode::Read, LOCK_LIMIT).map_err(|error| chain(&error))?;
+    let fetched = file.fetch(from, until, now).map_err(|error| chain(&error))?;
+    // What lies before all that the file keeps has no points either.
+    Ok(fetched.is_none_or(|fetched| fetched.values.iter().all(Option::is_none)))
+}
