@@ -21,11 +21,21 @@ pub(super) fn patterns<'a>(
     if let Some(patterns) = fitting(names().map(escaped)) {
         return patterns;
     }
-    let deepest = names().map(|name| name.matches('.').count()).max().unwrap_or_default();
-    let covering = (1..=deepest)
-        .rev()
-        .find_map(|components| fitting(names().map(|name| beginning(name, components))));
-    covering.unwrap_or_else(|| vec![ALL.to_owned()])
+    let covering = |components| fitting(names().map(|name| beginning(name, components)));
+    // The fewer components, the shorter all of them together: the most that fit are found by halving.
+    let (mut fits, mut too_many) = (0, names().map(components_of).max().unwrap_or_default());
+    while too_many - fits > 1 {
+        let middle = fits.midpoint(too_many);
+        match covering(middle) {
+            Some(_) => fits = middle,
+            None => too_many = middle,
+        }
+    }
+    covering(fits).unwrap_or_else(|| vec![ALL.to_owned()])
+}
+
+fn components_of(name: &str) -> usize {
+    name.matches('.').count() + 1
 }
 
 /// The patterns, each once, if they are short enough together.
@@ -44,9 +54,11 @@ fn fitting(patterns: impl Iterator<Item = String>) -> Option<Vec<String>> {
     Some(fitting.into_iter().collect())
 }
 
-/// The pattern for all metrics that have the first `components` of `name`, or for it alone where it has no more.
+/// The pattern for all metrics that have the first `components` of `name`, or for it alone where it has no more; with
+/// none at all, for everything.
 fn beginning(name: &str, components: usize) -> String {
-    match name.match_indices('.').nth(components - 1) {
+    let Some(dots) = components.checked_sub(1) else { return ALL.to_owned() };
+    match name.match_indices('.').nth(dots) {
         Some((dot, _)) => format!("{}{ALL}", escaped(name.get(..=dot).unwrap_or(name))),
         None => escaped(name),
     }
@@ -83,6 +95,18 @@ mod tests {
         for other in ["app.x", "sys.loads", "db.x", "secret.x"] {
             assert!(!covers(&patterns, other), "{other}");
         }
+    }
+
+    #[test]
+    fn as_many_components_stay_as_fit() {
+        for depth in [2, 5, 40, 400] {
+            let stem = vec!["x"; depth].join(".");
+            let metrics = names((0..3_000).map(|number| format!("{stem}.m{number}.y.z")));
+            assert_eq!(patterns(&metrics), [format!("{stem}.*")], "{depth}");
+        }
+        let some = names((0..3_000).map(|number| format!("a.b{}.c{number}.d", number % 20)));
+        let patterns = patterns(&some);
+        assert_eq!((patterns.len(), patterns[0].as_str()), (20, "a.b0.*"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bucky_tests::cluster::assert_untouched;
 use bucky_tests::http::{Answer, Http};
-use bucky_tests::metrics::now;
+use bucky_tests::metrics::{LAYOUTS, history, now};
 use bucky_tests::token::{HEADER, minted};
 use bucky_tests::{ClusterPlan, Finished, TestCluster, tree, wait};
 use reqwest::Method;
@@ -273,6 +273,35 @@ fn a_token_that_bucky_makes_opens_what_it_says_and_no_more() {
         .bucky_alone(&["token", "--show", &foreign, "--secret-file", secret])
         .assert_code(1)
         .assert_says("signature: signature is invalid");
+}
+
+/// A right to see lists, and to everything with some metrics: those are moved, and the others named and left.
+#[test]
+fn a_narrow_token_moves_what_it_may_and_leaves_the_rest_where_it_is() {
+    let mut cluster = protected(cluster(2));
+    let lay = |stem: &str| {
+        let names = cluster.names_owned_by(1, stem, 6);
+        for name in &names {
+            cluster.node(0).write(name, &LAYOUTS[0], &history(&LAYOUTS[0], now(), 3));
+        }
+        names
+    };
+    let (app, web) = (lay("app"), lay("web"));
+    let before = cluster.ledger();
+    cluster.start();
+    let token_file = file(&cluster, "token", &token(&["\\*", "app.*"], &["*"]));
+    let moved = bucky_with(&cluster, &token_file, &["rebalance"]).assert_code(1);
+    assert!(moved.took < AT_ONCE, "{moved}");
+    for name in &web {
+        let said = format!("bucky: {name}: {}: ", cluster.node(1).addr());
+        assert!(moved.stderr.contains(&said) && moved.stderr.contains("no access"), "{moved}");
+    }
+    cluster.wait_until_buried();
+    assert_eq!(cluster.node(0).metrics(), web);
+    assert_eq!(cluster.node(1).metrics(), app);
+    let token_file = file(&cluster, "token", &all());
+    bucky_with(&cluster, &token_file, &["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
 }
 
 /// A node that is drained is no member of the ring that the others have.

@@ -255,8 +255,10 @@ impl Pull<'_> {
 
     /// The failure that a line tells. What is wrong with the source's file is said of the source.
     fn told(&self, line: &HealLine) -> Failure {
-        // Where no content came, the source left it out and said why; unless the stream broke off.
-        let never_came = line.digest.is_none() && line.problem != Some(Problem::CutOff);
+        // Where no content came, the source left it out and said why; unless the stream broke off, or the owner was not
+        // allowed to ask for it.
+        let is_owners = matches!(line.problem, Some(Problem::CutOff | Problem::Forbidden));
+        let never_came = line.digest.is_none() && !is_owners;
         let is_source = never_came
             || matches!(
                 line.problem,
