@@ -1,18 +1,16 @@
 //! `bucky fill`: fills the gaps of a local file from another, or of a whole tree.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+mod source;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use bucky_whisper::{
-    AggregationSix, Digest, FillOptions, FillOutcome, fill_file, lock_exclusive, lock_shared,
-};
+use bucky_whisper::{AggregationSix, FillOptions, FillOutcome, fill_file};
 use walkdir::{DirEntry, WalkDir};
 
+use self::source::{Deletion, delete_unchanged, digest_of};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 
@@ -187,7 +185,18 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
                 plan.points_left_out()
             );
         }
-        if delete_unchanged(source, digest, limit)? {
+        let mut deletion = delete_unchanged(source, digest, limit)?;
+        // What a writer that had it open put into it after all.
+        while let Deletion::WrittenSince(unnamed) = deletion {
+            if let Err(error) = fill_file(&unnamed.path(), destination, options, limit) {
+                fill_file(&unnamed.path(), source, options, limit)
+                    .context("points that came into the source while it was deleted are lost")?;
+                return Err(anyhow::Error::new(error)
+                    .context("points came into the source while it was deleted; it is put back"));
+            }
+            deletion = unnamed.settle(limit)?;
+        }
+        if matches!(deletion, Deletion::Done) {
             return Ok(format!("{told}, source deleted"));
         }
     }
@@ -206,39 +215,6 @@ fn outcome_text(outcome: &FillOutcome) -> String {
         }
         FillOutcome::Unchanged(_) => "unchanged".to_owned(),
     }
-}
-
-fn digest_of(path: &Path, limit: Duration) -> anyhow::Result<Digest> {
-    let mut file =
-        File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
-    lock_shared(&file, limit).with_context(|| format!("{} was not locked", path.display()))?;
-    digest(&mut file, path)
-}
-
-fn digest(file: &mut File, path: &Path) -> anyhow::Result<Digest> {
-    let mut content = Vec::new();
-    file.read_to_end(&mut content).with_context(|| format!("{} cannot be read", path.display()))?;
-    Ok(Digest::of(&content))
-}
-
-/// Deletes the file at `path` if its content still has this digest, and says whether it did.
-fn delete_unchanged(path: &Path, filled_from: Digest, limit: Duration) -> anyhow::Result<bool> {
-    let mut file =
-        File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
-    lock_exclusive(&file, limit).with_context(|| format!("{} was not locked", path.display()))?;
-    if digest(&mut file, path)? != filled_from {
-        return Ok(false);
-    }
-    // The path may have come to mean another file while the lock was waited for.
-    let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-    let opened = file.metadata().with_context(|| format!("{} cannot be read", path.display()))?;
-    let named = std::fs::symlink_metadata(path)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
-    if inode(opened) != inode(named) {
-        return Ok(false);
-    }
-    std::fs::remove_file(path).with_context(|| format!("{} cannot be deleted", path.display()))?;
-    Ok(true)
 }
 
 #[cfg(test)]
@@ -307,6 +283,33 @@ mod tests {
         // As with the Go tool's, -l is for trees.
         assert_eq!(data, "");
         assert!(people.ends_with("filled, 3 points, 0 rolled up, source deleted\n"), "{people}");
+    }
+
+    /// A writer that has the source open, or waits for its lock, while it is deleted.
+    #[test]
+    fn what_is_written_to_a_source_after_its_deletion_is_in_the_destination() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, destination) = (folder.path().join("a.wsp"), folder.path().join("b.wsp"));
+        file(&source, &[1, 3]);
+        file(&destination, &[2]);
+        let open = std::fs::File::options().read(true).write(true).open(&source).unwrap();
+        let writer = std::thread::spawn({
+            let source = source.clone();
+            move || {
+                while source.exists() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+                let mut late =
+                    WhisperFile::open(Path::new(&path), OpenMode::Update, Duration::from_secs(5))
+                        .unwrap();
+                late.update(7.0, now() - 300, now()).unwrap();
+            }
+        });
+        let (outcome, _, people) = fill(&[&source, &destination], &["-d", "--lock-timeout", "30"]);
+        writer.join().unwrap();
+        assert_eq!(outcome.unwrap(), Outcome::Done, "{people}");
+        assert_eq!(points(&destination), 4);
     }
 
     /// D2: the Go tool deletes a source although its points could not be written.

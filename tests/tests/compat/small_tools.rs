@@ -170,6 +170,54 @@ fn bucky_fill_d_keeps_a_source_whose_points_could_not_be_written() {
     assert_eq!(points(&destination), [tools.back(700, 2.0), tools.back(1, 1.0)]);
 }
 
+/// D39: the Go tool panics where a folder cannot be entered. D42: it leaves out what it cannot read, and exits 0.
+#[test]
+fn bucky_fill_r_tells_folders_that_it_cannot_read_and_fills_the_rest() {
+    use std::os::unix::fs::PermissionsExt;
+    let tools = Tools::new();
+    tools.metric("from", "a.one", &[tools.back(1, 1.0)]);
+    tools.metric("from", "m.hidden", &[tools.back(1, 1.0)]);
+    tools.metric("from", "n.shut", &[tools.back(1, 1.0)]);
+    tools.metric("from", "z.two", &[tools.back(2, 2.0)]);
+    let set = |folder: &str, mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(tools.path(folder), mode).unwrap();
+    };
+    set("from/m", 0o000);
+    set("from/n", 0o444);
+    tools.run("bucky-fill", &["-version"]);
+    let is_root = rustix::process::geteuid().is_root();
+    let mut command = Command::new(if is_root { "setpriv" } else { "env" });
+    if is_root {
+        command.arg("--bounding-set=-dac_override,-dac_read_search");
+    }
+    command.arg(tools.path("bucky-fill")).args(["-r", "-l", "from", "to"]);
+    command.current_dir(tools.path(""));
+    let done = Running::start(command).finish().assert_code(1);
+    set("from/m", 0o755);
+    set("from/n", 0o755);
+    let done = done.assert_tells("from/m").assert_tells("from/n");
+    let good: Vec<&str> = done.stdout.lines().filter(|line| line.starts_with("[ OK ]")).collect();
+    assert_eq!(
+        good,
+        ["[ OK ] [from/a/one.wsp] -> [to/a/one.wsp]", "[ OK ] [from/z/two.wsp] -> [to/z/two.wsp]"]
+    );
+}
+
+/// D39: the Go tool waits for its own lock for ever.
+#[test]
+fn bucky_fill_of_a_file_onto_itself_is_refused_by_whatever_name() {
+    let tools = Tools::new();
+    let path = tools.metric("w", "m", &[tools.back(1, 1.0)]);
+    std::fs::hard_link(&path, tools.path("hard.wsp")).unwrap();
+    symlink(&path, tools.path("soft.wsp")).unwrap();
+    for other in ["w/m.wsp", "./w/../w/m.wsp", "hard.wsp", "soft.wsp"] {
+        let done = tools.run("bucky-fill", &["-d", "w/m.wsp", other]).assert_code(1);
+        done.assert_tells("same file");
+        assert_eq!(points(&path), [tools.back(1, 1.0)]);
+    }
+}
+
 #[test]
 fn findhash_analyzes_a_ring_and_its_keys_as_the_go_tool_does() {
     let tools = Tools::new();

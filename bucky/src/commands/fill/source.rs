@@ -1,0 +1,87 @@
+//! Taking a source away once its points are elsewhere: only if it is still what was filled from.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use bucky_whisper::{Digest, Lease, lock_exclusive, lock_shared, unlock};
+
+/// How an attempt to delete a source ended.
+pub(super) enum Deletion {
+    /// It is gone, and nobody can write to it any more.
+    Done,
+    /// It has changed since it was filled from, and stays.
+    Changed,
+    /// It is gone, and a writer that had it open has written to it since.
+    WrittenSince(Unnamed),
+}
+
+/// A file that has lost its name.
+pub(super) struct Unnamed {
+    file: File,
+    /// What it holds.
+    pub(super) digest: Digest,
+}
+
+impl Unnamed {
+    /// A path by which it can be read, as long as this lives.
+    pub(super) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// Waits, for at most `limit`, until nobody else has it open, and says whether it has changed.
+    pub(super) fn settle(mut self, limit: Duration) -> anyhow::Result<Deletion> {
+        // Where there is no lease, by the file's owner or the kernel, what is there now has to do.
+        let lease = Lease::take(&self.file, limit);
+        let now = digest(&self.file, Path::new("the deleted source"))?;
+        drop(lease);
+        if now == self.digest {
+            return Ok(Deletion::Done);
+        }
+        self.digest = now;
+        Ok(Deletion::WrittenSince(self))
+    }
+}
+
+pub(super) fn digest_of(path: &Path, limit: Duration) -> anyhow::Result<Digest> {
+    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    lock_shared(&file, limit).with_context(|| format!("{} was not locked", path.display()))?;
+    digest(&file, path)
+}
+
+fn digest(mut file: &File, path: &Path) -> anyhow::Result<Digest> {
+    let mut content = Vec::new();
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut content))
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(Digest::of(&content))
+}
+
+/// Deletes the file at `path` if its content still has this digest.
+pub(super) fn delete_unchanged(
+    path: &Path,
+    filled_from: Digest,
+    limit: Duration,
+) -> anyhow::Result<Deletion> {
+    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    lock_exclusive(&file, limit).with_context(|| format!("{} was not locked", path.display()))?;
+    if digest(&file, path)? != filled_from {
+        return Ok(Deletion::Changed);
+    }
+    // The path may have come to mean another file while the lock was waited for.
+    let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    let opened = file.metadata().with_context(|| format!("{} cannot be read", path.display()))?;
+    let named = std::fs::symlink_metadata(path)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    if inode(opened) != inode(named) {
+        return Ok(Deletion::Changed);
+    }
+    std::fs::remove_file(path).with_context(|| format!("{} cannot be deleted", path.display()))?;
+    // Who waits for the lock, or takes none, has the file open and writes to it all the same.
+    unlock(&file).with_context(|| format!("{} was not unlocked", path.display()))?;
+    Unnamed { file, digest: filled_from }.settle(limit)
+}
