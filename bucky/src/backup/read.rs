@@ -153,8 +153,7 @@ pub(crate) async fn read(
         Ok(seen) => seen,
         Err(error @ ReadError::Client(_)) => return Err(error),
         Err(error) if subjects.len() <= 1 => {
-            let problem = (Problem::SourceUnreadable, chain(&error));
-            return Ok(unread(subjects, &problem.1));
+            return Ok(unread(subjects, &chain(&error)));
         }
         // Whichever is to blame, the others come through.
         Err(_) => {

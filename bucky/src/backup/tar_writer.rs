@@ -48,6 +48,7 @@ impl<W: Write> TarWriter<W> {
             Form::Sparse => stretches(content),
         };
         let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::Regular);
         let fits = path.is_ascii() && header.set_path(path).is_ok();
         let digests = Digests {
             content: Digest::of(content),
@@ -213,7 +214,7 @@ mod tests {
             let mut entry = entry.unwrap();
             let header = entry.header().clone();
             assert_eq!(entry.path().unwrap().to_str(), Some(path));
-            assert_eq!(header.entry_type(), EntryType::Regular);
+            assert_eq!(header.as_bytes()[156], b'0', "the kind, as POSIX has it");
             assert_eq!((header.mode().unwrap(), header.mtime().unwrap()), (0o640, META.mtime));
             assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
             assert!(header.username().unwrap().is_none_or(str::is_empty));

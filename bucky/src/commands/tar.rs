@@ -20,7 +20,7 @@ use crate::output::Output;
                   match (`-r .` is all), in the order of their names. `bucky restore` brings them back, to any cluster.\n\n\
                   A metric that several nodes have is one member with the points of all copies. What cannot be archived is \
                   named; the rest is. Where a node is away nothing is written, and where one is lost meanwhile the archive \
-                  has no end: only what ended with 0 or 1 can be used, and only with 0 has it everything.\n\n\
+                  is given up for every reader to see. Only with exit code 0 is everything in it.\n\n\
                   Exit codes: 0 done; 1 some of it is not in the archive, or standard output did not take it; 2 wrong usage; \
                   3 the cluster is not healthy or not reachable."
 )]

@@ -202,7 +202,7 @@ impl Shared {
             match work.patience.after(setback.trouble, jitter()) {
                 Next::Wait(pause) if !self.stop.asked_within(pause).await => stack.push(work),
                 // One file may be what the others fail with.
-                Next::GiveUp if setback.trouble != Trouble::Away && work.files.len() > 1 => {
+                Next::GiveUp if setback.failure.kind != NODE_AWAY && work.files.len() > 1 => {
                     let second = work.files.split_off(work.files.len() / 2);
                     for files in [second, work.files] {
                         let patience = Patience::with_attempts(&node.daemon, HALF_ATTEMPTS);
