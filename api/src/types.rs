@@ -128,15 +128,26 @@ pub struct ReplacedStatus {
     pub bytes: u64,
 }
 
-/// A line of `GET /v1/metrics?stat=1`.
+/// A line of `GET /v1/metrics?stat=1`, and of the answer of `POST /v1/metrics`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricLine {
     /// The metric.
     pub metric: MetricName,
-    /// The length of its file.
+    /// The length of its file; 0 where there is a reason.
     pub bytes: u64,
-    /// When the file was last written, in Unix seconds.
+    /// When the file was last written, in Unix seconds; 0 where there is a reason.
     pub mtime: i64,
+    /// Why the file, which is there, could not be looked at; empty where it could.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// Body of `POST /v1/metrics`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatRequest {
+    /// The metrics to look at.
+    #[serde(deserialize_with = "crate::bounded::metrics")]
+    pub metrics: Vec<MetricName>,
 }
 
 /// A line of `GET /v1/misplaced`.

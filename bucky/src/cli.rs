@@ -14,9 +14,9 @@ use bucky_flags::integer;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    backfill, backfill2, copy, du, fill, findhash, gentestmetrics, heal, inconsistent, info,
-    isempty, json, list, locate, lookup, modify, path, pickle_relay, rebalance, restore, servers,
-    sieve, sparsify, stale, stat, tar, token, verify,
+    backfill, backfill2, copy, delete, du, fill, findhash, gentestmetrics, heal, inconsistent,
+    info, isempty, json, list, locate, lookup, modify, path, pickle_relay, rebalance, restore,
+    servers, sieve, sparsify, stale, stat, tar, token, verify,
 };
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
@@ -86,6 +86,7 @@ pub(crate) enum Command {
     Sieve(sieve::Args),
     Path(path::Args),
     Stale(stale::Args),
+    Delete(delete::Args),
     /// Print the version
     Version,
 }
@@ -175,70 +176,116 @@ pub(crate) fn workers(text: &str) -> Result<usize, String> {
 }
 
 /// What ends the program before a command runs.
-pub(crate) enum Stop {
-    /// A text that was asked for.
-    Asked(String),
-    /// A mistake on the command line.
-    Mistake(String),
+pub(crate) struct Stop {
+    /// For standard output.
+    data: String,
+    /// For standard error.
+    told: String,
+    outcome: Outcome,
 }
 
 impl Stop {
+    /// A text that was asked for.
+    fn asked(data: String) -> Self {
+        Self { data, told: String::new(), outcome: Outcome::Done }
+    }
+
+    /// A mistake on the command line.
+    fn mistake(told: String) -> Self {
+        Self { data: String::new(), told, outcome: Outcome::Usage }
+    }
+
     /// Prints it.
     pub(crate) fn tell(self, output: &Output) -> Outcome {
-        match self {
-            Self::Asked(text) => {
-                let told = output.data_text(text).and_then(|()| output.flush());
-                if told.is_err_and(|error| !error.is_reader_gone()) {
-                    Outcome::SomeFailed
-                } else {
-                    Outcome::Done
-                }
-            }
-            Self::Mistake(text) => {
-                output.say(text.trim_end());
-                Outcome::Usage
-            }
+        if !self.told.is_empty() {
+            output.say(self.told.trim_end());
         }
+        let told = output.data_text(self.data).and_then(|()| output.flush());
+        if told.is_err_and(|error| !error.is_reader_gone()) {
+            return Outcome::SomeFailed;
+        }
+        self.outcome
     }
 }
 
 impl From<clap::Error> for Stop {
     fn from(error: clap::Error) -> Self {
         let text = error.render().to_string();
-        if error.use_stderr() { Self::Mistake(text) } else { Self::Asked(text) }
+        if error.use_stderr() { Self::mistake(text) } else { Self::asked(text) }
     }
 }
 
 /// The command that `args` (without the program's name) give.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Stop> {
     let mut args = args.into_iter();
-    let cli = Cli::command();
+    let cli = definition();
     let Some(name) = args.next() else {
-        let help = Cli::command().render_help().to_string();
-        return Err(Stop::Mistake(format!("{help}\nbucky: give a command")));
+        let help = definition().render_help().to_string();
+        return Err(Stop::mistake(format!("{help}\nbucky: give a command")));
     };
     let name = match name.to_str() {
         Some("--help" | "-help" | "-h" | "--h") => "help".into(),
         Some("--version" | "-version" | "-V") => "version".into(),
         Some(flag) if flag.len() > 1 && flag.starts_with('-') => {
-            return Err(Stop::Mistake(format!(
+            return Err(Stop::mistake(format!(
                 "bucky: {flag} stands before the command; write bucky COMMAND [flags] [arguments]"
             )));
         }
         _ => name,
     };
+    if name == "help" {
+        return Err(help(args.next()));
+    }
     let mut words: Vec<OsString> = vec!["bucky".into(), name.clone()];
     match name.to_str().and_then(|name| cli.find_subcommand(name)) {
         Some(command) => {
             let rest = args.map(negate_false);
             let rest = bucky_flags::normalise(command, rest)
-                .map_err(|error| Stop::Mistake(format!("bucky: {error}")))?;
+                .map_err(|error| Stop::mistake(format!("bucky: {error}")))?;
             words.extend(rest);
         }
         None => words.extend(args),
     }
-    let matches = Cli::command().try_get_matches_from(words)?;
+    let matches = definition().try_get_matches_from(words)?;
     Ok(Cli::from_arg_matches(&matches)?.command)
+}
+
+/// The definition, with the Go tool's order in a command's help: a title with the version, the usage, the text, the flags.
+fn definition() -> clap::Command {
+    Cli::command().mut_subcommands(|command| {
+        let title = format!("bucky {}, version {}", command.get_name(), env!("CARGO_PKG_VERSION"));
+        command.help_template(format!(
+            "{title}\n\n{{usage-heading}} {{usage}}\n\n{{about-with-newline}}\n{{all-args}}{{after-help}}"
+        ))
+    })
+}
+
+/// What `bucky help` tells of `topic`; of all commands, as the Go tool has it, where there is none: a line with name and
+/// usage, one with a description.
+fn help(topic: Option<OsString>) -> Stop {
+    let Some(topic) = topic else {
+        let mut commands: Vec<clap::Command> = definition().get_subcommands().cloned().collect();
+        commands.sort_by(|a, b| a.get_name().cmp(b.get_name()));
+        let entries = commands.into_iter().map(|command| {
+            let mut command = command.disable_help_flag(true);
+            let usage = command.render_usage().to_string();
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            format!("{}\n\t{about}\n", usage.trim_start_matches("Usage: "))
+        });
+        let banner = definition().render_help().to_string();
+        return Stop { data: entries.collect(), told: banner, outcome: Outcome::Done };
+    };
+    let mut words: Vec<OsString> = vec!["bucky".into(), topic];
+    if words[1].to_str().is_some_and(|name| definition().find_subcommand(name).is_some()) {
+        words.push("--help".into());
+    }
+    match definition().try_get_matches_from(words) {
+        Ok(_) => Stop::asked(String::new()),
+        Err(error) if error.use_stderr() => {
+            Stop { data: "Unknown sub-command.\n".into(), ..Stop::from(error) }
+        }
+        Err(error) => Stop::from(error),
+    }
 }
 
 /// `-delete=false` as the switch that means it: left out, as an ordinary switch would be, it would mean yes.
@@ -257,9 +304,9 @@ mod tests {
     use super::*;
 
     fn read(args: &[&str]) -> Result<Command, String> {
-        parse(args.iter().map(OsString::from)).map_err(|stop| match stop {
-            Stop::Asked(text) => format!("asked: {text}"),
-            Stop::Mistake(text) => format!("mistake: {text}"),
+        parse(args.iter().map(OsString::from)).map_err(|stop| match stop.outcome {
+            Outcome::Done => format!("asked: {}", stop.data),
+            _ => format!("mistake: {}", stop.told),
         })
     }
 
@@ -270,7 +317,7 @@ mod tests {
 
     #[test]
     fn the_definition_holds_together() {
-        Cli::command().debug_assert();
+        definition().debug_assert();
     }
 
     /// D20: flags after an argument are arguments to the Go tool, which then asks localhost.
@@ -312,6 +359,42 @@ mod tests {
         assert!(mistake(&["list", "-h"]).contains("--host"));
         assert!(matches!(read(&["-version"]), Ok(Command::Version)));
         assert!(read(&["fill", "-h"]).err().unwrap().contains("bucky-fill"));
+    }
+
+    #[test]
+    fn help_lists_the_commands_sorted_with_usage_and_description() {
+        let stop = help(None);
+        let lines: Vec<&str> = stop.data.lines().collect();
+        let names: Vec<&str> =
+            lines.iter().step_by(2).map(|line| line.split(' ').next().unwrap()).collect();
+        assert!(names.is_sorted() && names.len() > 10, "{names:?}");
+        let list = lines.iter().position(|line| line.starts_with("list ")).unwrap();
+        assert_eq!(lines[list], "list [OPTIONS] [METRIC]...");
+        assert_eq!(lines[list + 1], "\tList metrics");
+        assert!(stop.told.contains("Usage: ") && stop.told.contains("Exit codes: "));
+    }
+
+    #[test]
+    fn help_of_a_command_has_its_title_with_the_version_its_usage_its_text_and_its_flags() {
+        let stop = help(Some("locate".into()));
+        assert_eq!((stop.outcome, stop.told.as_str()), (Outcome::Done, ""));
+        let title = concat!("bucky locate, version ", env!("CARGO_PKG_VERSION"));
+        assert!(
+            stop.data.starts_with(&format!("{title}\n\nUsage: bucky locate ")),
+            "{}",
+            stop.data
+        );
+        let usage = stop.data.find("Usage: ").unwrap();
+        let text = stop.data.find("Tell which nodes own metrics").unwrap();
+        let flags = stop.data.find("--timeout").unwrap();
+        assert!(usage < text && text < flags, "{}", stop.data);
+    }
+
+    #[test]
+    fn help_of_no_command_says_so_and_is_a_mistake() {
+        let stop = help(Some("lits".into()));
+        assert_eq!((stop.outcome, stop.data.as_str()), (Outcome::Usage, "Unknown sub-command.\n"));
+        assert!(stop.told.contains("'list'"), "{}", stop.told);
     }
 
     /// D32: `-w 0` hangs the Go tool, or makes it do nothing and exit 0.
@@ -395,7 +478,7 @@ mod tests {
             TypeId::of::<std::num::NonZeroU32>(),
         ];
         let (mut flags, mut refusals) = (0, Vec::new());
-        for command in Cli::command().get_subcommands() {
+        for command in definition().get_subcommands() {
             let takes_number = |arg: &&clap::Arg| {
                 let parsed = arg.get_value_parser().type_id();
                 let is_length = arg
@@ -407,10 +490,13 @@ mod tests {
                     && numbers.iter().any(|number| parsed == *number)
             };
             for arg in command.get_arguments().filter(takes_number) {
-                let flag = arg.get_long().unwrap();
+                let flag = match (arg.get_long(), arg.get_short()) {
+                    (Some(long), _) => format!("--{long}"),
+                    (None, short) => format!("-{}", short.unwrap()),
+                };
                 for number in ["0x10", "0b10000", "1_6", "020"] {
-                    let words = ["bucky", command.get_name(), &format!("--{flag}={number}")];
-                    let refused = Cli::command().try_get_matches_from(words).err();
+                    let words = ["bucky", command.get_name(), &format!("{flag}={number}")];
+                    let refused = definition().try_get_matches_from(words).err();
                     let is_refused = refused.as_ref().is_some_and(|error| {
                         matches!(
                             error.kind(),
@@ -419,7 +505,7 @@ mod tests {
                         )
                     });
                     if is_refused {
-                        refusals.push(format!("{} -{flag} {number}", command.get_name()));
+                        refusals.push(format!("{} {flag} {number}", command.get_name()));
                     }
                 }
                 flags += 1;

@@ -11,7 +11,7 @@ use bucky_whisper::MetricName;
 
 use crate::cluster::{Cluster, Member};
 use crate::inventory::{Detail, Entry, Merged, Query, Sought};
-use crate::names::Selection;
+use crate::names::{Selection, metric_called};
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
 use crate::placement;
@@ -31,11 +31,7 @@ impl Listed {
     /// # Errors
     /// The reason, in words.
     pub(crate) fn metric(&self) -> Result<MetricName, String> {
-        match MetricName::parse(&self.name) {
-            Ok(metric) if metric.as_str() == self.name => Ok(metric),
-            Ok(metric) => Err(format!("it would be taken for {metric}")),
-            Err(error) => Err(error.to_string()),
-        }
+        metric_called(&self.name)
     }
 }
 

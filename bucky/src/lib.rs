@@ -8,6 +8,7 @@
 //! - `copy` copies from node to node, from cluster to cluster, and from old names to new ones
 //! - `backup` writes metrics as a tar, `restore` brings those of a tar to their owners
 //! - `pickle_relay` takes pickles and sends lines on, far from any cluster
+//! - `deletion` deletes metrics that an operator wants gone, wherever they are
 //! - `heal` brings metrics to owners that lack them, from owners that have them
 //! - [`output`] is the only place that prints, [`outcome`] the exit codes
 //!
@@ -19,11 +20,13 @@ mod cluster;
 mod commands;
 mod copy;
 mod copy_streams;
+mod deletion;
 #[cfg(test)]
 mod fake_daemon;
 mod heal;
 mod holders;
 mod inventory;
+mod name_pile;
 mod name_stream;
 mod names;
 pub mod outcome;
@@ -37,6 +40,7 @@ mod restore;
 mod sizes;
 mod strays;
 mod tar_records;
+mod terminal;
 mod verify;
 
 use std::ffi::OsString;

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use bucky_whisper::MetricName;
 use regex::Regex;
 
 use crate::outcome::UsageError;
@@ -110,6 +111,18 @@ pub(crate) fn names_from(mut input: impl Read) -> anyhow::Result<Vec<String>> {
         });
     }
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+/// The metric that a node lists as `name`; or why no metric can be called so.
+///
+/// # Errors
+/// The reason, in words: a daemon would refuse it, or take it for another metric's (D31).
+pub(crate) fn metric_called(name: &str) -> Result<MetricName, String> {
+    match MetricName::parse(name) {
+        Ok(metric) if metric.as_str() == name => Ok(metric),
+        Ok(metric) => Err(format!("it would be taken for {metric}")),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn sorted(mut names: Vec<String>) -> Vec<String> {

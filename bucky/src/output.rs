@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
+use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
@@ -28,6 +29,7 @@ pub struct Output {
     bars: MultiProgress,
     is_terminal: bool,
     is_data_terminal: bool,
+    are_one: bool,
 }
 
 impl Output {
@@ -49,6 +51,7 @@ impl Output {
             bars: MultiProgress::with_draw_target(target),
             is_terminal,
             is_data_terminal,
+            are_one: are_one(io::stdout(), io::stderr()),
         }
     }
 
@@ -60,6 +63,7 @@ impl Output {
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
             is_terminal: false,
             is_data_terminal: false,
+            are_one: false,
         }
     }
 
@@ -137,6 +141,19 @@ impl Output {
     pub(crate) fn is_terminal(&self) -> bool {
         self.is_terminal
     }
+
+    /// Whether data and what people are told end up in one place, as after `2>&1` or on a terminal.
+    pub(crate) fn streams_are_one(&self) -> bool {
+        self.are_one
+    }
+}
+
+/// Whether two descriptors are of one file, pipe or terminal; no where that cannot be told.
+fn are_one(one: impl AsFd, other: impl AsFd) -> bool {
+    match (rustix::fs::fstat(one), rustix::fs::fstat(other)) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        _ => false,
+    }
 }
 
 /// What was written to one of an output's streams.
@@ -179,6 +196,12 @@ pub(crate) fn json_string(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// Whether `name` can stand on a line of text: no metric's name has an end of line or another control character, but a
+/// daemon of the Go tool lists files that are called so (D31).
+pub(crate) fn fits_a_line(name: &str) -> bool {
+    !name.bytes().any(|byte| byte.is_ascii_control())
 }
 
 /// A table for people: columns as wide as their widest cell, two spaces between, numbers to the right.

@@ -10,7 +10,7 @@
 //! - [`go`]: the Go tool's daemon and client, as strict as the real ones
 //! - [`go_carbon`]: go-carbons that tell how full their caches are, and a carbon that takes lines
 //! - [`strace`]: what a daemon did to its files, call by call; [`order`]: whether that was in the durable order
-//! - [`program`]: a run of `bucky`, and what is asserted of it
+//! - [`program`]: a run of `bucky`, and what is asserted of it; [`terminal`]: a terminal to run it at
 //! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
 //! - [`ledger`]: every point of every archive of every node, and whether it is with its owner
 //! - [`carbon`]: a real carbon on every node, and real relays before them
@@ -43,6 +43,7 @@ pub mod program;
 pub mod soak;
 pub mod steps;
 pub mod strace;
+pub mod terminal;
 pub mod token;
 pub mod tree;
 pub mod wait;
@@ -60,5 +61,6 @@ pub use metrics::Layout;
 pub use node::{Injection, Launch, Node};
 pub use program::{Finished, Running};
 pub use steps::{SteppedWhisper, Stop};
+pub use terminal::Terminal;
 pub use writer::{Manner, Route, Writers};
 pub use written::Written;

@@ -30,7 +30,7 @@ pub use self::go_routes::{GoListFilter, Listing};
 use crate::ndjson::{Lines, LinesError, parse_line};
 use crate::token::{TOKEN_HEADER, Token};
 use crate::types::{
-    ArchiveRequest, ConfirmRequest, DeleteRequest, MisplacedCount, PullRequest, Status,
+    ArchiveRequest, ConfirmRequest, DeleteRequest, MisplacedCount, PullRequest, StatRequest, Status,
 };
 use crate::{CarbonCache, CarbonInfo, DaemonAddr, Encoding, ErrorBody, paths};
 
@@ -244,6 +244,15 @@ impl Daemon {
     pub async fn metrics(&self, query: &[(&str, &str)]) -> Result<AnswerLines, ClientError> {
         let waits = query.iter().any(|(key, value)| *key == "fresh" && *value != "0");
         self.lines(self.get(paths::V1_METRICS).query(query), paths::V1_METRICS, waits).await
+    }
+
+    /// `POST /v1/metrics`: size and time of change of those of these metrics that are there; lines of
+    /// [`crate::MetricLine`], in the order asked.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn stat(&self, request: &StatRequest) -> Result<AnswerLines, ClientError> {
+        self.lines(self.post(paths::V1_METRICS).json(request), paths::V1_METRICS, false).await
     }
 
     /// `POST /v1/archive`: the archive stream of these metrics, and how it is encoded.

@@ -176,6 +176,19 @@ impl Cluster {
         }
     }
 
+    /// Tells which nodes have folders that they cannot read (D42): what lies in them is in no list.
+    pub(crate) fn tell_unreadable(&self, output: &Output) {
+        for member in &self.members {
+            let folders = member.status().map_or(0, |status| status.inventory.unreadable_folders);
+            if folders > 0 {
+                output.say(format_args!(
+                    "{}: {folders} folders that cannot be read: what lies in them is in no list",
+                    member.addr()
+                ));
+            }
+        }
+    }
+
     /// Tells who was asked and what they are, and what is odd about them.
     pub(crate) fn tell_members(&self, output: &Output) {
         output.say(format_args!(
@@ -196,6 +209,22 @@ impl Cluster {
                 output.say(format_args!("{}: {note}", member.addr()));
             }
         }
+    }
+
+    /// Refuses to go on unless all nodes are there, whether they agree or not.
+    ///
+    /// # Errors
+    /// [`UnhealthyError`] with those that are away, and `why` it matters.
+    pub(crate) fn require_all_there(&self, why: &str) -> anyhow::Result<()> {
+        let away = |finding: &&Finding| {
+            matches!(finding, Finding::Away { .. } | Finding::NoAddress { .. })
+        };
+        let findings: Vec<String> =
+            self.findings.iter().filter(away).map(|finding| format!("\n  {finding}")).collect();
+        if findings.is_empty() {
+            return Ok(());
+        }
+        Err(UnhealthyError::because(format!("{why}:{}", findings.concat())))
     }
 
     /// Refuses to go on unless all nodes are there and agree.

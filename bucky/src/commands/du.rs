@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+use time::format_description::FormatItem;
+use time::macros::format_description;
+
 use super::discover;
 use super::each_metric_args::EachMetricArgs;
 use crate::inventory::{Detail, Merged, Query, Sought};
@@ -12,11 +16,16 @@ use crate::output::Output;
 /// After how many metrics a line of progress comes.
 const PROGRESS_EVERY: u64 = 100_000;
 
+/// What stands before each line of the Go tool's log: in UTC here, so that it is the same for all nodes.
+const GO_LOG_TIME: &[FormatItem<'_>] =
+    format_description!("[year]/[month]/[day] [hour]:[minute]:[second]");
+
 /// Arguments of `bucky du`.
 #[derive(clap::Args)]
 #[command(
     about = "Add up the size of metrics",
-    long_about = "Add up the size of metrics (the lengths of their files). A metric on two nodes counts twice."
+    long_about = "Add up the size of metrics (the lengths of their files). A metric on two nodes counts twice. The \
+                  result is printed, and told on standard error as well, behind the time, as the Go tool does."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -29,6 +38,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);
+    cluster.tell_unreadable(output);
     let mut sought = Sought::new(&selection);
     let query = Query { selection, detail: Detail::Stat, workers: args.workers };
     let mut merged = Merged::begin(&cluster, query, args.select.force, output).await?;
@@ -50,22 +60,39 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         }
     }
     outcome = outcome.and(sought.tell(output)).and(merged.tell_failures(output));
-    let lines = lines(bytes);
-    if args.json {
+    merged.tell_returned(&cluster, output);
+    print(Sum { metrics, bytes }, args.json, outcome, output)?;
+    Ok(outcome.and(cluster.outcome()))
+}
+
+/// What was added up.
+#[derive(Clone, Copy)]
+struct Sum {
+    metrics: u64,
+    bytes: u64,
+}
+
+/// The Go tool tells its result on standard error only, behind the time, and there scripts look for it; it is data, and
+/// belongs on standard output. So it stands on both; and once where both are one, as a script that says `2>&1` has it.
+fn print(sum: Sum, json: bool, outcome: Outcome, output: &Output) -> anyhow::Result<()> {
+    let lines = lines(sum.bytes);
+    let tells_people = !(output.streams_are_one() && output.is_terminal());
+    if json {
+        let Sum { metrics, bytes } = sum;
         output.data_line(format_args!("{{\"metrics\":{metrics},\"bytes\":{bytes}}}"))?;
-    } else {
+    } else if !output.streams_are_one() || !tells_people {
         output.data_line(&lines)?;
     }
-    if outcome == Outcome::Done {
-        output.say("Du operation complete.");
-    } else {
-        output.say("Errors occured in du operation.");
+    output.flush()?;
+    output.say(match outcome {
+        Outcome::Done => "Du operation complete.",
+        _ => "Errors occured in du operation.",
+    });
+    if tells_people {
+        let time = OffsetDateTime::now_utc().format(GO_LOG_TIME)?;
+        lines.lines().for_each(|line| output.say(format_args!("{time} {line}")));
     }
-    // Where standard output is not looked at, the result is where the Go tool has it.
-    if !output.is_terminal() {
-        output.say(lines);
-    }
-    Ok(outcome.and(cluster.outcome()))
+    Ok(())
 }
 
 fn lines(bytes: u64) -> String {

@@ -83,6 +83,9 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     };
     let local_prefix = args.local.prefix()?;
     let cluster = discover(&args.cluster, output).await?;
+    if !cluster.is_healthy() {
+        output.say("Warning: Cluster is not healthy!");
+    }
     cluster.tell_findings(output);
     let ring = cluster.ring()?;
     if args.select.force {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::discover;
 use crate::cli::ClusterArgs;
-use crate::cluster::Cluster;
-use crate::inventory::{Detail, Listing, Merged, Query, page_len, refresh, tell_failures};
+use crate::cluster::{Cluster, Member};
+use crate::inventory::{
+    Detail, Listing, Merged, Query, page_len, refresh, tell_failures, tell_returned,
+};
 use crate::names::{Nothing, SelectArgs};
 use crate::outcome::Outcome;
-use crate::output::{Output, json_string};
+use crate::output::{Output, fits_a_line, json_string};
 
 /// Arguments of `bucky list`.
 #[derive(clap::Args)]
@@ -34,34 +36,52 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let selection = args.select.selection(Nothing::MeansAll, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);
+    cluster.tell_unreadable(output);
     let query = Query { selection, detail: Detail::Name, workers: 1 };
     let outcome = if args.location {
         by_node(&cluster, query, args.select.force, args.json, output).await?
     } else {
         let merged = Merged::begin(&cluster, query, args.select.force, output).await?;
-        by_name(merged, args.json, output).await?
+        by_name(&cluster, merged, args.json, output).await?
     };
     Ok(outcome.and(cluster.outcome()))
 }
 
-async fn by_name(mut merged: Merged, json: bool, output: &Output) -> anyhow::Result<Outcome> {
+async fn by_name(
+    cluster: &Cluster,
+    mut merged: Merged,
+    json: bool,
+    output: &Output,
+) -> anyhow::Result<Outcome> {
     let mut is_first = true;
     if json {
         output.data_text("[")?;
     }
-    while let Some((_, entry)) = merged.next().await {
+    while let Some((node, entry)) = merged.next().await {
         if json {
             let separator = if is_first { "" } else { "," };
             output.data_text(format_args!("{separator}\n\t{}", json_string(&entry.name)))?;
-        } else {
+        } else if fits_a_line(&entry.name) {
             output.data_line(entry.name)?;
+        } else {
+            let member = cluster.members.get(node).map(|member| member.addr().to_string());
+            tell_left_out(&member.unwrap_or_default(), &entry.name, output);
         }
         is_first = false;
     }
     if json {
         output.data_line(if is_first { "]" } else { "\n]" })?;
     }
+    output.flush()?;
+    merged.tell_returned(cluster, output);
     Ok(merged.tell_failures(output))
+}
+
+/// Half a name would be another's.
+fn tell_left_out(addr: &str, name: &str, output: &Output) {
+    output.say(format_args!(
+        "bucky: {addr} lists {name:?}, which fits no line of text and is left out; -j has it"
+    ));
 }
 
 /// Node after node, sorted by address.
@@ -77,24 +97,21 @@ async fn by_node(
     }
     let query = Arc::new(query);
     let page_len = page_len(cluster.members.len());
-    let mut members: Vec<(String, Listing)> = cluster
-        .present()
-        .map(|member| {
-            let listing = Listing::begin(member, Arc::clone(&query), page_len, Arc::clone(output));
-            (member.addr().to_string(), listing)
-        })
-        .collect();
-    members.sort_by(|a, b| a.0.cmp(&b.0));
+    let begin =
+        |member| (member, Listing::begin(member, Arc::clone(&query), page_len, Arc::clone(output)));
+    let mut members: Vec<(&Member, Listing)> = cluster.present().map(begin).collect();
+    members.sort_by_key(|(member, _)| member.addr().to_string());
     let mut failures = Vec::new();
     if json {
         output.data_text("{")?;
     }
-    for (index, (addr, listing)) in members.iter_mut().enumerate() {
+    for (index, (member, listing)) in members.iter_mut().enumerate() {
+        let addr = member.addr().to_string();
         if json {
             let separator = if index == 0 { "" } else { "," };
-            output.data_text(format_args!("{separator}\n\t{}: [", json_string(addr)))?;
+            output.data_text(format_args!("{separator}\n\t{}: [", json_string(&addr)))?;
         }
-        let mut is_first = true;
+        let (mut is_first, mut count) = (true, 0);
         loop {
             let entry = match listing.next().await {
                 Ok(Some(entry)) => entry,
@@ -107,14 +124,18 @@ async fn by_node(
             if json {
                 let separator = if is_first { "" } else { "," };
                 output.data_text(format_args!("{separator}\n\t\t{}", json_string(&entry.name)))?;
-            } else {
+            } else if fits_a_line(&entry.name) {
                 output.data_line(format_args!("{addr}: {}", entry.name))?;
+            } else {
+                tell_left_out(&addr, &entry.name, output);
             }
-            is_first = false;
+            (is_first, count) = (false, count + 1);
         }
         if json {
             output.data_text(if is_first { "]" } else { "\n\t]" })?;
         }
+        output.flush()?;
+        tell_returned(member, count, output);
     }
     if json {
         output.data_line(if members.is_empty() { "}" } else { "\n}" })?;

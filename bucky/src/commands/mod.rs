@@ -4,6 +4,7 @@ pub(crate) mod backfill;
 pub(crate) mod backfill2;
 mod batch_args;
 pub(crate) mod copy;
+pub(crate) mod delete;
 pub(crate) mod du;
 mod each_metric_args;
 pub(crate) mod fill;
@@ -58,6 +59,7 @@ pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Resul
         Command::Heal(args) => heal::run(*args, output).await,
         Command::Verify(args) => verify::run(*args, output).await,
         Command::Stat(args) => stat::run(args, output).await,
+        Command::Delete(args) => delete::run(args, output).await,
         Command::Du(args) => du::run(args, output).await,
         Command::Tar(args) => tar::run(args, output).await,
         Command::Restore(args) => restore::run(args, output).await,

@@ -1,6 +1,7 @@
 //! `bucky servers`: each node, what it says of itself, and whether all agree.
 //!
-//! The first lines are the Go tool's; the table and what does not agree follow.
+//! What the Go tool prints is all that is on standard output, for the scripts that read it; the table and what does not
+//! agree are for people, and `-j` has everything for programs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,10 +39,15 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         output.data_line(to_json(&cluster, &ring))?;
     } else {
         output.data_text(go_lines(&cluster, &ring))?;
-        output.data_line(format_args!("\n{}", table(&cluster)))?;
+        output.flush()?;
+        output.say(format_args!("\n{}", table(&cluster)));
         for line in remarks(&cluster, &ring) {
-            output.data_line(line)?;
+            output.say(line);
         }
+    }
+    if !cluster.is_healthy() {
+        output.flush()?;
+        output.say("Cluster is inconsistent.");
     }
     Ok(cluster.outcome())
 }

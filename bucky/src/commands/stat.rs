@@ -29,6 +29,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);
+    cluster.tell_unreadable(output);
     let mut sought = Sought::new(&selection);
     let query = Query { selection, detail: Detail::Stat, workers: args.workers };
     let mut merged = Merged::begin(&cluster, query, args.select.force, output).await?;
@@ -48,6 +49,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         }
     }
     outcome = outcome.and(sought.tell(output)).and(merged.tell_failures(output));
+    merged.tell_returned(&cluster, output);
     let end = if outcome == Outcome::Done { "complete" } else { "ended with errors" };
     output.say(format_args!("Stat operation {end}."));
     Ok(outcome.and(cluster.outcome()))

@@ -80,7 +80,12 @@ impl Node {
         }
         let there = names.filter(|name| !self.vanished.contains(name));
         let lines: Vec<MetricLine> = there
-            .map(|name| MetricLine { metric: name.parse().unwrap(), bytes: 100, mtime: 0 })
+            .map(|name| MetricLine {
+                metric: name.parse().unwrap(),
+                bytes: 100,
+                mtime: 0,
+                reason: String::new(),
+            })
             .collect();
         Reply::lines(&lines)
     }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bucky_api::client::{GoListFilter, Listing as GoListing};
-use bucky_api::{ClientError, Daemon, MetricLine, paths};
+use bucky_api::{ClientError, Daemon, MetricLine, StatRequest, paths};
 use futures_util::{StreamExt, stream};
 
 use crate::chain;
 use crate::cluster::{Answer, Member};
+use crate::names::metric_called;
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
 use crate::patience::{self, Next, Patience, Trouble};
@@ -168,6 +169,27 @@ pub(crate) async fn stat_page(
     Ok(Page { entries, next })
 }
 
+/// Size and time of change of those of `names`, sorted, that a daemon with `/v1` has. A name that is no metric's is
+/// nobody's.
+pub(super) async fn stat_names(
+    daemon: &Daemon,
+    names: &[String],
+) -> Result<Vec<MetricLine>, ClientError> {
+    let metrics = names.iter().filter_map(|name| metric_called(name).ok()).collect();
+    let request = StatRequest { metrics };
+    let lines: Vec<MetricLine> =
+        daemon.stat(&request).await?.collect_at_most(request.metrics.len()).await?;
+    let found = lines.iter().map(|line| line.metric.as_str());
+    in_order(daemon, paths::V1_METRICS, None, found)?;
+    let is_foreign = |line: &&MetricLine| request.metrics.binary_search(&line.metric).is_err();
+    if let Some(line) = lines.iter().find(is_foreign) {
+        let found = format!("{}, which was not asked for", line.metric);
+        let (addr, route) = (daemon.addr().clone(), paths::V1_METRICS);
+        return Err(ClientError::BadAnswer { addr, route, found });
+    }
+    Ok(lines)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,8 +206,12 @@ mod tests {
                 return Reply::ok(names.map(|name| format!("{name}\n")).collect::<String>());
             }
             let there = names.filter(|name| !["b", "c"].contains(name));
-            let line =
-                |name: &str| MetricLine { metric: name.parse().unwrap(), bytes: 1, mtime: 0 };
+            let line = |name: &str| MetricLine {
+                metric: name.parse().unwrap(),
+                bytes: 1,
+                mtime: 0,
+                reason: String::new(),
+            };
             Reply::lines(&there.map(line).collect::<Vec<_>>())
         })
         .await;

@@ -14,11 +14,11 @@ use bucky_api::{ClientError, Daemon, MetricLine};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
-use self::ask::{Page, name_page, tell_wait};
+use self::ask::{Page, name_page, stat_names, tell_wait};
 pub(crate) use self::ask::{in_order, list, refresh, stat_page};
 use crate::chain;
 use crate::cluster::{Answer, Cluster, Member};
-use crate::names::Selection;
+use crate::names::{Selection, metric_called};
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::patience;
@@ -96,6 +96,9 @@ impl Listing {
         tokio::spawn(async move {
             let reading = Reading { daemon, query, page_len, output, sender };
             let result = match (&reading.query.selection, is_v1) {
+                (Selection::Names(names), true) if reading.query.detail == Detail::Stat => {
+                    reading.stat_by_name(names).await
+                }
                 (Selection::Names(names), _) => reading.by_name(names).await,
                 (_, true) => reading.by_page().await,
                 (Selection::All, false) => reading.whole(GoListFilter::All).await,
@@ -182,6 +185,19 @@ impl Reading {
         Ok(())
     }
 
+    /// The same with their sizes, which a daemon with `/v1` looks up by itself.
+    async fn stat_by_name(&self, names: &[String]) -> Result<(), ClientError> {
+        for names in names.chunks(NAMES_SENT) {
+            let stat = || stat_names(&self.daemon, names);
+            let found =
+                patience::ask(&self.daemon, stat, |error| tell_wait(&self.output, error)).await?;
+            if self.sender.send(Ok(found.into_iter().map(entry).collect())).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// The list of a Go daemon.
     async fn whole(&self, filter: GoListFilter) -> Result<(), ClientError> {
         let names = list(&self.daemon, &filter, &self.output).await?;
@@ -209,13 +225,22 @@ impl Reading {
 
     /// Looks at one metric. Where the daemon is away it is so for all of them.
     async fn look(&self, name: String) -> Result<Entry, ClientError> {
+        // D31: the Go daemon would look at another metric.
+        if let Err(reason) = metric_called(&name) {
+            return Ok(Entry {
+                stat: Err(format!("{name:?} is the name of no metric: {reason}")),
+                name,
+            });
+        }
         let answer = patience::ask(&self.daemon, || self.daemon.go_stat(&name), |_| ()).await;
         let stat = match answer {
             Ok(Some(stat)) => {
                 Ok(Stat { bytes: u64::try_from(stat.size).unwrap_or(0), mtime: stat.mod_time })
             }
             Ok(None) => Err(format!("Metric not found: {name}")),
-            Err(error @ ClientError::Unreachable { .. }) => return Err(error),
+            Err(error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => {
+                return Err(error);
+            }
             Err(error) => Err(format!("{name}: {}", chain(&error))),
         };
         Ok(Entry { name, stat })
@@ -223,7 +248,13 @@ impl Reading {
 }
 
 fn entry(line: MetricLine) -> Entry {
-    Entry { name: line.metric.to_string(), stat: Ok(Stat { bytes: line.bytes, mtime: line.mtime }) }
+    let MetricLine { metric, bytes, mtime, reason } = line;
+    let stat = if reason.is_empty() {
+        Ok(Stat { bytes, mtime })
+    } else {
+        Err(format!("{metric}: {reason}"))
+    };
+    Entry { name: metric.to_string(), stat }
 }
 
 /// The lists of many nodes in one order: by name, then by node.
@@ -231,6 +262,8 @@ pub(crate) struct Merged {
     listings: Vec<Option<Listing>>,
     heads: BinaryHeap<Reverse<Head>>,
     failures: Vec<ClientError>,
+    /// How many metrics each node has given so far.
+    counts: Vec<u64>,
 }
 
 /// The next metric of one node.
@@ -275,6 +308,7 @@ impl Merged {
         let listings: Vec<Option<Listing>> = cluster.members.iter().map(begin).collect();
         let mut merged = Self {
             heads: BinaryHeap::with_capacity(listings.len()),
+            counts: vec![0; listings.len()],
             listings,
             failures: Vec::new(),
         };
@@ -296,11 +330,25 @@ impl Merged {
         let Some(slot) = self.listings.get_mut(index) else { return };
         let Some(listing) = slot else { return };
         match listing.next().await {
-            Ok(Some(entry)) => self.heads.push(Reverse(Head { index, entry })),
+            Ok(Some(entry)) => {
+                self.heads.push(Reverse(Head { index, entry }));
+                if let Some(count) = self.counts.get_mut(index) {
+                    *count += 1;
+                }
+            }
             Ok(None) => *slot = None,
             Err(error) => {
                 self.failures.push(error);
                 *slot = None;
+            }
+        }
+    }
+
+    /// Tells how many metrics each node gave, once all have been taken.
+    pub(crate) fn tell_returned(&self, cluster: &Cluster, output: &Output) {
+        for (member, count) in cluster.members.iter().zip(&self.counts) {
+            if member.is_there() {
+                tell_returned(member, *count, output);
             }
         }
     }
@@ -313,6 +361,13 @@ impl Merged {
     /// Tells which nodes' lists broke off.
     pub(crate) fn tell_failures(&self, output: &Output) -> Outcome {
         tell_failures(&self.failures, output)
+    }
+}
+
+/// Tells, in the Go tool's words, how many metrics a node gave. People at a terminal see them, or their sum.
+pub(crate) fn tell_returned(member: &Member, count: u64, output: &Output) {
+    if !output.is_terminal() {
+        output.say(format_args!("{} returned {count} metrics", member.addr()));
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) fn of<'a>(method: &Method, path: &'a str) -> Demand<'a> {
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     match path {
         paths::METRICS => Demand::List,
+        paths::V1_METRICS if *method == Method::POST => Demand::Operations(&[Operation::Read]),
         paths::V1_METRICS | paths::V1_MISPLACED => Demand::List,
         paths::V1_ARCHIVE if is_read => Demand::List,
         paths::V1_ARCHIVE | paths::V1_CONFIRM => Demand::Operations(&[Operation::Read]),
@@ -81,6 +82,7 @@ mod tests {
             ("GET /v1/status", Demand::Token),
             ("GET /v1/metrics", Demand::List),
             ("HEAD /v1/metrics", Demand::List),
+            ("POST /v1/metrics", Demand::Operations(&[Read])),
             ("GET /v1/misplaced", Demand::List),
             ("GET /v1/archive", Demand::List),
             ("HEAD /v1/archive", Demand::List),

@@ -1,22 +1,27 @@
-//! `GET /v1/metrics`: the inventory.
+//! `GET /v1/metrics`: the inventory. `POST /v1/metrics`: size and time of change of metrics that are named, whatever the
+//! inventory knows of them.
 
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use bucky_api::{ErrorCode, MetricLine, paths};
+use axum::{Extension, Json};
+use bucky_api::token::Operation;
+use bucky_api::{ErrorCode, MetricLine, StatRequest, chain, paths};
 use bucky_whisper::{MetricName, Series};
 use serde::Deserialize;
 
+use super::json::JsonBody;
 use super::lines;
 use super::query::{self, Filter, FilterText, Switch};
 use crate::app::App;
+use crate::auth::Caller;
 use crate::blocking::{BodyWriter, blocking};
 use crate::inventory::List;
 use crate::respond::ApiError;
+use crate::store::StoreError;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -69,6 +74,36 @@ pub(super) async fn get(
     } else {
         lines::stream(place, TEXT, move |writer| wanted.write_names(&list, writer))
     })
+}
+
+pub(super) async fn post(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    JsonBody { value: request, place, share }: JsonBody<StatRequest>,
+) -> Result<Response, ApiError> {
+    Ok(lines::stream(place, paths::NDJSON, move |writer| {
+        let _share = share;
+        let look = |metric| match caller.may(Operation::Read, &metric) {
+            Ok(()) => look(&app, metric),
+            // Whether it is there is not to be told.
+            Err(denied) => {
+                Some(MetricLine { metric, bytes: 0, mtime: 0, reason: denied.to_string() })
+            }
+        };
+        let mut found = request.metrics.into_iter().filter_map(look);
+        found.try_for_each(|line| lines::write_line(writer, &line))
+    }))
+}
+
+/// What is known of a metric; none where there is no such file.
+fn look(app: &App, metric: MetricName) -> Option<MetricLine> {
+    let (bytes, mtime, reason) = match app.store.stat(&metric) {
+        Ok(stat) => (stat.bytes, stat.mtime, String::new()),
+        Err(StoreError::Missing { .. }) => return None,
+        // D42: what cannot be looked at is there, and is not to be taken for missing.
+        Err(error) => (0, 0, chain(&error)),
+    };
+    Some(MetricLine { metric, bytes, mtime, reason })
 }
 
 /// The list, or the answer that there is none yet. A `fresh` one is that of a scan which begins now, or none.
@@ -132,13 +167,8 @@ impl Wanted {
     fn write_stats(&self, app: &App, list: &List, writer: &mut BodyWriter) -> std::io::Result<()> {
         let ended = self.walk(list, |name| {
             // One that vanished since the scan is left out.
-            let Some((metric, stat)) = MetricName::parse(name)
-                .ok()
-                .and_then(|metric| app.store.stat(&metric).ok().map(|stat| (metric, stat)))
-            else {
-                return ControlFlow::Continue(());
-            };
-            let line = MetricLine { metric, bytes: stat.bytes, mtime: stat.mtime };
+            let line = MetricName::parse(name).ok().and_then(|metric| look(app, metric));
+            let Some(line) = line else { return ControlFlow::Continue(()) };
             lines::write_line(writer, &line).map_or_else(ControlFlow::Break, ControlFlow::Continue)
         });
         result(ended)

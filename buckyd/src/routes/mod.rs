@@ -49,7 +49,7 @@ use crate::respond::ApiError;
 pub(crate) fn router(app: Arc<App>) -> Router {
     let v1 = Router::new()
         .route(paths::V1_STATUS, get(status::get))
-        .route(paths::V1_METRICS, get(metrics::get))
+        .route(paths::V1_METRICS, get(metrics::get).post(metrics::post))
         .route(paths::V1_MISPLACED, get(misplaced::get))
         .route(paths::V1_ARCHIVE, post(archive::post).get(archive::get))
         .route(paths::V1_HEAL, post(heal::post))

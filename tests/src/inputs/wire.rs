@@ -6,7 +6,7 @@ use bucky_api::go::MetricStat;
 use bucky_api::{
     ArchiveReport, ArchiveRequest, ConfirmLine, ConfirmRequest, DaemonAddr, DeleteLine,
     DeleteRequest, Encoding, ErrorBody, HealLine, MetricLine, MisplacedCount, MisplacedLine,
-    PullRequest, Status,
+    PullRequest, StatRequest, Status,
 };
 use bucky_ring::{Node, Ring, RingDocument};
 use serde_json::Value;
@@ -16,7 +16,7 @@ const NODES_MOST: usize = 4;
 
 type Kind = fn(&[u8]);
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 19] = [
     json::<PullRequest>,
     json::<ConfirmRequest>,
     json::<DeleteRequest>,
@@ -28,6 +28,7 @@ const KINDS: [Kind; 18] = [
     json::<MisplacedLine>,
     json::<MisplacedCount>,
     json::<MetricLine>,
+    json::<StatRequest>,
     json::<ArchiveReport>,
     json::<ErrorBody>,
     ring,

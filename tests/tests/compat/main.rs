@@ -4,6 +4,8 @@
 //! - `compressed`: metrics in go-carbon's compressed format
 //! - `copies`: `copy`, `backfill`, `backfill2`
 //! - `daemon_line`: the daemon's command line, its messages, exit codes and signals
+//! - `command_line`: what all commands have in common; `listing`: list, servers, locate, inconsistent, stat, du, json
+//! - `deleting`: delete, its questions at the terminal among it; `many_names`: 100,000 names
 //! - `document`: every test that the document names is there
 //! - `go_wire`: the Go tool's daemon and client that these tests use, against recordings of the real ones
 //! - `mixed`: clusters in which daemons of the Go tool take part
@@ -21,11 +23,15 @@
 
 mod backup;
 mod carbonate;
+mod command_line;
 mod compressed;
 mod copies;
 mod daemon_line;
+mod deleting;
 mod document;
 mod go_wire;
+mod listing;
+mod many_names;
 mod mixed;
 mod modify;
 mod pickle_relay;

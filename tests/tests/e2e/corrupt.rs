@@ -146,7 +146,7 @@ fn a_corrupt_file_at_its_owner_is_replaced_only_on_demand_and_kept_aside() {
     assert_eq!(status["replaced"]["files"], damaged.len(), "{status}");
     let note =
         format!("{} corrupt files were replaced and are kept in .bucky/replaced", damaged.len());
-    cluster.bucky(&["servers"]).assert_says(&note);
+    cluster.bucky(&["servers"]).assert_tells(&note);
     cluster.assert_no_strays();
 }
 

@@ -47,7 +47,7 @@ fn a_ring_that_differs_on_one_node_moves_nothing_and_is_named_field_by_field() {
             .bucky(&["servers"])
             .assert_code(3)
             .assert_says("Is cluster healthy: false")
-            .assert_says(said);
+            .assert_tells(said);
     }
 }
 
@@ -62,7 +62,7 @@ fn d4_an_unreachable_node_is_named_and_nothing_is_moved() {
     cluster
         .bucky(&["servers"])
         .assert_code(3)
-        .assert_says(&away)
+        .assert_tells(&away)
         .assert_says("Is cluster healthy: false");
     cluster.bucky(&["inconsistent"]).assert_code(3).assert_tells(&away);
     cluster.bucky(&["list"]).assert_code(3).assert_tells(&away);

@@ -219,7 +219,7 @@ fn an_owner_that_is_away_keeps_the_tombstones_waiting_and_the_status_says_why() 
         "and a manifest"
     );
     // Away, it makes `servers` unhealthy; the reason is shown there, too.
-    cluster.bucky(&["servers"]).assert_code(3).assert_says("holds 5 deleted sources back");
+    cluster.bucky(&["servers"]).assert_code(3).assert_tells("holds 5 deleted sources back");
     cluster.node(1).gate().reopen();
     cluster.assert_all_in_place(&before);
     let status = cluster.get(0, "/v1/status").json();

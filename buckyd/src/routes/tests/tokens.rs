@@ -73,6 +73,7 @@ async fn without_a_token_no_route_tells_or_does_anything() {
         "GET /v1/status",
         "HEAD /v1/status",
         "GET /v1/metrics",
+        "POST /v1/metrics",
         "GET /v1/misplaced",
         "GET /v1/archive",
         "POST /v1/archive",
@@ -239,6 +240,15 @@ async fn what_a_body_names_is_looked_at_name_by_name() {
         "{confirm}"
     );
     assert!(!confirm.contains(r#"{"metric":"app.a","outcome":"unreadable""#), "{confirm}");
+
+    let stat = with(json_request("/v1/metrics", &names), &token(&["app.*"], &["read"]));
+    let stat = daemon.send(&stat).await;
+    let stat = stat.text();
+    assert!(
+        stat.contains(r#"{"metric":"web.b","bytes":0,"mtime":0,"reason":"token has no"#),
+        "{stat}"
+    );
+    assert!(stat.contains(r#"{"metric":"app.a","bytes""#), "{stat}");
 
     // What comes is what both are sent as: whoever may bring only one brings one.
     let both = with(json_request("/v1/archive", &names), &token(&["*"], &["read"]));

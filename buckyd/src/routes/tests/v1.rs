@@ -66,3 +66,21 @@ async fn a_tombstone_shows_in_the_status_as_soon_as_its_delete_is_answered() {
         serde_json::from_slice(&daemon.get("/v1/status").await.body).unwrap();
     assert_eq!(status.tombstones.waiting, 2);
 }
+
+/// D42: what cannot be looked at is not the same as what is missing.
+#[tokio::test]
+async fn metrics_that_are_named_are_looked_at_whatever_the_list_says_of_them() {
+    let daemon = TestDaemon::start().await;
+    daemon.put("after.the.scan", &super::whisper(&[1]));
+    std::fs::create_dir_all(daemon.path("a.folder")).unwrap();
+    let body = br#"{"metrics":["nope","a.folder","after.the.scan"]}"#;
+    let answer = daemon.send(&json("/v1/metrics", body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let lines: Vec<bucky_api::MetricLine> =
+        answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = lines.iter().map(|line| line.metric.as_str()).collect();
+    assert_eq!(names, ["a.folder", "after.the.scan"]);
+    assert!(lines[0].reason.contains("a/folder.wsp"), "{}", lines[0].reason);
+    let bytes = daemon.content("after.the.scan").len() as u64;
+    assert_eq!((lines[1].bytes, lines[1].reason.as_str()), (bytes, ""));
+}

@@ -1,0 +1,201 @@
+//! `bucky delete`: takes metrics away, wherever they are.
+//!
+//! In this order, so that nothing goes by accident: the terminal is there or was not wanted; every node answers; every
+//! list was read to its end; each node's number was confirmed. Only then the first file goes.
+
+use std::io;
+use std::sync::Arc;
+
+use anyhow::Context;
+use serde_json::json;
+
+use super::discover;
+use super::each_metric_args::EachMetricArgs;
+use crate::cluster::{Cluster, Member};
+use crate::deletion::{self, Deleted, Manner};
+use crate::inventory::{Detail, Merged, Query, Sought, page_len};
+use crate::name_pile::NamePile;
+use crate::names::{Nothing, metric_called};
+use crate::outcome::{Outcome, UsageError};
+use crate::output::Output;
+use crate::terminal::{Terminal, yes_or_no};
+
+/// Arguments of `bucky delete`.
+#[derive(clap::Args)]
+#[command(
+    about = "Delete metrics from all nodes that have them",
+    long_about = "Delete metrics from all nodes that have them; with -s from the node at -h alone. The files go at once \
+                  and for good. Asks at the terminal, for each node, unless -noconfirm is given.\n\nNothing is deleted \
+                  unless every node answers and its whole list was read. A metric that a relay still sends is made \
+                  anew by carbon."
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) each: EachMetricArgs,
+    /// Delete without asking
+    #[arg(long, visible_alias = "no-confirm")]
+    pub(crate) noconfirm: bool,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    let Args { each: args, noconfirm } = args;
+    let terminal = if noconfirm { None } else { Some(terminal()?) };
+    let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
+    let cluster = discover(&args.cluster, output).await?;
+    cluster.require_all_there(
+        "nothing was deleted, as a copy could stay where nobody answers; -s deletes from the node at -h alone",
+    )?;
+    cluster.tell_findings(output);
+    cluster.tell_unreadable(output);
+    tell_tombstones(&cluster, output);
+    let sought = Sought::new(&selection);
+    let query = Query { selection, detail: Detail::Name, workers: 1 };
+    let merged = Merged::begin(&cluster, query, args.select.force, output).await?;
+    let Some(gathered) = gather(&cluster, merged, sought, output).await? else {
+        output.say("bucky: nothing was deleted, as not all lists could be read");
+        return Ok(Outcome::SomeFailed);
+    };
+    let manner = Manner { workers: args.workers, verbose: args.cluster.verbose };
+    let mut round = Round { terminal, manner, json: args.json, output, outcome: gathered.outcome };
+    let mut counts = serde_json::Map::new();
+    for (member, pile) in gathered.piles {
+        let addr = member.addr().to_string();
+        if let Some(Deleted { deleted, failed }) = round.node(member, pile).await? {
+            counts.insert(addr, json!({ "deleted": deleted, "failed": failed }));
+        }
+    }
+    if args.json {
+        output.data_line(serde_json::Value::Object(counts))?;
+    }
+    output.flush()?;
+    let end = if round.outcome == Outcome::Done { "complete" } else { "ended with errors" };
+    output.say(format_args!("Delete operation {end}."));
+    Ok(round.outcome.and(cluster.outcome()))
+}
+
+/// The terminal at which each node is confirmed.
+fn terminal() -> anyhow::Result<Terminal> {
+    // D19: without a terminal the Go tool deletes nothing, says nothing of it, and exits 0.
+    Terminal::open().map_err(|error| {
+        UsageError::because(format!(
+            "nothing was deleted: there is no terminal to confirm at ({error}); give -noconfirm to delete without"
+        ))
+    })
+}
+
+/// A deleted source that is not confirmed yet is healed to its owners, should they have lost it.
+fn tell_tombstones(cluster: &Cluster, output: &Output) {
+    for member in &cluster.members {
+        let waiting = member.status().map_or(0, |status| status.tombstones.waiting);
+        if waiting > 0 {
+            output.say(format_args!(
+                "bucky: {} has moved {waiting} metrics away and not confirmed them yet: one of these that is deleted now is \
+                 made anew from there; delete it again once `bucky servers` shows no tombstones",
+                member.addr()
+            ));
+        }
+    }
+}
+
+/// What is to go.
+struct Gathered<'a> {
+    /// From the nodes that have any, sorted by address.
+    piles: Vec<(&'a Member, NamePile)>,
+    /// Some failed where a name was found nowhere, or cannot be deleted.
+    outcome: Outcome,
+}
+
+/// Puts the names in piles, a node a pile; none where a list broke off.
+async fn gather<'a>(
+    cluster: &'a Cluster,
+    mut merged: Merged,
+    mut sought: Sought,
+    output: &Output,
+) -> anyhow::Result<Option<Gathered<'a>>> {
+    let pile_len = page_len(cluster.members.len());
+    let piles = cluster.members.iter().map(|member| (member, NamePile::new(pile_len)));
+    let mut piles: Vec<(&Member, NamePile)> = piles.collect();
+    let mut outcome = Outcome::Done;
+    while let Some((node, entry)) = merged.next().await {
+        let Some((member, pile)) = piles.get_mut(node) else { continue };
+        sought.found(&entry.name);
+        match metric_called(&entry.name) {
+            Ok(_) => pile.push(entry.name).await.context("the names cannot be kept in a file")?,
+            // D31: the Go tool deletes another metric then, or says that it has deleted this one.
+            Err(reason) => {
+                output.say(format_args!(
+                    "bucky: {} lists {:?}, which cannot be deleted by that name: {reason}",
+                    member.addr(),
+                    entry.name
+                ));
+                outcome = Outcome::SomeFailed;
+            }
+        }
+    }
+    if merged.tell_failures(output) != Outcome::Done {
+        return Ok(None);
+    }
+    merged.tell_returned(cluster, output);
+    for name in sought.names() {
+        deletion::tell_missing(name, output);
+        outcome = Outcome::SomeFailed;
+    }
+    piles.retain(|(_, pile)| pile.len() > 0);
+    piles.sort_by_key(|(member, _)| member.addr().to_string());
+    Ok(Some(Gathered { piles, outcome }))
+}
+
+/// One node after the other.
+struct Round<'a> {
+    /// Where it is asked; none where it is not.
+    terminal: Option<Terminal>,
+    manner: Manner,
+    json: bool,
+    output: &'a Output,
+    outcome: Outcome,
+}
+
+impl Round<'_> {
+    /// Deletes what is in `pile` from a node, if the operator wants it.
+    async fn node(&mut self, member: &Member, pile: NamePile) -> anyhow::Result<Option<Deleted>> {
+        let (addr, count) = (member.addr(), pile.len());
+        if !self.is_confirmed(&format!("Deleting {count} metrics on {addr}: ")).await? {
+            self.output.say(format_args!("Nothing is deleted on {addr}."));
+            return Ok(None);
+        }
+        self.output.say(format_args!("Deleting {count} metrics on {addr}..."));
+        let deleted = deletion::delete(&member.daemon, pile, self.manner, self.output)
+            .await
+            .context("the names cannot be read from their file")?;
+        if deleted.failed > 0 {
+            self.outcome = Outcome::SomeFailed;
+        }
+        Ok(Some(deleted))
+    }
+
+    async fn is_confirmed(&mut self, what: &str) -> anyhow::Result<bool> {
+        loop {
+            let Some(terminal) = &self.terminal else { return Ok(true) };
+            let question = format!("{what}Please Confirm: ");
+            if self.json {
+                // Standard output is a program's.
+                self.output.say(&question);
+            } else {
+                self.output.data_text(&question)?;
+                self.output.flush()?;
+            }
+            let line = terminal.read_line().await;
+            let line = line.context("no answer can be read from the terminal")?;
+            let Some(line) = line else { return Err(closed()) };
+            if let Some(answer) = yes_or_no(&line) {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+fn closed() -> anyhow::Error {
+    anyhow::Error::new(io::Error::from(io::ErrorKind::UnexpectedEof))
+        .context("the terminal was closed before all was confirmed; what was not is left as it is")
+}

@@ -1,0 +1,211 @@
+//! Metrics that an operator wants gone, taken away from a node one by one.
+//!
+//! This is `DELETE /metrics/NAME` of the Go tool, which both kinds of daemon answer: the file goes at once, without a
+//! tombstone, and without anybody being asked whether its points are elsewhere, because they are to be nowhere. (The
+//! conditional delete below `/v1` is the mover's: it wants proof that the owners have the points.) A name that has gone
+//! when its turn comes is told; a node that does not answer any more is given up.
+
+use std::io;
+
+use bucky_api::{ClientError, Daemon};
+use futures_util::{StreamExt, stream};
+
+use crate::chain;
+use crate::name_pile::{NamePages, NamePile};
+use crate::output::Output;
+use crate::patience;
+
+/// What became of the metrics of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deleted {
+    /// How many were deleted.
+    pub(crate) deleted: u64,
+    /// How many were not: missing by now, or refused, or left when the node was given up.
+    pub(crate) failed: u64,
+}
+
+/// How metrics are deleted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// How many at once.
+    pub(crate) workers: usize,
+    /// Whether each is told.
+    pub(crate) verbose: bool,
+}
+
+/// What became of one metric.
+enum Fate {
+    Deleted,
+    /// There was none.
+    Missing,
+    Failed(ClientError),
+}
+
+/// Deletes the metrics in `names` from `daemon`, and tells of each that could not be.
+///
+/// # Errors
+/// Where the pile cannot be read; what is read is deleted.
+pub(crate) async fn delete(
+    daemon: &Daemon,
+    names: NamePile,
+    manner: Manner,
+    output: &Output,
+) -> io::Result<Deleted> {
+    let total = names.len();
+    let mut pages = names.into_pages().await?;
+    let mut run = Run { daemon, manner, output, deleted: 0, failed: 0, given_up: None };
+    let read = run.delete_pages(&mut pages).await;
+    if let Some(error) = &run.given_up {
+        let left = total.saturating_sub(run.deleted).saturating_sub(run.failed);
+        output.say(format_args!(
+            "bucky: {} is given up, with {left} metrics left: {}",
+            daemon.addr(),
+            chain(error)
+        ));
+    }
+    read.map(|()| Deleted { deleted: run.deleted, failed: total.saturating_sub(run.deleted) })
+}
+
+struct Run<'a> {
+    daemon: &'a Daemon,
+    manner: Manner,
+    output: &'a Output,
+    deleted: u64,
+    failed: u64,
+    given_up: Option<ClientError>,
+}
+
+impl Run<'_> {
+    async fn delete_pages(&mut self, pages: &mut NamePages) -> io::Result<()> {
+        while self.given_up.is_none()
+            && let Some(page) = pages.next().await?
+        {
+            let daemon = self.daemon;
+            let fates = page.into_iter().map(|name| async move {
+                let fate = delete_one(daemon, &name).await;
+                (name, fate)
+            });
+            let mut fates = stream::iter(fates).buffer_unordered(self.manner.workers);
+            while let Some((name, fate)) = fates.next().await {
+                self.note(&name, fate);
+                if self.given_up.is_some() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, name: &str, fate: Fate) {
+        match fate {
+            Fate::Deleted => {
+                self.deleted += 1;
+                if self.manner.verbose {
+                    self.output.say(format_args!("DELETED: {name}"));
+                }
+            }
+            Fate::Missing => {
+                self.failed += 1;
+                tell_missing(name, self.output);
+            }
+            // It will be so for all that follow.
+            Fate::Failed(
+                error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. }),
+            ) => self.given_up = Some(error),
+            Fate::Failed(error) => {
+                self.failed += 1;
+                self.output.say(format_args!("Not deleted: {name}: {}", chain(&error)));
+            }
+        }
+    }
+}
+
+/// Tells, in the Go tool's words, that a metric is not there.
+pub(crate) fn tell_missing(name: &str, output: &Output) {
+    output.say(format_args!("Not found / Not deleted: {name}"));
+}
+
+async fn delete_one(daemon: &Daemon, name: &str) -> Fate {
+    let mut attempts = 0;
+    let deleted = patience::ask(
+        daemon,
+        || {
+            attempts += 1;
+            daemon.go_delete(name)
+        },
+        |_| (),
+    );
+    match deleted.await {
+        Ok(true) => Fate::Deleted,
+        // An attempt that seemed to fail has done it.
+        Ok(false) if attempts > 1 => Fate::Deleted,
+        Ok(false) => Fate::Missing,
+        Err(error) => Fate::Failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use bucky_api::{Client, Timeouts};
+
+    use super::*;
+    use crate::fake_daemon::{Reply, daemon};
+
+    const MANNER: Manner = Manner { workers: 3, verbose: false };
+
+    async fn run(daemon: &Daemon, names: &[&str]) -> (Deleted, String) {
+        let mut pile = NamePile::new(2);
+        for name in names {
+            pile.push((*name).to_owned()).await.unwrap();
+        }
+        let (output, _, people) = Output::captured();
+        let deleted = delete(daemon, pile, MANNER, &output).await.unwrap();
+        (deleted, people.text())
+    }
+
+    fn client(away: u64) -> Client {
+        let away = std::time::Duration::from_secs(away);
+        Client::new(Timeouts { away, ..Timeouts::default() }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_or_refused_is_told_and_the_rest_is_deleted() {
+        let addr = daemon(|request| {
+            assert_eq!(request.method, "DELETE");
+            match request.route() {
+                "/metrics/gone" => Reply::status(404),
+                "/metrics/held" => Reply::status(403),
+                _ => Reply::ok(""),
+            }
+        })
+        .await;
+        let daemon = client(0).daemon(addr.clone());
+        let (deleted, told) = run(&daemon, &["a", "gone", "b", "held", "c"]).await;
+        assert_eq!(deleted, Deleted { deleted: 3, failed: 2 });
+        assert!(told.contains("Not found / Not deleted: gone\n"), "{told}");
+        assert!(told.contains(&format!("Not deleted: held: {addr} answered")), "{told}");
+    }
+
+    /// The answer to the first attempt was lost, and so the second finds nothing.
+    #[tokio::test]
+    async fn a_metric_that_is_gone_at_the_second_attempt_is_deleted() {
+        let attempts = AtomicUsize::new(0);
+        let addr = daemon(move |_| {
+            Reply::status(if attempts.fetch_add(1, Ordering::SeqCst) == 0 { 500 } else { 404 })
+        })
+        .await;
+        let (deleted, told) = run(&client(0).daemon(addr), &["a"]).await;
+        assert_eq!((deleted, told.as_str()), (Deleted { deleted: 1, failed: 0 }, ""));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_gone_is_given_up_once_and_not_for_each_metric() {
+        let daemon = client(0).daemon("127.0.31.9:9".parse().unwrap());
+        let (deleted, told) = run(&daemon, &["a", "b", "c", "d", "e", "f"]).await;
+        assert_eq!(deleted, Deleted { deleted: 0, failed: 6 });
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains("127.0.31.9:9 is given up, with 6 metrics left"), "{told}");
+    }
+}

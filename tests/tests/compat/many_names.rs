@@ -1,0 +1,99 @@
+//! A hundred thousand names through the commands that take lists: what they need of memory, and of time.
+
+use std::time::{Duration, Instant};
+
+use bucky_tests::{Finished, GoDaemon, Running, TestCluster};
+
+use crate::{PROGRAMS, cluster};
+
+const NAMES: usize = 100_000;
+/// One in so many names is on the node with a daemon of the Go tool.
+const GO_EACH: usize = 50;
+/// What the client may have in memory at most.
+const MEMORY_MIB: u64 = 100;
+/// How long one command may take: metric after metric, each with its own round trip, would take longer.
+const LIMIT: Duration = Duration::from_secs(60);
+/// The smallest Whisper file: one archive of one point.
+const SMALLEST: [u8; 40] = {
+    let mut file = [0; 40];
+    (file[3], file[7], file[15], file[19], file[23], file[27]) = (1, 60, 1, 28, 60, 1);
+    file
+};
+
+fn name(number: usize) -> String {
+    format!("many.instances.group{:03}.requests{:03}", number / 1000, number % 1000)
+}
+
+#[test]
+fn a_hundred_thousand_names_keep_the_client_small() {
+    let mut cluster = cluster(3).lay();
+    lay(&cluster);
+    for own in [0, 1] {
+        cluster.node_mut(own).start();
+    }
+    let go = GoDaemon::instead_of(&cluster, 2);
+    let run = with_names(&cluster, "list -");
+    assert_eq!(run.stdout.lines().count(), NAMES);
+    assert!(run.stdout.lines().is_sorted());
+    let run = with_names(&cluster, "stat -w 8 -");
+    assert_eq!(run.stdout.lines().count(), NAMES);
+    assert!(run.stdout.lines().all(|line| line.starts_with("0.04KiB\t")), "{}", run.stderr);
+    let looked = go.requests().iter().filter(|request| request.starts_with("HEAD ")).count();
+    assert_eq!(looked, NAMES / GO_EACH);
+    with_names(&cluster, "delete -w 8 -noconfirm -").assert_tells("Delete operation complete.\n");
+    for node in cluster.nodes() {
+        assert_eq!(node.metrics(), ["keep.me"], "{}", node.host());
+    }
+}
+
+/// The names on two nodes of ours, some of them on one of the Go tool's, and on each one that is not meant.
+fn lay(cluster: &TestCluster) {
+    let mut list = Vec::new();
+    for number in 0..NAMES {
+        let name = name(number);
+        let node = cluster.node(if number.is_multiple_of(GO_EACH) { 2 } else { number % 2 });
+        let path = node.path(&name);
+        let group = path.parent().unwrap();
+        // A file for each group of a node; the rest of the group are its links, which takes less time.
+        let first = group.join(".first");
+        if !first.exists() {
+            std::fs::create_dir_all(group).unwrap();
+            std::fs::write(&first, SMALLEST).unwrap();
+        }
+        std::fs::hard_link(&first, path).unwrap();
+        list.push(name);
+    }
+    for node in cluster.nodes() {
+        node.put("keep.me", &SMALLEST);
+    }
+    std::fs::write(cluster.path("names"), serde_json::to_vec(&list).unwrap()).unwrap();
+}
+
+/// Runs a command with all names on its standard input, and looks at what it needs.
+fn with_names(cluster: &TestCluster, words: &str) -> Finished {
+    let (bucky, names) = (PROGRAMS.bucky, cluster.path("names"));
+    let addr = cluster.node(0).addr();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("exec {bucky} {words} -h {addr} < {}", names.display())]);
+    let began = Instant::now();
+    let (mut running, mut peak) = (Running::start(shell), 0);
+    while running.is_running() {
+        peak = running.peak_mib().unwrap_or(0).max(peak);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let run = running.finish();
+    let took = began.elapsed();
+    tell(&format!("{words}: at most {peak} MiB, {took:?}"));
+    assert!(peak > 5 && peak < MEMORY_MIB, "{words}: {peak} MiB");
+    assert!(took < LIMIT, "{words}: {took:?}");
+    assert_eq!(run.code, Some(0), "{words}: {}", run.stderr);
+    run
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the figures are shown with --nocapture, or where the test fails"
+)]
+fn tell(line: &str) {
+    eprintln!("{line}");
+}
