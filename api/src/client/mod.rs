@@ -173,10 +173,12 @@ impl Daemon {
         &self.addr
     }
 
-    /// What listens on another port of the same host. Port 0 is none, and leaves the port as it is.
+    /// The carbon on the same host, whose `/admin/info` is at `port` (0 leaves the port as it is). It is no daemon, and gets
+    /// no token.
     #[must_use]
-    pub fn on_port(&self, port: u16) -> Self {
-        Self { client: self.client.clone(), addr: self.addr.with_port(port) }
+    pub fn carbon_beside(&self, port: u16) -> Self {
+        let client = Client { token: None, ..self.client.clone() };
+        Self { client, addr: self.addr.with_port(port) }
     }
 
     /// How long its answers are waited for.

@@ -256,3 +256,25 @@ async fn a_refused_token_is_a_lasting_error_that_names_the_daemon_and_says_what_
     assert!(with.to_string().contains("the token that was sent does not allow it"), "{with}");
     assert!(!with.may_pass() && !format!("{with:?}").contains("a.b.c"));
 }
+
+/// A token is for daemons, and whoever reads it has their rights.
+#[tokio::test]
+async fn the_carbon_beside_a_daemon_gets_no_token() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 4096];
+        let bytes = stream.read(&mut request).await.unwrap();
+        let body = r#"{"cache":{"size":1,"limit":2}}"#;
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8_lossy(&request[..bytes]).to_lowercase()
+    });
+    let daemon = client().with_token(Token::parse(b"a.b.c").unwrap());
+    let daemon = daemon.daemon(DaemonAddr::new("127.0.0.1", 1).unwrap());
+    let cache = daemon.carbon_beside(port).carbon_cache().await.unwrap();
+    assert!(cache.is_full(0.5));
+    let heard = heard.await.unwrap();
+    assert!(heard.starts_with("get /admin/info ") && !heard.contains("authorization"), "{heard}");
+}

@@ -58,7 +58,7 @@ impl Mover {
             if watched.iter().any(|other| other.node == *node.addr()) {
                 continue;
             }
-            let carbon = node.daemon.on_port(port);
+            let carbon = node.daemon.carbon_beside(port);
             watched.push(Watched { node: node.addr().clone(), carbon });
         }
         watched
