@@ -1,6 +1,6 @@
 //! `bucky`: compares the rings of a Graphite cluster, finds metrics on the wrong node, and moves them.
 //!
-//! - `cli` reads the command line; each command has a file in `commands`
+//! - `cli` reads the command line; each command has a file in `commands`; `programs` knows the names of links to it
 //! - `cluster` asks the nodes who they are and whether they agree
 //! - `inventory` reads what nodes hold, page by page; `placement` says where it belongs; `holders` puts the two together
 //! - `verify` reads every copy and tells what is not in place
