@@ -110,7 +110,7 @@ fn d11_a_compressed_tombstone_waits_until_its_owner_has_that_very_content() {
     assert!(status["held"][0]["reason"].as_str().unwrap().contains("compressed"), "{status}");
     assert_eq!(content(&cluster, 1, &names[0]), compressed(2), "the owner's file is not touched");
     assert_eq!(content(&cluster, 1, &names[2]), compressed(1), "what was gone is healed again");
-    cluster.bucky(&["servers"]).assert_says("compressed");
+    cluster.bucky(&["servers"]).assert_tells("compressed");
 
     // A person has found the owner's file to be of no use. A daemon that has just been started does not wait.
     for name in &names[..2] {
