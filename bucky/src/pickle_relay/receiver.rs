@@ -17,6 +17,8 @@ use crate::rebalance::stop::Stop;
 
 /// How many dropped entries of a pickle are told one by one.
 const DROPPED_TOLD: u64 = 5;
+/// How many pickles of a sender are still taken once the relay is to stop: those that are there already.
+const LATE_MOST: u32 = 100;
 /// How much room is made at once for a frame that is coming in: what a sender announces costs nothing.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -52,7 +54,12 @@ impl Receiver {
         if self.verbose {
             self.output.say(format_args!("{peer}: connected"));
         }
+        let mut late = 0;
         let end = loop {
+            late += u32::from(self.stop.is_asked());
+            if late > LATE_MOST {
+                break End::InOrder;
+            }
             match self.frame(&mut stream).await {
                 Ok(frame) => self.take(&frame, peer).await,
                 Err(end) => break end,
@@ -71,6 +78,8 @@ impl Receiver {
         while head.len() < 4 {
             let is_between = head.is_empty();
             let read = tokio::select! {
+                // What has come already is taken, also where the relay is to stop: its sender takes it for sent.
+                biased;
                 read = self.read(stream, &mut head, 4) => read?,
                 () = self.stop.asked(), if is_between => return Err(End::InOrder),
             };

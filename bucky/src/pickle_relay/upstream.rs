@@ -23,12 +23,13 @@ use crate::output::Output;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest time to connect.
 const CONNECT: Duration = Duration::from_secs(5);
-/// After so long without a sign of the other side a connection is broken.
-const DEAD: Duration = Duration::from_secs(15);
-/// How long lines that were written are kept: longer than it takes to see that a connection is broken.
-const KEPT: Duration = Duration::from_secs(30);
-/// How many bytes of them at most: what the buffers of both sides hold, and more.
-const KEPT_BYTES: usize = 4 * 1024 * 1024;
+/// After so long in which the other side took nothing a connection is broken. A carbon whose cache is full pauses.
+const DEAD: Duration = Duration::from_secs(60);
+/// How long lines that were written are kept: longer than it takes to see that a connection is broken, and than they lie
+/// in the buffers of an upstream that is slow.
+const KEPT: Duration = Duration::from_secs(300);
+/// How many bytes of them at most: more than the buffers of both sides hold, 4 and 6 MiB where nobody has set them.
+const KEPT_BYTES: usize = 16 * 1024 * 1024;
 /// How long the upstream may take to close its side at the end.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -139,6 +140,10 @@ impl Upstream {
 async fn connect(addr: &str) -> io::Result<TcpStream> {
     let connected = timeout(CONNECT, TcpStream::connect(addr)).await;
     let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    // On one host a connection to a port on which nobody listens may get that very port for its own, and so itself.
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
     stream.set_nodelay(true)?;
     let dead = u32::try_from(DEAD.as_millis()).unwrap_or(u32::MAX);
     set_tcp_user_timeout(&stream, dead)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,9 @@ use crate::PROGRAMS;
 
 /// How long anything is waited for.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Numbers the upstreams of this process.
+static UPSTREAMS: AtomicU8 = AtomicU8::new(0);
 
 /// What receives lines.
 struct Upstream {
@@ -26,7 +30,10 @@ impl Upstream {
     }
 
     fn anywhere() -> Self {
-        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+        // An address that no client has: while nobody listens, nobody else comes by its port.
+        let number = UPSTREAMS.fetch_add(1, Ordering::Relaxed);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        Self::at(SocketAddr::from(([127, 100 + number, high, low.max(1)], 0)))
     }
 
     fn addr(&self) -> SocketAddr {
@@ -71,7 +78,8 @@ fn relay(upstream: SocketAddr, flags: &[&str]) -> (Running, SocketAddr) {
     let addr = wait::until_some("the relay listens", || {
         let told = running.stderr();
         let line = told.lines().find_map(|line| line.strip_prefix("listening at "))?;
-        Some(line.split(',').next()?.to_owned())
+        // The line may not be whole yet.
+        Some(line.split_once(", sending to ")?.0.to_owned())
     });
     (running, addr.parse().unwrap())
 }
@@ -292,7 +300,9 @@ fn at_its_end_the_relay_sends_what_waits_or_says_what_is_left() {
 
     let away = Upstream::anywhere().addr();
     let (relay_two, to) = relay(away, &["-p", "own", "-i", "1"]);
-    let _stream = send(to, &frame((0..7).map(|n| (format!("m{n}"), 60, 3.0))));
+    let seven = frame((0..7).map(|n| (format!("m{n}"), 60, 3.0)));
+    let _stream = send(to, &[seven, framed(b"bad")].concat());
+    wait::until("all has come", || relay_two.stderr().contains("a bad pickle"));
     wait::until("the upstream is missed", || relay_two.stderr().contains("trying again"));
     relay_two.signal(Signal::TERM);
     wait::until("the relay finishes", || relay_two.stderr().contains("once more ends it"));
@@ -300,6 +310,18 @@ fn at_its_end_the_relay_sends_what_waits_or_says_what_is_left() {
     let ended = relay_two.finish().assert_code(1);
     assert!(ended.stderr.contains("metrics were not sent to"), "{ended}");
     assert!(!ended.stderr.contains(" 0 metrics were"), "{ended}");
+
+    // What a sender has written before the end is taken, although it was not read by then.
+    let (relay_three, to) = relay(upstream.addr(), &[]);
+    let lines = upstream.lines();
+    let _stream = send(to, &frame([("first".to_owned(), 60, 3.0)]));
+    take(&lines, 1);
+    let many: Vec<u8> = (0..50).flat_map(|n| frame([(format!("late.m{n}"), 60, 3.0)])).collect();
+    let _stream_two = send(to, &[frame([("second".to_owned(), 60, 3.0)]), many].concat());
+    take(&lines, 1);
+    relay_three.signal(Signal::TERM);
+    relay_three.finish().assert_code(0);
+    assert_eq!(take(&lines, 50).last().unwrap(), "late.m49 3.000000000000 60");
 }
 
 #[test]
