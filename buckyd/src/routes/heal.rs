@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::json::JsonBody;
-use super::paced::paced;
+use super::paced::{awaited, paced};
 use super::query::{self, Switch};
 use super::renames::{self, Renames};
 use super::rights::Rights;
@@ -93,11 +93,12 @@ pub(super) async fn pull(
     refuse_itself(&app, &peer, renames.are_all_of(&metrics)).await?;
     let (encoding, stream) =
         peer.archive(metrics.clone(), request.encoding).await.map_err(peer_error)?;
-    let stream = paced(stream, request.bytes_per_second);
-    let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
+    let (awaited, gone) = awaited();
+    let stream = paced(stream, request.bytes_per_second, gone);
+    let reader = SyncIoBridge::new(StreamReader::new(stream));
     let expected = Expected::These { metrics, renames, denied, share };
     let (_, finished) = start(app, place, on_corrupt, encoding, reader, expected);
-    Ok(answer(finished))
+    Ok(lines::while_sent(answer(finished), awaited))
 }
 
 fn on_corrupt(replaces: bool) -> OnCorrupt {

@@ -9,6 +9,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bucky_api::paths;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -87,6 +88,16 @@ async fn send(sender: &mpsc::Sender<io::Result<Bytes>>, lines: io::Result<(Vec<u
             }
         }
     }
+}
+
+/// The same answer; `held` is dropped once it is sent, or its client is gone.
+pub(super) fn while_sent(answer: Response, held: impl Send + 'static) -> Response {
+    answer.map(|body| {
+        Body::from_stream(body.into_data_stream().map(move |piece| {
+            let _held = &held;
+            piece
+        }))
+    })
 }
 
 /// An answer with this body.

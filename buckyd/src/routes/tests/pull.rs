@@ -1,8 +1,12 @@
 //! `POST /v1/pull` of metrics that are stored under other names.
 
+use std::time::Duration;
+
 use bucky_api::HealLine;
 use bucky_whisper::Digest;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::wire::{Answer, Request};
 use super::{TestDaemon, fine_points, whisper};
@@ -103,4 +107,35 @@ async fn a_pull_that_cannot_mean_one_thing_is_refused() {
         assert!(answer.text().contains(told), "{}", answer.text());
     }
     assert!(!owner.has("a") && !owner.has("b") && !owner.has("c"));
+}
+
+/// At the slowest rate this takes a minute, and a larger one hours, in which it would keep its place.
+#[tokio::test]
+async fn a_slow_pull_whose_client_is_gone_gives_its_place_back() {
+    let (source, owner) = (TestDaemon::start().await, TestDaemon::start().await);
+    let points = 350_000u32;
+    let mut content = Vec::new();
+    for word in [1, 60 * points, 0, 1, 28, 60, points] {
+        content.extend_from_slice(&u32::to_be_bytes(word));
+    }
+    content.resize(28 + 12 * points as usize, 0);
+    source.put("large", &content);
+    let body = json!({
+        "from": source.addr.to_string(), "metrics": ["large"], "encoding": "identity", "bytes_per_second": 1,
+    });
+    let request = Request::new("POST", "/v1/pull").header("Content-Type", "application/json");
+    let mut client = TcpStream::connect(owner.addr).await.unwrap();
+    client.write_all(&request.body(body.to_string().as_bytes()).to_bytes()).await.unwrap();
+    let mut head = [0; 12];
+    client.read_exact(&mut head).await.unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    assert_eq!(owner.app.transfers.status().receiving, 1);
+    drop(client);
+    let given_back = async {
+        while owner.app.transfers.status().receiving > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), given_back).await.unwrap();
+    assert!(!owner.has("large") && owner.leftovers() == 0);
 }
