@@ -175,14 +175,7 @@ impl Store {
             return Ok(Attempt::Done(Existing::Unchanged));
         }
         if is_compressed(source) || is_compressed(&content) {
-            return Err(Failure::refused(
-                Problem::Compressed,
-                format!(
-                    "{} is there already, and one of the two files is compressed: their points cannot be brought \
-                     together; decompress it with go-carbon's tools first",
-                    path.display()
-                ),
-            ));
+            return Err(compressed(file, path, &content));
         }
         let source = Image::parse(source)
             .map_err(|error| Failure::refused(Problem::SourceDamaged, error.to_string()))?;
@@ -253,6 +246,31 @@ pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) 
         chain(error)
     );
     Failure::failed(Problem::Busy, reason)
+}
+
+/// Why `content`, the file that is there, gets nothing of a source where one of the two is compressed. Where it is a
+/// damaged one, so that there is nothing to bring together, it is not replaced either: whether a compressed file is sound
+/// cannot be told.
+fn compressed(file: &File, path: &Path, content: &[u8]) -> Failure {
+    let path_told = path.display();
+    let reason = match Image::parse(content) {
+        Err(error @ ImageError::Header(_)) => {
+            let damage = damaged_destination(file, path, &error);
+            if damage.problem != Problem::DestinationDamaged {
+                return damage;
+            }
+            format!(
+                "{path_told} at the owner is damaged ({}), and the source is compressed: as it cannot be told whether \
+                 that is sound, it does not take its place; move the damaged file aside, and the next run brings it",
+                chain(&error)
+            )
+        }
+        Ok(_) | Err(ImageError::Compressed) => format!(
+            "{path_told} is there already, and one of the two files is compressed: their points cannot be brought \
+             together; decompress it with go-carbon's tools first"
+        ),
+    };
+    Failure::refused(Problem::Compressed, reason)
 }
 
 /// Whether a file was written to less than `limit` ago. A time to come is one of a clock that was ahead: what is further

@@ -15,7 +15,7 @@ use bucky_whisper::{
 use tempfile::TempDir;
 
 use super::tombstone::BatchWriter;
-use super::{Burial, HealBatch, Store, StoreError, StoreOptions, unix_now};
+use super::{Burial, HealBatch, OnCorrupt, Store, StoreError, StoreOptions, unix_now};
 use crate::inventory::Inventory;
 use crate::memory::Memory;
 
@@ -248,6 +248,29 @@ fn compressed_files_are_moved_whole_and_refused_where_points_are_needed() {
     let line = fixture.heal(&[member("a", &whisper(&[1]))]).remove(0);
     assert_eq!((line.outcome, line.problem), (HealOutcome::Refused, Some(Problem::Compressed)));
     assert_eq!(fs::read(fixture.path("a")).unwrap(), compressed);
+}
+
+/// It was told that their points could not be brought together, though the owner's file has none.
+#[test]
+fn a_compressed_file_does_not_replace_a_damaged_one_and_the_damage_is_told() {
+    let fixture = Fixture::new();
+    let compressed = [&b"whisper_compressed"[..], &[0xff; 130]].concat();
+    fixture.put("a", b"garbage that is no header");
+    let heal = || {
+        let mut batch = HealBatch::new(&fixture.store).on_corrupt(OnCorrupt::Replace);
+        batch.take(&member("a", &compressed));
+        batch.finish().remove(0)
+    };
+    // Carbon may be about to write the rest.
+    assert_eq!(heal().problem, Some(Problem::Busy));
+    let old = SystemTime::now() - Duration::from_secs(60);
+    File::options().write(true).open(fixture.path("a")).unwrap().set_modified(old).unwrap();
+    let line = heal();
+    assert_eq!((line.outcome, line.problem), (HealOutcome::Refused, Some(Problem::Compressed)));
+    assert!(line.reason.contains("at the owner is damaged"), "{}", line.reason);
+    assert!(line.reason.contains("move the damaged file aside"), "{}", line.reason);
+    fs::remove_file(fixture.path("a")).unwrap();
+    assert_eq!(heal().outcome, HealOutcome::Created);
 }
 
 #[test]
