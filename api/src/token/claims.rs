@@ -75,8 +75,11 @@ impl Claims {
         object.to_string()
     }
 
-    /// Whether the token is good at `now`, give or take [`LEEWAY_SECONDS`].
-    pub(super) fn check_time(&self, now: u64) -> Result<(), TokenError> {
+    /// Whether the token is good at `now` (Unix seconds), give or take [`LEEWAY_SECONDS`].
+    ///
+    /// # Errors
+    /// [`TokenError::Expired`] or [`TokenError::NotYet`].
+    pub fn check_time(&self, now: u64) -> Result<(), TokenError> {
         let (now, leeway) = (now as f64, LEEWAY_SECONDS as f64);
         if self.expires.is_some_and(|expires| now >= expires + leeway) {
             return Err(TokenError::Expired);

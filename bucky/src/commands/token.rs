@@ -8,8 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bucky_api::chain;
 use bucky_api::token::{
-    Claims, Grant, LEEWAY_SECONDS, LIST, Operation, Pattern, Secret, TOKEN_LIMIT_BYTES, Token,
-    TokenError, payload,
+    Claims, Grant, LIST, Operation, Pattern, Secret, TOKEN_LIMIT_BYTES, Token, TokenError, payload,
 };
 use clap::ArgGroup;
 use time::OffsetDateTime;
@@ -184,9 +183,15 @@ fn show(
         None => Ok(None),
     };
     output.data_text(text(&claims, &grant, now))?;
-    let is_over =
-        claims.expires.is_some_and(|expires| now as f64 >= expires + LEEWAY_SECONDS as f64);
-    Ok(if is_over || grant.is_err() { Outcome::SomeFailed } else { Outcome::Done })
+    Ok(outcome(&claims, &grant, now))
+}
+
+/// Whether a token with these claims is good now, as far as that was looked at.
+fn outcome(claims: &Claims, grant: &Result<Option<Grant>, TokenError>, now: u64) -> Outcome {
+    match claims.check_time(now).is_ok() && grant.is_ok() {
+        true => Outcome::Done,
+        false => Outcome::SomeFailed,
+    }
 }
 
 fn text(claims: &Claims, grant: &Result<Option<Grant>, TokenError>, now: u64) -> String {
@@ -259,6 +264,18 @@ mod tests {
         for text in ["0", "0s", "-1h", "", "soon", "1.5h"] {
             assert!(expiry(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_token_whose_time_is_over_or_has_not_come_is_not_good() {
+        let claims =
+            Claims { not_before: Some(1000.0), expires: Some(2000.0), ..Claims::default() };
+        // Give or take what clocks may differ by.
+        for (now, good) in [(0, false), (969, false), (970, true), (2029, true), (2030, false)] {
+            assert_eq!(outcome(&claims, &Ok(None), now) == Outcome::Done, good, "{now}");
+        }
+        let forged = outcome(&claims, &Err(TokenError::Signature), 1500);
+        assert_eq!(forged, Outcome::SomeFailed);
     }
 
     #[test]
