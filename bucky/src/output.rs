@@ -3,6 +3,7 @@
 //! Data is buffered and flushed at the end. A reader that goes away (`bucky list | head`) is no failure: the error
 //! says so, and the program ends quietly. What cannot be written to standard error is lost, as it must be.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::os::fd::AsFd;
@@ -124,10 +125,11 @@ impl Output {
 
     /// Tells people something, on a line of its own (above the bars, where there are any).
     pub fn say(&self, line: impl Display) {
+        let line = line.to_string();
         self.bars.suspend(|| {
             let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
             // Nobody is left to be told that standard error is gone.
-            let _ = writeln!(people, "{line}");
+            let _ = writeln!(people, "{}", harmless(&line));
             let _ = people.flush();
         });
     }
@@ -146,6 +148,24 @@ impl Output {
     pub(crate) fn streams_are_one(&self) -> bool {
         self.are_one
     }
+}
+
+/// `text` with its control characters spelled out, but for ends of lines and tabs: names, paths and reasons come from
+/// archives and from other hosts, and must not command a terminal.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let commands = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(commands) {
+        return Cow::Borrowed(text);
+    }
+    let mut spelled = String::with_capacity(text.len());
+    for c in text.chars() {
+        if commands(c) {
+            spelled.extend(c.escape_default());
+        } else {
+            spelled.push(c);
+        }
+    }
+    Cow::Owned(spelled)
 }
 
 /// Whether two descriptors are of one file, pipe or terminal; no where that cannot be told.
@@ -312,6 +332,14 @@ mod tests {
     fn json_strings_are_escaped_as_go_escapes_them() {
         assert_eq!(json_string("a.b"), r#""a.b""#);
         assert_eq!(json_string("a<&>\"é"), "\"a\\u003c\\u0026\\u003e\\\"é\"");
+    }
+
+    /// A path in an archive, or a daemon's reason, may have anything in it.
+    #[test]
+    fn what_people_are_told_commands_no_terminal() {
+        let (output, _, people) = Output::captured();
+        output.say("one\n\ttwo \u{1b}]0;owned\u{7}\r\u{9b}31m é \u{7f}");
+        assert_eq!(people.text(), "one\n\ttwo \\u{1b}]0;owned\\u{7}\\r\\u{9b}31m é \\u{7f}\n");
     }
 
     #[test]

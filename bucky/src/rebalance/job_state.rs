@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 /// The longest line that is read: two of the longest names, escaped, and two addresses.
 const LINE_LIMIT_BYTES: u64 = 64 * 1024;
+/// How every line begins, the Go tool's too.
+const LINE_START: &[u8] = b"{\"SrcServer\":\"";
 
 /// Why a job state file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -168,9 +170,11 @@ fn read(path: &Path, file: impl Read) -> Result<(Vec<Digest>, u64), JobStateErro
     Ok((done, whole_bytes))
 }
 
-/// Whether `text`, which has no end of line, can be a line that was cut off: it is removed.
+/// Whether `text`, which has no end of line, can be a line that was cut off: it is removed. Any other file that was given
+/// by mistake, the map of names among them, is not.
 fn is_beginning(text: &[u8]) -> bool {
-    text.iter().all(|byte| *byte == 0) || text.starts_with(b"{")
+    let is_cut_off = text.starts_with(LINE_START) || LINE_START.starts_with(text);
+    text.iter().all(|byte| *byte == 0) || is_cut_off
 }
 
 #[cfg(test)]
@@ -242,9 +246,11 @@ mod tests {
         std::fs::write(&path, b"not a job\n").unwrap();
         let error = with_jobs(&path, &[]).unwrap_err();
         assert!(error.to_string().starts_with("line 1 of"), "{error}");
-        std::fs::write(&path, b"a file of something else").unwrap();
-        assert!(with_jobs(&path, &[]).is_err(), "and it is not emptied");
-        assert_eq!(std::fs::read(&path).unwrap(), b"a file of something else");
+        for other in [&b"a file of something else"[..], b"{\"old\":\"new\"}", b"{\n"] {
+            std::fs::write(&path, other).unwrap();
+            assert!(with_jobs(&path, &[]).is_err(), "and it is not emptied");
+            assert_eq!(std::fs::read(&path).unwrap(), other);
+        }
     }
 
     #[test]

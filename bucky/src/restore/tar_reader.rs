@@ -80,6 +80,8 @@ pub(crate) struct TarReader<R> {
 /// What extension headers say of the member that follows.
 #[derive(Default)]
 struct Extensions {
+    /// Whether there are any.
+    is_there: bool,
     path: Option<Vec<u8>>,
     bytes: Option<u64>,
     mtime: Option<u64>,
@@ -102,6 +104,10 @@ impl<R: Read> TarReader<R> {
         loop {
             let at = self.at;
             let Some(header) = self.header()? else {
+                if extensions.is_there {
+                    // It is told of a member that is not there any more.
+                    return Err(TarError::Damaged { at });
+                }
                 self.end()?;
                 return Ok(None);
             };
@@ -109,10 +115,12 @@ impl<R: Read> TarReader<R> {
             let size = header.entry_size().map_err(|_| TarError::Damaged { at })?;
             match kind {
                 EntryType::XHeader => {
+                    extensions.is_there = true;
                     let bytes = self.extension(size, at)?;
                     extensions.read(&bytes).ok_or(TarError::Damaged { at })?;
                 }
                 EntryType::GNULongName => {
+                    extensions.is_there = true;
                     let mut name = self.extension(size, at)?;
                     name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
                     extensions.path = Some(name);

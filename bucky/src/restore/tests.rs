@@ -183,6 +183,22 @@ fn what_follows_the_end_is_not_passed_over() {
     }
 }
 
+/// Records and a long name are about a member: without one, something is missing.
+#[test]
+fn an_extension_without_its_member_is_damage() {
+    for (kind, content) in [
+        (EntryType::XHeader, record("path", b"b/c.wsp")),
+        (EntryType::GNULongName, b"b/c.wsp\0".to_vec()),
+    ] {
+        let bytes = one(&[], |header| header.set_entry_type(kind), &content);
+        let (members, end) = read(&bytes);
+        assert!(members.is_empty());
+        assert!(matches!(end, Err(TarError::Damaged { at: 1024 })), "{kind:?}: {end:?}");
+    }
+    let global = one(&[], |header| header.set_entry_type(EntryType::XGlobalHeader), b"");
+    assert_eq!(whole(&global), []);
+}
+
 #[test]
 fn what_is_no_file_is_told_for_what_it_is() {
     for (kind, expected) in [
