@@ -135,8 +135,9 @@ fn peer_error(error: ClientError) -> ApiError {
             ApiError::new(ErrorCode::Busy, text).retry_after(1)
         }
         // Asked again it would say the same.
-        Some(StatusCode::FORBIDDEN) => ApiError::forbidden(text)
-            .hint("both daemons need the same secret, in -auth-jwt-secret-file"),
+        Some(StatusCode::FORBIDDEN) => ApiError::forbidden(text).hint(
+            "both daemons need the same secret, in -auth-jwt-secret-file, and clocks that agree",
+        ),
         _ => ApiError::new(ErrorCode::Peer, text),
     }
 }

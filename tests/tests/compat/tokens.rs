@@ -343,7 +343,9 @@ fn tokens_are_switched_on_node_by_node() {
     bucky_with(&cluster, &token_file, &["list"]).assert_code(0);
     let refused = bucky_with(&cluster, &token_file, &["rebalance"]).assert_code(1);
     assert!(refused.took < AT_ONCE, "{refused}");
-    refused.assert_tells("both daemons need the same secret, in -auth-jwt-secret-file");
+    refused.assert_tells(
+        "both daemons need the same secret, in -auth-jwt-secret-file, and clocks that agree",
+    );
     cluster.node_mut(1).stop();
     cluster.node_mut(1).protect(&secret, &all());
     cluster.node_mut(1).start();
