@@ -124,6 +124,12 @@ impl WhisperFile {
         self
     }
 
+    /// The open file itself, once more: no second opening, so that it counts as the same for leases.
+    pub(crate) fn descriptor(&self) -> Result<File, AccessError> {
+        let again = self.file.try_clone();
+        again.map_err(|source| AccessError::Read { path: self.path.clone(), source })
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         &self.path

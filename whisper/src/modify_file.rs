@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, RenameFlags};
 
@@ -31,6 +31,8 @@ const LOOKS: u32 = 2;
 const PAUSE: Duration = Duration::from_millis(50);
 /// The pause where the kernel cannot tell whether somebody has the file open.
 const PAUSE_WITHOUT_LEASE: Duration = Duration::from_secs(1);
+/// The pause between two attempts to have the new file to ourselves.
+const PAUSE_FOR_LEASE: Duration = Duration::from_millis(2);
 /// How many backups a file may have.
 const BACKUPS_MAX: u32 = 10_000;
 
@@ -294,12 +296,27 @@ impl OldFile {
             return Ok(0);
         }
         let mut new = WhisperFile::open(path, OpenMode::Update, patience.lock)?;
+        let mut opened = new.descriptor().map_err(OpenError::Access)?;
+        let start = Instant::now();
+        // The lock does not keep out who takes none; between our look at a slot and our write he must not come.
+        let lease = loop {
+            match Lease::take(&opened, Duration::ZERO) {
+                Err(LeaseError::InUse { .. }) if start.elapsed() < patience.writers => {}
+                taken => break taken,
+            }
+            // Whoever waits for our lock has the file open: he goes first.
+            drop((opened, new));
+            thread::sleep(PAUSE_FOR_LEASE);
+            new = WhisperFile::open(path, OpenMode::Update, patience.lock)?;
+            opened = new.descriptor().map_err(OpenError::Access)?;
+        };
         let current = new.read().map_err(OpenError::Access)?;
         let (made, current) = (parse_image(&self.made, path)?, parse_image(&current, path)?);
         points.retain(|point| {
             slot_bits(&made, point.timestamp, now) == slot_bits(&current, point.timestamp, now)
         });
         new.update_many(&points, now)?;
+        drop(lease);
         new.sync().map_err(UpdateError::Access)?;
         self.made = new.read().map_err(OpenError::Access)?;
         Ok(points.len())
