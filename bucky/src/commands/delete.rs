@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::discover;
 use super::each_metric_args::EachMetricArgs;
+use crate::chain;
 use crate::cluster::{Cluster, Member};
 use crate::deletion::{self, Deleted, Manner};
 use crate::inventory::{Detail, Merged, Query, Sought, page_len};
@@ -19,6 +20,9 @@ use crate::names::{Nothing, metric_called};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::terminal::{Terminal, yes_or_no};
+
+/// What becomes of what the operator has not confirmed.
+const LEFT: &str = "what was not confirmed is left as it is";
 
 /// Arguments of `bucky delete`.
 #[derive(clap::Args)]
@@ -182,8 +186,14 @@ impl Round<'_> {
                 // Standard output is a program's.
                 self.output.say(&question);
             } else {
-                self.output.data_text(&question)?;
-                self.output.flush()?;
+                let asked = self.output.data_text(&question).and_then(|()| self.output.flush());
+                // Elsewhere a reader that has gone away is no failure. Here nobody was asked, so nothing is deleted.
+                asked.map_err(|error| {
+                    anyhow::anyhow!(
+                        "it cannot be asked whether to delete, and {LEFT}: {}",
+                        chain(&error)
+                    )
+                })?;
             }
             let line = terminal.read_line().await;
             let line = line.context("no answer can be read from the terminal")?;
@@ -197,5 +207,5 @@ impl Round<'_> {
 
 fn closed() -> anyhow::Error {
     anyhow::Error::new(io::Error::from(io::ErrorKind::UnexpectedEof))
-        .context("the terminal was closed before all was confirmed; what was not is left as it is")
+        .context(format!("the terminal was closed before all was confirmed; {LEFT}"))
 }

@@ -217,10 +217,12 @@ async fn carry_out(
     let full = work.averages.iter();
     let full = full.map(|average| batch_len(limits.metrics, limits.bytes, *average)).collect();
     let state = order.sync.job_state.as_deref().map(JobState::open).transpose()?;
-    let stop = Stop::told_on_signals(output)?;
     let files = (order.sync.errors.as_deref(), order.sync.metric_errors.as_deref());
+    // Before the signals are the run's: whoever opens a pipe that nobody reads can still be ended.
+    let files = FailureFiles::open(files.0, files.1)?;
+    let stop = Stop::told_on_signals(output)?;
     let mover = Mover::new(MoverParts {
-        tally: Tally::begin(FailureFiles::open(files.0, files.1)?, Arc::clone(output)),
+        tally: Tally::begin(files, Arc::clone(output)),
         journal: JournalDesk::new(None, Arc::clone(output)),
         jobs: JobDesk::new(state, Arc::clone(output)),
         sync: order.sync.clone(),

@@ -186,9 +186,11 @@ async fn carry_out(
     let limits = order.pace.limits(order.limits);
     let full = survey.averages.iter();
     let full = full.map(|average| batch_len(limits.metrics, limits.bytes, *average)).collect();
+    // Before the signals are the run's: whoever opens a pipe that nobody reads can still be ended.
+    let files = FailureFiles::open(order.errors.as_deref(), None)?;
     let stop = Stop::told_on_signals(output)?;
     let carrier = Arc::new(Carrier::new(Mover::new(MoverParts {
-        tally: Tally::begin(FailureFiles::open(order.errors.as_deref(), None)?, Arc::clone(output)),
+        tally: Tally::begin(files, Arc::clone(output)),
         journal: JournalDesk::new(None, Arc::clone(output)),
         jobs: JobDesk::new(None, Arc::clone(output)),
         sync: SyncOptions { pace: order.pace.clone(), ..SyncOptions::default() },

@@ -289,10 +289,12 @@ async fn carry_out(
 ) -> anyhow::Result<Outcome> {
     let (journal, resume) = open_journal(&order, &selection)?;
     let jobs = order.sync.job_state.as_deref().map(JobState::open).transpose()?;
-    let stop = Stop::told_on_signals(output)?;
     let files = (order.sync.errors.as_deref(), order.sync.metric_errors.as_deref());
+    // Before the signals are the run's: whoever opens a pipe that nobody reads can still be ended.
+    let files = FailureFiles::open(files.0, files.1)?;
+    let stop = Stop::told_on_signals(output)?;
     let mover = Arc::new(Mover::new(MoverParts {
-        tally: Tally::begin(FailureFiles::open(files.0, files.1)?, Arc::clone(output)),
+        tally: Tally::begin(files, Arc::clone(output)),
         journal: JournalDesk::new(journal, Arc::clone(output)),
         jobs: JobDesk::new(jobs, Arc::clone(output)),
         sync: order.sync.clone(),

@@ -97,6 +97,11 @@ impl Stop {
         }
     }
 
+    /// Whether the operator has asked so.
+    pub(crate) fn is_report_asked(&self) -> bool {
+        *self.report.borrow()
+    }
+
     async fn asked_more_than(&self, times: u32) {
         let mut asked = self.asked.clone();
         if asked.wait_for(|count| *count > times).await.is_err() {

@@ -78,8 +78,9 @@ pub(crate) async fn run(
         Scope::Single => Destinations::only_seed(&cluster)?,
     };
     let members = read(order.place.clone())?;
-    let stop = Stop::told_on_signals(output)?;
+    // Before the signals are the run's: whoever opens a pipe that nobody reads can still be ended.
     let files = FailureFiles::open(order.errors.as_deref(), None)?;
+    let stop = Stop::told_on_signals(output)?;
     let tally = Tally::begin(files, Arc::clone(output));
     let delivery = Delivery::new(destinations.nodes(), order.workers, stop.clone(), tally);
     let sorter = Sorter { order: &order, destinations, output, refused: 0, elsewhere: 0, files: 0 };

@@ -104,6 +104,19 @@ fn delete_stops_where_the_terminal_is_closed() {
     assert_eq!(left(&cluster), ALL[1..]);
 }
 
+/// Nobody sees the question, so nothing is deleted; a reader that has gone away is no success here.
+#[test]
+fn delete_whose_question_nobody_can_see_deletes_nothing_and_fails() {
+    let cluster = started();
+    let delete = words(&cluster, "-r .").replace("exec ", "");
+    let script = format!("{{ sleep 0.5; {delete}; }} | true; exit ${{PIPESTATUS[0]}}");
+    let mut terminal = Terminal::new();
+    terminal.type_in("y\ny\ny\n");
+    let run = Running::start(terminal.command(&format!("exec bash -c '{script}'"))).finish();
+    run.assert_code(1).assert_tells("what was not confirmed is left as it is");
+    assert_eq!(left(&cluster), ALL);
+}
+
 /// D19: the Go tool deletes nothing then, and exits 0.
 #[test]
 fn delete_without_a_terminal_is_refused_unless_noconfirm_says_so() {

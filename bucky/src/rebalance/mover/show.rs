@@ -1,5 +1,7 @@
 //! A run while it goes on: its progress on standard error, its figures to carbon, the carbons that are watched.
 
+use std::cell::Cell;
+
 use super::super::pace::Watched;
 use super::super::progress;
 use super::super::statistics::Statistics;
@@ -13,15 +15,20 @@ impl Mover {
         let hosts = self.addrs().into_iter().map(|addr| addr.host());
         let mut statistics = options.map(|options| Statistics::new(options, hosts));
         let watched = self.watched();
+        let told = Cell::new(false);
         let insisted = tokio::select! {
             () = work => false,
             () = progress::watch(progress.as_mut(), &self.tally, planned) => false,
-            () = self.tell_when_asked(planned) => false,
+            () = self.tell_when_asked(planned, &told) => false,
             () = self.pace.watch(&watched, &self.output) => false,
             () = self.send_figures(statistics.as_mut(), planned) => false,
             () = self.stop.insisted() => true,
         };
         progress.end();
+        // What was under way may have ended before the line was written.
+        if self.stop.is_report_asked() && !told.get() {
+            self.tell_report(planned);
+        }
         if let Some(statistics) = statistics.as_mut().filter(|_| !insisted) {
             // Whoever has no patience for the run has none for its figures.
             tokio::select! {
@@ -42,11 +49,16 @@ impl Mover {
     }
 
     /// SIGUSR1 asks for a line of progress, and for an end.
-    async fn tell_when_asked(&self, planned: u64) {
+    async fn tell_when_asked(&self, planned: u64, told: &Cell<bool>) {
         self.stop.report_asked().await;
+        told.set(true);
+        self.tell_report(planned);
+        std::future::pending().await
+    }
+
+    fn tell_report(&self, planned: u64) {
         self.output.say(progress::line(&self.tally, planned));
         self.output.say("Received SIGUSR1, exiting.");
-        std::future::pending().await
     }
 
     /// The carbons beside the nodes, where they are watched.

@@ -39,3 +39,39 @@ fn before_anything_is_moved_sigusr1_means_nothing() {
     assert!(!ended.stderr.contains("SIGUSR1"), "{}", ended.stderr);
     cluster.assert_all_in_place(&before);
 }
+
+/// The line is told also where nothing holds the end up.
+#[test]
+fn a_run_that_waits_for_its_pace_ends_at_once_and_still_tells_how_far_it_is() {
+    let (cluster, before, _) = strays(40);
+    for _ in 0..4 {
+        let run = cluster.start_bucky(&["rebalance", "--metrics-per-second", "1"]);
+        wait::until("it moves", || run.stderr().contains("lie astray"));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        run.signal(Signal::USR1);
+        let ended = run.finish().assert_code(1).assert_tells("Received SIGUSR1, exiting.\n");
+        assert_eq!(ended.stderr.matches("SIGUSR1").count(), 1, "{ended}");
+        assert_eq!(ended.stderr.matches("Progress ").count(), 1, "{ended}");
+    }
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
+
+/// A pipe that nobody reads holds the run up before it has begun: it can be ended then as any program.
+#[test]
+fn a_run_that_waits_for_a_reader_of_its_failures_can_be_ended() {
+    let (cluster, before, _) = strays(4);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    for flag in ["--errors", "-metric-err-file"] {
+        let run = cluster.start_bucky(&["rebalance", flag, path.to_str().unwrap()]);
+        wait::until("it has its plan", || run.stderr().contains("lie astray"));
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        run.signal(Signal::TERM);
+        assert_eq!(run.finish().code, None);
+    }
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+}
