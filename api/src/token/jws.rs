@@ -83,10 +83,7 @@ impl Secret {
     /// # Errors
     /// [`SecretError`] where nothing is left.
     pub fn new(content: &[u8]) -> Result<Self, SecretError> {
-        let trimmed = match std::str::from_utf8(content) {
-            Ok(text) => text.trim().as_bytes(),
-            Err(_) => content.trim_ascii(),
-        };
+        let trimmed = without_space_around(content);
         if trimmed.is_empty() { Err(SecretError) } else { Ok(Self(trimmed.to_vec())) }
     }
 
@@ -123,6 +120,29 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(hidden)")
+    }
+}
+
+/// `content` without the white space of Unicode at its ends, as the Go tool trims it: also where what lies between is no
+/// UTF-8, as in a secret of random bytes. A byte more or less would make another secret, whose files are the same.
+fn without_space_around(content: &[u8]) -> &[u8] {
+    let is_space = |bytes: &[u8]| {
+        let mut chars = std::str::from_utf8(bytes).unwrap_or_default().chars();
+        chars.next().is_some_and(char::is_whitespace) && chars.next().is_none()
+    };
+    let mut rest = content;
+    loop {
+        let lengths = 1..=rest.len().min(3);
+        let split_first = |len| rest.split_at_checked(len).filter(|(head, _)| is_space(head));
+        let split_last = |len: usize| {
+            let (head, tail) = rest.split_at_checked(rest.len().checked_sub(len)?)?;
+            is_space(tail).then_some((tail, head))
+        };
+        let split = lengths.clone().find_map(split_first);
+        match split.or_else(|| lengths.clone().find_map(split_last)) {
+            Some((_, without)) => rest = without,
+            None => return rest,
+        }
     }
 }
 

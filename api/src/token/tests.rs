@@ -290,6 +290,28 @@ fn d10_a_blank_secret_is_none_and_a_short_one_is_told() {
     assert!(Secret::new(&[0xff; 32]).is_ok_and(|secret| !secret.is_short()));
 }
 
+/// The Go daemon trims what Unicode calls white space also around bytes that are no text; with another secret from the very
+/// same file, nobody would find out why its tokens are refused.
+#[test]
+fn white_space_around_a_secret_of_random_bytes_is_none_of_it() {
+    let claims = Claims { ops: vec!["read".into()], ..Claims::default() };
+    let signed = |secret: &[u8]| Secret::new(secret).unwrap().sign(&claims).unwrap();
+    for spaced in [
+        &b"\x0b\xff\x00\xfe\x0b"[..],
+        b"\n\t \xff\x00\xfe\x0c\r\n",
+        b"\xc2\x85\xff\x00\xfe\xc2\xa0",
+        b"\xe2\x80\x83\xff\x00\xfe\xe3\x80\x80\n",
+    ] {
+        assert!(signed(spaced) == signed(b"\xff\x00\xfe"), "{spaced:?}");
+    }
+    // Bytes that are white space in other codings only.
+    for other in [&b"\xa0\xff\x00\xfe"[..], b"\xff\x00\xfe\x85", b"\xff\x00\xfe\x1f"] {
+        assert!(signed(other) != signed(b"\xff\x00\xfe"), "{other:?}");
+    }
+    assert!(signed("\u{3000}geheim \u{b}".as_bytes()) == signed(b"geheim"));
+    assert!(Secret::new("\u{b}\u{2003}\n".as_bytes()).is_err());
+}
+
 #[test]
 fn neither_tokens_nor_secrets_are_shown() {
     let token = Token::parse(b" abc.def.ghi\n").unwrap();
