@@ -84,6 +84,8 @@ fn fill_tree(args: &Args, output: &Output) -> anyhow::Result<Outcome> {
     refuse_nested(&args.source, &args.destination)?;
     std::fs::create_dir_all(&args.destination)
         .with_context(|| format!("{} cannot be made", args.destination.display()))?;
+    // Now that it is there, its path means what it means, whatever links and `..` are in it.
+    refuse_nested(&args.source, &args.destination)?;
     let mut outcome = Outcome::Done;
     for entry in WalkDir::new(&args.source).sort_by_file_name() {
         let entry = match entry {
@@ -111,13 +113,31 @@ fn is_link_to_file(entry: &DirEntry) -> bool {
     entry.path_is_symlink() && !entry.path().is_dir()
 }
 
-/// A tree that is filled into itself would grow while it is walked.
+/// A tree that is filled into itself would grow while it is walked, and with -d lose what it has just got.
 fn refuse_nested(source: &Path, destination: &Path) -> anyhow::Result<()> {
-    let Some(existing) = destination.ancestors().find_map(|folder| folder.canonicalize().ok())
+    // The last ancestor of a relative path is empty, and means the current folder.
+    let here = |folder: &Path| folder.as_os_str().is_empty().then(|| PathBuf::from("."));
+    let mut folders =
+        destination.ancestors().map(|folder| here(folder).unwrap_or_else(|| folder.to_owned()));
+    let (Some(existing), Ok(real)) =
+        (folders.find_map(|folder| folder.canonicalize().ok()), source.canonicalize())
     else {
         return Ok(());
     };
-    if source.canonicalize().is_ok_and(|source| existing.starts_with(source)) {
+    let filled_again = real.strip_prefix(&existing).map(|below| real.join(below));
+    if let Ok(again) = filled_again
+        && destination.is_dir()
+        && real != existing
+        && again.exists()
+    {
+        return Err(UsageError::because(format!(
+            "what lies in {} would be filled into {}, and from there on into {}; move one of them away first",
+            again.display(),
+            source.display(),
+            destination.display()
+        )));
+    }
+    if existing.starts_with(real) {
         return Err(UsageError::because(format!(
             "{} lies in {}, or is the same; a tree cannot be filled into itself",
             destination.display(),
@@ -218,168 +238,4 @@ fn outcome_text(outcome: &FillOutcome) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bucky_whisper::{
-        Aggregation, CreateOptions, FileLayout, OpenMode, Point, WhisperFile, XFilesFactor, create,
-    };
-    use clap::{FromArgMatches, Parser};
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    fn now() -> u32 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        u32::try_from(now).unwrap()
-    }
-
-    fn file(path: &Path, points: &[u32]) {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let options = CreateOptions {
-            retentions: vec!["60s:1h".parse().unwrap()],
-            aggregation: Aggregation::Average,
-            x_files_factor: XFilesFactor::new(0.5).unwrap(),
-            layout: FileLayout::Dense,
-        };
-        create(path, &options).unwrap();
-        let points: Vec<Point> = points
-            .iter()
-            .map(|back| Point { timestamp: now() - back * 60, value: f64::from(*back) })
-            .collect();
-        let mut file = WhisperFile::open(path, OpenMode::Update, Duration::from_secs(1)).unwrap();
-        file.update_many(&points, now()).unwrap();
-    }
-
-    fn points(path: &Path) -> usize {
-        let bytes = std::fs::read(path).unwrap();
-        let image = bucky_whisper::Image::parse(&bytes).unwrap();
-        image.archive(0).unwrap().points_valid(now()).count()
-    }
-
-    /// Runs `bucky fill` with these arguments: how it ended, its data, and what it told people.
-    fn fill(args: &[&Path], flags: &[&str]) -> (anyhow::Result<Outcome>, String, String) {
-        let words = ["fill"].into_iter().chain(flags.iter().copied()).map(std::ffi::OsString::from);
-        let matches = <Cli as clap::CommandFactory>::command()
-            .get_matches_from(words.chain(args.iter().map(|path| path.as_os_str().to_owned())));
-        let args = Cli::from_arg_matches(&matches).unwrap().args;
-        let (output, data, people) = Output::captured();
-        let outcome = run(&args, &Arc::new(output));
-        (outcome, data.text(), people.text())
-    }
-
-    #[test]
-    fn a_source_is_deleted_once_its_points_are_in_place() {
-        let folder = tempfile::tempdir().unwrap();
-        let (source, destination) = (folder.path().join("a.wsp"), folder.path().join("b.wsp"));
-        file(&source, &[1, 3, 5]);
-        file(&destination, &[2, 4]);
-        let (outcome, data, people) = fill(&[&source, &destination], &["-d", "-l", "-v"]);
-        assert_eq!(outcome.unwrap(), Outcome::Done);
-        assert_eq!(points(&destination), 5);
-        assert!(!source.exists());
-        // As with the Go tool's, -l is for trees.
-        assert_eq!(data, "");
-        assert!(people.ends_with("filled, 3 points, 0 rolled up, source deleted\n"), "{people}");
-    }
-
-    /// A writer that has the source open, or waits for its lock, while it is deleted.
-    #[test]
-    fn what_is_written_to_a_source_after_its_deletion_is_in_the_destination() {
-        let folder = tempfile::tempdir().unwrap();
-        let (source, destination) = (folder.path().join("a.wsp"), folder.path().join("b.wsp"));
-        file(&source, &[1, 3]);
-        file(&destination, &[2]);
-        let open = std::fs::File::options().read(true).write(true).open(&source).unwrap();
-        let writer = std::thread::spawn({
-            let source = source.clone();
-            move || {
-                while source.exists() {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
-                let mut late =
-                    WhisperFile::open(Path::new(&path), OpenMode::Update, Duration::from_secs(5))
-                        .unwrap();
-                late.update(7.0, now() - 300, now()).unwrap();
-            }
-        });
-        let (outcome, _, people) = fill(&[&source, &destination], &["-d", "--lock-timeout", "30"]);
-        writer.join().unwrap();
-        assert_eq!(outcome.unwrap(), Outcome::Done, "{people}");
-        assert_eq!(points(&destination), 4);
-    }
-
-    /// D2: the Go tool deletes a source although its points could not be written.
-    #[test]
-    fn a_source_whose_fill_failed_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let (source, destination) = (folder.path().join("a.wsp"), folder.path().join("b.wsp"));
-        file(&source, &[1]);
-        std::fs::write(&destination, "no Whisper file at all").unwrap();
-        let (outcome, _, people) = fill(&[&source, &destination], &["-d"]);
-        assert_eq!(outcome.unwrap(), Outcome::SomeFailed);
-        assert!(source.exists() && people.contains("b.wsp"), "{people}");
-        assert_eq!(std::fs::read(&destination).unwrap(), b"no Whisper file at all");
-    }
-
-    /// D39: the Go tool stops at the first failure, and prints an OK after it for the same pair.
-    #[test]
-    fn a_tree_is_filled_on_after_a_file_that_fails() {
-        let folder = tempfile::tempdir().unwrap();
-        let (source, destination) = (folder.path().join("from"), folder.path().join("to"));
-        file(&source.join("a/one.wsp"), &[1]);
-        file(&source.join("z/two.wsp"), &[2]);
-        std::fs::write(source.join("a/bad.wsp"), "").unwrap();
-        std::fs::create_dir_all(destination.join("a/bad.wsp")).unwrap();
-        std::fs::write(source.join("notes.txt"), "x").unwrap();
-        let (outcome, data, people) = fill(&[&source, &destination], &["-r", "-l"]);
-        assert_eq!(outcome.unwrap(), Outcome::SomeFailed);
-        assert_eq!(
-            (points(&destination.join("a/one.wsp")), points(&destination.join("z/two.wsp"))),
-            (1, 1)
-        );
-        assert!(!destination.join("notes.txt").exists());
-        let pair = |name: &str| {
-            format!("[{}] -> [{}]", source.join(name).display(), destination.join(name).display())
-        };
-        let good = ["a/one.wsp", "z/two.wsp"].map(|name| format!("[ OK ] {}", pair(name)));
-        assert!(data.starts_with("[FAIL] ["), "{data}");
-        assert!(data.ends_with(&format!("] {}\n{}\n{}\n", pair("a/bad.wsp"), good[0], good[1])));
-        let bad: Vec<&str> = data.lines().filter(|line| line.contains("bad.wsp")).collect();
-        assert_eq!(bad.len(), 1);
-        assert!(bad[0].starts_with("[FAIL] ") && people.contains("bad.wsp"));
-    }
-
-    /// D39: the Go tool waits for its own lock for ever.
-    #[test]
-    fn a_file_is_not_filled_from_itself() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = folder.path().join("a.wsp");
-        file(&source, &[1]);
-        let alias = folder.path().join("b.wsp");
-        std::fs::hard_link(&source, &alias).unwrap();
-        for destination in [&source, &alias] {
-            let (outcome, _, people) = fill(&[&source, destination], &["-d"]);
-            assert_eq!(outcome.unwrap(), Outcome::SomeFailed);
-            assert!(people.contains("same file"), "{people}");
-            assert_eq!(points(&source), 1);
-        }
-    }
-
-    #[test]
-    fn folders_need_r_and_a_tree_is_not_filled_into_itself() {
-        let folder = tempfile::tempdir().unwrap();
-        let inside = folder.path().join("a/b/c");
-        let usage = |args: &[&Path], flags: &[&str]| {
-            let error = fill(args, flags).0.unwrap_err();
-            assert!(error.downcast_ref::<UsageError>().is_some(), "{error}");
-        };
-        usage(&[folder.path(), &inside], &[]);
-        usage(&[folder.path(), &inside], &["-r"]);
-        usage(&[folder.path(), folder.path()], &["-r"]);
-        usage(&[&inside, folder.path()], &["-r"]);
-    }
-}
+mod tests;

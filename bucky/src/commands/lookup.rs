@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::locate::ring_of;
+use crate::chain;
 use crate::cli::ClusterArgs;
 use crate::name_stream::ListArgs;
 use crate::outcome::Outcome;
@@ -37,7 +38,15 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let (ring, _) = ring_of(args.ring.as_deref(), &args.cluster, output).await?;
     let mut outcome = Outcome::Done;
     for name in args.list.open()? {
-        let name = name?;
+        let name = match name {
+            Ok(name) => name,
+            Err(error) if error.is_of_that_line() => {
+                output.say(format_args!("bucky: {}", chain(&error)));
+                outcome = Outcome::SomeFailed;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let owners = match owners(&ring, &name) {
             Ok(owners) => owners,
             Err(error) => {

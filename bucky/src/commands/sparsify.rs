@@ -51,6 +51,13 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
                 let is_metric = entry.path().extension().is_some_and(|end| end == "wsp");
                 if is_metric && entry.file_type().is_file() {
                     look(entry.path(), args, &mut tally, output)?;
+                } else if entry.depth() == 0 && !entry.path().is_dir() {
+                    // Named by the operator, who would take silence for done.
+                    let path = entry.path().display();
+                    output.say(format_args!(
+                        "bucky: {path} is neither a .wsp file itself nor a folder"
+                    ));
+                    tally.failed += 1;
                 }
             }
             Err(error) => tally.fail(&error, output),

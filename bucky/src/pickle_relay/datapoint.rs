@@ -81,13 +81,20 @@ pub(super) fn append_line(datapoint: &Datapoint<'_>, lines: &mut Vec<u8>) -> Res
     Ok(())
 }
 
-/// A number as the Go tool writes it, and whether it is a finite one; none for a text that is no number.
+/// A number as the Go tool writes it, or with more digits where that would be another one, and whether it is a finite one; none for a text that is no number.
 fn text(number: Number<'_>) -> Option<(String, bool)> {
     let mut text = String::new();
     let written = match number {
         Number::Int(number) => write!(text, "{number}"),
         Number::Unsigned(number) => write!(text, "{number}"),
-        Number::Float(number) if number.is_finite() => write!(text, "{number:.12}"),
+        Number::Float(number) if number.is_finite() => {
+            let written = write!(text, "{number:.12}");
+            // The Go tool makes 0 of what is very small.
+            if text.parse() != Ok(number) {
+                text = format!("{number:?}");
+            }
+            written
+        }
         Number::Float(number) if number.is_nan() => write!(text, "NaN"),
         Number::Float(number) => write!(text, "{}", if number > 0.0 { "+Inf" } else { "-Inf" }),
         Number::Text(number) => {
@@ -120,6 +127,7 @@ mod tests {
             (Number::Unsigned(u64::MAX), "18446744073709551615"),
             (Number::Float(1.5), "1.500000000000"),
             (Number::Float(-0.0), "-0.000000000000"),
+            (Number::Float(0.25e-8), "0.000000002500"),
             (Number::Float(1e21), "1000000000000000000000.000000000000"),
             (Number::Float(f64::NAN), "NaN"),
             (Number::Float(f64::INFINITY), "+Inf"),
@@ -130,6 +138,18 @@ mod tests {
         }
         let at_half = line(" a.b\n", Number::Float(60.5), Number::Int(1)).unwrap();
         assert_eq!(at_half, "a.b 1 60.500000000000\n", "blanks around a name go");
+    }
+
+    /// The Go tool writes twelve digits whatever the number is, and so other numbers than came, up to 0.
+    #[test]
+    fn a_number_is_the_same_one_behind_the_relay() {
+        for value in
+            [1e-15, -3.2e-13, f64::MIN_POSITIVE, f64::MAX, 0.1 + 0.2, 1.0 / 3.0, 1e300, 0.7]
+        {
+            let line = line("a.b", Number::Int(60), Number::Float(value)).unwrap();
+            let text = line.strip_prefix("a.b ").unwrap().strip_suffix(" 60\n").unwrap();
+            assert_eq!(text.parse::<f64>().unwrap().to_bits(), value.to_bits(), "{text}");
+        }
     }
 
     /// D38: a new line in a name becomes a line of its own upstream.

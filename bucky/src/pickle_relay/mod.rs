@@ -16,7 +16,7 @@ mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -33,6 +33,8 @@ use crate::rebalance::stop::Stop;
 
 /// The most connections; further ones wait until one ends. Each may hold a pickle.
 const CONNECTIONS_MOST: usize = 256;
+/// How often it is told that there are so many.
+const FULL_TOLD: Duration = Duration::from_secs(60);
 /// How long what has come may take to be sent once an end was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long after a connection that could not be taken the next is tried.
@@ -120,7 +122,15 @@ async fn accept(
 ) -> JoinSet<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MOST));
     let mut connections = JoinSet::new();
+    let mut told: Option<Instant> = None;
     loop {
+        // Who waits sees nothing but an upstream that takes nothing.
+        if places.available_permits() == 0 && told.is_none_or(|at| at.elapsed() >= FULL_TOLD) {
+            told = Some(Instant::now());
+            output.say(format_args!(
+                "bucky: {CONNECTIONS_MOST} senders are connected, the most; further ones wait until one goes"
+            ));
+        }
         let accepted = tokio::select! {
             accepted = next(&listener, &places) => accepted,
             () = stop.asked() => return connections,

@@ -22,9 +22,11 @@ const LATE_MOST: u32 = 100;
 /// How much room is made at once for a frame that is coming in: what a sender announces costs nothing.
 const READ_BYTES: usize = 64 * 1024;
 
-/// How many bytes of pickles are worked through at once. What is made of one may take thirty times its length, and waits
+/// How many bytes of pickles are worked through at once. What is made of one may take sixty times its length, and waits
 /// with it for room in the queue.
-pub(super) const WORK_BYTES: u32 = 8 * 1024 * 1024;
+pub(super) const WORK_BYTES: u32 = 4 * 1024 * 1024;
+/// After how many datapoints others have their turn. A short pickle may have one long name a million times.
+const TURN: usize = 256;
 
 /// What all connections have.
 #[derive(Clone)]
@@ -134,7 +136,10 @@ impl Receiver {
             Err(error) => return self.output.say(format_args!("{peer}: a bad pickle: {error}")),
         };
         let (mut block, mut dropped) = (Block::default(), 0);
-        for datapoint in datapoints {
+        for (number, datapoint) in datapoints.enumerate() {
+            if number % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
+            }
             let appended = datapoint.and_then(|point| append_line(&point, &mut block.lines));
             match appended {
                 Ok(()) => block.metrics += 1,
@@ -166,4 +171,50 @@ impl Receiver {
 
 fn cut_off(came: usize, len: usize) -> End {
     End::Because(format!("cut off after {came} of {len} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::super::queue::queue;
+    use super::*;
+
+    /// A name of 4 kB that is none, fifty thousand times: looking at it takes long.
+    #[tokio::test]
+    async fn others_have_their_turn_while_a_pickle_is_long_work() {
+        let mut pickle = b"](X\x00\x10\x00\x00".to_vec();
+        pickle.extend(b"a b");
+        pickle.extend([b'x'; 4093]);
+        pickle.extend(b"q\x000K\x01K\x02\x86q\x010");
+        (0..50_000).for_each(|_| pickle.extend(b"h\x00h\x01\x86"));
+        pickle.extend(b"e.");
+        let mut frame = u32::try_from(pickle.len()).unwrap().to_be_bytes().to_vec();
+        frame.append(&mut pickle);
+
+        let (output, _, told) = Output::captured();
+        let (intake, _outlet) = queue(10);
+        let (_stop, stop) = Stop::manual();
+        let receiver = Receiver {
+            intake,
+            counts: Arc::new(Counts::default()),
+            output: Arc::new(output),
+            stop,
+            work: Arc::new(Semaphore::new(usize::try_from(WORK_BYTES).unwrap())),
+            idle: Duration::from_secs(60),
+            frame_bytes: 1 << 20,
+            verbose: false,
+        };
+        let (mut sender, stream) = tokio::io::duplex(1 << 20);
+        sender.write_all(&frame).await.unwrap();
+        drop(sender);
+        let serving = tokio::spawn(receiver.serve(stream, ([127, 0, 0, 1], 1).into()));
+        let mut turns = 0;
+        while !serving.is_finished() {
+            turns += 1;
+            tokio::task::yield_now().await;
+        }
+        assert!(told.text().contains("49995 more of the same pickle"), "{}", told.text());
+        assert!(turns > 100, "{turns}");
+    }
 }

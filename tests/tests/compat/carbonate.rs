@@ -108,6 +108,17 @@ fn lookup_prints_what_carbon_lookup_prints() {
     }
 }
 
+/// As with the other lists: a line that is no name is told, and the rest is looked up.
+#[test]
+fn lookup_goes_on_behind_a_line_that_is_no_text() {
+    let rings = hosts_with_instances();
+    let file = rings.folder.path().join("names");
+    std::fs::write(&file, b"app.a\n\xff\napp.b\n").unwrap();
+    let ran = bucky(&["lookup", "--ring", &rings.ours, "-f", file.to_str().unwrap()], "");
+    let both = bucky(&["lookup", "--ring", &rings.ours, "app.a", "app.b"], "");
+    assert_eq!((ran.code, ran.stdout), (Some(1), both.stdout));
+}
+
 #[test]
 fn sieve_prints_what_carbon_sieve_prints() {
     let rings = hosts_with_instances();

@@ -348,6 +348,14 @@ fn pickles_that_are_too_long_and_senders_that_say_nothing_are_cut_off() {
 }
 
 #[test]
+fn that_senders_have_to_wait_for_others_to_go_is_told() {
+    let (relay, to) = relay(Upstream::anywhere().addr(), &[]);
+    let _all: Vec<_> = (0..256).map(|_| TcpStream::connect(to).unwrap()).collect();
+    let is_told = || relay.stderr().contains("256 senders are connected, the most").then_some(());
+    wait::until_some("the waiting is told", is_told);
+}
+
+#[test]
 fn the_relay_sends_its_own_figures() {
     let upstream = Upstream::anywhere();
     let (_relay, to) = relay(upstream.addr(), &["-i", "1s", "-p", "own.relay"]);

@@ -156,6 +156,14 @@ fn bucky_sparsify_keeps_files_as_they_are_and_tells_what_it_could_not_do() {
     assert_eq!(std::fs::read(&path).unwrap(), content);
     assert_eq!(std::fs::read_dir(tools.path("w")).unwrap().count(), 1);
     tools.run("bucky-sparsify", &["w/a.wsp", "-d"]).assert_code(0).assert_tells("Re-wrote 0");
+    // What an operator names and is no metric's file is not passed over in silence.
+    std::os::unix::fs::symlink("a.wsp", tools.path("w/link.wsp")).unwrap();
+    std::fs::write(tools.path("w/notes.txt"), "x").unwrap();
+    for named in ["w/link.wsp", "w/notes.txt"] {
+        let done = tools.run("bucky-sparsify", &[named]).assert_code(1);
+        done.assert_tells(&format!("{named} is neither a .wsp file"));
+    }
+    tools.run("bucky-sparsify", &["w"]).assert_code(0);
     tools.run("bucky-sparsify", &[]).assert_code(2);
     assert!(points(&path).is_empty());
 }

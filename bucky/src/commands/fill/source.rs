@@ -7,8 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bucky_whisper::{Digest, Lease, lock_exclusive, lock_shared, unlock};
+use rustix::fs::{Mode, OFlags};
 
 /// How an attempt to delete a source ended.
 pub(super) enum Deletion {
@@ -48,9 +49,19 @@ impl Unnamed {
 }
 
 pub(super) fn digest_of(path: &Path, limit: Duration) -> anyhow::Result<Digest> {
-    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    let file = open(path)?;
     lock_shared(&file, limit).with_context(|| format!("{} was not locked", path.display()))?;
     digest(&file, path)
+}
+
+/// Opens a regular file. A pipe would keep us waiting for somebody at its other end.
+fn open(path: &Path) -> anyhow::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let opened = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
+    let file = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
+    let metadata = file.metadata().with_context(|| format!("{} cannot be read", path.display()))?;
+    ensure!(metadata.is_file(), "{} is no regular file", path.display());
+    Ok(file)
 }
 
 fn digest(mut file: &File, path: &Path) -> anyhow::Result<Digest> {
@@ -67,7 +78,7 @@ pub(super) fn delete_unchanged(
     filled_from: Digest,
     limit: Duration,
 ) -> anyhow::Result<Deletion> {
-    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    let file = open(path)?;
     lock_exclusive(&file, limit).with_context(|| format!("{} was not locked", path.display()))?;
     if digest(&file, path)? != filled_from {
         return Ok(Deletion::Changed);

@@ -177,11 +177,12 @@ impl<'a> Machine<'a> {
             }
             // Tuples of one, two and three.
             code => {
-                let mut values = Vec::with_capacity(3);
-                for _ in 0x85..=code {
-                    values.push(self.pop()?);
-                }
-                values.reverse();
+                let floor = self.marks.last().copied().unwrap_or(0);
+                let len = usize::from(code - 0x84);
+                let start = self.stack.len().checked_sub(len).filter(|start| *start >= floor);
+                let start = start.ok_or_else(|| self.too_short())?;
+                // No larger than it has to be: there may be one for each byte.
+                let values = self.stack.split_off(start);
                 self.push_sequence(values);
             }
         }

@@ -170,6 +170,13 @@ fn bombs_are_no_larger_than_they_are() {
     let deep = [vec![b']'; 500_000], vec![b'a'; 499_999], b".".to_vec()].concat();
     let (text, dropped) = lines(&deep).unwrap();
     assert_eq!((text.as_str(), dropped.len()), ("", 1));
+    // What holds little takes little: none has room for more than is in it.
+    let tuples = [&[b'N'][..], &[0x85; 1000], b"."].concat();
+    let held = Pickle::read(&tuples).unwrap();
+    assert_eq!(held.sequences.iter().map(Vec::capacity).sum::<usize>(), 1000);
+    for short in [&b"N\x86."[..], b"N(N\x86.", b"\x85."] {
+        assert!(matches!(Pickle::read(short), Err(PickleError::StackTooShort { .. })));
+    }
     let itself = b"]q\x00h\x00a.";
     assert_eq!(lines(itself).unwrap().1.len(), 1);
     // Each list holds the one before eight times: 8^30 in all.
