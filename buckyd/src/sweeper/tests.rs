@@ -114,7 +114,7 @@ fn status() -> Status {
         node: "owner".into(),
         store_id: "another".into(),
         version: "0".into(),
-        api_level: 1,
+        api_level: bucky_api::API_LEVEL,
         ring_fingerprint: String::new(),
         metrics: Some(0),
         inventory: InventoryStatus {
@@ -354,6 +354,42 @@ async fn d11_a_compressed_tombstone_is_asked_for_by_its_whole_content() {
     fixture.sweep().await;
     assert!(folder.join("0").exists());
     assert!(fixture.sweeper.status().held[0].reason.contains("compressed"));
+}
+
+/// A daemon of `api_level` 1 does not know the digest in the question: with no slot asked for it calls everything complete.
+#[tokio::test]
+async fn d11_a_compressed_tombstone_is_not_confirmed_by_the_word_of_an_older_daemon() {
+    let content = b"whisper_compressed and its points".to_vec();
+    for (there, is_held) in [
+        (content.clone(), false),
+        (b"whisper_compressed, anew".to_vec(), true),
+        (whisper(&[]), true),
+    ] {
+        let fixture = Fixture::new();
+        let fetch = async move || {
+            let size = i64::try_from(there.len()).unwrap();
+            let stat = MetricStat { name: "a".into(), size, ..MetricStat::default() };
+            ([(METRIC_STAT_HEADER, stat.to_header())], there)
+        };
+        let old = Status { api_level: 1, ..status() };
+        let complete = async |Json(request): Json<ConfirmRequest>| {
+            assert!(request.metrics.iter().all(|metric| metric.name.as_str() == "plain"));
+            lines(&confirmed(&[ConfirmOutcome::Complete])(request))
+        };
+        let router = Router::new()
+            .route("/v1/status", get(async || Json(old)))
+            .route("/v1/confirm", post(complete))
+            .route("/metrics/a", get(fetch));
+        let owner = serve(router).await;
+        let plain = whisper(&[1]);
+        let folder = fixture.bury(
+            &owner,
+            &[("a", &content, Digest::of(&content)), ("plain", &plain, Digest::of(&plain))],
+        );
+        fixture.sweep().await;
+        assert_eq!(folder.join("0").exists(), is_held);
+        assert!(!folder.join("1").exists(), "what has points is asked for as ever");
+    }
 }
 
 #[tokio::test]
