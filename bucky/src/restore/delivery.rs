@@ -226,7 +226,7 @@ impl Shared {
         }
         let lines = match heal(node, files).await {
             Ok(lines) => lines,
-            Err(error) => return Some(setback(node, &error)),
+            Err(error) => return Some(setback(node, error).await),
         };
         node.answered();
         let mut again = Vec::new();
@@ -311,14 +311,28 @@ fn outcome(node: &Node, file: &File, line: Option<HealLine>) -> Result<Effect, S
     Err(Setback { trouble, failure: failure(node, kind_of(line.problem), line.reason) })
 }
 
-fn setback(node: &Node, error: &ClientError) -> Setback {
-    let reason = chain(error);
-    let is_away = matches!(error, ClientError::Unreachable { .. } | ClientError::TimedOut { .. });
-    if is_away {
+/// Why `node` did not take files. Where the connection broke and nothing else is answered either, as by a daemon that is
+/// frozen, it is away, and fewer files would not come through. One on which connections break for long is given up too.
+async fn setback(node: &Node, error: ClientError) -> Setback {
+    let broke = is_broken(&error) || matches!(error, ClientError::Lines { .. });
+    let silence = if broke { node.daemon.status().await.err() } else { None };
+    let silence = silence.filter(|error| is_silence(error) || is_broken(error));
+    let is_away = silence.is_some() || is_silence(&error);
+    let error = silence.unwrap_or(error);
+    let reason = chain(&error);
+    if is_away || broke {
         node.unreachable(&reason);
     }
     let kind = if is_away { NODE_AWAY } else { "transfer failed" };
-    Setback { trouble: Trouble::of(error), failure: failure(node, kind, reason) }
+    Setback { trouble: Trouble::of(&error), failure: failure(node, kind, reason) }
+}
+
+fn is_silence(error: &ClientError) -> bool {
+    matches!(error, ClientError::Unreachable { .. } | ClientError::TimedOut { .. })
+}
+
+fn is_broken(error: &ClientError) -> bool {
+    matches!(error, ClientError::Broken { .. })
 }
 
 fn failure(node: &Node, kind: &'static str, reason: String) -> Failure {

@@ -220,3 +220,27 @@ fn a_restore_that_is_interrupted_ends_in_order_and_says_so() {
         "{run}"
     );
 }
+
+/// A daemon that is frozen takes connections and answers nothing. Every metric of its own would be tried for minutes.
+#[test]
+fn a_node_that_breaks_every_connection_is_given_up_and_the_others_get_theirs() {
+    let cluster = cluster(2).gate(1).start();
+    cluster.scatter(120, cluster.ring());
+    let (run, path) = tar(&cluster, &["-r", "."]);
+    run.assert_code(0);
+    let all = listed(&cluster, &path).len();
+    cluster.node(1).gate().hold("POST /v1/heal");
+    let run = cluster.start_bucky(&["restore", "--away-timeout", "1", path.to_str().unwrap()]);
+    cluster.node(1).gate().wait_until_held();
+    cluster.node(1).gate().shut();
+    let run = run.finish();
+    let theirs = cluster.node(1).metrics().len();
+    assert!(theirs > 0 && theirs < all);
+    run.assert_code(1)
+        .assert_tells(&format!("{} metrics restored", all - theirs))
+        .assert_tells(&format!("{theirs} did not make it to all their owners: {theirs} node away."))
+        .assert_tells("Errors are present in restore.");
+    cluster.node(1).gate().release();
+    cluster.node(1).gate().reopen();
+    restore(&cluster, &[], &path).assert_code(0);
+}
