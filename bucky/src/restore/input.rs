@@ -97,6 +97,10 @@ fn plain(
 }
 
 fn coding_of(first: &[u8]) -> Coding {
+    // What pzstd makes begins with a frame that is passed over: 16 magic numbers, for whatever one likes to say there.
+    if let [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] = first {
+        return Coding::Zstd;
+    }
     let coding = CODINGS.iter().find(|(magic, _)| first.starts_with(magic));
     coding.map_or(Coding::Plain, |(_, coding)| *coding)
 }
@@ -140,6 +144,12 @@ mod tests {
             Place::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
             assert!(read == text, "{encoding}");
         }
+        let mut skipped = b"\x5a\x2a\x4d\x18\x03\0\0\0abc".to_vec();
+        skipped.extend(zstd::encode_all(text.as_slice(), 1).unwrap());
+        std::fs::write(&path, skipped).unwrap();
+        let mut read = Vec::new();
+        Place::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
+        assert!(read == text, "behind a frame that is passed over");
         assert_eq!(Place::of(Path::new("-")), Place::Stdin);
     }
 
