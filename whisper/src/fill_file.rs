@@ -82,7 +82,7 @@ pub enum FillFileError {
 /// than `lock_limit`.
 ///
 /// Where there is no destination it becomes a durable copy of the source, with its mode and time of change, in folders
-/// that are made where they are missing. Only there a file in go-carbon's compressed format will do.
+/// that are made where they are missing; what root makes so belongs to the owner of the folder that it lies in. Only there a file in go-carbon's compressed format will do.
 ///
 /// # Errors
 /// [`FillFileError`], which names the file in question.
@@ -180,6 +180,9 @@ fn copy_new(source: &Source, path: &Path) -> io::Result<Placed> {
     } else {
         new.file().write_all_at(&source.bytes, 0)?;
     }
+    give_to_owner_of(folder_of(path), &new.file().metadata()?, |uid, gid| {
+        std::os::unix::fs::fchown(new.file(), uid, gid)
+    })?;
     let mode = source.metadata.permissions().mode() & 0o7777;
     new.file().set_permissions(Permissions::from_mode(mode))?;
     new.file().set_times(FileTimes::new().set_modified(source.metadata.modified()?))?;
@@ -199,8 +202,27 @@ fn create_folders(folder: &Path) -> io::Result<()> {
     }
     create_folders(folder_of(folder))?;
     match std::fs::create_dir(folder) {
-        Ok(()) => sync_folder(folder_of(folder)),
+        Ok(()) => {
+            give_to_owner_of(folder_of(folder), &folder.metadata()?, |uid, gid| {
+                std::os::unix::fs::lchown(folder, uid, gid)
+            })?;
+            sync_folder(folder_of(folder))
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Gives what root has made to the owner of the folder that it lies in, as the daemon does: carbon could not write to a file
+/// of root's, and would drop its points.
+fn give_to_owner_of(
+    folder: &Path,
+    made: &Metadata,
+    give: impl FnOnce(Option<u32>, Option<u32>) -> io::Result<()>,
+) -> io::Result<()> {
+    let owner = std::fs::metadata(folder)?;
+    if made.uid() == 0 && (owner.uid(), owner.gid()) != (made.uid(), made.gid()) {
+        give(Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }

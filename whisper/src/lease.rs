@@ -16,8 +16,10 @@ use libc::c_int;
 
 /// The pause between two attempts. An update has a file open for some ten microseconds.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long a lease may be relied on: far less than what the kernel lets others wait.
-const RELIABLE: Duration = Duration::from_secs(5);
+/// How long a lease may be relied on at most.
+const RELIABLE_MOST: Duration = Duration::from_secs(5);
+/// Where the kernel tells for how many seconds it lets others wait; 0: until the lease is given back.
+const BREAK_TIME: &str = "/proc/sys/fs/lease-break-time";
 
 /// The command that says which signal a lease sends, by Linux's `fcntl.h`; the bindings lack it.
 const F_SETSIG: c_int = 10;
@@ -43,6 +45,7 @@ pub enum LeaseError {
 pub struct Lease<'f> {
     file: &'f File,
     taken: Instant,
+    reliable: Duration,
 }
 
 impl<'f> Lease<'f> {
@@ -52,11 +55,13 @@ impl<'f> Lease<'f> {
     /// [`LeaseError`].
     pub fn take(file: &'f File, limit: Duration) -> Result<Self, LeaseError> {
         let start = Instant::now();
+        // Where it cannot be read nobody is known to have changed it.
+        let reliable = reliable(&std::fs::read_to_string(BREAK_TIME).unwrap_or_default());
         // Whoever comes to open the file makes the kernel send us a signal: one that is ignored unless it is asked for.
         fcntl(file, F_SETSIG, libc::SIGURG).map_err(LeaseError::NotGiven)?;
         loop {
             match fcntl(file, libc::F_SETLEASE, libc::F_WRLCK) {
-                Ok(()) => return Ok(Self { file, taken: Instant::now() }),
+                Ok(()) => return Ok(Self { file, taken: Instant::now(), reliable }),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(LeaseError::NotGiven(error)),
             }
@@ -70,7 +75,7 @@ impl<'f> Lease<'f> {
 
     /// Whether the lease is young enough that nobody who waits for it has been let in.
     pub fn is_reliable(&self) -> bool {
-        self.taken.elapsed() < RELIABLE
+        self.taken.elapsed() < self.reliable
     }
 }
 
@@ -78,6 +83,15 @@ impl Drop for Lease<'_> {
     fn drop(&mut self) {
         // It may have been broken, and then there is nothing to give back.
         let _ = fcntl(self.file, libc::F_SETLEASE, libc::F_UNLCK);
+    }
+}
+
+/// How long a lease may be relied on, by the kernel's break time: half of it, for the clock of that one begins a little
+/// later, and what is checked is done a little after.
+fn reliable(break_time: &str) -> Duration {
+    match break_time.trim().parse() {
+        Ok(0) | Err(_) => RELIABLE_MOST,
+        Ok(seconds) => RELIABLE_MOST.min(Duration::from_secs(seconds) / 2),
     }
 }
 
@@ -97,6 +111,16 @@ fn fcntl(file: &File, command: c_int, argument: c_int) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Where an operator has made others wait less, a lease is broken sooner.
+    #[test]
+    fn a_lease_is_relied_on_for_far_less_than_others_wait() {
+        for (break_time, seconds) in
+            [("45\n", 5.0), ("10\n", 5.0), ("4", 2.0), ("1\n", 0.5), ("0\n", 5.0), ("", 5.0)]
+        {
+            assert_eq!(reliable(break_time).as_secs_f64(), seconds, "{break_time:?}");
+        }
+    }
 
     #[test]
     fn a_file_that_somebody_has_open_is_not_leased() {

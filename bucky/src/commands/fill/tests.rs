@@ -168,6 +168,26 @@ fn a_tree_is_not_filled_into_one_around_it_that_fills_it_again() {
     assert_eq!(points(&folder.path().join("other/z.wsp")), 1);
 }
 
+/// Carbon could not write to what root made in its folder, and would drop its points.
+#[test]
+fn what_root_makes_belongs_to_the_owner_of_the_folder() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let folder = tempfile::tempdir().unwrap();
+    let (source, destination) = (folder.path().join("from"), folder.path().join("to"));
+    file(&source.join("a/b/c.wsp"), &[1]);
+    std::fs::create_dir(&destination).unwrap();
+    let own = destination.metadata().unwrap().uid();
+    // Only root can give a folder away; whoever else runs this keeps what he makes.
+    let given = chown(&destination, Some(12_345), Some(12_346));
+    assert_eq!(given.is_ok(), own == 0);
+    let (outcome, _, people) = fill(&[&source, &destination], &["-r"]);
+    assert_eq!(outcome.unwrap(), Outcome::Done, "{people}");
+    for made in ["a", "a/b", "a/b/c.wsp"] {
+        let uid = destination.join(made).metadata().unwrap().uid();
+        assert_eq!(uid, if own == 0 { 12_345 } else { own }, "{made}");
+    }
+}
+
 #[test]
 fn a_pipe_is_no_source_and_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
