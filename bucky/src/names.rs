@@ -105,8 +105,10 @@ pub(crate) fn names_from(mut input: impl Read) -> anyhow::Result<Vec<String>> {
     input.read_to_string(&mut text).map_err(|error| {
         UsageError::because(format!("standard input cannot be read as a list of names: {error}"))
     })?;
+    // Some editors put a mark of the byte order first, which nobody sees, and which is of no name.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     if text.trim_start().starts_with(['[', '{', '"']) {
-        return serde_json::from_str(&text).map_err(|error| {
+        return serde_json::from_str(text).map_err(|error| {
             UsageError::because(format!("standard input is not a JSON array of names: {error}"))
         });
     }
@@ -150,7 +152,13 @@ mod tests {
             args(false, &["b.c", "a", "a"]).selection(Nothing::IsRefused, "".as_bytes()).unwrap(),
             names
         );
-        for stdin in ["[\"b.c\",\"a\"]", " [\"a\",\n\"b.c\"]\n", "b.c\n\n  a\n"] {
+        for stdin in [
+            "[\"b.c\",\"a\"]",
+            " [\"a\",\n\"b.c\"]\n",
+            "b.c\n\n  a\n",
+            "\u{feff}a\r\nb.c\r\n",
+            "\u{feff}[\"a\",\"b.c\"]",
+        ] {
             assert_eq!(
                 args(false, &["-"]).selection(Nothing::IsRefused, stdin.as_bytes()).unwrap(),
                 names

@@ -31,7 +31,8 @@ const LEFT: &str = "what was not confirmed is left as it is";
     long_about = "Delete metrics from all nodes that have them; with -s from the node at -h alone. The files go at once \
                   and for good. Asks at the terminal, for each node, unless -noconfirm is given.\n\nNothing is deleted \
                   unless every node answers and its whole list was read. A metric that a relay still sends is made \
-                  anew by carbon."
+                  anew by carbon; one that was moved seconds ago, by the node that it was moved from, for as long as \
+                  `bucky servers` shows tombstones."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
