@@ -9,6 +9,8 @@ use crate::outcome::UsageError;
 
 /// The longest line. No path that a system takes is longer.
 const LINE_LIMIT_BYTES: u64 = 64 * 1024;
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The arguments that say where a list comes from.
 #[derive(clap::Args, Clone, Debug)]
@@ -95,6 +97,10 @@ fn open_file(path: &Path) -> anyhow::Result<NameStream> {
 impl NameStream {
     /// Lines, or a JSON array where it begins with `[`, as no name does.
     fn read(mut reader: Box<dyn BufRead>) -> anyhow::Result<Self> {
+        // A mark of the byte order, which some editors put first and nobody sees, is of no name.
+        if reader.fill_buf().is_ok_and(|begin| begin.starts_with(BYTE_ORDER_MARK)) {
+            reader.consume(BYTE_ORDER_MARK.len());
+        }
         // What cannot be read is told by the first line.
         let is_json =
             reader.fill_buf().is_ok_and(|begin| begin.trim_ascii_start().starts_with(b"["));
@@ -152,6 +158,8 @@ mod tests {
     fn lists_are_lines_or_a_json_array() {
         assert_eq!(read(b"a.b\n\n  c \r\nd"), ["a.b", "c", "d"]);
         assert_eq!(read(b" [\"a.b\",\n\"c\"]"), ["a.b", "c"]);
+        assert_eq!(read(b"\xef\xbb\xbfa.b\n"), ["a.b"]);
+        assert_eq!(read(b"\xef\xbb\xbf[\"a.b\"]"), ["a.b"]);
         assert_eq!(read(b""), Vec::<String>::new());
         assert!(NameStream::read(Box::new(&b"[\"a"[..])).is_err());
     }
