@@ -53,7 +53,7 @@ pub use outcome::Outcome;
 pub use output::Output;
 
 use crate::outcome::{UnhealthyError, UsageError};
-use crate::output::OutputError;
+use crate::output::{OutputError, while_read};
 
 /// Runs what `words` (with the program's name) say, on this process's streams. Under the name of one of the Go tool's
 /// small programs, such as `bucky-fill`, this is that program.
@@ -73,7 +73,8 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>, output: Output) -> Out
         Ok(command) => run_command(command, &output),
         Err(stop) => return stop.tell(&output),
     };
-    let result = result.and_then(|outcome| Ok(output.flush().map(|()| outcome)?));
+    // Who has seen enough does not make a success of what has failed.
+    let result = result.and_then(|outcome| Ok(while_read(output.flush()).map(|()| outcome)?));
     match result {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -125,4 +126,32 @@ fn outcome_of(error: &anyhow::Error) -> Outcome {
         return Outcome::Unhealthy;
     }
     Outcome::SomeFailed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::{Captured, Unread};
+
+    fn unread(args: &[&str], unread: Unread) -> Outcome {
+        let output = Output::to_writers(Box::new(unread), Box::new(Captured::default()));
+        run_with(args.iter().map(OsString::from), output)
+    }
+
+    /// `bucky … | head` may end the reader; what failed has failed all the same.
+    #[test]
+    fn a_reader_that_has_gone_away_makes_no_success_of_a_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, destination) = (folder.path().join("src"), folder.path().join("dst"));
+        std::fs::create_dir(&source).unwrap();
+        std::fs::write(source.join("bad.wsp"), b"no Whisper file").unwrap();
+        let (source, destination) = (source.to_str().unwrap(), destination.to_str().unwrap());
+        for reader in [Unread::AtOnce, Unread::AtTheFlush] {
+            let outcome = unread(&["fill", "-r", "-l", source, destination], reader);
+            assert_eq!(outcome, Outcome::SomeFailed, "{reader:?}");
+        }
+        let missing = format!("{source}/missing.wsp");
+        assert_eq!(unread(&["isempty", &missing], Unread::AtTheFlush), Outcome::SomeFailed);
+        assert_eq!(unread(&["version"], Unread::AtTheFlush), Outcome::Done);
+    }
 }

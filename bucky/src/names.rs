@@ -80,7 +80,10 @@ impl SelectArgs {
     }
 }
 
-/// `expression`, if it is one and not empty.
+/// The longest expression: it stands in a request's query, of which daemons take 64 KiB, and each byte may take three.
+const REGEX_LIMIT_BYTES: usize = 20_000;
+
+/// `expression`, if it is one, not empty, and not too long.
 ///
 /// # Errors
 /// [`UsageError`].
@@ -90,6 +93,13 @@ pub(crate) fn checked_regex(expression: &str) -> anyhow::Result<String> {
         return Err(UsageError::because(
             "the regular expression is empty, which would mean every metric; give `.` if that is meant",
         ));
+    }
+    if expression.len() > REGEX_LIMIT_BYTES {
+        return Err(UsageError::because(format!(
+            "the regular expression has {} bytes; daemons take at most {REGEX_LIMIT_BYTES}: give the names as a list \
+             on standard input (`-`), or ask several times",
+            expression.len()
+        )));
     }
     Regex::new(expression)
         .map_err(|error| UsageError::because(format!("the regular expression is bad: {error}")))?;
@@ -186,6 +196,8 @@ mod tests {
     fn an_empty_expression_is_refused() {
         assert!(refusal(&args(true, &[""]), "").contains("empty"));
         assert!(refusal(&args(true, &["a("]), "").contains("bad"));
+        assert!(refusal(&args(true, &["%".repeat(20_001).as_str()]), "").contains("20001 bytes"));
+        assert!(checked_regex(&"%".repeat(20_000)).is_ok());
     }
 
     /// D1: a list that cannot be read counts as no list, so that all is meant.

@@ -23,6 +23,14 @@ impl OutputError {
     }
 }
 
+/// Passes over a reader that has gone away: for commands that do more than print, and whose exit code tells of it.
+///
+/// # Errors
+/// Any other [`OutputError`].
+pub(crate) fn while_read(told: Result<(), OutputError>) -> Result<(), OutputError> {
+    told.or_else(|error| if error.is_reader_gone() { Ok(()) } else { Err(error) })
+}
+
 /// Where a command writes.
 pub struct Output {
     data: Mutex<Box<dyn Write + Send>>,
@@ -197,6 +205,28 @@ impl Write for Captured {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Standard output whose reader has gone away: at once, or when the buffer is brought on its way.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Unread {
+    AtOnce,
+    AtTheFlush,
+}
+
+#[cfg(test)]
+impl Write for Unread {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::AtOnce => Err(io::ErrorKind::BrokenPipe.into()),
+            Self::AtTheFlush => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
     }
 }
 

@@ -119,6 +119,25 @@ impl Cluster {
         Ok(Self { seed, document, members, findings, client })
     }
 
+    /// The same where all nodes have to be there and agree. Who they are is told where `tells` says so.
+    ///
+    /// # Errors
+    /// [`UnhealthyError`].
+    pub(crate) async fn discover_healthy(
+        client: Client,
+        seed: DaemonAddr,
+        scope: Scope,
+        tells: bool,
+        output: &Output,
+    ) -> anyhow::Result<Self> {
+        let cluster = Self::discover(client, seed, scope).await?;
+        cluster.require_healthy()?;
+        if tells {
+            cluster.tell_members(output);
+        }
+        Ok(cluster)
+    }
+
     /// A cluster of which these answers came.
     #[cfg(test)]
     pub(crate) fn from_answers(document: RingDocument, members: Vec<Member>) -> Self {

@@ -18,7 +18,7 @@ use crate::inventory::{Detail, Merged, Query, Sought, page_len};
 use crate::name_pile::NamePile;
 use crate::names::{Nothing, metric_called};
 use crate::outcome::{Outcome, UsageError};
-use crate::output::Output;
+use crate::output::{Output, while_read};
 use crate::terminal::{Terminal, yes_or_no};
 
 /// What becomes of what the operator has not confirmed.
@@ -71,9 +71,9 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         }
     }
     if args.json {
-        output.data_line(serde_json::Value::Object(counts))?;
+        while_read(output.data_line(serde_json::Value::Object(counts)))?;
     }
-    output.flush()?;
+    while_read(output.flush())?;
     let end = if round.outcome == Outcome::Done { "complete" } else { "ended with errors" };
     output.say(format_args!("Delete operation {end}."));
     Ok(round.outcome.and(cluster.outcome()))

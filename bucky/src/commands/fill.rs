@@ -12,7 +12,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use self::source::{Deletion, delete_unchanged, digest_of};
 use crate::outcome::{Outcome, UsageError};
-use crate::output::Output;
+use crate::output::{Output, while_read};
 
 /// How often a source that changes meanwhile is filled from before it is left where it is.
 const ROUNDS: usize = 5;
@@ -161,7 +161,7 @@ fn report(
                 output.say(format_args!("bucky: {pair}: {done}"));
             }
             if args.log && args.recursive {
-                output.data_line(format_args!("[ OK ] {pair}"))?;
+                while_read(output.data_line(format_args!("[ OK ] {pair}")))?;
             }
             Ok(Outcome::Done)
         }
@@ -172,7 +172,7 @@ fn report(
                 destination.display()
             ));
             if args.log && args.recursive {
-                output.data_line(format_args!("[FAIL] [{error:#}] {pair}"))?;
+                while_read(output.data_line(format_args!("[FAIL] [{error:#}] {pair}")))?;
             }
             Ok(Outcome::SomeFailed)
         }

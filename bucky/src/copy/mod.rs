@@ -89,11 +89,8 @@ async fn healthy(
     verbose: bool,
     output: &Output,
 ) -> anyhow::Result<Cluster> {
-    let cluster = Cluster::discover(client.clone(), seed, Scope::All).await?;
-    cluster.require_healthy()?;
-    if verbose {
-        cluster.tell_members(output);
-    }
+    let cluster =
+        Cluster::discover_healthy(client.clone(), seed, Scope::All, verbose, output).await?;
     for warning in cluster.ring()?.warnings() {
         output.say(format_args!("bucky: the ring of {}: {warning}", cluster.seed));
     }

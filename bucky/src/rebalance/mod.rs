@@ -122,11 +122,9 @@ pub(crate) async fn run(
     order: Order,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
-    let cluster = Cluster::discover(client, order.seed.clone(), Scope::All).await?;
-    cluster.require_healthy()?;
-    if order.verbose {
-        cluster.tell_members(output);
-    }
+    let cluster =
+        Cluster::discover_healthy(client, order.seed.clone(), Scope::All, order.verbose, output)
+            .await?;
     let (fleet, selection) = prepare(&cluster, &order, output).await?;
     plan_and_move(fleet, selection, order, output).await
 }

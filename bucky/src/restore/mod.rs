@@ -68,11 +68,9 @@ pub(crate) async fn run(
     order: Order,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
-    let cluster = Cluster::discover(client, order.seed.clone(), order.scope).await?;
-    cluster.require_healthy()?;
-    if order.verbose {
-        cluster.tell_members(output);
-    }
+    let cluster =
+        Cluster::discover_healthy(client, order.seed.clone(), order.scope, order.verbose, output)
+            .await?;
     let destinations = match order.scope {
         Scope::All => Destinations::all(&cluster)?,
         Scope::Single => Destinations::only_seed(&cluster)?,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::finding::{Finding, What};
-use crate::output::{Output, OutputError, human_count};
+use crate::output::{Output, OutputError, human_count, while_read};
 
 /// How many findings of a kind are shown.
 const SHOWN: usize = 10;
@@ -114,7 +114,7 @@ impl Report {
         };
         let errors = errors.map(create).transpose()?;
         if json {
-            output.data_text("{\"findings\":[")?;
+            while_read(output.data_text("{\"findings\":["))?;
         }
         Ok(Self { json, strict, errors, written: 0, kinds: Default::default() })
     }
@@ -132,7 +132,8 @@ impl Report {
         }
         if self.json {
             let separator = if self.written == 0 { "\n" } else { ",\n" };
-            output.data_text(format_args!("{separator}{}", serde_json::to_string(finding)?))?;
+            let line = format!("{separator}{}", serde_json::to_string(finding)?);
+            while_read(output.data_text(line))?;
         }
         self.written += 1;
         let count = &mut self.kinds[what.number()];
@@ -171,8 +172,10 @@ impl Report {
         if let Some(errors) = &mut self.errors {
             errors.flush().context("cannot write the findings to the file of --errors")?;
         }
-        if self.json { self.end_json(ending, output) } else { self.end_text(ending, output) }
-            .map_err(Into::into)
+        // What the exit code says is so, whoever reads on.
+        let told =
+            if self.json { self.end_json(ending, output) } else { self.end_text(ending, output) };
+        Ok(while_read(told)?)
     }
 
     fn end_json(&self, ending: &Ending<'_>, output: &Output) -> Result<(), OutputError> {

@@ -117,6 +117,20 @@ fn delete_whose_question_nobody_can_see_deletes_nothing_and_fails() {
     assert_eq!(left(&cluster), ALL);
 }
 
+#[test]
+fn delete_tells_by_its_exit_code_what_failed_though_nobody_reads() {
+    let cluster = started();
+    let delete = words(&cluster, "-j -noconfirm app.a nobody.has.it").replace("exec ", "");
+    let script = format!("{{ sleep 0.5; {delete}; }} | true; exit ${{PIPESTATUS[0]}}");
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", &script]);
+    Running::start(bash).finish().assert_code(1).assert_tells("nobody.has.it");
+    assert!(
+        !left(&cluster).iter().any(|metric| metric == ALL[0]),
+        "what is there is deleted all the same"
+    );
+}
+
 /// D19: the Go tool deletes nothing then, and exits 0.
 #[test]
 fn delete_without_a_terminal_is_refused_unless_noconfirm_says_so() {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::output::Captured;
+use crate::output::{Captured, Unread};
 use crate::verify::finding::LackingArchive;
 
 fn finding(metric: &str, node: &str, what: What) -> Finding {
@@ -41,6 +41,20 @@ fn told(json: bool, findings: &[Finding], ending: &Ending<'_>) -> (String, bool)
     let has_findings = report.has_findings();
     report.end(ending, &output).unwrap();
     (data.text(), has_findings)
+}
+
+/// An audit whose reader has gone away goes on: its exit code is what a script looks at.
+#[test]
+fn findings_count_though_nobody_reads_them() {
+    for (json, unread) in
+        [(true, Unread::AtOnce), (false, Unread::AtOnce), (true, Unread::AtTheFlush)]
+    {
+        let output = Output::to_writers(Box::new(unread), Box::new(Captured::default()));
+        let mut report = Report::begin(json, false, None, &output).unwrap();
+        findings().iter().for_each(|finding| report.add(finding, &output).unwrap());
+        assert!(report.has_findings());
+        report.end(&ending(Counts::default()), &output).unwrap();
+    }
 }
 
 #[test]
