@@ -1,7 +1,7 @@
 //! `scripts/bench`: how fast whole commands are, each as a ratio to a public peer or a physical limit in the same run.
 //!
 //! - `measure` runs programs and tells time, processor time and memory; `lay` makes the data
-//! - `moves`: what a rebalance costs beside `tar | tar`, `sync` and `rm`; `scans`: a store of many names beside `find`
+//! - `moves`: what a rebalance costs beside `tar | tar`, `sync` and `rm`; `link`: one over a long, narrow link; `scans`: a store of many names beside `find`
 //! - `table` puts it together
 //!
 //! Machines are noisy: each figure is taken several times, ours and the peer's in turn, and told as the median of the ratios
@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
 mod lay;
+mod link;
 mod measure;
 mod moves;
 mod scans;
@@ -73,6 +74,7 @@ fn main() -> anyhow::Result<()> {
     let plan = Plan { programs, runs: args.runs.max(1), size: args.size };
     let mut table = Table::new(args.only);
     moves::measure(&plan, &mut table);
+    link::measure(&plan, &mut table);
     scans::measure(&plan, &mut table);
     table.print(args.json)
 }

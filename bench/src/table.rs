@@ -7,12 +7,22 @@ use serde::Serialize;
 pub(crate) struct Figure {
     /// What is measured, and against what.
     name: String,
-    /// What it should be at most.
-    bar: f64,
+    /// What it should be; none where it is only told.
+    bar: Option<Bar>,
     /// The unit: `x` for a ratio.
     unit: &'static str,
     /// What each run gave, in order.
     values: Vec<f64>,
+}
+
+/// What a figure should be.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Bar {
+    /// No more than this.
+    AtMost(f64),
+    /// No less than this.
+    AtLeast(f64),
 }
 
 /// All figures.
@@ -33,8 +43,22 @@ impl Table {
         self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
     }
 
-    /// Adds what one run gave.
+    /// Adds what one run gave, which should be `bar` at most.
     pub(crate) fn add(&mut self, name: &str, unit: &'static str, bar: f64, value: f64) {
+        self.note(name, unit, Some(Bar::AtMost(bar)), value);
+    }
+
+    /// Adds what one run gave, which should be `bar` at least.
+    pub(crate) fn add_at_least(&mut self, name: &str, unit: &'static str, bar: f64, value: f64) {
+        self.note(name, unit, Some(Bar::AtLeast(bar)), value);
+    }
+
+    /// Adds what one run gave and no bar was set for.
+    pub(crate) fn tell(&mut self, name: &str, unit: &'static str, value: f64) {
+        self.note(name, unit, None, value);
+    }
+
+    fn note(&mut self, name: &str, unit: &'static str, bar: Option<Bar>, value: f64) {
         say(&format!("{name}: {value:.2} {unit}"));
         if let Some(figure) = self.figures.iter_mut().find(|figure| figure.name == name) {
             figure.values.push(value);
@@ -57,13 +81,18 @@ impl Table {
             "| figure | bar | median | least .. greatest | runs |\n| --- | --- | --- | --- | --- |"
         );
         for Figure { name, bar, unit, values } in &self.figures {
+            let bar = match bar {
+                Some(Bar::AtMost(bar)) => format!("{bar} {unit}"),
+                Some(Bar::AtLeast(bar)) => format!("at least {bar} {unit}"),
+                None => String::new(),
+            };
             let [least, .., greatest] = values.as_slice() else {
-                println!("| {name} | {bar} {unit} | {:.2} {unit} | | 1 |", values[0]);
+                println!("| {name} | {bar} | {:.2} {unit} | | 1 |", values[0]);
                 continue;
             };
             let (median, runs) = (values[values.len() / 2], values.len());
             println!(
-                "| {name} | {bar} {unit} | {median:.2} {unit} | {least:.2} .. {greatest:.2} | {runs} |"
+                "| {name} | {bar} | {median:.2} {unit} | {least:.2} .. {greatest:.2} | {runs} |"
             );
         }
         Ok(())

@@ -14,7 +14,7 @@ use crate::ledger::{Ledger, owner_hosts};
 use crate::metrics::{self, LAYOUTS};
 use crate::node::{Launch, Node};
 use crate::program::{Finished, Running};
-use crate::{Gate, tree, wait};
+use crate::{Gate, Link, LinkSpec, tree, wait};
 
 /// The port of a carbon in the rings; nobody listens there.
 const CARBON_PORT: u16 = 2003;
@@ -44,6 +44,7 @@ pub struct ClusterPlan {
     replication_factor: usize,
     flags: Vec<String>,
     gates: Vec<usize>,
+    link: Option<LinkSpec>,
 }
 
 impl ClusterPlan {
@@ -59,6 +60,7 @@ impl ClusterPlan {
             replication_factor: 1,
             flags: Vec::new(),
             gates: Vec::new(),
+            link: None,
         }
     }
 
@@ -118,6 +120,13 @@ impl ClusterPlan {
         self
     }
 
+    /// Puts a link between all nodes, and between them and `bucky`; no node of this cluster has a gate.
+    #[must_use]
+    pub fn link(mut self, link: LinkSpec) -> Self {
+        self.link = Some(link);
+        self
+    }
+
     /// The cluster with its daemons running.
     #[track_caller]
     pub fn start(self) -> TestCluster {
@@ -134,13 +143,14 @@ impl ClusterPlan {
             (0..self.nodes).map(|node| addr(network, node).ip().to_string()).collect();
         let members = self.members(&hosts[..self.in_ring]);
         let ring = self.ring(&members);
+        let link = self.link.map(Link::new);
         let nodes = hosts.iter().enumerate().map(|(number, host)| {
             let is_gated = self.gates.contains(&number);
-            let listen = if is_gated {
-                network.behind_gate(host_number(number))
-            } else {
-                addr(network, number)
-            };
+            let behind = network.behind_gate(host_number(number));
+            if let Some(link) = &link {
+                link.stand_before(addr(network, number), behind);
+            }
+            let listen = if is_gated || link.is_some() { behind } else { addr(network, number) };
             let node_folder = folder.path().join(format!("node-{number}"));
             std::fs::create_dir(&node_folder).unwrap();
             Node {
@@ -158,7 +168,7 @@ impl ClusterPlan {
             }
         });
         let nodes = nodes.collect();
-        TestCluster { nodes, ring, network, plan: self, folder }
+        TestCluster { nodes, ring, network, plan: self, link, folder }
     }
 
     /// The members of a ring of these hosts.
@@ -208,6 +218,7 @@ pub struct TestCluster {
     ring: Ring,
     network: Network,
     plan: ClusterPlan,
+    link: Option<Link>,
     // Removed last.
     folder: TempDir,
 }
@@ -234,6 +245,14 @@ impl TestCluster {
     /// The node with this host.
     pub fn node_of(&self, host: &str) -> &Node {
         &self.nodes[self.number_of(host)]
+    }
+
+    /// The link between its nodes.
+    ///
+    /// # Panics
+    /// Where the cluster was planned without.
+    pub fn link(&self) -> &Link {
+        self.link.as_ref().expect("the plan of this cluster has a link")
     }
 
     /// The programs that it runs.

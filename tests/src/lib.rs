@@ -7,6 +7,7 @@
 //! - [`cluster`], [`node`]: daemons with addresses and folders of their own, ended on drop
 //! - [`crash_point`]: ends a daemon right before a chosen system call
 //! - [`gate`]: stands before a daemon, holds requests back, cuts it off, and spoils its answers
+//! - [`link`]: a long, narrow link between the nodes
 //! - [`go`]: the Go tool's daemon and client, as strict as the real ones
 //! - [`go_carbon`]: go-carbons that tell how full their caches are, and a carbon that takes lines
 //! - [`strace`]: what a daemon did to its files, call by call; [`order`]: whether that was in the durable order
@@ -35,6 +36,7 @@ pub mod go_carbon;
 pub mod http;
 pub mod inputs;
 pub mod ledger;
+pub mod link;
 pub mod metrics;
 pub mod node;
 pub mod order;
@@ -57,6 +59,7 @@ pub use gate::{Cut, Fault, Gate};
 pub use go::{GoClient, GoDaemon};
 pub use go_carbon::{GoCarbons, LineReceiver};
 pub use ledger::Ledger;
+pub use link::{Link, LinkSpec};
 pub use metrics::Layout;
 pub use node::{Injection, Launch, Node};
 pub use program::{Finished, Running};

@@ -1,0 +1,158 @@
+//! A cluster that grows from three nodes to four over a long, narrow link: how much of it a rebalance uses.
+//!
+//! All that the old nodes send shares the new one's link of 1 Gbit/s, 20 ms away. The link is a proxy of the bench's own, since
+//! not every kernel has netem; what it carries for a plain TCP connection is told beside it, so that its own limit is seen.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bucky_tests::{ClusterPlan, Link, LinkSpec, Node, TestCluster, tree, wait};
+
+use crate::Plan;
+use crate::lay::{self, LARGE};
+use crate::measure::{self, Cost};
+use crate::table::{Table, say};
+
+/// The node that is new.
+const NEW: usize = 3;
+/// Metrics of the full bench before the cluster grows; some quarter of them moves.
+const METRICS: u32 = 20_000;
+/// 1 Gbit/s, 20 ms.
+const SPEC: LinkSpec =
+    LinkSpec { round_trip: Duration::from_millis(20), bytes_per_second: 125_000_000 };
+/// What the plain connections send, each.
+const PLAIN_BYTES: usize = 64 << 20;
+/// So many of them at once, as many as batches travel by default.
+const PLAIN_CONNECTIONS: usize = 8;
+/// How files travel.
+const ENCODINGS: [&str; 2] = ["identity", "zstd"];
+
+/// Takes the figures.
+pub(crate) fn measure(plan: &Plan, table: &mut Table) {
+    if !table.wants("link") {
+        return;
+    }
+    let mut moves = Moves::lay(plan);
+    for _ in 0..plan.runs {
+        table.tell("link: plain TCP through the proxy / 1 Gbit/s", "x", plain());
+        for encoding in ENCODINGS {
+            moves.restore();
+            let run = moves.run(encoding);
+            let seconds = run.cost.wall.as_secs_f64();
+            table.tell(&format!("link: {encoding}, time"), "s", seconds);
+            table.tell(&format!("link: {encoding}, processors"), "s", run.cpu_seconds());
+            table.tell(&format!("link: {encoding}, on the wire"), "MB", run.megabytes());
+            if encoding == "identity" {
+                table.add_at_least("link: bytes on the wire / 1 Gbit/s", "x", 0.8, run.share());
+            }
+        }
+    }
+}
+
+/// What a rebalance came to.
+struct Run {
+    cost: Cost,
+    /// What the nodes' answers had on the wire.
+    bytes: u64,
+}
+
+impl Run {
+    fn megabytes(&self) -> f64 {
+        float(self.bytes) / 1e6
+    }
+
+    fn cpu_seconds(&self) -> f64 {
+        self.cost.cpu.as_secs_f64()
+    }
+
+    fn share(&self) -> f64 {
+        float(self.bytes) / self.cost.wall.as_secs_f64() / float(SPEC.bytes_per_second)
+    }
+}
+
+struct Moves {
+    cluster: TestCluster,
+    /// What moves: from which node, and the metric's number.
+    moving: Vec<(usize, usize)>,
+    contents: Vec<Vec<u8>>,
+}
+
+impl Moves {
+    fn lay(plan: &Plan) -> Self {
+        let count = plan.scaled(METRICS);
+        let cluster = ClusterPlan::of(plan.programs, 4).link(SPEC).lay();
+        let old = cluster.ring_of_first(3);
+        let moving: Vec<(usize, usize)> = (0..count)
+            .filter(|&number| cluster.ring().owner(lay::name(number).as_str()) == NEW)
+            .map(|number| (old.owner(lay::name(number).as_str()), number))
+            .collect();
+        say(&format!("link: {} metrics move", moving.len()));
+        let contents = (0..16).map(|seed| lay::content(&LARGE, seed, |_| true)).collect();
+        Self { cluster, moving, contents }
+    }
+
+    /// Lays what moves where it was.
+    fn restore(&self) {
+        let _ = std::fs::remove_dir_all(self.cluster.node(NEW).prefix());
+        for &(node, number) in &self.moving {
+            let content = &self.contents[number % self.contents.len()];
+            lay::write(&self.cluster.node(node).prefix(), &lay::name(number), content);
+        }
+        measure::shell("sync");
+    }
+
+    /// A rebalance, without the time that its tombstones wait.
+    fn run(&mut self, encoding: &str) -> Run {
+        self.cluster.start();
+        let pids: Vec<u32> = self.cluster.nodes().iter().map(Node::pid).collect();
+        let spent = || -> Duration { pids.iter().filter_map(|&pid| measure::cpu(pid)).sum() };
+        let (before, bytes) = (spent(), self.cluster.link().answered_bytes());
+        let mut bucky = Command::new(self.cluster.programs().bucky);
+        bucky.args(["rebalance", "--encoding", encoding, "-h", &self.cluster.node(0).addr()]);
+        bucky.stderr(std::fs::File::create(self.cluster.path("bucky.log")).unwrap());
+        let mut cost = measure::run(bucky);
+        let bytes = self.cluster.link().answered_bytes() - bytes;
+        cost.cpu += spent().saturating_sub(before);
+        let nodes = self.cluster.nodes();
+        wait::until("all tombstones are gone", || {
+            nodes.iter().all(|node| tree::tombstones(&node.prefix()).is_empty())
+        });
+        let moved = self.cluster.node(NEW).metrics().len();
+        assert_eq!(moved, self.moving.len(), "not all of it was moved");
+        for node in 0..pids.len() {
+            self.cluster.node_mut(node).stop();
+        }
+        Run { cost, bytes }
+    }
+}
+
+/// The share of the link that plain connections use.
+fn plain() -> f64 {
+    let link = Link::new(SPEC);
+    let sink = TcpListener::bind("127.0.0.1:0").unwrap();
+    let door = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    link.stand_before(door, sink.local_addr().unwrap());
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..PLAIN_CONNECTIONS {
+            let mut taken = TcpStream::connect(door).unwrap();
+            let (mut sent, _) = sink.accept().unwrap();
+            scope.spawn(move || {
+                let piece = vec![7; 256 * 1024];
+                (0..PLAIN_BYTES / piece.len()).for_each(|_| sent.write_all(&piece).unwrap());
+            });
+            scope.spawn(move || {
+                let mut buffer = vec![0; 256 * 1024];
+                while taken.read(&mut buffer).unwrap() > 0 {}
+            });
+        }
+    });
+    float(link.answered_bytes()) / begun.elapsed().as_secs_f64() / float(SPEC.bytes_per_second)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn float(number: u64) -> f64 {
+    number as f64
+}
