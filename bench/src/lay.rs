@@ -13,8 +13,13 @@ pub(crate) const LARGE: [&str; 3] = ["60s:1d", "5m:7d", "1h:1y"];
 /// A file of 17 KB.
 pub(crate) const SMALL: [&str; 1] = ["60s:1d"];
 
-/// A file with these retentions in which the slots have points whose age in slots `keep` keeps.
-pub(crate) fn content(retentions: &[&str], seed: usize, keep: impl Fn(u32) -> bool) -> Vec<u8> {
+/// A file with these retentions in which those slots have points that `keep` keeps: it gets a slot's age, in slots, and how
+/// many slots its archive has.
+pub(crate) fn content(
+    retentions: &[&str],
+    seed: usize,
+    keep: impl Fn(u32, u32) -> bool,
+) -> Vec<u8> {
     let now = bucky_tests::metrics::now();
     let retentions: Vec<Retention> = retentions.iter().map(|text| text.parse().unwrap()).collect();
     let header =
@@ -27,7 +32,7 @@ pub(crate) fn content(retentions: &[&str], seed: usize, keep: impl Fn(u32) -> bo
         for age in (0..points).rev() {
             value += f64::from(random.i32(-50..=50)) / 10.0;
             // The first slot is the base: it is always there.
-            let kept = age + 1 == points || keep(age);
+            let kept = age + 1 == points || keep(age, points);
             let point = Point { timestamp: now - now % step - step * age, value };
             bytes.extend(if kept { point.encode() } else { [0; Point::SIZE_BYTES] });
         }
@@ -46,7 +51,7 @@ pub(crate) fn name(number: usize) -> MetricName {
 pub(crate) fn scatter(cluster: &TestCluster, nodes: usize, count: usize, retentions: &[&str]) {
     let ring = cluster.ring_of_first(nodes);
     let contents: Vec<Vec<u8>> =
-        (0..CONTENTS).map(|seed| content(retentions, seed, |_| true)).collect();
+        (0..CONTENTS).map(|seed| content(retentions, seed, |_, _| true)).collect();
     for number in 0..count {
         let metric = name(number);
         for owner in ring.owners(metric.as_str()) {

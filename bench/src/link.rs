@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bucky_tests::{ClusterPlan, Link, LinkSpec, Node, TestCluster, tree, wait};
 
 use crate::Plan;
+use crate::figure::{Bar, Figure};
 use crate::lay::{self, LARGE};
 use crate::measure::{self, Cost};
 use crate::table::{Table, say};
@@ -26,28 +27,60 @@ const SPEC: LinkSpec =
 const PLAIN_BYTES: usize = 64 << 20;
 /// So many of them at once, as many as batches travel by default.
 const PLAIN_CONNECTIONS: usize = 8;
+const PLAIN: Figure = Figure::ratio("link: plain TCP through the proxy / 1 Gbit/s", Bar::None);
+const SHARE: Figure = Figure::ratio("link: bytes on the wire / 1 Gbit/s", Bar::AtLeast(0.8));
+
 /// How files travel.
-const ENCODINGS: [&str; 2] = ["identity", "zstd"];
+struct Way {
+    encoding: &'static str,
+    time: Figure,
+    cpu: Figure,
+    wire: Figure,
+}
+
+const WAYS: [Way; 2] = [
+    Way {
+        encoding: "identity",
+        time: told("link: identity, time", "s"),
+        cpu: told("link: identity, processors", "s"),
+        wire: told("link: identity, on the wire", "MB"),
+    },
+    Way {
+        encoding: "zstd",
+        time: told("link: zstd, time", "s"),
+        cpu: told("link: zstd, processors", "s"),
+        wire: told("link: zstd, on the wire", "MB"),
+    },
+];
+
+const fn told(name: &'static str, unit: &'static str) -> Figure {
+    Figure { name, unit, bar: Bar::None }
+}
 
 /// Takes the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
-    if !table.wants("link") {
+    if !table.wants_any(&[PLAIN, SHARE]) && !WAYS.iter().any(|way| way.is_wanted(table)) {
         return;
     }
     let mut moves = Moves::lay(plan);
     for _ in 0..plan.runs {
-        table.tell("link: plain TCP through the proxy / 1 Gbit/s", "x", plain());
-        for encoding in ENCODINGS {
+        table.add(&PLAIN, plain());
+        for way in &WAYS {
             moves.restore();
-            let run = moves.run(encoding);
-            let seconds = run.cost.wall.as_secs_f64();
-            table.tell(&format!("link: {encoding}, time"), "s", seconds);
-            table.tell(&format!("link: {encoding}, processors"), "s", run.cpu_seconds());
-            table.tell(&format!("link: {encoding}, on the wire"), "MB", run.megabytes());
-            if encoding == "identity" {
-                table.add_at_least("link: bytes on the wire / 1 Gbit/s", "x", 0.8, run.share());
+            let run = moves.run(way.encoding);
+            table.add(&way.time, run.cost.wall.as_secs_f64());
+            table.add(&way.cpu, run.cost.cpu.as_secs_f64());
+            table.add(&way.wire, float(run.bytes) / 1e6);
+            if way.encoding == "identity" {
+                table.add(&SHARE, run.share());
             }
         }
+    }
+}
+
+impl Way {
+    fn is_wanted(&self, table: &Table) -> bool {
+        table.wants_any(&[self.time, self.cpu, self.wire])
     }
 }
 
@@ -59,14 +92,6 @@ struct Run {
 }
 
 impl Run {
-    fn megabytes(&self) -> f64 {
-        float(self.bytes) / 1e6
-    }
-
-    fn cpu_seconds(&self) -> f64 {
-        self.cost.cpu.as_secs_f64()
-    }
-
     fn share(&self) -> f64 {
         float(self.bytes) / self.cost.wall.as_secs_f64() / float(SPEC.bytes_per_second)
     }
@@ -89,7 +114,7 @@ impl Moves {
             .map(|number| (old.owner(lay::name(number).as_str()), number))
             .collect();
         say(&format!("link: {} metrics move", moving.len()));
-        let contents = (0..16).map(|seed| lay::content(&LARGE, seed, |_| true)).collect();
+        let contents = (0..16).map(|seed| lay::content(&LARGE, seed, |_, _| true)).collect();
         Self { cluster, moving, contents }
     }
 

@@ -1,29 +1,39 @@
 //! `scripts/bench`: how fast whole commands are, each as a ratio to a public peer or a physical limit in the same run.
 //!
-//! - `measure` runs programs and tells time, processor time and memory; `lay` makes the data
-//! - `moves`: what a rebalance costs beside `tar | tar`, `sync` and `rm`; `link`: one over a long, narrow link; `scans`: a store of many names beside `find`
-//! - `table` puts it together
+//! - `figure`: what is measured, and how good it has to be; `table` gathers it, and prints it under the outline of the `machine`
+//! - `measure` runs programs and tells time, processor time and memory; `turns` times two short acts in turn; `lay` makes
+//!   the data; `rebalance` runs one
+//! - `owners`, `fills`: what one look-up, and one fill, costs; `moves`: a rebalance beside `tar | tar`, `sync` and `rm`;
+//!   `link`: one over a long, narrow link; `scans`: a store of many names beside `find`; `growth`: cost against size
 //!
 //! Machines are noisy: each figure is taken several times, ours and the peer's in turn, and told as the median of the ratios
 //! with the least and the greatest.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
+mod figure;
+mod fills;
+mod growth;
 mod lay;
 mod link;
+mod machine;
 mod measure;
 mod moves;
+mod owners;
+mod rebalance;
 mod scans;
 mod table;
+mod turns;
 
 use std::path::PathBuf;
 
 use bucky_tests::Programs;
 use clap::Parser;
 
+use crate::machine::Machine;
 use crate::table::Table;
 
-/// Measures Bucky against tar, find and grep.
+/// Measures Bucky against tar, find, grep, carbonate, and what no program can do without.
 #[derive(Parser)]
 struct Args {
     /// The folder with the programs `bucky` and `buckyd` under test
@@ -72,9 +82,13 @@ fn main() -> anyhow::Result<()> {
     };
     let programs = Programs { bucky: program("bucky")?, buckyd: program("buckyd")? };
     let plan = Plan { programs, runs: args.runs.max(1), size: args.size };
+    let machine = Machine::look()?;
     let mut table = Table::new(args.only);
+    owners::measure(&plan, &mut table);
+    fills::measure(&plan, &mut table);
     moves::measure(&plan, &mut table);
-    link::measure(&plan, &mut table);
     scans::measure(&plan, &mut table);
-    table.print(args.json)
+    link::measure(&plan, &mut table);
+    growth::measure(&plan, &mut table);
+    table.print(&machine, args.size, args.json)
 }

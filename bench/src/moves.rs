@@ -1,20 +1,23 @@
 //! A cluster that grows from three nodes to four, beside `tar | tar`, `sync` and `rm` of the same files.
 //!
-//! Both begin with the same files in the page cache and end with them durable at the new node and gone at the old ones. Ours
-//! counts until the last tombstone is confirmed and removed.
+//! Both begin with the same files in the page cache and with nothing left to write, and end with them durable at the new node
+//! and gone at the old ones. Which is first changes from run to run. Ours counts until the last tombstone is confirmed and
+//! removed, and has no grace time to wait for; when the client ends is told beside it. What the kernel's own threads do for
+//! either is in neither's time of processors.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use bucky_tests::{ClusterPlan, TestCluster, tree, wait};
+use bucky_tests::{ClusterPlan, TestCluster};
 use bucky_whisper::MetricName;
 
 use crate::Plan;
+use crate::figure::{Bar, Figure};
 use crate::lay::{self, LARGE, SMALL};
 use crate::measure::{self, Cost};
+use crate::rebalance::{self, Run};
 use crate::table::{Table, say};
+use crate::turns::ratio;
 
 /// The node that is new.
 const NEW: usize = 3;
@@ -23,38 +26,75 @@ struct Size {
     name: &'static str,
     metrics: u32,
     retentions: &'static [&'static str],
+    wall: Figure,
+    until_end: Figure,
+    cpu: Figure,
+    client: Figure,
+    daemon: Figure,
+    fills: Option<Figure>,
 }
 
 const SIZES: [Size; 2] = [
-    Size { name: "147 KB", metrics: 20_000, retentions: &LARGE },
-    Size { name: "17 KB", metrics: 40_000, retentions: &SMALL },
+    Size {
+        name: "rebalance, 147 KB",
+        metrics: 20_000,
+        retentions: &LARGE,
+        wall: Figure::ratio("rebalance, 147 KB: wall / (tar, sync, rm)", Bar::AtMost(1.1)),
+        until_end: Figure::ratio(
+            "rebalance, 147 KB: wall until the client ends / (tar, sync, rm)",
+            Bar::None,
+        ),
+        cpu: Figure::ratio("rebalance, 147 KB: processors / (tar, sync, rm)", Bar::AtMost(1.3)),
+        client: Figure::memory("rebalance, 147 KB: client's peak", Bar::AtMost(48.0)),
+        daemon: Figure::memory("rebalance, 147 KB: greatest daemon's peak", Bar::AtMost(64.0)),
+        fills: Some(Figure::ratio("rebalance, 147 KB: all fills / all creates", Bar::AtMost(1.5))),
+    },
+    Size {
+        name: "rebalance, 17 KB",
+        metrics: 40_000,
+        retentions: &SMALL,
+        wall: Figure::ratio("rebalance, 17 KB: wall / (tar, sync, rm)", Bar::AtMost(1.1)),
+        until_end: Figure::ratio(
+            "rebalance, 17 KB: wall until the client ends / (tar, sync, rm)",
+            Bar::None,
+        ),
+        cpu: Figure::ratio("rebalance, 17 KB: processors / (tar, sync, rm)", Bar::AtMost(1.3)),
+        client: Figure::memory("rebalance, 17 KB: client's peak", Bar::AtMost(48.0)),
+        daemon: Figure::memory("rebalance, 17 KB: greatest daemon's peak", Bar::AtMost(64.0)),
+        fills: None,
+    },
 ];
 
 /// Takes the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
     for size in &SIZES {
-        let name = format!("rebalance, {}", size.name);
-        if table.wants(&name) {
-            Moves::lay(plan, size, name).take(plan, table);
+        if size.wants_moves(table) || size.wants_fills(table) {
+            Moves::lay(plan, size).take(plan, table);
         }
     }
 }
 
+impl Size {
+    fn wants_moves(&self, table: &Table) -> bool {
+        table.wants_any(&[self.wall, self.until_end, self.cpu, self.client, self.daemon])
+    }
+
+    fn wants_fills(&self, table: &Table) -> bool {
+        self.fills.is_some_and(|fills| table.wants(&fills))
+    }
+}
+
 struct Moves {
-    name: String,
-    is_large: bool,
-    retentions: &'static [&'static str],
+    size: &'static Size,
     cluster: TestCluster,
     /// The numbers of the metrics that move from each of the old nodes.
     moving: Vec<Vec<usize>>,
 }
 
 impl Moves {
-    fn lay(plan: &Plan, size: &Size, name: String) -> Self {
+    fn lay(plan: &Plan, size: &'static Size) -> Self {
         let count = plan.scaled(size.metrics);
-        say(&format!("{name}: laying {count} metrics"));
-        let cluster = ClusterPlan::of(plan.programs, 4).lay();
-        lay::scatter(&cluster, 3, count, size.retentions);
+        let cluster = ClusterPlan::of(plan.programs, 4).flag("--tombstone-grace", "0").lay();
         let old = cluster.ring_of_first(3);
         let mut moving = vec![Vec::new(); 3];
         for number in 0..count {
@@ -64,45 +104,50 @@ impl Moves {
                 moving[old.owner(key)].push(number);
             }
         }
-        let is_large = size.metrics == SIZES[0].metrics;
-        Self { name, is_large, retentions: size.retentions, cluster, moving }
+        let moves = Self { size, cluster, moving };
+        say(&format!("{}: laying {count} metrics, {} move", size.name, moves.moved()));
+        lay::scatter(&moves.cluster, 3, count, size.retentions);
+        moves
     }
 
     fn take(mut self, plan: &Plan, table: &mut Table) {
         self.keep();
-        for _ in 0..plan.runs {
-            let peer = self.by_tar();
+        for run in 0..plan.runs {
+            let peer_is_first = run % 2 == 0;
+            let peer_before =
+                (peer_is_first && self.size.wants_moves(table)).then(|| self.by_tar());
             self.restore();
-            let ours = self.by_bucky(table);
-            self.restore();
-            table.add(
-                &format!("{}: wall / (tar, sync, rm)", self.name),
-                "x",
-                1.1,
-                ratio(ours.wall, peer.wall),
-            );
-            table.add(
-                &format!("{}: processors / (tar, sync, rm)", self.name),
-                "x",
-                1.3,
-                ratio(ours.cpu, peer.cpu),
-            );
-            if self.is_large {
-                self.lay_halves();
-                let (fills, _) = self.by_bucky_unmeasured();
+            let ours = self.by_bucky();
+            if self.size.wants_moves(table) {
+                let peer = peer_before.unwrap_or_else(|| self.by_tar());
+                self.tell(table, ours, peer);
+            }
+            if let Some(figure) = &self.size.fills
+                && table.wants(figure)
+            {
                 self.restore();
-                table.add(
-                    &format!("{}: all fills / all creates", self.name),
-                    "x",
-                    1.5,
-                    ratio(fills.wall, ours.wall),
-                );
+                self.lay_halves();
+                let fills = self.by_bucky();
+                table.add(figure, ratio(fills.until_gone, ours.until_gone));
             }
         }
     }
 
+    fn tell(&self, table: &mut Table, ours: Run, peer: Cost) {
+        let size = self.size;
+        table.add(&size.wall, ratio(ours.until_gone, peer.wall));
+        table.add(&size.until_end, ratio(ours.until_end, peer.wall));
+        table.add(&size.cpu, ratio(ours.cpu, peer.cpu));
+        table.add(&size.client, ours.client_mib);
+        table.add(&size.daemon, ours.daemon_mib);
+    }
+
     fn moved(&self) -> usize {
         self.moving.iter().map(Vec::len).sum()
+    }
+
+    fn prefix(&self, node: usize) -> PathBuf {
+        self.cluster.node(node).prefix()
     }
 
     fn kept(&self, node: usize) -> PathBuf {
@@ -122,100 +167,71 @@ impl Moves {
             }
             std::fs::write(self.list(node), list).unwrap();
             std::fs::create_dir_all(self.kept(node)).unwrap();
-            measure::shell(&copy(
-                &self.cluster.node(node).prefix(),
-                &self.list(node),
-                &self.kept(node),
+            let (prefix, list, kept) = (self.prefix(node), self.list(node), self.kept(node));
+            measure::shell(&format!(
+                "tar c -C '{}' -T '{}' | tar x -C '{}'",
+                prefix.display(),
+                list.display(),
+                kept.display()
             ));
         }
     }
 
-    /// Puts everything back to where it was, and what is written to disk.
+    /// Puts everything back to where it was, on the disk too. What was written is in the page cache.
     fn restore(&self) {
-        let prefix = self.cluster.node(NEW).prefix();
-        let _ = std::fs::remove_dir_all(&prefix);
-        std::fs::create_dir_all(&prefix).unwrap();
+        let new = self.prefix(NEW);
+        let _ = std::fs::remove_dir_all(&new);
+        std::fs::create_dir_all(&new).unwrap();
         for node in 0..self.moving.len() {
-            measure::shell(&copy(
-                &self.kept(node),
-                &self.list(node),
-                &self.cluster.node(node).prefix(),
-            ));
+            let (kept, prefix) = (self.kept(node), self.prefix(node));
+            measure::shell(&format!("cp -a '{}/.' '{}'", kept.display(), prefix.display()));
+        }
+        measure::shell("sync");
+    }
+
+    /// Half of the points of each metric that will move, at the new node.
+    fn lay_halves(&self) {
+        let half = lay::content(self.size.retentions, 7, |age, points| age >= points / 2);
+        for &number in self.moving.iter().flatten() {
+            lay::write(&self.prefix(NEW), &lay::name(number), &half);
         }
         measure::shell("sync");
     }
 
     fn by_tar(&self) -> Cost {
-        let new = self.cluster.node(NEW).prefix();
-        std::fs::create_dir_all(&new).unwrap();
-        let mut script = String::new();
+        self.restore();
+        let new = self.prefix(NEW);
+        let (mut sources, mut removals) = (String::new(), String::new());
         for node in 0..self.moving.len() {
-            script.push_str(&copy(&self.cluster.node(node).prefix(), &self.list(node), &new));
+            let (prefix, list) = (self.prefix(node), self.list(node));
+            let (prefix, list) = (prefix.display(), list.display());
+            write!(sources, " -C '{prefix}' -T '{list}'").unwrap();
+            writeln!(removals, "cd '{prefix}'; xargs -d '\\n' rm < '{list}'").unwrap();
         }
-        writeln!(script, "sync -f '{}'", new.display()).unwrap();
-        for node in 0..self.moving.len() {
-            let (prefix, list) = (self.cluster.node(node).prefix(), self.list(node));
-            writeln!(script, "cd '{}'; xargs -d '\\n' rm < '{}'", prefix.display(), list.display())
-                .unwrap();
-        }
-        measure::shell(&script)
-    }
-
-    /// Half of the points of each metric that will move, at the new node.
-    fn lay_halves(&self) {
-        let half = lay::content(self.retentions, 7, |age| age > 700);
-        let prefix = self.cluster.node(NEW).prefix();
-        for &number in self.moving.iter().flatten() {
-            lay::write(&prefix, &lay::name(number), &half);
-        }
-        measure::shell("sync");
-    }
-
-    fn by_bucky(&mut self, table: &mut Table) -> Cost {
-        let (cost, daemons_mib) = self.by_bucky_unmeasured();
-        table.add(&format!("{}: client's peak", self.name), "MiB", 48.0, cost.peak_mib);
-        table.add(&format!("{}: greatest daemon's peak", self.name), "MiB", 64.0, daemons_mib);
+        let new = new.display();
+        let cost = measure::shell(&format!("tar c{sources} | tar x -C '{new}'\nsync\n{removals}"));
+        self.assert_moved();
         cost
     }
 
-    /// What a rebalance costs, and the greatest daemon's peak, in MiB.
-    fn by_bucky_unmeasured(&mut self) -> (Cost, f64) {
-        self.cluster.start();
-        let pids: Vec<u32> = self.cluster.nodes().iter().map(bucky_tests::Node::pid).collect();
-        let spent =
-            |pids: &[u32]| -> Duration { pids.iter().filter_map(|&pid| measure::cpu(pid)).sum() };
-        let before = spent(&pids);
-        let begun = Instant::now();
-        let mut bucky = Command::new(self.cluster.programs().bucky);
-        bucky.args(["rebalance", "-w", "100", "-h", &self.cluster.node(0).addr()]);
-        bucky.stderr(std::fs::File::create(self.cluster.path("bucky.log")).unwrap());
-        let client = measure::run(bucky);
-        let nodes = self.cluster.nodes();
-        wait::until("all tombstones are gone", || {
-            nodes.iter().all(|node| tree::tombstones(&node.prefix()).is_empty())
-        });
-        let wall = begun.elapsed();
-        let cpu = spent(&pids).saturating_sub(before) + client.cpu;
-        let new = self.cluster.node(NEW);
-        assert_eq!(new.metrics().len(), self.moved(), "not all of it was moved");
-        let peaks = pids.iter().filter_map(|&pid| measure::memory_mib(pid, "VmHWM:"));
-        let daemons_mib = peaks.fold(0.0, f64::max);
-        for node in 0..pids.len() {
-            self.cluster.node_mut(node).stop();
+    /// After [`Self::restore`].
+    fn by_bucky(&mut self) -> Run {
+        let run = rebalance::run(&mut self.cluster);
+        self.assert_moved();
+        run
+    }
+
+    fn assert_moved(&self) {
+        let new = self.cluster.node(NEW).metrics().len();
+        assert_eq!(new, self.moved(), "not all of it was moved");
+        for (node, moving) in self.moving.iter().enumerate() {
+            let left =
+                moving.iter().filter(|&&number| self.prefix(node).join(relative(number)).exists());
+            assert_eq!(left.count(), 0, "metrics are left at node {node}");
         }
-        (Cost { wall, cpu, peak_mib: client.peak_mib }, daemons_mib)
     }
 }
 
 fn relative(number: usize) -> PathBuf {
     MetricName::relative_path(&lay::name(number))
-}
-
-/// Copies the files of a list.
-fn copy(from: &Path, list: &Path, to: &Path) -> String {
-    format!("tar c -C '{}' -T '{}' | tar x -C '{}'\n", from.display(), list.display(), to.display())
-}
-
-fn ratio(ours: Duration, peer: Duration) -> f64 {
-    ours.as_secs_f64() / peer.as_secs_f64()
 }

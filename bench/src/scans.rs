@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use bucky_tests::{ClusterPlan, TestCluster};
 
 use crate::Plan;
+use crate::figure::{Bar, Figure};
 use crate::measure;
 use crate::table::{Table, say};
+use crate::turns::ratio;
 
 /// Names of the full bench.
 const NAMES: u32 = 1_000_000;
@@ -20,9 +22,17 @@ const OTHERS: usize = 38;
 /// What one name in ten has.
 const PATTERN: &str = "metric0.7$";
 
+const SCAN: Figure = Figure::ratio("names: a scan / find", Bar::AtMost(1.3));
+const RESIDENT: Figure =
+    Figure::memory("names: the daemon's memory after the scan", Bar::AtMost(40.0));
+const PEAK: Figure = Figure::memory("names: the daemon's peak", Bar::AtMost(80.0));
+const LIST: Figure = Figure::ratio("names: the whole list / (find to grep)", Bar::AtMost(0.5));
+const REGEX: Figure = Figure::ratio("names: a regex / (find to grep)", Bar::AtMost(0.5));
+const MISPLACED: Figure = Figure::ratio("names: misplaced / (find to grep)", Bar::AtMost(0.5));
+
 /// Takes the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
-    if !table.wants("names") {
+    if !table.wants_any(&[SCAN, RESIDENT, PEAK, LIST, REGEX, MISPLACED]) {
         return;
     }
     let names = plan.scaled(NAMES);
@@ -75,38 +85,23 @@ impl Store {
         curl.args(["-sSf", &self.cluster.url(0, "/v1/metrics?fresh=1&count=1")]);
         measure::run(curl);
         let ours = begun.elapsed();
-        table.add("names: a scan / find", "x", 1.3, ratio(ours, peer.wall));
+        table.add(&SCAN, ratio(ours, peer.wall));
         let pid = self.cluster.node(0).pid();
         let memory = |line| measure::memory_mib(pid, line).unwrap();
-        table.add("names: the daemon's memory after the scan", "MiB", 40.0, memory("VmRSS:"));
-        table.add("names: the daemon's peak", "MiB", 80.0, memory("VmHWM:"));
+        table.add(&RESIDENT, memory("VmRSS:"));
+        table.add(&PEAK, memory("VmHWM:"));
     }
 
     /// Lists beside `find | grep`.
     fn ask(&self, table: &mut Table, names: usize) {
         let all = self.peer(".");
-        table.add(
-            "names: the whole list / (find to grep)",
-            "x",
-            0.5,
-            ratio(self.get("/v1/metrics", names), all),
-        );
+        table.add(&LIST, ratio(self.get("/v1/metrics", names), all));
         let few = self.peer(PATTERN);
         let regex = format!("/v1/metrics?regex={PATTERN}");
-        table.add(
-            "names: a regex / (find to grep)",
-            "x",
-            0.5,
-            ratio(self.get(&regex, names / 10), few),
-        );
+        table.add(&REGEX, ratio(self.get(&regex, names / 10), few));
         let host = self.cluster.node(0).host();
         let misplaced = format!("/v1/misplaced?host={host}");
-        table.add(
-            "names: misplaced / (find to grep)",
-            "x",
-            0.5,
-            ratio(self.get(&misplaced, names / 2), all),
-        );
+        table.add(&MISPLACED, ratio(self.get(&misplaced, names / 2), all));
     }
 
     fn peer(&self, pattern: &str) -> Duration {
@@ -133,8 +128,4 @@ impl Store {
 
 fn lines_of(path: &Path) -> usize {
     std::fs::read(path).unwrap().iter().filter(|&&byte| byte == b'\n').count()
-}
-
-fn ratio(ours: Duration, peer: Duration) -> f64 {
-    ours.as_secs_f64() / peer.as_secs_f64()
 }

@@ -2,100 +2,135 @@
 
 use serde::Serialize;
 
+use crate::figure::{Bar, Figure};
+use crate::machine::Machine;
+
 /// What was measured of one figure.
-#[derive(Debug, Serialize)]
-pub(crate) struct Figure {
-    /// What is measured, and against what.
-    name: String,
-    /// What it should be; none where it is only told.
-    bar: Option<Bar>,
-    /// The unit: `x` for a ratio.
-    unit: &'static str,
+#[derive(Debug)]
+struct Taken {
+    figure: Figure,
     /// What each run gave, in order.
     values: Vec<f64>,
 }
 
-/// What a figure should be.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Bar {
-    /// No more than this.
-    AtMost(f64),
-    /// No less than this.
-    AtLeast(f64),
-}
-
-/// All figures.
+/// All that was measured.
 #[derive(Debug)]
 pub(crate) struct Table {
     only: Option<String>,
-    figures: Vec<Figure>,
+    taken: Vec<Taken>,
+}
+
+/// What `--json` prints; `docs/performance.md` describes it.
+#[derive(Serialize)]
+struct Document<'a> {
+    machine: &'a Machine,
+    size: f64,
+    figures: Vec<Row>,
+}
+
+/// A figure as it is told.
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    unit: &'static str,
+    bar: Bar,
+    median: f64,
+    least: f64,
+    greatest: f64,
+    values: Vec<f64>,
+    is_met: Option<bool>,
 }
 
 impl Table {
     /// An empty one, of figures in whose name `only` is found.
     pub(crate) fn new(only: Option<String>) -> Self {
-        Self { only, figures: Vec::new() }
+        Self { only, taken: Vec::new() }
     }
 
-    /// Whether a figure, or a group of them, is wanted.
-    pub(crate) fn wants(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+    /// Whether this figure is wanted.
+    pub(crate) fn wants(&self, figure: &Figure) -> bool {
+        self.only.as_ref().is_none_or(|only| figure.name.contains(only.as_str()))
     }
 
-    /// Adds what one run gave, which should be `bar` at most.
-    pub(crate) fn add(&mut self, name: &str, unit: &'static str, bar: f64, value: f64) {
-        self.note(name, unit, Some(Bar::AtMost(bar)), value);
+    /// Whether one of these is.
+    pub(crate) fn wants_any(&self, figures: &[Figure]) -> bool {
+        figures.iter().any(|figure| self.wants(figure))
     }
 
-    /// Adds what one run gave, which should be `bar` at least.
-    pub(crate) fn add_at_least(&mut self, name: &str, unit: &'static str, bar: f64, value: f64) {
-        self.note(name, unit, Some(Bar::AtLeast(bar)), value);
-    }
-
-    /// Adds what one run gave and no bar was set for.
-    pub(crate) fn tell(&mut self, name: &str, unit: &'static str, value: f64) {
-        self.note(name, unit, None, value);
-    }
-
-    fn note(&mut self, name: &str, unit: &'static str, bar: Option<Bar>, value: f64) {
-        say(&format!("{name}: {value:.2} {unit}"));
-        if let Some(figure) = self.figures.iter_mut().find(|figure| figure.name == name) {
-            figure.values.push(value);
+    /// Adds what one run gave, if it is wanted.
+    pub(crate) fn add(&mut self, figure: &Figure, value: f64) {
+        if !self.wants(figure) {
             return;
         }
-        self.figures.push(Figure { name: name.to_owned(), bar, unit, values: vec![value] });
+        let Figure { name, unit, .. } = *figure;
+        say(&format!("{name}: {} {unit}", rounded(value)));
+        match self.taken.iter_mut().find(|taken| taken.figure.name == name) {
+            Some(taken) => taken.values.push(value),
+            None => self.taken.push(Taken { figure: *figure, values: vec![value] }),
+        }
     }
 
-    /// Prints all of it.
+    /// Prints all of it: a table in Markdown, or JSON.
     #[expect(clippy::print_stdout, reason = "it is what the bench is for")]
-    pub(crate) fn print(mut self, as_json: bool) -> anyhow::Result<()> {
-        for figure in &mut self.figures {
-            figure.values.sort_unstable_by(f64::total_cmp);
-        }
+    pub(crate) fn print(&self, machine: &Machine, size: f64, as_json: bool) -> anyhow::Result<()> {
+        let figures: Vec<Row> = self.taken.iter().map(Row::of).collect();
         if as_json {
-            println!("{}", serde_json::to_string_pretty(&self.figures)?);
+            let document = Document { machine, size, figures };
+            println!("{}", serde_json::to_string_pretty(&document)?);
             return Ok(());
         }
-        println!(
-            "| figure | bar | median | least .. greatest | runs |\n| --- | --- | --- | --- | --- |"
-        );
-        for Figure { name, bar, unit, values } in &self.figures {
-            let bar = match bar {
-                Some(Bar::AtMost(bar)) => format!("{bar} {unit}"),
-                Some(Bar::AtLeast(bar)) => format!("at least {bar} {unit}"),
-                None => String::new(),
-            };
-            let [least, .., greatest] = values.as_slice() else {
-                println!("| {name} | {bar} | {:.2} {unit} | | 1 |", values[0]);
-                continue;
-            };
-            let (median, runs) = (values[values.len() / 2], values.len());
-            println!(
-                "| {name} | {bar} | {median:.2} {unit} | {least:.2} .. {greatest:.2} | {runs} |"
-            );
+        println!("{machine}. Size {size}.\n");
+        println!("| figure | bar | median | least .. greatest | runs | met |");
+        println!("| --- | --- | --- | --- | --- | --- |");
+        for row in figures {
+            println!("{}", row.line());
         }
         Ok(())
+    }
+}
+
+impl Row {
+    fn of(taken: &Taken) -> Self {
+        let Figure { name, unit, bar } = taken.figure;
+        let median = median(&taken.values);
+        let least = taken.values.iter().copied().fold(f64::INFINITY, f64::min);
+        let greatest = taken.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let is_met = bar.is_met_by(median);
+        Self { name, unit, bar, median, least, greatest, values: taken.values.clone(), is_met }
+    }
+
+    fn line(&self) -> String {
+        let Self { name, unit, bar, .. } = self;
+        let [median, least, greatest] = [self.median, self.least, self.greatest].map(rounded);
+        let met = match self.is_met {
+            Some(true) => "yes",
+            Some(false) => "**no**",
+            None => "",
+        };
+        let bar = if *bar == Bar::None { bar.to_string() } else { format!("{bar} {unit}") };
+        let runs = self.values.len();
+        format!("| {name} | {bar} | {median} {unit} | {least} .. {greatest} | {runs} | {met} |")
+    }
+}
+
+/// The value in the middle; between the two in the middle of an even number.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    }
+}
+
+/// With about three digits that count.
+fn rounded(value: f64) -> String {
+    match value.abs() {
+        large if large >= 100.0 => format!("{value:.0}"),
+        middle if middle >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
     }
 }
 

@@ -1,0 +1,205 @@
+//! What a move costs for one metric, when ten and a hundred times as many of them move.
+//!
+//! Every metric of four nodes lies on the wrong one, so that all of them move and every node sends and receives. The files
+//! are small: what is measured is the work for each metric, and whether any of it grows with how many there are. What
+//! `tar | tar`, `sync` and `rm` of the same files come to is told beside it: it is how far the file system itself is flat.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bucky_tests::{ClusterPlan, TestCluster};
+
+use crate::Plan;
+use crate::figure::{Bar, Figure};
+use crate::lay;
+use crate::measure;
+use crate::rebalance;
+use crate::table::{Table, say};
+
+/// 748 bytes.
+const RETENTIONS: [&str; 1] = ["60s:1h"];
+const NODES: usize = 4;
+/// Metrics that move, and how often within a run: what takes little time is taken more often.
+const SIZES: [(u32, u32); 3] = [(10_000, 4), (100_000, 1), (1_000_000, 1)];
+
+/// A greater size beside a smaller one.
+struct Step {
+    smaller: usize,
+    greater: usize,
+    wall: Figure,
+    cpu: Figure,
+    peer: Figure,
+}
+
+const STEPS: [Step; 3] = [
+    Step {
+        smaller: 0,
+        greater: 1,
+        wall: flat("growth: wall a metric, of 100 k moved / of 10 k"),
+        cpu: flat("growth: processors a metric, of 100 k moved / of 10 k"),
+        peer: told("growth: (tar, sync, rm) a file, of 100 k / of 10 k"),
+    },
+    Step {
+        smaller: 1,
+        greater: 2,
+        wall: flat("growth: wall a metric, of 1 M moved / of 100 k"),
+        cpu: flat("growth: processors a metric, of 1 M moved / of 100 k"),
+        peer: told("growth: (tar, sync, rm) a file, of 1 M / of 100 k"),
+    },
+    Step {
+        smaller: 0,
+        greater: 2,
+        wall: flat("growth: wall a metric, of 1 M moved / of 10 k"),
+        cpu: flat("growth: processors a metric, of 1 M moved / of 10 k"),
+        peer: told("growth: (tar, sync, rm) a file, of 1 M / of 10 k"),
+    },
+];
+
+/// What the greatest move costs for a metric.
+const MICROSECONDS: Figure =
+    Figure { name: "growth: wall a metric, of 1 M moved", unit: "us", bar: Bar::None };
+const CLIENT: Figure = Figure::memory("growth: client's peak, 1 M moved", Bar::AtMost(48.0));
+const DAEMON: Figure =
+    Figure::memory("growth: greatest daemon's peak, 1 M moved", Bar::AtMost(64.0));
+
+const fn flat(name: &'static str) -> Figure {
+    Figure::ratio(name, Bar::AtMost(1.15))
+}
+
+const fn told(name: &'static str) -> Figure {
+    Figure::ratio(name, Bar::None)
+}
+
+/// Takes the figures.
+pub(crate) fn measure(plan: &Plan, table: &mut Table) {
+    let wants_peer = STEPS.iter().any(|step| table.wants(&step.peer));
+    let wants_ours = table.wants_any(&[MICROSECONDS, CLIENT, DAEMON])
+        || STEPS.iter().any(|step| table.wants_any(&[step.wall, step.cpu]));
+    if !wants_peer && !wants_ours {
+        return;
+    }
+    for _ in 0..plan.runs {
+        let costs = SIZES.map(|(metrics, times)| {
+            let count = plan.scaled(metrics);
+            let peer = wants_peer.then(|| by_tar(plan, count, times));
+            let ours = wants_ours.then(|| by_bucky(plan, count, times));
+            (peer, ours)
+        });
+        tell(&costs, table);
+    }
+}
+
+/// What a metric cost, in seconds, and the peaks of memory.
+#[derive(Clone, Copy)]
+struct PerMetric {
+    wall: f64,
+    cpu: f64,
+    client_mib: f64,
+    daemon_mib: f64,
+}
+
+fn tell(costs: &[(Option<f64>, Option<PerMetric>)], table: &mut Table) {
+    for step in &STEPS {
+        let ((peer_before, before), (peer, ours)) = (costs[step.smaller], costs[step.greater]);
+        if let (Some(before), Some(ours)) = (before, ours) {
+            table.add(&step.wall, ours.wall / before.wall);
+            table.add(&step.cpu, ours.cpu / before.cpu);
+        }
+        if let (Some(before), Some(peer)) = (peer_before, peer) {
+            table.add(&step.peer, peer / before);
+        }
+    }
+    if let Some((_, Some(greatest))) = costs.last() {
+        table.add(&MICROSECONDS, greatest.wall * 1e6);
+        table.add(&CLIENT, greatest.client_mib);
+        table.add(&DAEMON, greatest.daemon_mib);
+    }
+}
+
+fn by_bucky(plan: &Plan, count: usize, times: u32) -> PerMetric {
+    let (mut wall, mut cpu) = (Duration::ZERO, Duration::ZERO);
+    let (mut client_mib, mut daemon_mib) = (0.0_f64, 0.0_f64);
+    for _ in 0..times {
+        let mut wrong = Wrong::lay(plan, count);
+        let run = rebalance::run(&mut wrong.cluster);
+        wrong.assert_moved();
+        wall += run.until_gone;
+        cpu += run.cpu;
+        client_mib = client_mib.max(run.client_mib);
+        daemon_mib = daemon_mib.max(run.daemon_mib);
+    }
+    let each = |spent: Duration| (spent / times).as_secs_f64() / float(count);
+    PerMetric { wall: each(wall), cpu: each(cpu), client_mib, daemon_mib }
+}
+
+/// Seconds a file.
+fn by_tar(plan: &Plan, count: usize, times: u32) -> f64 {
+    let mut wall = Duration::ZERO;
+    for _ in 0..times {
+        let wrong = Wrong::lay(plan, count);
+        wall += measure::shell(&wrong.script()).wall;
+        wrong.assert_moved();
+    }
+    (wall / times).as_secs_f64() / float(count)
+}
+
+/// A cluster in which every metric lies on the node after its owner.
+struct Wrong {
+    cluster: TestCluster,
+    /// How many metrics each node owns.
+    owned: [usize; NODES],
+}
+
+impl Wrong {
+    fn lay(plan: &Plan, count: usize) -> Self {
+        say(&format!("growth: laying {count} metrics"));
+        let cluster = ClusterPlan::of(plan.programs, NODES).flag("--tombstone-grace", "0").lay();
+        let contents: Vec<Vec<u8>> =
+            (0..16).map(|seed| lay::content(&RETENTIONS, seed, |_, _| true)).collect();
+        let prefixes: Vec<PathBuf> =
+            cluster.nodes().iter().map(bucky_tests::Node::prefix).collect();
+        let mut lists = vec![String::new(); NODES];
+        let mut owned = [0; NODES];
+        for number in 0..count {
+            let metric = lay::name(number);
+            let owner = cluster.ring().owner(metric.as_str());
+            let holder = (owner + 1) % NODES;
+            owned[owner] += 1;
+            lay::write(&prefixes[holder], &metric, &contents[number % contents.len()]);
+            writeln!(lists[holder], "{}", metric.relative_path().display()).unwrap();
+        }
+        for (holder, list) in lists.iter().enumerate() {
+            std::fs::write(cluster.path(&format!("list-{holder}")), list).unwrap();
+        }
+        measure::shell("sync");
+        Self { cluster, owned }
+    }
+
+    /// What moves everything without us.
+    fn script(&self) -> String {
+        let (mut copies, mut removals) = (String::new(), String::new());
+        for holder in 0..NODES {
+            let owner = (holder + NODES - 1) % NODES;
+            let (from, to) =
+                (self.cluster.node(holder).prefix(), self.cluster.node(owner).prefix());
+            let list = self.cluster.path(&format!("list-{holder}"));
+            let (from, to, list) = (from.display(), to.display(), list.display());
+            writeln!(copies, "tar c -C '{from}' -T '{list}' | tar x -C '{to}'").unwrap();
+            writeln!(removals, "cd '{from}'; xargs -d '\\n' rm < '{list}'").unwrap();
+        }
+        format!("{copies}sync\n{removals}")
+    }
+
+    fn assert_moved(&self) {
+        for (node, owned) in self.owned.iter().enumerate() {
+            let found = self.cluster.node(node).metrics().len();
+            assert_eq!(found, *owned, "node {node} has not exactly what it owns");
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+fn float(number: usize) -> f64 {
+    number as f64
+}
