@@ -6,7 +6,10 @@
 
 use std::collections::HashMap;
 
-use crate::{Algorithm, Node, Relay, RingSpec, hash::PositionHash};
+use crate::{
+    Algorithm, Node, Relay, RingSpec,
+    hash::{Key, PositionHash},
+};
 
 /// Entries a node has on a ring, in all relays (carbon's `replica_count`).
 pub(crate) const REPLICA_COUNT: usize = 100;
@@ -28,7 +31,7 @@ pub(crate) fn entries(spec: &RingSpec, hash: PositionHash) -> Vec<Entry> {
     let mut entries = Vec::with_capacity(spec.nodes.len() * REPLICA_COUNT);
     for (index, node) in (0_u32..).zip(&spec.nodes) {
         for text in entry_texts(spec, node) {
-            let position = i64::from(hash.position(text.as_bytes()));
+            let position = i64::from(hash.position(Key::whole(&text)));
             entries.push(Entry { position, node: index });
         }
     }

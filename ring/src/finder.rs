@@ -3,17 +3,17 @@
 use crate::{
     Algorithm, Relay, RingSpec,
     entries::{entries, tuple_text},
-    hash::{Bytes, PositionHash},
+    hash::{Bytes, Key, PositionHash},
 };
 
 /// Positions that a key can have on a 16-bit ring.
-const POSITIONS_16: i64 = 1 << 16;
+const POSITIONS_16: usize = 1 << 16;
 
 /// Finds the place of a key on a circle of nodes.
 #[derive(Clone, Debug)]
 pub(crate) enum Finder {
-    /// 16-bit rings: the place of each position that a key can have.
-    Table { hash: PositionHash, places: Vec<u32> },
+    /// 16-bit rings: each position that a key can have is a place.
+    Position { hash: PositionHash },
     /// 32-bit rings: the position of each place, rising.
     Search { hash: PositionHash, positions: Vec<i64> },
     /// carbon's fast-hashing router: hash modulo the number of places.
@@ -22,12 +22,11 @@ pub(crate) enum Finder {
 
 impl Finder {
     /// The place of `key`, below the number of places.
-    pub(crate) fn place(&self, key: &[u8]) -> usize {
+    #[inline]
+    pub(crate) fn place(&self, key: Key<'_>) -> usize {
         match self {
-            Self::Table { hash, places } => {
-                // A 16-bit hash is below the table's length.
-                usize::try_from(hash.position(key)).map_or(0, |position| places[position] as usize)
-            }
+            // A 16-bit hash is not negative.
+            Self::Position { hash } => usize::try_from(hash.position(key)).unwrap_or_default(),
             Self::Search { hash, positions } => {
                 first_at_or_after(positions, i64::from(hash.position(key)))
             }
@@ -41,7 +40,7 @@ impl Finder {
     /// The place of a key that lies at `position`; none for anything but a 16-bit ring.
     pub(crate) fn place_at(&self, position: u16) -> Option<usize> {
         match self {
-            Self::Table { places, .. } => places.get(usize::from(position)).map(|p| *p as usize),
+            Self::Position { .. } => Some(usize::from(position)),
             Self::Search { .. } | Self::Modulo { .. } => None,
         }
     }
@@ -49,46 +48,47 @@ impl Finder {
     /// For each place the share of all keys that fall on it: exact on rings, equal parts for [`Finder::Modulo`].
     pub(crate) fn shares(&self) -> Vec<f64> {
         match self {
-            Self::Table { places, .. } => {
-                let mut counts =
-                    vec![0_u32; places.iter().max().map_or(0, |last| *last as usize + 1)];
-                for place in places {
-                    counts[*place as usize] += 1;
-                }
-                counts.into_iter().map(|count| f64::from(count) / 65_536.0).collect()
-            }
+            Self::Position { .. } => vec![1.0 / 65_536.0; POSITIONS_16],
             Self::Search { positions, .. } => shares_of_32_bits(positions),
             Self::Modulo { places, .. } => (0..*places).map(|_| 1.0 / f64::from(*places)).collect(),
         }
     }
 }
 
-/// The circle of nodes of a ring that has one, in walk order, and what finds a key's place on it.
-///
-/// `spec` has at least one node and is no jump ring.
-pub(crate) fn circle(spec: &RingSpec) -> (Finder, Vec<u32>) {
+/// The circle of nodes of a ring that has one.
+pub(crate) struct Circle {
+    pub(crate) finder: Finder,
+    /// The nodes in walk order.
+    pub(crate) nodes: Vec<u32>,
+    /// Where the walk begins for each of the finder's places, if it is not where its number says.
+    pub(crate) begins: Option<Vec<u32>>,
+}
+
+/// The circle of nodes of `spec`, which has at least one node and is no jump ring.
+pub(crate) fn circle(spec: &RingSpec) -> Circle {
     let hash = position_hash(spec);
     if matches!(spec.algorithm, Algorithm::FastMmh3 | Algorithm::FastCarbon | Algorithm::FastFnv1a)
     {
-        let circle: Vec<u32> = fast_order(spec).into_iter().map(|(_hash, node)| node).collect();
-        let places = i32::try_from(circle.len()).unwrap_or(i32::MAX);
-        return (Finder::Modulo { hash, places }, circle);
+        let nodes: Vec<u32> = fast_order(spec).into_iter().map(|(_hash, node)| node).collect();
+        let places = i32::try_from(nodes.len()).unwrap_or(i32::MAX);
+        return Circle { finder: Finder::Modulo { hash, places }, nodes, begins: None };
     }
     let entries = entries(spec, hash);
     let positions: Vec<i64> = entries.iter().map(|entry| entry.position).collect();
-    let circle = entries.iter().map(|entry| entry.node).collect();
+    let nodes = entries.iter().map(|entry| entry.node).collect();
     if hash == PositionHash::Mmh3 {
-        return (Finder::Search { hash, positions }, circle);
+        return Circle { finder: Finder::Search { hash, positions }, nodes, begins: None };
     }
     let mut place = 0_u32;
     let mut waiting = positions.iter().peekable();
-    let places = (0..POSITIONS_16).map(|position| {
+    let begins = (0_i64..).take(POSITIONS_16).map(|position| {
         while waiting.next_if(|entry| **entry < position).is_some() {
             place += 1;
         }
         if waiting.peek().is_some() { place } else { 0 }
     });
-    (Finder::Table { hash, places: places.collect() }, circle)
+    let begins = Some(begins.collect());
+    Circle { finder: Finder::Position { hash }, nodes, begins }
 }
 
 /// carbon's fast-hashing router: the nodes sorted by the hashes of their texts, each with its hash.
@@ -96,7 +96,7 @@ pub(crate) fn circle(spec: &RingSpec) -> (Finder, Vec<u32>) {
 /// Nodes of equal hash stand in the order of the configuration here; carbon has no defined order for them.
 pub(crate) fn fast_order(spec: &RingSpec) -> Vec<(i32, u32)> {
     let hash = position_hash(spec);
-    let hash_of = |node| hash.position(tuple_text(node, spec.relay).as_bytes());
+    let hash_of = |node| hash.position(Key::whole(&tuple_text(node, spec.relay)));
     let mut order: Vec<(i32, u32)> = spec.nodes.iter().map(hash_of).zip(0_u32..).collect();
     order.sort_unstable();
     order

@@ -5,6 +5,8 @@
 
 use md5::{Digest, Md5};
 
+use crate::TaggedNames;
+
 /// How a byte enters FNV-1a.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bytes {
@@ -12,6 +14,52 @@ pub(crate) enum Bytes {
     Unsigned,
     /// As C's `char` on x86-64: from 0x80 on widened with ones before the xor.
     Signed,
+}
+
+/// A series, and what of it is hashed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a> {
+    pub(crate) series: &'a str,
+    pub(crate) tagged_names: TaggedNames,
+}
+
+impl<'a> Key<'a> {
+    /// All of `text`.
+    pub(crate) fn whole(text: &'a str) -> Self {
+        Self { series: text, tagged_names: TaggedNames::Whole }
+    }
+
+    fn text(self) -> &'a [u8] {
+        self.tagged_names.hashed_part(self.series).as_bytes()
+    }
+
+    /// Takes `step` from `start` with every byte of [`Self::text`]. The end is found on the way, by eight bytes: a pass of
+    /// its own, or a question at every byte, would cost a quarter of an FNV.
+    #[inline]
+    fn fold<T>(self, start: T, step: impl Fn(T, u8) -> T) -> T {
+        let cut = self.tagged_names == TaggedNames::BeforeSemicolon;
+        let (eights, rest) = self.series.as_bytes().as_chunks::<8>();
+        let to_end = |taken: T, bytes: &[u8]| {
+            let bytes = bytes.iter().take_while(|byte| !(cut && **byte == b';'));
+            bytes.fold(taken, |taken, byte| step(taken, *byte))
+        };
+        let mut taken = start;
+        for eight in eights {
+            if cut && has_semicolon(*eight) {
+                return to_end(taken, eight);
+            }
+            taken = eight.iter().fold(taken, |taken, byte| step(taken, *byte));
+        }
+        to_end(taken, rest)
+    }
+}
+
+/// Whether a byte of `eight` is a semicolon. The subtraction sets the top bit of a byte, where it was not set, if the byte
+/// is 0 or one below it is.
+fn has_semicolon(eight: [u8; 8]) -> bool {
+    let zero_where_it_is = u64::from_ne_bytes(eight) ^ u64::from_ne_bytes([b';'; 8]);
+    let borrowed = zero_where_it_is.wrapping_sub(u64::from_ne_bytes([1; 8]));
+    borrowed & !zero_where_it_is & u64::from_ne_bytes([0x80; 8]) != 0
 }
 
 /// What a ring hashes with, and so where on it a text lies.
@@ -26,52 +74,59 @@ pub(crate) enum PositionHash {
 }
 
 impl PositionHash {
-    /// The position of `text`.
-    pub(crate) fn position(self, text: &[u8]) -> i32 {
+    /// The position of `key`.
+    #[inline]
+    pub(crate) fn position(self, key: Key<'_>) -> i32 {
         match self {
-            Self::Md5 => i32::from(md5_position(text)),
-            Self::Fnv1a(bytes) => i32::from(fnv1a_position(text, bytes)),
-            Self::Mmh3 => murmur3_32(text).cast_signed(),
+            Self::Md5 => i32::from(md5_position(key)),
+            Self::Fnv1a(bytes) => i32::from(fnv1a_position(key, bytes)),
+            Self::Mmh3 => murmur3_32(key.text()).cast_signed(),
         }
     }
 }
 
-/// The first two bytes of the MD5 of `text`, big-endian.
-pub(crate) fn md5_position(text: &[u8]) -> u16 {
-    let digest = Md5::digest(text);
+/// The first two bytes of the MD5 of `key`, big-endian.
+fn md5_position(key: Key<'_>) -> u16 {
+    let digest = Md5::digest(key.text());
     u16::from_be_bytes([digest[0], digest[1]])
 }
 
-/// The 32-bit FNV-1a of `text` folded to 16 bits.
-pub(crate) fn fnv1a_position(text: &[u8], bytes: Bytes) -> u16 {
-    let [a, b, c, d] = fnv1a_32(text, bytes).to_be_bytes();
+/// The 32-bit FNV-1a of `key` folded to 16 bits.
+#[inline]
+fn fnv1a_position(key: Key<'_>, bytes: Bytes) -> u16 {
+    let [a, b, c, d] = fnv1a_32(key, bytes).to_be_bytes();
     u16::from_be_bytes([a ^ c, b ^ d])
 }
 
 /// FNV-1a, 32 bit.
-pub(crate) fn fnv1a_32(text: &[u8], bytes: Bytes) -> u32 {
-    text.iter().fold(0x811c_9dc5, |hash: u32, byte| {
-        let widened = match bytes {
-            Bytes::Unsigned => u32::from(*byte),
-            Bytes::Signed => i32::from(byte.cast_signed()).cast_unsigned(),
-        };
-        (hash ^ widened).wrapping_mul(0x0100_0193)
-    })
+#[inline]
+fn fnv1a_32(key: Key<'_>, bytes: Bytes) -> u32 {
+    const BASIS: u32 = 0x811c_9dc5;
+    let step = |hash: u32, widened: u32| (hash ^ widened).wrapping_mul(0x0100_0193);
+    // A loop for each, so that none asks at every byte.
+    match bytes {
+        Bytes::Unsigned => key.fold(BASIS, |hash, byte| step(hash, u32::from(byte))),
+        Bytes::Signed => {
+            key.fold(BASIS, |hash, byte| step(hash, i32::from(byte.cast_signed()).cast_unsigned()))
+        }
+    }
 }
 
 /// FNV-1a, 64 bit.
-pub(crate) fn fnv1a_64(text: &[u8], bytes: Bytes) -> u64 {
-    text.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        let widened = match bytes {
-            Bytes::Unsigned => u64::from(*byte),
-            Bytes::Signed => i64::from(byte.cast_signed()).cast_unsigned(),
-        };
-        (hash ^ widened).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+#[inline]
+pub(crate) fn fnv1a_64(key: Key<'_>, bytes: Bytes) -> u64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    let step = |hash: u64, widened: u64| (hash ^ widened).wrapping_mul(0x0000_0100_0000_01b3);
+    match bytes {
+        Bytes::Unsigned => key.fold(BASIS, |hash, byte| step(hash, u64::from(byte))),
+        Bytes::Signed => {
+            key.fold(BASIS, |hash, byte| step(hash, i64::from(byte.cast_signed()).cast_unsigned()))
+        }
+    }
 }
 
 /// MurmurHash3_x86_32 with seed 0.
-pub(crate) fn murmur3_32(text: &[u8]) -> u32 {
+fn murmur3_32(text: &[u8]) -> u32 {
     let mix =
         |block: u32| block.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
     let (blocks, tail) = text.as_chunks::<4>();
@@ -96,6 +151,8 @@ fn length_mod_2_32(text: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -106,20 +163,20 @@ mod tests {
             ("foobar", 0xbf9c_f968, 0x8594_4171_f739_67e8),
         ];
         for &(text, hash_32, hash_64) in cases {
-            assert_eq!(fnv1a_32(text.as_bytes(), Bytes::Unsigned), hash_32, "{text}");
-            assert_eq!(fnv1a_64(text.as_bytes(), Bytes::Unsigned), hash_64, "{text}");
-            assert_eq!(fnv1a_32(text.as_bytes(), Bytes::Signed), hash_32, "{text}");
-            assert_eq!(fnv1a_64(text.as_bytes(), Bytes::Signed), hash_64, "{text}");
+            assert_eq!(fnv1a_32(Key::whole(text), Bytes::Unsigned), hash_32, "{text}");
+            assert_eq!(fnv1a_64(Key::whole(text), Bytes::Unsigned), hash_64, "{text}");
+            assert_eq!(fnv1a_32(Key::whole(text), Bytes::Signed), hash_32, "{text}");
+            assert_eq!(fnv1a_64(Key::whole(text), Bytes::Signed), hash_64, "{text}");
         }
     }
 
     #[test]
     fn signed_bytes_change_what_is_not_ascii() {
-        let text = "café833".as_bytes();
-        assert_eq!(fnv1a_position(text, Bytes::Unsigned), 1343);
-        assert_eq!(fnv1a_position(text, Bytes::Signed), 61181);
-        assert_eq!(fnv1a_64(text, Bytes::Unsigned), 0x37db_508c_9763_d1b9);
-        assert_eq!(fnv1a_64(text, Bytes::Signed), 0xbf1e_0233_2e42_0bb9);
+        let text = "café833";
+        assert_eq!(fnv1a_position(Key::whole(text), Bytes::Unsigned), 1343);
+        assert_eq!(fnv1a_position(Key::whole(text), Bytes::Signed), 61181);
+        assert_eq!(fnv1a_64(Key::whole(text), Bytes::Unsigned), 0x37db_508c_9763_d1b9);
+        assert_eq!(fnv1a_64(Key::whole(text), Bytes::Signed), 0xbf1e_0233_2e42_0bb9);
     }
 
     #[test]
@@ -139,13 +196,27 @@ mod tests {
         for (text, hash) in cases {
             assert_eq!(murmur3_32(text), *hash, "{text:?}");
         }
-        assert_eq!(PositionHash::Mmh3.position(b"app.dev.p50840044"), -1_382_261_452);
+        assert_eq!(PositionHash::Mmh3.position(Key::whole("app.dev.p50840044")), -1_382_261_452);
     }
 
     #[test]
     fn entries_lie_where_the_relays_put_them() {
-        assert_eq!(md5_position(b"('graphite-b1', None):0"), 6057);
-        assert_eq!(fnv1a_position(b"0-None", Bytes::Unsigned), 18379);
-        assert_eq!(fnv1a_position(b"0-graphite-b1:2003", Bytes::Unsigned), 43404);
+        assert_eq!(md5_position(Key::whole("('graphite-b1', None):0")), 6057);
+        assert_eq!(fnv1a_position(Key::whole("0-None"), Bytes::Unsigned), 18379);
+        assert_eq!(fnv1a_position(Key::whole("0-graphite-b1:2003"), Bytes::Unsigned), 43404);
+    }
+
+    proptest! {
+        /// Semicolons, their neighbours, and what differs from them in the top bit only (0xbb, in "»").
+        #[test]
+        fn a_cut_key_hashes_as_what_is_before_the_semicolon(series in "[;:<a»\\x00]{0,40}") {
+            let cut = Key { series: &series, tagged_names: TaggedNames::BeforeSemicolon };
+            let name = series.split(';').next().unwrap_or_default();
+            for bytes in [Bytes::Unsigned, Bytes::Signed] {
+                prop_assert_eq!(fnv1a_64(cut, bytes), fnv1a_64(Key::whole(name), bytes));
+                prop_assert_eq!(fnv1a_32(cut, bytes), fnv1a_32(Key::whole(name), bytes));
+            }
+            prop_assert_eq!(md5_position(cut), md5_position(Key::whole(name)));
+        }
     }
 }

@@ -9,25 +9,49 @@ use smallvec::SmallVec;
 
 use crate::{Node, Relay};
 
-/// The bucket of `key` among `buckets` (at least 1). With one more bucket a key stays or goes to the new one.
+/// The bucket of `key` among `buckets` (at least 1, below 2^16). With one more bucket a key stays or goes to the new one.
 pub(crate) fn jump(mut key: u64, buckets: u32) -> u32 {
-    let (mut bucket, mut next) = (0, 0);
-    while next < u64::from(buckets) {
-        bucket = next;
+    let buckets = u64::from(buckets);
+    let mut bucket = 0;
+    loop {
         key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
-        next = landing(bucket, key);
+        let next = landing(bucket, (key >> 33) + 1);
+        if next >= buckets {
+            return u32::try_from(bucket).unwrap_or(u32::MAX);
+        }
+        bucket = next;
     }
-    u32::try_from(bucket).unwrap_or(u32::MAX)
 }
 
+/// Where a jump from `bucket` lands with a random `divisor` of 1 to 2^31: the paper's `(bucket + 1) * (2^31 / divisor)`
+/// of floating-point numbers, rounded down, as far as that is below 2^16. Beyond, some number that is not below 2^16.
+///
+/// Whole numbers with 32 binary places do it: each jump waits for the one before, and with these waits for a
+/// multiplication in place of two conversions. What they leave off is less than `bucket + 1` in the last place, and
+/// what the floating-point numbers round less than one more. Only where that could reach the next whole number do the
+/// floating-point numbers decide.
+#[inline]
+fn landing(bucket: u64, divisor: u64) -> u64 {
+    let from = bucket + 1;
+    // So that the product of two fits 64 bits.
+    let share = ((1 << 63) / divisor).min(1 << 48);
+    let product = from * share;
+    let places = product & 0xffff_ffff;
+    if (places + from) & 0xffff_ffff <= from {
+        return landing_as_the_paper(bucket, divisor);
+    }
+    product >> 32
+}
+
+#[cold]
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     reason = "the paper's own arithmetic: positive, below 2^63, both operands exact"
 )]
-fn landing(bucket: u64, key: u64) -> u64 {
-    ((bucket + 1) as f64 * ((1_u64 << 31) as f64 / ((key >> 33) + 1) as f64)) as u64
+fn landing_as_the_paper(bucket: u64, divisor: u64) -> u64 {
+    ((bucket + 1) as f64 * ((1_u64 << 31) as f64 / divisor as f64)) as u64
 }
 
 /// Which buckets hold the copies of a key, first copy first.
@@ -183,6 +207,27 @@ mod tests {
         assert_eq!(jump(0xdead_10cc, 666), 361);
     }
 
+    /// Both fall as the divisor grows. So where they are the same on both sides of every step of one, they are the same.
+    #[test]
+    fn a_jump_lands_where_the_paper_has_it() {
+        const DIVISORS: u64 = 1 << 31;
+        let same = |bucket: u64, divisor: u64| {
+            let paper = landing_as_the_paper(bucket, divisor);
+            let ours = landing(bucket, divisor);
+            assert_eq!(ours.min(1 << 16), paper.min(1 << 16), "from {bucket} with {divisor}");
+        };
+        for bucket in (0..300).chain([1_023, 4_095, 65_534]) {
+            for landing in (1..600).chain([1_024, 4_096, 65_535]) {
+                let step = (bucket + 1) * DIVISORS / landing;
+                for divisor in step.saturating_sub(3)..=step + 3 {
+                    same(bucket, divisor.clamp(1, DIVISORS));
+                }
+            }
+            same(bucket, 1);
+            same(bucket, DIVISORS);
+        }
+    }
+
     #[test]
     fn further_copies_follow_the_moves_of_the_last_bucket() {
         let mut walk = JumpWalk::new(0x17ae_fa6f_58d8_7143, 12);
@@ -224,7 +269,26 @@ mod tests {
         }
     }
 
+    /// Figure 1 of the paper, whose buckets are signed numbers.
+    #[expect(clippy::cast_possible_truncation, reason = "the paper's own arithmetic")]
+    fn jump_as_the_paper(mut key: u64, buckets: u32) -> u32 {
+        let (mut bucket, mut next) = (-1_i64, 0_i64);
+        while next < i64::from(buckets) {
+            bucket = next;
+            key = key.wrapping_mul(2_862_933_555_777_941_757).wrapping_add(1);
+            let divisor = f64::from(u32::try_from((key >> 33) + 1).expect("31 bits"));
+            let from = f64::from(u32::try_from(bucket + 1).expect("a small ring"));
+            next = (from * (f64::from(1_u32 << 31) / divisor)) as i64;
+        }
+        u32::try_from(bucket).expect("not negative")
+    }
+
     proptest! {
+        #[test]
+        fn jump_is_the_papers_program(key: u64, buckets in 1_u32..5_000) {
+            prop_assert_eq!(jump(key, buckets), jump_as_the_paper(key, buckets));
+        }
+
         #[test]
         fn one_bucket_more_moves_a_key_there_or_not_at_all(key: u64, buckets in 1_u32..2_000) {
             let (before, after) = (jump(key, buckets), jump(key, buckets + 1));

@@ -15,12 +15,12 @@ pub struct Owners<'ring> {
 
 #[derive(Clone, Debug)]
 enum Source<'ring> {
-    Listed(slice::Iter<'ring, u32>),
+    Listed(slice::Iter<'ring, u16>),
     Walked { order: &'ring [u32], walk: JumpWalk },
 }
 
 impl<'ring> Owners<'ring> {
-    pub(crate) fn listed(nodes: &'ring [u32]) -> Self {
+    pub(crate) fn listed(nodes: &'ring [u16]) -> Self {
         Self { source: Source::Listed(nodes.iter()), left: nodes.len() }
     }
 
@@ -36,7 +36,7 @@ impl Iterator for Owners<'_> {
     fn next(&mut self) -> Option<usize> {
         self.left = self.left.checked_sub(1)?;
         let node = match &mut self.source {
-            Source::Listed(nodes) => *nodes.next()?,
+            Source::Listed(nodes) => u32::from(*nodes.next()?),
             Source::Walked { order, walk } => order[walk.next()? as usize],
         };
         Some(node as usize)
@@ -51,9 +51,11 @@ impl ExactSizeIterator for Owners<'_> {}
 impl FusedIterator for Owners<'_> {}
 
 /// For each place of a circle the owners of what falls on it, all lists of one length.
+///
+/// No ring has as many nodes as two bytes can number; in so little room the lists of all positions stay near the processor.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnerLists {
-    nodes: Vec<u32>,
+    nodes: Vec<u16>,
     copies: usize,
 }
 
@@ -64,7 +66,7 @@ impl OwnerLists {
     /// occur in the circle. The list of a place is its node, followed by the list of the next place without that kind:
     /// so one walk gives the last list, and each other follows from the one behind it.
     pub(crate) fn of_circle(circle: &[u32], kinds: &[u32], copies: usize) -> Self {
-        let mut nodes = vec![0; circle.len() * copies];
+        let mut nodes = vec![0_u32; circle.len() * copies];
         let mut behind = first_of_each_kind(circle, kinds, copies);
         for (list, node) in nodes.chunks_exact_mut(copies).zip(circle).rev() {
             let kind = kinds[*node as usize];
@@ -74,17 +76,25 @@ impl OwnerLists {
             }
             behind.copy_from_slice(list);
         }
-        Self { nodes, copies }
+        let nodes = nodes.into_iter().map(|node| u16::try_from(node).unwrap_or(u16::MAX));
+        Self { nodes: nodes.collect(), copies }
+    }
+
+    /// The lists of these places, one after the other.
+    pub(crate) fn of_places(&self, places: &[u32]) -> Self {
+        let nodes = places.iter().flat_map(|place| self.at(*place as usize)).copied();
+        Self { nodes: nodes.collect(), copies: self.copies }
     }
 
     /// The owners of what falls on `place`, which is below the length of the circle.
-    pub(crate) fn at(&self, place: usize) -> &[u32] {
+    pub(crate) fn at(&self, place: usize) -> &[u16] {
         &self.nodes[place * self.copies..][..self.copies]
     }
 
     /// The first owner of what falls on `place`.
-    pub(crate) fn first_at(&self, place: usize) -> u32 {
-        self.nodes[place * self.copies]
+    #[inline]
+    pub(crate) fn first_at(&self, place: usize) -> usize {
+        usize::from(self.nodes[place * self.copies])
     }
 }
 
@@ -109,11 +119,14 @@ mod tests {
     fn a_list_goes_round_the_end_and_skips_kinds_it_has() {
         let circle = [0, 0, 1, 2, 1, 3];
         let each_its_own = OwnerLists::of_circle(&circle, &[0, 1, 2, 3], 3);
-        let lists: Vec<&[u32]> = (0..circle.len()).map(|place| each_its_own.at(place)).collect();
+        let lists: Vec<&[u16]> = (0..circle.len()).map(|place| each_its_own.at(place)).collect();
         assert_eq!(lists, [[0, 1, 2], [0, 1, 2], [1, 2, 3], [2, 1, 3], [1, 3, 0], [3, 0, 1]]);
         let two_of_a_kind = OwnerLists::of_circle(&circle, &[0, 1, 1, 0], 2);
-        let lists: Vec<&[u32]> = (0..circle.len()).map(|place| two_of_a_kind.at(place)).collect();
+        let lists: Vec<&[u16]> = (0..circle.len()).map(|place| two_of_a_kind.at(place)).collect();
         assert_eq!(lists, [[0, 1], [0, 1], [1, 3], [2, 3], [1, 3], [3, 1]]);
+        let spread = two_of_a_kind.of_places(&[5, 2, 2, 0]);
+        let lists: Vec<&[u16]> = (0..4).map(|place| spread.at(place)).collect();
+        assert_eq!(lists, [[3, 1], [1, 3], [1, 3], [0, 1]]);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! A ring that is ready to answer: which nodes own a series.
 //!
 //! Everything that depends on the spec alone is computed when the ring is built. What is left for a lookup is one hash
-//! and, by kind of ring, one step in a table (16-bit rings), a binary search (mmh3), a division (fast) or the jumps.
+//! and, by kind of ring, one look at a table (16-bit rings), a binary search (mmh3), a division (fast) or the jumps.
 
 use std::collections::HashMap;
 
 use crate::{
     Algorithm, Node, Owners, RingError, RingSpec, check,
-    finder::{self, Finder},
-    hash::{Bytes, fnv1a_64},
+    finder::{self, Circle, Finder},
+    hash::{Bytes, Key, fnv1a_64},
     jump::{JumpWalk, bucket_order, jump},
     owners::OwnerLists,
     warnings,
@@ -68,9 +68,12 @@ impl Ring {
             let copies = copies_of(&order)?;
             (Placement::Buckets { bytes: finder::fnv_bytes(spec.relay), order }, copies)
         } else {
-            let (finder, circle) = finder::circle(&spec);
-            let copies = copies_of(&circle)?;
-            let lists = OwnerLists::of_circle(&circle, &kinds, copies);
+            let Circle { finder, nodes, begins } = finder::circle(&spec);
+            let copies = copies_of(&nodes)?;
+            let mut lists = OwnerLists::of_circle(&nodes, &kinds, copies);
+            if let Some(begins) = begins {
+                lists = lists.of_places(&begins);
+            }
             (Placement::Circle { finder, lists }, copies)
         };
         Ok(Self { spec, placement, copies })
@@ -91,21 +94,20 @@ impl Ring {
     /// `series` is the name of the series with its tags, if it has any: the ring leaves off what the relay does not
     /// hash of it. It is not normalised or cleaned in any other way.
     pub fn owner(&self, series: &str) -> usize {
-        let key = self.spec.tagged_names.hashed_part(series).as_bytes();
-        let node = match &self.placement {
+        let key = Key { series, tagged_names: self.spec.tagged_names };
+        match &self.placement {
             Placement::Circle { finder, lists } => lists.first_at(finder.place(key)),
             Placement::Buckets { bytes, order } => {
-                order[jump(fnv1a_64(key, *bytes), buckets(order)) as usize]
+                order[jump(fnv1a_64(key, *bytes), buckets(order)) as usize] as usize
             }
-        };
-        node as usize
+        }
     }
 
     /// The nodes that hold `series`, the first copy first; as many as the spec's replication factor says.
     ///
     /// Takes the same `series` as [`Ring::owner`], whose answer is the first of these.
     pub fn owners(&self, series: &str) -> Owners<'_> {
-        let key = self.spec.tagged_names.hashed_part(series).as_bytes();
+        let key = Key { series, tagged_names: self.spec.tagged_names };
         match &self.placement {
             Placement::Circle { finder, lists } => Owners::listed(lists.at(finder.place(key))),
             Placement::Buckets { bytes, order } => {
@@ -124,7 +126,7 @@ impl Ring {
         match &self.placement {
             Placement::Circle { finder, lists } => {
                 for (place, share) in finder.shares().into_iter().enumerate() {
-                    shares[lists.first_at(place) as usize] += share;
+                    shares[lists.first_at(place)] += share;
                 }
             }
             Placement::Buckets { order, .. } => shares.fill(evenly(order.len())),
@@ -136,9 +138,7 @@ impl Ring {
     /// carbon-c-relay's `fnv1a_ch`), as an index into [`Ring::nodes`]; none for any other kind of ring.
     pub fn owner_at(&self, position: u16) -> Option<usize> {
         match &self.placement {
-            Placement::Circle { finder, lists } => {
-                Some(lists.first_at(finder.place_at(position)?) as usize)
-            }
+            Placement::Circle { finder, lists } => Some(lists.first_at(finder.place_at(position)?)),
             Placement::Buckets { .. } => None,
         }
     }
