@@ -4,7 +4,8 @@
 //! - `measure` runs programs and tells time, processor time and memory; `turns` times two short acts in turn; `lay` makes
 //!   the data; `rebalance` runs one
 //! - `owners`, `fills`: what one look-up, and one fill, costs; `moves`: a rebalance beside `tar | tar`, `sync` and `rm`;
-//!   `link`: one over a long, narrow link; `scans`: a store of many names beside `find`; `growth`: cost against size
+//!   `link`: one over a long, narrow link; `scans`: a store of many names beside `find`; `growth`: cost against size;
+//!   `planner`: the client alone, against the `fleet` of simulated daemons
 //!
 //! Machines are noisy: each figure is taken several times, ours and the peer's in turn, and told as the median of the ratios
 //! with the least and the greatest.
@@ -13,6 +14,7 @@
 
 mod figure;
 mod fills;
+mod fleet;
 mod growth;
 mod lay;
 mod link;
@@ -20,6 +22,7 @@ mod machine;
 mod measure;
 mod moves;
 mod owners;
+mod planner;
 mod rebalance;
 mod scans;
 mod table;
@@ -90,5 +93,6 @@ fn main() -> anyhow::Result<()> {
     scans::measure(&plan, &mut table);
     link::measure(&plan, &mut table);
     growth::measure(&plan, &mut table);
+    planner::measure(&plan, &mut table);
     table.print(&machine, args.size, args.json)
 }
