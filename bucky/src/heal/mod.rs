@@ -36,6 +36,9 @@ use crate::rebalance::stop::Stop;
 use crate::rebalance::tally::Tally;
 use crate::rebalance::{self, BatchLimits, STOPPED_AT_ONCE};
 
+/// How many metrics may wait in half-full batches: some 130 bytes each.
+const HELD: usize = 50_000;
+
 /// What the operator ordered.
 pub(crate) struct Order {
     /// The daemon to ask first.
@@ -213,7 +216,7 @@ async fn carry_out(
     let mover = &carrier.mover;
     let planned = survey.plan.metrics + survey.compared;
     let reader = scope.reader(output).await?;
-    let gatherer = Gatherer::new(full, limits.held);
+    let gatherer = Gatherer::new(full, HELD);
     let insisted = mover.show(carrier.run(reader, gatherer), planned).await;
     mover.tally.flush();
     if insisted {

@@ -8,6 +8,7 @@ mod batch;
 mod breaker;
 pub(crate) mod failure;
 pub(crate) mod failure_files;
+mod held;
 pub(crate) mod job_state;
 pub(crate) mod journal;
 pub(crate) mod mover;

@@ -15,9 +15,6 @@ use crate::strays::{Found, Item, StrayListing, StrayQuery};
 /// Batches of a source that are handed out for each that it may send: so that one waits when another ends.
 const HANDED_OUT: usize = 2;
 
-/// The metrics that a source may hold in half-full batches at least, however many sources there are.
-const LEAST_HELD: usize = 100;
-
 /// Moves what `source` has astray, but for what an earlier run finished.
 pub(super) async fn drain(mover: Arc<Mover>, source: Source, resume: Resume) {
     let query = StrayQuery {
@@ -61,9 +58,8 @@ struct Drain {
 
 impl Drain {
     fn new(mover: Arc<Mover>, source: Arc<Node>, resume: Resume) -> Self {
-        let mut limits = mover.sync.pace.limits(mover.limits);
-        limits.held = (limits.held / mover.fleet.sources.len().max(1)).max(LEAST_HELD);
-        let batcher = Batcher::new(limits, resume.through().cloned());
+        let limits = mover.sync.pace.limits(mover.limits);
+        let batcher = Batcher::new(limits, mover.room.clone(), resume.through().cloned());
         Self { mover, source, resume, batcher, running: JoinSet::new(), noted: None }
     }
 

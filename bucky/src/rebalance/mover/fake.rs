@@ -13,6 +13,7 @@ use bucky_whisper::{Digest, MetricName};
 
 use super::super::batch::{Batch, BatchLimits, Batcher, Stray};
 use super::super::failure_files::FailureFiles;
+use super::super::held::HoldingRoom;
 use super::super::nodes::{Fleet, Node};
 use super::super::options::SyncOptions;
 use super::super::stop::Stop;
@@ -91,11 +92,12 @@ pub(super) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node
 }
 
 const LIMITS: BatchLimits =
-    BatchLimits { bytes: 1 << 20, metrics: 100, held: 1000, patience: 1000 };
+    BatchLimits { bytes: 1 << 20, metrics: 100, held_bytes: 1 << 16, patience: 1000 };
 
 /// A batch of these metrics.
 pub(super) fn batch(owners: &[usize], names: &[&str]) -> Batch {
-    let mut batcher = Batcher::new(LIMITS, None);
+    let room = HoldingRoom::new(LIMITS.held_bytes, 1);
+    let mut batcher = Batcher::new(LIMITS, room, None);
     for name in names {
         batcher.push(owners.to_vec(), Stray { metric: name.parse().unwrap(), bytes: 1 });
     }

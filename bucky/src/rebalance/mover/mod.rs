@@ -37,6 +37,7 @@ use self::links::Links;
 pub(crate) use self::renames::Renames;
 use super::batch::BatchLimits;
 use super::breaker::Row;
+use super::held::HoldingRoom;
 use super::nodes::{Fleet, Node};
 use super::options::SyncOptions;
 use super::pace::Pace;
@@ -91,6 +92,7 @@ pub(crate) struct Mover {
     pub(crate) output: Arc<Output>,
     workers: Semaphore,
     places: Arc<Semaphore>,
+    room: HoldingRoom,
     links: Links,
 }
 
@@ -124,6 +126,7 @@ impl Mover {
             links: Links::default(),
             workers: Semaphore::new(parts.workers),
             places: Arc::new(Semaphore::new(UNDER_WAY as usize)),
+            room: HoldingRoom::new(parts.limits.held_bytes, parts.fleet.sources.len()),
             fleet: parts.fleet,
             selection: parts.selection,
             limits: parts.limits,
