@@ -4,9 +4,9 @@ use std::iter::Sum;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Json, Query, State};
 use axum::routing::{get, post};
-use axum::Router;
 use bucky_api::{
     API_LEVEL, DeleteLine, DeleteOutcome, DeleteRequest, DestinationCount, DiskStatus, HealLine,
     HealOutcome, InventoryState, InventoryStatus, MisplacedCount, MisplacedLine, PullRequest,

@@ -105,7 +105,8 @@ impl Batcher {
         bucket.bytes = bucket.bytes.saturating_add(bytes);
         let before = bucket.strays.len_bytes();
         bucket.strays.push(metric.as_str(), bytes);
-        let is_full = bucket.bytes >= self.limits.bytes || bucket.strays.len() >= self.limits.metrics;
+        let is_full =
+            bucket.bytes >= self.limits.bytes || bucket.strays.len() >= self.limits.metrics;
         let grown = bucket.strays.len_bytes() - before;
         self.hold(self.held_bytes + grown);
         self.low_water.read(metric);

@@ -156,7 +156,10 @@ mod tests {
     fn names_in_order_take_a_fraction_of_their_length() {
         let mut held = HeldStrays::default();
         for number in 0..1000 {
-            held.push(&format!("servers.rack07.host{:04}.cpu{}.user", number / 4, number % 4), 147_000);
+            held.push(
+                &format!("servers.rack07.host{:04}.cpu{}.user", number / 4, number % 4),
+                147_000,
+            );
         }
         let name_bytes = "servers.rack07.host0000.cpu0.user".len() * 1000;
         assert!(held.len_bytes() < name_bytes / 2, "{} of {name_bytes}", held.len_bytes());

@@ -195,11 +195,16 @@ impl Task {
 /// whole. To the Go tool such folders are not there (D42).
 pub(crate) async fn tell_unread_folders(fleet: &Fleet, fate: &str, output: &Output) -> Outcome {
     let mut seen = Outcome::Done;
-    for node in fleet.sources.iter().map(|source| &source.node) {
-        // Asked again: a new scan may have been waited for since the first time.
-        let Ok(Some(status)) = node.daemon.status().await else { continue };
+    // Asked again: a new scan may have been waited for since the first time.
+    let asked = fleet
+        .sources
+        .iter()
+        .map(|source| async { (source.node.addr(), source.node.daemon.status().await) });
+    let mut asked = stream::iter(asked).buffered(ASKED_AT_ONCE);
+    while let Some((addr, status)) = asked.next().await {
+        let Ok(Some(status)) = status else { continue };
         if status.inventory.unreadable_folders > 0 {
-            let (addr, problem) = (node.addr(), &status.inventory.problem);
+            let problem = &status.inventory.problem;
             output.say(format_args!("bucky: {addr}: {problem}; what lies in them {fate}"));
             seen = Outcome::SomeFailed;
         }

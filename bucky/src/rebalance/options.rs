@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn batches_take_some_seconds_at_most() {
-        let limits = BatchLimits { bytes: 32 << 20, metrics: 1000, held_bytes: 1 << 20, patience: 20_000 };
+        let limits =
+            BatchLimits { bytes: 32 << 20, metrics: 1000, held_bytes: 1 << 20, patience: 20_000 };
         let slow = pace(Some(1 << 20), Some(10)).limits(limits);
         assert_eq!((slow.bytes, slow.metrics), (5 << 20, 50));
         assert_eq!(pace(Some(1 << 30), Some(10_000)).limits(limits), limits);

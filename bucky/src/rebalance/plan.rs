@@ -3,6 +3,7 @@
 //! Pure: a table that is printed by `--no-op` and before a run alike. A metric with several owners counts for each of
 //! them, so the rows can add up to more than the metrics that lie astray.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bucky_api::DaemonAddr;
@@ -86,18 +87,16 @@ impl Plan {
         metrics: u64,
         free_bytes: impl Fn(&DaemonAddr) -> Option<u64>,
     ) -> Self {
-        let mut destinations: Vec<Destination> = Vec::new();
+        let mut loads: BTreeMap<&DaemonAddr, Load> = BTreeMap::new();
         for row in &rows {
-            match destinations.iter_mut().find(|destination| destination.addr == row.to) {
-                Some(destination) => destination.load.add(row.load),
-                None => destinations.push(Destination {
-                    addr: row.to.clone(),
-                    load: row.load,
-                    free_bytes: free_bytes(&row.to),
-                }),
-            }
+            loads.entry(&row.to).or_default().add(row.load);
         }
-        destinations.sort_by(|a, b| a.addr.cmp(&b.addr));
+        let destinations = loads.into_iter().map(|(addr, load)| Destination {
+            addr: addr.clone(),
+            load,
+            free_bytes: free_bytes(addr),
+        });
+        let destinations = destinations.collect();
         Self { rows, destinations, metrics }
     }
 

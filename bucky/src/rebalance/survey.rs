@@ -1,6 +1,6 @@
 //! How much there is to move: asked of the nodes that count for themselves, counted here for the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bucky_api::client::MisplacedQuery;
@@ -147,13 +147,14 @@ async fn asked(
     };
     let answer = patience::ask(daemon, || daemon.misplaced_count(&query), tell).await;
     let answer = answer.map_err(|error| cannot_tell(source, &chain(&error)))?;
-    let nodes = selection.ring.nodes();
+    let nodes = selection.ring.nodes().iter().enumerate();
+    let places: HashMap<String, usize> =
+        nodes.map(|(place, node)| (node.to_string(), place)).collect();
     let mut count =
         Count { metrics: answer.metrics, unplaceable: answer.unplaceable, ..Count::default() };
     let mut refused = 0;
     for destination in answer.destinations {
-        let node = nodes.iter().position(|node| node.to_string() == destination.node);
-        let node = node.ok_or_else(|| {
+        let node = *places.get(&destination.node).ok_or_else(|| {
             cannot_tell(
                 source,
                 &format!("it has metrics for {}, which is not in our ring", destination.node),
