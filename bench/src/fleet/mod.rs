@@ -24,23 +24,11 @@ const TRIES: u32 = 100;
 
 /// What every node has.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Holding {
-    /// Metrics that it lists: nearly all of them belong elsewhere.
-    pub(crate) listed: u64,
-    /// Strays that it counts; nothing is read of more than it lists.
-    pub(crate) counted: u64,
-}
-
-impl Holding {
-    /// Metrics without an owner here, each of which is read.
-    pub(crate) fn listed(metrics: u64) -> Self {
-        Self { listed: metrics, counted: metrics }
-    }
-
-    /// Strays that are counted only.
-    pub(crate) fn counted(strays: u64) -> Self {
-        Self { listed: 0, counted: strays }
-    }
+pub(crate) enum Holding {
+    /// So many metrics; those that belong elsewhere can be read and moved.
+    Listed(u64),
+    /// So many strays, which are told and never read.
+    Counted(u64),
 }
 
 /// Simulated daemons, which end with it.

@@ -31,7 +31,10 @@ const TRANSFERS: u32 = 32;
 pub(super) struct SimulatedNode {
     number: usize,
     ring: Arc<Ring>,
-    holding: Holding,
+    /// Metrics in its list.
+    metrics: u64,
+    /// Those that belong elsewhere.
+    strays: u64,
     listed: AtomicU64,
     pulled: AtomicU64,
     pulls: AtomicU64,
@@ -111,7 +114,20 @@ async fn delete(
 impl SimulatedNode {
     pub(super) fn new(number: usize, ring: Arc<Ring>, holding: Holding) -> Self {
         let (listed, pulled, pulls, deleted) = Default::default();
-        Self { number, ring, holding, listed, pulled, pulls, deleted }
+        let (metrics, strays) = match holding {
+            Holding::Listed(metrics) => (metrics, 0),
+            Holding::Counted(strays) => (0, strays),
+        };
+        let mut node = Self { number, ring, metrics, strays, listed, pulled, pulls, deleted };
+        node.strays += (0..metrics).filter(|metric| node.stray(*metric).is_some()).count() as u64;
+        node
+    }
+
+    /// The name and the owner of a metric that belongs elsewhere.
+    fn stray(&self, metric: u64) -> Option<(String, usize)> {
+        let name = format!("simulated.node{:03}.metric{metric:0DIGITS$}", self.number);
+        let owner = self.ring.owner(&name);
+        (owner != self.number).then_some((name, owner))
     }
 
     /// What was done here.
@@ -136,7 +152,7 @@ impl SimulatedNode {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             api_level: API_LEVEL,
             ring_fingerprint: self.ring.spec().fingerprint(),
-            metrics: Some(self.holding.counted),
+            metrics: Some(self.metrics.max(self.strays)),
             inventory: InventoryStatus {
                 state: InventoryState::Ready,
                 age_seconds: Some(0),
@@ -156,7 +172,7 @@ impl SimulatedNode {
 
     /// What is left, evenly over the other nodes: told, not counted.
     fn count(&self) -> MisplacedCount {
-        let left = self.holding.counted.saturating_sub(self.moved().deleted);
+        let left = self.strays.saturating_sub(self.moved().deleted);
         let others = self.ring.nodes().iter().enumerate().filter(|(node, _)| *node != self.number);
         let count = self.ring.nodes().len() as u64 - 1;
         let destinations = others.zip(0..).map(|((_, node), rank)| {
@@ -176,14 +192,9 @@ impl SimulatedNode {
         let mut left = page.limit.unwrap_or(u64::MAX);
         let first = page.after.as_deref().map_or(0, |name| number_of(name) + 1);
         let mut body = Vec::new();
-        for number in first..self.holding.listed {
+        for (name, owner) in (first..self.metrics).filter_map(|metric| self.stray(metric)) {
             if left == 0 {
                 break;
-            }
-            let name = format!("simulated.node{:03}.metric{number:0DIGITS$}", self.number);
-            let owner = self.ring.owner(&name);
-            if owner == self.number {
-                continue;
             }
             let owners = vec![self.ring.nodes()[owner].to_string()];
             let metric = name.parse().unwrap();
