@@ -121,7 +121,7 @@ fn by_bucky(plan: &Plan, count: usize, times: u32) -> PerMetric {
     let (mut wall, mut cpu) = (Duration::ZERO, Duration::ZERO);
     let (mut client_mib, mut daemon_mib) = (0.0_f64, 0.0_f64);
     for _ in 0..times {
-        let mut wrong = Wrong::lay(plan, count);
+        let mut wrong = Wrong::lay(plan, count, &RETENTIONS);
         let run = rebalance::run(&mut wrong.cluster);
         wrong.assert_moved();
         wall += run.until_gone;
@@ -137,7 +137,7 @@ fn by_bucky(plan: &Plan, count: usize, times: u32) -> PerMetric {
 fn by_tar(plan: &Plan, count: usize, times: u32) -> f64 {
     let mut wall = Duration::ZERO;
     for _ in 0..times {
-        let wrong = Wrong::lay(plan, count);
+        let wrong = Wrong::lay(plan, count, &RETENTIONS);
         wall += measure::shell(&wrong.script()).wall;
         wrong.assert_moved();
     }
@@ -145,18 +145,19 @@ fn by_tar(plan: &Plan, count: usize, times: u32) -> f64 {
 }
 
 /// A cluster in which every metric lies on the node after its owner.
-struct Wrong {
-    cluster: TestCluster,
+pub(crate) struct Wrong {
+    pub(crate) cluster: TestCluster,
     /// How many metrics each node owns.
     owned: [usize; NODES],
 }
 
 impl Wrong {
-    fn lay(plan: &Plan, count: usize) -> Self {
-        say(&format!("growth: laying {count} metrics"));
+    /// `count` metrics with these retentions.
+    pub(crate) fn lay(plan: &Plan, count: usize, retentions: &[&str]) -> Self {
+        say(&format!("laying {count} metrics, each on the wrong node"));
         let cluster = ClusterPlan::of(plan.programs, NODES).flag("--tombstone-grace", "0").lay();
         let contents: Vec<Vec<u8>> =
-            (0..16).map(|seed| lay::content(&RETENTIONS, seed, |_, _| true)).collect();
+            (0..16).map(|seed| lay::content(retentions, seed, |_, _| true)).collect();
         let prefixes: Vec<PathBuf> =
             cluster.nodes().iter().map(bucky_tests::Node::prefix).collect();
         let mut lists = vec![String::new(); NODES];
@@ -177,7 +178,7 @@ impl Wrong {
     }
 
     /// What moves everything without us.
-    fn script(&self) -> String {
+    pub(crate) fn script(&self) -> String {
         let (mut copies, mut removals) = (String::new(), String::new());
         for holder in 0..NODES {
             let owner = (holder + NODES - 1) % NODES;
@@ -191,7 +192,8 @@ impl Wrong {
         format!("{copies}sync\n{removals}")
     }
 
-    fn assert_moved(&self) {
+    /// That every node has what it owns, and nothing else.
+    pub(crate) fn assert_moved(&self) {
         for (node, owned) in self.owned.iter().enumerate() {
             let found = self.cluster.node(node).metrics().len();
             assert_eq!(found, *owned, "node {node} has not exactly what it owns");

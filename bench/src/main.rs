@@ -5,13 +5,14 @@
 //!   the data; `rebalance` runs one
 //! - `owners`, `fills`: what one look-up, and one fill, costs; `moves`: a rebalance beside `tar | tar`, `sync` and `rm`;
 //!   `link`: one over a long, narrow link; `scans`: a store of many names beside `find`; `growth`: cost against size;
-//!   `planner`: the client alone, against the `fleet` of simulated daemons
+//!   `costs`: what a metric costs, by its length; `planner`: the client alone, against the `fleet` of simulated daemons
 //!
 //! Machines are noisy: each figure is taken several times, ours and the peer's in turn, and told as the median of the ratios
 //! with the least and the greatest.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 
+mod costs;
 mod figure;
 mod fills;
 mod fleet;
@@ -93,6 +94,7 @@ fn main() -> anyhow::Result<()> {
     scans::measure(&plan, &mut table);
     link::measure(&plan, &mut table);
     growth::measure(&plan, &mut table);
+    costs::measure(&plan, &mut table);
     planner::measure(&plan, &mut table);
     table.print(&machine, args.size, args.json)
 }
