@@ -90,9 +90,31 @@ impl Aggregation {
     /// `None` if no slot is known. A NaN that is handed in as known takes part as it does in whisper.py: it wins
     /// sums and means, and an extreme only where it comes first. Source: `aggregate` in whisper.py.
     pub fn roll_up(self, six: AggregationSix, finer: &[Option<f64>]) -> Option<f64> {
-        let mut known = finer.iter().copied().flatten();
+        let known = finer.iter().copied().flatten();
+        self.over(six, known, finer.len())
+    }
+
+    /// The same, where of `slots` slots just these are known, oldest first.
+    pub(crate) fn roll_up_known(
+        self,
+        six: AggregationSix,
+        known: &[f64],
+        slots: usize,
+    ) -> Option<f64> {
+        self.over(six, known.iter().copied(), slots)
+    }
+
+    fn over(
+        self,
+        six: AggregationSix,
+        mut known: impl DoubleEndedIterator<Item = f64> + Clone,
+        slots: usize,
+    ) -> Option<f64> {
         match self {
-            Self::Average => mean(known, finer.iter().flatten().count()),
+            Self::Average => {
+                let count = known.clone().count();
+                mean(known, count)
+            }
             Self::Sum => {
                 let first = known.next()?;
                 Some(known.fold(0.0 + first, |sum, value| sum + value))
@@ -102,7 +124,7 @@ impl Aggregation {
             Self::Min => known.reduce(|best, value| if value < best { value } else { best }),
             Self::AvgZero => match six {
                 AggregationSix::First => known.next(),
-                AggregationSix::AvgZero => mean(known, finer.len()),
+                AggregationSix::AvgZero => mean(known, slots),
             },
             Self::AbsMax => {
                 known.reduce(|best, value| if value.abs() > best.abs() { value } else { best })

@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::aggregation::{Aggregation, AggregationSix};
 use crate::header::{AGGREGATION_AT, Header, HeaderError, X_FILES_FACTOR_AT, is_compressed};
 use crate::image::{Image, ImageError, Point};
+use crate::lease::past_leases;
 use crate::lock::{LockError, lock_exclusive, lock_shared};
 use crate::retention::XFilesFactor;
 use crate::slots::{AccessError, Slots};
@@ -236,7 +237,7 @@ pub(crate) fn open_locked(
 pub(crate) fn open_regular(path: &Path, flags: OFlags) -> Result<File, OpenError> {
     let open_error = |source| OpenError::Open { path: path.to_owned(), source };
     let flags = flags | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+    let file = match past_leases(|| rustix::fs::open(path, flags, Mode::empty())) {
         Ok(file) => File::from(file),
         // What only folders and pipes answer to an attempt to write.
         Err(rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => {

@@ -14,11 +14,13 @@
 //! NaN), and a slot after `now` never displaces a valid one. Nothing is ever made unknown.
 
 mod archive;
+mod marks;
 mod plan;
 mod slots;
 mod source;
 
 use archive::Filling;
+pub(crate) use plan::Stretch;
 pub use plan::{ArchiveFill, FillPlan, Run};
 use slots::{RollUp, Slots};
 use source::SourceSlots;

@@ -4,12 +4,24 @@
 //! for that slot. Where it holds none, the first point that is written becomes its base and decides where all others lie:
 //! two writers who both take themselves for the first put points of different times into the same slots. So an archive
 //! without a base is looked at once more right before its first slot is written, and right after all of it is.
+//!
+//! Each run of changed slots is a write of its own: what lies between two runs may have changed since it was read. Where
+//! runs are many that costs more than all else, a system call for every other slot. Then a lease is asked for. Where the
+//! kernel gives one at once, nobody else has the file open or comes to open it; what lies between is read again, and if it
+//! is as it was, runs that lie close to each other are written together with it. In all other cases, each for itself.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
+use crate::fill::Stretch;
+use crate::lease::{Lease, is_of_this_machine};
 use crate::{FillPlan, Image, Run};
+
+/// How many writes have to be saved for a lease to be asked for. It costs as much as some twenty of them: the lease itself,
+/// and reading once more what is written over.
+const WORTH_A_LEASE: usize = 64;
 
 /// What came of writing a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,36 +34,141 @@ pub enum Written {
     Disturbed,
 }
 
-/// Writes `plan` into `file`, whose content was `destination` when the plan was made, run by run. Makes nothing durable.
+/// Writes `plan` into `file`, whose content was `destination` when the plan was made. Makes nothing durable, and waits for
+/// nobody.
 ///
 /// # Errors
-/// What the system says; some runs may have been written.
+/// What the system says; some runs may have been written. [`io::ErrorKind::TimedOut`] where a single write took so long
+/// that somebody else may have been let in meanwhile, and lost a point of his: see `docs/fill.md`.
 pub fn write_in_place(
     plan: &FillPlan,
     destination: &Image<'_>,
     file: &File,
 ) -> io::Result<Written> {
-    let empty: Vec<u64> = destination
-        .archives()
-        .filter(|archive| archive.base() == 0)
-        .map(|archive| archive.slot_offset(0))
-        .collect();
-    let mut bases = Vec::new();
-    for run in plan.runs() {
-        if empty.contains(&run.offset) {
-            if timestamp_at(file, run.offset)? != [0; 4] {
+    let mut writing = Writing::new(destination, file);
+    if let Some(lease) = lease_for(plan, file) {
+        writing.write_stretches(plan, lease)?;
+    } else {
+        for run in plan.runs() {
+            writing.write(run)?;
+        }
+    }
+    writing.finish()
+}
+
+/// A lease, where it is worth it, and to be had without waiting.
+fn lease_for<'f>(plan: &FillPlan, file: &'f File) -> Option<Lease<'f>> {
+    if !is_worth_a_lease(plan) || !is_of_this_machine(file) {
+        return None;
+    }
+    Lease::take(file, Duration::ZERO).ok()
+}
+
+fn is_worth_a_lease(plan: &FillPlan) -> bool {
+    let runs = plan.count_runs();
+    runs > WORTH_A_LEASE && runs.saturating_sub(plan.stretches().count()) >= WORTH_A_LEASE
+}
+
+/// A plan while it is written.
+struct Writing<'a> {
+    file: &'a File,
+    before: &'a [u8],
+    /// Where the archives begin that had no base.
+    empty: Vec<u64>,
+    /// What has been written there.
+    bases: Vec<Run<'a>>,
+    /// Whether somebody else was first in one of them; nothing more is written then.
+    disturbed: bool,
+    /// For what is read again.
+    buffer: Vec<u8>,
+}
+
+impl<'a> Writing<'a> {
+    fn new(destination: &Image<'a>, file: &'a File) -> Self {
+        let empty = destination
+            .archives()
+            .filter(|archive| archive.base() == 0)
+            .map(|archive| archive.slot_offset(0))
+            .collect();
+        let before = destination.bytes();
+        Self { file, before, empty, bases: Vec::new(), disturbed: false, buffer: Vec::new() }
+    }
+
+    /// Writes what changes, and nothing else.
+    fn write(&mut self, run: Run<'a>) -> io::Result<()> {
+        if self.disturbed {
+            return Ok(());
+        }
+        if self.empty.contains(&run.offset) {
+            if timestamp_at(self.file, run.offset)? != [0; 4] {
+                self.disturbed = true;
+                return Ok(());
+            }
+            self.bases.push(run);
+        }
+        self.file.write_all_at(run.bytes, run.offset)
+    }
+
+    /// Writes stretches as long as the lease lasts, and then run by run.
+    fn write_stretches(&mut self, plan: &'a FillPlan, lease: Lease<'_>) -> io::Result<()> {
+        let mut lease = Some(lease);
+        for stretch in plan.stretches() {
+            if let Some(held) = &lease {
+                if self.write_alone(&stretch, held)? {
+                    continue;
+                }
+                // Whoever waits for us is not to wait for the many writes that follow.
+                lease = None;
+            }
+            for run in stretch.runs() {
+                self.write(run)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a stretch at once, with what lies between its runs. False where that is not known to be as it was, or may
+    /// not stay so.
+    fn write_alone(&mut self, stretch: &Stretch<'a>, lease: &Lease<'_>) -> io::Result<bool> {
+        if !self.is_as_it_was(&stretch.whole)? {
+            return Ok(false);
+        }
+        // A file system that is frozen lets nobody write, for however long. That it is not is shown by the first run, which
+        // is as safe as it is without a lease, whenever it is written.
+        if let Some(first) = stretch.runs().next() {
+            self.write(first)?;
+        }
+        if self.disturbed || !lease.is_reliable() {
+            return Ok(false);
+        }
+        self.file.write_all_at(stretch.whole.bytes, stretch.whole.offset)?;
+        if lease.has_held() {
+            return Ok(true);
+        }
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "a write took so long that another process was let in, and its latest point may be lost",
+        ))
+    }
+
+    /// Whether the file holds, where this lies, what it held when the plan was made.
+    fn is_as_it_was(&mut self, whole: &Run<'_>) -> io::Result<bool> {
+        let start = usize::try_from(whole.offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(whole.bytes.len());
+        let Some(before) = self.before.get(start..end) else { return Ok(false) };
+        self.buffer.resize(before.len(), 0);
+        self.file.read_exact_at(&mut self.buffer, whole.offset)?;
+        Ok(self.buffer == before)
+    }
+
+    fn finish(self) -> io::Result<Written> {
+        for base in self.bases {
+            if self.disturbed || !is_still_there(base, self.file)? {
                 return Ok(Written::Disturbed);
             }
-            bases.push(run);
         }
-        file.write_all_at(run.bytes, run.offset)?;
+        Ok(if self.disturbed { Written::Disturbed } else { Written::Whole })
     }
-    for base in bases {
-        if !is_still_there(base, file)? {
-            return Ok(Written::Disturbed);
-        }
-    }
-    Ok(Written::Whole)
 }
 
 fn is_still_there(run: Run<'_>, file: &File) -> io::Result<bool> {
@@ -65,81 +182,4 @@ fn timestamp_at(file: &File, offset: u64) -> io::Result<[u8; 4]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        Aggregation, AggregationSix, FillOptions, Header, Point, Retention, XFilesFactor, fill,
-    };
-
-    const NOW: u32 = 1_700_000_040;
-
-    /// A file with these points, in an archive of 10 minutes by 60 s.
-    fn content(points: &[Point]) -> Vec<u8> {
-        let retention: Retention = "60s:10m".parse().unwrap();
-        let factor = XFilesFactor::new(0.0).unwrap();
-        let header = Header::for_retentions(&[retention], Aggregation::Last, factor).unwrap();
-        let mut bytes = header.encode();
-        bytes.resize(usize::try_from(header.file_size_bytes()).unwrap(), 0);
-        let start = usize::try_from(header.size_bytes()).unwrap();
-        for (slot, point) in points.iter().enumerate() {
-            bytes[start + slot * 12..start + slot * 12 + 12].copy_from_slice(&point.encode());
-        }
-        bytes
-    }
-
-    fn point(age: u32) -> Point {
-        Point { timestamp: NOW - NOW % 60 - age * 60, value: f64::from(age) }
-    }
-
-    fn valid(file: &File) -> Vec<u32> {
-        let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
-        file.read_exact_at(&mut bytes, 0).unwrap();
-        let image = Image::parse(&bytes).unwrap();
-        let newest = point(0).timestamp;
-        let ages = |point: Point| (newest - point.timestamp) / 60;
-        image.archives().flat_map(|archive| archive.points_valid(NOW)).map(ages).collect()
-    }
-
-    fn first_points(file: &File) {
-        let start = content(&[]).len() - 10 * 12;
-        let points = [point(1).encode(), point(0).encode()];
-        file.write_all_at(points.as_flattened(), start as u64).unwrap();
-    }
-
-    fn options() -> FillOptions {
-        FillOptions { now: NOW, aggregation_six: AggregationSix::default() }
-    }
-
-    /// A writer without a lock that looked at an archive without a base before we did, and writes after we did.
-    #[test]
-    fn a_first_point_that_came_before_our_write_is_not_overwritten() {
-        let (source, empty) = (content(&[point(5), point(4), point(3)]), content(&[]));
-        let (source, looked_at) = (Image::parse(&source).unwrap(), Image::parse(&empty).unwrap());
-        let file = tempfile::tempfile().unwrap();
-        file.write_all_at(&empty, 0).unwrap();
-        let plan = fill(&source, &looked_at, options());
-        first_points(&file);
-        assert_eq!(write_in_place(&plan, &looked_at, &file).unwrap(), Written::Disturbed);
-        assert_eq!(valid(&file), [1, 0], "the writer's points are as they were");
-        let mut there = empty.clone();
-        file.read_exact_at(&mut there, 0).unwrap();
-        let there = Image::parse(&there).unwrap();
-        let plan = fill(&source, &there, options());
-        assert_eq!(write_in_place(&plan, &there, &file).unwrap(), Written::Whole);
-        assert_eq!(valid(&file), [5, 4, 3, 1, 0]);
-    }
-
-    #[test]
-    fn a_first_point_that_comes_during_our_write_is_noticed() {
-        let (source, empty) = (content(&[point(5), point(4), point(3)]), content(&[]));
-        let (source, looked_at) = (Image::parse(&source).unwrap(), Image::parse(&empty).unwrap());
-        let file = tempfile::tempfile().unwrap();
-        file.write_all_at(&empty, 0).unwrap();
-        let plan = fill(&source, &looked_at, options());
-        assert_eq!(write_in_place(&plan, &looked_at, &file).unwrap(), Written::Whole);
-        let run = plan.runs().next().unwrap();
-        assert!(is_still_there(run, &file).unwrap());
-        first_points(&file);
-        assert!(!is_still_there(run, &file).unwrap());
-    }
-}
+mod tests;

@@ -5,6 +5,9 @@
 //! `/proc/sys/fs/lease-break-time` says, 45 s unless somebody changed it). whisper.py and go-carbon open a file for each
 //! update, so a lease that is held for a moment keeps them out without any loss. The kernel gives leases to a file's owner
 //! and to who has CAP_LEASE, on local file systems.
+//!
+//! Who opens a file without being willing to wait (`O_NONBLOCK`, as this crate and the daemon do, lest a pipe keeps them)
+//! is refused instead: [`past_leases`] is for them.
 
 use std::fs::File;
 use std::io;
@@ -13,6 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libc::c_int;
+use rustix::fs::FsWord;
+use rustix::io::Errno;
 
 /// The pause between two attempts. An update has a file open for some ten microseconds.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -20,6 +25,15 @@ const PAUSE: Duration = Duration::from_millis(2);
 const RELIABLE_MOST: Duration = Duration::from_secs(5);
 /// Where the kernel tells for how many seconds it lets others wait; 0: until the lease is given back.
 const BREAK_TIME: &str = "/proc/sys/fs/lease-break-time";
+
+/// How long a lease of somebody else is waited for by who opens a file.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
+/// The first pause of who opens a leased file, and the longest.
+const OPEN_PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(5)];
+
+/// ext2 to ext4, XFS, btrfs, tmpfs, F2FS, ZFS and bcachefs, by the numbers that statfs(2) has for them.
+const LOCAL: [FsWord; 7] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010, 0x2fc1_2fc1, 0xca45_1a4e];
 
 /// The command that says which signal a lease sends, by Linux's `fcntl.h`; the bindings lack it.
 const F_SETSIG: c_int = 10;
@@ -61,7 +75,7 @@ impl<'f> Lease<'f> {
         fcntl(file, F_SETSIG, libc::SIGURG).map_err(LeaseError::NotGiven)?;
         loop {
             match fcntl(file, libc::F_SETLEASE, libc::F_WRLCK) {
-                Ok(()) => return Ok(Self { file, taken: Instant::now(), reliable }),
+                Ok(_) => return Ok(Self { file, taken: Instant::now(), reliable }),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(LeaseError::NotGiven(error)),
             }
@@ -77,6 +91,28 @@ impl<'f> Lease<'f> {
     pub fn is_reliable(&self) -> bool {
         self.taken.elapsed() < self.reliable
     }
+
+    /// Whether nobody has been let in up to now: the lease is young enough, or is still there and nobody waits for it.
+    pub fn has_held(&self) -> bool {
+        self.is_reliable() || matches!(fcntl(self.file, libc::F_GETLEASE, 0), Ok(libc::F_WRLCK))
+    }
+}
+
+/// Opens a file with `open`, trying again for some seconds where somebody has a lease on it: a fill has one for less than
+/// a millisecond.
+///
+/// # Errors
+/// Those of `open`.
+pub fn past_leases<T>(mut open: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    let start = Instant::now();
+    let [mut pause, longest] = OPEN_PAUSES;
+    loop {
+        match open() {
+            Err(Errno::WOULDBLOCK) if start.elapsed() < OPEN_LIMIT => thread::sleep(pause),
+            opened => return opened,
+        }
+        pause = (pause * 2).min(longest);
+    }
 }
 
 impl Drop for Lease<'_> {
@@ -84,6 +120,12 @@ impl Drop for Lease<'_> {
         // It may have been broken, and then there is nothing to give back.
         let _ = fcntl(self.file, libc::F_SETLEASE, libc::F_UNLCK);
     }
+}
+
+/// Whether a lease of `file` keeps out everybody: it lies on a file system that no other machine writes to. Of others, such
+/// as those in user space, some give leases without asking the machines that they share it with.
+pub(crate) fn is_of_this_machine(file: &File) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|stat| LOCAL.contains(&stat.f_type))
 }
 
 /// How long a lease may be relied on, by the kernel's break time: half of it, for the clock of that one begins a little
@@ -95,16 +137,18 @@ fn reliable(break_time: &str) -> Duration {
     }
 }
 
-/// fcntl(2) with a command that takes a number. Neither rustix nor any other safe binding has those of leases.
+/// fcntl(2) with a command that takes a number or nothing, and returns one. Neither rustix nor any other safe binding has
+/// those of leases.
 #[expect(
     unsafe_code,
-    reason = "leases have no safe binding; numbers go in, and no memory is touched"
+    reason = "leases have no safe binding; numbers go in and out, and no memory is touched"
 )]
-fn fcntl(file: &File, command: c_int, argument: c_int) -> io::Result<()> {
-    // SAFETY: F_SETSIG and F_SETLEASE take an int by value, and the descriptor is open as long as `file` is borrowed.
+fn fcntl(file: &File, command: c_int, argument: c_int) -> io::Result<c_int> {
+    // SAFETY: F_SETSIG and F_SETLEASE take an int by value, F_GETLEASE nothing, and the descriptor is open as long as
+    // `file` is borrowed.
     match unsafe { libc::fcntl(file.as_raw_fd(), command, argument) } {
         -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+        number => Ok(number),
     }
 }
 

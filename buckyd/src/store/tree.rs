@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bucky_whisper::past_leases;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -152,8 +153,8 @@ impl Tree {
     /// Opens the regular file `relative` with `flags`. Links, folders, FIFOs and devices are refused.
     pub(crate) fn open_file(&self, relative: &Path, flags: OFlags) -> Result<File, StoreError> {
         // NONBLOCK: opening a FIFO must not wait for its other end.
-        let fd = self
-            .open_at(relative, flags | OFlags::NONBLOCK, Mode::empty())
+        let flags = flags | OFlags::NONBLOCK;
+        let fd = past_leases(|| self.open_at(relative, flags, Mode::empty()))
             .map_err(|errno| StoreError::open(relative, errno))?;
         let stat =
             rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("look at", relative, errno))?;

@@ -1,6 +1,7 @@
 //! The rules for one archive of the destination.
 
-use super::slots::{RollUp, Slot, Slots, timestamp, value_for};
+use super::marks::{Marks, WORD};
+use super::slots::{RollUp, Slot, Slots, holds, timestamp, value_for};
 use super::source::SourceSlots;
 use crate::Point;
 
@@ -20,8 +21,10 @@ pub(super) struct Filling<'a> {
     pub(super) before: Slots<'a>,
     /// Its slots as they will be; none if it was not looked at because there is nothing to fill it from.
     pub(super) after: Vec<Slot>,
-    /// By position, whether it changes.
-    pub(super) changed: Vec<bool>,
+    /// Which of them change.
+    pub(super) changed: Marks,
+    /// Whether one of those is later than the slot that `now` lies in.
+    reaches_ahead: bool,
     /// What positions count from: the archive's base, or what becomes the base of an empty one.
     base: u32,
     /// Slots that got the source's value, and kept it.
@@ -43,7 +46,8 @@ impl<'a> Filling<'a> {
         let mut filling = Self {
             before,
             after: Vec::new(),
-            changed: Vec::new(),
+            changed: Marks::default(),
+            reaches_ahead: false,
             base: before.base,
             filled: 0,
             rolled_up: 0,
@@ -57,7 +61,7 @@ impl<'a> Filling<'a> {
         let nothing_to_do = source.is_none() && anew.is_empty();
         if filling.base != 0 && !nothing_to_do {
             filling.after = before.stored.to_vec();
-            filling.changed = vec![false; before.stored.len()];
+            filling.changed = Marks::none_of(before.stored.len());
             filling.settle(source, anew);
         }
         filling
@@ -68,43 +72,84 @@ impl<'a> Filling<'a> {
     fn settle(&mut self, mut source: SourceSlots<'_, '_>, anew: &[(i64, f64)]) {
         let newest = self.before.newest;
         let (up_to_now, after_now) = anew.split_at(anew.partition_point(|(t, _)| *t <= newest));
-        match &mut source {
-            SourceSlots::None => {}
+        let may_reach_ahead = match &mut source {
+            SourceSlots::None => false,
             SourceSlots::Same(same) => self.take_alike(same),
-            SourceSlots::Finer(finer) => self.take_each(|t| finer.value(t)),
-        }
+            SourceSlots::Finer(finer) => {
+                self.take_each(|t| finer.value(t));
+                true
+            }
+        };
         up_to_now.iter().for_each(|(t, value)| self.roll_up_anew(*t, *value));
-        source.later_than(newest).iter().for_each(|(t, value)| self.take(*t, *value));
+        if may_reach_ahead {
+            source.later_than(newest).iter().for_each(|(t, value)| self.take(*t, *value));
+        }
         after_now.iter().for_each(|(t, value)| self.roll_up_anew(*t, *value));
     }
 
     /// R1 and R2 for the slots up to now, from the source's archive of the same resolution. Both rings are walked
     /// side by side, up to where one of them begins anew: this is what most of the time of a fill goes into.
-    fn take_alike(&mut self, same: &Slots<'_>) {
+    ///
+    /// Whether the source may have points after now that are still to be taken.
+    fn take_alike(&mut self, same: &Slots<'_>) -> bool {
         let (step, newest) = (self.before.step(), self.before.newest);
+        let same_turns = same.stored.len() == self.before.stored.len();
         let mut t = self.before.oldest.max(same.oldest);
+        let mut walked = 0;
+        let mut may_reach_ahead = false;
         while t <= newest {
             let (Some(from), Some(first)) = (same.position(t), self.view().position(t)) else {
-                return;
+                break;
             };
             let left = usize::try_from((newest - t) / step + 1).unwrap_or(usize::MAX);
             let from = same.stored.get(from..).unwrap_or_default();
-            let slots = self.after.get_mut(first..).unwrap_or_default();
-            let changed = self.changed.get_mut(first..).unwrap_or_default();
-            for ((from, slot), changed) in from.iter().zip(slots).zip(changed).take(left) {
-                if value_for(slot, t).is_none() && value_for(from, t).is_some() {
-                    // An older timestamp is out of the window: slots up to now never share a position.
-                    if timestamp(slot) <= t {
-                        *slot = *from;
-                        *changed = true;
-                        self.filled += 1;
-                    } else {
-                        self.left_out += 1;
-                    }
-                }
-                t += step;
+            let slots = self.after.len().saturating_sub(first);
+            let count = left.min(from.len()).min(slots);
+            for (number, from) in from[..count].chunks(WORD).enumerate() {
+                let skipped = number * WORD;
+                // At most a few times the window: far below what an i64 holds.
+                let block_t = t + step * i64::try_from(skipped).unwrap_or_default();
+                may_reach_ahead |= self.take_block(from, first + skipped, block_t, same_turns);
             }
+            if count == 0 {
+                break;
+            }
+            walked += count;
+            t += step * i64::try_from(count).unwrap_or(i64::MAX);
         }
+        may_reach_ahead || (walked < same.stored.len() && same.reaches_ahead())
+    }
+
+    /// The same for a few slots: those `from` the source, the first of which is slot `t`, for the destination's from
+    /// position `first` on. With `same_turns` a slot after now has the same place in both rings.
+    fn take_block(&mut self, from: &[Slot], first: usize, t: i64, same_turns: bool) -> bool {
+        let (step, newest) = (self.before.archive.seconds_per_point, self.before.newest);
+        let Some(slots) = self.after.get_mut(first..first + from.len()) else { return false };
+        // Where both are the same, what is valid stays and there is nothing else to be had.
+        if slots.as_flattened() == from.as_flattened() {
+            return !same_turns && from.iter().any(|slot| timestamp(slot) > newest);
+        }
+        let mut t = u32::try_from(t).unwrap_or_default();
+        let (mut taken, mut bit) = (0_u64, 1_u64);
+        let mut may_reach_ahead = false;
+        for (from, slot) in from.iter().zip(slots) {
+            may_reach_ahead |= timestamp(from) > newest;
+            if !holds(slot, t) && holds(from, t) {
+                // An older timestamp is out of the window: slots up to now never share a position.
+                if timestamp(slot) <= i64::from(t) {
+                    *slot = *from;
+                    taken |= bit;
+                } else {
+                    self.left_out += 1;
+                }
+            }
+            // After the last slot both may be more than they can hold.
+            t = t.wrapping_add(step);
+            bit <<= 1;
+        }
+        self.filled += u64::from(taken.count_ones());
+        self.changed.set_block(first, taken);
+        may_reach_ahead
     }
 
     /// R1 and R2 for the slots up to now, from `value`, which is only asked where it is needed.
@@ -170,11 +215,10 @@ impl<'a> Filling<'a> {
     }
 
     fn write(&mut self, position: usize, t: i64, value: f64) {
-        if let (Some(slot), Some(changed)) =
-            (self.after.get_mut(position), self.changed.get_mut(position))
-        {
+        if let Some(slot) = self.after.get_mut(position) {
             *slot = encode(t, value);
-            *changed = true;
+            self.changed.set(position);
+            self.reaches_ahead |= t > self.before.newest;
         }
     }
 
@@ -196,19 +240,32 @@ impl<'a> Filling<'a> {
         }
         let mut slots: Vec<i64> = Vec::new();
         let mut span = 0..0;
-        for (slot, _) in self.after.iter().zip(&self.changed).filter(|(_, changed)| **changed) {
-            let gain = timestamp(slot);
+        let mut position = 0;
+        while let Some(changed) = self.changed.next(position) {
+            let gain = self.after.get(changed).map_or(0, timestamp);
             if !span.contains(&gain) {
                 let t = gain - gain % step;
                 span = t..t + step;
                 slots.push(t);
             }
+            position = changed + 1 + self.rest_of_span(gain, span.end);
         }
         slots.retain(|t| *t >= coarser.oldest);
         slots.sort_unstable();
         slots.dedup();
         let view = self.view();
         slots.into_iter().filter_map(|t| Some((t, roll_up.value(&view, t, step)?))).collect()
+    }
+
+    /// How many of the positions behind the changed slot `gain` hold nothing but slots of its span, which ends at `end`.
+    fn rest_of_span(&self, gain: i64, end: i64) -> usize {
+        if self.reaches_ahead {
+            // What has changed there may be a slot of another turn of the ring.
+            return 0;
+        }
+        // Behind the newest slot the oldest one follows, of another span.
+        let last = (end - 1).min(self.before.newest);
+        usize::try_from((last - gain) / self.before.step()).unwrap_or_default()
     }
 }
 

@@ -1,8 +1,17 @@
 //! The outcome of a fill, as data: which bytes of the destination become what.
 
+use std::ops::Range;
+
 use super::archive::Filling;
+use super::marks::Marks;
 use super::slots::Slot;
 use crate::Point;
+
+/// How many unchanged slots a stretch may have between two runs: less than a page. So it lies in no page that its runs do
+/// not lie in, and the disk gets nothing that it would not get anyway.
+const BRIDGED_SLOTS: usize = 4095 / Point::SIZE_BYTES;
+/// How many slots a stretch may have in all: what is written at once is to take no time that counts.
+const STRETCH_SLOTS_MAX: usize = (64 << 10) / Point::SIZE_BYTES;
 
 /// What a fill changes in the destination. Applying it twice is applying it once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,22 +29,44 @@ struct Changes {
     offset: u64,
     /// All its slots as they will be. Kept whole, since runs may be many and small.
     after: Vec<Slot>,
-    /// By position, whether it changes.
-    changed: Vec<bool>,
+    /// Which of them change.
+    changed: Marks,
 }
 
 impl Changes {
+    fn run(&self, positions: Range<usize>) -> Option<Run<'_>> {
+        let offset = self.offset + (positions.start * Point::SIZE_BYTES) as u64;
+        Some(Run { offset, bytes: self.after.get(positions)?.as_flattened() })
+    }
+
     fn runs(&self) -> impl Iterator<Item = Run<'_>> {
-        let mut start = 0;
-        self.changed.chunk_by(|one, next| one == next).filter_map(move |stretch| {
-            let positions = start..start + stretch.len();
-            start = positions.end;
-            stretch.first().filter(|changed| **changed)?;
-            Some(Run {
-                offset: self.offset + (positions.start * Point::SIZE_BYTES) as u64,
-                bytes: self.after.get(positions)?.as_flattened(),
-            })
+        self.changed.runs().filter_map(|positions| self.run(positions))
+    }
+
+    fn stretches(&self) -> impl Iterator<Item = Stretch<'_>> {
+        let positions = self.changed.stretches(BRIDGED_SLOTS, STRETCH_SLOTS_MAX);
+        positions.filter_map(|positions| {
+            let whole = self.run(positions.clone())?;
+            Some(Stretch { changes: self, positions, whole })
         })
+    }
+}
+
+/// Runs of one archive that lie close to each other, with the unchanged slots between them.
+#[derive(Clone, Debug)]
+pub(crate) struct Stretch<'p> {
+    changes: &'p Changes,
+    positions: Range<usize>,
+    /// All of it. Between its runs it has what the destination held when the plan was made.
+    pub(crate) whole: Run<'p>,
+}
+
+impl<'p> Stretch<'p> {
+    /// What changes in it, as [`FillPlan::runs`] has it; a run that goes on in the next stretch is cut.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run<'p>> {
+        let changes = self.changes;
+        let runs = changes.changed.runs_in(self.positions.clone());
+        runs.filter_map(|positions| changes.run(positions))
     }
 }
 
@@ -94,6 +125,16 @@ impl FillPlan {
     /// first slot of an archive that was empty comes before all its others: it says where they lie.
     pub fn runs(&self) -> impl Iterator<Item = Run<'_>> {
         self.changes.iter().rev().flat_map(Changes::runs)
+    }
+
+    /// The same changes in the same order, with runs that lie close to each other taken together.
+    pub(crate) fn stretches(&self) -> impl Iterator<Item = Stretch<'_>> {
+        self.changes.iter().rev().flat_map(Changes::stretches)
+    }
+
+    /// How many runs there are.
+    pub(crate) fn count_runs(&self) -> usize {
+        self.changes.iter().map(|changes| changes.changed.count_runs()).sum()
     }
 
     /// Whether there is nothing to write.

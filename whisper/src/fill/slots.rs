@@ -21,6 +21,20 @@ pub(super) fn value_for(slot: &Slot, t: i64) -> Option<f64> {
     (!value.is_nan()).then_some(value)
 }
 
+/// Whether a slot stores a value for slot `t`: what [`value_for`] says, sooner told.
+pub(super) fn holds(slot: &Slot, t: u32) -> bool {
+    let [head @ .., _, _, _, _] = *slot;
+    // The timestamp, and the value's sign, exponent and first digits. Less the timestamp wanted, the latter are left.
+    let above = u64::from_be_bytes(head).wrapping_sub(u64::from(t) << 32);
+    let is_finite = above & !SIGN < EXPONENT;
+    is_finite || value_for(slot, i64::from(t)).is_some()
+}
+
+/// The sign of a value in its first four bytes.
+const SIGN: u64 = 1 << 31;
+/// Its exponent there: all of it is set in infinities and NaNs, and in nothing else.
+const EXPONENT: u64 = 0x7ff0_0000;
+
 /// The slots of one archive, and the window that its points are valid in. Times are Unix seconds; they are `i64`
 /// so that a window may begin before 1970 and a span may end after the last timestamp.
 #[derive(Clone, Copy)]
@@ -108,10 +122,15 @@ impl<'a> Slots<'a> {
         oldest
     }
 
+    /// Whether there may be points after `newest`.
+    pub(super) fn reaches_ahead(&self) -> bool {
+        self.stored.iter().any(|slot| timestamp(slot) > self.newest)
+    }
+
     /// The points after `newest`, the oldest first.
     pub(super) fn points_after_newest(&self) -> Vec<(i64, f64)> {
         // There are hardly ever any, and this look is cheap.
-        if !self.stored.iter().any(|slot| timestamp(slot) > self.newest) {
+        if !self.reaches_ahead() {
             return Vec::new();
         }
         let mut points: Vec<(i64, f64)> = (self.stored.iter().enumerate())
@@ -145,8 +164,8 @@ pub(super) struct RollUp {
     aggregation: Aggregation,
     aggregation_six: AggregationSix,
     x_files_factor: XFilesFactor,
-    /// The finer slots under one coarser one; kept to be used again.
-    span: Vec<Option<f64>>,
+    /// What is known of the finer slots under one coarser one; kept to be used again.
+    known: Vec<f64>,
 }
 
 impl RollUp {
@@ -155,7 +174,7 @@ impl RollUp {
             aggregation: header.aggregation,
             aggregation_six,
             x_files_factor: header.x_files_factor,
-            span: Vec::new(),
+            known: Vec::new(),
         }
     }
 
@@ -169,20 +188,20 @@ impl RollUp {
         }
         let slots = usize::try_from(step / finer.step()).ok()?;
         let (up_to_first, from_first) = finer.stored.split_at_checked(finer.position(t)?)?;
-        let mut known = 0;
+        self.known.clear();
+        let mut total = 0;
         let mut finer_t = t;
-        self.span.clear();
-        self.span.extend(from_first.iter().chain(up_to_first).take(slots).map(|slot| {
-            let value = value_for(slot, finer_t);
-            known += u32::from(value.is_some());
+        for slot in from_first.iter().chain(up_to_first).take(slots) {
+            self.known.extend(value_for(slot, finer_t));
             finer_t += finer.step();
-            value
-        }));
-        let total = u32::try_from(self.span.len()).ok()?;
+            total += 1;
+        }
+        let known = u32::try_from(self.known.len()).ok()?;
         if !self.x_files_factor.is_met(known, total) {
             return None;
         }
-        let value = self.aggregation.roll_up(self.aggregation_six, &self.span)?;
+        let total = usize::try_from(total).ok()?;
+        let value = self.aggregation.roll_up_known(self.aggregation_six, &self.known, total)?;
         (!value.is_nan()).then_some(value)
     }
 }

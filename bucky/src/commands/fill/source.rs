@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use bucky_whisper::{Digest, Lease, lock_exclusive, lock_shared, unlock};
+use bucky_whisper::{Digest, Lease, lock_exclusive, lock_shared, past_leases, unlock};
 use rustix::fs::{Mode, OFlags};
 
 /// How an attempt to delete a source ended.
@@ -57,7 +57,7 @@ pub(super) fn digest_of(path: &Path, limit: Duration) -> anyhow::Result<Digest> 
 /// Opens a regular file. A pipe would keep us waiting for somebody at its other end.
 fn open(path: &Path) -> anyhow::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let opened = rustix::fs::open(path, flags, Mode::empty()).map(File::from);
+    let opened = past_leases(|| rustix::fs::open(path, flags, Mode::empty())).map(File::from);
     let file = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
     let metadata = file.metadata().with_context(|| format!("{} cannot be read", path.display()))?;
     ensure!(metadata.is_file(), "{} is no regular file", path.display());
