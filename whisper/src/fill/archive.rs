@@ -1,7 +1,7 @@
 //! The rules for one archive of the destination.
 
 use super::marks::{Marks, WORD};
-use super::slots::{RollUp, Slot, Slots, holds, timestamp, value_for};
+use super::slots::{RollUp, Slot, Slots, Walk, head, holds, timestamp, value_for};
 use super::source::SourceSlots;
 use crate::Point;
 
@@ -80,11 +80,12 @@ impl<'a> Filling<'a> {
                 true
             }
         };
-        up_to_now.iter().for_each(|(t, value)| self.roll_up_anew(*t, *value));
+        let mut walk = Walk::by(self.before.step(), 1);
+        up_to_now.iter().for_each(|(t, value)| self.roll_up_anew(&mut walk, *t, *value));
         if may_reach_ahead {
             source.later_than(newest).iter().for_each(|(t, value)| self.take(*t, *value));
         }
-        after_now.iter().for_each(|(t, value)| self.roll_up_anew(*t, *value));
+        after_now.iter().for_each(|(t, value)| self.roll_up_anew(&mut walk, *t, *value));
     }
 
     /// R1 and R2 for the slots up to now, from the source's archive of the same resolution. Both rings are walked
@@ -129,14 +130,16 @@ impl<'a> Filling<'a> {
         if slots.as_flattened() == from.as_flattened() {
             return !same_turns && from.iter().any(|slot| timestamp(slot) > newest);
         }
-        let mut t = u32::try_from(t).unwrap_or_default();
-        let (mut taken, mut bit) = (0_u64, 1_u64);
+        let (t, step) = (u64::try_from(t).unwrap_or_default() << 32, u64::from(step) << 32);
+        let latest = (u64::try_from(newest).unwrap_or_default() << 32) | u64::from(u32::MAX);
+        let (mut wanted, mut taken, mut bit) = (t, 0_u64, 1_u64);
         let mut may_reach_ahead = false;
         for (from, slot) in from.iter().zip(slots) {
-            may_reach_ahead |= timestamp(from) > newest;
-            if !holds(slot, t) && holds(from, t) {
+            let (offered, held) = (head(from), head(slot));
+            may_reach_ahead |= offered > latest;
+            if !holds(slot, held, wanted) && holds(from, offered, wanted) {
                 // An older timestamp is out of the window: slots up to now never share a position.
-                if timestamp(slot) <= i64::from(t) {
+                if held >> 32 <= wanted >> 32 {
                     *slot = *from;
                     taken |= bit;
                 } else {
@@ -144,7 +147,7 @@ impl<'a> Filling<'a> {
                 }
             }
             // After the last slot both may be more than they can hold.
-            t = t.wrapping_add(step);
+            wanted = wanted.wrapping_add(step);
             bit <<= 1;
         }
         self.filled += u64::from(taken.count_ones());
@@ -171,28 +174,30 @@ impl<'a> Filling<'a> {
 
     /// R1 and R2 for one slot.
     fn take(&mut self, t: i64, value: f64) {
-        match self.held(t) {
-            (_, Held::Same) => {}
-            (position, Held::Free) => {
+        let position = self.view().position(t);
+        match self.held(position, t) {
+            Held::Same => {}
+            Held::Free => {
                 self.write(position, t, value);
                 self.filled += 1;
             }
-            (_, Held::Taken) => self.left_out += 1,
+            Held::Taken => self.left_out += 1,
         }
     }
 
     /// R3 for one slot.
-    fn roll_up_anew(&mut self, t: i64, value: f64) {
-        let (position, held) = self.held(t);
-        match held {
+    fn roll_up_anew(&mut self, walk: &mut Walk, t: i64, value: f64) {
+        let position = walk.position(&self.view(), t);
+        match self.held(position, t) {
             Held::Taken => return,
             Held::Free => {}
             Held::Same => {
-                if self.after.get(position) == Some(&encode(t, value)) {
+                let stored = |slots: &[Slot]| slots.get(position?).copied();
+                if stored(&self.after) == Some(encode(t, value)) {
                     return;
                 }
-                let before = self.before.stored.get(position);
-                let was_there = before.is_some_and(|slot| value_for(slot, t).is_some());
+                let before = stored(self.before.stored);
+                let was_there = before.is_some_and(|slot| value_for(&slot, t).is_some());
                 self.filled -= u64::from(!was_there);
             }
         }
@@ -200,22 +205,24 @@ impl<'a> Filling<'a> {
         self.rolled_up += 1;
     }
 
-    /// The position of slot `t`, and what it holds by now.
-    fn held(&self, t: i64) -> (usize, Held) {
-        let view = self.view();
-        let position = view.position(t).unwrap_or(usize::MAX);
-        let held = match self.after.get(position) {
+    /// What the position of slot `t` holds by now.
+    fn held(&self, position: Option<usize>, t: i64) -> Held {
+        let stored = position.and_then(|position| Some((position, self.after.get(position)?)));
+        match stored {
             None => Held::Taken,
-            Some(slot) if value_for(slot, t).is_some() => Held::Same,
-            Some(slot) if timestamp(slot) > t => Held::Taken,
-            Some(_) if t > self.before.newest && view.holds_point(position) => Held::Taken,
+            Some((_, slot)) if value_for(slot, t).is_some() => Held::Same,
+            Some((_, slot)) if timestamp(slot) > t => Held::Taken,
+            Some((position, _)) if t > self.before.newest && self.view().holds_point(position) => {
+                Held::Taken
+            }
             Some(_) => Held::Free,
-        };
-        (position, held)
+        }
     }
 
-    fn write(&mut self, position: usize, t: i64, value: f64) {
-        if let Some(slot) = self.after.get_mut(position) {
+    fn write(&mut self, position: Option<usize>, t: i64, value: f64) {
+        if let Some(position) = position
+            && let Some(slot) = self.after.get_mut(position)
+        {
             *slot = encode(t, value);
             self.changed.set(position);
             self.reaches_ahead |= t > self.before.newest;
@@ -238,23 +245,36 @@ impl<'a> Filling<'a> {
         if !self.before.divides(step) {
             return Vec::new();
         }
+        let mut slots = self.spans_with_gains(step);
+        slots.retain(|t| *t >= coarser.oldest);
+        slots.sort_unstable();
+        slots.dedup();
+        let (view, finer_slots) = (self.view(), self.before.slots_in(step));
+        let mut walk = Walk::by(step, finer_slots);
+        let anew = slots.into_iter().filter_map(|t| {
+            let position = walk.position(&view, t)?;
+            Some((t, roll_up.value_from(&view, position, finer_slots, t, step)?))
+        });
+        anew.collect()
+    }
+
+    /// The slots of `step` seconds under which something has changed, each at least once.
+    fn spans_with_gains(&self, step: i64) -> Vec<i64> {
         let mut slots: Vec<i64> = Vec::new();
         let mut span = 0..0;
         let mut position = 0;
         while let Some(changed) = self.changed.next(position) {
             let gain = self.after.get(changed).map_or(0, timestamp);
             if !span.contains(&gain) {
-                let t = gain - gain % step;
+                // Mostly it is the one that follows, and nothing has to be divided.
+                let follows = (span.end..span.end + step).contains(&gain);
+                let t = if follows { span.end } else { gain - gain % step };
                 span = t..t + step;
                 slots.push(t);
             }
             position = changed + 1 + self.rest_of_span(gain, span.end);
         }
-        slots.retain(|t| *t >= coarser.oldest);
-        slots.sort_unstable();
-        slots.dedup();
-        let view = self.view();
-        slots.into_iter().filter_map(|t| Some((t, roll_up.value(&view, t, step)?))).collect()
+        slots
     }
 
     /// How many of the positions behind the changed slot `gain` hold nothing but slots of its span, which ends at `end`.
@@ -265,7 +285,7 @@ impl<'a> Filling<'a> {
         }
         // Behind the newest slot the oldest one follows, of another span.
         let last = (end - 1).min(self.before.newest);
-        usize::try_from((last - gain) / self.before.step()).unwrap_or_default()
+        self.before.slots_in(last - gain)
     }
 }
 

@@ -21,19 +21,54 @@ pub(super) fn value_for(slot: &Slot, t: i64) -> Option<f64> {
     (!value.is_nan()).then_some(value)
 }
 
-/// Whether a slot stores a value for slot `t`: what [`value_for`] says, sooner told.
-pub(super) fn holds(slot: &Slot, t: u32) -> bool {
+/// The first bytes of a slot: its timestamp, and of the value the sign, the exponent and the first digits.
+pub(super) fn head(slot: &Slot) -> u64 {
     let [head @ .., _, _, _, _] = *slot;
-    // The timestamp, and the value's sign, exponent and first digits. Less the timestamp wanted, the latter are left.
-    let above = u64::from_be_bytes(head).wrapping_sub(u64::from(t) << 32);
-    let is_finite = above & !SIGN < EXPONENT;
-    is_finite || value_for(slot, i64::from(t)).is_some()
+    u64::from_be_bytes(head)
+}
+
+/// Whether a slot, which begins with `head`, stores a value for the slot whose timestamp stands at the beginning of
+/// `wanted`: what [`value_for`] says, sooner told.
+pub(super) fn holds(slot: &Slot, head: u64, wanted: u64) -> bool {
+    // Less the timestamp wanted, the value's beginning is left.
+    let value = head.wrapping_sub(wanted);
+    let is_finite = value & !SIGN < EXPONENT;
+    is_finite || (head >> 32 == wanted >> 32 && !Point::decode(slot).value.is_nan())
 }
 
 /// The sign of a value in its first four bytes.
 const SIGN: u64 = 1 << 31;
 /// Its exponent there: all of it is set in infinities and NaNs, and in nothing else.
 const EXPONENT: u64 = 0x7ff0_0000;
+
+/// The positions of slots that mostly follow each other.
+pub(super) struct Walk {
+    /// From one slot to the next: seconds, and positions.
+    seconds: i64,
+    positions: usize,
+    last: Option<(i64, usize)>,
+}
+
+impl Walk {
+    /// Of an archive in which slots `seconds` apart are `positions` apart.
+    pub(super) fn by(seconds: i64, positions: usize) -> Self {
+        Self { seconds, positions, last: None }
+    }
+
+    /// [`Slots::position`], without a division where slot `t` follows the one before. It is always asked with the same
+    /// archive.
+    pub(super) fn position(&mut self, slots: &Slots<'_>, t: i64) -> Option<usize> {
+        let position = match self.last {
+            Some((last, position)) if t == last + self.seconds => {
+                let next = position + self.positions;
+                next.checked_sub(slots.stored.len()).unwrap_or(next)
+            }
+            _ => slots.position(t)?,
+        };
+        self.last = Some((t, position));
+        Some(position)
+    }
+}
 
 /// The slots of one archive, and the window that its points are valid in. Times are Unix seconds; they are `i64`
 /// so that a window may begin before 1970 and a span may end after the last timestamp.
@@ -86,6 +121,11 @@ impl<'a> Slots<'a> {
     /// Seconds between two slots.
     pub(super) fn step(&self) -> i64 {
         i64::from(self.archive.seconds_per_point)
+    }
+
+    /// How many of its slots fit into `seconds`.
+    pub(super) fn slots_in(&self, seconds: i64) -> usize {
+        usize::try_from(seconds / self.step()).unwrap_or_default()
     }
 
     /// The position of slot `t`, which a timestamp can express; `None` in an empty archive.
@@ -183,11 +223,22 @@ impl RollUp {
     ///
     /// A roll-up that comes out as NaN (infinities of both signs) is none: nobody could tell it from a gap.
     pub(super) fn value(&mut self, finer: &Slots<'_>, t: i64, step: i64) -> Option<f64> {
+        self.value_from(finer, finer.position(t)?, finer.slots_in(step), t, step)
+    }
+
+    /// The same, where the first of the `slots` finer ones lies at `position`.
+    pub(super) fn value_from(
+        &mut self,
+        finer: &Slots<'_>,
+        position: usize,
+        slots: usize,
+        t: i64,
+        step: i64,
+    ) -> Option<f64> {
         if !finer.covers(t, step) {
             return None;
         }
-        let slots = usize::try_from(step / finer.step()).ok()?;
-        let (up_to_first, from_first) = finer.stored.split_at_checked(finer.position(t)?)?;
+        let (up_to_first, from_first) = finer.stored.split_at_checked(position)?;
         self.known.clear();
         let mut total = 0;
         let mut finer_t = t;
