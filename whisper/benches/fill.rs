@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::hint::black_box;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -122,8 +123,8 @@ impl Files {
         let file =
             File::options().read(true).write(true).open(&self.into).expect("the destination");
         lock_exclusive(&file, Duration::ZERO).expect("the lock");
-        let mut content = vec![0; self.destination.len()];
-        file.read_exact_at(&mut content, 0).expect("the destination");
+        let mut content = Vec::with_capacity(self.destination.len() + 1);
+        (&file).read_to_end(&mut content).expect("the destination");
         let plan = plan(now, &source, &content);
         let image = Image::parse(&content).expect("a sound destination");
         assert_eq!(write_in_place(&plan, &image, &file).expect("to write"), Written::Whole);

@@ -1,8 +1,8 @@
 //! Filling one local file from another: [`crate::fill()`] with the opening, locking and writing around it.
 //!
 //! The source is read whole under its shared lock, which is then given back; only then is the destination locked.
-//! So two fills in opposite directions never wait for each other. The destination is changed in place, run by run,
-//! so that a writer that has it open keeps writing to the file that everybody reads.
+//! So two fills in opposite directions never wait for each other. The destination is changed in place, so that a writer that has
+//! it open keeps writing to the file that everybody reads.
 
 use std::fs::{File, FileTimes, Metadata, Permissions};
 use std::io;

@@ -13,15 +13,18 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::fill::Stretch;
-use crate::lease::{Lease, is_of_this_machine};
+use crate::lease::{Lease, RELIABLE_ALWAYS, is_of_this_machine};
 use crate::{FillPlan, Image, Run};
 
 /// How many writes have to be saved for a lease to be asked for. It costs as much as some twenty of them: the lease itself,
 /// and reading once more what is written over.
 const WORTH_A_LEASE: usize = 64;
+
+/// How much is read again at once.
+const CHUNK_BYTES: usize = 16 << 10;
 
 /// What came of writing a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,7 @@ fn lease_for<'f>(plan: &FillPlan, file: &'f File) -> Option<Lease<'f>> {
     if !is_worth_a_lease(plan) || !is_of_this_machine(file) {
         return None;
     }
-    Lease::take(file, Duration::ZERO).ok()
+    Lease::take_now(file)
 }
 
 fn is_worth_a_lease(plan: &FillPlan) -> bool {
@@ -79,8 +82,6 @@ struct Writing<'a> {
     bases: Vec<Run<'a>>,
     /// Whether somebody else was first in one of them; nothing more is written then.
     disturbed: bool,
-    /// For what is read again.
-    buffer: Vec<u8>,
 }
 
 impl<'a> Writing<'a> {
@@ -91,7 +92,7 @@ impl<'a> Writing<'a> {
             .map(|archive| archive.slot_offset(0))
             .collect();
         let before = destination.bytes();
-        Self { file, before, empty, bases: Vec::new(), disturbed: false, buffer: Vec::new() }
+        Self { file, before, empty, bases: Vec::new(), disturbed: false }
     }
 
     /// Writes what changes, and nothing else.
@@ -109,7 +110,7 @@ impl<'a> Writing<'a> {
         self.file.write_all_at(run.bytes, run.offset)
     }
 
-    /// Writes stretches as long as the lease lasts, and then run by run.
+    /// Writes stretches as long as nobody waits for the lease, and then run by run.
     fn write_stretches(&mut self, plan: &'a FillPlan, lease: Lease<'_>) -> io::Result<()> {
         let mut lease = Some(lease);
         for stretch in plan.stretches() {
@@ -138,11 +139,12 @@ impl<'a> Writing<'a> {
         if let Some(first) = stretch.runs().next() {
             self.write(first)?;
         }
-        if self.disturbed || !lease.is_reliable() {
+        let begun = Instant::now();
+        if self.disturbed || !lease.nobody_waits() {
             return Ok(false);
         }
         self.file.write_all_at(stretch.whole.bytes, stretch.whole.offset)?;
-        if lease.has_held() {
+        if lease.nobody_waits() || begun.elapsed() < RELIABLE_ALWAYS {
             return Ok(true);
         }
         Err(io::Error::new(
@@ -152,13 +154,21 @@ impl<'a> Writing<'a> {
     }
 
     /// Whether the file holds, where this lies, what it held when the plan was made.
-    fn is_as_it_was(&mut self, whole: &Run<'_>) -> io::Result<bool> {
+    fn is_as_it_was(&self, whole: &Run<'_>) -> io::Result<bool> {
         let start = usize::try_from(whole.offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(whole.bytes.len());
         let Some(before) = self.before.get(start..end) else { return Ok(false) };
-        self.buffer.resize(before.len(), 0);
-        self.file.read_exact_at(&mut self.buffer, whole.offset)?;
-        Ok(self.buffer == before)
+        let mut buffer = [0; CHUNK_BYTES];
+        let mut offset = whole.offset;
+        for before in before.chunks(CHUNK_BYTES) {
+            let read = &mut buffer[..before.len()];
+            self.file.read_exact_at(read, offset)?;
+            if read != before {
+                return Ok(false);
+            }
+            offset += before.len() as u64;
+        }
+        Ok(true)
     }
 
     fn finish(self) -> io::Result<Written> {

@@ -23,6 +23,9 @@ use rustix::io::Errno;
 const PAUSE: Duration = Duration::from_millis(2);
 /// How long a lease may be relied on at most.
 const RELIABLE_MOST: Duration = Duration::from_secs(5);
+/// How long a lease may be relied on whatever the kernel's break time is, counted from a moment when nobody waited: half of
+/// the shortest that there is.
+pub(crate) const RELIABLE_ALWAYS: Duration = Duration::from_millis(500);
 /// Where the kernel tells for how many seconds it lets others wait; 0: until the lease is given back.
 const BREAK_TIME: &str = "/proc/sys/fs/lease-break-time";
 
@@ -87,14 +90,24 @@ impl<'f> Lease<'f> {
         }
     }
 
+    /// The lease of `file`, if it can be had at once.
+    ///
+    /// What others are made to wait at least is known without asking, so this one is asked for [`Self::nobody_waits`].
+    pub(crate) fn take_now(file: &'f File) -> Option<Self> {
+        fcntl(file, F_SETSIG, libc::SIGURG).ok()?;
+        fcntl(file, libc::F_SETLEASE, libc::F_WRLCK).ok()?;
+        Some(Self { file, taken: Instant::now(), reliable: RELIABLE_ALWAYS })
+    }
+
     /// Whether the lease is young enough that nobody who waits for it has been let in.
     pub fn is_reliable(&self) -> bool {
         self.taken.elapsed() < self.reliable
     }
 
-    /// Whether nobody has been let in up to now: the lease is young enough, or is still there and nobody waits for it.
-    pub fn has_held(&self) -> bool {
-        self.is_reliable() || matches!(fcntl(self.file, libc::F_GETLEASE, 0), Ok(libc::F_WRLCK))
+    /// Whether the lease is still there, and nobody has come to open the file. Whoever comes after this is not let in for
+    /// [`RELIABLE_ALWAYS`] at least.
+    pub(crate) fn nobody_waits(&self) -> bool {
+        matches!(fcntl(self.file, libc::F_GETLEASE, 0), Ok(libc::F_WRLCK))
     }
 }
 
@@ -176,6 +189,31 @@ mod tests {
         assert!(matches!(refused, Err(LeaseError::InUse { waited }) if waited.as_millis() >= 20));
         drop(other);
         assert!(Lease::take(&ours, Duration::from_secs(30)).unwrap().is_reliable());
+    }
+
+    #[test]
+    fn a_lease_tells_whether_somebody_has_come_to_open_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.wsp");
+        std::fs::write(&path, b"content").unwrap();
+        let ours = File::open(&path).unwrap();
+        let other = File::open(&path).unwrap();
+        assert!(Lease::take_now(&ours).is_none());
+        drop(other);
+        // A process that another test starts has our files open until it has begun.
+        let lease = Lease::take(&ours, Duration::from_secs(30)).unwrap();
+        assert!(lease.nobody_waits());
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+        let open = || rustix::fs::open(&path, flags, rustix::fs::Mode::empty());
+        assert_eq!(open().unwrap_err(), Errno::WOULDBLOCK);
+        assert!(!lease.nobody_waits());
+        thread::scope(|scope| {
+            let opener = scope.spawn(|| past_leases(open).map(drop));
+            thread::sleep(Duration::from_millis(20));
+            assert!(!opener.is_finished());
+            drop(lease);
+            opener.join().unwrap().unwrap();
+        });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Filling a file that is there, in place, under its lock.
 //!
-//! Only the slots that change are written, each run at its place, so that a writer that has the file open keeps
-//! writing to the same inode.
+//! It is changed in place, so that a writer that has the file open keeps writing to the same inode; nothing is written over
+//! that somebody may have written meanwhile.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,7 +16,8 @@ use super::error::StoreError;
 use super::{LockBudget, Store, TRIES, unix_now};
 use crate::memory::Share;
 
-/// How many times its length a file takes while it is filled: as it is, and as it is to become, with a mark a slot.
+/// How many times its length a file takes while it is filled: as it is, as it is to become, and what is read
+/// again of it, with a mark a slot.
 const FILL_TIMES: u64 = 3;
 /// How long after its last write a file that is not whole may still be in the making.
 const STILL_BEING_WRITTEN: Duration = Duration::from_secs(5);

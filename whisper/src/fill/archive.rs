@@ -130,29 +130,17 @@ impl<'a> Filling<'a> {
         if slots.as_flattened() == from.as_flattened() {
             return !same_turns && from.iter().any(|slot| timestamp(slot) > newest);
         }
-        let (t, step) = (u64::try_from(t).unwrap_or_default() << 32, u64::from(step) << 32);
-        let latest = (u64::try_from(newest).unwrap_or_default() << 32) | u64::from(u32::MAX);
-        let (mut wanted, mut taken, mut bit) = (t, 0_u64, 1_u64);
-        let mut may_reach_ahead = false;
-        for (from, slot) in from.iter().zip(slots) {
-            let (offered, held) = (head(from), head(slot));
-            may_reach_ahead |= offered > latest;
-            if !holds(slot, held, wanted) && holds(from, offered, wanted) {
-                // An older timestamp is out of the window: slots up to now never share a position.
-                if held >> 32 <= wanted >> 32 {
-                    *slot = *from;
-                    taken |= bit;
-                } else {
-                    self.left_out += 1;
-                }
-            }
-            // After the last slot both may be more than they can hold.
-            wanted = wanted.wrapping_add(step);
-            bit <<= 1;
-        }
-        self.filled += u64::from(taken.count_ones());
-        self.changed.set_block(first, taken);
-        may_reach_ahead
+        let at_beginning = |t: i64| u64::try_from(t).unwrap_or_default() << 32;
+        let window = Window {
+            first: at_beginning(t),
+            step: u64::from(step) << 32,
+            latest: at_beginning(newest) | u64::from(u32::MAX),
+        };
+        let taken = take_slots(from, slots, window);
+        self.filled += u64::from(taken.slots.count_ones());
+        self.left_out += taken.left_out;
+        self.changed.set_block(first, taken.slots);
+        taken.may_reach_ahead
     }
 
     /// R1 and R2 for the slots up to now, from `value`, which is only asked where it is needed.
@@ -260,9 +248,9 @@ impl<'a> Filling<'a> {
 
     /// The slots of `step` seconds under which something has changed, each at least once.
     fn spans_with_gains(&self, step: i64) -> Vec<i64> {
-        let mut slots: Vec<i64> = Vec::new();
-        let mut span = 0..0;
-        let mut position = 0;
+        let finer_slots = self.before.slots_in(step).max(1);
+        let mut slots = Vec::with_capacity(self.after.len() / finer_slots + 2);
+        let (mut span, mut position) = (0..0, 0);
         while let Some(changed) = self.changed.next(position) {
             let gain = self.after.get(changed).map_or(0, timestamp);
             if !span.contains(&gain) {
@@ -272,21 +260,58 @@ impl<'a> Filling<'a> {
                 span = t..t + step;
                 slots.push(t);
             }
-            position = changed + 1 + self.rest_of_span(gain, span.end);
+            let rest = if gain == span.start && span.end <= self.before.newest {
+                finer_slots - 1
+            } else {
+                self.before.slots_in((span.end - 1).min(self.before.newest) - gain)
+            };
+            // Of slots after now, what has changed there may be of another turn of the ring.
+            position = changed + 1 + if self.reaches_ahead { 0 } else { rest };
         }
         slots
     }
+}
 
-    /// How many of the positions behind the changed slot `gain` hold nothing but slots of its span, which ends at `end`.
-    fn rest_of_span(&self, gain: i64, end: i64) -> usize {
-        if self.reaches_ahead {
-            // What has changed there may be a slot of another turn of the ring.
-            return 0;
+/// The times of a few slots that follow each other, where timestamps are compared: in the upper half of 64 bits.
+#[derive(Clone, Copy)]
+struct Window {
+    /// The first slot's.
+    first: u64,
+    step: u64,
+    /// The last that begins with the timestamp of the slot that `now` lies in.
+    latest: u64,
+}
+
+/// What was taken of a few slots.
+struct Taken {
+    /// A bit for each that was, the first slot's being the lowest.
+    slots: u64,
+    left_out: u64,
+    may_reach_ahead: bool,
+}
+
+/// R1 and R2 for a few slots. All that it needs fits into registers: keep it apart.
+#[inline(never)]
+fn take_slots(from: &[Slot], slots: &mut [Slot], window: Window) -> Taken {
+    let (mut wanted, mut bit) = (window.first, 1_u64);
+    let mut taken = Taken { slots: 0, left_out: 0, may_reach_ahead: false };
+    for (from, slot) in from.iter().zip(slots) {
+        let (offered, held) = (head(from), head(slot));
+        taken.may_reach_ahead |= offered > window.latest;
+        if !holds(slot, held, wanted) && holds(from, offered, wanted) {
+            // An older timestamp is out of the window: slots up to now never share a position.
+            if held >> 32 <= wanted >> 32 {
+                *slot = *from;
+                taken.slots |= bit;
+            } else {
+                taken.left_out += 1;
+            }
         }
-        // Behind the newest slot the oldest one follows, of another span.
-        let last = (end - 1).min(self.before.newest);
-        self.before.slots_in(last - gain)
+        // After the last slot both may be more than they can hold.
+        wanted = wanted.wrapping_add(window.step);
+        bit <<= 1;
     }
+    taken
 }
 
 /// The slot `t` with `value`, as a file stores it.

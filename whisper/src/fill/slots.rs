@@ -239,14 +239,17 @@ impl RollUp {
             return None;
         }
         let (up_to_first, from_first) = finer.stored.split_at_checked(position)?;
+        let before_end = slots.min(from_first.len());
+        let after_end = (slots - before_end).min(up_to_first.len());
         self.known.clear();
-        let mut total = 0;
         let mut finer_t = t;
-        for slot in from_first.iter().chain(up_to_first).take(slots) {
-            self.known.extend(value_for(slot, finer_t));
+        for slot in [&from_first[..before_end], &up_to_first[..after_end]].into_iter().flatten() {
+            if let Some(value) = value_for(slot, finer_t) {
+                self.known.push(value);
+            }
             finer_t += finer.step();
-            total += 1;
         }
+        let total = u32::try_from(before_end + after_end).ok()?;
         let known = u32::try_from(self.known.len()).ok()?;
         if !self.x_files_factor.is_met(known, total) {
             return None;

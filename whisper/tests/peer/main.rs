@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
+mod beside;
 mod create;
 mod fetch;
 mod fill;

@@ -1,5 +1,6 @@
 //! Runs operations with whisper.py.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -13,6 +14,13 @@ pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(60);
 
 /// The environment variable that names a Python that has whisper.py.
 const PYTHON: &str = "BUCKY_PEERS_PYTHON";
+
+/// A Python that has whisper.py.
+pub(crate) fn python() -> OsString {
+    std::env::var_os(PYTHON).unwrap_or_else(|| {
+        panic!("{PYTHON} is not set: it names a Python that has whisper.py 1.1.10; scripts/test sets it up")
+    })
+}
 
 /// Operations for one Python process, and the answers to them.
 #[derive(Default)]
@@ -35,16 +43,13 @@ impl Operations {
 
     /// Carries all of them out; one answer for each, in their order.
     pub(crate) fn run(&self) -> Vec<Value> {
-        let python = std::env::var_os(PYTHON).unwrap_or_else(|| {
-            panic!("{PYTHON} is not set: it names a Python that has whisper.py 1.1.10; scripts/test sets it up")
-        });
         let folder = tempfile::tempdir().unwrap();
         let input = folder.path().join("operations");
         let mut file = File::create(&input).unwrap();
         for line in &self.lines {
             writeln!(file, "{line}").unwrap();
         }
-        let output = Command::new(python)
+        let output = Command::new(python())
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer/driver.py"))
             .args(&self.arguments)
             .stdin(File::open(&input).unwrap())

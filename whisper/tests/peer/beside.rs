@@ -1,0 +1,96 @@
+//! Fills of files with many small gaps while whisper.py, without a lock, updates them.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use bucky_whisper::{
+    Aggregation, AggregationSix, CreateOptions, FileLayout, FillOptions, FillOutcome, Image,
+    OpenMode, Point, WhisperFile, XFilesFactor, create, fill_file,
+};
+
+use crate::python::{LOCK_LIMIT, python};
+
+const FILES: usize = 40;
+/// The points of the one archive, a second each.
+const POINTS: u32 = 1200;
+const NOW: u32 = 1_700_000_000;
+/// How often the writer goes through all files.
+const PASSES: u32 = 60;
+
+fn lay(path: &Path, keep: impl Fn(u32) -> bool) {
+    let options = CreateOptions {
+        retentions: vec!["1s:20m".parse().unwrap()],
+        x_files_factor: XFilesFactor::new(0.0).unwrap(),
+        aggregation: Aggregation::Last,
+        layout: FileLayout::Dense,
+    };
+    create(path, &options).unwrap();
+    let points: Vec<Point> = (0..POINTS)
+        .filter(|age| keep(*age))
+        .map(|age| Point { timestamp: NOW - age, value: f64::from(age) })
+        .collect();
+    let mut file = WhisperFile::open(path, OpenMode::Update, LOCK_LIMIT).unwrap();
+    file.update_many(&points, NOW).unwrap();
+}
+
+/// Every update of the writer is for a slot that is there already, between two that a fill puts in.
+#[test]
+fn no_update_of_whisper_without_a_lock_is_undone_by_a_fill() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source.wsp");
+    lay(&source, |_| true);
+    let paths: Vec<PathBuf> =
+        (0..FILES).map(|number| folder.path().join(format!("{number}.wsp"))).collect();
+    paths.iter().for_each(|path| lay(path, |age| age % 2 == 0));
+    let gone = fs::read(&paths[0]).unwrap();
+
+    let (mut updates, mut last) = (String::new(), HashMap::new());
+    for pass in 0..PASSES {
+        for (number, path) in paths.iter().enumerate() {
+            let age = 2 * ((pass * 97 + 31 * u32::try_from(number).unwrap()) % (POINTS / 2 - 1));
+            let (timestamp, value) = (NOW - age, -f64::from(pass + 1));
+            updates.push_str(&format!("{NOW} {timestamp} {value} {}\n", path.display()));
+            last.insert((number, timestamp), value);
+        }
+    }
+    let input = folder.path().join("updates");
+    fs::write(&input, updates).unwrap();
+    let mut writer = Command::new(python())
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer/updates.py"))
+        .stdin(File::open(&input).unwrap())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let options = FillOptions { now: NOW, aggregation_six: AggregationSix::AvgZero };
+    let mut fills = 0;
+    // Again and again: each time the slots that a fill has put in are made gaps anew, by writes of just those.
+    while writer.try_wait().unwrap().is_none() {
+        for path in &paths {
+            let filled = fill_file(&source, path, options, LOCK_LIMIT).unwrap();
+            fills += u32::from(matches!(filled, FillOutcome::Filled(_)));
+            make_gaps(path, &gone);
+        }
+    }
+    assert!(writer.wait().unwrap().success());
+    assert!(fills > 0, "no fill had anything to do");
+    for ((number, timestamp), value) in last {
+        let content = fs::read(&paths[number]).unwrap();
+        let found = Image::parse(&content).unwrap().archive(0).unwrap().valid(timestamp, NOW);
+        assert_eq!(found, Some(value), "{number}.wsp at {timestamp}");
+    }
+}
+
+/// Takes away every other point, slot by slot.
+fn make_gaps(path: &Path, gone: &[u8]) {
+    let image = Image::parse(gone).unwrap();
+    let archive = image.archive(0).unwrap();
+    let file = File::options().write(true).open(path).unwrap();
+    for position in 0..POINTS {
+        if archive.stored(position).unwrap().timestamp == 0 {
+            file.write_all_at(&[0; Point::SIZE_BYTES], archive.slot_offset(position)).unwrap();
+        }
+    }
+}
