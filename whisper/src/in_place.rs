@@ -72,6 +72,13 @@ fn is_worth_a_lease(plan: &FillPlan) -> bool {
     runs > WORTH_A_LEASE && runs.saturating_sub(plan.stretches().count()) >= WORTH_A_LEASE
 }
 
+/// What has been written of a stretch under a lease.
+enum Alone {
+    Whole,
+    FirstRun,
+    Nothing,
+}
+
 /// A plan while it is written.
 struct Writing<'a> {
     file: &'a File,
@@ -114,25 +121,29 @@ impl<'a> Writing<'a> {
     fn write_stretches(&mut self, plan: &'a FillPlan, lease: Lease<'_>) -> io::Result<()> {
         let mut lease = Some(lease);
         for stretch in plan.stretches() {
-            if let Some(held) = &lease {
-                if self.write_alone(&stretch, held)? {
-                    continue;
-                }
-                // Whoever waits for us is not to wait for the many writes that follow.
-                lease = None;
-            }
-            for run in stretch.runs() {
+            let alone = match &lease {
+                Some(lease) => self.write_alone(&stretch, lease)?,
+                None => Alone::Nothing,
+            };
+            let runs_written = match alone {
+                Alone::Whole => continue,
+                Alone::FirstRun => 1,
+                Alone::Nothing => 0,
+            };
+            // Whoever waits for us is not to wait for the many writes that follow.
+            lease = None;
+            for run in stretch.runs().skip(runs_written) {
                 self.write(run)?;
             }
         }
         Ok(())
     }
 
-    /// Writes a stretch at once, with what lies between its runs. False where that is not known to be as it was, or may
-    /// not stay so.
-    fn write_alone(&mut self, stretch: &Stretch<'a>, lease: &Lease<'_>) -> io::Result<bool> {
+    /// Writes a stretch at once, with what lies between its runs; not where that is not known to be as it was, or may not
+    /// stay so.
+    fn write_alone(&mut self, stretch: &Stretch<'a>, lease: &Lease<'_>) -> io::Result<Alone> {
         if !self.is_as_it_was(&stretch.whole)? {
-            return Ok(false);
+            return Ok(Alone::Nothing);
         }
         // A file system that is frozen lets nobody write, for however long. That it is not is shown by the first run, which
         // is as safe as it is without a lease, whenever it is written.
@@ -141,11 +152,11 @@ impl<'a> Writing<'a> {
         }
         let begun = Instant::now();
         if self.disturbed || !lease.nobody_waits() {
-            return Ok(false);
+            return Ok(Alone::FirstRun);
         }
         self.file.write_all_at(stretch.whole.bytes, stretch.whole.offset)?;
         if lease.nobody_waits() || begun.elapsed() < RELIABLE_ALWAYS {
-            return Ok(true);
+            return Ok(Alone::Whole);
         }
         Err(io::Error::new(
             io::ErrorKind::TimedOut,

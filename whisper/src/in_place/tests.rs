@@ -1,5 +1,6 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -239,6 +240,15 @@ fn update(path: &Path, offset: u64, point: Point) {
     file.write_all_at(&point.encode(), offset).unwrap();
 }
 
+/// Says so when it is dropped.
+struct Filled<'a>(&'a AtomicBool);
+
+impl Drop for Filled<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn no_point_of_a_writer_without_a_lock_is_undone() {
     let (source, destination) = (large(|_, _| true), large(|_, age| age % 2 == 0));
@@ -270,6 +280,8 @@ fn no_point_of_a_writer_without_a_lock_is_undone() {
                 }
                 written
             });
+            // Also where something fails here: nobody is waited for, for ever.
+            let filled = Filled(&filled);
             std::thread::sleep(Duration::from_micros(100));
             let file = File::options().read(true).write(true).open(&path).unwrap();
             let content = content_of(&file);
@@ -277,15 +289,15 @@ fn no_point_of_a_writer_without_a_lock_is_undone() {
             let plan = fill(&Image::parse(&source).unwrap(), &now, options());
             // The kernel says at once whether the writer has it open in this very moment.
             let mut writing = Writing::new(&now, &file);
-            match Lease::take(&file, Duration::ZERO) {
-                Ok(lease) => {
+            match Lease::take_now(&file) {
+                Some(lease) => {
                     leased += 1;
                     writing.write_stretches(&plan, lease).unwrap();
                 }
-                Err(_) => plan.runs().try_for_each(|run| writing.write(run)).unwrap(),
+                None => plan.runs().try_for_each(|run| writing.write(run)).unwrap(),
             }
             assert_eq!(writing.finish().unwrap(), Written::Whole);
-            filled.store(true, Ordering::Relaxed);
+            drop(filled);
             writer.join().unwrap()
         });
         let last: std::collections::HashMap<u64, Point> = written.into_iter().collect();
