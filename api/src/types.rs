@@ -163,6 +163,18 @@ pub struct MisplacedLine {
     pub bytes: Option<u64>,
 }
 
+/// A [`MisplacedLine`] as who writes many of them has it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MisplacedEntry<'a> {
+    /// The name of the metric.
+    pub metric: &'a str,
+    /// Its owners, as nodes of the ring.
+    pub owners: &'a [&'a str],
+    /// The length of its file, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
 /// Answer of `GET /v1/misplaced?count=1`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MisplacedCount {
@@ -468,4 +480,26 @@ pub struct ArchiveReport {
     /// The ones it was asked for and does not hold.
     #[serde(deserialize_with = "crate::bounded::metrics")]
     pub left_out: Vec<LeftOut>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_written_as_the_line_that_is_read() {
+        for bytes in [None, Some(146_752)] {
+            let metric = "größe.\"quoted\\\" and;tagged=1";
+            let owners = ["a:2003=x", "b:2003"];
+            let entry = MisplacedEntry { metric, owners: &owners, bytes };
+            let line = MisplacedLine {
+                metric: metric.parse().unwrap(),
+                owners: owners.map(str::to_owned).to_vec(),
+                bytes,
+            };
+            let written = serde_json::to_string(&entry).unwrap();
+            assert_eq!(written, serde_json::to_string(&line).unwrap());
+            assert_eq!(serde_json::from_str::<MisplacedLine>(&written).unwrap(), line);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bucky_ring::Ring;
-use bucky_whisper::{MetricName, Series};
+use bucky_whisper::Series;
 
 use crate::auth::{Keys, Peers};
 use crate::inventory::Inventory;
@@ -50,15 +50,30 @@ pub(crate) enum Placement<'a> {
 }
 
 impl App {
-    /// Where `metric` belongs, seen from the host that the ring calls `host`.
-    pub(crate) fn placement(&self, metric: &MetricName, host: &str) -> Placement<'_> {
-        if self.local_prefixes.iter().any(|prefix| metric.as_str().starts_with(prefix.as_str())) {
+    /// The ring as it is seen from the host that it calls `host`.
+    pub(crate) fn seen_from(&self, host: &str) -> View<'_> {
+        let here = self.ring.nodes().iter().map(|node| node.host() == host);
+        View { ring: &self.ring, local_prefixes: &self.local_prefixes, here: here.collect() }
+    }
+}
+
+/// Where metrics belong, seen from one host.
+pub(crate) struct View<'a> {
+    ring: &'a Ring,
+    local_prefixes: &'a [String],
+    /// For each node of the ring whether it is on this host.
+    here: Vec<bool>,
+}
+
+impl<'a> View<'a> {
+    /// Where the metric `name` belongs.
+    pub(crate) fn placement(&self, name: &str) -> Placement<'a> {
+        if self.local_prefixes.iter().any(|prefix| name.starts_with(prefix.as_str())) {
             return Placement::Here;
         }
-        let Series::Known(series) = metric.series() else { return Placement::Unplaceable };
-        let nodes = &self.ring.spec().nodes;
+        let Series::Known(series) = Series::of(name) else { return Placement::Unplaceable };
         let owners = self.ring.owners(&series);
-        if owners.clone().any(|owner| nodes[owner].host() == host) {
+        if owners.clone().any(|owner| self.here[owner]) {
             return Placement::Here;
         }
         Placement::Elsewhere(owners)

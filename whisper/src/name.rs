@@ -157,6 +157,24 @@ impl MetricName {
         Ok(Self(name))
     }
 
+    /// Whether `text` is the name of a metric as it stands: what [`Self::parse`] takes and does not change.
+    ///
+    /// For whoever has many names to look at, and keeps none of them.
+    pub fn is_one(text: &str) -> bool {
+        let mut component_bytes = 0;
+        for byte in text.bytes() {
+            match byte {
+                b'.' if (1..=COMPONENT_MAX_BYTES).contains(&component_bytes) => component_bytes = 0,
+                b'.' | b'/' => return false,
+                byte if byte.is_ascii_control() => return false,
+                _ => component_bytes += 1,
+            }
+        }
+        component_bytes > 0
+            && component_bytes + EXTENSION.len() <= COMPONENT_MAX_BYTES
+            && text.len() + EXTENSION.len() <= PATH_MAX_BYTES
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -200,9 +218,16 @@ impl MetricName {
     /// The name of the series that a relay has hashed. For a file below `_tagged` that is its last component,
     /// with carbon's `_DOT_` turned back into `.`; for all others the name itself.
     pub fn series(&self) -> Series<'_> {
-        let tagged = self.0.split_once('.').filter(|(folder, _)| *folder == TAGGED_FOLDER);
-        let Some((_, below)) = tagged else {
-            return Series::Known(Cow::Borrowed(&self.0));
+        Series::of(&self.0)
+    }
+}
+
+impl<'a> Series<'a> {
+    /// That of the metric `name`, which is one ([`MetricName::is_one`]): see [`MetricName::series`].
+    pub fn of(name: &'a str) -> Self {
+        let below = name.strip_prefix(TAGGED_FOLDER).and_then(|below| below.strip_prefix('.'));
+        let Some(below) = below else {
+            return Series::Known(Cow::Borrowed(name));
         };
         let last = below.rsplit('.').next().unwrap_or(below);
         if last.len() == SERIES_HASH_DIGITS && last.bytes().all(|byte| byte.is_ascii_hexdigit()) {

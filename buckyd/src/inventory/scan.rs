@@ -154,11 +154,14 @@ impl Walk {
         let mut name = String::with_capacity(folder.len() + component.len());
         name.push_str(folder);
         name.push_str(component);
-        if name.starts_with(TAGGED_PREFIX) {
-            match MetricName::parse(&name) {
-                Ok(metric) if metric.series() == Series::Unplaceable => self.unplaceable += 1,
-                _ => {}
-            }
+        // Only by its length it can still be none. Who walks the list relies on it.
+        if !MetricName::is_one(&name) {
+            self.unusable += 1;
+            visitor.unusable(&path());
+            return Ok(());
+        }
+        if name.starts_with(TAGGED_PREFIX) && Series::of(&name) == Series::Unplaceable {
+            self.unplaceable += 1;
         }
         self.builder.push(&name).map_err(ScanError::Build)
     }

@@ -1,22 +1,21 @@
 //! `GET /v1/misplaced`: the metrics that this node should not hold.
 
-use std::io;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use bucky_api::{DestinationCount, ErrorCode, MisplacedCount, MisplacedLine, paths};
+use bucky_api::{DestinationCount, ErrorCode, MisplacedCount, MisplacedEntry, paths};
 use bucky_ring::Owners;
-use bucky_whisper::MetricName;
 use serde::Deserialize;
 
 use super::query::{self, Filter, FilterText, Switch};
 use super::{lines, metrics};
 use crate::app::{App, Placement};
 use crate::blocking::{BodyWriter, blocking};
-use crate::inventory::{List, walk_metrics};
+use crate::inventory::List;
 use crate::respond::ApiError;
 
 #[derive(Debug, Deserialize)]
@@ -72,22 +71,23 @@ pub(super) async fn get(
 }
 
 impl Question {
-    /// Calls `each` with every misplaced metric and its owners; returns how many are unplaceable.
+    /// Calls `each` with every misplaced metric's name and its owners; returns how many are unplaceable.
     fn walk<'a, B>(
         &'a self,
         list: &List,
-        mut each: impl FnMut(MetricName, Owners<'a>) -> ControlFlow<B>,
+        mut each: impl FnMut(&str, Owners<'a>) -> ControlFlow<B>,
     ) -> (u64, ControlFlow<Option<B>>) {
+        let view = self.app.seen_from(&self.host);
         let mut unplaceable = 0;
         let mut left = self.limit;
-        let ended = walk_metrics(list, self.filter.span(), |metric| {
+        let ended = list.walk(self.filter.span(), |name| {
             if left == 0 {
                 return ControlFlow::Break(None);
             }
-            if !self.filter.wants(metric.as_str()) {
+            if !self.filter.wants(name) {
                 return ControlFlow::Continue(());
             }
-            match self.app.placement(&metric, &self.host) {
+            match view.placement(name) {
                 Placement::Here => ControlFlow::Continue(()),
                 Placement::Unplaceable => {
                     unplaceable += 1;
@@ -95,7 +95,7 @@ impl Question {
                 }
                 Placement::Elsewhere(owners) => {
                     left -= 1;
-                    each(metric, owners).map_break(Some)
+                    each(name, owners).map_break(Some)
                 }
             }
         });
@@ -110,14 +110,15 @@ impl Question {
             .collect();
         let mut metrics = 0;
         let mut bytes = 0;
-        let (unplaceable, _) = self.walk(list, |metric, owners| {
+        let mut sizes = self.app.store.sizes();
+        let (unplaceable, _) = self.walk(list, |name, owners| {
             // One that vanished since the scan does not count.
-            if let Ok(stat) = self.app.store.stat(&metric) {
+            if let Ok(size) = sizes.of(name) {
                 metrics += 1;
-                bytes += stat.bytes;
+                bytes += size;
                 for owner in owners {
                     destinations[owner].metrics += 1;
-                    destinations[owner].bytes += stat.bytes;
+                    destinations[owner].bytes += size;
                 }
             }
             ControlFlow::<()>::Continue(())
@@ -127,20 +128,20 @@ impl Question {
     }
 
     fn write(&self, list: &List, writer: &mut BodyWriter) -> io::Result<()> {
-        let names: Vec<String> = self.app.ring.nodes().iter().map(ToString::to_string).collect();
+        let nodes: Vec<String> = self.app.ring.nodes().iter().map(ToString::to_string).collect();
+        let mut sizes = self.app.store.sizes();
+        let mut names: Vec<&str> = Vec::new();
+        let mut line = Vec::new();
         let (_, ended) = self.walk(list, |metric, owners| {
-            let bytes = match self.stat.then(|| self.app.store.stat(&metric)) {
-                None => None,
-                Some(Ok(stat)) => Some(stat.bytes),
-                // A broken file or one that vanished: the transfer will say what is wrong with it.
-                Some(Err(_)) => Some(0),
-            };
-            let line = MisplacedLine {
-                metric,
-                owners: owners.map(|owner| names[owner].clone()).collect(),
-                bytes,
-            };
-            lines::write_line(writer, &line).map_or_else(ControlFlow::Break, ControlFlow::Continue)
+            // A broken file or one that vanished: the transfer will say what is wrong with it.
+            let bytes = self.stat.then(|| sizes.of(metric).unwrap_or(0));
+            names.clear();
+            names.extend(owners.map(|owner| nodes[owner].as_str()));
+            line.clear();
+            let written =
+                lines::write_line(&mut line, &MisplacedEntry { metric, owners: &names, bytes })
+                    .and_then(|()| writer.write_all(&line));
+            written.map_or_else(ControlFlow::Break, ControlFlow::Continue)
         });
         match ended {
             ControlFlow::Break(Some(error)) => Err(error),

@@ -14,6 +14,7 @@ mod kept;
 mod locks;
 mod remove;
 mod replace;
+mod sizes;
 mod snapshot;
 mod staging;
 mod state_dir;

@@ -178,3 +178,15 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn is_one_is_what_parse_takes_as_it_stands(text in "[ab./é\\n\u{7f}]{0,8}", times in 1_usize..80, at in 0_usize..6) {
+        // Also around the longest component and the longest path.
+        let long = "x".repeat([1, 250, 251, 252, 255, 256][at]);
+        for text in [text.clone(), format!("{text}{long}"), format!("{long}{text}"), format!("{long}.").repeat(times) + &text] {
+            let parsed = MetricName::parse(&text);
+            prop_assert_eq!(MetricName::is_one(&text), parsed.is_ok_and(|name| name.as_str() == text), "{:?}", text);
+        }
+    }
+}
