@@ -231,6 +231,10 @@ pub struct PullRequest {
     /// How the bytes travel between the two daemons.
     #[serde(default)]
     pub encoding: Encoding,
+    /// Whether the daemon that fetches chooses by what it measures, in place of [`Self::encoding`]. One that does not know
+    /// the field keeps to that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chooses_encoding: bool,
     /// Whether a corrupt file here is replaced by a sound one, and kept aside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace_corrupt: bool,
@@ -480,6 +484,10 @@ pub struct ArchiveReport {
     /// The ones it was asked for and does not hold.
     #[serde(deserialize_with = "crate::bounded::metrics")]
     pub left_out: Vec<LeftOut>,
+    /// For how long the sender read and encoded, in milliseconds, beside waiting for the network to take it; none from one
+    /// that does not measure it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worked_ms: Option<u64>,
 }
 
 #[cfg(test)]

@@ -38,12 +38,18 @@ struct Way {
     wire: Figure,
 }
 
-const WAYS: [Way; 2] = [
+const WAYS: [Way; 3] = [
     Way {
         encoding: "identity",
         time: told("link: identity, time", "s"),
         cpu: told("link: identity, processors", "s"),
         wire: told("link: identity, on the wire", "MB"),
+    },
+    Way {
+        encoding: "auto",
+        time: told("link: auto, time", "s"),
+        cpu: told("link: auto, processors", "s"),
+        wire: told("link: auto, on the wire", "MB"),
     },
     Way {
         encoding: "zstd",

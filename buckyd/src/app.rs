@@ -7,6 +7,7 @@ use bucky_whisper::Series;
 
 use crate::auth::{Keys, Peers};
 use crate::inventory::Inventory;
+use crate::links::Links;
 use crate::memory::Memory;
 use crate::store::Store;
 use crate::sweeper::Sweeper;
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) keys: Option<Keys>,
     /// Other daemons.
     pub(crate) peers: Peers,
+    /// How archives come from them.
+    pub(crate) links: Links,
 }
 
 /// Where a metric belongs, seen from one host.

@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -43,8 +43,13 @@ pub(crate) struct BodyWriter {
     whole: Arc<AtomicBool>,
     piece: BytesMut,
     stall_limit: Duration,
+    waited: Waited,
     handle: Handle,
 }
+
+/// For how long a writer has waited for the network.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waited(Arc<AtomicU64>);
 
 struct BodyStream {
     pieces: mpsc::Receiver<Bytes>,
@@ -66,6 +71,7 @@ fn body_channel_within(stall_limit: Duration) -> (BodyWriter, Body) {
         whole,
         piece: BytesMut::new(),
         stall_limit,
+        waited: Waited::default(),
         handle: Handle::current(),
     };
     (writer, Body::from_stream(stream))
@@ -110,12 +116,20 @@ impl BodyWriter {
         Ok(())
     }
 
+    /// For how long it has waited so far, also once it is out of reach.
+    pub(crate) fn waited(&self) -> Waited {
+        self.waited.clone()
+    }
+
     fn send(&mut self, piece: Bytes) -> io::Result<()> {
         let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the other side has gone away");
         let sender = self.sender.take().ok_or_else(gone)?;
         let limit = self.stall_limit;
-        match self.handle.block_on(async { tokio::time::timeout(limit, sender.send(piece)).await })
-        {
+        let begun = Instant::now();
+        let sent =
+            self.handle.block_on(async { tokio::time::timeout(limit, sender.send(piece)).await });
+        self.waited.add(begun.elapsed());
+        match sent {
             Ok(Ok(())) => {
                 self.sender = Some(sender);
                 Ok(())
@@ -126,6 +140,18 @@ impl BodyWriter {
                 format!("the other side took nothing for {} s", limit.as_secs()),
             )),
         }
+    }
+}
+
+impl Waited {
+    fn add(&self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.0.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// So far.
+    pub(crate) fn so_far(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
     }
 }
 

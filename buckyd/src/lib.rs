@@ -10,6 +10,7 @@ mod auth;
 mod blocking;
 mod config;
 mod inventory;
+mod links;
 mod logging;
 mod memory;
 mod respond;
@@ -34,6 +35,7 @@ use crate::app::App;
 use crate::auth::Peers;
 pub use crate::config::{BadBind, Bind, Config, ConfigError, LogFormat};
 use crate::inventory::Inventory;
+use crate::links::Links;
 use crate::memory::Memory;
 use crate::store::{Store, StoreOptions};
 use crate::sweeper::Sweeper;
@@ -167,6 +169,7 @@ fn open(config: Config, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<A
         transfers: Transfers::new(config.max_transfers, stopping),
         keys,
         peers,
+        links: Links::default(),
     }))
 }
 

@@ -19,8 +19,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-/// The most that is taken at once.
-const CHUNK_BYTES: usize = 256 * 1024;
+/// What is put on the wire at once, as the time in which that carries it; and the least and the most.
+const CHUNK: Duration = Duration::from_millis(2);
+const CHUNK_BYTES: (usize, usize) = (1460, 256 * 1024);
 /// How much may wait for the wire, as the time in which that carries it. A sender behind it waits.
 const QUEUE: Duration = Duration::from_millis(20);
 /// What a connection may send before anything is acknowledged: ten segments, as Linux does.
@@ -154,7 +155,7 @@ async fn send(
             }
         };
         sleep_until(wire.free_within(QUEUE).into()).await;
-        let mut chunk = Vec::with_capacity(room.min(CHUNK_BYTES));
+        let mut chunk = Vec::with_capacity(room.min(wire.chunk_bytes()));
         let limit = chunk.capacity() as u64;
         match (&mut from).take(limit).read_buf(&mut chunk).await {
             Ok(1..) => {}
@@ -183,6 +184,17 @@ impl Wire {
         #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
         let bytes_per_second = bytes_per_second as f64;
         Self { bytes_per_second, free: Mutex::new(Instant::now()), bytes: AtomicU64::new(0) }
+    }
+
+    /// How much is put on it at once.
+    fn chunk_bytes(&self) -> usize {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate is positive, and a chunk is small"
+        )]
+        let bytes = (self.bytes_per_second * CHUNK.as_secs_f64()) as usize;
+        bytes.clamp(CHUNK_BYTES.0, CHUNK_BYTES.1)
     }
 
     /// When no more than `queue` waits for it.
@@ -253,6 +265,10 @@ mod tests {
         let later = now + Duration::from_secs(1);
         assert_eq!(wire.put(1_000, later), later + MILLISECOND, "what was not used is gone");
         assert_eq!(wire.bytes.load(Ordering::Relaxed), 16_000);
+        assert_eq!(
+            [1_000, 2_000_000, 1 << 40].map(|rate| Wire::new(rate).chunk_bytes()),
+            [1460, 4000, 1 << 18]
+        );
     }
 
     #[test]

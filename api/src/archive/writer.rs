@@ -1,6 +1,7 @@
 //! Writing an archive stream.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use bucky_whisper::{Digest, MetricName};
 use tar::EntryType;
@@ -81,6 +82,11 @@ impl<W: Write> ArchiveWriter<W> {
         }
         self.report.left_out.push(left_out);
         Ok(())
+    }
+
+    /// Notes in the report for how long the sender worked, beside waiting for the network.
+    pub fn worked(&mut self, time: Duration) {
+        self.report.worked_ms = u64::try_from(time.as_millis()).ok();
     }
 
     /// Writes the report and the end of the tar.

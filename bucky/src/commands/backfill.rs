@@ -60,7 +60,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         dry_run: args.no_op,
         ignore_free_space: args.batches.ignore_free_space,
         workers: args.batches.workers,
-        encoding: args.batches.encoding(&args.cluster),
+        travel: args.batches.travel(&args.cluster),
         limits: args.batches.limits(1),
         sync: SyncOptions { errors: args.batches.errors, ..SyncOptions::default() },
         verbose: args.cluster.verbose,

@@ -86,7 +86,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         dry_run: order.dry_run,
         ignore_free_space: order.ignore_free_space,
         workers: order.workers,
-        encoding: order.encoding,
+        travel: order.travel,
         limits: order.limits,
         sync: order.sync,
         verbose: order.verbose,

@@ -7,7 +7,7 @@ use bucky_api::Encoding;
 
 use crate::cli::{ClusterArgs, workers};
 use crate::rebalance::BatchLimits;
-use crate::rebalance::options::PaceOptions;
+use crate::rebalance::options::{PaceOptions, Travel};
 
 /// How much may wait in half-full batches, in all sources together: some 20 bytes a metric. With 200 sources and 200
 /// owners batches get about 25 metrics by it.
@@ -23,9 +23,10 @@ pub(crate) struct BatchArgs {
     /// Batches on their way at once, in the whole cluster; of a node never more than half of what it allows
     #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers)]
     pub(crate) workers: usize,
-    /// How files travel: identity, zstd, gzip, snappy
-    #[arg(long, default_value = "identity", value_name = "CODING")]
-    encoding: Encoding,
+    /// How files travel: identity, zstd, gzip, snappy; or auto, which is plain, and zstd where a daemon finds that the
+    /// link limits and zstd is faster
+    #[arg(long, default_value = "auto", value_name = "CODING")]
+    encoding: Travel,
     /// Length of a batch's files together; K, M, G are binary
     #[arg(long, default_value = "32M", value_name = "BYTES", value_parser = bytes)]
     batch_bytes: u64,
@@ -49,8 +50,8 @@ pub(crate) struct BatchArgs {
 
 impl BatchArgs {
     /// How files travel.
-    pub(crate) fn encoding(&self, cluster: &ClusterArgs) -> Encoding {
-        if cluster.no_encoding { Encoding::Identity } else { self.encoding }
+    pub(crate) fn travel(&self, cluster: &ClusterArgs) -> Travel {
+        if cluster.no_encoding { Travel::As(Encoding::Identity) } else { self.encoding }
     }
 
     /// How fast they may travel.

@@ -74,7 +74,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         dry_run: args.sync.no_op,
         ignore_free_space: args.sync.batches.ignore_free_space,
         workers: args.sync.batches.workers,
-        encoding: args.sync.batches.encoding(&args.cluster),
+        travel: args.sync.batches.travel(&args.cluster),
         limits: args.sync.batches.limits(PASSED),
         journal: args.journal,
         sync: args.sync.options(),

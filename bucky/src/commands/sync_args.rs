@@ -115,7 +115,7 @@ impl SyncArgs {
             dry_run: self.no_op,
             ignore_free_space: self.batches.ignore_free_space,
             workers: self.batches.workers,
-            encoding: self.batches.encoding(cluster),
+            travel: self.batches.travel(cluster),
             limits: self.batches.limits(PASSED),
             journal: None,
             sync: self.options(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucky_api::{Client, DaemonAddr, Encoding};
+use bucky_api::{Client, DaemonAddr};
 use bucky_ring::Ring;
 use futures_util::{StreamExt, stream};
 
@@ -24,7 +24,7 @@ use crate::rebalance::failure_files::FailureFiles;
 use crate::rebalance::job_state::JobState;
 use crate::rebalance::mover::{JobDesk, JournalDesk, Mover, MoverParts};
 use crate::rebalance::nodes::{Fleet, Node, refuse_shared_addresses};
-use crate::rebalance::options::SyncOptions;
+use crate::rebalance::options::{SyncOptions, Travel};
 use crate::rebalance::plan::Plan;
 use crate::rebalance::stop::Stop;
 use crate::rebalance::survey::Selection;
@@ -54,7 +54,7 @@ pub(crate) struct BackfillOrder {
     /// Batches at once.
     pub(crate) workers: usize,
     /// How files travel.
-    pub(crate) encoding: Encoding,
+    pub(crate) travel: Travel,
     /// How large batches are.
     pub(crate) limits: BatchLimits,
     /// How fast it may go, and where it tells of itself.
@@ -231,7 +231,7 @@ async fn carry_out(
         fleet,
         selection: Selection { ring, regex: None, allowed: None, local_prefix: None },
         limits,
-        encoding: order.encoding,
+        travel: order.travel,
         deletes: false,
         copies_from_owners: false,
         rest: Duration::ZERO,

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucky_api::{Client, DaemonAddr, Encoding};
+use bucky_api::{Client, DaemonAddr};
 
 use self::carry::Carrier;
 use self::gather::{Gatherer, batch_len};
@@ -31,7 +31,7 @@ use crate::output::Output;
 use crate::rebalance::failure_files::FailureFiles;
 use crate::rebalance::mover::{JobDesk, JournalDesk, Mover, MoverParts};
 use crate::rebalance::nodes::{Fleet, Kind, refuse_shared_addresses};
-use crate::rebalance::options::{PaceOptions, SyncOptions};
+use crate::rebalance::options::{PaceOptions, SyncOptions, Travel};
 use crate::rebalance::stop::Stop;
 use crate::rebalance::tally::Tally;
 use crate::rebalance::{self, BatchLimits, STOPPED_AT_ONCE};
@@ -60,7 +60,7 @@ pub(crate) struct Order {
     /// Batches at once.
     pub(crate) workers: usize,
     /// How files travel.
-    pub(crate) encoding: Encoding,
+    pub(crate) travel: Travel,
     /// How large batches are.
     pub(crate) limits: BatchLimits,
     /// How fast it may go.
@@ -205,7 +205,7 @@ async fn carry_out(
             local_prefix: order.local_prefix.clone(),
         },
         limits,
-        encoding: order.encoding,
+        travel: order.travel,
         deletes: false,
         copies_from_owners: false,
         rest: Duration::ZERO,

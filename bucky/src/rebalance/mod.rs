@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucky_api::{Client, DaemonAddr, Encoding};
+use bucky_api::{Client, DaemonAddr};
 use futures_util::{StreamExt, stream};
 
 pub(crate) use self::batch::BatchLimits;
@@ -38,7 +38,7 @@ use self::job_state::JobState;
 use self::journal::{Journal, Purpose};
 use self::mover::{JobDesk, JournalDesk, Mover, MoverParts};
 use self::nodes::{Fleet, Kind, Source, refuse_shared_addresses};
-use self::options::SyncOptions;
+use self::options::{SyncOptions, Travel};
 use self::plan::Plan;
 use self::resume::Resume;
 use self::stop::Stop;
@@ -96,7 +96,7 @@ pub(crate) struct Order {
     /// Batches at once.
     pub(crate) workers: usize,
     /// How files travel.
-    pub(crate) encoding: Encoding,
+    pub(crate) travel: Travel,
     /// How large batches are.
     pub(crate) limits: BatchLimits,
     /// Where it is noted what is finished.
@@ -307,7 +307,7 @@ async fn carry_out(
         fleet,
         selection,
         limits: order.limits,
-        encoding: order.encoding,
+        travel: order.travel,
         deletes: order.deletes,
         copies_from_owners: order.task == Task::Copy,
         rest: order.rest,

@@ -2,9 +2,10 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use bucky_api::DaemonAddr;
+use bucky_api::{DaemonAddr, Encoding};
 
 use super::batch::BatchLimits;
 
@@ -12,6 +13,39 @@ use super::batch::BatchLimits;
 const BATCH: Duration = Duration::from_secs(5);
 /// The metrics of a batch at least where a node may get faster.
 const BATCH_METRICS: usize = 50;
+
+/// How files travel from daemon to daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Travel {
+    /// As each daemon that fetches finds best for the link to its source.
+    Auto,
+    /// Always so.
+    As(Encoding),
+}
+
+impl Travel {
+    /// How they travel where nobody chooses.
+    pub(crate) fn encoding(self) -> Encoding {
+        match self {
+            Self::Auto => Encoding::Identity,
+            Self::As(encoding) => encoding,
+        }
+    }
+}
+
+impl FromStr for Travel {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.eq_ignore_ascii_case("auto") {
+            return Ok(Self::Auto);
+        }
+        let encoding = text.parse().map(Self::As);
+        encoding.map_err(|_| {
+            format!("unknown encoding {text:?}; known are auto, identity, zstd, gzip, snappy")
+        })
+    }
+}
 
 /// The options that all commands have that move or copy in bulk.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,6 +131,15 @@ mod tests {
             metrics_per_second: metrics.and_then(NonZeroU32::new),
             health: None,
         }
+    }
+
+    #[test]
+    fn files_travel_as_the_daemons_choose_or_always_in_one_way() {
+        let travel = |text: &str| text.parse::<Travel>();
+        assert_eq!(travel("auto"), Ok(Travel::Auto));
+        assert_eq!(travel("Zstd"), Ok(Travel::As(Encoding::Zstd)));
+        assert_eq!(travel("identity"), Ok(Travel::As(Encoding::Identity)));
+        assert!(travel("rot13").unwrap_err().contains("auto, identity, zstd"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Extension;
 use axum::extract::{RawQuery, State};
@@ -111,8 +112,10 @@ fn write(
     writer: BodyWriter,
     fill: impl FnOnce(&App, &mut Archive) -> io::Result<()>,
 ) -> io::Result<()> {
+    let (begun, waited) = (Instant::now(), writer.waited());
     let mut archive = ArchiveWriter::new(encoding.encoder(writer)?);
     fill(app, &mut archive)?;
+    archive.worked(begun.elapsed().saturating_sub(waited.so_far()));
     archive.finish()?.finish()?.finish()
 }
 

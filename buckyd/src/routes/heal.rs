@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Body;
@@ -31,6 +32,7 @@ use super::rights::Rights;
 use super::{body, lines};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::links::{Coming, Links};
 use crate::memory::{Budget, Growing, Share};
 use crate::respond::ApiError;
 use crate::store::{HealBatch, OnCorrupt};
@@ -91,12 +93,16 @@ pub(super) async fn pull(
     let peer = app.peers.daemon(&request.from, &[Operation::Read], &metrics);
     let peer = peer.map_err(|error| ApiError::forbidden(chain(&error)))?;
     refuse_itself(&app, &peer, renames.are_all_of(&metrics)).await?;
-    let (encoding, stream) =
-        peer.archive(metrics.clone(), request.encoding).await.map_err(peer_error)?;
+    let wanted = match request.chooses_encoding {
+        true => app.links.encoding_from(&request.from),
+        false => request.encoding,
+    };
+    let (encoding, stream) = peer.archive(metrics.clone(), wanted).await.map_err(peer_error)?;
+    let (coming, stream) = Coming::measured(request.from, encoding, stream);
     let (awaited, gone) = awaited();
     let stream = paced(stream, request.bytes_per_second, gone);
     let reader = SyncIoBridge::new(StreamReader::new(stream));
-    let expected = Expected::These { metrics, renames, denied, share };
+    let expected = Expected::These { metrics, renames, denied, share, coming };
     let (_, finished) = start(app, place, on_corrupt, encoding, reader, expected);
     Ok(lines::while_sent(answer(finished), awaited))
 }
@@ -189,7 +195,13 @@ enum Expected {
     Anything(Rights),
     /// A peer's answer: these metrics, and nothing else. The list's share comes with it, and the lines of those that
     /// were not asked for.
-    These { metrics: Vec<MetricName>, renames: Renames, denied: Vec<HealLine>, share: Share },
+    These {
+        metrics: Vec<MetricName>,
+        renames: Renames,
+        denied: Vec<HealLine>,
+        share: Share,
+        coming: Coming,
+    },
 }
 
 /// A batch that is being read.
@@ -203,6 +215,11 @@ struct Incoming<'a> {
     missing: HashSet<MetricName>,
     /// Of a pull, what is stored under another name.
     renames: Renames,
+    /// Of a pull, how it comes.
+    coming: Option<Coming>,
+    links: &'a Links,
+    /// The length of the files that have come.
+    file_bytes: u64,
     /// What the metric that is coming takes.
     member: Growing,
     /// What those take that have come, until their lines are sent.
@@ -229,6 +246,7 @@ impl Receiver for &mut Incoming<'_> {
     }
 
     fn take(&mut self, mut member: Member) -> Result<(), NoRoom> {
+        self.file_bytes += member.content.len() as u64;
         // A peer's answer holds what was asked for and nothing else.
         if !self.is_pull() || self.missing.remove(&member.metric) {
             self.add_line(&member.metric)?;
@@ -255,12 +273,12 @@ impl<'a> Incoming<'a> {
     fn new(app: &'a App, on_corrupt: OnCorrupt, expected: Expected) -> Self {
         let mut batch = HealBatch::new(&app.store).on_corrupt(on_corrupt);
         let mut lines = Growing::by_steps();
-        let (rights, metrics, renames) = match expected {
-            Expected::Anything(rights) => (Some(rights), Vec::new(), Renames::default()),
-            Expected::These { metrics, renames, denied, share } => {
+        let (rights, metrics, renames, coming) = match expected {
+            Expected::Anything(rights) => (Some(rights), Vec::new(), Renames::default(), None),
+            Expected::These { metrics, renames, denied, share, coming } => {
                 denied.into_iter().for_each(|line| batch.note(line));
                 lines.add(share);
-                (None, metrics, renames)
+                (None, metrics, renames, Some(coming))
             }
         };
         Self {
@@ -270,6 +288,9 @@ impl<'a> Incoming<'a> {
             rights,
             missing: metrics.into_iter().collect(),
             renames,
+            coming,
+            links: &app.links,
+            file_bytes: 0,
             member: Growing::default(),
             lines,
         }
@@ -292,7 +313,13 @@ impl<'a> Incoming<'a> {
             .map_err(|source| ReadArchiveError::Read { members: 0, source })
             .and_then(|reader| receive_archive(reader, limits, &mut *self));
         let (error, left_out) = match result {
-            Ok(report) => (None, report.left_out),
+            Ok(report) => {
+                if let Some(coming) = &self.coming {
+                    let worked = report.worked_ms.map(Duration::from_millis);
+                    self.links.came(coming, self.file_bytes, worked);
+                }
+                (None, report.left_out)
+            }
             Err(error) => (Some(error), Vec::new()),
         };
         for LeftOut { metric, problem, reason } in left_out {

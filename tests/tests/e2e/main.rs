@@ -13,6 +13,7 @@
 //! - `networks`: nodes cut off and links that fail; `stuck`: daemons and locks that hang, dribble, break off or lie
 //! - `order`: what is durable before what, by recordings of the system calls
 //! - `hostile`: clients, tars and peers that mean harm
+//! - `encoding`: files compressed on their way, where that helps
 //! - `large`: files about as large as the memory allows, many at once
 //! - `heal`: owners that lack metrics get them from owners that have them
 //! - `routes`: the daemon's answers, as `curl` would get them; `locate_vectors`: the rings, asked without a cluster
@@ -24,6 +25,7 @@ mod crash;
 mod crash_points;
 mod damage;
 mod disks;
+mod encoding;
 mod growth;
 mod heal;
 mod hostile;

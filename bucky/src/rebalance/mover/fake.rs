@@ -15,7 +15,7 @@ use super::super::batch::{Batch, BatchLimits, Batcher, Stray};
 use super::super::failure_files::FailureFiles;
 use super::super::held::HoldingRoom;
 use super::super::nodes::{Fleet, Node};
-use super::super::options::SyncOptions;
+use super::super::options::{SyncOptions, Travel};
 use super::super::stop::Stop;
 use super::super::survey::Selection;
 use super::super::tally::Tally;
@@ -74,7 +74,7 @@ pub(super) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node
         fleet,
         selection: Selection { ring, regex: None, allowed: None, local_prefix: None },
         limits: LIMITS,
-        encoding: Encoding::Identity,
+        travel: Travel::As(Encoding::Identity),
         deletes,
         copies_from_owners: false,
         rest: std::time::Duration::ZERO,

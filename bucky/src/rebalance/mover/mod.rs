@@ -26,7 +26,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bucky_api::Encoding;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
@@ -39,7 +38,7 @@ use super::batch::BatchLimits;
 use super::breaker::Row;
 use super::held::HoldingRoom;
 use super::nodes::{Fleet, Node};
-use super::options::SyncOptions;
+use super::options::{SyncOptions, Travel};
 use super::pace::Pace;
 use super::resume::Resume;
 use super::statistics::NodeLedger;
@@ -64,7 +63,7 @@ pub(crate) struct Mover {
     /// How large batches are.
     pub(crate) limits: BatchLimits,
     /// How files travel.
-    pub(crate) encoding: Encoding,
+    pub(crate) travel: Travel,
     /// Whether sources are deleted.
     pub(crate) deletes: bool,
     /// Whether what is on one of its owners is copied to the others, too; its source then stays whatever is ordered.
@@ -101,7 +100,7 @@ pub(crate) struct MoverParts {
     pub(crate) fleet: Fleet,
     pub(crate) selection: Selection,
     pub(crate) limits: BatchLimits,
-    pub(crate) encoding: Encoding,
+    pub(crate) travel: Travel,
     pub(crate) deletes: bool,
     pub(crate) copies_from_owners: bool,
     pub(crate) rest: Duration,
@@ -130,7 +129,7 @@ impl Mover {
             fleet: parts.fleet,
             selection: parts.selection,
             limits: parts.limits,
-            encoding: parts.encoding,
+            travel: parts.travel,
             deletes: parts.deletes,
             copies_from_owners: parts.copies_from_owners,
             rest: parts.rest,

@@ -12,6 +12,7 @@ use bucky_whisper::MetricName;
 use super::super::batch::Stray;
 use super::super::failure::{Failure, NODE_AWAY, kind_of};
 use super::super::nodes::Node;
+use super::super::options::Travel;
 use super::heal::unmeasured;
 use super::{Mover, Renames};
 use crate::chain;
@@ -158,7 +159,8 @@ impl Pull<'_> {
             from: self.source.addr().clone(),
             metrics,
             renamed,
-            encoding: self.mover.encoding,
+            encoding: self.mover.travel.encoding(),
+            chooses_encoding: self.mover.travel == Travel::Auto,
             replace_corrupt: self.mover.replace_corrupt,
             bytes_per_second: self.mover.pace.bytes_per_second(),
         };
