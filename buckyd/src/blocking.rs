@@ -15,6 +15,8 @@ use tokio::sync::mpsc;
 
 /// How large the pieces are in which an answer goes out.
 const PIECE_BYTES: usize = 256 * 1024;
+/// How much room a piece begins with: most answers are short.
+const LEAST_PIECE_BYTES: usize = 16 * 1024;
 /// How many pieces may wait for the network: with the one being filled, about 1 MiB an answer.
 const PIECES_WAITING: usize = 3;
 /// How long the other side may take no byte before the answer is given up.
@@ -157,6 +159,9 @@ impl Waited {
 
 impl Write for BodyWriter {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            self.piece.reserve(buf.len().clamp(LEAST_PIECE_BYTES, PIECE_BYTES));
+        }
         let taken = buf.len().min(PIECE_BYTES - self.piece.len());
         self.piece.extend_from_slice(&buf[..taken]);
         if self.piece.len() == PIECE_BYTES {

@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bucky_api::{HeldTombstones, TombstoneStatus, chain};
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, stream};
 use tokio::sync::{Notify, watch};
 
 use self::away::Away;
@@ -36,6 +38,8 @@ const RETRY_MOST: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How often at most, however many deletes come in.
 const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(200);
+/// How many batches are worked on at once.
+const BATCHES_AT_ONCE: usize = 3;
 /// How many reasons `/v1/status` tells at most.
 const REASONS_TOLD: usize = 20;
 
@@ -136,20 +140,26 @@ impl Sweeper {
     /// Looks at every batch once; how long until the next look.
     async fn sweep(&self) -> Result<Duration, String> {
         self.look().await?;
-        let mut next = LOOK_EVERY;
-        for (batch, wait) in self.queue() {
-            if !wait.is_zero() {
-                next = next.min(wait);
-                continue;
-            }
+        let (due, early): (Vec<_>, Vec<_>) =
+            self.queue().into_iter().partition(|(_, wait)| wait.is_zero());
+        let next = early.into_iter().map(|(_, wait)| wait).min();
+        let rounds = due.into_iter().map(|(batch, _)| self.work_through(batch));
+        // One reads and unlinks here while another is looked at by its owners.
+        let held: Vec<Option<Duration>> =
+            stream::iter(rounds).buffer_unordered(BATCHES_AT_ONCE).collect().await;
+        Ok(held.into_iter().flatten().chain(next).fold(LOOK_EVERY, Duration::min))
+    }
+
+    /// Works on `batch` once; how long until it is tried again, where anything is left of it.
+    fn work_through(&self, batch: BatchId) -> BoxFuture<'_, Option<Duration>> {
+        Box::pin(async move {
             let outcome = self.round(&batch).await;
             if outcome.left == 0 {
                 self.batches().remove(&batch);
-            } else {
-                next = next.min(self.hold(&batch, outcome.left, outcome.reasons));
+                return None;
             }
-        }
-        Ok(next)
+            Some(self.hold(&batch, outcome.left, outcome.reasons))
+        })
     }
 
     /// Reads the list of batches. Only one that is new is counted: a batch that is seen does not grow.

@@ -145,15 +145,29 @@ impl<'a> ArchiveView<'a> {
     /// All valid slots at `now`, the oldest first. Slots that lie in the future are among them.
     pub fn points_valid(&self, now: u32) -> impl Iterator<Item = Point> + use<> {
         let base = self.base();
-        let mut points: Vec<Point> = (0..self.archive.points)
-            .filter_map(|position| Some((position, self.stored(position)?)))
-            .filter(|(position, stored)| {
-                self.counts(*stored, now)
-                    && position_of(&self.archive, base, stored.timestamp) == Some(*position)
-            })
-            .map(|(_, stored)| stored)
-            .collect();
-        points.sort_unstable_by_key(|point| point.timestamp);
+        let mut points: Vec<Point> = Vec::new();
+        // Most lie one step behind the one before, at the next position: that takes no division.
+        let mut next = None;
+        for (position, slot) in (0..self.archive.points).zip(self.slots.as_chunks().0) {
+            let stored = Point::decode(slot);
+            let is_next = next == Some(stored.timestamp);
+            let lies_here = || position_of(&self.archive, base, stored.timestamp) == Some(position);
+            next = None;
+            if stored.timestamp != 0 && (is_next || lies_here()) {
+                next = stored.timestamp.checked_add(self.archive.seconds_per_point);
+                if self.counts(stored, now) {
+                    points.push(stored);
+                }
+            }
+        }
+        // A ring that is written in order begins anew once.
+        let later = |pair: &[Point]| pair[1].timestamp < pair[0].timestamp;
+        if let Some(turn) = points.windows(2).position(later) {
+            points.rotate_left(turn + 1);
+        }
+        if !points.is_sorted_by_key(|point| point.timestamp) {
+            points.sort_unstable_by_key(|point| point.timestamp);
+        }
         points.into_iter()
     }
 

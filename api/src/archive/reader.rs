@@ -77,6 +77,11 @@ pub trait Receiver {
     /// Where there is no room for them: the reading ends with [`ReadArchiveError::NoRoom`].
     fn reserve(&mut self, bytes: u64) -> Result<(), NoRoom>;
 
+    /// What the next metric is read into: an empty buffer, or one that served before.
+    fn buffer(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// Takes a metric that has come whole.
     ///
     /// # Errors
@@ -251,7 +256,8 @@ impl<T: Receiver> Reading<'_, T> {
             let room = self.receiver.announce(&metric, entry.size());
             room.map_err(|source| ReadArchiveError::NoRoom { members, source })?;
         }
-        let content = self.capped(entry, &shown, limits.member_bytes)?;
+        let buffer = self.receiver.buffer();
+        let content = self.read_capped(entry, &shown, limits.member_bytes, buffer)?;
         Ok(Member { metric, meta, digest: Digest::of(&content), announced, content })
     }
 
@@ -263,12 +269,23 @@ impl<T: Receiver> Reading<'_, T> {
         path: &str,
         limit: u64,
     ) -> Result<Vec<u8>, ReadArchiveError> {
+        self.read_capped(entry, path, limit, Vec::new())
+    }
+
+    /// The same, into `content`, of which only the room is used.
+    fn read_capped<R: Read>(
+        &mut self,
+        entry: &mut tar::Entry<'_, R>,
+        path: &str,
+        limit: u64,
+        mut content: Vec<u8>,
+    ) -> Result<Vec<u8>, ReadArchiveError> {
         let bytes = entry.size();
         if bytes > limit {
             return Err(ReadArchiveError::TooLarge { path: path.to_owned(), bytes, limit });
         }
         let members = self.members;
-        let mut content = Vec::new();
+        content.clear();
         loop {
             let there = content.len() as u64;
             let step = (bytes - there).min(there.max(RESERVE_LIMIT_BYTES));

@@ -24,7 +24,7 @@ use crate::blocking::{BodyWriter, body_channel};
 use crate::inventory::walk_metrics;
 use crate::memory::Growing;
 use crate::respond::ApiError;
-use crate::store::LockBudget;
+use crate::store::FileReader;
 use crate::transfers::Place;
 
 /// What a line of the report takes beside its text, and how many times its text: as it is, and as JSON, which grows.
@@ -123,22 +123,28 @@ fn write(
 struct Source<'a> {
     app: &'a App,
     caller: &'a Caller,
-    locks: LockBudget,
+    files: FileReader<'a>,
     /// What the report takes.
     report: Growing,
 }
 
 impl<'a> Source<'a> {
     fn of(app: &'a App, caller: &'a Caller) -> Self {
-        Self { app, caller, locks: app.store.lock_budget(), report: Growing::by_steps() }
+        Self { app, caller, files: FileReader::new(&app.store), report: Growing::by_steps() }
     }
 
     /// Adds one metric, or notes why it is left out. An error is the stream's.
     fn append(&mut self, metric: &MetricName, archive: &mut Archive) -> io::Result<()> {
         let (problem, reason) = match self.caller.may(Operation::Read, metric) {
             Err(denied) => (Problem::Forbidden, denied.to_string()),
-            Ok(()) => match self.app.store.read_within(metric, &self.locks) {
-                Ok(file) => return archive.append(metric, file.meta, file.digest, &file.content),
+            Ok(()) => match self.files.read(metric) {
+                Ok(file) => {
+                    let digest = file.digest();
+                    self.app.store.remember(&file, digest);
+                    let added = archive.append(metric, file.meta, digest, &file.content);
+                    self.files.give_back(file);
+                    return added;
+                }
                 Err(error) => (error.as_source_problem(), chain(&error)),
             },
         };

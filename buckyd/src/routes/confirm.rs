@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::respond::ApiError;
 use crate::slots::{self, Verdict};
-use crate::store::{LockBudget, StoreError, unix_now};
+use crate::store::{FileReader, StoreError, unix_now};
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
@@ -25,14 +25,14 @@ pub(super) async fn post(
 ) -> Result<Response, ApiError> {
     Ok(lines::stream(place, paths::NDJSON, move |writer| {
         let _share = share;
-        let locks = app.store.lock_budget();
+        let mut files = FileReader::new(&app.store);
         request.metrics.iter().try_for_each(|metric| -> io::Result<()> {
-            lines::write_line(writer, &look(&app, &caller, metric, &locks))
+            lines::write_line(writer, &look(&mut files, &caller, metric))
         })
     }))
 }
 
-fn look(app: &App, caller: &Caller, metric: &ConfirmMetric, locks: &LockBudget) -> ConfirmLine {
+fn look(files: &mut FileReader<'_>, caller: &Caller, metric: &ConfirmMetric) -> ConfirmLine {
     let mut line = ConfirmLine {
         metric: metric.name.clone(),
         outcome: ConfirmOutcome::Complete,
@@ -44,31 +44,37 @@ fn look(app: &App, caller: &Caller, metric: &ConfirmMetric, locks: &LockBudget) 
         line.reason = denied.to_string();
         return line;
     }
-    match app.store.read_within(&metric.name, locks) {
-        Err(StoreError::Missing { .. }) => line.outcome = ConfirmOutcome::Missing,
+    let file = match files.read(&metric.name) {
+        Ok(file) => file,
+        Err(StoreError::Missing { .. }) => {
+            line.outcome = ConfirmOutcome::Missing;
+            return line;
+        }
+        Err(error) => {
+            line.outcome = ConfirmOutcome::Unreadable;
+            line.reason = chain(&error);
+            return line;
+        }
+    };
+    match Image::parse(&file.content) {
+        _ if metric.digest.is_some() => {
+            if metric.digest != Some(file.digest()) {
+                line.outcome = ConfirmOutcome::Incomplete;
+            }
+        }
+        Ok(image) => {
+            if let Verdict::Lacks(missing) = slots::look(&image, &metric.slots, unix_now()) {
+                line.outcome = ConfirmOutcome::Incomplete;
+                line.missing = missing;
+            }
+        }
+        // Nothing is asked for: the other file has no point, and here are none to look at.
+        Err(ImageError::Compressed) if metric.slots.is_empty() => {}
         Err(error) => {
             line.outcome = ConfirmOutcome::Unreadable;
             line.reason = chain(&error);
         }
-        Ok(file) if metric.digest.is_some() => {
-            if metric.digest != Some(file.digest) {
-                line.outcome = ConfirmOutcome::Incomplete;
-            }
-        }
-        Ok(file) => match Image::parse(&file.content) {
-            Ok(image) => {
-                if let Verdict::Lacks(missing) = slots::look(&image, &metric.slots, unix_now()) {
-                    line.outcome = ConfirmOutcome::Incomplete;
-                    line.missing = missing;
-                }
-            }
-            // Nothing is asked for: the other file has no point, and here are none to look at.
-            Err(ImageError::Compressed) if metric.slots.is_empty() => {}
-            Err(error) => {
-                line.outcome = ConfirmOutcome::Unreadable;
-                line.reason = chain(&error);
-            }
-        },
     }
+    files.give_back(file);
     line
 }

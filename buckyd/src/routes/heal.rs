@@ -43,6 +43,9 @@ use crate::transfers::Place;
 const LINE_BYTES: u64 = 1024;
 const NAME_TIMES: u64 = 12;
 
+/// How large a buffer may be that is kept for the next metric. It is beyond the shares: one for each transfer.
+const SPARE_LIMIT_BYTES: usize = 512 * 1024;
+
 /// What a batch came to: its lines, what kept the stream from being read to its end, and what they take.
 struct Healed {
     lines: Vec<HealLine>,
@@ -224,6 +227,8 @@ struct Incoming<'a> {
     member: Growing,
     /// What those take that have come, until their lines are sent.
     lines: Growing,
+    /// What the next metric is read into: that of the one before, where it is of a usual length.
+    spare: Vec<u8>,
 }
 
 impl Receiver for &mut Incoming<'_> {
@@ -245,6 +250,10 @@ impl Receiver for &mut Incoming<'_> {
         added.map_err(|error| NoRoom(error.to_string()))
     }
 
+    fn buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
+    }
+
     fn take(&mut self, mut member: Member) -> Result<(), NoRoom> {
         self.file_bytes += member.content.len() as u64;
         // A peer's answer holds what was asked for and nothing else.
@@ -258,7 +267,10 @@ impl Receiver for &mut Incoming<'_> {
                 }
             }
         }
-        drop(member);
+        self.spare = member.content;
+        if self.spare.capacity() > SPARE_LIMIT_BYTES {
+            self.spare = Vec::new();
+        }
         self.member = Growing::default();
         Ok(())
     }
@@ -293,6 +305,7 @@ impl<'a> Incoming<'a> {
             file_bytes: 0,
             member: Growing::default(),
             lines,
+            spare: Vec::new(),
         }
     }
 

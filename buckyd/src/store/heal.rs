@@ -16,6 +16,7 @@ use super::commit::Mark;
 use super::error::StoreError;
 use super::fill::{Existing, Failure};
 use super::kept::OnCorrupt;
+use super::near::Near;
 use super::staging::Staged;
 use super::{LockBudget, Store};
 
@@ -31,6 +32,7 @@ pub(crate) struct HealBatch<'s> {
     lines: Vec<HealLine>,
     staged: Vec<Staged>,
     locks: LockBudget,
+    near: Near,
 }
 
 impl<'s> HealBatch<'s> {
@@ -38,7 +40,8 @@ impl<'s> HealBatch<'s> {
     pub(crate) fn new(store: &'s Store) -> Self {
         let (begun, on_corrupt) = (store.committer.mark(), OnCorrupt::default());
         let locks = store.lock_budget();
-        Self { store, on_corrupt, begun, lines: Vec::new(), staged: Vec::new(), locks }
+        let (lines, staged, near) = (Vec::new(), Vec::new(), Near::default());
+        Self { store, on_corrupt, begun, lines, staged, locks, near }
     }
 
     /// The same, with files that are there and corrupt treated so.
@@ -113,6 +116,10 @@ impl<'s> HealBatch<'s> {
         // What is damaged was refused above, and what is compressed is refused where something is there already: only a
         // sound file takes the place of a corrupt one.
         let on_corrupt = self.on_corrupt;
+        // Most are new. Whatever is in the way is looked at below, and again when the file is put in place.
+        if let Ok(None) = self.near.look(&self.store.tree, &path) {
+            return Ok(self.put_down(member, path)?);
+        }
         let outcome = match self.store.fill_existing(&path, &member.content, &self.locks) {
             Ok(Some(Existing::Unchanged)) => return Ok((HealOutcome::Unchanged, 0)),
             Ok(Some(Existing::Filled { points })) => return Ok((HealOutcome::Filled, points)),
@@ -181,7 +188,7 @@ impl<'s> HealBatch<'s> {
 
     fn put_all_in_place(&mut self) {
         for staged in std::mem::take(&mut self.staged) {
-            let result = self.store.put_or_fill(&staged, &self.locks);
+            let result = self.store.put_or_fill(&staged, &self.locks, &self.near);
             let line = &mut self.lines[staged.line];
             match result {
                 Ok(Existing::NotThere) => {

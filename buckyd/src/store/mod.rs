@@ -12,11 +12,13 @@ mod fill;
 mod heal;
 mod kept;
 mod locks;
+mod near;
 mod remove;
 mod replace;
 mod sizes;
 mod snapshot;
 mod staging;
+mod stamp;
 mod state_dir;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -34,9 +36,11 @@ pub(crate) use self::error::StoreError;
 pub(crate) use self::heal::HealBatch;
 pub(crate) use self::kept::OnCorrupt;
 pub(crate) use self::locks::LockBudget;
-pub(crate) use self::snapshot::Snapshot;
+pub(crate) use self::snapshot::{FileReader, Snapshot};
+use self::stamp::Remembered;
+pub(crate) use self::stamp::Stamp;
 use self::state_dir::StateDir;
-pub(crate) use self::tombstone::{BatchId, Burial, Tombstone};
+pub(crate) use self::tombstone::{BatchId, Burial, Tombstone, Unburied};
 use self::tree::Tree;
 use crate::inventory::Inventory;
 use crate::memory::Memory;
@@ -66,6 +70,8 @@ pub(crate) struct Store {
     committer: Committer,
     inventory: Arc<Inventory>,
     options: StoreOptions,
+    /// What was sent a while ago, and may soon be deleted.
+    remembered: Remembered,
     /// The permissions of a file whose source tells none.
     new_mode: u32,
 }
@@ -92,6 +98,7 @@ impl Store {
             committer: Committer::default(),
             inventory,
             options,
+            remembered: Remembered::default(),
             new_mode: replace::mode_of_new(),
         })
     }

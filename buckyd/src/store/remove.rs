@@ -2,13 +2,14 @@
 
 use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, chain};
 use bucky_whisper::MetricName;
-use rustix::fs::{AtFlags, OFlags};
+use rustix::fs::{AtFlags, FileType, OFlags, Stat};
 use rustix::io::Errno;
-use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::error::StoreError;
+use super::near::Near;
+use super::stamp::Stamp;
 use super::tombstone::{BatchId, BatchWriter};
 use super::{LockBudget, Store};
 
@@ -20,6 +21,17 @@ enum Removal {
     Changed,
     /// It was written to so long ago.
     InUse { age: Duration },
+}
+
+/// How long ago a file was written to, where that is less than `rest`. A time to come counts as now.
+fn in_use(stat: &Stat, rest: Duration) -> Option<Duration> {
+    if rest.is_zero() {
+        return None;
+    }
+    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+    let written = SystemTime::UNIX_EPOCH + seconds + Duration::from_nanos(stat.st_mtime_nsec);
+    let age = SystemTime::now().duration_since(written).unwrap_or_default();
+    (age < rest).then_some(age)
 }
 
 fn written_ago(age: Duration) -> String {
@@ -42,20 +54,21 @@ impl Store {
         rest: Duration,
     ) -> Result<(Vec<DeleteLine>, Option<BatchId>), StoreError> {
         let batch = BatchWriter::begin(&self.state, metrics)?;
-        let locks = self.lock_budget();
+        let (locks, near) = (self.lock_budget(), Near::default());
         let lines = metrics
             .iter()
             .enumerate()
             .map(|(seq, metric)| {
-                let (outcome, reason) = match self.delete_one(metric, &batch, seq, rest, &locks) {
-                    Ok(Removal::Deleted) => (DeleteOutcome::Deleted, String::new()),
-                    Ok(Removal::Changed) => (DeleteOutcome::Changed, String::new()),
-                    Ok(Removal::InUse { age }) => (DeleteOutcome::InUse, written_ago(age)),
-                    Err(StoreError::Missing { .. }) => (DeleteOutcome::Missing, String::new()),
-                    Err(error) => (DeleteOutcome::Failed, chain(&error)),
-                };
+                let (outcome, reason) =
+                    match self.delete_one(metric, &batch, seq, rest, &locks, &near) {
+                        Ok(Removal::Deleted) => (DeleteOutcome::Deleted, String::new()),
+                        Ok(Removal::Changed) => (DeleteOutcome::Changed, String::new()),
+                        Ok(Removal::InUse { age }) => (DeleteOutcome::InUse, written_ago(age)),
+                        Err(StoreError::Missing { .. }) => (DeleteOutcome::Missing, String::new()),
+                        Err(error) => (DeleteOutcome::Failed, chain(&error)),
+                    };
                 if outcome == DeleteOutcome::Deleted {
-                    self.unlist(&metric.name);
+                    self.unlist_near(&metric.name, &near);
                 }
                 DeleteLine { metric: metric.name.clone(), outcome, reason }
             })
@@ -68,8 +81,14 @@ impl Store {
     /// An upload that has created it anew in the meantime may have listed it already, and what is not listed is moved by
     /// nobody: so it is looked for once more. (A name too many in the list does no harm.)
     pub(crate) fn unlist(&self, metric: &MetricName) {
+        self.unlist_near(metric, &Near::default());
+    }
+
+    fn unlist_near(&self, metric: &MetricName, near: &Near) {
         self.inventory.removed(metric);
-        if self.tree.open_file(&metric.relative_path(), OFlags::RDONLY).is_ok() {
+        let there = near.look(&self.tree, &metric.relative_path());
+        let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if there.is_ok_and(|there| there.is_some_and(is_file)) {
             self.inventory.added(metric);
         }
     }
@@ -81,49 +100,38 @@ impl Store {
         seq: usize,
         rest: Duration,
         locks: &LockBudget,
+        near: &Near,
     ) -> Result<Removal, StoreError> {
         let path = metric.name.relative_path();
-        let file = self.tree.open_file(&path, OFlags::RDONLY)?;
+        let (file, _) = near.open_file(&self.tree, &path, OFlags::RDONLY)?;
         self.lock_exclusive(&file, &path, locks)?;
-        if !self.tree.still_names(&path, &file)? {
+        let failed = |errno| StoreError::io("look at", &path, errno);
+        let now = rustix::fs::fstat(&file).map_err(failed)?;
+        let named = near.look(&self.tree, &path).map_err(failed)?;
+        if named.is_none_or(|named| (named.st_dev, named.st_ino) != (now.st_dev, now.st_ino)) {
             // Another delete was faster, or something was put in its place: not what was healed.
             return Ok(Removal::Changed);
         }
-        if let Some(age) = self.in_use(&file, rest, &path)? {
+        if let Some(age) = in_use(&now, rest) {
             return Ok(Removal::InUse { age });
         }
-        if self.digest(&file, &path)? != metric.digest {
+        let digest = match self.remembered.take(Stamp::of(&now)) {
+            Some(digest) => digest,
+            None => self.digest(&file, &path)?,
+        };
+        if digest != metric.digest {
             return Ok(Removal::Changed);
         }
-        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(StoreError::BadPath { path });
-        };
-        let folder = self.tree.folder(folder).map_err(|errno| StoreError::open(&path, errno))?;
         // Nothing in the batch's folder has this name, so nothing is replaced.
         let tombstone = BatchWriter::name_of(seq);
-        match rustix::fs::renameat(&folder, Path::new(name), batch.folder(), &tombstone) {
+        let renamed = near.beside(&self.tree, &path, |folder, name| {
+            rustix::fs::renameat(folder, name, batch.folder(), &tombstone)
+        });
+        match renamed {
             Ok(()) => Ok(Removal::Deleted),
             Err(Errno::XDEV) => Err(StoreError::Elsewhere { path }),
             Err(errno) => Err(StoreError::io("rename to its tombstone", &path, errno)),
         }
-    }
-
-    /// How long ago `file` was written to, where that is less than `rest`. A time to come counts as now.
-    fn in_use(
-        &self,
-        file: &File,
-        rest: Duration,
-        path: &Path,
-    ) -> Result<Option<Duration>, StoreError> {
-        if rest.is_zero() {
-            return Ok(None);
-        }
-        let written = file
-            .metadata()
-            .and_then(|metadata| metadata.modified())
-            .map_err(|error| StoreError::io("look at", path, error))?;
-        let age = SystemTime::now().duration_since(written).unwrap_or_default();
-        Ok((age < rest).then_some(age))
     }
 
     /// Unlinks the file of `metric` and the folders that are empty then, as the Go tool's DELETE does.

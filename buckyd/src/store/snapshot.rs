@@ -4,14 +4,20 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::SystemTime;
 
 use bucky_api::archive::FileMeta;
 use bucky_whisper::{Digest, MetricName};
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, Stat};
 
 use super::error::StoreError;
+use super::near::Near;
+use super::stamp::Stamp;
 use super::{LockBudget, Store};
 use crate::memory::Share;
+
+/// How large a buffer may be that is kept for the next file.
+const SPARE_LIMIT_BYTES: usize = 512 * 1024;
 
 /// A file as it was at one moment, under its lock.
 #[derive(Debug)]
@@ -22,8 +28,63 @@ pub(crate) struct Snapshot {
     pub(crate) share: Share,
     /// Mode and mtime.
     pub(crate) meta: FileMeta,
+    /// What a file that nobody writes to still has when it is looked at again; none where it is too young to tell.
+    pub(crate) settled: Option<Stamp>,
+}
+
+impl Snapshot {
     /// The digest of the content.
-    pub(crate) digest: Digest,
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::of(&self.content)
+    }
+}
+
+/// Reads many files, one after the other: the folder of the last one stays open, and its buffer is used again.
+pub(crate) struct FileReader<'s> {
+    store: &'s Store,
+    locks: LockBudget,
+    near: Near,
+    spare: Vec<u8>,
+}
+
+impl<'s> FileReader<'s> {
+    /// One that has read nothing yet.
+    pub(crate) fn new(store: &'s Store) -> Self {
+        let (near, spare) = (Near::default(), Vec::new());
+        Self { store, locks: store.lock_budget(), near, spare }
+    }
+
+    /// The whole file of `metric`, read under a shared lock that is released before this returns.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn read(&mut self, metric: &MetricName) -> Result<Snapshot, StoreError> {
+        let path = metric.relative_path();
+        let (file, stat) = self.near.open_file(&self.store.tree, &path, OFlags::RDONLY)?;
+        self.read_open(&file, &stat, &path)
+    }
+
+    /// The same of a file that is open, and of which `stat` is.
+    pub(super) fn read_open(
+        &mut self,
+        file: &File,
+        stat: &Stat,
+        path: &Path,
+    ) -> Result<Snapshot, StoreError> {
+        // Before the lock: nobody who waits for it is to wait for memory too.
+        let bytes = self.store.within_limit(stat, path)?;
+        let share = self.store.options.memory.sending.share_blocking(bytes);
+        let share = share.map_err(|source| StoreError::NoMemory { path: path.into(), source })?;
+        self.store.lock_shared(file, path, &self.locks)?;
+        self.store.snapshot(file, path, share, std::mem::take(&mut self.spare))
+    }
+
+    /// Takes back what the next file can be read into.
+    pub(crate) fn give_back(&mut self, snapshot: Snapshot) {
+        if snapshot.content.capacity() <= SPARE_LIMIT_BYTES {
+            self.spare = snapshot.content;
+        }
+    }
 }
 
 /// What `fstat` says of a metric's file.
@@ -45,37 +106,15 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub(crate) fn read_to_copy(&self, metric: &MetricName) -> Result<Snapshot, StoreError> {
-        self.read_with(metric, &self.lock_budget(), |bytes| {
-            bytes.saturating_mul(2).saturating_add(bytes / 1024 + 4096)
-        })
-    }
-
-    /// The same for one of many, and without a second copy.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub(crate) fn read_within(
-        &self,
-        metric: &MetricName,
-        budget: &LockBudget,
-    ) -> Result<Snapshot, StoreError> {
-        self.read_with(metric, budget, |bytes| bytes)
-    }
-
-    fn read_with(
-        &self,
-        metric: &MetricName,
-        budget: &LockBudget,
-        takes: impl Fn(u64) -> u64,
-    ) -> Result<Snapshot, StoreError> {
         let path = metric.relative_path();
-        let file = self.tree.open_file(&path, OFlags::RDONLY)?;
+        let (file, stat) = Near::default().open_file(&self.tree, &path, OFlags::RDONLY)?;
+        let bytes = self.within_limit(&stat, &path)?;
         // Before the lock: nobody who waits for it is to wait for memory too.
-        let bytes = takes(self.len_bytes(&file, &path)?);
-        let share = self.options.memory.sending.share_blocking(bytes);
+        let takes = bytes.saturating_mul(2).saturating_add(bytes / 1024 + 4096);
+        let share = self.options.memory.sending.share_blocking(takes);
         let share = share.map_err(|source| StoreError::NoMemory { path: path.clone(), source })?;
-        self.lock_shared(&file, &path, budget)?;
-        self.snapshot(&file, &path, share)
+        self.lock_shared(&file, &path, &self.lock_budget())?;
+        self.snapshot(&file, &path, share, Vec::new())
     }
 
     /// Length, mode and mtime of `metric`'s file; takes no lock.
@@ -100,26 +139,36 @@ impl Store {
         })
     }
 
-    /// The content of an open, locked file.
+    /// The content of an open, locked file, read into `buffer`.
     pub(super) fn snapshot(
         &self,
         file: &File,
         path: &Path,
         share: Share,
+        mut buffer: Vec<u8>,
     ) -> Result<Snapshot, StoreError> {
-        let failed = |source| StoreError::io("read", path, source);
-        let meta = file.metadata().map_err(failed)?;
-        let content = self.content(file, path)?;
-        use std::os::unix::fs::MetadataExt;
+        let now = SystemTime::now();
+        let stat =
+            rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))?;
+        let bytes = self.within_limit(&stat, path)?;
+        self.read_into(&mut buffer, file, bytes, path)?;
+        let stamp = Stamp::of(&stat);
         Ok(Snapshot {
             meta: FileMeta {
-                mode: meta.mode() & 0o7777,
-                mtime: u64::try_from(meta.mtime()).unwrap_or(0),
+                mode: stat.st_mode & 0o7777,
+                mtime: u64::try_from(stat.st_mtime).unwrap_or(0),
             },
-            digest: Digest::of(&content),
-            content,
+            settled: stamp.is_settled(now).then_some(stamp),
+            content: buffer,
             share,
         })
+    }
+
+    /// Notes the digest of what was read for somebody who may soon want it deleted.
+    pub(crate) fn remember(&self, snapshot: &Snapshot, digest: Digest) {
+        if let Some(stamp) = snapshot.settled {
+            self.remembered.note(stamp, digest);
+        }
     }
 
     /// The digest of an open, locked file, which is not held.
@@ -131,8 +180,13 @@ impl Store {
 
     /// The length of an open file, which has to be within the limit.
     pub(super) fn len_bytes(&self, file: &File, path: &Path) -> Result<u64, StoreError> {
-        let metadata = file.metadata().map_err(|source| StoreError::io("read", path, source))?;
-        let (bytes, limit) = (metadata.len(), self.options.file_limit_bytes);
+        let stat = rustix::fs::fstat(file).map_err(|errno| StoreError::io("read", path, errno))?;
+        self.within_limit(&stat, path)
+    }
+
+    /// The length of the file that `stat` is of, which has to be within the limit.
+    fn within_limit(&self, stat: &Stat, path: &Path) -> Result<u64, StoreError> {
+        let (bytes, limit) = (u64::try_from(stat.st_size).unwrap_or(0), self.file_limit_bytes());
         if bytes > limit {
             return Err(StoreError::TooLarge { path: path.into(), bytes, limit });
         }
@@ -141,16 +195,31 @@ impl Store {
 
     /// All bytes of an open file, from its start; refused where it is longer than the limit. The caller has its share.
     pub(super) fn content(&self, mut file: &File, path: &Path) -> Result<Vec<u8>, StoreError> {
-        let failed = |source| StoreError::io("read", path, source);
-        let limit = self.options.file_limit_bytes;
         let bytes = self.len_bytes(file, path)?;
-        let too_large = |bytes| StoreError::TooLarge { path: path.into(), bytes, limit };
-        let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0).saturating_add(1));
-        std::io::Seek::rewind(&mut file).map_err(failed)?;
-        file.take(limit + 1).read_to_end(&mut content).map_err(failed)?;
-        if content.len() as u64 > limit {
-            return Err(too_large(content.len() as u64));
-        }
+        std::io::Seek::rewind(&mut file).map_err(|source| StoreError::io("read", path, source))?;
+        let mut content = Vec::new();
+        self.read_into(&mut content, file, bytes, path)?;
         Ok(content)
+    }
+
+    /// What is left of a file, which should be so many bytes, in place of what is in `buffer`.
+    fn read_into(
+        &self,
+        buffer: &mut Vec<u8>,
+        file: &File,
+        bytes: u64,
+        path: &Path,
+    ) -> Result<(), StoreError> {
+        let limit = self.file_limit_bytes();
+        buffer.clear();
+        buffer.reserve_exact(usize::try_from(bytes).unwrap_or(0).saturating_add(1));
+        file.take(limit.saturating_add(1))
+            .read_to_end(buffer)
+            .map_err(|source| StoreError::io("read", path, source))?;
+        let bytes = buffer.len() as u64;
+        if bytes > limit {
+            return Err(StoreError::TooLarge { path: path.into(), bytes, limit });
+        }
+        Ok(())
     }
 }

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::error::StoreError;
 use super::fill::{Existing, Failure};
 use super::kept::OnCorrupt;
+use super::near::Near;
 use super::tree::Tree;
 use super::{LockBudget, Store, TRIES};
 
@@ -80,8 +81,9 @@ impl Store {
         &self,
         staged: &Staged,
         budget: &LockBudget,
+        near: &Near,
     ) -> Result<Existing, Failure> {
-        let result = self.try_put_or_fill(staged, budget);
+        let result = self.try_put_or_fill(staged, budget, near);
         if !matches!(result, Ok(Existing::NotThere)) {
             self.remove_tmp(&staged.tmp_name);
         }
@@ -92,21 +94,30 @@ impl Store {
         result
     }
 
-    fn try_put_or_fill(&self, staged: &Staged, budget: &LockBudget) -> Result<Existing, Failure> {
+    fn try_put_or_fill(
+        &self,
+        staged: &Staged,
+        budget: &LockBudget,
+        near: &Near,
+    ) -> Result<Existing, Failure> {
         let (Some(folder), Some(name)) = (staged.path.parent(), staged.path.file_name()) else {
             return Err(StoreError::BadPath { path: staged.path.clone() }.into());
         };
         for _ in 0..TRIES {
-            let folder = match self.tree.make_folder(folder) {
+            let folder = match near.make_folder(&self.tree, folder) {
                 // One of its folders was removed, being empty, while those below were made.
                 Err(StoreError::Missing { .. }) => continue,
                 folder => folder?,
             };
-            match Tree::put_in_place(self.state.tmp(), &staged.tmp_name, &folder, Path::new(name)) {
+            match Tree::put_in_place(self.state.tmp(), &staged.tmp_name, &*folder, Path::new(name))
+            {
                 Ok(true) => return Ok(Existing::NotThere),
                 Ok(false) => {}
                 // The folder was removed, being empty, between its opening and the rename.
-                Err(Errno::NOENT) => continue,
+                Err(Errno::NOENT) => {
+                    near.forget();
+                    continue;
+                }
                 Err(Errno::XDEV) => {
                     return Err(StoreError::Elsewhere { path: staged.path.clone() }.into());
                 }

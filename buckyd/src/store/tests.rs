@@ -15,7 +15,10 @@ use bucky_whisper::{
 use tempfile::TempDir;
 
 use super::tombstone::BatchWriter;
-use super::{Burial, HealBatch, OnCorrupt, Store, StoreError, StoreOptions, unix_now};
+use super::{
+    BatchId, Burial, FileReader, HealBatch, OnCorrupt, Store, StoreError, StoreOptions, Unburied,
+    unix_now,
+};
 use crate::inventory::Inventory;
 use crate::memory::Memory;
 
@@ -394,15 +397,69 @@ fn a_deleted_source_is_a_tombstone_with_its_story_which_outlives_the_daemon() {
     let tombstone = store.tombstones(&batch).unwrap().remove(0);
     assert_eq!((tombstone.metric.as_str(), tombstone.digest), ("a.b", Digest::of(&content)));
     assert_eq!(tombstone.owners, ["127.0.0.1:4242".parse().unwrap()]);
-    assert_eq!(
-        store.read_tombstone(&batch, tombstone.seq, &store.lock_budget()).unwrap().content,
-        content
-    );
+    let mut files = FileReader::new(&store);
+    assert_eq!(store.read_tombstone(&batch, tombstone.seq, &mut files).unwrap().content, content);
     assert!(!store.close_batch(&batch).unwrap());
-    assert_eq!(store.bury(&batch, tombstone.seq, tombstone.digest).unwrap(), Burial::Done);
+    assert_eq!(bury(&store, &batch, tombstone.digest), Burial::Done);
     assert!(store.close_batch(&batch).unwrap());
     assert!(store.tombstone_batches().unwrap().is_empty());
     assert!(!prefix.path().join("a").exists());
+}
+
+/// Unlinks the first tombstone of a batch as one whose content was not looked at before.
+fn bury(store: &Store, batch: &BatchId, digest: Digest) -> Burial {
+    let one = Unburied { seq: 0, digest, settled: None };
+    store.bury(batch, &[one]).unwrap().remove(0).unwrap()
+}
+
+/// The time of a file's last change cannot be set, so that a file has to be left alone for a while.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(2100));
+}
+
+#[test]
+fn what_was_sent_and_has_not_changed_since_is_deleted_without_being_read_and_what_has_is_not() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1]);
+    let digest = Digest::of(&content);
+    ["a", "b", "c"].into_iter().for_each(|metric| fixture.put(metric, &content));
+    settle();
+    let mut files = FileReader::new(&fixture.store);
+    for metric in ["a", "b", "c"] {
+        let file = files.read(&name(metric)).unwrap();
+        assert!(file.settled.is_some());
+        // Another digest than the file's shows what is gone by.
+        fixture.store.remember(&file, Digest::of(b"as it was sent"));
+        files.give_back(file);
+    }
+    let mut writer = OpenOptions::new().write(true).open(fixture.path("b")).unwrap();
+    writer.seek(SeekFrom::End(-1)).unwrap();
+    writer.write_all(b"x").unwrap();
+    fs::remove_file(fixture.path("c")).unwrap();
+    fixture.put("c", &content);
+    let deleted = |metric, digest| fixture.delete(metric, digest).outcome;
+    assert_eq!(deleted("a", Digest::of(b"as it was sent")), DeleteOutcome::Deleted);
+    assert_eq!(deleted("b", Digest::of(b"as it was sent")), DeleteOutcome::Changed);
+    assert_eq!(deleted("c", digest), DeleteOutcome::Deleted, "it is another file, and read");
+}
+
+#[test]
+fn a_confirmed_tombstone_that_was_written_to_since_it_was_read_is_not_buried() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1]);
+    fixture.put("a", &content);
+    let mut writer = OpenOptions::new().write(true).open(fixture.path("a")).unwrap();
+    fixture.delete("a", Digest::of(&content));
+    settle();
+    let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
+    let mut files = FileReader::new(&fixture.store);
+    let file = fixture.store.read_tombstone(&batch, 0, &mut files).unwrap();
+    let one = Unburied { seq: 0, digest: file.digest(), settled: file.settled };
+    assert!(one.settled.is_some());
+    writer.seek(SeekFrom::End(-1)).unwrap();
+    writer.write_all(b"x").unwrap();
+    let buried = fixture.store.bury(&batch, &[one]).unwrap().remove(0);
+    assert_eq!(buried.unwrap(), Burial::Changed);
 }
 
 #[test]
@@ -415,10 +472,11 @@ fn a_tombstone_that_a_late_writer_changed_is_not_buried() {
     writer.seek(SeekFrom::End(-1)).unwrap();
     writer.write_all(b"x").unwrap();
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
-    assert_eq!(fixture.store.bury(&batch, 0, Digest::of(&content)).unwrap(), Burial::Changed);
-    let now = fixture.store.read_tombstone(&batch, 0, &fixture.store.lock_budget()).unwrap();
+    assert_eq!(bury(&fixture.store, &batch, Digest::of(&content)), Burial::Changed);
+    let mut files = FileReader::new(&fixture.store);
+    let now = fixture.store.read_tombstone(&batch, 0, &mut files).unwrap();
     assert_ne!(now.content, content);
-    assert_eq!(fixture.store.bury(&batch, 0, now.digest).unwrap(), Burial::Done);
+    assert_eq!(bury(&fixture.store, &batch, now.digest()), Burial::Done);
 }
 
 #[test]
@@ -627,7 +685,7 @@ fn a_batch_is_forgotten_only_after_the_folders_that_it_emptied_are_gone() {
     fixture.put("a.b.c", &content);
     fixture.delete("a.b.c", Digest::of(&content));
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
-    fixture.store.bury(&batch, 0, Digest::of(&content)).unwrap();
+    bury(&fixture.store, &batch, Digest::of(&content));
     // Something that keeps the batch's folder from being removed, as a crash at that moment would.
     fs::write(fixture.leftovers().remove(0).join("other"), b"").unwrap();
     assert!(fixture.store.close_batch(&batch).is_err());

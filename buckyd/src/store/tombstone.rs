@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::StoreError;
-use super::snapshot::Snapshot;
+use super::snapshot::{FileReader, Snapshot};
+use super::stamp::Stamp;
 use super::state_dir::StateDir;
 use super::{LockBudget, Store};
 
@@ -50,6 +51,17 @@ pub(crate) struct Tombstone {
     pub(crate) digest: Digest,
     /// Who must hold its points.
     pub(crate) owners: Vec<DaemonAddr>,
+}
+
+/// A tombstone that all owners have confirmed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unburied {
+    /// Its number.
+    pub(crate) seq: usize,
+    /// The digest of the content that was confirmed.
+    pub(crate) digest: Digest,
+    /// What its file still has if nobody has written to it since that content was read, where it was settled then.
+    pub(crate) settled: Option<Stamp>,
 }
 
 /// Whether a tombstone is gone.
@@ -252,34 +264,69 @@ impl Store {
         &self,
         batch: &BatchId,
         seq: usize,
-        budget: &LockBudget,
+        files: &mut FileReader<'_>,
     ) -> Result<Snapshot, StoreError> {
-        let (_, file, path) = self.open_tombstone(batch, seq)?;
-        let share = self.options.memory.sending.share_blocking(self.len_bytes(&file, &path)?);
-        let share = share.map_err(|source| StoreError::NoMemory { path: path.clone(), source })?;
-        self.lock_shared(&file, &path, budget)?;
-        self.snapshot(&file, &path, share)
+        read_in(&self.batch_folder(batch)?, batch, seq, files)
     }
 
-    /// Unlinks a tombstone if its content still has `digest`.
+    /// The contents of these tombstones as they are now, one after the other; `each` gets them in order.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] where the batch's folder cannot be opened.
+    pub(crate) fn read_tombstones<'t, T>(
+        &self,
+        batch: &BatchId,
+        tombstones: impl Iterator<Item = &'t Tombstone>,
+        mut each: impl FnMut(&'t Tombstone, Result<&Snapshot, StoreError>) -> T,
+    ) -> Result<Vec<T>, StoreError> {
+        let folder = self.batch_folder(batch)?;
+        let mut files = FileReader::new(self);
+        let read =
+            tombstones.map(|tombstone| match read_in(&folder, batch, tombstone.seq, &mut files) {
+                Ok(file) => {
+                    let taken = each(tombstone, Ok(&file));
+                    files.give_back(file);
+                    taken
+                }
+                Err(error) => each(tombstone, Err(error)),
+            });
+        Ok(read.collect())
+    }
+
+    /// Unlinks each of these tombstones that has not changed since it was confirmed.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the batch's folder cannot be opened.
     pub(crate) fn bury(
         &self,
         batch: &BatchId,
-        seq: usize,
-        digest: Digest,
+        tombstones: &[Unburied],
+    ) -> Result<Vec<Result<Burial, StoreError>>, StoreError> {
+        let folder = self.batch_folder(batch)?;
+        let locks = self.lock_budget();
+        let buried = tombstones.iter().map(|one| self.bury_one(&folder, batch, one, &locks));
+        Ok(buried.collect())
+    }
+
+    fn bury_one(
+        &self,
+        folder: &OwnedFd,
+        batch: &BatchId,
+        one: &Unburied,
+        locks: &LockBudget,
     ) -> Result<Burial, StoreError> {
-        let (folder, file, path) = match self.open_tombstone(batch, seq) {
+        let (file, path) = match open_in(folder, batch, one.seq) {
             Err(StoreError::Missing { .. }) => return Ok(Burial::Done),
             result => result?,
         };
-        self.lock_exclusive(&file, &path, &self.lock_budget())?;
-        if self.digest(&file, &path)? != digest {
+        self.lock_exclusive(&file, &path, locks)?;
+        let stat = rustix::fs::fstat(&file)
+            .map_err(|errno| StoreError::io("look at", path.clone(), errno))?;
+        let is_unchanged = one.settled == Some(Stamp::of(&stat));
+        if !is_unchanged && self.digest(&file, &path)? != one.digest {
             return Ok(Burial::Changed);
         }
-        rustix::fs::unlinkat(&folder, seq.to_string(), AtFlags::empty())
+        rustix::fs::unlinkat(folder, one.seq.to_string(), AtFlags::empty())
             .map_err(|errno| StoreError::io("remove the tombstone", path, errno))?;
         Ok(Burial::Done)
     }
@@ -297,8 +344,13 @@ impl Store {
             return Ok(false);
         }
         // The folders first: while the manifest is there, a daemon that ends in between knows them when it is back.
+        let mut pruned = None;
         for tombstone in read_manifest(&folder, batch).unwrap_or_default() {
-            self.tree.prune_folders(&tombstone.metric.relative_path());
+            let path = tombstone.metric.relative_path();
+            if pruned.as_deref() != path.parent() {
+                self.tree.prune_folders(&path);
+                pruned = path.parent().map(Path::to_owned);
+            }
         }
         match rustix::fs::unlinkat(&folder, MANIFEST, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
@@ -318,19 +370,27 @@ impl Store {
         )
         .map_err(|errno| StoreError::open(&batch.0, errno))
     }
+}
 
-    fn open_tombstone(
-        &self,
-        batch: &BatchId,
-        seq: usize,
-    ) -> Result<(OwnedFd, File, PathBuf), StoreError> {
-        let folder = self.batch_folder(batch)?;
-        let path = Path::new(&batch.0).join(seq.to_string());
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&folder, seq.to_string(), flags, Mode::empty())
-            .map_err(|errno| StoreError::open(&path, errno))?;
-        Ok((folder, File::from(file), path))
-    }
+/// Opens the tombstone `seq` in its batch's folder.
+fn open_in(folder: &OwnedFd, batch: &BatchId, seq: usize) -> Result<(File, PathBuf), StoreError> {
+    let path = Path::new(&batch.0).join(seq.to_string());
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(folder, seq.to_string(), flags, Mode::empty())
+        .map_err(|errno| StoreError::open(&path, errno))?;
+    Ok((File::from(file), path))
+}
+
+fn read_in(
+    folder: &OwnedFd,
+    batch: &BatchId,
+    seq: usize,
+    files: &mut FileReader<'_>,
+) -> Result<Snapshot, StoreError> {
+    let (file, path) = open_in(folder, batch, seq)?;
+    let stat =
+        rustix::fs::fstat(&file).map_err(|errno| StoreError::io("look at", path.clone(), errno))?;
+    files.read_open(&file, &stat, &path)
 }
 
 fn read_manifest(folder: &OwnedFd, batch: &BatchId) -> Result<Vec<Tombstone>, StoreError> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bucky_whisper::past_leases;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::StoreError;
@@ -24,7 +24,8 @@ pub(crate) struct Tree {
     path: PathBuf,
     /// Whether the kernel lacks openat2 (before Linux 5.6).
     walks: AtomicBool,
-    /// Who is to own what is created, where the daemon runs as root: the prefix's owner, so that carbon can write.
+    /// Who is to own what is created, where the daemon runs as root and the prefix is somebody else's: the prefix's owner,
+    /// so that carbon can write.
     owner: Option<(rustix::fs::Uid, rustix::fs::Gid)>,
 }
 
@@ -40,7 +41,9 @@ impl Tree {
         let owner = if rustix::process::geteuid().is_root() {
             let stat = rustix::fs::fstat(&root)
                 .map_err(|errno| StoreError::io("look at the prefix", path, errno))?;
-            Some((rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid)))
+            let owner =
+                (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
+            (owner != (rustix::process::geteuid(), rustix::process::getegid())).then_some(owner)
         } else {
             None
         };
@@ -156,16 +159,7 @@ impl Tree {
         let flags = flags | OFlags::NONBLOCK;
         let fd = past_leases(|| self.open_at(relative, flags, Mode::empty()))
             .map_err(|errno| StoreError::open(relative, errno))?;
-        let stat =
-            rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("look at", relative, errno))?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(File::from(fd)),
-            FileType::Directory => {
-                Err(StoreError::NotAFile { path: relative.into(), what: "a folder" })
-            }
-            FileType::Fifo => Err(StoreError::NotAFile { path: relative.into(), what: "a FIFO" }),
-            _ => Err(StoreError::NotAFile { path: relative.into(), what: "a device or a socket" }),
-        }
+        regular(fd, relative).map(|(file, _)| file)
     }
 
     /// Whether `file` is still what `relative` names.
@@ -255,4 +249,17 @@ impl Tree {
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         Ok((bytes(stat.f_blocks), bytes(stat.f_bavail)))
     }
+}
+
+/// What was opened at `relative`, which has to be a regular file.
+pub(super) fn regular(fd: OwnedFd, relative: &Path) -> Result<(File, Stat), StoreError> {
+    let stat =
+        rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("look at", relative, errno))?;
+    let what = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => return Ok((File::from(fd), stat)),
+        FileType::Directory => "a folder",
+        FileType::Fifo => "a FIFO",
+        _ => "a device or a socket",
+    };
+    Err(StoreError::NotAFile { path: relative.into(), what })
 }

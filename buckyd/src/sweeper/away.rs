@@ -37,6 +37,10 @@ impl Away {
     /// `owner` has not: it is left alone for a while, longer each time.
     pub(super) fn silent(&self, owner: &DaemonAddr, reason: String) {
         let mut owners = self.locked();
+        // Another batch that was waiting at the same time has said so.
+        if owners.get(owner).is_some_and(|silence| silence.retry_at > Instant::now()) {
+            return;
+        }
         let before = owners.get(owner).map(|silence| silence.pause);
         let pause = before.map_or(RETRY_FIRST, |pause| (pause * 2).min(RETRY_MOST));
         let silence = Silence { retry_at: Instant::now() + pause, pause, reason };

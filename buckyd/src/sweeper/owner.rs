@@ -20,7 +20,7 @@ use super::round::Body;
 use crate::auth::NoDaemon;
 use crate::blocking::{BodyWriter, blocking, body_channel};
 use crate::slots::{self, Verdict};
-use crate::store::{BatchId, Snapshot, Store, unix_now};
+use crate::store::{BatchId, FileReader, Snapshot, Store, unix_now};
 
 /// How many bytes of files are sent in one stream.
 const STREAM_BYTES: usize = 32 * 1024 * 1024;
@@ -209,11 +209,11 @@ impl Sweeper {
         let found = within(daemon, daemon.go_get_at_most(metric, limit_bytes)).await?;
         let (store, id, seq) = (Arc::clone(&self.store), batch.clone(), body.tombstone.seq);
         let file = blocking(move || {
-            let locks = store.lock_budget();
-            store.read_tombstone(&id, seq, &locks).map_err(|error| chain(&error))
+            let mut files = FileReader::new(&store);
+            store.read_tombstone(&id, seq, &mut files).map_err(|error| chain(&error))
         });
         let file = file.await.map_err(|error| error.to_string())??;
-        if file.digest != body.digest {
+        if file.digest() != body.digest {
             return Ok(Some(WRITTEN_TO.into()));
         }
         if let Some((_, content)) = &found {
@@ -274,17 +274,18 @@ fn write_stream(
     writer: BodyWriter,
 ) -> Result<usize, NotWritten> {
     let mut archive = ArchiveWriter::new(writer);
-    let locks = store.lock_budget();
+    let mut files = FileReader::new(store);
     let (mut bytes, mut taken) = (0, 0);
     for (seq, metric) in wanted {
         if bytes >= STREAM_BYTES {
             break;
         }
-        let file = store.read_tombstone(batch, seq, &locks);
+        let file = store.read_tombstone(batch, seq, &mut files);
         let file = file.map_err(|error| NotWritten::Read(chain(&error)))?;
         bytes += file.content.len();
         taken += 1;
-        archive.append(&metric, file.meta, file.digest, &file.content)?;
+        archive.append(&metric, file.meta, file.digest(), &file.content)?;
+        files.give_back(file);
     }
     archive.finish()?.finish()?;
     Ok(taken)

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use super::Sweeper;
 use crate::blocking::blocking;
 use crate::slots;
-use crate::store::{BatchId, Burial, Tombstone, unix_now};
+use crate::store::{BatchId, Burial, Snapshot, Stamp, Tombstone, Unburied, unix_now};
 
 /// How many tombstones are worked on together.
 const CHUNK: usize = 500;
@@ -54,9 +54,26 @@ pub(super) struct Body {
     pub(super) slots: Vec<Slot>,
     /// Its points cannot be looked at: the owners are asked for the whole content.
     pub(super) is_compressed: bool,
+    /// What its file has as long as nobody writes to it.
+    settled: Option<Stamp>,
 }
 
 impl Body {
+    fn of(tombstone: Tombstone, file: &Snapshot, now: u32) -> Self {
+        let slots = Image::parse(&file.content).map(|image| slots::sample(&image, now));
+        Self {
+            tombstone,
+            digest: file.digest(),
+            slots: slots.unwrap_or_default(),
+            is_compressed: is_compressed(&file.content),
+            settled: file.settled,
+        }
+    }
+
+    fn unburied(&self) -> Unburied {
+        Unburied { seq: self.tombstone.seq, digest: self.digest, settled: self.settled }
+    }
+
     pub(super) fn has_changed(&self) -> bool {
         self.digest != self.tombstone.digest
     }
@@ -115,23 +132,42 @@ impl Sweeper {
         let waits: Vec<Vec<(usize, String)>> =
             stream::iter(asked).buffer_unordered(OWNERS_AT_ONCE).collect().await;
         let mut waits: HashMap<usize, String> = waits.into_iter().flatten().collect();
-        let mut buried = 0;
-        for body in &bodies {
-            let metric = &body.tombstone.metric;
-            if let Some(reason) = waits.remove(&body.tombstone.seq) {
-                outcome.hold(metric, reason);
-                continue;
+        let (held, confirmed): (Vec<_>, Vec<_>) =
+            bodies.into_iter().partition(|body| waits.contains_key(&body.tombstone.seq));
+        for body in held {
+            let reason = waits.remove(&body.tombstone.seq).unwrap_or_default();
+            outcome.hold(&body.tombstone.metric, reason);
+        }
+        let buried = self.bury(batch, &confirmed, outcome).await;
+        tracing::debug!(buried, "tombstones confirmed and removed");
+    }
+
+    /// Unlinks what all owners have confirmed; how many those are.
+    async fn bury(&self, batch: &BatchId, confirmed: &[Body], outcome: &mut RoundOutcome) -> usize {
+        let tombstones: Vec<Unburied> = confirmed.iter().map(Body::unburied).collect();
+        let (store, id) = (Arc::clone(&self.store), batch.clone());
+        let ends = match blocking(move || store.bury(&id, &tombstones)).await {
+            Ok(Ok(ends)) => ends,
+            Ok(Err(error)) => {
+                outcome.hold_all(confirmed.len() as u64, batch, chain(&error));
+                return 0;
             }
-            let (store, id) = (Arc::clone(&self.store), batch.clone());
-            let (seq, digest) = (body.tombstone.seq, body.digest);
-            match blocking(move || store.bury(&id, seq, digest)).await {
-                Ok(Ok(Burial::Done)) => buried += 1,
-                Ok(Ok(Burial::Changed)) => outcome.hold(metric, super::owner::WRITTEN_TO.into()),
-                Ok(Err(error)) => outcome.hold(metric, chain(&error)),
-                Err(error) => outcome.hold(metric, error.to_string()),
+            Err(error) => {
+                outcome.hold_all(confirmed.len() as u64, batch, error.to_string());
+                return 0;
+            }
+        };
+        let mut buried = 0;
+        for (body, end) in confirmed.iter().zip(ends) {
+            match end {
+                Ok(Burial::Done) => buried += 1,
+                Ok(Burial::Changed) => {
+                    outcome.hold(&body.tombstone.metric, super::owner::WRITTEN_TO.into());
+                }
+                Err(error) => outcome.hold(&body.tombstone.metric, chain(&error)),
             }
         }
-        tracing::debug!(buried, "tombstones confirmed and removed");
+        buried
     }
 
     /// The tombstones as they are now; those that cannot be read wait.
@@ -144,23 +180,17 @@ impl Sweeper {
         let (store, id, wanted) = (Arc::clone(&self.store), batch.clone(), tombstones.to_vec());
         let read = blocking(move || {
             let now = unix_now();
-            let locks = store.lock_budget();
-            let read = wanted.into_iter().map(|tombstone| {
-                match store.read_tombstone(&id, tombstone.seq, &locks) {
-                    Ok(file) => {
-                        let slots = Image::parse(&file.content)
-                            .map(|image| slots::sample(&image, now))
-                            .unwrap_or_default();
-                        let is_compressed = is_compressed(&file.content);
-                        Ok(Body { tombstone, digest: file.digest, slots, is_compressed })
-                    }
-                    Err(error) => Err((tombstone.metric, chain(&error))),
-                }
-            });
-            read.collect::<Vec<_>>()
+            store.read_tombstones(&id, wanted.iter(), |tombstone, file| match file {
+                Ok(file) => Ok(Body::of(tombstone.clone(), file, now)),
+                Err(error) => Err((tombstone.metric.clone(), chain(&error))),
+            })
         });
         let read = match read.await {
-            Ok(read) => read,
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => {
+                outcome.hold_all(tombstones.len() as u64, batch, chain(&error));
+                return Vec::new();
+            }
             Err(error) => {
                 outcome.hold_all(tombstones.len() as u64, batch, error.to_string());
                 return Vec::new();

@@ -231,7 +231,8 @@ async fn an_owner_that_never_answers_costs_one_wait_whatever_the_number_of_its_b
     let begun = Instant::now();
     fixture.sweep().await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    // Those that were worked on at the same time.
+    assert!(asked.load(Ordering::Relaxed) <= BATCHES_AT_ONCE as u64);
     assert!(fine.iter().all(|folder| !folder.exists()));
     assert!(waiting.iter().all(|folder| folder.join("0").exists()));
     let status = fixture.sweeper.status();

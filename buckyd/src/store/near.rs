@@ -1,0 +1,160 @@
+//! The folder that was used last, held open: metrics come in the order of their names, and most lie beside the one
+//! before, so that one look-up of the folders above serves many files.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bucky_whisper::past_leases;
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::error::StoreError;
+use super::tree::{Tree, regular};
+
+/// The last folder of one piece of work.
+#[derive(Debug, Default)]
+pub(crate) struct Near(RefCell<Option<(PathBuf, Arc<OwnedFd>)>>);
+
+impl Near {
+    /// The folder `relative`, opened where it is not the last one.
+    fn folder(&self, tree: &Tree, relative: &Path) -> Result<Arc<OwnedFd>, Errno> {
+        self.folder_by(relative, || tree.folder(relative))
+    }
+
+    /// The same, made where it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) fn make_folder(
+        &self,
+        tree: &Tree,
+        relative: &Path,
+    ) -> Result<Arc<OwnedFd>, StoreError> {
+        self.folder_by(relative, || tree.make_folder(relative))
+    }
+
+    fn folder_by<E>(
+        &self,
+        relative: &Path,
+        open: impl FnOnce() -> Result<OwnedFd, E>,
+    ) -> Result<Arc<OwnedFd>, E> {
+        if let Some((path, folder)) = &*self.0.borrow()
+            && path == relative
+        {
+            return Ok(Arc::clone(folder));
+        }
+        let folder = Arc::new(open()?);
+        *self.0.borrow_mut() = Some((relative.to_owned(), Arc::clone(&folder)));
+        Ok(folder)
+    }
+
+    /// Looks the next folder up anew: the last one was removed, being empty.
+    pub(super) fn forget(&self) {
+        *self.0.borrow_mut() = None;
+    }
+
+    /// Does `act` with the folder of the file `relative` and the file's name in it. Where that is not found, and the folder
+    /// was removed since it was opened, it is done once more in the one that has its name now.
+    pub(super) fn beside<T>(
+        &self,
+        tree: &Tree,
+        relative: &Path,
+        act: impl Fn(&OwnedFd, &Path) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
+            return Err(Errno::XDEV);
+        };
+        let folder = self.folder(tree, parent)?;
+        match act(&folder, Path::new(name)) {
+            Err(Errno::NOENT) if is_removed(&folder)? => {
+                self.forget();
+                act(&*self.folder(tree, parent)?, Path::new(name))
+            }
+            done => done,
+        }
+    }
+
+    /// As [`Tree::open_file`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) fn open_file(
+        &self,
+        tree: &Tree,
+        relative: &Path,
+        flags: OFlags,
+    ) -> Result<(File, Stat), StoreError> {
+        let flags = flags | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = self.beside(tree, relative, |folder, name| {
+            past_leases(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
+        });
+        regular(opened.map_err(|errno| StoreError::open(relative, errno))?, relative)
+    }
+
+    /// What lies at `relative`, if anything does. No link is followed.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn look(&self, tree: &Tree, relative: &Path) -> Result<Option<Stat>, Errno> {
+        let looked = self.beside(tree, relative, |folder, name| {
+            rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        });
+        match looked {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+/// Whether a folder that is open has no name any more.
+fn is_removed(folder: &OwnedFd) -> Result<bool, Errno> {
+    Ok(rustix::fs::fstat(folder)?.st_nlink == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn opened(near: &Near, tree: &Tree, path: &str) -> Result<u64, StoreError> {
+        let (file, _) = near.open_file(tree, Path::new(path), OFlags::RDONLY)?;
+        Ok(file.metadata().unwrap().len())
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_and_made_anew_is_looked_up_again() {
+        let prefix = tempfile::tempdir().unwrap();
+        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        let folder = prefix.path().join("a/b");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("x.wsp"), b"1").unwrap();
+        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 1);
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(matches!(opened(&near, &tree, "a/b/x.wsp"), Err(StoreError::Missing { .. })));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("x.wsp"), b"22").unwrap();
+        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 2);
+        assert!(near.look(&tree, Path::new("a/b/y.wsp")).unwrap().is_none());
+        assert!(near.look(&tree, Path::new("nowhere/y.wsp")).unwrap().is_none());
+    }
+
+    #[test]
+    fn no_link_is_followed() {
+        let prefix = tempfile::tempdir().unwrap();
+        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        fs::create_dir(prefix.path().join("a")).unwrap();
+        fs::write(prefix.path().join("a/x.wsp"), b"1").unwrap();
+        std::os::unix::fs::symlink("a", prefix.path().join("linked")).unwrap();
+        std::os::unix::fs::symlink("x.wsp", prefix.path().join("a/y.wsp")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", prefix.path().join("z.wsp")).unwrap();
+        for path in ["linked/x.wsp", "a/y.wsp", "z.wsp"] {
+            let error = opened(&near, &tree, path).unwrap_err();
+            assert!(matches!(error, StoreError::BadPath { .. }), "{path}: {error}");
+        }
+        assert_eq!(opened(&near, &tree, "a/x.wsp").unwrap(), 1);
+    }
+}
