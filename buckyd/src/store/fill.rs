@@ -16,8 +16,8 @@ use super::error::StoreError;
 use super::{LockBudget, Store, TRIES, unix_now};
 use crate::memory::Share;
 
-/// How many times its length a file takes while it is filled: as it is, as it is to become, and what is read
-/// again of it, with a mark a slot.
+/// How many times its length a file takes while it is filled: as it is, and as it is to become, with a mark a
+/// slot.
 const FILL_TIMES: u64 = 3;
 /// How long after its last write a file that is not whole may still be in the making.
 const STILL_BEING_WRITTEN: Duration = Duration::from_secs(5);
