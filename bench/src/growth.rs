@@ -130,6 +130,11 @@ fn by_bucky(plan: &Plan, count: usize, times: u32) -> PerMetric {
         daemon_mib = daemon_mib.max(run.daemon_mib);
     }
     let each = |spent: Duration| (spent / times).as_secs_f64() / float(count);
+    say(&format!(
+        "growth: {count} metrics, each {:.0} us on the wall, {:.0} us of processors",
+        each(wall) * 1e6,
+        each(cpu) * 1e6
+    ));
     PerMetric { wall: each(wall), cpu: each(cpu), client_mib, daemon_mib }
 }
 
@@ -141,7 +146,9 @@ fn by_tar(plan: &Plan, count: usize, times: u32) -> f64 {
         wall += measure::shell(&wrong.script()).wall;
         wrong.assert_moved();
     }
-    (wall / times).as_secs_f64() / float(count)
+    let each = (wall / times).as_secs_f64() / float(count);
+    say(&format!("growth: {count} files by tar, sync, rm, each {:.0} us", each * 1e6));
+    each
 }
 
 /// A cluster in which every metric lies on the node after its owner.

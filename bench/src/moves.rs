@@ -135,6 +135,14 @@ impl Moves {
 
     fn tell(&self, table: &mut Table, ours: Run, peer: Cost) {
         let size = self.size;
+        let [gone, end, cpu] =
+            [ours.until_gone, ours.until_end, ours.cpu].map(|took| took.as_secs_f64());
+        say(&format!(
+            "{}: ours {gone:.2} s (the client {end:.2} s), processors {cpu:.2} s; the peer's {:.2} s, {:.2} s",
+            size.name,
+            peer.wall.as_secs_f64(),
+            peer.cpu.as_secs_f64()
+        ));
         table.add(&size.wall, ratio(ours.until_gone, peer.wall));
         table.add(&size.until_end, ratio(ours.until_end, peer.wall));
         table.add(&size.cpu, ratio(ours.cpu, peer.cpu));

@@ -14,12 +14,42 @@ use crate::figure::{Bar, Figure};
 use crate::table::Table;
 use crate::turns::{ratio_in_turn, time};
 
-const CARBON: Figure =
-    Figure::ratio("owner, carbon of 39 nodes: a look-up / md5 of the name", Bar::AtMost(1.2));
-const FNV1A: Figure =
-    Figure::ratio("owner, fnv1a of 39 nodes: a look-up / fnv1a of the name", Bar::AtMost(1.2));
-const JUMP: Figure =
-    Figure::ratio("owner, jump of 39 nodes: a look-up / fnv1a of the name", Bar::AtMost(1.2));
+/// A kind of ring, one look-up after the other and many side by side.
+struct Kind {
+    algorithm: Algorithm,
+    relay: Relay,
+    hash: fn(&str) -> usize,
+    in_order: Figure,
+    side_by_side: Figure,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        algorithm: Algorithm::Carbon,
+        relay: Relay::Carbon,
+        hash: md5,
+        in_order: fifth_more("owner, carbon of 39 nodes: a look-up / md5 of the name"),
+        side_by_side: fifth_more("owner, carbon of 39 nodes: look-ups side by side / md5s"),
+    },
+    Kind {
+        algorithm: Algorithm::Fnv1a,
+        relay: Relay::CarbonCRelay,
+        hash: fnv1a_32,
+        in_order: fifth_more("owner, fnv1a of 39 nodes: a look-up / fnv1a of the name"),
+        side_by_side: fifth_more("owner, fnv1a of 39 nodes: look-ups side by side / fnv1as"),
+    },
+    Kind {
+        algorithm: Algorithm::JumpFnv1a,
+        relay: Relay::CarbonCRelay,
+        hash: fnv1a_64,
+        in_order: fifth_more("owner, jump of 39 nodes: a look-up / fnv1a of the name"),
+        side_by_side: fifth_more("owner, jump of 39 nodes: look-ups side by side / fnv1as"),
+    },
+];
+
+const fn fifth_more(name: &'static str) -> Figure {
+    Figure::ratio(name, Bar::AtMost(1.2))
+}
 
 /// Nodes of the rings.
 const NODES: u16 = 39;
@@ -30,48 +60,67 @@ const ROUNDS: usize = 301;
 
 /// Takes the figures.
 pub(crate) fn measure(plan: &Plan, table: &mut Table) {
-    if !table.wants_any(&[CARBON, FNV1A, JUMP]) {
-        return;
-    }
     let names = names();
-    let carbon = ring(Algorithm::Carbon, Relay::Carbon);
-    let fnv1a = ring(Algorithm::Fnv1a, Relay::CarbonCRelay);
-    let jump = ring(Algorithm::JumpFnv1a, Relay::CarbonCRelay);
-    for _ in 0..plan.runs {
-        table.add(&CARBON, beside(&names, &carbon, |name| Md5::digest(name)));
-        table.add(&FNV1A, beside(&names, &fnv1a, fnv1a_32));
-        table.add(&JUMP, beside(&names, &jump, fnv1a_64));
+    for kind in &KINDS {
+        let ring = ring(kind.algorithm, kind.relay);
+        let owner = |name: &str| ring.owner(name);
+        for (figure, each) in
+            [(&kind.in_order, in_order as Each), (&kind.side_by_side, side_by_side)]
+        {
+            for _ in 0..if table.wants(figure) { plan.runs } else { 0 } {
+                let value =
+                    ratio_in_turn(ROUNDS, || each(&names, &owner), || each(&names, &kind.hash));
+                table.add(figure, value);
+            }
+        }
     }
 }
 
-/// The median of the ratios of `owner()` for all names to `hash` of them.
-fn beside<H>(names: &[String], ring: &Ring, hash: impl Fn(&str) -> H) -> f64 {
-    let ours = || each(names, |name| ring.owner(name));
-    let peer = || each(names, &hash);
-    ratio_in_turn(ROUNDS, ours, peer)
-}
+/// How long something takes for all names.
+type Each = fn(&[String], &dyn Fn(&str) -> usize) -> Duration;
 
-fn each<T>(names: &[String], act: impl Fn(&str) -> T) -> Duration {
+/// Each after the one before: which name is next depends on what was found.
+fn in_order(names: &[String], find: &dyn Fn(&str) -> usize) -> Duration {
+    // The compiler does not know that it is 0.
+    let zero = black_box(0);
     time(|| {
-        for name in names {
-            black_box(act(black_box(name)));
+        let mut next = 0;
+        while let Some(name) = names.get(next) {
+            next += 1 + (find(name) & zero);
         }
     })
 }
 
-fn fnv1a_32(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+/// The processor may begin with the next before it is done with one.
+fn side_by_side(names: &[String], find: &dyn Fn(&str) -> usize) -> Duration {
+    time(|| {
+        for name in names {
+            black_box(find(name));
+        }
+    })
 }
 
-fn fnv1a_64(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+fn md5(name: &str) -> usize {
+    usize::from(Md5::digest(name)[0])
+}
+
+fn fnv1a_32(name: &str) -> usize {
+    let hash = name
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    usize::from(hash.to_be_bytes()[0])
+}
+
+fn fnv1a_64(name: &str) -> usize {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    });
+    usize::from(hash.to_be_bytes()[0])
 }
 
 /// Names as collectd and statsd make them, of 30 to 70 letters.
 fn names() -> Vec<String> {
-    const KINDS: [&str; 4] = [
+    const ENDS: [&str; 4] = [
         "cpu-3.cpu-user",
         "interface-eth0.if_octets.rx",
         "df-var-lib-docker.df_complex-reserved",
@@ -80,7 +129,7 @@ fn names() -> Vec<String> {
     let mut random = fastrand::Rng::with_seed(39);
     let name = |number: usize| {
         let (site, host) = (random.u16(..40), random.u16(..2000));
-        format!("collectd.site{site:02}.host{host:04}.{}", KINDS[number % KINDS.len()])
+        format!("collectd.site{site:02}.host{host:04}.{}", ENDS[number % ENDS.len()])
     };
     (0..NAMES).map(name).collect()
 }
