@@ -1,11 +1,16 @@
 //! The folder that was used last, held open: metrics come in the order of their names, and most lie beside the one
 //! before, so that one look-up of the folders above serves many files.
+//!
+//! A folder can be moved, replaced by a link or mounted over while it is open, and work can wait for a lock or a network in
+//! between: what is done in it then is done under another name, or outside the prefix. So it is looked up anew after a
+//! moment, as few files are worth a look-up each.
 
 use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bucky_whisper::past_leases;
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
@@ -14,9 +19,19 @@ use rustix::io::Errno;
 use super::error::StoreError;
 use super::tree::{Tree, regular};
 
+/// For how long a folder is taken for the one that has its name.
+const TRUSTED: Duration = Duration::from_millis(50);
+
 /// The last folder of one piece of work.
 #[derive(Debug, Default)]
-pub(crate) struct Near(RefCell<Option<(PathBuf, Arc<OwnedFd>)>>);
+pub(crate) struct Near(RefCell<Option<Last>>);
+
+#[derive(Debug)]
+struct Last {
+    path: PathBuf,
+    folder: Arc<OwnedFd>,
+    looked_up: Instant,
+}
 
 impl Near {
     /// The folder `relative`, opened where it is not the last one.
@@ -41,13 +56,16 @@ impl Near {
         relative: &Path,
         open: impl FnOnce() -> Result<OwnedFd, E>,
     ) -> Result<Arc<OwnedFd>, E> {
-        if let Some((path, folder)) = &*self.0.borrow()
-            && path == relative
+        if let Some(last) = &*self.0.borrow()
+            && last.path == relative
+            && last.looked_up.elapsed() < TRUSTED
         {
-            return Ok(Arc::clone(folder));
+            return Ok(Arc::clone(&last.folder));
         }
+        let looked_up = Instant::now();
         let folder = Arc::new(open()?);
-        *self.0.borrow_mut() = Some((relative.to_owned(), Arc::clone(&folder)));
+        let last = Last { path: relative.to_owned(), folder: Arc::clone(&folder), looked_up };
+        *self.0.borrow_mut() = Some(last);
         Ok(folder)
     }
 
@@ -140,6 +158,25 @@ mod tests {
         assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 2);
         assert!(near.look(&tree, Path::new("a/b/y.wsp")).unwrap().is_none());
         assert!(near.look(&tree, Path::new("nowhere/y.wsp")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_folder_that_was_moved_and_replaced_is_not_used_for_long() {
+        let prefix = tempfile::tempdir().unwrap();
+        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        let (folder, moved) = (prefix.path().join("a/b"), prefix.path().join("moved"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("x.wsp"), b"1").unwrap();
+        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 1);
+        fs::rename(&folder, &moved).unwrap();
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("x.wsp"), b"22").unwrap();
+        std::thread::sleep(TRUSTED);
+        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 2);
+        fs::remove_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(&moved, &folder).unwrap();
+        std::thread::sleep(TRUSTED);
+        assert!(near.look(&tree, Path::new("a/b/x.wsp")).is_err(), "through a link");
     }
 
     #[test]

@@ -146,6 +146,37 @@ proptest! {
         prop_assert_eq!(image.is_empty(now), image.last_point(now).is_none());
     }
 
+    /// A ring as it is written, with some slots of other turns, other times, and none.
+    #[test]
+    fn the_points_of_a_ring_are_the_slots_that_are_valid_in_order(
+        (step, begin, turn) in (1u32..70, prop_oneof![0u32..500, u32::MAX - 900..], 0usize..20),
+        changes in prop::collection::vec((0u32..8, any::<u32>()), 1..20),
+        now in prop_oneof![0u32..2000, u32::MAX - 900..],
+    ) {
+        let count = u32::try_from(changes.len()).unwrap();
+        let mut slots: Vec<(u32, f64)> = changes.iter().zip(0u32..).map(|(&(kind, any), index)| {
+            let t = begin.wrapping_add(index.wrapping_mul(step));
+            let t = match kind {
+                0 => t.wrapping_sub(step.wrapping_mul(count)),
+                1 => 0,
+                2 => t.wrapping_add(any % 3),
+                3 => t.wrapping_add(step.wrapping_mul(any % 3)),
+                _ => t,
+            };
+            (t, if kind == 4 && any % 2 == 0 { f64::NAN } else { f64::from(index) })
+        }).collect();
+        slots.rotate_left(turn % changes.len());
+        let bytes = file(&[(step, &slots)]);
+        let view = Image::parse(&bytes).unwrap().archive(0).unwrap();
+        let mut expected: Vec<(u32, f64)> = (0u32..).zip(&slots)
+            .filter(|(position, (t, _))| view.position_of(*t) == Some(*position))
+            .filter_map(|(_, &(t, _))| view.valid(t, now).map(|value| (t, value)))
+            .collect();
+        expected.sort_by_key(|&(t, _)| t);
+        let points = view.points_valid(now).map(|point| (point.timestamp, point.value));
+        prop_assert_eq!(points.collect::<Vec<_>>(), expected);
+    }
+
     #[test]
     fn bytes_from_outside_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), now: u32) {
         if let Ok(image) = Image::parse(&bytes) {
