@@ -201,9 +201,12 @@ fn what_came_between_two_runs_before_the_lease_stays() {
     let mut applied = destination.clone();
     plan.apply(&mut applied);
     for archive in image.archives() {
-        let position = archive.archive().points - 1;
-        let newest = archive.stored(position).unwrap();
-        let point = Point { value: -1.0, ..newest }.encode();
+        // So old that no finer archive reaches there, and between two slots that change.
+        let age = archive.archive().points / 8 * 6;
+        let position = archive.archive().points - 1 - age;
+        let kept = archive.stored(position).unwrap();
+        assert_ne!(kept.timestamp, 0);
+        let point = Point { value: -1.0, ..kept }.encode();
         let at = archive.slot_offset(position);
         file.write_all_at(&point, at).unwrap();
         let at = usize::try_from(at).unwrap();
