@@ -135,9 +135,10 @@ impl Drop for Lease<'_> {
     }
 }
 
-/// Whether a lease of `file` keeps out everybody: it lies on a file system that no other machine writes to. Of others, such
-/// as those in user space, some give leases without asking the machines that they share it with.
-pub(crate) fn is_of_this_machine(file: &File) -> bool {
+/// Whether `file` lies on a file system that no other machine writes to: a lease keeps out everybody, and a write sets the
+/// file's times at once. Of others, such as those in user space, some give leases without asking the machines that they
+/// share it with, and some set times late.
+pub fn is_of_this_machine(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|stat| LOCAL.contains(&stat.f_type))
 }
 

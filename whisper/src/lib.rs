@@ -79,7 +79,7 @@ pub use fill_file::{FillFileError, FillOutcome, fill_file};
 pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
 pub use in_place::{Written, write_in_place};
-pub use lease::{Lease, LeaseError, past_leases};
+pub use lease::{Lease, LeaseError, is_of_this_machine, past_leases};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};
 pub use modify::{
     Modification, Modified, ModifyError, OlderSlots, Resize, modify, points_that_came,

@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bucky_whisper::AggregationSix;
+use bucky_whisper::{AggregationSix, is_of_this_machine};
 
 use self::commit::Committer;
 pub(crate) use self::error::StoreError;
@@ -72,6 +72,8 @@ pub(crate) struct Store {
     options: StoreOptions,
     /// What was sent a while ago, and may soon be deleted.
     remembered: Remembered,
+    /// The number of the prefix's file system, where the times of its files tell of every write.
+    timed_device: Option<u64>,
     /// The permissions of a file whose source tells none.
     new_mode: u32,
 }
@@ -92,6 +94,9 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let tree = Tree::open(prefix)?;
         let state = StateDir::open(&tree, state_dir)?;
+        let timed_device = is_of_this_machine(tree.root())
+            .then(|| rustix::fs::fstat(tree.root()).ok().map(|stat| stat.st_dev))
+            .flatten();
         Ok(Self {
             tree,
             state,
@@ -99,6 +104,7 @@ impl Store {
             inventory,
             options,
             remembered: Remembered::default(),
+            timed_device,
             new_mode: replace::mode_of_new(),
         })
     }

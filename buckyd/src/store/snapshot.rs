@@ -158,7 +158,8 @@ impl Store {
                 mode: stat.st_mode & 0o7777,
                 mtime: u64::try_from(stat.st_mtime).unwrap_or(0),
             },
-            settled: stamp.is_settled(now).then_some(stamp),
+            settled: (self.timed_device == Some(stat.st_dev) && stamp.is_settled(now))
+                .then_some(stamp),
             content: buffer,
             share,
         })

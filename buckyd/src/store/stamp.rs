@@ -3,8 +3,9 @@
 //! A write sets both times of its file before it puts in a byte. So a file whose length and times are what they were before
 //! it was read, to the nanosecond, has the content that was read: provided that its times were older than a clock's tick
 //! then, for a write in the same tick leaves the same times. A file that is younger is not told apart and has to be read
-//! again. What is written through a mapping of the file may set the times late; nothing that writes Whisper files does
-//! that, and a deleted source is read whole once more before it is confirmed.
+//! again, as is one on a file system that other machines write to. What is written through a mapping of the file may set
+//! the times late; nothing that writes Whisper files does that, and a deleted source is read whole once more before it is
+//! confirmed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
