@@ -262,7 +262,7 @@ fn findhash_prints_better_and_better_solutions_until_it_is_stopped() {
     let solutions =
         || std::fs::read_to_string(&out).unwrap().matches("Possible solution:\n").count();
     wait::until("two solutions are printed", || solutions() >= 2);
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::INT).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
     child.wait().unwrap();
     let text = std::fs::read_to_string(&out).unwrap();
     let mut spreads = Vec::new();
