@@ -1,5 +1,6 @@
 //! A cluster of daemons on loopback addresses of its own.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -296,8 +297,13 @@ impl TestCluster {
 
     /// Lays down `count` metrics of all layouts where `ring` has them, all copies the same.
     pub fn scatter(&self, count: usize, ring: &Ring) {
+        self.scatter_some(0..count, ring);
+    }
+
+    /// The same, with the metrics of these numbers.
+    pub fn scatter_some(&self, numbers: Range<usize>, ring: &Ring) {
         let now = metrics::now();
-        for number in 0..count {
+        for number in numbers {
             let metric = metrics::name(number);
             let layout = &LAYOUTS[number % LAYOUTS.len()];
             let points = metrics::history(layout, now, number);

@@ -1,8 +1,9 @@
 //! How files travel where nobody says it: plain, and compressed where the link limits.
 
+use std::fs;
 use std::time::Duration;
 
-use bucky_tests::LinkSpec;
+use bucky_tests::{LinkSpec, TestCluster};
 
 use crate::cluster;
 
@@ -12,40 +13,75 @@ const FOUND: &str = "its archives come in zstd";
 const SLOW: LinkSpec =
     LinkSpec { round_trip: Duration::from_millis(4), bytes_per_second: 1_000_000 };
 
-/// Moves what a fourth node takes from three, and gives that one's log, how long its files are, and what travelled.
-fn grow(link: Option<LinkSpec>, args: &[&str]) -> (String, u64, Option<u64>) {
-    let plan = cluster(4);
-    let mut cluster = link.map_or(plan.clone(), |link| plan.link(link)).lay();
-    cluster.scatter(1200, &cluster.ring_of_first(3));
-    cluster.start();
-    let before = cluster.ledger();
-    let args = [&["rebalance", "--batch-metrics", "5"], args].concat();
-    cluster.bucky(&args).assert_code(0).assert_tells("Done.");
-    let travelled = link.map(|_| cluster.link().answered_bytes());
-    cluster.assert_all_in_place(&before);
-    let new = cluster.node(3);
-    let length = |metric: &String| std::fs::metadata(new.path(metric)).unwrap().len();
-    (new.log(), new.metrics().iter().map(length).sum(), travelled)
+/// So many metrics are laid down at a time.
+const METRICS: usize = 1200;
+
+/// A fourth node that takes its share of what three have, and the link to it.
+struct Growing {
+    cluster: TestCluster,
+    laid_down: usize,
+}
+
+impl Growing {
+    fn lay(link: Option<LinkSpec>) -> Self {
+        let plan = cluster(4);
+        let mut cluster = link.map_or(plan.clone(), |link| plan.link(link)).lay();
+        cluster.start();
+        Self { cluster, laid_down: 0 }
+    }
+
+    /// Lays down more metrics and moves the share of the fourth; how long the files are that it has got.
+    fn grow(&mut self, args: &[&str]) -> u64 {
+        let held = self.held_bytes();
+        let next = self.laid_down + METRICS;
+        self.cluster.scatter_some(self.laid_down..next, &self.cluster.ring_of_first(3));
+        self.laid_down = next;
+        let before = self.cluster.ledger();
+        let args = [&["rebalance", "-f", "--batch-metrics", "5"], args].concat();
+        self.cluster.bucky(&args).assert_code(0).assert_tells("Done.");
+        self.cluster.assert_all_in_place(&before);
+        self.held_bytes() - held
+    }
+
+    fn held_bytes(&self) -> u64 {
+        let new = self.cluster.node(3);
+        new.metrics().iter().map(|metric| fs::metadata(new.path(metric)).unwrap().len()).sum()
+    }
+
+    fn has_found(&self) -> bool {
+        self.cluster.node(3).log().contains(FOUND)
+    }
 }
 
 #[test]
 fn over_a_slow_link_archives_come_compressed_once_that_is_found_to_be_faster() {
-    let (log, files, travelled) = grow(Some(SLOW), &[]);
-    assert!(log.contains(FOUND), "the link was not found to limit: {log}");
-    assert!(travelled.unwrap() < files, "{travelled:?} bytes for {files} bytes of files");
+    let mut growing = Growing::lay(Some(SLOW));
+    let mut told = Vec::new();
+    // On a busy machine it takes longer to find; what was found holds for what comes after it.
+    let is_smaller = (0..6).any(|_| {
+        let travelled_before = growing.cluster.link().answered_bytes();
+        let files = growing.grow(&[]);
+        let travelled = growing.cluster.link().answered_bytes() - travelled_before;
+        told.push((travelled, files));
+        growing.has_found() && travelled < files
+    });
+    assert!(is_smaller, "found: {}; (travelled, files): {told:?}", growing.has_found());
 }
 
 #[test]
 fn over_a_slow_link_archives_come_plain_where_that_is_asked_for() {
     for args in [["--encoding", "identity"].as_slice(), &["-no-encoding"]] {
-        let (log, files, travelled) = grow(Some(SLOW), args);
-        assert!(!log.contains(FOUND), "{args:?}");
-        assert!(travelled.unwrap() > files, "{travelled:?} bytes for {files} bytes of files");
+        let mut growing = Growing::lay(Some(SLOW));
+        let files = growing.grow(args);
+        let travelled = growing.cluster.link().answered_bytes();
+        assert!(!growing.has_found(), "{args:?}");
+        assert!(travelled > files, "{travelled} bytes for {files} bytes of files");
     }
 }
 
 #[test]
 fn on_one_machine_archives_come_plain() {
-    let (log, ..) = grow(None, &[]);
-    assert!(!log.contains(FOUND), "{log}");
+    let mut growing = Growing::lay(None);
+    growing.grow(&[]);
+    assert!(!growing.has_found(), "{}", growing.cluster.node(3).log());
 }
