@@ -9,6 +9,7 @@ mod app;
 mod auth;
 mod blocking;
 mod config;
+mod descriptors;
 mod inventory;
 mod links;
 mod logging;
@@ -34,6 +35,7 @@ use tokio::sync::watch;
 use crate::app::App;
 use crate::auth::Peers;
 pub use crate::config::{BadBind, Bind, Config, ConfigError, LogFormat};
+use crate::descriptors::Descriptors;
 use crate::inventory::Inventory;
 use crate::links::Links;
 use crate::memory::Memory;
@@ -112,7 +114,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stop = server::stop_signal().context("cannot listen for signals")?;
     make_prefix(&config)?;
     let log_format = config.log_format;
-    let app = open(config, stop.subscribe())?;
+    let descriptors = Descriptors::raised();
+    let app = open(config, descriptors, stop.subscribe())?;
 
     let scanner = tokio::spawn(Arc::clone(&app.inventory).run());
     let sweeping = tokio::spawn(Arc::clone(&app.sweeper).run(stop.subscribe()));
@@ -122,7 +125,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         ring = %app.ring.spec().fingerprint(),
         "Starting server on {local}"
     );
-    server::serve(listener, routes::router(app), log_format, stop.subscribe()).await;
+    let (connections, router) = (descriptors.connections(), routes::router(app));
+    server::serve(listener, connections, router, log_format, stop.subscribe()).await;
     scanner.abort();
     sweeping.await.context("the sweeper broke down")?;
     tracing::info!("stopped");
@@ -130,7 +134,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// What the routes share, by these settings. Nothing runs yet.
-fn open(config: Config, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<App>> {
+fn open(
+    config: Config,
+    descriptors: Descriptors,
+    stopping: watch::Receiver<bool>,
+) -> anyhow::Result<Arc<App>> {
     let inventory = Inventory::new(&config.prefix, config.list_max_age);
     let inventory = Arc::new(inventory.with_file_list(config.file_list));
     let memory = Memory::new(config.memory_bytes);
@@ -140,6 +148,7 @@ fn open(config: Config, stopping: watch::Receiver<bool>) -> anyhow::Result<Arc<A
         memory: memory.clone(),
         sparse: config.sparse,
         aggregation_six: config.aggregation_six,
+        unnamed_files: descriptors.new_files(),
     };
     let store =
         Store::open(&config.prefix, config.state_dir.as_deref(), Arc::clone(&inventory), options)

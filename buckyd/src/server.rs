@@ -12,7 +12,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -27,10 +26,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(120);
 const DEAD_LIMIT: Duration = Duration::from_secs(120);
 /// The largest head of a request: the Go daemon's.
 const HEAD_LIMIT_BYTES: usize = 1024 * 1024;
-/// The most connections. Those beyond wait until one of them ends.
-const CONNECTIONS_MOST: usize = 4096;
-/// Of the descriptors that the process may have, those that connections may take: the rest is for files.
-const CONNECTIONS_SHARE: usize = 2;
 /// With so many connections open, the heads of further ones have less room, and their clients less time: a head that
 /// never ends takes memory for nothing.
 const CROWD: usize = 128;
@@ -41,15 +36,15 @@ const CROWDED_HEAD_LIMIT: Duration = Duration::from_secs(15);
 /// How long is waited after a connection could not be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` on `listener` until `stopping` is true and what runs has ended.
+/// Serves `router` on `listener`, on at most so many connections, until `stopping` is true and what runs has ended.
 pub(crate) async fn serve(
     listener: TcpListener,
+    most: usize,
     router: Router,
     log_format: LogFormat,
     mut stopping: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
-    let most = connections_most();
     let places = Arc::new(Semaphore::new(most));
     let mut is_told = false;
     loop {
@@ -108,22 +103,6 @@ async fn accept(
     let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, place))
-}
-
-/// How many connections there may be, by the descriptors that the process may have; those are raised to what the
-/// operator allows at most, as programs in Go do.
-fn connections_most() -> usize {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let allowed = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        Ok(()) => maximum,
-        Err(error) => {
-            tracing::warn!(%error, "the limit of open files stays as it is");
-            current
-        }
-    };
-    let descriptors =
-        allowed.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-    (descriptors / CONNECTIONS_SHARE).clamp(1, CONNECTIONS_MOST)
 }
 
 /// Without these, a client that vanished, or reads no more, keeps its connection for ever.

@@ -36,8 +36,11 @@ const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_secs(15);
 /// How often the folder of tombstones is looked at even if nobody says there is something new.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// How often at most, however many deletes come in.
-const LOOK_AT_MOST_EVERY: Duration = Duration::from_millis(200);
+/// How long at least from the end of one look to the next, however many deletes come in; and how many times as long as the
+/// look took, up to the greatest: the folder may hold many batches that nothing can be done about yet.
+const REST_LEAST: Duration = Duration::from_millis(10);
+const REST_TIMES: u32 = 10;
+const REST_MOST: Duration = Duration::from_millis(200);
 /// How many batches are worked on at once.
 const BATCHES_AT_ONCE: usize = 3;
 /// How many reasons `/v1/status` tells at most.
@@ -122,24 +125,26 @@ impl Sweeper {
 
     async fn sweep_for_ever(&self) {
         loop {
-            let pause = match self.sweep().await {
-                Ok(pause) => pause,
+            let begun = Instant::now();
+            let looked = self.look().await;
+            let rest = (begun.elapsed() * REST_TIMES).clamp(REST_LEAST, REST_MOST);
+            let pause = match looked {
+                Ok(()) => self.sweep().await,
                 Err(error) => {
                     tracing::error!(error, "the tombstones cannot be looked at");
                     LOOK_EVERY
                 }
             };
-            tokio::time::sleep(LOOK_AT_MOST_EVERY).await;
+            tokio::time::sleep(rest).await;
             tokio::select! {
                 () = self.news.notified() => {}
-                () = tokio::time::sleep(pause.saturating_sub(LOOK_AT_MOST_EVERY)) => {}
+                () = tokio::time::sleep(pause.saturating_sub(rest)) => {}
             }
         }
     }
 
-    /// Looks at every batch once; how long until the next look.
-    async fn sweep(&self) -> Result<Duration, String> {
-        self.look().await?;
+    /// Works on every batch that is due; how long until the next one is.
+    async fn sweep(&self) -> Duration {
         let (due, early): (Vec<_>, Vec<_>) =
             self.queue().into_iter().partition(|(_, wait)| wait.is_zero());
         let next = early.into_iter().map(|(_, wait)| wait).min();
@@ -147,7 +152,7 @@ impl Sweeper {
         // One reads and unlinks here while another is looked at by its owners.
         let held: Vec<Option<Duration>> =
             stream::iter(rounds).buffer_unordered(BATCHES_AT_ONCE).collect().await;
-        Ok(held.into_iter().flatten().chain(next).fold(LOOK_EVERY, Duration::min))
+        held.into_iter().flatten().chain(next).fold(LOOK_EVERY, Duration::min)
     }
 
     /// Works on `batch` once; how long until it is tried again, where anything is left of it.

@@ -1,8 +1,8 @@
 //! Whether recordings of a move show the durable order: nothing is answered for before it is durable, and no source
 //! goes before its owner's copy is.
 //!
-//! The rules are those of `docs/safety.md`. For a new file: its content is synced, then it is renamed into place, then
-//! the folder that has its name is synced, and each folder that has a new folder's; then the owner answers. For a
+//! The rules are those of `docs/safety.md`. For a new file: its content is synced, then it is linked or renamed into place,
+//! then the folder that has its name is synced, and each folder that has a new folder's; then the owner answers. For a
 //! filled one: what was written to it is synced; then the owner answers. At the source: a tombstone's manifest and both
 //! folders that lead to it are synced before the rename.
 
@@ -94,11 +94,11 @@ impl History<'_> {
     fn created(&self, path: &PathBuf) -> Result<Moment, String> {
         let is_rename = |act: &Act| matches!(act, Act::Rename { to, .. } if to == path);
         let rename = find(self.recording, is_rename)
-            .ok_or_else(|| format!("{}: nothing was renamed into place", self.metric))?;
+            .ok_or_else(|| format!("{}: nothing was put in place", self.metric))?;
         let Act::Rename { from, .. } = &rename.act else { unreachable!("it was looked for") };
         let written = self.last_write(from)?;
         let content = History { answer: rename, ..*self };
-        content.synced(written, from, "the content, before the rename,")?;
+        content.synced(written, from, "the content, before it had its name,")?;
         let folder = path.parent().unwrap_or(path);
         self.synced(rename.ended, folder, "the name")
     }
@@ -141,10 +141,10 @@ mod tests {
 
     /// What an owner does for `a.b` below `/w`, a call a line.
     const CREATED: [&str; 7] = [
-        r#"write(9</w/.bucky/tmp/0>, "", 1) = 1"#,
+        r#"write(9</w/a/#17>(deleted), "", 1) = 1"#,
         r#"syncfs(3</w>) = 0"#,
         r#"mkdirat(3</w>, "a", 0755) = 0"#,
-        r#"renameat2(4</w/.bucky/tmp>, "0", 5</w/a>, "b.wsp", RENAME_NOREPLACE) = 0"#,
+        r#"linkat(9</w/a/#17>(deleted), "", 5</w/a>, "b.wsp", AT_EMPTY_PATH) = 0"#,
         r#"fsync(5</w/a>) = 0"#,
         r#"fsync(3</w>) = 0"#,
         r#"writev(7<TCP:[a->b]>, [{iov_base="{\"metric\":\"a.b\",\"outcome\":\"created\"", iov_len=9}], 1) = 9"#,
@@ -180,8 +180,8 @@ mod tests {
         assert_eq!(arrived(CREATED.into_iter()), Ok(1_000_050));
         for (left_out, said) in [
             (0, "nothing was written"),
-            (1, "the content, before the rename, was not synced"),
-            (3, "nothing was renamed"),
+            (1, "the content, before it had its name, was not synced"),
+            (3, "nothing was put in place"),
             (4, "the name was not synced"),
             (5, "the new folder /w/a was not synced"),
             (6, "no answer"),
@@ -195,6 +195,15 @@ mod tests {
         let mut late = CREATED;
         late.swap(5, 6);
         assert!(arrived(late.into_iter()).is_err(), "the answer came first");
+    }
+
+    #[test]
+    fn a_new_file_with_a_temporary_name_needs_them_too() {
+        let mut renamed = CREATED;
+        renamed[0] = r#"write(9</w/.bucky/tmp/0>, "", 1) = 1"#;
+        renamed[3] = r#"renameat2(4</w/.bucky/tmp>, "0", 5</w/a>, "b.wsp", RENAME_NOREPLACE) = 0"#;
+        assert_eq!(arrived(renamed.into_iter()), Ok(1_000_050));
+        assert!(arrived(without(&renamed, 1)).is_err());
     }
 
     #[test]

@@ -83,9 +83,9 @@ pub enum Act {
     Sync(PathBuf),
     /// Makes the file system durable on which this lies.
     SyncAll(PathBuf),
-    /// Gives a file another name.
+    /// Gives a file another name, or its first.
     Rename {
-        /// The old one.
+        /// The old one; of a file without a name, what stands for it.
         from: PathBuf,
         /// The new one.
         to: PathBuf,
@@ -191,17 +191,23 @@ fn act(name: &str, args: &str) -> Option<Act> {
     })
 }
 
-/// Splits `12</what/it/is>, …` into what the descriptor is and the arguments after it.
+/// Splits `12</what/it/is>, …` into what the descriptor is and the arguments after it. What has no name is
+/// `12</its/folder/#34>(deleted)`, or with the last word inside the brackets.
 fn descriptor(args: &str) -> Option<(&str, &str)> {
     let (number, rest) = args.split_once('<')?;
     if !number.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     // A connection is `<TCP:[a->b]>`.
-    match rest.find(">, ") {
-        Some(end) => Some((&rest[..end], &rest[end + 3..])),
-        None => Some((rest.strip_suffix('>')?, "")),
-    }
+    let (what, rest) = [">(deleted), ", ">, "]
+        .iter()
+        .filter_map(|end| rest.split_once(end))
+        .min_by_key(|(what, _)| what.len())
+        .or_else(|| {
+            let what = rest.strip_suffix("(deleted)").unwrap_or(rest).strip_suffix('>')?;
+            Some((what, ""))
+        })?;
+    Some((what.strip_suffix(" (deleted)").unwrap_or(what), rest))
 }
 
 /// Splits `"name", …`. Names with quotes or escapes in them are not used in these tests.

@@ -8,8 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// How much is read at once where a digest is taken of a stream.
-const BUFFER_BYTES: usize = 256 * 1024;
+/// How much is read at once at most where a digest is taken of a stream.
+const BUFFER_BYTES: u64 = 256 * 1024;
 
 /// The 128-bit XXH3 of a file's whole content, written as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,13 +21,15 @@ impl Digest {
         Self(xxhash_rust::xxh3::xxh3_128(content))
     }
 
-    /// The digest of all that `content` gives, without holding it, and how many bytes that is.
+    /// The digest of all that `content` gives, without holding it, and how many bytes that is. It should be `expected_bytes`
+    /// long: a file that is short is read by one call into a buffer of its length.
     ///
     /// # Errors
     /// Those of `content`.
-    pub fn read(mut content: impl Read) -> io::Result<(Self, u64)> {
+    pub fn read(mut content: impl Read, expected_bytes: u64) -> io::Result<(Self, u64)> {
         let mut digest = xxhash_rust::xxh3::Xxh3::new();
-        let mut buffer = vec![0; BUFFER_BYTES];
+        let buffer_bytes = expected_bytes.saturating_add(1).min(BUFFER_BYTES);
+        let mut buffer = vec![0; usize::try_from(buffer_bytes).unwrap_or(1)];
         let mut len_bytes = 0;
         loop {
             match content.read(&mut buffer) {
@@ -96,10 +98,12 @@ mod tests {
     fn a_stream_has_the_digest_of_its_bytes() {
         let content: Vec<u8> =
             (0..BUFFER_BYTES + 1000).map(|byte| u8::try_from(byte % 251).unwrap()).collect();
-        for len_bytes in [0, 1, 300, BUFFER_BYTES, content.len()] {
-            let content = &content[..len_bytes];
-            let read = Digest::read(content.chain(&b""[..])).unwrap();
-            assert_eq!(read, (Digest::of(content), len_bytes as u64));
+        for len_bytes in [0, 1, 300, BUFFER_BYTES, BUFFER_BYTES + 1000] {
+            let content = &content[..usize::try_from(len_bytes).unwrap()];
+            for expected_bytes in [0, len_bytes, u64::MAX] {
+                let read = Digest::read(content.chain(&b""[..]), expected_bytes).unwrap();
+                assert_eq!(read, (Digest::of(content), len_bytes));
+            }
         }
     }
 

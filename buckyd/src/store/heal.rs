@@ -1,6 +1,6 @@
 //! Making this node's copy of a metric complete: creating or filling, a batch at a time.
 //!
-//! A file that is not there is first written whole under a temporary name. At the batch's end everything is synced,
+//! A file that is not there is first written whole where nobody sees it. At the batch's end everything is synced,
 //! then the new files are put in place without replacing anything (if carbon was faster, its file is filled), then
 //! all is synced again; only then are the lines of the batch true. So a crash, of the power too, never leaves a half
 //! file under a metric's name.
@@ -18,6 +18,7 @@ use super::fill::{Existing, Failure};
 use super::kept::OnCorrupt;
 use super::near::Near;
 use super::staging::Staged;
+use super::unplaced::Unplaced;
 use super::{LockBudget, Store};
 
 /// Up to this many files a batch is synced file by file; above, the file system at once.
@@ -139,15 +140,20 @@ impl<'s> HealBatch<'s> {
         Ok((outcome, 0))
     }
 
-    /// Writes `member` to a temporary file, from which it is put in place, or filled, at the end.
+    /// Writes `member` to a new file, which is put in place, or filled from, at the end.
     fn put_down(
         &mut self,
         member: &Member,
         path: PathBuf,
     ) -> Result<(HealOutcome, u64), StoreError> {
-        let tmp_name = self.store.write_tmp(&member.content, member.meta)?;
+        let (content, meta, store) = (&member.content, member.meta, self.store);
+        let file = match self.on_corrupt {
+            OnCorrupt::Leave => store.write_unplaced(&path, content, meta, &self.near)?,
+            // It may be renamed more than once.
+            OnCorrupt::Replace => Unplaced::Named(store.write_tmp(content, meta)?),
+        };
         let (line, digest) = (self.lines.len(), member.digest);
-        self.staged.push(Staged { line, path, tmp_name, digest, on_corrupt: self.on_corrupt });
+        self.staged.push(Staged { line, path, file, digest, on_corrupt: self.on_corrupt });
         Ok((HealOutcome::Created, 0))
     }
 
@@ -155,11 +161,7 @@ impl<'s> HealBatch<'s> {
         if !few {
             return self.sync_all();
         }
-        for staged in &self.staged {
-            let tmp = self.store.open_tmp(&staged.tmp_name)?;
-            tmp.sync_all().map_err(|error| StoreError::io("sync the new", &staged.path, error))?;
-        }
-        Ok(())
+        self.staged.iter().try_for_each(|staged| self.store.sync_unplaced(staged))
     }
 
     fn sync_final(&mut self, few: bool) -> Result<(), StoreError> {
@@ -216,9 +218,7 @@ impl<'s> HealBatch<'s> {
     /// Nothing of the batch is known to be durable.
     fn fail_all(&mut self, error: StoreError) {
         let failure = Failure::from(error).below(self.store.tree.path());
-        for staged in self.staged.drain(..) {
-            self.store.remove_tmp(&staged.tmp_name);
-        }
+        self.store.give_up(std::mem::take(&mut self.staged));
         for line in self.lines.iter_mut().filter(|line| line.outcome.is_healed()) {
             self.store.forget_unwritten(&line.metric.relative_path());
             fail(line, Failure::failed(failure.problem, failure.reason.clone()));
@@ -229,9 +229,7 @@ impl<'s> HealBatch<'s> {
 impl Drop for HealBatch<'_> {
     /// A batch that is given up leaves no temporary file.
     fn drop(&mut self) {
-        for staged in &self.staged {
-            self.store.remove_tmp(&staged.tmp_name);
-        }
+        self.store.give_up(std::mem::take(&mut self.staged));
     }
 }
 

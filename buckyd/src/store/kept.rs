@@ -79,9 +79,13 @@ struct Aside<'k> {
 }
 
 impl Store {
-    /// Puts the staged file in the place of a corrupt one, and tells where that is kept. None where what is there by now
-    /// is something else.
-    pub(super) fn replace_corrupt(&self, staged: &Staged) -> Result<Option<PathBuf>, Failure> {
+    /// Puts the staged file, which has the name `tmp_name` in `tmp`, in the place of a corrupt one, and tells where that is
+    /// kept. None where what is there by now is something else.
+    pub(super) fn replace_corrupt(
+        &self,
+        staged: &Staged,
+        tmp_name: &Path,
+    ) -> Result<Option<PathBuf>, Failure> {
         let path = staged.path.as_path();
         let old = match self.tree.open_file(path, OFlags::RDWR) {
             Ok(old) => old,
@@ -106,12 +110,12 @@ impl Store {
         let manifest = Manifest { metric, reason: chain(&error), replaced_by: staged.digest };
         let spot = self.spot(path, &old)?;
         let aside = self.state.kept().begin(&manifest)?;
-        let replaced = match self.name_both(staged, &spot, &aside) {
+        let replaced = match self.name_both(tmp_name, &spot, &aside) {
             Ok(true) => aside.change_places(&spot),
             not_named => not_named,
         };
         if !matches!(replaced, Ok(true)) {
-            let undone = aside.undo(&self.tree, self.state.tmp(), staged);
+            let undone = aside.undo(&self.tree, self.state.tmp(), (path, tmp_name));
             if let Err(error) = undone {
                 let path = aside.path();
                 tracing::warn!(path = %path.display(), %error, "what was kept aside is left as it is");
@@ -134,13 +138,12 @@ impl Store {
     /// at its spot any more.
     fn name_both(
         &self,
-        staged: &Staged,
+        tmp_name: &Path,
         spot: &Spot<'_>,
         aside: &Aside<'_>,
     ) -> Result<bool, Failure> {
         let failed = |errno| failed(spot.path, errno);
-        rustix::fs::renameat(self.state.tmp(), &staged.tmp_name, &aside.folder, NEW)
-            .map_err(failed)?;
+        rustix::fs::renameat(self.state.tmp(), tmp_name, &aside.folder, NEW).map_err(failed)?;
         rustix::fs::linkat(&spot.folder, spot.name, &aside.folder, OLD, AtFlags::empty())
             .map_err(failed)?;
         if !is_same(&stat(&aside.folder, OLD).map_err(failed)?, &spot.old) {
@@ -294,17 +297,22 @@ impl Aside<'_> {
 
     /// After a failure: the staged file goes back to where it was, and what has other names away. Where the two had
     /// changed places already, the old file stays here.
-    fn undo(&self, tree: &Tree, tmp: &OwnedFd, staged: &Staged) -> std::io::Result<()> {
+    fn undo(
+        &self,
+        tree: &Tree,
+        tmp: &OwnedFd,
+        (path, tmp_name): (&Path, &Path),
+    ) -> std::io::Result<()> {
         // What lies here need not be the staged file: where the change back failed, it is somebody's own, and stays.
         if !self.drop_third_name()? && stat(&self.folder, NEW).is_ok() {
             if self.is_staged_copy()? {
-                rustix::fs::renameat(&self.folder, NEW, tmp, &staged.tmp_name)?;
+                rustix::fs::renameat(&self.folder, NEW, tmp, tmp_name)?;
             } else {
                 let file = self.kept.path.join(&self.name).join(NEW);
-                tracing::warn!(metric = %staged.path.display(), file = %file.display(), "somebody's file is left here: look at it, and put it back by hand");
+                tracing::warn!(metric = %path.display(), file = %file.display(), "somebody's file is left here: look at it, and put it back by hand");
             }
         }
-        self.drop_second_name(tree, &staged.path)?;
+        self.drop_second_name(tree, path)?;
         self.remove_folder();
         Ok(())
     }

@@ -24,6 +24,7 @@ mod state_dir;
 pub(crate) mod tests;
 mod tombstone;
 mod tree;
+mod unplaced;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub(crate) use self::stamp::Stamp;
 use self::state_dir::StateDir;
 pub(crate) use self::tombstone::{BatchId, Burial, Tombstone, Unburied};
 use self::tree::Tree;
+use self::unplaced::UnnamedFiles;
 use crate::inventory::Inventory;
 use crate::memory::Memory;
 
@@ -61,6 +63,8 @@ pub(crate) struct StoreOptions {
     pub(crate) sparse: bool,
     /// What aggregation 6 means in these files.
     pub(crate) aggregation_six: AggregationSix,
+    /// How many new files may be open while they have no name.
+    pub(crate) unnamed_files: usize,
 }
 
 /// The Whisper files below one prefix.
@@ -70,6 +74,7 @@ pub(crate) struct Store {
     committer: Committer,
     inventory: Arc<Inventory>,
     options: StoreOptions,
+    unnamed: UnnamedFiles,
     /// What was sent a while ago, and may soon be deleted.
     remembered: Remembered,
     /// The number of the prefix's file system, where the times of its files tell of every write.
@@ -97,9 +102,13 @@ impl Store {
         let timed_device = is_of_this_machine(tree.root())
             .then(|| rustix::fs::fstat(tree.root()).ok().map(|stat| stat.st_dev))
             .flatten();
+        let (tmp, name) = (state.tmp(), state.new_tmp_name());
+        let unnamed = UnnamedFiles::tried(&tree, tmp, &name, options.unnamed_files)
+            .map_err(|error| StoreError::io("make a temporary file", &name, error))?;
         Ok(Self {
             tree,
             state,
+            unnamed,
             committer: Committer::default(),
             inventory,
             options,

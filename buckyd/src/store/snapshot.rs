@@ -175,7 +175,7 @@ impl Store {
     /// The digest of an open, locked file, which is not held.
     pub(super) fn digest(&self, file: &File, path: &Path) -> Result<Digest, StoreError> {
         let bytes = self.len_bytes(file, path)?;
-        let digest = Digest::read(file.take(bytes.saturating_add(1)));
+        let digest = Digest::read(file.take(bytes.saturating_add(1)), bytes);
         Ok(digest.map_err(|source| StoreError::io("read", path, source))?.0)
     }
 

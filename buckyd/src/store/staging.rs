@@ -1,4 +1,4 @@
-//! New files: written whole under a temporary name, and put in place without replacing anything.
+//! New files: written whole where nobody sees them, and put in place without replacing anything.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,16 +15,17 @@ use super::fill::{Existing, Failure};
 use super::kept::OnCorrupt;
 use super::near::Near;
 use super::tree::Tree;
+use super::unplaced::Unplaced;
 use super::{LockBudget, Store, TRIES};
 
-/// A new file that waits under a temporary name.
+/// A new file that waits for its place.
 pub(super) struct Staged {
     /// The number of its line in the batch.
     pub(super) line: usize,
     /// Where it belongs.
     pub(super) path: PathBuf,
-    /// Its name until then.
-    pub(super) tmp_name: PathBuf,
+    /// Where it is until then.
+    pub(super) file: Unplaced,
     /// The digest of its content.
     pub(super) digest: Digest,
     /// What becomes of a corrupt file in its place.
@@ -32,12 +33,42 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    fn replaces(&self, failure: &Failure) -> bool {
-        self.on_corrupt == OnCorrupt::Replace && failure.problem == Problem::DestinationDamaged
+    /// Its name in `tmp`, where it takes the place of the file that is in its way.
+    fn replaces(&self, failure: &Failure) -> Option<&Path> {
+        match &self.file {
+            Unplaced::Named(name)
+                if self.on_corrupt == OnCorrupt::Replace
+                    && failure.problem == Problem::DestinationDamaged =>
+            {
+                Some(name)
+            }
+            _ => None,
+        }
     }
 }
 
 impl Store {
+    /// Writes a new file whose place will be `path`: in that folder, which is made, but without a name; where that cannot
+    /// be, under a temporary one.
+    pub(super) fn write_unplaced(
+        &self,
+        path: &Path,
+        content: &[u8],
+        meta: FileMeta,
+        near: &Near,
+    ) -> Result<Unplaced, StoreError> {
+        let folder = path.parent().and_then(|folder| near.make_folder(&self.tree, folder).ok());
+        match folder.and_then(|folder| self.unnamed.make(&*folder)) {
+            Some(mut unnamed) => {
+                self.fill_tmp(unnamed.file(), path, content, meta)?;
+                unnamed.written(content.len());
+                Ok(Unplaced::Unnamed(unnamed))
+            }
+            // What is wrong with the folder is told when it comes to its place.
+            None => self.write_tmp(content, meta).map(Unplaced::Named),
+        }
+    }
+
     /// Writes a file under a temporary name and returns that.
     pub(super) fn write_tmp(&self, content: &[u8], meta: FileMeta) -> Result<PathBuf, StoreError> {
         let name = self.state.new_tmp_name();
@@ -85,7 +116,7 @@ impl Store {
     ) -> Result<Existing, Failure> {
         let result = self.try_put_or_fill(staged, budget, near);
         if !matches!(result, Ok(Existing::NotThere)) {
-            self.remove_tmp(&staged.tmp_name);
+            self.remove_unplaced(&staged.file);
         }
         if result.is_err() {
             // Folders that were made for it and hold nothing.
@@ -109,8 +140,12 @@ impl Store {
                 Err(StoreError::Missing { .. }) => continue,
                 folder => folder?,
             };
-            match Tree::put_in_place(self.state.tmp(), &staged.tmp_name, &*folder, Path::new(name))
-            {
+            let name = Path::new(name);
+            let put = match &staged.file {
+                Unplaced::Named(tmp) => Tree::put_in_place(self.state.tmp(), tmp, &*folder, name),
+                Unplaced::Unnamed(unnamed) => unnamed.put_in_place(&*folder, name),
+            };
+            match put {
                 Ok(true) => return Ok(Existing::NotThere),
                 Ok(false) => {}
                 // The folder was removed, being empty, between its opening and the rename.
@@ -125,11 +160,11 @@ impl Store {
                     return Err(StoreError::io("put in place", &staged.path, errno).into());
                 }
             }
-            let tmp = self.open_tmp(&staged.tmp_name)?;
-            match self.fill_from_tmp(&staged.path, &tmp, budget) {
+            match self.fill_from_unplaced(staged, budget) {
                 Ok(Existing::NotThere) => {}
-                Err(failure) if staged.replaces(&failure) => {
-                    if let Some(kept) = self.replace_corrupt(staged)? {
+                Err(failure) => {
+                    let Some(tmp_name) = staged.replaces(&failure) else { return Err(failure) };
+                    if let Some(kept) = self.replace_corrupt(staged, tmp_name)? {
                         return Ok(Existing::Replaced { kept });
                     }
                 }
@@ -137,6 +172,46 @@ impl Store {
             }
         }
         Err(StoreError::Unsteady { path: staged.path.clone() }.into())
+    }
+
+    fn fill_from_unplaced(
+        &self,
+        staged: &Staged,
+        budget: &LockBudget,
+    ) -> Result<Existing, Failure> {
+        let Staged { path, file, .. } = staged;
+        match file {
+            Unplaced::Named(name) => self.fill_from_tmp(path, &self.open_tmp(name)?, budget),
+            Unplaced::Unnamed(unnamed) => self.fill_from_tmp(path, unnamed.file(), budget),
+        }
+    }
+
+    /// Makes the content of a new file durable.
+    pub(super) fn sync_unplaced(&self, staged: &Staged) -> Result<(), StoreError> {
+        let synced = match &staged.file {
+            Unplaced::Named(name) => self.open_tmp(name)?.sync_all(),
+            Unplaced::Unnamed(unnamed) => unnamed.file().sync_all(),
+        };
+        synced.map_err(|error| StoreError::io("sync the new", &staged.path, error))
+    }
+
+    /// Removes a new file that gets no place. One without a name is gone when it is closed.
+    pub(super) fn remove_unplaced(&self, file: &Unplaced) {
+        if let Unplaced::Named(name) = file {
+            self.remove_tmp(name);
+        }
+    }
+
+    /// Removes new files that get no place, and the folders that were made for them and hold nothing.
+    pub(super) fn give_up(&self, staged: Vec<Staged>) {
+        let mut pruned = None;
+        for Staged { path, file, .. } in staged {
+            self.remove_unplaced(&file);
+            if pruned.as_deref() != path.parent() {
+                self.tree.prune_folders(&path);
+                pruned = path.parent().map(Path::to_owned);
+            }
+        }
     }
 
     pub(super) fn open_tmp(&self, name: &Path) -> Result<File, StoreError> {

@@ -25,6 +25,7 @@ use crate::memory::Memory;
 mod first_point;
 mod room;
 mod tombstones;
+mod unplaced;
 
 struct Fixture {
     store: Store,
@@ -40,6 +41,7 @@ pub(crate) fn options() -> StoreOptions {
         memory: Memory::new(1536 << 20),
         sparse: false,
         aggregation_six: AggregationSix::AvgZero,
+        unnamed_files: 64,
     }
 }
 
@@ -94,10 +96,15 @@ fn name(text: &str) -> MetricName {
 
 /// A Whisper file with a point at each of these ages (in minutes), the value being the age.
 pub(crate) fn whisper(ages: &[u32]) -> Vec<u8> {
+    whisper_of(&["60s:2h", "5m:1d"], ages)
+}
+
+/// The same with these retentions.
+fn whisper_of(retentions: &[&str], ages: &[u32]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.wsp");
     let options = CreateOptions {
-        retentions: vec!["60s:2h".parse().unwrap(), "5m:1d".parse().unwrap()],
+        retentions: retentions.iter().map(|retention| retention.parse().unwrap()).collect(),
         x_files_factor: "0.0".parse().unwrap(),
         aggregation: Aggregation::Average,
         layout: FileLayout::Dense,
@@ -408,17 +415,6 @@ fn a_file_longer_than_the_limit_is_refused_and_not_read() {
     fixture.put("a", b"");
     File::options().write(true).open(fixture.path("a")).unwrap().set_len(1 << 40).unwrap();
     assert!(matches!(fixture.store.read_to_copy(&name("a")), Err(StoreError::TooLarge { .. })));
-}
-
-#[test]
-fn a_batch_that_is_given_up_leaves_no_temporary_file() {
-    let fixture = Fixture::new();
-    let mut batch = HealBatch::new(&fixture.store);
-    batch.take(&member("a", &whisper(&[1])));
-    assert_eq!(fixture.leftovers().len(), 1);
-    drop(batch);
-    assert!(fixture.leftovers().is_empty());
-    assert!(!fixture.path("a").exists());
 }
 
 #[test]

@@ -65,7 +65,8 @@ impl Fixture {
                 held.retry_at = Instant::now();
             }
         }
-        self.sweeper.sweep().await.unwrap();
+        self.sweeper.look().await.unwrap();
+        self.sweeper.sweep().await;
     }
 }
 

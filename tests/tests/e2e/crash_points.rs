@@ -61,7 +61,7 @@ impl Victim {
                 ("pwrite64", 8),
                 ("syncfs", 3),
                 ("syncfs", 3),
-                ("renameat2", 5),
+                ("linkat", 5),
                 ("fsync", 3),
             ],
         }

@@ -79,9 +79,8 @@ fn nothing() -> Vec<PathBuf> {
     Vec::new()
 }
 
-/// An owner whose disk does not take a sync, and what it says of it.
-fn a_sync_that_fails(calls: &'static str, when: &'static str, args: &[&str], said: &str) {
-    let injection = Injection::eio(calls).when(when);
+/// An owner whose disk fails so, and what it says of it.
+fn a_call_that_fails(injection: Injection, args: &[&str], said: &str) {
     let story = Story::of(6, 1, Launch::Injected(injection));
     let owner = story.cluster.node(1);
     let run = story.rebalance(args).assert_code(1);
@@ -95,7 +94,7 @@ fn a_sync_that_fails(calls: &'static str, when: &'static str, args: &[&str], sai
 
 #[test]
 fn an_owner_that_cannot_sync_a_batch_does_not_answer_for_it() {
-    a_sync_that_fails("syncfs", "1+", &[], "sync the file system of");
+    a_call_that_fails(Injection::eio("syncfs"), &[], "sync the file system of");
 }
 
 /// The content is durable, the names may not be. Asked once and by hand: a later attempt finds the files in place.
@@ -114,12 +113,14 @@ fn an_owner_that_cannot_sync_the_names_of_a_batch_does_not_answer_for_it() {
 
 #[test]
 fn an_owner_that_cannot_sync_a_single_file_does_not_answer_for_it() {
-    a_sync_that_fails("fsync", "1+", &["--batch-metrics", "1"], "sync the new");
+    a_call_that_fails(Injection::eio("fsync"), &["--batch-metrics", "1"], "sync the new");
 }
 
+/// Its new files have no names until then; where it cannot link what has none, they have temporary ones.
 #[test]
 fn an_owner_that_cannot_put_a_file_in_place_does_not_answer_for_it() {
-    a_sync_that_fails("renameat2", "1+", &[], "put in place");
+    a_call_that_fails(Injection::eio("linkat").at("bad/in"), &[], "put in place");
+    a_call_that_fails(Injection::eio("linkat,renameat2"), &[], "put in place");
 }
 
 /// ext4 does so after an error (`errors=remount-ro`).

@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use self::wire::{Answer, Request};
 use crate::app::App;
 use crate::config::{Config, LogFormat};
+use crate::descriptors::Descriptors;
 use crate::store::unix_now;
 
 /// A daemon over a prefix of its own. It ends when it is dropped.
@@ -69,11 +70,18 @@ impl TestDaemon {
         args.extend(flags.iter().map(OsString::from));
         args.push("a:2003".into());
         let (stop, stopping) = watch::channel(false);
-        let app = crate::open(Config::parse(args).unwrap(), stopping.clone()).unwrap();
+        let (config, descriptors) = (Config::parse(args).unwrap(), Descriptors::raised());
+        let app = crate::open(config, descriptors, stopping.clone()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let router = super::router(Arc::clone(&app));
-        tokio::spawn(crate::server::serve(listener, router, LogFormat::Text, stopping));
+        tokio::spawn(crate::server::serve(
+            listener,
+            descriptors.connections(),
+            router,
+            LogFormat::Text,
+            stopping,
+        ));
         Self { addr, app, prefix, stop }
     }
 

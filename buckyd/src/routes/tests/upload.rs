@@ -304,14 +304,18 @@ async fn d3_a_daemon_that_cannot_write_says_so_and_leaves_what_was_there() {
     let there = daemon.content("m");
     let folder = daemon.prefix.path().join(".bucky/tmp");
     fs::remove_dir(&folder).unwrap();
-    for method in ["POST", "PUT"] {
-        let answer = daemon.send(&upload(method, "new", &whisper(&[2]))).await;
+    for metric in ["new", "m"] {
+        let answer = daemon.send(&upload("PUT", metric, &whisper(&[2]))).await;
         let (status, text) = answer.error();
         assert_eq!(status, 500);
         assert!(text.contains("temporary file"), "{text}");
     }
     assert!(!daemon.has("new"));
-    let answer = daemon.send(&upload("PUT", "m", &whisper(&[2]))).await;
-    assert_eq!(answer.error().0, 500);
     assert_eq!(daemon.content("m"), there);
+    // A new file needs no temporary name; where it cannot be made without one either, that is told.
+    fs::remove_dir_all(daemon.prefix.path()).unwrap();
+    let answer = daemon.send(&upload("POST", "new", &whisper(&[2]))).await;
+    let (status, text) = answer.error();
+    assert_eq!(status, 500);
+    assert!(text.contains("temporary file"), "{text}");
 }

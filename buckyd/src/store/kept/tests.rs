@@ -13,6 +13,7 @@ use super::*;
 use crate::inventory::Inventory;
 use crate::store::HealBatch;
 use crate::store::tests::{options, whisper};
+use crate::store::unplaced::Unplaced;
 
 const CORRUPT: &[u8] = b"this is no Whisper file, and long enough for a header";
 
@@ -164,20 +165,27 @@ fn a_file_that_is_not_the_one_that_was_looked_at_keeps_its_place() {
         let folder = store.state.kept().begin(&manifest(&content)).unwrap();
         if !in_the_last_moment {
             restore();
-            assert!(matches!(store.name_both(&staged, &spot, &folder), Ok(false)));
+            assert!(matches!(store.name_both(tmp_name(&staged), &spot, &folder), Ok(false)));
         } else {
-            assert!(matches!(store.name_both(&staged, &spot, &folder), Ok(true)));
+            assert!(matches!(store.name_both(tmp_name(&staged), &spot, &folder), Ok(true)));
             restore();
             assert!(matches!(folder.change_places(&spot), Ok(false)));
         }
-        folder.undo(&store.tree, store.state.tmp(), &staged).unwrap();
+        folder.undo(&store.tree, store.state.tmp(), (&staged.path, tmp_name(&staged))).unwrap();
         assert_eq!(fs::read(path(&prefix)).unwrap(), restored);
         // The corrupt one has no other name by then.
         let kept: &[&str] = if in_the_last_moment { &["manifest", "old"] } else { &[] };
-        let tmp = staged.tmp_name.to_str().unwrap();
+        let tmp = tmp_name(&staged).to_str().unwrap();
         let mut left: Vec<&str> = kept.iter().copied().chain([tmp]).collect();
         left.sort_unstable();
         assert_eq!(aside(&prefix), left);
+    }
+}
+
+fn tmp_name(staged: &Staged) -> &Path {
+    match &staged.file {
+        Unplaced::Named(name) => name,
+        Unplaced::Unnamed(_) => panic!("what may replace a file has a name"),
     }
 }
 
@@ -186,7 +194,7 @@ fn staged(store: &Store, content: &[u8]) -> Staged {
     Staged {
         line: 0,
         path: "a/b.wsp".into(),
-        tmp_name: store.write_tmp(content, meta).unwrap(),
+        file: Unplaced::Named(store.write_tmp(content, meta).unwrap()),
         digest: Digest::of(content),
         on_corrupt: OnCorrupt::Replace,
     }
@@ -202,13 +210,13 @@ fn what_fails_after_the_exchange_leaves_the_old_file_kept() {
     let folder = store.state.kept().begin(&manifest(&content)).unwrap();
     let state = prefix.path().join(".bucky");
     let here = folder.path().parent().unwrap().to_owned();
-    fs::rename(state.join("tmp").join(&staged.tmp_name), here.join(NEW)).unwrap();
+    fs::rename(state.join("tmp").join(tmp_name(&staged)), here.join(NEW)).unwrap();
     fs::hard_link(path(&prefix), here.join(OLD)).unwrap();
     let cwd = rustix::fs::CWD;
     rustix::fs::renameat_with(cwd, here.join(NEW), cwd, path(&prefix), RenameFlags::EXCHANGE)
         .unwrap();
-    folder.undo(&store.tree, store.state.tmp(), &staged).unwrap();
-    store.remove_tmp(&staged.tmp_name);
+    folder.undo(&store.tree, store.state.tmp(), (&staged.path, tmp_name(&staged))).unwrap();
+    store.remove_unplaced(&staged.file);
     assert_eq!(fs::read(path(&prefix)).unwrap(), content);
     assert_eq!(aside(&prefix), ["manifest", "old"]);
     assert_eq!(fs::read(here.join(OLD)).unwrap(), CORRUPT);

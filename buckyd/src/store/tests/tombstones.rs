@@ -148,7 +148,25 @@ fn tombstones_whose_manifest_is_damaged_are_kept() {
     fs::write(folder.join("manifest"), b"").unwrap();
     assert!(fixture.store.tombstones(&batch).is_err());
     assert!(!fixture.store.close_batch(&batch).unwrap());
-    assert_eq!(fs::read(folder.join("0")).unwrap(), content);
+    assert_eq!(fs::read(folder.join(BatchWriter::name_of(0))).unwrap(), content);
+}
+
+#[test]
+fn a_tombstone_with_the_short_name_that_earlier_daemons_gave_is_read_and_buried() {
+    let fixture = Fixture::new();
+    let content = whisper(&[1]);
+    fixture.put("a", &content);
+    fixture.delete("a", Digest::of(&content));
+    let folder = fixture.leftovers().remove(0);
+    fs::rename(folder.join(BatchWriter::name_of(0)), folder.join("0")).unwrap();
+    let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
+    let tombstones = fixture.store.tombstones(&batch).unwrap();
+    assert_eq!(tombstones.len(), 1);
+    let mut files = FileReader::new(&fixture.store);
+    assert_eq!(fixture.store.read_tombstone(&batch, 0, &mut files).unwrap().content, content);
+    assert_eq!(bury(&fixture.store, &batch, Digest::of(&content)), Burial::Done);
+    assert!(fixture.store.close_batch(&batch).unwrap());
+    assert!(fixture.leftovers().is_empty());
 }
 
 #[test]

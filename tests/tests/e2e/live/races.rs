@@ -159,10 +159,15 @@ impl HeldHeal {
         );
         connection.write_all(head.as_bytes()).unwrap();
         connection.write_all(&stream).unwrap();
-        let tmp = cluster.node(1).prefix().join(".bucky/tmp");
-        wait::until("the daemon has the file under a temporary name", || {
-            tmp.read_dir().unwrap().any(|entry| {
-                entry.unwrap().metadata().is_ok_and(|found| found.len() == content.len() as u64)
+        let open = format!("/proc/{}/fd", cluster.node(1).pid());
+        wait::until("the daemon has the file, without a name", || {
+            std::fs::read_dir(&open).unwrap().filter_map(Result::ok).any(|entry| {
+                let is_unnamed = entry.path().read_link().is_ok_and(|path| {
+                    path.starts_with(cluster.node(1).prefix())
+                        && path.to_string_lossy().ends_with(" (deleted)")
+                });
+                is_unnamed
+                    && entry.path().metadata().is_ok_and(|it| it.len() == content.len() as u64)
             })
         });
         Self { connection, end }

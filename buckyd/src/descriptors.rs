@@ -1,0 +1,62 @@
+//! How many files and connections the process may have open, and who may have how many of them.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The most connections. Those beyond wait until one of them ends.
+const CONNECTIONS_MOST: usize = 4096;
+/// Of the descriptors, those that connections may take.
+const CONNECTIONS_SHARE: usize = 2;
+/// The most new files that are open at once, waiting for their place. `bucky` has fewer metrics under way.
+const NEW_FILES_MOST: usize = 16_384;
+/// Of the descriptors that connections leave, those that are kept for files that are read: half, and at most so many.
+const READING_MOST: usize = 2048;
+
+/// The descriptors that the process may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Descriptors(usize);
+
+impl Descriptors {
+    /// Raises the limit to what the operator allows at most, as programs in Go do, and gives that.
+    pub(crate) fn raised() -> Self {
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        let allowed = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+            Ok(()) => maximum,
+            Err(error) => {
+                tracing::warn!(%error, "the limit of open files stays as it is");
+                current
+            }
+        };
+        Self(allowed.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)))
+    }
+
+    /// How many connections there may be.
+    pub(crate) fn connections(self) -> usize {
+        (self.0 / CONNECTIONS_SHARE).clamp(1, CONNECTIONS_MOST)
+    }
+
+    /// How many new files may be open without a name.
+    pub(crate) fn new_files(self) -> usize {
+        let left = self.0.saturating_sub(self.connections());
+        (left - (left / 2).min(READING_MOST)).min(NEW_FILES_MOST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_read_always_have_some() {
+        for (allowed, connections, new_files) in [
+            (0, 1, 0),
+            (256, 128, 64),
+            (1024, 512, 256),
+            (20_000, 4096, 13_856),
+            (524_288, 4096, 16_384),
+        ] {
+            let descriptors = Descriptors(allowed);
+            assert_eq!(descriptors.connections(), connections, "{allowed}");
+            assert_eq!(descriptors.new_files(), new_files, "{allowed}");
+        }
+    }
+}
