@@ -7,6 +7,7 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bucky_tests::{ClusterPlan, TestCluster};
 use bucky_whisper::MetricName;
@@ -19,6 +20,8 @@ use crate::rebalance::{self, Run};
 use crate::table::{Table, say};
 use crate::turns::ratio;
 
+/// How long nothing is written to the files before they are moved.
+const REST: Duration = Duration::from_millis(2500);
 /// The node that is new.
 const NEW: usize = 3;
 
@@ -185,7 +188,8 @@ impl Moves {
         }
     }
 
-    /// Puts everything back to where it was, on the disk too. What was written is in the page cache.
+    /// Puts everything back to where it was, on the disk too. What was written is in the page cache, and was written some
+    /// seconds ago: a carbon writes to a file once in ten or sixty.
     fn restore(&self) {
         let new = self.prefix(NEW);
         let _ = std::fs::remove_dir_all(&new);
@@ -195,6 +199,7 @@ impl Moves {
             measure::shell(&format!("cp -a '{}/.' '{}'", kept.display(), prefix.display()));
         }
         measure::shell("sync");
+        std::thread::sleep(REST);
     }
 
     /// Half of the points of each metric that will move, at the new node.
