@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::StoreError;
-use super::tree::{Tree, regular};
+use super::tree::{Tree, open_unnoted, regular};
 
 /// For how long a folder is taken for the one that has its name.
 const TRUSTED: Duration = Duration::from_millis(50);
@@ -95,7 +95,7 @@ impl Near {
         }
     }
 
-    /// As [`Tree::open_file`].
+    /// As [`Tree::open_file`], to read it, by [`open_unnoted`].
     ///
     /// # Errors
     /// [`StoreError`].
@@ -103,11 +103,11 @@ impl Near {
         &self,
         tree: &Tree,
         relative: &Path,
-        flags: OFlags,
     ) -> Result<(File, Stat), StoreError> {
-        let flags = flags | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = self.beside(tree, relative, |folder, name| {
-            past_leases(|| rustix::fs::openat(folder, name, flags, Mode::empty()))
+            let open = |how| rustix::fs::openat(folder, name, flags | how, Mode::empty());
+            past_leases(|| open_unnoted(open))
         });
         regular(opened.map_err(|errno| StoreError::open(relative, errno))?, relative)
     }
@@ -139,7 +139,7 @@ mod tests {
     use std::fs;
 
     fn opened(near: &Near, tree: &Tree, path: &str) -> Result<u64, StoreError> {
-        let (file, _) = near.open_file(tree, Path::new(path), OFlags::RDONLY)?;
+        let (file, _) = near.open_file(tree, Path::new(path))?;
         Ok(file.metadata().unwrap().len())
     }
 
@@ -177,6 +177,24 @@ mod tests {
         std::os::unix::fs::symlink(&moved, &folder).unwrap();
         std::thread::sleep(TRUSTED);
         assert!(near.look(&tree, Path::new("a/b/x.wsp")).is_err(), "through a link");
+    }
+
+    #[test]
+    fn a_reading_is_not_noted_in_the_inode() {
+        let prefix = tempfile::tempdir().unwrap();
+        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        let path = prefix.path().join("x.wsp");
+        fs::write(&path, b"1").unwrap();
+        // Older than its last write: any other reading sets it, once a day at least.
+        let long_ago = std::time::SystemTime::now() - Duration::from_secs(1_000_000);
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_times(fs::FileTimes::new().set_accessed(long_ago)).unwrap();
+        let accessed = || fs::metadata(&path).unwrap().accessed().unwrap();
+        let before = accessed();
+        let (mut file, _) = near.open_file(&tree, Path::new("x.wsp")).unwrap();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut file, &mut content).unwrap();
+        assert_eq!((content.as_slice(), accessed()), (b"1".as_slice(), before));
     }
 
     #[test]

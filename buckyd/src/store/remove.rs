@@ -103,7 +103,7 @@ impl Store {
         near: &Near,
     ) -> Result<Removal, StoreError> {
         let path = metric.name.relative_path();
-        let (file, _) = near.open_file(&self.tree, &path, OFlags::RDONLY)?;
+        let (file, _) = near.open_file(&self.tree, &path)?;
         self.lock_exclusive(&file, &path, locks)?;
         let failed = |errno| StoreError::io("look at", &path, errno);
         let now = rustix::fs::fstat(&file).map_err(failed)?;

@@ -60,7 +60,7 @@ impl<'s> FileReader<'s> {
     /// [`StoreError`].
     pub(crate) fn read(&mut self, metric: &MetricName) -> Result<Snapshot, StoreError> {
         let path = metric.relative_path();
-        let (file, stat) = self.near.open_file(&self.store.tree, &path, OFlags::RDONLY)?;
+        let (file, stat) = self.near.open_file(&self.store.tree, &path)?;
         self.read_open(&file, &stat, &path)
     }
 
@@ -107,7 +107,7 @@ impl Store {
     /// [`StoreError`].
     pub(crate) fn read_to_copy(&self, metric: &MetricName) -> Result<Snapshot, StoreError> {
         let path = metric.relative_path();
-        let (file, stat) = Near::default().open_file(&self.tree, &path, OFlags::RDONLY)?;
+        let (file, stat) = Near::default().open_file(&self.tree, &path)?;
         let bytes = self.within_limit(&stat, &path)?;
         // Before the lock: nobody who waits for it is to wait for memory too.
         let takes = bytes.saturating_mul(2).saturating_add(bytes / 1024 + 4096);

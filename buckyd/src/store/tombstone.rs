@@ -25,6 +25,7 @@ use super::error::StoreError;
 use super::snapshot::{FileReader, Snapshot};
 use super::stamp::Stamp;
 use super::state_dir::StateDir;
+use super::tree::open_unnoted;
 use super::{LockBudget, Store};
 
 const MANIFEST: &str = "manifest";
@@ -378,8 +379,10 @@ impl Store {
 
 /// Opens the tombstone `seq` in its batch's folder; tells its name there.
 fn open_in(folder: &OwnedFd, batch: &BatchId, seq: usize) -> Result<(File, PathBuf), StoreError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = |name: &Path| rustix::fs::openat(folder, name, flags, Mode::empty());
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |name: &Path| {
+        open_unnoted(|how| rustix::fs::openat(folder, name, flags | how, Mode::empty()))
+    };
     let name = BatchWriter::name_of(seq);
     match open(&name) {
         Ok(file) => Ok((File::from(file), name)),

@@ -113,37 +113,45 @@ impl Tree {
     }
 
     /// Opens the folder `relative`, making it and those above it where they are not there.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`StoreError::Missing`] where one was removed, being empty, while that below it was made.
     pub(crate) fn make_folder(&self, relative: &Path) -> Result<OwnedFd, StoreError> {
-        match self.folder(relative) {
-            Ok(folder) => return Ok(folder),
-            Err(Errno::NOENT) => {}
-            Err(errno) => return Err(StoreError::open(relative, errno)),
-        }
-        let mut done = PathBuf::new();
-        for component in relative.components() {
-            let parent = self.folder(&done).map_err(|errno| StoreError::open(&done, errno))?;
-            done.push(component);
-            let name = Path::new(component.as_os_str());
-            match rustix::fs::mkdirat(&parent, name, FOLDER_MODE) {
-                Ok(()) => {
-                    if let Some((uid, gid)) = self.owner {
-                        rustix::fs::chownat(
-                            &parent,
-                            name,
-                            Some(uid),
-                            Some(gid),
-                            AtFlags::SYMLINK_NOFOLLOW,
-                        )
-                        .map_err(|errno| {
-                            StoreError::io("give to the prefix's owner", &done, errno)
-                        })?;
-                    }
-                }
-                Err(Errno::EXIST) => {}
-                Err(errno) => return Err(StoreError::io("make the folder", &done, errno)),
+        let mut above = relative.ancestors();
+        let mut missing = Vec::new();
+        let mut folder = loop {
+            let path = above.next().unwrap_or(Path::new(""));
+            match self.folder(path) {
+                Ok(folder) => break folder,
+                Err(Errno::NOENT) if !path.as_os_str().is_empty() => missing.push(path),
+                Err(errno) => return Err(StoreError::open(path, errno)),
             }
+        };
+        for path in missing.into_iter().rev() {
+            folder = self.make_folder_in(&folder, path)?;
         }
-        self.folder(relative).map_err(|errno| StoreError::open(relative, errno))
+        Ok(folder)
+    }
+
+    /// The same for `path`, whose parent is open.
+    fn make_folder_in(&self, parent: &OwnedFd, path: &Path) -> Result<OwnedFd, StoreError> {
+        let name = Path::new(path.file_name().unwrap_or_default());
+        match rustix::fs::mkdirat(parent, name, FOLDER_MODE) {
+            Ok(()) => {
+                if let Some((uid, gid)) = self.owner {
+                    let flags = AtFlags::SYMLINK_NOFOLLOW;
+                    rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags).map_err(
+                        |errno| StoreError::io("give to the prefix's owner", path, errno),
+                    )?;
+                }
+            }
+            Err(Errno::EXIST) => {}
+            Err(Errno::NOENT) => return Err(StoreError::open(path, Errno::NOENT)),
+            Err(errno) => return Err(StoreError::io("make the folder", path, errno)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(parent, name, flags, Mode::empty())
+            .map_err(|errno| StoreError::open(path, errno))
     }
 
     /// Gives a file that the daemon made to the prefix's owner, where the daemon runs as root.
@@ -248,6 +256,17 @@ impl Tree {
         let stat = rustix::fs::fstatvfs(&self.root)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
         Ok((bytes(stat.f_blocks), bytes(stat.f_bavail)))
+    }
+}
+
+/// Opens a file to read it by `open`, which gets the flags, without noting the time in its inode: a move reads each file more
+/// than once, and each time that is noted is a write. Only whoever owns the file may do so.
+pub(super) fn open_unnoted(
+    open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
+) -> Result<OwnedFd, Errno> {
+    match open(OFlags::RDONLY | OFlags::NOATIME) {
+        Err(Errno::PERM) => open(OFlags::RDONLY),
+        opened => opened,
     }
 }
 
