@@ -34,10 +34,10 @@ use crate::store::{BatchId, Store};
 /// first, and at most.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_secs(15);
-/// How often the folder of tombstones is looked at even if nobody says there is something new.
+/// How often the folder of tombstones is looked at: what is new is told by whoever makes it.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// How long at least from the end of one look to the next, however many deletes come in; and how many times as long as the
-/// look took, up to the greatest: the folder may hold many batches that nothing can be done about yet.
+/// How long at least from the end of one sweep to the next, however many deletes come in; and how many times as long as it
+/// took to find what is due, up to the greatest: there may be many batches that nothing can be done about yet.
 const REST_LEAST: Duration = Duration::from_millis(10);
 const REST_TIMES: u32 = 10;
 const REST_MOST: Duration = Duration::from_millis(200);
@@ -124,17 +124,19 @@ impl Sweeper {
     }
 
     async fn sweep_for_ever(&self) {
+        let mut next_look = Instant::now();
         loop {
-            let begun = Instant::now();
-            let looked = self.look().await;
-            let rest = (begun.elapsed() * REST_TIMES).clamp(REST_LEAST, REST_MOST);
-            let pause = match looked {
-                Ok(()) => self.sweep().await,
-                Err(error) => {
+            if Instant::now() >= next_look {
+                if let Err(error) = self.look().await {
                     tracing::error!(error, "the tombstones cannot be looked at");
-                    LOOK_EVERY
                 }
-            };
+                next_look = Instant::now() + LOOK_EVERY;
+            }
+            let begun = Instant::now();
+            let queue = self.queue();
+            let rest = (begun.elapsed() * REST_TIMES).clamp(REST_LEAST, REST_MOST);
+            let pause = self.sweep(queue).await;
+            let pause = pause.min(next_look.saturating_duration_since(Instant::now()));
             tokio::time::sleep(rest).await;
             tokio::select! {
                 () = self.news.notified() => {}
@@ -143,10 +145,10 @@ impl Sweeper {
         }
     }
 
-    /// Works on every batch that is due; how long until the next one is.
-    async fn sweep(&self) -> Duration {
+    /// Works on every batch of `queue` that is due; how long until the next one is.
+    async fn sweep(&self, queue: Vec<(BatchId, Duration)>) -> Duration {
         let (due, early): (Vec<_>, Vec<_>) =
-            self.queue().into_iter().partition(|(_, wait)| wait.is_zero());
+            queue.into_iter().partition(|(_, wait)| wait.is_zero());
         let next = early.into_iter().map(|(_, wait)| wait).min();
         let rounds = due.into_iter().map(|(batch, _)| self.work_through(batch));
         // One reads and unlinks here while another is looked at by its owners.
@@ -201,7 +203,7 @@ impl Sweeper {
         let (held, new): (Vec<_>, Vec<_>) =
             batches.iter().partition(|(_, waiting)| waiting.held.is_some());
         let wait = |waiting: &Waiting| match &waiting.held {
-            None => self.grace.saturating_sub(waiting.age),
+            None => self.grace.saturating_sub(waiting.age + waiting.looked_at.elapsed()),
             Some(held) => held.retry_at.saturating_duration_since(Instant::now()),
         };
         new.into_iter().chain(held).map(|(batch, waiting)| (batch.clone(), wait(waiting))).collect()

@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// How much is read at once at most where a digest is taken of a stream.
 const BUFFER_BYTES: u64 = 256 * 1024;
+/// And at least.
+const LEAST_BUFFER_BYTES: u64 = 4096;
 
 /// The 128-bit XXH3 of a file's whole content, written as 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,14 +24,14 @@ impl Digest {
     }
 
     /// The digest of all that `content` gives, without holding it, and how many bytes that is. It should be `expected_bytes`
-    /// long: a file that is short is read by one call into a buffer of its length.
+    /// long: what is short is read into a buffer of its length.
     ///
     /// # Errors
     /// Those of `content`.
     pub fn read(mut content: impl Read, expected_bytes: u64) -> io::Result<(Self, u64)> {
         let mut digest = xxhash_rust::xxh3::Xxh3::new();
-        let buffer_bytes = expected_bytes.saturating_add(1).min(BUFFER_BYTES);
-        let mut buffer = vec![0; usize::try_from(buffer_bytes).unwrap_or(1)];
+        let buffer_bytes = expected_bytes.saturating_add(1).clamp(LEAST_BUFFER_BYTES, BUFFER_BYTES);
+        let mut buffer = vec![0; usize::try_from(buffer_bytes).unwrap_or(4096)];
         let mut len_bytes = 0;
         loop {
             match content.read(&mut buffer) {

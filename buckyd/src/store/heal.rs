@@ -147,13 +147,14 @@ impl<'s> HealBatch<'s> {
         path: PathBuf,
     ) -> Result<(HealOutcome, u64), StoreError> {
         let (content, meta, store) = (&member.content, member.meta, self.store);
-        let file = match self.on_corrupt {
+        let on_corrupt = self.on_corrupt;
+        let (file, is_folder_new) = match on_corrupt {
             OnCorrupt::Leave => store.write_unplaced(&path, content, meta, &self.near)?,
             // It may be renamed more than once.
-            OnCorrupt::Replace => Unplaced::Named(store.write_tmp(content, meta)?),
+            OnCorrupt::Replace => (Unplaced::Named(store.write_tmp(content, meta)?), false),
         };
         let (line, digest) = (self.lines.len(), member.digest);
-        self.staged.push(Staged { line, path, file, digest, on_corrupt: self.on_corrupt });
+        self.staged.push(Staged { line, path, file, is_folder_new, digest, on_corrupt });
         Ok((HealOutcome::Created, 0))
     }
 

@@ -103,8 +103,7 @@ impl Store {
             .then(|| rustix::fs::fstat(tree.root()).ok().map(|stat| stat.st_dev))
             .flatten();
         let (tmp, name) = (state.tmp(), state.new_tmp_name());
-        let unnamed = UnnamedFiles::tried(&tree, tmp, &name, options.unnamed_files)
-            .map_err(|error| StoreError::io("make a temporary file", &name, error))?;
+        let unnamed = UnnamedFiles::tried(&tree, tmp, &name, options.unnamed_files);
         Ok(Self {
             tree,
             state,

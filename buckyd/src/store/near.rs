@@ -30,16 +30,18 @@ pub(crate) struct Near(RefCell<Option<Last>>);
 struct Last {
     path: PathBuf,
     folder: Arc<OwnedFd>,
+    /// Whether it was made when it was looked up.
+    is_new: bool,
     looked_up: Instant,
 }
 
 impl Near {
     /// The folder `relative`, opened where it is not the last one.
     fn folder(&self, tree: &Tree, relative: &Path) -> Result<Arc<OwnedFd>, Errno> {
-        self.folder_by(relative, || tree.folder(relative))
+        Ok(self.folder_by(relative, || Ok((tree.folder(relative)?, false)))?.0)
     }
 
-    /// The same, made where it is not there.
+    /// The same, made where it is not there; true where it was not when it was looked up.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -47,26 +49,28 @@ impl Near {
         &self,
         tree: &Tree,
         relative: &Path,
-    ) -> Result<Arc<OwnedFd>, StoreError> {
+    ) -> Result<(Arc<OwnedFd>, bool), StoreError> {
         self.folder_by(relative, || tree.make_folder(relative))
     }
 
     fn folder_by<E>(
         &self,
         relative: &Path,
-        open: impl FnOnce() -> Result<OwnedFd, E>,
-    ) -> Result<Arc<OwnedFd>, E> {
+        open: impl FnOnce() -> Result<(OwnedFd, bool), E>,
+    ) -> Result<(Arc<OwnedFd>, bool), E> {
         if let Some(last) = &*self.0.borrow()
             && last.path == relative
             && last.looked_up.elapsed() < TRUSTED
         {
-            return Ok(Arc::clone(&last.folder));
+            return Ok((Arc::clone(&last.folder), last.is_new));
         }
         let looked_up = Instant::now();
-        let folder = Arc::new(open()?);
-        let last = Last { path: relative.to_owned(), folder: Arc::clone(&folder), looked_up };
+        let (folder, is_new) = open()?;
+        let folder = Arc::new(folder);
+        let last =
+            Last { path: relative.to_owned(), folder: Arc::clone(&folder), is_new, looked_up };
         *self.0.borrow_mut() = Some(last);
-        Ok(folder)
+        Ok((folder, is_new))
     }
 
     /// Looks the next folder up anew: the last one was removed, being empty.
@@ -129,7 +133,7 @@ impl Near {
 }
 
 /// Whether a folder that is open has no name any more.
-fn is_removed(folder: &OwnedFd) -> Result<bool, Errno> {
+pub(super) fn is_removed(folder: &OwnedFd) -> Result<bool, Errno> {
     Ok(rustix::fs::fstat(folder)?.st_nlink == 0)
 }
 

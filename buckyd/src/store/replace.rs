@@ -74,7 +74,7 @@ impl Store {
                     }
                 }
                 Err(StoreError::Missing { .. }) => {
-                    let folder = self.tree.make_folder(folder)?;
+                    let (folder, _) = self.tree.make_folder(folder)?;
                     match Tree::put_in_place(self.state.tmp(), tmp_name, &folder, name) {
                         Ok(true) => return Ok(()),
                         // Something has the name by now, or the folder, being empty, was removed.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::error::StoreError;
 use super::fill::{Existing, Failure};
 use super::kept::OnCorrupt;
-use super::near::Near;
+use super::near::{Near, is_removed};
 use super::tree::Tree;
 use super::unplaced::Unplaced;
 use super::{LockBudget, Store, TRIES};
@@ -26,6 +26,8 @@ pub(super) struct Staged {
     pub(super) path: PathBuf,
     /// Where it is until then.
     pub(super) file: Unplaced,
+    /// Whether its folder was made for it.
+    pub(super) is_folder_new: bool,
     /// The digest of its content.
     pub(super) digest: Digest,
     /// What becomes of a corrupt file in its place.
@@ -49,24 +51,28 @@ impl Staged {
 
 impl Store {
     /// Writes a new file whose place will be `path`: in that folder, which is made, but without a name; where that cannot
-    /// be, under a temporary one.
+    /// be, under a temporary one. True where the folder was made.
     pub(super) fn write_unplaced(
         &self,
         path: &Path,
         content: &[u8],
         meta: FileMeta,
         near: &Near,
-    ) -> Result<Unplaced, StoreError> {
+    ) -> Result<(Unplaced, bool), StoreError> {
+        // What is wrong with the folder is told when it comes to the file's place.
         let folder = path.parent().and_then(|folder| near.make_folder(&self.tree, folder).ok());
-        match folder.and_then(|folder| self.unnamed.make(&*folder)) {
-            Some(mut unnamed) => {
-                self.fill_tmp(unnamed.file(), path, content, meta)?;
+        let is_folder_new = folder.as_ref().is_some_and(|(_, is_new)| *is_new);
+        let written = match folder.and_then(|(folder, _)| self.unnamed.make(&*folder)) {
+            Some(mut unnamed) => self.fill_tmp(unnamed.file(), path, content, meta).map(|()| {
                 unnamed.written(content.len());
-                Ok(Unplaced::Unnamed(unnamed))
-            }
-            // What is wrong with the folder is told when it comes to its place.
+                Unplaced::Unnamed(unnamed)
+            }),
             None => self.write_tmp(content, meta).map(Unplaced::Named),
+        };
+        if written.is_err() && is_folder_new {
+            self.tree.prune_folders(path);
         }
+        Ok((written?, is_folder_new))
     }
 
     /// Writes a file under a temporary name and returns that.
@@ -90,8 +96,7 @@ impl Store {
         content: &[u8],
         meta: FileMeta,
     ) -> Result<(), StoreError> {
-        let failed =
-            |error: std::io::Error| StoreError::io("write the temporary file", name, error);
+        let failed = |error: std::io::Error| StoreError::io("write the new", name, error);
         if self.options.sparse {
             bucky_whisper::write_sparse(tmp, content).map_err(failed)?;
         } else {
@@ -135,7 +140,7 @@ impl Store {
             return Err(StoreError::BadPath { path: staged.path.clone() }.into());
         };
         for _ in 0..TRIES {
-            let folder = match near.make_folder(&self.tree, folder) {
+            let (folder, _) = match near.make_folder(&self.tree, folder) {
                 // One of its folders was removed, being empty, while those below were made.
                 Err(StoreError::Missing { .. }) => continue,
                 folder => folder?,
@@ -148,8 +153,8 @@ impl Store {
             match put {
                 Ok(true) => return Ok(Existing::NotThere),
                 Ok(false) => {}
-                // The folder was removed, being empty, between its opening and the rename.
-                Err(Errno::NOENT) => {
+                // The folder was removed, being empty, between its opening and this.
+                Err(Errno::NOENT) if is_removed(&folder).unwrap_or(true) => {
                     near.forget();
                     continue;
                 }
@@ -157,6 +162,9 @@ impl Store {
                     return Err(StoreError::Elsewhere { path: staged.path.clone() }.into());
                 }
                 Err(errno) => {
+                    if matches!(staged.file, Unplaced::Unnamed(_)) {
+                        self.unnamed.give_up(errno);
+                    }
                     return Err(StoreError::io("put in place", &staged.path, errno).into());
                 }
             }
@@ -204,12 +212,10 @@ impl Store {
 
     /// Removes new files that get no place, and the folders that were made for them and hold nothing.
     pub(super) fn give_up(&self, staged: Vec<Staged>) {
-        let mut pruned = None;
-        for Staged { path, file, .. } in staged {
+        for Staged { path, file, is_folder_new, .. } in staged {
             self.remove_unplaced(&file);
-            if pruned.as_deref() != path.parent() {
+            if is_folder_new {
                 self.tree.prune_folders(&path);
-                pruned = path.parent().map(Path::to_owned);
             }
         }
     }

@@ -112,11 +112,11 @@ impl Tree {
         self.open_at(relative, flags, Mode::empty())
     }
 
-    /// Opens the folder `relative`, making it and those above it where they are not there.
+    /// Opens the folder `relative`, making it and those above it where they are not there; true where it was not.
     ///
     /// # Errors
     /// [`StoreError`]; [`StoreError::Missing`] where one was removed, being empty, while that below it was made.
-    pub(crate) fn make_folder(&self, relative: &Path) -> Result<OwnedFd, StoreError> {
+    pub(crate) fn make_folder(&self, relative: &Path) -> Result<(OwnedFd, bool), StoreError> {
         let mut above = relative.ancestors();
         let mut missing = Vec::new();
         let mut folder = loop {
@@ -127,13 +127,14 @@ impl Tree {
                 Err(errno) => return Err(StoreError::open(path, errno)),
             }
         };
+        let is_new = !missing.is_empty();
         for path in missing.into_iter().rev() {
             folder = self.make_folder_in(&folder, path)?;
         }
-        Ok(folder)
+        Ok((folder, is_new))
     }
 
-    /// The same for `path`, whose parent is open.
+    /// Makes the folder `path`, whose parent is open, and opens it.
     fn make_folder_in(&self, parent: &OwnedFd, path: &Path) -> Result<OwnedFd, StoreError> {
         let name = Path::new(path.file_name().unwrap_or_default());
         match rustix::fs::mkdirat(parent, name, FOLDER_MODE) {

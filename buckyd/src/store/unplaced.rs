@@ -6,12 +6,12 @@
 //! file system or the folder does not allow it, a file gets a name in the state folder's `tmp` instead, and is renamed.
 
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -20,6 +20,11 @@ use super::tree::Tree;
 /// Longer files are not kept open for writing: ext4 and XFS set room aside behind one that is, which makes its sync half as
 /// long again.
 const WRITABLE_MOST_BYTES: usize = 32 * 1024;
+/// The file systems of which it is known what they make of files without names, as `statfs(2)` numbers them.
+const PROVEN: [i64; 3] = [EXT4, XFS, TMPFS];
+const EXT4: i64 = 0xef53;
+const XFS: i64 = 0x5846_5342;
+const TMPFS: i64 = 0x0102_1994;
 /// Only for us until it has its owner and mode.
 const MODE: Mode = Mode::from_raw_mode(0o600);
 
@@ -52,55 +57,85 @@ enum Linking {
 /// Makes files without names, as far as that is possible here.
 #[derive(Debug)]
 pub(super) struct UnnamedFiles {
+    /// None where all have names.
     linking: Option<Linking>,
+    /// Where a link has failed since, in another way than the trial's would have.
+    has_failed: AtomicBool,
     /// One for each that may be open.
     places: Arc<Semaphore>,
-    /// The number of the file system that is synced.
-    device: u64,
+    /// The mount that the state folder lies on: what comes from another one cannot go there when it leaves.
+    mount: Option<u64>,
 }
 
 impl UnnamedFiles {
     /// Finds out by a file in `folder`, which gets the name `name` for a moment. No more than `most` are open at once.
-    ///
-    /// # Errors
-    /// What the system says where the trial's name cannot be removed again.
-    pub(super) fn tried(
-        tree: &Tree,
-        folder: impl AsFd,
-        name: &Path,
-        most: usize,
-    ) -> io::Result<Self> {
-        let mut linking = None;
-        for candidate in [Linking::Descriptor, Linking::Proc] {
-            let made = make(&folder).and_then(|file| {
-                // As those to come: whose file it is may decide who may link it.
-                let given = tree.give_to_owner(&file, name);
-                given.map_err(|_| Errno::PERM)?;
-                candidate.link(&file, &folder, name)
-            });
-            match made {
-                Ok(true) => {
-                    rustix::fs::unlinkat(&folder, name, AtFlags::empty())?;
-                    linking = Some(candidate);
-                    break;
-                }
-                Ok(false) => {}
-                Err(errno) => tracing::debug!(?candidate, %errno, "no file without a name"),
-            }
-        }
-        let device = rustix::fs::fstat(tree.root())?.st_dev;
-        Ok(Self { linking, places: Arc::new(Semaphore::new(most)), device })
+    pub(super) fn tried(tree: &Tree, folder: impl AsFd, name: &Path, most: usize) -> Self {
+        let linking = if is_proven(tree.root()) { trial(tree, &folder, name) } else { None };
+        let (places, mount) = (Arc::new(Semaphore::new(most)), mount_of(folder));
+        Self { linking, has_failed: AtomicBool::new(false), places, mount }
     }
 
     /// A new file in `folder`; none where it has to have a name.
     pub(super) fn make(&self, folder: impl AsFd) -> Option<Unnamed> {
-        let linking = self.linking?;
+        let linking = self.linking.filter(|_| !self.has_failed.load(Ordering::Relaxed))?;
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let file = make(folder).ok()?;
-        // What is mounted below the prefix is not synced with it: the rename tells of that.
-        let is_here = rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_dev == self.device);
+        let is_here = self.mount.is_some() && mount_of(&file) == self.mount;
         is_here.then_some(Unnamed { file, linking, _place: place })
     }
+
+    /// A link has failed although its folder is there: those to come have names.
+    pub(super) fn give_up(&self, errno: Errno) {
+        if !self.has_failed.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error = %errno, "a new file could not be linked; from now on they have temporary names and are renamed");
+        }
+    }
+}
+
+/// Whether power cuts and syncs were tried with files without names on the file system of `root`. Of others, btrfs before Linux
+/// 6.17 does not note the content of one whose `fsync` has ended, and ZFS waits for its disks at each link. ext4 with
+/// `fast_commit`, which is not its default, may not be mountable after a power cut while any file without a name is open.
+fn is_proven(root: &File) -> bool {
+    let Ok(stat) = rustix::fs::fstatfs(root) else { return false };
+    PROVEN.contains(&stat.f_type) && !(stat.f_type == EXT4 && commits_fast())
+}
+
+/// Whether any ext4 does.
+fn commits_fast() -> bool {
+    let Ok(file_systems) = std::fs::read_dir("/proc/fs/ext4") else { return false };
+    file_systems.filter_map(Result::ok).any(|entry| {
+        let options = std::fs::read_to_string(entry.path().join("options"));
+        options.is_ok_and(|options| options.lines().any(|option| option == "fast_commit"))
+    })
+}
+
+/// The way in which a file without a name gets one in `folder`.
+fn trial(tree: &Tree, folder: impl AsFd, name: &Path) -> Option<Linking> {
+    for linking in [Linking::Descriptor, Linking::Proc] {
+        let linked = make(&folder).and_then(|file| {
+            // As those to come: whose file it is may decide who may link it.
+            tree.give_to_owner(&file, name).map_err(|_| Errno::PERM)?;
+            linking.link(&file, &folder, name)
+        });
+        match linked {
+            Ok(true) => {
+                if let Err(errno) = rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
+                    tracing::warn!(file = %name.display(), error = %errno, "a temporary file could not be removed");
+                    return None;
+                }
+                return Some(linking);
+            }
+            Ok(false) => {}
+            Err(errno) => tracing::debug!(?linking, %errno, "no file without a name"),
+        }
+    }
+    None
+}
+
+/// The number of the mount that an open file or folder was reached by; none before Linux 5.8.
+fn mount_of(file: impl AsFd) -> Option<u64> {
+    let found = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+    (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
 }
 
 impl Unnamed {
@@ -158,7 +193,7 @@ mod tests {
 
     fn tried(prefix: &Path, most: usize) -> UnnamedFiles {
         let tree = Tree::open(prefix).unwrap();
-        UnnamedFiles::tried(&tree, tree.root(), Path::new("0"), most).unwrap()
+        UnnamedFiles::tried(&tree, tree.root(), Path::new("0"), most)
     }
 
     #[test]
@@ -205,10 +240,31 @@ mod tests {
     }
 
     #[test]
-    fn a_file_on_another_file_system_has_a_name() {
+    fn a_long_file_is_not_open_for_writing_while_it_waits() {
         let prefix = tempfile::tempdir().unwrap();
+        let folder = File::open(prefix.path()).unwrap();
+        let files = tried(prefix.path(), 1);
+        for (bytes, is_writable) in [(WRITABLE_MOST_BYTES, true), (WRITABLE_MOST_BYTES + 1, false)]
+        {
+            let mut unnamed = files.make(&folder).unwrap();
+            unnamed.file().write_all(&vec![1; bytes]).unwrap();
+            unnamed.written(bytes);
+            let flags = rustix::fs::fcntl_getfl(unnamed.file()).unwrap();
+            assert_eq!(flags.contains(OFlags::RDWR), is_writable, "{bytes}");
+            assert_eq!(unnamed.file().metadata().unwrap().len(), bytes as u64);
+        }
+    }
+
+    #[test]
+    fn a_file_behind_another_mount_or_after_a_link_that_failed_has_a_name() {
+        let prefix = tempfile::tempdir().unwrap();
+        let folder = File::open(prefix.path()).unwrap();
         let mut files = tried(prefix.path(), 2);
-        files.device += 1;
-        assert!(files.make(File::open(prefix.path()).unwrap()).is_none());
+        assert!(files.make(&folder).is_some());
+        files.mount = files.mount.map(|mount| mount + 1);
+        assert!(files.make(&folder).is_none());
+        let files = tried(prefix.path(), 2);
+        files.give_up(Errno::PERM);
+        assert!(files.make(&folder).is_none());
     }
 }

@@ -66,7 +66,7 @@ impl Fixture {
             }
         }
         self.sweeper.look().await.unwrap();
-        self.sweeper.sweep().await;
+        self.sweeper.sweep(self.sweeper.queue()).await;
     }
 }
 

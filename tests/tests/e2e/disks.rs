@@ -116,11 +116,20 @@ fn an_owner_that_cannot_sync_a_single_file_does_not_answer_for_it() {
     a_call_that_fails(Injection::eio("fsync"), &["--batch-metrics", "1"], "sync the new");
 }
 
-/// Its new files have no names until then; where it cannot link what has none, they have temporary ones.
 #[test]
 fn an_owner_that_cannot_put_a_file_in_place_does_not_answer_for_it() {
-    a_call_that_fails(Injection::eio("linkat").at("bad/in"), &[], "put in place");
     a_call_that_fails(Injection::eio("linkat,renameat2"), &[], "put in place");
+}
+
+/// It could when it was started. What is sent once more has a temporary name.
+#[test]
+fn an_owner_that_cannot_link_files_without_names_any_more_renames_them() {
+    let link = Injection::eio("linkat").error("ENOENT").at("bad/in");
+    let story = Story::of(6, 1, Launch::Injected(link));
+    story.rebalance(&[]).assert_code(0);
+    let log = story.cluster.node(1).log();
+    assert!(log.contains("from now on they have temporary names"), "{log}");
+    story.cluster.assert_all_in_place(&story.before);
 }
 
 /// ext4 does so after an error (`errors=remount-ro`).
@@ -238,6 +247,26 @@ fn a_full_disk_fails_its_own_metrics_and_no_others() {
     story.cluster.node_mut(1).launch(Launch::Plain).start();
     story.rebalance(&[]).assert_code(0);
     story.cluster.assert_all_in_place(&story.before);
+}
+
+#[test]
+fn a_full_disk_keeps_no_folder_of_a_metric_that_found_no_room() {
+    let mut cluster = cluster(2).lay();
+    let name = |number| cluster.names_owned_by(1, &format!("bad.folder{number}.in"), 1).remove(0);
+    let names: Vec<String> = (0..30).map(name).collect();
+    for name in &names {
+        cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0, 3.0]));
+    }
+    // What a first start writes is to find room.
+    cluster.node_mut(1).start();
+    cluster.node_mut(1).stop();
+    cluster.node_mut(1).launch(Launch::OnSmallDisk(200 * 1024));
+    cluster.start();
+    let run = cluster.bucky(&["rebalance", "--ignore-free-space", "--batch-metrics", "5"]);
+    run.assert_code(1).assert_tells("No space left on device");
+    let came = cluster.node(1).metrics().len();
+    assert!((1..names.len()).contains(&came), "{came} came");
+    assert_eq!(tree::strays(&cluster.node(1).prefix()), nothing());
 }
 
 #[test]

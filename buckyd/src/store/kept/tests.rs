@@ -195,6 +195,7 @@ fn staged(store: &Store, content: &[u8]) -> Staged {
         line: 0,
         path: "a/b.wsp".into(),
         file: Unplaced::Named(store.write_tmp(content, meta).unwrap()),
+        is_folder_new: false,
         digest: Digest::of(content),
         on_corrupt: OnCorrupt::Replace,
     }

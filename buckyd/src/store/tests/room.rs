@@ -6,7 +6,12 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fill_without_room_puts_its_source_down_and_is_done_when_there_is_some() {
     let memory = Memory::new(12 << 20);
-    let fixture = Fixture::with(StoreOptions { memory: memory.clone(), ..options() });
+    let fixture = Fixture::with(StoreOptions {
+        memory: memory.clone(),
+        // So that it shows.
+        unnamed_files: 0,
+        ..options()
+    });
     fixture.put("a.b", &whisper(&[1, 3]));
     let budget = memory.receiving;
     let held = budget.share(budget.free_bytes()).await.unwrap();
@@ -16,6 +21,7 @@ async fn a_fill_without_room_puts_its_source_down_and_is_done_when_there_is_some
         batch.take(&member("a.b", &whisper(&[1, 2])));
         batch.take(&member("a.new", &whisper(&[5])));
         assert!(begun.elapsed() < Duration::from_secs(10), "it waited {:?}", begun.elapsed());
+        assert_eq!(fixture.leftovers().len(), 2, "both wait in temporary files");
         drop(held);
         let lines = batch.finish();
         assert_eq!((lines[0].outcome, lines[0].points), (HealOutcome::Filled, 1), "{lines:?}");
