@@ -38,7 +38,8 @@ impl<'a> Key<'a> {
     #[inline]
     fn fold<T>(self, start: T, step: impl Fn(T, u8) -> T) -> T {
         let cut = self.tagged_names == TaggedNames::BeforeSemicolon;
-        let (eights, rest) = self.series.as_bytes().as_chunks::<8>();
+        let bytes = self.series.as_bytes();
+        let (eights, rest) = bytes.as_chunks::<8>();
         let to_end = |taken: T, bytes: &[u8]| {
             let bytes = bytes.iter().take_while(|byte| !(cut && **byte == b';'));
             bytes.fold(taken, |taken, byte| step(taken, *byte))
@@ -50,7 +51,13 @@ impl<'a> Key<'a> {
             }
             taken = eight.iter().fold(taken, |taken, byte| step(taken, *byte));
         }
-        to_end(taken, rest)
+        // Those before the rest have none, so that the last eight tell of the rest.
+        let may_end_earlier =
+            cut && bytes.last_chunk::<8>().is_none_or(|last| has_semicolon(*last));
+        if may_end_earlier {
+            return to_end(taken, rest);
+        }
+        rest.iter().fold(taken, |taken, byte| step(taken, *byte))
     }
 }
 

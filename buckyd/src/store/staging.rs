@@ -163,7 +163,7 @@ impl Store {
                 }
                 Err(errno) => {
                     if matches!(staged.file, Unplaced::Unnamed(_)) {
-                        self.unnamed.give_up(errno);
+                        self.unnamed.link_failed(errno);
                     }
                     return Err(StoreError::io("put in place", &staged.path, errno).into());
                 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, CWD, FsWord, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -21,10 +21,10 @@ use super::tree::Tree;
 /// long again.
 const WRITABLE_MOST_BYTES: usize = 32 * 1024;
 /// The file systems of which it is known what they make of files without names, as `statfs(2)` numbers them.
-const PROVEN: [i64; 3] = [EXT4, XFS, TMPFS];
-const EXT4: i64 = 0xef53;
-const XFS: i64 = 0x5846_5342;
-const TMPFS: i64 = 0x0102_1994;
+const PROVEN: [FsWord; 3] = [EXT4, XFS, TMPFS];
+const EXT4: FsWord = 0xef53;
+const XFS: FsWord = 0x5846_5342;
+const TMPFS: FsWord = 0x0102_1994;
 /// Only for us until it has its owner and mode.
 const MODE: Mode = Mode::from_raw_mode(0o600);
 
@@ -84,9 +84,10 @@ impl UnnamedFiles {
         is_here.then_some(Unnamed { file, linking, _place: place })
     }
 
-    /// A link has failed although its folder is there: those to come have names.
-    pub(super) fn give_up(&self, errno: Errno) {
-        if !self.has_failed.swap(true, Ordering::Relaxed) {
+    /// A link has failed although its folder is there: those to come have names, unless a rename would fail so, too.
+    pub(super) fn link_failed(&self, errno: Errno) {
+        let is_disks = matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS);
+        if !is_disks && !self.has_failed.swap(true, Ordering::Relaxed) {
             tracing::warn!(error = %errno, "a new file could not be linked; from now on they have temporary names and are renamed");
         }
     }
@@ -264,7 +265,9 @@ mod tests {
         files.mount = files.mount.map(|mount| mount + 1);
         assert!(files.make(&folder).is_none());
         let files = tried(prefix.path(), 2);
-        files.give_up(Errno::PERM);
+        files.link_failed(Errno::NOSPC);
+        assert!(files.make(&folder).is_some(), "with a name there were no room either");
+        files.link_failed(Errno::PERM);
         assert!(files.make(&folder).is_none());
     }
 }
