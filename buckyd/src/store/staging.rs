@@ -153,8 +153,12 @@ impl Store {
             match put {
                 Ok(true) => return Ok(Existing::NotThere),
                 Ok(false) => {}
-                // The folder was removed, being empty, between its opening and this.
-                Err(Errno::NOENT) if is_removed(&folder).unwrap_or(true) => {
+                // The folder was removed, being empty, between its opening and this. Of a file without a name it may
+                // also mean that it may not be linked.
+                Err(Errno::NOENT)
+                    if matches!(staged.file, Unplaced::Named(_))
+                        || is_removed(&folder).unwrap_or(true) =>
+                {
                     near.forget();
                     continue;
                 }

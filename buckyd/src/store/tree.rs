@@ -129,7 +129,10 @@ impl Tree {
         };
         let is_new = !missing.is_empty();
         for path in missing.into_iter().rev() {
-            folder = self.make_folder_in(&folder, path)?;
+            folder = self.make_folder_in(&folder, path).inspect_err(|_| {
+                // Those above it that were made already, and hold nothing.
+                self.prune_folders(path);
+            })?;
         }
         Ok((folder, is_new))
     }
@@ -282,4 +285,22 @@ pub(super) fn regular(fd: OwnedFd, relative: &Path) -> Result<(File, Stat), Stor
         _ => "a device or a socket",
     };
     Err(StoreError::NotAFile { path: relative.into(), what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_made_leaves_none_of_those_above_it() {
+        let prefix = tempfile::tempdir().unwrap();
+        let tree = Tree::open(prefix.path()).unwrap();
+        let too_long = Path::new("a/b").join("c".repeat(300)).join("d");
+        assert!(tree.make_folder(&too_long).is_err());
+        assert!(!prefix.path().join("a").exists());
+        let (_, is_new) = tree.make_folder(Path::new("a/b")).unwrap();
+        assert!(is_new && prefix.path().join("a/b").is_dir());
+        let (_, is_new) = tree.make_folder(Path::new("a/b")).unwrap();
+        assert!(!is_new);
+    }
 }
