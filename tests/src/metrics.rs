@@ -67,6 +67,12 @@ pub fn now() -> u32 {
     u32::try_from(since.as_secs()).unwrap()
 }
 
+/// The newest slot of a point a minute: the time in whole minutes, in Unix seconds. The clock is asked once, so that the answer is a
+/// slot's time also where a minute ends.
+pub fn newest_minute() -> u32 {
+    now() / 60 * 60
+}
+
 /// The name of the `number`th metric of a made-up shop: a few levels, some broad and some deep, some tagged.
 pub fn name(number: usize) -> MetricName {
     let (host, part) = (number / 40, number % 40);

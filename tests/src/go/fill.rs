@@ -91,7 +91,7 @@ mod tests {
     /// What a file whose slots are `d` where it has a value becomes from a source that has all.
     fn filled(before: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
-        let now = metrics::now() / 60 * 60;
+        let now = metrics::newest_minute();
         let slot = |index: usize| now - 60 * (19 - u32::try_from(index).unwrap());
         let write = |name: &str, has: &dyn Fn(usize) -> bool, value: f64| {
             let points = (0..20).filter(|index| has(*index));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use bucky_tests::metrics::{self, MINUTES, minutes, now};
+use bucky_tests::metrics::{self, MINUTES, minutes, newest_minute, now};
 use bucky_tests::{Node, TestCluster, tree, wait};
 use bucky_whisper::Point;
 use rustix::process::Signal;
@@ -213,11 +213,11 @@ fn stopped_once_a_run_says_what_is_left_and_the_next_one_finishes() {
 fn with_points_each_owner_gets_what_the_others_have_and_keeps_its_own() {
     let mut cluster = cluster(3).replication_factor(2).lay();
     let names = cluster.names_owned_by(0, "apart", 30);
-    let (now, base) = (now(), now() - now() % 60);
+    let base = newest_minute();
     for name in &names {
         let owners = cluster.owners(name);
-        let early = minutes(now - 3600, [1.0, 2.0, 3.0]);
-        let late = minutes(now - 600, [7.0, f64::NAN, 9.0]);
+        let early = minutes(base - 3600, [1.0, 2.0, 3.0]);
+        let late = minutes(base - 600, [7.0, f64::NAN, 9.0]);
         let late: Vec<Point> = late.into_iter().filter(|point| !point.value.is_nan()).collect();
         // One minute both have, with another value.
         let both = |value| Point { timestamp: base - 7200, value };

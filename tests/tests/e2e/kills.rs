@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bucky_tests::metrics::{MINUTES, minutes, now};
+use bucky_tests::metrics::{MINUTES, minutes, newest_minute, now};
 use bucky_tests::{Ledger, Node, Running, TestCluster, peer, soak};
 use bucky_whisper::{OpenError, OpenMode, Point, WhisperFile};
 use fastrand::Rng;
@@ -75,20 +75,24 @@ struct Move {
     before: Ledger,
     /// Metrics that a carbon writes to, with the paths of the nodes' files: the old owner's first, then the new one's.
     busy: BTreeMap<String, [std::path::PathBuf; 2]>,
+    /// The newest slot, in Unix seconds. All points are counted back from it: were the clock asked again where a minute has
+    /// passed, the gaps that are written to would be the slots that have points.
+    newest: u32,
     rng: Rng,
 }
 
 impl Move {
     fn lay(rng: Rng) -> Self {
+        let newest = newest_minute();
         let mut cluster = cluster(OLD_NODES + 1).lay();
         cluster.scatter(RESTING, &cluster.ring_of_first(OLD_NODES));
         let of_stem = |stem| cluster.names_owned_by(OLD_NODES, stem, BUSY / BUSY_STEMS.len());
         let names: Vec<String> = BUSY_STEMS.into_iter().flat_map(of_stem).collect();
         for (number, name) in names.iter().enumerate() {
-            cluster.node(number % OLD_NODES).write(name, &MINUTES, &every_other_minute());
+            cluster.node(number % OLD_NODES).write(name, &MINUTES, &every_other_minute(newest));
             // Some are at the new owner already, from a relay that failed over.
             if number.is_multiple_of(3) {
-                let there = minutes(now() - 7200, [3.0, 4.0]);
+                let there = minutes(newest - 7200, [3.0, 4.0]);
                 cluster.node(OLD_NODES).write(name, &MINUTES, &there);
             }
         }
@@ -99,7 +103,7 @@ impl Move {
         let busy = names.iter().enumerate().map(paths).collect();
         cluster.start();
         let before = cluster.ledger();
-        Self { cluster, before, busy, rng }
+        Self { cluster, before, busy, newest, rng }
     }
 
     /// Kills until `limit` is reached or the move has ended; gives who was killed and how many points were looked for.
@@ -107,8 +111,9 @@ impl Move {
         let (stop, written) = (AtomicBool::new(false), Mutex::new(Vec::new()));
         let (busy, of_writer) = (std::mem::take(&mut self.busy), self.rng.fork());
         let mut killed = Killed::default();
+        let newest = self.newest;
         std::thread::scope(|scope| {
-            scope.spawn(|| write_until(&stop, &busy, &written, of_writer));
+            scope.spawn(|| write_until(&stop, newest, &busy, &written, of_writer));
             // The writer ends also where this fails.
             let _stop = StopOnDrop(&stop);
             let mut run = self.start();
@@ -198,20 +203,21 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// A day of points, so many that the few which a tombstone's owner is asked for are a small part.
-fn every_other_minute() -> Vec<Point> {
-    minutes(now(), (0..1400).map(f64::from)).into_iter().step_by(2).collect()
+/// A day of points up to `newest`, so many that the few which a tombstone's owner is asked for are a small part.
+fn every_other_minute(newest: u32) -> Vec<Point> {
+    minutes(newest, (0..1400).map(f64::from)).into_iter().step_by(2).collect()
 }
 
-/// Writes to the busy metrics in turn, each slot that has no point once, until it is told to stop: to the old owner's file while it is
-/// there, as a relay with the old ring lets carbon do, and else to the new one's. What was written is noted after it is.
+/// Writes to the busy metrics in turn, each slot before `newest` that has no point once, until it is told to stop: to the
+/// old owner's file while it is there, as a relay with the old ring lets carbon do, and else to the new one's. What was
+/// written is noted after it is.
 fn write_until(
     stop: &AtomicBool,
+    newest: u32,
     busy: &BTreeMap<String, [std::path::PathBuf; 2]>,
     written: &Mutex<Vec<(String, Point)>>,
     mut rng: Rng,
 ) {
-    let newest = now() - now() % 60;
     // In no order: what a tombstone's owner is asked for, its oldest and newest points among them, is not just these.
     let mut ages: Vec<u32> = (151..1300).step_by(2).collect();
     rng.shuffle(&mut ages);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bucky_tests::metrics::{self, MINUTES, minutes, now};
+use bucky_tests::metrics::{self, MINUTES, minutes, newest_minute, now};
 use bucky_tests::{TestCluster, tree, wait};
 use bucky_whisper::{OpenError, OpenMode, Point, WhisperFile};
 
@@ -92,7 +92,7 @@ fn write_until(
     path: impl Fn(&str) -> std::path::PathBuf,
 ) -> Vec<(String, Point)> {
     let mut written = Vec::new();
-    let newest = now() - now() % 60;
+    let newest = newest_minute();
     for age in 10..1000 {
         for name in names {
             if stop.load(Ordering::Relaxed) {

@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use bucky_tests::TestCluster;
-use bucky_tests::metrics::{self, LAYOUTS, MINUTES, minutes, now};
+use bucky_tests::metrics::{self, LAYOUTS, MINUTES, minutes, newest_minute, now};
 
 use super::{files_below, gnu_tar, listed, points_in, tar, unpacked};
 use crate::cluster;
@@ -114,7 +114,7 @@ fn a_sparse_archive_unpacks_with_holes() {
 #[test]
 fn a_metric_on_two_nodes_is_one_member_with_the_points_of_both() {
     let cluster = cluster(3).start();
-    let newest = now() - now() % 60;
+    let newest = newest_minute();
     let owner = cluster.owners("dup.x")[0];
     let stray = (owner + 1) % 3;
     // Each has what the other lacks, and both have the first minute, of which the owner's counts.
@@ -140,7 +140,7 @@ fn a_metric_on_two_nodes_is_one_member_with_the_points_of_both() {
 #[test]
 fn the_archive_of_a_replicated_cluster_has_every_point_of_every_copy() {
     let cluster = cluster(3).replication_factor(2).start();
-    let newest = now() - now() % 60;
+    let newest = newest_minute();
     for number in 0..200 {
         let name = format!("r.m{number:03}");
         for (half, owner) in cluster.owners(&name).into_iter().enumerate() {
@@ -165,7 +165,7 @@ fn the_archive_of_a_replicated_cluster_has_every_point_of_every_copy() {
 #[test]
 fn copies_of_different_retentions_are_all_in_the_archive() {
     let cluster = cluster(2).start();
-    let newest = now() - now() % 60;
+    let newest = newest_minute();
     cluster.node(0).write("two.x", &MINUTES, &minutes(newest, [1.0, 2.0]));
     cluster.node(1).write("two.x", &LAYOUTS[1], &minutes(newest, [3.0]));
     let compressed = [b"whisper_compressed".as_slice(), &[7; 200]].concat();

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use bucky_tests::TestCluster;
 use bucky_tests::http::Http;
-use bucky_tests::metrics::{self, MINUTES, minutes, now};
+use bucky_tests::metrics::{self, MINUTES, minutes, newest_minute, now};
 
 use super::{gnu_tar, listed, restore, tar};
 use crate::cluster;
@@ -66,7 +66,7 @@ fn sparse_archives_of_gnu_tar_are_restored_byte_for_byte() {
     for (number, name) in names.into_iter().enumerate() {
         // Points in many places, so that the map is longer than a header holds.
         let step = 3_600 * (u32::try_from(number).unwrap() + 1);
-        let newest = now() - now() % 60;
+        let newest = newest_minute();
         let points = (0..200).map(|age| bucky_whisper::Point {
             timestamp: newest - age * step,
             value: f64::from(age),
@@ -189,7 +189,7 @@ fn members_that_are_no_metrics_are_refused_by_name_and_the_rest_is_restored() {
 #[test]
 fn a_member_that_comes_twice_fills_twice() {
     let cluster = cluster(2).start();
-    let newest = now() - now() % 60;
+    let newest = newest_minute();
     let path = cluster.path("made.tar");
     let folder = cluster.path("made");
     for (round, values) in [[1.0, f64::NAN, 3.0], [100.0, 2.0, f64::NAN]].into_iter().enumerate() {

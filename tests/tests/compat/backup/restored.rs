@@ -1,7 +1,7 @@
 //! From one cluster into another.
 
 use bucky_ring::{Algorithm, Relay};
-use bucky_tests::metrics::{MINUTES, minutes, now};
+use bucky_tests::metrics::{MINUTES, minutes, newest_minute, now};
 use bucky_tests::{GoDaemon, TestCluster};
 use bucky_whisper::Point;
 
@@ -73,7 +73,7 @@ fn a_sparse_file_stays_small_on_restore() {
 #[test]
 fn a_restore_fills_and_changes_no_point_that_is_there() {
     let cluster = cluster(2).start();
-    let newest = now() - now() % 60;
+    let newest = newest_minute();
     let owner = cluster.node(cluster.owners("f.x")[0]);
     owner.write("f.x", &MINUTES, &minutes(newest, [1.0, 2.0, 0.0, 4.0]));
     let (run, path) = tar(&cluster, &["f.x"]);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bucky_tests::metrics::{self, MINUTES, minutes, now};
+use bucky_tests::metrics::{self, MINUTES, minutes, newest_minute, now};
 use bucky_tests::{Node, TestCluster, tree, wait};
 use bucky_whisper::{OpenMode, Point, WhisperFile};
 use rustix::process::Signal;
@@ -144,7 +144,7 @@ fn d30_copy_delete_loses_no_point_of_a_writer_that_never_rests() {
 /// Writes a point to one after the other of the files that are there.
 fn write_until(stop: &AtomicBool, names: &[String], node: &Node) -> Vec<(String, Point)> {
     let mut written = Vec::new();
-    let newest = now() - now() % 60;
+    let newest = newest_minute();
     for age in 10..1000 {
         for name in names {
             if stop.load(Ordering::Relaxed) {

@@ -144,7 +144,7 @@ fn the_ledger_of_the_writers_sees_what_is_lost_what_is_wrong_and_what_is_left_be
     let lost = written.missing(&cluster);
     assert!(lost > 500, "{lost}");
     // A point that nobody wrote, in the place of one that was written and in one that nothing was written to.
-    let newest = metrics::now() / 60 * 60;
+    let newest = metrics::newest_minute();
     let points = [0, 40].map(|age| Point { timestamp: newest - age * 60, value: -1.0 });
     metrics::update(&owner(&second).path(&second), &points);
     assert_eq!(written.missing(&cluster), lost + 3);
