@@ -6,50 +6,36 @@
 
 mod body;
 mod error;
+mod exchange;
 mod go_routes;
+mod lines;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
 use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, header};
+use reqwest::{Body, RequestBuilder, StatusCode, header};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use bucky_ring::RingDocument;
 use bucky_whisper::MetricName;
 
 pub use self::body::{BodyError, ByteStream};
-use self::body::{Pace, pieces, read_beyond};
+use self::body::{Pace, pieces};
 pub use self::error::{ClientError, NetworkError};
 pub use self::go_routes::{GoListFilter, Listing};
-use crate::ndjson::{Lines, LinesError, parse_line};
-use crate::token::{TOKEN_HEADER, Token};
+pub use self::lines::AnswerLines;
+use crate::token::Token;
 use crate::types::{
     ArchiveRequest, ConfirmRequest, DeleteRequest, MisplacedCount, PullRequest, StatRequest, Status,
 };
-use crate::{CarbonCache, CarbonInfo, DaemonAddr, Encoding, ErrorBody, paths};
+use crate::{CarbonCache, CarbonInfo, DaemonAddr, Encoding, paths};
 
-/// The longest answer that is one JSON value, such as the ring of ten thousand nodes; those that grow with the store are
-/// lines. A short text makes a value that is much larger in memory.
-const JSON_LIMIT_BYTES: usize = 4 * 1024 * 1024;
-/// The most that the lines of an answer have together: twice a page of the longest names.
-const ANSWER_LIMIT_BYTES: usize = 64 * 1024 * 1024;
-/// The most lines that are collected where nothing smaller was asked for; no request names as many metrics.
-const LINES_LIMIT: usize = 100_000;
 /// Connections to a daemon that are kept though nobody uses them: each keeps its buffers.
 const IDLE_PER_HOST: usize = 4;
-/// What a refusal is explained with where no token was sent, and where it does not explain itself.
-const NO_TOKEN: &str = " (no token was sent: bucky sends that of -api-token-file, buckyd one of its own where it has \
-    -auth-jwt-secret-file)";
-const DENIED: &str = "the token that was sent does not allow it";
-/// How much of the body of a refusal is read.
-const REFUSAL_LIMIT_BYTES: usize = 64 * 1024;
-
 /// How long each part of an exchange may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -90,16 +76,6 @@ pub struct Client {
 pub struct Daemon {
     client: Client,
     addr: DaemonAddr,
-}
-
-/// The lines of an answer of a given daemon.
-pub struct AnswerLines {
-    lines: Lines<ByteStream>,
-    /// What came so far.
-    bytes: usize,
-    limit: Duration,
-    addr: DaemonAddr,
-    route: &'static str,
 }
 
 /// The rest of a list that is read page by page.
@@ -339,7 +315,7 @@ impl Daemon {
         let within = self.client.timeouts.answer + self.client.timeouts.answer;
         let request = self.post(paths::V1_PULL).json(request);
         let mut lines = self.lines_within(request, paths::V1_PULL, within).await?;
-        lines.limit = lines.limit.saturating_add(paced);
+        lines.take_longer(paced);
         Ok(lines)
     }
 
@@ -359,209 +335,5 @@ impl Daemon {
         // A daemon that takes long shows that it is alive; but its signs may be as far apart as a silence may last.
         let within = self.client.timeouts.answer.max(self.client.timeouts.idle);
         self.lines_within(self.post(paths::V1_DELETE).json(request), paths::V1_DELETE, within).await
-    }
-
-    fn get(&self, path: &str) -> RequestBuilder {
-        self.request(Method::GET, path)
-    }
-
-    fn post(&self, path: &str) -> RequestBuilder {
-        self.request(Method::POST, path)
-    }
-
-    /// Every request begins here.
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.client.http.request(method, self.addr.url(path));
-        match &self.client.token {
-            Some(token) => request.header(TOKEN_HEADER, token.header()),
-            None => request,
-        }
-    }
-
-    async fn lines(
-        &self,
-        request: RequestBuilder,
-        route: &'static str,
-        waits_for_scan: bool,
-    ) -> Result<AnswerLines, ClientError> {
-        let timeouts = &self.client.timeouts;
-        let within = if waits_for_scan { timeouts.upload } else { timeouts.answer };
-        self.lines_within(request, route, within).await
-    }
-
-    async fn lines_within(
-        &self,
-        request: RequestBuilder,
-        route: &'static str,
-        within: Duration,
-    ) -> Result<AnswerLines, ClientError> {
-        let response = self.send(request, route, within).await?;
-        Ok(AnswerLines {
-            lines: Lines::new(pieces(response, self.client.timeouts.idle, Pace::Lines)),
-            bytes: 0,
-            limit: self.client.timeouts.upload,
-            addr: self.addr.clone(),
-            route,
-        })
-    }
-
-    async fn json<T: DeserializeOwned>(
-        &self,
-        request: RequestBuilder,
-        route: &'static str,
-    ) -> Result<T, ClientError> {
-        let response = self.send(request, route, self.client.timeouts.answer).await?;
-        // Short answers: whoever takes longer dribbles.
-        let within = self.client.timeouts.idle;
-        self.body_json_up_to(response, route, JSON_LIMIT_BYTES, within).await
-    }
-
-    async fn body_json<T: DeserializeOwned>(
-        &self,
-        response: Response,
-        route: &'static str,
-    ) -> Result<T, ClientError> {
-        let within = self.client.timeouts.upload;
-        self.body_json_up_to(response, route, JSON_LIMIT_BYTES, within).await
-    }
-
-    async fn body_json_up_to<T: DeserializeOwned>(
-        &self,
-        response: Response,
-        route: &'static str,
-        limit_bytes: usize,
-        within: Duration,
-    ) -> Result<T, ClientError> {
-        let body = read_beyond(response, limit_bytes);
-        let body = self.within(route, within, body).await?;
-        if body.len() > limit_bytes {
-            let found = format!("more than {limit_bytes} bytes of JSON");
-            return Err(self.bad_answer(route, found));
-        }
-        serde_json::from_slice(&body).map_err(|error| self.bad_answer(route, error.to_string()))
-    }
-
-    /// Sends, waits for the head, and turns every status but success into an error.
-    async fn send(
-        &self,
-        request: RequestBuilder,
-        route: &'static str,
-        within: Duration,
-    ) -> Result<Response, ClientError> {
-        let response = self.within(route, within, request.send()).await?;
-        if response.status() == StatusCode::OK {
-            return Ok(response);
-        }
-        Err(self.refusal(route, response).await)
-    }
-
-    async fn refusal(&self, route: &'static str, response: Response) -> ClientError {
-        let status = response.status();
-        let body = read_beyond(response, REFUSAL_LIMIT_BYTES);
-        let body = tokio::time::timeout(self.client.timeouts.idle, body).await;
-        let body = body.ok().and_then(Result::ok).unwrap_or_default();
-        let (code, body) = match serde_json::from_slice::<ErrorBody>(&body) {
-            Ok(body) => (Some(body.error.code), body.to_string()),
-            Err(_) => (None, String::from_utf8_lossy(&body).trim_end().chars().take(500).collect()),
-        };
-        let body = match (status, &self.client.token) {
-            (StatusCode::FORBIDDEN, None) => format!("{body}{NO_TOKEN}"),
-            // The answer to a HEAD has no words.
-            (StatusCode::FORBIDDEN, Some(_)) if body.is_empty() => DENIED.to_owned(),
-            _ => body,
-        };
-        ClientError::Status { addr: self.addr.clone(), route, status, code, body }
-    }
-
-    async fn within<T>(
-        &self,
-        route: &'static str,
-        limit: Duration,
-        future: impl Future<Output = Result<T, reqwest::Error>>,
-    ) -> Result<T, ClientError> {
-        match tokio::time::timeout(limit, future).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(source)) => Err(ClientError::transport(&self.addr, route, source)),
-            Err(_) => Err(ClientError::TimedOut { addr: self.addr.clone(), route, after: limit }),
-        }
-    }
-
-    fn bad_answer(&self, route: &'static str, found: String) -> ClientError {
-        ClientError::BadAnswer { addr: self.addr.clone(), route, found }
-    }
-}
-
-impl AnswerLines {
-    /// The next line as a value; none at the end.
-    ///
-    /// # Errors
-    /// [`ClientError::Lines`] where the answer breaks off, is not understood, or says that the daemon failed;
-    /// [`ClientError::TimedOut`] where signs of life come for too long, and nothing else; [`ClientError::BadAnswer`]
-    /// where the lines are together longer than any answer.
-    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
-        let Some(line) = self.next_line().await? else { return Ok(None) };
-        parse_line(&line).map(Some).map_err(|source| self.error(source))
-    }
-
-    /// The next line as it stands, without its end; none at the end.
-    ///
-    /// # Errors
-    /// As [`AnswerLines::next`].
-    pub async fn next_line(&mut self) -> Result<Option<Bytes>, ClientError> {
-        let line = match tokio::time::timeout(self.limit, self.lines.next_line()).await {
-            Ok(line) => line.map_err(|source| self.error(source))?,
-            Err(_) => return Err(self.timed_out()),
-        };
-        self.bytes += line.as_ref().map_or(0, Bytes::len);
-        if self.bytes > ANSWER_LIMIT_BYTES {
-            let found = format!("lines of more than {ANSWER_LIMIT_BYTES} bytes together");
-            return Err(ClientError::BadAnswer {
-                addr: self.addr.clone(),
-                route: self.route,
-                found,
-            });
-        }
-        Ok(line)
-    }
-
-    /// All lines that are left, as values.
-    ///
-    /// # Errors
-    /// As [`AnswerLines::next`]; [`ClientError::BadAnswer`] where there are more than any request asks for.
-    pub async fn collect<T: DeserializeOwned>(self) -> Result<Vec<T>, ClientError> {
-        self.collect_at_most(LINES_LIMIT).await
-    }
-
-    /// All lines that are left, as values, where no more than `limit` were asked for.
-    ///
-    /// # Errors
-    /// As [`AnswerLines::next`]; [`ClientError::BadAnswer`] where there are more.
-    pub async fn collect_at_most<T: DeserializeOwned>(
-        mut self,
-        limit: usize,
-    ) -> Result<Vec<T>, ClientError> {
-        let mut values = Vec::new();
-        while let Some(value) = self.next().await? {
-            if values.len() == limit {
-                return Err(self.too_many(limit));
-            }
-            values.push(value);
-        }
-        Ok(values)
-    }
-
-    /// The error of an answer that has more lines than the `limit` that were asked for.
-    pub fn too_many(&self, limit: usize) -> ClientError {
-        let found = format!("more than {limit} lines, which is what was asked for");
-        ClientError::BadAnswer { addr: self.addr.clone(), route: self.route, found }
-    }
-
-    fn error(&self, source: LinesError<BodyError>) -> ClientError {
-        let source = Box::new(source);
-        ClientError::Lines { addr: self.addr.clone(), route: self.route, source }
-    }
-
-    fn timed_out(&self) -> ClientError {
-        ClientError::TimedOut { addr: self.addr.clone(), route: self.route, after: self.limit }
     }
 }

@@ -1,0 +1,150 @@
+//! One request and its answer: what all routes have in common.
+
+use std::future::Future;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::body::{Pace, pieces, read_beyond};
+use super::error::ClientError;
+use super::{AnswerLines, Daemon};
+use crate::ErrorBody;
+use crate::token::TOKEN_HEADER;
+
+/// The longest answer that is one JSON value, such as the ring of ten thousand nodes; those that grow with the store are
+/// lines. A short text makes a value that is much larger in memory.
+const JSON_LIMIT_BYTES: usize = 4 * 1024 * 1024;
+/// What a refusal is explained with where no token was sent, and where it does not explain itself.
+const NO_TOKEN: &str = " (no token was sent: bucky sends that of -api-token-file, buckyd one of its own where it has \
+    -auth-jwt-secret-file)";
+const DENIED: &str = "the token that was sent does not allow it";
+/// How much of the body of a refusal is read.
+const REFUSAL_LIMIT_BYTES: usize = 64 * 1024;
+
+impl Daemon {
+    pub(super) fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    pub(super) fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    /// Every request begins here.
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.http.request(method, self.addr.url(path));
+        match &self.client.token {
+            Some(token) => request.header(TOKEN_HEADER, token.header()),
+            None => request,
+        }
+    }
+
+    pub(super) async fn lines(
+        &self,
+        request: RequestBuilder,
+        route: &'static str,
+        waits_for_scan: bool,
+    ) -> Result<AnswerLines, ClientError> {
+        let timeouts = &self.client.timeouts;
+        let within = if waits_for_scan { timeouts.upload } else { timeouts.answer };
+        self.lines_within(request, route, within).await
+    }
+
+    pub(super) async fn lines_within(
+        &self,
+        request: RequestBuilder,
+        route: &'static str,
+        within: Duration,
+    ) -> Result<AnswerLines, ClientError> {
+        let response = self.send(request, route, within).await?;
+        let timeouts = &self.client.timeouts;
+        let body = pieces(response, timeouts.idle, Pace::Lines);
+        Ok(AnswerLines::new(body, timeouts.upload, self.addr.clone(), route))
+    }
+
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        route: &'static str,
+    ) -> Result<T, ClientError> {
+        let response = self.send(request, route, self.client.timeouts.answer).await?;
+        // Short answers: whoever takes longer dribbles.
+        let within = self.client.timeouts.idle;
+        self.body_json_up_to(response, route, JSON_LIMIT_BYTES, within).await
+    }
+
+    pub(super) async fn body_json<T: DeserializeOwned>(
+        &self,
+        response: Response,
+        route: &'static str,
+    ) -> Result<T, ClientError> {
+        let within = self.client.timeouts.upload;
+        self.body_json_up_to(response, route, JSON_LIMIT_BYTES, within).await
+    }
+
+    pub(super) async fn body_json_up_to<T: DeserializeOwned>(
+        &self,
+        response: Response,
+        route: &'static str,
+        limit_bytes: usize,
+        within: Duration,
+    ) -> Result<T, ClientError> {
+        let body = read_beyond(response, limit_bytes);
+        let body = self.within(route, within, body).await?;
+        if body.len() > limit_bytes {
+            let found = format!("more than {limit_bytes} bytes of JSON");
+            return Err(self.bad_answer(route, found));
+        }
+        serde_json::from_slice(&body).map_err(|error| self.bad_answer(route, error.to_string()))
+    }
+
+    /// Sends, waits for the head, and turns every status but success into an error.
+    pub(super) async fn send(
+        &self,
+        request: RequestBuilder,
+        route: &'static str,
+        within: Duration,
+    ) -> Result<Response, ClientError> {
+        let response = self.within(route, within, request.send()).await?;
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        Err(self.refusal(route, response).await)
+    }
+
+    pub(super) async fn refusal(&self, route: &'static str, response: Response) -> ClientError {
+        let status = response.status();
+        let body = read_beyond(response, REFUSAL_LIMIT_BYTES);
+        let body = tokio::time::timeout(self.client.timeouts.idle, body).await;
+        let body = body.ok().and_then(Result::ok).unwrap_or_default();
+        let (code, body) = match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(body) => (Some(body.error.code), body.to_string()),
+            Err(_) => (None, String::from_utf8_lossy(&body).trim_end().chars().take(500).collect()),
+        };
+        let body = match (status, &self.client.token) {
+            (StatusCode::FORBIDDEN, None) => format!("{body}{NO_TOKEN}"),
+            // The answer to a HEAD has no words.
+            (StatusCode::FORBIDDEN, Some(_)) if body.is_empty() => DENIED.to_owned(),
+            _ => body,
+        };
+        ClientError::Status { addr: self.addr.clone(), route, status, code, body }
+    }
+
+    pub(super) async fn within<T>(
+        &self,
+        route: &'static str,
+        limit: Duration,
+        future: impl Future<Output = Result<T, reqwest::Error>>,
+    ) -> Result<T, ClientError> {
+        match tokio::time::timeout(limit, future).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(source)) => Err(ClientError::transport(&self.addr, route, source)),
+            Err(_) => Err(ClientError::TimedOut { addr: self.addr.clone(), route, after: limit }),
+        }
+    }
+
+    pub(super) fn bad_answer(&self, route: &'static str, found: String) -> ClientError {
+        ClientError::BadAnswer { addr: self.addr.clone(), route, found }
+    }
+}

@@ -1,0 +1,210 @@
+use super::*;
+
+fn read(args: &[&str]) -> Result<Command, String> {
+    parse(args.iter().map(OsString::from)).map_err(|stop| match stop.outcome {
+        Outcome::Done => format!("asked: {}", stop.data),
+        _ => format!("mistake: {}", stop.told),
+    })
+}
+
+fn mistake(args: &[&str]) -> String {
+    let text = read(args).err().unwrap_or_else(|| panic!("{args:?} was taken"));
+    text.strip_prefix("mistake: ").unwrap_or_else(|| panic!("{args:?}: {text}")).to_owned()
+}
+
+#[test]
+fn the_definition_holds_together() {
+    definition().debug_assert();
+}
+
+/// D20: flags after an argument are arguments to the Go tool, which then asks localhost.
+#[test]
+fn flags_count_before_and_after_arguments_with_one_dash_or_two() {
+    for args in [
+        ["list", "-h", "a:4343", "app.a", "-j"],
+        ["list", "app.a", "-j", "--host", "a:4343"],
+        ["list", "app.a", "--json", "-host", "a:4343"],
+    ] {
+        let Ok(Command::List(list)) = read(&args) else { panic!("{args:?}") };
+        assert_eq!(list.cluster.host().unwrap().to_string(), "a:4343");
+        assert!(list.json && list.select.names == ["app.a"]);
+    }
+}
+
+/// D24: the Go tool exits 0 after an unknown command.
+#[test]
+fn an_unknown_command_is_a_mistake_with_a_suggestion() {
+    let text = mistake(&["lsit", "-h", "A"]);
+    assert!(text.contains("lsit") && text.contains("'list'"), "{text}");
+    assert!(mistake(&[]).contains("give a command"));
+    assert!(mistake(&["-v", "list"]).contains("before the command"));
+}
+
+#[test]
+fn help_is_asked_for_in_every_way_but_h_with_a_command() {
+    for args in [
+        &["help"][..],
+        &["--help"],
+        &["-help"],
+        &["-h"],
+        &["help", "list"],
+        &["list", "--help"],
+        &["list", "-help"],
+    ] {
+        assert!(read(args).err().unwrap().starts_with("asked: "), "{args:?}");
+    }
+    assert!(mistake(&["list", "-h"]).contains("--host"));
+    assert!(matches!(read(&["-version"]), Ok(Command::Version)));
+    assert!(read(&["fill", "-h"]).err().unwrap().contains("bucky-fill"));
+}
+
+#[test]
+fn help_lists_the_commands_sorted_with_usage_and_description() {
+    let stop = help(None);
+    let lines: Vec<&str> = stop.data.lines().collect();
+    let names: Vec<&str> =
+        lines.iter().step_by(2).map(|line| line.split(' ').next().unwrap()).collect();
+    assert!(names.is_sorted() && names.len() > 10, "{names:?}");
+    let list = lines.iter().position(|line| line.starts_with("list ")).unwrap();
+    assert_eq!(lines[list], "list [OPTIONS] [METRIC]...");
+    assert_eq!(lines[list + 1], "\tList metrics");
+    assert!(stop.told.contains("Usage: ") && stop.told.contains("Exit codes: "));
+}
+
+#[test]
+fn help_of_a_command_has_its_title_with_the_version_its_usage_its_text_and_its_flags() {
+    let stop = help(Some("locate".into()));
+    assert_eq!((stop.outcome, stop.told.as_str()), (Outcome::Done, ""));
+    let title = concat!("bucky locate, version ", env!("CARGO_PKG_VERSION"));
+    assert!(stop.data.starts_with(&format!("{title}\n\nUsage: bucky locate ")), "{}", stop.data);
+    let usage = stop.data.find("Usage: ").unwrap();
+    let text = stop.data.find("Tell which nodes own metrics").unwrap();
+    let flags = stop.data.find("--timeout").unwrap();
+    assert!(usage < text && text < flags, "{}", stop.data);
+}
+
+#[test]
+fn help_of_no_command_says_so_and_is_a_mistake() {
+    let stop = help(Some("lits".into()));
+    assert_eq!((stop.outcome, stop.data.as_str()), (Outcome::Usage, "Unknown sub-command.\n"));
+    assert!(stop.told.contains("'list'"), "{}", stop.told);
+}
+
+/// D32: `-w 0` hangs the Go tool, or makes it do nothing and exit 0.
+#[test]
+fn fewer_than_one_worker_are_refused() {
+    for workers in ["0", "-1", "x", "99999999999999999999"] {
+        assert!(mistake(&["rebalance", "-w", workers]).contains("--workers"), "{workers}");
+        assert!(mistake(&["du", "-w", workers, "a"]).contains("--workers"), "{workers}");
+    }
+}
+
+/// D37: `-t 0` makes the Go tool wait for ever.
+#[test]
+fn waiting_for_ever_is_refused() {
+    assert!(mistake(&["list", "-t", "0"]).contains("--timeout"));
+    assert!(mistake(&["list", "-t", "-5"]).contains("--timeout"));
+}
+
+#[test]
+fn a_switch_set_to_false_is_not_taken_for_its_default() {
+    let Ok(Command::Rebalance(args)) = read(&["rebalance", "-delete=false"]) else { panic!() };
+    assert!(args.sync.no_delete);
+    let Ok(Command::Rebalance(args)) = read(&["rebalance", "-delete"]) else { panic!() };
+    assert!(!args.sync.no_delete);
+    let Ok(Command::Inconsistent(args)) = read(&["inconsistent", "-filter-cache-metrics=false"])
+    else {
+        panic!()
+    };
+    assert!(args.local.no_filter_cache_metrics);
+}
+
+#[test]
+fn of_a_flag_that_is_given_twice_the_last_counts() {
+    let args = ["list", "-h", "a", "-j", "-host", "b", "-t", "1", "-timeout=2", "-j=false"];
+    let Ok(Command::List(list)) = read(&args) else { panic!() };
+    assert_eq!((list.cluster.host().unwrap().to_string().as_str(), list.json), ("b:4242", false));
+    assert_eq!(list.cluster.timeout, 2);
+    for (flags, keeps) in [
+        (["-delete=false", "-delete"], false),
+        (["-delete", "-no-delete"], true),
+        (["-no-delete", "-delete=true"], false),
+    ] {
+        let Ok(Command::Rebalance(args)) = read(&["rebalance", flags[0], flags[1]]) else {
+            panic!("{flags:?}")
+        };
+        assert_eq!(args.sync.no_delete, keeps, "{flags:?}");
+    }
+}
+
+#[test]
+fn a_switch_takes_all_of_gos_words_for_yes_and_no() {
+    for (word, is_yes) in ["1", "t", "T", "true", "TRUE", "True"]
+        .map(|word| (word, true))
+        .into_iter()
+        .chain(["0", "f", "F", "false", "FALSE", "False"].map(|word| (word, false)))
+    {
+        let Ok(Command::List(list)) = read(&["list", &format!("-single={word}")]) else {
+            panic!("{word}")
+        };
+        assert_eq!(list.cluster.single, is_yes, "{word}");
+    }
+    assert!(mistake(&["list", "-s=maybe"]).contains("invalid boolean value \"maybe\" for -s"));
+}
+
+/// Whoever declares such a flag with a parser of Rust's numbers is told here: `bucky_flags::integer` is the one.
+/// Lengths (BYTES) have units and are no numbers.
+#[test]
+fn every_flag_that_takes_a_number_takes_it_as_go_writes_it() {
+    use std::any::TypeId;
+    let numbers = [
+        TypeId::of::<i32>(),
+        TypeId::of::<u16>(),
+        TypeId::of::<u32>(),
+        TypeId::of::<i64>(),
+        TypeId::of::<u64>(),
+        TypeId::of::<usize>(),
+        TypeId::of::<std::num::NonZeroU32>(),
+    ];
+    let (mut flags, mut refusals) = (0, Vec::new());
+    for command in definition().get_subcommands() {
+        let takes_number = |arg: &&clap::Arg| {
+            let parsed = arg.get_value_parser().type_id();
+            let is_length = arg
+                .get_value_names()
+                .is_some_and(|names| names.iter().any(|name| *name == "BYTES"));
+            !arg.is_positional()
+                && !is_length
+                && arg.get_action().takes_values()
+                && numbers.iter().any(|number| parsed == *number)
+        };
+        for arg in command.get_arguments().filter(takes_number) {
+            let flag = match (arg.get_long(), arg.get_short()) {
+                (Some(long), _) => format!("--{long}"),
+                (None, short) => format!("-{}", short.unwrap()),
+            };
+            for number in ["0x10", "0b10000", "1_6", "020"] {
+                let words = ["bucky", command.get_name(), &format!("{flag}={number}")];
+                let refused = definition().try_get_matches_from(words).err();
+                let is_refused = refused.as_ref().is_some_and(|error| {
+                    matches!(
+                        error.kind(),
+                        clap::error::ErrorKind::ValueValidation
+                            | clap::error::ErrorKind::InvalidValue
+                    )
+                });
+                if is_refused {
+                    refusals.push(format!("{} {flag} {number}", command.get_name()));
+                }
+            }
+            flags += 1;
+        }
+    }
+    assert_eq!(refusals, Vec::<String>::new());
+    assert!(flags > 30, "only {flags} were looked at");
+}
+
+#[test]
+fn an_unknown_flag_is_named_whole() {
+    assert!(mistake(&["list", "-nosuch"]).contains("--nosuch"));
+}
