@@ -1,0 +1,118 @@
+//! The answer of `GET /v1/status`.
+
+use serde::{Deserialize, Serialize};
+
+/// Answer of `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// What the daemon calls itself (`-node`).
+    pub node: String,
+    /// A random name of the store, kept beside the files. Two addresses that answer the same one are one store.
+    pub store_id: String,
+    /// The version of the daemon.
+    pub version: String,
+    /// The level of the `/v1` contract: [`API_LEVEL`].
+    pub api_level: u32,
+    /// The fingerprint of the ring, equal where the rings are.
+    pub ring_fingerprint: String,
+    /// How many metrics the inventory has; none before the first scan has ended.
+    pub metrics: Option<u64>,
+    /// The state of the inventory.
+    pub inventory: InventoryStatus,
+    /// The file system of the store.
+    pub disk: DiskStatus,
+    /// Sources that were deleted and wait to be confirmed.
+    pub tombstones: TombstoneStatus,
+    /// The transfers that run now.
+    pub transfers: TransferStatus,
+    /// What the names of metrics begin with that are the node's own (`--local-prefix`): they are never misplaced.
+    #[serde(default)]
+    pub local_prefixes: Vec<String>,
+    /// Corrupt files that were replaced and are kept aside.
+    #[serde(default)]
+    pub replaced: ReplacedStatus,
+}
+
+/// Where the inventory stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InventoryStatus {
+    /// Whether a list can be served, and whether a scan runs.
+    pub state: InventoryState,
+    /// Seconds since the list that is served was scanned.
+    pub age_seconds: Option<u64>,
+    /// How long the last scan took, in seconds.
+    pub scan_seconds: Option<f64>,
+    /// Tagged files whose series is only a hash: they cannot be placed on a ring and are never moved.
+    pub unplaceable: u64,
+    /// Files whose name cannot be a metric's (not UTF-8, a dot inside a component): never moved.
+    pub unusable: u64,
+    /// Folders that could not be read: what lies in them is not in the list.
+    pub unreadable_folders: u64,
+    /// Why the last scan failed or is incomplete, in words; empty where it did not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub problem: String,
+}
+
+/// Whether the inventory can be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InventoryState {
+    /// The first scan runs: there is no list yet.
+    FirstScan,
+    /// A list is there.
+    Ready,
+    /// A list is there, and a new one is being made.
+    Rescan,
+    /// The first scan failed: there is no list.
+    Failed,
+}
+
+/// Room on the file system of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// Its size in bytes.
+    pub total_bytes: u64,
+    /// What an ordinary user can still write, in bytes.
+    pub free_bytes: u64,
+}
+
+/// Deleted sources that are not yet removed for good.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TombstoneStatus {
+    /// How many.
+    pub waiting: u64,
+    /// How long the oldest has waited, in seconds.
+    pub oldest_seconds: u64,
+    /// Why some wait longer than the grace time: each reason once, with how many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldTombstones>,
+}
+
+/// Tombstones that could not be confirmed yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldTombstones {
+    /// How many of them.
+    pub count: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// Transfers that run on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferStatus {
+    /// Archives being sent.
+    pub sending: u32,
+    /// Heals and pulls being received.
+    pub receiving: u32,
+    /// How many of each may run at once (`--max-transfers`).
+    pub limit: u32,
+}
+
+/// Corrupt files that were replaced and are kept in `.bucky/replaced/` until a person removes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplacedStatus {
+    /// How many.
+    pub files: u64,
+    /// Their length together.
+    pub bytes: u64,
+}
