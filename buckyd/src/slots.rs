@@ -4,7 +4,7 @@
 //! created the owner's file at the same moment emptied it: then nearly nothing is left.
 
 use bucky_api::Slot;
-use bucky_whisper::Image;
+use bucky_whisper::{ArchiveView, Image, Point};
 
 /// How many slots of each archive are asked for, the oldest and the newest among them.
 const SAMPLE: usize = 8;
@@ -12,20 +12,45 @@ const SAMPLE: usize = 8;
 /// Some filled slots of every archive: the oldest, the newest, and some between, evenly spread.
 pub(crate) fn sample(image: &Image<'_>, now: u32) -> Vec<Slot> {
     let mut slots = Vec::new();
-    for archive in image.archives() {
-        let seconds_per_point = archive.archive().seconds_per_point;
-        let points: Vec<u32> = archive.points_valid(now).map(|point| point.timestamp).collect();
-        let last = points.len().saturating_sub(1);
-        let mut before = None;
-        for part in 0..SAMPLE.min(points.len()) {
-            let at = if points.len() <= SAMPLE { part } else { last * part / (SAMPLE - 1) };
-            if before != Some(at) {
-                slots.push(Slot { seconds_per_point, timestamp: points[at] });
-            }
-            before = Some(at);
-        }
+    for view in image.archives() {
+        let seconds_per_point = view.archive().seconds_per_point;
+        let times = of_dense(&view, now).unwrap_or_else(|| of_any(&view, now));
+        slots.extend(times.into_iter().map(|timestamp| Slot { seconds_per_point, timestamp }));
     }
     slots
+}
+
+/// The oldest filled slot of each of equal parts of the window, and the newest of all: found without a look at the rest, which
+/// in long archives is nearly all of them. None where that does not find enough, for long gaps or few slots, and where it
+/// meets a point that lies in the future.
+fn of_dense(view: &ArchiveView<'_>, now: u32) -> Option<Vec<u32>> {
+    let len = view.archive().points;
+    let newest = view.position_of(now - now % view.archive().seconds_per_point)?;
+    // Slots before the one of `now`.
+    let of_age = |age: u32| {
+        let position = (u64::from(newest) + u64::from(len - age)) % u64::from(len);
+        view.valid_at(u32::try_from(position).ok()?, now)
+    };
+    let parts = u32::try_from(SAMPLE).ok()? - 1;
+    let begin = |part: u32| len - len / parts * part;
+    let oldest_of = |part: u32| {
+        let end = if part + 1 == parts { 1 } else { begin(part + 1) };
+        (end..begin(part)).rev().find_map(of_age)
+    };
+    let picked: Option<Vec<Point>> =
+        (0..parts).map(oldest_of).chain([(0..len).find_map(of_age)]).collect();
+    let times: Vec<u32> = picked?.into_iter().map(|point| point.timestamp).collect();
+    let is_in_order = times.is_sorted_by(|left, right| left < right);
+    (is_in_order && times.last().is_some_and(|newest| *newest <= now)).then_some(times)
+}
+
+/// Of all filled slots, in order.
+fn of_any(view: &ArchiveView<'_>, now: u32) -> Vec<u32> {
+    let points: Vec<u32> = view.points_valid(now).map(|point| point.timestamp).collect();
+    let last = points.len().saturating_sub(1);
+    let count = SAMPLE.min(points.len());
+    let at = |part| if points.len() <= SAMPLE { part } else { last * part / (SAMPLE - 1) };
+    (0..count).map(|part| points[at(part)]).collect()
 }
 
 /// What slots say about a file.
@@ -71,7 +96,6 @@ pub(crate) fn look(image: &Image<'_>, slots: &[Slot], now: u32) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bucky_whisper::Point;
 
     const NOW: u32 = 1_700_000_000;
     const STEP: u32 = 60;
@@ -108,6 +132,55 @@ mod tests {
             assert_eq!(sample.last().map(|slot| slot.timestamp), timestamps.last().copied());
             assert!(sample.windows(2).all(|pair| pair[0].timestamp < pair[1].timestamp));
         }
+    }
+
+    #[test]
+    fn a_sample_is_spread_over_all_that_is_filled_wherever_the_gaps_are() {
+        let all = |_: u32| true;
+        let filled: [&dyn Fn(u32) -> bool; 8] = [
+            &all,
+            &|age| age % 2 == 0,
+            &|age| age % 15 == 3,
+            &|age| age >= 40,
+            &|age| age < 40,
+            &|age| (20..31).contains(&age),
+            &|age| age != 0 && age != 99,
+            &|age| age / 14 != 3,
+        ];
+        for (number, is_filled) in filled.into_iter().enumerate() {
+            let ages: Vec<u32> = (0..POINTS).rev().filter(|age| is_filled(*age)).collect();
+            let timestamps: Vec<u32> = ages.iter().copied().map(at).collect();
+            let bytes = file(&timestamps);
+            let sample = sample(&Image::parse(&bytes).unwrap(), NOW);
+            let sampled: Vec<u32> = sample.iter().map(|slot| slot.timestamp).collect();
+            assert_eq!(sampled.len(), SAMPLE.min(timestamps.len()), "{number}: {sampled:?}");
+            assert!(sampled.is_sorted_by(|left, right| left < right), "{number}: {sampled:?}");
+            assert!(sampled.iter().all(|time| timestamps.contains(time)), "{number}: {sampled:?}");
+            assert_eq!(sampled.first(), timestamps.first(), "{number}");
+            assert_eq!(sampled.last(), timestamps.last(), "{number}");
+            let steps =
+                |times: &[u32]| times.windows(2).map(|pair| (pair[1] - pair[0]) / STEP).max();
+            let longest = steps(&timestamps).unwrap().max((timestamps.len() as u32).div_ceil(3));
+            assert!(steps(&sampled).unwrap() <= 2 * longest, "{number}: {sampled:?}");
+        }
+    }
+
+    #[test]
+    fn points_of_the_future_and_what_lies_where_it_does_not_belong_do_not_mislead_a_sample() {
+        let ahead: Vec<u32> = (0..POINTS).rev().map(|age| at(age) + 3 * STEP).collect();
+        let bytes = file(&ahead);
+        let sampled = sample(&Image::parse(&bytes).unwrap(), NOW);
+        assert_eq!(sampled.first().unwrap().timestamp, at(96));
+        assert_eq!(sampled.last().unwrap().timestamp, at(0) + 3 * STEP);
+        let mut bytes = file(&(0..POINTS).rev().map(at).collect::<Vec<_>>());
+        let (oldest, newest) = (28 + 12, 28 + 12 * 98);
+        for position in [oldest, newest] {
+            let elsewhere = Point { timestamp: at(50), value: 1.0 }.encode();
+            bytes[position..][..12].copy_from_slice(&elsewhere);
+        }
+        let sampled = sample(&Image::parse(&bytes).unwrap(), NOW);
+        assert_eq!(sampled.len(), SAMPLE);
+        assert_eq!(sampled.iter().filter(|slot| slot.timestamp == at(50)).count(), 0);
     }
 
     #[test]

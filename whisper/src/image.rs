@@ -142,6 +142,14 @@ impl<'a> ArchiveView<'a> {
         (stored.timestamp == t && self.counts(stored, now)).then_some(stored.value)
     }
 
+    /// The point stored at `position` if it lies where it belongs and is valid at `now`, as [`Self::valid`] says.
+    pub fn valid_at(&self, position: u32, now: u32) -> Option<Point> {
+        let stored = self.stored(position)?;
+        let counts =
+            || self.counts(stored, now) && self.position_of(stored.timestamp) == Some(position);
+        counts().then_some(stored)
+    }
+
     /// All valid slots at `now`, the oldest first. Slots that lie in the future are among them.
     pub fn points_valid(&self, now: u32) -> impl Iterator<Item = Point> + use<> {
         let base = self.base();
