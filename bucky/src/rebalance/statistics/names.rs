@@ -63,6 +63,7 @@ mod tests {
 
     #[tokio::test]
     async fn addresses_get_names_and_names_stay_as_they_are() {
+        assert_eq!(HostNames::none().name_of("127.0.0.1"), "127.0.0.1");
         let name = dns_lookup::lookup_addr(&[127, 0, 0, 1].into()).unwrap();
         for _ in 0..20 {
             let mut names = HostNames::look_up(["127.0.0.1", "graphite-1"]);
@@ -72,9 +73,9 @@ mod tests {
             // On a machine that is busy elsewhere the resolver may not answer in time.
             if begun.elapsed() < PATIENCE {
                 assert_eq!(names.name_of("127.0.0.1"), name);
-                break;
+                return;
             }
         }
-        assert_eq!(HostNames::none().name_of("127.0.0.1"), "127.0.0.1");
+        panic!("the resolver never answers in time");
     }
 }
