@@ -231,13 +231,13 @@ mod tests {
             let first = writer.write_all(&[1; 64 * PIECE_BYTES]).unwrap_err();
             assert_eq!(first.kind(), io::ErrorKind::TimedOut);
             // What wraps the writer writes and flushes again in its Drop.
-            for _ in 0..50 {
+            for _ in 0..500 {
                 let again = writer.write_all(&[1; PIECE_BYTES]).unwrap_err();
                 assert_eq!(again.kind(), io::ErrorKind::BrokenPipe);
             }
             begun.elapsed()
         });
-        assert!(waited.await.unwrap() < limit * 10);
+        assert!(waited.await.unwrap() < limit * 100);
         assert!(to_bytes(body, usize::MAX).await.is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use bucky_api::archive::{ArchiveWriter, FileMeta};
 use bucky_api::go::MetricStat;
@@ -114,14 +114,15 @@ impl Node {
     }
 }
 
-/// A file with a point at each of these ages, in minutes.
+/// A file with a point at each of these ages, in minutes. They count from one time for all files, so that two of them have
+/// points of the same minutes also where a minute ends between the two.
 fn file(ages: &[u32]) -> Vec<u8> {
     let factor = XFilesFactor::new(0.0).unwrap();
     let retentions = ["1m:1d".parse().unwrap()];
     let header = Header::for_retentions(&retentions, Aggregation::Last, factor).unwrap();
     let mut bytes = header.encode();
-    let now = super::clock().now;
-    let newest = now - now % 60;
+    static NOW: LazyLock<u32> = LazyLock::new(|| super::clock().now);
+    let newest = *NOW - *NOW % 60;
     let mut slots = vec![[0; 12]; 1440];
     for age in ages {
         // The base is the newest: older ones lie at the end.

@@ -189,7 +189,7 @@ mod tests {
         while let Some(piece) = enough.next().await {
             piece.unwrap();
         }
-        let mut silent = sender(body(limit * 10, vec![vec![0; 10]]), limit);
+        let mut silent = sender(body(limit * 10_000, vec![vec![0; 10]]), limit);
         assert!(matches!(silent.next().await, Some(Err(BodyError::Silent))));
     }
 

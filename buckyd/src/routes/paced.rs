@@ -88,11 +88,12 @@ mod tests {
         let (bytes, time) = time_for(20, Some(80_000)).await;
         assert_eq!(bytes, 20_000);
         assert!(time >= Duration::from_millis(240), "{time:?}");
-        assert!(time < Duration::from_secs(5), "{time:?}");
-        let (bytes, time) = time_for(20, None).await;
-        assert!(bytes == 20_000 && time < Duration::from_millis(400), "{time:?}");
+        assert!(time < Duration::from_secs(60), "{time:?}");
+        // At that rate it would take four minutes.
+        let (bytes, time) = time_for(20_000, None).await;
+        assert!(bytes == 20_000_000 && time < Duration::from_secs(60), "{time:?}");
         let (bytes, time) = time_for(4, Some(1)).await;
-        assert!(bytes == 4_000 && time < Duration::from_secs(10), "nobody is that slow: {time:?}");
+        assert!(bytes == 4_000 && time < Duration::from_secs(60), "nobody is that slow: {time:?}");
     }
 
     /// At 16 KiB a second a peer on this very host gave up within 80 seconds, whatever was left of the file.
@@ -104,7 +105,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_nobody_waits_for_is_broken_off_at_once_and_ends() {
-        let piece = || Ok(Bytes::from_static(&[7; 1 << 20]));
+        // Each takes a minute at the slowest rate.
+        let piece = || Ok(Bytes::from_static(&[7; 4 << 20]));
         let whole: ByteStream = Box::pin(stream::iter((0..100).map(move |_| piece())));
         let (awaited, gone) = awaited();
         let begun = Instant::now();
@@ -114,6 +116,6 @@ mod tests {
         drop(awaited);
         let (broken, end) = next.await.unwrap();
         assert!(broken.unwrap().unwrap_err().to_string().contains("gone away") && end.is_none());
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     }
 }

@@ -113,10 +113,13 @@ mod tests {
     fn a_file_that_was_written_to_a_moment_ago_is_not_settled() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(b"content", 0).unwrap();
-        let (stamp, now) = (stamp(&file), SystemTime::now());
-        assert!(!stamp.is_settled(now));
-        assert!(!stamp.is_settled(now - Duration::from_secs(3600)), "a clock that was set back");
-        assert!(stamp.is_settled(now + SETTLED));
+        let stamp = stamp(&file);
+        let seconds = u64::try_from(stamp.changed.0).unwrap();
+        let then = UNIX_EPOCH + Duration::new(seconds, u32::try_from(stamp.changed.1).unwrap());
+        assert!(!stamp.is_settled(then));
+        assert!(!stamp.is_settled(then + SETTLED - Duration::from_millis(1)));
+        assert!(!stamp.is_settled(then - Duration::from_secs(3600)), "a clock that was set back");
+        assert!(stamp.is_settled(then + SETTLED));
     }
 
     #[test]

@@ -265,7 +265,7 @@ fn no_point_of_a_writer_without_a_lock_is_undone() {
     assert!(slots.iter().all(|(_, point)| point.timestamp != 0));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.wsp");
-    let mut leased = 0;
+    let (mut leased, mut told) = (0, 0);
     for round in 0..150 {
         drop(file_at(&path, &destination));
         let filled = AtomicBool::new(false);
@@ -295,14 +295,22 @@ fn no_point_of_a_writer_without_a_lock_is_undone() {
             match Lease::take_now(&file) {
                 Some(lease) => {
                     leased += 1;
-                    writing.write_stretches(&plan, lease).unwrap();
+                    if let Err(error) = writing.write_stretches(&plan, lease) {
+                        // This machine stood still in the middle of a write. A point may be lost then, and that is told.
+                        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+                        return None;
+                    }
                 }
                 None => plan.runs().try_for_each(|run| writing.write(run)).unwrap(),
             }
             assert_eq!(writing.finish().unwrap(), Written::Whole);
             drop(filled);
-            writer.join().unwrap()
+            Some(writer.join().unwrap())
         });
+        let Some(written) = written else {
+            told += 1;
+            continue;
+        };
         let last: std::collections::HashMap<u64, Point> = written.into_iter().collect();
         let content = std::fs::read(&path).unwrap();
         for (offset, point) in last {
@@ -314,5 +322,6 @@ fn no_point_of_a_writer_without_a_lock_is_undone() {
             archive.points_valid(NOW).count() == archive.archive().points as usize
         }));
     }
-    assert!(leased > 0, "a lease was never given");
+    assert!(leased > told, "a lease was never given that held");
+    assert!(told < 15, "a write took too long {told} times");
 }

@@ -24,12 +24,10 @@ fn large(folder: &Folder, layout: FileLayout) -> PathBuf {
         layout,
     };
     create(&path, &options).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(
-        &File::options().write(true).open(&path).unwrap(),
-        &[7; 12],
-        5_000_008,
-    )
-    .unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[7; 12], 5_000_008).unwrap();
+    // How much space it takes is final only on the disk; and a hole would wait for the disk, maybe longer than a lease lasts.
+    file.sync_all().unwrap();
     path
 }
 

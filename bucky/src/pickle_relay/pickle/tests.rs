@@ -196,7 +196,7 @@ fn bombs_are_no_larger_than_they_are() {
     long.extend(b"l.");
     let started = std::time::Instant::now();
     assert_eq!(lines(&long).unwrap().1.len(), 100_000);
-    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
 }
 
 proptest! {

@@ -120,7 +120,7 @@ mod tests {
     /// A daemon below the level would store the metric under its old name, where it does not belong.
     #[tokio::test]
     async fn an_owner_that_cannot_rename_gets_metrics_by_hand() {
-        let content = super::super::tests::whisper(&[1, 2, 3]).0;
+        let content = super::super::tests::whisper(&[1, 2, 3]);
         let held = [("old.a", content.clone()), ("same", content.clone())];
         let held = held.into_iter().map(|(name, content)| (name.to_owned(), (content, 1)));
         let files: GoFiles = Arc::new(Mutex::new(held.collect()));

@@ -1,8 +1,8 @@
 //! The mover against daemons that do what a test wants of them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bucky_api::go::MetricStat;
 use bucky_api::{DeleteOutcome, HealLine, HealOutcome, Problem};
@@ -192,7 +192,9 @@ async fn a_busy_owner_is_waited_for_and_what_may_pass_is_tried_again() {
 /// A restart in the middle of a run must not cost what is left of the run.
 #[tokio::test]
 async fn an_owner_that_is_restarted_is_waited_for() {
-    let spare = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // An address of its own, from which nobody else takes the port meanwhile: no other test listens there, and none connects
+    // from there.
+    let spare = std::net::TcpListener::bind("127.0.38.1:0").unwrap();
     let address = spare.local_addr().unwrap().to_string();
     drop(spare);
     let restarted = address.clone();
@@ -295,10 +297,16 @@ async fn nothing_is_moved_onto_its_own_store() {
     assert_eq!(asked.load(Ordering::SeqCst), 0);
 }
 
-/// A Whisper file with these points, and the current time.
-pub(super) fn whisper(points: &[u32]) -> (Vec<u8>, u32) {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let now = u32::try_from(now).unwrap();
+fn unix_now() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    u32::try_from(now).unwrap()
+}
+
+/// A Whisper file with points of these ages in minutes. They count from one time for all files, so that two of them have
+/// points of the same minutes also where a minute ends between the two.
+pub(super) fn whisper(points: &[u32]) -> Vec<u8> {
+    static NOW: LazyLock<u32> = LazyLock::new(unix_now);
+    let now = *NOW;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.wsp");
     let options = CreateOptions {
@@ -308,14 +316,13 @@ pub(super) fn whisper(points: &[u32]) -> (Vec<u8>, u32) {
         layout: FileLayout::Dense,
     };
     create(&path, &options).unwrap();
-    let mut file =
-        WhisperFile::open(&path, OpenMode::Update, std::time::Duration::from_secs(1)).unwrap();
+    let mut file = WhisperFile::open(&path, OpenMode::Update, Duration::from_secs(1)).unwrap();
     let points: Vec<Point> = points
         .iter()
         .map(|back| Point { timestamp: now - back * 60, value: f64::from(*back) })
         .collect();
     file.update_many(&points, now).unwrap();
-    (std::fs::read(&path).unwrap(), now)
+    std::fs::read(&path).unwrap()
 }
 
 fn files(name: &str, content: &[u8], mtime: i64) -> GoFiles {
@@ -324,7 +331,7 @@ fn files(name: &str, content: &[u8], mtime: i64) -> GoFiles {
 
 #[tokio::test]
 async fn a_go_daemons_metric_is_healed_at_ours_and_then_deleted() {
-    let (content, _) = whisper(&[1, 2, 3]);
+    let content = whisper(&[1, 2, 3]);
     let (theirs, ours) = (files("m", &content, 1_000), GoFiles::default());
     let a = healing_daemon(Arc::clone(&ours)).await;
     let b = go_daemon(Arc::clone(&theirs), |content| content, |_| ()).await;
@@ -340,9 +347,9 @@ async fn a_go_daemons_metric_is_healed_at_ours_and_then_deleted() {
 /// D30, at a Go daemon: what is written after the copy shows in size, time of change or, if it is recent, content.
 #[tokio::test]
 async fn a_go_daemons_metric_that_was_written_to_meanwhile_is_copied_again() {
-    let ((before, now), (after, _)) = (whisper(&[2, 3]), whisper(&[1, 2, 3]));
+    let (before, after) = (whisper(&[2, 3]), whisper(&[1, 2, 3]));
     // The same second: neither size nor time of change tell.
-    let (theirs, ours) = (files("m", &before, i64::from(now)), GoFiles::default());
+    let (theirs, ours) = (files("m", &before, i64::from(unix_now())), GoFiles::default());
     let written = AtomicUsize::new(0);
     let content = after.clone();
     let a = healing_daemon(Arc::clone(&ours)).await;
@@ -366,7 +373,7 @@ async fn a_go_daemons_metric_that_was_written_to_meanwhile_is_copied_again() {
 /// D2, D8: a Go daemon answers 200 although its fill dropped points; the source must stay then.
 #[tokio::test]
 async fn what_a_go_daemon_did_not_take_is_not_deleted() {
-    let ((content, _), (part, _)) = (whisper(&[1, 2, 3]), whisper(&[1, 3]));
+    let (content, part) = (whisper(&[1, 2, 3]), whisper(&[1, 3]));
     let (from, to) = (files("m", &content, 1_000), GoFiles::default());
     let a = go_daemon(Arc::clone(&to), move |_| part.clone(), |_| ()).await;
     let b = go_daemon(Arc::clone(&from), |content| content, |_| ()).await;
@@ -383,7 +390,7 @@ async fn what_a_go_daemon_did_not_take_is_not_deleted() {
 
 #[tokio::test]
 async fn a_go_daemon_that_takes_all_is_a_destination() {
-    let (content, _) = whisper(&[1, 2, 3]);
+    let content = whisper(&[1, 2, 3]);
     let (from, to) = (files("m", &content, 1_000), GoFiles::default());
     let a = go_daemon(Arc::clone(&to), |content| content, |_| ()).await;
     let b = go_daemon(Arc::clone(&from), |content| content, |_| ()).await;
@@ -420,7 +427,7 @@ async fn what_is_brought_stays_at_its_source() {
     assert_eq!(ours.tally.counts().created, 1);
     assert!(deletes.lock().unwrap().is_empty());
 
-    let files = files("m", &whisper(&[1, 2, 3]).0, 1_000);
+    let files = files("m", &whisper(&[1, 2, 3]), 1_000);
     let theirs = go_daemon(Arc::clone(&files), |content| content, |_| ()).await;
     let healed = GoFiles::default();
     let a = healing_daemon(Arc::clone(&healed)).await;

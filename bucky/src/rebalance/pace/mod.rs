@@ -319,8 +319,10 @@ mod tests {
         let reckoned = pace.lock().on_the_way(0);
         pace.take(&addr("a"), &addr("b"), 1, reckoned, now);
         pace.came_to(reckoned, [4 << 20]);
+        // Nothing is saved up while this machine stands still.
+        let late = now.elapsed().as_secs_f64();
         let next = pace.take(&addr("a"), &addr("b"), 1, 1, now).duration_since(now);
-        assert!((4.0..4.2).contains(&next.as_secs_f64()), "{next:?}");
+        assert!((4.0..4.2 + late).contains(&next.as_secs_f64()), "{next:?}, {late} s late");
     }
 
     #[test]

@@ -203,11 +203,13 @@ mod tests {
     /// D33: the Go tool writes thousands of lines in its last moments where nobody listens.
     #[tokio::test]
     async fn a_carbon_that_is_away_is_told_of_once() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // An address of its own, from which nobody else takes the port meanwhile.
+        let host = "127.0.39.1";
+        let listener = tokio::net::TcpListener::bind((host, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let options = StatisticsOptions {
-            endpoint: DaemonAddr::new("127.0.0.1", port).unwrap(),
+            endpoint: DaemonAddr::new(host, port).unwrap(),
             prefix: "p".into(),
             interval: Duration::from_secs(60),
             names_hosts: false,
@@ -218,7 +220,7 @@ mod tests {
             statistics.send(figures(), &output).await;
         }
         assert_eq!(people.text().lines().count(), 1, "{}", people.text());
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let listener = tokio::net::TcpListener::bind((host, port)).await.unwrap();
         statistics.send(figures(), &output).await;
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut got = String::new();

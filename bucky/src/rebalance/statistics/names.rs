@@ -59,16 +59,23 @@ impl HostNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[tokio::test]
     async fn addresses_get_names_and_names_stay_as_they_are() {
-        let mut names = HostNames::look_up(["127.0.0.1", "graphite-1"]);
-        names.settle().await;
-        assert_eq!(names.name_of("graphite-1"), "graphite-1");
-        assert_eq!(
-            names.name_of("127.0.0.1"),
-            dns_lookup::lookup_addr(&[127, 0, 0, 1].into()).unwrap()
-        );
         assert_eq!(HostNames::none().name_of("127.0.0.1"), "127.0.0.1");
+        let name = dns_lookup::lookup_addr(&[127, 0, 0, 1].into()).unwrap();
+        for _ in 0..20 {
+            let mut names = HostNames::look_up(["127.0.0.1", "graphite-1"]);
+            let begun = Instant::now();
+            names.settle().await;
+            assert_eq!(names.name_of("graphite-1"), "graphite-1");
+            // On a machine that is busy elsewhere the resolver may not answer in time.
+            if begun.elapsed() < PATIENCE {
+                assert_eq!(names.name_of("127.0.0.1"), name);
+                return;
+            }
+        }
+        panic!("the resolver never answers in time");
     }
 }

@@ -69,7 +69,7 @@ async fn d6_nothing_is_reached_through_a_linked_folder_and_the_link_stays() {
 
 #[tokio::test]
 async fn d40_an_upload_beside_the_delete_of_the_same_metric_is_there_whole_and_listed_or_gone() {
-    let daemon = TestDaemon::start_with(&["-lock-timeout", "30"]).await;
+    let daemon = TestDaemon::start().await;
     let (old, new) = (whisper(&[1, 2]), whisper(&[3, 4, 5]));
     let delete = delete("d.m");
     for round in 0..90 {

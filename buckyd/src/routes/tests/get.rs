@@ -239,7 +239,8 @@ async fn d44_folders_fifos_and_links_called_wsp_are_refused_at_once() {
 
 #[tokio::test]
 async fn d21_a_lock_that_another_process_holds_is_waited_for_within_the_limit() {
-    let (daemon, _) = with_top().await;
+    let daemon = TestDaemon::start_with(&["-lock-timeout", "0.2"]).await;
+    daemon.put("top", &whisper(&[1, 2, 3]));
     let file = File::open(daemon.path("top")).unwrap();
     bucky_whisper::lock_exclusive(&file, Duration::ZERO).unwrap();
     let answer = daemon.get("/metrics/top").await;

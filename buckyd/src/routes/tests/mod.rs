@@ -32,6 +32,7 @@ use self::wire::{Answer, Request};
 use crate::app::App;
 use crate::config::{Config, LogFormat};
 use crate::descriptors::Descriptors;
+use crate::store::tests::test_now;
 use crate::store::unix_now;
 
 /// A daemon over a prefix of its own. It ends when it is dropped.
@@ -66,7 +67,8 @@ impl TestDaemon {
     /// A daemon that is told `path` for its prefix, somewhere in the folder `prefix`.
     async fn start_at(prefix: TempDir, path: PathBuf, flags: &[&str]) -> Self {
         let mut args = vec![OsString::from("-prefix"), path.into_os_string()];
-        args.extend(["-lock-timeout", "0.2", "-node", "a"].map(OsString::from));
+        // A slow disk keeps whoever holds a lock waiting.
+        args.extend(["-lock-timeout", "30", "-node", "a"].map(OsString::from));
         args.extend(flags.iter().map(OsString::from));
         args.push("a:2003".into());
         let (stop, stopping) = watch::channel(false);
@@ -140,7 +142,7 @@ fn whisper(ages: &[u32]) -> Vec<u8> {
         layout: FileLayout::Dense,
     };
     bucky_whisper::create(&path, &options).unwrap();
-    let now = unix_now();
+    let now = test_now();
     let mut file = WhisperFile::open(&path, OpenMode::Update, Duration::from_secs(1)).unwrap();
     for age in ages {
         file.update(f64::from(*age), now - age * 60, now).unwrap();

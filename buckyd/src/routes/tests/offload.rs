@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use bucky_api::go::FORM;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::wire::{Answer, Request};
 use super::{TestDaemon, fine_points, whisper};
@@ -89,8 +89,10 @@ async fn d3_a_source_that_fails_changes_nothing_and_its_fault_is_told_from_ours(
     ] {
         assert_refused(source.addr, metric, status, said).await;
     }
-    // Nobody listens there any more.
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Nobody listens there, and as long as it is held nobody else comes to.
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = held.local_addr().unwrap();
     assert_refused(closed, "m", 400, "Error fetching metric: cannot reach 127.0.0.1:").await;
 }
 

@@ -42,8 +42,7 @@ async fn d41_a_replaced_file_has_the_senders_time_where_that_is_wanted_and_told(
 
 #[tokio::test]
 async fn d3_d40_a_metric_that_is_being_replaced_is_there_all_the_time() {
-    // A machine that is busy elsewhere may keep the one who holds the lock waiting.
-    let daemon = Arc::new(TestDaemon::start_with(&["-lock-timeout", "30"]).await);
+    let daemon = Arc::new(TestDaemon::start().await);
     let contents = [whisper(&[1]), whisper(&[1, 2])];
     daemon.put("m", &contents[0]);
     let done = Arc::new(AtomicBool::new(false));
@@ -70,7 +69,7 @@ async fn d3_d40_a_metric_that_is_being_replaced_is_there_all_the_time() {
 
 #[tokio::test]
 async fn d40_of_two_replacements_at_once_one_is_there_and_no_mixture() {
-    let daemon = TestDaemon::start_with(&["-lock-timeout", "30"]).await;
+    let daemon = TestDaemon::start().await;
     let (one, other) = (whisper(&[1, 3, 5]), whisper(&[2, 4]));
     for round in 0..30 {
         let metric = format!("m{}", round % 3);

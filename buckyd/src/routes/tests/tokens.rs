@@ -412,7 +412,7 @@ async fn a_refusal_comes_before_the_body() {
         let mut stream = tokio::net::TcpStream::connect(daemon.addr).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut start = [0; 12];
-        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_exact(&mut start));
+        let read = tokio::time::timeout(Duration::from_secs(60), stream.read_exact(&mut start));
         read.await.expect("an answer while the body is not there").unwrap();
         assert_eq!(&start, b"HTTP/1.1 403", "{path}");
     }

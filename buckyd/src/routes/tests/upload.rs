@@ -197,7 +197,7 @@ async fn a_damaged_file_that_is_there_is_told_and_left_alone() {
 
 #[tokio::test]
 async fn d40_a_locked_metric_is_busy_and_not_waited_for_without_end() {
-    let daemon = TestDaemon::start().await;
+    let daemon = TestDaemon::start_with(&["-lock-timeout", "0.2"]).await;
     let there = whisper(&[1]);
     daemon.put("m", &there);
     let file = File::open(daemon.path("m")).unwrap();

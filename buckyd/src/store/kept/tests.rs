@@ -116,8 +116,9 @@ fn only_a_sound_file_takes_the_place_of_a_corrupt_one() {
 fn what_is_sound_compressed_or_just_being_written_is_not_replaced() {
     let prefix = prefix(b"");
     let store = open(prefix.path());
+    let source = whisper(&[1]);
     fs::write(path(&prefix), b"carbon is about to write").unwrap();
-    let line = heal(&store, OnCorrupt::Replace, &whisper(&[1]));
+    let line = heal(&store, OnCorrupt::Replace, &source);
     assert_eq!(line.problem, Some(Problem::Busy), "{line:?}");
     let compressed = [&b"whisper_compressed"[..], &[7; 100]].concat();
     put(&prefix, &compressed);
