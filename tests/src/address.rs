@@ -41,9 +41,8 @@ impl Network {
         let port = first.local_addr().ok()?.port();
         let network = Self { a, b, port };
         let others = (1..=hosts).flat_map(|host| [network.addr(host), network.behind_gate(host)]);
-        let all_free = others
-            .filter(|addr| *addr != network.addr(1))
-            .all(|addr| bound(addr).is_ok());
+        let all_free =
+            others.filter(|addr| *addr != network.addr(1)).all(|addr| bound(addr).is_ok());
         all_free.then_some(network)
     }
 

@@ -126,13 +126,7 @@ pub fn write(prefix: &Path, metric: &MetricName, layout: &Layout, points: &[Poin
 
 /// The same as if it were done at `now`: points that are almost too old for an archive go into it, however long the test
 /// has taken since it asked for the time.
-pub fn write_at(
-    prefix: &Path,
-    metric: &MetricName,
-    layout: &Layout,
-    points: &[Point],
-    now: u32,
-) {
+pub fn write_at(prefix: &Path, metric: &MetricName, layout: &Layout, points: &[Point], now: u32) {
     let path = prefix.join(metric.relative_path());
     if !path.exists() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
