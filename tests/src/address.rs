@@ -1,7 +1,9 @@
 //! Loopback addresses that no other cluster has: one IP address a node, one port for all of them, as `bucky` wants it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::net::TcpSocket;
 
 /// Numbers the clusters of this process.
 static CLUSTERS: AtomicU32 = AtomicU32::new(0);
@@ -35,13 +37,12 @@ impl Network {
     }
 
     fn with_free_port(a: u8, b: u8, hosts: u8) -> Option<Self> {
-        let first = TcpListener::bind((Ipv4Addr::new(127, a, b, 1), 0)).ok()?;
+        let first = bound(SocketAddr::from(([127, a, b, 1], 0))).ok()?;
         let port = first.local_addr().ok()?.port();
         let network = Self { a, b, port };
         let others = (1..=hosts).flat_map(|host| [network.addr(host), network.behind_gate(host)]);
-        let all_free = others
-            .filter(|addr| *addr != network.addr(1))
-            .all(|addr| TcpListener::bind(addr).is_ok());
+        let all_free =
+            others.filter(|addr| *addr != network.addr(1)).all(|addr| bound(addr).is_ok());
         all_free.then_some(network)
     }
 
@@ -63,4 +64,14 @@ impl Network {
     fn with_last(self, last: u8) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, self.a, self.b, last)), self.port)
     }
+}
+
+/// A socket that has this address and does not listen. Where another test starts a program at this moment, that has every
+/// socket for as long as it begins: one that listens would keep a daemon from the address, one that does not is in nobody's
+/// way.
+fn bound(addr: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    Ok(socket)
 }

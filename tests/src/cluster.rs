@@ -3,7 +3,6 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use bucky_ring::{Algorithm, Relay, Ring, RingDocument, RingSpec};
 use bucky_whisper::MetricName;
@@ -19,8 +18,6 @@ use crate::{Gate, Link, LinkSpec, tree, wait};
 
 /// The port of a carbon in the rings; nobody listens there.
 const CARBON_PORT: u16 = 2003;
-/// How long folders that a move has emptied may stay.
-const STRAYS_LIMIT: Duration = Duration::from_secs(10);
 /// How many of a daemon's last lines a failed test shows.
 const LOG_LINES: usize = 150;
 
@@ -295,7 +292,8 @@ impl TestCluster {
         self.names_owned_by(owner, stem, 1).remove(0)
     }
 
-    /// Lays down `count` metrics of all layouts where `ring` has them, all copies the same.
+    /// Lays down `count` metrics of all layouts where `ring` has them, all copies the same, as if all were written in one
+    /// second: what is as old as an archive reaches back would otherwise be in one copy and not in the next.
     pub fn scatter(&self, count: usize, ring: &Ring) {
         self.scatter_some(0..count, ring);
     }
@@ -309,7 +307,7 @@ impl TestCluster {
             let points = metrics::history(layout, now, number);
             for host in owner_hosts(ring, &metric).expect("a metric that the ring places") {
                 let prefix = self.nodes[self.number_of(&host)].prefix();
-                metrics::write(&prefix, &metric, layout, &points);
+                metrics::write_at(&prefix, &metric, layout, &points, now);
             }
         }
     }
@@ -433,7 +431,7 @@ impl TestCluster {
         let strays = || -> Vec<PathBuf> {
             self.nodes.iter().flat_map(|node| tree::strays(&node.prefix())).collect()
         };
-        let gone = wait::within(STRAYS_LIMIT, || strays().is_empty().then_some(()));
+        let gone = wait::within(wait::LIMIT, || strays().is_empty().then_some(()));
         assert!(gone.is_some(), "does not belong there: {:?}", strays());
     }
 }

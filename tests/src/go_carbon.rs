@@ -123,10 +123,16 @@ impl LineReceiver {
 
     /// The values of one figure, in the order in which they came.
     pub fn values(&self, name: &str) -> Vec<f64> {
+        self.stamped(name).into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// The same with their times, in Unix seconds.
+    pub fn stamped(&self, name: &str) -> Vec<(u32, f64)> {
         let texts = self.texts();
         let lines = texts.iter().flat_map(|text| text.lines());
         let values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        values.map(|rest| rest.split(' ').next().unwrap().parse().unwrap()).collect()
+        let stamped = values.map(|rest| rest.split_once(' ').unwrap());
+        stamped.map(|(value, time)| (time.parse().unwrap(), value.parse().unwrap())).collect()
     }
 }
 

@@ -210,7 +210,7 @@ fn at(points: &[Point], timestamp: u32) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{MINUTES, minutes, now};
+    use crate::metrics::{MINUTES, minutes, newest_minute};
 
     fn ring(hosts: &[&str]) -> Ring {
         let (relay, tagged_names) =
@@ -226,25 +226,27 @@ mod tests {
         .unwrap()
     }
 
-    /// What a move from `a` to `b` would have left, and what the ledger finds.
-    fn findings(moved: impl FnOnce(&Path, &Path)) -> Vec<String> {
+    /// What a move from `a` to `b` would have left, and what the ledger finds. What moves is given the newest minute, so
+    /// that what it writes is of the same times.
+    fn findings(moved: impl FnOnce(&Path, &Path, u32)) -> Vec<String> {
+        let newest = newest_minute();
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let [a, b] = [folders[0].path(), folders[1].path()];
         let metric = "m.x".parse().unwrap();
-        write_values(a, &metric, &[1.0, 2.0, 3.0]);
+        write_values(a, &metric, newest, &[1.0, 2.0, 3.0]);
         let hosts = [("a".to_owned(), a.to_owned()), ("b".to_owned(), b.to_owned())];
         let before = Ledger::read(&hosts);
-        moved(a, b);
+        moved(a, b, newest);
         before.compare(&Ledger::read(&hosts), &ring(&["b"])).problems
     }
 
-    fn write_values(prefix: &Path, metric: &MetricName, values: &[f64]) {
-        metrics::write(prefix, metric, &MINUTES, &minutes(now(), values.iter().copied()));
+    fn write_values(prefix: &Path, metric: &MetricName, newest: u32, values: &[f64]) {
+        metrics::write(prefix, metric, &MINUTES, &minutes(newest, values.iter().copied()));
     }
 
     #[test]
     fn a_ledger_finds_nothing_wrong_where_the_file_has_moved() {
-        let found = findings(|a, b| {
+        let found = findings(|a, b, _| {
             std::fs::create_dir(b.join("m")).unwrap();
             std::fs::rename(a.join("m/x.wsp"), b.join("m/x.wsp")).unwrap();
         });
@@ -254,13 +256,13 @@ mod tests {
     #[test]
     fn a_ledger_sees_what_is_gone_what_has_changed_and_what_is_left_behind() {
         let metric: MetricName = "m.x".parse().unwrap();
-        let gone = findings(|a, _| std::fs::remove_file(a.join("m/x.wsp")).unwrap());
+        let gone = findings(|a, _, _| std::fs::remove_file(a.join("m/x.wsp")).unwrap());
         assert_eq!(gone, ["m.x is not on its owner b"]);
-        let left = findings(|_, b| write_values(b, &metric, &[1.0, 2.0, 3.0]));
+        let left = findings(|_, b, newest| write_values(b, &metric, newest, &[1.0, 2.0, 3.0]));
         assert_eq!(left, ["m.x is still on a, no owner of it"]);
-        let changed = findings(|a, b| {
+        let changed = findings(|a, b, newest| {
             std::fs::remove_file(a.join("m/x.wsp")).unwrap();
-            write_values(b, &metric, &[1.0, 9.0]);
+            write_values(b, &metric, newest, &[1.0, 9.0]);
         });
         assert_eq!(changed.len(), 2, "{changed:?}");
         assert!(changed.iter().any(|line| line.contains("is 9 and was 2")), "{changed:?}");

@@ -21,9 +21,6 @@ use crate::{Gate, token, wait};
 /// How long a daemon may take to stop in order before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long a recorder may take to end once its daemon has.
-const RECORDER_LIMIT: Duration = Duration::from_secs(10);
-
 /// How a daemon is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Launch {
@@ -310,7 +307,7 @@ impl Node {
     pub fn recording(&self) -> Recording {
         // The recorder ends a moment after the daemon.
         let mut problem = None;
-        let whole = wait::within(RECORDER_LIMIT, || {
+        let whole = wait::within(wait::LIMIT, || {
             let text = std::fs::read_to_string(self.recording_path()).ok()?;
             let recording = Recording::parse(&text).map_err(|line| problem = Some(line)).ok()?;
             recording.is_whole().then_some(recording)

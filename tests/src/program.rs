@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::wait;
 
 /// How long a run may take.
-pub const LIMIT: Duration = Duration::from_secs(180);
+pub const LIMIT: Duration = Duration::from_secs(600);
 
 /// A program that runs.
 #[derive(Debug)]

@@ -13,8 +13,6 @@ use crate::written::{LiveMetric, Operation, Written};
 use crate::{TestCluster, peer, program, wait};
 
 const SCRIPT: &str = include_str!("whisper_writer.py");
-/// How long a writer may take to finish what it is at.
-const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// By which ring the relays send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,7 +164,7 @@ impl Writers {
         self.say("stop");
         let mut dropped = Dropped::default();
         for writer in &mut self.writers {
-            let ended = program::wait_for_end(&mut writer.process, STOP_LIMIT);
+            let ended = program::wait_for_end(&mut writer.process, wait::LIMIT);
             let done = ended.is_some_and(|status| status.success());
             assert!(done, "the writer of {}: {ended:?}, {}", writer.host, writer.errors());
             dropped += writer.read(written);

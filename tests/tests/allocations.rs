@@ -25,13 +25,21 @@ const NODES: usize = 39;
 const NAMES: usize = 1_000;
 const RETENTIONS: [&str; 3] = ["60s:1d", "5m:7d", "1h:1y"];
 
-/// How many blocks, and how many bytes, `work` asks for.
-fn asked<T>(work: impl FnOnce() -> T) -> (u64, u64) {
-    let before = dhat::HeapStats::get();
-    let made = work();
-    let after = dhat::HeapStats::get();
-    drop(made);
-    (after.total_blocks - before.total_blocks, after.total_bytes - before.total_bytes)
+/// How often each piece of work is done.
+const TURNS: usize = 5;
+
+/// How many blocks, and how many bytes, `work` asks for: the least of some turns, as the thread that waits for this test
+/// may ask for something at the same time.
+fn asked<T>(mut work: impl FnMut() -> T) -> (u64, u64) {
+    let mut turn = || {
+        let before = dhat::HeapStats::get();
+        let made = work();
+        let after = dhat::HeapStats::get();
+        drop(made);
+        (after.total_blocks - before.total_blocks, after.total_bytes - before.total_bytes)
+    };
+    let (blocks, bytes): (Vec<u64>, Vec<u64>) = (0..TURNS).map(|_| turn()).unzip();
+    (blocks.into_iter().min().unwrap(), bytes.into_iter().min().unwrap())
 }
 
 #[test]
@@ -156,11 +164,14 @@ fn streams_use_their_buffers_again() {
         }
         archive.finish().unwrap();
     };
-    let (blocks, bytes) = asked(|| write(&mut stream));
+    let (blocks, bytes) = asked(|| {
+        stream.clear();
+        write(&mut stream);
+    });
     assert!(blocks <= 34 * MEMBERS as u64, "{blocks} blocks to write {MEMBERS} members");
     assert!(bytes <= (1024 * MEMBERS) as u64, "{bytes} bytes to write {MEMBERS} members");
-    let mut receiver = OneBuffer::default();
     let (blocks, bytes) = asked(|| {
+        let mut receiver = OneBuffer::default();
         receive_archive(stream.as_slice(), Limits::default(), &mut receiver).unwrap();
     });
     assert!(blocks <= 22 * MEMBERS as u64, "{blocks} blocks to read {MEMBERS} members");

@@ -233,7 +233,15 @@ impl Shared {
         let daemon = TcpStream::connect(self.target)?;
         client.set_nodelay(true)?;
         daemon.set_nodelay(true)?;
-        self.state().open.extend([client.try_clone()?, daemon.try_clone()?]);
+        let both = [client.try_clone()?, daemon.try_clone()?];
+        {
+            let mut state = self.state();
+            // It was shut meanwhile, and has broken all that it knew of.
+            if state.shut || state.ended {
+                return Ok(());
+            }
+            state.open.extend(both);
+        }
         let (from_client, to_client) = (client.try_clone()?, client);
         let (from_daemon, to_daemon) = (daemon.try_clone()?, daemon);
         let answer = Arc::new(Mutex::new(Answer::new(None)));

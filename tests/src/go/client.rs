@@ -11,7 +11,7 @@ use crate::wait;
 /// What it calls itself.
 const USER_AGENT: &str = "Go-http-client/1.1";
 /// How long an answer may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 /// How long after a 202 it asks again. The real one begins with no pause at all.
 const AGAIN: Duration = Duration::from_millis(20);
 

@@ -90,18 +90,22 @@ fn where_the_owner_has_other_content_a_compressed_metric_is_refused_and_both_fil
 /// An owner whose go-carbon has made the file anew has lost what was moved there, and nothing in the file shows it.
 #[test]
 fn d11_a_compressed_tombstone_waits_until_its_owner_has_that_very_content() {
-    let mut cluster = cluster(2).flag("--tombstone-grace", "1").lay();
+    let mut cluster = cluster(2).gate(1).lay();
     let names = cluster.names_owned_by(1, "m", 4);
     for name in &names {
         cluster.node(0).put(name, &compressed(1));
     }
     cluster.start();
+    // The owner is not asked before its files are other ones.
+    cluster.node(1).gate().hold("POST /v1/confirm");
     cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.node(1).gate().wait_until_held();
     let owner = cluster.node(1);
     owner.put(&names[0], &compressed(2));
     std::fs::remove_file(owner.path(&names[1])).unwrap();
     owner.write(&names[1], &MINUTES, &minutes(now(), [1.0]));
     std::fs::remove_file(owner.path(&names[2])).unwrap();
+    cluster.node(1).gate().release();
 
     let status = wait::until_some("the tombstones were looked at", || {
         let tombstones = cluster.get(0, "/v1/status").json()["tombstones"].clone();

@@ -1,5 +1,9 @@
 //! `bucky delete`: from all nodes that have a metric, after a question at the terminal, and nothing by accident.
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+
 use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::{Finished, GoDaemon, Running, Terminal, TestCluster};
 
@@ -36,6 +40,14 @@ fn at_terminal(cluster: &TestCluster, args: &str, typed: &str) -> Finished {
     let mut terminal = Terminal::new();
     terminal.type_in(typed);
     Running::start(terminal.command(&words(cluster, args))).finish()
+}
+
+/// Runs a command whose standard output is a pipe that nobody reads any more.
+fn unread(command: Command) -> Finished {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let writer = File::from(OwnedFd::from(writer));
+    Running::start_between(command, Stdio::null(), Some(writer)).finish()
 }
 
 fn without_terminal(cluster: &TestCluster, args: &str) -> Finished {
@@ -108,11 +120,9 @@ fn delete_stops_where_the_terminal_is_closed() {
 #[test]
 fn delete_whose_question_nobody_can_see_deletes_nothing_and_fails() {
     let cluster = started();
-    let delete = words(&cluster, "-r .").replace("exec ", "");
-    let script = format!("{{ sleep 0.5; {delete}; }} | true; exit ${{PIPESTATUS[0]}}");
     let mut terminal = Terminal::new();
     terminal.type_in("y\ny\ny\n");
-    let run = Running::start(terminal.command(&format!("exec bash -c '{script}'"))).finish();
+    let run = unread(terminal.command(&words(&cluster, "-r .")));
     run.assert_code(1).assert_tells("what was not confirmed is left as it is");
     assert_eq!(left(&cluster), ALL);
 }
@@ -120,11 +130,9 @@ fn delete_whose_question_nobody_can_see_deletes_nothing_and_fails() {
 #[test]
 fn delete_tells_by_its_exit_code_what_failed_though_nobody_reads() {
     let cluster = started();
-    let delete = words(&cluster, "-j -noconfirm app.a nobody.has.it").replace("exec ", "");
-    let script = format!("{{ sleep 0.5; {delete}; }} | true; exit ${{PIPESTATUS[0]}}");
-    let mut bash = std::process::Command::new("bash");
-    bash.args(["-c", &script]);
-    Running::start(bash).finish().assert_code(1).assert_tells("nobody.has.it");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &words(&cluster, "-j -noconfirm app.a nobody.has.it")]);
+    unread(shell).assert_code(1).assert_tells("nobody.has.it");
     assert!(
         !left(&cluster).iter().any(|metric| metric == ALL[0]),
         "what is there is deleted all the same"

@@ -41,9 +41,13 @@ fn names(tools: &Tools) -> Vec<String> {
 }
 
 fn archive_points(path: &Path, archive: usize) -> Vec<Point> {
+    archive_points_at(path, archive, metrics::now())
+}
+
+fn archive_points_at(path: &Path, archive: usize, now: u32) -> Vec<Point> {
     let bytes = std::fs::read(path).unwrap();
     let image = Image::parse(&bytes).unwrap();
-    image.archive(archive).unwrap().points_valid(metrics::now()).collect()
+    image.archive(archive).unwrap().points_valid(now).collect()
 }
 
 /// D26: the Go tool truncates the file before it checks anything, and a second run the backup. D36: `-index 5` panics.
@@ -129,7 +133,9 @@ fn bucky_modify_corrects_roll_ups_between_average_and_sum() {
     for (average, sum) in averages.iter().zip(&sums) {
         assert_eq!((average.timestamp, average.value * 5.0), (sum.timestamp, sum.value));
     }
-    assert_eq!(archive_points(&path, 0), archive_points(&tools.path("m.wsp.bak"), 0));
+    let now = metrics::now();
+    let before = archive_points_at(&tools.path("m.wsp.bak"), 0, now);
+    assert_eq!(archive_points_at(&path, 0, now), before);
     let done = modify(&tools, &["-agg", "max"]).assert_code(0).assert_stdout("");
     done.assert_tells("rolled up by sum until now stays as it is");
     assert_eq!(archive_points(&path, 1), sums);
@@ -151,15 +157,17 @@ fn bucky_modify_resizes_one_archive_and_readers_miss_nothing() {
     );
     assert_eq!(names(&tools), ["m.wsp"]);
     modify(&tools, &["-index", "0", "-retention", "1m:8h"]).assert_code(0);
-    let grown = archive_points(&path, 0);
-    let oldest = fine[0].timestamp;
+    let now = metrics::now();
+    let grown = archive_points_at(&path, 0, now);
+    // What became too old for the finer archive in a minute that has ended meanwhile may be of either.
+    let still_fine = archive_points_at(&tools.path("m.wsp.bak"), 0, now);
+    let (oldest, oldest_still) = (fine[0].timestamp, still_fine[0].timestamp);
     for point in &grown {
-        if point.timestamp >= oldest {
-            assert!(fine.contains(point), "{point:?}");
-        } else {
-            let slot = point.timestamp - point.timestamp % 300;
-            assert!(coarse.contains(&Point { timestamp: slot, ..*point }), "{point:?}");
-        }
+        let slot = point.timestamp - point.timestamp % 300;
+        let is_coarse = coarse.contains(&Point { timestamp: slot, ..*point });
+        let may_be_coarse = point.timestamp < oldest_still && is_coarse;
+        let may_be_fine = point.timestamp >= oldest && fine.contains(point);
+        assert!(may_be_coarse || may_be_fine, "{point:?}");
     }
     assert!(grown.len() >= 475, "{} points in 480 slots", grown.len());
     assert!(archive_points(&path, 1).iter().all(|point| coarse.contains(point)));
@@ -168,7 +176,12 @@ fn bucky_modify_resizes_one_archive_and_readers_miss_nothing() {
     // Shrunk: what has no room any more is told.
     let done = modify(&tools, &["-index", "0", "-retention", "1m:1h"]).assert_code(0);
     done.assert_tells("older than the new retention").assert_tells("m.wsp.bak");
-    assert!(points(&path).iter().all(|point| fine.contains(point)) && points(&path).len() >= 59);
+    let now = metrics::now();
+    let shrunk = archive_points_at(&path, 0, now);
+    assert!(shrunk.iter().all(|point| fine.contains(point)), "{shrunk:?}");
+    let is_of_last_hour = |point: &&Point| point.timestamp + 3600 > now;
+    let last_hour: Vec<&Point> = fine.iter().filter(is_of_last_hour).collect();
+    assert!(!last_hour.is_empty() && last_hour.iter().all(|point| shrunk.contains(point)));
     modify(&tools, &["-index", "0", "-retention", "1m:4h", "-leave-empty"]).assert_code(0);
     assert!(points(&path).len() <= 61);
     modify(&tools, &["-index", "0", "-retention", "1m:6h", "-now"]).assert_code(0);
@@ -242,10 +255,13 @@ fn no_point_is_lost_beside(manner: &str) {
     let path = folder.join("m.wsp");
     crate::sparsify::day_of_seconds(&path);
     let scribbler = Scribbler::start(&tools, &folder, manner, 1);
-    for round in 0..6 {
+    let mut round = 0;
+    // Until enough was written meanwhile, however rarely the writer gets its turn on a busy processor.
+    while round < 6 || (round < 600 && scribbler.count() < 1_500) {
         let retention = if round % 2 == 0 { "1s:26h" } else { "1s:1d" };
         let args = ["modify", "-f", "w/m.wsp", "-index", "0", "-retention", retention];
         tools.run("bucky", &args).assert_code(0);
+        round += 1;
     }
     std::fs::write(folder.join("stop"), "").unwrap();
     let written = scribbler.written();

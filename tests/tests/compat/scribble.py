@@ -25,4 +25,4 @@ while not os.path.exists(stop):
         value = chance.randrange(1, 1 << 40)
         whisper.update(os.path.join(folder, name), value, at, now)
         print(name, at, value)
-sys.stdout.flush()
+    sys.stdout.flush()

@@ -14,7 +14,6 @@ use bucky_whisper::{Aggregation, CreateOptions, FileLayout, Image, Point, XFiles
 use crate::small_tools::{Tools, points};
 
 const FILES: usize = 24;
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// A dense file of a point a second for a day, some 1 MB.
 pub(crate) fn day_of_seconds(path: &Path) {
@@ -49,9 +48,14 @@ impl Scribbler {
         std::fs::read_to_string(&self.ledger).unwrap()
     }
 
+    /// How many points it has written so far, less a few.
+    pub(crate) fn count(&self) -> usize {
+        self.text().lines().count()
+    }
+
     /// What it has written by its end: file, timestamp, value.
     pub(crate) fn written(mut self) -> Vec<(String, u32, f64)> {
-        let ended = wait::within(LIMIT, || self.process.try_wait().unwrap());
+        let ended = wait::within(wait::LIMIT, || self.process.try_wait().unwrap());
         assert!(ended.is_some_and(|status| status.success()), "the writer failed: {ended:?}");
         let line = |line: &str| {
             let words: Vec<&str> = line.split(' ').collect();
@@ -70,6 +74,13 @@ impl Drop for Scribbler {
 
 /// Sparsifies files that writers write to meanwhile, and looks for every point that they have written.
 fn no_point_is_lost_beside(manner: &str, flags: &[&str]) {
+    // On a busy processor all may be done before the writer has had its turn: then once more.
+    let is_enough = (0..20).any(|_| found_of_points_beside(manner, flags) > 500);
+    assert!(is_enough, "too few points were written meanwhile, again and again");
+}
+
+/// The same once; how many points were written, all of which are there.
+fn found_of_points_beside(manner: &str, flags: &[&str]) -> usize {
     let tools = Tools::new();
     let folder = tools.path("w");
     std::fs::create_dir(&folder).unwrap();
@@ -90,7 +101,6 @@ fn no_point_is_lost_beside(manner: &str, flags: &[&str]) {
 
     let mut last: BTreeMap<(String, u32), f64> = BTreeMap::new();
     last.extend(written.iter().map(|(file, time, value)| ((file.clone(), *time), *value)));
-    assert!(last.len() > 500, "only {} points were written meanwhile", last.len());
     let mut lost = Vec::new();
     for file in &files {
         let name = file.file_name().unwrap().to_str().unwrap();
@@ -107,6 +117,7 @@ fn no_point_is_lost_beside(manner: &str, flags: &[&str]) {
     assert!(lost.is_empty(), "{} of {} points are lost: {lost:?}", lost.len(), last.len());
     let kept: Vec<_> = std::fs::read_dir(&folder).unwrap().collect();
     assert_eq!(kept.len(), FILES + 1, "nothing is left beside the files");
+    last.len()
 }
 
 /// D28: the Go tool lost 61 of 3000 points of a writer that locks.

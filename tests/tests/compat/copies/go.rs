@@ -55,8 +55,7 @@ fn d29_copy_to_a_go_daemon_on_the_same_host_is_refused() {
     cluster.start();
     let before = marks(cluster.node(0));
     let addr = std::net::SocketAddr::new(cluster.node(0).host().parse().unwrap(), 0);
-    let free = std::net::TcpListener::bind(addr).unwrap().local_addr().unwrap();
-    let go = GoDaemon::start(free, "other", cluster.node(0).prefix(), cluster.ring());
+    let go = GoDaemon::start(addr, "other", cluster.node(0).prefix(), cluster.ring());
     let (ours, theirs) = (cluster.node(0).addr(), go.addr());
     for (source, destination) in [(&ours, &theirs), (&theirs, &ours), (&theirs, &theirs)] {
         let args = ["copy", "-src", source, "-dst", destination, "-delete"];

@@ -1,6 +1,6 @@
 //! `bucky copy`: all that one node lists, to another.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bucky_tests::metrics::{self, MINUTES, minutes, newest_minute, now};
@@ -121,12 +121,16 @@ fn d30_copy_delete_loses_no_point_of_a_writer_that_never_rests() {
     cluster.start();
     let (source, destination) = (cluster.node(0).addr(), cluster.node(1).addr());
     let stop = AtomicBool::new(false);
+    let pause_millis = AtomicU64::new(6);
     let written = std::thread::scope(|scope| {
-        let writer = scope.spawn(|| write_until(&stop, &names, cluster.node(0)));
+        let writer = scope.spawn(|| write_until(&stop, &pause_millis, &names, cluster.node(0)));
         let more = ["-delete", "--batch-metrics", "10", "-w", "2"];
-        // On a slow disk a file may be written to in each of a run's attempts at it: then the next run has its turn.
-        let all_moved =
-            (0..10).any(|_| cluster.bucky(&copy(&source, &destination, &more)).code == Some(0));
+        // On a slow disk a file may be written to in each of a run's attempts at it: then the next run has its turn, and
+        // twice as long between two writes to one file.
+        let all_moved = (0..10).any(|run| {
+            pause_millis.store(6 << run, Ordering::Relaxed);
+            cluster.bucky(&copy(&source, &destination, &more)).code == Some(0)
+        });
         stop.store(true, Ordering::Relaxed);
         assert!(all_moved, "ten runs did not move everything");
         writer.join().unwrap()
@@ -142,7 +146,12 @@ fn d30_copy_delete_loses_no_point_of_a_writer_that_never_rests() {
 }
 
 /// Writes a point to one after the other of the files that are there.
-fn write_until(stop: &AtomicBool, names: &[String], node: &Node) -> Vec<(String, Point)> {
+fn write_until(
+    stop: &AtomicBool,
+    pause_millis: &AtomicU64,
+    names: &[String],
+    node: &Node,
+) -> Vec<(String, Point)> {
     let mut written = Vec::new();
     let newest = newest_minute();
     for age in 10..1000 {
@@ -150,7 +159,7 @@ fn write_until(stop: &AtomicBool, names: &[String], node: &Node) -> Vec<(String,
             if stop.load(Ordering::Relaxed) {
                 return written;
             }
-            std::thread::sleep(Duration::from_millis(6));
+            std::thread::sleep(Duration::from_millis(pause_millis.load(Ordering::Relaxed)));
             let limit = Duration::from_secs(10);
             let Ok(mut file) = WhisperFile::open(&node.path(name), OpenMode::Update, limit) else {
                 continue;

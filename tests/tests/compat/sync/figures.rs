@@ -18,14 +18,18 @@ fn figures_are_sent_each_interval_and_at_the_end_and_count_what_is_done() {
     assert!(lines.values("ops.sync.main.finished_jobs.last").iter().all(|count| *count == 0.0));
     cluster.node(1).gate().release();
     run.finish().assert_code(0);
+    let [source, owner] = [0, 1].map(|node| cluster.node(node).host().replace('.', "_"));
+    // Each of these, as the figures of one node may be sent before those of the other have changed.
+    let done = ["main".to_owned(), format!("node.{source}"), format!("node.{owner}")]
+        .map(|whose| format!("ops.sync.{whose}.finished_jobs.last 12 "));
     let texts = wait::until_some("the last figures", || {
         let texts = lines.texts();
-        texts.last().is_some_and(|text| text.contains("finished_jobs.last 12 ")).then_some(texts)
+        let is_last = |text: &String| done.iter().all(|line| text.contains(line));
+        texts.last().is_some_and(is_last).then_some(texts)
     });
     let names = |text: &String| -> Vec<String> {
         text.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
     };
-    let [source, owner] = [0, 1].map(|node| cluster.node(node).host().replace('.', "_"));
     let mut expected: Vec<String> =
         ["total_jobs", "finished_jobs", "not_found", "copy_error", "delete_error"]
             .iter()

@@ -14,17 +14,24 @@ struct Sample {
     count: f64,
 }
 
-/// Looks at `count` until the run has ended.
-fn sampled(run: &mut Running, count: impl Fn() -> u64) -> Vec<Sample> {
+/// Starts a run, and looks at `count` from before it begins until it has ended.
+fn sampled(
+    start: impl FnOnce() -> Running,
+    count: impl Fn() -> u64,
+) -> (Vec<Sample>, bucky_tests::Finished) {
     let started = Instant::now();
-    let mut samples = Vec::new();
-    loop {
-        let running = run.is_running();
+    let sample = || {
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let count = count() as f64;
-        samples.push(Sample { at: started.elapsed().as_secs_f64(), count });
+        Sample { at: started.elapsed().as_secs_f64(), count }
+    };
+    let mut samples = vec![sample()];
+    let mut run = start();
+    loop {
+        let running = run.is_running();
+        samples.push(sample());
         if !running {
-            return samples;
+            return (samples, run.finish());
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -60,9 +67,9 @@ fn a_run_keeps_to_its_bandwidth() {
     }
     cluster.start();
     let before = cluster.ledger();
-    let mut run = cluster.start_bucky(&["rebalance", "--bandwidth", "1M"]);
-    let samples = sampled(&mut run, || cluster.node(0).gate().answered_bytes());
-    run.finish().assert_code(0);
+    let start = || cluster.start_bucky(&["rebalance", "--bandwidth", "1M"]);
+    let (samples, run) = sampled(start, || cluster.node(0).gate().answered_bytes());
+    run.assert_code(0);
     // A portion is half a second's worth; the plan and the lists come through the gate as well.
     assert_never_ahead(&samples, RATE, RATE * 0.75);
     let bytes = samples[samples.len() - 1].count;
@@ -70,7 +77,8 @@ fn a_run_keeps_to_its_bandwidth() {
     // The last portion is under way for a while after it has left the gate for the owner's buffers.
     let seconds = active_seconds(&samples);
     assert!(seconds >= bytes / RATE - 0.7, "{bytes} bytes within {seconds} s");
-    assert!(seconds <= bytes / RATE * 2.0 + 5.0, "{bytes} bytes took {seconds} s");
+    // A tenth of the rate would take 30 s; what the machine adds to a run without a limit is much less, also where it is slow.
+    assert!(seconds <= bytes / RATE * 2.0 + 20.0, "{bytes} bytes took {seconds} s");
     cluster.assert_all_in_place(&before);
 }
 
@@ -79,13 +87,13 @@ fn a_run_keeps_to_its_bandwidth() {
 fn metrics_a_second_hold_without_a_health_check_from_the_first_one_on() {
     const RATE: f64 = 20.0;
     let (cluster, before, names) = strays(60);
-    let mut run = cluster.start_bucky(&["rebalance", "-metrics-per-second", "20"]);
-    let samples = sampled(&mut run, || cluster.node(1).metrics().len() as u64);
-    run.finish().assert_code(0);
+    let start = || cluster.start_bucky(&["rebalance", "-metrics-per-second", "20"]);
+    let (samples, run) = sampled(start, || cluster.node(1).metrics().len() as u64);
+    run.assert_code(0);
     // A portion is half a second's worth, and waits until it is paid for.
     assert_never_ahead(&samples, RATE, RATE * 0.1);
     let seconds = samples[samples.len() - 1].at;
-    assert!((2.9..20.0).contains(&seconds), "{} metrics took {seconds} s", names.len());
+    assert!((2.9..30.0).contains(&seconds), "{} metrics took {seconds} s", names.len());
     cluster.assert_all_in_place(&before);
 }
 
@@ -117,9 +125,9 @@ fn a_heal_keeps_to_its_bandwidth_too() {
     }
     cluster.start();
     let before = cluster.ledger();
-    let mut run = cluster.start_bucky(&["heal", "--bandwidth", "1M"]);
-    let samples = sampled(&mut run, || cluster.node(0).gate().answered_bytes());
-    run.finish().assert_code(0);
+    let start = || cluster.start_bucky(&["heal", "--bandwidth", "1M"]);
+    let (samples, run) = sampled(start, || cluster.node(0).gate().answered_bytes());
+    run.assert_code(0);
     let bytes = samples[samples.len() - 1].count;
     let seconds = active_seconds(&samples);
     assert!(seconds >= bytes / RATE - 0.7, "{bytes} bytes within {seconds} s");
@@ -139,9 +147,9 @@ fn a_go_daemons_metrics_keep_to_both_limits() {
         let before = cluster.ledger();
         cluster.node_mut(1).start();
         let _go = GoDaemon::instead_of(&cluster, 0);
-        let mut run = cluster.start_bucky(&["rebalance", flag, value]);
-        let samples = sampled(&mut run, || cluster.node(1).metrics().len() as u64);
-        run.finish().assert_code(0);
+        let start = || cluster.start_bucky(&["rebalance", flag, value]);
+        let (samples, run) = sampled(start, || cluster.node(1).metrics().len() as u64);
+        run.assert_code(0);
         let seconds = samples[samples.len() - 1].at;
         // 15 files of 52 KB with what a tar would add, but for the last one: what it takes is paid for afterwards.
         let least = if flag == "--bandwidth" { 14.0 * 53_000.0 / RATE } else { 1.4 };

@@ -46,9 +46,12 @@ fn a_run_that_waits_for_its_pace_ends_at_once_and_still_tells_how_far_it_is() {
     let (cluster, before, _) = strays(40);
     for _ in 0..4 {
         let run = cluster.start_bucky(&["rebalance", "--metrics-per-second", "1"]);
-        wait::until("it moves", || run.stderr().contains("lie astray"));
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        run.signal(Signal::USR1);
+        wait::until("it has its plan", || run.stderr().contains("lie astray"));
+        // Until it listens the signal means nothing; from then on the first counts, and the others no more.
+        wait::until("it is told to end", || {
+            run.signal(Signal::USR1);
+            run.stderr().contains("Received SIGUSR1")
+        });
         let ended = run.finish().assert_code(1).assert_tells("Received SIGUSR1, exiting.\n");
         assert_eq!(ended.stderr.matches("SIGUSR1").count(), 1, "{ended}");
         assert_eq!(ended.stderr.matches("Progress ").count(), 1, "{ended}");
