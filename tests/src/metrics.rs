@@ -121,6 +121,12 @@ fn value(seed: usize, t: u32) -> f64 {
 
 /// Writes points into the metric's file below `prefix`, which is made where it is not there.
 pub fn write(prefix: &Path, metric: &MetricName, layout: &Layout, points: &[Point]) {
+    write_at(prefix, metric, layout, points, now());
+}
+
+/// The same at the time `now`. It decides which archive the oldest points of a finer one go to: files that are to be the same
+/// are written at the same time.
+pub fn write_at(prefix: &Path, metric: &MetricName, layout: &Layout, points: &[Point], now: u32) {
     let path = prefix.join(metric.relative_path());
     if !path.exists() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -129,13 +135,17 @@ pub fn write(prefix: &Path, metric: &MetricName, layout: &Layout, points: &[Poin
         file.write_all(&header.encode()).unwrap();
         file.set_len(header.file_size_bytes()).unwrap();
     }
-    update(&path, points);
+    update_at(&path, points, now);
 }
 
 /// Writes points into the file at `path`, as carbon does: under the lock, in place.
 pub fn update(path: &Path, points: &[Point]) {
+    update_at(path, points, now());
+}
+
+fn update_at(path: &Path, points: &[Point], now: u32) {
     let mut file = WhisperFile::open(path, OpenMode::Update, LOCK_LIMIT).unwrap();
-    file.update_many(points, now()).unwrap();
+    file.update_many(points, now).unwrap();
 }
 
 /// A point a minute, `values` of them, the newest in the slot of `now`.

@@ -22,7 +22,7 @@ use crate::{Gate, token, wait};
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How long a recorder may take to end once its daemon has.
-const RECORDER_LIMIT: Duration = Duration::from_secs(10);
+const RECORDER_LIMIT: Duration = Duration::from_secs(60);
 
 /// How a daemon is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -342,6 +342,21 @@ impl Node {
     pub fn descriptors(&self) -> usize {
         let daemon = self.daemon.as_ref().expect("the daemon runs");
         std::fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap().count()
+    }
+
+    /// How many connections the daemon has that it has not closed itself, whatever the other side did.
+    pub fn connections(&self) -> usize {
+        let SocketAddr::V4(listen) = self.listen else { panic!("the tests' addresses are IPv4") };
+        // As `proc_net(5)` writes it: the address as the machine has it in memory.
+        let ip = u32::from_ne_bytes(listen.ip().octets());
+        let own = format!("{ip:08X}:{:04X}", listen.port());
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let is_open = |line: &&str| {
+            let mut words = line.split_whitespace().skip(1);
+            // 01 is established; 08 was closed by the other side.
+            words.next() == Some(&own) && matches!(words.nth(1), Some("01" | "08"))
+        };
+        table.lines().filter(is_open).count()
     }
 
     /// Everything the daemon has logged.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long a condition is waited for unless a test says otherwise: generous, machines are slow at times.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(180);
 /// How often it is looked at.
 const PAUSE: Duration = Duration::from_millis(10);
 

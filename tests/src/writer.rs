@@ -14,7 +14,7 @@ use crate::{TestCluster, peer, program, wait};
 
 const SCRIPT: &str = include_str!("whisper_writer.py");
 /// How long a writer may take to finish what it is at.
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// By which ring the relays send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
