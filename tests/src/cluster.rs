@@ -410,7 +410,11 @@ impl TestCluster {
         let files = self.nodes.iter().flat_map(of_node);
         // One may have gone since it was listed.
         let written = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
-        files.map(|path| (path.clone(), written(&path))).collect()
+        let with_time = |path: PathBuf| {
+            let time = written(&path);
+            (path, time)
+        };
+        files.map(with_time).collect()
     }
 
     /// Waits until no daemon has a tombstone.

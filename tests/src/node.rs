@@ -354,7 +354,7 @@ impl Node {
         let is_open = |line: &&str| {
             let mut words = line.split_whitespace().skip(1);
             // 01 is established; 08 was closed by the other side.
-            words.next() == Some(&own) && matches!(words.nth(1), Some("01" | "08"))
+            words.next() == Some(own.as_str()) && matches!(words.nth(1), Some("01" | "08"))
         };
         table.lines().filter(is_open).count()
     }

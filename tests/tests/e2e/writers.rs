@@ -69,8 +69,8 @@ fn d30_no_point_of_a_writer_that_never_rests_is_lost() {
     // So that each file is written to every second or so, however many are left.
     let pause_millis = AtomicU64::new(6);
     let written = std::thread::scope(|scope| {
-        let path = |name: &str| source.path(name);
-        let writer = scope.spawn(|| write_until(&stop, &pause_millis, &names, path));
+        let writer =
+            scope.spawn(|| write_until(&stop, &pause_millis, &names, |name| source.path(name)));
         let all_moved = (0..10).any(|_| {
             let run = cluster.bucky(&["rebalance", "--batch-metrics", "10", "-w", "2"]);
             // On a slow disk a file may be written to in each of a run's attempts at it, whatever the run: the next one meets a
