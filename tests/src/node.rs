@@ -345,6 +345,9 @@ impl Node {
     }
 
     /// How many connections the daemon has that it has not closed itself, whatever the other side did.
+    ///
+    /// # Panics
+    /// Where the system does not tell.
     pub fn connections(&self) -> usize {
         let SocketAddr::V4(listen) = self.listen else { panic!("the tests' addresses are IPv4") };
         // As `proc_net(5)` writes it: the address as the machine has it in memory.
