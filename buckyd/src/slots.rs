@@ -160,7 +160,7 @@ mod tests {
             assert_eq!(sampled.last(), timestamps.last(), "{number}");
             let steps =
                 |times: &[u32]| times.windows(2).map(|pair| (pair[1] - pair[0]) / STEP).max();
-            let longest = steps(&timestamps).unwrap().max((timestamps.len() as u32).div_ceil(3));
+            let longest = steps(&timestamps).unwrap().max(POINTS / 7 + 1);
             assert!(steps(&sampled).unwrap() <= 2 * longest, "{number}: {sampled:?}");
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use bucky_ring::{Algorithm, Relay, Ring, RingDocument, RingSpec};
 use bucky_whisper::MetricName;
@@ -397,6 +398,22 @@ impl TestCluster {
 
     fn hosts(&self) -> Vec<(String, PathBuf)> {
         self.nodes.iter().map(|node| (node.host.clone(), node.prefix())).collect()
+    }
+
+    /// When each metric's file was written last, on every node: as long as it is the same, nobody writes.
+    pub fn written(&self) -> Vec<(PathBuf, Option<SystemTime>)> {
+        let of_node = |node: &Node| {
+            let paths = node.metrics().into_iter().map(|name| node.path(&name));
+            paths.collect::<Vec<PathBuf>>()
+        };
+        let files = self.nodes.iter().flat_map(of_node);
+        // One may have gone since it was listed.
+        let written = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
+        let with_time = |path: PathBuf| {
+            let time = written(&path);
+            (path, time)
+        };
+        files.map(with_time).collect()
     }
 
     /// Waits until no daemon has a tombstone.

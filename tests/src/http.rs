@@ -6,7 +6,7 @@ use reqwest::{Client, Method};
 use tokio::runtime::Runtime;
 
 /// How long an answer may take.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// Asks daemons.
 #[derive(Debug)]

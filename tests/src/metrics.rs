@@ -124,8 +124,8 @@ pub fn write(prefix: &Path, metric: &MetricName, layout: &Layout, points: &[Poin
     write_at(prefix, metric, layout, points, now());
 }
 
-/// The same as if it were done at `now`: points that are almost too old for an archive go into it, however long the test
-/// has taken since it asked for the time.
+/// The same at the time `now`. It decides which archive the oldest points of a finer one go to: files that are to be the same
+/// are written at the same time.
 pub fn write_at(prefix: &Path, metric: &MetricName, layout: &Layout, points: &[Point], now: u32) {
     let path = prefix.join(metric.relative_path());
     if !path.exists() {

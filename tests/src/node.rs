@@ -341,6 +341,24 @@ impl Node {
         std::fs::read_dir(format!("/proc/{}/fd", daemon.id())).unwrap().count()
     }
 
+    /// How many connections the daemon has that it has not closed itself, whatever the other side did.
+    ///
+    /// # Panics
+    /// Where the system does not tell.
+    pub fn connections(&self) -> usize {
+        let SocketAddr::V4(listen) = self.listen else { panic!("the tests' addresses are IPv4") };
+        // As `proc_net(5)` writes it: the address as the machine has it in memory.
+        let ip = u32::from_ne_bytes(listen.ip().octets());
+        let own = format!("{ip:08X}:{:04X}", listen.port());
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let is_open = |line: &&str| {
+            let mut words = line.split_whitespace().skip(1);
+            // 01 is established; 08 was closed by the other side.
+            words.next() == Some(own.as_str()) && matches!(words.nth(1), Some("01" | "08"))
+        };
+        table.lines().filter(is_open).count()
+    }
+
     /// Everything the daemon has logged.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(self.log_path()).unwrap_or_default();

@@ -71,6 +71,28 @@ impl Running {
         send(&self.child, signal);
     }
 
+    /// Has it stand still until it is told to [go on](Self::go_on): whatever a test does meanwhile is done in the middle of the
+    /// run. Tells whether it has not ended before.
+    ///
+    /// # Panics
+    /// Where it does neither.
+    #[track_caller]
+    pub fn pause(&mut self) -> bool {
+        self.signal(Signal::STOP);
+        wait::until_some("the program stands still", || {
+            if !self.is_running() {
+                return Some(false);
+            }
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+            stat.rsplit(") ").next()?.starts_with('T').then_some(true)
+        })
+    }
+
+    /// Lets it go on where it stands.
+    pub fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// What it has written to standard error so far.
     pub fn stderr(&self) -> String {
         read(&self.output.path().join("stderr"))

@@ -2,7 +2,7 @@
 //! is not answered for, its source stays, the message names node and file system, and the rest of the move goes on.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::{Finished, Injection, Launch, Ledger, TestCluster, soak, tree, wait};
@@ -281,15 +281,22 @@ fn a_daemon_does_not_start_over_a_disk_that_it_cannot_write() {
         .assert_tells(&cluster.node(0).prefix().display().to_string());
 }
 
+/// How long a daemon has as many descriptors open when it does nothing.
+const STEADY: Duration = Duration::from_millis(300);
+
 /// Waits until the daemon of `node` has closed what it had open for the tests' own questions.
 fn quiet(cluster: &TestCluster, node: usize) -> u64 {
-    let mut last = usize::MAX;
-    let count = wait::within(Duration::from_secs(5), || {
-        let now = cluster.node(node).descriptors();
-        let steady = now == std::mem::replace(&mut last, now);
-        steady.then_some(now)
+    let node = cluster.node(node);
+    wait::until("the daemon has no connection", || node.connections() == 0);
+    let (mut last, mut since) = (node.descriptors(), Instant::now());
+    wait::until("the daemon opens and closes nothing", || {
+        let now = node.descriptors();
+        if now != std::mem::replace(&mut last, now) {
+            since = Instant::now();
+        }
+        since.elapsed() > STEADY
     });
-    u64::try_from(count.unwrap_or(last)).unwrap()
+    u64::try_from(last).unwrap()
 }
 
 /// With no descriptor left nothing can be accepted, opened or fetched; with a few, some of it.

@@ -16,8 +16,10 @@ const FIRST_FILES: usize = 30_000;
 const HEAD: usize = 200;
 /// As often as anybody asks.
 const ALWAYS: usize = usize::MAX;
-/// The limits that the client of these stories has.
-const LIMITS: [&str; 6] = ["-t", "1", "--idle-timeout", "2", "--away-timeout", "2"];
+/// The limits that the client of these stories has: longer than those of the daemons, so that it hears from them what they have
+/// waited for, on a busy machine too. Archives come plain, whatever the daemons measure: faults are at places in their bytes.
+const LIMITS: [&str; 8] =
+    ["-t", "2", "--idle-timeout", "4", "--away-timeout", "2", "--encoding", "identity"];
 
 /// Three nodes behind gates. The node 0 has metrics of both others; its metrics of the node 1 are `sick`, as it is
 /// their way that fails.
@@ -158,7 +160,7 @@ fn a_source_that_always_breaks_off_is_asked_until_it_has_sent_all() {
 fn an_owner_that_never_answers_is_given_up_and_named() {
     always("POST /v1/pull", 1, Fault::StallAfter(0), "did not answer /v1/pull within");
     let dribble = Fault::Dribble { after: 150, pause: Duration::from_millis(100) };
-    always("POST /v1/pull", 1, dribble, "bytes came in 2 s");
+    always("POST /v1/pull", 1, dribble, "bytes came in 4 s");
 }
 
 #[test]
@@ -167,7 +169,7 @@ fn a_source_that_never_answers_a_delete_is_given_up_and_named() {
     story.cluster.node(0).gate().spoil("POST /v1/delete", Fault::StallAfter(0), ALWAYS);
     let run = story.rebalance();
     // It was told, and did it: that its answers were lost changes nothing about that.
-    let run = run.assert_code(1).assert_tells("did not answer /v1/delete within 2 s");
+    let run = run.assert_code(1).assert_tells("did not answer /v1/delete within 4 s");
     run.assert_tells(&story.cluster.node(0).addr()).assert_tells("its owners have all of it");
     story.assert_the_rest_went_on();
     story.finish();
@@ -259,7 +261,8 @@ fn many_locks_that_are_never_given_back_hold_no_batch_up() {
     cluster.start();
     let before = cluster.ledger();
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    assert!(run.took < Duration::from_secs(30), "{run}");
+    // One lock after the other would take 48 s, in each of four attempts.
+    assert!(run.took < Duration::from_secs(90), "{run}");
     let run = run.assert_tells("120 busy").assert_tells("holds the lock of");
     run.assert_tells(&format!("{}: {}: ", held[0], cluster.node(0).addr()));
     assert!(sound.iter().all(|name| cluster.node(1).has(name) && !cluster.node(0).has(name)));
@@ -270,7 +273,8 @@ fn many_locks_that_are_never_given_back_hold_no_batch_up() {
 
 #[test]
 fn a_lock_on_a_tombstone_holds_only_that_tombstone_back() {
-    let mut cluster = cluster(2).flag("--lock-timeout", "0.3").flag("--tombstone-grace", "1").lay();
+    // Long enough for the lock to be taken before anybody looks at the tombstone.
+    let mut cluster = cluster(2).flag("--lock-timeout", "0.3").flag("--tombstone-grace", "8").lay();
     let names = cluster.names_owned_by(1, "m", 10);
     for name in &names {
         cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0]));

@@ -258,7 +258,7 @@ fn some_metrics_a_sample_or_those_that_match_are_looked_at() {
 
 #[test]
 fn a_node_that_was_drained_is_to_have_nothing_and_deleted_copies_that_wait_are_told() {
-    let cluster = cluster(3).in_ring(2).flag("--tombstone-grace", "60").start();
+    let cluster = cluster(3).in_ring(2).flag("--tombstone-grace", "600").start();
     let name = cluster.name_owned_by(0, "left.behind");
     cluster.node(2).write(&name, &MINUTES, &minutes(now(), [1.0, 2.0]));
     let drained = cluster.node(2).addr();

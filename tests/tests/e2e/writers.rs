@@ -1,6 +1,6 @@
 //! A carbon that writes while metrics move.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bucky_tests::metrics::{self, MINUTES, minutes, newest_minute, now};
@@ -66,11 +66,18 @@ fn d30_no_point_of_a_writer_that_never_rests_is_lost() {
     cluster.start();
     let before = cluster.ledger();
     let (stop, source) = (AtomicBool::new(false), cluster.node(0));
+    // So that each file is written to every second or so, however many are left.
+    let pause_millis = AtomicU64::new(6);
     let written = std::thread::scope(|scope| {
-        let writer = scope.spawn(|| write_until(&stop, &names, |name| source.path(name)));
-        // On a slow disk a file may be written to in each of a run's attempts at it: then the next run has its turn.
-        let run = || cluster.bucky(&["rebalance", "--batch-metrics", "10", "-w", "2"]);
-        let all_moved = (0..10).any(|_| run().code == Some(0));
+        let writer =
+            scope.spawn(|| write_until(&stop, &pause_millis, &names, |name| source.path(name)));
+        let all_moved = (0..10).any(|_| {
+            let run = cluster.bucky(&["rebalance", "--batch-metrics", "10", "-w", "2"]);
+            // On a slow disk a file may be written to in each of a run's attempts at it, whatever the run: the next one meets a
+            // writer that is slower, too.
+            pause_millis.store(pause_millis.load(Ordering::Relaxed) * 2, Ordering::Relaxed);
+            run.code == Some(0)
+        });
         stop.store(true, Ordering::Relaxed);
         assert!(all_moved, "ten runs did not move everything");
         writer.join().unwrap()
@@ -88,6 +95,7 @@ fn d30_no_point_of_a_writer_that_never_rests_is_lost() {
 /// opened and then moved away is written to all the same, as carbon would.
 fn write_until(
     stop: &AtomicBool,
+    pause_millis: &AtomicU64,
     names: &[String],
     path: impl Fn(&str) -> std::path::PathBuf,
 ) -> Vec<(String, Point)> {
@@ -98,8 +106,7 @@ fn write_until(
             if stop.load(Ordering::Relaxed) {
                 return written;
             }
-            // Each file every second or so, however many are left.
-            std::thread::sleep(Duration::from_millis(6));
+            std::thread::sleep(Duration::from_millis(pause_millis.load(Ordering::Relaxed)));
             let mut file =
                 match WhisperFile::open(&path(name), OpenMode::Update, Duration::from_secs(10)) {
                     Ok(file) => file,
@@ -222,8 +229,10 @@ fn an_owner_that_is_away_keeps_the_tombstones_waiting_and_the_status_says_why() 
     cluster.bucky(&["servers"]).assert_code(3).assert_tells("holds 5 deleted sources back");
     cluster.node(1).gate().reopen();
     cluster.assert_all_in_place(&before);
-    let status = cluster.get(0, "/v1/status").json();
-    assert_eq!(status["tombstones"]["waiting"], 0, "{status}");
+    // It is told a moment after the last of them is gone.
+    wait::until("the status has no tombstone any more", || {
+        cluster.get(0, "/v1/status").json()["tombstones"]["waiting"] == 0
+    });
 }
 
 /// Tombstones are found again by a daemon that is started anew.

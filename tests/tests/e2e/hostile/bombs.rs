@@ -1,9 +1,13 @@
 //! Single requests that once ended the daemon, or held up all others.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{assert_serves, exchange, peak_mib, request};
 use crate::cluster;
+
+/// Requests at once whose patterns take long to read.
+const SLOW_ONES: usize = 16;
 
 /// The first overflowed the stack of the thread that compiled it, and the process was gone.
 #[test]
@@ -31,17 +35,22 @@ fn patterns_that_take_long_to_read_hold_up_nobody_else() {
     let node = cluster.node(0);
     let slow = format!("GET /v1/metrics?regex=(?i){}", "%5CpL".repeat(1300));
     let slow = request(&slow, &[], b"");
+    let slow_ones_answered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..16 {
+        for _ in 0..SLOW_ONES {
             scope.spawn(|| {
                 let raw = exchange(node, &slow);
+                slow_ones_answered.fetch_add(1, Ordering::Relaxed);
                 assert!(matches!(raw.status, 400 | 503), "{}", raw.text);
             });
         }
         for _ in 0..5 {
             let began = Instant::now();
             assert_serves(node);
-            assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
+            // On a slow machine it takes longer; but not until all the others have their answers.
+            let overtook = slow_ones_answered.load(Ordering::Relaxed) < SLOW_ONES;
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(3) || overtook, "it took {took:?}");
         }
     });
 }

@@ -211,7 +211,7 @@ fn a_peer_whose_answer_never_ends_is_given_up_within_the_same_memory() {
 /// Answers one request of a pulling daemon after the other.
 fn lie(mut stream: std::net::TcpStream, status: &str, bomb: &[u8]) -> Option<()> {
     use std::io::Read;
-    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(180))).ok()?;
     let mut buffer = [0; 64 * 1024];
     loop {
         let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bucky_tests::Node;
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// An answer as it came, head and body.
 struct Raw {

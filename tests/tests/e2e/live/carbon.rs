@@ -8,7 +8,7 @@
 //! says so, are counted apart. Where the cluster is copied before the relays switch there are none, and where nothing is
 //! taken away that is not at rest there are none of files that went.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bucky_ring::{Algorithm, Relay};
 use bucky_tests::metrics::MINUTES;
@@ -20,8 +20,10 @@ use crate::cluster;
 
 /// How many runs of points are sent by the old ring, and by the new one, at least.
 const RUNS: usize = 300;
-/// How long carbons may take to write what they have.
-const FLUSH_LIMIT: Duration = Duration::from_secs(30);
+/// How long no carbon writes anything once all of them have written what they had: each rests a second when it has nothing.
+const QUIET: Duration = Duration::from_secs(2);
+/// The same where points lack: a carbon has dropped them, or is slow.
+const LONG_QUIET: Duration = Duration::from_secs(15);
 
 #[test]
 fn no_point_is_lost_of_carbon_that_locks_whenever_the_relays_switch() {
@@ -107,7 +109,7 @@ impl Story {
         move_on(&cluster, self.switch);
         feeder.stop(&mut written);
         // Until then the last run would be before its time.
-        wait::within(FLUSH_LIMIT, || (written.lack_copies(&cluster) == 0).then_some(()));
+        wait_until_flushed(&cluster, &written);
         run_until_balanced(&cluster, self.switch);
         cluster.wait_until_buried();
         cluster.assert_no_strays();
@@ -144,4 +146,18 @@ impl Story {
         assert!(matches!(ended.code, Some(0 | 1)), "{ended}");
         carbons.route(Route::New);
     }
+}
+
+/// Waits until the carbons have written what they had: however long that takes, they do not stand still meanwhile.
+#[track_caller]
+fn wait_until_flushed(cluster: &TestCluster, written: &Written) {
+    let (mut seen, mut since) = (cluster.written(), Instant::now());
+    wait::until("the carbons have written what they had", || {
+        let now_there = cluster.written();
+        if now_there != seen {
+            (seen, since) = (now_there, Instant::now());
+        }
+        let quiet = since.elapsed();
+        quiet > LONG_QUIET || (quiet > QUIET && written.lack_copies(cluster) == 0)
+    });
 }

@@ -3,9 +3,11 @@
 //! Each order is forced: whisper.py stands at its open, a gate holds the move's next request, and one goes on after the
 //! other.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::MetadataExt;
+use std::time::SystemTime;
 
 use bucky_api::archive::{ArchiveWriter, FileMeta};
 use bucky_tests::metrics::{MINUTES, minutes, now};
@@ -109,11 +111,18 @@ fn a_file_that_whisper_create_is_in_the_middle_of_is_waited_for_and_filled() {
         let inode = path.metadata().unwrap().ino();
         let run = race.cluster.start_bucky(&["rebalance"]);
         wait::until("the others have come", || {
+            // On a slow machine, too, whisper.py has opened it a moment ago.
+            let file = File::options().write(true).open(&path).unwrap();
+            file.set_modified(SystemTime::now()).unwrap();
             tree::metrics(&race.cluster.node(1).prefix()).len() == 5
         });
+        // The next attempt is not to come too early for whisper.py.
+        race.cluster.node(1).gate().hold("POST /v1/pull");
+        race.cluster.node(1).gate().wait_until_held();
         assert!(race.cluster.node(0).has(&race.names[0]), "deleted before its owner had it");
         race.whisper.go_on();
         race.whisper.update(&path, &[race.late]);
+        race.cluster.node(1).gate().release();
         run.finish().assert_code(0);
         assert_eq!(path.metadata().unwrap().ino(), inode, "carbon's file was replaced");
         race.assert_nothing_lost();
@@ -199,7 +208,8 @@ fn a_point_that_whisper_py_writes_to_the_source_after_its_copy_is_moved_too() {
 #[test]
 fn a_point_written_to_a_source_that_was_open_across_its_delete_is_healed_to_the_owner() {
     for locks in [true, false] {
-        let mut race = Race::with_grace(locks, "2");
+        // Long enough for whisper.py's write.
+        let mut race = Race::with_grace(locks, "8");
         let path = race.cluster.node(0).path(&race.names[0]);
         race.whisper.begin_update(&path, &[race.late], Stop::Open);
         race.cluster.bucky(&["rebalance"]).assert_code(0);

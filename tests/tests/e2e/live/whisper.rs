@@ -136,7 +136,7 @@ impl Story {
 fn the_ledger_of_the_writers_sees_what_is_lost_what_is_wrong_and_what_is_left_behind() {
     let cluster = cluster(2).lay();
     let mut written = Written::none(6, metrics::MINUTES);
-    written.lay_down(5, &cluster, cluster.ring());
+    let newest = written.lay_down(5, &cluster, cluster.ring());
     assert_eq!(written.missing(&cluster), 0);
     let [first, second, third] = [0, 1, 2].map(|number| written.metrics()[number].name.to_string());
     let owner = |name: &str| cluster.node(cluster.owners(name)[0]);
@@ -144,7 +144,6 @@ fn the_ledger_of_the_writers_sees_what_is_lost_what_is_wrong_and_what_is_left_be
     let lost = written.missing(&cluster);
     assert!(lost > 500, "{lost}");
     // A point that nobody wrote, in the place of one that was written and in one that nothing was written to.
-    let newest = metrics::newest_minute();
     let points = [0, 40].map(|age| Point { timestamp: newest - age * 60, value: -1.0 });
     metrics::update(&owner(&second).path(&second), &points);
     assert_eq!(written.missing(&cluster), lost + 3);
