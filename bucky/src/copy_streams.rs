@@ -324,8 +324,8 @@ async fn read_one_by_one(
     let mut left_out = Vec::new();
     for metric in metrics {
         let (problem, reason) = match daemon.go_get(metric.as_str()).await {
-            Ok(Some((stat, content))) => {
-                let copy = Copy { meta: stat.file_meta(), content: content.into() };
+            Ok(Some(file)) => {
+                let copy = Copy { meta: file.stat.file_meta(), content: file.content.into() };
                 let piece = Piece::Copy { metric, copy };
                 if sender.send(Ok(piece)).await.is_err() {
                     break;

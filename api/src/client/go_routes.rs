@@ -1,6 +1,6 @@
 //! The Go tool's routes, for daemons without `/v1`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -23,6 +23,17 @@ const PATH_ESCAPES: &AsciiSet = &CONTROLS
     .add(b'`')
     .add(b'{')
     .add(b'}');
+
+/// A metric's file as a daemon gave it.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// What it told of the file.
+    pub stat: MetricStat,
+    /// The whole file.
+    pub content: Bytes,
+    /// What the daemon's own clock said when it began to answer; none where it does not tell.
+    pub answered_at: Option<SystemTime>,
+}
 
 /// The longest file that is fetched: it is held in memory. The same as a member of an archive stream may have.
 const FILE_LIMIT_BYTES: usize = 256 * 1024 * 1024;
@@ -102,7 +113,7 @@ impl Daemon {
     ///
     /// # Errors
     /// [`ClientError`]; also where the body has not the length the header tells.
-    pub async fn go_get(&self, metric: &str) -> Result<Option<(MetricStat, Bytes)>, ClientError> {
+    pub async fn go_get(&self, metric: &str) -> Result<Option<Fetched>, ClientError> {
         self.go_get_at_most(metric, FILE_LIMIT_BYTES).await
     }
 
@@ -114,10 +125,12 @@ impl Daemon {
         &self,
         metric: &str,
         limit_bytes: usize,
-    ) -> Result<Option<(MetricStat, Bytes)>, ClientError> {
+    ) -> Result<Option<Fetched>, ClientError> {
         let request = self.metric_request(Method::GET, metric);
         let Some(response) = self.metric_answer(request).await? else { return Ok(None) };
         let stat = self.stat_header(&response)?;
+        let date = response.headers().get(header::DATE);
+        let answered_at = date.and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
         let size = usize::try_from(stat.size).ok().filter(|size| *size <= limit_bytes);
         let Some(size) = size else {
             let found =
@@ -131,7 +144,7 @@ impl Daemon {
             let found = format!("{relation} bytes of {metric} than the {size} it announced");
             return Err(self.bad_answer(paths::METRICS, found));
         }
-        Ok(Some((stat, body.into())))
+        Ok(Some(Fetched { stat, content: body.into(), answered_at }))
     }
 
     /// `POST /metrics/NAME`: creates or fills the metric.

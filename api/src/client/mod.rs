@@ -26,7 +26,7 @@ use bucky_whisper::MetricName;
 pub use self::body::{BodyError, ByteStream};
 use self::body::{Pace, pieces};
 pub use self::error::{ClientError, NetworkError};
-pub use self::go_routes::{GoListFilter, Listing};
+pub use self::go_routes::{Fetched, GoListFilter, Listing};
 pub use self::lines::AnswerLines;
 use crate::token::Token;
 use crate::types::{

@@ -139,8 +139,8 @@ async fn get(
     metric: &str,
     limit_bytes: usize,
 ) -> Result<(MetricStat, Vec<u8>), PlainAnswer> {
-    let (stat, content) = there(source.go_get_at_most(metric, limit_bytes).await)?;
-    Ok((stat, content.into()))
+    let file = there(source.go_get_at_most(metric, limit_bytes).await)?;
+    Ok((file.stat, file.content.into()))
 }
 
 fn there<T>(answer: Result<Option<T>, ClientError>) -> Result<T, PlainAnswer> {

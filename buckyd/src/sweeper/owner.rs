@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bucky_api::archive::ArchiveWriter;
+use bucky_api::client::Fetched;
 use bucky_api::go::MetricStat;
 use bucky_api::token::Operation;
 use bucky_api::{
@@ -216,7 +217,7 @@ impl Sweeper {
         if file.digest() != body.digest {
             return Ok(Some(WRITTEN_TO.into()));
         }
-        if let Some((_, content)) = &found {
+        if let Some(Fetched { content, .. }) = &found {
             if holds(content, &file, body) {
                 return Ok(None);
             }

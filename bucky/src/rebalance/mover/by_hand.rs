@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bucky_api::archive::{ArchiveWriter, FileMeta};
+use bucky_api::client::Fetched;
 use bucky_api::go::MetricStat;
 use bucky_api::{ClientError, DaemonAddr, Encoding, HealLine, HealOutcome};
 use bucky_whisper::{
@@ -29,7 +30,8 @@ use super::{Mover, Renames};
 use crate::chain;
 use crate::patience::{Next, Patience, Trouble, jitter};
 
-/// A file written this recently may have been written again within the second that its time of change tells.
+/// A file that was written so shortly before it was copied may have been written again within the second that its time of
+/// change tells. It is far more than a second: between the daemon's look at the file and its answer there may be a wait.
 const RECENT: Duration = Duration::from_secs(60);
 
 /// Whether the source is deleted once its owners have all of it.
@@ -107,6 +109,8 @@ struct Copied {
     stat: MetricStat,
     content: Bytes,
     digest: Digest,
+    /// Whatever is written to it after it was copied shows in its time of change.
+    rested: bool,
 }
 
 /// A file for a daemon of the Go tool that comes from somewhere else than a node.
@@ -137,7 +141,8 @@ impl GivenFile {
             mod_time: i64::try_from(meta.mtime).unwrap_or(0),
             ..MetricStat::default()
         };
-        let copied = Copied { stored_as: metric.clone(), metric, stat, content, digest };
+        let copied =
+            Copied { stored_as: metric.clone(), metric, stat, content, digest, rested: false };
         let mut patience = Patience::with(&owner.daemon);
         loop {
             let filled = match owner.admit() {
@@ -241,7 +246,7 @@ impl Hand<'_> {
             .await
             .map_err(|error| client(self.source, &error))?;
         self.source.answered();
-        let Some((stat, content)) = got else { return Ok(None) };
+        let Some(Fetched { stat, content, answered_at }) = got else { return Ok(None) };
         if !is_compressed(&content) {
             // Never send on what was not looked at: a Go daemon takes anything (D45).
             Image::parse(&content)
@@ -249,7 +254,8 @@ impl Hand<'_> {
         }
         let digest = Digest::of(&content);
         let stored_as = self.renames.of(metric).unwrap_or(metric).clone();
-        Ok(Some(Copied { metric: metric.clone(), stored_as, stat, content, digest }))
+        let rested = rested(stat.mod_time, answered_at);
+        Ok(Some(Copied { metric: metric.clone(), stored_as, stat, content, digest, rested }))
     }
 
     /// Deletes the source if it is still what was copied, and says whether it did.
@@ -278,7 +284,7 @@ impl Hand<'_> {
             let failure = in_use(self.source, &reason);
             return Err(Setback { trouble: Trouble::Lasting, failure });
         }
-        if is_recent(stat.mod_time) && !self.is_unchanged(copied).await? {
+        if !copied.rested && !self.is_unchanged(copied).await? {
             return Ok(false);
         }
         let deleted = self.source.daemon.go_delete(name).await;
@@ -345,7 +351,7 @@ async fn fill_at(owner: &Node, copied: &Copied) -> Result<Effect, Setback> {
     let own = owner.daemon.go_get(name).await.map_err(error)?;
     let (outcome, content) = match own {
         None => (HealOutcome::Created, copied.content.clone()),
-        Some((_, own)) => match union(&copied.content, &own, unix_now()).map_err(damaged)? {
+        Some(own) => match union(&copied.content, &own.content, unix_now()).map_err(damaged)? {
             None => {
                 owner.answered();
                 return Ok(Effect { outcome: HealOutcome::Unchanged, points: 0, bytes: 0 });
@@ -359,14 +365,14 @@ async fn fill_at(owner: &Node, copied: &Copied) -> Result<Effect, Setback> {
     owner.daemon.go_fill(name, &stat, content).await.map_err(error)?;
     let there = owner.daemon.go_get(name).await.map_err(error)?;
     owner.answered();
-    let Some((_, there)) = there else {
+    let Some(there) = there else {
         return Err(passing(
             owner,
             "storage",
             "the Go daemon took it, and does not have it".into(),
         ));
     };
-    let missing = points_missing(&copied.content, &there, unix_now()).map_err(damaged)?;
+    let missing = points_missing(&copied.content, &there.content, unix_now()).map_err(damaged)?;
     if missing > 0 {
         let reason = format!(
             "the Go daemon's fill left out {missing} points; the source is left where it is"
@@ -414,8 +420,12 @@ fn rests_not(mod_time: i64, rest: Duration) -> Option<u64> {
     (age < rest.as_secs()).then_some(age)
 }
 
-fn is_recent(mod_time: i64) -> bool {
-    i64::from(unix_now()).abs_diff(mod_time) <= RECENT.as_secs()
+/// Whether a file that was last written at `mod_time` had rested when its daemon answered. Both times are by the daemon's
+/// clock: ours may be another. One that tells no time is never believed.
+fn rested(mod_time: i64, answered_at: Option<SystemTime>) -> bool {
+    let since = answered_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let at = since.and_then(|since| i64::try_from(since.as_secs()).ok());
+    at.is_some_and(|at| at.saturating_sub(mod_time) > RECENT.as_secs().cast_signed())
 }
 
 fn client(node: &Node, error: &ClientError) -> Setback {

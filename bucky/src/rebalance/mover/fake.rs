@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use bucky_api::archive::{Limits, read_archive};
 use bucky_api::go::MetricStat;
@@ -174,6 +175,16 @@ pub(super) async fn go_daemon(
     damage: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
     after_get: impl Fn(&GoFiles) + Send + Sync + 'static,
 ) -> DaemonAddr {
+    go_daemon_at(files, damage, after_get, SystemTime::now()).await
+}
+
+/// The same, whose clock stands still at `clock`.
+pub(super) async fn go_daemon_at(
+    files: GoFiles,
+    damage: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
+    after_get: impl Fn(&GoFiles) + Send + Sync + 'static,
+    clock: SystemTime,
+) -> DaemonAddr {
     daemon(move |request| {
         let Some(name) = request.path.strip_prefix("/metrics/").map(str::to_owned) else {
             return Reply::status(404);
@@ -200,7 +211,8 @@ pub(super) async fn go_daemon(
                     mod_time,
                     encoding: 0,
                 };
-                let headers = vec![("x-metric-stat", stat.to_header())];
+                let date = httpdate::fmt_http_date(clock);
+                let headers = vec![("x-metric-stat", stat.to_header()), ("date", date)];
                 if method == "GET" {
                     after_get(&files);
                 }

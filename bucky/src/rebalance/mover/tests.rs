@@ -10,7 +10,8 @@ use bucky_whisper::{CreateOptions, FileLayout, MetricName, OpenMode, Point, Whis
 
 use super::batch_run::{BatchEnd, run_batch};
 use super::fake::{
-    FakeMember, GoFiles, batch, go_daemon, healed, healing_daemon, heals_all, mover, pulled, source,
+    FakeMember, GoFiles, batch, go_daemon, go_daemon_at, healed, healing_daemon, heals_all, mover,
+    pulled, source,
 };
 use crate::fake_daemon::{Reply, daemon, daemon_at};
 
@@ -368,6 +369,36 @@ async fn a_go_daemons_metric_that_was_written_to_meanwhile_is_copied_again() {
     assert_eq!((names(&end), failures(&end)), (vec!["m".to_owned()], vec![]));
     assert_eq!(ours.lock().unwrap()["m"].0, after);
     assert!(theirs.lock().unwrap().is_empty());
+}
+
+/// The time of change is by the daemon's clock, and the run may take long: what counts is how long before the copy it was.
+#[tokio::test]
+async fn a_go_daemons_metric_is_read_again_where_a_write_after_the_copy_may_not_show() {
+    let hours_off = |hours: u64| SystemTime::now() - Duration::from_secs(hours * 3600);
+    for (clock, age, is_read_again) in
+        [(0, 0, true), (2, 0, true), (2, 30, true), (2, 300, false), (0, 7200, false)]
+    {
+        let clock = hours_off(clock);
+        let changed = clock.duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 - age;
+        let (before, after) = (whisper(&[2, 3]), whisper(&[1, 2, 3]));
+        let (theirs, ours) = (files("m", &before, changed), GoFiles::default());
+        let reads = Arc::new(AtomicUsize::new(0));
+        let (count, content) = (Arc::clone(&reads), after.clone());
+        let after_get = move |files: &GoFiles| {
+            if count.fetch_add(1, Ordering::SeqCst) == 0 && is_read_again {
+                files.lock().unwrap().get_mut("m").unwrap().0.clone_from(&content);
+            }
+        };
+        let a = healing_daemon(Arc::clone(&ours)).await;
+        let b = go_daemon_at(Arc::clone(&theirs), |content| content, after_get, clock).await;
+        let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::go("b", b)], true);
+        let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+        assert_eq!((names(&end), failures(&end)), (vec!["m".to_owned()], vec![]));
+        let wanted = if is_read_again { &after } else { &before };
+        assert_eq!(&ours.lock().unwrap()["m"].0, wanted, "{age} s before the copy");
+        assert!(theirs.lock().unwrap().is_empty());
+        assert_eq!(reads.load(Ordering::SeqCst) > 1, is_read_again, "{age} s before the copy");
+    }
 }
 
 /// D2, D8: a Go daemon answers 200 although its fill dropped points; the source must stay then.
