@@ -12,7 +12,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::io::Errno;
 
 use crate::file::{OpenError, open_regular};
 use crate::lease::{Lease, LeaseError};
@@ -21,6 +22,9 @@ use crate::sparse::BLOCK_BYTES;
 
 /// How much is looked at while writers are kept out, in bytes: some milliseconds' work.
 const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How many pieces of a file a block of ext4's list of them has, and no fewer.
+const PIECES_A_BLOCK: u64 = 300;
 
 /// How writers are kept out while a part of a file is looked at and punched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,16 +164,34 @@ fn zero_runs(bytes: &[u8]) -> Vec<Range<u64>> {
 
 fn zero_bytes_of(file: &File) -> io::Result<u64> {
     let metadata = file.metadata()?;
-    let mut used = 0;
+    let (mut used, mut has_written_zeros) = (0, false);
     let mut start = 0;
     while start < metadata.len() {
         let window = start..metadata.len().min(start + WINDOW_BYTES);
         start = window.end;
-        let blocks =
-            read(file, &window)?.chunks(BLOCK_BYTES).filter(|block| !is_zero(block)).count();
-        used += (blocks * BLOCK_BYTES) as u64;
+        let bytes = read(file, &window)?;
+        used += bytes.chunks(BLOCK_BYTES).filter(|block| !is_zero(block)).count() as u64;
+        for run in zero_runs(&bytes) {
+            let range = window.start + run.start..window.start + run.end;
+            has_written_zeros = has_written_zeros || has_data(file, range)?;
+        }
     }
-    Ok(space_bytes(&metadata).saturating_sub(used))
+    let block = BLOCK_BYTES as u64;
+    let gain = space_bytes(&metadata).saturating_sub(used * block);
+    // The list of a file's pieces takes blocks of its own where there are many pieces, and none of them can be given back.
+    let of_list = block * (1 + used / PIECES_A_BLOCK);
+    Ok(if has_written_zeros || gain > of_list { gain } else { 0 })
+}
+
+/// Whether anything of the range was written, and is no hole. A file system that cannot tell says so of all.
+fn has_data(file: &File, range: Range<u64>) -> io::Result<bool> {
+    match rustix::fs::seek(file, SeekFrom::Data(range.start)) {
+        Ok(data) => Ok(data < range.end),
+        // Nothing from there on.
+        Err(Errno::NXIO) => Ok(false),
+        Err(Errno::INVAL) => Ok(true),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// What is there of the window; shorter where the file was cut meanwhile.

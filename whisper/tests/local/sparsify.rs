@@ -68,6 +68,35 @@ fn a_sparsified_file_is_the_same_file_with_the_same_content_in_less_space() {
     }
 }
 
+/// ext4 keeps the list of a file's pieces in a block of its own where there are more than four.
+#[test]
+fn a_file_in_many_pieces_is_left_alone_once_its_zeros_are_given_back() {
+    const BLOCK: u64 = 4096;
+    for how in [KeepOut::Lease, KeepOut::Lock] {
+        let folder = Folder::new();
+        let path = large(&folder, FileLayout::Sparse);
+        let file = File::options().write(true).open(&path).unwrap();
+        let write = |blocks: std::ops::Range<u64>, byte: u8| {
+            for block in blocks.step_by(2) {
+                let bytes = vec![byte; usize::try_from(BLOCK).unwrap()];
+                std::os::unix::fs::FileExt::write_all_at(&file, &bytes, block * BLOCK).unwrap();
+            }
+            file.sync_all().unwrap();
+        };
+        // One after the other on the disk, with the zeros in another place.
+        write(100..140, 1);
+        write(101..141, 0);
+        drop(file);
+        // The list's block may come, or go, with the holes.
+        let freed = sparsify(&path, how, LOCK_LIMIT).unwrap();
+        assert!((19 * BLOCK..=21 * BLOCK).contains(&freed), "{freed}");
+        let after = fs::metadata(&path).unwrap();
+        assert_eq!((sparsify(&path, how, LOCK_LIMIT).unwrap(), zero_bytes(&path).unwrap()), (0, 0));
+        let again = fs::metadata(&path).unwrap();
+        assert_eq!((again.ctime(), again.ctime_nsec()), (after.ctime(), after.ctime_nsec()));
+    }
+}
+
 #[test]
 fn a_file_that_somebody_has_open_or_locked_is_left_alone() {
     let folder = Folder::new();
