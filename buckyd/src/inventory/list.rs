@@ -1,24 +1,33 @@
 //! A sorted set of names that takes about ten bytes each, and can change.
 //!
-//! The bulk is an `fst` set, which never changes. What is added or removed lies in a small map over it and is merged
-//! into a new set once the map has grown to a share of the bulk. A reader holds a [`List`] as it was; writers go on.
+//! The bulk is an `fst` set, which never changes. What is added or removed lies in a small map over it. Once that has grown to a
+//! share of the bulk, whoever has the list lays the map aside ([`List::lay_aside`]), makes a bulk with all that is in it
+//! ([`List::whole`]), which takes as long as reading all names, and puts it in place of the old one ([`List::adopt`]); the
+//! list may be read and changed in between. A reader holds a [`List`] as it was; writers go on.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use fst::set::OpBuilder;
 use fst::{IntoStreamer, Set, SetBuilder, Streamer};
 
-/// Changes are merged into the bulk once there are more of them than this and than a sixteenth of the bulk.
-const MERGE_AT_LEAST: usize = 4096;
+/// Changes go into the bulk once there are more of them than a sixteenth of it, but not before there are so many,
+const CHANGES_AT_LEAST: usize = 4096;
+/// and as soon as there are so many: some 50 MB of them, which are copied where a reader has them.
+const CHANGES_AT_MOST: usize = 500_000;
+
+/// Names that are there (true) or not (false).
+type Changes = BTreeMap<Box<str>, bool>;
 
 /// A sorted set of names.
 #[derive(Clone)]
 pub(crate) struct List {
     bulk: Arc<Set<Vec<u8>>>,
-    /// Names that are there (true) or not (false), whatever the bulk says.
-    changes: Arc<BTreeMap<Box<str>, bool>>,
+    /// What has changed since the bulk was made, and is to go into the next.
+    aside: Arc<Changes>,
+    /// What has changed since then, whatever the others say.
+    changes: Arc<Changes>,
     count: u64,
 }
 
@@ -46,7 +55,8 @@ impl ListBuilder {
         let mut bytes = self.builder.into_inner()?;
         bytes.shrink_to_fit();
         let bulk = Set::new(bytes)?;
-        Ok(List { count: bulk.len() as u64, bulk: Arc::new(bulk), changes: Arc::default() })
+        let count = bulk.len() as u64;
+        Ok(List { bulk: Arc::new(bulk), aside: Arc::default(), changes: Arc::default(), count })
     }
 }
 
@@ -79,9 +89,14 @@ impl List {
         self.count
     }
 
+    #[cfg(test)]
+    pub(super) fn in_bulk(&self) -> u64 {
+        self.bulk.len() as u64
+    }
+
     /// Whether `name` is there.
     pub(crate) fn contains(&self, name: &str) -> bool {
-        match self.changes.get(name) {
+        match self.changes.get(name).or_else(|| self.aside.get(name)) {
             Some(there) => *there,
             None => self.bulk.contains(name),
         }
@@ -94,26 +109,42 @@ impl List {
         }
         self.count = if there { self.count + 1 } else { self.count - 1 };
         Arc::make_mut(&mut self.changes).insert(name.into(), there);
-        if self.changes.len() > MERGE_AT_LEAST.max(self.bulk.len() / 16) {
-            self.merge();
-        }
         true
     }
 
-    fn merge(&mut self) {
+    /// Lays the changes aside where there are so many that a new bulk is worth it; gives the list as it is then. None also where
+    /// those that were laid aside before wait for theirs.
+    pub(super) fn lay_aside(&mut self) -> Option<List> {
+        let enough = (self.bulk.len() / 16).clamp(CHANGES_AT_LEAST, CHANGES_AT_MOST);
+        if self.changes.len() <= enough || !self.aside.is_empty() {
+            return None;
+        }
+        self.aside = std::mem::take(&mut self.changes);
+        Some(self.clone())
+    }
+
+    /// The same names with all of them in the bulk.
+    ///
+    /// # Errors
+    /// [`fst::Error`]; it cannot fail in memory.
+    pub(super) fn whole(&self) -> Result<List, fst::Error> {
         let mut builder = ListBuilder::new();
-        let mut failed = None;
-        let _ = self.walk(Span::default(), |name| match builder.push(name) {
+        let end = self.walk(Span::default(), |name| match builder.push(name) {
             Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
+            Err(error) => ControlFlow::Break(error),
         });
-        match failed.map_or_else(|| builder.finish(), Err) {
-            Ok(merged) => *self = merged,
-            // The names come sorted and memory does not fail: the map over the bulk stays true all the same.
-            Err(error) => tracing::error!(%error, "the inventory could not be merged"),
+        match end {
+            ControlFlow::Continue(()) => builder.finish(),
+            ControlFlow::Break(error) => Err(error),
+        }
+    }
+
+    /// Takes the bulk of `whole`, which was made of `from`, this list when its changes were laid aside. Does nothing where
+    /// `from` was another.
+    pub(super) fn adopt(&mut self, from: &List, whole: List) {
+        if Arc::ptr_eq(&self.bulk, &from.bulk) && Arc::ptr_eq(&self.aside, &from.aside) {
+            self.bulk = whole.bulk;
+            self.aside = Arc::default();
         }
     }
 
@@ -134,43 +165,52 @@ impl List {
         }
         let mut bulk = range.into_stream();
         let start = match (after, prefix) {
-            (Some(after), Some(prefix)) if prefix > after => std::ops::Bound::Included(prefix),
-            (Some(after), _) => std::ops::Bound::Excluded(after),
-            (None, Some(prefix)) => std::ops::Bound::Included(prefix),
-            (None, None) => std::ops::Bound::Unbounded,
+            (Some(after), Some(prefix)) if prefix > after => Bound::Included(prefix),
+            (Some(after), _) => Bound::Excluded(after),
+            (None, Some(prefix)) => Bound::Included(prefix),
+            (None, None) => Bound::Unbounded,
         };
-        let mut changes = self
-            .changes
-            .range::<str, _>((start, std::ops::Bound::Unbounded))
+        let mut changes = newest_of(&self.changes, &self.aside, start)
             .take_while(|(name, _)| within(name))
             .peekable();
-        let mut next = text(bulk.next());
+        let mut next = text(bulk.next()).filter(|name| within(name));
         loop {
-            let change = changes.peek().map(|(name, there)| (&***name, **there));
-            match (next, change) {
-                (Some(name), _) if !within(name) => next = None,
+            // A change comes first, also of a name that the bulk has as well.
+            let due = changes.next_if(|(changed, _)| next.is_none_or(|name| *changed <= name));
+            let (name, there, is_in_bulk) = match (due, next) {
+                (Some((changed, there)), next) => (changed, there, next == Some(changed)),
+                (None, Some(name)) => (name, true, true),
                 (None, None) => return ControlFlow::Continue(()),
-                (Some(name), Some((changed, _))) if name < changed => {
-                    each(name)?;
-                    next = text(bulk.next());
-                }
-                (Some(name), None) => {
-                    each(name)?;
-                    next = text(bulk.next());
-                }
-                (bulk_name, Some((changed, there))) => {
-                    changes.next();
-                    let same = bulk_name == Some(changed);
-                    if there {
-                        each(changed)?;
-                    }
-                    if same {
-                        next = text(bulk.next());
-                    }
-                }
+            };
+            if there {
+                each(name)?;
+            }
+            if is_in_bulk {
+                next = text(bulk.next()).filter(|name| within(name));
             }
         }
     }
+}
+
+/// The changes of both from `start` on, in order; of a name that both have what `newer` says.
+fn newest_of<'c>(
+    newer: &'c Changes,
+    older: &'c Changes,
+    start: Bound<&str>,
+) -> impl Iterator<Item = (&'c str, bool)> {
+    let from_start = |changes: &'c Changes| {
+        let range = changes.range::<str, _>((start, Bound::Unbounded));
+        range.map(|(name, there)| (&**name, *there)).peekable()
+    };
+    let (mut newer, mut older) = (from_start(newer), from_start(older));
+    std::iter::from_fn(move || {
+        let Some((name, _)) = newer.peek() else { return older.next() };
+        if let Some(earlier) = older.next_if(|(earlier, _)| earlier < name) {
+            return Some(earlier);
+        }
+        older.next_if(|(same, _)| same == name);
+        newer.next()
+    })
 }
 
 /// Only texts were put in.
@@ -212,31 +252,71 @@ mod tests {
         assert_eq!(list.len(), 2);
     }
 
-    #[test]
-    fn many_changes_are_merged_and_nothing_is_lost() {
-        let mut list = list(&[]);
-        for i in 0..MERGE_AT_LEAST * 3 {
-            list.set(&format!("m.{i:06}"), true);
+    /// Enough for a new bulk.
+    const MANY: usize = CHANGES_AT_LEAST * 2;
+
+    fn change(list: &mut List, numbers: std::ops::Range<usize>, there: bool) {
+        for number in numbers {
+            assert!(list.set(&format!("m.{number:06}"), there));
         }
-        assert!(list.changes.len() <= MERGE_AT_LEAST);
-        assert_eq!(list.len(), MERGE_AT_LEAST as u64 * 3);
-        assert_eq!(names(&list, Span::default()).len(), MERGE_AT_LEAST * 3);
+    }
+
+    #[test]
+    fn a_new_bulk_takes_the_place_of_the_old_one_under_what_was_changed_meanwhile() {
+        let mut list = list(&["bulk", "gone"]);
+        assert!(list.set("gone", false));
+        assert!(list.lay_aside().is_none(), "one change is not worth it");
+        change(&mut list, 0..MANY, true);
+        let from = list.lay_aside().unwrap();
+        assert!(list.changes.is_empty());
+        change(&mut list, MANY / 2..MANY, false);
+        change(&mut list, MANY..MANY * 3, true);
+        assert!(list.set("gone", true) && list.set("bulk", false));
+        assert!(list.lay_aside().is_none(), "the first are not in the bulk yet");
+        let expected: Vec<String> = ["gone".to_owned()]
+            .into_iter()
+            .chain((0..MANY / 2).chain(MANY..MANY * 3).map(|number| format!("m.{number:06}")))
+            .collect();
+        let is_right = |list: &List| {
+            assert_eq!(names(list, Span::default()), expected);
+            assert_eq!(list.len(), expected.len() as u64);
+        };
+        is_right(&list);
+        list.adopt(&from, from.whole().unwrap());
+        assert!(list.aside.is_empty() && list.in_bulk() == MANY as u64 + 1);
+        is_right(&list);
+        let from = list.lay_aside().unwrap();
+        list.adopt(&from, from.whole().unwrap());
+        assert!(list.changes.is_empty() && list.in_bulk() == list.len());
+        is_right(&list);
+        // What was made of another list is not taken.
+        list.adopt(&self::list(&["other"]), self::list(&["other"]));
+        is_right(&list);
     }
 
     proptest! {
         #[test]
         fn a_list_is_a_sorted_set(
             bulk in prop::collection::btree_set("[a-c]{1,3}", 0..20),
-            changes in prop::collection::vec(("[a-c]{1,3}", any::<bool>()), 0..30),
+            changes in prop::collection::vec(("[a-c]{1,3}", any::<bool>(), 0_u8..6), 0..30),
             after in prop::option::of("[a-c]{0,3}"),
             prefix in prop::option::of("[a-c]{0,2}"),
         ) {
             let sorted: Vec<&str> = bulk.iter().map(String::as_str).collect();
             let mut list = list(&sorted);
             let mut model: BTreeSet<String> = bulk.clone();
-            for (name, there) in &changes {
+            let mut made = None;
+            for (name, there, then) in &changes {
                 let news = if *there { model.insert(name.clone()) } else { model.remove(name) };
                 prop_assert_eq!(list.set(name, *there), news);
+                match then {
+                    0 if list.aside.is_empty() => {
+                        list.aside = std::mem::take(&mut list.changes);
+                        made = Some((list.clone(), list.whole().unwrap()));
+                    }
+                    1 => made.take().into_iter().for_each(|(from, whole)| list.adopt(&from, whole)),
+                    _ => {}
+                }
             }
             prop_assert_eq!(list.len(), model.len() as u64);
             let span = Span { after: after.as_deref(), prefix: prefix.as_deref() };

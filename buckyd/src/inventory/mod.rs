@@ -4,7 +4,7 @@
 //! creates and deletes is noted in both. Whoever wants certainty asks for a scan that begins after the question
 //! ([`Inventory::fresh`]).
 //!
-//! The lock is held for a moment only, except when changes are merged: callers are on blocking threads.
+//! The lock is held for a moment only, whatever the number of metrics.
 
 mod file_list;
 mod list;
@@ -29,7 +29,7 @@ pub(crate) struct Inventory {
     max_age: Duration,
     /// go-carbon's list of files, if it is to serve until the first scan has ended.
     file_list: Option<PathBuf>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     /// Wakes the scanner.
     wanted: Notify,
     /// The number of the last scan that ended.
@@ -69,7 +69,7 @@ impl Inventory {
             prefix: prefix.to_owned(),
             max_age,
             file_list: None,
-            state: Mutex::new(state),
+            state: Arc::new(Mutex::new(state)),
             wanted: Notify::new(),
             ended: watch::channel(0).0,
         }
@@ -258,15 +258,44 @@ impl Inventory {
         if state.running {
             state.since.push((metric.clone(), there));
         }
-        let state = &mut *state;
-        for list in state.list.iter_mut().map(|listed| &mut listed.list).chain(&mut state.guess) {
+        let now = &mut *state;
+        for list in now.list.iter_mut().map(|listed| &mut listed.list).chain(&mut now.guess) {
             list.set(metric.as_str(), there);
+        }
+        let grown = now.list.as_mut().and_then(|listed| listed.list.lay_aside());
+        drop(state);
+        if let Some(from) = grown {
+            self.make_whole(from);
+        }
+    }
+
+    /// Gives the list a bulk with all that has changed, on a thread of its own: with millions of names that takes seconds.
+    fn make_whole(&self, from: List) {
+        let state = Arc::clone(&self.state);
+        let make = move || {
+            let whole = from.whole();
+            match whole {
+                Ok(whole) => {
+                    if let Some(listed) = &mut locked(&state).list {
+                        listed.list.adopt(&from, whole);
+                    }
+                }
+                Err(error) => tracing::error!(%error, "the inventory could not be made whole"),
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("inventory".into()).spawn(make) {
+            // It is true all the same. After the next scan it is tried again, not with each change.
+            tracing::warn!(%error, "no thread to make the inventory whole; its changes stay beside it until the next scan");
         }
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
+}
+
+fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Calls `each` with the metrics of `span` as names, until it breaks.
@@ -314,6 +343,36 @@ mod tests {
         inventory.added(&metric("later"));
         assert_eq!(names(&inventory), ["late", "later"]);
         assert_eq!(inventory.len(), Some(2));
+    }
+
+    #[test]
+    fn with_many_changes_the_list_becomes_whole_while_it_is_read_and_changed() {
+        let prefix = tempfile::tempdir().unwrap();
+        let inventory = Inventory::new(prefix.path(), Duration::from_secs(60));
+        inventory.begin();
+        inventory.scan();
+        let count = 60_000;
+        for number in 0..count {
+            inventory.added(&metric(&format!("m.{number:05}")));
+            if number % 3 == 2 {
+                inventory.removed(&metric(&format!("m.{:05}", number - 1)));
+            }
+            if number % 10_000 == 0 {
+                assert_eq!(names(&inventory).len() as u64, inventory.len().unwrap());
+            }
+        }
+        let expected: Vec<String> = (0..count)
+            .filter(|number| number % 3 != 1)
+            .map(|number| format!("m.{number:05}"))
+            .collect();
+        assert_eq!(names(&inventory), expected);
+        let until = Instant::now() + Duration::from_secs(60);
+        while inventory.list().unwrap().in_bulk() < expected.len() as u64 / 4 {
+            assert!(Instant::now() < until, "it is not made whole");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(names(&inventory), expected);
+        assert_eq!(inventory.len(), Some(expected.len() as u64));
     }
 
     #[test]
