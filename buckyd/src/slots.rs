@@ -22,7 +22,7 @@ pub(crate) fn sample(image: &Image<'_>, now: u32) -> Vec<Slot> {
 
 /// The oldest filled slot of each of equal parts of the window, and the newest of all: found without a look at the rest, which
 /// in long archives is nearly all of them. None where that does not find enough, for long gaps or few slots, and where it
-/// meets a point that lies in the future.
+/// meets a point that lies in the future; one that it does not meet is left out.
 fn of_dense(view: &ArchiveView<'_>, now: u32) -> Option<Vec<u32>> {
     let len = view.archive().points;
     let newest = view.position_of(now - now % view.archive().seconds_per_point)?;

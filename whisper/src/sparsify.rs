@@ -23,8 +23,9 @@ use crate::sparse::BLOCK_BYTES;
 /// How much is looked at while writers are kept out, in bytes: some milliseconds' work.
 const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 
-/// How many pieces of a file a block of ext4's list of them has, and no fewer.
-const PIECES_A_BLOCK: u64 = 300;
+/// How many pieces of a file a block of ext4's list of them has at least, by and large: 340 fill one, and full ones are split
+/// where pieces come in between.
+const PIECES_A_BLOCK: u64 = 100;
 
 /// How writers are kept out while a part of a file is looked at and punched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +75,8 @@ pub enum SparsifyError {
     },
 }
 
-/// How much disk space the zeros of the file at `path` take, in bytes: whole blocks of 4 KiB, reserved or written.
+/// How much disk space the zeros of the file at `path` take, in bytes: whole blocks of 4 KiB, reserved or written. Where none
+/// are written, one block in all, and one for each hundred others, count as the file system's own.
 ///
 /// # Errors
 /// [`SparsifyError::Open`] and [`SparsifyError::Io`].
@@ -169,6 +171,7 @@ fn zero_bytes_of(file: &File) -> io::Result<u64> {
     while start < metadata.len() {
         let window = start..metadata.len().min(start + WINDOW_BYTES);
         start = window.end;
+        // Before it is asked what was written: ext4 counts reserved blocks, too, once they were read.
         let bytes = read(file, &window)?;
         used += bytes.chunks(BLOCK_BYTES).filter(|block| !is_zero(block)).count() as u64;
         for run in zero_runs(&bytes) {

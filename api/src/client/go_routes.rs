@@ -102,9 +102,20 @@ impl Daemon {
     /// # Errors
     /// [`ClientError`].
     pub async fn go_stat(&self, metric: &str) -> Result<Option<MetricStat>, ClientError> {
+        Ok(self.go_stat_dated(metric).await?.map(|(stat, _)| stat))
+    }
+
+    /// The same, and what the daemon's own clock said when it answered; none where it does not tell.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn go_stat_dated(
+        &self,
+        metric: &str,
+    ) -> Result<Option<(MetricStat, Option<SystemTime>)>, ClientError> {
         let request = self.metric_request(Method::HEAD, metric);
         match self.metric_answer(request).await? {
-            Some(response) => self.stat_header(&response).map(Some),
+            Some(response) => Ok(Some((self.stat_header(&response)?, date(&response)))),
             None => Ok(None),
         }
     }
@@ -203,4 +214,9 @@ impl Daemon {
             .and_then(|text| MetricStat::parse(&text).map_err(|error| error.to_string()))
             .map_err(|found| self.bad_answer(paths::METRICS, found))
     }
+}
+
+fn date(response: &Response) -> Option<SystemTime> {
+    let date = response.headers().get(header::DATE)?;
+    httpdate::parse_http_date(date.to_str().ok()?).ok()
 }

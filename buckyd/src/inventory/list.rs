@@ -12,9 +12,9 @@ use std::sync::Arc;
 use fst::set::OpBuilder;
 use fst::{IntoStreamer, Set, SetBuilder, Streamer};
 
-/// Changes go into the bulk once there are more of them than a sixteenth of it, but not before there are so many,
+/// Changes go into the bulk once there are more of them than a sixteenth of it, but not before there are so many.
 const CHANGES_AT_LEAST: usize = 4096;
-/// and as soon as there are so many: some 50 MB of them, which are copied where a reader has them.
+/// However long the bulk is, they go into it once there are so many: some 50 MB, which are copied where a reader has them.
 const CHANGES_AT_MOST: usize = 500_000;
 
 /// Names that are there (true) or not (false).
@@ -112,14 +112,21 @@ impl List {
         true
     }
 
-    /// Lays the changes aside where there are so many that a new bulk is worth it; gives the list as it is then. None also where
-    /// those that were laid aside before wait for theirs.
+    /// Lays the changes aside where there are so many that a new bulk is worth it; gives the list as it is then.
+    ///
+    /// Where others wait for their bulk already, not before there are more than those: then whoever was to make it has
+    /// failed, or is slow, and one bulk is made with both.
     pub(super) fn lay_aside(&mut self) -> Option<List> {
         let enough = (self.bulk.len() / 16).clamp(CHANGES_AT_LEAST, CHANGES_AT_MOST);
-        if self.changes.len() <= enough || !self.aside.is_empty() {
+        if self.changes.len() <= enough.max(self.aside.len()) {
             return None;
         }
-        self.aside = std::mem::take(&mut self.changes);
+        let changes = std::mem::take(&mut self.changes);
+        if self.aside.is_empty() {
+            self.aside = changes;
+        } else {
+            Arc::make_mut(&mut self.aside).extend(Arc::unwrap_or_clone(changes));
+        }
         Some(self.clone())
     }
 
@@ -270,28 +277,41 @@ mod tests {
         let from = list.lay_aside().unwrap();
         assert!(list.changes.is_empty());
         change(&mut list, MANY / 2..MANY, false);
-        change(&mut list, MANY..MANY * 3, true);
         assert!(list.set("gone", true) && list.set("bulk", false));
         assert!(list.lay_aside().is_none(), "the first are not in the bulk yet");
-        let expected: Vec<String> = ["gone".to_owned()]
-            .into_iter()
-            .chain((0..MANY / 2).chain(MANY..MANY * 3).map(|number| format!("m.{number:06}")))
-            .collect();
-        let is_right = |list: &List| {
+        let expected = |numbers: &mut dyn Iterator<Item = usize>| -> Vec<String> {
+            let numbered = numbers.map(|number| format!("m.{number:06}"));
+            ["gone".to_owned()].into_iter().chain(numbered).collect()
+        };
+        let is_right = |list: &List, expected: &[String]| {
             assert_eq!(names(list, Span::default()), expected);
             assert_eq!(list.len(), expected.len() as u64);
         };
-        is_right(&list);
-        list.adopt(&from, from.whole().unwrap());
+        let first_half = expected(&mut (0..MANY / 2));
+        is_right(&list, &first_half);
+        let whole = from.whole().unwrap();
+        let mut other = list.clone();
+        list.adopt(&from, whole.clone());
         assert!(list.aside.is_empty() && list.in_bulk() == MANY as u64 + 1);
-        is_right(&list);
-        let from = list.lay_aside().unwrap();
-        list.adopt(&from, from.whole().unwrap());
-        assert!(list.changes.is_empty() && list.in_bulk() == list.len());
-        is_right(&list);
+        is_right(&list, &first_half);
         // What was made of another list is not taken.
+        list.adopt(&from, whole.clone());
         list.adopt(&self::list(&["other"]), self::list(&["other"]));
-        is_right(&list);
+        is_right(&list, &first_half);
+
+        // Where nobody made a bulk of them, they go into the next one with those after them.
+        change(&mut other, MANY..MANY * 3, true);
+        let all = expected(&mut (0..MANY / 2).chain(MANY..MANY * 3));
+        is_right(&other, &all);
+        let both = other.lay_aside().unwrap();
+        assert!(other.changes.is_empty());
+        is_right(&other, &all);
+        // It comes late.
+        other.adopt(&from, whole);
+        is_right(&other, &all);
+        other.adopt(&both, both.whole().unwrap());
+        assert!(other.aside.is_empty() && other.in_bulk() == other.len());
+        is_right(&other, &all);
     }
 
     proptest! {

@@ -4,7 +4,7 @@
 //! creates and deletes is noted in both. Whoever wants certainty asks for a scan that begins after the question
 //! ([`Inventory::fresh`]).
 //!
-//! The lock is held for a moment only, whatever the number of metrics.
+//! The lock is held for a moment only, however many metrics there are: what takes longer is done beside it.
 
 mod file_list;
 mod list;
@@ -21,6 +21,9 @@ use bucky_whisper::MetricName;
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::list::{List, Span};
+
+/// So many changes are brought into a scan's list while everybody waits: some milliseconds' work.
+const SINCE_AT_ONCE: usize = 4096;
 
 /// The list of metrics, and the scans that make it.
 pub(crate) struct Inventory {
@@ -220,9 +223,14 @@ impl Inventory {
         let took = started.elapsed();
         let mut list = scan.list;
         let mut state = self.locked();
-        for (metric, there) in std::mem::take(&mut state.since) {
-            list.set(metric.as_str(), there);
+        // Hours of changes are brought in without the lock, and then what came in that time.
+        while state.since.len() > SINCE_AT_ONCE {
+            let since = std::mem::take(&mut state.since);
+            drop(state);
+            bring_in(&mut list, since);
+            state = self.locked();
         }
+        bring_in(&mut list, std::mem::take(&mut state.since));
         tracing::info!(metrics = list.len(), elapsed = ?took, unusable = scan.unusable, "scan ended");
         state.problem = scan.first_unreadable.map_or_else(String::new, |(path, error)| {
             format!(
@@ -231,10 +239,11 @@ impl Inventory {
                 path.display()
             )
         });
-        state.guess = None;
-        state.list = Some(Listed {
+        let number = state.begun;
+        let guess = state.guess.take();
+        let before = state.list.replace(Listed {
             list,
-            number: state.begun,
+            number,
             at: started,
             took,
             unplaceable: scan.unplaceable,
@@ -242,6 +251,8 @@ impl Inventory {
             unreadable_folders: scan.unreadable_folders,
         });
         state.running = false;
+        drop(state);
+        drop((before, guess));
     }
 
     fn failed(&self, problem: String) {
@@ -262,7 +273,9 @@ impl Inventory {
         for list in now.list.iter_mut().map(|listed| &mut listed.list).chain(&mut now.guess) {
             list.set(metric.as_str(), there);
         }
-        let grown = now.list.as_mut().and_then(|listed| listed.list.lay_aside());
+        // A scan that runs makes a new list anyway.
+        let list = now.list.as_mut().filter(|_| !now.running);
+        let grown = list.and_then(|listed| listed.list.lay_aside());
         drop(state);
         if let Some(from) = grown {
             self.make_whole(from);
@@ -284,13 +297,19 @@ impl Inventory {
             }
         };
         if let Err(error) = std::thread::Builder::new().name("inventory".into()).spawn(make) {
-            // It is true all the same. After the next scan it is tried again, not with each change.
-            tracing::warn!(%error, "no thread to make the inventory whole; its changes stay beside it until the next scan");
+            // The list is true all the same; what was laid aside goes into the next one.
+            tracing::warn!(%error, "no thread to make the inventory whole");
         }
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
+    }
+}
+
+fn bring_in(list: &mut List, since: Vec<(MetricName, bool)>) {
+    for (metric, there) in since {
+        list.set(metric.as_str(), there);
     }
 }
 
@@ -346,6 +365,28 @@ mod tests {
     }
 
     #[test]
+    fn of_many_changes_during_a_scan_each_is_in_its_list_and_the_last_of_a_name_counts() {
+        let prefix = tempfile::tempdir().unwrap();
+        let inventory = Inventory::new(prefix.path(), Duration::from_secs(60));
+        inventory.begin().unwrap();
+        let scan = scan::scan(prefix.path(), &mut scan::Ignore).unwrap();
+        let name = |number: usize| metric(&format!("m.{number:05}"));
+        for number in 0..SINCE_AT_ONCE * 2 {
+            inventory.added(&name(number));
+        }
+        for number in (0..SINCE_AT_ONCE).step_by(2) {
+            inventory.removed(&name(number));
+        }
+        inventory.finished(scan, Instant::now());
+        let expected: Vec<String> = (0..SINCE_AT_ONCE * 2)
+            .filter(|number| *number >= SINCE_AT_ONCE || number % 2 == 1)
+            .map(|number| name(number).to_string())
+            .collect();
+        assert_eq!(names(&inventory), expected);
+        assert_eq!(inventory.len(), Some(expected.len() as u64));
+    }
+
+    #[test]
     fn with_many_changes_the_list_becomes_whole_while_it_is_read_and_changed() {
         let prefix = tempfile::tempdir().unwrap();
         let inventory = Inventory::new(prefix.path(), Duration::from_secs(60));
@@ -370,6 +411,9 @@ mod tests {
         while inventory.list().unwrap().in_bulk() < expected.len() as u64 / 4 {
             assert!(Instant::now() < until, "it is not made whole");
             std::thread::sleep(Duration::from_millis(5));
+            // A thread that was slow may have been told before the last changes came: more changes ask for another.
+            inventory.added(&metric("other"));
+            inventory.removed(&metric("other"));
         }
         assert_eq!(names(&inventory), expected);
         assert_eq!(inventory.len(), Some(expected.len() as u64));

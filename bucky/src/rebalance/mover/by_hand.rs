@@ -33,6 +33,8 @@ use crate::patience::{Next, Patience, Trouble, jitter};
 /// A file that was written so shortly before it was copied may have been written again within the second that its time of
 /// change tells. It is far more than a second: between the daemon's look at the file and its answer there may be a wait.
 const RECENT: Duration = Duration::from_secs(60);
+/// What is read so long after a file was written is all that was written within that second: whatever comes later shows.
+const SECOND_IS_OVER: Duration = Duration::from_secs(2);
 
 /// Whether the source is deleted once its owners have all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +111,8 @@ struct Copied {
     stat: MetricStat,
     content: Bytes,
     digest: Digest,
-    /// Whatever is written to it after it was copied shows in its time of change.
-    rested: bool,
+    /// How long before it was copied it was last written, by its daemon's clock; none where that is not known.
+    rest: Option<Duration>,
 }
 
 /// A file for a daemon of the Go tool that comes from somewhere else than a node.
@@ -142,7 +144,7 @@ impl GivenFile {
             ..MetricStat::default()
         };
         let copied =
-            Copied { stored_as: metric.clone(), metric, stat, content, digest, rested: false };
+            Copied { stored_as: metric.clone(), metric, stat, content, digest, rest: None };
         let mut patience = Patience::with(&owner.daemon);
         loop {
             let filled = match owner.admit() {
@@ -254,8 +256,8 @@ impl Hand<'_> {
         }
         let digest = Digest::of(&content);
         let stored_as = self.renames.of(metric).unwrap_or(metric).clone();
-        let rested = rested(stat.mod_time, answered_at);
-        Ok(Some(Copied { metric: metric.clone(), stored_as, stat, content, digest, rested }))
+        let rest = rest(stat.mod_time, answered_at);
+        Ok(Some(Copied { metric: metric.clone(), stored_as, stat, content, digest, rest }))
     }
 
     /// Deletes the source if it is still what was copied, and says whether it did.
@@ -272,20 +274,25 @@ impl Hand<'_> {
                 None => Ok(deleted.changed.is_empty()),
             };
         }
+        if copied.rest.is_none_or(|rest| rest <= RECENT) {
+            match self.is_unchanged(copied).await.map_err(not_deleted)? {
+                None => return Ok(true),
+                Some(false) => return Ok(false),
+                Some(true) => {}
+            }
+        }
+        // The last question before the delete, and a short one: what is written after it, nobody can see.
         let name = copied.metric.as_str();
-        let stat = self.source.daemon.go_stat(name).await;
-        let stat = stat.map_err(|error| not_deleted(client(self.source, &error)))?;
-        let Some(stat) = stat else { return Ok(true) };
+        let found = self.source.daemon.go_stat_dated(name).await;
+        let found = found.map_err(|error| not_deleted(client(self.source, &error)))?;
+        let Some((stat, answered_at)) = found else { return Ok(true) };
         if (stat.size, stat.mod_time) != (copied.stat.size, copied.stat.mod_time) {
             return Ok(false);
         }
-        if let Some(seconds) = rests_not(stat.mod_time, self.mover.rest) {
+        if let Some(seconds) = rests_not(stat.mod_time, answered_at, self.mover.rest) {
             let reason = format!("it was written to {seconds} s ago");
             let failure = in_use(self.source, &reason);
             return Err(Setback { trouble: Trouble::Lasting, failure });
-        }
-        if !copied.rested && !self.is_unchanged(copied).await? {
-            return Ok(false);
         }
         let deleted = self.source.daemon.go_delete(name).await;
         deleted.map_err(|error| not_deleted(client(self.source, &error)))?;
@@ -293,9 +300,17 @@ impl Hand<'_> {
         Ok(true)
     }
 
-    async fn is_unchanged(&self, copied: &Copied) -> Result<bool, Setback> {
-        let now = self.fetch(&copied.metric).await?;
-        Ok(now.is_none_or(|now| now.digest == copied.digest))
+    /// Whether the source's content is what was copied, read when the second in which it was written is over; none where it
+    /// is gone.
+    async fn is_unchanged(&self, copied: &Copied) -> Result<Option<bool>, Setback> {
+        let Some(now) = self.fetch(&copied.metric).await? else { return Ok(None) };
+        let over_in = now.rest.map_or(Duration::ZERO, |rest| SECOND_IS_OVER.saturating_sub(rest));
+        if now.digest != copied.digest || over_in.is_zero() {
+            return Ok(Some(now.digest == copied.digest));
+        }
+        tokio::time::sleep(over_in).await;
+        let then = self.fetch(&copied.metric).await?;
+        Ok(then.map(|then| then.digest == copied.digest))
     }
 
     /// Heals at a daemon with `/v1`, and gives its line.
@@ -414,18 +429,20 @@ fn unix_now() -> u32 {
     u32::try_from(now).unwrap_or(u32::MAX)
 }
 
-/// How many seconds ago a file was written to, where that is less than `rest`. A time to come counts as now.
-fn rests_not(mod_time: i64, rest: Duration) -> Option<u64> {
-    let age = u64::try_from(i64::from(unix_now()).saturating_sub(mod_time)).unwrap_or(0);
-    (age < rest.as_secs()).then_some(age)
+/// How many seconds before its daemon answered a file was written to, where that is less than `rest`. A time to come counts
+/// as now.
+fn rests_not(mod_time: i64, answered_at: Option<SystemTime>, rest: Duration) -> Option<u64> {
+    let age = self::rest(mod_time, answered_at.or_else(|| Some(SystemTime::now())));
+    let age = age.unwrap_or_default();
+    (age < rest).then_some(age.as_secs())
 }
 
-/// Whether a file that was last written at `mod_time` had rested when its daemon answered. Both times are by the daemon's
-/// clock: ours may be another. One that tells no time is never believed.
-fn rested(mod_time: i64, answered_at: Option<SystemTime>) -> bool {
-    let since = answered_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    let at = since.and_then(|since| i64::try_from(since.as_secs()).ok());
-    at.is_some_and(|at| at.saturating_sub(mod_time) > RECENT.as_secs().cast_signed())
+/// How long a file that was last written at `mod_time`, in Unix seconds, had rested when its daemon answered. Both times are
+/// by the daemon's clock: ours may be another. None where the daemon told no time, and where `mod_time` was still to come.
+fn rest(mod_time: i64, answered_at: Option<SystemTime>) -> Option<Duration> {
+    let at = answered_at?.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let rest = i64::try_from(at).ok()?.checked_sub(mod_time)?;
+    u64::try_from(rest).ok().map(Duration::from_secs)
 }
 
 fn client(node: &Node, error: &ClientError) -> Setback {

@@ -175,15 +175,15 @@ pub(super) async fn go_daemon(
     damage: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
     after_get: impl Fn(&GoFiles) + Send + Sync + 'static,
 ) -> DaemonAddr {
-    go_daemon_at(files, damage, after_get, SystemTime::now()).await
+    go_daemon_at(files, damage, after_get, Some(SystemTime::now())).await
 }
 
-/// The same, whose clock stands still at `clock`.
+/// The same, whose clock stands still at `clock`, or who does not tell the time.
 pub(super) async fn go_daemon_at(
     files: GoFiles,
     damage: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
     after_get: impl Fn(&GoFiles) + Send + Sync + 'static,
-    clock: SystemTime,
+    clock: Option<SystemTime>,
 ) -> DaemonAddr {
     daemon(move |request| {
         let Some(name) = request.path.strip_prefix("/metrics/").map(str::to_owned) else {
@@ -211,8 +211,9 @@ pub(super) async fn go_daemon_at(
                     mod_time,
                     encoding: 0,
                 };
-                let date = httpdate::fmt_http_date(clock);
-                let headers = vec![("x-metric-stat", stat.to_header()), ("date", date)];
+                let date = clock.map(|clock| ("date", httpdate::fmt_http_date(clock)));
+                let stat = ("x-metric-stat", stat.to_header());
+                let headers = [stat].into_iter().chain(date).collect();
                 if method == "GET" {
                     after_get(&files);
                 }

@@ -371,33 +371,87 @@ async fn a_go_daemons_metric_that_was_written_to_meanwhile_is_copied_again() {
     assert!(theirs.lock().unwrap().is_empty());
 }
 
+/// Moves `m` from a Go daemon with this clock, of which it was last written `age` seconds before; a write after the read of
+/// this number adds `later` seconds to its time of change. Gives how often it was read, and what the owner has.
+async fn move_written(
+    clock: Option<SystemTime>,
+    age: i64,
+    written_after: usize,
+    later: i64,
+) -> (usize, Vec<u8>) {
+    let at = clock.unwrap_or_else(SystemTime::now).duration_since(UNIX_EPOCH).unwrap();
+    let changed = at.as_secs() as i64 - age;
+    let (theirs, ours) = (files("m", &whisper(&[2, 3]), changed), GoFiles::default());
+    let reads = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&reads);
+    let after_get = move |files: &GoFiles| {
+        if count.fetch_add(1, Ordering::SeqCst) + 1 == written_after {
+            let with_point = (whisper(&[1, 2, 3]), changed + later);
+            files.lock().unwrap().insert("m".to_owned(), with_point);
+        }
+    };
+    let a = healing_daemon(Arc::clone(&ours)).await;
+    let b = go_daemon_at(Arc::clone(&theirs), |content| content, after_get, clock).await;
+    let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::go("b", b)], true);
+    let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
+    assert_eq!((names(&end), failures(&end)), (vec!["m".to_owned()], vec![]));
+    assert!(theirs.lock().unwrap().is_empty());
+    let content = ours.lock().unwrap()["m"].0.clone();
+    (reads.load(Ordering::SeqCst), content)
+}
+
+fn hours_ago(hours: u64) -> Option<SystemTime> {
+    Some(SystemTime::now() - Duration::from_secs(hours * 3600))
+}
+
 /// The time of change is by the daemon's clock, and the run may take long: what counts is how long before the copy it was.
 #[tokio::test]
-async fn a_go_daemons_metric_is_read_again_where_a_write_after_the_copy_may_not_show() {
-    let hours_off = |hours: u64| SystemTime::now() - Duration::from_secs(hours * 3600);
-    for (clock, age, is_read_again) in
-        [(0, 0, true), (2, 0, true), (2, 30, true), (2, 300, false), (0, 7200, false)]
+async fn a_write_to_a_go_daemons_metric_after_its_copy_is_never_lost() {
+    for (clock, age, written_after, later) in [
+        // In the second of the copy, after the copy.
+        (hours_ago(0), 0, 1, 0),
+        (hours_ago(2), 0, 1, 0),
+        (hours_ago(2), 30, 1, 0),
+        (None, 0, 1, 0),
+        (None, 7200, 1, 0),
+        // Written in a second that is still to come.
+        (hours_ago(0), -5, 1, 0),
+        // While it is read once more, before it is deleted.
+        (hours_ago(0), 30, 2, 31),
+        (None, 30, 2, 31),
+        (hours_ago(0), 0, 2, 0),
+        // It had rested, so that any write shows.
+        (hours_ago(0), 7200, 1, 7200),
+    ] {
+        let (_, content) = move_written(clock, age, written_after, later).await;
+        assert_eq!(content, whisper(&[1, 2, 3]), "{clock:?} {age} {written_after} {later}");
+    }
+}
+
+#[tokio::test]
+async fn a_go_daemons_metric_that_had_rested_is_read_once() {
+    for (clock, age) in [(hours_ago(2), 300), (hours_ago(0), 7200)] {
+        assert_eq!(move_written(clock, age, 0, 0).await, (1, whisper(&[2, 3])), "{age}");
+    }
+}
+
+/// `--rest` is by the daemon's clock as well.
+#[tokio::test]
+async fn a_go_daemons_metric_that_is_in_use_by_its_own_clock_stays() {
+    let two_minutes = Duration::from_secs(120);
+    for (clock, age, stays) in
+        [(hours_ago(1), 60, true), (hours_ago(0), 60, true), (hours_ago(1), 180, false)]
     {
-        let clock = hours_off(clock);
-        let changed = clock.duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 - age;
-        let (before, after) = (whisper(&[2, 3]), whisper(&[1, 2, 3]));
-        let (theirs, ours) = (files("m", &before, changed), GoFiles::default());
-        let reads = Arc::new(AtomicUsize::new(0));
-        let (count, content) = (Arc::clone(&reads), after.clone());
-        let after_get = move |files: &GoFiles| {
-            if count.fetch_add(1, Ordering::SeqCst) == 0 && is_read_again {
-                files.lock().unwrap().get_mut("m").unwrap().0.clone_from(&content);
-            }
-        };
-        let a = healing_daemon(Arc::clone(&ours)).await;
-        let b = go_daemon_at(Arc::clone(&theirs), |content| content, after_get, clock).await;
-        let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::go("b", b)], true);
+        let changed = clock.unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64 - age;
+        let theirs = files("m", &whisper(&[2, 3]), changed);
+        let a = healing_daemon(GoFiles::default()).await;
+        let b = go_daemon_at(Arc::clone(&theirs), |content| content, |_| (), clock).await;
+        let members = vec![FakeMember::v1("a", a), FakeMember::go("b", b)];
+        let (mut mover, source) = mover(members, true);
+        mover.rest = two_minutes;
         let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
-        assert_eq!((names(&end), failures(&end)), (vec!["m".to_owned()], vec![]));
-        let wanted = if is_read_again { &after } else { &before };
-        assert_eq!(&ours.lock().unwrap()["m"].0, wanted, "{age} s before the copy");
-        assert!(theirs.lock().unwrap().is_empty());
-        assert_eq!(reads.load(Ordering::SeqCst) > 1, is_read_again, "{age} s before the copy");
+        assert_eq!(failures(&end).len(), usize::from(stays), "{:?}", failures(&end));
+        assert_eq!(theirs.lock().unwrap().contains_key("m"), stays);
     }
 }
 
