@@ -11,7 +11,7 @@ pub struct Status {
     pub store_id: String,
     /// The version of the daemon.
     pub version: String,
-    /// The level of the `/v1` contract: [`API_LEVEL`].
+    /// The level of the `/v1` contract: [`API_LEVEL`](crate::API_LEVEL).
     pub api_level: u32,
     /// The fingerprint of the ring, equal where the rings are.
     pub ring_fingerprint: String,
