@@ -256,7 +256,8 @@ impl Hand<'_> {
     /// is gone.
     async fn is_unchanged(&self, copied: &Copied) -> Result<Option<bool>, Setback> {
         let Some(now) = self.fetch(&copied.metric).await? else { return Ok(None) };
-        let over_in = now.rest.map_or(Duration::ZERO, |rest| SECOND_IS_OVER.saturating_sub(rest));
+        // Where no clock tells how long ago that was, it may have been now.
+        let over_in = SECOND_IS_OVER.saturating_sub(now.rest.unwrap_or_default());
         if now.digest != copied.digest || over_in.is_zero() {
             return Ok(Some(now.digest == copied.digest));
         }

@@ -92,6 +92,7 @@ async fn a_write_to_a_go_daemons_metric_after_its_copy_is_never_lost() {
         (hours_ago(0), 30, 2, 31),
         (None, 30, 2, 31),
         (hours_ago(0), 0, 2, 0),
+        (None, 0, 2, 0),
         // It had rested, so that any write shows.
         (hours_ago(0), 7200, 1, 7200),
     ] {
