@@ -19,9 +19,8 @@ const TOLD: usize = 6;
 const TOLD_OF_EACH: usize = 3;
 /// How many lines of a daemon's log that speak of such a metric.
 const LOG_LINES: usize = 6;
-/// How many seconds after a point was sent a carbon may have it in its hands: it writes at once what it has, but on a busy machine
-/// relay and carbon both wait for a processor.
-const WRITTEN_WITHIN: f64 = 15.0;
+/// How many seconds after a point was sent a carbon may have it in its hands.
+const WRITTEN_WITHIN: f64 = 6.0;
 /// How many points in a row are laid down, and then left out.
 const BLOCK: u32 = 30;
 
