@@ -27,6 +27,8 @@ pub enum ErrorCode {
     Stopping,
     /// There is no inventory yet: try again.
     NotReady,
+    /// The clocks of the two sides differ by more than the node allows: what one takes for expired, the other may not.
+    ClockDiffers,
     /// The peer to pull from did not answer as it should.
     Peer,
     /// A file operation failed.

@@ -4,7 +4,7 @@
 //! that `bucky`, a `buckyd` that pulls from a peer, and the tests use. Two contracts live here: our own routes
 //! under `/v1`, and those of the Go tool (`go`), which both kinds of daemon answer.
 //!
-//! No server code, no files, no clock. `docs/http-api.md` tells the same for people.
+//! No server code, no files. Only the client reads the clock. `docs/http-api.md` tells the same for people.
 
 pub mod addr;
 pub mod archive;
@@ -12,6 +12,7 @@ pub mod bounded;
 pub mod bucket;
 pub mod carbon;
 pub mod client;
+pub mod clock;
 pub mod encoding;
 pub mod error;
 pub mod go;
@@ -24,6 +25,7 @@ pub use addr::{DaemonAddr, DaemonAddrError};
 pub use bucket::{Bucket, Turn};
 pub use carbon::{CarbonCache, CarbonInfo};
 pub use client::{Client, ClientError, Daemon, Timeouts};
+pub use clock::{ClockDoubt, ClockOffset, ClockReading, MAX_CLOCK_DIFFERENCE, may_trust};
 pub use encoding::Encoding;
 pub use error::{ErrorBody, ErrorCode, chain};
 pub use token::Token;

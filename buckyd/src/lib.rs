@@ -8,6 +8,7 @@ mod access_log;
 mod app;
 mod auth;
 mod blocking;
+mod clock;
 mod config;
 mod descriptors;
 mod inventory;
@@ -164,7 +165,8 @@ fn open(
     let client = Client::new(timeouts).context("cannot set up the HTTP client")?;
     let hosts = config.ring.spec().nodes.iter().map(bucky_ring::Node::host);
     let keys = config.auth.keys;
-    let peers = Peers::new(client, keys.clone(), hosts, config.bind.port(), &config.auth.peers);
+    let peers = Peers::new(client, keys.clone(), hosts, config.bind.port(), &config.auth.peers)
+        .with_max_clock_difference(config.max_clock_difference);
     let sweeper = Arc::new(Sweeper::new(Arc::clone(&store), peers.clone(), config.tombstone_grace));
     Ok(Arc::new(App {
         node: config.node,

@@ -68,6 +68,7 @@ impl ApiError {
             ErrorCode::Busy | ErrorCode::Stopping | ErrorCode::NotReady => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            ErrorCode::ClockDiffers => StatusCode::CONFLICT,
             ErrorCode::Peer => StatusCode::BAD_GATEWAY,
             ErrorCode::Storage | ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }

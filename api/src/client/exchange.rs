@@ -1,7 +1,7 @@
 //! One request and its answer: what all routes have in common.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use super::body::{Pace, pieces, read_beyond};
 use super::error::ClientError;
 use super::{AnswerLines, Daemon};
-use crate::ErrorBody;
+use crate::clock::TIME_HEADER;
 use crate::token::TOKEN_HEADER;
+use crate::{ClockReading, ErrorBody};
 
 /// The longest answer that is one JSON value, such as the ring of ten thousand nodes; those that grow with the store are
 /// lines. A short text makes a value that is much larger in memory.
@@ -106,11 +107,27 @@ impl Daemon {
         route: &'static str,
         within: Duration,
     ) -> Result<Response, ClientError> {
-        let response = self.within(route, within, request.send()).await?;
+        let response = self.exchange(request, route, within).await?;
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
         Err(self.refusal(route, response).await)
+    }
+
+    /// Every request goes out here, with the time, and the head of every answer comes in here, with the peer's.
+    pub(super) async fn exchange(
+        &self,
+        request: RequestBuilder,
+        route: &'static str,
+        within: Duration,
+    ) -> Result<Response, ClientError> {
+        let sent = Instant::now();
+        let now = ClockReading::from(SystemTime::now());
+        let request = request.header(TIME_HEADER, now.to_string());
+        let response = self.within(route, within, request.send()).await?;
+        let received = ClockReading::from(SystemTime::now());
+        self.clock.measure(response.headers(), received, sent.elapsed());
+        Ok(response)
     }
 
     pub(super) async fn refusal(&self, route: &'static str, response: Response) -> ClientError {

@@ -86,7 +86,7 @@ impl Daemon {
             }
         };
         let timeouts = self.client.timeouts;
-        let response = self.within(paths::METRICS, timeouts.answer, request.send()).await?;
+        let response = self.exchange(request, paths::METRICS, timeouts.answer).await?;
         match response.status() {
             StatusCode::OK => Ok(Listing::Ready(
                 self.body_json_up_to(response, paths::METRICS, LIST_LIMIT_BYTES, timeouts.upload)
@@ -196,7 +196,7 @@ impl Daemon {
         request: RequestBuilder,
     ) -> Result<Option<Response>, ClientError> {
         let limit: Duration = self.client.timeouts.answer;
-        let response = self.within(paths::METRICS, limit, request.send()).await?;
+        let response = self.exchange(request, paths::METRICS, limit).await?;
         match response.status() {
             StatusCode::OK => Ok(Some(response)),
             StatusCode::NOT_FOUND => Ok(None),

@@ -9,6 +9,7 @@ mod error;
 mod exchange;
 mod go_routes;
 mod lines;
+mod peer_clock;
 #[cfg(test)]
 mod tests;
 
@@ -28,11 +29,12 @@ use self::body::{Pace, pieces};
 pub use self::error::{ClientError, NetworkError};
 pub use self::go_routes::{Fetched, GoListFilter, Listing};
 pub use self::lines::AnswerLines;
+use self::peer_clock::PeerClock;
 use crate::token::Token;
 use crate::types::{
     ArchiveRequest, ConfirmRequest, DeleteRequest, MisplacedCount, PullRequest, StatRequest, Status,
 };
-use crate::{CarbonCache, CarbonInfo, DaemonAddr, Encoding, paths};
+use crate::{CarbonCache, CarbonInfo, ClockOffset, DaemonAddr, Encoding, paths};
 
 /// Connections to a daemon that are kept though nobody uses them: each keeps its buffers.
 const IDLE_PER_HOST: usize = 4;
@@ -76,6 +78,7 @@ pub struct Client {
 pub struct Daemon {
     client: Client,
     addr: DaemonAddr,
+    clock: PeerClock,
 }
 
 /// The rest of a list that is read page by page.
@@ -139,7 +142,7 @@ impl Client {
 
     /// The daemon at `addr`.
     pub fn daemon(&self, addr: DaemonAddr) -> Daemon {
-        Daemon { client: self.clone(), addr }
+        Daemon { client: self.clone(), addr, clock: PeerClock::default() }
     }
 }
 
@@ -154,7 +157,13 @@ impl Daemon {
     #[must_use]
     pub fn carbon_beside(&self, port: u16) -> Self {
         let client = Client { token: None, ..self.client.clone() };
-        Self { client, addr: self.addr.with_port(port) }
+        Self { client, addr: self.addr.with_port(port), clock: PeerClock::default() }
+    }
+
+    /// How far its clock is from ours, by its answers so far; none before the first, and from a daemon that does not tell.
+    /// Clones of this value learn from each other's answers.
+    pub fn clock_offset(&self) -> Option<ClockOffset> {
+        self.clock.offset()
     }
 
     /// How long its answers are waited for.

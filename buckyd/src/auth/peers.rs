@@ -7,9 +7,12 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use bucky_api::token::{Operation, TokenTextError};
-use bucky_api::{Client, Daemon, DaemonAddr};
+use bucky_api::{
+    Client, ClockDoubt, ClockOffset, Daemon, DaemonAddr, MAX_CLOCK_DIFFERENCE, may_trust,
+};
 use bucky_whisper::MetricName;
 
 use super::{Keys, narrow};
@@ -21,6 +24,8 @@ pub(crate) struct Peers {
     keys: Option<Keys>,
     /// Those that are spoken to, in their one spelling; none where everybody is.
     known: Option<BTreeSet<(String, u16)>>,
+    /// By how much their clocks may differ from ours before nothing is deleted on their word.
+    max_clock_difference: Duration,
 }
 
 /// Why another daemon is not spoken to.
@@ -50,13 +55,20 @@ impl Peers {
         let named = named.iter().map(|addr| (host_key(addr.host()), addr.port()));
         let members = hosts.map(|host| (host_key(host), port));
         let known = is_confined.then(|| members.chain(named).collect());
-        Self { client, keys, known }
+        Self { client, keys, known, max_clock_difference: MAX_CLOCK_DIFFERENCE }
+    }
+
+    /// The same, whose clocks may differ by so much from ours.
+    #[must_use]
+    pub(crate) fn with_max_clock_difference(self, max_clock_difference: Duration) -> Self {
+        Self { max_clock_difference, ..self }
     }
 
     /// Everybody, without a token.
     #[cfg(test)]
     pub(crate) fn everybody(client: Client) -> Self {
-        Self { client, keys: None, known: None }
+        let max_clock_difference = MAX_CLOCK_DIFFERENCE;
+        Self { client, keys: None, known: None, max_clock_difference }
     }
 
     /// Whether the daemon at `addr` may be spoken to.
@@ -70,6 +82,14 @@ impl Peers {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether something may be deleted on the word of somebody whose clock is so far from ours.
+    ///
+    /// # Errors
+    /// [`ClockDoubt`].
+    pub(crate) fn may_trust(&self, offset: Option<ClockOffset>) -> Result<(), ClockDoubt> {
+        may_trust(offset, self.max_clock_difference)
     }
 
     /// The daemon at `addr`, to be asked within the next minutes to do these things with these metrics, and no others.

@@ -76,6 +76,9 @@ pub(super) struct Args {
     /// Seconds that another daemon's answer may stand still once it has begun.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     pub(super) idle_timeout: f64,
+    /// Seconds that another clock may differ from this node's. Beyond that nothing is deleted on the other side's word.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
+    pub(super) max_clock_difference: f64,
     /// How many archives are sent at once, and how many are received.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = integer::<u32>(1..=1024))]
     pub(super) max_transfers: u32,

@@ -63,6 +63,8 @@ pub struct Config {
     pub peer_limit: Duration,
     /// How long it may stand still.
     pub idle_limit: Duration,
+    /// By how much the clocks of others may differ from this node's.
+    pub max_clock_difference: Duration,
     /// How many transfers of each direction run at once.
     pub max_transfers: u32,
     /// What files and requests may take together while they are in memory, in bytes.
@@ -139,6 +141,7 @@ impl Args {
             lock_limit: seconds("--lock-timeout", self.lock_timeout)?,
             peer_limit: wait("--peer-timeout", self.peer_timeout)?,
             idle_limit: wait("--idle-timeout", self.idle_timeout)?,
+            max_clock_difference: seconds("--max-clock-difference", self.max_clock_difference)?,
             list_max_age: Duration::from_secs(u64::try_from(self.timeout).unwrap_or(0)),
             aggregation_six: self
                 .aggregation_6

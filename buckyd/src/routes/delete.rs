@@ -1,7 +1,7 @@
 //! `POST /v1/delete`: conditional delete.
 //!
 //! A delete that takes long shows that the daemon is alive, as a heal does. Where one of the metrics may not be deleted,
-//! or one of the owners could not be asked later, nothing is deleted.
+//! or one of the owners could not be asked later, or the sender's clock is too far from ours, nothing is deleted.
 
 use std::io;
 use std::sync::Arc;
@@ -18,14 +18,17 @@ use super::lines;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::blocking::bytes_body;
+use crate::clock::SenderTime;
 use crate::memory::Share;
 use crate::respond::ApiError;
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    sender: SenderTime,
     JsonBody { value: request, place, share }: JsonBody<DeleteRequest>,
 ) -> Result<Response, ApiError> {
+    check_clock(&app, sender)?;
     if let Some(metric) = request.metrics.iter().find(|metric| metric.owners.is_empty()) {
         return Err(ApiError::bad_request(format!(
             "{} has no owners: nobody could confirm it",
@@ -58,6 +61,16 @@ pub(super) async fn post(
             })
         })),
     }
+}
+
+/// Points that the sender took for expired when it had them healed may be valid here.
+fn check_clock(app: &App, SenderTime(offset): SenderTime) -> Result<(), ApiError> {
+    app.peers.may_trust(offset).map_err(|doubt| {
+        let message = format!("the sender of this request is not trusted: {doubt}");
+        ApiError::new(ErrorCode::ClockDiffers, message).hint(
+            "nothing was deleted; compare the clocks of both hosts (chronyc tracking), set the wrong one, run it again",
+        )
+    })
 }
 
 fn check(app: &App, caller: &Caller, metric: &DeleteMetric) -> Result<(), ApiError> {

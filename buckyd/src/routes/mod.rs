@@ -43,6 +43,7 @@ use bucky_api::{ErrorBody, ErrorCode, paths};
 use self::go_answer::PlainAnswer;
 use crate::app::App;
 use crate::auth::{self, Refusal};
+use crate::clock;
 use crate::respond::ApiError;
 
 /// All routes of the daemon.
@@ -67,6 +68,8 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::guard))
         // Before all: where it leads is no secret, and the Go daemon tells it everybody.
         .layer(middleware::from_fn(go_path::redirect_unclean))
+        // Around that, so that every answer tells the time.
+        .layer(middleware::from_fn(clock::told))
         .with_state(app)
 }
 

@@ -1,5 +1,6 @@
 //! The routes as a client meets them: a daemon of its own for each test, on a loopback port, spoken to in bytes.
 
+mod clock;
 mod delete;
 mod get;
 mod list;

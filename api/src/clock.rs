@@ -1,0 +1,348 @@
+//! What the clock of the other side says, and how far it is from ours.
+//!
+//! Which points of a file count depends on the clock that looks at it. So each request and each answer carries the time of
+//! its sender in [`TIME_HEADER`], and whoever deletes something asks [`may_trust`] first.
+//!
+//! Pure: readings come in as values. A header that cannot be read counts as none: the other side then tells no time.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The header with the sender's Unix time at the moment the head of the message was made, such as `1796067712.345`.
+pub const TIME_HEADER: &str = "bucky-time";
+/// How far two clocks may differ before nothing is deleted (`--max-clock-difference`).
+pub const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
+
+/// 2001-09-09 01:46:40: before it, Unix time has fewer than ten digits, and a clock that says so was never set.
+const FIRST_SECOND: i64 = 1_000_000_000;
+/// 2106-02-07 06:28:15: the last second that fits into the 32 bits of a Whisper file.
+const LAST_SECOND: i64 = u32::MAX as i64;
+
+/// The time that a clock shows, in Unix time to the millisecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClockReading {
+    unix_millis: i64,
+}
+
+impl ClockReading {
+    /// The reading of so many milliseconds since 1970.
+    pub const fn from_unix_millis(unix_millis: i64) -> Self {
+        Self { unix_millis }
+    }
+
+    /// Milliseconds since 1970.
+    pub fn unix_millis(self) -> i64 {
+        self.unix_millis
+    }
+
+    /// What stands in a [`TIME_HEADER`]; none if it is not a number of seconds with three digits behind the point.
+    pub fn parse_header(text: &str) -> Option<Self> {
+        let (sign, digits) = match text.strip_prefix('-') {
+            Some(digits) => (-1, digits),
+            None => (1, text),
+        };
+        let (seconds, millis) = digits.split_once('.')?;
+        let are_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let fits = (1..=12).contains(&seconds.len()) && millis.len() == 3;
+        if !fits || !are_digits(seconds) || !are_digits(millis) {
+            return None;
+        }
+        let (seconds, millis): (i64, i64) = (seconds.parse().ok()?, millis.parse().ok()?);
+        Some(Self { unix_millis: sign * (seconds * 1000 + millis) })
+    }
+
+    /// Whether a Whisper file can hold points of this time: from 2001-09-09 to 2106-02-07.
+    pub fn is_expressible(self) -> bool {
+        (FIRST_SECOND..=LAST_SECOND).contains(&self.unix_millis.div_euclid(1000))
+    }
+}
+
+impl From<SystemTime> for ClockReading {
+    fn from(time: SystemTime) -> Self {
+        let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        let unix_millis = match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => millis(since),
+            Err(before) => -millis(before.duration()),
+        };
+        Self { unix_millis }
+    }
+}
+
+/// As it stands in a [`TIME_HEADER`].
+impl fmt::Display for ClockReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.unix_millis < 0 { "-" } else { "" };
+        let millis = self.unix_millis.unsigned_abs();
+        write!(f, "{sign}{}.{:03}", millis / 1000, millis % 1000)
+    }
+}
+
+/// How far the other side's clock is ahead of ours, and how exactly that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockOffset {
+    ahead_millis: i64,
+    error_millis: i64,
+}
+
+impl ClockOffset {
+    /// The offset of a clock that showed `peer` at some moment of an exchange that took `round_trip` and ended at `received`
+    /// by our clock.
+    pub fn in_answer(peer: ClockReading, received: ClockReading, round_trip: Duration) -> Self {
+        let error_millis = i64::try_from(round_trip.as_millis() / 2).unwrap_or(i64::MAX / 4);
+        let middle = received.unix_millis.saturating_sub(error_millis);
+        // The division above rounds down, and both clocks are read to the millisecond.
+        let error_millis = error_millis.saturating_add(1);
+        Self { ahead_millis: peer.unix_millis.saturating_sub(middle), error_millis }
+    }
+
+    /// The same if the clock was read to the second only, as the `Date` header has it.
+    pub fn in_dated_answer(date: SystemTime, received: ClockReading, round_trip: Duration) -> Self {
+        let half_past = ClockReading::from(date).unix_millis.saturating_add(500);
+        let peer = ClockReading::from_unix_millis(half_past);
+        let offset = Self::in_answer(peer, received, round_trip);
+        Self { error_millis: offset.error_millis.saturating_add(500), ..offset }
+    }
+
+    /// The offset of the sender of a request that arrived at `arrived` by our clock. Nobody knows how long the request
+    /// travelled: a clock that seems to be behind may be a request that was late.
+    pub fn of_sender(sender: ClockReading, arrived: ClockReading) -> Self {
+        let ahead_millis = sender.unix_millis.saturating_sub(arrived.unix_millis);
+        Self { ahead_millis, error_millis: 0 }
+    }
+
+    /// How far the other clock is ahead, in milliseconds; negative if it is behind.
+    pub fn ahead_millis(self) -> i64 {
+        self.ahead_millis
+    }
+
+    /// By how much [`Self::ahead_millis`] may be wrong, either way.
+    pub fn error(self) -> Duration {
+        Duration::from_millis(self.error_millis.unsigned_abs())
+    }
+
+    /// What the other clock shows when ours shows `now`.
+    pub fn reading_at(self, now: ClockReading) -> ClockReading {
+        ClockReading::from_unix_millis(now.unix_millis.saturating_add(self.ahead_millis))
+    }
+
+    /// What the other clock shows when ours shows `now`, in the seconds of a Whisper file.
+    pub fn seconds_at(self, now: u32) -> u32 {
+        let seconds = i64::from(now).saturating_add(self.ahead_millis.div_euclid(1000));
+        u32::try_from(seconds.clamp(0, LAST_SECOND)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the clocks certainly differ by more than `limit`, however long the answer was under way.
+    pub fn exceeds(self, limit: Duration) -> bool {
+        let least =
+            self.ahead_millis.unsigned_abs().saturating_sub(self.error_millis.unsigned_abs());
+        u128::from(least) > limit.as_millis()
+    }
+
+    /// What is known after `newer` was measured: the more exact of the two, unless they contradict each other, because one
+    /// of the clocks was set in between.
+    #[must_use]
+    pub fn refined_by(self, newer: Self) -> Self {
+        let apart = self.ahead_millis.abs_diff(newer.ahead_millis);
+        let errors = self.error_millis.saturating_add(newer.error_millis).unsigned_abs();
+        if newer.error_millis <= self.error_millis || apart > errors { newer } else { self }
+    }
+}
+
+/// `2 h 10 min ahead`, `45 s behind`.
+impl fmt::Display for ClockOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.ahead_millis.unsigned_abs().saturating_add(500) / 1000;
+        let direction = if self.ahead_millis < 0 { "behind" } else { "ahead" };
+        write!(f, "{} {direction}", Span(seconds))
+    }
+}
+
+/// Seconds as people say them, in two units at most.
+struct Span(u64);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 5] =
+            [(31_557_600, "years"), (86_400, "d"), (3600, "h"), (60, "min"), (1, "s")];
+        let Some(at) = UNITS.iter().position(|(size, _)| self.0 >= *size) else {
+            return f.write_str("0 s");
+        };
+        let (size, name) = UNITS[at];
+        write!(f, "{} {name}", self.0 / size)?;
+        let finer = UNITS.get(at + 1).map(|(finer, name)| (self.0 % size / finer, name));
+        match finer {
+            Some((count, name)) if count > 0 => write!(f, " {count} {name}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why nothing is deleted on the word of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its clock is {offset} (--max-clock-difference is {} s)", limit.as_secs())]
+pub struct ClockDoubt {
+    offset: ClockOffset,
+    limit: Duration,
+}
+
+impl ClockDoubt {
+    /// How far the clock is off.
+    pub fn offset(&self) -> ClockOffset {
+        self.offset
+    }
+}
+
+/// Whether something may be deleted on the word of a peer whose clock is so far from ours: what it takes for expired may be
+/// valid here. A peer that tells no time is trusted: both kinds of daemon tell theirs.
+///
+/// # Errors
+/// [`ClockDoubt`] if the clocks differ by more than `limit`.
+pub fn may_trust(offset: Option<ClockOffset>, limit: Duration) -> Result<(), ClockDoubt> {
+    match offset {
+        Some(offset) if offset.exceeds(limit) => Err(ClockDoubt { offset, limit }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(unix_millis: i64) -> ClockReading {
+        ClockReading::from_unix_millis(unix_millis)
+    }
+
+    fn offset(ahead_millis: i64, error_millis: i64) -> ClockOffset {
+        ClockOffset { ahead_millis, error_millis }
+    }
+
+    #[test]
+    fn a_reading_is_written_as_it_is_read() {
+        for (millis, text) in [
+            (1_796_067_712_345, "1796067712.345"),
+            (0, "0.000"),
+            (7, "0.007"),
+            (-1, "-0.001"),
+            (-86_400_000, "-86400.000"),
+            (999_999_999_999_999, "999999999999.999"),
+        ] {
+            assert_eq!(reading(millis).to_string(), text);
+            assert_eq!(ClockReading::parse_header(text), Some(reading(millis)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_no_reading_counts_as_none() {
+        for junk in [
+            "",
+            ".",
+            "-",
+            "-.",
+            "1",
+            "1.",
+            ".123",
+            "1.12",
+            "1.1234",
+            "1,123",
+            "+1.123",
+            " 1.123",
+            "1.123 ",
+            "--1.123",
+            "1.-12",
+            "1e3.123",
+            "1234567890123.000",
+            "0x10.000",
+            "١.123",
+            "NaN",
+            "inf",
+            "1.12a",
+        ] {
+            assert_eq!(ClockReading::parse_header(junk), None, "{junk:?}");
+        }
+    }
+
+    #[test]
+    fn times_before_1970_are_readings_too() {
+        let before = UNIX_EPOCH - Duration::from_millis(1500);
+        assert_eq!(ClockReading::from(before), reading(-1500));
+    }
+
+    #[test]
+    fn whisper_can_express_the_seconds_from_2001_to_2106() {
+        for (seconds, expected) in [
+            (-1, false),
+            (0, false),
+            (999_999_999, false),
+            (1_000_000_000, true),
+            (1_796_067_712, true),
+            (4_294_967_295, true),
+            (4_294_967_296, false),
+        ] {
+            assert_eq!(reading(seconds * 1000).is_expressible(), expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn the_peers_reading_was_taken_at_some_moment_of_the_exchange() {
+        // Sent at 100.000, received at 102.000; the peer read 161.000 in between.
+        let found =
+            ClockOffset::in_answer(reading(161_000), reading(102_000), Duration::from_secs(2));
+        assert_eq!((found.ahead_millis(), found.error()), (60_000, Duration::from_millis(1001)));
+        let date = UNIX_EPOCH + Duration::from_secs(161);
+        let dated = ClockOffset::in_dated_answer(date, reading(102_000), Duration::from_secs(2));
+        assert_eq!((dated.ahead_millis(), dated.error()), (60_500, Duration::from_millis(1501)));
+    }
+
+    #[test]
+    fn clocks_differ_too_much_only_if_no_delay_explains_it() {
+        let limit = Duration::from_secs(30);
+        for (ahead, error, expected) in [
+            (0, 0, false),
+            (30_000, 0, false),
+            (30_001, 0, true),
+            (-30_001, 0, true),
+            (30_500, 500, false),
+            (-31_000, 500, true),
+            (i64::MIN, 0, true),
+            (i64::MAX, i64::MAX, false),
+        ] {
+            assert_eq!(offset(ahead, error).exceeds(limit), expected, "{ahead} ± {error}");
+            assert_eq!(may_trust(Some(offset(ahead, error)), limit).is_err(), expected);
+        }
+        assert_eq!(may_trust(None, limit), Ok(()));
+    }
+
+    #[test]
+    fn the_more_exact_measurement_stands_until_a_newer_one_contradicts_it() {
+        let exact = offset(100, 5);
+        assert_eq!(offset(0, 2000).refined_by(exact), exact);
+        assert_eq!(exact.refined_by(offset(1500, 2000)), exact);
+        assert_eq!(exact.refined_by(offset(103, 5)), offset(103, 5));
+        let jumped = offset(60_000, 2000);
+        assert_eq!(exact.refined_by(jumped), jumped);
+    }
+
+    #[test]
+    fn the_other_clock_is_told_in_seconds_of_a_file() {
+        assert_eq!(offset(61_999, 0).seconds_at(1000), 1061);
+        assert_eq!(offset(-1, 0).seconds_at(1000), 999);
+        assert_eq!(offset(-2_000_000, 0).seconds_at(1000), 0);
+        assert_eq!(offset(5000, 0).seconds_at(u32::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn an_offset_is_told_in_two_units() {
+        for (ahead, text) in [
+            (400, "0 s ahead"),
+            (-45_000, "45 s behind"),
+            (7_800_000, "2 h 10 min ahead"),
+            (3_600_000, "1 h ahead"),
+            (-90_061_000, "1 d 1 h behind"),
+            (2_000_000_000_000, "63 years 137 d ahead"),
+        ] {
+            assert_eq!(offset(ahead, 0).to_string(), text);
+        }
+        let doubt = may_trust(Some(offset(-45_000, 0)), MAX_CLOCK_DIFFERENCE).unwrap_err();
+        assert_eq!(doubt.to_string(), "its clock is 45 s behind (--max-clock-difference is 30 s)");
+    }
+}

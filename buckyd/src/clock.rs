@@ -1,0 +1,60 @@
+//! The time on every answer, and that of whoever sent a request.
+
+use std::convert::Infallible;
+use std::time::SystemTime;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::HeaderValue;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::Response;
+use bucky_api::clock::TIME_HEADER;
+use bucky_api::{ClockOffset, ClockReading};
+
+/// How far the clock of the request's sender was from ours when its head came; none if the sender does not tell its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SenderTime(pub(crate) Option<ClockOffset>);
+
+impl<S: Sync> FromRequestParts<S> for SenderTime {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or(Self(None)))
+    }
+}
+
+/// Goes before all routes: compares the clocks as soon as a request is there, and puts ours on the answer.
+pub(crate) async fn told(mut request: Request, next: Next) -> Response {
+    let arrived = ClockReading::from(SystemTime::now());
+    let header = request.headers().get(TIME_HEADER).and_then(|value| value.to_str().ok());
+    let sender = header.and_then(ClockReading::parse_header);
+    let offset = sender.map(|sender| ClockOffset::of_sender(sender, arrived));
+    request.extensions_mut().insert(SenderTime(offset));
+    let mut response = next.run(request).await;
+    let now = ClockReading::from(SystemTime::now());
+    if let Ok(value) = HeaderValue::try_from(now.to_string()) {
+        response.headers_mut().insert(TIME_HEADER, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    async fn sender(header: Option<&str>) -> SenderTime {
+        let mut request = Request::builder();
+        if let Some(header) = header {
+            request = request.header(TIME_HEADER, header);
+        }
+        let (mut parts, _) = request.body(Body::empty()).unwrap().into_parts();
+        SenderTime::from_request_parts(&mut parts, &()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn without_the_layer_before_it_a_sender_tells_nothing() {
+        assert_eq!(sender(Some("1796067712.345")).await, SenderTime(None));
+        assert_eq!(sender(None).await, SenderTime(None));
+    }
+}
