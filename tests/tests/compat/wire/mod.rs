@@ -1,4 +1,4 @@
-//! The Go daemon's routes, row by row of the contract, over a bare socket. Every header of an answer counts but `Date`.
+//! The Go daemon's routes, row by row of the contract, over a bare socket. Every header of an answer counts but `Date` and ours, `Bucky-Time`.
 //!
 //! - `in_general`: paths, methods, redirects, forms, `/hashring`, the access log
 //! - `list`: `/metrics`
@@ -109,7 +109,8 @@ impl Daemon {
 
 /// An answer as the rows have it: status line, headers in the order of their names, body where it is text.
 fn told(answer: &Answer) -> String {
-    let headers = answer.headers.iter().filter(|(name, _)| name != "Date");
+    let headers =
+        answer.headers.iter().filter(|(name, _)| !matches!(name.as_str(), "Date" | "Bucky-Time"));
     let mut headers: Vec<String> =
         headers.map(|(name, value)| format!("{name}: {value}\n")).collect();
     headers.sort_unstable();
