@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use bucky_tests::peer;
 use bucky_whisper::{
-    AggregationSix, FillOptions, FillOutcome, Image, Written, fill, fill_file, lock_exclusive,
-    lock_shared, write_in_place,
+    AggregationSix, Clocks, FillOptions, FillOutcome, Image, Written, fill, fill_file,
+    lock_exclusive, lock_shared, write_in_place,
 };
 use tempfile::TempDir;
 
@@ -165,7 +165,8 @@ impl Pairs {
     fn check(&mut self) {
         self.restore();
         let Pair { source, destination, before } = &self.pairs[0];
-        let options = FillOptions { now: self.now, aggregation_six: AggregationSix::AvgZero };
+        let options =
+            FillOptions { clocks: Clocks::at(self.now), aggregation_six: AggregationSix::AvgZero };
         let outcome = fill_file(source, destination, options, LOCK_LIMIT).unwrap();
         let FillOutcome::Filled(plan) = outcome else { panic!("nothing to fill: {outcome:?}") };
         let image = Image::parse(before).unwrap();
@@ -271,7 +272,7 @@ fn by_bucky(pair: &Pair, now: u32, _: &mut [u8]) {
     lock_exclusive(&destination, LOCK_LIMIT).unwrap();
     let content = read(&destination);
     let image = Image::parse(&content).unwrap();
-    let options = FillOptions { now, aggregation_six: AggregationSix::AvgZero };
+    let options = FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::AvgZero };
     let plan = fill(&Image::parse(&source).unwrap(), &image, options);
     assert_eq!(write_in_place(&plan, &image, &destination).unwrap(), Written::Whole);
 }
@@ -285,6 +286,6 @@ fn read(mut file: &File) -> Vec<u8> {
 
 /// What `bucky fill` does with each file.
 fn by_bucky_durably(pair: &Pair, now: u32, _: &mut [u8]) {
-    let options = FillOptions { now, aggregation_six: AggregationSix::AvgZero };
+    let options = FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::AvgZero };
     fill_file(&pair.source, &pair.destination, options, LOCK_LIMIT).unwrap();
 }

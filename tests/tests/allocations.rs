@@ -14,8 +14,8 @@ use bucky_api::archive::{
 use bucky_ring::{Algorithm, Node, Relay, Ring, RingSpec, TaggedNames};
 use bucky_tests::metrics;
 use bucky_whisper::{
-    Aggregation, AggregationSix, Digest, FillOptions, Header, Image, MetricName, Point, Retention,
-    XFilesFactor, fill,
+    Aggregation, AggregationSix, Clocks, Digest, FillOptions, Header, Image, MetricName, Point,
+    Retention, XFilesFactor, fill,
 };
 
 #[global_allocator]
@@ -119,7 +119,7 @@ fn content(now: u32, keep: impl Fn(u32) -> bool) -> Vec<u8> {
 fn plans_ask_for_what_they_fill() {
     let now = metrics::now();
     let source = content(now, |_| true);
-    let options = FillOptions { now, aggregation_six: AggregationSix::AvgZero };
+    let options = FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::AvgZero };
     for (what, destination) in [
         ("the newer half is missing", content(now, |age| age > 700)),
         ("every other slot is missing", content(now, |age| age % 2 == 0)),

@@ -13,8 +13,8 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bucky_whisper::{
-    Aggregation, AggregationSix, FillOptions, FillPlan, Header, Image, Point, Retention, Written,
-    XFilesFactor, fill, lock_exclusive, write_in_place,
+    Aggregation, AggregationSix, Clocks, FillOptions, FillPlan, Header, Image, Point, Retention,
+    Written, XFilesFactor, fill, lock_exclusive, write_in_place,
 };
 use criterion::{BatchSize, Criterion};
 
@@ -79,7 +79,11 @@ fn by_chance(age: u32) -> bool {
 fn plan(now: u32, source: &[u8], destination: &[u8]) -> FillPlan {
     let source = Image::parse(source).expect("a sound source");
     let destination = Image::parse(destination).expect("a sound destination");
-    fill(&source, &destination, FillOptions { now, aggregation_six: AggregationSix::AvgZero })
+    fill(
+        &source,
+        &destination,
+        FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::AvgZero },
+    )
 }
 
 fn plans(criterion: &mut Criterion, now: u32) {

@@ -14,24 +14,32 @@
 //! NaN), and a slot after `now` never displaces a valid one. Nothing is ever made unknown.
 
 mod archive;
+mod coverage;
 mod marks;
 mod plan;
+mod point_map;
 mod slots;
 mod source;
 
 use archive::Filling;
+pub use coverage::{ArchiveCoverage, Coverage};
 pub(crate) use plan::Stretch;
 pub use plan::{ArchiveFill, FillPlan, Run};
+pub use point_map::{Clocks, PointMap};
 use slots::{RollUp, Slots};
 use source::SourceSlots;
 
 use crate::{AggregationSix, Image};
 
+/// How far apart the clocks of both sides may be for a fill, in seconds: the windows grow by the difference, and so does the
+/// work. What counts by a clock that is farther off is not filled, and [`Coverage`] finds it missing.
+const CLOCKS_APART_MOST: u32 = 24 * 3600;
+
 /// What fill has to be told besides the two files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FillOptions {
-    /// The time, in Unix seconds, at which the archives' windows end.
-    pub now: u32,
+    /// The times at which the archives' windows end: here, and where the source comes from.
+    pub clocks: Clocks,
     /// What aggregation method 6 means in the destination.
     pub aggregation_six: AggregationSix,
 }
@@ -44,10 +52,11 @@ pub fn fill(source: &Image<'_>, destination: &Image<'_>, options: FillOptions) -
     if source.bytes() == destination.bytes() {
         return FillPlan::default();
     }
-    let sources = Slots::finest_first(source, options.now);
+    let clocks = options.clocks.at_most_apart(CLOCKS_APART_MOST);
+    let sources = Slots::finest_first(source, clocks);
     let mut roll_up = RollUp::new(destination.header(), options.aggregation_six);
     let mut fillings: Vec<Filling<'_>> = Vec::new();
-    for before in Slots::finest_first(destination, options.now) {
+    for before in Slots::finest_first(destination, clocks) {
         let anew = match fillings.last() {
             Some(finer) => finer.roll_up_gains(&before, &mut roll_up),
             None => Vec::new(),

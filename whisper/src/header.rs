@@ -8,7 +8,7 @@
 
 use crate::aggregation::Aggregation;
 use crate::retention::{
-    Retention, RetentionError, XFilesFactor, finest_first, validate_retentions,
+    Retention, RetentionError, XFilesFactor, finest_first, retention_text, validate_retentions,
 };
 
 /// What go-carbon's compressed files begin with.
@@ -237,6 +237,16 @@ impl Header {
             bytes.extend(archive.points.to_be_bytes());
         }
         bytes
+    }
+
+    /// The archives as an operator writes them in `storage-schemas.conf`, the finest first: `60s:30d,1h:5y`.
+    pub fn layout(&self) -> String {
+        let archives =
+            self.finest_first().into_iter().filter_map(|number| self.archives.get(number));
+        let texts: Vec<String> = archives
+            .map(|archive| retention_text(archive.seconds_per_point, archive.points))
+            .collect();
+        texts.join(",")
     }
 
     /// The size of the header itself.

@@ -8,7 +8,7 @@
 //! Two layers, and nothing of HTTP, async or logging in either:
 //!
 //! - **Values.** [`MetricName`], [`Retention`], [`Aggregation`], [`Header`], [`Image`] and its [`ArchiveView`]s,
-//!   [`fill()`], [`modify()`], [`diff()`], [`Digest`]: bytes and values in, values out.
+//!   [`fill()`], [`Coverage`], [`reshape()`], [`modify()`], [`diff()`], [`Digest`]: bytes and values in, values out.
 //! - **Local files.** [`create()`], [`info`], [`WhisperFile`], [`fill_file()`], [`modify_file()`], [`sparsify()`]: the
 //!   only part that opens files.
 //!   A file is opened under a lock with a time limit, a new one appears whole and never in place of another, and one
@@ -62,6 +62,7 @@ pub mod modify;
 pub mod modify_file;
 pub mod name;
 mod new_file;
+pub mod reshape;
 pub mod retention;
 pub mod slots;
 pub mod sparse;
@@ -74,7 +75,9 @@ pub use diff::{ArchiveDiff, Difference, diff};
 pub use digest::{Digest, DigestParseError};
 pub use fetch::{FetchError, Fetched};
 pub use file::{OpenError, OpenMode, WhisperFile, info};
-pub use fill::{ArchiveFill, FillOptions, FillPlan, Run, fill};
+pub use fill::{
+    ArchiveCoverage, ArchiveFill, Clocks, Coverage, FillOptions, FillPlan, PointMap, Run, fill,
+};
 pub use fill_file::{FillFileError, FillOutcome, fill_file};
 pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
@@ -86,6 +89,7 @@ pub use modify::{
 };
 pub use modify_file::{LateError, ModifyFileError, ModifyOutcome, Patience, modify_file};
 pub use name::{MetricName, NameError, NotAddressable, Series};
+pub use reshape::{ReshapeError, reshape, reshaped_len_bytes};
 pub use retention::{
     Retention, RetentionError, RetentionParseError, XFilesFactor, XFilesFactorOutOfRange,
     XFilesFactorParseError, validate_retentions,

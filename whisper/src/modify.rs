@@ -170,7 +170,7 @@ fn resized(
 }
 
 /// A file of this header without points.
-fn empty_file(header: &Header) -> Result<Vec<u8>, ModifyError> {
+pub(crate) fn empty_file(header: &Header) -> Result<Vec<u8>, ModifyError> {
     let len_bytes = header.file_size_bytes();
     let too_large = || ModifyError::TooLarge { len_bytes };
     let len = usize::try_from(len_bytes).map_err(|_| too_large())?;

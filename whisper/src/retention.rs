@@ -150,6 +150,13 @@ impl fmt::Display for Retention {
     }
 }
 
+/// A resolution and how long its points are kept, as people write them: a resolution of up to a minute in seconds, `60s:30d`.
+pub(crate) fn retention_text(seconds_per_point: u32, points: u32) -> String {
+    let seconds = u64::from(seconds_per_point);
+    let precision = if seconds <= 60 { format!("{seconds}s") } else { in_largest_unit(seconds) };
+    format!("{precision}:{}", in_largest_unit(seconds * u64::from(points)))
+}
+
 fn in_largest_unit(seconds: u64) -> String {
     UNITS.iter().rev().find(|(_, unit)| seconds.is_multiple_of(*unit)).map_or_else(
         || format!("{seconds}s"),

@@ -6,7 +6,7 @@
 
 use bucky_api::archive::FileMeta;
 use bucky_api::chain;
-use bucky_whisper::{AggregationSix, FillOptions, Image, ImageError, fill};
+use bucky_whisper::{AggregationSix, Clocks, FillOptions, Image, ImageError, fill};
 
 /// A copy of a metric.
 pub(crate) struct Held {
@@ -67,7 +67,8 @@ fn bring(content: &[u8], into: &mut [u8], now: u32) -> Option<u64> {
     if source.header().archives != destination.header().archives {
         return None;
     }
-    let options = FillOptions { now, aggregation_six: AggregationSix::default() };
+    let options =
+        FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() };
     let plan = fill(&source, &destination, options);
     if plan.points_left_out() > 0 {
         return None;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use bucky_whisper::{AggregationSix, FillOptions, FillOutcome, fill_file};
+use bucky_whisper::{AggregationSix, Clocks, FillOptions, FillOutcome, fill_file};
 use walkdir::{DirEntry, WalkDir};
 
 use self::source::{Deletion, delete_unchanged, digest_of};
@@ -193,7 +193,7 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
             SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         let now = u32::try_from(now.as_secs())
             .context("the clock is beyond what Whisper files can tell")?;
-        let options = FillOptions { now, aggregation_six: args.aggregation_6 };
+        let options = FillOptions { clocks: Clocks::at(now), aggregation_six: args.aggregation_6 };
         let done = fill_file(source, destination, options, limit)?;
         let told = outcome_text(&done);
         let Some(digest) = digest else { return Ok(told) };

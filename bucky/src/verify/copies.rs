@@ -4,7 +4,7 @@
 //! that a finding says exactly what a move would do about it. Contents go as soon as they are looked at.
 
 use bucky_api::{Problem, chain};
-use bucky_whisper::{AggregationSix, FillOptions, Image, ImageError, fill};
+use bucky_whisper::{AggregationSix, Clocks, FillOptions, Image, ImageError, fill};
 
 use super::finding::{Kind, LackingArchive};
 use crate::holders::Place;
@@ -135,7 +135,11 @@ fn lacking(
     now: u32,
     until: Option<u32>,
 ) -> (Vec<LackingArchive>, u64) {
-    let plan = fill(other, owner, FillOptions { now, aggregation_six: AggregationSix::default() });
+    let plan = fill(
+        other,
+        owner,
+        FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() },
+    );
     let mut archives = Vec::new();
     for filled in plan.archives().iter().filter(|filled| filled.points_filled > 0) {
         let Some(view) = owner.archive(filled.archive) else { continue };

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bucky_api::{HealOutcome, Problem, chain};
-use bucky_whisper::{FillOptions, Image, ImageError, Written, is_compressed, write_in_place};
+use bucky_whisper::{
+    Clocks, FillOptions, Image, ImageError, Written, is_compressed, write_in_place,
+};
 use rustix::fs::{Advice, OFlags};
 
 use super::error::StoreError;
@@ -187,8 +189,10 @@ impl Store {
         {
             return Ok(Attempt::JustMade);
         }
-        let options =
-            FillOptions { now: unix_now(), aggregation_six: self.options.aggregation_six };
+        let options = FillOptions {
+            clocks: Clocks::at(unix_now()),
+            aggregation_six: self.options.aggregation_six,
+        };
         let plan = bucky_whisper::fill(&source, &destination, options);
         let written = write_in_place(&plan, &destination, file)
             .map_err(|error| StoreError::io("fill", path, error))?;

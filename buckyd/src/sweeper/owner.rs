@@ -13,7 +13,7 @@ use bucky_api::{
     ClientError, ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, Daemon, DaemonAddr,
     Encoding, HealLine, HealOutcome, chain,
 };
-use bucky_whisper::{AggregationSix, FillOptions, Image, MetricName, is_compressed};
+use bucky_whisper::{AggregationSix, Clocks, FillOptions, Image, MetricName, is_compressed};
 use futures_util::TryStreamExt;
 
 use super::Sweeper;
@@ -304,7 +304,8 @@ fn holds(content: &[u8], tombstone: &Snapshot, body: &Body) -> bool {
             let sampled = !body.has_changed()
                 && slots::look(&destination, &body.slots, now) == Verdict::Holds;
             // Which points are filled does not depend on what aggregation 6 means.
-            let options = FillOptions { now, aggregation_six: AggregationSix::AvgZero };
+            let options =
+                FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::AvgZero };
             let plan = bucky_whisper::fill(&source, &destination, options);
             sampled || (plan.points_filled() == 0 && plan.points_left_out() == 0)
         }

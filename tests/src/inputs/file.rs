@@ -2,7 +2,7 @@
 //!
 //! Bytes: the time (4), what aggregation 6 means (1), the length of the first file (2), the first file, the second.
 
-use bucky_whisper::{AggregationSix, FillOptions, Header, Image, diff, fill};
+use bucky_whisper::{AggregationSix, Clocks, FillOptions, Header, Image, diff, fill};
 
 pub(super) fn check(mut bytes: &[u8]) {
     let now = super::number(&mut bytes);
@@ -16,7 +16,7 @@ pub(super) fn check(mut bytes: &[u8]) {
     let (source, destination) = (look_at(source, now), look_at(destination, now));
     let (Some(source), Some(destination)) = (source, destination) else { return };
 
-    let options = FillOptions { now, aggregation_six };
+    let options = FillOptions { clocks: Clocks::at(now), aggregation_six };
     let mut filled = destination.bytes().to_vec();
     fill(&source, &destination, options).apply(&mut filled);
     assert_eq!(filled.len(), destination.bytes().len());

@@ -1,5 +1,6 @@
 //! The slots of one archive at a given time, and how finer ones become a coarser one.
 
+use super::point_map::Clocks;
 use crate::image::position_of;
 use crate::{Aggregation, AggregationSix, Archive, Header, Image, Point, XFilesFactor};
 
@@ -79,10 +80,12 @@ pub(super) struct Slots<'a> {
     pub(super) archive: Archive,
     /// What positions count from; 0 if the archive is empty.
     pub(super) base: u32,
-    /// The oldest slot inside the window: the first multiple of the resolution after `now - retention`. Never 0,
-    /// which is what a slot stores that was never written.
+    /// The oldest slot inside the window by the earlier clock: the first multiple of the resolution after `now - retention`.
+    /// Never 0, which is what a slot stores that was never written.
     pub(super) oldest: i64,
-    /// The slot that `now` lies in. Later slots can hold points only where clocks disagree.
+    /// The oldest slot inside the window by the later clock too. What lies before it may have been overwritten already.
+    pub(super) oldest_by_both: i64,
+    /// The slot that the later clock's `now` lies in. Later slots can hold points only where clocks disagree.
     pub(super) newest: i64,
     /// The archive's slots by position.
     pub(super) stored: &'a [Slot],
@@ -91,29 +94,40 @@ pub(super) struct Slots<'a> {
 impl<'a> Slots<'a> {
     /// The archives of `image`, the finest first. Of two with the same resolution, which whisper.py refuses to
     /// create, only the first in the file counts.
-    pub(super) fn finest_first(image: &Image<'a>, now: u32) -> Vec<Self> {
+    pub(super) fn finest_first(image: &Image<'a>, clocks: Clocks) -> Vec<Self> {
         let mut archives: Vec<Self> = image
             .header()
             .finest_first()
             .into_iter()
-            .filter_map(|number| Self::of(image, number, now))
+            .filter_map(|number| Self::of(image, number, clocks))
             .collect();
         archives.dedup_by_key(|slots| slots.archive.seconds_per_point);
         archives
     }
 
-    fn of(image: &Image<'a>, number: usize, now: u32) -> Option<Self> {
+    /// All archives of `image` in the order of the file.
+    pub(super) fn in_file_order(image: &Image<'a>, clocks: Clocks) -> Vec<Self> {
+        let numbers = 0..image.header().archives.len();
+        numbers.filter_map(|number| Self::of(image, number, clocks)).collect()
+    }
+
+    fn of(image: &Image<'a>, number: usize, clocks: Clocks) -> Option<Self> {
         let archive = *image.header().archives.get(number)?;
         let end = usize::try_from(archive.end()).ok()?;
         let (stored, _) = image.bytes().get(archive.offset as usize..end)?.as_chunks();
-        let (step, now) = (i64::from(archive.seconds_per_point), i64::from(now));
-        let outside = now - step * i64::from(archive.points);
+        let step = i64::from(archive.seconds_per_point);
+        let latest = i64::from(clocks.latest);
+        let oldest_at = |now: u32| {
+            let outside = i64::from(now) - step * i64::from(archive.points);
+            (outside.div_euclid(step) + 1).max(1) * step
+        };
         Some(Self {
             number,
             archive,
             base: stored.first().map_or(0, |slot| Point::decode(slot).timestamp),
-            oldest: (outside.div_euclid(step) + 1).max(1) * step,
-            newest: now - now % step,
+            oldest: oldest_at(clocks.earliest),
+            oldest_by_both: oldest_at(clocks.latest),
+            newest: latest - latest % step,
             stored,
         })
     }
@@ -121,6 +135,26 @@ impl<'a> Slots<'a> {
     /// Seconds between two slots.
     pub(super) fn step(&self) -> i64 {
         i64::from(self.archive.seconds_per_point)
+    }
+
+    /// How many slots lie in the later clock's window: at most as many as the archive has.
+    pub(super) fn window_slots(&self) -> usize {
+        let slots = (self.newest - self.oldest_by_both).div_euclid(self.step()) + 1;
+        usize::try_from(slots).unwrap_or_default()
+    }
+
+    /// The times of the points that lie outside the later clock's window, and count all the same, ascending.
+    pub(super) fn points_outside_window(&self) -> Vec<u32> {
+        let is_outside = |slot: &Slot| {
+            let t = timestamp(slot);
+            t > self.newest || (t >= self.oldest && t < self.oldest_by_both)
+        };
+        let mut times: Vec<u32> = (self.stored.iter().enumerate())
+            .filter(|(position, slot)| is_outside(slot) && self.holds_point(*position))
+            .filter_map(|(_, slot)| u32::try_from(timestamp(slot)).ok())
+            .collect();
+        times.sort_unstable();
+        times
     }
 
     /// How many of its slots fit into `seconds`.
@@ -195,7 +229,7 @@ impl<'a> Slots<'a> {
     /// timestamps beyond that are damage, and rolling each of them up would take quadratic time.
     fn covers(&self, t: i64, step: i64) -> bool {
         let retention = self.step() * i64::from(self.archive.points);
-        t >= self.oldest && t + step <= self.newest + self.step() + retention
+        t >= self.oldest_by_both && t + step <= self.newest + self.step() + retention
     }
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Aggregation, AggregationSix, FillOptions, Header, Point, Retention, XFilesFactor, fill,
+    Aggregation, AggregationSix, Clocks, FillOptions, Header, Point, Retention, XFilesFactor, fill,
 };
 
 const NOW: u32 = 1_700_000_040;
@@ -45,7 +45,7 @@ fn first_points(file: &File) {
 }
 
 fn options() -> FillOptions {
-    FillOptions { now: NOW, aggregation_six: AggregationSix::default() }
+    FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::default() }
 }
 
 /// A writer without a lock that looked at an archive without a base before we did, and writes after we did.

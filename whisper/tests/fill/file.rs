@@ -1,6 +1,6 @@
 //! Whisper files in memory, laid out and taken apart byte by byte here, not by the crate under test.
 
-use bucky_whisper::{AggregationSix, FillOptions, FillPlan, Image, fill};
+use bucky_whisper::{AggregationSix, Clocks, FillOptions, FillPlan, Image, fill};
 
 /// A file to be made, or one taken apart.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,7 +118,11 @@ impl File {
 
 /// The plan for two files at `now`, with whisper.py's meaning of aggregation 6.
 pub(crate) fn plan(source: &[u8], destination: &[u8], now: u32) -> FillPlan {
-    plan_with(source, destination, FillOptions { now, aggregation_six: AggregationSix::AvgZero })
+    plan_with(
+        source,
+        destination,
+        FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::AvgZero },
+    )
 }
 
 pub(crate) fn plan_with(source: &[u8], destination: &[u8], options: FillOptions) -> FillPlan {

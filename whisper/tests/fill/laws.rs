@@ -1,7 +1,7 @@
 //! The laws of fill, for layouts and contents of every kind: short and long archives, steps that divide and that do
 //! not, rings that begin anywhere, expired leftovers, NaN, clocks that are ahead, and damage.
 
-use bucky_whisper::{AggregationSix, FillOptions, Image};
+use bucky_whisper::{AggregationSix, Clocks, FillOptions, Image};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -129,7 +129,7 @@ fn with_gaps(file: &File, marks: &[bool]) -> File {
 }
 
 /// Two files of a metric and a time: strangers to each other, or copies with different gaps.
-fn pair() -> impl Strategy<Value = (File, File, u32)> {
+pub(crate) fn pair() -> impl Strategy<Value = (File, File, u32)> {
     now().prop_flat_map(|now| {
         let marks = || proptest::collection::vec(any::<bool>(), 1..40);
         prop_oneof![
@@ -155,7 +155,7 @@ proptest! {
     ) {
         let (expected, left_out) = model::fill(&source, &destination, now, aggregation_six);
         let mut bytes = destination.bytes();
-        let plan = plan_with(&source.bytes(), &bytes, FillOptions { now, aggregation_six });
+        let plan = plan_with(&source.bytes(), &bytes, FillOptions { clocks: Clocks::at(now), aggregation_six });
         plan.apply(&mut bytes);
         prop_assert_eq!(plan.points_left_out(), left_out);
         prop_assert!(
@@ -347,7 +347,7 @@ proptest! {
         }
         if let (Ok(source), Ok(image)) = (Image::parse(&source), Image::parse(&destination)) {
             for now in [now, other_now] {
-                let options = FillOptions { now, aggregation_six: AggregationSix::AvgZero };
+                let options = FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::AvgZero };
                 let plan = bucky_whisper::fill(&source, &image, options);
                 let mut once = destination.clone();
                 plan.apply(&mut once);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
+mod coverage;
 mod file;
 mod laws;
 mod model;

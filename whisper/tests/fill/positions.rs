@@ -1,6 +1,6 @@
 //! Where a fill may write: expired leftovers, clocks that are ahead, damage, bases, and what is counted.
 
-use bucky_whisper::{AggregationSix, ArchiveFill, FillOptions};
+use bucky_whisper::{AggregationSix, ArchiveFill, Clocks, FillOptions};
 
 use crate::file::{Archive, File, filled, plan, plan_with};
 
@@ -261,7 +261,7 @@ fn aggregation_six_is_what_the_options_say() {
         [(AggregationSix::AvgZero, 3.0), (AggregationSix::First, 6.0)]
     {
         let mut after = destination.clone();
-        plan_with(&source, &destination, FillOptions { now: NOW, aggregation_six })
+        plan_with(&source, &destination, FillOptions { clocks: Clocks::at(NOW), aggregation_six })
             .apply(&mut after);
         assert_eq!(File::parse(&after).archives[1].points(NOW), [(newest - 30, expected)]);
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bucky_whisper::{
-    Aggregation, AggregationSix, CreateOptions, FileLayout, FillOptions, OpenMode, Point,
+    Aggregation, AggregationSix, Clocks, CreateOptions, FileLayout, FillOptions, OpenMode, Point,
     WhisperFile, XFilesFactor, create,
 };
 
@@ -13,7 +13,7 @@ pub(crate) const NOW: u32 = 1_700_000_000;
 /// Longer than any lock is held here, except where a test holds it on purpose.
 pub(crate) const LOCK_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const FILL: FillOptions =
-    FillOptions { now: NOW, aggregation_six: AggregationSix::AvgZero };
+    FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::AvgZero };
 
 pub(crate) struct Folder {
     folder: tempfile::TempDir,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bucky_whisper::{
-    Aggregation, AggregationSix, CreateOptions, FileLayout, FillFileError, FillOptions,
+    Aggregation, AggregationSix, Clocks, CreateOptions, FileLayout, FillFileError, FillOptions,
     FillOutcome, Image, OpenMode, Point, WhisperFile, XFilesFactor, create, fill_file,
 };
 
@@ -66,7 +66,7 @@ fn no_update_of_whisper_without_a_lock_is_undone_by_a_fill() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let options = FillOptions { now: NOW, aggregation_six: AggregationSix::AvgZero };
+    let options = FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::AvgZero };
     let (mut fills, mut told) = (0, HashSet::new());
     // Again and again: each time the slots that a fill has put in are made gaps anew, by writes of just those.
     while writer.try_wait().unwrap().is_none() {

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use bucky_whisper::{Aggregation, AggregationSix, FillOptions, Image, fill};
+use bucky_whisper::{Aggregation, AggregationSix, Clocks, FillOptions, Image, fill};
 use serde_json::{Value, json};
 
 use crate::python::{Operations, from_bits, to_bits, to_hex};
@@ -139,7 +139,7 @@ fn content(answer: &Value) -> Vec<u8> {
 }
 
 fn fill_bytes(source: &[u8], destination: &[u8], label: &str) -> Vec<u8> {
-    let options = FillOptions { now: NOW, aggregation_six: AggregationSix::AvgZero };
+    let options = FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::AvgZero };
     let images = (Image::parse(source).unwrap(), Image::parse(destination).unwrap());
     let plan = fill(&images.0, &images.1, options);
     let finest = plan.archives()[0];

@@ -90,7 +90,8 @@ fn what_a_stray_has_and_the_owner_lacks_is_what_a_fill_would_bring() {
     let lacks = Kind::Lacks { other: 1, archives: vec![archive], without_place: 0 };
     assert_eq!(findings, [(1, Kind::Misplaced), (0, lacks)]);
     let parsed = [&stray, &owner].map(|bytes| Image::parse(bytes).unwrap());
-    let options = FillOptions { now: NOW, aggregation_six: AggregationSix::default() };
+    let options =
+        FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::default() };
     assert_eq!(fill(&parsed[0], &parsed[1], options).points_filled(), 3);
 }
 

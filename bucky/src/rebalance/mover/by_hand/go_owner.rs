@@ -5,7 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bucky_api::archive::FileMeta;
 use bucky_api::go::MetricStat;
 use bucky_api::{ClientError, HealOutcome};
-use bucky_whisper::{AggregationSix, Digest, FillOptions, Image, ImageError, MetricName, fill};
+use bucky_whisper::{
+    AggregationSix, Clocks, Digest, FillOptions, Image, ImageError, MetricName, fill,
+};
 use bytes::Bytes;
 
 use super::Copied;
@@ -114,7 +116,8 @@ fn union(source: &[u8], own: &[u8], now: u32) -> Result<Option<Bytes>, ImageErro
     if source == own {
         return Ok(None);
     }
-    let options = FillOptions { now, aggregation_six: AggregationSix::default() };
+    let options =
+        FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() };
     let plan = fill(&Image::parse(source)?, &Image::parse(own)?, options);
     if plan.is_empty() {
         return Ok(None);
@@ -129,7 +132,8 @@ fn points_missing(source: &[u8], destination: &[u8], now: u32) -> Result<u64, Im
     if source == destination {
         return Ok(0);
     }
-    let options = FillOptions { now, aggregation_six: AggregationSix::default() };
+    let options =
+        FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() };
     let plan = fill(&Image::parse(source)?, &Image::parse(destination)?, options);
     Ok(plan.points_filled())
 }

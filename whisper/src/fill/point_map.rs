@@ -1,0 +1,157 @@
+//! Which slots of an archive hold a valid point: a bit for each slot of its window.
+//!
+//! A map is small (12,000 slots are 1.5 KB) and says of every point that it is there, which a sample cannot. A node sends the
+//! maps of a file to the owners of the metric and learns whether they hold all of it, without sending one value.
+
+use super::slots::{Slot, Slots, head, holds};
+use crate::Image;
+
+/// How many slots one word of a map stands for.
+pub(super) const WORD: i64 = 64;
+
+/// The two clocks that decide which points count: that of the node with the source, and that of the one with the destination.
+///
+/// A point counts as long as either clock says so. A roll-up is made of a window only where both say that it is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// The earlier time, in Unix seconds: by it the fewest points have expired.
+    pub earliest: u32,
+    /// The later time, in Unix seconds: what lies after it lies in the future.
+    pub latest: u32,
+}
+
+impl Clocks {
+    /// Both clocks, in either order.
+    pub const fn new(one: u32, other: u32) -> Self {
+        if one < other {
+            Self { earliest: one, latest: other }
+        } else {
+            Self { earliest: other, latest: one }
+        }
+    }
+
+    /// One clock for both sides.
+    pub const fn at(now: u32) -> Self {
+        Self { earliest: now, latest: now }
+    }
+
+    /// The same clocks, the earlier one moved to at most `seconds` before the later.
+    pub(super) fn at_most_apart(self, seconds: u32) -> Self {
+        Self { earliest: self.earliest.max(self.latest.saturating_sub(seconds)), ..self }
+    }
+}
+
+/// The valid points of one archive, by their times alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PointMap {
+    /// The archive's resolution; never 0.
+    pub seconds_per_point: u32,
+    /// How many slots the archive has: with the resolution, how far back it reaches.
+    pub points: u32,
+    /// The time of the first bit, in Unix seconds: a multiple of the resolution.
+    pub first: u32,
+    /// A bit for each slot from `first` on, the lowest bit of the first word first. The last word may be filled up with zeros.
+    pub words: Vec<u64>,
+    /// The times of the valid points outside that window, ascending: those that have expired by the later clock only, and those
+    /// in the future, which a clock that was ahead has written.
+    pub outside: Vec<u32>,
+}
+
+impl PointMap {
+    /// The maps of all archives of `image`, in the order of the file. What has expired by both clocks is in none.
+    pub fn of(image: &Image<'_>, clocks: Clocks) -> Vec<Self> {
+        Slots::in_file_order(image, clocks).iter().map(Self::of_archive).collect()
+    }
+
+    fn of_archive(slots: &Slots<'_>) -> Self {
+        let (first, count) = (slots.oldest_by_both, slots.window_slots());
+        Self {
+            seconds_per_point: slots.archive.seconds_per_point,
+            points: slots.archive.points,
+            first: u32::try_from(first).unwrap_or(u32::MAX),
+            words: valid_words(slots, first, count),
+            outside: slots.points_outside_window(),
+        }
+    }
+
+    /// How many points it has.
+    pub fn count(&self) -> u64 {
+        let in_window: u64 = self.words.iter().map(|word| u64::from(word.count_ones())).sum();
+        in_window + self.outside.len() as u64
+    }
+
+    /// Whether it is the map of an archive that can be: a resolution, a first slot on its grid, and no more bits than the archive
+    /// has slots. Look at this before you use a map that came over the network.
+    pub fn is_sound(&self) -> bool {
+        self.seconds_per_point > 0
+            && self.points > 0
+            && self.first.is_multiple_of(self.seconds_per_point)
+            && self.words.len() as u64 <= u64::from(self.points).div_ceil(64)
+            && self.outside.len() as u64 <= u64::from(self.points)
+    }
+}
+
+/// The numbers of the bits that are set, ascending.
+pub(super) fn bits_of(word: u64) -> impl Iterator<Item = i64> {
+    let mut left = word;
+    std::iter::from_fn(move || {
+        let bit = i64::from(left.trailing_zeros());
+        (left != 0).then(|| {
+            left &= left - 1;
+            bit
+        })
+    })
+}
+
+/// A bit for each of `count` slots from `first` on: whether `slots` stores a value for that very slot.
+pub(super) fn valid_words(slots: &Slots<'_>, first: i64, count: usize) -> Vec<u64> {
+    let mut words = vec![0_u64; count.div_ceil(64)];
+    let Some(position) = slots.position(first) else { return words };
+    let step = slots.step();
+    let mut number = 0;
+    let mut at = position;
+    while number < count {
+        let Some(stored) = slots.stored.get(at..) else { break };
+        let stored = &stored[..stored.len().min(count - number)];
+        if stored.is_empty() {
+            break;
+        }
+        mark_run(&mut words, stored, number, first, step);
+        number += stored.len();
+        at = 0;
+    }
+    words
+}
+
+/// The bits from `number` on for `stored`, slots that follow each other in the ring.
+fn mark_run(words: &mut [u64], stored: &[Slot], number: usize, first: i64, step: i64) {
+    let mut number = number;
+    let mut rest = stored;
+    while !rest.is_empty() {
+        let (word, shift) = (number / 64, number % 64);
+        let (now, later) = rest.split_at(rest.len().min(64 - shift));
+        let t = first + step * i64::try_from(number).unwrap_or(i64::MAX);
+        if let Some(word) = words.get_mut(word) {
+            *word |= valid_bits(now, t, step) << shift;
+        }
+        number += now.len();
+        rest = later;
+    }
+}
+
+/// A bit for each of at most 64 slots, the first of which is slot `t`.
+#[inline(never)]
+fn valid_bits(stored: &[Slot], t: i64, step: i64) -> u64 {
+    // Timestamps are compared in the upper half of 64 bits, as the fill has them.
+    let (mut wanted, step) = (upper_half(t), upper_half(step));
+    let mut bits = 0;
+    for (number, slot) in stored.iter().enumerate() {
+        bits |= u64::from(holds(slot, head(slot), wanted)) << number;
+        wanted = wanted.wrapping_add(step);
+    }
+    bits
+}
+
+fn upper_half(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or_default() << 32
+}

@@ -1,0 +1,253 @@
+//! A file with the archives of two: what an owner's file becomes when the points of a source have no place in it.
+//!
+//! Pure: two images in, the bytes of a new file out. Nothing shrinks: a resolution that both files have gets the longer
+//! retention, and every point of either is in the new file or the reshape is refused. Aggregation method and x-files factor
+//! stay the owner's, as carbon goes by them for the points to come.
+
+use std::collections::BTreeMap;
+
+use crate::fill::{Coverage, FillOptions, fill};
+use crate::header::Header;
+use crate::image::Image;
+use crate::modify::{ModifyError, empty_file};
+use crate::retention::{Retention, RetentionError};
+
+/// Why the two files cannot become one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReshapeError {
+    /// The archives of both do not go together, and those of the source have no place for all that the owner's file has.
+    #[error(
+        "the archives {owner} and {source_layout} do not fit into one file ({why}), and in the source's layout {points} points of the \
+         owner's file would have no place"
+    )]
+    NoLayout {
+        /// The owner's layout.
+        owner: String,
+        /// The source's layout.
+        source_layout: String,
+        /// Which rule the archives of both would break.
+        why: RetentionError,
+        /// How many points of the owner's file would be without place.
+        points: u64,
+    },
+    /// The file would be longer than there is memory for.
+    #[error("the file with both archives would be too large: {len_bytes} bytes")]
+    TooLarge {
+        /// Its length.
+        len_bytes: u64,
+    },
+    /// A point of the owner's file would not be in the new one: two archives of one resolution, or damage.
+    #[error(
+        "{points} points of the owner's file would not be in the new one; look at the file with `bucky info`"
+    )]
+    WouldLose {
+        /// How many.
+        points: u64,
+    },
+}
+
+/// The file that holds what `owner` and `source` hold, as a whole new file; `owner`'s value stands where both have one.
+///
+/// # Errors
+/// [`ReshapeError`].
+pub fn reshape(
+    owner: &Image<'_>,
+    source: &Image<'_>,
+    options: FillOptions,
+) -> Result<Vec<u8>, ReshapeError> {
+    match header_for_both(owner, source) {
+        Ok(header) => {
+            let bytes = filled(&header, owner, source, options)?;
+            check(owner, &bytes, options).map_err(|points| ReshapeError::WouldLose { points })?;
+            Ok(bytes)
+        }
+        Err(why) => {
+            let no_layout = |points| ReshapeError::NoLayout {
+                owner: owner.header().layout(),
+                source_layout: source.header().layout(),
+                why: why.clone(),
+                points,
+            };
+            let header = header_of(&retentions(&[source]), owner).map_err(|_| no_layout(0))?;
+            let bytes = filled(&header, owner, source, options)?;
+            check(owner, &bytes, options).map_err(no_layout)?;
+            Ok(bytes)
+        }
+    }
+}
+
+/// The length of the longest file that [`reshape`] can make of these two.
+pub fn reshaped_len_bytes(owner: &Header, source: &Header) -> u64 {
+    let both = owner.archives.iter().chain(&source.archives);
+    let slots: u64 = both.map(|archive| u64::from(archive.points)).sum();
+    16 + 12 * (owner.archives.len() + source.archives.len()) as u64 + 12 * slots
+}
+
+fn header_for_both(owner: &Image<'_>, source: &Image<'_>) -> Result<Header, RetentionError> {
+    header_of(&retentions(&[owner, source]), owner)
+}
+
+fn header_of(retentions: &[Retention], owner: &Image<'_>) -> Result<Header, RetentionError> {
+    let header = owner.header();
+    Header::for_retentions(retentions, header.aggregation, header.x_files_factor)
+}
+
+/// The archives of all `images`; of those with one resolution the longest.
+fn retentions(images: &[&Image<'_>]) -> Vec<Retention> {
+    let mut longest: BTreeMap<u32, u32> = BTreeMap::new();
+    for archive in images.iter().flat_map(|image| &image.header().archives) {
+        let points = longest.entry(archive.seconds_per_point).or_default();
+        *points = (*points).max(archive.points);
+    }
+    longest.into_iter().filter_map(|(step, points)| Retention::new(step, points).ok()).collect()
+}
+
+/// A file of this header with the points of `owner`, and then those of `source`.
+fn filled(
+    header: &Header,
+    owner: &Image<'_>,
+    source: &Image<'_>,
+    options: FillOptions,
+) -> Result<Vec<u8>, ReshapeError> {
+    let too_large = |error| match error {
+        ModifyError::TooLarge { len_bytes } => ReshapeError::TooLarge { len_bytes },
+        _ => ReshapeError::TooLarge { len_bytes: header.file_size_bytes() },
+    };
+    let mut bytes = empty_file(header).map_err(too_large)?;
+    for from in [owner, source] {
+        // What was just laid out by a checked header is an image.
+        let plan = Image::parse(&bytes).map(|into| fill(from, &into, options));
+        if let Ok(plan) = plan {
+            plan.apply(&mut bytes);
+        }
+    }
+    Ok(bytes)
+}
+
+/// How many points of `owner` are not in `bytes`, where there are any.
+fn check(owner: &Image<'_>, bytes: &[u8], options: FillOptions) -> Result<(), u64> {
+    let Ok(new) = Image::parse(bytes) else { return Err(0) };
+    let coverage = Coverage::of(owner, &new, options.clocks);
+    if coverage.is_whole() {
+        return Ok(());
+    }
+    Err(coverage.missing() + coverage.without_place() + coverage.displaced())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::aggregation::AggregationSix;
+    use crate::fill::Clocks;
+    use crate::image::Point;
+    use crate::retention::XFilesFactor;
+    use crate::{Aggregation, image};
+
+    const NOW: u32 = 1_700_000_000;
+
+    fn options() -> FillOptions {
+        FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::AvgZero }
+    }
+
+    /// A file of these archives, each with a point in every slot of the last `filled` ones.
+    fn file(archives: &[(u32, u32)], filled: u32, value: f64) -> Vec<u8> {
+        let retentions: Vec<Retention> =
+            archives.iter().map(|(step, points)| Retention::new(*step, *points).unwrap()).collect();
+        let factor = XFilesFactor::new(0.5).unwrap();
+        let header = Header::for_retentions(&retentions, Aggregation::Max, factor).unwrap();
+        let mut bytes = empty_file(&header).unwrap();
+        for archive in &header.archives {
+            let newest = NOW - NOW % archive.seconds_per_point;
+            for age in 0..filled.min(archive.points) {
+                let timestamp = newest - age * archive.seconds_per_point;
+                let first = newest - (filled.min(archive.points) - 1) * archive.seconds_per_point;
+                let position = image::position_of(archive, first, timestamp).unwrap();
+                let at = archive.offset as usize + 12 * position as usize;
+                bytes[at..at + 12].copy_from_slice(&Point { timestamp, value }.encode());
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_reshaped_file_has_the_archives_and_the_points_of_both() {
+        let owner = file(&[(60, 1440)], 500, 1.0);
+        let source = file(&[(60, 43_200), (3600, 43_800)], 9_000, 2.0);
+        let (owner, source) = (Image::parse(&owner).unwrap(), Image::parse(&source).unwrap());
+        let new = reshape(&owner, &source, options()).unwrap();
+        let new = Image::parse(&new).unwrap();
+        assert_eq!(new.header().layout(), "60s:30d,1h:5y");
+        assert_eq!(new.header().aggregation, Aggregation::Max);
+        for from in [&owner, &source] {
+            assert!(Coverage::of(from, &new, options().clocks).is_whole());
+        }
+        let newest = NOW - NOW % 60;
+        assert_eq!(
+            new.archive(0).unwrap().valid(newest, NOW),
+            Some(1.0),
+            "the owner's value stands"
+        );
+        assert!(new.bytes().len() as u64 <= reshaped_len_bytes(owner.header(), source.header()));
+    }
+
+    #[test]
+    fn of_a_resolution_that_both_have_the_longer_retention_stays() {
+        let owner = file(&[(60, 2880), (300, 5000)], 100, 1.0);
+        let source = file(&[(60, 1440), (300, 8000)], 100, 2.0);
+        let (owner, source) = (Image::parse(&owner).unwrap(), Image::parse(&source).unwrap());
+        let new = reshape(&owner, &source, options()).unwrap();
+        let archives = Image::parse(&new).unwrap().header().archives.clone();
+        let points: Vec<u32> = archives.iter().map(|archive| archive.points).collect();
+        assert_eq!(points, [2880, 8000]);
+    }
+
+    #[test]
+    fn steps_that_do_not_divide_take_the_sources_layout_only_if_nothing_of_the_owner_is_without_place()
+     {
+        let source = file(&[(40, 1000)], 700, 2.0);
+        let empty = file(&[(60, 1000)], 0, 1.0);
+        let source = Image::parse(&source).unwrap();
+        let new = reshape(&Image::parse(&empty).unwrap(), &source, options()).unwrap();
+        assert_eq!(Image::parse(&new).unwrap().header().archives[0].seconds_per_point, 40);
+        let with_points = file(&[(60, 1000)], 5, 1.0);
+        let error = reshape(&Image::parse(&with_points).unwrap(), &source, options()).unwrap_err();
+        let ReshapeError::NoLayout { points, .. } = error else { panic!("{error}") };
+        assert_eq!(points, 5);
+    }
+
+    /// Layouts of one to three archives that may be one file's.
+    fn layout() -> impl Strategy<Value = Vec<(u32, u32)>> {
+        let step = prop::sample::select(vec![1_u32, 2, 3, 10, 30, 40, 60, 120, 300]);
+        prop::collection::vec((step, 1_u32..80), 1..4)
+            .prop_map(|mut archives| {
+                archives.sort_unstable();
+                archives.dedup_by_key(|archive| archive.0);
+                archives
+            })
+            .prop_filter("one file's", |archives| {
+                let retentions: Vec<Retention> = archives
+                    .iter()
+                    .map(|(step, points)| Retention::new(*step, *points).unwrap())
+                    .collect();
+                crate::validate_retentions(&retentions).is_ok()
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn a_reshape_loses_nothing_of_either_or_is_refused(
+            owner in layout(), source in layout(), owners_filled in 0_u32..90, sources_filled in 0_u32..90,
+        ) {
+            let owner = file(&owner, owners_filled, 1.0);
+            let source = file(&source, sources_filled, 2.0);
+            let (owner, source) = (Image::parse(&owner).unwrap(), Image::parse(&source).unwrap());
+            if let Ok(new) = reshape(&owner, &source, options()) {
+                let new = Image::parse(&new).unwrap();
+                prop_assert!(Coverage::of(&owner, &new, options().clocks).is_whole());
+                prop_assert!(Coverage::of(&source, &new, options().clocks).is_whole());
+            }
+        }
+    }
+}
