@@ -1,0 +1,111 @@
+//! The steps, by the names that they have in the code.
+
+use std::fmt;
+
+/// Whose step it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A client, or a daemon that works for it.
+    Client(usize),
+    /// The sweeper of this tombstone.
+    Sweeper(usize),
+    /// A daemon that goes on with what a dead client has asked for.
+    Orphan,
+    /// A writer.
+    Carbon(usize),
+    /// A node, by itself.
+    Node(usize),
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub(crate) who: Who,
+    pub(crate) name: Name,
+    pub(crate) at: usize,
+}
+
+macro_rules! names {
+    ($($name:ident: $function:literal in $folder:literal, $told:literal;)*) => {
+        /// A step's name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "what each does is told beside it")]
+        pub enum Name { $($name),* }
+
+        impl Name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The function that does it, and the folder that has it; neither where it is done by something else.
+            pub fn function(self) -> (&'static str, &'static str) {
+                match self { $(Self::$name => ($function, $folder)),* }
+            }
+
+            /// What it does.
+            pub fn told(self) -> &'static str {
+                match self { $(Self::$name => $told),* }
+            }
+        }
+    };
+}
+
+names! {
+    // Step 1 of docs/safety.md.
+    Read: "read" in "buckyd/src/store", "reads the file, and sends it";
+    SourceGone: "read" in "buckyd/src/store", "finds no file to send";
+    // Step 2b, and 3.
+    PutDown: "put_down" in "buckyd/src/store", "stages the new file, and syncs it (`sync_staged`)";
+    // Step 2a, in two halves: nobody but the holder of the lock may write between them, but anybody may truncate.
+    FillOpen: "fill_open" in "buckyd/src/store", "locks and reads the file, and plans the fill";
+    WriteInPlace: "write_in_place" in "whisper/src", "writes the points that were planned";
+    // Step 4.
+    PutInPlace: "put_in_place" in "buckyd/src/store", "gives the new file its name";
+    PutOrFill: "put_or_fill" in "buckyd/src/store", "finds a file there: fills it instead, locks and reads it";
+    Replace: "put_in_place" in "buckyd/src/store", "puts the new file in the place of another";
+    Reshape: "fill_open" in "buckyd/src/store", "makes the file anew with the archives of both";
+    CarryOver: "carry" in "whisper/src", "brings what came to the backup to the new file";
+    // Step 5.
+    SyncFinal: "sync_final" in "buckyd/src/store", "syncs, and answers";
+    Again: "heal" in "bucky/src/rebalance/mover", "sees that the owners healed from different contents: again";
+    // Steps 6 and 7.
+    DeleteOne: "delete_one" in "buckyd/src/store", "compares the file with the receipt, makes it a tombstone, answers";
+    DeleteUnheard: "delete_one" in "buckyd/src/store", "compares, makes it a tombstone, and is killed before it answers";
+    DeleteChanged: "delete_one" in "buckyd/src/store", "finds that the file has changed: it stays, and is healed again";
+    DeleteMissing: "delete_one" in "buckyd/src/store", "finds no file: counts as deleted";
+    // Step 8.
+    ReadTombstones: "read_tombstones" in "buckyd/src/store", "reads the tombstone after the grace time";
+    Ask: "ask" in "buckyd/src/sweeper", "asks the owner: complete";
+    AskLacks: "ask" in "buckyd/src/sweeper", "asks the owner: not complete, so sends the tombstone (`heal`)";
+    HealChanged: "heal" in "buckyd/src/sweeper", "sees that the tombstone has changed, so sends it";
+    // Step 9.
+    BuryOne: "bury_one" in "buckyd/src/store", "compares the tombstone with what was confirmed: the same";
+    BuryChanged: "bury_one" in "buckyd/src/store", "compares the tombstone with what was confirmed: it has changed, and waits";
+    Unlink: "bury_one" in "buckyd/src/store", "unlinks the tombstone";
+    // Writers.
+    Looks: "" in "", "looks whether the file is there";
+    Opens: "" in "", "opens the file";
+    OpensAndWrites: "" in "", "opens the file, writes its update, and closes it";
+    Drops: "" in "", "finds the file gone, and drops its update (its own log says so)";
+    Creates: "" in "", "creates the file, having seen none: whatever is there now is truncated";
+    Writes: "" in "", "writes its update, and closes the file";
+    // What goes wrong.
+    Killed: "" in "", "the daemon is killed, and starts again";
+    ClientKilled: "" in "", "the client is killed, and run again";
+    ClientKilledOrphan: "" in "", "the client is killed and run again; the daemon goes on with the heal";
+    PowerCut: "" in "", "loses its power, and all that was not synced";
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.who {
+            Who::Client(client) => write!(f, "client {}", client + 1)?,
+            Who::Sweeper(tombstone) => write!(f, "sweeper, tombstone {}", tombstone + 1)?,
+            Who::Orphan => f.write_str("dead client")?,
+            Who::Carbon(writer) => write!(f, "carbon {}", writer + 1)?,
+            Who::Node(_) => f.write_str("node")?,
+        }
+        let (function, _) = self.name.function();
+        let name = if function.is_empty() { String::new() } else { format!(" `{function}`") };
+        write!(f, ": node {}{name}: {}", self.at, self.name.told())
+    }
+}
