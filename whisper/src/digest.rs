@@ -47,6 +47,40 @@ impl Digest {
     }
 }
 
+impl Digest {
+    /// A number as it is told of a set of times: the sum of [`Self::of_time`] of each.
+    pub(crate) fn of_sum(sum: u128) -> Self {
+        Self(sum)
+    }
+
+    /// What one time adds to such a sum: the digest of its four bytes, big-endian.
+    pub(crate) fn of_time(timestamp: u32) -> u128 {
+        xxhash_rust::xxh3::xxh3_128(&timestamp.to_be_bytes())
+    }
+}
+
+/// The digest of a content that comes piece by piece.
+#[derive(Default)]
+pub(crate) struct ContentDigest(xxhash_rust::xxh3::Xxh3);
+
+impl ContentDigest {
+    /// Takes the next piece.
+    pub(crate) fn add(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all that came.
+    pub(crate) fn finish(&self) -> Digest {
+        Digest(self.0.digest128())
+    }
+}
+
+impl fmt::Debug for ContentDigest {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "ContentDigest({:032x})", self.0.digest128())
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{:032x}", self.0)

@@ -249,6 +249,23 @@ impl Header {
         texts.join(",")
     }
 
+    /// That every archive lies inside a file of `file_len_bytes`, which is not as long as it was said to be.
+    ///
+    /// # Errors
+    /// [`HeaderError::BeyondFile`] of the first archive that does not.
+    pub(crate) fn require_inside(&self, file_len_bytes: u64) -> Result<(), HeaderError> {
+        let beyond = |(_, archive): &(usize, &Archive)| archive.end() > file_len_bytes;
+        match self.archives.iter().enumerate().find(beyond) {
+            None => Ok(()),
+            Some((archive, found)) => Err(HeaderError::BeyondFile {
+                archive,
+                at: header_bytes(archive),
+                end: found.end(),
+                file_bytes: file_len_bytes,
+            }),
+        }
+    }
+
     /// The size of the header itself.
     pub fn size_bytes(&self) -> u64 {
         header_bytes(self.archives.len())

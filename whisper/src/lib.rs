@@ -8,7 +8,8 @@
 //! Two layers, and nothing of HTTP, async or logging in either:
 //!
 //! - **Values.** [`MetricName`], [`Retention`], [`Aggregation`], [`Header`], [`Image`] and its [`ArchiveView`]s,
-//!   [`fill()`], [`Coverage`], [`reshape()`], [`modify()`], [`diff()`], [`Digest`]: bytes and values in, values out.
+//!   [`fill()`], [`Coverage`], [`reshape()`], [`modify()`], [`diff()`], [`Digest`], [`Summary`]: bytes and values in,
+//!   values out.
 //! - **Local files.** [`create()`], [`info`], [`WhisperFile`], [`fill_file()`], [`modify_file()`], [`sparsify()`]: the
 //!   only part that opens files.
 //!   A file is opened under a lock with a time limit, a new one appears whole and never in place of another, and one
@@ -67,6 +68,7 @@ pub mod retention;
 pub mod slots;
 pub mod sparse;
 pub mod sparsify;
+pub mod summary;
 pub mod update;
 
 pub use aggregation::{Aggregation, AggregationSix, UnknownAggregation, UnknownAggregationSix};
@@ -97,4 +99,5 @@ pub use retention::{
 pub use slots::AccessError;
 pub use sparse::write_sparse;
 pub use sparsify::{KeepOut, SparsifyError, sparsify, zero_bytes};
+pub use summary::{ArchiveSummary, Filled, PointSummary, Summarizer, Summary, Window};
 pub use update::UpdateError;
