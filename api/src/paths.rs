@@ -18,6 +18,8 @@ pub const V1_HEAL: &str = "/v1/heal";
 pub const V1_PULL: &str = "/v1/pull";
 /// Which of some slots are filled here: [`crate::ConfirmRequest`].
 pub const V1_CONFIRM: &str = "/v1/confirm";
+/// What files hold, in figures that can be compared: [`crate::DigestRequest`].
+pub const V1_DIGESTS: &str = "/v1/digests";
 /// Conditional delete: [`crate::DeleteRequest`].
 pub const V1_DELETE: &str = "/v1/delete";
 

@@ -1,5 +1,6 @@
 //! Requests and answers of the `/v1` routes.
 
+mod digests;
 mod status;
 
 use std::num::NonZeroU64;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use bucky_whisper::{Digest, MetricName};
 
+pub use self::digests::*;
 pub use self::status::*;
 use crate::{DaemonAddr, Encoding};
 

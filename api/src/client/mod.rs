@@ -32,7 +32,8 @@ pub use self::lines::AnswerLines;
 use self::peer_clock::PeerClock;
 use crate::token::Token;
 use crate::types::{
-    ArchiveRequest, ConfirmRequest, DeleteRequest, MisplacedCount, PullRequest, StatRequest, Status,
+    ArchiveRequest, ConfirmRequest, DeleteRequest, DigestRequest, MisplacedCount, PullRequest,
+    StatRequest, Status,
 };
 use crate::{CarbonCache, CarbonInfo, ClockOffset, DaemonAddr, Encoding, paths};
 
@@ -334,6 +335,23 @@ impl Daemon {
     /// [`ClientError`].
     pub async fn confirm(&self, request: &ConfirmRequest) -> Result<AnswerLines, ClientError> {
         self.lines(self.post(paths::V1_CONFIRM).json(request), paths::V1_CONFIRM, false).await
+    }
+
+    /// `POST /v1/digests`; lines of [`crate::DigestLine`], one a metric in the order asked. None from a daemon that does not
+    /// know the route.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn digests(
+        &self,
+        request: &DigestRequest,
+    ) -> Result<Option<AnswerLines>, ClientError> {
+        let request = self.post(paths::V1_DIGESTS).json(request);
+        match self.lines(request, paths::V1_DIGESTS, false).await {
+            Ok(lines) => Ok(Some(lines)),
+            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// `POST /v1/delete`; lines of [`crate::DeleteLine`].

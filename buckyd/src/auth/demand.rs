@@ -27,7 +27,9 @@ pub(super) fn of<'a>(method: &Method, path: &'a str) -> Demand<'a> {
         paths::V1_METRICS if *method == Method::POST => Demand::Operations(&[Operation::Read]),
         paths::V1_METRICS | paths::V1_MISPLACED => Demand::List,
         paths::V1_ARCHIVE if is_read => Demand::List,
-        paths::V1_ARCHIVE | paths::V1_CONFIRM => Demand::Operations(&[Operation::Read]),
+        paths::V1_ARCHIVE | paths::V1_CONFIRM | paths::V1_DIGESTS => {
+            Demand::Operations(&[Operation::Read])
+        }
         paths::V1_HEAL => Demand::Operations(&[Operation::Update]),
         paths::V1_PULL => Demand::Operations(&[Operation::Update, Operation::Read]),
         paths::V1_DELETE => Demand::Operations(&[Operation::Delete]),
@@ -88,6 +90,7 @@ mod tests {
             ("HEAD /v1/archive", Demand::List),
             ("POST /v1/archive", Demand::Operations(&[Read])),
             ("POST /v1/confirm", Demand::Operations(&[Read])),
+            ("POST /v1/digests", Demand::Operations(&[Read])),
             ("POST /v1/heal", Demand::Operations(&[Update])),
             ("POST /v1/pull", Demand::Operations(&[Update, Read])),
             ("POST /v1/delete", Demand::Operations(&[Delete])),

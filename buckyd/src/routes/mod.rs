@@ -4,6 +4,7 @@ mod archive;
 mod body;
 mod confirm;
 mod delete;
+mod digests;
 mod go_answer;
 mod go_conditions;
 mod go_force;
@@ -56,6 +57,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(paths::V1_HEAL, post(heal::post))
         .route(paths::V1_PULL, post(heal::pull))
         .route(paths::V1_CONFIRM, post(confirm::post))
+        .route(paths::V1_DIGESTS, post(digests::post))
         .route(paths::V1_DELETE, post(delete::post))
         .route("/v1/{*rest}", any(no_such_route))
         .method_not_allowed_fallback(no_such_method);

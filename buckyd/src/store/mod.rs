@@ -7,6 +7,7 @@
 //! All of it blocks: async code comes here through `blocking`.
 
 mod commit;
+mod digests;
 mod error;
 mod fill;
 mod heal;
@@ -33,6 +34,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bucky_whisper::{AggregationSix, is_of_this_machine};
 
 use self::commit::Committer;
+pub(crate) use self::digests::DigestReader;
 pub(crate) use self::error::StoreError;
 pub(crate) use self::heal::HealBatch;
 pub(crate) use self::kept::OnCorrupt;

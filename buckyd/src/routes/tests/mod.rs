@@ -2,6 +2,7 @@
 
 mod clock;
 mod delete;
+mod digests;
 mod get;
 mod list;
 mod offload;

@@ -81,6 +81,7 @@ async fn without_a_token_no_route_tells_or_does_anything() {
         "POST /v1/heal?replace_corrupt=1",
         "POST /v1/pull",
         "POST /v1/confirm",
+        "POST /v1/digests",
         "POST /v1/delete",
         "GET /v1/nosuch",
         "DELETE /v1/status",
@@ -240,6 +241,15 @@ async fn what_a_body_names_is_looked_at_name_by_name() {
         "{confirm}"
     );
     assert!(!confirm.contains(r#"{"metric":"app.a","outcome":"unreadable""#), "{confirm}");
+
+    let digests = json!({"metrics": ["app.a", "web.b"], "now": 1, "settled": 1});
+    let digests = with(json_request("/v1/digests", &digests), &token(&["app.*"], &["read"]));
+    let digests = daemon.send(&digests).await;
+    let digests = digests.text();
+    assert!(digests.contains(r#"{"metric":"app.a","found":"whole""#), "{digests}");
+    let denied =
+        r#"{"metric":"web.b","found":"unread","problem":"forbidden","reason":"token has no"#;
+    assert!(digests.contains(denied), "{digests}");
 
     let stat = with(json_request("/v1/metrics", &names), &token(&["app.*"], &["read"]));
     let stat = daemon.send(&stat).await;

@@ -1,0 +1,94 @@
+//! Reading files to compare them: each goes through a buffer piece by piece, and only figures are kept.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use bucky_whisper::{Header, MetricName, Summarizer, Summary, Window};
+
+use super::error::StoreError;
+use super::near::Near;
+use super::{LockBudget, Store};
+
+/// How much is read at once: it stays in the processor's own memory until it has been looked at, and has room for the
+/// longest header.
+const PIECE_BYTES: usize = 64 * 1024;
+const _: () = assert!(PIECE_BYTES as u64 >= Header::SIZE_MAX_BYTES);
+
+/// Reads many files, one after the other, in one buffer, whatever their length.
+pub(crate) struct DigestReader<'s> {
+    store: &'s Store,
+    locks: LockBudget,
+    near: Near,
+    piece: Vec<u8>,
+}
+
+impl<'s> DigestReader<'s> {
+    /// One that has read nothing yet.
+    pub(crate) fn new(store: &'s Store) -> Self {
+        let (locks, near) = (store.lock_budget(), Near::default());
+        Self { store, locks, near, piece: vec![0; PIECE_BYTES] }
+    }
+
+    /// What the file of `metric` holds, read to its end under a shared lock. `between` is called between two pieces.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn read(
+        &mut self,
+        metric: &MetricName,
+        window: Window,
+        between: impl FnMut(),
+    ) -> Result<Summary, StoreError> {
+        let path = metric.relative_path();
+        let (file, _) = self.near.open_file(&self.store.tree, &path)?;
+        self.store.lock_shared(&file, &path, &self.locks)?;
+        let stat =
+            rustix::fs::fstat(&file).map_err(|errno| StoreError::io("look at", &path, errno))?;
+        let len_bytes = u64::try_from(stat.st_size).unwrap_or(0);
+        summarize(&file, &path, len_bytes, window, &mut self.piece, between)
+    }
+}
+
+/// Reads the first `len_bytes` of a file, or as many as there are.
+fn summarize(
+    file: &File,
+    path: &Path,
+    len_bytes: u64,
+    window: Window,
+    piece: &mut [u8],
+    mut between: impl FnMut(),
+) -> Result<Summary, StoreError> {
+    let read = |piece: &mut [u8], left: u64| -> Result<usize, StoreError> {
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+        let filled = fill(file, &mut piece[..most]);
+        filled.map_err(|source| StoreError::io("read", path, source))
+    };
+    let mut came = read(piece, len_bytes)?;
+    let mut left = len_bytes - came as u64;
+    let mut summarizer = Summarizer::new(&piece[..came], len_bytes, window);
+    while came > 0 {
+        summarizer.add(&piece[..came]);
+        if left == 0 {
+            break;
+        }
+        between();
+        came = read(piece, left)?;
+        left -= came as u64;
+    }
+    Ok(summarizer.finish())
+}
+
+/// Reads until `piece` is full or the file ends.
+fn fill(mut file: &File, piece: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < piece.len() {
+        match file.read(&mut piece[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
