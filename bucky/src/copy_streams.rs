@@ -44,6 +44,9 @@ pub(crate) enum ReadError {
     /// A node sends what it was not asked for.
     #[error("{addr} sends {metric}, which it was not asked for there")]
     Disordered { addr: DaemonAddr, metric: MetricName },
+    /// A node's answer ended before all that it was asked for was in it.
+    #[error("the answer of {addr} has nothing about {metric}, which it was asked for")]
+    Unanswered { addr: DaemonAddr, metric: MetricName },
     /// The reading ended early, which is a defect of this program.
     #[error("the copies of {addr} ended without their report")]
     Ended { addr: DaemonAddr },
@@ -54,7 +57,10 @@ impl ReadError {
     pub(crate) fn trouble(&self) -> Trouble {
         match self {
             Self::Client(error) => Trouble::of(error),
-            Self::Archive { .. } | Self::Damaged { .. } | Self::Ended { .. } => Trouble::Passing,
+            Self::Archive { .. }
+            | Self::Damaged { .. }
+            | Self::Unanswered { .. }
+            | Self::Ended { .. } => Trouble::Passing,
             Self::Disordered { .. } => Trouble::Lasting,
         }
     }

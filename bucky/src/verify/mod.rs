@@ -1,14 +1,17 @@
-//! `bucky verify`: reads every copy of each metric through the daemons, and says whether all is where it belongs.
+//! `bucky verify`: has every copy of each metric read by the node that holds it, and says whether all is where it belongs.
 //!
-//! The nodes' lists are read side by side in the order of the names (`batches`), the copies of a metric side by side
-//! too (`read`), and what they are is decided by pure functions (`copies`): sound or corrupt, in place or not, and what
-//! an owner lacks that another copy has, which is what a fill would bring it. Whatever is found is looked at once more
-//! before it is told, because metrics move and are written while this runs. Nothing is changed on any node, and nothing
-//! here grows with the number of metrics.
+//! The nodes' lists are read side by side in the order of the names (`batches`). Each node then reads its own files and
+//! tells their digests (`digests`, judged by `judge`); only copies of which that does not prove that nothing is missing travel,
+//! side by side (`read`), and are compared point by point (`copies`): sound or corrupt, in place or not, and what an owner
+//! lacks that another copy has, which is what a fill would bring it. Whatever is found is looked at once more before it
+//! is told, because metrics move and are written while this runs. Nothing is changed on any node, and nothing here grows
+//! with the number of metrics.
 
 mod batches;
 mod copies;
+mod digests;
 mod finding;
+mod judge;
 mod read;
 mod report;
 mod sample;

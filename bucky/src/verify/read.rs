@@ -1,4 +1,5 @@
-//! Reading the copies of many metrics, and looking at each metric's as they come.
+//! Looking at the copies of many metrics: by what the nodes tell of them, and where that does not decide, by their contents,
+//! each metric's as they come.
 
 use std::sync::Arc;
 
@@ -6,6 +7,7 @@ use bucky_api::{Encoding, Problem};
 use bucky_whisper::MetricName;
 
 use super::copies::{Clock, Copy, Examined, State, examine};
+use super::digests::DigestNodes;
 use crate::cluster::Member;
 pub(crate) use crate::copy_streams::ReadError;
 use crate::copy_streams::{CopyNodes, LeftOuts};
@@ -25,13 +27,15 @@ pub(crate) struct Subject {
 
 /// Reads copies from the nodes of a cluster.
 pub(crate) struct Reader {
+    digests: DigestNodes,
     nodes: CopyNodes,
 }
 
 impl Reader {
     /// A reader of what these members have; `members` answered.
     pub(crate) fn new(members: &[Member], encoding: Encoding, output: Arc<Output>) -> Self {
-        Self { nodes: CopyNodes::new(members, encoding, output) }
+        let digests = DigestNodes::new(members);
+        Self { digests, nodes: CopyNodes::new(members, encoding, output) }
     }
 
     /// What the copies of `subjects` are, in their order, which is that of the names. Tried again where that may help.
@@ -43,10 +47,16 @@ impl Reader {
         subjects: &[Subject],
         clock: Clock,
     ) -> Result<Vec<Examined>, ReadError> {
-        self.nodes.patiently(|| self.examine_once(subjects, clock)).await
+        let told = self.nodes.patiently(|| self.digests.examine(subjects, clock)).await?;
+        let undecided = subjects.iter().zip(&told).filter(|(_, examined)| examined.is_none());
+        let undecided: Vec<Subject> = undecided.map(|(subject, _)| subject.clone()).collect();
+        let read = self.nodes.patiently(|| self.examine_contents(&undecided, clock)).await?;
+        let mut read = read.into_iter();
+        // Each that is undecided has been read, in the same order.
+        Ok(told.into_iter().filter_map(|examined| examined.or_else(|| read.next())).collect())
     }
 
-    async fn examine_once(
+    async fn examine_contents(
         &self,
         subjects: &[Subject],
         clock: Clock,

@@ -7,18 +7,24 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use bucky_api::archive::{ArchiveWriter, FileMeta};
 use bucky_api::go::MetricStat;
-use bucky_api::{ArchiveRequest, DaemonAddr, LeftOut, Problem};
+use bucky_api::{
+    ArchiveRequest, DaemonAddr, DigestFound, DigestLine, DigestRequest, LeftOut, Problem,
+};
 use bucky_ring::{Ring, RingDocument};
-use bucky_whisper::{Aggregation, Digest, Header, Point, XFilesFactor};
+use bucky_whisper::{Aggregation, Digest, Header, Point, Summary, XFilesFactor};
 
 use crate::cluster::test_cluster::{document, status};
 use crate::fake_daemon::{Reply, Request, daemon_at};
 use crate::outcome::Outcome;
 use crate::output::Output;
 
+mod digests;
+
 type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 /// Called before the answer to an archive request, with its number from 0.
 type Hook = Box<dyn Fn(usize) -> Option<Reply> + Send + Sync>;
+/// Makes the answer to a request for digests of the lines that a good daemon would give.
+type Digests = Box<dyn Fn(Vec<DigestLine>) -> Reply + Send + Sync>;
 
 /// A daemon of a test's cluster.
 struct Node {
@@ -28,6 +34,8 @@ struct Node {
     /// Names that it lists although it may not have them.
     listed: Vec<String>,
     hook: Hook,
+    /// None where it does not know the route.
+    digests: Option<Digests>,
 }
 
 fn node(host: &'static str, files: &[(&str, Vec<u8>)]) -> Node {
@@ -35,7 +43,7 @@ fn node(host: &'static str, files: &[(&str, Vec<u8>)]) -> Node {
         files.iter().map(|(name, content)| ((*name).to_owned(), content.clone())).collect();
     let listed = files.keys().cloned().collect();
     let files = Arc::new(Mutex::new(files));
-    Node { host, is_go: false, files, listed, hook: Box::new(|_| None) }
+    Node { host, is_go: false, files, listed, hook: Box::new(|_| None), digests: None }
 }
 
 /// Starts the nodes, all on one port and in one ring.
@@ -77,6 +85,10 @@ impl Node {
                 let round = rounds.fetch_add(1, Ordering::Relaxed);
                 (self.hook)(round).unwrap_or_else(|| self.archive(&request.body, false))
             }
+            "/v1/digests" => match &self.digests {
+                Some(digests) => digests(self.digests(&request.body)),
+                None => Reply::status(404),
+            },
             route => panic!("nobody asks for {route}"),
         }
     }
@@ -99,6 +111,24 @@ impl Node {
             }
         }
         Reply::ok(writer.finish().unwrap())
+    }
+
+    fn digests(&self, body: &[u8]) -> Vec<DigestLine> {
+        let wanted: DigestRequest = serde_json::from_slice(body).unwrap();
+        let files = self.files.lock().unwrap();
+        let line = |metric: bucky_whisper::MetricName| {
+            let found = match files.get(metric.as_str()) {
+                Some(content) => {
+                    let summary = Summary::of(content, wanted.window());
+                    DigestFound::of(summary, wanted.archives)
+                }
+                None => {
+                    DigestFound::Unread { problem: Problem::SourceMissing, reason: "gone".into() }
+                }
+            };
+            DigestLine { metric, found }
+        };
+        wanted.metrics.clone().into_iter().map(line).collect()
     }
 
     fn file(&self, name: &str) -> Reply {

@@ -1,0 +1,150 @@
+//! Having the nodes read their own files, and comparing what they answer: `POST /v1/digests`.
+//!
+//! Copies whose contents have one digest are the same. Where digests differ, the nodes are asked for the figures of each
+//! archive, because writers bring new points to each copy at another moment. What that does not decide is left to those who
+//! compare the contents. A node that does not know the route decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bucky_api::{Daemon, DigestFound, DigestLine, DigestRequest};
+use bucky_whisper::MetricName;
+use futures_util::future::try_join_all;
+use tokio::sync::Semaphore;
+
+use super::copies::{Clock, Examined};
+use super::judge::judge;
+use super::read::{ReadError, Subject};
+use crate::cluster::{Answer, Member};
+
+/// Asks nodes what their files hold.
+pub(crate) struct DigestNodes {
+    nodes: Vec<Node>,
+    /// Whether so many copies differ that the figures of the archives are asked for at once.
+    most_differ: AtomicBool,
+}
+
+struct Node {
+    daemon: Daemon,
+    knows_route: AtomicBool,
+    /// A quarter of the archives that it sends at once: half is for contents, and moves are to get through too.
+    requests: Semaphore,
+}
+
+/// By node, what it found of one metric.
+pub(crate) type Found = Vec<(usize, DigestFound)>;
+
+impl DigestNodes {
+    /// These members.
+    pub(crate) fn new(members: &[Member]) -> Self {
+        let node = |member: &Member| {
+            let limit = member.status().map_or(0, |status| status.transfers.limit / 4);
+            Node {
+                daemon: member.daemon.clone(),
+                knows_route: AtomicBool::new(matches!(member.answer, Answer::V1 { .. })),
+                requests: Semaphore::new(usize::try_from(limit).unwrap_or(1).max(1)),
+            }
+        };
+        Self { nodes: members.iter().map(node).collect(), most_differ: AtomicBool::new(false) }
+    }
+
+    /// What the copies of `subjects` are, in their order; none where their contents have to be compared.
+    ///
+    /// # Errors
+    /// [`ReadError`] of a node that does not answer as it should.
+    pub(crate) async fn examine(
+        &self,
+        subjects: &[Subject],
+        clock: Clock,
+    ) -> Result<Vec<Option<Examined>>, ReadError> {
+        let most_differ = self.most_differ.load(Ordering::Relaxed);
+        let all: Vec<&Subject> = subjects.iter().collect();
+        let found = self.ask(&all, clock, most_differ).await?;
+        let judged = |(subject, found): (&Subject, Option<Found>)| judge(&subject.place, &found?);
+        let mut examined: Vec<Option<Examined>> = subjects.iter().zip(found).map(judged).collect();
+        if most_differ {
+            return Ok(examined);
+        }
+        let differ = |(at, examined): (usize, &Option<Examined>)| {
+            (examined.is_none() && self.know_route(&subjects[at])).then_some(at)
+        };
+        let differ: Vec<usize> = examined.iter().enumerate().filter_map(differ).collect();
+        if differ.len() > subjects.len() / 4 {
+            self.most_differ.store(true, Ordering::Relaxed);
+        }
+        let again: Vec<&Subject> = differ.iter().map(|at| &subjects[*at]).collect();
+        let found = self.ask(&again, clock, true).await?;
+        for (at, found) in differ.into_iter().zip(found) {
+            examined[at] = judged((&subjects[at], found));
+        }
+        Ok(examined)
+    }
+
+    fn know_route(&self, subject: &Subject) -> bool {
+        let knows = |node: &usize| {
+            self.nodes.get(*node).is_some_and(|node| node.knows_route.load(Ordering::Relaxed))
+        };
+        subject.nodes.iter().all(knows)
+    }
+
+    /// What the nodes found of `subjects`, in their order; none where one of a subject's nodes does not know the route.
+    async fn ask(
+        &self,
+        subjects: &[&Subject],
+        clock: Clock,
+        archives: bool,
+    ) -> Result<Vec<Option<Found>>, ReadError> {
+        let mut of_node: BTreeMap<usize, Vec<MetricName>> = BTreeMap::new();
+        let asked: Vec<bool> = subjects.iter().map(|subject| self.know_route(subject)).collect();
+        for (subject, _) in subjects.iter().zip(&asked).filter(|(_, asked)| **asked) {
+            for node in &subject.nodes {
+                of_node.entry(*node).or_default().push(subject.metric.clone());
+            }
+        }
+        let requests = of_node.into_iter().map(|(node, metrics)| async move {
+            let Clock { now, settled } = clock;
+            let request = DigestRequest { metrics, now, settled, archives };
+            let found = self.nodes[node].digests(request).await?;
+            Ok::<_, ReadError>((node, found.map(Vec::into_iter)))
+        });
+        let mut answers: BTreeMap<usize, _> = try_join_all(requests).await?.into_iter().collect();
+        let mut found_of = |subject: &Subject| {
+            let mut found = Vec::with_capacity(subject.nodes.len());
+            // Each node's next answer is taken, whatever the others do.
+            for node in &subject.nodes {
+                let next = answers.get_mut(node).and_then(|lines| lines.as_mut()?.next());
+                found.extend(next.map(|next| (*node, next)));
+            }
+            (found.len() == subject.nodes.len()).then_some(found)
+        };
+        let found = subjects.iter().zip(asked);
+        Ok(found.map(|(subject, asked)| if asked { found_of(subject) } else { None }).collect())
+    }
+}
+
+impl Node {
+    /// What it found of each of these metrics, in their order; none where it does not know the route.
+    async fn digests(&self, request: DigestRequest) -> Result<Option<Vec<DigestFound>>, ReadError> {
+        // Nothing closes it.
+        let _place = self.requests.acquire().await.ok();
+        let Some(mut lines) = self.daemon.digests(&request).await? else {
+            self.knows_route.store(false, Ordering::Relaxed);
+            return Ok(None);
+        };
+        let addr = || self.daemon.addr().clone();
+        let mut found = Vec::with_capacity(request.metrics.len());
+        for metric in &request.metrics {
+            match lines.next::<DigestLine>().await? {
+                Some(line) if line.metric == *metric => found.push(line.found),
+                Some(line) => {
+                    return Err(ReadError::Disordered { addr: addr(), metric: line.metric });
+                }
+                None => return Err(ReadError::Unanswered { addr: addr(), metric: metric.clone() }),
+            }
+        }
+        match lines.next::<DigestLine>().await? {
+            None => Ok(Some(found)),
+            Some(line) => Err(ReadError::Disordered { addr: addr(), metric: line.metric }),
+        }
+    }
+}

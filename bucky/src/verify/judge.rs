@@ -1,0 +1,111 @@
+//! What the copies of one metric are by the figures that their nodes told.
+//!
+//! Pure. The figures decide only what they prove: that two copies have one content, or that their archives are filled at the
+//! same times. Where they prove nothing, nobody is told that the copies agree.
+
+use bucky_api::{ArchiveDigest, DigestFound, LayoutDigest};
+
+use super::copies::{Examined, Lacking, State};
+use crate::holders::Place;
+
+/// What the copies of a metric that belongs at `place` are; none where their contents have to be compared.
+pub(crate) fn judge(place: &Place, found: &[(usize, DigestFound)]) -> Option<Examined> {
+    let mut examined = Examined::default();
+    for (node, found) in found {
+        if let Some(bytes) = bytes(found) {
+            examined.copies += 1;
+            examined.bytes += bytes;
+        }
+        if let DigestFound::Whole { points, .. } = found {
+            examined.points += points;
+        }
+        examined.states.push((*node, state(found)));
+    }
+    for (owner, owned) in found.iter().filter(|(node, _)| place.is_owner(*node)) {
+        for (other, copy) in found.iter().filter(|(node, _)| node != owner) {
+            match compare(owned, copy, place.is_owner(*other)) {
+                Compared::NothingLacks => {}
+                Compared::Unknown => return None,
+                Compared::Incomparable => {
+                    let (owner, other) = (*owner, *other);
+                    examined.lacking.push(Lacking {
+                        owner,
+                        other,
+                        archives: None,
+                        without_place: 0,
+                    });
+                }
+            }
+        }
+    }
+    Some(examined)
+}
+
+/// Two copies held against each other.
+enum Compared {
+    /// The owner lacks nothing of what the other has.
+    NothingLacks,
+    /// They differ, and one of them is compressed.
+    Incomparable,
+    /// That cannot be told by the figures.
+    Unknown,
+}
+
+fn compare(owner: &DigestFound, other: &DigestFound, are_owners: bool) -> Compared {
+    use DigestFound::{Compressed, Damaged, Unread, Whole};
+    match (owner, other) {
+        // What is damaged or was not read is said of that copy.
+        (Damaged { .. } | Unread { .. }, _) | (_, Damaged { .. } | Unread { .. }) => {
+            Compared::NothingLacks
+        }
+        (Whole { digest, .. } | Compressed { digest, .. }, Whole { digest: same, .. })
+        | (Whole { digest, .. } | Compressed { digest, .. }, Compressed { digest: same, .. })
+            if digest == same =>
+        {
+            Compared::NothingLacks
+        }
+        (Compressed { .. }, _) | (_, Compressed { .. }) => Compared::Incomparable,
+        (Whole { layout: Some(owner), .. }, Whole { layout: Some(other), .. })
+            if lacks_nothing(owner, other, are_owners) =>
+        {
+            Compared::NothingLacks
+        }
+        (Whole { .. }, Whole { .. }) => Compared::Unknown,
+    }
+}
+
+/// Whether the figures prove that `owner` is filled wherever `other` is; between owners, but for the newest points.
+fn lacks_nothing(owner: &LayoutDigest, other: &LayoutDigest, are_owners: bool) -> bool {
+    let filled = |archive: &ArchiveDigest| if are_owners { archive.settled } else { archive.all };
+    if other.archives.iter().all(|archive| filled(archive).points == 0) {
+        return true;
+    }
+    let agree = |(owner, other): (&ArchiveDigest, &ArchiveDigest)| {
+        owner.seconds_per_point == other.seconds_per_point
+            && owner.slots == other.slots
+            && filled(owner) == filled(other)
+    };
+    owner.archives.len() == other.archives.len()
+        && owner.archives.iter().zip(&other.archives).all(agree)
+}
+
+fn bytes(found: &DigestFound) -> Option<u64> {
+    match found {
+        DigestFound::Whole { bytes, .. }
+        | DigestFound::Compressed { bytes, .. }
+        | DigestFound::Damaged { bytes, .. } => Some(*bytes),
+        DigestFound::Unread { .. } => None,
+    }
+}
+
+fn state(found: &DigestFound) -> State {
+    match found {
+        DigestFound::Whole { .. } => State::Sound,
+        DigestFound::Compressed { .. } => State::Compressed,
+        DigestFound::Damaged { reason, .. } => State::Corrupt(reason.clone()),
+        DigestFound::Unread { problem, reason } => State::Absent(*problem, reason.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
