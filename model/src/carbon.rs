@@ -82,7 +82,6 @@ fn write(
         Handle::Live(node) if carbon.locks && state.is_locked(node) => return false,
         Handle::Tombstone(one) if carbon.locks && is_compared(state, one) => return false,
         Handle::Live(node) => (state.nodes[node].live.as_mut(), node == 0),
-        Handle::Backup(node) => (state.nodes[node].backup.as_mut(), node == 0),
         Handle::Tombstone(one) => {
             let tombstone = state.tombstones[one].as_mut();
             let is_source = tombstone.as_ref().is_some_and(|one| one.at == 0);

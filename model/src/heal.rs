@@ -1,8 +1,8 @@
 //! A heal at an owner: `HealBatch` of `buckyd/src/store/heal.rs`, for one metric.
 
 use crate::file::{Image, Points};
-use crate::scenario::{Policy, Scenario};
-use crate::state::{Handle, Heal, HealPhase, Outcome, State};
+use crate::scenario::{Nodes, Policy, Scenario};
+use crate::state::{Handle, Heal, HealPhase, Outcome, State, Sweep, Tombstone};
 use crate::step::Name;
 
 /// What a step of a heal leads to.
@@ -33,10 +33,8 @@ pub(crate) fn advance(
         (HealPhase::Sent | HealPhase::Staged, Some(live))
             if must_reshape(scenario, &heal, &live) =>
         {
-            if state.nodes[heal.at].backup.is_some() {
-                return None;
-            }
-            reshape(&mut state, &heal, &live);
+            let free = state.tombstones.iter().position(Option::is_none)?;
+            reshape(&mut state, &heal, &live, free);
             Some((Name::Reshape, state, Progress::Going(heal)))
         }
         (HealPhase::Sent | HealPhase::Staged, Some(live)) => {
@@ -105,29 +103,19 @@ fn must_reshape(scenario: &Scenario, heal: &Heal, live: &Image) -> bool {
     scenario.policy == Policy::Reshape && !without_place(scenario, heal, live).is_empty()
 }
 
-/// The new file is whole and synced before it takes the name; who has the old one open goes on with the backup.
-fn reshape(state: &mut State, heal: &Heal, live: &Image) {
-    let node = &mut state.nodes[heal.at];
-    node.backup = Some(*live);
-    node.live = Some(live.in_layout(live.layout().joined(heal.content.layout())));
-    state.renamed(Handle::Live(heal.at), Handle::Backup(heal.at));
-}
-
-/// What came to a backup is brought to the new file once nobody has it open.
-pub(crate) fn carry_over(scenario: &Scenario, state: &State, at: usize) -> Option<State> {
-    let backup = state.nodes[at].backup?;
-    let open = crate::state::WriterPhase::Open(Handle::Backup(at));
-    if state.is_locked(at) || state.writers.iter().any(|writer| writer.phase == open) {
-        return None;
-    }
-    let mut state = state.clone();
-    let node = &mut state.nodes[at];
-    if let Some(live) = &mut node.live {
-        let gains = live.gains(&backup, scenario.valid_at(at));
-        live.take_from(&backup, gains);
-        node.backup = None;
-    }
-    Some(state)
+/// The new file is whole and synced before it changes places with the old one. That becomes a tombstone whose owner is this
+/// node's own file: who has it open may still write to it.
+fn reshape(state: &mut State, heal: &Heal, live: &Image, free: usize) {
+    state.nodes[heal.at].live = Some(live.in_layout(live.layout().joined(heal.content.layout())));
+    state.tombstones[free] = Some(Tombstone {
+        at: heal.at,
+        content: *live,
+        digest: *live,
+        owners: Nodes::of(&[heal.at]),
+        gives_up: false,
+        sweep: Sweep::Waiting,
+    });
+    state.renamed(Handle::Live(heal.at), Handle::Tombstone(free));
 }
 
 /// Everything that `node` has is on its disk.

@@ -51,11 +51,6 @@ impl Model for Scenario {
             };
             next.push((Step { who: Who::Orphan, name, at: heal.at }, after));
         }
-        for node in 0..NODES {
-            if let Some(after) = heal::carry_over(self, state, node) {
-                next.push((Step { who: Who::Node(node), name: Name::CarryOver, at: node }, after));
-            }
-        }
         mishap::steps(self, state, next);
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn wrong(scenario: &Scenario, state: &State) -> Option<String> {
 
 /// What was valid at any node, and is neither in a file nor in a tombstone of any.
 fn lost(scenario: &Scenario, state: &State) -> Points {
-    let files = state.nodes.iter().flat_map(|node| [node.live, node.backup]).flatten();
+    let files = state.nodes.iter().filter_map(|node| node.live);
     let tombstones = state.tombstones.iter().flatten().map(|tombstone| tombstone.content);
     let held = files
         .chain(tombstones)

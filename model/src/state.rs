@@ -26,8 +26,6 @@ pub(crate) struct Node {
     pub(crate) live: Option<Image>,
     /// The file as it is on the disk: what a power cut leaves.
     pub(crate) disk: Option<Image>,
-    /// What was the file before it was made anew with other archives.
-    pub(crate) backup: Option<Image>,
 }
 
 impl Node {
@@ -38,7 +36,7 @@ impl Node {
     }
 }
 
-/// A deleted source.
+/// A deleted source, or an owner's file before it was given other archives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tombstone {
     pub(crate) at: usize,
@@ -162,7 +160,6 @@ pub(crate) enum WriterPhase {
 pub(crate) enum Handle {
     Live(usize),
     Tombstone(usize),
-    Backup(usize),
     /// Unlinked, or replaced.
     Nowhere,
 }
@@ -183,8 +180,7 @@ pub(crate) struct Ledger {
 impl State {
     pub(crate) fn of(scenario: &Scenario) -> Self {
         let file = |node: usize| scenario.files[node].map(|(layout, had)| Image::with(layout, had));
-        let nodes =
-            std::array::from_fn(|node| Node { live: file(node), disk: file(node), backup: None });
+        let nodes = std::array::from_fn(|node| Node { live: file(node), disk: file(node) });
         let points = |node: &Node| node.live.map_or(Points::NONE, |file| file.points());
         let clients = std::array::from_fn(|client| Client {
             phase: match scenario.moves.get(client) {

@@ -62,8 +62,7 @@ names! {
     PutInPlace: "put_in_place" in "buckyd/src/store", "gives the new file its name";
     PutOrFill: "put_or_fill" in "buckyd/src/store", "finds a file there: fills it instead, locks and reads it";
     Replace: "put_in_place" in "buckyd/src/store", "puts the new file in the place of another";
-    Reshape: "fill_open" in "buckyd/src/store", "makes the file anew with the archives of both";
-    CarryOver: "carry" in "whisper/src", "brings what came to the backup to the new file";
+    Reshape: "fill_open" in "buckyd/src/store", "makes the file anew with the archives of both; the old one becomes a tombstone";
     // Step 5.
     SyncFinal: "sync_final" in "buckyd/src/store", "syncs, and answers";
     Again: "heal" in "bucky/src/rebalance/mover", "sees that the owners healed from different contents: again";
