@@ -8,6 +8,8 @@ pub const METRICS: &str = "/metrics";
 pub const V1_STATUS: &str = "/v1/status";
 /// The inventory, as lines.
 pub const V1_METRICS: &str = "/v1/metrics";
+/// What lies below the prefix and is not served: [`crate::NotServedLine`].
+pub const V1_NOT_SERVED: &str = "/v1/not-served";
 /// The metrics that this node should not hold: [`crate::MisplacedLine`].
 pub const V1_MISPLACED: &str = "/v1/misplaced";
 /// A tar stream of metrics: see [`crate::archive`].

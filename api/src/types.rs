@@ -1,6 +1,7 @@
 //! Requests and answers of the `/v1` routes.
 
 mod digests;
+mod not_served;
 mod status;
 
 use std::num::NonZeroU64;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use bucky_whisper::{Digest, MetricName};
 
 pub use self::digests::*;
+pub use self::not_served::*;
 pub use self::status::*;
 use crate::{DaemonAddr, Encoding};
 

@@ -234,6 +234,16 @@ impl Daemon {
         self.lines(self.get(paths::V1_METRICS).query(query), paths::V1_METRICS, waits).await
     }
 
+    /// `GET /v1/not-served`: at most `limit` lines ([`crate::NotServedLine`]) of what lies below the prefix and is not
+    /// served.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn not_served(&self, limit: u64) -> Result<AnswerLines, ClientError> {
+        let request = self.get(paths::V1_NOT_SERVED).query(&[("limit", limit)]);
+        self.lines(request, paths::V1_NOT_SERVED, true).await
+    }
+
     /// `POST /v1/metrics`: size and time of change of those of these metrics that are there; lines of
     /// [`crate::MetricLine`], in the order asked.
     ///

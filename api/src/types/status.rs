@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::NotServed;
+
 /// Answer of `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -31,6 +33,10 @@ pub struct Status {
     /// Corrupt files that were replaced and are kept aside.
     #[serde(default)]
     pub replaced: ReplacedStatus,
+    /// Why nothing is written or deleted on this node, in words; empty where it is. The prefix is another folder than at
+    /// the daemon's start.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub read_only: String,
 }
 
 /// Where the inventory stands.
@@ -48,9 +54,24 @@ pub struct InventoryStatus {
     pub unusable: u64,
     /// Folders that could not be read: what lies in them is not in the list.
     pub unreadable_folders: u64,
+    /// Everything below the prefix that is not served, by kind; the three above among it.
+    #[serde(default)]
+    pub not_served: NotServed,
     /// Why the last scan failed or is incomplete, in words; empty where it did not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub problem: String,
+}
+
+impl InventoryStatus {
+    /// Everything that is not served; an older daemon tells three kinds of it only.
+    pub fn all_not_served(&self) -> NotServed {
+        NotServed {
+            unplaceable: self.unplaceable,
+            unusable: self.unusable,
+            unreadable_folders: self.unreadable_folders,
+            ..self.not_served
+        }
+    }
 }
 
 /// Whether the inventory can be served.

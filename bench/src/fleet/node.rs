@@ -9,8 +9,8 @@ use axum::extract::{DefaultBodyLimit, Json, Query, State};
 use axum::routing::{get, post};
 use bucky_api::{
     API_LEVEL, DeleteLine, DeleteOutcome, DeleteRequest, DestinationCount, DiskStatus, HealLine,
-    HealOutcome, InventoryState, InventoryStatus, MisplacedCount, MisplacedLine, PullRequest,
-    ReplacedStatus, Status, TombstoneStatus, TransferStatus, paths,
+    HealOutcome, InventoryState, InventoryStatus, MisplacedCount, MisplacedLine, NotServed,
+    PullRequest, ReplacedStatus, Status, TombstoneStatus, TransferStatus, paths,
 };
 use bucky_ring::{Ring, RingDocument};
 use bucky_whisper::{Digest, MetricName};
@@ -160,6 +160,7 @@ impl SimulatedNode {
                 unplaceable: 0,
                 unusable: 0,
                 unreadable_folders: 0,
+                not_served: NotServed::default(),
                 problem: String::new(),
             },
             disk: DiskStatus { total_bytes: DISK_BYTES, free_bytes: DISK_BYTES },
@@ -167,6 +168,7 @@ impl SimulatedNode {
             transfers: TransferStatus { sending: 0, receiving: 0, limit: TRANSFERS },
             local_prefixes: Vec::new(),
             replaced: ReplacedStatus::default(),
+            read_only: String::new(),
         }
     }
 

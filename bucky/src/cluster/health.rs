@@ -25,6 +25,8 @@ pub(crate) enum Finding {
     BadRing { addr: DaemonAddr, reason: String },
     /// A member has another ring than the reference.
     OtherRing { addr: DaemonAddr, differences: Vec<Difference> },
+    /// A member writes and deletes nothing.
+    ReadOnly { addr: DaemonAddr, reason: String },
     /// Several members are one store.
     OneStore { store: String, addrs: Vec<DaemonAddr> },
 }
@@ -43,6 +45,9 @@ impl fmt::Display for Finding {
                 write!(f, "the ring of {addr} differs: ")?;
                 let texts: Vec<String> = differences.iter().map(Difference::to_string).collect();
                 f.write_str(&texts.join("; "))
+            }
+            Self::ReadOnly { addr, reason } => {
+                write!(f, "{addr} writes and deletes nothing: {reason}")
             }
             Self::OneStore { store, addrs } => {
                 let addrs: Vec<String> = addrs.iter().map(DaemonAddr::to_string).collect();
@@ -70,6 +75,7 @@ pub(crate) fn completed(document: &RingDocument, other: &RingDocument) -> RingDo
 pub(crate) fn judge(reference: &RingDocument, members: &[Member]) -> Vec<Finding> {
     let mut findings: Vec<Finding> =
         members.iter().filter_map(|member| judge_member(reference, member)).collect();
+    findings.extend(members.iter().filter_map(read_only));
     let mut stores: BTreeMap<String, Vec<DaemonAddr>> = BTreeMap::new();
     for member in members {
         if let Some(store) = store_of(&member.answer) {
@@ -96,6 +102,13 @@ fn judge_member(reference: &RingDocument, member: &Member) -> Option<Finding> {
             (!differences.is_empty()).then_some(Finding::OtherRing { addr, differences })
         }
     }
+}
+
+/// Whether a member's daemon has stopped to write and delete.
+pub(crate) fn read_only(member: &Member) -> Option<Finding> {
+    let reason = &member.status()?.read_only;
+    let addr = member.addr().clone();
+    (!reason.is_empty()).then(|| Finding::ReadOnly { addr, reason: reason.clone() })
 }
 
 /// What tells a node's store from others, as far as it says.
@@ -132,23 +145,18 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
     if !status.inventory.problem.is_empty() {
         notes.push(format!("inventory: {}", status.inventory.problem));
     }
-    let counts = [
-        (
-            status.replaced.files,
-            "corrupt files were replaced and are kept in .bucky/replaced: look at them, then remove them",
-        ),
-        (
-            status.inventory.unreadable_folders,
-            "folders cannot be read: what lies in them is in no list",
-        ),
-        (status.inventory.unusable, "files have names that no metric has: they are never moved"),
-        (
-            status.inventory.unplaceable,
-            "tagged files are named by a hash: they cannot be placed on a ring",
-        ),
-    ];
-    for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
-        notes.push(format!("{count} {what}"));
+    if status.replaced.files > 0 {
+        notes.push(format!(
+            "{} corrupt files were replaced and are kept in .bucky/replaced: look at them, then remove them",
+            status.replaced.files
+        ));
+    }
+    let not_served = status.inventory.all_not_served().text();
+    if !not_served.is_empty() {
+        notes.push(format!(
+            "not served: {not_served}; `bucky list --not-served -s -h {}` lists them",
+            member.addr()
+        ));
     }
     notes
 }
@@ -156,7 +164,7 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::test_cluster::{document, go, member, v1};
+    use crate::cluster::test_cluster::{document, go, member, status, v1};
 
     fn texts(findings: &[Finding]) -> Vec<String> {
         findings.iter().map(Finding::to_string).collect()
@@ -223,6 +231,21 @@ mod tests {
         assert!(found[0].starts_with("a:4242 and alias:4242 are one store (s1)"), "{found:?}");
         let members = [member("a", go(&ring, "a")), member("alias", go(&ring, "a"))];
         assert_eq!(judge(&ring, &members).len(), 1);
+    }
+
+    #[test]
+    fn a_member_that_writes_nothing_is_a_finding() {
+        let ring = document(&["a"]);
+        let mut status = status("a", "s1");
+        status.read_only = "/w is not the folder that this buckyd opened: restart buckyd".into();
+        let answer = Answer::V1 { document: ring.clone(), status: Box::new(status) };
+        let found = texts(&judge(&ring, &[member("a", answer)]));
+        assert_eq!(
+            found,
+            [
+                "a:4242 writes and deletes nothing: /w is not the folder that this buckyd opened: restart buckyd"
+            ]
+        );
     }
 
     #[test]

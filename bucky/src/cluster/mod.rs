@@ -10,11 +10,11 @@ pub(crate) mod test_cluster;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bucky_api::{Client, ClientError, Daemon, DaemonAddr, Status};
+use bucky_api::{Client, ClientError, Daemon, DaemonAddr, NotServed, Status};
 use bucky_ring::{Ring, RingDocument};
 use futures_util::{StreamExt, stream};
 
-pub(crate) use self::health::{Finding, completed, judge, notes, store_of};
+pub(crate) use self::health::{Finding, completed, judge, notes, read_only, store_of};
 use crate::chain;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::Output;
@@ -195,15 +195,15 @@ impl Cluster {
         }
     }
 
-    /// Tells which nodes have folders that they cannot read (D42): what lies in them is in no list.
-    pub(crate) fn tell_unreadable(&self, output: &Output) {
+    /// Tells what each node has that is in no list: folders that it cannot read (D42), links, names that no metric has.
+    pub(crate) fn tell_not_served(&self, output: &Output) {
         for member in &self.members {
-            let folders = member.status().map_or(0, |status| status.inventory.unreadable_folders);
-            if folders > 0 {
-                output.say(format_args!(
-                    "{}: {folders} folders that cannot be read: what lies in them is in no list",
-                    member.addr()
-                ));
+            let Some(status) = member.status() else { continue };
+            // In the lists, though without a place.
+            let unlisted = NotServed { unplaceable: 0, ..status.inventory.all_not_served() };
+            let text = unlisted.text();
+            if !text.is_empty() {
+                output.say(format_args!("{}: in no list: {text}", member.addr()));
             }
         }
     }

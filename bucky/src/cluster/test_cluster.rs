@@ -62,6 +62,7 @@ pub(crate) fn status(node: &str, store_id: &str) -> Status {
             unplaceable: 0,
             unusable: 0,
             unreadable_folders: 0,
+            not_served: bucky_api::NotServed::default(),
             problem: String::new(),
         },
         disk: DiskStatus { total_bytes: 100 << 30, free_bytes: 40 << 30 },
@@ -69,5 +70,6 @@ pub(crate) fn status(node: &str, store_id: &str) -> Status {
         transfers: TransferStatus { sending: 0, receiving: 0, limit: 16 },
         replaced: bucky_api::ReplacedStatus::default(),
         local_prefixes: vec!["carbon.agents.".into()],
+        read_only: String::new(),
     }
 }

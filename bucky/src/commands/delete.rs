@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         "nothing was deleted, as a copy could stay where nobody answers; -s deletes from the node at -h alone",
     )?;
     cluster.tell_findings(output);
-    cluster.tell_unreadable(output);
+    cluster.tell_not_served(output);
     tell_tombstones(&cluster, output);
     let sought = Sought::new(&selection);
     let query = Query { selection, detail: Detail::Name, workers: 1 };

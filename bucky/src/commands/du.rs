@@ -38,7 +38,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);
-    cluster.tell_unreadable(output);
+    cluster.tell_not_served(output);
     let mut sought = Sought::new(&selection);
     let query = Query { selection, detail: Detail::Stat, workers: args.workers };
     let mut merged = Merged::begin(&cluster, query, args.select.force, output).await?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bucky_api::ClientError;
+use bucky_api::{ClientError, NotServed};
 use bucky_ring::Ring;
 
 use super::discover;
@@ -256,16 +256,17 @@ fn tell_counts(cluster: &Cluster, output: &Output) {
     for (member, status) in
         cluster.members.iter().filter_map(|member| Some((member, member.status()?)))
     {
-        let counts = [
-            (
-                status.inventory.unplaceable,
-                "unplaceable files (tagged, named by a hash): see --unplaceable",
-            ),
-            (status.inventory.unusable, "files whose names no metric has"),
-            (status.inventory.unreadable_folders, "folders that cannot be read"),
-        ];
-        for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
-            output.say(format_args!("{}: {count} {what}", member.addr()));
+        let found = status.inventory.all_not_served();
+        if found.unplaceable > 0 {
+            let count = found.unplaceable;
+            output.say(format_args!(
+                "{}: {count} unplaceable files (tagged, named by a hash): see --unplaceable",
+                member.addr()
+            ));
+        }
+        let others = NotServed { unplaceable: 0, ..found }.text();
+        if !others.is_empty() {
+            output.say(format_args!("{}: in no list: {others}", member.addr()));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `bucky list`: the metrics that the nodes hold.
 
+mod not_served;
+
 use std::sync::Arc;
 
 use super::discover;
@@ -29,14 +31,21 @@ pub(crate) struct Args {
     /// Tell on which node each metric is
     #[arg(short = 'l', long)]
     pub(crate) location: bool,
+    /// List what the nodes do not serve instead, with the reason: links, folders that cannot be read, files whose
+    /// names no metric has, tagged files named by a hash
+    #[arg(long, conflicts_with = "location")]
+    pub(crate) not_served: bool,
 }
 
 /// Runs it.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    if args.not_served {
+        return not_served::run(&args, output).await;
+    }
     let selection = args.select.selection(Nothing::MeansAll, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);
-    cluster.tell_unreadable(output);
+    cluster.tell_not_served(output);
     let query = Query { selection, detail: Detail::Name, workers: 1 };
     let outcome = if args.location {
         by_node(&cluster, query, args.select.force, args.json, output).await?

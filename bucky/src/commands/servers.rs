@@ -107,7 +107,7 @@ fn table(cluster: &Cluster) -> Table {
                 ["up", "buckytools", ring, "-", "-", "-", "-", "-"].map(str::to_owned)
             }
             Answer::V1 { status, .. } => [
-                "up".to_owned(),
+                if status.read_only.is_empty() { "up" } else { "read-only" }.to_owned(),
                 status.version.clone(),
                 ring_word(cluster, member).to_owned(),
                 status.metrics.map_or_else(|| "-".to_owned(), human_count),

@@ -12,7 +12,7 @@ use bucky_ring::{Algorithm, Node as RingNode, Ring, RingSpec};
 use crate::chain;
 use crate::cluster::{Cluster, Member};
 use crate::outcome::UsageError;
-use crate::rebalance::nodes::{Fleet, Kind, Node, Source, away, is_same};
+use crate::rebalance::nodes::{Fleet, Kind, Node, Source, away, is_same, require_writable};
 use crate::strays::How;
 
 /// A ring of `addr` alone: all belongs there.
@@ -69,6 +69,7 @@ pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::
     let mut from = Vec::with_capacity(sources.members.len());
     for member in &sources.members {
         let node = Node::of(member).ok_or_else(|| away(member))?;
+        require_writable(member)?;
         let how = match node.kind {
             Kind::V1 => How::PlacedHere,
             Kind::Go => How::GoPlacedHere { host: None },

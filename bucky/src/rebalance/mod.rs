@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucky_api::{Client, DaemonAddr};
+use bucky_api::{Client, DaemonAddr, NotServed};
 use futures_util::{StreamExt, stream};
 
 pub(crate) use self::batch::BatchLimits;
@@ -141,11 +141,14 @@ pub(crate) async fn plan_and_move(
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let seen = tell_unread_folders(&fleet, order.task.fate_of_unread(), output).await;
+    let left = left_behind(&fleet, &order, output).await;
+    let seen = seen.and(if left.is_empty() { Outcome::Done } else { Outcome::SomeFailed });
     let plan = survey::plan(&fleet, &selection, output).await?;
     if plan.is_empty() {
         let said = order.task.nothing(order.is_selection());
-        let limit = if seen == Outcome::Done { "" } else { ", as far as its folders can be read" };
+        let limit = if seen == Outcome::Done { "" } else { ", as far as its files are served" };
         output.say(format_args!("{said}{limit}."));
+        left.iter().for_each(|line| output.say(line));
         return Ok(seen);
     }
     let shown = order.task.shown(&plan, order.deletes);
@@ -157,7 +160,9 @@ pub(crate) async fn plan_and_move(
     if !fits(&plan, order.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
-    Ok(carry_out(fleet, selection, &plan, order, output).await?.and(seen))
+    let outcome = carry_out(fleet, selection, &plan, order, output).await?;
+    left.iter().for_each(|line| output.say(line));
+    Ok(outcome.and(seen))
 }
 
 impl Task {
@@ -210,6 +215,36 @@ pub(crate) async fn tell_unread_folders(fleet: &Fleet, fate: &str, output: &Outp
         }
     }
     seen
+}
+
+/// What a drained node keeps whatever is moved, a line a node: it is not in the node's list, or has no place. What other
+/// sources have of that is told here, as what does not take part.
+async fn left_behind(fleet: &Fleet, order: &Order, output: &Output) -> Vec<String> {
+    let mut lines = Vec::new();
+    for source in &fleet.sources {
+        let Ok(Some(status)) = source.node.daemon.status().await else { continue };
+        let found = status.inventory.all_not_served();
+        let addr = source.node.addr();
+        let is_drained = order.task == Task::Rebalance
+            && order.regex.is_none()
+            && !fleet.members.iter().any(|member| member.addr() == addr);
+        let see = format!("`bucky list --not-served -s -h {addr}` lists them");
+        if is_drained {
+            let text = found.text();
+            if !text.is_empty() {
+                lines.push(format!("bucky: {addr} is not empty: {text}; {see}."));
+            }
+            continue;
+        }
+        // Those two are told for all nodes together, or already.
+        let text = NotServed { unreadable_folders: 0, unplaceable: 0, ..found }.text();
+        if !text.is_empty() {
+            output.say(format_args!(
+                "bucky: {addr} also has what does not take part: {text}; {see}."
+            ));
+        }
+    }
+    lines
 }
 
 /// Who takes part, and what is moved.

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::batch::OwnerIndex;
 use super::breaker::{Breaker, Row};
-use crate::cluster::{Answer, Cluster, Member, completed, store_of};
+use crate::cluster::{Answer, Cluster, Member, completed, read_only, store_of};
 use crate::outcome::{UnhealthyError, UsageError};
 use crate::strays::How;
 
@@ -184,6 +184,7 @@ impl Fleet {
         }
         for member in drained {
             let node = Node::of(member).ok_or_else(|| away(member))?;
+            require_writable(member)?;
             if let Some(same) = sources
                 .iter()
                 .map(|source| &source.node)
@@ -299,6 +300,14 @@ fn cannot_drain(node: &Node, same: &Node) -> anyhow::Error {
     })
 }
 
+/// Refuses a node that writes and deletes nothing.
+///
+/// # Errors
+/// [`UnhealthyError`] with its reason.
+pub(crate) fn require_writable(member: &Member) -> anyhow::Result<()> {
+    read_only(member).map_or(Ok(()), |finding| Err(UnhealthyError::because(finding.to_string())))
+}
+
 /// The error of a node that does not answer.
 pub(crate) fn away(member: &Member) -> anyhow::Error {
     let reason = match &member.answer {
@@ -311,7 +320,7 @@ pub(crate) fn away(member: &Member) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::test_cluster::{document, go, member, v1};
+    use crate::cluster::test_cluster::{document, go, member, status, v1};
 
     fn cluster() -> Cluster {
         let ring = document(&["a:2003=x", "a:2003=y", "b:2003=x"]);
@@ -384,6 +393,17 @@ mod tests {
         assert_eq!(fleet.members.len(), 2, "the destinations are all there");
         let stranger = member("x", v1(&ring, "x", "s9"));
         assert!(muster(&[], Some(&stranger)).is_err());
+    }
+
+    #[test]
+    fn a_drained_node_that_deletes_nothing_is_unhealthy() {
+        let ring = cluster().document;
+        let mut stopped = status("old", "s3");
+        stopped.read_only = "/w is another folder".into();
+        let answer = Answer::V1 { document: ring, status: Box::new(stopped) };
+        let error = muster(&[member("old", answer)], None).err().unwrap();
+        assert!(error.downcast_ref::<UnhealthyError>().is_some(), "{error}");
+        assert!(error.to_string().contains("/w is another folder"), "{error}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bucky_api::{Client, DaemonAddr, Encoding, Status};
+use bucky_api::{Client, DaemonAddr, Encoding, NotServed, Status};
 use futures_util::{StreamExt, stream};
 
 use self::batches::{Batch, Batches};
@@ -38,6 +38,7 @@ use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::{Output, human_count};
+use crate::rebalance::nodes::require_writable;
 
 /// Points of the last quarter of an hour are not compared between owners: carbon-cache brings them to each at another
 /// moment.
@@ -134,6 +135,7 @@ async fn add_drained(cluster: &mut Cluster, drained: &[DaemonAddr]) -> anyhow::R
         let Some(store) = store_of(&member.answer) else {
             return Err(UnhealthyError::because(format!("{addr}, given with --drained, is away")));
         };
+        require_writable(&member)?;
         let is_store = |other: &&Member| store_of(&other.answer).as_ref() == Some(&store);
         if let Some(known) = cluster.members.iter().find(is_store) {
             return Err(UsageError::because(format!(
@@ -356,9 +358,9 @@ fn told(status: &Status) -> Vec<(String, bool)> {
     if inventory.unreadable_folders > 0 {
         told.push((format!("{}; what lies in them was not looked at", inventory.problem), true));
     }
-    if inventory.unusable > 0 {
-        let files = some(inventory.unusable, "file", "files");
-        told.push((format!("{files} not looked at: no metric has such a name"), false));
+    let not_served = NotServed { unreadable_folders: 0, ..inventory.all_not_served() }.text();
+    if !not_served.is_empty() {
+        told.push((format!("{not_served}; `bucky list --not-served` lists them"), true));
     }
     if status.replaced.files > 0 {
         let files = some(status.replaced.files, "corrupt file", "corrupt files");

@@ -25,7 +25,7 @@ pub(super) fn of<'a>(method: &Method, path: &'a str) -> Demand<'a> {
     match path {
         paths::METRICS => Demand::List,
         paths::V1_METRICS if *method == Method::POST => Demand::Operations(&[Operation::Read]),
-        paths::V1_METRICS | paths::V1_MISPLACED => Demand::List,
+        paths::V1_METRICS | paths::V1_NOT_SERVED | paths::V1_MISPLACED => Demand::List,
         paths::V1_ARCHIVE if is_read => Demand::List,
         paths::V1_ARCHIVE | paths::V1_CONFIRM | paths::V1_DIGESTS => {
             Demand::Operations(&[Operation::Read])
@@ -86,6 +86,7 @@ mod tests {
             ("HEAD /v1/metrics", Demand::List),
             ("POST /v1/metrics", Demand::Operations(&[Read])),
             ("GET /v1/misplaced", Demand::List),
+            ("GET /v1/not-served", Demand::List),
             ("GET /v1/archive", Demand::List),
             ("HEAD /v1/archive", Demand::List),
             ("POST /v1/archive", Demand::Operations(&[Read])),

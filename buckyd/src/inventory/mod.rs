@@ -15,14 +15,15 @@ mod tests;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bucky_api::{InventoryState, InventoryStatus, chain};
+use bucky_api::{InventoryState, InventoryStatus, NotServed, NotServedKind, chain};
 use bucky_whisper::MetricName;
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::list::{List, Span};
+use crate::store::FolderId;
 
 /// So many changes are brought into a scan's list while everybody waits: some milliseconds' work.
 const SINCE_AT_ONCE: usize = 4096;
@@ -30,6 +31,8 @@ const SINCE_AT_ONCE: usize = 4096;
 /// The list of metrics, and the scans that make it.
 pub(crate) struct Inventory {
     prefix: PathBuf,
+    /// The folder that the store serves: no other is scanned.
+    served: OnceLock<FolderId>,
     /// A list older than this is made anew when it is asked for.
     max_age: Duration,
     /// go-carbon's list of files, if it is to serve until the first scan has ended.
@@ -61,9 +64,7 @@ struct Listed {
     number: u64,
     at: Instant,
     took: Duration,
-    unplaceable: u64,
-    unusable: u64,
-    unreadable_folders: u64,
+    not_served: NotServed,
 }
 
 impl Inventory {
@@ -72,6 +73,7 @@ impl Inventory {
         let state = State { wanted: 1, ..State::default() };
         Self {
             prefix: prefix.to_owned(),
+            served: OnceLock::new(),
             max_age,
             file_list: None,
             state: Arc::new(Mutex::new(state)),
@@ -84,6 +86,12 @@ impl Inventory {
     pub(crate) fn with_file_list(mut self, path: Option<PathBuf>) -> Self {
         self.file_list = path;
         self
+    }
+
+    /// From now on no other folder is scanned than this one: the store reads and writes there, whatever the prefix's path
+    /// leads to later.
+    pub(crate) fn scans_only(&self, folder: FolderId) {
+        let _ = self.served.set(folder);
     }
 
     /// Scans whenever a scan is wanted, for ever.
@@ -171,6 +179,7 @@ impl Inventory {
     pub(crate) fn status(&self) -> InventoryStatus {
         let state = self.locked();
         let listed = state.list.as_ref();
+        let not_served = listed.map(|listed| listed.not_served).unwrap_or_default();
         InventoryStatus {
             state: match (listed, state.running || state.wanted > state.begun) {
                 (None, true) => InventoryState::FirstScan,
@@ -180,25 +189,32 @@ impl Inventory {
             },
             age_seconds: listed.map(|listed| listed.at.elapsed().as_secs()),
             scan_seconds: listed.map(|listed| listed.took.as_secs_f64()),
-            unplaceable: listed.map_or(0, |listed| listed.unplaceable),
-            unusable: listed.map_or(0, |listed| listed.unusable),
-            unreadable_folders: listed.map_or(0, |listed| listed.unreadable_folders),
+            unplaceable: not_served.unplaceable,
+            unusable: not_served.unusable,
+            unreadable_folders: not_served.unreadable_folders,
+            not_served,
             problem: state.problem.clone(),
         }
     }
 
-    /// The `.wsp` files below the prefix whose path no name stands for, found by a walk of their own.
+    /// What lies below the prefix and is not served, found by a walk of its own.
     ///
     /// # Errors
     /// Where the prefix cannot be read: why.
-    pub(crate) fn unusable(&self, each: impl FnMut(&Path)) -> Result<(), String> {
+    pub(crate) fn not_served(
+        &self,
+        each: impl FnMut(NotServedKind, &Path, &str),
+    ) -> Result<(), String> {
         struct Tell<F>(F);
-        impl<F: FnMut(&Path)> scan::Visitor for Tell<F> {
-            fn unusable(&mut self, path: &Path) {
-                (self.0)(path);
+        impl<F: FnMut(NotServedKind, &Path, &str)> scan::Visitor for Tell<F> {
+            const LISTENS: bool = true;
+            fn not_served(&mut self, kind: NotServedKind, path: &Path, detail: &str) {
+                (self.0)(kind, path, detail);
             }
         }
-        scan::scan(&self.prefix, &mut Tell(each)).map(drop).map_err(|error| chain(&error))
+        scan::scan(&self.prefix, self.served.get(), &mut Tell(each))
+            .map(drop)
+            .map_err(|error| chain(&error))
     }
 
     /// The number of the scan that begins now, if one is wanted.
@@ -215,7 +231,7 @@ impl Inventory {
 
     fn scan(&self) {
         let started = Instant::now();
-        match scan::scan(&self.prefix, &mut scan::Ignore) {
+        match scan::scan(&self.prefix, self.served.get(), &mut scan::Ignore) {
             Ok(scan) => self.finished(scan, started),
             Err(error) => self.failed(chain(&error)),
         }
@@ -233,11 +249,11 @@ impl Inventory {
             state = self.locked();
         }
         bring_in(&mut list, std::mem::take(&mut state.since));
-        tracing::info!(metrics = list.len(), elapsed = ?took, unusable = scan.unusable, "scan ended");
+        tracing::info!(metrics = list.len(), elapsed = ?took, not_served = %scan.not_served.text(), "scan ended");
         state.problem = scan.first_unreadable.map_or_else(String::new, |(path, error)| {
             format!(
                 "{} folders could not be read, {} among them: {error}",
-                scan.unreadable_folders,
+                scan.not_served.unreadable_folders,
                 path.display()
             )
         });
@@ -248,9 +264,7 @@ impl Inventory {
             number,
             at: started,
             took,
-            unplaceable: scan.unplaceable,
-            unusable: scan.unusable,
-            unreadable_folders: scan.unreadable_folders,
+            not_served: scan.not_served,
         });
         state.running = false;
         drop(state);

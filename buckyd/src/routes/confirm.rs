@@ -7,13 +7,16 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use bucky_api::token::Operation;
-use bucky_api::{ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, chain, paths};
+use bucky_api::{
+    ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, ErrorCode, chain, paths,
+};
 use bucky_whisper::{Image, ImageError};
 
 use super::json::JsonBody;
 use super::lines;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::blocking::blocking;
 use crate::respond::ApiError;
 use crate::slots::{self, Verdict};
 use crate::store::{FileReader, StoreError, unix_now};
@@ -23,6 +26,10 @@ pub(super) async fn post(
     Extension(caller): Extension<Caller>,
     JsonBody { value: request, place, share }: JsonBody<ConfirmRequest>,
 ) -> Result<Response, ApiError> {
+    // What lies below a disk that was mounted since the start is in no list, and vouches for nothing.
+    let store = Arc::clone(&app.store);
+    let checked = blocking(move || store.check()).await;
+    checked.map_err(|error| ApiError::new(ErrorCode::Internal, error))??;
     Ok(lines::stream(place, paths::NDJSON, move |writer| {
         let _share = share;
         let mut files = FileReader::new(&app.store);

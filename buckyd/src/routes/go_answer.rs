@@ -86,7 +86,12 @@ impl From<StoreError> for PlainAnswer {
             | StoreError::Unsteady { .. }
             | StoreError::Deleted { .. }
             | StoreError::NoMemory { .. } => Self::busy(chain(&error)),
-            StoreError::TooLarge { .. } | StoreError::Io { .. } => Self::internal(chain(&error)),
+            StoreError::TooLarge { .. }
+            | StoreError::PrefixChanged { .. }
+            | StoreError::PrefixGone { .. }
+            | StoreError::Served { .. }
+            | StoreError::StateLink { .. }
+            | StoreError::Io { .. } => Self::internal(chain(&error)),
         }
     }
 }

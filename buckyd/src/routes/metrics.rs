@@ -9,7 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bucky_api::token::Operation;
-use bucky_api::{ErrorCode, MetricLine, StatRequest, chain, paths};
+use bucky_api::{ErrorCode, MetricLine, NotServedKind, StatRequest, chain, paths};
 use bucky_whisper::{MetricName, Series};
 use serde::Deserialize;
 
@@ -189,8 +189,8 @@ fn is_unplaceable(name: &str) -> bool {
 /// The paths of the files that no name stands for, a line each; a new line in one is written `\n`.
 fn write_unusable(app: &App, writer: &mut BodyWriter) -> std::io::Result<()> {
     let mut written = Ok(());
-    let scanned = app.inventory.unusable(|path| {
-        if written.is_ok() {
+    let scanned = app.inventory.not_served(|kind, path, _| {
+        if kind == NotServedKind::UnusableName && written.is_ok() {
             written = writeln!(writer, "{}", path.display().to_string().escape_debug());
         }
     });

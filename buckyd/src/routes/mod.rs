@@ -23,6 +23,7 @@ mod json;
 mod lines;
 mod metrics;
 mod misplaced;
+mod not_served;
 mod paced;
 mod query;
 mod renames;
@@ -52,6 +53,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let v1 = Router::new()
         .route(paths::V1_STATUS, get(status::get))
         .route(paths::V1_METRICS, get(metrics::get).post(metrics::post))
+        .route(paths::V1_NOT_SERVED, get(not_served::get))
         .route(paths::V1_MISPLACED, get(misplaced::get))
         .route(paths::V1_ARCHIVE, post(archive::post).get(archive::get))
         .route(paths::V1_HEAL, post(heal::post))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use bucky_api::{API_LEVEL, DiskStatus, ErrorCode, Status};
+use bucky_api::{API_LEVEL, DiskStatus, ErrorCode, Status, chain};
 
 use crate::app::App;
 use crate::blocking::blocking;
@@ -26,6 +26,7 @@ pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, Api
             transfers: app.transfers.status(),
             replaced: app.store.replaced()?,
             local_prefixes: app.local_prefixes.clone(),
+            read_only: app.store.check().err().map(|error| chain(&error)).unwrap_or_default(),
         })
     });
     status.await.map_err(|error| ApiError::new(ErrorCode::Internal, error))?.map(Json)

@@ -84,6 +84,46 @@ pub(crate) enum StoreError {
         /// Which.
         path: PathBuf,
     },
+    /// The prefix leads to another folder than at the start.
+    #[error(
+        "{path} is not the folder that this buckyd opened when it started: something was mounted on it or unmounted, or a \
+         link was changed. Nothing is written or deleted until you restart buckyd"
+    )]
+    PrefixChanged {
+        /// The prefix.
+        path: PathBuf,
+    },
+    /// The prefix cannot be found any more.
+    #[error(
+        "{path}, the prefix, cannot be reached any more. Nothing is written or deleted: put it back, or restart buckyd with \
+         the prefix that is right"
+    )]
+    PrefixGone {
+        /// The prefix.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another daemon has the folder, or one above or below it.
+    #[error(
+        "cannot serve {path}: another buckyd serves {whose} already; one buckyd serves a folder and all below it. Stop that \
+         one (`pgrep -a buckyd` lists them), or give this one a prefix of its own"
+    )]
+    Served {
+        /// The folder.
+        path: PathBuf,
+        /// What the other one serves, in words.
+        whose: String,
+    },
+    /// A folder of the daemon's own is a symbolic link.
+    #[error(
+        "{path} is a symbolic link, and buckyd follows none to its state folder or in it; put a folder in its place, or give \
+         --state-dir the folder it leads to"
+    )]
+    StateLink {
+        /// Which.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("cannot {action} {path}")]
     Io {
@@ -109,7 +149,12 @@ impl StoreError {
             }
             Self::TooLarge { .. } => Problem::TooLarge,
             Self::Io { source, .. } if is_no_space(source) => Problem::NoSpace,
-            Self::Missing { .. } | Self::Io { .. } => Problem::Storage,
+            Self::Missing { .. }
+            | Self::PrefixChanged { .. }
+            | Self::PrefixGone { .. }
+            | Self::Served { .. }
+            | Self::StateLink { .. }
+            | Self::Io { .. } => Problem::Storage,
         }
     }
 
@@ -125,7 +170,11 @@ impl StoreError {
                 Problem::BadPath
             }
             Self::TooLarge { .. } => Problem::TooLarge,
-            Self::Io { .. } => Problem::SourceUnreadable,
+            Self::PrefixChanged { .. }
+            | Self::PrefixGone { .. }
+            | Self::Served { .. }
+            | Self::StateLink { .. }
+            | Self::Io { .. } => Problem::SourceUnreadable,
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct HealBatch<'s> {
     staged: Vec<Staged>,
     locks: LockBudget,
     near: Near,
+    /// Whether the prefix was looked at before the first write.
+    is_checked: bool,
 }
 
 impl<'s> HealBatch<'s> {
@@ -42,7 +44,7 @@ impl<'s> HealBatch<'s> {
         let (begun, on_corrupt) = (store.committer.mark(), OnCorrupt::default());
         let locks = store.lock_budget();
         let (lines, staged, near) = (Vec::new(), Vec::new(), Near::default());
-        Self { store, on_corrupt, begun, lines, staged, locks, near }
+        Self { store, on_corrupt, begun, lines, staged, locks, near, is_checked: false }
     }
 
     /// The same, with files that are there and corrupt treated so.
@@ -100,9 +102,12 @@ impl<'s> HealBatch<'s> {
     fn make_durable(&mut self, few: bool) -> Result<(), StoreError> {
         if !self.staged.is_empty() {
             self.sync_staged(few)?;
+            self.store.check()?;
             self.put_all_in_place();
         }
-        self.sync_final(few)
+        self.sync_final(few)?;
+        // A disk that was mounted on the prefix meanwhile hides what was written.
+        self.store.check()
     }
 
     fn try_take(&mut self, member: &Member) -> Result<(HealOutcome, u64), Failure> {
@@ -113,6 +118,10 @@ impl<'s> HealBatch<'s> {
             ));
         }
         check_source(&member.content)?;
+        if !self.is_checked {
+            self.store.check()?;
+            self.is_checked = true;
+        }
         let path = member.metric.relative_path();
         // What is damaged was refused above, and what is compressed is refused where something is there already: only a
         // sound file takes the place of a corrupt one.

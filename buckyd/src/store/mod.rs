@@ -9,8 +9,10 @@
 mod commit;
 mod digests;
 mod error;
+mod exclusive;
 mod fill;
 mod heal;
+mod identity;
 mod kept;
 mod locks;
 mod near;
@@ -36,7 +38,10 @@ use bucky_whisper::{AggregationSix, is_of_this_machine};
 use self::commit::Committer;
 pub(crate) use self::digests::DigestReader;
 pub(crate) use self::error::StoreError;
+use self::exclusive::Exclusive;
+pub(crate) use self::exclusive::is_served;
 pub(crate) use self::heal::HealBatch;
+pub(crate) use self::identity::FolderId;
 pub(crate) use self::kept::OnCorrupt;
 pub(crate) use self::locks::LockBudget;
 pub(crate) use self::snapshot::{FileReader, Snapshot};
@@ -83,6 +88,8 @@ pub(crate) struct Store {
     timed_device: Option<u64>,
     /// The permissions of a file whose source tells none.
     new_mode: u32,
+    /// Held as long as the store is open.
+    _exclusive: Exclusive,
 }
 
 impl Store {
@@ -91,8 +98,8 @@ impl Store {
     /// Removes the temporary files that a crashed daemon left.
     ///
     /// # Errors
-    /// Where the prefix cannot be opened, or the state folder cannot be written, is on another file system, or is in
-    /// use by another daemon.
+    /// Where the prefix cannot be opened, or the state folder cannot be written or is on another file system, or where
+    /// another daemon serves the prefix, a folder above it, or one below.
     pub(crate) fn open(
         prefix: &Path,
         state_dir: Option<&Path>,
@@ -100,6 +107,8 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
         let tree = Tree::open(prefix)?;
+        let exclusive = Exclusive::take(tree.root(), prefix)?;
+        inventory.scans_only(tree.id());
         let state = StateDir::open(&tree, state_dir)?;
         let timed_device = is_of_this_machine(tree.root())
             .then(|| rustix::fs::fstat(tree.root()).ok().map(|stat| stat.st_dev))
@@ -116,6 +125,7 @@ impl Store {
             remembered: Remembered::default(),
             timed_device,
             new_mode: replace::mode_of_new(),
+            _exclusive: exclusive,
         })
     }
 
@@ -137,6 +147,14 @@ impl Store {
     /// The prefix, as it was given.
     pub(crate) fn prefix(&self) -> &Path {
         self.tree.path()
+    }
+
+    /// Whether anything may be written or deleted: the prefix still leads to the folder that is open.
+    ///
+    /// # Errors
+    /// [`StoreError`], which says what to do.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.tree.check()
     }
 
     /// Size and free room of the file system, in bytes.

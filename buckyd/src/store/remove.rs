@@ -47,12 +47,14 @@ impl Store {
     /// Returns a line a metric, and the tombstones' batch if there is any tombstone.
     ///
     /// # Errors
-    /// [`StoreError`] where the tombstones' folder or manifest cannot be made; nothing was deleted then.
+    /// [`StoreError`] where the prefix is another folder than at the start, or the tombstones' folder or manifest cannot be
+    /// made; nothing was deleted then.
     pub(crate) fn delete(
         &self,
         metrics: &[DeleteMetric],
         rest: Duration,
     ) -> Result<(Vec<DeleteLine>, Option<BatchId>), StoreError> {
+        self.check()?;
         let batch = BatchWriter::begin(&self.state, metrics)?;
         let (locks, near) = (self.lock_budget(), Near::default());
         let lines = metrics
@@ -139,6 +141,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub(crate) fn unlink(&self, metric: &MetricName) -> Result<(), StoreError> {
+        self.check()?;
         let path = metric.relative_path();
         // Refuses links, folders and what lies behind links.
         drop(self.tree.open_file(&path, OFlags::RDONLY)?);

@@ -30,6 +30,7 @@ impl Store {
         content: &[u8],
         meta: FileMeta,
     ) -> Result<(), StoreError> {
+        self.check()?;
         let path = metric.relative_path();
         let tmp_name = self.write_tmp(content, meta)?;
         if let Err(error) = self.put_over(&path, &tmp_name) {
@@ -93,6 +94,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub(crate) fn set_time(&self, metric: &MetricName, mtime: i64) -> Result<(), StoreError> {
+        self.check()?;
         let path = metric.relative_path();
         let file = self.tree.open_file(&path, OFlags::RDONLY)?;
         let time = Timespec { tv_sec: mtime, tv_nsec: 0 };

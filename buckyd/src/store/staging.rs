@@ -225,7 +225,8 @@ impl Store {
     }
 
     pub(super) fn open_tmp(&self, name: &Path) -> Result<File, StoreError> {
-        rustix::fs::openat(self.state.tmp(), name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(self.state.tmp(), name, flags, Mode::empty())
             .map(File::from)
             .map_err(|errno| StoreError::io("open the temporary file", name, errno))
     }

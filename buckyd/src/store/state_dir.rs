@@ -6,13 +6,14 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use rustix::path::Arg;
 use uuid::Uuid;
 
 use super::error::StoreError;
@@ -21,10 +22,13 @@ use super::tombstone::UnfinishedBatches;
 use super::tree::Tree;
 
 /// Its name below the prefix.
-const DEFAULT_NAME: &str = ".bucky";
+pub(super) const DEFAULT_NAME: &str = ".bucky";
 const STORE_ID: &str = "store-id";
-const LOCK: &str = "lock";
+/// Its lock. The one of the folder below the prefix is taken wherever the state folder is.
+pub(super) const LOCK: &str = "lock";
+const TMP: &str = "tmp";
 const TOMBSTONES: &str = "tombstones";
+const REPLACED: &str = "replaced";
 
 /// The open state folder.
 pub(super) struct StateDir {
@@ -36,21 +40,29 @@ pub(super) struct StateDir {
     next_tmp: AtomicU64,
     unfinished_batches: UnfinishedBatches,
     /// Held as long as the daemon lives.
-    _lock: File,
+    _locks: Vec<File>,
 }
 
 impl StateDir {
     pub(super) fn open(tree: &Tree, path: Option<&Path>) -> Result<Self, StoreError> {
-        let path = path.map_or_else(|| tree.path().join(DEFAULT_NAME), Path::to_owned);
-        let folder = make(&path)?;
+        // Without a slash at its end, with which a link would be followed.
+        let is_default = path.is_none();
+        let path: PathBuf =
+            path.map_or_else(|| tree.path().join(DEFAULT_NAME), |path| path.components().collect());
+        let folder = match is_default {
+            true => make_in(tree.root(), DEFAULT_NAME, &path)?,
+            false => make_in(rustix::fs::CWD, &path, &path)?,
+        };
         check_is_no_metrics_folder(tree, &path)?;
-        let lock = take_lock(&folder, &path)?;
+        let mut locks = vec![take_lock(&folder, &path)?];
+        if !is_default {
+            locks.extend(lock_at_prefix(tree)?);
+        }
         check_same_file_system(tree, &folder, &path)?;
-        let tmp = make(&path.join("tmp"))?;
-        let tombstones = make(&path.join(TOMBSTONES))?;
-        remove_files(&tmp, &path.join("tmp"))?;
-        let replaced = path.join("replaced");
-        let kept = KeptFiles::open(make(&replaced)?, replaced, tree)?;
+        let made = |name: &str| make_in(&folder, name, &path.join(name));
+        let (tmp, tombstones, replaced) = (made(TMP)?, made(TOMBSTONES)?, made(REPLACED)?);
+        remove_files(&tmp, &path.join(TMP))?;
+        let kept = KeptFiles::open(replaced, path.join(REPLACED), tree)?;
         let store_id = store_id(&folder, &path)?;
         Ok(Self {
             path,
@@ -60,7 +72,7 @@ impl StateDir {
             store_id,
             next_tmp: AtomicU64::new(0),
             unfinished_batches: UnfinishedBatches::default(),
-            _lock: lock,
+            _locks: locks,
         })
     }
 
@@ -95,28 +107,42 @@ impl StateDir {
     }
 }
 
-fn make(path: &Path) -> Result<OwnedFd, StoreError> {
-    match std::fs::create_dir(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(StoreError::io("make the state folder", path, error));
-        }
-        _ => {}
+/// Makes the folder `name` in `parent` where it is not there, and opens it. A link is not followed.
+fn make_in(parent: impl AsFd, name: impl Arg, path: &Path) -> Result<OwnedFd, StoreError> {
+    let name = name.as_cow_c_str().map_err(|errno| StoreError::open(path, errno))?;
+    match rustix::fs::mkdirat(&parent, &*name, Mode::from_raw_mode(0o777)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(StoreError::io("make the state folder", path, errno)),
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|errno| StoreError::io("open the state folder", path, errno))
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(&parent, &*name, flags, Mode::empty()).map_err(|errno| {
+        let there = rustix::fs::statat(&parent, &*name, AtFlags::SYMLINK_NOFOLLOW);
+        let is_link = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink;
+        if there.is_ok_and(is_link) {
+            return StoreError::StateLink { path: path.into() };
+        }
+        StoreError::io("open the state folder", path, errno)
+    })
+}
+
+/// The lock in `.bucky` at the prefix, where the state folder is elsewhere: a daemon that has its own there takes no other.
+/// None where there is none and none can be made; the folders' own locks are held all the same.
+fn lock_at_prefix(tree: &Tree) -> Result<Option<File>, StoreError> {
+    let path = tree.path().join(DEFAULT_NAME);
+    match make_in(tree.root(), DEFAULT_NAME, &path) {
+        Ok(folder) => match create_or_open(&folder, LOCK) {
+            Ok(_) => take_lock(&folder, &path).map(Some),
+            Err(_) => Ok(None),
+        },
+        Err(_) => Ok(None),
+    }
 }
 
 fn take_lock(folder: &OwnedFd, path: &Path) -> Result<File, StoreError> {
     let lock = create_or_open(folder, LOCK)
         .map_err(|errno| StoreError::io("make the lock in", path, errno))?;
-    bucky_whisper::lock_exclusive(&lock, Duration::ZERO).map_err(|_| {
-        let source = std::io::Error::new(
-            std::io::ErrorKind::ResourceBusy,
-            "another buckyd serves this prefix already; stop it, or give this one its own prefix",
-        );
-        StoreError::io("take the lock of", path, source)
-    })?;
+    bucky_whisper::lock_exclusive(&lock, Duration::ZERO)
+        .map_err(|_| StoreError::Served { path: path.into(), whose: "it".into() })?;
     Ok(lock)
 }
 

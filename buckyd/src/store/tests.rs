@@ -23,6 +23,7 @@ use crate::inventory::Inventory;
 use crate::memory::Memory;
 
 mod first_point;
+mod prefix;
 mod room;
 mod tombstones;
 mod unplaced;
@@ -398,7 +399,7 @@ fn a_second_daemon_over_the_same_prefix_is_refused() {
     let Err(error) = Store::open(fixture.prefix.path(), None, inventory, options()) else {
         panic!("two daemons over one store")
     };
-    assert!(bucky_api::chain(&error).contains("another buckyd serves this prefix"));
+    assert!(bucky_api::chain(&error).contains("another buckyd serves it already"));
 }
 
 #[test]

@@ -112,6 +112,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`], also where a line of the manifest cannot be read while its file may be there.
     pub(crate) fn tombstones(&self, batch: &BatchId) -> Result<Vec<Tombstone>, StoreError> {
+        self.check()?;
         let folder = self.batch_folder(batch)?;
         let present =
             present_files(&folder).map_err(|errno| StoreError::io("list", &batch.0, errno))?;
@@ -181,6 +182,7 @@ impl Store {
         batch: &BatchId,
         tombstones: &[Unburied],
     ) -> Result<Vec<Result<Burial, StoreError>>, StoreError> {
+        self.check()?;
         let folder = self.batch_folder(batch)?;
         let locks = self.lock_budget();
         let buried = tombstones.iter().map(|one| self.bury_one(&folder, batch, one, &locks));
@@ -218,6 +220,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub(crate) fn close_batch(&self, batch: &BatchId) -> Result<bool, StoreError> {
+        self.check()?;
         let folder = self.batch_folder(batch)?;
         let failed = |errno: Errno| StoreError::io("remove the tombstone folder", &batch.0, errno);
         if !present_files(&folder).map_err(failed)?.is_empty() {
@@ -242,13 +245,8 @@ impl Store {
     }
 
     fn batch_folder(&self, batch: &BatchId) -> Result<OwnedFd, StoreError> {
-        rustix::fs::openat(
-            self.state.tombstones(),
-            &batch.0,
-            FOLDER_FLAGS | OFlags::NOFOLLOW,
-            Mode::empty(),
-        )
-        .map_err(|errno| StoreError::open(&batch.0, errno))
+        rustix::fs::openat(self.state.tombstones(), &batch.0, FOLDER_FLAGS, Mode::empty())
+            .map_err(|errno| StoreError::open(&batch.0, errno))
     }
 }
 

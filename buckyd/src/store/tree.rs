@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Sta
 use rustix::io::Errno;
 
 use super::error::StoreError;
+use super::identity::FolderId;
 
 /// The permissions of a new folder, less the umask.
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
@@ -22,6 +23,7 @@ const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
 pub(crate) struct Tree {
     root: File,
     path: PathBuf,
+    id: FolderId,
     /// Whether the kernel lacks openat2 (before Linux 5.6).
     walks: AtomicBool,
     /// Who is to own what is created, where the daemon runs as root and the prefix is somebody else's: the prefix's owner,
@@ -38,9 +40,10 @@ impl Tree {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| StoreError::io("open the prefix", path, errno))?;
+        let failed = |errno| StoreError::io("look at the prefix", path, errno);
+        let id = FolderId::of(&root).map_err(failed)?;
         let owner = if rustix::process::geteuid().is_root() {
-            let stat = rustix::fs::fstat(&root)
-                .map_err(|errno| StoreError::io("look at the prefix", path, errno))?;
+            let stat = rustix::fs::fstat(&root).map_err(failed)?;
             let owner =
                 (rustix::fs::Uid::from_raw(stat.st_uid), rustix::fs::Gid::from_raw(stat.st_gid));
             (owner != (rustix::process::geteuid(), rustix::process::getegid())).then_some(owner)
@@ -50,6 +53,7 @@ impl Tree {
         Ok(Self {
             root: File::from(root),
             path: path.to_owned(),
+            id,
             walks: AtomicBool::new(false),
             owner,
         })
@@ -58,6 +62,24 @@ impl Tree {
     /// The prefix as it was given.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Which folder it is.
+    pub(crate) fn id(&self) -> FolderId {
+        self.id
+    }
+
+    /// Whether the prefix's path still leads to the folder that is open. Asked before anything is written or deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::PrefixChanged`] where it does not.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        let path = || self.path.clone();
+        match FolderId::at(&self.path) {
+            Ok(id) if id == self.id => Ok(()),
+            Ok(_) => Err(StoreError::PrefixChanged { path: path() }),
+            Err(errno) => Err(StoreError::PrefixGone { path: path(), source: errno.into() }),
+        }
     }
 
     /// The prefix's descriptor.
@@ -290,6 +312,26 @@ pub(super) fn regular(fd: OwnedFd, relative: &Path) -> Result<(File, Stat), Stor
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_folder_at_the_prefix_is_noticed() {
+        let parent = tempfile::tempdir().unwrap();
+        let (one, other) = (parent.path().join("one"), parent.path().join("other"));
+        std::fs::create_dir(&one).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        let tree = Tree::open(&link).unwrap();
+        tree.check().unwrap();
+        std::fs::remove_file(&link).unwrap();
+        assert!(matches!(tree.check(), Err(StoreError::PrefixGone { .. })));
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        let error = tree.check().unwrap_err();
+        assert!(error.to_string().contains("restart buckyd"), "{error}");
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        tree.check().unwrap();
+    }
 
     #[test]
     fn a_folder_that_cannot_be_made_leaves_none_of_those_above_it() {

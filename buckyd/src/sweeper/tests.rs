@@ -140,6 +140,7 @@ fn status() -> Status {
             unplaceable: 0,
             unusable: 0,
             unreadable_folders: 0,
+            not_served: bucky_api::NotServed::default(),
             problem: String::new(),
         },
         disk: DiskStatus { total_bytes: 0, free_bytes: 0 },
@@ -147,6 +148,7 @@ fn status() -> Status {
         transfers: TransferStatus { sending: 0, receiving: 0, limit: 1 },
         local_prefixes: Vec::new(),
         replaced: bucky_api::ReplacedStatus::default(),
+        read_only: String::new(),
     }
 }
 

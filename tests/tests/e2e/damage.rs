@@ -128,12 +128,12 @@ fn d42_a_folder_that_cannot_be_read_is_told_and_not_taken_for_empty() {
     let status = cluster.get(0, "/v1/status").json();
     assert_eq!(status["inventory"]["unreadable_folders"], 1, "{status}");
     let servers = cluster.bucky(&["servers"]);
-    let servers = servers.assert_tells("1 folders cannot be read").assert_tells("hidden");
+    let servers = servers.assert_tells("1 folder cannot be read").assert_tells("hidden");
     servers.assert_tells(&source);
-    cluster.bucky(&["inconsistent"]).assert_tells("1 folders that cannot be read");
+    cluster.bucky(&["inconsistent"]).assert_tells("1 folder cannot be read");
     cluster.bucky(&["rebalance"]).assert_code(1).assert_tells(&source).assert_tells("hidden");
     let balanced = cluster.bucky(&["rebalance"]).assert_code(1).assert_tells("hidden");
-    balanced.assert_tells("as far as its folders can be read");
+    balanced.assert_tells("as far as its files are served");
     std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
     assert_moved_but(&cluster, &sound, &[&hidden]);
     // Once it can be read, the next run brings the rest.

@@ -9,6 +9,7 @@
 //! - `crash_points`: a daemon killed before each of its system calls; `kills`: any of the three at any moment, many times;
 //! - `stopping`: runs that are stopped and go on
 //! - `verify`: what `bucky verify` says of a cluster; `verify_digests`: what crosses the network for that
+//! - `trees`: another folder at the prefix, two daemons over the same files, links and names that are not served
 //! - `disks`: full, read-only and broken disks, and daemons that run out of descriptors
 //! - `networks`: nodes cut off and links that fail; `stuck`: daemons and locks that hang, dribble, break off or lie
 //! - `order`: what is durable before what, by recordings of the system calls
@@ -41,6 +42,7 @@ mod refusal;
 mod routes;
 mod stopping;
 mod stuck;
+mod trees;
 mod verify;
 mod verify_digests;
 mod writers;

@@ -312,10 +312,10 @@ async fn d3_a_daemon_that_cannot_write_says_so_and_leaves_what_was_there() {
     }
     assert!(!daemon.has("new"));
     assert_eq!(daemon.content("m"), there);
-    // A new file needs no temporary name; where it cannot be made without one either, that is told.
+    // Without a prefix there is nothing to write to.
     fs::remove_dir_all(daemon.prefix.path()).unwrap();
     let answer = daemon.send(&upload("POST", "new", &whisper(&[2]))).await;
     let (status, text) = answer.error();
     assert_eq!(status, 500);
-    assert!(text.contains("temporary file"), "{text}");
+    assert!(text.contains("cannot be reached any more"), "{text}");
 }

@@ -21,8 +21,8 @@ pub(super) const MANIFEST: &str = "manifest";
 /// How many digits a tombstone's name has. ext4 looks through all names of a block of the folder, three times for a rename:
 /// with long names there are fewer in each, which saves a third of the rename.
 const NAME_DIGITS: usize = 32;
-pub(super) const FOLDER_FLAGS: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+pub(super) const FOLDER_FLAGS: OFlags = MANIFEST_FLAGS.union(OFlags::DIRECTORY);
+const MANIFEST_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The folder of one delete request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -157,9 +157,8 @@ pub(super) fn read_manifest(
     let path = Path::new(&batch.0).join(MANIFEST);
     let failed =
         |error: std::io::Error| StoreError::io("read the tombstones' manifest", &path, error);
-    let manifest =
-        rustix::fs::openat(folder, MANIFEST, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| failed(errno.into()))?;
+    let manifest = rustix::fs::openat(folder, MANIFEST, MANIFEST_FLAGS, Mode::empty())
+        .map_err(|errno| failed(errno.into()))?;
     BufReader::new(File::from(manifest))
         .lines()
         .map(|line| {

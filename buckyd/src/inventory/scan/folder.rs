@@ -1,0 +1,110 @@
+//! The entries of one folder, as far as they matter to a scan.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use bucky_api::NotServedKind;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+pub(super) const EXTENSION: &[u8] = b".wsp";
+/// The state folder of a daemon: below the prefix's root it is another one's.
+const STATE_FOLDER: &[u8] = b".bucky";
+
+/// An entry that matters: a folder, or a Whisper file by its stem.
+pub(super) struct Entry {
+    pub(super) name: Box<[u8]>,
+    pub(super) is_folder: bool,
+}
+
+impl Entry {
+    fn key(&self) -> impl Iterator<Item = u8> + '_ {
+        self.name.iter().copied().chain(self.is_folder.then_some(b'.'))
+    }
+}
+
+/// A symbolic link that is passed over.
+pub(super) struct Link {
+    pub(super) name: Box<[u8]>,
+    pub(super) kind: NotServedKind,
+    /// Where it leads.
+    pub(super) target: String,
+}
+
+/// What one folder has.
+pub(super) struct Folder {
+    /// Last first in the order of the names they give.
+    pub(super) entries: Vec<Entry>,
+    pub(super) links: Vec<Link>,
+    /// Whether another daemon serves it.
+    pub(super) is_others: bool,
+}
+
+impl Folder {
+    /// Reads the folder `relative` to `root`; none means `root` itself.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn read(root: impl AsFd, relative: Option<&Path>) -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let path = relative.unwrap_or_else(|| Path::new("."));
+        let folder: OwnedFd = rustix::fs::openat(&root, path, flags, Mode::empty())?;
+        let (mut entries, mut links, mut has_state) = (Vec::new(), Vec::new(), false);
+        let mut dir = Dir::read_from(&folder)?;
+        while let Some(entry) = dir.read() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name.starts_with(b".") {
+                has_state |= name == STATE_FOLDER;
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // A file system that does not tell: this one entry has to be looked at.
+                FileType::Unknown => kind_of(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+                    .unwrap_or(FileType::Unknown),
+                kind => kind,
+            };
+            match kind {
+                FileType::Directory => entries.push(Entry { name: name.into(), is_folder: true }),
+                FileType::RegularFile => {
+                    if let Some(stem) = name.strip_suffix(EXTENSION) {
+                        entries.push(Entry { name: stem.into(), is_folder: false });
+                    }
+                }
+                FileType::Symlink => links.extend(link(&folder, entry.file_name())),
+                _ => {}
+            }
+        }
+        entries.sort_unstable_by(|left, right| right.key().cmp(left.key()));
+        let is_others = has_state && relative.is_some() && crate::store::is_served(&folder);
+        Ok(Self { entries, links, is_others })
+    }
+}
+
+/// The link `name`, where it leads to a folder or a Whisper file, or nowhere.
+fn link(folder: &OwnedFd, name: &CStr) -> Option<Link> {
+    let bytes = name.to_bytes();
+    let target = rustix::fs::readlinkat(folder, name, Vec::new());
+    let mut target = target.map_or_else(|_| String::new(), |target| display(target.as_bytes()));
+    let kind = match kind_of(folder, name, AtFlags::empty()) {
+        Ok(FileType::Directory) => NotServedKind::LinkedFolder,
+        Ok(FileType::RegularFile) if bytes.ends_with(EXTENSION) => NotServedKind::LinkedFile,
+        Ok(_) => return None,
+        Err(errno) => {
+            if errno != Errno::NOENT {
+                target = format!("{target} ({errno})");
+            }
+            NotServedKind::DanglingLink
+        }
+    };
+    Some(Link { name: bytes.into(), kind, target })
+}
+
+fn display(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).escape_debug().to_string()
+}
+
+fn kind_of(folder: &OwnedFd, name: &CStr, flags: AtFlags) -> Result<FileType, Errno> {
+    Ok(FileType::from_raw_mode(rustix::fs::statat(folder, name, flags)?.st_mode))
+}

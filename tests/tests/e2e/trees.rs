@@ -1,0 +1,164 @@
+//! Trees that are not as a daemon found them, or not wholly its own: another folder at the prefix, two daemons over the
+//! same files, links and names that are not served.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use bucky_tests::http::Http;
+use bucky_tests::metrics::{MINUTES, minutes, now};
+use bucky_tests::{TestCluster, tree, wait};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::cluster;
+
+fn write(cluster: &TestCluster, node: usize, metric: &str) {
+    cluster.node(node).write(metric, &MINUTES, &minutes(now(), [1.0, 2.0]));
+}
+
+fn status(cluster: &TestCluster, node: usize) -> Value {
+    cluster.get(node, "/v1/status").assert_status(200).json()
+}
+
+/// As a disk that is mounted on the prefix after the start, or a link that is exchanged: the daemon has the old folder
+/// open, and everybody else sees the new one.
+#[test]
+fn another_folder_at_the_prefix_stops_all_writes_until_the_restart() {
+    let mut cluster = cluster(2).start();
+    let metric = cluster.name_owned_by(1, "moved.in");
+    write(&cluster, 0, &metric);
+    let (prefix, before) = (cluster.node(1).prefix(), cluster.path("before"));
+    std::fs::rename(&prefix, &before).unwrap();
+    std::fs::create_dir(&prefix).unwrap();
+
+    let reason = status(&cluster, 1)["read_only"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.contains("restart buckyd"), "{reason:?}");
+    let servers = cluster.bucky(&["servers"]).assert_code(3).assert_tells("restart buckyd");
+    servers.assert_tells("read-only");
+    cluster.bucky(&["rebalance", "-f"]).assert_code(3).assert_tells("restart buckyd");
+    // Whoever asks the daemon itself gets no further.
+    let from = cluster.node(0).addr();
+    let pulled = cluster.post_json(1, "/v1/pull", &json!({ "from": from, "metrics": [metric] }));
+    assert!(pulled.text().contains("restart buckyd"), "{}", pulled.text());
+    let asked = json!({ "metrics": [{ "name": metric, "slots": [] }] });
+    cluster.post_json(1, "/v1/confirm", &asked).assert_status(500);
+    assert!(cluster.node(0).has(&metric), "the source stays");
+    let lies = |folder: &Path| !tree::metrics(folder).is_empty();
+    assert!(!lies(&prefix) && !lies(&before), "nothing was written to either folder");
+
+    cluster.node_mut(1).stop();
+    cluster.node_mut(1).start();
+    cluster.bucky(&["rebalance", "-f"]).assert_code(0);
+    assert_eq!(cluster.node(1).metrics(), [metric]);
+}
+
+#[test]
+fn a_source_whose_prefix_is_another_folder_deletes_nothing() {
+    let cluster = cluster(2).start();
+    let metric = cluster.name_owned_by(1, "moved.out");
+    write(&cluster, 0, &metric);
+    let (prefix, before) = (cluster.node(0).prefix(), cluster.path("before"));
+    std::fs::rename(&prefix, &before).unwrap();
+    std::fs::create_dir(&prefix).unwrap();
+    let owner = cluster.node(1).addr();
+    let body =
+        json!({ "metrics": [{ "name": metric, "digest": "0".repeat(32), "owners": [owner] }] });
+    let answer = cluster.post_json(0, "/v1/delete", &body);
+    assert!(answer.text().contains("restart buckyd"), "{}", answer.text());
+    let url = format!("http://{}/metrics/{metric}", cluster.node(0).addr());
+    let deleted = Http::new().send(Method::DELETE, &url, &[], Vec::new()).unwrap();
+    assert_eq!(deleted.status, 500);
+    // Put back, all is as before.
+    std::fs::remove_dir(&prefix).unwrap();
+    std::fs::rename(&before, &prefix).unwrap();
+    assert!(status(&cluster, 0).get("read_only").is_none());
+    assert!(cluster.node(0).has(&metric));
+    cluster.bucky(&["rebalance", "-f"]).assert_code(0);
+    assert!(cluster.node(1).has(&metric));
+}
+
+/// Whatever the state folder: the second of two daemons does not start, nor one above or below.
+#[test]
+fn two_daemons_never_serve_the_same_files() {
+    let mut cluster = cluster(5).lay();
+    let served = cluster.node(0).prefix();
+    std::fs::create_dir_all(served.join("a/b")).unwrap();
+    let (link, state) = (cluster.path("link"), cluster.path("state"));
+    symlink(&served, &link).unwrap();
+    cluster.node_mut(0).start();
+    let above = served.parent().unwrap().to_owned();
+    let attempts = [(1, &served), (2, &link), (3, &served.join("a/b")), (4, &above)];
+    for (node, prefix) in attempts {
+        let second = cluster.node_mut(node);
+        second.flag("-p", prefix.to_str().unwrap());
+        if node != 2 {
+            second.flag("--state-dir", state.to_str().unwrap());
+        }
+        second.start_unready();
+        wait::until("the second daemon has ended", || second.has_ended());
+        assert!(second.log().contains("another buckyd serves"), "{}", second.log());
+    }
+}
+
+/// What a drained node keeps is told by kind, and it is not said to be empty.
+#[test]
+fn a_drained_node_with_files_that_are_not_served_is_not_empty() {
+    let mut cluster = cluster(2).in_ring(1).lay();
+    let (prefix, disk) = (cluster.node(1).prefix(), cluster.path("disk2"));
+    write(&cluster, 1, "servers.cpu");
+    std::fs::create_dir_all(disk.join("deep")).unwrap();
+    std::fs::copy(cluster.node(1).path("servers.cpu"), disk.join("deep/s.wsp")).unwrap();
+    symlink(&disk, prefix.join("stats")).unwrap();
+    symlink("/nowhere/at/all", prefix.join("servers/gone")).unwrap();
+    symlink("cpu.wsp", prefix.join("servers/cpu2.wsp")).unwrap();
+    std::fs::write(prefix.join(OsStr::from_bytes(b"latin\xe9.wsp")), b"").unwrap();
+    cluster.start();
+    let drained = cluster.node(1).addr();
+
+    let found = &status(&cluster, 1)["inventory"]["not_served"];
+    let counted = ["linked_folders", "linked_files", "dangling_links", "unusable"];
+    assert_eq!(counted.map(|kind| found[kind].as_u64()), [Some(1); 4], "{found}");
+    let run = cluster.bucky(&["rebalance", &drained]).assert_code(1);
+    let run = run.assert_tells("is not empty: 1 link to a folder is not followed");
+    run.assert_tells("list --not-served");
+    assert_eq!(cluster.node(0).metrics(), ["servers.cpu"], "what is served has moved");
+    // Nothing is left to move, and it is still not empty.
+    cluster.bucky(&["rebalance", &drained]).assert_code(1).assert_tells("is not empty");
+    cluster.wait_until_buried();
+    let verified = cluster.bucky(&["verify", "--drained", &drained]).assert_code(1);
+    let verified = verified.assert_says("1 link to a folder is not followed");
+    assert!(!verified.stdout.contains("all in place."), "{verified}");
+    let listed = cluster.bucky(&["list", "--not-served", "-s", "-h", &drained]).assert_code(0);
+    let listed = listed.assert_says(&format!("linked_folder: stats ({})", disk.display()));
+    // What the other one led to has moved.
+    let listed = listed.assert_says("dangling_link: servers/gone (/nowhere/at/all)");
+    listed
+        .assert_says("dangling_link: servers/cpu2.wsp (cpu.wsp)")
+        .assert_says("unusable_name: latin");
+    let json = cluster.bucky(&["list", "--not-served", "-j", "-s", "-h", &drained]).assert_code(0);
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json.as_array().map(Vec::len), Some(4), "{json}");
+    // A ring's own node is not refused for it, but it is told and verified as what it is.
+    symlink(&disk, cluster.node(0).prefix().join("stats")).unwrap();
+    cluster.bucky(&["rebalance", "-f"]).assert_code(0).assert_tells("does not take part");
+    cluster.bucky(&["servers"]).assert_code(0).assert_tells("not served: 1 link to a folder");
+    cluster.bucky(&["verify"]).assert_code(1).assert_says("1 link to a folder is not followed");
+}
+
+/// The series of such a file cannot be known, so that it stays: a drain that says nothing would leave it behind.
+#[test]
+fn a_drained_node_with_files_named_by_a_hash_is_not_empty() {
+    let mut cluster = cluster(2).in_ring(1).lay();
+    let hashed = format!("_tagged.abc.def.{}", "0123456789abcdef".repeat(4));
+    write(&cluster, 1, &hashed);
+    cluster.start();
+    let drained = cluster.node(1).addr();
+    let run = cluster.bucky(&["rebalance", &drained]).assert_code(1);
+    run.assert_tells("is not empty: 1 tagged file is named by a hash");
+    cluster.bucky(&["verify", "--drained", &drained]).assert_code(1);
+    let listed = cluster.bucky(&["list", "--not-served", "-s", "-h", &drained]).assert_code(0);
+    listed.assert_says("unplaceable: _tagged/abc/def/0123");
+    assert!(cluster.node(1).has(&hashed));
+}
