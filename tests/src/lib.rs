@@ -5,6 +5,7 @@
 //! ([`wait`]), and a test that fails shows what its daemons have logged.
 //!
 //! - [`cluster`], [`node`]: daemons with addresses and folders of their own, ended on drop
+//! - [`clock`]: a daemon whose clock is another one
 //! - [`crash_point`]: ends a daemon right before a chosen system call
 //! - [`gate`]: stands before a daemon, holds requests back, cuts it off, and spoils its answers
 //! - [`link`]: a long, narrow link between the nodes
@@ -28,6 +29,7 @@
 
 mod address;
 pub mod carbon;
+pub mod clock;
 pub mod cluster;
 pub mod crash_point;
 pub mod gate;
@@ -53,6 +55,7 @@ pub mod writer;
 pub mod written;
 
 pub use carbon::{Carbons, Feeder};
+pub use clock::Clock;
 pub use cluster::{ClusterPlan, Programs, TestCluster};
 pub use crash_point::CrashPoint;
 pub use gate::{Cut, Fault, Gate};

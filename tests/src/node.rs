@@ -12,6 +12,7 @@ use bucky_whisper::{MetricName, Point};
 use reqwest::Method;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
+use crate::clock::{self, Clock};
 use crate::http::Http;
 use crate::metrics::{self, Layout};
 use crate::program::{send, wait_for_end};
@@ -29,10 +30,19 @@ pub enum Launch {
     Plain,
     /// With a prefix of its own on a file system of this many bytes, which goes when the daemon does.
     OnSmallDisk(u64),
+    /// The same, with so many inodes.
+    OnDisk {
+        /// Its size.
+        bytes: u64,
+        /// How many files and folders it can hold.
+        inodes: u64,
+    },
     /// Without the powers with which root reads what its permissions do not let it read.
     WithoutRootPowers,
     /// With so many files and connections, as a shell allows them; it may raise that itself to what the operator allows.
     WithDescriptors(u64),
+    /// With a clock of its own: [`Node::set_clock`].
+    WithClock,
     /// Under `strace`, which writes down what it does to files and says to others: [`Node::recording`].
     Recorded,
     /// Under `strace`, which has system calls fail.
@@ -123,7 +133,7 @@ impl Node {
     pub fn prefix(&self) -> PathBuf {
         match (&self.launch, &self.daemon) {
             // Only the daemon's own view of the file systems has it.
-            (Launch::OnSmallDisk(_), Some(daemon)) => {
+            (Launch::OnSmallDisk(_) | Launch::OnDisk { .. }, Some(daemon)) => {
                 let root = PathBuf::from(format!("/proc/{}/root", daemon.id()));
                 root.join(self.own_prefix().strip_prefix("/").unwrap())
             }
@@ -168,6 +178,16 @@ impl Node {
         self
     }
 
+    /// Sets the clock of the daemon, which has one of its own from the next start on.
+    pub fn set_clock(&mut self, clock: Clock) -> &mut Self {
+        clock.set(&self.clock_path());
+        self.launch(Launch::WithClock)
+    }
+
+    fn clock_path(&self) -> PathBuf {
+        self.folder.join("clock")
+    }
+
     /// Adds `flag` and its value from the next start on. It counts in place of one that was given before.
     pub fn flag(&mut self, flag: &str, value: &str) -> &mut Self {
         self.args.extend([flag.to_owned(), value.to_owned()]);
@@ -177,6 +197,12 @@ impl Node {
     /// Adds a member to the ring that the daemon is told from the next start on.
     pub fn ring_member(&mut self, member: &str) -> &mut Self {
         self.args.push(member.to_owned());
+        self
+    }
+
+    /// Takes a member out of the ring that the daemon is told from the next start on.
+    pub fn forget_ring_member(&mut self, member: &str) -> &mut Self {
+        self.args.retain(|arg| arg != member);
         self
     }
 
@@ -202,7 +228,18 @@ impl Node {
         words.extend(self.args.iter().map(OsString::from));
         let mut command = match &self.launch {
             Launch::Plain => Command::new(&words[0]),
-            Launch::OnSmallDisk(bytes) => on_small_disk(*bytes, &self.own_prefix(), &words[0]),
+            Launch::WithClock => {
+                let mut command = Command::new(&words[0]);
+                clock::read_from(&self.clock_path(), &mut command);
+                command
+            }
+            Launch::OnSmallDisk(bytes) => {
+                on_disk(&format!("size={bytes}"), &self.own_prefix(), &words[0])
+            }
+            Launch::OnDisk { bytes, inodes } => {
+                let size = format!("size={bytes},nr_inodes={inodes}");
+                on_disk(&size, &self.own_prefix(), &words[0])
+            }
             Launch::WithoutRootPowers => without_root_powers(&words[0]),
             Launch::WithDescriptors(count) => with_descriptors(*count, &words[0]),
             Launch::Recorded => strace::recorded(&self.recording_path(), &words[0]),
@@ -381,17 +418,14 @@ impl Drop for Node {
     }
 }
 
-/// `unshare` gives the program file systems of its own, and a small one at `prefix` among them.
-fn on_small_disk(bytes: u64, prefix: &Path, program: &OsString) -> Command {
+/// `unshare` gives the program file systems of its own, and one of this size at `prefix` among them.
+fn on_disk(size: &str, prefix: &Path, program: &OsString) -> Command {
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    let script = "mount -t tmpfs -o size=$1,mode=755 tmpfs \"$2\" && shift 2 && exec \"$@\"";
-    command
-        .args(["--mount", "sh", "-ec", script, "sh", &bytes.to_string()])
-        .arg(prefix)
-        .arg(program);
+    let script = "mount -t tmpfs -o $1,mode=755 tmpfs \"$2\" && shift 2 && exec \"$@\"";
+    command.args(["--mount", "sh", "-ec", script, "sh", size]).arg(prefix).arg(program);
     command
 }
 

@@ -3,8 +3,9 @@
 use std::io::{BufReader, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bucky_ring::{Ring, RingDocument};
 
@@ -35,6 +36,7 @@ pub(super) struct Shared {
     refused: Mutex<Vec<String>>,
     open: Mutex<Vec<TcpStream>>,
     ended: AtomicBool,
+    ahead_seconds: AtomicI64,
 }
 
 impl GoDaemon {
@@ -55,6 +57,7 @@ impl GoDaemon {
             refused: Mutex::default(),
             open: Mutex::default(),
             ended: AtomicBool::new(false),
+            ahead_seconds: AtomicI64::new(0),
         });
         let daemon = Self { addr: listener.local_addr().unwrap(), shared };
         let shared = Arc::clone(&daemon.shared);
@@ -68,6 +71,11 @@ impl GoDaemon {
             }
         });
         daemon
+    }
+
+    /// Sets its clock so many seconds ahead of the machine's; negative behind. Only its answers tell: it compares no times.
+    pub fn set_clock(&self, ahead_seconds: i64) {
+        self.shared.ahead_seconds.store(ahead_seconds, Ordering::Release);
     }
 
     /// `HOST:PORT`.
@@ -142,10 +150,17 @@ impl Shared {
                 self.refuse(format!("{}: {} {text}", request.start, reply.status));
             }
             let is_head = request.start.starts_with("HEAD ");
-            if writer.write_all(&reply.into_bytes(is_head)).is_err() {
+            if writer.write_all(&reply.into_bytes(is_head, self.now())).is_err() {
                 return;
             }
         }
+    }
+
+    /// The time by the daemon's clock.
+    fn now(&self) -> SystemTime {
+        let ahead = self.ahead_seconds.load(Ordering::Acquire);
+        let span = Duration::from_secs(ahead.unsigned_abs());
+        if ahead < 0 { SystemTime::now() - span } else { SystemTime::now() + span }
     }
 
     fn refuse(&self, what: String) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bucky_api::go::NOT_READY_BODY;
 use percent_encoding::percent_decode_str;
@@ -64,13 +64,12 @@ impl Reply {
     }
 
     /// As it goes over the wire.
-    pub(super) fn into_bytes(self, is_head: bool) -> Vec<u8> {
+    pub(super) fn into_bytes(self, is_head: bool, now: SystemTime) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        let now = httpdate::fmt_http_date(std::time::SystemTime::now());
-        head.push_str(&format!("Date: {now}\r\n"));
+        head.push_str(&format!("Date: {}\r\n", httpdate::fmt_http_date(now)));
         let body = if self.is_chunked {
             head.push_str("Transfer-Encoding: chunked\r\n");
             chunked(&self.body)
