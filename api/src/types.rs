@@ -336,7 +336,7 @@ pub struct DeleteLine {
     pub metric: MetricName,
     /// What became of it.
     pub outcome: DeleteOutcome,
-    /// Where it failed, or is in use: why.
+    /// Where it failed, or is in use: why. Where it was deleted: what was odd about its times.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }

@@ -18,6 +18,7 @@ mod locks;
 mod near;
 mod remove;
 mod replace;
+mod rest;
 mod sizes;
 mod snapshot;
 mod staging;
@@ -44,6 +45,7 @@ pub(crate) use self::heal::HealBatch;
 pub(crate) use self::identity::FolderId;
 pub(crate) use self::kept::OnCorrupt;
 pub(crate) use self::locks::LockBudget;
+use self::rest::Watched;
 pub(crate) use self::snapshot::{FileReader, Snapshot};
 use self::stamp::Remembered;
 pub(crate) use self::stamp::Stamp;
@@ -84,6 +86,8 @@ pub(crate) struct Store {
     unnamed: UnnamedFiles,
     /// What was sent a while ago, and may soon be deleted.
     remembered: Remembered,
+    /// Files whose times are still to come.
+    watched: Watched,
     /// The number of the prefix's file system, where the times of its files tell of every write.
     timed_device: Option<u64>,
     /// The permissions of a file whose source tells none.
@@ -123,6 +127,7 @@ impl Store {
             inventory,
             options,
             remembered: Remembered::default(),
+            watched: Watched::default(),
             timed_device,
             new_mode: replace::mode_of_new(),
             _exclusive: exclusive,

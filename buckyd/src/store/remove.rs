@@ -5,37 +5,23 @@ use bucky_whisper::MetricName;
 use rustix::fs::{AtFlags, FileType, OFlags, Stat};
 use rustix::io::Errno;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::error::StoreError;
 use super::near::Near;
+use super::rest::{Look, Rest};
 use super::stamp::Stamp;
 use super::tombstone::{BatchId, BatchWriter};
 use super::{LockBudget, Store};
 
 /// What became of one file.
 enum Removal {
-    /// It is a tombstone.
-    Deleted,
+    /// It is a tombstone; what was odd about its times, if anything was.
+    Deleted { oddity: Option<String> },
     /// It has another content than was healed.
     Changed,
-    /// It was written to so long ago.
-    InUse { age: Duration },
-}
-
-/// How long ago a file was written to, where that is less than `rest`. A time to come counts as now.
-fn in_use(stat: &Stat, rest: Duration) -> Option<Duration> {
-    if rest.is_zero() {
-        return None;
-    }
-    let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-    let written = SystemTime::UNIX_EPOCH + seconds + Duration::from_nanos(stat.st_mtime_nsec);
-    let age = SystemTime::now().duration_since(written).unwrap_or_default();
-    (age < rest).then_some(age)
-}
-
-fn written_ago(age: Duration) -> String {
-    format!("it was written to {} s ago", age.as_secs())
+    /// Somebody may still write to it: why.
+    InUse { reason: String },
 }
 
 impl Store {
@@ -63,9 +49,11 @@ impl Store {
             .map(|(seq, metric)| {
                 let (outcome, reason) =
                     match self.delete_one(metric, &batch, seq, rest, &locks, &near) {
-                        Ok(Removal::Deleted) => (DeleteOutcome::Deleted, String::new()),
+                        Ok(Removal::Deleted { oddity }) => {
+                            (DeleteOutcome::Deleted, oddity.unwrap_or_default())
+                        }
                         Ok(Removal::Changed) => (DeleteOutcome::Changed, String::new()),
-                        Ok(Removal::InUse { age }) => (DeleteOutcome::InUse, written_ago(age)),
+                        Ok(Removal::InUse { reason }) => (DeleteOutcome::InUse, reason),
                         Err(StoreError::Missing { .. }) => (DeleteOutcome::Missing, String::new()),
                         Err(error) => (DeleteOutcome::Failed, chain(&error)),
                     };
@@ -114,9 +102,11 @@ impl Store {
             // Another delete was faster, or something was put in its place: not what was healed.
             return Ok(Removal::Changed);
         }
-        if let Some(age) = in_use(&now, rest) {
-            return Ok(Removal::InUse { age });
-        }
+        let look = Look { now: SystemTime::now(), at: Instant::now() };
+        let oddity = match self.watched.rest(&now, rest, look) {
+            Rest::Rests { oddity } => oddity,
+            Rest::InUse { reason } => return Ok(Removal::InUse { reason }),
+        };
         let digest = match self.remembered.take(Stamp::of(&now)) {
             Some(digest) => digest,
             None => self.digest(&file, &path)?,
@@ -130,7 +120,10 @@ impl Store {
             rustix::fs::renameat(folder, name, batch.folder(), &tombstone)
         });
         match renamed {
-            Ok(()) => Ok(Removal::Deleted),
+            Ok(()) => {
+                self.watched.forget(&now);
+                Ok(Removal::Deleted { oddity })
+            }
             Err(Errno::XDEV) => Err(StoreError::Elsewhere { path }),
             Err(errno) => Err(StoreError::io("rename to its tombstone", &path, errno)),
         }

@@ -23,6 +23,26 @@ pub(super) struct Deleted {
     pub(super) failed: Vec<(MetricName, Failure)>,
     /// How many were not tried again because the operator wants an end.
     pub(super) left: usize,
+    /// How many were deleted although something was odd about their times, and what of the first of them.
+    pub(super) odd: Option<(u64, String)>,
+}
+
+impl Deleted {
+    fn note_odd(&mut self, metric: &MetricName, oddity: String) {
+        let (count, _) = self.odd.get_or_insert_with(|| (0, format!("{metric}: {oddity}")));
+        *count += 1;
+    }
+
+    fn tell_odd(&self, mover: &Mover, source: &Node) {
+        if let Some((count, first)) = &self.odd {
+            let further = if *count > 1 {
+                format!(" (and {} more metrics like it)", count - 1)
+            } else {
+                String::new()
+            };
+            mover.output.say(format_args!("bucky: {}: {first}{further}", source.addr()));
+        }
+    }
 }
 
 /// Deletes at `source` what these receipts are for, if it is still what was healed.
@@ -70,6 +90,7 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
         }
     }
     mover.tell_deleted(&done.deleted);
+    done.tell_odd(mover, source);
     done
 }
 
@@ -129,6 +150,10 @@ fn sort(
         match line.outcome {
             DeleteOutcome::Changed => done.changed.push(line.metric),
             DeleteOutcome::InUse => done.failed.push((line.metric, in_use(source, &line.reason))),
+            DeleteOutcome::Deleted if !line.reason.is_empty() => {
+                done.note_odd(&line.metric, line.reason);
+                done.deleted.push(line.metric);
+            }
             // Missing: an earlier attempt whose answer was lost, or somebody else; its owners have it.
             DeleteOutcome::Deleted | DeleteOutcome::Missing | DeleteOutcome::Failed => {
                 done.deleted.push(line.metric)

@@ -1,0 +1,188 @@
+//! Whether somebody has written to a file of late, by the times of its inode.
+//!
+//! The time of the last write may be set to anything, and a clock that was wrong leaves times that are still to come. Then the
+//! time of the last change counts, which the kernel sets at every write. If that is still to come as well, the file is watched:
+//! once it has stayed as it is for long enough, nobody writes to it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::Stat;
+
+use super::stamp::Stamp;
+
+/// How many files are watched at most. With more, the others wait until these have been deleted, or the clock has come as far.
+const WATCHED: usize = 65_536;
+
+/// What the times of a file tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nobody has written to it for long enough; what is odd about its times, if anything is.
+    Rests { oddity: Option<String> },
+    /// Somebody may have: why.
+    InUse { reason: String },
+}
+
+/// Files whose times are all still to come, and since when they have been as they are.
+#[derive(Debug, Default)]
+pub(super) struct Watched(Mutex<HashMap<(u64, u64), (Stamp, Instant)>>);
+
+/// The moment of a look: by the clock, and by what no clock changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) now: SystemTime,
+    pub(super) at: Instant,
+}
+
+impl Watched {
+    /// Whether nobody has written to the file of `stat` for `rest`.
+    pub(super) fn rest(&self, stat: &Stat, rest: Duration, look: Look) -> Rest {
+        if rest.is_zero() {
+            return Rest::Rests { oddity: None };
+        }
+        let written = time(stat.st_mtime, stat.st_mtime_nsec);
+        let ahead = match look.now.duration_since(written) {
+            Ok(age) if age < rest => {
+                return Rest::InUse {
+                    reason: format!("it was written to {} s ago", age.as_secs()),
+                };
+            }
+            Ok(_) => return Rest::Rests { oddity: None },
+            Err(ahead) => ahead.duration(),
+        };
+        let oddity = format!(
+            "the time of its last write is {} s ahead of this node's clock",
+            ahead.as_secs()
+        );
+        let changed = time(stat.st_ctime, stat.st_ctime_nsec);
+        let age = match look.now.duration_since(changed) {
+            Ok(age) => age,
+            Err(_) => self.watch(stat, look.at),
+        };
+        if age >= rest {
+            return Rest::Rests { oddity: Some(oddity) };
+        }
+        let reason = format!(
+            "{oddity}; it is left once, and deleted if nothing has changed it in {} s from now",
+            (rest - age).as_secs_f64().ceil()
+        );
+        Rest::InUse { reason }
+    }
+
+    /// For how long the file has been as it is, as far as it was looked at.
+    fn watch(&self, stat: &Stat, at: Instant) -> Duration {
+        let (inode, stamp) = ((stat.st_dev, stat.st_ino), Stamp::of(stat));
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match files.get_mut(&inode) {
+            Some((seen, since)) if *seen == stamp => at.saturating_duration_since(*since),
+            Some(seen) => {
+                *seen = (stamp, at);
+                Duration::ZERO
+            }
+            None => {
+                if files.len() < WATCHED {
+                    files.insert(inode, (stamp, at));
+                }
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// Forgets a file that is gone.
+    pub(super) fn forget(&self, stat: &Stat) {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        files.remove(&(stat.st_dev, stat.st_ino));
+    }
+}
+
+fn time(seconds: i64, nanos: u64) -> SystemTime {
+    let span = Duration::from_secs(seconds.unsigned_abs());
+    let whole = match seconds {
+        0.. => SystemTime::UNIX_EPOCH.checked_add(span),
+        _ => SystemTime::UNIX_EPOCH.checked_sub(span),
+    };
+    let exact = whole.and_then(|time| time.checked_add(Duration::from_nanos(nanos)));
+    exact.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    const REST: Duration = Duration::from_secs(120);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Watching {
+        watched: Watched,
+        file: File,
+        began: Instant,
+    }
+
+    impl Watching {
+        fn new() -> Self {
+            let file = tempfile::tempfile().unwrap();
+            Self { watched: Watched::default(), file, began: Instant::now() }
+        }
+
+        /// The look at a clock that shows `offset` after the file's last change; negative before it.
+        fn look(&self, offset: i64, later: Duration) -> Rest {
+            let stat = rustix::fs::fstat(&self.file).unwrap();
+            let changed = time(stat.st_ctime, stat.st_ctime_nsec);
+            let span = Duration::from_secs(offset.unsigned_abs());
+            let now = if offset < 0 { changed - span } else { changed + span };
+            self.watched.rest(&stat, REST, Look { now, at: self.began + later })
+        }
+
+        fn written_ahead(&self) {
+            self.file.set_modified(SystemTime::now() + Duration::from_secs(86_400)).unwrap();
+        }
+    }
+
+    fn rests(rest: &Rest) -> bool {
+        matches!(rest, Rest::Rests { .. })
+    }
+
+    #[test]
+    fn what_was_written_to_a_while_ago_rests() {
+        let watching = Watching::new();
+        assert!(!rests(&watching.look(119, Duration::ZERO)));
+        assert_eq!(watching.look(121, Duration::ZERO), Rest::Rests { oddity: None });
+    }
+
+    #[test]
+    fn a_time_of_write_that_is_still_to_come_is_waited_for_once_and_told() {
+        let watching = Watching::new();
+        watching.written_ahead();
+        let Rest::InUse { reason } = watching.look(20, Duration::ZERO) else { panic!("it rests") };
+        assert!(reason.contains("ahead of this node's clock"), "{reason}");
+        assert!(reason.ends_with("in 100 s from now"), "{reason}");
+        let Rest::Rests { oddity } = watching.look(121, Duration::ZERO) else { panic!("in use") };
+        assert!(oddity.unwrap().contains("ahead of this node's clock"));
+        assert!(watching.watched.0.lock().unwrap().is_empty(), "the time of change tells");
+    }
+
+    #[test]
+    fn where_the_clock_was_set_back_the_file_is_watched_for_as_long_as_it_is_to_rest() {
+        let watching = Watching::new();
+        assert!(!rests(&watching.look(-86_400, Duration::ZERO)));
+        assert!(!rests(&watching.look(-86_400, REST - SECOND)));
+        watching.written_ahead();
+        assert!(!rests(&watching.look(-86_400, REST)), "something has changed it");
+        assert!(!rests(&watching.look(-86_400, REST + REST - SECOND)));
+        assert!(rests(&watching.look(-86_400, REST + REST)));
+        watching.watched.forget(&rustix::fs::fstat(&watching.file).unwrap());
+        assert!(watching.watched.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn no_rest_is_no_question() {
+        let watching = Watching::new();
+        watching.written_ahead();
+        let stat = rustix::fs::fstat(&watching.file).unwrap();
+        let look = Look { now: SystemTime::UNIX_EPOCH, at: watching.began };
+        let rest = watching.watched.rest(&stat, Duration::ZERO, look);
+        assert_eq!(rest, Rest::Rests { oddity: None });
+    }
+}
