@@ -110,6 +110,18 @@ impl ClockOffset {
         Self { ahead_millis, error_millis: 0 }
     }
 
+    /// That of our own clock: none.
+    pub const OWN: Self = Self { ahead_millis: 0, error_millis: 0 };
+
+    /// How far this clock is ahead of the one that `other` is about.
+    #[must_use]
+    pub fn relative_to(self, other: Self) -> Self {
+        Self {
+            ahead_millis: self.ahead_millis.saturating_sub(other.ahead_millis),
+            error_millis: self.error_millis.saturating_add(other.error_millis),
+        }
+    }
+
     /// How far the other clock is ahead, in milliseconds; negative if it is behind.
     pub fn ahead_millis(self) -> i64 {
         self.ahead_millis

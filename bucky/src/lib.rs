@@ -16,6 +16,7 @@
 
 mod backup;
 mod cli;
+mod clocks;
 mod cluster;
 mod commands;
 mod copy;

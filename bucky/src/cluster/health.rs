@@ -13,6 +13,7 @@ use bucky_ring::{Difference, RingDocument};
 
 use super::{Answer, Member};
 use crate::chain;
+use crate::clocks::ClockFinding;
 
 /// Something that does not agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) enum Finding {
     OtherRing { addr: DaemonAddr, differences: Vec<Difference> },
     /// A member writes and deletes nothing.
     ReadOnly { addr: DaemonAddr, reason: String },
+    /// A clock is off.
+    Clock(ClockFinding),
     /// Several members are one store.
     OneStore { store: String, addrs: Vec<DaemonAddr> },
 }
@@ -49,6 +52,7 @@ impl fmt::Display for Finding {
             Self::ReadOnly { addr, reason } => {
                 write!(f, "{addr} writes and deletes nothing: {reason}")
             }
+            Self::Clock(finding) => finding.fmt(f),
             Self::OneStore { store, addrs } => {
                 let addrs: Vec<String> = addrs.iter().map(DaemonAddr::to_string).collect();
                 write!(

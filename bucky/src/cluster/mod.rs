@@ -9,13 +9,15 @@ pub(crate) mod test_cluster;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bucky_api::{Client, ClientError, Daemon, DaemonAddr, NotServed, Status};
+use bucky_api::{Client, ClientError, ClockReading, Daemon, DaemonAddr, NotServed, Status};
 use bucky_ring::{Ring, RingDocument};
 use futures_util::{StreamExt, stream};
 
 pub(crate) use self::health::{Finding, completed, judge, notes, read_only, store_of};
 use crate::chain;
+use crate::clocks;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::Output;
 
@@ -186,6 +188,13 @@ impl Cluster {
     /// Done, or unhealthy.
     pub(crate) fn outcome(&self) -> Outcome {
         if self.is_healthy() { Outcome::Done } else { Outcome::Unhealthy }
+    }
+
+    /// Counts clocks that differ by more than `limit` among what does not agree.
+    pub(crate) fn judge_clocks(&mut self, now: ClockReading, limit: Duration) {
+        let of = |member: &Member| (member.addr().clone(), member.daemon.clock_offset());
+        let findings = clocks::judge(self.present().map(of), now, limit);
+        self.findings.extend(findings.into_iter().map(Finding::Clock));
     }
 
     /// Tells what does not agree, each thing on a line.

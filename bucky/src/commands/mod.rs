@@ -3,6 +3,7 @@
 pub(crate) mod backfill;
 pub(crate) mod backfill2;
 mod batch_args;
+mod clock_args;
 pub(crate) mod copy;
 pub(crate) mod delete;
 pub(crate) mod du;

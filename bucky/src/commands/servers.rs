@@ -6,10 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucky_api::{InventoryState, InventoryStatus, Status};
+use bucky_api::{ClockOffset, DaemonAddr, InventoryState, InventoryStatus, Status};
 use bucky_ring::{Difference, Node, Ring};
 use serde_json::{Value, json};
 
+use super::clock_args::ClockArgs;
 use super::discover;
 use crate::cli::ClusterArgs;
 use crate::cluster::{Answer, Cluster, Finding, Member, notes};
@@ -21,11 +22,14 @@ use crate::output::{Output, Table, human_bytes, human_count, human_duration};
 #[command(
     about = "Show each node: reachable, version, ring, metrics, disk; and whether all agree",
     long_about = "Show each node: reachable, version, whether its ring is that of -h or what differs, metrics, disk, \
-                  inventory, deleted sources that wait to be confirmed. Exit code 3 unless all are there and agree."
+                  inventory, deleted sources that wait to be confirmed, and clocks that differ. Exit code 3 unless all are \
+                  there and agree."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
     cluster: ClusterArgs,
+    #[command(flatten)]
+    clocks: ClockArgs,
     /// Print a JSON object
     #[arg(short = 'j', long)]
     json: bool,
@@ -33,7 +37,8 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let cluster = discover(&args.cluster, output).await?;
+    let mut cluster = discover(&args.cluster, output).await?;
+    cluster.judge_clocks(SystemTime::now().into(), args.clocks.max_clock_difference);
     let ring = cluster.ring()?;
     if args.json {
         output.data_line(to_json(&cluster, &ring))?;
@@ -209,6 +214,7 @@ fn member_json(cluster: &Cluster, member: &Member) -> Value {
         "addr": member.addr(),
         "reachable": member.is_there(),
         "ring": ring_word(cluster, member),
+        "clock_ahead_millis": member.daemon.clock_offset().map(ClockOffset::ahead_millis),
         "differences": differences,
         "notes": notes(&cluster.document, member),
     });

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bucky_api::DaemonAddr;
 
 use super::batch_args::BatchArgs;
+use super::clock_args::ClockArgs;
 use super::rebalance::PASSED;
 use crate::cli::ClusterArgs;
 use crate::rebalance::options::{HealthOptions, PaceOptions, StatisticsOptions, SyncOptions};
@@ -30,6 +31,8 @@ pub(crate) struct SyncArgs {
     /// Delete the sources once their owners hold all of them (the default of rebalance)
     #[arg(long, overrides_with = "no_delete")]
     pub(crate) delete: bool,
+    #[command(flatten)]
+    pub(crate) clocks: ClockArgs,
     #[command(flatten)]
     pub(crate) batches: BatchArgs,
     /// Watch the cache of each node's go-carbon (GET /admin/info): each begins with --metrics-per-second [default: 1], one
@@ -155,6 +158,7 @@ impl SyncArgs {
             job_state: self.job_state_file.clone(),
             error_tolerance: self.error_tolerance,
             tells_deletions: self.print_deletion,
+            max_clock_difference: self.clocks.max_clock_difference,
         }
     }
 }

@@ -10,6 +10,8 @@ pub(crate) const NODE_AWAY: &str = "node away";
 pub(crate) const STILL_WRITTEN_TO: &str = "still written to";
 /// The kind of a metric that is where it belongs, and that its source would not delete.
 pub(crate) const NOT_DELETED: &str = "not deleted";
+/// The kind of a metric that is where it belongs, and was not deleted because of a clock.
+pub(crate) const CLOCK_DIFFERS: &str = "clock differs";
 /// How many failures are named on standard error; `--errors` has all.
 const NAMED: u64 = 1_000;
 /// How many of one node where all have the same cause.
@@ -72,6 +74,7 @@ impl Naming {
         let further = match failure.kind {
             NODE_AWAY => Some("that need"),
             STILL_WRITTEN_TO => Some("that are still written to at"),
+            CLOCK_DIFFERS => Some("that are not deleted because of the clock of"),
             _ => None,
         };
         if let Some(further) = further {

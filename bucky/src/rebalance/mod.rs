@@ -6,6 +6,7 @@
 
 mod batch;
 mod breaker;
+mod clock_watch;
 pub(crate) mod failure;
 pub(crate) mod failure_files;
 mod held;
@@ -140,6 +141,7 @@ pub(crate) async fn plan_and_move(
     order: Order,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
+    clock_watch::require_agreement(&fleet, &order, output)?;
     let seen = tell_unread_folders(&fleet, order.task.fate_of_unread(), output).await;
     let left = left_behind(&fleet, &order, output).await;
     let seen = seen.and(if left.is_empty() { Outcome::Done } else { Outcome::SomeFailed });

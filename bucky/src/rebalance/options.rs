@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bucky_api::{DaemonAddr, Encoding};
+use bucky_api::{DaemonAddr, Encoding, MAX_CLOCK_DIFFERENCE};
 
 use super::batch::BatchLimits;
 
@@ -48,7 +48,7 @@ impl FromStr for Travel {
 }
 
 /// The options that all commands have that move or copy in bulk.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SyncOptions {
     /// How fast it may go.
     pub(crate) pace: PaceOptions,
@@ -64,6 +64,23 @@ pub(crate) struct SyncOptions {
     pub(crate) error_tolerance: u64,
     /// Whether every source that is deleted is named.
     pub(crate) tells_deletions: bool,
+    /// By how much clocks may differ in a run that deletes.
+    pub(crate) max_clock_difference: Duration,
+}
+
+impl Default for SyncOptions {
+    fn default() -> Self {
+        Self {
+            pace: PaceOptions::default(),
+            statistics: None,
+            errors: None,
+            metric_errors: None,
+            job_state: None,
+            error_tolerance: 0,
+            tells_deletions: false,
+            max_clock_difference: MAX_CLOCK_DIFFERENCE,
+        }
+    }
 }
 
 /// How fast a run may go.

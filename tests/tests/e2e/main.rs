@@ -3,6 +3,7 @@
 //! - `growth`: clusters that grow and shrink; `merge`: metrics of which several nodes have parts
 //! - `placement`: what is misplaced and what is not: copies, instances, tagged series, each node's own metrics
 //! - `refusal`: what is refused before anything is touched; `damage`: what fails while the rest goes on
+//! - `clocks`: nodes whose clocks differ
 //! - `corrupt`: files that are no Whisper files, and replacing them
 //! - `live`: whisper.py and carbon write while metrics move, and relays switch at every moment
 //! - `writers`: a carbon that writes during a move; `crash`: daemons that end in the middle of one
@@ -21,6 +22,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
+mod clocks;
 mod corrupt;
 mod crash;
 mod crash_points;

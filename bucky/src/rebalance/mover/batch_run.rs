@@ -171,7 +171,13 @@ impl<'a> Rounds<'a> {
             }
             return Vec::new();
         }
-        let Deleted { deleted, changed, failed, left } =
+        if let Err(failure) = self.mover.clocks.allows(&self.mover.fleet, self.source, self.owners)
+        {
+            let kept = healed.into_iter().map(|healed| (healed.into_metric(), failure.clone()));
+            self.end.failed.extend(kept);
+            return Vec::new();
+        }
+        let Deleted { deleted, changed, failed, left, .. } =
             delete(self.mover, self.source, healed).await;
         self.unfinished |= left > 0;
         self.end.failed.extend(failed);

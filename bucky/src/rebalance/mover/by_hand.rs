@@ -214,6 +214,7 @@ impl Hand<'_> {
 
     /// Deletes the source if it is still what was copied, and says whether it did.
     async fn delete(&self, copied: &Copied, receipt: Option<Healed>) -> Result<bool, Setback> {
+        self.require_clocks()?;
         if let Some(receipt) = receipt.filter(|_| self.source.kind == Kind::V1) {
             let deleted = delete(self.mover, self.source, vec![receipt]).await;
             return match deleted.failed.into_iter().next() {
@@ -246,10 +247,17 @@ impl Hand<'_> {
             let failure = in_use(self.source, &reason);
             return Err(Setback { trouble: Trouble::Lasting, failure });
         }
+        // By what the answer just now has told of the source's.
+        self.require_clocks()?;
         let deleted = self.source.daemon.go_delete(name).await;
         deleted.map_err(|error| not_deleted(client(self.source, &error)))?;
         self.mover.tell_deleted([&copied.metric]);
         Ok(true)
+    }
+
+    fn require_clocks(&self) -> Result<(), Setback> {
+        let allowed = self.mover.clocks.allows(&self.mover.fleet, self.source, self.owners);
+        allowed.map_err(|failure| Setback { trouble: Trouble::Lasting, failure })
     }
 
     /// Whether the source's content is what was copied, read when the second in which it was written is over; none where it

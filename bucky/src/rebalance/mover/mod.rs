@@ -36,6 +36,7 @@ use self::links::Links;
 pub(crate) use self::renames::Renames;
 use super::batch::BatchLimits;
 use super::breaker::Row;
+use super::clock_watch::ClockWatch;
 use super::held::HoldingRoom;
 use super::nodes::{Fleet, Node};
 use super::options::{SyncOptions, Travel};
@@ -87,6 +88,8 @@ pub(crate) struct Mover {
     nodes: NodeLedger,
     /// Whether the operator wants an end.
     pub(crate) stop: Stop,
+    /// Whether the clocks allow a delete.
+    clocks: ClockWatch,
     /// Where people are told.
     pub(crate) output: Arc<Output>,
     workers: Semaphore,
@@ -122,6 +125,7 @@ impl Mover {
         Self {
             nodes: NodeLedger::new(hosts),
             pace: Pace::new(parts.sync.pace.clone(), Instant::now()),
+            clocks: ClockWatch::new(parts.sync.max_clock_difference, Arc::clone(&parts.output)),
             links: Links::default(),
             workers: Semaphore::new(parts.workers),
             places: Arc::new(Semaphore::new(UNDER_WAY as usize)),

@@ -1,0 +1,210 @@
+//! Whether the clocks of the nodes, and the one of this host, agree.
+//!
+//! Pure. Each node's clock is known by its offset from ours, which may be the wrong one: so all clocks are compared with each
+//! other, and the one that is farthest from the median is named first.
+
+use std::fmt;
+use std::time::Duration;
+
+use bucky_api::{ClockOffset, ClockReading, DaemonAddr};
+
+use crate::output::log_time;
+
+/// Whose clock it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The one that `bucky` runs by.
+    ThisHost,
+    /// A node's.
+    Node(DaemonAddr),
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ThisHost => f.write_str("this host"),
+            Self::Node(addr) => addr.fmt(f),
+        }
+    }
+}
+
+/// A clock by which nothing should be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ClockFinding {
+    /// It differs from another by more than is allowed.
+    Differs { whose: Whose, offset: ClockOffset, against: Whose },
+    /// It shows a time that no Whisper file can hold.
+    Inexpressible { whose: Whose, reading: ClockReading },
+}
+
+impl ClockFinding {
+    /// The clock that is off.
+    pub(crate) fn whose(&self) -> &Whose {
+        match self {
+            Self::Differs { whose, .. } | Self::Inexpressible { whose, .. } => whose,
+        }
+    }
+}
+
+impl fmt::Display for ClockFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Differs { whose, offset, against } => {
+                let of = if offset.ahead_millis() < 0 { "" } else { " of" };
+                write!(f, "the clock of {whose} is {offset}{of} that of {against}")
+            }
+            Self::Inexpressible { whose, reading } => write!(
+                f,
+                "the clock of {whose} shows {}, which Whisper cannot express (2001-09-09 to 2106-02-07)",
+                shown(*reading)
+            ),
+        }
+    }
+}
+
+fn shown(reading: ClockReading) -> String {
+    let since = u64::try_from(reading.unix_millis()).map(Duration::from_millis);
+    match since {
+        // Years of four digits.
+        Ok(since) if since.as_secs() < 253_402_300_800 => log_time(std::time::UNIX_EPOCH + since),
+        _ => format!("Unix time {reading}"),
+    }
+}
+
+/// The clocks that differ from another one by more than `limit`, the worst first. `offsets` are those from the clock of this
+/// host, which shows `now`; a node without one tells no time.
+pub(crate) fn judge(
+    offsets: impl IntoIterator<Item = (DaemonAddr, Option<ClockOffset>)>,
+    now: ClockReading,
+    limit: Duration,
+) -> Vec<ClockFinding> {
+    let nodes = offsets.into_iter().filter_map(|(addr, offset)| Some((Whose::Node(addr), offset?)));
+    let clocks = std::iter::once((Whose::ThisHost, ClockOffset::OWN)).chain(nodes);
+    let (mut clocks, inexpressible): (Vec<_>, Vec<_>) =
+        clocks.partition(|(_, offset)| offset.reading_at(now).is_expressible());
+    let mut findings: Vec<ClockFinding> = inexpressible
+        .into_iter()
+        .map(|(whose, offset)| ClockFinding::Inexpressible {
+            whose,
+            reading: offset.reading_at(now),
+        })
+        .collect();
+    clocks.sort_by_key(|(_, offset)| offset.ahead_millis());
+    let Some(median) = clocks.get(clocks.len().saturating_sub(1) / 2).map(|(_, offset)| *offset)
+    else {
+        return findings;
+    };
+    while let [first, .., last] = clocks.as_slice() {
+        if !last.1.relative_to(first.1).exceeds(limit) {
+            break;
+        }
+        let distance = |clock: &(Whose, ClockOffset)| {
+            clock.1.relative_to(median).ahead_millis().unsigned_abs()
+        };
+        let is_first = distance(first) > distance(last);
+        let (off, against) = if is_first { (first, last) } else { (last, first) };
+        findings.push(ClockFinding::Differs {
+            whose: off.0.clone(),
+            offset: off.1.relative_to(against.1),
+            against: against.0.clone(),
+        });
+        clocks.remove(if is_first { 0 } else { clocks.len() - 1 });
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: ClockReading = ClockReading::from_unix_millis(1_796_067_712_345);
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// An offset of so many seconds, exactly known.
+    fn ahead(seconds: i64) -> ClockOffset {
+        ClockOffset::of_sender(
+            ClockReading::from_unix_millis(seconds * 1000),
+            ClockReading::from_unix_millis(0),
+        )
+    }
+
+    fn told(offsets: &[(&str, i64)]) -> Vec<String> {
+        let offsets =
+            offsets.iter().map(|(host, seconds)| (host.parse().unwrap(), Some(ahead(*seconds))));
+        judge(offsets, NOW, LIMIT).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn clocks_that_agree_are_no_finding() {
+        assert_eq!(told(&[]), Vec::<String>::new());
+        assert_eq!(told(&[("a", 0), ("b", -15), ("c", 15)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_node_that_is_off_is_named_with_how_far_and_from_whom() {
+        assert_eq!(
+            told(&[("a", 0), ("b", 7800), ("c", 1)]),
+            ["the clock of b:4242 is 2 h 10 min ahead of that of this host"]
+        );
+        assert_eq!(
+            told(&[("a", 0), ("b", -7800), ("c", 1)]),
+            ["the clock of b:4242 is 2 h 10 min behind that of c:4242"]
+        );
+        assert_eq!(told(&[("a", 40)]).len(), 1);
+    }
+
+    #[test]
+    fn the_clock_of_this_host_may_be_the_wrong_one() {
+        assert_eq!(
+            told(&[("a", -3600), ("b", -3600), ("c", -3601)]),
+            ["the clock of this host is 1 h ahead of that of c:4242"]
+        );
+    }
+
+    #[test]
+    fn two_nodes_that_differ_from_each_other_are_a_finding_though_neither_is_far_from_ours() {
+        assert_eq!(
+            told(&[("a", -20), ("b", 20), ("c", 0)]),
+            ["the clock of b:4242 is 40 s ahead of that of a:4242"]
+        );
+    }
+
+    #[test]
+    fn each_clock_that_is_off_is_named_the_worst_first() {
+        assert_eq!(
+            told(&[("a", 0), ("b", 3600), ("c", 0), ("d", -90), ("e", 1)]),
+            [
+                "the clock of b:4242 is 1 h 1 min ahead of that of d:4242",
+                "the clock of d:4242 is 1 min 31 s behind that of e:4242"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_slow_answer_may_explain_is_no_finding() {
+        let slow = ClockOffset::in_answer(
+            ClockReading::from_unix_millis(NOW.unix_millis() + 20_000),
+            NOW,
+            Duration::from_secs(40),
+        );
+        assert_eq!(slow.ahead_millis(), 40_000);
+        assert_eq!(judge([("a".parse().unwrap(), Some(slow))], NOW, LIMIT), []);
+        assert_eq!(judge([("a".parse().unwrap(), None)], NOW, LIMIT), []);
+    }
+
+    #[test]
+    fn a_clock_that_whisper_cannot_express_is_named_with_what_it_shows() {
+        let found =
+            told(&[("a", 0), ("b", -1_796_067_700), ("c", 2_600_000_000), ("d", -1_800_000_000)]);
+        assert_eq!(
+            found[0],
+            "the clock of b:4242 shows 1970/01/01 00:00:12, which Whisper cannot express (2001-09-09 to 2106-02-07)"
+        );
+        assert!(found[1].starts_with("the clock of c:4242 shows 2109/"), "{found:?}");
+        assert!(
+            found[2].starts_with("the clock of d:4242 shows Unix time -3932287.655"),
+            "{found:?}"
+        );
+        assert_eq!(found.len(), 3);
+    }
+}
