@@ -89,12 +89,18 @@ pub enum InventoryState {
 }
 
 /// Room on the file system of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskStatus {
     /// Its size in bytes.
     pub total_bytes: u64,
     /// What an ordinary user can still write, in bytes.
     pub free_bytes: u64,
+    /// How many files and folders it can hold; none where nothing limits that, and from a daemon that does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_inodes: Option<u64>,
+    /// How many more an ordinary user can create.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_inodes: Option<u64>,
 }
 
 /// Deleted sources that are not yet removed for good.

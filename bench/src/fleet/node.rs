@@ -163,7 +163,11 @@ impl SimulatedNode {
                 not_served: NotServed::default(),
                 problem: String::new(),
             },
-            disk: DiskStatus { total_bytes: DISK_BYTES, free_bytes: DISK_BYTES },
+            disk: DiskStatus {
+                total_bytes: DISK_BYTES,
+                free_bytes: DISK_BYTES,
+                ..DiskStatus::default()
+            },
             tombstones: TombstoneStatus::default(),
             transfers: TransferStatus { sending: 0, receiving: 0, limit: TRANSFERS },
             local_prefixes: Vec::new(),

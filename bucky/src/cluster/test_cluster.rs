@@ -65,7 +65,7 @@ pub(crate) fn status(node: &str, store_id: &str) -> Status {
             not_served: bucky_api::NotServed::default(),
             problem: String::new(),
         },
-        disk: DiskStatus { total_bytes: 100 << 30, free_bytes: 40 << 30 },
+        disk: DiskStatus { total_bytes: 100 << 30, free_bytes: 40 << 30, ..DiskStatus::default() },
         tombstones: TombstoneStatus::default(),
         transfers: TransferStatus { sending: 0, receiving: 0, limit: 16 },
         replaced: bucky_api::ReplacedStatus::default(),

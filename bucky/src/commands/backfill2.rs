@@ -85,6 +85,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         fresh: order.fresh,
         dry_run: order.dry_run,
         ignore_free_space: order.ignore_free_space,
+        reserve: order.reserve,
         workers: order.workers,
         travel: order.travel,
         limits: order.limits,

@@ -8,6 +8,7 @@ use bucky_api::Encoding;
 use crate::cli::{ClusterArgs, workers};
 use crate::rebalance::BatchLimits;
 use crate::rebalance::options::{PaceOptions, Travel};
+use crate::rebalance::room::Reserve;
 
 /// How much may wait in half-full batches, in all sources together: some 20 bytes a metric. With 200 sources and 200
 /// owners batches get about 25 metrics by it.
@@ -43,6 +44,9 @@ pub(crate) struct BatchArgs {
     /// Begin although the destinations do not have the room
     #[arg(long)]
     pub(crate) ignore_free_space: bool,
+    /// What every destination keeps free for carbon: a share of its bytes and inodes, such as 5%, or bytes, such as 50G
+    #[arg(long, value_name = "SHARE|BYTES", default_value = "5%")]
+    pub(crate) reserve: Reserve,
     /// Write every metric that did not make it to this file, with node and reason
     #[arg(long, value_name = "FILE")]
     pub(crate) errors: Option<PathBuf>,

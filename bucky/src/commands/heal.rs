@@ -54,6 +54,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         fresh: !args.no_scan,
         dry_run: args.no_op,
         ignore_free_space: args.batches.ignore_free_space,
+        reserve: args.batches.reserve,
         workers: args.batches.workers,
         travel: args.batches.travel(&args.cluster),
         limits: args.batches.limits(0),

@@ -73,6 +73,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         fresh: args.force,
         dry_run: args.sync.no_op,
         ignore_free_space: args.sync.batches.ignore_free_space,
+        reserve: args.sync.batches.reserve,
         workers: args.sync.batches.workers,
         travel: args.sync.batches.travel(&args.cluster),
         limits: args.sync.batches.limits(PASSED),

@@ -4,7 +4,7 @@
 //! agree are for people, and `-j` has everything for programs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bucky_api::{ClockOffset, DaemonAddr, InventoryState, InventoryStatus, Status};
 use bucky_ring::{Difference, Node, Ring};
@@ -132,6 +132,9 @@ fn used(status: &Status) -> u64 {
 }
 
 fn ring_word(cluster: &Cluster, member: &Member) -> &'static str {
+    if !cluster.members.iter().any(|other| other.addr() == member.addr()) {
+        return "no member";
+    }
     let differs = cluster.findings.iter().any(|finding| match finding {
         Finding::OtherRing { addr, .. } | Finding::BadRing { addr, .. } => addr == member.addr(),
         _ => false,

@@ -117,6 +117,7 @@ impl SyncArgs {
             fresh: false,
             dry_run: self.no_op,
             ignore_free_space: self.batches.ignore_free_space,
+            reserve: self.batches.reserve,
             workers: self.batches.workers,
             travel: self.batches.travel(cluster),
             limits: self.batches.limits(PASSED),

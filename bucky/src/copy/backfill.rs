@@ -26,6 +26,7 @@ use crate::rebalance::mover::{JobDesk, JournalDesk, Mover, MoverParts};
 use crate::rebalance::nodes::{Fleet, Node, refuse_shared_addresses};
 use crate::rebalance::options::{SyncOptions, Travel};
 use crate::rebalance::plan::Plan;
+use crate::rebalance::room::Reserve;
 use crate::rebalance::stop::Stop;
 use crate::rebalance::survey::Selection;
 use crate::rebalance::tally::Tally;
@@ -51,6 +52,8 @@ pub(crate) struct BackfillOrder {
     pub(crate) dry_run: bool,
     /// Begin although it does not fit.
     pub(crate) ignore_free_space: bool,
+    /// What is left free at each destination.
+    pub(crate) reserve: Reserve,
     /// Batches at once.
     pub(crate) workers: usize,
     /// How files travel.
@@ -96,7 +99,8 @@ pub(crate) async fn backfill(
         refresh(sources.present(), output).await?;
     }
     let seen = rebalance::tell_unread_folders(&fleet, "is not found", output).await;
-    let work = Work::find(&fleet, &ring, &order.map, output).await?;
+    let mut work = Work::find(&fleet, &ring, &order.map, output).await?;
+    work.plan = work.plan.reserving(order.reserve);
     let seen = seen.and(work.holding.tell_missing(&order.map, output));
     if work.jobs.is_empty() {
         output.say("Nothing is to be filled in.");

@@ -32,6 +32,7 @@ use crate::rebalance::failure_files::FailureFiles;
 use crate::rebalance::mover::{JobDesk, JournalDesk, Mover, MoverParts};
 use crate::rebalance::nodes::{Fleet, Kind, refuse_shared_addresses};
 use crate::rebalance::options::{PaceOptions, SyncOptions, Travel};
+use crate::rebalance::room::Reserve;
 use crate::rebalance::stop::Stop;
 use crate::rebalance::tally::Tally;
 use crate::rebalance::{self, BatchLimits, STOPPED_AT_ONCE};
@@ -57,6 +58,8 @@ pub(crate) struct Order {
     pub(crate) dry_run: bool,
     /// Begin although it does not fit.
     pub(crate) ignore_free_space: bool,
+    /// What is left free at each destination.
+    pub(crate) reserve: Reserve,
     /// Batches at once.
     pub(crate) workers: usize,
     /// How files travel.
@@ -103,7 +106,8 @@ pub(crate) async fn run(
         refresh(cluster.present(), output).await?;
     }
     let seen = rebalance::tell_unread_folders(&fleet, "seems to be missing there", output).await;
-    let survey = survey(scope.reader(output).await?, &fleet).await?;
+    let mut survey = survey(scope.reader(output).await?, &fleet).await?;
+    survey.plan = survey.plan.reserving(order.reserve);
     survey::tell(&survey.seen, &fleet, order.selection != Selection::All, output);
     let seen = seen.and(survey.sought.tell(output));
     if survey.plan.is_empty() && survey.compared == 0 {

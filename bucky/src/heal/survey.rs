@@ -135,10 +135,10 @@ pub(crate) fn plan(
         Some(Row { from: from.addr().clone(), to: to.addr().clone(), load })
     };
     let rows: Vec<Row> = copies.iter().filter_map(row).collect();
-    let free_bytes = |addr: &bucky_api::DaemonAddr| {
-        members.iter().find(|node| node.addr() == addr).and_then(|node| node.free_bytes)
+    let disk = |addr: &bucky_api::DaemonAddr| {
+        members.iter().find(|node| node.addr() == addr).and_then(|node| node.disk)
     };
-    Plan::new(rows, copies.values().sum(), free_bytes)
+    Plan::new(rows, copies.values().sum(), disk)
 }
 
 /// Tells what was seen and is not for this command, and what looks odd.

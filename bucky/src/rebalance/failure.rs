@@ -6,6 +6,8 @@ use bucky_api::{DaemonAddr, Problem};
 
 /// The kind of failure of which a node that does not answer is the cause.
 pub(crate) const NODE_AWAY: &str = "node away";
+/// The kind of failure of a destination that has no room: that closes it for the run.
+pub(crate) const NO_SPACE: &str = "no space";
 /// The kind of a metric that is where it belongs, and also still at a source that somebody writes to.
 pub(crate) const STILL_WRITTEN_TO: &str = "still written to";
 /// The kind of a metric that is where it belongs, and that its source would not delete.
@@ -30,7 +32,7 @@ pub(crate) struct Failure {
 
 /// Whether failures of this kind are metrics that were copied, and only not deleted.
 pub(crate) fn is_of_delete(kind: &str) -> bool {
-    kind == NOT_DELETED || kind == STILL_WRITTEN_TO
+    matches!(kind, NOT_DELETED | STILL_WRITTEN_TO | CLOCK_DIFFERS)
 }
 
 impl Failure {
@@ -50,7 +52,7 @@ pub(crate) fn kind_of(problem: Option<Problem>) -> &'static str {
         Some(Problem::Compressed) => "compressed",
         Some(Problem::Busy) => "busy",
         Some(Problem::DigestMismatch) => "damaged on the way",
-        Some(Problem::NoSpace) => "no space",
+        Some(Problem::NoSpace) => NO_SPACE,
         Some(Problem::BadPath) => "bad path",
         Some(Problem::CutOff) => "cut off",
         Some(Problem::TooLarge) => "too large",
@@ -71,6 +73,15 @@ impl Naming {
     /// The lines to print for one more failure.
     pub(crate) fn of(&mut self, metric: &str, failure: &Failure) -> Vec<String> {
         let line = format!("bucky: {metric}: {}: {}", failure.node, failure.reason);
+        if failure.kind == NO_SPACE {
+            let node = &failure.node;
+            let is_first = self.alike.insert((node.to_string(), NO_SPACE), 1).is_none();
+            let closed = format!(
+                "{line}; {node} gets nothing more in this run: what is meant for it is counted, not named (--errors FILE \
+                 has all)"
+            );
+            return is_first.then_some(closed).into_iter().collect();
+        }
         let further = match failure.kind {
             NODE_AWAY => Some("that need"),
             STILL_WRITTEN_TO => Some("that are still written to at"),

@@ -9,6 +9,7 @@ mod breaker;
 mod clock_watch;
 pub(crate) mod failure;
 pub(crate) mod failure_files;
+pub(crate) mod full;
 mod held;
 pub(crate) mod job_state;
 pub(crate) mod journal;
@@ -19,6 +20,7 @@ pub(crate) mod pace;
 pub(crate) mod plan;
 pub(crate) mod progress;
 mod resume;
+pub(crate) mod room;
 pub(crate) mod statistics;
 pub(crate) mod stop;
 mod summary;
@@ -42,6 +44,7 @@ use self::nodes::{Fleet, Kind, Source, refuse_shared_addresses};
 use self::options::{SyncOptions, Travel};
 use self::plan::Plan;
 use self::resume::Resume;
+use self::room::Reserve;
 use self::stop::Stop;
 use self::summary::Summary;
 use self::survey::Selection;
@@ -94,6 +97,8 @@ pub(crate) struct Order {
     pub(crate) dry_run: bool,
     /// Begin although it does not fit.
     pub(crate) ignore_free_space: bool,
+    /// What is left free at each destination.
+    pub(crate) reserve: Reserve,
     /// Batches at once.
     pub(crate) workers: usize,
     /// How files travel.
@@ -145,7 +150,7 @@ pub(crate) async fn plan_and_move(
     let seen = tell_unread_folders(&fleet, order.task.fate_of_unread(), output).await;
     let left = left_behind(&fleet, &order, output).await;
     let seen = seen.and(if left.is_empty() { Outcome::Done } else { Outcome::SomeFailed });
-    let plan = survey::plan(&fleet, &selection, output).await?;
+    let plan = survey::plan(&fleet, &selection, output).await?.reserving(order.reserve);
     if plan.is_empty() {
         let said = order.task.nothing(order.is_selection());
         let limit = if seen == Outcome::Done { "" } else { ", as far as its files are served" };
@@ -317,7 +322,9 @@ pub(crate) fn fits(plan: &Plan, ignore_free_space: bool, output: &Output) -> boo
     if shortages.is_empty() || ignore_free_space {
         return true;
     }
-    output.say("bucky: nothing was done; make room, or give --ignore-free-space");
+    output.say(
+        "bucky: nothing was done; make room, give a smaller --reserve, or give --ignore-free-space",
+    );
     false
 }
 

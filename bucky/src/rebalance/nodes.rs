@@ -8,12 +8,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use bucky_api::{Daemon, DaemonAddr, RENAMING_LEVEL};
+use bucky_api::{Daemon, DaemonAddr, DiskStatus, RENAMING_LEVEL};
 use bucky_ring::Ring;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::batch::OwnerIndex;
 use super::breaker::{Breaker, Row};
+use super::full::FullMark;
 use crate::cluster::{Answer, Cluster, Member, completed, read_only, store_of};
 use crate::outcome::{UnhealthyError, UsageError};
 use crate::strays::How;
@@ -40,10 +41,12 @@ pub(crate) struct Node {
     pub(crate) kind: Kind,
     /// What tells its store from others.
     pub(crate) store: String,
-    /// The room it has, in bytes, where it tells.
-    pub(crate) free_bytes: Option<u64>,
+    /// The room it has, where it tells.
+    pub(crate) disk: Option<DiskStatus>,
     /// Whether it stores what it pulls under another name where it is told to.
     pub(crate) renames: bool,
+    /// Whether it has run out of room.
+    pub(crate) full: FullMark,
     /// How much of it may be under way.
     pub(crate) gate: Gate,
     reach: Mutex<Breaker>,
@@ -82,10 +85,8 @@ impl Gate {
 impl Node {
     /// The node that answered so; none where it did not.
     pub(crate) fn of(member: &Member) -> Option<Self> {
-        let (kind, free_bytes, limit) = match &member.answer {
-            Answer::V1 { status, .. } => {
-                (Kind::V1, Some(status.disk.free_bytes), status.transfers.limit)
-            }
+        let (kind, disk, limit) = match &member.answer {
+            Answer::V1 { status, .. } => (Kind::V1, Some(status.disk), status.transfers.limit),
             Answer::Go { .. } => (Kind::Go, None, GO_TRANSFERS),
             Answer::Away { .. } => return None,
         };
@@ -93,8 +94,9 @@ impl Node {
             daemon: member.daemon.clone(),
             kind,
             store: store_of(&member.answer)?,
-            free_bytes,
+            disk,
             renames: member.status().is_some_and(|status| status.api_level >= RENAMING_LEVEL),
+            full: FullMark::default(),
             gate: Gate::new(limit),
             reach: Mutex::new(Breaker::new(NODE_FAILURES, member.daemon.timeouts().away)),
         })

@@ -6,12 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bucky_api::DaemonAddr;
+use bucky_api::{DaemonAddr, DiskStatus};
 
+use super::room::{Reserve, Shortage};
 use crate::output::{Table, human_bytes, human_count};
 
 /// What is to be moved.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     /// From where to where, sorted by the places of the nodes.
     pub(crate) rows: Vec<Row>,
@@ -19,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) destinations: Vec<Destination>,
     /// Metrics that lie astray, each once for every node that has it.
     pub(crate) metrics: u64,
+    /// What is left free at each destination.
+    pub(crate) reserve: Reserve,
 }
 
 /// What one node sends to another.
@@ -39,8 +42,8 @@ pub(crate) struct Destination {
     pub(crate) addr: DaemonAddr,
     /// How much.
     pub(crate) load: Load,
-    /// How much room it has, in bytes; none where it cannot tell.
-    pub(crate) free_bytes: Option<u64>,
+    /// How much room it has; none where it cannot tell.
+    pub(crate) disk: Option<DiskStatus>,
 }
 
 /// So many metrics.
@@ -81,11 +84,11 @@ impl Load {
 }
 
 impl Plan {
-    /// A plan of these rows; `free_bytes` tells how much room a destination has.
+    /// A plan of these rows; `disk` tells how much room a destination has.
     pub(crate) fn new(
         rows: Vec<Row>,
         metrics: u64,
-        free_bytes: impl Fn(&DaemonAddr) -> Option<u64>,
+        disk: impl Fn(&DaemonAddr) -> Option<DiskStatus>,
     ) -> Self {
         let mut loads: BTreeMap<&DaemonAddr, Load> = BTreeMap::new();
         for row in &rows {
@@ -94,10 +97,16 @@ impl Plan {
         let destinations = loads.into_iter().map(|(addr, load)| Destination {
             addr: addr.clone(),
             load,
-            free_bytes: free_bytes(addr),
+            disk: disk(addr),
         });
         let destinations = destinations.collect();
-        Self { rows, destinations, metrics }
+        Self { rows, destinations, metrics, reserve: Reserve::NONE }
+    }
+
+    /// The same plan where each destination keeps so much room free.
+    #[must_use]
+    pub(crate) fn reserving(self, reserve: Reserve) -> Self {
+        Self { reserve, ..self }
     }
 
     /// Whether there is nothing to do.
@@ -108,15 +117,13 @@ impl Plan {
     /// Where it would not fit: a sentence each.
     pub(crate) fn shortages(&self) -> Vec<String> {
         let short = self.destinations.iter().filter_map(|destination| {
-            let free = destination.free_bytes.filter(|free| *free < destination.load.bytes)?;
-            Some(format!(
-                "{} is to get {} and has {} free",
-                destination.addr,
-                human_bytes(destination.load.bytes),
-                human_bytes(free)
-            ))
+            Some(self.shortage(destination)?.sentences(&destination.addr))
         });
-        short.collect()
+        short.flatten().collect()
+    }
+
+    fn shortage(&self, destination: &Destination) -> Option<Shortage> {
+        Shortage::of(destination.load, &destination.disk?, self.reserve)
     }
 }
 
@@ -140,10 +147,12 @@ impl Plan {
         }
         let mut room = Table::new(&["DESTINATION", ">METRICS", ">GETS", ">FREE", "FITS"]);
         for destination in &self.destinations {
-            let (free, fits) = match destination.free_bytes {
+            let (free, fits) = match destination.disk {
                 None => ("?".to_owned(), "?"),
-                Some(free) => {
-                    (human_bytes(free), if free < destination.load.bytes { "NO" } else { "yes" })
+                Some(disk) => {
+                    let shortage = self.shortage(destination);
+                    let fits = shortage.map_or("yes", |shortage| shortage.word());
+                    (human_bytes(disk.free_bytes), fits)
                 }
             };
             room.row(vec![
@@ -178,12 +187,15 @@ mod tests {
             row("graphite-2", "graphite-1", 3, 4_000, 0),
             row("old", "graphite-5", 12, 0, 12),
         ];
-        let free = |to: &DaemonAddr| match to.host() {
-            "graphite-4" => Some(120 << 30),
-            "graphite-5" => None,
-            _ => Some(40 << 30),
+        let disk = |free_bytes| {
+            Some(DiskStatus { total_bytes: 400 << 30, free_bytes, ..DiskStatus::default() })
         };
-        let plan = Plan::new(rows, 499_334, free);
+        let room = |to: &DaemonAddr| match to.host() {
+            "graphite-4" => disk(120 << 30),
+            "graphite-5" => None,
+            _ => disk(40 << 30),
+        };
+        let plan = Plan::new(rows, 499_334, room);
         insta::assert_snapshot!(plan.to_string());
         assert_eq!(
             plan.shortages(),
@@ -193,7 +205,8 @@ mod tests {
 
     #[test]
     fn a_plan_without_metrics_is_empty() {
-        assert!(Plan::default().is_empty());
-        assert_eq!(Plan::default().shortages(), Vec::<String>::new());
+        let plan = Plan::new(Vec::new(), 0, |_| None);
+        assert!(plan.is_empty());
+        assert_eq!(plan.shortages(), Vec::<String>::new());
     }
 }

@@ -103,10 +103,10 @@ pub(crate) async fn plan(
             "bucky: {unplaceable} tagged files are named by a hash: they have no place on the ring and stay where they are"
         ));
     }
-    let free_bytes = |addr: &bucky_api::DaemonAddr| {
-        fleet.members.iter().find(|node| node.addr() == addr).and_then(|node| node.free_bytes)
+    let disk = |addr: &bucky_api::DaemonAddr| {
+        fleet.members.iter().find(|node| node.addr() == addr).and_then(|node| node.disk)
     };
-    Ok(Plan::new(rows, metrics, free_bytes))
+    Ok(Plan::new(rows, metrics, disk))
 }
 
 /// What `source` has to give.

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::chain;
 use crate::patience::{Next, Patience, Trouble, jitter};
-use crate::rebalance::failure::{Failure, NODE_AWAY, kind_of};
+use crate::rebalance::failure::{Failure, NO_SPACE, NODE_AWAY, kind_of};
 use crate::rebalance::mover::GivenFile;
 use crate::rebalance::nodes::{Kind, Node};
 use crate::rebalance::stop::Stop;
@@ -202,7 +202,10 @@ impl Shared {
             match work.patience.after(setback.trouble, jitter()) {
                 Next::Wait(pause) if !self.stop.asked_within(pause).await => stack.push(work),
                 // One file may be what the others fail with.
-                Next::GiveUp if setback.failure.kind != NODE_AWAY && work.files.len() > 1 => {
+                Next::GiveUp
+                    if !matches!(setback.failure.kind, NODE_AWAY | NO_SPACE)
+                        && work.files.len() > 1 =>
+                {
                     let second = work.files.split_off(work.files.len() / 2);
                     for files in [second, work.files] {
                         let patience = Patience::with_attempts(&node.daemon, HALF_ATTEMPTS);
@@ -224,6 +227,9 @@ impl Shared {
             let failure = failure(node, NODE_AWAY, reason);
             return Some(Setback { trouble: Trouble::Lasting, failure });
         }
+        if let Some(failure) = node.full.failure(node.addr()) {
+            return Some(Setback { trouble: Trouble::Lasting, failure });
+        }
         let lines = match heal(node, files).await {
             Ok(lines) => lines,
             Err(error) => return Some(setback(node, error).await),
@@ -241,7 +247,10 @@ impl Shared {
                     last = Some(setback);
                     again.push(file);
                 }
-                Err(setback) => self.settle(&file, Err(setback.failure)),
+                Err(setback) => {
+                    node.full.note(&setback.failure);
+                    self.settle(&file, Err(setback.failure));
+                }
             }
         }
         *files = again;

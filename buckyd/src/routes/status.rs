@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use bucky_api::{API_LEVEL, DiskStatus, ErrorCode, Status, chain};
+use bucky_api::{API_LEVEL, ErrorCode, Status, chain};
 
 use crate::app::App;
 use crate::blocking::blocking;
@@ -12,7 +12,7 @@ use crate::respond::ApiError;
 
 pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, ApiError> {
     let status = blocking(move || -> Result<Status, ApiError> {
-        let (total_bytes, free_bytes) = app.store.room()?;
+        let disk = app.store.room()?;
         Ok(Status {
             node: app.node.clone(),
             store_id: app.store.id().to_owned(),
@@ -21,7 +21,7 @@ pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, Api
             ring_fingerprint: app.ring.spec().fingerprint(),
             metrics: app.inventory.len(),
             inventory: app.inventory.status(),
-            disk: DiskStatus { total_bytes, free_bytes },
+            disk,
             tombstones: app.sweeper.status(),
             transfers: app.transfers.status(),
             replaced: app.store.replaced()?,

@@ -34,6 +34,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bucky_api::DiskStatus;
 use bucky_whisper::{AggregationSix, is_of_this_machine};
 
 use self::commit::Committer;
@@ -162,11 +163,11 @@ impl Store {
         self.tree.check()
     }
 
-    /// Size and free room of the file system, in bytes.
+    /// Size and free room of the file system.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) fn room(&self) -> Result<(u64, u64), StoreError> {
+    pub(crate) fn room(&self) -> Result<DiskStatus, StoreError> {
         self.tree
             .room()
             .map_err(|error| StoreError::io("ask for the room of", self.tree.path(), error))

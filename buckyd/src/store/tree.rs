@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bucky_api::DiskStatus;
 use bucky_whisper::past_leases;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -277,11 +278,18 @@ impl Tree {
         Ok(())
     }
 
-    /// Size and free room of the prefix's file system, in bytes.
-    pub(crate) fn room(&self) -> io::Result<(u64, u64)> {
+    /// Size and free room of the prefix's file system.
+    pub(crate) fn room(&self) -> io::Result<DiskStatus> {
         let stat = rustix::fs::fstatvfs(&self.root)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        Ok((bytes(stat.f_blocks), bytes(stat.f_bavail)))
+        // Some file systems make inodes as they need them, and say 0.
+        let inodes = |count: u64| (stat.f_files > 0).then_some(count);
+        Ok(DiskStatus {
+            total_bytes: bytes(stat.f_blocks),
+            free_bytes: bytes(stat.f_bavail),
+            total_inodes: inodes(stat.f_files),
+            free_inodes: inodes(stat.f_favail),
+        })
     }
 }
 

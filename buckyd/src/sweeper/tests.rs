@@ -143,7 +143,7 @@ fn status() -> Status {
             not_served: bucky_api::NotServed::default(),
             problem: String::new(),
         },
-        disk: DiskStatus { total_bytes: 0, free_bytes: 0 },
+        disk: DiskStatus::default(),
         tombstones: TombstoneStatus::default(),
         transfers: TransferStatus { sending: 0, receiving: 0, limit: 1 },
         local_prefixes: Vec::new(),

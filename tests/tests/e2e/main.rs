@@ -41,6 +41,7 @@ mod networks;
 mod order;
 mod placement;
 mod refusal;
+mod room;
 mod routes;
 mod stopping;
 mod stuck;

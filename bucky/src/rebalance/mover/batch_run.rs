@@ -7,6 +7,7 @@ use bucky_whisper::MetricName;
 
 use super::super::batch::{Batch, Stray, Ticket};
 use super::super::failure::Failure;
+use super::super::full::full_owner;
 use super::super::nodes::{Kind, Node};
 use super::super::tally::Effect;
 use super::by_hand::{Deletes, move_by_hand};
@@ -68,6 +69,13 @@ async fn in_portions(
     let is_by_hand = source.kind == Kind::Go || owners.iter().any(|owner| owner.kind == Kind::Go);
     let mut all = BatchEnd { is_finished: true, ..BatchEnd::default() };
     while !strays.is_empty() {
+        if let Some(failure) = full_owner(owners) {
+            let failed = strays.drain(..).map(|stray| (stray.metric, failure.clone()));
+            let failed: Vec<_> = failed.collect();
+            mover.conclude(source, owners, &[], &[], &failed, &renames);
+            all.failed.extend(failed);
+            break;
+        }
         let addrs = owners.iter().map(|owner| owner.addr());
         let rest = strays.split_off(mover.pace.portion(source.addr(), addrs, &strays));
         let portion = std::mem::replace(&mut strays, rest);

@@ -8,6 +8,7 @@ use bucky_whisper::MetricName;
 
 use super::super::batch::Stray;
 use super::super::failure::Failure;
+use super::super::full::full_owner;
 use super::super::nodes::{Kind, Node};
 use super::batch_run::BatchEnd;
 use super::by_hand::{Deletes, move_by_hand};
@@ -64,6 +65,13 @@ impl Mover {
         let mut all = Brought::default();
         let owners = [Arc::clone(owner)];
         while !strays.is_empty() && (all.is_empty() || !self.stop.is_asked()) {
+            if let Some(failure) = full_owner(&owners) {
+                let failed = strays.drain(..).map(|stray| (stray.metric, failure.clone()));
+                let failed: Vec<_> = failed.collect();
+                self.conclude(source, &owners, &[], &[], &failed, renames);
+                all.failed.extend(failed);
+                break;
+            }
             let addrs = owners.iter().map(|owner| owner.addr());
             let rest = strays.split_off(self.pace.portion(source.addr(), addrs, &strays));
             let portion = std::mem::replace(&mut strays, rest);

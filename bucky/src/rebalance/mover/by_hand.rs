@@ -24,6 +24,7 @@ use self::go_owner::fill_at;
 use self::setback::{Setback, client, lasting, not_deleted, passing};
 use super::super::batch::Stray;
 use super::super::failure::{Failure, NODE_AWAY, NOT_DELETED, kind_of};
+use super::super::full::full_owner;
 use super::super::nodes::{Kind, Node};
 use super::super::tally::Effect;
 use super::batch_run::{BatchEnd, ROUNDS};
@@ -159,6 +160,9 @@ impl Hand<'_> {
     async fn attempt(&self, metric: &MetricName) -> Result<Attempt, Setback> {
         for node in self.owners.iter().chain([self.source]) {
             node.admit().map_err(|reason| lasting(node, NODE_AWAY, reason))?;
+        }
+        if let Some(failure) = full_owner(self.owners) {
+            return Err(Setback { trouble: Trouble::Lasting, failure });
         }
         let Some(copied) = self.fetch(metric).await? else { return Ok(Attempt::Gone) };
         let mut effect: Option<Effect> = None;
@@ -302,7 +306,10 @@ impl Hand<'_> {
         let may_pass =
             line.outcome.is_healed() || line.problem.is_some_and(bucky_api::Problem::may_pass);
         let (kind, reason) = (kind_of(line.problem), line.reason);
-        Err(if may_pass { passing(owner, kind, reason) } else { lasting(owner, kind, reason) })
+        let setback =
+            if may_pass { passing(owner, kind, reason) } else { lasting(owner, kind, reason) };
+        owner.full.note(&setback.failure);
+        Err(setback)
     }
 }
 

@@ -117,6 +117,10 @@ impl Pull<'_> {
             pulled.left.append(&mut work.strays);
             return None;
         }
+        // Others may have filled it while this batch waited for its place.
+        if let Some(failure) = self.owner.full.failure(self.owner.addr()) {
+            return Some(Setback { trouble: Trouble::Lasting, halves: false, failure });
+        }
         let (lines, error) = self.request(work, reckoned).await;
         if error.is_none() {
             self.mover.pace.came_to(reckoned, lines.iter().map(|line| line.bytes));
@@ -213,6 +217,7 @@ impl Pull<'_> {
                 }
                 _ => {
                     let failure = self.told(&line);
+                    self.owner.full.note(&failure);
                     pulled.failed.push((line.metric, failure));
                 }
             }
