@@ -24,6 +24,7 @@ mod copy_streams;
 mod deletion;
 #[cfg(test)]
 mod fake_daemon;
+mod former;
 mod heal;
 mod holders;
 mod inventory;

@@ -164,9 +164,11 @@ fn open(
     };
     let client = Client::new(timeouts).context("cannot set up the HTTP client")?;
     let hosts = config.ring.spec().nodes.iter().map(bucky_ring::Node::host);
+    let former = store.remember_ring(hosts.clone());
     let keys = config.auth.keys;
     let peers = Peers::new(client, keys.clone(), hosts, config.bind.port(), &config.auth.peers)
-        .with_max_clock_difference(config.max_clock_difference);
+        .with_max_clock_difference(config.max_clock_difference)
+        .with_former(former);
     let sweeper = Arc::new(Sweeper::new(Arc::clone(&store), peers.clone(), config.tombstone_grace));
     Ok(Arc::new(App {
         node: config.node,

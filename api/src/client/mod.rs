@@ -141,6 +141,12 @@ impl Client {
         Self { token: Some(token), ..self.clone() }
     }
 
+    /// The same client, which sends no token.
+    #[must_use]
+    pub fn without_token(&self) -> Self {
+        Self { token: None, ..self.clone() }
+    }
+
     /// The daemon at `addr`.
     pub fn daemon(&self, addr: DaemonAddr) -> Daemon {
         Daemon { client: self.clone(), addr, clock: PeerClock::default() }
@@ -157,7 +163,7 @@ impl Daemon {
     /// no token.
     #[must_use]
     pub fn carbon_beside(&self, port: u16) -> Self {
-        let client = Client { token: None, ..self.client.clone() };
+        let client = self.client.without_token();
         Self { client, addr: self.addr.with_port(port), clock: PeerClock::default() }
     }
 

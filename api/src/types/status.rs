@@ -37,6 +37,18 @@ pub struct Status {
     /// the daemon's start.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub read_only: String,
+    /// Nodes that were members of this daemon's ring before, the last one first: they may still hold metrics.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_members: Vec<FormerMember>,
+}
+
+/// A node that was a member of the ring.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerMember {
+    /// Its host, as the ring had it.
+    pub host: String,
+    /// When this daemon was first started without it, in Unix seconds.
+    pub until: u64,
 }
 
 /// Where the inventory stands.

@@ -173,6 +173,7 @@ impl SimulatedNode {
             local_prefixes: Vec::new(),
             replaced: ReplacedStatus::default(),
             read_only: String::new(),
+            former_members: Vec::new(),
         }
     }
 

@@ -65,6 +65,14 @@ impl fmt::Display for Finding {
     }
 }
 
+impl Finding {
+    /// That a node is away; none if it is there.
+    pub(crate) fn away(member: &Member) -> Option<Self> {
+        let Answer::Away { reason } = &member.answer else { return None };
+        Some(Self::Away { addr: member.addr().clone(), reason: reason.clone() })
+    }
+}
+
 /// `document` with what it leaves open taken from `other`.
 pub(crate) fn completed(document: &RingDocument, other: &RingDocument) -> RingDocument {
     RingDocument {
@@ -94,7 +102,7 @@ pub(crate) fn judge(reference: &RingDocument, members: &[Member]) -> Vec<Finding
 fn judge_member(reference: &RingDocument, member: &Member) -> Option<Finding> {
     let addr = member.addr().clone();
     let document = match &member.answer {
-        Answer::Away { reason } => return Some(Finding::Away { addr, reason: reason.clone() }),
+        Answer::Away { .. } => return Finding::away(member),
         Answer::V1 { document, .. } | Answer::Go { document } => document,
     };
     // A reference that cannot be used is told where the ring is needed.

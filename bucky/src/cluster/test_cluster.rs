@@ -71,5 +71,6 @@ pub(crate) fn status(node: &str, store_id: &str) -> Status {
         replaced: bucky_api::ReplacedStatus::default(),
         local_prefixes: vec!["carbon.agents.".into()],
         read_only: String::new(),
+        former_members: Vec::new(),
     }
 }

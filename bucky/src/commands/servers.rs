@@ -14,6 +14,7 @@ use super::clock_args::ClockArgs;
 use super::discover;
 use crate::cli::ClusterArgs;
 use crate::cluster::{Answer, Cluster, Finding, Member, notes};
+use crate::former;
 use crate::outcome::Outcome;
 use crate::output::{Output, Table, human_bytes, human_count, human_duration};
 
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Print a JSON object
     #[arg(short = 'j', long)]
     json: bool,
+    /// Further nodes to show, such as one that is being drained
+    #[arg(value_name = "HOST:PORT")]
+    others: Vec<DaemonAddr>,
 }
 
 /// Runs it.
@@ -40,13 +44,16 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let mut cluster = discover(&args.cluster, output).await?;
     cluster.judge_clocks(SystemTime::now().into(), args.clocks.max_clock_difference);
     let ring = cluster.ring()?;
+    let others = former::ask_others(cluster.client(), &args.others).await;
+    cluster.findings.extend(others.iter().filter_map(Finding::away));
+    let forgotten = former::sentences(&cluster, &args.others).await;
     if args.json {
-        output.data_line(to_json(&cluster, &ring))?;
+        output.data_line(to_json(&cluster, &ring, &others, &forgotten))?;
     } else {
         output.data_text(go_lines(&cluster, &ring))?;
         output.flush()?;
-        output.say(format_args!("\n{}", table(&cluster)));
-        for line in remarks(&cluster, &ring) {
+        output.say(format_args!("\n{}", table(&cluster, &others)));
+        for line in remarks(&cluster, &ring, &others, &forgotten) {
             output.say(line);
         }
     }
@@ -91,7 +98,7 @@ fn ring_line(ring: &Ring) -> String {
     )
 }
 
-fn table(cluster: &Cluster) -> Table {
+fn table(cluster: &Cluster, others: &[Member]) -> Table {
     let mut table = Table::new(&[
         "NODE",
         "STATE",
@@ -103,7 +110,7 @@ fn table(cluster: &Cluster) -> Table {
         "INVENTORY",
         ">TOMBSTONES",
     ]);
-    for member in &cluster.members {
+    for member in cluster.members.iter().chain(others) {
         let mut cells = vec![member.addr().to_string()];
         cells.extend(match &member.answer {
             Answer::Away { .. } => ["away", "-", "-", "-", "-", "-", "-", "-"].map(str::to_owned),
@@ -165,7 +172,7 @@ fn tombstones_text(status: &Status) -> String {
 }
 
 /// What does not agree, what is odd about a node, and what is odd about the ring: a line each.
-fn remarks(cluster: &Cluster, ring: &Ring) -> Vec<String> {
+fn remarks(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for finding in &cluster.findings {
         match finding {
@@ -177,26 +184,30 @@ fn remarks(cluster: &Cluster, ring: &Ring) -> Vec<String> {
             finding => lines.push(finding.to_string()),
         }
     }
-    for member in &cluster.members {
+    for member in cluster.members.iter().chain(others) {
         let noted = notes(&cluster.document, member);
         lines.extend(noted.into_iter().map(|note| format!("{}: {note}", member.addr())));
     }
     lines.extend(ring.warnings().into_iter().map(|warning| format!("ring: {warning}")));
+    lines.extend_from_slice(forgotten);
     if !lines.is_empty() {
         lines.insert(0, String::new());
     }
     lines
 }
 
-fn to_json(cluster: &Cluster, ring: &Ring) -> Value {
+fn to_json(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[String]) -> Value {
     let members: Vec<Value> =
         cluster.members.iter().map(|member| member_json(cluster, member)).collect();
+    let others: Vec<Value> = others.iter().map(|member| member_json(cluster, member)).collect();
     let findings: Vec<String> = cluster.findings.iter().map(Finding::to_string).collect();
     json!({
         "healthy": cluster.is_healthy(),
         "ring": cluster.document,
         "ring_fingerprint": ring.spec().fingerprint(),
         "nodes": members,
+        "others": others,
+        "forgotten": forgotten,
         "findings": findings,
         "warnings": ring.warnings(),
     })
@@ -244,8 +255,8 @@ mod tests {
 
     fn text(cluster: &Cluster) -> String {
         let ring = cluster.ring().unwrap();
-        let remarks = remarks(cluster, &ring).join("\n");
-        format!("{}\n{}\n{remarks}", go_lines(cluster, &ring), table(cluster))
+        let remarks = remarks(cluster, &ring, &[], &[]).join("\n");
+        format!("{}\n{}\n{remarks}", go_lines(cluster, &ring), table(cluster, &[]))
     }
 
     #[test]
@@ -293,7 +304,7 @@ mod tests {
         ]);
         insta::assert_snapshot!(text(&cluster));
         assert_eq!(cluster.outcome(), Outcome::Unhealthy);
-        let json = to_json(&cluster, &cluster.ring().unwrap());
+        let json = to_json(&cluster, &cluster.ring().unwrap(), &[], &[]);
         assert_eq!(json["healthy"], false);
         assert_eq!(json["nodes"][2]["reachable"], false);
         assert_eq!(json["nodes"][1]["differences"][0], "node 2: port 2003, there 2004");

@@ -142,6 +142,12 @@ mod tests {
         assert_eq!(lines.len() as u64, NAMED_ALIKE + 1);
         assert!(lines.last().unwrap().contains("metrics that need a:4242"), "{lines:?}");
         assert_eq!(naming.of("m", &failure("b", NODE_AWAY)).len(), 1, "another node");
+        let lines = (0..900).flat_map(|_| naming.of("m", &failure("a", NO_SPACE)));
+        let lines: Vec<String> = lines.collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            lines[0].starts_with("bucky: m: a:4242: why; a:4242 gets nothing more in this run")
+        );
         assert_eq!(naming.of("m", &failure("a", "busy")).len(), 1, "another cause");
     }
 }

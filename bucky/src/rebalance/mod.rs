@@ -50,6 +50,7 @@ use self::summary::Summary;
 use self::survey::Selection;
 use self::tally::Tally;
 use crate::cluster::{Cluster, Member, Scope, ask_member};
+use crate::former;
 use crate::inventory::refresh;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, human_count};
@@ -133,6 +134,7 @@ pub(crate) async fn run(
         Cluster::discover_healthy(client, order.seed.clone(), Scope::All, order.verbose, output)
             .await?;
     let (fleet, selection) = prepare(&cluster, &order, output).await?;
+    former::tell(&cluster, &order.drained, output).await;
     plan_and_move(fleet, selection, order, output).await
 }
 

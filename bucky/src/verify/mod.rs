@@ -33,6 +33,7 @@ use self::report::{Counts, Ending, Remark, Report, some};
 pub(crate) use self::sample::{Sample, Size};
 use crate::chain;
 use crate::cluster::{Cluster, Member, Scope, ask_member, store_of};
+use crate::former;
 use crate::holders::{Holders, Place, Placer};
 use crate::inventory::refresh;
 use crate::names::Selection;
@@ -90,6 +91,7 @@ pub(crate) async fn run(
     let mut cluster = Cluster::discover(client, order.seed.clone(), Scope::All).await?;
     cluster.require_healthy()?;
     add_drained(&mut cluster, &order.drained).await?;
+    former::tell(&cluster, &order.drained, output).await;
     if order.verbose {
         cluster.tell_members(output);
     }

@@ -7,11 +7,13 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bucky_api::token::{Operation, TokenTextError};
 use bucky_api::{
-    Client, ClockDoubt, ClockOffset, Daemon, DaemonAddr, MAX_CLOCK_DIFFERENCE, may_trust,
+    Client, ClockDoubt, ClockOffset, Daemon, DaemonAddr, FormerMember, MAX_CLOCK_DIFFERENCE,
+    may_trust,
 };
 use bucky_whisper::MetricName;
 
@@ -26,6 +28,8 @@ pub(crate) struct Peers {
     known: Option<BTreeSet<(String, u16)>>,
     /// By how much their clocks may differ from ours before nothing is deleted on their word.
     max_clock_difference: Duration,
+    /// Nodes that were members of the ring before.
+    former: Arc<[FormerMember]>,
 }
 
 /// Why another daemon is not spoken to.
@@ -55,7 +59,19 @@ impl Peers {
         let named = named.iter().map(|addr| (host_key(addr.host()), addr.port()));
         let members = hosts.map(|host| (host_key(host), port));
         let known = is_confined.then(|| members.chain(named).collect());
-        Self { client, keys, known, max_clock_difference: MAX_CLOCK_DIFFERENCE }
+        let (max_clock_difference, former) = (MAX_CLOCK_DIFFERENCE, Arc::default());
+        Self { client, keys, known, max_clock_difference, former }
+    }
+
+    /// The same, where these were members of the ring before.
+    #[must_use]
+    pub(crate) fn with_former(self, former: Vec<FormerMember>) -> Self {
+        Self { former: former.into(), ..self }
+    }
+
+    /// Those that were members of the ring before.
+    pub(crate) fn former(&self) -> &[FormerMember] {
+        &self.former
     }
 
     /// The same, whose clocks may differ by so much from ours.
@@ -67,8 +83,8 @@ impl Peers {
     /// Everybody, without a token.
     #[cfg(test)]
     pub(crate) fn everybody(client: Client) -> Self {
-        let max_clock_difference = MAX_CLOCK_DIFFERENCE;
-        Self { client, keys: None, known: None, max_clock_difference }
+        let (max_clock_difference, former) = (MAX_CLOCK_DIFFERENCE, Arc::default());
+        Self { client, keys: None, known: None, max_clock_difference, former }
     }
 
     /// Whether the daemon at `addr` may be spoken to.

@@ -25,6 +25,7 @@ pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, Api
             tombstones: app.sweeper.status(),
             transfers: app.transfers.status(),
             replaced: app.store.replaced()?,
+            former_members: app.peers.former().to_vec(),
             local_prefixes: app.local_prefixes.clone(),
             read_only: app.store.check().err().map(|error| chain(&error)).unwrap_or_default(),
         })

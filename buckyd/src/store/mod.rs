@@ -11,6 +11,7 @@ mod digests;
 mod error;
 mod exclusive;
 mod fill;
+mod former;
 mod heal;
 mod identity;
 mod kept;

@@ -1,6 +1,6 @@
 //! The daemon's own folder, `PREFIX/.bucky` unless told otherwise.
 //!
-//! `store-id` names the store; `lock` keeps a second daemon out; `tmp/` holds files on their way in, `tombstones/`
+//! `store-id` names the store; `ring` holds the members of the ring and those that were; `lock` keeps a second daemon out; `tmp/` holds files on their way in, `tombstones/`
 //! deleted sources on their way out, `replaced/` corrupt files that were replaced. It lies on the prefix's file system, because both ways are renames. Nothing in
 //! it ends in `.wsp`, so carbon, the Go tool and a scan pass it over.
 
@@ -33,6 +33,7 @@ const REPLACED: &str = "replaced";
 /// The open state folder.
 pub(super) struct StateDir {
     path: PathBuf,
+    folder: OwnedFd,
     tmp: OwnedFd,
     tombstones: OwnedFd,
     kept: KeptFiles,
@@ -66,6 +67,7 @@ impl StateDir {
         let store_id = store_id(&folder, &path)?;
         Ok(Self {
             path,
+            folder,
             tmp,
             tombstones,
             kept,
@@ -78,6 +80,16 @@ impl StateDir {
 
     pub(super) fn store_id(&self) -> &str {
         &self.store_id
+    }
+
+    /// Where it lies, for messages.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder itself.
+    pub(super) fn folder(&self) -> &OwnedFd {
+        &self.folder
     }
 
     /// Where the folder of a batch of tombstones lies, for messages.

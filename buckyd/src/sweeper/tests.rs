@@ -149,6 +149,7 @@ fn status() -> Status {
         local_prefixes: Vec::new(),
         replaced: bucky_api::ReplacedStatus::default(),
         read_only: String::new(),
+        former_members: Vec::new(),
     }
 }
 

@@ -18,6 +18,8 @@
 //! - `encoding`: files compressed on their way, where that helps
 //! - `large`: files about as large as the memory allows, many at once
 //! - `heal`: owners that lack metrics get them from owners that have them
+//! - `former`: nodes that have left the ring, and are not drained yet
+//! - `room`: destinations that are short of bytes or inodes
 //! - `routes`: the daemon's answers, as `curl` would get them; `locate_vectors`: the rings, asked without a cluster
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
@@ -29,6 +31,7 @@ mod crash_points;
 mod damage;
 mod disks;
 mod encoding;
+mod former;
 mod growth;
 mod heal;
 mod hostile;

@@ -1,0 +1,204 @@
+//! Nodes that were members of the ring before, as the daemons remember them: they may still hold metrics, and no list has those.
+//!
+//! Each is asked. One that holds nothing that would have to be moved is passed over; of the others it is told how to drain them.
+
+use std::collections::BTreeMap;
+
+use bucky_api::client::MisplacedQuery;
+use bucky_api::{Client, Daemon, DaemonAddr};
+use futures_util::{StreamExt, stream};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::cluster::{Cluster, Member, ask_member};
+use crate::output::{Output, human_count};
+
+/// How many nodes are asked at once.
+const ASKED_AT_ONCE: usize = 8;
+
+/// A node that was a member, and what it may still hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Forgotten {
+    addr: DaemonAddr,
+    /// When it left, in Unix seconds.
+    until: u64,
+    holds: Holds,
+}
+
+/// What is known of the metrics that a former member has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// None that would have to be moved.
+    Nothing,
+    /// So many.
+    Metrics(u64),
+    /// Only so many deleted sources that are not confirmed yet.
+    Tombstones(u64),
+    /// It does not tell.
+    Unknown,
+    /// It does not answer.
+    Away,
+}
+
+impl Forgotten {
+    /// What to tell of it; none if it holds nothing.
+    fn sentence(&self) -> Option<String> {
+        let Self { addr, until, holds } = self;
+        let until = time_of(*until);
+        let what = match holds {
+            Holds::Nothing => return None,
+            Holds::Metrics(count) => format!("still holds {} metrics", human_count(*count)),
+            Holds::Tombstones(count) => {
+                return Some(format!(
+                    "{addr} was a member of the ring until {until} and has {} deleted sources that wait to be confirmed; \
+                     leave it on until `bucky servers {addr}` shows none",
+                    human_count(*count)
+                ));
+            }
+            Holds::Unknown => "may still hold metrics".to_owned(),
+            Holds::Away => "may still hold metrics, but does not answer".to_owned(),
+        };
+        Some(format!(
+            "{addr} was a member of the ring until {until} and {what}; name it to drain it: bucky rebalance {addr}"
+        ))
+    }
+}
+
+/// Tells which former members of `cluster` that are not among `named` may still hold metrics.
+pub(crate) async fn tell(cluster: &Cluster, named: &[DaemonAddr], output: &Output) {
+    for forgotten in find(cluster, named).await {
+        if let Some(sentence) = forgotten.sentence() {
+            output.say(format_args!("bucky: {sentence}"));
+        }
+    }
+}
+
+/// Sentences about the former members of `cluster` that are not among `named`.
+pub(crate) async fn sentences(cluster: &Cluster, named: &[DaemonAddr]) -> Vec<String> {
+    find(cluster, named).await.iter().filter_map(Forgotten::sentence).collect()
+}
+
+async fn find(cluster: &Cluster, named: &[DaemonAddr]) -> Vec<Forgotten> {
+    // Nobody has named them, and their addresses may be somebody else's by now: they get no token.
+    let client = cluster.client().without_token();
+    let asked = remembered(&cluster.members, cluster.seed.port())
+        .into_iter()
+        .filter(|(addr, _)| !named.iter().any(|named| named.host() == addr.host()))
+        .map(|(addr, until)| {
+            let daemon = client.daemon(addr.clone());
+            async move { Forgotten { addr, until, holds: holds(cluster, &daemon).await } }
+        });
+    stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
+}
+
+/// The former members that these nodes remember and that are none of them, with the latest time that any of them was left.
+fn remembered(members: &[Member], port: u16) -> BTreeMap<DaemonAddr, u64> {
+    let mut former: BTreeMap<DaemonAddr, u64> = BTreeMap::new();
+    for one in members.iter().filter_map(Member::status).flat_map(|status| &status.former_members) {
+        let Ok(addr) = DaemonAddr::new(&one.host, port) else { continue };
+        if members.iter().any(|member| member.addr().host() == addr.host()) {
+            continue;
+        }
+        let until = former.entry(addr).or_default();
+        *until = one.until.max(*until);
+    }
+    former
+}
+
+async fn holds(cluster: &Cluster, daemon: &Daemon) -> Holds {
+    let status = match daemon.status().await {
+        Ok(Some(status)) => status,
+        Ok(None) => return Holds::Unknown,
+        Err(error) if error.status().is_some() => return Holds::Unknown,
+        Err(_) => return Holds::Away,
+    };
+    // A host that has got another name in the ring.
+    let mut members = cluster.members.iter().filter_map(Member::status);
+    if members.any(|member| member.store_id == status.store_id) {
+        return Holds::Nothing;
+    }
+    let nothing = match status.tombstones.waiting {
+        0 => Holds::Nothing,
+        waiting => Holds::Tombstones(waiting),
+    };
+    let Some(metrics) = status.metrics else { return Holds::Unknown };
+    let ours = cluster.ring().map(|ring| ring.spec().fingerprint());
+    if metrics == 0 || ours.is_ok_and(|ours| ours != status.ring_fingerprint) {
+        return if metrics == 0 { nothing } else { Holds::Metrics(metrics) };
+    }
+    // It has our ring and knows that it owns nothing: its own metrics (`carbon.agents.`) do not count.
+    let host = Some(daemon.addr().to_string());
+    let query = MisplacedQuery { host, ..MisplacedQuery::default() };
+    match daemon.misplaced_count(&query).await {
+        Ok(count) if count.metrics + count.unplaceable == 0 => nothing,
+        Ok(count) => Holds::Metrics(count.metrics + count.unplaceable),
+        Err(_) => Holds::Unknown,
+    }
+}
+
+/// Asks the daemons at `addrs`, which are none of the ring's.
+pub(crate) async fn ask_others(client: &Client, addrs: &[DaemonAddr]) -> Vec<Member> {
+    let asked = addrs.iter().map(|addr| ask_member(client, addr.clone(), None));
+    stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
+}
+
+/// `2006-01-02 15:04 UTC`.
+fn time_of(unix_seconds: u64) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+    let at = i64::try_from(unix_seconds).ok();
+    let at = at.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let text = at.and_then(|at| at.format(format).ok());
+    text.unwrap_or_else(|| format!("Unix time {unix_seconds}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Answer;
+    use crate::cluster::test_cluster::{document, member, status};
+    use bucky_api::FormerMember;
+
+    fn remembering(host: &str, former: &[(&str, u64)]) -> Member {
+        let mut status = status(host, host);
+        status.former_members = former
+            .iter()
+            .map(|(host, until)| FormerMember { host: (*host).into(), until: *until })
+            .collect();
+        let document = document(&["a:2003", "b:2003"]);
+        member(host, Answer::V1 { document, status: Box::new(status) })
+    }
+
+    #[test]
+    fn what_any_node_remembers_counts_unless_it_is_a_member_now() {
+        let members = [
+            remembering("a", &[("old", 100), ("b", 50)]),
+            remembering("b", &[("old", 160), ("older", 20), ("no host", 10)]),
+        ];
+        let found = remembered(&members, 4242);
+        let expected = [("old", 160), ("older", 20)]
+            .map(|(host, until)| (DaemonAddr::new(host, 4242).unwrap(), until));
+        assert_eq!(found, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn a_former_member_is_told_with_the_command_that_drains_it() {
+        let sentence = |holds| {
+            let addr = DaemonAddr::new("graphite-4", 4242).unwrap();
+            Forgotten { addr, until: 1_796_056_800, holds }.sentence()
+        };
+        assert_eq!(
+            sentence(Holds::Metrics(1836)).unwrap(),
+            "graphite-4:4242 was a member of the ring until 2026-11-30 16:40 UTC and still holds 1,836 metrics; name it to \
+             drain it: bucky rebalance graphite-4:4242"
+        );
+        let waits = sentence(Holds::Tombstones(3)).unwrap();
+        assert!(
+            waits.contains("3 deleted sources that wait") && waits.contains("leave it on"),
+            "{waits}"
+        );
+        assert!(sentence(Holds::Unknown).unwrap().contains("may still hold metrics;"));
+        assert!(sentence(Holds::Away).unwrap().contains("but does not answer;"));
+        assert_eq!(sentence(Holds::Nothing), None);
+        assert_eq!(time_of(u64::MAX), "Unix time 18446744073709551615");
+    }
+}

@@ -1,0 +1,172 @@
+//! Which nodes were members of the ring before: remembered in the state folder, so that none is forgotten with metrics on it.
+//!
+//! `ring` there holds the members of the last start and those that have left since. It is read with the tolerance of a
+//! memory: what cannot be understood counts as nothing. It is replaced whole by a rename, and durable before the daemon goes on.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+
+use bucky_api::{DaemonAddr, FormerMember, chain};
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+use super::{Store, unix_now};
+
+const NAME: &str = "ring";
+const NEW_NAME: &str = "ring.new";
+/// The longest file that is read: ten thousand members with the longest names.
+const LIMIT_BYTES: u64 = 4 * 1024 * 1024;
+/// How many former members are remembered: those that left last.
+const REMEMBERED: usize = 64;
+/// For how long: by then somebody has drained it, or it is gone for good.
+const KEPT_SECONDS: u64 = 30 * 86_400;
+
+/// What is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Memory {
+    /// The hosts of the ring that the daemon was started with last.
+    members: BTreeSet<String>,
+    /// Those that have left, the last one first.
+    former: Vec<FormerMember>,
+}
+
+impl Memory {
+    /// What `text` holds; nothing where that cannot be understood.
+    fn parse(text: &[u8]) -> Self {
+        let Ok(mut memory) = serde_json::from_slice::<Self>(text) else { return Self::default() };
+        memory.members.retain(|host| is_host(host));
+        memory.former.retain(|former| is_host(&former.host));
+        memory
+    }
+
+    /// The memory at a start with a ring of `hosts` at `now`, in Unix seconds.
+    fn renewed(&self, hosts: BTreeSet<String>, now: u64) -> Self {
+        let has_left = |host: &&String| !hosts.contains(*host);
+        let mut former: Vec<FormerMember> = self
+            .members
+            .iter()
+            .filter(has_left)
+            .map(|host| FormerMember { host: host.clone(), until: now })
+            .collect();
+        let kept = self.former.iter().filter(|former| {
+            has_left(&&former.host)
+                && !self.members.contains(&former.host)
+                && now < former.until.saturating_add(KEPT_SECONDS)
+        });
+        former.extend(kept.cloned());
+        former.sort_by(|a, b| b.until.cmp(&a.until).then_with(|| a.host.cmp(&b.host)));
+        former.dedup_by(|a, b| a.host == b.host);
+        former.truncate(REMEMBERED);
+        Self { members: hosts, former }
+    }
+}
+
+fn is_host(host: &str) -> bool {
+    DaemonAddr::new(host, 1).is_ok()
+}
+
+impl Store {
+    /// Remembers the ring of `hosts` as the one of now, and gives the nodes that were members before. A memory that cannot be
+    /// read or written is logged, and does not keep the daemon from starting.
+    pub(crate) fn remember_ring<'a>(
+        &self,
+        hosts: impl Iterator<Item = &'a str>,
+    ) -> Vec<FormerMember> {
+        let before = self.read_ring().unwrap_or_else(|error| {
+            tracing::warn!(error = %chain(&error), "the rings of before are not known");
+            Memory::default()
+        });
+        let now = before.renewed(hosts.map(str::to_owned).collect(), u64::from(unix_now()));
+        if now != before
+            && let Err(error) = self.write_ring(&now)
+        {
+            tracing::warn!(error = %chain(&error), "the ring could not be remembered");
+        }
+        now.former
+    }
+
+    fn read_ring(&self) -> Result<Memory, StoreError> {
+        let path = self.state.path().join(NAME);
+        let failed = |source| StoreError::io("read", &path, source);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = match rustix::fs::openat(self.state.folder(), NAME, flags, Mode::empty()) {
+            Ok(file) => std::fs::File::from(file),
+            Err(rustix::io::Errno::NOENT) => return Ok(Memory::default()),
+            Err(errno) => return Err(failed(errno.into())),
+        };
+        let mut text = Vec::new();
+        file.take(LIMIT_BYTES).read_to_end(&mut text).map_err(failed)?;
+        Ok(Memory::parse(&text))
+    }
+
+    fn write_ring(&self, memory: &Memory) -> Result<(), StoreError> {
+        let path = self.state.path().join(NAME);
+        let failed = |source| StoreError::io("write", &path, source);
+        let folder = self.state.folder();
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let new = rustix::fs::openat(folder, NEW_NAME, flags, Mode::from_raw_mode(0o644));
+        let mut new = std::fs::File::from(new.map_err(|errno| failed(errno.into()))?);
+        let text = serde_json::to_vec(memory).map_err(|error| failed(error.into()))?;
+        new.write_all(&text).map_err(failed)?;
+        new.sync_all().map_err(failed)?;
+        rustix::fs::renameat(folder, NEW_NAME, folder, NAME)
+            .and_then(|()| rustix::fs::fsync(folder.as_fd()))
+            .map_err(|errno| failed(errno.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400;
+
+    fn hosts(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn told(memory: &Memory) -> Vec<(&str, u64)> {
+        memory.former.iter().map(|former| (former.host.as_str(), former.until)).collect()
+    }
+
+    #[test]
+    fn a_member_that_is_left_out_is_remembered_until_it_comes_back_or_is_long_gone() {
+        let first = Memory::default().renewed(hosts(&["a", "b", "c"]), 100);
+        assert_eq!(told(&first), []);
+        let same = first.renewed(hosts(&["a", "b", "c"]), 200);
+        assert_eq!(same, first, "nothing to write");
+        let second = first.renewed(hosts(&["a", "b"]), 300);
+        assert_eq!(told(&second), [("c", 300)]);
+        let third = second.renewed(hosts(&["a", "d"]), 400);
+        assert_eq!(told(&third), [("b", 400), ("c", 300)]);
+        assert_eq!(told(&third.renewed(hosts(&["a", "c"]), 500)), [("d", 500), ("b", 400)]);
+        let later = third.renewed(hosts(&["a", "d"]), 350 + 30 * DAY);
+        assert_eq!(told(&later), [("b", 400)]);
+    }
+
+    #[test]
+    fn only_the_last_to_leave_are_remembered() {
+        let many: BTreeSet<String> = (0..100).map(|number| format!("n{number:03}")).collect();
+        let memory = Memory::default().renewed(many, 100).renewed(hosts(&["a"]), 200);
+        assert_eq!(memory.former.len(), REMEMBERED);
+        let next = memory.renewed(hosts(&["b"]), 300);
+        assert_eq!(told(&next)[0], ("a", 300));
+        assert_eq!(next.former.len(), REMEMBERED);
+    }
+
+    #[test]
+    fn junk_counts_as_nothing() {
+        for junk in ["", "{", "[]", "null", "{\"members\": 7}", "{\"members\": [\"a\"]}", "\0\0\0"]
+        {
+            assert_eq!(Memory::parse(junk.as_bytes()), Memory::default(), "{junk:?}");
+        }
+        let odd =
+            br#"{"members": ["a", "", "b c", "x/y"], "former": [{"host": "\n", "until": 1}]}"#;
+        let memory = Memory::parse(odd);
+        assert!(memory.members.contains("a") && memory.former.is_empty(), "{memory:?}");
+        assert!(!memory.members.contains(""), "{memory:?}");
+    }
+}
