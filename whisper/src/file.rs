@@ -176,7 +176,8 @@ impl WhisperFile {
     }
 
     /// Sets how finer points become coarser ones from now on, and returns how they did. Changes these four bytes
-    /// of the header and nothing else: what has been rolled up stays as it is.
+    /// of the header and nothing else: what has been rolled up stays as it is. In a file from before whisper 0.9.9 they
+    /// held a time.
     ///
     /// # Errors
     /// [`AccessError::Write`].
@@ -185,6 +186,7 @@ impl WhisperFile {
         aggregation: Aggregation,
     ) -> Result<Aggregation, AccessError> {
         self.slots().write_at(&aggregation.code().to_be_bytes(), AGGREGATION_AT)?;
+        self.header.last_update = None;
         Ok(std::mem::replace(&mut self.header.aggregation, aggregation))
     }
 

@@ -5,6 +5,12 @@
 //! what may be created: archives in any order, steps that do not divide each other, bytes behind the last
 //! archive, and a maximal retention that is not that of the archives (whisper.py takes the header's word for it
 //! when it decides what is too old to write or fetch; so does [`crate::WhisperFile`]).
+//!
+//! Whisper before 0.9.9 had no aggregation methods. Its header begins with the time of the last update instead, and its
+//! archives are rolled up by average. go-carbon still reads such files and writes to them: a first field above 1,024 is a
+//! time. whisper.py 0.9 read every number that it did not know as average; since 1.0 it refuses them. This crate follows
+//! go-carbon. 0 and 9 to 1,024 are neither a method nor a time: whisper.py refuses them, go-carbon panics at the first
+//! roll-up, and here they are damage.
 
 use crate::aggregation::Aggregation;
 use crate::retention::{
@@ -25,6 +31,9 @@ pub(crate) const AGGREGATION_AT: u64 = 0;
 /// Where the x-files factor stands.
 pub(crate) const X_FILES_FACTOR_AT: u64 = 8;
 const ARCHIVE_COUNT_AT: u64 = 12;
+/// The greatest number in the first field that would be an aggregation method, if an unknown one. Above it the field
+/// is a time. Source: `OpenWithOptions` in go-whisper.
+const METHOD_CODE_MAX: u32 = 1_024;
 
 /// Whether a file that begins with `head` is in go-carbon's compressed format, which holds no Whisper header.
 pub fn is_compressed(head: &[u8]) -> bool {
@@ -64,6 +73,9 @@ impl Archive {
 pub struct Header {
     /// How finer points become a coarser one.
     pub aggregation: Aggregation,
+    /// The time, in Unix seconds, that stands in the first field of a file as whisper before 0.9.9 wrote it. The
+    /// aggregation method is average then, as the file has no field for it. `None` in all other files.
+    pub last_update: Option<u32>,
     /// How old a point may be, in seconds. Usually that of the longest archive, but see the module's description.
     pub max_retention: u32,
     /// How many finer points must be known for a coarser one.
@@ -83,7 +95,7 @@ pub enum HeaderError {
         /// How many bytes the header has, as far as it says.
         needed: u64,
     },
-    /// The code of the aggregation method is unknown.
+    /// The first field is neither an aggregation method nor, by what follows, the time that old files begin with.
     #[error("aggregation method {found} at byte 0 is none of 1 to 8")]
     Aggregation {
         /// The code that was found.
@@ -179,16 +191,17 @@ impl Header {
     pub fn parse(head: &[u8], file_len_bytes: u64) -> Result<Self, HeaderError> {
         let head = Head { bytes: head, file_len_bytes };
         head.require(METADATA_BYTES)?;
-        let code = head.u32_at(AGGREGATION_AT)?;
-        let aggregation =
-            Aggregation::from_code(code).ok_or(HeaderError::Aggregation { found: code })?;
+        let (aggregation, last_update) = first_field(head.u32_at(AGGREGATION_AT)?)?;
         let max_retention = head.u32_at(4)?;
         let share = f32::from_bits(head.u32_at(X_FILES_FACTOR_AT)?);
-        let x_files_factor =
-            XFilesFactor::new(share).map_err(|_| HeaderError::XFilesFactor { found: share })?;
+        // No time after all, but the beginning of another kind of file.
+        let x_files_factor = XFilesFactor::new(share).map_err(|_| match last_update {
+            Some(found) => HeaderError::Aggregation { found },
+            None => HeaderError::XFilesFactor { found: share },
+        })?;
         let archives = head.archives()?;
         check_overlaps(&archives)?;
-        Ok(Self { aggregation, max_retention, x_files_factor, archives })
+        Ok(Self { aggregation, last_update, max_retention, x_files_factor, archives })
     }
 
     /// The header of a new file, as whisper.py's `create` lays it out: finest archive first, without gaps.
@@ -220,14 +233,14 @@ impl Header {
             end = archive.end();
             archives.push(archive);
         }
-        Ok(Self { aggregation, max_retention, x_files_factor, archives })
+        Ok(Self { aggregation, last_update: None, max_retention, x_files_factor, archives })
     }
 
     /// The header as the file holds it.
     pub fn encode(&self) -> Vec<u8> {
         let count = u32::try_from(self.archives.len()).unwrap_or(u32::MAX);
         let mut bytes = Vec::with_capacity(16 + 12 * self.archives.len());
-        bytes.extend(self.aggregation.code().to_be_bytes());
+        bytes.extend(self.last_update.unwrap_or(self.aggregation.code()).to_be_bytes());
         bytes.extend(self.max_retention.to_be_bytes());
         bytes.extend(self.x_files_factor.get().to_be_bytes());
         bytes.extend(count.to_be_bytes());
@@ -284,6 +297,15 @@ impl Header {
         });
         numbers
     }
+}
+
+/// What the first field says: an aggregation method, or the time that whisper before 0.9.9 wrote there.
+fn first_field(found: u32) -> Result<(Aggregation, Option<u32>), HeaderError> {
+    if found > METHOD_CODE_MAX {
+        return Ok((Aggregation::Average, Some(found)));
+    }
+    let aggregation = Aggregation::from_code(found).ok_or(HeaderError::Aggregation { found })?;
+    Ok((aggregation, None))
 }
 
 fn header_bytes(archives: usize) -> u64 {

@@ -23,13 +23,16 @@
 //!
 //! | at | bytes | field | refused by [`Header::parse`] |
 //! | --- | --- | --- | --- |
-//! | 0 | 4 | aggregation method, [`Aggregation::code`] | other than 1 to 8 |
+//! | 0 | 4 | aggregation method, [`Aggregation::code`]; above 1,024 [`Header::last_update`] | 0, 9 to 1,024 |
 //! | 4 | 4 | maximal retention, seconds | - |
 //! | 8 | 4 | x-files factor, IEEE 754 single | NaN, below 0, above 1 |
 //! | 12 | 4 | number of archives, n | 0, or above [`Header::ARCHIVES_MAX`] |
 //! | 16 + 12 i | 4 | offset of archive i in the file | inside the header, or inside another archive |
 //! | 20 + 12 i | 4 | its seconds per point | 0 |
 //! | 24 + 12 i | 4 | its number of points | 0, or reaching behind the end of the file |
+//!
+//! A file that was created by whisper before 0.9.9 begins with the time of its last update and is rolled up by average.
+//! It is read, filled and updated so, and keeps its first field.
 //!
 //! A file that is shorter than 16 + 12 n bytes is refused as cut off. All this is checked before anything is trusted
 //! or allocated. Accepted, since carbon would serve it: archives in any order, seconds per point that do not divide

@@ -87,14 +87,19 @@ pub fn modify(
 ) -> Result<Modified, ModifyError> {
     let from = image.header().aggregation;
     let bytes = match modification.aggregation {
-        Some(to) if to != from => with_aggregation(image, to),
+        // A header from before whisper 0.9.9 gets the method that its first field is to name.
+        Some(to) if to != from || image.header().last_update.is_some() => {
+            with_aggregation(image, to)
+        }
         _ => image.bytes().to_vec(),
     };
     let Some(resize) = modification.resize else {
         return Ok(Modified { bytes, points_left_out: 0 });
     };
     let mut header = image.header().clone();
-    header.aggregation = modification.aggregation.unwrap_or(from);
+    if let Some(to) = modification.aggregation {
+        (header.aggregation, header.last_update) = (to, None);
+    }
     resized(&header, &bytes, resize, now)
 }
 
@@ -144,6 +149,7 @@ fn resized(
     };
     *retention = resize.retention;
     let new = Header::for_retentions(&retentions, header.aggregation, header.x_files_factor)?;
+    let new = Header { last_update: header.last_update, ..new };
     let mut out = empty_file(&new)?;
     let Ok(image) = Image::parse(bytes) else {
         // What was an image is one: its header differs in the code of a known method alone.

@@ -48,8 +48,11 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
 }
 
 fn text(path: &str, header: &Header) -> String {
+    let last_update = header.last_update.map_or_else(String::new, |time| {
+        format!("lastUpdate: {time} (a file from before whisper 0.9.9, read as average)\n")
+    });
     let mut text = format!(
-        "path: {path}\naggregationMethod: {}\nmaxRetention: {}\nxFilesFactor: {}\nfileSize: {}\n",
+        "path: {path}\naggregationMethod: {}\n{last_update}maxRetention: {}\nxFilesFactor: {}\nfileSize: {}\n",
         header.aggregation,
         header.max_retention,
         header.x_files_factor.get(),
@@ -82,14 +85,18 @@ fn to_json(path: &str, header: &Header) -> Value {
             })
         })
         .collect();
-    json!({
+    let mut json = json!({
         "path": path,
         "aggregationMethod": header.aggregation.to_string(),
         "maxRetention": header.max_retention,
         "xFilesFactor": header.x_files_factor.get(),
         "fileSize": header.file_size_bytes(),
         "archives": archives,
-    })
+    });
+    if let Some(time) = header.last_update {
+        json["lastUpdate"] = time.into();
+    }
+    json
 }
 
 #[cfg(test)]
@@ -107,6 +114,20 @@ mod tests {
     #[test]
     fn the_header_is_shown_in_the_words_of_whisper_info() {
         insta::assert_snapshot!(text("/w/a.wsp", &header()));
+    }
+
+    #[test]
+    fn a_header_from_before_whisper_0_9_9_is_named() {
+        let header = Header {
+            aggregation: Aggregation::Average,
+            last_update: Some(1_284_000_600),
+            ..header()
+        };
+        let text = text("/w/a.wsp", &header);
+        let expected = "aggregationMethod: average\n\
+            lastUpdate: 1284000600 (a file from before whisper 0.9.9, read as average)\n";
+        assert!(text.contains(expected), "{text}");
+        assert_eq!(to_json("/w/a.wsp", &header)["lastUpdate"], 1_284_000_600);
     }
 
     #[test]

@@ -43,6 +43,7 @@ mod merge;
 mod networks;
 mod order;
 mod placement;
+mod old_headers;
 mod refusal;
 mod room;
 mod routes;

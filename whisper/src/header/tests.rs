@@ -6,6 +6,7 @@ use super::*;
 fn sound() -> Header {
     Header {
         aggregation: Aggregation::Sum,
+        last_update: None,
         max_retention: 600,
         x_files_factor: XFilesFactor::new(0.25).unwrap(),
         archives: vec![
@@ -42,6 +43,8 @@ fn each_wrong_field_is_named_with_what_was_found() {
     let cases = [
         (with_field(0, 0), HeaderError::Aggregation { found: 0 }),
         (with_field(0, 9), HeaderError::Aggregation { found: 9 }),
+        (with_field(0, 77), HeaderError::Aggregation { found: 77 }),
+        (with_field(0, 1_024), HeaderError::Aggregation { found: 1_024 }),
         (with_field(8, 1.5f32.to_bits()), HeaderError::XFilesFactor { found: 1.5 }),
         (with_field(8, (-0.5f32).to_bits()), HeaderError::XFilesFactor { found: -0.5 }),
         (with_field(12, 0), HeaderError::NoArchives),
@@ -101,6 +104,24 @@ fn what_carbon_would_serve_is_accepted_even_where_it_is_unusual() {
     with_gaps.archives[1].offset += 100;
     for header in [unordered, indivisible, longer_than_it_says, with_gaps] {
         assert_eq!(Header::parse(&header.encode(), 2_000), Ok(header));
+    }
+}
+
+#[test]
+fn a_header_from_before_whisper_0_9_9_begins_with_a_time_and_means_average() {
+    for time in [1_025, 1_284_000_600, u32::MAX] {
+        let bytes = with_field(0, time);
+        let header = parse(&bytes).unwrap();
+        assert_eq!((header.aggregation, header.last_update), (Aggregation::Average, Some(time)));
+        assert_eq!(header.encode(), bytes, "it is written as it was read");
+        assert_eq!(header.archives, sound().archives);
+    }
+    // A file that was cut off or is of another kind is not taken for an old one: the other fields are checked as ever.
+    let mut page = b"<html><body>404 not found</body></html>".repeat(30);
+    page.truncate(usize::try_from(SOUND_BYTES).unwrap());
+    for other in [&page[..], b"whisper_compresse"] {
+        let found = u32::from_be_bytes(*other.first_chunk().unwrap());
+        assert_eq!(parse(other), Err(HeaderError::Aggregation { found }));
     }
 }
 

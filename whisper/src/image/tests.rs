@@ -11,6 +11,7 @@ fn file(archives: &[(u32, &[(u32, f64)])]) -> Vec<u8> {
     let mut offset = 16 + 12 * u32::try_from(archives.len()).unwrap();
     let mut header = Header {
         aggregation: Aggregation::Average,
+        last_update: None,
         max_retention: 600,
         x_files_factor: XFilesFactor::default(),
         archives: Vec::new(),

@@ -5,7 +5,7 @@ use bucky_whisper::{AggregationSix, Clocks, FillOptions, FillPlan, Image, fill};
 /// A file to be made, or one taken apart.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct File {
-    /// The header's code, 1 to 8.
+    /// The header's first field: the aggregation's code, 1 to 8, or the time that old files begin with.
     pub(crate) aggregation: u32,
     pub(crate) x_files_factor: f32,
     /// In the order of the file.

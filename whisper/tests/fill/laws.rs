@@ -113,7 +113,8 @@ fn file(now: u32) -> impl Strategy<Value = File> {
     let archives = select(LAYOUTS.to_vec()).prop_flat_map(move |steps| {
         steps.iter().map(|step| archive(*step, now)).collect::<Vec<_>>()
     });
-    (1_u32..9, select(vec![0.0, 0.3, 0.5, 0.67, 1.0_f32]), archives).prop_map(
+    let first_field = prop_oneof![8 => 1_u32..9, 1 => 1_025_u32..];
+    (first_field, select(vec![0.0, 0.3, 0.5, 0.67, 1.0_f32]), archives).prop_map(
         |(aggregation, x_files_factor, archives)| File { aggregation, x_files_factor, archives },
     )
 }

@@ -7,5 +7,6 @@ mod damage;
 mod diff;
 mod fill;
 mod folder;
+mod old_header;
 mod open;
 mod sparsify;

@@ -44,6 +44,7 @@ pub(crate) fn any_content(random: &mut Random, archives: &[(u32, u32, u32)], now
     let mut end = 16 + 12 * u32::try_from(archives.len()).unwrap();
     let mut header = Header {
         aggregation: random.pick(&Aggregation::ALL),
+        last_update: None,
         max_retention: 0,
         x_files_factor: XFilesFactor::new(random.pick(&X_FILES_FACTORS)).unwrap(),
         archives: Vec::new(),
