@@ -271,8 +271,9 @@ fn compressed(file: &File, path: &Path, content: &[u8]) -> Failure {
             )
         }
         Ok(_) | Err(ImageError::Compressed) => format!(
-            "{path_told} is there already, and one of the two files is compressed: their points cannot be brought \
-             together; decompress it with go-carbon's tools first"
+            "{path_told} is there already, and one of the two files is in go-carbon's compressed format: Bucky cannot \
+             merge their points, and no tool decompresses such a file; both stay as they are (docs/safety.md, \
+             Compressed files)"
         ),
     };
     Failure::refused(Problem::Compressed, reason)
