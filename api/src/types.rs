@@ -16,9 +16,11 @@ pub use self::status::*;
 use crate::{DaemonAddr, Encoding};
 
 /// The level of the `/v1` contract that this build speaks.
-pub const API_LEVEL: u32 = 2;
+pub const API_LEVEL: u32 = 3;
 /// From this level on a daemon stores what it pulls under another name where it is told to ([`PullRequest::renamed`]).
 pub const RENAMING_LEVEL: u32 = 2;
+/// From this level on a daemon keeps a file aside that was cut off ([`DeleteRequest::salvage`]).
+pub const SALVAGE_LEVEL: u32 = 3;
 
 /// A line of `GET /v1/metrics?stat=1`, and of the answer of `POST /v1/metrics`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +132,9 @@ pub struct PullRequest {
     /// Whether a corrupt file here is replaced by a sound one, and kept aside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace_corrupt: bool,
+    /// Whether what is left of a file that was cut off is taken. Asked only of sources of [`SALVAGE_LEVEL`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub salvage: bool,
     /// The most bytes a second that are read of the peer's answer; none: as fast as it comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_second: Option<NonZeroU64>,
@@ -224,6 +229,8 @@ pub enum Problem {
     TooLarge,
     /// The token does not allow it.
     Forbidden,
+    /// go-carbon keeps late points of the metric in a file beside it, which does not move along.
+    LatePoints,
     /// Another failure of the file system.
     #[serde(other)]
     Storage,
@@ -310,6 +317,9 @@ pub struct DeleteRequest {
     /// Files that were written to in the last so many seconds are left where they are; 0 takes them too.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub rest_seconds: u64,
+    /// Whether a file that was cut off is kept aside: its owners have what was left of it. Without this it stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub salvage: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
@@ -336,6 +346,12 @@ pub struct DeleteLine {
     pub metric: MetricName,
     /// What became of it.
     pub outcome: DeleteOutcome,
+    /// Where a file that was cut off is kept aside, as a path at the daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+    /// Where it failed: what kind of problem, where the daemon tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
     /// Where it failed, or is in use: why. Where it was deleted: what was odd about its times.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,

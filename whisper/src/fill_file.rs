@@ -16,6 +16,7 @@ use crate::header::is_compressed;
 use crate::in_place::{Written, write_in_place};
 use crate::lock::unlock;
 use crate::new_file::{NewFile, Placed, folder_of, sync_folder};
+use crate::salvage::salvage;
 use crate::slots::AccessError;
 use crate::sparse::write_sparse;
 
@@ -92,10 +93,33 @@ pub fn fill_file(
     options: FillOptions,
     lock_limit: Duration,
 ) -> Result<FillOutcome, FillFileError> {
-    let source = Source::read(source, lock_limit).map_err(FillFileError::Source)?;
+    let source = Source::read(source, OnCut::Refuse, lock_limit).map_err(FillFileError::Source)?;
+    fill_from(&source, destination, options, lock_limit)
+}
+
+/// As [`fill_file`], also from a source that was cut off: of that, what is left is taken. See [`salvage()`].
+///
+/// # Errors
+/// As [`fill_file`].
+pub fn salvage_file(
+    source: &Path,
+    destination: &Path,
+    options: FillOptions,
+    lock_limit: Duration,
+) -> Result<FillOutcome, FillFileError> {
+    let source = Source::read(source, OnCut::Salvage, lock_limit).map_err(FillFileError::Source)?;
+    fill_from(&source, destination, options, lock_limit)
+}
+
+fn fill_from(
+    source: &Source,
+    destination: &Path,
+    options: FillOptions,
+    lock_limit: Duration,
+) -> Result<FillOutcome, FillFileError> {
     for _ in 0..ATTEMPTS_MAX {
         match open_locked(destination, OpenMode::Update, lock_limit) {
-            Ok(file) => match fill_existing(&source, &file, destination, options)? {
+            Ok(file) => match fill_existing(source, &file, destination, options)? {
                 Some(outcome) => return Ok(outcome),
                 None => continue,
             },
@@ -104,7 +128,7 @@ pub fn fill_file(
         }
         let create_error =
             |error| FillFileError::Create { path: destination.to_owned(), source: error };
-        match copy_new(&source, destination).map_err(create_error)? {
+        match copy_new(source, destination).map_err(create_error)? {
             Placed::New => {
                 return Ok(FillOutcome::Created { len_bytes: source.bytes.len() as u64 });
             }
@@ -112,6 +136,13 @@ pub fn fill_file(
         }
     }
     Err(FillFileError::Unsteady { path: destination.to_owned() })
+}
+
+/// What becomes of a source that was cut off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OnCut {
+    Refuse,
+    Salvage,
 }
 
 /// The source, read and no longer locked.
@@ -124,12 +155,17 @@ struct Source {
 }
 
 impl Source {
-    fn read(path: &Path, lock_limit: Duration) -> Result<Self, OpenError> {
+    fn read(path: &Path, on_cut: OnCut, lock_limit: Duration) -> Result<Self, OpenError> {
         let access = |source| AccessError::Read { path: path.to_owned(), source };
         let file = open_locked(path, OpenMode::Read, lock_limit)?;
-        let bytes = read_all(&file, path)?;
+        let mut bytes = read_all(&file, path)?;
         let metadata = file.metadata().map_err(access)?;
         unlock(&file).map_err(|source| OpenError::Lock { path: path.to_owned(), source })?;
+        if on_cut == OnCut::Salvage
+            && let Some(salvaged) = salvage(&bytes)
+        {
+            bytes = salvaged.bytes;
+        }
         if !is_compressed(&bytes) {
             // A damaged file must neither fill nor become another.
             parse_image(&bytes, path)?;

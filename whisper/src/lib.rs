@@ -68,6 +68,8 @@ pub mod name;
 mod new_file;
 pub mod reshape;
 pub mod retention;
+pub mod salvage;
+pub mod sidecar;
 pub mod slots;
 pub mod sparse;
 pub mod sparsify;
@@ -83,7 +85,7 @@ pub use file::{OpenError, OpenMode, WhisperFile, info};
 pub use fill::{
     ArchiveCoverage, ArchiveFill, Clocks, Coverage, FillOptions, FillPlan, PointMap, Run, fill,
 };
-pub use fill_file::{FillFileError, FillOutcome, fill_file};
+pub use fill_file::{FillFileError, FillOutcome, fill_file, salvage_file};
 pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
 pub use in_place::{Written, write_in_place};
@@ -99,6 +101,8 @@ pub use retention::{
     Retention, RetentionError, RetentionParseError, XFilesFactor, XFilesFactorOutOfRange,
     XFilesFactorParseError, validate_retentions,
 };
+pub use salvage::{Salvaged, cut_from, salvage};
+pub use sidecar::late_points_of;
 pub use slots::AccessError;
 pub use sparse::write_sparse;
 pub use sparsify::{KeepOut, SparsifyError, sparsify, zero_bytes};

@@ -202,7 +202,7 @@ async fn a_short_answer_that_dribbles_is_given_up() {
 /// Its daemon shows that it is alive: a delete whose daemon does not is none to wait ten minutes for.
 #[tokio::test]
 async fn a_delete_is_waited_for_as_long_as_there_are_signs_of_life_and_no_longer() {
-    let delete = DeleteRequest { metrics: Vec::new(), rest_seconds: 0 };
+    let delete = DeleteRequest { metrics: Vec::new(), rest_seconds: 0, salvage: false };
     let alive = answering(&[
         (0, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
         (800, "1\r\n\n\r\n"),

@@ -244,7 +244,10 @@ impl SimulatedNode {
                 DeleteOutcome::Changed
             };
             let reason = String::new();
-            write_line(&mut body, &DeleteLine { metric: metric.name, outcome, reason });
+            write_line(
+                &mut body,
+                &DeleteLine { metric: metric.name, outcome, kept: None, problem: None, reason },
+            );
         }
         body
     }

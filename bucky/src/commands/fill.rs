@@ -2,12 +2,16 @@
 
 mod source;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use bucky_whisper::{AggregationSix, Clocks, FillOptions, FillOutcome, fill_file};
+use bucky_whisper::{
+    AggregationSix, Clocks, FillFileError, FillOptions, FillOutcome, Header, OpenError, cut_from,
+    fill_file, salvage_file,
+};
 use walkdir::{DirEntry, WalkDir};
 
 use self::source::{Deletion, delete_unchanged, digest_of};
@@ -32,6 +36,9 @@ pub(crate) struct Args {
     /// Delete each source once its points are durably in place
     #[arg(short = 'd', long = "delete")]
     delete: bool,
+    /// Take what is left of a source that was cut off, such as by a full disk. It stays where it is
+    #[arg(long, conflicts_with = "delete")]
+    salvage: bool,
     /// With -r: print a line for each file, `[ OK ] [SRC] -> [DST]` or `[FAIL] [WHY] [SRC] -> [DST]`
     #[arg(short = 'l', long = "log")]
     log: bool,
@@ -194,7 +201,9 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
         let now = u32::try_from(now.as_secs())
             .context("the clock is beyond what Whisper files can tell")?;
         let options = FillOptions { clocks: Clocks::at(now), aggregation_six: args.aggregation_6 };
-        let done = fill_file(source, destination, options, limit)?;
+        let fill = if args.salvage { salvage_file } else { fill_file };
+        let done = fill(source, destination, options, limit)
+            .map_err(|error| if args.salvage { error.into() } else { hinted(error, source) })?;
         let told = outcome_text(&done);
         let Some(digest) = digest else { return Ok(told) };
         if let FillOutcome::Filled(plan) | FillOutcome::Unchanged(plan) = &done
@@ -221,6 +230,23 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
         }
     }
     bail!("the source changes all the time; it is left where it is")
+}
+
+/// Where what is left of the source could be taken, the error says how.
+fn hinted(error: FillFileError, path: &Path) -> anyhow::Error {
+    let is_cut = |path: &Path| -> std::io::Result<bool> {
+        let file = std::fs::File::open(path)?;
+        let (len_bytes, mut head) = (file.metadata()?.len(), Vec::new());
+        file.take(Header::SIZE_MAX_BYTES).read_to_end(&mut head)?;
+        Ok(cut_from(&head, len_bytes).is_some())
+    };
+    match &error {
+        FillFileError::Source(OpenError::Damaged { .. }) if is_cut(path).unwrap_or(false) => {
+            anyhow::Error::new(error)
+                .context("the source was cut off; --salvage takes what is left of it")
+        }
+        _ => error.into(),
+    }
 }
 
 fn outcome_text(outcome: &FillOutcome) -> String {

@@ -12,6 +12,7 @@ use crate::cli::ClusterArgs;
 use crate::names::checked_regex;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
+use crate::rebalance::options::SyncOptions;
 use crate::rebalance::{self, Order, Task};
 
 /// How many full batches may go past a half-full one.
@@ -37,6 +38,9 @@ pub(crate) struct Args {
     /// Replace a corrupt file at an owner by the sound copy that is moved there; the owner keeps the corrupt one aside
     #[arg(long)]
     pub(crate) replace_corrupt: bool,
+    /// Take what is left of a source that was cut off, such as by a full disk; its node keeps the file aside
+    #[arg(long)]
+    pub(crate) salvage: bool,
     /// Delete only sources that nobody has written to for so long, such as 2m: others are copied and left for a
     /// later run. Without it carbon may drop an update for which it looks up a file that is just being moved away
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = time, conflicts_with = "no_delete")]
@@ -78,7 +82,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         travel: args.sync.batches.travel(&args.cluster),
         limits: args.sync.batches.limits(PASSED),
         journal: args.journal,
-        sync: args.sync.options(),
+        sync: SyncOptions { salvage: args.salvage, ..args.sync.options() },
         verbose: args.cluster.verbose,
     };
     rebalance::run(args.cluster.client()?, order, output).await

@@ -158,6 +158,7 @@ impl SyncArgs {
             metric_errors: self.metric_err_file.clone(),
             job_state: self.job_state_file.clone(),
             error_tolerance: self.error_tolerance,
+            salvage: false,
             tells_deletions: self.print_deletion,
             max_clock_difference: self.clocks.max_clock_difference,
         }

@@ -14,6 +14,8 @@ pub(crate) const STILL_WRITTEN_TO: &str = "still written to";
 pub(crate) const NOT_DELETED: &str = "not deleted";
 /// The kind of a metric that is where it belongs, and was not deleted because of a clock.
 pub(crate) const CLOCK_DIFFERS: &str = "clock differs";
+/// The kind of a metric that is where it belongs, and that stays at its source as go-carbon keeps late points of it there.
+pub(crate) const LATE_POINTS: &str = "late points beside it";
 /// How many failures are named on standard error; `--errors` has all.
 const NAMED: u64 = 1_000;
 /// How many of one node where all have the same cause.
@@ -32,7 +34,7 @@ pub(crate) struct Failure {
 
 /// Whether failures of this kind are metrics that were copied, and only not deleted.
 pub(crate) fn is_of_delete(kind: &str) -> bool {
-    matches!(kind, NOT_DELETED | STILL_WRITTEN_TO | CLOCK_DIFFERS)
+    matches!(kind, NOT_DELETED | STILL_WRITTEN_TO | CLOCK_DIFFERS | LATE_POINTS)
 }
 
 impl Failure {
@@ -58,6 +60,7 @@ pub(crate) fn kind_of(problem: Option<Problem>) -> &'static str {
         Some(Problem::TooLarge) => "too large",
         Some(Problem::NoPlace) => "no place",
         Some(Problem::Forbidden) => "not allowed",
+        Some(Problem::LatePoints) => LATE_POINTS,
         Some(Problem::Storage) | None => "storage",
     }
 }
@@ -86,6 +89,7 @@ impl Naming {
             NODE_AWAY => Some("that need"),
             STILL_WRITTEN_TO => Some("that are still written to at"),
             CLOCK_DIFFERS => Some("that are not deleted because of the clock of"),
+            LATE_POINTS => Some("with late points in a .ooo file at"),
             _ => None,
         };
         if let Some(further) = further {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use bucky_api::{Daemon, DaemonAddr, DiskStatus, RENAMING_LEVEL};
+use bucky_api::{Daemon, DaemonAddr, DiskStatus, RENAMING_LEVEL, SALVAGE_LEVEL};
 use bucky_ring::Ring;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -47,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) renames: bool,
     /// Whether it has run out of room.
     pub(crate) full: FullMark,
+    /// Whether it keeps files aside that were cut off.
+    pub(crate) salvages: bool,
     /// How much of it may be under way.
     pub(crate) gate: Gate,
     reach: Mutex<Breaker>,
@@ -97,6 +99,7 @@ impl Node {
             disk,
             renames: member.status().is_some_and(|status| status.api_level >= RENAMING_LEVEL),
             full: FullMark::default(),
+            salvages: member.status().is_some_and(|status| status.api_level >= SALVAGE_LEVEL),
             gate: Gate::new(limit),
             reach: Mutex::new(Breaker::new(NODE_FAILURES, member.daemon.timeouts().away)),
         })

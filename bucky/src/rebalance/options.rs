@@ -66,6 +66,8 @@ pub(crate) struct SyncOptions {
     pub(crate) tells_deletions: bool,
     /// By how much clocks may differ in a run that deletes.
     pub(crate) max_clock_difference: Duration,
+    /// Whether what is left of sources that were cut off is taken, and they are kept aside.
+    pub(crate) salvage: bool,
 }
 
 impl Default for SyncOptions {
@@ -79,6 +81,7 @@ impl Default for SyncOptions {
             error_tolerance: 0,
             tells_deletions: false,
             max_clock_difference: MAX_CLOCK_DIFFERENCE,
+            salvage: false,
         }
     }
 }

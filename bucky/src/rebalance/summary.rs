@@ -50,6 +50,13 @@ impl fmt::Display for Summary {
                 human_count(counts.replaced)
             )?;
         }
+        if counts.salvaged > 0 {
+            writeln!(
+                f,
+                "{} sources were cut off: their owners have what was left, and the nodes keep the files aside.",
+                human_count(counts.salvaged)
+            )?;
+        }
         counts.tell_shortfalls(f)?;
         if self.tombstones > 0 {
             writeln!(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bucky_api::{DaemonAddr, HealOutcome};
 
-use super::failure::{Failure, Naming, STILL_WRITTEN_TO, is_of_delete};
+use super::failure::{Failure, LATE_POINTS, Naming, STILL_WRITTEN_TO, is_of_delete};
 use super::failure_files::FailureFiles;
 use crate::output::{Output, human_count};
 
@@ -49,6 +49,8 @@ pub(crate) struct Counts {
     pub(crate) created: u64,
     /// Of these, put in the place of a corrupt file at an owner.
     pub(crate) replaced: u64,
+    /// Of these, sources that were cut off and are kept aside.
+    pub(crate) salvaged: u64,
     /// Of these, filled.
     pub(crate) filled: u64,
     /// Of these, complete before.
@@ -107,7 +109,15 @@ impl Counts {
                 human_count(written_to)
             )?;
         }
-        let not_deleted = self.delete_failures() - written_to;
+        let with_late_points = self.failed.get(LATE_POINTS).copied().unwrap_or_default();
+        if with_late_points > 0 {
+            writeln!(
+                f,
+                "{} were copied, and stay at their sources, where go-carbon keeps late points of them in NAME.wsp.ooo.",
+                human_count(with_late_points)
+            )?;
+        }
+        let not_deleted = self.delete_failures() - written_to - with_late_points;
         if not_deleted > 0 {
             let count = human_count(not_deleted);
             writeln!(f, "{count} were copied, and could not be deleted at their sources.")?;
@@ -163,6 +173,16 @@ impl Tally {
     /// has to look at what is kept.
     pub(crate) fn replaced(&self, metric: &str, owner: &DaemonAddr, reason: &str) {
         self.output.say(format_args!("bucky: {metric}: {owner}: {reason}"));
+    }
+
+    /// What was left of a source that was cut off is at its owners; the file lies at `kept`. Each is named, as a corrupt one
+    /// that was replaced is.
+    pub(crate) fn salvaged(&self, metric: &str, source: &DaemonAddr, kept: &str) {
+        self.lock().salvaged += 1;
+        self.output.say(format_args!(
+            "bucky: {metric}: {source}: the file was cut off; its owners have what was left of it, and it is kept as \
+             {kept}; remove that folder when nobody needs it"
+        ));
     }
 
     /// A metric was not there any more.

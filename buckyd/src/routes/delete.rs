@@ -21,6 +21,7 @@ use crate::blocking::bytes_body;
 use crate::clock::SenderTime;
 use crate::memory::Share;
 use crate::respond::ApiError;
+use crate::store::OnCut;
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
@@ -40,7 +41,8 @@ pub(super) async fn post(
     let mut deleted = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
         let _place = place;
         let rest = Duration::from_secs(request.rest_seconds);
-        let (lines, batch) = app.store.delete(&request.metrics, rest)?;
+        let (lines, batch) =
+            app.store.delete(&request.metrics, rest, OnCut::of(request.salvage))?;
         if let Some(batch) = batch {
             let deleted = lines.iter().filter(|line| line.outcome == DeleteOutcome::Deleted);
             app.sweeper.added(batch, deleted.count() as u64);

@@ -87,6 +87,7 @@ impl From<StoreError> for PlainAnswer {
             | StoreError::Deleted { .. }
             | StoreError::NoMemory { .. } => Self::busy(chain(&error)),
             StoreError::TooLarge { .. }
+            | StoreError::LatePoints { .. }
             | StoreError::PrefixChanged { .. }
             | StoreError::PrefixGone { .. }
             | StoreError::Served { .. }

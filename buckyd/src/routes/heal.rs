@@ -35,7 +35,7 @@ use crate::auth::Caller;
 use crate::links::{Coming, Links};
 use crate::memory::{Budget, Growing, Share};
 use crate::respond::ApiError;
-use crate::store::{HealBatch, OnCorrupt};
+use crate::store::{HealBatch, OnCorrupt, OnCut};
 use crate::transfers::Place;
 
 /// What a metric takes until its line is sent, beside its name, and how many times its name is held: in its line and
@@ -75,7 +75,8 @@ pub(super) async fn post(
     let stream = body::pieces(body).map_err(io::Error::from);
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
     let expected = Expected::Anything(rights);
-    let (read, finished) = start(app, place, on_corrupt, encoding, reader, expected);
+    let damage = OnDamage { corrupt: on_corrupt, cut: OnCut::Refuse };
+    let (read, finished) = start(app, place, damage, encoding, reader, expected);
     // Until the stream is read the answer can still be an error of its own.
     match read.await {
         Ok(Err(error)) => Err(error),
@@ -88,7 +89,7 @@ pub(super) async fn pull(
     Extension(caller): Extension<Caller>,
     JsonBody { value: request, share, .. }: JsonBody<PullRequest>,
 ) -> Result<Response, ApiError> {
-    let on_corrupt = on_corrupt(request.replace_corrupt);
+    let (on_corrupt, on_cut) = (on_corrupt(request.replace_corrupt), OnCut::of(request.salvage));
     let rights = Rights::of(caller, on_corrupt)?;
     let place = app.transfers.receive()?;
     let (metrics, renames) = renames::asked_for(request.metrics, request.renamed)?;
@@ -106,7 +107,8 @@ pub(super) async fn pull(
     let stream = paced(stream, request.bytes_per_second, gone);
     let reader = SyncIoBridge::new(StreamReader::new(stream));
     let expected = Expected::These { metrics, renames, denied, share, coming };
-    let (_, finished) = start(app, place, on_corrupt, encoding, reader, expected);
+    let damage = OnDamage { corrupt: on_corrupt, cut: on_cut };
+    let (_, finished) = start(app, place, damage, encoding, reader, expected);
     Ok(lines::while_sent(answer(finished), awaited))
 }
 
@@ -164,7 +166,7 @@ fn content_encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
 fn start(
     app: Arc<App>,
     place: Place,
-    on_corrupt: OnCorrupt,
+    damage: OnDamage,
     encoding: Encoding,
     reader: impl Read + Send + 'static,
     expected: Expected,
@@ -173,7 +175,7 @@ fn start(
     let (finished_sender, finished) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let _place = place;
-        let mut incoming = Incoming::new(&app, on_corrupt, expected);
+        let mut incoming = Incoming::new(&app, damage, expected);
         let end = incoming.read(encoding, reader);
         let Incoming { batch, lines, renames, .. } = incoming;
         if batch.is_empty()
@@ -190,6 +192,15 @@ fn start(
         let _ = finished_sender.send(Healed { lines, error: end.err(), share });
     });
     (read, finished)
+}
+
+/// What becomes of files that are not whole.
+#[derive(Clone, Copy)]
+struct OnDamage {
+    /// Those that are here.
+    corrupt: OnCorrupt,
+    /// Those that come.
+    cut: OnCut,
 }
 
 /// What a stream may bring.
@@ -282,8 +293,9 @@ fn line_bytes(metric: &MetricName) -> u64 {
 }
 
 impl<'a> Incoming<'a> {
-    fn new(app: &'a App, on_corrupt: OnCorrupt, expected: Expected) -> Self {
-        let mut batch = HealBatch::new(&app.store).on_corrupt(on_corrupt);
+    fn new(app: &'a App, damage: OnDamage, expected: Expected) -> Self {
+        let batch = HealBatch::new(&app.store).on_corrupt(damage.corrupt);
+        let mut batch = batch.on_cut(damage.cut);
         let mut lines = Growing::by_steps();
         let (rights, metrics, renames, coming) = match expected {
             Expected::Anything(rights) => (Some(rights), Vec::new(), Renames::default(), None),

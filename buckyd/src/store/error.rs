@@ -124,6 +124,18 @@ pub(crate) enum StoreError {
         /// Which.
         path: PathBuf,
     },
+    /// go-carbon keeps points of the metric in another file.
+    #[error(
+        "go-carbon keeps late points of {path} in {} beside it, which Bucky does not move yet; it can be deleted once \
+         go-carbon has merged them into {path}",
+        sidecar.display()
+    )]
+    LatePoints {
+        /// Which.
+        path: PathBuf,
+        /// The name of the other file.
+        sidecar: PathBuf,
+    },
     /// The operating system refused.
     #[error("cannot {action} {path}")]
     Io {
@@ -149,6 +161,7 @@ impl StoreError {
             }
             Self::TooLarge { .. } => Problem::TooLarge,
             Self::Io { source, .. } if is_no_space(source) => Problem::NoSpace,
+            Self::LatePoints { .. } => Problem::LatePoints,
             Self::Missing { .. }
             | Self::PrefixChanged { .. }
             | Self::PrefixGone { .. }
@@ -170,6 +183,7 @@ impl StoreError {
                 Problem::BadPath
             }
             Self::TooLarge { .. } => Problem::TooLarge,
+            Self::LatePoints { .. } => Problem::LatePoints,
             Self::PrefixChanged { .. }
             | Self::PrefixGone { .. }
             | Self::Served { .. }

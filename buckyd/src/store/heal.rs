@@ -17,6 +17,7 @@ use super::error::StoreError;
 use super::fill::{Existing, Failure};
 use super::kept::OnCorrupt;
 use super::near::Near;
+use super::salvage::OnCut;
 use super::staging::Staged;
 use super::unplaced::Unplaced;
 use super::{LockBudget, Store};
@@ -28,6 +29,7 @@ const FEW: usize = 2;
 pub(crate) struct HealBatch<'s> {
     store: &'s Store,
     on_corrupt: OnCorrupt,
+    on_cut: OnCut,
     /// Before its first write.
     begun: Mark,
     lines: Vec<HealLine>,
@@ -44,13 +46,21 @@ impl<'s> HealBatch<'s> {
         let (begun, on_corrupt) = (store.committer.mark(), OnCorrupt::default());
         let locks = store.lock_budget();
         let (lines, staged, near) = (Vec::new(), Vec::new(), Near::default());
-        Self { store, on_corrupt, begun, lines, staged, locks, near, is_checked: false }
+        let on_cut = OnCut::default();
+        Self { store, on_corrupt, on_cut, begun, lines, staged, locks, near, is_checked: false }
     }
 
     /// The same, with files that are there and corrupt treated so.
     #[must_use]
     pub(crate) fn on_corrupt(mut self, on_corrupt: OnCorrupt) -> Self {
         self.on_corrupt = on_corrupt;
+        self
+    }
+
+    /// The same, with sources that were cut off treated so.
+    #[must_use]
+    pub(crate) fn on_cut(mut self, on_cut: OnCut) -> Self {
+        self.on_cut = on_cut;
         self
     }
 
@@ -117,11 +127,18 @@ impl<'s> HealBatch<'s> {
                 format!("the content arrived damaged: it has the digest {}", member.digest),
             ));
         }
-        check_source(&member.content)?;
         if !self.is_checked {
             self.store.check()?;
             self.is_checked = true;
         }
+        // Nothing is stored under a metric's name that is not a Whisper file.
+        let whole = match Image::parse(&member.content) {
+            Ok(_) | Err(ImageError::Compressed) => None,
+            Err(ImageError::Header(error)) => {
+                Some(self.store.salvaged(member, self.on_cut, &error)?)
+            }
+        };
+        let member = whole.as_ref().map_or(member, |whole| &whole.member);
         let path = member.metric.relative_path();
         // What is damaged was refused above, and what is compressed is refused where something is there already: only a
         // sound file takes the place of a corrupt one.
@@ -268,15 +285,4 @@ fn fail(line: &mut HealLine, failure: Failure) {
     line.problem = Some(failure.problem);
     line.reason = failure.reason;
     line.points = 0;
-}
-
-/// Nothing is stored under a metric's name that is not a Whisper file.
-fn check_source(content: &[u8]) -> Result<(), Failure> {
-    match Image::parse(content) {
-        Ok(_) | Err(ImageError::Compressed) => Ok(()),
-        Err(ImageError::Header(error)) => Err(Failure::refused(
-            Problem::SourceDamaged,
-            format!("the source's file is no whole Whisper file: {}", chain(&error)),
-        )),
-    }
 }

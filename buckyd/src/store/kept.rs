@@ -10,6 +10,9 @@
 //!    somebody put another one there meanwhile, and the two change back;
 //! 4. `new`, which is the corrupt file's third name by now, goes.
 //!
+//! A source that was cut off, and whose owners have what was left of it, is kept in the same way (`salvage`): the manifest, then
+//! one rename. Nothing takes its place.
+//!
 //! After a crash the next start tidies up: before step 3 nothing was replaced, and the folder goes; after it, `old` stays.
 
 use std::fs::File;
@@ -52,8 +55,9 @@ struct Manifest {
     metric: MetricName,
     /// What is wrong with the file.
     reason: String,
-    /// The digest of the content that took its place.
-    replaced_by: Digest,
+    /// The digest of the content that took its place; none where nothing did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<Digest>,
 }
 
 /// The folder `replaced/`.
@@ -107,7 +111,7 @@ impl Store {
         }
         let metric = MetricName::from_relative_path(path)
             .map_err(|_| StoreError::BadPath { path: path.into() })?;
-        let manifest = Manifest { metric, reason: chain(&error), replaced_by: staged.digest };
+        let manifest = Manifest { metric, reason: chain(&error), replaced_by: Some(staged.digest) };
         let spot = self.spot(path, &old)?;
         let aside = self.state.kept().begin(&manifest)?;
         let replaced = match self.name_both(tmp_name, &spot, &aside) {
@@ -151,6 +155,34 @@ impl Store {
         }
         rustix::fs::fsync(&aside.folder).map_err(failed)?;
         Ok(true)
+    }
+
+    /// Keeps the file `name` in `folder` aside, which is that of `metric`, locked and cut off: its owners have what was left of
+    /// it. Tells where it is, durably.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) fn keep_cut(
+        &self,
+        metric: &MetricName,
+        folder: &OwnedFd,
+        name: &Path,
+        reason: String,
+    ) -> Result<PathBuf, StoreError> {
+        let manifest = Manifest { metric: metric.clone(), reason, replaced_by: None };
+        let aside = self.state.kept().begin(&manifest)?;
+        if let Err(errno) = rustix::fs::renameat(folder, name, &aside.folder, OLD) {
+            aside.remove_folder();
+            let path = metric.relative_path();
+            return Err(match errno {
+                Errno::XDEV => StoreError::Elsewhere { path },
+                errno => StoreError::io("keep aside the cut", path, errno),
+            });
+        }
+        let failed = |errno| StoreError::io("make durable", aside.path(), errno);
+        rustix::fs::fsync(&aside.folder).map_err(failed)?;
+        rustix::fs::fsync(folder).map_err(failed)?;
+        Ok(aside.path())
     }
 
     /// How many replaced files are kept, and their length.
@@ -365,7 +397,7 @@ impl Aside<'_> {
     fn is_staged_copy(&self) -> std::io::Result<bool> {
         let mut content = Vec::new();
         self.open_file(NEW)?.read_to_end(&mut content)?;
-        Ok(Digest::of(&content) == self.manifest()?.replaced_by)
+        Ok(Some(Digest::of(&content)) == self.manifest()?.replaced_by)
     }
 }
 

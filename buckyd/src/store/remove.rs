@@ -1,15 +1,18 @@
 //! Taking a metric away: conditionally, by way of a tombstone, or at once for the Go tool's DELETE.
 
 use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, chain};
-use bucky_whisper::MetricName;
+use bucky_whisper::{Header, MetricName, cut_from, late_points_of};
 use rustix::fs::{AtFlags, FileType, OFlags, Stat};
 use rustix::io::Errno;
-use std::path::Path;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::error::StoreError;
 use super::near::Near;
 use super::rest::{Look, Rest};
+use super::salvage::OnCut;
 use super::stamp::Stamp;
 use super::tombstone::{BatchId, BatchWriter};
 use super::{LockBudget, Store};
@@ -18,10 +21,32 @@ use super::{LockBudget, Store};
 enum Removal {
     /// It is a tombstone; what was odd about its times, if anything was.
     Deleted { oddity: Option<String> },
+    /// It was cut off, and is kept aside.
+    Kept(PathBuf),
     /// It has another content than was healed.
     Changed,
     /// Somebody may still write to it: why.
     InUse { reason: String },
+}
+
+/// What is wrong with an open file of so many bytes that was cut off; none where it was not.
+fn cut_off(file: &File, len_bytes: i64) -> Result<Option<String>, Errno> {
+    let len_bytes = u64::try_from(len_bytes).unwrap_or(0);
+    let mut head = vec![0; usize::try_from(Header::SIZE_MAX_BYTES.min(len_bytes)).unwrap_or(0)];
+    let read = rustix::io::pread(file, &mut head, 0)?;
+    head.truncate(read);
+    let error = Header::parse(&head, len_bytes).err();
+    Ok(error.filter(|_| cut_from(&head, len_bytes).is_some()).map(|error| chain(&error)))
+}
+
+/// The file in `folder` that holds late points of the file `name`, if there is one.
+fn late_points(folder: &OwnedFd, name: &Path) -> Result<Option<PathBuf>, Errno> {
+    let sidecar = PathBuf::from(late_points_of(name.as_os_str()));
+    match rustix::fs::statat(folder, &sidecar, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(Some(sidecar)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }
 
 impl Store {
@@ -39,6 +64,7 @@ impl Store {
         &self,
         metrics: &[DeleteMetric],
         rest: Duration,
+        on_cut: OnCut,
     ) -> Result<(Vec<DeleteLine>, Option<BatchId>), StoreError> {
         self.check()?;
         let batch = BatchWriter::begin(&self.state, metrics)?;
@@ -47,20 +73,28 @@ impl Store {
             .iter()
             .enumerate()
             .map(|(seq, metric)| {
+                let (mut problem, mut kept) = (None, None);
                 let (outcome, reason) =
-                    match self.delete_one(metric, &batch, seq, rest, &locks, &near) {
+                    match self.delete_one(metric, (&batch, seq), (rest, on_cut), &locks, &near) {
                         Ok(Removal::Deleted { oddity }) => {
                             (DeleteOutcome::Deleted, oddity.unwrap_or_default())
+                        }
+                        Ok(Removal::Kept(path)) => {
+                            kept = Some(path.display().to_string());
+                            (DeleteOutcome::Deleted, String::new())
                         }
                         Ok(Removal::Changed) => (DeleteOutcome::Changed, String::new()),
                         Ok(Removal::InUse { reason }) => (DeleteOutcome::InUse, reason),
                         Err(StoreError::Missing { .. }) => (DeleteOutcome::Missing, String::new()),
-                        Err(error) => (DeleteOutcome::Failed, chain(&error)),
+                        Err(error) => {
+                            problem = Some(error.as_source_problem());
+                            (DeleteOutcome::Failed, chain(&error))
+                        }
                     };
                 if outcome == DeleteOutcome::Deleted {
                     self.unlist_near(&metric.name, &near);
                 }
-                DeleteLine { metric: metric.name.clone(), outcome, reason }
+                DeleteLine { metric: metric.name.clone(), outcome, kept, problem, reason }
             })
             .collect();
         Ok((lines, batch.end()))
@@ -86,9 +120,8 @@ impl Store {
     fn delete_one(
         &self,
         metric: &DeleteMetric,
-        batch: &BatchWriter<'_>,
-        seq: usize,
-        rest: Duration,
+        (batch, seq): (&BatchWriter<'_>, usize),
+        (rest, on_cut): (Duration, OnCut),
         locks: &LockBudget,
         near: &Near,
     ) -> Result<Removal, StoreError> {
@@ -114,19 +147,45 @@ impl Store {
         if digest != metric.digest {
             return Ok(Removal::Changed);
         }
+        if on_cut == OnCut::Salvage
+            && let Some(reason) = cut_off(&file, now.st_size).map_err(failed)?
+        {
+            return self.keep_aside(metric, reason, near).map(Removal::Kept);
+        }
         // Nothing in the batch's folder has this name, so nothing is replaced.
         let tombstone = BatchWriter::name_of(seq);
         let renamed = near.beside(&self.tree, &path, |folder, name| {
-            rustix::fs::renameat(folder, name, batch.folder(), &tombstone)
+            // Under the lock, which a go-carbon that locks holds while it writes there.
+            if let Some(sidecar) = late_points(folder, name)? {
+                return Ok(Err(sidecar));
+            }
+            rustix::fs::renameat(folder, name, batch.folder(), &tombstone).map(Ok)
         });
         match renamed {
-            Ok(()) => {
+            Ok(Ok(())) => {
                 self.watched.forget(&now);
                 Ok(Removal::Deleted { oddity })
             }
+            Ok(Err(sidecar)) => Err(StoreError::LatePoints { path, sidecar }),
             Err(Errno::XDEV) => Err(StoreError::Elsewhere { path }),
             Err(errno) => Err(StoreError::io("rename to its tombstone", &path, errno)),
         }
+    }
+
+    /// Keeps the file of `metric` aside, which is locked and was cut off.
+    fn keep_aside(
+        &self,
+        metric: &DeleteMetric,
+        reason: String,
+        near: &Near,
+    ) -> Result<PathBuf, StoreError> {
+        let path = metric.name.relative_path();
+        let kept =
+            near.beside(&self.tree, &path, |folder, name| match late_points(folder, name)? {
+                Some(sidecar) => Ok(Err(StoreError::LatePoints { path: path.clone(), sidecar })),
+                None => Ok(self.keep_cut(&metric.name, folder, name, reason.clone())),
+            });
+        kept.map_err(|errno| StoreError::io("keep aside the cut", &path, errno))?
     }
 
     /// Unlinks the file of `metric` and the folders that are empty then, as the Go tool's DELETE does.

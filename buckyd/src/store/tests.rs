@@ -16,15 +16,17 @@ use tempfile::TempDir;
 
 use super::tombstone::BatchWriter;
 use super::{
-    BatchId, Burial, FileReader, HealBatch, OnCorrupt, Store, StoreError, StoreOptions, Unburied,
-    unix_now,
+    BatchId, Burial, FileReader, HealBatch, OnCorrupt, OnCut, Store, StoreError, StoreOptions,
+    Unburied, unix_now,
 };
 use crate::inventory::Inventory;
 use crate::memory::Memory;
 
 mod first_point;
+mod late_points;
 mod prefix;
 mod room;
+mod salvage;
 mod tombstones;
 mod unplaced;
 
@@ -32,6 +34,8 @@ struct Fixture {
     store: Store,
     /// How long nobody may have written to what is deleted.
     rest: Duration,
+    /// What becomes of files that were cut off.
+    on_cut: OnCut,
     prefix: TempDir,
 }
 
@@ -55,7 +59,7 @@ impl Fixture {
         let prefix = tempfile::tempdir().unwrap();
         let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
         let store = Store::open(prefix.path(), None, inventory, options).unwrap();
-        Self { store, rest: Duration::ZERO, prefix }
+        Self { store, rest: Duration::ZERO, on_cut: OnCut::Refuse, prefix }
     }
 
     fn path(&self, metric: &str) -> PathBuf {
@@ -69,7 +73,7 @@ impl Fixture {
     }
 
     fn heal(&self, members: &[Member]) -> Vec<HealLine> {
-        let mut batch = HealBatch::new(&self.store);
+        let mut batch = HealBatch::new(&self.store).on_cut(self.on_cut);
         members.iter().for_each(|member| batch.take(member));
         batch.finish()
     }
@@ -77,7 +81,7 @@ impl Fixture {
     fn delete(&self, metric: &str, digest: Digest) -> DeleteLine {
         let owners = vec!["127.0.0.1:4242".parse().unwrap()];
         let metrics = [DeleteMetric { name: name(metric), digest, owners }];
-        self.store.delete(&metrics, self.rest).unwrap().0.remove(0)
+        self.store.delete(&metrics, self.rest, self.on_cut).unwrap().0.remove(0)
     }
 
     /// Everything below the prefix that is no metric's file and no part of an idle state folder.

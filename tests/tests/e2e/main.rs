@@ -4,7 +4,8 @@
 //! - `placement`: what is misplaced and what is not: copies, instances, tagged series, each node's own metrics
 //! - `refusal`: what is refused before anything is touched; `damage`: what fails while the rest goes on
 //! - `clocks`: nodes whose clocks differ
-//! - `corrupt`: files that are no Whisper files, and replacing them
+//! - `corrupt`: files that are no Whisper files, and replacing them; `old_headers`: files of whisper before 0.9.9;
+//!   `salvage`: what is left of files that were cut off
 //! - `live`: whisper.py and carbon write while metrics move, and relays switch at every moment
 //! - `writers`: a carbon that writes during a move; `crash`: daemons that end in the middle of one
 //! - `crash_points`: a daemon killed before each of its system calls; `kills`: any of the three at any moment, many times;
@@ -15,6 +16,7 @@
 //! - `networks`: nodes cut off and links that fail; `stuck`: daemons and locks that hang, dribble, break off or lie
 //! - `order`: what is durable before what, by recordings of the system calls
 //! - `hostile`: clients, tars and peers that mean harm
+//! - `sidecars`: what go-carbon keeps beside a metric
 //! - `encoding`: files compressed on their way, where that helps
 //! - `large`: files about as large as the memory allows, many at once
 //! - `heal`: owners that lack metrics get them from owners that have them
@@ -41,12 +43,14 @@ mod live;
 mod locate_vectors;
 mod merge;
 mod networks;
+mod old_headers;
 mod order;
 mod placement;
-mod old_headers;
 mod refusal;
 mod room;
 mod routes;
+mod salvage;
+mod sidecars;
 mod stopping;
 mod stuck;
 mod trees;

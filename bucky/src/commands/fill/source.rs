@@ -7,8 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use bucky_whisper::{Digest, Lease, lock_exclusive, lock_shared, past_leases, unlock};
+use anyhow::{Context, bail, ensure};
+use bucky_whisper::{
+    Digest, Lease, late_points_of, lock_exclusive, lock_shared, past_leases, unlock,
+};
 use rustix::fs::{Mode, OFlags};
 
 /// How an attempt to delete a source ended.
@@ -72,6 +74,20 @@ fn digest(mut file: &File, path: &Path) -> anyhow::Result<Digest> {
     Ok(Digest::of(&content))
 }
 
+/// Fails where go-carbon keeps late points of the file at `path` in another one, which is not filled from.
+fn refuse_late_points(path: &Path) -> anyhow::Result<()> {
+    let Some(name) = path.file_name() else { return Ok(()) };
+    let sidecar = path.with_file_name(late_points_of(name));
+    match std::fs::symlink_metadata(&sidecar) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("{} cannot be read", sidecar.display())),
+        Ok(_) => bail!(
+            "go-carbon keeps late points of the source in {}, so it is not deleted; let go-carbon merge them first",
+            sidecar.display()
+        ),
+    }
+}
+
 /// Deletes the file at `path` if its content still has this digest.
 pub(super) fn delete_unchanged(
     path: &Path,
@@ -91,6 +107,7 @@ pub(super) fn delete_unchanged(
     if inode(opened) != inode(named) {
         return Ok(Deletion::Changed);
     }
+    refuse_late_points(path)?;
     std::fs::remove_file(path).with_context(|| format!("{} cannot be deleted", path.display()))?;
     // Who waits for the lock, or takes none, has the file open and writes to it all the same.
     unlock(&file).with_context(|| format!("{} was not unlocked", path.display()))?;

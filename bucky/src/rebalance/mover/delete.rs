@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bucky_api::{ClientError, DeleteLine, DeleteOutcome, DeleteRequest};
+use bucky_api::{ClientError, DeleteLine, DeleteOutcome, DeleteRequest, Problem};
 use bucky_whisper::MetricName;
 
-use super::super::failure::{Failure, NOT_DELETED, STILL_WRITTEN_TO};
+use super::super::failure::{Failure, LATE_POINTS, NOT_DELETED, STILL_WRITTEN_TO};
 use super::super::nodes::Node;
 use super::Mover;
 use super::heal::Healed;
@@ -17,6 +17,8 @@ use crate::patience::{Next, Patience, Trouble, jitter};
 pub(super) struct Deleted {
     /// Not at the source any more.
     pub(super) deleted: Vec<MetricName>,
+    /// Of these, the files that were cut off, and where they are kept aside.
+    kept: Vec<(MetricName, String)>,
     /// Another content by now: to be healed again.
     pub(super) changed: Vec<MetricName>,
     /// Healed, and still at the source.
@@ -91,6 +93,9 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
     }
     mover.tell_deleted(&done.deleted);
     done.tell_odd(mover, source);
+    for (metric, kept) in &done.kept {
+        mover.tally.salvaged(metric.as_str(), source.addr(), kept);
+    }
     done
 }
 
@@ -104,10 +109,14 @@ fn not_deleted(
 ) {
     for metric in std::mem::take(left).into_keys() {
         let reason = reasons.get(&metric).map_or(reason, String::as_str);
-        let reason = format!("its owners have all of it, but it was not deleted here: {reason}");
+        let reason = not_deleted_because(reason);
         let failure = Failure { node: source.addr().clone(), kind: NOT_DELETED, reason };
         done.failed.push((metric, failure));
     }
+}
+
+fn not_deleted_because(reason: &str) -> String {
+    format!("its owners have all of it, but it was not deleted here: {reason}")
 }
 
 async fn request(
@@ -116,7 +125,8 @@ async fn request(
     left: &BTreeMap<MetricName, Healed>,
 ) -> (Vec<DeleteLine>, Option<ClientError>) {
     let metrics = left.values().map(Healed::to_delete).collect();
-    let request = DeleteRequest { metrics, rest_seconds: mover.rest.as_secs() };
+    let rest_seconds = mover.rest.as_secs();
+    let request = DeleteRequest { metrics, rest_seconds, salvage: mover.sync.salvage };
     let mut answer = match source.daemon.delete(&request).await {
         Ok(answer) => answer,
         Err(error) => return (Vec::new(), Some(error)),
@@ -142,11 +152,20 @@ fn sort(
     reasons: &mut HashMap<MetricName, String>,
     done: &mut Deleted,
 ) {
-    if line.outcome == DeleteOutcome::Failed {
+    if line.problem == Some(Problem::LatePoints) {
+        if left.remove(&line.metric).is_some() {
+            let reason = not_deleted_because(&line.reason);
+            let failure = Failure { node: source.addr().clone(), kind: LATE_POINTS, reason };
+            done.failed.push((line.metric, failure));
+        }
+    } else if line.outcome == DeleteOutcome::Failed {
         if left.contains_key(&line.metric) {
             reasons.insert(line.metric, line.reason);
         }
     } else if left.remove(&line.metric).is_some() {
+        if let Some(kept) = line.kept {
+            done.kept.push((line.metric.clone(), kept));
+        }
         match line.outcome {
             DeleteOutcome::Changed => done.changed.push(line.metric),
             DeleteOutcome::InUse => done.failed.push((line.metric, in_use(source, &line.reason))),

@@ -156,6 +156,8 @@ pub(super) async fn source(
         let line = |metric: &bucky_api::DeleteMetric| DeleteLine {
             metric: metric.name.clone(),
             outcome: outcome(round, &metric.name),
+            kept: None,
+            problem: None,
             reason: String::new(),
         };
         let lines: Vec<DeleteLine> = request.metrics.iter().map(line).collect();

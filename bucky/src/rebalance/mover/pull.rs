@@ -166,6 +166,7 @@ impl Pull<'_> {
             encoding: self.mover.travel.encoding(),
             chooses_encoding: self.mover.travel == Travel::Auto,
             replace_corrupt: self.mover.replace_corrupt,
+            salvage: self.mover.sync.salvage && self.source.salvages,
             bytes_per_second: self.mover.pace.bytes_per_second(),
         };
         let paced = self.mover.pace.time_for(bytes);

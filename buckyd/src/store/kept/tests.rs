@@ -228,7 +228,7 @@ fn manifest(content: &[u8]) -> Manifest {
     Manifest {
         metric: "a.b".parse().unwrap(),
         reason: "corrupt".into(),
-        replaced_by: Digest::of(content),
+        replaced_by: Some(Digest::of(content)),
     }
 }
 

@@ -43,7 +43,7 @@ fn nothing_is_written_or_deleted_once_the_prefix_is_another_folder() {
     let owners = vec!["127.0.0.1:4242".parse().unwrap()];
     let metrics = [DeleteMetric { name: name("there"), digest, owners }];
     let changed = |error| matches!(error, StoreError::PrefixChanged { .. });
-    assert!(changed(fixture.store.delete(&metrics, Duration::ZERO).unwrap_err()));
+    assert!(changed(fixture.store.delete(&metrics, Duration::ZERO, OnCut::Refuse).unwrap_err()));
     assert!(changed(fixture.store.unlink(&name("there")).unwrap_err()));
     let meta = FileMeta { mode: 0o644, mtime: 0 };
     assert!(changed(fixture.store.replace(&name("there"), &content, meta).unwrap_err()));

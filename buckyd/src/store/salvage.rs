@@ -1,0 +1,78 @@
+//! Sources that were cut off: what is left of them is taken only where that was asked for.
+
+use bucky_api::archive::Member;
+use bucky_api::{Problem, chain};
+use bucky_whisper::{Digest, Header, HeaderError, cut_from, salvage};
+
+use super::Store;
+use super::fill::Failure;
+use crate::memory::Share;
+
+/// What becomes of a file that was cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnCut {
+    /// It is refused, and stays at its source.
+    #[default]
+    Refuse,
+    /// What is left of it is taken, and its source keeps it aside.
+    Salvage,
+}
+
+impl OnCut {
+    /// What a request says.
+    pub(crate) fn of(salvages: bool) -> Self {
+        if salvages { Self::Salvage } else { Self::Refuse }
+    }
+}
+
+/// A whole file made of a member that was cut off.
+pub(super) struct Whole {
+    pub(super) member: Member,
+    /// For as long as it is in memory.
+    _share: Share,
+}
+
+impl Store {
+    /// A whole file of what is left of `member`, which is none by `error`.
+    ///
+    /// # Errors
+    /// Why it is refused, or that there is no memory for it now.
+    pub(super) fn salvaged(
+        &self,
+        member: &Member,
+        on_cut: OnCut,
+        error: &HeaderError,
+    ) -> Result<Whole, Failure> {
+        let content = &member.content;
+        let head_bytes = usize::try_from(Header::SIZE_MAX_BYTES).unwrap_or(usize::MAX);
+        let head = content.get(..head_bytes).unwrap_or(content);
+        let cut_from = cut_from(head, content.len() as u64);
+        let bytes = match (cut_from, on_cut) {
+            (Some(bytes), OnCut::Salvage) if bytes <= self.file_limit_bytes() => bytes,
+            (cut_from, _) => return Err(refused(error, cut_from.is_some())),
+        };
+        let share = self.options.memory.receiving.share_now(bytes).map_err(|error| {
+            Failure::failed(Problem::Busy, format!("there is no memory now: {}", chain(&error)))
+        })?;
+        let salvaged = salvage(content).ok_or_else(|| refused(error, true))?;
+        let digest = Digest::of(&salvaged.bytes);
+        let member = Member {
+            metric: member.metric.clone(),
+            meta: member.meta,
+            content: salvaged.bytes,
+            digest,
+            announced: None,
+        };
+        Ok(Whole { member, _share: share })
+    }
+}
+
+fn refused(error: &HeaderError, is_cut: bool) -> Failure {
+    let way_out = if is_cut {
+        "; `bucky rebalance --salvage` takes what is left of it, and keeps it aside"
+    } else {
+        ""
+    };
+    let reason = format!("the source's file is no whole Whisper file: {}{way_out}", chain(error));
+    Failure::refused(Problem::SourceDamaged, reason)
+}

@@ -1,0 +1,161 @@
+//! What a file that was cut off still has.
+//!
+//! A file loses its end when a disk was full, or a copy of it was broken off. Its header is whole then, and so are the
+//! archives before the cut; of the archive in which it was cut, so are the slots before it. [`salvage()`] makes a whole file
+//! of these, in which all slots behind the cut are empty.
+//!
+//! Pure. Only a header that whisper.py would write for a new file is believed: its fields agree with each other, where
+//! those of a damaged one, which may claim any size, do not.
+
+use crate::header::{Archive, Header, HeaderError, POINT_BYTES};
+use crate::image::Image;
+use crate::retention::Retention;
+
+/// A whole file made of one that was cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvaged {
+    /// The whole file.
+    pub bytes: Vec<u8>,
+    /// How many archives were whole, of [`Self::archives`].
+    pub whole_archives: usize,
+    /// How many archives the file has.
+    pub archives: usize,
+}
+
+/// The length that a file was cut off from, if it begins with `head` and has `len_bytes` bytes: where its header is sound,
+/// at least one archive is whole, and another is not.
+pub fn cut_from(head: &[u8], len_bytes: u64) -> Option<u64> {
+    match Header::parse(head, len_bytes) {
+        Err(HeaderError::BeyondFile { .. }) => {}
+        _ => return None,
+    }
+    let header = Header::parse(head, u64::MAX).ok()?;
+    let is_as_created = created(&header)? == header;
+    let has_whole = header.archives.iter().any(|archive| archive.end() <= len_bytes);
+    (is_as_created && has_whole).then(|| header.file_size_bytes())
+}
+
+/// The file that is left of `cut`; none where that was not cut off, or has nothing left: see [`cut_from`].
+///
+/// The result is as long as the file was before. The caller asks [`cut_from`] whether it has room for that.
+pub fn salvage(cut: &[u8]) -> Option<Salvaged> {
+    let len = usize::try_from(cut_from(cut, cut.len() as u64)?).ok()?;
+    let header = Header::parse(cut, u64::MAX).ok()?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).ok()?;
+    bytes.extend_from_slice(cut.get(..whole_slots(&header, cut.len()))?);
+    bytes.resize(len, 0);
+    let is_whole = |archive: &&Archive| archive.end() <= cut.len() as u64;
+    let whole_archives = header.archives.iter().filter(is_whole).count();
+    Image::parse(&bytes).ok()?;
+    Some(Salvaged { bytes, whole_archives, archives: header.archives.len() })
+}
+
+/// The header of a new file with the archives of `header`.
+fn created(header: &Header) -> Option<Header> {
+    let retention =
+        |archive: &Archive| Retention::new(archive.seconds_per_point, archive.points).ok();
+    let retentions: Option<Vec<Retention>> = header.archives.iter().map(retention).collect();
+    let new = Header::for_retentions(&retentions?, header.aggregation, header.x_files_factor);
+    Some(Header { last_update: header.last_update, ..new.ok()? })
+}
+
+/// How much of a file of `len` bytes the slots take that are whole. Half a slot would be a point of another value.
+fn whole_slots(header: &Header, len: usize) -> usize {
+    let cut_in = header.archives.iter().map(|archive| u64::from(archive.offset));
+    let begin = cut_in.filter(|begin| *begin <= len as u64).max().unwrap_or(0);
+    let begin = usize::try_from(begin).unwrap_or(len);
+    let slot = usize::try_from(POINT_BYTES).unwrap_or(1);
+    begin + (len - begin) / slot * slot
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::aggregation::Aggregation;
+    use crate::image::Point;
+    use crate::retention::XFilesFactor;
+
+    const NOW: u32 = 1_800_000_000;
+
+    /// A file of 12 minutes and 8 slots of five minutes, all of them full.
+    fn sound() -> Vec<u8> {
+        let retentions: Vec<Retention> =
+            ["60s:12m", "300s:40m"].map(|text| text.parse().unwrap()).to_vec();
+        let factor = XFilesFactor::default();
+        let header = Header::for_retentions(&retentions, Aggregation::Sum, factor).unwrap();
+        let mut bytes = header.encode();
+        for archive in &header.archives {
+            for age in (0..archive.points).rev() {
+                let timestamp = NOW - age * archive.seconds_per_point;
+                bytes.extend(Point { timestamp, value: f64::from(timestamp) }.encode());
+            }
+        }
+        bytes
+    }
+
+    fn points(bytes: &[u8], archive: usize) -> Vec<Point> {
+        Image::parse(bytes).unwrap().archive(archive).unwrap().points_valid(NOW).collect()
+    }
+
+    #[test]
+    fn the_archives_before_the_cut_and_the_whole_slots_of_the_one_it_is_in_are_left() {
+        let sound = sound();
+        let second = 40 + 12 * 12;
+        for (cut, left) in [(sound.len() - 1, 7), (second + 25, 2), (second + 24, 2), (second, 0)] {
+            let salvaged = salvage(&sound[..cut]).unwrap();
+            assert_eq!(salvaged.bytes.len(), sound.len());
+            assert_eq!((salvaged.whole_archives, salvaged.archives), (1, 2));
+            assert_eq!(points(&salvaged.bytes, 0), points(&sound, 0));
+            assert_eq!(points(&salvaged.bytes, 1), points(&sound, 1)[..left], "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_whole_has_no_whole_archive_or_no_sound_header_is_not_salvaged() {
+        let sound = sound();
+        assert_eq!(salvage(&sound), None, "whole");
+        assert_eq!(salvage(&sound[..40 + 12 * 12 - 1]), None, "cut in its first archive");
+        assert_eq!(salvage(&sound[..20]), None, "cut in its header");
+        let cut = &sound[..sound.len() - 1];
+        for field in [4, 16, 20, 24, 28, 32, 36] {
+            for value in [0, 7, 0x00ff_ffff, u32::MAX] {
+                let mut damaged = cut.to_vec();
+                damaged[field..field + 4].copy_from_slice(&value.to_be_bytes());
+                assert_eq!(salvage(&damaged), None, "{value} at byte {field}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_from_before_whisper_0_9_9_is_salvaged_with_its_header() {
+        let mut old = sound();
+        old[..4].copy_from_slice(&1_284_000_600_u32.to_be_bytes());
+        let salvaged = salvage(&old[..old.len() - 1]).unwrap();
+        assert_eq!(salvaged.bytes[..40], old[..40]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_point_that_is_left_is_one_that_was_there(cut in 0_usize..300) {
+            let sound = sound();
+            let cut = &sound[..cut.min(sound.len())];
+            if let Some(salvaged) = salvage(cut) {
+                for archive in 0..2 {
+                    let before = points(&sound, archive);
+                    let left = points(&salvaged.bytes, archive);
+                    prop_assert!(left.iter().all(|point| before.contains(point)));
+                }
+            }
+        }
+
+        #[test]
+        fn bytes_of_any_kind_are_no_reason_to_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..200), len: u64,
+        ) {
+            let _ = (salvage(&bytes), cut_from(&bytes, len));
+        }
+    }
+}
