@@ -16,13 +16,14 @@ use crate::verify::{self, Order, Sample, Size};
 #[derive(clap::Args)]
 #[command(
     about = "Read every copy of each metric and tell whether all is in place",
-    long_about = "Read every copy of each metric through the daemons and tell, metric by metric, what is not as it should \
+    long_about = "Have every copy of each metric read by its node and tell, metric by metric, what is not as it should \
                   be: copies on nodes that do not own them, owners without a copy, points that such a misplaced copy has \
-                  and the owner lacks, owners that differ from each other, files that are corrupt or cannot be read. \
-                  Changes nothing. All metrics, those named, with -r those that match, or a sample.\n\nWaits for a new \
-                  scan of the nodes' files first. What is found is looked at once more before it is told.\n\nExit codes: \
-                  0 all in place, 1 something is not, 2 wrong usage, 3 the cluster is not healthy, or a node could not \
-                  be read to the end."
+                  and the owner lacks or has no place for, owners that differ from each other, files that are corrupt or \
+                  cannot be read. Only copies that may lack something are sent over the network. Changes nothing. All \
+                  metrics, those named, with -r those that match, or a sample.\n\nWaits for a new scan of the nodes' files \
+                  first. What is found is looked at once more before it is told.\n\nExit codes: 0 every copy is where it \
+                  belongs, 1 something is not, 2 wrong usage, 3 the cluster is not healthy, or a node could not be read \
+                  to the end."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -46,7 +47,7 @@ pub(crate) struct Args {
     /// Go by the lists that the nodes have, however old
     #[arg(long, conflicts_with = "force")]
     pub(crate) no_scan: bool,
-    /// Owners that differ from each other are a failure, too
+    /// Copies of a metric that differ from each other are a failure, too
     #[arg(long)]
     pub(crate) strict: bool,
     /// Batches read at once, in the whole cluster

@@ -4,9 +4,10 @@
 //! that a finding says exactly what a move would do about it. Contents go as soon as they are looked at.
 
 use bucky_api::{Problem, chain};
-use bucky_whisper::{AggregationSix, Clocks, FillOptions, Image, ImageError, fill};
+use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Image, ImageError, fill};
 
-use super::finding::{Kind, LackingArchive};
+use super::finding::{Kind, LackingArchive, UnplacedArchive};
+use super::layout::{self, LayoutDifference};
 use crate::holders::Place;
 
 /// What was found of one copy.
@@ -37,6 +38,8 @@ pub(crate) struct Examined {
     pub(crate) states: Vec<(usize, State)>,
     /// What some copy has and an owner's lacks.
     pub(crate) lacking: Vec<Lacking>,
+    /// Copies whose headers differ from an owner's, each pair once.
+    pub(crate) layouts: Vec<LayoutDifference>,
     /// Points in all copies together.
     pub(crate) points: u64,
     /// The length of all copies together.
@@ -56,16 +59,25 @@ pub(crate) struct Lacking {
     pub(crate) archives: Option<Vec<LackingArchive>>,
     /// Points that have no place at the owner, where newer timestamps stand.
     pub(crate) without_place: u64,
+    /// Points of a misplaced copy for which the owner's file has no slot at all.
+    pub(crate) unplaced: Vec<UnplacedArchive>,
 }
 
-/// Which points are compared between the owners of one metric: those before this time. Writers bring the newest to each
-/// of them at another moment.
-#[derive(Clone, Copy, Debug)]
+/// The times that decide which points count, Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clock {
-    /// The time, Unix seconds.
+    /// The earliest time that any of the clocks shows: what is valid by one of them is compared.
     pub(crate) now: u32,
-    /// Between owners, points from here on are not compared.
+    /// The latest.
+    pub(crate) latest: u32,
+    /// Between owners, points from here on are not compared: writers bring the newest to each of them at another moment.
     pub(crate) settled: u32,
+}
+
+impl Clock {
+    fn clocks(self) -> Clocks {
+        Clocks::new(self.now, self.latest)
+    }
 }
 
 /// Looks at the copies of a metric that belongs at `place`, and compares those that are to hold the same.
@@ -91,8 +103,18 @@ pub(crate) fn examine(place: &Place, copies: &[Copy], clock: Clock) -> Examined 
             if content(copies, images[owner].0) == content(copies, images[other].0) {
                 continue;
             }
-            let until = place.is_owner(images[other].0).then_some(clock.settled);
-            examined.lacking.extend(compare(&images[owner], &images[other], clock.now, until));
+            let are_owners = place.is_owner(images[other].0);
+            examined.lacking.extend(compare(&images[owner], &images[other], clock, are_owners));
+            // Each pair of owners comes twice.
+            if let (Ok(owned), Ok(copy)) = (&images[owner].1, &images[other].1)
+                && (!are_owners || owner < other)
+            {
+                let texts = [owned, copy].map(|image| layout::text(image.header()));
+                let (owner, other) = (images[owner].0, images[other].0);
+                examined
+                    .layouts
+                    .extend(LayoutDifference::of((owner, &texts[0]), (other, &texts[1])));
+            }
         }
     }
     examined
@@ -106,40 +128,66 @@ fn points(image: &Image<'_>, now: u32) -> u64 {
     image.archives().map(|archive| archive.points_valid(now).count() as u64).sum()
 }
 
-/// What `owner` lacks of what `other` has; points from `until` on do not count.
+/// What `owner` lacks of what `other` has.
 fn compare(
     owner: &(usize, Result<Image<'_>, ImageError>),
     other: &(usize, Result<Image<'_>, ImageError>),
-    now: u32,
-    until: Option<u32>,
+    clock: Clock,
+    are_owners: bool,
 ) -> Option<Lacking> {
-    let (archives, without_place) = match (&owner.1, &other.1) {
+    let mut found = Lacking {
+        owner: owner.0,
+        other: other.0,
+        archives: None,
+        without_place: 0,
+        unplaced: Vec::new(),
+    };
+    match (&owner.1, &other.1) {
         (Ok(owner), Ok(other)) => {
-            let (archives, without_place) = lacking(other, owner, now, until);
-            if archives.is_empty() && without_place == 0 {
+            let until = are_owners.then_some(clock.settled);
+            let (archives, without_place) = lacking(other, owner, clock, until);
+            if !are_owners {
+                found.unplaced = unplaced(other, owner, clock);
+            }
+            if archives.is_empty() && without_place == 0 && found.unplaced.is_empty() {
                 return None;
             }
-            (Some(archives), without_place)
+            (found.archives, found.without_place) = (Some(archives), without_place);
         }
         // What is corrupt is said of that copy.
         (Err(ImageError::Header(_)), _) | (_, Err(ImageError::Header(_))) => return None,
-        (Err(ImageError::Compressed), _) | (_, Err(ImageError::Compressed)) => (None, 0),
-    };
-    Some(Lacking { owner: owner.0, other: other.0, archives, without_place })
+        (Err(ImageError::Compressed), _) | (_, Err(ImageError::Compressed)) => {}
+    }
+    Some(found)
+}
+
+/// The points of `other` for which `owner` has no slot, by archive.
+fn unplaced(other: &Image<'_>, owner: &Image<'_>, clock: Clock) -> Vec<UnplacedArchive> {
+    let coverage = Coverage::of(other, owner, clock.clocks());
+    let archives = coverage.archives.iter().filter(|archive| archive.without_place > 0);
+    let unplaced = archives.map(|archive| {
+        let (first, last) = archive.span_without_place.unwrap_or_default();
+        UnplacedArchive {
+            seconds_per_point: archive.seconds_per_point,
+            points: archive.without_place,
+            first,
+            last,
+            has_archive: archive.has_archive,
+        }
+    });
+    unplaced.collect()
 }
 
 /// What a fill of `owner` from `other` would bring, by archive, and how many points have no place there.
 fn lacking(
     other: &Image<'_>,
     owner: &Image<'_>,
-    now: u32,
+    clock: Clock,
     until: Option<u32>,
 ) -> (Vec<LackingArchive>, u64) {
-    let plan = fill(
-        other,
-        owner,
-        FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() },
-    );
+    let options =
+        FillOptions { clocks: clock.clocks(), aggregation_six: AggregationSix::default() };
+    let plan = fill(other, owner, options);
     let mut archives = Vec::new();
     for filled in plan.archives().iter().filter(|filled| filled.points_filled > 0) {
         let Some(view) = owner.archive(filled.archive) else { continue };
@@ -148,7 +196,7 @@ fn lacking(
         let slots = runs.flat_map(|run| run.bytes.as_chunks::<12>().0);
         // Beside what the owner lacks, roll-ups that are made anew are written.
         let times = slots.map(|slot| bucky_whisper::Point::decode(slot).timestamp);
-        let times = times.filter(|t| view.valid(*t, now).is_none());
+        let times = times.filter(|t| view.valid(*t, clock.now).is_none());
         let times = times.filter(|t| until.is_none_or(|until| *t < until));
         let (mut count, mut first, mut last) = (0, u32::MAX, 0);
         for t in times {
@@ -194,7 +242,13 @@ impl Examined {
                 }
             }
         }
-        findings.extend(self.lacking.iter().map(|lacking| (lacking.owner, lacking.kind(place))));
+        for lacking in &self.lacking {
+            findings.extend(lacking.kinds(place).map(|kind| (lacking.owner, kind)));
+        }
+        findings.extend(self.layouts.iter().map(|one| {
+            let (layout, others) = (one.owners.clone(), one.others.clone());
+            (one.owner, Kind::LayoutsDiffer { other: one.other, layout, others })
+        }));
         findings
     }
 
@@ -205,17 +259,23 @@ impl Examined {
 }
 
 impl Lacking {
-    fn kind(&self, place: &Place) -> Kind {
+    /// What there is to report of it.
+    fn kinds(&self, place: &Place) -> impl Iterator<Item = Kind> {
         let other = self.other;
-        match &self.archives {
-            None => Kind::Incomparable { other },
+        let lacks = match &self.archives {
+            None => Some(Kind::Incomparable { other }),
             Some(archives) if place.is_owner(other) => {
-                Kind::ReplicasDiffer { other, archives: archives.clone() }
+                Some(Kind::ReplicasDiffer { other, archives: archives.clone() })
             }
             Some(archives) => {
-                Kind::Lacks { other, archives: archives.clone(), without_place: self.without_place }
+                let (archives, without_place) = (archives.clone(), self.without_place);
+                let is_something = !archives.is_empty() || without_place > 0;
+                is_something.then_some(Kind::Lacks { other, archives, without_place })
             }
-        }
+        };
+        let unplaced = (!self.unplaced.is_empty())
+            .then(|| Kind::NoPlace { other, archives: self.unplaced.clone() });
+        lacks.into_iter().chain(unplaced)
     }
 }
 

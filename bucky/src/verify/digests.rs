@@ -102,7 +102,7 @@ impl DigestNodes {
             }
         }
         let requests = of_node.into_iter().map(|(node, metrics)| async move {
-            let Clock { now, settled } = clock;
+            let Clock { now, settled, .. } = clock;
             let request = DigestRequest { metrics, now, settled, archives };
             let found = self.nodes[node].digests(request).await?;
             Ok::<_, ReadError>((node, found.map(Vec::into_iter)))

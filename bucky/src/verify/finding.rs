@@ -23,8 +23,12 @@ pub(crate) enum Kind {
     Missing,
     /// The owner's copy lacks points that a misplaced copy has.
     Lacks { other: usize, archives: Vec<LackingArchive>, without_place: u64 },
+    /// A misplaced copy has points for which the owner's file has no slot.
+    NoPlace { other: usize, archives: Vec<UnplacedArchive> },
     /// An owner's copy lacks points that another owner's has.
     ReplicasDiffer { other: usize, archives: Vec<LackingArchive> },
+    /// The headers of an owner's file and of another copy say different things.
+    LayoutsDiffer { other: usize, layout: String, others: String },
     /// Two copies differ, and one of them is compressed: what is in them cannot be compared.
     Incomparable { other: usize },
     /// The file is no whole Whisper file.
@@ -45,6 +49,10 @@ pub(crate) enum What {
     Missing,
     /// See [`Kind::Lacks`].
     Lacks { other: String, points: u64, without_place: u64, archives: Vec<LackingArchive> },
+    /// See [`Kind::NoPlace`].
+    NoPlace { other: String, points: u64, archives: Vec<UnplacedArchive> },
+    /// See [`Kind::LayoutsDiffer`].
+    LayoutsDiffer { other: String, layout: String, others: String },
     /// See [`Kind::ReplicasDiffer`].
     ReplicasDiffer { other: String, points: u64, archives: Vec<LackingArchive> },
     /// See [`Kind::Incomparable`].
@@ -74,7 +82,27 @@ pub(crate) struct LackingArchive {
     pub(crate) last: u32,
 }
 
+/// What an archive has that has no place at the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct UnplacedArchive {
+    /// The archive: the one with this many seconds a point.
+    pub(crate) seconds_per_point: u32,
+    /// How many points.
+    pub(crate) points: u64,
+    /// The oldest of them, Unix seconds.
+    pub(crate) first: u32,
+    /// The newest of them, Unix seconds.
+    pub(crate) last: u32,
+    /// Whether the owner's file has an archive with as many seconds a point, which is too short.
+    pub(crate) has_archive: bool,
+}
+
 impl Kind {
+    /// Whether the metric is not in place because of it; else its copies only differ from each other.
+    pub(crate) fn is_misplacement(&self) -> bool {
+        !matches!(self, Self::ReplicasDiffer { .. } | Self::LayoutsDiffer { .. })
+    }
+
     /// The same with nodes by their addresses, of which `addr` tells each.
     pub(crate) fn told(self, owners: &[usize], addr: impl Fn(usize) -> String) -> What {
         let points = |archives: &[LackingArchive]| archives.iter().map(|one| one.points).sum();
@@ -92,6 +120,14 @@ impl Kind {
             Self::ReplicasDiffer { other, archives } => {
                 What::ReplicasDiffer { other: addr(other), points: points(&archives), archives }
             }
+            Self::NoPlace { other, archives } => What::NoPlace {
+                other: addr(other),
+                points: archives.iter().map(|one| one.points).sum(),
+                archives,
+            },
+            Self::LayoutsDiffer { other, layout, others } => {
+                What::LayoutsDiffer { other: addr(other), layout, others }
+            }
             Self::Incomparable { other } => What::Incomparable { other: addr(other) },
             Self::Corrupt { reason } => What::Corrupt { reason },
             Self::Unreadable { reason } => What::Unreadable { reason },
@@ -102,8 +138,9 @@ impl Kind {
 
 impl What {
     /// The order in which kinds are told: what loses points first.
-    pub(crate) const NAMES: [&'static str; 10] = [
+    pub(crate) const NAMES: [&'static str; 12] = [
         "lacks",
+        "no_place",
         "corrupt",
         "unreadable",
         "gone",
@@ -113,21 +150,29 @@ impl What {
         "not_found",
         "unusable",
         "replicas_differ",
+        "layouts_differ",
     ];
+
+    /// Those of them that are no failure unless `--strict` says so: no move makes copies differ.
+    pub(crate) fn is_difference(name: &str) -> bool {
+        matches!(name, "replicas_differ" | "layouts_differ")
+    }
 
     /// Its place in [`Self::NAMES`].
     pub(crate) fn number(&self) -> usize {
         match self {
             Self::Lacks { .. } => 0,
-            Self::Corrupt { .. } => 1,
-            Self::Unreadable { .. } => 2,
-            Self::Gone => 3,
-            Self::Missing => 4,
-            Self::Misplaced { .. } => 5,
-            Self::Incomparable { .. } => 6,
-            Self::NotFound => 7,
-            Self::Unusable { .. } => 8,
-            Self::ReplicasDiffer { .. } => 9,
+            Self::NoPlace { .. } => 1,
+            Self::Corrupt { .. } => 2,
+            Self::Unreadable { .. } => 3,
+            Self::Gone => 4,
+            Self::Missing => 5,
+            Self::Misplaced { .. } => 6,
+            Self::Incomparable { .. } => 7,
+            Self::NotFound => 8,
+            Self::Unusable { .. } => 9,
+            Self::ReplicasDiffer { .. } => 10,
+            Self::LayoutsDiffer { .. } => 11,
         }
     }
 
@@ -137,7 +182,8 @@ impl What {
             Self::Misplaced { owners } => format!("belongs to {}", owners.join(", ")),
             Self::Missing => "an owner, and has no copy".into(),
             Self::Lacks { other, points, without_place, archives } => {
-                let mut text = format!("lacks {points} points that {other} has{}", spans(archives));
+                let mut text =
+                    format!("lacks {} that {other} has{}", points_text(*points), spans(archives));
                 if *without_place > 0 {
                     text.push_str(&format!(
                         "; {without_place} more have no place, where newer timestamps stand"
@@ -145,8 +191,19 @@ impl What {
                 }
                 text
             }
+            Self::NoPlace { other, points, archives } => {
+                format!(
+                    "has no place for {} of {other}{}",
+                    points_text(*points),
+                    unplaced_spans(archives)
+                )
+            }
+            Self::LayoutsDiffer { other, layout, others } => {
+                format!("keeps {layout}, and {other} keeps {others}")
+            }
             Self::ReplicasDiffer { other, points, archives } => {
-                format!("lacks {points} points that the owner {other} has{}", spans(archives))
+                let points = points_text(*points);
+                format!("lacks {points} that the owner {other} has{}", spans(archives))
             }
             Self::Incomparable { other } => {
                 format!("differs from the copy on {other}, and one of the two is compressed")
@@ -158,6 +215,20 @@ impl What {
             Self::NotFound => "no node has it".into(),
         }
     }
+}
+
+fn points_text(points: u64) -> String {
+    format!("{points} {}", if points == 1 { "point" } else { "points" })
+}
+
+fn unplaced_spans(archives: &[UnplacedArchive]) -> String {
+    let one = |archive: &UnplacedArchive| {
+        let UnplacedArchive { seconds_per_point, points, first, last, has_archive } = archive;
+        let reason = if *has_archive { "which is shorter here" } else { "which is not here" };
+        format!("{points} of the {seconds_per_point} s archive, {reason}, {first} to {last}")
+    };
+    let texts: Vec<String> = archives.iter().map(one).collect();
+    format!(" ({})", texts.join("; "))
 }
 
 fn spans(archives: &[LackingArchive]) -> String {

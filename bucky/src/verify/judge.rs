@@ -6,6 +6,7 @@
 use bucky_api::{ArchiveDigest, DigestFound, LayoutDigest};
 
 use super::copies::{Examined, Lacking, State};
+use super::layout::{self, LayoutDifference};
 use crate::holders::Place;
 
 /// What the copies of a metric that belongs at `place` are; none where their contents have to be compared.
@@ -23,7 +24,12 @@ pub(crate) fn judge(place: &Place, found: &[(usize, DigestFound)]) -> Option<Exa
     }
     for (owner, owned) in found.iter().filter(|(node, _)| place.is_owner(*node)) {
         for (other, copy) in found.iter().filter(|(node, _)| node != owner) {
-            match compare(owned, copy, place.is_owner(*other)) {
+            let are_owners = place.is_owner(*other);
+            // Each pair of owners comes twice.
+            if !are_owners || owner < other {
+                examined.layouts.extend(layouts((*owner, owned), (*other, copy)));
+            }
+            match compare(owned, copy, are_owners) {
                 Compared::NothingLacks => {}
                 Compared::Unknown => return None,
                 Compared::Incomparable => {
@@ -33,6 +39,7 @@ pub(crate) fn judge(place: &Place, found: &[(usize, DigestFound)]) -> Option<Exa
                         other,
                         archives: None,
                         without_place: 0,
+                        unplaced: Vec::new(),
                     });
                 }
             }
@@ -87,6 +94,17 @@ fn lacks_nothing(owner: &LayoutDigest, other: &LayoutDigest, are_owners: bool) -
     };
     owner.archives.len() == other.archives.len()
         && owner.archives.iter().zip(&other.archives).all(agree)
+}
+
+/// Where both nodes told of the headers: whether these differ. Of equal contents nobody asks.
+fn layouts(owner: (usize, &DigestFound), other: (usize, &DigestFound)) -> Option<LayoutDifference> {
+    use DigestFound::Whole;
+    let (Whole { layout: Some(owned), .. }, Whole { layout: Some(copy), .. }) = (owner.1, other.1)
+    else {
+        return None;
+    };
+    let (owned, copy) = (layout::text_of(owned), layout::text_of(copy));
+    LayoutDifference::of((owner.0, &owned), (other.0, &copy))
 }
 
 fn bytes(found: &DigestFound) -> Option<u64> {

@@ -8,10 +8,12 @@
 //! with the number of metrics.
 
 mod batches;
+mod clock;
 mod copies;
 mod digests;
 mod finding;
 mod judge;
+mod layout;
 mod read;
 mod report;
 mod sample;
@@ -20,9 +22,9 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use bucky_api::{Client, DaemonAddr, Encoding, NotServed, Status};
+use bucky_api::{Client, Daemon, DaemonAddr, Encoding, NotServed, Status};
 use futures_util::{StreamExt, stream};
 
 use self::batches::{Batch, Batches};
@@ -41,9 +43,6 @@ use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::{Output, human_count};
 use crate::rebalance::nodes::require_writable;
 
-/// Points of the last quarter of an hour are not compared between owners: carbon-cache brings them to each at another
-/// moment.
-const UNSETTLED_SECONDS: u32 = 15 * 60;
 /// Batches at once; more would only wait for the threads that read.
 const WORKERS_MAX: usize = 64;
 /// How many nodes are asked at once how they fare.
@@ -113,6 +112,7 @@ pub(crate) async fn run(
         remarks,
         broken_off: broken_off.clone(),
         seed: &order.seed.to_string(),
+        drained: &order.drained,
     };
     report.end(&ending, output)?;
     if let Some(reason) = broken_off {
@@ -169,6 +169,7 @@ async fn look_at_all(
     let look = Arc::new(Look {
         reader: Reader::new(&cluster.members, order.encoding, Arc::clone(output)),
         placer: Arc::clone(placer),
+        daemons: cluster.members.iter().map(|member| member.daemon.clone()).collect(),
         gone_counts: order.fresh,
     });
     let mut window = Window::default();
@@ -209,6 +210,8 @@ async fn look_at(
 struct Look {
     reader: Reader,
     placer: Arc<Placer>,
+    /// Of all nodes: their answers tell their clocks.
+    daemons: Vec<Daemon>,
     /// Whether a metric that is nowhere is a finding: with a list that may be old it is not.
     gone_counts: bool,
 }
@@ -224,7 +227,7 @@ impl Look {
     async fn batch(&self, batch: Batch) -> Result<Looked, ReadError> {
         let Batch { window, subjects, mut findings } = batch;
         let mut counts = Counts { metrics: findings.len() as u64, ..Counts::default() };
-        let first = self.reader.examine(&subjects, clock()).await?;
+        let first = self.reader.examine(&subjects, self.clock()).await?;
         let mut suspicious: Vec<Subject> = Vec::new();
         for (subject, examined) in subjects.into_iter().zip(first) {
             if examined.findings(&subject.place).is_empty() {
@@ -235,7 +238,7 @@ impl Look {
             }
         }
         // Asked anew: what moved, came or went while it was looked at is not reported wrongly.
-        let second = self.reader.examine(&suspicious, clock()).await?;
+        let second = self.reader.examine(&suspicious, self.clock()).await?;
         for (subject, examined) in suspicious.into_iter().zip(second) {
             note(&subject, &examined, &mut counts);
             let found = examined.findings(&subject.place);
@@ -244,13 +247,17 @@ impl Look {
                 counts.changed += 1;
                 counts.in_place += 1;
             } else {
-                let is_serious =
-                    |(_, kind): &(usize, Kind)| !matches!(kind, Kind::ReplicasDiffer { .. });
-                counts.in_place += u64::from(!found.iter().any(is_serious));
+                let is_misplacement = |(_, kind): &(usize, Kind)| kind.is_misplacement();
+                counts.in_place += u64::from(!found.iter().any(is_misplacement));
+                counts.differ += u64::from(!found.iter().all(is_misplacement));
                 findings.extend(found.into_iter().map(|found| self.tell(&subject, found)));
             }
         }
         Ok(Looked { window, counts, findings })
+    }
+
+    fn clock(&self) -> Clock {
+        clock::among(clock::unix_now(), self.daemons.iter().filter_map(Daemon::clock_offset))
     }
 
     fn tell(&self, subject: &Subject, (node, kind): (usize, Kind)) -> Finding {
@@ -274,12 +281,6 @@ fn note(subject: &Subject, examined: &copies::Examined, counts: &mut Counts) {
     counts.compressed += examined.compressed();
     counts.unplaceable += u64::from(subject.place == Place::Unplaceable);
     counts.local += u64::from(subject.place == Place::Local);
-}
-
-fn clock() -> Clock {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = u32::try_from(since.as_secs()).unwrap_or(u32::MAX);
-    Clock { now, settled: now.saturating_sub(UNSETTLED_SECONDS) }
 }
 
 /// The findings of the window that is being looked at: told by name once it is over.
@@ -350,7 +351,8 @@ async fn remarks(cluster: &Cluster) -> Vec<Remark> {
             is_finding,
         })
     };
-    answers.into_iter().flat_map(remark).collect()
+    let clocks = clock::remarks(cluster.members.iter());
+    clocks.into_iter().chain(answers.into_iter().flat_map(remark)).collect()
 }
 
 /// What a node's status has to say, and whether something cannot be vouched for because of it.

@@ -1,13 +1,19 @@
 //! What a verification tells: counts, some findings of each kind, and what to do next; or all of it as JSON.
 
+mod layouts;
+mod words;
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use bucky_api::DaemonAddr;
 use serde::Serialize;
 use serde_json::json;
 
+use self::layouts::LayoutPairs;
+use self::words::{heading, next_steps, notes};
 use super::finding::{Finding, What};
 use crate::output::{Output, OutputError, human_count, while_read};
 
@@ -27,6 +33,8 @@ pub(crate) struct Counts {
     pub(crate) points: u64,
     /// Their length together.
     pub(crate) bytes: u64,
+    /// Metrics whose copies differ from each other, which no move would change.
+    pub(crate) differ: u64,
     /// Metrics that were found otherwise when they were looked at again.
     pub(crate) changed: u64,
     /// Metrics whose place cannot be told.
@@ -45,6 +53,7 @@ impl Counts {
         self.copies += other.copies;
         self.points += other.points;
         self.bytes += other.bytes;
+        self.differ += other.differ;
         self.changed += other.changed;
         self.unplaceable += other.unplaceable;
         self.local += other.local;
@@ -70,6 +79,7 @@ pub(crate) struct Report {
     errors: Option<BufWriter<File>>,
     written: u64,
     kinds: [KindCount; What::NAMES.len()],
+    layouts: LayoutPairs,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -94,6 +104,8 @@ pub(crate) struct Ending<'a> {
     pub(crate) broken_off: Option<String>,
     /// The daemon to name in what is to be done next.
     pub(crate) seed: &'a str,
+    /// The nodes to be drained, likewise.
+    pub(crate) drained: &'a [DaemonAddr],
 }
 
 impl Report {
@@ -116,7 +128,14 @@ impl Report {
         if json {
             while_read(output.data_text("{\"findings\":["))?;
         }
-        Ok(Self { json, strict, errors, written: 0, kinds: Default::default() })
+        Ok(Self {
+            json,
+            strict,
+            errors,
+            written: 0,
+            kinds: Default::default(),
+            layouts: LayoutPairs::default(),
+        })
     }
 
     /// Takes what was found, in the order in which it is told.
@@ -130,18 +149,22 @@ impl Report {
             writeln!(errors, "{node}\t{metric}\t{kind}: {}", what.detail())
                 .context("cannot write the findings to the file of --errors")?;
         }
-        if self.json {
-            let separator = if self.written == 0 { "\n" } else { ",\n" };
-            let line = format!("{separator}{}", serde_json::to_string(finding)?);
-            while_read(output.data_text(line))?;
-        }
-        self.written += 1;
         let count = &mut self.kinds[what.number()];
         count.copies += 1;
         if count.metrics == 0 || count.last_metric != *metric {
             count.metrics += 1;
             count.last_metric.clone_from(metric);
         }
+        if let What::LayoutsDiffer { other, layout, others } = what {
+            self.layouts.add(metric, (node, layout), (other, others));
+            return Ok(());
+        }
+        if self.json {
+            let separator = if self.written == 0 { "\n" } else { ",\n" };
+            let line = format!("{separator}{}", serde_json::to_string(finding)?);
+            while_read(output.data_text(line))?;
+        }
+        self.written += 1;
         if count.shown.len() < SHOWN {
             let node = if node.is_empty() { String::new() } else { format!("{node}: ") };
             count.shown.push(format!("{node}{metric}: {}", what.detail()));
@@ -156,7 +179,7 @@ impl Report {
     }
 
     fn fails(&self, number: usize) -> bool {
-        self.strict || What::NAMES[number] != "replicas_differ"
+        self.strict || !What::is_difference(What::NAMES[number])
     }
 
     fn count(&self, kind: &str) -> u64 {
@@ -193,6 +216,7 @@ impl Report {
             "nodes": ending.nodes,
             "sample": ending.sample,
             "kinds": kinds,
+            "layouts": self.layouts.by_count(),
             "remarks": ending.remarks,
             "broken_off": ending.broken_off,
         });
@@ -208,7 +232,7 @@ impl Report {
 
     fn is_all_in_place(&self, ending: &Ending<'_>) -> bool {
         ending.broken_off.is_none()
-            && !self.has_findings()
+            && self.kinds.iter().all(|kind| kind.copies == 0)
             && !ending.remarks.iter().any(|remark| remark.is_finding)
     }
 
@@ -216,6 +240,12 @@ impl Report {
         output.data_line(self.headline(ending))?;
         for (number, count) in self.kinds.iter().enumerate().filter(|(_, count)| count.copies > 0) {
             output.data_line(format_args!("\n{}:", heading(number, count)))?;
+            if What::NAMES[number] == "layouts_differ" {
+                for line in self.layouts.lines() {
+                    output.data_line(format_args!("  {line}"))?;
+                }
+                continue;
+            }
             for line in &count.shown {
                 output.data_line(format_args!("  {line}"))?;
             }
@@ -235,7 +265,7 @@ impl Report {
         if ending.broken_off.is_none() && self.is_only_misplaced() {
             output.data_line("\nNo misplaced copy has a point that its owner lacks.")?;
         }
-        for step in self.next_steps(ending.seed) {
+        for step in next_steps(ending, |kind| self.count(kind) > 0) {
             output.data_line(format_args!("\n{step}"))?;
         }
         Ok(())
@@ -244,7 +274,7 @@ impl Report {
     /// Whether there are misplaced copies, and their owners have all that is in them: a move would only tidy up.
     fn is_only_misplaced(&self) -> bool {
         let other = |(name, count): (&&str, &KindCount)| {
-            !["misplaced", "replicas_differ"].contains(name) && count.copies > 0
+            *name != "misplaced" && !What::is_difference(name) && count.copies > 0
         };
         self.count("misplaced") > 0 && !What::NAMES.iter().zip(&self.kinds).any(other)
     }
@@ -258,7 +288,7 @@ impl Report {
     }
 
     fn headline(&self, ending: &Ending<'_>) -> String {
-        let Counts { metrics, copies, points, in_place, .. } = ending.counts;
+        let Counts { metrics, copies, points, in_place, differ, .. } = ending.counts;
         let sample = ending.sample.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
         let read = format!(
             "{}{sample} on {}, {} read, {}",
@@ -273,6 +303,9 @@ impl Report {
             "there was nothing to look at".into()
         } else if self.is_all_in_place(ending) {
             "all in place".into()
+        } else if in_place == metrics && differ > 0 {
+            let metrics = some(differ, "metric", "metrics");
+            format!("every copy is where it belongs, but copies of {metrics} differ")
         } else if in_place == metrics {
             "all that was looked at is in place".into()
         } else {
@@ -280,80 +313,6 @@ impl Report {
         };
         format!("{read}: {verdict}.")
     }
-
-    /// What an operator does about it.
-    fn next_steps(&self, seed: &str) -> Vec<String> {
-        let mut steps = Vec::new();
-        if self.count("misplaced") > 0 {
-            steps.push(format!(
-                "`bucky rebalance -h {seed}` brings misplaced metrics, and the points that owners lack, to their owners."
-            ));
-        }
-        if self.count("missing") > 0 && self.count("misplaced") == 0 {
-            steps.push(format!(
-                "`bucky heal -h {seed}` brings metrics to the owners that lack them, from owners that have them."
-            ));
-        }
-        if self.count("corrupt") > 0 {
-            steps.push(format!(
-                "A corrupt file at an owner is replaced by a sound misplaced copy with `bucky rebalance -h {seed} \
-                 --replace-corrupt`, which keeps it aside; where there is no other copy, restore it or move it away."
-            ));
-        }
-        if self.count("unreadable") > 0 || self.count("incomparable") > 0 {
-            steps.push(
-                "What cannot be read or compared cannot be vouched for: see the reasons, and run this again.".into(),
-            );
-        }
-        if self.count("replicas_differ") > 0 {
-            steps.push(
-                "Owners that differ lose nothing by a move: their writers did not bring them the same. With --strict \
-                 that counts as a finding."
-                    .into(),
-            );
-        }
-        steps
-    }
-}
-
-fn heading(number: usize, count: &KindCount) -> String {
-    let metrics = some(count.metrics, "metric", "metrics");
-    let copies = some(count.copies, "copy", "copies");
-    match What::NAMES[number] {
-        "lacks" => format!("{metrics} of which an owner lacks points that a misplaced copy has"),
-        "corrupt" => format!("{metrics} with files that are corrupt, {copies}"),
-        "unreadable" => format!("{metrics} with files that cannot be read, {copies}"),
-        "gone" => format!("{metrics} that vanished"),
-        "missing" => format!("{metrics} that an owner lacks"),
-        "misplaced" => format!("{metrics} on nodes that do not own them, {copies}"),
-        "incomparable" => format!("{metrics} whose copies differ and cannot be compared"),
-        "not_found" => format!("{metrics} that no node has"),
-        "unusable" => format!("{metrics} by names that no metric can have"),
-        _ => format!("{metrics} of which an owner lacks points that another owner has"),
-    }
-}
-
-fn notes(ending: &Ending<'_>) -> Vec<String> {
-    let Counts { changed, unplaceable, compressed, .. } = ending.counts;
-    let mut notes: Vec<String> =
-        ending.remarks.iter().map(|remark| format!("{}: {}", remark.node, remark.text)).collect();
-    if changed > 0 {
-        let changed = some(changed, "metric", "metrics");
-        notes.push(format!(
-            "{changed} changed while being looked at; looked at again, nothing was wrong."
-        ));
-    }
-    if unplaceable > 0 {
-        let files = some(unplaceable, "tagged file", "tagged files");
-        notes.push(format!("{files} named by a hash: read, but where they belong cannot be told."));
-    }
-    if compressed > 0 {
-        let copies = some(compressed, "copy", "copies");
-        notes.push(format!(
-            "{copies} in go-carbon's compressed format: their points were not counted."
-        ));
-    }
-    notes
 }
 
 /// A number of things.

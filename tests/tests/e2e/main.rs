@@ -10,7 +10,8 @@
 //! - `writers`: a carbon that writes during a move; `crash`: daemons that end in the middle of one
 //! - `crash_points`: a daemon killed before each of its system calls; `kills`: any of the three at any moment, many times;
 //! - `stopping`: runs that are stopped and go on
-//! - `verify`: what `bucky verify` says of a cluster; `verify_digests`: what crosses the network for that
+//! - `verify`: what `bucky verify` says of a cluster; `verify_digests`: what crosses the network for that;
+//!   `verify_findings`: copies that were made by different schemas, and owners that differ
 //! - `trees`: another folder at the prefix, two daemons over the same files, links and names that are not served
 //! - `disks`: full, read-only and broken disks, and daemons that run out of descriptors
 //! - `networks`: nodes cut off and links that fail; `stuck`: daemons and locks that hang, dribble, break off or lie
@@ -56,6 +57,7 @@ mod stuck;
 mod trees;
 mod verify;
 mod verify_digests;
+mod verify_findings;
 mod writers;
 
 use bucky_tests::{ClusterPlan, Programs};

@@ -2,7 +2,7 @@ use super::*;
 use bucky_whisper::{Aggregation, Header, Point, Retention, XFilesFactor};
 
 const NOW: u32 = 1_800_000_000;
-const CLOCK: Clock = Clock { now: NOW, settled: NOW - 900 };
+const CLOCK: Clock = Clock { now: NOW, latest: NOW, settled: NOW - 900 };
 
 /// A file with points in its finest archive, each so many slots old.
 fn file(retentions: &str, ages: &[u32]) -> Vec<u8> {
@@ -200,4 +200,37 @@ fn a_nodes_own_metric_is_in_place_wherever_it_is() {
     for place in [Place::Local, Place::Unplaceable] {
         assert_eq!(examine(&place, &copies, CLOCK).findings(&place), []);
     }
+}
+
+/// A source that an owner made by another schema has no place for: today's fill passes over these points.
+#[test]
+fn points_of_a_misplaced_copy_that_its_owner_has_no_slot_for_are_found() {
+    let owner = file("60s:1h,10m:1d", &[1, 2]);
+    let longer = file("60s:2h,10m:1d", &[1, 2, 90, 100]);
+    let (examined, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(&longer))]);
+    let t = |age: u32| NOW - NOW % 60 - age * 60;
+    let unplaced = |seconds_per_point, points, last, first, has_archive| {
+        let archives =
+            vec![UnplacedArchive { seconds_per_point, points, first, last, has_archive }];
+        (0, Kind::NoPlace { other: 1, archives })
+    };
+    let no_place = unplaced(60, 2, t(90), t(100), true);
+    assert!(findings.contains(&no_place), "{findings:?}");
+    assert!(findings.contains(&(1, Kind::Misplaced)), "{findings:?}");
+    assert_eq!(examined.layouts.len(), 1, "{examined:?}");
+    assert_eq!(examined.layouts[0].owners, "60s:1h,10m:1d, last, xff 0");
+
+    let finer = file("1s:1h,10m:1d", &[100, 200, 300]);
+    let (_, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(&finer))]);
+    let no_place = |kind: &(usize, Kind)| {
+        matches!(&kind.1, Kind::NoPlace { archives, .. }
+            if archives.len() == 1 && archives[0].points == 3 && !archives[0].has_archive)
+    };
+    assert!(findings.iter().any(no_place), "{findings:?}");
+
+    // Between owners it is a difference of layouts.
+    let (_, findings) = look(&[0, 1], &[(0, Some(&owner)), (1, Some(&longer))]);
+    assert!(!findings.iter().any(|(_, kind)| kind.is_misplacement()), "{findings:?}");
+    let differ = findings.iter().filter(|(_, kind)| matches!(kind, Kind::LayoutsDiffer { .. }));
+    assert_eq!(differ.count(), 1, "{findings:?}");
 }

@@ -69,9 +69,13 @@ fn figures_of_other_archives_prove_nothing_unless_there_is_no_point() {
     ] {
         assert_eq!(judged(&[(0, whole("a", of(60, 5))), (1, whole("b", other.clone()))]), None);
     }
+    // A copy without points lacks nothing; that its archives are others is told all the same.
     let empty = layout(&[(61, times(0, ""), times(0, ""))]);
-    let found = [(0, whole("a", of(60, 5))), (2, whole("b", empty))];
-    assert_eq!(judged(&found), Some(vec![(2, Kind::Misplaced)]));
+    let found = judged(&[(0, whole("a", of(60, 5))), (2, whole("b", empty))]).unwrap();
+    assert_eq!(found[0], (2, Kind::Misplaced));
+    let differ = matches!(&found[1..], [(0, Kind::LayoutsDiffer { other: 2, layout, .. })]
+        if layout == "60s:1d, average, xff 0.5");
+    assert!(differ, "{found:?}");
 }
 
 #[test]

@@ -1,13 +1,21 @@
 use super::*;
 use crate::output::{Captured, Unread};
-use crate::verify::finding::LackingArchive;
+use crate::verify::finding::{LackingArchive, UnplacedArchive};
 
 fn finding(metric: &str, node: &str, what: What) -> Finding {
     Finding { metric: metric.into(), node: node.into(), what }
 }
 
 fn ending(counts: Counts) -> Ending<'static> {
-    Ending { counts, nodes: 2, sample: None, remarks: Vec::new(), broken_off: None, seed: "a:4242" }
+    Ending {
+        counts,
+        nodes: 2,
+        sample: None,
+        remarks: Vec::new(),
+        broken_off: None,
+        seed: "a:4242",
+        drained: &[],
+    }
 }
 
 fn findings() -> Vec<Finding> {
@@ -131,6 +139,81 @@ fn owners_that_differ_fail_only_where_that_was_asked_for() {
         report.add(&finding("m", "a:4242", differ()), &output).unwrap();
         assert_eq!(report.has_findings(), strict);
     }
+}
+
+/// An operator who reads "all in place" reads no further.
+#[test]
+fn a_list_of_differences_never_stands_below_all_in_place() {
+    let counts = Counts { metrics: 3, in_place: 3, differ: 1, ..Counts::default() };
+    let differ = What::ReplicasDiffer { other: "b:4242".into(), points: 1, archives: Vec::new() };
+    let (text, has_findings) =
+        told(false, &[finding("m", "a:4242", differ.clone())], &ending(counts));
+    assert!(!has_findings && !text.contains("all in place"), "{text}");
+    assert!(
+        text.contains(": every copy is where it belongs, but copies of 1 metric differ.\n"),
+        "{text}"
+    );
+    assert!(text.contains("  a:4242: m: lacks 1 point that the owner b:4242 has\n"), "{text}");
+    assert!(text.contains("`bucky heal -h a:4242 --points`"), "{text}");
+    let (text, _) = told(true, &[finding("m", "a:4242", differ)], &ending(counts));
+    assert!(text.contains("\"all_in_place\":false"), "{text}");
+}
+
+#[test]
+fn layouts_that_differ_are_counted_by_their_pair_with_an_example() {
+    let layouts = |layout: &str| What::LayoutsDiffer {
+        other: "b:4242".into(),
+        layout: layout.into(),
+        others: "60s:30d,1h:5y, average, xff 0.5".into(),
+    };
+    let mut findings: Vec<Finding> = (0..1_500)
+        .map(|number| finding(&format!("m{number}"), "a:4242", layouts("60s:1d, average, xff 0.5")))
+        .collect();
+    findings.push(finding("odd", "a:4242", layouts("60s:30d,1h:5y, sum, xff 0.5")));
+    let counts = Counts { metrics: 1_501, in_place: 1_501, differ: 1_501, ..Counts::default() };
+    let (text, has_findings) = told(false, &findings, &ending(counts));
+    assert!(!has_findings, "{text}");
+    let lines = "1,501 metrics whose copies keep their points differently:\n  \
+        1,500 copies: owner 60s:1d, average, xff 0.5; other copy 60s:30d,1h:5y, average, xff 0.5. \
+        For example m0 on a:4242 and b:4242\n  \
+        1 copy: owner 60s:30d,1h:5y, sum, xff 0.5; other copy 60s:30d,1h:5y, average, xff 0.5. \
+        For example odd on a:4242 and b:4242\n\n";
+    assert!(text.contains(lines), "{text}");
+    let (text, _) = told(true, &findings, &ending(counts));
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["findings"], serde_json::json!([]));
+    let pair = &value["summary"]["layouts"][0];
+    assert_eq!((&pair["copies"], &pair["example"]), (&1_500.into(), &"m0".into()));
+}
+
+#[test]
+fn points_without_place_are_a_failure_that_says_which_archive_is_missing_or_short() {
+    let archive = |seconds_per_point, has_archive| UnplacedArchive {
+        seconds_per_point,
+        points: 10,
+        first: 1_800_000_000,
+        last: 1_800_036_000,
+        has_archive,
+    };
+    let archives = vec![archive(60, true), archive(3600, false)];
+    let what = What::NoPlace { other: "b:4242".into(), points: 20, archives };
+    let counts = Counts { metrics: 1, ..Counts::default() };
+    let (text, has_findings) = told(false, &[finding("m", "a:4242", what)], &ending(counts));
+    assert!(has_findings);
+    let line = "a:4242: m: has no place for 20 points of b:4242 (10 of the 60 s archive, which is shorter here, \
+        1800000000 to 1800036000; 10 of the 3600 s archive, which is not here, 1800000000 to 1800036000)\n";
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
+fn advice_repeats_the_nodes_that_are_to_be_drained() {
+    let drained: Vec<DaemonAddr> =
+        ["c:4242", "d:4242"].iter().map(|host| host.parse().unwrap()).collect();
+    let ending =
+        Ending { drained: &drained, ..ending(Counts { metrics: 12, ..Counts::default() }) };
+    let (text, _) = told(false, &findings(), &ending);
+    assert!(text.contains("`bucky rebalance -h a:4242 c:4242 d:4242` brings"), "{text}");
+    assert!(text.contains("`bucky rebalance -h a:4242 --replace-corrupt c:4242 d:4242`"), "{text}");
 }
 
 #[test]

@@ -1,0 +1,81 @@
+//! Which time decides what has expired.
+//!
+//! Nodes whose clocks differ do not agree on that. What is valid by one of the clocks is compared, so the earliest counts. A
+//! clock that is off by more than a day counts as one that is off by a day: it is reported, and what it says is of no use.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bucky_api::clock::{ClockOffset, ClockReading, MAX_CLOCK_DIFFERENCE};
+
+use super::copies::Clock;
+use super::report::Remark;
+use crate::clocks::{self, ClockFinding};
+use crate::cluster::Member;
+
+/// Points of the last quarter of an hour are not compared between owners: carbon-cache brings them to each at another
+/// moment.
+const UNSETTLED_SECONDS: u32 = 15 * 60;
+/// Clocks that differ by no more than this, or that an answer's way explains, agree.
+const AGREE: Duration = Duration::from_secs(1);
+/// The most that one clock counts for.
+const APART_MOST_SECONDS: u32 = 24 * 3600;
+
+/// The time by this machine's clock, Unix seconds.
+pub(super) fn unix_now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// The times that count when this machine's clock shows `now`, and other clocks are so far from it.
+pub(super) fn among(now: u32, offsets: impl Iterator<Item = ClockOffset>) -> Clock {
+    let limits = (now.saturating_sub(APART_MOST_SECONDS), now.saturating_add(APART_MOST_SECONDS));
+    let (mut earliest, mut latest) = (now, now);
+    for offset in offsets.filter(|offset| offset.exceeds(AGREE)) {
+        let there = offset.seconds_at(now).clamp(limits.0, limits.1);
+        (earliest, latest) = (earliest.min(there), latest.max(there));
+    }
+    Clock { now: earliest, latest, settled: earliest.saturating_sub(UNSETTLED_SECONDS) }
+}
+
+/// What is to be told of clocks that differ too much.
+pub(super) fn remarks<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<Remark> {
+    let offsets = members.map(|member| (member.addr().clone(), member.daemon.clock_offset()));
+    let findings =
+        clocks::judge(offsets, ClockReading::from(SystemTime::now()), MAX_CLOCK_DIFFERENCE);
+    let remark = |finding: ClockFinding| Remark {
+        node: finding.whose().to_string(),
+        text: format!("{finding}: which points have expired is not certain"),
+        is_finding: true,
+    };
+    findings.into_iter().map(remark).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u32 = 1_800_000_000;
+
+    fn offset(seconds: i64) -> ClockOffset {
+        let reading = |seconds: i64| ClockReading::from_unix_millis(seconds * 1000);
+        ClockOffset::in_answer(
+            reading(i64::from(NOW) + seconds),
+            reading(i64::from(NOW)),
+            Duration::ZERO,
+        )
+    }
+
+    #[test]
+    fn what_is_valid_by_the_earliest_clock_counts_within_a_day() {
+        let times = |offsets: &[i64]| {
+            let clock = among(NOW, offsets.iter().map(|seconds| offset(*seconds)));
+            assert_eq!(clock.settled, clock.now - 900);
+            (i64::from(clock.now) - i64::from(NOW), i64::from(clock.latest) - i64::from(NOW))
+        };
+        assert_eq!(times(&[]), (0, 0));
+        assert_eq!(times(&[1, -1]), (0, 0));
+        assert_eq!(times(&[7, -5, 3]), (-5, 7));
+        assert_eq!(times(&[-3600, 60]), (-3600, 60));
+        assert_eq!(times(&[-1_700_000_000, 1_000_000_000]), (-86_400, 86_400));
+    }
+}
