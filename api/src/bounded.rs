@@ -63,7 +63,7 @@ mod tests {
         let of = |entry: &str, count: usize| vec![entry; count].join(",");
         for (count, fits) in [(super::METRICS_MOST, true), (super::METRICS_MOST + 1, false)] {
             let names = of("\"a\"", count);
-            let confirm = of(r#"{"name":"a","slots":[]}"#, count);
+            let confirm = of(r#"{"name":"a"}"#, count);
             let left_out = of(r#"{"metric":"a","problem":"busy","reason":""}"#, count);
             for error in [
                 error::<ArchiveRequest>(&format!(r#"{{"metrics":[{names}]}}"#)),

@@ -2,6 +2,7 @@
 
 mod digests;
 mod not_served;
+mod schema;
 mod status;
 
 use std::num::NonZeroU64;
@@ -12,15 +13,15 @@ use bucky_whisper::{Digest, MetricName};
 
 pub use self::digests::*;
 pub use self::not_served::*;
+pub use self::schema::*;
 pub use self::status::*;
 use crate::{DaemonAddr, Encoding};
 
 /// The level of the `/v1` contract that this build speaks.
 pub const API_LEVEL: u32 = 3;
-/// From this level on a daemon stores what it pulls under another name where it is told to ([`PullRequest::renamed`]).
-pub const RENAMING_LEVEL: u32 = 2;
-/// From this level on a daemon keeps a file aside that was cut off ([`DeleteRequest::salvage`]).
-pub const SALVAGE_LEVEL: u32 = 3;
+/// From this level on an owner proves that it holds every point: a heal says which have no place, and a confirmation looks for
+/// all of them. Nothing is deleted on the word of a daemon below it.
+pub const PROOF_LEVEL: u32 = 3;
 
 /// A line of `GET /v1/metrics?stat=1`, and of the answer of `POST /v1/metrics`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +109,7 @@ pub struct PullRequest {
     /// The daemon to fetch from.
     pub from: DaemonAddr,
     /// The metrics to fetch and heal. Left out where only [`Self::renamed`] ones are asked for: a daemon below
-    /// [`RENAMING_LEVEL`], which would store those under their old names, refuses a request without it.
+    /// level 2, which would store those under their old names, refuses a request without it.
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
@@ -132,9 +133,15 @@ pub struct PullRequest {
     /// Whether a corrupt file here is replaced by a sound one, and kept aside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace_corrupt: bool,
-    /// Whether what is left of a file that was cut off is taken. Asked only of sources of [`SALVAGE_LEVEL`].
+    /// Whether what is left of a file that was cut off is taken. A daemon below level 3 does not know the field.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub salvage: bool,
+    /// What to do about points that have no place in the file here.
+    #[serde(default, skip_serializing_if = "OnSchemaDifference::is_keep")]
+    pub on_schema_difference: OnSchemaDifference,
+    /// Whether nothing is written: the lines say what a pull would come to.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
     /// The most bytes a second that are read of the peer's answer; none: as fast as it comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_second: Option<NonZeroU64>,
@@ -149,6 +156,15 @@ pub struct RenamedMetric {
     pub to: MetricName,
 }
 
+/// What a heal does where a file is in the way, as the query of `POST /v1/heal` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HealOrders {
+    /// Whether a corrupt file is replaced by a sound one, and kept aside.
+    pub replace_corrupt: bool,
+    /// What becomes of points that have no place in the file that is there.
+    pub on_schema_difference: OnSchemaDifference,
+}
+
 /// A line of the answer of `POST /v1/heal` and `POST /v1/pull`, one a metric.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealLine {
@@ -161,6 +177,13 @@ pub struct HealLine {
     pub outcome: HealOutcome,
     /// How many points were put into the file; for a created one, all that came are there and this is 0.
     pub points: u64,
+    /// How many points of the source the file holds now, those that were put in among them; none where the file is the source's
+    /// byte for byte, and where nothing was filled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<u64>,
+    /// Where the two files have different schemas, or points of the source have no place in the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Box<SchemaDifference>>,
     /// The length of the content that was healed from.
     pub bytes: u64,
     /// The digest of the content that was healed from: the receipt that the delete asks for.
@@ -213,7 +236,7 @@ pub enum Problem {
     DestinationDamaged,
     /// One of the two files is compressed: points cannot be exchanged.
     Compressed,
-    /// Points of the source have no place in the owner's file, where newer timestamps stand.
+    /// Points of the source have no place in the owner's file: it has another schema, or newer timestamps take their slots.
     NoPlace,
     /// Another process holds the file's lock.
     Busy,
@@ -258,25 +281,21 @@ pub struct ConfirmRequest {
     pub metrics: Vec<ConfirmMetric>,
 }
 
-/// Slots of one metric.
+/// What one metric's file is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfirmMetric {
     /// The metric.
     pub name: MetricName,
-    /// The slots to look for.
-    pub slots: Vec<Slot>,
-    /// The content that the whole file must have, where there are no slots to look for: it is compressed.
+    /// The content that the whole file has if nobody wrote to it: equal content holds every point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-}
-
-/// A slot of an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Slot {
-    /// The archive: the one with this many seconds a point.
-    pub seconds_per_point: u32,
-    /// The start of the slot, in Unix seconds.
-    pub timestamp: u32,
+    /// All valid points of the other file, by archive: looked for where there is no digest, or the content is another. Without
+    /// them nothing but the digest can confirm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archives: Option<Vec<ArchivePoints>>,
+    /// What may count for a point that has no place here.
+    #[serde(default, skip_serializing_if = "OnSchemaDifference::is_keep")]
+    pub on_schema_difference: OnSchemaDifference,
 }
 
 /// A line of the answer of `POST /v1/confirm`, one a metric.
@@ -286,21 +305,21 @@ pub struct ConfirmLine {
     pub metric: MetricName,
     /// What was found.
     pub outcome: ConfirmOutcome,
-    /// The slots that are not filled here though they could be.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub missing: Vec<Slot>,
+    /// How many of the points that were asked for are not here, whether they have a place or not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub points_missing: u64,
     /// Where the file could not be read: why.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
-/// What a node found when it looked for slots.
+/// What a node found when it looked for points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConfirmOutcome {
-    /// Every slot that this file can hold is filled, and it can hold one of them at least.
+    /// The file has the content that was asked for, or holds every point.
     Complete,
-    /// Some are not; or none of them can be looked for here, which proves nothing.
+    /// It does not; or nothing was asked for that could prove it.
     Incomplete,
     /// There is no such file.
     Missing,
@@ -337,6 +356,9 @@ pub struct DeleteMetric {
     /// The daemons of the owners: they are asked once more before the file is gone for good.
     #[serde(deserialize_with = "crate::bounded::owners")]
     pub owners: Vec<DaemonAddr>,
+    /// What may count at the owners for a point that has no place there: as the heal had it.
+    #[serde(default, skip_serializing_if = "OnSchemaDifference::is_keep")]
+    pub on_schema_difference: OnSchemaDifference,
 }
 
 /// A line of the answer of `POST /v1/delete`, one a metric.

@@ -168,12 +168,14 @@ impl Pairs {
         let options =
             FillOptions { clocks: Clocks::at(self.now), aggregation_six: AggregationSix::AvgZero };
         let outcome = fill_file(source, destination, options, LOCK_LIMIT).unwrap();
-        let FillOutcome::Filled(plan) = outcome else { panic!("nothing to fill: {outcome:?}") };
+        let FillOutcome::Filled(filled_file) = outcome else {
+            panic!("nothing to fill: {outcome:?}")
+        };
         let image = Image::parse(before).unwrap();
         let half =
             image.header().archives.iter().map(|archive| u64::from(archive.points)).sum::<u64>()
                 / 2;
-        let filled = plan.points_filled() + plan.points_rolled_up();
+        let filled = filled_file.plan.points_filled() + filled_file.plan.points_rolled_up();
         // What has left the window meanwhile is not filled.
         assert!(filled + 10 >= half, "{filled} of {half} points were filled");
         say(&format!("fill: {filled} points a file"));

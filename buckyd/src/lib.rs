@@ -18,7 +18,6 @@ mod memory;
 mod respond;
 mod routes;
 mod server;
-mod slots;
 mod store;
 mod sweeper;
 mod transfers;

@@ -1,15 +1,16 @@
 //! Watches over the tombstones: a deleted source is unlinked only when its owners have confirmed its points.
 //!
 //! Once the grace time is over, a batch of tombstones is read again. What has changed (a writer still had the file
-//! open) is healed to its owners. Of the rest each owner is asked whether a sample of the points is there, and what it
-//! lacks is healed again: carbon looks for a file and then creates, which empties one that came in between. An owner
-//! has confirmed a tombstone when it has the sample, or when healing it once more changed nothing there. Only what
-//! every owner has confirmed, unchanged since, is unlinked.
+//! open) is healed to its owners. Of the rest each owner is asked whether its file is the same, byte for byte, or, if not,
+//! whether it holds every point of the tombstone, and what it lacks is healed again: carbon looks for a file and then creates,
+//! which empties one that came in between. Only what every owner has confirmed, unchanged since, is unlinked. A sample
+//! confirms nothing, and what is no whole Whisper file waits for a person.
 //!
 //! An owner that is away keeps its tombstones waiting and no others: it is asked once in a while, whatever the number
 //! of its batches. Nothing here needs an end in order: a sweep may be cut off anywhere and is begun again.
 
 mod away;
+mod here;
 mod owner;
 mod round;
 #[cfg(test)]

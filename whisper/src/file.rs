@@ -118,6 +118,16 @@ impl WhisperFile {
         Ok(Self { file, path: path.to_owned(), header, aggregation_six })
     }
 
+    /// A file that is open for reading and writing, and whose exclusive lock the caller holds. `path` is for messages.
+    ///
+    /// # Errors
+    /// [`OpenError`] where its header cannot be read, or is damaged.
+    pub fn of_locked(file: File, path: &Path) -> Result<Self, OpenError> {
+        let header = read_header(&file, path)?;
+        let aggregation_six = AggregationSix::default();
+        Ok(Self { file, path: path.to_owned(), header, aggregation_six })
+    }
+
     /// The same file, whose aggregation 6 means `six`. Without this it means what it means to whisper.py.
     #[must_use]
     pub fn with_aggregation_six(mut self, six: AggregationSix) -> Self {

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::file::{OpenError, OpenMode, open_locked, parse_image, read_all, same_file};
-use crate::fill::{FillOptions, FillPlan, fill};
-use crate::header::is_compressed;
+use crate::fill::{Coverage, FillOptions, FillPlan, fill};
+use crate::header::{Header, is_compressed};
+use crate::image::Image;
 use crate::in_place::{Written, write_in_place};
 use crate::lock::unlock;
 use crate::new_file::{NewFile, Placed, folder_of, sync_folder};
@@ -32,9 +33,32 @@ pub enum FillOutcome {
         len_bytes: u64,
     },
     /// The destination has got points, durably.
-    Filled(FillPlan),
+    Filled(FilledFile),
     /// The destination already had all that the source could give; it was not written to.
-    Unchanged(FillPlan),
+    Unchanged(FilledFile),
+}
+
+impl FillOutcome {
+    /// What the destination holds of the source; none where it is a copy.
+    pub fn filled(&self) -> Option<&FilledFile> {
+        match self {
+            Self::Created { .. } => None,
+            Self::Filled(filled) | Self::Unchanged(filled) => Some(filled),
+        }
+    }
+}
+
+/// A destination that was there, after a fill.
+#[derive(Debug)]
+pub struct FilledFile {
+    /// What was written.
+    pub plan: FillPlan,
+    /// What it holds of the source now.
+    pub coverage: Coverage,
+    /// The source's header.
+    pub source: Header,
+    /// The destination's header.
+    pub destination: Header,
 }
 
 /// Why a file was not filled. Unless it says otherwise, the destination is as it was.
@@ -189,11 +213,16 @@ fn fill_existing(
         return Err(FillFileError::SameFile { from: source.path.clone(), path: path.to_owned() });
     }
     let from = parse_image(&source.bytes, &source.path).map_err(FillFileError::Source)?;
-    let bytes = read_all(file, path).map_err(access)?;
+    let mut bytes = read_all(file, path).map_err(access)?;
     let into = parse_image(&bytes, path).map_err(FillFileError::Destination)?;
     let plan = fill(&from, &into, options);
+    let (source_header, destination) = (from.header().clone(), into.header().clone());
+    let told = |plan: FillPlan, image: &Image<'_>| {
+        let coverage = Coverage::of(&from, image, options.clocks);
+        FilledFile { plan, coverage, source: source_header, destination }
+    };
     if plan.is_empty() {
-        return Ok(Some(FillOutcome::Unchanged(plan)));
+        return Ok(Some(FillOutcome::Unchanged(told(plan, &into))));
     }
     let failed = |source| FillFileError::Write {
         path: path.to_owned(),
@@ -204,7 +233,9 @@ fn fill_existing(
         Written::Disturbed => return Ok(None),
     }
     file.sync_data().map_err(failed)?;
-    Ok(Some(FillOutcome::Filled(plan)))
+    plan.apply(&mut bytes);
+    let after = parse_image(&bytes, path).map_err(FillFileError::Destination)?;
+    Ok(Some(FillOutcome::Filled(told(plan, &after))))
 }
 
 /// Makes a copy of the source at `path`, where there was nothing.

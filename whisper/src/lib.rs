@@ -85,7 +85,7 @@ pub use file::{OpenError, OpenMode, WhisperFile, info};
 pub use fill::{
     ArchiveCoverage, ArchiveFill, Clocks, Coverage, FillOptions, FillPlan, PointMap, Run, fill,
 };
-pub use fill_file::{FillFileError, FillOutcome, fill_file, salvage_file};
+pub use fill_file::{FillFileError, FillOutcome, FilledFile, fill_file, salvage_file};
 pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
 pub use in_place::{Written, write_in_place};
@@ -94,7 +94,9 @@ pub use lock::{LockError, lock_exclusive, lock_shared, unlock};
 pub use modify::{
     Modification, Modified, ModifyError, OlderSlots, Resize, modify, points_that_came,
 };
-pub use modify_file::{LateError, ModifyFileError, ModifyOutcome, Patience, modify_file};
+pub use modify_file::{
+    LateError, ModifyFileError, ModifyOutcome, Patience, modify_file, reshape_file,
+};
 pub use name::{MetricName, NameError, NotAddressable, Series};
 pub use reshape::{ReshapeError, reshape, reshaped_len_bytes};
 pub use retention::{

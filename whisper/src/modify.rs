@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use crate::aggregation::{Aggregation, AggregationSix};
 use crate::header::{AGGREGATION_AT, Archive, Header};
 use crate::image::{ArchiveView, Image, Point, position_of};
+use crate::reshape::ReshapeError;
 use crate::retention::{Retention, RetentionError};
 
 /// What is to become of a file.
@@ -59,6 +60,9 @@ pub enum ModifyError {
     /// The archives would not go together.
     #[error("the archives would not go together")]
     Retentions(#[from] RetentionError),
+    /// The archives of two files cannot become one file's.
+    #[error(transparent)]
+    Reshape(#[from] ReshapeError),
     /// There is no memory for a file of that size.
     #[error("the file would have {len_bytes} bytes, which is more than there is memory for")]
     TooLarge {

@@ -17,11 +17,13 @@ use rustix::fs::{CWD, RenameFlags};
 use crate::file::{
     OpenError, OpenMode, WhisperFile, open_locked, parse_image, read_all, same_file,
 };
+use crate::fill::FillOptions;
 use crate::image::Image;
 use crate::lease::{Lease, LeaseError};
 use crate::lock::unlock;
 use crate::modify::{Modification, Modified, ModifyError, modify, points_that_came};
 use crate::new_file::{NewFile, folder_of, sync_folder};
+use crate::reshape::reshape;
 use crate::sparse::write_sparse;
 use crate::update::UpdateError;
 
@@ -145,13 +147,44 @@ pub fn modify_file(
     now: u32,
     patience: Patience,
 ) -> Result<ModifyOutcome, ModifyFileError> {
+    re_make(path, now, patience, |image| modify(image, modification, now))
+}
+
+/// Gives the file at `path` the archives that it lacks and the file at `source` has, and the points of both: see [`reshape()`].
+/// The file as it was is kept as with [`modify_file`].
+///
+/// # Errors
+/// As [`modify_file`]; the source may be what cannot be opened.
+pub fn reshape_file(
+    path: &Path,
+    source: &Path,
+    options: FillOptions,
+    patience: Patience,
+) -> Result<ModifyOutcome, ModifyFileError> {
+    let file = open_locked(source, OpenMode::Read, patience.lock)?;
+    let bytes = read_all(&file, source).map_err(OpenError::Access)?;
+    drop(file);
+    let source = parse_image(&bytes, source)?;
+    re_make(path, options.clocks.latest, patience, |image| {
+        let bytes = reshape(image, &source, options)?;
+        Ok(Modified { bytes, points_left_out: 0 })
+    })
+}
+
+/// Puts what `make` makes of the file at `path` in its place.
+fn re_make(
+    path: &Path,
+    now: u32,
+    patience: Patience,
+    make: impl FnOnce(&Image<'_>) -> Result<Modified, ModifyError>,
+) -> Result<ModifyOutcome, ModifyFileError> {
     if path.is_symlink() {
         return Err(ModifyFileError::Link { path: path.to_owned() });
     }
     let file = open_locked(path, OpenMode::Update, patience.lock)?;
     let bytes = read_all(&file, path).map_err(OpenError::Access)?;
     let image = parse_image(&bytes, path)?;
-    let modified = modify(&image, modification, now)
+    let modified = make(&image)
         .map_err(|source| ModifyFileError::Modification { path: path.to_owned(), source })?;
     if modified.bytes == bytes {
         return Ok(ModifyOutcome::Unchanged);

@@ -32,8 +32,8 @@ pub use self::lines::AnswerLines;
 use self::peer_clock::PeerClock;
 use crate::token::Token;
 use crate::types::{
-    ArchiveRequest, ConfirmRequest, DeleteRequest, DigestRequest, MisplacedCount, PullRequest,
-    StatRequest, Status,
+    ArchiveRequest, ConfirmRequest, DeleteRequest, DigestRequest, HealOrders, MisplacedCount,
+    OnSchemaDifference, PullRequest, StatRequest, Status,
 };
 use crate::{CarbonCache, CarbonInfo, ClockOffset, DaemonAddr, Encoding, paths};
 
@@ -295,19 +295,27 @@ impl Daemon {
         self.send_archive(self.post(paths::V1_HEAL), encoding, stream).await
     }
 
-    /// The same; a corrupt file there is replaced, and kept aside.
+    /// `POST /v1/heal` by other rules than the usual ones.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn heal_replacing_corrupt<S>(
+    pub async fn heal_by<S>(
         &self,
+        orders: HealOrders,
         encoding: Encoding,
         stream: S,
     ) -> Result<AnswerLines, ClientError>
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        let request = self.post(paths::V1_HEAL).query(&[("replace_corrupt", "1")]);
+        let mut request = self.post(paths::V1_HEAL);
+        if orders.replace_corrupt {
+            request = request.query(&[("replace_corrupt", "1")]);
+        }
+        if orders.on_schema_difference != OnSchemaDifference::default() {
+            let name = orders.on_schema_difference.name();
+            request = request.query(&[("on_schema_difference", name)]);
+        }
         self.send_archive(request, encoding, stream).await
     }
 

@@ -224,6 +224,8 @@ impl SimulatedNode {
                 stored_as: None,
                 outcome: HealOutcome::Created,
                 points: 0,
+                held: None,
+                difference: None,
                 bytes: FILE_BYTES,
                 problem: None,
                 reason: String::new(),

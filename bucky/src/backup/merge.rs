@@ -6,7 +6,7 @@
 
 use bucky_api::archive::FileMeta;
 use bucky_api::chain;
-use bucky_whisper::{AggregationSix, Clocks, FillOptions, Image, ImageError, fill};
+use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Image, ImageError, fill};
 
 /// A copy of a metric.
 pub(crate) struct Held {
@@ -70,11 +70,14 @@ fn bring(content: &[u8], into: &mut [u8], now: u32) -> Option<u64> {
     let options =
         FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() };
     let plan = fill(&source, &destination, options);
-    if plan.points_left_out() > 0 {
-        return None;
-    }
-    plan.apply(into);
-    Some(plan.points_filled())
+    let points = plan.points_filled();
+    let mut brought = into.to_vec();
+    plan.apply(&mut brought);
+    let is_whole = Coverage::of(&source, &Image::parse(&brought).ok()?, options.clocks).is_whole();
+    is_whole.then(|| {
+        into.copy_from_slice(&brought);
+        points
+    })
 }
 
 #[cfg(test)]

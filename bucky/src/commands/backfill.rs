@@ -63,7 +63,11 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         workers: args.batches.workers,
         travel: args.batches.travel(&args.cluster),
         limits: args.batches.limits(1),
-        sync: SyncOptions { errors: args.batches.errors, ..SyncOptions::default() },
+        sync: SyncOptions {
+            errors: args.batches.errors,
+            on_schema_difference: args.batches.schema.confirmed()?,
+            ..SyncOptions::default()
+        },
         verbose: args.cluster.verbose,
     };
     copy::backfill(args.cluster.client()?, order, output).await

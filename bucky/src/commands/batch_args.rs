@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use bucky_api::Encoding;
 
+use super::schema_args::SchemaArgs;
 use crate::cli::{ClusterArgs, workers};
 use crate::rebalance::BatchLimits;
 use crate::rebalance::options::{PaceOptions, Travel};
@@ -41,13 +42,15 @@ pub(crate) struct BatchArgs {
     /// The most metrics a second that a node sends and gets, both together
     #[arg(long, value_name = "N", value_parser = rate)]
     metrics_per_second: Option<NonZeroU32>,
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
     /// Begin although the destinations do not have the room
     #[arg(long)]
     pub(crate) ignore_free_space: bool,
     /// What every destination keeps free for carbon: a share of its bytes and inodes, such as 5%, or bytes, such as 50G
     #[arg(long, value_name = "SHARE|BYTES", default_value = "5%")]
     pub(crate) reserve: Reserve,
-    /// Write every metric that did not make it to this file, with node and reason
+    /// Write every metric that failed to this file, with node and reason
     #[arg(long, value_name = "FILE")]
     pub(crate) errors: Option<PathBuf>,
 }

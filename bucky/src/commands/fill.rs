@@ -8,16 +8,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
+use bucky_api::OnSchemaDifference;
 use bucky_whisper::{
-    AggregationSix, Clocks, FillFileError, FillOptions, FillOutcome, Header, OpenError, cut_from,
-    fill_file, salvage_file,
+    AggregationSix, Clocks, FillFileError, FillOptions, FillOutcome, FilledFile, Header, OpenError,
+    Patience, cut_from, fill_file, reshape_file, salvage_file,
 };
 use walkdir::{DirEntry, WalkDir};
 
 use self::source::{Deletion, delete_unchanged, digest_of};
+use super::schema_args::SchemaArgs;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, while_read};
 
+/// How long a reshape waits for writers that have the old file open.
+const RESHAPE_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a source that changes meanwhile is filled from before it is left where it is.
 const ROUNDS: usize = 5;
 
@@ -51,6 +55,8 @@ pub(crate) struct Args {
     /// Seconds to wait for the lock of a file
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = bucky_flags::integer::<u64>(0..=86_400))]
     lock_timeout: u64,
+    #[command(flatten)]
+    schema: SchemaArgs,
     /// The file (or folder) to take points from
     #[arg(value_name = "SRC")]
     source: PathBuf,
@@ -61,6 +67,7 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    args.schema.confirmed()?;
     if args.recursive {
         return fill_tree(args, output);
     }
@@ -201,26 +208,23 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
         let now = u32::try_from(now.as_secs())
             .context("the clock is beyond what Whisper files can tell")?;
         let options = FillOptions { clocks: Clocks::at(now), aggregation_six: args.aggregation_6 };
-        let fill = if args.salvage { salvage_file } else { fill_file };
-        let done = fill(source, destination, options, limit)
-            .map_err(|error| if args.salvage { error.into() } else { hinted(error, source) })?;
+        let done = fill_by(args, source, destination, options, limit)?;
         let told = outcome_text(&done);
-        let Some(digest) = digest else { return Ok(told) };
-        if let FillOutcome::Filled(plan) | FillOutcome::Unchanged(plan) = &done
-            && plan.points_left_out() > 0
-        {
-            bail!(
-                "{} points have no place in the destination; the source is left where it is",
-                plan.points_left_out()
-            );
-        }
+        let Some(digest) = digest else {
+            enough(&done, args.schema.on_schema_difference)?;
+            return Ok(told);
+        };
+        enough(&done, args.schema.on_schema_difference)
+            .context("the source is left where it is")?;
         let mut deletion = delete_unchanged(source, digest, limit)?;
         // What a writer that had it open put into it after all.
         while let Deletion::WrittenSince(unnamed) = deletion {
-            if let Err(error) = fill_file(&unnamed.path(), destination, options, limit) {
+            let filled = fill_by(args, &unnamed.path(), destination, options, limit)
+                .and_then(|done| enough(&done, args.schema.on_schema_difference));
+            if let Err(error) = filled {
                 fill_file(&unnamed.path(), source, options, limit)
                     .context("points that came into the source while it was deleted are lost")?;
-                return Err(anyhow::Error::new(error)
+                return Err(error
                     .context("points came into the source while it was deleted; it is put back"));
             }
             deletion = unnamed.settle(limit)?;
@@ -249,10 +253,59 @@ fn hinted(error: FillFileError, path: &Path) -> anyhow::Error {
     }
 }
 
+/// Fills, and where points have no place in the destination and that was asked for, gives it the archives of both.
+fn fill_by(
+    args: &Args,
+    source: &Path,
+    destination: &Path,
+    options: FillOptions,
+    limit: Duration,
+) -> anyhow::Result<FillOutcome> {
+    let fill = || {
+        let fill = if args.salvage { salvage_file } else { fill_file };
+        fill(source, destination, options, limit)
+            .map_err(|error| if args.salvage { error.into() } else { hinted(error, source) })
+    };
+    let done = fill()?;
+    let lacks_place = done.filled().is_some_and(|filled| filled.coverage.without_place() > 0);
+    if !lacks_place || args.schema.on_schema_difference != OnSchemaDifference::Reshape {
+        return Ok(done);
+    }
+    let patience = Patience { lock: limit, writers: RESHAPE_PATIENCE };
+    reshape_file(destination, source, options, patience)?;
+    fill()
+}
+
+/// Whether the destination holds enough of the source.
+///
+/// # Errors
+/// What has no place there, and the flag that helps.
+fn enough(done: &FillOutcome, rule: OnSchemaDifference) -> anyhow::Result<()> {
+    let Some(FilledFile { coverage, source, destination, .. }) = done.filled() else {
+        return Ok(());
+    };
+    if rule.accepts(coverage) {
+        return Ok(());
+    }
+    if coverage.without_place() == 0 {
+        bail!(
+            "{} points have no place in the destination, where newer timestamps stand",
+            coverage.displaced() + coverage.missing()
+        );
+    }
+    bail!(
+        "{} points have no place in the destination: the source has {}, the destination {}; \
+         --on-schema-difference reshape gives it the archives of both",
+        coverage.without_place(),
+        source.layout(),
+        destination.layout()
+    )
+}
+
 fn outcome_text(outcome: &FillOutcome) -> String {
     match outcome {
         FillOutcome::Created { len_bytes } => format!("created, {len_bytes} bytes"),
-        FillOutcome::Filled(plan) => {
+        FillOutcome::Filled(FilledFile { plan, .. }) => {
             format!(
                 "filled, {} points, {} rolled up",
                 plan.points_filled(),

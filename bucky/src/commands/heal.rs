@@ -59,6 +59,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         travel: args.batches.travel(&args.cluster),
         limits: args.batches.limits(0),
         pace: args.batches.pace(),
+        on_schema_difference: args.batches.schema.confirmed()?,
         errors: args.batches.errors,
         verbose: args.cluster.verbose,
     };

@@ -24,6 +24,7 @@ pub(crate) mod path;
 pub(crate) mod pickle_relay;
 pub(crate) mod rebalance;
 pub(crate) mod restore;
+mod schema_args;
 pub(crate) mod servers;
 pub(crate) mod sieve;
 pub(crate) mod sparsify;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bucky_whisper::MetricName;
 
+use super::schema_args::SchemaArgs;
 use crate::cli::{ClusterArgs, workers};
 use crate::cluster::Scope;
 use crate::outcome::Outcome;
@@ -36,7 +37,9 @@ pub(crate) struct Args {
     /// Batches on their way at once
     #[arg(short = 'w', long, value_name = "N", default_value = "5", value_parser = workers)]
     pub(crate) workers: usize,
-    /// Write every metric that did not make it to this file, with node and reason
+    #[command(flatten)]
+    pub(crate) schema: SchemaArgs,
+    /// Write every metric that failed to this file, with node and reason
     #[arg(long, value_name = "FILE")]
     pub(crate) errors: Option<PathBuf>,
 }
@@ -49,6 +52,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         place: Place::of(&args.file),
         prefix: args.prefix,
         workers: args.workers,
+        on_schema_difference: args.schema.confirmed()?,
         errors: args.errors,
         verbose: args.cluster.verbose,
     };

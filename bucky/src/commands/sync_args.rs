@@ -148,6 +148,9 @@ impl SyncArgs {
         let watched = health.is_some().then_some(WATCHED_METRICS_PER_SECOND);
         let pace = self.batches.pace();
         SyncOptions {
+            on_schema_difference: self.batches.schema.on_schema_difference,
+            confirmed: self.batches.schema.yes,
+            preview: None,
             pace: PaceOptions {
                 metrics_per_second: pace.metrics_per_second.or(watched),
                 health,

@@ -232,7 +232,7 @@ async fn carry_out(
         sync: order.sync.clone(),
         stop: stop.clone(),
         output: Arc::clone(output),
-        fleet,
+        fleet: Arc::new(fleet),
         selection: Selection { ring, regex: None, allowed: None, local_prefix: None },
         limits,
         travel: order.travel,
@@ -256,6 +256,7 @@ async fn carry_out(
     let counts = mover.tally.counts();
     let is_success = !counts.is_failure(order.sync.error_tolerance) && !stop.is_asked();
     let outcome = seen.and(if is_success { Outcome::Done } else { Outcome::SomeFailed });
+    mover.tally.tell_schemas(order.sync.on_schema_difference);
     output.say(Summary {
         counts,
         elapsed: mover.tally.elapsed(),

@@ -12,7 +12,9 @@ use bucky_ring::{Algorithm, Node as RingNode, Ring, RingSpec};
 use crate::chain;
 use crate::cluster::{Cluster, Member};
 use crate::outcome::UsageError;
-use crate::rebalance::nodes::{Fleet, Kind, Node, Source, away, is_same, require_writable};
+use crate::rebalance::nodes::{
+    Fleet, Kind, Node, Source, away, is_same, refuse_older_daemons, require_writable,
+};
 use crate::strays::How;
 
 /// A ring of `addr` alone: all belongs there.
@@ -40,6 +42,7 @@ pub(super) fn ring_of_one(addr: &DaemonAddr) -> anyhow::Result<Arc<Ring>> {
 /// # Errors
 /// [`UsageError`] where the two are one; [`crate::outcome::UnhealthyError`] where one of them is away.
 pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fleet> {
+    refuse_older_daemons([source, destination].into_iter())?;
     let from = Node::of(source).ok_or_else(|| away(source))?;
     let to = Node::of(destination).ok_or_else(|| away(destination))?;
     if is_same(&from, &to) {
@@ -65,6 +68,7 @@ pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fl
 /// away.
 pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::Result<Fleet> {
     let ring = destinations.ring()?;
+    refuse_older_daemons(sources.members.iter())?;
     let mut fleet = Fleet::muster(destinations, &ring, &[], None)?;
     let mut from = Vec::with_capacity(sources.members.len());
     for member in &sources.members {

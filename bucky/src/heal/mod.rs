@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucky_api::{Client, DaemonAddr};
+use bucky_api::{Client, DaemonAddr, OnSchemaDifference};
 
 use self::carry::Carrier;
 use self::gather::{Gatherer, batch_len};
@@ -68,6 +68,8 @@ pub(crate) struct Order {
     pub(crate) limits: BatchLimits,
     /// How fast it may go.
     pub(crate) pace: PaceOptions,
+    /// What becomes of points that have no place in an owner's file.
+    pub(crate) on_schema_difference: OnSchemaDifference,
     /// Where every failure is written.
     pub(crate) errors: Option<PathBuf>,
     /// Whether every metric that is done is named.
@@ -198,10 +200,14 @@ async fn carry_out(
         tally: Tally::begin(files, Arc::clone(output)),
         journal: JournalDesk::new(None, Arc::clone(output)),
         jobs: JobDesk::new(None, Arc::clone(output)),
-        sync: SyncOptions { pace: order.pace.clone(), ..SyncOptions::default() },
+        sync: SyncOptions {
+            pace: order.pace.clone(),
+            on_schema_difference: order.on_schema_difference,
+            ..SyncOptions::default()
+        },
         stop: stop.clone(),
         output: Arc::clone(output),
-        fleet,
+        fleet: Arc::new(fleet),
         selection: rebalance::survey::Selection {
             ring: scope.cluster.ring()?,
             regex: None,
@@ -229,6 +235,7 @@ async fn carry_out(
     }
     let counts = mover.tally.counts();
     let failed = counts.failures() > 0 || counts.broken_sources > 0;
+    mover.tally.tell_schemas(order.on_schema_difference);
     output.say(Summary {
         counts,
         elapsed: mover.tally.elapsed(),

@@ -159,7 +159,7 @@ mod tests {
         let text = summary.to_string();
         for line in [
             "4 times the first owner asked could not give its copy",
-            "2 did not make it: 2 source damaged.",
+            "2 failed: 2 source damaged.",
             "80 of 1,100 are still to be done.",
             "12 metrics are on none of their owners, only on other nodes: `bucky rebalance -h graphite-1:4242`",
         ] {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bucky_api::{DaemonAddr, Problem};
+use bucky_api::{DaemonAddr, HealLine, Problem};
+
+use super::schemas::is_of_schema;
 
 /// The kind of failure of which a node that does not answer is the cause.
 pub(crate) const NODE_AWAY: &str = "node away";
@@ -16,6 +18,9 @@ pub(crate) const NOT_DELETED: &str = "not deleted";
 pub(crate) const CLOCK_DIFFERS: &str = "clock differs";
 /// The kind of a metric that is where it belongs, and that stays at its source as go-carbon keeps late points of it there.
 pub(crate) const LATE_POINTS: &str = "late points beside it";
+/// The kind of a metric whose points have no place at an owner, because another storage schema made the file there. It is told by
+/// pair of schemas.
+pub(crate) const OTHER_SCHEMA: &str = "of another schema";
 /// How many failures are named on standard error; `--errors` has all.
 const NAMED: u64 = 1_000;
 /// How many of one node where all have the same cause.
@@ -42,6 +47,12 @@ impl Failure {
     pub(crate) fn is_of_delete(&self) -> bool {
         is_of_delete(self.kind)
     }
+}
+
+/// The word of the summary for what an owner's line tells.
+pub(crate) fn kind_of_line(line: &HealLine) -> &'static str {
+    let is_of_schema = line.problem == Some(Problem::NoPlace) && is_of_schema(line);
+    if is_of_schema { OTHER_SCHEMA } else { kind_of(line.problem) }
 }
 
 /// The word of the summary for a problem.
@@ -84,6 +95,9 @@ impl Naming {
                  has all)"
             );
             return is_first.then_some(closed).into_iter().collect();
+        }
+        if failure.kind == OTHER_SCHEMA {
+            return Vec::new();
         }
         let further = match failure.kind {
             NODE_AWAY => Some("that need"),

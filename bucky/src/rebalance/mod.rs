@@ -18,9 +18,11 @@ pub(crate) mod nodes;
 pub(crate) mod options;
 pub(crate) mod pace;
 pub(crate) mod plan;
+mod preview;
 pub(crate) mod progress;
 mod resume;
 pub(crate) mod room;
+pub(crate) mod schemas;
 pub(crate) mod statistics;
 pub(crate) mod stop;
 mod summary;
@@ -148,6 +150,7 @@ pub(crate) async fn plan_and_move(
     order: Order,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
+    let fleet = Arc::new(fleet);
     clock_watch::require_agreement(&fleet, &order, output)?;
     let seen = tell_unread_folders(&fleet, order.task.fate_of_unread(), output).await;
     let left = left_behind(&fleet, &order, output).await;
@@ -163,10 +166,15 @@ pub(crate) async fn plan_and_move(
     let shown = order.task.shown(&plan, order.deletes);
     if order.dry_run {
         output.data_line(shown)?;
+        preview::tell_sample(&fleet, &selection, &plan, &order, output).await?;
         return Ok(Outcome::Done);
     }
     output.say(shown);
     if !fits(&plan, order.ignore_free_space, output) {
+        return Ok(Outcome::SomeFailed);
+    }
+    if !preview::may_drop(&fleet, &selection, &order, output).await? {
+        output.say("bucky: nothing was moved");
         return Ok(Outcome::SomeFailed);
     }
     let outcome = carry_out(fleet, selection, &plan, order, output).await?;
@@ -331,7 +339,7 @@ pub(crate) fn fits(plan: &Plan, ignore_free_space: bool, output: &Output) -> boo
 }
 
 async fn carry_out(
-    fleet: Fleet,
+    fleet: Arc<Fleet>,
     selection: Selection,
     plan: &Plan,
     order: Order,
@@ -375,6 +383,7 @@ async fn carry_out(
         output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     };
+    mover.tally.tell_schemas(order.sync.on_schema_difference);
     output.say(summary);
     let is_success = is_whole && !counts.is_failure(order.sync.error_tolerance);
     Ok(if is_success { Outcome::Done } else { Outcome::SomeFailed })

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use bucky_api::{Daemon, DaemonAddr, DiskStatus, RENAMING_LEVEL, SALVAGE_LEVEL};
+use bucky_api::{Daemon, DaemonAddr, DiskStatus, PROOF_LEVEL};
 use bucky_ring::Ring;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -43,12 +43,8 @@ pub(crate) struct Node {
     pub(crate) store: String,
     /// The room it has, where it tells.
     pub(crate) disk: Option<DiskStatus>,
-    /// Whether it stores what it pulls under another name where it is told to.
-    pub(crate) renames: bool,
     /// Whether it has run out of room.
     pub(crate) full: FullMark,
-    /// Whether it keeps files aside that were cut off.
-    pub(crate) salvages: bool,
     /// How much of it may be under way.
     pub(crate) gate: Gate,
     reach: Mutex<Breaker>,
@@ -97,9 +93,7 @@ impl Node {
             kind,
             store: store_of(&member.answer)?,
             disk,
-            renames: member.status().is_some_and(|status| status.api_level >= RENAMING_LEVEL),
             full: FullMark::default(),
-            salvages: member.status().is_some_and(|status| status.api_level >= SALVAGE_LEVEL),
             gate: Gate::new(limit),
             reach: Mutex::new(Breaker::new(NODE_FAILURES, member.daemon.timeouts().away)),
         })
@@ -124,6 +118,26 @@ impl Node {
     pub(crate) fn unreachable(&self, reason: &str) -> Row {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner).failed(Instant::now(), reason)
     }
+}
+
+/// Refuses daemons of ours that are too old to prove what they hold: they call a file unchanged although points of the source have
+/// no place in it. A daemon of the Go tool proves nothing either, but its files are fetched and looked at here.
+pub(crate) fn refuse_older_daemons<'m>(
+    nodes: impl Iterator<Item = &'m Member>,
+) -> anyhow::Result<()> {
+    let older = nodes.filter_map(|member| {
+        let status = member.status().filter(|status| status.api_level < PROOF_LEVEL)?;
+        Some(format!("{} (buckyd {})", member.addr(), status.version))
+    });
+    let older: Vec<String> = older.collect();
+    if older.is_empty() {
+        return Ok(());
+    }
+    Err(UnhealthyError::because(format!(
+        "{}: too old to prove that every point is held (API level below {PROOF_LEVEL}); upgrade buckyd there first, then run this \
+         again",
+        older.join(", ")
+    )))
 }
 
 /// A node whose strays are moved.
@@ -159,6 +173,7 @@ impl Fleet {
     ) -> anyhow::Result<Self> {
         let mut members = Vec::new();
         let mut sources = Vec::new();
+        refuse_older_daemons(cluster.members.iter().chain(drained))?;
         for member in &cluster.members {
             let node = Arc::new(Node::of(member).ok_or_else(|| away(member))?);
             let host = member.host.clone();

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bucky_api::{DaemonAddr, Encoding, MAX_CLOCK_DIFFERENCE};
+use bucky_api::{DaemonAddr, Encoding, MAX_CLOCK_DIFFERENCE, OnSchemaDifference};
+use bucky_whisper::{Digest, MetricName};
 
 use super::batch::BatchLimits;
 
@@ -62,6 +63,12 @@ pub(crate) struct SyncOptions {
     pub(crate) job_state: Option<PathBuf>,
     /// How many failures of a kind (to copy, to delete) still are a success.
     pub(crate) error_tolerance: u64,
+    /// What becomes of points that have no place in an owner's file.
+    pub(crate) on_schema_difference: OnSchemaDifference,
+    /// Whether the operator has said that points may be given up.
+    pub(crate) confirmed: bool,
+    /// Whether the owners only look, and at which metrics; none: they fill.
+    pub(crate) preview: Option<Preview>,
     /// Whether every source that is deleted is named.
     pub(crate) tells_deletions: bool,
     /// By how much clocks may differ in a run that deletes.
@@ -79,10 +86,30 @@ impl Default for SyncOptions {
             metric_errors: None,
             job_state: None,
             error_tolerance: 0,
+            on_schema_difference: OnSchemaDifference::Keep,
+            confirmed: false,
+            preview: None,
             tells_deletions: false,
             max_clock_difference: MAX_CLOCK_DIFFERENCE,
             salvage: false,
         }
+    }
+}
+
+/// Which metrics are looked at without changing anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Preview {
+    /// One in so many, by a hash of their names; at least 1.
+    pub(crate) one_in: u64,
+}
+
+impl Preview {
+    /// Whether this one is looked at.
+    pub(crate) fn takes(self, metric: &MetricName) -> bool {
+        let hash = Digest::of(metric.as_str().as_bytes()).to_string();
+        // 60 of its bits are enough.
+        let bits = hash.get(..15).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        bits.unwrap_or(0) % self.one_in.max(1) == 0
     }
 }
 

@@ -5,10 +5,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bucky_api::{DaemonAddr, HealOutcome};
+use bucky_api::{DaemonAddr, HealLine, HealOutcome, OnSchemaDifference, SchemaDifference};
+use bucky_whisper::MetricName;
 
 use super::failure::{Failure, LATE_POINTS, Naming, STILL_WRITTEN_TO, is_of_delete};
 use super::failure_files::FailureFiles;
+use super::schemas::Schemas;
 use crate::output::{Output, human_count};
 
 /// What was put in place of one metric, at all its owners together.
@@ -127,7 +129,7 @@ impl Counts {
             let failed = self.failed.iter().filter(|(kind, _)| !is_of_delete(kind));
             let kinds: Vec<String> =
                 failed.map(|(kind, count)| format!("{} {kind}", human_count(*count))).collect();
-            writeln!(f, "{} did not make it: {}.", human_count(failures), kinds.join(", "))?;
+            writeln!(f, "{} failed: {}.", human_count(failures), kinds.join(", "))?;
         }
         if self.broken_sources > 0 {
             writeln!(f, "{} nodes could not be read to their end.", self.broken_sources)?;
@@ -139,6 +141,7 @@ impl Counts {
 /// Keeps count, and names what fails.
 pub(crate) struct Tally {
     counts: Mutex<Counts>,
+    schemas: Mutex<Schemas>,
     naming: Mutex<Naming>,
     files: Mutex<FailureFiles>,
     started: Instant,
@@ -149,7 +152,8 @@ impl Tally {
     /// Nothing done yet. Every failure goes to `files`, too.
     pub(crate) fn begin(files: FailureFiles, output: Arc<Output>) -> Self {
         let (counts, naming, files) = (Mutex::default(), Mutex::default(), Mutex::new(files));
-        Self { counts, naming, files, started: Instant::now(), output }
+        let schemas = Mutex::default();
+        Self { counts, schemas, naming, files, started: Instant::now(), output }
     }
 
     /// A metric is where it belongs.
@@ -183,6 +187,35 @@ impl Tally {
             "bucky: {metric}: {source}: the file was cut off; its owners have what was left of it, and it is kept as \
              {kept}; remove that folder when nobody needs it"
         ));
+    }
+
+    /// What an owner said of a metric whose files have different schemas.
+    pub(crate) fn schema(&self, line: &HealLine) {
+        self.lock_schemas().note(line);
+    }
+
+    /// What was found of a metric at an owner that does not tell itself.
+    pub(crate) fn schema_found(
+        &self,
+        metric: &MetricName,
+        difference: Option<&SchemaDifference>,
+        is_healed: bool,
+    ) {
+        if let Some(difference) = difference {
+            self.lock_schemas().add(metric, difference, is_healed);
+        }
+    }
+
+    /// The pairs of schemas that were met by now.
+    pub(crate) fn schemas(&self) -> Schemas {
+        self.lock_schemas().clone()
+    }
+
+    /// Tells people of them, where points without a place are treated by `policy`.
+    pub(crate) fn tell_schemas(&self, policy: OnSchemaDifference) {
+        for line in self.schemas().told(policy) {
+            self.output.say(format_args!("bucky: {line}"));
+        }
     }
 
     /// A metric was not there any more.
@@ -237,6 +270,10 @@ impl Tally {
         self.started.elapsed()
     }
 
+    fn lock_schemas(&self) -> std::sync::MutexGuard<'_, Schemas> {
+        self.schemas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -245,7 +282,6 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bucky_whisper::MetricName;
 
     #[test]
     fn the_effect_at_several_owners_is_the_most_that_happened() {
@@ -272,10 +308,7 @@ mod tests {
         assert!(lines[1].starts_with("1 were copied, and stay at their sources for now"));
         assert_eq!(
             lines[2..],
-            [
-                "4 were copied, and could not be deleted at their sources.",
-                "2 did not make it: 2 busy."
-            ]
+            ["4 were copied, and could not be deleted at their sources.", "2 failed: 2 busy."]
         );
     }
 

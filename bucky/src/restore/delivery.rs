@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bucky_api::archive::{ArchiveWriter, FileMeta};
-use bucky_api::{ClientError, Encoding, HealLine, Problem};
+use bucky_api::{ClientError, Encoding, HealLine, HealOrders, OnSchemaDifference, Problem};
 use bucky_whisper::{Digest, MetricName};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::chain;
 use crate::patience::{Next, Patience, Trouble, jitter};
-use crate::rebalance::failure::{Failure, NO_SPACE, NODE_AWAY, kind_of};
+use crate::rebalance::failure::{Failure, NO_SPACE, NODE_AWAY, kind_of_line};
 use crate::rebalance::mover::GivenFile;
 use crate::rebalance::nodes::{Kind, Node};
 use crate::rebalance::stop::Stop;
@@ -65,18 +65,26 @@ struct Shared {
     workers: Semaphore,
     stop: Stop,
     tally: Tally,
+    /// What becomes of points that have no place in an owner's file.
+    rule: OnSchemaDifference,
     /// The metrics that are held.
     held: Mutex<HashSet<MetricName>>,
 }
 
 impl Delivery {
     /// Brings files to these nodes, `workers` batches at once.
-    pub(crate) fn new(nodes: &[Arc<Node>], workers: usize, stop: Stop, tally: Tally) -> Self {
+    pub(crate) fn new(
+        nodes: &[Arc<Node>],
+        (workers, rule): (usize, OnSchemaDifference),
+        stop: Stop,
+        tally: Tally,
+    ) -> Self {
         let shared = Shared {
             nodes: nodes.to_vec(),
             workers: Semaphore::new(workers),
             stop,
             tally,
+            rule,
             held: Mutex::default(),
         };
         Self {
@@ -230,7 +238,7 @@ impl Shared {
         if let Some(failure) = node.full.failure(node.addr()) {
             return Some(Setback { trouble: Trouble::Lasting, failure });
         }
-        let lines = match heal(node, files).await {
+        let lines = match heal(node, files, self.rule).await {
             Ok(lines) => lines,
             Err(error) => return Some(setback(node, error).await),
         };
@@ -241,6 +249,9 @@ impl Shared {
         for file in std::mem::take(files) {
             // In the order in which they were sent; what has no line was not healed.
             let line = lines.next_if(|line| line.metric == file.metric);
+            if let Some(line) = &line {
+                self.tally.schema(line);
+            }
             match outcome(node, &file, line) {
                 Ok(effect) => self.settle(&file, Ok(effect)),
                 Err(setback) if setback.trouble == Trouble::Passing => {
@@ -270,7 +281,7 @@ impl Shared {
                 digest: file.digest,
                 content: file.content.clone(),
             };
-            let given = given.give_to_go_daemon(node, &self.stop).await;
+            let given = given.give_to_go_daemon(node, self.rule, &self.tally, &self.stop).await;
             self.settle(&file, given);
         }
     }
@@ -317,7 +328,7 @@ fn outcome(node: &Node, file: &File, line: Option<HealLine>) -> Result<Effect, S
     }
     let may_pass = line.problem.is_some_and(Problem::may_pass);
     let trouble = if may_pass { Trouble::Passing } else { Trouble::Lasting };
-    Err(Setback { trouble, failure: failure(node, kind_of(line.problem), line.reason) })
+    Err(Setback { trouble, failure: failure(node, kind_of_line(&line), line.reason) })
 }
 
 /// Why `node` did not take files. Where the connection broke and nothing else is answered either, as by a daemon that is
@@ -348,8 +359,14 @@ fn failure(node: &Node, kind: &'static str, reason: String) -> Failure {
     Failure { node: node.addr().clone(), kind, reason }
 }
 
-async fn heal(node: &Node, files: &[Arc<File>]) -> Result<Vec<HealLine>, ClientError> {
-    let answer = node.daemon.heal(Encoding::Identity, body(files.to_vec())).await?;
+async fn heal(
+    node: &Node,
+    files: &[Arc<File>],
+    on_schema_difference: OnSchemaDifference,
+) -> Result<Vec<HealLine>, ClientError> {
+    let orders = HealOrders { replace_corrupt: false, on_schema_difference };
+    let stream = body(files.to_vec());
+    let answer = node.daemon.heal_by(orders, Encoding::Identity, stream).await?;
     answer.collect_at_most(files.len()).await
 }
 

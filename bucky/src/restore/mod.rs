@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bucky_api::archive::REPORT_NAME;
-use bucky_api::{ArchiveReport, Client, DaemonAddr};
+use bucky_api::{ArchiveReport, Client, DaemonAddr, OnSchemaDifference};
 use bucky_whisper::{Digest, Image, ImageError, MetricName};
 use tokio::sync::mpsc;
 
@@ -53,6 +53,8 @@ pub(crate) struct Order {
     pub(crate) prefix: Option<MetricName>,
     /// How many batches are on their way at once.
     pub(crate) workers: usize,
+    /// What becomes of points that have no place in an owner's file.
+    pub(crate) on_schema_difference: OnSchemaDifference,
     /// Where every failure at a node is written.
     pub(crate) errors: Option<PathBuf>,
     /// Whether every metric is named.
@@ -80,7 +82,12 @@ pub(crate) async fn run(
     let files = FailureFiles::open(order.errors.as_deref(), None)?;
     let stop = Stop::told_on_signals(output)?;
     let tally = Tally::begin(files, Arc::clone(output));
-    let delivery = Delivery::new(destinations.nodes(), order.workers, stop.clone(), tally);
+    let delivery = Delivery::new(
+        destinations.nodes(),
+        (order.workers, order.on_schema_difference),
+        stop.clone(),
+        tally,
+    );
     let sorter = Sorter { order: &order, destinations, output, refused: 0, elsewhere: 0, files: 0 };
     let mut restore = Restore { sorter, delivery, stop: stop.clone() };
     let ended = tokio::select! {
@@ -155,7 +162,7 @@ impl Restore<'_> {
     }
 
     fn tell_end(&self, ended: &Ended) -> Outcome {
-        let Sorter { output, refused, elsewhere, files, .. } = &self.sorter;
+        let Sorter { order, output, refused, elsewhere, files, .. } = &self.sorter;
         let tally = self.delivery.tally();
         let counts = tally.counts();
         let place = match &self.sorter.order.place {
@@ -182,6 +189,7 @@ impl Restore<'_> {
             elsewhere: *elsewhere,
             silent,
         };
+        tally.tell_schemas(order.on_schema_difference);
         output.say(summary);
         let is_good = *refused == 0 && counts.failures() == 0 && silent == 0;
         if is_good && matches!(ended, Ended::Whole) {
@@ -313,7 +321,7 @@ impl fmt::Display for Summary<'_> {
             let kinds = kinds.map(|(kind, count)| format!("{} {kind}", human_count(*count)));
             let kinds: Vec<String> = kinds.collect();
             let failures = human_count(counts.failures());
-            write!(f, "\n{failures} did not make it to all their owners: {}.", kinds.join(", "))?;
+            write!(f, "\n{failures} did not reach all their owners: {}.", kinds.join(", "))?;
         }
         if self.silent > 0 {
             write!(

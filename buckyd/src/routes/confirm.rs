@@ -1,4 +1,6 @@
-//! `POST /v1/confirm`: which of some slots are filled here.
+//! `POST /v1/confirm`: whether a file here holds all points of another, of which only a digest and maps are sent.
+//!
+//! Nothing is called complete on the strength of a sample, or of no question at all.
 
 use std::io;
 use std::sync::Arc;
@@ -8,22 +10,24 @@ use axum::extract::State;
 use axum::response::Response;
 use bucky_api::token::Operation;
 use bucky_api::{
-    ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, ErrorCode, chain, paths,
+    ArchivePoints, ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, ErrorCode, chain,
+    paths,
 };
-use bucky_whisper::{Image, ImageError};
+use bucky_whisper::{Coverage, Image, ImageError, PointMap};
 
 use super::json::JsonBody;
 use super::lines;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::blocking::blocking;
+use crate::clock::SenderTime;
 use crate::respond::ApiError;
-use crate::slots::{self, Verdict};
-use crate::store::{FileReader, StoreError, unix_now};
+use crate::store::{FileReader, HealRules, StoreError};
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    SenderTime(sender): SenderTime,
     JsonBody { value: request, place, share }: JsonBody<ConfirmRequest>,
 ) -> Result<Response, ApiError> {
     // What lies below a disk that was mounted since the start is in no list, and vouches for nothing.
@@ -33,55 +37,59 @@ pub(super) async fn post(
     Ok(lines::stream(place, paths::NDJSON, move |writer| {
         let _share = share;
         let mut files = FileReader::new(&app.store);
+        let rules = HealRules { sender, ..HealRules::default() };
         request.metrics.iter().try_for_each(|metric| -> io::Result<()> {
-            lines::write_line(writer, &look(&mut files, &caller, metric))
+            lines::write_line(writer, &look(&mut files, &caller, &rules, metric))
         })
     }))
 }
 
-fn look(files: &mut FileReader<'_>, caller: &Caller, metric: &ConfirmMetric) -> ConfirmLine {
-    let mut line = ConfirmLine {
+fn look(
+    files: &mut FileReader<'_>,
+    caller: &Caller,
+    rules: &HealRules,
+    metric: &ConfirmMetric,
+) -> ConfirmLine {
+    let answer = |outcome, reason: String| ConfirmLine {
         metric: metric.name.clone(),
-        outcome: ConfirmOutcome::Complete,
-        missing: Vec::new(),
-        reason: String::new(),
+        outcome,
+        points_missing: 0,
+        reason,
     };
     if let Err(denied) = caller.may(Operation::Read, &metric.name) {
-        line.outcome = ConfirmOutcome::Unreadable;
-        line.reason = denied.to_string();
-        return line;
+        return answer(ConfirmOutcome::Unreadable, denied.to_string());
     }
     let file = match files.read(&metric.name) {
         Ok(file) => file,
-        Err(StoreError::Missing { .. }) => {
-            line.outcome = ConfirmOutcome::Missing;
-            return line;
-        }
-        Err(error) => {
-            line.outcome = ConfirmOutcome::Unreadable;
-            line.reason = chain(&error);
-            return line;
+        Err(StoreError::Missing { .. }) => return answer(ConfirmOutcome::Missing, String::new()),
+        Err(error) => return answer(ConfirmOutcome::Unreadable, chain(&error)),
+    };
+    let line = if metric.digest.is_some_and(|digest| digest == file.digest()) {
+        answer(ConfirmOutcome::Complete, String::new())
+    } else {
+        match (missing(metric, &file.content, rules), Image::parse(&file.content)) {
+            (_, Err(error @ ImageError::Header(_))) => {
+                answer(ConfirmOutcome::Unreadable, chain(&error))
+            }
+            (Some(0), _) => answer(ConfirmOutcome::Complete, String::new()),
+            (points, _) => ConfirmLine {
+                points_missing: points.unwrap_or_default(),
+                ..answer(ConfirmOutcome::Incomplete, String::new())
+            },
         }
     };
-    match Image::parse(&file.content) {
-        _ if metric.digest.is_some() => {
-            if metric.digest != Some(file.digest()) {
-                line.outcome = ConfirmOutcome::Incomplete;
-            }
-        }
-        Ok(image) => {
-            if let Verdict::Lacks(missing) = slots::look(&image, &metric.slots, unix_now()) {
-                line.outcome = ConfirmOutcome::Incomplete;
-                line.missing = missing;
-            }
-        }
-        // Nothing is asked for: the other file has no point, and here are none to look at.
-        Err(ImageError::Compressed) if metric.slots.is_empty() => {}
-        Err(error) => {
-            line.outcome = ConfirmOutcome::Unreadable;
-            line.reason = chain(&error);
-        }
-    }
     files.give_back(file);
     line
+}
+
+/// How many of the points that are asked for stand in the way of a delete; none where nothing is asked for that could be looked
+/// for in `content`.
+fn missing(metric: &ConfirmMetric, content: &[u8], rules: &HealRules) -> Option<u64> {
+    let archives = metric.archives.as_ref().filter(|archives| !archives.is_empty())?;
+    let maps: Option<Vec<PointMap>> = archives.iter().map(ArchivePoints::to_map).collect();
+    let coverage = Coverage::of_maps(&maps?, &Image::parse(content).ok()?, rules.clocks());
+    if metric.on_schema_difference.accepts(&coverage) {
+        return Some(0);
+    }
+    Some(coverage.missing() + coverage.without_place() + coverage.displaced())
 }

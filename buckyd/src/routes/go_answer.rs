@@ -88,6 +88,7 @@ impl From<StoreError> for PlainAnswer {
             | StoreError::NoMemory { .. } => Self::busy(chain(&error)),
             StoreError::TooLarge { .. }
             | StoreError::LatePoints { .. }
+            | StoreError::NotWhole { .. }
             | StoreError::PrefixChanged { .. }
             | StoreError::PrefixGone { .. }
             | StoreError::Served { .. }

@@ -231,10 +231,9 @@ fn heal(app: &App, upload: Upload) -> Result<bool, PlainAnswer> {
     batch.take(&Member { metric: metric.clone(), meta, content, digest, announced: None });
     // What still waits for room lies in a temporary file.
     drop(share);
-    let line = batch
-        .finish()
-        .pop()
-        .ok_or_else(|| PlainAnswer::internal(format!("nothing became of {metric}")))?;
+    let (mut lines, _) = batch.finish();
+    let line =
+        lines.pop().ok_or_else(|| PlainAnswer::internal(format!("nothing became of {metric}")))?;
     match line.outcome {
         HealOutcome::Created | HealOutcome::Replaced => Ok(true),
         HealOutcome::Filled | HealOutcome::Unchanged => {

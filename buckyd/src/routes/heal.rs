@@ -16,7 +16,8 @@ use axum::response::Response;
 use bucky_api::archive::{Limits, Member, NoRoom, ReadArchiveError, Receiver, receive_archive};
 use bucky_api::token::Operation;
 use bucky_api::{
-    ClientError, Encoding, ErrorCode, HealLine, HealOutcome, LeftOut, Problem, PullRequest, chain,
+    ClientError, Encoding, ErrorCode, HealLine, HealOutcome, LeftOut, OnSchemaDifference, Problem,
+    PullRequest, chain,
 };
 use bucky_whisper::MetricName;
 use futures_util::TryStreamExt;
@@ -32,10 +33,11 @@ use super::rights::Rights;
 use super::{body, lines};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::clock::SenderTime;
 use crate::links::{Coming, Links};
 use crate::memory::{Budget, Growing, Share};
 use crate::respond::ApiError;
-use crate::store::{HealBatch, OnCorrupt, OnCut};
+use crate::store::{HealBatch, HealRules, OnCorrupt, OnCut};
 use crate::transfers::Place;
 
 /// What a metric takes until its line is sent, beside its name, and how many times its name is held: in its line and
@@ -58,25 +60,29 @@ struct Healed {
 struct Query {
     #[serde(default)]
     replace_corrupt: Switch,
+    #[serde(default)]
+    on_schema_difference: OnSchemaDifference,
 }
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    SenderTime(sender): SenderTime,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Result<Response, ApiError> {
     let query: Query = query::parse(query.as_deref())?;
     let on_corrupt = on_corrupt(query.replace_corrupt.is_on());
+    let on_schema_difference = query.on_schema_difference;
+    let rules = HealRules { on_corrupt, on_schema_difference, sender, ..HealRules::default() };
     let rights = Rights::of(caller, on_corrupt)?;
     let encoding = content_encoding(&headers)?;
     let place = app.transfers.receive()?;
     let stream = body::pieces(body).map_err(io::Error::from);
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
     let expected = Expected::Anything(rights);
-    let damage = OnDamage { corrupt: on_corrupt, cut: OnCut::Refuse };
-    let (read, finished) = start(app, place, damage, encoding, reader, expected);
+    let (read, finished) = start(app, place, rules, encoding, reader, expected);
     // Until the stream is read the answer can still be an error of its own.
     match read.await {
         Ok(Err(error)) => Err(error),
@@ -102,13 +108,15 @@ pub(super) async fn pull(
         false => request.encoding,
     };
     let (encoding, stream) = peer.archive(metrics.clone(), wanted).await.map_err(peer_error)?;
+    let on_schema_difference = request.on_schema_difference;
+    let (preview, sender) = (request.preview, peer.clock_offset());
+    let rules = HealRules { on_corrupt, on_cut, on_schema_difference, preview, sender };
     let (coming, stream) = Coming::measured(request.from, encoding, stream);
     let (awaited, gone) = awaited();
     let stream = paced(stream, request.bytes_per_second, gone);
     let reader = SyncIoBridge::new(StreamReader::new(stream));
     let expected = Expected::These { metrics, renames, denied, share, coming };
-    let damage = OnDamage { corrupt: on_corrupt, cut: on_cut };
-    let (_, finished) = start(app, place, damage, encoding, reader, expected);
+    let (_, finished) = start(app, place, rules, encoding, reader, expected);
     Ok(lines::while_sent(answer(finished), awaited))
 }
 
@@ -166,7 +174,7 @@ fn content_encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
 fn start(
     app: Arc<App>,
     place: Place,
-    damage: OnDamage,
+    rules: HealRules,
     encoding: Encoding,
     reader: impl Read + Send + 'static,
     expected: Expected,
@@ -175,7 +183,7 @@ fn start(
     let (finished_sender, finished) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let _place = place;
-        let mut incoming = Incoming::new(&app, damage, expected);
+        let mut incoming = Incoming::new(&app, rules, expected);
         let end = incoming.read(encoding, reader);
         let Incoming { batch, lines, renames, .. } = incoming;
         if batch.is_empty()
@@ -186,21 +194,15 @@ fn start(
         }
         let _ = read_sender.send(Ok(()));
         let share = lines.into_share();
-        let mut lines = batch.finish();
+        let (mut lines, set_aside) = batch.finish();
+        if let Some((batch, count)) = set_aside {
+            app.sweeper.added(batch, count);
+        }
         renames.tell(&mut lines);
         log(&lines);
         let _ = finished_sender.send(Healed { lines, error: end.err(), share });
     });
     (read, finished)
-}
-
-/// What becomes of files that are not whole.
-#[derive(Clone, Copy)]
-struct OnDamage {
-    /// Those that are here.
-    corrupt: OnCorrupt,
-    /// Those that come.
-    cut: OnCut,
 }
 
 /// What a stream may bring.
@@ -293,9 +295,8 @@ fn line_bytes(metric: &MetricName) -> u64 {
 }
 
 impl<'a> Incoming<'a> {
-    fn new(app: &'a App, damage: OnDamage, expected: Expected) -> Self {
-        let batch = HealBatch::new(&app.store).on_corrupt(damage.corrupt);
-        let mut batch = batch.on_cut(damage.cut);
+    fn new(app: &'a App, rules: HealRules, expected: Expected) -> Self {
+        let mut batch = HealBatch::new(&app.store).by(rules);
         let mut lines = Growing::by_steps();
         let (rights, metrics, renames, coming) = match expected {
             Expected::Anything(rights) => (Some(rights), Vec::new(), Renames::default(), None),
@@ -374,6 +375,8 @@ fn not_healed(metric: MetricName, problem: Problem, reason: String) -> HealLine 
         stored_as: None,
         outcome,
         points: 0,
+        held: None,
+        difference: None,
         bytes: 0,
         digest: None,
         problem: Some(problem),

@@ -73,6 +73,8 @@ fn refused(metric: &MetricName, denied: &Denied) -> HealLine {
         stored_as: None,
         outcome: HealOutcome::Refused,
         points: 0,
+        held: None,
+        difference: None,
         bytes: 0,
         digest: None,
         problem: Some(Problem::Forbidden),

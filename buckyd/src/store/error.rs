@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bucky_api::Problem;
-use bucky_whisper::LockError;
+use bucky_whisper::{HeaderError, LockError};
 use rustix::io::Errno;
 
 use crate::memory::NoMemory;
@@ -136,6 +136,17 @@ pub(crate) enum StoreError {
         /// The name of the other file.
         sidecar: PathBuf,
     },
+    /// It is no whole Whisper file, so nobody can tell whether its owners hold its points.
+    #[error(
+        "{path} is not a whole Whisper file, and is not deleted: nobody can tell which points its owners would have to hold; move \
+         it aside by hand if nobody needs it"
+    )]
+    NotWhole {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: HeaderError,
+    },
     /// The operating system refused.
     #[error("cannot {action} {path}")]
     Io {
@@ -162,6 +173,7 @@ impl StoreError {
             Self::TooLarge { .. } => Problem::TooLarge,
             Self::Io { source, .. } if is_no_space(source) => Problem::NoSpace,
             Self::LatePoints { .. } => Problem::LatePoints,
+            Self::NotWhole { .. } => Problem::DestinationDamaged,
             Self::Missing { .. }
             | Self::PrefixChanged { .. }
             | Self::PrefixGone { .. }
@@ -184,6 +196,7 @@ impl StoreError {
             }
             Self::TooLarge { .. } => Problem::TooLarge,
             Self::LatePoints { .. } => Problem::LatePoints,
+            Self::NotWhole { .. } => Problem::SourceDamaged,
             Self::PrefixChanged { .. }
             | Self::PrefixGone { .. }
             | Self::Served { .. }

@@ -8,14 +8,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bucky_api::{HealOutcome, Problem, chain};
-use bucky_whisper::{
-    Clocks, FillOptions, Image, ImageError, Written, is_compressed, write_in_place,
-};
+use bucky_api::{HealOutcome, OnSchemaDifference, Problem, chain};
+use bucky_whisper::{Coverage, Image, ImageError, Written, is_compressed, write_in_place};
 use rustix::fs::{Advice, OFlags};
 
 use super::error::StoreError;
-use super::{LockBudget, Store, TRIES, unix_now};
+use super::rules::{HealRules, Holding, judge};
+use super::{LockBudget, Store, TRIES};
 use crate::memory::Share;
 
 /// How many times its length a file takes while it is filled: as it is, and as it is to become, with a mark a
@@ -33,14 +32,31 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// What was done to a file that was there.
 pub(super) enum Existing {
     NotThere,
-    Unchanged,
-    Filled {
-        points: u64,
-    },
+    /// It had every point already.
+    Unchanged(Holding),
+    /// It got points.
+    Filled(Holding),
+    /// It has to be given other archives first.
+    NeedsReshape,
     /// It was corrupt, and lies here now.
     Replaced {
         kept: PathBuf,
     },
+}
+
+impl Existing {
+    /// The same after an earlier attempt that filled so many points already.
+    fn after(self, points_before: u64) -> Self {
+        match self {
+            Self::Unchanged(holding) if points_before > 0 => {
+                Self::Filled(Holding { points: points_before, ..holding })
+            }
+            Self::Filled(holding) => {
+                Self::Filled(Holding { points: holding.points + points_before, ..holding })
+            }
+            existing => existing,
+        }
+    }
 }
 
 /// What one attempt at filling a file came to.
@@ -59,15 +75,24 @@ pub(super) struct Failure {
     pub(super) outcome: HealOutcome,
     pub(super) problem: Problem,
     pub(super) reason: String,
+    /// What was filled all the same, and what has no place.
+    pub(super) holding: Holding,
 }
 
 impl Failure {
     pub(super) fn refused(problem: Problem, reason: impl Into<String>) -> Self {
-        Self { outcome: HealOutcome::Refused, problem, reason: reason.into() }
+        let holding = Holding::default();
+        Self { outcome: HealOutcome::Refused, problem, reason: reason.into(), holding }
     }
 
     pub(super) fn failed(problem: Problem, reason: impl Into<String>) -> Self {
-        Self { outcome: HealOutcome::Failed, problem, reason: reason.into() }
+        let holding = Holding::default();
+        Self { outcome: HealOutcome::Failed, problem, reason: reason.into(), holding }
+    }
+
+    /// The same, with what the file holds.
+    pub(super) fn with(self, holding: Holding) -> Self {
+        Self { holding, ..self }
     }
 
     /// With the file system named where it is to blame: paths are told as they are below the prefix.
@@ -89,7 +114,7 @@ impl From<StoreError> for Failure {
             Problem::BadPath | Problem::TooLarge => HealOutcome::Refused,
             _ => HealOutcome::Failed,
         };
-        Self { outcome, problem, reason: chain(&error) }
+        Self { outcome, problem, reason: chain(&error), holding: Holding::default() }
     }
 }
 
@@ -102,9 +127,10 @@ impl Store {
         &self,
         path: &Path,
         source: &[u8],
+        rules: &HealRules,
         budget: &LockBudget,
     ) -> Result<Option<Existing>, Failure> {
-        self.fill_with(path, budget, |bytes| {
+        self.fill_with(path, rules, budget, |bytes| {
             let share = self.options.memory.receiving.share_now(bytes);
             Ok(share.ok().map(|share| (share, Cow::Borrowed(source))))
         })
@@ -115,9 +141,10 @@ impl Store {
         &self,
         path: &Path,
         tmp: &File,
+        rules: &HealRules,
         budget: &LockBudget,
     ) -> Result<Existing, Failure> {
-        let filled = self.fill_with(path, budget, |bytes| {
+        let filled = self.fill_with(path, rules, budget, |bytes| {
             let bytes = bytes.saturating_add(self.len_bytes(tmp, path)?);
             let share = self.options.memory.receiving.share_blocking(bytes);
             let no_memory = |source| StoreError::NoMemory { path: path.into(), source };
@@ -131,6 +158,7 @@ impl Store {
     fn fill_with<'s>(
         &self,
         path: &Path,
+        rules: &HealRules,
         budget: &LockBudget,
         ready: impl Fn(u64) -> Result<Option<(Share, Cow<'s, [u8]>)>, StoreError>,
     ) -> Result<Option<Existing>, Failure> {
@@ -148,14 +176,8 @@ impl Store {
             if !self.tree.still_names(path, &file)? {
                 continue;
             }
-            match self.fill_open(&file, path, &source)? {
-                Attempt::Done(Existing::Unchanged) if points_before > 0 => {
-                    return Ok(Some(Existing::Filled { points: points_before }));
-                }
-                Attempt::Done(Existing::Filled { points }) => {
-                    return Ok(Some(Existing::Filled { points: points + points_before }));
-                }
-                Attempt::Done(existing) => return Ok(Some(existing)),
+            match self.fill_open(&file, path, &source, rules)? {
+                Attempt::Done(existing) => return Ok(Some(existing.after(points_before))),
                 Attempt::Disturbed { points } => points_before += points,
                 Attempt::JustMade => {
                     is_just_made = true;
@@ -172,10 +194,16 @@ impl Store {
         Err(StoreError::Unsteady { path: path.into() }.into())
     }
 
-    fn fill_open(&self, file: &File, path: &Path, source: &[u8]) -> Result<Attempt, Failure> {
-        let content = self.content(file, path)?;
+    fn fill_open(
+        &self,
+        file: &File,
+        path: &Path,
+        source: &[u8],
+        rules: &HealRules,
+    ) -> Result<Attempt, Failure> {
+        let mut content = self.content(file, path)?;
         if content == source {
-            return Ok(Attempt::Done(Existing::Unchanged));
+            return Ok(Attempt::Done(Existing::Unchanged(Holding::default())));
         }
         if is_compressed(source) || is_compressed(&content) {
             return Err(compressed(file, path, &content));
@@ -189,34 +217,37 @@ impl Store {
         {
             return Ok(Attempt::JustMade);
         }
-        let options = FillOptions {
-            clocks: Clocks::at(unix_now()),
-            aggregation_six: self.options.aggregation_six,
-        };
+        let options = rules.fill_options(self.options.aggregation_six);
         let plan = bucky_whisper::fill(&source, &destination, options);
-        let written = write_in_place(&plan, &destination, file)
-            .map_err(|error| StoreError::io("fill", path, error))?;
+        let written = if rules.preview {
+            Written::Whole
+        } else {
+            write_in_place(&plan, &destination, file)
+                .map_err(|error| StoreError::io("fill", path, error))?
+        };
+        let points = plan.points_filled();
         if written == Written::Disturbed {
-            return Ok(Attempt::Disturbed { points: plan.points_filled() });
+            return Ok(Attempt::Disturbed { points });
         }
         if self.tree.is_elsewhere(file).map_err(|errno| StoreError::io("look at", path, errno))? {
             // The batch's sync is for the prefix's file system; this file lies on one mounted below it.
             file.sync_all().map_err(|error| StoreError::io("sync", path, error))?;
         }
-        if plan.points_left_out() > 0 {
-            // What could be filled was; but the source holds the only copy of the rest.
-            let reason = format!(
-                "{} of the source's points have no place in {}: their positions hold newer timestamps, from a clock \
-                 that was ahead or from damage; the source is kept",
-                plan.points_left_out(),
-                path.display()
-            );
-            return Err(Failure::refused(Problem::NoPlace, reason));
+        let is_changed = !plan.is_empty();
+        plan.apply(&mut content);
+        // It was an image before, and its header has not changed.
+        let after =
+            Image::parse(&content).map_err(|error| damaged_destination(file, path, &error))?;
+        let coverage = Coverage::of(&source, &after, options.clocks);
+        let is_to_reshape = rules.on_schema_difference == OnSchemaDifference::Reshape;
+        if is_to_reshape && !rules.preview && coverage.without_place() > 0 {
+            return Ok(Attempt::Done(Existing::NeedsReshape));
         }
-        Ok(Attempt::Done(if plan.is_empty() {
-            Existing::Unchanged
+        let holding = judge(path, (source.header(), after.header()), &coverage, points, rules)?;
+        Ok(Attempt::Done(if is_changed {
+            Existing::Filled(holding)
         } else {
-            Existing::Filled { points: plan.points_filled() }
+            Existing::Unchanged(holding)
         }))
     }
 

@@ -8,8 +8,8 @@
 use std::path::{Path, PathBuf};
 
 use bucky_api::archive::Member;
-use bucky_api::{HealLine, HealOutcome, Problem, chain};
-use bucky_whisper::{Image, ImageError};
+use bucky_api::{DeleteMetric, HealLine, HealOutcome, OnSchemaDifference, Problem, chain};
+use bucky_whisper::{Digest, Image, ImageError};
 use rustix::fs::OFlags;
 
 use super::commit::Mark;
@@ -17,19 +17,27 @@ use super::error::StoreError;
 use super::fill::{Existing, Failure};
 use super::kept::OnCorrupt;
 use super::near::Near;
-use super::salvage::OnCut;
+use super::reshape::Aside;
+use super::rules::{HealRules, Holding};
 use super::staging::Staged;
+use super::tombstone::{BatchId, BatchWriter};
 use super::unplaced::Unplaced;
 use super::{LockBudget, Store};
 
 /// Up to this many files a batch is synced file by file; above, the file system at once.
 const FEW: usize = 2;
 
+/// Whether a new file is only read from, to reshape the one that is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reshapes {
+    No,
+    Yes,
+}
+
 /// Metrics being healed together. [`HealBatch::finish`] makes them durable and tells what became of them.
 pub(crate) struct HealBatch<'s> {
     store: &'s Store,
-    on_corrupt: OnCorrupt,
-    on_cut: OnCut,
+    rules: HealRules,
     /// Before its first write.
     begun: Mark,
     lines: Vec<HealLine>,
@@ -43,24 +51,16 @@ pub(crate) struct HealBatch<'s> {
 impl<'s> HealBatch<'s> {
     /// A batch with nothing in it.
     pub(crate) fn new(store: &'s Store) -> Self {
-        let (begun, on_corrupt) = (store.committer.mark(), OnCorrupt::default());
+        let (begun, rules) = (store.committer.mark(), HealRules::default());
         let locks = store.lock_budget();
         let (lines, staged, near) = (Vec::new(), Vec::new(), Near::default());
-        let on_cut = OnCut::default();
-        Self { store, on_corrupt, on_cut, begun, lines, staged, locks, near, is_checked: false }
+        Self { store, rules, begun, lines, staged, locks, near, is_checked: false }
     }
 
-    /// The same, with files that are there and corrupt treated so.
+    /// A batch that goes by `rules`.
     #[must_use]
-    pub(crate) fn on_corrupt(mut self, on_corrupt: OnCorrupt) -> Self {
-        self.on_corrupt = on_corrupt;
-        self
-    }
-
-    /// The same, with sources that were cut off treated so.
-    #[must_use]
-    pub(crate) fn on_cut(mut self, on_cut: OnCut) -> Self {
-        self.on_cut = on_cut;
+    pub(crate) fn by(mut self, rules: HealRules) -> Self {
+        self.rules = rules;
         self
     }
 
@@ -71,21 +71,26 @@ impl<'s> HealBatch<'s> {
 
     /// Heals one metric as far as it goes before the sync: fills a file that is there, stages one that is not.
     pub(crate) fn take(&mut self, member: &Member) {
-        let result = self.try_take(member);
-        let (outcome, points, failure) = match result {
-            Ok((outcome, points)) => (outcome, points, None),
-            Err(failure) => (failure.outcome, 0, Some(failure.below(self.store.tree.path()))),
-        };
-        self.lines.push(HealLine {
+        let mut line = HealLine {
             metric: member.metric.clone(),
             stored_as: None,
-            outcome,
-            points,
+            outcome: HealOutcome::Failed,
+            points: 0,
+            held: None,
+            difference: None,
             bytes: member.content.len() as u64,
             digest: Some(member.digest),
-            problem: failure.as_ref().map(|failure| failure.problem),
-            reason: failure.map(|failure| failure.reason).unwrap_or_default(),
-        });
+            problem: None,
+            reason: String::new(),
+        };
+        match self.try_take(member) {
+            Ok((outcome, holding)) => {
+                line.outcome = outcome;
+                tell(&mut line, holding);
+            }
+            Err(failure) => fail(&mut line, failure.below(self.store.tree.path())),
+        }
+        self.lines.push(line);
     }
 
     /// How many lines there are: the place of the next.
@@ -98,29 +103,44 @@ impl<'s> HealBatch<'s> {
         self.lines.push(line);
     }
 
-    /// Makes the batch durable; the lines in the order in which the metrics came.
-    pub(crate) fn finish(mut self) -> Vec<HealLine> {
+    /// Makes the batch durable. Gives the lines in the order in which the metrics came; and, where files were reshaped, the batch
+    /// of tombstones that the old ones became, with their number.
+    pub(crate) fn finish(mut self) -> (Vec<HealLine>, Option<(BatchId, u64)>) {
         let healed = self.lines.iter().filter(|line| line.outcome.is_healed()).count();
+        let mut set_aside = None;
         if healed > 0
-            && let Err(error) = self.make_durable(healed <= FEW)
+            && !self.rules.preview
+            && let Err(error) = self.make_durable(healed <= FEW, &mut set_aside)
         {
             self.fail_all(error);
         }
-        std::mem::take(&mut self.lines)
+        (std::mem::take(&mut self.lines), set_aside)
     }
 
-    fn make_durable(&mut self, few: bool) -> Result<(), StoreError> {
+    fn make_durable(
+        &mut self,
+        few: bool,
+        set_aside: &mut Option<(BatchId, u64)>,
+    ) -> Result<(), StoreError> {
         if !self.staged.is_empty() {
             self.sync_staged(few)?;
             self.store.check()?;
-            self.put_all_in_place();
+            let to_reshape = self.staged.iter().filter(|staged| staged.reshapes);
+            let old_files = old_files(to_reshape, &self.lines);
+            let aside = if old_files.is_empty() {
+                None
+            } else {
+                Some(BatchWriter::begin(&self.store.state, &old_files)?)
+            };
+            let reshaped = self.put_all_in_place(aside.as_ref());
+            *set_aside = aside.and_then(BatchWriter::end).map(|batch| (batch, reshaped));
         }
         self.sync_final(few)?;
         // A disk that was mounted on the prefix meanwhile hides what was written.
         self.store.check()
     }
 
-    fn try_take(&mut self, member: &Member) -> Result<(HealOutcome, u64), Failure> {
+    fn try_take(&mut self, member: &Member) -> Result<(HealOutcome, Holding), Failure> {
         if !member.is_intact() {
             return Err(Failure::failed(
                 Problem::DigestMismatch,
@@ -135,26 +155,29 @@ impl<'s> HealBatch<'s> {
         let whole = match Image::parse(&member.content) {
             Ok(_) | Err(ImageError::Compressed) => None,
             Err(ImageError::Header(error)) => {
-                Some(self.store.salvaged(member, self.on_cut, &error)?)
+                Some(self.store.salvaged(member, self.rules.on_cut, &error)?)
             }
         };
         let member = whole.as_ref().map_or(member, |whole| &whole.member);
         let path = member.metric.relative_path();
         // What is damaged was refused above, and what is compressed is refused where something is there already: only a
         // sound file takes the place of a corrupt one.
-        let on_corrupt = self.on_corrupt;
+        let rules = self.rules;
         // Most are new. Whatever is in the way is looked at below, and again when the file is put in place.
         if let Ok(None) = self.near.look(&self.store.tree, &path) {
-            return Ok(self.put_down(member, path)?);
+            return Ok(self.put_down(member, path, Reshapes::No)?);
         }
-        let outcome = match self.store.fill_existing(&path, &member.content, &self.locks) {
-            Ok(Some(Existing::Unchanged)) => return Ok((HealOutcome::Unchanged, 0)),
-            Ok(Some(Existing::Filled { points })) => return Ok((HealOutcome::Filled, points)),
+        let outcome = match self.store.fill_existing(&path, &member.content, &rules, &self.locks) {
+            Ok(Some(Existing::Unchanged(holding))) => return Ok((HealOutcome::Unchanged, holding)),
+            Ok(Some(Existing::Filled(holding))) => return Ok((HealOutcome::Filled, holding)),
             Ok(Some(Existing::NotThere)) => HealOutcome::Created,
+            Ok(Some(Existing::NeedsReshape)) => {
+                return Ok(self.put_down(member, path, Reshapes::Yes)?);
+            }
             // There is something to fill, and no room for it now: what becomes of it shows at the end.
-            Ok(None) => return self.put_down(member, path).map_err(no_room_for_it),
+            Ok(None) => return self.put_down(member, path, Reshapes::No).map_err(no_room_for_it),
             Err(failure)
-                if on_corrupt == OnCorrupt::Replace
+                if rules.on_corrupt == OnCorrupt::Replace
                     && failure.problem == Problem::DestinationDamaged =>
             {
                 HealOutcome::Replaced
@@ -162,8 +185,8 @@ impl<'s> HealBatch<'s> {
             Ok(Some(Existing::Replaced { .. })) => HealOutcome::Replaced,
             Err(failure) => return Err(failure),
         };
-        self.put_down(member, path)?;
-        Ok((outcome, 0))
+        self.put_down(member, path, Reshapes::No)?;
+        Ok((outcome, Holding::default()))
     }
 
     /// Writes `member` to a new file, which is put in place, or filled from, at the end.
@@ -171,17 +194,23 @@ impl<'s> HealBatch<'s> {
         &mut self,
         member: &Member,
         path: PathBuf,
-    ) -> Result<(HealOutcome, u64), StoreError> {
+        reshapes: Reshapes,
+    ) -> Result<(HealOutcome, Holding), StoreError> {
         let (content, meta, store) = (&member.content, member.meta, self.store);
-        let on_corrupt = self.on_corrupt;
-        let (file, is_folder_new) = match on_corrupt {
-            OnCorrupt::Leave => store.write_unplaced(&path, content, meta, &self.near)?,
-            // It may be renamed more than once.
-            OnCorrupt::Replace => (Unplaced::Named(store.write_tmp(content, meta)?), false),
+        let rules = self.rules;
+        if rules.preview {
+            return Ok((HealOutcome::Created, Holding::default()));
+        }
+        let reshapes = reshapes == Reshapes::Yes;
+        let (file, is_folder_new) = if rules.on_corrupt == OnCorrupt::Replace || reshapes {
+            // It may be renamed more than once, or only be read from.
+            (Unplaced::Named(store.write_tmp(content, meta)?), false)
+        } else {
+            store.write_unplaced(&path, content, meta, &self.near)?
         };
         let (line, digest) = (self.lines.len(), member.digest);
-        self.staged.push(Staged { line, path, file, is_folder_new, digest, on_corrupt });
-        Ok((HealOutcome::Created, 0))
+        self.staged.push(Staged { line, path, file, is_folder_new, digest, rules, reshapes });
+        Ok((HealOutcome::Created, Holding::default()))
     }
 
     fn sync_staged(&self, few: bool) -> Result<(), StoreError> {
@@ -215,30 +244,52 @@ impl<'s> HealBatch<'s> {
         synced.map_err(|errno| StoreError::io("sync the file system of", tree.path(), errno))
     }
 
-    fn put_all_in_place(&mut self) {
+    /// Gives how many files were reshaped; the old ones are in `aside`.
+    fn put_all_in_place(&mut self, aside: Option<&BatchWriter<'_>>) -> u64 {
+        let (mut seq, mut reshaped) = (0, 0);
         for staged in std::mem::take(&mut self.staged) {
-            let result = self.store.put_or_fill(&staged, &self.locks, &self.near);
-            let line = &mut self.lines[staged.line];
-            match result {
-                Ok(Existing::NotThere) => {
-                    line.outcome = HealOutcome::Created;
-                    self.store.inventory.added(&line.metric);
-                }
-                Ok(Existing::Replaced { kept }) => {
-                    line.outcome = HealOutcome::Replaced;
-                    line.reason = format!(
-                        "its corrupt file was replaced, and is kept as {}; remove that folder when nobody needs it",
-                        kept.display()
-                    );
-                    tracing::warn!(metric = %line.metric, kept = %kept.display(), "a corrupt file was replaced");
-                }
-                Ok(Existing::Unchanged) => line.outcome = HealOutcome::Unchanged,
-                Ok(Existing::Filled { points }) => {
-                    line.outcome = HealOutcome::Filled;
-                    line.points = points;
-                }
-                Err(failure) => fail(line, failure.below(self.store.tree.path())),
+            let place = aside.filter(|_| staged.reshapes).map(|batch| Aside { batch, seq });
+            seq += usize::from(place.is_some());
+            let mut result = self.store.put_or_fill(&staged, &self.locks, &self.near);
+            if let Ok(Existing::NeedsReshape) = result {
+                result = match place {
+                    Some(aside) => self.store.reshape(&staged, &aside, &self.rules, &self.locks),
+                    None => Err(just_made(&staged.path)),
+                };
+                reshaped += u64::from(result.is_ok());
+                self.store.remove_unplaced(&staged.file);
             }
+            self.settle_line(staged.line, result);
+        }
+        reshaped
+    }
+
+    /// What became of a staged file.
+    fn settle_line(&mut self, line: usize, result: Result<Existing, Failure>) {
+        let Some(line) = self.lines.get_mut(line) else { return };
+        match result {
+            Ok(Existing::NotThere) => {
+                line.outcome = HealOutcome::Created;
+                self.store.inventory.added(&line.metric);
+            }
+            Ok(Existing::Replaced { kept }) => {
+                line.outcome = HealOutcome::Replaced;
+                line.reason = format!(
+                    "its corrupt file was replaced, and is kept as {}; remove that folder when nobody needs it",
+                    kept.display()
+                );
+                tracing::warn!(metric = %line.metric, kept = %kept.display(), "a corrupt file was replaced");
+            }
+            Ok(Existing::Unchanged(holding)) => {
+                line.outcome = HealOutcome::Unchanged;
+                tell(line, holding);
+            }
+            Ok(Existing::Filled(holding)) => {
+                line.outcome = HealOutcome::Filled;
+                tell(line, holding);
+            }
+            Ok(Existing::NeedsReshape) => fail(line, just_made(&line.metric.relative_path())),
+            Err(failure) => fail(line, failure.below(self.store.tree.path())),
         }
     }
 
@@ -280,9 +331,36 @@ fn no_room_for_it(error: StoreError) -> Failure {
     Failure::failed(Problem::Busy, reason)
 }
 
+/// The manifest's lines for the old files of what is reshaped. They have no owners: the sweeper looks at them here. Nobody
+/// knows their content before they are set aside, so that the digest says nothing.
+fn old_files<'a>(
+    to_reshape: impl Iterator<Item = &'a Staged>,
+    lines: &[HealLine],
+) -> Vec<DeleteMetric> {
+    let old_file = |staged: &Staged| DeleteMetric {
+        name: lines[staged.line].metric.clone(),
+        digest: Digest::of(&[]),
+        owners: Vec::new(),
+        on_schema_difference: OnSchemaDifference::Keep,
+    };
+    to_reshape.map(old_file).collect()
+}
+
+/// A file of another schema that appeared in the moment in which ours was put in place.
+fn just_made(path: &Path) -> Failure {
+    let reason = format!("{} was made by another schema a moment ago; try again", path.display());
+    Failure::failed(Problem::Busy, reason)
+}
+
+fn tell(line: &mut HealLine, holding: Holding) {
+    line.points = holding.points;
+    line.held = holding.held;
+    line.difference = holding.difference;
+}
+
 fn fail(line: &mut HealLine, failure: Failure) {
     line.outcome = failure.outcome;
     line.problem = Some(failure.problem);
     line.reason = failure.reason;
-    line.points = 0;
+    tell(line, failure.holding);
 }

@@ -1,11 +1,12 @@
 //! Taking a metric away: conditionally, by way of a tombstone, or at once for the Go tool's DELETE.
 
 use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, chain};
-use bucky_whisper::{Header, MetricName, cut_from, late_points_of};
+use bucky_whisper::{Header, HeaderError, MetricName, cut_from, is_compressed, late_points_of};
 use rustix::fs::{AtFlags, FileType, OFlags, Stat};
 use rustix::io::Errno;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -47,6 +48,21 @@ fn late_points(folder: &OwnedFd, name: &Path) -> Result<Option<PathBuf>, Errno> 
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// What is read of a file to find its header whole: that of 40 archives.
+const HEAD_BYTES: usize = 496;
+
+/// Whether the beginning of a file of so many bytes, read into `head`, is the header of a whole Whisper file, or of a compressed
+/// one.
+fn read_head(file: &File, head: &mut [u8], bytes: u64) -> std::io::Result<Result<(), HeaderError>> {
+    let wanted = usize::try_from(bytes).unwrap_or(usize::MAX).min(head.len());
+    let head = &mut head[..wanted];
+    file.read_exact_at(head, 0)?;
+    if is_compressed(head) {
+        return Ok(Ok(()));
+    }
+    Ok(Header::parse(head, bytes).map(|_| ()))
 }
 
 impl Store {
@@ -152,6 +168,7 @@ impl Store {
         {
             return self.keep_aside(metric, reason, near).map(Removal::Kept);
         }
+        self.check_whole(&file, &now, &path)?;
         // Nothing in the batch's folder has this name, so nothing is replaced.
         let tombstone = BatchWriter::name_of(seq);
         let renamed = near.beside(&self.tree, &path, |folder, name| {
@@ -186,6 +203,22 @@ impl Store {
                 None => Ok(self.keep_cut(&metric.name, folder, name, reason.clone())),
             });
         kept.map_err(|errno| StoreError::io("keep aside the cut", &path, errno))?
+    }
+
+    /// Refuses a file whose points nobody could look for at its owners, since it is neither a whole Whisper file nor a compressed
+    /// one.
+    fn check_whole(&self, file: &File, stat: &Stat, path: &Path) -> Result<(), StoreError> {
+        let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+        let mut head = [0; HEAD_BYTES];
+        let failed = |error| StoreError::io("read the header of", path, error);
+        let mut parsed = read_head(file, &mut head, bytes).map_err(failed)?;
+        if let Err(HeaderError::CutOff { .. }) = parsed
+            && bytes > HEAD_BYTES as u64
+        {
+            let mut head = vec![0; usize::try_from(Header::SIZE_MAX_BYTES).unwrap_or(HEAD_BYTES)];
+            parsed = read_head(file, &mut head, bytes).map_err(failed)?;
+        }
+        parsed.map_err(|source| StoreError::NotWhole { path: path.into(), source })
     }
 
     /// Unlinks the file of `metric` and the folders that are empty then, as the Go tool's DELETE does.

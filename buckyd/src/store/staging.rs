@@ -14,6 +14,7 @@ use super::error::StoreError;
 use super::fill::{Existing, Failure};
 use super::kept::OnCorrupt;
 use super::near::{Near, is_removed};
+use super::rules::HealRules;
 use super::tree::Tree;
 use super::unplaced::Unplaced;
 use super::{LockBudget, Store, TRIES};
@@ -30,8 +31,10 @@ pub(super) struct Staged {
     pub(super) is_folder_new: bool,
     /// The digest of its content.
     pub(super) digest: Digest,
-    /// What becomes of a corrupt file in its place.
-    pub(super) on_corrupt: OnCorrupt,
+    /// What becomes of a file in its place.
+    pub(super) rules: HealRules,
+    /// Whether the file in its place has to be reshaped, as far as was seen.
+    pub(super) reshapes: bool,
 }
 
 impl Staged {
@@ -39,7 +42,7 @@ impl Staged {
     fn replaces(&self, failure: &Failure) -> Option<&Path> {
         match &self.file {
             Unplaced::Named(name)
-                if self.on_corrupt == OnCorrupt::Replace
+                if self.rules.on_corrupt == OnCorrupt::Replace
                     && failure.problem == Problem::DestinationDamaged =>
             {
                 Some(name)
@@ -120,7 +123,7 @@ impl Store {
         near: &Near,
     ) -> Result<Existing, Failure> {
         let result = self.try_put_or_fill(staged, budget, near);
-        if !matches!(result, Ok(Existing::NotThere)) {
+        if !matches!(result, Ok(Existing::NotThere | Existing::NeedsReshape)) {
             self.remove_unplaced(&staged.file);
         }
         if result.is_err() {
@@ -193,8 +196,20 @@ impl Store {
     ) -> Result<Existing, Failure> {
         let Staged { path, file, .. } = staged;
         match file {
-            Unplaced::Named(name) => self.fill_from_tmp(path, &self.open_tmp(name)?, budget),
-            Unplaced::Unnamed(unnamed) => self.fill_from_tmp(path, unnamed.file(), budget),
+            Unplaced::Named(name) => {
+                self.fill_from_tmp(path, &self.open_tmp(name)?, &staged.rules, budget)
+            }
+            Unplaced::Unnamed(unnamed) => {
+                self.fill_from_tmp(path, unnamed.file(), &staged.rules, budget)
+            }
+        }
+    }
+
+    /// The content of a staged file.
+    pub(super) fn staged_content(&self, staged: &Staged) -> Result<Vec<u8>, StoreError> {
+        match &staged.file {
+            Unplaced::Named(name) => self.content(&self.open_tmp(name)?, &staged.path),
+            Unplaced::Unnamed(unnamed) => self.content(unnamed.file(), &staged.path),
         }
     }
 

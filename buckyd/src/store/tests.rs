@@ -8,7 +8,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use bucky_api::archive::{FileMeta, Member};
-use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, HealLine, HealOutcome, Problem};
+use bucky_api::{
+    DeleteLine, DeleteMetric, DeleteOutcome, HealLine, HealOutcome, OnSchemaDifference, Problem,
+};
 use bucky_whisper::{
     Aggregation, AggregationSix, CreateOptions, Digest, FileLayout, Image, MetricName,
 };
@@ -16,8 +18,8 @@ use tempfile::TempDir;
 
 use super::tombstone::BatchWriter;
 use super::{
-    BatchId, Burial, FileReader, HealBatch, OnCorrupt, OnCut, Store, StoreError, StoreOptions,
-    Unburied, unix_now,
+    BatchId, Burial, FileReader, HealBatch, HealRules, OnCorrupt, OnCut, Store, StoreError,
+    StoreOptions, Unburied, unix_now,
 };
 use crate::inventory::Inventory;
 use crate::memory::Memory;
@@ -27,6 +29,7 @@ mod late_points;
 mod prefix;
 mod room;
 mod salvage;
+mod schemas;
 mod tombstones;
 mod unplaced;
 
@@ -73,14 +76,20 @@ impl Fixture {
     }
 
     fn heal(&self, members: &[Member]) -> Vec<HealLine> {
-        let mut batch = HealBatch::new(&self.store).on_cut(self.on_cut);
+        let rules = HealRules { on_cut: self.on_cut, ..HealRules::default() };
+        let mut batch = HealBatch::new(&self.store).by(rules);
         members.iter().for_each(|member| batch.take(member));
-        batch.finish()
+        batch.finish().0
     }
 
     fn delete(&self, metric: &str, digest: Digest) -> DeleteLine {
         let owners = vec!["127.0.0.1:4242".parse().unwrap()];
-        let metrics = [DeleteMetric { name: name(metric), digest, owners }];
+        let metrics = [DeleteMetric {
+            name: name(metric),
+            digest,
+            owners,
+            on_schema_difference: OnSchemaDifference::Keep,
+        }];
         self.store.delete(&metrics, self.rest, self.on_cut).unwrap().0.remove(0)
     }
 
@@ -197,7 +206,7 @@ fn d14_a_file_that_appears_while_a_batch_is_under_way_is_filled_and_never_replac
     let mut batch = HealBatch::new(&fixture.store);
     batch.take(&member("a.b", &whisper(&[2, 4])));
     fixture.put("a.b", &whisper(&[1, 3]));
-    let line = batch.finish().remove(0);
+    let line = batch.finish().0.remove(0);
     assert_eq!(line.outcome, HealOutcome::Filled, "{line:?}");
     assert_eq!(fine_points(&fs::read(fixture.path("a.b")).unwrap()), 4);
     assert!(fixture.leftovers().is_empty());
@@ -281,9 +290,10 @@ fn a_compressed_file_does_not_replace_a_damaged_one_and_the_damage_is_told() {
     let compressed = [&b"whisper_compressed"[..], &[0xff; 130]].concat();
     fixture.put("a", b"garbage that is no header");
     let heal = || {
-        let mut batch = HealBatch::new(&fixture.store).on_corrupt(OnCorrupt::Replace);
+        let mut batch = HealBatch::new(&fixture.store)
+            .by(HealRules { on_corrupt: OnCorrupt::Replace, ..HealRules::default() });
         batch.take(&member("a", &compressed));
-        batch.finish().remove(0)
+        batch.finish().0.remove(0)
     };
     // Carbon may be about to write the rest.
     assert_eq!(heal().problem, Some(Problem::Busy));

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use bucky_api::DaemonAddr;
+use bucky_api::{DaemonAddr, OnSchemaDifference};
 use bucky_whisper::{Digest, MetricName};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
@@ -37,8 +37,12 @@ pub(crate) struct Tombstone {
     pub(crate) metric: MetricName,
     /// The digest of the content that the owners were healed with.
     pub(crate) digest: Digest,
-    /// Who must hold its points.
+    /// Who must hold its points; nobody else where it is the old file of a metric that was reshaped here: then the metric's own
+    /// file.
     pub(crate) owners: Vec<DaemonAddr>,
+    /// What may count at the owners for a point that has no place there.
+    #[serde(default)]
+    pub(crate) on_schema_difference: OnSchemaDifference,
 }
 
 /// A tombstone that all owners have confirmed.

@@ -1,5 +1,6 @@
 //! Having one owner confirm tombstones: by `/v1` where it has that, by the Go tool's routes where it has not.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -10,17 +11,18 @@ use bucky_api::client::Fetched;
 use bucky_api::go::MetricStat;
 use bucky_api::token::Operation;
 use bucky_api::{
-    ClientError, ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, Daemon, DaemonAddr,
-    Encoding, HealLine, HealOutcome, chain,
+    ArchivePoints, ClientError, ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, Daemon,
+    DaemonAddr, Encoding, HealLine, HealOrders, HealOutcome, PROOF_LEVEL, Problem, chain,
 };
-use bucky_whisper::{AggregationSix, Clocks, FillOptions, Image, MetricName, is_compressed};
+use bucky_whisper::{
+    AggregationSix, Clocks, Coverage, FillOptions, Image, ImageError, MetricName, PointMap,
+};
 use futures_util::TryStreamExt;
 
 use super::Sweeper;
 use super::round::Body;
 use crate::auth::NoDaemon;
 use crate::blocking::{BodyWriter, blocking, body_channel};
-use crate::slots::{self, Verdict};
 use crate::store::{BatchId, FileReader, Snapshot, Store, unix_now};
 
 /// How many bytes of files are sent in one stream.
@@ -29,8 +31,8 @@ const STREAM_BYTES: usize = 32 * 1024 * 1024;
 const LOOK_TIMES: u64 = 3;
 /// How long one exchange with an owner may take. A daemon at work shows that it is alive for as long as it likes.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(180);
-/// From which `api_level` on a daemon looks at the digest that it is asked for.
-const DIGEST_LEVEL: u32 = 2;
+/// The most bytes of maps in one question.
+const MAPS_BYTES: usize = 2 * 1024 * 1024;
 /// Why a tombstone waits whose content is not what was confirmed.
 pub(super) const WRITTEN_TO: &str = "a writer still writes to it";
 
@@ -68,6 +70,35 @@ impl From<String> for Trouble {
     }
 }
 
+/// What one owner has said of some tombstones. Whatever it did not confirm in so many words waits.
+#[derive(Default)]
+struct Word {
+    confirmed: BTreeSet<usize>,
+    reasons: BTreeMap<usize, String>,
+}
+
+impl Word {
+    fn confirm(&mut self, body: &Body) {
+        self.confirmed.insert(body.tombstone.seq);
+    }
+
+    fn wait(&mut self, body: &Body, reason: String) {
+        self.reasons.insert(body.tombstone.seq, reason);
+    }
+
+    /// Which of `bodies` must wait; `otherwise` is why, of those that nothing was said of.
+    fn waits(mut self, bodies: &[&Body], otherwise: &str) -> Waits {
+        let mut waits = Vec::new();
+        for seq in bodies.iter().map(|body| body.tombstone.seq) {
+            if !self.confirmed.contains(&seq) {
+                let reason = self.reasons.remove(&seq);
+                waits.push((seq, reason.unwrap_or_else(|| otherwise.to_owned())));
+            }
+        }
+        waits
+    }
+}
+
 impl Sweeper {
     /// Has `owner` confirm `bodies`; those that it did not confirm, and why.
     pub(super) async fn confirm_at(
@@ -77,95 +108,167 @@ impl Sweeper {
         bodies: Vec<&Body>,
     ) -> Waits {
         if let Some(reason) = self.away.reason(owner) {
-            return all_wait(&bodies, &reason);
+            return Word::default().waits(&bodies, &reason);
         }
-        let mut waits = Vec::new();
-        let mut open = bodies;
-        if let Err(Trouble { reason, silent }) =
-            self.try_confirm_at(batch, owner, &mut open, &mut waits).await
-        {
-            waits.extend(all_wait(&open, &reason));
-            if silent {
-                self.away.silent(owner, reason);
-                return waits;
-            }
+        let mut word = Word::default();
+        let Err(Trouble { reason, silent }) =
+            self.try_confirm_at(batch, owner, &bodies, &mut word).await
+        else {
+            self.away.answered(owner);
+            return word.waits(&bodies, &format!("{owner} did not confirm it"));
+        };
+        let waits = word.waits(&bodies, &reason);
+        if silent {
+            self.away.silent(owner, reason);
+        } else {
+            self.away.answered(owner);
         }
-        self.away.answered(owner);
         waits
     }
 
-    /// Takes out of `open` what was settled: confirmed, or in `waits`.
     async fn try_confirm_at(
         &self,
         batch: &BatchId,
         owner: &DaemonAddr,
-        open: &mut Vec<&Body>,
-        waits: &mut Waits,
+        bodies: &[&Body],
+        word: &mut Word,
     ) -> Result<(), Trouble> {
         let daemon = &self.peers.daemon(owner, &[], [])?;
         let level = within(daemon, daemon.status()).await?.map(|status| status.api_level);
-        open.sort_by_key(|body| is_by_hand(level, body));
-        while let Some(body) = open.last().filter(|body| is_by_hand(level, body)) {
-            let settled = self.confirm_by_hand(batch, owner, body).await?;
-            waits.extend(settled.map(|reason| (body.tombstone.seq, reason)));
-            open.pop();
+        self.peers.may_trust(daemon.clock_offset()).map_err(|doubt| format!("{owner}: {doubt}"))?;
+        if level.is_none_or(|level| level < PROOF_LEVEL) {
+            for body in bodies {
+                match self.confirm_by_hand(batch, owner, body).await? {
+                    None => word.confirm(body),
+                    Some(reason) => word.wait(body, reason),
+                }
+            }
+            return Ok(());
         }
-        self.ask(owner, open, waits).await?;
-        while !open.is_empty() {
-            let lines = self.heal(batch, owner, open).await?;
-            let settled: Vec<&Body> = open.drain(..lines.len()).collect();
-            for (body, line) in settled.into_iter().zip(&lines) {
-                if let Some(reason) = why_not_healed(daemon, body, line) {
-                    waits.push((body.tombstone.seq, reason));
+        let (changed, same): (Vec<&Body>, Vec<&Body>) =
+            bodies.iter().partition(|body| body.has_changed());
+        let other = self.ask_by_digests(owner, same, word).await?;
+        let mut to_heal = self.ask_by_maps(batch, owner, other, word).await?;
+        to_heal.extend(changed);
+        to_heal.sort_by_key(|body| body.tombstone.on_schema_difference.name());
+        while !to_heal.is_empty() {
+            let lines = self.heal(batch, owner, &to_heal).await?;
+            let healed: Vec<&Body> = to_heal.drain(..lines.len()).collect();
+            for (body, line) in healed.into_iter().zip(&lines) {
+                match why_not_healed(daemon, body, line) {
+                    None => word.confirm(body),
+                    Some(reason) => word.wait(body, reason),
                 }
             }
         }
         Ok(())
     }
 
-    /// Asks for a sample of what has not changed since it was healed; leaves in `open` what has to be healed.
-    async fn ask(
+    /// Asks which of `bodies`, that have not changed since they were healed, the owner has byte for byte; gives the others.
+    async fn ask_by_digests<'b>(
         &self,
         owner: &DaemonAddr,
-        open: &mut Vec<&Body>,
-        waits: &mut Waits,
-    ) -> Result<(), Trouble> {
-        let (mut to_heal, asked): (Vec<&Body>, Vec<&Body>) =
-            open.iter().partition(|body| body.has_changed());
-        if asked.is_empty() {
-            return Ok(());
+        bodies: Vec<&'b Body>,
+        word: &mut Word,
+    ) -> Result<Vec<&'b Body>, Trouble> {
+        let metrics = bodies.iter().map(|body| question(body, None)).collect();
+        self.ask(owner, bodies, metrics, word).await
+    }
+
+    /// Asks whether the owner's files, which have other contents, hold all points of `bodies`; gives those that they do not
+    /// hold.
+    async fn ask_by_maps<'b>(
+        &self,
+        batch: &BatchId,
+        owner: &DaemonAddr,
+        bodies: Vec<&'b Body>,
+        word: &mut Word,
+    ) -> Result<Vec<&'b Body>, Trouble> {
+        let (mut lacking, mut open): (Vec<&Body>, Vec<&Body>) =
+            bodies.into_iter().partition(|body| body.is_compressed());
+        while !open.is_empty() {
+            let maps = self.maps_of(batch, &open).await?;
+            let asked: Vec<&Body> = open.drain(..maps.len()).collect();
+            let metrics = asked.iter().zip(maps).map(|(body, maps)| question(body, Some(maps)));
+            let metrics = metrics.collect();
+            lacking.extend(self.ask(owner, asked, metrics, word).await?);
         }
-        let metrics = asked.iter().map(|body| ConfirmMetric {
-            name: body.tombstone.metric.clone(),
-            slots: body.slots.clone(),
-            digest: body.is_compressed.then_some(body.digest),
+        Ok(lacking)
+    }
+
+    /// The maps of the first of `bodies`, as many as go into one question (at least one).
+    async fn maps_of(
+        &self,
+        batch: &BatchId,
+        bodies: &[&Body],
+    ) -> Result<Vec<Vec<ArchivePoints>>, Trouble> {
+        let (store, id) = (Arc::clone(&self.store), batch.clone());
+        let seqs: Vec<usize> = bodies.iter().map(|body| body.tombstone.seq).collect();
+        let read = blocking(move || -> Result<_, String> {
+            let mut files = FileReader::new(&store);
+            let (mut all, mut bytes) = (Vec::new(), 0);
+            for seq in seqs {
+                if bytes >= MAPS_BYTES {
+                    break;
+                }
+                let file = store.read_tombstone(&id, seq, &mut files);
+                let file = file.map_err(|error| chain(&error))?;
+                let image = Image::parse(&file.content).map_err(|error| chain(&error))?;
+                let maps = PointMap::of(&image, Clocks::at(unix_now()));
+                let maps: Vec<ArchivePoints> = maps.iter().map(ArchivePoints::from).collect();
+                bytes += maps.iter().map(|map| map.slots.len() + 128).sum::<usize>();
+                all.push(maps);
+                files.give_back(file);
+            }
+            Ok(all)
         });
-        let request = ConfirmRequest { metrics: metrics.collect() };
+        Ok(read.await.map_err(|error| error.to_string())??)
+    }
+
+    /// Asks the owner `metrics`, one for each of `asked`; those that it does not hold.
+    async fn ask<'b>(
+        &self,
+        owner: &DaemonAddr,
+        asked: Vec<&'b Body>,
+        metrics: Vec<ConfirmMetric>,
+        word: &mut Word,
+    ) -> Result<Vec<&'b Body>, Trouble> {
+        if asked.is_empty() {
+            return Ok(asked);
+        }
+        let request = ConfirmRequest { metrics };
         let daemon = &self.peers.daemon(owner, &[Operation::Read], metrics_of(&asked))?;
         let lines: Vec<ConfirmLine> =
             within(daemon, async { daemon.confirm(&request).await?.collect().await }).await?;
         check_lines(daemon, &asked, &lines, |line| line.metric.as_str())?;
+        let mut lacking = Vec::new();
         for (body, line) in asked.into_iter().zip(lines) {
             match line.outcome {
-                ConfirmOutcome::Complete => {}
-                ConfirmOutcome::Missing | ConfirmOutcome::Incomplete => to_heal.push(body),
-                ConfirmOutcome::Unreadable => waits.push((
-                    body.tombstone.seq,
-                    format!("{} cannot read it: {}", daemon.addr(), line.reason),
-                )),
+                ConfirmOutcome::Complete => word.confirm(body),
+                ConfirmOutcome::Missing | ConfirmOutcome::Incomplete => lacking.push(body),
+                ConfirmOutcome::Unreadable => {
+                    word.wait(body, format!("{} cannot read it: {}", daemon.addr(), line.reason));
+                }
             }
         }
-        *open = to_heal;
-        Ok(())
+        Ok(lacking)
     }
 
-    /// Sends the first of `bodies` to their owner once more, as many as fit into one stream; a line for each.
+    /// Sends the first of `bodies` to their owner once more, as many as fit into one stream and go by the same rules; a line for
+    /// each.
     async fn heal(
         &self,
         batch: &BatchId,
         owner: &DaemonAddr,
         bodies: &[&Body],
     ) -> Result<Vec<HealLine>, Trouble> {
+        let rule = bodies.first().map(|body| body.tombstone.on_schema_difference);
+        let on_schema_difference = rule.unwrap_or_default();
+        let alike = bodies
+            .iter()
+            .take_while(|body| body.tombstone.on_schema_difference == on_schema_difference);
+        let bodies = &bodies[..alike.count()];
+        let orders = HealOrders { replace_corrupt: false, on_schema_difference };
         let daemon = &self.peers.daemon(owner, &[Operation::Update], metrics_of(bodies))?;
         let (writer, body) = body_channel();
         let wanted: Vec<_> =
@@ -174,7 +277,7 @@ impl Sweeper {
         let written = blocking(move || write_stream(&store, &id, wanted, writer));
         let stream = body.into_data_stream().map_err(io::Error::other);
         let exchange = within(daemon, async {
-            daemon.heal(Encoding::Identity, stream).await?.collect::<HealLine>().await
+            daemon.heal_by(orders, Encoding::Identity, stream).await?.collect::<HealLine>().await
         });
         // The writer ends when the exchange has: nobody takes its pieces then.
         let (lines, written) = tokio::join!(exchange, written);
@@ -217,35 +320,34 @@ impl Sweeper {
         if file.digest() != body.digest {
             return Ok(Some(WRITTEN_TO.into()));
         }
-        if let Some(Fetched { content, .. }) = &found {
-            if holds(content, &file, body) {
-                return Ok(None);
-            }
-            if is_compressed(content) || body.is_compressed {
-                // What a fill of the Go daemon makes of it could not be looked at.
-                return Ok(Some(format!(
-                    "{} has another content, and one of the two files is compressed: their points cannot be brought \
-                     together",
-                    daemon.addr()
-                )));
-            }
-        }
+        let given = match found {
+            None => file.content.clone(),
+            Some(Fetched { content, .. }) => match given_to(&content, &file, body, daemon) {
+                Ok(None) => return Ok(None),
+                Ok(Some(given)) => given,
+                Err(reason) => return Ok(Some(reason)),
+            },
+        };
         let stat = MetricStat {
             name: metric.to_owned(),
-            size: i64::try_from(file.content.len()).unwrap_or(i64::MAX),
+            size: i64::try_from(given.len()).unwrap_or(i64::MAX),
             mode: i64::from(file.meta.mode),
             mod_time: i64::try_from(file.meta.mtime).unwrap_or(0),
             encoding: 0,
         };
-        within(daemon, daemon.go_fill(metric, &stat, file.content.into())).await?;
+        within(daemon, daemon.go_fill(metric, &stat, given.into())).await?;
         Ok(Some(healed_again(daemon)))
     }
 }
 
-/// Whether an owner of this level confirms `body` by its file alone. One that overlooks the digest in the question would
-/// say of any compressed file, and of any emptied one, that it is complete.
-fn is_by_hand(level: Option<u32>, body: &Body) -> bool {
-    level.is_none_or(|level| body.is_compressed && level < DIGEST_LEVEL)
+/// What an owner is asked about `body`: whether its file is the same, or holds all of `maps`.
+fn question(body: &Body, maps: Option<Vec<ArchivePoints>>) -> ConfirmMetric {
+    ConfirmMetric {
+        name: body.tombstone.metric.clone(),
+        digest: Some(body.digest),
+        archives: maps,
+        on_schema_difference: body.tombstone.on_schema_difference,
+    }
 }
 
 fn metrics_of<'a>(bodies: &'a [&'a Body]) -> impl Iterator<Item = &'a MetricName> + Clone {
@@ -292,25 +394,57 @@ fn write_stream(
     Ok(taken)
 }
 
-/// Whether `content`, the owner's file, has all that a fill from the tombstone could give it; for one that is unchanged
-/// since the owner was healed, the sample is enough.
-fn holds(content: &[u8], tombstone: &Snapshot, body: &Body) -> bool {
+/// What an owner without `/v1` is given whose file is `content`: that file with the points of the tombstone, as the Go tool's
+/// fill overwrites the good point behind a gap with what it gets. None where it holds all of them.
+///
+/// # Errors
+/// Why the tombstone has to wait.
+fn given_to(
+    content: &[u8],
+    tombstone: &Snapshot,
+    body: &Body,
+    daemon: &Daemon,
+) -> Result<Option<Vec<u8>>, String> {
     if content == tombstone.content {
-        return true;
+        return Ok(None);
     }
-    let now = unix_now();
-    match (Image::parse(&tombstone.content), Image::parse(content)) {
-        (Ok(source), Ok(destination)) => {
-            let sampled = !body.has_changed()
-                && slots::look(&destination, &body.slots, now) == Verdict::Holds;
-            // Which points are filled does not depend on what aggregation 6 means.
-            let options =
-                FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::AvgZero };
-            let plan = bucky_whisper::fill(&source, &destination, options);
-            sampled || (plan.points_filled() == 0 && plan.points_left_out() == 0)
+    let addr = daemon.addr();
+    let (source, destination) = match (Image::parse(&tombstone.content), Image::parse(content)) {
+        (Ok(source), Ok(destination)) => (source, destination),
+        (Err(ImageError::Compressed), _) | (_, Err(ImageError::Compressed)) => {
+            return Err(format!(
+                "{addr} has another content, and one of the two files is compressed: their points cannot be brought \
+                 together"
+            ));
         }
-        _ => false,
+        (_, Err(error)) => return Err(format!("{addr}'s file is damaged: {}", chain(&error))),
+        (Err(error), _) => return Err(chain(&error)),
+    };
+    let now = unix_now();
+    let there = daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now));
+    let clocks = Clocks::new(now, there);
+    // Which points are filled does not depend on what aggregation 6 means.
+    let options = FillOptions { clocks, aggregation_six: AggregationSix::AvgZero };
+    let plan = bucky_whisper::fill(&source, &destination, options);
+    let coverage = Coverage::of(&source, &destination, clocks);
+    if body.tombstone.on_schema_difference.accepts(&coverage) {
+        return Ok(None);
     }
+    if plan.is_empty() {
+        return Err(no_place(addr, &source, &destination));
+    }
+    let mut given = content.to_vec();
+    plan.apply(&mut given);
+    Ok(Some(given))
+}
+
+/// Why a tombstone waits whose points have no place at an owner: the same words for all metrics of these layouts.
+fn no_place(owner: &DaemonAddr, source: &Image<'_>, destination: &Image<'_>) -> String {
+    format!(
+        "{owner} has no place for some of its points: the deleted file has {}, the owner's file {}",
+        source.header().layout(),
+        destination.header().layout()
+    )
 }
 
 /// Why a tombstone must wait after it was healed once more; none where that confirms it: the owner's copy was whole
@@ -322,6 +456,15 @@ fn why_not_healed(daemon: &Daemon, body: &Body, line: &HealLine) -> Option<Strin
         HealOutcome::Created | HealOutcome::Filled | HealOutcome::Replaced => {
             Some(healed_again(daemon))
         }
+        HealOutcome::Refused | HealOutcome::Failed if line.problem == Some(Problem::NoPlace) => {
+            let schemas = line.difference.as_deref();
+            let schemas = schemas.map(|difference| {
+                let (source, owner) = (&difference.source.archives, &difference.owner.archives);
+                format!(": the deleted file has {source}, the owner's file {owner}")
+            });
+            let schemas = schemas.unwrap_or_default();
+            Some(format!("{} has no place for some of its points{schemas}", daemon.addr()))
+        }
         HealOutcome::Refused | HealOutcome::Failed => {
             Some(format!("{} could not heal it: {}", daemon.addr(), line.reason))
         }
@@ -330,10 +473,6 @@ fn why_not_healed(daemon: &Daemon, body: &Body, line: &HealLine) -> Option<Strin
 
 fn healed_again(daemon: &Daemon) -> String {
     format!("{} lacked points and was healed again; it is asked once more", daemon.addr())
-}
-
-fn all_wait(bodies: &[&Body], reason: &str) -> Waits {
-    bodies.iter().map(|body| (body.tombstone.seq, reason.to_owned())).collect()
 }
 
 /// An answer counts only if it has a line for each of `bodies`, in their order: nothing is taken for confirmed that

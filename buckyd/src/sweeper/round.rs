@@ -3,20 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use bucky_api::{DaemonAddr, Slot, chain};
-use bucky_whisper::{Digest, Image, is_compressed};
+use bucky_api::{DaemonAddr, chain};
+use bucky_whisper::{Digest, Image, ImageError};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 
 use super::Sweeper;
 use crate::blocking::blocking;
-use crate::slots;
-use crate::store::{BatchId, Burial, Snapshot, Stamp, Tombstone, Unburied, unix_now};
+use crate::store::{BatchId, Burial, Snapshot, Stamp, Tombstone, Unburied};
 
 /// How many tombstones are worked on together.
 const CHUNK: usize = 500;
 /// How many owners are spoken to at once: what is sent to each lies in memory.
 const OWNERS_AT_ONCE: usize = 4;
+
+/// Why a tombstone waits that is no Whisper file.
+const NOT_WHOLE: &str = "it is not a whole Whisper file, so nobody can tell which points its owners would have to hold; look at \
+                         the file in the folder of tombstones, and remove it by hand if nobody needs it";
 
 /// What is left of a batch, and why.
 #[derive(Default)]
@@ -50,24 +53,35 @@ pub(super) struct Body {
     pub(super) tombstone: Tombstone,
     /// The digest of its content now.
     pub(super) digest: Digest,
-    /// What the owners are asked for.
-    pub(super) slots: Vec<Slot>,
-    /// Its points cannot be looked at: the owners are asked for the whole content.
-    pub(super) is_compressed: bool,
+    /// How its points can be looked for.
+    pub(super) content: BodyContent,
     /// What its file has as long as nobody writes to it.
     settled: Option<Stamp>,
 }
 
+/// What a tombstone's file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BodyContent {
+    /// A whole Whisper file: its owners have to hold each of its points.
+    Whole,
+    /// In go-carbon's compressed format: only the same content holds its points.
+    Compressed,
+    /// Neither: nobody can tell what its owners would have to hold.
+    NotWhole,
+}
+
 impl Body {
-    fn of(tombstone: Tombstone, file: &Snapshot, now: u32) -> Self {
-        let slots = Image::parse(&file.content).map(|image| slots::sample(&image, now));
-        Self {
-            tombstone,
-            digest: file.digest(),
-            slots: slots.unwrap_or_default(),
-            is_compressed: is_compressed(&file.content),
-            settled: file.settled,
-        }
+    fn of(tombstone: Tombstone, file: &Snapshot) -> Self {
+        let content = match Image::parse(&file.content) {
+            Ok(_) => BodyContent::Whole,
+            Err(ImageError::Compressed) => BodyContent::Compressed,
+            Err(ImageError::Header(_)) => BodyContent::NotWhole,
+        };
+        Self { tombstone, digest: file.digest(), content, settled: file.settled }
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.content == BodyContent::Compressed
     }
 
     fn unburied(&self) -> Unburied {
@@ -121,6 +135,7 @@ impl Sweeper {
 
     async fn work_on(&self, batch: &BatchId, tombstones: &[Tombstone], outcome: &mut RoundOutcome) {
         let bodies = self.read(batch, tombstones, outcome).await;
+        let bodies = hold_what_is_not_whole(bodies, outcome);
         let owners: BTreeSet<&DaemonAddr> =
             bodies.iter().flat_map(|body| &body.tombstone.owners).collect();
         let ask = |owner| -> BoxFuture<'_, _> {
@@ -132,6 +147,9 @@ impl Sweeper {
         let waits: Vec<Vec<(usize, String)>> =
             stream::iter(asked).buffer_unordered(OWNERS_AT_ONCE).collect().await;
         let mut waits: HashMap<usize, String> = waits.into_iter().flatten().collect();
+        // The old file of a metric that was reshaped has no owners but the metric's own file.
+        let old_files = bodies.iter().filter(|body| body.tombstone.owners.is_empty()).collect();
+        waits.extend(self.confirm_here(batch, old_files).await);
         let (held, confirmed): (Vec<_>, Vec<_>) =
             bodies.into_iter().partition(|body| waits.contains_key(&body.tombstone.seq));
         for body in held {
@@ -179,9 +197,8 @@ impl Sweeper {
     ) -> Vec<Body> {
         let (store, id, wanted) = (Arc::clone(&self.store), batch.clone(), tombstones.to_vec());
         let read = blocking(move || {
-            let now = unix_now();
             store.read_tombstones(&id, wanted.iter(), |tombstone, file| match file {
-                Ok(file) => Ok(Body::of(tombstone.clone(), file, now)),
+                Ok(file) => Ok(Body::of(tombstone.clone(), file)),
                 Err(error) => Err((tombstone.metric.clone(), chain(&error))),
             })
         });
@@ -201,4 +218,14 @@ impl Sweeper {
         };
         read.into_iter().filter_map(held).collect()
     }
+}
+
+/// Takes out what can never be confirmed.
+fn hold_what_is_not_whole(bodies: Vec<Body>, outcome: &mut RoundOutcome) -> Vec<Body> {
+    let (whole, broken): (Vec<_>, Vec<_>) =
+        bodies.into_iter().partition(|body| body.content != BodyContent::NotWhole);
+    for body in broken {
+        outcome.hold(&body.tombstone.metric, NOT_WHOLE.into());
+    }
+    whole
 }

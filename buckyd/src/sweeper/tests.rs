@@ -17,7 +17,7 @@ use bucky_api::{
     Client, ConfirmLine, ConfirmOutcome, ConfirmRequest, DaemonAddr, DiskStatus, HealLine,
     HealOutcome, InventoryState, InventoryStatus, Status, Timeouts, TransferStatus,
 };
-use bucky_whisper::Digest;
+use bucky_whisper::{Clocks, Coverage, Digest, Image};
 use tempfile::TempDir;
 
 use super::*;
@@ -47,6 +47,11 @@ impl Fixture {
 
     /// A batch of tombstones, each of a metric with a content, healed with a digest.
     fn bury(&self, owner: &DaemonAddr, tombstones: &[(&str, &[u8], Digest)]) -> PathBuf {
+        self.bury_for(std::slice::from_ref(owner), tombstones)
+    }
+
+    /// The same, of these owners.
+    fn bury_for(&self, owners: &[DaemonAddr], tombstones: &[(&str, &[u8], Digest)]) -> PathBuf {
         let tombstones_dir = self.prefix.path().join(".bucky/tombstones");
         let folder = tombstones_dir.join(uuid::Uuid::new_v4().to_string());
         fs::create_dir(&folder).unwrap();
@@ -54,7 +59,7 @@ impl Fixture {
         for (seq, (metric, content, digest)) in tombstones.iter().enumerate() {
             fs::write(folder.join(seq.to_string()), content).unwrap();
             let line = serde_json::json!({
-                "seq": seq, "metric": metric, "digest": digest, "owners": [owner],
+                "seq": seq, "metric": metric, "digest": digest, "owners": owners,
             });
             manifest.push_str(&format!("{line}\n"));
         }
@@ -160,7 +165,7 @@ fn confirmed(outcomes: &'static [ConfirmOutcome]) -> Arc<Confirm> {
             .map(|(metric, outcome)| ConfirmLine {
                 metric: metric.name,
                 outcome: *outcome,
-                missing: Vec::new(),
+                points_missing: 0,
                 reason: String::new(),
             })
             .collect()
@@ -177,6 +182,8 @@ fn healed(outcomes: &'static [HealOutcome]) -> Arc<Heal> {
             stored_as: None,
             outcome: outcomes[call.min(outcomes.len() - 1)],
             points: 0,
+            held: None,
+            difference: None,
             bytes: 0,
             digest: Some(member.digest),
             problem: None,
@@ -266,7 +273,7 @@ async fn an_owner_that_never_answers_costs_one_wait_whatever_the_number_of_its_b
 async fn a_daemon_that_is_stopped_does_not_wait_for_an_owner() {
     let fixture = Fixture::new();
     let (silent, asked) = start_silent().await;
-    let folder = fixture.bury(&silent, &[("a", b"", Digest::of(b""))]);
+    let folder = fixture.bury(&silent, &[("a", &whisper(&[1]), Digest::of(&whisper(&[1])))]);
     let (stop, stopping) = watch::channel(false);
     let running = tokio::spawn(Arc::new(fixture.sweeper).run(stopping));
     let waits_for_it = async {
@@ -332,7 +339,10 @@ async fn an_owner_without_v1_confirms_by_its_files() {
     assert!(!folder.join("0").exists());
     for (seq, metric) in [(1, "emptied"), (2, "gone"), (3, "changed")] {
         assert!(folder.join(seq.to_string()).exists(), "{metric}");
-        assert_eq!(store.lock().unwrap()[metric], content, "{metric}");
+        let there = store.lock().unwrap()[metric].clone();
+        let (source, owner) = (Image::parse(&content).unwrap(), Image::parse(&there).unwrap());
+        let clocks = Clocks::at(crate::store::unix_now());
+        assert!(Coverage::of(&source, &owner, clocks).is_whole(), "{metric}");
     }
     fixture.sweep().await;
     assert!(!folder.exists());
@@ -361,7 +371,7 @@ async fn d11_a_compressed_tombstone_is_asked_for_by_its_whole_content() {
     let digest = Digest::of(&content);
     let asked = move |request: ConfirmRequest| {
         let metric = &request.metrics[0];
-        assert_eq!((metric.slots.len(), metric.digest), (0, Some(digest)));
+        assert_eq!((metric.archives.is_none(), metric.digest), (true, Some(digest)));
         confirmed(&[ConfirmOutcome::Incomplete])(request)
     };
     let refused = |members: Vec<Member>| {
@@ -370,6 +380,8 @@ async fn d11_a_compressed_tombstone_is_asked_for_by_its_whole_content() {
             stored_as: None,
             outcome: HealOutcome::Refused,
             points: 0,
+            held: None,
+            difference: None,
             bytes: 0,
             digest: Some(member.digest),
             problem: Some(bucky_api::Problem::Compressed),
@@ -384,14 +396,17 @@ async fn d11_a_compressed_tombstone_is_asked_for_by_its_whole_content() {
     assert!(fixture.sweeper.status().held[0].reason.contains("compressed"));
 }
 
-/// A daemon of `api_level` 1 does not know the digest in the question: with no slot asked for it calls everything complete.
+/// A daemon below API level 3 calls a file complete of which only a sample is there: its files are fetched and looked at.
 #[tokio::test]
-async fn d11_a_compressed_tombstone_is_not_confirmed_by_the_word_of_an_older_daemon() {
-    let content = b"whisper_compressed and its points".to_vec();
-    for (there, is_held) in [
-        (content.clone(), false),
-        (b"whisper_compressed, anew".to_vec(), true),
-        (whisper(&[]), true),
+async fn d11_nothing_is_confirmed_by_the_word_of_an_older_daemon() {
+    let compressed = b"whisper_compressed and its points".to_vec();
+    let plain = whisper(&[1, 2]);
+    for (tombstone, there, is_held) in [
+        (&compressed, compressed.clone(), false),
+        (&compressed, b"whisper_compressed, anew".to_vec(), true),
+        (&compressed, whisper(&[]), true),
+        (&plain, whisper(&[1, 2, 3]), false),
+        (&plain, whisper(&[2]), true),
     ] {
         let fixture = Fixture::new();
         let fetch = async move || {
@@ -399,25 +414,82 @@ async fn d11_a_compressed_tombstone_is_not_confirmed_by_the_word_of_an_older_dae
             let stat = MetricStat { name: "a".into(), size, ..MetricStat::default() };
             ([(METRIC_STAT_HEADER, stat.to_header())], there)
         };
-        let old = Status { api_level: 1, ..status() };
+        let refuse = async || (StatusCode::INTERNAL_SERVER_ERROR, "disk full\n");
         let complete = async |Json(request): Json<ConfirmRequest>| {
-            assert!(request.metrics.iter().all(|metric| metric.name.as_str() == "plain"));
             lines(&confirmed(&[ConfirmOutcome::Complete])(request))
         };
+        let old = Status { api_level: 2, ..status() };
         let router = Router::new()
             .route("/v1/status", get(async || Json(old)))
             .route("/v1/confirm", post(complete))
-            .route("/metrics/a", get(fetch));
+            .route("/metrics/a", get(fetch).post(refuse));
         let owner = serve(router).await;
-        let plain = whisper(&[1]);
-        let folder = fixture.bury(
-            &owner,
-            &[("a", &content, Digest::of(&content)), ("plain", &plain, Digest::of(&plain))],
-        );
+        let folder = fixture.bury(&owner, &[("a", tombstone, Digest::of(tombstone))]);
         fixture.sweep().await;
         assert_eq!(folder.join("0").exists(), is_held);
-        assert!(!folder.join("1").exists(), "what has points is asked for as ever");
     }
+}
+
+/// The owner's file has other points as well: it is asked by maps of all points, and not for a sample.
+#[tokio::test]
+async fn an_owner_with_another_content_is_asked_for_every_point() {
+    let content = whisper(&(1..100).collect::<Vec<u32>>());
+    let digest = Digest::of(&content);
+    for lacks in [None, Some(50)] {
+        let fixture = Fixture::new();
+        let ages: Vec<u32> = (0..100).filter(|age| Some(*age) != lacks).collect();
+        let owners_file = whisper(&ages);
+        let confirm = move |request: ConfirmRequest| {
+            let metric = &request.metrics[0];
+            let Some(archives) = &metric.archives else {
+                return confirmed(&[ConfirmOutcome::Incomplete])(request);
+            };
+            let maps: Vec<_> = archives.iter().map(|map| map.to_map().unwrap()).collect();
+            let clocks = Clocks::at(crate::store::unix_now());
+            let image = Image::parse(&owners_file).unwrap();
+            let is_whole = Coverage::of_maps(&maps, &image, clocks).is_whole();
+            let outcome: &[_] =
+                if is_whole { &[ConfirmOutcome::Complete] } else { &[ConfirmOutcome::Incomplete] };
+            confirmed(outcome)(request)
+        };
+        let heal = healed(&[HealOutcome::Filled]);
+        let owner = Owner { confirm: Arc::new(confirm), heal }.start().await;
+        let folder = fixture.bury(&owner, &[("a", &content, digest)]);
+        fixture.sweep().await;
+        assert_eq!(folder.exists(), lacks.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_tombstone_that_is_no_whole_file_waits_for_a_person_whatever_its_owners_say() {
+    let whole = whisper(&[1, 2, 3]);
+    for content in [&b""[..], b"not whisper at all", &whole[..whole.len() - 100]] {
+        let fixture = Fixture::new();
+        let heal = healed(&[HealOutcome::Unchanged]);
+        let owner = Owner { confirm: confirmed(&[ConfirmOutcome::Complete]), heal }.start().await;
+        let folder = fixture.bury(&owner, &[("a", content, Digest::of(content))]);
+        fixture.sweep().await;
+        assert!(folder.join("0").exists());
+        let held = fixture.sweeper.status().held;
+        assert!(held[0].reason.contains("not a whole Whisper file"), "{held:?}");
+    }
+}
+
+/// The old file of a metric that was reshaped: what came late goes to the metric's own file, and then it can go.
+#[tokio::test]
+async fn the_old_file_of_a_reshaped_metric_is_confirmed_by_the_metrics_own_file() {
+    let fixture = Fixture::new();
+    let own = fixture.prefix.path().join("a.wsp");
+    fs::write(&own, whisper(&[3, 4])).unwrap();
+    let folder = fixture.bury_for(&[], &[("a", &whisper(&[1, 3]), Digest::of(b""))]);
+    fixture.sweep().await;
+    assert!(folder.join("0").exists(), "it had to be filled from it");
+    fixture.sweep().await;
+    assert!(!folder.exists());
+    let content = fs::read(&own).unwrap();
+    let (late, own) = (whisper(&[1, 3]), Image::parse(&content).unwrap());
+    let late = Image::parse(&late).unwrap();
+    assert!(Coverage::of(&late, &own, Clocks::at(crate::store::unix_now())).is_whole());
 }
 
 #[tokio::test]

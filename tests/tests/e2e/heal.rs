@@ -134,7 +134,7 @@ fn a_damaged_copy_at_the_only_other_owner_is_reported_and_the_others_are_healed(
     let errors = cluster.path("errors");
     let run = cluster.bucky(&["heal", "--errors", errors.to_str().unwrap()]).assert_code(1);
     run.assert_tells("40 copies made")
-        .assert_tells("1 did not make it: 1 source damaged")
+        .assert_tells("1 failed: 1 source damaged")
         .assert_tells(&format!("bucky: {bad}: {}: ", cluster.node(0).addr()))
         .assert_tells("Repair what is named above and run the same command again.");
     let errors = std::fs::read_to_string(errors).unwrap();
@@ -180,7 +180,7 @@ fn a_node_that_dies_in_the_middle_is_reported_and_the_next_run_finishes() {
     cluster.node_mut(1).kill();
     cluster.node(1).gate().release();
     let ended = run.finish().assert_code(1);
-    ended.assert_tells("did not make it").assert_tells("run the same command again");
+    ended.assert_tells(" failed: ").assert_tells("run the same command again");
     cluster.node_mut(1).start();
     cluster.bucky(&["heal"]).assert_code(0);
     cluster.assert_all_in_place(&before);

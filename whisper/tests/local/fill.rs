@@ -22,7 +22,7 @@ fn gaps_are_filled_in_place_and_what_was_there_stays() {
 
     let outcome = fill_file(&source, &destination, FILL, LOCK_LIMIT).unwrap();
     assert!(
-        matches!(&outcome, FillOutcome::Filled(plan) if plan.points_filled() == 1),
+        matches!(&outcome, FillOutcome::Filled(filled) if filled.plan.points_filled() == 1),
         "{outcome:?}"
     );
     let times = [NOW - 3, NOW - 2, NOW - 1];

@@ -68,6 +68,10 @@ async fn in_portions(
     let renames = Renames::default();
     let is_by_hand = source.kind == Kind::Go || owners.iter().any(|owner| owner.kind == Kind::Go);
     let mut all = BatchEnd { is_finished: true, ..BatchEnd::default() };
+    if is_by_hand && mover.sync.preview.is_some() {
+        // A Go daemon cannot only look.
+        return all;
+    }
     while !strays.is_empty() {
         if let Some(failure) = full_owner(owners) {
             let failed = strays.drain(..).map(|stray| (stray.metric, failure.clone()));

@@ -91,9 +91,7 @@ impl Mover {
         renames: &Renames,
     ) -> Brought {
         let [owner] = owners;
-        let is_by_hand = source.kind == Kind::Go
-            || owner.kind == Kind::Go
-            || (!renames.is_empty() && !owner.renames);
+        let is_by_hand = source.kind == Kind::Go || owner.kind == Kind::Go;
         if is_by_hand {
             let BatchEnd { done, gone, failed, .. } =
                 move_by_hand(self, source, owners, strays, Deletes::Never, renames).await;

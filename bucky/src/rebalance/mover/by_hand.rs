@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bucky_api::archive::ArchiveWriter;
 use bucky_api::client::Fetched;
 use bucky_api::go::MetricStat;
-use bucky_api::{DaemonAddr, Encoding, HealLine, HealOutcome};
+use bucky_api::{DaemonAddr, Encoding, HealLine, HealOrders, HealOutcome};
 use bucky_whisper::{Digest, Image, MetricName, is_compressed};
 use bytes::Bytes;
 use futures_util::stream;
@@ -23,7 +23,7 @@ pub(crate) use self::go_owner::GivenFile;
 use self::go_owner::fill_at;
 use self::setback::{Setback, client, lasting, not_deleted, passing};
 use super::super::batch::Stray;
-use super::super::failure::{Failure, NODE_AWAY, NOT_DELETED, kind_of};
+use super::super::failure::{Failure, NODE_AWAY, NOT_DELETED, kind_of_line};
 use super::super::full::full_owner;
 use super::super::nodes::{Kind, Node};
 use super::super::tally::Effect;
@@ -182,7 +182,10 @@ impl Hand<'_> {
                     receipt = Healed::by_word(&line, Arc::clone(&word_of));
                     here
                 }
-                Kind::Go => fill_at(owner, &copied).await?,
+                Kind::Go => {
+                    let rule = self.mover.sync.on_schema_difference;
+                    fill_at(owner, &copied, rule, &self.mover.tally).await?
+                }
             };
             effect = Some(effect.map_or(here, |effect| effect.and(here)));
         }
@@ -283,11 +286,11 @@ impl Hand<'_> {
         let archive =
             archive(copied).map_err(|error| lasting(owner, "storage", error.to_string()))?;
         let body = stream::iter([Ok(Bytes::from(archive))]);
-        let answer = if self.mover.replace_corrupt {
-            owner.daemon.heal_replacing_corrupt(Encoding::Identity, body).await
-        } else {
-            owner.daemon.heal(Encoding::Identity, body).await
+        let orders = HealOrders {
+            replace_corrupt: self.mover.replace_corrupt,
+            on_schema_difference: self.mover.sync.on_schema_difference,
         };
+        let answer = owner.daemon.heal_by(orders, Encoding::Identity, body).await;
         let lines: Vec<HealLine> = match answer {
             Ok(lines) => lines.collect_at_most(1).await.map_err(|error| client(owner, &error))?,
             Err(error) => return Err(client(owner, &error)),
@@ -300,12 +303,13 @@ impl Hand<'_> {
         if line.outcome == HealOutcome::Replaced {
             self.mover.tally.replaced(line.metric.as_str(), owner.addr(), &line.reason);
         }
+        self.mover.tally.schema(&line);
         if line.outcome.is_healed() && line.digest == Some(copied.digest) {
             return Ok(line);
         }
         let may_pass =
             line.outcome.is_healed() || line.problem.is_some_and(bucky_api::Problem::may_pass);
-        let (kind, reason) = (kind_of(line.problem), line.reason);
+        let (kind, reason) = (kind_of_line(&line), line.reason);
         let setback =
             if may_pass { passing(owner, kind, reason) } else { lasting(owner, kind, reason) };
         owner.full.note(&setback.failure);

@@ -124,7 +124,8 @@ async fn request(
     source: &Node,
     left: &BTreeMap<MetricName, Healed>,
 ) -> (Vec<DeleteLine>, Option<ClientError>) {
-    let metrics = left.values().map(Healed::to_delete).collect();
+    let rule = mover.sync.on_schema_difference;
+    let metrics = left.values().map(|healed| healed.to_delete(rule)).collect();
     let rest_seconds = mover.rest.as_secs();
     let request = DeleteRequest { metrics, rest_seconds, salvage: mover.sync.salvage };
     let mut answer = match source.daemon.delete(&request).await {

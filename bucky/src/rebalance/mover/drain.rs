@@ -66,6 +66,9 @@ impl Drain {
     /// Takes what was read, and runs a batch where one is full.
     async fn take(&mut self, item: Item) {
         let Item::Stray(Found { metric, owners, bytes }) = item else { return };
+        if self.mover.sync.preview.is_some_and(|preview| !preview.takes(&metric)) {
+            return self.batcher.skip(metric);
+        }
         let owners = self.mover.fleet.owners(&owners);
         if !self.mover.selection.allows(&owners)
             || self.mover.fleet.is_only_owner(&self.source, &owners)

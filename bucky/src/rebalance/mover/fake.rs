@@ -72,7 +72,7 @@ pub(super) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node
     let fleet = Fleet::muster(&cluster, &ring, &[], None).unwrap();
     let source = Arc::clone(&fleet.sources.last().unwrap().node);
     let mover = Mover::new(MoverParts {
-        fleet,
+        fleet: Arc::new(fleet),
         selection: Selection { ring, regex: None, allowed: None, local_prefix: None },
         limits: LIMITS,
         travel: Travel::As(Encoding::Identity),
@@ -118,6 +118,8 @@ pub(super) fn healed(metric: &MetricName, content: &str) -> HealLine {
         stored_as: None,
         outcome: HealOutcome::Created,
         points: 0,
+        held: None,
+        difference: None,
         bytes: 10,
         digest: Some(Digest::of(content.as_bytes())),
         problem: None,

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bucky_api::{DaemonAddr, DeleteMetric, HealLine};
+use bucky_api::{DaemonAddr, DeleteMetric, HealLine, OnSchemaDifference};
 use bucky_whisper::{Digest, MetricName};
 
 use super::super::batch::Stray;
@@ -41,9 +41,10 @@ impl Healed {
     }
 
     /// What a delete of its source asks for.
-    pub(super) fn to_delete(&self) -> DeleteMetric {
+    pub(super) fn to_delete(&self, on_schema_difference: OnSchemaDifference) -> DeleteMetric {
         let owners = self.owners.to_vec();
-        DeleteMetric { name: self.metric.clone(), digest: self.digest, owners }
+        let (name, digest) = (self.metric.clone(), self.digest);
+        DeleteMetric { name, digest, owners, on_schema_difference }
     }
 }
 

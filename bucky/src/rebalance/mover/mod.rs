@@ -58,7 +58,7 @@ const BATCH_COST: u32 = 100;
 /// What all parts of a run share.
 pub(crate) struct Mover {
     /// The nodes.
-    pub(crate) fleet: Fleet,
+    pub(crate) fleet: Arc<Fleet>,
     /// Which strays are moved.
     pub(crate) selection: Selection,
     /// How large batches are.
@@ -100,7 +100,7 @@ pub(crate) struct Mover {
 
 /// What a run is made of, beside what it makes itself.
 pub(crate) struct MoverParts {
-    pub(crate) fleet: Fleet,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) selection: Selection,
     pub(crate) limits: BatchLimits,
     pub(crate) travel: Travel,

@@ -10,7 +10,7 @@ use bucky_api::{ClientError, HealLine, HealOutcome, Problem, PullRequest};
 use bucky_whisper::MetricName;
 
 use super::super::batch::Stray;
-use super::super::failure::{Failure, NODE_AWAY, kind_of};
+use super::super::failure::{Failure, NODE_AWAY, kind_of_line};
 use super::super::nodes::Node;
 use super::super::options::Travel;
 use super::heal::unmeasured;
@@ -166,7 +166,9 @@ impl Pull<'_> {
             encoding: self.mover.travel.encoding(),
             chooses_encoding: self.mover.travel == Travel::Auto,
             replace_corrupt: self.mover.replace_corrupt,
-            salvage: self.mover.sync.salvage && self.source.salvages,
+            salvage: self.mover.sync.salvage,
+            on_schema_difference: self.mover.sync.on_schema_difference,
+            preview: self.mover.sync.preview.is_some(),
             bytes_per_second: self.mover.pace.bytes_per_second(),
         };
         let paced = self.mover.pace.time_for(bytes);
@@ -207,6 +209,7 @@ impl Pull<'_> {
                 continue;
             }
             if line.outcome.is_healed() && line.digest.is_some() {
+                self.mover.tally.schema(&line);
                 pulled.lines.push(line);
                 continue;
             }
@@ -217,6 +220,7 @@ impl Pull<'_> {
                     open.insert(line.metric, stray);
                 }
                 _ => {
+                    self.mover.tally.schema(&line);
                     let failure = self.told(&line);
                     self.owner.full.note(&failure);
                     pulled.failed.push((line.metric, failure));
@@ -285,7 +289,7 @@ impl Pull<'_> {
             }
             (true, _) => "no reason was given".into(),
         };
-        failure(node, kind_of(line.problem), reason)
+        failure(node, kind_of_line(line), reason)
     }
 
     /// An owner that stored a metric under another name than it was told.

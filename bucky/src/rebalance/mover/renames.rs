@@ -10,11 +10,6 @@ use bucky_whisper::MetricName;
 pub(crate) struct Renames(HashMap<MetricName, MetricName>);
 
 impl Renames {
-    /// Whether all keep their names.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The name that `metric` is stored under, where that is another one.
     pub(crate) fn of(&self, metric: &MetricName) -> Option<&MetricName> {
         self.0.get(metric)
@@ -51,7 +46,7 @@ mod tests {
 
     use super::super::Mover;
     use super::super::bring::Brought;
-    use super::super::fake::{FakeMember, GoFiles, go_daemon, healed, healing_daemon, mover};
+    use super::super::fake::{FakeMember, healed, mover};
     use super::*;
     use crate::fake_daemon::{Reply, daemon};
     use crate::rebalance::nodes::Node;
@@ -115,27 +110,5 @@ mod tests {
             assert_eq!((metric, failure.kind), (&name("old.a"), "wrong name"));
             assert!(failure.reason.contains("and not as new.a"), "{}", failure.reason);
         }
-    }
-
-    /// A daemon below the level would store the metric under its old name, where it does not belong.
-    #[tokio::test]
-    async fn an_owner_that_cannot_rename_gets_metrics_by_hand() {
-        let content = super::super::tests::whisper(&[1, 2, 3]);
-        let held = [("old.a", content.clone()), ("same", content.clone())];
-        let held = held.into_iter().map(|(name, content)| (name.to_owned(), (content, 1)));
-        let files: GoFiles = Arc::new(Mutex::new(held.collect()));
-        let source = go_daemon(files, |content| content, |_| ()).await;
-        let got = GoFiles::default();
-        let owner = healing_daemon(Arc::clone(&got)).await;
-        let members = vec![
-            FakeMember { level: 1, ..FakeMember::v1("a", owner) },
-            FakeMember::v1("b", source),
-        ];
-        let (mover, source) = mover(members, false);
-        let brought = bring(&mover, &source).await;
-        assert_eq!(brought.done, [name("old.a"), name("same")]);
-        let got = got.lock().unwrap();
-        assert_eq!(got.keys().collect::<Vec<_>>(), ["new.a", "same"]);
-        assert!(got.values().all(|(there, _)| *there == content));
     }
 }

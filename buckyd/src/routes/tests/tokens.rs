@@ -230,8 +230,7 @@ async fn what_a_body_names_is_looked_at_name_by_name() {
         r#""metrics":1,"left_out":[{"metric":"web.b","problem":"forbidden","reason":"token has no"#
     ));
 
-    let slots =
-        json!({"metrics": [{"name": "app.a", "slots": []}, {"name": "web.b", "slots": []}]});
+    let slots = json!({"metrics": [{"name": "app.a"}, {"name": "web.b"}]});
     let confirm = daemon
         .send(&with(json_request("/v1/confirm", &slots), &token(&["app.*"], &["read"])))
         .await;

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::inventory::Inventory;
-use crate::store::HealBatch;
 use crate::store::tests::{options, whisper};
 use crate::store::unplaced::Unplaced;
+use crate::store::{HealBatch, HealRules};
 
 const CORRUPT: &[u8] = b"this is no Whisper file, and long enough for a header";
 
@@ -52,9 +52,9 @@ fn member(content: &[u8]) -> Member {
 }
 
 fn heal(store: &Store, on_corrupt: OnCorrupt, content: &[u8]) -> HealLine {
-    let mut batch = HealBatch::new(store).on_corrupt(on_corrupt);
+    let mut batch = HealBatch::new(store).by(HealRules { on_corrupt, ..HealRules::default() });
     batch.take(&member(content));
-    batch.finish().remove(0)
+    batch.finish().0.remove(0)
 }
 
 /// The files below `replaced/` and `tmp/`, by their names there.
@@ -135,12 +135,13 @@ fn what_is_sound_compressed_or_just_being_written_is_not_replaced() {
 fn a_sound_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
     let prefix = prefix(CORRUPT);
     let store = open(prefix.path());
-    let mut batch = HealBatch::new(&store).on_corrupt(OnCorrupt::Replace);
+    let mut batch = HealBatch::new(&store)
+        .by(HealRules { on_corrupt: OnCorrupt::Replace, ..HealRules::default() });
     batch.take(&member(&whisper(&[1, 2])));
     let restored = prefix.path().join("restored");
     fs::write(&restored, whisper(&[3, 4])).unwrap();
     fs::rename(restored, path(&prefix)).unwrap();
-    assert_eq!(batch.finish()[0].outcome, HealOutcome::Filled);
+    assert_eq!(batch.finish().0[0].outcome, HealOutcome::Filled);
     let content = fs::read(path(&prefix)).unwrap();
     let points =
         Image::parse(&content).unwrap().archive(0).unwrap().points_valid(unix_now()).count();
@@ -198,7 +199,8 @@ fn staged(store: &Store, content: &[u8]) -> Staged {
         file: Unplaced::Named(store.write_tmp(content, meta).unwrap()),
         is_folder_new: false,
         digest: Digest::of(content),
-        on_corrupt: OnCorrupt::Replace,
+        rules: HealRules { on_corrupt: OnCorrupt::Replace, ..HealRules::default() },
+        reshapes: false,
     }
 }
 

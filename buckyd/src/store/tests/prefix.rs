@@ -35,13 +35,18 @@ fn nothing_is_written_or_deleted_once_the_prefix_is_another_folder() {
     let mut begun = HealBatch::new(&fixture.store);
     begun.take(&member("new", &content));
     let before = exchange(fixture.prefix.path());
-    let finished = begun.finish();
+    let (finished, _) = begun.finish();
     assert_eq!(finished[0].outcome, HealOutcome::Failed, "{finished:?}");
     assert!(finished[0].reason.contains("restart buckyd"), "{finished:?}");
     let healed = fixture.heal(&[member("there", &content), member("new", &content)]);
     assert!(healed.iter().all(|line| line.outcome == HealOutcome::Failed), "{healed:?}");
     let owners = vec!["127.0.0.1:4242".parse().unwrap()];
-    let metrics = [DeleteMetric { name: name("there"), digest, owners }];
+    let metrics = [DeleteMetric {
+        name: name("there"),
+        digest,
+        owners,
+        on_schema_difference: OnSchemaDifference::Keep,
+    }];
     let changed = |error| matches!(error, StoreError::PrefixChanged { .. });
     assert!(changed(fixture.store.delete(&metrics, Duration::ZERO, OnCut::Refuse).unwrap_err()));
     assert!(changed(fixture.store.unlink(&name("there")).unwrap_err()));

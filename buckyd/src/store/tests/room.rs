@@ -24,7 +24,7 @@ async fn a_fill_without_room_puts_its_source_down_and_is_done_when_there_is_some
         assert!(begun.elapsed() < Duration::from_secs(19), "it waited {:?}", begun.elapsed());
         assert_eq!(fixture.leftovers().len(), 2, "both wait in temporary files");
         drop(held);
-        let lines = batch.finish();
+        let lines = batch.finish().0;
         assert_eq!((lines[0].outcome, lines[0].points), (HealOutcome::Filled, 1), "{lines:?}");
         assert_eq!(lines[1].outcome, HealOutcome::Created, "{lines:?}");
         assert_eq!(fine_points(&fs::read(fixture.path("a.b")).unwrap()), 3);

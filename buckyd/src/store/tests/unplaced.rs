@@ -26,7 +26,7 @@ fn new_files_appear_whole_with_their_mode_and_time() {
             assert!(!fixture.path(&format!("a.b.m{number}")).exists());
         }
         assert_eq!(fixture.leftovers().len(), named(3, unnamed_files));
-        let lines = batch.finish();
+        let lines = batch.finish().0;
         assert!(lines.iter().all(|line| line.outcome == HealOutcome::Created), "{lines:?}");
         for (number, content) in contents.iter().enumerate() {
             let path = fixture.path(&format!("a.b.m{number}"));
@@ -64,7 +64,7 @@ fn a_file_that_appears_before_a_new_one_has_its_place_is_filled() {
         batch.take(&member("a.c", &whisper(&[1, 2])));
         fixture.put("a.b", &whisper(&[1, 3]));
         let inode = fixture.path("a.b").metadata().unwrap().ino();
-        let lines = batch.finish();
+        let lines = batch.finish().0;
         assert_eq!((lines[0].outcome, lines[0].points), (HealOutcome::Filled, 1), "{lines:?}");
         assert_eq!(lines[1].outcome, HealOutcome::Created);
         assert_eq!(fixture.path("a.b").metadata().unwrap().ino(), inode);
@@ -81,7 +81,7 @@ fn a_folder_that_is_gone_when_its_file_is_to_be_put_there_is_made_again() {
         batch.take(&member("a.b.c", &content));
         fixture.store.tree.prune_folders(&name("a.b.c").relative_path());
         assert!(!fixture.prefix.path().join("a").exists());
-        assert_eq!(batch.finish()[0].outcome, HealOutcome::Created);
+        assert_eq!(batch.finish().0[0].outcome, HealOutcome::Created);
         assert_eq!(fs::read(fixture.path("a.b.c")).unwrap(), content);
     });
 }

@@ -108,6 +108,7 @@ impl<'s> BatchWriter<'s> {
                 metric: metric.name.clone(),
                 digest: metric.digest,
                 owners: metric.owners.clone(),
+                on_schema_difference: metric.on_schema_difference,
             };
             serde_json::to_writer(&mut writer, &tombstone)?;
             writer.write_all(b"\n")?;

@@ -238,7 +238,7 @@ fn a_node_that_breaks_every_connection_is_given_up_and_the_others_get_theirs() {
     assert!(theirs > 0 && theirs < all);
     run.assert_code(1)
         .assert_tells(&format!("{} metrics restored", all - theirs))
-        .assert_tells(&format!("{theirs} did not make it to all their owners: {theirs} node away."))
+        .assert_tells(&format!("{theirs} did not reach all their owners: {theirs} node away."))
         .assert_tells("Errors are present in restore.");
     cluster.node(1).gate().release();
     cluster.node(1).gate().reopen();

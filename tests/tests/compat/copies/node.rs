@@ -229,7 +229,7 @@ fn copy_names_what_it_cannot_copy_and_goes_on() {
     let more = ["-delete", "-job-state-file", jobs, "-metric-err-file", errors];
     let run = cluster.bucky(&copy(&source, &destination, &more)).assert_code(1);
     run.assert_tells(&format!("bucky: bad: {source}: "))
-        .assert_tells("1 did not make it: 1 source damaged")
+        .assert_tells("1 failed: 1 source damaged")
         .assert_tells("2 metrics moved");
     cluster.wait_until_buried();
     assert_eq!(cluster.node(1).metrics(), ["good", "other"]);

@@ -4,9 +4,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bucky_api::archive::FileMeta;
 use bucky_api::go::MetricStat;
-use bucky_api::{ClientError, HealOutcome};
+use bucky_api::{ClientError, HealOutcome, OnSchemaDifference, SchemaDifference};
 use bucky_whisper::{
-    AggregationSix, Clocks, Digest, FillOptions, Image, ImageError, MetricName, fill,
+    AggregationSix, Clocks, Coverage, Digest, FillOptions, Image, ImageError, MetricName, fill,
 };
 use bytes::Bytes;
 
@@ -14,10 +14,10 @@ use super::Copied;
 use super::setback::{Setback, client, lasting, passing};
 use crate::chain;
 use crate::patience::{Next, Patience, jitter};
-use crate::rebalance::failure::{Failure, NODE_AWAY};
+use crate::rebalance::failure::{Failure, NODE_AWAY, OTHER_SCHEMA};
 use crate::rebalance::nodes::Node;
 use crate::rebalance::stop::Stop;
-use crate::rebalance::tally::Effect;
+use crate::rebalance::tally::{Effect, Tally};
 
 /// A file for a daemon of the Go tool that comes from somewhere else than a node.
 pub(crate) struct GivenFile {
@@ -39,6 +39,8 @@ impl GivenFile {
     pub(crate) async fn give_to_go_daemon(
         self,
         owner: &Node,
+        rule: OnSchemaDifference,
+        tally: &Tally,
         stop: &Stop,
     ) -> Result<Effect, Failure> {
         let Self { metric, meta, digest, content } = self;
@@ -52,7 +54,7 @@ impl GivenFile {
         let mut patience = Patience::with(&owner.daemon);
         loop {
             let filled = match owner.admit() {
-                Ok(()) => fill_at(owner, &copied).await,
+                Ok(()) => fill_at(owner, &copied, rule, tally).await,
                 Err(reason) => Err(lasting(owner, NODE_AWAY, reason)),
             };
             let Err(setback) = filled else { return filled.map_err(|setback| setback.failure) };
@@ -65,7 +67,12 @@ impl GivenFile {
 }
 
 /// Gives the metric to a Go daemon, and looks whether it has taken all of it.
-pub(super) async fn fill_at(owner: &Node, copied: &Copied) -> Result<Effect, Setback> {
+pub(super) async fn fill_at(
+    owner: &Node,
+    copied: &Copied,
+    rule: OnSchemaDifference,
+    tally: &Tally,
+) -> Result<Effect, Setback> {
     let name = copied.stored_as.as_str();
     let error = |error: ClientError| client(owner, &error);
     let damaged = |error: ImageError| {
@@ -76,11 +83,16 @@ pub(super) async fn fill_at(owner: &Node, copied: &Copied) -> Result<Effect, Set
         lasting(owner, kind, chain(&error))
     };
     let own = owner.daemon.go_get(name).await.map_err(error)?;
+    let clocks = || {
+        let now = unix_now();
+        Clocks::new(now, owner.daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now)))
+    };
     let (outcome, content) = match own {
         None => (HealOutcome::Created, copied.content.clone()),
-        Some(own) => match union(&copied.content, &own.content, unix_now()).map_err(damaged)? {
+        Some(own) => match union(&copied.content, &own.content, clocks()).map_err(damaged)? {
             None => {
                 owner.answered();
+                check(owner, copied, &own.content, (rule, clocks()), tally)?;
                 return Ok(Effect { outcome: HealOutcome::Unchanged, points: 0, bytes: 0 });
             }
             Some(union) => (HealOutcome::Filled, union),
@@ -99,25 +111,61 @@ pub(super) async fn fill_at(owner: &Node, copied: &Copied) -> Result<Effect, Set
             "the Go daemon took it, and does not have it".into(),
         ));
     };
-    let missing = points_missing(&copied.content, &there.content, unix_now()).map_err(damaged)?;
-    if missing > 0 {
-        let reason = format!(
-            "the Go daemon's fill left out {missing} points; the source is left where it is"
-        );
-        return Err(lasting(owner, "not all taken", reason));
-    }
+    check(owner, copied, &there.content, (rule, clocks()), tally)?;
     Ok(Effect { outcome, points: 0, bytes })
+}
+
+/// Whether `there`, what the Go daemon has now, holds enough of what it was given for the source to go.
+fn check(
+    owner: &Node,
+    copied: &Copied,
+    there: &[u8],
+    (rule, clocks): (OnSchemaDifference, Clocks),
+    tally: &Tally,
+) -> Result<(), Setback> {
+    if *there == *copied.content {
+        return Ok(());
+    }
+    let damaged = |error: ImageError| lasting(owner, "owner's file damaged", chain(&error));
+    let source = Image::parse(&copied.content).map_err(damaged)?;
+    let there = Image::parse(there).map_err(damaged)?;
+    let coverage = Coverage::of(&source, &there, clocks);
+    let difference = SchemaDifference::of(source.header(), there.header(), &coverage);
+    let is_enough = rule.accepts(&coverage);
+    tally.schema_found(&copied.metric, difference.as_ref(), is_enough);
+    if is_enough {
+        return Ok(());
+    }
+    if coverage.without_place() > 0 {
+        let reshaping = if rule == OnSchemaDifference::Reshape {
+            "; a Go daemon's file cannot be reshaped while carbon runs"
+        } else {
+            ""
+        };
+        let reason = format!(
+            "{} points have no place in the file of the Go daemon: the source has {}, the owner's file {}; the source is kept\
+             {reshaping}",
+            coverage.without_place(),
+            source.header().layout(),
+            there.header().layout()
+        );
+        return Err(lasting(owner, OTHER_SCHEMA, reason));
+    }
+    let reason = format!(
+        "the Go daemon's fill left out {} points; the source is left where it is",
+        coverage.missing() + coverage.displaced()
+    );
+    Err(lasting(owner, "not all taken", reason))
 }
 
 /// The owner's file with the points of `source` that it lacks; none where it lacks none.
 ///
 /// A Go daemon's fill overwrites the good point behind a gap with what it is given (D8): so it is given the owner's own.
-fn union(source: &[u8], own: &[u8], now: u32) -> Result<Option<Bytes>, ImageError> {
+fn union(source: &[u8], own: &[u8], clocks: Clocks) -> Result<Option<Bytes>, ImageError> {
     if source == own {
         return Ok(None);
     }
-    let options =
-        FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() };
+    let options = FillOptions { clocks, aggregation_six: AggregationSix::default() };
     let plan = fill(&Image::parse(source)?, &Image::parse(own)?, options);
     if plan.is_empty() {
         return Ok(None);
@@ -125,17 +173,6 @@ fn union(source: &[u8], own: &[u8], now: u32) -> Result<Option<Bytes>, ImageErro
     let mut union = own.to_vec();
     plan.apply(&mut union);
     Ok(Some(union.into()))
-}
-
-/// How many points of `source` are not in `destination` although they could be.
-fn points_missing(source: &[u8], destination: &[u8], now: u32) -> Result<u64, ImageError> {
-    if source == destination {
-        return Ok(0);
-    }
-    let options =
-        FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() };
-    let plan = fill(&Image::parse(source)?, &Image::parse(destination)?, options);
-    Ok(plan.points_filled())
 }
 
 fn unix_now() -> u32 {

@@ -1,0 +1,104 @@
+//! What a heal goes by, and whether what it left is enough for a source to go.
+
+use std::path::Path;
+
+use bucky_api::{ClockOffset, OnSchemaDifference, Problem, SchemaDifference};
+use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Header};
+
+use super::fill::Failure;
+use super::kept::OnCorrupt;
+use super::salvage::OnCut;
+use super::unix_now;
+
+/// What a heal goes by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HealRules {
+    /// What becomes of a file that is there and is no Whisper file.
+    pub(crate) on_corrupt: OnCorrupt,
+    /// What becomes of a source that was cut off.
+    pub(crate) on_cut: OnCut,
+    /// What becomes of points that have no place in a file that is there.
+    pub(crate) on_schema_difference: OnSchemaDifference,
+    /// Whether nothing is written: what would become of the metrics is only looked at.
+    pub(crate) preview: bool,
+    /// How far the clock at the source is from ours; none where it is not known, and taken for the same then.
+    pub(crate) sender: Option<ClockOffset>,
+}
+
+impl HealRules {
+    /// Our clock and that of the source, as it may be at the earliest.
+    pub(crate) fn clocks(&self) -> Clocks {
+        let now = unix_now();
+        let Some(offset) = self.sender else { return Clocks::at(now) };
+        let there = offset.seconds_at(now);
+        let error = u32::try_from(offset.error().as_secs()).unwrap_or(u32::MAX);
+        Clocks { earliest: now.min(there.saturating_sub(error)), latest: now.max(there) }
+    }
+
+    pub(super) fn fill_options(&self, aggregation_six: AggregationSix) -> FillOptions {
+        FillOptions { clocks: self.clocks(), aggregation_six }
+    }
+}
+
+/// What a file that was there holds of the source now.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    /// How many points it got.
+    pub(super) points: u64,
+    /// How many points of the source it has; none where it is the source's content, byte for byte.
+    pub(super) held: Option<u64>,
+    /// How the two files differ.
+    pub(super) difference: Option<Box<SchemaDifference>>,
+}
+
+/// Whether the file at `path`, of the header `owner`, holds enough of a source of the header `source` for that to go.
+///
+/// # Errors
+/// The reason why the source has to stay, with all that is known of the difference.
+pub(super) fn judge(
+    path: &Path,
+    (source, owner): (&Header, &Header),
+    coverage: &Coverage,
+    points: u64,
+    rules: &HealRules,
+) -> Result<Holding, Failure> {
+    let difference = SchemaDifference::of(source, owner, coverage).map(Box::new);
+    let held = Some(coverage.held());
+    if rules.on_schema_difference.accepts(coverage) {
+        return Ok(Holding { points, held, difference });
+    }
+    let failure = if coverage.without_place() + coverage.displaced() > 0 {
+        Failure::refused(Problem::NoPlace, no_place(path, source, owner, coverage))
+    } else {
+        let reason = format!(
+            "{} lacks {} points after the fill: somebody else writes to it, or the clocks are more than a day apart; the source \
+             is kept",
+            path.display(),
+            coverage.missing()
+        );
+        Failure::failed(Problem::Busy, reason)
+    };
+    Err(failure.with(Holding { points, held, difference }))
+}
+
+/// Why points of the source are not in the owner's file.
+fn no_place(path: &Path, source: &Header, owner: &Header, coverage: &Coverage) -> String {
+    let (path, schema) = (path.display(), coverage.without_place());
+    let displaced = coverage.displaced();
+    if schema == 0 {
+        return format!(
+            "{displaced} of the source's points have no place in {path}: newer timestamps stand in their slots, from a clock \
+             that was ahead or from damage; the source is kept"
+        );
+    }
+    let coarser = match coverage.coarser() {
+        0 => String::new(),
+        coarser => format!(" ({coarser} of them are there as coarser averages)"),
+    };
+    format!(
+        "{schema} of the source's points have no place in {path}{coarser}: the source has {}, the owner's file {}; the source is \
+         kept",
+        source.layout(),
+        owner.layout()
+    )
+}
