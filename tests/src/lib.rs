@@ -14,6 +14,8 @@
 //! - [`strace`]: what a daemon did to its files, call by call; [`order`]: whether that was in the durable order
 //! - [`program`]: a run of `bucky`, and what is asserted of it; [`terminal`]: a terminal to run it at
 //! - [`metrics`]: Whisper files with live points; [`tree`]: what lies below a prefix
+//! - [`layout_pair`]: files of one metric by different schemas; [`layout_account`]: what has become of their points, by a reader of
+//!   its own, [`plain_file`]
 //! - [`ledger`]: every point of every archive of every node, and whether it is with its owner
 //! - [`carbon`]: a real carbon on every node, and real relays before them
 //! - [`writer`]: processes that write as carbon does; [`written`]: every point they wrote, and whether it is with its owner
@@ -37,12 +39,15 @@ pub mod go;
 pub mod go_carbon;
 pub mod http;
 pub mod inputs;
+pub mod layout_account;
+pub mod layout_pair;
 pub mod ledger;
 pub mod link;
 pub mod metrics;
 pub mod node;
 pub mod order;
 pub mod peer;
+pub mod plain_file;
 pub mod program;
 pub mod soak;
 pub mod steps;
