@@ -5,7 +5,8 @@
 //!   the data; `rebalance` runs one
 //! - `owners`, `fills`: what one look-up, and one fill, costs; `moves`: a rebalance beside `tar | tar`, `sync` and `rm`;
 //!   `link`: one over a long, narrow link; `scans`: a store of many names beside `find`; `growth`: cost against size;
-//!   `costs`: what a metric costs, by its length; `planner`: the client alone, against the `fleet` of simulated daemons
+//!   `verifies`: a verification beside `md5sum`; `costs`: what a metric costs, by its length; `planner`: the client alone,
+//!   against the `fleet` of simulated daemons
 //!
 //! Machines are noisy: each figure is taken several times, ours and the peer's in turn, and told as the median of the ratios
 //! with the least and the greatest.
@@ -28,6 +29,7 @@ mod rebalance;
 mod scans;
 mod table;
 mod turns;
+mod verifies;
 
 use std::path::PathBuf;
 
@@ -91,6 +93,7 @@ fn main() -> anyhow::Result<()> {
     owners::measure(&plan, &mut table);
     fills::measure(&plan, &mut table);
     moves::measure(&plan, &mut table);
+    verifies::measure(&plan, &mut table);
     scans::measure(&plan, &mut table);
     link::measure(&plan, &mut table);
     growth::measure(&plan, &mut table);
