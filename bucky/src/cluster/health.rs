@@ -8,12 +8,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bucky_api::DaemonAddr;
+use bucky_api::{DaemonAddr, DiskStatus};
 use bucky_ring::{Difference, RingDocument};
 
 use super::{Answer, Member};
 use crate::chain;
 use crate::clocks::ClockFinding;
+use crate::output::human_count;
+
+/// Fewer free inodes than one in so many are told.
+const FEW_INODES: u64 = 20;
 
 /// Something that does not agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +161,7 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
     if !status.inventory.problem.is_empty() {
         notes.push(format!("inventory: {}", status.inventory.problem));
     }
+    notes.extend(few_inodes(&status.disk));
     if status.replaced.files > 0 {
         notes.push(format!(
             "{} corrupt files were replaced and are kept in .bucky/replaced: look at them, then remove them",
@@ -171,6 +176,19 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// What to tell of a file system that can hold few more files, however much room it has.
+fn few_inodes(disk: &DiskStatus) -> Option<String> {
+    let (total, free) = (disk.total_inodes?, disk.free_inodes?);
+    let is_few = free < total / FEW_INODES;
+    is_few.then(|| {
+        format!(
+            "only {} of {} inodes are free: each new metric takes one",
+            human_count(free),
+            human_count(total)
+        )
+    })
 }
 
 #[cfg(test)]
@@ -269,6 +287,21 @@ mod tests {
         assert!(
             found[0].contains("the ring of a:4242 cannot be used") && found[0].contains("ketama"),
             "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_short_of_inodes_is_noted() {
+        let disk = |total, free| DiskStatus {
+            total_inodes: total,
+            free_inodes: free,
+            ..DiskStatus::default()
+        };
+        assert_eq!(few_inodes(&disk(None, None)), None);
+        assert_eq!(few_inodes(&disk(Some(1_000_000), Some(50_000))), None);
+        assert_eq!(
+            few_inodes(&disk(Some(1_000_000), Some(49_999))).unwrap(),
+            "only 49,999 of 1,000,000 inodes are free: each new metric takes one"
         );
     }
 
