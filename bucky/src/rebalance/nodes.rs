@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::batch::OwnerIndex;
 use super::breaker::{Breaker, Row};
 use super::full::FullMark;
+use super::mover::Seen;
 use crate::cluster::{Answer, Cluster, Member, completed, read_only, store_of};
 use crate::outcome::{UnhealthyError, UsageError};
 use crate::strays::How;
@@ -43,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) store: String,
     /// The room it has, where it tells.
     pub(crate) disk: Option<DiskStatus>,
+    /// Since when it is known.
+    pub(crate) seen: Seen,
     /// Whether it has run out of room.
     pub(crate) full: FullMark,
     /// How much of it may be under way.
@@ -93,6 +96,7 @@ impl Node {
             kind,
             store: store_of(&member.answer)?,
             disk,
+            seen: Seen::now(),
             full: FullMark::default(),
             gate: Gate::new(limit),
             reach: Mutex::new(Breaker::new(NODE_FAILURES, member.daemon.timeouts().away)),

@@ -6,10 +6,11 @@
 //! D8). A source is deleted only if it is still what was copied.
 
 mod go_owner;
+mod rest;
 mod setback;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bucky_api::archive::ArchiveWriter;
 use bucky_api::client::Fetched;
@@ -21,6 +22,8 @@ use futures_util::stream;
 
 pub(crate) use self::go_owner::GivenFile;
 use self::go_owner::fill_at;
+pub(crate) use self::rest::Seen;
+use self::rest::rest;
 use self::setback::{Setback, client, lasting, not_deleted, passing};
 use super::super::batch::Stray;
 use super::super::failure::{Failure, NODE_AWAY, NOT_DELETED, kind_of_line};
@@ -243,17 +246,12 @@ impl Hand<'_> {
         }
         // The last question before the delete, and a short one: what is written after it, nobody can see.
         let name = copied.metric.as_str();
-        let found = self.source.daemon.go_stat_dated(name).await;
-        let found = found.map_err(|error| not_deleted(client(self.source, &error)))?;
+        let found = self.stat_at_rest(name).await?;
         let Some((stat, answered_at)) = found else { return Ok(true) };
         if (stat.size, stat.mod_time) != (copied.stat.size, copied.stat.mod_time) {
             return Ok(false);
         }
-        if let Some(seconds) = rests_not(stat.mod_time, answered_at, self.mover.rest) {
-            let reason = format!("it was written to {seconds} s ago");
-            let failure = in_use(self.source, &reason);
-            return Err(Setback { trouble: Trouble::Lasting, failure });
-        }
+        self.require_rest(&stat, answered_at)?;
         // By what the answer just now has told of the source's.
         self.require_clocks()?;
         let deleted = self.source.daemon.go_delete(name).await;
@@ -322,20 +320,4 @@ fn archive(copied: &Copied) -> std::io::Result<Vec<u8>> {
     let mut writer = ArchiveWriter::new(Vec::with_capacity(copied.content.len() + 8192));
     writer.append(&copied.stored_as, meta, copied.digest, &copied.content)?;
     writer.finish()
-}
-
-/// How many seconds before its daemon answered a file was written to, where that is less than `rest`. A time to come counts
-/// as now.
-fn rests_not(mod_time: i64, answered_at: Option<SystemTime>, rest: Duration) -> Option<u64> {
-    let age = self::rest(mod_time, answered_at.or_else(|| Some(SystemTime::now())));
-    let age = age.unwrap_or_default();
-    (age < rest).then_some(age.as_secs())
-}
-
-/// How long a file that was last written at `mod_time`, in Unix seconds, had rested when its daemon answered. Both times are
-/// by the daemon's clock: ours may be another. None where the daemon told no time, and where `mod_time` was still to come.
-fn rest(mod_time: i64, answered_at: Option<SystemTime>) -> Option<Duration> {
-    let at = answered_at?.duration_since(UNIX_EPOCH).ok()?.as_secs();
-    let rest = i64::try_from(at).ok()?.checked_sub(mod_time)?;
-    u64::try_from(rest).ok().map(Duration::from_secs)
 }

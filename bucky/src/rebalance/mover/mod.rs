@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
-pub(crate) use self::by_hand::GivenFile;
+pub(crate) use self::by_hand::{GivenFile, Seen};
 pub(crate) use self::conclude::JobDesk;
 pub(crate) use self::journal_desk::JournalDesk;
 use self::links::Links;
