@@ -39,6 +39,8 @@ pub struct Times {
     pub laid: u32,
     /// When they are looked at: what has expired by both clocks then does not count.
     pub end: u32,
+    /// The same by the owner's clock, which alone decides about the owner's own points.
+    pub owners_end: u32,
 }
 
 /// What has become of the points of one source.
@@ -87,7 +89,7 @@ impl Account {
             }
         }
         if let Some(before) = &pair.owner {
-            account.look_at_owners_own(before, owned, times.end);
+            account.look_at_owners_own(before, owned, times.owners_end);
         }
         account
     }
@@ -97,7 +99,7 @@ impl Account {
         archive: &PlainArchive,
         owned: Option<&PlainFile>,
         time: u32,
-        Times { laid, end }: Times,
+        Times { laid, end, .. }: Times,
     ) {
         self.points += 1;
         match owned.and_then(|owned| owned.archive(archive.step)) {
@@ -253,7 +255,8 @@ mod tests {
         let pair = pair();
         let mut there = pair.owner.clone().unwrap();
         owned(&mut there);
-        let account = Account::of(&pair, Some(&there), Times { laid: NOW, end: NOW });
+        let account =
+            Account::of(&pair, Some(&there), Times { laid: NOW, end: NOW, owners_end: NOW });
         account.problems(policy, &pair, left.then_some(&pair.source), is_reported)
     }
 

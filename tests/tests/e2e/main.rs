@@ -6,6 +6,7 @@
 //! - `clocks`: nodes whose clocks differ
 //! - `corrupt`: files that are no Whisper files, and replacing them; `old_headers`: files of whisper before 0.9.9;
 //!   `salvage`: what is left of files that were cut off
+//! - `layouts`: sources and owners of different storage schemas, by chance
 //! - `live`: whisper.py and carbon write while metrics move, and relays switch at every moment
 //! - `writers`: a carbon that writes during a move; `crash`: daemons that end in the middle of one
 //! - `crash_points`: a daemon killed before each of its system calls; `kills`: any of the three at any moment, many times;
@@ -40,6 +41,7 @@ mod heal;
 mod hostile;
 mod kills;
 mod large;
+mod layouts;
 mod live;
 mod locate_vectors;
 mod merge;
