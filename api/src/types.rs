@@ -35,6 +35,9 @@ pub struct MetricLine {
     /// Why the file, which is there, could not be looked at; empty where it could.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// The series whose hash the file is named by, where the daemon knows it; only with `GET`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<String>,
 }
 
 /// Body of `POST /v1/metrics`.
@@ -56,6 +59,9 @@ pub struct MisplacedLine {
     /// The length of its file; only with `stat=1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// The series that it was placed by, where its file is named by the hash of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<String>,
 }
 
 /// A [`MisplacedLine`] as who writes many of them has it.
@@ -68,6 +74,9 @@ pub struct MisplacedEntry<'a> {
     /// The length of its file, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// The series that it was placed by, where its file is named by the hash of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub series: Option<&'a str>,
 }
 
 /// Answer of `GET /v1/misplaced?count=1`.
@@ -80,7 +89,7 @@ pub struct MisplacedCount {
     /// The same for each node of the ring that they belong to, in ring order; a metric with several owners counts
     /// for each of them.
     pub destinations: Vec<DestinationCount>,
-    /// Files whose series is only a hash: not counted above.
+    /// Files named by the hash of a series that is not known: not counted above.
     pub unplaceable: u64,
 }
 
@@ -429,11 +438,13 @@ mod tests {
         for bytes in [None, Some(146_752)] {
             let metric = "größe.\"quoted\\\" and;tagged=1";
             let owners = ["a:2003=x", "b:2003"];
-            let entry = MisplacedEntry { metric, owners: &owners, bytes };
+            let series = bytes.map(|_| "a;b=c");
+            let entry = MisplacedEntry { metric, owners: &owners, bytes, series };
             let line = MisplacedLine {
                 metric: metric.parse().unwrap(),
                 owners: owners.map(str::to_owned).to_vec(),
                 bytes,
+                series: series.map(str::to_owned),
             };
             let written = serde_json::to_string(&entry).unwrap();
             assert_eq!(written, serde_json::to_string(&line).unwrap());

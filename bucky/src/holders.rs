@@ -14,7 +14,7 @@ use crate::inventory::{Detail, Entry, Merged, Query, Sought};
 use crate::names::{Selection, metric_called};
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
-use crate::placement;
+use crate::placement::{self, Series};
 
 /// A name, and the nodes that list it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(crate) enum Place {
     Owners(Vec<usize>),
     /// To whichever node has it: its own business.
     Local,
-    /// That cannot be told: a tagged file named by a hash.
+    /// That cannot be told: a tagged file named by the hash of a series that is not known.
     Unplaceable,
 }
 
@@ -65,6 +65,8 @@ impl Place {
 pub(crate) struct Placer {
     /// The ring.
     ring: Arc<Ring>,
+    /// The series that are known by their hash.
+    series: Series,
     /// The member that a node of the ring is, by the node's number.
     member_of: Vec<usize>,
     /// By member, what the names of its own metrics begin with.
@@ -98,6 +100,7 @@ impl Placer {
             member_of: member_of?,
             local_prefixes: local_prefixes.collect(),
             addrs: cluster.members.iter().map(|member| member.addr().to_string()).collect(),
+            series: cluster.series.clone(),
             ring,
         })
     }
@@ -111,7 +114,7 @@ impl Placer {
         if listed.nodes.iter().any(is_local) {
             return Place::Local;
         }
-        let Ok(owners) = placement::owners(&self.ring, &listed.name) else {
+        let Ok(owners) = placement::owners(&self.ring, &self.series, &listed.name) else {
             return Place::Unplaceable;
         };
         let mut members: Vec<usize> = Vec::with_capacity(owners.len());

@@ -1,12 +1,17 @@
 //! Where metrics belong: names in, nodes of the ring out.
 //!
-//! Pure. What a relay hashed is the name of the series; for a tagged one that is not the name of its file (DESIGN
-//! section 3). A name that is no tagged file's is hashed as it stands.
+//! The rule is `bucky_placement`'s. Here are the series that were given with `--series`, and what people are told of
+//! tagged files that nobody can place.
 
-use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 
+use bucky_placement::{HashedSeries, KnownSeries, Place, SeriesHash, SeriesList, place};
 use bucky_ring::{Node, Ring};
-use bucky_whisper::{MetricName, Series};
+use bucky_whisper::MetricName;
+use tokio::runtime::{Handle, RuntimeFlavor};
+
+use crate::output::human_count;
 
 /// The folder that holds tagged series, as the beginning of a name.
 const TAGGED: &str = "_tagged.";
@@ -15,19 +20,107 @@ const TAGGED: &str = "_tagged.";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoPlace {
     /// The file is named by a hash of its series.
-    #[error("{0} is named by a hash (TAG_HASH_FILENAMES); which series it is cannot be told")]
+    #[error("{0} is named by the hash of a series that is not known; give it with --series FILE")]
     Unplaceable(String),
     /// Below the folder of tagged series, and no name.
     #[error("{0:?} is not the name of a tagged series' file")]
     NoName(String),
 }
 
+/// The series that are known by their hash: those of `--series`, if it was given.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Series(Option<Arc<SeriesList>>);
+
+impl Series {
+    /// Those of `list`.
+    pub(crate) fn of(list: SeriesList) -> Self {
+        Self(Some(Arc::new(list)))
+    }
+
+    /// Whether there are any.
+    pub(crate) fn is_given(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// These, and before them the one that a daemon told of a file. Its hash is looked at all the same.
+    pub(crate) fn with_told<'a>(&'a self, told: Option<&'a str>) -> impl KnownSeries + 'a {
+        WithTold { series: self, told }
+    }
+
+    /// What is said of so many tagged files that have no place.
+    pub(crate) fn unplaceable(&self, files: u64) -> Unplaceable {
+        Unplaceable { files, was_given: self.is_given() }
+    }
+}
+
+impl KnownSeries for Series {
+    fn series_of(&self, hash: &SeriesHash) -> Option<HashedSeries> {
+        let list = self.0.as_ref()?;
+        // A line of the file is read: where other tasks wait for this thread, they go on on another one.
+        match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| list.series_of(hash)),
+            _ => list.series_of(hash),
+        }
+    }
+}
+
+struct WithTold<'a> {
+    series: &'a Series,
+    told: Option<&'a str>,
+}
+
+impl KnownSeries for WithTold<'_> {
+    fn series_of(&self, hash: &SeriesHash) -> Option<HashedSeries> {
+        let told = self.told.and_then(|told| HashedSeries::checked(told, hash));
+        told.or_else(|| self.series.series_of(hash))
+    }
+}
+
+/// Tagged files that stay where they are, and what to do about them; a sentence or two.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unplaceable {
+    files: u64,
+    was_given: bool,
+}
+
+impl fmt::Display for Unplaceable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (files, verb) = match self.files {
+            1 => ("1 tagged file".to_owned(), "is"),
+            files => (format!("{} tagged files", human_count(files)), "are"),
+        };
+        write!(
+            f,
+            "{files} {verb} named by the hash of an unknown series, so nobody can tell which node owns "
+        )?;
+        f.write_str(if self.files == 1 { "it. " } else { "them. " })?;
+        f.write_str(if self.was_given {
+            "The file of --series does not have their series: export it again"
+        } else {
+            "Give their series with --series FILE, one a line"
+        })?;
+        f.write_str(
+            "; `SELECT path FROM tags_series` in graphite-web's tag database lists them (docs/runbooks/tagged-series.md).",
+        )
+    }
+}
+
 /// The owners of the metric called `name`, the first copy first: indices into [`Ring::nodes`].
 ///
 /// # Errors
 /// [`NoPlace`] for some files of tagged series.
-pub(crate) fn owners(ring: &Ring, name: &str) -> Result<Vec<usize>, NoPlace> {
-    Ok(ring.owners(&series(name)?).collect())
+pub(crate) fn owners(
+    ring: &Ring,
+    known: &impl KnownSeries,
+    name: &str,
+) -> Result<Vec<usize>, NoPlace> {
+    if name.starts_with(TAGGED) && MetricName::parse(name).is_err() {
+        return Err(NoPlace::NoName(name.to_owned()));
+    }
+    match place(ring, &[], known, name) {
+        Place::Owned { owners, .. } => Ok(owners.collect()),
+        Place::Local | Place::Unplaceable => Err(NoPlace::Unplaceable(name.to_owned())),
+    }
 }
 
 /// The hosts of `owners`, each once, in their order.
@@ -41,17 +134,6 @@ pub(crate) fn hosts<'ring>(ring: &'ring Ring, owners: &[usize]) -> Vec<&'ring st
     hosts
 }
 
-fn series(name: &str) -> Result<Cow<'_, str>, NoPlace> {
-    if !name.starts_with(TAGGED) {
-        return Ok(Cow::Borrowed(name));
-    }
-    let metric = MetricName::parse(name).map_err(|_| NoPlace::NoName(name.to_owned()))?;
-    match metric.series() {
-        Series::Known(series) => Ok(Cow::Owned(series.into_owned())),
-        Series::Unplaceable => Err(NoPlace::Unplaceable(name.to_owned())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,17 +145,35 @@ mod tests {
         Ring::new(document.to_spec().unwrap()).unwrap()
     }
 
+    fn none() -> Series {
+        Series::default()
+    }
+
     #[test]
     fn a_tagged_file_lies_where_its_series_does() {
         let ring = ring(&["a", "b", "c", "d"], 1);
         for host in 0..50 {
             let series = format!("disk.used;host=web{host}");
             let file = format!("_tagged.abc.def.disk_DOT_used;host=web{host}");
-            assert_eq!(owners(&ring, &series), owners(&ring, &file));
+            assert_eq!(owners(&ring, &none(), &series), owners(&ring, &none(), &file));
+            let hashed = SeriesHash::of(&series).metric_name();
+            let known = none();
+            let known = known.with_told(Some(&series));
+            assert_eq!(owners(&ring, &known, &hashed), owners(&ring, &none(), &series));
         }
         let hashed = format!("_tagged.abc.def.{}", "0".repeat(64));
-        assert!(matches!(owners(&ring, &hashed), Err(NoPlace::Unplaceable(_))));
-        assert!(matches!(owners(&ring, "_tagged..x"), Err(NoPlace::NoName(_))));
+        assert!(matches!(owners(&ring, &none(), &hashed), Err(NoPlace::Unplaceable(_))));
+        assert!(matches!(owners(&ring, &none(), "_tagged..x"), Err(NoPlace::NoName(_))));
+    }
+
+    /// A daemon may say what it likes.
+    #[test]
+    fn a_series_that_a_daemon_tells_counts_only_with_the_right_hash() {
+        let ring = ring(&["a", "b"], 1);
+        let hashed = SeriesHash::of("disk.used;host=a").metric_name();
+        let known = none();
+        let wrong = known.with_told(Some("disk.used;host=b"));
+        assert!(matches!(owners(&ring, &wrong, &hashed), Err(NoPlace::Unplaceable(_))));
     }
 
     #[test]
@@ -81,7 +181,7 @@ mod tests {
         let ring = ring(&["a", "b", "c", "d"], 1);
         let direct = |name: &str| ring.owners(name).collect::<Vec<_>>();
         for name in ["a/b", "a..b", ".a", "", "café"] {
-            assert_eq!(owners(&ring, name), Ok(direct(name)));
+            assert_eq!(owners(&ring, &none(), name), Ok(direct(name)));
         }
     }
 
@@ -89,10 +189,18 @@ mod tests {
     #[test]
     fn all_copies_are_owners_and_a_host_counts_once() {
         let ring = ring(&["a=x", "a=y", "b=x", "b=y"], 3);
-        let owners = owners(&ring, "some.metric").unwrap();
+        let owners = owners(&ring, &none(), "some.metric").unwrap();
         assert_eq!(owners.len(), 3);
         let hosts = hosts(&ring, &owners);
         assert_eq!(hosts.len(), 2);
         assert_eq!(hosts[0], ring.nodes()[owners[0]].host());
+    }
+
+    #[test]
+    fn what_is_said_of_files_without_a_place_ends_with_what_to_do() {
+        let text = none().unplaceable(1_200).to_string();
+        assert!(text.starts_with("1,200 tagged files are named by the hash"), "{text}");
+        assert!(text.contains("Give their series with --series FILE"), "{text}");
+        assert!(none().unplaceable(1).to_string().contains("which node owns it. "));
     }
 }

@@ -3,6 +3,9 @@
 //! A daemon with `/v1` and our ring is asked what it misplaces, and its answer is held against our own ring: a
 //! daemon that was started anew with another ring meanwhile must not be believed. Of any other node the whole list
 //! is read, and placed here.
+//!
+//! What such a daemon calls unplaceable (tagged files named by the hash of a series that it does not know) is read beside
+//! what it misplaces, and placed here where our series has them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,10 +16,10 @@ use bucky_ring::{Node, Ring};
 use bucky_whisper::MetricName;
 use tokio::sync::mpsc;
 
-use crate::inventory;
+use crate::inventory::{self, PageFilter};
 use crate::output::Output;
 use crate::patience;
-use crate::placement::{self, NoPlace};
+use crate::placement::{self, NoPlace, Series};
 
 /// How a node's strays are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub(crate) struct StrayQuery {
     pub(crate) how: How,
     /// Where things belong.
     pub(crate) ring: Arc<Ring>,
+    /// The series that are known by their hash.
+    pub(crate) series: Series,
     /// Only metrics in whose name this is found.
     pub(crate) regex: Option<String>,
     /// Only metrics after this one.
@@ -140,36 +145,73 @@ impl Reading {
     }
 
     async fn asked(&self, host: Option<String>) -> Result<(), StrayError> {
-        let mut query = MisplacedQuery {
-            host,
-            regex: self.query.regex.clone(),
-            after: self.query.after.as_ref().map(MetricName::to_string),
-            limit: Some(self.query.page as u64),
-            stat: self.query.with_bytes,
-            fresh: false,
-        };
+        let after = self.query.after.as_ref().map(MetricName::to_string);
+        let mut misplaced = Ahead::after(after.clone());
+        let mut unplaceable = Ahead::after(after);
         loop {
-            let limit = self.query.page;
-            let page =
-                || async { self.daemon.misplaced(&query).await?.collect_at_most(limit).await };
-            let page: Vec<MisplacedLine> =
-                patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
-            let names = page.iter().map(|line| line.metric.as_str());
-            inventory::in_order(&self.daemon, paths::V1_MISPLACED, query.after.as_deref(), names)?;
-            let is_last = page.len() < limit;
-            query.after = page.last().map(|line| line.metric.to_string());
-            let items =
-                page.into_iter().map(|line| self.checked(line)).collect::<Result<_, _>>()?;
+            if misplaced.is_wanted() {
+                self.read_misplaced(host.as_deref(), &mut misplaced).await?;
+            }
+            if unplaceable.is_wanted() {
+                self.read_unplaceable(host.as_deref(), &mut unplaceable).await?;
+            }
+            let items = Ahead::merge(&mut misplaced, &mut unplaceable);
+            let is_last = misplaced.is_done() && unplaceable.is_done();
             if self.sender.send(Ok(items)).await.is_err() || is_last {
                 return Ok(());
             }
         }
     }
 
+    async fn read_misplaced(
+        &self,
+        host: Option<&str>,
+        ahead: &mut Ahead,
+    ) -> Result<(), StrayError> {
+        let limit = self.query.page;
+        let query = MisplacedQuery {
+            host: host.map(str::to_owned),
+            regex: self.query.regex.clone(),
+            after: ahead.after.clone(),
+            limit: Some(limit as u64),
+            stat: self.query.with_bytes,
+            fresh: false,
+        };
+        let page = || async { self.daemon.misplaced(&query).await?.collect_at_most(limit).await };
+        let page: Vec<MisplacedLine> =
+            patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
+        let names = page.iter().map(|line| line.metric.as_str());
+        inventory::in_order(&self.daemon, paths::V1_MISPLACED, query.after.as_deref(), names)?;
+        let next = page.last().filter(|_| page.len() >= limit);
+        ahead.go_on(next.map(|line| line.metric.to_string()));
+        for line in page {
+            ahead.push(line.metric.to_string(), Some(self.checked(line)?));
+        }
+        Ok(())
+    }
+
+    async fn read_unplaceable(
+        &self,
+        host: Option<&str>,
+        ahead: &mut Ahead,
+    ) -> Result<(), StrayError> {
+        let filter = PageFilter { regex: self.query.regex.as_deref(), unplaceable: true };
+        let (after, limit) = (ahead.after.clone(), self.query.page);
+        let page = || inventory::stat_page(&self.daemon, filter, after.as_deref(), limit);
+        let page = patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
+        ahead.go_on(page.next);
+        for line in page.entries {
+            let name = line.metric.to_string();
+            ahead.push(name, self.place(line.metric, Some(line.bytes), host, None));
+        }
+        Ok(())
+    }
+
     /// What the daemon says, if our ring says the same.
     fn checked(&self, line: MisplacedLine) -> Result<Item, StrayError> {
         let ring = &self.query.ring;
-        let owners = match placement::owners(ring, line.metric.as_str()) {
+        let known = self.query.series.with_told(line.series.as_deref());
+        let owners = match placement::owners(ring, &known, line.metric.as_str()) {
             Ok(owners) => owners,
             Err(_) => return Ok(Item::Unplaceable(line.metric.to_string())),
         };
@@ -192,19 +234,14 @@ impl Reading {
     async fn placed(&self) -> Result<(), StrayError> {
         let mut after = self.query.after.as_ref().map(MetricName::to_string);
         loop {
-            let page = || {
-                inventory::stat_page(
-                    &self.daemon,
-                    self.query.regex.as_deref(),
-                    after.as_deref(),
-                    self.query.page,
-                )
-            };
+            let filter = PageFilter { regex: self.query.regex.as_deref(), unplaceable: false };
+            let page =
+                || inventory::stat_page(&self.daemon, filter, after.as_deref(), self.query.page);
             let page = patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
             let items = page
                 .entries
                 .into_iter()
-                .filter_map(|line| self.place(line.metric, Some(line.bytes), None));
+                .filter_map(|line| self.place(line.metric, Some(line.bytes), None, line.series));
             if self.sender.send(Ok(items.collect())).await.is_err() || page.next.is_none() {
                 return Ok(());
             }
@@ -222,7 +259,7 @@ impl Reading {
         for page in names.chunks(self.query.page) {
             let later = page.iter().filter(|name| name.as_str() > after);
             let items = later.filter_map(|name| match MetricName::parse(name) {
-                Ok(metric) if metric.as_str() == name => self.place(metric, None, host),
+                Ok(metric) if metric.as_str() == name => self.place(metric, None, host, None),
                 Ok(metric) => Some(Item::Unusable {
                     name: name.clone(),
                     reason: format!("the daemon would take it for {metric}"),
@@ -238,8 +275,15 @@ impl Reading {
         Ok(())
     }
 
-    /// The metric as a stray; none where it is local, or lies on one of its owners, on `host`.
-    fn place(&self, metric: MetricName, bytes: Option<u64>, host: Option<&str>) -> Option<Item> {
+    /// The metric as a stray; none where it is local, or lies on one of its owners, on `host`. `told` is the series that the
+    /// daemon says its file is named by.
+    fn place(
+        &self,
+        metric: MetricName,
+        bytes: Option<u64>,
+        host: Option<&str>,
+        told: Option<String>,
+    ) -> Option<Item> {
         if let How::Whole { to } | How::GoWhole { to } = &self.query.how {
             return Some(Item::Stray(Found { metric, owners: to.clone(), bytes }));
         }
@@ -247,7 +291,8 @@ impl Reading {
         if self.query.local_prefix.as_ref().is_some_and(is_local) {
             return None;
         }
-        let owners = match placement::owners(&self.query.ring, metric.as_str()) {
+        let known = self.query.series.with_told(told.as_deref());
+        let owners = match placement::owners(&self.query.ring, &known, metric.as_str()) {
             Ok(owners) => owners,
             Err(NoPlace::Unplaceable(name) | NoPlace::NoName(name)) => {
                 return Some(Item::Unplaceable(name));
@@ -264,6 +309,57 @@ impl Reading {
     }
 }
 
+/// A list that is read page by page beside another one: what was read of it and not yet taken.
+struct Ahead {
+    items: VecDeque<(String, Option<Item>)>,
+    /// Where the next page begins.
+    after: Option<String>,
+    is_begun: bool,
+}
+
+impl Ahead {
+    fn after(after: Option<String>) -> Self {
+        Self { items: VecDeque::new(), after, is_begun: false }
+    }
+
+    /// Whether its next page is to be read.
+    fn is_wanted(&self) -> bool {
+        self.items.is_empty() && !self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_begun && self.after.is_none()
+    }
+
+    fn is_done(&self) -> bool {
+        self.items.is_empty() && self.is_over()
+    }
+
+    /// A page was read; the next one begins after `after`.
+    fn go_on(&mut self, after: Option<String>) {
+        (self.after, self.is_begun) = (after, true);
+    }
+
+    fn push(&mut self, name: String, item: Option<Item>) {
+        self.items.push_back((name, item));
+    }
+
+    /// What was read of both, in the order of the names, as far as nothing can come in between.
+    fn merge(one: &mut Self, other: &mut Self) -> Vec<Item> {
+        let mut items = Vec::new();
+        loop {
+            let next = match (one.items.front(), other.items.front()) {
+                (Some((first, _)), Some((second, _))) if second < first => &mut *other,
+                (Some(_), Some(_)) => &mut *one,
+                (Some(_), None) if other.is_over() => &mut *one,
+                (None, Some(_)) if one.is_over() => &mut *other,
+                _ => return items,
+            };
+            items.extend(next.items.pop_front().and_then(|(_, item)| item));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,12 +370,17 @@ mod tests {
 
     /// Reads from a daemon that answers every request with `page`, and gives how it ended.
     async fn read(page: Vec<MisplacedLine>) -> Result<usize, StrayError> {
-        let addr = daemon(move |_| Reply::lines(&page)).await;
+        let addr = daemon(move |request| match request.parameter("unplaceable") {
+            Some(_) => Reply::ok(""),
+            None => Reply::lines(&page),
+        })
+        .await;
         let daemon = Client::new(Timeouts::default()).unwrap().daemon(addr);
         let ring = Arc::new(Ring::new(document(&["a"]).to_spec().unwrap()).unwrap());
         let query = StrayQuery {
             how: How::Asked { host: Some("b".into()) },
             ring,
+            series: Series::default(),
             regex: None,
             after: None,
             with_bytes: true,
@@ -300,6 +401,7 @@ mod tests {
             metric: format!("m{number:05}").parse().unwrap(),
             owners: vec![owner.to_owned()],
             bytes: Some(1),
+            series: None,
         };
         names.map(line).collect()
     }

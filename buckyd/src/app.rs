@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use bucky_placement::{HashedSeries, Place, SeriesList, place};
 use bucky_ring::Ring;
-use bucky_whisper::Series;
 
 use crate::auth::{Keys, Peers};
 use crate::inventory::Inventory;
@@ -48,15 +48,20 @@ pub(crate) enum Placement<'a> {
     Here,
     /// The series is not known.
     Unplaceable,
-    /// On these nodes of the ring, none of them on this host.
-    Elsewhere(bucky_ring::Owners<'a>),
+    /// On these nodes of the ring, none of them on this host; by this series, where the file is named by its hash.
+    Elsewhere(bucky_ring::Owners<'a>, Option<HashedSeries>),
 }
 
 impl App {
     /// The ring as it is seen from the host that it calls `host`.
     pub(crate) fn seen_from(&self, host: &str) -> View<'_> {
         let here = self.ring.nodes().iter().map(|node| node.host() == host);
-        View { ring: &self.ring, local_prefixes: &self.local_prefixes, here: here.collect() }
+        View {
+            ring: &self.ring,
+            local_prefixes: &self.local_prefixes,
+            known: self.inventory.known_series(),
+            here: here.collect(),
+        }
     }
 }
 
@@ -64,6 +69,7 @@ impl App {
 pub(crate) struct View<'a> {
     ring: &'a Ring,
     local_prefixes: &'a [String],
+    known: Option<Arc<SeriesList>>,
     /// For each node of the ring whether it is on this host.
     here: Vec<bool>,
 }
@@ -71,14 +77,13 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     /// Where the metric `name` belongs.
     pub(crate) fn placement(&self, name: &str) -> Placement<'a> {
-        if self.local_prefixes.iter().any(|prefix| name.starts_with(prefix.as_str())) {
-            return Placement::Here;
+        match place(self.ring, self.local_prefixes, &self.known, name) {
+            Place::Local => Placement::Here,
+            Place::Unplaceable => Placement::Unplaceable,
+            Place::Owned { owners, .. } if owners.clone().any(|owner| self.here[owner]) => {
+                Placement::Here
+            }
+            Place::Owned { owners, series } => Placement::Elsewhere(owners, series),
         }
-        let Series::Known(series) = Series::of(name) else { return Placement::Unplaceable };
-        let owners = self.ring.owners(&series);
-        if owners.clone().any(|owner| self.here[owner]) {
-            return Placement::Here;
-        }
-        Placement::Elsewhere(owners)
     }
 }

@@ -17,6 +17,7 @@ mod logging;
 mod memory;
 mod respond;
 mod routes;
+mod series;
 mod server;
 mod store;
 mod sweeper;
@@ -39,6 +40,7 @@ use crate::descriptors::Descriptors;
 use crate::inventory::Inventory;
 use crate::links::Links;
 use crate::memory::Memory;
+use crate::series::Series;
 use crate::store::{Store, StoreOptions};
 use crate::sweeper::Sweeper;
 use crate::transfers::Transfers;
@@ -139,8 +141,10 @@ fn open(
     descriptors: Descriptors,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<Arc<App>> {
+    let series = Series::read(config.series, &config.prefix).context("--series")?;
     let inventory = Inventory::new(&config.prefix, config.list_max_age);
-    let inventory = Arc::new(inventory.with_file_list(config.file_list));
+    let inventory = inventory.with_file_list(config.file_list).with_series(series);
+    let inventory = Arc::new(inventory);
     let memory = Memory::new(config.memory_bytes);
     let options = StoreOptions {
         lock_limit: config.lock_limit,

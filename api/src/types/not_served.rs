@@ -16,7 +16,7 @@ pub enum NotServedKind {
     UnreadableFolder,
     /// A `.wsp` file whose path no metric's name stands for.
     UnusableName,
-    /// A tagged file that is named by a hash: its series is not known.
+    /// A tagged file that is named by the hash of a series that the daemon does not know.
     Unplaceable,
     /// A folder that another buckyd serves.
     OtherBuckyd,
@@ -38,8 +38,8 @@ impl NotServedKind {
                 ("file has a name that no metric has", "files have names that no metric has")
             }
             Self::Unplaceable => (
-                "tagged file is named by a hash and has no place on the ring",
-                "tagged files are named by a hash and have no place on the ring",
+                "tagged file is named by the hash of an unknown series (see --series)",
+                "tagged files are named by the hash of an unknown series (see --series)",
             ),
             Self::OtherBuckyd => {
                 ("folder is served by another buckyd", "folders are served by another buckyd")

@@ -60,7 +60,7 @@ pub struct InventoryStatus {
     pub age_seconds: Option<u64>,
     /// How long the last scan took, in seconds.
     pub scan_seconds: Option<f64>,
-    /// Tagged files whose series is only a hash: they cannot be placed on a ring and are never moved.
+    /// Tagged files named by the hash of a series that is not known: they cannot be placed on a ring and are never moved.
     pub unplaceable: u64,
     /// Files whose name cannot be a metric's (not UTF-8, a dot inside a component): never moved.
     pub unusable: u64,
@@ -69,6 +69,9 @@ pub struct InventoryStatus {
     /// Everything below the prefix that is not served, by kind; the three above among it.
     #[serde(default)]
     pub not_served: NotServed,
+    /// The series that are known by their hash (`--series`); none where no file was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<SeriesStatus>,
     /// Why the last scan failed or is incomplete, in words; empty where it did not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub problem: String,
@@ -84,6 +87,22 @@ impl InventoryStatus {
             ..self.not_served
         }
     }
+}
+
+/// The series of the file of `--series`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeriesStatus {
+    /// Series, each once.
+    pub series: u64,
+    /// Tagged files of this node that are named by the hash of one of them.
+    pub files: u64,
+    /// Lines with a series that another line has, too.
+    pub duplicates: u64,
+    /// Lines that are no series.
+    pub not_series: u64,
+    /// Why the file, which has changed, could not be read again; empty where it could.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub problem: String,
 }
 
 /// Whether the inventory can be served.

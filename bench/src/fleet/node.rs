@@ -79,6 +79,8 @@ pub(super) fn router(node: Arc<SimulatedNode>) -> Router {
         .route(paths::HASHRING, get(hashring))
         .route(paths::V1_STATUS, get(status))
         .route(paths::V1_MISPLACED, get(misplaced))
+        // Asked for what is unplaceable only: nothing is.
+        .route(paths::V1_METRICS, get(async || String::new()))
         .route(paths::V1_PULL, post(pull))
         .route(paths::V1_DELETE, post(delete))
         .layer(DefaultBodyLimit::disable())
@@ -158,6 +160,7 @@ impl SimulatedNode {
                 age_seconds: Some(0),
                 scan_seconds: Some(0.0),
                 unplaceable: 0,
+                series: None,
                 unusable: 0,
                 unreadable_folders: 0,
                 not_served: NotServed::default(),
@@ -205,7 +208,10 @@ impl SimulatedNode {
             }
             let owners = vec![self.ring.nodes()[owner].to_string()];
             let metric = name.parse().unwrap();
-            write_line(&mut body, &MisplacedLine { metric, owners, bytes: Some(FILE_BYTES) });
+            write_line(
+                &mut body,
+                &MisplacedLine { metric, owners, bytes: Some(FILE_BYTES), series: None },
+            );
             left -= 1;
             self.listed.fetch_add(1, Ordering::Relaxed);
         }

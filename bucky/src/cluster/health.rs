@@ -175,6 +175,9 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
             member.addr()
         ));
     }
+    if let Some(series) = status.inventory.series.as_ref().filter(|it| !it.problem.is_empty()) {
+        notes.push(format!("--series: {}; what it read before still counts", series.problem));
+    }
     notes
 }
 

@@ -20,6 +20,7 @@ use crate::chain;
 use crate::clocks;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::Output;
+use crate::placement::Series;
 
 /// How many nodes are asked at once.
 const ASKED_AT_ONCE: usize = 32;
@@ -93,6 +94,8 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     /// What does not agree.
     pub(crate) findings: Vec<Finding>,
+    /// The series that are known by their hash.
+    pub(crate) series: Series,
     client: Client,
 }
 
@@ -118,7 +121,7 @@ impl Cluster {
             .filter_map(Member::document)
             .fold(reference, |document, other| completed(&document, other));
         findings.extend(judge(&document, &members));
-        Ok(Self { seed, document, members, findings, client })
+        Ok(Self { seed, document, members, findings, series: Series::default(), client })
     }
 
     /// The same where all nodes have to be there and agree. Who they are is told where `tells` says so.
@@ -140,13 +143,18 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// The same where these series are known by their hash.
+    pub(crate) fn with_series(self, series: &Series) -> Self {
+        Self { series: series.clone(), ..self }
+    }
+
     /// A cluster of which these answers came.
     #[cfg(test)]
     pub(crate) fn from_answers(document: RingDocument, members: Vec<Member>) -> Self {
         let findings = judge(&document, &members);
         let client = Client::new(bucky_api::Timeouts::default()).unwrap();
         let seed = members[0].addr().clone();
-        Self { seed, document, members, findings, client }
+        Self { seed, document, members, findings, series: Series::default(), client }
     }
 
     /// The ring, ready to place metrics.

@@ -60,6 +60,7 @@ pub(crate) fn status(node: &str, store_id: &str) -> Status {
             age_seconds: Some(12),
             scan_seconds: Some(0.5),
             unplaceable: 0,
+            series: None,
             unusable: 0,
             unreadable_folders: 0,
             not_served: bucky_api::NotServed::default(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::batch_args::BatchArgs;
+use super::series_args::SeriesArgs;
 use crate::cli::ClusterArgs;
 use crate::copy::{self, BackfillOrder, NameMap};
 use crate::outcome::{Outcome, UsageError};
@@ -38,6 +39,8 @@ pub(crate) struct Args {
     #[arg(long, visible_alias = "dry-run")]
     pub(crate) no_op: bool,
     #[command(flatten)]
+    pub(crate) series: SeriesArgs,
+    #[command(flatten)]
     pub(crate) batches: BatchArgs,
     /// Accepted for the Go tool's sake: destinations always fetch for themselves
     #[arg(long, hide = true)]
@@ -56,6 +59,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         from: args.cluster.host()?,
         to: None,
         map: read_map(&args.map)?,
+        series: args.series.read(output).await?,
         fresh: args.force,
         dry_run: args.no_op,
         ignore_free_space: args.batches.ignore_free_space,

@@ -6,6 +6,7 @@ use bucky_api::DaemonAddr;
 
 use super::backfill::read_map;
 use super::copy::WholeArgs;
+use super::series_args::SeriesArgs;
 use super::sync_args::SyncArgs;
 use crate::cli::ClusterArgs;
 use crate::copy::{self, BackfillOrder};
@@ -46,6 +47,8 @@ pub(crate) struct Args {
     #[arg(short = 'f', long)]
     pub(crate) force: bool,
     #[command(flatten)]
+    pub(crate) series: SeriesArgs,
+    #[command(flatten)]
     pub(crate) sync: SyncArgs,
     #[command(flatten)]
     pub(crate) whole: WholeArgs,
@@ -60,7 +63,8 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     }
     let client = args.cluster.client()?;
     let (from, to) = (args.src_cluster_seed, args.dst_cluster_seed);
-    let order = args.sync.copying(&args.cluster, from.clone());
+    let series = args.series.read(output).await?;
+    let order = Order { series, ..args.sync.copying(&args.cluster, from.clone()) };
     let order = args.whole.apply(Order { fresh: args.force, ..order })?;
     let Some(file) = args.metric_map_file else {
         let regex = args.regex.as_deref().map(checked_regex).transpose()?;
@@ -82,6 +86,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         from,
         to: Some(to),
         map: read_map(&file)?,
+        series: order.series,
         fresh: order.fresh,
         dry_run: order.dry_run,
         ignore_free_space: order.ignore_free_space,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::batch_args::BatchArgs;
 use super::inconsistent::LocalArgs;
+use super::series_args::SeriesArgs;
 use crate::cli::ClusterArgs;
 use crate::heal::{self, Order};
 use crate::names::{Nothing, SelectArgs};
@@ -30,6 +31,8 @@ pub(crate) struct Args {
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
     /// Print the plan and change nothing
     #[arg(long, visible_alias = "dry-run")]
     pub(crate) no_op: bool,
@@ -51,6 +54,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         selection: args.select.selection(Nothing::MeansAll, std::io::stdin())?,
         points: args.points,
         local_prefix: args.local.prefix()?,
+        series: args.series.read(output).await?,
         fresh: !args.no_scan,
         dry_run: args.no_op,
         ignore_free_space: args.batches.ignore_free_space,

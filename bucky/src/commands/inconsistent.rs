@@ -6,6 +6,7 @@ use bucky_api::{ClientError, NotServed};
 use bucky_ring::Ring;
 
 use super::discover;
+use super::series_args::SeriesArgs;
 use crate::chain;
 use crate::cli::ClusterArgs;
 use crate::cluster::{Answer, Cluster, Member};
@@ -13,6 +14,7 @@ use crate::inventory::{page_len, refresh};
 use crate::names::{Nothing, SelectArgs, Selection};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, json_string};
+use crate::placement::Series;
 use crate::strays::{How, Item, StrayListing, StrayQuery};
 
 /// Arguments that say which metrics are each node's own, for nodes that do not know it themselves.
@@ -61,6 +63,8 @@ pub(crate) struct Args {
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
     /// Print a JSON object: node to names
     #[arg(short = 'j', long)]
     pub(crate) json: bool,
@@ -82,6 +86,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         _ => None,
     };
     let local_prefix = args.local.prefix()?;
+    let series = args.series.read(output).await?;
     let cluster = discover(&args.cluster, output).await?;
     if !cluster.is_healthy() {
         output.say("Warning: Cluster is not healthy!");
@@ -93,10 +98,11 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     }
     let mut listings: Vec<(&Member, Names)> = Vec::new();
     for member in cluster.present() {
-        let names = if args.unplaceable && member.status().is_some() {
+        let names = if args.unplaceable && member.status().is_some() && !series.is_given() {
             Names::Unplaceable { regex: regex.clone() }
         } else {
             let query = query(&cluster, member, &ring, regex.clone(), local_prefix.clone());
+            let query = StrayQuery { series: series.clone(), ..query };
             let listing = StrayListing::begin(member.daemon.clone(), query, Arc::clone(output));
             Names::Strays { listing, unplaceable: args.unplaceable }
         };
@@ -115,16 +121,19 @@ fn query(
     regex: Option<String>,
     local_prefix: Option<String>,
 ) -> StrayQuery {
-    let host = member.host.clone();
+    let own_name = || member.document().map(|document| document.name.clone());
+    let host = member.host.clone().or_else(own_name);
     let how = match member.answer {
         Answer::V1 { .. } => How::Asked { host },
         Answer::Go { .. } | Answer::Away { .. } => {
+            let host = member.host.clone();
             How::GoPlacedHere { host: host.or_else(|| Some(member.addr().host().to_owned())) }
         }
     };
     StrayQuery {
         how,
         ring: Arc::clone(ring),
+        series: Series::default(),
         regex,
         after: None,
         page: page_len(cluster.members.len()),
@@ -260,7 +269,7 @@ fn tell_counts(cluster: &Cluster, output: &Output) {
         if found.unplaceable > 0 {
             let count = found.unplaceable;
             output.say(format_args!(
-                "{}: {count} unplaceable files (tagged, named by a hash): see --unplaceable",
+                "{}: {count} unplaceable files (tagged, named by the hash of an unknown series): see --unplaceable, and --series",
                 member.addr()
             ));
         }

@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use bucky_placement::SeriesHash;
 use bucky_ring::{Relay, Ring, RingDocument, RingError, Shortfall};
 
 use super::discover;
+use super::series_args::SeriesArgs;
 use crate::chain;
 use crate::cli::ClusterArgs;
 use crate::names::names_from;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, json_string};
-use crate::placement::{hosts, owners};
+use crate::placement::{Series, hosts, owners};
 
 /// The longest ring document that is read.
 const DOCUMENT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
@@ -25,7 +27,8 @@ const DOCUMENT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 #[command(
     about = "Tell which nodes own metrics",
     long_about = "Tell which nodes own metrics, a line for each metric and host, in the order given. The metrics need \
-                  not exist. A tagged series is found by its name or by that of its file."
+                  not exist. A tagged series is found by its name or by that of its file; with --series also by the hash that its \
+                  file may be named by. As text, a series with tags has the names that its file may have on standard error."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -33,6 +36,8 @@ pub(crate) struct Args {
     /// Take the ring from this file (what GET /hashring answers), and ask no node; `-`: standard input
     #[arg(long, value_name = "FILE")]
     ring: Option<PathBuf>,
+    #[command(flatten)]
+    series: SeriesArgs,
     /// Print a JSON object
     #[arg(short = 'j', long)]
     json: bool,
@@ -61,7 +66,8 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         (true, false) => Form::FirstHost,
         (true, true) => Form::AllOwners,
     };
-    let located = locate(&ring, &names, form);
+    let series = args.series.read(output).await?;
+    let located = locate(&ring, &series, &names, form);
     output.data_text(located.text)?;
     for line in located.told {
         output.say(line);
@@ -130,13 +136,13 @@ struct Located {
     outcome: Outcome,
 }
 
-fn locate(ring: &Ring, names: &[String], form: Form) -> Located {
+fn locate(ring: &Ring, series: &Series, names: &[String], form: Form) -> Located {
     let mut seen = std::collections::HashSet::new();
     let mut located = Located { text: String::new(), told: Vec::new(), outcome: Outcome::Done };
     let mut members: BTreeMap<&str, String> = BTreeMap::new();
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for name in names.iter().filter(|name| seen.insert(name.as_str())) {
-        let owners = match owners(ring, name) {
+        let owners = match owners(ring, series, name) {
             Ok(owners) => owners,
             Err(error) => {
                 located.told.push(format!("bucky: {error}"));
@@ -153,6 +159,7 @@ fn locate(ring: &Ring, names: &[String], form: Form) -> Located {
                 for host in hosts {
                     located.text.push_str(&format!("{name} => {host}\n"));
                 }
+                located.told.extend(files(name));
             }
             Form::FirstHost => {
                 let host = hosts.first().copied().unwrap_or_default();
@@ -172,6 +179,18 @@ fn locate(ring: &Ring, names: &[String], form: Form) -> Located {
     let counted = counts.iter().map(|(host, count)| format!("{count} metrics assigned to {host}"));
     located.told.extend(counted);
     located
+}
+
+/// What the file of the series `name` is called, if it has tags.
+fn files(name: &str) -> Option<String> {
+    let hash = SeriesHash::of(name);
+    let by_hash = hash.metric_name();
+    let folder = by_hash.rsplit_once('.').map(|(folder, _)| folder).unwrap_or_default();
+    let is_series = name.contains(';') && !name.starts_with("_tagged.");
+    is_series.then(|| {
+        let by_name = name.replace('.', "_DOT_");
+        format!("{name} is stored as {by_hash} (TAG_HASH_FILENAMES) or {folder}.{by_name}")
+    })
 }
 
 #[cfg(test)]
@@ -195,12 +214,12 @@ mod tests {
         let given = names(&["wrong.a", "app.h0.m0", "wrong.a"]);
         let host = |name: &str| ring.nodes()[ring.owner(name)].host().to_owned();
         let (wrong, app) = (host("wrong.a"), host("app.h0.m0"));
-        let located = locate(&ring, &given, Form::Text);
+        let located = locate(&ring, &Series::default(), &given, Form::Text);
         assert_eq!(located.text, format!("wrong.a => {wrong}\napp.h0.m0 => {app}\n"));
         assert_eq!(located.outcome, Outcome::Done);
-        let json = locate(&ring, &given, Form::FirstHost).text;
+        let json = locate(&ring, &Series::default(), &given, Form::FirstHost).text;
         assert_eq!(json, format!("{{\"app.h0.m0\":\"{app}\",\"wrong.a\":\"{wrong}\"}}\n"));
-        assert_eq!(locate(&ring, &[], Form::FirstHost).text, "{}\n");
+        assert_eq!(locate(&ring, &Series::default(), &[], Form::FirstHost).text, "{}\n");
     }
 
     #[test]
@@ -208,17 +227,34 @@ mod tests {
         let ring = ring(3);
         let owners: Vec<String> =
             ring.owners("m").map(|owner| format!("\"{}\"", ring.nodes()[owner])).collect();
-        let json = locate(&ring, &names(&["m"]), Form::AllOwners).text;
+        let json = locate(&ring, &Series::default(), &names(&["m"]), Form::AllOwners).text;
         assert_eq!(json, format!("{{\"m\":[{}]}}\n", owners.join(",")));
-        assert_eq!(locate(&ring, &names(&["m"]), Form::Text).text.lines().count(), 2);
+        assert_eq!(
+            locate(&ring, &Series::default(), &names(&["m"]), Form::Text).text.lines().count(),
+            2
+        );
     }
 
     #[test]
     fn a_hashed_series_is_named_and_the_rest_is_told() {
         let hashed = format!("_tagged.abc.def.{}", "a".repeat(64));
-        let located = locate(&ring(1), &names(&[&hashed, "m"]), Form::Text);
+        let located = locate(&ring(1), &Series::default(), &names(&[&hashed, "m"]), Form::Text);
         assert_eq!(located.text.lines().count(), 1);
         assert_eq!(located.outcome, Outcome::SomeFailed);
         assert!(located.told[0].contains(&hashed));
+    }
+
+    #[test]
+    fn a_series_with_tags_is_told_with_the_names_of_its_file() {
+        let series = "stats.example.counts;tag1=value1";
+        let located = locate(&ring(1), &Series::default(), &names(&[series]), Form::Text);
+        let told = &located.told[0];
+        assert!(told.contains("stored as _tagged.872.252.872252"), "{told}");
+        assert!(
+            told.ends_with("or _tagged.872.252.stats_DOT_example_DOT_counts;tag1=value1"),
+            "{told}"
+        );
+        let located = locate(&ring(1), &Series::default(), &names(&["a.b"]), Form::Text);
+        assert_eq!(located.told.len(), 1, "how many there are, and no more");
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::locate::ring_of;
+use super::series_args::SeriesArgs;
 use crate::chain;
 use crate::cli::ClusterArgs;
 use crate::name_stream::ListArgs;
@@ -25,6 +26,8 @@ pub(crate) struct Args {
     /// Take the ring from this file (what GET /hashring answers), and ask no node
     #[arg(long, value_name = "FILE")]
     ring: Option<PathBuf>,
+    #[command(flatten)]
+    series: SeriesArgs,
     /// Print hosts only
     #[arg(long)]
     short: bool,
@@ -36,6 +39,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     args.list.refuse_stdin_twice("--ring", args.ring.as_deref())?;
     let (ring, _) = ring_of(args.ring.as_deref(), &args.cluster, output).await?;
+    let series = args.series.read(output).await?;
     let mut outcome = Outcome::Done;
     for name in args.list.open()? {
         let name = match name {
@@ -47,7 +51,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
             }
             Err(error) => return Err(error.into()),
         };
-        let owners = match owners(&ring, &name) {
+        let owners = match owners(&ring, &series, &name) {
             Ok(owners) => owners,
             Err(error) => {
                 output.say(format_args!("bucky: {error}"));

@@ -25,6 +25,7 @@ pub(crate) mod pickle_relay;
 pub(crate) mod rebalance;
 pub(crate) mod restore;
 mod schema_args;
+pub(crate) mod series_args;
 pub(crate) mod servers;
 pub(crate) mod sieve;
 pub(crate) mod sparsify;

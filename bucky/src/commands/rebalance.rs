@@ -7,6 +7,7 @@ use std::time::Duration;
 use bucky_api::DaemonAddr;
 
 use super::inconsistent::LocalArgs;
+use super::series_args::SeriesArgs;
 use super::sync_args::SyncArgs;
 use crate::cli::ClusterArgs;
 use crate::names::checked_regex;
@@ -32,6 +33,8 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
     /// Nodes that are no longer in the ring, to be drained
     #[arg(value_name = "HOST:PORT")]
     pub(crate) drained: Vec<DaemonAddr>,
@@ -71,6 +74,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         regex: args.regex.as_deref().map(checked_regex).transpose()?,
         allowed_destinations: args.allowed_dsts.as_deref().map(addresses).transpose()?,
         local_prefix: args.local.prefix()?,
+        series: args.series.read(output).await?,
         deletes: args.sync.deletes(true),
         rest: args.rest,
         replace_corrupt: args.replace_corrupt,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bucky_whisper::MetricName;
 
 use super::schema_args::SchemaArgs;
+use super::series_args::SeriesArgs;
 use crate::cli::{ClusterArgs, workers};
 use crate::cluster::Scope;
 use crate::outcome::Outcome;
@@ -34,6 +35,8 @@ pub(crate) struct Args {
     /// Put this before the names of all metrics: `old.site` or `old/site`
     #[arg(short = 'p', long = "prefix", visible_alias = "path", value_name = "PREFIX", value_parser = restore::prefix)]
     pub(crate) prefix: Option<MetricName>,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
     /// Batches on their way at once
     #[arg(short = 'w', long, value_name = "N", default_value = "5", value_parser = workers)]
     pub(crate) workers: usize,
@@ -50,6 +53,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         seed: args.cluster.host()?,
         scope: if args.cluster.single { Scope::Single } else { Scope::All },
         place: Place::of(&args.file),
+        series: args.series.read(output).await?,
         prefix: args.prefix,
         workers: args.workers,
         on_schema_difference: args.schema.confirmed()?,

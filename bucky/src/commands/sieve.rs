@@ -7,6 +7,7 @@ use bucky_ring::{Node, Ring};
 
 use super::locate::ring_of;
 use super::lookup::{host, long};
+use super::series_args::SeriesArgs;
 use crate::chain;
 use crate::cli::ClusterArgs;
 use crate::name_stream::ListArgs;
@@ -28,6 +29,8 @@ pub(crate) struct Args {
     /// Take the ring from this file (what GET /hashring answers), and ask no node
     #[arg(long, value_name = "FILE")]
     ring: Option<PathBuf>,
+    #[command(flatten)]
+    series: SeriesArgs,
     /// The node: HOST, HOST:PORT:INSTANCE, or as the ring has it; may be given several times
     /// [default: the one that the daemon at --host is]
     #[arg(short = 'n', long = "node", value_name = "NODE")]
@@ -54,6 +57,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         }
     };
     let is_meant = meant(&ring, &nodes, args.unknown_node)?;
+    let series = args.series.read(output).await?;
     let mut outcome = Outcome::Done;
     for name in args.list.open()? {
         let name = match name {
@@ -65,7 +69,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
             }
             Err(error) => return Err(error.into()),
         };
-        match owners(&ring, &name) {
+        match owners(&ring, &series, &name) {
             Ok(owners) => {
                 let belongs = owners.iter().any(|owner| is_meant.get(*owner) == Some(&true));
                 if belongs != args.invert {

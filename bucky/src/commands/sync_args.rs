@@ -13,6 +13,7 @@ use super::batch_args::BatchArgs;
 use super::clock_args::ClockArgs;
 use super::rebalance::PASSED;
 use crate::cli::ClusterArgs;
+use crate::placement::Series;
 use crate::rebalance::options::{HealthOptions, PaceOptions, StatisticsOptions, SyncOptions};
 use crate::rebalance::{Order, Task};
 
@@ -111,6 +112,7 @@ impl SyncArgs {
             regex: None,
             allowed_destinations: None,
             local_prefix: None,
+            series: Series::default(),
             deletes: self.deletes(false),
             rest: Duration::ZERO,
             replace_corrupt: false,

@@ -72,6 +72,9 @@ impl Node {
     }
 
     fn page(&self, request: &Request) -> Reply {
+        if request.parameter("unplaceable").is_some() {
+            return Reply::ok("");
+        }
         let after = request.parameter("after").unwrap_or_default();
         let limit = request.parameter("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
         let names = self.metrics.iter().filter(|name| **name > after).take(limit);
@@ -85,6 +88,7 @@ impl Node {
                 bytes: 100,
                 mtime: 0,
                 reason: String::new(),
+                series: None,
             })
             .collect();
         Reply::lines(&lines)
@@ -97,7 +101,12 @@ impl Node {
             let owners: Vec<usize> = ring.owners(name).collect();
             let is_home = owners.iter().any(|owner| ring.nodes()[*owner].host() == self.host);
             let owners = owners.iter().map(|owner| ring.nodes()[*owner].to_string()).collect();
-            (!is_home).then(|| MisplacedLine { metric: name.parse().unwrap(), owners, bytes: None })
+            (!is_home).then(|| MisplacedLine {
+                metric: name.parse().unwrap(),
+                owners,
+                bytes: None,
+                series: None,
+            })
         };
         Reply::lines(&self.metrics.iter().filter_map(line).collect::<Vec<_>>())
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bucky_api::{DaemonAddr, Encoding};
 
 use super::inconsistent::LocalArgs;
+use super::series_args::SeriesArgs;
 use crate::cli::{ClusterArgs, workers};
 use crate::names::{Nothing, SelectArgs, Selection};
 use crate::outcome::{Outcome, UsageError};
@@ -32,6 +33,8 @@ pub(crate) struct Args {
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
+    #[command(flatten)]
+    pub(crate) series: SeriesArgs,
     /// Print a JSON object: findings and a summary
     #[arg(short = 'j', long)]
     pub(crate) json: bool,
@@ -85,6 +88,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         sample,
         drained: args.drained,
         local_prefix: args.local.prefix()?,
+        series: args.series.read(output).await?,
         fresh: !args.no_scan,
         strict: args.strict,
         workers: args.workers,

@@ -19,7 +19,7 @@ use crate::heal::survey::plan;
 use crate::inventory::refresh;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::placement;
+use crate::placement::{self, Series};
 use crate::rebalance::failure_files::FailureFiles;
 use crate::rebalance::job_state::JobState;
 use crate::rebalance::mover::{JobDesk, JournalDesk, Mover, MoverParts};
@@ -46,6 +46,8 @@ pub(crate) struct BackfillOrder {
     pub(crate) to: Option<DaemonAddr>,
     /// Which name becomes which.
     pub(crate) map: NameMap,
+    /// The series that are known by their hash.
+    pub(crate) series: Series,
     /// Whether the nodes scan anew first.
     pub(crate) fresh: bool,
     /// Print the plan and do nothing.
@@ -93,13 +95,13 @@ pub(crate) async fn backfill(
     refuse_shared_addresses(&fleet).await?;
     parties::refuse_local_addresses(&fleet)?;
     refuse_chains(&fleet, &order.map)?;
-    refuse_unplaceable(&ring, &order.map)?;
+    refuse_unplaceable(&ring, &order)?;
     tell_go_daemons(&fleet, output);
     if order.fresh {
         refresh(sources.present(), output).await?;
     }
     let seen = rebalance::tell_unread_folders(&fleet, "is not found", output).await;
-    let mut work = Work::find(&fleet, &ring, &order.map, output).await?;
+    let mut work = Work::find(&fleet, &ring, &order, output).await?;
     work.plan = work.plan.reserving(order.reserve);
     let seen = seen.and(work.holding.tell_missing(&order.map, output));
     if work.jobs.is_empty() {
@@ -133,11 +135,12 @@ fn refuse_chains(fleet: &Fleet, map: &NameMap) -> anyhow::Result<()> {
 }
 
 /// Every new name needs a place on the ring.
-fn refuse_unplaceable(ring: &Ring, map: &NameMap) -> anyhow::Result<()> {
-    let bad: Vec<String> = map
+fn refuse_unplaceable(ring: &Ring, order: &BackfillOrder) -> anyhow::Result<()> {
+    let bad: Vec<String> = order
+        .map
         .entries()
         .iter()
-        .filter_map(|entry| placement::owners(ring, entry.new.as_str()).err())
+        .filter_map(|entry| placement::owners(ring, &order.series, entry.new.as_str()).err())
         .take(TOLD)
         .map(|error| format!("\n  {error}"))
         .collect();
@@ -165,9 +168,10 @@ impl Work {
     async fn find(
         fleet: &Fleet,
         ring: &Ring,
-        map: &NameMap,
+        order: &BackfillOrder,
         output: &Output,
     ) -> anyhow::Result<Self> {
+        let (map, series) = (&order.map, &order.series);
         let mut nodes = fleet.members.clone();
         let mut sources = Vec::with_capacity(fleet.sources.len());
         for source in fleet.sources.iter().map(|source| &source.node) {
@@ -180,7 +184,7 @@ impl Work {
         }
         let holding = Holding::ask(map, &sources, output).await?;
         let owners = |name: &bucky_whisper::MetricName| {
-            let owners = placement::owners(ring, name.as_str()).unwrap_or_default();
+            let owners = placement::owners(ring, series, name.as_str()).unwrap_or_default();
             let owners = fleet.owners(&owners).into_iter();
             owners.filter_map(|owner| u32::try_from(owner).ok()).collect()
         };
@@ -233,7 +237,13 @@ async fn carry_out(
         stop: stop.clone(),
         output: Arc::clone(output),
         fleet: Arc::new(fleet),
-        selection: Selection { ring, regex: None, allowed: None, local_prefix: None },
+        selection: Selection {
+            ring,
+            regex: None,
+            allowed: None,
+            local_prefix: None,
+            series: order.series.clone(),
+        },
         limits,
         travel: order.travel,
         deletes: false,

@@ -48,8 +48,13 @@ pub(crate) async fn node_to_node(
     if order.fresh {
         refresh([&source].into_iter(), output).await?;
     }
-    let selection =
-        Selection { ring, regex: order.regex.clone(), allowed: None, local_prefix: None };
+    let selection = Selection {
+        ring,
+        regex: order.regex.clone(),
+        allowed: None,
+        local_prefix: None,
+        series: order.series.clone(),
+    };
     rebalance::plan_and_move(fleet, selection, order, output).await
 }
 
@@ -78,6 +83,7 @@ pub(crate) async fn cluster_to_cluster(
         regex: order.regex.clone(),
         allowed: None,
         local_prefix: None,
+        series: order.series.clone(),
     };
     rebalance::plan_and_move(fleet, selection, order, output).await
 }

@@ -28,6 +28,7 @@ use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::Output;
+use crate::placement::Series;
 use crate::rebalance::failure_files::FailureFiles;
 use crate::rebalance::mover::{JobDesk, JournalDesk, Mover, MoverParts};
 use crate::rebalance::nodes::{Fleet, Kind, refuse_shared_addresses};
@@ -52,6 +53,8 @@ pub(crate) struct Order {
     pub(crate) points: bool,
     /// What the names of Go daemons' own metrics begin with.
     pub(crate) local_prefix: Option<String>,
+    /// The series that are known by their hash.
+    pub(crate) series: Series,
     /// Whether the nodes scan anew first.
     pub(crate) fresh: bool,
     /// Print the plan and do nothing.
@@ -87,7 +90,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Outcome> {
     let cluster =
         Cluster::discover_healthy(client, order.seed.clone(), Scope::All, order.verbose, output)
-            .await?;
+            .await?
+            .with_series(&order.series);
     let ring = cluster.ring()?;
     for warning in ring.warnings() {
         output.say(format_args!("bucky: the ring: {warning}"));
@@ -112,6 +116,7 @@ pub(crate) async fn run(
     survey.plan = survey.plan.reserving(order.reserve);
     survey::tell(&survey.seen, &fleet, order.selection != Selection::All, output);
     let seen = seen.and(survey.sought.tell(output));
+    let seen = seen.and(survey.seen.tell_unplaceable(&order.series, output));
     if survey.plan.is_empty() && survey.compared == 0 {
         let limit = if seen == Outcome::Done { "" } else { ", as far as could be told" };
         output.say(format_args!("No copy is missing at an owner{limit}."));
@@ -213,6 +218,7 @@ async fn carry_out(
             regex: None,
             allowed: None,
             local_prefix: order.local_prefix.clone(),
+            series: order.series.clone(),
         },
         limits,
         travel: order.travel,

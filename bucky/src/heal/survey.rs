@@ -14,8 +14,9 @@ use super::need::{Fetch, Need, Needs};
 use crate::chain;
 use crate::holders::{Holders, Placer};
 use crate::inventory::Sought;
-use crate::outcome::UnhealthyError;
+use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::{Output, human_count};
+use crate::placement::Series;
 use crate::rebalance::nodes::{Fleet, Node};
 use crate::rebalance::plan::{Load, Plan, Row};
 use crate::sizes::{Thinned, average};
@@ -73,6 +74,17 @@ impl Reader {
                 Need::Unplaceable => self.seen.unplaceable += 1,
             }
         }
+    }
+}
+
+impl Seen {
+    /// Tells of tagged files that nobody can place: whether an owner lacks them is not known.
+    pub(crate) fn tell_unplaceable(&self, series: &Series, output: &Output) -> Outcome {
+        if self.unplaceable == 0 {
+            return Outcome::Done;
+        }
+        output.say(format_args!("bucky: {}", series.unplaceable(self.unplaceable)));
+        Outcome::SomeFailed
     }
 }
 
@@ -143,12 +155,6 @@ pub(crate) fn plan(
 
 /// Tells what was seen and is not for this command, and what looks odd.
 pub(crate) fn tell(seen: &Seen, fleet: &Fleet, is_selection: bool, output: &Output) {
-    if seen.unplaceable > 0 {
-        output.say(format_args!(
-            "bucky: {} tagged files are named by a hash: they have no place on the ring and stay where they are",
-            human_count(seen.unplaceable)
-        ));
-    }
     if seen.unusable > 0 {
         output.say(format_args!(
             "bucky: {} listed names are no metric's and left out; `bucky verify` tells them",

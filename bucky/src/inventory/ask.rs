@@ -120,17 +120,34 @@ pub(crate) fn in_order<'a>(
     Ok(())
 }
 
+/// Which metrics of a daemon with `/v1` are listed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PageFilter<'a> {
+    /// Only those in whose name this is found.
+    pub(crate) regex: Option<&'a str>,
+    /// Only tagged files named by the hash of a series that the daemon does not know.
+    pub(crate) unplaceable: bool,
+}
+
+impl<'a> PageFilter<'a> {
+    fn query(self, after: Option<&'a str>) -> impl Iterator<Item = (&'static str, &'a str)> {
+        let unplaceable = [("unplaceable", "1"), ("prefix", "_tagged.")];
+        let unplaceable = unplaceable.into_iter().filter(move |_| self.unplaceable);
+        let named = [("regex", self.regex), ("after", after)];
+        named.into_iter().filter_map(|(key, value)| Some((key, value?))).chain(unplaceable)
+    }
+}
+
 /// A page of names of a daemon with `/v1`.
 pub(super) async fn name_page(
     daemon: &Daemon,
-    regex: Option<&str>,
+    filter: PageFilter<'_>,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Page<String>, ClientError> {
     let limit_text = limit.to_string();
     let mut query = vec![("limit", limit_text.as_str())];
-    query.extend(regex.map(|regex| ("regex", regex)));
-    query.extend(after.map(|after| ("after", after)));
+    query.extend(filter.query(after));
     let mut lines = daemon.metrics(&query).await?;
     let mut entries = Vec::new();
     while let Some(line) = lines.next_line().await? {
@@ -150,19 +167,18 @@ pub(super) async fn name_page(
 /// Where the next begins is then told by the names.
 pub(crate) async fn stat_page(
     daemon: &Daemon,
-    regex: Option<&str>,
+    filter: PageFilter<'_>,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Page<MetricLine>, ClientError> {
     let limit_text = limit.to_string();
     let mut query = vec![("stat", "1"), ("limit", limit_text.as_str())];
-    query.extend(regex.map(|regex| ("regex", regex)));
-    query.extend(after.map(|after| ("after", after)));
+    query.extend(filter.query(after));
     let entries: Vec<MetricLine> = daemon.metrics(&query).await?.collect_at_most(limit).await?;
     let names = entries.iter().map(|line| line.metric.as_str());
     in_order(daemon, paths::V1_METRICS, after, names)?;
     let next = if entries.len() < limit {
-        name_page(daemon, regex, after, limit).await?.next
+        name_page(daemon, filter, after, limit).await?.next
     } else {
         entries.last().map(|line| line.metric.to_string())
     };
@@ -211,6 +227,7 @@ mod tests {
                 bytes: 1,
                 mtime: 0,
                 reason: String::new(),
+                series: None,
             };
             Reply::lines(&there.map(line).collect::<Vec<_>>())
         })
@@ -224,7 +241,9 @@ mod tests {
             let daemon = store().await;
             let (mut names, mut after) = (Vec::new(), None);
             loop {
-                let page = stat_page(&daemon, None, after.as_deref(), limit).await.unwrap();
+                let page = stat_page(&daemon, PageFilter::default(), after.as_deref(), limit)
+                    .await
+                    .unwrap();
                 names.extend(page.entries.into_iter().map(|line| line.metric.to_string()));
                 after = page.next;
                 if after.is_none() {

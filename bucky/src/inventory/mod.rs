@@ -15,7 +15,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
 use self::ask::{Page, name_page, stat_names, tell_wait};
-pub(crate) use self::ask::{in_order, list, refresh, stat_page};
+pub(crate) use self::ask::{PageFilter, in_order, list, refresh, stat_page};
 use crate::chain;
 use crate::cluster::{Answer, Cluster, Member};
 use crate::names::{Selection, metric_called};
@@ -160,14 +160,15 @@ impl Reading {
             Selection::Regex(regex) => Some(regex.as_str()),
             Selection::All | Selection::Names(_) => None,
         };
+        let filter = PageFilter { regex, unplaceable: false };
         if self.query.detail == Detail::Stat {
-            let page = stat_page(&self.daemon, regex, after, self.page_len).await?;
+            let page = stat_page(&self.daemon, filter, after, self.page_len).await?;
             return Ok(Page {
                 entries: page.entries.into_iter().map(entry).collect(),
                 next: page.next,
             });
         }
-        let page = name_page(&self.daemon, regex, after, self.page_len).await?;
+        let page = name_page(&self.daemon, filter, after, self.page_len).await?;
         let entries =
             page.entries.into_iter().map(|name| Entry { name, stat: Ok(Stat::default()) });
         Ok(Page { entries: entries.collect(), next: page.next })
@@ -248,7 +249,7 @@ impl Reading {
 }
 
 fn entry(line: MetricLine) -> Entry {
-    let MetricLine { metric, bytes, mtime, reason } = line;
+    let MetricLine { metric, bytes, mtime, reason, .. } = line;
     let stat = if reason.is_empty() {
         Ok(Stat { bytes, mtime })
     } else {

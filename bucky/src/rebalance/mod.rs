@@ -49,13 +49,14 @@ use self::resume::Resume;
 use self::room::Reserve;
 use self::stop::Stop;
 use self::summary::Summary;
-use self::survey::Selection;
+use self::survey::{Selection, Survey};
 use self::tally::Tally;
 use crate::cluster::{Cluster, Member, Scope, ask_member};
 use crate::former;
 use crate::inventory::refresh;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, human_count};
+use crate::placement::Series;
 
 /// What is said after a second Ctrl-C.
 pub(crate) const STOPPED_AT_ONCE: &str =
@@ -88,6 +89,8 @@ pub(crate) struct Order {
     pub(crate) allowed_destinations: Option<Vec<DaemonAddr>>,
     /// What begins with this is each node's own, where we place.
     pub(crate) local_prefix: Option<String>,
+    /// The series that are known by their hash.
+    pub(crate) series: Series,
     /// Whether sources are deleted.
     pub(crate) deletes: bool,
     /// How long nobody may have written to a source that is deleted.
@@ -155,29 +158,33 @@ pub(crate) async fn plan_and_move(
     let seen = tell_unread_folders(&fleet, order.task.fate_of_unread(), output).await;
     let left = left_behind(&fleet, &order, output).await;
     let seen = seen.and(if left.is_empty() { Outcome::Done } else { Outcome::SomeFailed });
-    let plan = survey::plan(&fleet, &selection, output).await?.reserving(order.reserve);
+    let is_read = seen == Outcome::Done;
+    let survey = survey::plan(&fleet, &selection, order.reserve, output).await?;
+    let Survey { plan, unplaceable } = &survey;
+    let seen = if *unplaceable == 0 { seen } else { Outcome::SomeFailed };
     if plan.is_empty() {
         let said = order.task.nothing(order.is_selection());
-        let limit = if seen == Outcome::Done { "" } else { ", as far as its files are served" };
-        output.say(format_args!("{said}{limit}."));
+        let read = if is_read { "" } else { ", as far as its files are served" };
+        let placed = if *unplaceable == 0 { "" } else { ", as far as its files can be placed" };
+        output.say(format_args!("{said}{read}{placed}."));
         left.iter().for_each(|line| output.say(line));
         return Ok(seen);
     }
-    let shown = order.task.shown(&plan, order.deletes);
+    let shown = order.task.shown(plan, order.deletes);
     if order.dry_run {
         output.data_line(shown)?;
         preview::tell_sample(&fleet, &selection, &plan, &order, output).await?;
         return Ok(Outcome::Done);
     }
     output.say(shown);
-    if !fits(&plan, order.ignore_free_space, output) {
+    if !fits(plan, order.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
     if !preview::may_drop(&fleet, &selection, &order, output).await? {
         output.say("bucky: nothing was moved");
         return Ok(Outcome::SomeFailed);
     }
-    let outcome = carry_out(fleet, selection, &plan, order, output).await?;
+    let outcome = carry_out(fleet, selection, &survey, order, output).await?;
     left.iter().for_each(|line| output.say(line));
     Ok(outcome.and(seen))
 }
@@ -247,7 +254,9 @@ async fn left_behind(fleet: &Fleet, order: &Order, output: &Output) -> Vec<Strin
             && !fleet.members.iter().any(|member| member.addr() == addr);
         let see = format!("`bucky list --not-served -s -h {addr}` lists them");
         if is_drained {
-            let text = found.text();
+            // With series of our own, what the node cannot place may be moved all the same: the plan tells.
+            let unplaceable = if order.series.is_given() { 0 } else { found.unplaceable };
+            let text = NotServed { unplaceable, ..found }.text();
             if !text.is_empty() {
                 lines.push(format!("bucky: {addr} is not empty: {text}; {see}."));
             }
@@ -293,6 +302,7 @@ async fn prepare(
         regex: order.regex.clone(),
         allowed,
         local_prefix: order.local_prefix.clone(),
+        series: order.series.clone(),
     };
     Ok((fleet, selection))
 }
@@ -341,7 +351,7 @@ pub(crate) fn fits(plan: &Plan, ignore_free_space: bool, output: &Output) -> boo
 async fn carry_out(
     fleet: Arc<Fleet>,
     selection: Selection,
-    plan: &Plan,
+    survey: &Survey,
     order: Order,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
@@ -369,14 +379,14 @@ async fn carry_out(
         verbose: order.verbose,
         workers: order.workers,
     }));
-    let insisted = mover.show(mover.run(resume), plan.metrics).await;
+    let insisted = mover.show(mover.run(resume), survey.plan.metrics).await;
     mover.tally.flush();
     let counts = mover.tally.counts();
     let is_whole = !insisted && !stop.is_asked();
     mover.journal.end(is_whole && !counts.is_failure(0));
     // The nodes' answers may take long: whoever has no patience for the run has none for them.
     let summary = tokio::select! {
-        summary = summarise(&mover, &order, output), if !insisted => Some(summary),
+        summary = summarise(&mover, &order, survey.unplaceable, output), if !insisted => Some(summary),
         () = stop.insisted() => None,
     };
     let Some(summary) = summary else {
@@ -412,7 +422,12 @@ fn open_journal(
 }
 
 /// What was done, and what the nodes say is left.
-async fn summarise(mover: &Mover, order: &Order, output: &Arc<Output>) -> Summary {
+async fn summarise(
+    mover: &Mover,
+    order: &Order,
+    unplaceable: u64,
+    output: &Arc<Output>,
+) -> Summary {
     let left = mover.fleet.sources.iter().map(|source| left_at(mover, source, output));
     let left: Vec<(Option<u64>, u64)> = stream::iter(left).buffered(ASKED_AT_ONCE).collect().await;
     Summary {
@@ -423,6 +438,7 @@ async fn summarise(mover: &Mover, order: &Order, output: &Arc<Output>) -> Summar
         stopped: mover.stop.is_asked(),
         is_selection: order.is_selection(),
         still_misplaced: left.iter().map(|(misplaced, _)| *misplaced).sum(),
+        unplaceable,
         tombstones: left.iter().map(|(_, tombstones)| tombstones).sum(),
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Summary {
     pub(crate) is_selection: bool,
     /// How many metrics still lie astray; none where a node did not tell.
     pub(crate) still_misplaced: Option<u64>,
+    /// Tagged files that nobody can place: they stay where they are.
+    pub(crate) unplaceable: u64,
     /// Deleted sources that wait to be confirmed at their owners.
     pub(crate) tombstones: u64,
 }
@@ -65,11 +67,19 @@ impl fmt::Display for Summary {
                 human_count(self.tombstones)
             )?;
         }
+        if self.unplaceable > 0 {
+            writeln!(
+                f,
+                "{} tagged files stay where they are: nobody can tell which node owns them.",
+                human_count(self.unplaceable)
+            )?;
+        }
         match self.still_misplaced {
             _ if self.task == Task::Copy => {}
             Some(0) if self.is_selection => {
                 writeln!(f, "Nothing of what was selected is misplaced any more.")?
             }
+            Some(0) if self.unplaceable > 0 => writeln!(f, "Nothing else is misplaced any more.")?,
             Some(0) => writeln!(f, "Nothing is misplaced any more.")?,
             Some(count) => writeln!(f, "{} metrics are still misplaced.", human_count(count))?,
             None => writeln!(
@@ -97,6 +107,8 @@ impl Summary {
             "Once the relays send nothing there any more, and carbon has written what it holds, run the same command again."
         } else if self.counts.failures() > 0 || self.counts.broken_sources > 0 {
             "Repair what is named above and run the same command again."
+        } else if self.unplaceable > 0 && self.still_misplaced.is_none_or(|count| count == 0) {
+            "Give the series of the tagged files with --series FILE and run the same command again."
         } else if self.task == Task::Copy {
             if self.deletes {
                 "Done."
@@ -139,6 +151,7 @@ mod tests {
             stopped: false,
             is_selection: false,
             still_misplaced: Some(0),
+            unplaceable: 0,
             tombstones: 0,
         }
     }
@@ -176,11 +189,19 @@ mod tests {
         };
         assert!(last(written_to).contains("Once the relays send nothing there any more"));
         assert!(last(|summary| summary.still_misplaced = None).contains("bucky inconsistent"));
+        assert!(last(|summary| summary.unplaceable = 2).contains("--series FILE"));
         let copied = Summary { task: Task::Copy, still_misplaced: None, ..summary() };
         assert_eq!(copied.to_string().lines().last(), Some("Done."));
         let copied = Summary { deletes: false, ..copied }.to_string();
         assert!(copied.ends_with("brings over what is written there meanwhile."), "{copied}");
         assert!(!copied.contains("misplaced"), "{copied}");
+    }
+
+    #[test]
+    fn files_without_a_place_are_told_of_and_not_called_in_place() {
+        let text = Summary { unplaceable: 1_234, ..summary() }.to_string();
+        assert!(text.contains("1,234 tagged files stay where they are"), "{text}");
+        assert!(text.contains("Nothing else is misplaced any more."), "{text}");
     }
 
     #[test]

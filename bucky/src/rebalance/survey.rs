@@ -10,9 +10,11 @@ use futures_util::{StreamExt, stream};
 use super::batch::OwnerIndex;
 use super::nodes::{Fleet, Source};
 use super::plan::{Load, Plan, Row};
+use super::room::Reserve;
 use crate::inventory::page_len;
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
+use crate::placement::Series;
 use crate::strays::{Found, How, Item, StrayListing, StrayQuery};
 use crate::{chain, patience};
 
@@ -27,6 +29,8 @@ const UNUSABLE_NAMED: u64 = 20;
 pub(crate) struct Selection {
     /// The ring.
     pub(crate) ring: Arc<Ring>,
+    /// The series that are known by their hash.
+    pub(crate) series: Series,
     /// Only metrics in whose name this is found.
     pub(crate) regex: Option<String>,
     /// Only metrics all of whose owners are among these; none where all are allowed.
@@ -48,6 +52,7 @@ impl Selection {
         StrayQuery {
             how: source.how.clone(),
             ring: Arc::clone(&self.ring),
+            series: self.series.clone(),
             regex: self.regex.clone(),
             after: None,
             page: page_len(fleet.sources.len()),
@@ -70,6 +75,15 @@ pub(crate) struct Count {
     pub(crate) unusable: u64,
 }
 
+/// What there is to move, and what nobody can place.
+#[derive(Clone, Debug)]
+pub(crate) struct Survey {
+    /// The plan for all sources.
+    pub(crate) plan: Plan,
+    /// Tagged files that have no place: they stay where they are.
+    pub(crate) unplaceable: u64,
+}
+
 /// The plan for all sources.
 ///
 /// # Errors
@@ -77,8 +91,9 @@ pub(crate) struct Count {
 pub(crate) async fn plan(
     fleet: &Fleet,
     selection: &Selection,
+    reserve: Reserve,
     output: &Arc<Output>,
-) -> anyhow::Result<Plan> {
+) -> anyhow::Result<Survey> {
     let counted = fleet.sources.iter().map(|source| async move {
         count(fleet, source, selection, output).await.map(|count| (source, count))
     });
@@ -99,14 +114,13 @@ pub(crate) async fn plan(
         }
     }
     if unplaceable > 0 {
-        output.say(format_args!(
-            "bucky: {unplaceable} tagged files are named by a hash: they have no place on the ring and stay where they are"
-        ));
+        output.say(format_args!("bucky: {}", selection.series.unplaceable(unplaceable)));
     }
     let disk = |addr: &bucky_api::DaemonAddr| {
         fleet.members.iter().find(|node| node.addr() == addr).and_then(|node| node.disk)
     };
-    Ok(Plan::new(rows, metrics, disk))
+    let plan = Plan::new(rows, metrics, disk).reserving(reserve);
+    Ok(Survey { plan, unplaceable })
 }
 
 /// What `source` has to give.
@@ -126,7 +140,12 @@ pub(crate) async fn count(
     let is_exact = spec.replication_factor == 1 || (selection.allowed.is_none() && is_host_once);
     match &source.how {
         How::Asked { host } if is_exact => {
-            asked(fleet, source, host.clone(), selection, output).await
+            let count = asked(fleet, source, host.clone(), selection, output).await?;
+            // Our series may have what the node's own do not.
+            if count.unplaceable == 0 || !selection.series.is_given() {
+                return Ok(count);
+            }
+            listed(fleet, source, selection, output).await
         }
         _ => listed(fleet, source, selection, output).await,
     }

@@ -7,13 +7,15 @@ use bucky_whisper::MetricName;
 
 use crate::cluster::Cluster;
 use crate::outcome::{UnhealthyError, UsageError};
-use crate::placement::{self, NoPlace};
+use crate::placement::{self, NoPlace, Series};
 use crate::rebalance::nodes::Node;
 
 /// The nodes that metrics are restored to.
 pub(crate) struct Destinations {
     nodes: Vec<Arc<Node>>,
     ring: Arc<Ring>,
+    /// The series that are known by their hash.
+    series: Series,
     /// By the number of a node of the ring, its place among `nodes`; none where it is not restored to.
     place_of: Vec<Option<usize>>,
 }
@@ -61,7 +63,7 @@ impl Destinations {
         };
         let nodes: anyhow::Result<Vec<Arc<Node>>> = cluster.members.iter().map(node).collect();
         let place_of = ring.nodes().iter().map(|node| place(node.host())).collect();
-        Ok(Self { nodes: nodes?, ring, place_of })
+        Ok(Self { nodes: nodes?, ring, series: cluster.series.clone(), place_of })
     }
 
     /// The nodes, by their places.
@@ -75,7 +77,7 @@ impl Destinations {
     /// [`NoPlace`] where the ring does not tell who owns it.
     pub(crate) fn owners(&self, metric: &MetricName) -> Result<Vec<usize>, NoPlace> {
         let mut owners = Vec::new();
-        for node in placement::owners(&self.ring, metric.as_str())? {
+        for node in placement::owners(&self.ring, &self.series, metric.as_str())? {
             let place = self.place_of.get(node).copied().flatten();
             owners.extend(place.filter(|place| !owners.contains(place)));
         }

@@ -32,6 +32,7 @@ use crate::chain;
 use crate::cluster::{Cluster, Scope};
 use crate::outcome::Outcome;
 use crate::output::{Output, human_bytes, human_count, human_duration};
+use crate::placement::Series;
 use crate::rebalance::failure_files::FailureFiles;
 use crate::rebalance::stop::Stop;
 use crate::rebalance::tally::{Counts, Tally};
@@ -49,6 +50,8 @@ pub(crate) struct Order {
     pub(crate) scope: Scope,
     /// Where the archive is.
     pub(crate) place: Place,
+    /// The series that are known by their hash.
+    pub(crate) series: Series,
     /// What is put before all names.
     pub(crate) prefix: Option<MetricName>,
     /// How many batches are on their way at once.
@@ -72,7 +75,8 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Outcome> {
     let cluster =
         Cluster::discover_healthy(client, order.seed.clone(), order.scope, order.verbose, output)
-            .await?;
+            .await?
+            .with_series(&order.series);
     let destinations = match order.scope {
         Scope::All => Destinations::all(&cluster)?,
         Scope::Single => Destinations::only_seed(&cluster)?,

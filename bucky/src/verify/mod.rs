@@ -41,6 +41,7 @@ use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::{Output, human_count};
+use crate::placement::Series;
 use crate::rebalance::nodes::require_writable;
 
 /// Batches at once; more would only wait for the threads that read.
@@ -62,6 +63,8 @@ pub(crate) struct Order {
     pub(crate) drained: Vec<DaemonAddr>,
     /// What the names of Go daemons' own metrics begin with.
     pub(crate) local_prefix: Option<String>,
+    /// The series that are known by their hash.
+    pub(crate) series: Series,
     /// Whether the nodes scan anew first.
     pub(crate) fresh: bool,
     /// Whether owners that differ are a failure.
@@ -88,6 +91,7 @@ pub(crate) async fn run(
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let mut cluster = Cluster::discover(client, order.seed.clone(), Scope::All).await?;
+    cluster.series = order.series.clone();
     cluster.require_healthy()?;
     add_drained(&mut cluster, &order.drained).await?;
     former::tell(&cluster, &order.drained, output).await;
@@ -103,7 +107,8 @@ pub(crate) async fn run(
         Err(error) if error.is::<UnhealthyError>() => Some(format!("{error:#}")),
         Err(error) => return Err(error),
     };
-    let remarks = remarks(&cluster).await;
+    let mut remarks = remarks(&cluster).await;
+    remarks.extend(unplaceable(&counts, &order.series));
     let is_clean = !report.has_findings() && !remarks.iter().any(|remark| remark.is_finding);
     let ending = Ending {
         counts,
@@ -333,6 +338,13 @@ impl Progress {
     }
 }
 
+/// What cannot be vouched for because nobody can tell where it belongs; of all nodes.
+fn unplaceable(counts: &Counts, series: &Series) -> Option<Remark> {
+    let told = || series.unplaceable(counts.unplaceable).to_string();
+    let remark = || Remark { node: String::new(), text: told(), is_finding: true };
+    (counts.unplaceable > 0).then(remark)
+}
+
 /// What the nodes say of themselves that bears on what was found.
 async fn remarks(cluster: &Cluster) -> Vec<Remark> {
     let members = cluster.members.iter().filter(|member| member.status().is_some());
@@ -362,7 +374,9 @@ fn told(status: &Status) -> Vec<(String, bool)> {
     if inventory.unreadable_folders > 0 {
         told.push((format!("{}; what lies in them was not looked at", inventory.problem), true));
     }
-    let not_served = NotServed { unreadable_folders: 0, ..inventory.all_not_served() }.text();
+    // The first are told above; whether the others have a place was found out with the series that we know.
+    let not_served =
+        NotServed { unreadable_folders: 0, unplaceable: 0, ..inventory.all_not_served() }.text();
     if !not_served.is_empty() {
         told.push((format!("{not_served}; `bucky list --not-served` lists them"), true));
     }

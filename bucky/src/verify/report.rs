@@ -64,7 +64,7 @@ impl Counts {
 /// Something about a node that a reader has to know beside its metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Remark {
-    /// The node.
+    /// The node; empty where it is about the cluster.
     pub(crate) node: String,
     /// What there is.
     pub(crate) text: String,

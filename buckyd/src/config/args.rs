@@ -49,6 +49,10 @@ pub(super) struct Args {
     /// Metrics that begin so are written by each node about itself: never misplaced. May be given again.
     #[arg(long, value_name = "PREFIX", default_value = "carbon.agents.")]
     pub(super) local_prefix: Vec<String>,
+    /// A file with one series a line (`name;tag1=value1;tag2=value2`), as the tag database exports them: tagged files that
+    /// are named by the SHA-256 of their series (carbon's TAG_HASH_FILENAMES) are placed by it. Read again when it changes.
+    #[arg(long, value_name = "FILE")]
+    pub(super) series: Option<PathBuf>,
     /// Where the Whisper files lie.
     #[arg(short = 'p', long, value_name = "PATH", default_value = "/opt/graphite/storage/whisper")]
     pub(super) prefix: PathBuf,

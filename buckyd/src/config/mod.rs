@@ -43,6 +43,8 @@ pub struct Config {
     pub ring: Ring,
     /// Beginnings of metrics that are never misplaced.
     pub local_prefixes: Vec<String>,
+    /// The file with the series of tagged files that are named by a hash.
+    pub series: Option<PathBuf>,
     /// Where the files lie.
     pub prefix: PathBuf,
     /// Where the daemon's own files lie, if not in the usual place.
@@ -153,6 +155,7 @@ impl Args {
                 .filter(|prefix| !prefix.is_empty())
                 .collect(),
             file_list: self.cache_path.filter(|path| !path.is_empty()).map(PathBuf::from),
+            series: self.series,
             prefix: self.prefix,
             state_dir: self.state_dir,
             sparse: self.sparse,

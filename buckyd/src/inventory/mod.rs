@@ -19,8 +19,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bucky_api::{InventoryState, InventoryStatus, NotServed, NotServedKind, chain};
+use bucky_placement::SeriesList;
 use bucky_whisper::MetricName;
 use tokio::sync::{Notify, watch};
+
+use crate::series::Series;
 
 pub(crate) use self::list::{List, Span};
 use crate::store::FolderId;
@@ -37,6 +40,8 @@ pub(crate) struct Inventory {
     max_age: Duration,
     /// go-carbon's list of files, if it is to serve until the first scan has ended.
     file_list: Option<PathBuf>,
+    /// The series that are known by their hash.
+    series: Series,
     state: Arc<Mutex<State>>,
     /// Wakes the scanner.
     wanted: Notify,
@@ -65,6 +70,7 @@ struct Listed {
     at: Instant,
     took: Duration,
     not_served: NotServed,
+    hash_named: u64,
 }
 
 impl Inventory {
@@ -76,6 +82,7 @@ impl Inventory {
             served: OnceLock::new(),
             max_age,
             file_list: None,
+            series: Series::default(),
             state: Arc::new(Mutex::new(state)),
             wanted: Notify::new(),
             ended: watch::channel(0).0,
@@ -92,6 +99,17 @@ impl Inventory {
     /// leads to later.
     pub(crate) fn scans_only(&self, folder: FolderId) {
         let _ = self.served.set(folder);
+    }
+
+    /// The same where these series are known by their hash. Whether their file has changed is looked at before each scan.
+    pub(crate) fn with_series(mut self, series: Series) -> Self {
+        self.series = series;
+        self
+    }
+
+    /// The series that are known by their hash at this moment.
+    pub(crate) fn known_series(&self) -> Option<Arc<SeriesList>> {
+        self.series.now()
     }
 
     /// Scans whenever a scan is wanted, for ever.
@@ -190,6 +208,7 @@ impl Inventory {
             age_seconds: listed.map(|listed| listed.at.elapsed().as_secs()),
             scan_seconds: listed.map(|listed| listed.took.as_secs_f64()),
             unplaceable: not_served.unplaceable,
+            series: self.series.status(listed.map_or(0, |listed| listed.hash_named)),
             unusable: not_served.unusable,
             unreadable_folders: not_served.unreadable_folders,
             not_served,
@@ -212,7 +231,7 @@ impl Inventory {
                 (self.0)(kind, path, detail);
             }
         }
-        scan::scan(&self.prefix, self.served.get(), &mut Tell(each))
+        scan::scan(&self.prefix, self.served.get(), &self.series.now(), &mut Tell(each))
             .map(drop)
             .map_err(|error| chain(&error))
     }
@@ -231,7 +250,9 @@ impl Inventory {
 
     fn scan(&self) {
         let started = Instant::now();
-        match scan::scan(&self.prefix, self.served.get(), &mut scan::Ignore) {
+        self.series.refresh();
+        let known = self.series.now();
+        match scan::scan(&self.prefix, self.served.get(), &known, &mut scan::Ignore) {
             Ok(scan) => self.finished(scan, started),
             Err(error) => self.failed(chain(&error)),
         }
@@ -265,6 +286,7 @@ impl Inventory {
             at: started,
             took,
             not_served: scan.not_served,
+            hash_named: scan.hash_named,
         });
         state.running = false;
         drop(state);

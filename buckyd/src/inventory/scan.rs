@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use bucky_api::{NotServed, NotServedKind};
+use bucky_placement::{KnownSeries, SeriesHash};
 use bucky_whisper::{MetricName, Series};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -27,8 +28,10 @@ const LOST_AND_FOUND: &[u8] = b"lost+found";
 pub(super) struct Scan {
     /// The metrics.
     pub(super) list: List,
-    /// How much else there is. Tagged files that are named by a hash are in the list, and here.
+    /// How much else there is. Tagged files named by the hash of an unknown series are in the list, and here.
     pub(super) not_served: NotServed,
+    /// How many metrics are tagged files named by the hash of a known series.
+    pub(super) hash_named: u64,
     /// The first folder that could not be read, and why.
     pub(super) first_unreadable: Option<(PathBuf, io::Error)>,
 }
@@ -74,10 +77,12 @@ struct Level {
     name_len: usize,
 }
 
-/// Walks the folder `prefix`, provided that it is `served` where that is known.
+/// Walks the folder `prefix`, provided that it is `served` where that is known. Tagged files named by the hash of one of the
+/// `known` series are like any other.
 pub(super) fn scan(
     prefix: &Path,
     served: Option<&FolderId>,
+    known: &dyn KnownSeries,
     visitor: &mut impl Visitor,
 ) -> Result<Scan, ScanError> {
     let failed = |errno: Errno| ScanError::Prefix { path: prefix.into(), source: errno.into() };
@@ -87,7 +92,7 @@ pub(super) fn scan(
         return Err(ScanError::Changed(StoreError::PrefixChanged { path: prefix.into() }));
     }
     let has_lost_and_found = is_file_system_root(&root);
-    let mut walk = Walk::new(visitor);
+    let mut walk = Walk::new(known, visitor);
     let folder = Folder::read(&root, None).map_err(failed)?;
     walk.links(Path::new(""), &folder.links);
     let mut name = String::new();
@@ -121,10 +126,12 @@ pub(super) fn scan(
             }
         }
     }
-    let (not_served, first_unreadable) = (walk.not_served, walk.first_unreadable);
+    let (not_served, hash_named) = (walk.not_served, walk.hash_named);
+    let first_unreadable = walk.first_unreadable;
     Ok(Scan {
         list: walk.builder.finish().map_err(ScanError::Build)?,
         not_served,
+        hash_named,
         first_unreadable,
     })
 }
@@ -140,14 +147,17 @@ fn is_file_system_root(root: &File) -> bool {
 struct Walk<'v, V> {
     builder: ListBuilder,
     not_served: NotServed,
+    known: &'v dyn KnownSeries,
+    hash_named: u64,
     first_unreadable: Option<(PathBuf, io::Error)>,
     visitor: &'v mut V,
 }
 
 impl<'v, V: Visitor> Walk<'v, V> {
-    fn new(visitor: &'v mut V) -> Self {
+    fn new(known: &'v dyn KnownSeries, visitor: &'v mut V) -> Self {
         let (not_served, first_unreadable) = (NotServed::default(), None);
-        Self { builder: ListBuilder::new(), not_served, first_unreadable, visitor }
+        let builder = ListBuilder::new();
+        Self { builder, not_served, known, hash_named: 0, first_unreadable, visitor }
     }
 
     /// Counts something that is not served, and tells of it; its path is only made where it is told.
@@ -173,7 +183,12 @@ impl<'v, V: Visitor> Walk<'v, V> {
             return Ok(());
         }
         if name.starts_with(TAGGED_PREFIX) && Series::of(&name) == Series::Unplaceable {
-            self.pass_over(NotServedKind::Unplaceable, path, "");
+            let hash = SeriesHash::in_name(&name);
+            if hash.and_then(|hash| self.known.series_of(&hash)).is_some() {
+                self.hash_named += 1;
+            } else {
+                self.pass_over(NotServedKind::Unplaceable, path, "");
+            }
         }
         self.builder.push(&name).map_err(ScanError::Build)
     }

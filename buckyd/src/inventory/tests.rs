@@ -1,4 +1,5 @@
 use super::*;
+use bucky_placement::NoSeries;
 
 fn names(inventory: &Inventory) -> Vec<String> {
     let mut names = Vec::new();
@@ -20,7 +21,7 @@ fn what_the_daemon_does_during_a_scan_is_in_the_list_whether_the_scan_saw_it_or_
     std::fs::write(prefix.path().join("gone.wsp"), b"").unwrap();
     let inventory = Inventory::new(prefix.path(), Duration::from_secs(60));
     inventory.begin().unwrap();
-    let scan = scan::scan(prefix.path(), None, &mut scan::Ignore).unwrap();
+    let scan = scan::scan(prefix.path(), None, &NoSeries, &mut scan::Ignore).unwrap();
     inventory.removed(&metric("gone"));
     inventory.added(&metric("late"));
     inventory.finished(scan, Instant::now());
@@ -35,7 +36,7 @@ fn of_many_changes_during_a_scan_each_is_in_its_list_and_the_last_of_a_name_coun
     let prefix = tempfile::tempdir().unwrap();
     let inventory = Inventory::new(prefix.path(), Duration::from_secs(60));
     inventory.begin().unwrap();
-    let scan = scan::scan(prefix.path(), None, &mut scan::Ignore).unwrap();
+    let scan = scan::scan(prefix.path(), None, &NoSeries, &mut scan::Ignore).unwrap();
     let name = |number: usize| metric(&format!("m.{number:05}"));
     for number in 0..SINCE_AT_ONCE * 2 {
         inventory.added(&name(number));

@@ -10,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bucky_api::token::Operation;
 use bucky_api::{ErrorCode, MetricLine, NotServedKind, StatRequest, chain, paths};
-use bucky_whisper::{MetricName, Series};
+use bucky_placement::{KnownSeries, SeriesHash, SeriesList, key};
+use bucky_whisper::MetricName;
 use serde::Deserialize;
 
 use super::json::JsonBody;
@@ -62,6 +63,7 @@ pub(super) async fn get(
         filter,
         limit: query.limit.unwrap_or(u64::MAX),
         unplaceable_only: query.unplaceable.is_on(),
+        known: app.inventory.known_series(),
     };
     if query.count.is_on() {
         let count = blocking(move || wanted.count(&list)).await;
@@ -86,9 +88,13 @@ pub(super) async fn post(
         let look = |metric| match caller.may(Operation::Read, &metric) {
             Ok(()) => look(&app, metric),
             // Whether it is there is not to be told.
-            Err(denied) => {
-                Some(MetricLine { metric, bytes: 0, mtime: 0, reason: denied.to_string() })
-            }
+            Err(denied) => Some(MetricLine {
+                metric,
+                bytes: 0,
+                mtime: 0,
+                reason: denied.to_string(),
+                series: None,
+            }),
         };
         let mut found = request.metrics.into_iter().filter_map(look);
         found.try_for_each(|line| lines::write_line(writer, &line))
@@ -103,7 +109,7 @@ fn look(app: &App, metric: MetricName) -> Option<MetricLine> {
         // D42: what cannot be looked at is there, and is not to be taken for missing.
         Err(error) => (0, 0, chain(&error)),
     };
-    Some(MetricLine { metric, bytes, mtime, reason })
+    Some(MetricLine { metric, bytes, mtime, reason, series: None })
 }
 
 /// The list, or the answer that there is none yet. A `fresh` one is that of a scan which begins now, or none.
@@ -126,6 +132,8 @@ struct Wanted {
     filter: Filter,
     limit: u64,
     unplaceable_only: bool,
+    /// The series that are known by their hash.
+    known: Option<Arc<SeriesList>>,
 }
 
 impl Wanted {
@@ -139,7 +147,9 @@ impl Wanted {
             if left == 0 {
                 return ControlFlow::Break(None);
             }
-            if !self.filter.wants(name) || (self.unplaceable_only && !is_unplaceable(name)) {
+            if !self.filter.wants(name)
+                || (self.unplaceable_only && key(&self.known, name).is_some())
+            {
                 return ControlFlow::Continue(());
             }
             left -= 1;
@@ -169,6 +179,9 @@ impl Wanted {
             // One that vanished since the scan is left out.
             let line = MetricName::parse(name).ok().and_then(|metric| look(app, metric));
             let Some(line) = line else { return ControlFlow::Continue(()) };
+            let series = SeriesHash::in_name(name).and_then(|hash| self.known.series_of(&hash));
+            let series = series.map(|series| series.as_str().to_owned());
+            let line = MetricLine { series, ..line };
             lines::write_line(writer, &line).map_or_else(ControlFlow::Break, ControlFlow::Continue)
         });
         result(ended)
@@ -180,10 +193,6 @@ fn result(ended: ControlFlow<Option<std::io::Error>>) -> std::io::Result<()> {
         ControlFlow::Break(Some(error)) => Err(error),
         ControlFlow::Break(None) | ControlFlow::Continue(()) => Ok(()),
     }
-}
-
-fn is_unplaceable(name: &str) -> bool {
-    MetricName::parse(name).is_ok_and(|metric| metric.series() == Series::Unplaceable)
 }
 
 /// The paths of the files that no name stands for, a line each; a new line in one is written `\n`.

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use bucky_api::{DestinationCount, ErrorCode, MisplacedCount, MisplacedEntry, paths};
+use bucky_placement::HashedSeries;
 use bucky_ring::Owners;
 use serde::Deserialize;
 
@@ -75,7 +76,7 @@ impl Question {
     fn walk<'a, B>(
         &'a self,
         list: &List,
-        mut each: impl FnMut(&str, Owners<'a>) -> ControlFlow<B>,
+        mut each: impl FnMut(&str, Owners<'a>, Option<HashedSeries>) -> ControlFlow<B>,
     ) -> (u64, ControlFlow<Option<B>>) {
         let view = self.app.seen_from(&self.host);
         let mut unplaceable = 0;
@@ -93,9 +94,9 @@ impl Question {
                     unplaceable += 1;
                     ControlFlow::Continue(())
                 }
-                Placement::Elsewhere(owners) => {
+                Placement::Elsewhere(owners, series) => {
                     left -= 1;
-                    each(name, owners).map_break(Some)
+                    each(name, owners, series).map_break(Some)
                 }
             }
         });
@@ -111,7 +112,7 @@ impl Question {
         let mut metrics = 0;
         let mut bytes = 0;
         let mut sizes = self.app.store.sizes();
-        let (unplaceable, _) = self.walk(list, |name, owners| {
+        let (unplaceable, _) = self.walk(list, |name, owners, _| {
             // One that vanished since the scan does not count.
             if let Ok(size) = sizes.of(name) {
                 metrics += 1;
@@ -132,15 +133,16 @@ impl Question {
         let mut sizes = self.app.store.sizes();
         let mut names: Vec<&str> = Vec::new();
         let mut line = Vec::new();
-        let (_, ended) = self.walk(list, |metric, owners| {
+        let (_, ended) = self.walk(list, |metric, owners, series| {
             // A broken file or one that vanished: the transfer will say what is wrong with it.
             let bytes = self.stat.then(|| sizes.of(metric).unwrap_or(0));
             names.clear();
             names.extend(owners.map(|owner| nodes[owner].as_str()));
             line.clear();
-            let written =
-                lines::write_line(&mut line, &MisplacedEntry { metric, owners: &names, bytes })
-                    .and_then(|()| writer.write_all(&line));
+            let series = series.as_ref().map(HashedSeries::as_str);
+            let entry = MisplacedEntry { metric, owners: &names, bytes, series };
+            let written = lines::write_line(&mut line, &entry);
+            let written = written.and_then(|()| writer.write_all(&line));
             written.map_or_else(ControlFlow::Break, ControlFlow::Continue)
         });
         match ended {

@@ -143,6 +143,7 @@ fn status() -> Status {
             age_seconds: None,
             scan_seconds: None,
             unplaceable: 0,
+            series: None,
             unusable: 0,
             unreadable_folders: 0,
             not_served: bucky_api::NotServed::default(),

@@ -2,6 +2,7 @@
 //!
 //! - `growth`: clusters that grow and shrink; `merge`: metrics of which several nodes have parts
 //! - `placement`: what is misplaced and what is not: copies, instances, tagged series, each node's own metrics
+//! - `series`: tagged files that are named by the hash of their series, placed by `--series FILE`
 //! - `refusal`: what is refused before anything is touched; `damage`: what fails while the rest goes on
 //! - `clocks`: nodes whose clocks differ
 //! - `corrupt`: files that are no Whisper files, and replacing them; `old_headers`: files of whisper before 0.9.9;
@@ -53,6 +54,7 @@ mod refusal;
 mod room;
 mod routes;
 mod salvage;
+mod series;
 mod sidecars;
 mod stopping;
 mod stuck;

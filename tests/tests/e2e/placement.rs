@@ -195,7 +195,7 @@ fn a_tagged_series_that_is_only_a_hash_is_counted_listed_and_never_moved() {
         .assert_tells("1 unplaceable files");
     let all = cluster.bucky(&["inconsistent", "--unplaceable"]).assert_code(0);
     assert_eq!(all.stdout.lines().count(), 3, "{all}");
-    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.bucky(&["rebalance"]).assert_code(1).assert_tells("3 tagged files");
     cluster.assert_all_in_place(&before);
 }
 

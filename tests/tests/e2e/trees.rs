@@ -147,7 +147,7 @@ fn a_drained_node_with_files_that_are_not_served_is_not_empty() {
     cluster.bucky(&["verify"]).assert_code(1).assert_says("1 link to a folder is not followed");
 }
 
-/// The series of such a file cannot be known, so that it stays: a drain that says nothing would leave it behind.
+/// Where the series of such a file is not known it stays: a drain that says nothing would leave it behind.
 #[test]
 fn a_drained_node_with_files_named_by_a_hash_is_not_empty() {
     let mut cluster = cluster(2).in_ring(1).lay();
@@ -156,7 +156,7 @@ fn a_drained_node_with_files_named_by_a_hash_is_not_empty() {
     cluster.start();
     let drained = cluster.node(1).addr();
     let run = cluster.bucky(&["rebalance", &drained]).assert_code(1);
-    run.assert_tells("is not empty: 1 tagged file is named by a hash");
+    run.assert_tells("is not empty: 1 tagged file is named by the hash");
     cluster.bucky(&["verify", "--drained", &drained]).assert_code(1);
     let listed = cluster.bucky(&["list", "--not-served", "-s", "-h", &drained]).assert_code(0);
     listed.assert_says("unplaceable: _tagged/abc/def/0123");

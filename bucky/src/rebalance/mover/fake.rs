@@ -25,6 +25,7 @@ use crate::cluster::test_cluster::{document, go, v1};
 use crate::cluster::{Answer, Cluster, Member};
 use crate::fake_daemon::{Reply, Request, daemon};
 use crate::output::Output;
+use crate::placement::Series;
 
 /// A member of the ring over such a daemon.
 pub(super) struct FakeMember {
@@ -73,7 +74,13 @@ pub(super) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node
     let source = Arc::clone(&fleet.sources.last().unwrap().node);
     let mover = Mover::new(MoverParts {
         fleet: Arc::new(fleet),
-        selection: Selection { ring, regex: None, allowed: None, local_prefix: None },
+        selection: Selection {
+            ring,
+            regex: None,
+            allowed: None,
+            local_prefix: None,
+            series: Series::default(),
+        },
         limits: LIMITS,
         travel: Travel::As(Encoding::Identity),
         deletes,

@@ -28,7 +28,7 @@ pub(super) fn heading(number: usize, count: &KindCount) -> String {
 
 /// What a reader has to know beside the findings.
 pub(super) fn notes(ending: &Ending<'_>) -> Vec<String> {
-    let Counts { changed, unplaceable, compressed, .. } = ending.counts;
+    let Counts { changed, compressed, .. } = ending.counts;
     let note = |remark: &Remark| match remark.text.contains(&remark.node) {
         true => remark.text.clone(),
         false => format!("{}: {}", remark.node, remark.text),
@@ -39,10 +39,6 @@ pub(super) fn notes(ending: &Ending<'_>) -> Vec<String> {
         notes.push(format!(
             "{changed} changed while being looked at; looked at again, nothing was wrong."
         ));
-    }
-    if unplaceable > 0 {
-        let files = some(unplaceable, "tagged file", "tagged files");
-        notes.push(format!("{files} named by a hash: read, but where they belong cannot be told."));
     }
     if compressed > 0 {
         let copies = some(compressed, "copy", "copies");

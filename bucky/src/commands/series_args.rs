@@ -1,0 +1,43 @@
+//! `--series FILE`: the series of tagged files that are named by a hash.
+
+use std::path::PathBuf;
+
+use bucky_placement::SeriesList;
+
+use crate::chain;
+use crate::outcome::UsageError;
+use crate::output::{Output, human_count};
+use crate::placement::Series;
+
+/// Arguments of the commands that place metrics.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct SeriesArgs {
+    /// A file with one series a line (name;tag1=value1;tag2=value2), as the tag database exports them: tagged files that are
+    /// named by the hash of their series are placed by it
+    #[arg(long, value_name = "FILE")]
+    series: Option<PathBuf>,
+}
+
+impl SeriesArgs {
+    /// The series in the file; none where there is no file. What is odd about it is said.
+    ///
+    /// # Errors
+    /// [`UsageError`] where the file cannot be used.
+    pub(crate) async fn read(&self, output: &Output) -> anyhow::Result<Series> {
+        let Some(path) = self.series.clone() else { return Ok(Series::default()) };
+        let read = tokio::task::spawn_blocking(move || SeriesList::read(&path));
+        let list = read
+            .await?
+            .map_err(|error| UsageError::because(format!("--series: {}", chain(&error))))?;
+        let counts = list.counts();
+        if let Some(first) = &counts.first_not_series {
+            let lines = human_count(counts.not_series);
+            output.say(format_args!("bucky: --series: lines passed over: {lines}; {first}"));
+        }
+        if counts.duplicates > 0 {
+            let lines = human_count(counts.duplicates);
+            output.say(format_args!("bucky: --series: lines that repeat a series: {lines}"));
+        }
+        Ok(Series::of(list))
+    }
+}
