@@ -153,3 +153,43 @@ fn a_source_whose_time_is_still_to_come_does_not_keep_rest_waiting_for_ever() {
     });
     cluster.assert_all_in_place(&before);
 }
+
+#[test]
+fn a_tombstone_waits_as_long_as_the_clock_of_its_owner_is_off() {
+    let mut cluster = cluster(2).lay();
+    let metric = cluster.name_owned_by(1, "kept");
+    cluster.node(0).write(&metric, &MINUTES, &minutes(now(), (0..20).map(f64::from)));
+    cluster.node_mut(1).set_clock(Clock::Ahead(2 * HOUR));
+    cluster.start();
+    let before = cluster.ledger();
+    // What the operator allows to bucky, nobody has allowed to the daemons.
+    cluster.bucky(&["rebalance", "--max-clock-difference", "3h"]).assert_code(0);
+    let said = format!("{}: its clock is 2 h ahead", cluster.node(1).addr());
+    wait::until("the tombstone is held because of the clock", || {
+        let status = cluster.get(0, "/v1/status").json();
+        status["tombstones"]["held"].to_string().contains(&said)
+    });
+    assert!(!tree::tombstones(&cluster.node(0).prefix()).is_empty());
+    cluster.node_mut(1).set_clock(Clock::Ahead(0));
+    cluster.assert_all_in_place(&before);
+}
+
+#[test]
+fn a_source_on_a_go_daemon_whose_time_is_still_to_come_is_waited_for_once() {
+    let mut cluster = cluster(2).lay();
+    let names = cluster.names_owned_by(1, "rested", 5);
+    let tomorrow = std::time::SystemTime::now() + std::time::Duration::from_secs(86_400);
+    for name in &names {
+        cluster.node(0).write(name, &MINUTES, &minutes(now(), (0..20).map(f64::from)));
+        let file = std::fs::File::open(cluster.node(0).path(name)).unwrap();
+        file.set_modified(tomorrow).unwrap();
+    }
+    let before = cluster.ledger();
+    cluster.node_mut(1).start();
+    let go = GoDaemon::instead_of(&cluster, 0);
+    let run = cluster.bucky(&["rebalance", "--rest", "3s"]).assert_code(0);
+    let run = run.assert_tells("ahead of the clock there");
+    assert_eq!(run.stderr.matches("ahead of the clock there").count(), 1, "{run}");
+    go.stop();
+    cluster.assert_all_in_place(&before);
+}
