@@ -67,7 +67,7 @@ fn a_destination_that_is_full_is_told_once_and_asked_for_nothing_more() {
     assert!(run.stderr.lines().count() < 25, "{run}");
     assert_eq!(run.stderr.matches("No space left").count(), 1, "{run}");
     let left = cluster.node(0).metrics().len();
-    let run = run.assert_tells(&format!("{left} did not make it: {left} no space"));
+    let run = run.assert_tells(&format!("{left} failed: {left} no space"));
     assert!(left > 0 && left < names.len(), "{left} are left: {run}");
     assert_eq!(std::fs::read_to_string(&errors).unwrap().lines().count(), left);
     let asked = cluster.node(1).log().matches("POST /v1/pull").count();
