@@ -12,6 +12,7 @@
 //! - `sync`: how fast moves go, what they tell while they run, and what they leave behind in files
 //! - `backup`: `bucky tar` and `bucky restore`
 //! - `modify`: bucky modify, alone and beside writers
+//! - `schemas`: nodes whose storage schemas differ, through every command
 //! - `small_tools`: bucky-fill, bucky-isempty, findhash, gentestmetrics
 //! - `sparsify`: bucky-sparsify beside writers
 //! - `pickle_relay`: pickles in, lines out
@@ -35,6 +36,7 @@ mod many_names;
 mod mixed;
 mod modify;
 mod pickle_relay;
+mod schemas;
 mod small_tools;
 mod sparsify;
 mod sync;

@@ -1,0 +1,364 @@
+//! Two nodes whose storage schemas differ, through every command that fills, moves or deletes.
+//!
+//! The rule that each story holds: a point that a source had is in the owner's file, in an archive of its own resolution; or
+//! its source is still there and the command says so and exits with 1; or the operator has said what may become of it.
+
+use std::collections::BTreeSet;
+
+use bucky_tests::metrics::{minutes, now};
+use bucky_tests::{Finished, GoDaemon, Layout, TestCluster, http, tree, wait};
+use bucky_whisper::Aggregation;
+
+use crate::cluster;
+
+/// What the cluster's schemas say.
+const LONG: Layout =
+    Layout { retentions: "1m:6h,10m:2d", aggregation: Aggregation::Average, x_files_factor: 0.0 };
+/// What the carbon of a node without them makes.
+const SHORT: Layout =
+    Layout { retentions: "1m:1h", aggregation: Aggregation::Average, x_files_factor: 0.5 };
+/// Coarser, and reaching farther back.
+const COARSE: Layout =
+    Layout { retentions: "10m:2d", aggregation: Aggregation::Average, x_files_factor: 0.0 };
+const KEPT: &str = "points have no place at the owner";
+
+/// Metrics of the second node, each also on the first, as other schemas made them.
+fn laid(count: usize, source: &Layout, owner: &Layout) -> (TestCluster, Vec<String>) {
+    let cluster = cluster(2).flag("--tombstone-grace", "1").lay();
+    let names = cluster.names_owned_by(1, "web.hits", count);
+    lay(&cluster, &names, source, owner);
+    (cluster, names)
+}
+
+fn lay(cluster: &TestCluster, names: &[String], source: &Layout, owner: &Layout) {
+    let now = now();
+    for name in names {
+        cluster.node(0).write(name, source, &minutes(now, (0..300).map(f64::from)));
+        cluster.node(1).write(name, owner, &minutes(now, [7.0, 7.0, 7.0]));
+    }
+}
+
+/// The points of a metric's file on a node, by resolution and time; none where there is no file.
+fn points(cluster: &TestCluster, node: usize, name: &str) -> BTreeSet<(u32, u32)> {
+    let ledger = cluster.ledger();
+    let of_step = |step: u32| {
+        let points = ledger.archive(name, cluster.node(node).host(), step).unwrap_or_default();
+        points.iter().map(move |point| (step, point.timestamp)).collect::<Vec<_>>()
+    };
+    [60, 600].into_iter().flat_map(of_step).collect()
+}
+
+/// Wants every point of `before`, by metric, at the owner or still at the source.
+#[track_caller]
+fn assert_accounted_for(cluster: &TestCluster, before: &[(String, BTreeSet<(u32, u32)>)]) {
+    for (name, before) in before {
+        let mut there = points(cluster, 0, name);
+        there.extend(points(cluster, 1, name));
+        let now = now();
+        let lost: Vec<_> = before
+            .difference(&there)
+            // What has expired since.
+            .filter(|(step, t)| t + step * if *step == 60 { 360 } else { 288 } > now)
+            .collect();
+        assert!(lost.is_empty(), "{name}: {} points are gone: {lost:?}", lost.len());
+    }
+}
+
+fn sources(cluster: &TestCluster, names: &[String]) -> Vec<(String, BTreeSet<(u32, u32)>)> {
+    names.iter().map(|name| (name.clone(), points(cluster, 0, name))).collect()
+}
+
+fn are_there(cluster: &TestCluster, node: usize, names: &[String]) -> usize {
+    names.iter().filter(|name| cluster.node(node).has(name)).count()
+}
+
+fn layout_of(cluster: &TestCluster, name: &str) -> String {
+    let bytes = std::fs::read(cluster.node(1).path(name)).unwrap();
+    bucky_whisper::Image::parse(&bytes).unwrap().header().layout()
+}
+
+#[track_caller]
+fn assert_kept(run: Finished, cluster: &TestCluster, names: &[String]) {
+    run.assert_code(1).assert_tells(KEPT).assert_tells("source 60s:6h,10m:2d, owner 60s:1h");
+    assert_eq!(are_there(cluster, 0, names), names.len(), "the sources stay");
+    assert!(tree::tombstones(&cluster.node(0).prefix()).is_empty());
+}
+
+#[test]
+fn rebalance_keeps_the_sources_and_tells_pairs_of_schemas_not_metrics() {
+    let (mut cluster, names) = laid(20, &LONG, &SHORT);
+    cluster.start();
+    let before = sources(&cluster, &names);
+    let plan = cluster.bucky(&["rebalance", "--no-op"]).assert_code(0);
+    plan.assert_says(KEPT).assert_says("20 metrics: source 60s:6h,10m:2d, owner 60s:1h");
+    let run = cluster.bucky(&["rebalance"]);
+    assert!(!run.stderr.contains(&format!("bucky: {}:", names[3])), "one line a cause: {run}");
+    assert_kept(run, &cluster, &names);
+    assert_accounted_for(&cluster, &before);
+    for name in &names {
+        let owner = points(&cluster, 1, name);
+        assert!(
+            owner.iter().filter(|(step, _)| *step == 60).count() >= 58,
+            "what has a place is filled"
+        );
+    }
+}
+
+#[test]
+fn reshape_gives_the_owners_the_archives_of_both_and_then_the_sources_go() {
+    let (mut cluster, names) = laid(20, &LONG, &SHORT);
+    cluster.start();
+    let before = sources(&cluster, &names);
+    let run = cluster.bucky(&["rebalance", "--on-schema-difference", "reshape"]).assert_code(0);
+    run.assert_tells("the owners' files were reshaped");
+    cluster.wait_until_buried();
+    assert_eq!(are_there(&cluster, 0, &names), 0);
+    assert!(names.iter().all(|name| layout_of(&cluster, name) == "60s:6h,10m:2d"));
+    assert_accounted_for(&cluster, &before);
+    cluster.bucky(&["verify", "-f"]).assert_code(0);
+    cluster.assert_no_strays();
+}
+
+#[test]
+fn coarsen_says_what_is_kept_as_averages_and_keeps_the_source_of_what_is_not() {
+    let fine = Layout { retentions: "1m:6h", ..LONG };
+    let (mut cluster, names) = laid(5, &fine, &COARSE);
+    // Nothing coarser stands for what this one lacks.
+    let short = cluster.name_owned_by(1, "short");
+    lay(&cluster, std::slice::from_ref(&short), &fine, &SHORT);
+    cluster.start();
+    let run = cluster.bucky(&["rebalance", "--on-schema-difference", "coarsen"]).assert_code(1);
+    run.assert_tells("points are kept as 10m averages")
+        .assert_tells("1 failed: 1 of another schema");
+    cluster.wait_until_buried();
+    assert_eq!(are_there(&cluster, 0, &names), 0);
+    assert!(cluster.node(0).has(&short));
+    for name in &names {
+        assert!(points(&cluster, 1, name).len() >= 30, "{name}");
+    }
+}
+
+#[test]
+fn points_are_given_up_only_after_their_number_was_said_and_confirmed() {
+    let (mut cluster, names) = laid(4, &LONG, &SHORT);
+    cluster.start();
+    let unconfirmed = cluster.bucky(&["rebalance", "--on-schema-difference", "drop"]);
+    unconfirmed.assert_code(2).assert_tells("will be given up").assert_tells("--yes");
+    assert_eq!(are_there(&cluster, 0, &names), 4);
+    let run =
+        cluster.bucky(&["rebalance", "--on-schema-difference", "drop", "--yes"]).assert_code(0);
+    run.assert_tells("points were given up");
+    cluster.wait_until_buried();
+    assert_eq!(are_there(&cluster, 0, &names), 0);
+}
+
+#[test]
+fn a_second_copy_with_other_retentions_is_not_given_up_for_the_first() {
+    let mut cluster = cluster(3).flag("--tombstone-grace", "1").lay();
+    let names = cluster.names_owned_by(2, "two.copies", 10);
+    let now = now();
+    for name in &names {
+        cluster.node(0).write(name, &SHORT, &minutes(now, (0..50).map(f64::from)));
+        cluster.node(1).write(name, &LONG, &minutes(now, (0..300).map(f64::from)));
+    }
+    cluster.start();
+    cluster.bucky(&["rebalance"]);
+    wait::until("the tombstones are gone", || {
+        (0..3).all(|node| tree::tombstones(&cluster.node(node).prefix()).is_empty())
+    });
+    for name in &names {
+        let ledger = cluster.ledger();
+        let long_ago = |node: usize| {
+            let points = ledger.archive(name, cluster.node(node).host(), 60).unwrap_or_default();
+            points.iter().filter(|point| point.timestamp < now - 3700).count()
+        };
+        assert!(long_ago(1) + long_ago(2) >= 230, "{name}");
+    }
+    cluster.bucky(&["rebalance", "--on-schema-difference", "reshape"]).assert_code(0);
+    cluster.wait_until_buried();
+    assert_eq!(cluster.node(1).metrics(), Vec::<String>::new());
+}
+
+#[test]
+fn copy_delete_and_backfill2_delete_keep_what_has_no_place() {
+    let (mut cluster, names) = laid(5, &LONG, &SHORT);
+    cluster.start();
+    let before = sources(&cluster, &names);
+    let (from, to) = (cluster.node(0).addr(), cluster.node(1).addr());
+    let copy = ["copy", "-src", &from, "-dst", &to, "-delete"];
+    assert_kept(cluster.bucky(&copy), &cluster, &names);
+    let backfill2 =
+        ["backfill2", "-src-cluster-seed", &from, "-dst-cluster-seed", &to, "-r", ".", "-delete"];
+    assert_kept(cluster.bucky(&backfill2), &cluster, &names);
+    assert_accounted_for(&cluster, &before);
+    let reshape = [&copy[..], &["--on-schema-difference", "reshape"]].concat();
+    cluster.bucky(&reshape).assert_code(0);
+    cluster.wait_until_buried();
+    assert_eq!(are_there(&cluster, 0, &names), 0);
+    assert_accounted_for(&cluster, &before);
+}
+
+#[test]
+fn backfill_under_new_names_says_what_has_no_place() {
+    let mut cluster = cluster(2).lay();
+    let old = cluster.name_owned_by(0, "old.name");
+    let new = cluster.name_owned_by(1, "new.name");
+    cluster.node(0).write(&old, &LONG, &minutes(now(), (0..300).map(f64::from)));
+    cluster.node(1).write(&new, &SHORT, &minutes(now(), [7.0]));
+    cluster.start();
+    let map = cluster.path("map.json");
+    std::fs::write(&map, serde_json::json!({ old.as_str(): new }).to_string()).unwrap();
+    let map = map.to_str().unwrap();
+    cluster.bucky(&["backfill", map]).assert_code(1).assert_tells(KEPT);
+    cluster.bucky(&["backfill", "--on-schema-difference", "reshape", map]).assert_code(0);
+    assert_eq!(layout_of(&cluster, &new), "60s:6h,10m:2d");
+}
+
+#[test]
+fn heal_says_which_owners_cannot_hold_what_the_others_have() {
+    let mut cluster = cluster(2).replication_factor(2).flag("--tombstone-grace", "1").lay();
+    let names: Vec<String> = (0..5).map(|number| format!("twice.m{number}")).collect();
+    lay(&cluster, &names, &LONG, &SHORT);
+    cluster.start();
+    cluster.bucky(&["heal", "--points"]).assert_code(1).assert_tells(KEPT);
+    let reshape = ["heal", "--points", "--on-schema-difference", "reshape"];
+    cluster.bucky(&reshape).assert_code(0);
+    assert!(names.iter().all(|name| layout_of(&cluster, name) == "60s:6h,10m:2d"));
+    let unconfirmed = cluster.bucky(&["heal", "--points", "--on-schema-difference", "drop"]);
+    unconfirmed.assert_code(2).assert_tells("--yes");
+}
+
+#[test]
+fn restore_says_what_has_no_place_and_reshapes_where_that_is_asked_for() {
+    let (mut cluster, names) = laid(3, &LONG, &SHORT);
+    cluster.start();
+    let before = sources(&cluster, &names);
+    let archive = cluster.path("archive.tar");
+    let files: Vec<String> =
+        names.iter().map(|name| format!("{}.wsp", name.replace('.', "/"))).collect();
+    let tar = std::process::Command::new("tar")
+        .arg("-C")
+        .arg(cluster.node(0).prefix())
+        .arg("-cf")
+        .arg(&archive)
+        .args(&files)
+        .status();
+    assert!(tar.unwrap().success());
+    let archive = archive.to_str().unwrap();
+    cluster.bucky(&["restore", archive]).assert_code(1).assert_tells(KEPT);
+    let reshape = ["restore", "--on-schema-difference", "reshape", archive];
+    cluster.bucky(&reshape).assert_code(0).assert_tells("Restore complete.");
+    for (name, before) in &before {
+        let owner = points(&cluster, 1, name);
+        assert!(before.difference(&owner).count() <= 2, "{name}: all but what has expired");
+    }
+}
+
+#[test]
+fn a_local_fill_with_d_keeps_the_source_whose_points_have_no_place() {
+    let (cluster, names) = laid(1, &LONG, &SHORT);
+    let (source, owner) = (cluster.node(0).path(&names[0]), cluster.node(1).path(&names[0]));
+    let (source, owner) = (source.to_str().unwrap(), owner.to_str().unwrap());
+    let before = sources(&cluster, &names);
+    let run = cluster.bucky_alone(&["fill", "-d", source, owner]).assert_code(1);
+    run.assert_tells("have no place in the destination: the source has 60s:6h,10m:2d");
+    assert!(cluster.node(0).has(&names[0]));
+    let reshape = ["fill", "-d", "--on-schema-difference", "reshape", source, owner];
+    cluster.bucky_alone(&reshape).assert_code(0);
+    assert!(!cluster.node(0).has(&names[0]));
+    assert_accounted_for(&cluster, &before);
+}
+
+/// Carbon makes the owner's file anew by its own schema while the tombstone waits.
+#[test]
+fn a_tombstone_waits_whose_owners_file_was_made_anew_by_another_schema() {
+    let mut cluster = cluster(2).flag("--tombstone-grace", "3").lay();
+    let name = cluster.name_owned_by(1, "made.anew");
+    cluster.node(0).write(&name, &LONG, &minutes(now(), (0..300).map(f64::from)));
+    cluster.start();
+    let before = points(&cluster, 0, &name);
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    let owner = cluster.node(1).path(&name);
+    std::fs::remove_file(&owner).unwrap();
+    cluster.node(1).write(&name, &SHORT, &minutes(now(), [7.0]));
+    let status = || cluster.get(0, "/v1/status").json();
+    wait::until("the tombstone waits with its reason", || {
+        status()["tombstones"]["held"].to_string().contains("has no place for some of its points")
+    });
+    assert!(!tree::tombstones(&cluster.node(0).prefix()).is_empty());
+    std::fs::remove_file(&owner).unwrap();
+    cluster.wait_until_buried();
+    let there = points(&cluster, 1, &name);
+    assert!(before.difference(&there).count() <= 2, "all but what has expired");
+}
+
+#[test]
+fn a_go_owner_with_another_schema_keeps_the_source_too() {
+    let (mut cluster, names) = laid(3, &LONG, &SHORT);
+    cluster.node_mut(0).start();
+    let before = sources(&cluster, &names);
+    let _go = GoDaemon::instead_of(&cluster, 1);
+    for rule in ["keep", "reshape"] {
+        let run = cluster.bucky(&["rebalance", "--on-schema-difference", rule]);
+        run.assert_code(1).assert_tells(KEPT);
+        assert_eq!(are_there(&cluster, 0, &names), 3);
+    }
+    assert_accounted_for(&cluster, &before);
+}
+
+#[test]
+fn a_go_source_whose_points_have_no_place_at_our_owner_is_not_deleted() {
+    let (mut cluster, names) = laid(3, &LONG, &SHORT);
+    cluster.node_mut(1).start();
+    let before = sources(&cluster, &names);
+    let go = GoDaemon::instead_of(&cluster, 0);
+    let run = cluster.bucky(&["rebalance"]).assert_code(1);
+    run.assert_tells(KEPT);
+    assert_eq!(are_there(&cluster, 0, &names), 3);
+    assert!(go.requests().iter().all(|request| !request.starts_with("DELETE ")));
+    assert_accounted_for(&cluster, &before);
+    cluster.bucky(&["rebalance", "--on-schema-difference", "reshape"]).assert_code(0);
+    assert_eq!(are_there(&cluster, 0, &names), 0);
+    assert_accounted_for(&cluster, &before);
+}
+
+#[test]
+fn a_delete_that_was_never_healed_loses_no_point() {
+    let mut cluster = cluster(2).flag("--tombstone-grace", "1").lay();
+    let name = cluster.name_owned_by(1, "never.healed");
+    let now = now();
+    cluster.node(0).write(&name, &LONG, &minutes(now, (0..300).map(f64::from)));
+    // The owner has nearly all of it, and lacks what a sample would hardly meet.
+    let mut most = minutes(now, (0..300).map(f64::from));
+    most.retain(|point| point.timestamp / 60 % 37 != 5);
+    cluster.node(1).write(&name, &LONG, &most);
+    cluster.start();
+    let before = [(name.clone(), points(&cluster, 0, &name))];
+    let content = std::fs::read(cluster.node(0).path(&name)).unwrap();
+    let digest = bucky_whisper::Digest::of(&content).to_string();
+    let owner = cluster.node(1).addr();
+    let body =
+        serde_json::json!({"metrics": [{"name": name, "digest": digest, "owners": [owner]}]});
+    let answer: http::Answer = cluster.post_json(0, "/v1/delete", &body);
+    assert!(answer.text().contains(r#""outcome":"deleted""#), "{}", answer.text());
+    cluster.wait_until_buried();
+    assert_accounted_for(&cluster, &before);
+}
+
+/// A confirmation that names nothing to look for proves nothing, whatever the file is.
+#[test]
+fn a_confirmation_without_a_question_is_not_complete() {
+    let (mut cluster, names) = laid(1, &LONG, &SHORT);
+    cluster.start();
+    for metric in [
+        serde_json::json!({"name": names[0]}),
+        serde_json::json!({"name": names[0], "archives": []}),
+        serde_json::json!({"name": names[0], "slots": []}),
+        serde_json::json!({"name": names[0], "archives": [
+            {"seconds_per_point": 0, "points": 1, "first": 0, "slots": ""}]}),
+    ] {
+        let body = serde_json::json!({ "metrics": [metric] });
+        let answer = cluster.post_json(1, "/v1/confirm", &body).text();
+        assert!(answer.contains(r#""outcome":"incomplete""#), "{answer}");
+    }
+}
