@@ -38,7 +38,12 @@ fn points_that_the_owners_file_has_no_slot_for_are_a_failure() {
     assert_eq!(pair["layout"], "60s:1d, average, xff 0.5", "{found}");
     assert_eq!(pair["others"], "60s:2d, average, xff 0.5", "{found}");
     let run = cluster.bucky(&["verify"]).assert_code(1);
-    run.assert_says(&format!("{name}: has no place for 3 points of {}", cluster.node(1).addr()));
+    run.assert_says(&format!("{name}: has no place for 3 points of {}", cluster.node(1).addr()))
+        .assert_says("--on-schema-difference reshape");
+    cluster.bucky(&["rebalance", "-f", "--on-schema-difference", "reshape"]).assert_code(0);
+    cluster.wait_until_buried();
+    let run = cluster.bucky(&["verify"]).assert_code(0).assert_says("all in place");
+    assert!(run.stdout.starts_with("1 metric on 2 nodes, 1 copy read, 6 points"), "{run}");
 }
 
 #[test]

@@ -62,11 +62,10 @@ pub(super) fn next_steps(ending: &Ending<'_>, has: impl Fn(&str) -> bool) -> Vec
         ));
     }
     if has("no_place") {
-        steps.push(
-            "Points that have no place at their owner stay where they are until the owner's file has an archive for \
-             them: see \"Proving it\" in docs/safety.md."
-                .into(),
-        );
+        steps.push(format!(
+            "Points that have no place at their owner stay where they are. `bucky rebalance -h {seed} \
+             --on-schema-difference reshape{drained}` gives the owners' files the archives of both."
+        ));
     }
     if has("missing") && !has("misplaced") {
         steps.push(format!(
