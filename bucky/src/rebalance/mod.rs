@@ -173,7 +173,7 @@ pub(crate) async fn plan_and_move(
     let shown = order.task.shown(plan, order.deletes);
     if order.dry_run {
         output.data_line(shown)?;
-        preview::tell_sample(&fleet, &selection, &plan, &order, output).await?;
+        preview::tell_sample(&fleet, &selection, plan, &order, output).await?;
         return Ok(Outcome::Done);
     }
     output.say(shown);
