@@ -1,6 +1,6 @@
 //! `POST /v1/confirm`: whether a file here holds all points of another, of which only a digest and maps are sent.
 //!
-//! Nothing is called complete on the strength of a sample, or of no question at all.
+//! What was seen is on the disk before the answer ends: a source may go for it. Nothing is called complete on the strength of a sample, or of no question at all.
 
 use std::io;
 use std::sync::Arc;
@@ -40,7 +40,9 @@ pub(super) async fn post(
         let rules = HealRules { sender, ..HealRules::default() };
         request.metrics.iter().try_for_each(|metric| -> io::Result<()> {
             lines::write_line(writer, &look(&mut files, &caller, &rules, metric))
-        })
+        })?;
+        // Nobody believes an answer that breaks off.
+        app.store.sync_seen().map_err(io::Error::other)
     }))
 }
 

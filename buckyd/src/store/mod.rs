@@ -33,6 +33,7 @@ pub(crate) mod tests;
 mod tombstone;
 mod tree;
 mod unplaced;
+mod vouch;
 
 use std::path::Path;
 use std::sync::Arc;

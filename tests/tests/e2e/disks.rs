@@ -4,9 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bucky_tests::http::Http;
 use bucky_tests::metrics::{MINUTES, minutes, now};
 use bucky_tests::{Finished, Injection, Launch, Ledger, TestCluster, soak, tree, wait};
 use bucky_whisper::MetricName;
+use reqwest::Method;
 
 use crate::cluster;
 
@@ -326,4 +328,25 @@ fn a_daemon_without_descriptors_fails_cleanly_and_recovers() {
         story.rebalance(&["-f"]).assert_code(0);
         story.cluster.assert_all_in_place(&story.before);
     }
+}
+
+/// What is seen need not be on the disk: a carbon syncs nothing, and a daemon may be killed before it does.
+#[test]
+fn an_owner_that_cannot_sync_confirms_nothing() {
+    let mut cluster = cluster(2).lay();
+    let name = cluster.name_owned_by(1, "m.seen");
+    cluster.node(1).write(&name, &MINUTES, &minutes(now(), [1.0, 2.0]));
+    let content = std::fs::read(cluster.node(1).path(&name)).unwrap();
+    cluster.node_mut(1).launch(Launch::Injected(Injection::eio("syncfs")));
+    cluster.start();
+    let digest = bucky_whisper::Digest::of(&content).to_string();
+    let body = serde_json::json!({ "metrics": [{ "name": name, "digest": digest }] });
+    let url = cluster.url(1, "/v1/confirm");
+    let answer = Http::new().send(
+        Method::POST,
+        &url,
+        &[("content-type", "application/json")],
+        body.to_string().into_bytes(),
+    );
+    assert!(answer.is_err(), "it ends in order: {:?}", answer.map(|answer| answer.text()));
 }
