@@ -15,8 +15,10 @@ mod tests;
 mod writer;
 
 pub use self::error::ReadArchiveError;
-pub use self::reader::{Limits, Member, NoRoom, Receiver, read_archive, receive_archive};
-pub use self::writer::ArchiveWriter;
+pub use self::reader::{
+    LargeMember, Limits, Member, NoRoom, Receiver, read_archive, receive_archive,
+};
+pub use self::writer::{ArchiveWriter, Content};
 
 /// The PAX record that carries the digest of the member that follows, 32 hex digits.
 ///
@@ -27,6 +29,8 @@ pub const DIGEST_RECORD: &str = "SCHILY.xattr.user.bucky.xxh3";
 /// With it a long name that was damaged on the way is noticed, as the content is by its own digest and a short name by
 /// the checksum of its header.
 pub const PATH_DIGEST_RECORD: &str = "SCHILY.xattr.user.bucky.path-xxh3";
+/// The PAX record, with the value `1`, of a member whose file has holes: what creates it anew leaves them.
+pub const SPARSE_RECORD: &str = "SCHILY.xattr.user.bucky.sparse";
 /// The name of the last member.
 pub const REPORT_NAME: &str = ".bucky-report.json";
 

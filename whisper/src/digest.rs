@@ -81,6 +81,27 @@ impl fmt::Debug for ContentDigest {
     }
 }
 
+/// A digest in the making: of content that comes piece by piece.
+#[derive(Default)]
+pub struct DigestBuilder(xxhash_rust::xxh3::Xxh3);
+
+impl DigestBuilder {
+    /// Of nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all pieces.
+    pub fn finish(&self) -> Digest {
+        Digest(self.0.digest128())
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{:032x}", self.0)

@@ -60,6 +60,7 @@ pub mod fill_file;
 pub mod header;
 pub mod image;
 pub mod in_place;
+pub mod large;
 pub mod lease;
 pub mod lock;
 pub mod modify;
@@ -79,7 +80,7 @@ pub mod update;
 pub use aggregation::{Aggregation, AggregationSix, UnknownAggregation, UnknownAggregationSix};
 pub use create::{CreateError, CreateOptions, FileLayout, create};
 pub use diff::{ArchiveDiff, Difference, diff};
-pub use digest::{Digest, DigestParseError};
+pub use digest::{Digest, DigestBuilder, DigestParseError};
 pub use fetch::{FetchError, Fetched};
 pub use file::{OpenError, OpenMode, WhisperFile, info};
 pub use fill::{
@@ -89,6 +90,7 @@ pub use fill_file::{FillFileError, FillOutcome, FilledFile, fill_file, salvage_f
 pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
 pub use in_place::{Written, write_in_place};
+pub use large::{LargeFill, LargeFillError, UnfitError, fill_large};
 pub use lease::{Lease, LeaseError, is_of_this_machine, past_leases};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};
 pub use modify::{

@@ -9,7 +9,7 @@ use tar::EntryType;
 use super::error::broken;
 use super::{
     DIGEST_RECORD, FileMeta, PATH_DIGEST_RECORD, REPORT_LIMIT_BYTES, REPORT_NAME, ReadArchiveError,
-    pax,
+    SPARSE_RECORD, pax,
 };
 use crate::types::ArchiveReport;
 
@@ -19,6 +19,8 @@ const EXTENSION_LIMIT_BYTES: u64 = 64 * 1024;
 const REPORT_TIMES: u64 = 4;
 /// What is read behind the report: two empty blocks, the filling of the last record, a coding's trailer.
 const END_LIMIT_BYTES: u64 = 64 * 1024;
+/// How much of a long member is handed out at once. A multiple of what a hole is made of.
+const PIECE_BYTES: usize = 256 * 1024;
 /// What is reserved for a member before its bytes have come.
 const RESERVE_LIMIT_BYTES: u64 = 1024 * 1024;
 
@@ -31,6 +33,8 @@ pub struct Member {
     pub meta: FileMeta,
     /// The whole file.
     pub content: Vec<u8>,
+    /// Whether the file has holes at the source.
+    pub is_sparse: bool,
     /// The digest of `content` as it arrived.
     pub digest: Digest,
     /// The digest that the sender announced; a tar made by other tools has none.
@@ -42,6 +46,21 @@ impl Member {
     pub fn is_intact(&self) -> bool {
         self.announced.is_none_or(|announced| announced == self.digest)
     }
+}
+
+/// A metric whose file is too long to be held in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LargeMember {
+    /// The metric.
+    pub metric: MetricName,
+    /// Mode and mtime at the source.
+    pub meta: FileMeta,
+    /// How long the file is.
+    pub len_bytes: u64,
+    /// Whether it has holes at the source.
+    pub is_sparse: bool,
+    /// The digest that was announced before it; where there is none, that in the report counts.
+    pub announced: Option<Digest>,
 }
 
 /// What a reader puts up with.
@@ -82,6 +101,23 @@ pub trait Receiver {
         Vec::new()
     }
 
+    /// Told of a member that is longer than [`Limits::member_bytes`] and is about to come. False, which is what a receiver
+    /// says by default, ends the reading with [`ReadArchiveError::TooLarge`].
+    fn begin_large(&mut self, _member: &LargeMember) -> bool {
+        false
+    }
+
+    /// Takes the next piece of such a member.
+    fn take_large_piece(&mut self, _piece: &[u8]) {}
+
+    /// Such a member has come whole.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`].
+    fn end_large(&mut self) -> Result<(), NoRoom> {
+        Ok(())
+    }
+
     /// Takes a metric that has come whole.
     ///
     /// # Errors
@@ -112,6 +148,7 @@ struct Extensions {
     path: Option<Vec<u8>>,
     digest: Option<Digest>,
     path_digest: Option<Digest>,
+    is_sparse: bool,
 }
 
 /// Reads an archive stream, handing each metric to `each` as soon as it is whole.
@@ -185,7 +222,8 @@ fn read_members<R: Read>(
                 }
             }
             kind => {
-                let Extensions { path, digest, path_digest } = std::mem::take(&mut extensions);
+                let Extensions { path, digest, path_digest, is_sparse } =
+                    std::mem::take(&mut extensions);
                 let path = path.unwrap_or_else(|| entry.path_bytes().into_owned());
                 if path_digest.is_some_and(|announced| Digest::of(&path) != announced) {
                     let path = String::from_utf8_lossy(&path).into_owned();
@@ -205,10 +243,8 @@ fn read_members<R: Read>(
                 if members == limits.members {
                     return Err(ReadArchiveError::TooMany { limit: limits.members });
                 }
-                let member = read.member(&mut entry, kind, &path, digest, limits)?;
-                receiver
-                    .take(member)
-                    .map_err(|source| ReadArchiveError::NoRoom { members, source })?;
+                let coming = read.coming(&entry, kind, &path, is_sparse, digest)?;
+                read.member(&mut entry, coming, limits)?;
                 members += 1;
             }
         }
@@ -231,11 +267,58 @@ impl<T: Receiver> Reading<'_, T> {
     fn member<R: Read>(
         &mut self,
         entry: &mut tar::Entry<'_, R>,
+        coming: LargeMember,
+        limits: Limits,
+    ) -> Result<(), ReadArchiveError> {
+        let members = self.members;
+        let no_room = |source| ReadArchiveError::NoRoom { members, source };
+        let shown = coming.metric.relative_path().display().to_string();
+        if coming.len_bytes > limits.member_bytes && self.receiver.begin_large(&coming) {
+            self.read_large(entry, coming.len_bytes)?;
+            return self.receiver.end_large().map_err(no_room);
+        }
+        if coming.len_bytes <= limits.member_bytes {
+            self.receiver.announce(&coming.metric, coming.len_bytes).map_err(no_room)?;
+        }
+        let buffer = self.receiver.buffer();
+        let content = self.read_capped(entry, &shown, limits.member_bytes, buffer)?;
+        let LargeMember { metric, meta, is_sparse, announced, .. } = coming;
+        let digest = Digest::of(&content);
+        let member = Member { metric, meta, is_sparse, digest, announced, content };
+        self.receiver.take(member).map_err(no_room)
+    }
+
+    /// Hands out the content of a long member piece by piece.
+    fn read_large<R: Read>(
+        &mut self,
+        entry: &mut tar::Entry<'_, R>,
+        len_bytes: u64,
+    ) -> Result<(), ReadArchiveError> {
+        let members = self.members;
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut left = len_bytes;
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+            let Some(piece) = piece.get_mut(..wanted) else { break };
+            entry.read_exact(piece).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => ReadArchiveError::CutOff { members },
+                _ => broken(error, members, 1),
+            })?;
+            self.receiver.take_large_piece(piece);
+            left -= wanted as u64;
+        }
+        Ok(())
+    }
+
+    /// What an entry's headers say of it, if it is a metric's file.
+    fn coming<R: Read>(
+        &self,
+        entry: &tar::Entry<'_, R>,
         kind: EntryType,
         path: &[u8],
+        is_sparse: bool,
         announced: Option<Digest>,
-        limits: Limits,
-    ) -> Result<Member, ReadArchiveError> {
+    ) -> Result<LargeMember, ReadArchiveError> {
         let shown = String::from_utf8_lossy(path).into_owned();
         let not_a_metric =
             |what: String| ReadArchiveError::NotAMetric { path: shown.clone(), what };
@@ -251,14 +334,7 @@ impl<T: Receiver> Reading<'_, T> {
             mode: entry.header().mode().unwrap_or(0o644) & 0o777,
             mtime: entry.header().mtime().unwrap_or(0),
         };
-        if entry.size() <= limits.member_bytes {
-            let members = self.members;
-            let room = self.receiver.announce(&metric, entry.size());
-            room.map_err(|source| ReadArchiveError::NoRoom { members, source })?;
-        }
-        let buffer = self.receiver.buffer();
-        let content = self.read_capped(entry, &shown, limits.member_bytes, buffer)?;
-        Ok(Member { metric, meta, digest: Digest::of(&content), announced, content })
+        Ok(LargeMember { metric, meta, len_bytes: entry.size(), is_sparse, announced })
     }
 
     /// The whole of `entry`, which may be no longer than `limit`. What has not come yet is not asked for: the room grows
@@ -319,6 +395,7 @@ fn read_pax(records: &[u8], extensions: &mut Extensions) -> io::Result<()> {
         match key {
             b"path" => extensions.path = Some(value.to_vec()),
             key if key == DIGEST_RECORD.as_bytes() => extensions.digest = Some(digest_in(value)),
+            key if key == SPARSE_RECORD.as_bytes() => extensions.is_sparse = value == b"1",
             key if key == PATH_DIGEST_RECORD.as_bytes() => {
                 extensions.path_digest = Some(digest_in(value));
             }

@@ -264,3 +264,80 @@ fn a_member_takes_what_is_said() {
     let end = stream.len() as u64 - expected;
     assert!((1..=4096).contains(&end), "{end} bytes for the report and the end of the tar");
 }
+
+/// Takes long members piece by piece.
+#[derive(Default)]
+struct Spooling {
+    members: Vec<Member>,
+    large: Vec<(LargeMember, Vec<u8>)>,
+    ended: usize,
+}
+
+impl Receiver for &mut Spooling {
+    fn reserve(&mut self, _bytes: u64) -> Result<(), NoRoom> {
+        Ok(())
+    }
+
+    fn begin_large(&mut self, member: &LargeMember) -> bool {
+        self.large.push((member.clone(), Vec::new()));
+        true
+    }
+
+    fn take_large_piece(&mut self, piece: &[u8]) {
+        if let Some((_, content)) = self.large.last_mut() {
+            content.extend_from_slice(piece);
+        }
+    }
+
+    fn end_large(&mut self) -> Result<(), NoRoom> {
+        self.ended += 1;
+        Ok(())
+    }
+
+    fn take(&mut self, member: Member) -> Result<(), NoRoom> {
+        self.members.push(member);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_long_member_comes_in_pieces_and_its_digest_in_the_report() {
+    let meta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
+    let content: Vec<u8> = (0..700_001_u32).map(|number| number.to_be_bytes()[3]).collect();
+    let mut writer = ArchiveWriter::new(Vec::new());
+    let of = |digest| Content { digest, len_bytes: content.len() as u64, is_sparse: true };
+    writer.add(&"a.long".parse().unwrap(), meta, of(None), content.as_slice()).unwrap();
+    let digest = Digest::of(&content);
+    writer.append_as(&"a.known".parse().unwrap(), meta, of(Some(digest)), &content).unwrap();
+    writer.append(&"a.short".parse().unwrap(), meta, Digest::of(b"short"), b"short").unwrap();
+    let stream = writer.finish().unwrap();
+
+    let limits = Limits { member_bytes: 1_000, ..Limits::default() };
+    let mut spooling = Spooling::default();
+    let report = receive_archive(stream.as_slice(), limits, &mut spooling).unwrap();
+    let [(long, first), (known, second)] = spooling.large.as_slice() else { panic!() };
+    assert!(*first == content && *second == content && spooling.ended == 2);
+    assert_eq!((long.len_bytes, long.is_sparse, long.announced), (700_001, true, None));
+    assert_eq!(known.announced, Some(digest));
+    assert_eq!(spooling.members.len(), 1);
+    assert!(!spooling.members[0].is_sparse);
+    let metric = "a.long".parse().unwrap();
+    assert_eq!(report.digests, [crate::MemberDigest { metric, digest }]);
+
+    // Who takes no long members reads no further; and in one that is cut off the digest of none is told.
+    let refused = read_archive(stream.as_slice(), limits, |_| {});
+    assert!(matches!(refused, Err(ReadArchiveError::TooLarge { .. })), "{refused:?}");
+    let mut spooling = Spooling::default();
+    let cut = receive_archive(&stream[..400_000], limits, &mut spooling);
+    assert!(matches!(cut, Err(ReadArchiveError::CutOff { members: 0 })), "{cut:?}");
+    assert_eq!(spooling.ended, 0);
+}
+
+#[test]
+fn a_file_that_becomes_shorter_while_it_is_sent_breaks_the_stream() {
+    let mut writer = ArchiveWriter::new(Vec::new());
+    let of = Content { digest: None, len_bytes: 10, is_sparse: false };
+    let meta = FileMeta { mode: 0o640, mtime: 0 };
+    let error = writer.add(&"a".parse().unwrap(), meta, of, &b"short"[..]).unwrap_err();
+    assert!(error.to_string().contains("became shorter"), "{error}");
+}

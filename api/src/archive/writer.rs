@@ -1,14 +1,17 @@
 //! Writing an archive stream.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use bucky_whisper::{Digest, MetricName};
+use bucky_whisper::{Digest, DigestBuilder, MetricName};
 use tar::EntryType;
 
-use super::{DIGEST_RECORD, FileMeta, PATH_DIGEST_RECORD, REPORT_LIMIT_BYTES, REPORT_NAME};
+use super::{
+    BLOCK_BYTES, DIGEST_RECORD, FileMeta, PATH_DIGEST_RECORD, REPORT_LIMIT_BYTES, REPORT_NAME,
+    SPARSE_RECORD,
+};
 use crate::bounded::METRICS_MOST;
-use crate::types::{ArchiveReport, LeftOut};
+use crate::types::{ArchiveReport, LeftOut, MemberDigest};
 
 /// What a metric takes in the report beside its name and the reason, in which few characters have to be escaped.
 const LEFT_OUT_BYTES: u64 = 64;
@@ -16,6 +19,35 @@ const LEFT_OUT_BYTES: u64 = 64;
 /// A member of so many bytes is sent to its end before the next one is looked for. Its receiver holds room for it until
 /// then; were its end still in a coding's buffer while the sender waits for room for the next one, both would wait.
 const FLUSH_BYTES: usize = 256 * 1024;
+
+/// What a member's file is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Its digest, where that is known before it is read.
+    pub digest: Option<Digest>,
+    /// Its length.
+    pub len_bytes: u64,
+    /// Whether it has holes.
+    pub is_sparse: bool,
+}
+
+/// Reads what a member is made of, and takes its digest where nobody knows it.
+struct Counted<R> {
+    reader: R,
+    left: u64,
+    seen: Option<DigestBuilder>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.left -= read as u64;
+        if let Some(seen) = &mut self.seen {
+            seen.update(&buffer[..read]);
+        }
+        Ok(read)
+    }
+}
 
 /// Writes an archive stream.
 pub struct ArchiveWriter<W: Write> {
@@ -42,10 +74,86 @@ impl<W: Write> ArchiveWriter<W> {
         digest: Digest,
         content: &[u8],
     ) -> io::Result<()> {
+        let len_bytes = content.len() as u64;
+        let of = Content { digest: Some(digest), len_bytes, is_sparse: false };
+        self.append_as(metric, meta, of, content)
+    }
+
+    /// The same, where more is known of the file than its digest.
+    ///
+    /// # Errors
+    /// Those of the writer behind.
+    pub fn append_as(
+        &mut self,
+        metric: &MetricName,
+        meta: FileMeta,
+        of: Content,
+        content: &[u8],
+    ) -> io::Result<()> {
+        self.write_headers(metric, meta, of)?;
+        self.tar.get_mut().write_all(content)?;
+        self.end_member(of.len_bytes)
+    }
+
+    /// Adds a metric whose file is `content`, which `reader` gives. Where its digest is not known before, that of what was read
+    /// is in the report. Tells it.
+    ///
+    /// # Errors
+    /// Those of the writer behind, and of the reader, which may not give less than was said: the stream is of no use then.
+    pub fn add(
+        &mut self,
+        metric: &MetricName,
+        meta: FileMeta,
+        content: Content,
+        reader: impl Read,
+    ) -> io::Result<Digest> {
+        let Content { digest, len_bytes, .. } = content;
+        self.write_headers(metric, meta, content)?;
+        let seen = digest.is_none().then(DigestBuilder::new);
+        let mut counted = Counted { reader: reader.take(len_bytes), left: len_bytes, seen };
+        let mut buffered = io::BufReader::with_capacity(FLUSH_BYTES, &mut counted);
+        io::copy(&mut buffered, self.tar.get_mut())?;
+        if counted.left > 0 {
+            return Err(io::Error::other(format!("{metric} became shorter while it was read")));
+        }
+        self.end_member(len_bytes)?;
+        Ok(match (digest, counted.seen) {
+            (Some(digest), _) => digest,
+            (None, seen) => {
+                let digest = seen.unwrap_or_default().finish();
+                self.report.digests.push(MemberDigest { metric: metric.clone(), digest });
+                digest
+            }
+        })
+    }
+
+    /// Fills up the last block of a member of so many bytes.
+    fn end_member(&mut self, len_bytes: u64) -> io::Result<()> {
+        let padding = len_bytes.next_multiple_of(BLOCK_BYTES) - len_bytes;
+        io::copy(&mut io::repeat(0).take(padding), self.tar.get_mut())?;
+        if len_bytes >= FLUSH_BYTES as u64 {
+            self.tar.get_mut().flush()?;
+        }
+        self.report.metrics += 1;
+        Ok(())
+    }
+
+    fn write_headers(
+        &mut self,
+        metric: &MetricName,
+        meta: FileMeta,
+        content: Content,
+    ) -> io::Result<()> {
         let path = metric.relative_path();
         let mut header = tar::Header::new_ustar();
-        let digest = digest.to_string();
-        let mut records = vec![(DIGEST_RECORD, digest.as_bytes())];
+        let digest = content.digest.map(|digest| digest.to_string());
+        let mut records = Vec::new();
+        if let Some(digest) = &digest {
+            records.push((DIGEST_RECORD, digest.as_bytes()));
+        }
+        if content.is_sparse {
+            records.push((SPARSE_RECORD, &b"1"[..]));
+        }
         let path_digest = Digest::of(path.as_os_str().as_encoded_bytes()).to_string();
         if header.set_path(&path).is_err() {
             records.push(("path", path.as_os_str().as_encoded_bytes()));
@@ -54,16 +162,11 @@ impl<W: Write> ArchiveWriter<W> {
         }
         header.set_mode(meta.mode & 0o7777);
         header.set_mtime(meta.mtime);
-        header.set_size(content.len() as u64);
+        header.set_size(content.len_bytes);
         header.set_entry_type(EntryType::Regular);
         header.set_cksum();
         self.tar.append_pax_extensions(records)?;
-        self.tar.append(&header, content)?;
-        if content.len() >= FLUSH_BYTES {
-            self.tar.get_mut().flush()?;
-        }
-        self.report.metrics += 1;
-        Ok(())
+        self.tar.get_mut().write_all(header.as_bytes())
     }
 
     /// Notes a metric that was asked for and is not in the stream.

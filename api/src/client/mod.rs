@@ -271,7 +271,7 @@ impl Daemon {
         let request = self
             .post(paths::V1_ARCHIVE)
             .header(header::ACCEPT_ENCODING, encoding.as_str())
-            .json(&ArchiveRequest { metrics });
+            .json(&ArchiveRequest { metrics, large: false });
         let response = self.send(request, paths::V1_ARCHIVE, self.client.timeouts.answer).await?;
         let encoding = match response.headers().get(header::CONTENT_ENCODING) {
             None => Encoding::Identity,

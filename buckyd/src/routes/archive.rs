@@ -9,7 +9,7 @@ use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
-use bucky_api::archive::ArchiveWriter;
+use bucky_api::archive::{ArchiveWriter, Content};
 use bucky_api::token::Operation;
 use bucky_api::{ArchiveRequest, Encoding, LeftOut, Problem, chain, paths};
 use bucky_whisper::MetricName;
@@ -141,7 +141,12 @@ impl<'a> Source<'a> {
                 Ok(file) => {
                     let digest = file.digest();
                     self.app.store.remember(&file, digest);
-                    let added = archive.append(metric, file.meta, digest, &file.content);
+                    let content = Content {
+                        digest: Some(digest),
+                        len_bytes: file.content.len() as u64,
+                        is_sparse: file.is_sparse,
+                    };
+                    let added = archive.append_as(metric, file.meta, content, &file.content);
                     self.files.give_back(file);
                     return added;
                 }

@@ -228,7 +228,14 @@ fn heal(app: &App, upload: Upload) -> Result<bool, PlainAnswer> {
     meta.mtime = time.and_then(|time| u64::try_from(time).ok()).unwrap_or(meta.mtime);
     let digest = Digest::of(&content);
     let mut batch = HealBatch::new(&app.store);
-    batch.take(&Member { metric: metric.clone(), meta, content, digest, announced: None });
+    batch.take(&Member {
+        metric: metric.clone(),
+        meta,
+        content,
+        is_sparse: false,
+        digest,
+        announced: None,
+    });
     // What still waits for room lies in a temporary file.
     drop(share);
     let (mut lines, _) = batch.finish();

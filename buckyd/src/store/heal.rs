@@ -19,7 +19,7 @@ use super::kept::OnCorrupt;
 use super::near::Near;
 use super::reshape::Aside;
 use super::rules::{HealRules, Holding};
-use super::staging::Staged;
+use super::staging::{NewFile, Staged};
 use super::tombstone::{BatchId, BatchWriter};
 use super::unplaced::Unplaced;
 use super::{LockBudget, Store};
@@ -196,7 +196,8 @@ impl<'s> HealBatch<'s> {
         path: PathBuf,
         reshapes: Reshapes,
     ) -> Result<(HealOutcome, Holding), StoreError> {
-        let (content, meta, store) = (&member.content, member.meta, self.store);
+        let Member { meta, is_sparse, .. } = *member;
+        let (new, store) = (NewFile { content: &member.content, meta, is_sparse }, self.store);
         let rules = self.rules;
         if rules.preview {
             return Ok((HealOutcome::Created, Holding::default()));
@@ -204,9 +205,9 @@ impl<'s> HealBatch<'s> {
         let reshapes = reshapes == Reshapes::Yes;
         let (file, is_folder_new) = if rules.on_corrupt == OnCorrupt::Replace || reshapes {
             // It may be renamed more than once, or only be read from.
-            (Unplaced::Named(store.write_tmp(content, meta)?), false)
+            (Unplaced::Named(store.write_tmp(new)?), false)
         } else {
-            store.write_unplaced(&path, content, meta, &self.near)?
+            store.write_unplaced(&path, new, &self.near)?
         };
         let (line, digest) = (self.lines.len(), member.digest);
         self.staged.push(Staged { line, path, file, is_folder_new, digest, rules, reshapes });

@@ -10,6 +10,7 @@ use rustix::fs::{OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::error::StoreError;
+use super::staging::NewFile;
 use super::tree::Tree;
 use super::{Store, TRIES};
 
@@ -32,7 +33,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.check()?;
         let path = metric.relative_path();
-        let tmp_name = self.write_tmp(content, meta)?;
+        let tmp_name = self.write_tmp(NewFile { content, meta, is_sparse: false })?;
         if let Err(error) = self.put_over(&path, &tmp_name) {
             self.remove_tmp(&tmp_name);
             return Err(error);

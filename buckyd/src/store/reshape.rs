@@ -22,7 +22,8 @@ use rustix::io::Errno;
 use super::error::StoreError;
 use super::fill::{Existing, Failure};
 use super::rules::{HealRules, Holding, judge};
-use super::staging::Staged;
+use super::snapshot;
+use super::staging::{NewFile, Staged};
 use super::tombstone::BatchWriter;
 use super::{LockBudget, Store, TRIES};
 
@@ -177,7 +178,8 @@ impl Store {
             mode: pair.old_stat.st_mode & 0o7777,
             mtime: u64::try_from(pair.old_stat.st_mtime).unwrap_or(0),
         };
-        let tmp_name = self.write_tmp(pair.new_content, meta)?;
+        let (content, is_sparse) = (pair.new_content, snapshot::is_sparse(&pair.old_stat));
+        let tmp_name = self.write_tmp(NewFile { content, meta, is_sparse })?;
         let made = || -> Result<File, StoreError> {
             let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let file =

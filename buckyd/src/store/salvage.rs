@@ -61,6 +61,7 @@ impl Store {
             meta: member.meta,
             content: salvaged.bytes,
             digest,
+            is_sparse: member.is_sparse,
             announced: None,
         };
         Ok(Whole { member, _share: share })

@@ -28,6 +28,8 @@ pub(crate) struct Snapshot {
     pub(crate) share: Share,
     /// Mode and mtime.
     pub(crate) meta: FileMeta,
+    /// Whether the file has holes.
+    pub(crate) is_sparse: bool,
     /// What a file that nobody writes to still has when it is looked at again; none where it is too young to tell.
     pub(crate) settled: Option<Stamp>,
 }
@@ -98,6 +100,11 @@ pub(crate) struct FileStat {
     pub(crate) mtime: i64,
 }
 
+/// Whether the file that `stat` is of takes less room than its length.
+pub(super) fn is_sparse(stat: &Stat) -> bool {
+    stat.st_blocks.saturating_mul(512) < stat.st_size
+}
+
 impl Store {
     /// The whole file of `metric`, read under a shared lock that is released before this returns; with room for a
     /// second copy of it, of somewhat more than its length. That is taken at once: whoever waited for it with the first
@@ -158,6 +165,7 @@ impl Store {
                 mode: stat.st_mode & 0o7777,
                 mtime: u64::try_from(stat.st_mtime).unwrap_or(0),
             },
+            is_sparse: is_sparse(&stat),
             settled: (self.timed_device == Some(stat.st_dev) && stamp.is_settled(now))
                 .then_some(stamp),
             content: buffer,

@@ -19,6 +19,15 @@ use super::tree::Tree;
 use super::unplaced::Unplaced;
 use super::{LockBudget, Store, TRIES};
 
+/// What a new file is to be.
+#[derive(Clone, Copy)]
+pub(super) struct NewFile<'c> {
+    pub(super) content: &'c [u8],
+    pub(super) meta: FileMeta,
+    /// Whether it gets holes for blocks of zeros, as the file it is a copy of has them.
+    pub(super) is_sparse: bool,
+}
+
 /// A new file that waits for its place.
 pub(super) struct Staged {
     /// The number of its line in the batch.
@@ -58,19 +67,18 @@ impl Store {
     pub(super) fn write_unplaced(
         &self,
         path: &Path,
-        content: &[u8],
-        meta: FileMeta,
+        new: NewFile<'_>,
         near: &Near,
     ) -> Result<(Unplaced, bool), StoreError> {
         // What is wrong with the folder is told when it comes to the file's place.
         let folder = path.parent().and_then(|folder| near.make_folder(&self.tree, folder).ok());
         let is_folder_new = folder.as_ref().is_some_and(|(_, is_new)| *is_new);
         let written = match folder.and_then(|(folder, _)| self.unnamed.make(&*folder)) {
-            Some(mut unnamed) => self.fill_tmp(unnamed.file(), path, content, meta).map(|()| {
-                unnamed.written(content.len());
+            Some(mut unnamed) => self.fill_tmp(unnamed.file(), path, new).map(|()| {
+                unnamed.written(new.content.len());
                 Unplaced::Unnamed(unnamed)
             }),
-            None => self.write_tmp(content, meta).map(Unplaced::Named),
+            None => self.write_tmp(new).map(Unplaced::Named),
         };
         if written.is_err() && is_folder_new {
             self.tree.prune_folders(path);
@@ -79,28 +87,23 @@ impl Store {
     }
 
     /// Writes a file under a temporary name and returns that.
-    pub(super) fn write_tmp(&self, content: &[u8], meta: FileMeta) -> Result<PathBuf, StoreError> {
+    pub(super) fn write_tmp(&self, new: NewFile<'_>) -> Result<PathBuf, StoreError> {
         let name = self.state.new_tmp_name();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let tmp = rustix::fs::openat(self.state.tmp(), &name, flags, Mode::from_raw_mode(0o600))
             .map(File::from)
             .map_err(|errno| StoreError::io("make a temporary file", &name, errno))?;
-        let written = self.fill_tmp(&tmp, &name, content, meta);
+        let written = self.fill_tmp(&tmp, &name, new);
         if written.is_err() {
             self.remove_tmp(&name);
         }
         written.map(|()| name)
     }
 
-    fn fill_tmp(
-        &self,
-        tmp: &File,
-        name: &Path,
-        content: &[u8],
-        meta: FileMeta,
-    ) -> Result<(), StoreError> {
+    fn fill_tmp(&self, tmp: &File, name: &Path, new: NewFile<'_>) -> Result<(), StoreError> {
+        let NewFile { content, meta, is_sparse } = new;
         let failed = |error: std::io::Error| StoreError::io("write the new", name, error);
-        if self.options.sparse {
+        if is_sparse || self.options.sparse {
             bucky_whisper::write_sparse(tmp, content).map_err(failed)?;
         } else {
             (&*tmp).write_all(content).map_err(failed)?;

@@ -150,6 +150,7 @@ fn member(metric: &str, content: &[u8]) -> Member {
         metric: name(metric),
         meta: FileMeta { mode: 0o640, mtime: 1_600_000_000 },
         digest: Digest::of(content),
+        is_sparse: false,
         announced: Some(Digest::of(content)),
         content: content.to_vec(),
     }
@@ -174,6 +175,22 @@ fn a_new_metric_appears_whole_with_the_sources_mode_and_time_and_leaves_nothing_
         }
     }
     assert!(fixture.leftovers().is_empty());
+}
+
+#[test]
+fn a_new_file_has_holes_where_its_source_has_them() {
+    let fixture = Fixture::new();
+    let mut content = whisper(&[1]);
+    content.resize(content.len() + 64 * 1024, 0);
+    let sparse = Member { is_sparse: true, ..member("sparse", &content) };
+    let lines = fixture.heal(&[sparse, member("dense", &content)]);
+    assert!(lines.iter().all(|line| line.outcome == HealOutcome::Created), "{lines:?}");
+    let blocks = |metric: &str| fs::metadata(fixture.path(metric)).unwrap().blocks();
+    assert!(blocks("sparse") * 512 < 64 * 1024, "{} blocks", blocks("sparse"));
+    assert!(blocks("dense") * 512 >= 64 * 1024, "{} blocks", blocks("dense"));
+    for metric in ["sparse", "dense"] {
+        assert_eq!(fs::read(fixture.path(metric)).unwrap(), content);
+    }
 }
 
 #[test]

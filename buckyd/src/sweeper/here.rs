@@ -33,9 +33,16 @@ impl Sweeper {
                 if found != digest {
                     return Err(super::owner::WRITTEN_TO.into());
                 }
-                let (meta, content) = (file.meta, file.content);
+                let (meta, is_sparse, content) = (file.meta, file.is_sparse, file.content);
                 let mut filled = HealBatch::new(&store);
-                filled.take(&Member { metric, meta, content, digest: found, announced: None });
+                filled.take(&Member {
+                    metric,
+                    meta,
+                    content,
+                    is_sparse,
+                    digest: found,
+                    announced: None,
+                });
                 let (lines, _) = filled.finish();
                 lines.into_iter().next().ok_or_else(|| "nothing became of it".to_owned())
             });

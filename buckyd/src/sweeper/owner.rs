@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucky_api::archive::ArchiveWriter;
+use bucky_api::archive::{ArchiveWriter, Content};
 use bucky_api::client::Fetched;
 use bucky_api::go::MetricStat;
 use bucky_api::token::Operation;
@@ -387,7 +387,10 @@ fn write_stream(
         let file = file.map_err(|error| NotWritten::Read(chain(&error)))?;
         bytes += file.content.len();
         taken += 1;
-        archive.append(&metric, file.meta, file.digest(), &file.content)?;
+        let len_bytes = file.content.len() as u64;
+        let digest = Some(file.digest());
+        let content = Content { digest, len_bytes, is_sparse: file.is_sparse };
+        archive.append_as(&metric, file.meta, content, &file.content)?;
         files.give_back(file);
     }
     archive.finish()?.finish()?;

@@ -19,6 +19,7 @@
 //! - `networks`: nodes cut off and links that fail; `stuck`: daemons and locks that hang, dribble, break off or lie
 //! - `order`: what is durable before what, by recordings of the system calls
 //! - `hostile`: clients, tars and peers that mean harm
+//! - `sparse`: files with holes
 //! - `sidecars`: what go-carbon keeps beside a metric
 //! - `encoding`: files compressed on their way, where that helps
 //! - `large`: files about as large as the memory allows, many at once
@@ -56,6 +57,7 @@ mod routes;
 mod salvage;
 mod series;
 mod sidecars;
+mod sparse;
 mod stopping;
 mod stuck;
 mod trees;

@@ -9,6 +9,7 @@ use bucky_api::archive::{FileMeta, Member};
 use bucky_api::{HealLine, HealOutcome};
 use tempfile::TempDir;
 
+use super::super::staging::NewFile;
 use super::*;
 use crate::inventory::Inventory;
 use crate::store::tests::{options, whisper};
@@ -46,6 +47,7 @@ fn member(content: &[u8]) -> Member {
         metric: "a.b".parse().unwrap(),
         meta: FileMeta { mode: 0o640, mtime: 1_600_000_000 },
         digest: Digest::of(content),
+        is_sparse: false,
         announced: None,
         content: content.to_vec(),
     }
@@ -196,7 +198,9 @@ fn staged(store: &Store, content: &[u8]) -> Staged {
     Staged {
         line: 0,
         path: "a/b.wsp".into(),
-        file: Unplaced::Named(store.write_tmp(content, meta).unwrap()),
+        file: Unplaced::Named(
+            store.write_tmp(NewFile { content, meta, is_sparse: false }).unwrap(),
+        ),
         is_folder_new: false,
         digest: Digest::of(content),
         rules: HealRules { on_corrupt: OnCorrupt::Replace, ..HealRules::default() },

@@ -1,0 +1,197 @@
+use std::io::Write;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+use crate::aggregation::{Aggregation, AggregationSix};
+use crate::retention::XFilesFactor;
+
+const NOW: u32 = 1_800_000_059;
+/// Retentions that whisper.py would create.
+const LAYOUTS: [&[&str]; 6] = [
+    &["1s:1m", "10s:10m", "60s:1h"],
+    &["10s:10m", "60s:2h"],
+    &["60s:20m", "300s:3h"],
+    &["60s:3h"],
+    &["1s:2m", "60s:30m"],
+    &["20s:5m", "60s:1h", "300s:6h"],
+];
+
+fn options() -> FillOptions {
+    FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::AvgZero }
+}
+
+fn header(layout: &[&str], aggregation: Aggregation, factor: f32) -> Header {
+    let retentions: Vec<Retention> = layout.iter().map(|text| text.parse().unwrap()).collect();
+    Header::for_retentions(&retentions, aggregation, XFilesFactor::new(factor).unwrap()).unwrap()
+}
+
+/// What a slot of a ring that was written in order holds.
+#[derive(Clone, Debug)]
+enum Content {
+    Value(f64),
+    NotANumber,
+    Never,
+    /// Of the turn before.
+    Leftover,
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        6 => (0_u8..100).prop_map(|value| Content::Value(value.into())),
+        1 => Just(Content::NotANumber),
+        3 => Just(Content::Never),
+        2 => Just(Content::Leftover),
+    ]
+}
+
+/// A file whose rings begin anywhere.
+fn file() -> impl Strategy<Value = Vec<u8>> {
+    let aggregation = select(Aggregation::ALL.to_vec());
+    let factor = select(vec![0.0, 0.3, 0.5, 1.0_f32]);
+    (select(LAYOUTS.to_vec()), aggregation, factor).prop_flat_map(
+        |(layout, aggregation, factor)| {
+            let header = header(layout, aggregation, factor);
+            let rings: Vec<_> = header.archives.iter().map(ring).collect();
+            rings.prop_map(move |rings| {
+                let mut bytes = header.encode();
+                rings.iter().for_each(|slots| bytes.extend_from_slice(slots.as_flattened()));
+                bytes
+            })
+        },
+    )
+}
+
+fn ring(archive: &Archive) -> impl Strategy<Value = Vec<Slot>> + use<> {
+    let (step, points) = (archive.seconds_per_point, archive.points);
+    let contents = prop::collection::vec(content(), points as usize);
+    (contents, 0..points, any::<prop::sample::Index>(), 0_u8..6).prop_map(
+        move |(contents, turn, from, kind)| {
+            let newest = NOW / step * step;
+            // Some are empty from some slot on, as holes are, and some wholly.
+            let full = if kind < 3 { points as usize } else { from.index(points as usize) };
+            let mut slots = vec![[0; Point::SIZE_BYTES]; points as usize];
+            for (position, (slot, content)) in slots.iter_mut().zip(&contents).enumerate() {
+                let age = (u32::try_from(position).unwrap() + turn) % points;
+                let t = newest - (points - 1 - age) * step;
+                let (timestamp, value) = match content {
+                    _ if kind == 5 || position > full => (0, 0.0),
+                    Content::Value(value) => (t, *value),
+                    Content::NotANumber => (t, f64::NAN),
+                    Content::Never if position == 0 => (t - points * step, 1.0),
+                    Content::Never => (0, 0.0),
+                    Content::Leftover => (t - points * step, 7.0),
+                };
+                *slot = Point { timestamp, value }.encode();
+            }
+            slots
+        },
+    )
+}
+
+fn on_disk(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+fn content_of(file: &File, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+/// The destination as a fill in memory makes it, and one on the disk, with what each says.
+fn both(source: &[u8], destination: &[u8], window_slots: u32) -> (Vec<u8>, (Vec<u8>, LargeFill)) {
+    let mut expected = destination.to_vec();
+    let plan = fill(&Image::parse(source).unwrap(), &Image::parse(destination).unwrap(), options());
+    plan.apply(&mut expected);
+    let into = on_disk(destination);
+    let done = fill_by(&on_disk(source), &into, options(), window_slots).unwrap();
+    (expected, (content_of(&into, destination.len()), done))
+}
+
+/// All valid points of a file, by archive, and so apart from where a ring begins.
+fn points(bytes: &[u8]) -> Vec<Vec<(u32, u64)>> {
+    let image = Image::parse(bytes).unwrap();
+    let of = |view: crate::ArchiveView<'_>| {
+        view.points_valid(NOW).map(|point| (point.timestamp, point.value.to_bits())).collect()
+    };
+    image.archives().map(of).collect()
+}
+
+proptest! {
+    #[test]
+    fn it_fills_as_a_fill_in_memory_does_whatever_the_windows(
+        source in file(), destination in file(), window_slots in 1_u32..3_000,
+    ) {
+        let (expected, (found, done)) = both(&source, &destination, window_slots);
+        prop_assert_eq!(points(&found), points(&expected));
+        let coverage = crate::Coverage::of(
+            &Image::parse(&source).unwrap(), &Image::parse(&found).unwrap(), options().clocks,
+        );
+        // Coverage counts a slot that has just expired as held by the newer turn in its place.
+        prop_assert!(done.points_held <= coverage.held());
+        prop_assert_eq!(done.points_not_held == 0, coverage.is_whole());
+    }
+
+    #[test]
+    fn a_second_fill_changes_nothing(
+        source in file(), destination in file(), window_slots in 1_u32..3_000,
+    ) {
+        let into = on_disk(&destination);
+        let from = on_disk(&source);
+        let first = fill_by(&from, &into, options(), window_slots).unwrap();
+        let after = content_of(&into, destination.len());
+        let second = fill_by(&from, &into, options(), window_slots).unwrap();
+        prop_assert!(second.is_empty(), "{:?}", second);
+        prop_assert_eq!((second.points_held, second.points_not_held),
+            (first.points_held, first.points_not_held));
+        prop_assert_eq!(content_of(&into, destination.len()), after);
+    }
+}
+
+#[test]
+fn points_that_only_the_earlier_clock_counts_are_filled_and_counted() {
+    let header = header(&["1s:1m", "60s:1h"], Aggregation::Last, 0.0);
+    let file = |times: &[u32]| {
+        let mut bytes = header.encode();
+        bytes.resize(usize::try_from(header.file_size_bytes()).unwrap(), 0);
+        for t in times {
+            let at = 40 + usize::try_from((t - (NOW - 100)) % 60).unwrap() * 12;
+            bytes[at..at + 12].copy_from_slice(&Point { timestamp: *t, value: 1.0 }.encode());
+        }
+        bytes
+    };
+    // The base of both is NOW - 40, which lies in the first slot.
+    let (source, destination) = (file(&[NOW - 40, NOW - 62]), file(&[NOW - 40]));
+    let into = on_disk(&destination);
+    let clocks = Clocks::new(NOW - 5, NOW);
+    let options = FillOptions { clocks, ..options() };
+    let done = fill_by(&on_disk(&source), &into, options, 1_000).unwrap();
+    assert_eq!((done.points_filled, done.points_held, done.points_not_held), (1, 2, 0));
+    assert_eq!(content_of(&into, destination.len())[40..], source[40..]);
+}
+
+#[test]
+fn what_cannot_be_filled_so_is_refused_by_name() {
+    let sound = header(&["60s:1h"], Aggregation::Sum, 0.5);
+    let whole = |header: &Header| {
+        let mut bytes = header.encode();
+        bytes.resize(usize::try_from(header.file_size_bytes()).unwrap(), 0);
+        bytes
+    };
+    let mut odd = header(&["60s:1h", "300s:5h"], Aggregation::Sum, 0.5);
+    odd.archives[1].seconds_per_point = 90;
+    let fill = |source: &[u8], destination: &[u8]| {
+        fill_large(&on_disk(source), &on_disk(destination), options()).unwrap_err()
+    };
+    let sound = whole(&sound);
+    let refused = fill(&whole(&odd), &sound);
+    assert!(matches!(refused, LargeFillError::Source(UnfitError::Layout)), "{refused}");
+    let refused = fill(&sound, b"whisper_compressed and so on");
+    assert!(matches!(refused, LargeFillError::Destination(UnfitError::Compressed)), "{refused}");
+    let refused = fill(&sound, &sound[..sound.len() - 1]);
+    assert!(matches!(refused, LargeFillError::Destination(UnfitError::Header(_))), "{refused}");
+}
