@@ -9,7 +9,7 @@ use crate::auth::{Keys, Peers};
 use crate::inventory::Inventory;
 use crate::links::Links;
 use crate::memory::Memory;
-use crate::store::Store;
+use crate::store::Volumes;
 use crate::sweeper::Sweeper;
 use crate::transfers::Transfers;
 
@@ -24,7 +24,7 @@ pub(crate) struct App {
     /// Whether an upload over the Go tool's routes sets the file's time.
     pub(crate) set_mtime: bool,
     /// The files.
-    pub(crate) store: Arc<Store>,
+    pub(crate) store: Arc<Volumes>,
     /// The list of them.
     pub(crate) inventory: Arc<Inventory>,
     /// What watches over the tombstones.

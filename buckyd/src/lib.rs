@@ -41,7 +41,7 @@ use crate::inventory::Inventory;
 use crate::links::Links;
 use crate::memory::Memory;
 use crate::series::Series;
-use crate::store::{Store, StoreOptions};
+use crate::store::{StoreOptions, Volumes};
 use crate::sweeper::Sweeper;
 use crate::transfers::Transfers;
 
@@ -154,10 +154,11 @@ fn open(
         aggregation_six: config.aggregation_six,
         unnamed_files: descriptors.new_files(),
     };
-    let store =
-        Store::open(&config.prefix, config.state_dir.as_deref(), Arc::clone(&inventory), options)
-            .context("cannot open the store")?;
+    let (prefix, state_dir) = (&config.prefix, config.state_dir.as_deref());
+    let store = Volumes::open(prefix, state_dir, config.follow, Arc::clone(&inventory), options)
+        .context("cannot open the store")?;
     let store = Arc::new(store);
+    inventory.scans(&store);
     let defaults = Timeouts::default();
     let timeouts = Timeouts {
         connect: defaults.connect.min(config.peer_limit),

@@ -29,7 +29,7 @@ use self::away::Away;
 use self::round::Reason;
 use crate::auth::Peers;
 use crate::blocking::blocking;
-use crate::store::{BatchId, Store};
+use crate::store::{BatchId, Volumes};
 
 /// How long to wait before a batch that could not be confirmed, or an owner that did not answer, is tried again: at
 /// first, and at most.
@@ -49,7 +49,7 @@ const REASONS_TOLD: usize = 20;
 
 /// The tombstones of one store, and what is known about them.
 pub(crate) struct Sweeper {
-    store: Arc<Store>,
+    store: Arc<Volumes>,
     peers: Peers,
     grace: Duration,
     news: Notify,
@@ -76,7 +76,7 @@ struct Held {
 
 impl Sweeper {
     /// A sweeper that leaves tombstones alone for `grace`.
-    pub(crate) fn new(store: Arc<Store>, peers: Peers, grace: Duration) -> Self {
+    pub(crate) fn new(store: Arc<Volumes>, peers: Peers, grace: Duration) -> Self {
         Self {
             store,
             peers,

@@ -22,6 +22,9 @@ use crate::{Gate, token, wait};
 /// How long a daemon may take to stop in order before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How large a file system below a prefix is.
+const DISK_BELOW_BYTES: u64 = 64 << 20;
+
 /// How a daemon is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Launch {
@@ -37,6 +40,8 @@ pub enum Launch {
         /// How many files and folders it can hold.
         inodes: u64,
     },
+    /// With a file system of its own at this folder below the prefix, which goes when the daemon does.
+    WithDiskBelow(&'static str),
     /// Without the powers with which root reads what its permissions do not let it read.
     WithoutRootPowers,
     /// With so many files and connections, as a shell allows them; it may raise that itself to what the operator allows.
@@ -133,7 +138,10 @@ impl Node {
     pub fn prefix(&self) -> PathBuf {
         match (&self.launch, &self.daemon) {
             // Only the daemon's own view of the file systems has it.
-            (Launch::OnSmallDisk(_) | Launch::OnDisk { .. }, Some(daemon)) => {
+            (
+                Launch::OnSmallDisk(_) | Launch::OnDisk { .. } | Launch::WithDiskBelow(_),
+                Some(daemon),
+            ) => {
                 let root = PathBuf::from(format!("/proc/{}/root", daemon.id()));
                 root.join(self.own_prefix().strip_prefix("/").unwrap())
             }
@@ -239,6 +247,10 @@ impl Node {
             Launch::OnDisk { bytes, inodes } => {
                 let size = format!("size={bytes},nr_inodes={inodes}");
                 on_disk(&size, &self.own_prefix(), &words[0])
+            }
+            Launch::WithDiskBelow(folder) => {
+                let folder = self.own_prefix().join(folder);
+                on_disk(&format!("size={DISK_BELOW_BYTES}"), &folder, &words[0])
             }
             Launch::WithoutRootPowers => without_root_powers(&words[0]),
             Launch::WithDescriptors(count) => with_descriptors(*count, &words[0]),
@@ -424,7 +436,8 @@ fn on_disk(size: &str, prefix: &Path, program: &OsString) -> Command {
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    let script = "mount -t tmpfs -o $1,mode=755 tmpfs \"$2\" && shift 2 && exec \"$@\"";
+    let script =
+        "mkdir -p \"$2\" && mount -t tmpfs -o $1,mode=755 tmpfs \"$2\" && shift 2 && exec \"$@\"";
     command.args(["--mount", "sh", "-ec", script, "sh", size]).arg(prefix).arg(program);
     command
 }

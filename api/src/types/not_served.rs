@@ -20,6 +20,8 @@ pub enum NotServedKind {
     Unplaceable,
     /// A folder that another buckyd serves.
     OtherBuckyd,
+    /// A mounted folder, or a link that is allowed, which cannot be served.
+    Volume,
 }
 
 impl NotServedKind {
@@ -44,6 +46,10 @@ impl NotServedKind {
             Self::OtherBuckyd => {
                 ("folder is served by another buckyd", "folders are served by another buckyd")
             }
+            Self::Volume => (
+                "mounted or linked folder cannot be served",
+                "mounted or linked folders cannot be served",
+            ),
         };
         format!("{count} {}", if count == 1 { one } else { many })
     }
@@ -67,6 +73,8 @@ pub struct NotServed {
     pub unplaceable: u64,
     /// [`NotServedKind::OtherBuckyd`].
     pub other_buckyds: u64,
+    /// [`NotServedKind::Volume`].
+    pub volumes: u64,
 }
 
 impl NotServed {
@@ -80,6 +88,7 @@ impl NotServed {
             NotServedKind::UnusableName => &mut self.unusable,
             NotServedKind::Unplaceable => &mut self.unplaceable,
             NotServedKind::OtherBuckyd => &mut self.other_buckyds,
+            NotServedKind::Volume => &mut self.volumes,
         } += 1;
     }
 
@@ -93,6 +102,7 @@ impl NotServed {
             (NotServedKind::UnusableName, self.unusable),
             (NotServedKind::Unplaceable, self.unplaceable),
             (NotServedKind::OtherBuckyd, self.other_buckyds),
+            (NotServedKind::Volume, self.volumes),
         ]
         .into_iter()
         .filter(|(_, count)| *count > 0)

@@ -23,6 +23,9 @@ pub struct Status {
     pub inventory: InventoryStatus,
     /// The file system of the store.
     pub disk: DiskStatus,
+    /// The other volumes: what is mounted below the prefix, and linked folders that are followed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeStatus>,
     /// Sources that were deleted and wait to be confirmed.
     pub tombstones: TombstoneStatus,
     /// The transfers that run now.
@@ -132,6 +135,16 @@ pub struct DiskStatus {
     /// How many more an ordinary user can create.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_inodes: Option<u64>,
+}
+
+/// A folder below the prefix that is mounted there, or that a followed link leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeStatus {
+    /// Its path below the prefix.
+    pub path: String,
+    /// Its file system.
+    #[serde(flatten)]
+    pub disk: DiskStatus,
 }
 
 /// Deleted sources that are not yet removed for good.

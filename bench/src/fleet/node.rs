@@ -171,6 +171,7 @@ impl SimulatedNode {
                 free_bytes: DISK_BYTES,
                 ..DiskStatus::default()
             },
+            volumes: Vec::new(),
             tombstones: TombstoneStatus::default(),
             transfers: TransferStatus { sending: 0, receiving: 0, limit: TRANSFERS },
             local_prefixes: Vec::new(),

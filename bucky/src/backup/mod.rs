@@ -12,7 +12,7 @@ mod tar_writer;
 
 use std::sync::Arc;
 
-use bucky_api::{Client, DaemonAddr, Encoding};
+use bucky_api::{Client, DaemonAddr, Encoding, NotServed};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc;
@@ -121,6 +121,13 @@ async fn survey(cluster: &Cluster, order: &Order, output: &Arc<Output>) -> anyho
             let (addr, problem) = (member.addr(), &inventory.problem);
             output.say(format_args!("bucky: {addr}: {problem}; what lies in them is not archived"));
             outcome = Outcome::SomeFailed;
+        }
+        // The others are told; those that have no place on the ring are archived as all else.
+        let found =
+            NotServed { unreadable_folders: 0, unplaceable: 0, ..inventory.all_not_served() };
+        let text = found.text();
+        if !text.is_empty() {
+            output.say(format_args!("bucky: {}: not archived: {text}", member.addr()));
         }
     }
     let mut holders = Holders::begin(cluster, &order.selection, output).await?;

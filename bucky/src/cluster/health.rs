@@ -158,7 +158,8 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
     for held in &status.tombstones.held {
         notes.push(format!("holds {} deleted sources back: {}", held.count, held.reason));
     }
-    if !status.inventory.problem.is_empty() {
+    // Told as a finding where nothing is written either.
+    if !status.inventory.problem.is_empty() && status.inventory.problem != status.read_only {
         notes.push(format!("inventory: {}", status.inventory.problem));
     }
     notes.extend(few_inodes(&status.disk));

@@ -67,6 +67,7 @@ pub(crate) fn status(node: &str, store_id: &str) -> Status {
             problem: String::new(),
         },
         disk: DiskStatus { total_bytes: 100 << 30, free_bytes: 40 << 30, ..DiskStatus::default() },
+        volumes: Vec::new(),
         tombstones: TombstoneStatus::default(),
         transfers: TransferStatus { sending: 0, receiving: 0, limit: 16 },
         replaced: bucky_api::ReplacedStatus::default(),

@@ -130,6 +130,12 @@ fn table(cluster: &Cluster, others: &[Member]) -> Table {
             ],
         });
         table.row(cells);
+        for volume in member.status().into_iter().flat_map(|status| &status.volumes) {
+            let used = volume.disk.total_bytes.saturating_sub(volume.disk.free_bytes);
+            let (used, free) = (human_bytes(used), human_bytes(volume.disk.free_bytes));
+            let path = format!("  {}/", volume.path);
+            table.row([&path, "", "", "", "", &used, &free, "", ""].map(str::to_owned).to_vec());
+        }
     }
     table
 }

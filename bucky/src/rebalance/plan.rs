@@ -40,10 +40,22 @@ pub(crate) struct Row {
 pub(crate) struct Destination {
     /// The node.
     pub(crate) addr: DaemonAddr,
+    /// Which volume of it, by its path below the prefix; none for the prefix's.
+    pub(crate) volume: Option<String>,
     /// How much.
     pub(crate) load: Load,
     /// How much room it has; none where it cannot tell.
     pub(crate) disk: Option<DiskStatus>,
+}
+
+impl Destination {
+    /// The node, and the volume where it is not the prefix's.
+    fn name(&self) -> String {
+        match &self.volume {
+            Some(volume) => format!("{} {volume}/", self.addr),
+            None => self.addr.to_string(),
+        }
+    }
 }
 
 /// So many metrics.
@@ -74,6 +86,13 @@ impl Load {
         self.unknown += other.unknown;
     }
 
+    /// Takes a part away.
+    fn subtract(&mut self, part: Self) {
+        self.metrics = self.metrics.saturating_sub(part.metrics);
+        self.bytes = self.bytes.saturating_sub(part.bytes);
+        self.unknown = self.unknown.saturating_sub(part.unknown);
+    }
+
     fn bytes_text(self) -> String {
         match (self.unknown, self.bytes) {
             (0, bytes) => human_bytes(bytes),
@@ -96,6 +115,7 @@ impl Plan {
         }
         let destinations = loads.into_iter().map(|(addr, load)| Destination {
             addr: addr.clone(),
+            volume: None,
             load,
             disk: disk(addr),
         });
@@ -109,6 +129,22 @@ impl Plan {
         Self { reserve, ..self }
     }
 
+    /// The same with what goes to volumes of destinations told apart; it is a part of what these get.
+    pub(crate) fn with_volumes(mut self, volumes: Vec<Destination>) -> Self {
+        for volume in volumes {
+            let node = self.destinations.iter_mut().find(|node| node.addr == volume.addr);
+            if let Some(node) = node {
+                node.load.subtract(volume.load);
+            }
+            self.destinations.push(volume);
+        }
+        self.destinations.retain(|destination| destination.load.metrics > 0);
+        let place =
+            |destination: &Destination| (destination.addr.clone(), destination.volume.clone());
+        self.destinations.sort_by_key(place);
+        self
+    }
+
     /// Whether there is nothing to do.
     pub(crate) fn is_empty(&self) -> bool {
         self.metrics == 0
@@ -117,7 +153,7 @@ impl Plan {
     /// Where it would not fit: a sentence each.
     pub(crate) fn shortages(&self) -> Vec<String> {
         let short = self.destinations.iter().filter_map(|destination| {
-            Some(self.shortage(destination)?.sentences(&destination.addr))
+            Some(self.shortage(destination)?.sentences(&destination.name()))
         });
         short.flatten().collect()
     }
@@ -156,7 +192,7 @@ impl Plan {
                 }
             };
             room.row(vec![
-                destination.addr.to_string(),
+                destination.name(),
                 human_count(destination.load.metrics),
                 destination.load.bytes_text(),
                 free,
@@ -201,6 +237,28 @@ mod tests {
             plan.shortages(),
             ["graphite-4:4242 is to get 175.0 GiB and has 120.0 GiB free"]
         );
+    }
+
+    #[test]
+    fn what_goes_to_a_volume_is_held_against_its_own_room() {
+        let rows = vec![row("a", "b", 10, 100, 0), row("a", "c", 1, 7, 0)];
+        let disk = |free_bytes| DiskStatus { free_bytes, ..DiskStatus::default() };
+        let volume = |bytes, free| Destination {
+            addr: addr("b"),
+            volume: Some("stats".into()),
+            load: Load { metrics: 4, bytes, unknown: 0 },
+            disk: Some(disk(free)),
+        };
+        let plan = Plan::new(rows, 11, |_| Some(disk(50))).with_volumes(vec![volume(60, 20)]);
+        let gets: Vec<_> = plan
+            .destinations
+            .iter()
+            .map(|to| (to.name(), to.load.metrics, to.load.bytes))
+            .collect();
+        let gets: Vec<_> =
+            gets.iter().map(|(name, metrics, bytes)| (name.as_str(), *metrics, *bytes)).collect();
+        assert_eq!(gets, [("b:4242", 6, 40), ("b:4242 stats/", 4, 60), ("c:4242", 1, 7)]);
+        assert_eq!(plan.shortages(), ["b:4242 stats/ is to get 60 B and has 20 B free"]);
     }
 
     #[test]

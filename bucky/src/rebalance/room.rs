@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bucky_api::{DaemonAddr, DiskStatus};
+use bucky_api::DiskStatus;
 
 use super::plan::Load;
 use crate::output::{human_bytes, human_count};
@@ -117,8 +117,8 @@ impl Shortage {
         }
     }
 
-    /// A sentence for each of the two that `addr` lacks.
-    pub(crate) fn sentences(&self, addr: &DaemonAddr) -> Vec<String> {
+    /// A sentence for each of the two that the destination called `addr` lacks.
+    pub(crate) fn sentences(&self, addr: &str) -> Vec<String> {
         let bytes = self.bytes.map(|lack| {
             let (wanted, free) = (human_bytes(self.load.bytes), human_bytes(lack.free));
             let reserved = Reserved(lack.reserved, human_bytes(lack.reserved));
@@ -192,9 +192,9 @@ mod tests {
         assert_eq!(of(load(10, 5 * GIB), &disk(10 * GIB, 60_000)), None);
         let bytes = of(load(10, 6 * GIB), &disk(10 * GIB, 60_000)).unwrap();
         assert_eq!(bytes.word(), "NO: bytes");
-        let addr = "graphite-4".parse().unwrap();
+        let addr = "graphite-4:4242";
         assert_eq!(
-            bytes.sentences(&addr),
+            bytes.sentences(addr),
             [
                 "graphite-4:4242 is to get 6.0 GiB and has 10.0 GiB free, 5.0 GiB reserved for carbon (--reserve)"
             ]
@@ -202,14 +202,14 @@ mod tests {
         let inodes = of(load(10_001, GIB), &disk(10 * GIB, 60_000)).unwrap();
         assert_eq!(inodes.word(), "NO: inodes");
         assert_eq!(
-            inodes.sentences(&addr),
+            inodes.sentences(addr),
             [
                 "graphite-4:4242 is to get 10,001 files and has 60,000 inodes free, 50,000 reserved for carbon \
               (--reserve)"
             ]
         );
         let both = of(load(1, 1), &disk(GIB, 7)).unwrap();
-        assert_eq!((both.word(), both.sentences(&addr).len()), ("NO: bytes, inodes", 2));
+        assert_eq!((both.word(), both.sentences(addr).len()), ("NO: bytes, inodes", 2));
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(Shortage::of(full, &disk(10 * GIB, 100), Reserve::NONE), None);
         let short =
             Shortage::of(load(100, 10 * GIB + 1), &disk(10 * GIB, 100), Reserve::NONE).unwrap();
-        let told = short.sentences(&"a".parse().unwrap());
+        let told = short.sentences("a:4242");
         assert_eq!(told, ["a:4242 is to get 10.0 GiB and has 10.0 GiB free"]);
         let nothing = load(0, 0);
         assert_eq!(Shortage::of(nothing, &disk(0, 0), Reserve::Percent(5.0)), None);

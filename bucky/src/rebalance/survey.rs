@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 
 use super::batch::OwnerIndex;
 use super::nodes::{Fleet, Source};
-use super::plan::{Load, Plan, Row};
+use super::plan::{Destination, Load, Plan, Row};
 use super::room::Reserve;
 use crate::inventory::page_len;
 use crate::outcome::UnhealthyError;
@@ -69,6 +69,8 @@ pub(crate) struct Count {
     pub(crate) metrics: u64,
     /// For each owner what it gets.
     pub(crate) loads: BTreeMap<OwnerIndex, Load>,
+    /// Of that, what goes to an owner's volumes, by their places in its list.
+    pub(crate) volume_loads: BTreeMap<(OwnerIndex, usize), Load>,
     /// Tagged files that have no place.
     pub(crate) unplaceable: u64,
     /// Names in a Go daemon's list that no metric has.
@@ -99,6 +101,7 @@ pub(crate) async fn plan(
     });
     let mut counted = stream::iter(counted).buffered(COUNTING);
     let (mut rows, mut metrics, mut unplaceable) = (Vec::new(), 0, 0);
+    let mut volume_loads: BTreeMap<(OwnerIndex, usize), Load> = BTreeMap::new();
     while let Some(result) = counted.next().await {
         let (source, count) = result?;
         metrics += count.metrics;
@@ -107,6 +110,9 @@ pub(crate) async fn plan(
             let (addr, count) = (source.node.addr(), count.unusable);
             output
                 .say(format_args!("bucky: {addr} lists {count} names in all that cannot be moved"));
+        }
+        for (place, load) in count.volume_loads {
+            volume_loads.entry(place).or_default().add(load);
         }
         for (owner, load) in count.loads {
             let Some(to) = fleet.member(owner) else { continue };
@@ -119,7 +125,13 @@ pub(crate) async fn plan(
     let disk = |addr: &bucky_api::DaemonAddr| {
         fleet.members.iter().find(|node| node.addr() == addr).and_then(|node| node.disk)
     };
-    let plan = Plan::new(rows, metrics, disk).reserving(reserve);
+    let volumes = volume_loads.into_iter().filter_map(|((owner, volume), load)| {
+        let node = fleet.member(owner)?;
+        let volume = node.volumes.get(volume)?;
+        let (addr, disk) = (node.addr().clone(), Some(volume.disk));
+        Some(Destination { addr, volume: Some(volume.path.clone()), load, disk })
+    });
+    let plan = Plan::new(rows, metrics, disk).with_volumes(volumes.collect()).reserving(reserve);
     Ok(Survey { plan, unplaceable })
 }
 
@@ -137,7 +149,10 @@ pub(crate) async fn count(
     // allowed, nor which are instances of one host, which gets one copy.
     let spec = selection.ring.spec();
     let is_host_once = spec.diverse_replicas || fleet.members.len() == selection.ring.nodes().len();
-    let is_exact = spec.replication_factor == 1 || (selection.allowed.is_none() && is_host_once);
+    // Nor which go to which of a node's disks.
+    let has_volumes = fleet.members.iter().any(|node| !node.volumes.is_empty());
+    let is_exact = !has_volumes
+        && (spec.replication_factor == 1 || (selection.allowed.is_none() && is_host_once));
     match &source.how {
         How::Asked { host } if is_exact => {
             let count = asked(fleet, source, host.clone(), selection, output).await?;
@@ -232,8 +247,12 @@ fn add(fleet: &Fleet, source: &Source, selection: &Selection, count: &mut Count,
     }
     count.metrics += 1;
     for owner in owners {
-        if fleet.member(owner).is_some_and(|node| node.store == source.node.store) {
+        let Some(node) = fleet.member(owner) else { continue };
+        if node.store == source.node.store {
             continue;
+        }
+        if let Some(volume) = node.volume_of(found.metric.as_str()) {
+            count.volume_loads.entry((owner, volume)).or_default().add_metric(found.bytes);
         }
         count.loads.entry(owner).or_default().add_metric(found.bytes);
     }

@@ -59,6 +59,10 @@ pub(super) struct Args {
     /// Where temporary files and tombstones lie; on the same file system. Default: PREFIX/.bucky
     #[arg(long, value_name = "PATH")]
     pub(super) state_dir: Option<PathBuf>,
+    /// A link to a folder below the prefix, or a folder that such links may lead to: served as a part of the prefix.
+    /// Repeatable. What is mounted below the prefix needs none.
+    #[arg(long, value_name = "PATH")]
+    pub(super) follow: Vec<PathBuf>,
     /// Write new files with holes for blocks of zeros.
     #[arg(long)]
     pub(super) sparse: bool,

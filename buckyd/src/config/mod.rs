@@ -49,6 +49,8 @@ pub struct Config {
     pub prefix: PathBuf,
     /// Where the daemon's own files lie, if not in the usual place.
     pub state_dir: Option<PathBuf>,
+    /// Links that may be followed, or folders that links may lead to.
+    pub follow: Vec<PathBuf>,
     /// New files get holes.
     pub sparse: bool,
     /// go-carbon's list of files, which serves until the first scan has ended.
@@ -158,6 +160,7 @@ impl Args {
             series: self.series,
             prefix: self.prefix,
             state_dir: self.state_dir,
+            follow: self.follow,
             sparse: self.sparse,
             set_mtime: self.mtime,
             max_transfers: self.max_transfers,

@@ -15,7 +15,7 @@ mod tests;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bucky_api::{InventoryState, InventoryStatus, NotServed, NotServedKind, chain};
@@ -26,7 +26,7 @@ use tokio::sync::{Notify, watch};
 use crate::series::Series;
 
 pub(crate) use self::list::{List, Span};
-use crate::store::FolderId;
+use crate::store::Volumes;
 
 /// So many changes are brought into a scan's list while everybody waits: some milliseconds' work.
 const SINCE_AT_ONCE: usize = 4096;
@@ -34,8 +34,8 @@ const SINCE_AT_ONCE: usize = 4096;
 /// The list of metrics, and the scans that make it.
 pub(crate) struct Inventory {
     prefix: PathBuf,
-    /// The folder that the store serves: no other is scanned.
-    served: OnceLock<FolderId>,
+    /// What is scanned. They hold this inventory.
+    volumes: OnceLock<Weak<Volumes>>,
     /// A list older than this is made anew when it is asked for.
     max_age: Duration,
     /// go-carbon's list of files, if it is to serve until the first scan has ended.
@@ -79,7 +79,7 @@ impl Inventory {
         let state = State { wanted: 1, ..State::default() };
         Self {
             prefix: prefix.to_owned(),
-            served: OnceLock::new(),
+            volumes: OnceLock::new(),
             max_age,
             file_list: None,
             series: Series::default(),
@@ -95,10 +95,10 @@ impl Inventory {
         self
     }
 
-    /// From now on no other folder is scanned than this one: the store reads and writes there, whatever the prefix's path
-    /// leads to later.
-    pub(crate) fn scans_only(&self, folder: FolderId) {
-        let _ = self.served.set(folder);
+    /// From now on the volumes are scanned, as they are open: they read and write there, whatever the prefix's path leads
+    /// to later.
+    pub(crate) fn scans(&self, volumes: &Arc<Volumes>) {
+        let _ = self.volumes.set(Arc::downgrade(volumes));
     }
 
     /// The same where these series are known by their hash. Whether their file has changed is looked at before each scan.
@@ -231,9 +231,28 @@ impl Inventory {
                 (self.0)(kind, path, detail);
             }
         }
-        scan::scan(&self.prefix, self.served.get(), &self.series.now(), &mut Tell(each))
-            .map(drop)
-            .map_err(|error| chain(&error))
+        self.walk(&mut Tell(each)).map(drop).map_err(|error| chain(&error))
+    }
+
+    fn walk(&self, visitor: &mut impl scan::Visitor) -> Result<scan::Scan, scan::ScanError> {
+        let volumes = self.volumes.get().and_then(Weak::upgrade);
+        scan::scan(&self.prefix, volumes.as_deref(), &self.series.now(), visitor)
+    }
+
+    /// The names that a scan finds now.
+    #[cfg(test)]
+    pub(crate) fn scanned_names(&self) -> Vec<String> {
+        self.locked().wanted += 1;
+        self.begin();
+        self.scan();
+        let mut names = Vec::new();
+        let _ = self.list().map(|list| {
+            walk_metrics(&list, Span::default(), |metric| {
+                names.push(metric.to_string());
+                ControlFlow::<()>::Continue(())
+            })
+        });
+        names
     }
 
     /// The number of the scan that begins now, if one is wanted.
@@ -251,8 +270,7 @@ impl Inventory {
     fn scan(&self) {
         let started = Instant::now();
         self.series.refresh();
-        let known = self.series.now();
-        match scan::scan(&self.prefix, self.served.get(), &known, &mut scan::Ignore) {
+        match self.walk(&mut scan::Ignore) {
             Ok(scan) => self.finished(scan, started),
             Err(error) => self.failed(chain(&error)),
         }

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bucky_api::{NotServed, NotServedKind};
 use bucky_placement::{KnownSeries, SeriesHash};
@@ -18,7 +19,7 @@ use rustix::io::Errno;
 
 use self::folder::{EXTENSION, Entry, Folder, Link};
 use super::list::{List, ListBuilder};
-use crate::store::{FolderId, StoreError};
+use crate::store::{Store, StoreError, Tree, Volumes};
 
 const TAGGED_PREFIX: &str = "_tagged.";
 /// What `mkfs` makes at the root of a file system.
@@ -40,13 +41,8 @@ pub(super) struct Scan {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ScanError {
     /// The prefix itself cannot be read.
-    #[error("cannot read the prefix {path}")]
-    Prefix {
-        /// The prefix.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Prefix(StoreError),
     /// The prefix is another folder than the one that is served.
     #[error(transparent)]
     Changed(StoreError),
@@ -75,28 +71,38 @@ impl Visitor for Ignore {
 struct Level {
     entries: Vec<Entry>,
     name_len: usize,
+    /// The volume that it lies on; none for the prefix's.
+    volume: Option<Arc<Store>>,
+    /// Whether it is the root of its volume.
+    is_top: bool,
 }
 
-/// Walks the folder `prefix`, provided that it is `served` where that is known. Tagged files named by the hash of one of the
+/// Walks the folder `prefix`, and the volumes below it where there are any. Tagged files named by the hash of one of the
 /// `known` series are like any other.
 pub(super) fn scan(
     prefix: &Path,
-    served: Option<&FolderId>,
+    volumes: Option<&Volumes>,
     known: &dyn KnownSeries,
     visitor: &mut impl Visitor,
 ) -> Result<Scan, ScanError> {
-    let failed = |errno: Errno| ScanError::Prefix { path: prefix.into(), source: errno.into() };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::open(prefix, flags, Mode::empty()).map(File::from).map_err(failed)?;
-    if served.is_some_and(|served| FolderId::of(&root).ok() != Some(*served)) {
-        return Err(ScanError::Changed(StoreError::PrefixChanged { path: prefix.into() }));
-    }
-    let has_lost_and_found = is_file_system_root(&root);
-    let mut walk = Walk::new(known, visitor);
-    let folder = Folder::read(&root, None).map_err(failed)?;
+    let own;
+    let tree = match volumes {
+        Some(volumes) => {
+            volumes.check().map_err(ScanError::Changed)?;
+            volumes.tree()
+        }
+        None => {
+            own = Tree::open(prefix).map_err(ScanError::Prefix)?;
+            &own
+        }
+    };
+    let mut walk = Walk::new(tree, volumes, known, visitor);
+    let cannot_read = |errno| ScanError::Prefix(StoreError::io("read the prefix", prefix, errno));
+    let folder = walk.read(tree, Path::new("")).map_err(cannot_read)?;
     walk.links(Path::new(""), &folder.links);
     let mut name = String::new();
-    let mut levels = vec![Level { entries: folder.entries, name_len: 0 }];
+    let mut levels =
+        vec![Level { entries: folder.entries, name_len: 0, volume: None, is_top: true }];
     while let Some(level) = levels.last_mut() {
         name.truncate(level.name_len);
         let Some(entry) = level.entries.pop() else {
@@ -107,23 +113,20 @@ pub(super) fn scan(
             walk.file(&name, &entry.name)?;
             continue;
         }
-        let is_lost_and_found = name.is_empty() && *entry.name == *LOST_AND_FOUND;
-        if is_lost_and_found && has_lost_and_found {
+        let path = path_of(&name, &entry.name);
+        let volume = level.volume.clone();
+        if level.is_top && *entry.name == *LOST_AND_FOUND && walk.is_lost(volume.as_deref(), &path)
+        {
             continue;
         }
-        let path = path_of(&name, &entry.name);
         let Some(component) = component(&entry.name) else {
-            walk.odd_folder(&root, &path);
+            walk.odd_folder(volume.as_deref(), &path);
             continue;
         };
-        match Folder::read(&root, Some(&path)) {
-            Err(Errno::ACCESS | Errno::PERM) if is_lost_and_found => {}
-            read => {
-                let Some(folder) = walk.opened(&path, read) else { continue };
-                name.push_str(component);
-                name.push('.');
-                levels.push(Level { entries: folder.entries, name_len: name.len() });
-            }
+        if let Some((folder, volume, is_top)) = walk.enter(&path, &entry, volume) {
+            name.push_str(component);
+            name.push('.');
+            levels.push(Level { entries: folder.entries, name_len: name.len(), volume, is_top });
         }
     }
     let (not_served, hash_named) = (walk.not_served, walk.hash_named);
@@ -145,6 +148,8 @@ fn is_file_system_root(root: &File) -> bool {
 }
 
 struct Walk<'v, V> {
+    tree: &'v Tree,
+    volumes: Option<&'v Volumes>,
     builder: ListBuilder,
     not_served: NotServed,
     known: &'v dyn KnownSeries,
@@ -154,10 +159,67 @@ struct Walk<'v, V> {
 }
 
 impl<'v, V: Visitor> Walk<'v, V> {
-    fn new(known: &'v dyn KnownSeries, visitor: &'v mut V) -> Self {
-        let (not_served, first_unreadable) = (NotServed::default(), None);
-        let builder = ListBuilder::new();
-        Self { builder, not_served, known, hash_named: 0, first_unreadable, visitor }
+    fn new(
+        tree: &'v Tree,
+        volumes: Option<&'v Volumes>,
+        known: &'v dyn KnownSeries,
+        visitor: &'v mut V,
+    ) -> Self {
+        let (builder, not_served) = (ListBuilder::new(), NotServed::default());
+        let (hash_named, first_unreadable) = (0, None);
+        Self { tree, volumes, builder, not_served, known, hash_named, first_unreadable, visitor }
+    }
+
+    /// The folder `path` of the tree.
+    fn read(&self, tree: &Tree, path: &Path) -> Result<Folder, Errno> {
+        Folder::read(tree, path, |link| self.volumes.is_some_and(|volumes| volumes.follows(link)))
+    }
+
+    /// The tree of a volume.
+    fn tree_of<'a>(&self, volume: Option<&'a Store>) -> &'a Tree
+    where
+        'v: 'a,
+    {
+        volume.map_or(self.tree, Store::tree)
+    }
+
+    /// What is in the folder `path`, on which volume that is, and whether it is that one's root. None where it is not
+    /// served.
+    fn enter(
+        &mut self,
+        path: &Path,
+        entry: &Entry,
+        volume: Option<Arc<Store>>,
+    ) -> Option<(Folder, Option<Arc<Store>>, bool)> {
+        let read = match entry.is_link {
+            true => Err(Errno::XDEV),
+            false => self.read(self.tree_of(volume.as_deref()), path),
+        };
+        let Err(Errno::XDEV) = read else {
+            return self.opened(path, read).map(|folder| (folder, volume, false));
+        };
+        let opened = self.volumes.map(|volumes| match entry.is_link {
+            true => volumes.linked_at(path),
+            false => volumes.mounted_at(path),
+        });
+        let opened = match opened? {
+            Ok(opened) => opened,
+            Err(error) => {
+                let reason = bucky_api::chain(&error);
+                tracing::error!(folder = %path.display(), error = reason, "a volume cannot be served");
+                self.pass_over(NotServedKind::Volume, || path.to_owned(), &reason);
+                return None;
+            }
+        };
+        let read = self.read(opened.tree(), path);
+        self.opened(path, read).map(|folder| (folder, Some(opened), true))
+    }
+
+    /// Whether the folder `lost+found` at the top of a volume is that of its file system.
+    fn is_lost(&self, volume: Option<&Store>, path: &Path) -> bool {
+        let tree = self.tree_of(volume);
+        let is_unreadable = matches!(tree.folder(path), Err(Errno::ACCESS | Errno::PERM));
+        is_unreadable || is_file_system_root(tree.root())
     }
 
     /// Counts something that is not served, and tells of it; its path is only made where it is told.
@@ -213,6 +275,11 @@ impl<'v, V: Visitor> Walk<'v, V> {
             }
             // Removed since its parent was read.
             Err(Errno::NOENT) => None,
+            Err(Errno::XDEV) => {
+                let reason = "no metric has such a name";
+                self.pass_over(NotServedKind::Volume, || path.to_owned(), reason);
+                None
+            }
             Err(errno) => {
                 tracing::warn!(folder = %path.display(), error = %errno, "a folder cannot be read; its metrics are not in the list");
                 self.pass_over(
@@ -229,13 +296,12 @@ impl<'v, V: Visitor> Walk<'v, V> {
     }
 
     /// A folder whose name no component has: whatever `.wsp` files lie below it are unusable.
-    fn odd_folder(&mut self, root: &File, path: &Path) {
+    fn odd_folder(&mut self, volume: Option<&Store>, path: &Path) {
         let mut folders = vec![path.to_owned()];
         while let Some(path) = folders.pop() {
-            let Some(folder) = self.opened(&path, Folder::read(root, Some(&path))) else {
-                continue;
-            };
-            for Entry { name, is_folder } in folder.entries.into_iter().rev() {
+            let read = self.read(self.tree_of(volume), &path);
+            let Some(folder) = self.opened(&path, read) else { continue };
+            for Entry { name, is_folder, .. } in folder.entries.into_iter().rev() {
                 if is_folder {
                     folders.push(path.join(as_path(&name)));
                 } else {

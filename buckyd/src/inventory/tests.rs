@@ -109,7 +109,7 @@ fn a_failed_scan_keeps_the_old_list_and_says_why() {
     inventory.begin();
     inventory.scan();
     assert_eq!(names(&inventory), ["a"]);
-    assert!(inventory.status().problem.contains("cannot read the prefix"));
+    assert!(inventory.status().problem.contains("cannot open the prefix"));
     assert_eq!(inventory.status().state, InventoryState::Ready);
     assert!(inventory.list_of(1).is_some());
     assert!(inventory.list_of(2).is_none(), "the old list is not the failed scan's");

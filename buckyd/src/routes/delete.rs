@@ -11,7 +11,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use bucky_api::token::Operation;
-use bucky_api::{DeleteMetric, DeleteOutcome, DeleteRequest, ErrorCode, chain, paths};
+use bucky_api::{DeleteMetric, DeleteRequest, ErrorCode, chain, paths};
 
 use super::json::JsonBody;
 use super::lines;
@@ -21,7 +21,7 @@ use crate::blocking::bytes_body;
 use crate::clock::SenderTime;
 use crate::memory::Share;
 use crate::respond::ApiError;
-use crate::store::OnCut;
+use crate::store::{Deleted, OnCut};
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
@@ -41,11 +41,10 @@ pub(super) async fn post(
     let mut deleted = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
         let _place = place;
         let rest = Duration::from_secs(request.rest_seconds);
-        let (lines, batch) =
-            app.store.delete(&request.metrics, rest, OnCut::of(request.salvage))?;
-        if let Some(batch) = batch {
-            let deleted = lines.iter().filter(|line| line.outcome == DeleteOutcome::Deleted);
-            app.sweeper.added(batch, deleted.count() as u64);
+        let on_cut = OnCut::of(request.salvage);
+        let Deleted { lines, batches } = app.store.delete(&request.metrics, rest, on_cut)?;
+        for (batch, count) in batches {
+            app.sweeper.added(batch, count);
         }
         Ok((lines::ndjson(&lines).map_err(internal)?, share))
     });

@@ -195,7 +195,7 @@ fn start(
         let _ = read_sender.send(Ok(()));
         let share = lines.into_share();
         let (mut lines, set_aside) = batch.finish();
-        if let Some((batch, count)) = set_aside {
+        for (batch, count) in set_aside {
             app.sweeper.added(batch, count);
         }
         renames.tell(&mut lines);

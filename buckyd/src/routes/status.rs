@@ -22,6 +22,7 @@ pub(super) async fn get(State(app): State<Arc<App>>) -> Result<Json<Status>, Api
             metrics: app.inventory.len(),
             inventory: app.inventory.status(),
             disk,
+            volumes: app.store.others_room(),
             tombstones: app.sweeper.status(),
             transfers: app.transfers.status(),
             replaced: app.store.replaced()?,

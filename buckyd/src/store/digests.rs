@@ -8,7 +8,7 @@ use bucky_whisper::{Header, MetricName, Summarizer, Summary, Window};
 
 use super::error::StoreError;
 use super::near::Near;
-use super::{LockBudget, Store};
+use super::{LockBudget, Volumes};
 
 /// How much is read at once: it stays in the processor's own memory until it has been looked at, and has room for the
 /// longest header.
@@ -17,7 +17,7 @@ const _: () = assert!(PIECE_BYTES as u64 >= Header::SIZE_MAX_BYTES);
 
 /// Reads many files, one after the other, in one buffer, whatever their length.
 pub(crate) struct DigestReader<'s> {
-    store: &'s Store,
+    volumes: &'s Volumes,
     locks: LockBudget,
     near: Near,
     piece: Vec<u8>,
@@ -25,9 +25,9 @@ pub(crate) struct DigestReader<'s> {
 
 impl<'s> DigestReader<'s> {
     /// One that has read nothing yet.
-    pub(crate) fn new(store: &'s Store) -> Self {
-        let (locks, near) = (store.lock_budget(), Near::default());
-        Self { store, locks, near, piece: vec![0; PIECE_BYTES] }
+    pub(crate) fn new(volumes: &'s Volumes) -> Self {
+        let (locks, near) = (volumes.lock_budget(), Near::default());
+        Self { volumes, locks, near, piece: vec![0; PIECE_BYTES] }
     }
 
     /// What the file of `metric` holds, read to its end under a shared lock. `between` is called between two pieces.
@@ -40,9 +40,9 @@ impl<'s> DigestReader<'s> {
         window: Window,
         between: impl FnMut(),
     ) -> Result<Summary, StoreError> {
-        let path = metric.relative_path();
-        let (file, _) = self.near.open_file(&self.store.tree, &path)?;
-        self.store.lock_shared(&file, &path, &self.locks)?;
+        let (path, volume) = (metric.relative_path(), self.volumes.of(metric));
+        let (file, _) = self.near.open_file(&volume.tree, &path)?;
+        volume.lock_shared(&file, &path, &self.locks)?;
         let stat =
             rustix::fs::fstat(&file).map_err(|errno| StoreError::io("look at", &path, errno))?;
         let len_bytes = u64::try_from(stat.st_size).unwrap_or(0);

@@ -75,10 +75,10 @@ pub(crate) enum StoreError {
         /// Which.
         path: PathBuf,
     },
-    /// Its folder is a mount point below the prefix, or below one.
+    /// It lies on another mount than its volume: one that was mounted since the last scan, or that cannot be served.
     #[error(
-        "{path} lies on another file system than the state folder, and files come and go by renames; run a buckyd of \
-         its own for what is mounted there"
+        "{path} lies on another file system than its volume; what is mounted below the prefix is served from the next scan on \
+         (`bucky list -f` waits for one), unless `bucky list --not-served` says why not"
     )]
     Elsewhere {
         /// Which.
@@ -205,7 +205,7 @@ impl StoreError {
         }
     }
 
-    pub(super) fn io(
+    pub(crate) fn io(
         action: &'static str,
         path: impl Into<PathBuf>,
         source: impl Into<io::Error>,
@@ -218,7 +218,8 @@ impl StoreError {
         let path = path.into();
         match errno {
             Errno::NOENT => Self::Missing { path },
-            Errno::LOOP | Errno::XDEV | Errno::NOTDIR => Self::BadPath { path },
+            Errno::XDEV => Self::Elsewhere { path },
+            Errno::LOOP | Errno::NOTDIR => Self::BadPath { path },
             Errno::ISDIR => Self::NotAFile { path, what: "a folder" },
             Errno::NXIO => Self::NotAFile { path, what: "a FIFO or a socket" },
             errno => Self::io("open", path, errno),

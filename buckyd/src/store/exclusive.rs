@@ -1,26 +1,32 @@
 //! Keeps a second daemon away from the same files: from the same folder, from one above it and from one below it.
 //!
 //! The locks are on the folders themselves, so that neither a link, a bind mount nor another `--state-dir` leads around
-//! them: an exclusive one on the folder that is served, and a shared one on each folder above it. Two daemons in
+//! them: an exclusive one on the folder that is served, and a shared one on each folder above it, also by other mounts. Two daemons in
 //! different folders share those above; one that wants to serve a folder above finds it locked. `.bucky/lock` is looked
 //! at too: daemons before 0.2 lock nothing else.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use bucky_whisper::LockError;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::StoreError;
 use super::identity::FolderId;
+use super::mount_table::Mounts;
 use super::state_dir::{DEFAULT_NAME, LOCK};
+use super::unplaced::mount_of;
 
+/// How long the lock of a folder above is waited for.
+const SHARE_LIMIT: Duration = Duration::from_millis(500);
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
 /// Proof that no other daemon serves a folder, or one above or below it, as long as this lives.
 pub(super) struct Exclusive {
-    _locks: Vec<File>,
+    locks: Vec<File>,
 }
 
 impl Exclusive {
@@ -29,6 +35,16 @@ impl Exclusive {
     /// # Errors
     /// [`StoreError::Served`] where another daemon has it, or one above or below it.
     pub(super) fn take(root: &File, path: &Path) -> Result<Self, StoreError> {
+        let mut exclusive = Self::take_mounted(root, path)?;
+        lock_above(root, path, &mut exclusive.locks)?;
+        Ok(exclusive)
+    }
+
+    /// Locks the open folder `root`, which is mounted in one that this daemon has locked.
+    ///
+    /// # Errors
+    /// [`StoreError::Served`].
+    pub(super) fn take_mounted(root: &File, path: &Path) -> Result<Self, StoreError> {
         let own = rustix::fs::openat(root, ".", OFlags::RDONLY | FOLDER, Mode::empty())
             .map_err(|errno| StoreError::io("open the prefix", path, errno))?;
         let own = File::from(own);
@@ -39,8 +55,8 @@ impl Exclusive {
             return Err(StoreError::Served { path: path.into(), whose: whose.into() });
         }
         let mut locks = vec![own];
-        lock_above(root, path, &mut locks)?;
-        Ok(Self { _locks: locks })
+        lock_above_by_other_mounts(root, path, &mut locks)?;
+        Ok(Self { locks })
     }
 }
 
@@ -64,7 +80,7 @@ fn lock_above(root: &File, path: &Path, locks: &mut Vec<File>) -> Result<(), Sto
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let lock_file = rustix::fs::openat(&parent, &lock_file, flags, Mode::empty());
         for file in readable.into_iter().chain(lock_file).map(File::from) {
-            if !lock(&file, FlockOperation::NonBlockingLockShared) {
+            if !share(&file) {
                 let whose = format!("{}, which is above it,", shown.display());
                 return Err(StoreError::Served { path: path.into(), whose });
             }
@@ -72,6 +88,33 @@ fn lock_above(root: &File, path: &Path, locks: &mut Vec<File>) -> Result<(), Sto
         }
         folder = Some(parent);
     }
+}
+
+/// Shares the locks of the folders above `root` in its file system, where another mount shows them. Who serves one of these
+/// has the files of `root` too.
+fn lock_above_by_other_mounts(
+    root: &File,
+    path: &Path,
+    locks: &mut Vec<File>,
+) -> Result<(), StoreError> {
+    let mounts = Mounts::read();
+    let Some(place) = mounts.place_of(root) else { return Ok(()) };
+    for (mount, above) in mounts.above_elsewhere(&place) {
+        let Ok(folder) = rustix::fs::open(&above, OFlags::RDONLY | FOLDER, Mode::empty()) else {
+            continue;
+        };
+        // Something else may be mounted over it.
+        if mount_of(&folder) != Some(mount) {
+            continue;
+        }
+        let folder = File::from(folder);
+        if !share(&folder) {
+            let whose = format!("{}, which is above it by another mount,", above.display());
+            return Err(StoreError::Served { path: path.into(), whose });
+        }
+        locks.push(folder);
+    }
+    Ok(())
 }
 
 fn same(one: impl AsFd, other: impl AsFd) -> bool {
@@ -85,6 +128,11 @@ pub(crate) fn is_served(folder: impl AsFd) -> bool {
         let _ = rustix::fs::flock(&folder, FlockOperation::Unlock);
     }
     locked == Err(Errno::WOULDBLOCK)
+}
+
+/// Shares the lock of a folder above. Whoever tidies up `/tmp` may have that for a moment.
+fn share(file: &File) -> bool {
+    !matches!(bucky_whisper::lock_shared(file, SHARE_LIMIT), Err(LockError::Busy { .. }))
 }
 
 /// False where somebody else has the lock. A file system that knows no such locks is passed over.

@@ -22,6 +22,7 @@ use super::rules::{HealRules, Holding};
 use super::staging::{NewFile, Staged};
 use super::tombstone::{BatchId, BatchWriter};
 use super::unplaced::Unplaced;
+use super::volumes::Volume;
 use super::{LockBudget, Store};
 
 /// Up to this many files a batch is synced file by file; above, the file system at once.
@@ -36,7 +37,7 @@ enum Reshapes {
 
 /// Metrics being healed together. [`HealBatch::finish`] makes them durable and tells what became of them.
 pub(crate) struct HealBatch<'s> {
-    store: &'s Store,
+    store: Volume<'s>,
     rules: HealRules,
     /// Before its first write.
     begun: Mark,
@@ -50,7 +51,8 @@ pub(crate) struct HealBatch<'s> {
 
 impl<'s> HealBatch<'s> {
     /// A batch with nothing in it.
-    pub(crate) fn new(store: &'s Store) -> Self {
+    pub(crate) fn new(store: impl Into<Volume<'s>>) -> Self {
+        let store = store.into();
         let (begun, rules) = (store.committer.mark(), HealRules::default());
         let locks = store.lock_budget();
         let (lines, staged, near) = (Vec::new(), Vec::new(), Near::default());
@@ -64,9 +66,9 @@ impl<'s> HealBatch<'s> {
         self
     }
 
-    /// Whether no metric came.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+    /// Whether it is one of this volume.
+    pub(super) fn is_of(&self, store: &Store) -> bool {
+        std::ptr::eq(&*self.store, store)
     }
 
     /// Heals one metric as far as it goes before the sync: fills a file that is there, stages one that is not.
@@ -127,10 +129,11 @@ impl<'s> HealBatch<'s> {
             self.store.check()?;
             let to_reshape = self.staged.iter().filter(|staged| staged.reshapes);
             let old_files = old_files(to_reshape, &self.lines);
+            let store = self.store.clone();
             let aside = if old_files.is_empty() {
                 None
             } else {
-                Some(BatchWriter::begin(&self.store.state, &old_files)?)
+                Some(BatchWriter::begin(&store.state, &old_files)?)
             };
             let reshaped = self.put_all_in_place(aside.as_ref());
             *set_aside = aside.and_then(BatchWriter::end).map(|batch| (batch, reshaped));
@@ -197,7 +200,7 @@ impl<'s> HealBatch<'s> {
         reshapes: Reshapes,
     ) -> Result<(HealOutcome, Holding), StoreError> {
         let Member { meta, is_sparse, .. } = *member;
-        let (new, store) = (NewFile { content: &member.content, meta, is_sparse }, self.store);
+        let (new, store) = (NewFile { content: &member.content, meta, is_sparse }, &*self.store);
         let rules = self.rules;
         if rules.preview {
             return Ok((HealOutcome::Created, Holding::default()));
@@ -225,7 +228,7 @@ impl<'s> HealBatch<'s> {
         if !few {
             return self.sync_all();
         }
-        let store = self.store;
+        let store = &*self.store;
         for line in self.lines.iter_mut().filter(|line| line.outcome.is_healed()) {
             match sync_one(store, &line.metric.relative_path()) {
                 // It is nobody else's failure.

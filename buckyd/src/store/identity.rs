@@ -34,6 +34,11 @@ impl FolderId {
         rustix::fs::stat(path).map(|stat| Self::from_stat(&stat))
     }
 
+    /// The number of its file system.
+    pub(crate) fn device(self) -> u64 {
+        self.device
+    }
+
     fn from_stat(stat: &Stat) -> Self {
         Self { device: stat.st_dev, inode: stat.st_ino }
     }

@@ -1,4 +1,5 @@
-//! The files of this node: everything that touches the tree below the prefix.
+//! The files of this node: everything that touches the tree below the prefix. [`Volumes`] is the door for all else in the
+//! daemon; a [`Store`] is one volume.
 //!
 //! What holds throughout: a new file appears whole and never replaces one; an existing one is filled in place under
 //! its lock; no lock is waited for longer than the limit; nothing is called done before it is durable; and no source
@@ -16,6 +17,7 @@ mod heal;
 mod identity;
 mod kept;
 mod locks;
+mod mount_table;
 mod near;
 mod remove;
 mod replace;
@@ -33,6 +35,7 @@ pub(crate) mod tests;
 mod tombstone;
 mod tree;
 mod unplaced;
+mod volumes;
 mod vouch;
 
 use std::path::Path;
@@ -47,25 +50,27 @@ pub(crate) use self::digests::DigestReader;
 pub(crate) use self::error::StoreError;
 use self::exclusive::Exclusive;
 pub(crate) use self::exclusive::is_served;
-pub(crate) use self::heal::HealBatch;
-pub(crate) use self::identity::FolderId;
 pub(crate) use self::kept::OnCorrupt;
 pub(crate) use self::locks::LockBudget;
 use self::rest::Watched;
 pub(crate) use self::rules::HealRules;
 pub(crate) use self::salvage::OnCut;
-pub(crate) use self::snapshot::{FileReader, Snapshot};
+pub(crate) use self::snapshot::Snapshot;
 use self::stamp::Remembered;
 pub(crate) use self::stamp::Stamp;
 use self::state_dir::StateDir;
 pub(crate) use self::tombstone::{BatchId, Burial, Tombstone, Unburied};
-use self::tree::Tree;
+pub(crate) use self::tree::Tree;
 use self::unplaced::UnnamedFiles;
+pub(crate) use self::volumes::{Deleted, FileReader, HealBatch, Volumes};
 use crate::inventory::Inventory;
 use crate::memory::Memory;
 
 /// How often an open is tried when the file is moved away under it.
 const TRIES: usize = 16;
+
+/// How many of the new files without a name that may be open are for the volumes below the prefix, each: one in so many.
+const UNNAMED_SHARE: usize = 8;
 
 /// How the store treats files.
 #[derive(Clone, Debug)]
@@ -84,7 +89,7 @@ pub(crate) struct StoreOptions {
     pub(crate) unnamed_files: usize,
 }
 
-/// The Whisper files below one prefix.
+/// The Whisper files of one volume.
 pub(crate) struct Store {
     tree: Tree,
     state: StateDir,
@@ -93,7 +98,7 @@ pub(crate) struct Store {
     options: StoreOptions,
     unnamed: UnnamedFiles,
     /// What was sent a while ago, and may soon be deleted.
-    remembered: Remembered,
+    remembered: Arc<Remembered>,
     /// Files whose times are still to come.
     watched: Watched,
     /// The number of the prefix's file system, where the times of its files tell of every write.
@@ -120,7 +125,28 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let tree = Tree::open(prefix)?;
         let exclusive = Exclusive::take(tree.root(), prefix)?;
-        inventory.scans_only(tree.id());
+        Self::of(tree, exclusive, state_dir, inventory, options, Arc::default())
+    }
+
+    /// Opens another volume of the same node, which is locked already.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    fn open_beside(&self, tree: Tree, exclusive: Exclusive) -> Result<Self, StoreError> {
+        let unnamed_files = self.options.unnamed_files / UNNAMED_SHARE;
+        let options = StoreOptions { unnamed_files, ..self.options.clone() };
+        let (inventory, remembered) = (Arc::clone(&self.inventory), Arc::clone(&self.remembered));
+        Self::of(tree, exclusive, None, inventory, options, remembered)
+    }
+
+    fn of(
+        tree: Tree,
+        exclusive: Exclusive,
+        state_dir: Option<&Path>,
+        inventory: Arc<Inventory>,
+        options: StoreOptions,
+        remembered: Arc<Remembered>,
+    ) -> Result<Self, StoreError> {
         let state = StateDir::open(&tree, state_dir)?;
         let timed_device = is_of_this_machine(tree.root())
             .then(|| rustix::fs::fstat(tree.root()).ok().map(|stat| stat.st_dev))
@@ -134,7 +160,7 @@ impl Store {
             committer: Committer::default(),
             inventory,
             options,
-            remembered: Remembered::default(),
+            remembered,
             watched: Watched::default(),
             timed_device,
             new_mode: replace::mode_of_new(),
@@ -160,6 +186,11 @@ impl Store {
     /// The prefix, as it was given.
     pub(crate) fn prefix(&self) -> &Path {
         self.tree.path()
+    }
+
+    /// Its folders.
+    pub(crate) fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// Whether anything may be written or deleted: the prefix still leads to the folder that is open.

@@ -8,27 +8,28 @@ use bucky_whisper::MetricName;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::{Store, StoreError};
+use super::{StoreError, Volumes};
 
 /// Tells the lengths of files one after the other. The folder of the last one stays open: for names in order most looks
 /// are one call, and not a walk from the prefix.
 pub(crate) struct Sizes<'a> {
-    store: &'a Store,
+    volumes: &'a Volumes,
     /// The last folder, and what the names of its metrics begin with: empty, or ending in a dot.
     folder: Option<(String, OwnedFd)>,
     /// The file's name.
     file: String,
 }
 
-impl Store {
+impl Volumes {
     /// For many files.
     pub(crate) fn sizes(&self) -> Sizes<'_> {
-        Sizes { store: self, folder: None, file: String::new() }
+        Sizes { volumes: self, folder: None, file: String::new() }
     }
 
     /// The folder of the metrics that begin with `folder_name`, which is empty or ends in a dot.
     fn folder_of(&self, folder_name: &str) -> Result<OwnedFd, Errno> {
-        self.tree.folder(Path::new(folder_name.trim_end_matches('.').replace('.', "/").as_str()))
+        let path = folder_name.trim_end_matches('.').replace('.', "/");
+        self.of_path(Path::new(&path)).tree.folder(Path::new(&path))
     }
 }
 
@@ -36,7 +37,7 @@ impl Sizes<'_> {
     /// The length of the file of the metric `name`, in bytes.
     ///
     /// # Errors
-    /// [`StoreError`], as [`Store::stat`].
+    /// [`StoreError`], as [`super::Store::stat`].
     pub(crate) fn of(&mut self, name: &str) -> Result<u64, StoreError> {
         match self.in_folder(name) {
             Ok(Some(bytes)) => Ok(bytes),
@@ -45,7 +46,7 @@ impl Sizes<'_> {
                 self.folder = None;
                 let metric = MetricName::parse(name)
                     .map_err(|error| StoreError::io("look at", name, io::Error::other(error)))?;
-                Ok(self.store.stat(&metric)?.bytes)
+                Ok(self.volumes.stat(&metric)?.bytes)
             }
         }
     }
@@ -56,7 +57,7 @@ impl Sizes<'_> {
         self.folder.take_if(|(last, _)| last != folder_name);
         let (_, folder) = match &mut self.folder {
             Some(last) => last,
-            none => none.insert((folder_name.to_owned(), self.store.folder_of(folder_name)?)),
+            none => none.insert((folder_name.to_owned(), self.volumes.folder_of(folder_name)?)),
         };
         self.file.clear();
         self.file.extend([stem, ".wsp"]);
@@ -91,7 +92,7 @@ mod tests {
         fs::create_dir(prefix.path().join("a/folder.wsp")).unwrap();
         std::os::unix::fs::symlink("a", prefix.path().join("linked")).unwrap();
         let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
-        let store = Store::open(prefix.path(), None, inventory, options()).unwrap();
+        let store = Volumes::open(prefix.path(), None, Vec::new(), inventory, options()).unwrap();
         let mut sizes = store.sizes();
         for (name, bytes) in [("a", 1), ("a.b", 2), ("a.b.c", 3), ("a.b.d", 4), ("a.b", 2)] {
             assert_eq!(sizes.of(name).unwrap(), bytes, "{name}");

@@ -13,6 +13,7 @@ use rustix::fs::{OFlags, Stat};
 use super::error::StoreError;
 use super::near::Near;
 use super::stamp::Stamp;
+use super::volumes::Volume;
 use super::{LockBudget, Store};
 use crate::memory::Share;
 
@@ -43,7 +44,7 @@ impl Snapshot {
 
 /// Reads many files, one after the other: the folder of the last one stays open, and its buffer is used again.
 pub(crate) struct FileReader<'s> {
-    store: &'s Store,
+    store: Volume<'s>,
     locks: LockBudget,
     near: Near,
     spare: Vec<u8>,
@@ -51,9 +52,15 @@ pub(crate) struct FileReader<'s> {
 
 impl<'s> FileReader<'s> {
     /// One that has read nothing yet.
-    pub(crate) fn new(store: &'s Store) -> Self {
-        let (near, spare) = (Near::default(), Vec::new());
-        Self { store, locks: store.lock_budget(), near, spare }
+    pub(crate) fn new(store: impl Into<Volume<'s>>) -> Self {
+        let store = store.into();
+        let (locks, near, spare) = (store.lock_budget(), Near::default(), Vec::new());
+        Self { store, locks, near, spare }
+    }
+
+    /// Whether it is one of this volume.
+    pub(super) fn is_of(&self, store: &Store) -> bool {
+        std::ptr::eq(&*self.store, store)
     }
 
     /// The whole file of `metric`, read under a shared lock that is released before this returns.

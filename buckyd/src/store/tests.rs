@@ -16,10 +16,12 @@ use bucky_whisper::{
 };
 use tempfile::TempDir;
 
+use super::heal::HealBatch;
+use super::snapshot::FileReader;
 use super::tombstone::BatchWriter;
 use super::{
-    BatchId, Burial, FileReader, HealBatch, HealRules, OnCorrupt, OnCut, Store, StoreError,
-    StoreOptions, Unburied, unix_now,
+    BatchId, Burial, HealRules, OnCorrupt, OnCut, Store, StoreError, StoreOptions, Unburied,
+    unix_now,
 };
 use crate::inventory::Inventory;
 use crate::memory::Memory;
@@ -32,6 +34,7 @@ mod salvage;
 mod schemas;
 mod tombstones;
 mod unplaced;
+mod volumes;
 
 struct Fixture {
     store: Store,

@@ -103,6 +103,12 @@ impl Store {
         Some(SystemTime::UNIX_EPOCH + seconds + nanos)
     }
 
+    /// Whether this volume has the batch.
+    pub(super) fn has_batch(&self, batch: &BatchId) -> bool {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::statat(self.state.tombstones(), &batch.0, flags).is_ok()
+    }
+
     /// How many tombstones of a batch are still there; one that cannot be looked at counts as none.
     pub(crate) fn count_tombstones(&self, batch: &BatchId) -> u64 {
         let present = self.batch_folder(batch).and_then(|folder| {

@@ -1,7 +1,8 @@
 //! The folders below the prefix: every path is opened from the prefix's own descriptor and follows no link.
 //!
-//! Nothing outside the prefix can be reached, whatever the names or links below it say. The prefix itself may be a
-//! link.
+//! Nothing outside the prefix can be reached, whatever the names or links below it say, and nothing on another mount: that
+//! has a tree of its own. The prefix itself may be a link. Paths are those below the prefix, also in the tree of another
+//! volume, which is at one of them.
 
 use std::fs::File;
 use std::io;
@@ -24,6 +25,8 @@ const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
 pub(crate) struct Tree {
     root: File,
     path: PathBuf,
+    /// Where its root is below the prefix; empty for the prefix.
+    at: PathBuf,
     id: FolderId,
     /// Whether the kernel lacks openat2 (before Linux 5.6).
     walks: AtomicBool,
@@ -41,6 +44,38 @@ impl Tree {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
             .map_err(|errno| StoreError::io("open the prefix", path, errno))?;
+        Self::of(root, path, PathBuf::new())
+    }
+
+    /// The tree of the folder `path` that is mounted in this one.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be opened.
+    pub(crate) fn mounted(&self, path: &Path) -> Result<Self, StoreError> {
+        self.beside(path, OFlags::NOFOLLOW)
+    }
+
+    /// The tree of the folder that the link `path` in this one leads to.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be opened.
+    pub(crate) fn linked(&self, path: &Path) -> Result<Self, StoreError> {
+        self.beside(path, OFlags::empty())
+    }
+
+    fn beside(&self, path: &Path, how: OFlags) -> Result<Self, StoreError> {
+        let failed = |errno| StoreError::io("open the volume", path, errno);
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(StoreError::BadPath { path: path.into() });
+        };
+        let parent = self.folder(parent).map_err(failed)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | how;
+        let root = rustix::fs::openat(&parent, Path::new(name), flags, Mode::empty());
+        let shown = self.path.join(self.within(path).map_err(failed)?);
+        Self::of(root.map_err(failed)?, &shown, path.to_owned())
+    }
+
+    fn of(root: OwnedFd, path: &Path, at: PathBuf) -> Result<Self, StoreError> {
         let failed = |errno| StoreError::io("look at the prefix", path, errno);
         let id = FolderId::of(&root).map_err(failed)?;
         let owner = if rustix::process::geteuid().is_root() {
@@ -54,6 +89,7 @@ impl Tree {
         Ok(Self {
             root: File::from(root),
             path: path.to_owned(),
+            at,
             id,
             walks: AtomicBool::new(false),
             owner,
@@ -65,9 +101,22 @@ impl Tree {
         &self.path
     }
 
-    /// Which folder it is.
-    pub(crate) fn id(&self) -> FolderId {
-        self.id
+    /// Where its root is below the prefix; empty for the prefix.
+    pub(crate) fn at(&self) -> &Path {
+        &self.at
+    }
+
+    /// `relative` as seen from this tree's root.
+    fn within<'p>(&self, relative: &'p Path) -> Result<&'p Path, Errno> {
+        if self.at.as_os_str().is_empty() {
+            return Ok(relative);
+        }
+        relative.strip_prefix(&self.at).map_err(|_| Errno::XDEV)
+    }
+
+    /// Whether the open folder lies on the file system of the root.
+    pub(crate) fn is_on_device(&self, folder: impl AsFd) -> Result<bool, Errno> {
+        Ok(rustix::fs::fstat(folder)?.st_dev == self.id.device())
     }
 
     /// Whether the prefix's path still leads to the folder that is open. Asked before anything is written or deleted.
@@ -95,9 +144,10 @@ impl Tree {
         flags: OFlags,
         mode: Mode,
     ) -> Result<OwnedFd, Errno> {
+        let relative = self.within(relative)?;
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if !self.walks.load(Ordering::Relaxed) {
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
             match rustix::fs::openat2(&self.root, relative, flags, mode, resolve) {
                 Err(Errno::NOSYS) => self.walks.store(true, Ordering::Relaxed),
                 // Also what older container runtimes answer for a call they do not know; else the walk meets it too.
@@ -118,7 +168,8 @@ impl Tree {
             };
             let at = folder.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
             if components.peek().is_none() {
-                return rustix::fs::openat(at, name, flags, mode);
+                let opened = rustix::fs::openat(at, name, flags, mode)?;
+                return if self.is_on_device(&opened)? { Ok(opened) } else { Err(Errno::XDEV) };
             }
             let next = rustix::fs::openat(at, name, through, Mode::empty())?;
             folder = Some(next);
@@ -126,10 +177,10 @@ impl Tree {
         Err(Errno::NOENT)
     }
 
-    /// Opens the folder `relative`; empty means the prefix.
+    /// Opens the folder `relative`; the one at which the tree is means its root.
     pub(crate) fn folder(&self, relative: &Path) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        if relative.as_os_str().is_empty() {
+        if self.within(relative)?.as_os_str().is_empty() {
             return rustix::fs::openat(&self.root, ".", flags | OFlags::CLOEXEC, Mode::empty());
         }
         self.open_at(relative, flags, Mode::empty())
@@ -243,7 +294,7 @@ impl Tree {
     /// Whatever cannot be removed stays, without a word: a folder that is not empty is the usual case. One that is gone
     /// already is passed over: a daemon that was killed between two of them has left the outer ones.
     pub(crate) fn prune_folders(&self, relative: &Path) {
-        for path in relative.ancestors().skip(1) {
+        for path in relative.ancestors().skip(1).take_while(|path| *path != self.at) {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
             let removed = self.folder(parent).and_then(|parent| {
                 rustix::fs::unlinkat(&parent, Path::new(name), AtFlags::REMOVEDIR)
@@ -269,7 +320,8 @@ impl Tree {
     /// # Errors
     /// [`StoreError::Deleted`] where a folder has gone: somebody has deleted the file, and the folder, being empty, with it.
     pub(crate) fn sync_folders_of(&self, relative: &Path) -> Result<(), StoreError> {
-        for folder in relative.ancestors().skip(1) {
+        let folders = relative.ancestors().skip(1);
+        for folder in folders.take_while(|folder| folder.starts_with(&self.at)) {
             self.folder(folder).and_then(rustix::fs::fsync).map_err(|errno| match errno {
                 Errno::NOENT => StoreError::Deleted { path: relative.into() },
                 errno => StoreError::io("sync the folder", folder, errno),

@@ -134,7 +134,7 @@ fn trial(tree: &Tree, folder: impl AsFd, name: &Path) -> Option<Linking> {
 }
 
 /// The number of the mount that an open file or folder was reached by; none before Linux 5.8.
-fn mount_of(file: impl AsFd) -> Option<u64> {
+pub(super) fn mount_of(file: impl AsFd) -> Option<u64> {
     let found = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
     (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
 }

@@ -23,7 +23,7 @@ use super::Sweeper;
 use super::round::Body;
 use crate::auth::NoDaemon;
 use crate::blocking::{BodyWriter, blocking, body_channel};
-use crate::store::{BatchId, FileReader, Snapshot, Store, unix_now};
+use crate::store::{BatchId, FileReader, Snapshot, Volumes, unix_now};
 
 /// How many bytes of files are sent in one stream.
 const STREAM_BYTES: usize = 32 * 1024 * 1024;
@@ -371,7 +371,7 @@ impl From<io::Error> for NotWritten {
 /// Writes the first of the tombstones to `writer`, as many as fit into one stream; how many those are (at least one).
 /// No more than one is in memory, and that has its share.
 fn write_stream(
-    store: &Store,
+    store: &Volumes,
     batch: &BatchId,
     wanted: Vec<(usize, MetricName)>,
     writer: BodyWriter,

@@ -38,7 +38,8 @@ impl Fixture {
     fn within(limit: Duration) -> Self {
         let prefix = tempfile::tempdir().unwrap();
         let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
-        let store = Arc::new(Store::open(prefix.path(), None, inventory, options()).unwrap());
+        let store =
+            Arc::new(Volumes::open(prefix.path(), None, Vec::new(), inventory, options()).unwrap());
         let timeouts =
             Timeouts { connect: limit, answer: limit, idle: limit, upload: limit, away: limit };
         let peers = Peers::everybody(Client::new(timeouts).unwrap());
@@ -150,6 +151,7 @@ fn status() -> Status {
             problem: String::new(),
         },
         disk: DiskStatus::default(),
+        volumes: Vec::new(),
         tombstones: TombstoneStatus::default(),
         transfers: TransferStatus { sending: 0, receiving: 0, limit: 1 },
         local_prefixes: Vec::new(),

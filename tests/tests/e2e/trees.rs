@@ -8,7 +8,7 @@ use std::path::Path;
 
 use bucky_tests::http::Http;
 use bucky_tests::metrics::{MINUTES, minutes, now};
-use bucky_tests::{TestCluster, tree, wait};
+use bucky_tests::{Launch, TestCluster, tree, wait};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -161,4 +161,69 @@ fn a_drained_node_with_files_named_by_a_hash_is_not_empty() {
     let listed = cluster.bucky(&["list", "--not-served", "-s", "-h", &drained]).assert_code(0);
     listed.assert_says("unplaceable: _tagged/abc/def/0123");
     assert!(cluster.node(1).has(&hashed));
+}
+
+/// A disk that a link below the prefix leads to: another file system, where there is one.
+fn disk() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+#[test]
+fn linked_folders_that_may_be_followed_take_part_in_a_move_on_their_own_disks() {
+    let mut cluster = cluster(2).in_ring(1).flag("--follow", "stats").lay();
+    let disks = [disk(), disk()];
+    for (node, disk) in cluster.nodes().iter().zip(&disks) {
+        std::fs::create_dir_all(node.prefix()).unwrap();
+        symlink(disk.path(), node.prefix().join("stats")).unwrap();
+    }
+    for name in ["servers.cpu", "stats.a", "stats.deep.b", "stats.deep.c"] {
+        write(&cluster, 1, name);
+    }
+    write(&cluster, 0, "stats.deep.c");
+    cluster.start();
+    let drained = cluster.node(1).addr();
+    let volumes = &status(&cluster, 1)["volumes"];
+    assert_eq!(volumes[0]["path"], "stats", "{volumes}");
+    let plan = cluster.bucky(&["rebalance", "--no-op", &drained]).assert_code(0);
+    plan.assert_says("stats");
+    cluster.bucky(&["rebalance", &drained]).assert_code(0);
+    cluster.wait_until_buried();
+    cluster.bucky(&["verify", "--drained", &drained]).assert_code(0).assert_says("all in place");
+    let files = |disk: &tempfile::TempDir| {
+        tree::metrics(disk.path()).into_iter().map(|name| name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(files(&disks[0]), ["a", "deep.b", "deep.c"], "on the disk that the link leads to");
+    assert_eq!(files(&disks[1]), [""; 0]);
+    assert!(!disks[1].path().join("deep").exists(), "empty folders go, the volume stays");
+    assert!(disks[1].path().join(".bucky").is_dir());
+    cluster.bucky(&["servers"]).assert_code(0).assert_tells("stats/");
+    // What the daemon does at its next start is the same.
+    cluster.node_mut(0).stop();
+    cluster.node_mut(0).start();
+    cluster
+        .bucky(&["list", "-f"])
+        .assert_stdout("servers.cpu\nstats.a\nstats.deep.b\nstats.deep.c\n");
+}
+
+#[test]
+fn what_is_mounted_below_the_prefix_is_found_and_takes_part() {
+    let mut cluster = cluster(2).lay();
+    let names = cluster.names_owned_by(1, "stats.in", 6);
+    for node in 0..2 {
+        cluster.node_mut(node).launch(Launch::WithDiskBelow("stats"));
+    }
+    cluster.start();
+    for name in &names {
+        write(&cluster, 0, name);
+    }
+    let plain = cluster.name_owned_by(1, "servers");
+    write(&cluster, 0, &plain);
+    cluster.bucky(&["rebalance", "-f"]).assert_code(0);
+    cluster.wait_until_buried();
+    cluster.bucky(&["verify"]).assert_code(0).assert_says("all in place");
+    assert!(names.iter().all(|name| cluster.node(1).has(name) && !cluster.node(0).has(name)));
+    assert!(cluster.node(1).has(&plain));
+    let deleted = cluster.bucky(&["delete", "-noconfirm", &names[0]]);
+    deleted.assert_code(0);
+    assert!(!cluster.node(1).has(&names[0]));
 }

@@ -1,12 +1,15 @@
 //! The entries of one folder, as far as they matter to a scan.
 
-use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::{CStr, OsStr};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use bucky_api::NotServedKind;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
+
+use crate::store::Tree;
 
 pub(super) const EXTENSION: &[u8] = b".wsp";
 /// The state folder of a daemon: below the prefix's root it is another one's.
@@ -15,10 +18,16 @@ const STATE_FOLDER: &[u8] = b".bucky";
 /// An entry that matters: a folder, or a Whisper file by its stem.
 pub(super) struct Entry {
     pub(super) name: Box<[u8]>,
+    /// Also of a link to a folder that may be followed.
     pub(super) is_folder: bool,
+    pub(super) is_link: bool,
 }
 
 impl Entry {
+    fn folder(name: &[u8], is_link: bool) -> Self {
+        Self { name: name.into(), is_folder: true, is_link }
+    }
+
     fn key(&self) -> impl Iterator<Item = u8> + '_ {
         self.name.iter().copied().chain(self.is_folder.then_some(b'.'))
     }
@@ -42,14 +51,20 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Reads the folder `relative` to `root`; none means `root` itself.
+    /// Reads the folder `path` of `tree`. Links to folders are entries where `follows` says so of their paths.
     ///
     /// # Errors
-    /// What the system says.
-    pub(super) fn read(root: impl AsFd, relative: Option<&Path>) -> Result<Self, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let path = relative.unwrap_or_else(|| Path::new("."));
-        let folder: OwnedFd = rustix::fs::openat(&root, path, flags, Mode::empty())?;
+    /// What the system says; `XDEV` where the folder is on another mount or file system than the tree.
+    pub(super) fn read(
+        tree: &Tree,
+        path: &Path,
+        follows: impl Fn(&Path) -> bool,
+    ) -> Result<Self, Errno> {
+        let folder = tree.folder(path)?;
+        // A subvolume is no mount, and yet no rename leads out of it.
+        if !tree.is_on_device(&folder)? {
+            return Err(Errno::XDEV);
+        }
         let (mut entries, mut links, mut has_state) = (Vec::new(), Vec::new(), false);
         let mut dir = Dir::read_from(&folder)?;
         while let Some(entry) = dir.read() {
@@ -66,18 +81,26 @@ impl Folder {
                 kind => kind,
             };
             match kind {
-                FileType::Directory => entries.push(Entry { name: name.into(), is_folder: true }),
+                FileType::Directory => entries.push(Entry::folder(name, false)),
                 FileType::RegularFile => {
                     if let Some(stem) = name.strip_suffix(EXTENSION) {
-                        entries.push(Entry { name: stem.into(), is_folder: false });
+                        entries.push(Entry { name: stem.into(), is_folder: false, is_link: false });
                     }
                 }
-                FileType::Symlink => links.extend(link(&folder, entry.file_name())),
+                FileType::Symlink => match link(&folder, entry.file_name()) {
+                    Some(link)
+                        if link.kind == NotServedKind::LinkedFolder
+                            && follows(&path.join(OsStr::from_bytes(name))) =>
+                    {
+                        entries.push(Entry::folder(name, true));
+                    }
+                    link => links.extend(link),
+                },
                 _ => {}
             }
         }
         entries.sort_unstable_by(|left, right| right.key().cmp(left.key()));
-        let is_others = has_state && relative.is_some() && crate::store::is_served(&folder);
+        let is_others = has_state && path != tree.at() && crate::store::is_served(&folder);
         Ok(Self { entries, links, is_others })
     }
 }

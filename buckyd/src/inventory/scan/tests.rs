@@ -123,11 +123,17 @@ fn d22_a_prefix_that_is_a_link_or_begins_with_a_dot_is_scanned() {
 #[test]
 fn another_folder_than_the_one_that_is_served_is_not_scanned() {
     let (served, other) = (store(&["a.wsp"]), store(&["b.wsp"]));
-    let id = FolderId::at(served.path()).unwrap();
-    assert_eq!(names(&scan(served.path(), Some(&id), &NoSeries, &mut Ignore).unwrap()), ["a"]);
-    let Err(error) = scan(other.path(), Some(&id), &NoSeries, &mut Ignore) else {
-        panic!("scanned")
-    };
+    let link = served.path().with_extension("link");
+    std::os::unix::fs::symlink(served.path(), &link).unwrap();
+    let inventory = Arc::new(crate::inventory::Inventory::new(&link, std::time::Duration::ZERO));
+    let options = crate::store::tests::options();
+    let volumes = Volumes::open(&link, None, Vec::new(), inventory, options).unwrap();
+    assert_eq!(names(&scan(&link, Some(&volumes), &NoSeries, &mut Ignore).unwrap()), ["a"]);
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(other.path(), &link).unwrap();
+    let scanned = scan(&link, Some(&volumes), &NoSeries, &mut Ignore);
+    fs::remove_file(&link).unwrap();
+    let Err(error) = scanned else { panic!("scanned") };
     assert!(error.to_string().contains("restart buckyd"), "{error}");
 }
 

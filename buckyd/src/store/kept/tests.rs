@@ -12,9 +12,10 @@ use tempfile::TempDir;
 use super::super::staging::NewFile;
 use super::*;
 use crate::inventory::Inventory;
+use crate::store::HealRules;
+use crate::store::heal::HealBatch;
 use crate::store::tests::{options, whisper};
 use crate::store::unplaced::Unplaced;
-use crate::store::{HealBatch, HealRules};
 
 const CORRUPT: &[u8] = b"this is no Whisper file, and long enough for a header";
 

@@ -1,0 +1,142 @@
+//! Where folders lie in their file systems, by the kernel's list of mounts.
+//!
+//! By a bind mount one folder has two paths, and a folder that is below another has a path that does not show it. Only the
+//! list of mounts tells.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use super::unplaced::mount_of;
+
+/// The mounts that this process sees.
+pub(super) struct Mounts(Vec<Mount>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    id: u64,
+    device: String,
+    /// Which folder of the file system is mounted.
+    root: PathBuf,
+    /// Where.
+    point: PathBuf,
+}
+
+/// A folder of a file system, whatever is mounted where.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    mount: u64,
+    device: String,
+    path: PathBuf,
+}
+
+impl Mounts {
+    /// The list as it is now; empty where the kernel shows none.
+    pub(super) fn read() -> Self {
+        Self::parse(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
+    }
+
+    /// `ID PARENT MAJOR:MINOR ROOT MOUNT_POINT …`, a line each; see proc(5).
+    fn parse(text: &[u8]) -> Self {
+        let mount = |line: &[u8]| {
+            let mut fields = line.split(|byte| *byte == b' ');
+            let text = |field: &[u8]| String::from_utf8(field.to_vec()).ok();
+            let id = text(fields.next()?)?.parse().ok()?;
+            let device = text(fields.nth(1)?)?;
+            let (root, point) = (unescaped(fields.next()?), unescaped(fields.next()?));
+            Some(Mount { id, device, root, point })
+        };
+        Self(text.split(|byte| *byte == b'\n').filter_map(mount).collect())
+    }
+
+    /// Where the open folder lies; none where that cannot be told.
+    pub(super) fn place_of(&self, folder: &File) -> Option<Place> {
+        let id = mount_of(folder)?;
+        let path = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok()?;
+        self.place_at(id, &path)
+    }
+
+    fn place_at(&self, id: u64, path: &Path) -> Option<Place> {
+        let mount = self.0.iter().find(|mount| mount.id == id)?;
+        let path = mount.root.join(path.strip_prefix(&mount.point).ok()?);
+        Some(Place { mount: id, device: mount.device.clone(), path })
+    }
+
+    /// The paths, with their mounts, by which the folders above `place` can be reached, other than by its own mount.
+    pub(super) fn above_elsewhere<'a>(
+        &'a self,
+        place: &'a Place,
+    ) -> impl Iterator<Item = (u64, PathBuf)> + 'a {
+        let others = self.0.iter().filter(move |mount| {
+            mount.id != place.mount && mount.device == place.device && mount.root != place.path
+        });
+        others.flat_map(move |mount| {
+            let below = place.path.strip_prefix(&mount.root).ok();
+            let above = below.into_iter().flat_map(|below| below.ancestors().skip(1));
+            above.map(move |folder| (mount.id, mount.point.join(folder)))
+        })
+    }
+}
+
+/// A path in which the kernel wrote blanks, tabs, new lines and backslashes as three octal digits.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let (mut path, mut rest) = (Vec::with_capacity(field.len()), field);
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match escaped.filter(|_| byte == b'\\') {
+            Some(escaped) => {
+                path.push(escaped);
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => {
+                path.push(byte);
+                rest = after;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &[u8] = b"\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+40 22 8:2 / /disk\\0402 rw - xfs /dev/sdb rw
+41 22 8:2 /graphite /srv/graphite rw - xfs /dev/sdb rw
+42 22 8:2 /graphite/whisper/team /mnt/team rw - xfs /dev/sdb rw
+43 22 0:30 / /tmp rw - tmpfs tmpfs rw
+";
+
+    #[test]
+    fn a_folder_is_placed_by_its_mount_and_found_below_others_by_theirs() {
+        let mounts = Mounts::parse(LIST);
+        let place = mounts.place_at(42, Path::new("/mnt/team/a")).unwrap();
+        assert_eq!(place.path, Path::new("/graphite/whisper/team/a"));
+        let above: Vec<_> = mounts.above_elsewhere(&place).collect();
+        let path = |id, path: &str| (id, PathBuf::from(path));
+        assert_eq!(
+            above,
+            [
+                path(40, "/disk 2/graphite/whisper/team"),
+                path(40, "/disk 2/graphite/whisper"),
+                path(40, "/disk 2/graphite"),
+                path(40, "/disk 2/"),
+                path(41, "/srv/graphite/whisper/team"),
+                path(41, "/srv/graphite/whisper"),
+                path(41, "/srv/graphite/"),
+            ]
+        );
+        let place = mounts.place_at(43, Path::new("/tmp/x")).unwrap();
+        assert_eq!(mounts.above_elsewhere(&place).count(), 0);
+        assert_eq!(mounts.place_at(41, Path::new("/elsewhere")), None);
+    }
+
+    #[test]
+    fn lines_that_are_no_mounts_are_passed_over() {
+        assert!(Mounts::parse(b"\nx\n1 2\n").0.is_empty());
+    }
+}

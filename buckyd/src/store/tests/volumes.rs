@@ -1,0 +1,170 @@
+//! Folders below the prefix that are volumes of their own: here those that links lead to, on another file system where
+//! there is one.
+
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::store::{Deleted, Volumes};
+
+struct Node {
+    volumes: Volumes,
+    prefix: TempDir,
+    disk: TempDir,
+}
+
+/// A node whose folder `stats` is a followed link to a disk.
+fn node() -> Node {
+    let (prefix, disk) = (tempfile::tempdir().unwrap(), disk());
+    symlink(disk.path(), prefix.path().join("stats")).unwrap();
+    let volumes = open(prefix.path(), &["stats"]);
+    volumes.linked_at(Path::new("stats")).unwrap();
+    Node { volumes, prefix, disk }
+}
+
+fn disk() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+fn open(prefix: &Path, follow: &[&str]) -> Volumes {
+    let inventory = Arc::new(Inventory::new(prefix, Duration::from_secs(60)));
+    let follow = follow.iter().map(PathBuf::from).collect();
+    Volumes::open(prefix, None, follow, inventory, options()).unwrap()
+}
+
+fn heal(volumes: &Volumes, members: &[Member]) -> Vec<HealLine> {
+    let mut batch = crate::store::HealBatch::new(volumes);
+    members.iter().for_each(|member| batch.take(member));
+    assert_eq!(batch.len(), members.len());
+    batch.finish().0
+}
+
+#[test]
+fn metrics_are_healed_read_deleted_and_buried_on_their_own_volumes() {
+    let Node { volumes, prefix, disk } = node();
+    let (one, other) = (whisper(&[60]), whisper(&[60, 120]));
+    let names = ["a.x", "stats.b.y", "a.z", "stats.c", "statsx.d"];
+    let members: Vec<Member> = names.iter().map(|name| member(name, &one)).collect();
+    let healed = heal(&volumes, &members);
+    let told: Vec<&str> = healed.iter().map(|line| line.metric.as_str()).collect();
+    assert_eq!(told, names, "in the order in which they came");
+    assert!(healed.iter().all(|line| line.outcome == HealOutcome::Created), "{healed:?}");
+    assert!(disk.path().join("b/y.wsp").is_file() && disk.path().join("c.wsp").is_file());
+    assert!(prefix.path().join("statsx/d.wsp").is_file());
+    let filled = heal(&volumes, &[member("stats.c", &other), member("a.x", &other)]);
+    assert!(filled.iter().all(|line| line.outcome == HealOutcome::Filled), "{filled:?}");
+
+    let mut files = crate::store::FileReader::new(&volumes);
+    let digest = |name_: &str, files: &mut crate::store::FileReader<'_>| {
+        files.read(&name(name_)).unwrap().digest()
+    };
+    let owners = vec!["127.0.0.1:4242".parse().unwrap()];
+    let metrics: Vec<DeleteMetric> = names
+        .iter()
+        .map(|text| DeleteMetric {
+            name: name(text),
+            digest: digest(text, &mut files),
+            owners: owners.clone(),
+            on_schema_difference: bucky_api::OnSchemaDifference::Keep,
+        })
+        .collect();
+    let mut sizes = volumes.sizes();
+    assert_eq!(sizes.of("stats.b.y").unwrap(), one.len() as u64);
+    let Deleted { lines, batches } =
+        volumes.delete(&metrics, Duration::ZERO, OnCut::default()).unwrap();
+    let told: Vec<&str> = lines.iter().map(|line| line.metric.as_str()).collect();
+    assert_eq!(told, names);
+    assert!(lines.iter().all(|line| line.outcome == DeleteOutcome::Deleted), "{lines:?}");
+    assert_eq!(batches.iter().map(|(_, count)| count).sum::<u64>(), 5);
+    let waiting = volumes.tombstone_batches().unwrap();
+    assert_eq!(waiting.len(), batches.len());
+    assert_eq!(fs::read_dir(disk.path().join(".bucky/tombstones")).unwrap().count(), 2);
+    for (batch, _) in waiting {
+        let tombstones = volumes.tombstones(&batch).unwrap();
+        let unburied: Vec<Unburied> = tombstones
+            .iter()
+            .map(|one| Unburied { seq: one.seq, digest: one.digest, settled: None })
+            .collect();
+        let buried = volumes.bury(&batch, &unburied).unwrap();
+        assert!(buried.iter().all(|end| matches!(end, Ok(Burial::Done))), "{buried:?}");
+        assert!(volumes.close_batch(&batch).unwrap());
+    }
+    assert!(volumes.tombstone_batches().unwrap().is_empty());
+    assert!(disk.path().exists() && !disk.path().join("b").exists(), "its root stays");
+}
+
+#[test]
+fn a_volume_whose_link_leads_elsewhere_stops_all_writes() {
+    let Node { volumes, prefix, disk } = node();
+    let other = disk_with_file();
+    volumes.check().unwrap();
+    let link = prefix.path().join("stats");
+    fs::remove_file(&link).unwrap();
+    symlink(other.path(), &link).unwrap();
+    let error = volumes.check().unwrap_err();
+    assert!(error.to_string().contains("restart buckyd"), "{error}");
+    let healed = heal(&volumes, &[member("stats.x", &whisper(&[60]))]);
+    assert_eq!(healed[0].outcome, HealOutcome::Failed);
+    assert!(!disk.path().join("x.wsp").exists() && !other.path().join("x.wsp").exists());
+}
+
+fn disk_with_file() -> TempDir {
+    let disk = disk();
+    fs::write(disk.path().join("there.wsp"), whisper(&[60])).unwrap();
+    disk
+}
+
+/// Two names for one file would let it be moved onto itself and deleted.
+#[test]
+fn a_link_to_what_is_served_already_is_no_volume() {
+    let Node { volumes, prefix, disk } = node();
+    fs::create_dir(disk.path().join("deep")).unwrap();
+    fs::create_dir(prefix.path().join("a")).unwrap();
+    for (link, target) in [
+        ("again", disk.path().to_owned()),
+        ("below", disk.path().join("deep")),
+        ("own", prefix.path().join("a")),
+        ("itself", prefix.path().to_owned()),
+        ("above", prefix.path().parent().unwrap().to_owned()),
+    ] {
+        symlink(&target, prefix.path().join(link)).unwrap();
+        let error = volumes.linked_at(Path::new(link)).err().expect("an alias");
+        assert!(error.to_string().contains("serves"), "{link}: {error}");
+    }
+}
+
+#[test]
+fn a_link_is_followed_where_its_path_or_where_it_leads_is_allowed() {
+    let (prefix, disk) = (tempfile::tempdir().unwrap(), disk());
+    fs::create_dir(disk.path().join("stats")).unwrap();
+    for (link, target) in [("one", "stats"), ("two", "."), ("gone", "nowhere")] {
+        symlink(disk.path().join(target), prefix.path().join(link)).unwrap();
+    }
+    let followed = |allowed: &str| -> Vec<&str> {
+        let volumes = open(prefix.path(), &[allowed]);
+        ["one", "two", "gone"].into_iter().filter(|link| volumes.follows(Path::new(link))).collect()
+    };
+    assert_eq!(followed("one"), ["one"]);
+    assert_eq!(followed(prefix.path().join("two").to_str().unwrap()), ["two"]);
+    assert_eq!(followed(disk.path().to_str().unwrap()), ["one", "two"]);
+    assert_eq!(followed(disk.path().join("stats").to_str().unwrap()), ["one"]);
+    assert_eq!(followed("/nowhere/at/all"), [""; 0]);
+}
+
+#[test]
+fn a_scan_lists_what_is_on_all_volumes_in_the_order_of_the_names() {
+    let (prefix, disk) = (tempfile::tempdir().unwrap(), disk_with_file());
+    fs::write(prefix.path().join("stats-a.wsp"), b"").unwrap();
+    fs::write(prefix.path().join("z.wsp"), b"").unwrap();
+    symlink(disk.path(), prefix.path().join("stats")).unwrap();
+    let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+    let follow = vec![PathBuf::from("stats")];
+    let volumes = Volumes::open(prefix.path(), None, follow, Arc::clone(&inventory), options());
+    let volumes = Arc::new(volumes.unwrap());
+    inventory.scans(&volumes);
+    for _ in 0..2 {
+        let names = inventory.scanned_names();
+        assert_eq!(names, ["stats-a", "stats.there", "z"]);
+        assert_eq!(inventory.status().not_served, bucky_api::NotServed::default());
+    }
+    assert_eq!(volumes.others_room().len(), 1);
+}

@@ -1,0 +1,101 @@
+//! A batch of heals over all volumes: each volume has a part of its own, which it makes durable by itself.
+
+use bucky_api::HealLine;
+use bucky_api::archive::Member;
+use bucky_whisper::MetricName;
+
+use super::{Volume, Volumes};
+use crate::store::heal::HealBatch as VolumeBatch;
+use crate::store::rules::HealRules;
+use crate::store::tombstone::BatchId;
+
+/// Metrics being healed together. [`HealBatch::finish`] makes them durable and tells what became of them.
+pub(crate) struct HealBatch<'s> {
+    volumes: &'s Volumes,
+    rules: HealRules,
+    /// That of the prefix.
+    prefix: VolumeBatch<'s>,
+    /// Those of the other volumes that took part.
+    others: Vec<VolumeBatch<'s>>,
+    /// Which part each line is of: none is the prefix's. Empty as long as there is no other.
+    order: Vec<Option<usize>>,
+}
+
+impl<'s> HealBatch<'s> {
+    /// A batch with nothing in it.
+    pub(crate) fn new(volumes: &'s Volumes) -> Self {
+        let (rules, prefix) = (HealRules::default(), VolumeBatch::new(&volumes.prefix));
+        Self { volumes, rules, prefix, others: Vec::new(), order: Vec::new() }
+    }
+
+    /// A batch that goes by `rules`.
+    #[must_use]
+    pub(crate) fn by(self, rules: HealRules) -> Self {
+        Self { prefix: self.prefix.by(rules), rules, ..self }
+    }
+
+    /// Whether no metric came.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many lines there are: the place of the next.
+    pub(crate) fn len(&self) -> usize {
+        self.prefix.len() + self.others.iter().map(VolumeBatch::len).sum::<usize>()
+    }
+
+    /// Heals one metric as far as it goes before the sync.
+    pub(crate) fn take(&mut self, member: &Member) {
+        self.part_of(&member.metric).take(member);
+    }
+
+    /// Adds the line of a metric that never came.
+    pub(crate) fn note(&mut self, line: HealLine) {
+        if !self.others.is_empty() {
+            self.order.push(None);
+        }
+        self.prefix.note(line);
+    }
+
+    /// Makes the batch durable. Gives the lines in the order in which the metrics came; and, where files were reshaped, the
+    /// batches of tombstones that the old ones became, with their numbers.
+    pub(crate) fn finish(self) -> (Vec<HealLine>, Vec<(BatchId, u64)>) {
+        let (prefix, set_aside) = self.prefix.finish();
+        let mut set_aside = Vec::from_iter(set_aside);
+        if self.others.is_empty() {
+            return (prefix, set_aside);
+        }
+        let mut others = Vec::with_capacity(self.others.len());
+        for part in self.others {
+            let (lines, aside) = part.finish();
+            set_aside.extend(aside);
+            others.push(lines.into_iter());
+        }
+        let mut prefix = prefix.into_iter();
+        let next = |part: Option<usize>| match part {
+            None => prefix.next(),
+            Some(part) => others.get_mut(part).and_then(Iterator::next),
+        };
+        (self.order.into_iter().filter_map(next).collect(), set_aside)
+    }
+
+    fn part_of(&mut self, metric: &MetricName) -> &mut VolumeBatch<'s> {
+        let volume = self.volumes.of(metric);
+        if let Volume::Prefix(_) = volume {
+            if !self.others.is_empty() {
+                self.order.push(None);
+            }
+            return &mut self.prefix;
+        }
+        if self.others.is_empty() {
+            self.order = vec![None; self.prefix.len()];
+        }
+        let known = self.others.iter().position(|part| part.is_of(&volume));
+        let part = known.unwrap_or_else(|| {
+            self.others.push(VolumeBatch::new(volume).by(self.rules));
+            self.others.len() - 1
+        });
+        self.order.push(Some(part));
+        &mut self.others[part]
+    }
+}

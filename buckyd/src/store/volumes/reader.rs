@@ -1,0 +1,47 @@
+//! Reads files of all volumes, one after the other.
+
+use bucky_whisper::MetricName;
+
+use super::{Volume, Volumes};
+use crate::store::error::StoreError;
+use crate::store::snapshot::{FileReader as VolumeReader, Snapshot};
+
+/// Reads many files: the folder of the last one stays open, and its buffer is used again.
+pub(crate) struct FileReader<'s> {
+    volumes: &'s Volumes,
+    prefix: VolumeReader<'s>,
+    /// That of the other volume that was read last.
+    other: Option<VolumeReader<'s>>,
+}
+
+impl<'s> FileReader<'s> {
+    /// One that has read nothing yet.
+    pub(crate) fn new(volumes: &'s Volumes) -> Self {
+        Self { volumes, prefix: VolumeReader::new(&volumes.prefix), other: None }
+    }
+
+    /// The whole file of `metric`, read under a shared lock that is released before this returns.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn read(&mut self, metric: &MetricName) -> Result<Snapshot, StoreError> {
+        let volume = self.volumes.of(metric);
+        if let Volume::Prefix(_) = volume {
+            return self.prefix.read(metric);
+        }
+        if self.other.as_ref().is_none_or(|other| !other.is_of(&volume)) {
+            self.other = None;
+        }
+        self.other.get_or_insert_with(|| VolumeReader::new(volume)).read(metric)
+    }
+
+    /// Takes back what the next file can be read into.
+    pub(crate) fn give_back(&mut self, snapshot: Snapshot) {
+        self.prefix.give_back(snapshot);
+    }
+
+    /// The part that reads what is open already, of whichever volume.
+    pub(super) fn at_prefix(&mut self) -> &mut VolumeReader<'s> {
+        &mut self.prefix
+    }
+}
