@@ -193,6 +193,19 @@ impl Inventory {
         self.locked().list.as_ref().map(|listed| listed.list.len())
     }
 
+    /// How many metrics the list has in the folder `path` and below it.
+    pub(crate) fn count_below(&self, path: &Path) -> u64 {
+        let list = self.locked().list.as_ref().map(|listed| listed.list.clone());
+        let Some(list) = list else { return 0 };
+        let folder = path.display().to_string().replace('/', ".") + ".";
+        let mut count = 0;
+        let _ = list.walk(Span { prefix: Some(&folder), ..Span::default() }, |_| {
+            count += 1;
+            ControlFlow::<()>::Continue(())
+        });
+        count
+    }
+
     /// Where it stands.
     pub(crate) fn status(&self) -> InventoryStatus {
         let state = self.locked();

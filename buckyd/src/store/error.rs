@@ -104,6 +104,17 @@ pub(crate) enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// Something was mounted on a folder that had metrics.
+    #[error(
+        "{metrics} metrics were in {path} when something was mounted on it, and are hidden now; unmount it to get them back, or \
+         restart buckyd to serve what is mounted"
+    )]
+    Hidden {
+        /// The folder.
+        path: PathBuf,
+        /// How many there were.
+        metrics: u64,
+    },
     /// Another daemon has the folder, or one above or below it.
     #[error(
         "cannot serve {path}: another buckyd serves {whose} already; one buckyd serves a folder and all below it. Stop that \
@@ -177,6 +188,7 @@ impl StoreError {
             Self::Missing { .. }
             | Self::PrefixChanged { .. }
             | Self::PrefixGone { .. }
+            | Self::Hidden { .. }
             | Self::Served { .. }
             | Self::StateLink { .. }
             | Self::Io { .. } => Problem::Storage,
@@ -199,6 +211,7 @@ impl StoreError {
             Self::NotWhole { .. } => Problem::SourceDamaged,
             Self::PrefixChanged { .. }
             | Self::PrefixGone { .. }
+            | Self::Hidden { .. }
             | Self::Served { .. }
             | Self::StateLink { .. }
             | Self::Io { .. } => Problem::SourceUnreadable,

@@ -11,6 +11,7 @@ mod batch;
 mod reader;
 mod tombstones;
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +40,8 @@ pub(crate) struct Volumes {
     has_others: AtomicBool,
     /// Held while one is opened.
     opening: Mutex<()>,
+    /// How many metrics lay in a folder before something was mounted on it.
+    hidden: Mutex<BTreeMap<PathBuf, u64>>,
     /// Links that may be followed, or the folders that links may lead to.
     follow: Vec<PathBuf>,
 }
@@ -86,6 +89,7 @@ impl Volumes {
             others: RwLock::default(),
             has_others: AtomicBool::new(false),
             opening: Mutex::default(),
+            hidden: Mutex::default(),
             follow,
         })
     }
@@ -168,6 +172,7 @@ impl Volumes {
     /// [`StoreError`] where it cannot be served.
     pub(crate) fn mounted_at(&self, path: &Path) -> Result<Arc<Store>, StoreError> {
         self.opened_at(path, |above| {
+            self.refuse_hidden(path)?;
             let tree = above.tree.mounted(path)?;
             let exclusive = Exclusive::take_mounted(tree.root(), tree.path())?;
             Ok((tree, exclusive))
@@ -184,6 +189,20 @@ impl Volumes {
             let exclusive = Exclusive::take(tree.root(), tree.path())?;
             Ok((tree, exclusive))
         })
+    }
+
+    /// What was written to the folder `path` before something was mounted on it is seen by nobody now. To serve the mount as
+    /// if nothing were wrong would make these metrics vanish without a word.
+    fn refuse_hidden(&self, path: &Path) -> Result<(), StoreError> {
+        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once only: the next list does not have them any more.
+        let metrics = hidden
+            .entry(path.to_owned())
+            .or_insert_with(|| self.prefix.inventory.count_below(path));
+        match *metrics {
+            0 => Ok(()),
+            metrics => Err(StoreError::Hidden { path: path.into(), metrics }),
+        }
     }
 
     fn opened_at(

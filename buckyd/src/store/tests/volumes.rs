@@ -168,3 +168,24 @@ fn a_scan_lists_what_is_on_all_volumes_in_the_order_of_the_names() {
     }
     assert_eq!(volumes.others_room().len(), 1);
 }
+
+/// They would vanish from all lists without a word.
+#[test]
+fn a_mount_over_metrics_is_not_served_until_the_restart() {
+    let prefix = tempfile::tempdir().unwrap();
+    for folder in ["stats/deep", "other"] {
+        fs::create_dir_all(prefix.path().join(folder)).unwrap();
+    }
+    fs::write(prefix.path().join("stats/deep/x.wsp"), b"").unwrap();
+    let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+    let opened = Volumes::open(prefix.path(), None, vec![], Arc::clone(&inventory), options());
+    let volumes = opened.unwrap();
+    assert_eq!(inventory.scanned_names(), ["stats.deep.x"]);
+    fs::remove_file(prefix.path().join("stats/deep/x.wsp")).unwrap();
+    for _ in 0..2 {
+        let error = volumes.mounted_at(Path::new("stats")).err().expect("metrics are hidden");
+        assert!(error.to_string().starts_with("1 metrics were in stats when"), "{error}");
+        assert_eq!(inventory.scanned_names(), [""; 0]);
+    }
+    volumes.mounted_at(Path::new("other")).unwrap();
+}
