@@ -8,9 +8,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use bucky_whisper::LockError;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -20,8 +18,6 @@ use super::mount_table::Mounts;
 use super::state_dir::{DEFAULT_NAME, LOCK};
 use super::unplaced::mount_of;
 
-/// How long the lock of a folder above is waited for.
-const SHARE_LIMIT: Duration = Duration::from_millis(500);
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
 /// Proof that no other daemon serves a folder, or one above or below it, as long as this lives.
@@ -80,7 +76,7 @@ fn lock_above(root: &File, path: &Path, locks: &mut Vec<File>) -> Result<(), Sto
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let lock_file = rustix::fs::openat(&parent, &lock_file, flags, Mode::empty());
         for file in readable.into_iter().chain(lock_file).map(File::from) {
-            if !share(&file) {
+            if !lock(&file, FlockOperation::NonBlockingLockShared) {
                 let whose = format!("{}, which is above it,", shown.display());
                 return Err(StoreError::Served { path: path.into(), whose });
             }
@@ -108,7 +104,7 @@ fn lock_above_by_other_mounts(
             continue;
         }
         let folder = File::from(folder);
-        if !share(&folder) {
+        if !lock(&folder, FlockOperation::NonBlockingLockShared) {
             let whose = format!("{}, which is above it by another mount,", above.display());
             return Err(StoreError::Served { path: path.into(), whose });
         }
@@ -128,11 +124,6 @@ pub(crate) fn is_served(folder: impl AsFd) -> bool {
         let _ = rustix::fs::flock(&folder, FlockOperation::Unlock);
     }
     locked == Err(Errno::WOULDBLOCK)
-}
-
-/// Shares the lock of a folder above. Whoever tidies up `/tmp` may have that for a moment.
-fn share(file: &File) -> bool {
-    !matches!(bucky_whisper::lock_shared(file, SHARE_LIMIT), Err(LockError::Busy { .. }))
 }
 
 /// False where somebody else has the lock. A file system that knows no such locks is passed over.
