@@ -19,6 +19,8 @@ use crate::{Gate, Link, LinkSpec, tree, wait};
 
 /// The port of a carbon in the rings; nobody listens there.
 const CARBON_PORT: u16 = 2003;
+/// The commands that leave a reserve of the destinations' room.
+const BULK: [&str; 5] = ["rebalance", "heal", "copy", "backfill", "backfill2"];
 /// How many of a daemon's last lines a failed test shows.
 const LOG_LINES: usize = 150;
 
@@ -346,7 +348,12 @@ impl TestCluster {
     fn command_at(&self, addr: &str, args: &[&str]) -> Command {
         let (command, rest) = args.split_first().expect("a command");
         let mut bucky = Command::new(self.plan.programs.bucky);
-        bucky.arg(command).arg("-h").arg(addr).args(rest);
+        bucky.arg(command).arg("-h").arg(addr);
+        if BULK.contains(command) && !rest.contains(&"--reserve") {
+            // The disk that the tests run on may be as full as carbon's should never be.
+            bucky.args(["--reserve", "0"]);
+        }
+        bucky.args(rest);
         bucky
             .current_dir(self.folder.path())
             .env_remove("BUCKYHOST")

@@ -223,6 +223,13 @@ mod tests {
         line.map(|line| line.sync).map_err(|error| error.to_string())
     }
 
+    #[test]
+    fn a_twentieth_of_the_room_is_left_unless_it_is_said_otherwise() {
+        use crate::rebalance::room::Reserve;
+        assert_eq!(read(&[]).unwrap().batches.reserve, Reserve::Percent(5.0));
+        assert_eq!(read(&["--reserve", "0"]).unwrap().batches.reserve, Reserve::NONE);
+    }
+
     fn options(args: &[&str]) -> SyncOptions {
         read(args).unwrap().options()
     }
