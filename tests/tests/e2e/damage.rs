@@ -85,8 +85,8 @@ fn a_damaged_file_at_the_owner_is_named_and_neither_copy_is_touched() {
 fn a_full_destination_is_named_and_what_did_not_fit_stays_whole_at_its_source() {
     let mut cluster = cluster(2).lay();
     let names = strays(&cluster, 40);
-    // 17 KiB a metric.
-    cluster.node_mut(1).launch(Launch::OnSmallDisk(320 * 1024));
+    // 17 KiB a metric, of which two blocks are no holes.
+    cluster.node_mut(1).launch(Launch::OnSmallDisk(120 * 1024));
     cluster.start();
     let before = cluster.ledger();
     let full = cluster.node(1).addr();

@@ -217,7 +217,7 @@ fn a_source_that_cannot_make_its_manifest_durable_keeps_its_files() {
 
 #[test]
 fn a_full_disk_fails_its_own_metrics_and_no_others() {
-    let mut story = Story::of(30, 1, Launch::OnSmallDisk(200 * 1024));
+    let mut story = Story::of(30, 1, Launch::OnSmallDisk(100 * 1024));
     let owner = story.cluster.node(1).addr();
     let prefix = story.cluster.node(1).prefix();
     let run = story.rebalance(&["--ignore-free-space", "--batch-metrics", "5", "-w", "1"]);
@@ -262,7 +262,7 @@ fn a_full_disk_keeps_no_folder_of_a_metric_that_found_no_room() {
     // What a first start writes is to find room.
     cluster.node_mut(1).start();
     cluster.node_mut(1).stop();
-    cluster.node_mut(1).launch(Launch::OnSmallDisk(200 * 1024));
+    cluster.node_mut(1).launch(Launch::OnSmallDisk(100 * 1024));
     cluster.start();
     let run = cluster.bucky(&["rebalance", "--ignore-free-space", "--batch-metrics", "5"]);
     run.assert_code(1).assert_tells("No space left on device");

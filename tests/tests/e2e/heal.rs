@@ -335,7 +335,7 @@ fn rings_that_differ_are_refused_and_nothing_is_touched() {
 #[test]
 fn what_does_not_fit_is_not_begun() {
     let mut cluster = cluster(2).replication_factor(2).lay();
-    cluster.node_mut(1).launch(bucky_tests::Launch::OnSmallDisk(200_000));
+    cluster.node_mut(1).launch(bucky_tests::Launch::OnSmallDisk(100_000));
     let names = cluster.names_owned_by(0, "large", 40);
     for name in &names {
         cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0]));
