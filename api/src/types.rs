@@ -308,6 +308,10 @@ pub struct ConfirmMetric {
     /// What may count for a point that has no place here.
     #[serde(default, skip_serializing_if = "OnSchemaDifference::is_keep")]
     pub on_schema_difference: OnSchemaDifference,
+    /// When the points had to have a place here, in Unix seconds: what a newer turn of the ring has taken since counts as held.
+    /// None: now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<u32>,
 }
 
 /// A line of the answer of `POST /v1/confirm`, one a metric.

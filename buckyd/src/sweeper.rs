@@ -10,6 +10,7 @@
 //! of its batches. Nothing here needs an end in order: a sweep may be cut off anywhere and is begun again.
 
 mod away;
+mod fetched;
 mod here;
 mod owner;
 mod round;
@@ -29,7 +30,7 @@ use self::away::Away;
 use self::round::Reason;
 use crate::auth::Peers;
 use crate::blocking::blocking;
-use crate::store::{BatchId, Volumes};
+use crate::store::{BatchId, Volumes, unix_now};
 
 /// How long to wait before a batch that could not be confirmed, or an owner that did not answer, is tried again: at
 /// first, and at most.
@@ -93,6 +94,13 @@ impl Sweeper {
         let waiting = Waiting { count, age: Duration::ZERO, looked_at, held: None };
         self.batches().entry(batch).or_insert(waiting);
         self.news.notify_one();
+    }
+
+    /// When the delete of a batch ended, in Unix seconds; none where the batch is not known.
+    fn deleted_at(&self, batch: &BatchId) -> Option<u32> {
+        let age =
+            self.batches().get(batch).map(|waiting| waiting.age + waiting.looked_at.elapsed())?;
+        Some(unix_now().saturating_sub(u32::try_from(age.as_secs()).unwrap_or(u32::MAX)))
     }
 
     /// What waits, and why.

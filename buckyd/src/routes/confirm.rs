@@ -13,7 +13,7 @@ use bucky_api::{
     ArchivePoints, ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, ErrorCode, chain,
     paths,
 };
-use bucky_whisper::{Coverage, Image, ImageError, PointMap};
+use bucky_whisper::{Clocks, Coverage, Image, ImageError, PointMap};
 
 use super::json::JsonBody;
 use super::lines;
@@ -89,7 +89,10 @@ fn look(
 fn missing(metric: &ConfirmMetric, content: &[u8], rules: &HealRules) -> Option<u64> {
     let archives = metric.archives.as_ref().filter(|archives| !archives.is_empty())?;
     let maps: Option<Vec<PointMap>> = archives.iter().map(ArchivePoints::to_map).collect();
-    let coverage = Coverage::of_maps(&maps?, &Image::parse(content).ok()?, rules.clocks());
+    let now = rules.clocks();
+    let earliest = metric.as_of.map_or(now.earliest, |as_of| now.earliest.min(as_of));
+    let clocks = Clocks { earliest, ..now };
+    let coverage = Coverage::of_maps(&maps?, &Image::parse(content).ok()?, clocks);
     if metric.on_schema_difference.accepts(&coverage) {
         return Some(0);
     }

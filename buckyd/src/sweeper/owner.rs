@@ -1,4 +1,5 @@
-//! Having one owner confirm tombstones: by `/v1` where it has that, by the Go tool's routes where it has not.
+//! Having one owner confirm tombstones by `/v1`: what it did not confirm in so many words waits. Owners that cannot prove what
+//! they hold are those of `fetched`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -7,28 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bucky_api::archive::{ArchiveWriter, Content};
-use bucky_api::client::Fetched;
-use bucky_api::go::MetricStat;
 use bucky_api::token::Operation;
 use bucky_api::{
     ArchivePoints, ClientError, ConfirmLine, ConfirmMetric, ConfirmOutcome, ConfirmRequest, Daemon,
     DaemonAddr, Encoding, HealLine, HealOrders, HealOutcome, PROOF_LEVEL, Problem, chain,
 };
-use bucky_whisper::{
-    AggregationSix, Clocks, Coverage, FillOptions, Image, ImageError, MetricName, PointMap,
-};
+use bucky_whisper::{Clocks, Image, MetricName, PointMap};
 use futures_util::TryStreamExt;
 
 use super::Sweeper;
 use super::round::Body;
 use crate::auth::NoDaemon;
 use crate::blocking::{BodyWriter, blocking, body_channel};
-use crate::store::{BatchId, FileReader, Snapshot, Volumes, unix_now};
+use crate::store::{BatchId, FileReader, Volumes, unix_now};
 
 /// How many bytes of files are sent in one stream.
 const STREAM_BYTES: usize = 32 * 1024 * 1024;
-/// How many times its length an owner's file takes while it is looked at: as it is, and as a fill would make it.
-const LOOK_TIMES: u64 = 3;
 /// How long one exchange with an owner may take. A daemon at work shows that it is alive for as long as it likes.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(180);
 /// The most bytes of maps in one question.
@@ -40,7 +35,7 @@ pub(super) const WRITTEN_TO: &str = "a writer still writes to it";
 type Waits = Vec<(usize, String)>;
 
 /// Why an exchange gave nothing.
-struct Trouble {
+pub(super) struct Trouble {
     reason: String,
     /// Whether the owner is to be left alone for a while.
     silent: bool,
@@ -138,7 +133,7 @@ impl Sweeper {
         self.peers.may_trust(daemon.clock_offset()).map_err(|doubt| format!("{owner}: {doubt}"))?;
         if level.is_none_or(|level| level < PROOF_LEVEL) {
             for body in bodies {
-                match self.confirm_by_hand(batch, owner, body).await? {
+                match self.confirm_by_its_file(batch, owner, body).await? {
                     None => word.confirm(body),
                     Some(reason) => word.wait(body, reason),
                 }
@@ -148,7 +143,7 @@ impl Sweeper {
         let (changed, same): (Vec<&Body>, Vec<&Body>) =
             bodies.iter().partition(|body| body.has_changed());
         let other = self.ask_by_digests(owner, same, word).await?;
-        let mut to_heal = self.ask_by_maps(batch, owner, other, word).await?;
+        let mut to_heal = self.ask_by_maps(batch, daemon, other, word).await?;
         to_heal.extend(changed);
         to_heal.sort_by_key(|body| body.tombstone.on_schema_difference.name());
         while !to_heal.is_empty() {
@@ -171,7 +166,7 @@ impl Sweeper {
         bodies: Vec<&'b Body>,
         word: &mut Word,
     ) -> Result<Vec<&'b Body>, Trouble> {
-        let metrics = bodies.iter().map(|body| question(body, None)).collect();
+        let metrics = bodies.iter().map(|body| question(body, None, None)).collect();
         self.ask(owner, bodies, metrics, word).await
     }
 
@@ -180,18 +175,20 @@ impl Sweeper {
     async fn ask_by_maps<'b>(
         &self,
         batch: &BatchId,
-        owner: &DaemonAddr,
+        daemon: &Daemon,
         bodies: Vec<&'b Body>,
         word: &mut Word,
     ) -> Result<Vec<&'b Body>, Trouble> {
         let (mut lacking, mut open): (Vec<&Body>, Vec<&Body>) =
             bodies.into_iter().partition(|body| body.is_compressed());
+        let as_of = self.deleted_at(batch);
         while !open.is_empty() {
-            let maps = self.maps_of(batch, &open).await?;
+            let maps = self.maps_of(batch, &open, clocks_with(daemon)).await?;
             let asked: Vec<&Body> = open.drain(..maps.len()).collect();
-            let metrics = asked.iter().zip(maps).map(|(body, maps)| question(body, Some(maps)));
+            let metrics =
+                asked.iter().zip(maps).map(|(body, maps)| question(body, Some(maps), as_of));
             let metrics = metrics.collect();
-            lacking.extend(self.ask(owner, asked, metrics, word).await?);
+            lacking.extend(self.ask(daemon.addr(), asked, metrics, word).await?);
         }
         Ok(lacking)
     }
@@ -201,6 +198,7 @@ impl Sweeper {
         &self,
         batch: &BatchId,
         bodies: &[&Body],
+        clocks: Clocks,
     ) -> Result<Vec<Vec<ArchivePoints>>, Trouble> {
         let (store, id) = (Arc::clone(&self.store), batch.clone());
         let seqs: Vec<usize> = bodies.iter().map(|body| body.tombstone.seq).collect();
@@ -214,7 +212,7 @@ impl Sweeper {
                 let file = store.read_tombstone(&id, seq, &mut files);
                 let file = file.map_err(|error| chain(&error))?;
                 let image = Image::parse(&file.content).map_err(|error| chain(&error))?;
-                let maps = PointMap::of(&image, Clocks::at(unix_now()));
+                let maps = PointMap::of(&image, clocks);
                 let maps: Vec<ArchivePoints> = maps.iter().map(ArchivePoints::from).collect();
                 bytes += maps.iter().map(|map| map.slots.len() + 128).sum::<usize>();
                 all.push(maps);
@@ -291,62 +289,22 @@ impl Sweeper {
         check_lines(daemon, &bodies[..taken], &lines, |line| line.metric.as_str())?;
         Ok(lines)
     }
+}
 
-    /// The same for one tombstone at an owner that has no `/v1`, a daemon of the Go tool: its file is fetched and
-    /// looked at here. None where that confirms the tombstone, else why it must wait.
-    async fn confirm_by_hand(
-        &self,
-        batch: &BatchId,
-        owner: &DaemonAddr,
-        body: &Body,
-    ) -> Result<Option<String>, Trouble> {
-        let operations = [Operation::Read, Operation::Update];
-        let daemon = &self.peers.daemon(owner, &operations, [&body.tombstone.metric])?;
-        let metric = body.tombstone.metric.as_str();
-        // The owner's file is held, and looked at, before anything else is.
-        let stat = within(daemon, daemon.go_stat(metric)).await?;
-        let limit_bytes = stat.map_or(0, |stat| usize::try_from(stat.size).unwrap_or(0));
-        // What it says need not be a length: one that no memory has room for is refused.
-        let bytes = (limit_bytes as u64).saturating_mul(LOOK_TIMES);
-        let share = self.store.memory().receiving.share(bytes).await;
-        let _share = share.map_err(|error| error.to_string())?;
-        let found = within(daemon, daemon.go_get_at_most(metric, limit_bytes)).await?;
-        let (store, id, seq) = (Arc::clone(&self.store), batch.clone(), body.tombstone.seq);
-        let file = blocking(move || {
-            let mut files = FileReader::new(&store);
-            store.read_tombstone(&id, seq, &mut files).map_err(|error| chain(&error))
-        });
-        let file = file.await.map_err(|error| error.to_string())??;
-        if file.digest() != body.digest {
-            return Ok(Some(WRITTEN_TO.into()));
-        }
-        let given = match found {
-            None => file.content.clone(),
-            Some(Fetched { content, .. }) => match given_to(&content, &file, body, daemon) {
-                Ok(None) => return Ok(None),
-                Ok(Some(given)) => given,
-                Err(reason) => return Ok(Some(reason)),
-            },
-        };
-        let stat = MetricStat {
-            name: metric.to_owned(),
-            size: i64::try_from(given.len()).unwrap_or(i64::MAX),
-            mode: i64::from(file.meta.mode),
-            mod_time: i64::try_from(file.meta.mtime).unwrap_or(0),
-            encoding: 0,
-        };
-        within(daemon, daemon.go_fill(metric, &stat, given.into())).await?;
-        Ok(Some(healed_again(daemon)))
-    }
+/// Our clock and that of an owner: what counts by either has to be there.
+pub(super) fn clocks_with(daemon: &Daemon) -> Clocks {
+    let now = unix_now();
+    Clocks::new(now, daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now)))
 }
 
 /// What an owner is asked about `body`: whether its file is the same, or holds all of `maps`.
-fn question(body: &Body, maps: Option<Vec<ArchivePoints>>) -> ConfirmMetric {
+fn question(body: &Body, maps: Option<Vec<ArchivePoints>>, as_of: Option<u32>) -> ConfirmMetric {
     ConfirmMetric {
         name: body.tombstone.metric.clone(),
         digest: Some(body.digest),
         archives: maps,
         on_schema_difference: body.tombstone.on_schema_difference,
+        as_of,
     }
 }
 
@@ -397,59 +355,6 @@ fn write_stream(
     Ok(taken)
 }
 
-/// What an owner without `/v1` is given whose file is `content`: that file with the points of the tombstone, as the Go tool's
-/// fill overwrites the good point behind a gap with what it gets. None where it holds all of them.
-///
-/// # Errors
-/// Why the tombstone has to wait.
-fn given_to(
-    content: &[u8],
-    tombstone: &Snapshot,
-    body: &Body,
-    daemon: &Daemon,
-) -> Result<Option<Vec<u8>>, String> {
-    if content == tombstone.content {
-        return Ok(None);
-    }
-    let addr = daemon.addr();
-    let (source, destination) = match (Image::parse(&tombstone.content), Image::parse(content)) {
-        (Ok(source), Ok(destination)) => (source, destination),
-        (Err(ImageError::Compressed), _) | (_, Err(ImageError::Compressed)) => {
-            return Err(format!(
-                "{addr} has another content, and one of the two files is compressed: their points cannot be brought \
-                 together"
-            ));
-        }
-        (_, Err(error)) => return Err(format!("{addr}'s file is damaged: {}", chain(&error))),
-        (Err(error), _) => return Err(chain(&error)),
-    };
-    let now = unix_now();
-    let there = daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now));
-    let clocks = Clocks::new(now, there);
-    // Which points are filled does not depend on what aggregation 6 means.
-    let options = FillOptions { clocks, aggregation_six: AggregationSix::AvgZero };
-    let plan = bucky_whisper::fill(&source, &destination, options);
-    let coverage = Coverage::of(&source, &destination, clocks);
-    if body.tombstone.on_schema_difference.accepts(&coverage) {
-        return Ok(None);
-    }
-    if plan.is_empty() {
-        return Err(no_place(addr, &source, &destination));
-    }
-    let mut given = content.to_vec();
-    plan.apply(&mut given);
-    Ok(Some(given))
-}
-
-/// Why a tombstone waits whose points have no place at an owner: the same words for all metrics of these layouts.
-fn no_place(owner: &DaemonAddr, source: &Image<'_>, destination: &Image<'_>) -> String {
-    format!(
-        "{owner} has no place for some of its points: the deleted file has {}, the owner's file {}",
-        source.header().layout(),
-        destination.header().layout()
-    )
-}
-
 /// Why a tombstone must wait after it was healed once more; none where that confirms it: the owner's copy was whole
 /// before. What had to be created or filled may have been emptied by carbon in the next moment: that is asked again.
 fn why_not_healed(daemon: &Daemon, body: &Body, line: &HealLine) -> Option<String> {
@@ -474,7 +379,7 @@ fn why_not_healed(daemon: &Daemon, body: &Body, line: &HealLine) -> Option<Strin
     }
 }
 
-fn healed_again(daemon: &Daemon) -> String {
+pub(super) fn healed_again(daemon: &Daemon) -> String {
     format!("{} lacked points and was healed again; it is asked once more", daemon.addr())
 }
 
@@ -499,7 +404,7 @@ fn check_lines<L>(
     Err(found.into())
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     daemon: &Daemon,
     exchange: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, Trouble> {

@@ -21,13 +21,16 @@ pub(super) struct Healed {
     metric: MetricName,
     digest: Digest,
     owners: Arc<[DaemonAddr]>,
+    /// Whether an owner had no place for some points, and the operator has allowed that.
+    lacks_place: bool,
 }
 
 impl Healed {
     /// The proof by an owner's own word: its line says healed, with this digest, by all of `owners`.
     pub(super) fn by_word(line: &HealLine, owners: Arc<[DaemonAddr]>) -> Option<Self> {
         let digest = line.digest.filter(|_| line.outcome.is_healed())?;
-        Some(Self { metric: line.metric.clone(), digest, owners })
+        let lacks_place = lacks_place(line);
+        Some(Self { metric: line.metric.clone(), digest, owners, lacks_place })
     }
 
     /// The metric.
@@ -40,8 +43,14 @@ impl Healed {
         self.metric
     }
 
-    /// What a delete of its source asks for.
-    pub(super) fn to_delete(&self, on_schema_difference: OnSchemaDifference) -> DeleteMetric {
+    /// What a delete of its source asks for, in a run that goes by `rule`.
+    ///
+    /// Where every point had its place the owners have to hold all of them in the end: should carbon re-make an owner's file by
+    /// another schema meanwhile, nobody has allowed points of this metric to be given up.
+    pub(super) fn to_delete(&self, rule: OnSchemaDifference) -> DeleteMetric {
+        let gives_up = matches!(rule, OnSchemaDifference::Coarsen | OnSchemaDifference::Drop);
+        let on_schema_difference =
+            if gives_up && !self.lacks_place { OnSchemaDifference::Keep } else { rule };
         let owners = self.owners.to_vec();
         let (name, digest) = (self.metric.clone(), self.digest);
         DeleteMetric { name, digest, owners, on_schema_difference }
@@ -94,7 +103,8 @@ pub(super) async fn heal(
     for (metric, candidate) in left {
         match (candidate.content, candidate.effect) {
             (Content::One(digest), Some(effect)) => {
-                let healed = Healed { metric, digest, owners: Arc::clone(&addrs) };
+                let lacks_place = candidate.lacks_place;
+                let healed = Healed { metric, digest, owners: Arc::clone(&addrs), lacks_place };
                 report.healed.push((healed, effect));
             }
             _ => report.again.push(Stray { metric, bytes: candidate.bytes }),
@@ -114,6 +124,13 @@ struct Candidate {
     effect: Option<Effect>,
     /// The length of its file; 0 where it is not known.
     bytes: u64,
+    /// Whether an owner so far had no place for some points.
+    lacks_place: bool,
+}
+
+/// Whether this owner has no place for some points.
+fn lacks_place(line: &HealLine) -> bool {
+    line.difference.as_ref().is_some_and(|difference| difference.points_without_place() > 0)
 }
 
 /// What the owners so far healed from.
@@ -129,7 +146,7 @@ enum Content {
 
 impl Candidate {
     fn of(bytes: u64) -> Self {
-        Self { content: Content::None, effect: None, bytes }
+        Self { content: Content::None, effect: None, bytes, lacks_place: false }
     }
 
     fn stray(&self, metric: &MetricName) -> Stray {
@@ -143,6 +160,7 @@ impl Candidate {
         };
         let here = Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
         let effect = self.effect.map_or(here, |effect| effect.and(here));
-        Self { content, effect: Some(effect), bytes: line.bytes }
+        let lacks_place = self.lacks_place || lacks_place(line);
+        Self { content, effect: Some(effect), bytes: line.bytes, lacks_place }
     }
 }
