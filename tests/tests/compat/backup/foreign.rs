@@ -175,7 +175,7 @@ fn members_that_are_no_metrics_are_refused_by_name_and_the_rest_is_restored() {
         ("bad/empty.wsp", "it is no whole Whisper file"),
         ("good/link.wsp", "it is a symbolic link"),
         ("good/y.wsp", "it is a hard link"),
-        ("0123456789abcdef.wsp", "which series it is cannot be told"),
+        ("0123456789abcdef.wsp", "named by the hash of a series that is not known"),
     ] {
         let lines: Vec<&str> = run.stderr.lines().filter(|line| line.contains(member)).collect();
         assert!(lines.len() == 1 && lines[0].contains(reason), "{member}: {lines:?}: {run}");
