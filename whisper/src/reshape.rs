@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::fill::{Coverage, FillOptions, fill};
 use crate::header::Header;
-use crate::image::Image;
+use crate::image::{Image, Point, position_of};
 use crate::modify::{ModifyError, empty_file};
 use crate::retention::{Retention, RetentionError};
 
@@ -29,6 +29,16 @@ pub enum ReshapeError {
         why: RetentionError,
         /// How many points of the owner's file would be without place.
         points: u64,
+    },
+    /// The archives of both do not go together, and neither do those of the source alone by today's rules.
+    #[error("the archives {owner} and {source_layout} do not fit into one file ({why})")]
+    NeitherLayout {
+        /// The owner's layout.
+        owner: String,
+        /// The source's layout.
+        source_layout: String,
+        /// Which rule the archives of both would break.
+        why: RetentionError,
     },
     /// The file would be longer than there is memory for.
     #[error("the file with both archives would be too large: {len_bytes} bytes")]
@@ -68,7 +78,10 @@ pub fn reshape(
                 why: why.clone(),
                 points,
             };
-            let header = header_of(&retentions(&[source]), owner).map_err(|_| no_layout(0))?;
+            let header = header_of(&retentions(&[source]), owner).map_err(|_| {
+                let (owner, source_layout) = (owner.header().layout(), source.header().layout());
+                ReshapeError::NeitherLayout { owner, source_layout, why: why.clone() }
+            })?;
             let bytes = filled(&header, owner, source, options)?;
             check(owner, &bytes, options).map_err(no_layout)?;
             Ok(bytes)
@@ -80,7 +93,9 @@ pub fn reshape(
 pub fn reshaped_len_bytes(owner: &Header, source: &Header) -> u64 {
     let both = owner.archives.iter().chain(&source.archives);
     let slots: u64 = both.map(|archive| u64::from(archive.points)).sum();
-    16 + 12 * (owner.archives.len() + source.archives.len()) as u64 + 12 * slots
+    let archives = (owner.archives.len() + source.archives.len()) as u64;
+    // A coarser archive may be lengthened to the reach of a finer one, which has more slots than that.
+    16 + 12 * archives + 12 * slots.saturating_mul(2)
 }
 
 fn header_for_both(owner: &Image<'_>, source: &Image<'_>) -> Result<Header, RetentionError> {
@@ -92,14 +107,22 @@ fn header_of(retentions: &[Retention], owner: &Image<'_>) -> Result<Header, Rete
     Header::for_retentions(retentions, header.aggregation, header.x_files_factor)
 }
 
-/// The archives of all `images`; of those with one resolution the longest.
+/// The archives of all `images`; of those with one resolution the longest. A coarser archive that would not reach farther back than
+/// the finer one before it, as whisper.py wants it, is lengthened until it does.
 fn retentions(images: &[&Image<'_>]) -> Vec<Retention> {
     let mut longest: BTreeMap<u32, u32> = BTreeMap::new();
     for archive in images.iter().flat_map(|image| &image.header().archives) {
         let points = longest.entry(archive.seconds_per_point).or_default();
         *points = (*points).max(archive.points);
     }
-    longest.into_iter().filter_map(|(step, points)| Retention::new(step, points).ok()).collect()
+    let mut reach = 0;
+    let lengthened = longest.into_iter().map(|(step, points)| {
+        let least = u32::try_from(reach / u64::from(step) + 1).unwrap_or(u32::MAX);
+        let points = points.max(least);
+        reach = u64::from(step) * u64::from(points);
+        (step, points)
+    });
+    lengthened.filter_map(|(step, points)| Retention::new(step, points).ok()).collect()
 }
 
 /// A file of this header with the points of `owner`, and then those of `source`.
@@ -114,6 +137,7 @@ fn filled(
         _ => ReshapeError::TooLarge { len_bytes: header.file_size_bytes() },
     };
     let mut bytes = empty_file(header).map_err(too_large)?;
+    place_known(header, owner, &mut bytes, options);
     for from in [owner, source] {
         // What was just laid out by a checked header is an image.
         let plan = Image::parse(&bytes).map(|into| fill(from, &into, options));
@@ -121,17 +145,63 @@ fn filled(
             plan.apply(&mut bytes);
         }
     }
+    // A new archive in between may have had coarser points rolled up anew: what the owner knew stands.
+    place_known(header, owner, &mut bytes, options);
     Ok(bytes)
+}
+
+/// Puts every valid point of `owner` into the archive of the same resolution in `bytes`, a file of `header`.
+fn place_known(header: &Header, owner: &Image<'_>, bytes: &mut [u8], options: FillOptions) {
+    let mut done = Vec::new();
+    for view in owner.archives() {
+        let step = view.archive().seconds_per_point;
+        let into = header.archives.iter().find(|archive| archive.seconds_per_point == step);
+        let Some(into) = into.filter(|_| !done.contains(&step)) else { continue };
+        done.push(step);
+        let points: Vec<Point> = view.points_valid(options.clocks.earliest).collect();
+        let at = into.offset as usize;
+        let base = bytes.get(at..).and_then(|rest| rest.first_chunk()).map(Point::decode);
+        let base = base.map_or(0, |point| point.timestamp);
+        let base = if base == 0 { points.first().map_or(0, |point| point.timestamp) } else { base };
+        for point in points {
+            let position = position_of(into, base, point.timestamp).unwrap_or(0) as usize;
+            if let Some(slot) = bytes.get_mut(at + position * Point::SIZE_BYTES..)
+                && let Some(slot) = slot.get_mut(..Point::SIZE_BYTES)
+                && Point::decode(slot.first_chunk().unwrap_or(&[0; 12])).timestamp
+                    <= point.timestamp
+            {
+                slot.copy_from_slice(&point.encode());
+            }
+        }
+    }
 }
 
 /// How many points of `owner` are not in `bytes`, where there are any.
 fn check(owner: &Image<'_>, bytes: &[u8], options: FillOptions) -> Result<(), u64> {
     let Ok(new) = Image::parse(bytes) else { return Err(0) };
     let coverage = Coverage::of(owner, &new, options.clocks);
-    if coverage.is_whole() {
+    let changed = changed_values(owner, &new, options);
+    if coverage.is_whole() && changed == 0 {
         return Ok(());
     }
-    Err(coverage.missing() + coverage.without_place() + coverage.displaced())
+    Err(coverage.missing() + coverage.without_place() + coverage.displaced() + changed)
+}
+
+/// How many points of `owner` have another value in `new`. What a newer turn of the ring has taken is none of them.
+fn changed_values(owner: &Image<'_>, new: &Image<'_>, options: FillOptions) -> u64 {
+    let (mut changed, mut done) = (0, Vec::new());
+    for view in owner.archives() {
+        let step = view.archive().seconds_per_point;
+        let same = new.archives().find(|archive| archive.archive().seconds_per_point == step);
+        let Some(same) = same.filter(|_| !done.contains(&step)) else { continue };
+        done.push(step);
+        for point in view.points_valid(options.clocks.earliest) {
+            let there = same.valid(point.timestamp, options.clocks.earliest);
+            changed +=
+                u64::from(there.is_some_and(|value| value.to_bits() != point.value.to_bits()));
+        }
+    }
+    changed
 }
 
 #[cfg(test)]
@@ -141,7 +211,6 @@ mod tests {
     use super::*;
     use crate::aggregation::AggregationSix;
     use crate::fill::Clocks;
-    use crate::image::Point;
     use crate::retention::XFilesFactor;
     use crate::{Aggregation, image};
 
@@ -204,6 +273,40 @@ mod tests {
     }
 
     #[test]
+    fn a_coarser_archive_is_lengthened_where_the_finer_one_of_the_other_file_reaches_as_far() {
+        let owner = file(&[(60, 1440), (3600, 720)], 100, 1.0);
+        let source = file(&[(60, 43_200)], 100, 2.0);
+        let new =
+            reshape(&Image::parse(&owner).unwrap(), &Image::parse(&source).unwrap(), options());
+        let new = new.unwrap();
+        let archives = Image::parse(&new).unwrap().header().archives.clone();
+        assert_eq!(
+            archives.iter().map(|archive| archive.points).collect::<Vec<_>>(),
+            [43_200, 721]
+        );
+    }
+
+    /// The owner's hours are not the averages of its minutes: its aggregation method was changed once.
+    #[test]
+    fn a_known_roll_up_of_the_owner_keeps_its_value_whatever_archives_come_in_between() {
+        let mut owner = file(&[(60, 1440), (3600, 8760)], 1440, 2.0);
+        let hours = Image::parse(&owner).unwrap().header().archives[1];
+        for slot in owner[hours.offset as usize..].chunks_exact_mut(12) {
+            if slot[..4] != [0; 4] {
+                slot[4..].copy_from_slice(&9.0_f64.to_be_bytes());
+            }
+        }
+        let source = file(&[(600, 4320)], 1200, 5.0);
+        let owner = Image::parse(&owner).unwrap();
+        let new = reshape(&owner, &Image::parse(&source).unwrap(), options()).unwrap();
+        let new = Image::parse(&new).unwrap();
+        assert_eq!(new.header().layout(), "60s:1d,10m:30d,1h:1y");
+        let values: Vec<f64> = new.archive(2).unwrap().points_valid(NOW).map(|p| p.value).collect();
+        let known = owner.archive(1).unwrap().points_valid(NOW).count();
+        assert!(values.iter().filter(|value| **value == 9.0).count() == known, "{values:?}");
+    }
+
+    #[test]
     fn steps_that_do_not_divide_take_the_sources_layout_only_if_nothing_of_the_owner_is_without_place()
      {
         let source = file(&[(40, 1000)], 700, 2.0);
@@ -247,6 +350,7 @@ mod tests {
                 let new = Image::parse(&new).unwrap();
                 prop_assert!(Coverage::of(&owner, &new, options().clocks).is_whole());
                 prop_assert!(Coverage::of(&source, &new, options().clocks).is_whole());
+                prop_assert_eq!(changed_values(&owner, &new, options()), 0);
             }
         }
     }

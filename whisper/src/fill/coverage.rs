@@ -4,7 +4,7 @@
 //! may be deleted only if this finds every one of its points held (or what the operator has allowed).
 //!
 //! A point of the source (archive of step S, slot t, valid by either clock) is *held* if the destination has an archive of step
-//! S that stores a value for t, or a newer turn of the ring at t's position. It *has no place* where the destination has no
+//! S whose window reaches back to t, and that stores a value for t, or a newer turn of the ring at t's position. It *has no place* where the destination has no
 //! archive of step S, or one that does not reach back to t. A roll-up does not make a finer point held.
 
 use super::point_map::{Clocks, PointMap, WORD, bits_of, valid_words};
@@ -98,10 +98,14 @@ fn look(map: &PointMap, archives: &[Slots<'_>]) -> ArchiveCoverage {
     let coarser: Vec<&Slots<'_>> = archives.iter().filter(|slots| slots.step() > step).collect();
     let mut judge = Judge { found, same, coarser };
     let first = i64::from(map.first);
-    let there = match same {
+    let mut there = match same {
         Some(slots) => valid_words(slots, first, map.words.len() * 64),
         None => vec![0; map.words.len()],
     };
+    if let Some(slots) = same {
+        // What lies before the window may still stand in the ring, and is served to nobody.
+        clear_before(&mut there, (slots.oldest - first).max(0) / step);
+    }
     for (number, (wanted, there)) in (0_i64..).zip(map.words.iter().zip(there)) {
         judge.found.held += u64::from((wanted & there).count_ones());
         for bit in bits_of(wanted & !there) {
@@ -112,6 +116,17 @@ fn look(map: &PointMap, archives: &[Slots<'_>]) -> ArchiveCoverage {
         judge.judge(i64::from(*t));
     }
     judge.found
+}
+
+/// Clears the first so many bits.
+fn clear_before(words: &mut [u64], bits: i64) {
+    for (word, first) in words.iter_mut().zip((0_i64..).step_by(64)) {
+        match bits - first {
+            ..=0 => return,
+            left @ 1..64 => *word &= u64::MAX << left,
+            _ => *word = 0,
+        }
+    }
 }
 
 /// Looks at single points.
@@ -140,10 +155,9 @@ impl Judge<'_, '_> {
         }
         let covering = self.coarser.iter().find(|slots| {
             let slot = t - t.rem_euclid(slots.step());
-            slots
-                .position(slot)
-                .and_then(|position| slots.stored.get(position))
-                .is_some_and(|stored| value_for(stored, slot).is_some())
+            let stored = slots.position(slot).and_then(|position| slots.stored.get(position));
+            slot >= slots.oldest_by_both
+                && stored.is_some_and(|stored| value_for(stored, slot).is_some())
         });
         if let Some(slots) = covering {
             found.coarser += 1;
@@ -163,14 +177,14 @@ enum Fate {
 
 /// What the archive of the same resolution has of slot `t`.
 fn fate(slots: &Slots<'_>, t: i64) -> Fate {
+    // Too short for it: what may still stand in the ring is served to nobody, and a newer turn does not stand for it.
+    if t < slots.oldest {
+        return Fate::NoPlace;
+    }
     let position = slots.position(t);
     let stored = position.and_then(|position| slots.stored.get(position));
     if stored.is_some_and(|stored| value_for(stored, t).is_some()) {
         return Fate::Held;
-    }
-    // Too short for it; a newer turn of a shorter ring does not stand for it.
-    if t < slots.oldest {
-        return Fate::NoPlace;
     }
     let there = stored.map_or(0, timestamp);
     if there > t {

@@ -33,10 +33,10 @@ fn counted(source: &File, destination: &File, clocks: Clocks) -> Vec<Count> {
             let is_there = same.base() != 0 && stored == t && !value.is_nan();
             let in_window = i64::from(t) > i64::from(clocks.earliest) - same.retention();
             let newest = clocks.latest - clocks.latest % same.step;
-            if is_there {
-                count.held += 1;
-            } else if !in_window {
+            if !in_window {
                 count.without_place += 1;
+            } else if is_there {
+                count.held += 1;
             } else if same.base() != 0
                 && t > newest
                 && same.valid(stored, clocks.earliest).is_some()
@@ -152,6 +152,25 @@ fn points_before_a_shorter_window_have_no_place_and_the_rest_is_held() {
     assert_eq!((found.held(), found.missing(), found.without_place()), (60, 0, 540));
     let newest = NOW - NOW % 60;
     assert_eq!(found.archives[0].span_without_place, Some((newest - 599 * 60, newest - 60 * 60)));
+}
+
+/// A metric that nobody has written to for weeks: its points still stand in a ring that keeps a day, and are served to nobody.
+#[test]
+fn what_is_left_in_the_ring_of_a_shorter_archive_holds_nothing() {
+    let weeks = 20 * 86_400;
+    let at = |archives: &[(u32, u32)]| {
+        let mut file = dense(archives, 500);
+        for (archive, (step, _)) in file.archives.iter_mut().zip(archives) {
+            archive.slots.iter_mut().for_each(|(t, _)| *t = t.saturating_sub(weeks / step * step));
+        }
+        file.bytes()
+    };
+    let source = at(&[(60, 43_200)]);
+    let clocks = Clocks::at(NOW);
+    let shorter = coverage(&source, &at(&[(60, 1440)]), clocks);
+    assert_eq!((shorter.held(), shorter.without_place()), (0, 500));
+    let coarser = coverage(&source, &at(&[(3600, 24)]), clocks);
+    assert_eq!((coarser.without_place(), coarser.coarser()), (500, 0));
 }
 
 #[test]
