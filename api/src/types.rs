@@ -308,6 +308,9 @@ pub struct ConfirmMetric {
     /// What may count for a point that has no place here.
     #[serde(default, skip_serializing_if = "OnSchemaDifference::is_keep")]
     pub on_schema_difference: OnSchemaDifference,
+    /// How many points may be without a place here, as the heal found it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub points_given_up: u64,
     /// When the points had to have a place here, in Unix seconds: what a newer turn of the ring has taken since counts as held.
     /// None: now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -375,6 +378,9 @@ pub struct DeleteMetric {
     /// What may count at the owners for a point that has no place there: as the heal had it.
     #[serde(default, skip_serializing_if = "OnSchemaDifference::is_keep")]
     pub on_schema_difference: OnSchemaDifference,
+    /// How many points had no place at an owner when it was healed, where that is allowed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub points_given_up: u64,
 }
 
 /// A line of the answer of `POST /v1/delete`, one a metric.

@@ -41,6 +41,12 @@ impl OnSchemaDifference {
         *self == Self::Keep
     }
 
+    /// Whether a source may go later on, where at most so many points had no place when it was healed. Points that lose their place
+    /// after that, because another schema re-made the owner's file, are none that anybody has given up.
+    pub fn accepts_at_most(self, coverage: &Coverage, points_given_up: u64) -> bool {
+        self.accepts(coverage) && coverage.without_place() <= points_given_up
+    }
+
     /// Whether a source may go although its points have the places that `coverage` says.
     pub fn accepts(self, coverage: &Coverage) -> bool {
         let is_filled = coverage.missing() == 0 && coverage.displaced() == 0;
@@ -342,6 +348,8 @@ mod tests {
         assert_eq!(accepted(&coverage(0, 0, 0, 0)), [true; 4]);
         assert_eq!(accepted(&coverage(0, 3, 2, 0)), [false, false, false, true]);
         assert_eq!(accepted(&coverage(0, 3, 3, 0)), [false, false, true, true]);
+        assert!(OnSchemaDifference::Drop.accepts_at_most(&coverage(0, 3, 0, 0), 3));
+        assert!(!OnSchemaDifference::Drop.accepts_at_most(&coverage(0, 3, 0, 0), 2));
         assert_eq!(accepted(&coverage(1, 0, 0, 0)), [false; 4]);
         assert_eq!(accepted(&coverage(0, 0, 0, 1)), [false; 4]);
         assert!("shrink".parse::<OnSchemaDifference>().unwrap_err().contains("keep, reshape"));

@@ -151,7 +151,7 @@ impl SyncArgs {
         let pace = self.batches.pace();
         SyncOptions {
             on_schema_difference: self.batches.schema.on_schema_difference,
-            confirmed: self.batches.schema.yes,
+            give_up_most: if self.batches.schema.yes { u64::MAX } else { 0 },
             preview: None,
             pace: PaceOptions {
                 metrics_per_second: pace.metrics_per_second.or(watched),

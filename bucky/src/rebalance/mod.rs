@@ -153,7 +153,7 @@ pub(crate) async fn run(
 pub(crate) async fn plan_and_move(
     fleet: Fleet,
     selection: Selection,
-    order: Order,
+    mut order: Order,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let fleet = Arc::new(fleet);
@@ -183,7 +183,7 @@ pub(crate) async fn plan_and_move(
     if !fits(plan, order.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
-    if !preview::may_drop(&fleet, &selection, &order, output).await? {
+    if !preview::may_drop(&fleet, &selection, &mut order, output).await? {
         output.say("bucky: nothing was moved");
         return Ok(Outcome::SomeFailed);
     }

@@ -65,8 +65,9 @@ pub(crate) struct SyncOptions {
     pub(crate) error_tolerance: u64,
     /// What becomes of points that have no place in an owner's file.
     pub(crate) on_schema_difference: OnSchemaDifference,
-    /// Whether the operator has said that points may be given up.
-    pub(crate) confirmed: bool,
+    /// How many points the operator has allowed to be given up for good: all with `--yes`, else as many as were said and
+    /// confirmed.
+    pub(crate) give_up_most: u64,
     /// Whether the owners only look, and at which metrics; none: they fill.
     pub(crate) preview: Option<Preview>,
     /// Whether every source that is deleted is named.
@@ -87,7 +88,7 @@ impl Default for SyncOptions {
             job_state: None,
             error_tolerance: 0,
             on_schema_difference: OnSchemaDifference::Keep,
-            confirmed: false,
+            give_up_most: 0,
             preview: None,
             tells_deletions: false,
             max_clock_difference: MAX_CLOCK_DIFFERENCE,

@@ -9,7 +9,7 @@ use bucky_api::OnSchemaDifference;
 
 use super::failure_files::FailureFiles;
 use super::mover::{JobDesk, JournalDesk, Mover, MoverParts};
-use super::nodes::Fleet;
+use super::nodes::{Fleet, Kind};
 use super::options::{Preview, SyncOptions};
 use super::plan::Plan;
 use super::schemas::Schemas;
@@ -50,16 +50,23 @@ pub(super) async fn tell_sample(
     Ok(())
 }
 
-/// Looks at all metrics of a run that gives points up, says how many points that are, and asks. False where the run is not to
-/// go on.
+/// Looks at all metrics of a run that gives points up, says how many points that are, and asks. What is confirmed is noted in
+/// `order`: the run gives up no more. False where the run is not to go on.
 pub(super) async fn may_drop(
     fleet: &Arc<Fleet>,
     selection: &Selection,
-    order: &Order,
+    order: &mut Order,
     output: &Arc<Output>,
 ) -> anyhow::Result<bool> {
     if order.sync.on_schema_difference != OnSchemaDifference::Drop {
         return Ok(true);
+    }
+    let mut nodes = fleet.members.iter().chain(fleet.sources.iter().map(|source| &source.node));
+    if order.sync.give_up_most == 0 && nodes.any(|node| node.kind == Kind::Go) {
+        return Err(UsageError::because(
+            "nothing was moved: daemons of the Go tool take part, and nobody can look beforehand how many points would be given \
+             up there; give --yes to give up whatever has no place",
+        ));
     }
     output.say("bucky: looking at all metrics for points that would be given up");
     let Some(schemas) = look(fleet, selection, order, Preview { one_in: 1 }, output).await? else {
@@ -76,7 +83,7 @@ pub(super) async fn may_drop(
         human_count(points),
         human_count(schemas.metrics_without_place())
     ));
-    if order.sync.confirmed {
+    if order.sync.give_up_most == u64::MAX {
         return Ok(true);
     }
     let terminal = Terminal::open().map_err(|error| {
@@ -89,7 +96,10 @@ pub(super) async fn may_drop(
         match terminal.read_line().await? {
             None => return Ok(false),
             Some(line) => match yes_or_no(&line) {
-                Some(answer) => return Ok(answer),
+                Some(answer) => {
+                    order.sync.give_up_most = if answer { points } else { 0 };
+                    return Ok(answer);
+                }
                 None => continue,
             },
         }

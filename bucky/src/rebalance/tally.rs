@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -142,6 +143,7 @@ impl Counts {
 pub(crate) struct Tally {
     counts: Mutex<Counts>,
     schemas: Mutex<Schemas>,
+    given_up: AtomicU64,
     naming: Mutex<Naming>,
     files: Mutex<FailureFiles>,
     started: Instant,
@@ -152,8 +154,8 @@ impl Tally {
     /// Nothing done yet. Every failure goes to `files`, too.
     pub(crate) fn begin(files: FailureFiles, output: Arc<Output>) -> Self {
         let (counts, naming, files) = (Mutex::default(), Mutex::default(), Mutex::new(files));
-        let schemas = Mutex::default();
-        Self { counts, schemas, naming, files, started: Instant::now(), output }
+        let (schemas, given_up) = (Mutex::default(), AtomicU64::new(0));
+        Self { counts, schemas, given_up, naming, files, started: Instant::now(), output }
     }
 
     /// A metric is where it belongs.
@@ -204,6 +206,12 @@ impl Tally {
         if let Some(difference) = difference {
             self.lock_schemas().add(metric, difference, is_healed);
         }
+    }
+
+    /// Whether so many more points may be given up for good, of at most `most` in the run. Those that may count.
+    pub(crate) fn may_give_up(&self, points: u64, most: u64) -> bool {
+        let add = |given_up: u64| given_up.checked_add(points).filter(|sum| *sum <= most);
+        points == 0 || self.given_up.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
     /// The pairs of schemas that were met by now.

@@ -93,7 +93,7 @@ fn missing(metric: &ConfirmMetric, content: &[u8], rules: &HealRules) -> Option<
     let earliest = metric.as_of.map_or(now.earliest, |as_of| now.earliest.min(as_of));
     let clocks = Clocks { earliest, ..now };
     let coverage = Coverage::of_maps(&maps?, &Image::parse(content).ok()?, clocks);
-    if metric.on_schema_difference.accepts(&coverage) {
+    if metric.on_schema_difference.accepts_at_most(&coverage, metric.points_given_up) {
         return Some(0);
     }
     Some(coverage.missing() + coverage.without_place() + coverage.displaced())

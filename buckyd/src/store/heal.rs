@@ -346,6 +346,7 @@ fn old_files<'a>(
         digest: Digest::of(&[]),
         owners: Vec::new(),
         on_schema_difference: OnSchemaDifference::Keep,
+        points_given_up: 0,
     };
     to_reshape.map(old_file).collect()
 }

@@ -5,8 +5,8 @@
 //! without owners: a writer may still have it open. Once the grace time is over the sweeper fills the metric's file with what
 //! came there late, and only then unlinks it.
 //!
-//! After a crash before the exchange, what lies in the tombstone's folder is the new file: filling the metric from it does no
-//! harm. After the exchange it is the old one.
+//! After a crash before the exchange, what lies in the tombstone's folder is the new file, and the sweeper reshapes the metric by
+//! that. After the exchange it is the old one.
 
 use std::fs::File;
 use std::path::Path;
@@ -27,8 +27,8 @@ use super::staging::{NewFile, Staged};
 use super::tombstone::BatchWriter;
 use super::{LockBudget, Store, TRIES};
 
-/// How many times the length of the new file its making takes: the file, the plan of a fill, and as much for the old file and
-/// the source.
+/// How many times the length of both files a reshape takes: these, the new file, which may be as long as both, and the plan of
+/// a fill.
 const RESHAPE_TIMES: u64 = 4;
 
 /// Where the old files of one batch go.
@@ -57,6 +57,7 @@ impl Store {
     ) -> Result<Existing, Failure> {
         let path = staged.path.as_path();
         let source = self.staged_content(staged)?;
+        let source_bytes = source.len() as u64;
         let source = Image::parse(&source)
             .map_err(|error| Failure::refused(Problem::SourceDamaged, chain(&error)))?;
         for _ in 0..TRIES {
@@ -65,6 +66,12 @@ impl Store {
                 Err(StoreError::Missing { .. }) => break,
                 Err(error) => return Err(error.into()),
             };
+            // Before the lock: nobody who waits for it is to wait for memory too.
+            let bytes = self.len_bytes(&file, path)?.saturating_add(source_bytes);
+            let bytes = bytes.saturating_mul(RESHAPE_TIMES);
+            let share = self.options.memory.receiving.share_blocking(bytes);
+            let _share =
+                share.map_err(|source| StoreError::NoMemory { path: path.into(), source })?;
             self.lock_exclusive(&file, path, budget)?;
             if !self.tree.still_names(path, &file)? {
                 continue;
@@ -94,8 +101,6 @@ impl Store {
             let path = path.to_owned();
             return Err(StoreError::TooLarge { path, bytes: len_bytes, limit }.into());
         }
-        let share = self.options.memory.receiving.share_blocking(len_bytes * RESHAPE_TIMES);
-        let _share = share.map_err(|source| StoreError::NoMemory { path: path.into(), source })?;
         let options = rules.fill_options(self.options.aggregation_six);
         let new_content = reshape(&owner, source, options).map_err(|error| {
             let reason =

@@ -69,6 +69,9 @@ pub(super) fn judge(
     }
     let failure = if coverage.without_place() + coverage.displaced() > 0 {
         Failure::refused(Problem::NoPlace, no_place(path, source, owner, coverage))
+    } else if has_twice(source) {
+        let reason = "the source has two archives of one resolution, and only the first of them is filled from; the source is kept";
+        Failure::refused(Problem::NoPlace, reason)
     } else {
         let reason = format!(
             "{} lacks {} points after the fill: somebody else writes to it, or the clocks are more than a day apart; the source \
@@ -79,6 +82,14 @@ pub(super) fn judge(
         Failure::failed(Problem::Busy, reason)
     };
     Err(failure.with(Holding { points, held, difference }))
+}
+
+/// Whether two archives have one resolution, which whisper.py refuses to create.
+fn has_twice(header: &Header) -> bool {
+    let numbers = header.finest_first();
+    let steps = numbers.iter().filter_map(|number| header.archives.get(*number));
+    let steps: Vec<u32> = steps.map(|archive| archive.seconds_per_point).collect();
+    steps.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// Why points of the source are not in the owner's file.

@@ -92,6 +92,7 @@ impl Fixture {
             digest,
             owners,
             on_schema_difference: OnSchemaDifference::Keep,
+            points_given_up: 0,
         }];
         self.store.delete(&metrics, self.rest, self.on_cut).unwrap().0.remove(0)
     }
@@ -124,7 +125,7 @@ pub(crate) fn whisper(ages: &[u32]) -> Vec<u8> {
 }
 
 /// The same with these retentions.
-fn whisper_of(retentions: &[&str], ages: &[u32]) -> Vec<u8> {
+pub(crate) fn whisper_of(retentions: &[&str], ages: &[u32]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.wsp");
     let options = CreateOptions {

@@ -43,6 +43,9 @@ pub(crate) struct Tombstone {
     /// What may count at the owners for a point that has no place there.
     #[serde(default)]
     pub(crate) on_schema_difference: OnSchemaDifference,
+    /// How many points may be without a place at an owner.
+    #[serde(default)]
+    pub(crate) points_given_up: u64,
 }
 
 /// A tombstone that all owners have confirmed.
@@ -157,6 +160,16 @@ impl Store {
         files: &mut FileReader<'_>,
     ) -> Result<Snapshot, StoreError> {
         read_in(&self.batch_folder(batch)?, batch, seq, files)
+    }
+
+    /// Whether nobody has written to the old file of a reshaped metric since it was set aside: that was the last time its inode
+    /// changed, and a write would have changed both times. False where that cannot be told.
+    pub(crate) fn is_untouched(&self, batch: &BatchId, seq: usize) -> bool {
+        let opened = self.batch_folder(batch).and_then(|folder| open_in(&folder, batch, seq));
+        let stat = opened.ok().and_then(|(file, _)| rustix::fs::fstat(&file).ok());
+        stat.is_some_and(|stat| {
+            (stat.st_mtime, stat.st_mtime_nsec) < (stat.st_ctime, stat.st_ctime_nsec)
+        })
     }
 
     /// The contents of these tombstones as they are now, one after the other; `each` gets them in order.

@@ -97,7 +97,9 @@ fn given_to(
     let options = FillOptions { clocks, aggregation_six: AggregationSix::AvgZero };
     let plan = bucky_whisper::fill(&source, &destination, options);
     let coverage = Coverage::of(&source, &destination, clocks);
-    if body.tombstone.on_schema_difference.accepts(&coverage) {
+    let tombstone_of = &body.tombstone;
+    let (rule, given_up) = (tombstone_of.on_schema_difference, tombstone_of.points_given_up);
+    if rule.accepts_at_most(&coverage, given_up) {
         return Ok(None);
     }
     if plan.is_empty() {

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use bucky_api::archive::Member;
-use bucky_api::{HealLine, HealOutcome, chain};
+use bucky_api::{HealLine, HealOutcome, OnSchemaDifference, chain};
+use bucky_whisper::MetricName;
 
 use super::Sweeper;
 use super::round::Body;
 use crate::blocking::blocking;
-use crate::store::{BatchId, FileReader, HealBatch, Tombstone};
+use crate::store::{BatchId, FileReader, HealBatch, HealRules, StoreError, Tombstone, Volumes};
 
 impl Sweeper {
     /// Fills the metrics' files from `bodies`; those that must wait, and why.
@@ -25,7 +26,7 @@ impl Sweeper {
             let (store, id) = (Arc::clone(&self.store), batch.clone());
             let tombstone = body.tombstone.clone();
             let digest = body.digest;
-            let healed = blocking(move || -> Result<HealLine, String> {
+            let healed = blocking(move || -> Result<Option<(HealLine, SetAside)>, String> {
                 let Tombstone { seq, metric, .. } = tombstone;
                 let file = store.read_tombstone(&id, seq, &mut FileReader::new(&store));
                 let file = file.map_err(|error| chain(&error))?;
@@ -34,7 +35,14 @@ impl Sweeper {
                     return Err(super::owner::WRITTEN_TO.into());
                 }
                 let (meta, is_sparse, content) = (file.meta, file.is_sparse, file.content);
-                let mut filled = HealBatch::new(&store);
+                if is_gone(&store, &metric) && store.is_untouched(&id, seq) {
+                    // It was moved or deleted since, with all that is here.
+                    return Ok(None);
+                }
+                // Where a crash came before the exchange this is the new file: it is reshaped now.
+                let on_schema_difference = OnSchemaDifference::Reshape;
+                let rules = HealRules { on_schema_difference, ..HealRules::default() };
+                let mut filled = HealBatch::new(&store).by(rules);
                 filled.take(&Member {
                     metric,
                     meta,
@@ -43,11 +51,19 @@ impl Sweeper {
                     digest: found,
                     announced: None,
                 });
-                let (lines, _) = filled.finish();
-                lines.into_iter().next().ok_or_else(|| "nothing became of it".to_owned())
+                let (lines, set_aside) = filled.finish();
+                let line = lines.into_iter().next();
+                line.map(|line| Some((line, set_aside)))
+                    .ok_or_else(|| "nothing became of it".to_owned())
             });
             let reason = match healed.await {
-                Ok(Ok(line)) => why_not(&line),
+                Ok(Ok(None)) => None,
+                Ok(Ok(Some((line, set_aside)))) => {
+                    for (batch, count) in set_aside {
+                        self.added(batch, count);
+                    }
+                    why_not(&line)
+                }
                 Ok(Err(reason)) => Some(reason),
                 Err(error) => Some(error.to_string()),
             };
@@ -55,6 +71,13 @@ impl Sweeper {
         }
         waits
     }
+}
+
+/// The batch of tombstones that another reshape left, with their number.
+type SetAside = Vec<(BatchId, u64)>;
+
+fn is_gone(store: &Volumes, metric: &MetricName) -> bool {
+    matches!(store.stat(metric), Err(StoreError::Missing { .. }))
 }
 
 /// Why the old file must wait; none where the metric's file had all of it.

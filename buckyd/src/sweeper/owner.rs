@@ -304,6 +304,7 @@ fn question(body: &Body, maps: Option<Vec<ArchivePoints>>, as_of: Option<u32>) -
         digest: Some(body.digest),
         archives: maps,
         on_schema_difference: body.tombstone.on_schema_difference,
+        points_given_up: body.tombstone.points_given_up,
         as_of,
     }
 }
@@ -360,6 +361,10 @@ fn write_stream(
 fn why_not_healed(daemon: &Daemon, body: &Body, line: &HealLine) -> Option<String> {
     match line.outcome {
         _ if line.digest.is_some_and(|digest| digest != body.digest) => Some(WRITTEN_TO.into()),
+        HealOutcome::Unchanged if lost_place(body, line) => Some(format!(
+            "{} has no place for points that had one when the source was deleted: another schema made its file since",
+            daemon.addr()
+        )),
         HealOutcome::Unchanged => None,
         HealOutcome::Created | HealOutcome::Filled | HealOutcome::Replaced => {
             Some(healed_again(daemon))
@@ -377,6 +382,12 @@ fn why_not_healed(daemon: &Daemon, body: &Body, line: &HealLine) -> Option<Strin
             Some(format!("{} could not heal it: {}", daemon.addr(), line.reason))
         }
     }
+}
+
+/// Whether an owner has no place for more points than were given up when the source was healed.
+fn lost_place(body: &Body, line: &HealLine) -> bool {
+    let without_place = line.difference.as_ref().map_or(0, |found| found.points_without_place());
+    without_place > body.tombstone.points_given_up
 }
 
 pub(super) fn healed_again(daemon: &Daemon) -> String {

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::inventory::Inventory;
-use crate::store::tests::{options, whisper};
+use crate::store::tests::{options, whisper, whisper_of};
 
 struct Fixture {
     sweeper: Sweeper,
@@ -397,6 +397,42 @@ async fn d11_a_compressed_tombstone_is_asked_for_by_its_whole_content() {
     fixture.sweep().await;
     assert!(folder.join("0").exists());
     assert!(fixture.sweeper.status().held[0].reason.contains("compressed"));
+}
+
+/// A crash before a reshape's exchange leaves the new file where the old one should be: the metric is reshaped by it.
+#[tokio::test]
+async fn a_reshape_that_a_crash_cut_short_is_finished_and_its_tombstone_goes() {
+    let fixture = Fixture::new();
+    let own = fixture.prefix.path().join("a.wsp");
+    fs::write(&own, whisper_of(&["60s:1h"], &[1, 2])).unwrap();
+    let new = whisper_of(&["60s:2h", "5m:1d"], &[1, 2, 100]);
+    let folder = fixture.bury_for(&[], &[("a", &new, Digest::of(b""))]);
+    for _ in 0..5 {
+        fixture.sweep().await;
+    }
+    assert!(!folder.exists());
+    assert_eq!(fixture.sweeper.status(), TombstoneStatus::default());
+    let content = fs::read(&own).unwrap();
+    let own = Image::parse(&content).unwrap();
+    assert_eq!(own.header().layout(), "60s:2h,5m:1d");
+}
+
+/// The metric was moved away, or deleted, after it was reshaped: its old file brings it back only if somebody wrote to that.
+#[tokio::test]
+async fn the_old_file_of_a_metric_that_is_gone_creates_it_only_if_it_was_written_to() {
+    for is_written in [false, true] {
+        let fixture = Fixture::new();
+        let folder = fixture.bury_for(&[], &[("a", &whisper(&[1, 3]), Digest::of(b""))]);
+        if !is_written {
+            let file = fs::File::options().write(true).open(folder.join("0")).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).unwrap();
+        }
+        for _ in 0..3 {
+            fixture.sweep().await;
+        }
+        assert!(!folder.exists());
+        assert_eq!(fixture.prefix.path().join("a.wsp").exists(), is_written);
+    }
 }
 
 /// A daemon below API level 3 calls a file complete of which only a sample is there: its files are fetched and looked at.

@@ -152,6 +152,91 @@ fn points_are_given_up_only_after_their_number_was_said_and_confirmed() {
     assert_eq!(are_there(&cluster, 0, &names), 0);
 }
 
+/// Points that a metric got before it went quiet still stand in the ring of the owner's shorter archive, served to nobody.
+#[test]
+fn what_is_left_in_the_owners_ring_does_not_stand_for_the_sources_points() {
+    let long = Layout { retentions: "1m:30d", ..SHORT };
+    let day = Layout { retentions: "1m:1d", ..SHORT };
+    let hours = Layout { retentions: "1h:1d", ..SHORT };
+    let mut cluster = cluster(2).flag("--tombstone-grace", "1").lay();
+    let names = cluster.names_owned_by(1, "gone.quiet", 2);
+    let weeks_ago = now() - 20 * 86_400;
+    let quiet = |layout: &Layout| {
+        let points = minutes(weeks_ago, (0..600).map(f64::from));
+        let mut bytes = layout.empty_file();
+        let path = cluster.path("quiet.wsp");
+        std::fs::write(&path, &bytes).unwrap();
+        let mut file = bucky_whisper::WhisperFile::open(
+            &path,
+            bucky_whisper::OpenMode::Update,
+            std::time::Duration::from_secs(5),
+        )
+        .unwrap();
+        file.update_many(&points, weeks_ago).unwrap();
+        drop(file);
+        bytes = std::fs::read(&path).unwrap();
+        bytes
+    };
+    for (name, owner) in names.iter().zip([&day, &hours]) {
+        cluster.node(0).put(name, &quiet(&long));
+        cluster.node(1).put(name, &quiet(owner));
+    }
+    cluster.start();
+    for rule in ["keep", "coarsen"] {
+        let run = cluster.bucky(&["rebalance", "--on-schema-difference", rule]).assert_code(1);
+        run.assert_tells("600 points have no place at the owner");
+        assert_eq!(are_there(&cluster, 0, &names), 2, "{rule}");
+    }
+    cluster.bucky(&["verify"]).assert_code(1);
+    cluster.bucky(&["rebalance", "--on-schema-difference", "reshape"]).assert_code(0);
+    cluster.wait_until_buried();
+    for name in &names {
+        let ledger = cluster.ledger();
+        let there = ledger.archive(name, cluster.node(1).host(), 60).unwrap_or_default().len();
+        assert_eq!(there, 600, "{name}");
+    }
+}
+
+/// Each of two copies alone would find no file at the owner, so that nothing seems to be given up.
+#[test]
+fn no_more_points_are_given_up_than_were_confirmed() {
+    let mut cluster = cluster(3).flag("--tombstone-grace", "1").lay();
+    let names = cluster.names_owned_by(2, "two.strays", 5);
+    for name in &names {
+        cluster.node(0).write(name, &SHORT, &minutes(now(), (0..50).map(f64::from)));
+        cluster.node(1).write(name, &LONG, &minutes(now(), (0..300).map(f64::from)));
+    }
+    cluster.start();
+    let drop = ["rebalance", "--on-schema-difference", "drop"];
+    cluster.bucky(&drop);
+    let long_ago = now() - 2 * 3600;
+    for name in &names {
+        let ledger = cluster.ledger();
+        let old = |node: usize| {
+            let points = ledger.archive(name, cluster.node(node).host(), 60).unwrap_or_default();
+            points.iter().filter(|point| point.timestamp < long_ago).count()
+        };
+        assert!((0..3).map(old).sum::<usize>() > 100, "{name}: nobody was asked");
+    }
+}
+
+/// What was created whole has nothing that anybody gave up, whatever the run was told.
+#[test]
+fn a_tombstone_of_a_run_that_drops_waits_where_the_owners_file_was_made_anew() {
+    let mut cluster = cluster(2).flag("--tombstone-grace", "3").lay();
+    let name = cluster.name_owned_by(1, "made.anew");
+    cluster.node(0).write(&name, &LONG, &minutes(now(), (0..300).map(f64::from)));
+    cluster.start();
+    cluster.bucky(&["rebalance", "--on-schema-difference", "drop", "--yes"]).assert_code(0);
+    std::fs::remove_file(cluster.node(1).path(&name)).unwrap();
+    cluster.node(1).write(&name, &SHORT, &minutes(now(), [7.0]));
+    wait::until("the tombstone waits with its reason", || {
+        let status = cluster.get(0, "/v1/status").json();
+        status["tombstones"]["held"].to_string().contains("has no place for some of its points")
+    });
+    assert!(!tree::tombstones(&cluster.node(0).prefix()).is_empty());
+}
+
 #[test]
 fn a_second_copy_with_other_retentions_is_not_given_up_for_the_first() {
     let mut cluster = cluster(3).flag("--tombstone-grace", "1").lay();

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bucky_api::OnSchemaDifference;
 use bucky_whisper::MetricName;
 
 use super::super::batch::{Batch, Stray, Ticket};
-use super::super::failure::Failure;
+use super::super::failure::{Failure, OTHER_SCHEMA};
 use super::super::full::full_owner;
 use super::super::nodes::{Kind, Node};
 use super::super::tally::Effect;
@@ -189,6 +190,7 @@ impl<'a> Rounds<'a> {
             self.end.failed.extend(kept);
             return Vec::new();
         }
+        let healed = self.allowed(healed);
         let Deleted { deleted, changed, failed, left, .. } =
             delete(self.mover, self.source, healed).await;
         self.unfinished |= left > 0;
@@ -197,6 +199,27 @@ impl<'a> Rounds<'a> {
             self.done(metric);
         }
         changed
+    }
+
+    /// Those of `healed` for which no more points are given up than the operator has allowed.
+    fn allowed(&mut self, healed: Vec<Healed>) -> Vec<Healed> {
+        let mover = self.mover;
+        if mover.sync.on_schema_difference != OnSchemaDifference::Drop {
+            return healed;
+        }
+        let most = mover.sync.give_up_most;
+        let (allowed, kept): (Vec<_>, Vec<_>) =
+            healed.into_iter().partition(|healed| mover.tally.may_give_up(healed.given_up(), most));
+        for healed in kept {
+            let reason = format!(
+                "{} points have no place at the owner, which is more than was confirmed; the source is kept",
+                healed.given_up()
+            );
+            let node = self.source.addr().clone();
+            let failure = Failure { node, kind: OTHER_SCHEMA, reason };
+            self.end.failed.push((healed.into_metric(), failure));
+        }
+        allowed
     }
 
     fn note_effects(&mut self, healed: Vec<(Healed, Effect)>) -> Vec<Healed> {

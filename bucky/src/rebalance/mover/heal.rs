@@ -21,21 +21,26 @@ pub(super) struct Healed {
     metric: MetricName,
     digest: Digest,
     owners: Arc<[DaemonAddr]>,
-    /// Whether an owner had no place for some points, and the operator has allowed that.
-    lacks_place: bool,
+    /// For how many points an owner had no place, where the operator has allowed that.
+    given_up: u64,
 }
 
 impl Healed {
     /// The proof by an owner's own word: its line says healed, with this digest, by all of `owners`.
     pub(super) fn by_word(line: &HealLine, owners: Arc<[DaemonAddr]>) -> Option<Self> {
         let digest = line.digest.filter(|_| line.outcome.is_healed())?;
-        let lacks_place = lacks_place(line);
-        Some(Self { metric: line.metric.clone(), digest, owners, lacks_place })
+        let given_up = without_place(line);
+        Some(Self { metric: line.metric.clone(), digest, owners, given_up })
     }
 
     /// The metric.
     pub(super) fn metric(&self) -> &MetricName {
         &self.metric
+    }
+
+    /// For how many points an owner had no place.
+    pub(super) fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     /// The metric, where the proof is not needed.
@@ -50,10 +55,11 @@ impl Healed {
     pub(super) fn to_delete(&self, rule: OnSchemaDifference) -> DeleteMetric {
         let gives_up = matches!(rule, OnSchemaDifference::Coarsen | OnSchemaDifference::Drop);
         let on_schema_difference =
-            if gives_up && !self.lacks_place { OnSchemaDifference::Keep } else { rule };
+            if gives_up && self.given_up == 0 { OnSchemaDifference::Keep } else { rule };
         let owners = self.owners.to_vec();
         let (name, digest) = (self.metric.clone(), self.digest);
-        DeleteMetric { name, digest, owners, on_schema_difference }
+        let points_given_up = self.given_up;
+        DeleteMetric { name, digest, owners, on_schema_difference, points_given_up }
     }
 }
 
@@ -103,8 +109,8 @@ pub(super) async fn heal(
     for (metric, candidate) in left {
         match (candidate.content, candidate.effect) {
             (Content::One(digest), Some(effect)) => {
-                let lacks_place = candidate.lacks_place;
-                let healed = Healed { metric, digest, owners: Arc::clone(&addrs), lacks_place };
+                let given_up = candidate.given_up;
+                let healed = Healed { metric, digest, owners: Arc::clone(&addrs), given_up };
                 report.healed.push((healed, effect));
             }
             _ => report.again.push(Stray { metric, bytes: candidate.bytes }),
@@ -124,13 +130,13 @@ struct Candidate {
     effect: Option<Effect>,
     /// The length of its file; 0 where it is not known.
     bytes: u64,
-    /// Whether an owner so far had no place for some points.
-    lacks_place: bool,
+    /// The most points that an owner so far had no place for.
+    given_up: u64,
 }
 
-/// Whether this owner has no place for some points.
-fn lacks_place(line: &HealLine) -> bool {
-    line.difference.as_ref().is_some_and(|difference| difference.points_without_place() > 0)
+/// How many points this owner has no place for.
+fn without_place(line: &HealLine) -> u64 {
+    line.difference.as_ref().map_or(0, |difference| difference.points_without_place())
 }
 
 /// What the owners so far healed from.
@@ -146,7 +152,7 @@ enum Content {
 
 impl Candidate {
     fn of(bytes: u64) -> Self {
-        Self { content: Content::None, effect: None, bytes, lacks_place: false }
+        Self { content: Content::None, effect: None, bytes, given_up: 0 }
     }
 
     fn stray(&self, metric: &MetricName) -> Stray {
@@ -160,7 +166,7 @@ impl Candidate {
         };
         let here = Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
         let effect = self.effect.map_or(here, |effect| effect.and(here));
-        let lacks_place = self.lacks_place || lacks_place(line);
-        Self { content, effect: Some(effect), bytes: line.bytes, lacks_place }
+        let given_up = self.given_up.max(without_place(line));
+        Self { content, effect: Some(effect), bytes: line.bytes, given_up }
     }
 }

@@ -46,6 +46,7 @@ fn nothing_is_written_or_deleted_once_the_prefix_is_another_folder() {
         digest,
         owners,
         on_schema_difference: OnSchemaDifference::Keep,
+        points_given_up: 0,
     }];
     let changed = |error| matches!(error, StoreError::PrefixChanged { .. });
     assert!(changed(fixture.store.delete(&metrics, Duration::ZERO, OnCut::Refuse).unwrap_err()));

@@ -179,6 +179,7 @@ fn a_batch_is_the_sweepers_only_when_its_last_file_is_there_and_its_grace_time_b
         digest: Digest::of(b""),
         owners: vec!["127.0.0.1:4242".parse().unwrap()],
         on_schema_difference: bucky_api::OnSchemaDifference::Keep,
+        points_given_up: 0,
     };
     let batch = BatchWriter::begin(&fixture.store.state, &[delete("a")]).unwrap();
     let folder = fixture.leftovers().remove(0);

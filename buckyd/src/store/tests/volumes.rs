@@ -65,6 +65,7 @@ fn metrics_are_healed_read_deleted_and_buried_on_their_own_volumes() {
             digest: digest(text, &mut files),
             owners: owners.clone(),
             on_schema_difference: bucky_api::OnSchemaDifference::Keep,
+            points_given_up: 0,
         })
         .collect();
     let mut sizes = volumes.sizes();

@@ -109,6 +109,7 @@ impl<'s> BatchWriter<'s> {
                 digest: metric.digest,
                 owners: metric.owners.clone(),
                 on_schema_difference: metric.on_schema_difference,
+                points_given_up: metric.points_given_up,
             };
             serde_json::to_writer(&mut writer, &tombstone)?;
             writer.write_all(b"\n")?;

@@ -108,6 +108,10 @@ impl Volumes {
         volume.read_tombstone(batch, seq, files.at_prefix())
     }
 
+    pub(crate) fn is_untouched(&self, batch: &BatchId, seq: usize) -> bool {
+        self.with_batch(batch).is_untouched(batch, seq)
+    }
+
     pub(crate) fn read_tombstones<'t, T>(
         &self,
         batch: &BatchId,
