@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bucky_api::{DaemonAddr, HealLine, HealOutcome, OnSchemaDifference, SchemaDifference};
 use bucky_whisper::MetricName;
 
-use super::failure::{Failure, LATE_POINTS, Naming, STILL_WRITTEN_TO, is_of_delete};
+use super::failure::{Failure, LATE_POINTS, Naming, OTHER_SCHEMA, STILL_WRITTEN_TO, is_of_delete};
 use super::failure_files::FailureFiles;
 use super::schemas::Schemas;
 use crate::output::{Output, human_count};
@@ -221,6 +221,12 @@ impl Tally {
 
     /// Tells people of them, where points without a place are treated by `policy`.
     pub(crate) fn tell_schemas(&self, policy: OnSchemaDifference) {
+        let is_kept = self.counts().failed.contains_key(OTHER_SCHEMA);
+        let policy = match policy {
+            // Not all that could have been given up was.
+            OnSchemaDifference::Drop if is_kept => OnSchemaDifference::Reshape,
+            policy => policy,
+        };
         for line in self.schemas().told(policy) {
             self.output.say(format_args!("bucky: {line}"));
         }

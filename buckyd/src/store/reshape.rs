@@ -16,7 +16,7 @@ use bucky_api::{FileSchema, Problem, chain};
 use bucky_whisper::{
     Clocks, Coverage, Image, WhisperFile, points_that_came, reshape, reshaped_len_bytes,
 };
-use rustix::fs::{AtFlags, Gid, OFlags, RenameFlags, Stat, Uid};
+use rustix::fs::{AtFlags, Gid, OFlags, RenameFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
 use rustix::io::Errno;
 
 use super::error::StoreError;
@@ -159,6 +159,7 @@ impl Store {
         // Writers that take locks wait here until what came late is carried over.
         bucky_whisper::lock_exclusive(&new.file, self.options.lock_limit)
             .map_err(|error| StoreError::lock(path, error))?;
+        make_older(pair).map_err(failed)?;
         let exchange =
             || rustix::fs::renameat_with(batch, &tombstone, &folder, name, RenameFlags::EXCHANGE);
         if let Err(errno) = exchange() {
@@ -238,6 +239,18 @@ impl Store {
         file.sync().map_err(|error| late(chain(&error)))?;
         Ok(())
     }
+}
+
+/// Makes the old file's last write older than the change of its inode by the exchange that follows, so that a later write can be
+/// told from that: see [`Store::is_untouched`].
+fn make_older(pair: &Pair<'_>) -> Result<(), Errno> {
+    let written = pair.old_stat.st_mtime;
+    if i64::from(super::unix_now()) > written + 1 {
+        return Ok(());
+    }
+    let modified = Timespec { tv_sec: written - 1, tv_nsec: 0 };
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    rustix::fs::futimens(pair.old, &Timestamps { last_access, last_modification: modified })
 }
 
 /// A new file that has no place yet.

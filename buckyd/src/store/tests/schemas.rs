@@ -85,6 +85,7 @@ fn a_reshaped_owner_has_the_archives_and_points_of_both_and_the_old_file_waits_a
     assert_eq!(mode & 0o777, 0o664);
     let batches = fixture.store.tombstone_batches().unwrap();
     let tombstones = fixture.store.tombstones(&batches[0].0).unwrap();
+    assert!(fixture.store.is_untouched(&batches[0].0, 0), "although it was filled a moment ago");
     assert_eq!((tombstones.len(), tombstones[0].owners.len()), (1, 0));
     let old = fixture
         .store
