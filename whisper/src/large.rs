@@ -12,30 +12,37 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::fill::{Clocks, FillOptions, FillPlan, fill};
+use crate::fill::{ArchiveCoverage, Clocks, Coverage, FillOptions, FillPlan, fill};
 use crate::header::{Archive, Header, HeaderError, is_compressed};
 use crate::image::{Image, Point, position_of};
 use crate::retention::{Retention, validate_retentions};
 
 /// How many slots of both files are held at once, about; more only where a slot of the coarsest archive spans more.
 const WINDOW_SLOTS: u32 = 256 * 1024;
+/// The most slots of both files that are held at once; a header that would need more is not one of a file that is in use.
+const WINDOW_SLOTS_MOST: i64 = 4 * WINDOW_SLOTS as i64;
 /// How many seconds before the later clock's window are looked at for points that still count by the earlier.
 const CLOCKS_APART_MOST: u32 = 24 * 3600;
+
+/// How many bytes a [`fill_large`] takes at most: the slots of both files, as they are stored and as images, the plan, and
+/// its marks.
+pub const LARGE_FILL_BYTES: u64 = 4 * WINDOW_SLOTS_MOST.unsigned_abs() * SLOT_BYTES;
 const SLOT_BYTES: u64 = Point::SIZE_BYTES as u64;
 
 type Slot = [u8; Point::SIZE_BYTES];
 
 /// What such a fill did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LargeFill {
     /// Slots that were not valid and got the source's value (R2).
     pub points_filled: u64,
     /// Slots that were rolled up anew (R3), to a value that they did not have.
     pub points_rolled_up: u64,
-    /// Points of the source that the destination holds now.
-    pub points_held: u64,
-    /// Points of the source that it does not hold: it has no place for them, or something stands in their slots.
-    pub points_not_held: u64,
+    /// Which points of the source the destination holds now. Whether those without place lie under a coarser point is not
+    /// looked at: none counts as such. A point in the future is not filled, and counts as displaced where it is not held.
+    pub coverage: Coverage,
+    /// The headers of the source and of the destination.
+    pub headers: Option<(Header, Header)>,
 }
 
 impl LargeFill {
@@ -43,6 +50,15 @@ impl LargeFill {
     pub fn is_empty(&self) -> bool {
         self.points_filled + self.points_rolled_up == 0
     }
+}
+
+/// Why a point of the source is not in the destination.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NotHeld {
+    /// By the layout, or because somebody else wrote there meanwhile.
+    ByLayout,
+    /// Another timestamp takes its slot.
+    Displaced,
 }
 
 /// Why a large file was not filled, or only in part: filling it again does no harm.
@@ -71,9 +87,9 @@ pub enum UnfitError {
     /// Its header is damaged, or it is another kind of file.
     #[error("not a sound Whisper file")]
     Header(#[source] HeaderError),
-    /// Its archives are not as whisper.py creates them.
+    /// Its archives are not as whisper.py creates them, or so far apart that a window does not fit into memory.
     #[error(
-        "its archives are not as whisper.py creates them, and it is too large to be filled in memory"
+        "its archives are not as whisper.py creates them, or too far apart, and it is too large to be filled in memory"
     )]
     Layout,
 }
@@ -98,10 +114,24 @@ fn fill_by(
 ) -> Result<LargeFill, LargeFillError> {
     let source = Side::of(source)?.map_err(LargeFillError::Source)?;
     let destination = Side::of(destination)?.map_err(LargeFillError::Destination)?;
-    let mut filling = Filling { source, destination, options, done: LargeFill::default() };
+    let coverage = coverage_of(&source, &destination);
+    let headers = Some((source.header.clone(), destination.header.clone()));
+    let done = LargeFill { coverage, headers, ..LargeFill::default() };
+    let mut filling = Filling { source, destination, options, done };
     filling.fill_windows(window_slots)?;
     filling.fill_edges()?;
+    filling.destination.check_bases()?;
     Ok(filling.done)
+}
+
+/// One that counts nothing yet.
+fn coverage_of(source: &Side<'_>, destination: &Side<'_>) -> Coverage {
+    let of = |archive: &Archive| ArchiveCoverage {
+        seconds_per_point: archive.seconds_per_point,
+        has_archive: destination.ring_of(archive.seconds_per_point.into()).is_some(),
+        ..ArchiveCoverage::default()
+    };
+    Coverage { archives: source.header.archives.iter().map(of).collect() }
 }
 
 /// One of the two files.
@@ -110,6 +140,8 @@ struct Side<'f> {
     header: Header,
     /// The finest first.
     rings: Vec<Ring>,
+    /// The first slots that were written into empty archives: where, and their times.
+    begun: Vec<(Archive, u32)>,
 }
 
 /// An archive, and what positions in it count from; 0 if it is empty.
@@ -179,7 +211,7 @@ impl<'f> Side<'f> {
                 rings.push(Ring { archive, base: read_base(file, &archive)? });
             }
         }
-        Ok(Ok(Self { file, header, rings }))
+        Ok(Ok(Self { file, header, rings, begun: Vec::new() }))
     }
 
     fn ring_of(&self, step: i64) -> Option<usize> {
@@ -207,6 +239,7 @@ impl<'f> Side<'f> {
                 return Err(LargeFillError::Disturbed);
             }
             found.base = u32::try_from(first).unwrap_or(0);
+            self.begun.push((found.archive, found.base));
         }
         let Some(position) = found.position(first) else { return Ok(()) };
         let before_end = slots.len().min((found.archive.points - position) as usize);
@@ -214,6 +247,16 @@ impl<'f> Side<'f> {
         let at = u64::from(found.archive.offset);
         self.file.write_all_at(up_to_end.as_flattened(), at + u64::from(position) * SLOT_BYTES)?;
         self.file.write_all_at(from_start.as_flattened(), at)?;
+        Ok(())
+    }
+
+    /// Whether archives that were empty begin with what was written there, and not with what somebody else wrote after it.
+    fn check_bases(&self) -> Result<(), LargeFillError> {
+        for (archive, base) in &self.begun {
+            if read_base(self.file, archive)? != *base {
+                return Err(LargeFillError::Disturbed);
+            }
+        }
         Ok(())
     }
 }
@@ -285,6 +328,12 @@ impl Filling<'_> {
         let finest = rings().map(Ring::step).min().unwrap_or(1);
         let slots_each = i64::from(window_slots) / i64::try_from(rings().count()).unwrap_or(1);
         let seconds = (finest * slots_each / coarsest).max(2) * coarsest;
+        let most = |ring: &Ring| {
+            ((seconds + 2 * coarsest) / ring.step()).min(i64::from(ring.archive.points))
+        };
+        if rings().map(most).sum::<i64>() > WINDOW_SLOTS_MOST {
+            return Err(LargeFillError::Destination(UnfitError::Layout));
+        }
         let end = (i64::from(now) / coarsest + 1) * coarsest;
         let mut from = oldest.div_euclid(coarsest) * coarsest;
         while from < end {
@@ -316,12 +365,18 @@ impl Filling<'_> {
         let mut destinations = parts(&self.destination, from, last, self.now())?;
         for part in &mut destinations {
             let same = sources.iter_mut().find(|source| source.step == part.step);
-            self.done.points_held += settle_newer(part, same);
+            let step = part.step;
+            for t in settle_newer(part, same) {
+                self.note_not_held(step, t, NotHeld::Displaced);
+            }
         }
         if destinations.is_empty() {
             // It does not reach back to here.
-            let valid = |part: &Part| part.times().filter(|(t, slot)| is_valid(slot, *t)).count();
-            self.done.points_not_held += sources.iter().map(valid).sum::<usize>() as u64;
+            for part in &sources {
+                for (t, _) in part.times().filter(|(t, slot)| is_valid(slot, *t)) {
+                    self.note_not_held(part.step, t, NotHeld::ByLayout);
+                }
+            }
             return Ok(());
         }
         let now = u32::try_from(last).unwrap_or(u32::MAX);
@@ -360,7 +415,7 @@ impl Filling<'_> {
                     Some(same) => is_valid(&self.destination.stored(&same, t, 1)?[0], t),
                     None => false,
                 };
-                self.note_held(is_held);
+                self.note(part.step, t, is_held, NotHeld::Displaced);
             }
         }
         Ok(())
@@ -397,16 +452,42 @@ impl Filling<'_> {
                 .archives()
                 .find(|view| i64::from(view.archive().seconds_per_point) == part.step);
             for (t, _) in part.times().filter(|(t, slot)| is_valid(slot, *t)) {
-                let t = u32::try_from(t).unwrap_or(0);
-                self.note_held(same.is_some_and(|view| view.valid(t, now).is_some()));
+                let time = u32::try_from(t).unwrap_or(0);
+                let is_held = same.is_some_and(|view| view.valid(time, now).is_some());
+                self.note(part.step, t, is_held, NotHeld::ByLayout);
             }
         }
         Ok(())
     }
 
-    fn note_held(&mut self, is_held: bool) {
-        self.done.points_held += u64::from(is_held);
-        self.done.points_not_held += u64::from(!is_held);
+    fn note(&mut self, step: i64, t: i64, is_held: bool, otherwise: NotHeld) {
+        if !is_held {
+            self.note_not_held(step, t, otherwise);
+        } else if let Some(archive) = self.coverage_mut(step) {
+            archive.held += 1;
+        }
+    }
+
+    fn note_not_held(&mut self, step: i64, t: i64, why: NotHeld) {
+        let earliest = self.options.clocks.earliest;
+        let same = self.destination.ring_of(step).and_then(|ring| self.destination.rings.get(ring));
+        let has_place = same.is_some_and(|ring| t >= ring.oldest(earliest));
+        let Some(archive) = self.coverage_mut(step) else { return };
+        match why {
+            _ if !has_place => {
+                archive.without_place += 1;
+                let t = u32::try_from(t).unwrap_or(u32::MAX);
+                let (oldest, newest) = archive.span_without_place.unwrap_or((t, t));
+                archive.span_without_place = Some((oldest.min(t), newest.max(t)));
+            }
+            NotHeld::Displaced => archive.displaced += 1,
+            NotHeld::ByLayout => archive.missing += 1,
+        }
+    }
+
+    fn coverage_mut(&mut self, step: i64) -> Option<&mut ArchiveCoverage> {
+        let archives = self.done.coverage.archives.iter_mut();
+        archives.into_iter().find(|archive| i64::from(archive.seconds_per_point) == step)
     }
 
     /// The slots that have expired by the later clock, and not by the earlier one. Nothing is rolled up from them.
@@ -422,7 +503,7 @@ impl Filling<'_> {
             for (t, slot) in (0..).map(|number| first + ring.step() * number).zip(&stored) {
                 if is_valid(slot, t) {
                     let is_held = self.fill_edge(&ring, t, slot, earliest)?;
-                    self.note_held(is_held);
+                    self.note(ring.step(), t, is_held, NotHeld::Displaced);
                 }
             }
         }
@@ -444,10 +525,15 @@ impl Filling<'_> {
         }
         let there = self.destination.stored(&same, t, 1)?;
         let Some(there) = there.first() else { return Ok(false) };
-        if !is_valid(there, t) && timestamp(there) <= t {
-            self.destination.write(number, t, &[*slot])?;
-            self.done.points_filled += 1;
+        if is_valid(there, t) {
+            return Ok(true);
         }
+        if timestamp(there) > t {
+            // A newer turn stands for it; anything else is damage, or of a clock that was ahead.
+            return Ok(same.other_turn(there, t).is_some_and(|turn| turn <= i64::from(self.now())));
+        }
+        self.destination.write(number, t, &[*slot])?;
+        self.done.points_filled += 1;
         Ok(true)
     }
 }
@@ -465,22 +551,24 @@ fn parts(side: &Side<'_>, from: i64, last: i64, now: u32) -> io::Result<Vec<Part
 }
 
 /// Takes out of a window what is not of its time: older turns, which may be written over, and newer ones, which may not;
-/// so what the source has there is taken out of it as well. Says how many points of the source that was.
-fn settle_newer(part: &mut Part, mut same: Option<&mut Part>) -> u64 {
-    let mut held = 0;
+/// so what the source has there is taken out of it as well. Those points of the source are displaced; it tells their times.
+fn settle_newer(part: &mut Part, mut same: Option<&mut Part>) -> Vec<i64> {
+    let mut displaced = Vec::new();
     for (number, slot) in (0..).zip(&mut part.slots) {
         let t = part.first + part.step * number;
         if timestamp(slot) > t
             && let Some(offered) = same.as_mut().and_then(|same| same.slot_mut(t))
         {
-            held += u64::from(timestamp(offered) != 0);
+            if timestamp(offered) != 0 {
+                displaced.push(t);
+            }
             *offered = [0; Point::SIZE_BYTES];
         }
         if timestamp(slot) != t {
             *slot = [0; Point::SIZE_BYTES];
         }
     }
-    held
+    displaced
 }
 
 fn header_bytes(archives: usize) -> u64 {

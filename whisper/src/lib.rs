@@ -90,7 +90,7 @@ pub use fill_file::{FillFileError, FillOutcome, FilledFile, fill_file, salvage_f
 pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
 pub use in_place::{Written, write_in_place};
-pub use large::{LargeFill, LargeFillError, UnfitError, fill_large};
+pub use large::{LARGE_FILL_BYTES, LargeFill, LargeFillError, UnfitError, fill_large};
 pub use lease::{Lease, LeaseError, is_of_this_machine, past_leases};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};
 pub use modify::{

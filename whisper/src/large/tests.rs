@@ -131,9 +131,10 @@ proptest! {
         let coverage = crate::Coverage::of(
             &Image::parse(&source).unwrap(), &Image::parse(&found).unwrap(), options().clocks,
         );
-        // Coverage counts a slot that has just expired as held by the newer turn in its place.
-        prop_assert!(done.points_held <= coverage.held());
-        prop_assert_eq!(done.points_not_held == 0, coverage.is_whole());
+        let counted = |of: &crate::Coverage| {
+            (of.held(), of.missing(), of.without_place(), of.displaced())
+        };
+        prop_assert_eq!(counted(&done.coverage), counted(&coverage));
     }
 
     #[test]
@@ -146,8 +147,7 @@ proptest! {
         let after = content_of(&into, destination.len());
         let second = fill_by(&from, &into, options(), window_slots).unwrap();
         prop_assert!(second.is_empty(), "{:?}", second);
-        prop_assert_eq!((second.points_held, second.points_not_held),
-            (first.points_held, first.points_not_held));
+        prop_assert_eq!(second.coverage, first.coverage);
         prop_assert_eq!(content_of(&into, destination.len()), after);
     }
 }
@@ -170,7 +170,8 @@ fn points_that_only_the_earlier_clock_counts_are_filled_and_counted() {
     let clocks = Clocks::new(NOW - 5, NOW);
     let options = FillOptions { clocks, ..options() };
     let done = fill_by(&on_disk(&source), &into, options, 1_000).unwrap();
-    assert_eq!((done.points_filled, done.points_held, done.points_not_held), (1, 2, 0));
+    assert_eq!((done.points_filled, done.coverage.held()), (1, 2));
+    assert!(done.coverage.is_whole());
     assert_eq!(content_of(&into, destination.len())[40..], source[40..]);
 }
 
@@ -194,4 +195,35 @@ fn what_cannot_be_filled_so_is_refused_by_name() {
     assert!(matches!(refused, LargeFillError::Destination(UnfitError::Compressed)), "{refused}");
     let refused = fill(&sound, &sound[..sound.len() - 1]);
     assert!(matches!(refused, LargeFillError::Destination(UnfitError::Header(_))), "{refused}");
+}
+
+/// A header can ask for windows that no memory has room for: a slot of its coarsest archive spans too many of the finest.
+#[test]
+fn archives_that_are_too_far_apart_for_a_window_are_refused() {
+    let far = header(&["1s:60d", "30d:10y"], Aggregation::Sum, 0.5);
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(&far.encode(), 0).unwrap();
+    file.set_len(far.file_size_bytes()).unwrap();
+    let refused = fill_large(&file, &file, options()).unwrap_err();
+    assert!(matches!(refused, LargeFillError::Destination(UnfitError::Layout)), "{refused}");
+}
+
+/// A clock that was ahead has left a timestamp where the source's point belongs: nobody may take that point for held.
+#[test]
+fn a_point_whose_slot_a_timestamp_in_the_future_takes_is_displaced() {
+    let header = header(&["60s:1h"], Aggregation::Last, 0.0);
+    let file = |ahead: u32| {
+        let mut bytes = header.encode();
+        let base = NOW / 60 * 60 - 600;
+        for number in 0..60_u32 {
+            let timestamp = if number < 3 { base + number * 60 } else { 0 };
+            let timestamp = if number == 2 { timestamp + ahead } else { timestamp };
+            bytes.extend_from_slice(&Point { timestamp, value: 1.0 }.encode());
+        }
+        bytes
+    };
+    let into = on_disk(&file(3600));
+    let done = fill_by(&on_disk(&file(0)), &into, options(), 1_000).unwrap();
+    assert_eq!((done.coverage.held(), done.coverage.displaced()), (2, 1));
+    assert_eq!(content_of(&into, 748)[28 + 24..28 + 28], file(3600)[28 + 24..28 + 28]);
 }
