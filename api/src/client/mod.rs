@@ -268,10 +268,30 @@ impl Daemon {
         metrics: Vec<MetricName>,
         encoding: Encoding,
     ) -> Result<(Encoding, ByteStream), ClientError> {
+        self.archive_as(ArchiveRequest { metrics, large: false }, encoding).await
+    }
+
+    /// The same, for a receiver that takes files of any length.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn archive_of_any_length(
+        &self,
+        metrics: Vec<MetricName>,
+        encoding: Encoding,
+    ) -> Result<(Encoding, ByteStream), ClientError> {
+        self.archive_as(ArchiveRequest { metrics, large: true }, encoding).await
+    }
+
+    async fn archive_as(
+        &self,
+        request: ArchiveRequest,
+        encoding: Encoding,
+    ) -> Result<(Encoding, ByteStream), ClientError> {
         let request = self
             .post(paths::V1_ARCHIVE)
             .header(header::ACCEPT_ENCODING, encoding.as_str())
-            .json(&ArchiveRequest { metrics, large: false });
+            .json(&request);
         let response = self.send(request, paths::V1_ARCHIVE, self.client.timeouts.answer).await?;
         let encoding = match response.headers().get(header::CONTENT_ENCODING) {
             None => Encoding::Identity,

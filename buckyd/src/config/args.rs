@@ -90,7 +90,7 @@ pub(super) struct Args {
     /// How many archives are sent at once, and how many are received.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = integer::<u32>(1..=1024))]
     pub(super) max_transfers: u32,
-    /// MiB that files and requests may take together while they are in memory; a file may have a sixth of it.
+    /// MiB that files and requests may take together while they are in memory; longer files than a sixth of it go through the disk.
     #[arg(long, value_name = "MIB", default_value_t = 1600, value_parser = integer::<u64>(96..=1_048_576))]
     pub(super) memory: u64,
     /// What aggregation 6 means in these files: avg_zero (whisper.py) or first (go-carbon).

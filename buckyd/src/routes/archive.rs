@@ -24,7 +24,7 @@ use crate::blocking::{BodyWriter, body_channel};
 use crate::inventory::walk_metrics;
 use crate::memory::Growing;
 use crate::respond::ApiError;
-use crate::store::FileReader;
+use crate::store::{FileReader, LargeFile, StoreError};
 use crate::transfers::Place;
 
 /// What a line of the report takes beside its text, and how many times its text: as it is, and as JSON, which grows.
@@ -49,6 +49,7 @@ pub(super) async fn post(
     Ok(stream(app, encoding(&headers), place, move |app, archive| {
         let _share = share;
         let mut source = Source::of(app, &caller);
+        source.sends_large = request.large;
         request.metrics.iter().try_for_each(|metric| source.append(metric, archive))
     }))
 }
@@ -126,11 +127,19 @@ struct Source<'a> {
     files: FileReader<'a>,
     /// What the report takes.
     report: Growing,
+    /// Whether the receiver takes files that are too long to be held in memory.
+    sends_large: bool,
 }
 
 impl<'a> Source<'a> {
     fn of(app: &'a App, caller: &'a Caller) -> Self {
-        Self { app, caller, files: FileReader::new(&app.store), report: Growing::by_steps() }
+        Self {
+            app,
+            caller,
+            files: FileReader::new(&app.store),
+            report: Growing::by_steps(),
+            sends_large: false,
+        }
     }
 
     /// Adds one metric, or notes why it is left out. An error is the stream's.
@@ -150,6 +159,12 @@ impl<'a> Source<'a> {
                     self.files.give_back(file);
                     return added;
                 }
+                Err(StoreError::TooLarge { .. }) if self.sends_large => {
+                    match self.app.store.open_large(metric) {
+                        Ok(file) => return send_large(metric, file, archive),
+                        Err(error) => (error.as_source_problem(), chain(&error)),
+                    }
+                }
                 Err(error) => (error.as_source_problem(), chain(&error)),
             },
         };
@@ -159,4 +174,17 @@ impl<'a> Source<'a> {
         added.map_err(io::Error::other)?;
         archive.leave_out(LeftOut { metric: metric.clone(), problem, reason })
     }
+}
+
+/// Sends a file that is too long to be held, as it is read.
+fn send_large(
+    metric: &MetricName,
+    mut file: LargeFile<'_>,
+    archive: &mut Archive,
+) -> io::Result<()> {
+    let (len_bytes, is_sparse) = (file.len_bytes(), file.is_sparse());
+    let content = Content { digest: None, len_bytes, is_sparse };
+    let digest = archive.add(metric, file.meta(), content, &mut file)?;
+    file.sent(digest);
+    Ok(())
 }

@@ -13,7 +13,9 @@ use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use bucky_api::archive::{Limits, Member, NoRoom, ReadArchiveError, Receiver, receive_archive};
+use bucky_api::archive::{
+    LargeMember, Limits, Member, NoRoom, ReadArchiveError, Receiver, receive_archive,
+};
 use bucky_api::token::Operation;
 use bucky_api::{
     ClientError, Encoding, ErrorCode, HealLine, HealOutcome, LeftOut, OnSchemaDifference, Problem,
@@ -37,7 +39,7 @@ use crate::clock::SenderTime;
 use crate::links::{Coming, Links};
 use crate::memory::{Budget, Growing, Share};
 use crate::respond::ApiError;
-use crate::store::{HealBatch, HealRules, OnCorrupt, OnCut};
+use crate::store::{Coming as ComingFile, HealBatch, HealRules, OnCorrupt, OnCut};
 use crate::transfers::Place;
 
 /// What a metric takes until its line is sent, beside its name, and how many times its name is held: in its line and
@@ -107,7 +109,12 @@ pub(super) async fn pull(
         true => app.links.encoding_from(&request.from),
         false => request.encoding,
     };
-    let (encoding, stream) = peer.archive(metrics.clone(), wanted).await.map_err(peer_error)?;
+    // A look is at what memory has room for.
+    let (encoding, stream) = match request.preview {
+        true => peer.archive(metrics.clone(), wanted).await,
+        false => peer.archive_of_any_length(metrics.clone(), wanted).await,
+    }
+    .map_err(peer_error)?;
     let on_schema_difference = request.on_schema_difference;
     let (preview, sender) = (request.preview, peer.clock_offset());
     let rules = HealRules { on_corrupt, on_cut, on_schema_difference, preview, sender };
@@ -240,6 +247,8 @@ struct Incoming<'a> {
     member: Growing,
     /// What those take that have come, until their lines are sent.
     lines: Growing,
+    /// The long file that is coming, and what it is stored as; none where it may not be stored.
+    large: Option<(LargeMember, Option<(ComingFile, MetricName)>)>,
     /// What the next metric is read into: that of the one before, where it is of a usual length.
     spare: Vec<u8>,
 }
@@ -265,6 +274,52 @@ impl Receiver for &mut Incoming<'_> {
 
     fn buffer(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.spare)
+    }
+
+    fn begin_large(&mut self, member: &LargeMember) -> bool {
+        // What nobody asked for is not read to its end, however long that is.
+        if self.is_pull() && !self.missing.contains(&member.metric) {
+            return false;
+        }
+        let is_refused =
+            self.rights.as_ref().is_some_and(|rights| rights.refusal(&member.metric).is_some());
+        let coming = (!is_refused).then(|| {
+            let stored_as = self.renames.stored_as(&member.metric).clone();
+            (self.batch.begin_large(member, &stored_as), stored_as)
+        });
+        // What may not be stored is read all the same: others may come after it.
+        self.large = Some((member.clone(), coming));
+        true
+    }
+
+    fn take_large_piece(&mut self, piece: &[u8]) {
+        if let Some((_, Some((coming, _)))) = &mut self.large {
+            coming.write(piece);
+        }
+    }
+
+    fn end_large(&mut self) -> Result<(), NoRoom> {
+        let Some((member, coming)) = self.large.take() else { return Ok(()) };
+        self.file_bytes += member.len_bytes;
+        let added = self.add_line(&member.metric);
+        match coming {
+            Some((coming, stored_as)) if added.is_err() => {
+                self.batch.give_up_large(coming, &stored_as);
+                return added;
+            }
+            Some((coming, stored_as)) => {
+                self.missing.remove(&member.metric);
+                let mut metric = member.metric;
+                self.renames.apply(&mut metric, self.batch.len());
+                self.batch.end_large(coming, stored_as);
+            }
+            None => {
+                if let Some(line) = self.rights.as_ref().and_then(|r| r.refusal(&member.metric)) {
+                    self.batch.note(line);
+                }
+            }
+        }
+        added
     }
 
     fn take(&mut self, mut member: Member) -> Result<(), NoRoom> {
@@ -318,6 +373,7 @@ impl<'a> Incoming<'a> {
             file_bytes: 0,
             member: Growing::default(),
             lines,
+            large: None,
             spare: Vec::new(),
         }
     }
@@ -344,10 +400,17 @@ impl<'a> Incoming<'a> {
                     let worked = report.worked_ms.map(Duration::from_millis);
                     self.links.came(coming, self.file_bytes, worked);
                 }
+                self.batch.verify(Some(&report.digests));
                 (None, report.left_out)
             }
-            Err(error) => (Some(error), Vec::new()),
+            Err(error) => {
+                self.batch.verify(None);
+                (Some(error), Vec::new())
+            }
         };
+        if let Some((_, Some((coming, stored_as)))) = self.large.take() {
+            self.batch.give_up_large(coming, &stored_as);
+        }
         for LeftOut { metric, problem, reason } in left_out {
             if self.missing.remove(&metric) || !self.is_pull() {
                 self.batch.note(not_healed(metric, problem, reason));

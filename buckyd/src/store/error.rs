@@ -44,7 +44,7 @@ pub(crate) enum StoreError {
         waited: Duration,
     },
     /// Longer than what is held in memory.
-    #[error("{path} has {bytes} bytes; at most {limit} are moved at once")]
+    #[error("{path} has {bytes} bytes; this is done in memory, for files of at most {limit}")]
     TooLarge {
         /// Which.
         path: PathBuf,

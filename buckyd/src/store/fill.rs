@@ -25,9 +25,9 @@ const STILL_BEING_WRITTEN: Duration = Duration::from_secs(5);
 
 /// How long after its last write a file without any point may still be about to get its first. Carbon creates a file and
 /// writes to it at once.
-const FIRST_POINT_IS_NEAR: Duration = Duration::from_secs(1);
+pub(super) const FIRST_POINT_IS_NEAR: Duration = Duration::from_secs(1);
 /// How long between two looks at such a file.
-const PAUSE: Duration = Duration::from_millis(25);
+pub(super) const PAUSE: Duration = Duration::from_millis(25);
 
 /// What was done to a file that was there.
 pub(super) enum Existing {
@@ -121,8 +121,9 @@ impl From<StoreError> for Failure {
 impl Store {
     /// Fills the file at `path`, if there is one, from `source`, which lies in memory.
     ///
-    /// None where there is no room for it now. That is not waited for: all those who hold a source and wait would wait
-    /// for each other. The source is put down, and filled from there: see [`Self::fill_from_tmp`].
+    /// None where there is no room for it now, or never, as that file is too long. That is not waited for: all those who hold
+    /// a source and wait would wait for each other. The source is put down, and filled from there: see
+    /// [`Self::fill_from_tmp`].
     pub(super) fn fill_existing(
         &self,
         path: &Path,
@@ -136,7 +137,8 @@ impl Store {
         })
     }
 
-    /// The same from a temporary file. Room for both is waited for, within its limit, and had at once.
+    /// The same from a temporary file. Room for both is waited for, within its limit, and had at once. Where one of the two is
+    /// too long for memory, the other is filled in windows.
     pub(super) fn fill_from_tmp(
         &self,
         path: &Path,
@@ -144,17 +146,23 @@ impl Store {
         rules: &HealRules,
         budget: &LockBudget,
     ) -> Result<Existing, Failure> {
+        if self.is_large(tmp, path)? {
+            return self.fill_large_from(path, tmp, rules, budget);
+        }
         let filled = self.fill_with(path, rules, budget, |bytes| {
             let bytes = bytes.saturating_add(self.len_bytes(tmp, path)?);
             let share = self.options.memory.receiving.share_blocking(bytes);
             let no_memory = |source| StoreError::NoMemory { path: path.into(), source };
             Ok(Some((share.map_err(no_memory)?, Cow::Owned(self.content(tmp, path)?))))
         })?;
-        // There is always a source.
-        filled.ok_or_else(|| StoreError::Unsteady { path: path.into() }.into())
+        match filled {
+            Some(filled) => Ok(filled),
+            // There is always a source.
+            None => self.fill_large_from(path, tmp, rules, budget),
+        }
     }
 
-    /// `ready` gets so many bytes of memory, and the source.
+    /// `ready` gets so many bytes of memory, and the source. None where it says so, or the file is too long for memory.
     fn fill_with<'s>(
         &self,
         path: &Path,
@@ -170,7 +178,10 @@ impl Store {
                 Err(error) => return Err(error.into()),
             };
             // Before the lock: nobody who waits for it is to wait for memory too.
-            let bytes = self.len_bytes(&file, path)?.saturating_mul(FILL_TIMES);
+            let bytes = match self.len_bytes(&file, path) {
+                Err(StoreError::TooLarge { .. }) => return Ok(None),
+                bytes => bytes?.saturating_mul(FILL_TIMES),
+            };
             let Some((share, source)) = ready(bytes)? else { return Ok(None) };
             self.lock_exclusive(&file, path, budget)?;
             if !self.tree.still_names(path, &file)? {
@@ -312,7 +323,7 @@ fn compressed(file: &File, path: &Path, content: &[u8]) -> Failure {
 
 /// Whether a file was written to less than `limit` ago. A time to come is one of a clock that was ahead: what is further
 /// off than that was not written a moment ago either.
-fn is_young(file: &File, limit: Duration) -> bool {
+pub(super) fn is_young(file: &File, limit: Duration) -> bool {
     let written = file.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed());
     match written {
         Ok(Ok(age)) => age < limit,

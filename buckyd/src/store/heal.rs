@@ -5,6 +5,8 @@
 //! all is synced again; only then are the lines of the batch true. So a crash, of the power too, never leaves a half
 //! file under a metric's name.
 
+mod large;
+
 use std::path::{Path, PathBuf};
 
 use bucky_api::archive::Member;
@@ -12,6 +14,7 @@ use bucky_api::{DeleteMetric, HealLine, HealOutcome, OnSchemaDifference, Problem
 use bucky_whisper::{Digest, Image, ImageError};
 use rustix::fs::OFlags;
 
+use self::large::Unverified;
 use super::commit::Mark;
 use super::error::StoreError;
 use super::fill::{Existing, Failure};
@@ -43,6 +46,8 @@ pub(crate) struct HealBatch<'s> {
     begun: Mark,
     lines: Vec<HealLine>,
     staged: Vec<Staged>,
+    /// Long files that are staged, and whose digest is still to be told.
+    unverified: Vec<Unverified>,
     locks: LockBudget,
     near: Near,
     /// Whether the prefix was looked at before the first write.
@@ -56,7 +61,8 @@ impl<'s> HealBatch<'s> {
         let (begun, rules) = (store.committer.mark(), HealRules::default());
         let locks = store.lock_budget();
         let (lines, staged, near) = (Vec::new(), Vec::new(), Near::default());
-        Self { store, rules, begun, lines, staged, locks, near, is_checked: false }
+        let (unverified, is_checked) = (Vec::new(), false);
+        Self { store, rules, begun, lines, staged, unverified, locks, near, is_checked }
     }
 
     /// A batch that goes by `rules`.

@@ -12,10 +12,12 @@ mod digests;
 mod error;
 mod exclusive;
 mod fill;
+mod fill_large;
 mod former;
 mod heal;
 mod identity;
 mod kept;
+mod large;
 mod locks;
 mod mount_table;
 mod near;
@@ -51,6 +53,7 @@ pub(crate) use self::error::StoreError;
 use self::exclusive::Exclusive;
 pub(crate) use self::exclusive::is_served;
 pub(crate) use self::kept::OnCorrupt;
+pub(crate) use self::large::{Coming, LargeFile, LargeLook};
 pub(crate) use self::locks::LockBudget;
 use self::rest::Watched;
 pub(crate) use self::rules::HealRules;
@@ -77,7 +80,7 @@ const UNNAMED_SHARE: usize = 8;
 pub(crate) struct StoreOptions {
     /// How long any lock is waited for.
     pub(crate) lock_limit: Duration,
-    /// The longest file that is moved: it is held in memory.
+    /// The longest file that is held in memory; longer ones are moved and filled piece by piece.
     pub(crate) file_limit_bytes: u64,
     /// What files take while they are in memory.
     pub(crate) memory: Memory,
@@ -173,7 +176,7 @@ impl Store {
         self.state.store_id()
     }
 
-    /// The longest file that is moved.
+    /// The longest file that is held in memory.
     pub(crate) fn file_limit_bytes(&self) -> u64 {
         self.options.file_limit_bytes
     }

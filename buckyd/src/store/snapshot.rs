@@ -189,7 +189,8 @@ impl Store {
 
     /// The digest of an open, locked file, which is not held.
     pub(super) fn digest(&self, file: &File, path: &Path) -> Result<Digest, StoreError> {
-        let bytes = self.len_bytes(file, path)?;
+        let stat = rustix::fs::fstat(file).map_err(|errno| StoreError::io("read", path, errno))?;
+        let bytes = u64::try_from(stat.st_size).unwrap_or(0);
         let digest = Digest::read(file.take(bytes.saturating_add(1)), bytes);
         Ok(digest.map_err(|source| StoreError::io("read", path, source))?.0)
     }

@@ -86,13 +86,40 @@ impl Store {
         Ok((written?, is_folder_new))
     }
 
-    /// Writes a file under a temporary name and returns that.
-    pub(super) fn write_tmp(&self, new: NewFile<'_>) -> Result<PathBuf, StoreError> {
+    /// An empty new file whose place will be `path`, as [`Self::write_unplaced`] has it, open to be written. True where the
+    /// folder was made.
+    pub(super) fn make_unplaced(
+        &self,
+        path: &Path,
+        near: &Near,
+    ) -> (Result<(Unplaced, File), StoreError>, bool) {
+        let folder = path.parent().and_then(|folder| near.make_folder(&self.tree, folder).ok());
+        let is_folder_new = folder.as_ref().is_some_and(|(_, is_new)| *is_new);
+        let unnamed = folder.and_then(|(folder, _)| {
+            let unnamed = self.unnamed.make(&*folder)?;
+            let file = unnamed.file().try_clone().ok()?;
+            Some((Unplaced::Unnamed(unnamed), file))
+        });
+        let made = match unnamed {
+            Some(made) => Ok(made),
+            None => self.make_tmp().map(|(name, file)| (Unplaced::Named(name), file)),
+        };
+        (made, is_folder_new)
+    }
+
+    /// An empty file under a temporary name.
+    fn make_tmp(&self) -> Result<(PathBuf, File), StoreError> {
         let name = self.state.new_tmp_name();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let tmp = rustix::fs::openat(self.state.tmp(), &name, flags, Mode::from_raw_mode(0o600))
             .map(File::from)
             .map_err(|errno| StoreError::io("make a temporary file", &name, errno))?;
+        Ok((name, tmp))
+    }
+
+    /// Writes a file under a temporary name and returns that.
+    pub(super) fn write_tmp(&self, new: NewFile<'_>) -> Result<PathBuf, StoreError> {
+        let (name, tmp) = self.make_tmp()?;
         let written = self.fill_tmp(&tmp, &name, new);
         if written.is_err() {
             self.remove_tmp(&name);
@@ -108,6 +135,11 @@ impl Store {
         } else {
             (&*tmp).write_all(content).map_err(failed)?;
         }
+        self.dress(tmp, name, meta)
+    }
+
+    /// Gives a new file its owner, mode and time.
+    pub(super) fn dress(&self, tmp: &File, name: &Path, meta: FileMeta) -> Result<(), StoreError> {
         let failed = |errno: Errno| StoreError::io("set mode and time of", name, errno);
         self.tree.give_to_owner(tmp, name)?;
         // Without 0o600 neither carbon nor the sync that follows could open it.

@@ -172,6 +172,19 @@ impl Store {
         })
     }
 
+    /// A tombstone of any length, opened, and its path for messages.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) fn open_tombstone(
+        &self,
+        batch: &BatchId,
+        seq: usize,
+    ) -> Result<(File, PathBuf), StoreError> {
+        let (file, name) = open_in(&self.batch_folder(batch)?, batch, seq)?;
+        Ok((file, path_in(batch, &name)))
+    }
+
     /// The contents of these tombstones as they are now, one after the other; `each` gets them in order.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ pub(crate) use self::tombstones::Deleted;
 use super::exclusive::Exclusive;
 use super::snapshot::FileStat;
 use super::tree::Tree;
-use super::{LockBudget, Snapshot, Store, StoreError, StoreOptions};
+use super::{LargeFile, LockBudget, Snapshot, Store, StoreError, StoreOptions};
 use crate::inventory::Inventory;
 use crate::memory::Memory;
 
@@ -242,7 +242,7 @@ impl Volumes {
         self.prefix.id()
     }
 
-    /// The longest file that is moved.
+    /// The longest file that is held in memory.
     pub(crate) fn file_limit_bytes(&self) -> u64 {
         self.prefix.file_limit_bytes()
     }
@@ -319,6 +319,14 @@ impl Volumes {
 
     pub(crate) fn read_to_copy(&self, metric: &MetricName) -> Result<Snapshot, StoreError> {
         self.of(metric).read_to_copy(metric)
+    }
+
+    pub(crate) fn open_large(&self, metric: &MetricName) -> Result<LargeFile<'_>, StoreError> {
+        LargeFile::of_metric(self.of(metric), metric)
+    }
+
+    pub(crate) fn digest_of(&self, metric: &MetricName) -> Result<Digest, StoreError> {
+        self.of(metric).digest_of(metric)
     }
 
     pub(crate) fn unlink(&self, metric: &MetricName) -> Result<(), StoreError> {

@@ -20,12 +20,14 @@ use super::Sweeper;
 use super::round::Body;
 use crate::auth::NoDaemon;
 use crate::blocking::{BodyWriter, blocking, body_channel};
-use crate::store::{BatchId, FileReader, Volumes, unix_now};
+use crate::store::{BatchId, FileReader, StoreError, Volumes, unix_now};
 
 /// How many bytes of files are sent in one stream.
 const STREAM_BYTES: usize = 32 * 1024 * 1024;
 /// How long one exchange with an owner may take. A daemon at work shows that it is alive for as long as it likes.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(180);
+/// How fast long files are read and sent at least.
+const LARGE_BYTES_A_SECOND: u64 = 1024 * 1024;
 /// The most bytes of maps in one question.
 const MAPS_BYTES: usize = 2 * 1024 * 1024;
 /// Why a tombstone waits whose content is not what was confirmed.
@@ -179,8 +181,8 @@ impl Sweeper {
         bodies: Vec<&'b Body>,
         word: &mut Word,
     ) -> Result<Vec<&'b Body>, Trouble> {
-        let (mut lacking, mut open): (Vec<&Body>, Vec<&Body>) =
-            bodies.into_iter().partition(|body| body.is_compressed());
+        let (mut open, mut lacking): (Vec<&Body>, Vec<&Body>) =
+            bodies.into_iter().partition(|body| body.has_maps());
         let as_of = self.deleted_at(batch);
         while !open.is_empty() {
             let maps = self.maps_of(batch, &open, clocks_with(daemon)).await?;
@@ -236,8 +238,9 @@ impl Sweeper {
         }
         let request = ConfirmRequest { metrics };
         let daemon = &self.peers.daemon(owner, &[Operation::Read], metrics_of(&asked))?;
-        let lines: Vec<ConfirmLine> =
-            within(daemon, async { daemon.confirm(&request).await?.collect().await }).await?;
+        let more = time_for(asked.iter().filter_map(|body| body.large_bytes).sum());
+        let exchange = async { daemon.confirm(&request).await?.collect().await };
+        let lines: Vec<ConfirmLine> = within_longer(daemon, more, exchange).await?;
         check_lines(daemon, &asked, &lines, |line| line.metric.as_str())?;
         let mut lacking = Vec::new();
         for (body, line) in asked.into_iter().zip(lines) {
@@ -274,7 +277,8 @@ impl Sweeper {
         let (store, id) = (Arc::clone(&self.store), batch.clone());
         let written = blocking(move || write_stream(&store, &id, wanted, writer));
         let stream = body.into_data_stream().map_err(io::Error::other);
-        let exchange = within(daemon, async {
+        let large_bytes = bodies.iter().filter_map(|body| body.large_bytes).sum();
+        let exchange = within_longer(daemon, time_for(large_bytes), async {
             daemon.heal_by(orders, Encoding::Identity, stream).await?.collect::<HealLine>().await
         });
         // The writer ends when the exchange has: nobody takes its pieces then.
@@ -342,8 +346,19 @@ fn write_stream(
         if bytes >= STREAM_BYTES {
             break;
         }
-        let file = store.read_tombstone(batch, seq, &mut files);
-        let file = file.map_err(|error| NotWritten::Read(chain(&error)))?;
+        let read = |error: StoreError| NotWritten::Read(chain(&error));
+        let file = match store.read_tombstone(batch, seq, &mut files) {
+            Err(StoreError::TooLarge { .. }) => {
+                let mut file = store.open_large_tombstone(batch, seq).map_err(read)?;
+                let (len_bytes, is_sparse) = (file.len_bytes(), file.is_sparse());
+                let content = Content { digest: None, len_bytes, is_sparse };
+                archive.add(&metric, file.meta(), content, &mut file)?;
+                bytes = bytes.saturating_add(usize::try_from(len_bytes).unwrap_or(usize::MAX));
+                taken += 1;
+                continue;
+            }
+            file => file.map_err(read)?,
+        };
         bytes += file.content.len();
         taken += 1;
         let len_bytes = file.content.len() as u64;
@@ -419,11 +434,26 @@ pub(super) async fn within<T>(
     daemon: &Daemon,
     exchange: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, Trouble> {
-    match tokio::time::timeout(EXCHANGE_LIMIT, exchange).await {
+    within_longer(daemon, Duration::ZERO, exchange).await
+}
+
+/// The same where it may take so much more.
+async fn within_longer<T>(
+    daemon: &Daemon,
+    more: Duration,
+    exchange: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, Trouble> {
+    let limit = EXCHANGE_LIMIT + more;
+    match tokio::time::timeout(limit, exchange).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(Trouble {
-            reason: format!("{} was not done within {} s", daemon.addr(), EXCHANGE_LIMIT.as_secs()),
+            reason: format!("{} was not done within {} s", daemon.addr(), limit.as_secs()),
             silent: true,
         }),
     }
+}
+
+/// How much more time an exchange gets for long files.
+fn time_for(large_bytes: u64) -> Duration {
+    Duration::from_secs(large_bytes / LARGE_BYTES_A_SECOND)
 }

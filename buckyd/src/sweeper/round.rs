@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 
 use super::Sweeper;
 use crate::blocking::blocking;
-use crate::store::{BatchId, Burial, Snapshot, Stamp, Tombstone, Unburied};
+use crate::store::{BatchId, Burial, LargeLook, Snapshot, Stamp, StoreError, Tombstone, Unburied};
 
 /// How many tombstones are worked on together.
 const CHUNK: usize = 500;
@@ -57,6 +57,8 @@ pub(super) struct Body {
     pub(super) content: BodyContent,
     /// What its file has as long as nobody writes to it.
     settled: Option<Stamp>,
+    /// Its length, where it is too long for memory: then it has no maps, and is sent where the owner has another content.
+    pub(super) large_bytes: Option<u64>,
 }
 
 /// What a tombstone's file is.
@@ -70,18 +72,33 @@ pub(super) enum BodyContent {
     NotWhole,
 }
 
+impl BodyContent {
+    fn of(parsed: Result<(), ImageError>) -> Self {
+        match parsed {
+            Ok(()) => Self::Whole,
+            Err(ImageError::Compressed) => Self::Compressed,
+            Err(ImageError::Header(_)) => Self::NotWhole,
+        }
+    }
+}
+
 impl Body {
     fn of(tombstone: Tombstone, file: &Snapshot) -> Self {
-        let content = match Image::parse(&file.content) {
-            Ok(_) => BodyContent::Whole,
-            Err(ImageError::Compressed) => BodyContent::Compressed,
-            Err(ImageError::Header(_)) => BodyContent::NotWhole,
-        };
-        Self { tombstone, digest: file.digest(), content, settled: file.settled }
+        let content = BodyContent::of(Image::parse(&file.content).map(drop));
+        let (digest, settled) = (file.digest(), file.settled);
+        Self { tombstone, digest, content, settled, large_bytes: None }
     }
 
-    pub(super) fn is_compressed(&self) -> bool {
-        self.content == BodyContent::Compressed
+    /// Of a tombstone that is too long for memory.
+    fn large(tombstone: Tombstone, file: LargeLook, bytes: u64) -> Self {
+        let LargeLook { digest, kind, settled } = file;
+        let content = BodyContent::of(kind);
+        Self { tombstone, digest, content, settled, large_bytes: Some(bytes) }
+    }
+
+    /// Whether the owners can be asked for each of its points.
+    pub(super) fn has_maps(&self) -> bool {
+        self.content == BodyContent::Whole && self.large_bytes.is_none()
     }
 
     fn unburied(&self) -> Unburied {
@@ -199,6 +216,10 @@ impl Sweeper {
         let read = blocking(move || {
             store.read_tombstones(&id, wanted.iter(), |tombstone, file| match file {
                 Ok(file) => Ok(Body::of(tombstone.clone(), file)),
+                Err(StoreError::TooLarge { bytes, .. }) => store
+                    .look_at_large_tombstone(&id, tombstone.seq)
+                    .map(|file| Body::large(tombstone.clone(), file, bytes))
+                    .map_err(|error| (tombstone.metric.clone(), chain(&error))),
                 Err(error) => Err((tombstone.metric.clone(), chain(&error))),
             })
         });

@@ -30,6 +30,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
+mod any_size;
 mod clocks;
 mod corrupt;
 mod crash;

@@ -1,10 +1,11 @@
 //! A batch of heals over all volumes: each volume has a part of its own, which it makes durable by itself.
 
-use bucky_api::HealLine;
-use bucky_api::archive::Member;
+use bucky_api::archive::{LargeMember, Member};
+use bucky_api::{HealLine, MemberDigest};
 use bucky_whisper::MetricName;
 
 use super::{Volume, Volumes};
+use crate::store::Coming;
 use crate::store::heal::HealBatch as VolumeBatch;
 use crate::store::rules::HealRules;
 use crate::store::tombstone::BatchId;
@@ -47,6 +48,33 @@ impl<'s> HealBatch<'s> {
     /// Heals one metric as far as it goes before the sync.
     pub(crate) fn take(&mut self, member: &Member) {
         self.part_of(&member.metric).take(member);
+    }
+
+    /// Begins to receive a long file, which is stored as `metric`.
+    pub(crate) fn begin_large(&mut self, member: &LargeMember, metric: &MetricName) -> Coming {
+        match self.volumes.of(metric) {
+            Volume::Prefix(_) => self.prefix.begin_large(member, metric),
+            volume => VolumeBatch::new(volume).by(self.rules).begin_large(member, metric),
+        }
+    }
+
+    /// A long file has come whole.
+    pub(crate) fn end_large(&mut self, coming: Coming, metric: MetricName) {
+        self.part_of(&metric).end_large(coming, metric);
+    }
+
+    /// A long file does not come whole.
+    pub(crate) fn give_up_large(&self, coming: Coming, metric: &MetricName) {
+        match self.volumes.of(metric) {
+            Volume::Prefix(_) => self.prefix.give_up_large(coming),
+            volume => VolumeBatch::new(volume).give_up_large(coming),
+        }
+    }
+
+    /// Compares the long files that came with what their sender says that it has sent.
+    pub(crate) fn verify(&mut self, sent: Option<&[MemberDigest]>) {
+        self.prefix.verify(sent);
+        self.others.iter_mut().for_each(|part| part.verify(sent));
     }
 
     /// Adds the line of a metric that never came.

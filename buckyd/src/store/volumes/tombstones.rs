@@ -6,7 +6,7 @@ use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, chain};
 
 use super::{FileReader, Volume, Volumes};
 use crate::store::tombstone::{BatchId, Burial, Tombstone, Unburied};
-use crate::store::{OnCut, Snapshot, StoreError};
+use crate::store::{LargeFile, LargeLook, OnCut, Snapshot, StoreError};
 
 /// What became of a request to delete.
 pub(crate) struct Deleted {
@@ -119,6 +119,34 @@ impl Volumes {
         each: impl FnMut(&'t Tombstone, Result<&Snapshot, StoreError>) -> T,
     ) -> Result<Vec<T>, StoreError> {
         self.with_batch(batch).read_tombstones(batch, tombstones, each)
+    }
+
+    /// A tombstone of any length, opened to be sent.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn open_large_tombstone(
+        &self,
+        batch: &BatchId,
+        seq: usize,
+    ) -> Result<LargeFile<'_>, StoreError> {
+        let volume = self.with_batch(batch);
+        let (file, path) = volume.open_tombstone(batch, seq)?;
+        LargeFile::of(volume, file, path)
+    }
+
+    /// What a tombstone of any length is, which is not held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn look_at_large_tombstone(
+        &self,
+        batch: &BatchId,
+        seq: usize,
+    ) -> Result<LargeLook, StoreError> {
+        let volume = self.with_batch(batch);
+        let (file, path) = volume.open_tombstone(batch, seq)?;
+        volume.look_at_large(&file, &path)
     }
 
     pub(crate) fn bury(

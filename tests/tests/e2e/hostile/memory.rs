@@ -65,6 +65,10 @@ fn bombs() -> Vec<(&'static str, usize, Vec<u8>)> {
         bombs.push(("a heal of large files", 1, request("POST /v1/heal", &headers, &body)));
     }
     drop(tar);
+    // Longer than what is held: it goes to the disk as it comes, and is filled from there.
+    let long = encoded(Encoding::Zstd, &heal(b"m/large.wsp", &file_of(LONGEST_MIB + 20), 1));
+    let zstd_coded = [("Content-Encoding", "zstd")];
+    bombs.push(("a heal of a long file", 2, request("POST /v1/heal", &zstd_coded, &long)));
     let zstd = [("Content-Encoding", "zstd")];
     let name = format!("{}/{}.wsp", "n".repeat(45), "n".repeat(45));
     let members = soak::rounds(15_000, 70_000);

@@ -1,0 +1,173 @@
+//! Filling from, or into, a file that is too long to be held in memory.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use bucky_api::{OnSchemaDifference, Problem, chain};
+use bucky_whisper::{
+    Header, ImageError, LARGE_FILL_BYTES, LargeFill, LargeFillError, UnfitError, fill_large,
+};
+use rustix::fs::OFlags;
+
+use super::error::StoreError;
+use super::fill::{Existing, FIRST_POINT_IS_NEAR, Failure, PAUSE, is_young};
+use super::rules::{HealRules, Holding, judge};
+use super::{LockBudget, Store, TRIES};
+
+/// How far apart the clocks of source and owner may be where a long file is filled: points that only the earlier of them
+/// counts are looked for within so many seconds.
+const CLOCKS_APART_MOST: u32 = 24 * 3600;
+
+impl Store {
+    /// Whether two open files have the same content.
+    fn is_same(&self, tmp: &File, file: &File, path: &Path) -> Result<bool, StoreError> {
+        let from_start = |mut file: &File| {
+            let rewound = io::Seek::rewind(&mut file);
+            rewound.map_err(|error| StoreError::io("read", path, error))?;
+            self.digest(file, path)
+        };
+        Ok(from_start(tmp)? == from_start(file)?)
+    }
+
+    /// Fills the file at `path` from a temporary file, in windows: both may be of any length. Whatever `rules` allow, points
+    /// without a place are not given up, and nothing is reshaped or replaced: that takes the whole file.
+    pub(super) fn fill_large_from(
+        &self,
+        path: &Path,
+        tmp: &File,
+        rules: &HealRules,
+        budget: &LockBudget,
+    ) -> Result<Existing, Failure> {
+        let share = self.options.memory.receiving.share_blocking(LARGE_FILL_BYTES);
+        let _share = share.map_err(|source| StoreError::NoMemory { path: path.into(), source })?;
+        let clocks = rules.clocks();
+        if clocks.latest - clocks.earliest > CLOCKS_APART_MOST {
+            let reason = format!(
+                "{} is too long to be filled from a node whose clock is more than a day off",
+                path.display()
+            );
+            return Err(Failure::failed(Problem::Busy, reason));
+        }
+        let (mut points_before, mut is_just_made) = (0, false);
+        for _ in 0..TRIES {
+            let file = match self.tree.open_file(path, OFlags::RDWR) {
+                Ok(file) => file,
+                Err(StoreError::Missing { .. }) => return Ok(Existing::NotThere),
+                Err(error) => return Err(error.into()),
+            };
+            self.lock_exclusive(&file, path, budget)?;
+            if !self.tree.still_names(path, &file)? {
+                continue;
+            }
+            if is_young(&file, FIRST_POINT_IS_NEAR) && has_no_point(&file) {
+                is_just_made = true;
+                drop(file);
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            let options = rules.fill_options(self.options.aggregation_six);
+            let done = match fill_large(tmp, &file, options) {
+                Err(LargeFillError::Disturbed) => continue,
+                Err(
+                    LargeFillError::Source(UnfitError::Compressed | UnfitError::Layout)
+                    | LargeFillError::Destination(UnfitError::Compressed | UnfitError::Layout),
+                ) if self.is_same(tmp, &file, path)? => {
+                    return Ok(Existing::Unchanged(Holding::default()));
+                }
+                done => done.map_err(|error| not_filled(&file, path, &error))?,
+            };
+            let elsewhere = self.tree.is_elsewhere(&file);
+            if elsewhere.map_err(|errno| StoreError::io("look at", path, errno))? {
+                file.sync_all().map_err(|error| StoreError::io("sync", path, error))?;
+            }
+            points_before += done.points_filled;
+            return judge_large(path, &done, points_before, rules);
+        }
+        if is_just_made {
+            let reason = format!("{} was made a moment ago, and has no point yet", path.display());
+            return Err(Failure::failed(Problem::Busy, reason));
+        }
+        Err(StoreError::Unsteady { path: path.into() }.into())
+    }
+}
+
+/// Why nothing, or only a part, was filled into the file at `path`.
+fn not_filled(file: &File, path: &Path, error: &LargeFillError) -> Failure {
+    let shown = path.display();
+    let reason = format!("{shown}: {}", chain(error));
+    match error {
+        LargeFillError::Source(UnfitError::Compressed)
+        | LargeFillError::Destination(UnfitError::Compressed) => {
+            Failure::refused(Problem::Compressed, reason)
+        }
+        LargeFillError::Source(UnfitError::Header(_)) => {
+            Failure::refused(Problem::SourceDamaged, reason)
+        }
+        LargeFillError::Destination(UnfitError::Header(error)) => {
+            let error = ImageError::Header(error.clone());
+            let mut failure = super::fill::damaged_destination(file, path, &error);
+            if failure.problem == Problem::DestinationDamaged {
+                failure.reason = format!(
+                    "{shown} at the owner is damaged ({}), and for files too long for memory there is no \
+                     `--replace-corrupt`; move it aside",
+                    chain(&error)
+                );
+            }
+            failure
+        }
+        LargeFillError::Source(UnfitError::Layout)
+        | LargeFillError::Destination(UnfitError::Layout) => {
+            Failure::refused(Problem::TooLarge, reason)
+        }
+        LargeFillError::Disturbed => Failure::failed(Problem::Busy, reason),
+        LargeFillError::Io(error) => {
+            let error = io::Error::new(error.kind(), error.to_string());
+            StoreError::io("fill", path, error).into()
+        }
+    }
+}
+
+/// What a fill came to: a receipt only where every point of the source has its place.
+fn judge_large(
+    path: &Path,
+    done: &LargeFill,
+    points: u64,
+    rules: &HealRules,
+) -> Result<Existing, Failure> {
+    let Some((source, owner)) = &done.headers else {
+        return Err(StoreError::Unsteady { path: path.into() }.into());
+    };
+    let keep = HealRules { on_schema_difference: OnSchemaDifference::Keep, ..*rules };
+    let judged = judge(path, (source, owner), &done.coverage, points, &keep);
+    let asked = rules.on_schema_difference;
+    let holding = judged.map_err(|mut failure| {
+        if failure.problem == Problem::NoPlace && asked != OnSchemaDifference::Keep {
+            // Told by itself, and not in the table of layouts, which would offer what was asked for.
+            failure.problem = Problem::TooLarge;
+            failure.reason.push_str("; for files too long for memory there is no ");
+            failure.reason.push_str(asked.name());
+        }
+        failure
+    })?;
+    Ok(if points == 0 && done.is_empty() {
+        Existing::Unchanged(holding)
+    } else {
+        Existing::Filled(holding)
+    })
+}
+
+/// Whether all archives of a file are empty, as far as its header can be read.
+fn has_no_point(file: &File) -> bool {
+    let bytes = file.metadata().map_or(0, |meta| meta.len());
+    let mut head = vec![0; usize::try_from(Header::SIZE_MAX_BYTES.min(bytes)).unwrap_or(0)];
+    let read = file.read_exact_at(&mut head, 0).ok();
+    let header = read.and_then(|()| Header::parse(&head, bytes).ok());
+    header.is_some_and(|header| {
+        header.archives.iter().all(|archive| {
+            let mut base = [0; 4];
+            file.read_exact_at(&mut base, archive.offset.into()).is_ok() && base == [0; 4]
+        })
+    })
+}

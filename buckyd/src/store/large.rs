@@ -1,0 +1,286 @@
+//! Files that are too long to be held in memory: sent as they are read, received into the new file itself, which is
+//! put in place, or filled from, at the end.
+//!
+//! A lock is held for one piece at a time while such a file is sent, so that carbon never waits for a network. What was
+//! written meanwhile shows later: the digest is that of what was sent, and the delete compares it with the file's.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use bucky_api::archive::{FileMeta, LargeMember};
+use bucky_api::{Problem, chain};
+use bucky_whisper::{Digest, DigestBuilder, Header, ImageError, MetricName, is_compressed, unlock};
+use rustix::fs::Stat;
+
+use super::Store;
+use super::error::StoreError;
+use super::fill::Failure;
+use super::near::Near;
+use super::stamp::Stamp;
+use super::unplaced::Unplaced;
+use super::volumes::Volume;
+
+/// What holes are made of.
+const BLOCK_BYTES: usize = 4096;
+
+/// A long file that is open to be sent.
+pub(crate) struct LargeFile<'s> {
+    store: Volume<'s>,
+    file: File,
+    path: PathBuf,
+    before: Stat,
+    /// When it was looked at first.
+    opened: SystemTime,
+    at: u64,
+}
+
+impl<'s> LargeFile<'s> {
+    /// The file of `metric`, opened to be sent.
+    ///
+    /// # Errors
+    /// [`StoreError`], also where its lock is not to be had now.
+    pub(super) fn of_metric(store: Volume<'s>, metric: &MetricName) -> Result<Self, StoreError> {
+        let path = metric.relative_path();
+        let (file, _) = Near::default().open_file(&store.tree, &path)?;
+        Self::of(store, file, path)
+    }
+
+    /// A file that is open.
+    pub(super) fn of(store: Volume<'s>, file: File, path: PathBuf) -> Result<Self, StoreError> {
+        let opened = SystemTime::now();
+        let before =
+            rustix::fs::fstat(&file).map_err(|errno| StoreError::io("look at", &path, errno))?;
+        store.lock_shared(&file, &path, &store.lock_budget())?;
+        unlock(&file).map_err(|error| StoreError::lock(&path, error))?;
+        Ok(Self { store, file, path, before, opened, at: 0 })
+    }
+
+    /// Mode and mtime.
+    pub(crate) fn meta(&self) -> FileMeta {
+        FileMeta {
+            mode: self.before.st_mode & 0o7777,
+            mtime: u64::try_from(self.before.st_mtime).unwrap_or(0),
+        }
+    }
+
+    /// Its length.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        u64::try_from(self.before.st_size).unwrap_or(0)
+    }
+
+    /// Whether it has holes.
+    pub(crate) fn is_sparse(&self) -> bool {
+        super::snapshot::is_sparse(&self.before)
+    }
+
+    /// It was sent with this digest: noted for somebody who may soon want it deleted, if nobody has written to it meanwhile.
+    pub(crate) fn sent(self, digest: Digest) {
+        let (before, store) = (Stamp::of(&self.before), &*self.store);
+        let is_timed = store.timed_device == Some(self.before.st_dev);
+        if is_timed
+            && before.is_settled(self.opened)
+            && rustix::fs::fstat(&self.file).is_ok_and(|after| Stamp::of(&after) == before)
+        {
+            store.remembered.note(before, digest);
+        }
+    }
+}
+
+impl Read for LargeFile<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let locked = self.store.lock_shared(&self.file, &self.path, &self.store.lock_budget());
+        locked.map_err(|error| io::Error::other(chain(&error)))?;
+        let read = self.file.read_at(buffer, self.at);
+        unlock(&self.file).map_err(|error| io::Error::other(chain(&error)))?;
+        self.at += *read.as_ref().unwrap_or(&0) as u64;
+        read
+    }
+}
+
+/// What a long file is.
+pub(crate) struct LargeLook {
+    /// The digest of its content.
+    pub(crate) digest: Digest,
+    /// Whether it is a whole Whisper file, as its header tells.
+    pub(crate) kind: Result<(), ImageError>,
+    /// What it still has if nobody has written to it since; none where it is too young to tell.
+    pub(crate) settled: Option<Stamp>,
+}
+
+/// A long file that comes: written to the new file as it does.
+pub(crate) struct Coming {
+    /// What was said of it.
+    pub(crate) member: LargeMember,
+    /// Where it belongs.
+    pub(super) path: PathBuf,
+    /// Where it is until then; none where that cannot be made.
+    pub(super) file: Option<(Unplaced, File)>,
+    pub(super) is_folder_new: bool,
+    at: u64,
+    digest: DigestBuilder,
+    head: Vec<u8>,
+    failure: Option<Failure>,
+}
+
+impl Coming {
+    /// Takes the next piece.
+    pub(crate) fn write(&mut self, piece: &[u8]) {
+        self.digest.update(piece);
+        let head_bytes = usize::try_from(Header::SIZE_MAX_BYTES).unwrap_or(usize::MAX);
+        let missing = (head_bytes - self.head.len()).min(piece.len());
+        if missing > 0 {
+            self.head.extend_from_slice(&piece[..missing]);
+            let is_head_there = self.head.len() == head_bytes
+                || self.at + piece.len() as u64 == self.member.len_bytes;
+            if is_head_there && self.failure.is_none() {
+                self.failure = self.unfit();
+            }
+        }
+        if self.failure.is_none()
+            && let Some((_, file)) = &self.file
+            && let Err(error) = self.write_to(file, piece)
+        {
+            // What is left of the disk is for others.
+            let _ = file.set_len(0);
+            self.failure = Some(StoreError::io("write the new", &self.path, error).into());
+        }
+        self.at += piece.len() as u64;
+    }
+
+    /// Writes a piece, but for its blocks of zeros where the file is to have holes.
+    fn write_to(&self, file: &File, piece: &[u8]) -> io::Result<()> {
+        if !self.member.is_sparse {
+            return file.write_all_at(piece, self.at);
+        }
+        let is_hole = |block: &[u8]| block.iter().all(|byte| *byte == 0);
+        let blocks: Vec<&[u8]> = piece.chunks(BLOCK_BYTES).collect();
+        let mut at = self.at;
+        for run in blocks.chunk_by(|one, next| is_hole(one) == is_hole(next)) {
+            let bytes = run.iter().map(|block| block.len()).sum::<usize>();
+            let start = usize::try_from(at - self.at).unwrap_or(piece.len());
+            if let (Some(first), Some(run)) = (run.first(), piece.get(start..start + bytes))
+                && !is_hole(first)
+            {
+                file.write_all_at(run, at)?;
+            }
+            at += bytes as u64;
+        }
+        Ok(())
+    }
+
+    /// Nothing is stored under a metric's name that is not a Whisper file, and a long one is known by its beginning.
+    fn unfit(&self) -> Option<Failure> {
+        if is_compressed(&self.head) {
+            return None;
+        }
+        let error = Header::parse(&self.head, self.member.len_bytes).err()?;
+        let reason = format!(
+            "the source's file is no whole Whisper file: {}; it is too long to be salvaged",
+            chain(&error)
+        );
+        Some(Failure::refused(Problem::SourceDamaged, reason))
+    }
+
+    /// The digest of what has come.
+    pub(super) fn digest(&self) -> Digest {
+        self.digest.finish()
+    }
+
+    /// Its digest, once it is whole and has mode, owner and time; or what is wrong.
+    pub(super) fn end(&mut self, store: &Store) -> Result<Digest, Failure> {
+        let digest = self.digest.finish();
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        if self.member.announced.is_some_and(|announced| announced != digest) {
+            return Err(arrived_damaged(digest));
+        }
+        if let Some((unplaced, file)) = &mut self.file {
+            let failed = |error| StoreError::io("write the new", &self.path, error);
+            file.set_len(self.member.len_bytes).map_err(failed)?;
+            store.dress(file, &self.path, self.member.meta)?;
+            if let Unplaced::Unnamed(unnamed) = unplaced {
+                unnamed.written(usize::try_from(self.member.len_bytes).unwrap_or(usize::MAX));
+            }
+        }
+        Ok(digest)
+    }
+}
+
+/// What came is not what was sent.
+pub(super) fn arrived_damaged(digest: Digest) -> Failure {
+    let reason = format!("the content arrived damaged: it has the digest {digest}");
+    Failure::failed(Problem::DigestMismatch, reason)
+}
+
+impl Store {
+    /// The digest of the file of `metric`, which may be of any length, and is not held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn digest_of(&self, metric: &MetricName) -> Result<Digest, StoreError> {
+        let path = metric.relative_path();
+        let (file, _) = Near::default().open_file(&self.tree, &path)?;
+        self.lock_shared(&file, &path, &self.lock_budget())?;
+        self.digest(&file, &path)
+    }
+
+    /// What a file of any length is, which is not held: read to its end under a shared lock.
+    pub(super) fn look_at_large(&self, file: &File, path: &Path) -> Result<LargeLook, StoreError> {
+        self.lock_shared(file, path, &self.lock_budget())?;
+        let now = SystemTime::now();
+        let stat = |file: &File| {
+            rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))
+        };
+        let before = stat(file)?;
+        let bytes = u64::try_from(before.st_size).unwrap_or(0);
+        let mut head = vec![0; usize::try_from(Header::SIZE_MAX_BYTES.min(bytes)).unwrap_or(0)];
+        let read = file.read_exact_at(&mut head, 0);
+        read.map_err(|error| StoreError::io("read the header of", path, error))?;
+        let kind = match Header::parse(&head, bytes) {
+            _ if is_compressed(&head) => Err(ImageError::Compressed),
+            Ok(_) => Ok(()),
+            Err(error) => Err(ImageError::Header(error)),
+        };
+        let digest = self.digest(file, path)?;
+        let stamp = Stamp::of(&before);
+        let is_settled = self.timed_device == Some(before.st_dev)
+            && stamp.is_settled(now)
+            && Stamp::of(&stat(file)?) == stamp;
+        Ok(LargeLook { digest, kind, settled: is_settled.then_some(stamp) })
+    }
+
+    /// Makes the new file that `member` is written to, which belongs at the place of `metric`.
+    pub(super) fn receive_large(
+        &self,
+        member: &LargeMember,
+        metric: &MetricName,
+        near: &Near,
+        refusal: Option<Failure>,
+    ) -> Coming {
+        let path = metric.relative_path();
+        let (digest, head) = (DigestBuilder::new(), Vec::new());
+        let is_sparse = member.is_sparse || self.options.sparse;
+        let member = LargeMember { is_sparse, ..member.clone() };
+        if refusal.is_some() {
+            let (file, failure, is_folder_new) = (None, refusal, false);
+            return Coming { member, path, file, is_folder_new, at: 0, digest, head, failure };
+        }
+        let (made, is_folder_new) = self.make_unplaced(&path, near);
+        let (file, failure) = match made {
+            Ok(file) => (Some(file), None),
+            Err(error) => (None, Some(Failure::from(error))),
+        };
+        Coming { member, path, file, is_folder_new, at: 0, digest, head, failure }
+    }
+
+    /// Whether an open file is too long to be held in memory.
+    pub(super) fn is_large(&self, file: &File, path: &Path) -> Result<bool, StoreError> {
+        let stat =
+            rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))?;
+        Ok(u64::try_from(stat.st_size).unwrap_or(0) > self.file_limit_bytes())
+    }
+}

@@ -1,0 +1,147 @@
+//! Files that are longer than what a daemon holds in memory: moved, filled and confirmed all the same.
+
+use std::time::{Duration, SystemTime};
+
+use bucky_tests::metrics::{Layout, MINUTES, minutes, now};
+use bucky_tests::{CrashPoint, TestCluster, tree, wait};
+use bucky_whisper::{Aggregation, Point};
+
+use crate::cluster;
+use crate::crash::assert_nothing_is_half_made;
+
+/// 14.5 MB and 17 KB; with the least memory a file that is held may have 12 MiB.
+const LONG: Layout =
+    Layout { retentions: "1s:14d,1m:16d", aggregation: Aggregation::Last, x_files_factor: 0.0 };
+
+fn seconds(ages: impl IntoIterator<Item = u32>) -> Vec<Point> {
+    let now = now();
+    let point = |age: u32| Point { timestamp: now - age, value: f64::from(age % 100) };
+    ages.into_iter().map(point).collect()
+}
+
+/// They could be neither moved nor archived, and the plan said that they fit.
+#[test]
+fn a_long_file_is_moved_whole_or_filled_and_its_tombstone_goes() {
+    let mut cluster: TestCluster = cluster(3).flag("--memory", "96").lay();
+    let [new, both, short] =
+        ["long.new", "long.both", "short"].map(|stem| cluster.name_owned_by(1, stem));
+    cluster.node(0).write(&new, &LONG, &seconds(1..900));
+    // Points of the same time at both: the owner's stay. And each has some of its own.
+    cluster.node(0).write(&both, &LONG, &seconds((1..900).step_by(2)));
+    cluster.node(1).write(&both, &LONG, &seconds((1..900).step_by(3)));
+    cluster.node(2).write(&both, &LONG, &seconds(200_000..200_500));
+    cluster.node(0).write(&short, &MINUTES, &minutes(now(), [1.0, 2.0]));
+    let content = std::fs::read(cluster.node(0).path(&new)).unwrap();
+    cluster.start();
+    let before = cluster.ledger();
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    cluster.assert_all_in_place(&before);
+    assert!(std::fs::read(cluster.node(1).path(&new)).unwrap() == content);
+    cluster.bucky(&["verify"]).assert_code(0);
+}
+
+/// The owner of a tombstone has another content by then, as it has wherever metrics are still written: the tombstone is sent
+/// once more, and goes when the owner has found every point of it in its file.
+#[test]
+fn a_long_tombstone_goes_although_its_owner_has_been_written_to() {
+    let mut cluster = cluster(2).flag("--memory", "96").flag("--tombstone-grace", "5").lay();
+    let metric = cluster.name_owned_by(1, "long.tombstone");
+    cluster.node(0).write(&metric, &LONG, &seconds(100..900));
+    cluster.start();
+    let before = cluster.ledger();
+    // Where there is nothing to compare it with, it is misplaced, and no more.
+    let verified = cluster.bucky(&["verify"]).assert_code(1);
+    assert!(!verified.stdout.contains("cannot be"), "{verified}");
+    cluster.bucky(&["rebalance"]).assert_code(0);
+    assert!(!tree::tombstones(&cluster.node(0).prefix()).is_empty());
+    cluster.node(1).write(&metric, &LONG, &seconds(1..50));
+    cluster.assert_all_in_place(&before);
+}
+
+/// Its daemons end in the middle: nothing is half made, nothing is left, and the next run finishes.
+#[test]
+fn a_long_move_that_is_cut_off_by_a_crash_loses_nothing() {
+    let calls = [(0, "flock", 20), (0, "renameat", 1), (1, "pwrite64", 30), (1, "pwrite64", 2)];
+    let mut crashes = 0;
+    for (victim, call, number) in calls.into_iter().chain([(1, "linkat", 2), (1, "fsync", 1)]) {
+        let mut cluster: TestCluster = cluster(2).flag("--memory", "96").lay();
+        let [new, both] = ["long.new", "long.both"].map(|stem| cluster.name_owned_by(1, stem));
+        cluster.node(0).write(&new, &LONG, &seconds(1..900));
+        cluster.node(0).write(&both, &LONG, &seconds((1..900).step_by(2)));
+        cluster.node(1).write(&both, &LONG, &seconds((1..900).step_by(3)));
+        cluster.start();
+        let before = cluster.ledger();
+        let point = CrashPoint::set(cluster.node(victim), call, number);
+        let mut run = cluster.start_bucky(&["rebalance", "-w", "1", "--batch-metrics", "1"]);
+        let mut has_crashed = false;
+        wait::until("a crash, or the end", || {
+            has_crashed = cluster.node_mut(victim).has_ended();
+            has_crashed || !run.is_running()
+        });
+        drop(point);
+        if has_crashed {
+            crashes += 1;
+            assert_nothing_is_half_made(&cluster);
+            cluster.node_mut(victim).kill();
+            cluster.node_mut(victim).start();
+        }
+        let _ = run.finish();
+        cluster.bucky(&["rebalance", "-f"]).assert_code(0);
+        cluster.assert_all_in_place(&before);
+        for node in cluster.nodes() {
+            let left = std::fs::read_dir(node.prefix().join(".bucky/tmp")).unwrap().count();
+            assert_eq!(left, 0, "temporary files on {} after {call} {number}", node.host());
+        }
+    }
+    assert!(crashes >= 3, "only {crashes} crashes");
+}
+
+/// What a peer sends without being asked is neither stored nor written anywhere; and what no owner's file has room for in memory
+/// is not given up or reshaped, whatever is allowed.
+#[test]
+fn what_takes_the_whole_file_is_refused_for_a_long_one() {
+    let mut cluster = cluster(2).flag("--memory", "96").lay();
+    let [other, damaged] = ["long.other", "long.damaged"].map(|s| cluster.name_owned_by(1, s));
+    cluster.node(0).write(&other, &LONG, &seconds(1..900));
+    cluster.node(1).write(&other, &MINUTES, &minutes(now(), [1.0]));
+    cluster.node(0).write(&damaged, &LONG, &seconds(1..900));
+    cluster.node(1).put(&damaged, b"no whisper file");
+    let file = std::fs::File::options().write(true).open(cluster.node(1).path(&damaged)).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    cluster.start();
+    for way in ["reshape", "coarsen", "drop"] {
+        cluster
+            .bucky(&["rebalance", "--yes", "--replace-corrupt", "--on-schema-difference", way])
+            .assert_code(1)
+            .assert_tells(&format!("for files too long for memory there is no {way}"))
+            .assert_tells("there is no `--replace-corrupt`");
+    }
+    assert!(cluster.node(0).has(&other) && cluster.node(0).has(&damaged));
+}
+
+#[test]
+fn a_long_file_that_is_no_whisper_file_gets_no_place() {
+    let mut cluster = cluster(2).flag("--memory", "96").lay();
+    let metric = cluster.name_owned_by(1, "long.damaged");
+    let mut content = LONG.empty_file();
+    content[12..16].fill(0);
+    cluster.node(0).put(&metric, &content);
+    cluster.start();
+    let run = cluster.bucky(&["rebalance"]).assert_code(1);
+    run.assert_tells("archive count at byte 12 is 0");
+    assert!(cluster.node(0).has(&metric) && !cluster.node(1).has(&metric));
+}
+
+/// Another layout, of which the source's points have no place in the owner's.
+#[test]
+fn a_long_source_with_points_that_have_no_place_stays() {
+    let mut cluster = cluster(2).flag("--memory", "96").lay();
+    let metric = cluster.name_owned_by(1, "long.other");
+    cluster.node(0).write(&metric, &LONG, &seconds(1..900));
+    cluster.node(1).write(&metric, &MINUTES, &minutes(now(), [1.0]));
+    cluster.start();
+    cluster.bucky(&["rebalance"]).assert_code(1).assert_tells("899 points have no place");
+    assert!(cluster.node(0).has(&metric));
+    // It is not called in place either: to compare the two takes them both in memory.
+    cluster.bucky(&["verify"]).assert_code(1).assert_says("files that cannot be read");
+}
