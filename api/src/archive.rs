@@ -29,7 +29,7 @@ pub const DIGEST_RECORD: &str = "SCHILY.xattr.user.bucky.xxh3";
 /// With it a long name that was damaged on the way is noticed, as the content is by its own digest and a short name by
 /// the checksum of its header.
 pub const PATH_DIGEST_RECORD: &str = "SCHILY.xattr.user.bucky.path-xxh3";
-/// The PAX record, with the value `1`, of a member whose file has holes: what creates it anew leaves them.
+/// The PAX record, with the value `1`, of a member whose file has holes: the file made from it gets the same holes.
 pub const SPARSE_RECORD: &str = "SCHILY.xattr.user.bucky.sparse";
 /// The name of the last member.
 pub const REPORT_NAME: &str = ".bucky-report.json";

@@ -1,9 +1,9 @@
 //! What the clock of the other side says, and how far it is from ours.
 //!
 //! Which points of a file count depends on the clock that looks at it. So each request and each answer carries the time of
-//! its sender in [`TIME_HEADER`], and whoever deletes something asks [`may_trust`] first.
+//! its sender in [`TIME_HEADER`], and code that deletes something asks [`may_trust`] first.
 //!
-//! Pure: readings come in as values. A header that cannot be read counts as none: the other side then tells no time.
+//! Pure: readings come in as values. A header that cannot be read counts as missing: the peer's time is then unknown.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -205,7 +205,7 @@ impl ClockDoubt {
 }
 
 /// Whether something may be deleted on the word of a peer whose clock is so far from ours: what it takes for expired may be
-/// valid here. A peer that tells no time is trusted: both kinds of daemon tell theirs.
+/// valid here. A peer that sends no time is trusted: both kinds of daemon send theirs.
 ///
 /// # Errors
 /// [`ClockDoubt`] if the clocks differ by more than `limit`.

@@ -393,7 +393,7 @@ pub struct DeleteLine {
     /// Where a file that was cut off is kept aside, as a path at the daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<String>,
-    /// Where it failed: what kind of problem, where the daemon tells.
+    /// Where it failed: the kind of problem, if the daemon names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
     /// Where it failed, or is in use: why. Where it was deleted: what was odd about its times.

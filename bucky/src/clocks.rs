@@ -72,7 +72,7 @@ fn shown(reading: ClockReading) -> String {
 }
 
 /// The clocks that differ from another one by more than `limit`, the worst first. `offsets` are those from the clock of this
-/// host, which shows `now`; a node without one tells no time.
+/// host, which shows `now`; a node without one has sent no time.
 pub(crate) fn judge(
     offsets: impl IntoIterator<Item = (DaemonAddr, Option<ClockOffset>)>,
     now: ClockReading,

@@ -324,7 +324,7 @@ fn a_long_member_comes_in_pieces_and_its_digest_in_the_report() {
     let metric = "a.long".parse().unwrap();
     assert_eq!(report.digests, [crate::MemberDigest { metric, digest }]);
 
-    // Who takes no long members reads no further; and in one that is cut off the digest of none is told.
+    // A reader without room for long members stops here. A long member that is cut off has no digest.
     let refused = read_archive(stream.as_slice(), limits, |_| {});
     assert!(matches!(refused, Err(ReadArchiveError::TooLarge { .. })), "{refused:?}");
     let mut spooling = Spooling::default();

@@ -79,7 +79,7 @@ impl<W: Write> ArchiveWriter<W> {
         self.append_as(metric, meta, of, content)
     }
 
-    /// The same, where more is known of the file than its digest.
+    /// The same for a file of which more is known than its digest.
     ///
     /// # Errors
     /// Those of the writer behind.
@@ -96,7 +96,7 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     /// Adds a metric whose file is `content`, which `reader` gives. Where its digest is not known before, that of what was read
-    /// is in the report. Tells it.
+    /// is in the report, which is returned.
     ///
     /// # Errors
     /// Those of the writer behind, and of the reader, which may not give less than was said: the stream is of no use then.

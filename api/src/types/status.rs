@@ -81,7 +81,7 @@ pub struct InventoryStatus {
 }
 
 impl InventoryStatus {
-    /// Everything that is not served; an older daemon tells three kinds of it only.
+    /// Everything that is not served; an older daemon lists only three kinds.
     pub fn all_not_served(&self) -> NotServed {
         NotServed {
             unplaceable: self.unplaceable,

@@ -219,7 +219,7 @@ impl Tally {
         self.lock_schemas().clone()
     }
 
-    /// Tells people of them, where points without a place are treated by `policy`.
+    /// Prints them, where points without a place are treated by `policy`.
     pub(crate) fn tell_schemas(&self, policy: OnSchemaDifference) {
         let is_kept = self.counts().failed.contains_key(OTHER_SCHEMA);
         let policy = match policy {

@@ -76,7 +76,7 @@ impl<'s> LargeFile<'s> {
         super::snapshot::is_sparse(&self.before)
     }
 
-    /// It was sent with this digest: noted for somebody who may soon want it deleted, if nobody has written to it meanwhile.
+    /// It was sent with this digest: noted because its sender may soon ask to delete it; not if the file was written to meanwhile.
     pub(crate) fn sent(self, digest: Digest) {
         let (before, store) = (Stamp::of(&self.before), &*self.store);
         let is_timed = store.timed_device == Some(self.before.st_dev);

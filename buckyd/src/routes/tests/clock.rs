@@ -75,7 +75,7 @@ async fn a_delete_is_refused_if_the_senders_clock_is_too_far_off() {
         assert!(answer.text().contains("clock_differs"), "{}", answer.text());
         assert!(daemon.has("a"));
     }
-    // Within the limit, and from somebody who tells no time, as before.
+    // Within the limit, and from a sender that sends no time, as before.
     assert_eq!(daemon.send(&request.header(TIME_HEADER, "junk")).await.status, 200);
     assert!(!daemon.has("a"));
 }
