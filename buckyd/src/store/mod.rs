@@ -37,6 +37,7 @@ pub(crate) mod tests;
 mod tombstone;
 mod tree;
 mod unplaced;
+mod untouched;
 mod volumes;
 mod vouch;
 

@@ -16,7 +16,7 @@ use bucky_api::{FileSchema, Problem, chain};
 use bucky_whisper::{
     Clocks, Coverage, Image, WhisperFile, points_that_came, reshape, reshaped_len_bytes,
 };
-use rustix::fs::{AtFlags, Gid, OFlags, RenameFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid};
+use rustix::fs::{AtFlags, Gid, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::error::StoreError;
@@ -25,6 +25,7 @@ use super::rules::{HealRules, Holding, judge};
 use super::snapshot;
 use super::staging::{NewFile, Staged};
 use super::tombstone::BatchWriter;
+use super::untouched::mark_untouched;
 use super::{LockBudget, Store, TRIES};
 
 /// How many times the length of both files a reshape takes: these, the new file, which may be as long as both, and the plan of
@@ -159,7 +160,7 @@ impl Store {
         // Writers that take locks wait here until what came late is carried over.
         bucky_whisper::lock_exclusive(&new.file, self.options.lock_limit)
             .map_err(|error| StoreError::lock(path, error))?;
-        make_older(pair).map_err(failed)?;
+        mark_untouched(pair.old, &pair.old_stat).map_err(failed)?;
         let exchange =
             || rustix::fs::renameat_with(batch, &tombstone, &folder, name, RenameFlags::EXCHANGE);
         if let Err(errno) = exchange() {
@@ -197,6 +198,9 @@ impl Store {
                 rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
                     .map_err(|errno| StoreError::io("give to its owner", path, errno))?;
             }
+            // A crash before the exchange leaves this one as the tombstone.
+            let marked = rustix::fs::fstat(&file).and_then(|stat| mark_untouched(&file, &stat));
+            marked.map_err(|errno| StoreError::io("set the time of", path, errno))?;
             file.sync_all().map_err(|error| StoreError::io("sync the new", path, error))?;
             Ok(file)
         };
@@ -239,18 +243,6 @@ impl Store {
         file.sync().map_err(|error| late(chain(&error)))?;
         Ok(())
     }
-}
-
-/// Makes the old file's last write older than the change of its inode by the exchange that follows, so that a later write can be
-/// told from that: see [`Store::is_untouched`].
-fn make_older(pair: &Pair<'_>) -> Result<(), Errno> {
-    let written = pair.old_stat.st_mtime;
-    if i64::from(super::unix_now()) > written + 1 {
-        return Ok(());
-    }
-    let modified = Timespec { tv_sec: written - 1, tv_nsec: 0 };
-    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    rustix::fs::futimens(pair.old, &Timestamps { last_access, last_modification: modified })
 }
 
 /// A new file that has no place yet.

@@ -26,6 +26,7 @@ use super::error::StoreError;
 use super::snapshot::{FileReader, Snapshot};
 use super::stamp::Stamp;
 use super::tree::open_unnoted;
+use super::untouched::is_marked_untouched;
 use super::{LockBudget, Store};
 
 /// One deleted source.
@@ -162,14 +163,11 @@ impl Store {
         read_in(&self.batch_folder(batch)?, batch, seq, files)
     }
 
-    /// Whether nobody has written to the old file of a reshaped metric since it was set aside: that was the last time its inode
-    /// changed, and a write would have changed both times. False where that cannot be told.
+    /// Whether nobody has written to the old file of a reshaped metric since it was set aside; false where that cannot be told.
     pub(crate) fn is_untouched(&self, batch: &BatchId, seq: usize) -> bool {
         let opened = self.batch_folder(batch).and_then(|folder| open_in(&folder, batch, seq));
         let stat = opened.ok().and_then(|(file, _)| rustix::fs::fstat(&file).ok());
-        stat.is_some_and(|stat| {
-            (stat.st_mtime, stat.st_mtime_nsec) < (stat.st_ctime, stat.st_ctime_nsec)
-        })
+        stat.is_some_and(|stat| is_marked_untouched(&stat))
     }
 
     /// A tombstone of any length, opened, and its path for messages.
