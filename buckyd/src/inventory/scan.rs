@@ -88,7 +88,7 @@ pub(super) fn scan(
     let own;
     let tree = match volumes {
         Some(volumes) => {
-            volumes.check().map_err(ScanError::Changed)?;
+            volumes.check_open().map_err(ScanError::Changed)?;
             volumes.tree()
         }
         None => {
@@ -191,6 +191,11 @@ impl<'v, V: Visitor> Walk<'v, V> {
         entry: &Entry,
         volume: Option<Arc<Store>>,
     ) -> Option<(Folder, Option<Arc<Store>>, bool)> {
+        let missing = self.volumes.and_then(|volumes| volumes.missing_at(path));
+        if let Some(error) = missing {
+            self.pass_over(NotServedKind::Volume, || path.to_owned(), &error.to_string());
+            return None;
+        }
         let read = match entry.is_link {
             true => Err(Errno::XDEV),
             false => self.read(self.tree_of(volume.as_deref()), path),

@@ -91,6 +91,7 @@ impl From<StoreError> for PlainAnswer {
             | StoreError::NotWhole { .. }
             | StoreError::PrefixChanged { .. }
             | StoreError::PrefixGone { .. }
+            | StoreError::VolumeMissing { .. }
             | StoreError::Hidden { .. }
             | StoreError::Served { .. }
             | StoreError::StateLink { .. }

@@ -104,6 +104,18 @@ pub(crate) enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// A disk that the node had when it ran last is not mounted.
+    #[error(
+        "{path} was a volume of its own when buckyd last ran, and now it is a folder of another file system: its disk is not \
+         mounted. Nothing is written or deleted on this node: mount the disk, or, if it is gone for good, remove its line \
+         from {memory} and restart buckyd"
+    )]
+    VolumeMissing {
+        /// Where it belongs.
+        path: PathBuf,
+        /// Where it is remembered.
+        memory: PathBuf,
+    },
     /// Something was mounted on a folder that had metrics.
     #[error(
         "{metrics} metrics were in {path} when something was mounted on it, and are hidden now; unmount it to get them back, or \
@@ -188,6 +200,7 @@ impl StoreError {
             Self::Missing { .. }
             | Self::PrefixChanged { .. }
             | Self::PrefixGone { .. }
+            | Self::VolumeMissing { .. }
             | Self::Hidden { .. }
             | Self::Served { .. }
             | Self::StateLink { .. }
@@ -211,6 +224,7 @@ impl StoreError {
             Self::NotWhole { .. } => Problem::SourceDamaged,
             Self::PrefixChanged { .. }
             | Self::PrefixGone { .. }
+            | Self::VolumeMissing { .. }
             | Self::Hidden { .. }
             | Self::Served { .. }
             | Self::StateLink { .. }

@@ -1,23 +1,18 @@
 //! Which nodes were members of the ring before: remembered in the state folder, so that none is forgotten with metrics on it.
 //!
 //! `ring` there holds the members of the last start and those that have left since. It is read with the tolerance of a
-//! memory: what cannot be understood counts as nothing. It is replaced whole by a rename, and durable before the daemon goes on.
+//! memory: what cannot be understood counts as nothing.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::io;
 
 use bucky_api::{DaemonAddr, FormerMember, chain};
-use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::{Store, unix_now};
 
 const NAME: &str = "ring";
-const NEW_NAME: &str = "ring.new";
-/// The longest file that is read: ten thousand members with the longest names.
-const LIMIT_BYTES: u64 = 4 * 1024 * 1024;
 /// How many former members are remembered: those that left last.
 const REMEMBERED: usize = 64;
 /// For how long: by then somebody has drained it, or it is gone for good.
@@ -88,33 +83,15 @@ impl Store {
     }
 
     fn read_ring(&self) -> Result<Memory, StoreError> {
-        let path = self.state.path().join(NAME);
-        let failed = |source| StoreError::io("read", &path, source);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = match rustix::fs::openat(self.state.folder(), NAME, flags, Mode::empty()) {
-            Ok(file) => std::fs::File::from(file),
-            Err(rustix::io::Errno::NOENT) => return Ok(Memory::default()),
-            Err(errno) => return Err(failed(errno.into())),
-        };
-        let mut text = Vec::new();
-        file.take(LIMIT_BYTES).read_to_end(&mut text).map_err(failed)?;
-        Ok(Memory::parse(&text))
+        let text = self.state.read_file(NAME)?;
+        Ok(text.map_or_else(Memory::default, |text| Memory::parse(&text)))
     }
 
     fn write_ring(&self, memory: &Memory) -> Result<(), StoreError> {
-        let path = self.state.path().join(NAME);
-        let failed = |source| StoreError::io("write", &path, source);
-        let folder = self.state.folder();
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let new = rustix::fs::openat(folder, NEW_NAME, flags, Mode::from_raw_mode(0o644));
-        let mut new = std::fs::File::from(new.map_err(|errno| failed(errno.into()))?);
-        let text = serde_json::to_vec(memory).map_err(|error| failed(error.into()))?;
-        new.write_all(&text).map_err(failed)?;
-        new.sync_all().map_err(failed)?;
-        rustix::fs::renameat(folder, NEW_NAME, folder, NAME)
-            .and_then(|()| rustix::fs::fsync(folder.as_fd()))
-            .map_err(|errno| failed(errno.into()))
+        let text = serde_json::to_vec(memory).map_err(|error| {
+            StoreError::io("write", self.state.path().join(NAME), io::Error::from(error))
+        })?;
+        self.state.replace_file(NAME, &text)
     }
 }
 

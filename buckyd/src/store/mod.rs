@@ -17,6 +17,7 @@ mod former;
 mod heal;
 mod identity;
 mod kept;
+mod known_volumes;
 mod large;
 mod locks;
 mod mount_table;
@@ -32,6 +33,7 @@ mod snapshot;
 mod staging;
 mod stamp;
 mod state_dir;
+mod state_file;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tombstone;
@@ -54,6 +56,7 @@ pub(crate) use self::error::StoreError;
 use self::exclusive::Exclusive;
 pub(crate) use self::exclusive::is_served;
 pub(crate) use self::kept::OnCorrupt;
+use self::known_volumes::KnownVolumes;
 pub(crate) use self::large::{Coming, LargeFile, LargeLook};
 pub(crate) use self::locks::LockBudget;
 use self::rest::Watched;
@@ -66,6 +69,8 @@ use self::state_dir::StateDir;
 pub(crate) use self::tombstone::{BatchId, Burial, Tombstone, Unburied};
 pub(crate) use self::tree::Tree;
 use self::unplaced::UnnamedFiles;
+#[cfg(test)]
+pub(crate) use self::untouched::mark_as_set_aside;
 pub(crate) use self::volumes::{Deleted, FileReader, HealBatch, Volumes};
 use crate::inventory::Inventory;
 use crate::memory::Memory;
@@ -105,6 +110,8 @@ pub(crate) struct Store {
     remembered: Arc<Remembered>,
     /// Files whose times are still to come.
     watched: Watched,
+    /// The volumes below the prefix that the node had when it ran last: the same for all its stores.
+    known: Arc<KnownVolumes>,
     /// The number of the prefix's file system, where the times of its files tell of every write.
     timed_device: Option<u64>,
     /// The permissions of a file whose source tells none.
@@ -129,7 +136,9 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let tree = Tree::open(prefix)?;
         let exclusive = Exclusive::take(tree.root(), prefix)?;
-        Self::of(tree, exclusive, state_dir, inventory, options, Arc::default())
+        let store = Self::of(tree, exclusive, state_dir, inventory, options, Arc::default())?;
+        let known = Arc::new(KnownVolumes::read(prefix, &store.state));
+        Ok(Self { known, ..store })
     }
 
     /// Opens another volume of the same node, which is locked already.
@@ -140,7 +149,8 @@ impl Store {
         let unnamed_files = self.options.unnamed_files / UNNAMED_SHARE;
         let options = StoreOptions { unnamed_files, ..self.options.clone() };
         let (inventory, remembered) = (Arc::clone(&self.inventory), Arc::clone(&self.remembered));
-        Self::of(tree, exclusive, None, inventory, options, remembered)
+        let store = Self::of(tree, exclusive, None, inventory, options, remembered)?;
+        Ok(Self { known: Arc::clone(&self.known), ..store })
     }
 
     fn of(
@@ -166,6 +176,7 @@ impl Store {
             options,
             remembered,
             watched: Watched::default(),
+            known: Arc::default(),
             timed_device,
             new_mode: replace::mode_of_new(),
             _exclusive: exclusive,
@@ -197,11 +208,13 @@ impl Store {
         &self.tree
     }
 
-    /// Whether anything may be written or deleted: the prefix still leads to the folder that is open.
+    /// Whether anything may be written or deleted: the prefix still leads to the folder that is open, and no volume that the
+    /// node had before is missing.
     ///
     /// # Errors
     /// [`StoreError`], which says what to do.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.known.check()?;
         self.tree.check()
     }
 

@@ -57,6 +57,11 @@ impl Mounts {
         self.place_at(id, &path)
     }
 
+    /// The path that the open folder has within its file system, wherever that is mounted; none where that cannot be told.
+    pub(super) fn path_within(&self, folder: &File) -> Option<PathBuf> {
+        self.place_of(folder).map(|place| place.path)
+    }
+
     fn place_at(&self, id: u64, path: &Path) -> Option<Place> {
         let mount = self.0.iter().find(|mount| mount.id == id)?;
         let path = mount.root.join(path.strip_prefix(&mount.point).ok()?);

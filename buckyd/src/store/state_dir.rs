@@ -1,6 +1,6 @@
 //! The daemon's own folder, `PREFIX/.bucky` unless told otherwise.
 //!
-//! `store-id` names the store; `ring` holds the members of the ring and those that were; `lock` keeps a second daemon out; `tmp/` holds files on their way in, `tombstones/`
+//! `store-id` names the store; `ring` holds the members of the ring and those that were, `volumes` the node's volumes; `lock` keeps a second daemon out; `tmp/` holds files on their way in, `tombstones/`
 //! deleted sources on their way out, `replaced/` corrupt files that were replaced. It lies on the prefix's file system, because both ways are renames. Nothing in
 //! it ends in `.wsp`, so carbon, the Go tool and a scan pass it over.
 

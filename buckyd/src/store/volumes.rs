@@ -126,12 +126,26 @@ impl Volumes {
         std::iter::once(Volume::Prefix(&self.prefix)).chain(others)
     }
 
-    /// Whether anything may be written or deleted: every volume's path still leads to the folder that is open.
+    /// Whether anything may be written or deleted: every volume's path still leads to the folder that is open, and none that
+    /// the node had before is missing.
     ///
     /// # Errors
     /// [`StoreError`], which says what to do.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         self.all().try_for_each(|volume| volume.check())
+    }
+
+    /// Whether every volume's path still leads to the folder that is open.
+    ///
+    /// # Errors
+    /// [`StoreError`], which says what to do.
+    pub(crate) fn check_open(&self) -> Result<(), StoreError> {
+        self.all().try_for_each(|volume| volume.tree.check())
+    }
+
+    /// What is wrong with the folder `path`, if it is one on which a volume was that is missing now: it is not served.
+    pub(crate) fn missing_at(&self, path: &Path) -> Option<StoreError> {
+        self.prefix.known.missing_at(path)
     }
 
     /// The tree of the prefix, to scan it.
@@ -219,6 +233,7 @@ impl Volumes {
         let volume = Arc::new(self.prefix.open_beside(tree, exclusive)?);
         tracing::info!(path = %volume.tree.path().display(), "a volume below the prefix is served");
         let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        self.prefix.known.remember(&self.prefix.state, path);
         others.push(Arc::clone(&volume));
         others.sort_by_key(|other| std::cmp::Reverse(other.tree.at().components().count()));
         self.has_others.store(true, Ordering::Release);

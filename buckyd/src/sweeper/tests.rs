@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -423,10 +425,14 @@ async fn the_old_file_of_a_metric_that_is_gone_creates_it_only_if_it_was_written
     for is_written in [false, true] {
         let fixture = Fixture::new();
         let folder = fixture.bury_for(&[], &[("a", &whisper(&[1, 3]), Digest::of(b""))]);
-        if !is_written {
-            let file = fs::File::options().write(true).open(folder.join("0")).unwrap();
-            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(60)).unwrap();
+        let mut file = fs::File::options().append(true).open(folder.join("0")).unwrap();
+        crate::store::mark_as_set_aside(&file).unwrap();
+        if is_written {
+            file.write_all(b"\0").unwrap();
+            file.set_len(file.metadata().unwrap().len() - 1).unwrap();
         }
+        // As a backup does that sets the times of access back: that is no write.
+        file.set_permissions(fs::Permissions::from_mode(0o640)).unwrap();
         for _ in 0..3 {
             fixture.sweep().await;
         }

@@ -227,3 +227,31 @@ fn what_is_mounted_below_the_prefix_is_found_and_takes_part() {
     deleted.assert_code(0);
     assert!(!cluster.node(1).has(&names[0]));
 }
+
+/// As after a reboot with a line of /etc/fstab too few: the folder below the disk is there, and empty.
+#[test]
+fn a_disk_that_is_not_mounted_at_the_next_start_is_missed() {
+    let mut cluster = cluster(2).lay();
+    cluster.node_mut(1).launch(Launch::WithDiskBelow("stats"));
+    cluster.start();
+    let metric = cluster.name_owned_by(1, "stats.in");
+    write(&cluster, 0, &metric);
+    cluster.bucky(&["list", "-f"]).assert_code(0);
+
+    cluster.node_mut(1).stop();
+    cluster.node_mut(1).launch(Launch::default());
+    cluster.node_mut(1).start();
+    let reason = status(&cluster, 1)["read_only"].as_str().unwrap_or_default().to_owned();
+    assert!(reason.contains("its disk is not mounted"), "{reason:?}");
+    cluster.bucky(&["servers"]).assert_code(3).assert_tells("its disk is not mounted");
+    cluster.bucky(&["rebalance", "-f"]).assert_code(3).assert_tells("its disk is not mounted");
+    assert!(cluster.node(0).has(&metric) && !cluster.node(1).has(&metric));
+    let listed = cluster.bucky(&["list", "--not-served"]);
+    listed.assert_tells("stats");
+
+    cluster.node_mut(1).stop();
+    cluster.node_mut(1).launch(Launch::WithDiskBelow("stats"));
+    cluster.node_mut(1).start();
+    cluster.bucky(&["rebalance", "-f"]).assert_code(0);
+    assert!(!cluster.node(0).has(&metric) && cluster.node(1).has(&metric));
+}

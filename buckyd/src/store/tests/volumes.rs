@@ -190,3 +190,64 @@ fn a_mount_over_metrics_is_not_served_until_the_restart() {
     }
     volumes.mounted_at(Path::new("other")).unwrap();
 }
+
+/// As a disk that is not mounted after a reboot: its folder is there, and empty.
+#[test]
+fn a_volume_that_is_missing_at_the_start_stops_all_writes_until_it_is_back() {
+    let (prefix, place, disk) = (tempfile::tempdir().unwrap(), disk(), disk());
+    let mount = place.path().join("mnt");
+    symlink(disk.path(), &mount).unwrap();
+    symlink(&mount, prefix.path().join("stats")).unwrap();
+    drop({
+        let volumes = open(prefix.path(), &["stats"]);
+        volumes.linked_at(Path::new("stats")).unwrap();
+        volumes
+    });
+    fs::remove_file(&mount).unwrap();
+    fs::create_dir(&mount).unwrap();
+
+    let volumes = open(prefix.path(), &["stats"]);
+    let error = volumes.check().unwrap_err();
+    let memory = prefix.path().join(".bucky/volumes");
+    assert!(error.to_string().contains("its disk is not mounted"), "{error}");
+    assert!(error.to_string().contains(&memory.display().to_string()), "{error}");
+    assert!(volumes.check_open().is_ok(), "the rest can be listed");
+    assert!(volumes.missing_at(Path::new("stats")).is_some());
+    assert!(volumes.missing_at(Path::new("servers")).is_none());
+    for metric in ["stats.x", "servers.x"] {
+        let healed = heal(&volumes, &[member(metric, &whisper(&[60]))]);
+        assert!(!healed[0].outcome.is_healed(), "{metric}: {healed:?}");
+    }
+    assert!(!prefix.path().join("servers").exists());
+    assert_eq!(fs::read_dir(&mount).unwrap().count(), 0);
+
+    fs::remove_dir(&mount).unwrap();
+    symlink(disk.path(), &mount).unwrap();
+    volumes.check().unwrap();
+    assert!(volumes.missing_at(Path::new("stats")).is_none());
+    volumes.linked_at(Path::new("stats")).unwrap();
+    let healed = heal(&volumes, &[member("stats.x", &whisper(&[60]))]);
+    assert_eq!(healed[0].outcome, HealOutcome::Created);
+    assert!(disk.path().join("x.wsp").is_file());
+}
+
+#[test]
+fn a_volume_that_was_taken_away_on_purpose_is_forgotten() {
+    let Node { volumes, prefix, disk } = node();
+    drop(volumes);
+    let (link, memory) = (prefix.path().join("stats"), prefix.path().join(".bucky/volumes"));
+    assert!(fs::read_to_string(&memory).unwrap().starts_with("stats\t"));
+    let other = disk_with_file();
+    fs::remove_file(&link).unwrap();
+    symlink(other.path(), &link).unwrap();
+    open(prefix.path(), &["stats"]).check().unwrap();
+    fs::remove_file(&link).unwrap();
+    open(prefix.path(), &["stats"]).check().unwrap();
+    // By its line in the file, where only the disk is gone.
+    fs::create_dir(&link).unwrap();
+    fs::write(&memory, "stats\t/\n").unwrap();
+    open(prefix.path(), &[]).check().unwrap_err();
+    fs::write(&memory, "").unwrap();
+    open(prefix.path(), &[]).check().unwrap();
+    drop(disk);
+}
