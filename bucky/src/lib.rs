@@ -24,6 +24,7 @@ mod copy_streams;
 mod deletion;
 #[cfg(test)]
 mod fake_daemon;
+mod fleet;
 mod former;
 mod heal;
 mod holders;
@@ -36,13 +37,16 @@ pub mod output;
 mod patience;
 mod pickle_relay;
 mod placement;
+mod plan;
 mod programs;
 mod rebalance;
 mod restore;
+mod run;
 mod sizes;
 mod strays;
 mod tar_records;
 mod terminal;
+mod transfer;
 mod verify;
 
 use std::ffi::OsString;
@@ -100,7 +104,7 @@ pub fn journal_whole_bytes(
     content: impl std::io::Read,
     ring: &str,
 ) -> Result<u64, impl std::error::Error> {
-    rebalance::journal::whole_bytes(content, ring)
+    run::journal::whole_bytes(content, ring)
 }
 
 fn run_command(command: cli::Command, output: &std::sync::Arc<Output>) -> anyhow::Result<Outcome> {

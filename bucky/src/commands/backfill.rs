@@ -12,7 +12,7 @@ use crate::cli::ClusterArgs;
 use crate::copy::{self, BackfillOrder, NameMap};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::rebalance::options::SyncOptions;
+use crate::transfer::options::SyncOptions;
 
 /// Arguments of `bucky backfill`.
 #[derive(clap::Args)]

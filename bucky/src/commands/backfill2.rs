@@ -13,7 +13,7 @@ use crate::copy::{self, BackfillOrder};
 use crate::names::checked_regex;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::rebalance::Order;
+use crate::transfer::Order;
 
 /// Arguments of `bucky backfill2`.
 #[derive(clap::Args)]

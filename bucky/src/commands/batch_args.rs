@@ -7,9 +7,9 @@ use bucky_api::Encoding;
 
 use super::schema_args::SchemaArgs;
 use crate::cli::{ClusterArgs, workers};
-use crate::rebalance::BatchLimits;
-use crate::rebalance::options::{PaceOptions, Travel};
-use crate::rebalance::room::Reserve;
+use crate::plan::room::Reserve;
+use crate::transfer::batch::BatchLimits;
+use crate::transfer::options::{PaceOptions, Travel};
 
 /// How much may wait in half-full batches, in all sources together: some 20 bytes a metric. With 200 sources and 200
 /// owners batches get about 25 metrics by it.

@@ -12,7 +12,7 @@ use crate::cli::ClusterArgs;
 use crate::copy;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::rebalance::Order;
+use crate::transfer::Order;
 
 /// Arguments of `bucky copy`.
 #[derive(clap::Args)]

@@ -13,8 +13,9 @@ use crate::cli::ClusterArgs;
 use crate::names::checked_regex;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::rebalance::options::SyncOptions;
-use crate::rebalance::{self, Order, Task};
+use crate::rebalance;
+use crate::transfer::options::SyncOptions;
+use crate::transfer::{Order, Task};
 
 /// How many full batches may go past a half-full one.
 pub(super) const PASSED: u64 = 20;

@@ -14,8 +14,8 @@ use super::clock_args::ClockArgs;
 use super::rebalance::PASSED;
 use crate::cli::ClusterArgs;
 use crate::placement::Series;
-use crate::rebalance::options::{HealthOptions, PaceOptions, StatisticsOptions, SyncOptions};
-use crate::rebalance::{Order, Task};
+use crate::transfer::options::{HealthOptions, PaceOptions, StatisticsOptions, SyncOptions};
+use crate::transfer::{Order, Task};
 
 /// The metrics a second of a node whose carbon is watched, where nothing is said (the Go tool's).
 const WATCHED_METRICS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_twentieth_of_the_room_is_left_unless_it_is_said_otherwise() {
-        use crate::rebalance::room::Reserve;
+        use crate::plan::room::Reserve;
         assert_eq!(read(&[]).unwrap().batches.reserve, Reserve::Percent(5.0));
         assert_eq!(read(&["--reserve", "0"]).unwrap().batches.reserve, Reserve::NONE);
     }

@@ -14,24 +14,28 @@ use super::jobs::{Job, jobs};
 use super::name_map::NameMap;
 use super::report::{Shown, Summary};
 use super::{healthy, parties};
+use crate::fleet::{Fleet, Node, refuse_shared_addresses};
 use crate::heal::gather::batch_len;
 use crate::heal::survey::plan;
 use crate::inventory::refresh;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::placement::{self, Series};
-use crate::rebalance::failure_files::FailureFiles;
-use crate::rebalance::job_state::JobState;
-use crate::rebalance::mover::{JobDesk, JournalDesk, Mover, MoverParts};
-use crate::rebalance::nodes::{Fleet, Node, refuse_shared_addresses};
-use crate::rebalance::options::{SyncOptions, Travel};
-use crate::rebalance::plan::Plan;
-use crate::rebalance::room::Reserve;
-use crate::rebalance::stop::Stop;
-use crate::rebalance::survey::Selection;
-use crate::rebalance::tally::Tally;
-use crate::rebalance::{self, BatchLimits, STOPPED_AT_ONCE, tell_go_daemons};
+use crate::plan::Plan;
+use crate::plan::room::Reserve;
+use crate::plan::survey::Selection;
+use crate::run::failure_files::FailureFiles;
+use crate::run::job_state::JobState;
+use crate::run::shared_job_state::SharedJobState;
+use crate::run::shared_journal::SharedJournal;
+use crate::run::stop::Stop;
+use crate::run::tally::Tally;
 use crate::sizes::{Thinned, average};
+use crate::transfer::batch::BatchLimits;
+use crate::transfer::left_behind::tell_unread_folders;
+use crate::transfer::mover::{Mover, MoverParts};
+use crate::transfer::options::{SyncOptions, Travel};
+use crate::transfer::{self, STOPPED_AT_ONCE, tell_go_daemons};
 
 /// How many nodes are asked for sizes at once.
 const ASKED_AT_ONCE: usize = 32;
@@ -100,7 +104,7 @@ pub(crate) async fn backfill(
     if order.fresh {
         refresh(sources.present(), output).await?;
     }
-    let seen = rebalance::tell_unread_folders(&fleet, "is not found", output).await;
+    let seen = tell_unread_folders(&fleet, "is not found", output).await;
     let mut work = Work::find(&fleet, &ring, &order, output).await?;
     work.plan = work.plan.reserving(order.reserve);
     let seen = seen.and(work.holding.tell_missing(&order.map, output));
@@ -114,7 +118,7 @@ pub(crate) async fn backfill(
         return Ok(seen);
     }
     output.say(shown);
-    if !rebalance::fits(&work.plan, order.ignore_free_space, output) {
+    if !transfer::fits(&work.plan, order.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
     carry_out(fleet, ring, work, order, seen, output).await
@@ -231,8 +235,8 @@ async fn carry_out(
     let stop = Stop::told_on_signals(output)?;
     let mover = Mover::new(MoverParts {
         tally: Tally::begin(files, Arc::clone(output)),
-        journal: JournalDesk::new(None, Arc::clone(output)),
-        jobs: JobDesk::new(state, Arc::clone(output)),
+        journal: SharedJournal::new(None, Arc::clone(output)),
+        jobs: SharedJobState::new(state, Arc::clone(output)),
         sync: order.sync.clone(),
         stop: stop.clone(),
         output: Arc::clone(output),

@@ -6,8 +6,9 @@ use tokio::task::JoinSet;
 
 use super::jobs::{Job, batches};
 use super::name_map::NameMap;
-use crate::rebalance::mover::{Mover, Renames};
-use crate::rebalance::nodes::Node;
+use crate::fleet::Node;
+use crate::transfer::mover::Mover;
+use crate::transfer::renames::Renames;
 
 /// Carries the jobs of a map out.
 pub(super) struct Carrier {

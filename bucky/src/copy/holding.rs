@@ -8,10 +8,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::name_map::NameMap;
 use crate::chain;
+use crate::fleet::Node;
 use crate::inventory::{NAMES_SENT, list};
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::{Output, human_count};
-use crate::rebalance::nodes::Node;
 
 /// How many nodes are asked at once: of each, names of one request and one answer are held.
 const ASKED_AT_ONCE: usize = 16;

@@ -20,12 +20,12 @@ use bucky_api::{Client, DaemonAddr};
 pub(crate) use self::backfill::{BackfillOrder, backfill};
 pub(crate) use self::name_map::NameMap;
 use crate::cluster::{Cluster, Scope, ask_member};
+use crate::fleet::refuse_shared_addresses;
 use crate::inventory::refresh;
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::rebalance::nodes::refuse_shared_addresses;
-use crate::rebalance::survey::Selection;
-use crate::rebalance::{self, Order, tell_go_daemons};
+use crate::plan::survey::Selection;
+use crate::transfer::{self, Order, tell_go_daemons};
 
 /// Copies all that the daemon at `from` lists to the one at `to`.
 ///
@@ -55,7 +55,7 @@ pub(crate) async fn node_to_node(
         local_prefix: None,
         series: order.series.clone(),
     };
-    rebalance::plan_and_move(fleet, selection, order, output).await
+    transfer::plan_and_move(fleet, selection, order, output).await
 }
 
 /// Copies what the nodes of the cluster of `from` list and `order` selects to its owners in the cluster of `to`.
@@ -85,7 +85,7 @@ pub(crate) async fn cluster_to_cluster(
         local_prefix: None,
         series: order.series.clone(),
     };
-    rebalance::plan_and_move(fleet, selection, order, output).await
+    transfer::plan_and_move(fleet, selection, order, output).await
 }
 
 /// The cluster that the daemon at `seed` tells of, on its own port (D25), if all its nodes are there and agree.

@@ -11,10 +11,10 @@ use bucky_ring::{Algorithm, Node as RingNode, Ring, RingSpec};
 
 use crate::chain;
 use crate::cluster::{Cluster, Member};
-use crate::outcome::UsageError;
-use crate::rebalance::nodes::{
+use crate::fleet::{
     Fleet, Kind, Node, Source, away, is_same, refuse_older_daemons, require_writable,
 };
+use crate::outcome::UsageError;
 use crate::strays::How;
 
 /// A ring of `addr` alone: all belongs there.

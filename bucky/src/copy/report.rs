@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::output::{human_bytes, human_count, human_duration};
-use crate::rebalance::plan::Plan;
-use crate::rebalance::tally::Counts;
+use crate::plan::Plan;
+use crate::run::tally::Counts;
 
 /// What is about to be done, for people.
 pub(super) struct Shown<'a> {

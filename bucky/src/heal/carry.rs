@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use super::gather::{Batch, Gatherer, Wanted};
 use super::survey::Reader;
 use crate::chain;
-use crate::rebalance::failure::Failure;
-use crate::rebalance::mover::Mover;
+use crate::run::failure::Failure;
+use crate::transfer::mover::Mover;
 
 /// How many metrics are named that their first source could not give.
 const NAMED: u64 = 100;

@@ -23,20 +23,24 @@ use self::need::Needs;
 use self::report::{Shown, Summary, to_rebalance};
 use self::survey::{Reader, Survey, survey};
 use crate::cluster::{Cluster, Scope, ask_member, store_of};
+use crate::fleet::{Fleet, Kind, refuse_shared_addresses};
 use crate::holders::{Holders, Placer};
 use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::Output;
 use crate::placement::Series;
-use crate::rebalance::failure_files::FailureFiles;
-use crate::rebalance::mover::{JobDesk, JournalDesk, Mover, MoverParts};
-use crate::rebalance::nodes::{Fleet, Kind, refuse_shared_addresses};
-use crate::rebalance::options::{PaceOptions, SyncOptions, Travel};
-use crate::rebalance::room::Reserve;
-use crate::rebalance::stop::Stop;
-use crate::rebalance::tally::Tally;
-use crate::rebalance::{self, BatchLimits, STOPPED_AT_ONCE};
+use crate::plan::room::Reserve;
+use crate::run::failure_files::FailureFiles;
+use crate::run::shared_job_state::SharedJobState;
+use crate::run::shared_journal::SharedJournal;
+use crate::run::stop::Stop;
+use crate::run::tally::Tally;
+use crate::transfer::batch::BatchLimits;
+use crate::transfer::left_behind::tell_unread_folders;
+use crate::transfer::mover::{Mover, MoverParts};
+use crate::transfer::options::{PaceOptions, SyncOptions, Travel};
+use crate::transfer::{self, STOPPED_AT_ONCE};
 
 /// How many metrics may wait in half-full batches: some 130 bytes each.
 const HELD: usize = 50_000;
@@ -111,7 +115,7 @@ pub(crate) async fn run(
     if order.fresh {
         refresh(cluster.present(), output).await?;
     }
-    let seen = rebalance::tell_unread_folders(&fleet, "seems to be missing there", output).await;
+    let seen = tell_unread_folders(&fleet, "seems to be missing there", output).await;
     let mut survey = survey(scope.reader(output).await?, &fleet).await?;
     survey.plan = survey.plan.reserving(order.reserve);
     survey::tell(&survey.seen, &fleet, order.selection != Selection::All, output);
@@ -130,7 +134,7 @@ pub(crate) async fn run(
         return Ok(seen);
     }
     output.say(Shown(&survey));
-    if !rebalance::fits(&survey.plan, order.ignore_free_space, output) {
+    if !transfer::fits(&survey.plan, order.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
     Ok(carry_out(&scope, fleet, &survey, output).await?.and(seen))
@@ -203,8 +207,8 @@ async fn carry_out(
     let stop = Stop::told_on_signals(output)?;
     let carrier = Arc::new(Carrier::new(Mover::new(MoverParts {
         tally: Tally::begin(files, Arc::clone(output)),
-        journal: JournalDesk::new(None, Arc::clone(output)),
-        jobs: JobDesk::new(None, Arc::clone(output)),
+        journal: SharedJournal::new(None, Arc::clone(output)),
+        jobs: SharedJobState::new(None, Arc::clone(output)),
         sync: SyncOptions {
             pace: order.pace.clone(),
             on_schema_difference: order.on_schema_difference,
@@ -213,7 +217,7 @@ async fn carry_out(
         stop: stop.clone(),
         output: Arc::clone(output),
         fleet: Arc::new(fleet),
-        selection: rebalance::survey::Selection {
+        selection: crate::plan::survey::Selection {
             ring: scope.cluster.ring()?,
             regex: None,
             allowed: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::survey::Survey;
 use crate::output::{human_bytes, human_count, human_duration};
-use crate::rebalance::tally::Counts;
+use crate::run::tally::Counts;
 
 /// What is about to be done, for people.
 pub(crate) struct Shown<'a>(pub(crate) &'a Survey);

@@ -12,13 +12,13 @@ use futures_util::{StreamExt, stream};
 
 use super::need::{Fetch, Need, Needs};
 use crate::chain;
+use crate::fleet::{Fleet, Node};
 use crate::holders::{Holders, Placer};
 use crate::inventory::Sought;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::{Output, human_count};
 use crate::placement::Series;
-use crate::rebalance::nodes::{Fleet, Node};
-use crate::rebalance::plan::{Load, Plan, Row};
+use crate::plan::{Load, Plan, Row};
 use crate::sizes::{Thinned, average};
 
 /// Nodes asked at once.

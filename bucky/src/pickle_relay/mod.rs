@@ -29,7 +29,7 @@ use self::receiver::{Receiver, WORK_BYTES};
 use self::upstream::Upstream;
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::rebalance::stop::Stop;
+use crate::run::stop::Stop;
 
 /// The most connections; further ones wait until one ends. Each may hold a pickle.
 const CONNECTIONS_MOST: usize = 256;

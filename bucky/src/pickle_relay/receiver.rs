@@ -13,7 +13,7 @@ use super::figures::Counts;
 use super::pickle::Pickle;
 use super::queue::{Block, Intake};
 use crate::output::Output;
-use crate::rebalance::stop::Stop;
+use crate::run::stop::Stop;
 
 /// How many dropped entries of a pickle are told one by one.
 const DROPPED_TOLD: u64 = 5;
@@ -177,8 +177,8 @@ fn cut_off(came: usize, len: usize) -> End {
 mod tests {
     use tokio::io::AsyncWriteExt;
 
-    use super::super::queue::queue;
     use super::*;
+    use crate::pickle_relay::queue::queue;
 
     /// A name of 4 kB that is none, fifty thousand times: looking at it takes long.
     #[tokio::test]

@@ -16,12 +16,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::chain;
+use crate::fleet::{Kind, Node};
 use crate::patience::{Next, Patience, Trouble, jitter};
-use crate::rebalance::failure::{Failure, NO_SPACE, NODE_AWAY, kind_of_line};
-use crate::rebalance::mover::GivenFile;
-use crate::rebalance::nodes::{Kind, Node};
-use crate::rebalance::stop::Stop;
-use crate::rebalance::tally::{Effect, Tally};
+use crate::run::failure::{Failure, NO_SPACE, NODE_AWAY, kind_of_line};
+use crate::run::stop::Stop;
+use crate::run::tally::{Effect, Tally};
+use crate::transfer::go::owner::GivenFile;
 
 /// What all files that are held have together: those that wait for a full batch, and those on their way.
 const HELD_KIB: u32 = 32 * 1024;

@@ -6,9 +6,9 @@ use bucky_ring::Ring;
 use bucky_whisper::MetricName;
 
 use crate::cluster::Cluster;
+use crate::fleet::Node;
 use crate::outcome::{UnhealthyError, UsageError};
 use crate::placement::{self, NoPlace, Series};
-use crate::rebalance::nodes::Node;
 
 /// The nodes that metrics are restored to.
 pub(crate) struct Destinations {

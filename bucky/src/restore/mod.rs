@@ -33,9 +33,9 @@ use crate::cluster::{Cluster, Scope};
 use crate::outcome::Outcome;
 use crate::output::{Output, human_bytes, human_count, human_duration};
 use crate::placement::Series;
-use crate::rebalance::failure_files::FailureFiles;
-use crate::rebalance::stop::Stop;
-use crate::rebalance::tally::{Counts, Tally};
+use crate::run::failure_files::FailureFiles;
+use crate::run::stop::Stop;
+use crate::run::tally::{Counts, Tally};
 
 /// How many members are named that are not restored.
 const NAMED: u64 = 1_000;

@@ -35,6 +35,7 @@ use self::report::{Counts, Ending, Remark, Report, some};
 pub(crate) use self::sample::{Sample, Size};
 use crate::chain;
 use crate::cluster::{Cluster, Member, Scope, ask_member, store_of};
+use crate::fleet::require_writable;
 use crate::former;
 use crate::holders::{Holders, Place, Placer};
 use crate::inventory::refresh;
@@ -42,7 +43,6 @@ use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::{Output, human_count};
 use crate::placement::Series;
-use crate::rebalance::nodes::require_writable;
 
 /// Batches at once; more would only wait for the threads that read.
 const WORKERS_MAX: usize = 64;

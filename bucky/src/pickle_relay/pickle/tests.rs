@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::super::datapoint::append_line;
 use super::*;
+use crate::pickle_relay::datapoint::append_line;
 
 /// The lines of a pickle, and what was dropped of it.
 fn lines(pickle: &[u8]) -> Result<(String, Vec<String>), PickleError> {

@@ -1,0 +1,54 @@
+//! A destination that has no room for what it is sent: it gets nothing more in this run.
+//!
+//! Every further metric would fail with the same words, after it has travelled. So the first failure closes the node: it is the
+//! one that is named, and all else that was meant for it is counted.
+
+use std::sync::{Arc, OnceLock};
+
+use bucky_api::DaemonAddr;
+
+use super::Node;
+use crate::run::failure::{Failure, NO_SPACE};
+
+/// Whether a node has run out of room, and with which words.
+#[derive(Debug, Default)]
+pub(crate) struct FullMark(OnceLock<String>);
+
+impl FullMark {
+    /// Closes the node if `failure` says that it has no room.
+    pub(crate) fn note(&self, failure: &Failure) {
+        if failure.kind == NO_SPACE {
+            // The first words stand.
+            let _ = self.0.set(failure.reason.clone());
+        }
+    }
+
+    /// What anything that is meant for the node at `addr` fails with; none while it has room.
+    pub(crate) fn failure(&self, addr: &DaemonAddr) -> Option<Failure> {
+        let reason = self.0.get()?.clone();
+        Some(Failure { node: addr.clone(), kind: NO_SPACE, reason })
+    }
+}
+
+/// What a metric of these owners fails with because one of them is full.
+pub(crate) fn full_owner(owners: &[Arc<Node>]) -> Option<Failure> {
+    owners.iter().find_map(|owner| owner.full.failure(owner.addr()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_closed_by_the_first_failure_for_want_of_room_and_by_no_other() {
+        let addr: DaemonAddr = "a".parse().unwrap();
+        let failure =
+            |kind, reason: &str| Failure { node: addr.clone(), kind, reason: reason.into() };
+        let mark = FullMark::default();
+        mark.note(&failure("busy", "locked"));
+        assert_eq!(mark.failure(&addr), None);
+        mark.note(&failure(NO_SPACE, "no space left on /a"));
+        mark.note(&failure(NO_SPACE, "no space left on /b"));
+        assert_eq!(mark.failure(&addr), Some(failure(NO_SPACE, "no space left on /a")));
+    }
+}

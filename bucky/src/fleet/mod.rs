@@ -1,0 +1,378 @@
+//! The nodes that take part: the members of the ring, and those that are drained.
+//!
+//! Nodes are told apart by what they say they are. A node that is to be drained and is a member under another name,
+//! or the same store served twice, is refused: moving its metrics onto itself and deleting them would lose them all.
+
+pub(crate) mod breaker;
+pub(crate) mod full;
+pub(crate) mod seen;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use bucky_api::{Daemon, DaemonAddr, DiskStatus, PROOF_LEVEL, VolumeStatus};
+use bucky_ring::Ring;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use self::breaker::{Breaker, Row};
+use self::full::FullMark;
+use self::seen::Seen;
+use crate::cluster::{Answer, Cluster, Member, completed, read_only, store_of};
+use crate::outcome::{UnhealthyError, UsageError};
+use crate::strays::How;
+
+/// After so many failures in a row to reach a node it is given up, once they go on for longer than a restart takes.
+const NODE_FAILURES: u32 = 3;
+/// Transfers of a Go daemon at once, each way: it has no limit of its own.
+const GO_TRANSFERS: u32 = 8;
+
+/// The place of a node in the table of destinations.
+pub(crate) type OwnerIndex = usize;
+
+/// What a daemon speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Our routes.
+    V1,
+    /// The Go tool's only: metric by metric, nothing synced, nothing deleted conditionally.
+    Go,
+}
+
+/// A node that takes part.
+pub(crate) struct Node {
+    /// Its daemon.
+    pub(crate) daemon: Daemon,
+    /// What that speaks.
+    pub(crate) kind: Kind,
+    /// What tells its store from others.
+    pub(crate) store: String,
+    /// The room it has, where it tells.
+    pub(crate) disk: Option<DiskStatus>,
+    /// Since when it is known.
+    pub(crate) seen: Seen,
+    /// Its volumes beside that of the prefix.
+    pub(crate) volumes: Vec<VolumeStatus>,
+    /// Whether it has run out of room.
+    pub(crate) full: FullMark,
+    /// How much of it may be under way.
+    pub(crate) gate: Gate,
+    reach: Mutex<Breaker>,
+}
+
+/// How many batches of a node may be under way: half of what it allows, so that others get through too.
+pub(crate) struct Gate {
+    sending: Semaphore,
+    receiving: Semaphore,
+    limit: usize,
+}
+
+impl Gate {
+    fn new(limit: u32) -> Self {
+        let half = usize::try_from(limit / 2).unwrap_or(1).max(1);
+        Self { sending: Semaphore::new(half), receiving: Semaphore::new(half), limit: half }
+    }
+
+    /// How many at once, each way.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Waits until it may send one more.
+    pub(crate) async fn send(&self) -> Option<SemaphorePermit<'_>> {
+        // None only if the semaphore were closed, which nothing does.
+        self.sending.acquire().await.ok()
+    }
+
+    /// Waits until it may receive one more.
+    pub(crate) async fn receive(&self) -> Option<SemaphorePermit<'_>> {
+        self.receiving.acquire().await.ok()
+    }
+}
+
+impl Node {
+    /// The node that answered so; none where it did not.
+    pub(crate) fn of(member: &Member) -> Option<Self> {
+        let (kind, disk, limit) = match &member.answer {
+            Answer::V1 { status, .. } => (Kind::V1, Some(status.disk), status.transfers.limit),
+            Answer::Go { .. } => (Kind::Go, None, GO_TRANSFERS),
+            Answer::Away { .. } => return None,
+        };
+        Some(Self {
+            daemon: member.daemon.clone(),
+            kind,
+            store: store_of(&member.answer)?,
+            disk,
+            seen: Seen::now(),
+            volumes: member.status().map(|status| status.volumes.clone()).unwrap_or_default(),
+            full: FullMark::default(),
+            gate: Gate::new(limit),
+            reach: Mutex::new(Breaker::new(NODE_FAILURES, member.daemon.timeouts().away)),
+        })
+    }
+
+    /// Which of its volumes the metric `name` lies on, or would; none for the prefix's.
+    pub(crate) fn volume_of(&self, name: &str) -> Option<usize> {
+        let holds = |volume: &VolumeStatus| {
+            let mut rest = name;
+            let mut components = volume.path.split('/');
+            components.all(|component| {
+                let inner = rest.strip_prefix(component).and_then(|rest| rest.strip_prefix('.'));
+                inner.map(|inner| rest = inner).is_some()
+            })
+        };
+        let holding = self.volumes.iter().enumerate().filter(|(_, volume)| holds(volume));
+        holding.max_by_key(|(_, volume)| volume.path.len()).map(|(place, _)| place)
+    }
+
+    /// Its address.
+    pub(crate) fn addr(&self) -> &DaemonAddr {
+        self.daemon.addr()
+    }
+
+    /// Whether it should be asked, or why not.
+    pub(crate) fn admit(&self) -> Result<(), String> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now())
+    }
+
+    /// It answered.
+    pub(crate) fn answered(&self) {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner).succeeded();
+    }
+
+    /// It could not be reached.
+    pub(crate) fn unreachable(&self, reason: &str) -> Row {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner).failed(Instant::now(), reason)
+    }
+}
+
+/// Refuses daemons of ours that are too old to prove what they hold: they call a file unchanged although points of the source have
+/// no place in it. A daemon of the Go tool proves nothing either, but its files are fetched and looked at here.
+pub(crate) fn refuse_older_daemons<'m>(
+    nodes: impl Iterator<Item = &'m Member>,
+) -> anyhow::Result<()> {
+    let older = nodes.filter_map(|member| {
+        let status = member.status().filter(|status| status.api_level < PROOF_LEVEL)?;
+        Some(format!("{} (buckyd {})", member.addr(), status.version))
+    });
+    let older: Vec<String> = older.collect();
+    if older.is_empty() {
+        return Ok(());
+    }
+    Err(UnhealthyError::because(format!(
+        "{}: too old to prove that every point is held (API level below {PROOF_LEVEL}); upgrade buckyd there first, then run this \
+         again",
+        older.join(", ")
+    )))
+}
+
+/// A node whose strays are moved.
+#[derive(Clone)]
+pub(crate) struct Source {
+    /// The node.
+    pub(crate) node: Arc<Node>,
+    /// How its strays are found.
+    pub(crate) how: How,
+}
+
+/// All nodes that take part.
+pub(crate) struct Fleet {
+    /// The members, in the order of the ring's hosts.
+    pub(crate) members: Vec<Arc<Node>>,
+    /// Whose strays are moved: members first.
+    pub(crate) sources: Vec<Source>,
+    by_ring_node: Vec<OwnerIndex>,
+}
+
+impl Fleet {
+    /// The fleet of a healthy cluster; `drained` are nodes to be drained as they answered, `only` the one node whose
+    /// strays are moved, where not all are.
+    ///
+    /// # Errors
+    /// [`UsageError`] where a drained node is a member or given twice, or `only` is no member; [`UnhealthyError`]
+    /// where a drained node is away.
+    pub(crate) fn muster(
+        cluster: &Cluster,
+        ring: &Ring,
+        drained: &[Member],
+        only: Option<&Member>,
+    ) -> anyhow::Result<Self> {
+        let mut members = Vec::new();
+        let mut sources = Vec::new();
+        refuse_older_daemons(cluster.members.iter().chain(drained))?;
+        for member in &cluster.members {
+            let node = Arc::new(Node::of(member).ok_or_else(|| away(member))?);
+            let host = member.host.clone();
+            let how = match node.kind {
+                Kind::V1 => How::Asked { host },
+                Kind::Go => How::GoPlacedHere { host },
+            };
+            sources.push(Source { node: Arc::clone(&node), how });
+            members.push(node);
+        }
+        let by_host = |host: &str| {
+            cluster.members.iter().position(|member| member.host.as_deref() == Some(host))
+        };
+        let by_ring_node: Option<Vec<usize>> =
+            ring.nodes().iter().map(|node| by_host(node.host())).collect();
+        let by_ring_node = by_ring_node.ok_or_else(|| {
+            UnhealthyError::because("a node of the ring is no member of the cluster")
+        })?;
+        if let Some(only) = only {
+            let store = store_of(&only.answer).ok_or_else(|| away(only))?;
+            sources.retain(|source| source.node.store == store);
+            if sources.is_empty() {
+                return Err(UsageError::because(format!(
+                    "{} is no member of the ring; without -s give it as an argument to drain it",
+                    only.addr()
+                )));
+            }
+        }
+        for member in drained {
+            let node = Node::of(member).ok_or_else(|| away(member))?;
+            require_writable(member)?;
+            if let Some(same) = sources
+                .iter()
+                .map(|source| &source.node)
+                .chain(&members)
+                .find(|other| is_same(other, &node))
+            {
+                return Err(cannot_drain(&node, same));
+            }
+            let how = drained_how(cluster, member, node.kind);
+            sources.push(Source { node: Arc::new(node), how });
+        }
+        Ok(Self { members, sources, by_ring_node })
+    }
+
+    /// The members that hold what these nodes of the ring own: sorted, each once.
+    pub(crate) fn owners(&self, ring_nodes: &[usize]) -> Vec<OwnerIndex> {
+        let mut owners: Vec<OwnerIndex> =
+            ring_nodes.iter().filter_map(|node| self.by_ring_node.get(*node)).copied().collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
+
+    /// The fleet of a copy of whatever these have to one node, which is the only one of its ring.
+    pub(crate) fn to_one(node: Arc<Node>, sources: Vec<Source>) -> Self {
+        Self { members: vec![node], sources, by_ring_node: vec![0] }
+    }
+
+    /// Whether `node` is all the `owners` there are: nothing is to be done then.
+    pub(crate) fn is_only_owner(&self, node: &Node, owners: &[OwnerIndex]) -> bool {
+        let is_node = |owner: &OwnerIndex| {
+            self.members.get(*owner).is_some_and(|owner| owner.store == node.store)
+        };
+        !owners.is_empty() && owners.iter().all(is_node)
+    }
+
+    /// The member at this place.
+    pub(crate) fn member(&self, owner: OwnerIndex) -> Option<&Arc<Node>> {
+        self.members.get(owner)
+    }
+
+    /// The nodes that send or get metrics, each once.
+    pub(crate) fn addrs(&self) -> Vec<&DaemonAddr> {
+        let sources = self.sources.iter().map(|source| source.node.addr());
+        let mut addrs: Vec<&DaemonAddr> =
+            self.members.iter().map(|node| node.addr()).chain(sources).collect();
+        addrs.sort();
+        addrs.dedup();
+        addrs
+    }
+
+    /// Whether a daemon of the Go tool takes part.
+    pub(crate) fn has_go(&self) -> bool {
+        self.members
+            .iter()
+            .chain(self.sources.iter().map(|source| &source.node))
+            .any(|node| node.kind == Kind::Go)
+    }
+}
+
+/// Refuses nodes that may be one although they do not say so: a Go daemon tells no store, so it must not share an
+/// address with another node, whatever the port.
+///
+/// # Errors
+/// [`UsageError`] names the two.
+pub(crate) async fn refuse_shared_addresses(fleet: &Fleet) -> anyhow::Result<()> {
+    if !fleet.has_go() {
+        return Ok(());
+    }
+    let mut nodes: Vec<&Arc<Node>> = fleet.members.iter().collect();
+    nodes.extend(fleet.sources.iter().map(|source| &source.node));
+    let mut seen: HashMap<IpAddr, &Arc<Node>> = HashMap::new();
+    for node in nodes {
+        // What does not resolve was not reached by its name either.
+        let Ok(found) = tokio::net::lookup_host((node.addr().host(), node.addr().port())).await
+        else {
+            continue;
+        };
+        for ip in found.map(|socket| socket.ip()) {
+            let other = *seen.entry(ip).or_insert(node);
+            if !Arc::ptr_eq(other, node) && (other.kind == Kind::Go || node.kind == Kind::Go) {
+                return Err(UsageError::because(format!(
+                    "{} and {} are both on {ip}, and a Go daemon does not tell which files it serves: they may be one \
+                     node, whose metrics must not be moved onto itself",
+                    other.addr(),
+                    node.addr()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether two addresses are one node. Whoever has the same address is, too.
+pub(crate) fn is_same(one: &Node, other: &Node) -> bool {
+    one.store == other.store || one.addr() == other.addr()
+}
+
+/// A node out of the ring that has our ring is asked; of any other the list is placed here.
+fn drained_how(cluster: &Cluster, member: &Member, kind: Kind) -> How {
+    if kind == Kind::Go {
+        return How::GoPlacedHere { host: None };
+    }
+    let theirs = member.document().map(|document| completed(document, &cluster.document).to_spec());
+    let same = match (theirs, cluster.document.to_spec()) {
+        (Some(Ok(theirs)), Ok(ours)) => ours.differences(&theirs).is_empty(),
+        _ => false,
+    };
+    // The address with its port is no host of any ring: all that the node holds is astray.
+    if same { How::Asked { host: Some(member.addr().to_string()) } } else { How::PlacedHere }
+}
+
+fn cannot_drain(node: &Node, same: &Node) -> anyhow::Error {
+    let addr = node.addr();
+    UsageError::because(if addr == same.addr() {
+        format!("{addr} cannot be drained: it is a member of the ring, or given twice")
+    } else {
+        format!(
+            "{addr} cannot be drained: it is {} under another address ({})",
+            same.addr(),
+            node.store
+        )
+    })
+}
+
+/// Refuses a node that writes and deletes nothing.
+///
+/// # Errors
+/// [`UnhealthyError`] with its reason.
+pub(crate) fn require_writable(member: &Member) -> anyhow::Result<()> {
+    read_only(member).map_or(Ok(()), |finding| Err(UnhealthyError::because(finding.to_string())))
+}
+
+/// The error of a node that does not answer.
+pub(crate) fn away(member: &Member) -> anyhow::Error {
+    let reason = match &member.answer {
+        Answer::Away { reason } => reason.as_str(),
+        Answer::V1 { .. } | Answer::Go { .. } => "its answer cannot be used",
+    };
+    UnhealthyError::because(format!("{} is away: {reason}", member.addr()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! How much there is to move: asked of the nodes that count for themselves, counted here for the others.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bucky_api::client::MisplacedQuery;
+use bucky_ring::Ring;
+use futures_util::{StreamExt, stream};
+
+use super::room::Reserve;
+use super::{Destination, Load, Plan, Row};
+use crate::fleet::OwnerIndex;
+use crate::fleet::{Fleet, Source};
+use crate::inventory::page_len;
+use crate::outcome::UnhealthyError;
+use crate::output::Output;
+use crate::placement::Series;
+use crate::strays::{Found, How, Item, StrayListing, StrayQuery};
+use crate::{chain, patience};
+
+/// How many nodes count at once.
+const COUNTING: usize = 32;
+
+/// How many of a Go daemon's names that no metric has are told.
+const UNUSABLE_NAMED: u64 = 20;
+
+/// Which strays are moved.
+#[derive(Clone)]
+pub(crate) struct Selection {
+    /// The ring.
+    pub(crate) ring: Arc<Ring>,
+    /// The series that are known by their hash.
+    pub(crate) series: Series,
+    /// Only metrics in whose name this is found.
+    pub(crate) regex: Option<String>,
+    /// Only metrics all of whose owners are among these; none where all are allowed.
+    pub(crate) allowed: Option<Vec<OwnerIndex>>,
+    /// Names that begin with this are each node's own, where we place.
+    pub(crate) local_prefix: Option<String>,
+}
+
+impl Selection {
+    /// Whether metrics of these owners are moved. A metric goes to all of its owners or is left where it is.
+    pub(crate) fn allows(&self, owners: &[OwnerIndex]) -> bool {
+        self.allowed
+            .as_ref()
+            .is_none_or(|allowed| owners.iter().all(|owner| allowed.contains(owner)))
+    }
+
+    /// What is read of `source`.
+    pub(crate) fn query(&self, fleet: &Fleet, source: &Source) -> StrayQuery {
+        StrayQuery {
+            how: source.how.clone(),
+            ring: Arc::clone(&self.ring),
+            series: self.series.clone(),
+            regex: self.regex.clone(),
+            after: None,
+            page: page_len(fleet.sources.len()),
+            with_bytes: true,
+            local_prefix: self.local_prefix.clone(),
+        }
+    }
+}
+
+/// What one node has to give.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Metrics, each once.
+    pub(crate) metrics: u64,
+    /// For each owner what it gets.
+    pub(crate) loads: BTreeMap<OwnerIndex, Load>,
+    /// Of that, what goes to an owner's volumes, by their places in its list.
+    pub(crate) volume_loads: BTreeMap<(OwnerIndex, usize), Load>,
+    /// Tagged files that have no place.
+    pub(crate) unplaceable: u64,
+    /// Names in a Go daemon's list that no metric has.
+    pub(crate) unusable: u64,
+}
+
+/// What there is to move, and what nobody can place.
+#[derive(Clone, Debug)]
+pub(crate) struct Survey {
+    /// The plan for all sources.
+    pub(crate) plan: Plan,
+    /// Tagged files that have no place: they stay where they are.
+    pub(crate) unplaceable: u64,
+}
+
+/// The plan for all sources.
+///
+/// # Errors
+/// [`UnhealthyError`] where a node cannot tell.
+pub(crate) async fn plan(
+    fleet: &Fleet,
+    selection: &Selection,
+    reserve: Reserve,
+    output: &Arc<Output>,
+) -> anyhow::Result<Survey> {
+    let counted = fleet.sources.iter().map(|source| async move {
+        count(fleet, source, selection, output).await.map(|count| (source, count))
+    });
+    let mut counted = stream::iter(counted).buffered(COUNTING);
+    let (mut rows, mut metrics, mut unplaceable) = (Vec::new(), 0, 0);
+    let mut volume_loads: BTreeMap<(OwnerIndex, usize), Load> = BTreeMap::new();
+    while let Some(result) = counted.next().await {
+        let (source, count) = result?;
+        metrics += count.metrics;
+        unplaceable += count.unplaceable;
+        if count.unusable > UNUSABLE_NAMED {
+            let (addr, count) = (source.node.addr(), count.unusable);
+            output
+                .say(format_args!("bucky: {addr} lists {count} names in all that cannot be moved"));
+        }
+        for (place, load) in count.volume_loads {
+            volume_loads.entry(place).or_default().add(load);
+        }
+        for (owner, load) in count.loads {
+            let Some(to) = fleet.member(owner) else { continue };
+            rows.push(Row { from: source.node.addr().clone(), to: to.addr().clone(), load });
+        }
+    }
+    if unplaceable > 0 {
+        output.say(format_args!("bucky: {}", selection.series.unplaceable(unplaceable)));
+    }
+    let disk = |addr: &bucky_api::DaemonAddr| {
+        fleet.members.iter().find(|node| node.addr() == addr).and_then(|node| node.disk)
+    };
+    let volumes = volume_loads.into_iter().filter_map(|((owner, volume), load)| {
+        let node = fleet.member(owner)?;
+        let volume = node.volumes.get(volume)?;
+        let (addr, disk) = (node.addr().clone(), Some(volume.disk));
+        Some(Destination { addr, volume: Some(volume.path.clone()), load, disk })
+    });
+    let plan = Plan::new(rows, metrics, disk).with_volumes(volumes.collect()).reserving(reserve);
+    Ok(Survey { plan, unplaceable })
+}
+
+/// What `source` has to give.
+///
+/// # Errors
+/// [`UnhealthyError`] where it cannot tell.
+pub(crate) async fn count(
+    fleet: &Fleet,
+    source: &Source,
+    selection: &Selection,
+    output: &Arc<Output>,
+) -> anyhow::Result<Count> {
+    // A node's own count tells the nodes of the ring one by one. With several owners that does not tell whose are all
+    // allowed, nor which are instances of one host, which gets one copy.
+    let spec = selection.ring.spec();
+    let is_host_once = spec.diverse_replicas || fleet.members.len() == selection.ring.nodes().len();
+    // Nor which go to which of a node's disks.
+    let has_volumes = fleet.members.iter().any(|node| !node.volumes.is_empty());
+    let is_exact = !has_volumes
+        && (spec.replication_factor == 1 || (selection.allowed.is_none() && is_host_once));
+    match &source.how {
+        How::Asked { host } if is_exact => {
+            let count = asked(fleet, source, host.clone(), selection, output).await?;
+            // Our series may have what the node's own do not.
+            if count.unplaceable == 0 || !selection.series.is_given() {
+                return Ok(count);
+            }
+            listed(fleet, source, selection, output).await
+        }
+        _ => listed(fleet, source, selection, output).await,
+    }
+}
+
+async fn asked(
+    fleet: &Fleet,
+    source: &Source,
+    host: Option<String>,
+    selection: &Selection,
+    output: &Output,
+) -> anyhow::Result<Count> {
+    let query =
+        MisplacedQuery { host, regex: selection.regex.clone(), ..MisplacedQuery::default() };
+    let daemon = &source.node.daemon;
+    let tell = |error: &bucky_api::ClientError| {
+        output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
+    };
+    let answer = patience::ask(daemon, || daemon.misplaced_count(&query), tell).await;
+    let answer = answer.map_err(|error| cannot_tell(source, &chain(&error)))?;
+    let nodes = selection.ring.nodes().iter().enumerate();
+    let places: HashMap<String, usize> =
+        nodes.map(|(place, node)| (node.to_string(), place)).collect();
+    let mut count =
+        Count { metrics: answer.metrics, unplaceable: answer.unplaceable, ..Count::default() };
+    let mut refused = 0;
+    for destination in answer.destinations {
+        let node = *places.get(&destination.node).ok_or_else(|| {
+            cannot_tell(
+                source,
+                &format!("it has metrics for {}, which is not in our ring", destination.node),
+            )
+        })?;
+        for owner in fleet.owners(&[node]) {
+            if selection.allows(&[owner]) {
+                let load =
+                    Load { metrics: destination.metrics, bytes: destination.bytes, unknown: 0 };
+                count.loads.entry(owner).or_default().add(load);
+            } else {
+                refused += destination.metrics;
+            }
+        }
+    }
+    count.metrics = count.metrics.saturating_sub(refused);
+    Ok(count)
+}
+
+async fn listed(
+    fleet: &Fleet,
+    source: &Source,
+    selection: &Selection,
+    output: &Arc<Output>,
+) -> anyhow::Result<Count> {
+    let mut listing = StrayListing::begin(
+        source.node.daemon.clone(),
+        selection.query(fleet, source),
+        Arc::clone(output),
+    );
+    let mut count = Count::default();
+    while let Some(item) =
+        listing.next().await.map_err(|error| cannot_tell(source, &chain(&error)))?
+    {
+        match item {
+            Item::Stray(found) => add(fleet, source, selection, &mut count, &found),
+            Item::Unplaceable(_) => count.unplaceable += 1,
+            Item::Unusable { name, reason } => {
+                count.unusable += 1;
+                if count.unusable <= UNUSABLE_NAMED {
+                    output.say(format_args!(
+                        "bucky: {} lists {name:?}, which cannot be moved: {reason}",
+                        source.node.addr()
+                    ));
+                }
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn add(fleet: &Fleet, source: &Source, selection: &Selection, count: &mut Count, found: &Found) {
+    let owners = fleet.owners(&found.owners);
+    if !selection.allows(&owners) || fleet.is_only_owner(&source.node, &owners) {
+        return;
+    }
+    count.metrics += 1;
+    for owner in owners {
+        let Some(node) = fleet.member(owner) else { continue };
+        if node.store == source.node.store {
+            continue;
+        }
+        if let Some(volume) = node.volume_of(found.metric.as_str()) {
+            count.volume_loads.entry((owner, volume)).or_default().add_metric(found.bytes);
+        }
+        count.loads.entry(owner).or_default().add_metric(found.bytes);
+    }
+}
+
+fn cannot_tell(source: &Source, reason: &str) -> anyhow::Error {
+    UnhealthyError::because(format!(
+        "{} cannot tell what it misplaces: {reason}",
+        source.node.addr()
+    ))
+}

@@ -1,0 +1,14 @@
+//! What every run over a cluster has: an end that an operator can ask for, counts, failures and the files that name them, progress,
+//! and the journal by which a later run goes on.
+
+pub(crate) mod failure;
+pub(crate) mod failure_files;
+pub(crate) mod job_state;
+pub(crate) mod journal;
+pub(crate) mod progress;
+pub(crate) mod resume;
+pub(crate) mod schemas;
+pub(crate) mod shared_job_state;
+pub(crate) mod shared_journal;
+pub(crate) mod stop;
+pub(crate) mod tally;

@@ -1,0 +1,197 @@
+//! Progress for people: a bar on a terminal, a line now and then elsewhere.
+//!
+//! What is shown counts metrics that are finished, never those that were merely handed out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::tally::Tally;
+use crate::output::{Output, human_bytes, human_count, human_duration};
+
+/// How often a line comes.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the bar is drawn anew.
+const BAR_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What there is to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// Metrics that are finished.
+    pub(crate) finished: u64,
+    /// Metrics that were planned.
+    pub(crate) planned: u64,
+    /// Bytes that travelled.
+    pub(crate) bytes: u64,
+    /// Metrics that did not make it.
+    pub(crate) failed: u64,
+    /// Since the beginning.
+    pub(crate) elapsed: Duration,
+}
+
+impl Snapshot {
+    /// The line that tells it.
+    fn line(&self) -> String {
+        let percent =
+            (self.finished.min(self.planned) * 100).checked_div(self.planned).unwrap_or(100);
+        let left = self.eta().map_or_else(|| "?".to_owned(), human_duration);
+        let failed = match self.failed {
+            0 => String::new(),
+            count => format!(", {} failed", human_count(count)),
+        };
+        format!(
+            "Progress {} / {}: {percent}%{failed}, {}, {}/s, {} left",
+            human_count(self.finished),
+            human_count(self.planned),
+            human_bytes(self.bytes),
+            human_bytes(self.bytes_per_second()),
+            left,
+        )
+    }
+
+    fn bytes_per_second(&self) -> u64 {
+        let millis = self.elapsed.as_millis().max(1);
+        u64::try_from(u128::from(self.bytes) * 1000 / millis).unwrap_or(u64::MAX)
+    }
+
+    /// How long the rest takes at the rate so far.
+    fn eta(&self) -> Option<Duration> {
+        let left = self.planned.saturating_sub(self.finished);
+        let millis = self.elapsed.as_millis() * u128::from(left) / u128::from(self.finished.max(1));
+        (self.finished > 0)
+            .then(|| Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Shows how far a run has come.
+pub(crate) trait Progress: Send {
+    /// How often it wants to be told.
+    fn interval(&self) -> Duration;
+    /// Shows this.
+    fn show(&mut self, snapshot: &Snapshot);
+    /// Takes away what would be in the way of the summary.
+    fn end(&mut self);
+}
+
+/// What suits `output`.
+pub(crate) fn for_output(output: &Arc<Output>) -> Box<dyn Progress> {
+    if output.is_terminal() {
+        Box::new(Bar::new(output))
+    } else {
+        Box::new(Line { output: Arc::clone(output) })
+    }
+}
+
+/// Shows the progress of `tally` from time to time, until it is aborted.
+pub(crate) async fn watch(progress: &mut dyn Progress, tally: &Tally, planned: u64) {
+    let mut interval = tokio::time::interval(progress.interval());
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        progress.show(&snapshot(tally, planned));
+    }
+}
+
+/// The line that tells how far `tally` is of so many metrics.
+pub(crate) fn line(tally: &Tally, planned: u64) -> String {
+    snapshot(tally, planned).line()
+}
+
+fn snapshot(tally: &Tally, planned: u64) -> Snapshot {
+    let counts = tally.counts();
+    Snapshot {
+        finished: counts.finished,
+        planned,
+        bytes: counts.bytes,
+        failed: counts.failures(),
+        elapsed: tally.elapsed(),
+    }
+}
+
+/// A line now and then.
+struct Line {
+    output: Arc<Output>,
+}
+
+impl Progress for Line {
+    fn interval(&self) -> Duration {
+        LINE_INTERVAL
+    }
+
+    fn show(&mut self, snapshot: &Snapshot) {
+        self.output.say(snapshot.line());
+    }
+
+    fn end(&mut self) {}
+}
+
+/// A bar.
+struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    fn new(output: &Output) -> Self {
+        let bar = output.bars().add(ProgressBar::new(0));
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {msg}") {
+            bar.set_style(style);
+        }
+        Self { bar }
+    }
+}
+
+impl Progress for Bar {
+    fn interval(&self) -> Duration {
+        BAR_INTERVAL
+    }
+
+    fn show(&mut self, snapshot: &Snapshot) {
+        self.bar.set_length(snapshot.planned.max(snapshot.finished));
+        self.bar.set_position(snapshot.finished);
+        self.bar.set_message(snapshot.line());
+    }
+
+    fn end(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::failure_files::FailureFiles;
+
+    fn shown(finished: u64, failed: u64) -> String {
+        let elapsed = Duration::from_secs(10);
+        Snapshot { finished, planned: 3_000, bytes: finished * 4096, failed, elapsed }.line()
+    }
+
+    #[test]
+    fn a_line_tells_how_far_how_fast_and_how_long() {
+        assert_eq!(shown(1_000, 0), "Progress 1,000 / 3,000: 33%, 3.9 MiB, 400.0 KiB/s, 20s left");
+        assert_eq!(
+            shown(3_000, 7),
+            "Progress 3,000 / 3,000: 100%, 7 failed, 11.7 MiB, 1.1 MiB/s, 0.0s left"
+        );
+    }
+
+    #[test]
+    fn nothing_finished_is_nothing_known() {
+        assert_eq!(shown(0, 0), "Progress 0 / 3,000: 0%, 0 B, 0 B/s, ? left");
+        let none =
+            Snapshot { finished: 0, planned: 0, bytes: 0, failed: 0, elapsed: Duration::ZERO };
+        assert_eq!(none.line(), "Progress 0 / 0: 100%, 0 B, 0 B/s, ? left");
+    }
+
+    /// D35: the Go tool counts what was handed out and says 100 % with nothing done.
+    #[test]
+    fn what_is_shown_is_what_is_finished() {
+        let output = Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink()));
+        let tally = Tally::begin(FailureFiles::default(), Arc::new(output));
+        assert_eq!(snapshot(&tally, 2).finished, 0);
+        tally.gone();
+        tally.skipped();
+        assert_eq!(snapshot(&tally, 2).finished, 2);
+    }
+}

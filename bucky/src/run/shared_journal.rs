@@ -1,0 +1,65 @@
+//! The journal as the sources' tasks share it. A journal that cannot be written any more does not end the run.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bucky_whisper::MetricName;
+
+use super::journal::{Journal, JournalError};
+use crate::chain;
+use crate::output::Output;
+
+/// Where the sources' tasks hand in what they have finished.
+pub(crate) struct SharedJournal {
+    journal: Mutex<Option<Journal>>,
+    output: Arc<Output>,
+}
+
+impl SharedJournal {
+    /// For this journal, or for none.
+    pub(crate) fn new(journal: Option<Journal>, output: Arc<Output>) -> Self {
+        Self { journal: Mutex::new(journal), output }
+    }
+
+    /// Notes that `source` is finished up to `metric`.
+    pub(crate) fn through(&self, source: &str, metric: &MetricName) {
+        self.with(|journal| journal.through(source, metric));
+    }
+
+    /// Notes a metric that did not make it.
+    pub(crate) fn failed(&self, source: &str, metric: &MetricName, reason: &str) {
+        self.with(|journal| journal.failed(source, metric, reason));
+    }
+
+    /// Notes that a metric that had failed has made it.
+    pub(crate) fn moved(&self, source: &str, metric: &MetricName) {
+        self.with(|journal| journal.moved(source, metric));
+    }
+
+    /// Ends the journal: removed where nothing is left to be done, else made durable.
+    pub(crate) fn end(&self, is_complete: bool) {
+        let Some(mut journal) = self.lock().take() else { return };
+        let path = journal.path().to_owned();
+        if is_complete {
+            if let Err(error) = std::fs::remove_file(&path) {
+                self.output.say(format_args!(
+                    "bucky: {} is not needed any more, remove it: {error}",
+                    path.display()
+                ));
+            }
+        } else if let Err(error) = journal.sync() {
+            self.output.say(format_args!("bucky: {}", chain(&error)));
+        }
+    }
+
+    fn with(&self, note: impl FnOnce(&mut Journal) -> Result<(), JournalError>) {
+        let mut journal = self.lock();
+        if let Some(Err(error)) = journal.as_mut().map(note) {
+            self.output.say(format_args!("bucky: {}; the run goes on without it", chain(&error)));
+            *journal = None;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Journal>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,362 @@
+//! What a run has done so far: counts, and what did not make it, each named once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bucky_api::{DaemonAddr, HealLine, HealOutcome, OnSchemaDifference, SchemaDifference};
+use bucky_whisper::MetricName;
+
+use super::failure::{Failure, LATE_POINTS, Naming, OTHER_SCHEMA, STILL_WRITTEN_TO, is_of_delete};
+use super::failure_files::FailureFiles;
+use super::schemas::Schemas;
+use crate::output::{Output, human_count};
+
+/// What was put in place of one metric, at all its owners together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Effect {
+    /// The most that happened at an owner.
+    pub(crate) outcome: HealOutcome,
+    /// Points put into files that were there.
+    pub(crate) points: u64,
+    /// What travelled.
+    pub(crate) bytes: u64,
+}
+
+impl Effect {
+    /// The effect at several owners, or in several rounds.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        let rank = |outcome| match outcome {
+            HealOutcome::Replaced => 3,
+            HealOutcome::Created => 2,
+            HealOutcome::Filled => 1,
+            HealOutcome::Unchanged | HealOutcome::Refused | HealOutcome::Failed => 0,
+        };
+        let outcome =
+            if rank(other.outcome) > rank(self.outcome) { other.outcome } else { self.outcome };
+        Self { outcome, points: self.points + other.points, bytes: self.bytes + other.bytes }
+    }
+}
+
+/// Counts of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Metrics that are finished, in whatever way.
+    pub(crate) finished: u64,
+    /// Metrics whose owners have all of them; and, unless `--no-delete`, whose source is gone.
+    pub(crate) moved: u64,
+    /// Of these, created at an owner.
+    pub(crate) created: u64,
+    /// Of these, put in the place of a corrupt file at an owner.
+    pub(crate) replaced: u64,
+    /// Of these, sources that were cut off and are kept aside.
+    pub(crate) salvaged: u64,
+    /// Of these, filled.
+    pub(crate) filled: u64,
+    /// Of these, complete before.
+    pub(crate) unchanged: u64,
+    /// Metrics that were gone at their source when it was their turn.
+    pub(crate) gone: u64,
+    /// Points put into files that were there.
+    pub(crate) points: u64,
+    /// Bytes that travelled.
+    pub(crate) bytes: u64,
+    /// Metrics that did not make it, by kind of failure.
+    pub(crate) failed: BTreeMap<&'static str, u64>,
+    /// Nodes that could not be read to their end.
+    pub(crate) broken_sources: u64,
+}
+
+impl Counts {
+    /// How many did not make it.
+    pub(crate) fn failures(&self) -> u64 {
+        self.failed.values().sum()
+    }
+
+    /// How many of these are at their owners, and only not deleted since somebody writes to their sources.
+    pub(crate) fn still_written_to(&self) -> u64 {
+        self.failed.get(STILL_WRITTEN_TO).copied().unwrap_or_default()
+    }
+
+    /// How many were not copied.
+    pub(crate) fn copy_failures(&self) -> u64 {
+        self.failures() - self.delete_failures()
+    }
+
+    /// How many were copied, and not deleted at their sources.
+    pub(crate) fn delete_failures(&self) -> u64 {
+        let of_delete = self.failed.iter().filter(|(kind, _)| is_of_delete(kind));
+        of_delete.map(|(_, count)| count).sum()
+    }
+
+    /// Whether less was done than was to be, with so many failures of either kind put up with.
+    pub(crate) fn is_failure(&self, tolerance: u64) -> bool {
+        self.broken_sources > 0
+            || self.copy_failures() > tolerance
+            || self.delete_failures() > tolerance
+    }
+
+    /// What was not done, and why: a line each.
+    pub(crate) fn tell_shortfalls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.gone > 0 {
+            writeln!(f, "{} were gone when it was their turn.", human_count(self.gone))?;
+        }
+        let written_to = self.still_written_to();
+        if written_to > 0 {
+            writeln!(
+                f,
+                "{} were copied, and stay at their sources for now, where they are still written to.",
+                human_count(written_to)
+            )?;
+        }
+        let with_late_points = self.failed.get(LATE_POINTS).copied().unwrap_or_default();
+        if with_late_points > 0 {
+            writeln!(
+                f,
+                "{} were copied, and stay at their sources, where go-carbon keeps late points of them in NAME.wsp.ooo.",
+                human_count(with_late_points)
+            )?;
+        }
+        let not_deleted = self.delete_failures() - written_to - with_late_points;
+        if not_deleted > 0 {
+            let count = human_count(not_deleted);
+            writeln!(f, "{count} were copied, and could not be deleted at their sources.")?;
+        }
+        let failures = self.copy_failures();
+        if failures > 0 {
+            let failed = self.failed.iter().filter(|(kind, _)| !is_of_delete(kind));
+            let kinds: Vec<String> =
+                failed.map(|(kind, count)| format!("{} {kind}", human_count(*count))).collect();
+            writeln!(f, "{} failed: {}.", human_count(failures), kinds.join(", "))?;
+        }
+        if self.broken_sources > 0 {
+            writeln!(f, "{} nodes could not be read to their end.", self.broken_sources)?;
+        }
+        Ok(())
+    }
+}
+
+/// Keeps count, and names what fails.
+pub(crate) struct Tally {
+    counts: Mutex<Counts>,
+    schemas: Mutex<Schemas>,
+    given_up: AtomicU64,
+    naming: Mutex<Naming>,
+    files: Mutex<FailureFiles>,
+    started: Instant,
+    output: Arc<Output>,
+}
+
+impl Tally {
+    /// Nothing done yet. Every failure goes to `files`, too.
+    pub(crate) fn begin(files: FailureFiles, output: Arc<Output>) -> Self {
+        let (counts, naming, files) = (Mutex::default(), Mutex::default(), Mutex::new(files));
+        let (schemas, given_up) = (Mutex::default(), AtomicU64::new(0));
+        Self { counts, schemas, given_up, naming, files, started: Instant::now(), output }
+    }
+
+    /// A metric is where it belongs.
+    pub(crate) fn moved(&self, effect: Effect) {
+        let mut counts = self.lock();
+        counts.finished += 1;
+        counts.moved += 1;
+        match effect.outcome {
+            HealOutcome::Replaced => counts.replaced += 1,
+            HealOutcome::Created => counts.created += 1,
+            HealOutcome::Filled => counts.filled += 1,
+            HealOutcome::Unchanged | HealOutcome::Refused | HealOutcome::Failed => {
+                counts.unchanged += 1
+            }
+        }
+        counts.points += effect.points;
+        counts.bytes += effect.bytes;
+    }
+
+    /// An owner's corrupt file was replaced; `reason` says where the old one is. Each is named: it is rare, and a person
+    /// has to look at what is kept.
+    pub(crate) fn replaced(&self, metric: &str, owner: &DaemonAddr, reason: &str) {
+        self.output.say(format_args!("bucky: {metric}: {owner}: {reason}"));
+    }
+
+    /// What was left of a source that was cut off is at its owners; the file lies at `kept`. Each is named, as a corrupt one
+    /// that was replaced is.
+    pub(crate) fn salvaged(&self, metric: &str, source: &DaemonAddr, kept: &str) {
+        self.lock().salvaged += 1;
+        self.output.say(format_args!(
+            "bucky: {metric}: {source}: the file was cut off; its owners have what was left of it, and it is kept as \
+             {kept}; remove that folder when nobody needs it"
+        ));
+    }
+
+    /// What an owner said of a metric whose files have different schemas.
+    pub(crate) fn schema(&self, line: &HealLine) {
+        self.lock_schemas().note(line);
+    }
+
+    /// What was found of a metric at an owner that does not tell itself.
+    pub(crate) fn schema_found(
+        &self,
+        metric: &MetricName,
+        difference: Option<&SchemaDifference>,
+        is_healed: bool,
+    ) {
+        if let Some(difference) = difference {
+            self.lock_schemas().add(metric, difference, is_healed);
+        }
+    }
+
+    /// Whether so many more points may be given up for good, of at most `most` in the run. Those that may count.
+    pub(crate) fn may_give_up(&self, points: u64, most: u64) -> bool {
+        let add = |given_up: u64| given_up.checked_add(points).filter(|sum| *sum <= most);
+        points == 0 || self.given_up.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    /// The pairs of schemas that were met by now.
+    pub(crate) fn schemas(&self) -> Schemas {
+        self.lock_schemas().clone()
+    }
+
+    /// Prints them, where points without a place are treated by `policy`.
+    pub(crate) fn tell_schemas(&self, policy: OnSchemaDifference) {
+        let is_kept = self.counts().failed.contains_key(OTHER_SCHEMA);
+        let policy = match policy {
+            // Not all that could have been given up was.
+            OnSchemaDifference::Drop if is_kept => OnSchemaDifference::Reshape,
+            policy => policy,
+        };
+        for line in self.schemas().told(policy) {
+            self.output.say(format_args!("bucky: {line}"));
+        }
+    }
+
+    /// A metric was not there any more.
+    pub(crate) fn gone(&self) {
+        let mut counts = self.lock();
+        counts.finished += 1;
+        counts.gone += 1;
+    }
+
+    /// A metric needs nothing done: an earlier run did it.
+    pub(crate) fn skipped(&self) {
+        self.lock().finished += 1;
+    }
+
+    /// A metric of `source` did not make it.
+    pub(crate) fn failed(&self, metric: &str, source: &DaemonAddr, failure: &Failure) {
+        {
+            let mut counts = self.lock();
+            counts.finished += 1;
+            *counts.failed.entry(failure.kind).or_default() += 1;
+        }
+        let told = self.naming.lock().unwrap_or_else(PoisonError::into_inner).of(metric, failure);
+        told.iter().for_each(|line| self.output.say(line));
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for (flag, error) in files.write(metric, source, failure) {
+            self.output
+                .say(format_args!("bucky: the file of {flag} cannot be written any more: {error}"));
+        }
+    }
+
+    /// A node could not be read to its end.
+    pub(crate) fn source_broke(&self, reason: impl fmt::Display) {
+        self.lock().broken_sources += 1;
+        self.output.say(format_args!("bucky: {reason}"));
+    }
+
+    /// Writes what is held back of the files of failures.
+    pub(crate) fn flush(&self) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for (flag, error) in files.flush() {
+            self.output.say(format_args!("bucky: the file of {flag} is not whole: {error}"));
+        }
+    }
+
+    /// The counts by now.
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().clone()
+    }
+
+    /// How long it has gone on.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn lock_schemas(&self) -> std::sync::MutexGuard<'_, Schemas> {
+        self.schemas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_effect_at_several_owners_is_the_most_that_happened() {
+        let effect = |outcome, points| Effect { outcome, points, bytes: 10 };
+        let both = effect(HealOutcome::Unchanged, 0).and(effect(HealOutcome::Filled, 5));
+        assert_eq!(both, Effect { outcome: HealOutcome::Filled, points: 5, bytes: 20 });
+        let both = both.and(effect(HealOutcome::Created, 0)).and(effect(HealOutcome::Filled, 1));
+        assert_eq!(both.outcome, HealOutcome::Created);
+    }
+
+    /// The Go tool's three counters: gone, not copied, not deleted.
+    #[test]
+    fn each_kind_of_shortfall_is_told_with_its_count() {
+        struct Told(Counts);
+        impl fmt::Display for Told {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.tell_shortfalls(f)
+            }
+        }
+        let failed = BTreeMap::from([("busy", 2), (STILL_WRITTEN_TO, 1), ("not deleted", 4)]);
+        let told = Told(Counts { failed, gone: 3, ..Counts::default() }).to_string();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines[0], "3 were gone when it was their turn.");
+        assert!(lines[1].starts_with("1 were copied, and stay at their sources for now"));
+        assert_eq!(
+            lines[2..],
+            ["4 were copied, and could not be deleted at their sources.", "2 failed: 2 busy."]
+        );
+    }
+
+    #[test]
+    fn failures_of_each_kind_are_put_up_with_up_to_the_tolerance() {
+        let failed = BTreeMap::from([("busy", 2), (STILL_WRITTEN_TO, 1), ("not deleted", 2)]);
+        let mut counts = Counts { failed, gone: 100, ..Counts::default() };
+        assert_eq!((counts.copy_failures(), counts.delete_failures()), (2, 3));
+        assert!(counts.is_failure(0) && counts.is_failure(2) && !counts.is_failure(3));
+        counts.broken_sources = 1;
+        assert!(counts.is_failure(1000), "a node that was not read is no such failure");
+        assert!(
+            !Counts { gone: 1, ..Counts::default() }.is_failure(0),
+            "what is gone is no failure"
+        );
+    }
+
+    #[test]
+    fn all_failures_are_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("errors");
+        let output = Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink()));
+        let files = FailureFiles::open(Some(&path), None).unwrap();
+        let tally = Tally::begin(files, Arc::new(output));
+        let node: DaemonAddr = "a".parse().unwrap();
+        for number in 0..1_005 {
+            let failure = Failure { node: node.clone(), kind: "busy", reason: "locked".into() };
+            let metric = MetricName::parse(&format!("m{number}")).unwrap();
+            tally.failed(metric.as_str(), &node, &failure);
+        }
+        tally.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count() as u64, 1_005);
+        assert_eq!(text.lines().next(), Some("a:4242\tm0\tlocked"));
+        assert_eq!(tally.counts().failed["busy"], 1_005);
+    }
+}

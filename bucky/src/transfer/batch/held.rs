@@ -1,0 +1,178 @@
+//! What waits in half-full batches: little memory for each, and a bound on all of it.
+//!
+//! With many sources and many owners most of what is read waits for its like, and the more may wait the larger batches
+//! get. Names that wait together come in order and begin alike: of each only what is new is kept, about a fifth of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bucky_whisper::MetricName;
+
+use super::Stray;
+
+/// The most that the numbers of a stray take: what is shared and what is new are below 2^14, the length of a file is not.
+const NUMBERS_BYTES: usize = 2 + 2 + 10;
+
+/// Strays in the order of their names, each as what its name shares with the one before, what is new in it, and the
+/// length of its file.
+#[derive(Debug, Default)]
+pub(super) struct HeldStrays {
+    coded: Vec<u8>,
+    last: Vec<u8>,
+    count: usize,
+}
+
+impl HeldStrays {
+    /// Adds a stray.
+    pub(super) fn push(&mut self, name: &str, bytes: u64) {
+        let same = |(one, other): &(&u8, &u8)| one == other;
+        let shared = self.last.iter().zip(name.as_bytes()).take_while(same).count();
+        let new = name.as_bytes().get(shared..).unwrap_or_default();
+        self.make_room(new.len() + NUMBERS_BYTES);
+        for number in [shared as u64, new.len() as u64, bytes] {
+            self.push_number(number);
+        }
+        self.coded.extend_from_slice(new);
+        self.last.truncate(shared);
+        self.last.extend_from_slice(new);
+        self.count += 1;
+    }
+
+    /// Grows by a quarter: there are many of these, and half of each empty would be much.
+    fn make_room(&mut self, len_bytes: usize) {
+        if self.coded.capacity() - self.coded.len() < len_bytes {
+            self.coded.reserve_exact(len_bytes.max(self.coded.len() / 4));
+        }
+    }
+
+    /// Seven bits a byte, the lowest first; all but the last byte have the highest bit.
+    fn push_number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.coded.push(0x80 | number.to_le_bytes()[0]);
+            number >>= 7;
+        }
+        self.coded.push(number.to_le_bytes()[0]);
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The memory they take.
+    pub(super) fn len_bytes(&self) -> usize {
+        self.coded.capacity() + self.last.capacity()
+    }
+
+    /// All of them.
+    pub(super) fn into_strays(self) -> Vec<Stray> {
+        let mut coded = self.coded.as_slice();
+        let mut name: Vec<u8> = Vec::new();
+        let mut strays = Vec::with_capacity(self.count);
+        for _ in 0..self.count {
+            let shared = usize::try_from(number(&mut coded)).unwrap_or(usize::MAX);
+            let new = usize::try_from(number(&mut coded)).unwrap_or(usize::MAX);
+            let bytes = number(&mut coded);
+            let (new, rest) = coded.split_at(new);
+            coded = rest;
+            name.truncate(shared);
+            name.extend_from_slice(new);
+            let text = std::str::from_utf8(&name).expect("it was a name when it came");
+            let metric = MetricName::parse(text).expect("it was a name when it came");
+            strays.push(Stray { metric, bytes });
+        }
+        strays
+    }
+}
+
+fn number(coded: &mut &[u8]) -> u64 {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let Some((byte, rest)) = coded.split_first() else { break };
+        *coded = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    number
+}
+
+/// How much may wait, shared by the batchers of all sources. One that has little may hold more than its share while the
+/// others have less, so that a single source with many owners has all the room.
+#[derive(Clone, Debug)]
+pub(crate) struct HoldingRoom {
+    held_bytes: Arc<AtomicUsize>,
+    limit_bytes: usize,
+    share_bytes: usize,
+}
+
+impl HoldingRoom {
+    /// Room for so many bytes, of which each of so many batchers has its share at any time: together they hold twice as much
+    /// at most.
+    pub(crate) fn new(limit_bytes: usize, batchers: usize) -> Self {
+        Self { held_bytes: Arc::default(), limit_bytes, share_bytes: limit_bytes / batchers.max(1) }
+    }
+
+    /// Notes that a batcher holds `now` bytes where it held `before`.
+    pub(super) fn note(&self, before: usize, now: usize) {
+        if now >= before {
+            self.held_bytes.fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            self.held_bytes.fetch_sub(before - now, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a batcher that holds so many bytes has to give some away.
+    pub(super) fn is_short_for(&self, own_bytes: usize) -> bool {
+        own_bytes > self.share_bytes && self.held_bytes.load(Ordering::Relaxed) > self.limit_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_held_comes_out_as_it_came(
+            strays in prop::collection::vec(("[a-cé]{1,5}(\\.[a-cé]{1,200}){0,2}", any::<u64>()), 0..40),
+        ) {
+            let mut held = HeldStrays::default();
+            let strays: Vec<Stray> = strays
+                .into_iter()
+                .filter_map(|(name, bytes)| Some(Stray { metric: name.parse().ok()?, bytes }))
+                .collect();
+            for stray in &strays {
+                held.push(stray.metric.as_str(), stray.bytes);
+            }
+            prop_assert_eq!(held.len(), strays.len());
+            prop_assert_eq!(held.into_strays(), strays);
+        }
+    }
+
+    #[test]
+    fn names_in_order_take_a_fraction_of_their_length() {
+        let mut held = HeldStrays::default();
+        for number in 0..1000 {
+            held.push(
+                &format!("servers.rack07.host{:04}.cpu{}.user", number / 4, number % 4),
+                147_000,
+            );
+        }
+        let name_bytes = "servers.rack07.host0000.cpu0.user".len() * 1000;
+        assert!(held.len_bytes() < name_bytes / 2, "{} of {name_bytes}", held.len_bytes());
+    }
+
+    #[test]
+    fn who_has_more_than_its_share_gives_way_and_only_where_there_is_no_room() {
+        let room = HoldingRoom::new(100, 4);
+        room.note(0, 90);
+        assert!(!room.is_short_for(90), "the others have left it");
+        room.note(0, 20);
+        assert!(room.is_short_for(90) && !room.is_short_for(20));
+        room.note(90, 10);
+        assert!(!room.is_short_for(30));
+    }
+}

@@ -1,0 +1,263 @@
+//! One batch: healed at all its owners, then deleted at its source; what changed meanwhile, once more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bucky_api::OnSchemaDifference;
+use bucky_whisper::MetricName;
+
+use super::batch::{Batch, Stray, Ticket};
+use super::delete::{Deleted, delete};
+use super::go::{Deletes, move_by_hand};
+use super::heal::{HealReport, Healed, heal};
+use super::mover::Mover;
+use super::renames::Renames;
+use crate::fleet::full::full_owner;
+use crate::fleet::{Kind, Node};
+use crate::run::failure::{Failure, OTHER_SCHEMA};
+use crate::run::tally::Effect;
+
+/// How often a metric that changes between heal and delete is healed again. Carbon writes each a few times a minute,
+/// and a batch takes seconds; the owner has all of it in any case.
+pub(super) const ROUNDS: usize = 5;
+
+/// How a batch ended.
+#[derive(Debug, Default)]
+pub(super) struct BatchEnd {
+    /// Whether every metric of it is done or failed; not so where the operator wanted an end.
+    pub(super) is_finished: bool,
+    /// Metrics that are where they belong.
+    pub(super) done: Vec<MetricName>,
+    /// Metrics that were gone at their source.
+    pub(super) gone: Vec<MetricName>,
+    /// Metrics that did not make it.
+    pub(super) failed: Vec<(MetricName, Failure)>,
+}
+
+/// Moves `batch` from `source` to its owners.
+pub(super) async fn run_batch(
+    mover: &Mover,
+    source: &Arc<Node>,
+    batch: Batch,
+) -> (Ticket, BatchEnd) {
+    let Batch { owners, strays, ticket } = batch;
+    let owners: Option<Vec<Arc<Node>>> =
+        owners.into_iter().map(|owner| mover.fleet.member(owner).cloned()).collect();
+    let Some(owners) = owners.filter(|owners| !owners.is_empty()) else {
+        return (ticket, BatchEnd::nowhere(source, strays));
+    };
+    // D29: what is on one of its owners already is not moved onto itself, and nothing is deleted for it.
+    let (owners, itself): (Vec<_>, Vec<_>) =
+        owners.into_iter().partition(|owner| owner.store != source.store);
+    if owners.is_empty() || (!itself.is_empty() && !mover.copies_from_owners) {
+        for _ in &strays {
+            mover.tally.skipped();
+        }
+        return (ticket, BatchEnd { is_finished: true, ..BatchEnd::default() });
+    }
+    let deletes = if itself.is_empty() { Deletes::AsOrdered } else { Deletes::Never };
+    (ticket, in_portions(mover, source, &owners, strays, deletes).await)
+}
+
+/// Moves `strays` as many at a time as the pace allows.
+async fn in_portions(
+    mover: &Mover,
+    source: &Arc<Node>,
+    owners: &[Arc<Node>],
+    mut strays: Vec<Stray>,
+    deletes: Deletes,
+) -> BatchEnd {
+    let renames = Renames::default();
+    let is_by_hand = source.kind == Kind::Go || owners.iter().any(|owner| owner.kind == Kind::Go);
+    let mut all = BatchEnd { is_finished: true, ..BatchEnd::default() };
+    if is_by_hand && mover.sync.preview.is_some() {
+        // A Go daemon cannot only look.
+        return all;
+    }
+    while !strays.is_empty() {
+        if let Some(failure) = full_owner(owners) {
+            let failed = strays.drain(..).map(|stray| (stray.metric, failure.clone()));
+            let failed: Vec<_> = failed.collect();
+            mover.conclude(source, owners, &[], &[], &failed, &renames);
+            all.failed.extend(failed);
+            break;
+        }
+        let addrs = owners.iter().map(|owner| owner.addr());
+        let rest = strays.split_off(mover.pace.portion(source.addr(), addrs, &strays));
+        let portion = std::mem::replace(&mut strays, rest);
+        let end = if is_by_hand {
+            let end = move_by_hand(mover, source, owners, portion, deletes, &renames).await;
+            end.gone.iter().for_each(|_| mover.tally.gone());
+            end
+        } else {
+            Rounds::new(mover, source, owners, deletes).run(portion).await
+        };
+        mover.conclude(source, owners, &end.done, &end.gone, &end.failed, &renames);
+        all.add(end);
+        if mover.stop.is_asked() && !strays.is_empty() {
+            all.is_finished = false;
+            break;
+        }
+    }
+    all
+}
+
+impl BatchEnd {
+    fn add(&mut self, other: Self) {
+        self.is_finished &= other.is_finished;
+        self.done.extend(other.done);
+        self.gone.extend(other.gone);
+        self.failed.extend(other.failed);
+    }
+
+    fn nowhere(source: &Node, strays: Vec<Stray>) -> Self {
+        let failure = Failure {
+            node: source.addr().clone(),
+            kind: "no owner",
+            reason: "the ring names no owner that is a member".into(),
+        };
+        let failed = strays.into_iter().map(|stray| (stray.metric, failure.clone())).collect();
+        Self { is_finished: true, failed, ..Self::default() }
+    }
+}
+
+struct Rounds<'a> {
+    mover: &'a Mover,
+    source: &'a Arc<Node>,
+    owners: &'a [Arc<Node>],
+    deletes: bool,
+    effects: HashMap<MetricName, Effect>,
+    end: BatchEnd,
+    unfinished: bool,
+}
+
+impl<'a> Rounds<'a> {
+    fn new(
+        mover: &'a Mover,
+        source: &'a Arc<Node>,
+        owners: &'a [Arc<Node>],
+        deletes: Deletes,
+    ) -> Self {
+        let (effects, end) = (HashMap::new(), BatchEnd::default());
+        let deletes = mover.deletes && deletes == Deletes::AsOrdered;
+        Self { mover, source, owners, deletes, effects, end, unfinished: false }
+    }
+
+    async fn run(mut self, mut strays: Vec<Stray>) -> BatchEnd {
+        for round in 0..ROUNDS {
+            if strays.is_empty() {
+                break;
+            }
+            if round > 0 && self.mover.stop.is_asked() {
+                self.unfinished = true;
+                strays.clear();
+                break;
+            }
+            let HealReport { healed, again, gone, failed, left } =
+                heal(self.mover, self.source, self.owners, strays, &Renames::default()).await;
+            self.unfinished |= left > 0;
+            self.end.failed.extend(failed);
+            for metric in gone {
+                self.gone(metric);
+            }
+            let healed = self.note_effects(healed);
+            strays = again;
+            let changed = self.settle(healed).await;
+            strays.extend(changed.into_iter().map(|metric| self.measured(metric)));
+        }
+        for stray in strays {
+            let reason = format!(
+                "it changed during each of {ROUNDS} attempts; its owners have all but the last changes"
+            );
+            let failure =
+                Failure { node: self.source.addr().clone(), kind: "changes all the time", reason };
+            self.end.failed.push((stray.metric, failure));
+        }
+        self.end.is_finished = !self.unfinished;
+        self.end
+    }
+
+    /// Deletes the sources of what was healed, or is done with it where they are to stay. Gives what had changed.
+    async fn settle(&mut self, healed: Vec<Healed>) -> Vec<MetricName> {
+        if !self.deletes {
+            for healed in healed {
+                self.done(healed.into_metric());
+            }
+            return Vec::new();
+        }
+        if let Err(failure) = self.mover.clocks.allows(&self.mover.fleet, self.source, self.owners)
+        {
+            let kept = healed.into_iter().map(|healed| (healed.into_metric(), failure.clone()));
+            self.end.failed.extend(kept);
+            return Vec::new();
+        }
+        let healed = self.allowed(healed);
+        let Deleted { deleted, changed, failed, left, .. } =
+            delete(self.mover, self.source, healed).await;
+        self.unfinished |= left > 0;
+        self.end.failed.extend(failed);
+        for metric in deleted {
+            self.done(metric);
+        }
+        changed
+    }
+
+    /// Those of `healed` for which no more points are given up than the operator has allowed.
+    fn allowed(&mut self, healed: Vec<Healed>) -> Vec<Healed> {
+        let mover = self.mover;
+        if mover.sync.on_schema_difference != OnSchemaDifference::Drop {
+            return healed;
+        }
+        let most = mover.sync.give_up_most;
+        let (allowed, kept): (Vec<_>, Vec<_>) =
+            healed.into_iter().partition(|healed| mover.tally.may_give_up(healed.given_up(), most));
+        for healed in kept {
+            let reason = format!(
+                "{} points have no place at the owner, which is more than was confirmed; the source is kept",
+                healed.given_up()
+            );
+            let node = self.source.addr().clone();
+            let failure = Failure { node, kind: OTHER_SCHEMA, reason };
+            self.end.failed.push((healed.into_metric(), failure));
+        }
+        allowed
+    }
+
+    fn note_effects(&mut self, healed: Vec<(Healed, Effect)>) -> Vec<Healed> {
+        let mut receipts = Vec::with_capacity(healed.len());
+        for (healed, effect) in healed {
+            let sum =
+                self.effects.get(healed.metric()).map_or(effect, |earlier| earlier.and(effect));
+            self.effects.insert(healed.metric().clone(), sum);
+            receipts.push(healed);
+        }
+        receipts
+    }
+
+    /// The stray with its length, or more where it went to several owners.
+    fn measured(&self, metric: MetricName) -> Stray {
+        let bytes = self.effects.get(&metric).map_or(0, |effect| effect.bytes);
+        Stray { metric, bytes }
+    }
+
+    fn done(&mut self, metric: MetricName) {
+        if let Some(effect) = self.effects.remove(&metric) {
+            self.mover.tally.moved(effect);
+        }
+        self.end.done.push(metric);
+    }
+
+    /// Gone at the source. Where an earlier round healed it, it was moved all the same.
+    fn gone(&mut self, metric: MetricName) {
+        match self.effects.remove(&metric) {
+            Some(effect) => {
+                self.mover.tally.moved(effect);
+                self.end.done.push(metric);
+            }
+            None => {
+                self.mover.tally.gone();
+                self.end.gone.push(metric);
+            }
+        }
+    }
+}

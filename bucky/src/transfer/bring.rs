@@ -1,0 +1,117 @@
+//! Brings metrics from one node to one owner, and leaves everything where it is.
+//!
+//! The receipts for which a source could be deleted end here.
+
+use std::sync::Arc;
+
+use bucky_whisper::MetricName;
+
+use super::batch::Stray;
+use super::batch_run::BatchEnd;
+use super::go::{Deletes, move_by_hand};
+use super::heal::{HealReport, heal};
+use super::mover::Mover;
+use super::renames::Renames;
+use crate::fleet::full::full_owner;
+use crate::fleet::{Kind, Node};
+use crate::run::failure::Failure;
+
+/// What bringing metrics to an owner came to.
+#[derive(Debug, Default)]
+pub(crate) struct Brought {
+    /// The owner has all of these; they are counted.
+    pub(crate) done: Vec<MetricName>,
+    /// Gone at the source; not counted yet.
+    pub(crate) gone: Vec<MetricName>,
+    /// Did not make it; not counted yet.
+    pub(crate) failed: Vec<(MetricName, Failure)>,
+}
+
+impl Brought {
+    fn is_empty(&self) -> bool {
+        self.done.is_empty() && self.gone.is_empty() && self.failed.is_empty()
+    }
+
+    fn add(&mut self, other: Self) {
+        self.done.extend(other.done);
+        self.gone.extend(other.gone);
+        self.failed.extend(other.failed);
+    }
+}
+
+impl Mover {
+    /// Makes `owner`'s copies of these metrics complete by those of `source`. Nothing is deleted, whatever the run
+    /// does else. Metrics that the operator's stop kept from being tried are in no list.
+    pub(crate) async fn bring(
+        &self,
+        source: &Arc<Node>,
+        owner: &Arc<Node>,
+        metrics: Vec<MetricName>,
+    ) -> Brought {
+        self.bring_as(source, owner, metrics, 0, &Renames::default()).await
+    }
+
+    /// The same under other names: `renames` tells which. An owner may be its own source for those. The files are about
+    /// so many bytes long each; 0 where that is not known.
+    pub(crate) async fn bring_as(
+        &self,
+        source: &Arc<Node>,
+        owner: &Arc<Node>,
+        metrics: Vec<MetricName>,
+        bytes: u64,
+        renames: &Renames,
+    ) -> Brought {
+        let mut strays: Vec<Stray> =
+            metrics.into_iter().map(|metric| Stray { metric, bytes }).collect();
+        let mut all = Brought::default();
+        let owners = [Arc::clone(owner)];
+        while !strays.is_empty() && (all.is_empty() || !self.stop.is_asked()) {
+            if let Some(failure) = full_owner(&owners) {
+                let failed = strays.drain(..).map(|stray| (stray.metric, failure.clone()));
+                let failed: Vec<_> = failed.collect();
+                self.conclude(source, &owners, &[], &[], &failed, renames);
+                all.failed.extend(failed);
+                break;
+            }
+            let addrs = owners.iter().map(|owner| owner.addr());
+            let rest = strays.split_off(self.pace.portion(source.addr(), addrs, &strays));
+            let portion = std::mem::replace(&mut strays, rest);
+            let brought = self.bring_portion(source, &owners, portion, renames).await;
+            let Brought { done, gone, failed } = &brought;
+            self.conclude(source, &owners, done, gone, failed, renames);
+            all.add(brought);
+        }
+        all
+    }
+
+    async fn bring_portion(
+        &self,
+        source: &Arc<Node>,
+        owners: &[Arc<Node>; 1],
+        strays: Vec<Stray>,
+        renames: &Renames,
+    ) -> Brought {
+        let [owner] = owners;
+        let is_by_hand = source.kind == Kind::Go || owner.kind == Kind::Go;
+        if is_by_hand {
+            let BatchEnd { done, gone, failed, .. } =
+                move_by_hand(self, source, owners, strays, Deletes::Never, renames).await;
+            return Brought { done, gone, failed };
+        }
+        let HealReport { healed, again, gone, mut failed, .. } =
+            heal(self, source, owners, strays, renames).await;
+        let mut done = Vec::with_capacity(healed.len());
+        for (healed, effect) in healed {
+            self.tally.moved(effect);
+            done.push(healed.into_metric());
+        }
+        // One owner heals from one content; were it otherwise, it would not be known from which.
+        let failure = Failure {
+            node: owner.addr().clone(),
+            kind: "storage",
+            reason: "it gave no digest of what it healed from".into(),
+        };
+        failed.extend(again.into_iter().map(|stray| (stray.metric, failure.clone())));
+        Brought { done, gone, failed }
+    }
+}

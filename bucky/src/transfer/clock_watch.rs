@@ -1,0 +1,160 @@
+//! No delete by clocks that differ: looked at before a run that deletes, and again before each delete.
+//!
+//! Every answer of a node tells its time, so a clock that is set while the run goes on is seen at its next answer. A node whose
+//! clock was off once gets no delete any more in this run: what it took for expired meanwhile, nobody knows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bucky_api::{ClockOffset, ClockReading, DaemonAddr};
+
+use super::Order;
+use crate::clocks::{ClockFinding, Whose, judge};
+use crate::fleet::{Fleet, Node};
+use crate::outcome::UnhealthyError;
+use crate::output::Output;
+use crate::run::failure::{CLOCK_DIFFERS, Failure};
+
+/// Refuses a run that deletes if the clocks of its nodes, or ours, differ too much. One that only copies is told.
+///
+/// # Errors
+/// [`UnhealthyError`] names each clock that is off, by how much, and from whose.
+pub(crate) fn require_agreement(
+    fleet: &Fleet,
+    order: &Order,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let limit = order.sync.max_clock_difference;
+    let findings = judge(offsets(fleet), ClockReading::from(SystemTime::now()), limit);
+    if findings.is_empty() {
+        return Ok(());
+    }
+    if !order.deletes {
+        for finding in &findings {
+            output.say(format_args!("bucky: {finding}"));
+        }
+        return Ok(());
+    }
+    let named: Vec<String> = findings.iter().map(|finding| format!("\n  {finding}")).collect();
+    Err(UnhealthyError::because(format!(
+        "the clocks differ by more than {} s (--max-clock-difference), so nothing may be deleted:{}\nSet the clock that is \
+         wrong, or copy without deleting (--no-delete).",
+        limit.as_secs(),
+        named.concat()
+    )))
+}
+
+/// How far the clock of each node is from ours, each node once.
+fn offsets(fleet: &Fleet) -> BTreeMap<DaemonAddr, Option<ClockOffset>> {
+    let sources = fleet.sources.iter().map(|source| &source.node);
+    let nodes = fleet.members.iter().chain(sources);
+    nodes.map(|node| (node.addr().clone(), node.daemon.clock_offset())).collect()
+}
+
+/// Watches the clocks of the nodes while a run goes on.
+pub(crate) struct ClockWatch {
+    limit: Duration,
+    /// Nodes whose clocks were off, and how.
+    off: Mutex<BTreeMap<DaemonAddr, String>>,
+    output: Arc<Output>,
+}
+
+impl ClockWatch {
+    /// A watch that lets clocks differ by `limit`.
+    pub(crate) fn new(limit: Duration, output: Arc<Output>) -> Self {
+        Self { limit, off: Mutex::default(), output }
+    }
+
+    /// Whether `source` may delete what `owners` say that they hold.
+    ///
+    /// # Errors
+    /// A [`Failure`] of the node whose clock is, or was, off.
+    pub(crate) fn allows(
+        &self,
+        fleet: &Fleet,
+        source: &Node,
+        owners: &[Arc<Node>],
+    ) -> Result<(), Failure> {
+        self.look(fleet, source, owners);
+        let off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut nodes = owners.iter().map(AsRef::as_ref).chain([source]);
+        let Some((node, reason)) = nodes.find_map(|node| Some((node, off.get(node.addr())?)))
+        else {
+            return Ok(());
+        };
+        let reason = format!("its owners have all of it, but it was not deleted: {reason}");
+        Err(Failure { node: node.addr().clone(), kind: CLOCK_DIFFERS, reason })
+    }
+
+    /// Compares the clocks of a source and its owners; if they differ, all.
+    fn look(&self, fleet: &Fleet, source: &Node, owners: &[Arc<Node>]) {
+        let Some(here) = source.daemon.clock_offset() else { return };
+        let differs = |owner: &&Arc<Node>| {
+            let there = owner.daemon.clock_offset();
+            there.is_some_and(|there| there.relative_to(here).exceeds(self.limit))
+        };
+        let Some(owner) = owners.iter().find(differs) else { return };
+        let now = ClockReading::from(SystemTime::now());
+        let mut findings = judge(self::offsets(fleet), now, self.limit);
+        let is_named = |finding: &ClockFinding| match finding.whose() {
+            Whose::Node(addr) => addr == owner.addr() || addr == source.addr(),
+            Whose::ThisHost => false,
+        };
+        if !findings.iter().any(is_named)
+            && let Some(there) = owner.daemon.clock_offset()
+        {
+            findings.push(ClockFinding::Differs {
+                whose: Whose::Node(owner.addr().clone()),
+                offset: there.relative_to(here),
+                against: Whose::Node(source.addr().clone()),
+            });
+        }
+        for finding in &findings {
+            self.note(finding);
+        }
+    }
+
+    fn note(&self, finding: &ClockFinding) {
+        let Whose::Node(addr) = finding.whose() else { return };
+        let mut off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
+        if off.contains_key(addr) {
+            return;
+        }
+        off.insert(addr.clone(), finding.to_string());
+        self.output.say(format_args!(
+            "bucky: {finding}; from now on this run deletes nothing that {addr} has or owns"
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Cluster;
+    use crate::cluster::test_cluster::{document, member, v1};
+
+    #[test]
+    fn nodes_that_tell_no_time_are_let_pass_and_one_that_was_off_never_again() {
+        let ring = document(&["a:2003", "b:2003"]);
+        let members = vec![member("a", v1(&ring, "a", "s1")), member("b", v1(&ring, "b", "s2"))];
+        let cluster = Cluster::from_answers(ring, members);
+        let fleet = Fleet::muster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
+        let (output, _, people) = Output::captured();
+        let watch = ClockWatch::new(Duration::from_secs(30), Arc::new(output));
+        let (source, owners) = (&fleet.members[0], &fleet.members[1..]);
+        assert_eq!(watch.allows(&fleet, source, owners), Ok(()));
+        let finding = ClockFinding::Inexpressible {
+            whose: Whose::Node(owners[0].addr().clone()),
+            reading: ClockReading::from_unix_millis(0),
+        };
+        watch.note(&finding);
+        watch.note(&finding);
+        assert_eq!(people.text().matches("from now on").count(), 1, "{}", people.text());
+        let failure = watch.allows(&fleet, source, owners).unwrap_err();
+        assert_eq!((failure.node.host(), failure.kind), ("b", CLOCK_DIFFERS));
+        assert!(failure.reason.contains("shows 1970/01/01"), "{failure:?}");
+        assert!(watch.allows(&fleet, &owners[0], &[]).is_err(), "as a source as well");
+        assert_eq!(watch.allows(&fleet, source, &[]), Ok(()));
+    }
+}

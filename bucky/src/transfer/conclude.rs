@@ -1,0 +1,106 @@
+//! What is noted of metrics once they are over: for each node, and in the file of finished jobs.
+
+use std::sync::Arc;
+
+use bucky_api::DaemonAddr;
+use bucky_whisper::MetricName;
+
+use super::mover::Mover;
+use super::renames::Renames;
+use super::statistics::Figures;
+use crate::fleet::{Node, OwnerIndex};
+use crate::output::log_time;
+use crate::run::failure::Failure;
+use crate::run::job_state::Job;
+
+impl Mover {
+    /// Notes what metrics of `source` that belong to `owners`, by these names, came to.
+    pub(super) fn conclude(
+        &self,
+        source: &Node,
+        owners: &[Arc<Node>],
+        done: &[MetricName],
+        gone: &[MetricName],
+        failed: &[(MetricName, Failure)],
+        renames: &Renames,
+    ) {
+        let over = (done.len() + gone.len() + failed.len()) as u64;
+        for node in owners.iter().map(|owner| owner.addr()).chain([source.addr()]) {
+            self.nodes.note(node, |counts| counts.finished += over);
+        }
+        for (_, failure) in failed {
+            self.nodes.note(&failure.node, |counts| {
+                if failure.is_of_delete() {
+                    counts.delete_errors += 1;
+                } else {
+                    counts.copy_errors += 1;
+                }
+            });
+        }
+        self.jobs.note(done.iter().flat_map(|metric| {
+            let new = renames.of(metric).unwrap_or(metric);
+            owners.iter().map(move |owner| job(source.addr(), owner.addr(), metric, new))
+        }));
+    }
+
+    /// Whether earlier runs copied `metric` to all of its owners. Where sources are deleted it would not be here if they
+    /// had: it has come back, and is moved again.
+    pub(super) fn is_done(
+        &self,
+        source: &Node,
+        owners: &[OwnerIndex],
+        metric: &MetricName,
+    ) -> bool {
+        let mut owners = owners.iter().filter_map(|owner| self.fleet.member(*owner)).peekable();
+        let may_be = !self.deletes && owners.peek().is_some();
+        may_be
+            && self
+                .jobs
+                .are_done(owners.map(|owner| job(source.addr(), owner.addr(), metric, metric)))
+    }
+
+    /// Whether an earlier run copied `old` to `owner`, where it is called `new`.
+    pub(crate) fn is_copied(
+        &self,
+        source: &Node,
+        owner: &Node,
+        old: &MetricName,
+        new: &MetricName,
+    ) -> bool {
+        self.jobs.are_done([job(source.addr(), owner.addr(), old, new)])
+    }
+
+    /// Names the metrics whose sources are deleted, where that is asked for.
+    pub(super) fn tell_deleted<'a>(&self, metrics: impl IntoIterator<Item = &'a MetricName>) {
+        if self.sync.tells_deletions {
+            let time = log_time(std::time::SystemTime::now());
+            for metric in metrics {
+                self.output.say(format_args!("{time} DELETED: {metric}"));
+            }
+        }
+    }
+
+    /// What there is to tell of the run, of so many metrics, at this moment.
+    pub(super) fn figures(&self, total: u64) -> Figures {
+        let addrs = self.addrs();
+        let paces = addrs
+            .iter()
+            .filter_map(|addr| Some((addr.host().to_owned(), self.pace.figures(addr)?)))
+            .collect();
+        Figures { total, counts: self.tally.counts(), nodes: self.nodes.counts(), paces }
+    }
+
+    /// The nodes that send or get metrics, each once.
+    pub(super) fn addrs(&self) -> Vec<&DaemonAddr> {
+        self.fleet.addrs()
+    }
+}
+
+fn job<'a>(
+    source: &'a DaemonAddr,
+    destination: &'a DaemonAddr,
+    old: &'a MetricName,
+    new: &'a MetricName,
+) -> Job<'a> {
+    Job { source, destination, old: old.as_str(), new: new.as_str() }
+}

@@ -1,0 +1,122 @@
+//! Whether nobody has written to a source on a daemon of the Go tool for as long as `--rest` wants.
+//!
+//! All that such a daemon tells is the second of the last write. If that lies ahead of its clock, nobody has written since the
+//! clock was last wrong: a write would have set it back. So a source with such a time rests for as long as the clock has been
+//! seen to be right, which is waited for once a run and node.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bucky_api::go::MetricStat;
+
+use super::setback::{Setback, client, not_deleted};
+use super::{Hand, in_use, lasting};
+use crate::run::failure::STILL_WRITTEN_TO;
+
+/// What a daemon says of a file, and when, by its clock.
+type Dated = (MetricStat, Option<SystemTime>);
+
+impl Hand<'_> {
+    /// What the source says of `name` now; none if it is gone. Where the time of its last write is still to come, that is told
+    /// and waited for once.
+    pub(super) async fn stat_at_rest(&self, name: &str) -> Result<Option<Dated>, Setback> {
+        let Some(found) = self.stat(name).await? else { return Ok(None) };
+        let rest = self.mover.rest;
+        let Some(ahead) = ahead(found.0.mod_time, found.1).filter(|_| !rest.is_zero()) else {
+            return Ok(Some(found));
+        };
+        let source = self.source;
+        if source.is_first_ahead() {
+            self.mover.output.say(format_args!(
+                "bucky: {}: {name}: the time of its last write is {} s ahead of the clock there; such sources are deleted once \
+                 that clock has been right for {} s",
+                source.addr(),
+                ahead.as_secs(),
+                rest.as_secs()
+            ));
+        }
+        let left = rest.saturating_sub(source.seen_for(Instant::now()));
+        if left.is_zero() {
+            return Ok(Some(found));
+        }
+        if self.mover.stop.asked_within(left).await {
+            let reason = "the run was stopped while its time was waited for".to_owned();
+            return Err(lasting(source, STILL_WRITTEN_TO, reason));
+        }
+        self.stat(name).await
+    }
+
+    async fn stat(&self, name: &str) -> Result<Option<Dated>, Setback> {
+        let found = self.source.daemon.go_stat_dated(name).await;
+        found.map_err(|error| not_deleted(client(self.source, &error)))
+    }
+
+    /// # Errors
+    /// A [`Setback`] if somebody may still write to the file.
+    pub(super) fn require_rest(
+        &self,
+        stat: &MetricStat,
+        at: Option<SystemTime>,
+    ) -> Result<(), Setback> {
+        let watched = self.source.seen_for(Instant::now());
+        let Some(seconds) = rests_not(stat.mod_time, at, self.mover.rest, watched) else {
+            return Ok(());
+        };
+        let failure = in_use(self.source, &format!("it was written to {seconds} s ago"));
+        Err(Setback { trouble: crate::patience::Trouble::Lasting, failure })
+    }
+}
+
+/// How many seconds before its daemon answered a file was written to, where that is less than `rest`. One whose time is still
+/// to come rests for as long as the daemon's clock was `watched`.
+fn rests_not(
+    mod_time: i64,
+    answered_at: Option<SystemTime>,
+    rest: Duration,
+    watched: Duration,
+) -> Option<u64> {
+    let age = self::rest(mod_time, answered_at.or_else(|| Some(SystemTime::now())));
+    let age = age.unwrap_or(watched);
+    (age < rest).then_some(age.as_secs())
+}
+
+/// How far the time of a file's last write lies ahead of the clock of its daemon.
+fn ahead(mod_time: i64, answered_at: Option<SystemTime>) -> Option<Duration> {
+    let now = answered_at.unwrap_or_else(SystemTime::now).duration_since(UNIX_EPOCH).ok()?;
+    let mod_time = Duration::from_secs(u64::try_from(mod_time).ok()?);
+    mod_time.checked_sub(now).filter(|ahead| ahead.as_secs() > 0)
+}
+
+/// How long a file that was last written at `mod_time`, in Unix seconds, had rested when its daemon answered. Both times are
+/// by the daemon's clock: ours may be another. None where the daemon told no time, and where `mod_time` was still to come.
+pub(super) fn rest(mod_time: i64, answered_at: Option<SystemTime>) -> Option<Duration> {
+    let at = answered_at?.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let rest = i64::try_from(at).ok()?.checked_sub(mod_time)?;
+    u64::try_from(rest).ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_still_to_come_rests_for_as_long_as_the_clock_was_watched() {
+        let now = UNIX_EPOCH + Duration::from_secs(1000);
+        let rest = Duration::from_secs(120);
+        let watched = Duration::from_secs(50);
+        let not = |mod_time, watched| rests_not(mod_time, Some(now), rest, watched);
+        assert_eq!(not(990, watched), Some(10));
+        assert_eq!(not(880, watched), None);
+        assert_eq!(not(5000, watched), Some(50));
+        assert_eq!(not(5000, rest), None);
+        assert_eq!(not(990, rest), Some(10), "it was written to while the clock was right");
+        assert_eq!(rests_not(5000, Some(now), Duration::ZERO, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn how_far_a_time_is_ahead_is_told_by_the_daemons_clock() {
+        let now = Some(UNIX_EPOCH + Duration::from_secs(1000));
+        assert_eq!(ahead(5000, now), Some(Duration::from_secs(4000)));
+        assert_eq!(ahead(1000, now), None);
+        assert_eq!(ahead(-7, now), None);
+    }
+}

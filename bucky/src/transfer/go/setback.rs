@@ -1,0 +1,52 @@
+//! Why a metric could not be moved, and whether another attempt may help.
+
+use bucky_api::ClientError;
+
+use crate::chain;
+use crate::fleet::Node;
+use crate::patience::Trouble;
+use crate::run::failure::{Failure, NODE_AWAY, NOT_DELETED};
+
+/// Why an attempt failed.
+pub(super) struct Setback {
+    pub(super) trouble: Trouble,
+    pub(super) failure: Failure,
+}
+
+/// What a daemon's answer, or its silence, came to.
+pub(super) fn client(node: &Node, error: &ClientError) -> Setback {
+    let reason = chain(error);
+    let is_away = matches!(error, ClientError::Unreachable { .. } | ClientError::TimedOut { .. });
+    if is_away {
+        node.unreachable(&reason);
+    }
+    let kind = if is_away { NODE_AWAY } else { "transfer failed" };
+    Setback {
+        trouble: Trouble::of(error),
+        failure: Failure { node: node.addr().clone(), kind, reason },
+    }
+}
+
+/// The same setback, met after the metric was copied.
+pub(super) fn not_deleted(mut setback: Setback) -> Setback {
+    if setback.failure.kind != NODE_AWAY {
+        setback.failure.kind = NOT_DELETED;
+    }
+    setback
+}
+
+/// One after which it is tried again.
+pub(super) fn passing(node: &Node, kind: &'static str, reason: String) -> Setback {
+    Setback {
+        trouble: Trouble::Passing,
+        failure: Failure { node: node.addr().clone(), kind, reason },
+    }
+}
+
+/// One after which it is not.
+pub(super) fn lasting(node: &Node, kind: &'static str, reason: String) -> Setback {
+    Setback {
+        trouble: Trouble::Lasting,
+        failure: Failure { node: node.addr().clone(), kind, reason },
+    }
+}

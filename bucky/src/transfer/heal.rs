@@ -1,0 +1,173 @@
+//! Makes the copies of a batch complete at all its owners, and hands out the receipts.
+//!
+//! Each owner pulls the batch from the source (`pull`). A metric is healed if all of them healed it from the same content.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bucky_api::{DaemonAddr, DeleteMetric, HealLine, OnSchemaDifference};
+use bucky_whisper::{Digest, MetricName};
+
+use super::batch::Stray;
+use super::mover::Mover;
+use super::pull::Pull;
+use super::renames::Renames;
+use crate::fleet::Node;
+use crate::run::failure::Failure;
+use crate::run::tally::Effect;
+
+/// Proof that all owners durably hold the metric as it was at `digest`. Only this module and its children make one.
+#[derive(Debug)]
+pub(super) struct Healed {
+    metric: MetricName,
+    digest: Digest,
+    owners: Arc<[DaemonAddr]>,
+    /// For how many points an owner had no place, where the operator has allowed that.
+    given_up: u64,
+}
+
+impl Healed {
+    /// The proof by an owner's own word: its line says healed, with this digest, by all of `owners`.
+    pub(super) fn by_word(line: &HealLine, owners: Arc<[DaemonAddr]>) -> Option<Self> {
+        let digest = line.digest.filter(|_| line.outcome.is_healed())?;
+        let given_up = without_place(line);
+        Some(Self { metric: line.metric.clone(), digest, owners, given_up })
+    }
+
+    /// The metric.
+    pub(super) fn metric(&self) -> &MetricName {
+        &self.metric
+    }
+
+    /// For how many points an owner had no place.
+    pub(super) fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
+    /// The metric, where the proof is not needed.
+    pub(super) fn into_metric(self) -> MetricName {
+        self.metric
+    }
+
+    /// What a delete of its source asks for, in a run that goes by `rule`.
+    ///
+    /// Where every point had its place the owners have to hold all of them in the end: should carbon re-make an owner's file by
+    /// another schema meanwhile, nobody has allowed points of this metric to be given up.
+    pub(super) fn to_delete(&self, rule: OnSchemaDifference) -> DeleteMetric {
+        let gives_up = matches!(rule, OnSchemaDifference::Coarsen | OnSchemaDifference::Drop);
+        let on_schema_difference =
+            if gives_up && self.given_up == 0 { OnSchemaDifference::Keep } else { rule };
+        let owners = self.owners.to_vec();
+        let (name, digest) = (self.metric.clone(), self.digest);
+        let points_given_up = self.given_up;
+        DeleteMetric { name, digest, owners, on_schema_difference, points_given_up }
+    }
+}
+
+/// What healing a batch came to.
+#[derive(Debug, Default)]
+pub(super) struct HealReport {
+    /// At all owners, from one and the same content.
+    pub(super) healed: Vec<(Healed, Effect)>,
+    /// At all owners, but the content changed between one and the next.
+    pub(super) again: Vec<Stray>,
+    /// Gone at the source.
+    pub(super) gone: Vec<MetricName>,
+    /// Not at all owners.
+    pub(super) failed: Vec<(MetricName, Failure)>,
+    /// How many were not tried because the operator wants an end.
+    pub(super) left: usize,
+}
+
+/// Heals `strays` of `source` at all of `owners`, where `renames` tells what they are called there.
+pub(super) async fn heal(
+    mover: &Mover,
+    source: &Arc<Node>,
+    owners: &[Arc<Node>],
+    strays: Vec<Stray>,
+    renames: &Renames,
+) -> HealReport {
+    let mut report = HealReport::default();
+    let addrs: Arc<[DaemonAddr]> = owners.iter().map(|owner| owner.addr().clone()).collect();
+    let mut left: BTreeMap<MetricName, Candidate> =
+        strays.into_iter().map(|stray| (stray.metric, Candidate::of(stray.bytes))).collect();
+    for (number, owner) in owners.iter().enumerate() {
+        let strays = left.iter().map(|(metric, candidate)| candidate.stray(metric)).collect();
+        let pull = Pull { mover, source, owner, renames, is_first: number == 0 };
+        let pulled = pull.run(strays).await;
+        report.gone.extend(pulled.gone);
+        report.failed.extend(pulled.failed);
+        report.left += pulled.left.len();
+        let mut healed = BTreeMap::new();
+        for line in pulled.lines {
+            if let Some(candidate) = left.remove(&line.metric) {
+                let candidate = candidate.healed(&line);
+                healed.insert(line.metric, candidate);
+            }
+        }
+        left = healed;
+    }
+    for (metric, candidate) in left {
+        match (candidate.content, candidate.effect) {
+            (Content::One(digest), Some(effect)) => {
+                let given_up = candidate.given_up;
+                let healed = Healed { metric, digest, owners: Arc::clone(&addrs), given_up };
+                report.healed.push((healed, effect));
+            }
+            _ => report.again.push(Stray { metric, bytes: candidate.bytes }),
+        }
+    }
+    report
+}
+
+/// A stray whose length is not known.
+pub(super) fn unmeasured(metric: MetricName) -> Stray {
+    Stray { metric, bytes: 0 }
+}
+
+/// A metric on its way through its owners.
+struct Candidate {
+    content: Content,
+    effect: Option<Effect>,
+    /// The length of its file; 0 where it is not known.
+    bytes: u64,
+    /// The most points that an owner so far had no place for.
+    given_up: u64,
+}
+
+/// How many points this owner has no place for.
+fn without_place(line: &HealLine) -> u64 {
+    line.difference.as_ref().map_or(0, |difference| difference.points_without_place())
+}
+
+/// What the owners so far healed from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Content {
+    /// None has healed yet.
+    None,
+    /// All of them from this one.
+    One(Digest),
+    /// The source was written to meanwhile, or one of them gave no digest.
+    Several,
+}
+
+impl Candidate {
+    fn of(bytes: u64) -> Self {
+        Self { content: Content::None, effect: None, bytes, given_up: 0 }
+    }
+
+    fn stray(&self, metric: &MetricName) -> Stray {
+        Stray { metric: metric.clone(), bytes: self.bytes }
+    }
+    fn healed(self, line: &HealLine) -> Self {
+        let content = match (self.content, line.digest) {
+            (Content::None, Some(digest)) => Content::One(digest),
+            (Content::One(last), Some(digest)) if last == digest => self.content,
+            _ => Content::Several,
+        };
+        let here = Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
+        let effect = self.effect.map_or(here, |effect| effect.and(here));
+        let given_up = self.given_up.max(without_place(line));
+        Self { content, effect: Some(effect), bytes: line.bytes, given_up }
+    }
+}

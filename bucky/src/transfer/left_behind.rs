@@ -1,0 +1,62 @@
+//! What a run leaves where it is because no daemon serves it, or because it has no place on the ring.
+
+use bucky_api::NotServed;
+use futures_util::{StreamExt, stream};
+
+use super::{ASKED_AT_ONCE, Order, Task};
+use crate::fleet::Fleet;
+use crate::outcome::Outcome;
+use crate::output::Output;
+
+/// Names the nodes whose lists lack what lies in folders that they cannot read, and what becomes of it: the run is not
+/// whole. To the Go tool such folders are not there (D42).
+pub(crate) async fn tell_unread_folders(fleet: &Fleet, fate: &str, output: &Output) -> Outcome {
+    let mut seen = Outcome::Done;
+    // Asked again: a new scan may have been waited for since the first time.
+    let asked = fleet
+        .sources
+        .iter()
+        .map(|source| async { (source.node.addr(), source.node.daemon.status().await) });
+    let mut asked = stream::iter(asked).buffered(ASKED_AT_ONCE);
+    while let Some((addr, status)) = asked.next().await {
+        let Ok(Some(status)) = status else { continue };
+        if status.inventory.unreadable_folders > 0 {
+            let problem = &status.inventory.problem;
+            output.say(format_args!("bucky: {addr}: {problem}; what lies in them {fate}"));
+            seen = Outcome::SomeFailed;
+        }
+    }
+    seen
+}
+
+/// What a drained node keeps whatever is moved, a line a node: it is not in the node's list, or has no place. What other
+/// sources have of that is told here, as what does not take part.
+pub(super) async fn left_behind(fleet: &Fleet, order: &Order, output: &Output) -> Vec<String> {
+    let mut lines = Vec::new();
+    for source in &fleet.sources {
+        let Ok(Some(status)) = source.node.daemon.status().await else { continue };
+        let found = status.inventory.all_not_served();
+        let addr = source.node.addr();
+        let is_drained = order.task == Task::Rebalance
+            && order.regex.is_none()
+            && !fleet.members.iter().any(|member| member.addr() == addr);
+        let see = format!("`bucky list --not-served -s -h {addr}` lists them");
+        if is_drained {
+            // With series of our own, what the node cannot place may be moved all the same: the plan tells.
+            let unplaceable = if order.series.is_given() { 0 } else { found.unplaceable };
+            let text = NotServed { unplaceable, ..found }.text();
+            if !text.is_empty() {
+                lines.push(format!("bucky: {addr} is not empty: {text}; {see}."));
+            }
+            continue;
+        }
+        // Those two are told for all nodes together, or already.
+        let text = NotServed { unreadable_folders: 0, unplaceable: 0, ..found }.text();
+        if !text.is_empty() {
+            output.say(format_args!(
+                "bucky: {addr} also has what does not take part: {text}; {see}."
+            ));
+        }
+    }
+    lines
+}

@@ -1,0 +1,39 @@
+//! The engine: carries metrics from the nodes that have them to their owners, and deletes them where that was ordered.
+//!
+//! `carry_out` shows a plan, looks whether it fits and has it carried out. `mover` is what all parts of a run share: `drain` reads a
+//! source and hands out its batches; `batch_run` takes one batch through its rounds; `heal` makes the owners' copies
+//! complete, by `pull`, and is the only maker of the receipt that `delete` asks for; `go` does the same metric by metric where
+//! a daemon of the Go tool takes part; `bring` heals and leaves the source where it is. `batch` and `statistics` are pure;
+//! `pace` says how fast it may go. Cancelled anywhere, a metric is at its source, at its owners, or both.
+
+pub(crate) mod batch;
+mod batch_run;
+mod bring;
+mod carry_out;
+mod clock_watch;
+pub(crate) mod conclude;
+mod delete;
+mod drain;
+pub(crate) mod go;
+mod heal;
+pub(crate) mod left_behind;
+mod links;
+pub(crate) mod mover;
+pub(crate) mod options;
+mod order;
+pub(crate) mod pace;
+mod preview;
+mod pull;
+pub(crate) mod renames;
+mod show;
+pub(crate) mod statistics;
+mod summary;
+
+pub(crate) use self::carry_out::{fits, plan_and_move, tell_go_daemons};
+pub(crate) use self::order::{Order, Task};
+
+/// What is said after a second Ctrl-C.
+pub(crate) const STOPPED_AT_ONCE: &str =
+    "bucky: stopped at once; run the same command again to go on";
+/// How many nodes are asked at once.
+pub(crate) const ASKED_AT_ONCE: usize = 32;

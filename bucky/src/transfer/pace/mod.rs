@@ -1,0 +1,338 @@
+//! How fast a run goes: metrics a second for each node, bytes a second for all of it.
+//!
+//! Everything that is about to travel takes its turn here first. Metrics are taken in small portions, so that a rate holds
+//! from second to second and not only over a batch; a portion waits until it is paid for. Of bytes a portion begins when
+//! what was taken before is paid for, and the daemon that fetches it keeps to the rate while it reads.
+
+pub(crate) mod speed;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bucky_api::archive::member_bytes;
+use bucky_api::{Bucket, CarbonCache, DaemonAddr};
+
+use self::speed::Speed;
+pub(crate) use self::watch::Watched;
+use super::batch::Stray;
+use super::options::{HealthOptions, PaceOptions};
+use crate::run::stop::Stop;
+
+/// A portion is what a rate gives in this time.
+const PORTION: Duration = Duration::from_millis(500);
+/// The length of a file that its node does not tell, before any has come.
+const FIRST_GUESS_BYTES: f64 = 256.0 * 1024.0;
+/// How much the files that came last count for that guess.
+const LAST_COUNTS: f64 = 0.25;
+
+/// Who may send how much to whom, and when.
+pub(crate) struct Pace {
+    options: PaceOptions,
+    state: Mutex<Paces>,
+}
+
+struct Paces {
+    bytes: Option<Bucket>,
+    /// How long a file is where its node does not tell.
+    guess_bytes: f64,
+    nodes: BTreeMap<DaemonAddr, NodePace>,
+}
+
+/// How fast one node goes.
+struct NodePace {
+    bucket: Bucket,
+    speed: Speed,
+    cache: Option<CarbonCache>,
+}
+
+/// What is known of a node whose carbon is watched.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct NodeFigures {
+    /// How fast it may go.
+    pub(crate) metrics_per_second: f64,
+    /// What its carbon told last; none where it did not tell.
+    pub(crate) cache: Option<CarbonCache>,
+}
+
+impl Pace {
+    /// The pace of a run that begins at `now`.
+    pub(crate) fn new(options: PaceOptions, now: Instant) -> Self {
+        let bytes = options.bytes_per_second.map(|rate| Bucket::new(float(rate.get()), now));
+        Self {
+            options,
+            state: Mutex::new(Paces {
+                bytes,
+                guess_bytes: FIRST_GUESS_BYTES,
+                nodes: BTreeMap::new(),
+            }),
+        }
+    }
+
+    /// The most that a single transfer may have, in bytes a second.
+    pub(crate) fn bytes_per_second(&self) -> Option<NonZeroU64> {
+        self.options.bytes_per_second
+    }
+
+    /// How long the transfer of so many bytes takes, beyond what it takes by itself.
+    pub(crate) fn time_for(&self, bytes: u64) -> Duration {
+        let rate = self.options.bytes_per_second;
+        rate.map_or(Duration::ZERO, |rate| Duration::from_secs(bytes / rate.get() + 1))
+    }
+
+    /// How many of the first of `strays` go together from `source` to `owners`: one at least.
+    pub(crate) fn portion<'a>(
+        &self,
+        source: &'a DaemonAddr,
+        owners: impl IntoIterator<Item = &'a DaemonAddr>,
+        strays: &[Stray],
+    ) -> usize {
+        let now = Instant::now();
+        let mut state = self.lock();
+        let mut most = strays.len();
+        for node in owners.into_iter().chain([source]) {
+            if let Some(node) = self.node(&mut state, node, now) {
+                most = most.min(whole(node.bucket.per_second() * PORTION.as_secs_f64()));
+            }
+        }
+        if let Some(bucket) = &state.bytes {
+            let room = bucket.per_second() * PORTION.as_secs_f64();
+            let mut sum = 0.0;
+            let fits = strays.iter().take_while(|stray| {
+                sum += float(state.on_the_way(stray.bytes));
+                sum <= room
+            });
+            most = most.min(fits.count());
+        }
+        most.max(1)
+    }
+
+    /// Waits for the turn of `strays` from `source` to `owner`; an end that the operator asks for is not waited for.
+    /// Gives what was reckoned for them in bytes, for [`Pace::came_to`].
+    pub(crate) async fn turn(
+        &self,
+        source: &DaemonAddr,
+        owner: &DaemonAddr,
+        strays: &[Stray],
+        stop: &Stop,
+    ) -> u64 {
+        let bytes = {
+            let state = self.lock();
+            strays.iter().map(|stray| state.on_the_way(stray.bytes)).sum()
+        };
+        let until = self.take(source, owner, strays.len(), bytes, Instant::now());
+        let wait = until.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            stop.asked_within(wait).await;
+        }
+        bytes
+    }
+
+    /// When so much may travel.
+    fn take(
+        &self,
+        source: &DaemonAddr,
+        owner: &DaemonAddr,
+        metrics: usize,
+        bytes: u64,
+        now: Instant,
+    ) -> Instant {
+        let mut state = self.lock();
+        let mut until = now;
+        for node in [source, owner] {
+            if let Some(node) = self.node(&mut state, node, now) {
+                until = until.max(node.bucket.take(float(metrics as u64), now).paid);
+            }
+        }
+        if let Some(bucket) = &mut state.bytes {
+            until = until.max(bucket.take(float(bytes), now).begins);
+        }
+        until
+    }
+
+    /// What was reckoned as `reckoned` bytes had files of these lengths.
+    pub(crate) fn came_to(&self, reckoned: u64, lengths: impl IntoIterator<Item = u64>) {
+        let mut state = self.lock();
+        let (mut count, mut sum, mut bytes) = (0, 0, 0);
+        for length in lengths {
+            count += 1;
+            sum += length;
+            bytes += member_bytes(length);
+        }
+        if count > 0 {
+            let mean = float(sum) / float(count);
+            state.guess_bytes += (mean - state.guess_bytes) * LAST_COUNTS;
+        }
+        if let Some(bucket) = &mut state.bytes {
+            bucket.correct(float(bytes) - float(reckoned), Instant::now());
+        }
+    }
+
+    /// The nodes whose carbons are watched, and what is known of them.
+    pub(crate) fn figures(&self, node: &DaemonAddr) -> Option<NodeFigures> {
+        self.options.health.as_ref()?;
+        let mut state = self.lock();
+        let node = self.node(&mut state, node, Instant::now())?;
+        Some(NodeFigures { metrics_per_second: node.speed.rate(), cache: node.cache })
+    }
+
+    /// Takes in what a node's carbon told; gives the new state where that is another one.
+    fn saw(
+        &self,
+        node: &DaemonAddr,
+        cache: Option<CarbonCache>,
+        options: &HealthOptions,
+        now: Instant,
+    ) -> Option<speed::State> {
+        let mut state = self.lock();
+        let node = self.node(&mut state, node, now)?;
+        node.cache = cache;
+        let news = node.speed.see(cache, options, now, crate::patience::jitter);
+        let rate = node.speed.rate();
+        node.bucket.set_rate(rate, now);
+        news
+    }
+
+    /// How fast this node goes; none where it may go as fast as it can.
+    fn node<'a>(
+        &self,
+        state: &'a mut Paces,
+        addr: &DaemonAddr,
+        now: Instant,
+    ) -> Option<&'a mut NodePace> {
+        let base = f64::from(self.options.metrics_per_second?.get());
+        if !state.nodes.contains_key(addr) {
+            let pace = NodePace {
+                bucket: Bucket::new(base, now),
+                speed: Speed::new(base, now),
+                cache: None,
+            };
+            state.nodes.insert(addr.clone(), pace);
+        }
+        state.nodes.get_mut(addr)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Paces> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Paces {
+    /// What a file of this length takes on its way; 0 is one whose length is not known.
+    fn on_the_way(&self, bytes: u64) -> u64 {
+        let guess = whole(self.guess_bytes) as u64;
+        member_bytes(if bytes == 0 { guess } else { bytes })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "rates and what is taken need not be exact")]
+fn float(number: u64) -> f64 {
+    number as f64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float becomes the nearest number that there is"
+)]
+fn whole(number: f64) -> usize {
+    number as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    fn addr(text: &str) -> DaemonAddr {
+        text.parse().unwrap()
+    }
+
+    fn strays(count: usize, bytes: u64) -> Vec<Stray> {
+        let stray = |number| Stray { metric: format!("m{number}").parse().unwrap(), bytes };
+        (0..count).map(stray).collect()
+    }
+
+    fn pace(bytes: Option<u64>, metrics: Option<u32>, now: Instant) -> Pace {
+        let options = PaceOptions {
+            bytes_per_second: bytes.and_then(NonZeroU64::new),
+            metrics_per_second: metrics.and_then(NonZeroU32::new),
+            health: None,
+        };
+        Pace::new(options, now)
+    }
+
+    #[test]
+    fn without_a_rate_everything_goes_at_once() {
+        let now = Instant::now();
+        let pace = pace(None, None, now);
+        assert_eq!(pace.portion(&addr("a"), [&addr("b")], &strays(1000, 1 << 20)), 1000);
+        for _ in 0..100 {
+            assert_eq!(pace.take(&addr("a"), &addr("b"), 1000, 1 << 40, now), now);
+        }
+        assert_eq!(pace.time_for(1 << 40), Duration::ZERO);
+    }
+
+    /// D34: `-metrics-per-second` has no effect in the Go tool until the first speed-up or overload.
+    #[test]
+    fn metrics_a_second_hold_from_the_first_one_on_and_for_each_node() {
+        let now = Instant::now();
+        let pace = pace(None, Some(100), now);
+        let seconds = |at: Instant| (at.duration_since(now).as_secs_f64() * 100.0).round() / 100.0;
+        let mut last = now;
+        for _ in 0..20 {
+            let portion = pace.portion(&addr("a"), [&addr("b")], &strays(1000, 1));
+            assert_eq!(portion, 50);
+            last = pace.take(&addr("a"), &addr("b"), portion, 1, now);
+        }
+        assert_eq!(seconds(last), 10.0, "1,000 metrics");
+        let to_c = pace.take(&addr("a"), &addr("c"), 100, 1, now);
+        assert_eq!(seconds(to_c), 11.0, "a sends no more than that");
+        let others = pace.take(&addr("x"), &addr("y"), 100, 1, now);
+        assert_eq!(seconds(others), 1.0, "other nodes do not wait for it");
+    }
+
+    #[test]
+    fn a_bandwidth_is_shared_by_all_nodes() {
+        let now = Instant::now();
+        let pace = pace(Some(1 << 20), None, now);
+        let portion = pace.portion(&addr("a"), [&addr("b")], &strays(1000, 100 << 10));
+        assert_eq!(portion, 5, "half a second's");
+        assert_eq!(
+            pace.portion(&addr("a"), [&addr("b")], &strays(9, 100 << 20)),
+            1,
+            "one at least"
+        );
+        let first = pace.take(&addr("a"), &addr("b"), 1, 1 << 20, now);
+        let second = pace.take(&addr("c"), &addr("d"), 1, 1 << 20, now);
+        let third = pace.take(&addr("a"), &addr("b"), 1, 1 << 20, now);
+        let after = |at: Instant| at.duration_since(now).as_secs_f64();
+        assert_eq!([first, second, third].map(after), [0.0, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn what_was_reckoned_wrongly_is_made_good() {
+        let now = Instant::now();
+        let pace = pace(Some(1 << 20), None, now);
+        let reckoned = pace.lock().on_the_way(0);
+        pace.take(&addr("a"), &addr("b"), 1, reckoned, now);
+        pace.came_to(reckoned, [4 << 20]);
+        // Nothing is saved up while this machine stands still.
+        let late = now.elapsed().as_secs_f64();
+        let next = pace.take(&addr("a"), &addr("b"), 1, 1, now).duration_since(now);
+        assert!((4.0..4.2 + late).contains(&next.as_secs_f64()), "{next:?}, {late} s late");
+    }
+
+    #[test]
+    fn lengths_that_are_not_told_are_guessed_by_those_that_came() {
+        let pace = pace(Some(1 << 20), None, Instant::now());
+        for _ in 0..40 {
+            pace.came_to(0, [10_000; 5]);
+        }
+        let guess = pace.lock().on_the_way(0);
+        assert!(guess.abs_diff(member_bytes(10_000)) <= 512, "{guess}");
+        assert_eq!(pace.lock().on_the_way(5), member_bytes(5), "what is told counts");
+    }
+}

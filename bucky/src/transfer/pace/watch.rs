@@ -1,0 +1,92 @@
+//! Looks at the caches of the nodes' carbons from time to time, and tells when one becomes full or falls silent.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use bucky_api::{CarbonCache, Daemon, DaemonAddr};
+use futures_util::{StreamExt, stream};
+
+use super::Pace;
+use super::speed::State;
+use crate::chain;
+use crate::output::Output;
+use crate::transfer::options::HealthOptions;
+
+/// How many carbons are asked at once.
+const ASKED_AT_ONCE: usize = 32;
+/// How long one is waited for at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A node whose carbon is watched.
+pub(crate) struct Watched {
+    /// The daemon beside it.
+    pub(crate) node: DaemonAddr,
+    /// Where it tells of itself.
+    pub(crate) carbon: Daemon,
+}
+
+impl Pace {
+    /// The port of the carbons to be watched, where they are.
+    pub(crate) fn watched_port(&self) -> Option<u16> {
+        self.options.health.as_ref().map(|health| health.port)
+    }
+
+    /// Watches `nodes` for as long as it is polled.
+    pub(crate) async fn watch(&self, nodes: &[Watched], output: &Output) {
+        let Some(options) = &self.options.health else { return std::future::pending().await };
+        let mut interval = tokio::time::interval(options.interval);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            let looks = nodes.iter().map(|node| self.look(node, options, output));
+            stream::iter(looks).buffer_unordered(ASKED_AT_ONCE).collect::<()>().await;
+        }
+    }
+
+    async fn look(&self, watched: &Watched, options: &HealthOptions, output: &Output) {
+        let carbon = &watched.carbon;
+        let answer = tokio::time::timeout(PATIENCE, carbon.carbon_cache()).await;
+        let (cache, reason) = match answer {
+            Ok(Ok(cache)) => (Some(cache), String::new()),
+            Ok(Err(error)) => (None, chain(&error)),
+            Err(_) => {
+                let seconds = PATIENCE.as_secs();
+                (None, format!("{}: no answer within {seconds} s", carbon.addr()))
+            }
+        };
+        if let Some(state) = self.saw(&watched.node, cache, options, Instant::now()) {
+            let host = watched.node.host();
+            output.say(News { host, state, cache, reason: &reason });
+        }
+    }
+}
+
+/// What has become of a node's carbon, for people.
+struct News<'a> {
+    host: &'a str,
+    state: State,
+    cache: Option<CarbonCache>,
+    reason: &'a str,
+}
+
+impl fmt::Display for News<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.host;
+        match (self.state, self.cache) {
+            (State::Fine, _) => {
+                write!(f, "bucky: the cache of the carbon on {host} has room: it gets faster again")
+            }
+            (State::Full, Some(cache)) => write!(
+                f,
+                "bucky: the cache of the carbon on {host} is full ({} of {}): it goes at --metrics-per-second",
+                cache.size, cache.limit
+            ),
+            (State::Full | State::Silent, _) => write!(
+                f,
+                "bucky: the carbon on {host} does not tell how full it is, and goes at --metrics-per-second until it \
+                 does: {}",
+                self.reason
+            ),
+        }
+    }
+}

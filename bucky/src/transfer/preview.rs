@@ -1,0 +1,151 @@
+//! A look at what a move would find at its owners: how many points have no place there. Nothing is written.
+//!
+//! The same engine as the move itself, with daemons that only look. A plan looks at a sample of the metrics, and says so; before
+//! points are given up, all of them are looked at.
+
+use std::sync::Arc;
+
+use bucky_api::OnSchemaDifference;
+
+use super::drain::drain_all;
+use super::mover::{Mover, MoverParts};
+use super::options::{Preview, SyncOptions};
+use super::{Order, STOPPED_AT_ONCE, Task};
+use crate::fleet::{Fleet, Kind};
+use crate::outcome::UsageError;
+use crate::output::{Output, human_count};
+use crate::plan::Plan;
+use crate::plan::survey::Selection;
+use crate::run::failure_files::FailureFiles;
+use crate::run::schemas::Schemas;
+use crate::run::shared_job_state::SharedJobState;
+use crate::run::shared_journal::SharedJournal;
+use crate::run::stop::Stop;
+use crate::run::tally::Tally;
+use crate::terminal::{Terminal, yes_or_no};
+
+/// How many metrics a plan looks at, about.
+const SAMPLE: u64 = 1_000;
+
+/// Adds to a printed plan what a sample of its metrics shows.
+pub(super) async fn tell_sample(
+    fleet: &Arc<Fleet>,
+    selection: &Selection,
+    plan: &Plan,
+    order: &Order,
+    output: &Arc<Output>,
+) -> anyhow::Result<()> {
+    let one_in = (plan.metrics / SAMPLE).max(1);
+    let Some(schemas) = look(fleet, selection, order, Preview { one_in }, output).await? else {
+        return Ok(());
+    };
+    let lines = schemas.told(order.sync.on_schema_difference);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let looked_at = if one_in > 1 {
+        format!("Of a sample of one in {} metrics:", human_count(one_in))
+    } else {
+        "Of all metrics:".to_owned()
+    };
+    output.data_line(format_args!("\n{looked_at}"))?;
+    lines.iter().try_for_each(|line| output.data_line(line))?;
+    Ok(())
+}
+
+/// Looks at all metrics of a run that gives points up, says how many points that are, and asks. What is confirmed is noted in
+/// `order`: the run gives up no more. False where the run is not to go on.
+pub(super) async fn may_drop(
+    fleet: &Arc<Fleet>,
+    selection: &Selection,
+    order: &mut Order,
+    output: &Arc<Output>,
+) -> anyhow::Result<bool> {
+    if order.sync.on_schema_difference != OnSchemaDifference::Drop {
+        return Ok(true);
+    }
+    let mut nodes = fleet.members.iter().chain(fleet.sources.iter().map(|source| &source.node));
+    if order.sync.give_up_most == 0 && nodes.any(|node| node.kind == Kind::Go) {
+        return Err(UsageError::because(
+            "nothing was moved: daemons of the Go tool take part, and nobody can look beforehand how many points would be given \
+             up there; give --yes to give up whatever has no place",
+        ));
+    }
+    output.say("bucky: looking at all metrics for points that would be given up");
+    let Some(schemas) = look(fleet, selection, order, Preview { one_in: 1 }, output).await? else {
+        output.say(STOPPED_AT_ONCE);
+        return Ok(false);
+    };
+    let points = schemas.points_without_place();
+    if points == 0 {
+        return Ok(true);
+    }
+    schemas.told(OnSchemaDifference::Keep).iter().for_each(|line| output.say(line));
+    output.say(format_args!(
+        "bucky: {} points of {} metrics have no place at their owners and will be given up",
+        human_count(points),
+        human_count(schemas.metrics_without_place())
+    ));
+    if order.sync.give_up_most == u64::MAX {
+        return Ok(true);
+    }
+    let terminal = Terminal::open().map_err(|error| {
+        UsageError::because(format!(
+            "nothing was moved: there is no terminal to confirm at ({error}); give --yes to give these points up"
+        ))
+    })?;
+    loop {
+        output.say("Give them up? [y/n]");
+        match terminal.read_line().await? {
+            None => return Ok(false),
+            Some(line) => match yes_or_no(&line) {
+                Some(answer) => {
+                    order.sync.give_up_most = if answer { points } else { 0 };
+                    return Ok(answer);
+                }
+                None => continue,
+            },
+        }
+    }
+}
+
+/// What the owners would say; none where the operator wanted an end.
+async fn look(
+    fleet: &Arc<Fleet>,
+    selection: &Selection,
+    order: &Order,
+    preview: Preview,
+    output: &Arc<Output>,
+) -> anyhow::Result<Option<Schemas>> {
+    let stop = Stop::told_on_signals(output)?;
+    // What else is wrong is said by the move.
+    let quiet = Arc::new(Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink())));
+    let mover = Arc::new(Mover::new(MoverParts {
+        tally: Tally::begin(FailureFiles::default(), Arc::clone(&quiet)),
+        journal: SharedJournal::new(None, Arc::clone(&quiet)),
+        jobs: SharedJobState::new(None, Arc::clone(&quiet)),
+        sync: SyncOptions {
+            pace: order.sync.pace.clone(),
+            on_schema_difference: OnSchemaDifference::Keep,
+            preview: Some(preview),
+            ..SyncOptions::default()
+        },
+        stop: stop.clone(),
+        output: quiet,
+        fleet: Arc::clone(fleet),
+        selection: selection.clone(),
+        limits: order.limits,
+        travel: order.travel,
+        deletes: false,
+        copies_from_owners: order.task == Task::Copy,
+        rest: std::time::Duration::ZERO,
+        replace_corrupt: false,
+        verbose: false,
+        workers: order.workers,
+    }));
+    tokio::select! {
+        () = drain_all(&mover, std::collections::BTreeMap::new()) => {}
+        () = stop.asked() => {}
+    }
+    Ok((!stop.is_asked()).then(|| mover.tally.schemas()))
+}

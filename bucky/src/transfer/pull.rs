@@ -1,0 +1,387 @@
+//! Has one owner fetch metrics from one source.
+//!
+//! What may pass is tried again; a batch that fails as a whole is halved until the metric that is to blame stands alone;
+//! what one metric comes to never keeps the others from going on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bucky_api::{ClientError, HealLine, HealOutcome, Problem, PullRequest};
+use bucky_whisper::MetricName;
+
+use super::batch::Stray;
+use super::heal::unmeasured;
+use super::mover::Mover;
+use super::options::Travel;
+use super::renames::Renames;
+use crate::chain;
+use crate::fleet::Node;
+use crate::patience::{Next, Patience, Trouble, jitter};
+use crate::run::failure::{Failure, NODE_AWAY, kind_of_line};
+
+/// Attempts with a half of a batch that has failed as a whole.
+const HALF_ATTEMPTS: u32 = 2;
+
+/// What pulling to one owner came to.
+#[derive(Debug, Default)]
+pub(super) struct Pulled {
+    /// Healed, each with its digest.
+    pub(super) lines: Vec<HealLine>,
+    /// Gone at the source.
+    pub(super) gone: Vec<MetricName>,
+    /// Did not make it.
+    pub(super) failed: Vec<(MetricName, Failure)>,
+    /// Not tried, or not tried again, because the operator wants an end.
+    pub(super) left: Vec<Stray>,
+}
+
+/// One owner that is to pull from one source.
+pub(super) struct Pull<'a> {
+    pub(super) mover: &'a Mover,
+    pub(super) source: &'a Arc<Node>,
+    pub(super) owner: &'a Arc<Node>,
+    /// What the metrics are called at the owner.
+    pub(super) renames: &'a Renames,
+    /// Whether none of the metrics is on its way yet: then an end that the operator asks for comes first.
+    pub(super) is_first: bool,
+}
+
+/// Strays that are pulled together.
+struct Work {
+    strays: Vec<Stray>,
+    patience: Patience,
+    /// Why single ones failed the last time.
+    reasons: HashMap<MetricName, Failure>,
+}
+
+/// Why an attempt left something undone.
+struct Setback {
+    trouble: Trouble,
+    /// Whether halving the batch may help.
+    halves: bool,
+    failure: Failure,
+}
+
+impl Pull<'_> {
+    /// Has all of `strays` fetched, as far as that goes.
+    pub(super) async fn run(&self, strays: Vec<Stray>) -> Pulled {
+        let mut pulled = Pulled::default();
+        let mut stack = vec![Work::new(strays, Patience::with(&self.owner.daemon))];
+        while let Some(mut work) = stack.pop() {
+            if work.strays.is_empty() {
+                continue;
+            }
+            let Some(setback) = self.attempt(&mut work, &mut pulled).await else { continue };
+            match work.patience.after(setback.trouble, jitter()) {
+                Next::Wait(pause) => {
+                    if self.mover.stop.asked_within(pause).await {
+                        pulled.left.extend(work.strays);
+                    } else {
+                        stack.push(work);
+                    }
+                }
+                Next::GiveUp if setback.halves && work.strays.len() > 1 => {
+                    let second = work.strays.split_off(work.strays.len() / 2);
+                    for half in [second, work.strays] {
+                        stack.push(Work::new(
+                            half,
+                            Patience::with_attempts(&self.owner.daemon, HALF_ATTEMPTS),
+                        ));
+                    }
+                }
+                Next::GiveUp => {
+                    for stray in work.strays {
+                        let failure = work.reasons.remove(&stray.metric);
+                        pulled.failed.push((
+                            stray.metric,
+                            failure.unwrap_or_else(|| setback.failure.clone()),
+                        ));
+                    }
+                }
+            }
+        }
+        pulled
+    }
+
+    /// One request. What it settles leaves `work`; none where that is all.
+    async fn attempt(&self, work: &mut Work, pulled: &mut Pulled) -> Option<Setback> {
+        if let Some(setback) = self.refused() {
+            return Some(setback);
+        }
+        let (source, owner) = (self.source.addr(), self.owner.addr());
+        let reckoned = self.mover.pace.turn(source, owner, &work.strays, &self.mover.stop).await;
+        // First the owner's place, then the source's, then ours: whoever waits holds nothing that others need first.
+        let _receiving = self.owner.gate.receive().await;
+        let _sending = self.source.gate.send().await;
+        let _worker = self.mover.worker().await;
+        if self.is_first && self.mover.stop.is_asked() {
+            pulled.left.append(&mut work.strays);
+            return None;
+        }
+        // Others may have filled it while this batch waited for its place.
+        if let Some(failure) = self.owner.full.failure(self.owner.addr()) {
+            return Some(Setback { trouble: Trouble::Lasting, halves: false, failure });
+        }
+        let (lines, error) = self.request(work, reckoned).await;
+        if error.is_none() {
+            self.mover.pace.came_to(reckoned, lines.iter().map(|line| line.bytes));
+        }
+        let gone = pulled.gone.len();
+        let settled = self.settle(lines, work, pulled) - self.doubt(gone, work, pulled).await;
+        if settled > 0 {
+            work.patience.progress();
+        }
+        match error {
+            Some(error) => Some(self.judge(&error).await),
+            None => {
+                self.source.answered();
+                self.owner.answered();
+                self.mover.links.worked(self.source, self.owner);
+                (!work.strays.is_empty()).then(|| self.unsettled(work))
+            }
+        }
+    }
+
+    /// Why nothing should be asked for now.
+    fn refused(&self) -> Option<Setback> {
+        // One after the other: to be admitted uses up the probe of a node that is given up.
+        let (node, reason) = if let Err(reason) = self.owner.admit() {
+            (self.owner, reason)
+        } else if let Err(reason) = self.source.admit() {
+            (self.source, reason)
+        } else {
+            (self.owner, self.mover.links.admit(self.source, self.owner).err()?)
+        };
+        let failure = failure(node, NODE_AWAY, reason);
+        Some(Setback { trouble: Trouble::Lasting, halves: false, failure })
+    }
+
+    /// Asks for `work`, which should come to so many bytes.
+    async fn request(&self, work: &Work, bytes: u64) -> (Vec<HealLine>, Option<ClientError>) {
+        let asked = work.strays.len();
+        let (metrics, renamed) = self.renames.parted(work.strays.iter().map(|stray| &stray.metric));
+        let request = PullRequest {
+            from: self.source.addr().clone(),
+            metrics,
+            renamed,
+            encoding: self.mover.travel.encoding(),
+            chooses_encoding: self.mover.travel == Travel::Auto,
+            replace_corrupt: self.mover.replace_corrupt,
+            salvage: self.mover.sync.salvage,
+            on_schema_difference: self.mover.sync.on_schema_difference,
+            preview: self.mover.sync.preview.is_some(),
+            bytes_per_second: self.mover.pace.bytes_per_second(),
+        };
+        let paced = self.mover.pace.time_for(bytes);
+        let mut answer = match self.owner.daemon.pull(&request, paced).await {
+            Ok(answer) => answer,
+            Err(error) => return (Vec::new(), Some(error)),
+        };
+        let mut lines = Vec::with_capacity(asked);
+        loop {
+            match answer.next::<HealLine>().await {
+                Ok(Some(_)) if lines.len() == asked => {
+                    let error = answer.too_many(lines.len());
+                    return (lines, Some(error));
+                }
+                Ok(Some(line)) => lines.push(line),
+                Ok(None) => return (lines, None),
+                Err(error) => return (lines, Some(error)),
+            }
+        }
+    }
+
+    /// Sorts the answer's lines; gives how many metrics they settled.
+    fn settle(&self, lines: Vec<HealLine>, work: &mut Work, pulled: &mut Pulled) -> usize {
+        let mut open: HashMap<MetricName, Stray> =
+            work.strays.drain(..).map(|stray| (stray.metric.clone(), stray)).collect();
+        let before = open.len();
+        work.reasons.clear();
+        for line in lines {
+            let Some(stray) = open.remove(&line.metric) else { continue };
+            if line.outcome == HealOutcome::Replaced {
+                let owner = self.owner.addr();
+                self.mover.tally.replaced(line.metric.as_str(), owner, &line.reason);
+            }
+            if line.outcome.is_healed() && line.stored_as.as_ref() != self.renames.of(&line.metric)
+            {
+                let failure = self.stored_elsewhere(&line);
+                pulled.failed.push((line.metric, failure));
+                continue;
+            }
+            if line.outcome.is_healed() && line.digest.is_some() {
+                self.mover.tally.schema(&line);
+                pulled.lines.push(line);
+                continue;
+            }
+            match line.problem {
+                Some(Problem::SourceMissing) => pulled.gone.push(line.metric),
+                problem if problem.is_some_and(Problem::may_pass) => {
+                    work.reasons.insert(line.metric.clone(), self.told(&line));
+                    open.insert(line.metric, stray);
+                }
+                _ => {
+                    self.mover.tally.schema(&line);
+                    let failure = self.told(&line);
+                    self.owner.full.note(&failure);
+                    pulled.failed.push((line.metric, failure));
+                }
+            }
+        }
+        work.strays = open.into_values().collect();
+        work.strays.sort_by(|a, b| a.metric.cmp(&b.metric));
+        before - work.strays.len()
+    }
+
+    /// Asks the source itself for what the owner says is gone there, from `first` on; gives how many are not.
+    ///
+    /// An owner for which the source's address leads somewhere else (`localhost`, another entry in /etc/hosts) finds
+    /// nothing there, and all would seem to be done.
+    async fn doubt(&self, first: usize, work: &mut Work, pulled: &mut Pulled) -> usize {
+        let before = work.strays.len();
+        let mut silent = None;
+        for metric in pulled.gone.split_off(first) {
+            let answer = match &silent {
+                // One silence is long enough for all of them.
+                Some(reason) => Err(String::clone(reason)),
+                None => {
+                    let stat = self.source.daemon.go_stat(metric.as_str()).await;
+                    stat.map_err(|error| silent.insert(chain(&error)).clone())
+                }
+            };
+            let reason = match answer {
+                Ok(None) => {
+                    pulled.gone.push(metric);
+                    continue;
+                }
+                Ok(Some(_)) => format!(
+                    "it finds no such metric at {0}, which has it; does {0} lead to the same daemon from there?",
+                    self.source.addr()
+                ),
+                Err(reason) => format!("it finds no such metric at the source: {reason}"),
+            };
+            work.reasons.insert(metric.clone(), failure(self.owner, "source missing", reason));
+            work.strays.push(unmeasured(metric));
+        }
+        work.strays.len() - before
+    }
+
+    /// The failure that a line tells. What is wrong with the source's file is said of the source.
+    fn told(&self, line: &HealLine) -> Failure {
+        // Where no content came, the source left it out and said why; unless the stream broke off, or the owner was not
+        // allowed to ask for it.
+        let is_owners = matches!(line.problem, Some(Problem::CutOff | Problem::Forbidden));
+        let never_came = line.digest.is_none() && !is_owners;
+        let is_source = never_came
+            || matches!(
+                line.problem,
+                Some(
+                    Problem::SourceDamaged
+                        | Problem::SourceUnreadable
+                        | Problem::SourceMissing
+                        | Problem::TooLarge
+                )
+            );
+        let node = if is_source { self.source } else { self.owner };
+        let reason = match (line.reason.is_empty(), line.digest) {
+            (false, _) => line.reason.clone(),
+            (true, None) if line.outcome.is_healed() => {
+                "the owner gave no digest of what it healed".into()
+            }
+            (true, _) => "no reason was given".into(),
+        };
+        failure(node, kind_of_line(line), reason)
+    }
+
+    /// An owner that stored a metric under another name than it was told.
+    fn stored_elsewhere(&self, line: &HealLine) -> Failure {
+        let wanted = self.renames.of(&line.metric).unwrap_or(&line.metric);
+        let stored = line.stored_as.as_ref().unwrap_or(&line.metric);
+        let reason =
+            format!("it stored it as {stored} and not as {wanted}; look at both names there");
+        failure(self.owner, "wrong name", reason)
+    }
+
+    fn unsettled(&self, work: &Work) -> Setback {
+        let reason = "the owner's answer does not have it".to_owned();
+        let halves = work.reasons.len() < work.strays.len();
+        Setback {
+            trouble: Trouble::Passing,
+            halves,
+            failure: failure(self.owner, "no answer", reason),
+        }
+    }
+
+    /// Whose fault an error is, and whether smaller batches may help.
+    async fn judge(&self, error: &ClientError) -> Setback {
+        let trouble = Trouble::of(error);
+        let reason = chain(error);
+        let mut setback = Setback {
+            trouble,
+            halves: true,
+            failure: failure(self.owner, "transfer failed", reason.clone()),
+        };
+        match error {
+            _ if trouble == Trouble::Busy => {}
+            ClientError::Unreachable { .. } => {
+                setback.halves = false;
+                self.away(self.owner, error, &mut setback);
+            }
+            ClientError::TimedOut { .. } => {
+                setback.halves = false;
+                // Whoever waits for a source that is silent is silent, too.
+                if let Some((node, away)) = self.silent().await {
+                    self.away(node, &away, &mut setback);
+                } else {
+                    self.mover.links.failed(self.source, self.owner, &reason);
+                }
+            }
+            _ => {
+                // The owner answers; where it cannot have the batch, the source may be to blame.
+                if error.status().is_some_and(|status| status.as_u16() == 502)
+                    && let Err(away) = self.source.daemon.status().await
+                {
+                    setback.halves = false;
+                    self.away(self.source, &away, &mut setback);
+                } else if self.mover.links.failed(self.source, self.owner, &reason) {
+                    self.mover.output.say(format_args!(
+                        "bucky: {} cannot fetch from {}: {reason}; the rest fails at once, and is tried again from time to time",
+                        self.owner.addr(),
+                        self.source.addr()
+                    ));
+                }
+            }
+        }
+        setback
+    }
+}
+
+impl Pull<'_> {
+    /// Notes that `node` is away, and that it is to blame.
+    fn away(&self, node: &Node, error: &ClientError, setback: &mut Setback) {
+        let reason = chain(error);
+        setback.trouble = Trouble::of(error);
+        self.mover.unreachable(node, &reason);
+        setback.failure = failure(node, NODE_AWAY, reason);
+    }
+
+    /// Which of the two does not answer, and how; none where both do.
+    async fn silent(&self) -> Option<(&Node, ClientError)> {
+        for node in [self.source, self.owner] {
+            if let Err(error) = node.daemon.status().await {
+                return Some((node, error));
+            }
+        }
+        None
+    }
+}
+
+impl Work {
+    fn new(strays: Vec<Stray>, patience: Patience) -> Self {
+        Self { strays, patience, reasons: HashMap::new() }
+    }
+}
+
+fn failure(node: &Node, kind: &'static str, reason: String) -> Failure {
+    Failure { node: node.addr().clone(), kind, reason }
+}

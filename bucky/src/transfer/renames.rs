@@ -1,0 +1,114 @@
+//! Metrics that are stored at their owners under other names than they have at their source.
+
+use std::collections::HashMap;
+
+use bucky_api::RenamedMetric;
+use bucky_whisper::MetricName;
+
+/// Under which names the metrics of a batch are stored. What is not in it keeps its name.
+#[derive(Debug, Default)]
+pub(crate) struct Renames(HashMap<MetricName, MetricName>);
+
+impl Renames {
+    /// The name that `metric` is stored under, where that is another one.
+    pub(crate) fn of(&self, metric: &MetricName) -> Option<&MetricName> {
+        self.0.get(metric)
+    }
+
+    /// `metrics` by what an owner is told of them: those that keep their names, and those that do not.
+    pub(super) fn parted<'m>(
+        &self,
+        metrics: impl Iterator<Item = &'m MetricName>,
+    ) -> (Vec<MetricName>, Vec<RenamedMetric>) {
+        let (mut kept, mut renamed) = (Vec::new(), Vec::new());
+        for name in metrics.cloned() {
+            match self.of(&name).cloned() {
+                Some(to) => renamed.push(RenamedMetric { name, to }),
+                None => kept.push(name),
+            }
+        }
+        (kept, renamed)
+    }
+}
+
+impl FromIterator<(MetricName, MetricName)> for Renames {
+    /// Of pairs of an old name and a new one. One that stays the same is no renaming.
+    fn from_iter<I: IntoIterator<Item = (MetricName, MetricName)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().filter(|(old, new)| old != new).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use bucky_api::{DaemonAddr, HealLine, PullRequest};
+
+    use super::*;
+    use crate::fake_daemon::{Reply, daemon};
+    use crate::fleet::Node;
+    use crate::transfer::bring::Brought;
+    use crate::transfer::mover::Mover;
+    use crate::transfer::mover::fake::{FakeMember, healed, mover};
+
+    fn name(text: &str) -> MetricName {
+        text.parse().unwrap()
+    }
+
+    async fn bring(mover: &Mover, source: &Arc<Node>) -> Brought {
+        let renames = [("old.a", "new.a"), ("same", "same")];
+        let renames = renames.into_iter().map(|(old, new)| (name(old), name(new))).collect();
+        let metrics = vec![name("old.a"), name("same")];
+        let owner = Arc::clone(&mover.fleet.members[0]);
+        mover.bring_as(source, &owner, metrics, 0, &renames).await
+    }
+
+    /// An owner that has stored each metric as `stored` says of the name that was asked for.
+    async fn owner(
+        stored: impl Fn(&RenamedMetric) -> Option<MetricName> + Send + Sync + 'static,
+    ) -> (DaemonAddr, Arc<Mutex<Vec<PullRequest>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let addr = daemon(move |request| {
+            let pull: PullRequest = serde_json::from_slice(&request.body).unwrap();
+            let kept = pull.metrics.iter().map(|metric| healed(metric, "x"));
+            let renamed = pull
+                .renamed
+                .iter()
+                .map(|metric| HealLine { stored_as: stored(metric), ..healed(&metric.name, "x") });
+            let lines: Vec<HealLine> = kept.chain(renamed).collect();
+            noted.lock().unwrap().push(pull);
+            Reply::lines(&lines)
+        });
+        (addr.await, asked)
+    }
+
+    #[tokio::test]
+    async fn an_owner_is_told_the_new_name_of_what_is_renamed_and_of_nothing_else() {
+        let (addr, asked) = owner(|metric| Some(metric.to.clone())).await;
+        let nobody = daemon(|_| Reply::status(404)).await;
+        let (mover, source) =
+            mover(vec![FakeMember::v1("a", addr), FakeMember::v1("b", nobody)], false);
+        let brought = bring(&mover, &source).await;
+        assert_eq!(brought.done, [name("old.a"), name("same")]);
+        assert!(brought.failed.is_empty() && brought.gone.is_empty());
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked[0].metrics, [name("same")]);
+        assert_eq!(asked[0].renamed, [RenamedMetric { name: name("old.a"), to: name("new.a") }]);
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_stored_a_metric_under_another_name_is_not_believed() {
+        for stored in [None, Some(name("new.b"))] {
+            let (addr, _) = owner(move |_| stored.clone()).await;
+            let nobody = daemon(|_| Reply::status(404)).await;
+            let (mover, source) =
+                mover(vec![FakeMember::v1("a", addr), FakeMember::v1("b", nobody)], false);
+            let brought = bring(&mover, &source).await;
+            assert_eq!(brought.done, [name("same")]);
+            let (metric, failure) = &brought.failed[0];
+            assert_eq!((metric, failure.kind), (&name("old.a"), "wrong name"));
+            assert!(failure.reason.contains("and not as new.a"), "{}", failure.reason);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! A run while it goes on: its progress on standard error, its figures to carbon, the carbons that are watched.
+
+use std::cell::Cell;
+
+use super::mover::Mover;
+use super::pace::Watched;
+use super::statistics::Statistics;
+use crate::run::progress;
+
+impl Mover {
+    /// Does `work`, and shows how far it is of so many metrics. True where the operator did not let it end.
+    pub(crate) async fn show(&self, work: impl Future<Output = ()>, planned: u64) -> bool {
+        let mut progress = progress::for_output(&self.output);
+        let options = self.sync.statistics.as_ref();
+        let hosts = self.addrs().into_iter().map(|addr| addr.host());
+        let mut statistics = options.map(|options| Statistics::new(options, hosts));
+        let watched = self.watched();
+        let told = Cell::new(false);
+        let insisted = tokio::select! {
+            () = work => false,
+            () = progress::watch(progress.as_mut(), &self.tally, planned) => false,
+            () = self.tell_when_asked(planned, &told) => false,
+            () = self.pace.watch(&watched, &self.output) => false,
+            () = self.send_figures(statistics.as_mut(), planned) => false,
+            () = self.stop.insisted() => true,
+        };
+        progress.end();
+        // What was under way may have ended before the line was written.
+        if self.stop.is_report_asked() && !told.get() {
+            self.tell_report(planned);
+        }
+        if let Some(statistics) = statistics.as_mut().filter(|_| !insisted) {
+            // Whoever has no patience for the run has none for its figures.
+            tokio::select! {
+                () = statistics.send(self.figures(planned), &self.output) => {}
+                () = self.stop.insisted() => {}
+            }
+        }
+        insisted
+    }
+
+    async fn send_figures(&self, statistics: Option<&mut Statistics>, planned: u64) {
+        match statistics {
+            Some(statistics) => {
+                statistics.send_regularly(|| self.figures(planned), &self.output).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// SIGUSR1 asks for a line of progress, and for an end.
+    async fn tell_when_asked(&self, planned: u64, told: &Cell<bool>) {
+        self.stop.report_asked().await;
+        told.set(true);
+        self.tell_report(planned);
+        std::future::pending().await
+    }
+
+    fn tell_report(&self, planned: u64) {
+        self.output.say(progress::line(&self.tally, planned));
+        self.output.say("Received SIGUSR1, exiting.");
+    }
+
+    /// The carbons beside the nodes, where they are watched.
+    fn watched(&self) -> Vec<Watched> {
+        let Some(port) = self.pace.watched_port() else { return Vec::new() };
+        let sources = self.fleet.sources.iter().map(|source| &source.node);
+        let mut watched: Vec<Watched> = Vec::new();
+        for node in self.fleet.members.iter().chain(sources) {
+            if watched.iter().any(|other| other.node == *node.addr()) {
+                continue;
+            }
+            let carbon = node.daemon.carbon_beside(port);
+            watched.push(Watched { node: node.addr().clone(), carbon });
+        }
+        watched
+    }
+}

@@ -1,0 +1,212 @@
+//! How a run ended, for people: what was done, what was not and why, and what to do next.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Task;
+use crate::output::{human_bytes, human_count, human_duration};
+use crate::run::tally::Counts;
+
+/// How a run ended, for people.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary {
+    /// What for.
+    pub(crate) task: Task,
+    /// What was done.
+    pub(crate) counts: Counts,
+    /// How long it took.
+    pub(crate) elapsed: Duration,
+    /// Whether sources were deleted.
+    pub(crate) deletes: bool,
+    /// Whether the operator stopped it.
+    pub(crate) stopped: bool,
+    /// Whether only some metrics or nodes were looked at.
+    pub(crate) is_selection: bool,
+    /// How many metrics still lie astray; none where a node did not tell.
+    pub(crate) still_misplaced: Option<u64>,
+    /// Tagged files that nobody can place: they stay where they are.
+    pub(crate) unplaceable: u64,
+    /// Deleted sources that wait to be confirmed at their owners.
+    pub(crate) tombstones: u64,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        let verb = if self.deletes { "moved" } else { "copied (the sources were left)" };
+        writeln!(
+            f,
+            "{} metrics {verb}: {} created, {} filled, {} complete before; {} points filled, {} in {}.",
+            human_count(counts.moved),
+            human_count(counts.created),
+            human_count(counts.filled),
+            human_count(counts.unchanged),
+            human_count(counts.points),
+            human_bytes(counts.bytes),
+            human_duration(self.elapsed),
+        )?;
+        if counts.replaced > 0 {
+            writeln!(
+                f,
+                "{} replaced a corrupt file, which its owner keeps aside; `bucky servers` shows how many are kept.",
+                human_count(counts.replaced)
+            )?;
+        }
+        if counts.salvaged > 0 {
+            writeln!(
+                f,
+                "{} sources were cut off: their owners have what was left, and the nodes keep the files aside.",
+                human_count(counts.salvaged)
+            )?;
+        }
+        counts.tell_shortfalls(f)?;
+        if self.tombstones > 0 {
+            writeln!(
+                f,
+                "{} deleted sources wait to be confirmed at their owners; `bucky servers` shows them.",
+                human_count(self.tombstones)
+            )?;
+        }
+        if self.unplaceable > 0 {
+            writeln!(
+                f,
+                "{} tagged files stay where they are: nobody can tell which node owns them.",
+                human_count(self.unplaceable)
+            )?;
+        }
+        match self.still_misplaced {
+            _ if self.task == Task::Copy => {}
+            Some(0) if self.is_selection => {
+                writeln!(f, "Nothing of what was selected is misplaced any more.")?
+            }
+            Some(0) if self.unplaceable > 0 => writeln!(f, "Nothing else is misplaced any more.")?,
+            Some(0) => writeln!(f, "Nothing is misplaced any more.")?,
+            Some(count) => writeln!(f, "{} metrics are still misplaced.", human_count(count))?,
+            None => writeln!(
+                f,
+                "How many metrics are still misplaced is not known: not all nodes tell."
+            )?,
+        }
+        f.write_str(self.next_step())
+    }
+}
+
+impl Summary {
+    /// Whether nothing failed but that some sources are still written to.
+    fn is_only_written_to(&self) -> bool {
+        let failures = self.counts.failures();
+        failures > 0
+            && self.counts.broken_sources == 0
+            && self.counts.still_written_to() == failures
+    }
+
+    fn next_step(&self) -> &'static str {
+        if self.stopped {
+            "Stopped. Run the same command again to go on."
+        } else if self.is_only_written_to() {
+            "Once the relays send nothing there any more, and carbon has written what it holds, run the same command again."
+        } else if self.counts.failures() > 0 || self.counts.broken_sources > 0 {
+            "Repair what is named above and run the same command again."
+        } else if self.unplaceable > 0 && self.still_misplaced.is_none_or(|count| count == 0) {
+            "Give the series of the tagged files with --series FILE and run the same command again."
+        } else if self.task == Task::Copy {
+            if self.deletes {
+                "Done."
+            } else {
+                "Done. The same command again brings over what is written there meanwhile."
+            }
+        } else if !self.deletes {
+            "When all relays have switched, run it again without --no-delete to delete the sources."
+        } else if self.still_misplaced.is_none_or(|count| count > 0) {
+            "Run the same command again; `bucky inconsistent` lists what is left."
+        } else {
+            "Done."
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::failure::STILL_WRITTEN_TO;
+    use std::collections::BTreeMap;
+
+    fn summary() -> Summary {
+        let counts = Counts {
+            finished: 1_000,
+            moved: 1_000,
+            created: 900,
+            filled: 60,
+            unchanged: 40,
+            points: 12_345,
+            bytes: 35 << 20,
+            ..Counts::default()
+        };
+        let elapsed = Duration::from_millis(8_250);
+        Summary {
+            task: Task::Rebalance,
+            counts,
+            elapsed,
+            deletes: true,
+            stopped: false,
+            is_selection: false,
+            still_misplaced: Some(0),
+            unplaceable: 0,
+            tombstones: 0,
+        }
+    }
+
+    #[test]
+    fn a_good_run_says_what_was_done_and_that_nothing_is_left() {
+        insta::assert_snapshot!(summary().to_string());
+    }
+
+    #[test]
+    fn a_bad_run_says_what_failed_and_what_to_do() {
+        let mut summary = summary();
+        summary.counts.failed = BTreeMap::from([("no space", 12), ("source damaged", 1)]);
+        summary.counts.gone = 3;
+        summary.counts.broken_sources = 1;
+        summary.still_misplaced = Some(13);
+        summary.tombstones = 987;
+        insta::assert_snapshot!(summary.to_string());
+    }
+
+    #[test]
+    fn the_last_line_is_the_next_step() {
+        let last = |change: fn(&mut Summary)| {
+            let mut summary = summary();
+            change(&mut summary);
+            summary.to_string().lines().last().unwrap().to_owned()
+        };
+        assert_eq!(
+            last(|summary| summary.stopped = true),
+            "Stopped. Run the same command again to go on."
+        );
+        assert!(last(|summary| summary.deletes = false).contains("without --no-delete"));
+        let written_to = |summary: &mut Summary| {
+            summary.counts.failed = BTreeMap::from([(STILL_WRITTEN_TO, 12)]);
+        };
+        assert!(last(written_to).contains("Once the relays send nothing there any more"));
+        assert!(last(|summary| summary.still_misplaced = None).contains("bucky inconsistent"));
+        assert!(last(|summary| summary.unplaceable = 2).contains("--series FILE"));
+        let copied = Summary { task: Task::Copy, still_misplaced: None, ..summary() };
+        assert_eq!(copied.to_string().lines().last(), Some("Done."));
+        let copied = Summary { deletes: false, ..copied }.to_string();
+        assert!(copied.ends_with("brings over what is written there meanwhile."), "{copied}");
+        assert!(!copied.contains("misplaced"), "{copied}");
+    }
+
+    #[test]
+    fn files_without_a_place_are_told_of_and_not_called_in_place() {
+        let text = Summary { unplaceable: 1_234, ..summary() }.to_string();
+        assert!(text.contains("1,234 tagged files stay where they are"), "{text}");
+        assert!(text.contains("Nothing else is misplaced any more."), "{text}");
+    }
+
+    #[test]
+    fn a_run_over_a_selection_does_not_speak_for_the_cluster() {
+        let text = Summary { is_selection: true, ..summary() }.to_string();
+        assert!(text.contains("Nothing of what was selected is misplaced any more."), "{text}");
+    }
+}
