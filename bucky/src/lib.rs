@@ -14,6 +14,7 @@
 //!
 //! Nothing here grows with the number of metrics, but for the list of a Go daemon, which comes in one piece.
 
+mod args;
 mod backup;
 mod cli;
 mod clocks;
@@ -29,9 +30,11 @@ mod former;
 mod heal;
 mod holders;
 mod inventory;
+mod metric_path;
 mod name_pile;
 mod name_stream;
 mod names;
+mod node_text;
 pub mod outcome;
 pub mod output;
 mod patience;
@@ -113,7 +116,7 @@ fn run_command(command: cli::Command, output: &std::sync::Arc<Output>) -> anyhow
         // It is for moves, while they run; otherwise it means nothing, and must not end the program. Listened to once, it is
         // the process's no more.
         let _ignored = signal(SignalKind::user_defined1())?;
-        commands::run(command, output).await
+        cli::run(command, output).await
     });
     // Work that an operator stopped for good is not waited for.
     runtime.shutdown_background();

@@ -1,15 +1,12 @@
 //! `bucky backfill`: old names into new ones, by a map.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::sync::Arc;
 
-use anyhow::Context;
-
-use super::batch_args::BatchArgs;
-use super::series_args::SeriesArgs;
-use crate::cli::ClusterArgs;
-use crate::copy::{self, BackfillOrder, NameMap};
+use crate::args::batch::BatchArgs;
+use crate::args::cluster::ClusterArgs;
+use crate::args::map_file::read_map;
+use crate::args::series::SeriesArgs;
+use crate::copy::{self, BackfillOrder};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::transfer::options::SyncOptions;
@@ -75,23 +72,4 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         verbose: args.cluster.verbose,
     };
     copy::backfill(args.cluster.client()?, order, output).await
-}
-
-/// The map in the file called so; `-` is standard input.
-///
-/// # Errors
-/// [`UsageError`] where there is none; what it has, and why that is none.
-pub(super) fn read_map(file: &str) -> anyhow::Result<NameMap> {
-    let (called, source): (&str, Box<dyn Read>) = if file == "-" {
-        ("standard input", Box::new(std::io::stdin().lock()))
-    } else {
-        let opened = File::open(file).with_context(|| format!("the map {file} cannot be opened"));
-        (file, Box::new(opened.map_err(|error| UsageError::because(format!("{error:#}")))?))
-    };
-    NameMap::read(BufReader::new(source)).map_err(|error| {
-        UsageError::because(format!(
-            "{called} is not a map of names that can be used: {}",
-            crate::chain(&error)
-        ))
-    })
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bucky_api::DaemonAddr;
 
-use super::backfill::read_map;
-use super::copy::WholeArgs;
-use super::series_args::SeriesArgs;
-use super::sync_args::SyncArgs;
-use crate::cli::ClusterArgs;
+use crate::args::cluster::ClusterArgs;
+use crate::args::map_file::read_map;
+use crate::args::series::SeriesArgs;
+use crate::args::sync::SyncArgs;
+use crate::args::whole::WholeArgs;
 use crate::copy::{self, BackfillOrder};
 use crate::names::checked_regex;
 use crate::outcome::{Outcome, UsageError};

@@ -1,16 +1,14 @@
 //! `bucky copy`: all that one node has, to another.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bucky_api::DaemonAddr;
 
-use super::rebalance::time;
-use super::sync_args::SyncArgs;
-use crate::cli::ClusterArgs;
+use crate::args::cluster::ClusterArgs;
+use crate::args::sync::SyncArgs;
+use crate::args::whole::WholeArgs;
 use crate::copy;
-use crate::outcome::{Outcome, UsageError};
+use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::transfer::Order;
 
@@ -40,32 +38,6 @@ pub(crate) struct Args {
     pub(crate) sync: SyncArgs,
     #[command(flatten)]
     pub(crate) whole: WholeArgs,
-}
-
-/// Arguments of the commands that copy whole nodes.
-#[derive(clap::Args, Debug)]
-pub(crate) struct WholeArgs {
-    /// With -delete: only sources that nobody has written to for so long, such as 2m; others are copied and stay
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time)]
-    rest: Duration,
-    /// Note in this file what is finished; a stopped run with the same file goes on from there
-    #[arg(long, value_name = "FILE")]
-    journal: Option<PathBuf>,
-}
-
-impl WholeArgs {
-    /// `order` with these.
-    ///
-    /// # Errors
-    /// [`UsageError`] where they make no sense together.
-    pub(crate) fn apply(self, order: Order) -> anyhow::Result<Order> {
-        if !order.deletes && self.rest > Duration::ZERO {
-            return Err(UsageError::because(
-                "--rest is about sources that are deleted: give -delete",
-            ));
-        }
-        Ok(Order { rest: self.rest, journal: self.journal, ..order })
-    }
 }
 
 /// Runs it.

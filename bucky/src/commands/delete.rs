@@ -9,8 +9,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde_json::json;
 
-use super::discover;
-use super::each_metric_args::EachMetricArgs;
+use crate::args::cluster::discover;
+use crate::args::each_metric::EachMetricArgs;
 use crate::chain;
 use crate::cluster::{Cluster, Member};
 use crate::deletion::{self, Deleted, Manner};

@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 use time::format_description::FormatItem;
 use time::macros::format_description;
 
-use super::discover;
-use super::each_metric_args::EachMetricArgs;
+use crate::args::cluster::discover;
+use crate::args::each_metric::EachMetricArgs;
 use crate::inventory::{Detail, Merged, Query, Sought};
 use crate::names::Nothing;
 use crate::outcome::Outcome;

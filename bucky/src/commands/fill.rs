@@ -16,7 +16,7 @@ use bucky_whisper::{
 use walkdir::{DirEntry, WalkDir};
 
 use self::source::{Deletion, delete_unchanged, digest_of};
-use super::schema_args::SchemaArgs;
+use crate::args::schema::SchemaArgs;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, while_read};
 

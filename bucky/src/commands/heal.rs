@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::batch_args::BatchArgs;
-use super::inconsistent::LocalArgs;
-use super::series_args::SeriesArgs;
-use crate::cli::ClusterArgs;
+use crate::args::batch::BatchArgs;
+use crate::args::cluster::ClusterArgs;
+use crate::args::local::LocalArgs;
+use crate::args::series::SeriesArgs;
 use crate::heal::{self, Order};
 use crate::names::{Nothing, SelectArgs};
 use crate::outcome::Outcome;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bucky_api::{ClientError, NotServed};
 use bucky_ring::Ring;
 
-use super::discover;
-use super::series_args::SeriesArgs;
+use crate::args::cluster::ClusterArgs;
+use crate::args::cluster::discover;
+use crate::args::local::LocalArgs;
+use crate::args::series::SeriesArgs;
 use crate::chain;
-use crate::cli::ClusterArgs;
 use crate::cluster::{Answer, Cluster, Member};
 use crate::inventory::{page_len, refresh};
 use crate::names::{Nothing, SelectArgs, Selection};
@@ -16,38 +17,6 @@ use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, json_string};
 use crate::placement::Series;
 use crate::strays::{How, Item, StrayListing, StrayQuery};
-
-/// Arguments that say which metrics are each node's own, for nodes that do not know it themselves.
-#[derive(clap::Args, Clone, Debug)]
-pub(crate) struct LocalArgs {
-    /// Metrics of Go daemons, and of nodes that are drained, that begin with this are each node's own
-    #[arg(long, value_name = "PREFIX", default_value = "carbon.agents.")]
-    pub(crate) go_carbon_prefix: String,
-    /// Leave those out (the default)
-    #[arg(long, hide = true, overrides_with = "no_filter_cache_metrics")]
-    pub(crate) filter_cache_metrics: bool,
-    /// Do not leave those out
-    #[arg(long, overrides_with = "filter_cache_metrics")]
-    pub(crate) no_filter_cache_metrics: bool,
-}
-
-impl LocalArgs {
-    /// The prefix, where there is one.
-    ///
-    /// # Errors
-    /// [`UsageError`] for an empty one, which would mean every metric.
-    pub(crate) fn prefix(&self) -> anyhow::Result<Option<String>> {
-        if self.no_filter_cache_metrics {
-            return Ok(None);
-        }
-        if self.go_carbon_prefix.is_empty() {
-            return Err(UsageError::because(
-                "an empty -go-carbon-prefix would leave out every metric; give -filter-cache-metrics=false if none is meant",
-            ));
-        }
-        Ok(Some(self.go_carbon_prefix.clone()))
-    }
-}
 
 /// Arguments of `bucky inconsistent`.
 #[derive(clap::Args)]

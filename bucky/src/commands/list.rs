@@ -4,8 +4,8 @@ mod not_served;
 
 use std::sync::Arc;
 
-use super::discover;
-use crate::cli::ClusterArgs;
+use crate::args::cluster::ClusterArgs;
+use crate::args::cluster::discover;
 use crate::cluster::{Cluster, Member};
 use crate::inventory::{
     Detail, Listing, Merged, Query, page_len, refresh, tell_failures, tell_returned,

@@ -1,26 +1,19 @@
 //! `bucky locate`: which nodes own metrics, by the ring of a cluster or of a file.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
 use bucky_placement::SeriesHash;
-use bucky_ring::{Relay, Ring, RingDocument, RingError, Shortfall};
+use bucky_ring::Ring;
 
-use super::discover;
-use super::series_args::SeriesArgs;
-use crate::chain;
-use crate::cli::ClusterArgs;
+use crate::args::cluster::ClusterArgs;
+use crate::args::ring::ring_of;
+use crate::args::series::SeriesArgs;
 use crate::names::names_from;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, json_string};
 use crate::placement::{Series, hosts, owners};
-
-/// The longest ring document that is read.
-const DOCUMENT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Arguments of `bucky locate`.
 #[derive(clap::Args)]
@@ -73,50 +66,6 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         output.say(line);
     }
     Ok(located.outcome)
-}
-
-/// The ring in a file, or that of the cluster; and then also what the daemon at `--host` calls itself.
-///
-/// # Errors
-/// [`UsageError`] where the file has no ring; [`crate::outcome::UnhealthyError`] where the cluster does not agree on one.
-pub(super) async fn ring_of(
-    file: Option<&Path>,
-    cluster: &ClusterArgs,
-    output: &Output,
-) -> anyhow::Result<(Arc<Ring>, Option<String>)> {
-    if let Some(path) = file {
-        return Ok((Arc::new(read_ring(path, output)?), None));
-    }
-    let cluster = discover(cluster, output).await?;
-    cluster.require_healthy()?;
-    Ok((cluster.ring()?, Some(cluster.document.name.clone())))
-}
-
-fn read_ring(path: &Path, output: &Output) -> anyhow::Result<Ring> {
-    let mut bytes = Vec::new();
-    if path.as_os_str() == "-" {
-        std::io::stdin().take(DOCUMENT_LIMIT_BYTES).read_to_end(&mut bytes)
-    } else {
-        File::open(path).and_then(|file| file.take(DOCUMENT_LIMIT_BYTES).read_to_end(&mut bytes))
-    }
-    .with_context(|| format!("the ring document {} cannot be read", path.display()))?;
-    let unusable = |reason: String| {
-        UsageError::because(format!("{} holds no ring that can be used: {reason}", path.display()))
-    };
-    let document = RingDocument::from_json(&bytes).map_err(|error| unusable(error.to_string()))?;
-    let spec = document.to_spec().map_err(|error| unusable(chain(&error)))?;
-    let is_carbon = spec.relay == Relay::Carbon;
-    match Ring::new(spec.clone()) {
-        // Nothing can be moved by such a ring; but carbon runs with it, and gives what there is.
-        Err(error @ (RingError::TooFewNodes { .. } | RingError::TooFewHosts { .. }))
-            if is_carbon =>
-        {
-            output.say(format_args!("bucky: {}; carbon gives fewer copies then", chain(&error)));
-            Ring::with_shortfall(spec, Shortfall::GiveWhatThereIs)
-        }
-        ring => ring,
-    }
-    .map_err(|error| unusable(chain(&error)))
 }
 
 /// How the answer is written.

@@ -3,15 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::locate::ring_of;
-use super::series_args::SeriesArgs;
+use crate::args::cluster::ClusterArgs;
+use crate::args::ring::ring_of;
+use crate::args::series::SeriesArgs;
 use crate::chain;
-use crate::cli::ClusterArgs;
 use crate::name_stream::ListArgs;
+use crate::node_text::{host, long};
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::placement::owners;
-use bucky_ring::Node;
 
 /// Arguments of `bucky lookup`.
 #[derive(clap::Args)]
@@ -65,15 +65,4 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         }
     }
     Ok(outcome)
-}
-
-/// A node as carbonate writes it: what is not there is `None`, as in Python.
-pub(super) fn long(node: &Node) -> String {
-    format!("{}:{}:{}", host(node), node.port(), node.instance().unwrap_or("None"))
-}
-
-/// Its host; an IPv6 address in brackets.
-pub(super) fn host(node: &Node) -> String {
-    let host = node.host();
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }

@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use bucky_api::DaemonAddr;
 
-use super::inconsistent::LocalArgs;
-use super::series_args::SeriesArgs;
-use super::sync_args::SyncArgs;
-use crate::cli::ClusterArgs;
+use crate::args::batch::PASSED;
+use crate::args::cluster::ClusterArgs;
+use crate::args::local::LocalArgs;
+use crate::args::series::SeriesArgs;
+use crate::args::sync::SyncArgs;
+use crate::args::units::time;
 use crate::names::checked_regex;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::rebalance;
 use crate::transfer::options::SyncOptions;
 use crate::transfer::{Order, Task};
-
-/// How many full batches may go past a half-full one.
-pub(super) const PASSED: u64 = 20;
 
 /// Arguments of `bucky rebalance`.
 #[derive(clap::Args)]
@@ -105,21 +104,6 @@ fn addresses(text: &str) -> anyhow::Result<Vec<DaemonAddr>> {
     addresses.sort();
     addresses.dedup();
     Ok(addresses)
-}
-
-/// A time: a number of seconds, or one and s, m or h.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
-    let (digits, factor) = match text.as_bytes() {
-        [.., b's'] => (&text[..text.len() - 1], 1),
-        [.., b'm'] => (&text[..text.len() - 1], 60),
-        [.., b'h'] => (&text[..text.len() - 1], 3600),
-        _ => (text, 1),
-    };
-    let number: Option<u64> = digits.parse().ok();
-    let seconds = number.and_then(|number| number.checked_mul(factor));
-    seconds
-        .map(Duration::from_secs)
-        .ok_or_else(|| format!("{text:?} is no time, such as 90s or 2m"))
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bucky_whisper::MetricName;
 
-use super::schema_args::SchemaArgs;
-use super::series_args::SeriesArgs;
-use crate::cli::{ClusterArgs, workers};
+use crate::args::cluster::ClusterArgs;
+use crate::args::schema::SchemaArgs;
+use crate::args::series::SeriesArgs;
+use crate::args::units::workers;
 use crate::cluster::Scope;
 use crate::outcome::Outcome;
 use crate::output::Output;

@@ -10,9 +10,9 @@ use bucky_api::{ClockOffset, DaemonAddr, InventoryState, InventoryStatus, Status
 use bucky_ring::{Difference, Node, Ring};
 use serde_json::{Value, json};
 
-use super::clock_args::ClockArgs;
-use super::discover;
-use crate::cli::ClusterArgs;
+use crate::args::clock::ClockArgs;
+use crate::args::cluster::ClusterArgs;
+use crate::args::cluster::discover;
 use crate::cluster::{Answer, Cluster, Finding, Member, notes};
 use crate::former;
 use crate::outcome::Outcome;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bucky_ring::{Node, Ring};
 
-use super::locate::ring_of;
-use super::lookup::{host, long};
-use super::series_args::SeriesArgs;
+use crate::args::cluster::ClusterArgs;
+use crate::args::ring::ring_of;
+use crate::args::series::SeriesArgs;
 use crate::chain;
-use crate::cli::ClusterArgs;
 use crate::name_stream::ListArgs;
+use crate::node_text::{host, long};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::placement::owners;

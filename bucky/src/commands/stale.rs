@@ -8,8 +8,8 @@ use anyhow::Context;
 use bucky_flags::integer;
 use bucky_whisper::{OpenMode, WhisperFile};
 
-use super::path::{STORAGE_DIR, to_path};
 use crate::chain;
+use crate::metric_path::{STORAGE_DIR, to_path};
 use crate::name_stream::ListArgs;
 use crate::outcome::Outcome;
 use crate::output::Output;

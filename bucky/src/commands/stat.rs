@@ -5,8 +5,8 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::discover;
-use super::each_metric_args::EachMetricArgs;
+use crate::args::cluster::discover;
+use crate::args::each_metric::EachMetricArgs;
 use crate::inventory::{Detail, Merged, Query, Sought, Stat};
 use crate::names::Nothing;
 use crate::outcome::Outcome;

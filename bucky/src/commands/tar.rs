@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use bucky_api::Encoding;
 
-use super::each_metric_args::EachMetricArgs;
+use crate::args::each_metric::EachMetricArgs;
 use crate::backup::{self, Form, Order};
 use crate::cluster::Scope;
 use crate::names::Nothing;

@@ -1,7 +1,5 @@
 //! `bucky token`: makes a token, or shows what one says.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,14 +12,13 @@ use clap::ArgGroup;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::rebalance::time as read_time;
+use crate::args::short_file::read_short_file;
+use crate::args::units::time as read_time;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, human_duration};
 
 /// The word for a token that is good until the secret is changed.
 const NEVER: &str = "never";
-/// Standard input, in place of a file.
-const STDIN: &str = "-";
 /// The longest file of a secret: what buckyd reads.
 const SECRET_LIMIT_BYTES: usize = 64 * 1024;
 
@@ -101,23 +98,11 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
 }
 
 fn secret(path: &Path) -> anyhow::Result<Secret> {
-    let content = read(path, SECRET_LIMIT_BYTES).map_err(|error| {
+    let content = read_short_file(path, SECRET_LIMIT_BYTES).map_err(|error| {
         UsageError::because(format!("--secret-file {}: {error}", path.display()))
     })?;
     Secret::new(&content)
         .map_err(|error| UsageError::because(format!("--secret-file {}: {error}", path.display())))
-}
-
-/// The content of a file that has no more than `limit_bytes`.
-pub(crate) fn read(path: &Path, limit_bytes: usize) -> io::Result<Vec<u8>> {
-    let source: Box<dyn Read> =
-        if path == Path::new(STDIN) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
-    let mut content = Vec::new();
-    source.take(limit_bytes as u64 + 1).read_to_end(&mut content)?;
-    if content.len() > limit_bytes {
-        return Err(io::Error::other(format!("it has more than {limit_bytes} bytes")));
-    }
-    Ok(content)
 }
 
 fn make(args: &Args, secret: &Secret, now: u64) -> anyhow::Result<Token> {
@@ -175,7 +160,8 @@ fn show(
     output: &Output,
 ) -> anyhow::Result<Outcome> {
     let told = |error: String| UsageError::because(format!("--show {}: {error}", path.display()));
-    let content = read(path, TOKEN_LIMIT_BYTES).map_err(|error| told(error.to_string()))?;
+    let content =
+        read_short_file(path, TOKEN_LIMIT_BYTES).map_err(|error| told(error.to_string()))?;
     let token = Token::parse(&content).map_err(|error| told(error.to_string()))?;
     let claims = payload(token.reveal()).map_err(|error| told(chain(&error)))?;
     let grant = match secret {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use bucky_api::{DaemonAddr, Encoding};
 
-use super::inconsistent::LocalArgs;
-use super::series_args::SeriesArgs;
-use crate::cli::{ClusterArgs, workers};
+use crate::args::cluster::ClusterArgs;
+use crate::args::local::LocalArgs;
+use crate::args::series::SeriesArgs;
+use crate::args::units::workers;
 use crate::names::{Nothing, SelectArgs, Selection};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;

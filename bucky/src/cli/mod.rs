@@ -8,12 +8,7 @@
 mod tests;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use bucky_api::token::TOKEN_LIMIT_BYTES;
-use bucky_api::{Client, DaemonAddr, Timeouts, Token};
-use bucky_flags::integer;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
@@ -21,15 +16,9 @@ use crate::commands::{
     info, isempty, json, list, locate, lookup, modify, path, pickle_relay, rebalance, restore,
     servers, sieve, sparsify, stale, stat, tar, token, verify,
 };
-use crate::outcome::{Outcome, UsageError};
+use crate::outcome::Outcome;
 use crate::output::Output;
-
-/// Where the daemon is when nothing is said.
-const DEFAULT_HOST: &str = "localhost:4242";
-/// The environment variable that names it.
-const HOST_VARIABLE: &str = "BUCKYHOST";
-/// The longest time to connect.
-const CONNECT: Duration = Duration::from_secs(5);
+use std::sync::Arc;
 
 /// Switches that stand for their opposite when given as `=false`.
 const NEGATIONS: [(&str, &str); 2] =
@@ -92,90 +81,6 @@ pub(crate) enum Command {
     Delete(delete::Args),
     /// Print the version
     Version,
-}
-
-/// Flags of every command that speaks to a cluster.
-#[derive(clap::Args, Clone, Debug)]
-pub(crate) struct ClusterArgs {
-    /// The daemon to ask first; the port counts for all nodes [default: $BUCKYHOST, else localhost:4242]
-    #[arg(short = 'h', long = "host", value_name = "HOST[:PORT]")]
-    host: Option<DaemonAddr>,
-    /// Work with that node alone
-    #[arg(short = 's', long)]
-    pub(crate) single: bool,
-    /// Seconds to wait for an answer
-    #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 30, value_parser = integer::<u64>(1..=86_400))]
-    timeout: u64,
-    /// Seconds that an answer may stand still once it has begun; a daemon at work shows every 5 s that it is alive
-    /// [default: 60, or --timeout where that is longer]
-    #[arg(long, value_name = "SECONDS", value_parser = integer::<u64>(1..=86_400))]
-    idle_timeout: Option<u64>,
-    /// Seconds that a node that cannot be reached is tried again, as while it is being restarted
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = integer::<u64>(0..=86_400))]
-    away_timeout: u64,
-    /// Tell who was asked; with rebalance and heal also each metric that is done
-    #[arg(short = 'v', long)]
-    pub(crate) verbose: bool,
-    /// Ask for files as they are, not compressed
-    #[arg(long = "no-encoding")]
-    pub(crate) no_encoding: bool,
-    /// File with the token to show to daemons that want one; `bucky token` makes it
-    #[arg(long, value_name = "FILE")]
-    api_token_file: Option<PathBuf>,
-}
-
-impl ClusterArgs {
-    /// The daemon to ask first.
-    ///
-    /// # Errors
-    /// [`UsageError`] where `BUCKYHOST` is none.
-    pub(crate) fn host(&self) -> anyhow::Result<DaemonAddr> {
-        if let Some(host) = &self.host {
-            return Ok(host.clone());
-        }
-        let variable = std::env::var(HOST_VARIABLE).unwrap_or_default();
-        let text = if variable.is_empty() { DEFAULT_HOST } else { &variable };
-        text.parse().map_err(|error| UsageError::because(format!("{HOST_VARIABLE}: {error}")))
-    }
-
-    /// A client that waits as long as was asked for, and shows the token that was given.
-    ///
-    /// # Errors
-    /// [`UsageError`] where there is no token in the file; where the HTTP library cannot be set up.
-    pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        let answer = Duration::from_secs(self.timeout);
-        let defaults = Timeouts::default();
-        let timeouts = Timeouts {
-            connect: CONNECT.min(answer),
-            answer,
-            idle: self.idle_timeout.map_or(answer.max(defaults.idle), Duration::from_secs),
-            upload: answer.max(defaults.upload),
-            away: Duration::from_secs(self.away_timeout),
-        };
-        let client = Client::new(timeouts)?;
-        Ok(match self.token()? {
-            Some(token) => client.with_token(token),
-            None => client,
-        })
-    }
-
-    /// D36: the Go tool panics where the file cannot be read.
-    fn token(&self) -> anyhow::Result<Option<Token>> {
-        let Some(path) = &self.api_token_file else { return Ok(None) };
-        let told = |reason: String| {
-            UsageError::because(format!("-api-token-file {}: {reason}", path.display()))
-        };
-        let content =
-            token::read(path, TOKEN_LIMIT_BYTES).map_err(|error| told(error.to_string()))?;
-        Token::parse(&content).map(Some).map_err(|error| told(error.to_string()))
-    }
-}
-
-/// `-w`: how many pieces of work run at once.
-pub(crate) fn workers(text: &str) -> Result<usize, String> {
-    // D32: the Go tool hangs with 0 workers, and panics with fewer.
-    bucky_flags::integer::<usize>(1..=10_000)(text)
-        .map_err(|error| format!("{error}; no others can work"))
 }
 
 /// What ends the program before a command runs.
@@ -300,4 +205,46 @@ fn negate_false(arg: OsString) -> OsString {
         NEGATIONS.iter().find(|(positive, _)| is_flag && *positive == name)
     });
     negation.map_or(arg, |(_, negative)| (*negative).into())
+}
+
+/// Runs `command`.
+///
+/// # Errors
+/// What ended it, for [`crate::run_with`] to tell.
+pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Servers(args) => servers::run(args, output).await,
+        Command::List(args) => list::run(args, output).await,
+        Command::Locate(args) => locate::run(args, output).await,
+        Command::Inconsistent(args) => inconsistent::run(args, output).await,
+        Command::Rebalance(args) => rebalance::run(*args, output).await,
+        Command::Copy(args) => copy::run(*args, output).await,
+        Command::Backfill(args) => backfill::run(*args, output).await,
+        Command::Backfill2(args) => backfill2::run(*args, output).await,
+        Command::Heal(args) => heal::run(*args, output).await,
+        Command::Verify(args) => verify::run(*args, output).await,
+        Command::Stat(args) => stat::run(args, output).await,
+        Command::Delete(args) => delete::run(args, output).await,
+        Command::Du(args) => du::run(args, output).await,
+        Command::Tar(args) => tar::run(args, output).await,
+        Command::Restore(args) => restore::run(args, output).await,
+        Command::Fill(args) => fill::run(&args, output),
+        Command::Info(args) => info::run(&args, output),
+        Command::Isempty(args) => isempty::run(&args, output),
+        Command::Findhash(args) => findhash::run(&args, output),
+        Command::Gentestmetrics(args) => gentestmetrics::run(&args, output),
+        Command::Modify(args) => modify::run(&args, output),
+        Command::Sparsify(args) => sparsify::run(&args, output),
+        Command::Json(args) => json::run(&args, output),
+        Command::Token(args) => token::run(&args, output),
+        Command::PickleRelay(args) => pickle_relay::run(args, output).await,
+        Command::Lookup(args) => lookup::run(args, output).await,
+        Command::Sieve(args) => sieve::run(args, output).await,
+        Command::Path(args) => path::run(&args, output),
+        Command::Stale(args) => stale::run(&args, output),
+        Command::Version => {
+            output.data_line(concat!("bucky ", env!("CARGO_PKG_VERSION")))?;
+            Ok(Outcome::Done)
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Arguments of the commands that take metrics one by one: `du`, `stat`, `delete`, `tar`.
 
-use crate::cli::{ClusterArgs, workers};
+use super::cluster::ClusterArgs;
+use super::units::workers;
 use crate::names::SelectArgs;
 
 /// Which metrics, and how many at once.

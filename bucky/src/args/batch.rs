@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use bucky_api::Encoding;
 
-use super::schema_args::SchemaArgs;
-use crate::cli::{ClusterArgs, workers};
+use super::cluster::ClusterArgs;
+use super::schema::SchemaArgs;
+use super::units::workers;
+use super::units::{bandwidth, bytes, rate};
 use crate::plan::room::Reserve;
 use crate::transfer::batch::BatchLimits;
 use crate::transfer::options::{PaceOptions, Travel};
@@ -15,9 +17,8 @@ use crate::transfer::options::{PaceOptions, Travel};
 /// owners batches get about 25 metrics by it.
 const HELD_BYTES: usize = 16 << 20;
 
-/// The slowest `--bandwidth`, in bytes a second: a piece that a daemon sends must be taken within its patience of a
-/// minute, and files must not take days.
-const LEAST_BANDWIDTH: u64 = 64 * 1024;
+/// How many full batches may go past a half-full one.
+pub(crate) const PASSED: u64 = 20;
 
 /// How metrics travel, and how many at once.
 #[derive(clap::Args, Debug)]
@@ -77,78 +78,6 @@ impl BatchArgs {
             metrics: usize::try_from(self.batch_metrics).unwrap_or(usize::MAX),
             held_bytes: HELD_BYTES,
             patience: self.batch_metrics * passed,
-        }
-    }
-}
-
-/// Metrics a second.
-fn rate(text: &str) -> Result<NonZeroU32, bucky_flags::BadInteger> {
-    bucky_flags::integer::<u32>(1..=i64::from(u32::MAX))(text)
-        .map(|rate| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN))
-}
-
-/// Bytes a second: as a length, or in bits.
-fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
-    let bad = || {
-        format!("{text:?} is no bandwidth: give bytes a second, such as 200M, or bits, as 1600Mbit")
-    };
-    let in_bytes = match text.strip_suffix("bit") {
-        None => bytes(text).map_err(|_| bad())?,
-        Some(bits) => {
-            let (digits, factor) = match bits.as_bytes() {
-                [.., b'K' | b'k'] => (&bits[..bits.len() - 1], 1_000),
-                [.., b'M'] => (&bits[..bits.len() - 1], 1_000_000),
-                [.., b'G'] => (&bits[..bits.len() - 1], 1_000_000_000),
-                _ => (bits, 1),
-            };
-            let number: u64 = digits.parse().map_err(|_| bad())?;
-            number.checked_mul(factor).ok_or_else(bad)? / 8
-        }
-    };
-    NonZeroU64::new(in_bytes)
-        .filter(|bytes| bytes.get() >= LEAST_BANDWIDTH)
-        .ok_or_else(|| format!("{text:?} is too little: give at least 64K"))
-}
-
-/// A length: a number, and K, M or G.
-fn bytes(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.trim_end_matches(['B', 'b']).trim_end_matches('i') {
-        text if text.ends_with(['K', 'k']) => (&text[..text.len() - 1], 1 << 10),
-        text if text.ends_with(['M', 'm']) => (&text[..text.len() - 1], 1 << 20),
-        text if text.ends_with(['G', 'g']) => (&text[..text.len() - 1], 1 << 30),
-        text => (text, 1),
-    };
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no length, such as 32M"))?;
-    number
-        .checked_mul(factor)
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| format!("{text:?} is no length, such as 32M"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bandwidth_is_in_bytes_or_in_bits() {
-        let units =
-            [("200M", 200 << 20), ("64K", 65_536), ("1G", 1 << 30), ("1600Mbit", 200_000_000)];
-        for (text, expected) in units {
-            assert_eq!(bandwidth(text).map(NonZeroU64::get), Ok(expected), "{text}");
-        }
-        assert_eq!(bandwidth("1Gbit").map(NonZeroU64::get), Ok(125_000_000));
-        for text in ["", "0", "M", "-1", "1K", "x", "bit", "Mbit", "1.5M", "0Mbit", "Ébit"] {
-            assert!(bandwidth(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn lengths_have_binary_units() {
-        for (text, expected) in [("1", 1), ("32M", 32 << 20), ("8KiB", 8192), ("1g", 1 << 30)] {
-            assert_eq!(bytes(text), Ok(expected), "{text}");
-        }
-        for text in ["", "0", "M", "-1", "1.5M", "99999999999999G"] {
-            assert!(bytes(text).is_err(), "{text}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rebalance::time;
+use super::units::time;
 
 /// The argument of the commands that compare clocks.
 #[derive(clap::Args, Clone, Copy, Debug)]

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bucky_api::DaemonAddr;
 
-use super::batch_args::BatchArgs;
-use super::clock_args::ClockArgs;
-use super::rebalance::PASSED;
-use crate::cli::ClusterArgs;
+use super::batch::BatchArgs;
+use super::batch::PASSED;
+use super::clock::ClockArgs;
+use super::cluster::ClusterArgs;
 use crate::placement::Series;
 use crate::transfer::options::{HealthOptions, PaceOptions, StatisticsOptions, SyncOptions};
 use crate::transfer::{Order, Task};

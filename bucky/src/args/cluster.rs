@@ -1,0 +1,111 @@
+//! Arguments of every command that speaks to a cluster: which, and how long to wait for it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bucky_api::token::TOKEN_LIMIT_BYTES;
+use bucky_api::{Client, DaemonAddr, Timeouts, Token};
+use bucky_flags::integer;
+
+use super::short_file::read_short_file;
+use crate::cluster::{Cluster, Scope};
+use crate::outcome::UsageError;
+use crate::output::Output;
+
+/// Where the daemon is when nothing is said.
+const DEFAULT_HOST: &str = "localhost:4242";
+/// The environment variable that names it.
+const HOST_VARIABLE: &str = "BUCKYHOST";
+/// The longest time to connect.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Flags of every command that speaks to a cluster.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ClusterArgs {
+    /// The daemon to ask first; the port counts for all nodes [default: $BUCKYHOST, else localhost:4242]
+    #[arg(short = 'h', long = "host", value_name = "HOST[:PORT]")]
+    host: Option<DaemonAddr>,
+    /// Work with that node alone
+    #[arg(short = 's', long)]
+    pub(crate) single: bool,
+    /// Seconds to wait for an answer
+    #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 30, value_parser = integer::<u64>(1..=86_400))]
+    pub(crate) timeout: u64,
+    /// Seconds that an answer may stand still once it has begun; a daemon at work shows every 5 s that it is alive
+    /// [default: 60, or --timeout where that is longer]
+    #[arg(long, value_name = "SECONDS", value_parser = integer::<u64>(1..=86_400))]
+    idle_timeout: Option<u64>,
+    /// Seconds that a node that cannot be reached is tried again, as while it is being restarted
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = integer::<u64>(0..=86_400))]
+    away_timeout: u64,
+    /// Tell who was asked; with rebalance and heal also each metric that is done
+    #[arg(short = 'v', long)]
+    pub(crate) verbose: bool,
+    /// Ask for files as they are, not compressed
+    #[arg(long = "no-encoding")]
+    pub(crate) no_encoding: bool,
+    /// File with the token to show to daemons that want one; `bucky token` makes it
+    #[arg(long, value_name = "FILE")]
+    api_token_file: Option<PathBuf>,
+}
+
+impl ClusterArgs {
+    /// The daemon to ask first.
+    ///
+    /// # Errors
+    /// [`UsageError`] where `BUCKYHOST` is none.
+    pub(crate) fn host(&self) -> anyhow::Result<DaemonAddr> {
+        if let Some(host) = &self.host {
+            return Ok(host.clone());
+        }
+        let variable = std::env::var(HOST_VARIABLE).unwrap_or_default();
+        let text = if variable.is_empty() { DEFAULT_HOST } else { &variable };
+        text.parse().map_err(|error| UsageError::because(format!("{HOST_VARIABLE}: {error}")))
+    }
+
+    /// A client that waits as long as was asked for, and shows the token that was given.
+    ///
+    /// # Errors
+    /// [`UsageError`] where there is no token in the file; where the HTTP library cannot be set up.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        let answer = Duration::from_secs(self.timeout);
+        let defaults = Timeouts::default();
+        let timeouts = Timeouts {
+            connect: CONNECT.min(answer),
+            answer,
+            idle: self.idle_timeout.map_or(answer.max(defaults.idle), Duration::from_secs),
+            upload: answer.max(defaults.upload),
+            away: Duration::from_secs(self.away_timeout),
+        };
+        let client = Client::new(timeouts)?;
+        Ok(match self.token()? {
+            Some(token) => client.with_token(token),
+            None => client,
+        })
+    }
+
+    /// D36: the Go tool panics where the file cannot be read.
+    fn token(&self) -> anyhow::Result<Option<Token>> {
+        let Some(path) = &self.api_token_file else { return Ok(None) };
+        let told = |reason: String| {
+            UsageError::because(format!("-api-token-file {}: {reason}", path.display()))
+        };
+        let content =
+            read_short_file(path, TOKEN_LIMIT_BYTES).map_err(|error| told(error.to_string()))?;
+        Token::parse(&content).map(Some).map_err(|error| told(error.to_string()))
+    }
+}
+
+/// The cluster that `args` mean: all of it, or with `-s` the node at `-h` alone.
+///
+/// # Errors
+/// [`crate::outcome::UnhealthyError`] where `-h` gives no ring.
+pub(crate) async fn discover(args: &ClusterArgs, output: &Output) -> anyhow::Result<Cluster> {
+    // D7: the Go tool takes -s and asks, or deletes from, all nodes all the same.
+    let scope = if args.single { Scope::Single } else { Scope::All };
+    let cluster = Cluster::discover(args.client()?, args.host()?, scope).await?;
+    if args.verbose {
+        cluster.tell_members(output);
+    }
+    Ok(cluster)
+}
