@@ -15,13 +15,12 @@ use super::name_map::NameMap;
 use super::report::{Shown, Summary};
 use super::{healthy, parties};
 use crate::fleet::{Fleet, Node, refuse_shared_addresses};
-use crate::heal::gather::batch_len;
-use crate::heal::survey::plan;
 use crate::inventory::refresh;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::placement::{self, Series};
 use crate::plan::Plan;
+use crate::plan::copies::plan_of_copies;
 use crate::plan::room::Reserve;
 use crate::plan::survey::Selection;
 use crate::run::failure_files::FailureFiles;
@@ -32,6 +31,7 @@ use crate::run::stop::Stop;
 use crate::run::tally::Tally;
 use crate::sizes::{Thinned, average};
 use crate::transfer::batch::BatchLimits;
+use crate::transfer::gather::batch_len;
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::options::{SyncOptions, Travel};
@@ -198,7 +198,7 @@ impl Work {
         for job in &jobs {
             *copies.entry((job.from as usize, job.to as usize)).or_default() += 1;
         }
-        let plan = plan(&copies, &averages, &nodes);
+        let plan = plan_of_copies(&copies, &averages, &nodes);
         Ok(Self { holding, jobs, plan, nodes, averages })
     }
 }

@@ -11,10 +11,10 @@ use bucky_api::DaemonAddr;
 use bucky_whisper::MetricName;
 use tokio::task::JoinSet;
 
-use super::gather::{Batch, Gatherer, Wanted};
 use super::survey::Reader;
 use crate::chain;
 use crate::run::failure::Failure;
+use crate::transfer::gather::{Batch, Gatherer, Wanted};
 use crate::transfer::mover::Mover;
 
 /// How many metrics are named that their first source could not give.

@@ -6,7 +6,6 @@
 //! a delete comes out of [`Mover::bring`].
 
 mod carry;
-pub(crate) mod gather;
 mod need;
 mod report;
 pub(crate) mod survey;
@@ -18,7 +17,6 @@ use std::time::Duration;
 use bucky_api::{Client, DaemonAddr, OnSchemaDifference};
 
 use self::carry::Carrier;
-use self::gather::{Gatherer, batch_len};
 use self::need::Needs;
 use self::report::{Shown, Summary, to_rebalance};
 use self::survey::{Reader, Survey, survey};
@@ -37,6 +35,7 @@ use crate::run::shared_journal::SharedJournal;
 use crate::run::stop::Stop;
 use crate::run::tally::Tally;
 use crate::transfer::batch::BatchLimits;
+use crate::transfer::gather::{Gatherer, batch_len};
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::options::{PaceOptions, SyncOptions, Travel};

@@ -12,13 +12,14 @@ use futures_util::{StreamExt, stream};
 
 use super::need::{Fetch, Need, Needs};
 use crate::chain;
-use crate::fleet::{Fleet, Node};
+use crate::fleet::Fleet;
 use crate::holders::{Holders, Placer};
 use crate::inventory::Sought;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::{Output, human_count};
 use crate::placement::Series;
-use crate::plan::{Load, Plan, Row};
+use crate::plan::Plan;
+use crate::plan::copies::plan_of_copies;
 use crate::sizes::{Thinned, average};
 
 /// Nodes asked at once.
@@ -128,29 +129,8 @@ pub(crate) async fn survey(mut reader: Reader, fleet: &Fleet) -> anyhow::Result<
     let averages = fleet.members.iter().zip(thinned);
     let averages = averages.map(|(node, thinned)| average(&node.daemon, thinned));
     let averages: Vec<Option<u64>> = stream::iter(averages).buffered(ASKED_AT_ONCE).collect().await;
-    let plan = plan(&copies, &averages, &fleet.members);
+    let plan = plan_of_copies(&copies, &averages, &fleet.members);
     Ok(Survey { plan, compared, averages, seen: reader.seen, sought: reader.holders.into_sought() })
-}
-
-/// The plan for these numbers of copies by who sends and who receives, both by their places among `members`.
-pub(crate) fn plan(
-    copies: &BTreeMap<(usize, usize), u64>,
-    averages: &[Option<u64>],
-    members: &[Arc<Node>],
-) -> Plan {
-    let row = |(&(from, to), &metrics): (&(usize, usize), &u64)| {
-        let load = match averages.get(from).copied().flatten() {
-            Some(average) => Load { metrics, bytes: average.saturating_mul(metrics), unknown: 0 },
-            None => Load { metrics, bytes: 0, unknown: metrics },
-        };
-        let (from, to) = (members.get(from)?, members.get(to)?);
-        Some(Row { from: from.addr().clone(), to: to.addr().clone(), load })
-    };
-    let rows: Vec<Row> = copies.iter().filter_map(row).collect();
-    let disk = |addr: &bucky_api::DaemonAddr| {
-        members.iter().find(|node| node.addr() == addr).and_then(|node| node.disk)
-    };
-    Plan::new(rows, copies.values().sum(), disk)
 }
 
 /// Tells what was seen and is not for this command, and what looks odd.

@@ -3,6 +3,7 @@
 //! Pure: a table that is printed by `--no-op` and before a run alike. A metric with several owners counts for each of
 //! them, so the rows can add up to more than the metrics that lie astray.
 
+pub(crate) mod copies;
 pub(crate) mod room;
 pub(crate) mod survey;
 

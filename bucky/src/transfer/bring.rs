@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bucky_whisper::MetricName;
 
 use super::batch::Stray;
-use super::batch_run::BatchEnd;
+use super::batch_end::BatchEnd;
 use super::go::{Deletes, move_by_hand};
 use super::heal::{HealReport, heal};
 use super::mover::Mover;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::batch::{Batch, Batcher, Stray, Ticket};
-use super::batch_run::{BatchEnd, run_batch};
+use super::batch_end::BatchEnd;
+use super::batch_run::run_batch;
 use super::mover::Mover;
 use crate::chain;
 use crate::fleet::{Node, Source};

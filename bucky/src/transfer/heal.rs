@@ -120,11 +120,6 @@ pub(super) async fn heal(
     report
 }
 
-/// A stray whose length is not known.
-pub(super) fn unmeasured(metric: MetricName) -> Stray {
-    Stray { metric, bytes: 0 }
-}
-
 /// A metric on its way through its owners.
 struct Candidate {
     content: Content,

@@ -7,6 +7,7 @@
 //! `pace` says how fast it may go. Cancelled anywhere, a metric is at its source, at its owners, or both.
 
 pub(crate) mod batch;
+mod batch_end;
 mod batch_run;
 mod bring;
 mod carry_out;
@@ -14,6 +15,7 @@ mod clock_watch;
 pub(crate) mod conclude;
 mod delete;
 mod drain;
+pub(crate) mod gather;
 pub(crate) mod go;
 mod heal;
 pub(crate) mod left_behind;

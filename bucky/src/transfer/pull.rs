@@ -10,7 +10,7 @@ use bucky_api::{ClientError, HealLine, HealOutcome, Problem, PullRequest};
 use bucky_whisper::MetricName;
 
 use super::batch::Stray;
-use super::heal::unmeasured;
+use super::batch::unmeasured;
 use super::mover::Mover;
 use super::options::Travel;
 use super::renames::Renames;

@@ -24,6 +24,11 @@ pub(crate) struct Stray {
     pub(crate) bytes: u64,
 }
 
+/// A stray whose length is not known.
+pub(crate) fn unmeasured(metric: MetricName) -> Stray {
+    Stray { metric, bytes: 0 }
+}
+
 /// Strays of one source that have the same owners.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Batch {

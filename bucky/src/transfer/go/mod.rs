@@ -24,7 +24,7 @@ use self::owner::fill_at;
 use self::rest::rest;
 use self::setback::{Setback, client, lasting, not_deleted, passing};
 use super::batch::Stray;
-use super::batch_run::{BatchEnd, ROUNDS};
+use super::batch_end::{BatchEnd, ROUNDS};
 use super::delete::{delete, in_use};
 use super::heal::Healed;
 use super::mover::Mover;

@@ -15,7 +15,8 @@ use super::fake::{
     pulled, source,
 };
 use crate::fake_daemon::{Reply, daemon, daemon_at};
-use crate::transfer::batch_run::{BatchEnd, run_batch};
+use crate::transfer::batch_end::BatchEnd;
+use crate::transfer::batch_run::run_batch;
 
 fn names(end: &BatchEnd) -> Vec<String> {
     let mut names: Vec<String> = end.done.iter().map(ToString::to_string).collect();
