@@ -24,7 +24,6 @@ use crate::fleet::refuse_shared_addresses;
 use crate::inventory::refresh;
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::plan::survey::Selection;
 use crate::transfer::{self, Order, tell_go_daemons};
 
 /// Copies all that the daemon at `from` lists to the one at `to`.
@@ -45,16 +44,10 @@ pub(crate) async fn node_to_node(
     refuse_shared_addresses(&fleet).await?;
     parties::refuse_local_addresses(&fleet)?;
     tell_go_daemons(&fleet, output);
-    if order.fresh {
+    if order.preparation.fresh {
         refresh([&source].into_iter(), output).await?;
     }
-    let selection = Selection {
-        ring,
-        regex: order.regex.clone(),
-        allowed: None,
-        local_prefix: None,
-        series: order.series.clone(),
-    };
+    let selection = order.selected.on(ring, None);
     transfer::plan_and_move(fleet, selection, order, output).await
 }
 
@@ -75,16 +68,10 @@ pub(crate) async fn cluster_to_cluster(
     refuse_shared_addresses(&fleet).await?;
     parties::refuse_local_addresses(&fleet)?;
     tell_go_daemons(&fleet, output);
-    if order.fresh {
+    if order.preparation.fresh {
         refresh(sources.present(), output).await?;
     }
-    let selection = Selection {
-        ring: destinations.ring()?,
-        regex: order.regex.clone(),
-        allowed: None,
-        local_prefix: None,
-        series: order.series.clone(),
-    };
+    let selection = order.selected.on(destinations.ring()?, None);
     transfer::plan_and_move(fleet, selection, order, output).await
 }
 

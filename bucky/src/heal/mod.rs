@@ -10,11 +10,9 @@ mod need;
 mod report;
 pub(crate) mod survey;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bucky_api::{Client, DaemonAddr, OnSchemaDifference};
+use bucky_api::{Client, DaemonAddr};
 
 use self::carry::Carrier;
 use self::need::Needs;
@@ -28,17 +26,16 @@ use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::Output;
 use crate::placement::Series;
-use crate::plan::room::Reserve;
-use crate::run::failure_files::FailureFiles;
-use crate::run::shared_job_state::SharedJobState;
-use crate::run::shared_journal::SharedJournal;
 use crate::run::stop::Stop;
-use crate::run::tally::Tally;
-use crate::transfer::batch::BatchLimits;
+use crate::transfer::Selected;
 use crate::transfer::gather::{Gatherer, batch_len};
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
-use crate::transfer::options::{PaceOptions, SyncOptions, Travel};
+use crate::transfer::options::Batching;
+use crate::transfer::options::Preparation;
+use crate::transfer::options::SourceRules;
+use crate::transfer::options::SyncOptions;
+use crate::transfer::records::Records;
 use crate::transfer::{self, STOPPED_AT_ONCE};
 
 /// How many metrics may wait in half-full batches: some 130 bytes each.
@@ -58,26 +55,12 @@ pub(crate) struct Order {
     pub(crate) local_prefix: Option<String>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// Whether the nodes scan anew first.
-    pub(crate) fresh: bool,
-    /// Print the plan and do nothing.
-    pub(crate) dry_run: bool,
-    /// Begin although it does not fit.
-    pub(crate) ignore_free_space: bool,
-    /// What is left free at each destination.
-    pub(crate) reserve: Reserve,
-    /// Batches at once.
-    pub(crate) workers: usize,
-    /// How files travel.
-    pub(crate) travel: Travel,
-    /// How large batches are.
-    pub(crate) limits: BatchLimits,
-    /// How fast it may go.
-    pub(crate) pace: PaceOptions,
-    /// What becomes of points that have no place in an owner's file.
-    pub(crate) on_schema_difference: OnSchemaDifference,
-    /// Where every failure is written.
-    pub(crate) errors: Option<PathBuf>,
+    /// What is done first.
+    pub(crate) preparation: Preparation,
+    /// In which batches, how many at once.
+    pub(crate) batching: Batching,
+    /// How fast it may go, and where it reports.
+    pub(crate) sync: SyncOptions,
     /// Whether every metric that is done is named.
     pub(crate) verbose: bool,
 }
@@ -111,12 +94,12 @@ pub(crate) async fn run(
     refuse_shared_addresses(&fleet).await?;
     look_at_go_daemons(&fleet, order.points, output)?;
     let scope = HealScope::of(&cluster, &order).await?;
-    if order.fresh {
+    if order.preparation.fresh {
         refresh(cluster.present(), output).await?;
     }
     let seen = tell_unread_folders(&fleet, "seems to be missing there", output).await;
     let mut survey = survey(scope.reader(output).await?, &fleet).await?;
-    survey.plan = survey.plan.reserving(order.reserve);
+    survey.plan = survey.plan.reserving(order.preparation.reserve);
     survey::tell(&survey.seen, &fleet, order.selection != Selection::All, output);
     let seen = seen.and(survey.sought.tell(output));
     let seen = seen.and(survey.seen.tell_unplaceable(&order.series, output));
@@ -128,12 +111,12 @@ pub(crate) async fn run(
         }
         return Ok(seen);
     }
-    if order.dry_run {
+    if order.preparation.dry_run {
         output.data_line(Shown(&survey))?;
         return Ok(seen);
     }
     output.say(Shown(&survey));
-    if !transfer::fits(&survey.plan, order.ignore_free_space, output) {
+    if !transfer::fits(&survey.plan, order.preparation.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
     Ok(carry_out(&scope, fleet, &survey, output).await?.and(seen))
@@ -198,56 +181,43 @@ async fn carry_out(
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let order = scope.order;
-    let limits = order.pace.limits(order.limits);
+    let limits = order.sync.pace.limits(order.batching.limits);
     let full = survey.averages.iter();
     let full = full.map(|average| batch_len(limits.metrics, limits.bytes, *average)).collect();
-    // Before the signals are the run's: whoever opens a pipe that nobody reads can still be ended.
-    let files = FailureFiles::open(order.errors.as_deref(), None)?;
+    let records = Records::open(&order.sync, None, output)?;
     let stop = Stop::told_on_signals(output)?;
     let carrier = Arc::new(Carrier::new(Mover::new(MoverParts {
-        tally: Tally::begin(files, Arc::clone(output)),
-        journal: SharedJournal::new(None, Arc::clone(output)),
-        jobs: SharedJobState::new(None, Arc::clone(output)),
-        sync: SyncOptions {
-            pace: order.pace.clone(),
-            on_schema_difference: order.on_schema_difference,
-            ..SyncOptions::default()
-        },
-        stop: stop.clone(),
-        output: Arc::clone(output),
         fleet: Arc::new(fleet),
-        selection: crate::plan::survey::Selection {
-            ring: scope.cluster.ring()?,
-            regex: None,
-            allowed: None,
+        selection: Selected {
             local_prefix: order.local_prefix.clone(),
             series: order.series.clone(),
-        },
-        limits,
-        travel: order.travel,
-        deletes: false,
-        copies_from_owners: false,
-        rest: Duration::ZERO,
-        replace_corrupt: false,
+            ..Selected::default()
+        }
+        .on(scope.cluster.ring()?, None),
+        batching: Batching { limits, ..order.batching },
+        sources: SourceRules::default(),
+        sync: order.sync.clone(),
         verbose: order.verbose,
-        workers: order.workers,
+        records,
+        stop: stop.clone(),
+        output: Arc::clone(output),
     })));
     let mover = &carrier.mover;
     let planned = survey.plan.metrics + survey.compared;
     let reader = scope.reader(output).await?;
     let gatherer = Gatherer::new(full, HELD);
     let insisted = mover.show(carrier.run(reader, gatherer), planned).await;
-    mover.tally.flush();
+    mover.records.tally.flush();
     if insisted {
         output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     }
-    let counts = mover.tally.counts();
+    let counts = mover.records.tally.counts();
     let failed = counts.failures() > 0 || counts.broken_sources > 0;
-    mover.tally.tell_schemas(order.on_schema_difference);
+    mover.records.tally.tell_schemas(order.sync.on_schema_difference);
     output.say(Summary {
         counts,
-        elapsed: mover.tally.elapsed(),
+        elapsed: mover.records.tally.elapsed(),
         stopped: stop.is_asked(),
         planned,
         turned: carrier.turned(),
