@@ -13,8 +13,7 @@ use super::jobs::{Job, jobs};
 use super::name_map::NameMap;
 use super::report::{Shown, Summary};
 use super::{healthy, parties};
-use crate::fleet::{Fleet, Node, refuse_shared_addresses};
-use crate::inventory::refresh;
+use crate::fleet::{Fleet, Node};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::placement::{self, Series};
@@ -26,12 +25,13 @@ use crate::transfer::Selected;
 use crate::transfer::gather::batch_len;
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
+use crate::transfer::opening::open;
 use crate::transfer::options::Batching;
 use crate::transfer::options::Preparation;
 use crate::transfer::options::SourceRules;
 use crate::transfer::options::SyncOptions;
 use crate::transfer::records::Records;
-use crate::transfer::{self, STOPPED_AT_ONCE, tell_go_daemons};
+use crate::transfer::{self, STOPPED_AT_ONCE};
 
 /// How many nodes are asked for sizes at once.
 const ASKED_AT_ONCE: usize = 32;
@@ -82,14 +82,10 @@ pub(crate) async fn backfill(
             (parties::of_clusters(&sources, &destinations)?, destinations.ring()?)
         }
     };
-    refuse_shared_addresses(&fleet).await?;
     parties::refuse_local_addresses(&fleet)?;
     refuse_chains(&fleet, &order.map)?;
     refuse_unplaceable(&ring, &order)?;
-    tell_go_daemons(&fleet, output);
-    if order.preparation.fresh {
-        refresh(sources.present(), output).await?;
-    }
+    open(&fleet, sources.present(), order.preparation.fresh, output).await?;
     let seen = tell_unread_folders(&fleet, "is not found", output).await;
     let mut work = Work::find(&fleet, &ring, &order, output).await?;
     work.plan = work.plan.reserving(order.preparation.reserve);

@@ -19,9 +19,8 @@ use self::need::Needs;
 use self::report::{Shown, Summary, to_rebalance};
 use self::survey::{Reader, Survey, survey};
 use crate::cluster::{Cluster, Scope, ask_member, store_of};
-use crate::fleet::{Fleet, Kind, refuse_shared_addresses};
+use crate::fleet::{Fleet, Kind};
 use crate::holders::{Holders, Placer};
-use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::Output;
@@ -31,6 +30,7 @@ use crate::transfer::Selected;
 use crate::transfer::gather::{Gatherer, batch_len};
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
+use crate::transfer::opening::open;
 use crate::transfer::options::Batching;
 use crate::transfer::options::Preparation;
 use crate::transfer::options::SourceRules;
@@ -79,9 +79,6 @@ pub(crate) async fn run(
             .await?
             .with_series(&order.series);
     let ring = cluster.ring()?;
-    for warning in ring.warnings() {
-        output.say(format_args!("bucky: the ring: {warning}"));
-    }
     if ring.spec().replication_factor == 1 {
         output.say(format_args!(
             "The replication factor is 1: each metric has one owner, and there is no other to copy it from. `bucky rebalance \
@@ -91,12 +88,9 @@ pub(crate) async fn run(
         return Ok(Outcome::Done);
     }
     let fleet = Fleet::muster(&cluster, &ring, &[], None)?;
-    refuse_shared_addresses(&fleet).await?;
-    look_at_go_daemons(&fleet, order.points, output)?;
+    refuse_go_daemons(&fleet, order.points)?;
     let scope = HealScope::of(&cluster, &order).await?;
-    if order.preparation.fresh {
-        refresh(cluster.present(), output).await?;
-    }
+    open(&fleet, cluster.present(), order.preparation.fresh, output).await?;
     let seen = tell_unread_folders(&fleet, "seems to be missing there", output).await;
     let mut survey = survey(scope.reader(output).await?, &fleet).await?;
     survey.plan = survey.plan.reserving(order.preparation.reserve);
@@ -123,20 +117,15 @@ pub(crate) async fn run(
 }
 
 /// A Go daemon's fill overwrites points that it should keep (D2), so it is given nothing that it has.
-fn look_at_go_daemons(fleet: &Fleet, points: bool, output: &Output) -> anyhow::Result<()> {
-    let Some(go) = fleet.members.iter().find(|node| node.kind == Kind::Go) else { return Ok(()) };
-    let addr = go.addr();
-    if points {
-        return Err(UsageError::because(format!(
-            "{addr} is a daemon of the Go tool, whose fill changes points that it should keep: owners' copies are not \
-             filled from each other with it; run without --points, or start buckyd there"
-        )));
+fn refuse_go_daemons(fleet: &Fleet, points: bool) -> anyhow::Result<()> {
+    match fleet.members.iter().find(|node| node.kind == Kind::Go) {
+        Some(go) if points => Err(UsageError::because(format!(
+            "{} is a daemon of the Go tool, whose fill changes points that it should keep: owners' copies are not \
+             filled from each other with it; run without --points, or start buckyd there",
+            go.addr()
+        ))),
+        _ => Ok(()),
     }
-    output.say(format_args!(
-        "bucky: {addr} is a daemon of the Go tool: metrics go to and from such one by one, and they make nothing durable \
-         before they answer"
-    ));
-    Ok(())
 }
 
 /// What is read, again and again.
@@ -237,14 +226,13 @@ mod tests {
         let mut ring = document(&["a", "b"]);
         ring.replicas = 2;
         let sink = || Box::new(std::io::sink());
-        let output = Output::to_writers(sink(), sink());
+        let _output = Output::to_writers(sink(), sink());
         for (b, is_go) in [(v1(&ring, "b", "s2"), false), (go(&ring, "b"), true)] {
             let members = vec![member("a", v1(&ring, "a", "s1")), member("b", b)];
             let cluster = Cluster::from_answers(ring.clone(), members);
             let fleet = Fleet::muster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
-            look_at_go_daemons(&fleet, false, &output).unwrap();
-            let refused =
-                look_at_go_daemons(&fleet, true, &output).map_err(|error| error.to_string());
+            refuse_go_daemons(&fleet, false).unwrap();
+            let refused = refuse_go_daemons(&fleet, true).map_err(|error| error.to_string());
             assert_eq!(refused.is_err(), is_go, "{refused:?}");
             assert!(!is_go || refused.is_err_and(|text| text.starts_with("b:4242 is a daemon of")));
         }

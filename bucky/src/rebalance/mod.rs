@@ -9,13 +9,13 @@ use bucky_api::{Client, DaemonAddr};
 use futures_util::{StreamExt, stream};
 
 use crate::cluster::{Cluster, Member, Scope, ask_member};
-use crate::fleet::{Fleet, refuse_shared_addresses};
+use crate::fleet::Fleet;
 use crate::former;
-use crate::inventory::refresh;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::plan::survey::Selection;
-use crate::transfer::{ASKED_AT_ONCE, Order, plan_and_move, tell_go_daemons};
+use crate::transfer::opening::open;
+use crate::transfer::{ASKED_AT_ONCE, Order, plan_and_move};
 
 /// Carries `order` out.
 ///
@@ -41,9 +41,6 @@ async fn prepare(
     output: &Arc<Output>,
 ) -> anyhow::Result<(Fleet, Selection)> {
     let ring = cluster.ring()?;
-    for warning in ring.warnings() {
-        output.say(format_args!("bucky: the ring: {warning}"));
-    }
     let drained = ask_all(cluster.client(), &order.selected.drained).await;
     let seed = if order.selected.only_seed {
         Some(ask_member(cluster.client(), order.seed.clone(), None).await)
@@ -51,11 +48,7 @@ async fn prepare(
         None
     };
     let fleet = Fleet::muster(cluster, &ring, &drained, seed.as_ref())?;
-    refuse_shared_addresses(&fleet).await?;
-    tell_go_daemons(&fleet, output);
-    if order.preparation.fresh {
-        refresh(cluster.present().chain(&drained), output).await?;
-    }
+    open(&fleet, cluster.present().chain(&drained), order.preparation.fresh, output).await?;
     let allowed = order
         .selected
         .allowed_destinations

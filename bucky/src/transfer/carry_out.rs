@@ -68,16 +68,6 @@ pub(crate) async fn plan_and_move(
     Ok(outcome.and(seen))
 }
 
-/// Tells what to expect where daemons of the Go tool take part.
-pub(crate) fn tell_go_daemons(fleet: &Fleet, output: &Output) {
-    if fleet.has_go() {
-        output.say(
-            "bucky: daemons of the Go tool take part: metrics go to and from them one by one, they make nothing \
-             durable before they answer, and delete without a condition",
-        );
-    }
-}
-
 /// Whether there is room for the plan, or the operator wants it all the same.
 pub(crate) fn fits(plan: &Plan, ignore_free_space: bool, output: &Output) -> bool {
     let shortages = plan.shortages();
