@@ -1,0 +1,207 @@
+//! A long file with the archives of two: what [`crate::reshape()`] makes in memory, made in a file, window by window.
+//!
+//! The owner's file may be written to meanwhile: what came to it late is carried over by [`super::carry_late`], and
+//! [`lost_by_reshape`] is what has the last word.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::filling::window_seconds;
+use super::side::{Bytes, Ring, Side, Slot, is_valid, timestamp};
+use super::{LargeFill, LargeFillError, UnfitError, WINDOW_SLOTS};
+use crate::fill::FillOptions;
+use crate::header::Header;
+use crate::image::Point;
+use crate::reshape::Layout;
+
+/// So many slots that stay as they are end a write: holes stay holes.
+const GAP_SLOTS: usize = 1024;
+
+/// The header of a file that lends itself to a [`super::fill_large`] or [`reshape_large`]; else why it does not.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn large_header(file: &File) -> std::io::Result<Result<Header, UnfitError>> {
+    Ok(Side::of(Bytes::File(file))?.map(|side| side.header))
+}
+
+/// Makes of `new`, which is as long as the header of `layout` says and holds nothing but zeros, the file that holds what `owner`
+/// and `source` hold; `owner`'s value stands where both have one. What it holds of `source`.
+///
+/// # Errors
+/// [`LargeFillError`].
+pub fn reshape_large(
+    layout: &Layout,
+    (owner, source): (&File, &File),
+    new: &File,
+    options: FillOptions,
+) -> Result<LargeFill, LargeFillError> {
+    reshape_by(layout, (owner, source), new, options, WINDOW_SLOTS)
+}
+
+pub(super) fn reshape_by(
+    layout: &Layout,
+    (owner, source): (&File, &File),
+    new: &File,
+    options: FillOptions,
+    window_slots: u32,
+) -> Result<LargeFill, LargeFillError> {
+    new.write_all_at(&layout.header().encode(), 0)?;
+    place_by(owner, new, options, window_slots)?;
+    let fill = |source| {
+        let act = super::Act::Fill;
+        super::fill_by((Bytes::File(source), new), options, window_slots, act)
+    };
+    fill(owner)?;
+    let done = fill(source)?;
+    // A new archive in between may have had coarser points rolled up anew: what the owner knew stands.
+    place_by(owner, new, options, window_slots)?;
+    Ok(done)
+}
+
+/// Puts every valid point of `owner` into the archive of the same resolution of `new`, a file that nobody else writes to.
+///
+/// # Errors
+/// [`LargeFillError`].
+pub fn place_known(owner: &File, new: &File, options: FillOptions) -> Result<(), LargeFillError> {
+    place_by(owner, new, options, WINDOW_SLOTS)
+}
+
+fn place_by(
+    owner: &File,
+    new: &File,
+    options: FillOptions,
+    window_slots: u32,
+) -> Result<(), LargeFillError> {
+    let mut placing = Pair::of(owner, new)?;
+    for ring in placing.owner.rings.clone() {
+        let Some(into) = placing.new.ring_of(ring.step()) else { continue };
+        placing.each_window(&ring, options, window_slots, |pair, first, points| {
+            let Some(same) = pair.new.rings.get(into).copied() else { return Ok(()) };
+            let there = pair.new.stored(&same, first, points.len())?;
+            let changed = changed_runs(first, ring.step(), points, &there);
+            for (first, slots) in changed {
+                pair.new.write(new, into, first, &slots)?;
+            }
+            Ok(())
+        })?;
+    }
+    placing.new.check_bases()
+}
+
+/// How many valid points of `owner` `new` does not hold, or with another value. What a newer turn of the ring has taken is none of
+/// them.
+///
+/// # Errors
+/// [`LargeFillError`].
+pub fn lost_by_reshape(
+    owner: &File,
+    new: &File,
+    options: FillOptions,
+) -> Result<u64, LargeFillError> {
+    lost_by(owner, new, options, WINDOW_SLOTS)
+}
+
+pub(super) fn lost_by(
+    owner: &File,
+    new: &File,
+    options: FillOptions,
+    window_slots: u32,
+) -> Result<u64, LargeFillError> {
+    let mut pair = Pair::of(owner, new)?;
+    let (mut lost, latest) = (0, options.clocks.latest);
+    for ring in pair.owner.rings.clone() {
+        let same = pair.new.same(ring.step());
+        pair.each_window(&ring, options, window_slots, |pair, first, points| {
+            let there = match &same {
+                Some(same) => pair.new.stored(same, first, points.len())?,
+                None => vec![[0; Point::SIZE_BYTES]; points.len()],
+            };
+            let times = (0..).map(|number: i64| first + number * ring.step());
+            for ((t, point), there) in times.zip(points).zip(&there) {
+                let is_expired = same.is_some_and(|same| same.is_newer_turn(there, t, latest));
+                lost += u64::from(is_valid(point, t) && point != there && !is_expired);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(lost)
+}
+
+/// The owner's file and the new one.
+struct Pair<'f> {
+    owner: Side<'f>,
+    new: Side<'f>,
+}
+
+impl<'f> Pair<'f> {
+    fn of(owner: &'f File, new: &'f File) -> Result<Self, LargeFillError> {
+        let owner = Side::of(Bytes::File(owner))?.map_err(LargeFillError::Source)?;
+        let new = Side::of(Bytes::File(new))?.map_err(LargeFillError::Destination)?;
+        Ok(Self { owner, new })
+    }
+
+    /// Hands over the owner's slots of `ring`, a window at a time, the oldest first: the time of the first slot, and all of them,
+    /// those that hold no point as zeros. Points in the future come last, one by one.
+    fn each_window(
+        &mut self,
+        ring: &Ring,
+        options: FillOptions,
+        window_slots: u32,
+        mut each: impl FnMut(&mut Self, i64, &[Slot]) -> Result<(), LargeFillError>,
+    ) -> Result<(), LargeFillError> {
+        let (earliest, latest) = (options.clocks.earliest, options.clocks.latest);
+        let seconds = window_seconds(&[ring], ring.step(), window_slots);
+        // No longer than the ring, so that no two slots of a window share a place.
+        let turn = ring.step() * i64::from(ring.archive.points);
+        let seconds = seconds.map_err(LargeFillError::Source)?.min(turn);
+        let mut from = ring.oldest(earliest);
+        let mut has_ahead = false;
+        while let Some((first, slots)) =
+            ring.span(from, (from + seconds - 1).min(latest.into()), earliest)
+        {
+            let mut stored = self.owner.stored(ring, first, slots)?;
+            let times = (0..).map(|number: i64| first + number * ring.step());
+            for (t, slot) in times.zip(&mut stored) {
+                has_ahead |= timestamp(slot) > i64::from(latest);
+                if !is_valid(slot, t) {
+                    *slot = [0; Point::SIZE_BYTES];
+                }
+            }
+            each(self, first, &stored)?;
+            from = first + seconds;
+        }
+        if !has_ahead {
+            return Ok(());
+        }
+        for position in 0..ring.archive.points {
+            let stored = self.owner.stored_at(ring, position, 1)?;
+            let Some(slot) = stored.first() else { continue };
+            let t = timestamp(slot);
+            if t > i64::from(latest) && is_valid(slot, t) && ring.is_place_of(position, t) {
+                each(self, t, &[*slot])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is to be written where `there` is stored so that it holds `points`, which are slots from `first` on; nothing takes the
+/// place of a newer timestamp.
+fn changed_runs(first: i64, step: i64, points: &[Slot], there: &[Slot]) -> Vec<(i64, Vec<Slot>)> {
+    let mut runs: Vec<(i64, Vec<Slot>)> = Vec::new();
+    let mut unchanged = GAP_SLOTS;
+    let times = (0..).map(|number: i64| first + number * step);
+    for ((t, point), stored) in times.zip(points).zip(there) {
+        let is_placed = timestamp(point) != 0 && timestamp(stored) <= t && stored != point;
+        unchanged = if is_placed { 0 } else { unchanged + 1 };
+        match runs.last_mut() {
+            Some((_, run)) if unchanged < GAP_SLOTS => {
+                run.push(if is_placed { *point } else { *stored });
+            }
+            _ if is_placed => runs.push((t, vec![*point])),
+            _ => {}
+        }
+    }
+    runs
+}
