@@ -22,7 +22,8 @@ use self::count::coverage_of;
 use self::filling::{Act, Filling};
 pub use self::late::{BLOCK_DIGESTS_MOST_BYTES, BlockDigests, carry_late};
 pub use self::reshape::{large_header, lost_by_reshape, place_known, reshape_large};
-use self::side::{Bytes, SLOT_BYTES, Side};
+pub use self::side::LargeBytes;
+use self::side::{SLOT_BYTES, Side};
 use crate::fill::{Coverage, FillOptions};
 use crate::header::{Header, HeaderError};
 
@@ -99,20 +100,20 @@ pub fn fill_large(
     destination: &File,
     options: FillOptions,
 ) -> Result<LargeFill, LargeFillError> {
-    fill_by((Bytes::File(source), destination), options, WINDOW_SLOTS, Act::Fill)
+    fill_by((LargeBytes::File(source), destination), options, WINDOW_SLOTS, Act::Fill)
 }
 
-/// What a [`fill_large`] from `source`, a whole file in memory, would come to. Nothing is written. Points that only the
+/// What a [`fill_large`] from `source` would come to. Nothing is written. Points that only the
 /// earlier clock counts, and those in the future, are taken for filled although others may have their slots by then.
 ///
 /// # Errors
 /// [`LargeFillError`].
 pub fn preview_large(
-    source: &[u8],
+    source: LargeBytes<'_>,
     destination: &File,
     options: FillOptions,
 ) -> Result<LargeFill, LargeFillError> {
-    fill_by((Bytes::Memory(source), destination), options, WINDOW_SLOTS, Act::Preview)
+    fill_by((source, destination), options, WINDOW_SLOTS, Act::Preview)
 }
 
 /// Which points of `source` the file `destination` holds as it is.
@@ -124,18 +125,18 @@ pub fn coverage_large(
     destination: &File,
     options: FillOptions,
 ) -> Result<Coverage, LargeFillError> {
-    let done = fill_by((Bytes::File(source), destination), options, WINDOW_SLOTS, Act::Look)?;
+    let done = fill_by((LargeBytes::File(source), destination), options, WINDOW_SLOTS, Act::Look)?;
     Ok(done.coverage)
 }
 
 fn fill_by(
-    (bytes, file): (Bytes<'_>, &File),
+    (bytes, file): (LargeBytes<'_>, &File),
     options: FillOptions,
     window_slots: u32,
     act: Act,
 ) -> Result<LargeFill, LargeFillError> {
     let source = Side::of(bytes)?.map_err(LargeFillError::Source)?;
-    let destination = Side::of(Bytes::File(file))?.map_err(LargeFillError::Destination)?;
+    let destination = Side::of(LargeBytes::File(file))?.map_err(LargeFillError::Destination)?;
     let coverage = coverage_of(&source, &destination);
     let headers = Some((source.header.clone(), destination.header.clone()));
     let done = LargeFill { coverage, headers, ..LargeFill::default() };

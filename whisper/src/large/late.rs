@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::LargeFillError;
-use super::side::{Bytes, Ring, SLOT_BYTES, Side, Slot, is_valid, timestamp};
+use super::side::{LargeBytes, Ring, SLOT_BYTES, Side, Slot, is_valid, timestamp};
 use crate::file::WhisperFile;
 use crate::fill::FillOptions;
 use crate::image::Point;
@@ -130,9 +130,9 @@ fn carry(
     if changed.is_empty() {
         return Ok(());
     }
-    let Ok(old) = Side::of(Bytes::File(old))? else { return Ok(()) };
+    let Ok(old) = Side::of(LargeBytes::File(old))? else { return Ok(()) };
     for block in changed {
-        let mut into = Side::of(Bytes::File(new))?.map_err(LargeFillError::Destination)?;
+        let mut into = Side::of(LargeBytes::File(new))?.map_err(LargeFillError::Destination)?;
         let late = late_points(&old, &into, *block, options.clocks.latest)?;
         if late.is_empty() {
             continue;
@@ -144,7 +144,7 @@ fn carry(
             .with_aggregation_six(options.aggregation_six);
         file.update_many(&points, options.clocks.latest)
             .map_err(|error| failed(error.to_string()))?;
-        into = Side::of(Bytes::File(new))?.map_err(LargeFillError::Destination)?;
+        into = Side::of(LargeBytes::File(new))?.map_err(LargeFillError::Destination)?;
         for (step, slot) in late {
             let t = timestamp(&slot);
             let Some(ring) = into.ring_of(step) else { continue };

@@ -6,10 +6,10 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::filling::window_seconds;
-use super::side::{Bytes, Ring, Side, Slot, is_valid, timestamp};
-use super::{LargeFill, LargeFillError, UnfitError, WINDOW_SLOTS};
-use crate::fill::FillOptions;
+use super::filling::{Act, window_seconds};
+use super::side::{LargeBytes, Ring, Side, Slot, is_valid, timestamp};
+use super::{LargeFillError, UnfitError, WINDOW_SLOTS};
+use crate::fill::{Coverage, FillOptions};
 use crate::header::Header;
 use crate::image::Point;
 use crate::reshape::Layout;
@@ -22,11 +22,11 @@ const GAP_SLOTS: usize = 1024;
 /// # Errors
 /// Where it cannot be read.
 pub fn large_header(file: &File) -> std::io::Result<Result<Header, UnfitError>> {
-    Ok(Side::of(Bytes::File(file))?.map(|side| side.header))
+    Ok(Side::of(LargeBytes::File(file))?.map(|side| side.header))
 }
 
 /// Makes of `new`, which is as long as the header of `layout` says and holds nothing but zeros, the file that holds what `owner`
-/// and `source` hold; `owner`'s value stands where both have one. What it holds of `source`.
+/// and `source` hold; `owner`'s value stands where both have one. Which points of `source` it holds then.
 ///
 /// # Errors
 /// [`LargeFillError`].
@@ -35,7 +35,7 @@ pub fn reshape_large(
     (owner, source): (&File, &File),
     new: &File,
     options: FillOptions,
-) -> Result<LargeFill, LargeFillError> {
+) -> Result<Coverage, LargeFillError> {
     reshape_by(layout, (owner, source), new, options, WINDOW_SLOTS)
 }
 
@@ -45,18 +45,16 @@ pub(super) fn reshape_by(
     new: &File,
     options: FillOptions,
     window_slots: u32,
-) -> Result<LargeFill, LargeFillError> {
+) -> Result<Coverage, LargeFillError> {
     new.write_all_at(&layout.header().encode(), 0)?;
     place_by(owner, new, options, window_slots)?;
-    let fill = |source| {
-        let act = super::Act::Fill;
-        super::fill_by((Bytes::File(source), new), options, window_slots, act)
-    };
-    fill(owner)?;
-    let done = fill(source)?;
+    let act_on =
+        |source, act| super::fill_by((LargeBytes::File(source), new), options, window_slots, act);
+    act_on(owner, Act::Fill)?;
+    act_on(source, Act::Fill)?;
     // A new archive in between may have had coarser points rolled up anew: what the owner knew stands.
     place_by(owner, new, options, window_slots)?;
-    Ok(done)
+    Ok(act_on(source, Act::Look)?.coverage)
 }
 
 /// Puts every valid point of `owner` into the archive of the same resolution of `new`, a file that nobody else writes to.
@@ -136,8 +134,8 @@ struct Pair<'f> {
 
 impl<'f> Pair<'f> {
     fn of(owner: &'f File, new: &'f File) -> Result<Self, LargeFillError> {
-        let owner = Side::of(Bytes::File(owner))?.map_err(LargeFillError::Source)?;
-        let new = Side::of(Bytes::File(new))?.map_err(LargeFillError::Destination)?;
+        let owner = Side::of(LargeBytes::File(owner))?.map_err(LargeFillError::Source)?;
+        let new = Side::of(LargeBytes::File(new))?.map_err(LargeFillError::Destination)?;
         Ok(Self { owner, new })
     }
 

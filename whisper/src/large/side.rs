@@ -13,15 +13,16 @@ pub(super) const SLOT_BYTES: u64 = Point::SIZE_BYTES as u64;
 
 pub(super) type Slot = [u8; Point::SIZE_BYTES];
 
-/// Where the bytes of a side are.
-#[derive(Clone, Copy)]
-pub(super) enum Bytes<'f> {
+/// Where the bytes of a file are.
+#[derive(Clone, Copy, Debug)]
+pub enum LargeBytes<'f> {
+    /// In the file.
     File(&'f File),
-    /// Of a source that is short enough for memory.
+    /// In memory, as those of a short source.
     Memory(&'f [u8]),
 }
 
-impl Bytes<'_> {
+impl LargeBytes<'_> {
     fn len(self) -> io::Result<u64> {
         match self {
             Self::File(file) => Ok(file.metadata()?.len()),
@@ -44,7 +45,7 @@ impl Bytes<'_> {
 
 /// One of the two files.
 pub(super) struct Side<'f> {
-    bytes: Bytes<'f>,
+    bytes: LargeBytes<'f>,
     pub(super) header: Header,
     /// The finest first.
     pub(super) rings: Vec<Ring>,
@@ -108,7 +109,7 @@ impl Ring {
 }
 
 impl<'f> Side<'f> {
-    pub(super) fn of(bytes: Bytes<'f>) -> io::Result<Result<Self, UnfitError>> {
+    pub(super) fn of(bytes: LargeBytes<'f>) -> io::Result<Result<Self, UnfitError>> {
         let len_bytes = bytes.len()?;
         let mut head = vec![0; usize::try_from(len_bytes.min(Header::SIZE_MAX_BYTES)).unwrap_or(0)];
         bytes.read_exact_at(&mut head, 0)?;
@@ -223,7 +224,7 @@ impl<'f> Side<'f> {
     }
 }
 
-fn read_base(bytes: Bytes<'_>, archive: &Archive) -> io::Result<u32> {
+fn read_base(bytes: LargeBytes<'_>, archive: &Archive) -> io::Result<u32> {
     let mut base = [0; 4];
     bytes.read_exact_at(&mut base, archive.offset.into())?;
     Ok(u32::from_be_bytes(base))

@@ -131,7 +131,7 @@ fn both(source: &[u8], destination: &[u8], window_slots: u32) -> (Vec<u8>, (Vec<
 }
 
 fn filled(source: &File, into: &File, options: FillOptions, window_slots: u32) -> LargeFill {
-    fill_by((Bytes::File(source), into), options, window_slots, Act::Fill).unwrap()
+    fill_by((LargeBytes::File(source), into), options, window_slots, Act::Fill).unwrap()
 }
 
 /// All valid points of a file, by archive, and so apart from where a ring begins.
@@ -155,7 +155,7 @@ proptest! {
         );
         prop_assert_eq!(&done.coverage, &coverage);
         let into = on_disk(&destination);
-        let preview = fill_by((Bytes::Memory(&source), &into), options(), window_slots, Act::Preview);
+        let preview = fill_by((LargeBytes::Memory(&source), &into), options(), window_slots, Act::Preview);
         prop_assert_eq!(preview.unwrap(), done);
         prop_assert_eq!(content_of(&into, destination.len()), destination);
     }
@@ -167,13 +167,13 @@ proptest! {
     ) {
         let options = FillOptions { clocks: Clocks::new(NOW - apart, NOW), ..options() };
         let (from, into) = (on_disk(&source), on_disk(&destination));
-        let preview = fill_by((Bytes::Memory(&source), &into), options, window_slots, Act::Preview);
+        let preview = fill_by((LargeBytes::Memory(&source), &into), options, window_slots, Act::Preview);
         prop_assert_eq!(content_of(&into, destination.len()), &destination[..], "nothing is written");
         let look = |into: &[u8]| {
             let images = [&source, into].map(|bytes| Image::parse(bytes).unwrap());
             crate::Coverage::of(&images[0], &images[1], options.clocks)
         };
-        let before = fill_by((Bytes::File(&from), &into), options, window_slots, Act::Look);
+        let before = fill_by((LargeBytes::File(&from), &into), options, window_slots, Act::Look);
         prop_assert_eq!(before.unwrap().coverage, look(&destination));
         let done = filled(&from, &into, options, window_slots);
         let found = content_of(&into, destination.len());
