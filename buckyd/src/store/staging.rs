@@ -293,7 +293,8 @@ impl Store {
     /// Makes a new file so long, with room on the disk unless it is to have holes.
     pub(super) fn allocate(&self, file: &File, len: u64, is_sparse: bool) -> std::io::Result<()> {
         if !is_sparse && !self.options.sparse {
-            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len) {
+            let allocate = || rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len);
+            match rustix::io::retry_on_intr(allocate) {
                 // The file system cannot: it finds room as it is written to.
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
                 Err(errno) => return Err(errno.into()),
