@@ -80,6 +80,23 @@ fn long_files_are_reshaped_whichever_side_is_long() {
     assert!(cluster.nodes().iter().all(|node| temporary_files(node) == 0));
 }
 
+/// Of a file that is longer than all the memory that files may take.
+#[test]
+fn a_long_reshape_takes_no_more_memory_than_the_daemon_may() {
+    let mut cluster: TestCluster = cluster(2).flag("--memory", "96").lay();
+    let metric = cluster.name_owned_by(1, "long.reshaped");
+    cluster.node(0).write(&metric, &FIVE_MINUTES, &five_minutes());
+    cluster.node(1).write(&metric, &layout("1s:180d"), &seconds((1..100_000).step_by(3)));
+    cluster.start();
+    cluster.bucky(&["rebalance", "--on-schema-difference", "reshape"]).assert_code(0);
+    assert_eq!(layout_of(cluster.node(1), &metric), "1s:180d,5m:259205m");
+    let status = format!("/proc/{}/status", cluster.node(1).pid());
+    let status = std::fs::read_to_string(status).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let most: u64 = most.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(most < 96 * 1024, "{most} KiB");
+}
+
 /// The owner's daemon ends in the middle: there is one whole file under the metric's name, nothing is lost, and the next run
 /// finishes.
 #[test]
