@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bucky_api::archive::LargeMember;
 use bucky_whisper::{Clocks, Coverage};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
 
 use super::*;
 
@@ -24,7 +27,7 @@ fn rules(on_schema_difference: OnSchemaDifference) -> HealRules {
 fn heal(fixture: &Fixture, rules: HealRules, content: &[u8]) -> (HealLine, Option<u64>) {
     let mut batch = HealBatch::new(&fixture.store).by(rules);
     let member = member("a.b", content);
-    if content.len() as u64 > LIMIT_BYTES {
+    if content.len() as u64 > fixture.store.file_limit_bytes() {
         let Member { metric, meta, is_sparse, announced, .. } = member;
         let len_bytes = content.len() as u64;
         let large = LargeMember { metric: metric.clone(), meta, len_bytes, is_sparse, announced };
@@ -265,6 +268,72 @@ fn a_preview_of_long_files_tells_what_a_heal_would_and_leaves_nothing() {
     fixture.put("a.b", &long);
     let (line, _) = heal(&fixture, preview, &long);
     assert_eq!(line.outcome, HealOutcome::Unchanged, "{line:?}");
+}
+
+/// Layouts of which some go together, and some do not.
+const LAYOUTS: [&[&str]; 7] = [
+    &["60s:1h"],
+    &["60s:2h", "5m:1d"],
+    &["60s:30m", "5m:5h", "15m:2d"],
+    &["5m:1d"],
+    &["40s:1h"],
+    &["2m:90m", "1h:3d"],
+    &["20s:20m", "60s:3h"],
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// What becomes of a metric does not depend on whether its files have room in memory.
+    #[test]
+    fn long_and_short_files_are_healed_by_the_same_rules(
+        owner in select(LAYOUTS.to_vec()), source in select(LAYOUTS.to_vec()),
+        owners in vec(1_u32..300, 0..30), sources in vec(1_u32..300, 1..60),
+        way in select(vec![
+            OnSchemaDifference::Keep, OnSchemaDifference::Reshape,
+            OnSchemaDifference::Coarsen, OnSchemaDifference::Drop,
+        ]),
+        preview: bool,
+    ) {
+        // The oldest come first, as carbon writes them: in rings that are written in order.
+        let in_order = |mut ages: Vec<u32>| {
+            ages.sort_unstable_by(|one, other| other.cmp(one));
+            ages
+        };
+        let reach = |layout: &[&str]| if layout == ["40s:1h"] || layout == ["60s:1h"] { 59 } else { 119 };
+        let within = |layout: &[&str], ages: Vec<u32>| -> Vec<u32> {
+            // None of which an archive could lose while this goes on.
+            let is_clear = |age: &u32| (2..8).contains(&(*age % 10)) && *age <= reach(layout);
+            in_order(ages).into_iter().filter(is_clear).collect()
+        };
+        let owner = whisper_of(owner, &within(owner, owners));
+        let source = whisper_of(source, &within(source, sources));
+        let rules = HealRules { preview, ..rules(way) };
+        // Of the same content a short one says no more than that.
+        prop_assume!(owner != source);
+        let healed = [1 << 20, 100].map(|file_limit_bytes| {
+            let fixture = Fixture::with(StoreOptions { file_limit_bytes, ..options() });
+            fixture.put("a.b", &owner);
+            make_old(&fixture.path("a.b"));
+            let (line, aside) = heal(&fixture, rules, &source);
+            let left = fixture.leftovers().len() as u64;
+            assert_eq!(left, aside.unwrap_or_default());
+            (line, aside, points_of(&fs::read(fixture.path("a.b")).unwrap()))
+        });
+        let [short, long] = &healed;
+        prop_assert_eq!(&short.0, &long.0);
+        prop_assert_eq!((short.1.unwrap_or_default(), &short.2), (long.1.unwrap_or_default(), &long.2));
+    }
+}
+
+/// The layout and all points, archive by archive.
+fn points_of(content: &[u8]) -> (String, Vec<Vec<(u32, u64)>>) {
+    let image = Image::parse(content).unwrap();
+    let points = image.archives().map(|view| {
+        let points = view.points_valid(test_now());
+        points.map(|point| (point.timestamp, point.value.to_bits())).collect()
+    });
+    (image.header().layout(), points.collect())
 }
 
 /// A carbon without WHISPER_LOCK_WRITES that opens, writes and closes, over and over, while its file is reshaped: every point
