@@ -1,6 +1,6 @@
 //! Filling a file that is too large for memory from another that is.
 //!
-//! The rules are those of [`fill()`], and it is what applies them: both files are cut into windows of time, each archive's
+//! The rules are those of [`crate::fill()`], and it is what applies them: both files are cut into windows of time, each archive's
 //! part of a window becomes an archive of a small image, and the images are filled. Windows begin and end where a slot of the
 //! destination's coarsest archive does, so that no span of a roll-up lies in two of them. Memory is bounded by the window,
 //! not by the file, and nothing is mapped: a file that a writer truncates meanwhile is an error, not a signal.

@@ -190,19 +190,11 @@ impl Filling<'_> {
         if !self.has_ahead {
             return Ok(());
         }
-        let now = i64::from(self.now());
         for ring in self.source.rings.clone() {
-            let mut position = 0;
-            while position < ring.archive.points {
-                let slots = window_slots.max(1).min(ring.archive.points - position);
-                let stored = self.source.stored_at(&ring, position, slots as usize)?;
-                for (at, slot) in (position..).zip(&stored) {
-                    let t = timestamp(slot);
-                    if t > now && is_valid(slot, t) && ring.is_place_of(at, t) {
-                        self.fill_one(ring.step(), t, slot)?;
-                    }
+            for piece in ring.pieces(window_slots) {
+                for (t, slot) in self.source.points_ahead(&ring, piece, self.now())? {
+                    self.fill_one(ring.step(), t, &slot)?;
                 }
-                position += slots;
             }
         }
         Ok(())

@@ -172,12 +172,9 @@ impl<'f> Pair<'f> {
         if !has_ahead {
             return Ok(());
         }
-        for position in 0..ring.archive.points {
-            let stored = self.owner.stored_at(ring, position, 1)?;
-            let Some(slot) = stored.first() else { continue };
-            let t = timestamp(slot);
-            if t > i64::from(latest) && is_valid(slot, t) && ring.is_place_of(position, t) {
-                each(self, t, &[*slot])?;
+        for piece in ring.pieces(window_slots) {
+            for (t, slot) in self.owner.points_ahead(ring, piece, latest)? {
+                each(self, t, &[slot])?;
             }
         }
         Ok(())

@@ -71,6 +71,12 @@ impl Ring {
         (outside.div_euclid(self.step()) + 1).max(1) * self.step()
     }
 
+    /// All its slots in pieces of `most`: where each begins, and how many it has.
+    pub(super) fn pieces(&self, most: u32) -> impl Iterator<Item = (u32, u32)> + use<> {
+        let (points, most) = (self.archive.points, most.max(1));
+        (0..points).step_by(most as usize).map(move |first| (first, most.min(points - first)))
+    }
+
     /// The slots from `from` on that lie before or at `until`, inside the window at `now`: the first, and how many.
     pub(super) fn span(&self, from: i64, until: i64, now: u32) -> Option<(i64, usize)> {
         let step = self.step();
@@ -175,6 +181,22 @@ impl<'f> Side<'f> {
     /// What is stored where slot `t` belongs; zeros in an empty archive.
     pub(super) fn slot(&self, ring: &Ring, t: i64) -> io::Result<Slot> {
         Ok(self.stored(ring, t, 1)?.first().copied().unwrap_or_default())
+    }
+
+    /// The points after `now` among the `slots` slots from `position` on, and their times.
+    pub(super) fn points_ahead(
+        &self,
+        ring: &Ring,
+        (position, slots): (u32, u32),
+        now: u32,
+    ) -> io::Result<Vec<(i64, Slot)>> {
+        let stored = self.stored_at(ring, position, slots as usize)?;
+        let is_ahead = |(position, slot): &(u32, Slot)| {
+            let t = timestamp(slot);
+            t > i64::from(now) && is_valid(slot, t) && ring.is_place_of(*position, t)
+        };
+        let ahead = (position..).zip(stored).filter(is_ahead);
+        Ok(ahead.map(|(_, slot)| (timestamp(&slot), slot)).collect())
     }
 
     /// Whether the file stores a value for slot `t` of this archive.
