@@ -20,8 +20,8 @@ use std::io;
 
 use self::count::coverage_of;
 use self::filling::{Act, Filling};
-pub use self::late::{BLOCK_DIGESTS_MOST_BYTES, BlockDigests, carry_late};
-pub use self::reshape::{large_header, lost_by_reshape, place_known, reshape_large};
+pub use self::late::{BLOCK_DIGESTS_MOST_BYTES, BlockDigests, Carried, carry_late};
+pub use self::reshape::{LostPoints, large_header, lost_by_reshape, reshape_large};
 pub use self::side::LargeBytes;
 use self::side::{SLOT_BYTES, Side};
 use crate::fill::{Coverage, FillOptions};

@@ -91,9 +91,9 @@ pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
 pub use in_place::{Written, write_in_place};
 pub use large::{
-    BLOCK_DIGESTS_MOST_BYTES, BlockDigests, LARGE_FILL_BYTES, LargeBytes, LargeFill,
-    LargeFillError, UnfitError, carry_late, coverage_large, fill_large, large_header,
-    lost_by_reshape, place_known, preview_large, reshape_large,
+    BLOCK_DIGESTS_MOST_BYTES, BlockDigests, Carried, LARGE_FILL_BYTES, LargeBytes, LargeFill,
+    LargeFillError, LostPoints, UnfitError, carry_late, coverage_large, fill_large, large_header,
+    lost_by_reshape, preview_large, reshape_large,
 };
 pub use lease::{Lease, LeaseError, is_of_this_machine, past_leases};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};

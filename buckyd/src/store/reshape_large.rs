@@ -1,16 +1,17 @@
 //! Giving an owner's file the archives that it lacks where one of the files is too long for memory.
 //!
 //! The new file is made from the two others window by window, and made durable, before the old one is locked: a carbon that
-//! takes locks goes on writing meanwhile. Under the lock, what came until then is carried over and every point of the old file
-//! is looked for in the new one; then they change places as in [`super::reshape`].
+//! takes locks goes on writing meanwhile. Every point of the old file is looked for in the new one. Under the lock, what came
+//! until then is carried over; then they change places as in [`super::reshape`].
 
 use std::fs::File;
 use std::path::Path;
 
 use bucky_api::chain;
 use bucky_whisper::{
-    BLOCK_DIGESTS_MOST_BYTES, BlockDigests, FillOptions, Header, LARGE_FILL_BYTES, LargeFillError,
-    Layout, carry_late, coverage_large, large_header, lost_by_reshape, place_known, reshape_large,
+    BLOCK_DIGESTS_MOST_BYTES, BlockDigests, Carried, Coverage, FillOptions, Header,
+    LARGE_FILL_BYTES, LargeFillError, Layout, LostPoints, carry_late, coverage_large, large_header,
+    lost_by_reshape, reshape_large,
 };
 use rustix::fs::{OFlags, Stat};
 
@@ -36,8 +37,8 @@ struct Made {
     new: Reshaped,
     /// The old file, as it was before it was looked at.
     before: BlockDigests,
-    /// How many points of that are not in the new one.
-    lost: u64,
+    /// Which points of that are not in the new one.
+    lost: LostPoints,
     holding: Holding,
 }
 
@@ -131,7 +132,8 @@ impl Store {
         if !self.tree.still_names(path, old)? {
             return Ok(None);
         }
-        let lost = reshape.settle(&new, &mut before, lost)?;
+        let carried = reshape.carry(&new, &mut before)?;
+        let lost = lost.not_late(&carried) + carried.lost;
         if lost > 0 {
             return Err(cannot_reshape(path, &reshape.layout.would_lose(lost)));
         }
@@ -139,7 +141,7 @@ impl Store {
         self.dress_as(&new, &old_stat, path)?;
         let pair = Pair { old, old_stat };
         let carry_late = || {
-            if reshape.carry(&new, &mut before)? > 0 {
+            if !reshape.carry(&new, &mut before)?.is_empty() {
                 let synced = new.file.sync_all();
                 synced.map_err(|error| StoreError::io("write what came late to", path, error))?;
             }
@@ -151,11 +153,11 @@ impl Store {
 
 impl Reshape<'_> {
     /// Fills `new` from both. The digests of the old file from before; how many points of the source that holds, and which the
-    /// new one does; and how many of the old file that does not.
+    /// new one does; and which points of the old file that does not.
     fn fill(
         &self,
         new: &File,
-    ) -> Result<(BlockDigests, u64, bucky_whisper::Coverage, u64), LargeFillError> {
+    ) -> Result<(BlockDigests, u64, Coverage, LostPoints), LargeFillError> {
         let before = BlockDigests::of(self.old)?;
         let held = coverage_large(self.source, self.old, self.options)?.held();
         let after = reshape_large(&self.layout, (self.old, self.source), new, self.options)?;
@@ -163,27 +165,8 @@ impl Reshape<'_> {
         Ok((before, held, after, lost))
     }
 
-    /// Carries over what came since `before`, until nothing has come while the old file was compared with the new one. How many
-    /// points of it are not there; `lost` of them were not when nothing had come.
-    fn settle(
-        &self,
-        new: &Reshaped,
-        before: &mut BlockDigests,
-        mut lost: u64,
-    ) -> Result<u64, Failure> {
-        let failed = |error: LargeFillError| not_filled(self.old, self.path, &error);
-        for _ in 0..TRIES {
-            if self.carry(new, before)? == 0 {
-                return Ok(lost);
-            }
-            place_known(self.old, &new.file, self.options).map_err(failed)?;
-            lost = lost_by_reshape(self.old, &new.file, self.options).map_err(failed)?;
-        }
-        Err(StoreError::Unsteady { path: self.path.into() }.into())
-    }
-
-    /// Writes into the new file what came into the old one since `before`; how many of its blocks had changed.
-    fn carry(&self, new: &Reshaped, before: &mut BlockDigests) -> Result<u64, Failure> {
+    /// Writes into the new file what came into the old one since `before`.
+    fn carry(&self, new: &Reshaped, before: &mut BlockDigests) -> Result<Carried, Failure> {
         let carried = carry_late(before, (self.old, &new.file), self.path, self.options);
         Ok(carried.map_err(|error| {
             let error = std::io::Error::other(chain(&error));

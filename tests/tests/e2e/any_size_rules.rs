@@ -2,12 +2,13 @@
 //! schemas, corrupt copies and sources that were cut off.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bucky_tests::metrics::{Layout, MINUTES, minutes, now};
 use bucky_tests::{CrashPoint, Node, TestCluster, tree, wait};
-use bucky_whisper::{Aggregation, Image, Point};
+use bucky_whisper::{Aggregation, Image, OpenMode, Point, WhisperFile};
 
 use crate::cluster;
 use crate::crash::assert_nothing_is_half_made;
@@ -95,6 +96,55 @@ fn a_long_reshape_takes_no_more_memory_than_the_daemon_may() {
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let most: u64 = most.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(most < 96 * 1024, "{most} KiB");
+}
+
+/// A carbon that takes locks, and one that does not: each point that is written while the new file is made, or while the two change
+/// places, is in the new one once the old one is gone.
+#[test]
+fn a_carbon_that_writes_to_a_long_file_while_it_is_reshaped_loses_nothing() {
+    for locks in [true, false] {
+        let mut cluster: TestCluster = cluster(2).flag("--memory", "96").lay();
+        let metric = cluster.name_owned_by(1, "long.written");
+        cluster.node(0).write(&metric, &FIVE_MINUTES, &five_minutes());
+        cluster.node(1).write(&metric, &layout("1s:180d"), &seconds((1..1_500).step_by(3)));
+        cluster.start();
+        let before = cluster.ledger();
+        let (path, has_ended) = (cluster.node(1).path(&metric), AtomicBool::new(false));
+        let written = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let newest = now() - 400_000;
+                let mut written = Vec::new();
+                while !has_ended.load(Ordering::Relaxed) || written.len() < 50 {
+                    let timestamp = newest - 7 * u32::try_from(written.len()).unwrap();
+                    write_one(&path, timestamp, locks);
+                    written.push(timestamp);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                written
+            });
+            let run = cluster.bucky(&["rebalance", "--on-schema-difference", "reshape"]);
+            has_ended.store(true, Ordering::Relaxed);
+            let written = writer.join().unwrap();
+            run.assert_code(0);
+            written
+        });
+        cluster.assert_all_in_place(&before);
+        assert_eq!(layout_of(cluster.node(1), &metric), "1s:180d,5m:259205m");
+        let content = std::fs::read(&path).unwrap();
+        let view = Image::parse(&content).unwrap().archive(0).unwrap();
+        let lost = written.iter().filter(|t| view.valid(**t, now()).is_none()).count();
+        assert_eq!(lost, 0, "of {} points, with locks: {locks}", written.len());
+    }
+}
+
+fn write_one(path: &Path, timestamp: u32, locks: bool) {
+    let mut file = if locks {
+        WhisperFile::open(path, OpenMode::Update, Duration::from_secs(20)).unwrap()
+    } else {
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        WhisperFile::of_locked(file, path).unwrap()
+    };
+    file.update(1.0, timestamp, now()).unwrap();
 }
 
 /// The owner's daemon ends in the middle: there is one whole file under the metric's name, nothing is lost, and the next run

@@ -93,11 +93,33 @@ fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(done)
 }
 
+/// What was carried over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// The bytes of the blocks that had changed, as ranges.
+    changed: Vec<(u64, u64)>,
+    /// How many points of them the new file does not hold all the same: newer timestamps stand in their slots.
+    pub lost: u64,
+}
+
+impl Carried {
+    /// Whether nothing had come.
+    pub fn is_empty(&self) -> bool {
+        self.changed.is_empty()
+    }
+
+    /// Whether a block has changed in which a byte of this range lies.
+    pub(super) fn has_changed(&self, (begin, end): (u64, u64)) -> bool {
+        let next = self.changed.partition_point(|(_, changed)| *changed <= begin);
+        self.changed.get(next).is_some_and(|(changed, _)| *changed < end)
+    }
+}
+
 /// Writes into `new`, which is locked and lies at `path`, the points that came into `old` since `before`, which become the
-/// digests of what it is now. How many blocks had changed.
+/// digests of what it is now.
 ///
 /// A point that is inside the retention of a finer archive of `old` counts in that alone: there it was written, and what is
-/// coarser follows. An old file that somebody has emptied has nothing that `new` lacks.
+/// coarser follows, or is taken as it is where it does not. An old file that somebody has emptied has nothing that `new` lacks.
 ///
 /// # Errors
 /// [`LargeFillError`].
@@ -106,92 +128,105 @@ pub fn carry_late(
     (old, new): (&File, &File),
     path: &Path,
     options: FillOptions,
-) -> Result<u64, LargeFillError> {
+) -> Result<Carried, LargeFillError> {
     let now = BlockDigests::of(old)?;
     let changed: Vec<(u64, u64)> = before.changed(&now).collect();
     let mut tries = 0;
-    loop {
+    let lost = loop {
         match carry(&changed, (old, new), path, options) {
             Err(LargeFillError::Disturbed) if tries < TRIES => tries += 1,
-            Err(LargeFillError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+            Err(LargeFillError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                break 0;
+            }
             carried => break carried?,
         }
-    }
+    };
     *before = now;
-    Ok(changed.len() as u64)
+    Ok(Carried { changed, lost })
 }
 
+/// How many points are not in `new` all the same.
 fn carry(
     changed: &[(u64, u64)],
     (old, new): (&File, &File),
     path: &Path,
     options: FillOptions,
-) -> Result<(), LargeFillError> {
+) -> Result<u64, LargeFillError> {
+    let mut lost = 0;
     if changed.is_empty() {
-        return Ok(());
+        return Ok(lost);
     }
-    let Ok(old) = Side::of(LargeBytes::File(old))? else { return Ok(()) };
+    let Ok(old) = Side::of(LargeBytes::File(old))? else { return Ok(lost) };
+    let now = options.clocks.latest;
     for block in changed {
-        let mut into = Side::of(LargeBytes::File(new))?.map_err(LargeFillError::Destination)?;
-        let late = late_points(&old, &into, *block, options.clocks.latest)?;
+        let into = Side::of(LargeBytes::File(new))?.map_err(LargeFillError::Destination)?;
+        let late = late_points(&old, &into, *block, now)?;
         if late.is_empty() {
             continue;
         }
-        let points: Vec<Point> = late.iter().map(|(_, slot)| Point::decode(slot)).collect();
+        let own = late.iter().filter(|late| late.is_own);
+        let points: Vec<Point> = own.map(|late| Point::decode(&late.slot)).collect();
         let failed = |error: String| LargeFillError::Io(io::Error::other(error));
         let mut file = WhisperFile::of_locked(new.try_clone()?, path)
             .map_err(|error| failed(error.to_string()))?
             .with_aggregation_six(options.aggregation_six);
-        file.update_many(&points, options.clocks.latest)
-            .map_err(|error| failed(error.to_string()))?;
-        into = Side::of(LargeBytes::File(new))?.map_err(LargeFillError::Destination)?;
-        for (step, slot) in late {
+        file.update_many(&points, now).map_err(|error| failed(error.to_string()))?;
+        let mut into = Side::of(LargeBytes::File(new))?.map_err(LargeFillError::Destination)?;
+        for Late { step, slot, is_own } in late {
             let t = timestamp(&slot);
             let Some(ring) = into.ring_of(step) else { continue };
-            if timestamp(&into.slot(&into.rings[ring], t)?) <= t {
+            let same = into.rings[ring];
+            let there = into.slot(&same, t)?;
+            if timestamp(&there) > t {
+                lost += u64::from(!same.is_newer_turn(&there, t, now));
+            } else if is_own || !is_valid(&there, t) {
                 into.write(new, ring, t, &[slot])?;
             }
         }
         into.check_bases()?;
     }
-    Ok(())
+    Ok(lost)
 }
 
-/// The points in this range of bytes of `old` that `new` lacks or has with another value, with their resolutions.
+/// A point that came late.
+struct Late {
+    step: i64,
+    slot: Slot,
+    /// Whether it is no roll-up of a finer one.
+    is_own: bool,
+}
+
+/// The points in this range of bytes of `old` that `new` lacks or has with another value; of those inside the retention of a
+/// finer archive only what it lacks.
 fn late_points(
     old: &Side<'_>,
     new: &Side<'_>,
     (begin, end): (u64, u64),
     now: u32,
-) -> Result<Vec<(i64, Slot)>, LargeFillError> {
+) -> Result<Vec<Late>, LargeFillError> {
     let (mut late, mut covered) = (Vec::new(), 0);
     for ring in &old.rings {
-        let is_own = |t: i64| covered == 0 || i64::from(now) - t > covered;
+        let step = ring.step();
         if let Some((position, slots)) = places(ring, begin, end) {
             let stored = old.stored_at(ring, position, slots)?;
             for (position, slot) in (position..).zip(stored) {
                 let t = timestamp(&slot);
-                if t >= ring.oldest(now)
-                    && is_valid(&slot, t)
-                    && ring.is_place_of(position, t)
-                    && is_own(t)
-                    && !is_there(new, ring.step(), &slot)?
-                {
-                    late.push((ring.step(), slot));
+                if t < ring.oldest(now) || !is_valid(&slot, t) || !ring.is_place_of(position, t) {
+                    continue;
+                }
+                let is_own = covered == 0 || i64::from(now) - t > covered;
+                let there = match new.same(step) {
+                    Some(same) => new.slot(&same, t)?,
+                    None => [0; Point::SIZE_BYTES],
+                };
+                if (is_own && there != slot) || (!is_own && !is_valid(&there, t)) {
+                    late.push(Late { step, slot, is_own });
                 }
             }
         }
-        covered = covered.max(ring.step() * i64::from(ring.archive.points));
+        covered = covered.max(step * i64::from(ring.archive.points));
     }
     Ok(late)
-}
-
-/// Whether `new` has this very slot in its archive of this resolution.
-fn is_there(new: &Side<'_>, step: i64, slot: &Slot) -> io::Result<bool> {
-    match new.same(step) {
-        Some(same) => Ok(new.slot(&same, timestamp(slot))? == *slot),
-        None => Ok(false),
-    }
 }
 
 /// The slots of `ring` of which a byte lies in this range: where they begin, and how many.

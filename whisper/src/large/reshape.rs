@@ -7,7 +7,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::filling::{Act, window_seconds};
-use super::side::{LargeBytes, Ring, Side, Slot, is_valid, timestamp};
+use super::late::Carried;
+use super::side::{LargeBytes, Ring, SLOT_BYTES, Side, Slot, is_valid, timestamp};
 use super::{LargeFillError, UnfitError, WINDOW_SLOTS};
 use crate::fill::{Coverage, FillOptions};
 use crate::header::Header;
@@ -16,6 +17,8 @@ use crate::reshape::Layout;
 
 /// So many slots that stay as they are end a write: holes stay holes.
 const GAP_SLOTS: usize = 1024;
+/// Of so many points that are lost it is noted where they lie. While a file is re-made, writers bring fewer.
+const LOST_NOTED: usize = 64 * 1024;
 
 /// The header of a file that lends itself to a [`super::fill_large`] or [`reshape_large`]; else why it does not.
 ///
@@ -58,13 +61,6 @@ pub(super) fn reshape_by(
 }
 
 /// Puts every valid point of `owner` into the archive of the same resolution of `new`, a file that nobody else writes to.
-///
-/// # Errors
-/// [`LargeFillError`].
-pub fn place_known(owner: &File, new: &File, options: FillOptions) -> Result<(), LargeFillError> {
-    place_by(owner, new, options, WINDOW_SLOTS)
-}
-
 fn place_by(
     owner: &File,
     new: &File,
@@ -87,7 +83,24 @@ fn place_by(
     placing.new.check_bases()
 }
 
-/// How many valid points of `owner` `new` does not hold, or with another value. What a newer turn of the ring has taken is none of
+/// The points of an owner's file that the new one does not hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LostPoints {
+    /// How many.
+    pub count: u64,
+    /// Where the first of them lie in the owner's file.
+    at: Vec<u64>,
+}
+
+impl LostPoints {
+    /// How many of them are none that a writer has put there since: that lie in no block that had changed.
+    pub fn not_late(&self, carried: &Carried) -> u64 {
+        let is_late = |at: &&u64| carried.has_changed((**at, **at + SLOT_BYTES));
+        self.count - self.at.iter().filter(is_late).count() as u64
+    }
+}
+
+/// Which valid points of `owner` `new` does not hold, or with another value. What a newer turn of the ring has taken is none of
 /// them.
 ///
 /// # Errors
@@ -96,7 +109,7 @@ pub fn lost_by_reshape(
     owner: &File,
     new: &File,
     options: FillOptions,
-) -> Result<u64, LargeFillError> {
+) -> Result<LostPoints, LargeFillError> {
     lost_by(owner, new, options, WINDOW_SLOTS)
 }
 
@@ -105,9 +118,9 @@ pub(super) fn lost_by(
     new: &File,
     options: FillOptions,
     window_slots: u32,
-) -> Result<u64, LargeFillError> {
+) -> Result<LostPoints, LargeFillError> {
     let mut pair = Pair::of(owner, new)?;
-    let (mut lost, latest) = (0, options.clocks.latest);
+    let (mut lost, latest) = (LostPoints::default(), options.clocks.latest);
     for ring in pair.owner.rings.clone() {
         let same = pair.new.same(ring.step());
         pair.each_window(&ring, options, window_slots, |pair, first, points| {
@@ -118,7 +131,13 @@ pub(super) fn lost_by(
             let times = (0..).map(|number: i64| first + number * ring.step());
             for ((t, point), there) in times.zip(points).zip(&there) {
                 let is_expired = same.is_some_and(|same| same.is_newer_turn(there, t, latest));
-                lost += u64::from(is_valid(point, t) && point != there && !is_expired);
+                if is_valid(point, t) && point != there && !is_expired {
+                    lost.count += 1;
+                    if lost.at.len() < LOST_NOTED {
+                        let position = u64::from(ring.position(t).unwrap_or(0));
+                        lost.at.push(u64::from(ring.archive.offset) + position * SLOT_BYTES);
+                    }
+                }
             }
             Ok(())
         })?;

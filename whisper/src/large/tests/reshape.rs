@@ -26,7 +26,7 @@ fn reshaped(
     let layout = layout(owner, source).ok()?;
     let (old, from, new) = (on_disk(owner), on_disk(source), new_file(layout.header()));
     let done = super::super::reshape::reshape_by(&layout, (&old, &from), &new, options, window);
-    let lost = super::super::reshape::lost_by(&old, &new, options, window).unwrap();
+    let lost = super::super::reshape::lost_by(&old, &new, options, window).unwrap().count;
     let len = usize::try_from(layout.header().file_size_bytes()).unwrap();
     let new = content_of(&new, len);
     let coverage =
@@ -81,7 +81,7 @@ proptest! {
         new.as_file().set_len(layout.header().file_size_bytes()).unwrap();
         let mut before = BlockDigests::of(old.as_file()).unwrap();
         reshape_large(&layout, (old.as_file(), &from), new.as_file(), options()).unwrap();
-        prop_assume!(lost_by_reshape(old.as_file(), new.as_file(), options()).unwrap() == 0);
+        prop_assume!(lost_by_reshape(old.as_file(), new.as_file(), options()).unwrap().count == 0);
 
         let step = Image::parse(&owner).unwrap().header().archives[0].seconds_per_point;
         let mut writer = crate::WhisperFile::of_locked(old.reopen().unwrap(), old.path()).unwrap();
@@ -89,11 +89,16 @@ proptest! {
             writer.update(1000.0 + f64::from(*age), NOW - age, NOW).unwrap();
         }
         let files = (old.as_file(), new.as_file());
-        let changed = carry_late(&mut before, files, new.path(), options()).unwrap();
-        prop_assert!(changed > 0);
+        // What is seen to be missing before it is carried over is known to have come late.
+        let lost = lost_by_reshape(old.as_file(), new.as_file(), options()).unwrap();
+        prop_assert!(lost.count > 0);
+        let carried = carry_late(&mut before, files, new.path(), options()).unwrap();
+        prop_assert_eq!((carried.is_empty(), carried.lost, lost.not_late(&carried)), (false, 0, 0));
         let found = std::fs::read(new.path()).unwrap();
         let image = Image::parse(&found).unwrap();
         let old_now = std::fs::read(old.path()).unwrap();
+        let coverage = Coverage::of(&Image::parse(&old_now).unwrap(), &image, options().clocks);
+        prop_assert!(coverage.is_whole(), "{:?}", coverage);
         for age in ages {
             let t = (NOW - age) / step * step;
             let same = |of: &Image<'_>| {
@@ -105,7 +110,7 @@ proptest! {
             prop_assert_eq!(same(&image), expected);
         }
         // Once more there is nothing.
-        prop_assert_eq!(carry_late(&mut before, files, new.path(), options()).unwrap(), 0);
+        prop_assert!(carry_late(&mut before, files, new.path(), options()).unwrap().is_empty());
         prop_assert_eq!(std::fs::read(new.path()).unwrap(), found);
     }
 }
@@ -120,10 +125,15 @@ fn only_the_blocks_that_have_changed_are_looked_at_and_a_file_that_was_emptied_h
     std::fs::copy(old.path(), new.path()).unwrap();
     let mut before = BlockDigests::of(old.as_file()).unwrap();
     let files = (old.as_file(), new.as_file());
-    assert_eq!(carry_late(&mut before, files, new.path(), options()).unwrap(), 0);
+    assert_eq!(carry_late(&mut before, files, new.path(), options()).unwrap(), Carried::default());
     let point = Point { timestamp: NOW, value: 4.0 };
     old.as_file().write_all_at(&point.encode(), header.archives[0].offset.into()).unwrap();
-    assert_eq!(carry_late(&mut before, files, new.path(), options()).unwrap(), 1);
+    let lost = lost_by_reshape(files.0, files.1, options()).unwrap();
+    let carried = carry_late(&mut before, files, new.path(), options()).unwrap();
+    assert_eq!(
+        (lost.count, lost.not_late(&carried), lost.not_late(&Carried::default())),
+        (1, 0, 1)
+    );
     let found = std::fs::read(new.path()).unwrap();
     assert_eq!(Image::parse(&found).unwrap().archive(0).unwrap().valid(NOW, NOW), Some(4.0));
     old.as_file().set_len(0).unwrap();
