@@ -90,7 +90,11 @@ pub use fill_file::{FillFileError, FillOutcome, FilledFile, fill_file, salvage_f
 pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
 pub use in_place::{Written, write_in_place};
-pub use large::{LARGE_FILL_BYTES, LargeFill, LargeFillError, UnfitError, fill_large};
+pub use large::{
+    BLOCK_DIGESTS_MOST_BYTES, BlockDigests, Carried, LARGE_FILL_BYTES, LargeBytes, LargeFill,
+    LargeFillError, LostPoints, UnfitError, carry_late, coverage_large, fill_large, large_header,
+    lost_by_reshape, preview_large, reshape_large,
+};
 pub use lease::{Lease, LeaseError, is_of_this_machine, past_leases};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};
 pub use modify::{
@@ -100,12 +104,12 @@ pub use modify_file::{
     LateError, ModifyFileError, ModifyOutcome, Patience, modify_file, reshape_file,
 };
 pub use name::{MetricName, NameError, NotAddressable, Series};
-pub use reshape::{ReshapeError, reshape, reshaped_len_bytes};
+pub use reshape::{Layout, ReshapeError, reshape, reshaped_len_bytes};
 pub use retention::{
     Retention, RetentionError, RetentionParseError, XFilesFactor, XFilesFactorOutOfRange,
     XFilesFactorParseError, validate_retentions,
 };
-pub use salvage::{Salvaged, cut_from, salvage};
+pub use salvage::{Salvaged, cut_from, salvage, whole_slots};
 pub use sidecar::late_points_of;
 pub use slots::AccessError;
 pub use sparse::write_sparse;

@@ -25,6 +25,7 @@ mod near;
 mod remove;
 mod replace;
 mod reshape;
+mod reshape_large;
 mod rest;
 mod rules;
 mod salvage;
