@@ -61,6 +61,7 @@ pub mod header;
 pub mod image;
 pub mod in_place;
 pub mod large;
+pub mod late;
 pub mod lease;
 pub mod lock;
 pub mod modify;
@@ -91,11 +92,10 @@ pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
 pub use in_place::{Written, write_in_place};
 pub use large::{LARGE_FILL_BYTES, LargeFill, LargeFillError, UnfitError, fill_large};
+pub use late::{LatePoint, points_that_came};
 pub use lease::{Lease, LeaseError, is_of_this_machine, past_leases};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};
-pub use modify::{
-    Modification, Modified, ModifyError, OlderSlots, Resize, modify, points_that_came,
-};
+pub use modify::{Modification, Modified, ModifyError, OlderSlots, Resize, modify};
 pub use modify_file::{
     LateError, ModifyFileError, ModifyOutcome, Patience, modify_file, reshape_file,
 };
