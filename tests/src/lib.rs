@@ -45,6 +45,7 @@ pub mod layout_pair;
 pub mod ledger;
 pub mod link;
 mod live_copy;
+mod live_look;
 pub mod metrics;
 pub mod node;
 pub mod order;

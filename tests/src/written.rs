@@ -6,22 +6,17 @@
 //! is looked for in the archive that it was written to: one of another resolution does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use bucky_ring::Ring;
 use bucky_whisper::{MetricName, Point};
 
 use crate::ledger::owner_hosts;
 use crate::live_copy::Copy;
+use crate::live_look::Look;
 use crate::metrics::{self, Layout};
 use crate::schema::Schemas;
 use crate::{Node, TestCluster};
 
-/// How many metrics with lost or wrong points a failed story tells of, and how many points of each.
-const TOLD: usize = 6;
-const TOLD_OF_EACH: usize = 3;
-/// How many lines of a daemon's log that speak of such a metric.
-const LOG_LINES: usize = 6;
 /// How many seconds after a point was sent a carbon may have it in its hands.
 const WRITTEN_WITHIN: f64 = 6.0;
 /// How many points in a row are laid down, and then left out.
@@ -123,7 +118,7 @@ pub struct DroppedUpdate {
 
 impl DroppedUpdate {
     /// Whether a point that was sent then may have been part of it: carbon writes what it has as soon as it can.
-    fn explains(&self, metric: &MetricName, sent_at: f64) -> bool {
+    pub(crate) fn explains(&self, metric: &MetricName, sent_at: f64) -> bool {
         self.metric == *metric && (self.at - WRITTEN_WITHIN..self.at + 1.5).contains(&sent_at)
     }
 }
@@ -398,51 +393,4 @@ impl Written {
 fn is_owner(cluster: &TestCluster, node: &Node, name: &MetricName) -> bool {
     let owners = cluster.owners(name.as_str());
     owners.into_iter().any(|owner| cluster.node(owner).host() == node.host())
-}
-
-/// What a look at the owners' files has found.
-#[derive(Debug, Default)]
-struct Look<'d> {
-    points: u64,
-    dropped: &'d [DroppedUpdate],
-    /// Points that lack because carbon has dropped them.
-    explained: u64,
-    problems: Vec<(MetricName, String)>,
-}
-
-impl Look<'_> {
-    fn explains(&self, metric: &MetricName, sent_at: f64) -> bool {
-        self.dropped.iter().any(|dropped| dropped.explains(metric, sent_at))
-    }
-
-    fn add(&mut self, metric: &MetricName, problem: String) {
-        self.problems.push((metric.clone(), problem));
-    }
-
-    fn tell(&self, cluster: &TestCluster) -> String {
-        let metrics: BTreeSet<&MetricName> = self.problems.iter().map(|(name, _)| name).collect();
-        let mut text = format!(
-            "{} of {} points are not as they were written, of {} metrics",
-            self.problems.len(),
-            self.points,
-            metrics.len()
-        );
-        for name in metrics.into_iter().take(TOLD) {
-            let of_metric = self.problems.iter().filter(|(metric, _)| metric == name);
-            for (_, problem) in of_metric.take(TOLD_OF_EACH) {
-                let _ = write!(text, "\n{problem}");
-            }
-            for node in cluster.nodes() {
-                if node.has(name.as_str()) {
-                    let _ = write!(text, "\n    {} has the file", node.host());
-                }
-                let log = node.log();
-                for line in log.lines().filter(|line| line.contains(name.as_str())).take(LOG_LINES)
-                {
-                    let _ = write!(text, "\n    {} logged: {line}", node.host());
-                }
-            }
-        }
-        text
-    }
 }
