@@ -5,13 +5,14 @@
 //! their files are reshaped between the kills.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use bucky_tests::layout_account::SchemaPolicy;
 use bucky_tests::metrics::{MINUTES, now};
 use bucky_tests::schema::MIXED;
 use bucky_tests::{
-    Ledger, Manner, Node, Route, Running, Schemas, TestCluster, Writers, Written, peer, soak,
+    Ledger, Manner, Node, Route, Running, Schemas, TestCluster, Writers, Written, peer, soak, tree,
 };
 use fastrand::Rng;
 use rustix::process::Signal;
@@ -58,9 +59,10 @@ fn kills_at_moments_of_chance_lose_nothing() {
     let told: Vec<String> = told
         .filter(|((_, moves), _)| *moves > 0)
         .map(|((kind, moves), killed)| {
-            let Killed { sources, destinations, clients } = killed;
+            let Killed { sources, destinations, clients, amid, unswept } = killed;
             format!(
-                "{moves} moves {kind}: {} kill -9: {sources} of sources, {destinations} of destinations, {clients} of clients",
+                "{moves} moves {kind}: {} kill -9: {sources} of sources, {destinations} of destinations ({amid} with a file in \
+                 the making, {unswept} with old files unswept), {clients} of clients",
                 killed.total()
             )
         })
@@ -74,6 +76,10 @@ struct Killed {
     sources: usize,
     destinations: usize,
     clients: usize,
+    /// Of the destinations: with a file that was being made.
+    amid: usize,
+    /// Of the destinations: with old files of reshaped metrics that were still to be confirmed.
+    unswept: usize,
 }
 
 impl Killed {
@@ -85,6 +91,8 @@ impl Killed {
         self.sources += other.sources;
         self.destinations += other.destinations;
         self.clients += other.clients;
+        self.amid += other.amid;
+        self.unswept += other.unswept;
     }
 }
 
@@ -200,6 +208,11 @@ impl Move {
             }
         };
         self.cluster.node_mut(victim).kill();
+        if victim == OLD_NODES {
+            let prefix = self.cluster.node(victim).prefix();
+            killed.amid += usize::from(has_files(&prefix.join(".bucky/tmp")));
+            killed.unswept += usize::from(!tree::tombstones(&prefix).is_empty());
+        }
         assert_nothing_is_half_made(&self.cluster);
         std::thread::sleep(Duration::from_millis(self.rng.u64(0..200)));
         self.cluster.node_mut(victim).start();
@@ -215,4 +228,8 @@ impl Move {
         let names: BTreeSet<String> = self.cluster.nodes().iter().flat_map(Node::metrics).collect();
         assert_eq!(names.len(), RESTING + BUSY);
     }
+}
+
+fn has_files(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
