@@ -61,6 +61,7 @@ pub mod header;
 pub mod image;
 pub mod in_place;
 pub mod large;
+pub mod late;
 pub mod lease;
 pub mod lock;
 pub mod modify;
@@ -95,11 +96,10 @@ pub use large::{
     LargeFillError, LostPoints, UnfitError, carry_late, coverage_large, fill_large, large_header,
     lost_by_reshape, preview_large, reshape_large,
 };
+pub use late::{LatePoint, points_that_came};
 pub use lease::{Lease, LeaseError, is_of_this_machine, past_leases};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};
-pub use modify::{
-    Modification, Modified, ModifyError, OlderSlots, Resize, modify, points_that_came,
-};
+pub use modify::{Modification, Modified, ModifyError, OlderSlots, Resize, modify};
 pub use modify_file::{
     LateError, ModifyFileError, ModifyOutcome, Patience, modify_file, reshape_file,
 };

@@ -247,7 +247,7 @@ impl Store {
             // Emptied by somebody: the new file has all that was there.
             return Ok(());
         };
-        let points = points_that_came(&before, &after, clocks.latest);
+        let mut points = points_that_came(&before, &after, clocks.latest);
         let io = |error: std::io::Error| StoreError::io("write what came late to", path, error);
         let file = new.try_clone().map_err(io)?;
         let late = |error: String| {
@@ -256,7 +256,9 @@ impl Store {
         let mut file = WhisperFile::of_locked(file, path)
             .map_err(|error| late(chain(&error)))?
             .with_aggregation_six(self.options.aggregation_six);
-        file.update_many(&points, clocks.latest).map_err(|error| late(chain(&error)))?;
+        // What has no archive of its own here is told by the sweeper, and waits in the tombstone.
+        points.retain(|late| late.own_archive(file.header(), clocks.latest).is_some());
+        file.update_late(&points, clocks.latest).map_err(|error| late(chain(&error)))?;
         file.sync().map_err(|error| late(chain(&error)))?;
         Ok(())
     }
