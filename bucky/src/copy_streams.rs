@@ -2,17 +2,21 @@
 //!
 //! Each node sends its copies of a batch as one archive stream, in the order of the names; a daemon of the Go tool is
 //! asked metric by metric. The streams are read in step, so that of a metric all copies are at hand at one time and no
-//! more than a few metrics are held, however many a batch has.
+//! more than a few metrics are held, however many a batch has. What is too long to be held is left out there, and comes when a
+//! metric is asked for alone ([`CopyNodes::of_any_length`]): into temporary files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bucky_api::archive::{
-    FileMeta, Limits, Member as Sent, NoRoom, ReadArchiveError, Receiver, receive_archive,
+    FileMeta, LargeMember, Limits, Member as Sent, NoRoom, ReadArchiveError, Receiver,
+    receive_archive,
 };
 use bucky_api::client::ByteStream;
-use bucky_api::{ClientError, Daemon, DaemonAddr, Encoding, LeftOut, Problem, chain};
-use bucky_whisper::MetricName;
+use bucky_api::{
+    ArchiveReport, ClientError, Daemon, DaemonAddr, Encoding, LeftOut, Problem, chain,
+};
+use bucky_whisper::{Digest, MetricName};
 use futures_util::TryStreamExt;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio_util::io::{StreamReader, SyncIoBridge};
@@ -20,6 +24,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use crate::cluster::{Answer, Member};
 use crate::output::Output;
 use crate::patience::{self, Next, Patience, Trouble};
+use crate::spool::{Content, HELD_FILE_BYTES, SpoolWriter};
 
 /// Streams read at once, in all batches together: each has a thread of the runtime's, of which there are 512.
 const STREAMS: u32 = 400;
@@ -47,6 +52,9 @@ pub(crate) enum ReadError {
     /// A node's answer ended before all that it was asked for was in it.
     #[error("the answer of {addr} has nothing about {metric}, which it was asked for")]
     Unanswered { addr: DaemonAddr, metric: MetricName },
+    /// A copy is too long to be held, and cannot be kept elsewhere.
+    #[error("{metric} of {addr} cannot be kept while it is worked on")]
+    Spool { addr: DaemonAddr, metric: MetricName, source: std::io::Error },
     /// The reading ended early, which is a defect of this program.
     #[error("the copies of {addr} ended without their report")]
     Ended { addr: DaemonAddr },
@@ -61,7 +69,7 @@ impl ReadError {
             | Self::Damaged { .. }
             | Self::Unanswered { .. }
             | Self::Ended { .. } => Trouble::Passing,
-            Self::Disordered { .. } => Trouble::Lasting,
+            Self::Disordered { .. } | Self::Spool { .. } => Trouble::Lasting,
         }
     }
 }
@@ -86,7 +94,16 @@ pub(crate) struct Copy {
     /// Mode and time of change there.
     pub(crate) meta: FileMeta,
     /// The whole file.
-    pub(crate) content: Vec<u8>,
+    pub(crate) content: Content,
+}
+
+/// How long a file may be that is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Length {
+    /// As long as is held in memory.
+    Held,
+    /// Of any length.
+    Any,
 }
 
 /// What comes from a node.
@@ -153,6 +170,26 @@ impl CopyNodes {
         &self,
         wanted: impl Iterator<Item = (&'w MetricName, &'w [usize])>,
     ) -> Result<SideBySide<'_>, ReadError> {
+        self.open_by(wanted, Length::Held).await
+    }
+
+    /// Asks each of these nodes for its copy of one metric, of whatever length.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) async fn of_any_length(
+        &self,
+        metric: &MetricName,
+        nodes: &[usize],
+    ) -> Result<SideBySide<'_>, ReadError> {
+        self.open_by(std::iter::once((metric, nodes)), Length::Any).await
+    }
+
+    async fn open_by<'w>(
+        &self,
+        wanted: impl Iterator<Item = (&'w MetricName, &'w [usize])>,
+        length: Length,
+    ) -> Result<SideBySide<'_>, ReadError> {
         let mut of_node: BTreeMap<usize, Vec<MetricName>> = BTreeMap::new();
         for (metric, nodes) in wanted {
             for node in nodes {
@@ -167,7 +204,7 @@ impl CopyNodes {
         for (number, metrics) in of_node {
             let Some(node) = self.nodes.get(number) else { continue };
             places.extend(node.archives.acquire().await.ok());
-            streams.insert(number, Incoming::begin(node, metrics, self.encoding).await?);
+            streams.insert(number, Incoming::begin(node, metrics, self.encoding, length).await?);
         }
         Ok(SideBySide { streams, _places: places })
     }
@@ -223,14 +260,18 @@ impl Incoming {
         node: &Node,
         metrics: Vec<MetricName>,
         encoding: Encoding,
+        length: Length,
     ) -> Result<Self, ReadError> {
         let (sender, pieces) = mpsc::channel(1);
         let addr = node.daemon.addr().clone();
         if node.is_v1 {
-            let (encoding, stream) = node.daemon.archive(metrics, encoding).await?;
+            let (encoding, stream) = match length {
+                Length::Held => node.daemon.archive(metrics, encoding).await?,
+                Length::Any => node.daemon.archive_of_any_length(metrics, encoding).await?,
+            };
             let addr = addr.clone();
             tokio::task::spawn_blocking(move || {
-                let end = read_stream(&addr, encoding, stream, &sender);
+                let end = read_stream(&addr, (encoding, length), stream, &sender);
                 // Where nobody listens any more, nobody needs to know.
                 let _ = sender.blocking_send(end);
             });
@@ -278,7 +319,7 @@ impl Incoming {
 /// Hands out what an archive stream holds; gives its end.
 fn read_stream(
     addr: &DaemonAddr,
-    encoding: Encoding,
+    (encoding, length): (Encoding, Length),
     stream: ByteStream,
     sender: &mpsc::Sender<Result<Piece, ReadError>>,
 ) -> Result<Piece, ReadError> {
@@ -287,34 +328,108 @@ fn read_stream(
     let reader = encoding
         .decoder(reader)
         .map_err(|source| failed(ReadArchiveError::Read { members: 0, source }))?;
-    let handed = Handed { addr, sender };
-    let report = receive_archive(reader, Limits::default(), handed);
-    report.map(|report| Piece::End(report.left_out)).map_err(failed)
+    let limits = match length {
+        Length::Held => Limits::default(),
+        Length::Any => Limits { member_bytes: HELD_FILE_BYTES, ..Limits::default() },
+    };
+    let mut handed = Handed { addr, sender, length, spooling: None, untold: None, failure: None };
+    let report = receive_archive(reader, limits, &mut handed);
+    if let Some(failure) = handed.failure {
+        return Err(failure);
+    }
+    let report = report.map_err(failed)?;
+    match handed.untold {
+        Some((metric, digest)) if !has_told(&report, &metric, digest) => {
+            Err(ReadError::Damaged { addr: addr.clone(), metric })
+        }
+        _ => Ok(Piece::End(report.left_out)),
+    }
+}
+
+/// Whether the sender says at the end of its stream that it has sent a content with this digest.
+fn has_told(report: &ArchiveReport, metric: &MetricName, digest: Digest) -> bool {
+    report.digests.iter().any(|told| told.metric == *metric && told.digest == digest)
 }
 
 /// Hands copies on as they come.
 struct Handed<'s> {
     addr: &'s DaemonAddr,
     sender: &'s mpsc::Sender<Result<Piece, ReadError>>,
+    length: Length,
+    /// The long file that is coming.
+    spooling: Option<(LargeMember, SpoolWriter)>,
+    /// A file has come whose digest is only told at the end: it has this one.
+    untold: Option<(MetricName, Digest)>,
+    /// What is wrong here, and not with the stream.
+    failure: Option<ReadError>,
 }
 
-impl Receiver for Handed<'_> {
+impl Receiver for &mut Handed<'_> {
     fn reserve(&mut self, _bytes: u64) -> Result<(), NoRoom> {
         self.is_wanted(!self.sender.is_closed())
     }
 
     fn take(&mut self, member: Sent) -> Result<(), NoRoom> {
-        let piece = if member.is_intact() {
-            let Sent { metric, meta, content, .. } = member;
-            Ok(Piece::Copy { metric, copy: Copy { meta, content } })
-        } else {
-            Err(ReadError::Damaged { addr: self.addr.clone(), metric: member.metric })
-        };
-        self.is_wanted(self.sender.blocking_send(piece).is_ok())
+        if !member.is_intact() {
+            let (addr, metric) = (self.addr.clone(), member.metric);
+            return self.hand(Err(ReadError::Damaged { addr, metric }));
+        }
+        if self.length == Length::Any && member.announced.is_none() {
+            self.untold = Some((member.metric.clone(), member.digest));
+        }
+        let Sent { metric, meta, content, .. } = member;
+        let content = Content::Held(content);
+        self.hand(Ok(Piece::Copy { metric, copy: Copy { meta, content } }))
+    }
+
+    fn begin_large(&mut self, member: &LargeMember) -> bool {
+        if self.length == Length::Held {
+            return false;
+        }
+        match SpoolWriter::begin() {
+            Ok(writer) => self.spooling = Some((member.clone(), writer)),
+            Err(error) => {
+                let _ = self.fail(member.metric.clone(), error);
+            }
+        }
+        self.failure.is_none()
+    }
+
+    fn take_large_piece(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        self.is_wanted(!self.sender.is_closed())?;
+        let Some((member, writer)) = &mut self.spooling else { return Ok(()) };
+        let metric = member.metric.clone();
+        writer.write(piece).map_err(|error| self.fail(metric, error))
+    }
+
+    fn end_large(&mut self) -> Result<(), NoRoom> {
+        let Some((member, writer)) = self.spooling.take() else { return Ok(()) };
+        let LargeMember { metric, meta, announced, .. } = member;
+        let spool = writer.finish().map_err(|error| self.fail(metric.clone(), error))?;
+        match announced {
+            Some(announced) if announced != spool.digest() => {
+                return self.hand(Err(ReadError::Damaged { addr: self.addr.clone(), metric }));
+            }
+            Some(_) => {}
+            None => self.untold = Some((metric.clone(), spool.digest())),
+        }
+        let content = Content::Spooled(spool);
+        self.hand(Ok(Piece::Copy { metric, copy: Copy { meta, content } }))
     }
 }
 
 impl Handed<'_> {
+    fn hand(&self, piece: Result<Piece, ReadError>) -> Result<(), NoRoom> {
+        self.is_wanted(self.sender.blocking_send(piece).is_ok())
+    }
+
+    /// Notes what keeps a copy from being kept: with it the reading ends.
+    fn fail(&mut self, metric: MetricName, source: std::io::Error) -> NoRoom {
+        let ended = NoRoom(source.to_string());
+        self.failure = Some(ReadError::Spool { addr: self.addr.clone(), metric, source });
+        ended
+    }
+
     /// Where nobody listens any more, the rest is not read.
     fn is_wanted(&self, is_wanted: bool) -> Result<(), NoRoom> {
         if is_wanted { Ok(()) } else { Err(NoRoom("nobody reads it any more".into())) }
@@ -331,7 +446,8 @@ async fn read_one_by_one(
     for metric in metrics {
         let (problem, reason) = match daemon.go_get(metric.as_str()).await {
             Ok(Some(file)) => {
-                let copy = Copy { meta: file.stat.file_meta(), content: file.content.into() };
+                let content = Content::Held(file.content.into());
+                let copy = Copy { meta: file.stat.file_meta(), content };
                 let piece = Piece::Copy { metric, copy };
                 if sender.send(Ok(piece)).await.is_err() {
                     break;

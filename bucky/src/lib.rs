@@ -40,6 +40,7 @@ mod programs;
 mod rebalance;
 mod restore;
 mod sizes;
+mod spool;
 mod strays;
 mod tar_records;
 mod terminal;

@@ -39,6 +39,8 @@ use crate::{CarbonCache, CarbonInfo, ClockOffset, DaemonAddr, Encoding, paths};
 
 /// Connections to a daemon that are kept though nobody uses them: each keeps its buffers.
 const IDLE_PER_HOST: usize = 4;
+/// How fast a long file goes at least.
+const LEAST_BYTES_A_SECOND: u64 = 1 << 20;
 /// How long each part of an exchange may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -312,7 +314,7 @@ impl Daemon {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        self.send_archive(self.post(paths::V1_HEAL), encoding, stream).await
+        self.heal_by(HealOrders::default(), encoding, stream).await
     }
 
     /// `POST /v1/heal` by other rules than the usual ones.
@@ -328,6 +330,28 @@ impl Daemon {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
+        let within = self.client.timeouts.upload;
+        self.send_archive(self.heal_request(orders), encoding, stream, within).await
+    }
+
+    /// The same with a plain stream of about so many bytes, however many: the more there are, the longer it may take.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn heal_long<S>(
+        &self,
+        orders: HealOrders,
+        bytes: u64,
+        stream: S,
+    ) -> Result<AnswerLines, ClientError>
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        let within = self.client.timeouts.upload + Duration::from_secs(bytes / LEAST_BYTES_A_SECOND);
+        self.send_archive(self.heal_request(orders), Encoding::Identity, stream, within).await
+    }
+
+    fn heal_request(&self, orders: HealOrders) -> RequestBuilder {
         let mut request = self.post(paths::V1_HEAL);
         if orders.replace_corrupt {
             request = request.query(&[("replace_corrupt", "1")]);
@@ -336,7 +360,7 @@ impl Daemon {
             let name = orders.on_schema_difference.name();
             request = request.query(&[("on_schema_difference", name)]);
         }
-        self.send_archive(request, encoding, stream).await
+        request
     }
 
     async fn send_archive<S>(
@@ -344,6 +368,7 @@ impl Daemon {
         request: RequestBuilder,
         encoding: Encoding,
         stream: S,
+        within: Duration,
     ) -> Result<AnswerLines, ClientError>
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -352,7 +377,7 @@ impl Daemon {
             .header(header::CONTENT_TYPE, paths::TAR)
             .header(header::CONTENT_ENCODING, encoding.as_str())
             .body(Body::wrap_stream(stream));
-        self.lines_within(request, paths::V1_HEAL, self.client.timeouts.upload).await
+        self.lines_within(request, paths::V1_HEAL, within).await
     }
 
     /// `POST /v1/pull`; lines of [`crate::HealLine`]. They may come `paced` later than without a

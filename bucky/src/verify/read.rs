@@ -13,6 +13,7 @@ pub(crate) use crate::copy_streams::ReadError;
 use crate::copy_streams::{CopyNodes, LeftOuts};
 use crate::holders::Place;
 use crate::output::Output;
+use crate::spool::Content;
 
 /// A metric to be looked at.
 #[derive(Clone, Debug)]
@@ -66,9 +67,13 @@ impl Reader {
         let mut examined = Vec::with_capacity(subjects.len());
         for subject in subjects {
             let copies = streams.next(&subject.metric, &subject.nodes).await?;
-            let copy = |(node, copy): (usize, Option<crate::copy_streams::Copy>)| Copy {
-                node,
-                content: copy.map(|copy| copy.content),
+            let copy = |(node, copy): (usize, Option<crate::copy_streams::Copy>)| {
+                let content = copy.and_then(|copy| match copy.content {
+                    Content::Held(content) => Some(content),
+                    // None comes where none was asked for.
+                    Content::Spooled(_) => None,
+                });
+                Copy { node, content }
             };
             let copies: Vec<Copy> = copies.into_iter().map(copy).collect();
             examined.push(examine(&subject.place, &copies, clock));
