@@ -108,7 +108,7 @@ impl Store {
     }
 
     /// An empty file under a temporary name.
-    fn make_tmp(&self) -> Result<(PathBuf, File), StoreError> {
+    pub(super) fn make_tmp(&self) -> Result<(PathBuf, File), StoreError> {
         let name = self.state.new_tmp_name();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let tmp = rustix::fs::openat(self.state.tmp(), &name, flags, Mode::from_raw_mode(0o600))

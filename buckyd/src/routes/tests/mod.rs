@@ -5,6 +5,7 @@ mod delete;
 mod digests;
 mod get;
 mod list;
+mod long;
 mod offload;
 mod paths;
 mod pull;
