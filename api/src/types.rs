@@ -1,6 +1,7 @@
 //! Requests and answers of the `/v1` routes.
 
 mod digests;
+mod points;
 mod not_served;
 mod schema;
 mod status;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use bucky_whisper::{Digest, MetricName};
 
 pub use self::digests::*;
+pub use self::points::*;
 pub use self::not_served::*;
 pub use self::schema::*;
 pub use self::status::*;

@@ -33,7 +33,7 @@ use self::peer_clock::PeerClock;
 use crate::token::Token;
 use crate::types::{
     ArchiveRequest, ConfirmRequest, DeleteRequest, DigestRequest, HealOrders, MisplacedCount,
-    OnSchemaDifference, PullRequest, StatRequest, Status,
+    OnSchemaDifference, PointsFound, PointsRequest, PullRequest, StatRequest, Status,
 };
 use crate::{CarbonCache, CarbonInfo, ClockOffset, DaemonAddr, Encoding, paths};
 
@@ -418,6 +418,22 @@ impl Daemon {
         let request = self.post(paths::V1_DIGESTS).json(request);
         match self.lines(request, paths::V1_DIGESTS, false).await {
             Ok(lines) => Ok(Some(lines)),
+            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `POST /v1/points`. None from a daemon that does not know the route.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn points(
+        &self,
+        request: &PointsRequest,
+    ) -> Result<Option<PointsFound>, ClientError> {
+        let request = self.post(paths::V1_POINTS).json(request);
+        match self.json(request, paths::V1_POINTS).await {
+            Ok(found) => Ok(Some(found)),
             Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
             Err(error) => Err(error),
         }
