@@ -1,8 +1,8 @@
 //! Requests and answers of the `/v1` routes.
 
 mod digests;
-mod points;
 mod not_served;
+mod points;
 mod schema;
 mod status;
 
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use bucky_whisper::{Digest, MetricName};
 
 pub use self::digests::*;
-pub use self::points::*;
 pub use self::not_served::*;
+pub use self::points::*;
 pub use self::schema::*;
 pub use self::status::*;
 use crate::{DaemonAddr, Encoding};

@@ -269,7 +269,9 @@ mod tests {
     fn which_side_of_a_copy_failed_is_told() {
         let mut writer = SpoolWriter::begin().unwrap();
         let copied = writer.copy(&mut &b"abc"[..], 4);
-        assert!(matches!(copied, Err(CopyError::Read(error)) if error.kind() == io::ErrorKind::UnexpectedEof));
+        assert!(
+            matches!(copied, Err(CopyError::Read(error)) if error.kind() == io::ErrorKind::UnexpectedEof)
+        );
         let text = explained(io::ErrorKind::StorageFull.into()).to_string();
         assert!(text.contains("TMPDIR") && text.contains("no storage space"), "{text}");
     }

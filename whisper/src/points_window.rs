@@ -47,7 +47,9 @@ impl WindowPoints {
         let others = others.iter().copied().chain(std::iter::repeat(0));
         let left = words.iter().zip(others).map(|(word, other)| word & !other);
         (0_u32..).zip(left).filter(|(_, word)| *word != 0).flat_map(|(at, word)| {
-            (0..WORD_BITS).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * WORD_BITS + bit)
+            (0..WORD_BITS)
+                .filter(move |bit| word >> bit & 1 == 1)
+                .map(move |bit| at * WORD_BITS + bit)
         })
     }
 }

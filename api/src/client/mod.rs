@@ -347,7 +347,8 @@ impl Daemon {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        let within = self.client.timeouts.upload + Duration::from_secs(bytes / LEAST_BYTES_A_SECOND);
+        let within =
+            self.client.timeouts.upload + Duration::from_secs(bytes / LEAST_BYTES_A_SECOND);
         self.send_archive(self.heal_request(orders), Encoding::Identity, stream, within).await
     }
 

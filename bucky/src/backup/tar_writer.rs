@@ -77,9 +77,7 @@ impl<W: Write> TarWriter<W> {
     ) -> io::Result<()> {
         let stretches = match self.form {
             Form::Whole => None,
-            Form::Sparse => {
-                stretches(BufReader::with_capacity(BUFFER_BYTES, spool.reader()))?
-            }
+            Form::Sparse => stretches(BufReader::with_capacity(BUFFER_BYTES, spool.reader()))?,
         };
         let file = File { meta, digest: spool.digest(), len_bytes: spool.len_bytes() };
         let bytes = self.begin(path, &file, stretches.as_deref())?;
@@ -93,12 +91,7 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes what stands before the content of a file, the map of its data with it, and gives how many bytes the member
     /// has.
-    fn begin(
-        &mut self,
-        path: &str,
-        file: &File,
-        stretches: Option<&[Stretch]>,
-    ) -> io::Result<u64> {
+    fn begin(&mut self, path: &str, file: &File, stretches: Option<&[Stretch]>) -> io::Result<u64> {
         let File { meta, digest, len_bytes } = *file;
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::Regular);

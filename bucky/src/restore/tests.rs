@@ -29,7 +29,11 @@ fn read_holding(bytes: &[u8], held_bytes: u64) -> (Vec<Member>, Result<(), TarEr
     let mut members = Vec::new();
     loop {
         match reader.next() {
-            Ok(Some(Member { kind: Kind::File { content: Content::Spooled(spool), digest }, path, meta })) => {
+            Ok(Some(Member {
+                kind: Kind::File { content: Content::Spooled(spool), digest },
+                path,
+                meta,
+            })) => {
                 let content = Content::Held(spool.content().unwrap());
                 members.push(Member { kind: Kind::File { content, digest }, path, meta });
             }
@@ -52,8 +56,7 @@ fn whole(bytes: &[u8]) -> Vec<Member> {
 }
 
 fn file(path: &str, content: &[u8]) -> Member {
-    let kind =
-        Kind::File { content: Content::Held(content.to_vec()), digest: Digest::of(content) };
+    let kind = Kind::File { content: Content::Held(content.to_vec()), digest: Digest::of(content) };
     Member { path: path.into(), meta: META, kind }
 }
 

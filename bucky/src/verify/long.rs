@@ -213,13 +213,7 @@ impl Pair {
     }
 
     /// Counts what is missing in a window that begins at `first`, of which the nodes have these points.
-    fn add(
-        &mut self,
-        step: u32,
-        first: u32,
-        points: &BTreeMap<usize, WindowPoints>,
-        clock: Clock,
-    ) {
+    fn add(&mut self, step: u32, first: u32, points: &BTreeMap<usize, WindowPoints>, clock: Clock) {
         let Some(other) = points.get(&self.other).filter(|_| self.compares(step)) else { return };
         let own = points.get(&self.owner);
         let (valid, taken) = own.map_or((&[][..], &[][..]), |own| (&own.valid, &own.taken));

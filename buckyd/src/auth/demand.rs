@@ -92,6 +92,7 @@ mod tests {
             ("POST /v1/archive", Demand::Operations(&[Read])),
             ("POST /v1/confirm", Demand::Operations(&[Read])),
             ("POST /v1/digests", Demand::Operations(&[Read])),
+            ("POST /v1/points", Demand::Operations(&[Read])),
             ("POST /v1/heal", Demand::Operations(&[Update])),
             ("POST /v1/pull", Demand::Operations(&[Update, Read])),
             ("POST /v1/delete", Demand::Operations(&[Delete])),

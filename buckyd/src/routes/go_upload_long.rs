@@ -197,12 +197,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// Stores the file. Returns whether it is a new one.
-    fn finish(
-        self,
-        app: &App,
-        metric: MetricName,
-        time: Option<i64>,
-    ) -> Result<bool, PlainAnswer> {
+    fn finish(self, app: &App, metric: MetricName, time: Option<i64>) -> Result<bool, PlainAnswer> {
         match self {
             Self::Heal { mut batch, coming, before } => {
                 batch.end_large_untold(*coming, metric.clone());

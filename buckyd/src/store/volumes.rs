@@ -342,10 +342,7 @@ impl Volumes {
         self.of(metric).replace(metric, content, meta)
     }
 
-    pub(crate) fn begin_replace(
-        &self,
-        metric: &MetricName,
-    ) -> Result<Replacement<'_>, StoreError> {
+    pub(crate) fn begin_replace(&self, metric: &MetricName) -> Result<Replacement<'_>, StoreError> {
         Replacement::begin(self.of(metric), metric)
     }
 

@@ -96,10 +96,8 @@ fn long_files_are_archived_with_the_points_of_all_copies_and_restored() {
         _ => 1.0,
     };
     let found = values(&of(&merged), now);
-    let ages: Vec<u32> = (1..900)
-        .filter(|age| age % 2 == 1 || age % 3 == 1)
-        .chain(8_000_000..8_000_100)
-        .collect();
+    let ages: Vec<u32> =
+        (1..900).filter(|age| age % 2 == 1 || age % 3 == 1).chain(8_000_000..8_000_100).collect();
     assert_eq!(found.keys().rev().map(age).collect::<Vec<u32>>(), ages);
     assert!(found.iter().all(|(t, value)| *value == expected(*t)));
     let found_longish = values(&of(&longish), now);
@@ -187,18 +185,14 @@ fn long_copies_that_differ_are_compared_point_by_point() {
     for (node, other, points) in [(one, two, 1), (two, one, 20)] {
         let points_text = if points == 1 { "point" } else { "points" };
         let text = format!("lacks {points} {points_text} that the owner {} has", host(other));
-        let is_there = run
-            .stdout
-            .lines()
-            .any(|line| line.contains(&text) && line.contains(&host(node)));
+        let is_there =
+            run.stdout.lines().any(|line| line.contains(&text) && line.contains(&host(node)));
         assert!(is_there, "{text}\n{run}");
     }
     for (node, points) in [(one, 2), (two, 5)] {
         let text = format!("lacks {points} points that {} has", host(stranger));
-        let is_there = run
-            .stdout
-            .lines()
-            .any(|line| line.contains(&text) && line.contains(&host(node)));
+        let is_there =
+            run.stdout.lines().any(|line| line.contains(&text) && line.contains(&host(node)));
         assert!(is_there, "{text}\n{run}");
     }
     assert!(!run.stdout.contains("cannot be read"), "{run}");

@@ -20,9 +20,7 @@ fn file(step: u32, slots: u32, ages: &[i32]) -> Vec<u8> {
     let header = Header::for_retentions(&[retention], Aggregation::Last, factor).unwrap();
     let mut bytes = header.encode();
     bytes.resize(usize::try_from(header.file_size_bytes()).unwrap(), 0);
-    let time = |age: i32| {
-        i64::from(NOW - NOW % step) - i64::from(age) * i64::from(step)
-    };
+    let time = |age: i32| i64::from(NOW - NOW % step) - i64::from(age) * i64::from(step);
     let Some(base) = ages.first().map(|age| time(*age)) else { return bytes };
     for age in ages {
         let position = (time(*age) - base).div_euclid(step.into()).rem_euclid(slots.into());
@@ -134,11 +132,8 @@ fn points_of_an_archive_that_an_owner_has_not_have_no_place() {
 #[test]
 fn a_node_that_cannot_tell_is_not_taken_for_one_that_has_all() {
     let copies = [file(60, 100, &[5]), file(60, 100, &[50])];
-    let subject = Subject {
-        metric: "a".parse().unwrap(),
-        place: Place::Owners(vec![0]),
-        nodes: vec![0, 1],
-    };
+    let subject =
+        Subject { metric: "a".parse().unwrap(), place: Place::Owners(vec![0]), nodes: vec![0, 1] };
     let found: Found = copies.iter().map(|content| told(content)).enumerate().collect();
     let examined = |answer: Option<PointsFound>| {
         let ask = move |_, _| ready(Ok(answer.clone()));

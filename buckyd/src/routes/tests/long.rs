@@ -42,9 +42,7 @@ fn values(content: &[u8], ages: std::ops::Range<u32>) -> Vec<Option<f64>> {
 }
 
 fn stat(size: usize) -> String {
-    format!(
-        r#"{{"Name":"m","Size":{size},"Mode":420,"ModTime":{MTIME},"Encoding":0}}"#
-    )
+    format!(r#"{{"Name":"m","Size":{size},"Mode":420,"ModTime":{MTIME},"Encoding":0}}"#)
 }
 
 fn time_of(daemon: &TestDaemon, metric: &str) -> u64 {
@@ -163,6 +161,24 @@ async fn a_long_upload_that_is_not_whole_or_no_whisper_file_changes_nothing() {
     assert_eq!(daemon.content("m"), there);
     assert!(!daemon.has("new") && !daemon.lists("new"));
     assert_eq!(daemon.leftovers(), 0);
+}
+
+#[tokio::test]
+async fn a_long_file_is_in_an_archive_that_is_asked_for_without_a_limit() {
+    let daemon = TestDaemon::start_with(&LITTLE).await;
+    let content = long(1..3, 1.0);
+    daemon.put("m", &content);
+    daemon.app.inventory.fresh().await;
+    for (query, is_in) in [("prefix=m", false), ("prefix=m&large=1", true)] {
+        let answer = daemon.get(&format!("/v1/archive?{query}")).await;
+        let mut members = Vec::new();
+        let limits = bucky_api::archive::Limits::default();
+        let each = |member: bucky_api::archive::Member| members.push(member);
+        let report =
+            bucky_api::archive::read_archive(answer.body.as_slice(), limits, each).unwrap();
+        assert_eq!((members.len() == 1, report.left_out.is_empty()), (is_in, is_in), "{query}");
+        assert!(members.iter().all(|member| member.content == content));
+    }
 }
 
 #[tokio::test]
