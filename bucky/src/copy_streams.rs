@@ -3,28 +3,23 @@
 //! Each node sends its copies of a batch as one archive stream, in the order of the names; a daemon of the Go tool is
 //! asked metric by metric. The streams are read in step, so that of a metric all copies are at hand at one time and no
 //! more than a few metrics are held, however many a batch has. What is too long to be held is left out there, and comes when a
-//! metric is asked for alone ([`CopyNodes::of_any_length`]): into temporary files.
+//! metric is asked for alone ([`CopyNodes::of_any_length`]): into temporary files (`received`).
+
+mod received;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bucky_api::archive::{
-    FileMeta, LargeMember, Limits, Member as Sent, NoRoom, ReadArchiveError, Receiver,
-    receive_archive,
-};
-use bucky_api::client::ByteStream;
-use bucky_api::{
-    ArchiveReport, ClientError, Daemon, DaemonAddr, Encoding, LeftOut, Problem, chain,
-};
-use bucky_whisper::{Digest, MetricName};
-use futures_util::TryStreamExt;
+use bucky_api::archive::{FileMeta, ReadArchiveError};
+use bucky_api::{ClientError, Daemon, DaemonAddr, Encoding, LeftOut, Problem, chain};
+use bucky_whisper::MetricName;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
+use self::received::read_stream;
 use crate::cluster::{Answer, Member};
 use crate::output::Output;
 use crate::patience::{self, Next, Patience, Trouble};
-use crate::spool::{Content, HELD_FILE_BYTES, SpoolWriter};
+use crate::spool::Content;
 
 /// Streams read at once, in all batches together: each has a thread of the runtime's, of which there are 512.
 const STREAMS: u32 = 400;
@@ -316,127 +311,7 @@ impl Incoming {
     }
 }
 
-/// Hands out what an archive stream holds; gives its end.
-fn read_stream(
-    addr: &DaemonAddr,
-    (encoding, length): (Encoding, Length),
-    stream: ByteStream,
-    sender: &mpsc::Sender<Result<Piece, ReadError>>,
-) -> Result<Piece, ReadError> {
-    let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(std::io::Error::other)));
-    let failed = |source| ReadError::Archive { addr: addr.clone(), source };
-    let reader = encoding
-        .decoder(reader)
-        .map_err(|source| failed(ReadArchiveError::Read { members: 0, source }))?;
-    let limits = match length {
-        Length::Held => Limits::default(),
-        Length::Any => Limits { member_bytes: HELD_FILE_BYTES, ..Limits::default() },
-    };
-    let mut handed = Handed { addr, sender, length, spooling: None, untold: None, failure: None };
-    let report = receive_archive(reader, limits, &mut handed);
-    if let Some(failure) = handed.failure {
-        return Err(failure);
-    }
-    let report = report.map_err(failed)?;
-    match handed.untold {
-        Some((metric, digest)) if !has_told(&report, &metric, digest) => {
-            Err(ReadError::Damaged { addr: addr.clone(), metric })
-        }
-        _ => Ok(Piece::End(report.left_out)),
-    }
-}
-
-/// Whether the sender says at the end of its stream that it has sent a content with this digest.
-fn has_told(report: &ArchiveReport, metric: &MetricName, digest: Digest) -> bool {
-    report.digests.iter().any(|told| told.metric == *metric && told.digest == digest)
-}
-
-/// Hands copies on as they come.
-struct Handed<'s> {
-    addr: &'s DaemonAddr,
-    sender: &'s mpsc::Sender<Result<Piece, ReadError>>,
-    length: Length,
-    /// The long file that is coming.
-    spooling: Option<(LargeMember, SpoolWriter)>,
-    /// A file has come whose digest is only told at the end: it has this one.
-    untold: Option<(MetricName, Digest)>,
-    /// What is wrong here, and not with the stream.
-    failure: Option<ReadError>,
-}
-
-impl Receiver for &mut Handed<'_> {
-    fn reserve(&mut self, _bytes: u64) -> Result<(), NoRoom> {
-        self.is_wanted(!self.sender.is_closed())
-    }
-
-    fn take(&mut self, member: Sent) -> Result<(), NoRoom> {
-        if !member.is_intact() {
-            let (addr, metric) = (self.addr.clone(), member.metric);
-            return self.hand(Err(ReadError::Damaged { addr, metric }));
-        }
-        if self.length == Length::Any && member.announced.is_none() {
-            self.untold = Some((member.metric.clone(), member.digest));
-        }
-        let Sent { metric, meta, content, .. } = member;
-        let content = Content::Held(content);
-        self.hand(Ok(Piece::Copy { metric, copy: Copy { meta, content } }))
-    }
-
-    fn begin_large(&mut self, member: &LargeMember) -> bool {
-        if self.length == Length::Held {
-            return false;
-        }
-        match SpoolWriter::begin() {
-            Ok(writer) => self.spooling = Some((member.clone(), writer)),
-            Err(error) => {
-                let _ = self.fail(member.metric.clone(), error);
-            }
-        }
-        self.failure.is_none()
-    }
-
-    fn take_large_piece(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
-        self.is_wanted(!self.sender.is_closed())?;
-        let Some((member, writer)) = &mut self.spooling else { return Ok(()) };
-        let metric = member.metric.clone();
-        writer.write(piece).map_err(|error| self.fail(metric, error))
-    }
-
-    fn end_large(&mut self) -> Result<(), NoRoom> {
-        let Some((member, writer)) = self.spooling.take() else { return Ok(()) };
-        let LargeMember { metric, meta, announced, .. } = member;
-        let spool = writer.finish().map_err(|error| self.fail(metric.clone(), error))?;
-        match announced {
-            Some(announced) if announced != spool.digest() => {
-                return self.hand(Err(ReadError::Damaged { addr: self.addr.clone(), metric }));
-            }
-            Some(_) => {}
-            None => self.untold = Some((metric.clone(), spool.digest())),
-        }
-        let content = Content::Spooled(spool);
-        self.hand(Ok(Piece::Copy { metric, copy: Copy { meta, content } }))
-    }
-}
-
-impl Handed<'_> {
-    fn hand(&self, piece: Result<Piece, ReadError>) -> Result<(), NoRoom> {
-        self.is_wanted(self.sender.blocking_send(piece).is_ok())
-    }
-
-    /// Notes what keeps a copy from being kept: with it the reading ends.
-    fn fail(&mut self, metric: MetricName, source: std::io::Error) -> NoRoom {
-        let ended = NoRoom(source.to_string());
-        self.failure = Some(ReadError::Spool { addr: self.addr.clone(), metric, source });
-        ended
-    }
-
-    /// Where nobody listens any more, the rest is not read.
-    fn is_wanted(&self, is_wanted: bool) -> Result<(), NoRoom> {
-        if is_wanted { Ok(()) } else { Err(NoRoom("nobody reads it any more".into())) }
-    }
-}
-
-/// The same from a daemon of the Go tool.
+/// Hands out what a daemon of the Go tool has of these metrics; gives the end.
 async fn read_one_by_one(
     daemon: &Daemon,
     metrics: Vec<MetricName>,
@@ -463,75 +338,4 @@ async fn read_one_by_one(
         left_out.push(LeftOut { metric, problem, reason });
     }
     Ok(Piece::End(left_out))
-}
-
-#[cfg(test)]
-mod tests {
-    use bucky_api::archive::{ArchiveWriter, Content as Member};
-    use bucky_api::client::BodyError;
-
-    use super::*;
-
-    const META: FileMeta = FileMeta { mode: 0o644, mtime: 7 };
-
-    /// What comes of an archive stream that was asked for without a limit on lengths.
-    async fn read(stream: Vec<u8>) -> Vec<Result<Piece, ReadError>> {
-        let addr: DaemonAddr = "a:1".parse().unwrap();
-        let pieces = stream.chunks(1 << 20).map(bytes::Bytes::copy_from_slice);
-        let pieces: Vec<Result<bytes::Bytes, BodyError>> = pieces.map(Ok).collect();
-        let stream: ByteStream = Box::pin(futures_util::stream::iter(pieces));
-        let (sender, mut receiver) = mpsc::channel(8);
-        tokio::task::spawn_blocking(move || {
-            let end = read_stream(&addr, (Encoding::Identity, Length::Any), stream, &sender);
-            let _ = sender.blocking_send(end);
-        });
-        let mut all = Vec::new();
-        while let Some(piece) = receiver.recv().await {
-            all.push(piece);
-        }
-        all
-    }
-
-    /// A stream with a file whose digest is told at its end, where `change` may turn a bit on the way.
-    fn sent(len_bytes: usize, change: impl FnOnce(&mut Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
-        let mut content = vec![0; len_bytes];
-        content[len_bytes / 2] = 7;
-        let mut writer = ArchiveWriter::new(Vec::new());
-        let of = Member { digest: None, len_bytes: len_bytes as u64, is_sparse: false };
-        writer.add(&"a".parse().unwrap(), META, of, content.as_slice()).unwrap();
-        let mut stream = writer.finish().unwrap();
-        change(&mut stream);
-        (content, stream)
-    }
-
-    #[tokio::test]
-    async fn a_long_copy_comes_into_a_temporary_file_and_a_shorter_one_into_memory() {
-        let long = usize::try_from(HELD_FILE_BYTES).unwrap() + 1;
-        for (len_bytes, is_held) in [(long, false), (1 << 20, true)] {
-            let (content, stream) = sent(len_bytes, |_| ());
-            let pieces: [_; 2] = read(stream).await.try_into().map_err(|_| "other pieces").unwrap();
-            let [Ok(Piece::Copy { metric, copy }), Ok(Piece::End(left_out))] = pieces else {
-                panic!()
-            };
-            assert!(metric.as_str() == "a" && copy.meta == META && left_out.is_empty());
-            assert_eq!(matches!(copy.content, Content::Held(_)), is_held);
-            assert!(copy.content.into_spool().unwrap().content().unwrap() == content);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_copy_that_was_damaged_on_the_way_is_noticed_at_the_end() {
-        let long = usize::try_from(HELD_FILE_BYTES).unwrap() + 1;
-        for len_bytes in [long, 1 << 20] {
-            let (_, stream) = sent(len_bytes, |stream| stream[len_bytes / 3] ^= 1);
-            let pieces = read(stream).await;
-            assert!(
-                matches!(pieces.last(), Some(Err(ReadError::Damaged { metric, .. })) if metric.as_str() == "a")
-            );
-            // Without its end it is not believed either.
-            let (_, stream) = sent(len_bytes, |stream| stream.truncate(stream.len() - 3000));
-            let pieces = read(stream).await;
-            assert!(matches!(pieces.last(), Some(Err(ReadError::Archive { .. }))));
-        }
-    }
 }

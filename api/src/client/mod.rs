@@ -1,24 +1,22 @@
 //! The HTTP client for daemons.
 //!
 //! [`Client`] holds the connections; [`Daemon`] is one address through it. The `/v1` routes are methods here; those
-//! of the Go tool are in `go_routes`. Every wait has a limit ([`Timeouts`]). Nothing is retried here: that is the
+//! of the Go tool are in `go_routes`, what sends files is in `heal`. Every wait has a limit ([`Timeouts`]). Nothing is retried here: that is the
 //! caller's business, and [`ClientError::may_pass`] tells whether it can help.
 
 mod body;
 mod error;
 mod exchange;
 mod go_routes;
+mod heal;
 mod lines;
 mod peer_clock;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::Stream;
-use reqwest::{Body, RequestBuilder, StatusCode, header};
+use reqwest::{StatusCode, header};
 use serde::Serialize;
 
 use bucky_ring::RingDocument;
@@ -32,15 +30,13 @@ pub use self::lines::AnswerLines;
 use self::peer_clock::PeerClock;
 use crate::token::Token;
 use crate::types::{
-    ArchiveRequest, ConfirmRequest, DeleteRequest, DigestRequest, HealOrders, MisplacedCount,
-    OnSchemaDifference, PointsFound, PointsRequest, PullRequest, StatRequest, Status,
+    ArchiveRequest, ConfirmRequest, DeleteRequest, DigestRequest, MisplacedCount, PointsFound,
+    PointsRequest, PullRequest, StatRequest, Status,
 };
 use crate::{CarbonCache, CarbonInfo, ClockOffset, DaemonAddr, Encoding, paths};
 
 /// Connections to a daemon that are kept though nobody uses them: each keeps its buffers.
 const IDLE_PER_HOST: usize = 4;
-/// How fast a long file goes at least.
-const LEAST_BYTES_A_SECOND: u64 = 1 << 20;
 /// How long each part of an exchange may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
@@ -304,81 +300,6 @@ impl Daemon {
             }
         };
         Ok((encoding, pieces(response, self.client.timeouts.idle, Pace::Files)))
-    }
-
-    /// `POST /v1/heal` with an archive stream; lines of [`crate::HealLine`].
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn heal<S>(&self, encoding: Encoding, stream: S) -> Result<AnswerLines, ClientError>
-    where
-        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
-    {
-        self.heal_by(HealOrders::default(), encoding, stream).await
-    }
-
-    /// `POST /v1/heal` by other rules than the usual ones.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn heal_by<S>(
-        &self,
-        orders: HealOrders,
-        encoding: Encoding,
-        stream: S,
-    ) -> Result<AnswerLines, ClientError>
-    where
-        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
-    {
-        let within = self.client.timeouts.upload;
-        self.send_archive(self.heal_request(orders), encoding, stream, within).await
-    }
-
-    /// The same with a plain stream of about so many bytes, however many: the more there are, the longer it may take.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn heal_long<S>(
-        &self,
-        orders: HealOrders,
-        bytes: u64,
-        stream: S,
-    ) -> Result<AnswerLines, ClientError>
-    where
-        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
-    {
-        let within =
-            self.client.timeouts.upload + Duration::from_secs(bytes / LEAST_BYTES_A_SECOND);
-        self.send_archive(self.heal_request(orders), Encoding::Identity, stream, within).await
-    }
-
-    fn heal_request(&self, orders: HealOrders) -> RequestBuilder {
-        let mut request = self.post(paths::V1_HEAL);
-        if orders.replace_corrupt {
-            request = request.query(&[("replace_corrupt", "1")]);
-        }
-        if orders.on_schema_difference != OnSchemaDifference::default() {
-            let name = orders.on_schema_difference.name();
-            request = request.query(&[("on_schema_difference", name)]);
-        }
-        request
-    }
-
-    async fn send_archive<S>(
-        &self,
-        request: RequestBuilder,
-        encoding: Encoding,
-        stream: S,
-        within: Duration,
-    ) -> Result<AnswerLines, ClientError>
-    where
-        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
-    {
-        let request = request
-            .header(header::CONTENT_TYPE, paths::TAR)
-            .header(header::CONTENT_ENCODING, encoding.as_str())
-            .body(Body::wrap_stream(stream));
-        self.lines_within(request, paths::V1_HEAL, within).await
     }
 
     /// `POST /v1/pull`; lines of [`crate::HealLine`]. They may come `paced` later than without a

@@ -4,17 +4,17 @@
 //! early. A file that is too long to be held lies in a temporary file, and goes alone, piece by piece. Each owner is told as restored only by its own word, which it gives once the batch is durable there.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bucky_api::archive::{ArchiveWriter, FileMeta};
+use bucky_api::archive::FileMeta;
 use bucky_api::{ClientError, Encoding, HealLine, HealOrders, OnSchemaDifference, Problem};
 use bucky_whisper::{Digest, MetricName};
 use bytes::Bytes;
-use futures_util::{Stream, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
+use super::batch_body::{BatchFile, batch_body};
 use super::long_body::long_body;
 use crate::chain;
 use crate::patience::{Next, Patience, Trouble, jitter};
@@ -196,6 +196,18 @@ impl File {
             Whole::Spooled(_) => 0,
         };
         held + FILE_COST_BYTES
+    }
+
+    /// As it is sent with others; none where it goes alone.
+    fn to_send(&self) -> Option<BatchFile> {
+        let Whole::Held(content) = &self.content else { return None };
+        let Self { metric, meta, digest, .. } = self;
+        Some(BatchFile {
+            metric: metric.clone(),
+            meta: *meta,
+            digest: *digest,
+            content: content.clone(),
+        })
     }
 
     /// As it is given to a daemon of the Go tool.
@@ -418,52 +430,10 @@ async fn heal(
             let stream = long_body(file.metric.clone(), file.meta, spool.clone());
             node.daemon.heal_long(orders, spool.len_bytes(), stream).await?
         }
-        None => node.daemon.heal_by(orders, Encoding::Identity, body(files.to_vec())).await?,
+        None => {
+            let stream = batch_body(files.iter().filter_map(|file| file.to_send()).collect());
+            node.daemon.heal_by(orders, Encoding::Identity, stream).await?
+        }
     };
     answer.collect_at_most(files.len()).await
-}
-
-/// The archive stream of `files`, made as it is sent: no more than one of them is held twice.
-fn body(files: Vec<Arc<File>>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let pieces = Pieces::default();
-    let writer = ArchiveWriter::new(pieces.clone());
-    stream::try_unfold(Some((writer, files.into_iter())), move |state| {
-        let pieces = pieces.clone();
-        async move {
-            let Some((mut writer, mut files)) = state else { return Ok(None) };
-            match files.next() {
-                Some(file) => {
-                    if let Whole::Held(content) = &file.content {
-                        writer.append(&file.metric, file.meta, file.digest, content)?;
-                    }
-                    Ok(Some((pieces.take(), Some((writer, files)))))
-                }
-                None => {
-                    writer.finish()?;
-                    Ok(Some((pieces.take(), None)))
-                }
-            }
-        }
-    })
-}
-
-/// What was written and not yet taken.
-#[derive(Clone, Default)]
-struct Pieces(Arc<Mutex<Vec<u8>>>);
-
-impl Pieces {
-    fn take(&self) -> Bytes {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

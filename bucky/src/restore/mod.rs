@@ -4,6 +4,7 @@
 //! pure), and goes to its owners (`destinations`, `delivery`), who create what they lack and fill what they have: no point
 //! that is there is ever changed. One member's failure does not stop the rest, and all of them are named.
 
+mod batch_body;
 mod delivery;
 mod destinations;
 mod input;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use bucky_api::archive::LargeMember;
+use bucky_api::archive::{FileMeta, LargeMember};
 use bucky_api::{Encoding, chain};
 use bucky_whisper::{Header, MetricName, is_compressed};
 use futures_util::TryStreamExt;
@@ -124,10 +124,18 @@ fn head(reader: &mut impl Read, len_bytes: u64) -> Result<Vec<u8>, Untaken> {
     }
 }
 
+/// A long file that is to fill or become the metric's.
+struct Healing<'a> {
+    batch: HealBatch<'a>,
+    coming: Coming,
+    /// The time of the file that was there.
+    before: Option<i64>,
+}
+
 /// Where a long file goes.
 enum Incoming<'a> {
-    Heal { batch: HealBatch<'a>, coming: Box<Coming>, before: Option<i64> },
-    Replace { replacement: Replacement<'a>, meta: bucky_api::archive::FileMeta },
+    Heal(Box<Healing<'a>>),
+    Replace { replacement: Replacement<'a>, meta: FileMeta },
 }
 
 impl<'a> Incoming<'a> {
@@ -154,8 +162,8 @@ impl<'a> Incoming<'a> {
                     is_sparse: false,
                     announced: None,
                 };
-                let coming = Box::new(batch.begin_large(&member, metric));
-                Ok(Self::Heal { batch, coming, before })
+                let coming = batch.begin_large(&member, metric);
+                Ok(Self::Heal(Box::new(Healing { batch, coming, before })))
             }
         }
     }
@@ -184,23 +192,25 @@ impl<'a> Incoming<'a> {
     fn write(&mut self, piece: &[u8]) -> Result<(), PlainAnswer> {
         match self {
             // What goes wrong is told at the end.
-            Self::Heal { coming, .. } => coming.write(piece),
+            Self::Heal(healing) => healing.coming.write(piece),
             Self::Replace { replacement, .. } => replacement.write(piece)?,
         }
         Ok(())
     }
 
     fn give_up(self, metric: &MetricName) {
-        if let Self::Heal { batch, coming, .. } = self {
-            batch.give_up_large(*coming, metric);
+        if let Self::Heal(healing) = self {
+            let Healing { batch, coming, .. } = *healing;
+            batch.give_up_large(coming, metric);
         }
     }
 
     /// Stores the file. Returns whether it is a new one.
     fn finish(self, app: &App, metric: MetricName, time: Option<i64>) -> Result<bool, PlainAnswer> {
         match self {
-            Self::Heal { mut batch, coming, before } => {
-                batch.end_large_untold(*coming, metric.clone());
+            Self::Heal(healing) => {
+                let Healing { mut batch, coming, before } = *healing;
+                batch.end_large_untold(coming, metric.clone());
                 let (lines, _) = batch.finish();
                 outcome_of(app, &metric, lines, time.zip(before))
             }
