@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bucky_whisper::{Digest, DigestBuilder, Header, ImageError, is_compressed};
@@ -159,7 +160,7 @@ impl SpoolWriter {
     /// # Errors
     /// Where there can be none; it says what to do.
     pub(crate) fn begin() -> io::Result<Self> {
-        let file = tempfile::tempfile().map_err(explained)?;
+        let file = tempfile::tempfile_in(folder()).map_err(explained)?;
         Ok(Self { file, at: 0, digest: DigestBuilder::new() })
     }
 
@@ -232,11 +233,19 @@ pub(crate) enum CopyError {
     Write(io::Error),
 }
 
+/// Where temporary files lie: in `TMPDIR`, or where that is not set in a folder that is not in memory, as `/tmp` may be.
+fn folder() -> PathBuf {
+    let on_disk = Path::new("/var/tmp");
+    if std::env::var_os("TMPDIR").is_none() && on_disk.is_dir() {
+        return on_disk.to_owned();
+    }
+    std::env::temp_dir()
+}
+
 fn explained(error: io::Error) -> io::Error {
-    let folder = std::env::temp_dir();
     let text = format!(
         "a temporary file in {} cannot take it ({error}); set TMPDIR to a folder with more room",
-        folder.display()
+        folder().display()
     );
     io::Error::new(error.kind(), text)
 }
