@@ -68,6 +68,7 @@ pub mod modify;
 pub mod modify_file;
 pub mod name;
 mod new_file;
+pub mod points_window;
 pub mod reshape;
 pub mod retention;
 pub mod salvage;
@@ -104,6 +105,7 @@ pub use modify_file::{
     LateError, ModifyFileError, ModifyOutcome, Patience, modify_file, reshape_file,
 };
 pub use name::{MetricName, NameError, NotAddressable, Series};
+pub use points_window::{PointsWindow, WindowPoints, points_in_window};
 pub use reshape::{Layout, ReshapeError, reshape, reshaped_len_bytes};
 pub use retention::{
     Retention, RetentionError, RetentionParseError, XFilesFactor, XFilesFactorOutOfRange,

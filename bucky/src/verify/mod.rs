@@ -3,7 +3,8 @@
 //! The nodes' lists are read side by side in the order of the names (`batches`). Each node then reads its own files and
 //! tells their digests (`digests`, judged by `judge`); only copies of which that does not prove that nothing is missing travel,
 //! side by side (`read`), and are compared point by point (`copies`): sound or corrupt, in place or not, and what an owner
-//! lacks that another copy has, which is what a fill would bring it. Whatever is found is looked at once more before it
+//! lacks that another copy has, which is what a fill would bring it. Of files that are too long to be sent the nodes tell at
+//! which times they have points (`long`). Whatever is found is looked at once more before it
 //! is told, because metrics move and are written while this runs. Nothing is changed on any node, and nothing here grows
 //! with the number of metrics.
 
@@ -14,6 +15,7 @@ mod digests;
 mod finding;
 mod judge;
 mod layout;
+mod long;
 mod read;
 mod report;
 mod sample;

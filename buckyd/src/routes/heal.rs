@@ -288,10 +288,11 @@ impl Receiver for &mut Incoming<'_> {
         true
     }
 
-    fn take_large_piece(&mut self, piece: &[u8]) {
+    fn take_large_piece(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
         if let Some((_, Some((coming, _)))) = &mut self.large {
             coming.write(piece);
         }
+        Ok(())
     }
 
     fn end_large(&mut self) -> Result<(), NoRoom> {

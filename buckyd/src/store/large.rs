@@ -87,6 +87,11 @@ impl<'s> LargeFile<'s> {
         super::snapshot::is_sparse(&self.before)
     }
 
+    /// What is read next begins here.
+    pub(crate) fn go_to(&mut self, at: u64) {
+        self.at = at;
+    }
+
     /// It was sent with this digest: noted because its sender may soon ask to delete it; not if the file was written to meanwhile.
     pub(crate) fn sent(self, digest: Digest) {
         let (before, store) = (Stamp::of(&self.before), &*self.store);

@@ -76,6 +76,13 @@ impl<'s> HealBatch<'s> {
         self.part_of(metric).fill_from_open(metric, open, digest)
     }
 
+    /// A long file has come whole from somebody who tells no digest: it counts as it came.
+    pub(crate) fn end_large_untold(&mut self, coming: Coming, metric: MetricName) {
+        let told = MemberDigest { metric: coming.member.metric.clone(), digest: coming.digest() };
+        self.end_large(coming, metric);
+        self.verify(Some(&[told]));
+    }
+
     /// A long file does not come whole.
     pub(crate) fn give_up_large(&self, coming: Coming, metric: &MetricName) {
         match self.volumes.of(metric) {
