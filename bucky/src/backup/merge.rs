@@ -1,38 +1,17 @@
 //! What goes into an archive of the copies of one metric, so that no point of any of them is missing there.
 //!
-//! Contents and a time in, members out; what is too long to be held is merged by `merge_long`, in its files. Copies with the same archives become one, as a fill would have it
-//! (`docs/fill.md`): the first keeps all it has, and gets what only the others have. Copies that cannot be brought together
+//! Contents and a time in, members out; what is too long to be held is merged by `merge_long`, in its files. Copies with the
+//! same archives become one, as a fill would have it (`docs/fill.md`): the first keeps all it has, and gets what only the
+//! others have. Copies that cannot be brought together
 //! without losing something, being compressed or of other archives, stay apart.
 
 use bucky_api::archive::FileMeta;
 use bucky_api::chain;
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Image, ImageError, fill};
 
+use super::copies::{Held, Merged};
 use super::merge_long::merge_long;
 use crate::spool::Content;
-
-/// A copy of a metric.
-pub(crate) struct Held {
-    /// The node it is from.
-    pub(crate) node: usize,
-    /// Mode and time of change there.
-    pub(crate) meta: FileMeta,
-    /// The whole file.
-    pub(crate) content: Content,
-}
-
-/// What is to be archived of a metric.
-#[derive(Debug, Default)]
-pub(crate) struct Merged {
-    /// The files, the one last written to last: of several it is the one that unpacking leaves.
-    pub(crate) files: Vec<(FileMeta, Content)>,
-    /// Copies that are no whole Whisper files, or that could not be brought together with others: where, and what is wrong.
-    pub(crate) failed: Vec<(usize, String)>,
-    /// How many copies gave something.
-    pub(crate) copies: u64,
-    /// Points that came to the first copy from others.
-    pub(crate) points: u64,
-}
 
 /// Brings `copies` together as of `now`, the one whose values count first.
 pub(crate) fn merge(copies: Vec<Held>, now: u32) -> Merged {

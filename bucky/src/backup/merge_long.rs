@@ -9,7 +9,7 @@ use bucky_whisper::{
     AggregationSix, Clocks, FillOptions, Header, ImageError, LargeFillError, fill_large,
 };
 
-use super::merge::{Held, Merged};
+use super::copies::{Held, Merged};
 use crate::spool::{Content, Spool};
 
 /// A file of the archive in the making; its header where it is not compressed.

@@ -7,6 +7,7 @@
 //! temporary files, the copies of one metric at a time, which is written once all of them are there and have the digests that
 //! their nodes tell at the end.
 
+mod copies;
 mod merge;
 mod merge_long;
 mod packer;

@@ -13,7 +13,8 @@ use bucky_api::Encoding;
 use bucky_api::encoding::Encoder;
 use tokio::sync::{mpsc, oneshot};
 
-use super::merge::{Merged, merge};
+use super::copies::Merged;
+use super::merge::merge;
 use super::read::Taken;
 use super::tar_writer::{Form, TarWriter};
 use crate::output::{Output, human_bytes, human_count, human_duration};

@@ -12,7 +12,7 @@ use bucky_api::{ClientError, Problem, chain};
 use bucky_whisper::MetricName;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::merge::Held;
+use super::copies::Held;
 use crate::copy_streams::{Copy, CopyNodes, LeftOuts, ReadError};
 use crate::holders::{Holders, Listed, Place, Placer};
 

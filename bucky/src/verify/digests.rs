@@ -16,8 +16,9 @@ use tokio::sync::Semaphore;
 
 use super::copies::{Clock, Examined};
 use super::judge::judge;
-use super::read::{ReadError, Subject};
+use super::subject::Subject;
 use crate::cluster::{Answer, Member};
+use crate::copy_streams::ReadError;
 
 /// Asks nodes what their files hold.
 pub(crate) struct DigestNodes {

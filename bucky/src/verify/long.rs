@@ -15,7 +15,8 @@ use super::copies::{Clock, Examined, Lacking, State};
 use super::digests::Found;
 use super::finding::{LackingArchive, UnplacedArchive};
 use super::judge::look;
-use super::read::{ReadError, Subject};
+use super::subject::Subject;
+use crate::copy_streams::ReadError;
 use crate::holders::Place;
 
 /// What the copies of `subject` are, of which the nodes `found` this; none where a node cannot tell. `ask` has a node look at a

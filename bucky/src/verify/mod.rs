@@ -19,6 +19,7 @@ mod long;
 mod read;
 mod report;
 mod sample;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -32,11 +33,13 @@ use futures_util::{StreamExt, stream};
 use self::batches::{Batch, Batches};
 use self::copies::Clock;
 use self::finding::{Finding, Kind};
-use self::read::{ReadError, Reader, Subject};
+use self::read::Reader;
 use self::report::{Counts, Ending, Remark, Report, some};
 pub(crate) use self::sample::{Sample, Size};
+use self::subject::Subject;
 use crate::chain;
 use crate::cluster::{Cluster, Member, Scope, ask_member, store_of};
+use crate::copy_streams::ReadError;
 use crate::fleet::require_writable;
 use crate::former;
 use crate::holders::{Holders, Place, Placer};

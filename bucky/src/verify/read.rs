@@ -4,28 +4,15 @@
 use std::sync::Arc;
 
 use bucky_api::{Encoding, PointsRequest, Problem};
-use bucky_whisper::MetricName;
 
 use super::copies::{Clock, Copy, Examined, State, examine};
 use super::digests::{DigestNodes, Found, Told};
 use super::long::examine_long;
+use super::subject::Subject;
 use crate::cluster::Member;
-pub(crate) use crate::copy_streams::ReadError;
-use crate::copy_streams::{CopyNodes, LeftOuts};
-use crate::holders::Place;
+use crate::copy_streams::{CopyNodes, LeftOuts, ReadError};
 use crate::output::Output;
 use crate::spool::Content;
-
-/// A metric to be looked at.
-#[derive(Clone, Debug)]
-pub(crate) struct Subject {
-    /// The metric.
-    pub(crate) metric: MetricName,
-    /// Where it belongs.
-    pub(crate) place: Place,
-    /// The nodes that are asked for it: those that listed it, and its owners. Sorted.
-    pub(crate) nodes: Vec<usize>,
-}
 
 /// Reads copies from the nodes of a cluster.
 pub(crate) struct Reader {
