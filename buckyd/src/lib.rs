@@ -155,7 +155,7 @@ fn open(
         unnamed_files: descriptors.new_files(),
     };
     let (prefix, state_dir) = (&config.prefix, config.state_dir.as_deref());
-    let store = Volumes::open(prefix, state_dir, config.follow, Arc::clone(&inventory), options)
+    let store = Volumes::open(prefix, state_dir, config.follow, inventory.clone(), options)
         .context("cannot open the store")?;
     let store = Arc::new(store);
     inventory.scans(&store);

@@ -9,11 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucky_api::ErrorCode;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::respond::ApiError;
 
 /// What is counted.
 const PAGE_BYTES: u64 = 4096;
@@ -192,12 +189,6 @@ impl Growing {
     /// All that was taken.
     pub(crate) fn into_share(self) -> Share {
         self.share
-    }
-}
-
-impl From<NoMemory> for ApiError {
-    fn from(error: NoMemory) -> Self {
-        Self::new(ErrorCode::Busy, error).hint("try again").retry_after(1)
     }
 }
 

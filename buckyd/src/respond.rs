@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use bucky_api::archive::ReadArchiveError;
 use bucky_api::{ErrorBody, ErrorCode, chain};
 
+use crate::memory::NoMemory;
 use crate::store::StoreError;
 
 /// An error on its way out of a `/v1` route.
@@ -87,6 +88,12 @@ impl IntoResponse for ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+impl From<NoMemory> for ApiError {
+    fn from(error: NoMemory) -> Self {
+        Self::new(ErrorCode::Busy, error).hint("try again").retry_after(1)
     }
 }
 

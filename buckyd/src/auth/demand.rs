@@ -6,7 +6,7 @@ use bucky_api::token::Operation;
 
 /// What a request needs before anything of its body is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Demand<'a> {
+pub(crate) enum Demand<'a> {
     /// Nothing: it gets the same answer from every daemon of this kind.
     Nothing,
     /// A good token, whatever it allows.
@@ -20,7 +20,7 @@ pub(super) enum Demand<'a> {
 }
 
 /// What a request with this method for this path, as it is sent, needs.
-pub(super) fn of<'a>(method: &Method, path: &'a str) -> Demand<'a> {
+pub(crate) fn of<'a>(method: &Method, path: &'a str) -> Demand<'a> {
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     match path {
         paths::METRICS => Demand::List,

@@ -5,8 +5,7 @@
 //! left. `peers` is the one door to other daemons, with a short-lived and narrow token for those that may have one.
 //! Without a secret everybody may do everything, as ever.
 
-mod demand;
-mod guard;
+pub(crate) mod demand;
 mod narrow;
 mod peers;
 mod settings;
@@ -16,7 +15,6 @@ use std::sync::Arc;
 use bucky_api::token::{Claims, Denied, Grant, LIST, Operation, Secret, Token, TokenTextError};
 use bucky_whisper::MetricName;
 
-pub(crate) use self::guard::{Refusal, guard};
 pub(crate) use self::peers::{NoDaemon, Peers};
 pub(crate) use self::settings::{AuthArgs, AuthSettings};
 use crate::store::unix_now;
@@ -33,7 +31,7 @@ impl Keys {
         Self(std::iter::once(secret).chain(also_taken).collect())
     }
 
-    fn verify(&self, token: &[u8]) -> Result<Grant, bucky_api::token::TokenError> {
+    pub(crate) fn verify(&self, token: &[u8]) -> Result<Grant, bucky_api::token::TokenError> {
         Grant::verify(token, &self.0, u64::from(unix_now()))
     }
 
@@ -90,7 +88,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`Denied`].
-    fn may_list(&self) -> Result<(), Denied> {
+    pub(crate) fn may_list(&self) -> Result<(), Denied> {
         self.may_named(Operation::Read, LIST)
     }
 

@@ -26,7 +26,7 @@ use tokio::sync::{Notify, watch};
 use crate::series::Series;
 
 pub(crate) use self::list::{List, Span};
-use crate::store::Volumes;
+use crate::store::{MetricList, Volumes};
 
 /// So many changes are brought into a scan's list while everybody waits: some milliseconds' work.
 const SINCE_AT_ONCE: usize = 4096;
@@ -178,32 +178,9 @@ impl Inventory {
         number
     }
 
-    /// The daemon has created this metric.
-    pub(crate) fn added(&self, metric: &MetricName) {
-        self.change(metric, true);
-    }
-
-    /// The daemon has deleted this metric.
-    pub(crate) fn removed(&self, metric: &MetricName) {
-        self.change(metric, false);
-    }
-
     /// How many metrics there are; none before the first scan.
     pub(crate) fn len(&self) -> Option<u64> {
         self.locked().list.as_ref().map(|listed| listed.list.len())
-    }
-
-    /// How many metrics the list has in the folder `path` and below it.
-    pub(crate) fn count_below(&self, path: &Path) -> u64 {
-        let list = self.locked().list.as_ref().map(|listed| listed.list.clone());
-        let Some(list) = list else { return 0 };
-        let folder = path.display().to_string().replace('/', ".") + ".";
-        let mut count = 0;
-        let _ = list.walk(Span { prefix: Some(&folder), ..Span::default() }, |_| {
-            count += 1;
-            ControlFlow::<()>::Continue(())
-        });
-        count
     }
 
     /// Where it stands.
@@ -373,6 +350,28 @@ impl Inventory {
 
     fn locked(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
+    }
+}
+
+impl MetricList for Inventory {
+    fn added(&self, metric: &MetricName) {
+        self.change(metric, true);
+    }
+
+    fn removed(&self, metric: &MetricName) {
+        self.change(metric, false);
+    }
+
+    fn count_below(&self, path: &Path) -> u64 {
+        let list = self.locked().list.as_ref().map(|listed| listed.list.clone());
+        let Some(list) = list else { return 0 };
+        let folder = path.display().to_string().replace('/', ".") + ".";
+        let mut count = 0;
+        let _ = list.walk(Span { prefix: Some(&folder), ..Span::default() }, |_| {
+            count += 1;
+            ControlFlow::<()>::Continue(())
+        });
+        count
     }
 }
 

@@ -187,9 +187,10 @@ mod tests {
     use std::ops::ControlFlow;
     use std::sync::Arc;
 
-    use super::super::file_list::tests::{gzip, list_of};
-    use super::super::list::Span;
     use super::*;
+    use crate::inventory::file_list::tests::{gzip, list_of};
+    use crate::inventory::list::Span;
+    use crate::store::MetricList;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

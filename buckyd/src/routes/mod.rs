@@ -20,6 +20,7 @@ mod go_range;
 mod go_reply;
 mod go_upload;
 mod go_upload_long;
+pub(crate) mod guard;
 mod hashring;
 mod heal;
 mod json;
@@ -47,8 +48,8 @@ use bucky_api::token::{Denied, TOKEN_HEADER};
 use bucky_api::{ErrorBody, ErrorCode, paths};
 
 use self::go_answer::PlainAnswer;
+use self::guard::Refusal;
 use crate::app::App;
-use crate::auth::{self, Refusal};
 use crate::clock;
 use crate::respond::ApiError;
 
@@ -74,7 +75,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(go_list::routes())
         .merge(go_metric::routes())
         .fallback(go_answer::no_such_page)
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), auth::guard))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))
         // Before all: where it leads is no secret, and the Go daemon tells it everybody.
         .layer(middleware::from_fn(go_path::redirect_unclean))
         // Around that, so that every answer tells the time.

@@ -19,6 +19,7 @@ mod identity;
 mod kept;
 mod known_volumes;
 mod large;
+mod listed;
 mod locks;
 mod mount_table;
 mod near;
@@ -61,6 +62,7 @@ pub(crate) use self::exclusive::is_served;
 pub(crate) use self::kept::OnCorrupt;
 use self::known_volumes::KnownVolumes;
 pub(crate) use self::large::{Coming, LargeFile, LargeLook};
+pub(crate) use self::listed::MetricList;
 pub(crate) use self::locks::LockBudget;
 pub(crate) use self::points::Slots;
 pub(crate) use self::replace_long::Replacement;
@@ -77,7 +79,6 @@ use self::unplaced::UnnamedFiles;
 #[cfg(test)]
 pub(crate) use self::untouched::mark_as_set_aside;
 pub(crate) use self::volumes::{Deleted, FileReader, HealBatch, Volumes};
-use crate::inventory::Inventory;
 use crate::memory::Memory;
 
 /// How often an open is tried when the file is moved away under it.
@@ -108,7 +109,7 @@ pub(crate) struct Store {
     tree: Tree,
     state: StateDir,
     committer: Committer,
-    inventory: Arc<Inventory>,
+    inventory: Arc<dyn MetricList>,
     options: StoreOptions,
     unnamed: UnnamedFiles,
     /// What was sent a while ago, and may soon be deleted.
@@ -136,7 +137,7 @@ impl Store {
     pub(crate) fn open(
         prefix: &Path,
         state_dir: Option<&Path>,
-        inventory: Arc<Inventory>,
+        inventory: Arc<dyn MetricList>,
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
         let tree = Tree::open(prefix)?;
@@ -162,7 +163,7 @@ impl Store {
         tree: Tree,
         exclusive: Exclusive,
         state_dir: Option<&Path>,
-        inventory: Arc<Inventory>,
+        inventory: Arc<dyn MetricList>,
         options: StoreOptions,
         remembered: Arc<Remembered>,
     ) -> Result<Self, StoreError> {

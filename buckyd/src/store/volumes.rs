@@ -25,10 +25,10 @@ pub(crate) use self::batch::HealBatch;
 pub(crate) use self::reader::FileReader;
 pub(crate) use self::tombstones::Deleted;
 use super::exclusive::Exclusive;
+use super::listed::MetricList;
 use super::snapshot::FileStat;
 use super::tree::Tree;
 use super::{LargeFile, LockBudget, Replacement, Snapshot, Store, StoreError, StoreOptions};
-use crate::inventory::Inventory;
 use crate::memory::Memory;
 
 /// All files of this node.
@@ -81,7 +81,7 @@ impl Volumes {
         prefix: &Path,
         state_dir: Option<&Path>,
         follow: Vec<PathBuf>,
-        inventory: Arc<Inventory>,
+        inventory: Arc<dyn MetricList>,
         options: StoreOptions,
     ) -> Result<Self, StoreError> {
         Ok(Self {

@@ -1,5 +1,6 @@
 //! DELETE of a metric.
 
+use crate::store::MetricList;
 use std::fs;
 
 use super::wire::Request;

@@ -9,7 +9,7 @@ use bucky_api::archive::{FileMeta, Member};
 use bucky_api::{HealLine, HealOutcome};
 use tempfile::TempDir;
 
-use super::super::staging::NewFile;
+use crate::store::staging::NewFile;
 use bucky_whisper::Image;
 
 use super::*;

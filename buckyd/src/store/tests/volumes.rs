@@ -159,7 +159,7 @@ fn a_scan_lists_what_is_on_all_volumes_in_the_order_of_the_names() {
     symlink(disk.path(), prefix.path().join("stats")).unwrap();
     let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
     let follow = vec![PathBuf::from("stats")];
-    let volumes = Volumes::open(prefix.path(), None, follow, Arc::clone(&inventory), options());
+    let volumes = Volumes::open(prefix.path(), None, follow, inventory.clone(), options());
     let volumes = Arc::new(volumes.unwrap());
     inventory.scans(&volumes);
     for _ in 0..2 {
@@ -179,7 +179,7 @@ fn a_mount_over_metrics_is_not_served_until_the_restart() {
     }
     fs::write(prefix.path().join("stats/deep/x.wsp"), b"").unwrap();
     let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
-    let opened = Volumes::open(prefix.path(), None, vec![], Arc::clone(&inventory), options());
+    let opened = Volumes::open(prefix.path(), None, vec![], inventory.clone(), options());
     let volumes = opened.unwrap();
     assert_eq!(inventory.scanned_names(), ["stats.deep.x"]);
     fs::remove_file(prefix.path().join("stats/deep/x.wsp")).unwrap();

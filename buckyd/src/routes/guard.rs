@@ -10,9 +10,9 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bucky_api::token::{Denied, Operation, TOKEN_HEADER, TokenError};
 
-use super::demand::{self, Demand};
-use super::{Caller, Keys};
 use crate::app::App;
+use crate::auth::demand::{self, Demand};
+use crate::auth::{Caller, Keys};
 use crate::routes;
 
 /// Why a request goes no further. The texts are the Go tool's.
