@@ -10,10 +10,9 @@ use std::io;
 use bucky_api::{ClientError, Daemon};
 use futures_util::{StreamExt, stream};
 
-use crate::chain;
 use crate::name_pile::{NamePages, NamePile};
 use crate::output::Output;
-use crate::patience;
+use crate::{chain, patience};
 
 /// What became of the metrics of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

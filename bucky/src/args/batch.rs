@@ -7,8 +7,7 @@ use bucky_api::Encoding;
 
 use super::cluster::ClusterArgs;
 use super::schema::SchemaArgs;
-use super::units::workers;
-use super::units::{bandwidth, bytes, rate};
+use super::units::{bandwidth, bytes, rate, workers};
 use crate::plan::room::Reserve;
 use crate::transfer::batch::BatchLimits;
 use crate::transfer::options::{Batching, PaceOptions, Preparation, Travel};

@@ -9,15 +9,13 @@ use std::time::Duration;
 
 use bucky_api::DaemonAddr;
 
-use super::batch::BatchArgs;
-use super::batch::PASSED;
+use super::batch::{BatchArgs, PASSED};
 use super::clock::ClockArgs;
 use super::cluster::ClusterArgs;
-use crate::transfer::Selected;
-use crate::transfer::options::Repairs;
-use crate::transfer::options::SourceRules;
-use crate::transfer::options::{HealthOptions, PaceOptions, StatisticsOptions, SyncOptions};
-use crate::transfer::{Order, Task};
+use crate::transfer::options::{
+    HealthOptions, PaceOptions, Repairs, SourceRules, StatisticsOptions, SyncOptions,
+};
+use crate::transfer::{Order, Selected, Task};
 
 /// The metrics a second of a node whose carbon is watched, where nothing is said (the Go tool's).
 const WATCHED_METRICS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;

@@ -16,11 +16,10 @@ use bucky_ring::{Ring, RingDocument};
 use futures_util::{StreamExt, stream};
 
 pub(crate) use self::health::{Finding, completed, judge, notes, read_only, store_of};
-use crate::chain;
-use crate::clocks;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::Output;
 use crate::placement::Series;
+use crate::{chain, clocks};
 
 /// How many nodes are asked at once.
 const ASKED_AT_ONCE: usize = 32;

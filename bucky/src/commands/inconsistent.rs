@@ -5,8 +5,7 @@ use std::sync::Arc;
 use bucky_api::{ClientError, NotServed};
 use bucky_ring::Ring;
 
-use crate::args::cluster::ClusterArgs;
-use crate::args::cluster::discover;
+use crate::args::cluster::{ClusterArgs, discover};
 use crate::args::local::LocalArgs;
 use crate::args::series::SeriesArgs;
 use crate::chain;

@@ -4,8 +4,7 @@ mod not_served;
 
 use std::sync::Arc;
 
-use crate::args::cluster::ClusterArgs;
-use crate::args::cluster::discover;
+use crate::args::cluster::{ClusterArgs, discover};
 use crate::cluster::{Cluster, Member};
 use crate::inventory::{
     Detail, Listing, Merged, Query, page_len, refresh, tell_failures, tell_returned,

@@ -16,11 +16,8 @@ use crate::names::checked_regex;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::rebalance;
-use crate::transfer::Selected;
-use crate::transfer::options::Repairs;
-use crate::transfer::options::SourceRules;
-use crate::transfer::options::SyncOptions;
-use crate::transfer::{Order, Task};
+use crate::transfer::options::{Repairs, SourceRules, SyncOptions};
+use crate::transfer::{Order, Selected, Task};
 
 /// Arguments of `bucky rebalance`.
 #[derive(clap::Args)]

@@ -11,8 +11,7 @@ use bucky_ring::{Difference, Node, Ring};
 use serde_json::{Value, json};
 
 use crate::args::clock::ClockArgs;
-use crate::args::cluster::ClusterArgs;
-use crate::args::cluster::discover;
+use crate::args::cluster::{ClusterArgs, discover};
 use crate::cluster::{Answer, Cluster, Finding, Member, notes};
 use crate::former;
 use crate::outcome::Outcome;

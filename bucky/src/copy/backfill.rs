@@ -21,17 +21,13 @@ use crate::plan::Plan;
 use crate::plan::copies::plan_of_copies;
 use crate::run::stop::Stop;
 use crate::sizes::{Thinned, average};
-use crate::transfer::Selected;
 use crate::transfer::gather::batch_len;
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::opening::open;
-use crate::transfer::options::Batching;
-use crate::transfer::options::Preparation;
-use crate::transfer::options::SourceRules;
-use crate::transfer::options::SyncOptions;
+use crate::transfer::options::{Batching, Preparation, SourceRules, SyncOptions};
 use crate::transfer::records::Records;
-use crate::transfer::{self, STOPPED_AT_ONCE};
+use crate::transfer::{self, STOPPED_AT_ONCE, Selected};
 
 /// How many nodes are asked for sizes at once.
 const ASKED_AT_ONCE: usize = 32;

@@ -26,17 +26,13 @@ use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::Output;
 use crate::placement::Series;
 use crate::run::stop::Stop;
-use crate::transfer::Selected;
 use crate::transfer::gather::{Gatherer, batch_len};
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::opening::open;
-use crate::transfer::options::Batching;
-use crate::transfer::options::Preparation;
-use crate::transfer::options::SourceRules;
-use crate::transfer::options::SyncOptions;
+use crate::transfer::options::{Batching, Preparation, SourceRules, SyncOptions};
 use crate::transfer::records::Records;
-use crate::transfer::{self, STOPPED_AT_ONCE};
+use crate::transfer::{self, STOPPED_AT_ONCE, Selected};
 
 /// How many metrics may wait in half-full batches: some 130 bytes each.
 const HELD: usize = 50_000;

@@ -16,12 +16,11 @@ use tokio::sync::mpsc;
 
 use self::ask::{Page, name_page, stat_names, tell_wait};
 pub(crate) use self::ask::{PageFilter, in_order, list, refresh, stat_page};
-use crate::chain;
 use crate::cluster::{Answer, Cluster, Member};
 use crate::names::{Selection, metric_called};
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::patience;
+use crate::{chain, patience};
 
 /// Names asked for in one request of all nodes together. Of each node up to three pages are held at a time.
 const PAGES: usize = 12_000;

@@ -9,8 +9,7 @@ use futures_util::{StreamExt, stream};
 
 use super::room::Reserve;
 use super::{Destination, Load, Plan, Row};
-use crate::fleet::OwnerIndex;
-use crate::fleet::{Fleet, Source};
+use crate::fleet::{Fleet, OwnerIndex, Source};
 use crate::inventory::page_len;
 use crate::outcome::UnhealthyError;
 use crate::output::Output;

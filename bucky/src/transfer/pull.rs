@@ -9,8 +9,7 @@ use std::sync::Arc;
 use bucky_api::{ClientError, HealLine, HealOutcome, Problem, PullRequest};
 use bucky_whisper::MetricName;
 
-use super::batch::Stray;
-use super::batch::unmeasured;
+use super::batch::{Stray, unmeasured};
 use super::mover::Mover;
 use super::options::Travel;
 use super::renames::Renames;

@@ -37,17 +37,16 @@ use self::read::Reader;
 use self::report::{Counts, Ending, Remark, Report, some};
 pub(crate) use self::sample::{Sample, Size};
 use self::subject::Subject;
-use crate::chain;
 use crate::cluster::{Cluster, Member, Scope, ask_member, store_of};
 use crate::copy_streams::ReadError;
 use crate::fleet::require_writable;
-use crate::former;
 use crate::holders::{Holders, Place, Placer};
 use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::{Output, human_count};
 use crate::placement::Series;
+use crate::{chain, former};
 
 /// Batches at once; more would only wait for the threads that read.
 const WORKERS_MAX: usize = 64;

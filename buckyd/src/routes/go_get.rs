@@ -11,10 +11,9 @@ use axum::response::Response;
 use bucky_api::Encoding;
 
 use super::go_answer::PlainAnswer;
-use super::go_conditions;
-use super::go_get_long;
-use super::go_metric::{Asked, stat_header};
+use super::go_asked::{Asked, stat_header};
 use super::go_reply::{Piece, Reply, Told, media_type};
+use super::{go_conditions, go_get_long};
 use crate::app::App;
 use crate::blocking::{blocking, bytes_body};
 use crate::memory::Share;

@@ -13,8 +13,8 @@ use bucky_api::Encoding;
 use tokio::sync::oneshot;
 
 use super::go_answer::PlainAnswer;
+use super::go_asked::{Asked, stat_header};
 use super::go_conditions;
-use super::go_metric::{Asked, stat_header};
 use super::go_reply::{Piece, Reply, SNIFFED_BYTES, Told, media_type};
 use crate::app::App;
 use crate::blocking::{BodyWriter, body_channel};

@@ -10,12 +10,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use bucky_api::go::{METRIC_STAT_HEADER, MetricStat};
+use bucky_api::go::METRIC_STAT_HEADER;
 use bucky_api::{Encoding, paths};
 use bucky_whisper::MetricName;
 
 use super::go_answer::PlainAnswer;
-use super::go_upload::How;
+use super::go_asked::{Asked, stat_header};
+use super::go_upload_file::How;
 use super::{go_get, go_path, go_upload};
 use crate::app::App;
 use crate::blocking::blocking;
@@ -25,14 +26,6 @@ pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route(&format!("{}/", paths::METRICS), any(answer))
         .route(&format!("{}/{{*name}}", paths::METRICS), any(answer))
-}
-
-/// A metric as it was asked for.
-pub(super) struct Asked {
-    /// The name as the client spelled it: what `X-Metric-Stat` calls it.
-    pub(super) spelled: String,
-    /// What it means.
-    pub(super) metric: MetricName,
 }
 
 async fn answer(State(app): State<Arc<App>>, request: Request) -> Result<Response, PlainAnswer> {
@@ -93,42 +86,4 @@ async fn head(app: Arc<App>, asked: Asked) -> Result<Response, PlainAnswer> {
 async fn delete(app: Arc<App>, asked: Asked) -> Result<Response, PlainAnswer> {
     blocking(move || app.store.unlink(&asked.metric)).await??;
     Ok(StatusCode::OK.into_response())
-}
-
-/// The value of `X-Metric-Stat` in an answer. `mode` is that of Unix.
-pub(super) fn stat_header(
-    name: String,
-    size: i64,
-    mode: u32,
-    mod_time: i64,
-    encoding: Encoding,
-) -> Result<HeaderValue, PlainAnswer> {
-    let encoding = i64::from(encoding == Encoding::Snappy);
-    let stat = MetricStat { name, size, mode: go_mode(mode), mod_time, encoding };
-    HeaderValue::from_str(&stat.to_header()).map_err(PlainAnswer::internal)
-}
-
-/// Go's mode bits for Unix permissions: setuid, setgid and sticky lie elsewhere there.
-fn go_mode(mode: u32) -> i64 {
-    let bits = [(0o4000, 1 << 23), (0o2000, 1 << 22), (0o1000, 1 << 20)];
-    let special = bits.iter().filter(|(unix, _)| mode & unix != 0).map(|(_, go)| go);
-    i64::from(mode & 0o777) + special.sum::<i64>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modes_are_told_as_go_counts_them() {
-        for (unix, go) in [
-            (0o644, 420),
-            (0o600, 384),
-            (0o4644, 8_389_028),
-            (0o2000, 4_194_304),
-            (0o1000, 1_048_576),
-        ] {
-            assert_eq!(go_mode(unix), go, "{unix:o}");
-        }
-    }
 }

@@ -20,7 +20,9 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::go_answer::PlainAnswer;
 use super::go_form::Form;
-use super::go_upload::{self, FILE_BYTES_MOST, How, Timings, Upload, WhisperFile};
+use super::go_upload_file::{
+    FILE_BYTES_MOST, How, Timings, Upload, WhisperFile, nanoseconds, size, store,
+};
 use super::go_upload_long::{self, LongUpload, Untaken};
 use crate::app::App;
 use crate::auth::Caller;
@@ -67,18 +69,15 @@ pub(super) async fn fetch(
     }
     let share = app.memory.receiving.share(bytes as u64).await?;
     let (stat, content) = get(&source, source_metric, bytes).await?;
-    let timings = Timings {
-        download: go_upload::nanoseconds(started.elapsed()).max(1),
-        ..Timings::default()
-    };
-    go_upload::size(stat.size, app.store.file_limit_bytes())?;
+    let timings = Timings { download: nanoseconds(started.elapsed()).max(1), ..Timings::default() };
+    size(stat.size, app.store.file_limit_bytes())?;
     let stored = blocking(move || {
         let _place = place;
         let started = Instant::now();
         let content = WhisperFile::check(content)?;
-        let timings = Timings { dump: go_upload::nanoseconds(started.elapsed()), ..timings };
+        let timings = Timings { dump: nanoseconds(started.elapsed()), ..timings };
         let upload = Upload { metric, content, mod_time: stat.mod_time, share };
-        go_upload::store(&app, how, upload, timings)
+        store(&app, how, upload, timings)
     });
     Ok(stored.await??.into_response())
 }
@@ -93,7 +92,7 @@ async fn fetch_long(
 ) -> Result<Response, PlainAnswer> {
     let started = Instant::now();
     let (stat, stream) = there(source.go_get_stream(source_metric).await)?;
-    let len_bytes = go_upload::size(stat.size, FILE_BYTES_MOST)? as u64;
+    let len_bytes = size(stat.size, FILE_BYTES_MOST)? as u64;
     let upload = LongUpload { metric, len_bytes, mod_time: stat.mod_time };
     let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
     let stored = blocking(move || {
@@ -103,7 +102,7 @@ async fn fetch_long(
     match stored.await? {
         Ok(timings) => {
             // It is checked and written as it is fetched: all of that is the download.
-            let all = go_upload::nanoseconds(started.elapsed());
+            let all = nanoseconds(started.elapsed());
             let download = all.saturating_sub(timings.fill + timings.copy).max(1);
             Ok(Timings { download, ..timings }.into_response())
         }

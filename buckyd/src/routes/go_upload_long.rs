@@ -15,7 +15,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::body::{self, BodyError};
 use super::go_answer::PlainAnswer;
-use super::go_upload::{
+use super::go_upload_file::{
     Announced, How, Timings, conclude, malformed, malformed_because, meta_of, nanoseconds,
     outcome_of,
 };

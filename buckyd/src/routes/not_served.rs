@@ -8,8 +8,7 @@ use axum::response::Response;
 use bucky_api::{NotServedLine, paths};
 use serde::Deserialize;
 
-use super::lines;
-use super::query;
+use super::{lines, query};
 use crate::app::App;
 use crate::blocking::BodyWriter;
 use crate::respond::ApiError;

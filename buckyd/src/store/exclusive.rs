@@ -15,10 +15,14 @@ use rustix::io::Errno;
 use super::error::StoreError;
 use super::identity::FolderId;
 use super::mount_table::Mounts;
-use super::state_dir::{DEFAULT_NAME, LOCK};
 use super::unplaced::mount_of;
 
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
+
+/// The name of the state folder below the prefix.
+pub(super) const DEFAULT_NAME: &str = ".bucky";
+/// The lock in it. The one of the folder below the prefix is taken wherever the state folder is.
+pub(super) const LOCK: &str = "lock";
 
 /// Proof that no other daemon serves a folder, or one above or below it, as long as this lives.
 pub(super) struct Exclusive {

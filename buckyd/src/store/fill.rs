@@ -8,12 +8,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bucky_api::{HealOutcome, OnSchemaDifference, Problem, chain};
+use bucky_api::{OnSchemaDifference, Problem, chain};
 use bucky_whisper::{Coverage, Image, ImageError, Written, is_compressed, write_in_place};
 use rustix::fs::{Advice, OFlags};
 
 use super::error::StoreError;
-use super::rules::{HealRules, Holding, judge};
+use super::failure::{Failure, Holding};
+use super::rules::{HealRules, judge};
 use super::{LockBudget, Store, TRIES};
 use crate::memory::Share;
 
@@ -68,54 +69,6 @@ enum Attempt {
     },
     /// It has no point yet, and was made a moment ago.
     JustMade,
-}
-
-/// Why a metric could not be healed.
-pub(super) struct Failure {
-    pub(super) outcome: HealOutcome,
-    pub(super) problem: Problem,
-    pub(super) reason: String,
-    /// What was filled all the same, and what has no place.
-    pub(super) holding: Holding,
-}
-
-impl Failure {
-    pub(super) fn refused(problem: Problem, reason: impl Into<String>) -> Self {
-        let holding = Holding::default();
-        Self { outcome: HealOutcome::Refused, problem, reason: reason.into(), holding }
-    }
-
-    pub(super) fn failed(problem: Problem, reason: impl Into<String>) -> Self {
-        let holding = Holding::default();
-        Self { outcome: HealOutcome::Failed, problem, reason: reason.into(), holding }
-    }
-
-    /// The same, with what the file holds.
-    pub(super) fn with(self, holding: Holding) -> Self {
-        Self { holding, ..self }
-    }
-
-    /// With the file system named where it is to blame: paths are told as they are below the prefix.
-    pub(super) fn below(mut self, prefix: &Path) -> Self {
-        let prefix = prefix.display().to_string();
-        if matches!(self.problem, Problem::NoSpace | Problem::Storage)
-            && !self.reason.contains(&prefix)
-        {
-            self.reason = format!("{} (on the file system of {prefix})", self.reason);
-        }
-        self
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        let problem = error.as_destination_problem();
-        let outcome = match problem {
-            Problem::BadPath | Problem::TooLarge => HealOutcome::Refused,
-            _ => HealOutcome::Failed,
-        };
-        Self { outcome, problem, reason: chain(&error), holding: Holding::default() }
-    }
 }
 
 impl Store {

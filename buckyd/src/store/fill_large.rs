@@ -13,8 +13,9 @@ use bucky_whisper::{
 use rustix::fs::OFlags;
 
 use super::error::StoreError;
-use super::fill::{Existing, FIRST_POINT_IS_NEAR, Failure, PAUSE, is_young};
-use super::rules::{HealRules, Holding, judge};
+use super::failure::{Failure, Holding};
+use super::fill::{Existing, FIRST_POINT_IS_NEAR, PAUSE, is_young};
+use super::rules::{HealRules, judge};
 use super::{LockBudget, Store, TRIES};
 use crate::memory::Share;
 

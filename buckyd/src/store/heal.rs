@@ -17,15 +17,15 @@ use rustix::fs::OFlags;
 use self::large::Unverified;
 use super::commit::Mark;
 use super::error::StoreError;
-use super::fill::{Existing, Failure};
-use super::kept::OnCorrupt;
+use super::failure::{Failure, Holding};
+use super::fill::Existing;
 use super::near::Near;
 use super::reshape::Aside;
-use super::rules::{HealRules, Holding};
+use super::rules::{HealRules, OnCorrupt};
 use super::staging::{NewFile, Staged};
 use super::tombstone::{BatchId, BatchWriter};
 use super::unplaced::Unplaced;
-use super::volumes::Volume;
+use super::volume::Volume;
 use super::{LockBudget, Store};
 
 /// Up to this many files a batch is synced file by file; above, the file system at once.

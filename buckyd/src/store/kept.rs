@@ -27,7 +27,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::fill::{Failure, damaged_destination};
+use super::failure::Failure;
+use super::fill::damaged_destination;
 use super::staging::Staged;
 use super::tree::Tree;
 use super::{Store, unix_now};
@@ -38,16 +39,6 @@ const NEW: &str = "new";
 const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// How many files may be replaced in one second.
 const NAMES: u32 = 1_000_000;
-
-/// What a heal does with a file that is there and is no Whisper file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum OnCorrupt {
-    /// Says so.
-    #[default]
-    Leave,
-    /// Keeps it aside, and puts what came in its place.
-    Replace,
-}
 
 /// What a folder tells of its file.
 #[derive(Debug, Serialize, Deserialize)]

@@ -20,14 +20,12 @@ use rustix::fs::Stat;
 
 use super::Store;
 use super::error::StoreError;
-use super::fill::Failure;
-use super::kept::OnCorrupt;
+use super::failure::Failure;
 use super::near::Near;
-use super::rules::HealRules;
-use super::salvage::OnCut;
+use super::rules::{HealRules, OnCorrupt, OnCut};
 use super::stamp::Stamp;
 use super::unplaced::Unplaced;
-use super::volumes::Volume;
+use super::volume::Volume;
 
 /// What holes are made of.
 const BLOCK_BYTES: usize = 4096;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::error::StoreError;
 use super::near::Near;
 use super::rest::{Look, Rest};
-use super::salvage::OnCut;
+use super::rules::OnCut;
 use super::stamp::Stamp;
 use super::tombstone::{BatchId, BatchWriter};
 use super::{LockBudget, Store};

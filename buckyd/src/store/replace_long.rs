@@ -8,7 +8,7 @@ use bucky_api::archive::FileMeta;
 use bucky_whisper::MetricName;
 
 use super::error::StoreError;
-use super::volumes::Volume;
+use super::volume::Volume;
 
 /// A new file that is written piece by piece. Dropped before its end it is gone, and nothing else has changed.
 pub(crate) struct Replacement<'s> {

@@ -21,13 +21,13 @@ use rustix::fs::{AtFlags, Gid, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 
 use super::error::StoreError;
-use super::fill::{Existing, Failure};
-use super::rules::{HealRules, Holding, judge};
-use super::snapshot;
+use super::failure::{Failure, Holding};
+use super::fill::Existing;
+use super::rules::{HealRules, judge};
 use super::staging::{NewFile, Staged};
 use super::tombstone::BatchWriter;
 use super::untouched::mark_untouched;
-use super::{LockBudget, Store, TRIES};
+use super::{LockBudget, Store, TRIES, snapshot};
 
 /// How many times the length of both files a reshape takes: these, the new file, which may be as long as both, and the plan of
 /// a fill.

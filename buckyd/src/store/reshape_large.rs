@@ -16,10 +16,11 @@ use bucky_whisper::{
 use rustix::fs::{OFlags, Stat};
 
 use super::error::StoreError;
-use super::fill::{Existing, Failure};
+use super::failure::{Failure, Holding};
+use super::fill::Existing;
 use super::fill_large::{check_clocks, not_filled};
 use super::reshape::{Aside, Pair, Reshaped, cannot_reshape, reshaped};
-use super::rules::{HealRules, Holding, judge};
+use super::rules::{HealRules, judge};
 use super::snapshot::is_sparse;
 use super::{LockBudget, Store, TRIES};
 

@@ -5,10 +5,35 @@ use std::path::Path;
 use bucky_api::{ClockOffset, OnSchemaDifference, Problem, SchemaDifference};
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Header};
 
-use super::fill::Failure;
-use super::kept::OnCorrupt;
-use super::salvage::OnCut;
+use super::failure::{Failure, Holding};
 use super::unix_now;
+
+/// What a heal does with a file that is there and is no Whisper file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnCorrupt {
+    /// Says so.
+    #[default]
+    Leave,
+    /// Keeps it aside, and puts what came in its place.
+    Replace,
+}
+
+/// What becomes of a file that was cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OnCut {
+    /// It is refused, and stays at its source.
+    #[default]
+    Refuse,
+    /// What is left of it is taken, and its source keeps it aside.
+    Salvage,
+}
+
+impl OnCut {
+    /// What a request says.
+    pub(crate) fn of(salvages: bool) -> Self {
+        if salvages { Self::Salvage } else { Self::Refuse }
+    }
+}
 
 /// What a heal goes by.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,17 +63,6 @@ impl HealRules {
     pub(super) fn fill_options(&self, aggregation_six: AggregationSix) -> FillOptions {
         FillOptions { clocks: self.clocks(), aggregation_six }
     }
-}
-
-/// What a file that was there holds of the source now.
-#[derive(Debug, Default)]
-pub(super) struct Holding {
-    /// How many points it got.
-    pub(super) points: u64,
-    /// How many points of the source it has; none where it is the source's content, byte for byte.
-    pub(super) held: Option<u64>,
-    /// How the two files differ.
-    pub(super) difference: Option<Box<SchemaDifference>>,
 }
 
 /// Whether the file at `path`, of the header `owner`, holds enough of a source of the header `source` for that to go.

@@ -5,25 +5,9 @@ use bucky_api::{Problem, chain};
 use bucky_whisper::{Digest, Header, HeaderError, cut_from, salvage};
 
 use super::Store;
-use super::fill::Failure;
+use super::failure::Failure;
+use super::rules::OnCut;
 use crate::memory::Share;
-
-/// What becomes of a file that was cut off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum OnCut {
-    /// It is refused, and stays at its source.
-    #[default]
-    Refuse,
-    /// What is left of it is taken, and its source keeps it aside.
-    Salvage,
-}
-
-impl OnCut {
-    /// What a request says.
-    pub(crate) fn of(salvages: bool) -> Self {
-        if salvages { Self::Salvage } else { Self::Refuse }
-    }
-}
 
 /// A whole file made of a member that was cut off.
 pub(super) struct Whole {

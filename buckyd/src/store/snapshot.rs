@@ -13,7 +13,7 @@ use rustix::fs::{OFlags, Stat};
 use super::error::StoreError;
 use super::near::Near;
 use super::stamp::Stamp;
-use super::volumes::Volume;
+use super::volume::Volume;
 use super::{LockBudget, Store};
 use crate::memory::Share;
 

@@ -11,10 +11,10 @@ use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::error::StoreError;
-use super::fill::{Existing, Failure};
-use super::kept::OnCorrupt;
+use super::failure::Failure;
+use super::fill::Existing;
 use super::near::{Near, is_removed};
-use super::rules::HealRules;
+use super::rules::{HealRules, OnCorrupt};
 use super::tree::Tree;
 use super::unplaced::Unplaced;
 use super::{LockBudget, Store, TRIES};

@@ -17,15 +17,12 @@ use rustix::path::Arg;
 use uuid::Uuid;
 
 use super::error::StoreError;
+use super::exclusive::{DEFAULT_NAME, LOCK};
 use super::kept::KeptFiles;
 use super::tombstone::UnfinishedBatches;
 use super::tree::Tree;
 
-/// Its name below the prefix.
-pub(super) const DEFAULT_NAME: &str = ".bucky";
 const STORE_ID: &str = "store-id";
-/// Its lock. The one of the folder below the prefix is taken wherever the state folder is.
-pub(super) const LOCK: &str = "lock";
 const TMP: &str = "tmp";
 const TOMBSTONES: &str = "tombstones";
 const REPLACED: &str = "replaced";

@@ -12,7 +12,6 @@ mod reader;
 mod tombstones;
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -28,6 +27,7 @@ use super::exclusive::Exclusive;
 use super::listed::MetricList;
 use super::snapshot::FileStat;
 use super::tree::Tree;
+use super::volume::Volume;
 use super::{LargeFile, LockBudget, Replacement, Snapshot, Store, StoreError, StoreOptions};
 use crate::memory::Memory;
 
@@ -44,32 +44,6 @@ pub(crate) struct Volumes {
     hidden: Mutex<BTreeMap<PathBuf, u64>>,
     /// Links that may be followed, or the folders that links may lead to.
     follow: Vec<PathBuf>,
-}
-
-/// One of the volumes.
-#[derive(Clone)]
-pub(crate) enum Volume<'v> {
-    /// That of the prefix.
-    Prefix(&'v Store),
-    /// Another one.
-    Other(Arc<Store>),
-}
-
-impl Deref for Volume<'_> {
-    type Target = Store;
-
-    fn deref(&self) -> &Store {
-        match self {
-            Self::Prefix(store) => store,
-            Self::Other(store) => store,
-        }
-    }
-}
-
-impl<'v> From<&'v Store> for Volume<'v> {
-    fn from(store: &'v Store) -> Self {
-        Self::Prefix(store)
-    }
 }
 
 impl Volumes {

@@ -10,8 +10,8 @@ use bucky_api::{Daemon, DaemonAddr, chain};
 use bucky_whisper::{AggregationSix, Coverage, FillOptions, Image, ImageError};
 
 use super::Sweeper;
-use super::owner::{Trouble, WRITTEN_TO, clocks_with, healed_again, within};
-use super::round::Body;
+use super::owner::{Trouble, clocks_with, healed_again, within};
+use super::round::{Body, WRITTEN_TO};
 use crate::blocking::blocking;
 use crate::store::{BatchId, FileReader, Snapshot};
 

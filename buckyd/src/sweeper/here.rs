@@ -11,8 +11,7 @@ use bucky_api::{HealLine, HealOutcome, OnSchemaDifference, chain};
 use bucky_whisper::{Digest, MetricName};
 
 use super::Sweeper;
-use super::owner::WRITTEN_TO;
-use super::round::Body;
+use super::round::{Body, WRITTEN_TO};
 use crate::blocking::blocking;
 use crate::store::{BatchId, FileReader, HealBatch, HealRules, StoreError, Tombstone, Volumes};
 

@@ -17,7 +17,7 @@ use bucky_whisper::{Clocks, Image, MetricName, PointMap};
 use futures_util::TryStreamExt;
 
 use super::Sweeper;
-use super::round::Body;
+use super::round::{Body, WRITTEN_TO};
 use crate::auth::NoDaemon;
 use crate::blocking::{BodyWriter, blocking, body_channel};
 use crate::store::{BatchId, FileReader, StoreError, Volumes, unix_now};
@@ -30,8 +30,6 @@ const EXCHANGE_LIMIT: Duration = Duration::from_secs(180);
 const LARGE_BYTES_A_SECOND: u64 = 1024 * 1024;
 /// The most bytes of maps in one question.
 const MAPS_BYTES: usize = 2 * 1024 * 1024;
-/// Why a tombstone waits whose content is not what was confirmed.
-pub(super) const WRITTEN_TO: &str = "a writer still writes to it";
 
 /// Why tombstones must wait, by their numbers.
 type Waits = Vec<(usize, String)>;

@@ -12,6 +12,9 @@ use super::Sweeper;
 use crate::blocking::blocking;
 use crate::store::{BatchId, Burial, LargeLook, Snapshot, Stamp, StoreError, Tombstone, Unburied};
 
+/// Why a tombstone waits whose content is not what was confirmed.
+pub(super) const WRITTEN_TO: &str = "a writer still writes to it";
+
 /// How many tombstones are worked on together.
 const CHUNK: usize = 500;
 /// How many owners are spoken to at once: what is sent to each lies in memory.
@@ -197,7 +200,7 @@ impl Sweeper {
             match end {
                 Ok(Burial::Done) => buried += 1,
                 Ok(Burial::Changed) => {
-                    outcome.hold(&body.tombstone.metric, super::owner::WRITTEN_TO.into());
+                    outcome.hold(&body.tombstone.metric, self::WRITTEN_TO.into());
                 }
                 Err(error) => outcome.hold(&body.tombstone.metric, chain(&error)),
             }

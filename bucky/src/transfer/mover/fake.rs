@@ -23,9 +23,7 @@ use crate::plan::survey::Selection;
 use crate::run::stop::Stop;
 use crate::transfer::batch::held::HoldingRoom;
 use crate::transfer::batch::{Batch, BatchLimits, Batcher, Stray};
-use crate::transfer::options::Batching;
-use crate::transfer::options::SourceRules;
-use crate::transfer::options::{SyncOptions, Travel};
+use crate::transfer::options::{Batching, SourceRules, SyncOptions, Travel};
 use crate::transfer::records::Records;
 
 /// A member of the ring over such a daemon.

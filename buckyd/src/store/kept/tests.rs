@@ -14,10 +14,10 @@ use bucky_whisper::Image;
 
 use super::*;
 use crate::inventory::Inventory;
-use crate::store::HealRules;
 use crate::store::heal::HealBatch;
 use crate::store::tests::{options, whisper};
 use crate::store::unplaced::Unplaced;
+use crate::store::{HealRules, OnCorrupt};
 
 const CORRUPT: &[u8] = b"this is no Whisper file, and long enough for a header";
 

@@ -6,11 +6,12 @@ use bucky_api::archive::{LargeMember, Member};
 use bucky_api::{HealLine, MemberDigest};
 use bucky_whisper::{Digest, MetricName};
 
-use super::{Volume, Volumes};
+use super::Volumes;
 use crate::store::Coming;
 use crate::store::heal::HealBatch as VolumeBatch;
 use crate::store::rules::HealRules;
 use crate::store::tombstone::BatchId;
+use crate::store::volume::Volume;
 
 /// Metrics being healed together. [`HealBatch::finish`] makes them durable and tells what became of them.
 pub(crate) struct HealBatch<'s> {

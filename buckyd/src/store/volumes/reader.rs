@@ -2,9 +2,10 @@
 
 use bucky_whisper::MetricName;
 
-use super::{Volume, Volumes};
+use super::Volumes;
 use crate::store::error::StoreError;
 use crate::store::snapshot::{FileReader as VolumeReader, Snapshot};
+use crate::store::volume::Volume;
 
 /// Reads many files: the folder of the last one stays open, and its buffer is used again.
 pub(crate) struct FileReader<'s> {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, chain};
 
-use super::{FileReader, Volume, Volumes};
+use super::{FileReader, Volumes};
 use crate::store::tombstone::{BatchId, Burial, Tombstone, Unburied};
+use crate::store::volume::Volume;
 use crate::store::{LargeFile, LargeLook, OnCut, Snapshot, StoreError};
 
 /// What became of a request to delete.
