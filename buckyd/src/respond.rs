@@ -103,7 +103,7 @@ impl From<ReadArchiveError> for ApiError {
             | ReadArchiveError::NotAMetric { .. }
             | ReadArchiveError::Miscounted { .. }
             | ReadArchiveError::BadReport(_) => {
-                (ErrorCode::BadArchive, "send what POST /v1/archive answers; see docs/http-api.md")
+                (ErrorCode::BadArchive, "send what POST /v1/archive answers; see docs/internals/http-api.md")
             }
             ReadArchiveError::CutOff { .. }
             | ReadArchiveError::Read { .. }
