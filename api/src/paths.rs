@@ -22,6 +22,8 @@ pub const V1_PULL: &str = "/v1/pull";
 pub const V1_CONFIRM: &str = "/v1/confirm";
 /// What files hold, in figures that can be compared: [`crate::DigestRequest`].
 pub const V1_DIGESTS: &str = "/v1/digests";
+/// Which slots of a part of a file hold points: [`crate::PointsRequest`].
+pub const V1_POINTS: &str = "/v1/points";
 /// Conditional delete: [`crate::DeleteRequest`].
 pub const V1_DELETE: &str = "/v1/delete";
 

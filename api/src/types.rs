@@ -2,6 +2,7 @@
 
 mod digests;
 mod not_served;
+mod points;
 mod schema;
 mod status;
 
@@ -13,6 +14,7 @@ use bucky_whisper::{Digest, MetricName};
 
 pub use self::digests::*;
 pub use self::not_served::*;
+pub use self::points::*;
 pub use self::schema::*;
 pub use self::status::*;
 use crate::{DaemonAddr, Encoding};

@@ -2,24 +2,24 @@
 //!
 //! Each node sends its copies of a batch as one archive stream, in the order of the names; a daemon of the Go tool is
 //! asked metric by metric. The streams are read in step, so that of a metric all copies are at hand at one time and no
-//! more than a few metrics are held, however many a batch has.
+//! more than a few metrics are held, however many a batch has. What is too long to be held is left out there, and comes when a
+//! metric is asked for alone ([`CopyNodes::of_any_length`]): into temporary files (`received`).
+
+mod received;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use bucky_api::archive::{
-    FileMeta, Limits, Member as Sent, NoRoom, ReadArchiveError, Receiver, receive_archive,
-};
-use bucky_api::client::ByteStream;
+use bucky_api::archive::{FileMeta, ReadArchiveError};
 use bucky_api::{ClientError, Daemon, DaemonAddr, Encoding, LeftOut, Problem, chain};
 use bucky_whisper::MetricName;
-use futures_util::TryStreamExt;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
+use self::received::read_stream;
 use crate::cluster::{Answer, Member};
 use crate::output::Output;
 use crate::patience::{self, Next, Patience, Trouble};
+use crate::spool::Content;
 
 /// Streams read at once, in all batches together: each has a thread of the runtime's, of which there are 512.
 const STREAMS: u32 = 400;
@@ -47,6 +47,9 @@ pub(crate) enum ReadError {
     /// A node's answer ended before all that it was asked for was in it.
     #[error("the answer of {addr} has nothing about {metric}, which it was asked for")]
     Unanswered { addr: DaemonAddr, metric: MetricName },
+    /// A copy is too long to be held, and cannot be kept elsewhere.
+    #[error("{metric} of {addr} cannot be kept while it is worked on")]
+    Spool { addr: DaemonAddr, metric: MetricName, source: std::io::Error },
     /// The reading ended early, which is a defect of this program.
     #[error("the copies of {addr} ended without their report")]
     Ended { addr: DaemonAddr },
@@ -61,7 +64,7 @@ impl ReadError {
             | Self::Damaged { .. }
             | Self::Unanswered { .. }
             | Self::Ended { .. } => Trouble::Passing,
-            Self::Disordered { .. } => Trouble::Lasting,
+            Self::Disordered { .. } | Self::Spool { .. } => Trouble::Lasting,
         }
     }
 }
@@ -86,7 +89,16 @@ pub(crate) struct Copy {
     /// Mode and time of change there.
     pub(crate) meta: FileMeta,
     /// The whole file.
-    pub(crate) content: Vec<u8>,
+    pub(crate) content: Content,
+}
+
+/// How long a file may be that is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Length {
+    /// As long as is held in memory.
+    Held,
+    /// Of any length.
+    Any,
 }
 
 /// What comes from a node.
@@ -153,6 +165,26 @@ impl CopyNodes {
         &self,
         wanted: impl Iterator<Item = (&'w MetricName, &'w [usize])>,
     ) -> Result<SideBySide<'_>, ReadError> {
+        self.open_by(wanted, Length::Held).await
+    }
+
+    /// Asks each of these nodes for its copy of one metric, of whatever length.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) async fn of_any_length(
+        &self,
+        metric: &MetricName,
+        nodes: &[usize],
+    ) -> Result<SideBySide<'_>, ReadError> {
+        self.open_by(std::iter::once((metric, nodes)), Length::Any).await
+    }
+
+    async fn open_by<'w>(
+        &self,
+        wanted: impl Iterator<Item = (&'w MetricName, &'w [usize])>,
+        length: Length,
+    ) -> Result<SideBySide<'_>, ReadError> {
         let mut of_node: BTreeMap<usize, Vec<MetricName>> = BTreeMap::new();
         for (metric, nodes) in wanted {
             for node in nodes {
@@ -167,7 +199,7 @@ impl CopyNodes {
         for (number, metrics) in of_node {
             let Some(node) = self.nodes.get(number) else { continue };
             places.extend(node.archives.acquire().await.ok());
-            streams.insert(number, Incoming::begin(node, metrics, self.encoding).await?);
+            streams.insert(number, Incoming::begin(node, metrics, self.encoding, length).await?);
         }
         Ok(SideBySide { streams, _places: places })
     }
@@ -223,14 +255,18 @@ impl Incoming {
         node: &Node,
         metrics: Vec<MetricName>,
         encoding: Encoding,
+        length: Length,
     ) -> Result<Self, ReadError> {
         let (sender, pieces) = mpsc::channel(1);
         let addr = node.daemon.addr().clone();
         if node.is_v1 {
-            let (encoding, stream) = node.daemon.archive(metrics, encoding).await?;
+            let (encoding, stream) = match length {
+                Length::Held => node.daemon.archive(metrics, encoding).await?,
+                Length::Any => node.daemon.archive_of_any_length(metrics, encoding).await?,
+            };
             let addr = addr.clone();
             tokio::task::spawn_blocking(move || {
-                let end = read_stream(&addr, encoding, stream, &sender);
+                let end = read_stream(&addr, (encoding, length), stream, &sender);
                 // Where nobody listens any more, nobody needs to know.
                 let _ = sender.blocking_send(end);
             });
@@ -275,53 +311,7 @@ impl Incoming {
     }
 }
 
-/// Hands out what an archive stream holds; gives its end.
-fn read_stream(
-    addr: &DaemonAddr,
-    encoding: Encoding,
-    stream: ByteStream,
-    sender: &mpsc::Sender<Result<Piece, ReadError>>,
-) -> Result<Piece, ReadError> {
-    let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(std::io::Error::other)));
-    let failed = |source| ReadError::Archive { addr: addr.clone(), source };
-    let reader = encoding
-        .decoder(reader)
-        .map_err(|source| failed(ReadArchiveError::Read { members: 0, source }))?;
-    let handed = Handed { addr, sender };
-    let report = receive_archive(reader, Limits::default(), handed);
-    report.map(|report| Piece::End(report.left_out)).map_err(failed)
-}
-
-/// Hands copies on as they come.
-struct Handed<'s> {
-    addr: &'s DaemonAddr,
-    sender: &'s mpsc::Sender<Result<Piece, ReadError>>,
-}
-
-impl Receiver for Handed<'_> {
-    fn reserve(&mut self, _bytes: u64) -> Result<(), NoRoom> {
-        self.is_wanted(!self.sender.is_closed())
-    }
-
-    fn take(&mut self, member: Sent) -> Result<(), NoRoom> {
-        let piece = if member.is_intact() {
-            let Sent { metric, meta, content, .. } = member;
-            Ok(Piece::Copy { metric, copy: Copy { meta, content } })
-        } else {
-            Err(ReadError::Damaged { addr: self.addr.clone(), metric: member.metric })
-        };
-        self.is_wanted(self.sender.blocking_send(piece).is_ok())
-    }
-}
-
-impl Handed<'_> {
-    /// Where nobody listens any more, the rest is not read.
-    fn is_wanted(&self, is_wanted: bool) -> Result<(), NoRoom> {
-        if is_wanted { Ok(()) } else { Err(NoRoom("nobody reads it any more".into())) }
-    }
-}
-
-/// The same from a daemon of the Go tool.
+/// Hands out what a daemon of the Go tool has of these metrics; gives the end.
 async fn read_one_by_one(
     daemon: &Daemon,
     metrics: Vec<MetricName>,
@@ -331,7 +321,8 @@ async fn read_one_by_one(
     for metric in metrics {
         let (problem, reason) = match daemon.go_get(metric.as_str()).await {
             Ok(Some(file)) => {
-                let copy = Copy { meta: file.stat.file_meta(), content: file.content.into() };
+                let content = Content::Held(file.content.into());
+                let copy = Copy { meta: file.stat.file_meta(), content };
                 let piece = Piece::Copy { metric, copy };
                 if sender.send(Ok(piece)).await.is_err() {
                     break;

@@ -46,6 +46,7 @@ mod rebalance;
 mod restore;
 mod run;
 mod sizes;
+mod spool;
 mod strays;
 mod tar_records;
 mod terminal;

@@ -18,6 +18,9 @@ const PATH_DIGEST: &str = " path-xxh3=";
 /// The length of a block of a tar, in bytes.
 pub(crate) const BLOCK: usize = 512;
 
+/// The most stretches of a sparse file whose map is read, and written.
+pub(crate) const STRETCHES_MOST: usize = 512 * 1024;
+
 /// The digests that go with a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digests {

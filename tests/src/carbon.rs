@@ -22,8 +22,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bucky_ring::{Algorithm, Ring};
 use rustix::process::Signal;
 
-use crate::written::{DroppedUpdate, LiveMetric, Operation, Written};
-use crate::{Layout, Route, TestCluster, metrics, peer, program, wait};
+use crate::written::{DroppedUpdate, LiveMetric, Operation, Slot, Written};
+use crate::{Layout, Route, Schemas, TestCluster, metrics, peer, program, wait};
 
 /// Where carbons and relays listen.
 const PORT: u16 = 2003;
@@ -69,8 +69,13 @@ impl Carbons {
     /// # Panics
     /// Where carbon or carbon-c-relay are not there, or do not start.
     #[track_caller]
-    pub fn start(cluster: &TestCluster, old: &Ring, layout: &Layout, locks: bool) -> Self {
-        let cache = |node: &crate::Node| Cache::start(cluster, node, layout, locks);
+    pub fn start(cluster: &TestCluster, old: &Ring, schemas: &[Schemas], locks: bool) -> Self {
+        let cache = |node: &crate::Node| {
+            let is_new = !old.nodes().iter().any(|member| member.host() == node.host());
+            let layouts: Vec<(&str, &Layout)> =
+                schemas.iter().map(|schemas| (schemas.kind, schemas.on(is_new))).collect();
+            Cache::start(cluster, node, &layouts, locks)
+        };
         let caches: Vec<Cache> = cluster.nodes().iter().map(cache).collect();
         for cache in &caches {
             wait::until(&format!("carbon listens on {}", cache.host), || listens(&cache.host));
@@ -140,7 +145,13 @@ fn show(title: &str, lines: &[String]) {
 }
 
 impl Cache {
-    fn start(cluster: &TestCluster, node: &crate::Node, layout: &Layout, locks: bool) -> Self {
+    /// Starts one that creates metrics of each kind by its layout.
+    fn start(
+        cluster: &TestCluster,
+        node: &crate::Node,
+        layouts: &[(&str, &Layout)],
+        locks: bool,
+    ) -> Self {
         let host = node.host().to_owned();
         let folder = cluster.path(&format!("carbon-{host}"));
         std::fs::create_dir_all(&folder).unwrap();
@@ -149,14 +160,17 @@ impl Cache {
             std::fs::write(&path, text).unwrap();
             path
         };
-        let Layout { retentions, aggregation, x_files_factor } = layout;
-        write("storage-schemas.conf", format!("[all]\npattern = .*\nretentions = {retentions}\n"));
-        write(
-            "storage-aggregation.conf",
-            format!(
-                "[all]\npattern = .*\nxFilesFactor = {x_files_factor}\naggregationMethod = {aggregation}\n"
-            ),
-        );
+        let section = |kind: &str| format!("[{kind}]\npattern = \\.{kind}[0-9]+$\n");
+        let retentions = |(kind, layout): &(&str, &Layout)| {
+            format!("{}retentions = {}\n", section(kind), layout.retentions)
+        };
+        write("storage-schemas.conf", layouts.iter().map(retentions).collect());
+        let aggregation = |(kind, layout): &(&str, &Layout)| {
+            let Layout { aggregation, x_files_factor, .. } = layout;
+            let section = section(kind);
+            format!("{section}xFilesFactor = {x_files_factor}\naggregationMethod = {aggregation}\n")
+        };
+        write("storage-aggregation.conf", layouts.iter().map(aggregation).collect());
         let prefix = node.prefix();
         let config = write("carbon.conf", configuration(&host, &prefix, &folder, locks));
         let mut command = Command::new(peer::python());
@@ -302,7 +316,6 @@ impl Feeder {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (of_thread, count) = (Arc::clone(&stop), Arc::clone(&sent));
         let metrics = written.metrics().to_vec();
-        let finest = written.layout().archives()[0];
         let thread = std::thread::spawn(move || {
             let connect = |host: String| BufWriter::new(TcpStream::connect((host, PORT)).unwrap());
             let mut relays = relays.map(connect);
@@ -311,13 +324,15 @@ impl Feeder {
             while !of_thread.load(Ordering::Relaxed) {
                 let relay = senders[chance.below(senders.len())].load(Ordering::Relaxed);
                 let number = chance.below(metrics.len());
-                let slots = finest.points() as usize * 3 / 4;
+                let schemas = &metrics[number].schemas;
+                // A point of its own in the file of any node, and one that no file is about to lose.
+                let step = schemas.common_step();
+                let slots = (schemas.common_reach() / step * 3 / 4) as usize;
                 let points = 1 + chance.below(usize::try_from(MOST_POINTS).unwrap());
-                let newest = metrics::now() / finest.seconds_per_point();
+                let newest = metrics::now() / step;
                 let first = newest - u32::try_from(chance.below(slots - points)).unwrap();
-                let times: Vec<u32> = (0..u32::try_from(points).unwrap())
-                    .map(|slot| (first - slot) * finest.seconds_per_point())
-                    .collect();
+                let times: Vec<u32> =
+                    (0..u32::try_from(points).unwrap()).map(|slot| (first - slot) * step).collect();
                 let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
                 send(&mut relays[relay], &metrics[number], &times);
                 all.push((at, number, times));
@@ -350,7 +365,8 @@ impl Feeder {
     pub fn stop(self, written: &mut Written) {
         self.stop.store(true, Ordering::Relaxed);
         for (at, number, times) in self.thread.join().unwrap() {
-            written.add(Operation { at, how: "sent to a relay", host: None }, number, &times);
+            let slots: Vec<Slot> = times.into_iter().map(|time| (time, None)).collect();
+            written.add(Operation { at, how: "sent to a relay", host: None }, number, &slots);
         }
     }
 }

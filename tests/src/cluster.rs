@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::address::Network;
 use crate::http::{Answer, Http};
 use crate::ledger::{Ledger, owner_hosts};
-use crate::metrics::{self, LAYOUTS};
+use crate::metrics::{self, LAYOUTS, OTHER_LAYOUTS};
 use crate::node::{Launch, Node};
 use crate::program::{Finished, Running};
 use crate::{Gate, Link, LinkSpec, tree, wait};
@@ -315,6 +315,20 @@ impl TestCluster {
         }
     }
 
+    /// Lays down those of the metrics with these numbers that the node `owner` owns, and every `nth` of them, on that node as well:
+    /// with other points, and by other layouts.
+    pub fn scatter_others(&self, numbers: Range<usize>, owner: usize, nth: usize) {
+        let now = metrics::now();
+        let owned =
+            numbers.filter(|number| self.owners(metrics::name(*number).as_str()).contains(&owner));
+        for number in owned.step_by(nth) {
+            let layout = &OTHER_LAYOUTS[number % OTHER_LAYOUTS.len()];
+            let points = metrics::history(layout, now, number + 1);
+            let prefix = self.nodes[owner].prefix();
+            metrics::write_at(&prefix, &metrics::name(number), layout, &points, now);
+        }
+    }
+
     fn number_of(&self, host: &str) -> usize {
         self.nodes.iter().position(|node| node.host == host).expect("a host of this cluster")
     }
@@ -438,11 +452,25 @@ impl TestCluster {
     /// Where it is not so.
     #[track_caller]
     pub fn assert_all_in_place(&self, before: &Ledger) {
+        self.assert_all_in_place_beside(before, []);
+    }
+
+    /// The same beside metrics that others keep account of. Gives how many points were looked for.
+    ///
+    /// # Panics
+    /// Where it is not so.
+    #[track_caller]
+    pub fn assert_all_in_place_beside<'m>(
+        &self,
+        before: &Ledger,
+        others: impl IntoIterator<Item = &'m MetricName>,
+    ) -> u64 {
         self.wait_until_buried();
-        let findings = before.compare(&self.ledger(), &self.ring);
+        let findings = before.compare(&self.ledger().without(others), &self.ring);
         assert!(findings.problems.is_empty(), "{}", listed(&findings.problems));
         assert!(findings.points > 0, "no point was looked at");
         self.assert_no_strays();
+        findings.points
     }
 
     /// Wants nothing below any prefix that does not belong there. Folders that a move has emptied are removed a moment

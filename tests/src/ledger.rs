@@ -1,8 +1,8 @@
 //! Every point of every archive of every node: read before a move, it says afterwards what is missing.
 //!
 //! The rules are those of the fill: a slot that the owner had keeps its value, any other has that of a source. Where
-//! several nodes had parts of a metric, coarser slots may have been rolled up anew: of those only that they are known
-//! is checked here. A point that has left its archive's window meanwhile is no loss.
+//! several nodes had parts of a metric, slots that are coarser than the owner's finest may have been rolled up anew: of those
+//! only that they are known is checked here. A point that has left its archive's window meanwhile is no loss.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -65,6 +65,20 @@ impl Ledger {
     /// How many metrics there are.
     pub fn metrics(&self) -> usize {
         self.copies.len()
+    }
+
+    /// Takes these metrics out.
+    #[must_use]
+    pub fn without<'m>(mut self, metrics: impl IntoIterator<Item = &'m MetricName>) -> Self {
+        for metric in metrics {
+            self.copies.remove(metric);
+        }
+        self
+    }
+
+    /// The metrics.
+    pub fn names(&self) -> impl Iterator<Item = &MetricName> {
+        self.copies.keys()
     }
 
     /// How many points all files together have.
@@ -164,26 +178,30 @@ fn compare_copies(
 ) {
     let own = before.iter().find(|copy| copy.host == after.host);
     for copy in before {
-        for (number, (archive, points)) in copy.archives.iter().enumerate() {
+        for (archive, points) in &copy.archives {
             let step = archive.seconds_per_point;
+            let is_finest =
+                after.archives.first().is_some_and(|(first, _)| first.seconds_per_point == step);
             let there = after.archive(step);
             let in_window =
                 |point: &&Point| u64::from(point.timestamp) + archive.retention() > u64::from(now);
             for point in points.iter().filter(in_window) {
                 findings.points += 1;
                 let found = there.and_then(|(_, points)| at(points, point.timestamp));
-                let known_to_owner = own.and_then(|own| at(own.archive(step)?.1, point.timestamp));
+                // One that has left the owner's own, shorter window may have gone before the fill.
+                let known_to_owner = own.and_then(|own| own.archive(step)).and_then(|own| {
+                    let is_kept = u64::from(point.timestamp) + own.0.retention() > u64::from(now);
+                    at(own.1, point.timestamp).filter(|_| is_kept)
+                });
                 // Where both had it the owner's counts; where several sources had it, one of theirs.
                 let expected = known_to_owner.unwrap_or(point.value);
-                let is_exact = before.len() == 1 || (number == 0 && known_to_owner.is_some());
+                let is_exact = before.len() == 1 || (is_finest && known_to_owner.is_some());
                 let problem = match found {
                     None => "is gone".to_owned(),
                     Some(value) if is_exact && value.to_bits() != expected.to_bits() => {
                         format!("is {value} and was {expected}")
                     }
-                    Some(value)
-                        if number == 0 && !any_had(before, step, point.timestamp, value) =>
-                    {
+                    Some(value) if is_finest && !any_had(before, step, point.timestamp, value) => {
                         format!("is {value}, which no node had")
                     }
                     Some(_) => continue,

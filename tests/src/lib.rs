@@ -18,7 +18,8 @@
 //!   its own, [`plain_file`]
 //! - [`ledger`]: every point of every archive of every node, and whether it is with its owner
 //! - [`carbon`]: a real carbon on every node, and real relays before them
-//! - [`writer`]: processes that write as carbon does; [`written`]: every point they wrote, and whether it is with its owner
+//! - [`writer`]: processes that write as carbon does; [`written`]: every point they wrote, and whether it is with its owner;
+//!   [`schema`]: what their nodes make of a metric, alike or not
 //! - [`steps`]: whisper.py, stopped at the moments in which it and a move can meet
 //! - [`soak`]: how often a story with chance in it runs, and what it has looked at
 //! - [`inputs`]: bytes from outside, and what must hold whatever they are
@@ -43,12 +44,15 @@ pub mod layout_account;
 pub mod layout_pair;
 pub mod ledger;
 pub mod link;
+mod live_copy;
+mod live_look;
 pub mod metrics;
 pub mod node;
 pub mod order;
 pub mod peer;
 pub mod plain_file;
 pub mod program;
+pub mod schema;
 pub mod soak;
 pub mod steps;
 pub mod strace;
@@ -71,6 +75,7 @@ pub use link::{Link, LinkSpec};
 pub use metrics::Layout;
 pub use node::{Injection, Launch, Node};
 pub use program::{Finished, Running};
+pub use schema::Schemas;
 pub use steps::{SteppedWhisper, Stop};
 pub use terminal::Terminal;
 pub use writer::{Manner, Route, Writers};

@@ -37,6 +37,17 @@ pub const LAYOUTS: [Layout; 6] = [
     Layout { retentions: "30s:2h,10m:5d", aggregation: Aggregation::AbsMax, x_files_factor: 1.0 },
 ];
 
+/// Another layout for each of these, as a node with other schemas creates them: shorter, with other steps, with more archives or
+/// fewer. The archives of both fit into one file.
+pub const OTHER_LAYOUTS: [Layout; 6] = [
+    Layout { retentions: "10s:30m,1m:6h", aggregation: Aggregation::Average, x_files_factor: 0.5 },
+    Layout { retentions: "5m:1d", aggregation: Aggregation::Sum, x_files_factor: 0.0 },
+    Layout { retentions: "1m:4h", aggregation: Aggregation::Last, x_files_factor: 0.5 },
+    Layout { retentions: "1m:2h,10m:2d", aggregation: Aggregation::Max, x_files_factor: 0.1 },
+    Layout { retentions: "10m:2d", aggregation: Aggregation::Min, x_files_factor: 0.3 },
+    Layout { retentions: "30s:1h", aggregation: Aggregation::AbsMax, x_files_factor: 1.0 },
+];
+
 /// A layout of one archive, a point a minute for a day.
 pub const MINUTES: Layout =
     Layout { retentions: "1m:1d", aggregation: Aggregation::Average, x_files_factor: 0.5 };

@@ -5,8 +5,10 @@ file says by which of them the relay sends now: old, new, both (several relays, 
 
 Like carbon, it looks whether there is a file, makes folder and file where there is none, and then opens the file to
 write. What it has written goes to the ledger, an operation a line, only when whisper.py has come back without an error:
-the time, u (update), m (update_many) or c (create and update), the number of the metric, the timestamps. A write that
-failed because the file or folder came or went in between is counted and not in the ledger; the last line has the counts.
+the time, u (update), m (update_many) or c (create and update), the number of the metric, the timestamps with the seconds per
+point of the archive that each went to. Points that no archive of the file reaches back to are not written, nor are those that
+would soon leave theirs. A write that failed because the file or folder came or went in between is counted and not in the
+ledger; the last line has the counts.
 """
 
 import json
@@ -23,33 +25,63 @@ LOOK_EVERY = 0.01
 MOST_POINTS = 30
 
 
+READ_HEADER = getattr(whisper, "__readHeader")
+
+
+def value(seed, timestamp):
+    """As LiveMetric::value."""
+    return float((seed + timestamp // 600 * 7919) % 1000003 * 600 + timestamp % 600)
+
+
+def slot(archives, timestamp, now):
+    """Where whisper.py puts a point: the slot's time, and the archive's seconds per point. None where none is written."""
+    age = now - timestamp
+    for archive in archives:
+        if age <= archive["retention"]:
+            step = archive["secondsPerPoint"]
+            # The oldest quarter is about to leave the archive.
+            return (timestamp - timestamp % step, step) if age <= archive["retention"] * 3 // 4 else None
+    return None
+
+
 class Writer:
     def __init__(self, config):
         self.config = config
-        self.step, self.slots = config["archives"][0]
         self.dropped = {"update": 0, "create": 0, "folder": 0}
         self.ledger = open(config["ledger"], "w")
 
     def write_once(self, metric):
-        number, path, seed = metric["number"], metric["path"], metric["seed"]
+        path = metric["path"]
         how = "u" if random.random() < 0.2 else "m"
-        points = self.points(seed, 1 if how == "u" else random.randint(1, MOST_POINTS))
+        points = self.points(metric, 1 if how == "u" else random.randint(1, MOST_POINTS))
         if not os.path.exists(path):
             how = "c"
-            if not self.create(path):
+            if not self.create(path, metric):
                 return
         try:
-            if how == "u":
-                whisper.update(path, points[0][1], points[0][0])
-            else:
-                whisper.update_many(path, points)
+            slots = self.write(path, points, how)
         except FileNotFoundError:
             self.dropped["update"] += 1
             return
-        times = " ".join(str(timestamp) for timestamp, _ in points)
-        self.ledger.write("%.6f %s %d %s\n" % (time.time(), how, number, times))
+        if slots:
+            slots = " ".join("%d:%d" % slot for slot in slots)
+            self.ledger.write("%.6f %s %d %s\n" % (time.time(), how, metric["number"], slots))
 
-    def create(self, path):
+    def write(self, path, points, how):
+        """As whisper.update and whisper.update_many: opens the file by its path, and writes into that, whatever it is by then."""
+        with open(path, "r+b", whisper.BUFFERING) as file:
+            now = int(time.time())
+            archives = READ_HEADER(file)["archives"]
+            placed = [(point, slot(archives, point[0], now)) for point in points]
+            placed = [(point, where) for point, where in placed if where]
+            points = [point for point, _ in placed]
+            if how == "u" and points:
+                whisper.file_update(file, points[0][1], points[0][0], now)
+            elif points:
+                whisper.file_update_many(file, points, now)
+            return [where for _, where in placed]
+
+    def create(self, path, metric):
         folder = os.path.dirname(path)
         try:
             if not os.path.exists(folder):
@@ -60,8 +92,7 @@ class Writer:
             self.dropped["folder"] += 1
             return False
         try:
-            config = self.config
-            whisper.create(path, config["archives"], config["x_files_factor"], config["aggregation"])
+            whisper.create(path, metric["archives"], metric["x_files_factor"], metric["aggregation"])
         except FileNotFoundError:
             self.dropped["folder"] += 1
             return False
@@ -70,13 +101,15 @@ class Writer:
             return False
         return True
 
-    def points(self, seed, count):
+    def points(self, metric, count):
+        """Points of one metric, one after the other, the newest first."""
+        seed, step = metric["seed"], metric["step"]
         now = int(time.time())
-        newest = now - now % self.step
+        newest = now - now % step
         # The oldest quarter is about to leave the file's window.
-        first = random.randrange(self.slots * 3 // 4 - count)
-        times = [newest - (first + number) * self.step for number in range(count)]
-        return [(timestamp, float((seed + timestamp * 7919) % 1000003)) for timestamp in times]
+        first = random.randrange(metric["reach"] // step * 3 // 4 - count)
+        times = [newest - (first + number) * step for number in range(count)]
+        return [(timestamp, value(seed, timestamp)) for timestamp in times]
 
     def run(self):
         metrics = self.config["metrics"]

@@ -9,7 +9,7 @@ use bucky_ring::Ring;
 use serde_json::json;
 
 use crate::ledger::owner_hosts;
-use crate::written::{LiveMetric, Operation, Written};
+use crate::written::{LiveMetric, Operation, Slot, Written};
 use crate::{TestCluster, peer, program, wait};
 
 const SCRIPT: &str = include_str!("whisper_writer.py");
@@ -87,19 +87,22 @@ impl Writers {
             let has = |ring: &Ring, metric: &LiveMetric| {
                 owner_hosts(ring, &metric.name).is_some_and(|owners| owners.contains(&node.host))
             };
+            let is_new = !old.nodes().iter().any(|member| member.host() == node.host());
             let metric = |(number, metric): (usize, &LiveMetric)| {
+                let layout = metric.schemas.on(is_new);
+                let archives = layout.archives().into_iter();
                 json!({
                     "number": number, "path": node.path(metric.name.as_str()), "seed": metric.seed,
                     "old": has(old, metric), "new": has(cluster.ring(), metric),
+                    "archives": archives.map(|a| [a.seconds_per_point(), a.points()]).collect::<Vec<_>>(),
+                    "aggregation": layout.aggregation.to_string(),
+                    "x_files_factor": layout.x_files_factor,
+                    "step": metric.schemas.finest_step(), "reach": metric.schemas.longest_reach(),
                 })
             };
             let metrics: Vec<_> = written.metrics().iter().enumerate().map(metric).collect();
-            let layout = written.layout();
-            let archives = layout.archives().into_iter();
             let config = json!({
                 "control": control, "ledger": ledger, "metrics": metrics,
-                "archives": archives.map(|a| [a.seconds_per_point(), a.points()]).collect::<Vec<_>>(),
-                "aggregation": layout.aggregation.to_string(), "x_files_factor": layout.x_files_factor,
                 "locks": manner.locks, "pause": manner.pause.as_secs_f64(),
                 "seed": manner.seed.wrapping_add(number as u64),
             });
@@ -205,12 +208,18 @@ impl Writer {
                 _ => "whisper.create",
             };
             let number = words.next().unwrap().parse().unwrap();
-            let timestamps: Vec<u32> = words.map(|word| word.parse().unwrap()).collect();
+            let slots: Vec<Slot> = words.map(slot).collect();
             let host = Some(self.host.clone());
-            written.add(Operation { at, how, host }, number, &timestamps);
+            written.add(Operation { at, how, host }, number, &slots);
         }
         dropped.expect("the writer has ended in order")
     }
+}
+
+/// Reads `TIMESTAMP:SECONDS_PER_POINT`.
+fn slot(word: &str) -> Slot {
+    let (timestamp, step) = word.split_once(':').unwrap();
+    (timestamp.parse().unwrap(), Some(step.parse().unwrap()))
 }
 
 impl Drop for Writer {

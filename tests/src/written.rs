@@ -2,27 +2,27 @@
 //! its owners in the end.
 //!
 //! The value of a point follows from its metric and its time. So it does not matter which of two writers was last, and
-//! a point that stands in the wrong slot, or in the wrong file, is seen to be wrong.
+//! a point that stands in the wrong slot, or in the wrong file, is seen to be wrong. Where nodes have other schemas, a point
+//! is looked for in the archive that it was written to: one of another resolution does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use bucky_ring::Ring;
-use bucky_whisper::{ArchiveView, Image, MetricName, Point};
+use bucky_whisper::{MetricName, Point};
 
 use crate::ledger::owner_hosts;
+use crate::live_copy::Copy;
+use crate::live_look::Look;
 use crate::metrics::{self, Layout};
+use crate::schema::Schemas;
 use crate::{Node, TestCluster};
 
-/// How many metrics with lost or wrong points a failed story tells of, and how many points of each.
-const TOLD: usize = 6;
-const TOLD_OF_EACH: usize = 3;
-/// How many lines of a daemon's log that speak of such a metric.
-const LOG_LINES: usize = 6;
 /// How many seconds after a point was sent a carbon may have it in its hands.
 const WRITTEN_WITHIN: f64 = 6.0;
 /// How many points in a row are laid down, and then left out.
 const BLOCK: u32 = 30;
+/// Values of so many seconds in a row lie close together: their averages are between them, and not between others.
+const VALUES_TOGETHER: u32 = 600;
 
 /// A metric that is written while it moves.
 #[derive(Clone, Debug)]
@@ -31,14 +31,34 @@ pub struct LiveMetric {
     pub name: MetricName,
     /// What makes its values differ from those of the others.
     pub seed: u32,
+    /// What its files keep.
+    pub schemas: Schemas,
 }
 
 impl LiveMetric {
     /// The value of its point at a time.
     pub fn value(&self, timestamp: u32) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "below 1,000,003")]
-        let value = ((u64::from(self.seed) + u64::from(timestamp) * 7919) % 1_000_003) as f64;
+        let together = u64::from(timestamp / VALUES_TOGETHER);
+        let base = (u64::from(self.seed) + together * 7919) % 1_000_003;
+        let value = base * u64::from(VALUES_TOGETHER) + u64::from(timestamp % VALUES_TOGETHER);
+        #[expect(clippy::cast_precision_loss, reason = "below 600,001,800")]
+        let value = value as f64;
         value
+    }
+
+    /// Whether a slot of so many seconds may have this value: its point's, or an average of points inside the slot.
+    pub(crate) fn may_be(&self, timestamp: u32, seconds_per_point: u32, value: f64) -> bool {
+        if seconds_per_point <= self.schemas.finest_step() {
+            return value == self.value(timestamp);
+        }
+        let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
+        let (mut from, end) = (timestamp, timestamp + seconds_per_point);
+        while from < end {
+            let next = ((from / VALUES_TOGETHER + 1) * VALUES_TOGETHER).min(end);
+            (least, most) = (least.min(self.value(from)), most.max(self.value(next - 1)));
+            from = next;
+        }
+        (least..=most).contains(&value)
     }
 
     fn point(&self, timestamp: u32) -> Point {
@@ -60,8 +80,9 @@ pub struct Operation {
 /// What was written.
 #[derive(Debug)]
 pub struct Written {
-    layout: Layout,
     metrics: Vec<LiveMetric>,
+    /// Metrics that others keep account of.
+    others: BTreeSet<MetricName>,
     /// By the metric's number: the points, and the operation that wrote each last to one host.
     points: Vec<BTreeMap<Place, usize>>,
     operations: Vec<Operation>,
@@ -69,8 +90,18 @@ pub struct Written {
     live: u64,
 }
 
-/// A time, and the host whose file got the point then.
-type Place = (u32, Option<String>);
+/// Where a point was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) timestamp: u32,
+    /// The resolution of the archive; none where a carbon chose it, by the file that it found.
+    pub(crate) seconds_per_point: Option<u32>,
+    /// The host whose file got it; none where a relay sent it to all owners.
+    pub(crate) host: Option<String>,
+}
+
+/// A point's time, and the resolution of the archive that it was written to, where that is known.
+pub type Slot = (u32, Option<u32>);
 
 /// An update of which carbon itself has logged that it dropped it.
 #[derive(Clone, Debug)]
@@ -87,7 +118,7 @@ pub struct DroppedUpdate {
 
 impl DroppedUpdate {
     /// Whether a point that was sent then may have been part of it: carbon writes what it has as soon as it can.
-    fn explains(&self, metric: &MetricName, sent_at: f64) -> bool {
+    pub(crate) fn explains(&self, metric: &MetricName, sent_at: f64) -> bool {
         self.metric == *metric && (self.at - WRITTEN_WITHIN..self.at + 1.5).contains(&sent_at)
     }
 }
@@ -115,16 +146,36 @@ impl std::ops::AddAssign for Found {
 }
 
 impl Written {
-    /// `count` metrics of which nothing is written yet. They share folders by twos and threes, so that a move empties
-    /// many folders.
-    pub fn none(count: u32, layout: Layout) -> Self {
-        let metric = |number: u32| LiveMetric {
-            name: format!("live.app{}.host{}.m{number}", number % 3, number / 3).parse().unwrap(),
-            seed: number * 7_001 + 13,
+    /// `count` metrics of which nothing is written yet, of these schemas in turn. They share folders by twos and threes, so that a
+    /// move empties many folders.
+    pub fn none(count: u32, schemas: &[Schemas]) -> Self {
+        let numbers = (0..count).zip(schemas.iter().cycle());
+        let name = |(number, schemas): (u32, &Schemas)| {
+            let (app, host, kind) = (number % 3, number / 3, schemas.kind);
+            format!("live.app{app}.host{host}.{kind}{number}")
         };
-        let metrics: Vec<LiveMetric> = (0..count).map(metric).collect();
+        Self::of(numbers.map(name), schemas)
+    }
+
+    /// The same with metrics of these names.
+    pub fn of(names: impl IntoIterator<Item = String>, schemas: &[Schemas]) -> Self {
+        let metric = |((name, number), schemas): ((String, u32), &Schemas)| LiveMetric {
+            name: name.parse().unwrap(),
+            seed: number * 7_001 + 13,
+            schemas: *schemas,
+        };
+        let metrics: Vec<LiveMetric> =
+            names.into_iter().zip(0..).zip(schemas.iter().cycle()).map(metric).collect();
         let points = metrics.iter().map(|_| BTreeMap::new()).collect();
-        Self { layout, metrics, points, operations: Vec::new(), laid_down: 0, live: 0 }
+        let (others, operations) = (BTreeSet::new(), Vec::new());
+        Self { metrics, others, points, operations, laid_down: 0, live: 0 }
+    }
+
+    /// The nodes have other metrics, too.
+    #[must_use]
+    pub fn beside(mut self, others: impl IntoIterator<Item = MetricName>) -> Self {
+        self.others.extend(others);
+        self
     }
 
     /// The metrics, by their numbers.
@@ -132,42 +183,61 @@ impl Written {
         &self.metrics
     }
 
-    /// What their files keep.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-
-    /// Lays down the first `count` metrics where `ring` has them: blocks of points with gaps between them. Gives the time of the
-    /// newest point, the first of a block.
+    /// Lays down the first `count` metrics where `ring` has them, as the old nodes create them: blocks of points with gaps
+    /// between them. Gives the time of the newest point, the first of a block.
     pub fn lay_down(&mut self, count: usize, cluster: &TestCluster, ring: &Ring) -> u32 {
-        let finest = self.layout.archives()[0];
-        let (step, slots) = (finest.seconds_per_point(), finest.points());
-        let newest = metrics::now() / step * step;
-        for (number, metric) in self.metrics.clone().iter().enumerate().take(count) {
-            let ages = (0..slots * 3 / 4).filter(|age| (age / BLOCK).is_multiple_of(2));
-            let points: Vec<Point> = ages.map(|age| metric.point(newest - age * step)).collect();
+        let newest = metrics::newest_minute();
+        for number in 0..count.min(self.metrics.len()) {
+            let metric = self.metrics[number].clone();
             for host in owner_hosts(ring, &metric.name).expect("a metric that the ring places") {
-                let prefix = cluster.node_of(&host).prefix();
-                metrics::write(&prefix, &metric.name, &self.layout, &points);
-                self.laid_down += points.len() as u64;
-                let at = f64::from(metrics::now());
-                let operation = Operation { at, how: "laid down", host: Some(host) };
-                let times: Vec<u32> = points.iter().map(|point| point.timestamp).collect();
-                self.note(operation, number, &times);
+                self.lay_file(number, cluster.node_of(&host), &metric.schemas.old, newest);
             }
         }
         newest
     }
 
-    /// Adds an acknowledged write of the metric with this number.
-    pub fn add(&mut self, operation: Operation, number: usize, timestamps: &[u32]) {
-        self.note(operation, number, timestamps);
-        self.live += timestamps.len() as u64;
+    /// Lays down every `nth` of the metrics that `node` owns on it, as a new node creates them: from a relay that failed over.
+    pub fn lay_down_at(&mut self, node: &Node, nth: usize, cluster: &TestCluster) {
+        // Some of these points are the old owner's, too.
+        let newest = metrics::newest_minute() - BLOCK / 2 * 60;
+        for number in (0..self.metrics.len()).step_by(nth) {
+            let metric = self.metrics[number].clone();
+            if is_owner(cluster, node, &metric.name) {
+                self.lay_file(number, node, &metric.schemas.new, newest);
+            }
+        }
     }
 
-    fn note(&mut self, operation: Operation, number: usize, timestamps: &[u32]) {
+    fn lay_file(&mut self, number: usize, node: &Node, layout: &Layout, newest: u32) {
+        let metric = self.metrics[number].clone();
+        let finest = layout.archives()[0];
+        let (step, slots) = (finest.seconds_per_point(), finest.points());
+        let newest = newest / step * step;
+        let ages = (0..slots * 3 / 4).filter(|age| (age / BLOCK).is_multiple_of(2));
+        let points: Vec<Point> = ages.map(|age| metric.point(newest - age * step)).collect();
+        metrics::write(&node.prefix(), &metric.name, layout, &points);
+        self.laid_down += points.len() as u64;
+        let at = f64::from(metrics::now());
+        let host = Some(node.host().to_owned());
+        let operation = Operation { at, how: "laid down", host };
+        let times: Vec<Slot> = points.iter().map(|point| (point.timestamp, Some(step))).collect();
+        self.note(operation, number, &times);
+    }
+
+    /// Adds an acknowledged write of the metric with this number.
+    pub fn add(&mut self, operation: Operation, number: usize, slots: &[Slot]) {
+        self.note(operation, number, slots);
+        self.live += slots.len() as u64;
+    }
+
+    fn note(&mut self, operation: Operation, number: usize, slots: &[Slot]) {
         let index = self.operations.len();
-        let places = timestamps.iter().map(|timestamp| (*timestamp, operation.host.clone()));
+        let host = &operation.host;
+        let places = slots.iter().map(|&(timestamp, seconds_per_point)| Place {
+            timestamp,
+            seconds_per_point,
+            host: host.clone(),
+        });
         self.points[number].extend(places.map(|place| (place, index)));
         self.operations.push(operation);
     }
@@ -189,8 +259,8 @@ impl Written {
         look.problems.len()
     }
 
-    /// How many points are in fewer files than they should have copies, on whatever nodes: not written yet, in a
-    /// tombstone, or lost.
+    /// How many points that relays were sent are in fewer files than they should have copies, on whatever nodes: not written
+    /// yet, in a tombstone, or lost.
     pub fn lack_copies(&self, cluster: &TestCluster) -> usize {
         let now = metrics::now();
         let wanted = cluster.ring().spec().replication_factor;
@@ -200,12 +270,11 @@ impl Written {
             let contents: Vec<Vec<u8>> = cluster.nodes().iter().map(read).collect();
             let copies: Vec<Copy<'_>> =
                 contents.iter().map(|content| Copy::new(content, now)).collect();
-            let is_missing = |(timestamp, _): &&Place| {
-                let expected = Some(metric.value(*timestamp));
-                let has = |copy: &&Copy<'_>| copy.value(*timestamp) == expected;
+            let is_missing = |place: &&Place| {
+                let has = |copy: &&Copy<'_>| copy.has(metric, place);
                 copies.iter().filter(has).count() < wanted
             };
-            points.keys().filter(is_missing).count()
+            points.keys().filter(|place| place.host.is_none()).filter(is_missing).count()
         };
         self.metrics.iter().zip(&self.points).map(missing).sum()
     }
@@ -248,28 +317,33 @@ impl Written {
                 let node = cluster.node_of(host);
                 let content = std::fs::read(node.path(metric.name.as_str())).unwrap_or_default();
                 let copy = Copy::new(&content, now);
-                for ((timestamp, of), operation) in &self.points[number] {
+                for (place, operation) in &self.points[number] {
+                    let of = &place.host;
                     // What an owner was given stays there; what another was given, all owners get.
                     let is_owners = of.as_ref().is_some_and(|of| hosts.contains(&of.as_str()));
                     if is_owners && of.as_deref() != Some(host) {
                         continue;
                     }
                     look.points += 1;
-                    let value = copy.value(*timestamp);
                     let sent_at = self.operations[*operation].at;
-                    if value.is_none() && of.is_none() && look.explains(&metric.name, sent_at) {
+                    if copy.has(metric, place) {
+                        continue;
+                    }
+                    if of.is_none()
+                        && !copy.has_another(metric, place)
+                        && look.explains(&metric.name, sent_at)
+                    {
                         look.explained += 1;
-                    } else if value != Some(metric.value(*timestamp)) {
-                        let problem = self.problem(metric, *timestamp, *operation, host, &copy);
+                    } else {
+                        let problem = self.problem(metric, place, *operation, host, &copy);
                         look.add(&metric.name, problem);
                     }
                 }
-                let known = copy.finest.iter().flat_map(|finest| finest.points_valid(now));
-                for point in known.filter(|point| point.value != metric.value(point.timestamp)) {
+                for (step, point) in copy.strange(metric) {
                     look.add(
                         &metric.name,
                         format!(
-                            "{} at {}: {} on {host}, which nobody wrote",
+                            "{} at {} ({step} s): {} on {host}, which nobody wrote",
                             metric.name, point.timestamp, point.value,
                         ),
                     );
@@ -281,18 +355,21 @@ impl Written {
     fn problem(
         &self,
         metric: &LiveMetric,
-        timestamp: u32,
+        place: &Place,
         operation: usize,
         owner: &str,
         copy: &Copy<'_>,
     ) -> String {
         let Operation { at, how, host } = &self.operations[operation];
+        let timestamp = place.timestamp;
+        let archive = place.seconds_per_point.map(|step| format!(" ({step} s)"));
         format!(
-            "{} at {timestamp}, {}, {how} at {at:.3} on {}: its owner {owner} has {}",
+            "{} at {timestamp}{}, {}, {how} at {at:.3} on {}: its owner {owner} has {}",
             metric.name,
+            archive.unwrap_or_default(),
             metric.value(timestamp),
             host.as_deref().unwrap_or("all owners"),
-            copy.describe(timestamp)
+            copy.describe(metric, place)
         )
     }
 
@@ -300,6 +377,9 @@ impl Written {
         let known: BTreeSet<&MetricName> = self.metrics.iter().map(|metric| &metric.name).collect();
         for node in cluster.nodes() {
             for name in crate::tree::metrics(&node.prefix()) {
+                if self.others.contains(&name) {
+                    continue;
+                }
                 if !known.contains(&name) {
                     look.add(&name, format!("{name} on {} has come from nowhere", node.host()));
                 } else if !is_owner(cluster, node, &name) {
@@ -313,85 +393,4 @@ impl Written {
 fn is_owner(cluster: &TestCluster, node: &Node, name: &MetricName) -> bool {
     let owners = cluster.owners(name.as_str());
     owners.into_iter().any(|owner| cluster.node(owner).host() == node.host())
-}
-
-/// An owner's file.
-struct Copy<'c> {
-    content: &'c [u8],
-    finest: Option<ArchiveView<'c>>,
-    now: u32,
-}
-
-impl<'c> Copy<'c> {
-    fn new(content: &'c [u8], now: u32) -> Self {
-        let finest = Image::parse(content).ok().and_then(|image| image.archive(0));
-        Self { content, finest, now }
-    }
-
-    fn value(&self, timestamp: u32) -> Option<f64> {
-        self.finest.as_ref()?.valid(timestamp, self.now)
-    }
-
-    /// What is in a point's place.
-    fn describe(&self, timestamp: u32) -> String {
-        if self.content.is_empty() {
-            return "no file, or an empty one".into();
-        }
-        let Some(finest) = &self.finest else { return "a damaged file".into() };
-        if let Some(value) = self.value(timestamp) {
-            return value.to_string();
-        }
-        let stored = finest.position_of(timestamp).and_then(|position| finest.stored(position));
-        match stored {
-            Some(stored) => format!("{} at {} in that slot", stored.value, stored.timestamp),
-            None => "a file without any point".into(),
-        }
-    }
-}
-
-/// What a look at the owners' files has found.
-#[derive(Debug, Default)]
-struct Look<'d> {
-    points: u64,
-    dropped: &'d [DroppedUpdate],
-    /// Points that lack because carbon has dropped them.
-    explained: u64,
-    problems: Vec<(MetricName, String)>,
-}
-
-impl Look<'_> {
-    fn explains(&self, metric: &MetricName, sent_at: f64) -> bool {
-        self.dropped.iter().any(|dropped| dropped.explains(metric, sent_at))
-    }
-
-    fn add(&mut self, metric: &MetricName, problem: String) {
-        self.problems.push((metric.clone(), problem));
-    }
-
-    fn tell(&self, cluster: &TestCluster) -> String {
-        let metrics: BTreeSet<&MetricName> = self.problems.iter().map(|(name, _)| name).collect();
-        let mut text = format!(
-            "{} of {} points are not as they were written, of {} metrics",
-            self.problems.len(),
-            self.points,
-            metrics.len()
-        );
-        for name in metrics.into_iter().take(TOLD) {
-            let of_metric = self.problems.iter().filter(|(metric, _)| metric == name);
-            for (_, problem) in of_metric.take(TOLD_OF_EACH) {
-                let _ = write!(text, "\n{problem}");
-            }
-            for node in cluster.nodes() {
-                if node.has(name.as_str()) {
-                    let _ = write!(text, "\n    {} has the file", node.host());
-                }
-                let log = node.log();
-                for line in log.lines().filter(|line| line.contains(name.as_str())).take(LOG_LINES)
-                {
-                    let _ = write!(text, "\n    {} logged: {line}", node.host());
-                }
-            }
-        }
-        text
-    }
 }

@@ -61,12 +61,14 @@ pub mod header;
 pub mod image;
 pub mod in_place;
 pub mod large;
+pub mod late;
 pub mod lease;
 pub mod lock;
 pub mod modify;
 pub mod modify_file;
 pub mod name;
 mod new_file;
+pub mod points_window;
 pub mod reshape;
 pub mod retention;
 pub mod salvage;
@@ -90,22 +92,26 @@ pub use fill_file::{FillFileError, FillOutcome, FilledFile, fill_file, salvage_f
 pub use header::{Archive, Header, HeaderError, is_compressed};
 pub use image::{ArchiveView, Image, ImageError, Point};
 pub use in_place::{Written, write_in_place};
-pub use large::{LARGE_FILL_BYTES, LargeFill, LargeFillError, UnfitError, fill_large};
+pub use large::{
+    BLOCK_DIGESTS_MOST_BYTES, BlockDigests, Carried, LARGE_FILL_BYTES, LargeBytes, LargeFill,
+    LargeFillError, LostPoints, UnfitError, carry_late, coverage_large, fill_large, large_header,
+    lost_by_reshape, preview_large, reshape_large,
+};
+pub use late::{LatePoint, points_that_came};
 pub use lease::{Lease, LeaseError, is_of_this_machine, past_leases};
 pub use lock::{LockError, lock_exclusive, lock_shared, unlock};
-pub use modify::{
-    Modification, Modified, ModifyError, OlderSlots, Resize, modify, points_that_came,
-};
+pub use modify::{Modification, Modified, ModifyError, OlderSlots, Resize, modify};
 pub use modify_file::{
     LateError, ModifyFileError, ModifyOutcome, Patience, modify_file, reshape_file,
 };
 pub use name::{MetricName, NameError, NotAddressable, Series};
-pub use reshape::{ReshapeError, reshape, reshaped_len_bytes};
+pub use points_window::{PointsWindow, WindowPoints, points_in_window};
+pub use reshape::{Layout, ReshapeError, reshape, reshaped_len_bytes};
 pub use retention::{
     Retention, RetentionError, RetentionParseError, XFilesFactor, XFilesFactorOutOfRange,
     XFilesFactorParseError, validate_retentions,
 };
-pub use salvage::{Salvaged, cut_from, salvage};
+pub use salvage::{Salvaged, cut_from, salvage, whole_slots};
 pub use sidecar::late_points_of;
 pub use slots::AccessError;
 pub use sparse::write_sparse;

@@ -309,26 +309,5 @@ fn put(bytes: &mut [u8], offset: usize, part: &[u8]) {
     }
 }
 
-/// The points that came into a file, or got another value, between two looks at it. One that is inside the retention of a
-/// finer archive counts in that alone: there it was written, and what is coarser follows.
-pub fn points_that_came(before: &Image<'_>, after: &Image<'_>, now: u32) -> Vec<Point> {
-    let mut points = Vec::new();
-    let mut covered: u64 = 0;
-    for number in after.header().finest_first() {
-        let Some(view) = after.archive(number) else { continue };
-        let was = before.archive(number).filter(|was| was.archive() == view.archive());
-        let is_own = |point: &Point| {
-            covered == 0 || u64::from(now.saturating_sub(point.timestamp)) > covered
-        };
-        let is_new = |point: &Point| {
-            let value = was.and_then(|was| was.valid(point.timestamp, now));
-            value.map(f64::to_bits) != Some(point.value.to_bits())
-        };
-        points.extend(view.points_valid(now).filter(is_own).filter(is_new));
-        covered = covered.max(view.archive().retention());
-    }
-    points
-}
-
 #[cfg(test)]
 mod tests;

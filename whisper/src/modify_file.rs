@@ -19,9 +19,10 @@ use crate::file::{
 };
 use crate::fill::FillOptions;
 use crate::image::Image;
+use crate::late::{LatePoint, points_that_came};
 use crate::lease::{Lease, LeaseError};
 use crate::lock::unlock;
-use crate::modify::{Modification, Modified, ModifyError, modify, points_that_came};
+use crate::modify::{Modification, Modified, ModifyError, modify};
 use crate::new_file::{NewFile, folder_of, sync_folder};
 use crate::reshape::reshape;
 use crate::sparse::write_sparse;
@@ -345,10 +346,8 @@ impl OldFile {
         };
         let current = new.read().map_err(OpenError::Access)?;
         let (made, current) = (parse_image(&self.made, path)?, parse_image(&current, path)?);
-        points.retain(|point| {
-            slot_bits(&made, point.timestamp, now) == slot_bits(&current, point.timestamp, now)
-        });
-        new.update_many(&points, now)?;
+        points.retain(|late| slot_bits(&made, late, now) == slot_bits(&current, late, now));
+        new.update_late(&points, now)?;
         drop(lease);
         new.sync().map_err(UpdateError::Access)?;
         self.made = new.read().map_err(OpenError::Access)?;
@@ -356,10 +355,10 @@ impl OldFile {
     }
 }
 
-/// What stands in the slot that an update of this time would be written to.
-fn slot_bits(image: &Image<'_>, timestamp: u32, now: u32) -> Option<u64> {
-    let age = u64::from(now.saturating_sub(timestamp));
-    let view = image.archives().find(|view| view.archive().retention() >= age)?;
-    let slot = timestamp - timestamp % view.archive().seconds_per_point;
-    view.valid(slot, now).map(f64::to_bits)
+/// What stands in the slot that a late point would be written to.
+fn slot_bits(image: &Image<'_>, late: &LatePoint, now: u32) -> Option<u64> {
+    let archive = late.archive(image.header(), now)?;
+    let view = image.archives().find(|view| view.archive() == archive)?;
+    let timestamp = late.point.timestamp;
+    view.valid(timestamp - timestamp % archive.seconds_per_point, now).map(f64::to_bits)
 }

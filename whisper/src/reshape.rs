@@ -56,6 +56,58 @@ pub enum ReshapeError {
     },
 }
 
+/// What a file becomes that is to have the archives of two.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    header: Header,
+    owner: String,
+    source: String,
+    /// Which rule the archives of both would break, where those of the source alone are taken.
+    why_not_both: Option<RetentionError>,
+}
+
+impl Layout {
+    /// That of two files of these headers.
+    ///
+    /// # Errors
+    /// [`ReshapeError::NeitherLayout`].
+    pub fn of(owner: &Header, source: &Header) -> Result<Self, ReshapeError> {
+        let (told, told_source) = (owner.layout(), source.layout());
+        let of = |retentions: &[Retention]| {
+            Header::for_retentions(retentions, owner.aggregation, owner.x_files_factor)
+        };
+        let (header, why_not_both) = match of(&retentions(&[owner, source])) {
+            Ok(header) => (header, None),
+            Err(why) => match of(&retentions(&[source])) {
+                Ok(header) => (header, Some(why)),
+                Err(_) => {
+                    let (owner, source_layout) = (told, told_source);
+                    return Err(ReshapeError::NeitherLayout { owner, source_layout, why });
+                }
+            },
+        };
+        Ok(Self { header, owner: told, source: told_source, why_not_both })
+    }
+
+    /// The new file's header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// So many points of the owner's file would not be in the new one.
+    pub fn would_lose(&self, points: u64) -> ReshapeError {
+        match &self.why_not_both {
+            None => ReshapeError::WouldLose { points },
+            Some(why) => ReshapeError::NoLayout {
+                owner: self.owner.clone(),
+                source_layout: self.source.clone(),
+                why: why.clone(),
+                points,
+            },
+        }
+    }
+}
+
 /// The file that holds what `owner` and `source` hold, as a whole new file; `owner`'s value stands where both have one.
 ///
 /// # Errors
@@ -65,28 +117,10 @@ pub fn reshape(
     source: &Image<'_>,
     options: FillOptions,
 ) -> Result<Vec<u8>, ReshapeError> {
-    match header_for_both(owner, source) {
-        Ok(header) => {
-            let bytes = filled(&header, owner, source, options)?;
-            check(owner, &bytes, options).map_err(|points| ReshapeError::WouldLose { points })?;
-            Ok(bytes)
-        }
-        Err(why) => {
-            let no_layout = |points| ReshapeError::NoLayout {
-                owner: owner.header().layout(),
-                source_layout: source.header().layout(),
-                why: why.clone(),
-                points,
-            };
-            let header = header_of(&retentions(&[source]), owner).map_err(|_| {
-                let (owner, source_layout) = (owner.header().layout(), source.header().layout());
-                ReshapeError::NeitherLayout { owner, source_layout, why: why.clone() }
-            })?;
-            let bytes = filled(&header, owner, source, options)?;
-            check(owner, &bytes, options).map_err(no_layout)?;
-            Ok(bytes)
-        }
-    }
+    let layout = Layout::of(owner.header(), source.header())?;
+    let bytes = filled(&layout.header, owner, source, options)?;
+    check(owner, &bytes, options).map_err(|points| layout.would_lose(points))?;
+    Ok(bytes)
 }
 
 /// The length of the longest file that [`reshape`] can make of these two.
@@ -98,20 +132,11 @@ pub fn reshaped_len_bytes(owner: &Header, source: &Header) -> u64 {
     16 + 12 * archives + 12 * slots.saturating_mul(2)
 }
 
-fn header_for_both(owner: &Image<'_>, source: &Image<'_>) -> Result<Header, RetentionError> {
-    header_of(&retentions(&[owner, source]), owner)
-}
-
-fn header_of(retentions: &[Retention], owner: &Image<'_>) -> Result<Header, RetentionError> {
-    let header = owner.header();
-    Header::for_retentions(retentions, header.aggregation, header.x_files_factor)
-}
-
-/// The archives of all `images`; of those with one resolution the longest. A coarser archive that would not reach farther back than
+/// The archives of all `headers`; of those with one resolution the longest. A coarser archive that would not reach farther back than
 /// the finer one before it, as whisper.py wants it, is lengthened until it does.
-fn retentions(images: &[&Image<'_>]) -> Vec<Retention> {
+fn retentions(headers: &[&Header]) -> Vec<Retention> {
     let mut longest: BTreeMap<u32, u32> = BTreeMap::new();
-    for archive in images.iter().flat_map(|image| &image.header().archives) {
+    for archive in headers.iter().flat_map(|header| &header.archives) {
         let points = longest.entry(archive.seconds_per_point).or_default();
         *points = (*points).max(archive.points);
     }

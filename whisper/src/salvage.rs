@@ -43,7 +43,8 @@ pub fn salvage(cut: &[u8]) -> Option<Salvaged> {
     let header = Header::parse(cut, u64::MAX).ok()?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).ok()?;
-    bytes.extend_from_slice(cut.get(..whole_slots(&header, cut.len()))?);
+    let whole = usize::try_from(whole_slots_of(&header, cut.len() as u64)).ok()?;
+    bytes.extend_from_slice(cut.get(..whole)?);
     bytes.resize(len, 0);
     let is_whole = |archive: &&Archive| archive.end() <= cut.len() as u64;
     let whole_archives = header.archives.iter().filter(is_whole).count();
@@ -60,13 +61,18 @@ fn created(header: &Header) -> Option<Header> {
     Some(Header { last_update: header.last_update, ..new.ok()? })
 }
 
-/// How much of a file of `len` bytes the slots take that are whole. Half a slot would be a point of another value.
-fn whole_slots(header: &Header, len: usize) -> usize {
-    let cut_in = header.archives.iter().map(|archive| u64::from(archive.offset));
-    let begin = cut_in.filter(|begin| *begin <= len as u64).max().unwrap_or(0);
-    let begin = usize::try_from(begin).unwrap_or(len);
-    let slot = usize::try_from(POINT_BYTES).unwrap_or(1);
-    begin + (len - begin) / slot * slot
+/// How much of a file that was cut off the slots take that are whole, if it begins with `head` and has `len_bytes` bytes; none
+/// where it was not cut off: see [`cut_from`].
+pub fn whole_slots(head: &[u8], len_bytes: u64) -> Option<u64> {
+    cut_from(head, len_bytes)?;
+    Some(whole_slots_of(&Header::parse(head, u64::MAX).ok()?, len_bytes))
+}
+
+/// Half a slot would be a point of another value.
+fn whole_slots_of(header: &Header, len_bytes: u64) -> u64 {
+    let begins = header.archives.iter().map(|archive| u64::from(archive.offset));
+    let begin = begins.filter(|begin| *begin <= len_bytes).max().unwrap_or(0);
+    begin + (len_bytes - begin) / POINT_BYTES * POINT_BYTES
 }
 
 #[cfg(test)]

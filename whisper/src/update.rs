@@ -99,7 +99,11 @@ impl WhisperFile {
     }
 
     /// Writes points, newest first, into one archive, and rolls them up from there.
-    fn update_archive(&self, archive: Archive, newest_first: &[Point]) -> Result<(), AccessError> {
+    pub(crate) fn update_archive(
+        &self,
+        archive: Archive,
+        newest_first: &[Point],
+    ) -> Result<(), AccessError> {
         let step = archive.seconds_per_point;
         let aligned: Vec<Point> = newest_first
             .iter()

@@ -108,7 +108,12 @@ pub trait Receiver {
     }
 
     /// Takes the next piece of such a member.
-    fn take_large_piece(&mut self, _piece: &[u8]) {}
+    ///
+    /// # Errors
+    /// As [`Self::reserve`].
+    fn take_large_piece(&mut self, _piece: &[u8]) -> Result<(), NoRoom> {
+        Ok(())
+    }
 
     /// Such a member has come whole.
     ///
@@ -304,7 +309,8 @@ impl<T: Receiver> Reading<'_, T> {
                 io::ErrorKind::UnexpectedEof => ReadArchiveError::CutOff { members },
                 _ => broken(error, members, 1),
             })?;
-            self.receiver.take_large_piece(piece);
+            let taken = self.receiver.take_large_piece(piece);
+            taken.map_err(|source| ReadArchiveError::NoRoom { members, source })?;
             left -= wanted as u64;
         }
         Ok(())

@@ -283,10 +283,11 @@ impl Receiver for &mut Spooling {
         true
     }
 
-    fn take_large_piece(&mut self, piece: &[u8]) {
+    fn take_large_piece(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
         if let Some((_, content)) = self.large.last_mut() {
             content.extend_from_slice(piece);
         }
+        Ok(())
     }
 
     fn end_large(&mut self) -> Result<(), NoRoom> {

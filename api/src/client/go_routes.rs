@@ -6,7 +6,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 
-use super::body::read_beyond;
+use super::body::{ByteStream, Pace, pieces, read_beyond};
 use super::{ClientError, Daemon};
 use crate::go::{FORM, METRIC_STAT_HEADER, MetricStat, OCTET_STREAM};
 use crate::paths;
@@ -156,6 +156,21 @@ impl Daemon {
             return Err(self.bad_answer(paths::METRICS, found));
         }
         Ok(Some(Fetched { stat, content: body.into(), answered_at }))
+    }
+
+    /// `GET /metrics/NAME` of a file of any length: the stat header, and the plain file as it comes; none where there is no such
+    /// metric. Whoever reads it looks at its length.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn go_get_stream(
+        &self,
+        metric: &str,
+    ) -> Result<Option<(MetricStat, ByteStream)>, ClientError> {
+        let request = self.metric_request(Method::GET, metric);
+        let Some(response) = self.metric_answer(request).await? else { return Ok(None) };
+        let stat = self.stat_header(&response)?;
+        Ok(Some((stat, pieces(response, self.client.timeouts.idle, Pace::Files))))
     }
 
     /// `POST /metrics/NAME`: creates or fills the metric.

@@ -1,24 +1,22 @@
 //! The HTTP client for daemons.
 //!
 //! [`Client`] holds the connections; [`Daemon`] is one address through it. The `/v1` routes are methods here; those
-//! of the Go tool are in `go_routes`. Every wait has a limit ([`Timeouts`]). Nothing is retried here: that is the
+//! of the Go tool are in `go_routes`, what sends files is in `heal`. Every wait has a limit ([`Timeouts`]). Nothing is retried here: that is the
 //! caller's business, and [`ClientError::may_pass`] tells whether it can help.
 
 mod body;
 mod error;
 mod exchange;
 mod go_routes;
+mod heal;
 mod lines;
 mod peer_clock;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::Stream;
-use reqwest::{Body, RequestBuilder, StatusCode, header};
+use reqwest::{StatusCode, header};
 use serde::Serialize;
 
 use bucky_ring::RingDocument;
@@ -32,8 +30,8 @@ pub use self::lines::AnswerLines;
 use self::peer_clock::PeerClock;
 use crate::token::Token;
 use crate::types::{
-    ArchiveRequest, ConfirmRequest, DeleteRequest, DigestRequest, HealOrders, MisplacedCount,
-    OnSchemaDifference, PullRequest, StatRequest, Status,
+    ArchiveRequest, ConfirmRequest, DeleteRequest, DigestRequest, MisplacedCount, PointsFound,
+    PointsRequest, PullRequest, StatRequest, Status,
 };
 use crate::{CarbonCache, CarbonInfo, ClockOffset, DaemonAddr, Encoding, paths};
 
@@ -304,57 +302,6 @@ impl Daemon {
         Ok((encoding, pieces(response, self.client.timeouts.idle, Pace::Files)))
     }
 
-    /// `POST /v1/heal` with an archive stream; lines of [`crate::HealLine`].
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn heal<S>(&self, encoding: Encoding, stream: S) -> Result<AnswerLines, ClientError>
-    where
-        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
-    {
-        self.send_archive(self.post(paths::V1_HEAL), encoding, stream).await
-    }
-
-    /// `POST /v1/heal` by other rules than the usual ones.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn heal_by<S>(
-        &self,
-        orders: HealOrders,
-        encoding: Encoding,
-        stream: S,
-    ) -> Result<AnswerLines, ClientError>
-    where
-        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
-    {
-        let mut request = self.post(paths::V1_HEAL);
-        if orders.replace_corrupt {
-            request = request.query(&[("replace_corrupt", "1")]);
-        }
-        if orders.on_schema_difference != OnSchemaDifference::default() {
-            let name = orders.on_schema_difference.name();
-            request = request.query(&[("on_schema_difference", name)]);
-        }
-        self.send_archive(request, encoding, stream).await
-    }
-
-    async fn send_archive<S>(
-        &self,
-        request: RequestBuilder,
-        encoding: Encoding,
-        stream: S,
-    ) -> Result<AnswerLines, ClientError>
-    where
-        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
-    {
-        let request = request
-            .header(header::CONTENT_TYPE, paths::TAR)
-            .header(header::CONTENT_ENCODING, encoding.as_str())
-            .body(Body::wrap_stream(stream));
-        self.lines_within(request, paths::V1_HEAL, self.client.timeouts.upload).await
-    }
-
     /// `POST /v1/pull`; lines of [`crate::HealLine`]. They may come `paced` later than without a
     /// [`PullRequest::bytes_per_second`].
     ///
@@ -393,6 +340,22 @@ impl Daemon {
         let request = self.post(paths::V1_DIGESTS).json(request);
         match self.lines(request, paths::V1_DIGESTS, false).await {
             Ok(lines) => Ok(Some(lines)),
+            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `POST /v1/points`. None from a daemon that does not know the route.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn points(
+        &self,
+        request: &PointsRequest,
+    ) -> Result<Option<PointsFound>, ClientError> {
+        let request = self.post(paths::V1_POINTS).json(request);
+        match self.json(request, paths::V1_POINTS).await {
+            Ok(found) => Ok(Some(found)),
             Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,5 +1,7 @@
 //! The limits of the client, held against daemons that are slow or fall silent.
 
+use bytes::Bytes;
+
 use super::*;
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -11,7 +11,7 @@ use super::units::workers;
 use super::units::{bandwidth, bytes, rate};
 use crate::plan::room::Reserve;
 use crate::transfer::batch::BatchLimits;
-use crate::transfer::options::{PaceOptions, Travel};
+use crate::transfer::options::{Batching, PaceOptions, Preparation, Travel};
 
 /// How much may wait in half-full batches, in all sources together: some 20 bytes a metric. With 200 sources and 200
 /// owners batches get about 25 metrics by it.
@@ -57,11 +57,6 @@ pub(crate) struct BatchArgs {
 }
 
 impl BatchArgs {
-    /// How files travel.
-    pub(crate) fn travel(&self, cluster: &ClusterArgs) -> Travel {
-        if cluster.no_encoding { Travel::As(Encoding::Identity) } else { self.encoding }
-    }
-
     /// How fast they may travel.
     pub(crate) fn pace(&self) -> PaceOptions {
         PaceOptions {
@@ -71,13 +66,26 @@ impl BatchArgs {
         }
     }
 
-    /// How large batches are; `passed` full ones may go past a half-full one.
-    pub(crate) fn limits(&self, passed: u64) -> BatchLimits {
-        BatchLimits {
+    /// In which batches, how many at once; `passed` full ones may go past a half-full one.
+    pub(crate) fn batching(&self, cluster: &ClusterArgs, passed: u64) -> Batching {
+        let travel =
+            if cluster.no_encoding { Travel::As(Encoding::Identity) } else { self.encoding };
+        let limits = BatchLimits {
             bytes: self.batch_bytes,
             metrics: usize::try_from(self.batch_metrics).unwrap_or(usize::MAX),
             held_bytes: HELD_BYTES,
             patience: self.batch_metrics * passed,
+        };
+        Batching { workers: self.workers, travel, limits }
+    }
+
+    /// What is done first.
+    pub(crate) fn preparation(&self, fresh: bool, dry_run: bool) -> Preparation {
+        Preparation {
+            fresh,
+            dry_run,
+            ignore_free_space: self.ignore_free_space,
+            reserve: self.reserve,
         }
     }
 }

@@ -13,7 +13,9 @@ use super::batch::BatchArgs;
 use super::batch::PASSED;
 use super::clock::ClockArgs;
 use super::cluster::ClusterArgs;
-use crate::placement::Series;
+use crate::transfer::Selected;
+use crate::transfer::options::Repairs;
+use crate::transfer::options::SourceRules;
 use crate::transfer::options::{HealthOptions, PaceOptions, StatisticsOptions, SyncOptions};
 use crate::transfer::{Order, Task};
 
@@ -107,22 +109,14 @@ impl SyncArgs {
         Order {
             task: Task::Copy,
             seed,
-            only_seed: false,
-            drained: Vec::new(),
-            regex: None,
-            allowed_destinations: None,
-            local_prefix: None,
-            series: Series::default(),
-            deletes: self.deletes(false),
-            rest: Duration::ZERO,
-            replace_corrupt: false,
-            fresh: false,
-            dry_run: self.no_op,
-            ignore_free_space: self.batches.ignore_free_space,
-            reserve: self.batches.reserve,
-            workers: self.batches.workers,
-            travel: self.batches.travel(cluster),
-            limits: self.batches.limits(PASSED),
+            selected: Selected::default(),
+            preparation: self.batches.preparation(false, self.no_op),
+            sources: SourceRules {
+                deletes: self.deletes(false),
+                copies_from_owners: true,
+                ..SourceRules::default()
+            },
+            batching: self.batches.batching(cluster, PASSED),
             journal: None,
             sync: self.options(),
             verbose: cluster.verbose,
@@ -163,7 +157,7 @@ impl SyncArgs {
             metric_errors: self.metric_err_file.clone(),
             job_state: self.job_state_file.clone(),
             error_tolerance: self.error_tolerance,
-            salvage: false,
+            repairs: Repairs::default(),
             tells_deletions: self.print_deletion,
             max_clock_difference: self.clocks.max_clock_difference,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::units::time;
 use crate::outcome::UsageError;
 use crate::transfer::Order;
+use crate::transfer::options::SourceRules;
 
 /// Arguments of the commands that copy whole nodes.
 #[derive(clap::Args, Debug)]
@@ -24,11 +25,12 @@ impl WholeArgs {
     /// # Errors
     /// [`UsageError`] where they make no sense together.
     pub(crate) fn apply(self, order: Order) -> anyhow::Result<Order> {
-        if !order.deletes && self.rest > Duration::ZERO {
+        if !order.sources.deletes && self.rest > Duration::ZERO {
             return Err(UsageError::because(
                 "--rest is about sources that are deleted: give -delete",
             ));
         }
-        Ok(Order { rest: self.rest, journal: self.journal, ..order })
+        let sources = SourceRules { rest: self.rest, ..order.sources };
+        Ok(Order { sources, journal: self.journal, ..order })
     }
 }

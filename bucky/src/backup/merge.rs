@@ -1,59 +1,47 @@
 //! What goes into an archive of the copies of one metric, so that no point of any of them is missing there.
 //!
-//! Pure: contents and a time in, members out. Copies with the same archives become one, as a fill would have it
-//! (`docs/internals/fill.md`): the first keeps all it has, and gets what only the others have. Copies that cannot be brought together
+//! Contents and a time in, members out; what is too long to be held is merged by `merge_long`, in its files. Copies with the
+//! same archives become one, as a fill would have it (`docs/internals/fill.md`): the first keeps all it has, and gets what only the
+//! others have. Copies that cannot be brought together
 //! without losing something, being compressed or of other archives, stay apart.
 
 use bucky_api::archive::FileMeta;
 use bucky_api::chain;
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Image, ImageError, fill};
 
-/// A copy of a metric.
-pub(crate) struct Held {
-    /// The node it is from.
-    pub(crate) node: usize,
-    /// Mode and time of change there.
-    pub(crate) meta: FileMeta,
-    /// The whole file.
-    pub(crate) content: Vec<u8>,
-}
-
-/// What is to be archived of a metric.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Merged {
-    /// The files, the one last written to last: of several it is the one that unpacking leaves.
-    pub(crate) files: Vec<(FileMeta, Vec<u8>)>,
-    /// Copies that are no whole Whisper files: where, and what is wrong.
-    pub(crate) corrupt: Vec<(usize, String)>,
-    /// How many copies gave something.
-    pub(crate) copies: u64,
-    /// Points that came to the first copy from others.
-    pub(crate) points: u64,
-}
+use super::copies::{Held, Merged};
+use super::merge_long::merge_long;
+use crate::spool::Content;
 
 /// Brings `copies` together as of `now`, the one whose values count first.
 pub(crate) fn merge(copies: Vec<Held>, now: u32) -> Merged {
+    if copies.iter().any(|copy| matches!(copy.content, Content::Spooled(_))) {
+        return merge_long(copies, now);
+    }
     let mut merged = Merged::default();
+    let mut files: Vec<(FileMeta, Vec<u8>)> = Vec::new();
     for Held { node, meta, content } in copies {
+        let Content::Held(content) = content else { continue };
         match Image::parse(&content) {
             Ok(_) | Err(ImageError::Compressed) => {}
             Err(error @ ImageError::Header(_)) => {
-                merged.corrupt.push((node, chain(&error)));
+                merged.failed.push((node, chain(&error)));
                 continue;
             }
         }
         merged.copies += 1;
-        let points = merged.files.iter_mut().find_map(|(into_meta, into)| {
+        let points = files.iter_mut().find_map(|(into_meta, into)| {
             let points = bring(&content, into, now)?;
             into_meta.mtime = into_meta.mtime.max(meta.mtime);
             Some(points)
         });
         match points {
             Some(points) => merged.points += points,
-            None => merged.files.push((meta, content)),
+            None => files.push((meta, content)),
         }
     }
-    merged.files.sort_by_key(|(meta, _)| meta.mtime);
+    files.sort_by_key(|(meta, _)| meta.mtime);
+    merged.files = files.into_iter().map(|(meta, file)| (meta, Content::Held(file))).collect();
     merged
 }
 
@@ -108,7 +96,26 @@ mod tests {
     }
 
     fn held(node: usize, mtime: u64, content: &[u8]) -> Held {
-        Held { node, meta: FileMeta { mode: 0o644, mtime }, content: content.to_vec() }
+        let content = Content::Held(content.to_vec());
+        Held { node, meta: FileMeta { mode: 0o644, mtime }, content }
+    }
+
+    /// The same in a temporary file.
+    fn spooled(node: usize, mtime: u64, content: &[u8]) -> Held {
+        let spool = Content::Held(content.to_vec()).into_spool().unwrap();
+        Held { content: Content::Spooled(spool), ..held(node, mtime, content) }
+    }
+
+    fn contents(merged: &Merged) -> Vec<Vec<u8>> {
+        let content = |(_, content): &(FileMeta, Content)| match content {
+            Content::Held(content) => content.clone(),
+            Content::Spooled(spool) => {
+                let content = spool.content().unwrap();
+                assert_eq!(spool.digest(), bucky_whisper::Digest::of(&content));
+                content
+            }
+        };
+        merged.files.iter().map(content).collect()
     }
 
     fn values(content: &[u8]) -> Vec<f64> {
@@ -122,11 +129,13 @@ mod tests {
         // The oldest lies in the first slot, from which positions count.
         let one = file("1m:3h", &[(100, 1.0), (5, 2.0)]);
         let other = file("1m:3h", &[(100, 7.0), (4, 3.0), (3, 0.0)]);
-        let merged = merge(vec![held(0, 20, &one), held(1, 30, &other), held(2, 10, &one)], NOW);
-        assert_eq!((merged.copies, merged.points, merged.corrupt.len()), (3, 2, 0));
-        let [(meta, content)] = merged.files.as_slice() else { panic!("{merged:?}") };
-        assert_eq!(values(content), [1.0, 2.0, 3.0, 0.0]);
-        assert_eq!(meta.mtime, 30);
+        for of in [held, spooled] {
+            let merged = merge(vec![of(0, 20, &one), of(1, 30, &other), of(2, 10, &one)], NOW);
+            assert_eq!((merged.copies, merged.points, merged.failed.len()), (3, 2, 0));
+            let [content] = contents(&merged).try_into().unwrap();
+            assert_eq!(values(&content), [1.0, 2.0, 3.0, 0.0]);
+            assert_eq!(merged.files[0].0.mtime, 30);
+        }
     }
 
     #[test]
@@ -134,26 +143,29 @@ mod tests {
         let fine = file("1m:3h", &[(100, 1.0)]);
         let coarse = file("5m:3h", &[(1, 2.0)]);
         let compressed = [b"whisper_compressed".as_slice(), &[1; 64]].concat();
-        let copies = || {
-            vec![
-                held(0, 30, &compressed),
-                held(1, 20, &fine),
-                held(2, 10, &coarse),
-                held(3, 40, &compressed),
-            ]
-        };
-        let merged = merge(copies(), NOW);
-        let contents: Vec<&[u8]> = merged.files.iter().map(|(_, file)| file.as_slice()).collect();
-        assert_eq!(contents, [coarse.as_slice(), &fine, &compressed]);
-        assert_eq!((merged.copies, merged.points), (4, 0));
+        for of in [held, spooled] {
+            let merged = merge(
+                vec![
+                    held(0, 30, &compressed),
+                    held(1, 20, &fine),
+                    of(2, 10, &coarse),
+                    held(3, 40, &compressed),
+                ],
+                NOW,
+            );
+            assert_eq!(contents(&merged), [coarse.as_slice(), &fine, &compressed]);
+            assert_eq!((merged.copies, merged.points), (4, 0));
+        }
     }
 
     #[test]
     fn a_corrupt_copy_is_told_and_the_others_count() {
         let sound = file("1m:3h", &[(100, 1.0)]);
-        let merged = merge(vec![held(0, 1, b""), held(1, 2, &sound), held(2, 3, &[0; 100])], NOW);
-        let nodes: Vec<usize> = merged.corrupt.iter().map(|(node, _)| *node).collect();
-        assert_eq!((nodes, merged.files.len(), merged.copies), (vec![0, 2], 1, 1));
-        assert_eq!(merge(Vec::new(), NOW), Merged::default());
+        for of in [held, spooled] {
+            let merged = merge(vec![of(0, 1, b""), of(1, 2, &sound), of(2, 3, &[0; 100])], NOW);
+            let nodes: Vec<usize> = merged.failed.iter().map(|(node, _)| *node).collect();
+            assert_eq!((nodes, merged.files.len(), merged.copies), (vec![0, 2], 1, 1));
+        }
+        assert!(merge(Vec::new(), NOW).files.is_empty());
     }
 }

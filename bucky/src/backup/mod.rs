@@ -3,9 +3,13 @@
 //! The nodes' lists are read twice: once to their ends, so that nothing is written where one of them cannot be read, and
 //! then metric by metric in the order of their names. `read` fetches copies, some at a time; `merge` (pure) brings those of
 //! one metric together, so that no point is missing in the archive; `packer` and `tar_writer` write it. What is held at a
-//! time does not grow with the number of metrics.
+//! time does not grow with the number of metrics; nor with the length of files: those that are too long to be held lie in
+//! temporary files, the copies of one metric at a time, which is written once all of them are there and have the digests that
+//! their nodes tell at the end.
 
+mod copies;
 mod merge;
+mod merge_long;
 mod packer;
 mod read;
 mod tar_writer;
@@ -15,7 +19,7 @@ use std::sync::Arc;
 use bucky_api::{Client, DaemonAddr, Encoding, NotServed};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use self::packer::{Counts, Packing, Piece};
 use self::read::{Pace, Subjects, Window};
@@ -186,6 +190,8 @@ async fn hand_over(
     let mut pace = Pace::default();
     let mut reading = FuturesOrdered::new();
     let mut is_last = false;
+    // Of long metrics one at a time has its copies on the disk.
+    let long_places = Arc::new(Semaphore::new(1));
     loop {
         while !is_last && reading.len() < pace.windows(order.workers) {
             let next = subjects.next(pace.metrics()).await;
@@ -203,7 +209,16 @@ async fn hand_over(
         let mut window = read?.map_err(|error| unreadable(&error))?;
         loop {
             pace.saw(&window);
-            let Window { taken, rest } = window;
+            let Window { mut taken, long, rest } = window;
+            if let Some(long) = long {
+                if sender.send(Piece::Window(std::mem::take(&mut taken))).await.is_err() {
+                    return Ok(());
+                }
+                // Nothing closes it: if the packer has ended, what it had is gone, and its place is free.
+                let place = Arc::clone(&long_places).acquire_owned().await.ok();
+                let long = read::read_long(&nodes, long, place).await;
+                taken.push(long.map_err(|error| unreadable(&error))?);
+            }
             if sender.send(Piece::Window(taken)).await.is_err() {
                 // Standard output has failed; how, it tells itself.
                 return Ok(());

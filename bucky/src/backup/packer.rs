@@ -13,10 +13,12 @@ use bucky_api::Encoding;
 use bucky_api::encoding::Encoder;
 use tokio::sync::{mpsc, oneshot};
 
-use super::merge::{Merged, merge};
+use super::copies::Merged;
+use super::merge::merge;
 use super::read::Taken;
 use super::tar_writer::{Form, TarWriter};
 use crate::output::{Output, human_bytes, human_count, human_duration};
+use crate::spool::Content;
 use crate::tar_records::BLOCK;
 
 /// How often people are told how far it is.
@@ -113,14 +115,12 @@ struct Packer<'o> {
 
 impl Packer<'_> {
     fn metric(&mut self, taken: Taken) -> io::Result<()> {
-        let Taken { metric, copies, problems } = taken;
+        // The place of a long metric's files is free once they are written.
+        let Taken { metric, copies, problems, place: _place } = taken;
         let nodes: Vec<usize> = copies.iter().map(|copy| copy.node).collect();
-        let Merged { files, corrupt, copies, .. } = merge(copies, now());
-        self.counts.failed += u64::from(!(problems.is_empty() && corrupt.is_empty()));
-        for (node, reason) in &problems {
-            self.tell(&metric, *node, reason);
-        }
-        for (node, reason) in &corrupt {
+        let Merged { files, failed, copies, .. } = merge(copies, now());
+        self.counts.failed += u64::from(!(problems.is_empty() && failed.is_empty()));
+        for (node, reason) in problems.iter().chain(&failed) {
             self.tell(&metric, *node, reason);
         }
         if files.is_empty() {
@@ -145,9 +145,18 @@ impl Packer<'_> {
         }
         let path = metric.relative_path();
         for (meta, content) in files {
-            self.tar.append(&path.to_string_lossy(), meta, &content)?;
+            let path = path.to_string_lossy();
+            self.counts.bytes += match &content {
+                Content::Held(content) => {
+                    self.tar.append(&path, meta, content)?;
+                    content.len() as u64
+                }
+                Content::Spooled(spool) => {
+                    self.tar.append_spooled(&path, meta, spool)?;
+                    spool.len_bytes()
+                }
+            };
             self.counts.files += 1;
-            self.counts.bytes += content.len() as u64;
         }
         Ok(())
     }

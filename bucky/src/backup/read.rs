@@ -2,15 +2,17 @@
 //!
 //! A window of metrics is read whole before it is handed on, so that a slow reader of the archive keeps no daemon waiting
 //! and what fails can be read again. How many make a window goes by the length of those before; what turns out to be too
-//! much all the same is left for the next.
+//! much all the same is left for the next. A metric with a copy that its node does not send so, being too long to be held in
+//! memory, is read for itself, into temporary files.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bucky_api::{ClientError, Problem, chain};
 use bucky_whisper::MetricName;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::merge::Held;
+use super::copies::Held;
 use crate::copy_streams::{Copy, CopyNodes, LeftOuts, ReadError};
 use crate::holders::{Holders, Listed, Place, Placer};
 
@@ -43,12 +45,16 @@ pub(crate) struct Taken {
     pub(crate) copies: Vec<Held>,
     /// Copies that could not be had: the node, and why.
     pub(crate) problems: Vec<(usize, String)>,
+    /// The place that its temporary files take.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
 /// What came of a window.
 pub(crate) struct Window {
     /// In the order of the names.
     pub(crate) taken: Vec<Taken>,
+    /// The metric after those, where a copy of it is too long to be held: to be read by [`read_long`].
+    pub(crate) long: Option<Subject>,
     /// What was too much, to be read next.
     pub(crate) rest: Vec<Subject>,
 }
@@ -129,7 +135,7 @@ impl Pace {
 
 impl Taken {
     fn bytes(&self) -> u64 {
-        self.copies.iter().map(|copy| copy.content.len() as u64).sum()
+        self.copies.iter().map(|copy| copy.content.held_bytes()).sum()
     }
 }
 
@@ -163,10 +169,50 @@ pub(crate) async fn read(
             return Ok(window);
         }
     };
-    let rest = subjects.split_off(seen.len());
+    let mut rest = subjects.split_off(seen.len());
     look_again(nodes, &subjects, &mut seen).await?;
+    let long = seen.iter().position(Seen::is_too_long).map(|at| {
+        let mut behind = subjects.split_off(at + 1);
+        behind.append(&mut rest);
+        rest = behind;
+        subjects.pop()
+    });
     let taken = subjects.into_iter().zip(seen).map(|(subject, seen)| seen.taken(subject));
-    Ok(Window { taken: taken.collect(), rest })
+    Ok(Window { taken: taken.collect(), long: long.flatten(), rest })
+}
+
+/// Reads the copies of one metric, of whatever length. `place` is given back once nobody needs them any more.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) async fn read_long(
+    nodes: &CopyNodes,
+    subject: Subject,
+    place: Option<OwnedSemaphorePermit>,
+) -> Result<Taken, ReadError> {
+    let seen = match nodes.patiently(|| look_long(nodes, &subject)).await {
+        Ok(seen) if seen.is_worth_a_second_look(&subject) => {
+            // Its room on the disk first.
+            drop(seen);
+            tokio::time::sleep(SECOND_LOOK).await;
+            nodes.patiently(|| look_long(nodes, &subject)).await
+        }
+        seen => seen,
+    };
+    match seen {
+        Ok(seen) => Ok(Taken { place, ..seen.taken(subject) }),
+        Err(error @ ReadError::Client(_)) => Err(error),
+        Err(error) => Ok(untaken(subject, &chain(&error))),
+    }
+}
+
+async fn look_long(nodes: &CopyNodes, subject: &Subject) -> Result<Seen, ReadError> {
+    let mut streams = nodes.of_any_length(&subject.metric, &subject.nodes).await?;
+    let mut seen = Seen::of(streams.next(&subject.metric, &subject.nodes).await?);
+    for (node, mut left_out) in streams.finish().await? {
+        seen.note(subject, node, &mut left_out);
+    }
+    Ok(seen)
 }
 
 /// The first of `subjects`, as many as are enough at a time.
@@ -206,12 +252,17 @@ async fn look_again(
 }
 
 fn unread(subjects: Vec<Subject>, reason: &str) -> Window {
-    let taken = subjects.into_iter().map(|subject| Taken {
+    let taken = subjects.into_iter().map(|subject| untaken(subject, reason));
+    Window { taken: taken.collect(), long: None, rest: Vec::new() }
+}
+
+fn untaken(subject: Subject, reason: &str) -> Taken {
+    Taken {
         problems: subject.listed_by.iter().map(|node| (*node, reason.to_owned())).collect(),
         metric: subject.metric,
         copies: Vec::new(),
-    });
-    Window { taken: taken.collect(), rest: Vec::new() }
+        place: None,
+    }
 }
 
 /// Looks at `subjects` from the first on, until it is enough.
@@ -229,7 +280,7 @@ async fn look(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, Read
         }
         let copies = streams.next(&subject.metric, &subject.nodes).await?;
         let next = Seen::of(copies);
-        bytes += next.copies.iter().map(|copy| copy.content.len() as u64).sum::<u64>();
+        bytes += next.copies.iter().map(|copy| copy.content.held_bytes()).sum::<u64>();
         seen.push(next);
     }
     for (node, mut left_out) in streams.finish().await? {
@@ -262,6 +313,11 @@ impl Seen {
         self.problems.push((node, problem, reason));
     }
 
+    /// Whether a node has left its copy out because it is too long to be held.
+    fn is_too_long(&self) -> bool {
+        self.problems.iter().any(|(_, problem, _)| *problem == Problem::TooLarge)
+    }
+
     /// Whether it seems to move just now: what was on the way from one node to the other may be missing in both answers.
     /// So is what somebody had locked.
     fn is_worth_a_second_look(&self, subject: &Subject) -> bool {
@@ -284,6 +340,7 @@ impl Seen {
             problems: problems.map(|(node, _, reason)| (node, reason)).collect(),
             metric: subject.metric,
             copies: self.copies,
+            place: None,
         }
     }
 }
@@ -292,6 +349,8 @@ impl Seen {
 mod tests {
     use super::*;
     use bucky_api::archive::FileMeta;
+
+    use crate::spool::Content;
 
     fn subject(name: &str, listed_by: &[usize], nodes: &[usize]) -> Subject {
         let (listed_by, nodes) = (listed_by.to_vec(), nodes.to_vec());
@@ -302,14 +361,15 @@ mod tests {
         let held = |bytes: &usize| Held {
             node: 0,
             meta: FileMeta { mode: 0, mtime: 0 },
-            content: vec![0; *bytes],
+            content: Content::Held(vec![0; *bytes]),
         };
         let taken = bytes.iter().map(|bytes| Taken {
             metric: "a".parse().unwrap(),
             copies: vec![held(bytes)],
             problems: Vec::new(),
+            place: None,
         });
-        Window { taken: taken.collect(), rest: Vec::new() }
+        Window { taken: taken.collect(), long: None, rest: Vec::new() }
     }
 
     #[test]

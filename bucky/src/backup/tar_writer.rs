@@ -4,16 +4,21 @@
 //! it is not whole. Sources: "ustar Interchange Format" and "pax Extended Header" in POSIX.1-2001; "Storing Sparse Files,
 //! PAX Format, Version 1.0" in GNU tar's manual.
 
-use std::io::{self, Write};
+use std::io::{self, BufReader, Read, Write};
 
 use bucky_api::archive::FileMeta;
 use bucky_whisper::Digest;
 use tar::{EntryType, Header};
 
-use crate::tar_records::{BLOCK, COMMENT, Digests, Stretch, record};
+use crate::spool::Spool;
+use crate::tar_records::{BLOCK, COMMENT, Digests, STRETCHES_MOST, Stretch, record};
 
 /// The unit in which holes are left out, that of nearly all file systems.
 const HOLE: usize = 4096;
+/// How much of a temporary file is read at a time.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// The longest member whose length a header has room for.
+const HEADER_BYTES_MOST: u64 = 0o77_777_777_777;
 /// How much of a name a header takes that is only there for readers which do not know records.
 const NAME_BYTES: usize = 100;
 
@@ -45,37 +50,75 @@ impl<W: Write> TarWriter<W> {
     pub(crate) fn append(&mut self, path: &str, meta: FileMeta, content: &[u8]) -> io::Result<()> {
         let stretches = match self.form {
             Form::Whole => None,
-            Form::Sparse => stretches(content),
+            Form::Sparse => stretches(content)?,
         };
+        let file = File { meta, digest: Digest::of(content), len_bytes: content.len() as u64 };
+        let bytes = self.begin(path, &file, stretches.as_deref())?;
+        match stretches {
+            None => self.writer.write_all(content)?,
+            Some(stretches) => {
+                for stretch in stretches {
+                    self.writer.write_all(part(content, stretch))?;
+                }
+            }
+        }
+        self.fill_up(bytes)
+    }
+
+    /// Adds the file at `path`, whose content is in a temporary file.
+    ///
+    /// # Errors
+    /// Those of the writer behind, and of the temporary file. The archive is of no use then.
+    pub(crate) fn append_spooled(
+        &mut self,
+        path: &str,
+        meta: FileMeta,
+        spool: &Spool,
+    ) -> io::Result<()> {
+        let stretches = match self.form {
+            Form::Whole => None,
+            Form::Sparse => stretches(BufReader::with_capacity(BUFFER_BYTES, spool.reader()))?,
+        };
+        let file = File { meta, digest: spool.digest(), len_bytes: spool.len_bytes() };
+        let bytes = self.begin(path, &file, stretches.as_deref())?;
+        let all = [Stretch { offset: 0, bytes: spool.len_bytes() }];
+        for Stretch { offset, bytes } in stretches.as_deref().unwrap_or(&all) {
+            let mut reader = BufReader::with_capacity(BUFFER_BYTES, spool.part(*offset, *bytes));
+            io::copy(&mut reader, &mut self.writer)?;
+        }
+        self.fill_up(bytes)
+    }
+
+    /// Writes what stands before the content of a file, the map of its data with it, and gives how many bytes the member
+    /// has.
+    fn begin(&mut self, path: &str, file: &File, stretches: Option<&[Stretch]>) -> io::Result<u64> {
+        let File { meta, digest, len_bytes } = *file;
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::Regular);
         let fits = path.is_ascii() && header.set_path(path).is_ok();
         let digests = Digests {
-            content: Digest::of(content),
+            content: digest,
             path: (!fits || stretches.is_some()).then(|| Digest::of(path.as_bytes())),
         };
         let mut records = record(COMMENT, digests.to_comment().as_bytes());
-        if let Some(stretches) = &stretches {
-            records.extend(sparse_records(path, content.len()));
-            let map = map(stretches);
+        let (mut bytes, mut map_of_data) = (len_bytes, Vec::new());
+        if let Some(stretches) = stretches {
+            records.extend(sparse_records(path, len_bytes));
+            map_of_data = map(stretches);
             let data = stretches.iter().map(|stretch| stretch.bytes).sum::<u64>();
+            bytes = map_of_data.len() as u64 + data;
             set_plain_name(&mut header, &format!("GNUSparseFile.0/{path}"))?;
-            self.extension(path, meta, &records)?;
-            self.header(&mut header, meta, map.len() as u64 + data)?;
-            self.writer.write_all(&map)?;
-            for stretch in stretches {
-                self.writer.write_all(part(content, *stretch))?;
-            }
-            return self.fill_up(map.len() as u64 + data);
-        }
-        if !fits {
+        } else if !fits {
             records.extend(record("path", path.as_bytes()));
             set_plain_name(&mut header, path)?;
         }
+        if bytes > HEADER_BYTES_MOST {
+            records.extend(record("size", bytes.to_string().as_bytes()));
+        }
         self.extension(path, meta, &records)?;
-        self.header(&mut header, meta, content.len() as u64)?;
-        self.writer.write_all(content)?;
-        self.fill_up(content.len() as u64)
+        self.header(&mut header, meta, bytes)?;
+        self.writer.write_all(&map_of_data)?;
+        Ok(bytes)
     }
 
     /// Writes the end of the archive, and gives the writer back.
@@ -127,13 +170,21 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
+/// What is written of a file before its content.
+#[derive(Clone, Copy)]
+struct File {
+    meta: FileMeta,
+    digest: Digest,
+    len_bytes: u64,
+}
+
 /// Sets a name that does not count: what does not fit is cut off, and what is not ASCII is a `_`.
 fn set_plain_name(header: &mut Header, path: &str) -> io::Result<()> {
     let plain: String = path.chars().map(|c| if c.is_ascii() { c } else { '_' }).collect();
     header.set_path(plain.get(..NAME_BYTES).unwrap_or(&plain).trim_end_matches('/'))
 }
 
-fn sparse_records(path: &str, bytes: usize) -> Vec<u8> {
+fn sparse_records(path: &str, bytes: u64) -> Vec<u8> {
     let bytes = bytes.to_string();
     let pairs = [("major", "1"), ("minor", "0"), ("name", path), ("realsize", &bytes)];
     let record =
@@ -141,16 +192,26 @@ fn sparse_records(path: &str, bytes: usize) -> Vec<u8> {
     pairs.into_iter().flat_map(record).collect()
 }
 
-/// What is not zeros, in whole holes' lengths; none where leaving out the rest is not worth the map.
-fn stretches(content: &[u8]) -> Option<Vec<Stretch>> {
+/// What is not zeros, in whole holes' lengths; none where leaving out the rest is not worth the map, or where that is longer
+/// than any that is read.
+fn stretches(mut content: impl Read) -> io::Result<Option<Vec<Stretch>>> {
     let mut stretches: Vec<Stretch> = Vec::new();
     let mut offset = 0;
-    for block in content.chunks(HOLE) {
-        let bytes = block.len() as u64;
+    let mut block = Vec::with_capacity(HOLE);
+    loop {
+        block.clear();
+        let bytes = content.by_ref().take(HOLE as u64).read_to_end(&mut block)? as u64;
+        if bytes == 0 {
+            break;
+        }
         if block.iter().any(|byte| *byte != 0) {
             match stretches.last_mut() {
                 Some(last) if last.offset + last.bytes == offset => last.bytes += bytes,
                 _ => stretches.push(Stretch { offset, bytes }),
+            }
+            // One more may stand for a hole at the end.
+            if stretches.len() >= STRETCHES_MOST {
+                return Ok(None);
             }
         }
         offset += bytes;
@@ -161,7 +222,7 @@ fn stretches(content: &[u8]) -> Option<Vec<Stretch>> {
         stretches.push(Stretch { offset, bytes: 0 });
     }
     let map_bytes = map(&stretches).len() as u64;
-    (data + map_bytes < offset).then_some(stretches)
+    Ok((data + map_bytes < offset).then_some(stretches))
 }
 
 /// The map of a sparse member, which stands before its data: numbers, a line each, in whole blocks.
@@ -184,7 +245,7 @@ fn part(content: &[u8], stretch: Stretch) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use crate::spool::Content;
 
     const META: FileMeta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
 
@@ -248,7 +309,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_in_a_temporary_file_is_written_as_one_in_memory() {
+        let mut content = vec![0; 100_000];
+        content[50_000..60_000].fill(3);
+        let spool = Content::Held(content.clone()).into_spool().unwrap();
+        for form in [Form::Whole, Form::Sparse] {
+            let mut writer = TarWriter::new(Vec::new(), form);
+            writer.append_spooled("a/b.wsp", META, &spool).unwrap();
+            let held = archive(form, &[("a/b.wsp", &content)]);
+            assert!(writer.finish().unwrap() == held, "{form:?}");
+        }
+    }
+
+    #[test]
     fn zeros_are_left_out_where_that_pays() {
+        let stretches = |content: &[u8]| stretches(content).unwrap();
         let mut content = vec![0; 100_000];
         content[50_000] = 1;
         let found = stretches(&content).unwrap();

@@ -8,7 +8,7 @@ mod health;
 pub(crate) mod test_cluster;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bucky_api::{Client, ClientError, ClockReading, Daemon, DaemonAddr, NotServed, Status};
@@ -97,6 +97,14 @@ pub(crate) struct Cluster {
     /// The series that are known by their hash.
     pub(crate) series: Series,
     client: Client,
+    /// The ring of `document`, built once, or why it cannot be.
+    ring: OnceLock<Result<Arc<Ring>, String>>,
+}
+
+/// The ring of `document`, or why there is none.
+fn built(document: &RingDocument) -> Result<Arc<Ring>, String> {
+    let spec = document.to_spec().map_err(|error| chain(&error))?;
+    Ring::new(spec).map(Arc::new).map_err(|error| chain(&error))
 }
 
 impl Cluster {
@@ -121,10 +129,19 @@ impl Cluster {
             .filter_map(Member::document)
             .fold(reference, |document, other| completed(&document, other));
         findings.extend(judge(&document, &members));
-        Ok(Self { seed, document, members, findings, series: Series::default(), client })
+        Ok(Self {
+            seed,
+            document,
+            members,
+            findings,
+            series: Series::default(),
+            client,
+            ring: OnceLock::new(),
+        })
     }
 
-    /// The same where all nodes have to be there and agree. Who they are is told where `tells` says so.
+    /// As [`Self::discover`], and all nodes must answer and agree. What is risky about their ring is said; with `tells` also who
+    /// they are.
     ///
     /// # Errors
     /// [`UnhealthyError`].
@@ -140,10 +157,13 @@ impl Cluster {
         if tells {
             cluster.tell_members(output);
         }
+        for warning in cluster.ring()?.warnings() {
+            output.say(format_args!("bucky: the ring of {}: {warning}", cluster.seed));
+        }
         Ok(cluster)
     }
 
-    /// The same where these series are known by their hash.
+    /// This cluster, with series that are known by their hash.
     pub(crate) fn with_series(self, series: &Series) -> Self {
         Self { series: series.clone(), ..self }
     }
@@ -154,7 +174,15 @@ impl Cluster {
         let findings = judge(&document, &members);
         let client = Client::new(bucky_api::Timeouts::default()).unwrap();
         let seed = members[0].addr().clone();
-        Self { seed, document, members, findings, series: Series::default(), client }
+        Self {
+            seed,
+            document,
+            members,
+            findings,
+            series: Series::default(),
+            client,
+            ring: OnceLock::new(),
+        }
     }
 
     /// The ring, ready to place metrics.
@@ -162,19 +190,8 @@ impl Cluster {
     /// # Errors
     /// [`UnhealthyError`] where the ring of `-h` cannot be built.
     pub(crate) fn ring(&self) -> anyhow::Result<Arc<Ring>> {
-        let spec = self.document.to_spec().map_err(|error| {
-            UnhealthyError::because(format!(
-                "the ring of {} cannot be used: {}",
-                self.seed,
-                chain(&error)
-            ))
-        })?;
-        Ring::new(spec).map(Arc::new).map_err(|error| {
-            UnhealthyError::because(format!(
-                "the ring of {} cannot be used: {}",
-                self.seed,
-                chain(&error)
-            ))
+        self.ring.get_or_init(|| built(&self.document)).clone().map_err(|reason| {
+            UnhealthyError::because(format!("the ring of {} cannot be used: {reason}", self.seed))
         })
     }
 

@@ -13,7 +13,6 @@ use crate::copy::{self, BackfillOrder};
 use crate::names::checked_regex;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::transfer::Order;
 
 /// Arguments of `bucky backfill2`.
 #[derive(clap::Args)]
@@ -64,13 +63,15 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let client = args.cluster.client()?;
     let (from, to) = (args.src_cluster_seed, args.dst_cluster_seed);
     let series = args.series.read(output).await?;
-    let order = Order { series, ..args.sync.copying(&args.cluster, from.clone()) };
-    let order = args.whole.apply(Order { fresh: args.force, ..order })?;
+    let mut order = args.sync.copying(&args.cluster, from.clone());
+    order.selected.series = series;
+    order.preparation.fresh = args.force;
+    let mut order = args.whole.apply(order)?;
     let Some(file) = args.metric_map_file else {
-        let regex = args.regex.as_deref().map(checked_regex).transpose()?;
-        return copy::cluster_to_cluster(client, from, to, Order { regex, ..order }, output).await;
+        order.selected.regex = args.regex.as_deref().map(checked_regex).transpose()?;
+        return copy::cluster_to_cluster(client, from, to, order, output).await;
     };
-    if order.deletes {
+    if order.sources.deletes {
         return Err(UsageError::because(
             "-delete does not go with -metric-map-file: whether a metric is whole under its new name is not looked at \
              again after it is gone under its old one; look at the new ones, then run `bucky delete` with the old names",
@@ -86,14 +87,9 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         from,
         to: Some(to),
         map: read_map(&file)?,
-        series: order.series,
-        fresh: order.fresh,
-        dry_run: order.dry_run,
-        ignore_free_space: order.ignore_free_space,
-        reserve: order.reserve,
-        workers: order.workers,
-        travel: order.travel,
-        limits: order.limits,
+        series: order.selected.series,
+        preparation: order.preparation,
+        batching: order.batching,
         sync: order.sync,
         verbose: order.verbose,
     };

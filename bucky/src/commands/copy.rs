@@ -10,7 +10,6 @@ use crate::args::whole::WholeArgs;
 use crate::copy;
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::transfer::Order;
 
 /// Arguments of `bucky copy`.
 #[derive(clap::Args)]
@@ -42,7 +41,8 @@ pub(crate) struct Args {
 
 /// Runs it.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let order = args.sync.copying(&args.cluster, args.src.clone());
-    let order = args.whole.apply(Order { fresh: args.force, ..order })?;
+    let mut order = args.sync.copying(&args.cluster, args.src.clone());
+    order.preparation.fresh = args.force;
+    let order = args.whole.apply(order)?;
     copy::node_to_node(args.cluster.client()?, args.src, args.dst, order, output).await
 }

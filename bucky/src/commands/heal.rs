@@ -10,6 +10,7 @@ use crate::heal::{self, Order};
 use crate::names::{Nothing, SelectArgs};
 use crate::outcome::Outcome;
 use crate::output::Output;
+use crate::transfer::options::SyncOptions;
 
 /// Arguments of `bucky heal`.
 #[derive(clap::Args)]
@@ -55,16 +56,14 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         points: args.points,
         local_prefix: args.local.prefix()?,
         series: args.series.read(output).await?,
-        fresh: !args.no_scan,
-        dry_run: args.no_op,
-        ignore_free_space: args.batches.ignore_free_space,
-        reserve: args.batches.reserve,
-        workers: args.batches.workers,
-        travel: args.batches.travel(&args.cluster),
-        limits: args.batches.limits(0),
-        pace: args.batches.pace(),
-        on_schema_difference: args.batches.schema.confirmed()?,
-        errors: args.batches.errors,
+        preparation: args.batches.preparation(!args.no_scan, args.no_op),
+        batching: args.batches.batching(&args.cluster, 0),
+        sync: SyncOptions {
+            pace: args.batches.pace(),
+            on_schema_difference: args.batches.schema.confirmed()?,
+            errors: args.batches.errors,
+            ..SyncOptions::default()
+        },
         verbose: args.cluster.verbose,
     };
     heal::run(args.cluster.client()?, order, output).await

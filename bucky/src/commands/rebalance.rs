@@ -16,6 +16,9 @@ use crate::names::checked_regex;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::rebalance;
+use crate::transfer::Selected;
+use crate::transfer::options::Repairs;
+use crate::transfer::options::SourceRules;
 use crate::transfer::options::SyncOptions;
 use crate::transfer::{Order, Task};
 
@@ -69,24 +72,26 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let order = Order {
         task: Task::Rebalance,
         seed: args.cluster.host()?,
-        only_seed: args.cluster.single,
-        drained: args.drained,
-        regex: args.regex.as_deref().map(checked_regex).transpose()?,
-        allowed_destinations: args.allowed_dsts.as_deref().map(addresses).transpose()?,
-        local_prefix: args.local.prefix()?,
-        series: args.series.read(output).await?,
-        deletes: args.sync.deletes(true),
-        rest: args.rest,
-        replace_corrupt: args.replace_corrupt,
-        fresh: args.force,
-        dry_run: args.sync.no_op,
-        ignore_free_space: args.sync.batches.ignore_free_space,
-        reserve: args.sync.batches.reserve,
-        workers: args.sync.batches.workers,
-        travel: args.sync.batches.travel(&args.cluster),
-        limits: args.sync.batches.limits(PASSED),
+        preparation: args.sync.batches.preparation(args.force, args.sync.no_op),
+        sources: SourceRules {
+            deletes: args.sync.deletes(true),
+            rest: args.rest,
+            copies_from_owners: false,
+        },
+        batching: args.sync.batches.batching(&args.cluster, PASSED),
         journal: args.journal,
-        sync: SyncOptions { salvage: args.salvage, ..args.sync.options() },
+        sync: SyncOptions {
+            repairs: Repairs { replace_corrupt: args.replace_corrupt, salvage: args.salvage },
+            ..args.sync.options()
+        },
+        selected: Selected {
+            only_seed: args.cluster.single,
+            drained: args.drained,
+            regex: args.regex.as_deref().map(checked_regex).transpose()?,
+            allowed_destinations: args.allowed_dsts.as_deref().map(addresses).transpose()?,
+            local_prefix: args.local.prefix()?,
+            series: args.series.read(output).await?,
+        },
         verbose: args.cluster.verbose,
     };
     rebalance::run(args.cluster.client()?, order, output).await

@@ -24,6 +24,8 @@ use crate::restore::{self, Order, Place};
                   What is no metric's file is named and refused, and the rest restored. Refuses unless all nodes are there \
                   and have the same ring; with -s only the node at -h has to, and gets what it owns. May be stopped (Ctrl-C) \
                   and run again at any time.\n\n\
+                  Files over 32 MiB lie in temporary files meanwhile, in TMPDIR or else /var/tmp, which needs room for four \
+                  of the longest.\n\n\
                   Exit codes: 0 done; 1 some of it was refused or failed, or the archive is cut off or damaged; 2 wrong \
                   usage; 3 the cluster is not healthy."
 )]

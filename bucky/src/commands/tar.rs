@@ -21,6 +21,8 @@ use crate::output::Output;
                   A metric that several nodes have is one member with the points of all copies. What cannot be archived is \
                   named; the rest is. Where a node is away nothing is written, and where one is lost meanwhile the archive \
                   is given up for every reader to see. Only with exit code 0 is everything in it.\n\n\
+                  Files that are too long for memory lie in temporary files meanwhile, in TMPDIR or else /var/tmp, which \
+                  needs room for all copies of the longest metric.\n\n\
                   Exit codes: 0 done; 1 some of it is not in the archive, or standard output did not take it; 2 wrong usage; \
                   3 the cluster is not healthy or not reachable."
 )]

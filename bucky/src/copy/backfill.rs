@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bucky_api::{Client, DaemonAddr};
 use bucky_ring::Ring;
@@ -14,28 +13,25 @@ use super::jobs::{Job, jobs};
 use super::name_map::NameMap;
 use super::report::{Shown, Summary};
 use super::{healthy, parties};
-use crate::fleet::{Fleet, Node, refuse_shared_addresses};
-use crate::inventory::refresh;
+use crate::fleet::{Fleet, Node};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::placement::{self, Series};
 use crate::plan::Plan;
 use crate::plan::copies::plan_of_copies;
-use crate::plan::room::Reserve;
-use crate::plan::survey::Selection;
-use crate::run::failure_files::FailureFiles;
-use crate::run::job_state::JobState;
-use crate::run::shared_job_state::SharedJobState;
-use crate::run::shared_journal::SharedJournal;
 use crate::run::stop::Stop;
-use crate::run::tally::Tally;
 use crate::sizes::{Thinned, average};
-use crate::transfer::batch::BatchLimits;
+use crate::transfer::Selected;
 use crate::transfer::gather::batch_len;
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
-use crate::transfer::options::{SyncOptions, Travel};
-use crate::transfer::{self, STOPPED_AT_ONCE, tell_go_daemons};
+use crate::transfer::opening::open;
+use crate::transfer::options::Batching;
+use crate::transfer::options::Preparation;
+use crate::transfer::options::SourceRules;
+use crate::transfer::options::SyncOptions;
+use crate::transfer::records::Records;
+use crate::transfer::{self, STOPPED_AT_ONCE};
 
 /// How many nodes are asked for sizes at once.
 const ASKED_AT_ONCE: usize = 32;
@@ -52,20 +48,10 @@ pub(crate) struct BackfillOrder {
     pub(crate) map: NameMap,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// Whether the nodes scan anew first.
-    pub(crate) fresh: bool,
-    /// Print the plan and do nothing.
-    pub(crate) dry_run: bool,
-    /// Begin although it does not fit.
-    pub(crate) ignore_free_space: bool,
-    /// What is left free at each destination.
-    pub(crate) reserve: Reserve,
-    /// Batches at once.
-    pub(crate) workers: usize,
-    /// How files travel.
-    pub(crate) travel: Travel,
-    /// How large batches are.
-    pub(crate) limits: BatchLimits,
+    /// What is done first.
+    pub(crate) preparation: Preparation,
+    /// In which batches, how many at once.
+    pub(crate) batching: Batching,
     /// How fast it may go, and where it tells of itself.
     pub(crate) sync: SyncOptions,
     /// Whether every metric that is done is named.
@@ -96,29 +82,25 @@ pub(crate) async fn backfill(
             (parties::of_clusters(&sources, &destinations)?, destinations.ring()?)
         }
     };
-    refuse_shared_addresses(&fleet).await?;
     parties::refuse_local_addresses(&fleet)?;
     refuse_chains(&fleet, &order.map)?;
     refuse_unplaceable(&ring, &order)?;
-    tell_go_daemons(&fleet, output);
-    if order.fresh {
-        refresh(sources.present(), output).await?;
-    }
+    open(&fleet, sources.present(), order.preparation.fresh, output).await?;
     let seen = tell_unread_folders(&fleet, "is not found", output).await;
     let mut work = Work::find(&fleet, &ring, &order, output).await?;
-    work.plan = work.plan.reserving(order.reserve);
+    work.plan = work.plan.reserving(order.preparation.reserve);
     let seen = seen.and(work.holding.tell_missing(&order.map, output));
     if work.jobs.is_empty() {
         output.say("Nothing is to be filled in.");
         return Ok(seen);
     }
     let shown = Shown { plan: &work.plan, entries: order.map.len() };
-    if order.dry_run {
+    if order.preparation.dry_run {
         output.data_line(shown)?;
         return Ok(seen);
     }
     output.say(shown);
-    if !transfer::fits(&work.plan, order.ignore_free_space, output) {
+    if !transfer::fits(&work.plan, order.preparation.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
     carry_out(fleet, ring, work, order, seen, output).await
@@ -225,55 +207,40 @@ async fn carry_out(
     seen: Outcome,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
-    let BackfillOrder { limits, map, .. } = order;
+    let BackfillOrder { batching, map, .. } = order;
+    let limits = batching.limits;
     let full = work.averages.iter();
     let full = full.map(|average| batch_len(limits.metrics, limits.bytes, *average)).collect();
-    let state = order.sync.job_state.as_deref().map(JobState::open).transpose()?;
-    let files = (order.sync.errors.as_deref(), order.sync.metric_errors.as_deref());
-    // Before the signals are the run's: whoever opens a pipe that nobody reads can still be ended.
-    let files = FailureFiles::open(files.0, files.1)?;
+    let records = Records::open(&order.sync, None, output)?;
     let stop = Stop::told_on_signals(output)?;
     let mover = Mover::new(MoverParts {
-        tally: Tally::begin(files, Arc::clone(output)),
-        journal: SharedJournal::new(None, Arc::clone(output)),
-        jobs: SharedJobState::new(state, Arc::clone(output)),
+        fleet: Arc::new(fleet),
+        selection: Selected { series: order.series.clone(), ..Selected::default() }.on(ring, None),
+        batching,
+        sources: SourceRules::default(),
         sync: order.sync.clone(),
+        verbose: order.verbose,
+        records,
         stop: stop.clone(),
         output: Arc::clone(output),
-        fleet: Arc::new(fleet),
-        selection: Selection {
-            ring,
-            regex: None,
-            allowed: None,
-            local_prefix: None,
-            series: order.series.clone(),
-        },
-        limits,
-        travel: order.travel,
-        deletes: false,
-        copies_from_owners: false,
-        rest: Duration::ZERO,
-        replace_corrupt: false,
-        verbose: order.verbose,
-        workers: order.workers,
     });
     let Work { jobs, nodes, averages, plan, .. } = work;
     let carrier = Arc::new(Carrier { mover, map, nodes, averages, full });
     let mover = &carrier.mover;
     let planned = plan.metrics;
     let insisted = mover.show(carrier.run(&jobs), planned).await;
-    mover.tally.flush();
+    mover.records.tally.flush();
     if insisted {
         output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     }
-    let counts = mover.tally.counts();
+    let counts = mover.records.tally.counts();
     let is_success = !counts.is_failure(order.sync.error_tolerance) && !stop.is_asked();
     let outcome = seen.and(if is_success { Outcome::Done } else { Outcome::SomeFailed });
-    mover.tally.tell_schemas(order.sync.on_schema_difference);
+    mover.records.tally.tell_schemas(order.sync.on_schema_difference);
     output.say(Summary {
         counts,
-        elapsed: mover.tally.elapsed(),
+        elapsed: mover.records.tally.elapsed(),
         stopped: stop.is_asked(),
         planned,
         failed: outcome != Outcome::Done,

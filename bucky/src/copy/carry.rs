@@ -59,7 +59,7 @@ impl Carrier {
 
     fn note(&self, ended: Result<(), tokio::task::JoinError>) {
         if let Err(error) = ended {
-            self.mover.tally.source_broke(format_args!("a batch was given up: {error}"));
+            self.mover.records.tally.source_broke(format_args!("a batch was given up: {error}"));
         }
     }
 
@@ -72,7 +72,7 @@ impl Carrier {
         let mut entries = Vec::with_capacity(batch.len());
         for entry in batch.iter().filter_map(|job| self.map.get(job.entry)) {
             if self.mover.is_copied(source, owner, &entry.old, &entry.new) {
-                self.mover.tally.skipped();
+                self.mover.records.tally.skipped();
             } else {
                 entries.push(entry);
             }
@@ -92,10 +92,10 @@ impl Carrier {
             }
         }
         for _ in brought.gone {
-            self.mover.tally.gone();
+            self.mover.records.tally.gone();
         }
         for (metric, failure) in brought.failed {
-            self.mover.tally.failed(metric.as_str(), source.addr(), &failure);
+            self.mover.records.tally.failed(metric.as_str(), source.addr(), &failure);
         }
     }
 }

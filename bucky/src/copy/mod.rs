@@ -20,12 +20,10 @@ use bucky_api::{Client, DaemonAddr};
 pub(crate) use self::backfill::{BackfillOrder, backfill};
 pub(crate) use self::name_map::NameMap;
 use crate::cluster::{Cluster, Scope, ask_member};
-use crate::fleet::refuse_shared_addresses;
-use crate::inventory::refresh;
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::plan::survey::Selection;
-use crate::transfer::{self, Order, tell_go_daemons};
+use crate::transfer::opening::open;
+use crate::transfer::{self, Order};
 
 /// Copies all that the daemon at `from` lists to the one at `to`.
 ///
@@ -42,19 +40,9 @@ pub(crate) async fn node_to_node(
     let (source, destination) =
         tokio::join!(ask_member(&client, from, None), ask_member(&client, to, None));
     let fleet = parties::of_two(&source, &destination)?;
-    refuse_shared_addresses(&fleet).await?;
     parties::refuse_local_addresses(&fleet)?;
-    tell_go_daemons(&fleet, output);
-    if order.fresh {
-        refresh([&source].into_iter(), output).await?;
-    }
-    let selection = Selection {
-        ring,
-        regex: order.regex.clone(),
-        allowed: None,
-        local_prefix: None,
-        series: order.series.clone(),
-    };
+    open(&fleet, [&source].into_iter(), order.preparation.fresh, output).await?;
+    let selection = order.selected.on(ring, None);
     transfer::plan_and_move(fleet, selection, order, output).await
 }
 
@@ -72,19 +60,9 @@ pub(crate) async fn cluster_to_cluster(
     let sources = healthy(&client, from, order.verbose, output).await?;
     let destinations = healthy(&client, to, order.verbose, output).await?;
     let fleet = parties::of_clusters(&sources, &destinations)?;
-    refuse_shared_addresses(&fleet).await?;
     parties::refuse_local_addresses(&fleet)?;
-    tell_go_daemons(&fleet, output);
-    if order.fresh {
-        refresh(sources.present(), output).await?;
-    }
-    let selection = Selection {
-        ring: destinations.ring()?,
-        regex: order.regex.clone(),
-        allowed: None,
-        local_prefix: None,
-        series: order.series.clone(),
-    };
+    open(&fleet, sources.present(), order.preparation.fresh, output).await?;
+    let selection = order.selected.on(destinations.ring()?, None);
     transfer::plan_and_move(fleet, selection, order, output).await
 }
 
@@ -95,10 +73,5 @@ async fn healthy(
     verbose: bool,
     output: &Output,
 ) -> anyhow::Result<Cluster> {
-    let cluster =
-        Cluster::discover_healthy(client.clone(), seed, Scope::All, verbose, output).await?;
-    for warning in cluster.ring()?.warnings() {
-        output.say(format_args!("bucky: the ring of {}: {warning}", cluster.seed));
-    }
-    Ok(cluster)
+    Cluster::discover_healthy(client.clone(), seed, Scope::All, verbose, output).await
 }

@@ -59,7 +59,7 @@ impl Carrier {
                 }
                 Ok(None) => break,
                 Err(error) => {
-                    self.mover.tally.source_broke(chain(&error));
+                    self.mover.records.tally.source_broke(chain(&error));
                     break;
                 }
             }
@@ -87,7 +87,7 @@ impl Carrier {
 
     fn note(&self, ended: Result<(), tokio::task::JoinError>) {
         if let Err(error) = ended {
-            self.mover.tally.source_broke(format_args!("a batch was given up: {error}"));
+            self.mover.records.tally.source_broke(format_args!("a batch was given up: {error}"));
         }
     }
 
@@ -129,7 +129,7 @@ impl Carrier {
         for metric in brought.gone {
             match others.remove(&metric) {
                 Some(others) => turn(&metric, others),
-                None => self.mover.tally.gone(),
+                None => self.mover.records.tally.gone(),
             }
         }
         for (metric, failure) in brought.failed {
@@ -139,7 +139,7 @@ impl Carrier {
                     self.tell_turn(&metric, &failure);
                     turn(&metric, others);
                 }
-                None => self.mover.tally.failed(metric.as_str(), source.addr(), &failure),
+                None => self.mover.records.tally.failed(metric.as_str(), source.addr(), &failure),
             }
         }
         next.into_iter().map(|(from, wanted)| Batch { from, to, wanted }).collect()

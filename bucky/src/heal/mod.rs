@@ -10,35 +10,32 @@ mod need;
 mod report;
 pub(crate) mod survey;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bucky_api::{Client, DaemonAddr, OnSchemaDifference};
+use bucky_api::{Client, DaemonAddr};
 
 use self::carry::Carrier;
 use self::need::Needs;
 use self::report::{Shown, Summary, to_rebalance};
 use self::survey::{Reader, Survey, survey};
 use crate::cluster::{Cluster, Scope, ask_member, store_of};
-use crate::fleet::{Fleet, Kind, refuse_shared_addresses};
+use crate::fleet::{Fleet, Kind};
 use crate::holders::{Holders, Placer};
-use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
 use crate::output::Output;
 use crate::placement::Series;
-use crate::plan::room::Reserve;
-use crate::run::failure_files::FailureFiles;
-use crate::run::shared_job_state::SharedJobState;
-use crate::run::shared_journal::SharedJournal;
 use crate::run::stop::Stop;
-use crate::run::tally::Tally;
-use crate::transfer::batch::BatchLimits;
+use crate::transfer::Selected;
 use crate::transfer::gather::{Gatherer, batch_len};
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
-use crate::transfer::options::{PaceOptions, SyncOptions, Travel};
+use crate::transfer::opening::open;
+use crate::transfer::options::Batching;
+use crate::transfer::options::Preparation;
+use crate::transfer::options::SourceRules;
+use crate::transfer::options::SyncOptions;
+use crate::transfer::records::Records;
 use crate::transfer::{self, STOPPED_AT_ONCE};
 
 /// How many metrics may wait in half-full batches: some 130 bytes each.
@@ -58,26 +55,12 @@ pub(crate) struct Order {
     pub(crate) local_prefix: Option<String>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// Whether the nodes scan anew first.
-    pub(crate) fresh: bool,
-    /// Print the plan and do nothing.
-    pub(crate) dry_run: bool,
-    /// Begin although it does not fit.
-    pub(crate) ignore_free_space: bool,
-    /// What is left free at each destination.
-    pub(crate) reserve: Reserve,
-    /// Batches at once.
-    pub(crate) workers: usize,
-    /// How files travel.
-    pub(crate) travel: Travel,
-    /// How large batches are.
-    pub(crate) limits: BatchLimits,
-    /// How fast it may go.
-    pub(crate) pace: PaceOptions,
-    /// What becomes of points that have no place in an owner's file.
-    pub(crate) on_schema_difference: OnSchemaDifference,
-    /// Where every failure is written.
-    pub(crate) errors: Option<PathBuf>,
+    /// What is done first.
+    pub(crate) preparation: Preparation,
+    /// In which batches, how many at once.
+    pub(crate) batching: Batching,
+    /// How fast it may go, and where it reports.
+    pub(crate) sync: SyncOptions,
     /// Whether every metric that is done is named.
     pub(crate) verbose: bool,
 }
@@ -96,9 +79,6 @@ pub(crate) async fn run(
             .await?
             .with_series(&order.series);
     let ring = cluster.ring()?;
-    for warning in ring.warnings() {
-        output.say(format_args!("bucky: the ring: {warning}"));
-    }
     if ring.spec().replication_factor == 1 {
         output.say(format_args!(
             "The replication factor is 1: each metric has one owner, and there is no other to copy it from. `bucky rebalance \
@@ -108,15 +88,12 @@ pub(crate) async fn run(
         return Ok(Outcome::Done);
     }
     let fleet = Fleet::muster(&cluster, &ring, &[], None)?;
-    refuse_shared_addresses(&fleet).await?;
-    look_at_go_daemons(&fleet, order.points, output)?;
+    refuse_go_daemons(&fleet, order.points)?;
     let scope = HealScope::of(&cluster, &order).await?;
-    if order.fresh {
-        refresh(cluster.present(), output).await?;
-    }
+    open(&fleet, cluster.present(), order.preparation.fresh, output).await?;
     let seen = tell_unread_folders(&fleet, "seems to be missing there", output).await;
     let mut survey = survey(scope.reader(output).await?, &fleet).await?;
-    survey.plan = survey.plan.reserving(order.reserve);
+    survey.plan = survey.plan.reserving(order.preparation.reserve);
     survey::tell(&survey.seen, &fleet, order.selection != Selection::All, output);
     let seen = seen.and(survey.sought.tell(output));
     let seen = seen.and(survey.seen.tell_unplaceable(&order.series, output));
@@ -128,32 +105,27 @@ pub(crate) async fn run(
         }
         return Ok(seen);
     }
-    if order.dry_run {
+    if order.preparation.dry_run {
         output.data_line(Shown(&survey))?;
         return Ok(seen);
     }
     output.say(Shown(&survey));
-    if !transfer::fits(&survey.plan, order.ignore_free_space, output) {
+    if !transfer::fits(&survey.plan, order.preparation.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
     Ok(carry_out(&scope, fleet, &survey, output).await?.and(seen))
 }
 
 /// A Go daemon's fill overwrites points that it should keep (D2), so it is given nothing that it has.
-fn look_at_go_daemons(fleet: &Fleet, points: bool, output: &Output) -> anyhow::Result<()> {
-    let Some(go) = fleet.members.iter().find(|node| node.kind == Kind::Go) else { return Ok(()) };
-    let addr = go.addr();
-    if points {
-        return Err(UsageError::because(format!(
-            "{addr} is a daemon of the Go tool, whose fill changes points that it should keep: owners' copies are not \
-             filled from each other with it; run without --points, or start buckyd there"
-        )));
+fn refuse_go_daemons(fleet: &Fleet, points: bool) -> anyhow::Result<()> {
+    match fleet.members.iter().find(|node| node.kind == Kind::Go) {
+        Some(go) if points => Err(UsageError::because(format!(
+            "{} is a daemon of the Go tool, whose fill changes points that it should keep: owners' copies are not \
+             filled from each other with it; run without --points, or start buckyd there",
+            go.addr()
+        ))),
+        _ => Ok(()),
     }
-    output.say(format_args!(
-        "bucky: {addr} is a daemon of the Go tool: metrics go to and from such one by one, and they make nothing durable \
-         before they answer"
-    ));
-    Ok(())
 }
 
 /// What is read, again and again.
@@ -198,56 +170,43 @@ async fn carry_out(
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let order = scope.order;
-    let limits = order.pace.limits(order.limits);
+    let limits = order.sync.pace.limits(order.batching.limits);
     let full = survey.averages.iter();
     let full = full.map(|average| batch_len(limits.metrics, limits.bytes, *average)).collect();
-    // Before the signals are the run's: whoever opens a pipe that nobody reads can still be ended.
-    let files = FailureFiles::open(order.errors.as_deref(), None)?;
+    let records = Records::open(&order.sync, None, output)?;
     let stop = Stop::told_on_signals(output)?;
     let carrier = Arc::new(Carrier::new(Mover::new(MoverParts {
-        tally: Tally::begin(files, Arc::clone(output)),
-        journal: SharedJournal::new(None, Arc::clone(output)),
-        jobs: SharedJobState::new(None, Arc::clone(output)),
-        sync: SyncOptions {
-            pace: order.pace.clone(),
-            on_schema_difference: order.on_schema_difference,
-            ..SyncOptions::default()
-        },
-        stop: stop.clone(),
-        output: Arc::clone(output),
         fleet: Arc::new(fleet),
-        selection: crate::plan::survey::Selection {
-            ring: scope.cluster.ring()?,
-            regex: None,
-            allowed: None,
+        selection: Selected {
             local_prefix: order.local_prefix.clone(),
             series: order.series.clone(),
-        },
-        limits,
-        travel: order.travel,
-        deletes: false,
-        copies_from_owners: false,
-        rest: Duration::ZERO,
-        replace_corrupt: false,
+            ..Selected::default()
+        }
+        .on(scope.cluster.ring()?, None),
+        batching: Batching { limits, ..order.batching },
+        sources: SourceRules::default(),
+        sync: order.sync.clone(),
         verbose: order.verbose,
-        workers: order.workers,
+        records,
+        stop: stop.clone(),
+        output: Arc::clone(output),
     })));
     let mover = &carrier.mover;
     let planned = survey.plan.metrics + survey.compared;
     let reader = scope.reader(output).await?;
     let gatherer = Gatherer::new(full, HELD);
     let insisted = mover.show(carrier.run(reader, gatherer), planned).await;
-    mover.tally.flush();
+    mover.records.tally.flush();
     if insisted {
         output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     }
-    let counts = mover.tally.counts();
+    let counts = mover.records.tally.counts();
     let failed = counts.failures() > 0 || counts.broken_sources > 0;
-    mover.tally.tell_schemas(order.on_schema_difference);
+    mover.records.tally.tell_schemas(order.sync.on_schema_difference);
     output.say(Summary {
         counts,
-        elapsed: mover.tally.elapsed(),
+        elapsed: mover.records.tally.elapsed(),
         stopped: stop.is_asked(),
         planned,
         turned: carrier.turned(),
@@ -267,14 +226,13 @@ mod tests {
         let mut ring = document(&["a", "b"]);
         ring.replicas = 2;
         let sink = || Box::new(std::io::sink());
-        let output = Output::to_writers(sink(), sink());
+        let _output = Output::to_writers(sink(), sink());
         for (b, is_go) in [(v1(&ring, "b", "s2"), false), (go(&ring, "b"), true)] {
             let members = vec![member("a", v1(&ring, "a", "s1")), member("b", b)];
             let cluster = Cluster::from_answers(ring.clone(), members);
             let fleet = Fleet::muster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
-            look_at_go_daemons(&fleet, false, &output).unwrap();
-            let refused =
-                look_at_go_daemons(&fleet, true, &output).map_err(|error| error.to_string());
+            refuse_go_daemons(&fleet, false).unwrap();
+            let refused = refuse_go_daemons(&fleet, true).map_err(|error| error.to_string());
             assert_eq!(refused.is_err(), is_go, "{refused:?}");
             assert!(!is_go || refused.is_err_and(|text| text.starts_with("b:4242 is a daemon of")));
         }

@@ -9,13 +9,13 @@ use bucky_api::{Client, DaemonAddr};
 use futures_util::{StreamExt, stream};
 
 use crate::cluster::{Cluster, Member, Scope, ask_member};
-use crate::fleet::{Fleet, refuse_shared_addresses};
+use crate::fleet::Fleet;
 use crate::former;
-use crate::inventory::refresh;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::plan::survey::Selection;
-use crate::transfer::{ASKED_AT_ONCE, Order, plan_and_move, tell_go_daemons};
+use crate::transfer::opening::open;
+use crate::transfer::{ASKED_AT_ONCE, Order, plan_and_move};
 
 /// Carries `order` out.
 ///
@@ -30,7 +30,7 @@ pub(crate) async fn run(
         Cluster::discover_healthy(client, order.seed.clone(), Scope::All, order.verbose, output)
             .await?;
     let (fleet, selection) = prepare(&cluster, &order, output).await?;
-    former::tell(&cluster, &order.drained, output).await;
+    former::tell(&cluster, &order.selected.drained, output).await;
     plan_and_move(fleet, selection, order, output).await
 }
 
@@ -41,30 +41,21 @@ async fn prepare(
     output: &Arc<Output>,
 ) -> anyhow::Result<(Fleet, Selection)> {
     let ring = cluster.ring()?;
-    for warning in ring.warnings() {
-        output.say(format_args!("bucky: the ring: {warning}"));
-    }
-    let drained = ask_all(cluster.client(), &order.drained).await;
-    let seed = if order.only_seed {
+    let drained = ask_all(cluster.client(), &order.selected.drained).await;
+    let seed = if order.selected.only_seed {
         Some(ask_member(cluster.client(), order.seed.clone(), None).await)
     } else {
         None
     };
     let fleet = Fleet::muster(cluster, &ring, &drained, seed.as_ref())?;
-    refuse_shared_addresses(&fleet).await?;
-    tell_go_daemons(&fleet, output);
-    if order.fresh {
-        refresh(cluster.present().chain(&drained), output).await?;
-    }
-    let allowed =
-        order.allowed_destinations.as_ref().map(|allowed| places(&fleet, allowed)).transpose()?;
-    let selection = Selection {
-        ring,
-        regex: order.regex.clone(),
-        allowed,
-        local_prefix: order.local_prefix.clone(),
-        series: order.series.clone(),
-    };
+    open(&fleet, cluster.present().chain(&drained), order.preparation.fresh, output).await?;
+    let allowed = order
+        .selected
+        .allowed_destinations
+        .as_ref()
+        .map(|allowed| places(&fleet, allowed))
+        .transpose()?;
+    let selection = order.selected.on(ring, allowed);
     Ok((fleet, selection))
 }
 

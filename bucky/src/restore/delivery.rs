@@ -1,26 +1,28 @@
 //! Brings the files of an archive to their owners: in batches where a daemon has `/v1`, one by one to the Go tool's.
 //!
 //! What is held is bounded, however many nodes there are: where there is no room for the next file, the fullest batch goes
-//! early. Each owner is told as restored only by its own word, which it gives once the batch is durable there.
+//! early. A file that is too long to be held lies in a temporary file, and goes alone, piece by piece. Each owner is told as restored only by its own word, which it gives once the batch is durable there.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bucky_api::archive::{ArchiveWriter, FileMeta};
+use bucky_api::archive::FileMeta;
 use bucky_api::{ClientError, Encoding, HealLine, HealOrders, OnSchemaDifference, Problem};
 use bucky_whisper::{Digest, MetricName};
 use bytes::Bytes;
-use futures_util::{Stream, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
+use super::batch_body::{BatchFile, batch_body};
+use super::long_body::long_body;
 use crate::chain;
 use crate::fleet::{Kind, Node};
 use crate::patience::{Next, Patience, Trouble, jitter};
-use crate::run::failure::{Failure, NO_SPACE, NODE_AWAY, kind_of_line};
+use crate::run::failure::{Failure, NO_SPACE, NODE_AWAY, kind_of, kind_of_line};
 use crate::run::stop::Stop;
 use crate::run::tally::{Effect, Tally};
+use crate::spool::{Content, Spool};
 use crate::transfer::go::owner::GivenFile;
 
 /// What all files that are held have together: those that wait for a full batch, and those on their way.
@@ -30,6 +32,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const BATCH_FILES: usize = 500;
 /// What a file takes beside its content.
 const FILE_COST_BYTES: usize = 1024;
+/// The longest file that is given to a daemon of the Go tool: it goes in one piece, out of memory.
+const GO_FILE_BYTES: u64 = 256 << 20;
 /// Attempts with a half of a batch that has failed as a whole.
 const HALF_ATTEMPTS: u32 = 2;
 
@@ -38,9 +42,15 @@ pub(crate) struct File {
     metric: MetricName,
     meta: FileMeta,
     digest: Digest,
-    content: Bytes,
+    content: Whole,
     open: Mutex<Open>,
     _room: Option<OwnedSemaphorePermit>,
+}
+
+/// The whole of a file.
+enum Whole {
+    Held(Bytes),
+    Spooled(Spool),
 }
 
 /// What is known of a file by now.
@@ -105,23 +115,32 @@ impl Delivery {
         &mut self,
         metric: MetricName,
         meta: FileMeta,
-        (content, digest): (Vec<u8>, Digest),
+        (content, digest): (Content, Digest),
         owners: Vec<usize>,
     ) {
         // Of two files of one metric the first counts, as it stands in the archive: it is there before the second comes.
         if self.shared.held().contains(&metric) {
             self.finish().await;
         }
-        let room = self.make_room(content.len()).await;
+        // A long one takes all the room: the next waits until it is there.
+        let bytes = match &content {
+            Content::Held(content) => content.len(),
+            Content::Spooled(_) => HELD_KIB as usize * 1024,
+        };
+        let room = self.make_room(bytes).await;
         self.shared.held().insert(metric.clone());
         let open = Open { owners: owners.len(), effect: None, failures: Vec::new() };
-        let content = Bytes::from(content);
+        let (content, is_long) = match content {
+            Content::Held(content) => (Whole::Held(content.into()), false),
+            Content::Spooled(spool) => (Whole::Spooled(spool), true),
+        };
         let open = Mutex::new(open);
         let file = Arc::new(File { metric, meta, digest, content, open, _room: room });
         for owner in owners {
             let Some(waiting) = self.waiting.get_mut(owner) else { continue };
             waiting.push(Arc::clone(&file));
-            if is_full(waiting) {
+            // Nothing else waits where all the room was taken.
+            if is_long || is_full(waiting) {
                 self.launch(owner);
             }
         }
@@ -172,7 +191,45 @@ fn is_full(files: &[Arc<File>]) -> bool {
 
 impl File {
     fn bytes(&self) -> usize {
-        self.content.len() + FILE_COST_BYTES
+        let held = match &self.content {
+            Whole::Held(content) => content.len(),
+            Whole::Spooled(_) => 0,
+        };
+        held + FILE_COST_BYTES
+    }
+
+    /// As it is sent with others; none where it goes alone.
+    fn to_send(&self) -> Option<BatchFile> {
+        let Whole::Held(content) = &self.content else { return None };
+        let Self { metric, meta, digest, .. } = self;
+        Some(BatchFile {
+            metric: metric.clone(),
+            meta: *meta,
+            digest: *digest,
+            content: content.clone(),
+        })
+    }
+
+    /// As it is given to a daemon of the Go tool.
+    async fn given(&self, node: &Node) -> Result<GivenFile, Failure> {
+        let content = match &self.content {
+            Whole::Held(content) => content.clone(),
+            Whole::Spooled(spool) if spool.len_bytes() > GO_FILE_BYTES => {
+                let bytes = spool.len_bytes();
+                let reason = format!(
+                    "it has {bytes} bytes, and a daemon of the Go tool is given at most {GO_FILE_BYTES}; run buckyd there"
+                );
+                return Err(failure(node, kind_of(Some(Problem::TooLarge)), reason));
+            }
+            Whole::Spooled(spool) => {
+                let spool = spool.clone();
+                let read = tokio::task::spawn_blocking(move || spool.content()).await;
+                let read = read.map_err(io::Error::other).and_then(|read| read);
+                read.map_err(|error| failure(node, "storage", error.to_string()))?.into()
+            }
+        };
+        let Self { metric, meta, digest, .. } = self;
+        Ok(GivenFile { metric: metric.clone(), meta: *meta, digest: *digest, content })
     }
 }
 
@@ -275,13 +332,12 @@ impl Shared {
                 self.settle(&file, Err(stopped));
                 continue;
             }
-            let given = GivenFile {
-                metric: file.metric.clone(),
-                meta: file.meta,
-                digest: file.digest,
-                content: file.content.clone(),
+            let given = match file.given(node).await {
+                Ok(given) => {
+                    given.give_to_go_daemon(node, self.rule, &self.tally, &self.stop).await
+                }
+                Err(failure) => Err(failure),
             };
-            let given = given.give_to_go_daemon(node, self.rule, &self.tally, &self.stop).await;
             self.settle(&file, given);
         }
     }
@@ -365,50 +421,19 @@ async fn heal(
     on_schema_difference: OnSchemaDifference,
 ) -> Result<Vec<HealLine>, ClientError> {
     let orders = HealOrders { replace_corrupt: false, on_schema_difference };
-    let stream = body(files.to_vec());
-    let answer = node.daemon.heal_by(orders, Encoding::Identity, stream).await?;
-    answer.collect_at_most(files.len()).await
-}
-
-/// The archive stream of `files`, made as it is sent: no more than one of them is held twice.
-fn body(files: Vec<Arc<File>>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let pieces = Pieces::default();
-    let writer = ArchiveWriter::new(pieces.clone());
-    stream::try_unfold(Some((writer, files.into_iter())), move |state| {
-        let pieces = pieces.clone();
-        async move {
-            let Some((mut writer, mut files)) = state else { return Ok(None) };
-            match files.next() {
-                Some(file) => {
-                    writer.append(&file.metric, file.meta, file.digest, &file.content)?;
-                    Ok(Some((pieces.take(), Some((writer, files)))))
-                }
-                None => {
-                    writer.finish()?;
-                    Ok(Some((pieces.take(), None)))
-                }
-            }
+    let long = files.iter().find_map(|file| match &file.content {
+        Whole::Held(_) => None,
+        Whole::Spooled(spool) => Some((file, spool)),
+    });
+    let answer = match long {
+        Some((file, spool)) => {
+            let stream = long_body(file.metric.clone(), file.meta, spool.clone());
+            node.daemon.heal_long(orders, spool.len_bytes(), stream).await?
         }
-    })
-}
-
-/// What was written and not yet taken.
-#[derive(Clone, Default)]
-struct Pieces(Arc<Mutex<Vec<u8>>>);
-
-impl Pieces {
-    fn take(&self) -> Bytes {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+        None => {
+            let stream = batch_body(files.iter().filter_map(|file| file.to_send()).collect());
+            node.daemon.heal_by(orders, Encoding::Identity, stream).await?
+        }
+    };
+    answer.collect_at_most(files.len()).await
 }

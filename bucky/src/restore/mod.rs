@@ -4,9 +4,11 @@
 //! pure), and goes to its owners (`destinations`, `delivery`), who create what they lack and fill what they have: no point
 //! that is there is ever changed. One member's failure does not stop the rest, and all of them are named.
 
+mod batch_body;
 mod delivery;
 mod destinations;
 mod input;
+mod long_body;
 mod names;
 mod sparse;
 mod tar_reader;
@@ -36,6 +38,7 @@ use crate::placement::Series;
 use crate::run::failure_files::FailureFiles;
 use crate::run::stop::Stop;
 use crate::run::tally::{Counts, Tally};
+use crate::spool::Content;
 
 /// How many members are named that are not restored.
 const NAMED: u64 = 1_000;
@@ -209,7 +212,7 @@ impl Restore<'_> {
 struct Sorted {
     metric: MetricName,
     meta: bucky_api::archive::FileMeta,
-    content: (Vec<u8>, Digest),
+    content: (Content, Digest),
     owners: Vec<usize>,
 }
 
@@ -232,7 +235,7 @@ impl Sorter<'_> {
         let Member { path, meta, kind } = member;
         let (content, digest) = match kind {
             Kind::Folder => return None,
-            Kind::File { content, .. } if is_report(&path) => {
+            Kind::File { content: Content::Held(content), .. } if is_report(&path) => {
                 self.tell_report(&content);
                 return None;
             }
@@ -245,9 +248,17 @@ impl Sorter<'_> {
             Err(reason) => return self.refuse(&path, reason),
         };
         // Looked at here too: a daemon of the Go tool takes anything (D45).
-        if let Err(error @ ImageError::Header(_)) = Image::parse(&content) {
-            let reason = format!("it is no whole Whisper file: {}", chain(&error));
-            return self.refuse(&path, reason);
+        let kind = match &content {
+            Content::Held(content) => Ok(Image::parse(content).map(drop)),
+            Content::Spooled(spool) => spool.kind().map(|kind| kind.map(drop)),
+        };
+        match kind {
+            Ok(Ok(()) | Err(ImageError::Compressed)) => {}
+            Ok(Err(error @ ImageError::Header(_))) => {
+                let reason = format!("it is no whole Whisper file: {}", chain(&error));
+                return self.refuse(&path, reason);
+            }
+            Err(error) => return self.refuse(&path, error),
         }
         let owners = match self.destinations.owners(&metric) {
             Ok(owners) => owners,

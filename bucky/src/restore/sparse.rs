@@ -1,15 +1,14 @@
 //! Sparse files in a tar: where their data lies, in each of the formats in which GNU tar has told it.
 //!
-//! Pure: what headers and records say in, whole contents out. A map that does not fit its data makes no file. Source: GNU
-//! tar's manual, "Storing Sparse Files".
+//! What headers and records say in, whole contents out: pure for what is held, and for longer files in a temporary file. A map
+//! that does not fit its data makes no file. Source: GNU tar's manual, "Storing Sparse Files".
+
+use std::io::{self, Read};
 
 use tar::GnuSparseHeader;
 
-use super::tar_reader::FILE_LIMIT_BYTES;
-use crate::tar_records::{BLOCK, Stretch, decimal, spread};
-
-/// The most stretches of a sparse file: every other block of the longest one.
-const STRETCHES_MOST: usize = 512 * 1024;
+use crate::spool::{CopyError, Spool, SpoolWriter};
+use crate::tar_records::{BLOCK, STRETCHES_MOST, Stretch, decimal, spread};
 
 /// What records say of a sparse file.
 #[derive(Default)]
@@ -23,9 +22,121 @@ pub(super) struct SparseRecords {
     is_malformed: bool,
 }
 
+/// The longest file that is read: a Whisper file cannot be longer.
+pub(super) const FILE_BYTES_MOST: u64 = 13 * u32::MAX as u64;
+/// How long the map that stands before the data can be: the count and two numbers for each stretch, a line each.
+const MAP_BYTES_MOST: usize = 2 * STRETCHES_MOST * 21 + 24;
+
 /// Why a file of so many bytes is not read.
 pub(super) fn too_long(bytes: u64) -> String {
-    format!("it has {bytes} bytes; at most {FILE_LIMIT_BYTES} are taken")
+    format!("it has {bytes} bytes; a Whisper file has at most {FILE_BYTES_MOST}")
+}
+
+/// Where the data of a file lies in it.
+pub(super) enum Layout {
+    /// There are no holes.
+    Whole,
+    /// The file has so many bytes, and this map.
+    Mapped(u64, Vec<Stretch>),
+    /// The file has so many bytes, and its map stands before the data.
+    MapBefore(u64),
+}
+
+/// Why a long file was not read.
+pub(super) enum Unread {
+    /// The archive cannot be read on.
+    Archive(io::Error),
+    /// It makes no file, or that finds no room; in words.
+    File(String),
+}
+
+impl Layout {
+    /// How long the file is, or what the archive has of it if that is longer: so many bytes.
+    pub(super) fn len_bytes(&self, stored: u64) -> u64 {
+        let real = match self {
+            Self::Whole => stored,
+            Self::Mapped(real, _) | Self::MapBefore(real) => *real,
+        };
+        real.max(stored)
+    }
+
+    /// The file of which `stored` is what the archive has.
+    ///
+    /// # Errors
+    /// Why it cannot be made, in words.
+    pub(super) fn content(self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Whole => Ok(stored),
+            Self::Mapped(real, stretches) => placed(real, &stretches, &stored),
+            Self::MapBefore(real) => {
+                let (stretches, data) = map_before(&stored).ok_or(UNREADABLE_MAP)?;
+                placed(real, &stretches, data)
+            }
+        }
+    }
+
+    /// The same of a long file, of which `stored` gives what the archive has.
+    ///
+    /// # Errors
+    /// [`Unread`]; some of `stored` may not have been read then.
+    pub(super) fn spool<R: Read>(self, stored: &mut io::Take<R>) -> Result<Spool, Unread> {
+        let (real, stretches) = match self {
+            Self::Whole => {
+                let bytes = stored.limit();
+                (bytes, vec![Stretch { offset: 0, bytes }])
+            }
+            Self::Mapped(real, stretches) => (real, stretches),
+            Self::MapBefore(real) => (real, read_map(stored)?),
+        };
+        if real > FILE_BYTES_MOST {
+            return Err(Unread::File(too_long(real)));
+        }
+        let unwritten = |error: io::Error| Unread::File(error.to_string());
+        let damaged = || Unread::File(DAMAGED_MAP.to_owned());
+        let mut writer = SpoolWriter::begin().map_err(unwritten)?;
+        for Stretch { offset, bytes } in stretches {
+            let hole = offset.checked_sub(writer.len_bytes());
+            let end = offset.checked_add(bytes).filter(|end| *end <= real);
+            let (Some(hole), Some(_), true) = (hole, end, bytes <= stored.limit()) else {
+                return Err(damaged());
+            };
+            writer.hole(hole);
+            writer.copy(stored, bytes).map_err(|error| match error {
+                CopyError::Read(error) => Unread::Archive(error),
+                CopyError::Write(error) => unwritten(error),
+            })?;
+        }
+        if stored.limit() > 0 {
+            return Err(damaged());
+        }
+        writer.hole(real - writer.len_bytes());
+        writer.finish().map_err(unwritten)
+    }
+}
+
+const UNREADABLE_MAP: &str = "the map of its holes cannot be read";
+const DAMAGED_MAP: &str = "the map of its holes is damaged";
+
+/// Reads the map that stands before the data, block by block.
+fn read_map<R: Read>(stored: &mut io::Take<R>) -> Result<Vec<Stretch>, Unread> {
+    let unreadable = || Unread::File(UNREADABLE_MAP.to_owned());
+    let mut map = Vec::new();
+    let (mut lines, mut wanted) = (0, None);
+    while wanted.is_none_or(|wanted| lines < wanted) {
+        if map.len() > MAP_BYTES_MOST || stored.limit() < BLOCK as u64 {
+            return Err(unreadable());
+        }
+        let mut block = [0; BLOCK];
+        stored.read_exact(&mut block).map_err(Unread::Archive)?;
+        map.extend_from_slice(&block);
+        lines += block.iter().filter(|byte| **byte == b'\n').count();
+        if wanted.is_none() && lines > 0 {
+            let count = map.split(|byte| *byte == b'\n').next().and_then(decimal::<usize>);
+            let count = count.filter(|count| *count <= STRETCHES_MOST).ok_or_else(unreadable)?;
+            wanted = Some(1 + 2 * count);
+        }
+    }
+    map_before(&map).map(|(stretches, _)| stretches).ok_or_else(unreadable)
 }
 
 /// Adds what a header of the old format says.
@@ -39,7 +150,7 @@ pub(super) fn add_stretches(
             (Ok(offset), Ok(bytes)) if known.len() < STRETCHES_MOST => {
                 known.push(Stretch { offset, bytes });
             }
-            _ => *stretches = Err("the map of its holes cannot be read".into()),
+            _ => *stretches = Err(UNREADABLE_MAP.into()),
         }
     }
 }
@@ -48,14 +159,9 @@ pub(super) fn add_stretches(
 ///
 /// # Errors
 /// Why it cannot be made, in words.
-pub(super) fn placed(
-    real_bytes: u64,
-    stretches: &[Stretch],
-    stored: &[u8],
-) -> Result<Vec<u8>, String> {
-    let len = usize::try_from(real_bytes).ok().filter(|_| real_bytes <= FILE_LIMIT_BYTES);
-    let len = len.ok_or_else(|| too_long(real_bytes))?;
-    spread(len, stretches, stored).ok_or_else(|| "the map of its holes is damaged".to_owned())
+fn placed(real_bytes: u64, stretches: &[Stretch], stored: &[u8]) -> Result<Vec<u8>, String> {
+    let len = usize::try_from(real_bytes).map_err(|_| too_long(real_bytes))?;
+    spread(len, stretches, stored).ok_or_else(|| DAMAGED_MAP.to_owned())
 }
 
 impl SparseRecords {
@@ -78,28 +184,24 @@ impl SparseRecords {
         self.stretches.extend(numbers.into_iter().flatten().take(room));
     }
 
-    /// The file of which `stored` is what the archive has.
+    /// Where the data of the member lies.
     ///
     /// # Errors
-    /// Why it cannot be made, in words.
-    pub(super) fn content(self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
+    /// Why that cannot be told, in words.
+    pub(super) fn layout(self) -> Result<Layout, String> {
         if !self.is_there {
-            return Ok(stored);
+            return Ok(Layout::Whole);
         }
         let real = self.real_bytes.ok_or("its real length is not told, although it is sparse")?;
         if self.is_malformed {
-            return Err("the map of its holes cannot be read".into());
+            return Err(UNREADABLE_MAP.into());
         }
         match self.version {
             (None, None) | (Some(0), _) => {
                 let stretches = pairs(&self.stretches).ok_or("the map of its holes is odd")?;
-                placed(real, &stretches, &stored)
+                Ok(Layout::Mapped(real, stretches))
             }
-            (Some(1), Some(0)) => {
-                let (stretches, data) =
-                    map_before(&stored).ok_or("the map of its holes cannot be read")?;
-                placed(real, &stretches, data)
-            }
+            (Some(1), Some(0)) => Ok(Layout::MapBefore(real)),
             (major, minor) => Err(format!(
                 "it is sparse in format {}.{}, which is not known; make the archive without --sparse",
                 major.unwrap_or_default(),

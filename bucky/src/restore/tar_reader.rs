@@ -1,6 +1,7 @@
 //! Reads a tar, whoever made it: ustar, GNU's and POSIX's, with long names and sparse files of every format.
 //!
-//! Nothing in it is believed: no number sizes an allocation beyond a limit, every header's checksum is looked at, and an
+//! What is too long to be held goes into a temporary file. Nothing in it is believed: no number sizes an allocation beyond a
+//! limit, every header's checksum is looked at, and an
 //! archive without its end, or with something behind it, is told from a whole one. Sources: POSIX.1-2001, "ustar
 //! Interchange Format" and "pax Extended Header"; GNU tar's manual, "Basic Tar Format" and "Storing Sparse Files".
 
@@ -10,11 +11,10 @@ use bucky_api::archive::FileMeta;
 use bucky_whisper::Digest;
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-use super::sparse::{SparseRecords, add_stretches, placed, too_long};
+use super::sparse::{FILE_BYTES_MOST, Layout, SparseRecords, Unread, add_stretches, too_long};
+use crate::spool::{Content, HELD_FILE_BYTES};
 use crate::tar_records::{BLOCK, COMMENT, Stretch, Told, decimal, records, told_by};
 
-/// The longest file that is read: what a daemon takes.
-pub(crate) const FILE_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
 /// The longest extension header (records, a long name) that is read.
 const EXTENSION_LIMIT_BYTES: u64 = 1024 * 1024;
 /// Why a tar cannot be read on.
@@ -62,7 +62,7 @@ pub(crate) struct Member {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A file.
-    File { content: Vec<u8>, digest: Digest },
+    File { content: Content, digest: Digest },
     /// A file that cannot be used: why.
     Unusable(String),
     /// A folder.
@@ -75,6 +75,8 @@ pub(crate) enum Kind {
 pub(crate) struct TarReader<R> {
     reader: R,
     at: u64,
+    /// The longest file that is held in memory.
+    held_bytes: u64,
 }
 
 /// What extension headers say of the member that follows.
@@ -92,7 +94,12 @@ struct Extensions {
 impl<R: Read> TarReader<R> {
     /// Reads from `reader`.
     pub(crate) fn new(reader: R) -> Self {
-        Self { reader, at: 0 }
+        Self::holding_at_most(reader, HELD_FILE_BYTES)
+    }
+
+    /// The same, where files of more than so many bytes go into temporary files.
+    pub(super) fn holding_at_most(reader: R, held_bytes: u64) -> Self {
+        Self { reader, at: 0, held_bytes }
     }
 
     /// The next member; none at the end, which is looked for to the last byte.
@@ -193,12 +200,12 @@ impl<R: Read> TarReader<R> {
         let shown = || String::from_utf8_lossy(&path).into_owned();
         let content = match header.entry_type() {
             EntryType::Regular | EntryType::Continuous if !path.ends_with(b"/") => {
-                self.content(size, &shown)?.and_then(|stored| sparse.content(stored))
+                self.content(size, sparse.layout(), &shown)?
             }
             EntryType::GNUSparse => {
                 let map = self.gnu_sparse(header, &shown)?;
-                let stored = self.content(size, &shown)?;
-                map.and_then(|(bytes, map)| placed(bytes, &map, &stored?))
+                let layout = map.map(|(bytes, map)| Layout::Mapped(bytes, map));
+                self.content(size, layout, &shown)?
             }
             kind => {
                 // A link may tell the length of what it leads to, and has no content.
@@ -211,17 +218,54 @@ impl<R: Read> TarReader<R> {
         Ok(Member { kind: kind.unwrap_or_else(Kind::Unusable), path, meta })
     }
 
-    /// What the archive has of a file of so many bytes; or why it is not read.
+    /// The file of which the archive has so many bytes; or why there is none.
     fn content(
         &mut self,
         bytes: u64,
+        layout: Result<Layout, String>,
         shown: &impl Fn() -> String,
-    ) -> Result<Result<Vec<u8>, String>, TarError> {
-        if bytes > FILE_LIMIT_BYTES {
-            self.skip(bytes, shown)?;
-            return Ok(Err(too_long(bytes)));
+    ) -> Result<Result<Content, String>, TarError> {
+        let layout = match layout {
+            Ok(_) if bytes > FILE_BYTES_MOST => Err(too_long(bytes)),
+            layout => layout,
+        };
+        match layout {
+            Err(reason) => {
+                self.skip(bytes, shown)?;
+                Ok(Err(reason))
+            }
+            Ok(layout) if layout.len_bytes(bytes) <= self.held_bytes => {
+                let stored = self.data(bytes, shown)?;
+                Ok(layout.content(stored).map(Content::Held))
+            }
+            Ok(layout) => self.spooled(bytes, layout, shown),
         }
-        self.data(bytes, shown).map(Ok)
+    }
+
+    /// The same of a file that is too long to be held.
+    fn spooled(
+        &mut self,
+        bytes: u64,
+        layout: Layout,
+        shown: &impl Fn() -> String,
+    ) -> Result<Result<Content, String>, TarError> {
+        let mut stored = self.reader.by_ref().take(bytes);
+        let spool = layout.spool(&mut stored);
+        let left = stored.limit();
+        self.at += bytes - left;
+        // What is left of a file that cannot be used, and what fills the last block up.
+        let rest = left + filling(bytes);
+        match spool {
+            Ok(spool) => {
+                self.pass_over(rest, shown)?;
+                Ok(Ok(Content::Spooled(spool)))
+            }
+            Err(Unread::File(reason)) => {
+                self.pass_over(rest, shown)?;
+                Ok(Err(reason))
+            }
+            Err(Unread::Archive(error)) => Err(broken(error, shown)),
+        }
     }
 
     /// The length of an old sparse file and where its data lies; further headers of it are read.
@@ -327,8 +371,11 @@ fn described(kind: EntryType) -> Kind {
 
 /// A file, where it is what was put into the archive as far as that tells; else why not. `path` is the digest of a name
 /// that stands in a record.
-fn checked(content: Vec<u8>, told: Option<Told>, path: Option<Digest>) -> Result<Kind, String> {
-    let digest = Digest::of(&content);
+fn checked(content: Content, told: Option<Told>, path: Option<Digest>) -> Result<Kind, String> {
+    let digest = match &content {
+        Content::Held(content) => Digest::of(content),
+        Content::Spooled(spool) => spool.digest(),
+    };
     match told {
         Some(Told::Damaged) => Err("it is damaged: its digest cannot be read".into()),
         Some(Told::Digests(told)) if told.content != digest => {

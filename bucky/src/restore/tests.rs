@@ -7,19 +7,42 @@ use bucky_api::archive::{ArchiveWriter, FileMeta};
 use bucky_whisper::Digest;
 use tar::{EntryType, Header};
 
-use super::tar_reader::{FILE_LIMIT_BYTES, Kind, Member, TarError, TarReader};
+use super::sparse::FILE_BYTES_MOST;
+use super::tar_reader::{Kind, Member, TarError, TarReader};
 use crate::backup::{Form, TarWriter};
+use crate::spool::{Content, HELD_FILE_BYTES};
 use crate::tar_records::record;
 
 const META: FileMeta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
 
-/// All members, and how it ended.
+/// All members, and how it ended: the same whether files are held in memory or lie in temporary files.
 fn read(bytes: &[u8]) -> (Vec<Member>, Result<(), TarError>) {
-    let mut reader = TarReader::new(bytes);
+    let (held, end) = read_holding(bytes, HELD_FILE_BYTES);
+    let (spooled, end_of_spooled) = read_holding(bytes, 0);
+    assert_eq!(held, spooled);
+    assert_eq!(format!("{end:?}"), format!("{end_of_spooled:?}"));
+    (held, end)
+}
+
+fn read_holding(bytes: &[u8], held_bytes: u64) -> (Vec<Member>, Result<(), TarError>) {
+    let mut reader = TarReader::holding_at_most(bytes, held_bytes);
     let mut members = Vec::new();
     loop {
         match reader.next() {
-            Ok(Some(member)) => members.push(member),
+            Ok(Some(Member {
+                kind: Kind::File { content: Content::Spooled(spool), digest },
+                path,
+                meta,
+            })) => {
+                let content = Content::Held(spool.content().unwrap());
+                members.push(Member { kind: Kind::File { content, digest }, path, meta });
+            }
+            Ok(Some(member)) => {
+                if let Kind::File { content: Content::Held(content), .. } = &member.kind {
+                    assert!(content.len() as u64 <= held_bytes, "{:?}", member.path);
+                }
+                members.push(member);
+            }
             Ok(None) => return (members, Ok(())),
             Err(error) => return (members, Err(error)),
         }
@@ -33,7 +56,7 @@ fn whole(bytes: &[u8]) -> Vec<Member> {
 }
 
 fn file(path: &str, content: &[u8]) -> Member {
-    let kind = Kind::File { content: content.to_vec(), digest: Digest::of(content) };
+    let kind = Kind::File { content: Content::Held(content.to_vec()), digest: Digest::of(content) };
     Member { path: path.into(), meta: META, kind }
 }
 
@@ -216,7 +239,9 @@ fn what_is_no_file_is_told_for_what_it_is() {
 
 #[test]
 fn no_number_is_believed() {
-    let long = one(b"", |header| header.set_size(FILE_LIMIT_BYTES + 1), b"x");
+    let long = one(b"", |header| header.set_size(FILE_BYTES_MOST + 1), b"x");
+    assert!(matches!(read(&long).1, Err(TarError::CutOff { .. })));
+    let long = one(b"", |header| header.set_size(HELD_FILE_BYTES + 1), b"x");
     assert!(matches!(read(&long).1, Err(TarError::CutOff { .. })));
     let long = one(&record("size", b"99999999999999999999"), |_| (), b"x");
     assert!(matches!(read(&long).1, Err(TarError::Damaged { .. })));

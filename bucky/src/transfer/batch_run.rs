@@ -33,9 +33,9 @@ pub(super) async fn run_batch(
     // D29: what is on one of its owners already is not moved onto itself, and nothing is deleted for it.
     let (owners, itself): (Vec<_>, Vec<_>) =
         owners.into_iter().partition(|owner| owner.store != source.store);
-    if owners.is_empty() || (!itself.is_empty() && !mover.copies_from_owners) {
+    if owners.is_empty() || (!itself.is_empty() && !mover.sources.copies_from_owners) {
         for _ in &strays {
-            mover.tally.skipped();
+            mover.records.tally.skipped();
         }
         return (ticket, BatchEnd { is_finished: true, ..BatchEnd::default() });
     }
@@ -67,11 +67,11 @@ async fn in_portions(
             break;
         }
         let addrs = owners.iter().map(|owner| owner.addr());
-        let rest = strays.split_off(mover.pace.portion(source.addr(), addrs, &strays));
+        let rest = strays.split_off(mover.flow.pace.portion(source.addr(), addrs, &strays));
         let portion = std::mem::replace(&mut strays, rest);
         let end = if is_by_hand {
             let end = move_by_hand(mover, source, owners, portion, deletes, &renames).await;
-            end.gone.iter().for_each(|_| mover.tally.gone());
+            end.gone.iter().for_each(|_| mover.records.tally.gone());
             end
         } else {
             Rounds::new(mover, source, owners, deletes).run(portion).await
@@ -104,7 +104,7 @@ impl<'a> Rounds<'a> {
         deletes: Deletes,
     ) -> Self {
         let (effects, end) = (HashMap::new(), BatchEnd::default());
-        let deletes = mover.deletes && deletes == Deletes::AsOrdered;
+        let deletes = mover.sources.deletes && deletes == Deletes::AsOrdered;
         Self { mover, source, owners, deletes, effects, end, unfinished: false }
     }
 
@@ -174,8 +174,9 @@ impl<'a> Rounds<'a> {
             return healed;
         }
         let most = mover.sync.give_up_most;
-        let (allowed, kept): (Vec<_>, Vec<_>) =
-            healed.into_iter().partition(|healed| mover.tally.may_give_up(healed.given_up(), most));
+        let (allowed, kept): (Vec<_>, Vec<_>) = healed
+            .into_iter()
+            .partition(|healed| mover.records.tally.may_give_up(healed.given_up(), most));
         for healed in kept {
             let reason = format!(
                 "{} points have no place at the owner, which is more than was confirmed; the source is kept",
@@ -207,7 +208,7 @@ impl<'a> Rounds<'a> {
 
     fn done(&mut self, metric: MetricName) {
         if let Some(effect) = self.effects.remove(&metric) {
-            self.mover.tally.moved(effect);
+            self.mover.records.tally.moved(effect);
         }
         self.end.done.push(metric);
     }
@@ -216,11 +217,11 @@ impl<'a> Rounds<'a> {
     fn gone(&mut self, metric: MetricName) {
         match self.effects.remove(&metric) {
             Some(effect) => {
-                self.mover.tally.moved(effect);
+                self.mover.records.tally.moved(effect);
                 self.end.done.push(metric);
             }
             None => {
-                self.mover.tally.gone();
+                self.mover.records.tally.gone();
                 self.end.gone.push(metric);
             }
         }

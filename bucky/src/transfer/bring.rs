@@ -74,7 +74,7 @@ impl Mover {
                 break;
             }
             let addrs = owners.iter().map(|owner| owner.addr());
-            let rest = strays.split_off(self.pace.portion(source.addr(), addrs, &strays));
+            let rest = strays.split_off(self.flow.pace.portion(source.addr(), addrs, &strays));
             let portion = std::mem::replace(&mut strays, rest);
             let brought = self.bring_portion(source, &owners, portion, renames).await;
             let Brought { done, gone, failed } = &brought;
@@ -102,7 +102,7 @@ impl Mover {
             heal(self, source, owners, strays, renames).await;
         let mut done = Vec::with_capacity(healed.len());
         for (healed, effect) in healed {
-            self.tally.moved(effect);
+            self.records.tally.moved(effect);
             done.push(healed.into_metric());
         }
         // One owner heals from one content; were it otherwise, it would not be known from which.

@@ -10,6 +10,7 @@ use super::drain::drain_all;
 use super::left_behind::{left_behind, tell_unread_folders};
 use super::mover::{Mover, MoverParts};
 use super::order::{Order, Task};
+use super::records::Records;
 use super::summary::Summary;
 use super::{ASKED_AT_ONCE, STOPPED_AT_ONCE, clock_watch, preview};
 use crate::fleet::{Fleet, Kind, Source};
@@ -17,14 +18,9 @@ use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::plan::survey::{self, Selection, Survey};
-use crate::run::failure_files::FailureFiles;
-use crate::run::job_state::JobState;
 use crate::run::journal::{Journal, Purpose};
 use crate::run::resume::Resume;
-use crate::run::shared_job_state::SharedJobState;
-use crate::run::shared_journal::SharedJournal;
 use crate::run::stop::Stop;
-use crate::run::tally::Tally;
 
 /// Tells what `selection` has the nodes of `fleet` give, and moves it.
 ///
@@ -42,25 +38,25 @@ pub(crate) async fn plan_and_move(
     let left = left_behind(&fleet, &order, output).await;
     let seen = seen.and(if left.is_empty() { Outcome::Done } else { Outcome::SomeFailed });
     let is_read = seen == Outcome::Done;
-    let survey = survey::plan(&fleet, &selection, order.reserve, output).await?;
+    let survey = survey::plan(&fleet, &selection, order.preparation.reserve, output).await?;
     let Survey { plan, unplaceable } = &survey;
     let seen = if *unplaceable == 0 { seen } else { Outcome::SomeFailed };
     if plan.is_empty() {
-        let said = order.task.nothing(order.is_selection());
+        let said = order.task.nothing(order.selected.is_part());
         let read = if is_read { "" } else { ", as far as its files are served" };
         let placed = if *unplaceable == 0 { "" } else { ", as far as its files can be placed" };
         output.say(format_args!("{said}{read}{placed}."));
         left.iter().for_each(|line| output.say(line));
         return Ok(seen);
     }
-    let shown = order.task.shown(plan, order.deletes);
-    if order.dry_run {
+    let shown = order.task.shown(plan, order.sources.deletes);
+    if order.preparation.dry_run {
         output.data_line(shown)?;
         preview::tell_sample(&fleet, &selection, plan, &order, output).await?;
         return Ok(Outcome::Done);
     }
     output.say(shown);
-    if !fits(plan, order.ignore_free_space, output) {
+    if !fits(plan, order.preparation.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
     if !preview::may_drop(&fleet, &selection, &mut order, output).await? {
@@ -70,16 +66,6 @@ pub(crate) async fn plan_and_move(
     let outcome = carry_out(fleet, selection, &survey, order, output).await?;
     left.iter().for_each(|line| output.say(line));
     Ok(outcome.and(seen))
-}
-
-/// Tells what to expect where daemons of the Go tool take part.
-pub(crate) fn tell_go_daemons(fleet: &Fleet, output: &Output) {
-    if fleet.has_go() {
-        output.say(
-            "bucky: daemons of the Go tool take part: metrics go to and from them one by one, they make nothing \
-             durable before they answer, and delete without a condition",
-        );
-    }
 }
 
 /// Whether there is room for the plan, or the operator wants it all the same.
@@ -105,34 +91,24 @@ async fn carry_out(
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let (journal, resume) = open_journal(&order, &selection)?;
-    let jobs = order.sync.job_state.as_deref().map(JobState::open).transpose()?;
-    let files = (order.sync.errors.as_deref(), order.sync.metric_errors.as_deref());
-    // Before the signals are the run's: whoever opens a pipe that nobody reads can still be ended.
-    let files = FailureFiles::open(files.0, files.1)?;
+    let records = Records::open(&order.sync, journal, output)?;
     let stop = Stop::told_on_signals(output)?;
     let mover = Arc::new(Mover::new(MoverParts {
-        tally: Tally::begin(files, Arc::clone(output)),
-        journal: SharedJournal::new(journal, Arc::clone(output)),
-        jobs: SharedJobState::new(jobs, Arc::clone(output)),
-        sync: order.sync.clone(),
-        stop: stop.clone(),
-        output: Arc::clone(output),
         fleet,
         selection,
-        limits: order.limits,
-        travel: order.travel,
-        deletes: order.deletes,
-        copies_from_owners: order.task == Task::Copy,
-        rest: order.rest,
-        replace_corrupt: order.replace_corrupt,
+        batching: order.batching,
+        sources: order.sources,
+        sync: order.sync.clone(),
         verbose: order.verbose,
-        workers: order.workers,
+        records,
+        stop: stop.clone(),
+        output: Arc::clone(output),
     }));
     let insisted = mover.show(drain_all(&mover, resume), survey.plan.metrics).await;
-    mover.tally.flush();
-    let counts = mover.tally.counts();
+    mover.records.tally.flush();
+    let counts = mover.records.tally.counts();
     let is_whole = !insisted && !stop.is_asked();
-    mover.journal.end(is_whole && !counts.is_failure(0));
+    mover.records.journal.end(is_whole && !counts.is_failure(0));
     // The nodes' answers may take long: whoever has no patience for the run has none for them.
     let summary = tokio::select! {
         summary = summarise(&mover, &order, survey.unplaceable, output), if !insisted => Some(summary),
@@ -142,7 +118,7 @@ async fn carry_out(
         output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     };
-    mover.tally.tell_schemas(order.sync.on_schema_difference);
+    mover.records.tally.tell_schemas(order.sync.on_schema_difference);
     output.say(summary);
     let is_success = is_whole && !counts.is_failure(order.sync.error_tolerance);
     Ok(if is_success { Outcome::Done } else { Outcome::SomeFailed })
@@ -153,7 +129,7 @@ fn open_journal(
     selection: &Selection,
 ) -> anyhow::Result<(Option<Journal>, BTreeMap<String, Resume>)> {
     let Some(path) = &order.journal else { return Ok((None, BTreeMap::new())) };
-    let allowed = order.allowed_destinations.iter().flatten().map(DaemonAddr::to_string);
+    let allowed = order.selected.allowed_destinations.iter().flatten().map(DaemonAddr::to_string);
     let ring = selection.ring.spec().fingerprint();
     let purpose = Purpose {
         ring: match order.task {
@@ -163,7 +139,7 @@ fn open_journal(
         },
         regex: selection.regex.clone(),
         allowed_destinations: allowed.collect(),
-        deletes: order.deletes,
+        deletes: order.sources.deletes,
     };
     let (journal, resume) =
         Journal::open(path, &purpose).map_err(|error| UsageError::because(crate::chain(&error)))?;
@@ -181,11 +157,11 @@ async fn summarise(
     let left: Vec<(Option<u64>, u64)> = stream::iter(left).buffered(ASKED_AT_ONCE).collect().await;
     Summary {
         task: order.task,
-        counts: mover.tally.counts(),
-        elapsed: mover.tally.elapsed(),
-        deletes: order.deletes,
+        counts: mover.records.tally.counts(),
+        elapsed: mover.records.tally.elapsed(),
+        deletes: order.sources.deletes,
         stopped: mover.stop.is_asked(),
-        is_selection: order.is_selection(),
+        is_selection: order.selected.is_part(),
         still_misplaced: left.iter().map(|(misplaced, _)| *misplaced).sum(),
         unplaceable,
         tombstones: left.iter().map(|(_, tombstones)| tombstones).sum(),
@@ -201,7 +177,7 @@ async fn left_at(mover: &Mover, source: &Source, output: &Arc<Output>) -> (Optio
     // First what is answered at once: a node that is silent is not asked for what may take long.
     let Ok(status) = source.node.daemon.status().await else { return (None, 0) };
     let tombstones = status.map_or(0, |status| status.tombstones.waiting);
-    if mover.copies_from_owners {
+    if mover.sources.copies_from_owners {
         return (None, tombstones);
     }
     let misplaced = survey::count(&mover.fleet, source, &mover.selection, output).await;

@@ -30,7 +30,7 @@ pub(crate) fn require_agreement(
     if findings.is_empty() {
         return Ok(());
     }
-    if !order.deletes {
+    if !order.sources.deletes {
         for finding in &findings {
             output.say(format_args!("bucky: {finding}"));
         }

@@ -37,7 +37,7 @@ impl Mover {
                 }
             });
         }
-        self.jobs.note(done.iter().flat_map(|metric| {
+        self.records.jobs.note(done.iter().flat_map(|metric| {
             let new = renames.of(metric).unwrap_or(metric);
             owners.iter().map(move |owner| job(source.addr(), owner.addr(), metric, new))
         }));
@@ -52,9 +52,10 @@ impl Mover {
         metric: &MetricName,
     ) -> bool {
         let mut owners = owners.iter().filter_map(|owner| self.fleet.member(*owner)).peekable();
-        let may_be = !self.deletes && owners.peek().is_some();
+        let may_be = !self.sources.deletes && owners.peek().is_some();
         may_be
             && self
+                .records
                 .jobs
                 .are_done(owners.map(|owner| job(source.addr(), owner.addr(), metric, metric)))
     }
@@ -67,7 +68,7 @@ impl Mover {
         old: &MetricName,
         new: &MetricName,
     ) -> bool {
-        self.jobs.are_done([job(source.addr(), owner.addr(), old, new)])
+        self.records.jobs.are_done([job(source.addr(), owner.addr(), old, new)])
     }
 
     /// Names the metrics whose sources are deleted, where that is asked for.
@@ -85,9 +86,9 @@ impl Mover {
         let addrs = self.addrs();
         let paces = addrs
             .iter()
-            .filter_map(|addr| Some((addr.host().to_owned(), self.pace.figures(addr)?)))
+            .filter_map(|addr| Some((addr.host().to_owned(), self.flow.pace.figures(addr)?)))
             .collect();
-        Figures { total, counts: self.tally.counts(), nodes: self.nodes.counts(), paces }
+        Figures { total, counts: self.records.tally.counts(), nodes: self.nodes.counts(), paces }
     }
 
     /// The nodes that send or get metrics, each once.

@@ -94,7 +94,7 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
     mover.tell_deleted(&done.deleted);
     done.tell_odd(mover, source);
     for (metric, kept) in &done.kept {
-        mover.tally.salvaged(metric.as_str(), source.addr(), kept);
+        mover.records.tally.salvaged(metric.as_str(), source.addr(), kept);
     }
     done
 }
@@ -126,8 +126,8 @@ async fn request(
 ) -> (Vec<DeleteLine>, Option<ClientError>) {
     let rule = mover.sync.on_schema_difference;
     let metrics = left.values().map(|healed| healed.to_delete(rule)).collect();
-    let rest_seconds = mover.rest.as_secs();
-    let request = DeleteRequest { metrics, rest_seconds, salvage: mover.sync.salvage };
+    let rest_seconds = mover.sources.rest.as_secs();
+    let request = DeleteRequest { metrics, rest_seconds, salvage: mover.sync.repairs.salvage };
     let mut answer = match source.daemon.delete(&request).await {
         Ok(answer) => answer,
         Err(error) => return (Vec::new(), Some(error)),

@@ -26,7 +26,7 @@ pub(super) async fn drain_all(mover: &Arc<Mover>, mut resume: BTreeMap<String, R
     }
     while let Some(ended) = drains.join_next().await {
         if let Err(error) = ended {
-            mover.tally.source_broke(format_args!("a source was given up: {error}"));
+            mover.records.tally.source_broke(format_args!("a source was given up: {error}"));
         }
     }
 }
@@ -55,7 +55,7 @@ async fn drain(mover: Arc<Mover>, source: Source, resume: Resume) {
                 break;
             }
             Err(error) => {
-                drain.mover.tally.source_broke(chain(&error));
+                drain.mover.records.tally.source_broke(chain(&error));
                 break;
             }
         }
@@ -74,8 +74,8 @@ struct Drain {
 
 impl Drain {
     fn new(mover: Arc<Mover>, source: Arc<Node>, resume: Resume) -> Self {
-        let limits = mover.sync.pace.limits(mover.limits);
-        let batcher = Batcher::new(limits, mover.room.clone(), resume.through().cloned());
+        let limits = mover.sync.pace.limits(mover.batching.limits);
+        let batcher = Batcher::new(limits, mover.flow.room.clone(), resume.through().cloned());
         Self { mover, source, resume, batcher, running: JoinSet::new(), noted: None }
     }
 
@@ -92,7 +92,7 @@ impl Drain {
             return self.batcher.skip(metric);
         }
         if self.resume.is_finished(&metric) || self.mover.is_done(&self.source, &owners, &metric) {
-            self.mover.tally.skipped();
+            self.mover.records.tally.skipped();
             return self.batcher.skip(metric);
         }
         if let Some(batch) = self.batcher.push(owners, Stray { metric, bytes: bytes.unwrap_or(0) })
@@ -133,6 +133,7 @@ impl Drain {
                 let addr = self.source.addr();
                 return self
                     .mover
+                    .records
                     .tally
                     .source_broke(format_args!("a batch of {addr} was given up: {error}"));
             }
@@ -140,8 +141,8 @@ impl Drain {
         let store = &self.source.store;
         for (metric, failure) in &end.failed {
             let reason = format!("{}: {}", failure.node, failure.reason);
-            self.mover.tally.failed(metric.as_str(), self.source.addr(), failure);
-            self.mover.journal.failed(store, metric, &reason);
+            self.mover.records.tally.failed(metric.as_str(), self.source.addr(), failure);
+            self.mover.records.journal.failed(store, metric, &reason);
         }
         if self.mover.verbose {
             for metric in end.done.iter().chain(&end.gone) {
@@ -150,7 +151,7 @@ impl Drain {
         }
         let settled = end.done.iter().chain(&end.gone);
         for metric in settled.filter(|metric| self.resume.has_failed(metric)) {
-            self.mover.journal.moved(store, metric);
+            self.mover.records.journal.moved(store, metric);
         }
         if end.is_finished {
             self.batcher.finish(ticket);
@@ -161,7 +162,7 @@ impl Drain {
     fn note_mark(&mut self) {
         let Some(through) = self.batcher.through() else { return };
         if self.noted.as_deref() != Some(through.as_str()) {
-            self.mover.journal.through(&self.source.store, through);
+            self.mover.records.journal.through(&self.source.store, through);
             self.noted = Some(through.to_string());
         }
     }

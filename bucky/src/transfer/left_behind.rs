@@ -38,12 +38,12 @@ pub(super) async fn left_behind(fleet: &Fleet, order: &Order, output: &Output) -
         let found = status.inventory.all_not_served();
         let addr = source.node.addr();
         let is_drained = order.task == Task::Rebalance
-            && order.regex.is_none()
+            && order.selected.regex.is_none()
             && !fleet.members.iter().any(|member| member.addr() == addr);
         let see = format!("`bucky list --not-served -s -h {addr}` lists them");
         if is_drained {
             // With series of our own, what the node cannot place may be moved all the same: the plan tells.
-            let unplaceable = if order.series.is_given() { 0 } else { found.unplaceable };
+            let unplaceable = if order.selected.series.is_given() { 0 } else { found.unplaceable };
             let text = NotServed { unplaceable, ..found }.text();
             if !text.is_empty() {
                 lines.push(format!("bucky: {addr} is not empty: {text}; {see}."));

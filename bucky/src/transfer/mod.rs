@@ -21,18 +21,20 @@ mod heal;
 pub(crate) mod left_behind;
 mod links;
 pub(crate) mod mover;
+pub(crate) mod opening;
 pub(crate) mod options;
 mod order;
 pub(crate) mod pace;
 mod preview;
 mod pull;
+pub(crate) mod records;
 pub(crate) mod renames;
 mod show;
 pub(crate) mod statistics;
 mod summary;
 
-pub(crate) use self::carry_out::{fits, plan_and_move, tell_go_daemons};
-pub(crate) use self::order::{Order, Task};
+pub(crate) use self::carry_out::{fits, plan_and_move};
+pub(crate) use self::order::{Order, Selected, Task};
 
 /// What is said after a second Ctrl-C.
 pub(crate) const STOPPED_AT_ONCE: &str =

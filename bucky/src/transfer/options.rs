@@ -9,6 +9,7 @@ use bucky_api::{DaemonAddr, Encoding, MAX_CLOCK_DIFFERENCE, OnSchemaDifference};
 use bucky_whisper::{Digest, MetricName};
 
 use super::batch::BatchLimits;
+use crate::plan::room::Reserve;
 
 /// A batch is what a rate gives in this time at most.
 const BATCH: Duration = Duration::from_secs(5);
@@ -48,6 +49,50 @@ impl FromStr for Travel {
     }
 }
 
+/// In which batches metrics travel, how many at once, and how they are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batching {
+    /// Batches at once.
+    pub(crate) workers: usize,
+    /// How files travel.
+    pub(crate) travel: Travel,
+    /// How large batches are.
+    pub(crate) limits: BatchLimits,
+}
+
+/// What is done before anything moves, and what may keep it from moving.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Preparation {
+    /// Whether the nodes scan their files first.
+    pub(crate) fresh: bool,
+    /// Print the plan and do nothing.
+    pub(crate) dry_run: bool,
+    /// Begin although it does not fit.
+    pub(crate) ignore_free_space: bool,
+    /// What stays free at each destination.
+    pub(crate) reserve: Reserve,
+}
+
+/// What becomes of sources. By default they stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SourceRules {
+    /// Whether they are deleted.
+    pub(crate) deletes: bool,
+    /// How long nobody may have written to a source that is deleted.
+    pub(crate) rest: Duration,
+    /// Whether what one owner has is copied to the others, too; such a source stays in any case.
+    pub(crate) copies_from_owners: bool,
+}
+
+/// What is done about files that are not sound. By default they stay as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Repairs {
+    /// Whether owners' corrupt files are replaced by sound misplaced copies, and kept aside.
+    pub(crate) replace_corrupt: bool,
+    /// Whether what is left of sources that were cut off is taken, and they are kept aside.
+    pub(crate) salvage: bool,
+}
+
 /// The options that all commands have that move or copy in bulk.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SyncOptions {
@@ -74,8 +119,8 @@ pub(crate) struct SyncOptions {
     pub(crate) tells_deletions: bool,
     /// By how much clocks may differ in a run that deletes.
     pub(crate) max_clock_difference: Duration,
-    /// Whether what is left of sources that were cut off is taken, and they are kept aside.
-    pub(crate) salvage: bool,
+    /// What is done about files that are not sound.
+    pub(crate) repairs: Repairs,
 }
 
 impl Default for SyncOptions {
@@ -92,7 +137,7 @@ impl Default for SyncOptions {
             preview: None,
             tells_deletions: false,
             max_clock_difference: MAX_CLOCK_DIFFERENCE,
-            salvage: false,
+            repairs: Repairs::default(),
         }
     }
 }

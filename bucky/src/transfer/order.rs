@@ -1,16 +1,17 @@
 //! What an operator ordered of a command that moves or copies, and the words in which it is reported.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
 use bucky_api::DaemonAddr;
+use bucky_ring::Ring;
 
-use super::batch::BatchLimits;
-use super::options::{SyncOptions, Travel};
+use super::options::{Batching, Preparation, SourceRules, SyncOptions};
+use crate::fleet::OwnerIndex;
 use crate::output::human_count;
 use crate::placement::Series;
 use crate::plan::Plan;
-use crate::plan::room::Reserve;
+use crate::plan::survey::Selection;
 
 /// What metrics are carried for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,50 +28,54 @@ pub(crate) struct Order {
     pub(crate) task: Task,
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
-    /// Only that node's strays are moved.
-    pub(crate) only_seed: bool,
-    /// Nodes out of the ring that are drained.
-    pub(crate) drained: Vec<DaemonAddr>,
-    /// Only metrics in whose name this is found.
-    pub(crate) regex: Option<String>,
-    /// Only to these.
-    pub(crate) allowed_destinations: Option<Vec<DaemonAddr>>,
-    /// What begins with this is each node's own, where we place.
-    pub(crate) local_prefix: Option<String>,
-    /// The series that are known by their hash.
-    pub(crate) series: Series,
-    /// Whether sources are deleted.
-    pub(crate) deletes: bool,
-    /// How long nobody may have written to a source that is deleted.
-    pub(crate) rest: Duration,
-    /// Whether owners' corrupt files are replaced by sound misplaced copies, and kept aside.
-    pub(crate) replace_corrupt: bool,
-    /// Whether the nodes scan anew first.
-    pub(crate) fresh: bool,
-    /// Print the plan and move nothing.
-    pub(crate) dry_run: bool,
-    /// Begin although it does not fit.
-    pub(crate) ignore_free_space: bool,
-    /// What is left free at each destination.
-    pub(crate) reserve: Reserve,
-    /// Batches at once.
-    pub(crate) workers: usize,
-    /// How files travel.
-    pub(crate) travel: Travel,
-    /// How large batches are.
-    pub(crate) limits: BatchLimits,
+    /// Which metrics of which nodes.
+    pub(crate) selected: Selected,
+    /// What is done first.
+    pub(crate) preparation: Preparation,
+    /// What becomes of the sources.
+    pub(crate) sources: SourceRules,
+    /// In which batches, how many at once.
+    pub(crate) batching: Batching,
     /// Where it is noted what is finished.
     pub(crate) journal: Option<PathBuf>,
-    /// How fast it may go, and where it tells of itself.
+    /// How fast it may go, and where it reports.
     pub(crate) sync: SyncOptions,
     /// Whether every metric that is moved is named.
     pub(crate) verbose: bool,
 }
 
-impl Order {
+/// Which metrics are moved: those of all members, unless something is said here.
+#[derive(Clone, Default)]
+pub(crate) struct Selected {
+    /// Only those of the node that is asked first.
+    pub(crate) only_seed: bool,
+    /// Nodes out of the ring that are drained as well.
+    pub(crate) drained: Vec<DaemonAddr>,
+    /// Only metrics in whose name this is found.
+    pub(crate) regex: Option<String>,
+    /// Only those that belong to these nodes.
+    pub(crate) allowed_destinations: Option<Vec<DaemonAddr>>,
+    /// Names that begin with this are each node's own, where this program places them.
+    pub(crate) local_prefix: Option<String>,
+    /// The series that are known by their hash.
+    pub(crate) series: Series,
+}
+
+impl Selected {
     /// Whether it is about some metrics or nodes only.
-    pub(super) fn is_selection(&self) -> bool {
+    pub(super) fn is_part(&self) -> bool {
         self.only_seed || self.regex.is_some() || self.allowed_destinations.is_some()
+    }
+
+    /// What is read of the sources by this, for `ring`; `allowed` are the members of `allowed_destinations`.
+    pub(crate) fn on(&self, ring: Arc<Ring>, allowed: Option<Vec<OwnerIndex>>) -> Selection {
+        Selection {
+            ring,
+            regex: self.regex.clone(),
+            allowed,
+            local_prefix: self.local_prefix.clone(),
+            series: self.series.clone(),
+        }
     }
 }
 

@@ -9,19 +9,16 @@ use bucky_api::OnSchemaDifference;
 
 use super::drain::drain_all;
 use super::mover::{Mover, MoverParts};
-use super::options::{Preview, SyncOptions};
-use super::{Order, STOPPED_AT_ONCE, Task};
+use super::options::{Preview, SourceRules, SyncOptions};
+use super::records::Records;
+use super::{Order, STOPPED_AT_ONCE};
 use crate::fleet::{Fleet, Kind};
 use crate::outcome::UsageError;
 use crate::output::{Output, human_count};
 use crate::plan::Plan;
 use crate::plan::survey::Selection;
-use crate::run::failure_files::FailureFiles;
 use crate::run::schemas::Schemas;
-use crate::run::shared_job_state::SharedJobState;
-use crate::run::shared_journal::SharedJournal;
 use crate::run::stop::Stop;
-use crate::run::tally::Tally;
 use crate::terminal::{Terminal, yes_or_no};
 
 /// How many metrics a plan looks at, about.
@@ -121,31 +118,23 @@ async fn look(
     // What else is wrong is said by the move.
     let quiet = Arc::new(Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink())));
     let mover = Arc::new(Mover::new(MoverParts {
-        tally: Tally::begin(FailureFiles::default(), Arc::clone(&quiet)),
-        journal: SharedJournal::new(None, Arc::clone(&quiet)),
-        jobs: SharedJobState::new(None, Arc::clone(&quiet)),
+        fleet: Arc::clone(fleet),
+        selection: selection.clone(),
+        batching: order.batching,
+        sources: SourceRules { deletes: false, ..order.sources },
         sync: SyncOptions {
             pace: order.sync.pace.clone(),
-            on_schema_difference: OnSchemaDifference::Keep,
             preview: Some(preview),
             ..SyncOptions::default()
         },
+        verbose: false,
+        records: Records::of_counts(&quiet),
         stop: stop.clone(),
         output: quiet,
-        fleet: Arc::clone(fleet),
-        selection: selection.clone(),
-        limits: order.limits,
-        travel: order.travel,
-        deletes: false,
-        copies_from_owners: order.task == Task::Copy,
-        rest: std::time::Duration::ZERO,
-        replace_corrupt: false,
-        verbose: false,
-        workers: order.workers,
     }));
     tokio::select! {
         () = drain_all(&mover, std::collections::BTreeMap::new()) => {}
         () = stop.asked() => {}
     }
-    Ok((!stop.is_asked()).then(|| mover.tally.schemas()))
+    Ok((!stop.is_asked()).then(|| mover.records.tally.schemas()))
 }

@@ -109,7 +109,8 @@ impl Pull<'_> {
             return Some(setback);
         }
         let (source, owner) = (self.source.addr(), self.owner.addr());
-        let reckoned = self.mover.pace.turn(source, owner, &work.strays, &self.mover.stop).await;
+        let reckoned =
+            self.mover.flow.pace.turn(source, owner, &work.strays, &self.mover.stop).await;
         // First the owner's place, then the source's, then ours: whoever waits holds nothing that others need first.
         let _receiving = self.owner.gate.receive().await;
         let _sending = self.source.gate.send().await;
@@ -124,7 +125,7 @@ impl Pull<'_> {
         }
         let (lines, error) = self.request(work, reckoned).await;
         if error.is_none() {
-            self.mover.pace.came_to(reckoned, lines.iter().map(|line| line.bytes));
+            self.mover.flow.pace.came_to(reckoned, lines.iter().map(|line| line.bytes));
         }
         let gone = pulled.gone.len();
         let settled = self.settle(lines, work, pulled) - self.doubt(gone, work, pulled).await;
@@ -136,7 +137,7 @@ impl Pull<'_> {
             None => {
                 self.source.answered();
                 self.owner.answered();
-                self.mover.links.worked(self.source, self.owner);
+                self.mover.flow.links.worked(self.source, self.owner);
                 (!work.strays.is_empty()).then(|| self.unsettled(work))
             }
         }
@@ -150,7 +151,7 @@ impl Pull<'_> {
         } else if let Err(reason) = self.source.admit() {
             (self.source, reason)
         } else {
-            (self.owner, self.mover.links.admit(self.source, self.owner).err()?)
+            (self.owner, self.mover.flow.links.admit(self.source, self.owner).err()?)
         };
         let failure = failure(node, NODE_AWAY, reason);
         Some(Setback { trouble: Trouble::Lasting, halves: false, failure })
@@ -164,15 +165,15 @@ impl Pull<'_> {
             from: self.source.addr().clone(),
             metrics,
             renamed,
-            encoding: self.mover.travel.encoding(),
-            chooses_encoding: self.mover.travel == Travel::Auto,
-            replace_corrupt: self.mover.replace_corrupt,
-            salvage: self.mover.sync.salvage,
+            encoding: self.mover.batching.travel.encoding(),
+            chooses_encoding: self.mover.batching.travel == Travel::Auto,
+            replace_corrupt: self.mover.sync.repairs.replace_corrupt,
+            salvage: self.mover.sync.repairs.salvage,
             on_schema_difference: self.mover.sync.on_schema_difference,
             preview: self.mover.sync.preview.is_some(),
-            bytes_per_second: self.mover.pace.bytes_per_second(),
+            bytes_per_second: self.mover.flow.pace.bytes_per_second(),
         };
-        let paced = self.mover.pace.time_for(bytes);
+        let paced = self.mover.flow.pace.time_for(bytes);
         let mut answer = match self.owner.daemon.pull(&request, paced).await {
             Ok(answer) => answer,
             Err(error) => return (Vec::new(), Some(error)),
@@ -201,7 +202,7 @@ impl Pull<'_> {
             let Some(stray) = open.remove(&line.metric) else { continue };
             if line.outcome == HealOutcome::Replaced {
                 let owner = self.owner.addr();
-                self.mover.tally.replaced(line.metric.as_str(), owner, &line.reason);
+                self.mover.records.tally.replaced(line.metric.as_str(), owner, &line.reason);
             }
             if line.outcome.is_healed() && line.stored_as.as_ref() != self.renames.of(&line.metric)
             {
@@ -210,7 +211,7 @@ impl Pull<'_> {
                 continue;
             }
             if line.outcome.is_healed() && line.digest.is_some() {
-                self.mover.tally.schema(&line);
+                self.mover.records.tally.schema(&line);
                 pulled.lines.push(line);
                 continue;
             }
@@ -221,7 +222,7 @@ impl Pull<'_> {
                     open.insert(line.metric, stray);
                 }
                 _ => {
-                    self.mover.tally.schema(&line);
+                    self.mover.records.tally.schema(&line);
                     let failure = self.told(&line);
                     self.owner.full.note(&failure);
                     pulled.failed.push((line.metric, failure));
@@ -333,7 +334,7 @@ impl Pull<'_> {
                 if let Some((node, away)) = self.silent().await {
                     self.away(node, &away, &mut setback);
                 } else {
-                    self.mover.links.failed(self.source, self.owner, &reason);
+                    self.mover.flow.links.failed(self.source, self.owner, &reason);
                 }
             }
             _ => {
@@ -343,7 +344,7 @@ impl Pull<'_> {
                 {
                     setback.halves = false;
                     self.away(self.source, &away, &mut setback);
-                } else if self.mover.links.failed(self.source, self.owner, &reason) {
+                } else if self.mover.flow.links.failed(self.source, self.owner, &reason) {
                     self.mover.output.say(format_args!(
                         "bucky: {} cannot fetch from {}: {reason}; the rest fails at once, and is tried again from time to time",
                         self.owner.addr(),

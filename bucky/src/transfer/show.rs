@@ -18,9 +18,9 @@ impl Mover {
         let told = Cell::new(false);
         let insisted = tokio::select! {
             () = work => false,
-            () = progress::watch(progress.as_mut(), &self.tally, planned) => false,
+            () = progress::watch(progress.as_mut(), &self.records.tally, planned) => false,
             () = self.tell_when_asked(planned, &told) => false,
-            () = self.pace.watch(&watched, &self.output) => false,
+            () = self.flow.pace.watch(&watched, &self.output) => false,
             () = self.send_figures(statistics.as_mut(), planned) => false,
             () = self.stop.insisted() => true,
         };
@@ -57,13 +57,13 @@ impl Mover {
     }
 
     fn tell_report(&self, planned: u64) {
-        self.output.say(progress::line(&self.tally, planned));
+        self.output.say(progress::line(&self.records.tally, planned));
         self.output.say("Received SIGUSR1, exiting.");
     }
 
     /// The carbons beside the nodes, where they are watched.
     fn watched(&self) -> Vec<Watched> {
-        let Some(port) = self.pace.watched_port() else { return Vec::new() };
+        let Some(port) = self.flow.pace.watched_port() else { return Vec::new() };
         let sources = self.fleet.sources.iter().map(|source| &source.node);
         let mut watched: Vec<Watched> = Vec::new();
         for node in self.fleet.members.iter().chain(sources) {

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bucky_api::ClientError;
 
 use super::finding::{Finding, What};
-use super::read::Subject;
 use super::sample::{Sample, Size, Smallest};
+use super::subject::Subject;
 use crate::holders::{Holders, Listed, Place, Placer};
 
 /// Metrics in a window: some hundred bytes each.

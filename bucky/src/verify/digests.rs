@@ -7,15 +7,18 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bucky_api::{Daemon, DigestFound, DigestLine, DigestRequest};
+use bucky_api::{
+    ClientError, Daemon, DigestFound, DigestLine, DigestRequest, PointsFound, PointsRequest,
+};
 use bucky_whisper::MetricName;
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
 use super::copies::{Clock, Examined};
 use super::judge::judge;
-use super::read::{ReadError, Subject};
+use super::subject::Subject;
 use crate::cluster::{Answer, Member};
+use crate::copy_streams::ReadError;
 
 /// Asks nodes what their files hold.
 pub(crate) struct DigestNodes {
@@ -34,6 +37,16 @@ struct Node {
 /// By node, what it found of one metric.
 pub(crate) type Found = Vec<(usize, DigestFound)>;
 
+/// What the figures tell of the copies of a metric.
+pub(crate) enum Told {
+    /// What they are.
+    Decided(Examined),
+    /// These figures, which do not decide it.
+    Undecided(Found),
+    /// Nothing: one of the nodes does not know the route.
+    Nothing,
+}
+
 impl DigestNodes {
     /// These members.
     pub(crate) fn new(members: &[Member]) -> Self {
@@ -48,7 +61,7 @@ impl DigestNodes {
         Self { nodes: members.iter().map(node).collect(), most_differ: AtomicBool::new(false) }
     }
 
-    /// What the copies of `subjects` are, in their order; none where their contents have to be compared.
+    /// What the figures tell of the copies of `subjects`, in their order.
     ///
     /// # Errors
     /// [`ReadError`] of a node that does not answer as it should.
@@ -56,17 +69,16 @@ impl DigestNodes {
         &self,
         subjects: &[Subject],
         clock: Clock,
-    ) -> Result<Vec<Option<Examined>>, ReadError> {
+    ) -> Result<Vec<Told>, ReadError> {
         let most_differ = self.most_differ.load(Ordering::Relaxed);
         let all: Vec<&Subject> = subjects.iter().collect();
         let found = self.ask(&all, clock, most_differ).await?;
-        let judged = |(subject, found): (&Subject, Option<Found>)| judge(&subject.place, &found?);
-        let mut examined: Vec<Option<Examined>> = subjects.iter().zip(found).map(judged).collect();
+        let mut examined: Vec<Told> = subjects.iter().zip(found).map(judged).collect();
         if most_differ {
             return Ok(examined);
         }
-        let differ = |(at, examined): (usize, &Option<Examined>)| {
-            (examined.is_none() && self.know_route(&subjects[at])).then_some(at)
+        let differ = |(at, told): (usize, &Told)| {
+            (!matches!(told, Told::Decided(_)) && self.know_route(&subjects[at])).then_some(at)
         };
         let differ: Vec<usize> = examined.iter().enumerate().filter_map(differ).collect();
         if differ.len() > subjects.len() / 4 {
@@ -78,6 +90,21 @@ impl DigestNodes {
             examined[at] = judged((&subjects[at], found));
         }
         Ok(examined)
+    }
+
+    /// Which slots of a part of a file hold points, by the node that has it; none where that does not know the route.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) async fn points(
+        &self,
+        node: usize,
+        request: &PointsRequest,
+    ) -> Result<Option<PointsFound>, ClientError> {
+        let Some(node) = self.nodes.get(node) else { return Ok(None) };
+        // Nothing closes it.
+        let _place = node.requests.acquire().await.ok();
+        node.daemon.points(request).await
     }
 
     fn know_route(&self, subject: &Subject) -> bool {
@@ -119,6 +146,14 @@ impl DigestNodes {
         };
         let found = subjects.iter().zip(asked);
         Ok(found.map(|(subject, asked)| if asked { found_of(subject) } else { None }).collect())
+    }
+}
+
+fn judged((subject, found): (&Subject, Option<Found>)) -> Told {
+    let Some(found) = found else { return Told::Nothing };
+    match judge(&subject.place, &found) {
+        Some(examined) => Told::Decided(examined),
+        None => Told::Undecided(found),
     }
 }
 

@@ -11,7 +11,16 @@ use crate::holders::Place;
 
 /// What the copies of a metric that belongs at `place` are; none where their contents have to be compared.
 pub(crate) fn judge(place: &Place, found: &[(usize, DigestFound)]) -> Option<Examined> {
-    let mut examined = Examined::default();
+    let (examined, undecided) = look(place, found);
+    undecided.is_empty().then_some(examined)
+}
+
+/// The same as far as the figures tell; and the pairs, an owner and another node, whose contents have to be compared.
+pub(crate) fn look(
+    place: &Place,
+    found: &[(usize, DigestFound)],
+) -> (Examined, Vec<(usize, usize)>) {
+    let (mut examined, mut undecided) = (Examined::default(), Vec::new());
     for (node, found) in found {
         if let Some(bytes) = bytes(found) {
             examined.copies += 1;
@@ -31,7 +40,7 @@ pub(crate) fn judge(place: &Place, found: &[(usize, DigestFound)]) -> Option<Exa
             }
             match compare(owned, copy, are_owners) {
                 Compared::NothingLacks => {}
-                Compared::Unknown => return None,
+                Compared::Unknown => undecided.push((*owner, *other)),
                 Compared::Incomparable => {
                     let (owner, other) = (*owner, *other);
                     examined.lacking.push(Lacking {
@@ -45,7 +54,7 @@ pub(crate) fn judge(place: &Place, found: &[(usize, DigestFound)]) -> Option<Exa
             }
         }
     }
-    Some(examined)
+    (examined, undecided)
 }
 
 /// Two copies held against each other.

@@ -3,7 +3,8 @@
 //! The nodes' lists are read side by side in the order of the names (`batches`). Each node then reads its own files and
 //! tells their digests (`digests`, judged by `judge`); only copies of which that does not prove that nothing is missing travel,
 //! side by side (`read`), and are compared point by point (`copies`): sound or corrupt, in place or not, and what an owner
-//! lacks that another copy has, which is what a fill would bring it. Whatever is found is looked at once more before it
+//! lacks that another copy has, which is what a fill would bring it. Of files that are too long to be sent the nodes tell at
+//! which times they have points (`long`). Whatever is found is looked at once more before it
 //! is told, because metrics move and are written while this runs. Nothing is changed on any node, and nothing here grows
 //! with the number of metrics.
 
@@ -14,9 +15,11 @@ mod digests;
 mod finding;
 mod judge;
 mod layout;
+mod long;
 mod read;
 mod report;
 mod sample;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -30,11 +33,13 @@ use futures_util::{StreamExt, stream};
 use self::batches::{Batch, Batches};
 use self::copies::Clock;
 use self::finding::{Finding, Kind};
-use self::read::{ReadError, Reader, Subject};
+use self::read::Reader;
 use self::report::{Counts, Ending, Remark, Report, some};
 pub(crate) use self::sample::{Sample, Size};
+use self::subject::Subject;
 use crate::chain;
 use crate::cluster::{Cluster, Member, Scope, ask_member, store_of};
+use crate::copy_streams::ReadError;
 use crate::fleet::require_writable;
 use crate::former;
 use crate::holders::{Holders, Place, Placer};

@@ -1,29 +1,18 @@
 //! Looking at the copies of many metrics: by what the nodes tell of them, and where that does not decide, by their contents,
-//! each metric's as they come.
+//! each metric's as they come; those that are too long for that by the times of their points (`long`).
 
 use std::sync::Arc;
 
-use bucky_api::{Encoding, Problem};
-use bucky_whisper::MetricName;
+use bucky_api::{Encoding, PointsRequest, Problem};
 
 use super::copies::{Clock, Copy, Examined, State, examine};
-use super::digests::DigestNodes;
+use super::digests::{DigestNodes, Found, Told};
+use super::long::examine_long;
+use super::subject::Subject;
 use crate::cluster::Member;
-pub(crate) use crate::copy_streams::ReadError;
-use crate::copy_streams::{CopyNodes, LeftOuts};
-use crate::holders::Place;
+use crate::copy_streams::{CopyNodes, LeftOuts, ReadError};
 use crate::output::Output;
-
-/// A metric to be looked at.
-#[derive(Clone, Debug)]
-pub(crate) struct Subject {
-    /// The metric.
-    pub(crate) metric: MetricName,
-    /// Where it belongs.
-    pub(crate) place: Place,
-    /// The nodes that are asked for it: those that listed it, and its owners. Sorted.
-    pub(crate) nodes: Vec<usize>,
-}
+use crate::spool::Content;
 
 /// Reads copies from the nodes of a cluster.
 pub(crate) struct Reader {
@@ -48,12 +37,44 @@ impl Reader {
         clock: Clock,
     ) -> Result<Vec<Examined>, ReadError> {
         let told = self.nodes.patiently(|| self.digests.examine(subjects, clock)).await?;
-        let undecided = subjects.iter().zip(&told).filter(|(_, examined)| examined.is_none());
+        let undecided =
+            subjects.iter().zip(&told).filter(|(_, told)| !matches!(told, Told::Decided(_)));
         let undecided: Vec<Subject> = undecided.map(|(subject, _)| subject.clone()).collect();
         let read = self.nodes.patiently(|| self.examine_contents(&undecided, clock)).await?;
         let mut read = read.into_iter();
-        // Each that is undecided has been read, in the same order.
-        Ok(told.into_iter().filter_map(|examined| examined.or_else(|| read.next())).collect())
+        let mut all = Vec::with_capacity(subjects.len());
+        for (subject, told) in subjects.iter().zip(told) {
+            // Each that is undecided has been read, in the same order.
+            let (by_contents, found) = match told {
+                Told::Decided(examined) => {
+                    all.push(examined);
+                    continue;
+                }
+                Told::Undecided(found) => (read.next(), Some(found)),
+                Told::Nothing => (read.next(), None),
+            };
+            let Some(by_contents) = by_contents else { continue };
+            let by_points = match found.filter(|_| is_too_long(&by_contents)) {
+                Some(found) => self.examine_points(subject, &found, clock).await?,
+                None => None,
+            };
+            all.push(by_points.unwrap_or(by_contents));
+        }
+        Ok(all)
+    }
+
+    /// What the copies of a metric are, some of which are too long to be sent; none where a node cannot tell their points.
+    async fn examine_points(
+        &self,
+        subject: &Subject,
+        found: &Found,
+        clock: Clock,
+    ) -> Result<Option<Examined>, ReadError> {
+        let ask = |node, request: PointsRequest| async move {
+            let asked = || async { Ok(self.digests.points(node, &request).await?) };
+            self.nodes.patiently(asked).await
+        };
+        examine_long(subject, found, clock, ask).await
     }
 
     async fn examine_contents(
@@ -66,9 +87,13 @@ impl Reader {
         let mut examined = Vec::with_capacity(subjects.len());
         for subject in subjects {
             let copies = streams.next(&subject.metric, &subject.nodes).await?;
-            let copy = |(node, copy): (usize, Option<crate::copy_streams::Copy>)| Copy {
-                node,
-                content: copy.map(|copy| copy.content),
+            let copy = |(node, copy): (usize, Option<crate::copy_streams::Copy>)| {
+                let content = copy.and_then(|copy| match copy.content {
+                    Content::Held(content) => Some(content),
+                    // None comes where none was asked for.
+                    Content::Spooled(_) => None,
+                });
+                Copy { node, content }
             };
             let copies: Vec<Copy> = copies.into_iter().map(copy).collect();
             examined.push(examine(&subject.place, &copies, clock));
@@ -80,6 +105,12 @@ impl Reader {
         }
         Ok(examined)
     }
+}
+
+/// Whether a copy did not come because it is too long to be held.
+fn is_too_long(examined: &Examined) -> bool {
+    let is_one = |state: &State| matches!(state, State::Absent(Problem::TooLarge, _));
+    examined.states.iter().any(|(_, state)| is_one(state))
 }
 
 /// Notes of a subject's copy that did not come why that is.

@@ -27,7 +27,7 @@ pub(super) fn of<'a>(method: &Method, path: &'a str) -> Demand<'a> {
         paths::V1_METRICS if *method == Method::POST => Demand::Operations(&[Operation::Read]),
         paths::V1_METRICS | paths::V1_NOT_SERVED | paths::V1_MISPLACED => Demand::List,
         paths::V1_ARCHIVE if is_read => Demand::List,
-        paths::V1_ARCHIVE | paths::V1_CONFIRM | paths::V1_DIGESTS => {
+        paths::V1_ARCHIVE | paths::V1_CONFIRM | paths::V1_DIGESTS | paths::V1_POINTS => {
             Demand::Operations(&[Operation::Read])
         }
         paths::V1_HEAL => Demand::Operations(&[Operation::Update]),
@@ -92,6 +92,7 @@ mod tests {
             ("POST /v1/archive", Demand::Operations(&[Read])),
             ("POST /v1/confirm", Demand::Operations(&[Read])),
             ("POST /v1/digests", Demand::Operations(&[Read])),
+            ("POST /v1/points", Demand::Operations(&[Read])),
             ("POST /v1/heal", Demand::Operations(&[Update])),
             ("POST /v1/pull", Demand::Operations(&[Update, Read])),
             ("POST /v1/delete", Demand::Operations(&[Delete])),

@@ -37,6 +37,8 @@ struct Query {
     regex: Option<String>,
     glob: Option<String>,
     prefix: Option<String>,
+    #[serde(default)]
+    large: Switch,
 }
 
 pub(super) async fn post(
@@ -61,12 +63,13 @@ pub(super) async fn get(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let query: Query = query::parse(query.as_deref())?;
-    let Query { regex, glob, prefix } = query;
+    let Query { regex, glob, prefix, large } = query;
     let filter = FilterText { regex, glob, prefix, after: None }.compile(&app.transfers).await?;
     let list = metrics::list(&app, Switch::Off).await?;
     let place = app.transfers.send()?;
     Ok(stream(app, encoding(&headers), place, move |app, archive| {
         let mut source = Source::of(app, &caller);
+        source.sends_large = large.is_on();
         let ended = walk_metrics(&list, filter.span(), |metric| {
             if !filter.wants(metric.as_str()) {
                 return ControlFlow::Continue(());

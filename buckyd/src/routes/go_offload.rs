@@ -4,6 +4,7 @@
 //! no other token than one that is good for reading that metric. A source that is this very store is refused: a copy of
 //! a metric onto itself may be followed by its delete.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,13 +15,17 @@ use bucky_api::go::MetricStat;
 use bucky_api::token::Operation;
 use bucky_api::{ClientError, Daemon, DaemonAddr, chain};
 use bucky_whisper::MetricName;
+use futures_util::TryStreamExt;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::go_answer::PlainAnswer;
 use super::go_form::Form;
-use super::go_upload::{self, How, Timings, Upload, WhisperFile};
+use super::go_upload::{self, FILE_BYTES_MOST, How, Timings, Upload, WhisperFile};
+use super::go_upload_long::{self, LongUpload, Untaken};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::blocking::blocking;
+use crate::transfers::Place;
 
 /// The longest form: an address and a name.
 const FORM_LIMIT_BYTES: usize = 64 * 1024;
@@ -56,15 +61,17 @@ pub(super) async fn fetch(
     let source_metric = source_metric.as_str();
     refuse_itself(&app, &source).await?;
     let started = Instant::now();
-    let limit_bytes = app.store.file_limit_bytes();
-    let bytes = look_at(&source, source_metric, limit_bytes).await?;
+    let bytes = look_at(&source, source_metric).await?;
+    if bytes as u64 > app.store.file_limit_bytes() {
+        return fetch_long(app, how, metric, (&source, source_metric), place).await;
+    }
     let share = app.memory.receiving.share(bytes as u64).await?;
     let (stat, content) = get(&source, source_metric, bytes).await?;
     let timings = Timings {
         download: go_upload::nanoseconds(started.elapsed()).max(1),
         ..Timings::default()
     };
-    go_upload::size(stat.size, limit_bytes)?;
+    go_upload::size(stat.size, app.store.file_limit_bytes())?;
     let stored = blocking(move || {
         let _place = place;
         let started = Instant::now();
@@ -74,6 +81,39 @@ pub(super) async fn fetch(
         go_upload::store(&app, how, upload, timings)
     });
     Ok(stored.await??.into_response())
+}
+
+/// The same of a file that is too long to be held: stored as it comes.
+async fn fetch_long(
+    app: Arc<App>,
+    how: How,
+    metric: MetricName,
+    (source, source_metric): (&Daemon, &str),
+    place: Place,
+) -> Result<Response, PlainAnswer> {
+    let started = Instant::now();
+    let (stat, stream) = there(source.go_get_stream(source_metric).await)?;
+    let len_bytes = go_upload::size(stat.size, FILE_BYTES_MOST)? as u64;
+    let upload = LongUpload { metric, len_bytes, mod_time: stat.mod_time };
+    let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
+    let stored = blocking(move || {
+        let _place = place;
+        go_upload_long::store(&app, how, upload, reader, Timings::default(), started)
+    });
+    match stored.await? {
+        Ok(timings) => {
+            // It is checked and written as it is fetched: all of that is the download.
+            let all = go_upload::nanoseconds(started.elapsed());
+            let download = all.saturating_sub(timings.fill + timings.copy).max(1);
+            Ok(Timings { download, ..timings }.into_response())
+        }
+        Err(Untaken::Broken(error)) => Err(source_error(chain(&error))),
+        Err(Untaken::OtherLength) => Err(source_error(format!(
+            "{source_metric} has not the {len_bytes} bytes that {} announced",
+            source.addr()
+        ))),
+        Err(Untaken::Answer(answer)) => Err(answer),
+    }
 }
 
 /// What is fetched.
@@ -122,13 +162,13 @@ async fn refuse_itself(app: &App, source: &Daemon) -> Result<(), PlainAnswer> {
 }
 
 /// How long the file is, by what its source says.
-async fn look_at(source: &Daemon, metric: &str, limit_bytes: u64) -> Result<usize, PlainAnswer> {
+async fn look_at(source: &Daemon, metric: &str) -> Result<usize, PlainAnswer> {
     let bytes = there(source.go_stat(metric).await)?.size;
     // One that cannot be a length is told as such once the file has come.
     let len_bytes = usize::try_from(bytes).unwrap_or(0);
-    if len_bytes as u64 > limit_bytes {
+    if len_bytes as u64 > FILE_BYTES_MOST {
         return Err(source_error(format!(
-            "{metric} has {bytes} bytes; at most {limit_bytes} are fetched"
+            "{metric} has {bytes} bytes; at most {FILE_BYTES_MOST} are fetched"
         )));
     }
     Ok(len_bytes)

@@ -1,7 +1,8 @@
 //! `POST` and `PUT /metrics/NAME`: a metric's file from the Go tool, to be healed here or to replace what is here.
 //!
 //! Unlike the Go daemon, which stores whatever comes and whose PUT removes the old file first, all is checked before
-//! anything is touched: the headers, the length, the coding, and that it is a whole Whisper file.
+//! anything is touched: the headers, the length, the coding, and that it is a whole Whisper file. One that is too long to be held
+//! is received by `go_upload_long`.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use bucky_api::archive::Member;
+use bucky_api::archive::{FileMeta, Member};
 use bucky_api::go::{METRIC_STAT_HEADER, MetricStat, OCTET_STREAM, SMALLEST_REFUSED_BYTES};
 use bucky_api::{Encoding, HealLine, HealOutcome, Problem, chain};
 use bucky_whisper::{Digest, Image, ImageError, MetricName};
@@ -18,12 +19,14 @@ use serde::Serialize;
 
 use super::body::{self, BodyError, Held};
 use super::go_answer::PlainAnswer;
-use super::go_offload;
+use super::{go_offload, go_upload_long};
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::memory::{Budget, Share};
 use crate::store::HealBatch;
 
+/// The longest file that is taken: a Whisper file cannot be longer.
+pub(super) const FILE_BYTES_MOST: u64 = 13 * u32::MAX as u64;
 /// How much longer than its plain content an encoded body may be: snappy adds a little where it cannot compress.
 const ENCODING_OVERHEAD_BYTES: usize = 1024 * 1024;
 
@@ -76,7 +79,10 @@ pub(super) async fn receive(
         return go_offload::fetch(app, how, metric, request).await;
     }
     let started = Instant::now();
-    let announced = Announced::of(request.headers(), app.store.file_limit_bytes())?;
+    let announced = Announced::of(request.headers(), FILE_BYTES_MOST)?;
+    if announced.size as u64 > app.store.file_limit_bytes() {
+        return go_upload_long::receive(app, how, metric, announced, request.into_body()).await;
+    }
     let budget = &app.memory.receiving;
     let body = announced.read(request, budget).await?;
     // After the body: a sender that takes its time holds up nobody.
@@ -100,10 +106,10 @@ pub(super) async fn receive(
 
 /// What the headers of an upload say of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Announced {
-    size: usize,
-    mod_time: i64,
-    encoding: Encoding,
+pub(super) struct Announced {
+    pub(super) size: usize,
+    pub(super) mod_time: i64,
+    pub(super) encoding: Encoding,
 }
 
 impl Announced {
@@ -178,8 +184,13 @@ pub(super) fn size(size: i64, limit_bytes: u64) -> Result<usize, PlainAnswer> {
     })
 }
 
-fn malformed() -> PlainAnswer {
+pub(super) fn malformed() -> PlainAnswer {
     PlainAnswer::bad_request("Malformed whisper data")
+}
+
+/// It is no whole Whisper file.
+pub(super) fn malformed_because(reason: String) -> PlainAnswer {
+    PlainAnswer::bad_request(format!("Malformed whisper data: {reason}"))
 }
 
 impl WhisperFile {
@@ -187,10 +198,7 @@ impl WhisperFile {
     pub(super) fn check(bytes: Vec<u8>) -> Result<Self, PlainAnswer> {
         match Image::parse(&bytes) {
             Ok(_) | Err(ImageError::Compressed) => Ok(Self(bytes)),
-            Err(error) => {
-                let text = format!("Malformed whisper data: {}", chain(&error));
-                Err(PlainAnswer::bad_request(text))
-            }
+            Err(error) => Err(malformed_because(chain(&error))),
         }
     }
 }
@@ -210,22 +218,26 @@ pub(super) fn store(
             true
         }
     };
+    Ok(conclude(timings, started, created))
+}
+
+/// The timings once a file is stored, which began at `started`.
+pub(super) fn conclude(timings: Timings, started: Instant, created: bool) -> Timings {
     // What was done took some time, however coarse the clock.
     let took = nanoseconds(started.elapsed()).max(1);
-    Ok(if created {
+    if created {
         Timings { copy: took, dump: 0, ..timings }
     } else {
         Timings { fill: took, dump: timings.dump.max(1), ..timings }
-    })
+    }
 }
 
 /// Fills or creates. Returns whether the file was created.
 fn heal(app: &App, upload: Upload) -> Result<bool, PlainAnswer> {
     let Upload { metric, content: WhisperFile(content), mod_time, share } = upload;
     let time = app.set_mtime.then_some(mod_time).filter(|time| *time > 0);
-    let before = time.and_then(|_| app.store.stat(&metric).ok());
-    let mut meta = app.store.meta_of_new();
-    meta.mtime = time.and_then(|time| u64::try_from(time).ok()).unwrap_or(meta.mtime);
+    let before = time.and_then(|_| app.store.stat(&metric).ok()).map(|before| before.mtime);
+    let meta = meta_of(app, time);
     let digest = Digest::of(&content);
     let mut batch = HealBatch::new(&app.store);
     batch.take(&Member {
@@ -238,15 +250,32 @@ fn heal(app: &App, upload: Upload) -> Result<bool, PlainAnswer> {
     });
     // What still waits for room lies in a temporary file.
     drop(share);
-    let (mut lines, _) = batch.finish();
+    let (lines, _) = batch.finish();
+    outcome_of(app, &metric, lines, time.zip(before))
+}
+
+/// Mode and time of a new file, which `time` is to be if there is one.
+pub(super) fn meta_of(app: &App, time: Option<i64>) -> FileMeta {
+    let mut meta = app.store.meta_of_new();
+    meta.mtime = time.and_then(|time| u64::try_from(time).ok()).unwrap_or(meta.mtime);
+    meta
+}
+
+/// What became of an upload: whether the file was created. `times` are the one to set, and that of the file before.
+pub(super) fn outcome_of(
+    app: &App,
+    metric: &MetricName,
+    mut lines: Vec<HealLine>,
+    times: Option<(i64, i64)>,
+) -> Result<bool, PlainAnswer> {
     let line =
         lines.pop().ok_or_else(|| PlainAnswer::internal(format!("nothing became of {metric}")))?;
     match line.outcome {
         HealOutcome::Created | HealOutcome::Replaced => Ok(true),
         HealOutcome::Filled | HealOutcome::Unchanged => {
-            if let (Some(time), Some(before)) = (time, before)
-                && time >= before.mtime
-                && let Err(error) = app.store.set_time(&metric, time)
+            if let Some((time, before)) = times
+                && time >= before
+                && let Err(error) = app.store.set_time(metric, time)
             {
                 // The points are in place: that is what was asked for.
                 tracing::warn!(%metric, error = chain(&error), "a filled file kept its own time");
@@ -267,13 +296,8 @@ fn not_healed(line: HealLine) -> PlainAnswer {
 
 fn replace(app: &App, upload: Upload) -> Result<(), PlainAnswer> {
     let Upload { metric, content: WhisperFile(content), mod_time, share: _share } = upload;
-    let mut meta = app.store.meta_of_new();
-    if app.set_mtime
-        && let Ok(time @ 1..) = u64::try_from(mod_time)
-    {
-        meta.mtime = time;
-    }
-    Ok(app.store.replace(&metric, &content, meta)?)
+    let time = app.set_mtime.then_some(mod_time).filter(|time| *time > 0);
+    Ok(app.store.replace(&metric, &content, meta_of(app, time))?)
 }
 
 pub(super) fn nanoseconds(duration: Duration) -> u64 {

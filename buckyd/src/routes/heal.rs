@@ -109,12 +109,8 @@ pub(super) async fn pull(
         true => app.links.encoding_from(&request.from),
         false => request.encoding,
     };
-    // A look is at what memory has room for.
-    let (encoding, stream) = match request.preview {
-        true => peer.archive(metrics.clone(), wanted).await,
-        false => peer.archive_of_any_length(metrics.clone(), wanted).await,
-    }
-    .map_err(peer_error)?;
+    let answered = peer.archive_of_any_length(metrics.clone(), wanted).await;
+    let (encoding, stream) = answered.map_err(peer_error)?;
     let on_schema_difference = request.on_schema_difference;
     let (preview, sender) = (request.preview, peer.clock_offset());
     let rules = HealRules { on_corrupt, on_cut, on_schema_difference, preview, sender };
@@ -292,10 +288,11 @@ impl Receiver for &mut Incoming<'_> {
         true
     }
 
-    fn take_large_piece(&mut self, piece: &[u8]) {
+    fn take_large_piece(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
         if let Some((_, Some((coming, _)))) = &mut self.large {
             coming.write(piece);
         }
+        Ok(())
     }
 
     fn end_large(&mut self) -> Result<(), NoRoom> {

@@ -10,13 +10,16 @@ mod go_conditions;
 mod go_force;
 mod go_form;
 mod go_get;
+mod go_get_long;
 mod go_list;
 mod go_metric;
 mod go_names;
 mod go_offload;
 mod go_path;
 mod go_range;
+mod go_reply;
 mod go_upload;
+mod go_upload_long;
 mod hashring;
 mod heal;
 mod json;
@@ -25,6 +28,7 @@ mod metrics;
 mod misplaced;
 mod not_served;
 mod paced;
+mod points;
 mod query;
 mod renames;
 mod rights;
@@ -60,6 +64,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(paths::V1_PULL, post(heal::pull))
         .route(paths::V1_CONFIRM, post(confirm::post))
         .route(paths::V1_DIGESTS, post(digests::post))
+        .route(paths::V1_POINTS, post(points::post))
         .route(paths::V1_DELETE, post(delete::post))
         .route("/v1/{*rest}", any(no_such_route))
         .method_not_allowed_fallback(no_such_method);

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use bucky_api::{OnSchemaDifference, Problem, chain};
 use bucky_whisper::{
-    Header, ImageError, LARGE_FILL_BYTES, LargeFill, LargeFillError, UnfitError, fill_large,
+    Digest, Header, ImageError, LARGE_FILL_BYTES, LargeBytes, LargeFill, LargeFillError,
+    UnfitError, fill_large, preview_large,
 };
 use rustix::fs::OFlags;
 
@@ -15,6 +16,7 @@ use super::error::StoreError;
 use super::fill::{Existing, FIRST_POINT_IS_NEAR, Failure, PAUSE, is_young};
 use super::rules::{HealRules, Holding, judge};
 use super::{LockBudget, Store, TRIES};
+use crate::memory::Share;
 
 /// How far apart the clocks of source and owner may be where a long file is filled: points that only the earlier of them
 /// counts are looked for within so many seconds.
@@ -31,8 +33,7 @@ impl Store {
         Ok(from_start(tmp)? == from_start(file)?)
     }
 
-    /// Fills the file at `path` from a temporary file, in windows: both may be of any length. Whatever `rules` allow, points
-    /// without a place are not given up, and nothing is reshaped or replaced: that takes the whole file.
+    /// Fills the file at `path` from a temporary file, in windows: both may be of any length.
     pub(super) fn fill_large_from(
         &self,
         path: &Path,
@@ -40,16 +41,8 @@ impl Store {
         rules: &HealRules,
         budget: &LockBudget,
     ) -> Result<Existing, Failure> {
-        let share = self.options.memory.receiving.share_blocking(LARGE_FILL_BYTES);
-        let _share = share.map_err(|source| StoreError::NoMemory { path: path.into(), source })?;
-        let clocks = rules.clocks();
-        if clocks.latest - clocks.earliest > CLOCKS_APART_MOST {
-            let reason = format!(
-                "{} is too long to be filled from a node whose clock is more than a day off",
-                path.display()
-            );
-            return Err(Failure::failed(Problem::Busy, reason));
-        }
+        let _share = self.share_for_large(path, LARGE_FILL_BYTES)?;
+        check_clocks(path, rules)?;
         let (mut points_before, mut is_just_made) = (0, false);
         for _ in 0..TRIES {
             let file = match self.tree.open_file(path, OFlags::RDWR) {
@@ -93,8 +86,73 @@ impl Store {
     }
 }
 
+/// A fill in windows that is only looked at.
+pub(super) struct LargePreview<'a> {
+    pub(super) source: LargeBytes<'a>,
+    /// The digest of its content.
+    pub(super) digest: Digest,
+    pub(super) rules: &'a HealRules,
+    /// Of [`LARGE_FILL_BYTES`].
+    pub(super) _share: Share,
+}
+
+impl Store {
+    /// So much memory, which is waited for.
+    pub(super) fn share_for_large(&self, path: &Path, bytes: u64) -> Result<Share, StoreError> {
+        let share = self.options.memory.receiving.share_blocking(bytes);
+        share.map_err(|source| StoreError::NoMemory { path: path.into(), source })
+    }
+
+    /// What a fill in windows takes, if it can be had at once: for those who hold a source in memory.
+    pub(super) fn share_for_large_now(&self, path: &Path) -> Result<Share, StoreError> {
+        let share = self.options.memory.receiving.share_now(LARGE_FILL_BYTES);
+        share.map_err(|source| StoreError::NoMemory { path: path.into(), source })
+    }
+
+    /// What [`Self::fill_large_from`] would come to. Nothing is written.
+    pub(super) fn preview_large_from(
+        &self,
+        path: &Path,
+        preview: &LargePreview<'_>,
+        budget: &LockBudget,
+    ) -> Result<Existing, Failure> {
+        let LargePreview { source, digest, rules, .. } = *preview;
+        check_clocks(path, rules)?;
+        let file = match self.tree.open_file(path, OFlags::RDONLY) {
+            Ok(file) => file,
+            Err(StoreError::Missing { .. }) => return Ok(Existing::NotThere),
+            Err(error) => return Err(error.into()),
+        };
+        self.lock_shared(&file, path, budget)?;
+        let options = rules.fill_options(self.options.aggregation_six);
+        let done = match preview_large(source, &file, options) {
+            Err(
+                LargeFillError::Source(UnfitError::Compressed | UnfitError::Layout)
+                | LargeFillError::Destination(UnfitError::Compressed | UnfitError::Layout),
+            ) if self.digest(&file, path)? == digest => {
+                return Ok(Existing::Unchanged(Holding::default()));
+            }
+            done => done.map_err(|error| not_filled(&file, path, &error))?,
+        };
+        judge_large(path, &done, done.points_filled, rules)
+    }
+}
+
+/// Refuses clocks that are too far apart.
+pub(super) fn check_clocks(path: &Path, rules: &HealRules) -> Result<(), Failure> {
+    let clocks = rules.clocks();
+    if clocks.latest - clocks.earliest <= CLOCKS_APART_MOST {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} is too long to be filled from a node whose clock is more than a day off",
+        path.display()
+    );
+    Err(Failure::failed(Problem::Busy, reason))
+}
+
 /// Why nothing, or only a part, was filled into the file at `path`.
-fn not_filled(file: &File, path: &Path, error: &LargeFillError) -> Failure {
+pub(super) fn not_filled(file: &File, path: &Path, error: &LargeFillError) -> Failure {
     let shown = path.display();
     let reason = format!("{shown}: {}", chain(error));
     match error {
@@ -107,15 +165,7 @@ fn not_filled(file: &File, path: &Path, error: &LargeFillError) -> Failure {
         }
         LargeFillError::Destination(UnfitError::Header(error)) => {
             let error = ImageError::Header(error.clone());
-            let mut failure = super::fill::damaged_destination(file, path, &error);
-            if failure.problem == Problem::DestinationDamaged {
-                failure.reason = format!(
-                    "{shown} at the owner is damaged ({}), and for files too long for memory there is no \
-                     `--replace-corrupt`; move it aside",
-                    chain(&error)
-                );
-            }
-            failure
+            super::fill::damaged_destination(file, path, &error)
         }
         LargeFillError::Source(UnfitError::Layout)
         | LargeFillError::Destination(UnfitError::Layout) => {
@@ -129,7 +179,7 @@ fn not_filled(file: &File, path: &Path, error: &LargeFillError) -> Failure {
     }
 }
 
-/// What a fill came to: a receipt only where every point of the source has its place.
+/// What a fill came to.
 fn judge_large(
     path: &Path,
     done: &LargeFill,
@@ -139,18 +189,11 @@ fn judge_large(
     let Some((source, owner)) = &done.headers else {
         return Err(StoreError::Unsteady { path: path.into() }.into());
     };
-    let keep = HealRules { on_schema_difference: OnSchemaDifference::Keep, ..*rules };
-    let judged = judge(path, (source, owner), &done.coverage, points, &keep);
-    let asked = rules.on_schema_difference;
-    let holding = judged.map_err(|mut failure| {
-        if failure.problem == Problem::NoPlace && asked != OnSchemaDifference::Keep {
-            // Told by itself, and not in the table of layouts, which would offer what was asked for.
-            failure.problem = Problem::TooLarge;
-            failure.reason.push_str("; for files too long for memory there is no ");
-            failure.reason.push_str(asked.name());
-        }
-        failure
-    })?;
+    let is_to_reshape = rules.on_schema_difference == OnSchemaDifference::Reshape;
+    if is_to_reshape && !rules.preview && done.coverage.without_place() > 0 {
+        return Ok(Existing::NeedsReshape);
+    }
+    let holding = judge(path, (source, owner), &done.coverage, points, rules)?;
     Ok(if points == 0 && done.is_empty() {
         Existing::Unchanged(holding)
     } else {

@@ -31,7 +31,7 @@ use super::{LockBudget, Store};
 /// Up to this many files a batch is synced file by file; above, the file system at once.
 const FEW: usize = 2;
 
-/// Whether a new file is only read from, to reshape the one that is there.
+/// Whether a new file may only be read from, to reshape the one that is there.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reshapes {
     No,
@@ -163,6 +163,9 @@ impl<'s> HealBatch<'s> {
         // Nothing is stored under a metric's name that is not a Whisper file.
         let whole = match Image::parse(&member.content) {
             Ok(_) | Err(ImageError::Compressed) => None,
+            Err(ImageError::Header(_)) if self.store.is_cut_of_large(member, self.rules.on_cut) => {
+                return self.take_cut_of_large(member);
+            }
             Err(ImageError::Header(error)) => {
                 Some(self.store.salvaged(member, self.rules.on_cut, &error)?)
             }
@@ -183,8 +186,15 @@ impl<'s> HealBatch<'s> {
             Ok(Some(Existing::NeedsReshape)) => {
                 return Ok(self.put_down(member, path, Reshapes::Yes)?);
             }
-            // There is something to fill, and no room for it now: what becomes of it shows at the end.
-            Ok(None) => return self.put_down(member, path, Reshapes::No).map_err(no_room_for_it),
+            Ok(None) if rules.preview => return self.preview_large(member, &path),
+            // There is something to fill, and no room for it now, or it is too long: what becomes of it shows at the end.
+            Ok(None) => {
+                let reshapes = match rules.on_schema_difference {
+                    OnSchemaDifference::Reshape => Reshapes::Yes,
+                    _ => Reshapes::No,
+                };
+                return self.put_down(member, path, reshapes).map_err(no_room_for_it);
+            }
             Err(failure)
                 if rules.on_corrupt == OnCorrupt::Replace
                     && failure.problem == Problem::DestinationDamaged =>

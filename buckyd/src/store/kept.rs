@@ -21,7 +21,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use bucky_api::{Problem, ReplacedStatus, chain};
-use bucky_whisper::{Digest, Image, ImageError, MetricName};
+use bucky_whisper::{Digest, ImageError, MetricName};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -100,10 +100,10 @@ impl Store {
         if !self.tree.still_names(path, &old)? {
             return Ok(None);
         }
-        let error = match Image::parse(&self.content(&old, path)?) {
+        let error = match self.kind_of(&old, path)? {
             Err(error @ ImageError::Header(_)) => error,
             // It became whole, or was replaced in place: it is filled.
-            Ok(_) | Err(ImageError::Compressed) => return Ok(None),
+            Ok(()) | Err(ImageError::Compressed) => return Ok(None),
         };
         let damage = damaged_destination(&old, path, &error);
         if damage.problem != Problem::DestinationDamaged {

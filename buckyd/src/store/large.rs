@@ -12,13 +12,19 @@ use std::time::SystemTime;
 
 use bucky_api::archive::{FileMeta, LargeMember};
 use bucky_api::{Problem, chain};
-use bucky_whisper::{Digest, DigestBuilder, Header, ImageError, MetricName, is_compressed, unlock};
+use bucky_whisper::{
+    Digest, DigestBuilder, Header, ImageError, MetricName, cut_from, is_compressed, unlock,
+    whole_slots,
+};
 use rustix::fs::Stat;
 
 use super::Store;
 use super::error::StoreError;
 use super::fill::Failure;
+use super::kept::OnCorrupt;
 use super::near::Near;
+use super::rules::HealRules;
+use super::salvage::OnCut;
 use super::stamp::Stamp;
 use super::unplaced::Unplaced;
 use super::volumes::Volume;
@@ -71,9 +77,19 @@ impl<'s> LargeFile<'s> {
         u64::try_from(self.before.st_size).unwrap_or(0)
     }
 
+    /// The open file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Whether it has holes.
     pub(crate) fn is_sparse(&self) -> bool {
         super::snapshot::is_sparse(&self.before)
+    }
+
+    /// What is read next begins here.
+    pub(crate) fn go_to(&mut self, at: u64) {
+        self.at = at;
     }
 
     /// It was sent with this digest: noted because its sender may soon ask to delete it; not if the file was written to meanwhile.
@@ -122,6 +138,9 @@ pub(crate) struct Coming {
     at: u64,
     digest: DigestBuilder,
     head: Vec<u8>,
+    on_cut: OnCut,
+    /// The length that it was cut off from, where what is left of it is taken.
+    cut_from: Option<u64>,
     failure: Option<Failure>,
 }
 
@@ -172,20 +191,23 @@ impl Coming {
     }
 
     /// Nothing is stored under a metric's name that is not a Whisper file, and a long one is known by its beginning.
-    fn unfit(&self) -> Option<Failure> {
+    fn unfit(&mut self) -> Option<Failure> {
         if is_compressed(&self.head) {
             return None;
         }
         let error = Header::parse(&self.head, self.member.len_bytes).err()?;
-        let reason = format!(
-            "the source's file is no whole Whisper file: {}; it is too long to be salvaged",
-            chain(&error)
-        );
-        Some(Failure::refused(Problem::SourceDamaged, reason))
+        let cut_from = cut_from(&self.head, self.member.len_bytes);
+        match self.on_cut {
+            OnCut::Salvage if cut_from.is_some() => {
+                self.cut_from = cut_from;
+                None
+            }
+            _ => Some(super::salvage::refused(&error, cut_from.is_some())),
+        }
     }
 
     /// The digest of what has come.
-    pub(super) fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         self.digest.finish()
     }
 
@@ -199,11 +221,18 @@ impl Coming {
             return Err(arrived_damaged(digest));
         }
         if let Some((unplaced, file)) = &mut self.file {
+            let len_bytes = self.cut_from.unwrap_or(self.member.len_bytes);
             let failed = |error| StoreError::io("write the new", &self.path, error);
             file.set_len(self.member.len_bytes).map_err(failed)?;
+            if let Some(whole) = self.cut_from {
+                // Half a slot is none; what comes behind it are empty ones.
+                let slots = whole_slots(&self.head, self.member.len_bytes);
+                file.set_len(slots.unwrap_or(self.member.len_bytes)).map_err(failed)?;
+                store.allocate(file, whole, self.member.is_sparse).map_err(failed)?;
+            }
             store.dress(file, &self.path, self.member.meta)?;
             if let Unplaced::Unnamed(unnamed) = unplaced {
-                unnamed.written(usize::try_from(self.member.len_bytes).unwrap_or(usize::MAX));
+                unnamed.written(usize::try_from(len_bytes).unwrap_or(usize::MAX));
             }
         }
         Ok(digest)
@@ -236,15 +265,7 @@ impl Store {
             rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))
         };
         let before = stat(file)?;
-        let bytes = u64::try_from(before.st_size).unwrap_or(0);
-        let mut head = vec![0; usize::try_from(Header::SIZE_MAX_BYTES.min(bytes)).unwrap_or(0)];
-        let read = file.read_exact_at(&mut head, 0);
-        read.map_err(|error| StoreError::io("read the header of", path, error))?;
-        let kind = match Header::parse(&head, bytes) {
-            _ if is_compressed(&head) => Err(ImageError::Compressed),
-            Ok(_) => Ok(()),
-            Err(error) => Err(ImageError::Header(error)),
-        };
+        let kind = self.kind_of(file, path)?;
         let digest = self.digest(file, path)?;
         let stamp = Stamp::of(&before);
         let is_settled = self.timed_device == Some(before.st_dev)
@@ -259,22 +280,59 @@ impl Store {
         member: &LargeMember,
         metric: &MetricName,
         near: &Near,
-        refusal: Option<Failure>,
+        rules: &HealRules,
     ) -> Coming {
         let path = metric.relative_path();
-        let (digest, head) = (DigestBuilder::new(), Vec::new());
         let is_sparse = member.is_sparse || self.options.sparse;
-        let member = LargeMember { is_sparse, ..member.clone() };
-        if refusal.is_some() {
-            let (file, failure, is_folder_new) = (None, refusal, false);
-            return Coming { member, path, file, is_folder_new, at: 0, digest, head, failure };
-        }
-        let (made, is_folder_new) = self.make_unplaced(&path, near);
-        let (file, failure) = match made {
-            Ok(file) => (Some(file), None),
-            Err(error) => (None, Some(Failure::from(error))),
+        let mut coming = Coming {
+            member: LargeMember { is_sparse, ..member.clone() },
+            path,
+            file: None,
+            is_folder_new: false,
+            at: 0,
+            digest: DigestBuilder::new(),
+            head: Vec::new(),
+            on_cut: rules.on_cut,
+            cut_from: None,
+            failure: self.check().err().map(Failure::from),
         };
-        Coming { member, path, file, is_folder_new, at: 0, digest, head, failure }
+        let is_only_looked_at =
+            rules.preview && matches!(near.look(&self.tree, &coming.path), Ok(None));
+        if coming.failure.is_some() || is_only_looked_at {
+            return coming;
+        }
+        let made = if rules.on_corrupt == OnCorrupt::Replace || rules.preview {
+            // It may be renamed more than once, or gets no place.
+            self.make_tmp().map(|(name, file)| (Unplaced::Named(name), file))
+        } else {
+            let made = self.make_unplaced(&coming.path, near);
+            coming.is_folder_new = made.1;
+            made.0
+        };
+        match made {
+            Ok(file) => coming.file = Some(file),
+            Err(error) => coming.failure = Some(error.into()),
+        }
+        coming
+    }
+
+    /// Whether a file, of which the lock is held, is a whole Whisper file, as its header tells.
+    pub(super) fn kind_of(
+        &self,
+        file: &File,
+        path: &Path,
+    ) -> Result<Result<(), ImageError>, StoreError> {
+        let stat =
+            rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))?;
+        let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+        let mut head = vec![0; usize::try_from(Header::SIZE_MAX_BYTES.min(bytes)).unwrap_or(0)];
+        let read = file.read_exact_at(&mut head, 0);
+        read.map_err(|error| StoreError::io("read the header of", path, error))?;
+        Ok(match Header::parse(&head, bytes) {
+            _ if is_compressed(&head) => Err(ImageError::Compressed),
+            Ok(_) => Ok(()),
+            Err(error) => Err(ImageError::Header(error)),
+        })
     }
 
     /// Whether an open file is too long to be held in memory.

@@ -32,12 +32,23 @@ impl Store {
         meta: FileMeta,
     ) -> Result<(), StoreError> {
         self.check()?;
-        let path = metric.relative_path();
         let tmp_name = self.write_tmp(NewFile { content, meta, is_sparse: false })?;
-        if let Err(error) = self.put_over(&path, &tmp_name) {
+        let put = self.put_new_over(metric, &tmp_name);
+        if put.is_err() {
+            // Where only the folders could not be synced, nothing has that name any more.
             self.remove_tmp(&tmp_name);
-            return Err(error);
         }
+        put
+    }
+
+    /// Puts a whole new file in the place of that of `metric`.
+    pub(super) fn put_new_over(
+        &self,
+        metric: &MetricName,
+        tmp_name: &Path,
+    ) -> Result<(), StoreError> {
+        let path = metric.relative_path();
+        self.put_over(&path, tmp_name)?;
         self.inventory.added(metric);
         let synced = self.tree.sync_folders_of(&path);
         if let Err(StoreError::Deleted { .. }) = &synced {

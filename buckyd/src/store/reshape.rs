@@ -14,7 +14,8 @@ use std::path::Path;
 use bucky_api::archive::FileMeta;
 use bucky_api::{FileSchema, Problem, chain};
 use bucky_whisper::{
-    Clocks, Coverage, Image, WhisperFile, points_that_came, reshape, reshaped_len_bytes,
+    Clocks, Coverage, Header, Image, ReshapeError, WhisperFile, points_that_came, reshape,
+    reshaped_len_bytes,
 };
 use rustix::fs::{AtFlags, Gid, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
@@ -39,12 +40,19 @@ pub(super) struct Aside<'s, 'b> {
     pub(super) seq: usize,
 }
 
-/// The old file and the new one, before they change places.
-struct Pair<'a> {
-    old: &'a File,
-    old_content: &'a [u8],
-    old_stat: Stat,
-    new_content: &'a [u8],
+/// The old file, before it and the new one change places.
+pub(super) struct Pair<'a> {
+    pub(super) old: &'a File,
+    pub(super) old_stat: Stat,
+}
+
+/// What a reshape in memory came to.
+enum InMemory {
+    Done(Holding),
+    /// The file is not the metric's any more.
+    Moved,
+    /// One of the files is too long for memory, or the new one would be.
+    TooLong,
 }
 
 impl Store {
@@ -57,9 +65,13 @@ impl Store {
         budget: &LockBudget,
     ) -> Result<Existing, Failure> {
         let path = staged.path.as_path();
-        let source = self.staged_content(staged)?;
-        let source_bytes = source.len() as u64;
-        let source = Image::parse(&source)
+        let source = self.open_staged(staged)?;
+        if self.is_large(&source, path)? {
+            return self.reshape_large(path, &source, aside, rules, budget);
+        }
+        let source_content = self.staged_content(staged)?;
+        let source_bytes = source_content.len() as u64;
+        let image = Image::parse(&source_content)
             .map_err(|error| Failure::refused(Problem::SourceDamaged, chain(&error)))?;
         for _ in 0..TRIES {
             let file = match self.tree.open_file(path, OFlags::RDWR) {
@@ -68,23 +80,34 @@ impl Store {
                 Err(error) => return Err(error.into()),
             };
             // Before the lock: nobody who waits for it is to wait for memory too.
-            let bytes = self.len_bytes(&file, path)?.saturating_add(source_bytes);
+            let bytes = match self.len_bytes(&file, path) {
+                Err(StoreError::TooLarge { .. }) => {
+                    drop(source_content);
+                    return self.reshape_large(path, &source, aside, rules, budget);
+                }
+                bytes => bytes?.saturating_add(source_bytes),
+            };
             let bytes = bytes.saturating_mul(RESHAPE_TIMES);
             let share = self.options.memory.receiving.share_blocking(bytes);
-            let _share =
+            let share =
                 share.map_err(|source| StoreError::NoMemory { path: path.into(), source })?;
             self.lock_exclusive(&file, path, budget)?;
             if !self.tree.still_names(path, &file)? {
                 continue;
             }
-            if let Some(holding) = self.reshape_open(&file, path, &source, aside, rules)? {
-                return Ok(Existing::Filled(holding));
+            match self.reshape_open(&file, path, &image, aside, rules)? {
+                InMemory::Done(holding) => return Ok(Existing::Filled(holding)),
+                InMemory::Moved => {}
+                InMemory::TooLong => {
+                    drop((file, share, source_content));
+                    return self.reshape_large(path, &source, aside, rules, budget);
+                }
             }
         }
         Err(StoreError::Unsteady { path: path.into() }.into())
     }
 
-    /// Re-makes the locked file; none where it is not the metric's any more.
+    /// Re-makes the locked file.
     fn reshape_open(
         &self,
         file: &File,
@@ -92,64 +115,50 @@ impl Store {
         source: &Image<'_>,
         aside: &Aside<'_, '_>,
         rules: &HealRules,
-    ) -> Result<Option<Holding>, Failure> {
+    ) -> Result<InMemory, Failure> {
         let content = self.content(file, path)?;
         let owner = Image::parse(&content)
             .map_err(|error| super::fill::damaged_destination(file, path, &error))?;
-        let len_bytes = reshaped_len_bytes(owner.header(), source.header());
-        let limit = self.options.file_limit_bytes;
-        if len_bytes > limit {
-            let path = path.to_owned();
-            return Err(StoreError::TooLarge { path, bytes: len_bytes, limit }.into());
+        if reshaped_len_bytes(owner.header(), source.header()) > self.file_limit_bytes() {
+            return Ok(InMemory::TooLong);
         }
         let options = rules.fill_options(self.options.aggregation_six);
-        let new_content = reshape(&owner, source, options).map_err(|error| {
-            let reason =
-                format!("{} cannot be reshaped: {error}; the source is kept", path.display());
-            Failure::refused(Problem::NoPlace, reason)
-        })?;
+        let new_content =
+            reshape(&owner, source, options).map_err(|error| cannot_reshape(path, &error))?;
         let new = Image::parse(&new_content)
             .map_err(|error| super::fill::damaged_destination(file, path, &error))?;
         let before = Coverage::of(source, &owner, options.clocks);
         let after = Coverage::of(source, &new, options.clocks);
         let points = after.held().saturating_sub(before.held());
         let headers = (source.header(), new.header());
-        let mut holding = judge(path, headers, &after, points, rules)?;
+        let holding = judge(path, headers, &after, points, rules)?;
         let old_stat =
             rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))?;
-        let pair = Pair { old: file, old_content: &content, old_stat, new_content: &new_content };
-        if !self.exchange(&pair, path, aside, options.clocks)? {
-            return Ok(None);
+        let pair = Pair { old: file, old_stat };
+        let new_file = self.write_reshaped(&pair, &new_content, path)?;
+        let carry_late = || self.carry_late(&pair, &content, &new_file.file, path, options.clocks);
+        if !self.exchange(&pair, &new_file, path, aside, carry_late)? {
+            return Ok(InMemory::Moved);
         }
-        let difference = holding.difference.get_or_insert_with(|| {
-            let (source, owner) =
-                (FileSchema::from(source.header()), FileSchema::from(new.header()));
-            Box::new(bucky_api::SchemaDifference {
-                source,
-                owner,
-                gaps: Vec::new(),
-                reshaped_from: None,
-            })
-        });
-        difference.reshaped_from = Some(FileSchema::from(owner.header()));
-        tracing::info!(file = %path.display(), from = owner.header().layout(), to = new.header().layout(), "reshaped");
-        Ok(Some(holding))
+        Ok(InMemory::Done(reshaped(path, headers, owner.header(), holding)))
     }
 
-    /// Puts the new file in the place of the old one, which becomes a tombstone. False where another file stands there by now.
-    fn exchange(
+    /// Puts the new file, which is durable, in the place of the old one, which becomes a tombstone; `carry_late` brings over what
+    /// came into the old one until then. False where another file stands there by now.
+    pub(super) fn exchange(
         &self,
         pair: &Pair<'_>,
+        new: &Reshaped,
         path: &Path,
         aside: &Aside<'_, '_>,
-        clocks: Clocks,
+        carry_late: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<bool, Failure> {
         let failed = |errno: Errno| StoreError::io("reshape", path, errno);
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().map(Path::new)) else {
             return Err(StoreError::BadPath { path: path.into() }.into());
         };
-        let folder = self.tree.folder(folder).map_err(|errno| StoreError::open(path, errno))?;
-        let new = self.write_reshaped(pair, path)?;
+        let folder = self.tree.folder(folder).map_err(|errno| StoreError::open(path, errno));
+        let folder = folder.inspect_err(|_| self.remove_tmp(&new.tmp_name))?;
         let (batch, tombstone) = (aside.batch.folder(), BatchWriter::name_of(aside.seq));
         let moved = rustix::fs::renameat(self.state.tmp(), &new.tmp_name, batch, &tombstone);
         moved.inspect_err(|_| self.remove_tmp(&new.tmp_name)).map_err(failed)?;
@@ -175,42 +184,49 @@ impl Store {
             return Ok(false);
         }
         rustix::fs::fsync(batch).and_then(|()| rustix::fs::fsync(&folder)).map_err(failed)?;
-        self.carry_late(pair, &new.file, path, clocks)?;
+        carry_late()?;
         Ok(true)
     }
 
     /// The new file under a temporary name, durable, with the owner, mode and time of the old one.
-    fn write_reshaped(&self, pair: &Pair<'_>, path: &Path) -> Result<Reshaped, StoreError> {
-        let meta = FileMeta {
-            mode: pair.old_stat.st_mode & 0o7777,
-            mtime: u64::try_from(pair.old_stat.st_mtime).unwrap_or(0),
-        };
-        let (content, is_sparse) = (pair.new_content, snapshot::is_sparse(&pair.old_stat));
-        let tmp_name = self.write_tmp(NewFile { content, meta, is_sparse })?;
-        let made = || -> Result<File, StoreError> {
-            let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file =
-                rustix::fs::openat(self.state.tmp(), &tmp_name, flags, rustix::fs::Mode::empty())
-                    .map(File::from)
-                    .map_err(|errno| StoreError::io("open the temporary file", path, errno))?;
-            if rustix::process::geteuid().is_root() {
-                let (uid, gid) = (pair.old_stat.st_uid, pair.old_stat.st_gid);
-                rustix::fs::fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                    .map_err(|errno| StoreError::io("give to its owner", path, errno))?;
-            }
-            // A crash before the exchange leaves this one as the tombstone.
-            let marked = rustix::fs::fstat(&file).and_then(|stat| mark_untouched(&file, &stat));
-            marked.map_err(|errno| StoreError::io("set the time of", path, errno))?;
-            file.sync_all().map_err(|error| StoreError::io("sync the new", path, error))?;
-            Ok(file)
-        };
-        match made() {
-            Ok(file) => Ok(Reshaped { file, tmp_name }),
+    fn write_reshaped(
+        &self,
+        pair: &Pair<'_>,
+        content: &[u8],
+        path: &Path,
+    ) -> Result<Reshaped, StoreError> {
+        let (meta, is_sparse) = (meta_of(&pair.old_stat), snapshot::is_sparse(&pair.old_stat));
+        let (tmp_name, file) = self.make_tmp()?;
+        let new = Reshaped { file, tmp_name };
+        let written = self
+            .fill_tmp(&new.file, &new.tmp_name, NewFile { content, meta, is_sparse })
+            .and_then(|()| self.dress_as(&new, &pair.old_stat, path));
+        match written {
+            Ok(()) => Ok(new),
             Err(error) => {
-                self.remove_tmp(&tmp_name);
+                self.remove_tmp(&new.tmp_name);
                 Err(error)
             }
         }
+    }
+
+    /// Gives the new file the owner, mode and time of the old one, and makes it durable.
+    pub(super) fn dress_as(
+        &self,
+        new: &Reshaped,
+        old: &Stat,
+        path: &Path,
+    ) -> Result<(), StoreError> {
+        self.dress(&new.file, &new.tmp_name, meta_of(old))?;
+        if rustix::process::geteuid().is_root() {
+            let (uid, gid) = (old.st_uid, old.st_gid);
+            rustix::fs::fchown(&new.file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+                .map_err(|errno| StoreError::io("give to its owner", path, errno))?;
+        }
+        // A crash before the exchange leaves this one as the tombstone.
+        let marked = rustix::fs::fstat(&new.file).and_then(|stat| mark_untouched(&new.file, &stat));
+        marked.map_err(|errno| StoreError::io("set the time of", path, errno))?;
+        new.file.sync_all().map_err(|error| StoreError::io("sync the new", path, error))
     }
 
     /// Writes into the new file what a writer without a lock has put into the old one since that was read. What comes later
@@ -218,19 +234,20 @@ impl Store {
     fn carry_late(
         &self,
         pair: &Pair<'_>,
+        before: &[u8],
         new: &File,
         path: &Path,
         clocks: Clocks,
     ) -> Result<(), Failure> {
         let after = self.content(pair.old, path)?;
-        if after == pair.old_content {
+        if after == before {
             return Ok(());
         }
-        let (Ok(before), Ok(after)) = (Image::parse(pair.old_content), Image::parse(&after)) else {
+        let (Ok(before), Ok(after)) = (Image::parse(before), Image::parse(&after)) else {
             // Emptied by somebody: the new file has all that was there.
             return Ok(());
         };
-        let points = points_that_came(&before, &after, clocks.latest);
+        let mut points = points_that_came(&before, &after, clocks.latest);
         let io = |error: std::io::Error| StoreError::io("write what came late to", path, error);
         let file = new.try_clone().map_err(io)?;
         let late = |error: String| {
@@ -239,16 +256,49 @@ impl Store {
         let mut file = WhisperFile::of_locked(file, path)
             .map_err(|error| late(chain(&error)))?
             .with_aggregation_six(self.options.aggregation_six);
-        file.update_many(&points, clocks.latest).map_err(|error| late(chain(&error)))?;
+        // What has no archive of its own here is told by the sweeper, and waits in the tombstone.
+        points.retain(|late| late.own_archive(file.header(), clocks.latest).is_some());
+        file.update_late(&points, clocks.latest).map_err(|error| late(chain(&error)))?;
         file.sync().map_err(|error| late(chain(&error)))?;
         Ok(())
     }
 }
 
+fn meta_of(stat: &Stat) -> FileMeta {
+    let mtime = u64::try_from(stat.st_mtime).unwrap_or(0);
+    FileMeta { mode: stat.st_mode & 0o7777, mtime }
+}
+
+pub(super) fn cannot_reshape(path: &Path, error: &ReshapeError) -> Failure {
+    let reason = format!("{} cannot be reshaped: {error}; the source is kept", path.display());
+    Failure::refused(Problem::NoPlace, reason)
+}
+
+/// What the reshaped file holds, of the header `old` before.
+pub(super) fn reshaped(
+    path: &Path,
+    (source, new): (&Header, &Header),
+    old: &Header,
+    mut holding: Holding,
+) -> Holding {
+    let difference = holding.difference.get_or_insert_with(|| {
+        let (source, owner) = (FileSchema::from(source), FileSchema::from(new));
+        Box::new(bucky_api::SchemaDifference {
+            source,
+            owner,
+            gaps: Vec::new(),
+            reshaped_from: None,
+        })
+    });
+    difference.reshaped_from = Some(FileSchema::from(old));
+    tracing::info!(file = %path.display(), from = old.layout(), to = new.layout(), "reshaped");
+    holding
+}
+
 /// A new file that has no place yet.
-struct Reshaped {
-    file: File,
-    tmp_name: std::path::PathBuf,
+pub(super) struct Reshaped {
+    pub(super) file: File,
+    pub(super) tmp_name: std::path::PathBuf,
 }
 
 fn cannot_exchange(path: &Path, errno: Errno) -> Failure {

@@ -32,7 +32,20 @@ pub(super) struct Whole {
     _share: Share,
 }
 
+/// The length that `member` was cut off from.
+fn cut_from_len(member: &Member) -> Option<u64> {
+    let head_bytes = usize::try_from(Header::SIZE_MAX_BYTES).unwrap_or(usize::MAX);
+    let head = member.content.get(..head_bytes).unwrap_or(&member.content);
+    cut_from(head, member.content.len() as u64)
+}
+
 impl Store {
+    /// Whether the whole file of what is left of `member` would be too long for memory.
+    pub(super) fn is_cut_of_large(&self, member: &Member, on_cut: OnCut) -> bool {
+        let is_large = |bytes| bytes > self.file_limit_bytes();
+        on_cut == OnCut::Salvage && cut_from_len(member).is_some_and(is_large)
+    }
+
     /// A whole file of what is left of `member`, which is none by `error`.
     ///
     /// # Errors
@@ -44,11 +57,9 @@ impl Store {
         error: &HeaderError,
     ) -> Result<Whole, Failure> {
         let content = &member.content;
-        let head_bytes = usize::try_from(Header::SIZE_MAX_BYTES).unwrap_or(usize::MAX);
-        let head = content.get(..head_bytes).unwrap_or(content);
-        let cut_from = cut_from(head, content.len() as u64);
+        let cut_from = cut_from_len(member);
         let bytes = match (cut_from, on_cut) {
-            (Some(bytes), OnCut::Salvage) if bytes <= self.file_limit_bytes() => bytes,
+            (Some(bytes), OnCut::Salvage) => bytes,
             (cut_from, _) => return Err(refused(error, cut_from.is_some())),
         };
         let share = self.options.memory.receiving.share_now(bytes).map_err(|error| {
@@ -68,7 +79,7 @@ impl Store {
     }
 }
 
-fn refused(error: &HeaderError, is_cut: bool) -> Failure {
+pub(super) fn refused(error: &HeaderError, is_cut: bool) -> Failure {
     let way_out = if is_cut {
         "; `bucky rebalance --salvage` takes what is left of it, and keeps it aside"
     } else {

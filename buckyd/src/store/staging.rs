@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bucky_api::Problem;
 use bucky_api::archive::FileMeta;
 use bucky_whisper::Digest;
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::error::StoreError;
@@ -108,9 +108,9 @@ impl Store {
     }
 
     /// An empty file under a temporary name.
-    fn make_tmp(&self) -> Result<(PathBuf, File), StoreError> {
+    pub(super) fn make_tmp(&self) -> Result<(PathBuf, File), StoreError> {
         let name = self.state.new_tmp_name();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let tmp = rustix::fs::openat(self.state.tmp(), &name, flags, Mode::from_raw_mode(0o600))
             .map(File::from)
             .map_err(|errno| StoreError::io("make a temporary file", &name, errno))?;
@@ -127,7 +127,12 @@ impl Store {
         written.map(|()| name)
     }
 
-    fn fill_tmp(&self, tmp: &File, name: &Path, new: NewFile<'_>) -> Result<(), StoreError> {
+    pub(super) fn fill_tmp(
+        &self,
+        tmp: &File,
+        name: &Path,
+        new: NewFile<'_>,
+    ) -> Result<(), StoreError> {
         let NewFile { content, meta, is_sparse } = new;
         let failed = |error: std::io::Error| StoreError::io("write the new", name, error);
         if is_sparse || self.options.sparse {
@@ -240,6 +245,17 @@ impl Store {
         }
     }
 
+    /// A staged file, open to be read.
+    pub(super) fn open_staged(&self, staged: &Staged) -> Result<File, StoreError> {
+        match &staged.file {
+            Unplaced::Named(name) => self.open_tmp(name),
+            Unplaced::Unnamed(unnamed) => unnamed
+                .file()
+                .try_clone()
+                .map_err(|error| StoreError::io("open the new", &staged.path, error)),
+        }
+    }
+
     /// The content of a staged file.
     pub(super) fn staged_content(&self, staged: &Staged) -> Result<Vec<u8>, StoreError> {
         match &staged.file {
@@ -272,6 +288,19 @@ impl Store {
                 self.tree.prune_folders(&path);
             }
         }
+    }
+
+    /// Makes a new file so long, with room on the disk unless it is to have holes.
+    pub(super) fn allocate(&self, file: &File, len: u64, is_sparse: bool) -> std::io::Result<()> {
+        if !is_sparse && !self.options.sparse {
+            let allocate = || rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len);
+            match rustix::io::retry_on_intr(allocate) {
+                // The file system cannot: it finds room as it is written to.
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        file.set_len(len)
     }
 
     pub(super) fn open_tmp(&self, name: &Path) -> Result<File, StoreError> {

@@ -28,6 +28,7 @@ use crate::memory::Memory;
 
 mod first_point;
 mod late_points;
+mod long;
 mod prefix;
 mod room;
 mod salvage;

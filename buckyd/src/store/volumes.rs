@@ -27,7 +27,7 @@ pub(crate) use self::tombstones::Deleted;
 use super::exclusive::Exclusive;
 use super::snapshot::FileStat;
 use super::tree::Tree;
-use super::{LargeFile, LockBudget, Snapshot, Store, StoreError, StoreOptions};
+use super::{LargeFile, LockBudget, Replacement, Snapshot, Store, StoreError, StoreOptions};
 use crate::inventory::Inventory;
 use crate::memory::Memory;
 
@@ -355,6 +355,10 @@ impl Volumes {
         meta: FileMeta,
     ) -> Result<(), StoreError> {
         self.of(metric).replace(metric, content, meta)
+    }
+
+    pub(crate) fn begin_replace(&self, metric: &MetricName) -> Result<Replacement<'_>, StoreError> {
+        Replacement::begin(self.of(metric), metric)
     }
 
     pub(crate) fn set_time(&self, metric: &MetricName, mtime: i64) -> Result<(), StoreError> {

@@ -3,16 +3,21 @@
 //! A reshape leaves the old file as a tombstone without owners. What a writer has put into it late is filled into the metric's
 //! file; once that finds nothing more to do, the old file can go.
 
+use std::io::Read;
 use std::sync::Arc;
 
-use bucky_api::archive::Member;
+use bucky_api::archive::{LargeMember, Member};
 use bucky_api::{HealLine, HealOutcome, OnSchemaDifference, chain};
-use bucky_whisper::MetricName;
+use bucky_whisper::{Digest, MetricName};
 
 use super::Sweeper;
+use super::owner::WRITTEN_TO;
 use super::round::Body;
 use crate::blocking::blocking;
 use crate::store::{BatchId, FileReader, HealBatch, HealRules, StoreError, Tombstone, Volumes};
+
+/// How much of a long tombstone is read at once.
+const PIECE_BYTES: usize = 256 * 1024;
 
 impl Sweeper {
     /// Fills the metrics' files from `bodies`; those that must wait, and why.
@@ -26,35 +31,10 @@ impl Sweeper {
             let (store, id) = (Arc::clone(&self.store), batch.clone());
             let tombstone = body.tombstone.clone();
             let digest = body.digest;
-            let healed = blocking(move || -> Result<Option<(HealLine, SetAside)>, String> {
-                let Tombstone { seq, metric, .. } = tombstone;
-                let file = store.read_tombstone(&id, seq, &mut FileReader::new(&store));
-                let file = file.map_err(|error| chain(&error))?;
-                let found = file.digest();
-                if found != digest {
-                    return Err(super::owner::WRITTEN_TO.into());
-                }
-                let (meta, is_sparse, content) = (file.meta, file.is_sparse, file.content);
-                if is_gone(&store, &metric) && store.is_untouched(&id, seq) {
-                    // It was moved or deleted since, with all that is here.
-                    return Ok(None);
-                }
-                // Where a crash came before the exchange this is the new file: it is reshaped now.
-                let on_schema_difference = OnSchemaDifference::Reshape;
-                let rules = HealRules { on_schema_difference, ..HealRules::default() };
-                let mut filled = HealBatch::new(&store).by(rules);
-                filled.take(&Member {
-                    metric,
-                    meta,
-                    content,
-                    is_sparse,
-                    digest: found,
-                    announced: None,
-                });
-                let (lines, set_aside) = filled.finish();
-                let line = lines.into_iter().next();
-                line.map(|line| Some((line, set_aside)))
-                    .ok_or_else(|| "nothing became of it".to_owned())
+            let is_large = body.large_bytes.is_some();
+            let healed = blocking(move || match is_large {
+                true => fill_from_large(&store, &id, &tombstone, digest),
+                false => fill_from(&store, &id, tombstone, digest),
             });
             let reason = match healed.await {
                 Ok(Ok(None)) => None,
@@ -71,6 +51,93 @@ impl Sweeper {
         }
         waits
     }
+}
+
+/// What became of the metric; none where it was moved or deleted since, with all that is in the old file.
+type HealedHere = Result<Option<(HealLine, SetAside)>, String>;
+
+/// Where a crash came before the exchange the tombstone is the new file: the metric is reshaped by it now.
+fn rules() -> HealRules {
+    HealRules { on_schema_difference: OnSchemaDifference::Reshape, ..HealRules::default() }
+}
+
+/// Fills the metric's file from the tombstone.
+fn fill_from(
+    store: &Arc<Volumes>,
+    batch: &BatchId,
+    tombstone: Tombstone,
+    digest: Digest,
+) -> HealedHere {
+    let Tombstone { seq, metric, .. } = tombstone;
+    let file = store.read_tombstone(batch, seq, &mut FileReader::new(store));
+    let file = file.map_err(|error| chain(&error))?;
+    let found = file.digest();
+    if found != digest {
+        return Err(WRITTEN_TO.into());
+    }
+    if is_gone(store, &metric) && store.is_untouched(batch, seq) {
+        return Ok(None);
+    }
+    let (meta, is_sparse, content) = (file.meta, file.is_sparse, file.content);
+    let mut filled = HealBatch::new(store).by(rules());
+    filled.take(&Member { metric, meta, content, is_sparse, digest: found, announced: None });
+    finished(filled)
+}
+
+/// Fills the metric's file from a tombstone that is too long for memory.
+fn fill_from_large(
+    store: &Arc<Volumes>,
+    batch: &BatchId,
+    tombstone: &Tombstone,
+    digest: Digest,
+) -> HealedHere {
+    let (seq, metric) = (tombstone.seq, &tombstone.metric);
+    let told = |error: StoreError| chain(&error);
+    let mut file = store.open_large_tombstone(batch, seq).map_err(told)?;
+    if is_gone(store, metric) && store.is_untouched(batch, seq) {
+        return Ok(None);
+    }
+    let mut filled = HealBatch::new(store).by(rules());
+    if filled.fill_from_open(metric, file.file(), digest) {
+        let healed = finished(filled);
+        // It was not held while it was read.
+        let now = store.look_at_large_tombstone(batch, seq).map_err(told)?;
+        return if now.digest == digest { healed } else { Err(WRITTEN_TO.into()) };
+    }
+    drop(filled);
+    // There is nothing to fill, or nothing that has places for all of it: a copy takes the place, or part in the reshape.
+    let member = LargeMember {
+        metric: metric.clone(),
+        meta: file.meta(),
+        len_bytes: file.len_bytes(),
+        is_sparse: file.is_sparse(),
+        announced: Some(digest),
+    };
+    let mut filled = HealBatch::new(store).by(rules());
+    let mut coming = filled.begin_large(&member, metric);
+    let (mut piece, mut left) = (vec![0; PIECE_BYTES], member.len_bytes);
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+        let read = file.read_exact(&mut piece[..wanted]);
+        if let Err(error) = read {
+            filled.give_up_large(coming, metric);
+            return Err(format!("it cannot be read: {error}"));
+        }
+        coming.write(&piece[..wanted]);
+        left -= wanted as u64;
+    }
+    if coming.digest() != digest {
+        filled.give_up_large(coming, metric);
+        return Err(WRITTEN_TO.into());
+    }
+    filled.end_large(coming, metric.clone());
+    finished(filled)
+}
+
+fn finished(batch: HealBatch<'_>) -> HealedHere {
+    let (lines, set_aside) = batch.finish();
+    let line = lines.into_iter().next();
+    line.map(|line| Some((line, set_aside))).ok_or_else(|| "nothing became of it".to_owned())
 }
 
 /// The batch of tombstones that another reshape left, with their number.

@@ -24,6 +24,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::inventory::Inventory;
+use crate::store::StoreOptions;
 use crate::store::tests::{options, whisper, whisper_of};
 
 struct Fixture {
@@ -36,12 +37,21 @@ impl Fixture {
         Self::within(Duration::from_secs(60))
     }
 
+    /// One to which all files of these tests are too long for memory.
+    fn of_long_files() -> Self {
+        Self::of(Duration::from_secs(60), StoreOptions { file_limit_bytes: 700, ..options() })
+    }
+
     /// The same, with an owner's answer waited for for so long.
     fn within(limit: Duration) -> Self {
+        Self::of(limit, options())
+    }
+
+    fn of(limit: Duration, options: StoreOptions) -> Self {
         let prefix = tempfile::tempdir().unwrap();
         let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
         let store =
-            Arc::new(Volumes::open(prefix.path(), None, Vec::new(), inventory, options()).unwrap());
+            Arc::new(Volumes::open(prefix.path(), None, Vec::new(), inventory, options).unwrap());
         let timeouts =
             Timeouts { connect: limit, answer: limit, idle: limit, upload: limit, away: limit };
         let peers = Peers::everybody(Client::new(timeouts).unwrap());
@@ -404,26 +414,30 @@ async fn d11_a_compressed_tombstone_is_asked_for_by_its_whole_content() {
 /// A crash before a reshape's exchange leaves the new file where the old one should be: the metric is reshaped by it.
 #[tokio::test]
 async fn a_reshape_that_a_crash_cut_short_is_finished_and_its_tombstone_goes() {
-    let fixture = Fixture::new();
-    let own = fixture.prefix.path().join("a.wsp");
-    fs::write(&own, whisper_of(&["60s:1h"], &[1, 2])).unwrap();
-    let new = whisper_of(&["60s:2h", "5m:1d"], &[1, 2, 100]);
-    let folder = fixture.bury_for(&[], &[("a", &new, Digest::of(b""))]);
-    for _ in 0..5 {
-        fixture.sweep().await;
+    for fixture in [Fixture::new(), Fixture::of_long_files()] {
+        let own = fixture.prefix.path().join("a.wsp");
+        fs::write(&own, whisper_of(&["60s:1h"], &[1, 2])).unwrap();
+        let new = whisper_of(&["60s:2h", "5m:1d"], &[1, 2, 100]);
+        let folder = fixture.bury_for(&[], &[("a", &new, Digest::of(b""))]);
+        for _ in 0..5 {
+            fixture.sweep().await;
+        }
+        assert!(!folder.exists(), "{:?}", fixture.sweeper.status());
+        assert_eq!(fixture.sweeper.status(), TombstoneStatus::default());
+        let content = fs::read(&own).unwrap();
+        let own = Image::parse(&content).unwrap();
+        assert_eq!(own.header().layout(), "60s:2h,5m:1d");
+        assert!(fs::read_dir(fixture.prefix.path().join(".bucky/tmp")).unwrap().next().is_none());
     }
-    assert!(!folder.exists());
-    assert_eq!(fixture.sweeper.status(), TombstoneStatus::default());
-    let content = fs::read(&own).unwrap();
-    let own = Image::parse(&content).unwrap();
-    assert_eq!(own.header().layout(), "60s:2h,5m:1d");
 }
 
 /// The metric was moved away, or deleted, after it was reshaped: its old file brings it back only if somebody wrote to that.
 #[tokio::test]
 async fn the_old_file_of_a_metric_that_is_gone_creates_it_only_if_it_was_written_to() {
-    for is_written in [false, true] {
-        let fixture = Fixture::new();
+    let fixtures = [Fixture::new, Fixture::of_long_files];
+    for (is_written, fixture) in
+        [false, true].into_iter().flat_map(|is| fixtures.map(|of| (is, of())))
+    {
         let folder = fixture.bury_for(&[], &[("a", &whisper(&[1, 3]), Digest::of(b""))]);
         let mut file = fs::File::options().append(true).open(folder.join("0")).unwrap();
         crate::store::mark_as_set_aside(&file).unwrap();
@@ -523,18 +537,19 @@ async fn a_tombstone_that_is_no_whole_file_waits_for_a_person_whatever_its_owner
 /// The old file of a metric that was reshaped: what came late goes to the metric's own file, and then it can go.
 #[tokio::test]
 async fn the_old_file_of_a_reshaped_metric_is_confirmed_by_the_metrics_own_file() {
-    let fixture = Fixture::new();
-    let own = fixture.prefix.path().join("a.wsp");
-    fs::write(&own, whisper(&[3, 4])).unwrap();
-    let folder = fixture.bury_for(&[], &[("a", &whisper(&[1, 3]), Digest::of(b""))]);
-    fixture.sweep().await;
-    assert!(folder.join("0").exists(), "it had to be filled from it");
-    fixture.sweep().await;
-    assert!(!folder.exists());
-    let content = fs::read(&own).unwrap();
-    let (late, own) = (whisper(&[1, 3]), Image::parse(&content).unwrap());
-    let late = Image::parse(&late).unwrap();
-    assert!(Coverage::of(&late, &own, Clocks::at(crate::store::unix_now())).is_whole());
+    for fixture in [Fixture::new(), Fixture::of_long_files()] {
+        let own = fixture.prefix.path().join("a.wsp");
+        fs::write(&own, whisper(&[3, 4])).unwrap();
+        let folder = fixture.bury_for(&[], &[("a", &whisper(&[1, 3]), Digest::of(b""))]);
+        fixture.sweep().await;
+        assert!(folder.join("0").exists(), "it had to be filled from it");
+        fixture.sweep().await;
+        assert!(!folder.exists(), "{:?}", fixture.sweeper.status());
+        let content = fs::read(&own).unwrap();
+        let (late, own) = (whisper(&[1, 3]), Image::parse(&content).unwrap());
+        let late = Image::parse(&late).unwrap();
+        assert!(Coverage::of(&late, &own, Clocks::at(crate::store::unix_now())).is_whole());
+    }
 }
 
 #[tokio::test]

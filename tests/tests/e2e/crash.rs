@@ -1,5 +1,7 @@
 //! Programs that end in the middle of a move. Running the same command again finishes it.
 
+use std::time::Duration;
+
 use bucky_tests::{Running, TestCluster, tree, wait};
 use bucky_whisper::Image;
 use rustix::process::Signal;
@@ -8,6 +10,8 @@ use crate::cluster;
 
 /// How often a move is begun that is over before it is met in its middle, as may be on a busy machine.
 const TRIES: usize = 5;
+/// How long whisper.py may take to create a file, on a slow machine.
+const CREATED_WITHIN: Duration = Duration::from_secs(5);
 /// How many metrics each source still has to give then at least.
 const LEFT: usize = 100;
 
@@ -46,18 +50,19 @@ fn standing_still() -> (TestCluster, bucky_tests::Ledger, Running) {
     panic!("{TRIES} moves were over before their middle; of the last:\n{told}");
 }
 
-/// Wants every file that is there to be a whole one.
+/// Wants every file that is there to be a whole one. One that whisper.py is about to create is so in a moment.
 #[track_caller]
 pub(crate) fn assert_nothing_is_half_made(cluster: &TestCluster) {
     for node in cluster.nodes() {
         for name in node.metrics() {
-            let content = match std::fs::read(node.path(&name)) {
-                Ok(content) => content,
+            let is_whole = || match std::fs::read(node.path(&name)) {
+                Ok(content) => Image::parse(&content).is_ok().then_some(()),
                 // Moved on since it was listed: where a run still goes on, sources are deleted.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(()),
                 Err(error) => panic!("{name} on {}: {error}", node.host()),
             };
-            assert!(Image::parse(&content).is_ok(), "{name} on {} is half made", node.host());
+            let is_whole = is_whole().or_else(|| wait::within(CREATED_WITHIN, is_whole));
+            assert!(is_whole.is_some(), "{name} on {} is half made", node.host());
         }
     }
 }

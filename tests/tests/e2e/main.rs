@@ -31,6 +31,8 @@
 #![expect(clippy::unwrap_used, reason = "a test, and all that only tests call, may fail")]
 
 mod any_size;
+mod any_size_archive;
+mod any_size_rules;
 mod clocks;
 mod corrupt;
 mod crash;

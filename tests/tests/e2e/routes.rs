@@ -168,6 +168,11 @@ fn d5_names_that_lead_out_of_the_prefix_are_refused() {
             ),
             ("/v1/confirm", json!({ "metrics": [{ "name": name, "slots": [] }] })),
             ("/v1/digests", json!({ "metrics": [name], "now": 1, "settled": 1 })),
+            (
+                "/v1/points",
+                json!({ "metric": name, "seconds_per_point": 1, "first": 1, "slots": 1, "now": 1,
+                    "latest": 1 }),
+            ),
         ] {
             let answer = cluster.post_json(0, route, &body).assert_status(400);
             let text = answer.text();
@@ -301,7 +306,9 @@ fn what_cannot_be_understood_is_refused_with_a_message_and_changes_nothing() {
         assert_eq!(answer.json()["error"]["code"], "bad_request", "{path}");
         assert!(!answer.json()["error"]["message"].as_str().unwrap().is_empty(), "{path}");
     }
-    for route in ["/v1/archive", "/v1/pull", "/v1/confirm", "/v1/digests", "/v1/delete"] {
+    for route in
+        ["/v1/archive", "/v1/pull", "/v1/confirm", "/v1/digests", "/v1/points", "/v1/delete"]
+    {
         for body in ["", "{", "[]", "{\"metrics\": 1}"] {
             let answer = Http::new().post(&cluster.url(0, route), JSON, body).assert_status(400);
             assert_eq!(answer.json()["error"]["code"], "bad_request", "{route} {body}");

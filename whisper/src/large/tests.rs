@@ -1,11 +1,19 @@
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::side::Slot;
 use super::*;
+use crate::Image;
 use crate::aggregation::{Aggregation, AggregationSix};
-use crate::retention::XFilesFactor;
+use crate::fill::{Clocks, fill};
+use crate::header::Archive;
+use crate::image::Point;
+use crate::retention::{Retention, XFilesFactor};
+
+mod reshape;
 
 const NOW: u32 = 1_800_000_059;
 /// Retentions that whisper.py would create.
@@ -35,25 +43,34 @@ enum Content {
     Never,
     /// Of the turn before.
     Leftover,
+    /// Of the turn after, by a clock that was ahead.
+    Ahead,
 }
 
-fn content() -> impl Strategy<Value = Content> {
+fn content(ahead: u32) -> impl Strategy<Value = Content> + use<> {
     prop_oneof![
         6 => (0_u8..100).prop_map(|value| Content::Value(value.into())),
         1 => Just(Content::NotANumber),
         3 => Just(Content::Never),
         2 => Just(Content::Leftover),
+        ahead => Just(Content::Ahead),
     ]
 }
 
 /// A file whose rings begin anywhere.
 fn file() -> impl Strategy<Value = Vec<u8>> {
+    file_with(0)
+}
+
+/// The same where some points lie in the future.
+fn file_with(ahead: u32) -> impl Strategy<Value = Vec<u8>> {
     let aggregation = select(Aggregation::ALL.to_vec());
     let factor = select(vec![0.0, 0.3, 0.5, 1.0_f32]);
     (select(LAYOUTS.to_vec()), aggregation, factor).prop_flat_map(
-        |(layout, aggregation, factor)| {
+        move |(layout, aggregation, factor)| {
             let header = header(layout, aggregation, factor);
-            let rings: Vec<_> = header.archives.iter().map(ring).collect();
+            let rings: Vec<_> =
+                header.archives.iter().map(|archive| ring(archive, ahead)).collect();
             rings.prop_map(move |rings| {
                 let mut bytes = header.encode();
                 rings.iter().for_each(|slots| bytes.extend_from_slice(slots.as_flattened()));
@@ -63,9 +80,9 @@ fn file() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-fn ring(archive: &Archive) -> impl Strategy<Value = Vec<Slot>> + use<> {
+fn ring(archive: &Archive, ahead: u32) -> impl Strategy<Value = Vec<Slot>> + use<> {
     let (step, points) = (archive.seconds_per_point, archive.points);
-    let contents = prop::collection::vec(content(), points as usize);
+    let contents = prop::collection::vec(content(ahead), points as usize);
     (contents, 0..points, any::<prop::sample::Index>(), 0_u8..6).prop_map(
         move |(contents, turn, from, kind)| {
             let newest = NOW / step * step;
@@ -82,6 +99,7 @@ fn ring(archive: &Archive) -> impl Strategy<Value = Vec<Slot>> + use<> {
                     Content::Never if position == 0 => (t - points * step, 1.0),
                     Content::Never => (0, 0.0),
                     Content::Leftover => (t - points * step, 7.0),
+                    Content::Ahead => (t + points * step, 3.0),
                 };
                 *slot = Point { timestamp, value }.encode();
             }
@@ -108,8 +126,12 @@ fn both(source: &[u8], destination: &[u8], window_slots: u32) -> (Vec<u8>, (Vec<
     let plan = fill(&Image::parse(source).unwrap(), &Image::parse(destination).unwrap(), options());
     plan.apply(&mut expected);
     let into = on_disk(destination);
-    let done = fill_by(&on_disk(source), &into, options(), window_slots).unwrap();
+    let done = filled(&on_disk(source), &into, options(), window_slots);
     (expected, (content_of(&into, destination.len()), done))
+}
+
+fn filled(source: &File, into: &File, options: FillOptions, window_slots: u32) -> LargeFill {
+    fill_by((LargeBytes::File(source), into), options, window_slots, Act::Fill).unwrap()
 }
 
 /// All valid points of a file, by archive, and so apart from where a ring begins.
@@ -131,10 +153,38 @@ proptest! {
         let coverage = crate::Coverage::of(
             &Image::parse(&source).unwrap(), &Image::parse(&found).unwrap(), options().clocks,
         );
-        let counted = |of: &crate::Coverage| {
-            (of.held(), of.missing(), of.without_place(), of.displaced())
+        prop_assert_eq!(&done.coverage, &coverage);
+        let into = on_disk(&destination);
+        let preview = fill_by((LargeBytes::Memory(&source), &into), options(), window_slots, Act::Preview);
+        prop_assert_eq!(preview.unwrap(), done);
+        prop_assert_eq!(content_of(&into, destination.len()), destination);
+    }
+
+    /// What may go by `coarsen` and `drop` is decided by these numbers: for any clocks, and points of clocks that were ahead.
+    #[test]
+    fn it_counts_as_a_look_at_files_in_memory_does(
+        source in file_with(1), destination in file_with(1), window_slots in 1_u32..3_000, apart in 0_u32..4_000,
+    ) {
+        let options = FillOptions { clocks: Clocks::new(NOW - apart, NOW), ..options() };
+        let (from, into) = (on_disk(&source), on_disk(&destination));
+        let preview = fill_by((LargeBytes::Memory(&source), &into), options, window_slots, Act::Preview);
+        prop_assert_eq!(content_of(&into, destination.len()), &destination[..], "nothing is written");
+        let look = |into: &[u8]| {
+            let images = [&source, into].map(|bytes| Image::parse(bytes).unwrap());
+            crate::Coverage::of(&images[0], &images[1], options.clocks)
         };
-        prop_assert_eq!(counted(&done.coverage), counted(&coverage));
+        let before = fill_by((LargeBytes::File(&from), &into), options, window_slots, Act::Look);
+        prop_assert_eq!(before.unwrap().coverage, look(&destination));
+        let done = filled(&from, &into, options, window_slots);
+        let found = content_of(&into, destination.len());
+        prop_assert_eq!(&done.coverage, &look(&found));
+        let preview = preview.unwrap();
+        prop_assert!(preview.points_filled >= done.points_filled);
+        prop_assert!(preview.coverage.held() >= done.coverage.held());
+        prop_assert_eq!(done.coverage.missing(), 0);
+        let images = [&destination, &found].map(|bytes| Image::parse(bytes).unwrap());
+        let kept = crate::Coverage::of(&images[0], &images[1], options.clocks);
+        prop_assert!(kept.is_whole(), "a point of the destination is gone: {:?}", kept);
     }
 
     #[test]
@@ -143,9 +193,9 @@ proptest! {
     ) {
         let into = on_disk(&destination);
         let from = on_disk(&source);
-        let first = fill_by(&from, &into, options(), window_slots).unwrap();
+        let first = filled(&from, &into, options(), window_slots);
         let after = content_of(&into, destination.len());
-        let second = fill_by(&from, &into, options(), window_slots).unwrap();
+        let second = filled(&from, &into, options(), window_slots);
         prop_assert!(second.is_empty(), "{:?}", second);
         prop_assert_eq!(second.coverage, first.coverage);
         prop_assert_eq!(content_of(&into, destination.len()), after);
@@ -169,7 +219,7 @@ fn points_that_only_the_earlier_clock_counts_are_filled_and_counted() {
     let into = on_disk(&destination);
     let clocks = Clocks::new(NOW - 5, NOW);
     let options = FillOptions { clocks, ..options() };
-    let done = fill_by(&on_disk(&source), &into, options, 1_000).unwrap();
+    let done = filled(&on_disk(&source), &into, options, 1_000);
     assert_eq!((done.points_filled, done.coverage.held()), (1, 2));
     assert!(done.coverage.is_whole());
     assert_eq!(content_of(&into, destination.len())[40..], source[40..]);
@@ -223,7 +273,7 @@ fn a_point_whose_slot_a_timestamp_in_the_future_takes_is_displaced() {
         bytes
     };
     let into = on_disk(&file(3600));
-    let done = fill_by(&on_disk(&file(0)), &into, options(), 1_000).unwrap();
+    let done = filled(&on_disk(&file(0)), &into, options(), 1_000);
     assert_eq!((done.coverage.held(), done.coverage.displaced()), (2, 1));
     assert_eq!(content_of(&into, 748)[28 + 24..28 + 28], file(3600)[28 + 24..28 + 28]);
 }

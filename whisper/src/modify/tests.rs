@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::late::points_that_came;
 use crate::retention::XFilesFactor;
 
 const NOW: u32 = 1_800_000_059;
@@ -126,8 +127,9 @@ fn points_that_came_are_told_once_and_by_the_archive_that_they_were_written_to()
     let after = file(&["60s:10m", "300s:2h"], Aggregation::Average, &content);
     let came =
         points_that_came(&Image::parse(&before).unwrap(), &Image::parse(&after).unwrap(), NOW);
-    let values: Vec<f64> = came.iter().map(|point| point.value).collect();
-    assert_eq!(values, [2.0, 3.0, 9.0]);
+    let values: Vec<(u32, f64)> =
+        came.iter().map(|late| (late.seconds_per_point, late.point.value)).collect();
+    assert_eq!(values, [(60, 2.0), (60, 3.0), (300, 9.0)]);
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! Taking a source away once its points are elsewhere: only if it is still what was filled from.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::Seek;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -67,11 +67,12 @@ fn open(path: &Path) -> anyhow::Result<File> {
 }
 
 fn digest(mut file: &File, path: &Path) -> anyhow::Result<Digest> {
-    let mut content = Vec::new();
-    file.rewind()
-        .and_then(|()| file.read_to_end(&mut content))
-        .with_context(|| format!("{} cannot be read", path.display()))?;
-    Ok(Digest::of(&content))
+    let digest = file.rewind().and_then(|()| {
+        let bytes = file.metadata()?.len();
+        Digest::read(file, bytes)
+    });
+    let (digest, _) = digest.with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(digest)
 }
 
 /// Fails where go-carbon keeps late points of the file at `path` in another one, which is not filled from.

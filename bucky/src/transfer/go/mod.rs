@@ -70,7 +70,7 @@ pub(super) async fn move_by_hand(
     }
     let _sending = source.gate.send().await;
     let _worker = mover.worker().await;
-    let deletes = mover.deletes && deletes == Deletes::AsOrdered;
+    let deletes = mover.sources.deletes && deletes == Deletes::AsOrdered;
     let hand = Hand { mover, source, owners, deletes, renames };
     for stray in strays {
         if mover.stop.is_asked() {
@@ -79,7 +79,7 @@ pub(super) async fn move_by_hand(
         }
         match hand.move_one(&stray.metric).await {
             Ok(Some(effect)) => {
-                mover.tally.moved(effect);
+                mover.records.tally.moved(effect);
                 lengths.push(effect.bytes);
                 end.done.push(stray.metric);
             }
@@ -88,7 +88,7 @@ pub(super) async fn move_by_hand(
         }
     }
     drop(receiving);
-    mover.pace.came_to(reckoned, lengths);
+    mover.flow.pace.came_to(reckoned, lengths);
     end
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn move_by_hand(
 async fn turns(mover: &Mover, source: &Node, owners: &[Arc<Node>], strays: &[Stray]) -> u64 {
     let mut reckoned = 0;
     for owner in owners {
-        reckoned += mover.pace.turn(source.addr(), owner.addr(), strays, &mover.stop).await;
+        reckoned += mover.flow.pace.turn(source.addr(), owner.addr(), strays, &mover.stop).await;
     }
     reckoned
 }
@@ -186,7 +186,7 @@ impl Hand<'_> {
                 }
                 Kind::Go => {
                     let rule = self.mover.sync.on_schema_difference;
-                    fill_at(owner, &copied, rule, &self.mover.tally).await?
+                    fill_at(owner, &copied, rule, &self.mover.records.tally).await?
                 }
             };
             effect = Some(effect.map_or(here, |effect| effect.and(here)));
@@ -284,7 +284,7 @@ impl Hand<'_> {
             archive(copied).map_err(|error| lasting(owner, "storage", error.to_string()))?;
         let body = stream::iter([Ok(Bytes::from(archive))]);
         let orders = HealOrders {
-            replace_corrupt: self.mover.replace_corrupt,
+            replace_corrupt: self.mover.sync.repairs.replace_corrupt,
             on_schema_difference: self.mover.sync.on_schema_difference,
         };
         let answer = owner.daemon.heal_by(orders, Encoding::Identity, body).await;
@@ -298,9 +298,9 @@ impl Hand<'_> {
             passing(owner, "no answer", "the owner's answer does not have it".into())
         })?;
         if line.outcome == HealOutcome::Replaced {
-            self.mover.tally.replaced(line.metric.as_str(), owner.addr(), &line.reason);
+            self.mover.records.tally.replaced(line.metric.as_str(), owner.addr(), &line.reason);
         }
-        self.mover.tally.schema(&line);
+        self.mover.records.tally.schema(&line);
         if line.outcome.is_healed() && line.digest == Some(copied.digest) {
             return Ok(line);
         }

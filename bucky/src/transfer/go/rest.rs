@@ -20,7 +20,7 @@ impl Hand<'_> {
     /// and waited for once.
     pub(super) async fn stat_at_rest(&self, name: &str) -> Result<Option<Dated>, Setback> {
         let Some(found) = self.stat(name).await? else { return Ok(None) };
-        let rest = self.mover.rest;
+        let rest = self.mover.sources.rest;
         let Some(ahead) = ahead(found.0.mod_time, found.1).filter(|_| !rest.is_zero()) else {
             return Ok(Some(found));
         };
@@ -58,7 +58,7 @@ impl Hand<'_> {
         at: Option<SystemTime>,
     ) -> Result<(), Setback> {
         let watched = self.source.seen_for(Instant::now());
-        let Some(seconds) = rests_not(stat.mod_time, at, self.mover.rest, watched) else {
+        let Some(seconds) = rests_not(stat.mod_time, at, self.mover.sources.rest, watched) else {
             return Ok(());
         };
         let failure = in_use(self.source, &format!("it was written to {seconds} s ago"));

@@ -20,14 +20,13 @@ use crate::fleet::{Fleet, Node};
 use crate::output::Output;
 use crate::placement::Series;
 use crate::plan::survey::Selection;
-use crate::run::failure_files::FailureFiles;
-use crate::run::shared_job_state::SharedJobState;
-use crate::run::shared_journal::SharedJournal;
 use crate::run::stop::Stop;
-use crate::run::tally::Tally;
 use crate::transfer::batch::held::HoldingRoom;
 use crate::transfer::batch::{Batch, BatchLimits, Batcher, Stray};
+use crate::transfer::options::Batching;
+use crate::transfer::options::SourceRules;
 use crate::transfer::options::{SyncOptions, Travel};
+use crate::transfer::records::Records;
 
 /// A member of the ring over such a daemon.
 pub(in crate::transfer) struct FakeMember {
@@ -83,20 +82,13 @@ pub(in crate::transfer) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mo
             local_prefix: None,
             series: Series::default(),
         },
-        limits: LIMITS,
-        travel: Travel::As(Encoding::Identity),
-        deletes,
-        copies_from_owners: false,
-        rest: std::time::Duration::ZERO,
-        replace_corrupt: false,
-        verbose: false,
-        tally: Tally::begin(FailureFiles::default(), Arc::clone(&output)),
-        journal: SharedJournal::new(None, Arc::clone(&output)),
-        jobs: SharedJobState::new(None, Arc::clone(&output)),
+        batching: Batching { workers: 4, travel: Travel::As(Encoding::Identity), limits: LIMITS },
+        sources: SourceRules { deletes, ..SourceRules::default() },
         sync: SyncOptions::default(),
+        verbose: false,
+        records: Records::of_counts(&output),
         stop: Stop::manual().1,
         output,
-        workers: 4,
     });
     (mover, source)
 }

@@ -6,25 +6,22 @@ pub(super) mod fake;
 mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use super::batch::BatchLimits;
 use super::batch::held::HoldingRoom;
 use super::clock_watch::ClockWatch;
 use super::links::Links;
-use super::options::{SyncOptions, Travel};
+use super::options::{Batching, SourceRules, SyncOptions};
 use super::pace::Pace;
+use super::records::Records;
 use super::statistics::NodeLedger;
 use crate::fleet::breaker::Row;
 use crate::fleet::{Fleet, Node};
 use crate::output::{Output, human_duration};
 use crate::plan::survey::Selection;
-use crate::run::shared_job_state::SharedJobState;
-use crate::run::shared_journal::SharedJournal;
 use crate::run::stop::Stop;
-use crate::run::tally::Tally;
 
 /// Metrics in all batches that are handed out, over all sources. Each takes some hundreds of bytes on its way, so this
 /// bounds the memory; that many small files keep any number of workers busy.
@@ -37,90 +34,77 @@ const BATCH_COST: u32 = 100;
 pub(crate) struct Mover {
     /// The nodes.
     pub(crate) fleet: Arc<Fleet>,
-    /// Which strays are moved.
+    /// Which metrics are moved.
     pub(crate) selection: Selection,
-    /// How large batches are.
-    pub(crate) limits: BatchLimits,
-    /// How files travel.
-    pub(crate) travel: Travel,
-    /// Whether sources are deleted.
-    pub(crate) deletes: bool,
-    /// Whether what is on one of its owners is copied to the others, too; its source then stays whatever is ordered.
-    pub(crate) copies_from_owners: bool,
-    /// How long nobody may have written to a source that is deleted.
-    pub(crate) rest: Duration,
-    /// Whether owners' corrupt files are replaced.
-    pub(crate) replace_corrupt: bool,
+    /// In which batches, how many at once.
+    pub(crate) batching: Batching,
+    /// What becomes of the sources.
+    pub(crate) sources: SourceRules,
+    /// How fast it may go, and where it reports.
+    pub(crate) sync: SyncOptions,
     /// Whether every metric that is done is named.
     pub(crate) verbose: bool,
     /// What was done.
-    pub(crate) tally: Tally,
-    /// What need not be done again.
-    pub(crate) journal: SharedJournal,
-    /// What was copied, for the Go tool's file.
-    pub(crate) jobs: SharedJobState,
-    /// Where it is told how the run goes.
-    pub(crate) sync: SyncOptions,
-    /// How fast it goes.
-    pub(crate) pace: Pace,
-    pub(super) nodes: NodeLedger,
-    /// Whether the operator wants an end.
+    pub(crate) records: Records,
+    /// Whether the operator wants it to stop.
     pub(crate) stop: Stop,
-    /// Whether the clocks allow a delete.
-    pub(super) clocks: ClockWatch,
     /// Where people are told.
     pub(crate) output: Arc<Output>,
-    workers: Semaphore,
-    places: Arc<Semaphore>,
-    pub(super) room: HoldingRoom,
+    /// What was done, by node.
+    pub(super) nodes: NodeLedger,
+    /// Whether the clocks allow a delete.
+    pub(super) clocks: ClockWatch,
+    /// What bounds the work that is under way.
+    pub(super) flow: Flow,
+}
+
+/// What bounds the work that is under way.
+pub(super) struct Flow {
+    /// How fast it goes.
+    pub(super) pace: Pace,
+    /// Which links between nodes work.
     pub(super) links: Links,
+    /// What the half-full batches of all sources take.
+    pub(super) room: HoldingRoom,
+    workers: Semaphore,
+    under_way: Arc<Semaphore>,
 }
 
 /// What a run is made of, beside what it makes itself.
 pub(crate) struct MoverParts {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) selection: Selection,
-    pub(crate) limits: BatchLimits,
-    pub(crate) travel: Travel,
-    pub(crate) deletes: bool,
-    pub(crate) copies_from_owners: bool,
-    pub(crate) rest: Duration,
-    pub(crate) replace_corrupt: bool,
-    pub(crate) verbose: bool,
-    pub(crate) tally: Tally,
-    pub(crate) journal: SharedJournal,
-    pub(crate) jobs: SharedJobState,
+    pub(crate) batching: Batching,
+    pub(crate) sources: SourceRules,
     pub(crate) sync: SyncOptions,
+    pub(crate) verbose: bool,
+    pub(crate) records: Records,
     pub(crate) stop: Stop,
     pub(crate) output: Arc<Output>,
-    pub(crate) workers: usize,
 }
 
 impl Mover {
     /// A mover of these parts.
     pub(crate) fn new(parts: MoverParts) -> Self {
         let hosts = parts.fleet.addrs().into_iter().map(|addr| addr.host());
+        let Batching { workers, limits, .. } = parts.batching;
         Self {
             nodes: NodeLedger::new(hosts),
-            pace: Pace::new(parts.sync.pace.clone(), Instant::now()),
             clocks: ClockWatch::new(parts.sync.max_clock_difference, Arc::clone(&parts.output)),
-            links: Links::default(),
-            workers: Semaphore::new(parts.workers),
-            places: Arc::new(Semaphore::new(UNDER_WAY as usize)),
-            room: HoldingRoom::new(parts.limits.held_bytes, parts.fleet.sources.len()),
+            flow: Flow {
+                pace: Pace::new(parts.sync.pace.clone(), Instant::now()),
+                links: Links::default(),
+                room: HoldingRoom::new(limits.held_bytes, parts.fleet.sources.len()),
+                workers: Semaphore::new(workers),
+                under_way: Arc::new(Semaphore::new(UNDER_WAY as usize)),
+            },
             fleet: parts.fleet,
             selection: parts.selection,
-            limits: parts.limits,
-            travel: parts.travel,
-            deletes: parts.deletes,
-            copies_from_owners: parts.copies_from_owners,
-            rest: parts.rest,
-            replace_corrupt: parts.replace_corrupt,
-            verbose: parts.verbose,
-            tally: parts.tally,
-            journal: parts.journal,
-            jobs: parts.jobs,
+            batching: parts.batching,
+            sources: parts.sources,
             sync: parts.sync,
+            verbose: parts.verbose,
+            records: parts.records,
             stop: parts.stop,
             output: parts.output,
         }
@@ -130,7 +114,7 @@ impl Mover {
     pub(crate) async fn place_for(&self, metrics: usize) -> Option<OwnedSemaphorePermit> {
         let wanted = u32::try_from(metrics).unwrap_or(UNDER_WAY).clamp(BATCH_COST, UNDER_WAY);
         // None only if the semaphore were closed, which nothing does.
-        Arc::clone(&self.places).acquire_many_owned(wanted).await.ok()
+        Arc::clone(&self.flow.under_way).acquire_many_owned(wanted).await.ok()
     }
 
     /// Notes that a node could not be reached, and tells people what that means.
@@ -151,6 +135,6 @@ impl Mover {
     /// Waits until one more piece of work may run.
     pub(super) async fn worker(&self) -> Option<SemaphorePermit<'_>> {
         // None only if the semaphore were closed, which nothing does.
-        self.workers.acquire().await.ok()
+        self.flow.workers.acquire().await.ok()
     }
 }

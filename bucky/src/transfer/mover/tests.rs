@@ -52,7 +52,7 @@ async fn what_all_owners_healed_is_deleted_with_their_receipt() {
         assert_eq!(metric.digest, bucky_whisper::Digest::of(b"x"));
         assert_eq!(metric.owners, [a.clone(), b.clone()]);
     }
-    let counts = mover.tally.counts();
+    let counts = mover.records.tally.counts();
     assert_eq!((counts.moved, counts.created, counts.bytes), (2, 2, 40));
 }
 
@@ -117,7 +117,7 @@ async fn what_changed_meanwhile_is_healed_again_before_it_is_deleted() {
         digests,
         [bucky_whisper::Digest::of(b"before"), bucky_whisper::Digest::of(b"after")]
     );
-    assert_eq!(mover.tally.counts().moved, 1);
+    assert_eq!(mover.records.tally.counts().moved, 1);
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn a_source_that_is_gone_is_no_failure_and_nothing_is_deleted() {
     let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
     let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
     assert_eq!((end.gone.len(), end.done.len(), end.failed.len()), (1, 0, 0));
-    assert_eq!(mover.tally.counts().gone, 1);
+    assert_eq!(mover.records.tally.counts().gone, 1);
     assert!(deletes.lock().unwrap().is_empty());
 }
 
@@ -344,7 +344,7 @@ async fn what_is_brought_stays_at_its_source() {
     let metric: MetricName = "m".parse().unwrap();
     let brought = ours.bring(&from, &owner, vec![metric.clone()]).await;
     assert_eq!((brought.done, brought.failed.len()), (vec![metric.clone()], 0));
-    assert_eq!(ours.tally.counts().created, 1);
+    assert_eq!(ours.records.tally.counts().created, 1);
     assert!(deletes.lock().unwrap().is_empty());
 
     let files = files("m", &whisper(&[1, 2, 3]), 1_000);

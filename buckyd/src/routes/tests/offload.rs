@@ -164,6 +164,7 @@ async fn d13_sources_that_answer_nonsense_are_the_sources_fault() {
         (answer("200 OK", &stat(len + 1), &content), "fewer bytes"),
         (answer("200 OK", &stat(len - 1), &content), "more bytes"),
         (answer("200 OK", &stat(1 << 40), &content), "at most"),
+        (answer("200 OK", &stat(1 << 30), &content), "has not the 1073741824 bytes"),
         (answer("500 Internal Server Error", "", b"broken\n"), "500 Internal Server Error"),
         (answer("301 Moved Permanently", "Location: /metrics/x\r\n", b""), "301 Moved Permanently"),
     ] {

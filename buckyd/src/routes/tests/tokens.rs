@@ -82,6 +82,7 @@ async fn without_a_token_no_route_tells_or_does_anything() {
         "POST /v1/pull",
         "POST /v1/confirm",
         "POST /v1/digests",
+        "POST /v1/points",
         "POST /v1/delete",
         "GET /v1/nosuch",
         "DELETE /v1/status",
@@ -249,6 +250,17 @@ async fn what_a_body_names_is_looked_at_name_by_name() {
     let denied =
         r#"{"metric":"web.b","found":"unread","problem":"forbidden","reason":"token has no"#;
     assert!(digests.contains(denied), "{digests}");
+
+    for (metric, found) in [
+        ("app.a", r#"{"found":"points""#),
+        ("web.b", r#"{"found":"unread","problem":"forbidden","reason":"token has no"#),
+    ] {
+        let points = json!({"metric": metric, "seconds_per_point": 60, "first": 60, "slots": 1,
+            "now": 1, "latest": 1});
+        let points = with(json_request("/v1/points", &points), &token(&["app.*"], &["read"]));
+        let points = daemon.send(&points).await;
+        assert!(points.text().starts_with(found), "{}", points.text());
+    }
 
     let stat = with(json_request("/v1/metrics", &names), &token(&["app.*"], &["read"]));
     let stat = daemon.send(&stat).await;

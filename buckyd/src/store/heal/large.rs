@@ -1,13 +1,15 @@
 //! Long files in a batch: each comes piece by piece into the new file itself, and is staged once it is whole.
 
-use bucky_api::archive::LargeMember;
-use bucky_api::{HealLine, HealOutcome, MemberDigest, Problem};
-use bucky_whisper::{Digest, MetricName};
+use std::fs::File;
+use std::path::Path;
 
-use super::{Failure, HealBatch, OnCorrupt, Staged, fail};
+use bucky_api::archive::{LargeMember, Member};
+use bucky_api::{HealLine, HealOutcome, MemberDigest, OnSchemaDifference, Problem};
+use bucky_whisper::{Digest, LARGE_FILL_BYTES, LargeBytes, MetricName};
+
+use super::{Existing, Failure, HealBatch, Holding, Staged, fail, tell};
+use crate::store::fill_large::LargePreview;
 use crate::store::large::{Coming, arrived_damaged};
-use crate::store::rules::HealRules;
-use crate::store::salvage::OnCut;
 
 /// A long file whose digest its sender tells at the end.
 pub(super) struct Unverified {
@@ -21,19 +23,16 @@ pub(super) struct Unverified {
 impl HealBatch<'_> {
     /// Begins to receive a long file, which is stored as `metric`.
     pub(crate) fn begin_large(&mut self, member: &LargeMember, metric: &MetricName) -> Coming {
-        let checked = self.store.check();
-        self.store.receive_large(member, metric, &self.near, checked.err().map(Failure::from))
+        self.store.receive_large(member, metric, &self.near, &self.rules)
     }
 
     /// A long file has come whole. Where its digest was not announced, it is not believed before [`Self::verify`] has seen
     /// it in the report.
-    pub(crate) fn end_large(&mut self, mut coming: Coming, metric: MetricName) {
-        let ended = coming.end(&self.store);
-        let line = self.lines.len();
+    pub(crate) fn end_large(&mut self, coming: Coming, metric: MetricName) {
         let mut told = HealLine {
             metric,
             stored_as: None,
-            outcome: HealOutcome::Created,
+            outcome: HealOutcome::Failed,
             points: 0,
             held: None,
             difference: None,
@@ -42,36 +41,129 @@ impl HealBatch<'_> {
             problem: None,
             reason: String::new(),
         };
-        match (ended, coming.file.take()) {
-            (Ok(digest), Some((file, _))) => {
-                let (path, is_folder_new) = (coming.path.clone(), coming.is_folder_new);
-                let rules =
-                    HealRules { on_corrupt: OnCorrupt::Leave, on_cut: OnCut::Refuse, ..self.rules };
-                if coming.member.announced.is_none() {
-                    let metric = coming.member.metric.clone();
-                    self.unverified.push(Unverified { line, metric, digest });
-                }
-                let reshapes = false;
-                self.staged.push(Staged {
-                    line,
-                    path,
-                    file,
-                    is_folder_new,
-                    digest,
-                    rules,
-                    reshapes,
-                });
+        match self.settle_large(coming) {
+            Ok((outcome, holding)) => {
+                told.outcome = outcome;
+                tell(&mut told, holding);
+            }
+            Err(failure) => fail(&mut told, failure.below(self.store.tree.path())),
+        }
+        self.lines.push(told);
+    }
+
+    /// Stages a long file that has come whole, or looks at what it would come to.
+    fn settle_large(&mut self, mut coming: Coming) -> Result<(HealOutcome, Holding), Failure> {
+        let ended = coming.end(&self.store);
+        let (digest, file) = match (ended, coming.file.take()) {
+            (Ok(digest), Some((file, open))) if self.rules.preview => {
+                let looked = self.look_at_large(&coming.path, &open, digest);
+                coming.file = Some((file, open));
+                self.give_up_large(coming);
+                return looked;
+            }
+            (Ok(digest), Some((file, _))) => (digest, file),
+            (Ok(_), None) if self.rules.preview => {
+                return Ok((HealOutcome::Created, Holding::default()));
             }
             (ended, file) => {
                 coming.file = file;
                 self.give_up_large(coming);
-                let failure = ended.err().unwrap_or_else(|| {
-                    Failure::failed(Problem::Storage, "there is no file to write it to")
-                });
-                fail(&mut told, failure.below(self.store.tree.path()));
+                let no_file = "there is no file to write it to";
+                return Err(ended
+                    .err()
+                    .unwrap_or_else(|| Failure::failed(Problem::Storage, no_file)));
             }
+        };
+        let line = self.lines.len();
+        if coming.member.announced.is_none() {
+            let metric = coming.member.metric.clone();
+            self.unverified.push(Unverified { line, metric, digest });
         }
-        self.lines.push(told);
+        let Coming { path, is_folder_new, .. } = coming;
+        let rules = self.rules;
+        let reshapes = rules.on_schema_difference == OnSchemaDifference::Reshape
+            && !matches!(self.near.look(&self.store.tree, &path), Ok(None));
+        self.staged.push(Staged { line, path, file, is_folder_new, digest, rules, reshapes });
+        Ok((HealOutcome::Created, Holding::default()))
+    }
+
+    /// What would become of the metric at `path` by the long file `open`.
+    fn look_at_large(
+        &self,
+        path: &Path,
+        open: &File,
+        digest: Digest,
+    ) -> Result<(HealOutcome, Holding), Failure> {
+        let share = self.store.share_for_large(path, LARGE_FILL_BYTES)?;
+        let (source, rules) = (LargeBytes::File(open), &self.rules);
+        let preview = LargePreview { source, digest, rules, _share: share };
+        self.store.preview_large_from(path, &preview, &self.locks).map(told)
+    }
+
+    /// What would become of the long file at `path` by `member`, which is a short one.
+    pub(super) fn preview_large(
+        &self,
+        member: &Member,
+        path: &Path,
+    ) -> Result<(HealOutcome, Holding), Failure> {
+        let share = self.store.share_for_large_now(path)?;
+        let (source, digest) = (LargeBytes::Memory(&member.content), member.digest);
+        let preview = LargePreview { source, digest, rules: &self.rules, _share: share };
+        self.store.preview_large_from(path, &preview, &self.locks).map(told)
+    }
+
+    /// Takes what is left of a file that was cut off, and that was too long for memory when it was whole.
+    pub(super) fn take_cut_of_large(
+        &mut self,
+        member: &Member,
+    ) -> Result<(HealOutcome, Holding), Failure> {
+        let Member { meta, digest, is_sparse, .. } = *member;
+        let (metric, announced) = (member.metric.clone(), Some(digest));
+        let len_bytes = member.content.len() as u64;
+        let large = LargeMember { metric, meta, len_bytes, is_sparse, announced };
+        let mut coming = self.begin_large(&large, &member.metric);
+        coming.write(&member.content);
+        self.settle_large(coming)
+    }
+
+    /// Fills the metric's file, if there is one, from the long file `open`, which nobody is to write to. False where that is not
+    /// enough: it would have to be received first.
+    pub(crate) fn fill_from_open(
+        &mut self,
+        metric: &MetricName,
+        open: &File,
+        digest: Digest,
+    ) -> bool {
+        let path = metric.relative_path();
+        let filled = match self.store.check() {
+            Ok(()) => self.store.fill_large_from(&path, open, &self.rules, &self.locks),
+            Err(error) => Err(error.into()),
+        };
+        let mut line = HealLine {
+            metric: metric.clone(),
+            stored_as: None,
+            outcome: HealOutcome::Failed,
+            points: 0,
+            held: None,
+            difference: None,
+            bytes: open.metadata().map_or(0, |meta| meta.len()),
+            digest: Some(digest),
+            problem: None,
+            reason: String::new(),
+        };
+        match filled {
+            Ok(Existing::NotThere | Existing::NeedsReshape | Existing::Replaced { .. }) => {
+                return false;
+            }
+            Ok(existing) => {
+                let (outcome, holding) = told(existing);
+                line.outcome = outcome;
+                tell(&mut line, holding);
+            }
+            Err(failure) => fail(&mut line, failure.below(self.store.tree.path())),
+        }
+        self.lines.push(line);
+        true
     }
 
     /// Removes what has come of a long file that gets no place.
@@ -107,6 +199,17 @@ impl HealBatch<'_> {
             if let Some(line) = self.lines.get_mut(line) {
                 fail(line, failure);
             }
+        }
+    }
+}
+
+/// What a look at a file that is there says.
+fn told(existing: Existing) -> (HealOutcome, Holding) {
+    match existing {
+        Existing::Unchanged(holding) => (HealOutcome::Unchanged, holding),
+        Existing::Filled(holding) => (HealOutcome::Filled, holding),
+        Existing::NotThere | Existing::NeedsReshape | Existing::Replaced { .. } => {
+            (HealOutcome::Created, Holding::default())
         }
     }
 }

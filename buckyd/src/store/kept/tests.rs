@@ -10,6 +10,8 @@ use bucky_api::{HealLine, HealOutcome};
 use tempfile::TempDir;
 
 use super::super::staging::NewFile;
+use bucky_whisper::Image;
+
 use super::*;
 use crate::inventory::Inventory;
 use crate::store::HealRules;

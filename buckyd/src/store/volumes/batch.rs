@@ -1,8 +1,10 @@
 //! A batch of heals over all volumes: each volume has a part of its own, which it makes durable by itself.
 
+use std::fs::File;
+
 use bucky_api::archive::{LargeMember, Member};
 use bucky_api::{HealLine, MemberDigest};
-use bucky_whisper::MetricName;
+use bucky_whisper::{Digest, MetricName};
 
 use super::{Volume, Volumes};
 use crate::store::Coming;
@@ -61,6 +63,24 @@ impl<'s> HealBatch<'s> {
     /// A long file has come whole.
     pub(crate) fn end_large(&mut self, coming: Coming, metric: MetricName) {
         self.part_of(&metric).end_large(coming, metric);
+    }
+
+    /// Fills the metric's file from a long file, as the part of its volume does. Where that says false, this batch has no line for
+    /// it, and takes no other metric.
+    pub(crate) fn fill_from_open(
+        &mut self,
+        metric: &MetricName,
+        open: &File,
+        digest: Digest,
+    ) -> bool {
+        self.part_of(metric).fill_from_open(metric, open, digest)
+    }
+
+    /// A long file has come whole from somebody who tells no digest: it counts as it came.
+    pub(crate) fn end_large_untold(&mut self, coming: Coming, metric: MetricName) {
+        let told = MemberDigest { metric: coming.member.metric.clone(), digest: coming.digest() };
+        self.end_large(coming, metric);
+        self.verify(Some(&[told]));
     }
 
     /// A long file does not come whole.

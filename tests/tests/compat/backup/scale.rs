@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bucky_tests::metrics::{self, Layout, MINUTES, minutes, now};
-use bucky_tests::{Manner, Running, Writers, Written, wait};
+use bucky_tests::{Manner, Running, Schemas, Writers, Written, wait};
 use bucky_whisper::{Aggregation, Image};
 
 use super::{files_below, input, listed, tar, unpacked};
@@ -70,7 +70,7 @@ fn no_member_of_an_archive_of_live_files_is_torn() {
     // Three quarters of it are written to: on a slow machine no point leaves it before all has been looked at.
     let layout =
         Layout { retentions: "1s:2h,1m:1d", aggregation: Aggregation::Last, x_files_factor: 0.0 };
-    let mut written = Written::none(20, layout);
+    let mut written = Written::none(20, &[Schemas::same("m", layout)]);
     written.lay_down(20, &cluster, cluster.ring());
     let manner = Manner { locks: true, pause: Duration::ZERO, seed: 7 };
     let writers = Writers::start(&cluster, &written, cluster.ring(), manner);

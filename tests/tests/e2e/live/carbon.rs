@@ -11,11 +11,10 @@
 use std::time::{Duration, Instant};
 
 use bucky_ring::{Algorithm, Relay};
-use bucky_tests::metrics::MINUTES;
 use bucky_tests::written::{DroppedUpdate, Found};
 use bucky_tests::{Carbons, Feeder, Route, TestCluster, Written, soak, wait};
 
-use super::{RINGS, SWITCHES, Switch, move_on, run_until_balanced, wait_for_share};
+use super::{Mix, RINGS, SWITCHES, Switch, move_on, run_until_balanced, wait_for_share};
 use crate::cluster;
 
 /// How many runs of points are sent by the old ring, and by the new one, at least.
@@ -48,7 +47,9 @@ fn rounds(story: &str, locks: bool, short: &[Switch]) {
             let chance = seed.wrapping_add((turn * 1000 + round) as u64);
             let ring = usize::try_from(chance % RINGS.len() as u64).unwrap();
             let (algorithm, copies) = RINGS[ring];
-            let (more, dropped) = Story { switch, algorithm, copies, locks, seed: chance }.run();
+            let mix = Mix::of(round);
+            let (more, dropped) =
+                Story { switch, algorithm, copies, mix, locks, seed: chance }.run();
             found += more;
             drops.count(&dropped);
         }
@@ -82,6 +83,7 @@ struct Story {
     switch: Switch,
     algorithm: Algorithm,
     copies: usize,
+    mix: Mix,
     locks: bool,
     seed: u64,
 }
@@ -96,21 +98,20 @@ impl Story {
             .flag("--tombstone-grace", "2")
             .lay();
         let old = cluster.ring_of_first(3);
-        let mut written = Written::none(u32::try_from(metrics).unwrap(), MINUTES);
         let laid_down = self.switch.laid_down(metrics);
-        written.lay_down(laid_down, &cluster, &old);
+        let mut written = self.mix.lay_down(metrics, laid_down, &cluster, &old);
         cluster.start();
-        let carbons = Carbons::start(&cluster, &old, &MINUTES, self.locks);
+        let carbons = Carbons::start(&cluster, &old, self.mix.schemas(), self.locks);
         let feeder = carbons.feed(&written, Duration::from_millis(2), self.seed);
         feeder.wait_for(RUNS);
         let to_come = written.to_move(laid_down, &old, cluster.ring());
         self.move_all(&cluster, to_come, &carbons, &feeder);
         feeder.wait_for(RUNS);
-        move_on(&cluster, self.switch);
+        move_on(&cluster, self.switch, self.mix);
         feeder.stop(&mut written);
         // Until then the last run would be before its time.
         wait_until_flushed(&cluster, &written);
-        run_until_balanced(&cluster, self.switch);
+        run_until_balanced(&cluster, self.switch, self.mix);
         cluster.wait_until_buried();
         cluster.assert_no_strays();
         carbons.assert_relays_dropped_nothing();
@@ -130,7 +131,7 @@ impl Story {
             carbons.route(Route::New);
             feeder.wait_for(RUNS);
         }
-        let mut run = cluster.start_bucky(&self.switch.first_run());
+        let mut run = cluster.start_bucky(&self.switch.first_run(self.mix));
         match self.switch {
             Switch::During(share) | Switch::Rested(share) => {
                 wait_for_share(cluster, &mut run, to_come, share);

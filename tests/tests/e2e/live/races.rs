@@ -1,7 +1,7 @@
 //! whisper.py, stopped in the very moments in which a move and a write can meet.
 //!
 //! Each order is forced: whisper.py stands at its open, a gate holds the move's next request, and one goes on after the
-//! other.
+//! other. The owner creates the metric's file as the source did, or by another schema; then it is reshaped meanwhile.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -10,9 +10,10 @@ use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
 use bucky_api::archive::{ArchiveWriter, FileMeta};
+use bucky_tests::layout_account::SchemaPolicy;
 use bucky_tests::metrics::{MINUTES, minutes, now};
-use bucky_tests::{Ledger, SteppedWhisper, Stop, TestCluster, tree, wait};
-use bucky_whisper::{Digest, Point};
+use bucky_tests::{Layout, Ledger, SteppedWhisper, Stop, TestCluster, tree, wait};
+use bucky_whisper::{Aggregation, Digest, Point};
 
 use crate::cluster;
 
@@ -22,6 +23,32 @@ const STREAM_END_BYTES: usize = 1536;
 /// How many minutes old the late point is: in the middle, and not in the sample that owners are asked for.
 const LATE_AGE: usize = 50;
 
+/// A shorter day: it has a place for the late point, and not for all points of the source.
+const SHORTER: Layout =
+    Layout { retentions: "1m:90m", aggregation: Aggregation::Average, x_files_factor: 0.5 };
+
+/// What the owner has before the move.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Owner {
+    /// Nothing, and carbon there creates the file as the source's did.
+    Absent,
+    /// Nothing, and carbon there has another schema.
+    AbsentOther,
+    /// A file by another schema, with some of the points.
+    Other,
+}
+
+impl Owner {
+    fn layout(self) -> Layout {
+        if self == Self::Absent { MINUTES } else { SHORTER }
+    }
+}
+
+/// Writers that lock and that do not, each before these owners.
+fn cases<const N: usize>(owners: [Owner; N]) -> impl Iterator<Item = (bool, Owner)> {
+    [true, false].into_iter().flat_map(move |locks| owners.map(|owner| (locks, owner)))
+}
+
 /// Two nodes behind gates, and metrics of the second on the first.
 struct Race {
     cluster: TestCluster,
@@ -29,14 +56,15 @@ struct Race {
     before: Ledger,
     whisper: SteppedWhisper,
     late: Point,
+    owner: Owner,
 }
 
 impl Race {
-    fn new(locks: bool) -> Self {
-        Self::with_grace(locks, "0.2")
+    fn new(locks: bool, owner: Owner) -> Self {
+        Self::with_grace(locks, owner, "0.2")
     }
 
-    fn with_grace(locks: bool, grace: &str) -> Self {
+    fn with_grace(locks: bool, owner: Owner, grace: &str) -> Self {
         let mut cluster = cluster(2).gate(0).gate(1).flag("--tombstone-grace", grace).lay();
         let names = cluster.names_owned_by(1, "race", 5);
         let began = now();
@@ -44,11 +72,23 @@ impl Race {
             let mut points = minutes(began, (0..101).map(f64::from));
             points.remove(LATE_AGE);
             cluster.node(0).write(name, &MINUTES, &points);
+            if owner == Owner::Other {
+                points.truncate(70);
+                cluster.node(1).write(name, &SHORTER, &points);
+            }
         }
         cluster.start();
         let before = cluster.ledger();
         let late = Point { timestamp: minutes(began, [0.0; 101])[LATE_AGE].timestamp, value: 42.0 };
-        Self { cluster, names, before, whisper: SteppedWhisper::start(locks), late }
+        Self { cluster, names, before, whisper: SteppedWhisper::start(locks), late, owner }
+    }
+
+    fn rebalance(&self) -> Vec<&'static str> {
+        let policy = match self.owner {
+            Owner::Absent => SchemaPolicy::Keep,
+            Owner::AbsentOther | Owner::Other => SchemaPolicy::Reshape,
+        };
+        [&["rebalance"], policy.args()].concat()
     }
 
     /// Wants everything in place, and the late point of the first metric with it.
@@ -69,12 +109,12 @@ impl Race {
 /// whisper.create looks whether there is a file and then empties what it opens.
 #[test]
 fn a_file_that_whisper_create_empties_right_after_its_rename_is_healed_again() {
-    for locks in [true, false] {
-        let mut race = Race::new(locks);
+    for (locks, owner) in cases([Owner::Absent, Owner::AbsentOther]) {
+        let mut race = Race::new(locks, owner);
         let path = race.cluster.node(1).path(&race.names[0]);
-        race.whisper.begin_create(&path, &MINUTES, Stop::BeforeOpen);
+        race.whisper.begin_create(&path, &owner.layout(), Stop::BeforeOpen);
         race.cluster.node(0).gate().hold("POST /v1/delete");
-        let run = race.cluster.start_bucky(&["rebalance"]);
+        let run = race.cluster.start_bucky(&race.rebalance());
         race.cluster.node(0).gate().wait_until_held();
         let put_in_place = path.metadata().unwrap().ino();
         race.whisper.go_on();
@@ -89,27 +129,29 @@ fn a_file_that_whisper_create_empties_right_after_its_rename_is_healed_again() {
 /// The same at the last moment: the source is deleted, its grace time is over, and the owner is being asked.
 #[test]
 fn a_file_that_whisper_create_empties_while_its_owner_is_asked_is_healed_again() {
-    let mut race = Race::new(false);
-    let path = race.cluster.node(1).path(&race.names[0]);
-    race.whisper.begin_create(&path, &MINUTES, Stop::BeforeOpen);
-    race.cluster.node(1).gate().hold("POST /v1/confirm");
-    race.cluster.bucky(&["rebalance"]).assert_code(0);
-    race.cluster.node(1).gate().wait_until_held();
-    race.whisper.go_on();
-    race.whisper.update(&path, &[race.late]);
-    race.cluster.node(1).gate().release();
-    race.assert_nothing_lost();
+    for owner in [Owner::Absent, Owner::AbsentOther] {
+        let mut race = Race::new(false, owner);
+        let path = race.cluster.node(1).path(&race.names[0]);
+        race.whisper.begin_create(&path, &owner.layout(), Stop::BeforeOpen);
+        race.cluster.node(1).gate().hold("POST /v1/confirm");
+        race.cluster.bucky(&race.rebalance()).assert_code(0);
+        race.cluster.node(1).gate().wait_until_held();
+        race.whisper.go_on();
+        race.whisper.update(&path, &[race.late]);
+        race.cluster.node(1).gate().release();
+        race.assert_nothing_lost();
+    }
 }
 
 /// Opened and emptied by whisper.create, the owner's file has no header yet.
 #[test]
 fn a_file_that_whisper_create_is_in_the_middle_of_is_waited_for_and_filled() {
-    for locks in [true, false] {
-        let mut race = Race::new(locks);
+    for (locks, owner) in cases([Owner::Absent, Owner::AbsentOther]) {
+        let mut race = Race::new(locks, owner);
         let path = race.cluster.node(1).path(&race.names[0]);
-        race.whisper.begin_create(&path, &MINUTES, Stop::Open);
+        race.whisper.begin_create(&path, &owner.layout(), Stop::Open);
         let inode = path.metadata().unwrap().ino();
-        let run = race.cluster.start_bucky(&["rebalance"]);
+        let run = race.cluster.start_bucky(&race.rebalance());
         wait::until("the others have come", || {
             // On a slow machine, too, whisper.py has opened it a moment ago.
             let file = File::options().write(true).open(&path).unwrap();
@@ -124,7 +166,9 @@ fn a_file_that_whisper_create_is_in_the_middle_of_is_waited_for_and_filled() {
         race.whisper.update(&path, &[race.late]);
         race.cluster.node(1).gate().release();
         run.finish().assert_code(0);
-        assert_eq!(path.metadata().unwrap().ino(), inode, "carbon's file was replaced");
+        if owner == Owner::Absent {
+            assert_eq!(path.metadata().unwrap().ino(), inode, "carbon's file was replaced");
+        }
         race.assert_nothing_lost();
     }
 }
@@ -132,7 +176,7 @@ fn a_file_that_whisper_create_is_in_the_middle_of_is_waited_for_and_filled() {
 /// The daemon has looked and found no file; when it is about to put its own in place, there is one.
 #[test]
 fn a_file_that_whisper_py_creates_between_our_look_and_our_rename_is_filled_and_not_replaced() {
-    let mut race = Race::new(true);
+    let mut race = Race::new(true, Owner::Absent);
     let source = race.cluster.node(0).path(&race.names[0]);
     let path = race.cluster.node(1).path(&race.names[0]);
     let mut heal = HeldHeal::begin(&race.cluster, &race.names[0], &std::fs::read(source).unwrap());
@@ -143,7 +187,7 @@ fn a_file_that_whisper_py_creates_between_our_look_and_our_rename_is_filled_and_
     let answer = heal.finish();
     assert!(answer.contains(r#""outcome":"filled""#), "{answer}");
     assert_eq!(path.metadata().unwrap().ino(), inode, "carbon's file was replaced");
-    race.cluster.bucky(&["rebalance"]).assert_code(0);
+    race.cluster.bucky(&race.rebalance()).assert_code(0);
     race.assert_nothing_lost();
 }
 
@@ -193,41 +237,59 @@ impl HeldHeal {
 /// The delete compares what is there with what was healed.
 #[test]
 fn a_point_that_whisper_py_writes_to_the_source_after_its_copy_is_moved_too() {
-    let mut race = Race::new(false);
-    race.cluster.node(0).gate().hold("POST /v1/delete");
-    let run = race.cluster.start_bucky(&["rebalance"]);
-    race.cluster.node(0).gate().wait_until_held();
-    race.whisper.update(&race.cluster.node(0).path(&race.names[0]), &[race.late]);
-    race.cluster.node(0).gate().release();
-    run.finish().assert_code(0);
-    race.assert_nothing_lost();
+    for owner in [Owner::Absent, Owner::Other] {
+        let mut race = Race::new(false, owner);
+        race.cluster.node(0).gate().hold("POST /v1/delete");
+        let run = race.cluster.start_bucky(&race.rebalance());
+        race.cluster.node(0).gate().wait_until_held();
+        race.whisper.update(&race.cluster.node(0).path(&race.names[0]), &[race.late]);
+        race.cluster.node(0).gate().release();
+        run.finish().assert_code(0);
+        race.assert_nothing_lost();
+    }
 }
 
 /// whisper.py has opened the source and is about to lock it, where it locks; then the source is renamed. Its write lands
 /// in the tombstone, before that is looked at again.
 #[test]
 fn a_point_written_to_a_source_that_was_open_across_its_delete_is_healed_to_the_owner() {
-    for locks in [true, false] {
+    for (locks, owner) in [(true, Owner::Absent), (false, Owner::Absent), (false, Owner::Other)] {
         // Long enough for whisper.py's write.
-        let mut race = Race::with_grace(locks, "8");
+        let mut race = Race::with_grace(locks, owner, "8");
         let path = race.cluster.node(0).path(&race.names[0]);
         race.whisper.begin_update(&path, &[race.late], Stop::Open);
-        race.cluster.bucky(&["rebalance"]).assert_code(0);
+        race.cluster.bucky(&race.rebalance()).assert_code(0);
         assert!(!path.exists(), "the source was to be renamed");
         race.whisper.go_on();
         race.assert_nothing_lost();
     }
 }
 
-/// The same, but the tombstone has been looked at already, and its owner is being asked.
+/// whisper.py has opened the owner's file; then another takes its place. The write lands in the old one, which is a tombstone
+/// by then, before that is looked at again.
+#[test]
+fn a_point_written_to_an_owners_file_that_was_open_across_its_reshape_is_in_the_new_one() {
+    for locks in [true, false] {
+        let mut race = Race::with_grace(locks, Owner::Other, "6");
+        let path = race.cluster.node(1).path(&race.names[0]);
+        let inode = path.metadata().unwrap().ino();
+        race.whisper.begin_update(&path, &[race.late], Stop::Open);
+        race.cluster.bucky(&race.rebalance()).assert_code(0);
+        assert_ne!(path.metadata().unwrap().ino(), inode, "the file was to be reshaped");
+        race.whisper.go_on();
+        race.assert_nothing_lost();
+    }
+}
+
+/// whisper.py has opened the source, which is renamed. The tombstone has been looked at already, and its owner is being asked.
 #[test]
 fn a_point_written_to_a_tombstone_while_its_owner_is_asked_is_healed_to_the_owner() {
-    for locks in [true, false] {
-        let mut race = Race::new(locks);
+    for (locks, owner) in cases([Owner::Absent, Owner::Other]) {
+        let mut race = Race::new(locks, owner);
         let path = race.cluster.node(0).path(&race.names[0]);
         race.whisper.begin_update(&path, &[race.late], Stop::Open);
         race.cluster.node(1).gate().hold("POST /v1/confirm");
-        race.cluster.bucky(&["rebalance"]).assert_code(0);
+        race.cluster.bucky(&race.rebalance()).assert_code(0);
         race.cluster.node(1).gate().wait_until_held();
         assert!(!path.exists(), "the source was to be renamed");
         race.whisper.go_on();

@@ -8,17 +8,12 @@ use std::time::Duration;
 use bucky_ring::{Algorithm, Relay};
 use bucky_tests::writer::Dropped;
 use bucky_tests::written::{Found, Operation};
-use bucky_tests::{Layout, Manner, Route, TestCluster, Writers, Written, metrics, soak};
-use bucky_whisper::{Aggregation, Point};
+use bucky_tests::{Manner, Route, Schemas, TestCluster, Writers, Written, metrics, soak};
+use bucky_whisper::Point;
 
-use super::{RINGS, SWITCHES, Switch, move_on, run_until_balanced, wait_for_share};
+use super::{Mix, RINGS, SWITCHES, Switch, move_on, run_until_balanced, wait_for_share};
 use crate::cluster;
 
-/// A day of minutes, alone and with a coarser archive behind it.
-const LAYOUTS: [Layout; 2] = [
-    metrics::MINUTES,
-    Layout { retentions: "1m:1d,10m:4d", aggregation: Aggregation::Average, x_files_factor: 0.5 },
-];
 /// How many operations the writers are given by the old ring, and by the new one, at least.
 const OPERATIONS: usize = 150;
 
@@ -47,8 +42,8 @@ fn rounds(story: &str, locks: bool, short: &[Switch]) {
             let ring = usize::try_from(chance % RINGS.len() as u64).unwrap();
             let (algorithm, copies) = RINGS[ring];
             let manner = Manner { locks, pause: Duration::from_millis(2), seed: chance };
-            let layout = LAYOUTS[round % LAYOUTS.len()];
-            let (more, given_up) = Story { switch, algorithm, copies, layout, manner }.run();
+            let mix = Mix::of(round);
+            let (more, given_up) = Story { switch, algorithm, copies, mix, manner }.run();
             found += more;
             dropped += given_up;
         }
@@ -67,7 +62,7 @@ struct Story {
     switch: Switch,
     algorithm: Algorithm,
     copies: usize,
-    layout: Layout,
+    mix: Mix,
     manner: Manner,
 }
 
@@ -81,17 +76,16 @@ impl Story {
             .flag("--tombstone-grace", "1")
             .lay();
         let old = cluster.ring_of_first(3);
-        let mut written = Written::none(u32::try_from(metrics).unwrap(), self.layout);
         // The others are created by the writers.
         let laid_down = self.switch.laid_down(metrics);
-        written.lay_down(laid_down, &cluster, &old);
+        let mut written = self.mix.lay_down(metrics, laid_down, &cluster, &old);
         cluster.start();
         let writers = Writers::start(&cluster, &written, &old, self.manner);
         writers.wait_for(OPERATIONS);
         let to_come = written.to_move(laid_down, &old, cluster.ring());
         self.move_all(&cluster, to_come, &writers);
         writers.wait_for(OPERATIONS);
-        move_on(&cluster, self.switch);
+        move_on(&cluster, self.switch, self.mix);
         let dropped = writers.stop(&mut written);
         match self.switch {
             Switch::CopiedFirst => {
@@ -100,7 +94,7 @@ impl Story {
             Switch::Rested(_) => assert_eq!(dropped.update, 0, "carbon would have dropped updates"),
             _ => {}
         }
-        run_until_balanced(&cluster, self.switch);
+        run_until_balanced(&cluster, self.switch, self.mix);
         cluster.wait_until_buried();
         cluster.assert_no_strays();
         (written.assert_in_place(&cluster), dropped)
@@ -112,7 +106,7 @@ impl Story {
             writers.route(Route::New);
             writers.wait_for(OPERATIONS);
         }
-        let mut run = cluster.start_bucky(&self.switch.first_run());
+        let mut run = cluster.start_bucky(&self.switch.first_run(self.mix));
         match self.switch {
             Switch::During(share) | Switch::Rested(share) => {
                 wait_for_share(cluster, &mut run, to_come, share);
@@ -135,7 +129,7 @@ impl Story {
 #[test]
 fn the_ledger_of_the_writers_sees_what_is_lost_what_is_wrong_and_what_is_left_behind() {
     let cluster = cluster(2).lay();
-    let mut written = Written::none(6, metrics::MINUTES);
+    let mut written = Written::none(6, &[Schemas::same("m", metrics::MINUTES)]);
     let newest = written.lay_down(5, &cluster, cluster.ring());
     assert_eq!(written.missing(&cluster), 0);
     let [first, second, third] = [0, 1, 2].map(|number| written.metrics()[number].name.to_string());
@@ -151,7 +145,7 @@ fn the_ledger_of_the_writers_sees_what_is_lost_what_is_wrong_and_what_is_left_be
     let stranger = cluster.node(1 - cluster.owners(&third)[0]);
     let add = |written: &mut Written, host: &str, timestamp| {
         let operation = Operation { at: 0.0, how: "written", host: Some(host.to_owned()) };
-        written.add(operation, 2, &[timestamp]);
+        written.add(operation, 2, &[(timestamp, Some(60))]);
     };
     add(&mut written, stranger.host(), newest - 40 * 60);
     assert_eq!(written.missing(&cluster), lost + 4);

@@ -14,7 +14,7 @@ async fn a_go_daemons_metric_is_healed_at_ours_and_then_deleted() {
     assert_eq!(end.gone, ["not.there".parse().unwrap()]);
     assert_eq!(ours.lock().unwrap()["m"], (content, 1_000));
     assert!(theirs.lock().unwrap().is_empty());
-    assert_eq!((mover.tally.counts().moved, mover.tally.counts().gone), (1, 1));
+    assert_eq!((mover.records.tally.counts().moved, mover.records.tally.counts().gone), (1, 1));
 }
 
 /// D30, at a Go daemon: what is written after the copy shows in size, time of change or, if it is recent, content.
@@ -121,7 +121,7 @@ async fn a_go_daemons_metric_that_is_in_use_by_its_own_clock_stays() {
         let b = go_daemon_at(Arc::clone(&theirs), |content| content, |_| (), clock).await;
         let members = vec![FakeMember::v1("a", a), FakeMember::go("b", b)];
         let (mut mover, source) = mover(members, true);
-        mover.rest = two_minutes;
+        mover.sources.rest = two_minutes;
         let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
         assert_eq!(failures(&end).len(), usize::from(stays), "{:?}", failures(&end));
         assert_eq!(theirs.lock().unwrap().contains_key("m"), stays);

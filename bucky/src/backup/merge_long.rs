@@ -1,0 +1,105 @@
+//! Bringing together the copies of one metric that are too long to be held: in their temporary files, by the same rules as the
+//! others, window by window.
+
+use std::io;
+
+use bucky_api::archive::FileMeta;
+use bucky_api::chain;
+use bucky_whisper::{
+    AggregationSix, Clocks, FillOptions, Header, ImageError, LargeFillError, fill_large,
+};
+
+use super::copies::{Held, Merged};
+use crate::spool::{Content, Spool};
+
+/// A file of the archive in the making; its header where it is not compressed.
+struct File {
+    meta: FileMeta,
+    spool: Spool,
+    header: Option<Header>,
+}
+
+/// What became of a copy that was to be brought into a file.
+enum Brought {
+    /// The file has all of it; so many points came.
+    Whole(u64),
+    /// They cannot be brought together.
+    Apart,
+}
+
+/// Brings `copies` together as of `now`, the one whose values count first.
+pub(super) fn merge_long(copies: Vec<Held>, now: u32) -> Merged {
+    let mut merged = Merged::default();
+    let mut files: Vec<File> = Vec::new();
+    for Held { node, meta, content } in copies {
+        let (spool, header) = match looked_at(content) {
+            Ok((spool, Ok(header))) => (spool, Some(header)),
+            Ok((spool, Err(ImageError::Compressed))) => (spool, None),
+            Ok((_, Err(error))) => {
+                merged.failed.push((node, chain(&error)));
+                continue;
+            }
+            Err(error) => {
+                merged.failed.push((node, error.to_string()));
+                continue;
+            }
+        };
+        merged.copies += 1;
+        let copy = File { meta, spool, header };
+        match bring_into_one(&copy, &mut files, now) {
+            Ok(Brought::Whole(points)) => merged.points += points,
+            Ok(Brought::Apart) => files.push(copy),
+            Err(error) => {
+                let reason = format!("it cannot be brought together with the others: {error}");
+                merged.failed.push((node, reason));
+                files.push(copy);
+            }
+        }
+    }
+    files.sort_by_key(|file| file.meta.mtime);
+    merged.files =
+        files.into_iter().map(|file| (file.meta, Content::Spooled(file.spool))).collect();
+    merged
+}
+
+fn looked_at(content: Content) -> io::Result<(Spool, Result<Header, ImageError>)> {
+    let spool = content.into_spool()?;
+    let kind = spool.kind()?;
+    Ok((spool, kind))
+}
+
+/// Brings `copy` into the first of `files` that can have all of it.
+fn bring_into_one(copy: &File, files: &mut [File], now: u32) -> io::Result<Brought> {
+    for file in files {
+        if let Brought::Whole(points) = bring(copy, file, now)? {
+            file.meta.mtime = file.meta.mtime.max(copy.meta.mtime);
+            return Ok(Brought::Whole(points));
+        }
+    }
+    Ok(Brought::Apart)
+}
+
+/// Puts into `into` the points that only `copy` has. Where it cannot have all of them it may have got some.
+fn bring(copy: &File, into: &mut File, now: u32) -> io::Result<Brought> {
+    let (from, to) = (&copy.spool, &into.spool);
+    if (from.len_bytes(), from.digest()) == (to.len_bytes(), to.digest()) {
+        return Ok(Brought::Whole(0));
+    }
+    let (Some(source), Some(destination)) = (&copy.header, &into.header) else {
+        return Ok(Brought::Apart);
+    };
+    if source.archives != destination.archives {
+        return Ok(Brought::Apart);
+    }
+    let options =
+        FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() };
+    let filled = fill_large(from.file(), to.file(), options);
+    into.spool = to.clone().changed()?;
+    match filled {
+        Ok(done) if done.coverage.is_whole() => Ok(Brought::Whole(done.points_filled)),
+        Ok(_) | Err(LargeFillError::Source(_) | LargeFillError::Destination(_)) => {
+            Ok(Brought::Apart)
+        }
+        Err(error) => Err(io::Error::other(chain(&error))),
+    }
+}

@@ -1,0 +1,139 @@
+//! Reading one node's archive stream: copies are handed on as they come, those that are too long to be held in temporary files.
+
+use std::io;
+
+use bucky_api::archive::{
+    LargeMember, Limits, Member as Sent, NoRoom, ReadArchiveError, Receiver, receive_archive,
+};
+use bucky_api::client::ByteStream;
+use bucky_api::{ArchiveReport, DaemonAddr, Encoding};
+use bucky_whisper::{Digest, MetricName};
+use futures_util::TryStreamExt;
+use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use super::{Copy, Length, Piece, ReadError};
+use crate::spool::{Content, HELD_FILE_BYTES, SpoolWriter};
+
+/// Hands out what an archive stream holds; gives its end.
+pub(super) fn read_stream(
+    addr: &DaemonAddr,
+    (encoding, length): (Encoding, Length),
+    stream: ByteStream,
+    sender: &mpsc::Sender<Result<Piece, ReadError>>,
+) -> Result<Piece, ReadError> {
+    let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
+    let failed = |source| ReadError::Archive { addr: addr.clone(), source };
+    let reader = encoding
+        .decoder(reader)
+        .map_err(|source| failed(ReadArchiveError::Read { members: 0, source }))?;
+    let limits = match length {
+        Length::Held => Limits::default(),
+        Length::Any => Limits { member_bytes: HELD_FILE_BYTES, ..Limits::default() },
+    };
+    let mut handed = Handed { addr, sender, length, spooling: None, untold: None, failure: None };
+    let report = receive_archive(reader, limits, &mut handed);
+    if let Some(failure) = handed.failure {
+        return Err(failure);
+    }
+    let report = report.map_err(failed)?;
+    match handed.untold {
+        Some((metric, digest)) if !has_told(&report, &metric, digest) => {
+            Err(ReadError::Damaged { addr: addr.clone(), metric })
+        }
+        _ => Ok(Piece::End(report.left_out)),
+    }
+}
+
+/// Whether the sender says at the end of its stream that it has sent a content with this digest.
+fn has_told(report: &ArchiveReport, metric: &MetricName, digest: Digest) -> bool {
+    report.digests.iter().any(|told| told.metric == *metric && told.digest == digest)
+}
+
+/// Hands copies on as they come.
+struct Handed<'s> {
+    addr: &'s DaemonAddr,
+    sender: &'s mpsc::Sender<Result<Piece, ReadError>>,
+    length: Length,
+    /// The long file that is coming.
+    spooling: Option<(LargeMember, SpoolWriter)>,
+    /// A file has come whose digest is only told at the end: it has this one.
+    untold: Option<(MetricName, Digest)>,
+    /// What is wrong here, and not with the stream.
+    failure: Option<ReadError>,
+}
+
+impl Receiver for &mut Handed<'_> {
+    fn reserve(&mut self, _bytes: u64) -> Result<(), NoRoom> {
+        self.is_wanted(!self.sender.is_closed())
+    }
+
+    fn take(&mut self, member: Sent) -> Result<(), NoRoom> {
+        if !member.is_intact() {
+            let (addr, metric) = (self.addr.clone(), member.metric);
+            return self.hand(Err(ReadError::Damaged { addr, metric }));
+        }
+        if self.length == Length::Any && member.announced.is_none() {
+            self.untold = Some((member.metric.clone(), member.digest));
+        }
+        let Sent { metric, meta, content, .. } = member;
+        let content = Content::Held(content);
+        self.hand(Ok(Piece::Copy { metric, copy: Copy { meta, content } }))
+    }
+
+    fn begin_large(&mut self, member: &LargeMember) -> bool {
+        if self.length == Length::Held {
+            return false;
+        }
+        match SpoolWriter::begin() {
+            Ok(writer) => self.spooling = Some((member.clone(), writer)),
+            Err(error) => {
+                let _ = self.fail(member.metric.clone(), error);
+            }
+        }
+        self.failure.is_none()
+    }
+
+    fn take_large_piece(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        self.is_wanted(!self.sender.is_closed())?;
+        let Some((member, writer)) = &mut self.spooling else { return Ok(()) };
+        let metric = member.metric.clone();
+        writer.write(piece).map_err(|error| self.fail(metric, error))
+    }
+
+    fn end_large(&mut self) -> Result<(), NoRoom> {
+        let Some((member, writer)) = self.spooling.take() else { return Ok(()) };
+        let LargeMember { metric, meta, announced, .. } = member;
+        let spool = writer.finish().map_err(|error| self.fail(metric.clone(), error))?;
+        match announced {
+            Some(announced) if announced != spool.digest() => {
+                return self.hand(Err(ReadError::Damaged { addr: self.addr.clone(), metric }));
+            }
+            Some(_) => {}
+            None => self.untold = Some((metric.clone(), spool.digest())),
+        }
+        let content = Content::Spooled(spool);
+        self.hand(Ok(Piece::Copy { metric, copy: Copy { meta, content } }))
+    }
+}
+
+impl Handed<'_> {
+    fn hand(&self, piece: Result<Piece, ReadError>) -> Result<(), NoRoom> {
+        self.is_wanted(self.sender.blocking_send(piece).is_ok())
+    }
+
+    /// Notes what keeps a copy from being kept: with it the reading ends.
+    fn fail(&mut self, metric: MetricName, source: io::Error) -> NoRoom {
+        let ended = NoRoom(source.to_string());
+        self.failure = Some(ReadError::Spool { addr: self.addr.clone(), metric, source });
+        ended
+    }
+
+    /// Where nobody listens any more, the rest is not read.
+    fn is_wanted(&self, is_wanted: bool) -> Result<(), NoRoom> {
+        if is_wanted { Ok(()) } else { Err(NoRoom("nobody reads it any more".into())) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

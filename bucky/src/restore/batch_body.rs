@@ -1,0 +1,62 @@
+//! The archive stream of the files of a batch, made as it is sent.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bucky_api::archive::{ArchiveWriter, FileMeta};
+use bucky_whisper::{Digest, MetricName};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+
+/// A file that is sent.
+pub(super) struct BatchFile {
+    pub(super) metric: MetricName,
+    pub(super) meta: FileMeta,
+    pub(super) digest: Digest,
+    pub(super) content: Bytes,
+}
+
+/// The archive stream of `files`, made as it is sent: no more than one of them is held twice.
+pub(super) fn batch_body(
+    files: Vec<BatchFile>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let pieces = Pieces::default();
+    let writer = ArchiveWriter::new(pieces.clone());
+    stream::try_unfold(Some((writer, files.into_iter())), move |state| {
+        let pieces = pieces.clone();
+        async move {
+            let Some((mut writer, mut files)) = state else { return Ok(None) };
+            match files.next() {
+                Some(file) => {
+                    writer.append(&file.metric, file.meta, file.digest, &file.content)?;
+                    Ok(Some((pieces.take(), Some((writer, files)))))
+                }
+                None => {
+                    writer.finish()?;
+                    Ok(Some((pieces.take(), None)))
+                }
+            }
+        }
+    })
+}
+
+/// What was written and not yet taken.
+#[derive(Clone, Default)]
+struct Pieces(Arc<Mutex<Vec<u8>>>);
+
+impl Pieces {
+    fn take(&self) -> Bytes {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,32 @@
+//! What every command does that moves or copies between nodes, before it makes a plan.
+
+use std::sync::Arc;
+
+use crate::cluster::Member;
+use crate::fleet::{Fleet, refuse_shared_addresses};
+use crate::inventory::refresh;
+use crate::output::Output;
+
+/// Refuses nodes that cannot be told apart, says what to expect of daemons of the Go tool, and has the nodes of `scanned` scan
+/// their files if `fresh` says so.
+///
+/// # Errors
+/// [`crate::outcome::UsageError`] for nodes with one address; where a scan fails.
+pub(crate) async fn open<'m>(
+    fleet: &Fleet,
+    scanned: impl Iterator<Item = &'m Member>,
+    fresh: bool,
+    output: &Arc<Output>,
+) -> anyhow::Result<()> {
+    refuse_shared_addresses(fleet).await?;
+    if fleet.has_go() {
+        output.say(
+            "bucky: daemons of the Go tool take part: metrics go to and from them one by one, they make nothing \
+             durable before they answer, and delete without a condition",
+        );
+    }
+    if fresh {
+        refresh(scanned, output).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,56 @@
+//! Putting a new file that is too long to be held in the place of a metric's.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use bucky_api::archive::FileMeta;
+use bucky_whisper::MetricName;
+
+use super::error::StoreError;
+use super::volumes::Volume;
+
+/// A new file that is written piece by piece. Dropped before its end it is gone, and nothing else has changed.
+pub(crate) struct Replacement<'s> {
+    store: Volume<'s>,
+    metric: MetricName,
+    name: PathBuf,
+    file: File,
+}
+
+impl<'s> Replacement<'s> {
+    /// An empty one for `metric`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) fn begin(store: Volume<'s>, metric: &MetricName) -> Result<Self, StoreError> {
+        store.check()?;
+        let (name, file) = store.make_tmp()?;
+        Ok(Self { store, metric: metric.clone(), name, file })
+    }
+
+    /// Adds a piece.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it can only be dropped then.
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+        let written = self.file.write_all(piece);
+        written.map_err(|error| StoreError::io("write the new", &self.name, error))
+    }
+
+    /// Puts it in the place of the metric's file, as [`super::Store::replace`] does.
+    ///
+    /// # Errors
+    /// As [`super::Store::replace`].
+    pub(crate) fn finish(self, meta: FileMeta) -> Result<(), StoreError> {
+        self.store.dress(&self.file, &self.name, meta)?;
+        self.store.put_new_over(&self.metric, &self.name)
+    }
+}
+
+impl Drop for Replacement<'_> {
+    fn drop(&mut self) {
+        // Where it was put in place, nothing has that name any more.
+        self.store.remove_tmp(&self.name);
+    }
+}

@@ -1,0 +1,166 @@
+//! Long files that get the archives of both: held to the reshape in memory, and to what a writer does meanwhile.
+
+use super::*;
+use crate::reshape::Layout;
+use crate::{Coverage, reshape};
+
+/// An empty file as long as `header` says.
+fn new_file(header: &Header) -> File {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(header.file_size_bytes()).unwrap();
+    file
+}
+
+fn layout(owner: &[u8], source: &[u8]) -> Result<Layout, crate::ReshapeError> {
+    let header = |bytes| Image::parse(bytes).unwrap().header().clone();
+    Layout::of(&header(owner), &header(source))
+}
+
+/// The reshaped file, with how many points of the owner it lacks.
+fn reshaped(
+    owner: &[u8],
+    source: &[u8],
+    options: FillOptions,
+    window: u32,
+) -> Option<(Vec<u8>, u64)> {
+    let layout = layout(owner, source).ok()?;
+    let (old, from, new) = (on_disk(owner), on_disk(source), new_file(layout.header()));
+    let done = super::super::reshape::reshape_by(&layout, (&old, &from), &new, options, window);
+    let lost = super::super::reshape::lost_by(&old, &new, options, window).unwrap().count;
+    let len = usize::try_from(layout.header().file_size_bytes()).unwrap();
+    let new = content_of(&new, len);
+    let coverage =
+        Coverage::of(&Image::parse(source).unwrap(), &Image::parse(&new).unwrap(), options.clocks);
+    assert_eq!(done.unwrap(), coverage);
+    Some((new, lost))
+}
+
+proptest! {
+    #[test]
+    fn it_reshapes_as_a_reshape_in_memory_does_whatever_the_windows(
+        owner in file(), source in file(), window in 1_u32..3_000,
+    ) {
+        let expected = reshape(
+            &Image::parse(&owner).unwrap(), &Image::parse(&source).unwrap(), options(),
+        );
+        let found = reshaped(&owner, &source, options(), window);
+        match (expected, found) {
+            (Ok(expected), Some((found, lost))) => {
+                prop_assert_eq!(lost, 0);
+                prop_assert_eq!(points(&found), points(&expected));
+                prop_assert_eq!(&found[..28], &expected[..28]);
+            }
+            (Err(_), found) => prop_assert!(found.is_none_or(|(_, lost)| lost > 0)),
+            (Ok(_), None) => prop_assert!(false, "refused"),
+        }
+    }
+
+    /// For any clocks, and points of clocks that were ahead: nothing of the owner is gone unseen.
+    #[test]
+    fn a_point_of_the_owner_is_in_the_new_file_or_counted_as_lost(
+        owner in file_with(1), source in file_with(1), window in 1_u32..3_000, apart in 0_u32..4_000,
+    ) {
+        let options = FillOptions { clocks: Clocks::new(NOW - apart, NOW), ..options() };
+        if let Some((new, lost)) = reshaped(&owner, &source, options, window) {
+            let images = [&owner, &new].map(|bytes| Image::parse(bytes).unwrap());
+            let coverage = Coverage::of(&images[0], &images[1], options.clocks);
+            prop_assert!(coverage.is_whole() || lost > 0, "{:?}", coverage);
+        }
+    }
+
+    /// A writer without a lock that is faster than the exchange: each of its points is in the new file, and the owner's others
+    /// are as they were.
+    #[test]
+    fn what_comes_while_it_is_made_is_carried_over(
+        owner in file(), source in file(), ages in prop::collection::vec(0_u32..50, 1..20),
+    ) {
+        let Ok(layout) = layout(&owner, &source) else { return Ok(()) };
+        let old = tempfile::NamedTempFile::new().unwrap();
+        old.as_file().write_all_at(&owner, 0).unwrap();
+        let (from, new) = (on_disk(&source), tempfile::NamedTempFile::new().unwrap());
+        new.as_file().set_len(layout.header().file_size_bytes()).unwrap();
+        let mut before = BlockDigests::of(old.as_file()).unwrap();
+        reshape_large(&layout, (old.as_file(), &from), new.as_file(), options()).unwrap();
+        prop_assume!(lost_by_reshape(old.as_file(), new.as_file(), options()).unwrap().count == 0);
+
+        let step = Image::parse(&owner).unwrap().header().archives[0].seconds_per_point;
+        let mut writer = crate::WhisperFile::of_locked(old.reopen().unwrap(), old.path()).unwrap();
+        for age in &ages {
+            writer.update(1000.0 + f64::from(*age), NOW - age, NOW).unwrap();
+        }
+        let files = (old.as_file(), new.as_file());
+        // What is seen to be missing before it is carried over is known to have come late.
+        let lost = lost_by_reshape(old.as_file(), new.as_file(), options()).unwrap();
+        prop_assert!(lost.count > 0);
+        let carried = carry_late(&mut before, files, new.path(), options()).unwrap();
+        prop_assert_eq!((carried.is_empty(), carried.lost, lost.not_late(&carried)), (false, 0, 0));
+        let found = std::fs::read(new.path()).unwrap();
+        let image = Image::parse(&found).unwrap();
+        let old_now = std::fs::read(old.path()).unwrap();
+        let coverage = Coverage::of(&Image::parse(&old_now).unwrap(), &image, options().clocks);
+        prop_assert!(coverage.is_whole(), "{:?}", coverage);
+        for age in ages {
+            let t = (NOW - age) / step * step;
+            let same = |of: &Image<'_>| {
+                let view = of.archives().find(|view| view.archive().seconds_per_point == step);
+                view.and_then(|view| view.valid(t, NOW))
+            };
+            let expected = same(&Image::parse(&old_now).unwrap());
+            prop_assert!(expected.is_some());
+            prop_assert_eq!(same(&image), expected);
+        }
+        // Once more there is nothing.
+        prop_assert!(carry_late(&mut before, files, new.path(), options()).unwrap().is_empty());
+        prop_assert_eq!(std::fs::read(new.path()).unwrap(), found);
+    }
+}
+
+#[test]
+fn only_the_blocks_that_have_changed_are_looked_at_and_a_file_that_was_emptied_has_nothing() {
+    let header = header(&["1s:1h", "60s:1d"], Aggregation::Last, 0.0);
+    let old = tempfile::NamedTempFile::new().unwrap();
+    old.as_file().write_all_at(&header.encode(), 0).unwrap();
+    old.as_file().set_len(header.file_size_bytes()).unwrap();
+    let new = tempfile::NamedTempFile::new().unwrap();
+    std::fs::copy(old.path(), new.path()).unwrap();
+    let mut before = BlockDigests::of(old.as_file()).unwrap();
+    let files = (old.as_file(), new.as_file());
+    assert_eq!(carry_late(&mut before, files, new.path(), options()).unwrap(), Carried::default());
+    let point = Point { timestamp: NOW, value: 4.0 };
+    old.as_file().write_all_at(&point.encode(), header.archives[0].offset.into()).unwrap();
+    let lost = lost_by_reshape(files.0, files.1, options()).unwrap();
+    let carried = carry_late(&mut before, files, new.path(), options()).unwrap();
+    assert_eq!(
+        (lost.count, lost.not_late(&carried), lost.not_late(&Carried::default())),
+        (1, 0, 1)
+    );
+    let found = std::fs::read(new.path()).unwrap();
+    assert_eq!(Image::parse(&found).unwrap().archive(0).unwrap().valid(NOW, NOW), Some(4.0));
+    old.as_file().set_len(0).unwrap();
+    carry_late(&mut before, files, new.path(), options()).unwrap();
+    assert_eq!(std::fs::read(new.path()).unwrap(), found);
+}
+
+/// Their owner's layout and a source's that does not go with it: only where nothing is lost.
+#[test]
+fn steps_that_do_not_divide_take_the_sources_layout_and_what_is_lost_is_counted() {
+    let header = |layout: &[&str]| header(layout, Aggregation::Last, 0.0);
+    let file = |header: &Header, times: &[u32]| {
+        let mut bytes = header.encode();
+        bytes.resize(usize::try_from(header.file_size_bytes()).unwrap(), 0);
+        let at = usize::try_from(header.archives[0].offset).unwrap();
+        for (number, t) in times.iter().enumerate() {
+            let slot = Point { timestamp: *t, value: 1.0 }.encode();
+            bytes[at + number * 12..at + number * 12 + 12].copy_from_slice(&slot);
+        }
+        bytes
+    };
+    let sixty = header(&["60s:1h"]);
+    let source = file(&header(&["40s:1h"]), &[NOW / 40 * 40]);
+    let t = NOW / 60 * 60 - 120;
+    let owner = file(&sixty, &[t, t + 60]);
+    let (_, lost) = reshaped(&owner, &source, options(), 100).unwrap();
+    assert_eq!(lost, 2);
+    let (new, lost) = reshaped(&file(&sixty, &[]), &source, options(), 100).unwrap();
+    assert_eq!((lost, points(&new)[0].len()), (0, 1));
+}
