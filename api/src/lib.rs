@@ -4,7 +4,7 @@
 //! that `bucky`, a `buckyd` that pulls from a peer, and the tests use. Two contracts live here: our own routes
 //! under `/v1`, and those of the Go tool (`go`), which both kinds of daemon answer.
 //!
-//! No server code, no files. Only the client reads the clock. `docs/http-api.md` is the same protocol in prose.
+//! No server code, no files. Only the client reads the clock. `docs/internals/http-api.md` is the same protocol in prose.
 
 pub mod addr;
 pub mod archive;

@@ -1,4 +1,4 @@
-//! What a metric costs on its way, by the length of its file: what `docs/scale.md` reckons with.
+//! What a metric costs on its way, by the length of its file: what `docs/internals/scale.md` reckons with.
 //!
 //! Every metric of four nodes lies on the wrong one, as in `growth`. Told are seconds and processor time a metric, and the
 //! same of `tar | tar`, `sync` and `rm`: two lengths give what a metric costs by itself and what each byte adds.

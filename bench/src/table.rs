@@ -20,7 +20,7 @@ pub(crate) struct Table {
     taken: Vec<Taken>,
 }
 
-/// What `--json` prints; `docs/performance.md` describes it.
+/// What `--json` prints; `docs/internals/performance.md` describes it.
 #[derive(Serialize)]
 struct Document<'a> {
     machine: &'a Machine,

@@ -2,7 +2,7 @@
 //!
 //! `config` reads the command line once; `store` holds everything that touches files and its safety; `inventory`
 //! knows which metrics there are; `sweeper` watches over deleted sources until their owners have confirmed them;
-//! `routes` are thin. `docs/ARCHITECTURE.md` has the picture, `docs/safety.md` the promises.
+//! `routes` speaks HTTP. `docs/ARCHITECTURE.md` has the picture, `docs/safety.md` the promises.
 
 mod access_log;
 mod app;

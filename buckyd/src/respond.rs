@@ -109,9 +109,10 @@ impl From<ReadArchiveError> for ApiError {
             ReadArchiveError::NotATar(_)
             | ReadArchiveError::NotAMetric { .. }
             | ReadArchiveError::Miscounted { .. }
-            | ReadArchiveError::BadReport(_) => {
-                (ErrorCode::BadArchive, "send what POST /v1/archive answers; see docs/http-api.md")
-            }
+            | ReadArchiveError::BadReport(_) => (
+                ErrorCode::BadArchive,
+                "send what POST /v1/archive answers; see docs/internals/http-api.md",
+            ),
             ReadArchiveError::CutOff { .. }
             | ReadArchiveError::Read { .. }
             | ReadArchiveError::DamagedName { .. } => (

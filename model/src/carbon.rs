@@ -103,7 +103,7 @@ fn write(
     true
 }
 
-/// What `docs/safety.md` says cannot be kept: who has a file open for longer than the grace time, and writes after the last
+/// What `docs/internals/safety-steps.md` says cannot be kept: who has a file open for longer than the grace time, and writes after the last
 /// comparison, writes to what is unlinked.
 fn is_exception(scenario: &Scenario, state: &State, carbon: &Carbon, handle: Handle) -> bool {
     let is_too_late = match handle {

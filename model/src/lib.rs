@@ -1,7 +1,7 @@
 //! A model of heal-then-delete, small enough to look at every order in which it can happen.
 //!
 //! It stands beside the code it models. Each step has the name of the function that does it ([`Name::function`]); a test
-//! fails where that function is gone, so that whoever changes the protocol changes the model. `docs/model.md` says what is
+//! fails where that function is gone, so that whoever changes the protocol changes the model. `docs/internals/model.md` says what is
 //! modelled, what is left out and why, and how to read the story of a loss.
 //!
 //! - [`explore()`]: every state that can be reached, the nearest first

@@ -50,7 +50,7 @@ macro_rules! names {
 }
 
 names! {
-    // Step 1 of docs/safety.md.
+    // Step 1 of docs/internals/safety-steps.md.
     Read: "read" in "buckyd/src/store", "reads the file, and sends it";
     SourceGone: "read" in "buckyd/src/store", "finds no file to send";
     // Step 2b, and 3.

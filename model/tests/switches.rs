@@ -76,7 +76,7 @@ fn unchanged_is_no_receipt_where_points_have_no_place() {
     }
 }
 
-/// What the table of `docs/safety.md` says: the digest at the delete alone is backed by the second reading.
+/// What the table of `docs/internals/safety-steps.md` says: the digest at the delete alone is backed by the second reading.
 #[test]
 fn the_digest_at_the_delete_and_the_second_reading_stand_in_for_each_other() {
     let scenario = living(Pace::AtOnce);
@@ -175,7 +175,7 @@ fn a_tombstone_gives_up_only_what_its_receipt_gave_up() {
     assert!(by_client(asked));
 }
 
-/// What `docs/safety.md` says cannot be kept is in the model, and shows where it is counted.
+/// What `docs/internals/safety-steps.md` says cannot be kept is in the model, and shows where it is counted.
 #[test]
 fn the_documented_exceptions_are_the_only_ones() {
     for locks in [false, true] {

@@ -1,7 +1,7 @@
 //! Whether recordings of a move show the durable order: nothing is answered for before it is durable, and no source
 //! goes before its owner's copy is.
 //!
-//! The rules are those of `docs/safety.md`. For a new file: its content is synced, then it is linked or renamed into place,
+//! The rules are those of `docs/internals/safety-steps.md`. For a new file: its content is synced, then it is linked or renamed into place,
 //! then the folder that has its name is synced, and each folder that has a new folder's; then the owner answers. For a
 //! filled one: what was written to it is synced; then the owner answers. At the source: a tombstone's manifest and both
 //! folders that lead to it are synced before the rename.

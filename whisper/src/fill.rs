@@ -1,7 +1,7 @@
 //! Fill: put into one file the points that another file of the same metric has and it lacks.
 //!
 //! Pure: two images and a time in, a [`FillPlan`] out. No file is opened and no clock is read; locking the files
-//! and writing the plan is the business of [`crate::fill_file()`]. The rules, with drawings, are in `docs/fill.md`. A slot
+//! and writing the plan is the business of [`crate::fill_file()`]. The rules, with drawings, are in `docs/internals/fill.md`. A slot
 //! is *valid* as [`crate::ArchiveView::valid`] has it. Archive by archive, finest first:
 //!
 //! * **R1** A slot that is valid in the destination keeps its value.

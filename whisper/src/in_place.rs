@@ -42,7 +42,7 @@ pub enum Written {
 ///
 /// # Errors
 /// What the system says; some runs may have been written. [`io::ErrorKind::TimedOut`] where a single write took so long
-/// that somebody else may have been let in meanwhile, and lost a point of his: see `docs/fill.md`.
+/// that somebody else may have been let in meanwhile, and lost a point of his: see `docs/internals/fill.md`.
 pub fn write_in_place(
     plan: &FillPlan,
     destination: &Image<'_>,

@@ -229,7 +229,7 @@ impl Daemon {
         self.body_json(response, paths::V1_MISPLACED).await
     }
 
-    /// `GET /v1/metrics` with these parameters (see `docs/http-api.md`): lines of text or of JSON.
+    /// `GET /v1/metrics` with these parameters (see `docs/internals/http-api.md`): lines of text or of JSON.
     ///
     /// # Errors
     /// [`ClientError`].

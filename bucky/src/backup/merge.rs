@@ -1,7 +1,7 @@
 //! What goes into an archive of the copies of one metric, so that no point of any of them is missing there.
 //!
 //! Contents and a time in, members out; what is too long to be held is merged by `merge_long`, in its files. Copies with the
-//! same archives become one, as a fill would have it (`docs/fill.md`): the first keeps all it has, and gets what only the
+//! same archives become one, as a fill would have it (`docs/internals/fill.md`): the first keeps all it has, and gets what only the
 //! others have. Copies that cannot be brought together
 //! without losing something, being compressed or of other archives, stay apart.
 

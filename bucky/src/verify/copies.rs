@@ -1,6 +1,6 @@
 //! What the copies of one metric are, held against each other.
 //!
-//! Pure: contents and a time in, findings out. What a copy lacks is what a fill would bring it (`docs/fill.md`), so
+//! Pure: contents and a time in, findings out. What a copy lacks is what a fill would bring it (`docs/internals/fill.md`), so
 //! that a finding says exactly what a move would do about it. Contents go as soon as they are looked at.
 
 use bucky_api::{Problem, chain};

@@ -1,4 +1,4 @@
-//! What a request must be allowed, by its method and path: the table of `docs/http-api.md`. Pure.
+//! What a request must be allowed, by its method and path: the table of `docs/internals/http-api.md`. Pure.
 
 use axum::http::Method;
 use bucky_api::paths;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bucky_api::Encoding;
 
-/// What is compressed is compressed so: by far the most for its processor time (`docs/performance.md`).
+/// What is compressed is compressed so: by far the most for its processor time (`docs/internals/performance.md`).
 pub(super) const COMPRESSED: Encoding = Encoding::Zstd;
 /// So long archives have to take together before they say anything.
 const ENOUGH: Duration = Duration::from_millis(500);

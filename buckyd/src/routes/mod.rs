@@ -115,5 +115,5 @@ async fn no_such_method(method: Method) -> Response {
 
 async fn no_such_route() -> ApiError {
     ApiError::new(ErrorCode::NotFound, "there is no such route under /v1")
-        .hint("docs/http-api.md lists them")
+        .hint("docs/internals/http-api.md lists them")
 }

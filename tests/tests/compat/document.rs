@@ -1,4 +1,4 @@
-//! `docs/compatibility.md` names tests; a name that no test has would be a promise that nothing holds.
+//! `docs/internals/compatibility.md` names tests; a name that no test has would be a promise that nothing holds.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +11,7 @@ const SOURCES: [&str; 7] = ["api", "bucky", "buckyd", "flags", "ring", "tests", 
 #[test]
 fn every_test_that_the_document_names_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let document = std::fs::read_to_string(root.join("docs/compatibility.md")).unwrap();
+    let document = std::fs::read_to_string(root.join("docs/internals/compatibility.md")).unwrap();
     let tests = tests_below(root);
     let mut rows = 0;
     for line in document.lines().filter(|line| line.starts_with("| ")) {

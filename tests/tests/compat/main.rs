@@ -1,4 +1,4 @@
-//! What the Go tool's users count on, row by row: command lines, output, exit codes, the wire. `docs/compatibility.md`
+//! What the Go tool's users count on, row by row: command lines, output, exit codes, the wire. `docs/internals/compatibility.md`
 //! says which test holds which row.
 //!
 //! - `compressed`: metrics in go-carbon's compressed format

@@ -1,4 +1,4 @@
-//! Fill once more, as the rules of `docs/fill.md` say it: slot by slot, looking everything up each time. Slow and
+//! Fill once more, as the rules of `docs/internals/fill.md` say it: slot by slot, looking everything up each time. Slow and
 //! obvious, and written apart from the crate, to be compared with it.
 
 use std::collections::{BTreeMap, BTreeSet};

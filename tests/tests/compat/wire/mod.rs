@@ -5,7 +5,7 @@
 //! - `metric`: HEAD, GET and DELETE of a metric
 //! - `upload`: POST and PUT; `offload`: the same with `fetch_offload=true`
 //!
-//! A row that says "ours" is one in which the Go daemon answers otherwise; docs/http-api.md, section 3, says why.
+//! A row that says "ours" is one in which the Go daemon answers otherwise; docs/internals/http-api.md, section 3, says why.
 
 mod in_general;
 mod list;

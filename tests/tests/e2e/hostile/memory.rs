@@ -14,7 +14,7 @@ use crate::cluster;
 
 /// What the daemon is told, in MiB, with `--memory`.
 const MEMORY_MIB: u64 = 240;
-/// What it may take beside that: see "Memory" in `docs/http-api.md`, with [`TRANSFERS`] transfers each way.
+/// What it may take beside that: see "Memory" in `docs/internals/http-api.md`, with [`TRANSFERS`] transfers each way.
 const BESIDE_MIB: u64 = 96 + 2 * 12 * TRANSFERS + 8 * 24 + 64;
 const TRANSFERS: u64 = 4;
 /// The longest file that fits, in MiB: half of a third of the memory, less 8 MiB.
