@@ -85,7 +85,7 @@ fn tell(error: &ConfigError) {
 
 /// Enough threads for every place that may hold one for as long as its client likes, and many beside for the rest.
 fn blocking_threads(config: &Config) -> usize {
-    let transfers = usize::try_from(config.max_transfers).unwrap_or(0);
+    let transfers = usize::try_from(config.limits.max_transfers).unwrap_or(0);
     BLOCKING_THREADS + 2 * transfers
 }
 
@@ -141,29 +141,29 @@ fn open(
     descriptors: Descriptors,
     stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<Arc<App>> {
-    let series = Series::read(config.series, &config.prefix).context("--series")?;
-    let inventory = Inventory::new(&config.prefix, config.list_max_age);
-    let inventory = inventory.with_file_list(config.file_list).with_series(series);
+    let series = Series::read(config.files.series, &config.files.prefix).context("--series")?;
+    let inventory = Inventory::new(&config.files.prefix, config.files.list_max_age);
+    let inventory = inventory.with_file_list(config.files.file_list).with_series(series);
     let inventory = Arc::new(inventory);
-    let memory = Memory::new(config.memory_bytes);
+    let memory = Memory::new(config.limits.memory_bytes);
     let options = StoreOptions {
-        lock_limit: config.lock_limit,
+        lock_limit: config.limits.lock,
         file_limit_bytes: FILE_LIMIT_BYTES.min(memory.file_limit_bytes()),
         memory: memory.clone(),
-        sparse: config.sparse,
-        aggregation_six: config.aggregation_six,
+        sparse: config.files.sparse,
+        aggregation_six: config.files.aggregation_six,
         unnamed_files: descriptors.new_files(),
     };
-    let (prefix, state_dir) = (&config.prefix, config.state_dir.as_deref());
-    let store = Volumes::open(prefix, state_dir, config.follow, inventory.clone(), options)
+    let (prefix, state_dir) = (&config.files.prefix, config.files.state_dir.as_deref());
+    let store = Volumes::open(prefix, state_dir, config.files.follow, inventory.clone(), options)
         .context("cannot open the store")?;
     let store = Arc::new(store);
     inventory.scans(&store);
     let defaults = Timeouts::default();
     let timeouts = Timeouts {
-        connect: defaults.connect.min(config.peer_limit),
-        answer: config.peer_limit,
-        idle: config.idle_limit,
+        connect: defaults.connect.min(config.limits.peer),
+        answer: config.limits.peer,
+        idle: config.limits.idle,
         ..defaults
     };
     let client = Client::new(timeouts).context("cannot set up the HTTP client")?;
@@ -171,19 +171,20 @@ fn open(
     let former = store.remember_ring(hosts.clone());
     let keys = config.auth.keys;
     let peers = Peers::new(client, keys.clone(), hosts, config.bind.port(), &config.auth.peers)
-        .with_max_clock_difference(config.max_clock_difference)
+        .with_max_clock_difference(config.limits.max_clock_difference)
         .with_former(former);
-    let sweeper = Arc::new(Sweeper::new(Arc::clone(&store), peers.clone(), config.tombstone_grace));
+    let sweeper =
+        Arc::new(Sweeper::new(Arc::clone(&store), peers.clone(), config.limits.tombstone_grace));
     Ok(Arc::new(App {
         node: config.node,
         ring: config.ring,
         local_prefixes: config.local_prefixes,
-        set_mtime: config.set_mtime,
+        set_mtime: config.files.set_mtime,
         store,
         inventory,
         sweeper,
         memory,
-        transfers: Transfers::new(config.max_transfers, stopping),
+        transfers: Transfers::new(config.limits.max_transfers, stopping),
         keys,
         peers,
         links: Links::default(),
@@ -192,7 +193,7 @@ fn open(
 
 /// A new node may have no store yet. That it is made is said aloud: it may be a disk that is not mounted.
 fn make_prefix(config: &Config) -> anyhow::Result<()> {
-    let prefix = &config.prefix;
+    let prefix = &config.files.prefix;
     if !prefix.exists() {
         tracing::warn!(
             prefix = %prefix.display(),

@@ -12,7 +12,7 @@ use crate::args::units::workers;
 use crate::names::{Nothing, SelectArgs, Selection};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::verify::{self, Order, Sample, Size};
+use crate::verify::{self, Order, Sample, Selected, Size};
 
 /// Arguments of `bucky verify`.
 #[derive(clap::Args)]
@@ -85,11 +85,13 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let sample = args.sample.map(|size| Sample { size, seed: args.seed.unwrap_or_else(random) });
     let order = Order {
         seed: args.cluster.host()?,
-        selection,
-        sample,
-        drained: args.drained,
-        local_prefix: args.local.prefix()?,
-        series: args.series.read(output).await?,
+        selected: Selected {
+            selection,
+            sample,
+            drained: args.drained,
+            local_prefix: args.local.prefix()?,
+            series: args.series.read(output).await?,
+        },
         fresh: !args.no_scan,
         strict: args.strict,
         workers: args.workers,

@@ -59,16 +59,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Order {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
-    /// Which metrics.
-    pub(crate) selection: Selection,
-    /// Which of them.
-    pub(crate) sample: Option<Sample>,
-    /// Nodes out of the ring that are to have nothing any more.
-    pub(crate) drained: Vec<DaemonAddr>,
-    /// What the names of Go daemons' own metrics begin with.
-    pub(crate) local_prefix: Option<String>,
-    /// The series that are known by their hash.
-    pub(crate) series: Series,
+    /// Which metrics of which nodes.
+    pub(crate) selected: Selected,
     /// Whether the nodes scan anew first.
     pub(crate) fresh: bool,
     /// Whether owners that differ are a failure.
@@ -85,6 +77,20 @@ pub(crate) struct Order {
     pub(crate) verbose: bool,
 }
 
+/// Which metrics are looked at.
+pub(crate) struct Selected {
+    /// All, or those with these names.
+    pub(crate) selection: Selection,
+    /// Which of them.
+    pub(crate) sample: Option<Sample>,
+    /// Nodes out of the ring that must not have any.
+    pub(crate) drained: Vec<DaemonAddr>,
+    /// What the names of Go daemons' own metrics begin with.
+    pub(crate) local_prefix: Option<String>,
+    /// The series that are known by their hash.
+    pub(crate) series: Series,
+}
+
 /// Carries `order` out.
 ///
 /// # Errors
@@ -95,14 +101,14 @@ pub(crate) async fn run(
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let mut cluster = Cluster::discover(client, order.seed.clone(), Scope::All).await?;
-    cluster.series = order.series.clone();
+    cluster.series = order.selected.series.clone();
     cluster.require_healthy()?;
-    add_drained(&mut cluster, &order.drained).await?;
-    former::tell(&cluster, &order.drained, output).await;
+    add_drained(&mut cluster, &order.selected.drained).await?;
+    former::tell(&cluster, &order.selected.drained, output).await;
     if order.verbose {
         cluster.tell_members(output);
     }
-    let placer = Arc::new(Placer::of(&cluster, order.local_prefix.as_deref())?);
+    let placer = Arc::new(Placer::of(&cluster, order.selected.local_prefix.as_deref())?);
     let mut report = Report::begin(order.json, order.strict, order.errors.as_deref(), output)?;
     let mut counts = Counts::default();
     let ended = look_at_all(&cluster, &order, &placer, &mut report, &mut counts, output).await;
@@ -112,16 +118,16 @@ pub(crate) async fn run(
         Err(error) => return Err(error),
     };
     let mut remarks = remarks(&cluster).await;
-    remarks.extend(unplaceable(&counts, &order.series));
+    remarks.extend(unplaceable(&counts, &order.selected.series));
     let is_clean = !report.has_findings() && !remarks.iter().any(|remark| remark.is_finding);
     let ending = Ending {
         counts,
         nodes: cluster.members.len(),
-        sample: order.sample.map(|sample| sample_text(&sample)),
+        sample: order.selected.sample.map(|sample| sample_text(&sample)),
         remarks,
         broken_off: broken_off.clone(),
         seed: &order.seed.to_string(),
-        drained: &order.drained,
+        drained: &order.selected.drained,
     };
     report.end(&ending, output)?;
     if let Some(reason) = broken_off {
@@ -171,10 +177,10 @@ async fn look_at_all(
     if order.fresh {
         refresh(cluster.present(), output).await?;
     }
-    let holders = Holders::begin(cluster, &order.selection, output).await?;
+    let holders = Holders::begin(cluster, &order.selected.selection, output).await?;
     let broken = |error| UnhealthyError::because(chain(&error));
     let mut batches =
-        Batches::begin(holders, order.sample, Arc::clone(placer)).await.map_err(broken)?;
+        Batches::begin(holders, order.selected.sample, Arc::clone(placer)).await.map_err(broken)?;
     let look = Arc::new(Look {
         reader: Reader::new(&cluster.members, order.encoding, Arc::clone(output)),
         placer: Arc::clone(placer),

@@ -43,44 +43,58 @@ pub struct Config {
     pub ring: Ring,
     /// Beginnings of metrics that are never misplaced.
     pub local_prefixes: Vec<String>,
-    /// The file with the series of tagged files that are named by a hash.
-    pub series: Option<PathBuf>,
-    /// Where the files lie.
-    pub prefix: PathBuf,
-    /// Where the daemon's own files lie, if not in the usual place.
-    pub state_dir: Option<PathBuf>,
-    /// Links that may be followed, or folders that links may lead to.
-    pub follow: Vec<PathBuf>,
-    /// New files get holes.
-    pub sparse: bool,
-    /// go-carbon's list of files, which serves until the first scan has ended.
-    pub file_list: Option<PathBuf>,
-    /// How old the list may be.
-    pub list_max_age: Duration,
-    /// Whether a fill sets the file's time.
-    pub set_mtime: bool,
-    /// How long a tombstone waits.
-    pub tombstone_grace: Duration,
-    /// How long a lock is waited for.
-    pub lock_limit: Duration,
-    /// How long the answer of another daemon is waited for.
-    pub peer_limit: Duration,
-    /// How long it may stand still.
-    pub idle_limit: Duration,
-    /// By how much the clocks of others may differ from this node's.
-    pub max_clock_difference: Duration,
-    /// How many transfers of each direction run at once.
-    pub max_transfers: u32,
-    /// What files and requests may take together while they are in memory, in bytes.
-    pub memory_bytes: u64,
-    /// What aggregation 6 means.
-    pub aggregation_six: AggregationSix,
+    /// The files of the node.
+    pub files: FileSettings,
+    /// How long is waited, and how much is held.
+    pub limits: Limits,
     /// Tokens, and the daemons that are spoken to.
     pub(crate) auth: AuthSettings,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What the operator should know about these settings.
     pub warnings: Vec<String>,
+}
+
+/// The files of the node, and how they are treated.
+#[derive(Debug)]
+pub struct FileSettings {
+    /// The folder below which they are.
+    pub prefix: PathBuf,
+    /// The folder of the daemon's own files, if not the usual one.
+    pub state_dir: Option<PathBuf>,
+    /// Links that may be followed, or folders that links may lead to.
+    pub follow: Vec<PathBuf>,
+    /// The file with the series of tagged files that are named by a hash.
+    pub series: Option<PathBuf>,
+    /// go-carbon's list of files, which serves until the first scan has ended.
+    pub file_list: Option<PathBuf>,
+    /// How old the list of metrics may be.
+    pub list_max_age: Duration,
+    /// Whether new files get holes.
+    pub sparse: bool,
+    /// Whether a fill sets the file's time.
+    pub set_mtime: bool,
+    /// What aggregation 6 means.
+    pub aggregation_six: AggregationSix,
+}
+
+/// How long is waited, and how much is held.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long a tombstone waits.
+    pub tombstone_grace: Duration,
+    /// How long a lock is waited for.
+    pub lock: Duration,
+    /// How long the answer of another daemon is waited for.
+    pub peer: Duration,
+    /// How long an answer may stand still.
+    pub idle: Duration,
+    /// By how much the clocks of others may differ from this node's.
+    pub max_clock_difference: Duration,
+    /// How many transfers of each direction run at once.
+    pub max_transfers: u32,
+    /// What files and requests may take together while they are in memory, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// Why the daemon does not start.
@@ -141,30 +155,34 @@ impl Args {
             bind,
             node,
             ring,
-            tombstone_grace: seconds("--tombstone-grace", self.tombstone_grace)?,
-            lock_limit: seconds("--lock-timeout", self.lock_timeout)?,
-            peer_limit: wait("--peer-timeout", self.peer_timeout)?,
-            idle_limit: wait("--idle-timeout", self.idle_timeout)?,
-            max_clock_difference: seconds("--max-clock-difference", self.max_clock_difference)?,
-            list_max_age: Duration::from_secs(u64::try_from(self.timeout).unwrap_or(0)),
-            aggregation_six: self
-                .aggregation_6
-                .parse()
-                .map_err(|error| ConfigError::setting("--aggregation-6", &error))?,
+            limits: Limits {
+                tombstone_grace: seconds("--tombstone-grace", self.tombstone_grace)?,
+                lock: seconds("--lock-timeout", self.lock_timeout)?,
+                peer: wait("--peer-timeout", self.peer_timeout)?,
+                idle: wait("--idle-timeout", self.idle_timeout)?,
+                max_clock_difference: seconds("--max-clock-difference", self.max_clock_difference)?,
+                max_transfers: self.max_transfers,
+                memory_bytes: self.memory << 20,
+            },
+            files: FileSettings {
+                list_max_age: Duration::from_secs(u64::try_from(self.timeout).unwrap_or(0)),
+                aggregation_six: self
+                    .aggregation_6
+                    .parse()
+                    .map_err(|error| ConfigError::setting("--aggregation-6", &error))?,
+                file_list: self.cache_path.filter(|path| !path.is_empty()).map(PathBuf::from),
+                series: self.series,
+                prefix: self.prefix,
+                state_dir: self.state_dir,
+                follow: self.follow,
+                sparse: self.sparse,
+                set_mtime: self.mtime,
+            },
             local_prefixes: self
                 .local_prefix
                 .into_iter()
                 .filter(|prefix| !prefix.is_empty())
                 .collect(),
-            file_list: self.cache_path.filter(|path| !path.is_empty()).map(PathBuf::from),
-            series: self.series,
-            prefix: self.prefix,
-            state_dir: self.state_dir,
-            follow: self.follow,
-            sparse: self.sparse,
-            set_mtime: self.mtime,
-            max_transfers: self.max_transfers,
-            memory_bytes: self.memory << 20,
             auth,
             log_format: self.log_format,
             warnings,

@@ -25,9 +25,12 @@ fn a_line_written_for_the_go_daemon_is_read() {
     assert_eq!(config.bind.to_string(), "0.0.0.0:4343");
     assert_eq!(config.node, "a");
     assert_eq!(config.ring.spec().algorithm, Algorithm::JumpFnv1a);
-    assert_eq!(config.prefix, PathBuf::from("/w"));
-    assert!(config.sparse && config.set_mtime);
-    assert_eq!((config.list_max_age, config.file_list), (Duration::from_secs(60), None));
+    assert_eq!(config.files.prefix, PathBuf::from("/w"));
+    assert!(config.files.sparse && config.files.set_mtime);
+    assert_eq!(
+        (config.files.list_max_age, config.files.file_list),
+        (Duration::from_secs(60), None)
+    );
     let nodes: Vec<String> = config.ring.spec().nodes.iter().map(ToString::to_string).collect();
     assert_eq!(nodes, ["a:2003=x", "b:2003=y"]);
 }
@@ -48,7 +51,7 @@ fn every_spelling_of_a_flag_means_the_same() {
         "-p /w -- a",
     ] {
         let config = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        assert_eq!(config.prefix, PathBuf::from("/w"), "{line}");
+        assert_eq!(config.files.prefix, PathBuf::from("/w"), "{line}");
         assert_eq!(config.ring.spec().nodes.len(), 1, "{line}");
     }
     for (line, sparse) in [
@@ -62,13 +65,13 @@ fn every_spelling_of_a_flag_means_the_same() {
         ("-sparse -sparse=0 a", false),
         ("a", false),
     ] {
-        assert_eq!(parse(line).unwrap().sparse, sparse, "{line}");
+        assert_eq!(parse(line).unwrap().files.sparse, sparse, "{line}");
     }
     for line in ["-b :1 a", "-bind :1 a", "--b=:1 a"] {
         assert_eq!(parse(line).unwrap().bind, Bind::Every(1), "{line}");
     }
     for line in ["-cache_path /f a", "a --cache_path=/f"] {
-        assert_eq!(parse(line).unwrap().file_list, Some("/f".into()), "{line}");
+        assert_eq!(parse(line).unwrap().files.file_list, Some("/f".into()), "{line}");
     }
     for line in ["-n x a", "-node x a"] {
         assert_eq!(parse(line).unwrap().node, "x", "{line}");
@@ -83,11 +86,11 @@ fn what_is_left_out_is_as_the_go_daemon_has_it_but_for_the_address() {
     let config = parse("a").unwrap();
     let spec = config.ring.spec();
     assert_eq!((spec.algorithm, spec.replication_factor), (Algorithm::Carbon, 1));
-    assert_eq!(config.prefix, PathBuf::from("/opt/graphite/storage/whisper"));
-    assert_eq!(config.list_max_age, Duration::from_secs(3600));
-    assert!(!config.sparse && !config.set_mtime);
+    assert_eq!(config.files.prefix, PathBuf::from("/opt/graphite/storage/whisper"));
+    assert_eq!(config.files.list_max_age, Duration::from_secs(3600));
+    assert!(!config.files.sparse && !config.files.set_mtime);
     // The Go daemon looks for a list of go-carbon in its usual place without being told.
-    assert_eq!(config.file_list, None);
+    assert_eq!(config.files.file_list, None);
     assert_eq!(config.node, rustix::system::uname().nodename().to_string_lossy());
     assert_eq!(config.bind.to_string(), "127.0.0.1:4242");
 }
@@ -96,7 +99,7 @@ fn what_is_left_out_is_as_the_go_daemon_has_it_but_for_the_address() {
 fn numbers_are_read_as_go_reads_them() {
     for (text, seconds) in [("60", 60), ("0x10", 16), ("010", 8), ("1_000", 1000), ("-1", 0)] {
         let config = parse(&format!("-timeout {text} a")).unwrap();
-        assert_eq!(config.list_max_age, Duration::from_secs(seconds), "{text}");
+        assert_eq!(config.files.list_max_age, Duration::from_secs(seconds), "{text}");
     }
     let config = parse("-replicas 0x2 a b").unwrap();
     assert_eq!(config.ring.spec().replication_factor, 2);

@@ -223,11 +223,19 @@ enum Expected {
     },
 }
 
+/// What bounds the memory of a batch.
+#[derive(Clone, Copy)]
+struct Bounds<'a> {
+    /// What all that is received may take.
+    budget: &'a Budget,
+    /// The longest file that is held.
+    file_limit_bytes: u64,
+}
+
 /// A batch that is being read.
 struct Incoming<'a> {
     batch: HealBatch<'a>,
-    budget: &'a Budget,
-    file_limit_bytes: u64,
+    bounds: Bounds<'a>,
     /// What may be brought; of a pull, all that was asked for.
     rights: Option<Rights>,
     /// Of a pull, what has not come yet.
@@ -256,15 +264,15 @@ impl Receiver for &mut Incoming<'_> {
             // The line first: what is held of the file must not wait for it.
             let provided = self
                 .lines
-                .provide_blocking(self.budget, line_bytes(metric))
-                .and_then(|()| self.member.provide_blocking(self.budget, bytes));
+                .provide_blocking(self.bounds.budget, line_bytes(metric))
+                .and_then(|()| self.member.provide_blocking(self.bounds.budget, bytes));
             provided.map_err(|error| NoRoom(error.to_string()))?;
         }
         Ok(())
     }
 
     fn reserve(&mut self, bytes: u64) -> Result<(), NoRoom> {
-        let added = self.member.add_blocking(self.budget, bytes);
+        let added = self.member.add_blocking(self.bounds.budget, bytes);
         added.map_err(|error| NoRoom(error.to_string()))
     }
 
@@ -360,8 +368,10 @@ impl<'a> Incoming<'a> {
         };
         Self {
             batch,
-            budget: &app.memory.receiving,
-            file_limit_bytes: app.store.file_limit_bytes(),
+            bounds: Bounds {
+                budget: &app.memory.receiving,
+                file_limit_bytes: app.store.file_limit_bytes(),
+            },
             rights,
             missing: metrics.into_iter().collect(),
             renames,
@@ -380,13 +390,13 @@ impl<'a> Incoming<'a> {
     }
 
     fn add_line(&mut self, metric: &MetricName) -> Result<(), NoRoom> {
-        let added = self.lines.add_blocking(self.budget, line_bytes(metric));
+        let added = self.lines.add_blocking(self.bounds.budget, line_bytes(metric));
         added.map_err(|error| NoRoom(error.to_string()))
     }
 
     /// Reads the stream to its end, healing as far as that goes before the sync.
     fn read(&mut self, encoding: Encoding, reader: impl Read + Send) -> Result<(), ApiError> {
-        let limits = Limits { member_bytes: self.file_limit_bytes, ..Limits::default() };
+        let limits = Limits { member_bytes: self.bounds.file_limit_bytes, ..Limits::default() };
         let result = encoding
             .decoder(reader)
             .map_err(|source| ReadArchiveError::Read { members: 0, source })
