@@ -11,6 +11,7 @@ use bucky_api::{ClientError, Daemon};
 use futures_util::{StreamExt, stream};
 
 use crate::chain;
+use crate::counted;
 use crate::name_pile::{NamePages, NamePile};
 use crate::output::Output;
 use crate::patience;
@@ -58,8 +59,9 @@ pub(crate) async fn delete(
     if let Some(error) = &run.given_up {
         let left = total.saturating_sub(run.deleted).saturating_sub(run.failed);
         output.say(format_args!(
-            "bucky: {} is given up, with {left} metrics left: {}",
+            "bucky: gave up on {} with {} left: {}",
             daemon.addr(),
+            counted::metrics(left),
             chain(error)
         ));
     }
@@ -206,6 +208,6 @@ mod tests {
         let (deleted, told) = run(&daemon, &["a", "b", "c", "d", "e", "f"]).await;
         assert_eq!(deleted, Deleted { deleted: 0, failed: 6 });
         assert_eq!(told.lines().count(), 1, "{told}");
-        assert!(told.contains("127.0.31.9:9 is given up, with 6 metrics left"), "{told}");
+        assert!(told.contains("gave up on 127.0.31.9:9 with 6 metrics left"), "{told}");
     }
 }

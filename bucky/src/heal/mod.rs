@@ -25,7 +25,7 @@ use crate::fleet::{Fleet, Kind, refuse_shared_addresses};
 use crate::holders::{Holders, Placer};
 use crate::inventory::refresh;
 use crate::names::Selection;
-use crate::outcome::{Outcome, UnhealthyError, UsageError};
+use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::placement::Series;
 use crate::plan::room::Reserve;
@@ -101,8 +101,8 @@ pub(crate) async fn run(
     }
     if ring.spec().replication_factor == 1 {
         output.say(format_args!(
-            "The replication factor is 1: each metric has one owner, and there is no other to copy it from. `bucky rebalance \
-             -h {}` brings what lies on other nodes to its owner.",
+            "The replication factor is 1: each metric has only one owner, so there is no other owner to copy \
+             it from. To move misplaced metrics to their owners: bucky rebalance -h {}",
             order.seed
         ));
         return Ok(Outcome::Done);
@@ -114,15 +114,16 @@ pub(crate) async fn run(
     if order.fresh {
         refresh(cluster.present(), output).await?;
     }
-    let seen = tell_unread_folders(&fleet, "seems to be missing there", output).await;
+    let seen = tell_unread_folders(&fleet, "seem to be missing there", output).await;
     let mut survey = survey(scope.reader(output).await?, &fleet).await?;
     survey.plan = survey.plan.reserving(order.reserve);
     survey::tell(&survey.seen, &fleet, order.selection != Selection::All, output);
     let seen = seen.and(survey.sought.tell(output));
     let seen = seen.and(survey.seen.tell_unplaceable(&order.series, output));
     if survey.plan.is_empty() && survey.compared == 0 {
-        let limit = if seen == Outcome::Done { "" } else { ", as far as could be told" };
-        output.say(format_args!("No copy is missing at an owner{limit}."));
+        let limit =
+            if seen == Outcome::Done { "" } else { ", but not everything could be checked" };
+        output.say(format_args!("No owner lacks a copy{limit}."));
         if let Some(told) = to_rebalance(survey.seen.to_rebalance, &order.seed.to_string()) {
             output.say(told);
         }
@@ -145,13 +146,12 @@ fn look_at_go_daemons(fleet: &Fleet, points: bool, output: &Output) -> anyhow::R
     let addr = go.addr();
     if points {
         return Err(UsageError::because(format!(
-            "{addr} is a daemon of the Go tool, whose fill changes points that it should keep: owners' copies are not \
-             filled from each other with it; run without --points, or start buckyd there"
+            "{addr} is a Go daemon, whose fill changes points that it should keep, so --points is not \
+             possible; run without --points, or run buckyd there"
         )));
     }
     output.say(format_args!(
-        "bucky: {addr} is a daemon of the Go tool: metrics go to and from such one by one, and they make nothing durable \
-         before they answer"
+        "bucky: {addr} is a Go daemon: its metrics travel one by one, and it answers before they are on disk"
     ));
     Ok(())
 }
@@ -182,12 +182,14 @@ impl<'a> HealScope<'a> {
 /// The member that `-h` leads to, by whatever name.
 async fn place_of_seed(cluster: &Cluster, order: &Order) -> anyhow::Result<usize> {
     let seed = ask_member(cluster.client(), order.seed.clone(), None).await;
-    let store = store_of(&seed.answer)
-        .ok_or_else(|| UnhealthyError::because(format!("{} is away", order.seed)))?;
+    let store = store_of(&seed.answer).ok_or_else(|| crate::fleet::away(&seed))?;
     let is_seed =
         |member: &crate::cluster::Member| store_of(&member.answer).as_ref() == Some(&store);
     cluster.members.iter().position(is_seed).ok_or_else(|| {
-        UsageError::because(format!("{} is no member of the ring: it owns nothing", order.seed))
+        UsageError::because(format!(
+            "{} is not a member of the ring, so it owns nothing",
+            order.seed
+        ))
     })
 }
 
@@ -276,7 +278,7 @@ mod tests {
             let refused =
                 look_at_go_daemons(&fleet, true, &output).map_err(|error| error.to_string());
             assert_eq!(refused.is_err(), is_go, "{refused:?}");
-            assert!(!is_go || refused.is_err_and(|text| text.starts_with("b:4242 is a daemon of")));
+            assert!(!is_go || refused.is_err_and(|text| text.starts_with("b:4242 is a Go daemon")));
         }
     }
 }

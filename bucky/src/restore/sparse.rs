@@ -25,7 +25,7 @@ pub(super) struct SparseRecords {
 
 /// Why a file of so many bytes is not read.
 pub(super) fn too_long(bytes: u64) -> String {
-    format!("it has {bytes} bytes; at most {FILE_LIMIT_BYTES} are taken")
+    format!("it has {bytes} bytes; the limit is {FILE_LIMIT_BYTES}")
 }
 
 /// Adds what a header of the old format says.
@@ -39,7 +39,7 @@ pub(super) fn add_stretches(
             (Ok(offset), Ok(bytes)) if known.len() < STRETCHES_MOST => {
                 known.push(Stretch { offset, bytes });
             }
-            _ => *stretches = Err("the map of its holes cannot be read".into()),
+            _ => *stretches = Err("cannot read the map of its holes".into()),
         }
     }
 }
@@ -86,22 +86,23 @@ impl SparseRecords {
         if !self.is_there {
             return Ok(stored);
         }
-        let real = self.real_bytes.ok_or("its real length is not told, although it is sparse")?;
+        let real = self.real_bytes.ok_or("it is sparse, but its real length is not given")?;
         if self.is_malformed {
-            return Err("the map of its holes cannot be read".into());
+            return Err("cannot read the map of its holes".into());
         }
         match self.version {
             (None, None) | (Some(0), _) => {
-                let stretches = pairs(&self.stretches).ok_or("the map of its holes is odd")?;
+                let stretches =
+                    pairs(&self.stretches).ok_or("the map of its holes is not valid")?;
                 placed(real, &stretches, &stored)
             }
             (Some(1), Some(0)) => {
                 let (stretches, data) =
-                    map_before(&stored).ok_or("the map of its holes cannot be read")?;
+                    map_before(&stored).ok_or("cannot read the map of its holes")?;
                 placed(real, &stretches, data)
             }
             (major, minor) => Err(format!(
-                "it is sparse in format {}.{}, which is not known; make the archive without --sparse",
+                "it has the unknown sparse format {}.{}; create the archive without --sparse",
                 major.unwrap_or_default(),
                 minor.unwrap_or_default()
             )),

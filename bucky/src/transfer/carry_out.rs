@@ -47,8 +47,8 @@ pub(crate) async fn plan_and_move(
     let seen = if *unplaceable == 0 { seen } else { Outcome::SomeFailed };
     if plan.is_empty() {
         let said = order.task.nothing(order.is_selection());
-        let read = if is_read { "" } else { ", as far as its files are served" };
-        let placed = if *unplaceable == 0 { "" } else { ", as far as its files can be placed" };
+        let read = if is_read { "" } else { ", except for files that are not served" };
+        let placed = if *unplaceable == 0 { "" } else { ", except for unplaceable files" };
         output.say(format_args!("{said}{read}{placed}."));
         left.iter().for_each(|line| output.say(line));
         return Ok(seen);
@@ -76,8 +76,8 @@ pub(crate) async fn plan_and_move(
 pub(crate) fn tell_go_daemons(fleet: &Fleet, output: &Output) {
     if fleet.has_go() {
         output.say(
-            "bucky: daemons of the Go tool take part: metrics go to and from them one by one, they make nothing \
-             durable before they answer, and delete without a condition",
+            "bucky: Go daemons take part: their metrics travel one by one, they answer before data is on disk, \
+             and they delete without checking for later writes",
         );
     }
 }
@@ -92,7 +92,7 @@ pub(crate) fn fits(plan: &Plan, ignore_free_space: bool, output: &Output) -> boo
         return true;
     }
     output.say(
-        "bucky: nothing was done; make room, give a smaller --reserve, or give --ignore-free-space",
+        "bucky: nothing was moved; free some space, or give a smaller --reserve or --ignore-free-space",
     );
     false
 }
