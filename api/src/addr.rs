@@ -20,10 +20,10 @@ pub struct DaemonAddr {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DaemonAddrError {
     /// No host before the port.
-    #[error("{0:?} names no host; give HOST or HOST:PORT")]
+    #[error("{0:?} has no host; give HOST or HOST:PORT")]
     NoHost(String),
     /// The port is not a number from 1 to 65535.
-    #[error("{text:?} has {port:?} for a port; a port is a number from 1 to 65535")]
+    #[error("{text:?} has the port {port:?}; a port is a number from 1 to 65535")]
     BadPort {
         /// The whole text.
         text: String,
@@ -170,15 +170,15 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused_with_what_was_found() {
         for (text, said) in [
-            ("", "names no host"),
-            (":4242", "names no host"),
-            ("a:b", "\"b\" for a port"),
-            ("a:0", "\"0\" for a port"),
-            ("a:65536", "\"65536\" for a port"),
-            ("a:+1", "\"+1\" for a port"),
+            ("", "has no host"),
+            (":4242", "has no host"),
+            ("a:b", "the port \"b\""),
+            ("a:0", "the port \"0\""),
+            ("a:65536", "the port \"65536\""),
+            ("a:+1", "the port \"+1\""),
             ("a/b:1", "'/' in its host"),
             ("u@h", "'@' in its host"),
-            ("[::1]x", "\"x\" for a port"),
+            ("[::1]x", "the port \"x\""),
         ] {
             let error = text.parse::<DaemonAddr>().unwrap_err().to_string();
             assert!(error.contains(said), "{text}: {error}");

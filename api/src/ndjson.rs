@@ -23,7 +23,7 @@ pub enum LinesError<E: std::error::Error + 'static> {
     #[error("the answer was cut off in the middle of a line")]
     CutOff,
     /// A line that is not what was expected.
-    #[error("the answer has a line that is not understood: {line:?}")]
+    #[error("cannot understand a line of the answer: {line:?}")]
     NotUnderstood {
         /// Its beginning.
         line: String,

@@ -55,7 +55,7 @@ impl fmt::Display for ClockFinding {
             }
             Self::Inexpressible { whose, reading } => write!(
                 f,
-                "the clock of {whose} shows {}, which Whisper cannot express (2001-09-09 to 2106-02-07)",
+                "the clock of {whose} shows {}, outside the range of Whisper (2001-09-09 to 2106-02-07)",
                 shown(*reading)
             ),
         }
@@ -198,7 +198,7 @@ mod tests {
             told(&[("a", 0), ("b", -1_796_067_700), ("c", 2_600_000_000), ("d", -1_800_000_000)]);
         assert_eq!(
             found[0],
-            "the clock of b:4242 shows 1970/01/01 00:00:12, which Whisper cannot express (2001-09-09 to 2106-02-07)"
+            "the clock of b:4242 shows 1970/01/01 00:00:12, outside the range of Whisper (2001-09-09 to 2106-02-07)"
         );
         assert!(found[1].starts_with("the clock of c:4242 shows 2109/"), "{found:?}");
         assert!(

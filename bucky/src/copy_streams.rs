@@ -36,22 +36,22 @@ pub(crate) enum ReadError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A node's archive is none, or broke off.
-    #[error("the copies of {addr} cannot be read")]
+    #[error("cannot read the copies of {addr}")]
     Archive { addr: DaemonAddr, source: ReadArchiveError },
     /// A copy is not what its node read.
-    #[error("{metric} of {addr} arrived damaged: its digest is another")]
+    #[error("{metric} from {addr} arrived damaged: its digest does not match")]
     Damaged { addr: DaemonAddr, metric: MetricName },
     /// A node sends what it was not asked for.
-    #[error("{addr} sends {metric}, which it was not asked for there")]
+    #[error("{addr} sent {metric} out of order or unasked")]
     Disordered { addr: DaemonAddr, metric: MetricName },
     /// A node's answer ended before all that it was asked for was in it.
-    #[error("the answer of {addr} has nothing about {metric}, which it was asked for")]
+    #[error("the answer of {addr} does not mention {metric}, which was requested")]
     Unanswered { addr: DaemonAddr, metric: MetricName },
     /// A copy is too long to be held, and cannot be kept elsewhere.
     #[error("{metric} of {addr} cannot be kept while it is worked on")]
     Spool { addr: DaemonAddr, metric: MetricName, source: std::io::Error },
     /// The reading ended early, which is a defect of this program.
-    #[error("the copies of {addr} ended without their report")]
+    #[error("the stream of {addr} ended without its report")]
     Ended { addr: DaemonAddr },
 }
 
@@ -329,7 +329,7 @@ async fn read_one_by_one(
                 }
                 continue;
             }
-            Ok(None) => (Problem::SourceMissing, "it has no such metric".to_owned()),
+            Ok(None) => (Problem::SourceMissing, "it does not have this metric".to_owned()),
             Err(error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. })) => {
                 return Err(error.into());
             }

@@ -10,6 +10,7 @@ use std::io;
 use bucky_api::{ClientError, Daemon};
 use futures_util::{StreamExt, stream};
 
+use crate::counted;
 use crate::name_pile::{NamePages, NamePile};
 use crate::output::Output;
 use crate::{chain, patience};
@@ -57,8 +58,9 @@ pub(crate) async fn delete(
     if let Some(error) = &run.given_up {
         let left = total.saturating_sub(run.deleted).saturating_sub(run.failed);
         output.say(format_args!(
-            "bucky: {} is given up, with {left} metrics left: {}",
+            "bucky: gave up on {} with {} left: {}",
             daemon.addr(),
+            counted::metrics(left),
             chain(error)
         ));
     }
@@ -205,6 +207,6 @@ mod tests {
         let (deleted, told) = run(&daemon, &["a", "b", "c", "d", "e", "f"]).await;
         assert_eq!(deleted, Deleted { deleted: 0, failed: 6 });
         assert_eq!(told.lines().count(), 1, "{told}");
-        assert!(told.contains("127.0.31.9:9 is given up, with 6 metrics left"), "{told}");
+        assert!(told.contains("gave up on 127.0.31.9:9 with 6 metrics left"), "{told}");
     }
 }

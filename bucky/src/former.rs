@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::cluster::{Cluster, Member, ask_member};
-use crate::output::{Output, human_count};
+use crate::counted::{self, counted};
+use crate::output::Output;
 
 /// How many nodes are asked at once.
 const ASKED_AT_ONCE: usize = 8;
@@ -47,19 +48,19 @@ impl Forgotten {
         let until = time_of(*until);
         let what = match holds {
             Holds::Nothing => return None,
-            Holds::Metrics(count) => format!("still holds {} metrics", human_count(*count)),
+            Holds::Metrics(count) => format!("still has {}", counted::metrics(*count)),
             Holds::Tombstones(count) => {
                 return Some(format!(
-                    "{addr} was a member of the ring until {until} and has {} deleted sources that wait to be confirmed; \
-                     leave it on until `bucky servers {addr}` shows none",
-                    human_count(*count)
+                    "{addr} was a member of the ring until {until} and has {} that the owners have not \
+                     confirmed; keep it running until `bucky servers {addr}` shows none",
+                    counted(*count, "tombstone", "tombstones")
                 ));
             }
-            Holds::Unknown => "may still hold metrics".to_owned(),
-            Holds::Away => "may still hold metrics, but does not answer".to_owned(),
+            Holds::Unknown => "may still have metrics".to_owned(),
+            Holds::Away => "may still have metrics, but does not answer".to_owned(),
         };
         Some(format!(
-            "{addr} was a member of the ring until {until} and {what}; name it to drain it: bucky rebalance {addr}"
+            "{addr} was a member of the ring until {until} and {what}; to drain it: bucky rebalance {addr}"
         ))
     }
 }
@@ -188,15 +189,16 @@ mod tests {
         };
         assert_eq!(
             sentence(Holds::Metrics(1836)).unwrap(),
-            "graphite-4:4242 was a member of the ring until 2026-11-30 16:40 UTC and still holds 1,836 metrics; name it to \
-             drain it: bucky rebalance graphite-4:4242"
+            "graphite-4:4242 was a member of the ring until 2026-11-30 16:40 UTC and still has 1,836 metrics; to drain \
+             it: bucky rebalance graphite-4:4242"
         );
         let waits = sentence(Holds::Tombstones(3)).unwrap();
         assert!(
-            waits.contains("3 deleted sources that wait") && waits.contains("leave it on"),
+            waits.contains("3 tombstones that the owners have not")
+                && waits.contains("keep it running"),
             "{waits}"
         );
-        assert!(sentence(Holds::Unknown).unwrap().contains("may still hold metrics;"));
+        assert!(sentence(Holds::Unknown).unwrap().contains("may still have metrics;"));
         assert!(sentence(Holds::Away).unwrap().contains("but does not answer;"));
         assert_eq!(sentence(Holds::Nothing), None);
         assert_eq!(time_of(u64::MAX), "Unix time 18446744073709551615");

@@ -85,9 +85,7 @@ impl Placer {
         let member = |host: &str| {
             let of_host = |member: &Member| member.host.as_deref() == Some(host);
             cluster.members.iter().position(of_host).ok_or_else(|| {
-                UnhealthyError::because(format!(
-                    "no daemon was found for host {host:?} of the ring"
-                ))
+                UnhealthyError::because(format!("no daemon answers for host {host:?} of the ring"))
             })
         };
         let member_of: anyhow::Result<Vec<usize>> =

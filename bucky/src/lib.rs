@@ -22,6 +22,7 @@ mod cluster;
 mod commands;
 mod copy;
 mod copy_streams;
+mod counted;
 mod deletion;
 #[cfg(test)]
 mod fake_daemon;

@@ -13,7 +13,7 @@ pub(crate) const STORAGE_DIR: &str = "/opt/graphite/storage/whisper";
 pub(crate) fn to_path(name: &str, folder: Option<&Path>) -> Result<PathBuf, String> {
     if name.contains(';') && !name.starts_with("_tagged.") {
         return Err(format!(
-            "{name:?} is a tagged series: its file lies below _tagged, by a hash, and not under this name"
+            "{name:?} is a tagged series; its file is below _tagged, named by a hash"
         ));
     }
     let metric = MetricName::parse(name).map_err(|error| chain(&error))?;
@@ -27,7 +27,11 @@ pub(crate) fn to_name(path: &str, folder: &Path) -> Result<String, String> {
     let below = path.strip_prefix(folder).unwrap_or(path);
     let below = below.strip_prefix(".").unwrap_or(below);
     if below.is_absolute() {
-        return Err(format!("{} is not below {}; give -d", path.display(), folder.display()));
+        return Err(format!(
+            "{} is not below {}; give the storage folder with -d",
+            path.display(),
+            folder.display()
+        ));
     }
     let name = MetricName::from_relative_path(below).map_err(|error| chain(&error))?;
     Ok(name.to_string())

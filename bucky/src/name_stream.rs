@@ -15,10 +15,10 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// The arguments that say where a list comes from.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ListArgs {
-    /// File with a name a line, or a JSON array of names; `-`: standard input [default: -]
+    /// File with a name on each line, or a JSON array of names; - for standard input [default: -]
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "names")]
     metrics_file: Option<PathBuf>,
-    /// Names; without any: a list on standard input
+    /// Names; without any, a list is read from standard input
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
@@ -33,10 +33,12 @@ pub(crate) struct NameStream {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LineError {
     /// The list cannot be read on.
-    #[error("line {number}: the list cannot be read on")]
+    #[error("line {number}: cannot read the rest of the list")]
     Unreadable { number: u64, source: io::Error },
     /// Too long for a name or a path.
-    #[error("line {number} is longer than {LINE_LIMIT_BYTES} bytes; no list of names and paths")]
+    #[error(
+        "line {number} is longer than {LINE_LIMIT_BYTES} bytes; this is not a list of names or paths"
+    )]
     TooLong { number: u64 },
     /// No name can be so.
     #[error("line {number}: {shown:?} is not UTF-8")]

@@ -5,18 +5,23 @@ use std::io::Read;
 use bucky_whisper::MetricName;
 use regex::Regex;
 
+use crate::args::heading;
 use crate::outcome::UsageError;
 
 /// The arguments that say which metrics are meant.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct SelectArgs {
-    /// The argument is a regular expression, found anywhere in the name
-    #[arg(short = 'r', long)]
+    /// The argument is a regular expression
+    ///
+    /// It may match anywhere in the name.
+    #[arg(short = 'r', long, help_heading = heading::SELECTION)]
     pub(crate) regex: bool,
-    /// Wait for a new scan of the nodes' files
-    #[arg(short = 'f', long)]
+    /// Wait for a new scan of the nodes first
+    #[arg(short = 'f', long, help_heading = heading::SELECTION)]
     pub(crate) force: bool,
-    /// Names; or `-`: a JSON array or lines of names on standard input; with -r one expression
+    /// Names, or - for a list on standard input; with -r one expression
+    ///
+    /// The list is a JSON array or has one name a line.
     #[arg(value_name = "METRIC")]
     pub(crate) names: Vec<String>,
 }
@@ -54,7 +59,7 @@ impl SelectArgs {
         let names = match self.names.as_slice() {
             [] if nothing == Nothing::MeansAll => return Ok(Selection::All),
             [] if self.regex => {
-                return Err(UsageError::because("-r needs a regular expression as argument"));
+                return Err(UsageError::because("-r needs a regular expression"));
             }
             [] => {
                 return Err(UsageError::because(
@@ -66,12 +71,12 @@ impl SelectArgs {
             // The Go tool passes over what follows.
             [_, next, ..] if self.regex => {
                 return Err(UsageError::because(format!(
-                    "-r takes one expression, and {next:?} follows it; join them: A|B"
+                    "-r takes one expression, but {next:?} follows it; join them as A|B"
                 )));
             }
             [dash, next, ..] if dash == "-" => {
                 return Err(UsageError::because(format!(
-                    "{next:?} follows `-`; give all names on standard input, or all as arguments"
+                    "{next:?} follows `-`; give all names on standard input or all as arguments"
                 )));
             }
             names => names.to_vec(),
@@ -91,18 +96,18 @@ pub(crate) fn checked_regex(expression: &str) -> anyhow::Result<String> {
     if expression.is_empty() {
         // D47: to the Go tool an empty expression means every metric there is.
         return Err(UsageError::because(
-            "the regular expression is empty, which would mean every metric; give `.` if that is meant",
+            "the regular expression is empty; to select every metric, give `.`",
         ));
     }
     if expression.len() > REGEX_LIMIT_BYTES {
         return Err(UsageError::because(format!(
-            "the regular expression has {} bytes; daemons take at most {REGEX_LIMIT_BYTES}: give the names as a list \
-             on standard input (`-`), or ask several times",
+            "the regular expression has {} bytes, and daemons accept at most {REGEX_LIMIT_BYTES}; give the \
+             names as a list on standard input (`-`), or run it several times",
             expression.len()
         )));
     }
     Regex::new(expression)
-        .map_err(|error| UsageError::because(format!("the regular expression is bad: {error}")))?;
+        .map_err(|error| UsageError::because(format!("not a valid regular expression: {error}")))?;
     Ok(expression.to_owned())
 }
 
@@ -113,7 +118,7 @@ pub(crate) fn checked_regex(expression: &str) -> anyhow::Result<String> {
 pub(crate) fn names_from(mut input: impl Read) -> anyhow::Result<Vec<String>> {
     let mut text = String::new();
     input.read_to_string(&mut text).map_err(|error| {
-        UsageError::because(format!("standard input cannot be read as a list of names: {error}"))
+        UsageError::because(format!("cannot read a list of names from standard input: {error}"))
     })?;
     // Some editors put a mark of the byte order first, which nobody sees, and which is of no name.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -132,7 +137,7 @@ pub(crate) fn names_from(mut input: impl Read) -> anyhow::Result<Vec<String>> {
 pub(crate) fn metric_called(name: &str) -> Result<MetricName, String> {
     match MetricName::parse(name) {
         Ok(metric) if metric.as_str() == name => Ok(metric),
-        Ok(metric) => Err(format!("it would be taken for {metric}")),
+        Ok(metric) => Err(format!("it would be read as {metric}")),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -195,7 +200,7 @@ mod tests {
     #[test]
     fn an_empty_expression_is_refused() {
         assert!(refusal(&args(true, &[""]), "").contains("empty"));
-        assert!(refusal(&args(true, &["a("]), "").contains("bad"));
+        assert!(refusal(&args(true, &["a("]), "").contains("not a valid regular expression"));
         assert!(refusal(&args(true, &["%".repeat(20_001).as_str()]), "").contains("20001 bytes"));
         assert!(checked_regex(&"%".repeat(20_000)).is_ok());
     }

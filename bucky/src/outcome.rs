@@ -87,8 +87,13 @@ mod tests {
 
     #[test]
     fn the_codes_are_those_of_the_contract() {
-        let codes = [Outcome::Done, Outcome::SomeFailed, Outcome::Usage, Outcome::Unhealthy]
-            .map(Outcome::code);
-        assert_eq!(codes, [0, 1, 2, 3]);
+        let outcomes = [
+            Outcome::Done,
+            Outcome::SomeFailed,
+            Outcome::Usage,
+            Outcome::Unhealthy,
+            Outcome::Interrupted,
+        ];
+        assert_eq!(outcomes.map(Outcome::code), [0, 1, 2, 3, 130]);
     }
 }

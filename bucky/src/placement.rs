@@ -11,7 +11,7 @@ use bucky_ring::{Node, Ring};
 use bucky_whisper::MetricName;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::output::human_count;
+use crate::counted::counted;
 
 /// The folder that holds tagged series, as the beginning of a name.
 const TAGGED: &str = "_tagged.";
@@ -20,10 +20,10 @@ const TAGGED: &str = "_tagged.";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoPlace {
     /// The file is named by a hash of its series.
-    #[error("{0} is named by the hash of a series that is not known; give it with --series FILE")]
+    #[error("{0} is named by the hash of an unknown series; give the series with --series FILE")]
     Unplaceable(String),
     /// Below the folder of tagged series, and no name.
-    #[error("{0:?} is not the name of a tagged series' file")]
+    #[error("{0:?} is not the file name of a tagged series")]
     NoName(String),
 }
 
@@ -85,19 +85,12 @@ pub(crate) struct Unplaceable {
 
 impl fmt::Display for Unplaceable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (files, verb) = match self.files {
-            1 => ("1 tagged file".to_owned(), "is"),
-            files => (format!("{} tagged files", human_count(files)), "are"),
-        };
-        write!(
-            f,
-            "{files} {verb} named by the hash of an unknown series, so nobody can tell which node owns "
-        )?;
-        f.write_str(if self.files == 1 { "it. " } else { "them. " })?;
+        let files = counted(self.files, "tagged file is", "tagged files are");
+        write!(f, "{files} named by the hash of an unknown series, so the owner is unknown. ")?;
         f.write_str(if self.was_given {
-            "The file of --series does not have their series: export it again"
+            "The file of --series does not have the series; export it again"
         } else {
-            "Give their series with --series FILE, one a line"
+            "Give the series with --series FILE, one a line"
         })?;
         f.write_str(
             "; `SELECT path FROM tags_series` in graphite-web's tag database lists them (docs/runbooks/tagged-series.md).",
@@ -200,7 +193,7 @@ mod tests {
     fn what_is_said_of_files_without_a_place_ends_with_what_to_do() {
         let text = none().unplaceable(1_200).to_string();
         assert!(text.starts_with("1,200 tagged files are named by the hash"), "{text}");
-        assert!(text.contains("Give their series with --series FILE"), "{text}");
-        assert!(none().unplaceable(1).to_string().contains("which node owns it. "));
+        assert!(text.contains("Give the series with --series FILE"), "{text}");
+        assert!(none().unplaceable(1).to_string().contains("1 tagged file is named by"));
     }
 }

@@ -87,7 +87,8 @@ pub(crate) enum StrayError {
     Client(#[from] ClientError),
     /// It places by another ring than ours.
     #[error(
-        "{addr} says that {metric} belongs to {theirs}, by our ring it is {ours}; was it started with another ring meanwhile?"
+        "{addr} places {metric} on {theirs}, but by the ring of -h it belongs to {ours}; was {addr} restarted \
+         with another ring?"
     )]
     OtherRing { addr: DaemonAddr, metric: MetricName, theirs: String, ours: String },
 }
@@ -262,7 +263,7 @@ impl Reading {
                 Ok(metric) if metric.as_str() == name => self.place(metric, None, host, None),
                 Ok(metric) => Some(Item::Unusable {
                     name: name.clone(),
-                    reason: format!("the daemon would take it for {metric}"),
+                    reason: format!("the daemon would read it as {metric}"),
                 }),
                 Err(error) => {
                     Some(Item::Unusable { name: name.clone(), reason: error.to_string() })
@@ -432,6 +433,6 @@ mod tests {
     async fn owners_that_our_ring_does_not_name_are_not_believed() {
         let error = read(page(0..3, "b")).await.unwrap_err();
         assert!(matches!(error, StrayError::OtherRing { .. }), "{error}");
-        assert!(error.to_string().contains("says that m00000 belongs to b,"), "{error}");
+        assert!(error.to_string().contains("places m00000 on b,"), "{error}");
     }
 }

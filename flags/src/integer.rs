@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadInteger {
     /// It is no whole number.
-    #[error("parse error: a whole number is wanted, such as 10, 0x10 or 1_000")]
+    #[error("parse error: not a whole number (try 10, 0x10 or 1_000)")]
     Unreadable,
     /// It is a number, but not one that this flag takes.
     #[error("value out of range: {least} to {most}")]

@@ -16,7 +16,7 @@ pub use crate::integer::{BadInteger, integer};
 
 /// A switch was given a value that is neither yes nor no.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid boolean value {value:?} for -{flag}; give -{flag} alone, or =true or =false")]
+#[error("invalid boolean value {value:?} for -{flag}; give -{flag}, -{flag}=true or -{flag}=false")]
 pub struct BadBoolean {
     /// The flag, without dashes.
     pub flag: String,

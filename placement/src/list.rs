@@ -86,7 +86,7 @@ pub enum SeriesListError {
         path: PathBuf,
     },
     /// It is compressed.
-    #[error("{path} is compressed with {with}; give it uncompressed, lines are looked up in it")]
+    #[error("{path} is compressed with {with}; uncompress it first")]
     Compressed {
         /// The file.
         path: PathBuf,
@@ -94,7 +94,7 @@ pub enum SeriesListError {
         with: &'static str,
     },
     /// It is too long.
-    #[error("{path} has {len_bytes} bytes; at most {FILE_LIMIT_BYTES} can be used")]
+    #[error("{path} has {len_bytes} bytes; the limit is {FILE_LIMIT_BYTES}")]
     TooLong {
         /// The file.
         path: PathBuf,

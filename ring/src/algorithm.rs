@@ -153,7 +153,7 @@ pub fn resolve(
 /// A relay was named together with a kind of ring that it does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "relay {relay} has no {algorithm} ring; {algorithm} goes with relay {}",
+    "relay {relay} has no {algorithm} ring; use {algorithm} with relay {}",
     relays_with(*algorithm)
 )]
 pub struct UnknownToRelay {
@@ -170,7 +170,7 @@ fn relays_with(algorithm: Algorithm) -> String {
 
 /// A name that is none of those there are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is no {kind}; there are {known}")]
+#[error("not a valid {kind}: {found:?} ({known})")]
 pub struct UnknownName {
     kind: &'static str,
     found: String,
@@ -226,7 +226,7 @@ mod tests {
         let error = "fnv".parse::<Algorithm>().expect_err("no such hash");
         assert_eq!(
             error.to_string(),
-            "\"fnv\" is no hash; there are carbon, fnv1a, jump_fnv1a, mmh3, fast-mmh3, fast-carbon, fast-fnv1a"
+            "not a valid hash: \"fnv\" (carbon, fnv1a, jump_fnv1a, mmh3, fast-mmh3, fast-carbon, fast-fnv1a)"
         );
         assert!("Carbon".parse::<Relay>().is_err());
         assert!("".parse::<TaggedNames>().is_err());
@@ -252,7 +252,7 @@ mod tests {
         let error = resolve(Algorithm::JumpFnv1a, Some(Relay::Carbon), None).expect_err("no jump");
         assert_eq!(
             error.to_string(),
-            "relay carbon has no jump_fnv1a ring; jump_fnv1a goes with relay buckytools or carbon-c-relay"
+            "relay carbon has no jump_fnv1a ring; use jump_fnv1a with relay buckytools or carbon-c-relay"
         );
         assert!(resolve(Algorithm::Mmh3, Some(Relay::Buckytools), None).is_err());
         assert!(resolve(Algorithm::FastFnv1a, Some(Relay::CarbonCRelay), None).is_err());

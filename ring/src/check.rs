@@ -45,8 +45,8 @@ pub enum RingError {
     NoDiverseReplicas(Relay),
     /// buckytools' own list of copies on a jump ring cannot be had: it breaks off.
     #[error(
-        "relay buckytools has no second copy on a jump_fnv1a ring, and the replication factor is {0}; \
-         the relay that has is carbon-c-relay"
+        "relay buckytools has no second copy on a jump_fnv1a ring, but the replication factor is {0}; use \
+         relay carbon-c-relay"
     )]
     NoJumpCopies(usize),
     /// A node that is configured twice.
@@ -61,7 +61,7 @@ pub enum RingError {
     },
     /// Two nodes that the relay itself takes for one, or refuses to know side by side.
     #[error(
-        "{relay} cannot tell node {first} ({first_node}) from node {second} ({second_node}): {reason}"
+        "{relay} cannot distinguish node {first} ({first_node}) from node {second} ({second_node}): {reason}"
     )]
     SameToRelay {
         /// The relay.
@@ -79,8 +79,8 @@ pub enum RingError {
     },
     /// carbon hashes the instance as Python writes a string: some characters as they are, others as escapes.
     #[error(
-        "the instance of node {position} ({node}) holds {found:?}: whether carbon hashes that as it stands or escaped \
-         depends on its Python; use letters and digits"
+        "the instance of node {position} ({node}) contains {found:?}, which carbon hashes differently \
+         depending on its Python version; use letters and digits"
     )]
     UnsureText {
         /// The node's place.
@@ -92,7 +92,7 @@ pub enum RingError {
     },
     /// carbon-c-relay would cut the node's text off before hashing it.
     #[error(
-        "node {position} ({node}) is too long for carbon-c-relay, which hashes {MAX_C_RELAY_TEXT} bytes of it at most"
+        "node {position} ({node}) is too long for carbon-c-relay, which hashes at most {MAX_C_RELAY_TEXT} bytes"
     )]
     CutOff {
         /// The node's place.
@@ -112,7 +112,8 @@ pub enum RingError {
     },
     /// More copies than hosts, and each must lie on its own.
     #[error(
-        "the replication factor is {replication_factor} with diverse replicas, but the nodes lie on only {hosts} host(s)"
+        "the replication factor is {replication_factor} with diverse replicas, but the nodes are on only \
+         {hosts} host(s)"
     )]
     TooFewHosts {
         /// Copies asked for.
@@ -206,11 +207,13 @@ fn identity(node: &Node, relay: Relay) -> Identity<'_> {
 
 fn what_tells_apart(relay: Relay) -> &'static str {
     match relay {
-        Relay::Carbon => "it knows nodes by host and instance; give each its own instance",
-        Relay::CarbonCRelay => {
-            "it knows nodes by host and port (2003 where there is none); give the ports of its configuration"
+        Relay::Carbon => {
+            "it identifies nodes by host and instance; give each node its own instance"
         }
-        Relay::Buckytools => "it knows nodes by host, port and instance",
+        Relay::CarbonCRelay => {
+            "it identifies nodes by host and port (2003 by default); give the ports of its configuration"
+        }
+        Relay::Buckytools => "it identifies nodes by host, port and instance",
     }
 }
 

@@ -146,7 +146,7 @@ pub enum RingDocumentError {
     #[error("the ring document's TaggedNames cannot be used")]
     TaggedNames(#[source] UnknownName),
     /// The relay has no ring of that kind.
-    #[error("the ring document's Algo and Relay do not go together")]
+    #[error("the ring document's Algo and Relay do not match")]
     UnknownToRelay(#[from] UnknownToRelay),
     /// Not at least one copy.
     #[error("the ring document's Replicas is {0}; a metric has at least 1 copy")]
@@ -351,10 +351,10 @@ mod tests {
     #[test]
     fn what_a_document_says_wrongly_is_named() {
         let cases = [
-            (r#""carbon""#, r#""ketama""#, "Algo cannot be used: \"ketama\" is no hash"),
+            (r#""carbon""#, r#""ketama""#, "Algo cannot be used: not a valid hash: \"ketama\""),
             (r#":1}"#, r#":0}"#, "Replicas is 0"),
             (r#":1}"#, r#":-2}"#, "Replicas is -2"),
-            (r#":1}"#, r#":1,"Relay":"go"}"#, "Relay cannot be used: \"go\" is no relay"),
+            (r#":1}"#, r#":1,"Relay":"go"}"#, "Relay cannot be used: not a valid relay: \"go\""),
             (r#":1}"#, r#":1,"TaggedNames":"no"}"#, "TaggedNames cannot be used"),
             (
                 r#":2003,"Instance":"b""#,
@@ -367,11 +367,11 @@ mod tests {
                 r#""""#,
                 "node 2 of the ring document cannot be used: the host is empty",
             ),
-            (r#""b""#, r#""b b""#, "instance \"b b\" holds ' '"),
+            (r#""b""#, r#""b b""#, "instance \"b b\" contains ' '"),
             (
                 r#""carbon""#,
                 r#""mmh3","Relay":"buckytools""#,
-                "do not go together: relay buckytools has no mmh3 ring",
+                "do not match: relay buckytools has no mmh3 ring",
             ),
         ];
         for (from, to, expected) in cases {

@@ -92,11 +92,11 @@ pub enum NodeError {
     #[error("host {0:?} begins with `-`; flags come before the nodes")]
     HostIsFlag(String),
     /// A host of more than 253 bytes, which no resolver knows.
-    #[error("the host is {0} bytes long, a host name has 253 at most")]
+    #[error("the host is {0} bytes long; a host name has at most 253")]
     HostTooLong(usize),
     /// Something that no host name and no address holds.
     #[error(
-        "host {host:?} holds {found:?}; a host is a name of letters, digits, `.`, `-` and `_`, or an address"
+        "host {host:?} contains {found:?}; a host is a name of letters, digits, `.`, `-` and `_`, or an address"
     )]
     BadHost {
         /// The host as found.
@@ -105,7 +105,7 @@ pub enum NodeError {
         found: char,
     },
     /// A host with colons that is no IPv6 address.
-    #[error("host {0:?} is no IPv6 address")]
+    #[error("host {0:?} is not an IPv6 address")]
     NotIpv6(String),
     /// More than one colon outside of brackets.
     #[error("{0:?} has more than one colon; write IPv6 addresses in brackets, as [::1]:2003")]
@@ -117,16 +117,14 @@ pub enum NodeError {
     #[error("{0:?} follows the closing bracket; only :PORT or =INSTANCE may")]
     AfterBracket(String),
     /// A port that is no number from 0 to 65535.
-    #[error("port {0:?} is no number from 1 to 65535")]
+    #[error("port {0:?} is not a number from 1 to 65535")]
     BadPort(String),
     /// A port that the Go tool would read as octal.
-    #[error(
-        "port {0:?} begins with 0; write it without, the Go tool takes such numbers for octal ones"
-    )]
+    #[error("port {0:?} begins with 0, which makes it octal for the Go tool; leave out the 0")]
     OctalPort(String),
     /// White space or a control character in an instance.
     #[error(
-        "instance {instance:?} holds {found:?}; white space and control characters are refused"
+        "instance {instance:?} contains {found:?}; white space and control characters are not allowed"
     )]
     BadInstance {
         /// The instance as found.
@@ -259,9 +257,9 @@ mod tests {
             (":", "the host is empty"),
             ("=x", "the host is empty"),
             ("-hash", "flags come before the nodes"),
-            ("a:b", "port \"b\" is no number"),
-            ("a:-1", "port \"-1\" is no number"),
-            ("a:+1", "port \"+1\" is no number"),
+            ("a:b", "port \"b\" is not a number"),
+            ("a:-1", "port \"-1\" is not a number"),
+            ("a:+1", "port \"+1\" is not a number"),
             ("a:65536", "port \"65536\""),
             ("a:99999999999999999999", "port \"99999999999999999999\""),
             ("a:0x", "port \"0x\""),
@@ -277,14 +275,14 @@ mod tests {
             ("::1", "in brackets"),
             ("[::1", "closing bracket"),
             ("[::1]2003", "\"2003\" follows the closing bracket"),
-            ("[a]:2003", "host \"a\" is no IPv6 address"),
-            ("[::g]", "host \"::g\" is no IPv6 address"),
-            ("a b", "holds ' '"),
-            ("a/b", "holds '/'"),
-            ("ä", "holds 'ä'"),
-            ("a=x y", "instance \"x y\" holds ' '"),
-            ("a=x\u{7}", "holds '\\u{7}'"),
-            ("a=x\u{a0}", "holds '\\u{a0}'"),
+            ("[a]:2003", "host \"a\" is not an IPv6 address"),
+            ("[::g]", "host \"::g\" is not an IPv6 address"),
+            ("a b", "contains ' '"),
+            ("a/b", "contains '/'"),
+            ("ä", "contains 'ä'"),
+            ("a=x y", "instance \"x y\" contains ' '"),
+            ("a=x\u{7}", "contains '\\u{7}'"),
+            ("a=x\u{a0}", "contains '\\u{a0}'"),
         ];
         for (text, expected) in cases {
             let error = text.parse::<Node>().expect_err(text).to_string();

@@ -242,7 +242,7 @@ mod tests {
         };
         assert_eq!(
             refusal(diverse(3)),
-            "the replication factor is 3 with diverse replicas, but the nodes lie on only 2 host(s)"
+            "the replication factor is 3 with diverse replicas, but the nodes are on only 2 host(s)"
         );
         assert!(Ring::new(diverse(2)).is_ok());
         let lenient = Ring::with_shortfall(diverse(3), Shortfall::GiveWhatThereIs).expect("a ring");
@@ -294,7 +294,7 @@ mod tests {
             (RingSpec { diverse_replicas: true, ..carbon.clone() }, "only carbon does"),
             (RingSpec { algorithm: Algorithm::Mmh3, ..carbon.clone() }, "has no mmh3 ring"),
             (spec(Algorithm::JumpFnv1a, Relay::Buckytools, 2, &nodes), "no second copy"),
-            (spec(Algorithm::Carbon, Relay::Carbon, 1, &["a=x\u{200b}"]), "holds '\\u{200b}'"),
+            (spec(Algorithm::Carbon, Relay::Carbon, 1, &["a=x\u{200b}"]), "contains '\\u{200b}'"),
         ];
         for (spec, expected) in cases {
             let refused = refusal(spec);

@@ -38,8 +38,8 @@ fn missing_copies(spec: &RingSpec, copies: usize, warnings: &mut Vec<String>) {
 fn copies_of_another_program(spec: &RingSpec, warnings: &mut Vec<String>) {
     if spec.relay == Relay::Buckytools && spec.replication_factor > 1 {
         warnings.push(format!(
-            "the replication factor is {}, but buckytools itself places only one copy: choose the relay that writes \
-             the metrics, carbon or carbon-c-relay, to have the copies where it lays them",
+            "the replication factor is {}, but buckytools places only one copy; give the relay that writes the \
+             metrics, carbon or carbon-c-relay",
             spec.replication_factor
         ));
     }
@@ -53,8 +53,8 @@ fn copies_on_one_host(spec: &RingSpec, warnings: &mut Vec<String>) {
     let hosts: BTreeSet<&str> = spec.nodes.iter().map(Node::host).collect();
     if hosts.len() < spec.nodes.len() {
         warnings.push(
-            "copies of a metric may lie on one host: carbon does that only with DIVERSE_REPLICAS = False; without \
-             that line in its configuration choose diverse replicas"
+            "several copies of a metric may be on one host: carbon does this only with DIVERSE_REPLICAS = \
+             False; if that line is not in its configuration, choose diverse replicas"
                 .to_owned(),
         );
     }
@@ -73,8 +73,8 @@ fn shared_instances(spec: &RingSpec, warnings: &mut Vec<String>) {
     }
     for (instance, nodes) in nodes_of.into_iter().filter(|(_, nodes)| nodes.len() > 1) {
         warnings.push(format!(
-            "instance {instance:?} is that of {} nodes ({}): fnv1a hashes only the instance of a node, so nearly all \
-             of their metrics go to one of them; give each node an instance of its own",
+            "instance {instance:?} is used by {} nodes ({}): fnv1a hashes only the instance, so nearly all of \
+             their metrics go to one of them; give each node its own instance",
             nodes.len(),
             list(&nodes)
         ));
@@ -88,8 +88,8 @@ fn carbon_without_instances(spec: &RingSpec, warnings: &mut Vec<String>) {
     let nodes: Vec<&Node> = spec.nodes.iter().filter(|node| node.instance().is_none()).collect();
     if nodes.len() > 1 {
         warnings.push(format!(
-            "{} nodes have no instance ({}): carbon's fnv1a hashes only the instance of a node, so nearly all of their \
-             metrics go to one of them; give each node an instance of its own",
+            "{} nodes have no instance ({}): carbon's fnv1a hashes only the instance, so nearly all of their \
+             metrics go to one of them; give each node its own instance",
             nodes.len(),
             list(&nodes)
         ));
@@ -107,8 +107,8 @@ fn missing_ports(spec: &RingSpec, warnings: &mut Vec<String>) {
     }
     let assumed = if spec.relay == Relay::CarbonCRelay { C_RELAY_DEFAULT_PORT } else { 0 };
     warnings.push(format!(
-        "no port for {}: {}'s fnv1a hashes the port of a node without instance, here as {assumed}; give the port that \
-         the relay has for it",
+        "no port for {}: {}'s fnv1a hashes the port of a node without instance, assumed to be {assumed}; give \
+         the port from the relay's configuration",
         list(&nodes),
         spec.relay
     ));
@@ -120,7 +120,7 @@ fn idle_nodes(ring: &Ring, warnings: &mut Vec<String>) {
     let nodes: Vec<&Node> = idle.map(|(node, _)| node).collect();
     if !nodes.is_empty() {
         warnings.push(format!(
-            "no metric has its first copy on {}: other nodes have the same positions on the ring and go before",
+            "no metric has its first copy on {}: other nodes have the same positions on the ring and win",
             list(&nodes)
         ));
     }
@@ -135,8 +135,9 @@ fn mixed_instances(spec: &RingSpec, warnings: &mut Vec<String>) {
     let word = instances().find(|instance| jump::number(instance).is_none());
     if let (Some(number), Some(word)) = (number, word) {
         warnings.push(format!(
-            "some instances are numbers ({number:?}) and some are not ({word:?}): carbon-c-relay compares numbers as \
-             numbers and all else as text, which is no consistent order for a jump ring; use one or the other"
+            "some instances are numbers ({number:?}) and some are not ({word:?}): carbon-c-relay compares \
+             numbers as numbers and others as text, which gives no consistent order for a jump ring; use only \
+             one kind"
         ));
     }
 }
@@ -155,8 +156,8 @@ fn leading_zeros(spec: &RingSpec, warnings: &mut Vec<String>) {
         let number = instance.trim_start_matches('0');
         let number = if number.is_empty() { "0" } else { number };
         warnings.push(format!(
-            "instance {instance:?} begins with 0: carbon-c-relay takes it so only in quotes (=\"{instance}\"), without \
-             them it hashes {number}; write here what it hashes"
+            "instance {instance:?} begins with 0: carbon-c-relay uses it like this only in quotes \
+             (=\"{instance}\"), otherwise it hashes {number}; give what it hashes"
         ));
     }
 }
@@ -171,8 +172,8 @@ fn equal_hashes(spec: &RingSpec, warnings: &mut Vec<String>) {
         if left.0 == right.0 {
             let nodes = [&spec.nodes[left.1 as usize], &spec.nodes[right.1 as usize]];
             warnings.push(format!(
-                "{} and {} have the same hash, and carbon's fast-hashing router has no defined order for them: its \
-                 owners may be others than those named here; change an instance",
+                "{} and {} have the same hash, and carbon's fast-hashing router has no defined order for them: \
+                 the real owners may differ from those shown here; change an instance",
                 nodes[0], nodes[1]
             ));
         }
@@ -182,13 +183,13 @@ fn equal_hashes(spec: &RingSpec, warnings: &mut Vec<String>) {
 fn unusual_tagged_names(spec: &RingSpec, warnings: &mut Vec<String>) {
     match (spec.relay, spec.tagged_names) {
         (Relay::CarbonCRelay, TaggedNames::Whole) => warnings.push(
-            "tagged names are hashed whole: carbon-c-relay does that only where it was started with `;` among the \
+            "tagged names are hashed whole: carbon-c-relay does this only if it was started with `;` in its \
              allowed characters (-c)"
                 .to_owned(),
         ),
         (Relay::Carbon | Relay::Buckytools, TaggedNames::BeforeSemicolon) => {
             warnings.push(format!(
-                "tagged names are hashed only up to the first `;`: {} never does that",
+                "tagged names are hashed only up to the first `;`, which {} never does",
                 spec.relay
             ));
         }
@@ -254,14 +255,14 @@ mod tests {
             assert_warns(
                 &warnings_of(Algorithm::Fnv1a, relay, &nodes),
                 &[
-                    "instance \"a\" is that of 3 nodes (A:2003=a, B:2003=a, C:2003=a)",
+                    "instance \"a\" is used by 3 nodes (A:2003=a, B:2003=a, C:2003=a)",
                     "no metric has its first copy on B:2003=a, C:2003=a",
                 ],
             );
         }
         assert_warns(
             &warnings_of(Algorithm::Fnv1a, Relay::Carbon, &nodes),
-            &["instance \"a\" is that of 3 nodes"],
+            &["instance \"a\" is used by 3 nodes"],
         );
         assert_eq!(warnings_of(Algorithm::Carbon, Relay::Carbon, &nodes), [""; 0]);
     }
@@ -291,9 +292,9 @@ mod tests {
     fn a_missing_port_is_named_where_it_is_hashed() {
         let c_relay = warnings_of(Algorithm::Fnv1a, Relay::CarbonCRelay, &["a", "b:1", "c=x"]);
         assert_warns(&c_relay, &["no port for a: carbon-c-relay's fnv1a hashes"]);
-        assert!(c_relay[0].contains("here as 2003"), "{}", c_relay[0]);
+        assert!(c_relay[0].contains("assumed to be 2003"), "{}", c_relay[0]);
         let go = warnings_of(Algorithm::Fnv1a, Relay::Buckytools, &["a", "b:1", "c=x"]);
-        assert!(go[0].contains("here as 0"), "{}", go[0]);
+        assert!(go[0].contains("assumed to be 0"), "{}", go[0]);
         assert_eq!(warnings_of(Algorithm::Carbon, Relay::Buckytools, &["a", "b"]), [""; 0]);
     }
 
@@ -364,10 +365,10 @@ mod tests {
         };
         assert_warns(
             &lenient(&spec),
-            &["gives only 1 owner(s)", "carbon-c-relay does that only where"],
+            &["gives only 1 owner(s)", "carbon-c-relay does this only if"],
         );
         spec.relay = Relay::Carbon;
         spec.tagged_names = TaggedNames::BeforeSemicolon;
-        assert_warns(&lenient(&spec), &["gives only 1 owner(s)", "carbon never does that"]);
+        assert_warns(&lenient(&spec), &["gives only 1 owner(s)", "which carbon never does"]);
     }
 }

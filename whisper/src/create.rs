@@ -47,7 +47,7 @@ pub struct CreateOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// The retentions cannot be the archives of one file.
-    #[error("{} cannot have these retentions", path.display())]
+    #[error("cannot create {} with these retentions", path.display())]
     Retentions {
         /// The file.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum CreateError {
         path: PathBuf,
     },
     /// Writing failed; nothing is left behind.
-    #[error("{} cannot be created", path.display())]
+    #[error("cannot create {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,

@@ -35,7 +35,7 @@ pub enum OpenMode {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The system refused, or there is no such file.
-    #[error("{} cannot be opened", path.display())]
+    #[error("cannot open {}", path.display())]
     Open {
         /// The file.
         path: PathBuf,
@@ -43,13 +43,13 @@ pub enum OpenError {
         source: io::Error,
     },
     /// It is a folder, a pipe or the like.
-    #[error("{} is no regular file", path.display())]
+    #[error("{} is not a regular file", path.display())]
     NotRegular {
         /// The file.
         path: PathBuf,
     },
     /// Its lock was not to be had.
-    #[error("{} was not locked", path.display())]
+    #[error("cannot lock {}", path.display())]
     Lock {
         /// The file.
         path: PathBuf,
@@ -57,7 +57,7 @@ pub enum OpenError {
         source: LockError,
     },
     /// Whenever its lock was taken, the path had come to mean another file.
-    #[error("{} was replaced again and again while its lock was waited for; try again", path.display())]
+    #[error("{} was replaced again and again while waiting for its lock; try again", path.display())]
     Replaced {
         /// The file.
         path: PathBuf,
@@ -72,7 +72,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// Its header is damaged, or it is another kind of file.
-    #[error("{} is damaged or no Whisper file; move it aside or fill it from a replica", path.display())]
+    #[error("{} is corrupt or not a Whisper file; move it aside, or restore it from another copy", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

@@ -65,10 +65,10 @@ pub struct FilledFile {
 #[derive(Debug, thiserror::Error)]
 pub enum FillFileError {
     /// The source cannot be opened, locked or read, is damaged, or its points are needed and it is compressed.
-    #[error("the source of the fill cannot be used")]
+    #[error("cannot use the source of the fill")]
     Source(#[source] OpenError),
     /// The same about the destination.
-    #[error("the destination of the fill cannot be used")]
+    #[error("cannot use the destination of the fill")]
     Destination(#[source] OpenError),
     /// Both paths mean one file.
     #[error("{} and {} are the same file; there is nothing to fill", from.display(), path.display())]
@@ -79,7 +79,7 @@ pub enum FillFileError {
         path: PathBuf,
     },
     /// The copy at a destination that did not exist cannot be made.
-    #[error("{} cannot be created", path.display())]
+    #[error("cannot create {}", path.display())]
     Create {
         /// The destination.
         path: PathBuf,
@@ -87,7 +87,7 @@ pub enum FillFileError {
         source: io::Error,
     },
     /// Writing failed. Some of the points may have been written: fill it again.
-    #[error("{} was filled only in part; fill it again once that is repaired", path.display())]
+    #[error("{} was filled only partly; fix the problem and fill it again", path.display())]
     Write {
         /// The destination.
         path: PathBuf,
@@ -96,7 +96,7 @@ pub enum FillFileError {
     },
     /// The destination appeared and disappeared again and again, is a link that leads nowhere, or got its first points
     /// from somebody else again and again.
-    #[error("{} does not stay as it is from one moment to the next; look who writes it, and try again", path.display())]
+    #[error("{} keeps changing; find out what writes to it, and try again", path.display())]
     Unsteady {
         /// The destination.
         path: PathBuf,

@@ -96,7 +96,7 @@ pub enum HeaderError {
         needed: u64,
     },
     /// The first field is neither an aggregation method nor, by what follows, the time that old files begin with.
-    #[error("aggregation method {found} at byte 0 is none of 1 to 8")]
+    #[error("aggregation method {found} at byte 0 is not 1 to 8")]
     Aggregation {
         /// The code that was found.
         found: u32,

@@ -43,7 +43,7 @@ pub enum ImageError {
     #[error("the file is in go-carbon's compressed format, whose points cannot be read")]
     Compressed,
     /// The header is damaged, or this is another kind of file.
-    #[error("not a sound Whisper file")]
+    #[error("not a valid Whisper file")]
     Header(#[source] HeaderError),
 }
 

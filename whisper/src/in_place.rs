@@ -160,7 +160,7 @@ impl<'a> Writing<'a> {
         }
         Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "a write took so long that another process was let in, and its latest point may be lost",
+            "a write took too long, so the kernel let another process in, whose latest point may be lost",
         ))
     }
 

@@ -62,16 +62,16 @@ impl LargeFill {
 #[derive(Debug, thiserror::Error)]
 pub enum LargeFillError {
     /// The source is no file that can be filled from so.
-    #[error("the source cannot be filled from")]
+    #[error("cannot fill from the source")]
     Source(#[source] UnfitError),
     /// The destination is no file that can be filled so.
-    #[error("the destination cannot be filled")]
+    #[error("cannot fill the destination")]
     Destination(#[source] UnfitError),
     /// Somebody else wrote the first point of an archive at the same time.
-    #[error("somebody else wrote the first point of an archive at the same time; fill it again")]
+    #[error("another process wrote the first point of an archive at the same time; fill it again")]
     Disturbed,
     /// One of the files cannot be read or written.
-    #[error("a file cannot be read or written")]
+    #[error("cannot read or write a file")]
     Io(#[from] io::Error),
 }
 
@@ -82,11 +82,11 @@ pub enum UnfitError {
     #[error("it is in go-carbon's compressed format, whose points cannot be read")]
     Compressed,
     /// Its header is damaged, or it is another kind of file.
-    #[error("not a sound Whisper file")]
+    #[error("not a valid Whisper file")]
     Header(#[source] HeaderError),
     /// Its archives are not as whisper.py creates them, or so far apart that a window does not fit into memory.
     #[error(
-        "its archives are not as whisper.py creates them, or too far apart, and it is too large to be filled in memory"
+        "it is too large to be filled in memory, and its archives are not laid out as whisper.py does it"
     )]
     Layout,
 }

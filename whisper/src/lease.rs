@@ -51,9 +51,7 @@ pub enum LeaseError {
         waited: Duration,
     },
     /// The file system has no leases, or the file belongs to somebody else.
-    #[error(
-        "the kernel gives no lease on it, which takes its owner or root, and a local file system"
-    )]
+    #[error("the kernel gives no lease on it; run as its owner or root, on a local file system")]
     NotGiven(#[source] io::Error),
 }
 

@@ -58,13 +58,13 @@ pub enum ModifyError {
         archives: usize,
     },
     /// The archives would not go together.
-    #[error("the archives would not go together")]
+    #[error("the archives would not be valid together")]
     Retentions(#[from] RetentionError),
     /// The archives of two files cannot become one file's.
     #[error(transparent)]
     Reshape(#[from] ReshapeError),
     /// There is no memory for a file of that size.
-    #[error("the file would have {len_bytes} bytes, which is more than there is memory for")]
+    #[error("the file would have {len_bytes} bytes, which is more than the available memory")]
     TooLarge {
         /// The size that it would have.
         len_bytes: u64,

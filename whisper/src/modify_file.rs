@@ -46,7 +46,7 @@ pub enum ModifyFileError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// What was asked for does not fit the file.
-    #[error("{} cannot be modified so", path.display())]
+    #[error("cannot modify {} like this", path.display())]
     Modification {
         /// The file.
         path: PathBuf,
@@ -54,7 +54,7 @@ pub enum ModifyFileError {
         source: ModifyError,
     },
     /// The path is a symbolic link, which the new file would take the place of.
-    #[error("{} is a symbolic link; give the file that it leads to", path.display())]
+    #[error("{} is a symbolic link; give the file that it points to", path.display())]
     Link {
         /// The link.
         path: PathBuf,
@@ -68,7 +68,7 @@ pub enum ModifyFileError {
         names: u64,
     },
     /// The new file, or the backup, cannot be made.
-    #[error("the new {} cannot be put in place", path.display())]
+    #[error("cannot put the new {} in place", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum ModifyFileError {
         source: io::Error,
     },
     /// The new file is in place, but a crash may take it back.
-    #[error("the new {} is in place, but was not made durable", path.display())]
+    #[error("the new {} is in place, but may not be on disk yet", path.display())]
     Unsynced {
         /// The file.
         path: PathBuf,
@@ -85,7 +85,7 @@ pub enum ModifyFileError {
     },
     /// The file is modified, but what writers put into the old one meanwhile is not in it.
     #[error(
-        "{} is modified, but may lack points that came into {} meanwhile; fill it from there",
+        "{} is modified, but may lack points that were written to {} meanwhile; fill it from there",
         path.display(),
         backup.display()
     )]

@@ -56,7 +56,7 @@ pub enum NameError {
     },
     /// A folder's name, or the file's together with its `.wsp`, would be over 255 bytes.
     #[error(
-        "a component of the name {name:?} makes a file name of {len_bytes} bytes; 255 are possible"
+        "a component of the name {name:?} makes a file name of {len_bytes} bytes; the limit is 255"
     )]
     ComponentTooLong {
         /// The text that was found.
@@ -66,7 +66,7 @@ pub enum NameError {
     },
     /// The path would be over 4,096 bytes.
     #[error(
-        "a name makes a path of {len_bytes} bytes; 4096 are possible (it begins with {start:?})"
+        "a name makes a path of {len_bytes} bytes; the limit is 4096 (it begins with {start:?})"
     )]
     PathTooLong {
         /// The name's first characters.
@@ -100,7 +100,7 @@ pub enum NotAddressable {
     /// A folder, or the file before its `.wsp`, has a dot in its name: as a metric's name this would mean the
     /// file in another folder.
     #[error(
-        "{path:?} has a dot inside {component:?}, so that its name would mean another file; rename it"
+        "{path:?} has a dot inside {component:?}, so its name would mean another file; rename it"
     )]
     DotInside {
         /// The path below the prefix.
@@ -109,7 +109,7 @@ pub enum NotAddressable {
         component: String,
     },
     /// What the path stands for is not allowed as a name.
-    #[error("{path:?} stands for no metric")]
+    #[error("{path:?} is not the path of a metric")]
     Name {
         /// The path below the prefix.
         path: PathBuf,

@@ -61,7 +61,7 @@ impl Retention {
 pub enum RetentionParseError {
     /// There is no `:` between precision and points.
     #[error(
-        "{text:?} is no retention; write PRECISION:POINTS or PRECISION:TIME, such as 60s:1d or 60:1440"
+        "not a valid retention: {text:?} (PRECISION:POINTS or PRECISION:TIME, such as 60s:1d or 60:1440)"
     )]
     NoColon {
         /// The text that was found.
@@ -171,7 +171,7 @@ pub enum RetentionError {
     #[error("a Whisper file needs at least one retention")]
     None,
     /// There are more than a header may name.
-    #[error("{found} retentions are more than the {limit} that one file may have")]
+    #[error("{found} retentions are too many; the limit is {limit}")]
     TooMany {
         /// How many there are.
         found: usize,
@@ -187,7 +187,7 @@ pub enum RetentionError {
         second: Retention,
     },
     /// A coarser precision is no multiple of the next finer one.
-    #[error("the precision of {coarser} is no multiple of that of {finer}")]
+    #[error("the precision of {coarser} is not a multiple of that of {finer}")]
     DoesNotDivide {
         /// The finer of the two.
         finer: Retention,
@@ -195,7 +195,7 @@ pub enum RetentionError {
         coarser: Retention,
     },
     /// A coarser retention reaches no farther back than the next finer one.
-    #[error("{coarser} has to reach farther back than the finer {finer}")]
+    #[error("{coarser} must reach farther back than the finer {finer}")]
     CoversNoMore {
         /// The finer of the two.
         finer: Retention,
@@ -203,7 +203,7 @@ pub enum RetentionError {
         coarser: Retention,
     },
     /// The finer one keeps too few points to make one of the next coarser.
-    #[error("{finer} keeps fewer points than the {needed} that one point of {coarser} is made of")]
+    #[error("{finer} has too few points: one point of {coarser} needs {needed}")]
     TooFewPoints {
         /// The finer of the two.
         finer: Retention,
@@ -214,7 +214,7 @@ pub enum RetentionError {
     },
     /// A number of the header would not fit its 32 bits: the offset of an archive, or the longest retention.
     #[error(
-        "{retention} makes the file larger, or the retention longer, than a Whisper header can say"
+        "{retention} makes the file larger or the retention longer than a Whisper header can express"
     )]
     BeyondFormat {
         /// The first retention that does not fit.

@@ -14,7 +14,7 @@ use crate::image::{Point, position_of};
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// Reading failed, or the file was truncated meanwhile.
-    #[error("{} cannot be read", path.display())]
+    #[error("cannot read {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum AccessError {
         source: io::Error,
     },
     /// Writing failed. What was written before that stays in the file.
-    #[error("{} cannot be written", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,

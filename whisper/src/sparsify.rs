@@ -44,7 +44,7 @@ pub enum SparsifyError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// Somebody else has it open, or the kernel gives no lease.
-    #[error("{} was not leased", path.display())]
+    #[error("cannot get a lease on {}", path.display())]
     Lease {
         /// The file.
         path: PathBuf,
@@ -52,7 +52,7 @@ pub enum SparsifyError {
         source: LeaseError,
     },
     /// Its lock was not to be had.
-    #[error("{} was not locked", path.display())]
+    #[error("cannot lock {}", path.display())]
     Lock {
         /// The file.
         path: PathBuf,
@@ -60,13 +60,13 @@ pub enum SparsifyError {
         source: LockError,
     },
     /// Reading took so long that the kernel might have let others in.
-    #[error("{} is read too slowly to keep writers out that long; try again", path.display())]
+    #[error("reading {} takes too long to keep writers out; try again", path.display())]
     Slow {
         /// The file.
         path: PathBuf,
     },
     /// The system refused.
-    #[error("{} cannot be made sparse", path.display())]
+    #[error("cannot make {} sparse", path.display())]
     Io {
         /// The file.
         path: PathBuf,

@@ -25,7 +25,7 @@ use crate::slots::AccessError;
 pub enum UpdateError {
     /// The point lies in the future, or is older than the file keeps.
     #[error(
-        "{} does not take a point of {timestamp}: at {now} it takes those of the last {max_retention} seconds",
+        "{} does not accept a point of {timestamp}: at {now} it accepts points of the last {max_retention} seconds",
         path.display()
     )]
     NotCovered {

@@ -20,7 +20,7 @@ pub enum ReadArchiveError {
         members: u64,
     },
     /// A member that is not a metric's regular file.
-    #[error("archive member {path:?} is {what}; only regular files named as metrics are taken")]
+    #[error("archive member {path:?} is {what}; only regular files named as metrics are accepted")]
     NotAMetric {
         /// Its path.
         path: String,
@@ -28,7 +28,7 @@ pub enum ReadArchiveError {
         what: String,
     },
     /// A member that is too long.
-    #[error("archive member {path:?} has {bytes} bytes; at most {limit} are taken")]
+    #[error("archive member {path:?} has {bytes} bytes; the limit is {limit}")]
     TooLarge {
         /// Its path.
         path: String,
@@ -44,7 +44,7 @@ pub enum ReadArchiveError {
         limit: u64,
     },
     /// The receiver had no room for more.
-    #[error("the archive stream was given up after {members} metrics")]
+    #[error("the sender ended the archive stream early, after {members} metrics")]
     NoRoom {
         /// How many whole members came.
         members: u64,
@@ -52,9 +52,7 @@ pub enum ReadArchiveError {
         source: NoRoom,
     },
     /// A name that is not the one that was sent.
-    #[error(
-        "the name {path:?} in the archive stream was damaged on the way, after {members} metrics"
-    )]
+    #[error("the name {path:?} in the archive stream arrived damaged, after {members} metrics")]
     DamagedName {
         /// How many whole members came.
         members: u64,
@@ -62,7 +60,7 @@ pub enum ReadArchiveError {
         path: String,
     },
     /// Members are missing, or are too many.
-    #[error("the archive stream has {members} metrics, and its report speaks of {sent}")]
+    #[error("the archive stream has {members} metrics, but its report counts {sent}")]
     Miscounted {
         /// How many came.
         members: u64,
@@ -70,7 +68,7 @@ pub enum ReadArchiveError {
         sent: u64,
     },
     /// The report is not one.
-    #[error("the report at the end of the archive stream cannot be read")]
+    #[error("cannot read the report at the end of the archive stream")]
     BadReport(#[source] serde_json::Error),
     /// The stream behind failed, or its coding is damaged.
     #[error("the archive stream broke off after {members} metrics")]

@@ -425,6 +425,6 @@ fn describe(kind: EntryType) -> &'static str {
         EntryType::Char | EntryType::Block => "a device",
         EntryType::Fifo => "a FIFO",
         EntryType::GNUSparse => "a sparse file in GNU's own format",
-        _ => "of a kind that is not known",
+        _ => "of an unknown kind",
     }
 }

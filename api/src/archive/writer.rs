@@ -178,7 +178,7 @@ impl<W: Write> ArchiveWriter<W> {
         self.report_bytes += text_bytes as u64 + LEFT_OUT_BYTES;
         if self.report.left_out.len() == METRICS_MOST || self.report_bytes > REPORT_LIMIT_BYTES {
             return Err(io::Error::other(format!(
-                "{} metrics cannot be sent, the last of them {}: that is more than a report tells",
+                "{} metrics cannot be sent, the last one {}: more than a report can list",
                 self.report.left_out.len() + 1,
                 left_out.metric
             )));

@@ -19,10 +19,10 @@ pub enum BodyError {
     #[error("the connection broke")]
     Broken(#[source] NetworkError),
     /// The daemon fell silent.
-    #[error("nothing came for {} s", .0.as_secs())]
+    #[error("no data for {} s", .0.as_secs())]
     Silent(Duration),
     /// The daemon dribbles.
-    #[error("only {bytes} bytes came in {} s", waited.as_secs())]
+    #[error("only {bytes} bytes in {} s", waited.as_secs())]
     Dribbles {
         /// How many.
         bytes: usize,

@@ -70,7 +70,7 @@ pub enum ClientError {
         body: String,
     },
     /// It answered with something that is not understood.
-    #[error("{addr} answered {route} with something that is not understood: {found}")]
+    #[error("cannot understand the answer of {addr} to {route}: {found}")]
     BadAnswer {
         /// The daemon.
         addr: DaemonAddr,
@@ -80,7 +80,7 @@ pub enum ClientError {
         found: String,
     },
     /// The lines of its answer ended too early.
-    #[error("the answer of {addr} to {route} is not whole")]
+    #[error("the answer of {addr} to {route} is not complete")]
     Lines {
         /// The daemon.
         addr: DaemonAddr,

@@ -17,9 +17,9 @@ use crate::{ClockReading, ErrorBody};
 /// lines. A short text makes a value that is much larger in memory.
 const JSON_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 /// What a refusal is explained with where no token was sent, and where it does not explain itself.
-const NO_TOKEN: &str = " (no token was sent: bucky sends that of -api-token-file, buckyd one of its own where it has \
-    -auth-jwt-secret-file)";
-const DENIED: &str = "the token that was sent does not allow it";
+const NO_TOKEN: &str =
+    " (no token was sent: give bucky -api-token-file, or buckyd -auth-jwt-secret-file)";
+const DENIED: &str = "the token does not allow it";
 /// How much of the body of a refusal is read.
 const REFUSAL_LIMIT_BYTES: usize = 64 * 1024;
 

@@ -23,7 +23,7 @@ pub struct Claims {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimsError {
     /// No JSON object.
-    #[error("the claims of the token are no JSON object")]
+    #[error("the claims of the token are not a JSON object")]
     NotAnObject,
     /// A claim of another type.
     #[error("claim {claim} of the token is {found}, not {wanted}")]
@@ -36,7 +36,7 @@ pub enum ClaimsError {
         wanted: &'static str,
     },
     /// The same claim in two spellings: nobody could say which counts.
-    #[error("claim {0} of the token stands there more than once")]
+    #[error("claim {0} occurs more than once in the token")]
     Twice(&'static str),
 }
 

@@ -24,7 +24,7 @@ pub struct Secret(Vec<u8>);
 
 /// There is nothing to sign with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it holds nothing but white space: a secret that everybody knows protects nothing")]
+#[error("it is empty or only white space, which protects nothing")]
 pub struct SecretError;
 
 /// Why a token is refused. The texts are the Go tool's where it has one.
@@ -43,10 +43,10 @@ pub enum TokenError {
     #[error("illegal base64 data at input byte {0}")]
     Base64(usize),
     /// The first segment is no JSON object.
-    #[error("the header of the token is no JSON object")]
+    #[error("the header of the token is not a JSON object")]
     Header,
     /// The header asks for something that is not understood here (RFC 7515, section 4.1.11).
-    #[error("the header of the token has crit, which is not understood here")]
+    #[error("the header of the token has crit, which is not supported")]
     Critical,
     /// No algorithm is named.
     #[error("signing method (alg) is unspecified.")]
@@ -55,7 +55,7 @@ pub enum TokenError {
     #[error("'none' signature type is not allowed")]
     Unsigned,
     /// Signed with the secret, but otherwise than here.
-    #[error("signing method {0} is not taken here: sign with HS256")]
+    #[error("signing method {0} is not supported; sign with HS256")]
     OtherHash(&'static str),
     /// Signed with a key of two parts.
     #[error("key is of invalid type")]

@@ -47,8 +47,8 @@ pub enum TokenTextError {
     TooLong,
     /// White space, or bytes that no header may hold.
     #[error(
-        "it has white space or other characters in it that no token has; it must hold the token alone, without \
-         `Bearer` before it"
+        "it has white space or other characters that are not part of a token; it must contain only the token, \
+         without `Bearer`"
     )]
     BadCharacter,
 }
@@ -128,7 +128,7 @@ impl fmt::Display for Operation {
 
 /// A word that is no operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no operation; there are read, update, replace, delete, and * for all of them")]
+#[error("not a valid operation: {0:?} (read, update, replace, delete, or * for all)")]
 pub struct NoOperation(pub String);
 
 impl FromStr for Operation {

@@ -67,9 +67,9 @@ impl FromStr for Pattern {
     }
 }
 
-const NOTHING_ESCAPED: &str = "a backslash stands at its end";
-const UNCLOSED: &str = "a [ has no ]";
-const EMPTY_CLASS: &str = "a class in brackets begins with ], so that it would be empty";
+const NOTHING_ESCAPED: &str = "it ends with a backslash";
+const UNCLOSED: &str = "a [ without ]";
+const EMPTY_CLASS: &str = "a class in brackets begins with ] and would be empty";
 const LOOSE_HYPHEN: &str = "a - in brackets has no character on one side; \\- stands for itself";
 
 /// What stands behind a `[`, up to its `]`.

@@ -95,15 +95,15 @@ fn a_list_needs_a_pattern_that_matches_the_one_character() {
 #[test]
 fn d10_a_malformed_pattern_matches_nothing_and_a_refusal_tells_it() {
     for (pattern, said) in [
-        ("app.[a", "has no ]"),
+        ("app.[a", "without ]"),
         ("[]", "empty"),
         ("[]a]", "empty"),
         ("[^]", "empty"),
         ("app\\", "backslash"),
         ("[a-]", "empty"),
         ("[-a]", "no character on one side"),
-        ("[a\\", "has no ]"),
-        ("[", "has no ]"),
+        ("[a\\", "without ]"),
+        ("[", "without ]"),
     ] {
         let error = pattern.parse::<Pattern>().unwrap_err();
         assert!(error.to_string().contains(said), "{error}");
@@ -180,7 +180,7 @@ fn what_is_no_good_token_is_refused_in_the_go_tools_words() {
         (Vec::new(), "token contains an invalid number of segments"),
         (b"a.b".to_vec(), "token contains an invalid number of segments"),
         (b"a.b.c.d".to_vec(), "token contains an invalid number of segments"),
-        (b"..".to_vec(), "the header of the token is no JSON object"),
+        (b"..".to_vec(), "the header of the token is not a JSON object"),
         (b"!a.b.c".to_vec(), "illegal base64 data at input byte 0"),
         (padded, "illegal base64 data at input byte 43"),
         (bearer, "tokenstring should not contain 'bearer '"),
@@ -193,12 +193,12 @@ fn what_is_no_good_token_is_refused_in_the_go_tools_words() {
         (with("\"hs256\""), "signing method (alg) is unavailable."),
         (with("1"), "signing method (alg) is unspecified."),
         (token("{}", good), "signing method (alg) is unspecified."),
-        (token("[]", good), "the header of the token is no JSON object"),
+        (token("[]", good), "the header of the token is not a JSON object"),
         (token(r#"{"alg":"HS256","crit":["b64"]}"#, good), "the header of the token has crit"),
-        (token(header, "[]"), "the claims of the token are no JSON object"),
+        (token(header, "[]"), "the claims of the token are not a JSON object"),
         (token(header, r#"{"namespaces":"*"}"#), "claim namespaces of the token is a string"),
         (token(header, r#"{"ops":[1]}"#), "claim ops of the token is an array with something else"),
-        (token(header, r#"{"ops":[],"Ops":["*"]}"#), "claim ops of the token stands there more"),
+        (token(header, r#"{"ops":[],"Ops":["*"]}"#), "claim ops occurs more than once"),
         (vec![b'a'; TOKEN_LIMIT_BYTES + 1], "token has more than"),
     ] {
         let error = verify(&token).unwrap_err().to_string();
@@ -213,7 +213,7 @@ fn other_hashes_than_that_of_hs256_are_refused_and_the_text_says_what_to_do() {
     for alg in ["HS384", "HS512"] {
         let header = format!(r#"{{"alg":"{alg}"}}"#);
         let error = verify(&token(&header, r#"{"namespaces":["*"],"ops":["*"]}"#)).unwrap_err();
-        let said = format!("signing method {alg} is not taken here: sign with HS256");
+        let said = format!("signing method {alg} is not supported; sign with HS256");
         assert_eq!(error.to_string(), said);
     }
 }

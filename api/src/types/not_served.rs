@@ -37,7 +37,7 @@ impl NotServedKind {
             Self::DanglingLink => ("link leads nowhere", "links lead nowhere"),
             Self::UnreadableFolder => ("folder cannot be read", "folders cannot be read"),
             Self::UnusableName => {
-                ("file has a name that no metric has", "files have names that no metric has")
+                ("file is not named as a metric", "files are not named as metrics")
             }
             Self::Unplaceable => (
                 "tagged file is named by the hash of an unknown series (see --series)",
@@ -141,7 +141,7 @@ mod tests {
         found.add(NotServedKind::UnusableName);
         assert_eq!(
             found.text(),
-            "1 link to a folder is not followed, 2 files have names that no metric has"
+            "1 link to a folder is not followed, 2 files are not named as metrics"
         );
     }
 

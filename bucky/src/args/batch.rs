@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bucky_api::Encoding;
 
 use super::cluster::ClusterArgs;
+use super::heading;
 use super::schema::SchemaArgs;
 use super::units::{bandwidth, bytes, rate, workers};
 use crate::plan::room::Reserve;
@@ -22,36 +23,44 @@ pub(crate) const PASSED: u64 = 20;
 /// How metrics travel, and how many at once.
 #[derive(clap::Args, Debug)]
 pub(crate) struct BatchArgs {
-    /// Batches on their way at once, in the whole cluster; of a node never more than half of what it allows
-    #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers)]
+    /// Batches in flight in the whole cluster
+    ///
+    /// A node takes part in at most half as many transfers as its buckyd permits.
+    #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers, help_heading = heading::LIMITS)]
     pub(crate) workers: usize,
-    /// How files travel: identity, zstd, gzip, snappy; or auto, which is plain, and zstd where a daemon finds that the
-    /// link limits and zstd is faster
-    #[arg(long, default_value = "auto", value_name = "CODING")]
+    /// Compression on the wire: auto, identity, zstd, gzip or snappy
+    ///
+    /// With auto, files travel uncompressed until a daemon finds that the network is the bottleneck and that zstd
+    /// is faster.
+    #[arg(long, default_value = "auto", value_name = "CODING", help_heading = heading::LIMITS, hide_short_help = true)]
     encoding: Travel,
-    /// Length of a batch's files together; K, M, G are binary
-    #[arg(long, default_value = "32M", value_name = "BYTES", value_parser = bytes)]
+    /// Most bytes in a batch (K, M, G are powers of 1024)
+    #[arg(long, default_value = "32M", value_name = "BYTES", value_parser = bytes, help_heading = heading::LIMITS, hide_short_help = true)]
     batch_bytes: u64,
-    /// Metrics in a batch
-    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = bucky_flags::integer::<u64>(1..=10_000))]
+    /// Most metrics in a batch
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = bucky_flags::integer::<u64>(1..=10_000), help_heading = heading::LIMITS, hide_short_help = true)]
     batch_metrics: u64,
-    /// The most bytes a second that daemons send each other for this run, all of them together, so that no node and no
-    /// link carries more: 200M (binary: K, M, G) or 1600Mbit (decimal: Kbit, Mbit, Gbit)
-    #[arg(long, value_name = "BYTES", value_parser = bandwidth)]
+    /// Most bytes a second in all, such as 50M or 400Mbit
+    ///
+    /// All daemons together send each other at most this much for this run, so no node and no link carries more.
+    /// K, M and G are powers of 1024; Kbit, Mbit and Gbit are powers of 1000.
+    #[arg(long, value_name = "BYTES", value_parser = bandwidth, help_heading = heading::LIMITS)]
     bandwidth: Option<NonZeroU64>,
-    /// The most metrics a second that a node sends and gets, both together
-    #[arg(long, value_name = "N", value_parser = rate)]
+    /// Most metrics a second in and out of a node
+    #[arg(long, value_name = "N", value_parser = rate, help_heading = heading::LIMITS)]
     metrics_per_second: Option<NonZeroU32>,
     #[command(flatten)]
     pub(crate) schema: SchemaArgs,
-    /// Begin although the destinations do not have the room
-    #[arg(long)]
+    /// Start even if destinations lack space
+    #[arg(long, help_heading = heading::LIMITS)]
     pub(crate) ignore_free_space: bool,
-    /// What every destination keeps free for carbon: a share of its bytes and inodes, such as 5%, or bytes, such as 50G
-    #[arg(long, value_name = "SHARE|BYTES", default_value = "5%")]
+    /// Space to keep free on destinations, as 5% or 50G
+    ///
+    /// Every destination keeps this much free for carbon. A share counts for bytes and for inodes.
+    #[arg(long, value_name = "SPACE", default_value = "5%", help_heading = heading::LIMITS)]
     pub(crate) reserve: Reserve,
-    /// Write every metric that failed to this file, with node and reason
-    #[arg(long, value_name = "FILE")]
+    /// Write every failed metric to this file, with node and reason
+    #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
     pub(crate) errors: Option<PathBuf>,
 }
 

@@ -7,6 +7,7 @@ use bucky_api::token::TOKEN_LIMIT_BYTES;
 use bucky_api::{Client, DaemonAddr, Timeouts, Token};
 use bucky_flags::integer;
 
+use super::heading;
 use super::short_file::read_short_file;
 use crate::cluster::{Cluster, Scope};
 use crate::outcome::UsageError;
@@ -22,30 +23,35 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Flags of every command that speaks to a cluster.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ClusterArgs {
-    /// The daemon to ask first; the port counts for all nodes [default: $BUCKYHOST, else localhost:4242]
-    #[arg(short = 'h', long = "host", value_name = "HOST[:PORT]")]
+    /// Daemon to ask first [default: $BUCKYHOST, else localhost:4242]
+    ///
+    /// All nodes are asked on the port of this one.
+    #[arg(short = 'h', long = "host", value_name = "HOST[:PORT]", help_heading = heading::CONNECTION)]
     host: Option<DaemonAddr>,
-    /// Work with that node alone
-    #[arg(short = 's', long)]
+    /// Use only the node at -h
+    #[arg(short = 's', long, help_heading = heading::CONNECTION)]
     pub(crate) single: bool,
     /// Seconds to wait for an answer
-    #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 30, value_parser = integer::<u64>(1..=86_400))]
+    #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 30, value_parser = integer::<u64>(1..=86_400), help_heading = heading::CONNECTION)]
     pub(crate) timeout: u64,
-    /// Seconds that an answer may stand still once it has begun; a daemon at work shows every 5 s that it is alive
-    /// [default: 60, or --timeout where that is longer]
-    #[arg(long, value_name = "SECONDS", value_parser = integer::<u64>(1..=86_400))]
+    /// Seconds to wait for more of an answer that has begun [default: 60]
+    ///
+    /// A daemon that is busy sends a sign of life every 5 s. If --timeout is longer than 60, it is the default.
+    #[arg(long, value_name = "SECONDS", value_parser = integer::<u64>(1..=86_400), help_heading = heading::CONNECTION, hide_short_help = true)]
     idle_timeout: Option<u64>,
-    /// Seconds that a node that cannot be reached is tried again, as while it is being restarted
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = integer::<u64>(0..=86_400))]
+    /// Seconds to keep trying a node that is down
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = integer::<u64>(0..=86_400), help_heading = heading::CONNECTION)]
     away_timeout: u64,
-    /// Tell who was asked; with rebalance and heal also each metric that is done
-    #[arg(short = 'v', long)]
+    /// Print which nodes are asked, and each metric that is done
+    #[arg(short = 'v', long, help_heading = heading::OUTPUT)]
     pub(crate) verbose: bool,
-    /// Ask for files as they are, not compressed
-    #[arg(long = "no-encoding")]
+    /// Ask for uncompressed files
+    #[arg(long = "no-encoding", help_heading = heading::GO, hide_short_help = true)]
     pub(crate) no_encoding: bool,
-    /// File with the token to show to daemons that want one; `bucky token` makes it
-    #[arg(long, value_name = "FILE")]
+    /// Token for daemons that require one
+    ///
+    /// `bucky token` creates it.
+    #[arg(long, value_name = "FILE", help_heading = heading::CONNECTION)]
     api_token_file: Option<PathBuf>,
 }
 

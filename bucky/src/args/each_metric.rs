@@ -1,6 +1,7 @@
 //! Arguments of the commands that take metrics one by one: `du`, `stat`, `delete`, `tar`.
 
 use super::cluster::ClusterArgs;
+use super::heading;
 use super::units::workers;
 use crate::names::SelectArgs;
 
@@ -8,13 +9,13 @@ use crate::names::SelectArgs;
 #[derive(clap::Args)]
 pub(crate) struct EachMetricArgs {
     #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
-    #[command(flatten)]
     pub(crate) select: SelectArgs,
     /// Print JSON
-    #[arg(short = 'j', long)]
+    #[arg(short = 'j', long, help_heading = heading::OUTPUT)]
     pub(crate) json: bool,
-    /// Metrics of a node taken at once, where it has to be one by one
-    #[arg(short = 'w', long, value_name = "N", default_value = "5", value_parser = workers)]
+    /// Metrics asked of a node at the same time, if it takes them one by one
+    #[arg(short = 'w', long, value_name = "N", default_value = "5", value_parser = workers, help_heading = heading::LIMITS)]
     pub(crate) workers: usize,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }

@@ -1,18 +1,21 @@
 //! Which metrics are each node's own.
 
+use super::heading;
 use crate::outcome::UsageError;
 
 /// Arguments that say which metrics are each node's own, for nodes that do not know it themselves.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct LocalArgs {
-    /// Metrics of Go daemons, and of nodes that are drained, that begin with this are each node's own
-    #[arg(long, value_name = "PREFIX", default_value = "carbon.agents.")]
+    /// Names that begin with this belong to the node that has them
+    ///
+    /// Applies to Go daemons and to nodes that are drained. Each buckyd knows its own prefix.
+    #[arg(long, value_name = "PREFIX", default_value = "carbon.agents.", help_heading = heading::SELECTION, hide_short_help = true)]
     pub(crate) go_carbon_prefix: String,
     /// Leave those out (the default)
     #[arg(long, hide = true, overrides_with = "no_filter_cache_metrics")]
     pub(crate) filter_cache_metrics: bool,
-    /// Do not leave those out
-    #[arg(long, overrides_with = "filter_cache_metrics")]
+    /// Treat these metrics like all others
+    #[arg(long, overrides_with = "filter_cache_metrics", help_heading = heading::SELECTION, hide_short_help = true)]
     pub(crate) no_filter_cache_metrics: bool,
 }
 
@@ -27,7 +30,8 @@ impl LocalArgs {
         }
         if self.go_carbon_prefix.is_empty() {
             return Err(UsageError::because(
-                "an empty -go-carbon-prefix would leave out every metric; give -filter-cache-metrics=false if none is meant",
+                "an empty -go-carbon-prefix would leave out every metric; to leave out none, give \
+                 -filter-cache-metrics=false",
             ));
         }
         Ok(Some(self.go_carbon_prefix.clone()))

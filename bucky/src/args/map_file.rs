@@ -16,12 +16,12 @@ pub(crate) fn read_map(file: &str) -> anyhow::Result<NameMap> {
     let (called, source): (&str, Box<dyn Read>) = if file == "-" {
         ("standard input", Box::new(std::io::stdin().lock()))
     } else {
-        let opened = File::open(file).with_context(|| format!("the map {file} cannot be opened"));
+        let opened = File::open(file).with_context(|| format!("cannot open the map {file}"));
         (file, Box::new(opened.map_err(|error| UsageError::because(format!("{error:#}")))?))
     };
     NameMap::read(BufReader::new(source)).map_err(|error| {
         UsageError::because(format!(
-            "{called} is not a map of names that can be used: {}",
+            "cannot use the map of names in {called}: {}",
             crate::chain(&error)
         ))
     })

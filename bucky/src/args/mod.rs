@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod each_metric;
+pub(crate) mod heading;
 pub(crate) mod local;
 pub(crate) mod map_file;
 pub(crate) mod ring;

@@ -40,9 +40,9 @@ fn read_ring(path: &Path, output: &Output) -> anyhow::Result<Ring> {
     } else {
         File::open(path).and_then(|file| file.take(DOCUMENT_LIMIT_BYTES).read_to_end(&mut bytes))
     }
-    .with_context(|| format!("the ring document {} cannot be read", path.display()))?;
+    .with_context(|| format!("cannot read the ring document {}", path.display()))?;
     let unusable = |reason: String| {
-        UsageError::because(format!("{} holds no ring that can be used: {reason}", path.display()))
+        UsageError::because(format!("cannot use the ring in {}: {reason}", path.display()))
     };
     let document = RingDocument::from_json(&bytes).map_err(|error| unusable(error.to_string()))?;
     let spec = document.to_spec().map_err(|error| unusable(chain(&error)))?;
@@ -52,7 +52,7 @@ fn read_ring(path: &Path, output: &Output) -> anyhow::Result<Ring> {
         Err(error @ (RingError::TooFewNodes { .. } | RingError::TooFewHosts { .. }))
             if is_carbon =>
         {
-            output.say(format_args!("bucky: {}; carbon gives fewer copies then", chain(&error)));
+            output.say(format_args!("bucky: {}; carbon then writes fewer copies", chain(&error)));
             Ring::with_shortfall(spec, Shortfall::GiveWhatThereIs)
         }
         ring => ring,

@@ -2,18 +2,21 @@
 
 use bucky_api::OnSchemaDifference;
 
+use super::heading;
 use crate::outcome::UsageError;
 
 /// Arguments of all commands that fill files.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct SchemaArgs {
-    /// Points that have no place at the owner, because its file was made by another storage schema: keep leaves the source and
-    /// reports it (exit 1); reshape gives the owner's file the archives of both; coarsen accepts a valid point of a coarser
-    /// archive for those under it; drop gives them up
-    #[arg(long, value_name = "keep|reshape|coarsen|drop", default_value = "keep")]
+    /// For points without a place at the owner: keep, reshape, coarsen or drop
+    ///
+    /// Such points exist where another storage schema created the owner's file. `keep` keeps the source and
+    /// reports it (exit code 1). `reshape` gives the owner's file the archives of both files. `coarsen` accepts a
+    /// valid point of a coarser archive in place of the finer ones. `drop` loses the points.
+    #[arg(long, value_name = "ACTION", default_value = "keep", help_heading = heading::WHAT_MOVES)]
     pub(crate) on_schema_difference: OnSchemaDifference,
-    /// Give points up without asking (with --on-schema-difference drop)
-    #[arg(long)]
+    /// Do not ask before points are lost (with --on-schema-difference drop)
+    #[arg(long, help_heading = heading::WHAT_MOVES, hide_short_help = true)]
     pub(crate) yes: bool,
 }
 
@@ -25,7 +28,7 @@ impl SchemaArgs {
     pub(crate) fn confirmed(&self) -> anyhow::Result<OnSchemaDifference> {
         if self.on_schema_difference == OnSchemaDifference::Drop && !self.yes {
             return Err(UsageError::because(
-                "--on-schema-difference drop gives points up for good: give --yes as well if that is what you want",
+                "--on-schema-difference drop loses points for good; to confirm, give --yes as well",
             ));
         }
         Ok(self.on_schema_difference)

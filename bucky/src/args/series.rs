@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bucky_placement::SeriesList;
 
+use super::heading;
 use crate::chain;
 use crate::outcome::UsageError;
 use crate::output::{Output, human_count};
@@ -12,9 +13,11 @@ use crate::placement::Series;
 /// Arguments of the commands that place metrics.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct SeriesArgs {
-    /// A file with one series a line (name;tag1=value1;tag2=value2), as the tag database exports them: tagged files that are
-    /// named by the hash of their series are placed by it
-    #[arg(long, value_name = "FILE")]
+    /// File with the series of tagged files, one a line (name;tag1=value1;tag2=value2)
+    ///
+    /// Export it from the tag database. It says where tagged files belong that are named by the hash of their
+    /// series.
+    #[arg(long, value_name = "FILE", help_heading = heading::SELECTION, hide_short_help = true)]
     series: Option<PathBuf>,
 }
 
@@ -32,7 +35,7 @@ impl SeriesArgs {
         let counts = list.counts();
         if let Some(first) = &counts.first_not_series {
             let lines = human_count(counts.not_series);
-            output.say(format_args!("bucky: --series: lines passed over: {lines}; {first}"));
+            output.say(format_args!("bucky: --series: lines skipped: {lines}; {first}"));
         }
         if counts.duplicates > 0 {
             let lines = human_count(counts.duplicates);

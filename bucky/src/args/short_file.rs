@@ -14,7 +14,7 @@ pub(crate) fn read_short_file(path: &Path, limit_bytes: usize) -> io::Result<Vec
     let mut content = Vec::new();
     source.take(limit_bytes as u64 + 1).read_to_end(&mut content)?;
     if content.len() > limit_bytes {
-        return Err(io::Error::other(format!("it has more than {limit_bytes} bytes")));
+        return Err(io::Error::other(format!("longer than {limit_bytes} bytes")));
     }
     Ok(content)
 }

@@ -12,6 +12,7 @@ use bucky_api::DaemonAddr;
 use super::batch::{BatchArgs, PASSED};
 use super::clock::ClockArgs;
 use super::cluster::ClusterArgs;
+use super::heading;
 use crate::transfer::options::{
     HealthOptions, PaceOptions, Repairs, SourceRules, StatisticsOptions, SyncOptions,
 };
@@ -23,74 +24,81 @@ const WATCHED_METRICS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
 /// How metrics are moved, how fast, and where it is told.
 #[derive(clap::Args, Debug)]
 pub(crate) struct SyncArgs {
-    /// Print the plan and move nothing
-    #[arg(long, visible_alias = "dry-run")]
+    /// Print the plan and change nothing
+    #[arg(long, visible_alias = "dry-run", help_heading = heading::WHAT_MOVES)]
     pub(crate) no_op: bool,
-    /// Leave the sources where they are (the default of copy and backfill2)
-    #[arg(long, overrides_with = "delete")]
+    /// Keep the sources (the default of copy and backfill2)
+    #[arg(long, overrides_with = "delete", help_heading = heading::WHAT_MOVES)]
     pub(crate) no_delete: bool,
-    /// Delete the sources once their owners hold all of them (the default of rebalance)
-    #[arg(long, overrides_with = "no_delete")]
+    /// Delete sources that their owners have (the default of rebalance)
+    ///
+    /// A source is deleted once all of its owners have all of it on disk.
+    #[arg(long, overrides_with = "no_delete", help_heading = heading::WHAT_MOVES)]
     pub(crate) delete: bool,
     #[command(flatten)]
     pub(crate) clocks: ClockArgs,
     #[command(flatten)]
     pub(crate) batches: BatchArgs,
-    /// Watch the cache of each node's go-carbon (GET /admin/info): each begins with --metrics-per-second [default: 1], one
-    /// whose cache is full goes back to it, any other gets faster and faster
-    #[arg(long)]
+    /// Slow down for nodes whose go-carbon cache is full (GET /admin/info)
+    ///
+    /// Each node starts at --metrics-per-second [default: 1]. A node whose cache is full returns to that rate;
+    /// the others get faster and faster.
+    #[arg(long, help_heading = heading::GO, hide_short_help = true)]
     go_carbon_health_check: bool,
-    /// Seconds between two looks at a cache
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = bucky_flags::integer::<u64>(1..=86_400))]
+    /// Seconds between two checks of a cache
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = bucky_flags::integer::<u64>(1..=86_400), help_heading = heading::GO, hide_short_help = true)]
     go_carbon_health_check_interval: u64,
-    /// How carbon is asked; only http
-    #[arg(long, value_name = "PROTOCOL", default_value = "http", value_parser = protocol)]
+    /// Protocol for /admin/info; only http is supported
+    #[arg(long, value_name = "PROTOCOL", default_value = "http", value_parser = protocol, help_heading = heading::GO, hide_short_help = true)]
     go_carbon_protocol: String,
-    /// The port of carbon's /admin/info
-    #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = bucky_flags::integer::<u16>(1..=65_535))]
+    /// Port of /admin/info
+    #[arg(long, value_name = "PORT", default_value_t = 8080, value_parser = bucky_flags::integer::<u16>(1..=65_535), help_heading = heading::GO, hide_short_help = true)]
     go_carbon_port: u16,
-    /// A cache counts as full from this share of its limit on
-    #[arg(long, value_name = "SHARE", default_value = "0.75", value_parser = threshold)]
+    /// A cache is full from this share of its limit on
+    #[arg(long, value_name = "SHARE", default_value = "0.75", value_parser = threshold, help_heading = heading::GO, hide_short_help = true)]
     go_carbon_cache_threshold: f64,
-    /// Seconds after which a node whose cache is not full gets 1 to 5 metrics a second more; 0: never
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = bucky_flags::integer::<i64>(i64::MIN..=i64::MAX))]
+    /// Seconds after which a node whose cache is not full gets 1 to 5 more metrics a second; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = bucky_flags::integer::<i64>(i64::MIN..=i64::MAX), help_heading = heading::GO, hide_short_help = true)]
     sync_speed_up_interval: i64,
-    /// Do not let up now and then by chance when a node goes three times as fast as --metrics-per-second, or faster
-    #[arg(long)]
+    /// Do not slow down at random a node that runs at three times --metrics-per-second or more
+    #[arg(long, help_heading = heading::GO, hide_short_help = true)]
     no_random_easing: bool,
-    /// Accepted for the Go tool's sake: a metric that is gone when it is its turn never makes a run fail
+    /// Accepted for compatibility with the Go tool: a metric that is gone by its turn never makes a run fail
     #[arg(long = "ignore404", hide = true)]
     ignore404: bool,
-    /// Exit 0 although so many metrics were not copied, and so many sources were not deleted
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = bucky_flags::integer::<u64>(0..=i64::MAX))]
+    /// Exit with 0 if at most N metrics were not copied and at most N sources were not deleted
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = bucky_flags::integer::<u64>(0..=i64::MAX), help_heading = heading::GO, hide_short_help = true)]
     error_tolerance: u64,
-    /// Name every metric whose source is deleted, on standard error
-    #[arg(long)]
+    /// Print the name of each metric whose source is deleted, on standard error
+    #[arg(long, help_heading = heading::OUTPUT, hide_short_help = true)]
     print_deletion: bool,
-    /// Append a line to this file for each metric that was not copied: `TIME src,NAME,HOST:PORT` where the source is to
-    /// blame, `TIME dst,NAME,HOST:PORT` where the destination is. --errors has the reasons as well
-    #[arg(long, value_name = "FILE")]
+    /// Append a line to this file for each metric that was not copied
+    ///
+    /// The line is `TIME src,NAME,HOST:PORT` if the source failed, and `TIME dst,NAME,HOST:PORT` if the
+    /// destination failed. --errors also has the reasons.
+    #[arg(long, value_name = "FILE", help_heading = heading::GO, hide_short_help = true)]
     metric_err_file: Option<PathBuf>,
-    /// Append a line of JSON to this file for each metric that is done, and leave out those that are in it. For copies:
-    /// what was moved is not found again in any case, and --journal takes less time
-    #[arg(long, value_name = "FILE")]
+    /// Append a line of JSON to this file for each metric that is done, and skip the metrics that are in it
+    ///
+    /// Useful for copies. A move does not find again what was moved, and --journal costs less time.
+    #[arg(long, value_name = "FILE", help_heading = heading::GO, hide_short_help = true)]
     job_state_file: Option<PathBuf>,
-    /// Send figures about the run to this carbon, as lines
-    #[arg(long, value_name = "HOST:PORT", value_parser = endpoint)]
+    /// Send statistics about the run to this carbon, as plaintext lines
+    #[arg(long, value_name = "HOST:PORT", value_parser = endpoint, help_heading = heading::GO, hide_short_help = true)]
     graphite_endpoint: Option<DaemonAddr>,
-    /// What the names of the figures begin with
-    #[arg(long, value_name = "NAME", default_value = "carbon.buckytools", value_parser = prefix)]
+    /// First part of the names of these statistics
+    #[arg(long, value_name = "NAME", default_value = "carbon.buckytools", value_parser = prefix, help_heading = heading::GO, hide_short_help = true)]
     graphite_metrics_prefix: String,
-    /// Seconds between two sendings
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = bucky_flags::integer::<u64>(1..=86_400))]
+    /// Seconds between two sets of statistics
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = bucky_flags::integer::<u64>(1..=86_400), help_heading = heading::GO, hide_short_help = true)]
     graphite_stat_interval: u64,
-    /// Name nodes that are addresses by the host names that these have
-    #[arg(long)]
+    /// Use host names instead of addresses in the names of statistics
+    #[arg(long, help_heading = heading::GO, hide_short_help = true)]
     graphite_ip_to_hostname: bool,
-    /// Accepted for the Go tool's sake: destinations always fetch for themselves
+    /// Accepted for compatibility with the Go tool: destinations always fetch by themselves
     #[arg(long, hide = true)]
     offload: bool,
-    /// Accepted for the Go tool's sake
+    /// Accepted for compatibility with the Go tool
     #[arg(long = "testing.worker-sleep-seconds", hide = true, default_value_t = 0, value_parser = bucky_flags::integer::<i64>(i64::MIN..=i64::MAX))]
     testing_worker_sleep_seconds: i64,
 }
@@ -165,17 +173,17 @@ impl SyncArgs {
 fn protocol(text: &str) -> Result<String, String> {
     match text {
         "http" => Ok(text.to_owned()),
-        "https" => Err("this bucky has no TLS: carbon's /admin/info is asked by http only".into()),
-        _ => Err("only http is spoken".into()),
+        "https" => Err("bucky does not support TLS; give http".into()),
+        _ => Err("not a supported protocol; give http".into()),
     }
 }
 
 fn threshold(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    let share: f64 = text.parse().map_err(|_| format!("not a number: {text}"))?;
     if share > 0.0 && share <= 1.0 {
         Ok(share)
     } else {
-        Err(format!("{text:?} is no share of a cache: give more than 0, and at most 1"))
+        Err(format!("not a share of a cache: {text} (more than 0, at most 1)"))
     }
 }
 
@@ -184,17 +192,13 @@ fn endpoint(text: &str) -> Result<DaemonAddr, String> {
     // Carbon's port is not the daemons', which an address without a port would mean.
     let has_port =
         text.parse::<Ipv6Addr>().is_err() && text.ends_with(&format!(":{}", addr.port()));
-    if has_port {
-        Ok(addr)
-    } else {
-        Err(format!("{text:?} has no port; give HOST:PORT, such as {text}:2003"))
-    }
+    if has_port { Ok(addr) } else { Err(format!("{text} has no port (try {text}:2003)")) }
 }
 
 fn prefix(text: &str) -> Result<String, String> {
     let prefix = text.trim_end_matches('.');
     if prefix.is_empty() || prefix.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(format!("{text:?} cannot be the beginning of a metric's name"));
+        return Err(format!("not the beginning of a metric name: {text:?}"));
     }
     Ok(prefix.to_owned())
 }
@@ -312,7 +316,7 @@ mod tests {
     #[test]
     fn only_http_is_spoken_to_carbon() {
         let error = read(&["--go-carbon-protocol=https"]).unwrap_err();
-        assert!(error.contains("no TLS"), "{error}");
+        assert!(error.contains("not support TLS"), "{error}");
         assert!(read(&["--go-carbon-protocol=http"]).is_ok());
     }
 

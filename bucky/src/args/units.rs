@@ -10,8 +10,7 @@ const LEAST_BANDWIDTH: u64 = 64 * 1024;
 /// `-w`: how many pieces of work run at once.
 pub(crate) fn workers(text: &str) -> Result<usize, String> {
     // D32: the Go tool hangs with 0 workers, and panics with fewer.
-    bucky_flags::integer::<usize>(1..=10_000)(text)
-        .map_err(|error| format!("{error}; no others can work"))
+    bucky_flags::integer::<usize>(1..=10_000)(text).map_err(|error| format!("{error}"))
 }
 
 /// A time: a number of seconds, or one and s, m or h.
@@ -26,7 +25,7 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let seconds = number.and_then(|number| number.checked_mul(factor));
     seconds
         .map(Duration::from_secs)
-        .ok_or_else(|| format!("{text:?} is no time, such as 90s or 2m"))
+        .ok_or_else(|| format!("not a valid time: {text} (try 90s or 2m)"))
 }
 
 /// Metrics a second.
@@ -37,9 +36,7 @@ pub(crate) fn rate(text: &str) -> Result<NonZeroU32, bucky_flags::BadInteger> {
 
 /// Bytes a second: as a length, or in bits.
 pub(crate) fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
-    let bad = || {
-        format!("{text:?} is no bandwidth: give bytes a second, such as 200M, or bits, as 1600Mbit")
-    };
+    let bad = || format!("not a valid bandwidth: {text} (try 50M or 400Mbit)");
     let in_bytes = match text.strip_suffix("bit") {
         None => bytes(text).map_err(|_| bad())?,
         Some(bits) => {
@@ -55,7 +52,7 @@ pub(crate) fn bandwidth(text: &str) -> Result<NonZeroU64, String> {
     };
     NonZeroU64::new(in_bytes)
         .filter(|bytes| bytes.get() >= LEAST_BANDWIDTH)
-        .ok_or_else(|| format!("{text:?} is too little: give at least 64K"))
+        .ok_or_else(|| format!("bandwidth too low: {text} (at least 64K)"))
 }
 
 /// A length: a number, and K, M or G.
@@ -66,11 +63,11 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         text if text.ends_with(['G', 'g']) => (&text[..text.len() - 1], 1 << 30),
         text => (text, 1),
     };
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no length, such as 32M"))?;
+    let number: u64 = digits.parse().map_err(|_| format!("not a valid size: {text} (try 32M)"))?;
     number
         .checked_mul(factor)
         .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| format!("{text:?} is no length, such as 32M"))
+        .ok_or_else(|| format!("not a valid size: {text} (try 32M)"))
 }
 
 #[cfg(test)]

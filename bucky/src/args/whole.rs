@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::heading;
 use super::units::time;
 use crate::outcome::UsageError;
 use crate::transfer::Order;
@@ -11,11 +12,13 @@ use crate::transfer::options::SourceRules;
 /// Arguments of the commands that copy whole nodes.
 #[derive(clap::Args, Debug)]
 pub(crate) struct WholeArgs {
-    /// With -delete: only sources that nobody has written to for so long, such as 2m; others are copied and stay
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time)]
+    /// With -delete: delete only sources without a write for this long, such as 2m
+    ///
+    /// Sources that were written to more recently are copied and stay.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time, help_heading = heading::WHAT_MOVES)]
     rest: Duration,
-    /// Note in this file what is finished; a stopped run with the same file goes on from there
-    #[arg(long, value_name = "FILE")]
+    /// Record finished metrics in this file; the next run with it continues there
+    #[arg(long, value_name = "FILE", help_heading = heading::WHAT_MOVES)]
     journal: Option<PathBuf>,
 }
 
@@ -27,7 +30,7 @@ impl WholeArgs {
     pub(crate) fn apply(self, order: Order) -> anyhow::Result<Order> {
         if !order.sources.deletes && self.rest > Duration::ZERO {
             return Err(UsageError::because(
-                "--rest is about sources that are deleted: give -delete",
+                "--rest needs -delete: it says which sources are deleted",
             ));
         }
         let sources = SourceRules { rest: self.rest, ..order.sources };

@@ -27,13 +27,14 @@ pub(crate) use self::tar_writer::Form;
 #[cfg(test)]
 pub(crate) use self::tar_writer::TarWriter;
 use crate::chain;
-use crate::cluster::{Answer, Cluster, Finding, Scope};
+use crate::cluster::{Cluster, Finding, Scope};
 use crate::copy_streams::{CopyNodes, ReadError};
+use crate::counted::{self, counted};
 use crate::holders::{Holders, Placer};
 use crate::inventory::{Sought, refresh};
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError};
-use crate::output::{Output, human_bytes, human_count};
+use crate::output::{Output, human_bytes};
 use crate::patience::Trouble;
 
 /// What the operator ordered.
@@ -83,7 +84,8 @@ pub(crate) async fn run(
     tell_end(&counts, output);
     let failed = if counts.failed > 0 { Outcome::SomeFailed } else { Outcome::Done };
     let outcome = failed.and(survey.outcome).and(survey.sought.tell(output));
-    let end = if outcome == Outcome::Done { "" } else { " Errors are present: not all is in it." };
+    let end =
+        if outcome == Outcome::Done { "" } else { " Errors are present: it is not complete." };
     output.say(format_args!("Archive complete.{end}"));
     Ok(outcome.and(cluster.outcome()))
 }
@@ -95,11 +97,9 @@ fn refuse_absence(cluster: &Cluster) -> anyhow::Result<()> {
         return Err(UnhealthyError::because(format!("nothing was archived: {finding}")));
     }
     for member in &cluster.members {
-        if let Answer::Away { reason } = &member.answer {
+        if let Some(finding) = Finding::away(member) {
             return Err(UnhealthyError::because(format!(
-                "nothing was archived: {} is away: {reason}; what it has would be missing. With -s the node at -h is \
-                 archived alone",
-                member.addr()
+                "nothing was archived, because metrics would be missing: {finding} (-s archives only the node at -h)"
             )));
         }
     }
@@ -123,7 +123,8 @@ async fn survey(cluster: &Cluster, order: &Order, output: &Arc<Output>) -> anyho
         let Some(inventory) = member.status().map(|status| &status.inventory) else { continue };
         if inventory.unreadable_folders > 0 {
             let (addr, problem) = (member.addr(), &inventory.problem);
-            output.say(format_args!("bucky: {addr}: {problem}; what lies in them is not archived"));
+            output
+                .say(format_args!("bucky: {addr}: {problem}; the files in them are not archived"));
             outcome = Outcome::SomeFailed;
         }
         // The others are told; those that have no place on the ring are archived as all else.
@@ -166,10 +167,11 @@ async fn write(
     let handed = hand_over(cluster, order, &sender, output).await;
     // Without its end, the archive is given up.
     drop(sender);
-    let written = end.await.map_err(|_| anyhow::anyhow!("the archive was given up"))?;
+    let written = end.await.map_err(|_| anyhow::anyhow!("the archive is not complete"))?;
     let counts = written.map_err(|error| {
-        anyhow::Error::new(error)
-            .context("standard output has not taken the whole archive, which is of no use")
+        anyhow::Error::new(error).context(
+            "cannot write the archive to standard output; what was written is not complete",
+        )
     })?;
     handed.map(|()| counts)
 }
@@ -240,7 +242,7 @@ fn unreadable(error: &ReadError) -> anyhow::Error {
 
 /// The error of an archive that had begun.
 fn given_up(trouble: Trouble, reason: &str) -> anyhow::Error {
-    let text = format!("{reason}; the archive is not whole, and was given up");
+    let text = format!("{reason}; the archive is not complete");
     match trouble {
         Trouble::Away | Trouble::Busy => UnhealthyError::because(text),
         Trouble::Passing | Trouble::Lasting => anyhow::anyhow!(text),
@@ -250,27 +252,27 @@ fn given_up(trouble: Trouble, reason: &str) -> anyhow::Error {
 fn tell_end(counts: &Counts, output: &Output) {
     let Counts { metrics, files, bytes, merged, apart, failed } = counts;
     output.say(format_args!(
-        "{} metrics in {} files, {}.",
-        human_count(*metrics),
-        human_count(*files),
+        "{} in {}, {}.",
+        counted::metrics(*metrics),
+        counted(*files, "file", "files"),
         human_bytes(*bytes)
     ));
     if *merged > 0 {
         output.say(format_args!(
-            "{} of them are on several nodes: each is one file with the points of all copies.",
-            human_count(*merged)
+            "{} on several nodes: the archive has one file with the points of all copies.",
+            counted::metrics_are(*merged)
         ));
     }
     if *apart > 0 {
         output.say(format_args!(
-            "{} have several files, as their copies cannot be brought together.",
-            human_count(*apart)
+            "{} several files, because the copies cannot be merged.",
+            counted(*apart, "metric has", "metrics have")
         ));
     }
     if *failed > 0 {
         output.say(format_args!(
-            "Of {} metrics a copy, or all of them, could not be archived.",
-            human_count(*failed)
+            "{} not archived, or not all copies of them.",
+            counted(*failed, "metric was", "metrics were")
         ));
     }
 }
@@ -279,6 +281,7 @@ fn tell_end(counts: &Counts, output: &Output) {
 mod tests {
     use super::*;
     use crate::cluster::test_cluster::{document, member, v1};
+    use crate::cluster::{Absence, Answer};
 
     #[test]
     fn nothing_is_archived_where_a_node_cannot_be_asked() {
@@ -291,8 +294,11 @@ mod tests {
         // Another ring is only told.
         let other = document(&["a", "b", "c"]);
         refuse_absence(&cluster(v1(&other, "b", "s2"))).unwrap();
-        let away = refuse_absence(&cluster(Answer::Away { reason: "refused".into() }));
-        assert!(away.unwrap_err().to_string().starts_with("nothing was archived: b:4242 is away"));
+        let away = refuse_absence(&cluster(Answer::Away {
+            state: Absence::Down,
+            reason: "refused".into(),
+        }));
+        assert!(away.unwrap_err().to_string().contains("b:4242 is down: refused"));
         let mut nameless = cluster(v1(&ring, "b", "s2"));
         let (host, reason) = ("x y".to_owned(), "a blank".to_owned());
         nameless.findings.push(Finding::NoAddress { host, reason });

@@ -26,7 +26,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// How many metrics are named with which something is wrong.
 const NAMED: u64 = 1_000;
 /// What stands in the place of the end of an archive that was given up.
-const GIVEN_UP: &[u8] = b"bucky: this archive was given up here, and is not whole\n";
+const GIVEN_UP: &[u8] = b"bucky: this archive is not complete: it was cut off here\n";
 
 /// What is to be written next.
 pub(crate) enum Piece {
@@ -133,8 +133,8 @@ impl Packer<'_> {
             let nodes = nodes.iter().filter_map(|node| self.packing.addrs.get(*node));
             let nodes: Vec<&str> = nodes.map(String::as_str).collect();
             let told = format_args!(
-                "bucky: {metric}: the copies of {} cannot be brought together, being compressed or of different \
-                 retentions: {} files of that name are in the archive, the one last written to last",
+                "bucky: {metric}: the copies of {} are compressed or have different retentions and cannot be \
+                 merged; the archive has {} files of that name, the most recently written one last",
                 nodes.join(", "),
                 files.len()
             );
@@ -171,7 +171,7 @@ impl Packer<'_> {
         if number <= NAMED {
             self.output.say(told);
         } else if number == NAMED + 1 {
-            self.output.say("bucky: further metrics of this kind are counted, and not named");
+            self.output.say("bucky: more metrics of this kind are counted, but not named");
         }
     }
 

@@ -308,7 +308,7 @@ impl Seen {
             return;
         }
         let (problem, reason) = left_out.remove(&subject.metric).unwrap_or_else(|| {
-            (Problem::Storage, "its answer does not have it, and does not say why".into())
+            (Problem::Storage, "the answer does not contain it and gives no reason".into())
         });
         self.problems.push((node, problem, reason));
     }

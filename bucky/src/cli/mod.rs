@@ -9,6 +9,7 @@ mod tests;
 
 use std::ffi::OsString;
 
+use clap::builder::StyledStr;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
@@ -24,6 +25,14 @@ use std::sync::Arc;
 const NEGATIONS: [(&str, &str); 2] =
     [("delete", "--no-delete"), ("filter-cache-metrics", "--no-filter-cache-metrics")];
 
+/// What each command's exit codes mean, where it does not say more.
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 some of it failed, 2 wrong usage, 3 the cluster is not\n\
+    healthy or not reachable, 130 stopped at once by a second Ctrl-C.";
+
+/// What stands below the list of commands, before the exit codes.
+const FLAGS: &str = "Flags have one dash or two, before or after arguments.\n\
+    `bucky help COMMAND` explains a command.";
+
 #[derive(Parser)]
 #[command(
     name = "bucky",
@@ -32,16 +41,14 @@ const NEGATIONS: [(&str, &str); 2] =
     disable_help_flag = true,
     disable_version_flag = true,
     args_override_self = true,
-    propagate_version = true,
-    after_help = "Flags have one dash or two, before or after arguments. `bucky help COMMAND` tells all about a command.\n\
-        Exit codes: 0 done, 1 some of it failed, 2 wrong usage, 3 the cluster is not healthy or not reachable."
+    propagate_version = true
 )]
 struct Cli {
     /// Print help
-    #[arg(long, action = ArgAction::Help, global = true)]
+    #[arg(long, action = ArgAction::Help, global = true, hide_short_help = true)]
     help: Option<bool>,
     /// Print the version
-    #[arg(long, action = ArgAction::Version, global = true)]
+    #[arg(long, action = ArgAction::Version, global = true, hide_short_help = true)]
     version: Option<bool>,
     #[command(subcommand)]
     command: Command,
@@ -136,13 +143,16 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         Some("--version" | "-version" | "-V") => "version".into(),
         Some(flag) if flag.len() > 1 && flag.starts_with('-') => {
             return Err(Stop::mistake(format!(
-                "bucky: {flag} stands before the command; write bucky COMMAND [flags] [arguments]"
+                "bucky: {flag} is before the command; write bucky COMMAND [flags] [arguments]"
             )));
         }
         _ => name,
     };
     if name == "help" {
-        return Err(help(args.next()));
+        let is_all = |word: &OsString| matches!(word.to_str(), Some("--all" | "-all"));
+        let (all, mut topics): (Vec<_>, Vec<_>) = args.partition(is_all);
+        topics.truncate(1);
+        return Err(help(topics.pop(), if all.is_empty() { Detail::Short } else { Detail::All }));
     }
     let mut words: Vec<OsString> = vec!["bucky".into(), name.clone()];
     match name.to_str().and_then(|name| cli.find_subcommand(name)) {
@@ -159,18 +169,37 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
 }
 
 /// The definition, with the Go tool's order in a command's help: a title with the version, the usage, the text, the flags.
+/// The short help ends with examples and the way to the long one; the long help ends with examples and exit codes.
 fn definition() -> clap::Command {
-    Cli::command().mut_subcommands(|command| {
-        let title = format!("bucky {}, version {}", command.get_name(), env!("CARGO_PKG_VERSION"));
-        command.help_template(format!(
-            "{title}\n\n{{usage-heading}} {{usage}}\n\n{{about-with-newline}}\n{{all-args}}{{after-help}}"
-        ))
+    let whole = Cli::command().after_help(format!("{FLAGS}\n\n{EXIT_CODES}"));
+    whole.mut_subcommands(|command| {
+        let name = command.get_name().to_owned();
+        let title = format!("bucky {name}, version {}", env!("CARGO_PKG_VERSION"));
+        let text = |text: Option<&StyledStr>| text.map(ToString::to_string);
+        let examples =
+            text(command.get_after_help()).map_or_else(String::new, |text| text + "\n\n");
+        let codes = text(command.get_after_long_help()).unwrap_or_else(|| EXIT_CODES.to_owned());
+        command
+            .after_help(format!("{examples}All flags, explained: bucky help {name} --all"))
+            .after_long_help(format!("{examples}{codes}"))
+            .help_template(format!(
+                "{title}\n\n{{usage-heading}} {{usage}}\n\n{{about-with-newline}}\n{{all-args}}{{after-help}}"
+            ))
     })
 }
 
-/// What `bucky help` tells of `topic`; of all commands, as the Go tool has it, where there is none: a line with name and
+/// How much of a command's help is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    /// The flags that most people need, a line or two each.
+    Short,
+    /// All flags, with their explanations.
+    All,
+}
+
+/// What `bucky help` prints about `topic`. Without a topic: all commands as the Go tool lists them, a line with name and
 /// usage, one with a description.
-fn help(topic: Option<OsString>) -> Stop {
+fn help(topic: Option<OsString>, detail: Detail) -> Stop {
     let Some(topic) = topic else {
         let mut commands: Vec<clap::Command> = definition().get_subcommands().cloned().collect();
         commands.sort_by(|a, b| a.get_name().cmp(b.get_name()));
@@ -180,12 +209,22 @@ fn help(topic: Option<OsString>) -> Stop {
             let about = command.get_about().map(ToString::to_string).unwrap_or_default();
             format!("{}\n\t{about}\n", usage.trim_start_matches("Usage: "))
         });
-        let banner = definition().render_help().to_string();
+        let mut banner =
+            definition().help_template("{usage-heading} {usage}\n\n{about}{after-help}");
+        let banner = banner.render_help().to_string();
         return Stop { data: entries.collect(), told: banner, outcome: Outcome::Done };
     };
     let mut words: Vec<OsString> = vec!["bucky".into(), topic];
     if words[1].to_str().is_some_and(|name| definition().find_subcommand(name).is_some()) {
         words.push("--help".into());
+    }
+    if detail == Detail::Short {
+        let mut whole = definition();
+        whole.build();
+        let command = words[1].to_str().and_then(|name| whole.find_subcommand_mut(name));
+        if let Some(command) = command {
+            return Stop::asked(command.render_help().to_string());
+        }
     }
     match definition().try_get_matches_from(words) {
         Ok(_) => Stop::asked(String::new()),
@@ -210,7 +249,7 @@ fn negate_false(arg: OsString) -> OsString {
 /// Runs `command`.
 ///
 /// # Errors
-/// What ended it, for [`crate::run_with`] to tell.
+/// What ended it, for [`crate::run_with`] to print.
 pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     match command {
         Command::Servers(args) => servers::run(args, output).await,

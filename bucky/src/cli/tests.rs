@@ -60,7 +60,7 @@ fn help_is_asked_for_in_every_way_but_h_with_a_command() {
 
 #[test]
 fn help_lists_the_commands_sorted_with_usage_and_description() {
-    let stop = help(None);
+    let stop = help(None, Detail::Short);
     let lines: Vec<&str> = stop.data.lines().collect();
     let names: Vec<&str> =
         lines.iter().step_by(2).map(|line| line.split(' ').next().unwrap()).collect();
@@ -68,24 +68,57 @@ fn help_lists_the_commands_sorted_with_usage_and_description() {
     let list = lines.iter().position(|line| line.starts_with("list ")).unwrap();
     assert_eq!(lines[list], "list [OPTIONS] [METRIC]...");
     assert_eq!(lines[list + 1], "\tList metrics");
-    assert!(stop.told.contains("Usage: ") && stop.told.contains("Exit codes: "));
+    assert!(stop.told.contains("Usage: ") && stop.told.contains("130 stopped"));
 }
 
 #[test]
 fn help_of_a_command_has_its_title_with_the_version_its_usage_its_text_and_its_flags() {
-    let stop = help(Some("locate".into()));
+    let stop = help(Some("locate".into()), Detail::Short);
     assert_eq!((stop.outcome, stop.told.as_str()), (Outcome::Done, ""));
     let title = concat!("bucky locate, version ", env!("CARGO_PKG_VERSION"));
     assert!(stop.data.starts_with(&format!("{title}\n\nUsage: bucky locate ")), "{}", stop.data);
     let usage = stop.data.find("Usage: ").unwrap();
-    let text = stop.data.find("Tell which nodes own metrics").unwrap();
+    let text = stop.data.find("Show which nodes own metrics").unwrap();
     let flags = stop.data.find("--timeout").unwrap();
     assert!(usage < text && text < flags, "{}", stop.data);
 }
 
+/// The short help has what most people need; the long one has every flag, explained.
+#[test]
+fn help_is_short_unless_all_of_it_is_asked_for() {
+    let text = |args: &[&str]| {
+        let text = read(args).err().unwrap();
+        text.strip_prefix("asked: ").unwrap_or_else(|| panic!("{args:?}: {text}")).to_owned()
+    };
+    let short = text(&["help", "rebalance"]);
+    assert!(short.contains("--bandwidth") && !short.contains("--graphite-endpoint"), "{short}");
+    assert!(short.contains("bucky help rebalance --all"), "{short}");
+    let all = text(&["help", "rebalance", "--all"]);
+    assert!(all.contains("--graphite-endpoint") && all.contains("Exit codes: "), "{all}");
+    for args in [&["help", "-all", "rebalance"][..], &["rebalance", "--help"]] {
+        assert_eq!(text(args), all, "{args:?}");
+    }
+    let headings = ["Selection:", "What moves:", "Limits:", "Output:", "Connection:"];
+    let places = headings.map(|heading| short.find(heading).unwrap_or_else(|| panic!("{heading}")));
+    assert!(places.is_sorted(), "{short}");
+}
+
+#[test]
+fn every_command_has_an_example_and_all_exit_codes() {
+    for command in definition().get_subcommands().filter(|it| it.get_name() != "version") {
+        let name = command.get_name();
+        let short = help(Some(name.into()), Detail::Short).data;
+        let examples = short.split("Examples:\n").nth(1).unwrap_or_default();
+        assert!(examples.contains(&format!("bucky {name} ")), "{short}");
+        let all = help(Some(name.into()), Detail::All).data;
+        assert!(all.contains("Exit codes: 0 ") && all.contains("130 stopped at"), "{all}");
+        assert!(examples.lines().all(|line| line.chars().count() <= 80), "{examples}");
+    }
+}
+
 #[test]
 fn help_of_no_command_says_so_and_is_a_mistake() {
-    let stop = help(Some("lits".into()));
+    let stop = help(Some("lits".into()), Detail::All);
     assert_eq!((stop.outcome, stop.data.as_str()), (Outcome::Usage, "Unknown sub-command.\n"));
     assert!(stop.told.contains("'list'"), "{}", stop.told);
 }

@@ -11,9 +11,10 @@ use std::fmt;
 use bucky_api::{DaemonAddr, DiskStatus};
 use bucky_ring::{Difference, RingDocument};
 
-use super::{Answer, Member};
+use super::{Absence, Answer, Member};
 use crate::chain;
 use crate::clocks::ClockFinding;
+use crate::counted::counted;
 use crate::output::human_count;
 
 /// Fewer free inodes than one in so many are told.
@@ -25,7 +26,7 @@ pub(crate) enum Finding {
     /// A host of the ring that no daemon can have for an address.
     NoAddress { host: String, reason: String },
     /// A member does not answer, or not as it should.
-    Away { addr: DaemonAddr, reason: String },
+    Away { addr: DaemonAddr, state: Absence, reason: String },
     /// A member has a ring that cannot be used.
     BadRing { addr: DaemonAddr, reason: String },
     /// A member has another ring than the reference.
@@ -42,11 +43,18 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAddress { host, reason } => {
-                write!(f, "host {host:?} of the ring cannot be asked: {reason}")
+                write!(f, "cannot ask host {host:?} of the ring: {reason}")
             }
-            Self::Away { addr, reason } => write!(f, "{addr} is away: {reason}"),
+            Self::Away { addr, state, reason } => {
+                let predicate = state.predicate();
+                // The reason of a node that is down begins with its address, too.
+                match reason.strip_prefix(&format!("cannot reach {addr} ")) {
+                    Some(rest) => write!(f, "{addr} {predicate} {rest}"),
+                    None => write!(f, "{addr} {predicate}: {reason}"),
+                }
+            }
             Self::BadRing { addr, reason } => {
-                write!(f, "the ring of {addr} cannot be used: {reason}")
+                write!(f, "cannot use the ring of {addr}: {reason}")
             }
             Self::OtherRing { addr, differences } => {
                 write!(f, "the ring of {addr} differs: ")?;
@@ -54,14 +62,15 @@ impl fmt::Display for Finding {
                 f.write_str(&texts.join("; "))
             }
             Self::ReadOnly { addr, reason } => {
-                write!(f, "{addr} writes and deletes nothing: {reason}")
+                write!(f, "{addr} is read-only: {reason}")
             }
             Self::Clock(finding) => finding.fmt(f),
             Self::OneStore { store, addrs } => {
                 let addrs: Vec<String> = addrs.iter().map(DaemonAddr::to_string).collect();
                 write!(
                     f,
-                    "{} are one store ({store}); the ring has it under several hosts, or two daemons serve one folder",
+                    "{} serve the same files (store {store}); the ring has one node under several hosts, or \
+                     two daemons serve one folder",
                     addrs.join(" and ")
                 )
             }
@@ -72,8 +81,8 @@ impl fmt::Display for Finding {
 impl Finding {
     /// That a node is away; none if it is there.
     pub(crate) fn away(member: &Member) -> Option<Self> {
-        let Answer::Away { reason } = &member.answer else { return None };
-        Some(Self::Away { addr: member.addr().clone(), reason: reason.clone() })
+        let Answer::Away { state, reason } = &member.answer else { return None };
+        Some(Self::Away { addr: member.addr().clone(), state: *state, reason: reason.clone() })
     }
 }
 
@@ -147,7 +156,7 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
     let is_known = reference.nodes.iter().any(|node| node.server == *name);
     if member.host.is_some() && !is_known {
         notes.push(format!(
-            "calls itself {name:?}, which is no host of the ring; start it with -node"
+            "calls itself {name:?}, which is not a host of the ring; start it with -node HOST"
         ));
     } else if let Some(host) = member.host.as_ref().filter(|host| *host != name) {
         notes.push(format!(
@@ -156,7 +165,8 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
     }
     let Some(status) = member.status() else { return notes };
     for held in &status.tombstones.held {
-        notes.push(format!("holds {} deleted sources back: {}", held.count, held.reason));
+        let tombstones = counted(held.count, "tombstone", "tombstones");
+        notes.push(format!("keeps {tombstones} that cannot be confirmed: {}", held.reason));
     }
     // Told as a finding where nothing is written either.
     if !status.inventory.problem.is_empty() && status.inventory.problem != status.read_only {
@@ -165,19 +175,19 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
     notes.extend(few_inodes(&status.disk));
     if status.replaced.files > 0 {
         notes.push(format!(
-            "{} corrupt files were replaced and are kept in .bucky/replaced: look at them, then remove them",
-            status.replaced.files
+            "{} replaced and kept in .bucky/replaced; check and remove them",
+            counted(status.replaced.files, "corrupt file was", "corrupt files were")
         ));
     }
     let not_served = status.inventory.all_not_served().text();
     if !not_served.is_empty() {
         notes.push(format!(
-            "not served: {not_served}; `bucky list --not-served -s -h {}` lists them",
+            "not served: {not_served}; details: bucky list --not-served -s -h {}",
             member.addr()
         ));
     }
     if let Some(series) = status.inventory.series.as_ref().filter(|it| !it.problem.is_empty()) {
-        notes.push(format!("--series: {}; what it read before still counts", series.problem));
+        notes.push(format!("--series: {}; it still uses what it read before", series.problem));
     }
     notes
 }
@@ -188,7 +198,7 @@ fn few_inodes(disk: &DiskStatus) -> Option<String> {
     let is_few = free < total / FEW_INODES;
     is_few.then(|| {
         format!(
-            "only {} of {} inodes are free: each new metric takes one",
+            "only {} of {} inodes are free, and each new metric takes one",
             human_count(free),
             human_count(total)
         )
@@ -216,11 +226,13 @@ mod tests {
     #[test]
     fn a_member_that_is_away_is_named_with_the_reason() {
         let ring = document(&["a", "b"]);
-        let away = Answer::Away { reason: "cannot reach b:4242: connection refused".into() };
+        let state = Absence::Down;
+        let reason = "cannot reach b:4242 (is it running?): connection refused".into();
+        let away = Answer::Away { state, reason };
         let members = [member("a", v1(&ring, "a", "s1")), member("b", away)];
         assert_eq!(
             texts(&judge(&ring, &members)),
-            ["b:4242 is away: cannot reach b:4242: connection refused"]
+            ["b:4242 is down (is it running?): connection refused"]
         );
     }
 
@@ -262,7 +274,10 @@ mod tests {
         let ring = document(&["a", "alias"]);
         let members = [member("a", v1(&ring, "a", "s1")), member("alias", v1(&ring, "a", "s1"))];
         let found = texts(&judge(&ring, &members));
-        assert!(found[0].starts_with("a:4242 and alias:4242 are one store (s1)"), "{found:?}");
+        assert!(
+            found[0].starts_with("a:4242 and alias:4242 serve the same files (store s1)"),
+            "{found:?}"
+        );
         let members = [member("a", go(&ring, "a")), member("alias", go(&ring, "a"))];
         assert_eq!(judge(&ring, &members).len(), 1);
     }
@@ -276,9 +291,7 @@ mod tests {
         let found = texts(&judge(&ring, &[member("a", answer)]));
         assert_eq!(
             found,
-            [
-                "a:4242 writes and deletes nothing: /w is not the folder that this buckyd opened: restart buckyd"
-            ]
+            ["a:4242 is read-only: /w is not the folder that this buckyd opened: restart buckyd"]
         );
     }
 
@@ -289,7 +302,7 @@ mod tests {
         bad.algo = "ketama".into();
         let found = texts(&judge(&ring, &[member("a", v1(&bad, "a", "s1"))]));
         assert!(
-            found[0].contains("the ring of a:4242 cannot be used") && found[0].contains("ketama"),
+            found[0].contains("cannot use the ring of a:4242") && found[0].contains("ketama"),
             "{found:?}"
         );
     }
@@ -305,7 +318,7 @@ mod tests {
         assert_eq!(few_inodes(&disk(Some(1_000_000), Some(50_000))), None);
         assert_eq!(
             few_inodes(&disk(Some(1_000_000), Some(49_999))).unwrap(),
-            "only 49,999 of 1,000,000 inodes are free: each new metric takes one"
+            "only 49,999 of 1,000,000 inodes are free, and each new metric takes one"
         );
     }
 
@@ -313,7 +326,7 @@ mod tests {
     fn a_node_by_another_name_is_noted() {
         let ring = document(&["a", "b"]);
         let noted = notes(&ring, &member("a", v1(&ring, "host-7", "s1")));
-        assert!(noted[0].contains("\"host-7\", which is no host of the ring"), "{noted:?}");
+        assert!(noted[0].contains("\"host-7\", which is not a host of the ring"), "{noted:?}");
         let noted = notes(&ring, &member("a", v1(&ring, "b", "s1")));
         assert!(noted[0].contains("is \"a\" in the ring and calls itself \"b\""), "{noted:?}");
         assert_eq!(notes(&ring, &member("a", v1(&ring, "a", "s1"))), Vec::<String>::new());

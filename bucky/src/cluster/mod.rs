@@ -40,8 +40,55 @@ pub(crate) enum Answer {
     V1 { document: RingDocument, status: Box<Status> },
     /// A daemon with the Go tool's routes only.
     Go { document: RingDocument },
-    /// None, or one that is not understood: why.
-    Away { reason: String },
+    /// None, or one that cannot be used.
+    Away { state: Absence, reason: String },
+}
+
+/// Why a node cannot take part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// Nothing answers at its address.
+    Down,
+    /// It accepts a connection and does not answer in time, or not to the end.
+    NotAnswering,
+    /// It wants a token that was not given, or was not good enough.
+    Denied,
+    /// Its answer is an error, or is not understood.
+    BadAnswer,
+}
+
+impl Absence {
+    /// The one that a failed request shows.
+    fn of(error: &ClientError) -> Self {
+        match error {
+            ClientError::Unreachable { .. } => Self::Down,
+            ClientError::TimedOut { .. } | ClientError::Broken { .. } => Self::NotAnswering,
+            error if error.status().is_some_and(|it| matches!(it.as_u16(), 401 | 403)) => {
+                Self::Denied
+            }
+            _ => Self::BadAnswer,
+        }
+    }
+
+    /// A word for a table.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::NotAnswering => "no answer",
+            Self::Denied => "denied",
+            Self::BadAnswer => "bad answer",
+        }
+    }
+
+    /// What follows the address in a sentence.
+    pub(crate) fn predicate(self) -> &'static str {
+        match self {
+            Self::Down => "is down",
+            Self::NotAnswering => "is not answering",
+            Self::Denied => "denied access",
+            Self::BadAnswer => "gave a bad answer",
+        }
+    }
 }
 
 /// A node of the cluster.
@@ -117,7 +164,7 @@ impl Cluster {
         scope: Scope,
     ) -> anyhow::Result<Self> {
         let reference = client.daemon(seed.clone()).hashring().await.map_err(|error| {
-            UnhealthyError::because(format!("no ring from {seed}: {}", chain(&error)))
+            UnhealthyError::because(format!("cannot get the ring from {seed}: {}", chain(&error)))
         })?;
         let (members, mut findings) = match scope {
             Scope::All => ask_members(&client, &reference, seed.port()).await,
@@ -190,7 +237,7 @@ impl Cluster {
     /// [`UnhealthyError`] where the ring of `-h` cannot be built.
     pub(crate) fn ring(&self) -> anyhow::Result<Arc<Ring>> {
         self.ring.get_or_init(|| built(&self.document)).clone().map_err(|reason| {
-            UnhealthyError::because(format!("the ring of {} cannot be used: {reason}", self.seed))
+            UnhealthyError::because(format!("cannot use the ring of {}: {reason}", self.seed))
         })
     }
 
@@ -236,7 +283,7 @@ impl Cluster {
             let unlisted = NotServed { unplaceable: 0, ..status.inventory.all_not_served() };
             let text = unlisted.text();
             if !text.is_empty() {
-                output.say(format_args!("{}: in no list: {text}", member.addr()));
+                output.say(format_args!("{}: not listed: {text}", member.addr()));
             }
         }
     }
@@ -253,8 +300,8 @@ impl Cluster {
                 Answer::V1 { status, .. } => {
                     format!("buckyd {}, store {}", status.version, status.store_id)
                 }
-                Answer::Go { .. } => "a daemon of the Go tool".to_owned(),
-                Answer::Away { .. } => "away".to_owned(),
+                Answer::Go { .. } => "Go daemon".to_owned(),
+                Answer::Away { state, .. } => state.word().to_owned(),
             };
             output.say(format_args!("{}: {what}", member.addr()));
             for note in notes(&self.document, member) {
@@ -290,7 +337,7 @@ impl Cluster {
         let findings: Vec<String> =
             self.findings.iter().map(|finding| format!("\n  {finding}")).collect();
         Err(UnhealthyError::because(format!(
-            "the cluster is not healthy; `bucky servers -h {}` shows more:{}",
+            "the cluster is not healthy (details: bucky servers -h {}):{}",
             self.seed,
             findings.concat()
         )))
@@ -300,8 +347,9 @@ impl Cluster {
 /// Asks the node at `addr`, which the ring calls `host`.
 pub(crate) async fn ask_member(client: &Client, addr: DaemonAddr, host: Option<String>) -> Member {
     let daemon = client.daemon(addr);
-    let answer =
-        answer(&daemon).await.unwrap_or_else(|error| Answer::Away { reason: chain(&error) });
+    let answer = answer(&daemon)
+        .await
+        .unwrap_or_else(|error| Answer::Away { state: Absence::of(&error), reason: chain(&error) });
     Member { daemon, host, answer }
 }
 

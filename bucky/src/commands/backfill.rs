@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::args::batch::BatchArgs;
 use crate::args::cluster::ClusterArgs;
+use crate::args::heading;
 use crate::args::map_file::read_map;
 use crate::args::series::SeriesArgs;
 use crate::copy::{self, BackfillOrder};
@@ -14,34 +15,38 @@ use crate::transfer::options::SyncOptions;
 /// Arguments of `bucky backfill`.
 #[derive(clap::Args)]
 #[command(
-    about = "Fill metrics into metrics of other names, by a map of old names to new ones",
-    long_about = "Fill metrics into metrics of other names. FILE, or - for standard input, is a JSON object of old name to \
-                  new name. Every copy of an old name, on whatever node it lies, is filled into the new name at all owners \
-                  of that; a new name that is there already keeps its own values. Old metrics are left as they are. Old \
-                  names that no node has are told, and the exit code is 1.\n\nIn new names a `/` is a dot, dots in a row \
-                  are one, and one at the beginning is dropped. Several old names may have one new name: they are filled \
-                  in one after the other, as the map has them. A new name must not be an old one of another entry. May be \
-                  stopped (Ctrl-C) and run again at any time."
+    about = "Fill metrics into other names, by a map of old names to new names",
+    long_about = "Fill metrics into other names. FILE (or - for standard input) is a JSON object of old names \
+                  to new names. Every copy of an old name, on any node, is filled into the new name at all of \
+                  its owners. If a new name already has values, it keeps them. The old metrics stay. An old \
+                  name that no node has is reported, and the exit code is 1.\n\n\
+                  In new names, a `/` counts as a dot, several dots in a row count as one, and a leading dot \
+                  is dropped. Several old names may have the same new name; they are filled in the order of \
+                  the map. A new name must not be the old name of another entry. You can stop it (Ctrl-C) at \
+                  any time and run it again.",
+    after_help = "Examples:\n\
+        \x20 bucky backfill -h graphite-1 --no-op map.json   print the plan\n\
+        \x20 bucky backfill -h graphite-1 map.json           fill the new names"
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
-    /// A JSON object of old name to new name; - for standard input
+    /// JSON object of old names to new names; - for standard input
     #[arg(value_name = "FILE")]
     pub(crate) map: String,
-    /// Wait for a new scan of all nodes' files
-    #[arg(short = 'f', long)]
+    /// Wait for a new scan of all nodes first
+    #[arg(short = 'f', long, help_heading = heading::SELECTION)]
     pub(crate) force: bool,
-    /// Print the plan and do nothing
-    #[arg(long, visible_alias = "dry-run")]
+    /// Print the plan and change nothing
+    #[arg(long, visible_alias = "dry-run", help_heading = heading::WHAT_MOVES)]
     pub(crate) no_op: bool,
     #[command(flatten)]
     pub(crate) series: SeriesArgs,
     #[command(flatten)]
     pub(crate) batches: BatchArgs,
-    /// Accepted for the Go tool's sake: destinations always fetch for themselves
+    /// Accepted for compatibility with the Go tool: destinations always fetch by themselves
     #[arg(long, hide = true)]
     pub(crate) offload: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// Runs it.
@@ -49,7 +54,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     if args.cluster.single {
         // D7: the Go tool takes -s and asks all nodes all the same.
         return Err(UsageError::because(
-            "-s does not go with backfill: copies on other nodes would be left out",
+            "-s cannot be used with backfill: it would leave out the copies on other nodes",
         ));
     }
     let order = BackfillOrder {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bucky_api::DaemonAddr;
 
 use crate::args::cluster::ClusterArgs;
+use crate::args::heading;
 use crate::args::map_file::read_map;
 use crate::args::series::SeriesArgs;
 use crate::args::sync::SyncArgs;
@@ -17,33 +18,38 @@ use crate::output::Output;
 /// Arguments of `bucky backfill2`.
 #[derive(clap::Args)]
 #[command(
-    about = "Copy metrics from one cluster to another, by an expression or by a map of names",
-    long_about = "Copy metrics from one cluster to another, whatever their rings are; each is asked on its own port. With -r \
-                  all metrics in whose name the expression is found, from wherever they are, to all owners in the \
-                  destination cluster. With -metric-map-file those of a map of old names to new ones, as `bucky backfill` \
-                  does it.\n\nWhat the destination has already is filled: it keeps its own value where both have one. The \
-                  source is left as it is, unless -delete is given with -r: then each metric is deleted there once all \
-                  owners durably hold all of it, if nobody has written to it meanwhile. Source and destination may be one \
-                  cluster, or have nodes in common: nothing is ever deleted on a node that owns it. May be stopped \
-                  (Ctrl-C) and run again at any time."
+    about = "Copy metrics from one cluster to another",
+    long_about = "Copy metrics from one cluster to another. The rings may differ, and so may the \
+                  ports.\n\n\
+                  With -r, all matching metrics on any node of the source cluster go to all owners in the \
+                  destination cluster. With -metric-map-file, metrics get new names by a map, as with `bucky \
+                  backfill`.\n\n\
+                  If the destination already has a metric, its gaps are filled: where both have a value, it \
+                  keeps its own. The sources stay, unless you give -delete with -r. Then each metric is \
+                  deleted at the source once all owners have all of it on disk, and only if nothing wrote to \
+                  it meanwhile. Source and destination may be the same cluster or share nodes: a metric is \
+                  never deleted on a node that owns it. You can stop it (Ctrl-C) at any time and run it again.",
+    after_help = "Examples:\n\
+        \x20 bucky backfill2 --src-cluster-seed old-1 --dst-cluster-seed new-1 -r .\n\
+        \x20     copy all metrics of the old cluster to the new one"
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
     /// A daemon of the cluster to copy from
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", help_heading = heading::SELECTION)]
     pub(crate) src_cluster_seed: DaemonAddr,
     /// A daemon of the cluster to copy to
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", help_heading = heading::SELECTION)]
     pub(crate) dst_cluster_seed: DaemonAddr,
-    /// A JSON object of old name to new name; - for standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "regex", required_unless_present = "regex")]
+    /// JSON object of old names to new names; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "regex", required_unless_present = "regex", help_heading = heading::SELECTION)]
     pub(crate) metric_map_file: Option<String>,
-    /// Only metrics in whose name this is found
-    #[arg(short = 'r', long, value_name = "REGEX")]
+    /// Only metrics whose names match
+    ///
+    /// The expression may match anywhere in the name.
+    #[arg(short = 'r', long, value_name = "REGEX", help_heading = heading::SELECTION)]
     pub(crate) regex: Option<String>,
-    /// Wait for a new scan of the source nodes' files
-    #[arg(short = 'f', long)]
+    /// Wait for a new scan of the source nodes first
+    #[arg(short = 'f', long, help_heading = heading::SELECTION)]
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) series: SeriesArgs,
@@ -51,13 +57,15 @@ pub(crate) struct Args {
     pub(crate) sync: SyncArgs,
     #[command(flatten)]
     pub(crate) whole: WholeArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// Runs it.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     if args.cluster.single {
         return Err(UsageError::because(
-            "-s does not go with backfill2: it is about whole clusters",
+            "-s cannot be used with backfill2: it copies whole clusters",
         ));
     }
     let client = args.cluster.client()?;
@@ -73,14 +81,14 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     };
     if order.sources.deletes {
         return Err(UsageError::because(
-            "-delete does not go with -metric-map-file: whether a metric is whole under its new name is not looked at \
-             again after it is gone under its old one; look at the new ones, then run `bucky delete` with the old names",
+            "-delete cannot be used with -metric-map-file, because nothing checks a metric under its new name \
+             after the old one is deleted; check the new metrics, then run `bucky delete` with the old names",
         ));
     }
     if order.journal.is_some() {
         return Err(UsageError::because(
-            "--journal does not go with -metric-map-file: give -job-state-file, or nothing, as what is complete costs a \
-             read and nothing else when the same map is run again",
+            "--journal cannot be used with -metric-map-file; give -job-state-file, or run the same map again: \
+             a metric that is complete costs only a read",
         ));
     }
     let order = BackfillOrder {

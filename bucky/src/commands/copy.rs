@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bucky_api::DaemonAddr;
 
 use crate::args::cluster::ClusterArgs;
+use crate::args::heading;
 use crate::args::sync::SyncArgs;
 use crate::args::whole::WholeArgs;
 use crate::copy;
@@ -14,29 +15,34 @@ use crate::output::Output;
 /// Arguments of `bucky copy`.
 #[derive(clap::Args)]
 #[command(
-    about = "Copy all that one node has to another",
-    long_about = "Copy all that one node has to another, under the same names; no ring is asked, and -h and -s count for \
-                  nothing. What the destination has already is filled: it keeps its own value where both have one.\n\nThe \
-                  source is left as it is, unless -delete is given: then each metric is deleted there once the \
-                  destination durably holds all of it, if nobody has written to it meanwhile. Two addresses of one store \
-                  are refused. May be stopped (Ctrl-C) and run again at any time."
+    about = "Copy everything from one node to another",
+    long_about = "Copy all metrics of one node to another, under the same names. The ring does not matter; -h \
+                  and -s have no effect.\n\n\
+                  If the destination already has a metric, its gaps are filled: where both have a value, it \
+                  keeps its own. The sources stay, unless you give -delete. Then each metric is deleted at the \
+                  source once the destination has all of it on disk, and only if nothing wrote to it \
+                  meanwhile. If both addresses lead to the same files, nothing is copied. You can stop it \
+                  (Ctrl-C) at any time and run it again.",
+    after_help = "Examples:\n\
+        \x20 bucky copy --src graphite-1 --dst graphite-9 --no-op   print the plan\n\
+        \x20 bucky copy --src graphite-1 --dst graphite-9           copy all metrics"
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
-    /// The node to copy from
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Node to copy from
+    #[arg(long, value_name = "HOST:PORT", help_heading = heading::SELECTION)]
     pub(crate) src: DaemonAddr,
-    /// The node to copy to
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Node to copy to
+    #[arg(long, value_name = "HOST:PORT", help_heading = heading::SELECTION)]
     pub(crate) dst: DaemonAddr,
-    /// Wait for a new scan of the source's files
-    #[arg(short = 'f', long)]
+    /// Wait for a new scan of the source first
+    #[arg(short = 'f', long, help_heading = heading::SELECTION)]
     pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) sync: SyncArgs,
     #[command(flatten)]
     pub(crate) whole: WholeArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// Runs it.

@@ -11,8 +11,10 @@ use serde_json::json;
 
 use crate::args::cluster::discover;
 use crate::args::each_metric::EachMetricArgs;
+use crate::args::heading;
 use crate::chain;
 use crate::cluster::{Cluster, Member};
+use crate::counted;
 use crate::deletion::{self, Deleted, Manner};
 use crate::inventory::{Detail, Merged, Query, Sought, page_len};
 use crate::name_pile::NamePile;
@@ -22,23 +24,27 @@ use crate::output::{Output, while_read};
 use crate::terminal::{Terminal, yes_or_no};
 
 /// What becomes of what the operator has not confirmed.
-const LEFT: &str = "what was not confirmed is left as it is";
+const LEFT: &str = "nothing else was deleted";
 
 /// Arguments of `bucky delete`.
 #[derive(clap::Args)]
 #[command(
     about = "Delete metrics from all nodes that have them",
-    long_about = "Delete metrics from all nodes that have them; with -s from the node at -h alone. The files go at once \
-                  and for good. Asks at the terminal, for each node, unless -noconfirm is given.\n\nNothing is deleted \
-                  unless every node answers and its whole list was read. A metric that a relay still sends is made \
-                  anew by carbon; one that was moved seconds ago, by the node that it was moved from, for as long as \
-                  `bucky servers` shows tombstones."
+    long_about = "Delete metrics from all nodes that have them; with -s only from the node at -h. The files \
+                  are deleted immediately and for good. You are asked for each node, unless you give \
+                  -noconfirm.\n\n\
+                  Nothing is deleted unless every node answers and lists all of its metrics. If a relay still \
+                  sends a metric, carbon creates it again. If a metric was moved seconds ago, the node that it \
+                  came from may create it again, as long as `bucky servers` shows tombstones.",
+    after_help = "Examples:\n\
+        \x20 bucky delete -h graphite-1 app.old.count\n\
+        \x20 bucky delete -h graphite-1 -r '^app\\.old\\.'"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) each: EachMetricArgs,
-    /// Delete without asking
-    #[arg(long, visible_alias = "no-confirm")]
+    /// Do not ask before deleting
+    #[arg(long, visible_alias = "no-confirm", help_heading = heading::WHAT_MOVES)]
     pub(crate) noconfirm: bool,
 }
 
@@ -49,7 +55,8 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
     cluster.require_all_there(
-        "nothing was deleted, as a copy could stay where nobody answers; -s deletes from the node at -h alone",
+        "nothing was deleted, because a copy could remain on a node that does not answer (-s deletes only from \
+         the node at -h)",
     )?;
     cluster.tell_findings(output);
     cluster.tell_not_served(output);
@@ -58,7 +65,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let query = Query { selection, detail: Detail::Name, workers: 1 };
     let merged = Merged::begin(&cluster, query, args.select.force, output).await?;
     let Some(gathered) = gather(&cluster, merged, sought, output).await? else {
-        output.say("bucky: nothing was deleted, as not all lists could be read");
+        output.say("bucky: nothing was deleted, because not all lists could be read");
         return Ok(Outcome::SomeFailed);
     };
     let manner = Manner { workers: args.workers, verbose: args.cluster.verbose };
@@ -84,7 +91,7 @@ fn terminal() -> anyhow::Result<Terminal> {
     // D19: without a terminal the Go tool deletes nothing, says nothing of it, and exits 0.
     Terminal::open().map_err(|error| {
         UsageError::because(format!(
-            "nothing was deleted: there is no terminal to confirm at ({error}); give -noconfirm to delete without"
+            "nothing was deleted: no terminal to ask at ({error}); to delete without asking, give -noconfirm"
         ))
     })
 }
@@ -95,9 +102,11 @@ fn tell_tombstones(cluster: &Cluster, output: &Output) {
         let waiting = member.status().map_or(0, |status| status.tombstones.waiting);
         if waiting > 0 {
             output.say(format_args!(
-                "bucky: {} has moved {waiting} metrics away and not confirmed them yet: one of these that is deleted now is \
-                 made anew from there; delete it again once `bucky servers` shows no tombstones",
-                member.addr()
+                "bucky: {} has tombstones of {} that it moved away: a metric that is deleted now may be \
+                 created again from them; wait until `bucky servers` shows no tombstones, or delete it again \
+                 then",
+                member.addr(),
+                counted::metrics(waiting)
             ));
         }
     }
@@ -126,11 +135,13 @@ async fn gather<'a>(
         let Some((member, pile)) = piles.get_mut(node) else { continue };
         sought.found(&entry.name);
         match metric_called(&entry.name) {
-            Ok(_) => pile.push(entry.name).await.context("the names cannot be kept in a file")?,
+            Ok(_) => {
+                pile.push(entry.name).await.context("cannot keep the names in a temporary file")?
+            }
             // D31: the Go tool deletes another metric then, or says that it has deleted this one.
             Err(reason) => {
                 output.say(format_args!(
-                    "bucky: {} lists {:?}, which cannot be deleted by that name: {reason}",
+                    "bucky: {} lists {:?}, which cannot be deleted by this name: {reason}",
                     member.addr(),
                     entry.name
                 ));
@@ -172,7 +183,7 @@ impl Round<'_> {
         self.output.say(format_args!("Deleting {count} metrics on {addr}..."));
         let deleted = deletion::delete(&member.daemon, pile, self.manner, self.output)
             .await
-            .context("the names cannot be read from their file")?;
+            .context("cannot read the names from their temporary file")?;
         if deleted.failed > 0 {
             self.outcome = Outcome::SomeFailed;
         }
@@ -190,14 +201,11 @@ impl Round<'_> {
                 let asked = self.output.data_text(&question).and_then(|()| self.output.flush());
                 // Elsewhere a reader that has gone away is no failure. Here nobody was asked, so nothing is deleted.
                 asked.map_err(|error| {
-                    anyhow::anyhow!(
-                        "it cannot be asked whether to delete, and {LEFT}: {}",
-                        chain(&error)
-                    )
+                    anyhow::anyhow!("cannot ask whether to delete ({LEFT}): {}", chain(&error))
                 })?;
             }
             let line = terminal.read_line().await;
-            let line = line.context("no answer can be read from the terminal")?;
+            let line = line.context("cannot read the answer from the terminal")?;
             let Some(line) = line else { return Err(closed()) };
             if let Some(answer) = yes_or_no(&line) {
                 return Ok(answer);
@@ -208,5 +216,5 @@ impl Round<'_> {
 
 fn closed() -> anyhow::Error {
     anyhow::Error::new(io::Error::from(io::ErrorKind::UnexpectedEof))
-        .context(format!("the terminal was closed before all was confirmed; {LEFT}"))
+        .context(format!("the terminal was closed before everything was confirmed; {LEFT}"))
 }

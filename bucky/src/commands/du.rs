@@ -24,8 +24,10 @@ const GO_LOG_TIME: &[FormatItem<'_>] =
 #[derive(clap::Args)]
 #[command(
     about = "Add up the size of metrics",
-    long_about = "Add up the size of metrics (the lengths of their files). A metric on two nodes counts twice. The \
-                  result is printed, and told on standard error as well, behind the time, as the Go tool does."
+    long_about = "Add up the size of metrics (the lengths of their files). A metric on two nodes counts twice. \
+                  As in the Go tool, the result is also printed on standard error, after the time.",
+    after_help = "Examples:\n\
+        \x20 bucky du -h graphite-1 -r '^app\\.'"
 )]
 pub(crate) struct Args {
     #[command(flatten)]

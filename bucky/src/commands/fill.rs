@@ -16,6 +16,7 @@ use bucky_whisper::{
 use walkdir::{DirEntry, WalkDir};
 
 use self::source::{Deletion, delete_unchanged, digest_of};
+use crate::args::heading;
 use crate::args::schema::SchemaArgs;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, while_read};
@@ -28,39 +29,47 @@ const ROUNDS: usize = 5;
 /// Arguments of `bucky fill`.
 #[derive(clap::Args)]
 #[command(
-    about = "Fill a local file's (or a tree's) gaps from another",
-    long_about = "Fill the gaps of DST from SRC: every point that SRC has and DST lacks. What DST has it keeps. Where \
-                  there is no DST it becomes a copy of SRC.\n\n\
-                  Also as `bucky-fill`, a link to `bucky`, with the flags of the Go tool's program of that name."
+    about = "Fill the gaps of a local file (or tree) from another",
+    long_about = "Fill the gaps of DST from SRC: every point that SRC has and DST lacks. DST keeps the values \
+                  that it has. If DST does not exist, it becomes a copy of SRC.\n\n\
+                  Also available as `bucky-fill`, a link to `bucky`, with the flags of the Go program of that \
+                  name.",
+    after_help = "Examples:\n\
+        \x20 bucky fill old/app.wsp new/app.wsp\n\
+        \x20 bucky fill -r /mnt/old/whisper /opt/graphite/storage/whisper"
 )]
 pub(crate) struct Args {
     /// SRC and DST are folders: fill every file below SRC
-    #[arg(short = 'r', long)]
+    #[arg(short = 'r', long, help_heading = heading::SELECTION)]
     recursive: bool,
-    /// Delete each source once its points are durably in place
-    #[arg(short = 'd', long = "delete")]
+    /// Delete each source once its points are on disk in DST
+    #[arg(short = 'd', long = "delete", help_heading = heading::WHAT_MOVES)]
     delete: bool,
-    /// Take what is left of a source that was cut off, such as by a full disk. It stays where it is
-    #[arg(long, conflicts_with = "delete")]
+    /// Use the readable part of a source that was cut off, such as by a full disk
+    ///
+    /// The source is not deleted.
+    #[arg(long, conflicts_with = "delete", help_heading = heading::WHAT_MOVES)]
     salvage: bool,
-    /// With -r: print a line for each file, `[ OK ] [SRC] -> [DST]` or `[FAIL] [WHY] [SRC] -> [DST]`
-    #[arg(short = 'l', long = "log")]
+    /// With -r: print a line for each file
+    ///
+    /// The line is `[ OK ] [SRC] -> [DST]` or `[FAIL] [WHY] [SRC] -> [DST]`.
+    #[arg(short = 'l', long = "log", help_heading = heading::OUTPUT)]
     log: bool,
-    /// Tell what was done with each file
-    #[arg(short = 'v', long)]
+    /// Print what was done with each file
+    #[arg(short = 'v', long, help_heading = heading::OUTPUT)]
     verbose: bool,
     /// What aggregation method 6 means: avg_zero (whisper.py) or first (go-carbon)
-    #[arg(long, value_name = "METHOD", default_value = "avg_zero")]
+    #[arg(long, value_name = "METHOD", default_value = "avg_zero", help_heading = heading::GO)]
     aggregation_6: AggregationSix,
     /// Seconds to wait for the lock of a file
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = bucky_flags::integer::<u64>(0..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = bucky_flags::integer::<u64>(0..=86_400), help_heading = heading::LIMITS)]
     lock_timeout: u64,
     #[command(flatten)]
     schema: SchemaArgs,
-    /// The file (or folder) to take points from
+    /// File or folder to take points from
     #[arg(value_name = "SRC")]
     source: PathBuf,
-    /// The file (or folder) to fill
+    /// File or folder to fill
     #[arg(value_name = "DST")]
     destination: PathBuf,
 }
@@ -73,7 +82,7 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
     }
     if args.source.is_dir() {
         return Err(UsageError::because(format!(
-            "{} is a folder; give -r to fill all files below it",
+            "{} is a folder; to fill all files below it, give -r",
             args.source.display()
         )));
     }
@@ -85,19 +94,19 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
 fn fill_tree(args: &Args, output: &Output) -> anyhow::Result<Outcome> {
     if !args.source.is_dir() {
         return Err(UsageError::because(format!(
-            "{} is no folder; -r needs two",
+            "{} is not a folder; -r needs two folders",
             args.source.display()
         )));
     }
     if args.destination.exists() && !args.destination.is_dir() {
         return Err(UsageError::because(format!(
-            "{} is no folder; -r needs two",
+            "{} is not a folder; -r needs two folders",
             args.destination.display()
         )));
     }
     refuse_nested(&args.source, &args.destination)?;
     std::fs::create_dir_all(&args.destination)
-        .with_context(|| format!("{} cannot be made", args.destination.display()))?;
+        .with_context(|| format!("cannot create {}", args.destination.display()))?;
     // Now that it is there, its path means what it means, whatever links and `..` are in it.
     refuse_nested(&args.source, &args.destination)?;
     let mut outcome = Outcome::Done;
@@ -145,7 +154,7 @@ fn refuse_nested(source: &Path, destination: &Path) -> anyhow::Result<()> {
         && again.exists()
     {
         return Err(UsageError::because(format!(
-            "what lies in {} would be filled into {}, and from there on into {}; move one of them away first",
+            "files in {} would be filled into {}, and from there into {}; move one of these folders away first",
             again.display(),
             source.display(),
             destination.display()
@@ -153,7 +162,7 @@ fn refuse_nested(source: &Path, destination: &Path) -> anyhow::Result<()> {
     }
     if existing.starts_with(real) {
         return Err(UsageError::because(format!(
-            "{} lies in {}, or is the same; a tree cannot be filled into itself",
+            "{} is inside {} or the same folder; a tree cannot be filled into itself",
             destination.display(),
             source.display()
         )));
@@ -198,7 +207,7 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
     let limit = Duration::from_secs(args.lock_timeout);
     if args.delete && source.is_symlink() {
         bail!(
-            "the source is a symbolic link, which -d does not delete; give the file that it leads to"
+            "the source is a symbolic link, which -d does not delete; give the file that it points to"
         );
     }
     for _ in 0..ROUNDS {
@@ -206,7 +215,7 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
         let now =
             SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         let now = u32::try_from(now.as_secs())
-            .context("the clock is beyond what Whisper files can tell")?;
+            .context("the clock is later than Whisper files can express (2106)")?;
         let options = FillOptions { clocks: Clocks::at(now), aggregation_six: args.aggregation_6 };
         let done = fill_by(args, source, destination, options, limit)?;
         let told = outcome_text(&done);
@@ -214,18 +223,19 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
             enough(&done, args.schema.on_schema_difference)?;
             return Ok(told);
         };
-        enough(&done, args.schema.on_schema_difference)
-            .context("the source is left where it is")?;
+        enough(&done, args.schema.on_schema_difference).context("the source was not deleted")?;
         let mut deletion = delete_unchanged(source, digest, limit)?;
         // What a writer that had it open put into it after all.
         while let Deletion::WrittenSince(unnamed) = deletion {
             let filled = fill_by(args, &unnamed.path(), destination, options, limit)
                 .and_then(|done| enough(&done, args.schema.on_schema_difference));
             if let Err(error) = filled {
-                fill_file(&unnamed.path(), source, options, limit)
-                    .context("points that came into the source while it was deleted are lost")?;
-                return Err(error
-                    .context("points came into the source while it was deleted; it is put back"));
+                fill_file(&unnamed.path(), source, options, limit).context(
+                    "points that were written to the source during its deletion are lost",
+                )?;
+                return Err(error.context(
+                    "points were written to the source during its deletion; it was put back",
+                ));
             }
             deletion = unnamed.settle(limit)?;
         }
@@ -233,7 +243,7 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
             return Ok(format!("{told}, source deleted"));
         }
     }
-    bail!("the source changes all the time; it is left where it is")
+    bail!("the source keeps changing; it was not deleted")
 }
 
 /// Where what is left of the source could be taken, the error says how.
@@ -247,7 +257,7 @@ fn hinted(error: FillFileError, path: &Path) -> anyhow::Error {
     match &error {
         FillFileError::Source(OpenError::Damaged { .. }) if is_cut(path).unwrap_or(false) => {
             anyhow::Error::new(error)
-                .context("the source was cut off; --salvage takes what is left of it")
+                .context("the source was cut off; to use the readable part of it, give --salvage")
         }
         _ => error.into(),
     }

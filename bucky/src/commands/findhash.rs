@@ -21,29 +21,33 @@ const BUCKETS_TOLD: f64 = 65_535.0;
 /// Arguments of `bucky findhash`.
 #[derive(clap::Args)]
 #[command(
-    about = "Find instance names with which a carbon ring spreads evenly",
-    long_about = "FILE has a node a line: HOST, HOST:PORT, HOST:INSTANCE or HOST:PORT:INSTANCE; lines that begin with # \
-                  are comments. Nodes without an instance get random ones, again and again, and each solution that \
-                  is better than all before is printed; end it with Ctrl-C.\n\n\
-                  Also as `findhash`, a link to `bucky`, with the flags of the Go tool's program of that name."
+    about = "Find instance names that spread metrics evenly over a carbon ring",
+    long_about = "FILE has one node a line: HOST, HOST:PORT, HOST:INSTANCE or HOST:PORT:INSTANCE. Lines that \
+                  begin with # are comments. Nodes without an instance get random ones, again and again. Each \
+                  solution that is better than all before it is printed. Stop it with Ctrl-C.\n\n\
+                  Also available as `findhash`, a link to `bucky`, with the flags of the Go program of that \
+                  name.",
+    after_help = "Examples:\n\
+        \x20 bucky findhash nodes.txt\n\
+        \x20 bucky findhash --analyze nodes.txt   show how the given nodes spread"
 )]
 pub(crate) struct Args {
-    /// Only tell how the ring of the file spreads
+    /// Only show how the ring of FILE spreads metrics
     #[arg(long)]
     analyze: bool,
-    /// With --analyze: also how the names in this file, one a line, spread
+    /// With --analyze: also show how the names in this file spread, one a line
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
-    /// Of a solution show the nodes that begin with this
+    /// Show only nodes of a solution that begin with this
     #[arg(long, value_name = "PREFIX", default_value = "")]
     filter: String,
-    /// A first solution must spread less than the difference of --max and --min
+    /// The first solution must spread less than --max minus --min
     #[arg(long, value_name = "BUCKETS", default_value_t = 1900, value_parser = bucky_flags::integer::<i64>(-65_536..=65_536))]
     max: i64,
     /// See --max
     #[arg(long, value_name = "BUCKETS", default_value_t = 1300, value_parser = bucky_flags::integer::<i64>(-65_536..=65_536))]
     min: i64,
-    /// The file that lists the nodes
+    /// File that lists the nodes
     #[arg(value_name = "FILE")]
     file: PathBuf,
 }
@@ -54,7 +58,7 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
     let nodes = nodes(&text).with_context(|| args.file.display().to_string())?;
     if nodes.is_empty() {
         // D36: the Go tool panics.
-        bail!("{} lists no node; write one a line, such as graphite-1:2003:a", args.file.display());
+        bail!("{} has no nodes; write one a line, such as graphite-1:2003:a", args.file.display());
     }
     if args.analyze {
         let ring = ring(&nodes)?;
@@ -65,13 +69,13 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
         return Ok(Outcome::Done);
     }
     if args.keys.is_some() {
-        return Err(UsageError::because("--keys goes with --analyze"));
+        return Err(UsageError::because("--keys needs --analyze"));
     }
     search(&nodes, args, output)
 }
 
 fn read(path: &std::path::Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// A line of the file.
@@ -106,7 +110,7 @@ fn node(line: &str) -> anyhow::Result<Listed> {
             .parse()
             .ok()
             .filter(|port| *port > 0)
-            .with_context(|| format!("port {port:?} is no number from 1 to 65535"))?,
+            .with_context(|| format!("not a port: {port:?} (a number from 1 to 65535)"))?,
     };
     let instance = Some(instance).filter(|instance| !instance.is_empty()).map(str::to_owned);
     // Checked now, so that a mistake is told with its line.
@@ -213,7 +217,8 @@ fn search(nodes: &[Listed], args: &Args, output: &Output) -> anyhow::Result<Outc
         }
         if nodes.iter().all(|node| node.instance.is_some()) {
             output.say(
-                "bucky: all nodes have an instance, so there is nothing to try; leave it out where one may be drawn",
+                "bucky: all nodes have an instance, so there is nothing to try; leave out the instances that \
+                 may be chosen",
             );
             return Ok(Outcome::Done);
         }
@@ -273,7 +278,7 @@ mod tests {
             assert!(node(line).is_err(), "{line}");
         }
         let error = nodes("h\n#\nh:70000").unwrap_err();
-        assert!(format!("{error:#}").starts_with("line 3: \"h:70000\": port"), "{error:#}");
+        assert!(format!("{error:#}").starts_with("line 3: \"h:70000\": not a port"), "{error:#}");
     }
 
     #[test]

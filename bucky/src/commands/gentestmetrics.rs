@@ -12,34 +12,38 @@ use crate::output::Output;
 /// Arguments of `bucky gentestmetrics`.
 #[derive(clap::Args)]
 #[command(
-    about = "Print made-up points in carbon's line protocol",
-    long_about = "Print lines `NAME VALUE TIMESTAMP`, as carbon's plaintext port takes them. Rounds follow each other \
-                  oldest first; the last one is of the time -s, rounded down to -i.\n\n\
-                  Also as `gentestmetrics`, a link to `bucky`, with the flags of the Go tool's program of that name."
+    about = "Print test points in carbon's plaintext format",
+    long_about = "Print lines `NAME VALUE TIMESTAMP`, as carbon's plaintext port expects them. Rounds follow \
+                  each other, oldest first. The last round has the time of -s, rounded down to a multiple of \
+                  -i.\n\n\
+                  Also available as `gentestmetrics`, a link to `bucky`, with the flags of the Go program of \
+                  that name.",
+    after_help = "Examples:\n\
+        \x20 bucky gentestmetrics -c 1000 | nc graphite-1 2003"
 )]
 pub(crate) struct Args {
-    /// What each name begins with
+    /// First part of each name
     #[arg(short = 'p', long, value_name = "TEXT", default_value = "test.")]
     prefix: String,
-    /// How many names, counted from 000000
+    /// Number of names, counted from 000000
     #[arg(short = 'c', long, value_name = "NUMBER", default_value_t = 1000, value_parser = bucky_flags::integer::<u64>(0..=i64::MAX))]
     count: u64,
-    /// How many points each name gets
+    /// Number of points for each name
     #[arg(short = 'x', long, value_name = "NUMBER", default_value_t = 1, value_parser = bucky_flags::integer::<u32>(0..=i64::from(u32::MAX)))]
     iterations: u32,
     /// Seconds between two points of a name
     #[arg(short = 'i', long, value_name = "SECONDS", default_value_t = 60, value_parser = bucky_flags::integer::<u32>(1..=i64::from(u32::MAX)))]
     interval: u32,
-    /// Values are whole numbers from 0 to below this
+    /// Values are whole numbers from 0 up to, but not including, this
     #[arg(short = 'l', long, value_name = "NUMBER", default_value_t = 100, value_parser = bucky_flags::integer::<i64>(1..=i64::MAX))]
     limit: i64,
-    /// This value everywhere
+    /// Use this value everywhere
     #[arg(short = 'v', long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = bucky_flags::integer::<i64>(i64::MIN..=i64::MAX))]
     value: Option<i64>,
-    /// Names are the lines of this file; -c is not looked at then
+    /// Use the names in this file, one a line, and ignore -c
     #[arg(short = 'f', long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The time of the last point, Unix seconds [default: now]
+    /// Time of the last point, in Unix seconds [default: now]
     #[arg(short = 's', long, value_name = "TIMESTAMP", value_parser = bucky_flags::integer::<i64>(i64::MIN..=i64::MAX))]
     start: Option<i64>,
 }
@@ -52,7 +56,7 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
         None => None,
         Some(path) => Some(
             std::fs::read_to_string(path)
-                .with_context(|| format!("the names in {} cannot be read", path.display()))?,
+                .with_context(|| format!("cannot read the names in {}", path.display()))?,
         ),
     };
     let mut chance = fastrand::Rng::new();
@@ -87,7 +91,7 @@ fn timestamps(
     let first = interval
         .checked_mul(i64::from(iterations) - 1)
         .and_then(|span| last.checked_sub(span))
-        .ok_or_else(|| UsageError::because("so many points reach too far back"))?;
+        .ok_or_else(|| UsageError::because("this many points would begin before 1970"))?;
     Ok((0..i64::from(iterations)).map(move |round| first + round * interval))
 }
 

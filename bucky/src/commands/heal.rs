@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::args::batch::BatchArgs;
 use crate::args::cluster::ClusterArgs;
+use crate::args::heading;
 use crate::args::local::LocalArgs;
 use crate::args::series::SeriesArgs;
 use crate::heal::{self, Order};
@@ -15,19 +16,23 @@ use crate::transfer::options::SyncOptions;
 /// Arguments of `bucky heal`.
 #[derive(clap::Args)]
 #[command(
-    about = "Bring metrics to the owners that lack them, from owners that have them",
-    long_about = "Bring metrics to the owners that lack them, from owners that have them: after a node was replaced by an \
-                  empty one, or lost files. For clusters with a replication factor above 1. All metrics, those named, or \
-                  with -r those that match; with -s only to the node at -h. Deletes nothing, and changes no point that an \
-                  owner has.\n\nWho lacks what is told by the names that the nodes list, after a new scan; contents are \
-                  not compared unless --points is given. Metrics that none of their owners has, only other nodes, are left \
-                  to `bucky rebalance`. Refuses unless all nodes are there and have the same ring. May be stopped (Ctrl-C) \
-                  and run again at any time.\n\nExit codes: 0 done, or nothing to do; 1 some of it failed; 2 wrong usage; \
-                  3 the cluster is not healthy."
+    about = "Copy metrics to owners that lack them",
+    long_about = "Copy metrics to owners that lack them, from owners that have them, for example after a node \
+                  was replaced by an empty one or lost files. It needs a replication factor above 1. It heals \
+                  all metrics, the ones that you name, or with -r those that match; with -s only the node at \
+                  -h. It deletes nothing, and changes no point that an owner has.\n\n\
+                  By default, heal compares only the names that the nodes list after a new scan. With --points \
+                  it also compares contents. If only nodes that do not own a metric have it, use `bucky \
+                  rebalance`. All nodes must be up and have the same ring. You can stop it (Ctrl-C) at any \
+                  time and run it again.",
+    after_help = "Examples:\n\
+        \x20 bucky heal -h graphite-1 --no-op    print what is missing\n\
+        \x20 bucky heal -h graphite-1            copy it\n\
+        \x20 bucky heal -h graphite-1 --points   also fill gaps between copies",
+    after_long_help = "Exit codes: 0 done or nothing to do, 1 some of it failed, 2 wrong usage,\n\
+        3 the cluster is not healthy, 130 stopped at once by a second Ctrl-C."
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
@@ -35,16 +40,20 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) series: SeriesArgs,
     /// Print the plan and change nothing
-    #[arg(long, visible_alias = "dry-run")]
+    #[arg(long, visible_alias = "dry-run", help_heading = heading::WHAT_MOVES)]
     pub(crate) no_op: bool,
-    /// Also fill the copies of owners from each other: points that one has and another lacks. Reads every copy
-    #[arg(long)]
+    /// Also fill the gaps between copies of different owners (reads every copy)
+    #[arg(long, help_heading = heading::WHAT_MOVES)]
     pub(crate) points: bool,
-    /// Go by the lists that the nodes have, however old: what was lost since is not noticed
-    #[arg(long, conflicts_with = "force")]
+    /// Use the lists that the nodes already have, however old
+    ///
+    /// Losses since then are not noticed.
+    #[arg(long, conflicts_with = "force", help_heading = heading::SELECTION)]
     pub(crate) no_scan: bool,
     #[command(flatten)]
     pub(crate) batches: BatchArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// Runs it.

@@ -6,6 +6,7 @@ use bucky_api::{ClientError, NotServed};
 use bucky_ring::Ring;
 
 use crate::args::cluster::{ClusterArgs, discover};
+use crate::args::heading;
 use crate::args::local::LocalArgs;
 use crate::args::series::SeriesArgs;
 use crate::chain;
@@ -20,25 +21,29 @@ use crate::strays::{How, Item, StrayListing, StrayQuery};
 /// Arguments of `bucky inconsistent`.
 #[derive(clap::Args)]
 #[command(
-    about = "Find metrics that lie on nodes that do not own them",
-    long_about = "Find metrics that lie on nodes that do not own them: HOST:PORT: NAME, where each is. Knows about \
-                  replication, instances that share a host, tagged series, and metrics that are each node's own."
+    about = "List misplaced metrics: those on nodes that do not own them",
+    long_about = "List misplaced metrics: those on nodes that do not own them. Each line is HOST:PORT: NAME. \
+                  Replication, several instances on one host, tagged series and local metrics are all taken \
+                  into account.",
+    after_help = "Examples:\n\
+        \x20 bucky inconsistent -h graphite-1\n\
+        \x20 bucky inconsistent -h graphite-1 -r ^app\\.   only names that begin with app."
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
     #[command(flatten)]
     pub(crate) series: SeriesArgs,
-    /// Print a JSON object: node to names
-    #[arg(short = 'j', long)]
+    /// Print a JSON object of nodes to names
+    #[arg(short = 'j', long, help_heading = heading::OUTPUT)]
     pub(crate) json: bool,
-    /// List the tagged files instead that are named by a hash and so have no place on the ring
-    #[arg(long)]
+    /// List unplaceable tagged files instead: those named by the hash of an unknown series
+    #[arg(long, help_heading = heading::SELECTION)]
     pub(crate) unplaceable: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// Runs it.
@@ -46,7 +51,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     if !args.select.regex && !args.select.names.is_empty() {
         // D49: the Go tool ignores such an argument.
         return Err(UsageError::because(
-            "give -r with a regular expression; names are not taken here",
+            "inconsistent takes no names; give -r with a regular expression",
         ));
     }
     let regex = match args.select.selection(Nothing::MeansAll, std::io::empty())? {
@@ -237,13 +242,14 @@ fn tell_counts(cluster: &Cluster, output: &Output) {
         if found.unplaceable > 0 {
             let count = found.unplaceable;
             output.say(format_args!(
-                "{}: {count} unplaceable files (tagged, named by the hash of an unknown series): see --unplaceable, and --series",
+                "{}: {count} unplaceable files (tagged, named by the hash of an unknown series); see \
+                 --unplaceable and --series",
                 member.addr()
             ));
         }
         let others = NotServed { unplaceable: 0, ..found }.text();
         if !others.is_empty() {
-            output.say(format_args!("{}: in no list: {others}", member.addr()));
+            output.say(format_args!("{}: not listed: {others}", member.addr()));
         }
     }
 }

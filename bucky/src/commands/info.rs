@@ -12,7 +12,11 @@ use crate::output::Output;
 
 /// Arguments of `bucky info`.
 #[derive(clap::Args)]
-#[command(about = "Show the header of local files")]
+#[command(
+    about = "Show the header of local Whisper files",
+    after_help = "Examples:\n\
+        \x20 bucky info app.wsp"
+)]
 pub(crate) struct Args {
     /// Print a JSON object a line
     #[arg(short = 'j', long)]

@@ -23,25 +23,30 @@ const LOCK_LIMIT: Duration = Duration::from_secs(5);
 /// Arguments of `bucky isempty`.
 #[derive(clap::Args)]
 #[command(
-    about = "List local files without a point that is still inside its retention",
-    long_about = "Print the path of each file that has no point inside its retention, counted from now: what carbon \
-                  would serve nothing from. Without arguments every file below the prefix is looked at.\n\n\
-                  Also as `bucky-isempty`, a link to `bucky`, with the flags of the Go tool's program of that name."
+    about = "List local files that have no point inside its retention",
+    long_about = "Print the path of each file that has no point inside its retention, counted from now: carbon \
+                  would return no data from it. Without arguments, all files below the prefix are \
+                  checked.\n\n\
+                  Also available as `bucky-isempty`, a link to `bucky`, with the flags of the Go program of \
+                  that name.",
+    after_help = "Examples:\n\
+        \x20 bucky isempty -p /opt/graphite/storage/whisper\n\
+        \x20 bucky isempty app.wsp"
 )]
 pub(crate) struct Args {
-    /// Print names of metrics, not paths
+    /// Print metric names instead of paths
     #[arg(short = 'm', long = "metricname")]
     metric_name: bool,
     /// Print the newest point of each file
     #[arg(short = 'l', long)]
     last: bool,
-    /// Print how many points each file has
+    /// Print the number of points in each file
     #[arg(short = 'd', long)]
     debug: bool,
-    /// Only files that never got a point: one whose points are all too old is not empty then
+    /// List only files that never got a point; a file whose points are all too old is not listed
     #[arg(long)]
     never_written: bool,
-    /// The folder that is walked where no file is given, and that names are counted from
+    /// Folder to search when no file is given; names are relative to it
     #[arg(
         short = 'p',
         long,
@@ -49,13 +54,13 @@ pub(crate) struct Args {
         default_value = "/opt/graphite/storage/whisper"
     )]
     prefix: PathBuf,
-    /// Without effect, as in the Go tool
+    /// Accepted for compatibility with the Go tool; it has no effect there either
     #[arg(long, value_name = "SECONDS", hide = true)]
     timeout: Option<String>,
-    /// Without effect, as in the Go tool
+    /// Accepted for compatibility with the Go tool; it has no effect there either
     #[arg(long = "cache_path", value_name = "FILE", hide = true)]
     cache_path: Option<String>,
-    /// Local files; their names end in .wsp
+    /// Local files, which must end in .wsp
     #[arg(value_name = "FILE.wsp")]
     files: Vec<PathBuf>,
 }

@@ -8,7 +8,11 @@ use crate::output::{Output, json_string};
 
 /// Arguments of `bucky json`.
 #[derive(clap::Args)]
-#[command(about = "Turn names into a JSON array")]
+#[command(
+    about = "Convert names to a JSON array",
+    after_help = "Examples:\n\
+        \x20 bucky json - < names.txt"
+)]
 pub(crate) struct Args {
     /// Names; or `-`: lines on standard input
     #[arg(value_name = "METRIC", required = true)]
@@ -19,9 +23,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let names = if args.names.first().is_some_and(|name| name == "-") {
         let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).map_err(|error| {
-            UsageError::because(format!("standard input cannot be read: {error}"))
-        })?;
+        std::io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(|error| UsageError::because(format!("cannot read standard input: {error}")))?;
         lines(&bytes)
     } else {
         args.names.clone()

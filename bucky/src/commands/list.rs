@@ -5,6 +5,7 @@ mod not_served;
 use std::sync::Arc;
 
 use crate::args::cluster::{ClusterArgs, discover};
+use crate::args::heading;
 use crate::cluster::{Cluster, Member};
 use crate::inventory::{
     Detail, Listing, Merged, Query, page_len, refresh, tell_failures, tell_returned,
@@ -17,23 +18,30 @@ use crate::output::{Output, fits_a_line, json_string};
 #[derive(clap::Args)]
 #[command(
     about = "List metrics",
-    long_about = "List metrics: all, those named, or with -r those that match. A metric on two nodes stands twice."
+    long_about = "List all metrics, the ones that you name, or with -r those that match. A metric on two nodes \
+                  is listed twice.",
+    after_help = "Examples:\n\
+        \x20 bucky list -h graphite-1\n\
+        \x20 bucky list -h graphite-1 -r '^app\\.'   names that begin with app.\n\
+        \x20 bucky list -h graphite-1 -s            what this node has"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
-    #[command(flatten)]
     pub(crate) select: SelectArgs,
     /// Print a JSON array; with -l an object of arrays
-    #[arg(short = 'j', long)]
+    #[arg(short = 'j', long, help_heading = heading::OUTPUT)]
     pub(crate) json: bool,
-    /// Tell on which node each metric is
-    #[arg(short = 'l', long)]
+    /// Print the node of each metric
+    #[arg(short = 'l', long, help_heading = heading::OUTPUT)]
     pub(crate) location: bool,
-    /// List what the nodes do not serve instead, with the reason: links, folders that cannot be read, files whose
-    /// names no metric has, tagged files named by a hash
-    #[arg(long, conflicts_with = "location")]
+    /// List what the nodes do not serve instead, and why
+    ///
+    /// That is: links, folders that cannot be read, files whose path is not a metric name, and tagged files named
+    /// by a hash.
+    #[arg(long, conflicts_with = "location", help_heading = heading::SELECTION)]
     pub(crate) not_served: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// Runs it.
@@ -88,7 +96,7 @@ async fn by_name(
 /// Half a name would be another's.
 fn tell_left_out(addr: &str, name: &str, output: &Output) {
     output.say(format_args!(
-        "bucky: {addr} lists {name:?}, which fits no line of text and is left out; -j has it"
+        "bucky: {addr} lists {name:?}, which does not fit on a line and is left out; give -j to see it"
     ));
 }
 

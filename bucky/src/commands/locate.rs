@@ -8,6 +8,7 @@ use bucky_placement::SeriesHash;
 use bucky_ring::Ring;
 
 use crate::args::cluster::ClusterArgs;
+use crate::args::heading;
 use crate::args::ring::ring_of;
 use crate::args::series::SeriesArgs;
 use crate::names::names_from;
@@ -18,28 +19,35 @@ use crate::placement::{Series, hosts, owners};
 /// Arguments of `bucky locate`.
 #[derive(clap::Args)]
 #[command(
-    about = "Tell which nodes own metrics",
-    long_about = "Tell which nodes own metrics, a line for each metric and host, in the order given. The metrics need \
-                  not exist. A tagged series is found by its name or by that of its file; with --series also by the hash that its \
-                  file may be named by. As text, a series with tags has the names that its file may have on standard error."
+    about = "Show which nodes own metrics",
+    long_about = "Show which nodes own metrics: a line for each metric and host, in the given order. The \
+                  metrics need not exist.\n\n\
+                  A tagged series is found by its name and by the name of its file; with --series also by the \
+                  hash that may name its file. In text output, the possible file names of a series with tags \
+                  are printed on standard error.",
+    after_help = "Examples:\n\
+        \x20 bucky locate -h graphite-1 app.requests.count\n\
+        \x20 bucky list -h graphite-1 | bucky locate -h graphite-1 -j -"
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    cluster: ClusterArgs,
-    /// Take the ring from this file (what GET /hashring answers), and ask no node; `-`: standard input
-    #[arg(long, value_name = "FILE")]
+    /// Use the ring in this file (the answer to GET /hashring) and ask no node
+    ///
+    /// `-` is standard input.
+    #[arg(long, value_name = "FILE", help_heading = heading::SELECTION)]
     ring: Option<PathBuf>,
     #[command(flatten)]
     series: SeriesArgs,
     /// Print a JSON object
-    #[arg(short = 'j', long)]
+    #[arg(short = 'j', long, help_heading = heading::OUTPUT)]
     json: bool,
-    /// With -j: all owners of each metric, as nodes of the ring
-    #[arg(short = 'a', long)]
+    /// With -j: print all owners of each metric, as nodes of the ring
+    #[arg(short = 'a', long, help_heading = heading::OUTPUT)]
     all_owners: bool,
     /// Names; or `-`: a JSON array or lines of names on standard input
     #[arg(value_name = "METRIC", required = true)]
     names: Vec<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 /// Runs it.
@@ -48,7 +56,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let ring = match &args.ring {
         Some(path) if path.as_os_str() == "-" && from_stdin => {
             return Err(UsageError::because(
-                "standard input cannot be both the ring and the names",
+                "standard input cannot be both the ring and the names; give a file for one of them",
             ));
         }
         path => ring_of(path.as_deref(), &args.cluster, output).await?.0,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::args::cluster::ClusterArgs;
+use crate::args::heading;
 use crate::args::ring::ring_of;
 use crate::args::series::SeriesArgs;
 use crate::chain;
@@ -17,22 +18,26 @@ use crate::placement::owners;
 #[derive(clap::Args)]
 #[command(
     about = "Print the nodes that own metrics, as carbon-lookup does",
-    long_about = "Print the nodes that own metrics, HOST:PORT:INSTANCE, a line for each copy, the first copy first. Of \
-                  many metrics `bucky locate` tells which line is whose."
+    long_about = "Print the nodes that own metrics as HOST:PORT:INSTANCE, one line for each copy, the first \
+                  copy first. For several metrics use `bucky locate`, which also prints the names.",
+    after_help = "Examples:\n\
+        \x20 bucky lookup -h graphite-1 app.requests.count"
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    cluster: ClusterArgs,
-    /// Take the ring from this file (what GET /hashring answers), and ask no node
-    #[arg(long, value_name = "FILE")]
+    /// Use the ring in this file (the answer to GET /hashring) and ask no node
+    ///
+    /// `-` is standard input.
+    #[arg(long, value_name = "FILE", help_heading = heading::SELECTION)]
     ring: Option<PathBuf>,
     #[command(flatten)]
     series: SeriesArgs,
-    /// Print hosts only
-    #[arg(long)]
+    /// Print only hosts
+    #[arg(long, help_heading = heading::OUTPUT)]
     short: bool,
     #[command(flatten)]
     list: ListArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 /// Runs it.

@@ -17,39 +17,44 @@ use crate::output::Output;
 /// Arguments of `bucky modify`.
 #[derive(clap::Args)]
 #[command(
-    about = "Resize an archive of a local file, or change its aggregation method",
-    long_about = "Give one archive of FILE another retention, or FILE another aggregation method. All is checked before \
-                  anything is touched; the new file is put in place whole, and the file as it was is kept as FILE.bak (an \
-                  older FILE.bak becomes FILE.bak.1 and so on). Carbon may write meanwhile: what comes into the old file \
-                  is carried over.\n\n\
-                  Between average and sum the values of coarser archives are corrected by how many of the finest points \
-                  they stand for, which is exact where all of those were known; with any other change they stay as they \
-                  were rolled up. An archive that comes to reach farther back would hide the next coarser one, so its \
-                  older slots take that one's values (a sum in equal parts), unless --leave-empty is given."
+    about = "Change the retention of an archive or the aggregation method of a local file",
+    long_about = "Give one archive of FILE another retention, or give FILE another aggregation method. \
+                  Everything is checked before anything is changed. The new file replaces the old one in one \
+                  step, and the old one is kept as FILE.bak (an older FILE.bak becomes FILE.bak.1, and so on). \
+                  Carbon may write meanwhile: those points are carried over.\n\n\
+                  Between average and sum, the values of coarser archives are converted by the number of \
+                  finest points that each stands for. This is exact if all of these points were known. With \
+                  any other change, coarser values stay as they are. If an archive gets a longer retention, it \
+                  would hide the next coarser one, so its older slots take the values of that one (for sum, in \
+                  equal parts), unless --leave-empty is given.",
+    after_help = "Examples:\n\
+        \x20 bucky modify -f app.wsp --index 0 --retention 1m:30d --dry-run\n\
+        \x20     show what would change\n\
+        \x20 bucky modify -f app.wsp --agg sum"
 )]
 pub(crate) struct Args {
-    /// The file
+    /// The file to modify
     #[arg(short = 'f', long, value_name = "FILE")]
     file: PathBuf,
-    /// The number of the archive to resize, from 0 (`bucky info` shows them)
+    /// Number of the archive to resize, counted from 0 (see `bucky info`)
     #[arg(long, value_name = "NUMBER", value_parser = bucky_flags::integer::<i64>(-1..=1_023), default_value_t = -1, hide_default_value = true)]
     index: i64,
-    /// Its new retention, such as 1m:30d
+    /// New retention of that archive, such as 1m:30d
     #[arg(long, value_name = "PRECISION:TIME")]
     retention: Option<Retention>,
-    /// The new aggregation method: average, sum, last, max, min, avg_zero, absmax or absmin
+    /// New aggregation method: average, sum, last, max, min, avg_zero, absmax or absmin
     #[arg(long, value_name = "METHOD")]
     agg: Option<Aggregation>,
-    /// Slots count as older by the archive's old retention, counted from now, and not by its oldest point
+    /// Older slots begin at the old retention, counted from now, instead of at the oldest point
     #[arg(long)]
     now: bool,
-    /// Leave the older slots of a grown archive empty
+    /// Leave the older slots of an archive empty when its retention grows
     #[arg(long, conflicts_with = "now")]
     leave_empty: bool,
-    /// Only tell what the file would become
+    /// Only show what the file would become
     #[arg(long, visible_alias = "no-op")]
     dry_run: bool,
-    /// Seconds to wait for the file's lock, and for those who have it open
+    /// Seconds to wait for the lock of the file, and for other processes to close it
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = bucky_flags::integer::<u64>(0..=86_400))]
     lock_timeout: u64,
     #[command(flatten)]
@@ -103,11 +108,11 @@ fn modification(args: &Args) -> anyhow::Result<Modification> {
         (Some(archive), Some(retention)) => Some(Resize { archive, retention, older_slots }),
         (None, None) => None,
         (Some(_), None) => {
-            return Err(UsageError::because("--index needs the new --retention, such as 1m:30d"));
+            return Err(UsageError::because("--index needs --retention, such as 1m:30d"));
         }
         (None, Some(_)) => {
             return Err(UsageError::because(
-                "--retention needs the --index of the archive, from 0",
+                "--retention needs --index, the number of the archive (from 0)",
             ));
         }
     };
@@ -135,18 +140,20 @@ fn tell(
         && keeps_roll_ups(before, to)
     {
         output.say(format_args!(
-            "bucky: {file}: what was rolled up by {} until now stays as it is; from now on it is {to}",
+            "bucky: {file}: points that were already rolled up by {} stay as they are; new ones are rolled up \
+             by {to}",
             before.aggregation
         ));
     }
     if *points_left_out > 0 {
         output.say(format_args!(
-            "bucky: {file}: {points_left_out} points are older than the new retention, and now only in {backup}"
+            "bucky: {file}: {points_left_out} points are older than the new retention, and are now only in {backup}"
         ));
     }
     if *still_open {
         output.say(format_args!(
-            "bucky: {backup} is still open to another process; if that writes, run `bucky fill {backup} {file}` once it has ended"
+            "bucky: another process still has {backup} open; if it writes to it, run `bucky fill {backup} \
+             {file}` after it has ended"
         ));
         return Outcome::SomeFailed;
     }
@@ -174,7 +181,7 @@ fn tell_plan(
         bucky_whisper::Image::parse(&bytes).with_context(|| args.file.display().to_string())?;
     let not_so = |error: ModifyError| {
         UsageError::because(format!(
-            "{} cannot be modified so: {}",
+            "cannot modify {} like this: {}",
             args.file.display(),
             chain(&error)
         ))

@@ -12,18 +12,21 @@ use crate::output::Output;
 /// Arguments of `bucky path`.
 #[derive(clap::Args)]
 #[command(
-    about = "Turn names of metrics into paths of files, or paths into names",
-    long_about = "Turn names of metrics into paths of files, or with -r paths into names, a line each. What stands for no \
-                  metric's file is told on standard error, and the rest goes on."
+    about = "Convert metric names to file paths, or paths to names",
+    long_about = "Convert metric names to file paths, or with -r paths to names, one a line. What cannot be \
+                  converted is reported on standard error and skipped.",
+    after_help = "Examples:\n\
+        \x20 bucky path -p app.requests.count\n\
+        \x20 find . -name \"*.wsp\" | bucky path -r"
 )]
 pub(crate) struct Args {
-    /// From paths to names
+    /// Convert paths to names
     #[arg(short = 'r', long)]
     reverse: bool,
-    /// Put the storage folder before the paths
+    /// Put the storage folder in front of the paths
     #[arg(short = 'p', long, conflicts_with = "reverse")]
     prepend: bool,
-    /// The storage folder, put before paths with -p and taken off with -r
+    /// Storage folder: put in front of paths with -p, removed from paths with -r
     #[arg(short = 'd', long, value_name = "FOLDER", default_value = STORAGE_DIR)]
     storage_dir: PathBuf,
     #[command(flatten)]

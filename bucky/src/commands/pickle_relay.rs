@@ -26,39 +26,44 @@ const PREFIX: &str = "bucky-pickle-relay";
 /// Arguments of `bucky pickle-relay`.
 #[derive(clap::Args)]
 #[command(
-    about = "Take metrics as carbon's pickles, and send them on as lines",
-    long_about = "Take metrics as carbon's pickles, and send them on as lines to HOST:PORT.\n\nA pickle is never run: what \
-                  is no name with a timestamp and a value is dropped and told. Where the upstream is away it is tried \
-                  again every second; meanwhile metrics wait, and where -q of them do, senders are read no further. \
-                  What may have been lost with a connection is sent again over the next one, so that a line may come \
-                  twice. SIGINT and SIGTERM end it once all that waits is sent, within 10 s."
+    about = "Receive metrics as carbon pickles and forward them as plaintext lines",
+    long_about = "Receive metrics as carbon pickles and forward them as plaintext lines to \
+                  HOST:PORT.\n\n\
+                  Pickles are never executed: an entry that is not a name with a timestamp and a value is \
+                  dropped and reported. If the upstream is down, the relay tries again every second. Metrics \
+                  wait meanwhile; once -q of them wait, the relay stops reading from its senders. Metrics that \
+                  may have been lost with a connection are sent again on the next one, so a line may arrive \
+                  twice. SIGINT and SIGTERM stop the relay after it has sent what is waiting, for at most 10 \
+                  s.",
+    after_help = "Examples:\n\
+        \x20 bucky pickle-relay -b 127.0.0.1:2004 graphite-1:2003"
 )]
 pub(crate) struct Args {
-    /// Listen at this address
+    /// Address to listen on
     #[arg(short = 'b', long = "bind", value_name = "HOST:PORT", default_value = ":2004")]
     bind: String,
-    /// What the relay's own figures begin with [default: bucky-pickle-relay.HOST]
+    /// First part of the names of the relay's own statistics [default: bucky-pickle-relay.HOST]
     #[arg(short = 'p', long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// Tell of every connection
+    /// Log every connection
     #[arg(short = 'd', long)]
     debug: bool,
-    /// Seconds after which a sender that says nothing is disconnected
+    /// Seconds after which a silent sender is disconnected
     #[arg(short = 't', long, value_name = "SECONDS", default_value_t = 300, value_parser = integer::<u64>(1..=SECONDS_MOST))]
     timeout: u64,
-    /// Accepted for the Go tool's sake, which does nothing with it
+    /// Accepted for compatibility with the Go tool; it has no effect there either
     #[arg(short = 's', long = "statistics", value_name = "SECONDS", hide = true, value_parser = integer::<u64>(i64::MIN..=i64::MAX))]
     unused: Option<u64>,
-    /// The longest pickle, in bytes; a sender with a longer one is disconnected
+    /// Longest pickle in bytes; a sender with a longer one is disconnected
     #[arg(short = 'x', long, value_name = "BYTES", default_value_t = 1_048_576, value_parser = integer::<u32>(1..=BYTES_MOST))]
     max_pickle: u32,
-    /// How many metrics may wait for the upstream; 0 for 100000
+    /// Most metrics that wait for the upstream; 0 means 100000
     #[arg(short = 'q', long, value_name = "METRICS", default_value_t = 0, value_parser = integer::<u32>(0..=QUEUE_MOST))]
     queue: u32,
-    /// How often the relay's own figures are sent: seconds, or a time such as 1m30s; 0 for never
+    /// Time between two sets of the relay's own statistics, such as 60 or 1m30s; 0: never
     #[arg(short = 'i', long, value_name = "TIME", default_value = "60", value_parser = interval)]
     interval: Duration,
-    /// Where lines are sent
+    /// Carbon to send the lines to
     #[arg(value_name = "HOST:PORT")]
     upstream: String,
 }
@@ -68,11 +73,15 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let upstream = host_port(&args.upstream).filter(|(host, port)| !host.is_empty() && *port > 0);
     if upstream.is_none() {
         let given = &args.upstream;
-        return Err(UsageError::because(format!("{given:?} is no upstream; give HOST:PORT")));
+        return Err(UsageError::because(format!(
+            "not a valid upstream: {given:?} (give HOST:PORT)"
+        )));
     }
     let prefix = args.prefix.unwrap_or_else(default_prefix);
     if prefix.is_empty() || prefix.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(UsageError::because(format!("-p {prefix:?} is no beginning of a name")));
+        return Err(UsageError::because(format!(
+            "-p {prefix:?}: not the beginning of a metric name"
+        )));
     }
     let settings = Settings {
         upstream: args.upstream,
@@ -85,26 +94,28 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     };
     let listener = listen(&args.bind).await?;
     let addr = listener.local_addr().context("the listening socket has no address")?;
-    output.say(format_args!("listening at {addr}, sending to {}", settings.upstream));
+    output.say(format_args!("listening on {addr}, sending to {}", settings.upstream));
     pickle_relay::run(listener, settings, output).await
 }
 
 /// Listens at `HOST:PORT`; without a host at all addresses.
 async fn listen(bind: &str) -> anyhow::Result<TcpListener> {
     let Some((host, port)) = host_port(bind) else {
-        return Err(UsageError::because(format!("-b {bind:?} is no address; give HOST:PORT")));
+        return Err(UsageError::because(format!(
+            "-b {bind:?}: not a valid address (give HOST:PORT)"
+        )));
     };
     if !host.is_empty() {
-        return TcpListener::bind(bind).await.with_context(|| format!("cannot listen at {bind}"));
+        return TcpListener::bind(bind).await.with_context(|| format!("cannot listen on {bind}"));
     }
     match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
         Ok(listener) => Ok(listener),
         // A host without IPv6.
         Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
             let bound = TcpListener::bind(("0.0.0.0", port)).await;
-            bound.with_context(|| format!("cannot listen at {bind}"))
+            bound.with_context(|| format!("cannot listen on {bind}"))
         }
-        Err(error) => Err(error).with_context(|| format!("cannot listen at {bind}")),
+        Err(error) => Err(error).with_context(|| format!("cannot listen on {bind}")),
     }
 }
 
@@ -129,7 +140,7 @@ fn default_prefix() -> String {
 ///
 /// D38: the Go relay takes the nanoseconds of a time for seconds, so that `-i 60s` never comes to an end.
 fn interval(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is no time; give seconds, or a time such as 1m30s");
+    let bad = || format!("not a valid time: {text:?} (try 90 or 1m30s)");
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().map(Duration::from_secs).map_err(|_| bad());
     }
@@ -155,8 +166,7 @@ fn interval(text: &str) -> Result<Duration, String> {
     let time = Duration::try_from_secs_f64(seconds).map_err(|_| bad())?;
     if time < Duration::from_secs(1) {
         return Err(format!(
-            "{text} is less than a second; where the Go relay was given nanoseconds and took them for seconds, \
-             give seconds"
+            "{text} is less than a second; give seconds (the Go relay took nanoseconds for seconds)"
         ));
     }
     Ok(time)
@@ -183,7 +193,7 @@ mod tests {
         {
             assert!(interval(text).is_err(), "{text}");
         }
-        assert!(interval("60ns").unwrap_err().contains("took them for seconds"));
+        assert!(interval("60ns").unwrap_err().contains("took nanoseconds for seconds"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use bucky_api::DaemonAddr;
 
 use crate::args::batch::PASSED;
 use crate::args::cluster::ClusterArgs;
+use crate::args::heading;
 use crate::args::local::LocalArgs;
 use crate::args::series::SeriesArgs;
 use crate::args::sync::SyncArgs;
@@ -23,45 +24,60 @@ use crate::transfer::{Order, Selected, Task};
 #[derive(clap::Args)]
 #[command(
     about = "Move every metric to the nodes that own it",
-    long_about = "Move every metric to the nodes that own it: each owner's copy is made complete and durable, and only \
-                  then the misplaced one is deleted. Refuses unless all nodes are there and have the same ring. May be \
-                  stopped (Ctrl-C) and run again at any time.\n\nHOST:PORT arguments are nodes that are no longer in \
-                  the ring: they are drained as well."
+    long_about = "Move every metric to the nodes that own it.\n\n\
+                  Each owner's copy is created or filled, and written to disk. Only then is the misplaced copy \
+                  deleted. All nodes must be up and have the same ring; otherwise nothing is moved. You can \
+                  stop it (Ctrl-C) at any time and run it again.\n\n\
+                  To drain nodes that are no longer in the ring, name them as arguments.",
+    after_help = "Examples:\n\
+        \x20 bucky rebalance -h graphite-1 --no-op           print the plan\n\
+        \x20 bucky rebalance -h graphite-1 --bandwidth 50M   move at most 50 MiB/s\n\
+        \x20 bucky rebalance -h graphite-1 graphite-9        also drain graphite-9"
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
+    /// Nodes that are no longer in the ring, to drain
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) drained: Vec<DaemonAddr>,
+    /// Only metrics whose names match
+    ///
+    /// The expression may match anywhere in the name.
+    #[arg(short = 'r', long, value_name = "REGEX", help_heading = heading::SELECTION)]
+    pub(crate) regex: Option<String>,
+    /// Only to these nodes, such as a:4242,b:4242
+    ///
+    /// HOST:PORT, separated by `;` or `,`.
+    #[arg(long, value_name = "H:P;H:P", help_heading = heading::SELECTION)]
+    pub(crate) allowed_dsts: Option<String>,
+    /// Wait for a new scan of all nodes first
+    #[arg(short = 'f', long, help_heading = heading::SELECTION)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
     #[command(flatten)]
     pub(crate) series: SeriesArgs,
-    /// Nodes that are no longer in the ring, to be drained
-    #[arg(value_name = "HOST:PORT")]
-    pub(crate) drained: Vec<DaemonAddr>,
-    /// Replace a corrupt file at an owner by the sound copy that is moved there; the owner keeps the corrupt one aside
-    #[arg(long)]
-    pub(crate) replace_corrupt: bool,
-    /// Take what is left of a source that was cut off, such as by a full disk; its node keeps the file aside
-    #[arg(long)]
-    pub(crate) salvage: bool,
-    /// Delete only sources that nobody has written to for so long, such as 2m: others are copied and left for a
-    /// later run. Without it carbon may drop an update for which it looks up a file that is just being moved away
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time, conflicts_with = "no_delete")]
-    pub(crate) rest: Duration,
-    /// Only metrics in whose name this is found
-    #[arg(short = 'r', long, value_name = "REGEX")]
-    pub(crate) regex: Option<String>,
-    /// Only to these nodes: HOST:PORT separated by `;` or `,`
-    #[arg(long, value_name = "H:P;H:P")]
-    pub(crate) allowed_dsts: Option<String>,
     #[command(flatten)]
     pub(crate) sync: SyncArgs,
-    /// Wait for a new scan of all nodes' files before planning
-    #[arg(short = 'f', long)]
-    pub(crate) force: bool,
-    /// Note in this file what is finished; a stopped run with the same file goes on from there
-    #[arg(long, value_name = "FILE")]
+    /// Delete only sources without a write for this long, such as 2m
+    ///
+    /// Sources that were written to more recently are copied and stay for a later run. Without --rest, carbon may
+    /// lose an update if it looks up a file that is just being moved away.
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = time, conflicts_with = "no_delete", help_heading = heading::WHAT_MOVES)]
+    pub(crate) rest: Duration,
+    /// Record finished metrics in this file; the next run with it continues there
+    #[arg(long, value_name = "FILE", help_heading = heading::WHAT_MOVES)]
     pub(crate) journal: Option<PathBuf>,
+    /// Replace a corrupt file at an owner with the sound copy that is moved there
+    ///
+    /// The owner keeps the corrupt file aside.
+    #[arg(long, help_heading = heading::WHAT_MOVES, hide_short_help = true)]
+    pub(crate) replace_corrupt: bool,
+    /// Move the readable part of a source that was cut off, such as by a full disk
+    ///
+    /// Its node keeps the file aside.
+    #[arg(long, help_heading = heading::WHAT_MOVES, hide_short_help = true)]
+    pub(crate) salvage: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// Runs it.
@@ -101,7 +117,7 @@ fn addresses(text: &str) -> anyhow::Result<Vec<DaemonAddr>> {
     let mut addresses =
         addresses.map_err(|error| UsageError::because(format!("--allowed-dsts: {error}")))?;
     if addresses.is_empty() {
-        return Err(UsageError::because("--allowed-dsts names no node"));
+        return Err(UsageError::because("--allowed-dsts: give at least one HOST:PORT"));
     }
     addresses.sort();
     addresses.dedup();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bucky_whisper::MetricName;
 
 use crate::args::cluster::ClusterArgs;
+use crate::args::heading;
 use crate::args::schema::SchemaArgs;
 use crate::args::series::SeriesArgs;
 use crate::args::units::workers;
@@ -17,37 +18,42 @@ use crate::restore::{self, Order, Place};
 /// Arguments of `bucky restore`.
 #[derive(clap::Args)]
 #[command(
-    about = "Restore metrics from a tar",
-    long_about = "Restore metrics from a tar, as `bucky tar`, GNU tar or a daemon's /v1/archive makes it, plain or compressed with \
-                  gzip or zstd, which its content tells. Each `.wsp` member goes to all its owners by the ring: created \
-                  where it is not there, filled where it is. No point that is there is changed.\n\n\
-                  What is no metric's file is named and refused, and the rest restored. Refuses unless all nodes are there \
-                  and have the same ring; with -s only the node at -h has to, and gets what it owns. May be stopped (Ctrl-C) \
-                  and run again at any time.\n\n\
-                  Files over 32 MiB lie in temporary files meanwhile, in TMPDIR or else /var/tmp, which needs room for four \
-                  of the longest.\n\n\
-                  Exit codes: 0 done; 1 some of it was refused or failed, or the archive is cut off or damaged; 2 wrong \
-                  usage; 3 the cluster is not healthy."
+    about = "Restore metrics from a tar archive",
+    long_about = "Restore metrics from a tar archive made by `bucky tar`, GNU tar or a daemon's /v1/archive. \
+                  It may be plain or compressed with gzip or zstd. Each `.wsp` member goes to all of its \
+                  owners by the ring: a missing file is created, an existing one is filled. Existing points \
+                  never change.\n\n\
+                  Files over 32 MiB wait in temporary files, in TMPDIR or else /var/tmp. That needs room for \
+                  four of the longest files.\n\n\
+                  Members that are not metric files are reported and skipped. All nodes must be up and have \
+                  the same ring; with -s only the node at -h must be, and it gets what it owns. You can stop \
+                  it (Ctrl-C) at any time and run it again.",
+    after_help = "Examples:\n\
+        \x20 bucky restore -h graphite-1 backup.tar\n\
+        \x20 ssh old-1 cat backup.tar.zst | bucky restore -h graphite-1 -",
+    after_long_help = "Exit codes: 0 done, 1 some of it was refused or failed, or the archive is cut off\n\
+        or damaged, 2 wrong usage, 3 the cluster is not healthy, 130 stopped at once by a\n\
+        second Ctrl-C."
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
-    /// The archive, or `-` for standard input
+    /// The archive; - for standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// Put this before the names of all metrics: `old.site` or `old/site`
-    #[arg(short = 'p', long = "prefix", visible_alias = "path", value_name = "PREFIX", value_parser = restore::prefix)]
+    /// Put this before all metric names, such as old.site
+    #[arg(short = 'p', long = "prefix", visible_alias = "path", value_name = "PREFIX", value_parser = restore::prefix, help_heading = heading::SELECTION)]
     pub(crate) prefix: Option<MetricName>,
     #[command(flatten)]
     pub(crate) series: SeriesArgs,
-    /// Batches on their way at once
-    #[arg(short = 'w', long, value_name = "N", default_value = "5", value_parser = workers)]
+    /// Batches in flight at the same time
+    #[arg(short = 'w', long, value_name = "N", default_value = "5", value_parser = workers, help_heading = heading::LIMITS)]
     pub(crate) workers: usize,
     #[command(flatten)]
     pub(crate) schema: SchemaArgs,
-    /// Write every metric that failed to this file, with node and reason
-    #[arg(long, value_name = "FILE")]
+    /// Write every failed metric to this file, with node and reason
+    #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
     pub(crate) errors: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// Runs it.

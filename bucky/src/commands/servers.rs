@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::args::clock::ClockArgs;
 use crate::args::cluster::{ClusterArgs, discover};
+use crate::args::heading;
 use crate::cluster::{Answer, Cluster, Finding, Member, notes};
 use crate::former;
 use crate::outcome::Outcome;
@@ -20,22 +21,26 @@ use crate::output::{Output, Table, human_bytes, human_count, human_duration};
 /// Arguments of `bucky servers`.
 #[derive(clap::Args)]
 #[command(
-    about = "Show each node: reachable, version, ring, metrics, disk; and whether all agree",
-    long_about = "Show each node: reachable, version, whether its ring is that of -h or what differs, metrics, disk, \
-                  inventory, deleted sources that wait to be confirmed, and clocks that differ. Exit code 3 unless all are \
-                  there and agree."
+    about = "Show the state of each node, and whether all nodes agree",
+    long_about = "Show the state of each node: whether it answers, its version, whether its ring is the same \
+                  as that of -h, its metrics, disk space, inventory, deleted sources that wait to be \
+                  confirmed, and clocks that differ. The exit code is 3 unless all nodes are up and agree.",
+    after_help = "Examples:\n\
+        \x20 bucky servers -h graphite-1\n\
+        \x20 bucky servers -h graphite-1 graphite-9\n\
+        \x20     also show a node that is being drained"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
-    cluster: ClusterArgs,
-    #[command(flatten)]
     clocks: ClockArgs,
     /// Print a JSON object
-    #[arg(short = 'j', long)]
+    #[arg(short = 'j', long, help_heading = heading::OUTPUT)]
     json: bool,
-    /// Further nodes to show, such as one that is being drained
+    /// More nodes to show, such as one that is being drained
     #[arg(value_name = "HOST:PORT")]
     others: Vec<DaemonAddr>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 /// Runs it.
@@ -112,7 +117,9 @@ fn table(cluster: &Cluster, others: &[Member]) -> Table {
     for member in cluster.members.iter().chain(others) {
         let mut cells = vec![member.addr().to_string()];
         cells.extend(match &member.answer {
-            Answer::Away { .. } => ["away", "-", "-", "-", "-", "-", "-", "-"].map(str::to_owned),
+            Answer::Away { state, .. } => {
+                [state.word(), "-", "-", "-", "-", "-", "-", "-"].map(str::to_owned)
+            }
             Answer::Go { .. } => {
                 let ring = ring_word(cluster, member);
                 ["up", "buckytools", ring, "-", "-", "-", "-", "-"].map(str::to_owned)
@@ -238,7 +245,7 @@ fn member_json(cluster: &Cluster, member: &Member) -> Value {
         "notes": notes(&cluster.document, member),
     });
     let detail = match &member.answer {
-        Answer::Away { reason } => json!({ "reason": reason, "ring": Value::Null }),
+        Answer::Away { reason, .. } => json!({ "reason": reason, "ring": Value::Null }),
         Answer::Go { document } => json!({ "version": "buckytools", "name": document.name }),
         Answer::V1 { status, .. } => json!({ "version": status.version, "status": status }),
     };
@@ -251,6 +258,7 @@ fn member_json(cluster: &Cluster, member: &Member) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Absence;
     use crate::cluster::test_cluster::{document, go, member, status, v1};
 
     fn cluster(members: Vec<Member>) -> Cluster {
@@ -300,12 +308,15 @@ mod tests {
         odd.tombstones.oldest_seconds = 61;
         odd.tombstones.held = vec![bucky_api::HeldTombstones {
             count: 12,
-            reason: "owner 127.0.3.2:4242 is away".into(),
+            reason: "owner 127.0.3.2:4242 is down".into(),
         }];
         let cluster = cluster(vec![
             member("127.0.3.1", Answer::V1 { document: ring.clone(), status: Box::new(odd) }),
             member("127.0.3.2", v1(&other, "127.0.3.2", "s2")),
-            member("127.0.3.3", Answer::Away { reason: "cannot reach 127.0.3.3:4242".into() }),
+            member(
+                "127.0.3.3",
+                Answer::Away { state: Absence::Down, reason: "cannot reach 127.0.3.3:4242".into() },
+            ),
         ]);
         insta::assert_snapshot!(text(&cluster));
         assert_eq!(cluster.outcome(), Outcome::Unhealthy);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bucky_ring::{Node, Ring};
 
 use crate::args::cluster::ClusterArgs;
+use crate::args::heading;
 use crate::args::ring::ring_of;
 use crate::args::series::SeriesArgs;
 use crate::chain;
@@ -18,31 +19,36 @@ use crate::placement::owners;
 /// Arguments of `bucky sieve`.
 #[derive(clap::Args)]
 #[command(
-    about = "Of a list of metrics print those that belong to a node",
-    long_about = "Of a list of metrics print those that belong to a node, in the order of the list: any of a metric's \
-                  owners is the node. A metric that no ring can place (a tagged series' file that is named by a hash) is \
-                  told on standard error and printed in neither case."
+    about = "Print those metrics of a list that a node owns",
+    long_about = "Print those metrics of a list that a node owns, in the order of the list. A metric that no \
+                  ring can place (a tagged file named by a hash) is reported on standard error and never \
+                  printed.",
+    after_help = "Examples:\n\
+        \x20 bucky sieve -h graphite-1 -n graphite-2 -f names.txt"
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    cluster: ClusterArgs,
-    /// Take the ring from this file (what GET /hashring answers), and ask no node
-    #[arg(long, value_name = "FILE")]
+    /// Use the ring in this file (the answer to GET /hashring) and ask no node
+    ///
+    /// `-` is standard input.
+    #[arg(long, value_name = "FILE", help_heading = heading::SELECTION)]
     ring: Option<PathBuf>,
     #[command(flatten)]
     series: SeriesArgs,
-    /// The node: HOST, HOST:PORT:INSTANCE, or as the ring has it; may be given several times
-    /// [default: the one that the daemon at --host is]
-    #[arg(short = 'n', long = "node", value_name = "NODE")]
+    /// Node, as HOST, HOST:PORT:INSTANCE or as the ring writes it [default: the node at --host]
+    ///
+    /// May be given several times.
+    #[arg(short = 'n', long = "node", value_name = "NODE", help_heading = heading::SELECTION)]
     nodes: Vec<String>,
-    /// Print those that do not belong to it
-    #[arg(short = 'I', long)]
+    /// Print the metrics that the node does not own
+    #[arg(short = 'I', long, help_heading = heading::SELECTION)]
     invert: bool,
-    /// The node need not be in the ring: one that was taken out owns nothing
-    #[arg(long)]
+    /// Accept a node that is not in the ring: it owns nothing
+    #[arg(long, help_heading = heading::SELECTION)]
     unknown_node: bool,
     #[command(flatten)]
     list: ListArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 /// Runs it.
@@ -53,7 +59,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         (false, _) => args.nodes,
         (true, Some(name)) => vec![name],
         (true, None) => {
-            return Err(UsageError::because("whose metrics? give -n NODE with --ring"));
+            return Err(UsageError::because("--ring needs -n NODE"));
         }
     };
     let is_meant = meant(&ring, &nodes, args.unknown_node)?;
@@ -94,7 +100,7 @@ fn meant(ring: &Ring, names: &[String], unknown: bool) -> anyhow::Result<Vec<boo
         if !ring.nodes().iter().any(|node| is_called(node, name)) {
             let nodes: Vec<String> = ring.nodes().iter().take(20).map(long).collect();
             return Err(UsageError::because(format!(
-                "{name:?} is no node of the ring, which has {}; --unknown-node takes one that was taken out",
+                "{name:?} is not a node of the ring ({}); if it was removed from the ring, give --unknown-node",
                 nodes.join(", ")
             )));
         }

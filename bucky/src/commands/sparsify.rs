@@ -14,27 +14,33 @@ use crate::output::{Output, human_bytes};
 /// Arguments of `bucky sparsify`.
 #[derive(clap::Args)]
 #[command(
-    about = "Give back the disk space of zeros in local files",
-    long_about = "Punch holes into every .wsp file below the given paths where whole blocks of 4 KiB are zero, and so give \
-                  back what a dense create or a preallocation took. Files stay the same files: content, owner, mode and \
-                  time of change too. Carbon may write meanwhile: no point is lost, whether it locks or not, since the \
-                  kernel lets it wait (by a lease on the file) while a block is looked at and punched.\n\n\
-                  A disk that has no room for what carbon writes later is full in the middle of a file: leave free what the \
-                  files will take again as points come in.\n\n\
-                  Also as `bucky-sparsify`, a link to `bucky`, with the flags of the Go tool's program of that name."
+    about = "Free the disk space of zeros in local files",
+    long_about = "Punch holes into .wsp files where whole 4 KiB blocks are zero, which frees disk space that a \
+                  dense create or a preallocation took. Content, owner, mode and modification time of the \
+                  files do not change. Carbon may write meanwhile and loses no point, whether it locks files \
+                  or not: while a block is checked and punched, the kernel makes it wait (by a lease on the \
+                  file).\n\n\
+                  Files grow again as points come in. Keep enough space free for that, or the disk may fill up \
+                  in the middle of a file.\n\n\
+                  Also available as `bucky-sparsify`, a link to `bucky`, with the flags of the Go program of \
+                  that name.",
+    after_help = "Examples:\n\
+        \x20 bucky sparsify --dry-run /opt/graphite/storage/whisper\n\
+        \x20     show what would become smaller"
 )]
 pub(crate) struct Args {
-    /// Tell each file that is rewritten, and what came of all
+    /// Print each file that is rewritten, and a summary
     #[arg(short = 'd', long)]
     debug: bool,
     /// Only print the files that would become smaller
     #[arg(long, visible_alias = "no-op")]
     dry_run: bool,
-    /// Keep writers out by the files' locks, where the kernel gives no leases (as over NFS). Only safe where all writers
-    /// lock: carbon with WHISPER_LOCK_WRITES, go-carbon with flock
+    /// Keep writers out with file locks where the kernel has no leases, such as on NFS
+    ///
+    /// Only safe if all writers lock: carbon with WHISPER_LOCK_WRITES, go-carbon with flock.
     #[arg(long)]
     by_lock: bool,
-    /// Seconds to wait for a file that somebody else has open or locked
+    /// Seconds to wait for a file that another process has open or locked
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = bucky_flags::integer::<u64>(0..=86_400))]
     lock_timeout: u64,
     /// Files, or folders with files
@@ -54,9 +60,7 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
                 } else if entry.depth() == 0 && !entry.path().is_dir() {
                     // Named by the operator, who would take silence for done.
                     let path = entry.path().display();
-                    output.say(format_args!(
-                        "bucky: {path} is neither a .wsp file itself nor a folder"
-                    ));
+                    output.say(format_args!("bucky: {path} is neither a .wsp file nor a folder"));
                     tally.failed += 1;
                 }
             }
@@ -68,7 +72,7 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
         output.say(format_args!("Re-wrote {} Whisper files, {freed} freed", tally.rewritten));
     }
     if tally.failed > 0 {
-        output.say(format_args!("bucky: {} files or folders were left as they are", tally.failed));
+        output.say(format_args!("bucky: {} files or folders were not changed", tally.failed));
         return Ok(Outcome::SomeFailed);
     }
     Ok(Outcome::Done)
@@ -111,7 +115,7 @@ fn look(path: &Path, args: &Args, tally: &mut Tally, output: &Output) -> anyhow:
         Err(error) => {
             tally.fail(&error, output);
             if let SparsifyError::Lease { source: LeaseError::NotGiven(_), .. } = error {
-                output.say("bucky: where all writers lock, --by-lock keeps them out instead");
+                output.say("bucky: if all writers lock files, give --by-lock");
             }
         }
     }

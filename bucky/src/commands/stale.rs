@@ -24,28 +24,30 @@ const HOURS_MOST: i64 = 1_000_000;
 /// Arguments of `bucky stale`.
 #[derive(clap::Args)]
 #[command(
-    about = "Of a list of metrics print those whose local files are not written to any more",
-    long_about = "Of a list of metrics print those whose local files were not written to for some hours, by the time of \
-                  their last change or, with -w, by the points that are in them. A file that is missing or cannot be read \
-                  is told on standard error and printed in neither case."
+    about = "Print those metrics of a list whose local files get no more writes",
+    long_about = "Print those metrics of a list whose local files had no write for some hours: by the \
+                  modification time or, with -w, by the points in the file. A file that is missing or cannot \
+                  be read is reported on standard error and never printed.",
+    after_help = "Examples:\n\
+        \x20 bucky list -h localhost -s | bucky stale -o 48"
 )]
 pub(crate) struct Args {
-    /// Print those that are not stale
+    /// Print the metrics that are not stale
     #[arg(short = 'r', long)]
     reverse: bool,
-    /// The folder of the files
+    /// Folder of the files
     #[arg(short = 'd', long, value_name = "FOLDER", default_value = STORAGE_DIR)]
     storage_dir: PathBuf,
-    /// After how many hours a metric is stale
+    /// Hours without a write after which a metric is stale
     #[arg(short = 'l', long, value_name = "HOURS", default_value_t = 24, value_parser = integer::<u32>(1..=HOURS_MOST))]
     limit: u32,
-    /// Look at the points until so many hours ago (implies -w)
+    /// Check only points that are at least this many hours old (implies -w)
     #[arg(short = 'o', long, value_name = "HOURS", default_value_t = 0, value_parser = integer::<u32>(0..=HOURS_MOST))]
     offset: u32,
-    /// By the points in the file, not by the time of its last change
+    /// Check the points in the file instead of its modification time
     #[arg(short = 'w', long)]
     whisper: bool,
-    /// Print paths, not names
+    /// Print paths instead of names
     #[arg(short = 'p', long)]
     paths: bool,
     #[command(flatten)]
@@ -92,7 +94,7 @@ fn is_unchanged(path: &Path, hours: u32, now: Duration) -> Result<bool, String> 
     // Of a link that of the file behind it counts: that is what carbon writes to.
     let metadata = std::fs::metadata(path).map_err(told)?;
     if !metadata.is_file() {
-        return Err(format!("{} is no file", path.display()));
+        return Err(format!("{} is not a file", path.display()));
     }
     let modified = metadata.modified().map_err(told)?;
     // Before 1970 is long ago, too.

@@ -15,8 +15,11 @@ use crate::output::{Output, json_string};
 /// Arguments of `bucky stat`.
 #[derive(clap::Args)]
 #[command(
-    about = "Show size and time of change of metrics",
-    long_about = "Show size (as the file's length) and time of change (UTC) of metrics, sorted by name."
+    about = "Show the size and modification time of metrics",
+    long_about = "Show the size (length of the file) and the modification time (UTC) of metrics, sorted by name.",
+    after_help = "Examples:\n\
+        \x20 bucky stat -h graphite-1 app.requests.count\n\
+        \x20 bucky stat -h graphite-1 -r '^app\\.'"
 )]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -6,6 +6,7 @@ use anyhow::bail;
 use bucky_api::Encoding;
 
 use crate::args::each_metric::EachMetricArgs;
+use crate::args::heading;
 use crate::backup::{self, Form, Order};
 use crate::cluster::Scope;
 use crate::names::Nothing;
@@ -15,28 +16,36 @@ use crate::output::Output;
 /// Arguments of `bucky tar`.
 #[derive(clap::Args)]
 #[command(
-    about = "Write metrics to standard output as a tar",
-    long_about = "Write metrics to standard output as a tar that GNU tar lists and unpacks: those named, or with -r those that \
-                  match (`-r .` is all), in the order of their names. `bucky restore` brings them back, to any cluster.\n\n\
-                  A metric that several nodes have is one member with the points of all copies. What cannot be archived is \
-                  named; the rest is. Where a node is away nothing is written, and where one is lost meanwhile the archive \
-                  is given up for every reader to see. Only with exit code 0 is everything in it.\n\n\
-                  Files that are too long for memory lie in temporary files meanwhile, in TMPDIR or else /var/tmp, which \
-                  needs room for all copies of the longest metric.\n\n\
-                  Exit codes: 0 done; 1 some of it is not in the archive, or standard output did not take it; 2 wrong usage; \
-                  3 the cluster is not healthy or not reachable."
+    about = "Write metrics to standard output as a tar archive",
+    long_about = "Write metrics to standard output as a tar archive that GNU tar can list and extract. Give \
+                  names, or with -r an expression (`-r .` is everything). Members are sorted by name. `bucky \
+                  restore` restores the archive, to any cluster.\n\n\
+                  If several nodes have a metric, the archive has one member with the points of all copies. \
+                  Metrics that cannot be archived are reported; the others are in the archive. If a node is \
+                  down, nothing is written. If a node fails later, the archive is cut off there, and every \
+                  reader of it reports that. Everything is in it only if the exit code is 0.\n\n\
+                  Files that are too long for memory are merged in temporary files, in TMPDIR or else /var/tmp. \
+                  That needs room for all copies of the longest metric.",
+    after_help = "Examples:\n\
+        \x20 bucky tar -h graphite-1 -r . --zstd > backup.tar.zst\n\
+        \x20 bucky tar -h graphite-1 -r '^app\\.' > app.tar",
+    after_long_help = "Exit codes: 0 done, 1 some of it is not in the archive or could not be written,\n\
+        2 wrong usage, 3 the cluster is not healthy or not reachable, 130 stopped at once\n\
+        by a second Ctrl-C."
 )]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) each: EachMetricArgs,
     /// Compress the archive with gzip
-    #[arg(long, conflicts_with = "zstd")]
+    #[arg(long, conflicts_with = "zstd", help_heading = heading::OUTPUT)]
     pub(crate) gzip: bool,
     /// Compress the archive with zstd
-    #[arg(long)]
+    #[arg(long, help_heading = heading::OUTPUT)]
     pub(crate) zstd: bool,
-    /// Leave out what is only zeros, as `tar -S` does: files have holes where GNU tar unpacks them
-    #[arg(long)]
+    /// Leave out blocks of zeros, as `tar -S` does
+    ///
+    /// GNU tar creates files with holes from it.
+    #[arg(long, help_heading = heading::OUTPUT)]
     pub(crate) sparse: bool,
 }
 

@@ -25,18 +25,25 @@ const SECRET_LIMIT_BYTES: usize = 64 * 1024;
 /// Arguments of `bucky token`.
 #[derive(clap::Args)]
 #[command(
-    about = "Make a token for daemons with -auth-jwt-secret-file, or show what one says",
-    long_about = "Make a token for daemons with -auth-jwt-secret-file, and print it; or show what a token says.\n\n\
-        Namespaces are patterns of whole names: * is any run of characters, ? any one, [a-c] and [^a] one of a class, \
-        \\x is x itself. Lists, and with them most commands, need one that matches the character *, as * does. \
-        Operations: read (see names and points), update (create and fill), replace, delete, or * for all.",
-    group(ArgGroup::new("what").required(true).multiple(true).args(["secret_file", "show"]))
+    about = "Create a token for daemons with -auth-jwt-secret-file, or show one",
+    long_about = "Create a token for daemons with -auth-jwt-secret-file and print it, or show what a token \
+                  permits.\n\n\
+                  Namespaces are patterns of whole names: * is any run of characters, ? any one character, \
+                  [a-c] and [^a] one of a class, \\x is x itself. To list metrics, which most commands do, a \
+                  token needs a namespace that matches the character *, as * does. Operations are read (see \
+                  names and points), update (create and fill), replace, delete, or * for all.",
+    group(ArgGroup::new("what").required(true).multiple(true).args(["secret_file", "show"])),
+    after_help = "Examples:\n\
+        \x20 bucky token --secret-file secret --namespaces 'app.*' --ops read\n\
+        \x20 bucky token --show token.txt"
 )]
 pub(crate) struct Args {
-    /// The file with the secret that the daemons have; with --show, to look whether the token is signed with it
+    /// File with the secret of the daemons; with --show, it is used to check the signature
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
-    /// Patterns of the metrics that it is good for, separated by commas (\, for one that is meant). May be given again
+    /// Patterns of the metrics that the token is valid for, separated by commas
+    ///
+    /// `\,` is a comma inside a pattern. May be given several times.
     #[arg(
         long,
         value_name = "PATTERN,...",
@@ -44,13 +51,17 @@ pub(crate) struct Args {
         conflicts_with = "show"
     )]
     namespaces: Vec<String>,
-    /// What it is good for, separated by commas: read, update, replace, delete, or * for all
+    /// What the token permits, separated by commas: read, update, replace, delete, or * for all
     #[arg(long, value_name = "OP,...", required_unless_present = "show", conflicts_with = "show")]
     ops: Vec<String>,
-    /// How long it is good, such as 90s, 30m, 1h, 7d; or `never`, for one that is good until the secret is changed
+    /// How long the token is valid, such as 90s, 30m, 1h, 7d or never
+    ///
+    /// With `never` it is valid until the secret changes.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = expiry, conflicts_with = "show")]
     expires: Expiry,
-    /// Show what the token in this file says (-: standard input), and exit with 1 where it is not good
+    /// Show what the token in this file permits; exit with 1 if it is not valid
+    ///
+    /// `-` is standard input.
     #[arg(long, value_name = "FILE")]
     show: Option<PathBuf>,
 }
@@ -72,9 +83,9 @@ fn expiry(text: &str) -> Result<Expiry, String> {
         None => read_time(text)?,
     };
     match time {
-        Duration::ZERO => Err(format!(
-            "a token that is good for no time is good for nothing; give a time, or {NEVER:?}"
-        )),
+        Duration::ZERO => {
+            Err(format!("a token that is valid for 0 s is useless (try 1h, or {NEVER:?})"))
+        }
         time => Ok(Expiry::After(time)),
     }
 }
@@ -89,11 +100,11 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
             let token = make(args, &secret, now)?;
             output.data_line(String::from_utf8_lossy(token.reveal()))?;
             if secret.is_short() {
-                output.say("bucky: the secret has fewer than 32 bytes; openssl rand -base64 32 makes a better one");
+                output.say("bucky: the secret is shorter than 32 bytes; for a better one: openssl rand -base64 32");
             }
             Ok(Outcome::Done)
         }
-        (None, None) => Err(UsageError::because("--secret-file FILE is needed to sign with")),
+        (None, None) => Err(UsageError::because("give --secret-file FILE, which signs the token")),
     }
 }
 
@@ -122,7 +133,7 @@ fn make(args: &Args, secret: &Secret, now: u64) -> anyhow::Result<Token> {
     };
     let issued_at = Some(now as f64);
     let claims = Claims { namespaces, ops, issued_at, not_before: None, expires };
-    secret.sign(&claims).map_err(|error| UsageError::because(format!("no token: {error}")))
+    secret.sign(&claims).map_err(|error| UsageError::because(format!("not a valid token: {error}")))
 }
 
 /// The parts of a list with commas. A backslash takes what follows it along, as it does in patterns.
@@ -145,9 +156,9 @@ fn split(text: &str) -> Vec<String> {
 fn check_pattern(text: &str) -> Result<(), String> {
     text.parse::<Pattern>().map_err(|error| error.to_string())?;
     match text {
-        "" => Err("a pattern is empty: it would match nothing".to_owned()),
+        "" => Err("a pattern is empty and would match nothing".to_owned()),
         _ if text.contains('/') => Err(format!(
-            "the pattern {text:?} has a / in it, which no metric's name has: it would match nothing"
+            "the pattern {text:?} has a /, which no metric name has, and would match nothing"
         )),
         _ => Ok(()),
     }
@@ -201,7 +212,7 @@ fn text(claims: &Claims, grant: &Result<Option<Grant>, TokenError>, now: u64) ->
     }
     let expires = claims.expires.map_or_else(|| NEVER.to_owned(), |seconds| moment(seconds, now));
     let signature = match grant {
-        Ok(None) => "not looked at (--secret-file FILE)".to_owned(),
+        Ok(None) => "not checked (give --secret-file FILE)".to_owned(),
         Ok(Some(_)) => "good".to_owned(),
         Err(error) => error.to_string(),
     };
@@ -211,7 +222,7 @@ fn text(claims: &Claims, grant: &Result<Option<Grant>, TokenError>, now: u64) ->
 
 /// A moment, and how far away it is.
 fn moment(seconds: f64, now: u64) -> String {
-    #[expect(clippy::cast_possible_truncation, reason = "beyond the range it is no moment")]
+    #[expect(clippy::cast_possible_truncation, reason = "beyond the range it is not a moment")]
     let at = OffsetDateTime::from_unix_timestamp(seconds as i64).ok();
     let Some(at) = at.and_then(|at| at.format(&Rfc3339).ok()) else {
         return format!("{seconds} s after 1970");

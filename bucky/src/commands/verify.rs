@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bucky_api::{DaemonAddr, Encoding};
 
 use crate::args::cluster::ClusterArgs;
+use crate::args::heading;
 use crate::args::local::LocalArgs;
 use crate::args::series::SeriesArgs;
 use crate::args::units::workers;
@@ -17,52 +18,57 @@ use crate::verify::{self, Order, Sample, Selected, Size};
 /// Arguments of `bucky verify`.
 #[derive(clap::Args)]
 #[command(
-    about = "Read every copy of each metric and tell whether all is in place",
-    long_about = "Have every copy of each metric read by its node and tell, metric by metric, what is not as it should \
-                  be: copies on nodes that do not own them, owners without a copy, points that such a misplaced copy has \
-                  and the owner lacks or has no place for, owners that differ from each other, files that are corrupt or \
-                  cannot be read. Only copies that may lack something are sent over the network. Changes nothing. All \
-                  metrics, those named, with -r those that match, or a sample.\n\nWaits for a new scan of the nodes' files \
-                  first. What is found is looked at once more before it is told.\n\nExit codes: 0 every copy is where it \
-                  belongs, 1 something is not, 2 wrong usage, 3 the cluster is not healthy, or a node could not be read \
-                  to the end."
+    about = "Check every copy of each metric, and report what is wrong",
+    long_about = "Let each node read its copies of every metric, and report what is wrong: misplaced copies, \
+                  owners without a copy, points that a misplaced copy has and the owner lacks or has no place \
+                  for, owners that differ from each other, and files that are corrupt or cannot be read. Only \
+                  copies that may lack something travel over the network. Verify changes nothing. It checks \
+                  all metrics, the ones that you name, with -r those that match, or a sample.\n\n\
+                  It first waits for a new scan on all nodes. A finding is checked a second time before it is \
+                  reported.",
+    after_help = "Examples:\n\
+        \x20 bucky verify -h graphite-1\n\
+        \x20 bucky verify -h graphite-1 --sample 1%   a quick look",
+    after_long_help = "Exit codes: 0 every copy is where it belongs, 1 something is wrong, 2 wrong usage,\n\
+        3 the cluster is not healthy or a node could not be read completely, 130 stopped at\n\
+        once by a second Ctrl-C."
 )]
 pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) select: SelectArgs,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
     #[command(flatten)]
     pub(crate) series: SeriesArgs,
-    /// Print a JSON object: findings and a summary
-    #[arg(short = 'j', long)]
+    /// Print a JSON object with findings and a summary
+    #[arg(short = 'j', long, help_heading = heading::OUTPUT)]
     pub(crate) json: bool,
-    /// Look at a sample only: a number of metrics, or a share such as 1%
-    #[arg(long, value_name = "N|P%")]
+    /// Check only a sample: a number of metrics, or a share such as 1%
+    #[arg(long, value_name = "N|P%", help_heading = heading::SELECTION)]
     pub(crate) sample: Option<Size>,
-    /// The sample that an earlier run took
-    #[arg(long, value_name = "SEED", requires = "sample", value_parser = seed)]
+    /// Check the same sample as an earlier run, which printed its seed
+    #[arg(long, value_name = "SEED", requires = "sample", value_parser = seed, help_heading = heading::SELECTION)]
     pub(crate) seed: Option<u64>,
-    /// A node that is no longer in the ring and is to have nothing any more; may be given again
-    #[arg(long, value_name = "HOST:PORT")]
+    /// A node that is no longer in the ring and must be empty; may be given again
+    #[arg(long, value_name = "HOST:PORT", help_heading = heading::SELECTION)]
     pub(crate) drained: Vec<DaemonAddr>,
-    /// Go by the lists that the nodes have, however old
-    #[arg(long, conflicts_with = "force")]
+    /// Use the lists that the nodes already have, however old
+    #[arg(long, conflicts_with = "force", help_heading = heading::SELECTION)]
     pub(crate) no_scan: bool,
-    /// Copies of a metric that differ from each other are a failure, too
-    #[arg(long)]
+    /// Exit with 1 also if only the copies of owners differ from each other
+    #[arg(long, help_heading = heading::OUTPUT)]
     pub(crate) strict: bool,
-    /// Batches read at once, in the whole cluster
-    #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers)]
+    /// Batches read at the same time, in the whole cluster
+    #[arg(short = 'w', long, value_name = "N", default_value = "8", value_parser = workers, help_heading = heading::LIMITS)]
     pub(crate) workers: usize,
-    /// How files travel: identity, zstd, gzip, snappy
-    #[arg(long, default_value = "zstd", value_name = "CODING")]
+    /// Compression on the wire: identity, zstd, gzip or snappy
+    #[arg(long, default_value = "zstd", value_name = "CODING", help_heading = heading::LIMITS, hide_short_help = true)]
     pub(crate) encoding: Encoding,
     /// Write every finding to this file, with node and kind
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
     pub(crate) errors: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// A seed as a run has told it, which may be longer than a number of Go's is.
@@ -74,7 +80,7 @@ fn seed(text: &str) -> Result<u64, bucky_flags::BadInteger> {
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     if args.cluster.single {
         return Err(UsageError::because(
-            "the copies of all nodes are compared; -s cannot be given here",
+            "-s cannot be used with verify: it compares the copies of all nodes",
         ));
     }
     let selection = args.select.selection(Nothing::MeansAll, std::io::stdin())?;

@@ -64,7 +64,7 @@ pub(crate) async fn backfill(
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     if order.map.is_empty() {
-        output.say("The map has no names: there is nothing to do.");
+        output.say("The map is empty: there is nothing to do.");
         return Ok(Outcome::Done);
     }
     let sources = healthy(&client, order.from.clone(), order.verbose, output).await?;
@@ -82,12 +82,12 @@ pub(crate) async fn backfill(
     refuse_chains(&fleet, &order.map)?;
     refuse_unplaceable(&ring, &order)?;
     open(&fleet, sources.present(), order.preparation.fresh, output).await?;
-    let seen = tell_unread_folders(&fleet, "is not found", output).await;
+    let seen = tell_unread_folders(&fleet, "are not found", output).await;
     let mut work = Work::find(&fleet, &ring, &order, output).await?;
     work.plan = work.plan.reserving(order.preparation.reserve);
     let seen = seen.and(work.holding.tell_missing(&order.map, output));
     if work.jobs.is_empty() {
-        output.say("Nothing is to be filled in.");
+        output.say("There is nothing to fill.");
         return Ok(seen);
     }
     let shown = Shown { plan: &work.plan, entries: order.map.len() };
@@ -110,8 +110,8 @@ fn refuse_chains(fleet: &Fleet, map: &NameMap) -> anyhow::Result<()> {
     }
     let Some((entry, next)) = map.chain() else { return Ok(()) };
     Err(UsageError::because(format!(
-        "the map makes {} of {}, and {} of {}: what the last one gets would depend on which comes first, and on how often \
-         it is run; make two maps of it, run the one with {} => {} first, and each to its end only once",
+        "the map fills {} from {}, and {} from {}; the result would depend on the order and on how often it is \
+         run. Split the map in two, run the one with {} => {} first, and run each only once",
         entry.new, entry.old, next.new, next.old, next.old, next.new
     )))
 }

@@ -59,7 +59,7 @@ impl Carrier {
 
     fn note(&self, ended: Result<(), tokio::task::JoinError>) {
         if let Err(error) = ended {
-            self.mover.records.tally.source_broke(format_args!("a batch was given up: {error}"));
+            self.mover.records.tally.source_broke(format_args!("a batch failed: {error}"));
         }
     }
 

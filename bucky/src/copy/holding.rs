@@ -43,7 +43,7 @@ impl Holding {
             stream::iter(asked).buffer_unordered(ASKED_AT_ONCE).try_collect().await;
         let pairs = pairs.map_err(|error| {
             let (addr, reason) = (error.addr(), chain(&error));
-            UnhealthyError::because(format!("{addr} cannot tell what it has: {reason}"))
+            UnhealthyError::because(format!("cannot find out what {addr} has: {reason}"))
         })?;
         let mut pairs = pairs.concat();
         pairs.sort_unstable();
@@ -139,7 +139,7 @@ mod tests {
         assert!(error.downcast_ref::<UnhealthyError>().is_some(), "{error}");
         let addr = nodes[1].1.addr().to_string();
         assert!(
-            error.to_string().starts_with(&format!("{addr} cannot tell what it has")),
+            error.to_string().starts_with(&format!("cannot find out what {addr} has")),
             "{error}"
         );
     }

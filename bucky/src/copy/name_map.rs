@@ -20,16 +20,16 @@ const TOLD: usize = 20;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MapError {
     /// It cannot be read, or is no JSON object of texts.
-    #[error("it is no JSON object of old name to new name")]
+    #[error("it is not a JSON object of old names to new names")]
     NoMap(#[source] serde_json::Error),
     /// It has too much in it.
-    #[error("it has more than {ENTRIES_MOST} entries; make several of it")]
+    #[error("it has more than {ENTRIES_MOST} entries; split it")]
     TooLong,
     /// Names that cannot be.
     #[error("{}", told(.0, *.1))]
     BadNames(Vec<String>, usize),
     /// An old name with two new ones.
-    #[error("{old} is to become {one}, and also {other}; which of them is meant?")]
+    #[error("it maps {old} to both {one} and {other}; keep one of them")]
     Ambiguous { old: MetricName, one: MetricName, other: MetricName },
 }
 
@@ -38,7 +38,7 @@ fn told(some: &[String], count: usize) -> String {
         0 => String::new(),
         further => format!("\n  and {further} more"),
     };
-    format!("it has names that no metric can have:\n  {}{further}", some.join("\n  "))
+    format!("it has names that are not valid metric names:\n  {}{further}", some.join("\n  "))
 }
 
 /// An entry of a map.
@@ -210,7 +210,7 @@ impl<'de> Visitor<'de> for &mut EntriesRead {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of old name to new name")
+        f.write_str("an object of old names to new names")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -280,7 +280,11 @@ mod tests {
         for text in
             ["", "[]", "null", "\"a\"", "{\"a\": 1}", "{\"a\": null}", "{\"a\": \"b\"", "{\"a\"}"]
         {
-            assert!(refusal(text).starts_with("it is no JSON object"), "{text}: {}", refusal(text));
+            assert!(
+                refusal(text).starts_with("it is not a JSON object"),
+                "{text}: {}",
+                refusal(text)
+            );
         }
         assert!(refusal("{\"a\": \"b\"} {}").contains("trailing characters"));
         let text = refusal(r#"{"good": "g", "a": "b.", "..": "c", "d": ""}"#);
@@ -303,7 +307,7 @@ mod tests {
         assert_eq!(pairs(&map), [("b", "x"), ("a", "n"), ("c", "y")]);
         assert_eq!(map.place_of("c"), Some(2));
         let text = refusal(r#"{"a": "n", "b": "b", "a": "m"}"#);
-        assert_eq!(text, "a is to become n, and also m; which of them is meant?");
+        assert_eq!(text, "it maps a to both n and m; keep one of them");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fl
     let to = Node::of(destination).ok_or_else(|| away(destination))?;
     if is_same(&from, &to) {
         return Err(UsageError::because(format!(
-            "{} and {} are one node ({}): nothing is copied onto itself",
+            "{} and {} are the same node ({}), so there is nothing to copy",
             from.addr(),
             to.addr(),
             to.store
@@ -81,8 +81,8 @@ pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::
         let node = match fleet.members.iter().find(|other| is_same(other, &node)) {
             Some(same) if node.kind == Kind::Go && same.addr() != node.addr() => {
                 return Err(UsageError::because(format!(
-                    "{} and {} call themselves by one name ({}), and daemons of the Go tool do not tell which files they \
-                     serve: they may be one node; start one of them with another -node, or with buckyd",
+                    "{} and {} have the same name ({}) and may be one node, as Go daemons do not report which \
+                     files they serve; start one of them with another -node, or run buckyd there",
                     node.addr(),
                     same.addr(),
                     node.store
@@ -113,8 +113,8 @@ pub(super) fn refuse_local_addresses(fleet: &Fleet) -> anyhow::Result<()> {
         let other = others.iter().find(|addr| !is_local(addr));
         if let (Some(local), Some(other)) = (local, other) {
             return Err(UsageError::because(format!(
-                "{local} means another host to {other} than it does here, and the daemons speak to each other by these \
-                 addresses; give the one by which all of them reach it"
+                "the daemons connect to each other by these addresses, and {other} would not find {local} \
+                 under this one; give an address that all of them can reach"
             )));
         }
     }
@@ -142,7 +142,7 @@ mod tests {
         let error = of_two(&a, &alias).err().unwrap();
         assert_eq!(
             error.to_string(),
-            "a:4242 and alias:4242 are one node (s1): nothing is copied onto itself"
+            "a:4242 and alias:4242 are the same node (s1), so there is nothing to copy"
         );
         assert!(error.downcast_ref::<UsageError>().is_some());
         assert!(of_two(&member("a", go(&ring, "a")), &member("a", go(&ring, "x"))).is_err());
@@ -176,7 +176,7 @@ mod tests {
         let sources = Cluster::from_answers(one.clone(), vec![member("a", go(&one, "n"))]);
         let destinations = Cluster::from_answers(two.clone(), vec![member("x", go(&two, "n"))]);
         let error = of_clusters(&sources, &destinations).err().unwrap().to_string();
-        assert!(error.contains("a:4242 and x:4242 call themselves by one name"), "{error}");
+        assert!(error.contains("a:4242 and x:4242 have the same name"), "{error}");
         let same = Cluster::from_answers(one.clone(), vec![member("a", go(&one, "n"))]);
         assert!(of_clusters(&sources, &same).is_ok());
     }
@@ -193,7 +193,7 @@ mod tests {
         for local in ["localhost", "127.0.0.1", "::1"] {
             let told = refusal("graphite-1", local).unwrap();
             assert!(told.contains(&format!("{local}:4242")) || local == "::1", "{told}");
-            assert!(told.contains("means another host to graphite-1:4242"), "{told}");
+            assert!(told.contains("graphite-1:4242 would not find"), "{told}");
             assert!(refusal(local, "graphite-1").is_some());
             assert!(refusal(local, "192.0.2.1").is_some());
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::counted::{self, counted};
 use crate::output::{human_bytes, human_count, human_duration};
 use crate::plan::Plan;
 use crate::run::tally::Counts;
@@ -19,10 +20,10 @@ impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}\n\n{} copies are to be filled in, for {} names; their sizes are estimated from some of them.",
+            "{}\n\n{} to fill, for {}; sizes are estimated from a sample.",
             self.plan.tables(),
-            human_count(self.plan.metrics),
-            human_count(self.entries as u64)
+            counted::copies(self.plan.metrics),
+            counted(self.entries as u64, "name", "names")
         )
     }
 }
@@ -47,12 +48,11 @@ impl fmt::Display for Summary {
         let counts = &self.counts;
         writeln!(
             f,
-            "{} metrics created under new names, {} filled, {} complete before; {} points filled, {} in {}. The old ones \
-             stay where they are.",
-            human_count(counts.created),
+            "{} created under new names, {} filled, {} unchanged; {} filled, {} in {}. The old metrics stay.",
+            counted::metrics(counts.created),
             human_count(counts.filled),
             human_count(counts.unchanged),
-            human_count(counts.points),
+            counted::points(counts.points),
             human_bytes(counts.bytes),
             human_duration(self.elapsed),
         )?;
@@ -62,7 +62,7 @@ impl fmt::Display for Summary {
             let planned = human_count(self.planned);
             return write!(
                 f,
-                "{left} of {planned} are still to be done.\nStopped. Run the same command again to go on."
+                "{left} of {planned} are left.\nStopped. Run the same command again to continue."
             );
         }
         f.write_str("Backfill request complete.")?;
@@ -70,7 +70,7 @@ impl fmt::Display for Summary {
             f.write_str("\nErrors are present.")?;
         }
         if counts.failures() > 0 || counts.broken_sources > 0 {
-            f.write_str(" Repair what is named above and run the same command again.")?;
+            f.write_str(" Fix the errors above and run the same command again.")?;
         }
         Ok(())
     }
@@ -98,9 +98,9 @@ mod tests {
         assert!(missing.to_string().ends_with("Backfill request complete.\nErrors are present."));
         let mut failed = missing;
         failed.counts.failed = BTreeMap::from([("no space", 2)]);
-        assert!(last(&failed).starts_with("Errors are present. Repair what is named"));
+        assert!(last(&failed).starts_with("Errors are present. Fix the errors"));
         let stopped = Summary { stopped: true, ..summary() }.to_string();
-        assert!(stopped.contains("2 of 9 are still to be done."), "{stopped}");
+        assert!(stopped.contains("2 of 9 are left."), "{stopped}");
         assert!(!stopped.contains("complete."), "{stopped}");
     }
 }

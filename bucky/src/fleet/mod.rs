@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use self::breaker::{Breaker, Row};
 use self::full::FullMark;
 use self::seen::Seen;
-use crate::cluster::{Answer, Cluster, Member, completed, read_only, store_of};
+use crate::cluster::{Answer, Cluster, Finding, Member, completed, read_only, store_of};
 use crate::outcome::{UnhealthyError, UsageError};
 use crate::strays::How;
 
@@ -161,8 +161,8 @@ pub(crate) fn refuse_older_daemons<'m>(
         return Ok(());
     }
     Err(UnhealthyError::because(format!(
-        "{}: too old to prove that every point is held (API level below {PROOF_LEVEL}); upgrade buckyd there first, then run this \
-         again",
+        "{}: too old to confirm every point (API level below {PROOF_LEVEL}); upgrade buckyd there, then run \
+         this again",
         older.join(", ")
     )))
 }
@@ -217,14 +217,14 @@ impl Fleet {
         let by_ring_node: Option<Vec<usize>> =
             ring.nodes().iter().map(|node| by_host(node.host())).collect();
         let by_ring_node = by_ring_node.ok_or_else(|| {
-            UnhealthyError::because("a node of the ring is no member of the cluster")
+            UnhealthyError::because("the ring has a node that is not a member of the cluster")
         })?;
         if let Some(only) = only {
             let store = store_of(&only.answer).ok_or_else(|| away(only))?;
             sources.retain(|source| source.node.store == store);
             if sources.is_empty() {
                 return Err(UsageError::because(format!(
-                    "{} is no member of the ring; without -s give it as an argument to drain it",
+                    "{} is not a member of the ring; to drain it, give it as an argument without -s",
                     only.addr()
                 )));
             }
@@ -314,8 +314,8 @@ pub(crate) async fn refuse_shared_addresses(fleet: &Fleet) -> anyhow::Result<()>
             let other = *seen.entry(ip).or_insert(node);
             if !Arc::ptr_eq(other, node) && (other.kind == Kind::Go || node.kind == Kind::Go) {
                 return Err(UsageError::because(format!(
-                    "{} and {} are both on {ip}, and a Go daemon does not tell which files it serves: they may be one \
-                     node, whose metrics must not be moved onto itself",
+                    "{} and {} are both on {ip} and may be one node, as a Go daemon does not report which \
+                     files it serves; metrics must not be moved onto the same node",
                     other.addr(),
                     node.addr()
                 )));
@@ -347,13 +347,9 @@ fn drained_how(cluster: &Cluster, member: &Member, kind: Kind) -> How {
 fn cannot_drain(node: &Node, same: &Node) -> anyhow::Error {
     let addr = node.addr();
     UsageError::because(if addr == same.addr() {
-        format!("{addr} cannot be drained: it is a member of the ring, or given twice")
+        format!("cannot drain {addr}: it is a member of the ring, or given twice")
     } else {
-        format!(
-            "{addr} cannot be drained: it is {} under another address ({})",
-            same.addr(),
-            node.store
-        )
+        format!("cannot drain {addr}: it is the same node as {} ({})", same.addr(), node.store)
     })
 }
 
@@ -367,11 +363,10 @@ pub(crate) fn require_writable(member: &Member) -> anyhow::Result<()> {
 
 /// The error of a node that does not answer.
 pub(crate) fn away(member: &Member) -> anyhow::Error {
-    let reason = match &member.answer {
-        Answer::Away { reason } => reason.as_str(),
-        Answer::V1 { .. } | Answer::Go { .. } => "its answer cannot be used",
-    };
-    UnhealthyError::because(format!("{} is away: {reason}", member.addr()))
+    UnhealthyError::because(Finding::away(member).map_or_else(
+        || format!("cannot use the answer of {}", member.addr()),
+        |finding| finding.to_string(),
+    ))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Who takes part in a run, and who is refused.
 
 use super::*;
+use crate::cluster::Absence;
 use crate::cluster::test_cluster::{document, go, member, status, v1};
 
 fn cluster() -> Cluster {
@@ -30,10 +31,7 @@ fn a_member_under_another_name_is_not_drained() {
     let ring = cluster().document;
     let alias = member("alias", v1(&ring, "a", "s1"));
     let error = muster(&[alias], None).err().unwrap();
-    assert_eq!(
-        error.to_string(),
-        "alias:4242 cannot be drained: it is a:4242 under another address (s1)"
-    );
+    assert_eq!(error.to_string(), "cannot drain alias:4242: it is the same node as a:4242 (s1)");
     assert!(error.downcast_ref::<UsageError>().is_some());
     let twice = [member("old", v1(&ring, "old", "s3")), member("older", v1(&ring, "old", "s3"))];
     assert!(muster(&twice, None).is_err());
@@ -106,7 +104,7 @@ fn a_drained_node_that_deletes_nothing_is_unhealthy() {
 
 #[test]
 fn a_drained_node_that_is_away_is_unhealthy() {
-    let away = member("old", Answer::Away { reason: "refused".into() });
+    let away = member("old", Answer::Away { state: Absence::Down, reason: "refused".into() });
     let error = muster(&[away], None).err().unwrap();
     assert!(error.downcast_ref::<UnhealthyError>().is_some(), "{error}");
 }

@@ -87,7 +87,7 @@ impl Carrier {
 
     fn note(&self, ended: Result<(), tokio::task::JoinError>) {
         if let Err(error) = ended {
-            self.mover.records.tally.source_broke(format_args!("a batch was given up: {error}"));
+            self.mover.records.tally.source_broke(format_args!("a batch failed: {error}"));
         }
     }
 
@@ -149,7 +149,7 @@ impl Carrier {
         let number = self.turned.fetch_add(1, Ordering::Relaxed);
         if number < NAMED {
             self.mover.output.say(format_args!(
-                "bucky: {metric}: {}: {}; trying the next owner that has it",
+                "bucky: {metric}: {}: {}; trying the next owner",
                 failure.node, failure.reason
             ));
         }

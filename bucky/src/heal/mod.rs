@@ -22,7 +22,7 @@ use crate::cluster::{Cluster, Scope, ask_member, store_of};
 use crate::fleet::{Fleet, Kind};
 use crate::holders::{Holders, Placer};
 use crate::names::Selection;
-use crate::outcome::{Outcome, UnhealthyError, UsageError};
+use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::placement::Series;
 use crate::run::stop::Stop;
@@ -77,8 +77,8 @@ pub(crate) async fn run(
     let ring = cluster.ring()?;
     if ring.spec().replication_factor == 1 {
         output.say(format_args!(
-            "The replication factor is 1: each metric has one owner, and there is no other to copy it from. `bucky rebalance \
-             -h {}` brings what lies on other nodes to its owner.",
+            "The replication factor is 1: each metric has only one owner, so there is no other owner to copy \
+             it from. To move misplaced metrics to their owners: bucky rebalance -h {}",
             order.seed
         ));
         return Ok(Outcome::Done);
@@ -87,15 +87,16 @@ pub(crate) async fn run(
     refuse_go_daemons(&fleet, order.points)?;
     let scope = HealScope::of(&cluster, &order).await?;
     open(&fleet, cluster.present(), order.preparation.fresh, output).await?;
-    let seen = tell_unread_folders(&fleet, "seems to be missing there", output).await;
+    let seen = tell_unread_folders(&fleet, "seem to be missing there", output).await;
     let mut survey = survey(scope.reader(output).await?, &fleet).await?;
     survey.plan = survey.plan.reserving(order.preparation.reserve);
     survey::tell(&survey.seen, &fleet, order.selection != Selection::All, output);
     let seen = seen.and(survey.sought.tell(output));
     let seen = seen.and(survey.seen.tell_unplaceable(&order.series, output));
     if survey.plan.is_empty() && survey.compared == 0 {
-        let limit = if seen == Outcome::Done { "" } else { ", as far as could be told" };
-        output.say(format_args!("No copy is missing at an owner{limit}."));
+        let limit =
+            if seen == Outcome::Done { "" } else { ", but not everything could be checked" };
+        output.say(format_args!("No owner lacks a copy{limit}."));
         if let Some(told) = to_rebalance(survey.seen.to_rebalance, &order.seed.to_string()) {
             output.say(told);
         }
@@ -116,8 +117,8 @@ pub(crate) async fn run(
 fn refuse_go_daemons(fleet: &Fleet, points: bool) -> anyhow::Result<()> {
     match fleet.members.iter().find(|node| node.kind == Kind::Go) {
         Some(go) if points => Err(UsageError::because(format!(
-            "{} is a daemon of the Go tool, whose fill changes points that it should keep: owners' copies are not \
-             filled from each other with it; run without --points, or start buckyd there",
+            "{} is a Go daemon, whose fill changes points that it should keep, so --points is not \
+             possible; run without --points, or run buckyd there",
             go.addr()
         ))),
         _ => Ok(()),
@@ -150,12 +151,14 @@ impl<'a> HealScope<'a> {
 /// The member that `-h` leads to, by whatever name.
 async fn place_of_seed(cluster: &Cluster, order: &Order) -> anyhow::Result<usize> {
     let seed = ask_member(cluster.client(), order.seed.clone(), None).await;
-    let store = store_of(&seed.answer)
-        .ok_or_else(|| UnhealthyError::because(format!("{} is away", order.seed)))?;
+    let store = store_of(&seed.answer).ok_or_else(|| crate::fleet::away(&seed))?;
     let is_seed =
         |member: &crate::cluster::Member| store_of(&member.answer).as_ref() == Some(&store);
     cluster.members.iter().position(is_seed).ok_or_else(|| {
-        UsageError::because(format!("{} is no member of the ring: it owns nothing", order.seed))
+        UsageError::because(format!(
+            "{} is not a member of the ring, so it owns nothing",
+            order.seed
+        ))
     })
 }
 
@@ -230,7 +233,7 @@ mod tests {
             refuse_go_daemons(&fleet, false).unwrap();
             let refused = refuse_go_daemons(&fleet, true).map_err(|error| error.to_string());
             assert_eq!(refused.is_err(), is_go, "{refused:?}");
-            assert!(!is_go || refused.is_err_and(|text| text.starts_with("b:4242 is a daemon of")));
+            assert!(!is_go || refused.is_err_and(|text| text.starts_with("b:4242 is a Go daemon")));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::survey::Survey;
+use crate::counted::{self, counted};
 use crate::output::{human_bytes, human_count, human_duration};
 use crate::run::tally::Counts;
 
@@ -16,14 +17,14 @@ impl fmt::Display for Shown<'_> {
         if !plan.is_empty() {
             writeln!(f, "{}\n", plan.tables())?;
         }
-        write!(f, "{} copies are missing at owners", human_count(plan.metrics))?;
+        write!(f, "{} missing at owners", counted(plan.metrics, "copy is", "copies are"))?;
         if !plan.is_empty() {
-            f.write_str("; their sizes are estimated from some of them")?;
+            f.write_str("; sizes are estimated from a sample")?;
         }
         f.write_str(".")?;
         if *compared > 0 {
-            let compared = human_count(*compared);
-            write!(f, "\n{compared} times an owner's copy is filled from another owner's.")?;
+            let compared = counted(*compared, "copy of an owner is", "copies of owners are");
+            write!(f, "\n{compared} compared with another owner's copy, and filled from it.")?;
         }
         Ok(())
     }
@@ -53,19 +54,19 @@ impl fmt::Display for Summary {
         let counts = &self.counts;
         writeln!(
             f,
-            "{} copies made, {} filled, {} complete before; {} points filled, {} in {}. Nothing was deleted.",
-            human_count(counts.created),
+            "{} created, {} filled, {} unchanged; {} filled, {} in {}. Nothing was deleted.",
+            counted::copies(counts.created),
             human_count(counts.filled),
             human_count(counts.unchanged),
-            human_count(counts.points),
+            counted::points(counts.points),
             human_bytes(counts.bytes),
             human_duration(self.elapsed),
         )?;
         if self.turned > 0 {
             writeln!(
                 f,
-                "{} times the first owner asked could not give its copy, and the next was asked; `bucky verify -h {}` tells what is wrong with such copies.",
-                human_count(self.turned),
+                "{} from another owner, because the first one could not send its copy; to see why: bucky verify -h {}",
+                counted(self.turned, "copy came", "copies came"),
                 self.seed
             )?;
         }
@@ -73,12 +74,7 @@ impl fmt::Display for Summary {
         let left = self.planned.saturating_sub(counts.finished);
         // What has gone from the lists since they were counted is not left to be done.
         if left > 0 && (self.stopped || counts.broken_sources > 0) {
-            writeln!(
-                f,
-                "{} of {} are still to be done.",
-                human_count(left),
-                human_count(self.planned)
-            )?;
+            writeln!(f, "{} of {} are left.", human_count(left), human_count(self.planned))?;
         }
         if let Some(told) = to_rebalance(self.to_rebalance, &self.seed) {
             writeln!(f, "{told}")?;
@@ -90,15 +86,11 @@ impl fmt::Display for Summary {
 impl Summary {
     fn next_step(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.stopped {
-            f.write_str("Stopped. Run the same command again to go on.")
+            f.write_str("Stopped. Run the same command again to continue.")
         } else if self.counts.failures() > 0 || self.counts.broken_sources > 0 {
-            f.write_str("Repair what is named above and run the same command again.")
+            f.write_str("Fix the errors above and run the same command again.")
         } else {
-            write!(
-                f,
-                "Done. `bucky verify -h {}` reads every copy and tells whether all is in place.",
-                self.seed
-            )
+            write!(f, "Done. To check every copy: bucky verify -h {}", self.seed)
         }
     }
 }
@@ -107,8 +99,8 @@ impl Summary {
 pub(crate) fn to_rebalance(metrics: u64, seed: &str) -> Option<String> {
     (metrics > 0).then(|| {
         format!(
-            "{} metrics are on none of their owners, only on other nodes: `bucky rebalance -h {seed}` brings them to all owners.",
-            human_count(metrics)
+            "{} only on nodes that do not own them; to move them to their owners: bucky rebalance -h {seed}",
+            counted::metrics_are(metrics)
         )
     })
 }
@@ -144,8 +136,8 @@ mod tests {
     fn a_good_run_says_what_was_done_and_how_to_prove_it() {
         assert_eq!(
             summary().to_string(),
-            "1,000 copies made, 17 filled, 3 complete before; 345 points filled, 35.0 MiB in 8s. Nothing was deleted.\n\
-             Done. `bucky verify -h graphite-1:4242` reads every copy and tells whether all is in place."
+            "1,000 copies created, 17 filled, 3 unchanged; 345 points filled, 35.0 MiB in 8s. Nothing was deleted.\n\
+             Done. To check every copy: bucky verify -h graphite-1:4242"
         );
     }
 
@@ -154,22 +146,19 @@ mod tests {
         let mut summary = summary();
         summary.counts.failed = BTreeMap::from([("source damaged", 2)]);
         (summary.planned, summary.turned, summary.to_rebalance) = (1_100, 4, 12);
-        assert!(!summary.to_string().contains("still to be done"), "it was not broken off");
+        assert!(!summary.to_string().contains("are left"), "it was not broken off");
         summary.counts.broken_sources = 1;
         let text = summary.to_string();
         for line in [
-            "4 times the first owner asked could not give its copy",
+            "4 copies came from another owner, because the first one could not send its copy",
             "2 failed: 2 source damaged.",
-            "80 of 1,100 are still to be done.",
-            "12 metrics are on none of their owners, only on other nodes: `bucky rebalance -h graphite-1:4242`",
+            "80 of 1,100 are left.",
+            "12 metrics are only on nodes that do not own them; to move them to their owners: bucky rebalance -h graphite-1:4242",
         ] {
             assert!(text.contains(line), "{line:?} is not in {text}");
         }
-        assert!(
-            text.ends_with("Repair what is named above and run the same command again."),
-            "{text}"
-        );
+        assert!(text.ends_with("Fix the errors above and run the same command again."), "{text}");
         summary.stopped = true;
-        assert!(summary.to_string().ends_with("Stopped. Run the same command again to go on."));
+        assert!(summary.to_string().ends_with("Stopped. Run the same command again to continue."));
     }
 }

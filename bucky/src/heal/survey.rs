@@ -12,11 +12,12 @@ use futures_util::{StreamExt, stream};
 
 use super::need::{Fetch, Need, Needs};
 use crate::chain;
+use crate::counted::counted;
 use crate::fleet::Fleet;
 use crate::holders::{Holders, Placer};
 use crate::inventory::Sought;
 use crate::outcome::{Outcome, UnhealthyError};
-use crate::output::{Output, human_count};
+use crate::output::Output;
 use crate::placement::Series;
 use crate::plan::Plan;
 use crate::plan::copies::plan_of_copies;
@@ -112,7 +113,7 @@ pub(crate) async fn survey(mut reader: Reader, fleet: &Fleet) -> anyhow::Result<
     let mut thinned: Vec<Thinned> = fleet.members.iter().map(|_| Thinned::default()).collect();
     let mut compared = 0;
     let broken = |error: ClientError| {
-        UnhealthyError::because(format!("what is missing cannot be told: {}", chain(&error)))
+        UnhealthyError::because(format!("cannot find out what is missing: {}", chain(&error)))
     };
     while let Some((metric, fetches)) = reader.next().await.map_err(broken)? {
         for fetch in fetches {
@@ -137,8 +138,12 @@ pub(crate) async fn survey(mut reader: Reader, fleet: &Fleet) -> anyhow::Result<
 pub(crate) fn tell(seen: &Seen, fleet: &Fleet, is_selection: bool, output: &Output) {
     if seen.unusable > 0 {
         output.say(format_args!(
-            "bucky: {} listed names are no metric's and left out; `bucky verify` tells them",
-            human_count(seen.unusable)
+            "bucky: {} left out; `bucky verify` reports them",
+            counted(
+                seen.unusable,
+                "listed name is not a metric name and is",
+                "listed names are not metric names and are"
+            )
         ));
     }
     if is_selection || seen.listed.iter().all(|count| *count == 0) {
@@ -146,7 +151,7 @@ pub(crate) fn tell(seen: &Seen, fleet: &Fleet, is_selection: bool, output: &Outp
     }
     for (node, _) in fleet.members.iter().zip(&seen.listed).filter(|(_, count)| **count == 0) {
         output.say(format_args!(
-            "bucky: {} has no metric at all: a new node, or one whose disk is not mounted?",
+            "bucky: {} has no metrics: is it a new node, or is its disk not mounted?",
             node.addr()
         ));
     }

@@ -52,7 +52,7 @@ fn never_ready(daemon: &Daemon) -> ClientError {
     ClientError::BadAnswer {
         addr: daemon.addr().clone(),
         route: paths::METRICS,
-        found: "its list is never ready; look whether the daemon can read its files".into(),
+        found: "its list is never ready; check whether the daemon can read its files".into(),
     }
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn refresh<'a>(
     let results: Vec<_> = stream::iter(refreshed).buffer_unordered(ASKED_AT_ONCE).collect().await;
     let refreshed: Result<(), ClientError> = results.into_iter().collect();
     refreshed.map_err(|error| {
-        UnhealthyError::because(format!("no new scan from {}: {}", error.addr(), chain(&error)))
+        UnhealthyError::because(format!("no new scan on {}: {}", error.addr(), chain(&error)))
     })
 }
 

@@ -228,7 +228,7 @@ impl Reading {
         // D31: the Go daemon would look at another metric.
         if let Err(reason) = metric_called(&name) {
             return Ok(Entry {
-                stat: Err(format!("{name:?} is the name of no metric: {reason}")),
+                stat: Err(format!("{name:?} is not a valid metric name: {reason}")),
                 name,
             });
         }

@@ -29,10 +29,10 @@ pub(super) enum Number<'a> {
 pub(super) enum Malformed {
     #[error("an entry is {0} and should be (name, (timestamp, value))")]
     NotAnEntry(String),
-    #[error("a name is {0} and should be text in UTF-8, not too long")]
+    #[error("a name is {0} and should be UTF-8 text, not too long")]
     NameIsNoText(&'static str),
     #[error(
-        "the name {0} is empty, longer than {NAME_LIMIT_BYTES} bytes, or has blanks or control characters in it"
+        "the name {0} is empty, longer than {NAME_LIMIT_BYTES} bytes, or has blanks or control characters"
     )]
     BadName(String),
     #[error("{name}: the point is {found} and should be (timestamp, value)")]

@@ -27,6 +27,7 @@ use self::figures::{Counts, memory_bytes};
 use self::queue::{Block, Intake, queue};
 use self::receiver::{Receiver, WORK_BYTES};
 use self::upstream::Upstream;
+use crate::counted::counted;
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::run::stop::Stop;
@@ -107,7 +108,8 @@ fn tell_end(drained: bool, left: u64, settings: &Settings, output: &Output) -> O
         return Outcome::Done;
     }
     output.say(format_args!(
-        "bucky: {left} metrics were not sent to {}, and what was sent last may not have arrived",
+        "bucky: {} not sent to {}, and what was sent last may not have arrived",
+        counted(left, "metric was", "metrics were"),
         settings.upstream
     ));
     Outcome::SomeFailed
@@ -128,7 +130,8 @@ async fn accept(
         if places.available_permits() == 0 && told.is_none_or(|at| at.elapsed() >= FULL_TOLD) {
             told = Some(Instant::now());
             output.say(format_args!(
-                "bucky: {CONNECTIONS_MOST} senders are connected, the most; further ones wait until one goes"
+                "bucky: {CONNECTIONS_MOST} senders are connected, which is the limit; others wait until one \
+                 disconnects"
             ));
         }
         let accepted = tokio::select! {
@@ -138,7 +141,7 @@ async fn accept(
         let (stream, peer, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                output.say(format_args!("bucky: a connection could not be taken: {error}"));
+                output.say(format_args!("bucky: cannot accept a connection: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

@@ -117,7 +117,9 @@ impl Receiver {
         match timeout(self.idle, limited.read_buf(bytes)).await {
             Ok(Ok(read)) => Ok(read),
             Ok(Err(error)) => Err(End::Because(error.to_string())),
-            Err(_) => Err(End::Because(format!("nothing came for {} s (-t)", self.idle.as_secs()))),
+            Err(_) => {
+                Err(End::Because(format!("nothing received for {} s (-t)", self.idle.as_secs())))
+            }
         }
     }
 
@@ -129,11 +131,11 @@ impl Receiver {
         let Ok(_working) = self.work.acquire_many(bytes).await else { return };
         let pickle = match Pickle::read(frame) {
             Ok(pickle) => pickle,
-            Err(error) => return self.output.say(format_args!("{peer}: a bad pickle: {error}")),
+            Err(error) => return self.output.say(format_args!("{peer}: bad pickle: {error}")),
         };
         let datapoints = match pickle.datapoints() {
             Ok(datapoints) => datapoints,
-            Err(error) => return self.output.say(format_args!("{peer}: a bad pickle: {error}")),
+            Err(error) => return self.output.say(format_args!("{peer}: bad pickle: {error}")),
         };
         let (mut block, mut dropped) = (Block::default(), 0);
         for (number, datapoint) in datapoints.enumerate() {

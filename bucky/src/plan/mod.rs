@@ -13,6 +13,7 @@ use std::fmt;
 use bucky_api::{DaemonAddr, DiskStatus};
 
 use self::room::{Reserve, Shortage};
+use crate::counted;
 use crate::output::{Table, human_bytes, human_count};
 
 /// What is to be moved.
@@ -169,7 +170,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n\n{} metrics lie astray.", self.tables(), human_count(self.metrics))
+        write!(f, "{}\n\n{} misplaced.", self.tables(), counted::metrics_are(self.metrics))
     }
 }
 
@@ -239,7 +240,7 @@ mod tests {
         insta::assert_snapshot!(plan.to_string());
         assert_eq!(
             plan.shortages(),
-            ["graphite-4:4242 is to get 175.0 GiB and has 120.0 GiB free"]
+            ["graphite-4:4242 would get 175.0 GiB and has 120.0 GiB free"]
         );
     }
 
@@ -262,7 +263,7 @@ mod tests {
         let gets: Vec<_> =
             gets.iter().map(|(name, metrics, bytes)| (name.as_str(), *metrics, *bytes)).collect();
         assert_eq!(gets, [("b:4242", 6, 40), ("b:4242 stats/", 4, 60), ("c:4242", 1, 7)]);
-        assert_eq!(plan.shortages(), ["b:4242 stats/ is to get 60 B and has 20 B free"]);
+        assert_eq!(plan.shortages(), ["b:4242 stats/ would get 60 B and has 20 B free"]);
     }
 
     #[test]

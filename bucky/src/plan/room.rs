@@ -122,12 +122,12 @@ impl Shortage {
         let bytes = self.bytes.map(|lack| {
             let (wanted, free) = (human_bytes(self.load.bytes), human_bytes(lack.free));
             let reserved = Reserved(lack.reserved, human_bytes(lack.reserved));
-            format!("{addr} is to get {wanted} and has {free} free{reserved}")
+            format!("{addr} would get {wanted} and has {free} free{reserved}")
         });
         let inodes = self.inodes.map(|lack| {
             let (wanted, free) = (human_count(self.load.metrics), human_count(lack.free));
             let reserved = Reserved(lack.reserved, human_count(lack.reserved));
-            format!("{addr} is to get {wanted} files and has {free} inodes free{reserved}")
+            format!("{addr} would get {wanted} files and has {free} inodes free{reserved}")
         });
         bytes.into_iter().chain(inodes).collect()
     }
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(
             bytes.sentences(addr),
             [
-                "graphite-4:4242 is to get 6.0 GiB and has 10.0 GiB free, 5.0 GiB reserved for carbon (--reserve)"
+                "graphite-4:4242 would get 6.0 GiB and has 10.0 GiB free, 5.0 GiB reserved for carbon (--reserve)"
             ]
         );
         let inodes = of(load(10_001, GIB), &disk(10 * GIB, 60_000)).unwrap();
@@ -204,8 +204,8 @@ mod tests {
         assert_eq!(
             inodes.sentences(addr),
             [
-                "graphite-4:4242 is to get 10,001 files and has 60,000 inodes free, 50,000 reserved for carbon \
-              (--reserve)"
+                "graphite-4:4242 would get 10,001 files and has 60,000 inodes free, 50,000 reserved for carbon \
+                 (--reserve)"
             ]
         );
         let both = of(load(1, 1), &disk(GIB, 7)).unwrap();
@@ -225,7 +225,7 @@ mod tests {
         let short =
             Shortage::of(load(100, 10 * GIB + 1), &disk(10 * GIB, 100), Reserve::NONE).unwrap();
         let told = short.sentences("a:4242");
-        assert_eq!(told, ["a:4242 is to get 10.0 GiB and has 10.0 GiB free"]);
+        assert_eq!(told, ["a:4242 would get 10.0 GiB and has 10.0 GiB free"]);
         let nothing = load(0, 0);
         assert_eq!(Shortage::of(nothing, &disk(0, 0), Reserve::Percent(5.0)), None);
     }

@@ -107,8 +107,9 @@ pub(crate) async fn plan(
         unplaceable += count.unplaceable;
         if count.unusable > UNUSABLE_NAMED {
             let (addr, count) = (source.node.addr(), count.unusable);
-            output
-                .say(format_args!("bucky: {addr} lists {count} names in all that cannot be moved"));
+            output.say(format_args!(
+                "bucky: {addr} lists {count} names that cannot be moved; the others are not named"
+            ));
         }
         for (place, load) in count.volume_loads {
             volume_loads.entry(place).or_default().add(load);
@@ -190,7 +191,10 @@ async fn asked(
         let node = *places.get(&destination.node).ok_or_else(|| {
             cannot_tell(
                 source,
-                &format!("it has metrics for {}, which is not in our ring", destination.node),
+                &format!(
+                    "it places metrics on {}, which is not in the ring of -h",
+                    destination.node
+                ),
             )
         })?;
         for owner in fleet.owners(&[node]) {
@@ -259,7 +263,7 @@ fn add(fleet: &Fleet, source: &Source, selection: &Selection, count: &mut Count,
 
 fn cannot_tell(source: &Source, reason: &str) -> anyhow::Error {
     UnhealthyError::because(format!(
-        "{} cannot tell what it misplaces: {reason}",
+        "cannot find out what is misplaced on {}: {reason}",
         source.node.addr()
     ))
 }

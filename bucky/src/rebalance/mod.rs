@@ -69,7 +69,7 @@ fn places(fleet: &Fleet, addrs: &[DaemonAddr]) -> anyhow::Result<Vec<usize>> {
     let place = |addr: &DaemonAddr| {
         let place = fleet.members.iter().position(|node| node.addr() == addr);
         place.ok_or_else(|| {
-            UsageError::because(format!("--allowed-dsts: {addr} is no member of the ring"))
+            UsageError::because(format!("--allowed-dsts: {addr} is not a member of the ring"))
         })
     };
     addrs.iter().map(place).collect()

@@ -359,7 +359,7 @@ impl Shared {
             (Some(first), _) => {
                 let mut failure = first.clone();
                 if others > 0 {
-                    failure.reason = format!("{} (and {others} more owners)", failure.reason);
+                    failure.reason = format!("{} (and at {others} more owners)", failure.reason);
                 }
                 self.tally.failed(file.metric.as_str(), &failure.node, &failure);
             }
@@ -375,10 +375,11 @@ fn outcome(node: &Node, file: &File, line: Option<HealLine>) -> Result<Effect, S
         trouble: Trouble::Passing,
         failure: failure(node, kind, reason.to_owned()),
     };
-    let line = line.ok_or_else(|| passing("no answer", "the owner's answer does not have it"))?;
+    let line =
+        line.ok_or_else(|| passing("no answer", "the owner's answer does not mention it"))?;
     if line.outcome.is_healed() {
         if line.digest != Some(file.digest) {
-            return Err(passing("damaged on the way", "the owner was healed from another content"));
+            return Err(passing("damaged on the way", "the owner received different content"));
         }
         return Ok(Effect { outcome: line.outcome, points: line.points, bytes: line.bytes });
     }

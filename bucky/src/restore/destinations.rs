@@ -6,7 +6,7 @@ use bucky_ring::Ring;
 use bucky_whisper::MetricName;
 
 use crate::cluster::Cluster;
-use crate::fleet::Node;
+use crate::fleet::{Node, away};
 use crate::outcome::{UnhealthyError, UsageError};
 use crate::placement::{self, NoPlace, Series};
 
@@ -30,7 +30,9 @@ impl Destinations {
             cluster.members.iter().position(|member| member.host.as_deref() == Some(host))
         })?;
         if destinations.place_of.iter().any(Option::is_none) {
-            return Err(UnhealthyError::because("a node of the ring is no member of the cluster"));
+            return Err(UnhealthyError::because(
+                "the ring has a node that is not a member of the cluster",
+            ));
         }
         Ok(destinations)
     }
@@ -48,7 +50,8 @@ impl Destinations {
         let is_host = |host: &&String| ring.nodes().iter().any(|node| node.host() == host.as_str());
         let host = hosts.iter().find(is_host).ok_or_else(|| {
             UsageError::because(format!(
-                "which metrics {0} owns cannot be told: the ring has no host called {1:?} or {2:?}; give -h as the ring has it",
+                "cannot find out which metrics {0} owns: the ring has no host {1:?} or {2:?}; give -h as the \
+                 ring has it",
                 cluster.seed, hosts[0], hosts[1]
             ))
         })?;
@@ -59,7 +62,7 @@ impl Destinations {
         let ring = cluster.ring()?;
         let node = |member| {
             let node = Node::of(member).map(Arc::new);
-            node.ok_or_else(|| UnhealthyError::because(format!("{} is away", member.addr())))
+            node.ok_or_else(|| away(member))
         };
         let nodes: anyhow::Result<Vec<Arc<Node>>> = cluster.members.iter().map(node).collect();
         let place_of = ring.nodes().iter().map(|node| place(node.host())).collect();

@@ -41,14 +41,15 @@ pub(crate) enum Place {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InputError {
     /// There is no such file, or it may not be read.
-    #[error("{path} cannot be read")]
+    #[error("cannot read {path}")]
     Open { path: String, source: io::Error },
     /// Its first bytes cannot be read.
-    #[error("{path} cannot be read")]
+    #[error("cannot read {path}")]
     Begin { path: String, source: io::Error },
     /// It is compressed with something else.
     #[error(
-        "{path} is compressed with {program}, which is not read here; give it as `{program} -dc {path} | bucky restore -`"
+        "{path} is compressed with {program}, which restore cannot read; run `{program} -dc {path} | bucky \
+         restore -`"
     )]
     Coding { path: String, program: &'static str },
 }
@@ -158,7 +159,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         let error = |place: &Path| Place::of(place).open().err().unwrap().to_string();
-        assert!(error(&path).contains("cannot be read"));
+        assert!(error(&path).contains("cannot read"));
         std::fs::write(&path, b"\xfd7zXZ\0...").unwrap();
         assert!(error(&path).contains("xz -dc"), "{}", error(&path));
         std::fs::write(&path, b"").unwrap();

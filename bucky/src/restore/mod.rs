@@ -32,6 +32,7 @@ pub(crate) use self::names::prefix;
 use self::tar_reader::{Kind, Member, TarError, TarReader};
 use crate::chain;
 use crate::cluster::{Cluster, Scope};
+use crate::counted;
 use crate::outcome::Outcome;
 use crate::output::{Output, human_bytes, human_count, human_duration};
 use crate::placement::Series;
@@ -100,7 +101,7 @@ pub(crate) async fn run(
     let ended = tokio::select! {
         ended = restore.run(members) => ended,
         () = stop.insisted() => {
-            output.say("bucky: stopped at once; run the same command again, and what is there stays as it is");
+            output.say("bucky: stopped at once; run the same command again to continue: what is restored stays");
             return Ok(Outcome::Interrupted);
         }
     };
@@ -178,12 +179,13 @@ impl Restore<'_> {
         };
         match ended {
             Ended::Whole => {}
-            Ended::Stopped => output.say("bucky: stopped; run the same command again to go on"),
+            Ended::Stopped => output.say("bucky: stopped; run the same command again to continue"),
             Ended::Broken { error, after: None } => {
                 output.say(format_args!("bucky: {place}: {}", chain(error)));
             }
             Ended::Broken { error, after: Some(after) } => output.say(format_args!(
-                "bucky: {place}: {}; the last that was read is {after}, and all up to there is counted below",
+                "bucky: {place}: {}; the last member that was read is {after}, and everything up to it is \
+                 counted below",
                 chain(error)
             )),
         }
@@ -255,7 +257,7 @@ impl Sorter<'_> {
         match kind {
             Ok(Ok(()) | Err(ImageError::Compressed)) => {}
             Ok(Err(error @ ImageError::Header(_))) => {
-                let reason = format!("it is no whole Whisper file: {}", chain(&error));
+                let reason = format!("not a complete Whisper file: {}", chain(&error));
                 return self.refuse(&path, reason);
             }
             Err(error) => return self.refuse(&path, error),
@@ -283,8 +285,7 @@ impl Sorter<'_> {
             let path = String::from_utf8_lossy(path);
             self.output.say(format_args!("bucky: {path:?} is not restored: {reason}"));
         } else if self.refused == NAMED + 1 {
-            self.output
-                .say("bucky: further members that are not restored are counted, and not named");
+            self.output.say("bucky: more members that are not restored are counted, but not named");
         }
         None
     }
@@ -292,8 +293,7 @@ impl Sorter<'_> {
     /// What the daemon that made the archive says of it.
     fn tell_report(&self, content: &[u8]) {
         let Ok(report) = serde_json::from_slice::<ArchiveReport>(content) else {
-            self.output
-                .say(format_args!("bucky: {REPORT_NAME} cannot be read, and is passed over"));
+            self.output.say(format_args!("bucky: cannot read {REPORT_NAME}, skipped"));
             return;
         };
         for left_out in report.left_out.iter().take(usize::try_from(NAMED).unwrap_or(usize::MAX)) {
@@ -321,12 +321,12 @@ impl fmt::Display for Summary<'_> {
         let counts = self.counts;
         write!(
             f,
-            "{} metrics restored: {} created, {} filled, {} unchanged; {} points filled, {} in {}. {} refused.",
-            human_count(counts.moved),
+            "{} restored: {} created, {} filled, {} unchanged; {} filled, {} in {}. {} refused.",
+            counted::metrics(counts.moved),
             human_count(counts.created),
             human_count(counts.filled),
             human_count(counts.unchanged),
-            human_count(counts.points),
+            counted::points(counts.points),
             human_bytes(counts.bytes),
             human_duration(self.elapsed),
             human_count(self.refused)
@@ -341,12 +341,12 @@ impl fmt::Display for Summary<'_> {
         if self.silent > 0 {
             write!(
                 f,
-                "\nOf {} nothing is known; run the command again.",
+                "\n{} have an unknown result; run the command again.",
                 human_count(self.silent)
             )?;
         }
         if self.elsewhere > 0 {
-            write!(f, "\n{} passed over, which other nodes own.", human_count(self.elsewhere))?;
+            write!(f, "\n{} skipped, because other nodes own them.", human_count(self.elsewhere))?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use bucky_whisper::MetricName;
 pub(crate) fn metric_at(path: &[u8], prefix: Option<&MetricName>) -> Result<MetricName, String> {
     let text = std::str::from_utf8(path).map_err(|_| "its name is not UTF-8".to_owned())?;
     if text.starts_with('/') {
-        return Err("its path is absolute: which part of it is the metric's cannot be told".into());
+        return Err("its path is absolute, so it is unknown which part is the metric name".into());
     }
     let mut below = text;
     while let Some(rest) = below.strip_prefix("./") {
@@ -24,11 +24,12 @@ pub(crate) fn metric_at(path: &[u8], prefix: Option<&MetricName>) -> Result<Metr
         return Err("its name does not end in .wsp".into());
     }
     let metric = MetricName::from_relative_path(Path::new(below))
-        .map_err(|error| format!("its name is no metric's: {error}"))?;
+        .map_err(|error| format!("its name is not a metric name: {error}"))?;
     match prefix {
         None => Ok(metric),
-        Some(prefix) => MetricName::parse(&format!("{prefix}.{metric}"))
-            .map_err(|error| format!("with {prefix} before it, its name is no metric's: {error}")),
+        Some(prefix) => MetricName::parse(&format!("{prefix}.{metric}")).map_err(|error| {
+            format!("with the prefix {prefix}, its name is not a metric name: {error}")
+        }),
     }
 }
 
@@ -39,10 +40,12 @@ pub(crate) fn metric_at(path: &[u8], prefix: Option<&MetricName>) -> Result<Metr
 pub(crate) fn prefix(text: &str) -> Result<MetricName, String> {
     let below = text.strip_prefix("./").unwrap_or(text);
     if below.starts_with('/') {
-        return Err(format!("{text:?} is absolute; give it as it is below the nodes' prefix"));
+        return Err(format!(
+            "{text:?} is absolute; give it relative to the storage folder of the nodes"
+        ));
     }
     MetricName::parse(below.trim_end_matches('/'))
-        .map_err(|error| format!("{text:?} cannot begin a metric's name: {error}"))
+        .map_err(|error| format!("{text:?} cannot begin a metric name: {error}"))
 }
 
 #[cfg(test)]
@@ -71,14 +74,14 @@ mod tests {
         for (path, said) in [
             (&b"docs/readme.txt"[..], ".wsp"),
             (b"/abs/x.wsp", "absolute"),
-            (b"a/../x.wsp", "no metric's"),
-            (b"../x.wsp", "no metric's"),
-            (b"a.b/x.wsp", "no metric's"),
-            (b"a/.x.wsp", "no metric's"),
-            (b".wsp", "no metric's"),
+            (b"a/../x.wsp", "not a metric name"),
+            (b"../x.wsp", "not a metric name"),
+            (b"a.b/x.wsp", "not a metric name"),
+            (b"a/.x.wsp", "not a metric name"),
+            (b".wsp", "not a metric name"),
             (b"a/b.wsp/", ".wsp"),
             (b"a/\xff.wsp", "UTF-8"),
-            (b"a/b\n.wsp", "no metric's"),
+            (b"a/b\n.wsp", "not a metric name"),
             (b"", ".wsp"),
         ] {
             let refused = metric_at(path, None).unwrap_err();

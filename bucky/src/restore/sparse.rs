@@ -29,7 +29,7 @@ const MAP_BYTES_MOST: usize = 2 * STRETCHES_MOST * 21 + 24;
 
 /// Why a file of so many bytes is not read.
 pub(super) fn too_long(bytes: u64) -> String {
-    format!("it has {bytes} bytes; a Whisper file has at most {FILE_BYTES_MOST}")
+    format!("it has {bytes} bytes; the limit is {FILE_BYTES_MOST}")
 }
 
 /// Where the data of a file lies in it.
@@ -114,7 +114,7 @@ impl Layout {
     }
 }
 
-const UNREADABLE_MAP: &str = "the map of its holes cannot be read";
+const UNREADABLE_MAP: &str = "cannot read the map of its holes";
 const DAMAGED_MAP: &str = "the map of its holes is damaged";
 
 /// Reads the map that stands before the data, block by block.
@@ -192,18 +192,19 @@ impl SparseRecords {
         if !self.is_there {
             return Ok(Layout::Whole);
         }
-        let real = self.real_bytes.ok_or("its real length is not told, although it is sparse")?;
+        let real = self.real_bytes.ok_or("it is sparse, but its real length is not given")?;
         if self.is_malformed {
             return Err(UNREADABLE_MAP.into());
         }
         match self.version {
             (None, None) | (Some(0), _) => {
-                let stretches = pairs(&self.stretches).ok_or("the map of its holes is odd")?;
+                let stretches =
+                    pairs(&self.stretches).ok_or("the map of its holes is not valid")?;
                 Ok(Layout::Mapped(real, stretches))
             }
             (Some(1), Some(0)) => Ok(Layout::MapBefore(real)),
             (major, minor) => Err(format!(
-                "it is sparse in format {}.{}, which is not known; make the archive without --sparse",
+                "it has the unknown sparse format {}.{}; create the archive without --sparse",
                 major.unwrap_or_default(),
                 minor.unwrap_or_default()
             )),

@@ -21,29 +21,31 @@ const EXTENSION_LIMIT_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TarError {
     /// It is none.
-    #[error("this is no tar archive")]
+    #[error("not a tar archive")]
     NotATar,
     /// It ends in the middle of something.
     #[error("the archive is cut off in the middle of {what}")]
     CutOff { what: String },
     /// It ends without its end.
-    #[error("the archive has no end: it was cut off, or given up")]
+    #[error("the archive has no end mark: it was cut off")]
     NoEnd,
     /// A header is none.
-    #[error("the archive is damaged, or was given up: there is no header at byte {at}")]
+    #[error(
+        "the archive is damaged or was cut off by `bucky tar`: there is no header at byte {at}"
+    )]
     Damaged { at: u64 },
     /// An extension header is longer than anybody needs.
     #[error(
-        "the archive has an extension header of {bytes} bytes, at byte {at}; at most {EXTENSION_LIMIT_BYTES} are read"
+        "the archive has an extension header of {bytes} bytes at byte {at}; the limit is {EXTENSION_LIMIT_BYTES}"
     )]
     LongExtension { bytes: u64, at: u64 },
     /// Something follows the end.
     #[error(
-        "something follows the end of the archive, which is not read; of several archives in one file give one at a time"
+        "there is more data after the end of the archive; if the file has several archives, give them one at a time"
     )]
     MoreBehind,
     /// What is behind fails, or its compression is damaged.
-    #[error("the archive cannot be read on")]
+    #[error("cannot read the rest of the archive")]
     Read(#[source] io::Error),
 }
 
@@ -275,7 +277,9 @@ impl<R: Read> TarReader<R> {
         shown: &impl Fn() -> String,
     ) -> Result<Result<(u64, Vec<Stretch>), String>, TarError> {
         let Some(gnu) = header.as_gnu() else {
-            return Ok(Err("its header is no GNU tar's, although it is sparse as theirs".into()));
+            return Ok(
+                Err("it is sparse as in GNU tar, but its header is not from GNU tar".into()),
+            );
         };
         let mut stretches = Ok(Vec::new());
         add_stretches(&mut stretches, &gnu.sparse);
@@ -288,7 +292,7 @@ impl<R: Read> TarReader<R> {
             add_stretches(&mut stretches, &more.sparse);
             is_extended = more.is_extended();
         }
-        let real = gnu.real_size().map_err(|_| "its real length cannot be read".to_owned());
+        let real = gnu.real_size().map_err(|_| "cannot read its real length".to_owned());
         Ok(stretches.and_then(|stretches| Ok((real?, stretches))))
     }
 
@@ -365,7 +369,7 @@ fn described(kind: EntryType) -> Kind {
         EntryType::Link => Kind::Other("a hard link"),
         EntryType::Char | EntryType::Block => Kind::Other("a device"),
         EntryType::Fifo => Kind::Other("a FIFO"),
-        _ => Kind::Other("of a kind that is not known"),
+        _ => Kind::Other("of an unknown kind"),
     }
 }
 
@@ -377,12 +381,12 @@ fn checked(content: Content, told: Option<Told>, path: Option<Digest>) -> Result
         Content::Spooled(spool) => spool.digest(),
     };
     match told {
-        Some(Told::Damaged) => Err("it is damaged: its digest cannot be read".into()),
+        Some(Told::Damaged) => Err("it is damaged: cannot read its digest".into()),
         Some(Told::Digests(told)) if told.content != digest => {
-            Err(format!("it is damaged: its digest is {digest}, and was {}", told.content))
+            Err(format!("it is damaged: its digest is {digest}, but it was {}", told.content))
         }
         Some(Told::Digests(told)) if told.path.is_some() && told.path != path => {
-            Err("its name is damaged: it has another digest".into())
+            Err("its name is damaged: the digest does not match".into())
         }
         Some(Told::Digests(_) | Told::Nothing) | None => Ok(Kind::File { content, digest }),
     }

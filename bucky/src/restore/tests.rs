@@ -258,17 +258,21 @@ fn no_number_is_believed() {
         pairs.iter().flat_map(record).collect()
     };
     for (records, content, said) in [
-        (sparse(&[("size", "999999999999"), ("map", "0,1")]), &b"x"[..], "at most"),
-        (sparse(&[("size", "10"), ("map", "0,1,2")]), b"x", "odd"),
-        (sparse(&[("size", "10"), ("map", "0,-1")]), b"x", "cannot be read"),
+        (sparse(&[("size", "999999999999"), ("map", "0,1")]), &b"x"[..], "the limit is"),
+        (sparse(&[("size", "10"), ("map", "0,1,2")]), b"x", "not valid"),
+        (sparse(&[("size", "10"), ("map", "0,-1")]), b"x", "cannot read"),
         (sparse(&[("size", "10"), ("map", "9,2")]), b"xx", "damaged"),
         (sparse(&[("map", "0,1")]), b"x", "real length"),
-        (sparse(&[("major", "2"), ("minor", "0"), ("realsize", "1")]), b"x", "not known"),
-        (sparse(&[("major", "1"), ("minor", "0"), ("realsize", "1")]), b"9\n0\n", "cannot be read"),
+        (
+            sparse(&[("major", "2"), ("minor", "0"), ("realsize", "1")]),
+            b"x",
+            "unknown sparse format",
+        ),
+        (sparse(&[("major", "1"), ("minor", "0"), ("realsize", "1")]), b"9\n0\n", "cannot read"),
         (
             sparse(&[("major", "1"), ("minor", "0"), ("realsize", "1")]),
             b"99999999999\n0\n1\n",
-            "cannot be read",
+            "cannot read",
         ),
     ] {
         let reason = unusable(&one(&records, |_| (), content));

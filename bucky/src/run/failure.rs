@@ -7,7 +7,7 @@ use bucky_api::{DaemonAddr, HealLine, Problem};
 use super::schemas::is_of_schema;
 
 /// The kind of failure of which a node that does not answer is the cause.
-pub(crate) const NODE_AWAY: &str = "node away";
+pub(crate) const NODE_AWAY: &str = "node not reachable";
 /// The kind of failure of a destination that has no room: that closes it for the run.
 pub(crate) const NO_SPACE: &str = "no space";
 /// The kind of a metric that is where it belongs, and also still at a source that somebody writes to.
@@ -91,8 +91,8 @@ impl Naming {
             let node = &failure.node;
             let is_first = self.alike.insert((node.to_string(), NO_SPACE), 1).is_none();
             let closed = format!(
-                "{line}; {node} gets nothing more in this run: what is meant for it is counted, not named (--errors FILE \
-                 has all)"
+                "{line}; {node} gets nothing more in this run, and further failures there are counted, not named \
+                 (--errors FILE names all)"
             );
             return is_first.then_some(closed).into_iter().collect();
         }
@@ -114,7 +114,7 @@ impl Naming {
                 NAMED_ALIKE => vec![
                     line,
                     format!(
-                        "bucky: further metrics {further} {} are counted, not named; --errors FILE has all",
+                        "bucky: more metrics {further} {} are counted, not named (--errors FILE names all)",
                         failure.node
                     ),
                 ],
@@ -126,7 +126,7 @@ impl Naming {
             ..NAMED => vec![line],
             NAMED => vec![
                 line,
-                "bucky: further failures are counted, not named; --errors FILE has all".to_owned(),
+                "bucky: more failures are counted, not named (--errors FILE names all)".to_owned(),
             ],
             _ => Vec::new(),
         }
@@ -148,7 +148,7 @@ mod tests {
         let lines = (0..NAMED + 10).flat_map(|_| naming.of("m", &failure("a", "busy")));
         let lines: Vec<String> = lines.collect();
         assert_eq!(lines.len() as u64, NAMED, "one less, and the line that says so");
-        assert!(lines.last().unwrap().contains("--errors FILE has all"));
+        assert!(lines.last().unwrap().contains("--errors FILE names all"));
     }
 
     /// One cause, and thousands of lines that say it, would bury what else has failed.

@@ -26,7 +26,7 @@ impl FailureFiles {
     /// # Errors
     /// Where one cannot be written.
     pub(crate) fn open(reasons: Option<&Path>, copies: Option<&Path>) -> anyhow::Result<Self> {
-        let cannot = |path: &Path| format!("{} cannot be written", path.display());
+        let cannot = |path: &Path| format!("cannot write {}", path.display());
         let reasons = reasons
             .map(|path| File::create(path).with_context(|| cannot(path)))
             .transpose()?

@@ -40,7 +40,7 @@ pub(crate) enum JobStateError {
         source: LockError,
     },
     /// A line, other than the last, that is none.
-    #[error("line {line} of {path:?} is no job; give another file, or remove this line")]
+    #[error("line {line} of {path:?} is not a job; give another file, or remove this line")]
     BadLine {
         path: PathBuf,
         line: u64,

@@ -6,6 +6,7 @@ use std::fmt;
 use bucky_api::{FileSchema, HealLine, NoPlaceReason, OnSchemaDifference, SchemaDifference};
 use bucky_whisper::MetricName;
 
+use crate::counted::{self, counted};
 use crate::output::human_count;
 
 /// How many pairs are told at most; a cluster has a handful of schemas.
@@ -92,14 +93,14 @@ impl Schemas {
             .collect();
         if self.further > 0 {
             lines.push(format!(
-                "{} more metrics have files of yet other schemas.",
-                human_count(self.further)
+                "{} files of other schemas.",
+                counted(self.further, "more metric has", "more metrics have")
             ));
         }
         if policy == OnSchemaDifference::Keep && self.pairs.values().any(|pair| pair.kept > 0) {
             lines.push(
-                "Their sources stay. `--on-schema-difference reshape` gives the owners' files the archives of both; `coarsen` \
-                 accepts coarser averages, `drop` gives these points up."
+                "Their sources stay. Run again with `--on-schema-difference reshape` to give the owners' files \
+                 the archives of both, `coarsen` to accept coarser averages, or `drop` to lose these points."
                     .to_owned(),
             );
         }
@@ -117,7 +118,7 @@ impl Pair {
         let mut lines = Vec::new();
         let example = self.example.as_ref().map_or("", |example| example.as_str());
         let layouts = format!("source {}, owner {}", source.archives, owner.archives);
-        let count = |count| metrics(count);
+        let count = counted::metrics;
         if self.reshaped > 0 {
             lines.push(format!(
                 "{}: {layouts}: the owners' files were reshaped and now have the archives of both (such as {example}).",
@@ -128,7 +129,7 @@ impl Pair {
             let points = human_count(self.without_place);
             let averages = span(self.coarser_seconds_per_point);
             let fate = match policy {
-                OnSchemaDifference::Drop if self.kept == 0 => "were given up".to_owned(),
+                OnSchemaDifference::Drop if self.kept == 0 => "were lost".to_owned(),
                 OnSchemaDifference::Coarsen if self.kept == 0 => {
                     format!("are kept as {averages} averages")
                 }
@@ -147,8 +148,8 @@ impl Pair {
             != (&owner.aggregation, &owner.x_files_factor)
         {
             lines.push(format!(
-                "{}: source {}, x-files factor {}; owner {}, x-files factor {}: rolled-up points do not mean the same \
-                 (such as {example}).",
+                "{}: source {}, x-files factor {}; owner {}, x-files factor {}: rolled-up points have \
+                 different meanings (such as {example}).",
                 count(self.metrics),
                 source.aggregation,
                 source.x_files_factor,
@@ -158,11 +159,6 @@ impl Pair {
         }
         lines
     }
-}
-
-/// `1 metric`, `1,234 metrics`.
-fn metrics(count: u64) -> String {
-    format!("{} {}", human_count(count), if count == 1 { "metric" } else { "metrics" })
 }
 
 /// A resolution as people say it.
@@ -238,8 +234,8 @@ mod tests {
             [
                 "1,234 metrics: source 60s:30d,1h:5y, owner 60s:1d: 8,021,000 points have no place at the owner (such as \
                  m0000).",
-                "Their sources stay. `--on-schema-difference reshape` gives the owners' files the archives of both; \
-                 `coarsen` accepts coarser averages, `drop` gives these points up.",
+                "Their sources stay. Run again with `--on-schema-difference reshape` to give the owners' files \
+                 the archives of both, `coarsen` to accept coarser averages, or `drop` to lose these points.",
             ]
         );
     }
@@ -251,7 +247,7 @@ mod tests {
         let told = schemas.told(OnSchemaDifference::Coarsen);
         assert!(told[0].contains("60 points are kept as 1h averages"), "{told:?}");
         let told = schemas.told(OnSchemaDifference::Drop);
-        assert!(told[0].starts_with("1 metric: ") && told[0].contains("were given up"), "{told:?}");
+        assert!(told[0].starts_with("1 metric: ") && told[0].contains("were lost"), "{told:?}");
         let mut reshaped = Schemas::default();
         let after = SchemaDifference {
             owner: schema("60s:30d,1h:5y", "average"),

@@ -28,7 +28,7 @@ impl SharedJobState {
     pub(crate) fn note<'a>(&self, jobs: impl IntoIterator<Item = Job<'a>>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Err(error)) = state.as_mut().map(|state| state.note(jobs)) {
-            self.output.say(format_args!("bucky: {}; the run goes on without it", chain(&error)));
+            self.output.say(format_args!("bucky: {}; the run continues without it", chain(&error)));
             *state = None;
         }
     }

@@ -42,7 +42,7 @@ impl SharedJournal {
         if is_complete {
             if let Err(error) = std::fs::remove_file(&path) {
                 self.output.say(format_args!(
-                    "bucky: {} is not needed any more, remove it: {error}",
+                    "bucky: cannot remove {}, which is no longer needed; remove it: {error}",
                     path.display()
                 ));
             }
@@ -54,7 +54,7 @@ impl SharedJournal {
     fn with(&self, note: impl FnOnce(&mut Journal) -> Result<(), JournalError>) {
         let mut journal = self.lock();
         if let Some(Err(error)) = journal.as_mut().map(note) {
-            self.output.say(format_args!("bucky: {}; the run goes on without it", chain(&error)));
+            self.output.say(format_args!("bucky: {}; the run continues without it", chain(&error)));
             *journal = None;
         }
     }

@@ -58,7 +58,7 @@ impl Stop {
     pub(crate) fn told_on_signals(output: &Arc<Output>) -> std::io::Result<Self> {
         let told = Arc::clone(output);
         Self::on_signals(move || {
-            told.say("bucky: finishing what is under way; once more ends it at once");
+            told.say("bucky: finishing what is in flight; press Ctrl-C again to stop at once");
         })
     }
 

@@ -12,6 +12,7 @@ use bucky_whisper::MetricName;
 use super::failure::{Failure, LATE_POINTS, Naming, OTHER_SCHEMA, STILL_WRITTEN_TO, is_of_delete};
 use super::failure_files::FailureFiles;
 use super::schemas::Schemas;
+use crate::counted::counted;
 use crate::output::{Output, human_count};
 
 /// What was put in place of one metric, at all its owners together.
@@ -102,28 +103,30 @@ impl Counts {
     /// What was not done, and why: a line each.
     pub(crate) fn tell_shortfalls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.gone > 0 {
-            writeln!(f, "{} were gone when it was their turn.", human_count(self.gone))?;
+            let were =
+                counted(self.gone, "was gone before its turn", "were gone before their turn");
+            writeln!(f, "{were}.")?;
         }
         let written_to = self.still_written_to();
         if written_to > 0 {
             writeln!(
                 f,
-                "{} were copied, and stay at their sources for now, where they are still written to.",
-                human_count(written_to)
+                "{} copied, but not deleted at the source, because it is still written to.",
+                counted(written_to, "was", "were")
             )?;
         }
         let with_late_points = self.failed.get(LATE_POINTS).copied().unwrap_or_default();
         if with_late_points > 0 {
             writeln!(
                 f,
-                "{} were copied, and stay at their sources, where go-carbon keeps late points of them in NAME.wsp.ooo.",
-                human_count(with_late_points)
+                "{} copied, but not deleted at the source, because go-carbon keeps late points in NAME.wsp.ooo.",
+                counted(with_late_points, "was", "were")
             )?;
         }
         let not_deleted = self.delete_failures() - written_to - with_late_points;
         if not_deleted > 0 {
-            let count = human_count(not_deleted);
-            writeln!(f, "{count} were copied, and could not be deleted at their sources.")?;
+            let were = counted(not_deleted, "was", "were");
+            writeln!(f, "{were} copied, but could not be deleted at the source.")?;
         }
         let failures = self.copy_failures();
         if failures > 0 {
@@ -133,7 +136,8 @@ impl Counts {
             writeln!(f, "{} failed: {}.", human_count(failures), kinds.join(", "))?;
         }
         if self.broken_sources > 0 {
-            writeln!(f, "{} nodes could not be read to their end.", self.broken_sources)?;
+            let nodes = counted(self.broken_sources, "node", "nodes");
+            writeln!(f, "{nodes} could not be read completely.")?;
         }
         Ok(())
     }
@@ -186,8 +190,8 @@ impl Tally {
     pub(crate) fn salvaged(&self, metric: &str, source: &DaemonAddr, kept: &str) {
         self.lock().salvaged += 1;
         self.output.say(format_args!(
-            "bucky: {metric}: {source}: the file was cut off; its owners have what was left of it, and it is kept as \
-             {kept}; remove that folder when nobody needs it"
+            "bucky: {metric}: {source}: the file was cut off; its owners have what was left, and it is kept as \
+             {kept}; remove that folder when it is no longer needed"
         ));
     }
 
@@ -256,7 +260,7 @@ impl Tally {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         for (flag, error) in files.write(metric, source, failure) {
             self.output
-                .say(format_args!("bucky: the file of {flag} cannot be written any more: {error}"));
+                .say(format_args!("bucky: cannot write to the file of {flag} any more: {error}"));
         }
     }
 
@@ -270,7 +274,7 @@ impl Tally {
     pub(crate) fn flush(&self) {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         for (flag, error) in files.flush() {
-            self.output.say(format_args!("bucky: the file of {flag} is not whole: {error}"));
+            self.output.say(format_args!("bucky: the file of {flag} is not complete: {error}"));
         }
     }
 
@@ -318,11 +322,11 @@ mod tests {
         let failed = BTreeMap::from([("busy", 2), (STILL_WRITTEN_TO, 1), ("not deleted", 4)]);
         let told = Told(Counts { failed, gone: 3, ..Counts::default() }).to_string();
         let lines: Vec<&str> = told.lines().collect();
-        assert_eq!(lines[0], "3 were gone when it was their turn.");
-        assert!(lines[1].starts_with("1 were copied, and stay at their sources for now"));
+        assert_eq!(lines[0], "3 were gone before their turn.");
+        assert!(lines[1].starts_with("1 was copied, but not deleted at the source"));
         assert_eq!(
             lines[2..],
-            ["4 were copied, and could not be deleted at their sources.", "2 failed: 2 busy."]
+            ["4 were copied, but could not be deleted at the source.", "2 failed: 2 busy."]
         );
     }
 

@@ -35,7 +35,7 @@ impl BatchEnd {
         let failure = Failure {
             node: source.addr().clone(),
             kind: "no owner",
-            reason: "the ring names no owner that is a member".into(),
+            reason: "the ring has no owner for it that is a member".into(),
         };
         let failed = strays.into_iter().map(|stray| (stray.metric, failure.clone())).collect();
         Self { is_finished: true, failed, ..Self::default() }

@@ -132,10 +132,10 @@ impl<'a> Rounds<'a> {
         }
         for stray in strays {
             let reason = format!(
-                "it changed during each of {ROUNDS} attempts; its owners have all but the last changes"
+                "it changed during each of {ROUNDS} attempts; its owners have everything except the last changes"
             );
             let failure =
-                Failure { node: self.source.addr().clone(), kind: "changes all the time", reason };
+                Failure { node: self.source.addr().clone(), kind: "keeps changing", reason };
             self.end.failed.push((stray.metric, failure));
         }
         self.end.is_finished = !self.unfinished;
@@ -179,7 +179,7 @@ impl<'a> Rounds<'a> {
             .partition(|healed| mover.records.tally.may_give_up(healed.given_up(), most));
         for healed in kept {
             let reason = format!(
-                "{} points have no place at the owner, which is more than was confirmed; the source is kept",
+                "{} points have no place at the owner, which is more than you confirmed; the source stays",
                 healed.given_up()
             );
             let node = self.source.addr().clone();

@@ -109,7 +109,7 @@ impl Mover {
         let failure = Failure {
             node: owner.addr().clone(),
             kind: "storage",
-            reason: "it gave no digest of what it healed from".into(),
+            reason: "it sent no digest of the content it received".into(),
         };
         failed.extend(again.into_iter().map(|stray| (stray.metric, failure.clone())));
         Brought { done, gone, failed }

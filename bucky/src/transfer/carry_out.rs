@@ -43,8 +43,8 @@ pub(crate) async fn plan_and_move(
     let seen = if *unplaceable == 0 { seen } else { Outcome::SomeFailed };
     if plan.is_empty() {
         let said = order.task.nothing(order.selected.is_part());
-        let read = if is_read { "" } else { ", as far as its files are served" };
-        let placed = if *unplaceable == 0 { "" } else { ", as far as its files can be placed" };
+        let read = if is_read { "" } else { ", except for files that are not served" };
+        let placed = if *unplaceable == 0 { "" } else { ", except for unplaceable files" };
         output.say(format_args!("{said}{read}{placed}."));
         left.iter().for_each(|line| output.say(line));
         return Ok(seen);
@@ -78,7 +78,7 @@ pub(crate) fn fits(plan: &Plan, ignore_free_space: bool, output: &Output) -> boo
         return true;
     }
     output.say(
-        "bucky: nothing was done; make room, give a smaller --reserve, or give --ignore-free-space",
+        "bucky: nothing was moved; free some space, or give a smaller --reserve or --ignore-free-space",
     );
     false
 }

@@ -38,8 +38,8 @@ pub(crate) fn require_agreement(
     }
     let named: Vec<String> = findings.iter().map(|finding| format!("\n  {finding}")).collect();
     Err(UnhealthyError::because(format!(
-        "the clocks differ by more than {} s (--max-clock-difference), so nothing may be deleted:{}\nSet the clock that is \
-         wrong, or copy without deleting (--no-delete).",
+        "the clocks differ by more than {} s (--max-clock-difference), so nothing may be deleted:{}\n\
+         Set the wrong clock, or copy without deleting (--no-delete).",
         limit.as_secs(),
         named.concat()
     )))

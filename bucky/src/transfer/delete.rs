@@ -80,7 +80,7 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
         }
         let (trouble, reason) = match &error {
             Some(error) => (Trouble::of(error), chain(error)),
-            None => (Trouble::Passing, "its answer does not have it".to_owned()),
+            None => (Trouble::Passing, "its answer does not mention it".to_owned()),
         };
         match patience.after(trouble, jitter()) {
             Next::Wait(pause) if mover.stop.asked_within(pause).await => {
@@ -184,8 +184,7 @@ fn sort(
 
 /// A source that somebody still writes to.
 pub(super) fn in_use(source: &Node, reason: &str) -> Failure {
-    let reason = format!(
-        "its owners have it as it was when it was copied, and it is left here for now: {reason}"
-    );
+    let reason =
+        format!("its owners have it as it was copied, but it was not deleted here: {reason}");
     Failure { node: source.addr().clone(), kind: STILL_WRITTEN_TO, reason }
 }

@@ -26,7 +26,7 @@ pub(super) async fn drain_all(mover: &Arc<Mover>, mut resume: BTreeMap<String, R
     }
     while let Some(ended) = drains.join_next().await {
         if let Err(error) = ended {
-            mover.records.tally.source_broke(format_args!("a source was given up: {error}"));
+            mover.records.tally.source_broke(format_args!("a source failed: {error}"));
         }
     }
 }
@@ -135,7 +135,7 @@ impl Drain {
                     .mover
                     .records
                     .tally
-                    .source_broke(format_args!("a batch of {addr} was given up: {error}"));
+                    .source_broke(format_args!("a batch of {addr} failed: {error}"));
             }
         };
         let store = &self.source.store;

@@ -22,7 +22,7 @@ pub(crate) async fn tell_unread_folders(fleet: &Fleet, fate: &str, output: &Outp
         let Ok(Some(status)) = status else { continue };
         if status.inventory.unreadable_folders > 0 {
             let problem = &status.inventory.problem;
-            output.say(format_args!("bucky: {addr}: {problem}; what lies in them {fate}"));
+            output.say(format_args!("bucky: {addr}: {problem}; the files in them {fate}"));
             seen = Outcome::SomeFailed;
         }
     }
@@ -54,7 +54,7 @@ pub(super) async fn left_behind(fleet: &Fleet, order: &Order, output: &Output) -
         let text = NotServed { unreadable_folders: 0, unplaceable: 0, ..found }.text();
         if !text.is_empty() {
             output.say(format_args!(
-                "bucky: {addr} also has what does not take part: {text}; {see}."
+                "bucky: {addr} also has files that do not take part: {text}; {see}."
             ));
         }
     }

@@ -38,6 +38,6 @@ pub(crate) use self::order::{Order, Selected, Task};
 
 /// What is said after a second Ctrl-C.
 pub(crate) const STOPPED_AT_ONCE: &str =
-    "bucky: stopped at once; run the same command again to go on";
+    "bucky: stopped at once; run the same command again to continue";
 /// How many nodes are asked at once.
 pub(crate) const ASKED_AT_ONCE: usize = 32;

@@ -21,8 +21,8 @@ pub(crate) async fn open<'m>(
     refuse_shared_addresses(fleet).await?;
     if fleet.has_go() {
         output.say(
-            "bucky: daemons of the Go tool take part: metrics go to and from them one by one, they make nothing \
-             durable before they answer, and delete without a condition",
+            "bucky: Go daemons take part: their metrics travel one by one, they answer before data is on disk, \
+             and they delete without checking for later writes",
         );
     }
     if fresh {

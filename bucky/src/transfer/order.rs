@@ -7,8 +7,8 @@ use bucky_api::DaemonAddr;
 use bucky_ring::Ring;
 
 use super::options::{Batching, Preparation, SourceRules, SyncOptions};
+use crate::counted;
 use crate::fleet::OwnerIndex;
-use crate::output::human_count;
 use crate::placement::Series;
 use crate::plan::Plan;
 use crate::plan::survey::Selection;
@@ -82,30 +82,28 @@ impl Selected {
 impl Task {
     pub(super) fn fate_of_unread(self) -> &'static str {
         match self {
-            Self::Rebalance => "is not moved",
-            Self::Copy => "is not copied",
+            Self::Rebalance => "are not moved",
+            Self::Copy => "are not copied",
         }
     }
 
     /// What is said where there is nothing to do.
     pub(super) fn nothing(self, is_selection: bool) -> &'static str {
         match (self, is_selection) {
-            (Self::Rebalance, true) => "Nothing of what was selected lies astray",
+            (Self::Rebalance, true) => "None of the selected metrics is misplaced",
             (Self::Rebalance, false) => "Cluster is balanced",
-            (Self::Copy, true) => "Nothing of what was selected is to be copied",
+            (Self::Copy, true) => "None of the selected metrics needs copying",
             (Self::Copy, false) => "There is nothing to copy",
         }
     }
 
     pub(super) fn shown(self, plan: &Plan, deletes: bool) -> String {
-        let then = if deletes { ", and deleted where they are" } else { "" };
+        let then = if deletes { ", and then delete them at the source" } else { "" };
         match self {
             Self::Rebalance => plan.to_string(),
-            Self::Copy => format!(
-                "{}\n\n{} metrics are to be copied{then}.",
-                plan.tables(),
-                human_count(plan.metrics)
-            ),
+            Self::Copy => {
+                format!("{}\n\n{} to copy{then}.", plan.tables(), counted::metrics(plan.metrics))
+            }
         }
     }
 }

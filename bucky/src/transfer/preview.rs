@@ -12,6 +12,7 @@ use super::mover::{Mover, MoverParts};
 use super::options::{Preview, SourceRules, SyncOptions};
 use super::records::Records;
 use super::{Order, STOPPED_AT_ONCE};
+use crate::counted;
 use crate::fleet::{Fleet, Kind};
 use crate::outcome::UsageError;
 use crate::output::{Output, human_count};
@@ -41,9 +42,9 @@ pub(super) async fn tell_sample(
         return Ok(());
     }
     let looked_at = if one_in > 1 {
-        format!("Of a sample of one in {} metrics:", human_count(one_in))
+        format!("In a sample of one in {} metrics:", human_count(one_in))
     } else {
-        "Of all metrics:".to_owned()
+        "In all metrics:".to_owned()
     };
     output.data_line(format_args!("\n{looked_at}"))?;
     lines.iter().try_for_each(|line| output.data_line(line))?;
@@ -64,11 +65,11 @@ pub(super) async fn may_drop(
     let mut nodes = fleet.members.iter().chain(fleet.sources.iter().map(|source| &source.node));
     if order.sync.give_up_most == 0 && nodes.any(|node| node.kind == Kind::Go) {
         return Err(UsageError::because(
-            "nothing was moved: daemons of the Go tool take part, and nobody can look beforehand how many points would be given \
-             up there; give --yes to give up whatever has no place",
+            "nothing was moved: Go daemons take part, and they cannot report in advance how many points would \
+             be lost; to lose all points that have no place, give --yes",
         ));
     }
-    output.say("bucky: looking at all metrics for points that would be given up");
+    output.say("bucky: checking all metrics for points that would be lost");
     let Some(schemas) = look(fleet, selection, order, Preview { one_in: 1 }, output).await? else {
         output.say(STOPPED_AT_ONCE);
         return Ok(false);
@@ -79,20 +80,20 @@ pub(super) async fn may_drop(
     }
     schemas.told(OnSchemaDifference::Keep).iter().for_each(|line| output.say(line));
     output.say(format_args!(
-        "bucky: {} points of {} metrics have no place at their owners and will be given up",
-        human_count(points),
-        human_count(schemas.metrics_without_place())
+        "bucky: {} of {} have no place at their owners and will be lost",
+        counted::points(points),
+        counted::metrics(schemas.metrics_without_place())
     ));
     if order.sync.give_up_most == u64::MAX {
         return Ok(true);
     }
     let terminal = Terminal::open().map_err(|error| {
         UsageError::because(format!(
-            "nothing was moved: there is no terminal to confirm at ({error}); give --yes to give these points up"
+            "nothing was moved: no terminal to ask at ({error}); to lose these points, give --yes"
         ))
     })?;
     loop {
-        output.say("Give them up? [y/n]");
+        output.say("Lose these points? [y/n]");
         match terminal.read_line().await? {
             None => return Ok(false),
             Some(line) => match yes_or_no(&line) {

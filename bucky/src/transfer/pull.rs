@@ -255,10 +255,10 @@ impl Pull<'_> {
                     continue;
                 }
                 Ok(Some(_)) => format!(
-                    "it finds no such metric at {0}, which has it; does {0} lead to the same daemon from there?",
+                    "it does not find the metric at {0}, which has it; does {0} lead to the same daemon from there?",
                     self.source.addr()
                 ),
-                Err(reason) => format!("it finds no such metric at the source: {reason}"),
+                Err(reason) => format!("it does not find the metric at the source: {reason}"),
             };
             work.reasons.insert(metric.clone(), failure(self.owner, "source missing", reason));
             work.strays.push(unmeasured(metric));
@@ -286,9 +286,9 @@ impl Pull<'_> {
         let reason = match (line.reason.is_empty(), line.digest) {
             (false, _) => line.reason.clone(),
             (true, None) if line.outcome.is_healed() => {
-                "the owner gave no digest of what it healed".into()
+                "the owner sent no digest of the content it received".into()
             }
-            (true, _) => "no reason was given".into(),
+            (true, _) => "it gave no reason".into(),
         };
         failure(node, kind_of_line(line), reason)
     }
@@ -298,12 +298,12 @@ impl Pull<'_> {
         let wanted = self.renames.of(&line.metric).unwrap_or(&line.metric);
         let stored = line.stored_as.as_ref().unwrap_or(&line.metric);
         let reason =
-            format!("it stored it as {stored} and not as {wanted}; look at both names there");
+            format!("it stored it as {stored} instead of {wanted}; check both names there");
         failure(self.owner, "wrong name", reason)
     }
 
     fn unsettled(&self, work: &Work) -> Setback {
-        let reason = "the owner's answer does not have it".to_owned();
+        let reason = "the owner's answer does not mention it".to_owned();
         let halves = work.reasons.len() < work.strays.len();
         Setback {
             trouble: Trouble::Passing,
@@ -345,7 +345,8 @@ impl Pull<'_> {
                     self.away(self.source, &away, &mut setback);
                 } else if self.mover.flow.links.failed(self.source, self.owner, &reason) {
                     self.mover.output.say(format_args!(
-                        "bucky: {} cannot fetch from {}: {reason}; the rest fails at once, and is tried again from time to time",
+                        "bucky: {} cannot fetch from {}: {reason}; the remaining metrics fail now, and it is \
+                         tried again from time to time",
                         self.owner.addr(),
                         self.source.addr()
                     ));

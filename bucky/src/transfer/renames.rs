@@ -108,7 +108,7 @@ mod tests {
             assert_eq!(brought.done, [name("same")]);
             let (metric, failure) = &brought.failed[0];
             assert_eq!((metric, failure.kind), (&name("old.a"), "wrong name"));
-            assert!(failure.reason.contains("and not as new.a"), "{}", failure.reason);
+            assert!(failure.reason.contains("instead of new.a"), "{}", failure.reason);
         }
     }
 }

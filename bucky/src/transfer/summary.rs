@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Task;
+use crate::counted::{self, counted};
 use crate::output::{human_bytes, human_count, human_duration};
 use crate::run::tally::Counts;
 
@@ -33,58 +34,64 @@ pub(crate) struct Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = &self.counts;
-        let verb = if self.deletes { "moved" } else { "copied (the sources were left)" };
+        let verb = if self.deletes { "moved" } else { "copied (sources kept)" };
         writeln!(
             f,
-            "{} metrics {verb}: {} created, {} filled, {} complete before; {} points filled, {} in {}.",
-            human_count(counts.moved),
+            "{} {verb}: {} created, {} filled, {} unchanged; {} filled, {} in {}.",
+            counted::metrics(counts.moved),
             human_count(counts.created),
             human_count(counts.filled),
             human_count(counts.unchanged),
-            human_count(counts.points),
+            counted::points(counts.points),
             human_bytes(counts.bytes),
             human_duration(self.elapsed),
         )?;
         if counts.replaced > 0 {
             writeln!(
                 f,
-                "{} replaced a corrupt file, which its owner keeps aside; `bucky servers` shows how many are kept.",
+                "{} replaced a corrupt file, which the owner keeps aside; `bucky servers` shows how many are kept.",
                 human_count(counts.replaced)
             )?;
         }
         if counts.salvaged > 0 {
             writeln!(
                 f,
-                "{} sources were cut off: their owners have what was left, and the nodes keep the files aside.",
-                human_count(counts.salvaged)
+                "{} cut off: the owners have what was left, and the nodes keep the files aside.",
+                counted(counts.salvaged, "source was", "sources were")
             )?;
         }
         counts.tell_shortfalls(f)?;
         if self.tombstones > 0 {
             writeln!(
                 f,
-                "{} deleted sources wait to be confirmed at their owners; `bucky servers` shows them.",
-                human_count(self.tombstones)
+                "{} for the owners to confirm; `bucky servers` shows them.",
+                counted(self.tombstones, "tombstone waits", "tombstones wait")
             )?;
         }
         if self.unplaceable > 0 {
             writeln!(
                 f,
-                "{} tagged files stay where they are: nobody can tell which node owns them.",
-                human_count(self.unplaceable)
+                "{}, because the owner is unknown.",
+                counted(
+                    self.unplaceable,
+                    "tagged file was not moved",
+                    "tagged files were not moved"
+                )
             )?;
         }
         match self.still_misplaced {
             _ if self.task == Task::Copy => {}
             Some(0) if self.is_selection => {
-                writeln!(f, "Nothing of what was selected is misplaced any more.")?
+                writeln!(f, "None of the selected metrics is misplaced any more.")?
             }
             Some(0) if self.unplaceable > 0 => writeln!(f, "Nothing else is misplaced any more.")?,
             Some(0) => writeln!(f, "Nothing is misplaced any more.")?,
-            Some(count) => writeln!(f, "{} metrics are still misplaced.", human_count(count))?,
+            Some(count) => {
+                writeln!(f, "{} still misplaced.", counted::metrics_are(count))?;
+            }
             None => writeln!(
                 f,
-                "How many metrics are still misplaced is not known: not all nodes tell."
+                "It is unknown how many metrics are still misplaced: not all nodes answered."
             )?,
         }
         f.write_str(self.next_step())
@@ -102,23 +109,24 @@ impl Summary {
 
     fn next_step(&self) -> &'static str {
         if self.stopped {
-            "Stopped. Run the same command again to go on."
+            "Stopped. Run the same command again to continue."
         } else if self.is_only_written_to() {
-            "Once the relays send nothing there any more, and carbon has written what it holds, run the same command again."
+            "When the relays no longer send to these sources and carbon has written its cache, run the same \
+             command again."
         } else if self.counts.failures() > 0 || self.counts.broken_sources > 0 {
-            "Repair what is named above and run the same command again."
+            "Fix the errors above and run the same command again."
         } else if self.unplaceable > 0 && self.still_misplaced.is_none_or(|count| count == 0) {
             "Give the series of the tagged files with --series FILE and run the same command again."
         } else if self.task == Task::Copy {
             if self.deletes {
                 "Done."
             } else {
-                "Done. The same command again brings over what is written there meanwhile."
+                "Done. Run the same command again to copy what is written there meanwhile."
             }
         } else if !self.deletes {
-            "When all relays have switched, run it again without --no-delete to delete the sources."
+            "When all relays have switched to the new ring, run it again without --no-delete to delete the sources."
         } else if self.still_misplaced.is_none_or(|count| count > 0) {
-            "Run the same command again; `bucky inconsistent` lists what is left."
+            "Run the same command again; `bucky inconsistent` lists the metrics that are left."
         } else {
             "Done."
         }
@@ -181,32 +189,32 @@ mod tests {
         };
         assert_eq!(
             last(|summary| summary.stopped = true),
-            "Stopped. Run the same command again to go on."
+            "Stopped. Run the same command again to continue."
         );
         assert!(last(|summary| summary.deletes = false).contains("without --no-delete"));
         let written_to = |summary: &mut Summary| {
             summary.counts.failed = BTreeMap::from([(STILL_WRITTEN_TO, 12)]);
         };
-        assert!(last(written_to).contains("Once the relays send nothing there any more"));
+        assert!(last(written_to).contains("When the relays no longer send"));
         assert!(last(|summary| summary.still_misplaced = None).contains("bucky inconsistent"));
         assert!(last(|summary| summary.unplaceable = 2).contains("--series FILE"));
         let copied = Summary { task: Task::Copy, still_misplaced: None, ..summary() };
         assert_eq!(copied.to_string().lines().last(), Some("Done."));
         let copied = Summary { deletes: false, ..copied }.to_string();
-        assert!(copied.ends_with("brings over what is written there meanwhile."), "{copied}");
+        assert!(copied.ends_with("to copy what is written there meanwhile."), "{copied}");
         assert!(!copied.contains("misplaced"), "{copied}");
     }
 
     #[test]
     fn files_without_a_place_are_told_of_and_not_called_in_place() {
         let text = Summary { unplaceable: 1_234, ..summary() }.to_string();
-        assert!(text.contains("1,234 tagged files stay where they are"), "{text}");
+        assert!(text.contains("1,234 tagged files were not moved"), "{text}");
         assert!(text.contains("Nothing else is misplaced any more."), "{text}");
     }
 
     #[test]
     fn a_run_over_a_selection_does_not_speak_for_the_cluster() {
         let text = Summary { is_selection: true, ..summary() }.to_string();
-        assert!(text.contains("Nothing of what was selected is misplaced any more."), "{text}");
+        assert!(text.contains("None of the selected metrics is misplaced any more."), "{text}");
     }
 }

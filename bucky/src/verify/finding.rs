@@ -180,13 +180,13 @@ impl What {
     pub(crate) fn detail(&self) -> String {
         match self {
             Self::Misplaced { owners } => format!("belongs to {}", owners.join(", ")),
-            Self::Missing => "an owner, and has no copy".into(),
+            Self::Missing => "is an owner, but has no copy".into(),
             Self::Lacks { other, points, without_place, archives } => {
                 let mut text =
                     format!("lacks {} that {other} has{}", points_text(*points), spans(archives));
                 if *without_place > 0 {
                     text.push_str(&format!(
-                        "; {without_place} more have no place, where newer timestamps stand"
+                        "; no place for {without_place} more, because their slots have newer timestamps"
                     ));
                 }
                 text
@@ -206,12 +206,15 @@ impl What {
                 format!("lacks {points} that the owner {other} has{}", spans(archives))
             }
             Self::Incomparable { other } => {
-                format!("differs from the copy on {other}, and one of the two is compressed")
+                format!(
+                    "differs from the copy on {other}; they cannot be compared, because one of them is \
+                         compressed"
+                )
             }
             Self::Corrupt { reason } | Self::Unreadable { reason } | Self::Unusable { reason } => {
                 reason.clone()
             }
-            Self::Gone => "was listed, and then no node had it".into(),
+            Self::Gone => "was listed, but then no node had it".into(),
             Self::NotFound => "no node has it".into(),
         }
     }

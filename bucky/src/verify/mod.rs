@@ -150,13 +150,15 @@ async fn add_drained(cluster: &mut Cluster, drained: &[DaemonAddr]) -> anyhow::R
     for addr in drained {
         let member = ask_member(cluster.client(), addr.clone(), None).await;
         let Some(store) = store_of(&member.answer) else {
-            return Err(UnhealthyError::because(format!("{addr}, given with --drained, is away")));
+            return Err(UnhealthyError::because(format!(
+                "--drained {addr}: it does not answer as a daemon should"
+            )));
         };
         require_writable(&member)?;
         let is_store = |other: &&Member| store_of(&other.answer).as_ref() == Some(&store);
         if let Some(known) = cluster.members.iter().find(is_store) {
             return Err(UsageError::because(format!(
-                "--drained {addr} is {}: it is looked at anyway",
+                "--drained {addr} is the member {}, which is checked anyway; leave it out",
                 known.addr()
             )));
         }
@@ -341,7 +343,7 @@ impl Progress {
         self.told = Instant::now();
         let rate = u128::from(counts.metrics) * 1000 / self.begun.elapsed().as_millis().max(1);
         output.say(format_args!(
-            "{} metrics looked at, {}/s",
+            "{} metrics checked, {}/s",
             human_count(counts.metrics),
             human_count(u64::try_from(rate).unwrap_or(u64::MAX))
         ));
@@ -364,7 +366,7 @@ async fn remarks(cluster: &Cluster) -> Vec<Remark> {
     let remark = |(member, answer): (&Member, Result<Option<Status>, _>)| {
         let told = match answer {
             Ok(Some(status)) => told(&status),
-            _ => vec![("does not tell how it fares".to_owned(), true)],
+            _ => vec![("cannot get its status".to_owned(), true)],
         };
         let node = member.addr().to_string();
         told.into_iter().map(move |(text, is_finding)| Remark {
@@ -382,13 +384,13 @@ fn told(status: &Status) -> Vec<(String, bool)> {
     let mut told = Vec::new();
     let inventory = &status.inventory;
     if inventory.unreadable_folders > 0 {
-        told.push((format!("{}; what lies in them was not looked at", inventory.problem), true));
+        told.push((format!("{}; the files in them were not checked", inventory.problem), true));
     }
     // The first are told above; whether the others have a place was found out with the series that we know.
     let not_served =
         NotServed { unreadable_folders: 0, unplaceable: 0, ..inventory.all_not_served() }.text();
     if !not_served.is_empty() {
-        told.push((format!("{not_served}; `bucky list --not-served` lists them"), true));
+        told.push((format!("{not_served}; details: bucky list --not-served"), true));
     }
     if status.replaced.files > 0 {
         let files = some(status.replaced.files, "corrupt file", "corrupt files");

@@ -120,7 +120,7 @@ fn add_absent(subject: &Subject, node: usize, left_out: &mut LeftOuts, examined:
         _ => return,
     };
     let (problem, reason) = left_out.remove(&subject.metric).unwrap_or_else(|| {
-        (Problem::Storage, "the node's answer does not have it, and does not say why".into())
+        (Problem::Storage, "the node's answer does not mention it and gives no reason".into())
     });
     examined.states.insert(at, (node, State::Absent(problem, reason)));
 }

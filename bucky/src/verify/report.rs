@@ -281,9 +281,9 @@ impl Report {
 
     fn errors_hint(&self) -> &'static str {
         if self.errors.is_some() {
-            "; all are in the file of --errors"
+            "; the file of --errors names all"
         } else {
-            "; --errors FILE has all"
+            "; --errors FILE names all"
         }
     }
 
@@ -298,16 +298,16 @@ impl Report {
             some(points, "point", "points"),
         );
         let verdict = if let Some(reason) = &ending.broken_off {
-            format!("ended before all was looked at: {reason}")
+            format!("ended early: {reason}")
         } else if metrics == 0 && !self.has_findings() {
-            "there was nothing to look at".into()
+            "there was nothing to check".into()
         } else if self.is_all_in_place(ending) {
             "all in place".into()
         } else if in_place == metrics && differ > 0 {
             let metrics = some(differ, "metric", "metrics");
             format!("every copy is where it belongs, but copies of {metrics} differ")
         } else if in_place == metrics {
-            "all that was looked at is in place".into()
+            "everything that was checked is in place".into()
         } else {
             format!("{} in place, {} not", human_count(in_place), human_count(metrics - in_place))
         };

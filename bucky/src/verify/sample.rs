@@ -30,9 +30,7 @@ pub(crate) struct Sample {
 
 /// A text that is no size of a sample.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is no sample: give a number of metrics from 1 to {METRICS_MAX}, or a share such as 1% or 0.5%"
-)]
+#[error("not a valid sample: {0} (try 1% or 1000; at most {METRICS_MAX} metrics)")]
 pub(crate) struct SizeError(String);
 
 impl FromStr for Size {

@@ -199,7 +199,7 @@ async fn what_moves_while_it_is_looked_at_is_not_reported() {
         data.starts_with("1 metric on 2 nodes, 1 copy read, 2 points: all in place.\n"),
         "{data}"
     );
-    assert!(data.contains("1 metric changed while being looked at"), "{data}");
+    assert!(data.contains("1 metric changed during the check"), "{data}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,7 +213,7 @@ async fn what_was_listed_and_is_nowhere_is_told_unless_the_list_may_be_old() {
     };
     let (outcome, data, people) = verify(&cluster(nodes()).await, &[]).await;
     assert_eq!(outcome, Outcome::SomeFailed, "{data}{people}");
-    assert!(data.contains(&format!("{name}: was listed, and then no node had it")), "{data}");
+    assert!(data.contains(&format!("{name}: was listed, but then no node had it")), "{data}");
     let (outcome, data, _) = verify(&cluster(nodes()).await, &["--no-scan"]).await;
     assert_eq!(outcome, Outcome::Done, "{data}");
 }

@@ -139,7 +139,7 @@ mod tests {
         for content in ["", "\n", " \t\n"] {
             let error = check(content, 0o600).unwrap_err();
             assert!(error.starts_with("-auth-jwt-secret-file: /"), "{error}");
-            assert!(error.contains("nothing but white space"), "{error}");
+            assert!(error.contains("only white space"), "{error}");
         }
     }
 

@@ -174,7 +174,7 @@ fn what_cannot_be_is_refused_with_the_flag_and_the_go_daemons_exit_code() {
         ("-max-transfers 0 a", 2, "1 to 1024"),
         ("-auth-jwt-secret-file /no/file a", 1, "-auth-jwt-secret-file: /no/file: No such file"),
         ("-auth-jwt-secret-file= a", 2, "--auth-jwt-secret-file"),
-        ("-auth-jwt-secret-file /dev/null a", 1, "/dev/null: it holds nothing but white space"),
+        ("-auth-jwt-secret-file /dev/null a", 1, "/dev/null: it is empty or only white space"),
         ("-auth-jwt-secret-file / a", 1, "Is a directory"),
         ("--auth-jwt-accept-secret-file /dev/zero a", 1, "/dev/zero: it has more than 65536 bytes"),
         ("--peer a:b a", 1, "--peer"),

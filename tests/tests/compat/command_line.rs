@@ -57,7 +57,7 @@ fn a_node_that_cannot_be_reached_is_exit_3() {
     let addr = cluster.node(0).addr();
     for command in [&["list"][..], &["servers"], &["stat", "a"], &["delete", "-noconfirm", "a"]] {
         let run = bucky(None, &[command, &["-h", &addr, "-t", "5"]].concat()).assert_code(3);
-        run.assert_stdout("").assert_tells(&format!("no ring from {addr}"));
+        run.assert_stdout("").assert_tells(&format!("cannot get the ring from {addr}"));
     }
 }
 

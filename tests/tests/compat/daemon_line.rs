@@ -36,7 +36,7 @@ fn a_line_that_cannot_be_ends_with_the_go_daemons_exit_code_and_says_why() {
         (&["-replicas", "0", "a"], 2, "value out of range: 1 to 64"),
         (&["-sparse=maybe", "a"], 2, "invalid boolean value \"maybe\" for -sparse"),
         (&["-hash", "md5", "a"], 1, "-hash"),
-        (&["a:b"], 1, "node \"a:b\": port \"b\" is no number"),
+        (&["a:b"], 1, "node \"a:b\": port \"b\" is not a number"),
         (&["a:2003:x"], 1, "more than one colon"),
         (&["a:-1"], 1, "port \"-1\""),
         (&["a:99999999999999999999"], 1, "port \"99999999999999999999\""),

@@ -112,7 +112,7 @@ fn delete_asks_at_the_terminal_for_each_node() {
 fn delete_stops_where_the_terminal_is_closed() {
     let cluster = started();
     let run = at_terminal(&cluster, "-r .", "y\n\u{4}").assert_code(1);
-    run.assert_tells("the terminal was closed before all was confirmed");
+    run.assert_tells("the terminal was closed before everything was confirmed");
     assert_eq!(left(&cluster), ALL[1..]);
 }
 
@@ -123,7 +123,7 @@ fn delete_whose_question_nobody_can_see_deletes_nothing_and_fails() {
     let mut terminal = Terminal::new();
     terminal.type_in("y\ny\ny\n");
     let run = unread(terminal.command(&words(&cluster, "-r .")));
-    run.assert_code(1).assert_tells("what was not confirmed is left as it is");
+    run.assert_code(1).assert_tells("nothing else was deleted");
     assert_eq!(left(&cluster), ALL);
 }
 
@@ -144,7 +144,7 @@ fn delete_tells_by_its_exit_code_what_failed_though_nobody_reads() {
 fn delete_without_a_terminal_is_refused_unless_noconfirm_says_so() {
     let cluster = started();
     let run = without_terminal(&cluster, "app.a").assert_code(2).assert_stdout("");
-    run.assert_tells("there is no terminal to confirm at").assert_tells("-noconfirm");
+    run.assert_tells("no terminal to ask at").assert_tells("-noconfirm");
     assert_eq!(left(&cluster), ALL);
 }
 
@@ -231,7 +231,7 @@ fn delete_at_a_go_daemon_never_takes_another_metric_for_the_one_that_is_meant() 
     let go = GoDaemon::instead_of(&cluster, 1);
     for name in [".dot", "."] {
         let run = without_terminal(&cluster, &format!("-noconfirm {name}")).assert_code(1);
-        run.assert_tells(&format!("lists {name:?}, which cannot be deleted by that name"));
+        run.assert_tells(&format!("lists {name:?}, which cannot be deleted by this name"));
     }
     assert!(prefix.join("dot.wsp").exists() && prefix.join(".dot.wsp").exists());
     without_terminal(&cluster, "-noconfirm -w 1 app.a dot").assert_code(0);
@@ -254,6 +254,6 @@ fn delete_tells_of_moved_metrics_that_are_not_confirmed_yet() {
     cluster.node(0).write(&metric, &MINUTES, &minutes(now(), [1.0]));
     cluster.bucky(&["rebalance", "-f"]).assert_code(0);
     let run = without_terminal(&cluster, &format!("-noconfirm {metric}")).assert_code(0);
-    run.assert_tells("has moved 1 metrics away and not confirmed them yet");
+    run.assert_tells("has tombstones of 1 metric that it moved away");
     assert_eq!(left(&cluster), Vec::<String>::new());
 }

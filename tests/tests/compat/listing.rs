@@ -125,13 +125,13 @@ fn servers_of_an_unhealthy_cluster_say_so_and_exit_3() {
     );
     let run =
         cluster.bucky(&["servers", "--away-timeout", "0"]).assert_code(3).assert_stdout(&text);
-    run.assert_tells("Cluster is inconsistent.\n").assert_tells(&format!("{away} is away"));
+    run.assert_tells("Cluster is inconsistent.\n").assert_tells(&format!("{away} is down"));
     for command in
         [&["list"][..], &["du", "a"], &["stat", "a"], &["inconsistent"], &["locate", "a"]]
     {
         let run = cluster.bucky(&[command, &["--away-timeout", "0"]].concat());
         assert!(matches!(run.code, Some(1 | 3)), "{run}");
-        run.assert_tells(&format!("{away} is away"));
+        run.assert_tells(&format!("{away} is down"));
     }
 }
 
@@ -279,9 +279,9 @@ fn names_of_a_go_daemon_that_mean_another_file_are_told_and_not_looked_up() {
     let go = GoDaemon::instead_of(&cluster, 0);
     let run = cluster.bucky(&["stat", "-r", "."]).assert_code(1).assert_says("\tdot\n");
     assert_eq!(run.stdout.lines().count(), 1, "{run}");
-    run.assert_tells("\".dot\" is the name of no metric").assert_tells("\"two\\nlines\"");
+    run.assert_tells("\".dot\" is not a valid metric name").assert_tells("\"two\\nlines\"");
     let run = cluster.bucky(&["list"]).assert_code(0).assert_stdout(".dot\ndot\n");
-    run.assert_tells("\"two\\nlines\", which fits no line of text");
+    run.assert_tells("\"two\\nlines\", which does not fit on a line");
     cluster.bucky(&["list", "-j"]).assert_says("\t\"two\\nlines\"");
     assert!(!go.requests().iter().any(|request| request.contains("/metrics/.dot")));
 }

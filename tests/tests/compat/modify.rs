@@ -63,7 +63,7 @@ fn bucky_modify_checks_all_before_it_touches_anything() {
         (&["-retention", "1m:8h"], "--index"),
         (&["-index", "5", "-retention", "1m:8h"], "archive 5"),
         (&["-index", "0", "-retention", "1m:30d"], "reach farther back"),
-        (&["-index", "0", "-retention", "7s:8h"], "no multiple"),
+        (&["-index", "0", "-retention", "7s:8h"], "not a multiple"),
         (&["-index", "x", "-retention", "1m:8h"], "--index"),
         (&[], "nothing to do"),
     ] {
@@ -137,7 +137,7 @@ fn bucky_modify_corrects_roll_ups_between_average_and_sum() {
     let before = archive_points_at(&tools.path("m.wsp.bak"), 0, now);
     assert_eq!(archive_points_at(&path, 0, now), before);
     let done = modify(&tools, &["-agg", "max"]).assert_code(0).assert_stdout("");
-    done.assert_tells("rolled up by sum until now stays as it is");
+    done.assert_tells("already rolled up by sum stay as they are");
     assert_eq!(archive_points(&path, 1), sums);
     assert_eq!(info(&path).unwrap().aggregation, Aggregation::Max);
 }
@@ -223,7 +223,7 @@ fn bucky_modify_leaves_what_is_locked_linked_or_half_done() {
     lock_exclusive(&locked, Duration::from_secs(10)).unwrap();
     modify(&tools, &["-agg", "sum", "--lock-timeout", "0"])
         .assert_code(1)
-        .assert_tells("m.wsp was not locked");
+        .assert_tells("cannot lock m.wsp");
     drop(locked);
     symlink("m.wsp", tools.path("link.wsp")).unwrap();
     tools
@@ -243,7 +243,7 @@ fn bucky_modify_leaves_what_is_locked_linked_or_half_done() {
     // Somebody keeps the old file open: he may write to it.
     let open = File::options().write(true).open(&path).unwrap();
     let done = modify(&tools, &["-agg", "average", "--lock-timeout", "0"]).assert_code(1);
-    done.assert_tells("m.wsp.bak is still open").assert_tells("bucky fill");
+    done.assert_tells("another process still has m.wsp.bak open").assert_tells("bucky fill");
     drop(open);
 }
 

@@ -143,11 +143,11 @@ fn points_are_given_up_only_after_their_number_was_said_and_confirmed() {
     let (mut cluster, names) = laid(4, &LONG, &SHORT);
     cluster.start();
     let unconfirmed = cluster.bucky(&["rebalance", "--on-schema-difference", "drop"]);
-    unconfirmed.assert_code(2).assert_tells("will be given up").assert_tells("--yes");
+    unconfirmed.assert_code(2).assert_tells("will be lost").assert_tells("--yes");
     assert_eq!(are_there(&cluster, 0, &names), 4);
     let run =
         cluster.bucky(&["rebalance", "--on-schema-difference", "drop", "--yes"]).assert_code(0);
-    run.assert_tells("points were given up");
+    run.assert_tells("points were lost");
     cluster.wait_until_buried();
     assert_eq!(are_there(&cluster, 0, &names), 0);
 }

@@ -133,7 +133,7 @@ fn without_a_good_token_every_command_says_so_at_once_and_nothing_is_changed() {
         }
     }
     for args in ALL {
-        let finished = cluster.bucky(args).assert_tells("bucky sends that of -api-token-file");
+        let finished = cluster.bucky(args).assert_tells("give bucky -api-token-file");
         assert!(matches!(finished.code, Some(1 | 3)) && finished.took < AT_ONCE, "{finished}");
     }
     for (node, marks) in cluster.nodes().iter().zip(&marks) {
@@ -163,8 +163,8 @@ fn d36_a_token_file_that_holds_no_token_is_a_mistake_that_is_named() {
     for (name, content, said) in [
         ("none", None, "No such file"),
         ("blank", Some(" "), "it is empty"),
-        ("bearer", Some("Bearer a.b.c"), "without `Bearer` before it"),
-        ("two", Some("a.b.c\na.b.c"), "the token alone"),
+        ("bearer", Some("Bearer a.b.c"), "without `Bearer`"),
+        ("two", Some("a.b.c\na.b.c"), "only the token"),
     ] {
         let path = match content {
             Some(content) => file(&cluster, name, content),
@@ -253,11 +253,11 @@ fn a_token_that_bucky_makes_opens_what_it_says_and_no_more() {
     bucky_with(&cluster, &token_file, &["list"]).assert_tells("no access");
 
     for (args, said) in [
-        (&["--namespaces", "*", "--ops", "read", "--expires", "0"][..], "good for no time"),
-        (&["--namespaces", "app.[a", "--ops", "read"], "has no ]"),
+        (&["--namespaces", "*", "--ops", "read", "--expires", "0"][..], "valid for 0 s"),
+        (&["--namespaces", "app.[a", "--ops", "read"], "without ]"),
         (&["--namespaces", "app/*", "--ops", "read"], "has a /"),
         (&["--namespaces", "a,,b", "--ops", "read"], "a pattern is empty"),
-        (&["--namespaces", "*", "--ops", "write"], "\"write\" is no operation"),
+        (&["--namespaces", "*", "--ops", "write"], "not a valid operation: \"write\""),
         (&["--namespaces", "*"], "--ops"),
         (&["--ops", "read"], "--namespaces"),
     ] {
@@ -267,7 +267,7 @@ fn a_token_that_bucky_makes_opens_what_it_says_and_no_more() {
     cluster
         .bucky_alone(&["token", "--secret-file", &blank, "--namespaces", "*", "--ops", "read"])
         .assert_code(2)
-        .assert_tells("nothing but white space");
+        .assert_tells("only white space");
     let foreign = file(&cluster, "foreign", &minted("another", &json!({"ops": ["*"]})));
     cluster
         .bucky_alone(&["token", "--show", &foreign, "--secret-file", secret])
@@ -394,7 +394,7 @@ fn d10_a_daemon_with_a_blank_or_missing_secret_file_does_not_start() {
     let blank = file(&cluster, "blank", " \t");
     let missing = cluster.path("missing");
     for (path, said) in
-        [(blank.as_str(), "nothing but white space"), (missing.to_str().unwrap(), "No such file")]
+        [(blank.as_str(), "only white space"), (missing.to_str().unwrap(), "No such file")]
     {
         let node = cluster.node_mut(0).flag("-auth-jwt-secret-file", path);
         let output = node.command().output().unwrap();

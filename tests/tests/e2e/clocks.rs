@@ -188,8 +188,8 @@ fn a_source_on_a_go_daemon_whose_time_is_still_to_come_is_waited_for_once() {
     cluster.node_mut(1).start();
     let go = GoDaemon::instead_of(&cluster, 0);
     let run = cluster.bucky(&["rebalance", "--rest", "3s"]).assert_code(0);
-    let run = run.assert_tells("ahead of the clock there");
-    assert_eq!(run.stderr.matches("ahead of the clock there").count(), 1, "{run}");
+    let run = run.assert_tells("in the future by the clock of that node");
+    assert_eq!(run.stderr.matches("in the future by the clock of that node").count(), 1, "{run}");
     go.stop();
     cluster.assert_all_in_place(&before);
 }

@@ -144,8 +144,7 @@ fn a_corrupt_file_at_its_owner_is_replaced_only_on_demand_and_kept_aside() {
     assert!(std::fs::read(cluster.node(1).path(&both)).unwrap().starts_with(b"corrupt here"));
     let status = cluster.get(1, "/v1/status").json();
     assert_eq!(status["replaced"]["files"], damaged.len(), "{status}");
-    let note =
-        format!("{} corrupt files were replaced and are kept in .bucky/replaced", damaged.len());
+    let note = format!("{} corrupt files were replaced and kept in .bucky/replaced", damaged.len());
     cluster.bucky(&["servers"]).assert_tells(&note);
     cluster.assert_no_strays();
 }

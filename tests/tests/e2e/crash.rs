@@ -123,7 +123,7 @@ fn an_interrupt_finishes_what_is_under_way_and_says_how_to_go_on() {
     let (cluster, before, run) = moving();
     run.signal(Signal::INT);
     let ended = run.finish().assert_code(1);
-    ended.assert_tells("finishing what is under way").assert_tells("Run the same command again");
+    ended.assert_tells("finishing what is in flight").assert_tells("Run the same command again");
     assert_nothing_is_half_made(&cluster);
     cluster.bucky(&["rebalance"]).assert_code(0);
     cluster.assert_all_in_place(&before);

@@ -199,7 +199,7 @@ fn a_source_that_cannot_make_its_manifest_durable_keeps_its_files() {
         let run = story
             .rebalance(&[])
             .assert_code(1)
-            .assert_tells("6 were copied, and could not be deleted");
+            .assert_tells("6 were copied, but could not be deleted");
         let run = run.assert_tells(&format!("{}: {}: ", story.bad[0], source.addr()));
         let run = run.assert_tells("its owners have all of it").assert_tells("Input/output error");
         let said = if calls == "fsync" { "tombstones' manifest" } else { "to its tombstone" };

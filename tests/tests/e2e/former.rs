@@ -30,7 +30,7 @@ fn a_node_that_has_left_the_ring_is_named_until_it_is_drained() {
     let (left, held) = (cluster.node(2).addr(), cluster.node(2).metrics().len());
     assert!(held > 0);
     let said = format!("{left} was a member of the ring until 2");
-    let advice = format!("still holds {held} metrics; name it to drain it: bucky rebalance {left}");
+    let advice = format!("still has {held} metrics; to drain it: bucky rebalance {left}");
     cluster.bucky(&["servers"]).assert_code(0).assert_tells(&said).assert_tells(&advice);
     cluster.bucky(&["rebalance"]).assert_code(0).assert_tells(&said).assert_tells(&advice);
     cluster.bucky(&["verify"]).assert_code(0).assert_tells(&said);
@@ -86,7 +86,7 @@ fn servers_shows_further_nodes_with_what_waits_there() {
     cluster.node_mut(2).stop();
     cluster.node_mut(2).flag("--tombstone-grace", "3600").launch(Launch::Plain);
     cluster.node_mut(2).start();
-    cluster.bucky(&["rebalance", &left]).assert_code(0).assert_tells("wait to be confirmed");
+    cluster.bucky(&["rebalance", &left]).assert_code(0).assert_tells("for the owners to confirm");
     let run = cluster.bucky(&["servers", &left]).assert_code(0).assert_tells("no member");
     let row = run.stderr.lines().find(|line| line.starts_with(&left)).unwrap();
     assert!(held > 0 && row.contains(&format!("  {held}, ")), "{held} wait: {row}");
@@ -94,5 +94,5 @@ fn servers_shows_further_nodes_with_what_waits_there() {
     assert!(!run.stderr.contains("no member"), "{run}");
     cluster.node_mut(2).stop();
     let run = cluster.bucky(&["servers", &left]).assert_code(3);
-    run.assert_tells(&format!("{left} is away")).assert_tells(&owner);
+    run.assert_tells(&format!("{left} is down")).assert_tells(&owner);
 }

@@ -110,7 +110,7 @@ fn d24_a_dry_run_prints_the_plan_exits_with_0_and_touches_nothing() {
     for flag in ["--no-op", "-no-op", "--dry-run"] {
         let plan = cluster.bucky(&["rebalance", flag]).assert_code(0);
         let plan = plan.assert_says(&cluster.node(2).addr());
-        plan.assert_says(&format!("{misplaced} metrics lie astray"));
+        plan.assert_says(&format!("{misplaced} metrics are misplaced"));
     }
     for (node, marks) in cluster.nodes().iter().zip(&marks) {
         assert_untouched(marks, &node.prefix());

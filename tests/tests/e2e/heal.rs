@@ -71,12 +71,12 @@ fn an_empty_node_in_the_place_of_a_dead_one_gets_all_it_is_to_hold() {
         };
         assert!(plan.stdout.lines().any(is_row), "no row from {from}: {plan}");
     }
-    plan.assert_tells(&format!("{} has no metric at all", cluster.node(1).addr()));
+    plan.assert_tells(&format!("{} has no metrics", cluster.node(1).addr()));
     assert_eq!(all_marks(&cluster), marks, "--no-op has changed something");
 
     let healed = cluster.bucky(&["heal", "--batch-metrics", "20"]).assert_code(0);
     healed
-        .assert_tells(&format!("{} copies made, 0 filled, 0 complete before", held.len()))
+        .assert_tells(&format!("{} copies created, 0 filled, 0 unchanged", held.len()))
         .assert_tells("Nothing was deleted")
         .assert_tells("bucky verify -h");
     assert_eq!(cluster.node(1).metrics(), held);
@@ -84,7 +84,7 @@ fn an_empty_node_in_the_place_of_a_dead_one_gets_all_it_is_to_hold() {
     assert_nothing_touched(&cluster, &marks);
     cluster.bucky(&["verify", "--strict"]).assert_code(0).assert_says("600 copies read");
     let marks = all_marks(&cluster);
-    cluster.bucky(&["heal"]).assert_code(0).assert_tells("No copy is missing at an owner.");
+    cluster.bucky(&["heal"]).assert_code(0).assert_tells("No owner lacks a copy.");
     cluster.bucky(&["heal", "--points"]).assert_code(0).assert_tells(" 0 points filled");
     assert_eq!(all_marks(&cluster), marks, "a copy that is complete was changed");
 }
@@ -105,11 +105,11 @@ fn single_files_that_several_nodes_have_lost_come_back_and_no_other_is_touched()
     let marks = all_marks(&cluster);
     // Only one metric, then one node, then all.
     let first = cluster.bucky(&["heal", &names[0], "no.such.metric"]).assert_code(1);
-    first.assert_tells("Metric not found: no.such.metric").assert_tells("1 copies made");
+    first.assert_tells("Metric not found: no.such.metric").assert_tells("1 copy created");
     let host = cluster.node(0).addr();
     let second = cluster.bucky(&["heal", "-s"]).assert_code(0);
     let lost_there = lost[0] - usize::from(cluster.owners(&names[0])[0] == 0);
-    second.assert_tells(&format!("{lost_there} copies made"));
+    second.assert_tells(&format!("{lost_there} copies created"));
     let made: Vec<usize> =
         all_marks(&cluster).iter().zip(&marks).map(|(now, then)| now.len() - then.len()).collect();
     assert_eq!(made.iter().sum::<usize>(), lost_there + 1, "-s has healed more than {host}");
@@ -133,10 +133,10 @@ fn a_damaged_copy_at_the_only_other_owner_is_reported_and_the_others_are_healed(
     let marks = all_marks(&cluster);
     let errors = cluster.path("errors");
     let run = cluster.bucky(&["heal", "--errors", errors.to_str().unwrap()]).assert_code(1);
-    run.assert_tells("40 copies made")
+    run.assert_tells("40 copies created")
         .assert_tells("1 failed: 1 source damaged")
         .assert_tells(&format!("bucky: {bad}: {}: ", cluster.node(0).addr()))
-        .assert_tells("Repair what is named above and run the same command again.");
+        .assert_tells("Fix the errors above and run the same command again.");
     let errors = std::fs::read_to_string(errors).unwrap();
     assert!(errors.starts_with(&format!("{}\t{bad}\t", cluster.node(0).addr())), "{errors}");
     assert!(!cluster.node(1).has(&bad));
@@ -158,9 +158,8 @@ fn where_the_first_owners_copy_is_damaged_the_next_owners_is_taken() {
     }
     cluster.start();
     let marks = all_marks(&cluster);
-    let run = cluster.bucky(&["heal"]).assert_code(0).assert_tells("40 copies made");
-    run.assert_tells("trying the next owner that has it")
-        .assert_tells("the first owner asked could not give");
+    let run = cluster.bucky(&["heal"]).assert_code(0).assert_tells("40 copies created");
+    run.assert_tells("trying the next owner").assert_tells("the first one could not send");
     for name in &names {
         let third = cluster.owners(name)[2];
         assert_eq!(points_of(&cluster, third, name).len(), 2, "{name}");
@@ -198,14 +197,14 @@ fn stopped_once_a_run_says_what_is_left_and_the_next_one_finishes() {
     cluster.node(1).gate().wait_until_held();
     run.signal(Signal::INT);
     wait::until("the run says that it stops", || {
-        run.stderr().contains("finishing what is under way")
+        run.stderr().contains("finishing what is in flight")
     });
     cluster.node(1).gate().release();
     let ended = run.finish().assert_code(1);
-    ended.assert_tells("of 60 are still to be done").assert_tells("Stopped. Run the same command");
+    ended.assert_tells("of 60 are left").assert_tells("Stopped. Run the same command");
     let made = cluster.node(1).metrics().len();
     assert!((10..60).contains(&made), "{made}");
-    cluster.bucky(&["heal"]).assert_code(0).assert_tells(&format!("{} copies made", 60 - made));
+    cluster.bucky(&["heal"]).assert_code(0).assert_tells(&format!("{} copies created", 60 - made));
     cluster.assert_all_in_place(&before);
 }
 
@@ -226,14 +225,14 @@ fn with_points_each_owner_gets_what_the_others_have_and_keeps_its_own() {
     }
     cluster.start();
     // By the names nothing is missing.
-    cluster.bucky(&["heal"]).assert_code(0).assert_tells("No copy is missing");
+    cluster.bucky(&["heal"]).assert_code(0).assert_tells("No owner lacks a copy");
     cluster.bucky(&["verify", "--strict"]).assert_code(1);
     let marks = all_marks(&cluster);
     let plan = cluster.bucky(&["heal", "--points", "--no-op"]).assert_code(0);
-    plan.assert_says("60 times an owner's copy is filled from another owner's");
+    plan.assert_says("60 copies of owners are compared with another owner");
     assert_eq!(all_marks(&cluster), marks, "--no-op has changed something");
     let run = cluster.bucky(&["heal", "--points"]).assert_code(0);
-    run.assert_tells("0 copies made, 60 filled, 0 complete before; 150 points filled");
+    run.assert_tells("0 copies created, 60 filled, 0 unchanged; 150 points filled");
     for name in &names {
         let owners = cluster.owners(name);
         for (number, own) in [100.0, 200.0].into_iter().enumerate() {
@@ -245,7 +244,7 @@ fn with_points_each_owner_gets_what_the_others_have_and_keeps_its_own() {
     cluster.bucky(&["verify", "--strict"]).assert_code(0);
     let marks = all_marks(&cluster);
     let again = cluster.bucky(&["heal", "--points"]).assert_code(0);
-    again.assert_tells("0 copies made, 0 filled, 60 complete before; 0 points filled");
+    again.assert_tells("0 copies created, 0 filled, 60 unchanged; 0 points filled");
     assert_eq!(all_marks(&cluster), marks, "a copy that is complete was changed");
 }
 
@@ -268,7 +267,7 @@ fn a_file_that_carbon_makes_at_the_owner_meanwhile_is_filled_and_not_replaced() 
     let inode = |name: &String| std::fs::metadata(cluster.node(1).path(name)).unwrap().ino();
     let inodes: Vec<u64> = names.iter().map(inode).collect();
     cluster.node(1).gate().release();
-    run.finish().assert_code(0).assert_tells("0 copies made, 10 filled");
+    run.finish().assert_code(0).assert_tells("0 copies created, 10 filled");
     assert_eq!(names.iter().map(inode).collect::<Vec<u64>>(), inodes, "a live file was replaced");
     for name in &names {
         let values: Vec<f64> =
@@ -292,16 +291,17 @@ fn what_only_other_nodes_have_is_left_to_rebalance_and_nothing_is_deleted() {
     }
     let before = cluster.ledger();
     let marks = all_marks(&cluster);
-    let run = cluster.bucky(&["heal"]).assert_code(0).assert_tells("10 copies made");
-    run.assert_tells("10 metrics are on none of their owners").assert_tells("bucky rebalance -h");
+    let run = cluster.bucky(&["heal"]).assert_code(0).assert_tells("10 copies created");
+    run.assert_tells("10 metrics are only on nodes that do not own them")
+        .assert_tells("bucky rebalance -h");
     assert_nothing_touched(&cluster, &marks);
     for (number, name) in names.iter().enumerate() {
         let has =
             cluster.owners(name).iter().filter(|owner| cluster.node(**owner).has(name)).count();
         assert_eq!(has, if number % 2 == 0 { 2 } else { 0 }, "{name}");
     }
-    let again = cluster.bucky(&["heal"]).assert_code(0).assert_tells("No copy is missing");
-    again.assert_tells("10 metrics are on none of their owners");
+    let again = cluster.bucky(&["heal"]).assert_code(0).assert_tells("No owner lacks a copy");
+    again.assert_tells("10 metrics are only on nodes that do not own them");
     cluster.bucky(&["rebalance"]).assert_code(0);
     cluster.assert_all_in_place(&before);
 }
@@ -341,8 +341,9 @@ fn what_does_not_fit_is_not_begun() {
         cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0]));
     }
     cluster.start();
-    let run = cluster.bucky(&["heal"]).assert_code(1).assert_tells("nothing was done; make room");
-    run.assert_tells(&format!("{} is to get 676.0 KiB and has ", cluster.node(1).addr()));
+    let run =
+        cluster.bucky(&["heal"]).assert_code(1).assert_tells("nothing was moved; free some space");
+    run.assert_tells(&format!("{} would get 676.0 KiB and has ", cluster.node(1).addr()));
     assert_eq!(cluster.node(1).metrics(), [""; 0]);
     // Whoever insists gets what fits, and is told of the rest.
     let run =

@@ -86,7 +86,11 @@ fn locate_answers_every_vector_of_every_relay_from_the_command_line() {
         assert_eq!(output.status.code(), Some(0), "{name}: {stderr}");
         // carbon gives what there is where that is less than it was asked for: said, and counted.
         let is_short = case["replication"].as_u64() > owners.values().map(copies).max();
-        assert_eq!(stderr.contains("carbon gives fewer copies"), is_short, "{name}: {stderr}");
+        assert_eq!(
+            stderr.contains("carbon then writes fewer copies"),
+            is_short,
+            "{name}: {stderr}"
+        );
         short += usize::from(is_short);
         let found: BTreeMap<String, Vec<String>> = serde_json::from_slice(&output.stdout).unwrap();
         let expected: BTreeMap<String, Vec<String>> = owners

@@ -116,7 +116,7 @@ fn a_node_that_is_down_and_comes_back_is_waited_for() {
         pass(away());
         story.gate(node).reopen();
         let Story { cluster, before, run } = story;
-        run.finish().assert_code(0).assert_tells("waiting for it");
+        run.finish().assert_code(0).assert_tells("retrying for up to");
         Story::finish(&cluster, &before);
     }
 }

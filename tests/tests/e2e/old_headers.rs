@@ -61,7 +61,7 @@ fn an_owners_old_file_is_not_corrupt() {
     cluster.start();
     let before = cluster.ledger();
     let run = cluster.bucky(&["rebalance", "--replace-corrupt"]).assert_code(0);
-    run.assert_tells("1 metrics moved: 0 created, 1 filled");
+    run.assert_tells("1 metric moved: 0 created, 1 filled");
     cluster.assert_all_in_place(&before);
     assert!(!cluster.node(1).prefix().join(".bucky/replaced").read_dir().unwrap().any(|_| true));
 }

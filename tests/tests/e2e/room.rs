@@ -32,8 +32,8 @@ fn a_plan_says_that_inodes_are_short_and_nothing_is_begun() {
     let plan = cluster.bucky(&["rebalance", "--no-op"]).assert_code(0).assert_says("NO: inodes");
     assert!(!plan.stdout.contains("bytes,"), "{plan}");
     let run = cluster.bucky(&["rebalance", "--reserve", "5%"]).assert_code(1);
-    let run = run.assert_tells("nothing was done");
-    run.assert_tells(&format!("{owner} is to get 100 files and has "))
+    let run = run.assert_tells("nothing was moved");
+    run.assert_tells(&format!("{owner} would get 100 files and has "))
         .assert_tells("inodes free, 3 reserved for carbon (--reserve)");
     assert_eq!(cluster.node(0).metrics().len(), names.len());
     assert_eq!(cluster.node(1).metrics(), [""; 0]);
@@ -49,7 +49,7 @@ fn a_reserve_is_left_for_carbon_unless_it_is_made_smaller() {
     let (cluster, _) = with_disk(Launch::OnSmallDisk(needed + needed / 30 + 64 * 4096), count);
     let before = cluster.ledger();
     let run = cluster.bucky(&["rebalance", "--reserve", "40%"]).assert_code(1);
-    run.assert_tells("reserved for carbon (--reserve)").assert_tells("nothing was done");
+    run.assert_tells("reserved for carbon (--reserve)").assert_tells("nothing was moved");
     cluster.bucky(&["rebalance", "--reserve", "0"]).assert_code(0);
     cluster.assert_all_in_place(&before);
     let wrong = cluster.bucky(&["rebalance", "--reserve", "lots"]).assert_code(2);

@@ -80,7 +80,7 @@ fn a_local_fill_salvages_where_that_is_asked_for() {
     let (source, copy) = (cluster.node(0).path("cut"), cluster.path("copy.wsp"));
     let files = [source.to_str().unwrap(), copy.to_str().unwrap()];
     let run = |flags: &[&str]| cluster.bucky_alone(&[&["fill"], flags, &files].concat());
-    run(&[]).assert_code(1).assert_tells("--salvage takes what is left of it");
+    run(&[]).assert_code(1).assert_tells("give --salvage");
     assert!(!copy.exists());
     run(&["--salvage", "-d"]).assert_code(2);
     run(&["--salvage"]).assert_code(0);

@@ -25,7 +25,8 @@ fn sources_with_late_points_beside_them_are_copied_and_stay_until_those_are_merg
     let before = cluster.ledger();
 
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    let run = run.assert_tells("5 were copied, and stay at their sources, where go-carbon keeps");
+    let run =
+        run.assert_tells("5 were copied, but not deleted at the source, because go-carbon keeps");
     assert_eq!(run.stderr.matches("beside it, which Bucky does not move yet").count(), 3, "{run}");
     for metric in &with_late {
         assert!(cluster.node(0).has(metric) && cluster.node(1).has(metric), "{metric}");
@@ -57,6 +58,6 @@ fn a_local_fill_does_not_delete_a_source_with_late_points_beside_it() {
     std::fs::write(source.with_extension("wsp.ooo"), b"late points").unwrap();
     let copy = cluster.path("copy.wsp");
     let args = ["fill", "-d", source.to_str().unwrap(), copy.to_str().unwrap()];
-    cluster.bucky_alone(&args).assert_code(1).assert_tells("a.wsp.ooo, so it is not deleted");
+    cluster.bucky_alone(&args).assert_code(1).assert_tells("a.wsp.ooo, so it was not deleted");
     assert!(source.exists() && copy.exists());
 }

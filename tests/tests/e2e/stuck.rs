@@ -112,7 +112,7 @@ fn always(route: &str, node: usize, fault: Fault, said: &str) -> Duration {
 #[test]
 fn a_source_that_never_sends_is_given_up_and_named() {
     always("POST /v1/archive", 0, Fault::StallAfter(0), "did not answer /v1/archive within 1 s");
-    always("POST /v1/archive", 0, Fault::StallAfter(HEAD), "bytes came in 1 s");
+    always("POST /v1/archive", 0, Fault::StallAfter(HEAD), "bytes in 1 s");
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_source_that_sends_a_byte_now_and_then_is_given_up_and_named() {
     let head = Fault::Dribble { after: 0, pause };
     always("POST /v1/archive", 0, head, "did not answer /v1/archive within 1 s");
     let body = Fault::Dribble { after: HEAD, pause };
-    always("POST /v1/archive", 0, body, "bytes came in 1 s");
+    always("POST /v1/archive", 0, body, "bytes in 1 s");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_source_that_always_breaks_off_is_asked_until_it_has_sent_all() {
 fn an_owner_that_never_answers_is_given_up_and_named() {
     always("POST /v1/pull", 1, Fault::StallAfter(0), "did not answer /v1/pull within");
     let dribble = Fault::Dribble { after: 150, pause: Duration::from_millis(100) };
-    always("POST /v1/pull", 1, dribble, "bytes came in 4 s");
+    always("POST /v1/pull", 1, dribble, "bytes in 4 s");
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn a_drained_node_with_files_that_are_not_served_is_not_empty() {
     assert_eq!(json.as_array().map(Vec::len), Some(4), "{json}");
     // A ring's own node is not refused for it, but it is told and verified as what it is.
     symlink(&disk, cluster.node(0).prefix().join("stats")).unwrap();
-    cluster.bucky(&["rebalance", "-f"]).assert_code(0).assert_tells("does not take part");
+    cluster.bucky(&["rebalance", "-f"]).assert_code(0).assert_tells("that do not take part");
     cluster.bucky(&["servers"]).assert_code(0).assert_tells("not served: 1 link to a folder");
     cluster.bucky(&["verify"]).assert_code(1).assert_says("1 link to a folder is not followed");
 }

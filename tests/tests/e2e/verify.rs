@@ -75,7 +75,7 @@ fn before_a_move_everything_astray_is_found_and_after_it_all_is_in_place() {
     assert_eq!(kinds["missing"]["metrics"], misplaced.len(), "{kinds}");
     assert_eq!(kinds["lacks"]["metrics"], 0, "{kinds}");
     let run = cluster.bucky(&["verify"]).assert_code(1).assert_says("bucky rebalance -h");
-    run.assert_says("--errors FILE has all");
+    run.assert_says("--errors FILE names all");
     cluster.bucky(&["rebalance"]).assert_code(0);
     cluster.wait_until_buried();
     cluster
@@ -218,11 +218,11 @@ fn what_cannot_be_read_is_not_vouched_for() {
     let remark = &report["summary"]["remarks"][0];
     assert_eq!(remark["is_finding"], true, "{remark}");
     let run = cluster.bucky(&["verify"]).assert_code(1);
-    run.assert_says("hidden").assert_says("what lies in them was not looked at");
+    run.assert_says("hidden").assert_says("the files in them were not checked");
     std::fs::set_permissions(cluster.node(0).path(&locked), Permissions::from_mode(0o644)).unwrap();
     // A folder alone is enough: nobody knows what lies in it.
     let run = cluster.bucky(&["verify"]).assert_code(1);
-    run.assert_says("all that was looked at is in place");
+    run.assert_says("everything that was checked is in place");
     std::fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
     cluster.bucky(&["verify"]).assert_code(0).assert_says("22 metrics on 2 nodes");
 }
@@ -253,7 +253,7 @@ fn some_metrics_a_sample_or_those_that_match_are_looked_at() {
     run.assert_says("no.such.metric: no node has it");
     cluster.bucky(&["verify", "-r", "^shop\\."]).assert_code(0).assert_says("all in place");
     cluster.bucky(&["verify", "-r", "^astray"]).assert_code(1).assert_says("belongs to");
-    cluster.bucky(&["verify", "-r", "^nothing"]).assert_code(0).assert_says("nothing to look at");
+    cluster.bucky(&["verify", "-r", "^nothing"]).assert_code(0).assert_says("nothing to check");
 }
 
 #[test]
@@ -269,17 +269,14 @@ fn a_node_that_was_drained_is_to_have_nothing_and_deleted_copies_that_wait_are_t
         [format!("missing 0 {name}"), format!("misplaced 2 {name}")]
     );
     // Without the flag nobody asks it.
-    cluster.bucky(&["verify"]).assert_code(0).assert_says("nothing to look at");
+    cluster.bucky(&["verify"]).assert_code(0).assert_says("nothing to check");
     cluster.bucky(&["rebalance", "-f", &drained]).assert_code(0);
     let after = report_of(0);
     assert_eq!(after["summary"]["copies"], 1);
     let run = cluster.bucky(&["verify", "--drained", &drained]).assert_code(0);
     run.assert_says(&format!("{drained}: 1 deleted copy not yet confirmed"));
     let member = cluster.node(1).addr();
-    cluster
-        .bucky(&["verify", "--drained", &member])
-        .assert_code(2)
-        .assert_tells("looked at anyway");
+    cluster.bucky(&["verify", "--drained", &member]).assert_code(2).assert_tells("checked anyway");
 }
 
 #[test]

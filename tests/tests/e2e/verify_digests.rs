@@ -70,7 +70,7 @@ fn a_file_is_read_to_its_end_though_there_is_no_other_copy() {
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
     let run = cluster.bucky(&["verify"]).assert_code(1);
-    run.assert_says(&format!("{}: not a sound Whisper file", names[5]));
+    run.assert_says(&format!("{}: not a valid Whisper file", names[5]));
     std::fs::write(&path, whole).unwrap();
     cluster.bucky(&["verify"]).assert_code(0).assert_says("40 copies read");
 }

@@ -226,7 +226,10 @@ fn an_owner_that_is_away_keeps_the_tombstones_waiting_and_the_status_says_why() 
         "and a manifest"
     );
     // Away, it makes `servers` unhealthy; the reason is shown there, too.
-    cluster.bucky(&["servers"]).assert_code(3).assert_tells("holds 5 deleted sources back");
+    cluster
+        .bucky(&["servers"])
+        .assert_code(3)
+        .assert_tells("keeps 5 tombstones that cannot be confirmed");
     cluster.node(1).gate().reopen();
     cluster.assert_all_in_place(&before);
     // It is told a moment after the last of them is gone.
@@ -262,8 +265,8 @@ fn sources_that_are_still_written_to_are_copied_and_left_where_the_operator_want
     };
     names.iter().take(4).for_each(rested);
     let run = cluster.bucky(&["rebalance", "--rest", "2m"]).assert_code(1);
-    let run = run.assert_tells("8 were copied, and stay at their sources for now");
-    run.assert_tells("4 metrics moved").assert_tells("Once the relays send nothing there any more");
+    let run = run.assert_tells("8 were copied, but not deleted at the source");
+    run.assert_tells("4 metrics moved").assert_tells("When the relays no longer send");
     assert_eq!(cluster.node(1).metrics(), names, "all are at their owner");
     assert_eq!(cluster.node(0).metrics(), names[4..], "and those still written to at the source");
     // A point that came before the relays switched.

@@ -91,7 +91,7 @@ fn what_is_no_whisper_file_is_refused_with_its_name_and_the_reason() {
     let refused = WhisperFile::open(&path, OpenMode::Read, LOCK_LIMIT).unwrap_err();
     assert!(refused.to_string().contains("text.wsp"));
     let reason = std::error::Error::source(&refused).unwrap().to_string();
-    assert_eq!(reason, "aggregation method 1751477356 at byte 0 is none of 1 to 8");
+    assert_eq!(reason, "aggregation method 1751477356 at byte 0 is not 1 to 8");
 
     fs::write(&path, b"whisper_compressed and more").unwrap();
     let refused = WhisperFile::open(&path, OpenMode::Read, LOCK_LIMIT).unwrap_err();

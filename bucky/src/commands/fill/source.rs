@@ -52,7 +52,7 @@ impl Unnamed {
 
 pub(super) fn digest_of(path: &Path, limit: Duration) -> anyhow::Result<Digest> {
     let file = open(path)?;
-    lock_shared(&file, limit).with_context(|| format!("{} was not locked", path.display()))?;
+    lock_shared(&file, limit).with_context(|| format!("cannot lock {}", path.display()))?;
     digest(&file, path)
 }
 
@@ -60,9 +60,9 @@ pub(super) fn digest_of(path: &Path, limit: Duration) -> anyhow::Result<Digest> 
 fn open(path: &Path) -> anyhow::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let opened = past_leases(|| rustix::fs::open(path, flags, Mode::empty())).map(File::from);
-    let file = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
-    let metadata = file.metadata().with_context(|| format!("{} cannot be read", path.display()))?;
-    ensure!(metadata.is_file(), "{} is no regular file", path.display());
+    let file = opened.with_context(|| format!("cannot open {}", path.display()))?;
+    let metadata = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
+    ensure!(metadata.is_file(), "{} is not a regular file", path.display());
     Ok(file)
 }
 
@@ -71,7 +71,7 @@ fn digest(mut file: &File, path: &Path) -> anyhow::Result<Digest> {
         let bytes = file.metadata()?.len();
         Digest::read(file, bytes)
     });
-    let (digest, _) = digest.with_context(|| format!("{} cannot be read", path.display()))?;
+    let (digest, _) = digest.with_context(|| format!("cannot read {}", path.display()))?;
     Ok(digest)
 }
 
@@ -81,9 +81,9 @@ fn refuse_late_points(path: &Path) -> anyhow::Result<()> {
     let sidecar = path.with_file_name(late_points_of(name));
     match std::fs::symlink_metadata(&sidecar) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("{} cannot be read", sidecar.display())),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", sidecar.display())),
         Ok(_) => bail!(
-            "go-carbon keeps late points of the source in {}, so it is not deleted; let go-carbon merge them first",
+            "go-carbon keeps late points of the source in {}, so it was not deleted; let go-carbon merge them first",
             sidecar.display()
         ),
     }
@@ -96,21 +96,21 @@ pub(super) fn delete_unchanged(
     limit: Duration,
 ) -> anyhow::Result<Deletion> {
     let file = open(path)?;
-    lock_exclusive(&file, limit).with_context(|| format!("{} was not locked", path.display()))?;
+    lock_exclusive(&file, limit).with_context(|| format!("cannot lock {}", path.display()))?;
     if digest(&file, path)? != filled_from {
         return Ok(Deletion::Changed);
     }
     // The path may have come to mean another file while the lock was waited for.
     let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-    let opened = file.metadata().with_context(|| format!("{} cannot be read", path.display()))?;
+    let opened = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
     let named = std::fs::symlink_metadata(path)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
+        .with_context(|| format!("cannot read {}", path.display()))?;
     if inode(opened) != inode(named) {
         return Ok(Deletion::Changed);
     }
     refuse_late_points(path)?;
-    std::fs::remove_file(path).with_context(|| format!("{} cannot be deleted", path.display()))?;
+    std::fs::remove_file(path).with_context(|| format!("cannot delete {}", path.display()))?;
     // Who waits for the lock, or takes none, has the file open and writes to it all the same.
-    unlock(&file).with_context(|| format!("{} was not unlocked", path.display()))?;
+    unlock(&file).with_context(|| format!("cannot unlock {}", path.display()))?;
     Unnamed { file, digest: filled_from }.settle(limit)
 }

@@ -167,7 +167,7 @@ fn a_tree_is_not_filled_into_one_around_it_that_fills_it_again() {
     file(&source.join("sub/z.wsp"), &[1]);
     file(&source.join("z.wsp"), &[2]);
     let (outcome, _, _) = fill(&[&source, folder.path()], &["-r", "-d"]);
-    assert!(format!("{:#}", outcome.unwrap_err()).contains("from there on into"));
+    assert!(format!("{:#}", outcome.unwrap_err()).contains("from there into"));
     std::fs::rename(source.join("sub"), source.join("other")).unwrap();
     let (outcome, _, people) = fill(&[&source, folder.path()], &["-r", "-d"]);
     assert_eq!(outcome.unwrap(), Outcome::Done, "{people}");
@@ -204,7 +204,7 @@ fn a_pipe_is_no_source_and_is_not_waited_for() {
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let (outcome, _, people) = fill(&[&pipe, &destination], &["-d"]);
     assert_eq!(outcome.unwrap(), Outcome::SomeFailed);
-    assert!(people.contains("is no regular file") && pipe.exists(), "{people}");
+    assert!(people.contains("is not a regular file") && pipe.exists(), "{people}");
 }
 
 /// D39: the Go tool waits for its own lock for ever.

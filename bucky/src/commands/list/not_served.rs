@@ -18,7 +18,7 @@ const LIMIT: u64 = 100_000;
 pub(super) async fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     if args.select.regex || !args.select.names.is_empty() {
         return Err(UsageError::because(
-            "--not-served lists what has no metric's name: it takes no names and no -r",
+            "--not-served takes no names and no -r, because it lists files that are not metrics",
         ));
     }
     let cluster = discover(&args.cluster, output).await?;
@@ -30,7 +30,7 @@ pub(super) async fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Out
         if let Answer::Go { .. } = member.answer {
             let addr = member.addr();
             output.say(format_args!(
-                "bucky: {addr} is a daemon of the Go tool: it does not tell what it leaves out"
+                "bucky: {addr} is a Go daemon, which does not report what it leaves out"
             ));
             continue;
         }
@@ -70,7 +70,7 @@ async fn of_node(
 fn reason(member: &Member, error: &ClientError) -> String {
     if error.status().is_some_and(|status| status == 404) {
         let addr = member.addr();
-        return format!("{addr} cannot list what it does not serve: update its buckyd");
+        return format!("{addr} cannot list what it does not serve; upgrade buckyd there");
     }
     chain(error)
 }

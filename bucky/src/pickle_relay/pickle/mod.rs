@@ -33,10 +33,10 @@ pub(super) enum PickleError {
     #[error("it is cut off at byte {at}")]
     CutOff { at: usize },
     /// No opcode of protocols 0 to 5.
-    #[error("byte {at} is {code:#04x}, which is no opcode of protocols 0 to {NEWEST_PROTOCOL}")]
+    #[error("byte {at} is {code:#04x}, which is not an opcode of protocols 0 to {NEWEST_PROTOCOL}")]
     UnknownOpcode { code: u8, at: usize },
     /// A newer protocol.
-    #[error("it is of protocol {0}, newer than {NEWEST_PROTOCOL}")]
+    #[error("it uses protocol {0}; the newest supported is {NEWEST_PROTOCOL}")]
     NewerProtocol(u8),
     /// An opcode takes more from the stack than there is.
     #[error("the opcode {code:#04x} at byte {at} finds too little on the stack")]
@@ -51,7 +51,7 @@ pub(super) enum PickleError {
     #[error("the text at byte {at} is not quoted")]
     NotQuoted { at: usize },
     /// It is sound, and no list.
-    #[error("it holds no list or tuple of datapoints, but {0}")]
+    #[error("it is not a list or tuple of datapoints, but {0}")]
     NotASequence(&'static str),
 }
 

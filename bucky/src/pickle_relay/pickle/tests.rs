@@ -66,7 +66,7 @@ fn what_is_malformed_is_dropped_and_the_rest_goes_on() {
             "b: the point is a sequence of 0 and should be (timestamp, value)",
             "c: the point is a sequence of 1 and should be (timestamp, value)",
             "d: the value is a bool and should be a number",
-            "a name is bytes and should be text in UTF-8, not too long",
+            "a name is bytes and should be UTF-8 text, not too long",
             "f: the timestamp is None and should be a number",
         ]
     );
@@ -146,8 +146,8 @@ fn numbers_and_texts_of_all_kinds_are_read() {
 fn what_is_no_pickle_is_told_by_its_place() {
     for (bytes, told) in [
         (&b""[..], "it is cut off at byte 0"),
-        (b"\xff.", "byte 0 is 0xff, which is no opcode of protocols 0 to 5"),
-        (b"\x80\x09N.", "it is of protocol 9, newer than 5"),
+        (b"\xff.", "byte 0 is 0xff, which is not an opcode of protocols 0 to 5"),
+        (b"\x80\x09N.", "it uses protocol 9; the newest supported is 5"),
         (b".", "the opcode 0x2e at byte 0 finds too little on the stack"),
         (b"K\x01(.", "the opcode 0x2e at byte 3 finds too little on the stack"),
         (b"a.", "the opcode 0x61 at byte 0 finds too little on the stack"),
@@ -157,8 +157,8 @@ fn what_is_no_pickle_is_told_by_its_place() {
         (b"S'abc\n.", "the text at byte 0 is not quoted"),
         (b"X\xff\xff\xff\xffabc.", "it is cut off at byte 9"),
         (b"\x8d\xff\xff\xff\xff\xff\xff\xff\xffabc.", "it is cut off at byte 13"),
-        (b"N.", "it holds no list or tuple of datapoints, but None"),
-        (b"}.", "it holds no list or tuple of datapoints, but an object"),
+        (b"N.", "it is not a list or tuple of datapoints, but None"),
+        (b"}.", "it is not a list or tuple of datapoints, but an object"),
     ] {
         assert_eq!(lines(bytes).unwrap_err().to_string(), told, "{bytes:?}");
     }

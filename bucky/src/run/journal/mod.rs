@@ -78,7 +78,7 @@ pub(crate) enum JournalError {
         source: LockError,
     },
     /// A line, other than the last, that is none.
-    #[error("line {line} of {path:?} is not a journal's; give another file, or remove this one")]
+    #[error("line {line} of {path:?} is not from a journal; give another file, or remove this one")]
     BadLine {
         path: PathBuf,
         line: usize,
@@ -86,11 +86,12 @@ pub(crate) enum JournalError {
         source: Option<serde_json::Error>,
     },
     /// Written by another version.
-    #[error("the journal {path:?} has level {found}; this bucky reads {JOURNAL_LEVEL}")]
+    #[error("the journal {path:?} has level {found}; this bucky reads level {JOURNAL_LEVEL}")]
     OtherLevel { path: PathBuf, found: u32 },
     /// Written for something else.
     #[error(
-        "the journal {path:?} was written for another {what} ({found}; now {wanted}); give another file, or remove this one"
+        "the journal {path:?} was written for another {what} ({found}, now {wanted}); give another file, or \
+         remove this one"
     )]
     OtherPurpose { path: PathBuf, what: &'static str, found: String, wanted: String },
 }
@@ -285,7 +286,7 @@ fn check(path: &Path, level: u32, found: &Purpose, wanted: &Purpose) -> Result<(
             found.allowed_destinations.join(","),
             wanted.allowed_destinations.join(","),
         ),
-        ("way with the sources", deletes_text(found.deletes), deletes_text(wanted.deletes)),
+        ("treatment of the sources", deletes_text(found.deletes), deletes_text(wanted.deletes)),
     ];
     for (what, found, wanted) in pairs {
         if found != wanted {
@@ -296,5 +297,5 @@ fn check(path: &Path, level: u32, found: &Purpose, wanted: &Purpose) -> Result<(
 }
 
 fn deletes_text(deletes: bool) -> String {
-    if deletes { "deleted" } else { "left" }.to_owned()
+    if deletes { "deleted" } else { "kept" }.to_owned()
 }

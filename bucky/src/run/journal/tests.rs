@@ -65,15 +65,15 @@ fn a_journal_of_another_purpose_is_refused_and_says_which() {
     let path = folder.path().join("journal");
     drop(Journal::open(&path, &purpose()).unwrap());
     for (other, said) in [
-        (Purpose { ring: "r2".into(), ..purpose() }, "another ring (r1; now r2)"),
-        (Purpose { regex: Some("^a".into()), ..purpose() }, "another expression (none; now ^a)"),
+        (Purpose { ring: "r2".into(), ..purpose() }, "another ring (r1, now r2)"),
+        (Purpose { regex: Some("^a".into()), ..purpose() }, "another expression (none, now ^a)"),
         (
             Purpose { allowed_destinations: vec!["a:1".into()], ..purpose() },
-            "another set of destinations (; now a:1)",
+            "another set of destinations (, now a:1)",
         ),
         (
             Purpose { deletes: false, ..purpose() },
-            "another way with the sources (deleted; now left)",
+            "another treatment of the sources (deleted, now kept)",
         ),
     ] {
         let error = Journal::open(&path, &other).err().unwrap().to_string();

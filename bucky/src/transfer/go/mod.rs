@@ -145,7 +145,7 @@ impl Hand<'_> {
                 Ok(Attempt::Changed) => {
                     return Err(lasting(
                         self.source,
-                        "changes all the time",
+                        "keeps changing",
                         format!("it changed during each of {ROUNDS} attempts"),
                     )
                     .failure);
@@ -295,7 +295,7 @@ impl Hand<'_> {
         owner.answered();
         let line = lines.into_iter().find(|line| line.metric == copied.stored_as);
         let line = line.ok_or_else(|| {
-            passing(owner, "no answer", "the owner's answer does not have it".into())
+            passing(owner, "no answer", "the owner's answer does not mention it".into())
         })?;
         if line.outcome == HealOutcome::Replaced {
             self.mover.records.tally.replaced(line.metric.as_str(), owner.addr(), &line.reason);

@@ -108,7 +108,7 @@ pub(super) async fn fill_at(
         return Err(passing(
             owner,
             "storage",
-            "the Go daemon took it, and does not have it".into(),
+            "the Go daemon accepted it, but does not have it".into(),
         ));
     };
     check(owner, copied, &there.content, (rule, clocks()), tally)?;
@@ -138,13 +138,13 @@ fn check(
     }
     if coverage.without_place() > 0 {
         let reshaping = if rule == OnSchemaDifference::Reshape {
-            "; a Go daemon's file cannot be reshaped while carbon runs"
+            "; the file of a Go daemon cannot be reshaped while carbon runs"
         } else {
             ""
         };
         let reason = format!(
-            "{} points have no place in the file of the Go daemon: the source has {}, the owner's file {}; the source is kept\
-             {reshaping}",
+            "{} points have no place in the file of the Go daemon: the source has {}, the owner's file {}; the \
+             source stays{reshaping}",
             coverage.without_place(),
             source.header().layout(),
             there.header().layout()
@@ -152,10 +152,10 @@ fn check(
         return Err(lasting(owner, OTHER_SCHEMA, reason));
     }
     let reason = format!(
-        "the Go daemon's fill left out {} points; the source is left where it is",
+        "the fill of the Go daemon left out {} points; the source stays",
         coverage.missing() + coverage.displaced()
     );
-    Err(lasting(owner, "not all taken", reason))
+    Err(lasting(owner, "incomplete fill", reason))
 }
 
 /// The owner's file with the points of `source` that it lacks; none where it lacks none.

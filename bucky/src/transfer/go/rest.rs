@@ -27,8 +27,8 @@ impl Hand<'_> {
         let source = self.source;
         if source.is_first_ahead() {
             self.mover.output.say(format_args!(
-                "bucky: {}: {name}: the time of its last write is {} s ahead of the clock there; such sources are deleted once \
-                 that clock has been right for {} s",
+                "bucky: {}: {name}: its last write is {} s in the future by the clock of that node; such \
+                 sources are deleted after {} s without a write",
                 source.addr(),
                 ahead.as_secs(),
                 rest.as_secs()
@@ -39,7 +39,7 @@ impl Hand<'_> {
             return Ok(Some(found));
         }
         if self.mover.stop.asked_within(left).await {
-            let reason = "the run was stopped while its time was waited for".to_owned();
+            let reason = "the run was stopped before its --rest had passed".to_owned();
             return Err(lasting(source, STILL_WRITTEN_TO, reason));
         }
         self.stat(name).await

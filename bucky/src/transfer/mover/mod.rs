@@ -121,12 +121,13 @@ impl Mover {
     pub(super) fn unreachable(&self, node: &Node, reason: &str) {
         match node.unreachable(reason) {
             Row::Begins => self.output.say(format_args!(
-                "bucky: {reason}; waiting for it, up to {}",
+                "bucky: {reason}; retrying for up to {}",
                 human_duration(node.daemon.timeouts().away)
             )),
             Row::GoesOn => {}
             Row::IsEnough => self.output.say(format_args!(
-                "bucky: {} is given up: {reason}; what needs it fails at once, and is tried again from time to time",
+                "bucky: gave up on {}: {reason}; metrics that need it fail now, and it is tried again from \
+                 time to time",
                 node.addr()
             )),
         }

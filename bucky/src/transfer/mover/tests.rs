@@ -127,7 +127,7 @@ async fn what_changes_all_the_time_is_left_and_named() {
     let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
     let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
     assert!(end.is_finished && end.done.is_empty());
-    assert_eq!(end.failed[0].1.kind, "changes all the time");
+    assert_eq!(end.failed[0].1.kind, "keeps changing");
 }
 
 #[tokio::test]
@@ -259,7 +259,7 @@ async fn what_an_owner_does_not_find_at_a_source_that_has_it_is_not_gone() {
     let failures = failures(&end);
     assert!(end.done.is_empty() && failures.len() == 1);
     assert!(
-        failures[0].starts_with("m: source missing: it finds no such metric at"),
+        failures[0].starts_with("m: source missing: it does not find the metric at"),
         "{failures:?}"
     );
 }

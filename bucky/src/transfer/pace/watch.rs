@@ -74,17 +74,21 @@ impl fmt::Display for News<'_> {
         let host = self.host;
         match (self.state, self.cache) {
             (State::Fine, _) => {
-                write!(f, "bucky: the cache of the carbon on {host} has room: it gets faster again")
+                write!(
+                    f,
+                    "bucky: the carbon cache on {host} is no longer full; the rate there rises again"
+                )
             }
             (State::Full, Some(cache)) => write!(
                 f,
-                "bucky: the cache of the carbon on {host} is full ({} of {}): it goes at --metrics-per-second",
+                "bucky: the carbon cache on {host} is full ({} of {}); the rate there is back to \
+                 --metrics-per-second",
                 cache.size, cache.limit
             ),
             (State::Full | State::Silent, _) => write!(
                 f,
-                "bucky: the carbon on {host} does not tell how full it is, and goes at --metrics-per-second until it \
-                 does: {}",
+                "bucky: cannot read the carbon cache on {host}; the rate there is --metrics-per-second until \
+                 it answers: {}",
                 self.reason
             ),
         }

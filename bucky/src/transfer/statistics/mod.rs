@@ -144,14 +144,15 @@ impl Statistics {
         let trouble = match sent {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("nothing is taken within {} s", PATIENCE.as_secs())),
+            Err(_) => Some(format!("it accepted no data within {} s", PATIENCE.as_secs())),
         };
         match (&trouble, self.is_away) {
             (Some(reason), false) => output.say(format_args!(
-                "bucky: figures cannot be sent to {endpoint}: {reason}; the run goes on, and it is tried again every {} s",
+                "bucky: cannot send statistics to {endpoint}: {reason}; the run continues, and it is tried \
+                 again every {} s",
                 self.options.interval.as_secs()
             )),
-            (None, true) => output.say(format_args!("bucky: figures reach {endpoint} again")),
+            (None, true) => output.say(format_args!("bucky: statistics reach {endpoint} again")),
             (Some(_), true) | (None, false) => {}
         }
         self.is_away = trouble.is_some();

@@ -81,7 +81,7 @@ impl LayoutPairs {
         };
         let mut lines: Vec<String> = self.by_count().into_iter().map(line).collect();
         if self.more > 0 {
-            lines.push(format!("and {} of other layouts", human_count(self.more)));
+            lines.push(format!("and {} with other schemas", human_count(self.more)));
         }
         lines
     }

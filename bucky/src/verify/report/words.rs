@@ -7,10 +7,10 @@ pub(super) fn heading(number: usize, count: &KindCount) -> String {
     let metrics = some(count.metrics, "metric", "metrics");
     let copies = some(count.copies, "copy", "copies");
     match What::NAMES[number] {
-        "lacks" => format!("{metrics} of which an owner lacks points that a misplaced copy has"),
+        "lacks" => format!("{metrics} with a misplaced copy that has points which an owner lacks"),
         "no_place" => {
             format!(
-                "{metrics} of which a misplaced copy has points that its owner has no place for"
+                "{metrics} with a misplaced copy that has points for which an owner has no place"
             )
         }
         "corrupt" => format!("{metrics} with files that are corrupt, {copies}"),
@@ -20,9 +20,9 @@ pub(super) fn heading(number: usize, count: &KindCount) -> String {
         "misplaced" => format!("{metrics} on nodes that do not own them, {copies}"),
         "incomparable" => format!("{metrics} whose copies differ and cannot be compared"),
         "not_found" => format!("{metrics} that no node has"),
-        "unusable" => format!("{metrics} by names that no metric can have"),
-        "layouts_differ" => format!("{metrics} whose copies keep their points differently"),
-        _ => format!("{metrics} of which an owner lacks points that another owner has"),
+        "unusable" => format!("{metrics} whose file path is not a metric name"),
+        "layouts_differ" => format!("{metrics} whose copies have different schemas"),
+        _ => format!("{metrics} with an owner that lacks points of another owner"),
     }
 }
 
@@ -37,7 +37,7 @@ pub(super) fn notes(ending: &Ending<'_>) -> Vec<String> {
     if changed > 0 {
         let changed = some(changed, "metric", "metrics");
         notes.push(format!(
-            "{changed} changed while being looked at; looked at again, nothing was wrong."
+            "{changed} changed during the check; a second check found nothing wrong."
         ));
     }
     if compressed > 0 {
@@ -57,41 +57,40 @@ pub(super) fn next_steps(ending: &Ending<'_>, has: impl Fn(&str) -> bool) -> Vec
     let mut steps = Vec::new();
     if has("misplaced") {
         steps.push(format!(
-            "`bucky rebalance -h {seed}{drained}` brings misplaced metrics, and the points that owners lack, to their \
-             owners."
+            "To move misplaced metrics, and points that owners lack, to their owners: bucky rebalance -h \
+             {seed}{drained}"
         ));
     }
     if has("no_place") {
         steps.push(format!(
-            "Points that have no place at their owner stay where they are. `bucky rebalance -h {seed} \
-             --on-schema-difference reshape{drained}` gives the owners' files the archives of both."
+            "Points without a place at their owner stay at the source. To give the owners' files the archives \
+             of both: bucky rebalance -h {seed} --on-schema-difference reshape{drained}"
         ));
     }
     if has("missing") && !has("misplaced") {
-        steps.push(format!(
-            "`bucky heal -h {seed}` brings metrics to the owners that lack them, from owners that have them."
-        ));
+        steps.push(format!("To copy metrics to owners that lack them: bucky heal -h {seed}"));
     }
     if has("corrupt") {
         steps.push(format!(
-            "A corrupt file at an owner is replaced by a sound misplaced copy with `bucky rebalance -h {seed} \
-             --replace-corrupt{drained}`, which keeps it aside; where there is no other copy, restore it or move it away."
+            "To replace a corrupt file at an owner with a sound misplaced copy: bucky rebalance -h {seed} \
+             --replace-corrupt{drained} (the corrupt file is kept aside). If there is no other copy, restore \
+             it or move it away."
         ));
     }
     if has("unreadable") || has("incomparable") {
         steps.push(
-            "What cannot be read or compared cannot be vouched for: see the reasons, and run this again.".into(),
+            "Files that cannot be read or compared were not checked: see the reasons, and run this again.".into(),
         );
     }
     if has("replicas_differ") {
         steps.push(format!(
-            "`bucky heal -h {seed} --points` fills the copies of owners that differ from each other. A move loses none of \
-             these points. With --strict they count as a failure."
+            "To fill the copies of owners that differ from each other: bucky heal -h {seed} --points. A move \
+             loses none of these points. With --strict they count as a failure."
         ));
     }
     if has("layouts_differ") {
         steps.push(
-            "Copies that keep their points differently were made by different storage-schemas.conf or \
+            "Copies with different schemas were created with different storage-schemas.conf or \
              storage-aggregation.conf files: compare those of the nodes named above."
                 .into(),
         );

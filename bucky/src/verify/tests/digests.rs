@@ -117,6 +117,6 @@ async fn a_single_copy_in_place_is_read_by_its_node_and_found_corrupt_there() {
     let only = never_sends(telling("127.0.75.1", &[("app.a", damaged), ("app.b", file(&[1]))]));
     let (outcome, data, people) = verify(&cluster(vec![only]).await, &[]).await;
     assert_eq!(outcome, Outcome::SomeFailed, "{data}{people}");
-    assert!(data.contains("app.a: not a sound Whisper file: archive 0"), "{data}");
+    assert!(data.contains("app.a: not a valid Whisper file: archive 0"), "{data}");
     assert!(data.contains("1 in place, 1 not"), "{data}");
 }

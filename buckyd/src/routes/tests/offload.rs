@@ -178,7 +178,7 @@ async fn what_does_not_name_a_source_is_refused() {
     for (body, said) in [
         ("metric=m", "http: no Host in request URL"),
         ("metric=m&server=a/b", "'/' in its host"),
-        ("metric=m&server=a:x", "for a port"),
+        ("metric=m&server=a:x", "has the port"),
         ("metric=%zz&server=a", "invalid URL escape"),
     ] {
         let request = Request::new("POST", "/metrics/m?fetch_offload=true");

@@ -128,7 +128,7 @@ fn a_metric_on_two_nodes_is_one_member_with_the_points_of_both() {
     cluster.node(owner).write("solo.y", &MINUTES, &known(&own));
     let (run, path) = tar(&cluster, &["dup.x", "solo.y"]);
     run.assert_code(0).assert_tells("Total metrics selected for tar: 2\n").assert_tells(
-        "1 of them are on several nodes: each is one file with the points of all copies.",
+        "1 metric is on several nodes: the archive has one file with the points of all copies.",
     );
     assert_eq!(listed(&cluster, &path), ["dup/x.wsp", "solo/y.wsp"]);
     let points = points_in(&std::fs::read(unpacked(&cluster, &path).join("dup/x.wsp")).unwrap());
@@ -152,7 +152,7 @@ fn the_archive_of_a_replicated_cluster_has_every_point_of_every_copy() {
         }
     }
     let (run, path) = tar(&cluster, &["-r", "^r"]);
-    run.assert_code(0).assert_tells("200 of them are on several nodes");
+    run.assert_code(0).assert_tells("200 metrics are on several nodes");
     let files = files_below(&unpacked(&cluster, &path));
     assert_eq!(files.len(), 200);
     for (name, path) in files {
@@ -172,9 +172,7 @@ fn copies_of_different_retentions_are_all_in_the_archive() {
     let path = cluster.node(1).path("packed");
     std::fs::write(&path, &compressed).unwrap();
     let (run, path) = tar(&cluster, &["-f", "-r", "^(two.x|packed)$"]);
-    run.assert_code(0)
-        .assert_tells("two.x: the copies of")
-        .assert_tells("cannot be brought together");
+    run.assert_code(0).assert_tells("two.x: the copies of").assert_tells("cannot be merged");
     assert_eq!(listed(&cluster, &path), ["packed.wsp", "two/x.wsp", "two/x.wsp"]);
     let folder = unpacked(&cluster, &path);
     assert!(std::fs::read(folder.join("packed.wsp")).unwrap() == compressed);

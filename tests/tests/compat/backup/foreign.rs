@@ -170,17 +170,17 @@ fn members_that_are_no_metrics_are_refused_by_name_and_the_rest_is_restored() {
     for (member, reason) in [
         ("docs/../readme.txt", "does not end in .wsp"),
         ("/abs/x.wsp", "its path is absolute"),
-        ("a.b/x.wsp", "its name is no metric's"),
-        ("bad/short.wsp", "it is no whole Whisper file"),
-        ("bad/empty.wsp", "it is no whole Whisper file"),
+        ("a.b/x.wsp", "its name is not a metric name"),
+        ("bad/short.wsp", "not a complete Whisper file"),
+        ("bad/empty.wsp", "not a complete Whisper file"),
         ("good/link.wsp", "it is a symbolic link"),
         ("good/y.wsp", "it is a hard link"),
-        ("0123456789abcdef.wsp", "named by the hash of a series that is not known"),
+        ("0123456789abcdef.wsp", "named by the hash of an unknown series"),
     ] {
         let lines: Vec<&str> = run.stderr.lines().filter(|line| line.contains(member)).collect();
         assert!(lines.len() == 1 && lines[0].contains(reason), "{member}: {lines:?}: {run}");
     }
-    run.assert_tells("1 metrics restored: 1 created").assert_tells("8 refused.");
+    run.assert_tells("1 metric restored: 1 created").assert_tells("8 refused.");
     let names: Vec<String> = cluster.nodes().iter().flat_map(|node| node.metrics()).collect();
     assert_eq!(names, ["good.x"]);
 }
@@ -209,7 +209,7 @@ fn a_member_that_comes_twice_fills_twice() {
     // Two archives in one file are not one archive.
     let one = std::fs::read(&path).unwrap();
     std::fs::write(&path, [one.as_slice(), &one].concat()).unwrap();
-    restore(&cluster, &[], &path).assert_code(1).assert_tells("something follows the end");
+    restore(&cluster, &[], &path).assert_code(1).assert_tells("there is more data after the end");
 }
 
 /// go-carbon's compressed files are carried whole.

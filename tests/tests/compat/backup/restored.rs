@@ -135,7 +135,7 @@ fn with_s_that_node_alone_is_archived_and_restored_to() {
     restore(&cluster, &["-s"], &path)
         .assert_code(0)
         .assert_tells(&format!("{} metrics restored", own.len()))
-        .assert_tells(&format!("{others} passed over, which other nodes own."));
+        .assert_tells(&format!("{others} skipped, because other nodes own them."));
     assert_eq!(cluster.node(0).metrics(), own);
     assert!(cluster.node(1).metrics().is_empty());
     cluster.node_mut(2).start();

@@ -17,7 +17,7 @@ fn where_a_node_is_away_nothing_is_written() {
     cluster.scatter(30, cluster.ring());
     cluster.node_mut(2).stop();
     let (run, path) = tar(&cluster, &["-r", "."]);
-    let away = format!("nothing was archived: {} is away", cluster.node(2).addr());
+    let away = format!("metrics would be missing: {} is down", cluster.node(2).addr());
     run.assert_code(3).assert_tells(&away);
     assert_eq!(path.metadata().unwrap().len(), 0);
 }
@@ -60,7 +60,7 @@ fn an_archive_that_loses_a_node_meanwhile_is_given_up_for_every_reader_to_see() 
     let run = Running::start_between(command, Stdio::null(), Some(File::create(&path).unwrap()));
     cluster.node(1).gate().wait_until_held();
     cluster.node(1).gate().refuse();
-    run.finish().assert_code(3).assert_tells("the archive is not whole, and was given up");
+    run.finish().assert_code(3).assert_tells("the archive is not complete");
     let listed = gnu_tar(&cluster.path("listing"), &["tf", path.to_str().unwrap()]);
     assert_eq!(listed.code, Some(2), "{listed}");
     cluster.node(1).gate().reopen();
@@ -91,11 +91,11 @@ fn corrupt_and_unreadable_files_are_told_by_name_and_the_rest_is_archived() {
     let run = run.assert_code(1);
     for (node, name) in [(0, "t.short"), (0, "t.empty"), (1, "t.twice")] {
         let told =
-            format!("bucky: {name}: {}: not a sound Whisper file", cluster.node(node).addr());
+            format!("bucky: {name}: {}: not a valid Whisper file", cluster.node(node).addr());
         assert!(run.stderr.contains(&told), "{told}: {run}");
     }
-    run.assert_tells("Of 3 metrics a copy, or all of them, could not be archived.")
-        .assert_tells("Archive complete. Errors are present: not all is in it.");
+    run.assert_tells("3 metrics were not archived, or not all copies of them.")
+        .assert_tells("Archive complete. Errors are present: it is not complete.");
     assert_eq!(listed(&cluster, &path), ["t/sound.wsp", "t/twice.wsp"]);
     let twice = std::fs::read(unpacked(&cluster, &path).join("t/twice.wsp")).unwrap();
     assert!(twice == std::fs::read(cluster.node(0).path("t.twice")).unwrap());
@@ -125,7 +125,7 @@ fn output_that_is_not_taken_is_a_failure() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let command = cluster.command(&["tar", "-f", "-r", "."]);
     let run = Running::start_between(command, Stdio::null(), Some(full)).finish();
-    run.assert_code(1).assert_tells("standard output has not taken the whole archive");
+    run.assert_code(1).assert_tells("cannot write the archive to standard output");
     // A reader that goes away after the first bytes; with `list` it would be its right.
     let mut reader = Command::new("head")
         .args(["-c", "100"])
@@ -138,7 +138,7 @@ fn output_that_is_not_taken_is_a_failure() {
     let pipe = File::from(std::os::fd::OwnedFd::from(pipe));
     let run = Running::start_between(command, Stdio::null(), Some(pipe)).finish();
     assert!(reader.wait().unwrap().success());
-    run.assert_code(1).assert_tells("standard output has not taken the whole archive");
+    run.assert_code(1).assert_tells("cannot write the archive to standard output");
 }
 
 /// D19, D43: the Go tool restores some of a cut-off archive, and exits 0.
@@ -166,7 +166,7 @@ fn an_archive_that_is_cut_off_or_damaged_is_restored_up_to_there_and_exits_1() {
     }
     let text = cluster.path("text");
     std::fs::write(&text, "[\"a.b\"]").unwrap();
-    restore(&cluster, &[], &text).assert_code(1).assert_tells("this is no tar archive");
+    restore(&cluster, &[], &text).assert_code(1).assert_tells("not a tar archive");
 }
 
 /// A byte that has turned on a disk, in the content of one member.
@@ -211,7 +211,7 @@ fn a_restore_that_is_interrupted_ends_in_order_and_says_so() {
     cluster.node(1).gate().wait_until_held();
     run.signal(Signal::INT);
     bucky_tests::wait::until("it was told", || {
-        run.stderr().contains("finishing what is under way")
+        run.stderr().contains("finishing what is in flight")
     });
     cluster.node(1).gate().release();
     let run = run.finish();
@@ -238,7 +238,9 @@ fn a_node_that_breaks_every_connection_is_given_up_and_the_others_get_theirs() {
     assert!(theirs > 0 && theirs < all);
     run.assert_code(1)
         .assert_tells(&format!("{} metrics restored", all - theirs))
-        .assert_tells(&format!("{theirs} did not reach all their owners: {theirs} node away."))
+        .assert_tells(&format!(
+            "{theirs} did not reach all their owners: {theirs} node not reachable."
+        ))
         .assert_tells("Errors are present in restore.");
     cluster.node(1).gate().release();
     cluster.node(1).gate().reopen();

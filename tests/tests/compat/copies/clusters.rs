@@ -34,23 +34,21 @@ fn backfill2_r_brings_a_cluster_to_all_owners_of_another() {
     let (old, new) = old_and_new();
     let before = old.ledger();
     let kept: Vec<_> = old.nodes().iter().map(marks).collect();
-    backfill2(&old, &new, &["-no-op", "-r", "."])
-        .assert_code(0)
-        .assert_says("80 metrics are to be");
+    backfill2(&old, &new, &["-no-op", "-r", "."]).assert_code(0).assert_says("80 metrics to copy");
     assert!(new.nodes().iter().all(|node| node.metrics().is_empty()));
     let some = backfill2(&old, &new, &["-r", "^shop\\."]).assert_code(0);
-    some.assert_tells("copied (the sources were left)");
+    some.assert_tells("copied (sources kept)");
     let is_shop = |name: &String| name.starts_with("shop.");
     assert!(new.nodes().iter().all(|node| node.metrics().iter().all(is_shop)));
     let all = backfill2(&old, &new, &["-r", ".", "-offload", "-w", "3"]).assert_code(0);
-    all.assert_stdout("").assert_tells("80 metrics copied (the sources were left)");
+    all.assert_stdout("").assert_tells("80 metrics copied (sources kept)");
     new.assert_all_in_place(&before);
     for (node, kept) in old.nodes().iter().zip(&kept) {
         assert_kept(node, kept);
         assert!(tree::tombstones(&node.prefix()).is_empty());
     }
     let moved = backfill2(&old, &new, &["-r", ".", "-delete"]).assert_code(0);
-    moved.assert_tells("80 metrics moved: 0 created, 0 filled, 80 complete before");
+    moved.assert_tells("80 metrics moved: 0 created, 0 filled, 80 unchanged");
     old.wait_until_buried();
     assert!(old.nodes().iter().all(|node| node.metrics().is_empty()));
     new.assert_all_in_place(&before);
@@ -100,7 +98,7 @@ fn backfill2_with_a_map_keeps_a_job_state_file() {
     let state = old.path("jobs");
     let map = map_file(&old, &json!({"job.one": "done.one", "job.two": "done.two"}));
     let more = ["-metric-map-file", &map, "-job-state-file", state.to_str().unwrap(), "-no-op"];
-    backfill2(&old, &new, &more).assert_code(0).assert_says("4 copies are to be filled in");
+    backfill2(&old, &new, &more).assert_code(0).assert_says("4 copies to fill");
     assert!(!state.exists(), "-no-op has noted something");
     let more = &more[..4];
     backfill2(&old, &new, more).assert_code(0).assert_tells("4 metrics created under new names");
@@ -113,7 +111,7 @@ fn backfill2_with_a_map_keeps_a_job_state_file() {
     );
     assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     let again = backfill2(&old, &new, more).assert_code(0);
-    again.assert_tells("0 metrics created under new names, 0 filled, 0 complete before");
+    again.assert_tells("0 metrics created under new names, 0 filled, 0 unchanged");
 }
 
 /// D29: with one cluster for source and destination the Go tool copies every metric onto itself, and deletes it.
@@ -154,16 +152,19 @@ fn backfill2_refuses_what_makes_no_sense_or_may_lose_something() {
     let (old, new) = old_and_new();
     let map = map_file(&old, &json!({"a": "b"}));
     for (more, told) in [
-        (&["-metric-map-file", &map, "-delete"][..], "-delete does not go with -metric-map-file"),
+        (
+            &["-metric-map-file", &map, "-delete"][..],
+            "-delete cannot be used with -metric-map-file",
+        ),
         (&["-metric-map-file", &map, "-r", "."], "cannot be used with"),
         (&[], "--metric-map-file"),
         // D47: an empty expression means every metric.
         (&["-r", ""], "empty"),
-        (&["-r", "a("], "bad"),
-        (&["-r", ".", "-s"], "-s does not go with backfill2"),
+        (&["-r", "a("], "not a valid regular expression"),
+        (&["-r", ".", "-s"], "-s cannot be used with backfill2"),
         (
             &["-metric-map-file", &map, "--journal", "j"],
-            "--journal does not go with -metric-map-file",
+            "--journal cannot be used with -metric-map-file",
         ),
     ] {
         backfill2(&old, &new, more).assert_code(2).assert_tells(told);
@@ -172,7 +173,7 @@ fn backfill2_refuses_what_makes_no_sense_or_may_lose_something() {
     one.assert_code(2).assert_tells("--dst-cluster-seed");
     backfill2(&old, &new, &["-r", "^nothing.has.this"])
         .assert_code(0)
-        .assert_tells("Nothing of what was selected is to be copied.");
+        .assert_tells("None of the selected metrics needs copying.");
 }
 
 /// The Go tool does not look at the destination's health.
@@ -181,10 +182,10 @@ fn backfill2_wants_both_clusters_healthy() {
     let (mut old, mut new) = old_and_new();
     new.node_mut(3).stop();
     let run = backfill2(&old, &new, &["-r", "."]).assert_code(3);
-    run.assert_tells(&format!("{} is away", new.node(3).addr()));
+    run.assert_tells(&format!("{} is down", new.node(3).addr()));
     new.node_mut(3).start();
     old.node_mut(2).stop();
     let run = backfill2(&old, &new, &["-r", "."]).assert_code(3);
-    run.assert_tells(&format!("{} is away", old.node(2).addr()));
+    run.assert_tells(&format!("{} is down", old.node(2).addr()));
     assert!(new.nodes().iter().all(|node| node.metrics().is_empty()));
 }

@@ -35,7 +35,7 @@ fn d48_every_copy_of_an_old_name_goes_into_the_new_one_at_all_its_owners() {
     let before: Vec<_> = cluster.nodes().iter().map(marks).collect();
     let map = map_file(&cluster, &map.into());
     let plan = cluster.bucky(&["backfill", "-no-op", &map]).assert_code(0);
-    plan.assert_says("72 copies are to be filled in, for 12 names");
+    plan.assert_says("72 copies to fill, for 12 names");
     let run = cluster.bucky(&["backfill", "-v", "-w", "2", "-offload", &map]).assert_code(0);
     let run = run.assert_stdout("").assert_tells("Backfill request complete.");
     run.assert_tells("24 metrics created under new names, 48 filled")
@@ -54,7 +54,7 @@ fn d48_every_copy_of_an_old_name_goes_into_the_new_one_at_all_its_owners() {
     }
     let new: Vec<_> = cluster.nodes().iter().map(marks).collect();
     let again = cluster.bucky(&["backfill", &map]).assert_code(0);
-    again.assert_tells("0 metrics created under new names, 0 filled, 72 complete before");
+    again.assert_tells("0 metrics created under new names, 0 filled, 72 unchanged");
     for (node, new) in cluster.nodes().iter().zip(&new) {
         assert_kept(node, new);
     }
@@ -68,11 +68,11 @@ fn d48_names_that_nobody_has_are_told() {
     let map = map_file(&cluster, &json!({"here": "there", "nobody.has": "x", "nor.this": "y"}));
     let run = cluster.bucky(&["backfill", "-f", &map]).assert_code(1);
     run.assert_tells("Metric not found: nobody.has\nMetric not found: nor.this\n")
-        .assert_tells("1 metrics created")
+        .assert_tells("1 metric created")
         .assert_tells("Backfill request complete.\nErrors are present.");
     assert!(cluster.node(cluster.owners("there")[0]).has("there"));
     let map = map_file(&cluster, &json!({"nobody": "x"}));
-    cluster.bucky(&["backfill", &map]).assert_code(1).assert_tells("Nothing is to be filled in.");
+    cluster.bucky(&["backfill", &map]).assert_code(1).assert_tells("There is nothing to fill.");
     let map = map_file(&cluster, &json!({}));
     cluster.bucky(&["backfill", &map]).assert_code(0).assert_tells("nothing to do");
 }
@@ -133,13 +133,13 @@ fn a_map_that_cannot_mean_one_thing_is_refused_before_anything_is_touched() {
     let hashed = format!("_tagged.x.y.{}", "0".repeat(64));
     for (map, told) in [
         ("{\"a\": \"b\", \"b\": \"c\"}".to_owned(), "run the one with b => c first"),
-        ("{\"a\": \"b\", \"b\": \"a\"}".to_owned(), "would depend on which comes first"),
-        ("{\"a\": \"x\", \"a\": \"y\"}".to_owned(), "a is to become x, and also y"),
+        ("{\"a\": \"b\", \"b\": \"a\"}".to_owned(), "would depend on the order"),
+        ("{\"a\": \"x\", \"a\": \"y\"}".to_owned(), "it maps a to both x and y"),
         // D48: a trailing dot makes a file called `.wsp`.
         ("{\"a\": \"x.\"}".to_owned(), "the new name \"x.\" ends with a dot"),
         ("{\"a\": \"\"}".to_owned(), "the name of a metric is empty"),
         (format!("{{\"a\": \"{hashed}\"}}"), "no place on the ring"),
-        ("[\"a\"]".to_owned(), "no JSON object"),
+        ("[\"a\"]".to_owned(), "not a JSON object"),
         ("{\"a\": \"x\"".to_owned(), "EOF while parsing"),
     ] {
         let path = cluster.path("map.json");
@@ -148,9 +148,9 @@ fn a_map_that_cannot_mean_one_thing_is_refused_before_anything_is_touched() {
         run.assert_tells(told);
     }
     cluster.bucky(&["backfill"]).assert_code(2).assert_tells("<FILE>");
-    cluster.bucky(&["backfill", "/nowhere/map"]).assert_code(2).assert_tells("cannot be opened");
+    cluster.bucky(&["backfill", "/nowhere/map"]).assert_code(2).assert_tells("cannot open the map");
     let map = map_file(&cluster, &json!({"a": "x"}));
-    cluster.bucky(&["backfill", "-s", &map]).assert_code(2).assert_tells("-s does not go with");
+    cluster.bucky(&["backfill", "-s", &map]).assert_code(2).assert_tells("-s cannot be used with");
     cluster.bucky(&["backfill", "-delete", &map]).assert_code(2).assert_tells("--delete");
     let names = |node: usize| cluster.node(node).metrics();
     assert_eq!((names(0), names(1)), (vec!["a".to_owned(), "b".to_owned()], Vec::new()));
@@ -188,7 +188,7 @@ fn backfill_stopped_once_goes_on_when_it_is_run_again() {
     rescan(&cluster);
     let map = map_file(&cluster, &map.into());
     let run = stopped(&cluster, &map).assert_code(1);
-    run.assert_tells(" of 80 are still to be done.\nStopped. Run the same command again to go on.");
+    run.assert_tells(" of 80 are left.\nStopped. Run the same command again to continue.");
     cluster.bucky(&["backfill", &map]).assert_code(0).assert_tells("Backfill request complete.");
     for number in 0..40 {
         for node in 0..2 {

@@ -45,16 +45,16 @@ fn copy_brings_all_that_the_source_lists_and_leaves_the_source() {
     let there = marks(cluster.node(1));
 
     let plan = cluster.bucky(&copy(&source, &destination, &["-no-op"])).assert_code(0);
-    plan.assert_says("63 metrics are to be copied.").assert_says(&destination);
+    plan.assert_says("63 metrics to copy.").assert_says(&destination);
     let moved = cluster.bucky(&copy(&source, &destination, &["-no-op", "-delete"])).assert_code(0);
-    moved.assert_says("63 metrics are to be copied, and deleted where they are.");
+    moved.assert_says("63 metrics to copy, and then delete them at the source.");
     assert_kept(cluster.node(1), &there);
     assert_eq!(cluster.node(1).metrics(), std::slice::from_ref(&known));
 
     let run = cluster.bucky(&copy(&source, &destination, &["-offload", "-v", "-w", "3"]));
     run.assert_code(0)
         .assert_stdout("")
-        .assert_tells("63 metrics copied (the sources were left): 62 created, 1 filled")
+        .assert_tells("63 metrics copied (sources kept): 62 created, 1 filled")
         .assert_tells("; 2 points filled")
         .assert_tells(&format!("{source}: {HASHED}"));
     for name in &names {
@@ -67,7 +67,7 @@ fn copy_brings_all_that_the_source_lists_and_leaves_the_source() {
     assert!(tree::tombstones(&cluster.node(0).prefix()).is_empty());
 
     let again = cluster.bucky(&copy(&source, &destination, &["-delete=false"])).assert_code(0);
-    again.assert_tells("0 created, 0 filled, 63 complete before; 0 points filled");
+    again.assert_tells("0 created, 0 filled, 63 unchanged; 0 points filled");
     assert_kept(cluster.node(0), &before);
     // What came after the last scan is in the list after a new one.
     let late = cluster.name_owned_by(0, "late");
@@ -182,7 +182,7 @@ fn d29_copy_of_a_store_onto_itself_is_refused_by_whatever_name() {
     let (node, alias) = (cluster.node(0).addr(), alias.addr().to_string());
     for (source, destination) in [(&node, &node), (&node, &alias), (&alias, &node)] {
         let run = cluster.bucky(&copy(source, destination, &["-delete"])).assert_code(2);
-        run.assert_tells("are one node").assert_tells("nothing is copied onto itself");
+        run.assert_tells("are the same node").assert_tells("there is nothing to copy");
     }
     assert_eq!(cluster.node(0).metrics(), names);
     assert_kept(cluster.node(0), &before);
@@ -202,7 +202,7 @@ fn copy_stopped_once_goes_on_when_it_is_run_again() {
     run.signal(Signal::INT);
     wait::until("the run says that it stops", || run.stderr().contains("finishing what is"));
     cluster.node(1).gate().release();
-    run.finish().assert_code(1).assert_tells("Stopped. Run the same command again to go on.");
+    run.finish().assert_code(1).assert_tells("Stopped. Run the same command again to continue.");
     let left = cluster.node(0).metrics().len();
     assert!(left > 0 && left < names.len(), "{left} are left");
     // A journal of a copy is none of a move.
@@ -257,8 +257,8 @@ fn d36_copy_without_what_it_needs_says_what_that_is() {
         cluster.bucky(args).assert_code(2).assert_tells("required");
     }
     let elsewhere = cluster.bucky(&copy(&node.addr(), node.host(), &[])).assert_code(3);
-    elsewhere.assert_tells(&format!("{}:4242 is away", node.host()));
+    elsewhere.assert_tells(&format!("{}:4242 is down", node.host()));
     cluster.bucky(&copy("a:b", &node.addr(), &[])).assert_code(2).assert_tells("a:b");
     let rest = cluster.bucky(&copy(&node.addr(), "x", &["--rest", "2m"])).assert_code(2);
-    rest.assert_tells("give -delete");
+    rest.assert_tells("--rest needs -delete");
 }

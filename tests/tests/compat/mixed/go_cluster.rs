@@ -43,7 +43,7 @@ fn our_rebalance_over_go_daemons_moves_what_they_take_whole() {
     let Mixed { go, cluster } = Mixed::grown(3, 3, 2, &[0, 1, 2]);
     let before = cluster.ledger();
     assert!(before.misplaced(cluster.ring()) > 10);
-    cluster.bucky(&["rebalance"]).assert_code(0).assert_tells("daemons of the Go tool take part");
+    cluster.bucky(&["rebalance"]).assert_code(0).assert_tells("Go daemons take part");
     cluster.assert_all_in_place(&before);
     // Their lists do not know of it until they scan again.
     cluster.bucky(&["rebalance", "-f"]).assert_code(0).assert_tells("balanced");

@@ -61,6 +61,6 @@ fn an_endpoint_that_is_away_is_told_of_once_and_changes_nothing() {
     let run = cluster
         .bucky(&["rebalance", "-graphite-endpoint", &endpoint, "-graphite-ip-to-hostname"])
         .assert_code(0);
-    assert_eq!(run.stderr.matches("figures cannot be sent to").count(), 1, "{}", run.stderr);
+    assert_eq!(run.stderr.matches("cannot send statistics to").count(), 1, "{}", run.stderr);
     cluster.assert_all_in_place(&before);
 }

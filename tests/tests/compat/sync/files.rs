@@ -42,7 +42,7 @@ fn only_what_succeeded_is_in_the_job_state_file_and_the_next_run_does_the_rest()
         r#"{"SrcServer":"gone:4242","DstServer":"away:4242","OldName":"x","NewName":"x"}"#;
     let text = format!("{}\n{stranger}\n{}", found.join("\n"), r#"{"SrcServer":"#);
     std::fs::write(&state, text).unwrap();
-    cluster.bucky(&args).assert_code(0).assert_tells("1 metrics copied");
+    cluster.bucky(&args).assert_code(0).assert_tells("1 metric copied");
     let found = lines(&state);
     assert_eq!((found.len(), found.last()), (11, Some(&job(failing))));
     assert!(cluster.node(1).has(failing));
@@ -124,7 +124,7 @@ fn a_source_that_has_vanished_is_told_of_and_is_no_failure() {
         cluster.node(1).gate().wait_until_held();
         std::fs::remove_file(cluster.node(0).path(&names[2])).unwrap();
         cluster.node(1).gate().release();
-        run.finish().assert_code(0).assert_tells("1 were gone when it was their turn");
+        run.finish().assert_code(0).assert_tells("1 was gone before its turn");
         assert!(!cluster.node(1).has(&names[2]));
     }
 }

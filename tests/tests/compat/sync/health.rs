@@ -67,7 +67,7 @@ fn a_carbon_that_does_not_tell_is_told_of_once_and_keeps_the_first_rate() {
     carbons.end(1);
     let args = watching(&carbons, &lines, &["-metrics-per-second=10"]);
     let ended = cluster.bucky(&args.iter().map(String::as_str).collect::<Vec<_>>()).assert_code(0);
-    let told = format!("the carbon on {} does not tell how full it is", cluster.node(1).host());
+    let told = format!("cannot read the carbon cache on {}", cluster.node(1).host());
     assert_eq!(ended.stderr.matches(&told).count(), 1, "{}", ended.stderr);
     assert!(carbons.asked(0) >= 2, "the other one goes on being asked");
     let owner = cluster.node(1).host().replace('.', "_");

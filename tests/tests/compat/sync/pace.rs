@@ -106,7 +106,7 @@ fn rates_and_intervals_that_make_no_sense_are_usage_errors() {
         (["-go-carbon-health-check-interval", "0"], "--go-carbon-health-check-interval"),
         (["-graphite-stat-interval", "0"], "--graphite-stat-interval"),
         (["-graphite-endpoint", "carbon"], "no port"),
-        (["-go-carbon-protocol", "https"], "no TLS"),
+        (["-go-carbon-protocol", "https"], "does not support TLS"),
         (["-bandwidth", "12"], "at least 64K"),
     ] {
         let run = cluster.bucky(&["rebalance", args[0], args[1]]).assert_code(2);

@@ -48,7 +48,7 @@ fn a_run_that_waits_for_its_pace_ends_at_once_and_still_tells_how_far_it_is() {
     let (cluster, before, _) = strays(40);
     for _ in 0..4 {
         let run = cluster.start_bucky(&["rebalance", "--metrics-per-second", "1"]);
-        wait::until("it has its plan", || run.stderr().contains("lie astray"));
+        wait::until("it has its plan", || run.stderr().contains("are misplaced"));
         // Until it listens the signal means nothing; from then on the first counts, and the others no more.
         wait::until("it is told to end", || {
             run.signal(Signal::USR1);
@@ -72,7 +72,7 @@ fn a_run_that_waits_for_a_reader_of_its_failures_can_be_ended() {
     assert!(made.success());
     for flag in ["--errors", "-metric-err-file"] {
         let run = cluster.start_bucky(&["rebalance", flag, path.to_str().unwrap()]);
-        wait::until("it has its plan", || run.stderr().contains("lie astray"));
+        wait::until("it has its plan", || run.stderr().contains("are misplaced"));
         std::thread::sleep(std::time::Duration::from_millis(300));
         run.signal(Signal::TERM);
         assert_eq!(run.finish().code, None);

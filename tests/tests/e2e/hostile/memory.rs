@@ -199,7 +199,7 @@ fn a_peer_whose_answer_never_ends_is_given_up_within_the_same_memory() {
                 let raw = exchange(node, &pull);
                 assert_eq!(raw.status, 200, "{}", raw.text);
                 assert!(
-                    raw.text.contains("cut_off") && raw.text.contains("at most"),
+                    raw.text.contains("cut_off") && raw.text.contains("the limit is"),
                     "{}",
                     raw.text
                 );

@@ -132,8 +132,8 @@ fn members_that_lead_elsewhere_or_are_no_files_are_refused_and_nothing_is_touche
         (b'4', "a device"),
         (b'6', "a FIFO"),
         (b'S', "a sparse file"),
-        (b'V', "of a kind"),
-        (b'K', "of a kind"),
+        (b'V', "of an unknown kind"),
+        (b'K', "of an unknown kind"),
     ] {
         let member =
             Evil { kind, name: b"m/x.wsp", link: b"../../beside/x.wsp", size: 0, content: b"" };

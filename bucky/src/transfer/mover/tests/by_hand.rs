@@ -139,9 +139,7 @@ async fn what_a_go_daemon_did_not_take_is_not_deleted() {
     let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
     assert_eq!(
         failures(&end),
-        [
-            "m: not all taken: the Go daemon's fill left out 1 points; the source is left where it is"
-        ]
+        ["m: incomplete fill: the fill of the Go daemon left out 1 points; the source stays"]
     );
     assert!(from.lock().unwrap().contains_key("m"));
 }
