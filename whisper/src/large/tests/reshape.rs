@@ -164,3 +164,40 @@ fn steps_that_do_not_divide_take_the_sources_layout_and_what_is_lost_is_counted(
     let (new, lost) = reshaped(&file(&sixty, &[]), &source, options(), 100).unwrap();
     assert_eq!((lost, points(&new)[0].len()), (0, 1));
 }
+
+/// As in memory: carbon writes to the owner's coarse file while that is given the source's minutes.
+#[test]
+fn a_point_that_came_late_takes_no_finer_points_place() {
+    let slot = NOW / 600 * 600 - 7_200;
+    for old_layout in [&["600s:4d"][..], &["60s:1h", "600s:4d"]] {
+        let header_of = |layout: &[&str]| header(layout, Aggregation::Average, 0.5);
+        let (of_old, of_source) = (header_of(old_layout), header_of(&["60s:1d", "600s:4d"]));
+        let source_file = tempfile::NamedTempFile::new().unwrap();
+        let old = tempfile::NamedTempFile::new().unwrap();
+        for (file, header) in [(&old, &of_old), (&source_file, &of_source)] {
+            file.as_file().write_all_at(&header.encode(), 0).unwrap();
+            file.as_file().set_len(header.file_size_bytes()).unwrap();
+        }
+        let writer = |file: &tempfile::NamedTempFile| {
+            crate::WhisperFile::of_locked(file.reopen().unwrap(), file.path()).unwrap()
+        };
+        for (t, value) in [(slot, 1.0), (slot + 60, 2.0)] {
+            writer(&source_file).update(value, t, NOW).unwrap();
+        }
+        let layout = Layout::of(&of_old, &of_source).unwrap();
+        let new = tempfile::NamedTempFile::new().unwrap();
+        new.as_file().set_len(layout.header().file_size_bytes()).unwrap();
+        let mut before = BlockDigests::of(old.as_file()).unwrap();
+        let files = (old.as_file(), source_file.as_file());
+        reshape_large(&layout, files, new.as_file(), options()).unwrap();
+        writer(&old).update(5.0, slot + 60, NOW).unwrap();
+        let files = (old.as_file(), new.as_file());
+        let carried = carry_late(&mut before, files, new.path(), options()).unwrap();
+        assert_eq!((carried.is_empty(), carried.lost), (false, 0));
+        let found = std::fs::read(new.path()).unwrap();
+        let image = Image::parse(&found).unwrap();
+        let value = |archive: usize, t| image.archive(archive).unwrap().valid(t, NOW);
+        assert_eq!([value(0, slot), value(0, slot + 60)], [Some(1.0), Some(2.0)], "{old_layout:?}");
+        assert_eq!(value(1, slot), Some(5.0), "{old_layout:?}");
+    }
+}
