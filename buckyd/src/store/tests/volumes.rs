@@ -276,3 +276,21 @@ fn a_volume_that_was_taken_away_on_purpose_is_forgotten() {
     open(prefix.path(), &[]).check().unwrap();
     drop(disk);
 }
+
+/// As where somebody has made it for a test; the daemon is to start all the same.
+#[test]
+fn a_memory_of_volumes_that_is_a_fifo_keeps_nobody_waiting() {
+    let prefix = tempfile::tempdir().unwrap();
+    drop(open(prefix.path(), &[]));
+    for name in ["volumes", "volumes.new"] {
+        let path = prefix.path().join(".bucky").join(name);
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+    }
+    let disk = disk();
+    symlink(disk.path(), prefix.path().join("stats")).unwrap();
+    let volumes = open(prefix.path(), &["stats"]);
+    volumes.linked_at(Path::new("stats")).unwrap();
+    volumes.check().unwrap();
+}
