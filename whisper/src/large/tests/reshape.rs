@@ -201,3 +201,38 @@ fn a_point_that_came_late_takes_no_finer_points_place() {
         assert_eq!(value(1, slot), Some(5.0), "{old_layout:?}");
     }
 }
+
+/// Two stretches of points with more empty slots between them than one write spans; there the source has its points.
+#[test]
+fn points_behind_a_long_gap_lie_in_their_own_slots() {
+    let header = |layout: &[&str]| header(layout, Aggregation::Last, 0.0);
+    let (owner, source) = (header(&["60s:5d"]), header(&["60s:5d", "600s:9d"]));
+    let newest = NOW / 60 * 60;
+    let file = |header: &Header, ages: &[u32]| {
+        let mut bytes = header.encode();
+        bytes.resize(usize::try_from(header.file_size_bytes()).unwrap(), 0);
+        let oldest = ages.iter().max().unwrap();
+        for age in ages {
+            let at = (header.archives[0].offset + (oldest - age) * 12) as usize;
+            let point = Point { timestamp: newest - age * 60, value: f64::from(*age) };
+            bytes[at..at + 12].copy_from_slice(&point.encode());
+        }
+        bytes
+    };
+    for (gap, points_behind) in
+        [(1_023, 900), (1_024, 900), (1_025, 900), (1_500, 1_000), (2_500, 50)]
+    {
+        let behind: Vec<u32> = (0..points_behind).collect();
+        let before: Vec<u32> = (0..50).map(|number| points_behind + gap + number).collect();
+        let between: Vec<u32> = (points_behind..points_behind + gap).collect();
+        let owner = file(&owner, &[before, behind].concat());
+        for source in [file(&source, &between), file(&source, &[5])] {
+            let images = [&owner, &source].map(|file| Image::parse(file).unwrap());
+            let expected = reshape(&images[0], &images[1], options()).unwrap();
+            let window = super::super::WINDOW_SLOTS;
+            let (found, lost) = reshaped(&owner, &source, options(), window).unwrap();
+            assert_eq!(lost, 0, "{gap}");
+            assert!(points(&found) == points(&expected), "{gap}");
+        }
+    }
+}
