@@ -92,7 +92,7 @@ async fn d3_d13_bad_headers_are_refused_before_anything_is_touched() {
         assert_refused(method, |upload| upload.header(STAT, "{"), 400, said).await;
         let said = "Whisper data in request too small.";
         assert_refused(method, |upload| upload.header(STAT, r#"{"Size":28}"#), 400, said).await;
-        let said = "at most";
+        let said = "the limit is";
         let huge = r#"{"Size":99999999999}"#;
         assert_refused(method, |upload| upload.header(STAT, huge), 413, said).await;
     }
