@@ -323,7 +323,7 @@ fn a_compressed_file_does_not_replace_a_damaged_one_and_the_damage_is_told() {
     File::options().write(true).open(fixture.path("a")).unwrap().set_modified(old).unwrap();
     let line = heal();
     assert_eq!((line.outcome, line.problem), (HealOutcome::Refused, Some(Problem::Compressed)));
-    assert!(line.reason.contains("the owner's file {} is corrupt"), "{}", line.reason);
+    assert!(line.reason.contains("the owner's file a.wsp is corrupt"), "{}", line.reason);
     assert!(line.reason.contains("move the corrupt file aside"), "{}", line.reason);
     fs::remove_file(fixture.path("a")).unwrap();
     assert_eq!(heal().outcome, HealOutcome::Created);
