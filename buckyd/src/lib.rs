@@ -109,7 +109,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     let listener =
         config.bind.listen().await.with_context(|| format!("cannot listen on {}", config.bind))?;
-    let local = listener.local_addr().context("cannot find out which address this daemon listens on")?;
+    let local =
+        listener.local_addr().context("cannot find out which address this daemon listens on")?;
     if let Some(warning) = config::exposure(local, &config.ring, config.auth.keys.is_some()) {
         tracing::warn!("{warning}");
     }

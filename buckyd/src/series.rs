@@ -107,10 +107,7 @@ fn tell(list: &SeriesList) {
     let counts = list.counts();
     tracing::info!(series = counts.series, duplicates = counts.duplicates, "series read");
     if let Some(first) = &counts.first_not_series {
-        tracing::warn!(
-            lines = counts.not_series,
-            "skipped lines of the series file: {first}"
-        );
+        tracing::warn!(lines = counts.not_series, "skipped lines of the series file: {first}");
     }
 }
 

@@ -91,7 +91,10 @@ pub(crate) async fn serve(
     }
     drop(listener);
     if tokio::time::timeout(STOP_LIMIT, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some requests were still running {} s after the stop", STOP_LIMIT.as_secs());
+        tracing::warn!(
+            "some requests were still running {} s after the stop",
+            STOP_LIMIT.as_secs()
+        );
     }
 }
 
@@ -134,7 +137,10 @@ pub(crate) fn stop_signal() -> std::io::Result<Arc<watch::Sender<bool>>> {
             _ = int.recv() => "SIGINT",
             _ = hup.recv() => "SIGHUP",
         };
-        tracing::info!(signal = name, "stopping: finishing the requests that run, taking no new ones");
+        tracing::info!(
+            signal = name,
+            "stopping: finishing the requests that run, taking no new ones"
+        );
         stop.send_replace(true);
     });
     Ok(sender)

@@ -129,7 +129,8 @@ impl Transfers {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let place = Self::wait_for(&self.compiling, LIST_WAIT, "patterns are being compiled").await?;
+        let place =
+            Self::wait_for(&self.compiling, LIST_WAIT, "patterns are being compiled").await?;
         let compiled = blocking(move || {
             let _place = place;
             work()

@@ -85,7 +85,9 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Result<Secret, String> {
         .read_to_end(&mut content)
         .map_err(|error| error.to_string())?;
     if content.len() as u64 > SECRET_LIMIT_BYTES {
-        return Err(format!("it has more than {SECRET_LIMIT_BYTES} bytes, which is too long for a secret"));
+        return Err(format!(
+            "it has more than {SECRET_LIMIT_BYTES} bytes, which is too long for a secret"
+        ));
     }
     let secret = Secret::new(&content).map_err(|error| error.to_string())?;
     let path = path.display();

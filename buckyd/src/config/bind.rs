@@ -36,7 +36,9 @@ pub enum BadBind {
     #[error("port {0:?} is not a number from 0 to 65535")]
     Port(String),
     /// An IPv6 address without brackets, or with one only.
-    #[error("{0:?} is not a host name or an address; write an IPv6 address in brackets, such as [::1]:4242")]
+    #[error(
+        "{0:?} is not a host name or an address; write an IPv6 address in brackets, such as [::1]:4242"
+    )]
     Host(String),
 }
 

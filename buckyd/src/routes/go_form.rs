@@ -37,9 +37,7 @@ enum FormError {
     #[error("the multipart body cannot be read: {0}")]
     Multipart(#[from] multer::Error),
     /// A body that is there and of a type that has no parameters.
-    #[error(
-        "cannot read parameters from a body of type {found:?}; send {FORM} or {MULTIPART}"
-    )]
+    #[error("cannot read parameters from a body of type {found:?}; send {FORM} or {MULTIPART}")]
     Type { found: String },
 }
 

@@ -226,8 +226,9 @@ pub(super) fn outcome_of(
     mut lines: Vec<HealLine>,
     times: Option<(i64, i64)>,
 ) -> Result<bool, PlainAnswer> {
-    let line =
-        lines.pop().ok_or_else(|| PlainAnswer::internal(format!("there is no result for {metric}")))?;
+    let line = lines
+        .pop()
+        .ok_or_else(|| PlainAnswer::internal(format!("there is no result for {metric}")))?;
     match line.outcome {
         HealOutcome::Created | HealOutcome::Replaced => Ok(true),
         HealOutcome::Filled | HealOutcome::Unchanged => {
@@ -316,7 +317,11 @@ mod tests {
             (headers(OCTET_STREAM, r#"{"Size":28}"#, "-"), 400, small),
             (headers(OCTET_STREAM, r#"{"Size":-5}"#, "-"), 400, small),
             (headers(OCTET_STREAM, r#"{"Size":1001}"#, "gzip"), 413, "the limit is 1000"),
-            (headers(OCTET_STREAM, r#"{"Size":9223372036854775807}"#, "-"), 413, "the limit is 1000"),
+            (
+                headers(OCTET_STREAM, r#"{"Size":9223372036854775807}"#, "-"),
+                413,
+                "the limit is 1000",
+            ),
             (headers(OCTET_STREAM, r#"{"Size":148}"#, "gzip"), 400, "gzip"),
             (headers(OCTET_STREAM, r#"{"Size":148}"#, "Snappy"), 400, "Snappy"),
         ] {

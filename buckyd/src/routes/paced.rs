@@ -115,7 +115,10 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(100)).await;
         drop(awaited);
         let (broken, end) = next.await.unwrap();
-        assert!(broken.unwrap().unwrap_err().to_string().contains("closed the connection") && end.is_none());
+        assert!(
+            broken.unwrap().unwrap_err().to_string().contains("closed the connection")
+                && end.is_none()
+        );
         assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     }
 }

@@ -26,8 +26,9 @@ pub(super) fn asked_for(
     renamed: Vec<RenamedMetric>,
 ) -> Result<(Vec<MetricName>, Renames), ApiError> {
     if metrics.is_empty() && renamed.is_empty() {
-        return Err(ApiError::bad_request("the request names no metric")
-            .hint("give `metrics`, or `renamed` for metrics that will be stored under other names"));
+        return Err(ApiError::bad_request("the request names no metric").hint(
+            "give `metrics`, or `renamed` for metrics that will be stored under other names",
+        ));
     }
     if renamed.is_empty() {
         return Ok((metrics, Renames::default()));

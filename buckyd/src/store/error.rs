@@ -44,7 +44,9 @@ pub(crate) enum StoreError {
         waited: Duration,
     },
     /// Longer than what is held in memory.
-    #[error("{path} has {bytes} bytes; this needs the file in memory and takes at most {limit} bytes")]
+    #[error(
+        "{path} has {bytes} bytes; this needs the file in memory and takes at most {limit} bytes"
+    )]
     TooLarge {
         /// Which.
         path: PathBuf,

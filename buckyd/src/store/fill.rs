@@ -152,7 +152,8 @@ impl Store {
             }
         }
         if is_just_made {
-            let reason = format!("{} was created a moment ago and has no points yet", path.display());
+            let reason =
+                format!("{} was created a moment ago and has no points yet", path.display());
             return Err(Failure::failed(Problem::Busy, reason));
         }
         Err(StoreError::Unsteady { path: path.into() }.into())

@@ -80,7 +80,8 @@ impl Store {
             return judge_large(path, &done, points_before, rules);
         }
         if is_just_made {
-            let reason = format!("{} was created a moment ago and has no points yet", path.display());
+            let reason =
+                format!("{} was created a moment ago and has no points yet", path.display());
             return Err(Failure::failed(Problem::Busy, reason));
         }
         Err(StoreError::Unsteady { path: path.into() }.into())

@@ -368,7 +368,8 @@ fn old_files<'a>(
 
 /// A file of another schema that appeared in the moment in which ours was put in place.
 fn just_made(path: &Path) -> Failure {
-    let reason = format!("{} was created with another schema a moment ago; try again", path.display());
+    let reason =
+        format!("{} was created with another schema a moment ago; try again", path.display());
     Failure::failed(Problem::Busy, reason)
 }
 

@@ -251,7 +251,8 @@ impl KeptFiles {
 
     /// Makes a folder with its manifest, durably.
     fn begin(&self, manifest: &Manifest) -> Result<Aside<'_>, StoreError> {
-        let failed = |error: std::io::Error| StoreError::io("create a folder in", &self.path, error);
+        let failed =
+            |error: std::io::Error| StoreError::io("create a folder in", &self.path, error);
         let now = unix_now();
         for number in 0..NAMES {
             let name = format!("{now}-{number}");

@@ -320,8 +320,7 @@ impl Store {
         file: &File,
         path: &Path,
     ) -> Result<Result<(), ImageError>, StoreError> {
-        let stat =
-            rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
+        let stat = rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
         let mut head = vec![0; usize::try_from(Header::SIZE_MAX_BYTES.min(bytes)).unwrap_or(0)];
         let read = file.read_exact_at(&mut head, 0);
@@ -335,8 +334,7 @@ impl Store {
 
     /// Whether an open file is too long to be held in memory.
     pub(super) fn is_large(&self, file: &File, path: &Path) -> Result<bool, StoreError> {
-        let stat =
-            rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
+        let stat = rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
         Ok(u64::try_from(stat.st_size).unwrap_or(0) > self.file_limit_bytes())
     }
 }

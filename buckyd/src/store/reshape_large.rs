@@ -107,7 +107,9 @@ impl Store {
             let points = after.held().saturating_sub(held);
             let holding = judge(path, (of_source, header), &after, points, rules)?;
             // The most of it, so that little is left to be synced under the lock.
-            new.file.sync_all().map_err(|error| StoreError::io("sync the new file", path, error))?;
+            new.file
+                .sync_all()
+                .map_err(|error| StoreError::io("sync the new file", path, error))?;
             Ok((before, lost, holding))
         };
         match made() {

@@ -69,6 +69,7 @@ pub(super) fn refused(error: &HeaderError, is_cut: bool) -> Failure {
     } else {
         ""
     };
-    let reason = format!("the source's file is not a valid Whisper file: {}{way_out}", chain(error));
+    let reason =
+        format!("the source's file is not a valid Whisper file: {}{way_out}", chain(error));
     Failure::refused(Problem::SourceDamaged, reason)
 }

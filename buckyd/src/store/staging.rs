@@ -212,7 +212,12 @@ impl Store {
                     if matches!(staged.file, Unplaced::Unnamed(_)) {
                         self.unnamed.link_failed(errno);
                     }
-                    return Err(StoreError::io("put the new file in place at", &staged.path, errno).into());
+                    return Err(StoreError::io(
+                        "put the new file in place at",
+                        &staged.path,
+                        errno,
+                    )
+                    .into());
                 }
             }
             match self.fill_from_unplaced(staged, budget) {

@@ -218,9 +218,8 @@ impl Tree {
             Ok(()) => {
                 if let Some((uid, gid)) = self.owner {
                     let flags = AtFlags::SYMLINK_NOFOLLOW;
-                    rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags).map_err(
-                        |errno| StoreError::io("set the owner of", path, errno),
-                    )?;
+                    rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags)
+                        .map_err(|errno| StoreError::io("set the owner of", path, errno))?;
                 }
             }
             Err(Errno::EXIST) => {}
@@ -358,8 +357,7 @@ pub(super) fn open_unnoted(
 
 /// What was opened at `relative`, which has to be a regular file.
 pub(super) fn regular(fd: OwnedFd, relative: &Path) -> Result<(File, Stat), StoreError> {
-    let stat =
-        rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("stat", relative, errno))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("stat", relative, errno))?;
     let what = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => return Ok((File::from(fd), stat)),
         FileType::Directory => "a folder",

@@ -128,7 +128,9 @@ fn trial(tree: &Tree, folder: impl AsFd, name: &Path) -> Option<Linking> {
                 return Some(linking);
             }
             Ok(false) => {}
-            Err(errno) => tracing::debug!(?linking, %errno, "the file system has no unnamed temporary files"),
+            Err(errno) => {
+                tracing::debug!(?linking, %errno, "the file system has no unnamed temporary files")
+            }
         }
     }
     None

@@ -150,9 +150,9 @@ fn is_gone(store: &Volumes, metric: &MetricName) -> bool {
 fn why_not(line: &HealLine) -> Option<String> {
     match line.outcome {
         HealOutcome::Unchanged => None,
-        HealOutcome::Created | HealOutcome::Filled | HealOutcome::Replaced => Some(
-            "it was written to after its metric was reshaped; it is checked again".into(),
-        ),
+        HealOutcome::Created | HealOutcome::Filled | HealOutcome::Replaced => {
+            Some("it was written to after its metric was reshaped; it is checked again".into())
+        }
         HealOutcome::Refused | HealOutcome::Failed => {
             Some(format!("its metric was reshaped, and cannot be filled from it: {}", line.reason))
         }

@@ -182,11 +182,7 @@ fn d12_d17_no_list_of_files_is_believed_longer_than_the_first_scan_takes_and_a_b
     for (content, written, said) in [
         (Some(whole.clone()), None, ""),
         (Some(whole.clone()), Some(old), "was not written within the last 3600 s"),
-        (
-            Some(gzipped.finish().unwrap()),
-            None,
-            "entry 0 has a path of 18446744073709551615 bytes",
-        ),
+        (Some(gzipped.finish().unwrap()), None, "entry 0 has a path of 18446744073709551615 bytes"),
         (Some(whole[..whole.len() - 10].to_vec()), None, "it is cut off in entry 1"),
         (
             Some(b"/ghost.wsp\n/real.wsp\n".to_vec()),

@@ -202,7 +202,8 @@ fn a_source_that_cannot_make_its_manifest_durable_keeps_its_files() {
             .assert_tells("6 were copied, but could not be deleted");
         let run = run.assert_tells(&format!("{}: {}: ", story.bad[0], source.addr()));
         let run = run.assert_tells("its owners have all of it").assert_tells("Input/output error");
-        let said = if calls == "fsync" { "tombstones' manifest" } else { "create the tombstone of" };
+        let said =
+            if calls == "fsync" { "tombstones' manifest" } else { "create the tombstone of" };
         let run = run.assert_tells(said);
         if calls == "fsync" {
             run.assert_tells(&source.prefix().display().to_string());
