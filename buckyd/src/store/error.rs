@@ -36,7 +36,10 @@ pub(crate) enum StoreError {
         path: PathBuf,
     },
     /// Somebody else holds the lock.
-    #[error("another process holds the lock of {path} (waited {} ms for it); find it with `fuser` or `lslocks`", waited.as_millis())]
+    #[error(
+        "another process holds the lock of {path} (waited {} ms for it); find it with `fuser` or `lslocks`",
+        waited.as_millis()
+    )]
     Busy {
         /// Which.
         path: PathBuf,

@@ -168,7 +168,7 @@ mod tests {
         assert!(refusal(&served).contains("another buckyd already serves it"));
         assert!(refusal(&link).contains("another buckyd already serves it"));
         assert!(refusal(&below).contains(&format!("serves {}, which is above", served.display())));
-        assert!(refusal(parent.path()).contains("serves a folder below it already"));
+        assert!(refusal(parent.path()).contains("already serves a folder below it"));
         let beside = take(&parent.path().join("beside")).unwrap();
         drop((first, beside));
         drop(take(&below).unwrap());

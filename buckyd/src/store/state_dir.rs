@@ -189,7 +189,7 @@ fn check_is_no_metrics_folder(tree: &Tree, path: &Path) -> Result<(), StoreError
     let source = std::io::Error::new(
         std::io::ErrorKind::InvalidInput,
         format!(
-            "metrics may lie there; give --state-dir a folder outside {}, or one whose name begins with a dot",
+            "metrics may be there; give --state-dir a folder outside {}, or one whose name begins with a dot",
             prefix.display()
         ),
     );

@@ -408,7 +408,7 @@ fn a_state_folder_where_metrics_may_lie_is_refused() {
     };
     // As a folder of metrics, `state.tmp.0` would be taken for a temporary file and removed.
     let Err(error) = open(&prefix.path().join("state")) else { panic!("opened") };
-    assert!(bucky_api::chain(&error).contains("metrics may lie there"), "{error:?}");
+    assert!(bucky_api::chain(&error).contains("metrics may be there"), "{error:?}");
     assert!(open(&prefix.path().join(".state")).is_ok());
 }
 

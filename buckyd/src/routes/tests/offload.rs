@@ -85,7 +85,7 @@ async fn d3_a_source_that_fails_changes_nothing_and_its_fault_is_told_from_ours(
             400,
             "Error fetching metric: Fetching metric returned status code: 400 Bad Request",
         ),
-        ("", 400, "Error fetching metric: no metric"),
+        ("", 400, "Error fetching metric: the request does not name a metric"),
     ] {
         assert_refused(source.addr, metric, status, said).await;
     }

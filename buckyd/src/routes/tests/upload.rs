@@ -191,7 +191,7 @@ async fn a_damaged_file_that_is_there_is_told_and_left_alone() {
     let answer = daemon.send(&upload("POST", "m", &whisper(&[1]))).await;
     let (status, text) = answer.error();
     assert_eq!(status, 500);
-    assert!(text.contains("damaged"), "{text}");
+    assert!(text.contains("is corrupt"), "{text}");
     assert_eq!(daemon.content("m"), b"junk");
 }
 

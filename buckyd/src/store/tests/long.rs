@@ -147,7 +147,7 @@ fn a_long_file_with_archives_that_do_not_go_together_is_refused_with_the_reason(
     for way in [OnSchemaDifference::Reshape, OnSchemaDifference::Drop] {
         let (line, _) = heal(&fixture, rules(way), &source);
         assert_eq!(line.problem, Some(Problem::TooLarge), "{line:?}");
-        assert!(line.reason.contains("not as whisper.py creates them"), "{line:?}");
+        assert!(line.reason.contains("not laid out as whisper.py does it"), "{line:?}");
     }
     assert_eq!(fs::read(fixture.path("a.b")).unwrap(), owner);
     assert_eq!(fixture.leftovers(), Vec::<PathBuf>::new());
