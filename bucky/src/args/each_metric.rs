@@ -2,8 +2,8 @@
 
 use super::cluster::ClusterArgs;
 use super::heading;
+use super::select::SelectArgs;
 use super::units::workers;
-use crate::names::SelectArgs;
 
 /// Which metrics, and how many at once.
 #[derive(clap::Args)]

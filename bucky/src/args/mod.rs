@@ -9,6 +9,7 @@ pub(crate) mod local;
 pub(crate) mod map_file;
 pub(crate) mod ring;
 pub(crate) mod schema;
+pub(crate) mod select;
 pub(crate) mod series;
 pub(crate) mod short_file;
 pub(crate) mod sync;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::args::cluster::{ClusterArgs, discover};
 use crate::args::heading;
+use crate::args::select::SelectArgs;
 use crate::cluster::{Cluster, Member};
 use crate::inventory::{
     Detail, Listing, Merged, Query, page_len, refresh, tell_failures, tell_returned,
 };
-use crate::names::{Nothing, SelectArgs};
+use crate::names::Nothing;
 use crate::outcome::Outcome;
 use crate::output::{Output, fits_a_line, json_string};
 

@@ -108,14 +108,18 @@ pub(crate) async fn run(
     Ok(restore.tell_end(&ended))
 }
 
-/// Opens an archive, and reads it on a thread of its own.
-fn read(place: Place) -> anyhow::Result<mpsc::Receiver<Result<Member, TarError>>> {
+/// A member of the archive; none at its end.
+type Next = Result<Option<Member>, TarError>;
+
+/// Opens an archive, and reads it on a thread of its own. The end is sent: a thread that panics sends none.
+fn read(place: Place) -> anyhow::Result<mpsc::Receiver<Next>> {
     let (sender, members) = mpsc::channel(1);
     let mut reader = TarReader::new(place.open()?);
     tokio::task::spawn_blocking(move || {
-        while let Some(member) = reader.next().transpose() {
-            let is_last = member.is_err();
-            if sender.blocking_send(member).is_err() || is_last {
+        loop {
+            let next = reader.next();
+            let is_last = !matches!(next, Ok(Some(_)));
+            if sender.blocking_send(next).is_err() || is_last {
                 break;
             }
         }
@@ -140,7 +144,7 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    async fn run(&mut self, mut members: mpsc::Receiver<Result<Member, TarError>>) -> Ended {
+    async fn run(&mut self, mut members: mpsc::Receiver<Next>) -> Ended {
         let mut after = None;
         let mut told = Instant::now();
         let ended = loop {
@@ -149,9 +153,10 @@ impl Restore<'_> {
                 () = self.stop.asked() => break Ended::Stopped,
             };
             let member = match next {
-                None => break Ended::Whole,
+                Some(Ok(Some(member))) => member,
+                Some(Ok(None)) => break Ended::Whole,
                 Some(Err(error)) => break Ended::Broken { error, after },
-                Some(Ok(member)) => member,
+                None => break Ended::Broken { error: TarError::Unfinished, after },
             };
             after = Some(String::from_utf8_lossy(&member.path).into_owned());
             if let Some(sorted) = self.sorter.sort(member) {

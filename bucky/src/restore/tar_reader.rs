@@ -44,6 +44,9 @@ pub(crate) enum TarError {
         "there is more data after the end of the archive; if the file has several archives, give them one at a time"
     )]
     MoreBehind,
+    /// Whoever read it ended without saying that this was the end.
+    #[error("the archive was not read to its end; this is a defect of bucky, please report it")]
+    Unfinished,
     /// What is behind fails, or its compression is damaged.
     #[error("cannot read the rest of the archive")]
     Read(#[source] io::Error),

@@ -243,7 +243,7 @@ pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) 
         return Failure::refused(Problem::DestinationDamaged, reason);
     }
     let reason = format!(
-        "the owner's file {} is not a valid Whisper file yet: it was written to a moment ago ({})",
+        "the owner's file {} is incomplete: it was written to a moment ago ({})",
         path.display(),
         chain(error)
     );

@@ -174,10 +174,15 @@ pub(super) fn not_filled(file: &File, path: &Path, error: &LargeFillError) -> Fa
             Failure::refused(Problem::TooLarge, reason)
         }
         LargeFillError::Disturbed => Failure::failed(Problem::Busy, reason),
-        LargeFillError::Io(error) => {
-            let error = io::Error::new(error.kind(), error.to_string());
-            StoreError::io("fill", path, error).into()
-        }
+        LargeFillError::Io(error) => StoreError::io("fill", path, same_error(error)).into(),
+    }
+}
+
+/// The same error once more. One of the system keeps its number: by that it is told that the disk is full.
+pub(super) fn same_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 

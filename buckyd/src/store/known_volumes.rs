@@ -85,11 +85,13 @@ impl KnownVolumes {
                     missing.push(path.clone());
                     true
                 }
-                // What lies below a missing disk is not gone, and neither is what a dangling link leads to.
-                None => {
-                    missing.iter().any(|above| path.starts_with(above))
-                        || folder.symlink_metadata().is_ok()
+                // What lies below a missing disk is as missing: that one may be back before it.
+                None if missing.iter().any(|above| path.starts_with(above)) => {
+                    missing.push(path.clone());
+                    true
                 }
+                // What a dangling link leads to is not gone.
+                None => folder.symlink_metadata().is_ok(),
             }
         });
         let volumes = Self {

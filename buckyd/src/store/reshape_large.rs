@@ -18,7 +18,7 @@ use rustix::fs::{OFlags, Stat};
 use super::error::StoreError;
 use super::failure::{Failure, Holding};
 use super::fill::Existing;
-use super::fill_large::{check_clocks, not_filled};
+use super::fill_large::{check_clocks, not_filled, same_error};
 use super::reshape::{Aside, Pair, Reshaped, cannot_reshape, reshaped};
 use super::rules::{HealRules, judge};
 use super::snapshot::is_sparse;
@@ -173,7 +173,10 @@ impl Reshape<'_> {
     fn carry(&self, new: &Reshaped, before: &mut BlockDigests) -> Result<Carried, Failure> {
         let carried = carry_late(before, (self.old, &new.file), self.path, self.options);
         Ok(carried.map_err(|error| {
-            let error = std::io::Error::other(chain(&error));
+            let error = match &error {
+                LargeFillError::Io(error) => same_error(error),
+                error => std::io::Error::other(chain(error)),
+            };
             StoreError::io("write the late points to", self.path, error)
         })?)
     }

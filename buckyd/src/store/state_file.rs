@@ -21,12 +21,16 @@ impl StateDir {
     /// [`StoreError`] where it cannot be read.
     pub(super) fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let failed = |source: io::Error| StoreError::io("read", self.path().join(name), source);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // A FIFO would keep the daemon waiting at its start.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match rustix::fs::openat(self.folder(), name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(failed(errno.into())),
         };
+        if !file.metadata().map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("it is not a regular file")));
+        }
         let mut text = Vec::new();
         file.take(LIMIT_BYTES).read_to_end(&mut text).map_err(failed)?;
         Ok(Some(text))
@@ -39,8 +43,8 @@ impl StateDir {
     pub(super) fn replace_file(&self, name: &str, text: &[u8]) -> Result<(), StoreError> {
         let failed = |source: io::Error| StoreError::io("write", self.path().join(name), source);
         let (folder, new_name) = (self.folder(), format!("{name}.new"));
-        let flags =
-            OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let new = rustix::fs::openat(folder, &new_name, flags, Mode::from_raw_mode(0o644));
         let mut new = File::from(new.map_err(|errno| failed(errno.into()))?);
         new.write_all(text).map_err(failed)?;

@@ -79,7 +79,7 @@ fn long_files_are_archived_with_the_points_of_all_copies_and_restored() {
     cluster.start();
     let (run, plain) = tar(&cluster, &["-r", "."]);
     let run = in_little_memory(run).assert_code(0);
-    run.assert_tells("3 metrics in 3 files").assert_tells("2 of them are on several nodes");
+    run.assert_tells("3 metrics in 3 files").assert_tells("2 metrics are on several nodes");
     assert_daemons_are_small(&cluster);
     let folder = cluster.path("unpacked");
     std::fs::create_dir_all(&folder).unwrap();
@@ -156,11 +156,11 @@ fn long_files_without_room_for_their_copies_are_named_and_the_others_go_on() {
     command.env("TMPDIR", "/nonexistent");
     let data = File::create(cluster.path("archive.tar")).unwrap();
     let run = Running::start_between(command, Stdio::null(), Some(data)).finish().assert_code(1);
-    run.assert_tells("a.long").assert_tells("set TMPDIR").assert_tells("1 metrics in 1 files");
+    run.assert_tells("a.long").assert_tells("set TMPDIR").assert_tells("1 metric in 1 file");
     let mut command = cluster.command(&["restore", whole.to_str().unwrap()]);
     command.env("TMPDIR", "/nonexistent");
     let run = Running::start(command).finish().assert_code(1);
-    run.assert_tells("a/long.wsp").assert_tells("set TMPDIR").assert_tells("1 metrics restored");
+    run.assert_tells("a/long.wsp").assert_tells("set TMPDIR").assert_tells("1 metric restored");
 }
 
 /// They were told as files that cannot be read.

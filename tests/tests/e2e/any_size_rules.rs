@@ -215,7 +215,7 @@ fn points_of_long_files_that_have_no_place_are_given_up_where_that_is_allowed() 
     let drop = ["rebalance", "-f", "--yes", "--on-schema-difference", "drop"];
     cluster.bucky(&coarsen).assert_code(1);
     assert!(cluster.node(0).has(&before_that));
-    cluster.bucky(&drop).assert_code(0).assert_tells("will be given up");
+    cluster.bucky(&drop).assert_code(0).assert_tells("will be lost");
     assert!(!cluster.node(0).has(&before_that));
     cluster.wait_until_buried();
 }

@@ -13,6 +13,7 @@ use super::side::{LargeBytes, Ring, SLOT_BYTES, Side, Slot, is_valid, timestamp}
 use crate::file::WhisperFile;
 use crate::fill::FillOptions;
 use crate::image::Point;
+use crate::late::LatePoint;
 
 /// The least length of a block.
 const BLOCK_BYTES: u64 = 4096;
@@ -98,7 +99,8 @@ fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
 pub struct Carried {
     /// The bytes of the blocks that had changed, as ranges.
     changed: Vec<(u64, u64)>,
-    /// How many points of them the new file does not hold all the same: newer timestamps stand in their slots.
+    /// How many points of them the new file does not hold all the same: newer timestamps stand in their slots, or it has no
+    /// archive of their resolution that reaches back to them.
     pub lost: u64,
 }
 
@@ -164,13 +166,15 @@ fn carry(
         if late.is_empty() {
             continue;
         }
-        let own = late.iter().filter(|late| late.is_own);
-        let points: Vec<Point> = own.map(|late| Point::decode(&late.slot)).collect();
+        let own = late.iter().filter(|late| late.is_own).map(Late::to_point);
+        let (own, unplaced): (Vec<LatePoint>, Vec<LatePoint>) =
+            own.partition(|late| late.own_archive(&into.header, now).is_some());
+        lost += unplaced.len() as u64;
         let failed = |error: String| LargeFillError::Io(io::Error::other(error));
         let mut file = WhisperFile::of_locked(new.try_clone()?, path)
             .map_err(|error| failed(error.to_string()))?
             .with_aggregation_six(options.aggregation_six);
-        file.update_many(&points, now).map_err(|error| failed(error.to_string()))?;
+        file.update_late(&own, now).map_err(|error| failed(error.to_string()))?;
         let mut into = Side::of(LargeBytes::File(new))?.map_err(LargeFillError::Destination)?;
         for Late { step, slot, is_own } in late {
             let t = timestamp(&slot);
@@ -194,6 +198,13 @@ struct Late {
     slot: Slot,
     /// Whether it is no roll-up of a finer one.
     is_own: bool,
+}
+
+impl Late {
+    fn to_point(&self) -> LatePoint {
+        let seconds_per_point = u32::try_from(self.step).unwrap_or(u32::MAX);
+        LatePoint { seconds_per_point, point: Point::decode(&self.slot) }
+    }
 }
 
 /// The points in this range of bytes of `old` that `new` lacks or has with another value; of those inside the retention of a

@@ -208,9 +208,10 @@ fn changed_runs(first: i64, step: i64, points: &[Slot], there: &[Slot]) -> Vec<(
     let times = (0..).map(|number: i64| first + number * step);
     for ((t, point), stored) in times.zip(points).zip(there) {
         let is_placed = timestamp(point) != 0 && timestamp(stored) <= t && stored != point;
+        let has_ended = unchanged >= GAP_SLOTS;
         unchanged = if is_placed { 0 } else { unchanged + 1 };
         match runs.last_mut() {
-            Some((_, run)) if unchanged < GAP_SLOTS => {
+            Some((_, run)) if !has_ended && unchanged < GAP_SLOTS => {
                 run.push(if is_placed { *point } else { *stored });
             }
             _ if is_placed => runs.push((t, vec![*point])),

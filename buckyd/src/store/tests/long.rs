@@ -153,6 +153,16 @@ fn a_long_file_with_archives_that_do_not_go_together_is_refused_with_the_reason(
     assert_eq!(fixture.leftovers(), Vec::<PathBuf>::new());
 }
 
+/// By the problem the client knows to close the node for the rest of the run.
+#[test]
+fn a_disk_that_is_full_is_told_as_such_of_a_long_fill() {
+    let file = tempfile::tempfile().unwrap();
+    let full = std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+    let error = bucky_whisper::LargeFillError::Io(full);
+    let failure = crate::store::fill_large::not_filled(&file, Path::new("a/b.wsp"), &error);
+    assert_eq!(failure.problem, Problem::NoSpace, "{}", failure.reason);
+}
+
 #[test]
 fn coarsen_accepts_points_of_long_files_under_a_valid_coarser_one_and_drop_gives_all_up() {
     let source = whisper_of(&["60s:10h"], &[100, 99, 98, 97, 96, 95]);

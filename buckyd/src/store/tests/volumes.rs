@@ -236,6 +236,31 @@ fn a_volume_that_is_missing_at_the_start_stops_all_writes_until_it_is_back() {
     assert!(disk.path().join("x.wsp").is_file());
 }
 
+/// A disk mounted on a folder of another disk: the outer one comes back first.
+#[test]
+fn a_volume_below_a_missing_one_is_missed_when_that_is_back() {
+    let (prefix, place, disk) = (tempfile::tempdir().unwrap(), disk(), disk());
+    let mount = place.path().join("mnt");
+    symlink(disk.path(), &mount).unwrap();
+    symlink(&mount, prefix.path().join("stats")).unwrap();
+    open(prefix.path(), &["stats"]).linked_at(Path::new("stats")).unwrap();
+    let memory = prefix.path().join(".bucky/volumes");
+    let known = fs::read_to_string(&memory).unwrap() + "stats/deep\t/of/another/disk\n";
+    fs::write(&memory, known).unwrap();
+    fs::remove_file(&mount).unwrap();
+    fs::create_dir(&mount).unwrap();
+    let volumes = open(prefix.path(), &["stats"]);
+    volumes.check().unwrap_err();
+
+    fs::remove_dir(&mount).unwrap();
+    fs::create_dir(disk.path().join("deep")).unwrap();
+    symlink(disk.path(), &mount).unwrap();
+    let error = volumes.check().unwrap_err();
+    assert!(error.to_string().contains("stats/deep was a volume"), "{error}");
+    let healed = heal(&volumes, &[member("stats.deep.x", &whisper(&[60]))]);
+    assert!(!healed[0].outcome.is_healed(), "{healed:?}");
+}
+
 #[test]
 fn a_volume_that_was_taken_away_on_purpose_is_forgotten() {
     let Node { volumes, prefix, disk } = node();
@@ -255,4 +280,22 @@ fn a_volume_that_was_taken_away_on_purpose_is_forgotten() {
     fs::write(&memory, "").unwrap();
     open(prefix.path(), &[]).check().unwrap();
     drop(disk);
+}
+
+/// As where somebody has made it for a test; the daemon is to start all the same.
+#[test]
+fn a_memory_of_volumes_that_is_a_fifo_keeps_nobody_waiting() {
+    let prefix = tempfile::tempdir().unwrap();
+    drop(open(prefix.path(), &[]));
+    for name in ["volumes", "volumes.new"] {
+        let path = prefix.path().join(".bucky").join(name);
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+    }
+    let disk = disk();
+    symlink(disk.path(), prefix.path().join("stats")).unwrap();
+    let volumes = open(prefix.path(), &["stats"]);
+    volumes.linked_at(Path::new("stats")).unwrap();
+    volumes.check().unwrap();
 }

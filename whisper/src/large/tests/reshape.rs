@@ -164,3 +164,75 @@ fn steps_that_do_not_divide_take_the_sources_layout_and_what_is_lost_is_counted(
     let (new, lost) = reshaped(&file(&sixty, &[]), &source, options(), 100).unwrap();
     assert_eq!((lost, points(&new)[0].len()), (0, 1));
 }
+
+/// As in memory: carbon writes to the owner's coarse file while that is given the source's minutes.
+#[test]
+fn a_point_that_came_late_takes_no_finer_points_place() {
+    let slot = NOW / 600 * 600 - 7_200;
+    for old_layout in [&["600s:4d"][..], &["60s:1h", "600s:4d"]] {
+        let header_of = |layout: &[&str]| header(layout, Aggregation::Average, 0.5);
+        let (of_old, of_source) = (header_of(old_layout), header_of(&["60s:1d", "600s:4d"]));
+        let source_file = tempfile::NamedTempFile::new().unwrap();
+        let old = tempfile::NamedTempFile::new().unwrap();
+        for (file, header) in [(&old, &of_old), (&source_file, &of_source)] {
+            file.as_file().write_all_at(&header.encode(), 0).unwrap();
+            file.as_file().set_len(header.file_size_bytes()).unwrap();
+        }
+        let writer = |file: &tempfile::NamedTempFile| {
+            crate::WhisperFile::of_locked(file.reopen().unwrap(), file.path()).unwrap()
+        };
+        for (t, value) in [(slot, 1.0), (slot + 60, 2.0)] {
+            writer(&source_file).update(value, t, NOW).unwrap();
+        }
+        let layout = Layout::of(&of_old, &of_source).unwrap();
+        let new = tempfile::NamedTempFile::new().unwrap();
+        new.as_file().set_len(layout.header().file_size_bytes()).unwrap();
+        let mut before = BlockDigests::of(old.as_file()).unwrap();
+        let files = (old.as_file(), source_file.as_file());
+        reshape_large(&layout, files, new.as_file(), options()).unwrap();
+        writer(&old).update(5.0, slot + 60, NOW).unwrap();
+        let files = (old.as_file(), new.as_file());
+        let carried = carry_late(&mut before, files, new.path(), options()).unwrap();
+        assert_eq!((carried.is_empty(), carried.lost), (false, 0));
+        let found = std::fs::read(new.path()).unwrap();
+        let image = Image::parse(&found).unwrap();
+        let value = |archive: usize, t| image.archive(archive).unwrap().valid(t, NOW);
+        assert_eq!([value(0, slot), value(0, slot + 60)], [Some(1.0), Some(2.0)], "{old_layout:?}");
+        assert_eq!(value(1, slot), Some(5.0), "{old_layout:?}");
+    }
+}
+
+/// Two stretches of points with more empty slots between them than one write spans; there the source has its points.
+#[test]
+fn points_behind_a_long_gap_lie_in_their_own_slots() {
+    let header = |layout: &[&str]| header(layout, Aggregation::Last, 0.0);
+    let (owner, source) = (header(&["60s:5d"]), header(&["60s:5d", "600s:9d"]));
+    let newest = NOW / 60 * 60;
+    let file = |header: &Header, ages: &[u32]| {
+        let mut bytes = header.encode();
+        bytes.resize(usize::try_from(header.file_size_bytes()).unwrap(), 0);
+        let oldest = ages.iter().max().unwrap();
+        for age in ages {
+            let at = (header.archives[0].offset + (oldest - age) * 12) as usize;
+            let point = Point { timestamp: newest - age * 60, value: f64::from(*age) };
+            bytes[at..at + 12].copy_from_slice(&point.encode());
+        }
+        bytes
+    };
+    for (gap, points_behind) in
+        [(1_023, 900), (1_024, 900), (1_025, 900), (1_500, 1_000), (2_500, 50)]
+    {
+        let behind: Vec<u32> = (0..points_behind).collect();
+        let before: Vec<u32> = (0..50).map(|number| points_behind + gap + number).collect();
+        let between: Vec<u32> = (points_behind..points_behind + gap).collect();
+        let owner = file(&owner, &[before, behind].concat());
+        for source in [file(&source, &between), file(&source, &[5])] {
+            let images = [&owner, &source].map(|file| Image::parse(file).unwrap());
+            let expected = reshape(&images[0], &images[1], options()).unwrap();
+            let window = super::super::WINDOW_SLOTS;
+            let (found, lost) = reshaped(&owner, &source, options(), window).unwrap();
+            assert_eq!(lost, 0, "{gap}");
+            assert!(points(&found) == points(&expected), "{gap}");
+        }
+    }
+}
