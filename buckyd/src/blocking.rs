@@ -31,7 +31,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| io::Error::other(format!("a file operation broke down: {error}")))
+        .map_err(|error| io::Error::other(format!("a file operation failed: {error}")))
 }
 
 /// The writing end of a body that a blocking thread fills.
@@ -97,7 +97,7 @@ pub(crate) fn bytes_body<T: Send + 'static>(content: Vec<u8>, held: T) -> Body {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return,
                 Err(_) => {
-                    tracing::info!("a file was given up: the other side takes nothing");
+                    tracing::info!("stopped sending a file: the client stopped reading");
                     return;
                 }
             }
@@ -124,7 +124,7 @@ impl BodyWriter {
     }
 
     fn send(&mut self, piece: Bytes) -> io::Result<()> {
-        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the other side has gone away");
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the client closed the connection");
         let sender = self.sender.take().ok_or_else(gone)?;
         let limit = self.stall_limit;
         let begun = Instant::now();
@@ -139,7 +139,7 @@ impl BodyWriter {
             Ok(Err(_)) => Err(gone()),
             Err(_) => Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("the other side took nothing for {} s", limit.as_secs()),
+                format!("the client read nothing for {} s", limit.as_secs()),
             )),
         }
     }
@@ -188,7 +188,7 @@ impl Stream for BodyStream {
             None if self.whole.load(Ordering::Acquire) => Poll::Ready(None),
             None => Poll::Ready(Some(Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                "what writes this answer has given up",
+                "this answer could not be completed",
             )))),
         }
     }

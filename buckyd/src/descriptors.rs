@@ -22,7 +22,7 @@ impl Descriptors {
         let allowed = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
             Ok(()) => maximum,
             Err(error) => {
-                tracing::warn!(%error, "the limit of open files stays as it is");
+                tracing::warn!(%error, "cannot raise the limit of open files");
                 current
             }
         };

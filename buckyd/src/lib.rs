@@ -109,7 +109,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     let listener =
         config.bind.listen().await.with_context(|| format!("cannot listen on {}", config.bind))?;
-    let local = listener.local_addr().context("cannot tell where this daemon listens")?;
+    let local =
+        listener.local_addr().context("cannot find out which address this daemon listens on")?;
     if let Some(warning) = config::exposure(local, &config.ring, config.auth.keys.is_some()) {
         tracing::warn!("{warning}");
     }
@@ -130,7 +131,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (connections, router) = (descriptors.connections(), routes::router(app));
     server::serve(listener, connections, router, log_format, stop.subscribe()).await;
     scanner.abort();
-    sweeping.await.context("the sweeper broke down")?;
+    sweeping.await.context("the sweeper failed")?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -197,10 +198,10 @@ fn make_prefix(config: &Config) -> anyhow::Result<()> {
     if !prefix.exists() {
         tracing::warn!(
             prefix = %prefix.display(),
-            "the prefix does not exist and is made now; if the disk of this node is not mounted, stop this buckyd"
+            "the prefix does not exist and is created now; if this node's disk is not mounted, stop this buckyd"
         );
         std::fs::create_dir_all(prefix)
-            .with_context(|| format!("cannot make the prefix {}", prefix.display()))?;
+            .with_context(|| format!("cannot create the prefix {}", prefix.display()))?;
     }
     Ok(())
 }

@@ -61,7 +61,8 @@ pub(crate) struct Growing {
 /// There is no room for more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no memory for {wanted_bytes} bytes more: {limit_bytes} are in use by other transfers (--memory of this buckyd)"
+    "no memory for {wanted_bytes} more bytes: other transfers use the budget of {limit_bytes} bytes (--memory of this \
+     buckyd)"
 )]
 pub(crate) struct NoMemory {
     wanted_bytes: u64,

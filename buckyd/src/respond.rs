@@ -36,9 +36,9 @@ impl ApiError {
         let error = if problem.is_empty() {
             Self::new(ErrorCode::NotReady, "the first scan of the store has not ended yet")
         } else {
-            Self::new(ErrorCode::NotReady, format!("there is no inventory: {problem}"))
+            Self::new(ErrorCode::NotReady, format!("there is no list of metrics: {problem}"))
         };
-        error.hint("try again in a moment; GET /v1/status tells how it goes").retry_after(2)
+        error.hint("try again in a moment; GET /v1/status shows the progress").retry_after(2)
     }
 
     #[must_use]
@@ -111,20 +111,20 @@ impl From<ReadArchiveError> for ApiError {
             | ReadArchiveError::Miscounted { .. }
             | ReadArchiveError::BadReport(_) => (
                 ErrorCode::BadArchive,
-                "send what POST /v1/archive answers; see docs/internals/http-api.md",
+                "send an archive such as POST /v1/archive answers; see docs/internals/http-api.md",
             ),
             ReadArchiveError::CutOff { .. }
             | ReadArchiveError::Read { .. }
             | ReadArchiveError::DamagedName { .. } => (
                 ErrorCode::CutOff,
-                "the metrics that came whole were healed; send the stream again",
+                "the metrics that arrived complete were healed; send the stream again",
             ),
             ReadArchiveError::NoRoom { .. } => (
                 ErrorCode::Busy,
-                "the metrics that came whole were healed; send the stream again in a moment",
+                "the metrics that arrived complete were healed; send the stream again in a moment",
             ),
             ReadArchiveError::TooLarge { .. } | ReadArchiveError::TooMany { .. } => {
-                (ErrorCode::TooLarge, "send less at once")
+                (ErrorCode::TooLarge, "send fewer or smaller metrics at once")
             }
         };
         Self::new(code, chain(&error)).hint(hint)

@@ -48,7 +48,7 @@ impl Series {
         let read = match list.is_outdated(path) {
             Ok(false) => Ok(None),
             Ok(true) => self::list(path, &self.folder).map(Some).map_err(|error| chain(&error)),
-            Err(error) => Err(format!("cannot look at {}: {error}", path.display())),
+            Err(error) => Err(format!("cannot check {}: {error}", path.display())),
         };
         let mut state = self.locked();
         match read {
@@ -60,7 +60,7 @@ impl Series {
             Err(problem) => {
                 tracing::warn!(
                     problem,
-                    "the new series cannot be read; those read before are kept"
+                    "cannot read the new series file; the series read before stay in use"
                 );
                 state.problem = problem;
             }
@@ -107,10 +107,7 @@ fn tell(list: &SeriesList) {
     let counts = list.counts();
     tracing::info!(series = counts.series, duplicates = counts.duplicates, "series read");
     if let Some(first) = &counts.first_not_series {
-        tracing::warn!(
-            lines = counts.not_series,
-            "lines of the series file were passed over: {first}"
-        );
+        tracing::warn!(lines = counts.not_series, "skipped lines of the series file: {first}");
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) async fn serve(
             Err(error) => {
                 // Out of descriptors, most likely: those that are served give theirs back.
                 if !std::mem::replace(&mut is_told, true) {
-                    tracing::warn!(%error, "cannot take a connection; tried again until it can");
+                    tracing::warn!(%error, "cannot accept a connection; trying again until it can");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
@@ -70,7 +70,7 @@ pub(crate) async fn serve(
             false => (HEAD_LIMIT_BYTES, HEAD_LIMIT),
         };
         if let Err(error) = set_limits(&stream) {
-            tracing::debug!(%error, %peer, "a connection's limits cannot be set");
+            tracing::debug!(%error, %peer, "cannot set the limits of a connection");
         }
         let service =
             TowerToHyperService::new(crate::access_log::layered(router.clone(), peer, log_format));
@@ -85,13 +85,16 @@ pub(crate) async fn serve(
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = connection.await {
-                tracing::debug!(%error, %peer, "a connection ended badly");
+                tracing::debug!(%error, %peer, "a connection ended with an error");
             }
         });
     }
     drop(listener);
     if tokio::time::timeout(STOP_LIMIT, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some requests did not end within {} s of the stop", STOP_LIMIT.as_secs());
+        tracing::warn!(
+            "some requests were still running {} s after the stop",
+            STOP_LIMIT.as_secs()
+        );
     }
 }
 
@@ -134,7 +137,10 @@ pub(crate) fn stop_signal() -> std::io::Result<Arc<watch::Sender<bool>>> {
             _ = int.recv() => "SIGINT",
             _ = hup.recv() => "SIGHUP",
         };
-        tracing::info!(signal = name, "stopping: what runs is finished, nothing new is begun");
+        tracing::info!(
+            signal = name,
+            "stopping: finishing the requests that run, taking no new ones"
+        );
         stop.send_replace(true);
     });
     Ok(sender)

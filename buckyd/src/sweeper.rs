@@ -137,7 +137,7 @@ impl Sweeper {
         loop {
             if Instant::now() >= next_look {
                 if let Err(error) = self.look().await {
-                    tracing::error!(error, "the tombstones cannot be looked at");
+                    tracing::error!(error, "cannot check the tombstones");
                 }
                 next_look = Instant::now() + LOOK_EVERY;
             }

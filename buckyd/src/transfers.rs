@@ -102,7 +102,7 @@ impl Transfers {
     /// # Errors
     /// As [`Self::send_file`].
     pub(crate) async fn receive_list(&self) -> Result<Place, ApiError> {
-        self.wait(&self.lists_received, LIST_WAIT, "lists are being worked on").await
+        self.wait(&self.lists_received, LIST_WAIT, "lists are being processed").await
     }
 
     /// A place for an answer of many lines, which its reader may take slowly.
@@ -118,7 +118,7 @@ impl Transfers {
     /// # Errors
     /// As [`Self::answer`].
     pub(crate) async fn pattern(&self) -> Result<Place, ApiError> {
-        Self::wait_for(&self.patterns, LIST_WAIT, "patterns are being looked for").await
+        Self::wait_for(&self.patterns, LIST_WAIT, "patterns are being matched").await
     }
 
     /// Runs `work`, which compiles a pattern, on a thread where blocking is allowed, and after all others.
@@ -129,7 +129,8 @@ impl Transfers {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let place = Self::wait_for(&self.compiling, LIST_WAIT, "patterns are being read").await?;
+        let place =
+            Self::wait_for(&self.compiling, LIST_WAIT, "patterns are being compiled").await?;
         let compiled = blocking(move || {
             let _place = place;
             work()
@@ -168,7 +169,7 @@ impl Transfers {
             Ok(Ok(place)) => Ok(place),
             // The semaphores are never closed.
             Err(_) | Ok(Err(_)) => {
-                let message = format!("too many {what}: no place in {} s", limit.as_secs());
+                let message = format!("too many {what}: waited {} s for a permit", limit.as_secs());
                 Err(ApiError::new(ErrorCode::Busy, message).retry_after(1))
             }
         }
@@ -178,7 +179,7 @@ impl Transfers {
         if !*self.stopping.borrow() {
             return Ok(());
         }
-        Err(ApiError::new(ErrorCode::Stopping, "this daemon is being stopped").retry_after(5))
+        Err(ApiError::new(ErrorCode::Stopping, "this daemon is stopping").retry_after(5))
     }
 
     fn take(&self, places: &Arc<Semaphore>, what: &str) -> Result<Place, ApiError> {

@@ -90,7 +90,7 @@ fn looked_at(answer: &PointsFound) -> Result<WindowPoints, State> {
         PointsFound::Unread { problem, reason } => State::Absent(*problem, reason.clone()),
         PointsFound::NoArchive => State::Absent(
             Problem::Busy,
-            "its archives became others while it was looked at; verify it again".into(),
+            "its archives changed while it was checked; verify it again".into(),
         ),
         PointsFound::Points { .. } => {
             State::Absent(Problem::Storage, "its node's answer cannot be read".into())

@@ -37,12 +37,12 @@ pub(crate) struct Peers {
 pub(crate) enum NoDaemon {
     /// It is not one of those that are known.
     #[error(
-        "{0} is not asked for anything: it is no member of this daemon's ring and not named by --peer (start this \
-         buckyd with --peer {0} if it is to be)"
+        "{0} is not a member of this daemon's ring and is not named by --peer, so this daemon sends it no requests; \
+         to allow them, start this buckyd with --peer {0}"
     )]
     Unknown(DaemonAddr),
     /// No token could be made.
-    #[error("no token could be made for {addr}")]
+    #[error("cannot create a token for {addr}")]
     Token { addr: DaemonAddr, source: TokenTextError },
 }
 

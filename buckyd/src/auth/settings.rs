@@ -17,14 +17,14 @@ const OTHERS: u32 = 0o007;
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AuthArgs {
-    /// File with the secret that all daemons of the cluster share; with it, requests need a token signed with it.
+    /// File with the secret that all daemons of the cluster share. If given, every request needs a token signed with it.
     #[arg(long, value_name = "FILE")]
     auth_jwt_secret_file: Option<PathBuf>,
-    /// File with another secret whose tokens are taken as well, while secrets are changed. May be given again.
+    /// File with another secret whose tokens are accepted as well, while you change secrets. Repeatable.
     #[arg(long, value_name = "FILE")]
     auth_jwt_accept_secret_file: Vec<PathBuf>,
-    /// A daemon outside of the ring that this one may fetch from, as one that is drained; with it, or with tokens, no
-    /// other. May be given again.
+    /// Daemon outside of the ring that this one may fetch from, such as one that is drained. With --peer or with tokens,
+    /// it talks only to members of the ring and to peers. Repeatable.
     #[arg(long, value_name = "HOST[:PORT]")]
     peer: Vec<String>,
 }
@@ -66,8 +66,8 @@ impl AuthArgs {
             None if further.is_empty() => None,
             None => {
                 return Err(
-                    "--auth-jwt-accept-secret-file: there is no -auth-jwt-secret-file beside \
-                     it: the daemon would have no token of its own to show to others"
+                    "--auth-jwt-accept-secret-file needs -auth-jwt-secret-file as well: without it this daemon cannot \
+                     sign the tokens that it shows to other daemons"
                         .into(),
                 );
             }
@@ -85,19 +85,21 @@ fn read(path: &Path, warnings: &mut Vec<String>) -> Result<Secret, String> {
         .read_to_end(&mut content)
         .map_err(|error| error.to_string())?;
     if content.len() as u64 > SECRET_LIMIT_BYTES {
-        return Err(format!("it has more than {SECRET_LIMIT_BYTES} bytes and can be no secret"));
+        return Err(format!(
+            "it has more than {SECRET_LIMIT_BYTES} bytes, which is too long for a secret"
+        ));
     }
     let secret = Secret::new(&content).map_err(|error| error.to_string())?;
     let path = path.display();
     if secret.is_short() {
         warnings.push(format!(
-            "the secret in {path} has fewer than 32 bytes: who has a token can try out short ones; \
-             make one with: openssl rand -base64 32"
+            "the secret in {path} has fewer than 32 bytes: anyone who has a token can find it by trying short ones; \
+             make a new one with: openssl rand -base64 32"
         ));
     }
     if permissions.mode() & OTHERS != 0 {
         warnings.push(format!(
-            "every user of this host can read the secret in {path}, or write to it: chmod o= {path}"
+            "every user of this host can read the secret in {path}, or write to it; run: chmod o= {path}"
         ));
     }
     Ok(secret)
@@ -159,6 +161,6 @@ mod tests {
             auth_jwt_accept_secret_file: vec!["/proc/version".into()],
             peer: Vec::new(),
         };
-        assert!(args.check(1).unwrap_err().contains("no -auth-jwt-secret-file beside it"));
+        assert!(args.check(1).unwrap_err().contains("needs -auth-jwt-secret-file as well"));
     }
 }

@@ -14,13 +14,13 @@ const COPIES_MOST: i64 = 64;
 
 /// The Bucky daemon: serves, fills and deletes the Whisper files of one storage node.
 ///
-/// NODE is `HOST[:PORT][=INSTANCE]`: the members of the relay's ring, in the relay's order. All daemons of a cluster are
-/// started with the same ones. Flags may be written with one dash or two.
+/// NODE is `HOST[:PORT][=INSTANCE]`. Give all members of the relay's ring in the relay's order, the same ones to every
+/// daemon of the cluster. Flags may have one dash or two.
 #[derive(Debug, Parser)]
 #[command(name = "buckyd", version, disable_help_flag = true, args_override_self = true)]
 pub(super) struct Args {
-    /// Address to listen on; :PORT for all of this host's. Without tokens, anyone who can reach it can read and delete
-    /// metrics.
+    /// Address to listen on; :PORT listens on all addresses of this host. Without tokens, anyone who can reach it can
+    /// read and delete metrics.
     #[arg(
         short = 'b',
         long = "bind",
@@ -28,93 +28,94 @@ pub(super) struct Args {
         default_value = "127.0.0.1:4242"
     )]
     pub(super) bind: String,
-    /// What this node is called in the ring.
+    /// Name of this node in the ring. Default: this host's name.
     #[arg(short = 'n', long = "node", value_name = "HOST")]
     pub(super) node: Option<String>,
     /// How the relay hashes: carbon, fnv1a, jump_fnv1a, mmh3, fast-carbon, fast-fnv1a, fast-mmh3.
     #[arg(long, default_value = "carbon")]
     pub(super) hash: String,
-    /// Whose arithmetic counts where relays differ: buckytools, carbon, carbon-c-relay.
+    /// Which relay's arithmetic to use if relays differ: buckytools, carbon, carbon-c-relay.
     #[arg(long)]
     pub(super) relay: Option<String>,
     /// How many nodes hold each metric (the relay's replication factor).
     #[arg(long = "replicas", visible_alias = "replication-factor", default_value_t = 1, value_parser = integer::<usize>(1..=COPIES_MOST))]
     pub(super) replication_factor: usize,
-    /// The copies of a metric lie on different hosts (carbon's DIVERSE_REPLICAS).
+    /// Put the copies of a metric on different hosts (carbon's DIVERSE_REPLICAS).
     #[arg(long)]
     pub(super) diverse_replicas: bool,
-    /// What of a tagged series the relay hashes: whole, before-semicolon. Default: as the relay does.
+    /// Which part of a tagged series the relay hashes: whole, before-semicolon. Default: what the relay of --relay does.
     #[arg(long)]
     pub(super) tagged_names: Option<String>,
-    /// Metrics that begin so are written by each node about itself: never misplaced. May be given again.
+    /// Prefix of the metrics that each node writes about itself: they are never misplaced. Repeatable.
     #[arg(long, value_name = "PREFIX", default_value = "carbon.agents.")]
     pub(super) local_prefix: Vec<String>,
-    /// A file with one series a line (`name;tag1=value1;tag2=value2`), as the tag database exports them: tagged files that
-    /// are named by the SHA-256 of their series (carbon's TAG_HASH_FILENAMES) are placed by it. Read again when it changes.
+    /// File with one series per line (`name;tag1=value1;tag2=value2`), as exported from the tag database. Needed to place
+    /// tagged files that are named by the SHA-256 of their series (carbon's TAG_HASH_FILENAMES). Read again when it changes.
     #[arg(long, value_name = "FILE")]
     pub(super) series: Option<PathBuf>,
-    /// Where the Whisper files lie.
+    /// Folder of the Whisper files.
     #[arg(short = 'p', long, value_name = "PATH", default_value = "/opt/graphite/storage/whisper")]
     pub(super) prefix: PathBuf,
-    /// Where temporary files and tombstones lie; on the same file system. Default: PREFIX/.bucky
+    /// Folder for temporary files and tombstones, on the same file system as the prefix. Default: PREFIX/.bucky
     #[arg(long, value_name = "PATH")]
     pub(super) state_dir: Option<PathBuf>,
-    /// A link to a folder below the prefix, or a folder that such links may lead to: served as a part of the prefix.
-    /// Repeatable. What is mounted below the prefix needs none.
+    /// Link below the prefix that leads to a folder, or a folder that such links may lead to. It is served as part of the
+    /// prefix. Repeatable. File systems mounted below the prefix do not need this flag.
     #[arg(long, value_name = "PATH")]
     pub(super) follow: Vec<PathBuf>,
-    /// Write new files with holes for blocks of zeros.
+    /// Create new files with holes in place of blocks of zeros.
     #[arg(long)]
     pub(super) sparse: bool,
-    /// Seconds after which the list of metrics is made anew when it is asked for.
+    /// Maximum age of the list of metrics in seconds. The next request for an older list starts a new scan.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = integer::<i64>(i64::MIN..=i64::MAX))]
     pub(super) timeout: i64,
-    /// After a fill, give the file the time that the sender tells.
+    /// After a fill, set the file's modification time to the one that the sender gives.
     #[arg(long)]
     pub(super) mtime: bool,
-    /// Seconds that a deleted source waits before its owners are asked and it is removed for good.
+    /// Seconds that a deleted source waits as a tombstone before its owners must confirm it and it is removed.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     pub(super) tombstone_grace: f64,
-    /// Seconds that a file's lock is waited for.
+    /// Seconds to wait for the lock of a file.
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0)]
     pub(super) lock_timeout: f64,
-    /// Seconds that another daemon's answer is waited for.
+    /// Seconds to wait for another daemon's answer.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     pub(super) peer_timeout: f64,
-    /// Seconds that another daemon's answer may stand still once it has begun.
+    /// Seconds that another daemon's answer may pause after it has begun.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     pub(super) idle_timeout: f64,
-    /// Seconds that another clock may differ from this node's. Beyond that nothing is deleted on the other side's word.
+    /// Seconds that the clock of another host may differ from this node's. If it differs more, nothing is deleted at its
+    /// request or by its confirmation.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     pub(super) max_clock_difference: f64,
-    /// How many archives are sent at once, and how many are received.
+    /// How many archives are sent at once, and how many are received at once.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = integer::<u32>(1..=1024))]
     pub(super) max_transfers: u32,
-    /// MiB that files and requests may take together while they are in memory; longer files than a sixth of it go through the disk.
+    /// MiB of memory for all files and requests together. Files larger than a sixth of it go through the disk.
     #[arg(long, value_name = "MIB", default_value_t = 1600, value_parser = integer::<u64>(96..=1_048_576))]
     pub(super) memory: u64,
-    /// What aggregation 6 means in these files: avg_zero (whisper.py) or first (go-carbon).
+    /// Meaning of aggregation method 6 in these files: avg_zero (whisper.py) or first (go-carbon).
     #[arg(long, value_name = "METHOD", default_value = "avg_zero")]
     pub(super) aggregation_6: String,
     #[command(flatten)]
     pub(super) auth: AuthArgs,
-    /// How events are logged on stderr, and requests on stdout.
+    /// Format of the log: events go to stderr, requests to stdout.
     #[arg(long, value_enum, default_value = "text")]
     pub(super) log_format: LogFormat,
-    /// The Go daemon's, without effect: temporary files lie in the state folder, so that new files appear by a rename
+    /// Flag of the Go daemon, without effect: temporary files are in the state folder
     #[arg(short = 't', long, value_name = "PATH")]
     pub(super) tmpdir: Option<OsString>,
-    /// go-carbon's file-list-cache (version 2): answers /metrics until the first scan has ended, if it is not older than
-    /// --timeout
+    /// go-carbon's file-list-cache (version 2). If it is not older than --timeout, /metrics answers from it until the
+    /// first scan has ended
     #[arg(long = "cache_path", alias = "cache-path", value_name = "PATH")]
     pub(super) cache_path: Option<OsString>,
-    /// The Go daemon's, without effect: new files are stored as they come, compressed or not
+    /// Flag of the Go daemon, without effect: new files are stored as they arrive, compressed or not
     #[arg(long)]
     pub(super) compressed: bool,
-    /// The Go daemon's, without effect
+    /// Flag of the Go daemon, without effect
     #[arg(long, value_name = "ADDR")]
     pub(super) pprof: Option<String>,
-    /// The Go daemon's, without effect
+    /// Flag of the Go daemon, without effect
     #[arg(long, value_name = "URL")]
     pub(super) pyroscope: Option<String>,
     /// Show this help.

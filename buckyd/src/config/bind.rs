@@ -30,13 +30,15 @@ pub enum Bind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadBind {
     /// There is no port.
-    #[error("{0:?} lacks the port; write [HOST]:PORT, such as 0.0.0.0:4242 or :4242")]
+    #[error("{0:?} has no port; write [HOST]:PORT, such as 0.0.0.0:4242 or :4242")]
     NoPort(String),
     /// What stands behind the last colon is none.
-    #[error("port {0:?} is no number from 0 to 65535")]
+    #[error("port {0:?} is not a number from 0 to 65535")]
     Port(String),
     /// An IPv6 address without brackets, or with one only.
-    #[error("{0:?} is no host and no address; write an IPv6 address in brackets, as [::1]:4242")]
+    #[error(
+        "{0:?} is not a host name or an address; write an IPv6 address in brackets, such as [::1]:4242"
+    )]
     Host(String),
 }
 
@@ -101,7 +103,7 @@ impl Bind {
                 let found: Vec<SocketAddr> =
                     tokio::net::lookup_host((host.as_str(), *port)).await?.collect();
                 let addr = found.iter().find(|addr| addr.is_ipv4()).or(found.first());
-                let addr = addr.ok_or_else(|| io::Error::other("the name has no address"))?;
+                let addr = addr.ok_or_else(|| io::Error::other("the host name has no address"))?;
                 TcpListener::bind(addr).await
             }
         }
@@ -119,7 +121,7 @@ async fn every(port: u16) -> io::Result<TcpListener> {
                 bound => return bound.and_then(|()| socket.listen(BACKLOG)),
             }
         }
-        Err(error) => tracing::debug!(%error, "no IPv6 on this host"),
+        Err(error) => tracing::debug!(%error, "this host has no IPv6"),
     }
     TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await
 }
@@ -147,11 +149,11 @@ mod tests {
     #[test]
     fn what_is_no_address_to_listen_on_is_refused_with_what_was_found() {
         for (text, said) in [
-            ("nowhere", "lacks the port"),
-            ("", "lacks the port"),
-            ("4242", "lacks the port"),
-            ("127.0.0.1:", "lacks the port"),
-            ("[::1]", "lacks the port"),
+            ("nowhere", "has no port"),
+            ("", "has no port"),
+            ("4242", "has no port"),
+            ("127.0.0.1:", "has no port"),
+            ("[::1]", "has no port"),
             ("a:http", "port \"http\""),
             ("a:+1", "port \"+1\""),
             (":-1", "port \"-1\""),
@@ -159,8 +161,8 @@ mod tests {
             ("::1:4242", "in brackets"),
             ("[::1:4242", "in brackets"),
             ("[a]:4242", "in brackets"),
-            ("a b:1", "no host"),
-            ("http://a:1", "no host"),
+            ("a b:1", "not a host name"),
+            ("http://a:1", "not a host name"),
         ] {
             let error = text.parse::<Bind>().unwrap_err().to_string();
             assert!(error.contains(said), "{text:?}: {error}");

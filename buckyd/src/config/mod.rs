@@ -200,5 +200,5 @@ fn wait(flag: &str, value: f64) -> Result<Duration, ConfigError> {
 
 fn seconds(flag: &str, value: f64) -> Result<Duration, ConfigError> {
     Duration::try_from_secs_f64(value)
-        .map_err(|_| ConfigError::Setting(format!("{flag}: {value} is no number of seconds")))
+        .map_err(|_| ConfigError::Setting(format!("{flag}: {value} is not a number of seconds")))
 }

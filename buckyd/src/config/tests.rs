@@ -165,7 +165,7 @@ fn what_cannot_be_is_refused_with_the_flag_and_the_go_daemons_exit_code() {
         ("-replicas 0 a b", 2, "--replicas"),
         ("-replicas abc a b", 2, "parse error"),
         ("-timeout 99999999999999999999 a", 2, "value out of range"),
-        ("-b nowhere a", 1, "-bind: \"nowhere\" lacks the port"),
+        ("-b nowhere a", 1, "-bind: \"nowhere\" has no port"),
         ("-b 127.0.0.1:99999 a", 1, "99999"),
         ("-nosuch a", 2, "--nosuch"),
         ("-p", 2, "--prefix"),

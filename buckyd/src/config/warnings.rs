@@ -11,24 +11,24 @@ pub(super) fn warnings(args: &Args, node: &str, ring: &Ring) -> Vec<String> {
     let mut warnings = ring.warnings();
     if !ring.spec().nodes.iter().any(|member| member.host() == node) {
         warnings.push(format!(
-            "this node calls itself {node:?}, which is no host of the ring; give -node as the ring has it, or \
-             everything here counts as misplaced"
+            "this node calls itself {node:?}, which is not a host of the ring; give -node as the ring has it, or \
+             every metric here counts as misplaced"
         ));
     }
     // With an empty value the Go daemon does without, too.
     for (flag, given) in [("-pprof", &args.pprof), ("-pyroscope", &args.pyroscope)] {
         if given.as_ref().is_some_and(|value| !value.is_empty()) {
-            warnings.push(format!("{flag} is the Go daemon's and has no effect here"));
+            warnings.push(format!("{flag} is a flag of the Go daemon and has no effect here"));
         }
     }
     if args.tmpdir.as_ref().is_some_and(|path| !path.is_empty()) {
         warnings.push(
-            "-tmpdir has no effect: temporary files lie in the state folder (--state-dir)".into(),
+            "-tmpdir has no effect: temporary files are in the state folder (--state-dir)".into(),
         );
     }
     if args.compressed {
         warnings.push(
-            "-compressed has no effect: new files are stored as they come, in whichever format; go-carbon reads and \
+            "-compressed has no effect: new files are stored as they arrive, compressed or not; go-carbon reads and \
              writes both"
                 .into(),
         );
@@ -41,8 +41,8 @@ pub(crate) fn exposure(local: SocketAddr, ring: &Ring, has_tokens: bool) -> Opti
     if !local.ip().to_canonical().is_loopback() {
         return (!has_tokens).then(|| {
             format!(
-                "listening on {local} without authentication: anyone who can reach it can read and delete metrics; \
-                 -auth-jwt-secret-file FILE has them show a token"
+                "listening on {local} without authentication: anyone who can reach it can read and delete metrics; to \
+                 require a token, give -auth-jwt-secret-file FILE"
             )
         });
     }
@@ -54,6 +54,6 @@ pub(crate) fn exposure(local: SocketAddr, ring: &Ring, has_tokens: bool) -> Opti
         return None;
     }
     Some(format!(
-        "listening on {local}: only this host can connect; give -bind IP:PORT, or -bind :PORT, to open it to the cluster"
+        "listening on {local}: only this host can connect; to open it to the cluster, give -bind IP:PORT or -bind :PORT"
     ))
 }

@@ -23,11 +23,11 @@ pub(super) enum FileListError {
     #[error("it is empty")]
     Empty,
     /// It is no gzip file, or its pieces or check sums are damaged.
-    #[error("it cannot be read, or is no whole gzip file")]
+    #[error("it cannot be read, or is not a complete gzip file")]
     Read(#[source] io::Error),
     /// It is a list of another version, such as go-carbon's first (paths, a line each).
     #[error(
-        "it does not begin with {:?} but with {}; only go-carbon's version 2 is read",
+        "it does not begin with {:?} but with {}; only version 2 of go-carbon's format can be read",
         MAGIC.escape_ascii().to_string(),
         found.escape_ascii()
     )]
@@ -36,7 +36,7 @@ pub(super) enum FileListError {
         found: Vec<u8>,
     },
     /// An entry tells a length that no path has.
-    #[error("entry {entry} tells a path of {len_bytes} bytes; the limit is {PATH_LIMIT_BYTES}")]
+    #[error("entry {entry} has a path of {len_bytes} bytes; the limit is {PATH_LIMIT_BYTES}")]
     PathTooLong {
         /// Which one, counted from 0.
         entry: u64,
@@ -44,13 +44,13 @@ pub(super) enum FileListError {
         len_bytes: u64,
     },
     /// It ends in an entry.
-    #[error("it breaks off in entry {entry}")]
+    #[error("it is cut off in entry {entry}")]
     CutOff {
         /// Which one, counted from 0.
         entry: u64,
     },
     /// Something else stands where entries are parted.
-    #[error("entry {entry} ends in byte {found:#04x} and not in a line feed")]
+    #[error("entry {entry} ends with byte {found:#04x} and not with a line feed")]
     Separator {
         /// Which one, counted from 0.
         entry: u64,
@@ -189,22 +189,22 @@ pub(super) mod tests {
         damaged[sum] ^= 1;
         for (bytes, said) in [
             (Vec::new(), "it is empty"),
-            (b"/a.wsp\n/b.wsp\n".to_vec(), "no whole gzip file"),
+            (b"/a.wsp\n/b.wsp\n".to_vec(), "not a complete gzip file"),
             (gzip(b""), "does not begin with"),
             (gzip(b"/a.wsp\n/b.wsp\n"), "but with /a.wsp"),
-            (gzip(&top_bit), "entry 0 tells a path of 9223372036854775814 bytes"),
-            (list_of(&["x".repeat(8193)]), "entry 0 tells a path of 8193 bytes"),
-            (gzip(&separator), "entry 0 ends in byte 0x78"),
-            (gzip(&entry[..entry.len() - 1]), "breaks off in entry 0"),
-            (gzip(&entry[..MAGIC.len() + 3]), "breaks off in entry 0"),
-            (damaged, "no whole gzip file"),
-            (whole[..whole.len() - 9].to_vec(), "breaks off"),
-            (whole[..whole.len() - 4].to_vec(), "breaks off"),
-            ([&whole[..], b"junk"].concat(), "no whole gzip file"),
+            (gzip(&top_bit), "entry 0 has a path of 9223372036854775814 bytes"),
+            (list_of(&["x".repeat(8193)]), "entry 0 has a path of 8193 bytes"),
+            (gzip(&separator), "entry 0 ends with byte 0x78"),
+            (gzip(&entry[..entry.len() - 1]), "cut off in entry 0"),
+            (gzip(&entry[..MAGIC.len() + 3]), "cut off in entry 0"),
+            (damaged, "not a complete gzip file"),
+            (whole[..whole.len() - 9].to_vec(), "cut off"),
+            (whole[..whole.len() - 4].to_vec(), "cut off"),
+            ([&whole[..], b"junk"].concat(), "not a complete gzip file"),
         ] {
             let error = read(&bytes).map(|paths| panic!("{said}: {paths:?}")).unwrap_err();
             let told = bucky_api::chain(&error);
-            assert!(told.contains(said) || said == "breaks off", "{said}: {told}");
+            assert!(told.contains(said) || said == "cut off", "{said}: {told}");
         }
     }
 

@@ -123,7 +123,7 @@ impl Inventory {
                 let this = Arc::clone(&self);
                 let result = tokio::task::spawn_blocking(move || this.scan()).await;
                 if let Err(error) = result {
-                    self.failed(format!("the scan broke down: {error}"));
+                    self.failed(format!("the scan failed: {error}"));
                 }
                 self.ended.send_replace(number);
             }
@@ -281,7 +281,7 @@ impl Inventory {
         tracing::info!(metrics = list.len(), elapsed = ?took, not_served = %scan.not_served.text(), "scan ended");
         state.problem = scan.first_unreadable.map_or_else(String::new, |(path, error)| {
             format!(
-                "{} folders could not be read, {} among them: {error}",
+                "folders that could not be read: {}; the first is {}: {error}",
                 scan.not_served.unreadable_folders,
                 path.display()
             )
@@ -339,12 +339,12 @@ impl Inventory {
                         listed.list.adopt(&from, whole);
                     }
                 }
-                Err(error) => tracing::error!(%error, "the inventory could not be made whole"),
+                Err(error) => tracing::error!(%error, "cannot rebuild the inventory"),
             }
         };
         if let Err(error) = std::thread::Builder::new().name("inventory".into()).spawn(make) {
             // The list is true all the same; what was laid aside goes into the next one.
-            tracing::warn!(%error, "no thread to make the inventory whole");
+            tracing::warn!(%error, "cannot start a thread to rebuild the inventory");
         }
     }
 

@@ -32,7 +32,7 @@ enum NoGuess {
     #[error("it cannot be opened")]
     Open(#[source] io::Error),
     /// Its name is that of something else.
-    #[error("it is no regular file")]
+    #[error("it is not a regular file")]
     NotAFile,
     /// It was written too long ago, or its time lies in the future.
     #[error("it was not written within the last {} s", limit.as_secs())]
@@ -80,7 +80,8 @@ impl Inventory {
             Err(NoGuess::NotWanted) => return,
             Err(error) => {
                 let reason = chain(&error);
-                tracing::warn!(file = %path.display(), reason, "go-carbon's list of files is not used: the scan is waited for");
+                tracing::warn!(file = %path.display(), reason, "go-carbon's list of files is not used; /metrics \
+                     answers when the first scan has ended");
                 return;
             }
         };
@@ -94,7 +95,7 @@ impl Inventory {
         tracing::info!(
             metrics = list.len(),
             file = %path.display(),
-            "go-carbon's list of files serves /metrics until the first scan has ended"
+            "/metrics answers from go-carbon's list of files until the first scan has ended"
         );
         state.guess = Some(list);
     }

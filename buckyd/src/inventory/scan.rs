@@ -211,7 +211,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
             Ok(opened) => opened,
             Err(error) => {
                 let reason = bucky_api::chain(&error);
-                tracing::error!(folder = %path.display(), error = reason, "a volume cannot be served");
+                tracing::error!(folder = %path.display(), error = reason, "cannot serve a volume");
                 self.pass_over(NotServedKind::Volume, || path.to_owned(), &reason);
                 return None;
             }
@@ -270,7 +270,8 @@ impl<'v, V: Visitor> Walk<'v, V> {
     fn opened(&mut self, path: &Path, read: Result<Folder, Errno>) -> Option<Folder> {
         match read {
             Ok(folder) if folder.is_others => {
-                tracing::error!(folder = %path.display(), "another buckyd serves a folder of this prefix; stop one of them");
+                tracing::error!(folder = %path.display(), "another buckyd serves a folder below this prefix; stop one \
+                                                           of the two");
                 self.pass_over(NotServedKind::OtherBuckyd, || path.to_owned(), "");
                 None
             }
@@ -286,7 +287,8 @@ impl<'v, V: Visitor> Walk<'v, V> {
                 None
             }
             Err(errno) => {
-                tracing::warn!(folder = %path.display(), error = %errno, "a folder cannot be read; its metrics are not in the list");
+                tracing::warn!(folder = %path.display(), error = %errno, "cannot read a folder; its metrics are not \
+                     in the list");
                 self.pass_over(
                     NotServedKind::UnreadableFolder,
                     || path.to_owned(),

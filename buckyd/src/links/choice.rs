@@ -194,8 +194,8 @@ impl fmt::Display for Finding {
         let (plain, compressed) = (plain / 1e6, compressed / 1e6);
         write!(
             f,
-            "its archives come in {encoding} for {minutes} minutes: {plain:.1} MB/s each plain, {compressed:.1} MB/s in \
-             {COMPRESSED}, {ratio:.1} times smaller"
+            "for {minutes} minutes its archives are received in {encoding}: {plain:.1} MB/s each plain, \
+             {compressed:.1} MB/s in {COMPRESSED}, {ratio:.1} times smaller"
         )
     }
 }
@@ -341,7 +341,7 @@ mod tests {
             Finding { encoding: COMPRESSED, plain: 15.2e6, compressed: 28e6, ratio: 1.83 };
         assert_eq!(
             finding.to_string(),
-            "its archives come in zstd for 10 minutes: 15.2 MB/s each plain, 28.0 MB/s in zstd, 1.8 times smaller"
+            "for 10 minutes its archives are received in zstd: 15.2 MB/s each plain, 28.0 MB/s in zstd, 1.8 times smaller"
         );
     }
 }

@@ -63,9 +63,9 @@ impl Links {
             worked,
             idle: moment.zip(Moment::now()).and_then(|(then, now)| then.idle_until(now)),
         };
-        tracing::debug!(%peer, ?transfer, "an archive came");
+        tracing::debug!(%peer, ?transfer, "received an archive");
         if let Some(finding) = self.with(peer, |choice| choice.came(&transfer, now)) {
-            tracing::info!(%peer, "the link to a peer limits: {finding}");
+            tracing::info!(%peer, "the link to a peer is the bottleneck: {finding}");
         }
     }
 

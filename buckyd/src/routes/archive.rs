@@ -98,7 +98,7 @@ fn stream(
         let _place = place;
         // Where it fails the body ends as broken; and without a report what came of it counts as cut off.
         if let Err(error) = write(&app, encoding, writer, fill) {
-            tracing::info!(%error, "an archive was given up");
+            tracing::info!(%error, "stopped sending an archive");
         }
     });
     let mut response = lines::answer(paths::TAR, body);

@@ -30,16 +30,16 @@ pub(super) enum BodyError {
         limit_bytes: usize,
     },
     /// The connection broke, or the body's chunks are malformed.
-    #[error("the body broke off")]
+    #[error("the body ended early")]
     Broken(#[source] axum::Error),
     /// Nothing came for too long.
-    #[error("nothing of the body came for {} s", IDLE_LIMIT.as_secs())]
+    #[error("no byte of the body arrived for {} s", IDLE_LIMIT.as_secs())]
     Silent,
     /// Too little came for too long.
-    #[error("less than {LEAST_BYTES} bytes of the body came in {} s of waiting for it", IDLE_LIMIT.as_secs())]
+    #[error("fewer than {LEAST_BYTES} bytes of the body arrived in {} s of waiting", IDLE_LIMIT.as_secs())]
     Slow,
     /// Too much else is in memory.
-    #[error("there is no room for the body")]
+    #[error("cannot receive the body")]
     NoMemory(#[source] NoMemory),
 }
 

@@ -32,10 +32,10 @@ pub(super) async fn post(
     check_clock(&app, sender)?;
     if let Some(metric) = request.metrics.iter().find(|metric| metric.owners.is_empty()) {
         return Err(ApiError::bad_request(format!(
-            "{} has no owners: nobody could confirm it",
+            "{} has no owners, so no node could confirm it",
             metric.name
         ))
-        .hint("DELETE /metrics/NAME removes a metric for good"));
+        .hint("DELETE /metrics/NAME deletes a metric without confirmation"));
     }
     request.metrics.iter().try_for_each(|metric| check(&app, &caller, metric))?;
     let mut deleted = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
@@ -69,7 +69,8 @@ fn check_clock(app: &App, SenderTime(offset): SenderTime) -> Result<(), ApiError
     app.peers.may_trust(offset).map_err(|doubt| {
         let message = format!("the sender of this request is not trusted: {doubt}");
         ApiError::new(ErrorCode::ClockDiffers, message).hint(
-            "nothing was deleted; compare the clocks of both hosts (chronyc tracking), set the wrong one, run it again",
+            "nothing was deleted; compare the clocks of both hosts (chronyc tracking), set the wrong one, and run \
+             this again",
         )
     })
 }

@@ -37,9 +37,7 @@ enum FormError {
     #[error("the multipart body cannot be read: {0}")]
     Multipart(#[from] multer::Error),
     /// A body that is there and of a type that has no parameters.
-    #[error(
-        "a body of the type {found:?} has no parameters that could be read; send {FORM} or {MULTIPART}"
-    )]
+    #[error("cannot read parameters from a body of type {found:?}; send {FORM} or {MULTIPART}")]
     Type { found: String },
 }
 
@@ -269,7 +267,7 @@ mod tests {
             (FORM, "", "a=1;list=2", "semicolon"),
             (FORM, "", "list=%ff", "not UTF-8"),
             ("application/json", "", "[\"a\"]", "application/json"),
-            ("", "", "list=x", "no parameters"),
+            ("", "", "list=x", "cannot read parameters"),
         ] {
             let error = read(request(Method::POST, content_type, query, body)).await.unwrap_err();
             assert!(error.contains(said), "{body}: {error}");

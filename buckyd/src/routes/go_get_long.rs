@@ -45,7 +45,7 @@ pub(super) async fn get(
         let _place = place;
         // Where it fails in the middle, the body ends as broken.
         if let Err(error) = send(&app, asked, &headers, head_sender, writer) {
-            tracing::info!(%error, "a file was given up");
+            tracing::info!(%error, "stopped sending a file");
         }
     });
     match head.await.map_err(PlainAnswer::internal)?? {

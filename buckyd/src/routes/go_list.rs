@@ -130,7 +130,7 @@ impl Question {
         for (name, value) in [("regex", &regex), ("list", &list)] {
             if value.as_deref() == Some("") {
                 return Err(PlainAnswer::bad_request(format!(
-                    "{name}= is empty: it would mean every metric; leave it out to ask for all"
+                    "{name}= is empty: it would match every metric; leave the parameter out to ask for all"
                 )));
             }
         }
@@ -174,7 +174,7 @@ impl Question {
         let mut reader = serde_json::Deserializer::from_str(&json);
         let names = Names(list).deserialize(&mut reader);
         let names = names.and_then(|names| reader.end().map(|()| names)).map_err(|error| {
-            PlainAnswer::bad_request(format!("list= is no JSON array of strings: {error}"))
+            PlainAnswer::bad_request(format!("list= is not a JSON array of strings: {error}"))
         })?;
         Ok(Wanted { regex, names: Some(names) })
     }

@@ -46,13 +46,13 @@ pub(super) async fn fetch(
     request: Request,
 ) -> Result<Response, PlainAnswer> {
     let caller = request.extensions().get::<Caller>().cloned();
-    let caller = caller.ok_or_else(|| PlainAnswer::internal("nobody asks"))?;
+    let caller = caller.ok_or_else(|| PlainAnswer::internal("the request has no caller"))?;
     let form = Form::read(request, FORM_LIMIT_BYTES, &app.memory.receiving).await?;
     let source = source_addr(form.get("server").unwrap_or_default()).map_err(source_error)?;
     let source_metric = form
         .get("metric")
         .filter(|metric| !metric.is_empty())
-        .ok_or_else(|| source_error("no metric to fetch was given"))?;
+        .ok_or_else(|| source_error("the request does not name a metric to fetch"))?;
     let source_metric = &may_be_read(&caller, source_metric)?;
     let place = app.transfers.receive_file().await?;
     let source = match source_metric {
@@ -108,7 +108,7 @@ async fn fetch_long(
         }
         Err(Untaken::Broken(error)) => Err(source_error(chain(&error))),
         Err(Untaken::OtherLength) => Err(source_error(format!(
-            "{source_metric} has not the {len_bytes} bytes that {} announced",
+            "{source_metric} does not have the {len_bytes} bytes that {} announced",
             source.addr()
         ))),
         Err(Untaken::Answer(answer)) => Err(answer),
@@ -151,7 +151,7 @@ fn source_addr(text: &str) -> Result<DaemonAddr, String> {
 async fn refuse_itself(app: &App, source: &Daemon) -> Result<(), PlainAnswer> {
     match source.status().await {
         Ok(Some(status)) if status.store_id == app.store.id() => Err(source_error(format!(
-            "{} is this very store under another address: nothing is copied onto itself",
+            "{} is another address of this same store; a metric cannot be copied to itself",
             source.addr()
         ))),
         // It answers, and not as this daemon would.
@@ -167,7 +167,7 @@ async fn look_at(source: &Daemon, metric: &str) -> Result<usize, PlainAnswer> {
     let len_bytes = usize::try_from(bytes).unwrap_or(0);
     if len_bytes as u64 > FILE_BYTES_MOST {
         return Err(source_error(format!(
-            "{metric} has {bytes} bytes; at most {FILE_BYTES_MOST} are fetched"
+            "{metric} has {bytes} bytes; the limit is {FILE_BYTES_MOST}"
         )));
     }
     Ok(len_bytes)

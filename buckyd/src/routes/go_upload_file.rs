@@ -87,7 +87,7 @@ impl Announced {
             Some(b"snappy") => Encoding::Snappy,
             Some(other) => {
                 return Err(PlainAnswer::bad_request(format!(
-                    "Content-Encoding {:?} is not taken here: snappy, or none",
+                    "Content-Encoding {:?} is not supported; send snappy, or none",
                     String::from_utf8_lossy(other)
                 )));
             }
@@ -137,7 +137,7 @@ pub(super) fn size(size: i64, limit_bytes: u64) -> Result<usize, PlainAnswer> {
         return Err(PlainAnswer::bad_request("Whisper data in request too small."));
     }
     usize::try_from(size).ok().filter(|size| *size as u64 <= limit_bytes).ok_or_else(|| {
-        let text = format!("Whisper data of {size} bytes; at most {limit_bytes} are taken");
+        let text = format!("Whisper data of {size} bytes; the limit is {limit_bytes}");
         PlainAnswer::new(StatusCode::PAYLOAD_TOO_LARGE, text)
     })
 }
@@ -226,8 +226,9 @@ pub(super) fn outcome_of(
     mut lines: Vec<HealLine>,
     times: Option<(i64, i64)>,
 ) -> Result<bool, PlainAnswer> {
-    let line =
-        lines.pop().ok_or_else(|| PlainAnswer::internal(format!("nothing became of {metric}")))?;
+    let line = lines
+        .pop()
+        .ok_or_else(|| PlainAnswer::internal(format!("there is no result for {metric}")))?;
     match line.outcome {
         HealOutcome::Created | HealOutcome::Replaced => Ok(true),
         HealOutcome::Filled | HealOutcome::Unchanged => {
@@ -236,7 +237,7 @@ pub(super) fn outcome_of(
                 && let Err(error) = app.store.set_time(metric, time)
             {
                 // The points are in place: that is what was asked for.
-                tracing::warn!(%metric, error = chain(&error), "a filled file kept its own time");
+                tracing::warn!(%metric, error = chain(&error), "cannot set the time of a filled file");
             }
             Ok(false)
         }
@@ -315,8 +316,12 @@ mod tests {
             (headers(OCTET_STREAM, "{}", "gzip"), 400, small),
             (headers(OCTET_STREAM, r#"{"Size":28}"#, "-"), 400, small),
             (headers(OCTET_STREAM, r#"{"Size":-5}"#, "-"), 400, small),
-            (headers(OCTET_STREAM, r#"{"Size":1001}"#, "gzip"), 413, "at most 1000"),
-            (headers(OCTET_STREAM, r#"{"Size":9223372036854775807}"#, "-"), 413, "at most 1000"),
+            (headers(OCTET_STREAM, r#"{"Size":1001}"#, "gzip"), 413, "the limit is 1000"),
+            (
+                headers(OCTET_STREAM, r#"{"Size":9223372036854775807}"#, "-"),
+                413,
+                "the limit is 1000",
+            ),
             (headers(OCTET_STREAM, r#"{"Size":148}"#, "gzip"), 400, "gzip"),
             (headers(OCTET_STREAM, r#"{"Size":148}"#, "Snappy"), 400, "Snappy"),
         ] {

@@ -137,7 +137,7 @@ async fn refuse_itself(
     match peer.status().await.map_err(peer_error)? {
         Some(status) if status.store_id == app.store.id() && !all_renamed => {
             Err(ApiError::bad_request(format!(
-                "{} is this very store under another address: nothing is moved onto itself",
+                "{} is another address of this same store; a metric cannot be moved to itself",
                 peer.addr()
             )))
         }
@@ -146,7 +146,7 @@ async fn refuse_itself(
             ErrorCode::Peer,
             format!("{} has no /v1/archive to pull from", peer.addr()),
         )
-        .hint("it is a daemon of the Go tool; fetch from it metric by metric")),
+        .hint("it is a daemon of the Go tool; fetch its metrics one by one")),
     }
 }
 

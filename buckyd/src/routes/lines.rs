@@ -37,7 +37,7 @@ pub(super) fn stream(
     tokio::task::spawn_blocking(move || {
         let _place = place;
         if let Err(error) = write(&mut writer).and_then(|()| writer.finish()) {
-            tracing::info!(%error, "an answer was given up");
+            tracing::info!(%error, "stopped sending an answer");
         }
     });
     answer(media_type, body)
@@ -80,9 +80,9 @@ async fn send(sender: &mpsc::Sender<io::Result<Bytes>>, lines: io::Result<(Vec<u
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {
-                tracing::info!("an answer was given up: the other side takes nothing");
+                tracing::info!("stopped sending an answer: the client stopped reading");
                 // The body has not ended as it should, and must not look as if it had.
-                let stalled = io::Error::new(io::ErrorKind::TimedOut, "nothing is taken");
+                let stalled = io::Error::new(io::ErrorKind::TimedOut, "the client stopped reading");
                 let _ = tokio::time::timeout(STALL_LIMIT, sender.send(Err(stalled))).await;
                 return;
             }

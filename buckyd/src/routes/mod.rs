@@ -97,10 +97,11 @@ pub(crate) fn forbidden(path: &str, refusal: &Refusal) -> Response {
             format!("send a token in {TOKEN_HEADER} (bucky -api-token-file FILE); bucky token makes one")
         }
         Refusal::Denied(Denied::Namespace { .. }) => {
-            "a list of metrics needs a token with the namespace *, or another that matches that one character".into()
+            "a list of metrics needs a token with the namespace *, or with a pattern that matches the single \
+             character *".into()
         }
         Refusal::Denied(Denied::Operation(operation)) => {
-            format!("{path} needs a token with {operation:?} among its ops").to_lowercase()
+            format!("{path} needs a token whose ops include {operation:?}").to_lowercase()
         }
     };
     ApiError::forbidden(refusal).hint(hint).into_response()
@@ -108,7 +109,7 @@ pub(crate) fn forbidden(path: &str, refusal: &Refusal) -> Response {
 
 async fn no_such_method(method: Method) -> Response {
     let message =
-        format!("this route does not answer {method}; the Allow header names what it does");
+        format!("this route does not accept {method}; the Allow header lists what it accepts");
     let body = ErrorBody::new(ErrorCode::BadRequest, message);
     (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
 }

@@ -23,7 +23,7 @@ const LEAST: u64 = 64 * 1024;
 
 /// Held for as long as somebody waits for what comes of a stream.
 pub(super) struct Awaited(
-    #[expect(dead_code, reason = "that it is dropped tells")] oneshot::Sender<()>,
+    #[expect(dead_code, reason = "only its drop matters")] oneshot::Sender<()>,
 );
 
 /// Resolves once nobody waits any more.
@@ -64,7 +64,7 @@ pub(super) fn paced(
 }
 
 fn nobody_waits() -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "who asked for it has gone away")
+    io::Error::new(io::ErrorKind::BrokenPipe, "the client closed the connection")
 }
 
 #[cfg(test)]
@@ -115,7 +115,10 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(100)).await;
         drop(awaited);
         let (broken, end) = next.await.unwrap();
-        assert!(broken.unwrap().unwrap_err().to_string().contains("gone away") && end.is_none());
+        assert!(
+            broken.unwrap().unwrap_err().to_string().contains("closed the connection")
+                && end.is_none()
+        );
         assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     }
 }

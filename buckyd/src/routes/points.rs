@@ -27,10 +27,10 @@ pub(super) async fn post(
 ) -> Result<Json<PointsFound>, ApiError> {
     let PointsRequest { seconds_per_point, first, slots, now, latest, .. } = request;
     if seconds_per_point == 0 || !first.is_multiple_of(seconds_per_point) {
-        return Err(ApiError::bad_request("first is no multiple of seconds_per_point"));
+        return Err(ApiError::bad_request("first must be a multiple of seconds_per_point"));
     }
     if slots > POINTS_SLOTS_MOST {
-        return Err(ApiError::bad_request(format!("slots is over {POINTS_SLOTS_MOST}")));
+        return Err(ApiError::bad_request(format!("slots must be at most {POINTS_SLOTS_MOST}")));
     }
     if let Err(denied) = caller.may(Operation::Read, &request.metric) {
         let reason = denied.to_string();
@@ -47,7 +47,7 @@ pub(super) async fn post(
     Ok(Json(match looked {
         Ok(Slots::Points(points)) if points.ahead.len() > AHEAD_MOST => PointsFound::Unread {
             problem: Problem::SourceDamaged,
-            reason: format!("more than {AHEAD_MOST} of its points lie in the future"),
+            reason: format!("more than {AHEAD_MOST} of its points are in the future"),
         },
         Ok(Slots::Points(points)) => points.into(),
         Ok(Slots::NoArchive) => PointsFound::NoArchive,

@@ -111,7 +111,7 @@ impl Filter {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PatternError {
     /// A short text can stand for much, and a deep one takes as deep a stack.
-    #[error("it has {len_bytes} bytes; at most {PATTERN_LIMIT_BYTES} are taken")]
+    #[error("it has {len_bytes} bytes; the limit is {PATTERN_LIMIT_BYTES}")]
     TooLong {
         /// How long it is.
         len_bytes: usize,

@@ -26,8 +26,9 @@ pub(super) fn asked_for(
     renamed: Vec<RenamedMetric>,
 ) -> Result<(Vec<MetricName>, Renames), ApiError> {
     if metrics.is_empty() && renamed.is_empty() {
-        return Err(ApiError::bad_request("the request names no metric")
-            .hint("give `metrics`, or `renamed` for what is to be stored under other names"));
+        return Err(ApiError::bad_request("the request names no metric").hint(
+            "give `metrics`, or `renamed` for metrics that will be stored under other names",
+        ));
     }
     if renamed.is_empty() {
         return Ok((metrics, Renames::default()));
@@ -40,7 +41,7 @@ pub(super) fn asked_for(
     let mut seen: HashSet<&MetricName> = metrics.iter().collect();
     if let Some(twice) = renamed.iter().find(|metric| !seen.insert(&metric.name)) {
         return Err(ApiError::bad_request(format!(
-            "{} is asked for twice: a metric is stored under one name by one request",
+            "the request names {} twice; one request stores a metric under one name only",
             twice.name
         )));
     }

@@ -44,7 +44,7 @@ impl<'s> DigestReader<'s> {
         let (file, _) = self.near.open_file(&volume.tree, &path)?;
         volume.lock_shared(&file, &path, &self.locks)?;
         let stat =
-            rustix::fs::fstat(&file).map_err(|errno| StoreError::io("look at", &path, errno))?;
+            rustix::fs::fstat(&file).map_err(|errno| StoreError::io("stat", &path, errno))?;
         let len_bytes = u64::try_from(stat.st_size).unwrap_or(0);
         summarize(&file, &path, len_bytes, window, &mut self.piece, between)
     }

@@ -36,7 +36,10 @@ pub(crate) enum StoreError {
         path: PathBuf,
     },
     /// Somebody else holds the lock.
-    #[error("another process holds the lock of {path} (waited {} ms for it); look for it with `fuser` or `lslocks`", waited.as_millis())]
+    #[error(
+        "another process holds the lock of {path} (waited {} ms for it); find it with `fuser` or `lslocks`",
+        waited.as_millis()
+    )]
     Busy {
         /// Which.
         path: PathBuf,
@@ -44,7 +47,9 @@ pub(crate) enum StoreError {
         waited: Duration,
     },
     /// Longer than what is held in memory.
-    #[error("{path} has {bytes} bytes; this is done in memory, for files of at most {limit}")]
+    #[error(
+        "{path} has {bytes} bytes; this needs the file in memory and takes at most {limit} bytes"
+    )]
     TooLarge {
         /// Which.
         path: PathBuf,
@@ -62,14 +67,14 @@ pub(crate) enum StoreError {
         source: NoMemory,
     },
     /// It is taken away and put back faster than it can be opened.
-    #[error("{path} was replaced again and again while it was being opened")]
+    #[error("{path} was replaced several times while buckyd opened it")]
     Unsteady {
         /// Which.
         path: PathBuf,
     },
     /// It was put in place, or filled, and then somebody else deleted it, before it was durable.
     #[error(
-        "{path} was deleted by somebody else while it was being written; try again if it is to be there"
+        "another process deleted {path} while buckyd was writing it; try again if the metric should exist"
     )]
     Deleted {
         /// Which.
@@ -77,8 +82,8 @@ pub(crate) enum StoreError {
     },
     /// It lies on another mount than its volume: one that was mounted since the last scan, or that cannot be served.
     #[error(
-        "{path} lies on another file system than its volume; what is mounted below the prefix is served from the next scan on \
-         (`bucky list -f` waits for one), unless `bucky list --not-served` says why not"
+        "{path} is on another file system than its volume; buckyd serves what is mounted below the prefix from its \
+         next scan on (`bucky list -f` waits for one); if it does not, `bucky list --not-served` says why"
     )]
     Elsewhere {
         /// Which.
@@ -95,8 +100,8 @@ pub(crate) enum StoreError {
     },
     /// The prefix cannot be found any more.
     #[error(
-        "{path}, the prefix, cannot be reached any more. Nothing is written or deleted: put it back, or restart buckyd with \
-         the prefix that is right"
+        "the prefix {path} cannot be reached any more. Nothing is written or deleted: put it back, or restart buckyd \
+         with the right prefix"
     )]
     PrefixGone {
         /// The prefix.
@@ -106,9 +111,9 @@ pub(crate) enum StoreError {
     },
     /// A disk that the node had when it ran last is not mounted.
     #[error(
-        "{path} was a volume of its own when buckyd last ran, and now it is a folder of another file system: its disk is not \
-         mounted. Nothing is written or deleted on this node: mount the disk, or, if it is gone for good, remove its line \
-         from {memory} and restart buckyd"
+        "{path} was a volume of its own when buckyd last ran, and is now a folder of another file system: its disk is \
+         not mounted. Nothing is written or deleted on this node: mount the disk, or, if it is gone for good, remove \
+         its line from {memory} and restart buckyd"
     )]
     VolumeMissing {
         /// Where it belongs.
@@ -118,8 +123,8 @@ pub(crate) enum StoreError {
     },
     /// Something was mounted on a folder that had metrics.
     #[error(
-        "{metrics} metrics were in {path} when something was mounted on it, and are hidden now; unmount it to get them back, or \
-         restart buckyd to serve what is mounted"
+        "something was mounted on {path} and hides metrics there ({metrics}); unmount it to get them back, or restart \
+         buckyd to serve what is mounted"
     )]
     Hidden {
         /// The folder.
@@ -129,8 +134,8 @@ pub(crate) enum StoreError {
     },
     /// Another daemon has the folder, or one above or below it.
     #[error(
-        "cannot serve {path}: another buckyd serves {whose} already; one buckyd serves a folder and all below it. Stop that \
-         one (`pgrep -a buckyd` lists them), or give this one a prefix of its own"
+        "cannot serve {path}: another buckyd already serves {whose}; only one buckyd may serve a folder and \
+         everything below it. Stop the other one (`pgrep -a buckyd` lists them), or give this one a prefix of its own"
     )]
     Served {
         /// The folder.
@@ -140,8 +145,8 @@ pub(crate) enum StoreError {
     },
     /// A folder of the daemon's own is a symbolic link.
     #[error(
-        "{path} is a symbolic link, and buckyd follows none to its state folder or in it; put a folder in its place, or give \
-         --state-dir the folder it leads to"
+        "{path} is a symbolic link; buckyd follows no links to its state folder or inside it. Put a folder in its \
+         place, or give --state-dir the folder that it leads to"
     )]
     StateLink {
         /// Which.
@@ -149,8 +154,8 @@ pub(crate) enum StoreError {
     },
     /// go-carbon keeps points of the metric in another file.
     #[error(
-        "go-carbon keeps late points of {path} in {} beside it, which Bucky does not move yet; it can be deleted once \
-         go-carbon has merged them into {path}",
+        "go-carbon keeps late points of {path} in {} beside it, which Bucky does not move; {path} can be deleted once \
+         go-carbon has merged them into it",
         sidecar.display()
     )]
     LatePoints {
@@ -161,8 +166,8 @@ pub(crate) enum StoreError {
     },
     /// It is no whole Whisper file, so nobody can tell whether its owners hold its points.
     #[error(
-        "{path} is not a whole Whisper file, and is not deleted: nobody can tell which points its owners would have to hold; move \
-         it aside by hand if nobody needs it"
+        "{path} is not a valid Whisper file, and is not deleted: the points that its owners must hold cannot be \
+         determined; if you do not need the file, move it aside by hand"
     )]
     NotWhole {
         /// Which.

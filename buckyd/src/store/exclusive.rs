@@ -165,10 +165,10 @@ mod tests {
         let link = parent.path().join("link");
         std::os::unix::fs::symlink(&served, &link).unwrap();
         let first = take(&served).unwrap();
-        assert!(refusal(&served).contains("another buckyd serves it already"));
-        assert!(refusal(&link).contains("another buckyd serves it already"));
+        assert!(refusal(&served).contains("another buckyd already serves it"));
+        assert!(refusal(&link).contains("another buckyd already serves it"));
         assert!(refusal(&below).contains(&format!("serves {}, which is above", served.display())));
-        assert!(refusal(parent.path()).contains("serves a folder below it already"));
+        assert!(refusal(parent.path()).contains("already serves a folder below it"));
         let beside = take(&parent.path().join("beside")).unwrap();
         drop((first, beside));
         drop(take(&below).unwrap());

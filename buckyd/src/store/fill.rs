@@ -152,7 +152,8 @@ impl Store {
             }
         }
         if is_just_made {
-            let reason = format!("{} was made a moment ago, and has no point yet", path.display());
+            let reason =
+                format!("{} was created a moment ago and has no points yet", path.display());
             return Err(Failure::failed(Problem::Busy, reason));
         }
         Err(StoreError::Unsteady { path: path.into() }.into())
@@ -193,7 +194,7 @@ impl Store {
         if written == Written::Disturbed {
             return Ok(Attempt::Disturbed { points });
         }
-        if self.tree.is_elsewhere(file).map_err(|errno| StoreError::io("look at", path, errno))? {
+        if self.tree.is_elsewhere(file).map_err(|errno| StoreError::io("stat", path, errno))? {
             // The batch's sync is for the prefix's file system; this file lies on one mounted below it.
             file.sync_all().map_err(|error| StoreError::io("sync", path, error))?;
         }
@@ -223,7 +224,8 @@ impl Store {
         if let Ok(file) = self.tree.open_file(path, OFlags::RDONLY)
             && let Err(errno) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)
         {
-            tracing::warn!(file = %path.display(), error = %errno, "what the disk did not take stays in memory");
+            tracing::warn!(file = %path.display(), error = %errno, "cannot drop from memory what the disk did not \
+                 write");
         }
     }
 }
@@ -233,15 +235,15 @@ impl Store {
 pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) -> Failure {
     if !is_young(file, STILL_BEING_WRITTEN) {
         let reason = format!(
-            "{} at the owner is damaged ({}); move it aside, or have it replaced and kept by `bucky rebalance \
-             --replace-corrupt`",
+            "the owner's file {} is corrupt ({}); move it aside, or let `bucky rebalance --replace-corrupt` replace \
+             it and keep it aside",
             path.display(),
             chain(error)
         );
         return Failure::refused(Problem::DestinationDamaged, reason);
     }
     let reason = format!(
-        "{} at the owner is not whole, and was written to a moment ago ({})",
+        "the owner's file {} is incomplete: it was written to a moment ago ({})",
         path.display(),
         chain(error)
     );
@@ -260,13 +262,14 @@ fn compressed(file: &File, path: &Path, content: &[u8]) -> Failure {
                 return damage;
             }
             format!(
-                "{path_told} at the owner is damaged ({}), and the source is compressed: as it cannot be told whether \
-                 that is sound, it does not take its place; move the damaged file aside, and the next run brings it",
+                "the owner's file {path_told} is corrupt ({}), and the source is compressed: Bucky cannot check a \
+                 compressed file, so it does not replace the corrupt one; move the corrupt file aside, and the next \
+                 run copies the source",
                 chain(&error)
             )
         }
         Ok(_) | Err(ImageError::Compressed) => format!(
-            "{path_told} is there already, and one of the two files is in go-carbon's compressed format: Bucky cannot \
+            "{path_told} exists already, and one of the two files is in go-carbon's compressed format: Bucky cannot \
              merge their points, and no tool decompresses such a file; both stay as they are (docs/safety.md, \
              Compressed files)"
         ),

@@ -73,14 +73,15 @@ impl Store {
                 done => done.map_err(|error| not_filled(&file, path, &error))?,
             };
             let elsewhere = self.tree.is_elsewhere(&file);
-            if elsewhere.map_err(|errno| StoreError::io("look at", path, errno))? {
+            if elsewhere.map_err(|errno| StoreError::io("stat", path, errno))? {
                 file.sync_all().map_err(|error| StoreError::io("sync", path, error))?;
             }
             points_before += done.points_filled;
             return judge_large(path, &done, points_before, rules);
         }
         if is_just_made {
-            let reason = format!("{} was made a moment ago, and has no point yet", path.display());
+            let reason =
+                format!("{} was created a moment ago and has no points yet", path.display());
             return Err(Failure::failed(Problem::Busy, reason));
         }
         Err(StoreError::Unsteady { path: path.into() }.into())
@@ -146,7 +147,7 @@ pub(super) fn check_clocks(path: &Path, rules: &HealRules) -> Result<(), Failure
         return Ok(());
     }
     let reason = format!(
-        "{} is too long to be filled from a node whose clock is more than a day off",
+        "{} is too large to be filled from a node whose clock is more than a day off",
         path.display()
     );
     Err(Failure::failed(Problem::Busy, reason))

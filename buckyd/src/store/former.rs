@@ -70,14 +70,14 @@ impl Store {
         hosts: impl Iterator<Item = &'a str>,
     ) -> Vec<FormerMember> {
         let before = self.read_ring().unwrap_or_else(|error| {
-            tracing::warn!(error = %chain(&error), "the rings of before are not known");
+            tracing::warn!(error = %chain(&error), "cannot read the rings of earlier starts");
             Memory::default()
         });
         let now = before.renewed(hosts.map(str::to_owned).collect(), u64::from(unix_now()));
         if now != before
             && let Err(error) = self.write_ring(&now)
         {
-            tracing::warn!(error = %chain(&error), "the ring could not be remembered");
+            tracing::warn!(error = %chain(&error), "cannot save the ring for later starts");
         }
         now.former
     }

@@ -153,7 +153,7 @@ impl<'s> HealBatch<'s> {
         if !member.is_intact() {
             return Err(Failure::failed(
                 Problem::DigestMismatch,
-                format!("the content arrived damaged: it has the digest {}", member.digest),
+                format!("the content arrived damaged: its digest is {}", member.digest),
             ));
         }
         if !self.is_checked {
@@ -295,7 +295,7 @@ impl<'s> HealBatch<'s> {
             Ok(Existing::Replaced { kept }) => {
                 line.outcome = HealOutcome::Replaced;
                 line.reason = format!(
-                    "its corrupt file was replaced, and is kept as {}; remove that folder when nobody needs it",
+                    "its corrupt file was replaced and is kept as {}; remove its folder when you no longer need it",
                     kept.display()
                 );
                 tracing::warn!(metric = %line.metric, kept = %kept.display(), "a corrupt file was replaced");
@@ -344,8 +344,7 @@ fn sync_one(store: &Store, path: &Path) -> Result<(), StoreError> {
 /// A fill in place needs no room on the disk: that a temporary file finds none there is not what stands in its way.
 fn no_room_for_it(error: StoreError) -> Failure {
     let reason = format!(
-        "there is no memory to fill it in at this time (--memory of this buckyd), and it cannot wait in a temporary \
-         file ({})",
+        "there is no memory now to fill it (--memory of this buckyd), and it cannot wait in a temporary file ({})",
         chain(&error)
     );
     Failure::failed(Problem::Busy, reason)
@@ -369,7 +368,8 @@ fn old_files<'a>(
 
 /// A file of another schema that appeared in the moment in which ours was put in place.
 fn just_made(path: &Path) -> Failure {
-    let reason = format!("{} was made by another schema a moment ago; try again", path.display());
+    let reason =
+        format!("{} was created with another schema a moment ago; try again", path.display());
     Failure::failed(Problem::Busy, reason)
 }
 

@@ -113,7 +113,8 @@ impl Store {
             let undone = aside.undo(&self.tree, self.state.tmp(), (path, tmp_name));
             if let Err(error) = undone {
                 let path = aside.path();
-                tracing::warn!(path = %path.display(), %error, "what was kept aside is left as it is");
+                tracing::warn!(path = %path.display(), %error, "cannot clean up a folder of replaced files; it stays \
+                     as it is");
             }
         }
         Ok(replaced?.then(|| aside.path()))
@@ -167,10 +168,10 @@ impl Store {
             let path = metric.relative_path();
             return Err(match errno {
                 Errno::XDEV => StoreError::Elsewhere { path },
-                errno => StoreError::io("keep aside the cut", path, errno),
+                errno => StoreError::io("keep aside the truncated file", path, errno),
             });
         }
-        let failed = |errno| StoreError::io("make durable", aside.path(), errno);
+        let failed = |errno| StoreError::io("sync", aside.path(), errno);
         rustix::fs::fsync(&aside.folder).map_err(failed)?;
         rustix::fs::fsync(folder).map_err(failed)?;
         Ok(aside.path())
@@ -196,16 +197,17 @@ impl Store {
 fn failed(path: &Path, errno: Errno) -> Failure {
     match errno {
         Errno::XDEV => StoreError::Elsewhere { path: path.into() }.into(),
-        errno => StoreError::io("keep aside the corrupt", path, errno).into(),
+        errno => StoreError::io("keep aside the corrupt file", path, errno).into(),
     }
 }
 
 fn cannot_exchange(path: &Path, errno: Errno) -> Failure {
     if !matches!(errno, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) {
-        return StoreError::io("replace the corrupt", path, errno).into();
+        return StoreError::io("replace the corrupt file", path, errno).into();
     }
     let reason = format!(
-        "{} at the owner is damaged, and its file system cannot exchange two files; move it aside, then run this again",
+        "the owner's file {} is corrupt, and its file system cannot exchange two files; move it aside, then run this \
+         again",
         path.display()
     );
     Failure::refused(Problem::DestinationDamaged, reason)
@@ -219,7 +221,8 @@ impl KeptFiles {
             let tidied = kept.aside(name.clone()).and_then(|aside| aside.tidy(tree));
             if let Err(error) = tidied {
                 let path = kept.path.join(name);
-                tracing::warn!(path = %path.display(), error = %error, "what was kept aside is left as it is");
+                tracing::warn!(path = %path.display(), error = %error, "cannot clean up a folder of replaced files; \
+                     it stays as it is");
             }
         }
         Ok(kept)
@@ -248,7 +251,8 @@ impl KeptFiles {
 
     /// Makes a folder with its manifest, durably.
     fn begin(&self, manifest: &Manifest) -> Result<Aside<'_>, StoreError> {
-        let failed = |error: std::io::Error| StoreError::io("make a folder in", &self.path, error);
+        let failed =
+            |error: std::io::Error| StoreError::io("create a folder in", &self.path, error);
         let now = unix_now();
         for number in 0..NAMES {
             let name = format!("{now}-{number}");
@@ -313,7 +317,7 @@ impl Aside<'_> {
             return Ok(false);
         }
         self.unlink(NEW)
-            .map_err(|error| StoreError::io("keep aside the corrupt", spot.path, error))?;
+            .map_err(|error| StoreError::io("keep aside the corrupt file", spot.path, error))?;
         rustix::fs::fsync(&spot.folder).map_err(failed)?;
         Ok(true)
     }
@@ -332,7 +336,8 @@ impl Aside<'_> {
                 rustix::fs::renameat(&self.folder, NEW, tmp, tmp_name)?;
             } else {
                 let file = self.kept.path.join(&self.name).join(NEW);
-                tracing::warn!(metric = %path.display(), file = %file.display(), "somebody's file is left here: look at it, and put it back by hand");
+                tracing::warn!(metric = %path.display(), file = %file.display(), "a file of another process was left \
+                     here; check it, and put it back by hand");
             }
         }
         self.drop_second_name(tree, path)?;

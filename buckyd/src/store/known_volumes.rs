@@ -71,7 +71,7 @@ impl KnownVolumes {
     /// logged, and does not keep the daemon from starting.
     pub(super) fn read(prefix: &Path, state: &StateDir) -> Self {
         let text = state.read_file(NAME).unwrap_or_else(|error| {
-            tracing::warn!(error = %chain(&error), "which volumes this node had is not known");
+            tracing::warn!(error = %chain(&error), "cannot read which volumes this node had");
             None
         });
         let mut known = parse(&text.unwrap_or_default());
@@ -139,7 +139,7 @@ impl KnownVolumes {
         }
         known.insert(path.to_owned(), lying);
         if let Err(error) = state.replace_file(NAME, text(&known).as_bytes()) {
-            tracing::warn!(error = %chain(&error), "the node's volumes could not be remembered");
+            tracing::warn!(error = %chain(&error), "cannot save which volumes this node has");
         }
     }
 

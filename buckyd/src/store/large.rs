@@ -56,7 +56,7 @@ impl<'s> LargeFile<'s> {
     pub(super) fn of(store: Volume<'s>, file: File, path: PathBuf) -> Result<Self, StoreError> {
         let opened = SystemTime::now();
         let before =
-            rustix::fs::fstat(&file).map_err(|errno| StoreError::io("look at", &path, errno))?;
+            rustix::fs::fstat(&file).map_err(|errno| StoreError::io("stat", &path, errno))?;
         store.lock_shared(&file, &path, &store.lock_budget())?;
         unlock(&file).map_err(|error| StoreError::lock(&path, error))?;
         Ok(Self { store, file, path, before, opened, at: 0 })
@@ -162,7 +162,7 @@ impl Coming {
         {
             // What is left of the disk is for others.
             let _ = file.set_len(0);
-            self.failure = Some(StoreError::io("write the new", &self.path, error).into());
+            self.failure = Some(StoreError::io("write the new file", &self.path, error).into());
         }
         self.at += piece.len() as u64;
     }
@@ -220,7 +220,7 @@ impl Coming {
         }
         if let Some((unplaced, file)) = &mut self.file {
             let len_bytes = self.cut_from.unwrap_or(self.member.len_bytes);
-            let failed = |error| StoreError::io("write the new", &self.path, error);
+            let failed = |error| StoreError::io("write the new file", &self.path, error);
             file.set_len(self.member.len_bytes).map_err(failed)?;
             if let Some(whole) = self.cut_from {
                 // Half a slot is none; what comes behind it are empty ones.
@@ -239,7 +239,7 @@ impl Coming {
 
 /// What came is not what was sent.
 pub(super) fn arrived_damaged(digest: Digest) -> Failure {
-    let reason = format!("the content arrived damaged: it has the digest {digest}");
+    let reason = format!("the content arrived damaged: its digest is {digest}");
     Failure::failed(Problem::DigestMismatch, reason)
 }
 
@@ -260,7 +260,7 @@ impl Store {
         self.lock_shared(file, path, &self.lock_budget())?;
         let now = SystemTime::now();
         let stat = |file: &File| {
-            rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))
+            rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))
         };
         let before = stat(file)?;
         let kind = self.kind_of(file, path)?;
@@ -320,8 +320,7 @@ impl Store {
         file: &File,
         path: &Path,
     ) -> Result<Result<(), ImageError>, StoreError> {
-        let stat =
-            rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))?;
+        let stat = rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
         let mut head = vec![0; usize::try_from(Header::SIZE_MAX_BYTES.min(bytes)).unwrap_or(0)];
         let read = file.read_exact_at(&mut head, 0);
@@ -335,8 +334,7 @@ impl Store {
 
     /// Whether an open file is too long to be held in memory.
     pub(super) fn is_large(&self, file: &File, path: &Path) -> Result<bool, StoreError> {
-        let stat =
-            rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))?;
+        let stat = rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
         Ok(u64::try_from(stat.st_size).unwrap_or(0) > self.file_limit_bytes())
     }
 }

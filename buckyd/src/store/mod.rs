@@ -231,7 +231,7 @@ impl Store {
     pub(crate) fn room(&self) -> Result<DiskStatus, StoreError> {
         self.tree
             .room()
-            .map_err(|error| StoreError::io("ask for the room of", self.tree.path(), error))
+            .map_err(|error| StoreError::io("read the free space of", self.tree.path(), error))
     }
 }
 

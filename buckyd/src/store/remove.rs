@@ -144,7 +144,7 @@ impl Store {
         let path = metric.name.relative_path();
         let (file, _) = near.open_file(&self.tree, &path)?;
         self.lock_exclusive(&file, &path, locks)?;
-        let failed = |errno| StoreError::io("look at", &path, errno);
+        let failed = |errno| StoreError::io("stat", &path, errno);
         let now = rustix::fs::fstat(&file).map_err(failed)?;
         let named = near.look(&self.tree, &path).map_err(failed)?;
         if named.is_none_or(|named| (named.st_dev, named.st_ino) != (now.st_dev, now.st_ino)) {
@@ -185,7 +185,7 @@ impl Store {
             }
             Ok(Err(sidecar)) => Err(StoreError::LatePoints { path, sidecar }),
             Err(Errno::XDEV) => Err(StoreError::Elsewhere { path }),
-            Err(errno) => Err(StoreError::io("rename to its tombstone", &path, errno)),
+            Err(errno) => Err(StoreError::io("create the tombstone of", &path, errno)),
         }
     }
 
@@ -202,7 +202,7 @@ impl Store {
                 Some(sidecar) => Ok(Err(StoreError::LatePoints { path: path.clone(), sidecar })),
                 None => Ok(self.keep_cut(&metric.name, folder, name, reason.clone())),
             });
-        kept.map_err(|errno| StoreError::io("keep aside the cut", &path, errno))?
+        kept.map_err(|errno| StoreError::io("keep aside the truncated file", &path, errno))?
     }
 
     /// Refuses a file whose points nobody could look for at its owners, since it is neither a whole Whisper file nor a compressed

@@ -64,11 +64,11 @@ impl Store {
         let name = Path::new(name);
         let failed = |errno| match errno {
             Errno::XDEV => StoreError::Elsewhere { path: path.into() },
-            errno => StoreError::io("put in place", path, errno),
+            errno => StoreError::io("put the new file in place at", path, errno),
         };
         self.open_tmp(tmp_name)?
             .sync_all()
-            .map_err(|error| StoreError::io("sync the new", path, error))?;
+            .map_err(|error| StoreError::io("sync the new file", path, error))?;
         for _ in 0..TRIES {
             match self.tree.open_file(path, OFlags::RDONLY) {
                 Ok(old) => {

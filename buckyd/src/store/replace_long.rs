@@ -35,7 +35,7 @@ impl<'s> Replacement<'s> {
     /// [`StoreError`]: it can only be dropped then.
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
         let written = self.file.write_all(piece);
-        written.map_err(|error| StoreError::io("write the new", &self.name, error))
+        written.map_err(|error| StoreError::io("write the new file", &self.name, error))
     }
 
     /// Puts it in the place of the metric's file, as [`super::Store::replace`] does.

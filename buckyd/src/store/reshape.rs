@@ -133,7 +133,7 @@ impl Store {
         let headers = (source.header(), new.header());
         let holding = judge(path, headers, &after, points, rules)?;
         let old_stat =
-            rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))?;
+            rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
         let pair = Pair { old: file, old_stat };
         let new_file = self.write_reshaped(&pair, &new_content, path)?;
         let carry_late = || self.carry_late(&pair, &content, &new_file.file, path, options.clocks);
@@ -221,12 +221,12 @@ impl Store {
         if rustix::process::geteuid().is_root() {
             let (uid, gid) = (old.st_uid, old.st_gid);
             rustix::fs::fchown(&new.file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
-                .map_err(|errno| StoreError::io("give to its owner", path, errno))?;
+                .map_err(|errno| StoreError::io("set the owner of", path, errno))?;
         }
         // A crash before the exchange leaves this one as the tombstone.
         let marked = rustix::fs::fstat(&new.file).and_then(|stat| mark_untouched(&new.file, &stat));
         marked.map_err(|errno| StoreError::io("set the time of", path, errno))?;
-        new.file.sync_all().map_err(|error| StoreError::io("sync the new", path, error))
+        new.file.sync_all().map_err(|error| StoreError::io("sync the new file", path, error))
     }
 
     /// Writes into the new file what a writer without a lock has put into the old one since that was read. What comes later
@@ -248,10 +248,10 @@ impl Store {
             return Ok(());
         };
         let mut points = points_that_came(&before, &after, clocks.latest);
-        let io = |error: std::io::Error| StoreError::io("write what came late to", path, error);
+        let io = |error: std::io::Error| StoreError::io("write the late points to", path, error);
         let file = new.try_clone().map_err(io)?;
         let late = |error: String| {
-            StoreError::io("write what came late to", path, std::io::Error::other(error))
+            StoreError::io("write the late points to", path, std::io::Error::other(error))
         };
         let mut file = WhisperFile::of_locked(file, path)
             .map_err(|error| late(chain(&error)))?

@@ -100,14 +100,16 @@ impl Store {
         let header = reshape.layout.header();
         let made = || -> Result<_, Failure> {
             self.allocate(&new.file, header.file_size_bytes(), is_sparse(&old_stat))
-                .map_err(|error| StoreError::io("write the new", path, error))?;
+                .map_err(|error| StoreError::io("write the new file", path, error))?;
             let filled = reshape.fill(&new.file);
             let (before, held, after, lost) =
                 filled.map_err(|error| not_filled(reshape.old, path, &error))?;
             let points = after.held().saturating_sub(held);
             let holding = judge(path, (of_source, header), &after, points, rules)?;
             // The most of it, so that little is left to be synced under the lock.
-            new.file.sync_all().map_err(|error| StoreError::io("sync the new", path, error))?;
+            new.file
+                .sync_all()
+                .map_err(|error| StoreError::io("sync the new file", path, error))?;
             Ok((before, lost, holding))
         };
         match made() {
@@ -145,7 +147,7 @@ impl Store {
         let carry_late = || {
             if !reshape.carry(&new, &mut before)?.is_empty() {
                 let synced = new.file.sync_all();
-                synced.map_err(|error| StoreError::io("write what came late to", path, error))?;
+                synced.map_err(|error| StoreError::io("write the late points to", path, error))?;
             }
             Ok(())
         };
@@ -175,11 +177,11 @@ impl Reshape<'_> {
                 LargeFillError::Io(error) => same_error(error),
                 error => std::io::Error::other(chain(error)),
             };
-            StoreError::io("write what came late to", self.path, error)
+            StoreError::io("write the late points to", self.path, error)
         })?)
     }
 }
 
 fn stat(file: &File, path: &Path) -> Result<Stat, StoreError> {
-    rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))
+    rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))
 }

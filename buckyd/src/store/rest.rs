@@ -64,7 +64,7 @@ impl Watched {
             return Rest::Rests { oddity: Some(oddity) };
         }
         let reason = format!(
-            "{oddity}; it is left once, and deleted if nothing has changed it in {} s from now",
+            "{oddity}; it stays for now, and a run in {} s deletes it if nothing has changed it by then",
             (rest - age).as_secs_f64().ceil()
         );
         Rest::InUse { reason }
@@ -157,7 +157,7 @@ mod tests {
         watching.written_ahead();
         let Rest::InUse { reason } = watching.look(20, Duration::ZERO) else { panic!("it rests") };
         assert!(reason.contains("ahead of this node's clock"), "{reason}");
-        assert!(reason.ends_with("in 100 s from now"), "{reason}");
+        assert!(reason.contains("a run in 100 s deletes it"), "{reason}");
         let Rest::Rests { oddity } = watching.look(121, Duration::ZERO) else { panic!("in use") };
         assert!(oddity.unwrap().contains("ahead of this node's clock"));
         assert!(watching.watched.0.lock().unwrap().is_empty(), "the time of change tells");

@@ -84,12 +84,13 @@ pub(super) fn judge(
     let failure = if coverage.without_place() + coverage.displaced() > 0 {
         Failure::refused(Problem::NoPlace, no_place(path, source, owner, coverage))
     } else if has_twice(source) {
-        let reason = "the source has two archives of one resolution, and only the first of them is filled from; the source is kept";
+        let reason = "the source has two archives of one resolution, and a fill reads only the first; the source is \
+                      kept";
         Failure::refused(Problem::NoPlace, reason)
     } else {
         let reason = format!(
-            "{} lacks {} points after the fill: somebody else writes to it, or the clocks are more than a day apart; the source \
-             is kept",
+            "{} lacks {} points after the fill: another process writes to it, or the clocks are more than a day \
+             apart; the source is kept",
             path.display(),
             coverage.missing()
         );
@@ -112,13 +113,13 @@ fn no_place(path: &Path, source: &Header, owner: &Header, coverage: &Coverage) -
     let displaced = coverage.displaced();
     if schema == 0 {
         return format!(
-            "{displaced} of the source's points have no place in {path}: newer timestamps stand in their slots, from a clock \
-             that was ahead or from damage; the source is kept"
+            "{displaced} of the source's points have no place in {path}: their slots have newer timestamps, from a \
+             clock that was ahead or from damage; the source is kept"
         );
     }
     let coarser = match coverage.coarser() {
         0 => String::new(),
-        coarser => format!(" ({coarser} of them are there as coarser averages)"),
+        coarser => format!(" (it has {coarser} of them as coarser averages)"),
     };
     format!(
         "{schema} of the source's points have no place in {path}{coarser}: the source has {}, the owner's file {}; the source is \

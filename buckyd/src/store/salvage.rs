@@ -47,7 +47,7 @@ impl Store {
             (cut_from, _) => return Err(refused(error, cut_from.is_some())),
         };
         let share = self.options.memory.receiving.share_now(bytes).map_err(|error| {
-            Failure::failed(Problem::Busy, format!("there is no memory now: {}", chain(&error)))
+            Failure::failed(Problem::Busy, format!("cannot salvage it now: {}", chain(&error)))
         })?;
         let salvaged = salvage(content).ok_or_else(|| refused(error, true))?;
         let digest = Digest::of(&salvaged.bytes);
@@ -65,10 +65,11 @@ impl Store {
 
 pub(super) fn refused(error: &HeaderError, is_cut: bool) -> Failure {
     let way_out = if is_cut {
-        "; `bucky rebalance --salvage` takes what is left of it, and keeps it aside"
+        "; `bucky rebalance --salvage` takes the points that can be read, and keeps the file aside"
     } else {
         ""
     };
-    let reason = format!("the source's file is no whole Whisper file: {}{way_out}", chain(error));
+    let reason =
+        format!("the source's file is not a valid Whisper file: {}{way_out}", chain(error));
     Failure::refused(Problem::SourceDamaged, reason)
 }

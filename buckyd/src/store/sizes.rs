@@ -45,7 +45,7 @@ impl Sizes<'_> {
             Ok(None) | Err(_) => {
                 self.folder = None;
                 let metric = MetricName::parse(name)
-                    .map_err(|error| StoreError::io("look at", name, io::Error::other(error)))?;
+                    .map_err(|error| StoreError::io("stat", name, io::Error::other(error)))?;
                 Ok(self.volumes.stat(&metric)?.bytes)
             }
         }

@@ -141,8 +141,7 @@ impl Store {
             .tree
             .open_at(&path, OFlags::PATH, rustix::fs::Mode::empty())
             .map_err(|errno| StoreError::open(&path, errno))?;
-        let stat =
-            rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("look at", &path, errno))?;
+        let stat = rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("stat", &path, errno))?;
         if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
             return Err(StoreError::NotAFile { path, what: "something else" });
         }
@@ -162,8 +161,7 @@ impl Store {
         mut buffer: Vec<u8>,
     ) -> Result<Snapshot, StoreError> {
         let now = SystemTime::now();
-        let stat =
-            rustix::fs::fstat(file).map_err(|errno| StoreError::io("look at", path, errno))?;
+        let stat = rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
         let bytes = self.within_limit(&stat, path)?;
         self.read_into(&mut buffer, file, bytes, path)?;
         let stamp = Stamp::of(&stat);

@@ -113,7 +113,7 @@ impl Store {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let tmp = rustix::fs::openat(self.state.tmp(), &name, flags, Mode::from_raw_mode(0o600))
             .map(File::from)
-            .map_err(|errno| StoreError::io("make a temporary file", &name, errno))?;
+            .map_err(|errno| StoreError::io("create the temporary file", &name, errno))?;
         Ok((name, tmp))
     }
 
@@ -134,7 +134,7 @@ impl Store {
         new: NewFile<'_>,
     ) -> Result<(), StoreError> {
         let NewFile { content, meta, is_sparse } = new;
-        let failed = |error: std::io::Error| StoreError::io("write the new", name, error);
+        let failed = |error: std::io::Error| StoreError::io("write the new file", name, error);
         if is_sparse || self.options.sparse {
             bucky_whisper::write_sparse(tmp, content).map_err(failed)?;
         } else {
@@ -212,7 +212,12 @@ impl Store {
                     if matches!(staged.file, Unplaced::Unnamed(_)) {
                         self.unnamed.link_failed(errno);
                     }
-                    return Err(StoreError::io("put in place", &staged.path, errno).into());
+                    return Err(StoreError::io(
+                        "put the new file in place at",
+                        &staged.path,
+                        errno,
+                    )
+                    .into());
                 }
             }
             match self.fill_from_unplaced(staged, budget) {
@@ -252,7 +257,7 @@ impl Store {
             Unplaced::Unnamed(unnamed) => unnamed
                 .file()
                 .try_clone()
-                .map_err(|error| StoreError::io("open the new", &staged.path, error)),
+                .map_err(|error| StoreError::io("open the new file", &staged.path, error)),
         }
     }
 
@@ -270,7 +275,7 @@ impl Store {
             Unplaced::Named(name) => self.open_tmp(name)?.sync_all(),
             Unplaced::Unnamed(unnamed) => unnamed.file().sync_all(),
         };
-        synced.map_err(|error| StoreError::io("sync the new", &staged.path, error))
+        synced.map_err(|error| StoreError::io("sync the new file", &staged.path, error))
     }
 
     /// Removes a new file that gets no place. One without a name is gone when it is closed.
@@ -314,7 +319,7 @@ impl Store {
         if let Err(errno) = rustix::fs::unlinkat(self.state.tmp(), name, AtFlags::empty())
             && errno != Errno::NOENT
         {
-            tracing::warn!(file = %name.display(), error = %errno, "a temporary file could not be removed");
+            tracing::warn!(file = %name.display(), error = %errno, "cannot remove a temporary file");
         }
     }
 }

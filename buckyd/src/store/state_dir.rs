@@ -121,7 +121,7 @@ fn make_in(parent: impl AsFd, name: impl Arg, path: &Path) -> Result<OwnedFd, St
     let name = name.as_cow_c_str().map_err(|errno| StoreError::open(path, errno))?;
     match rustix::fs::mkdirat(&parent, &*name, Mode::from_raw_mode(0o777)) {
         Ok(()) | Err(Errno::EXIST) => {}
-        Err(errno) => return Err(StoreError::io("make the state folder", path, errno)),
+        Err(errno) => return Err(StoreError::io("create the state folder", path, errno)),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(&parent, &*name, flags, Mode::empty()).map_err(|errno| {
@@ -149,7 +149,7 @@ fn lock_at_prefix(tree: &Tree) -> Result<Option<File>, StoreError> {
 
 fn take_lock(folder: &OwnedFd, path: &Path) -> Result<File, StoreError> {
     let lock = create_or_open(folder, LOCK)
-        .map_err(|errno| StoreError::io("make the lock in", path, errno))?;
+        .map_err(|errno| StoreError::io("create the lock in", path, errno))?;
     bucky_whisper::lock_exclusive(&lock, Duration::ZERO)
         .map_err(|_| StoreError::Served { path: path.into(), whose: "it".into() })?;
     Ok(lock)
@@ -161,7 +161,7 @@ fn create_or_open(folder: &OwnedFd, name: &str) -> Result<File, Errno> {
 }
 
 fn check_same_file_system(tree: &Tree, folder: &OwnedFd, path: &Path) -> Result<(), StoreError> {
-    let failed = |errno: Errno| StoreError::io("look at the state folder", path, errno);
+    let failed = |errno: Errno| StoreError::io("check the state folder", path, errno);
     let here = rustix::fs::fstat(folder).map_err(failed)?.st_dev;
     let there = rustix::fs::fstat(tree.root()).map_err(failed)?.st_dev;
     if here == there {
@@ -179,7 +179,7 @@ fn check_same_file_system(tree: &Tree, folder: &OwnedFd, path: &Path) -> Result<
 
 /// No metric's name leads into the state folder: below the prefix, a component of its path begins with a dot.
 fn check_is_no_metrics_folder(tree: &Tree, path: &Path) -> Result<(), StoreError> {
-    let failed = |error| StoreError::io("look at the state folder", path, error);
+    let failed = |error| StoreError::io("check the state folder", path, error);
     let prefix = tree.path().canonicalize().map_err(failed)?;
     let folder = path.canonicalize().map_err(failed)?;
     let Ok(below) = folder.strip_prefix(&prefix) else { return Ok(()) };
@@ -189,7 +189,7 @@ fn check_is_no_metrics_folder(tree: &Tree, path: &Path) -> Result<(), StoreError
     let source = std::io::Error::new(
         std::io::ErrorKind::InvalidInput,
         format!(
-            "metrics may lie there; give --state-dir a folder outside {}, or one whose name begins with a dot",
+            "metrics may be there; give --state-dir a folder outside {}, or one whose name begins with a dot",
             prefix.display()
         ),
     );

@@ -29,7 +29,7 @@ impl StateDir {
             Err(errno) => return Err(failed(errno.into())),
         };
         if !file.metadata().map_err(failed)?.is_file() {
-            return Err(failed(io::Error::other("it is no regular file")));
+            return Err(failed(io::Error::other("it is not a regular file")));
         }
         let mut text = Vec::new();
         file.take(LIMIT_BYTES).read_to_end(&mut text).map_err(failed)?;

@@ -323,8 +323,8 @@ fn a_compressed_file_does_not_replace_a_damaged_one_and_the_damage_is_told() {
     File::options().write(true).open(fixture.path("a")).unwrap().set_modified(old).unwrap();
     let line = heal();
     assert_eq!((line.outcome, line.problem), (HealOutcome::Refused, Some(Problem::Compressed)));
-    assert!(line.reason.contains("at the owner is damaged"), "{}", line.reason);
-    assert!(line.reason.contains("move the damaged file aside"), "{}", line.reason);
+    assert!(line.reason.contains("the owner's file a.wsp is corrupt"), "{}", line.reason);
+    assert!(line.reason.contains("move the corrupt file aside"), "{}", line.reason);
     fs::remove_file(fixture.path("a")).unwrap();
     assert_eq!(heal().outcome, HealOutcome::Created);
 }
@@ -408,7 +408,7 @@ fn a_state_folder_where_metrics_may_lie_is_refused() {
     };
     // As a folder of metrics, `state.tmp.0` would be taken for a temporary file and removed.
     let Err(error) = open(&prefix.path().join("state")) else { panic!("opened") };
-    assert!(bucky_api::chain(&error).contains("metrics may lie there"), "{error:?}");
+    assert!(bucky_api::chain(&error).contains("metrics may be there"), "{error:?}");
     assert!(open(&prefix.path().join(".state")).is_ok());
 }
 
@@ -435,7 +435,7 @@ fn a_second_daemon_over_the_same_prefix_is_refused() {
     let Err(error) = Store::open(fixture.prefix.path(), None, inventory, options()) else {
         panic!("two daemons over one store")
     };
-    assert!(bucky_api::chain(&error).contains("another buckyd serves it already"));
+    assert!(bucky_api::chain(&error).contains("another buckyd already serves it"));
 }
 
 #[test]

@@ -237,7 +237,7 @@ impl Store {
         let path = path_in(batch, &name);
         self.lock_exclusive(&file, &path, locks)?;
         let stat = rustix::fs::fstat(&file)
-            .map_err(|errno| StoreError::io("look at", path.clone(), errno))?;
+            .map_err(|errno| StoreError::io("stat", path.clone(), errno))?;
         let is_unchanged = one.settled == Some(Stamp::of(&stat));
         if !is_unchanged && self.digest(&file, &path)? != one.digest {
             return Ok(Burial::Changed);
@@ -317,6 +317,6 @@ fn read_in(
     let (file, name) = open_in(folder, batch, seq)?;
     let path = path_in(batch, &name);
     let stat =
-        rustix::fs::fstat(&file).map_err(|errno| StoreError::io("look at", path.clone(), errno))?;
+        rustix::fs::fstat(&file).map_err(|errno| StoreError::io("stat", path.clone(), errno))?;
     files.read_open(&file, &stat, &path)
 }

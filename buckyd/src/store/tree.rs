@@ -76,7 +76,7 @@ impl Tree {
     }
 
     fn of(root: OwnedFd, path: &Path, at: PathBuf) -> Result<Self, StoreError> {
-        let failed = |errno| StoreError::io("look at the prefix", path, errno);
+        let failed = |errno| StoreError::io("check the prefix", path, errno);
         let id = FolderId::of(&root).map_err(failed)?;
         let owner = if rustix::process::geteuid().is_root() {
             let stat = rustix::fs::fstat(&root).map_err(failed)?;
@@ -218,14 +218,13 @@ impl Tree {
             Ok(()) => {
                 if let Some((uid, gid)) = self.owner {
                     let flags = AtFlags::SYMLINK_NOFOLLOW;
-                    rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags).map_err(
-                        |errno| StoreError::io("give to the prefix's owner", path, errno),
-                    )?;
+                    rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags)
+                        .map_err(|errno| StoreError::io("set the owner of", path, errno))?;
                 }
             }
             Err(Errno::EXIST) => {}
             Err(Errno::NOENT) => return Err(StoreError::open(path, Errno::NOENT)),
-            Err(errno) => return Err(StoreError::io("make the folder", path, errno)),
+            Err(errno) => return Err(StoreError::io("create the folder", path, errno)),
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(parent, name, flags, Mode::empty())
@@ -236,7 +235,7 @@ impl Tree {
     pub(crate) fn give_to_owner(&self, file: &File, path: &Path) -> Result<(), StoreError> {
         let Some((uid, gid)) = self.owner else { return Ok(()) };
         rustix::fs::fchown(file, Some(uid), Some(gid))
-            .map_err(|errno| StoreError::io("give to the prefix's owner", path, errno))
+            .map_err(|errno| StoreError::io("set the owner of", path, errno))
     }
 
     /// Opens the regular file `relative` with `flags`. Links, folders, FIFOs and devices are refused.
@@ -250,7 +249,7 @@ impl Tree {
 
     /// Whether `file` is still what `relative` names.
     pub(crate) fn still_names(&self, relative: &Path, file: &File) -> Result<bool, StoreError> {
-        let failed = |errno| StoreError::io("look at", relative, errno);
+        let failed = |errno| StoreError::io("stat", relative, errno);
         let held = rustix::fs::fstat(file).map_err(failed)?;
         match self.open_at(relative, OFlags::PATH, Mode::empty()) {
             Ok(now) => {
@@ -358,8 +357,7 @@ pub(super) fn open_unnoted(
 
 /// What was opened at `relative`, which has to be a regular file.
 pub(super) fn regular(fd: OwnedFd, relative: &Path) -> Result<(File, Stat), StoreError> {
-    let stat =
-        rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("look at", relative, errno))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("stat", relative, errno))?;
     let what = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => return Ok((File::from(fd), stat)),
         FileType::Directory => "a folder",

@@ -88,7 +88,8 @@ impl UnnamedFiles {
     pub(super) fn link_failed(&self, errno: Errno) {
         let is_disks = matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS);
         if !is_disks && !self.has_failed.swap(true, Ordering::Relaxed) {
-            tracing::warn!(error = %errno, "a new file could not be linked; from now on they have temporary names and are renamed");
+            tracing::warn!(error = %errno, "cannot link a new file; from now on new files get a temporary name and \
+                                            are renamed");
         }
     }
 }
@@ -121,13 +122,15 @@ fn trial(tree: &Tree, folder: impl AsFd, name: &Path) -> Option<Linking> {
         match linked {
             Ok(true) => {
                 if let Err(errno) = rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
-                    tracing::warn!(file = %name.display(), error = %errno, "a temporary file could not be removed");
+                    tracing::warn!(file = %name.display(), error = %errno, "cannot remove a temporary file");
                     return None;
                 }
                 return Some(linking);
             }
             Ok(false) => {}
-            Err(errno) => tracing::debug!(?linking, %errno, "no file without a name"),
+            Err(errno) => {
+                tracing::debug!(?linking, %errno, "the file system has no unnamed temporary files")
+            }
         }
     }
     None

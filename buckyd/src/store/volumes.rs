@@ -205,7 +205,7 @@ impl Volumes {
         };
         let (tree, exclusive) = open(&above)?;
         let volume = Arc::new(self.prefix.open_beside(tree, exclusive)?);
-        tracing::info!(path = %volume.tree.path().display(), "a volume below the prefix is served");
+        tracing::info!(path = %volume.tree.path().display(), "serving a volume below the prefix");
         let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
         self.prefix.known.remember(&self.prefix.state, path);
         others.push(Arc::clone(&volume));

@@ -85,11 +85,10 @@ fn given_to(
         (Ok(source), Ok(destination)) => (source, destination),
         (Err(ImageError::Compressed), _) | (_, Err(ImageError::Compressed)) => {
             return Err(format!(
-                "{addr} has another content, and one of the two files is compressed: their points cannot be brought \
-                 together"
+                "{addr} has other content, and one of the two files is compressed: their points cannot be merged"
             ));
         }
-        (_, Err(error)) => return Err(format!("{addr}'s file is damaged: {}", chain(&error))),
+        (_, Err(error)) => return Err(format!("{addr}'s file is corrupt: {}", chain(&error))),
         (Err(error), _) => return Err(chain(&error)),
     };
     let clocks = clocks_with(daemon);

@@ -136,7 +136,7 @@ fn fill_from_large(
 fn finished(batch: HealBatch<'_>) -> HealedHere {
     let (lines, set_aside) = batch.finish();
     let line = lines.into_iter().next();
-    line.map(|line| Some((line, set_aside))).ok_or_else(|| "nothing became of it".to_owned())
+    line.map(|line| Some((line, set_aside))).ok_or_else(|| "it has no result".to_owned())
 }
 
 /// The batch of tombstones that another reshape left, with their number.
@@ -150,9 +150,9 @@ fn is_gone(store: &Volumes, metric: &MetricName) -> bool {
 fn why_not(line: &HealLine) -> Option<String> {
     match line.outcome {
         HealOutcome::Unchanged => None,
-        HealOutcome::Created | HealOutcome::Filled | HealOutcome::Replaced => Some(
-            "it was written to after its metric was reshaped; it is looked at once more".into(),
-        ),
+        HealOutcome::Created | HealOutcome::Filled | HealOutcome::Replaced => {
+            Some("it was written to after its metric was reshaped; it is checked again".into())
+        }
         HealOutcome::Refused | HealOutcome::Failed => {
             Some(format!("its metric was reshaped, and cannot be filled from it: {}", line.reason))
         }

@@ -375,7 +375,8 @@ fn why_not_healed(daemon: &Daemon, body: &Body, line: &HealLine) -> Option<Strin
     match line.outcome {
         _ if line.digest.is_some_and(|digest| digest != body.digest) => Some(WRITTEN_TO.into()),
         HealOutcome::Unchanged if lost_place(body, line) => Some(format!(
-            "{} has no place for points that had one when the source was deleted: another schema made its file since",
+            "{} has no place for points that had one when the source was deleted: its file was created again with \
+             another schema",
             daemon.addr()
         )),
         HealOutcome::Unchanged => None,
@@ -404,7 +405,7 @@ fn lost_place(body: &Body, line: &HealLine) -> bool {
 }
 
 pub(super) fn healed_again(daemon: &Daemon) -> String {
-    format!("{} lacked points and was healed again; it is asked once more", daemon.addr())
+    format!("{} lacked points and was healed again; it is asked again", daemon.addr())
 }
 
 /// An answer counts only if it has a line for each of `bodies`, in their order: nothing is taken for confirmed that
@@ -420,7 +421,7 @@ fn check_lines<L>(
         return Ok(());
     }
     let found = format!(
-        "{} was asked for {} metrics and answered {} lines that are not theirs",
+        "{} was asked for {} metrics and answered {} lines that do not match them",
         daemon.addr(),
         bodies.len(),
         lines.len()
@@ -445,7 +446,7 @@ async fn within_longer<T>(
     match tokio::time::timeout(limit, exchange).await {
         Ok(result) => Ok(result?),
         Err(_) => Err(Trouble {
-            reason: format!("{} was not done within {} s", daemon.addr(), limit.as_secs()),
+            reason: format!("{} did not finish within {} s", daemon.addr(), limit.as_secs()),
             silent: true,
         }),
     }

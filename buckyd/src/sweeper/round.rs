@@ -21,8 +21,9 @@ const CHUNK: usize = 500;
 const OWNERS_AT_ONCE: usize = 4;
 
 /// Why a tombstone waits that is no Whisper file.
-const NOT_WHOLE: &str = "it is not a whole Whisper file, so nobody can tell which points its owners would have to hold; look at \
-                         the file in the folder of tombstones, and remove it by hand if nobody needs it";
+const NOT_WHOLE: &str = "it is not a valid Whisper file, so the points that its owners must hold cannot be \
+                         determined; check the file in the folder of tombstones, and remove it by hand if you do not \
+                         need it";
 
 /// What is left of a batch, and why.
 #[derive(Default)]

@@ -530,7 +530,7 @@ async fn a_tombstone_that_is_no_whole_file_waits_for_a_person_whatever_its_owner
         fixture.sweep().await;
         assert!(folder.join("0").exists());
         let held = fixture.sweeper.status().held;
-        assert!(held[0].reason.contains("not a whole Whisper file"), "{held:?}");
+        assert!(held[0].reason.contains("not a valid Whisper file"), "{held:?}");
     }
 }
 

@@ -40,7 +40,7 @@ fn a_line_that_cannot_be_ends_with_the_go_daemons_exit_code_and_says_why() {
         (&["a:2003:x"], 1, "more than one colon"),
         (&["a:-1"], 1, "port \"-1\""),
         (&["a:99999999999999999999"], 1, "port \"99999999999999999999\""),
-        (&["-b", "127.0.0.1", "a"], 1, "lacks the port"),
+        (&["-b", "127.0.0.1", "a"], 1, "has no port"),
         (&["-b", "127.0.0.1:99999", "a"], 1, "port \"99999\""),
         (&["-b", &taken, "-p", prefix, "a"], 1, "in use"),
         (&["-b", "no-such-host.invalid:4242", "-p", prefix, "a"], 1, "no-such-host.invalid:4242"),
@@ -148,7 +148,7 @@ fn the_address_may_be_a_port_or_a_name_and_what_has_no_effect_is_said() {
         let is_open = host.is_empty();
         assert_eq!(log.contains("without authentication"), is_open, "{log}");
         daemon.signal(Signal::TERM);
-        daemon.finish().assert_code(0).assert_tells("the prefix does not exist and is made now");
+        daemon.finish().assert_code(0).assert_tells("the prefix does not exist and is created now");
         assert!(prefix.exists());
     }
 }
@@ -182,16 +182,12 @@ fn d12_d17_no_list_of_files_is_believed_longer_than_the_first_scan_takes_and_a_b
     for (content, written, said) in [
         (Some(whole.clone()), None, ""),
         (Some(whole.clone()), Some(old), "was not written within the last 3600 s"),
-        (
-            Some(gzipped.finish().unwrap()),
-            None,
-            "entry 0 tells a path of 18446744073709551615 bytes",
-        ),
-        (Some(whole[..whole.len() - 10].to_vec()), None, "it breaks off in entry 1"),
+        (Some(gzipped.finish().unwrap()), None, "entry 0 has a path of 18446744073709551615 bytes"),
+        (Some(whole[..whole.len() - 10].to_vec()), None, "it is cut off in entry 1"),
         (
             Some(b"/ghost.wsp\n/real.wsp\n".to_vec()),
             None,
-            "it cannot be read, or is no whole gzip file",
+            "it cannot be read, or is not a complete gzip file",
         ),
         (Some(Vec::new()), None, "it is empty"),
         (None, None, "it cannot be opened"),

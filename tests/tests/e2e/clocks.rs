@@ -142,7 +142,7 @@ fn a_source_whose_time_is_still_to_come_does_not_keep_rest_waiting_for_ever() {
     file.set_modified(tomorrow).unwrap();
     let said = "ahead of this node's clock";
     let run = cluster.bucky(&["rebalance", "-f", "--rest", "3s"]).assert_code(1).assert_tells(said);
-    run.assert_tells("it is left once");
+    run.assert_tells("it stays for now");
     wait::until("it is deleted", || {
         let run = cluster.bucky(&["rebalance", "-f", "--rest", "3s"]);
         if run.code == Some(0) {

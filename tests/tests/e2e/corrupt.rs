@@ -123,7 +123,7 @@ fn a_corrupt_file_at_its_owner_is_replaced_only_on_demand_and_kept_aside() {
     for (name, _) in &damaged {
         run = run.assert_tells(&format!("{name}: {owner}: its corrupt file was replaced"));
     }
-    run.assert_tells("remove that folder when nobody needs it")
+    run.assert_tells("remove its folder when you no longer need it")
         .assert_tells(&format!("{} replaced a corrupt file", damaged.len()))
         .assert_tells(&format!("{compressed}: {owner}: "))
         .assert_tells(&format!("{both}: {}: ", cluster.node(0).addr()));

@@ -120,7 +120,7 @@ fn an_owner_that_cannot_sync_a_single_file_does_not_answer_for_it() {
 
 #[test]
 fn an_owner_that_cannot_put_a_file_in_place_does_not_answer_for_it() {
-    a_call_that_fails(Injection::eio("linkat,renameat2"), &[], "put in place");
+    a_call_that_fails(Injection::eio("linkat,renameat2"), &[], "put the new file in place");
 }
 
 /// It could when it was started. What is sent once more has a temporary name.
@@ -130,7 +130,7 @@ fn an_owner_that_cannot_link_files_without_names_any_more_renames_them() {
     let story = Story::of(6, 1, Launch::Injected(link));
     story.rebalance(&[]).assert_code(0);
     let log = story.cluster.node(1).log();
-    assert!(log.contains("from now on they have temporary names"), "{log}");
+    assert!(log.contains("from now on new files get a temporary name"), "{log}");
     story.cluster.assert_all_in_place(&story.before);
 }
 
@@ -202,7 +202,8 @@ fn a_source_that_cannot_make_its_manifest_durable_keeps_its_files() {
             .assert_tells("6 were copied, but could not be deleted");
         let run = run.assert_tells(&format!("{}: {}: ", story.bad[0], source.addr()));
         let run = run.assert_tells("its owners have all of it").assert_tells("Input/output error");
-        let said = if calls == "fsync" { "tombstones' manifest" } else { "to its tombstone" };
+        let said =
+            if calls == "fsync" { "tombstones' manifest" } else { "create the tombstone of" };
         let run = run.assert_tells(said);
         if calls == "fsync" {
             run.assert_tells(&source.prefix().display().to_string());

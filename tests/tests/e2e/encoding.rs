@@ -8,7 +8,7 @@ use bucky_tests::{LinkSpec, TestCluster};
 use crate::cluster;
 
 /// What the daemon that fetches logs when it has found compressed archives to be faster.
-const FOUND: &str = "its archives come in zstd";
+const FOUND: &str = "its archives are received in zstd";
 /// So slow that nothing else limits.
 const SLOW: LinkSpec =
     LinkSpec { round_trip: Duration::from_millis(4), bytes_per_second: 1_000_000 };

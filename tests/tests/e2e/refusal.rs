@@ -92,7 +92,7 @@ fn d29_a_daemon_does_not_pull_from_itself_under_another_address() {
     let body = serde_json::json!({ "from": alias.addr().to_string(), "metrics": [metric] });
     let answer = cluster.post_json(0, "/v1/pull", &body).assert_status(400);
     assert!(
-        answer.json()["error"]["message"].as_str().unwrap().contains("this very store"),
+        answer.json()["error"]["message"].as_str().unwrap().contains("this same store"),
         "{}",
         answer.text()
     );

@@ -50,7 +50,7 @@ fn a_cut_source_stays_and_is_salvaged_and_kept_aside_where_that_is_asked_for() {
     cluster.start();
 
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    run.assert_tells("`bucky rebalance --salvage` takes what is left of it");
+    run.assert_tells("`bucky rebalance --salvage` takes the points that can be read");
     for (metric, content) in [&new, &there].into_iter().zip(&contents) {
         assert_eq!(&std::fs::read(cluster.node(0).path(metric)).unwrap(), content);
     }

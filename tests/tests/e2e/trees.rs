@@ -98,7 +98,7 @@ fn two_daemons_never_serve_the_same_files() {
         }
         second.start_unready();
         wait::until("the second daemon has ended", || second.has_ended());
-        assert!(second.log().contains("another buckyd serves"), "{}", second.log());
+        assert!(second.log().contains("another buckyd already serves"), "{}", second.log());
     }
 }
 

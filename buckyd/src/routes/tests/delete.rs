@@ -85,7 +85,7 @@ async fn d40_an_upload_beside_the_delete_of_the_same_metric_is_there_whole_and_l
             // It was deleted before it was on disk: nobody is told that it is there, and to try again.
             let (status, text) = posted.error();
             assert_eq!((status, posted.header("retry-after")), (503, Some("1")), "{text}");
-            assert!(text.contains("deleted by somebody else") && deleted.status == 200, "{text}");
+            assert!(text.contains("another process deleted") && deleted.status == 200, "{text}");
         }
         if daemon.has("d.m") {
             assert!(super::fine_points(&daemon.content("d.m")) >= 3);

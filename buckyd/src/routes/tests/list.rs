@@ -104,15 +104,15 @@ async fn d1_a_list_that_cannot_be_read_is_an_error_and_never_all_metrics() {
         (form("list=[\"a\"]%"), "invalid URL escape \"%\""),
         (form("list=[\"a\"];x=1"), "semicolon"),
         (form("list=%ff"), "not UTF-8"),
-        (form("list={\"a\":1}"), "no JSON array of strings"),
-        (form("list=[\"a\""), "no JSON array of strings"),
+        (form("list={\"a\":1}"), "not a JSON array of strings"),
+        (form("list=[\"a\""), "not a JSON array of strings"),
         (form("regex=("), "error parsing regexp: unclosed group"),
         (form("regex=(?=a)"), "error parsing regexp: "),
         (Request::new("GET", "/metrics?regex=a;b"), "semicolon"),
         (Request::new("GET", "/metrics?list=%5"), "invalid URL escape"),
         (form("list=[]").header("Content-Type", "application/json"), "application/json"),
-        (form("list=[]").without("Content-Type"), "no parameters"),
-        (chunks("5\r\nlist=\r\nzz\r\n"), "broke off"),
+        (form("list=[]").without("Content-Type"), "cannot read parameters"),
+        (chunks("5\r\nlist=\r\nzz\r\n"), "ended early"),
     ] {
         let answer = daemon.send(&request).await;
         let (status, text) = answer.error();
@@ -146,7 +146,7 @@ async fn a_list_that_finds_no_place_is_told_to_come_again_as_the_go_client_under
     daemon.stop.send_replace(true);
     assert_eq!(
         daemon.app.transfers.receive_list().await.unwrap_err().body().error.message,
-        "this daemon is being stopped"
+        "this daemon is stopping"
     );
 }
 

@@ -85,7 +85,7 @@ async fn d3_a_source_that_fails_changes_nothing_and_its_fault_is_told_from_ours(
             400,
             "Error fetching metric: Fetching metric returned status code: 400 Bad Request",
         ),
-        ("", 400, "Error fetching metric: no metric"),
+        ("", 400, "Error fetching metric: the request does not name a metric"),
     ] {
         assert_refused(source.addr, metric, status, said).await;
     }
@@ -106,7 +106,7 @@ async fn d29_a_source_that_is_this_very_store_is_refused() {
             let answer = daemon.send(&offload(method, name, daemon.addr, "m")).await;
             let (status, text) = answer.error();
             assert_eq!(status, 400);
-            assert!(text.contains("this very store"), "{text}");
+            assert!(text.contains("this same store"), "{text}");
         }
     }
     assert_eq!(daemon.content("m"), there);
@@ -163,8 +163,8 @@ async fn d13_sources_that_answer_nonsense_are_the_sources_fault() {
         (answer("200 OK", "", &content), "no X-Metric-Stat header"),
         (answer("200 OK", &stat(len + 1), &content), "fewer bytes"),
         (answer("200 OK", &stat(len - 1), &content), "more bytes"),
-        (answer("200 OK", &stat(1 << 40), &content), "at most"),
-        (answer("200 OK", &stat(1 << 30), &content), "has not the 1073741824 bytes"),
+        (answer("200 OK", &stat(1 << 40), &content), "the limit is"),
+        (answer("200 OK", &stat(1 << 30), &content), "does not have the 1073741824 bytes"),
         (answer("500 Internal Server Error", "", b"broken\n"), "500 Internal Server Error"),
         (answer("301 Moved Permanently", "Location: /metrics/x\r\n", b""), "301 Moved Permanently"),
     ] {

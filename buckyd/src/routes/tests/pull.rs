@@ -73,7 +73,7 @@ async fn a_store_may_be_its_own_source_for_other_names_only() {
     for request in [renamed("a"), json!({ "metrics": ["a"] })] {
         let answer = pull(&daemon, &daemon, request).await;
         assert_eq!(answer.status, 400);
-        assert!(answer.text().contains("nothing is moved onto itself"), "{}", answer.text());
+        assert!(answer.text().contains("cannot be moved to itself"), "{}", answer.text());
     }
 }
 
@@ -97,8 +97,8 @@ async fn a_pull_that_cannot_mean_one_thing_is_refused() {
     let to = |to: &str| json!({"name": "a", "to": to});
     for (request, told) in [
         (json!({}), "names no metric"),
-        (json!({ "metrics": ["a"], "renamed": [to("b")] }), "a is asked for twice"),
-        (json!({ "renamed": [to("b"), to("c")] }), "a is asked for twice"),
+        (json!({ "metrics": ["a"], "renamed": [to("b")] }), "the request names a twice"),
+        (json!({ "renamed": [to("b"), to("c")] }), "the request names a twice"),
         (json!({ "renamed": [to("../b")] }), "cannot be read"),
         (json!({ "renamed": [{"name": "a"}] }), "missing field `to`"),
     ] {

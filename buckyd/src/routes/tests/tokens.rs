@@ -349,7 +349,9 @@ async fn d9_a_host_that_nobody_named_gets_no_token_and_no_request() {
     assert_eq!(refused.status, 400);
     let text = refused.text();
     assert!(
-        text.starts_with(&format!("Error fetching metric: {addr} is not asked for anything")),
+        text.starts_with(&format!(
+            "Error fetching metric: {addr} is not a member of this daemon's ring"
+        )),
         "{text}"
     );
     let pull = json_request("/v1/pull", &json!({"from": addr.to_string(), "metrics": ["app.x"]}));

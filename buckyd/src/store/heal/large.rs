@@ -193,7 +193,7 @@ impl HealBatch<'_> {
                 Some(_) => arrived_damaged(digest),
                 None => Failure::failed(
                     Problem::CutOff,
-                    "the stream ended before it told the digest of this file",
+                    "the stream ended before it gave the digest of this file",
                 ),
             };
             if let Some(line) = self.lines.get_mut(line) {

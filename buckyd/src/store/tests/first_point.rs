@@ -77,7 +77,7 @@ fn a_file_that_gets_no_first_point_is_busy_at_first_and_then_filled() {
         (begun.elapsed() < JUST_MADE + ahead).then_some(line)
     });
     assert_eq!((line.outcome, line.problem), (HealOutcome::Failed, Some(Problem::Busy)));
-    assert!(line.reason.contains("no point yet"), "{}", line.reason);
+    assert!(line.reason.contains("no points yet"), "{}", line.reason);
     drop(made(&fixture, "a", SystemTime::now() - JUST_MADE * 2));
     assert_eq!(fixture.heal(&[member("a", &source)])[0].outcome, HealOutcome::Filled);
     assert_eq!(fine_points(&fs::read(fixture.path("a")).unwrap()), 2);

@@ -94,16 +94,16 @@ fn another_state_folder_does_not_let_a_second_daemon_in() {
     let prefix = tempfile::tempdir().unwrap();
     let state = tempfile::tempdir().unwrap();
     let first = open(prefix.path(), None).unwrap();
-    assert!(refusal(prefix.path(), Some(state.path())).contains("another buckyd serves"));
+    assert!(refusal(prefix.path(), Some(state.path())).contains("another buckyd already serves"));
     drop(first);
     let first = open(prefix.path(), Some(state.path())).unwrap();
-    assert!(refusal(prefix.path(), None).contains("another buckyd serves"));
+    assert!(refusal(prefix.path(), None).contains("another buckyd already serves"));
     // Nor is one state folder for two prefixes.
     let other = tempfile::tempdir().unwrap();
-    assert!(refusal(other.path(), Some(state.path())).contains("another buckyd serves"));
+    assert!(refusal(other.path(), Some(state.path())).contains("another buckyd already serves"));
     drop(first);
     // A daemon of before knows the lock in `.bucky` only.
     let older = File::open(prefix.path().join(".bucky/lock")).unwrap();
     bucky_whisper::lock_exclusive(&older, Duration::ZERO).unwrap();
-    assert!(refusal(prefix.path(), Some(state.path())).contains("another buckyd serves"));
+    assert!(refusal(prefix.path(), Some(state.path())).contains("another buckyd already serves"));
 }

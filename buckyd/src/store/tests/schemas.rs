@@ -167,7 +167,7 @@ fn what_is_no_whole_file_is_never_deleted() {
         fixture.put("a.b", content);
         let line = fixture.delete("a.b", Digest::of(content));
         assert_eq!(line.outcome, DeleteOutcome::Failed, "{line:?}");
-        assert!(line.reason.contains("not a whole Whisper file"), "{line:?}");
+        assert!(line.reason.contains("not a valid Whisper file"), "{line:?}");
         assert_eq!(fs::read(fixture.path("a.b")).unwrap(), content);
     }
     for content in [&whole[..], b"whisper_compressed and its points"] {

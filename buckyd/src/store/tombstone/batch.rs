@@ -83,7 +83,7 @@ impl<'s> BatchWriter<'s> {
         let id = BatchId(Uuid::new_v4().to_string());
         let unfinished = state.unfinished_batches().begin(id.clone());
         let failed = |errno: Errno| {
-            StoreError::io("make the tombstone folder", state.tombstone_path(&id.0), errno)
+            StoreError::io("create the tombstone folder", state.tombstone_path(&id.0), errno)
         };
         rustix::fs::mkdirat(state.tombstones(), &id.0, Mode::from_raw_mode(0o755))
             .map_err(failed)?;
@@ -137,7 +137,8 @@ impl<'s> BatchWriter<'s> {
             if let Err(errno) =
                 rustix::fs::utimensat(&self.folder, MANIFEST, &times, AtFlags::SYMLINK_NOFOLLOW)
             {
-                tracing::warn!(batch = %self.id.0, error = %errno, "the grace time counts from the delete's beginning");
+                tracing::warn!(batch = %self.id.0, error = %errno, "cannot set a batch's time; its grace time counts \
+                     from the start of the delete");
             }
             return Some(self.id);
         }
@@ -145,7 +146,7 @@ impl<'s> BatchWriter<'s> {
         if let Err(errno) =
             rustix::fs::unlinkat(self.state.tombstones(), &self.id.0, AtFlags::REMOVEDIR)
         {
-            tracing::warn!(batch = %self.id.0, error = %errno, "an empty tombstone folder could not be removed");
+            tracing::warn!(batch = %self.id.0, error = %errno, "cannot remove an empty tombstone folder");
         }
         None
     }

@@ -74,7 +74,7 @@ impl Volumes {
                 Ok(others) => batches.extend(others),
                 Err(error) => {
                     let path = volume.tree.path().display();
-                    tracing::error!(volume = %path, error = chain(&error), "tombstones cannot be listed");
+                    tracing::error!(volume = %path, error = chain(&error), "cannot list the tombstones of a volume");
                 }
             }
         }

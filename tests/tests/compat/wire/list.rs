@@ -79,9 +79,9 @@ fn bad_parameters_are_told_in_a_line_of_text() {
         ("regex=(", "error parsing regexp: "),
         ("regex=(?=a)", "error parsing regexp: "),
         // Ours: what is wrong with it is told in other words.
-        ("list=[", "list= is no JSON array of strings: "),
-        ("list={\"a\":1}", "list= is no JSON array of strings: "),
-        ("list=[1]", "list= is no JSON array of strings: "),
+        ("list=[", "list= is not a JSON array of strings: "),
+        ("list={\"a\":1}", "list= is not a JSON array of strings: "),
+        ("list=[1]", "list= is not a JSON array of strings: "),
         // Ours: to the Go daemon each of these is a request for all metrics (D1, D47).
         ("list=%zz", "invalid URL escape \"%zz\""),
         ("regex=a;b", "semicolon"),

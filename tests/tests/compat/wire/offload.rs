@@ -107,7 +107,7 @@ fn d3_d29_a_metric_is_never_fetched_from_the_store_itself() {
             let request = REQUEST.replace("POST", method).replace("wrong.b", "m");
             let answer = daemon.answer(&format!("{request}server={server}&metric=m"));
             assert_eq!(answer.status, 400);
-            assert!(answer.text().contains("this very store"), "{}", answer.text());
+            assert!(answer.text().contains("this same store"), "{}", answer.text());
         }
     }
     assert_eq!(std::fs::read(daemon.path("m")).unwrap(), there);

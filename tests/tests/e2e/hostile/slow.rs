@@ -106,7 +106,7 @@ fn a_daemon_at_the_end_of_its_descriptors_waits_for_some_and_does_not_spin() {
     std::thread::sleep(Duration::from_secs(2));
     let used = processor_seconds(node) - before;
     assert!(used < 0.5, "{used} s of a processor in {:?}", began.elapsed());
-    assert!(node.log().matches("cannot take a connection").count() <= 3, "{}", node.log());
+    assert!(node.log().matches("cannot accept a connection").count() <= 3, "{}", node.log());
     drop(crowd);
     assert_serves(node);
 }
