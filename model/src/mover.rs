@@ -1,4 +1,4 @@
-//! A client: `run_batch` of `bucky/src/rebalance/mover/`, for one metric.
+//! A client: `run_batch` of `bucky/src/transfer/`, for one metric.
 
 use crate::heal::{Progress, advance};
 use crate::scenario::{Move, Policy, Scenario};

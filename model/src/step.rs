@@ -65,7 +65,7 @@ names! {
     Reshape: "fill_open" in "buckyd/src/store", "makes the file anew with the archives of both; the old one becomes a tombstone";
     // Step 5.
     SyncFinal: "sync_final" in "buckyd/src/store", "syncs, and answers";
-    Again: "heal" in "bucky/src/rebalance/mover", "sees that the owners healed from different contents: again";
+    Again: "heal" in "bucky/src/transfer", "sees that the owners healed from different contents: again";
     // Steps 6 and 7.
     DeleteOne: "delete_one" in "buckyd/src/store", "compares the file with the receipt, makes it a tombstone, answers";
     DeleteUnheard: "delete_one" in "buckyd/src/store", "compares, makes it a tombstone, and is killed before it answers";
