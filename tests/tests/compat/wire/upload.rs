@@ -153,7 +153,7 @@ fn d3_d45_uploads_are_checked_in_the_order_of_the_contract_and_refused_ones_chan
                 (&zeros[..], "identity", "Malformed whisper data: "),
                 (b"text of more than 28 bytes, no metric", "identity", "Malformed whisper data: "),
                 (&content[..100], "identity", "Malformed whisper data: "),
-                (&content, "gzip", "Content-Encoding \"gzip\" is not taken here"),
+                (&content, "gzip", "Content-Encoding \"gzip\" is not supported"),
             ] {
                 let size = format!(r#"{{"Size":{}}}"#, body.len());
                 let headers = [OCTETS, ("X-Metric-Stat", &*size), ("Content-Encoding", coding)];
