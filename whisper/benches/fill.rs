@@ -13,8 +13,8 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bucky_whisper::{
-    Aggregation, AggregationSix, Clocks, FillOptions, FillPlan, Header, Image, Point, Retention,
-    Written, XFilesFactor, fill, lock_exclusive, write_in_place,
+    Aggregation, AggregationSix, Clocks, Coverage, FillOptions, FillPlan, Header, Image, Point,
+    Retention, Written, XFilesFactor, fill, lock_exclusive, write_in_place,
 };
 use criterion::{BatchSize, Criterion};
 
@@ -97,6 +97,24 @@ fn plans(criterion: &mut Criterion, now: u32) {
     group.bench_function("for comparison: copy both images in memory", |bencher| {
         bencher.iter(|| (black_box(source).to_vec(), black_box(destination).to_vec()));
     });
+    group.finish();
+}
+
+/// What a file holds of another, which is looked at after every fill.
+fn coverages(criterion: &mut Criterion, now: u32) {
+    let mut group = criterion.benchmark_group("coverage");
+    let of = |source: &[u8], destination: &[u8]| {
+        let source = Image::parse(source).expect("a sound source");
+        let destination = Image::parse(destination).expect("a sound destination");
+        Coverage::of(&source, &destination, Clocks::at(now))
+    };
+    let whole = image(now, |_| true);
+    for (name, destination) in [("all is held", whole.clone()), ("half is", image(now, by_chance))]
+    {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| of(black_box(&whole), black_box(&destination)));
+        });
+    }
     group.finish();
 }
 
@@ -228,6 +246,7 @@ fn main() {
     if !std::env::args().any(|argument| argument == "bars") {
         let mut criterion = Criterion::default().configure_from_args();
         plans(&mut criterion, now);
+        coverages(&mut criterion, now);
         files(&mut criterion, now);
         criterion.final_summary();
     }

@@ -4,10 +4,11 @@
 //! may be deleted only if this finds every one of its points held (or what the operator has allowed).
 //!
 //! A point of the source (archive of step S, slot t, valid by either clock) is *held* if the destination has an archive of step
-//! S whose window reaches back to t, and that stores a value for t, or a newer turn of the ring at t's position. It *has no place* where the destination has no
-//! archive of step S, or one that does not reach back to t. A roll-up does not make a finer point held.
+//! S whose window reaches back to t, and that stores a value for t, or a newer turn of the ring at t's position. It *has no
+//! place* if the destination has no archive of step S, or one that does not reach back to t. A roll-up does not make a finer
+//! point held.
 
-use super::point_map::{Clocks, PointMap, WORD, bits_of, valid_words};
+use super::point_map::{Clocks, PointMap, WORD, bits_of, valid_words, valid_words_beside};
 use super::slots::{Slots, timestamp, value_for};
 use crate::Image;
 
@@ -45,13 +46,16 @@ pub struct ArchiveCoverage {
 impl Coverage {
     /// What `destination` holds of `source`.
     pub fn of(source: &Image<'_>, destination: &Image<'_>, clocks: Clocks) -> Self {
-        Self::of_maps(&PointMap::of(source, clocks), destination, clocks)
+        let archives = Slots::finest_first(destination, clocks);
+        let of_archive =
+            |slots: &Slots<'_>| look(&PointMap::of_archive(slots), Some(slots), &archives);
+        Self { archives: Slots::in_file_order(source, clocks).iter().map(of_archive).collect() }
     }
 
     /// What `destination` holds of a source of which only the maps are known.
     pub fn of_maps(source: &[PointMap], destination: &Image<'_>, clocks: Clocks) -> Self {
         let archives = Slots::finest_first(destination, clocks);
-        Self { archives: source.iter().map(|map| look(map, &archives)).collect() }
+        Self { archives: source.iter().map(|map| look(map, None, &archives)).collect() }
     }
 
     /// Points that are held, in all archives.
@@ -85,8 +89,8 @@ impl Coverage {
     }
 }
 
-/// What the archives of the destination, the finest first, hold of `map`.
-fn look(map: &PointMap, archives: &[Slots<'_>]) -> ArchiveCoverage {
+/// What the archives of the destination, the finest first, hold of `map`, which is that of `source` if it is known.
+fn look(map: &PointMap, source: Option<&Slots<'_>>, archives: &[Slots<'_>]) -> ArchiveCoverage {
     let mut found =
         ArchiveCoverage { seconds_per_point: map.seconds_per_point, ..ArchiveCoverage::default() };
     let step = i64::from(map.seconds_per_point);
@@ -98,9 +102,11 @@ fn look(map: &PointMap, archives: &[Slots<'_>]) -> ArchiveCoverage {
     let coarser: Vec<&Slots<'_>> = archives.iter().filter(|slots| slots.step() > step).collect();
     let mut judge = Judge { found, same, coarser };
     let first = i64::from(map.first);
-    let mut there = match same {
-        Some(slots) => valid_words(slots, first, map.words.len() * 64),
-        None => vec![0; map.words.len()],
+    let bits = map.words.len() * 64;
+    let mut there = match (same, source) {
+        (Some(slots), Some(source)) => valid_words_beside(slots, first, bits, (source, &map.words)),
+        (Some(slots), None) => valid_words(slots, first, bits),
+        (None, _) => vec![0; map.words.len()],
     };
     if let Some(slots) = same {
         // What lies before the window may still stand in the ring, and is served to nobody.

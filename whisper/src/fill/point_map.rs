@@ -63,14 +63,15 @@ impl PointMap {
         Slots::in_file_order(image, clocks).iter().map(Self::of_archive).collect()
     }
 
-    fn of_archive(slots: &Slots<'_>) -> Self {
+    pub(super) fn of_archive(slots: &Slots<'_>) -> Self {
         let (first, count) = (slots.oldest_by_both, slots.window_slots());
+        let words = valid_words(slots, first, count);
         Self {
             seconds_per_point: slots.archive.seconds_per_point,
             points: slots.archive.points,
             first: u32::try_from(first).unwrap_or(u32::MAX),
-            words: valid_words(slots, first, count),
-            outside: slots.points_outside_window(),
+            outside: slots.points_outside_window(&words),
+            words,
         }
     }
 
@@ -121,6 +122,39 @@ pub(super) fn valid_words(slots: &Slots<'_>, first: i64, count: usize) -> Vec<u6
         at = 0;
     }
     words
+}
+
+/// The bits of [`valid_words`] for `slots`, given those of `other`, `known`, for the same times. After a fill most stretches of
+/// both files are the same bytes: then so are their bits.
+pub(super) fn valid_words_beside(
+    slots: &Slots<'_>,
+    first: i64,
+    count: usize,
+    (other, known): (&Slots<'_>, &[u64]),
+) -> Vec<u64> {
+    let (Some(mut at), Some(mut at_other)) = (slots.position(first), other.position(first)) else {
+        return valid_words(slots, first, count);
+    };
+    let mut words = vec![0; count.div_ceil(64)];
+    for ((number, word), known) in (0_i64..).zip(&mut words).zip(known) {
+        let t = first + slots.step() * WORD * number;
+        *word = match (stretch(slots, at), stretch(other, at_other)) {
+            (Some(stored), Some(others)) if stored == others => *known,
+            _ => {
+                let left = count.saturating_sub(usize::try_from(number * WORD).unwrap_or(count));
+                valid_words(slots, t, left.min(64)).first().copied().unwrap_or_default()
+            }
+        };
+        for (at, len) in [(&mut at, slots.stored.len()), (&mut at_other, other.stored.len())] {
+            *at = (*at + 64).checked_rem(len).unwrap_or(0);
+        }
+    }
+    words
+}
+
+/// The bytes of as many slots as a word stands for, from `position` on; none if the ring ends before that.
+fn stretch<'a>(slots: &Slots<'a>, position: usize) -> Option<&'a [u8]> {
+    slots.stored.get(position..position + 64).map(<[Slot]>::as_flattened)
 }
 
 /// The bits from `number` on for `stored`, slots that follow each other in the ring.

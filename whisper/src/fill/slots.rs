@@ -1,5 +1,7 @@
 //! The slots of one archive at a given time, and how finer ones become a coarser one.
 
+use std::iter::repeat;
+
 use super::point_map::Clocks;
 use crate::image::position_of;
 use crate::{Aggregation, AggregationSix, Archive, Header, Image, Point, XFilesFactor};
@@ -143,16 +145,26 @@ impl<'a> Slots<'a> {
         usize::try_from(slots).unwrap_or_default()
     }
 
-    /// The times of the points that lie outside the later clock's window, and count all the same, ascending.
-    pub(super) fn points_outside_window(&self) -> Vec<u32> {
-        let is_outside = |slot: &Slot| {
-            let t = timestamp(slot);
-            t > self.newest || (t >= self.oldest && t < self.oldest_by_both)
-        };
-        let mut times: Vec<u32> = (self.stored.iter().enumerate())
-            .filter(|(position, slot)| is_outside(slot) && self.holds_point(*position))
-            .filter_map(|(_, slot)| u32::try_from(timestamp(slot)).ok())
-            .collect();
+    /// The times of the points that lie outside the later clock's window and still count, ascending. `words` has a bit for each
+    /// slot of the window, set if it holds a point: these are not looked at again.
+    pub(super) fn points_outside_window(&self, words: &[u64]) -> Vec<u32> {
+        let mut times = Vec::new();
+        // An empty archive has no positions.
+        let Some(start) = self.position(self.oldest_by_both) else { return times };
+        let count = self.stored.len();
+        for (number, word) in (0..count).step_by(64).zip(words.iter().copied().chain(repeat(0))) {
+            if word == u64::MAX {
+                continue;
+            }
+            for position in (number..count.min(number + 64)).map(|number| (start + number) % count)
+            {
+                let t = self.stored.get(position).map_or(0, timestamp);
+                let is_outside = t > self.newest || (t >= self.oldest && t < self.oldest_by_both);
+                if is_outside && self.holds_point(position) {
+                    times.extend(u32::try_from(t).ok());
+                }
+            }
+        }
         times.sort_unstable();
         times
     }

@@ -105,6 +105,36 @@ proptest! {
         prop_assert_eq!(found.held(), points);
         prop_assert!(maps.iter().all(PointMap::is_sound), "{:?}", maps);
     }
+
+    /// Long archives of which most stretches are the same bytes, wherever the rings begin: the same as by the maps alone.
+    #[test]
+    fn stretches_that_are_the_same_in_both_files_are_counted_as_any_others(
+        filled in 0_u32..420, rotated in 0_usize..400, apart in 0_u32..9_000,
+        changed in prop::collection::vec((0_usize..400, 0_u8..4), 0..6),
+    ) {
+        let source = dense(&[(60, 400), (300, 130)], filled);
+        let mut owner = dense(&[(60, 400), (300, 130)], filled);
+        for archive in &mut owner.archives {
+            let count = archive.slots.len();
+            let turn = archive.step * u32::try_from(count).unwrap();
+            archive.slots.rotate_left(rotated % count);
+            for (at, how) in &changed {
+                let (t, value) = &mut archive.slots[at % count];
+                match how {
+                    0 => *t = 0,
+                    1 => *value = f64::NAN,
+                    2 => *t += turn,
+                    _ => *value = 7.0,
+                }
+            }
+        }
+        for clocks in [Clocks::at(NOW), Clocks::new(NOW, NOW + apart), Clocks::new(NOW, NOW - apart)] {
+            let (from, into) = (source.bytes(), owner.bytes());
+            let (from, into) = (Image::parse(&from).unwrap(), Image::parse(&into).unwrap());
+            let by_maps = Coverage::of_maps(&PointMap::of(&from, clocks), &into, clocks);
+            prop_assert_eq!(Coverage::of(&from, &into, clocks), by_maps);
+        }
+    }
 }
 
 const NOW: u32 = 1_700_000_000;
