@@ -1,4 +1,4 @@
-//! Files that are too long to be held in memory, each in a temporary file without a name: it is gone once nobody has it open.
+//! Files that are too long for memory, each in a temporary file without a name, which is gone once nobody has it open.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use bucky_whisper::{Digest, DigestBuilder, Header, ImageError, is_compressed};
 
-/// The longest file that is held in memory where files of any length are taken.
+/// The longest file that is held in memory; longer ones go into temporary files.
 pub(crate) const HELD_FILE_BYTES: u64 = 32 << 20;
-/// What holes are made of.
+/// The length of a block that becomes a hole if it has only zeros.
 const HOLE_BYTES: usize = 4096;
 
 /// A file's content, wherever it is.
@@ -31,7 +31,7 @@ impl Content {
         }
     }
 
-    /// In a temporary file, if it is not in one by now.
+    /// The content in a temporary file.
     ///
     /// # Errors
     /// Those of the temporary file, which say what to do.
@@ -55,7 +55,7 @@ pub(crate) struct Spool {
     digest: Digest,
 }
 
-/// The same content.
+/// Two are equal if their contents are.
 impl PartialEq for Spool {
     fn eq(&self, other: &Self) -> bool {
         (self.len_bytes, self.digest) == (other.len_bytes, other.digest)
@@ -100,7 +100,7 @@ impl Spool {
         Ok(content)
     }
 
-    /// Whether it is a whole Whisper file, as far as its header tells.
+    /// Its header, if that is one of a whole Whisper file; else what is wrong.
     ///
     /// # Errors
     /// Those of the temporary file.
@@ -113,7 +113,7 @@ impl Spool {
         Ok(Header::parse(&head, self.len_bytes).map_err(ImageError::Header))
     }
 
-    /// The same file after it was written to.
+    /// This file with its new digest, after it was written to.
     ///
     /// # Errors
     /// Those of the temporary file.
@@ -179,10 +179,10 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Adds so many bytes of `reader`, which may not be shorter.
+    /// Adds `bytes` bytes of `reader`, which must not have fewer.
     ///
     /// # Errors
-    /// As [`Self::write`]; and those of the reader, which come as they are, `UnexpectedEof` where it is too short.
+    /// As [`Self::write`]; and those of the reader, unchanged: `UnexpectedEof` if it has fewer.
     pub(crate) fn copy(&mut self, reader: &mut impl Read, bytes: u64) -> Result<(), CopyError> {
         let mut piece = vec![0; 64 * HOLE_BYTES];
         let mut left = bytes;
@@ -196,7 +196,7 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Passes over so many bytes, which are zeros.
+    /// Adds `bytes` zeros, without writing them.
     pub(crate) fn hole(&mut self, bytes: u64) {
         let zeros = [0; HOLE_BYTES];
         let mut left = bytes;
@@ -233,7 +233,7 @@ pub(crate) enum CopyError {
     Write(io::Error),
 }
 
-/// Where temporary files lie: in `TMPDIR`, or where that is not set in a folder that is not in memory, as `/tmp` may be.
+/// The folder of temporary files: `TMPDIR`, or else one that is on a disk, because `/tmp` may be in memory.
 fn folder() -> PathBuf {
     let on_disk = Path::new("/var/tmp");
     if std::env::var_os("TMPDIR").is_none() && on_disk.is_dir() {
@@ -244,7 +244,7 @@ fn folder() -> PathBuf {
 
 fn explained(error: io::Error) -> io::Error {
     let text = format!(
-        "a temporary file in {} cannot take it ({error}); set TMPDIR to a folder with more room",
+        "cannot write a temporary file in {} ({error}); set TMPDIR to a folder with more room",
         folder().display()
     );
     io::Error::new(error.kind(), text)

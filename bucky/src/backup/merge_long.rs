@@ -1,5 +1,5 @@
-//! Bringing together the copies of one metric that are too long to be held: in their temporary files, by the same rules as the
-//! others, window by window.
+//! Merges the copies of one metric that are too long for memory: in their temporary files, window by window, by the rules of
+//! `merge`.
 
 use std::io;
 
@@ -12,22 +12,22 @@ use bucky_whisper::{
 use super::copies::{Held, Merged};
 use crate::spool::{Content, Spool};
 
-/// A file of the archive in the making; its header where it is not compressed.
+/// A file of the archive that is being made; its header unless it is compressed.
 struct File {
     meta: FileMeta,
     spool: Spool,
     header: Option<Header>,
 }
 
-/// What became of a copy that was to be brought into a file.
+/// What became of a copy that was merged into a file.
 enum Brought {
     /// The file has all of it; so many points came.
     Whole(u64),
-    /// They cannot be brought together.
+    /// They cannot be merged.
     Apart,
 }
 
-/// Brings `copies` together as of `now`, the one whose values count first.
+/// Merges `copies` as of `now`, the one whose values win first.
 pub(super) fn merge_long(copies: Vec<Held>, now: u32) -> Merged {
     let mut merged = Merged::default();
     let mut files: Vec<File> = Vec::new();
@@ -50,7 +50,7 @@ pub(super) fn merge_long(copies: Vec<Held>, now: u32) -> Merged {
             Ok(Brought::Whole(points)) => merged.points += points,
             Ok(Brought::Apart) => files.push(copy),
             Err(error) => {
-                let reason = format!("it cannot be brought together with the others: {error}");
+                let reason = format!("cannot merge it with the other copies: {error}");
                 merged.failed.push((node, reason));
                 files.push(copy);
             }
@@ -79,7 +79,7 @@ fn bring_into_one(copy: &File, files: &mut [File], now: u32) -> io::Result<Broug
     Ok(Brought::Apart)
 }
 
-/// Puts into `into` the points that only `copy` has. Where it cannot have all of them it may have got some.
+/// Puts into `into` the points that only `copy` has. If `into` has no place for all of them, it may have got some.
 fn bring(copy: &File, into: &mut File, now: u32) -> io::Result<Brought> {
     let (from, to) = (&copy.spool, &into.spool);
     if (from.len_bytes(), from.digest()) == (to.len_bytes(), to.digest()) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::counted::{self, counted};
-use crate::output::{human_bytes, human_count, human_duration};
+use crate::output::human_count;
 use crate::plan::Plan;
 use crate::run::tally::Counts;
 
@@ -48,13 +48,9 @@ impl fmt::Display for Summary {
         let counts = &self.counts;
         writeln!(
             f,
-            "{} created under new names, {} filled, {} unchanged; {} filled, {} in {}. The old metrics stay.",
+            "{} created under new names, {}. The old metrics stay.",
             counted::metrics(counts.created),
-            human_count(counts.filled),
-            human_count(counts.unchanged),
-            counted::points(counts.points),
-            human_bytes(counts.bytes),
-            human_duration(self.elapsed),
+            counts.rest_of_line(self.elapsed),
         )?;
         counts.tell_shortfalls(f)?;
         if self.stopped {

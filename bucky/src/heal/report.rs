@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::survey::Survey;
 use crate::counted::{self, counted};
-use crate::output::{human_bytes, human_count, human_duration};
+use crate::output::human_count;
 use crate::run::tally::Counts;
 
 /// What is about to be done, for people.
@@ -54,13 +54,9 @@ impl fmt::Display for Summary {
         let counts = &self.counts;
         writeln!(
             f,
-            "{} created, {} filled, {} unchanged; {} filled, {} in {}. Nothing was deleted.",
+            "{} created, {}. Nothing was deleted.",
             counted::copies(counts.created),
-            human_count(counts.filled),
-            human_count(counts.unchanged),
-            counted::points(counts.points),
-            human_bytes(counts.bytes),
-            human_duration(self.elapsed),
+            counts.rest_of_line(self.elapsed),
         )?;
         if self.turned > 0 {
             writeln!(

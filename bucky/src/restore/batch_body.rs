@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bucky_api::archive::{ArchiveWriter, FileMeta};
+use bucky_api::archive::{ArchiveWriter, Content, FileMeta};
 use bucky_whisper::{Digest, MetricName};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -13,6 +13,7 @@ pub(super) struct BatchFile {
     pub(super) metric: MetricName,
     pub(super) meta: FileMeta,
     pub(super) digest: Digest,
+    pub(super) is_sparse: bool,
     pub(super) content: Bytes,
 }
 
@@ -28,7 +29,10 @@ pub(super) fn batch_body(
             let Some((mut writer, mut files)) = state else { return Ok(None) };
             match files.next() {
                 Some(file) => {
-                    writer.append(&file.metric, file.meta, file.digest, &file.content)?;
+                    let BatchFile { metric, meta, digest, is_sparse, content } = file;
+                    let len_bytes = content.len() as u64;
+                    let of = Content { digest: Some(digest), len_bytes, is_sparse };
+                    writer.append_as(&metric, meta, of, &content)?;
                     Ok(Some((pieces.take(), Some((writer, files)))))
                 }
                 None => {

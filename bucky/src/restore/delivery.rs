@@ -1,7 +1,8 @@
 //! Brings the files of an archive to their owners: in batches where a daemon has `/v1`, one by one to the Go tool's.
 //!
 //! What is held is bounded, however many nodes there are: where there is no room for the next file, the fullest batch goes
-//! early. A file that is too long to be held lies in a temporary file, and goes alone, piece by piece. Each owner is told as restored only by its own word, which it gives once the batch is durable there.
+//! early. A file that is too long for memory lies in a temporary file, and is sent alone, piece by piece. An owner counts as
+//! restored only if it says so itself, which it does once the batch is durable there.
 
 use std::collections::HashSet;
 use std::io;
@@ -37,11 +38,22 @@ const GO_FILE_BYTES: u64 = 256 << 20;
 /// Attempts with a half of a batch that has failed as a whole.
 const HALF_ATTEMPTS: u32 = 2;
 
+/// A file of an archive.
+pub(crate) struct Restored {
+    pub(crate) metric: MetricName,
+    pub(crate) meta: FileMeta,
+    pub(crate) content: Content,
+    pub(crate) digest: Digest,
+    /// Whether the archive has it with holes: then its owners do, too.
+    pub(crate) is_sparse: bool,
+}
+
 /// A file on its way to its owners.
 pub(crate) struct File {
     metric: MetricName,
     meta: FileMeta,
     digest: Digest,
+    is_sparse: bool,
     content: Whole,
     open: Mutex<Open>,
     _room: Option<OwnedSemaphorePermit>,
@@ -111,13 +123,8 @@ impl Delivery {
     }
 
     /// Takes a file that goes to the nodes at these places; waits while too much is held.
-    pub(crate) async fn push(
-        &mut self,
-        metric: MetricName,
-        meta: FileMeta,
-        (content, digest): (Content, Digest),
-        owners: Vec<usize>,
-    ) {
+    pub(crate) async fn push(&mut self, file: Restored, owners: Vec<usize>) {
+        let Restored { metric, meta, content, digest, is_sparse } = file;
         // Of two files of one metric the first counts, as it stands in the archive: it is there before the second comes.
         if self.shared.held().contains(&metric) {
             self.finish().await;
@@ -135,11 +142,12 @@ impl Delivery {
             Content::Spooled(spool) => (Whole::Spooled(spool), true),
         };
         let open = Mutex::new(open);
-        let file = Arc::new(File { metric, meta, digest, content, open, _room: room });
+        let file = File { metric, meta, digest, is_sparse, content, open, _room: room };
+        let file = Arc::new(file);
         for owner in owners {
             let Some(waiting) = self.waiting.get_mut(owner) else { continue };
             waiting.push(Arc::clone(&file));
-            // Nothing else waits where all the room was taken.
+            // Nothing else waits once all the room is taken.
             if is_long || is_full(waiting) {
                 self.launch(owner);
             }
@@ -201,11 +209,12 @@ impl File {
     /// As it is sent with others; none where it goes alone.
     fn to_send(&self) -> Option<BatchFile> {
         let Whole::Held(content) = &self.content else { return None };
-        let Self { metric, meta, digest, .. } = self;
+        let Self { metric, meta, digest, is_sparse, .. } = self;
         Some(BatchFile {
             metric: metric.clone(),
             meta: *meta,
             digest: *digest,
+            is_sparse: *is_sparse,
             content: content.clone(),
         })
     }
@@ -428,7 +437,7 @@ async fn heal(
     });
     let answer = match long {
         Some((file, spool)) => {
-            let stream = long_body(file.metric.clone(), file.meta, spool.clone());
+            let stream = long_body(file.metric.clone(), file.meta, file.is_sparse, spool.clone());
             node.daemon.heal_long(orders, spool.len_bytes(), stream).await?
         }
         None => {

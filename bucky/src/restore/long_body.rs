@@ -16,16 +16,19 @@ const PIECES_AHEAD: usize = 4;
 /// The length of a piece.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// The stream of `spool`, which is the file of `metric`. Dropped, nothing more is read.
+/// The stream of `spool`, which is the file of `metric`, with holes at its owner if it `is_sparse`. Dropped, nothing more is
+/// read.
 pub(super) fn long_body(
     metric: MetricName,
     meta: FileMeta,
+    is_sparse: bool,
     spool: Spool,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = write(&metric, meta, &spool, Pieces(sender.clone())) {
-            // Where nobody listens any more, nobody needs to know.
+        let of = Content { digest: Some(spool.digest()), len_bytes: spool.len_bytes(), is_sparse };
+        if let Err(error) = write(&metric, meta, of, &spool, Pieces(sender.clone())) {
+            // Nobody needs to know if nobody listens any more.
             let _ = sender.blocking_send(Err(error));
         }
     });
@@ -36,13 +39,16 @@ pub(super) fn long_body(
 }
 
 /// Writes the stream piece by piece.
-fn write(metric: &MetricName, meta: FileMeta, spool: &Spool, pieces: Pieces) -> io::Result<()> {
+fn write(
+    metric: &MetricName,
+    meta: FileMeta,
+    of: Content,
+    spool: &Spool,
+    pieces: Pieces,
+) -> io::Result<()> {
     let buffered = io::BufWriter::with_capacity(PIECE_BYTES, pieces);
     let mut writer = ArchiveWriter::new(buffered);
-    // Whether zeros become holes is its owner's decision.
-    let content =
-        Content { digest: Some(spool.digest()), len_bytes: spool.len_bytes(), is_sparse: false };
-    writer.add(metric, meta, content, spool.reader())?;
+    writer.add(metric, meta, of, spool.reader())?;
     writer.finish()?.flush()
 }
 
@@ -73,13 +79,13 @@ mod tests {
         let spool = crate::spool::Content::Held(content.clone()).into_spool().unwrap();
         let meta = FileMeta { mode: 0o640, mtime: 7 };
         let pieces: Vec<Bytes> =
-            long_body("a.b".parse().unwrap(), meta, spool).try_collect().await.unwrap();
+            long_body("a.b".parse().unwrap(), meta, true, spool).try_collect().await.unwrap();
         assert!(pieces.iter().all(|piece| piece.len() <= PIECE_BYTES));
         let mut members = Vec::new();
         let whole = pieces.concat();
         read_archive(whole.as_slice(), Limits::default(), |member| members.push(member)).unwrap();
         let [member] = members.as_slice() else { panic!() };
         assert!(member.is_intact() && member.announced.is_some() && member.meta == meta);
-        assert!(member.content == content && member.metric.as_str() == "a.b");
+        assert!(member.content == content && member.metric.as_str() == "a.b" && member.is_sparse);
     }
 }

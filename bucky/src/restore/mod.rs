@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 
 use bucky_api::archive::REPORT_NAME;
 use bucky_api::{ArchiveReport, Client, DaemonAddr, OnSchemaDifference};
-use bucky_whisper::{Digest, Image, ImageError, MetricName};
+use bucky_whisper::{Image, ImageError, MetricName};
 use tokio::sync::mpsc;
 
-use self::delivery::Delivery;
+use self::delivery::{Delivery, Restored};
 use self::destinations::Destinations;
 pub(crate) use self::input::Place;
 pub(crate) use self::names::prefix;
@@ -34,7 +34,7 @@ use crate::chain;
 use crate::cluster::{Cluster, Scope};
 use crate::counted;
 use crate::outcome::Outcome;
-use crate::output::{Output, human_bytes, human_count, human_duration};
+use crate::output::{Output, human_count};
 use crate::placement::Series;
 use crate::run::failure_files::FailureFiles;
 use crate::run::stop::Stop;
@@ -127,6 +127,11 @@ fn read(place: Place) -> anyhow::Result<mpsc::Receiver<Next>> {
     Ok(members)
 }
 
+/// What comes next; an error if the thread has stopped without sending the end.
+async fn next_of(members: &mut mpsc::Receiver<Next>) -> Next {
+    members.recv().await.unwrap_or(Err(TarError::Unfinished))
+}
+
 /// How the reading of an archive ended.
 enum Ended {
     /// At the archive's end.
@@ -149,19 +154,17 @@ impl Restore<'_> {
         let mut told = Instant::now();
         let ended = loop {
             let next = tokio::select! {
-                next = members.recv() => next,
+                next = next_of(&mut members) => next,
                 () = self.stop.asked() => break Ended::Stopped,
             };
             let member = match next {
-                Some(Ok(Some(member))) => member,
-                Some(Ok(None)) => break Ended::Whole,
-                Some(Err(error)) => break Ended::Broken { error, after },
-                None => break Ended::Broken { error: TarError::Unfinished, after },
+                Ok(Some(member)) => member,
+                Ok(None) => break Ended::Whole,
+                Err(error) => break Ended::Broken { error, after },
             };
             after = Some(String::from_utf8_lossy(&member.path).into_owned());
-            if let Some(sorted) = self.sorter.sort(member) {
-                let Sorted { metric, meta, content, owners } = sorted;
-                self.delivery.push(metric, meta, content, owners).await;
+            if let Some(Sorted { file, owners }) = self.sorter.sort(member) {
+                self.delivery.push(file, owners).await;
             }
             if told.elapsed() >= PROGRESS_INTERVAL {
                 told = Instant::now();
@@ -217,9 +220,7 @@ impl Restore<'_> {
 
 /// A file that is to be restored.
 struct Sorted {
-    metric: MetricName,
-    meta: bucky_api::archive::FileMeta,
-    content: (Content, Digest),
+    file: Restored,
     owners: Vec<usize>,
 }
 
@@ -232,21 +233,21 @@ struct Sorter<'a> {
     refused: u64,
     /// Metrics of other nodes, where one alone is restored to.
     elsewhere: u64,
-    /// Files that were handed on.
+    /// Files that were passed to the delivery.
     files: u64,
 }
 
 impl Sorter<'_> {
-    /// What is to be restored of `member`; what is not, is told.
+    /// What to restore of `member`. What is not restored is reported.
     fn sort(&mut self, member: Member) -> Option<Sorted> {
         let Member { path, meta, kind } = member;
-        let (content, digest) = match kind {
+        let (content, digest, is_sparse) = match kind {
             Kind::Folder => return None,
             Kind::File { content: Content::Held(content), .. } if is_report(&path) => {
                 self.tell_report(&content);
                 return None;
             }
-            Kind::File { content, digest } => (content, digest),
+            Kind::File { content, digest, is_sparse } => (content, digest, is_sparse),
             Kind::Other(what) => return self.refuse(&path, format_args!("it is {what}")),
             Kind::Unusable(reason) => return self.refuse(&path, reason),
         };
@@ -281,7 +282,8 @@ impl Sorter<'_> {
             self.output.say(format_args!("Uploading {metric} => {}", nodes.join(", ")));
         }
         self.files += 1;
-        Some(Sorted { metric, meta, content: (content, digest), owners })
+        let file = Restored { metric, meta, content, digest, is_sparse };
+        Some(Sorted { file, owners })
     }
 
     fn refuse(&mut self, path: &[u8], reason: impl fmt::Display) -> Option<Sorted> {
@@ -326,22 +328,15 @@ impl fmt::Display for Summary<'_> {
         let counts = self.counts;
         write!(
             f,
-            "{} restored: {} created, {} filled, {} unchanged; {} filled, {} in {}. {} refused.",
+            "{} restored: {} created, {}. {} refused.",
             counted::metrics(counts.moved),
             human_count(counts.created),
-            human_count(counts.filled),
-            human_count(counts.unchanged),
-            counted::points(counts.points),
-            human_bytes(counts.bytes),
-            human_duration(self.elapsed),
+            counts.rest_of_line(self.elapsed),
             human_count(self.refused)
         )?;
         if counts.failures() > 0 {
-            let kinds = counts.failed.iter();
-            let kinds = kinds.map(|(kind, count)| format!("{} {kind}", human_count(*count)));
-            let kinds: Vec<String> = kinds.collect();
-            let failures = human_count(counts.failures());
-            write!(f, "\n{failures} did not reach all their owners: {}.", kinds.join(", "))?;
+            let (failures, kinds) = (human_count(counts.failures()), counts.kinds(|_| true));
+            write!(f, "\n{failures} did not reach all their owners: {kinds}.")?;
         }
         if self.silent > 0 {
             write!(

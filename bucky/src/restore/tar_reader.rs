@@ -44,7 +44,7 @@ pub(crate) enum TarError {
         "there is more data after the end of the archive; if the file has several archives, give them one at a time"
     )]
     MoreBehind,
-    /// Whoever read it ended without saying that this was the end.
+    /// The thread that reads it stopped before the end.
     #[error("the archive was not read to its end; this is a defect of bucky, please report it")]
     Unfinished,
     /// What is behind fails, or its compression is damaged.
@@ -66,8 +66,8 @@ pub(crate) struct Member {
 /// What a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A file.
-    File { content: Content, digest: Digest },
+    /// A file; whether the archive has it with holes.
+    File { content: Content, digest: Digest, is_sparse: bool },
     /// A file that cannot be used: why.
     Unusable(String),
     /// A folder.
@@ -102,7 +102,7 @@ impl<R: Read> TarReader<R> {
         Self::holding_at_most(reader, HELD_FILE_BYTES)
     }
 
-    /// The same, where files of more than so many bytes go into temporary files.
+    /// Reads from `reader`; files that are longer than `held_bytes` go into temporary files.
     pub(super) fn holding_at_most(reader: R, held_bytes: u64) -> Self {
         Self { reader, at: 0, held_bytes }
     }
@@ -203,14 +203,11 @@ impl<R: Read> TarReader<R> {
         let path_digest = recorded.as_ref().map(|path| Digest::of(path));
         let path = recorded.unwrap_or_else(|| header.path_bytes().into_owned());
         let shown = || String::from_utf8_lossy(&path).into_owned();
-        let content = match header.entry_type() {
-            EntryType::Regular | EntryType::Continuous if !path.ends_with(b"/") => {
-                self.content(size, sparse.layout(), &shown)?
-            }
+        let layout = match header.entry_type() {
+            EntryType::Regular | EntryType::Continuous if !path.ends_with(b"/") => sparse.layout(),
             EntryType::GNUSparse => {
                 let map = self.gnu_sparse(header, &shown)?;
-                let layout = map.map(|(bytes, map)| Layout::Mapped(bytes, map));
-                self.content(size, layout, &shown)?
+                map.map(|(bytes, map)| Layout::Mapped(bytes, map))
             }
             kind => {
                 // A link may tell the length of what it leads to, and has no content.
@@ -219,7 +216,12 @@ impl<R: Read> TarReader<R> {
                 return Ok(Member { kind: described(kind), path, meta });
             }
         };
-        let kind = content.and_then(|content| checked(content, told, path_digest));
+        let is_sparse = layout.as_ref().is_ok_and(|layout| !matches!(layout, Layout::Whole));
+        let content = self.content(size, layout, &shown)?;
+        let digest = content.and_then(|content| {
+            checked(&content, told, path_digest).map(|digest| (content, digest))
+        });
+        let kind = digest.map(|(content, digest)| Kind::File { content, digest, is_sparse });
         Ok(Member { kind: kind.unwrap_or_else(Kind::Unusable), path, meta })
     }
 
@@ -247,7 +249,7 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    /// The same of a file that is too long to be held.
+    /// A file that is too long for memory, in a temporary file; or why there is none.
     fn spooled(
         &mut self,
         bytes: u64,
@@ -376,10 +378,10 @@ fn described(kind: EntryType) -> Kind {
     }
 }
 
-/// A file, where it is what was put into the archive as far as that tells; else why not. `path` is the digest of a name
-/// that stands in a record.
-fn checked(content: Content, told: Option<Told>, path: Option<Digest>) -> Result<Kind, String> {
-    let digest = match &content {
+/// The digest of a file, if it is what was put into the archive, as far as the archive says that; else why not. `path` is
+/// the digest of a name that stands in a record.
+fn checked(content: &Content, told: Option<Told>, path: Option<Digest>) -> Result<Digest, String> {
+    let digest = match content {
         Content::Held(content) => Digest::of(content),
         Content::Spooled(spool) => spool.digest(),
     };
@@ -391,7 +393,7 @@ fn checked(content: Content, told: Option<Told>, path: Option<Digest>) -> Result
         Some(Told::Digests(told)) if told.path.is_some() && told.path != path => {
             Err("its name is damaged: the digest does not match".into())
         }
-        Some(Told::Digests(_) | Told::Nothing) | None => Ok(Kind::File { content, digest }),
+        Some(Told::Digests(_) | Told::Nothing) | None => Ok(digest),
     }
 }
 

@@ -30,12 +30,16 @@ fn read_holding(bytes: &[u8], held_bytes: u64) -> (Vec<Member>, Result<(), TarEr
     loop {
         match reader.next() {
             Ok(Some(Member {
-                kind: Kind::File { content: Content::Spooled(spool), digest },
+                kind: Kind::File { content: Content::Spooled(spool), digest, is_sparse },
                 path,
                 meta,
             })) => {
                 let content = Content::Held(spool.content().unwrap());
-                members.push(Member { kind: Kind::File { content, digest }, path, meta });
+                members.push(Member {
+                    kind: Kind::File { content, digest, is_sparse },
+                    path,
+                    meta,
+                });
             }
             Ok(Some(member)) => {
                 if let Kind::File { content: Content::Held(content), .. } = &member.kind {
@@ -56,7 +60,8 @@ fn whole(bytes: &[u8]) -> Vec<Member> {
 }
 
 fn file(path: &str, content: &[u8]) -> Member {
-    let kind = Kind::File { content: Content::Held(content.to_vec()), digest: Digest::of(content) };
+    let (digest, content) = (Digest::of(content), Content::Held(content.to_vec()));
+    let kind = Kind::File { content, digest, is_sparse: false };
     Member { path: path.into(), meta: META, kind }
 }
 
@@ -116,9 +121,16 @@ fn unusable(bytes: &[u8]) -> String {
 #[test]
 fn what_was_written_is_read_with_holes_and_without() {
     for form in [Form::Whole, Form::Sparse] {
-        let expected: Vec<Member> =
-            files().iter().map(|(path, content)| file(path, content)).collect();
-        assert_eq!(whole(&archive(form)), expected, "{form:?}");
+        let read = whole(&archive(form));
+        assert_eq!(read.len(), files().len());
+        for (mut member, (path, content)) in read.into_iter().zip(files()) {
+            if let Kind::File { is_sparse, .. } = &mut member.kind {
+                // The file with holes is one with holes again.
+                let has_holes = content.iter().filter(|byte| **byte == 0).count() > 4096;
+                assert_eq!(std::mem::take(is_sparse), form == Form::Sparse && has_holes, "{path}");
+            }
+            assert!(member == file(&path, &content), "{form:?}: {path}");
+        }
     }
     assert!(archive(Form::Sparse).len() < archive(Form::Whole).len() / 3);
     assert_eq!(whole(&[0; 1024]), []);
@@ -280,4 +292,16 @@ fn no_number_is_believed() {
     }
     let old = one(b"", |header| header.set_entry_type(EntryType::GNUSparse), b"x");
     assert!(unusable(&old).contains("real length") || unusable(&old).contains("holes"));
+}
+
+/// Of a thread that panics, the channel is closed, as at the end of an archive.
+#[tokio::test]
+async fn a_thread_that_stops_before_the_end_is_no_end() {
+    let (sender, mut members) = tokio::sync::mpsc::channel(2);
+    sender.send(Ok(Some(file("a.wsp", b"x")))).await.unwrap();
+    sender.send(Ok(None)).await.unwrap();
+    drop(sender);
+    assert!(matches!(super::next_of(&mut members).await, Ok(Some(_))));
+    assert!(matches!(super::next_of(&mut members).await, Ok(None)));
+    assert!(matches!(super::next_of(&mut members).await, Err(TarError::Unfinished)));
 }

@@ -1,4 +1,4 @@
-//! What a run has done so far: counts, and what did not make it, each named once.
+//! What a run has done so far: counts, and the metrics that failed, each named once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +12,8 @@ use bucky_whisper::MetricName;
 use super::failure::{Failure, LATE_POINTS, Naming, OTHER_SCHEMA, STILL_WRITTEN_TO, is_of_delete};
 use super::failure_files::FailureFiles;
 use super::schemas::Schemas;
-use crate::counted::counted;
-use crate::output::{Output, human_count};
+use crate::counted::{self, counted};
+use crate::output::{Output, human_bytes, human_count, human_duration};
 
 /// What was put in place of one metric, at all its owners together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,26 @@ impl Counts {
             || self.delete_failures() > tolerance
     }
 
+    /// What was filled and what was not changed, and how much travelled in this time; the beginning is the command's.
+    pub(crate) fn rest_of_line(&self, elapsed: Duration) -> String {
+        format!(
+            "{} filled, {} unchanged; {} filled, {} in {}",
+            human_count(self.filled),
+            human_count(self.unchanged),
+            counted::points(self.points),
+            human_bytes(self.bytes),
+            human_duration(elapsed)
+        )
+    }
+
+    /// The failures of these kinds, each with its number.
+    pub(crate) fn kinds(&self, is_shown: impl Fn(&str) -> bool) -> String {
+        let failed = self.failed.iter().filter(|(kind, _)| is_shown(kind));
+        let kinds: Vec<String> =
+            failed.map(|(kind, count)| format!("{} {kind}", human_count(*count))).collect();
+        kinds.join(", ")
+    }
+
     /// What was not done, and why: a line each.
     pub(crate) fn tell_shortfalls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.gone > 0 {
@@ -130,10 +150,8 @@ impl Counts {
         }
         let failures = self.copy_failures();
         if failures > 0 {
-            let failed = self.failed.iter().filter(|(kind, _)| !is_of_delete(kind));
-            let kinds: Vec<String> =
-                failed.map(|(kind, count)| format!("{} {kind}", human_count(*count))).collect();
-            writeln!(f, "{} failed: {}.", human_count(failures), kinds.join(", "))?;
+            let kinds = self.kinds(|kind| !is_of_delete(kind));
+            writeln!(f, "{} failed: {kinds}.", human_count(failures))?;
         }
         if self.broken_sources > 0 {
             let nodes = counted(self.broken_sources, "node", "nodes");

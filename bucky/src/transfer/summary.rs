@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Task;
 use crate::counted::{self, counted};
-use crate::output::{human_bytes, human_count, human_duration};
+use crate::output::human_count;
 use crate::run::tally::Counts;
 
 /// How a run ended, for people.
@@ -23,7 +23,7 @@ pub(crate) struct Summary {
     pub(crate) stopped: bool,
     /// Whether only some metrics or nodes were looked at.
     pub(crate) is_selection: bool,
-    /// How many metrics still lie astray; none where a node did not tell.
+    /// How many metrics are still misplaced; none if a node did not answer.
     pub(crate) still_misplaced: Option<u64>,
     /// Tagged files that nobody can place: they stay where they are.
     pub(crate) unplaceable: u64,
@@ -37,14 +37,10 @@ impl fmt::Display for Summary {
         let verb = if self.deletes { "moved" } else { "copied (sources kept)" };
         writeln!(
             f,
-            "{} {verb}: {} created, {} filled, {} unchanged; {} filled, {} in {}.",
+            "{} {verb}: {} created, {}.",
             counted::metrics(counts.moved),
             human_count(counts.created),
-            human_count(counts.filled),
-            human_count(counts.unchanged),
-            counted::points(counts.points),
-            human_bytes(counts.bytes),
-            human_duration(self.elapsed),
+            counts.rest_of_line(self.elapsed),
         )?;
         if counts.replaced > 0 {
             writeln!(
