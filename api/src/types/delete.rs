@@ -1,0 +1,73 @@
+//! Conditional deletes.
+
+use bucky_whisper::{Digest, MetricName};
+use serde::{Deserialize, Serialize};
+
+use super::{OnSchemaDifference, Problem, is_zero};
+use crate::DaemonAddr;
+
+/// Body of `POST /v1/delete`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteRequest {
+    /// The metrics to delete.
+    #[serde(deserialize_with = "crate::bounded::metrics")]
+    pub metrics: Vec<DeleteMetric>,
+    /// Files that were written to in the last so many seconds are left where they are; 0 takes them too.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rest_seconds: u64,
+    /// Whether a file that was cut off is kept aside: its owners have what was left of it. Without this it stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub salvage: bool,
+}
+
+/// One metric to delete, if its content is still the one that was healed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteMetric {
+    /// The metric.
+    pub name: MetricName,
+    /// The digest of the content that the owners hold.
+    pub digest: Digest,
+    /// The daemons of the owners: they are asked once more before the file is gone for good.
+    #[serde(deserialize_with = "crate::bounded::owners")]
+    pub owners: Vec<DaemonAddr>,
+    /// What may count at the owners for a point that has no place there: as the heal had it.
+    #[serde(default, skip_serializing_if = "OnSchemaDifference::is_keep")]
+    pub on_schema_difference: OnSchemaDifference,
+    /// How many points had no place at an owner when it was healed, where that is allowed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub points_given_up: u64,
+}
+
+/// A line of the answer of `POST /v1/delete`, one a metric.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteLine {
+    /// The metric.
+    pub metric: MetricName,
+    /// What became of it.
+    pub outcome: DeleteOutcome,
+    /// Where a file that was cut off is kept aside, as a path at the daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+    /// Where it failed: the kind of problem, if the daemon names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+    /// Where it failed, or is in use: why. Where it was deleted: what was odd about its times.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What a conditional delete did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeleteOutcome {
+    /// The file is gone from its place; its tombstone waits to be confirmed.
+    Deleted,
+    /// The content is another by now: heal it again first.
+    Changed,
+    /// It was written to within [`DeleteRequest::rest_seconds`], and the file is where it was.
+    InUse,
+    /// There was no such file.
+    Missing,
+    /// It did not work, and the file is where it was.
+    Failed,
+}

@@ -1,0 +1,54 @@
+//! The kinds of problems that requests and their answers name.
+
+use serde::{Deserialize, Serialize};
+
+/// What kind of problem kept a metric from being healed or deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Problem {
+    /// The source has no such file (any more).
+    SourceMissing,
+    /// The source's file is not a Whisper file, or a damaged one.
+    SourceDamaged,
+    /// The source's file could not be read.
+    SourceUnreadable,
+    /// The owner's file is damaged; it is not replaced.
+    DestinationDamaged,
+    /// One of the two files is compressed: points cannot be exchanged.
+    Compressed,
+    /// Points of the source have no place in the owner's file: it has another schema, or newer timestamps take their slots.
+    NoPlace,
+    /// Another process holds the file's lock.
+    Busy,
+    /// The content did not have the digest it was sent with.
+    DigestMismatch,
+    /// No room, no quota, or a read-only file system at the owner.
+    NoSpace,
+    /// The path leads through a symbolic link or something that is not a folder, or ends in no regular file.
+    BadPath,
+    /// The stream ended before this metric was there.
+    CutOff,
+    /// The file is larger than a transfer may be.
+    TooLarge,
+    /// The token does not allow it.
+    Forbidden,
+    /// go-carbon keeps late points of the metric in a file beside it, which does not move along.
+    LatePoints,
+    /// Another failure of the file system.
+    #[serde(other)]
+    Storage,
+}
+
+impl Problem {
+    /// Whether trying again by itself may help.
+    pub fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::Busy
+                | Self::CutOff
+                | Self::DigestMismatch
+                | Self::Storage
+                | Self::SourceUnreadable
+        )
+    }
+}
