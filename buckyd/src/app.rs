@@ -6,8 +6,8 @@ use bucky_placement::{HashedSeries, Place, SeriesList, place};
 use bucky_ring::Ring;
 
 use crate::auth::{Keys, Peers};
+use crate::intake::links::Links;
 use crate::inventory::Inventory;
-use crate::links::Links;
 use crate::memory::Memory;
 use crate::store::Volumes;
 use crate::sweeper::Sweeper;

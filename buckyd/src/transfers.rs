@@ -6,14 +6,14 @@
 //! Archives that find no place are told so at once; `bucky` tries again. The Go tool does not: its single files and
 //! lists wait for a place, within a limit.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bucky_api::{ErrorCode, TransferStatus};
+use bucky_api::TransferStatus;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::blocking::blocking;
-use crate::respond::ApiError;
 
 /// How many single files are in memory at once in each direction: each is held whole.
 const FILES_AT_ONCE: usize = 32;
@@ -43,8 +43,35 @@ pub(crate) struct Transfers {
     stopping: watch::Receiver<bool>,
 }
 
-/// A place taken; given back when dropped.
-pub(crate) type Place = OwnedSemaphorePermit;
+/// The right to take part in one transfer; given back when dropped.
+pub(crate) type Permit = OwnedSemaphorePermit;
+
+/// Why a request has to wait, or is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoPermit {
+    /// All permits of a direction are in use.
+    #[error("{limit} {what} already")]
+    InUse {
+        /// What runs, such as "archives are being sent".
+        what: &'static str,
+        /// The number of permits.
+        limit: u32,
+    },
+    /// No permit became free in time.
+    #[error("too many {what}: waited {} s for a permit", waited.as_secs())]
+    NotInTime {
+        /// What runs.
+        what: &'static str,
+        /// The time after which the request is refused.
+        waited: Duration,
+    },
+    /// The daemon ends.
+    #[error("this daemon is stopping")]
+    Stopping,
+    /// The work that had the permit panicked.
+    #[error(transparent)]
+    Panicked(io::Error),
+}
 
 impl Transfers {
     /// `limit` places in each direction; none once `stopping` is true.
@@ -68,24 +95,24 @@ impl Transfers {
     /// A place to send an archive.
     ///
     /// # Errors
-    /// [`ErrorCode::Busy`] or [`ErrorCode::Stopping`].
-    pub(crate) fn send(&self) -> Result<Place, ApiError> {
+    /// [`NoPermit::InUse`] or [`NoPermit::Stopping`].
+    pub(crate) fn send(&self) -> Result<Permit, NoPermit> {
         self.take(&self.sending, "archives are being sent")
     }
 
     /// A place to receive one.
     ///
     /// # Errors
-    /// [`ErrorCode::Busy`] or [`ErrorCode::Stopping`].
-    pub(crate) fn receive(&self) -> Result<Place, ApiError> {
+    /// [`NoPermit::InUse`] or [`NoPermit::Stopping`].
+    pub(crate) fn receive(&self) -> Result<Permit, NoPermit> {
         self.take(&self.receiving, "transfers are being received")
     }
 
     /// A place to send a single file.
     ///
     /// # Errors
-    /// [`ErrorCode::Busy`] where none is free in time, or [`ErrorCode::Stopping`].
-    pub(crate) async fn send_file(&self) -> Result<Place, ApiError> {
+    /// [`NoPermit::NotInTime`] or [`NoPermit::Stopping`].
+    pub(crate) async fn send_file(&self) -> Result<Permit, NoPermit> {
         self.wait(&self.files_sent, FILE_WAIT, "files are being sent").await
     }
 
@@ -93,7 +120,7 @@ impl Transfers {
     ///
     /// # Errors
     /// As [`Self::send_file`].
-    pub(crate) async fn receive_file(&self) -> Result<Place, ApiError> {
+    pub(crate) async fn receive_file(&self) -> Result<Permit, NoPermit> {
         self.wait(&self.files_received, FILE_WAIT, "files are being received").await
     }
 
@@ -101,7 +128,7 @@ impl Transfers {
     ///
     /// # Errors
     /// As [`Self::send_file`].
-    pub(crate) async fn receive_list(&self) -> Result<Place, ApiError> {
+    pub(crate) async fn receive_list(&self) -> Result<Permit, NoPermit> {
         self.wait(&self.lists_received, LIST_WAIT, "lists are being processed").await
     }
 
@@ -109,7 +136,7 @@ impl Transfers {
     ///
     /// # Errors
     /// As [`Self::send_file`], except that a daemon on its way down still answers.
-    pub(crate) async fn answer(&self) -> Result<Place, ApiError> {
+    pub(crate) async fn answer(&self) -> Result<Permit, NoPermit> {
         Self::wait_for(&self.answers, LIST_WAIT, "answers are being read").await
     }
 
@@ -117,25 +144,25 @@ impl Transfers {
     ///
     /// # Errors
     /// As [`Self::answer`].
-    pub(crate) async fn pattern(&self) -> Result<Place, ApiError> {
+    pub(crate) async fn pattern(&self) -> Result<Permit, NoPermit> {
         Self::wait_for(&self.patterns, LIST_WAIT, "patterns are being matched").await
     }
 
     /// Runs `work`, which compiles a pattern, on a thread where blocking is allowed, and after all others.
     ///
     /// # Errors
-    /// As [`Self::answer`]; [`ErrorCode::Internal`] where the work panicked.
+    /// As [`Self::answer`]; [`NoPermit::Panicked`] if the work panicked.
     pub(crate) async fn compile<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, ApiError> {
+    ) -> Result<T, NoPermit> {
         let place =
             Self::wait_for(&self.compiling, LIST_WAIT, "patterns are being compiled").await?;
         let compiled = blocking(move || {
             let _place = place;
             work()
         });
-        compiled.await.map_err(|error| ApiError::new(ErrorCode::Internal, error))
+        compiled.await.map_err(NoPermit::Panicked)
     }
 
     /// How many run.
@@ -154,8 +181,8 @@ impl Transfers {
         &self,
         places: &Arc<Semaphore>,
         limit: Duration,
-        what: &str,
-    ) -> Result<Place, ApiError> {
+        what: &'static str,
+    ) -> Result<Permit, NoPermit> {
         self.refuse_if_stopping()?;
         Self::wait_for(places, limit, what).await
     }
@@ -163,31 +190,26 @@ impl Transfers {
     async fn wait_for(
         places: &Arc<Semaphore>,
         limit: Duration,
-        what: &str,
-    ) -> Result<Place, ApiError> {
+        what: &'static str,
+    ) -> Result<Permit, NoPermit> {
         match tokio::time::timeout(limit, Arc::clone(places).acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             // The semaphores are never closed.
-            Err(_) | Ok(Err(_)) => {
-                let message = format!("too many {what}: waited {} s for a permit", limit.as_secs());
-                Err(ApiError::new(ErrorCode::Busy, message).retry_after(1))
-            }
+            Err(_) | Ok(Err(_)) => Err(NoPermit::NotInTime { what, waited: limit }),
         }
     }
 
-    fn refuse_if_stopping(&self) -> Result<(), ApiError> {
+    fn refuse_if_stopping(&self) -> Result<(), NoPermit> {
         if !*self.stopping.borrow() {
             return Ok(());
         }
-        Err(ApiError::new(ErrorCode::Stopping, "this daemon is stopping").retry_after(5))
+        Err(NoPermit::Stopping)
     }
 
-    fn take(&self, places: &Arc<Semaphore>, what: &str) -> Result<Place, ApiError> {
+    fn take(&self, places: &Arc<Semaphore>, what: &'static str) -> Result<Permit, NoPermit> {
         self.refuse_if_stopping()?;
-        Arc::clone(places).try_acquire_owned().map_err(|_| {
-            ApiError::new(ErrorCode::Busy, format!("{} {what} already", self.limit))
-                .hint("try again; --max-transfers of this buckyd sets the limit")
-                .retry_after(1)
-        })
+        Arc::clone(places)
+            .try_acquire_owned()
+            .map_err(|_| NoPermit::InUse { what, limit: self.limit })
     }
 }

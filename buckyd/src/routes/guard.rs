@@ -5,19 +5,21 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bucky_api::token::{Denied, Operation, TOKEN_HEADER, TokenError};
 
+use super::go::answer::PlainAnswer;
+use super::go::metric_in_path;
 use crate::app::App;
 use crate::auth::demand::{self, Demand};
 use crate::auth::{Caller, Keys};
-use crate::routes;
+use crate::http::respond::ApiError;
 
 /// Why a request goes no further. The texts are the Go tool's.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(super) enum Refusal {
     /// There is no good token.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -27,7 +29,7 @@ pub(crate) enum Refusal {
 }
 
 /// Passes on what may be done, with the [`Caller`] who asks; answers the rest with 403.
-pub(crate) async fn guard(
+pub(super) async fn guard(
     State(app): State<Arc<App>>,
     mut request: Request,
     next: Next,
@@ -42,7 +44,7 @@ pub(crate) async fn guard(
                 Err(refusal) => {
                     let (method, path) = (request.method(), request.uri().path());
                     tracing::info!(%method, path, reason = %refusal, "refused");
-                    return routes::forbidden(path, &refusal);
+                    return forbidden(path, &refusal);
                 }
             }
         }
@@ -78,8 +80,28 @@ fn check(
 /// D10: the name is tested in its one spelling, so that no other spelling of it gets by. A text that is no name is
 /// refused by the route, and reaches no file.
 fn may_by_path(caller: &Caller, operation: Operation, raw: &str) -> Result<(), Denied> {
-    match routes::metric_in_path(raw) {
+    match metric_in_path(raw) {
         Some(metric) => caller.may(operation, &metric),
         None => caller.has(operation),
     }
+}
+
+/// The answer to a request for `path` that the guard does not let pass.
+fn forbidden(path: &str, refusal: &Refusal) -> Response {
+    if path != "/v1" && !path.starts_with("/v1/") {
+        return PlainAnswer::new(StatusCode::FORBIDDEN, refusal).into_response();
+    }
+    let hint = match refusal {
+        Refusal::Token(_) => {
+            format!("send a token in {TOKEN_HEADER} (bucky -api-token-file FILE); bucky token makes one")
+        }
+        Refusal::Denied(Denied::Namespace { .. }) => {
+            "a list of metrics needs a token with the namespace *, or with a pattern that matches the single \
+             character *".into()
+        }
+        Refusal::Denied(Denied::Operation(operation)) => {
+            format!("{path} needs a token whose ops include {operation:?}").to_lowercase()
+        }
+    };
+    ApiError::forbidden(refusal).hint(hint).into_response()
 }

@@ -18,6 +18,13 @@ pub(crate) enum OnCorrupt {
     Replace,
 }
 
+impl OnCorrupt {
+    /// As a request asks for it.
+    pub(crate) fn of(replaces: bool) -> Self {
+        if replaces { Self::Replace } else { Self::Leave }
+    }
+}
+
 /// What becomes of a file that was cut off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OnCut {
@@ -29,7 +36,7 @@ pub(crate) enum OnCut {
 }
 
 impl OnCut {
-    /// What a request says.
+    /// As a request asks for it.
     pub(crate) fn of(salvages: bool) -> Self {
         if salvages { Self::Salvage } else { Self::Refuse }
     }

@@ -145,7 +145,7 @@ async fn a_list_that_finds_no_place_is_told_to_come_again_as_the_go_client_under
     assert_eq!(list(&daemon.send(&waiting).await), r#"["a"]"#);
     daemon.stop.send_replace(true);
     assert_eq!(
-        daemon.app.transfers.receive_list().await.unwrap_err().body().error.message,
+        daemon.app.transfers.receive_list().await.unwrap_err().to_string(),
         "this daemon is stopping"
     );
 }

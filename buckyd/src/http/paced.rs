@@ -1,0 +1,124 @@
+//! A peer's answer, read no faster than was asked for.
+//!
+//! What is not read yet waits at the peer, which sends no faster than it is read. The time in which nothing is asked of
+//! the stream does not count as its silence.
+//!
+//! It may take hours, in which it keeps a place that others wait for: not for a client that is gone. What came whole
+//! until then is healed.
+
+use std::io;
+use std::num::NonZeroU64;
+use std::time::Instant;
+
+use bucky_api::Bucket;
+use bucky_api::client::ByteStream;
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::oneshot;
+
+/// The slowest rate, in bytes a second; bucky asks for no less. A peer gives up who takes nothing for a minute, and sees
+/// that something was taken only when a third of its socket's buffer, of some megabytes, is free again.
+const LEAST: u64 = 64 * 1024;
+
+/// Held for as long as somebody waits for what comes of a stream.
+pub(crate) struct Awaited(
+    #[expect(dead_code, reason = "only its drop matters")] oneshot::Sender<()>,
+);
+
+/// Resolves once nobody waits any more.
+pub(crate) struct Gone(oneshot::Receiver<()>);
+
+/// Somebody who waits, and how it is known that he is gone.
+pub(crate) fn awaited() -> (Awaited, Gone) {
+    let (sender, receiver) = oneshot::channel();
+    (Awaited(sender), Gone(receiver))
+}
+
+/// The same pieces, at most so many bytes a second: after each one the next is left unread until its time has passed.
+/// Where nobody waits for them any more the stream is broken off.
+pub(crate) fn paced(
+    stream: ByteStream,
+    bytes_per_second: Option<NonZeroU64>,
+    gone: Gone,
+) -> BoxStream<'static, io::Result<Bytes>> {
+    let stream = stream.map_err(io::Error::other);
+    let Some(bytes_per_second) = bytes_per_second else { return stream.boxed() };
+    #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+    let bucket = Bucket::new(bytes_per_second.get().max(LEAST) as f64, Instant::now());
+    let begun = Some((stream, bucket, gone));
+    let pieces = stream::unfold(begun, |state| async move {
+        let (mut stream, mut bucket, mut gone) = state?;
+        let piece = stream.next().await?;
+        if let Ok(piece) = &piece {
+            #[expect(clippy::cast_precision_loss, reason = "a piece is small")]
+            let turn = bucket.take(piece.len() as f64, Instant::now());
+            tokio::select! {
+                () = tokio::time::sleep_until(turn.paid.into()) => {}
+                _ = &mut gone.0 => return Some((Err(nobody_waits()), None)),
+            }
+        }
+        Some((piece, Some((stream, bucket, gone))))
+    });
+    pieces.boxed()
+}
+
+fn nobody_waits() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the client closed the connection")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    async fn time_for(pieces: usize, bytes_per_second: Option<u64>) -> (usize, Duration) {
+        let piece = || Ok(Bytes::from_static(&[7; 1000]));
+        let whole: ByteStream = Box::pin(stream::iter((0..pieces).map(move |_| piece())));
+        let begun = Instant::now();
+        let rate = bytes_per_second.and_then(NonZeroU64::new);
+        let (_awaited, gone) = awaited();
+        let read = paced(whole, rate, gone)
+            .fold(0, |sum, piece| async move { sum + piece.unwrap().len() });
+        (read.await, begun.elapsed())
+    }
+
+    #[tokio::test]
+    async fn a_stream_takes_the_time_that_its_rate_gives_it() {
+        let (bytes, time) = time_for(20, Some(80_000)).await;
+        assert_eq!(bytes, 20_000);
+        assert!(time >= Duration::from_millis(240), "{time:?}");
+        assert!(time < Duration::from_secs(60), "{time:?}");
+        // At that rate it would take four minutes.
+        let (bytes, time) = time_for(20_000, None).await;
+        assert!(bytes == 20_000_000 && time < Duration::from_secs(60), "{time:?}");
+        let (bytes, time) = time_for(4, Some(1)).await;
+        assert!(bytes == 4_000 && time < Duration::from_secs(60), "nobody is that slow: {time:?}");
+    }
+
+    /// At 16 KiB a second a peer on this very host gave up within 80 seconds, whatever was left of the file.
+    #[test]
+    fn the_slowest_rate_shows_a_peer_within_its_patience_that_something_was_taken() {
+        let (patience_seconds, socket_buffer_bytes) = (60, 6 << 20);
+        assert!(LEAST * patience_seconds > socket_buffer_bytes / 3 + (1 << 20));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_nobody_waits_for_is_broken_off_at_once_and_ends() {
+        // Each takes a minute at the slowest rate.
+        let piece = || Ok(Bytes::from_static(&[7; 4 << 20]));
+        let whole: ByteStream = Box::pin(stream::iter((0..100).map(move |_| piece())));
+        let (awaited, gone) = awaited();
+        let begun = Instant::now();
+        let mut pieces = paced(whole, NonZeroU64::new(1), gone);
+        let next = tokio::spawn(async move { (pieces.next().await, pieces.next().await) });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        drop(awaited);
+        let (broken, end) = next.await.unwrap();
+        assert!(
+            broken.unwrap().unwrap_err().to_string().contains("closed the connection")
+                && end.is_none()
+        );
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    }
+}

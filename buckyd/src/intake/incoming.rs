@@ -1,0 +1,307 @@
+//! Metrics from an archive stream, each made complete in the store.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::time::Duration;
+
+use bucky_api::archive::{
+    LargeMember, Limits, Member, NoRoom, ReadArchiveError, Receiver, receive_archive,
+};
+use bucky_api::{Encoding, HealLine, HealOutcome, LeftOut, Problem, chain};
+use bucky_whisper::MetricName;
+
+use super::links::{Coming, Links};
+use super::renames::Renames;
+use super::rights::Rights;
+use crate::http::respond::ApiError;
+use crate::memory::{Budget, Growing, Share};
+use crate::store::{BatchId, Coming as ComingFile, HealBatch, HealRules, Volumes};
+
+/// What a metric takes until its line is sent, beside its name, and how many times its name is held: in its line and
+/// its reason, as a path, and in the answer.
+const LINE_BYTES: u64 = 1024;
+const NAME_TIMES: u64 = 12;
+
+/// How large a buffer may be that is kept for the next metric. It is beyond the shares: one for each transfer.
+const SPARE_LIMIT_BYTES: usize = 512 * 1024;
+
+/// What a stream may bring.
+pub(crate) enum Expected {
+    /// Whatever may be brought.
+    Anything(Rights),
+    /// A peer's answer: these metrics, and nothing else. The list's share comes with it, and the lines of those that
+    /// were not asked for.
+    These {
+        metrics: Vec<MetricName>,
+        renames: Renames,
+        denied: Vec<HealLine>,
+        share: Share,
+        coming: Coming,
+    },
+}
+
+/// Where the metrics of a batch go.
+pub(crate) struct Destination<'a> {
+    pub(crate) store: &'a Volumes,
+    /// The memory for what is received.
+    pub(crate) budget: &'a Budget,
+    pub(crate) links: &'a Links,
+}
+
+/// A batch that is durable.
+pub(crate) struct Stored {
+    /// A line for each metric.
+    pub(crate) lines: Vec<HealLine>,
+    /// The batches of tombstones that reshapes left, and how many tombstones each has.
+    pub(crate) set_aside: Vec<(BatchId, u64)>,
+    /// The memory that the lines take.
+    pub(crate) share: Share,
+}
+
+/// What bounds the memory of a batch.
+#[derive(Clone, Copy)]
+struct Bounds<'a> {
+    /// What all that is received may take.
+    budget: &'a Budget,
+    /// The longest file that is held.
+    file_limit_bytes: u64,
+}
+
+/// A batch that is being read.
+pub(crate) struct Incoming<'a> {
+    batch: HealBatch<'a>,
+    bounds: Bounds<'a>,
+    /// What may be brought; of a pull, all that was asked for.
+    rights: Option<Rights>,
+    /// Of a pull, what has not come yet.
+    missing: HashSet<MetricName>,
+    /// Of a pull, what is stored under another name.
+    renames: Renames,
+    /// Of a pull, how it comes.
+    coming: Option<Coming>,
+    links: &'a Links,
+    /// The length of the files that have come.
+    file_bytes: u64,
+    /// What the metric that is coming takes.
+    member: Growing,
+    /// What those take that have come, until their lines are sent.
+    lines: Growing,
+    /// The long file that is coming, and what it is stored as; none where it may not be stored.
+    large: Option<(LargeMember, Option<(ComingFile, MetricName)>)>,
+    /// What the next metric is read into: that of the one before, where it is of a usual length.
+    spare: Vec<u8>,
+}
+
+impl Receiver for &mut Incoming<'_> {
+    fn announce(&mut self, metric: &MetricName, bytes: u64) -> Result<(), NoRoom> {
+        // Whoever asked for it takes the sender's word; else a sender could hold room that it never fills.
+        if self.is_pull() {
+            // The line first: what is held of the file must not wait for it.
+            let provided = self
+                .lines
+                .provide_blocking(self.bounds.budget, line_bytes(metric))
+                .and_then(|()| self.member.provide_blocking(self.bounds.budget, bytes));
+            provided.map_err(|error| NoRoom(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn reserve(&mut self, bytes: u64) -> Result<(), NoRoom> {
+        let added = self.member.add_blocking(self.bounds.budget, bytes);
+        added.map_err(|error| NoRoom(error.to_string()))
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.spare)
+    }
+
+    fn begin_large(&mut self, member: &LargeMember) -> bool {
+        // What nobody asked for is not read to its end, however long that is.
+        if self.is_pull() && !self.missing.contains(&member.metric) {
+            return false;
+        }
+        let is_refused =
+            self.rights.as_ref().is_some_and(|rights| rights.refusal(&member.metric).is_some());
+        let coming = (!is_refused).then(|| {
+            let stored_as = self.renames.stored_as(&member.metric).clone();
+            (self.batch.begin_large(member, &stored_as), stored_as)
+        });
+        // What may not be stored is read all the same: others may come after it.
+        self.large = Some((member.clone(), coming));
+        true
+    }
+
+    fn take_large_piece(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
+        if let Some((_, Some((coming, _)))) = &mut self.large {
+            coming.write(piece);
+        }
+        Ok(())
+    }
+
+    fn end_large(&mut self) -> Result<(), NoRoom> {
+        let Some((member, coming)) = self.large.take() else { return Ok(()) };
+        self.file_bytes += member.len_bytes;
+        let added = self.add_line(&member.metric);
+        match coming {
+            Some((coming, stored_as)) if added.is_err() => {
+                self.batch.give_up_large(coming, &stored_as);
+                return added;
+            }
+            Some((coming, stored_as)) => {
+                self.missing.remove(&member.metric);
+                let mut metric = member.metric;
+                self.renames.apply(&mut metric, self.batch.len());
+                self.batch.end_large(coming, stored_as);
+            }
+            None => {
+                if let Some(line) = self.rights.as_ref().and_then(|r| r.refusal(&member.metric)) {
+                    self.batch.note(line);
+                }
+            }
+        }
+        added
+    }
+
+    fn take(&mut self, mut member: Member) -> Result<(), NoRoom> {
+        self.file_bytes += member.content.len() as u64;
+        // A peer's answer holds what was asked for and nothing else.
+        if !self.is_pull() || self.missing.remove(&member.metric) {
+            self.add_line(&member.metric)?;
+            match self.rights.as_ref().and_then(|rights| rights.refusal(&member.metric)) {
+                Some(line) => self.batch.note(line),
+                None => {
+                    self.renames.apply(&mut member.metric, self.batch.len());
+                    self.batch.take(&member);
+                }
+            }
+        }
+        self.spare = member.content;
+        if self.spare.capacity() > SPARE_LIMIT_BYTES {
+            self.spare = Vec::new();
+        }
+        self.member = Growing::default();
+        Ok(())
+    }
+}
+
+/// A name that it is stored under instead takes its part of [`LINE_BYTES`], or of the share that came with its list.
+fn line_bytes(metric: &MetricName) -> u64 {
+    LINE_BYTES + metric.as_str().len() as u64 * NAME_TIMES
+}
+
+impl<'a> Incoming<'a> {
+    pub(crate) fn new(to: Destination<'a>, rules: HealRules, expected: Expected) -> Self {
+        let Destination { store, budget, links } = to;
+        let mut batch = HealBatch::new(store).by(rules);
+        let mut lines = Growing::by_steps();
+        let (rights, metrics, renames, coming) = match expected {
+            Expected::Anything(rights) => (Some(rights), Vec::new(), Renames::default(), None),
+            Expected::These { metrics, renames, denied, share, coming } => {
+                denied.into_iter().for_each(|line| batch.note(line));
+                lines.add(share);
+                (None, metrics, renames, Some(coming))
+            }
+        };
+        Self {
+            batch,
+            bounds: Bounds { budget, file_limit_bytes: store.file_limit_bytes() },
+            rights,
+            missing: metrics.into_iter().collect(),
+            renames,
+            coming,
+            links,
+            file_bytes: 0,
+            member: Growing::default(),
+            lines,
+            large: None,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Whether no metric has come yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// Makes the batch durable.
+    pub(crate) fn finish(self) -> Stored {
+        let (mut lines, set_aside) = self.batch.finish();
+        self.renames.tell(&mut lines);
+        Stored { lines, set_aside, share: self.lines.into_share() }
+    }
+
+    fn is_pull(&self) -> bool {
+        self.rights.is_none()
+    }
+
+    fn add_line(&mut self, metric: &MetricName) -> Result<(), NoRoom> {
+        let added = self.lines.add_blocking(self.bounds.budget, line_bytes(metric));
+        added.map_err(|error| NoRoom(error.to_string()))
+    }
+
+    /// Reads the stream to its end, healing as far as that goes before the sync.
+    ///
+    /// # Errors
+    /// [`ApiError`] for a stream that cannot be read to its end, unless each metric that was asked for has a line.
+    pub(crate) fn read(
+        &mut self,
+        encoding: Encoding,
+        reader: impl Read + Send,
+    ) -> Result<(), ApiError> {
+        let limits = Limits { member_bytes: self.bounds.file_limit_bytes, ..Limits::default() };
+        let result = encoding
+            .decoder(reader)
+            .map_err(|source| ReadArchiveError::Read { members: 0, source })
+            .and_then(|reader| receive_archive(reader, limits, &mut *self));
+        let (error, left_out) = match result {
+            Ok(report) => {
+                if let Some(coming) = &self.coming {
+                    let worked = report.worked_ms.map(Duration::from_millis);
+                    self.links.came(coming, self.file_bytes, worked);
+                }
+                self.batch.verify(Some(&report.digests));
+                (None, report.left_out)
+            }
+            Err(error) => {
+                self.batch.verify(None);
+                (Some(error), Vec::new())
+            }
+        };
+        if let Some((_, Some((coming, stored_as)))) = self.large.take() {
+            self.batch.give_up_large(coming, &stored_as);
+        }
+        for LeftOut { metric, problem, reason } in left_out {
+            if self.missing.remove(&metric) || !self.is_pull() {
+                self.batch.note(not_healed(metric, problem, reason));
+            }
+        }
+        // What the report took is now with its lines.
+        self.lines.add(std::mem::take(&mut self.member).into_share());
+        let why = error
+            .as_ref()
+            .map_or_else(|| "the peer did not send it".to_owned(), |error| chain(error));
+        let mut missing: Vec<MetricName> = self.missing.drain().collect();
+        missing.sort_unstable();
+        for metric in missing {
+            self.batch.note(not_healed(metric, Problem::CutOff, why.clone()));
+        }
+        // A pull has a line for each metric it was asked for, and those say it all.
+        error.filter(|_| !self.is_pull()).map_or(Ok(()), |error| Err(ApiError::from(error)))
+    }
+}
+
+fn not_healed(metric: MetricName, problem: Problem, reason: String) -> HealLine {
+    let outcome = if problem.may_pass() { HealOutcome::Failed } else { HealOutcome::Refused };
+    HealLine {
+        metric,
+        stored_as: None,
+        outcome,
+        points: 0,
+        held: None,
+        difference: None,
+        bytes: 0,
+        digest: None,
+        problem: Some(problem),
+        reason,
+    }
+}

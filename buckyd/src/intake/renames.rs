@@ -1,0 +1,112 @@
+//! Metrics that a pull stores under other names than they have at its source.
+
+use std::collections::{HashMap, HashSet};
+
+use bucky_api::bounded::METRICS_MOST;
+use bucky_api::{HealLine, RenamedMetric};
+use bucky_whisper::MetricName;
+
+use crate::http::respond::ApiError;
+
+/// Under which names a pull's metrics are stored.
+#[derive(Default)]
+pub(crate) struct Renames {
+    /// By the name at the source.
+    names: HashMap<MetricName, MetricName>,
+    /// By the number of the line, the name at the source.
+    lines: Vec<(usize, MetricName)>,
+}
+
+/// All that a request asks for, by the names at the source, and what of it is renamed.
+///
+/// # Errors
+/// `bad_request` where it asks for nothing, for too much, or for a metric twice.
+pub(crate) fn asked_for(
+    mut metrics: Vec<MetricName>,
+    renamed: Vec<RenamedMetric>,
+) -> Result<(Vec<MetricName>, Renames), ApiError> {
+    if metrics.is_empty() && renamed.is_empty() {
+        return Err(ApiError::bad_request("the request names no metric").hint(
+            "give `metrics`, or `renamed` for metrics that will be stored under other names",
+        ));
+    }
+    if renamed.is_empty() {
+        return Ok((metrics, Renames::default()));
+    }
+    if metrics.len().saturating_add(renamed.len()) > METRICS_MOST {
+        return Err(ApiError::bad_request(format!(
+            "`metrics` and `renamed` have more than {METRICS_MOST} entries together; send them in several requests"
+        )));
+    }
+    let mut seen: HashSet<&MetricName> = metrics.iter().collect();
+    if let Some(twice) = renamed.iter().find(|metric| !seen.insert(&metric.name)) {
+        return Err(ApiError::bad_request(format!(
+            "the request names {} twice; one request stores a metric under one name only",
+            twice.name
+        )));
+    }
+    metrics.extend(renamed.iter().map(|metric| metric.name.clone()));
+    let names = renamed.into_iter().map(|RenamedMetric { name, to }| (name, to)).collect();
+    Ok((metrics, Renames { names, lines: Vec::new() }))
+}
+
+impl Renames {
+    /// Whether each of `metrics` is stored under another name than its own.
+    pub(crate) fn are_all_of(&self, metrics: &[MetricName]) -> bool {
+        metrics.iter().all(|metric| self.names.get(metric).is_some_and(|to| to != metric))
+    }
+
+    /// The name that `metric` is stored under.
+    pub(crate) fn stored_as<'a>(&'a self, metric: &'a MetricName) -> &'a MetricName {
+        self.names.get(metric).unwrap_or(metric)
+    }
+
+    /// Gives `metric` the name that it is stored under; its line is to be the one with this number.
+    pub(crate) fn apply(&mut self, metric: &mut MetricName, line: usize) {
+        if let Some(to) = self.names.get(metric) {
+            let name = std::mem::replace(metric, to.clone());
+            self.lines.push((line, name));
+        }
+    }
+
+    /// Has the lines tell metrics by the names that they were asked for by, and what they are stored as.
+    pub(crate) fn tell(self, lines: &mut [HealLine]) {
+        for (number, name) in self.lines {
+            if let Some(line) = lines.get_mut(number) {
+                line.stored_as = Some(std::mem::replace(&mut line.metric, name));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> MetricName {
+        text.parse().unwrap()
+    }
+
+    fn renamed(pairs: &[(&str, &str)]) -> Vec<RenamedMetric> {
+        pairs.iter().map(|(from, to)| RenamedMetric { name: name(from), to: name(to) }).collect()
+    }
+
+    #[test]
+    fn a_metric_is_asked_for_once_and_something_must_be() {
+        assert!(asked_for(Vec::new(), Vec::new()).is_err());
+        assert!(asked_for(vec![name("a")], renamed(&[("a", "b")])).is_err());
+        assert!(asked_for(Vec::new(), renamed(&[("a", "b"), ("a", "c")])).is_err());
+        let (all, renames) = asked_for(vec![name("a")], renamed(&[("b", "c")])).unwrap();
+        assert_eq!(all, [name("a"), name("b")]);
+        assert!(!renames.are_all_of(&all));
+        assert!(asked_for(vec![name("a")], Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn a_name_that_stays_the_same_is_no_renaming() {
+        let (all, renames) = asked_for(Vec::new(), renamed(&[("a", "b"), ("c", "c")])).unwrap();
+        assert!(!renames.are_all_of(&all));
+        let (all, renames) = asked_for(Vec::new(), renamed(&[("a", "b"), ("c", "b")])).unwrap();
+        assert!(renames.are_all_of(&all));
+    }
+}

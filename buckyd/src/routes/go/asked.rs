@@ -1,0 +1,54 @@
+//! A metric as a client of the Go tool asks for it, and what its answer says of the file.
+
+use axum::http::HeaderValue;
+use bucky_api::Encoding;
+use bucky_api::go::MetricStat;
+use bucky_whisper::MetricName;
+
+use super::answer::PlainAnswer;
+
+/// A metric as it was asked for.
+pub(super) struct Asked {
+    /// The name as the client spelled it: what `X-Metric-Stat` calls it.
+    pub(super) spelled: String,
+    /// What it means.
+    pub(super) metric: MetricName,
+}
+
+/// The value of `X-Metric-Stat` in an answer. `mode` is that of Unix.
+pub(super) fn stat_header(
+    name: String,
+    size: i64,
+    mode: u32,
+    mod_time: i64,
+    encoding: Encoding,
+) -> Result<HeaderValue, PlainAnswer> {
+    let encoding = i64::from(encoding == Encoding::Snappy);
+    let stat = MetricStat { name, size, mode: go_mode(mode), mod_time, encoding };
+    HeaderValue::from_str(&stat.to_header()).map_err(PlainAnswer::internal)
+}
+
+/// Go's mode bits for Unix permissions: setuid, setgid and sticky lie elsewhere there.
+fn go_mode(mode: u32) -> i64 {
+    let bits = [(0o4000, 1 << 23), (0o2000, 1 << 22), (0o1000, 1 << 20)];
+    let special = bits.iter().filter(|(unix, _)| mode & unix != 0).map(|(_, go)| go);
+    i64::from(mode & 0o777) + special.sum::<i64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_told_as_go_counts_them() {
+        for (unix, go) in [
+            (0o644, 420),
+            (0o600, 384),
+            (0o4644, 8_389_028),
+            (0o2000, 4_194_304),
+            (0o1000, 1_048_576),
+        ] {
+            assert_eq!(go_mode(unix), go, "{unix:o}");
+        }
+    }
+}

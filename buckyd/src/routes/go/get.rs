@@ -1,0 +1,121 @@
+//! `GET /metrics/NAME`: a metric's file.
+//!
+//! The file is read whole under a shared lock, which is released before the first byte is sent: a client that reads
+//! slowly, or not at all, holds up nobody. One that is too long to be held is sent as it is read (`get_long`).
+
+use std::io::Write;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use bucky_api::Encoding;
+
+use super::answer::PlainAnswer;
+use super::asked::{Asked, stat_header};
+use super::reply::{Piece, Reply, Told, media_type};
+use super::{conditions, get_long};
+use crate::app::App;
+use crate::blocking::{blocking, bytes_body};
+use crate::memory::Share;
+use crate::store::StoreError;
+
+/// What is sent, and what is told about it.
+struct Found {
+    /// The file, encoded.
+    content: Vec<u8>,
+    told: Told,
+    /// What the content takes, and a copy of it.
+    share: Share,
+}
+
+pub(super) async fn get(
+    app: Arc<App>,
+    asked: Asked,
+    headers: &HeaderMap,
+) -> Result<Response, PlainAnswer> {
+    let place = app.transfers.send_file().await?;
+    let encoding = encoding(headers);
+    let finder = Arc::clone(&app);
+    let (found, asked) = blocking(move || (find(&finder, &asked, encoding), asked)).await?;
+    let Some(Found { content, told, share }) = found? else {
+        return get_long::get(app, asked, headers, place).await;
+    };
+    match told.reply(headers) {
+        Reply::Bodiless(response) => Ok(response),
+        Reply::Sent { head, pieces } => {
+            let body = body(content, &pieces);
+            // What is held is given back once the body is sent.
+            head.body(bytes_body(body, (place, share))).map_err(PlainAnswer::internal)
+        }
+    }
+}
+
+/// As in the Go tool: snappy only where nothing but `snappy` is accepted.
+fn encoding(headers: &HeaderMap) -> Encoding {
+    match headers.get(header::ACCEPT_ENCODING) {
+        Some(value) if value.as_bytes() == b"snappy" => Encoding::Snappy,
+        _ => Encoding::Identity,
+    }
+}
+
+/// The file; none where it is too long to be held.
+fn find(app: &App, asked: &Asked, encoding: Encoding) -> Result<Option<Found>, PlainAnswer> {
+    // Encoded, or in parts, it is there once more; what cannot be compressed gets frames of 64 KiB around it.
+    let file = match app.store.read_to_copy(&asked.metric) {
+        Ok(file) => file,
+        Err(StoreError::TooLarge { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if encoding == Encoding::Snappy && file.content.is_empty() {
+        return Err(PlainAnswer::internal("Compressed length is 0, no data to transfer"));
+    }
+    let size = i64::try_from(file.content.len()).unwrap_or(i64::MAX);
+    let mtime = i64::try_from(file.meta.mtime).unwrap_or(i64::MAX);
+    let content = match encoding {
+        Encoding::Identity => file.content,
+        encoding => {
+            let mut encoder = encoding.encoder(Vec::new())?;
+            encoder.write_all(&file.content)?;
+            encoder.finish()?
+        }
+    };
+    let told = Told {
+        len_bytes: content.len(),
+        media_type: media_type(&content),
+        encoding,
+        stat: stat_header(asked.spelled.clone(), size, file.meta.mode, mtime, encoding)?,
+        modified: conditions::modified(mtime),
+    };
+    Ok(Some(Found { content, told, share: file.share }))
+}
+
+fn body(content: Vec<u8>, pieces: &[Piece]) -> Vec<u8> {
+    if pieces == [Piece::File(0..content.len())] {
+        return content;
+    }
+    let mut body = Vec::new();
+    for piece in pieces {
+        body.extend_from_slice(match piece {
+            Piece::Text(text) => text.as_bytes(),
+            Piece::File(range) => content.get(range.clone()).unwrap_or_default(),
+        });
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn snappy_is_sent_only_where_nothing_else_is_accepted() {
+        let accepts = |value| HeaderMap::from_iter([(header::ACCEPT_ENCODING, value)]);
+        let snappy = accepts(HeaderValue::from_static("snappy"));
+        assert_eq!(encoding(&snappy), Encoding::Snappy);
+        for other in ["gzip, snappy", "Snappy", "snappy ", "gzip", "*"] {
+            assert_eq!(encoding(&accepts(HeaderValue::from_static(other))), Encoding::Identity);
+        }
+    }
+}

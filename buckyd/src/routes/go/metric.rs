@@ -1,0 +1,89 @@
+//! `/metrics/NAME`: one metric's file, as the Go tool asks for it.
+//!
+//! Here: which metric is meant, which method, HEAD and DELETE. GET is in `get`, POST and PUT are in `upload`
+//! and `offload`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use bucky_api::go::METRIC_STAT_HEADER;
+use bucky_api::{Encoding, paths};
+use bucky_whisper::MetricName;
+
+use super::answer::PlainAnswer;
+use super::asked::{Asked, stat_header};
+use super::upload_file::How;
+use super::{get, path, upload};
+use crate::app::App;
+use crate::blocking::blocking;
+use crate::store::StoreError;
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route(&format!("{}/", paths::METRICS), any(answer))
+        .route(&format!("{}/{{*name}}", paths::METRICS), any(answer))
+}
+
+async fn answer(State(app): State<Arc<App>>, request: Request) -> Result<Response, PlainAnswer> {
+    let name = name_in(request.uri())?;
+    if name.is_empty() {
+        return Err(PlainAnswer::bad_request("Metric name missing."));
+    }
+    let method = request.method().clone();
+    match method {
+        Method::HEAD => head(app, asked(name)?).await,
+        Method::GET => get::get(app, asked(name)?, request.headers()).await,
+        Method::POST => upload::receive(app, How::Heal, asked(name)?.metric, request).await,
+        Method::PUT => upload::receive(app, How::Replace, asked(name)?.metric, request).await,
+        Method::DELETE => delete(app, asked(name)?).await,
+        _ => Err(PlainAnswer::bad_request("Bad method request.")),
+    }
+}
+
+/// What stands in the path behind `/metrics/`, decoded.
+fn name_in(uri: &Uri) -> Result<Vec<u8>, PlainAnswer> {
+    let path = uri.path();
+    let rest = path.strip_prefix(paths::METRICS).and_then(|rest| rest.strip_prefix('/'));
+    path::decode(rest.unwrap_or_default().as_bytes()).map_err(PlainAnswer::bad_request)
+}
+
+/// The metric that a text behind `/metrics/` means, as it stands in the path; none where it is no name, so that
+/// every request for it is refused.
+pub(crate) fn metric_in_path(raw: &str) -> Option<MetricName> {
+    let name = path::decode(raw.as_bytes()).ok()?;
+    asked(name).ok().map(|asked| asked.metric)
+}
+
+/// Unlike the Go tool's, a name that would only after some cleaning be that of a file is refused: it would mean
+/// another metric's file.
+fn asked(name: Vec<u8>) -> Result<Asked, PlainAnswer> {
+    let spelled = String::from_utf8(name)
+        .map_err(|_| PlainAnswer::bad_request("the name of the metric is not UTF-8"))?;
+    let metric = MetricName::parse(&spelled).map_err(PlainAnswer::bad_request)?;
+    Ok(Asked { spelled, metric })
+}
+
+async fn head(app: Arc<App>, asked: Asked) -> Result<Response, PlainAnswer> {
+    let Asked { spelled, metric } = asked;
+    match blocking(move || app.store.stat(&metric)).await? {
+        Ok(stat) => {
+            let bytes = i64::try_from(stat.bytes).unwrap_or(i64::MAX);
+            let header = stat_header(spelled, bytes, stat.mode, stat.mtime, Encoding::Identity)?;
+            Ok(([(METRIC_STAT_HEADER, header)], ()).into_response())
+        }
+        Err(StoreError::Missing { .. }) => {
+            let header = HeaderValue::from_static("null");
+            Ok((StatusCode::NOT_FOUND, [(METRIC_STAT_HEADER, header)], ()).into_response())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn delete(app: Arc<App>, asked: Asked) -> Result<Response, PlainAnswer> {
+    blocking(move || app.store.unlink(&asked.metric)).await??;
+    Ok(StatusCode::OK.into_response())
+}

@@ -1,0 +1,81 @@
+//! `POST /v1/digests`: what files hold, in figures that can be compared.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use bucky_api::token::Operation;
+use bucky_api::{DigestFound, DigestLine, DigestRequest, Problem, chain, paths};
+use bucky_whisper::MetricName;
+
+use super::json::JsonBody;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::blocking::BodyWriter;
+use crate::http::lines;
+use crate::http::respond::ApiError;
+use crate::store::DigestReader;
+
+pub(super) async fn post(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    JsonBody { value: request, share, .. }: JsonBody<DigestRequest>,
+) -> Result<Response, ApiError> {
+    // It reads as much of the disk as an archive does.
+    let place = app.transfers.send()?;
+    Ok(lines::stream(place, paths::NDJSON, move |writer| {
+        let _share = share;
+        let mut answer = Answer {
+            files: DigestReader::new(&app.store),
+            caller: &caller,
+            request: &request,
+            written: Instant::now(),
+        };
+        request.metrics.iter().try_for_each(|metric| answer.add(metric, writer))
+    }))
+}
+
+struct Answer<'a> {
+    files: DigestReader<'a>,
+    caller: &'a Caller,
+    request: &'a DigestRequest,
+    /// When something was sent last.
+    written: Instant,
+}
+
+impl Answer<'_> {
+    fn add(&mut self, metric: &MetricName, writer: &mut BodyWriter) -> io::Result<()> {
+        let found = self.look(metric, writer);
+        lines::write_line(writer, &DigestLine { metric: metric.clone(), found })?;
+        if self.written.elapsed() >= lines::HEARTBEAT {
+            self.written = Instant::now();
+            writer.flush()?;
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, metric: &MetricName, writer: &mut BodyWriter) -> DigestFound {
+        if let Err(denied) = self.caller.may(Operation::Read, metric) {
+            let reason = denied.to_string();
+            return DigestFound::Unread { problem: Problem::Forbidden, reason };
+        }
+        let written = &mut self.written;
+        // A long file takes its time.
+        let between = || {
+            if written.elapsed() >= lines::HEARTBEAT {
+                *written = Instant::now();
+                // Where nobody reads any more, the line fails in its turn.
+                let _ = writer.write_all(b"\n").and_then(|()| writer.flush());
+            }
+        };
+        match self.files.read(metric, self.request.window(), between) {
+            Ok(summary) => DigestFound::of(summary, self.request.archives),
+            Err(error) => {
+                DigestFound::Unread { problem: error.as_source_problem(), reason: chain(&error) }
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `GET /v1/misplaced`: the metrics that this node should not hold.
+
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use bucky_api::{DestinationCount, ErrorCode, MisplacedCount, MisplacedEntry, paths};
+use bucky_placement::HashedSeries;
+use bucky_ring::Owners;
+use serde::Deserialize;
+
+use super::metrics;
+use crate::app::{App, Placement};
+use crate::blocking::{BodyWriter, blocking};
+use crate::http::lines;
+use crate::http::query::{self, Filter, FilterText, Switch};
+use crate::http::respond::ApiError;
+use crate::inventory::List;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Query {
+    host: Option<String>,
+    regex: Option<String>,
+    glob: Option<String>,
+    prefix: Option<String>,
+    after: Option<String>,
+    limit: Option<u64>,
+    #[serde(default)]
+    fresh: Switch,
+    #[serde(default)]
+    count: Switch,
+    #[serde(default)]
+    stat: Switch,
+}
+
+/// What is asked.
+struct Question {
+    app: Arc<App>,
+    /// The host of the ring that this node is taken for.
+    host: String,
+    filter: Filter,
+    limit: u64,
+    stat: bool,
+}
+
+pub(super) async fn get(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let query: Query = query::parse(query.as_deref())?;
+    let (regex, glob) = (query.regex, query.glob);
+    let filter = FilterText { regex, glob, prefix: query.prefix, after: query.after };
+    let question = Question {
+        host: query.host.unwrap_or_else(|| app.node.clone()),
+        filter: filter.compile(&app.transfers).await?,
+        limit: query.limit.unwrap_or(u64::MAX),
+        stat: query.stat.is_on(),
+        app: Arc::clone(&app),
+    };
+    let list = metrics::list(&app, query.fresh).await?;
+    if query.count.is_on() {
+        let count = blocking(move || question.count(&list)).await;
+        return Ok(
+            Json(count.map_err(|error| ApiError::new(ErrorCode::Internal, error))?).into_response()
+        );
+    }
+    let place = question.app.transfers.answer().await?;
+    Ok(lines::stream(place, paths::NDJSON, move |writer| question.write(&list, writer)))
+}
+
+impl Question {
+    /// Calls `each` with every misplaced metric's name and its owners; returns how many are unplaceable.
+    fn walk<'a, B>(
+        &'a self,
+        list: &List,
+        mut each: impl FnMut(&str, Owners<'a>, Option<HashedSeries>) -> ControlFlow<B>,
+    ) -> (u64, ControlFlow<Option<B>>) {
+        let view = self.app.seen_from(&self.host);
+        let mut unplaceable = 0;
+        let mut left = self.limit;
+        let ended = list.walk(self.filter.span(), |name| {
+            if left == 0 {
+                return ControlFlow::Break(None);
+            }
+            if !self.filter.wants(name) {
+                return ControlFlow::Continue(());
+            }
+            match view.placement(name) {
+                Placement::Here => ControlFlow::Continue(()),
+                Placement::Unplaceable => {
+                    unplaceable += 1;
+                    ControlFlow::Continue(())
+                }
+                Placement::Elsewhere(owners, series) => {
+                    left -= 1;
+                    each(name, owners, series).map_break(Some)
+                }
+            }
+        });
+        (unplaceable, ended)
+    }
+
+    fn count(&self, list: &List) -> MisplacedCount {
+        let nodes = self.app.ring.nodes();
+        let mut destinations: Vec<DestinationCount> = nodes
+            .iter()
+            .map(|node| DestinationCount { node: node.to_string(), metrics: 0, bytes: 0 })
+            .collect();
+        let mut metrics = 0;
+        let mut bytes = 0;
+        let mut sizes = self.app.store.sizes();
+        let (unplaceable, _) = self.walk(list, |name, owners, _| {
+            // One that vanished since the scan does not count.
+            if let Ok(size) = sizes.of(name) {
+                metrics += 1;
+                bytes += size;
+                for owner in owners {
+                    destinations[owner].metrics += 1;
+                    destinations[owner].bytes += size;
+                }
+            }
+            ControlFlow::<()>::Continue(())
+        });
+        destinations.retain(|destination| destination.metrics > 0);
+        MisplacedCount { metrics, bytes, destinations, unplaceable }
+    }
+
+    fn write(&self, list: &List, writer: &mut BodyWriter) -> io::Result<()> {
+        let nodes: Vec<String> = self.app.ring.nodes().iter().map(ToString::to_string).collect();
+        let mut sizes = self.app.store.sizes();
+        let mut names: Vec<&str> = Vec::new();
+        let mut line = Vec::new();
+        let (_, ended) = self.walk(list, |metric, owners, series| {
+            // A broken file or one that vanished: the transfer will say what is wrong with it.
+            let bytes = self.stat.then(|| sizes.of(metric).unwrap_or(0));
+            names.clear();
+            names.extend(owners.map(|owner| nodes[owner].as_str()));
+            line.clear();
+            let series = series.as_ref().map(HashedSeries::as_str);
+            let entry = MisplacedEntry { metric, owners: &names, bytes, series };
+            let written = lines::write_line(&mut line, &entry);
+            let written = written.and_then(|()| writer.write_all(&line));
+            written.map_or_else(ControlFlow::Break, ControlFlow::Continue)
+        });
+        match ended {
+            ControlFlow::Break(Some(error)) => Err(error),
+            ControlFlow::Break(None) | ControlFlow::Continue(()) => Ok(()),
+        }
+    }
+}
