@@ -102,6 +102,13 @@ pub struct HealLine {
     pub reason: String,
 }
 
+impl HealLine {
+    /// The number of points of the source that have no place in the owner's file because of its schema.
+    pub fn points_without_place(&self) -> u64 {
+        self.difference.as_ref().map_or(0, |difference| difference.points_without_place())
+    }
+}
+
 /// What a heal did with one metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

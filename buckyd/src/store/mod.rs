@@ -71,9 +71,13 @@ use self::rest::Watched;
 pub(crate) use self::rules::{HealRules, OnCorrupt, OnCut};
 pub(crate) use self::snapshot::Snapshot;
 use self::stamp::Remembered;
-pub(crate) use self::stamp::Stamp;
 use self::state_dir::StateDir;
-pub(crate) use self::tombstone::{BatchId, Burial, Tombstone, Unburied};
+#[cfg(test)]
+pub(crate) use self::tombstone::confirmed;
+pub(crate) use self::tombstone::{
+    Answer, Answers, BatchId, ConfirmedTombstone, Tombstone, TombstoneFile, TombstoneKind,
+    UnlinkOutcome, Waits, may_unlink,
+};
 pub(crate) use self::tree::Tree;
 use self::unplaced::UnnamedFiles;
 #[cfg(test)]

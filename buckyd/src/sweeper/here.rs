@@ -11,51 +11,60 @@ use bucky_api::{HealLine, HealOutcome, OnSchemaDifference, chain};
 use bucky_whisper::{Digest, MetricName};
 
 use super::Sweeper;
-use super::round::{Body, WRITTEN_TO};
+use super::round::ReadTombstone;
 use crate::blocking::blocking;
-use crate::store::{BatchId, FileReader, HealBatch, HealRules, StoreError, Tombstone, Volumes};
+use crate::store::{
+    Answer, BatchId, FileReader, HealBatch, HealRules, StoreError, Tombstone, Volumes,
+};
 
 /// How much of a long tombstone is read at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
 impl Sweeper {
-    /// Fills the metrics' files from `bodies`; those that must wait, and why.
-    pub(super) async fn confirm_here(
+    /// Fills the metrics' own files from these tombstones, and returns what was found, by their numbers.
+    pub(super) async fn ask_here(
         &self,
         batch: &BatchId,
-        bodies: Vec<&Body>,
-    ) -> Vec<(usize, String)> {
-        let mut waits = Vec::new();
-        for body in bodies {
+        old_files: Vec<&ReadTombstone>,
+    ) -> Vec<(usize, Answer)> {
+        let mut answers = Vec::with_capacity(old_files.len());
+        for one in old_files {
             let (store, id) = (Arc::clone(&self.store), batch.clone());
-            let tombstone = body.tombstone.clone();
-            let digest = body.digest;
-            let is_large = body.large_bytes.is_some();
+            let (tombstone, digest) = (one.tombstone.clone(), one.digest());
+            let is_large = one.large_bytes.is_some();
             let healed = blocking(move || match is_large {
                 true => fill_from_large(&store, &id, &tombstone, digest),
                 false => fill_from(&store, &id, tombstone, digest),
             });
-            let reason = match healed.await {
-                Ok(Ok(None)) => None,
-                Ok(Ok(Some((line, set_aside)))) => {
+            let answer = match healed.await {
+                Ok(Ok(Filled { answer, set_aside })) => {
                     for (batch, count) in set_aside {
                         self.added(batch, count);
                     }
-                    why_not(&line)
+                    answer
                 }
-                Ok(Err(reason)) => Some(reason),
-                Err(error) => Some(error.to_string()),
+                Ok(Err(reason)) => Answer::No(reason),
+                Err(error) => Answer::No(error.to_string()),
             };
-            waits.extend(reason.map(|reason| (body.tombstone.seq, reason)));
+            answers.push((one.seq(), answer));
         }
-        waits
+        answers
     }
 }
 
-/// What became of the metric; none where it was moved or deleted since, with all that is in the old file.
-type HealedHere = Result<Option<(HealLine, SetAside)>, String>;
+/// What a fill from an old file found, and the batches of tombstones that it made itself, with their numbers.
+struct Filled {
+    answer: Answer,
+    set_aside: Vec<(BatchId, u64)>,
+}
 
-/// Where a crash came before the exchange the tombstone is the new file: the metric is reshaped by it now.
+impl From<Answer> for Filled {
+    fn from(answer: Answer) -> Self {
+        Self { answer, set_aside: Vec::new() }
+    }
+}
+
+/// If a crash came before the exchange, the tombstone is the new file: the metric is reshaped by it now.
 fn rules() -> HealRules {
     HealRules { on_schema_difference: OnSchemaDifference::Reshape, ..HealRules::default() }
 }
@@ -66,16 +75,16 @@ fn fill_from(
     batch: &BatchId,
     tombstone: Tombstone,
     digest: Digest,
-) -> HealedHere {
+) -> Result<Filled, String> {
     let Tombstone { seq, metric, .. } = tombstone;
     let file = store.read_tombstone(batch, seq, &mut FileReader::new(store));
     let file = file.map_err(|error| chain(&error))?;
     let found = file.digest();
     if found != digest {
-        return Err(WRITTEN_TO.into());
+        return Ok(Answer::WrittenTo.into());
     }
     if is_gone(store, &metric) && store.is_untouched(batch, seq) {
-        return Ok(None);
+        return Ok(Answer::Holds.into());
     }
     let (meta, is_sparse, content) = (file.meta, file.is_sparse, file.content);
     let mut filled = HealBatch::new(store).by(rules());
@@ -89,19 +98,19 @@ fn fill_from_large(
     batch: &BatchId,
     tombstone: &Tombstone,
     digest: Digest,
-) -> HealedHere {
+) -> Result<Filled, String> {
     let (seq, metric) = (tombstone.seq, &tombstone.metric);
     let told = |error: StoreError| chain(&error);
     let mut file = store.open_large_tombstone(batch, seq).map_err(told)?;
     if is_gone(store, metric) && store.is_untouched(batch, seq) {
-        return Ok(None);
+        return Ok(Answer::Holds.into());
     }
     let mut filled = HealBatch::new(store).by(rules());
     if filled.fill_from_open(metric, file.file(), digest) {
         let healed = finished(filled);
         // It was not held while it was read.
         let now = store.look_at_large_tombstone(batch, seq).map_err(told)?;
-        return if now.digest == digest { healed } else { Err(WRITTEN_TO.into()) };
+        return if now.digest == digest { healed } else { Ok(Answer::WrittenTo.into()) };
     }
     drop(filled);
     // There is nothing to fill, or nothing that has places for all of it: a copy takes the place, or part in the reshape.
@@ -127,34 +136,34 @@ fn fill_from_large(
     }
     if coming.digest() != digest {
         filled.give_up_large(coming, metric);
-        return Err(WRITTEN_TO.into());
+        return Ok(Answer::WrittenTo.into());
     }
     filled.end_large(coming, metric.clone());
     finished(filled)
 }
 
-fn finished(batch: HealBatch<'_>) -> HealedHere {
+fn finished(batch: HealBatch<'_>) -> Result<Filled, String> {
     let (lines, set_aside) = batch.finish();
-    let line = lines.into_iter().next();
-    line.map(|line| Some((line, set_aside))).ok_or_else(|| "it has no result".to_owned())
+    let line = lines.into_iter().next().ok_or_else(|| "it has no result".to_owned())?;
+    Ok(Filled { answer: answer_of(&line), set_aside })
 }
-
-/// The batch of tombstones that another reshape left, with their number.
-type SetAside = Vec<(BatchId, u64)>;
 
 fn is_gone(store: &Volumes, metric: &MetricName) -> bool {
     matches!(store.stat(metric), Err(StoreError::Missing { .. }))
 }
 
-/// Why the old file must wait; none where the metric's file had all of it.
-fn why_not(line: &HealLine) -> Option<String> {
-    match line.outcome {
-        HealOutcome::Unchanged => None,
-        HealOutcome::Created | HealOutcome::Filled | HealOutcome::Replaced => {
-            Some("it was written to after its metric was reshaped; it is checked again".into())
+fn answer_of(line: &HealLine) -> Answer {
+    match (line.outcome, line.digest) {
+        (HealOutcome::Unchanged, Some(from)) => {
+            Answer::NothingMissing { from, without_place: line.points_without_place() }
         }
-        HealOutcome::Refused | HealOutcome::Failed => {
-            Some(format!("its metric was reshaped, and cannot be filled from it: {}", line.reason))
+        (HealOutcome::Unchanged, None) => Answer::No("it has no digest".into()),
+        (HealOutcome::Created | HealOutcome::Filled | HealOutcome::Replaced, _) => {
+            Answer::HealedAgain
         }
+        (HealOutcome::Refused | HealOutcome::Failed, _) => Answer::No(format!(
+            "its metric was reshaped, and cannot be filled from it: {}",
+            line.reason
+        )),
     }
 }

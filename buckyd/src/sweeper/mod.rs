@@ -10,10 +10,12 @@
 //! of its batches. Nothing here needs an end in order: a sweep may be cut off anywhere and is begun again.
 
 mod away;
+mod exchange;
 mod fetched;
 mod here;
 mod owner;
 mod round;
+mod sending;
 #[cfg(test)]
 mod tests;
 

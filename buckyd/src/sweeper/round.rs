@@ -1,29 +1,24 @@
-//! One look at one batch of tombstones: have every owner confirm, unlink what all have confirmed.
+//! One round over one batch of tombstones: read them, collect what their owners answer, unlink those that may be.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bucky_api::{DaemonAddr, chain};
-use bucky_whisper::{Digest, Image, ImageError};
+use bucky_whisper::{Digest, Image};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 
 use super::Sweeper;
 use crate::blocking::blocking;
-use crate::store::{BatchId, Burial, LargeLook, Snapshot, Stamp, StoreError, Tombstone, Unburied};
-
-/// Why a tombstone waits whose content is not what was confirmed.
-pub(super) const WRITTEN_TO: &str = "a writer still writes to it";
+use crate::store::{
+    Answers, BatchId, ConfirmedTombstone, LargeLook, Snapshot, StoreError, Tombstone,
+    TombstoneFile, TombstoneKind, UnlinkOutcome, Waits, may_unlink,
+};
 
 /// How many tombstones are worked on together.
 const CHUNK: usize = 500;
-/// How many owners are spoken to at once: what is sent to each lies in memory.
+/// How many owners are asked at once: what is sent to each is in memory.
 const OWNERS_AT_ONCE: usize = 4;
-
-/// Why a tombstone waits that is no Whisper file.
-const NOT_WHOLE: &str = "it is not a valid Whisper file, so the points that its owners must hold cannot be \
-                         determined; check the file in the folder of tombstones, and remove it by hand if you do not \
-                         need it";
 
 /// What is left of a batch, and why.
 #[derive(Default)]
@@ -32,7 +27,7 @@ pub(super) struct RoundOutcome {
     pub(super) reasons: BTreeMap<String, Reason>,
 }
 
-/// How many tombstones wait for one reason, and one of them.
+/// The tombstones that wait for one reason: how many, and the metric of one of them.
 #[derive(Default)]
 pub(super) struct Reason {
     pub(super) count: u64,
@@ -52,65 +47,44 @@ impl RoundOutcome {
     }
 }
 
-/// A tombstone as it is now.
-pub(super) struct Body {
+/// A tombstone and its file as it was read in this round.
+pub(super) struct ReadTombstone {
     pub(super) tombstone: Tombstone,
-    /// The digest of its content now.
-    pub(super) digest: Digest,
-    /// How its points can be looked for.
-    pub(super) content: BodyContent,
-    /// What its file has as long as nobody writes to it.
-    settled: Option<Stamp>,
-    /// Its length, where it is too long for memory: then it has no maps, and is sent where the owner has another content.
+    pub(super) file: TombstoneFile,
+    /// The file's length if it is too long for memory. Such a file has no maps; it is sent to an owner with other content.
     pub(super) large_bytes: Option<u64>,
 }
 
-/// What a tombstone's file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyContent {
-    /// A whole Whisper file: its owners have to hold each of its points.
-    Whole,
-    /// In go-carbon's compressed format: only the same content holds its points.
-    Compressed,
-    /// Neither: nobody can tell what its owners would have to hold.
-    NotWhole,
-}
-
-impl BodyContent {
-    fn of(parsed: Result<(), ImageError>) -> Self {
-        match parsed {
-            Ok(()) => Self::Whole,
-            Err(ImageError::Compressed) => Self::Compressed,
-            Err(ImageError::Header(_)) => Self::NotWhole,
-        }
-    }
-}
-
-impl Body {
+impl ReadTombstone {
     fn of(tombstone: Tombstone, file: &Snapshot) -> Self {
-        let content = BodyContent::of(Image::parse(&file.content).map(drop));
-        let (digest, settled) = (file.digest(), file.settled);
-        Self { tombstone, digest, content, settled, large_bytes: None }
+        let kind = TombstoneKind::of(Image::parse(&file.content).map(drop));
+        let file = TombstoneFile { digest: file.digest(), kind, settled: file.settled };
+        Self { tombstone, file, large_bytes: None }
     }
 
-    /// Of a tombstone that is too long for memory.
     fn large(tombstone: Tombstone, file: LargeLook, bytes: u64) -> Self {
         let LargeLook { digest, kind, settled } = file;
-        let content = BodyContent::of(kind);
-        Self { tombstone, digest, content, settled, large_bytes: Some(bytes) }
+        let file = TombstoneFile { digest, kind: TombstoneKind::of(kind), settled };
+        Self { tombstone, file, large_bytes: Some(bytes) }
     }
 
-    /// Whether the owners can be asked for each of its points.
+    pub(super) fn seq(&self) -> usize {
+        self.tombstone.seq
+    }
+
+    /// The digest of its content now.
+    pub(super) fn digest(&self) -> Digest {
+        self.file.digest
+    }
+
+    /// Whether its owners can be asked for each of its points.
     pub(super) fn has_maps(&self) -> bool {
-        self.content == BodyContent::Whole && self.large_bytes.is_none()
+        self.file.kind == TombstoneKind::Whisper && self.large_bytes.is_none()
     }
 
-    fn unburied(&self) -> Unburied {
-        Unburied { seq: self.tombstone.seq, digest: self.digest, settled: self.settled }
-    }
-
+    /// Whether it was written to after its owners were healed from it.
     pub(super) fn has_changed(&self) -> bool {
-        self.digest != self.tombstone.digest
+        self.file.digest != self.tombstone.digest
     }
 }
 
@@ -155,37 +129,58 @@ impl Sweeper {
     }
 
     async fn work_on(&self, batch: &BatchId, tombstones: &[Tombstone], outcome: &mut RoundOutcome) {
-        let bodies = self.read(batch, tombstones, outcome).await;
-        let bodies = hold_what_is_not_whole(bodies, outcome);
-        let owners: BTreeSet<&DaemonAddr> =
-            bodies.iter().flat_map(|body| &body.tombstone.owners).collect();
-        let ask = |owner| -> BoxFuture<'_, _> {
-            let is_theirs = |body: &&Body| body.tombstone.owners.contains(owner);
-            Box::pin(self.confirm_at(batch, owner, bodies.iter().filter(is_theirs).collect()))
-        };
-        let asked: Vec<_> = owners.into_iter().map(ask).collect();
-        // Why a tombstone must wait, by its number.
-        let waits: Vec<Vec<(usize, String)>> =
-            stream::iter(asked).buffer_unordered(OWNERS_AT_ONCE).collect().await;
-        let mut waits: HashMap<usize, String> = waits.into_iter().flatten().collect();
-        // The old file of a metric that was reshaped has no owners but the metric's own file.
-        let old_files = bodies.iter().filter(|body| body.tombstone.owners.is_empty()).collect();
-        waits.extend(self.confirm_here(batch, old_files).await);
-        let (held, confirmed): (Vec<_>, Vec<_>) =
-            bodies.into_iter().partition(|body| waits.contains_key(&body.tombstone.seq));
-        for body in held {
-            let reason = waits.remove(&body.tombstone.seq).unwrap_or_default();
-            outcome.hold(&body.tombstone.metric, reason);
+        let read = self.read(batch, tombstones, outcome).await;
+        let mut answers = self.answers(batch, &read).await;
+        let mut confirmed = Vec::with_capacity(read.len());
+        for ReadTombstone { tombstone, file, .. } in read {
+            let answers = answers.remove(&tombstone.seq).unwrap_or_default();
+            match may_unlink(&tombstone, &file, &answers) {
+                Ok(one) => confirmed.push((tombstone, one)),
+                Err(waits) => outcome.hold(&tombstone.metric, waits.to_string()),
+            }
         }
-        let buried = self.bury(batch, &confirmed, outcome).await;
-        tracing::debug!(buried, "tombstones confirmed and removed");
+        let unlinked = self.unlink(batch, &confirmed, outcome).await;
+        tracing::debug!(unlinked, "tombstones confirmed and removed");
     }
 
-    /// Unlinks what all owners have confirmed; how many those are.
-    async fn bury(&self, batch: &BatchId, confirmed: &[Body], outcome: &mut RoundOutcome) -> usize {
-        let tombstones: Vec<Unburied> = confirmed.iter().map(Body::unburied).collect();
+    /// What is found out about these tombstones, by their numbers.
+    async fn answers(&self, batch: &BatchId, read: &[ReadTombstone]) -> HashMap<usize, Answers> {
+        // Nobody can be asked about the points of a file that is not a Whisper file.
+        let known: Vec<&ReadTombstone> =
+            read.iter().filter(|one| one.file.kind != TombstoneKind::NotWhisper).collect();
+        let owners: BTreeSet<&DaemonAddr> =
+            known.iter().flat_map(|one| &one.tombstone.owners).collect();
+        let ask = |owner| -> BoxFuture<'_, _> {
+            let is_theirs = |one: &&ReadTombstone| one.tombstone.owners.contains(owner);
+            let theirs = known.iter().copied().filter(is_theirs).collect();
+            Box::pin(async move { (owner, self.ask_owner(batch, owner, theirs).await) })
+        };
+        let asked: Vec<_> = owners.into_iter().map(ask).collect();
+        let answered: Vec<_> = stream::iter(asked).buffer_unordered(OWNERS_AT_ONCE).collect().await;
+        let mut answers: HashMap<usize, Answers> = HashMap::new();
+        for (owner, of_owner) in answered {
+            for (seq, answer) in of_owner {
+                answers.entry(seq).or_default().owners.insert(owner.clone(), answer);
+            }
+        }
+        // The old file of a metric that was reshaped: only the metric's own file can hold its points.
+        let old_files = known.into_iter().filter(|one| one.tombstone.owners.is_empty()).collect();
+        for (seq, answer) in self.ask_here(batch, old_files).await {
+            answers.entry(seq).or_default().here = Some(answer);
+        }
+        answers
+    }
+
+    /// Unlinks these tombstones unless they were written to since they were read. Returns how many are gone.
+    async fn unlink(
+        &self,
+        batch: &BatchId,
+        confirmed: &[(Tombstone, ConfirmedTombstone)],
+        outcome: &mut RoundOutcome,
+    ) -> usize {
+        let tombstones: Vec<ConfirmedTombstone> = confirmed.iter().map(|(_, one)| *one).collect();
         let (store, id) = (Arc::clone(&self.store), batch.clone());
-        let ends = match blocking(move || store.bury(&id, &tombstones)).await {
+        let ends = match blocking(move || store.unlink_confirmed(&id, &tombstones)).await {
             Ok(Ok(ends)) => ends,
             Ok(Err(error)) => {
                 outcome.hold_all(confirmed.len() as u64, batch, chain(&error));
@@ -196,33 +191,33 @@ impl Sweeper {
                 return 0;
             }
         };
-        let mut buried = 0;
-        for (body, end) in confirmed.iter().zip(ends) {
+        let mut unlinked = 0;
+        for ((tombstone, _), end) in confirmed.iter().zip(ends) {
             match end {
-                Ok(Burial::Done) => buried += 1,
-                Ok(Burial::Changed) => {
-                    outcome.hold(&body.tombstone.metric, self::WRITTEN_TO.into());
+                Ok(UnlinkOutcome::Unlinked) => unlinked += 1,
+                Ok(UnlinkOutcome::Changed) => {
+                    outcome.hold(&tombstone.metric, Waits::WrittenTo.to_string());
                 }
-                Err(error) => outcome.hold(&body.tombstone.metric, chain(&error)),
+                Err(error) => outcome.hold(&tombstone.metric, chain(&error)),
             }
         }
-        buried
+        unlinked
     }
 
-    /// The tombstones as they are now; those that cannot be read wait.
+    /// The tombstones and their files as they are now; those that cannot be read wait.
     async fn read(
         &self,
         batch: &BatchId,
         tombstones: &[Tombstone],
         outcome: &mut RoundOutcome,
-    ) -> Vec<Body> {
+    ) -> Vec<ReadTombstone> {
         let (store, id, wanted) = (Arc::clone(&self.store), batch.clone(), tombstones.to_vec());
         let read = blocking(move || {
             store.read_tombstones(&id, wanted.iter(), |tombstone, file| match file {
-                Ok(file) => Ok(Body::of(tombstone.clone(), file)),
+                Ok(file) => Ok(ReadTombstone::of(tombstone.clone(), file)),
                 Err(StoreError::TooLarge { bytes, .. }) => store
                     .look_at_large_tombstone(&id, tombstone.seq)
-                    .map(|file| Body::large(tombstone.clone(), file, bytes))
+                    .map(|file| ReadTombstone::large(tombstone.clone(), file, bytes))
                     .map_err(|error| (tombstone.metric.clone(), chain(&error))),
                 Err(error) => Err((tombstone.metric.clone(), chain(&error))),
             })
@@ -238,19 +233,9 @@ impl Sweeper {
                 return Vec::new();
             }
         };
-        let held = |body: Result<Body, (_, String)>| {
-            body.map_err(|(metric, reason)| outcome.hold(metric, reason)).ok()
+        let held = |read: Result<ReadTombstone, (_, String)>| {
+            read.map_err(|(metric, reason)| outcome.hold(metric, reason)).ok()
         };
         read.into_iter().filter_map(held).collect()
     }
-}
-
-/// Takes out what can never be confirmed.
-fn hold_what_is_not_whole(bodies: Vec<Body>, outcome: &mut RoundOutcome) -> Vec<Body> {
-    let (whole, broken): (Vec<_>, Vec<_>) =
-        bodies.into_iter().partition(|body| body.content != BodyContent::NotWhole);
-    for body in broken {
-        outcome.hold(&body.tombstone.metric, NOT_WHOLE.into());
-    }
-    whole
 }

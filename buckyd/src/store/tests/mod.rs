@@ -20,8 +20,8 @@ use super::heal::HealBatch;
 use super::snapshot::FileReader;
 use super::tombstone::BatchWriter;
 use super::{
-    BatchId, Burial, HealRules, OnCorrupt, OnCut, Store, StoreError, StoreOptions, Unburied,
-    unix_now,
+    BatchId, HealRules, OnCorrupt, OnCut, Store, StoreError, StoreOptions, UnlinkOutcome,
+    confirmed, unix_now,
 };
 use crate::inventory::Inventory;
 use crate::memory::Memory;

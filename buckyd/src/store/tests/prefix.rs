@@ -30,6 +30,8 @@ fn nothing_is_written_or_deleted_once_the_prefix_is_another_folder() {
     let line = fixture.delete("there", digest);
     assert_eq!(line.outcome, DeleteOutcome::Deleted);
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
+    let tombstone = fixture.store.tombstones(&batch).unwrap().remove(0);
+    let tombstone = confirmed(&tombstone, digest, None);
     fixture.put("there", &content);
 
     let mut begun = HealBatch::new(&fixture.store);
@@ -54,8 +56,7 @@ fn nothing_is_written_or_deleted_once_the_prefix_is_another_folder() {
     let meta = FileMeta { mode: 0o644, mtime: 0 };
     assert!(changed(fixture.store.replace(&name("there"), &content, meta).unwrap_err()));
     assert!(changed(fixture.store.tombstones(&batch).unwrap_err()));
-    let unburied = [Unburied { seq: 0, digest, settled: None }];
-    assert!(changed(fixture.store.bury(&batch, &unburied).unwrap_err()));
+    assert!(changed(fixture.store.unlink_confirmed(&batch, &[tombstone]).unwrap_err()));
     assert!(changed(fixture.store.close_batch(&batch).unwrap_err()));
     assert_eq!(fs::read_dir(fixture.prefix.path()).unwrap().count(), 0);
     assert!(before.join("there.wsp").exists() && !before.join("new.wsp").exists());

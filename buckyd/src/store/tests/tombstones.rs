@@ -58,16 +58,17 @@ fn a_deleted_source_is_a_tombstone_with_its_story_which_outlives_the_daemon() {
     let mut files = FileReader::new(&store);
     assert_eq!(store.read_tombstone(&batch, tombstone.seq, &mut files).unwrap().content, content);
     assert!(!store.close_batch(&batch).unwrap());
-    assert_eq!(bury(&store, &batch, tombstone.digest), Burial::Done);
+    assert_eq!(unlink(&store, &batch, tombstone.digest), UnlinkOutcome::Unlinked);
     assert!(store.close_batch(&batch).unwrap());
     assert!(store.tombstone_batches().unwrap().is_empty());
     assert!(!prefix.path().join("a").exists());
 }
 
 /// Unlinks the first tombstone of a batch as one whose content was not looked at before.
-fn bury(store: &Store, batch: &BatchId, digest: Digest) -> Burial {
-    let one = Unburied { seq: 0, digest, settled: None };
-    store.bury(batch, &[one]).unwrap().remove(0).unwrap()
+fn unlink(store: &Store, batch: &BatchId, digest: Digest) -> UnlinkOutcome {
+    let tombstone = store.tombstones(batch).unwrap().remove(0);
+    let confirmed = [confirmed(&tombstone, digest, None)];
+    store.unlink_confirmed(batch, &confirmed).unwrap().remove(0).unwrap()
 }
 
 /// The time of a file's last change cannot be set, so that a file has to be left alone for a while.
@@ -102,7 +103,7 @@ fn what_was_sent_and_has_not_changed_since_is_deleted_without_being_read_and_wha
 }
 
 #[test]
-fn a_confirmed_tombstone_that_was_written_to_since_it_was_read_is_not_buried() {
+fn a_confirmed_tombstone_that_was_written_to_since_it_was_read_is_not_unlinked() {
     let fixture = Fixture::new();
     let content = whisper(&[1]);
     fixture.put("a", &content);
@@ -112,16 +113,17 @@ fn a_confirmed_tombstone_that_was_written_to_since_it_was_read_is_not_buried() {
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
     let mut files = FileReader::new(&fixture.store);
     let file = fixture.store.read_tombstone(&batch, 0, &mut files).unwrap();
-    let one = Unburied { seq: 0, digest: file.digest(), settled: file.settled };
-    assert!(one.settled.is_some());
+    assert!(file.settled.is_some());
+    let tombstone = fixture.store.tombstones(&batch).unwrap().remove(0);
+    let confirmed = confirmed(&tombstone, file.digest(), file.settled);
     writer.seek(SeekFrom::End(-1)).unwrap();
     writer.write_all(b"x").unwrap();
-    let buried = fixture.store.bury(&batch, &[one]).unwrap().remove(0);
-    assert_eq!(buried.unwrap(), Burial::Changed);
+    let outcome = fixture.store.unlink_confirmed(&batch, &[confirmed]).unwrap().remove(0);
+    assert_eq!(outcome.unwrap(), UnlinkOutcome::Changed);
 }
 
 #[test]
-fn a_tombstone_that_a_late_writer_changed_is_not_buried() {
+fn a_tombstone_that_a_late_writer_changed_is_not_unlinked() {
     let fixture = Fixture::new();
     let content = whisper(&[1]);
     fixture.put("a", &content);
@@ -130,11 +132,11 @@ fn a_tombstone_that_a_late_writer_changed_is_not_buried() {
     writer.seek(SeekFrom::End(-1)).unwrap();
     writer.write_all(b"x").unwrap();
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
-    assert_eq!(bury(&fixture.store, &batch, Digest::of(&content)), Burial::Changed);
+    assert_eq!(unlink(&fixture.store, &batch, Digest::of(&content)), UnlinkOutcome::Changed);
     let mut files = FileReader::new(&fixture.store);
     let now = fixture.store.read_tombstone(&batch, 0, &mut files).unwrap();
     assert_ne!(now.content, content);
-    assert_eq!(bury(&fixture.store, &batch, now.digest()), Burial::Done);
+    assert_eq!(unlink(&fixture.store, &batch, now.digest()), UnlinkOutcome::Unlinked);
 }
 
 #[test]
@@ -166,7 +168,7 @@ fn a_tombstone_with_the_short_name_that_earlier_daemons_gave_is_read_and_buried(
     assert_eq!(tombstones.len(), 1);
     let mut files = FileReader::new(&fixture.store);
     assert_eq!(fixture.store.read_tombstone(&batch, 0, &mut files).unwrap().content, content);
-    assert_eq!(bury(&fixture.store, &batch, Digest::of(&content)), Burial::Done);
+    assert_eq!(unlink(&fixture.store, &batch, Digest::of(&content)), UnlinkOutcome::Unlinked);
     assert!(fixture.store.close_batch(&batch).unwrap());
     assert!(fixture.leftovers().is_empty());
 }
@@ -229,7 +231,7 @@ fn a_batch_is_forgotten_only_after_the_folders_that_it_emptied_are_gone() {
     fixture.put("a.b.c", &content);
     fixture.delete("a.b.c", Digest::of(&content));
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
-    bury(&fixture.store, &batch, Digest::of(&content));
+    unlink(&fixture.store, &batch, Digest::of(&content));
     // Something that keeps the batch's folder from being removed, as a crash at that moment would.
     fs::write(fixture.leftovers().remove(0).join("other"), b"").unwrap();
     assert!(fixture.store.close_batch(&batch).is_err());

@@ -81,12 +81,11 @@ fn metrics_are_healed_read_deleted_and_buried_on_their_own_volumes() {
     assert_eq!(fs::read_dir(disk.path().join(".bucky/tombstones")).unwrap().count(), 2);
     for (batch, _) in waiting {
         let tombstones = volumes.tombstones(&batch).unwrap();
-        let unburied: Vec<Unburied> = tombstones
-            .iter()
-            .map(|one| Unburied { seq: one.seq, digest: one.digest, settled: None })
-            .collect();
-        let buried = volumes.bury(&batch, &unburied).unwrap();
-        assert!(buried.iter().all(|end| matches!(end, Ok(Burial::Done))), "{buried:?}");
+        let confirmed: Vec<_> =
+            tombstones.iter().map(|one| confirmed(one, one.digest, None)).collect();
+        let outcomes = volumes.unlink_confirmed(&batch, &confirmed).unwrap();
+        let is_unlinked = |outcome: &_| matches!(outcome, Ok(UnlinkOutcome::Unlinked));
+        assert!(outcomes.iter().all(is_unlinked), "{outcomes:?}");
         assert!(volumes.close_batch(&batch).unwrap());
     }
     assert!(volumes.tombstone_batches().unwrap().is_empty());

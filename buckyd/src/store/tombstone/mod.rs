@@ -6,6 +6,7 @@
 //! the folders are the list.
 
 mod batch;
+mod may_unlink;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -22,6 +23,11 @@ use uuid::Uuid;
 pub(crate) use self::batch::BatchId;
 pub(super) use self::batch::{BatchWriter, UnfinishedBatches};
 use self::batch::{FOLDER_FLAGS, MANIFEST, present_files, read_manifest};
+#[cfg(test)]
+pub(crate) use self::may_unlink::confirmed;
+pub(crate) use self::may_unlink::{
+    Answer, Answers, ConfirmedTombstone, TombstoneFile, TombstoneKind, Waits, may_unlink,
+};
 use super::error::StoreError;
 use super::snapshot::{FileReader, Snapshot};
 use super::stamp::Stamp;
@@ -49,23 +55,12 @@ pub(crate) struct Tombstone {
     pub(crate) points_given_up: u64,
 }
 
-/// A tombstone that all owners have confirmed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unburied {
-    /// Its number.
-    pub(crate) seq: usize,
-    /// The digest of the content that was confirmed.
-    pub(crate) digest: Digest,
-    /// What its file still has if nobody has written to it since that content was read, where it was settled then.
-    pub(crate) settled: Option<Stamp>,
-}
-
-/// Whether a tombstone is gone.
+/// What became of a tombstone that was confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Burial {
-    /// Unlinked, or gone already.
-    Done,
-    /// Its content is not the one that was confirmed: a writer still had it open.
+pub(crate) enum UnlinkOutcome {
+    /// It is unlinked, or was gone already.
+    Unlinked,
+    /// It stays: its content is not what was confirmed. A writer still had it open.
     Changed,
 }
 
@@ -211,40 +206,40 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] where the batch's folder cannot be opened.
-    pub(crate) fn bury(
+    pub(crate) fn unlink_confirmed(
         &self,
         batch: &BatchId,
-        tombstones: &[Unburied],
-    ) -> Result<Vec<Result<Burial, StoreError>>, StoreError> {
+        tombstones: &[ConfirmedTombstone],
+    ) -> Result<Vec<Result<UnlinkOutcome, StoreError>>, StoreError> {
         self.check()?;
         let folder = self.batch_folder(batch)?;
         let locks = self.lock_budget();
-        let buried = tombstones.iter().map(|one| self.bury_one(&folder, batch, one, &locks));
-        Ok(buried.collect())
+        let unlinked = tombstones.iter().map(|one| self.unlink_one(&folder, batch, one, &locks));
+        Ok(unlinked.collect())
     }
 
-    fn bury_one(
+    fn unlink_one(
         &self,
         folder: &OwnedFd,
         batch: &BatchId,
-        one: &Unburied,
+        one: &ConfirmedTombstone,
         locks: &LockBudget,
-    ) -> Result<Burial, StoreError> {
-        let (file, name) = match open_in(folder, batch, one.seq) {
-            Err(StoreError::Missing { .. }) => return Ok(Burial::Done),
+    ) -> Result<UnlinkOutcome, StoreError> {
+        let (file, name) = match open_in(folder, batch, one.seq()) {
+            Err(StoreError::Missing { .. }) => return Ok(UnlinkOutcome::Unlinked),
             result => result?,
         };
         let path = path_in(batch, &name);
         self.lock_exclusive(&file, &path, locks)?;
         let stat = rustix::fs::fstat(&file)
             .map_err(|errno| StoreError::io("stat", path.clone(), errno))?;
-        let is_unchanged = one.settled == Some(Stamp::of(&stat));
-        if !is_unchanged && self.digest(&file, &path)? != one.digest {
-            return Ok(Burial::Changed);
+        let is_unchanged = one.settled() == Some(Stamp::of(&stat));
+        if !is_unchanged && self.digest(&file, &path)? != one.digest() {
+            return Ok(UnlinkOutcome::Changed);
         }
         rustix::fs::unlinkat(folder, &name, AtFlags::empty())
             .map_err(|errno| StoreError::io("remove the tombstone", path, errno))?;
-        Ok(Burial::Done)
+        Ok(UnlinkOutcome::Unlinked)
     }
 
     /// Removes the folder of a batch whose tombstones are all gone, and the metrics' empty folders with it.

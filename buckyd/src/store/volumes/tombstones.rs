@@ -5,7 +5,7 @@ use std::time::Duration;
 use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, chain};
 
 use super::{FileReader, Volumes};
-use crate::store::tombstone::{BatchId, Burial, Tombstone, Unburied};
+use crate::store::tombstone::{BatchId, ConfirmedTombstone, Tombstone, UnlinkOutcome};
 use crate::store::volume::Volume;
 use crate::store::{LargeFile, LargeLook, OnCut, Snapshot, StoreError};
 
@@ -150,12 +150,12 @@ impl Volumes {
         volume.look_at_large(&file, &path)
     }
 
-    pub(crate) fn bury(
+    pub(crate) fn unlink_confirmed(
         &self,
         batch: &BatchId,
-        tombstones: &[Unburied],
-    ) -> Result<Vec<Result<Burial, StoreError>>, StoreError> {
-        self.with_batch(batch).bury(batch, tombstones)
+        tombstones: &[ConfirmedTombstone],
+    ) -> Result<Vec<Result<UnlinkOutcome, StoreError>>, StoreError> {
+        self.with_batch(batch).unlink_confirmed(batch, tombstones)
     }
 
     pub(crate) fn close_batch(&self, batch: &BatchId) -> Result<bool, StoreError> {

@@ -1,6 +1,8 @@
-//! The Go tool's side of the contract: the `X-Metric-Stat` header.
+//! The Go tool's side of the contract: the `X-Metric-Stat` header, and owners whose daemon is the Go tool's.
 //!
 //! Both kinds of daemon speak it, and `bucky` needs it for daemons without `/v1`.
+
+pub mod owner;
 
 use serde::Serialize;
 
