@@ -16,6 +16,7 @@ use bucky_ring::{Node, Ring};
 use bucky_whisper::MetricName;
 use tokio::sync::mpsc;
 
+use crate::cluster::DaemonKind;
 use crate::inventory::{self, PageFilter};
 use crate::output::Output;
 use crate::patience;
@@ -34,6 +35,23 @@ pub(crate) enum How {
     Whole { to: Vec<usize> },
     /// The same of a Go daemon.
     GoWhole { to: Vec<usize> },
+}
+
+impl How {
+    /// For a node that is `host` of the ring, or what it calls itself.
+    pub(crate) fn of_member(kind: DaemonKind, host: Option<String>) -> Self {
+        if kind.finds_misplaced() { Self::Asked { host } } else { Self::GoPlacedHere { host } }
+    }
+
+    /// For a node that is not in the ring: everything it has belongs elsewhere.
+    pub(crate) fn of_stranger(kind: DaemonKind) -> Self {
+        if kind.pages_its_list() { Self::PlacedHere } else { Self::GoPlacedHere { host: None } }
+    }
+
+    /// For a node of which everything goes to these nodes of the ring.
+    pub(crate) fn whole(kind: DaemonKind, to: Vec<usize>) -> Self {
+        if kind.pages_its_list() { Self::Whole { to } } else { Self::GoWhole { to } }
+    }
 }
 
 /// What is read of a node.

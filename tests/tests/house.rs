@@ -288,3 +288,55 @@ fn no_struct_is_too_wide() {
     }
     assert_eq!(wide, Vec::<String>::new());
 }
+
+/// The modules of `bucky` in which a name occurs: of a method that is called, or of the last two parts of a path.
+fn modules_that_name(names: &[&str]) -> Vec<String> {
+    struct Names<'n> {
+        wanted: &'n [&'n str],
+        is_there: bool,
+    }
+    impl<'ast> Visit<'ast> for Names<'_> {
+        fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
+            if !is_for_tests(&item.attrs) {
+                visit::visit_item_mod(self, item);
+            }
+        }
+
+        fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
+            self.is_there |= self.wanted.iter().any(|wanted| call.method == wanted);
+            visit::visit_expr_method_call(self, call);
+        }
+
+        fn visit_path(&mut self, path: &'ast syn::Path) {
+            let parts: Vec<String> =
+                path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+            let last = parts[parts.len().saturating_sub(2)..].join("::");
+            self.is_there |= self.wanted.contains(&last.as_str());
+            visit::visit_path(self, path);
+        }
+    }
+    let naming = modules("bucky").into_iter().filter(|(_, items)| {
+        let mut names = Names { wanted: names, is_there: false };
+        items.iter().for_each(|item| names.visit_item(item));
+        names.is_there
+    });
+    naming.map(|(name, _)| name).collect()
+}
+
+/// Nothing asks whether a daemon is ours or the Go tool's: it asks for an ability (`cluster::kind`). The answers of discovery are
+/// taken apart where they are shown.
+#[test]
+fn the_kind_of_a_daemon_is_asked_for_in_one_place() {
+    assert_eq!(modules_that_name(&["DaemonKind::V1", "DaemonKind::Go"]), ["cluster"]);
+    assert_eq!(
+        modules_that_name(&["Answer::Go"]),
+        ["cluster", "cluster::health", "commands::servers"]
+    );
+}
+
+/// A file is deleted without a condition in two places: for an operator who wants it gone, and with a receipt for what moved one
+/// by one.
+#[test]
+fn a_file_is_deleted_with_a_receipt_or_by_the_operator() {
+    assert_eq!(modules_that_name(&["go_delete"]), ["deletion", "transfer::go::delete"]);
+}

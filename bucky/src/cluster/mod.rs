@@ -4,6 +4,7 @@
 //! of `-h`; every one is asked. What does not agree is a [`Finding`]; what to do about it is the command's business.
 
 mod health;
+mod kind;
 #[cfg(test)]
 pub(crate) mod test_cluster;
 
@@ -16,6 +17,7 @@ use bucky_ring::{Ring, RingDocument};
 use futures_util::{StreamExt, stream};
 
 pub(crate) use self::health::{Finding, completed, judge, notes, read_only, store_of};
+pub(crate) use self::kind::DaemonKind;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::Output;
 use crate::placement::Series;
@@ -111,6 +113,20 @@ impl Member {
     /// Whether it answered.
     pub(crate) fn is_there(&self) -> bool {
         !matches!(self.answer, Answer::Away { .. })
+    }
+
+    /// What kind of daemon answered; `None` if none did.
+    pub(crate) fn kind(&self) -> Option<DaemonKind> {
+        match &self.answer {
+            Answer::V1 { .. } => Some(DaemonKind::V1),
+            Answer::Go { .. } => Some(DaemonKind::Go),
+            Answer::Away { .. } => None,
+        }
+    }
+
+    /// Whether it answered, and can do what `ability` asks for.
+    pub(crate) fn can(&self, ability: fn(DaemonKind) -> bool) -> bool {
+        self.kind().is_some_and(ability)
     }
 
     /// Its status, where it has `/v1`.

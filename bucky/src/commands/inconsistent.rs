@@ -11,7 +11,7 @@ use crate::args::local::LocalArgs;
 use crate::args::select::SelectArgs;
 use crate::args::series::SeriesArgs;
 use crate::chain;
-use crate::cluster::{Answer, Cluster, Member};
+use crate::cluster::{Cluster, DaemonKind, Member};
 use crate::inventory::{page_len, refresh};
 use crate::names::{Nothing, Selection};
 use crate::outcome::{Outcome, UsageError};
@@ -72,10 +72,11 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     }
     let mut listings: Vec<(&Member, Names)> = Vec::new();
     for member in cluster.present() {
+        let Some(kind) = member.kind() else { continue };
         let names = if args.unplaceable && member.status().is_some() && !series.is_given() {
             Names::Unplaceable { regex: regex.clone() }
         } else {
-            let query = query(&cluster, member, &ring, regex.clone(), local_prefix.clone());
+            let query = query(&cluster, (member, kind), &ring, regex.clone(), local_prefix.clone());
             let query = StrayQuery { series: series.clone(), ..query };
             let listing = StrayListing::begin(member.daemon.clone(), query, Arc::clone(output));
             Names::Strays { listing, unplaceable: args.unplaceable }
@@ -90,20 +91,17 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
 
 fn query(
     cluster: &Cluster,
-    member: &Member,
+    (member, kind): (&Member, DaemonKind),
     ring: &Arc<Ring>,
     regex: Option<String>,
     local_prefix: Option<String>,
 ) -> StrayQuery {
-    let own_name = || member.document().map(|document| document.name.clone());
-    let host = member.host.clone().or_else(own_name);
-    let how = match member.answer {
-        Answer::V1 { .. } => How::Asked { host },
-        Answer::Go { .. } | Answer::Away { .. } => {
-            let host = member.host.clone();
-            How::GoPlacedHere { host: host.or_else(|| Some(member.addr().host().to_owned())) }
-        }
+    // `buckyd` knows by which name it is in the ring; a Go daemon is taken for the host at its address.
+    let own_name = || match kind.finds_misplaced() {
+        true => member.document().map(|document| document.name.clone()),
+        false => Some(member.addr().host().to_owned()),
     };
+    let how = How::of_member(kind, member.host.clone().or_else(own_name));
     StrayQuery {
         how,
         ring: Arc::clone(ring),

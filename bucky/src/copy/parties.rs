@@ -11,9 +11,7 @@ use bucky_ring::{Algorithm, Node as RingNode, Ring, RingSpec};
 
 use crate::chain;
 use crate::cluster::{Cluster, Member};
-use crate::fleet::{
-    Fleet, Kind, Node, Source, away, is_same, refuse_older_daemons, require_writable,
-};
+use crate::fleet::{Fleet, Node, Source, away, is_same, refuse_older_daemons, require_writable};
 use crate::outcome::UsageError;
 use crate::strays::How;
 
@@ -53,10 +51,7 @@ pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fl
             to.store
         )));
     }
-    let how = match from.kind {
-        Kind::V1 => How::Whole { to: vec![0] },
-        Kind::Go => How::GoWhole { to: vec![0] },
-    };
+    let how = How::whole(from.kind, vec![0]);
     Ok(Fleet::to_one(Arc::new(to), vec![Source { node: Arc::new(from), how }]))
 }
 
@@ -74,12 +69,9 @@ pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::
     for member in &sources.members {
         let node = Node::of(member).ok_or_else(|| away(member))?;
         require_writable(member)?;
-        let how = match node.kind {
-            Kind::V1 => How::PlacedHere,
-            Kind::Go => How::GoPlacedHere { host: None },
-        };
+        let how = How::of_stranger(node.kind);
         let node = match fleet.members.iter().find(|other| is_same(other, &node)) {
-            Some(same) if node.kind == Kind::Go && same.addr() != node.addr() => {
+            Some(same) if !node.kind.reports_its_store() && same.addr() != node.addr() => {
                 return Err(UsageError::because(format!(
                     "{} and {} have the same name ({}) and may be one node, as Go daemons do not report which \
                      files they serve; start one of them with another -node, or run buckyd there",

@@ -16,7 +16,7 @@ use bucky_whisper::MetricName;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use self::received::read_stream;
-use crate::cluster::{Answer, Member};
+use crate::cluster::{DaemonKind, Member};
 use crate::output::Output;
 use crate::patience::{self, Next, Patience, Trouble};
 use crate::spool::Content;
@@ -79,7 +79,7 @@ pub(crate) struct CopyNodes {
 
 struct Node {
     daemon: Daemon,
-    is_v1: bool,
+    has_archives: bool,
     /// Half of what it allows, so that moves get through too.
     archives: Semaphore,
 }
@@ -113,13 +113,10 @@ impl CopyNodes {
     /// These members; all that are read from answered.
     pub(crate) fn new(members: &[Member], encoding: Encoding, output: Arc<Output>) -> Self {
         let node = |member: &Member| {
-            let limit = match &member.answer {
-                Answer::V1 { status, .. } => status.transfers.limit / 2,
-                Answer::Go { .. } | Answer::Away { .. } => GO_ARCHIVES,
-            };
+            let limit = member.status().map_or(GO_ARCHIVES, |status| status.transfers.limit / 2);
             Node {
                 daemon: member.daemon.clone(),
-                is_v1: matches!(member.answer, Answer::V1 { .. }),
+                has_archives: member.can(DaemonKind::exchanges_archives),
                 archives: Semaphore::new(usize::try_from(limit).unwrap_or(1).max(1)),
             }
         };
@@ -259,7 +256,7 @@ impl Incoming {
     ) -> Result<Self, ReadError> {
         let (sender, pieces) = mpsc::channel(1);
         let addr = node.daemon.addr().clone();
-        if node.is_v1 {
+        if node.has_archives {
             let (encoding, stream) = match length {
                 Length::Held => node.daemon.archive(metrics, encoding).await?,
                 Length::Any => node.daemon.archive_of_any_length(metrics, encoding).await?,

@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use self::breaker::{Breaker, Row};
 use self::full::FullMark;
 use self::seen::Seen;
-use crate::cluster::{Answer, Cluster, Finding, Member, completed, read_only, store_of};
+use crate::cluster::{Cluster, DaemonKind, Finding, Member, completed, read_only, store_of};
 use crate::outcome::{UnhealthyError, UsageError};
 use crate::strays::How;
 
@@ -31,21 +31,12 @@ const GO_TRANSFERS: u32 = 8;
 /// The place of a node in the table of destinations.
 pub(crate) type OwnerIndex = usize;
 
-/// What a daemon speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Our routes.
-    V1,
-    /// The Go tool's only: metric by metric, nothing synced, nothing deleted conditionally.
-    Go,
-}
-
 /// A node that takes part.
 pub(crate) struct Node {
     /// Its daemon.
     pub(crate) daemon: Daemon,
-    /// What that speaks.
-    pub(crate) kind: Kind,
+    /// What kind of daemon that is.
+    pub(crate) kind: DaemonKind,
     /// What tells its store from others.
     pub(crate) store: String,
     /// The room it has, where it tells.
@@ -94,18 +85,16 @@ impl Gate {
 impl Node {
     /// The node that answered so; none where it did not.
     pub(crate) fn of(member: &Member) -> Option<Self> {
-        let (kind, disk, limit) = match &member.answer {
-            Answer::V1 { status, .. } => (Kind::V1, Some(status.disk), status.transfers.limit),
-            Answer::Go { .. } => (Kind::Go, None, GO_TRANSFERS),
-            Answer::Away { .. } => return None,
-        };
+        let kind = member.kind()?;
+        let status = member.status();
+        let limit = status.map_or(GO_TRANSFERS, |status| status.transfers.limit);
         Some(Self {
             daemon: member.daemon.clone(),
             kind,
             store: store_of(&member.answer)?,
-            disk,
+            disk: status.map(|status| status.disk),
             seen: Seen::now(),
-            volumes: member.status().map(|status| status.volumes.clone()).unwrap_or_default(),
+            volumes: status.map(|status| status.volumes.clone()).unwrap_or_default(),
             full: FullMark::default(),
             gate: Gate::new(limit),
             reach: Mutex::new(Breaker::new(NODE_FAILURES, member.daemon.timeouts().away)),
@@ -203,11 +192,7 @@ impl Fleet {
         refuse_older_daemons(cluster.members.iter().chain(drained))?;
         for member in &cluster.members {
             let node = Arc::new(Node::of(member).ok_or_else(|| away(member))?);
-            let host = member.host.clone();
-            let how = match node.kind {
-                Kind::V1 => How::Asked { host },
-                Kind::Go => How::GoPlacedHere { host },
-            };
+            let how = How::of_member(node.kind, member.host.clone());
             sources.push(Source { node: Arc::clone(&node), how });
             members.push(node);
         }
@@ -283,12 +268,10 @@ impl Fleet {
         addrs
     }
 
-    /// Whether a daemon of the Go tool takes part.
-    pub(crate) fn has_go(&self) -> bool {
-        self.members
-            .iter()
-            .chain(self.sources.iter().map(|source| &source.node))
-            .any(|node| node.kind == Kind::Go)
+    /// A node that takes part and whose daemon cannot do what `ability` asks for.
+    pub(crate) fn node_without(&self, ability: fn(DaemonKind) -> bool) -> Option<&Arc<Node>> {
+        let sources = self.sources.iter().map(|source| &source.node);
+        self.members.iter().chain(sources).find(|node| !ability(node.kind))
     }
 }
 
@@ -298,7 +281,7 @@ impl Fleet {
 /// # Errors
 /// [`UsageError`] names the two.
 pub(crate) async fn refuse_shared_addresses(fleet: &Fleet) -> anyhow::Result<()> {
-    if !fleet.has_go() {
+    if fleet.node_without(DaemonKind::reports_its_store).is_none() {
         return Ok(());
     }
     let mut nodes: Vec<&Arc<Node>> = fleet.members.iter().collect();
@@ -312,7 +295,8 @@ pub(crate) async fn refuse_shared_addresses(fleet: &Fleet) -> anyhow::Result<()>
         };
         for ip in found.map(|socket| socket.ip()) {
             let other = *seen.entry(ip).or_insert(node);
-            if !Arc::ptr_eq(other, node) && (other.kind == Kind::Go || node.kind == Kind::Go) {
+            let reported = other.kind.reports_its_store() && node.kind.reports_its_store();
+            if !reported && !Arc::ptr_eq(other, node) {
                 return Err(UsageError::because(format!(
                     "{} and {} are both on {ip} and may be one node, as a Go daemon does not report which \
                      files it serves; metrics must not be moved onto the same node",
@@ -331,17 +315,17 @@ pub(crate) fn is_same(one: &Node, other: &Node) -> bool {
 }
 
 /// A node out of the ring that has our ring is asked; of any other the list is placed here.
-fn drained_how(cluster: &Cluster, member: &Member, kind: Kind) -> How {
-    if kind == Kind::Go {
-        return How::GoPlacedHere { host: None };
-    }
+fn drained_how(cluster: &Cluster, member: &Member, kind: DaemonKind) -> How {
     let theirs = member.document().map(|document| completed(document, &cluster.document).to_spec());
     let same = match (theirs, cluster.document.to_spec()) {
         (Some(Ok(theirs)), Ok(ours)) => ours.differences(&theirs).is_empty(),
         _ => false,
     };
     // The address with its port is no host of any ring: all that the node holds is astray.
-    if same { How::Asked { host: Some(member.addr().to_string()) } } else { How::PlacedHere }
+    match same && kind.finds_misplaced() {
+        true => How::of_member(kind, Some(member.addr().to_string())),
+        false => How::of_stranger(kind),
+    }
 }
 
 fn cannot_drain(node: &Node, same: &Node) -> anyhow::Error {

@@ -1,8 +1,8 @@
 //! Who takes part in a run, and who is refused.
 
 use super::*;
-use crate::cluster::Absence;
 use crate::cluster::test_cluster::{document, go, member, status, v1};
+use crate::cluster::{Absence, Answer, DaemonKind};
 
 fn cluster() -> Cluster {
     let ring = document(&["a:2003=x", "a:2003=y", "b:2003=x"]);
@@ -56,7 +56,7 @@ fn a_drained_node_is_asked_where_it_has_our_ring_and_placed_here_where_not() {
             How::GoPlacedHere { host: None }
         ]
     );
-    assert!(fleet.has_go());
+    assert!(fleet.node_without(DaemonKind::exchanges_archives).is_some());
 }
 
 #[test]

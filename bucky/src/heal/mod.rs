@@ -18,8 +18,8 @@ use self::carry::Carrier;
 use self::need::Needs;
 use self::report::{Shown, Summary, to_rebalance};
 use self::survey::{Reader, Survey, survey};
-use crate::cluster::{Cluster, Scope, ask_member, store_of};
-use crate::fleet::{Fleet, Kind};
+use crate::cluster::{Cluster, DaemonKind, Scope, ask_member, store_of};
+use crate::fleet::Fleet;
 use crate::holders::{Holders, Placer};
 use crate::names::Selection;
 use crate::outcome::{Outcome, UsageError};
@@ -113,9 +113,9 @@ pub(crate) async fn run(
     Ok(carry_out(&scope, fleet, &survey, output).await?.and(seen))
 }
 
-/// A Go daemon's fill overwrites points that it should keep (D2), so it is given nothing that it has.
+/// A Go daemon's fill overwrites points that it should keep (D8), so copies there are not filled from others.
 fn refuse_go_daemons(fleet: &Fleet, points: bool) -> anyhow::Result<()> {
-    match fleet.members.iter().find(|node| node.kind == Kind::Go) {
+    match fleet.node_without(DaemonKind::fills_exactly) {
         Some(go) if points => Err(UsageError::because(format!(
             "{} is a Go daemon, whose fill changes points that it should keep, so --points is not \
              possible; run without --points, or run buckyd there",

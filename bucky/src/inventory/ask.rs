@@ -7,7 +7,7 @@ use bucky_api::{ClientError, Daemon, MetricLine, StatRequest, paths};
 use futures_util::{StreamExt, stream};
 
 use crate::chain;
-use crate::cluster::{Answer, Member};
+use crate::cluster::{DaemonKind, Member};
 use crate::names::metric_called;
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
@@ -80,7 +80,7 @@ pub(crate) async fn refresh<'a>(
 /// new one.
 async fn refresh_one(member: &Member, output: &Output) -> Result<(), ClientError> {
     let daemon = &member.daemon;
-    if let Answer::V1 { .. } = member.answer {
+    if member.can(DaemonKind::pages_its_list) {
         let query = [("limit", "1"), ("fresh", "1")];
         let scanned = || async { daemon.metrics(&query).await?.next_line().await };
         return patience::ask(daemon, scanned, |error| tell_wait(output, error)).await.map(drop);

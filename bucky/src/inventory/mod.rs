@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use self::ask::{Page, name_page, stat_names, tell_wait};
 pub(crate) use self::ask::{PageFilter, in_order, list, refresh, stat_page};
-use crate::cluster::{Answer, Cluster, Member};
+use crate::cluster::{Cluster, DaemonKind, Member};
 use crate::names::{Selection, metric_called};
 use crate::outcome::Outcome;
 use crate::output::Output;
@@ -91,10 +91,10 @@ impl Listing {
     ) -> Self {
         let (sender, pages) = mpsc::channel(1);
         let daemon = member.daemon.clone();
-        let is_v1 = matches!(member.answer, Answer::V1 { .. });
+        let has_pages = member.can(DaemonKind::pages_its_list);
         tokio::spawn(async move {
             let reading = Reading { daemon, query, page_len, output, sender };
-            let result = match (&reading.query.selection, is_v1) {
+            let result = match (&reading.query.selection, has_pages) {
                 (Selection::Names(names), true) if reading.query.detail == Detail::Stat => {
                     reading.stat_by_name(names).await
                 }

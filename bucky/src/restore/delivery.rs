@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::batch_body::{BatchFile, batch_body};
 use super::long_body::long_body;
 use crate::chain;
-use crate::fleet::{Kind, Node};
+use crate::fleet::Node;
 use crate::patience::{Next, Patience, Trouble, jitter};
 use crate::run::failure::{Failure, NO_SPACE, NODE_AWAY, kind_of, kind_of_line};
 use crate::run::stop::Stop;
@@ -263,9 +263,9 @@ impl Shared {
         let Some(node) = self.nodes.get(node) else { return };
         let _receiving = node.gate.receive().await;
         let _worker = self.workers.acquire().await;
-        match node.kind {
-            Kind::V1 => self.deliver_together(node, files).await,
-            Kind::Go => self.deliver_one_by_one(node, files).await,
+        match node.kind.exchanges_archives() {
+            true => self.deliver_together(node, files).await,
+            false => self.deliver_one_by_one(node, files).await,
         }
     }
 

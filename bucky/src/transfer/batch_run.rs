@@ -9,12 +9,12 @@ use bucky_whisper::MetricName;
 use super::batch::{Batch, Stray, Ticket};
 use super::batch_end::{BatchEnd, ROUNDS};
 use super::delete::{Deleted, delete};
-use super::go::{Deletes, move_by_hand};
+use super::go::{Deletes, move_one_by_one, moves_one_by_one};
 use super::heal::{HealReport, Healed, heal};
 use super::mover::Mover;
 use super::renames::Renames;
+use crate::fleet::Node;
 use crate::fleet::full::full_owner;
-use crate::fleet::{Kind, Node};
 use crate::run::failure::{Failure, OTHER_SCHEMA};
 use crate::run::tally::Effect;
 
@@ -52,10 +52,10 @@ async fn in_portions(
     deletes: Deletes,
 ) -> BatchEnd {
     let renames = Renames::default();
-    let is_by_hand = source.kind == Kind::Go || owners.iter().any(|owner| owner.kind == Kind::Go);
+    let one_by_one = moves_one_by_one(source, owners);
     let mut all = BatchEnd { is_finished: true, ..BatchEnd::default() };
-    if is_by_hand && mover.sync.preview.is_some() {
-        // A Go daemon cannot only look.
+    if one_by_one && mover.sync.preview.is_some() {
+        // A Go daemon cannot say in advance what a heal would do.
         return all;
     }
     while !strays.is_empty() {
@@ -69,8 +69,8 @@ async fn in_portions(
         let addrs = owners.iter().map(|owner| owner.addr());
         let rest = strays.split_off(mover.flow.pace.portion(source.addr(), addrs, &strays));
         let portion = std::mem::replace(&mut strays, rest);
-        let end = if is_by_hand {
-            let end = move_by_hand(mover, source, owners, portion, deletes, &renames).await;
+        let end = if one_by_one {
+            let end = move_one_by_one(mover, source, owners, portion, deletes, &renames).await;
             end.gone.iter().for_each(|_| mover.records.tally.gone());
             end
         } else {

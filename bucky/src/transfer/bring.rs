@@ -8,12 +8,12 @@ use bucky_whisper::MetricName;
 
 use super::batch::Stray;
 use super::batch_end::BatchEnd;
-use super::go::{Deletes, move_by_hand};
+use super::go::{Deletes, move_one_by_one, moves_one_by_one};
 use super::heal::{HealReport, heal};
 use super::mover::Mover;
 use super::renames::Renames;
+use crate::fleet::Node;
 use crate::fleet::full::full_owner;
-use crate::fleet::{Kind, Node};
 use crate::run::failure::Failure;
 
 /// What bringing metrics to an owner came to.
@@ -92,10 +92,9 @@ impl Mover {
         renames: &Renames,
     ) -> Brought {
         let [owner] = owners;
-        let is_by_hand = source.kind == Kind::Go || owner.kind == Kind::Go;
-        if is_by_hand {
+        if moves_one_by_one(source, owners) {
             let BatchEnd { done, gone, failed, .. } =
-                move_by_hand(self, source, owners, strays, Deletes::Never, renames).await;
+                move_one_by_one(self, source, owners, strays, Deletes::Never, renames).await;
             return Brought { done, gone, failed };
         }
         let HealReport { healed, again, gone, mut failed, .. } =

@@ -13,7 +13,7 @@ use super::order::{Order, Task};
 use super::records::Records;
 use super::summary::Summary;
 use super::{ASKED_AT_ONCE, STOPPED_AT_ONCE, clock_watch, preview};
-use crate::fleet::{Fleet, Kind, Source};
+use crate::fleet::{Fleet, Source};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::plan::Plan;
@@ -171,7 +171,7 @@ async fn summarise(
 /// How many strays a source still has, where it tells, and how many deleted sources wait there. The list of a Go
 /// daemon is not kept true by what is deleted, so it is not asked; nor is a node that was given up.
 async fn left_at(mover: &Mover, source: &Source, output: &Arc<Output>) -> (Option<u64>, u64) {
-    if source.node.kind == Kind::Go || source.node.admit().is_err() {
+    if !source.node.kind.pages_its_list() || source.node.admit().is_err() {
         return (None, 0);
     }
     // First what is answered at once: a node that is silent is not asked for what may take long.

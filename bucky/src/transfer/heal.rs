@@ -30,8 +30,13 @@ impl Healed {
     /// The proof by an owner's own word: its line says healed, with this digest, by all of `owners`.
     pub(super) fn by_word(line: &HealLine, owners: Arc<[DaemonAddr]>) -> Option<Self> {
         let digest = line.digest.filter(|_| line.outcome.is_healed())?;
-        let given_up = without_place(line);
+        let given_up = line.points_without_place();
         Some(Self { metric: line.metric.clone(), digest, owners, given_up })
+    }
+
+    /// The proof by both of two owners' words, about the same content of the same metric.
+    pub(super) fn and(self, other: &Self) -> Self {
+        Self { given_up: self.given_up.max(other.given_up), ..self }
     }
 
     /// The metric.
@@ -130,11 +135,6 @@ struct Candidate {
     given_up: u64,
 }
 
-/// How many points this owner has no place for.
-fn without_place(line: &HealLine) -> u64 {
-    line.difference.as_ref().map_or(0, |difference| difference.points_without_place())
-}
-
 /// What the owners so far healed from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
@@ -162,7 +162,62 @@ impl Candidate {
         };
         let here = Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
         let effect = self.effect.map_or(here, |effect| effect.and(here));
-        let given_up = self.given_up.max(without_place(line));
+        let given_up = self.given_up.max(line.points_without_place());
         Self { content, effect: Some(effect), bytes: line.bytes, given_up }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bucky_api::{ArchiveGap, FileSchema, HealOutcome, NoPlaceReason, SchemaDifference};
+
+    use super::*;
+
+    fn line(without_place: u64) -> HealLine {
+        let gap = ArchiveGap {
+            seconds_per_point: 60,
+            points: without_place,
+            reason: NoPlaceReason::NoArchive,
+            oldest: 0,
+            newest: 0,
+            coarser: 0,
+            coarser_seconds_per_point: 0,
+        };
+        let schema = |archives: &str| FileSchema {
+            archives: archives.to_owned(),
+            aggregation: "average".to_owned(),
+            x_files_factor: "0.5".to_owned(),
+        };
+        let difference = SchemaDifference {
+            source: schema("60s:1d"),
+            owner: schema("1h:1d"),
+            gaps: vec![gap],
+            reshaped_from: None,
+        };
+        HealLine {
+            metric: "a".parse().unwrap(),
+            stored_as: None,
+            outcome: HealOutcome::Unchanged,
+            points: 0,
+            held: None,
+            difference: Some(Box::new(difference)),
+            bytes: 0,
+            digest: Some(Digest::of(b"content")),
+            problem: None,
+            reason: String::new(),
+        }
+    }
+
+    /// Else the owner that has no place for them would be asked for points that the operator gave up, for ever.
+    #[test]
+    fn the_proof_of_two_owners_gives_up_as_many_points_as_the_worse_of_them() {
+        let owners: Arc<[DaemonAddr]> = Arc::new(["b:4242".parse().unwrap()]);
+        let word = |points| Healed::by_word(&line(points), Arc::clone(&owners)).unwrap();
+        for (first, second) in [(3, 0), (0, 3)] {
+            let both = word(first).and(&word(second));
+            let delete = both.to_delete(OnSchemaDifference::Drop);
+            assert_eq!(delete.points_given_up, 3);
+            assert_eq!(delete.on_schema_difference, OnSchemaDifference::Drop);
+        }
     }
 }

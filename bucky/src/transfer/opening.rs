@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cluster::Member;
+use crate::cluster::{DaemonKind, Member};
 use crate::fleet::{Fleet, refuse_shared_addresses};
 use crate::inventory::refresh;
 use crate::output::Output;
@@ -19,7 +19,7 @@ pub(crate) async fn open<'m>(
     output: &Arc<Output>,
 ) -> anyhow::Result<()> {
     refuse_shared_addresses(fleet).await?;
-    if fleet.has_go() {
+    if fleet.node_without(DaemonKind::exchanges_archives).is_some() {
         output.say(
             "bucky: Go daemons take part: their metrics travel one by one, they answer before data is on disk, \
              and they delete without checking for later writes",

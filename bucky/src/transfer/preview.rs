@@ -12,8 +12,9 @@ use super::mover::{Mover, MoverParts};
 use super::options::{Preview, SourceRules, SyncOptions};
 use super::records::Records;
 use super::{Order, STOPPED_AT_ONCE};
+use crate::cluster::DaemonKind;
 use crate::counted;
-use crate::fleet::{Fleet, Kind};
+use crate::fleet::Fleet;
 use crate::outcome::UsageError;
 use crate::output::{Output, human_count};
 use crate::plan::Plan;
@@ -62,8 +63,8 @@ pub(super) async fn may_drop(
     if order.sync.on_schema_difference != OnSchemaDifference::Drop {
         return Ok(true);
     }
-    let mut nodes = fleet.members.iter().chain(fleet.sources.iter().map(|source| &source.node));
-    if order.sync.give_up_most == 0 && nodes.any(|node| node.kind == Kind::Go) {
+    let blind = fleet.node_without(DaemonKind::previews);
+    if order.sync.give_up_most == 0 && blind.is_some() {
         return Err(UsageError::because(
             "nothing was moved: Go daemons take part, and they cannot report in advance how many points would \
              be lost; to lose all points that have no place, give --yes",

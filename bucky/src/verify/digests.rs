@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use super::copies::{Clock, Examined};
 use super::judge::judge;
 use super::subject::Subject;
-use crate::cluster::{Answer, Member};
+use crate::cluster::{DaemonKind, Member};
 use crate::copy_streams::ReadError;
 
 /// Asks nodes what their files hold.
@@ -54,7 +54,7 @@ impl DigestNodes {
             let limit = member.status().map_or(0, |status| status.transfers.limit / 4);
             Node {
                 daemon: member.daemon.clone(),
-                knows_route: AtomicBool::new(matches!(member.answer, Answer::V1 { .. })),
+                knows_route: AtomicBool::new(member.can(DaemonKind::exchanges_archives)),
                 requests: Semaphore::new(usize::try_from(limit).unwrap_or(1).max(1)),
             }
         };

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Args, discover};
 use crate::chain;
-use crate::cluster::{Answer, Member};
+use crate::cluster::{DaemonKind, Member};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 
@@ -27,7 +27,7 @@ pub(super) async fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Out
     writer.begin()?;
     let mut outcome = Outcome::Done;
     for member in cluster.present() {
-        if let Answer::Go { .. } = member.answer {
+        if !member.can(DaemonKind::reports_not_served) {
             let addr = member.addr();
             output.say(format_args!(
                 "bucky: {addr} is a Go daemon, which does not report what it leaves out"

@@ -3,21 +3,20 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bucky_api::archive::FileMeta;
-use bucky_api::go::MetricStat;
-use bucky_api::{ClientError, HealOutcome, OnSchemaDifference, SchemaDifference};
-use bucky_whisper::{
-    AggregationSix, Clocks, Coverage, Digest, FillOptions, Image, ImageError, MetricName, fill,
-};
+use bucky_api::go::owner::{Held, NotComparable};
+use bucky_api::go::{self, MetricStat};
+use bucky_api::{ClientError, HealOutcome, OnSchemaDifference};
+use bucky_whisper::{Clocks, Digest, MetricName};
 use bytes::Bytes;
 
-use super::Copied;
+use super::copied::Copied;
 use super::setback::{Setback, client, lasting, passing};
-use crate::chain;
 use crate::fleet::Node;
 use crate::patience::{Next, Patience, jitter};
 use crate::run::failure::{Failure, NODE_AWAY, OTHER_SCHEMA};
 use crate::run::stop::Stop;
 use crate::run::tally::{Effect, Tally};
+use crate::{chain, counted};
 
 /// A file for a daemon of the Go tool that comes from somewhere else than a node.
 pub(crate) struct GivenFile {
@@ -66,7 +65,7 @@ impl GivenFile {
     }
 }
 
-/// Gives the metric to a Go daemon, and looks whether it has taken all of it.
+/// Sends the metric to a Go daemon, and checks that it has all of it afterwards.
 pub(super) async fn fill_at(
     owner: &Node,
     copied: &Copied,
@@ -75,28 +74,20 @@ pub(super) async fn fill_at(
 ) -> Result<Effect, Setback> {
     let name = copied.stored_as.as_str();
     let error = |error: ClientError| client(owner, &error);
-    let damaged = |error: ImageError| {
-        let kind = match error {
-            ImageError::Compressed => "compressed",
-            _ => "owner's file damaged",
-        };
-        lasting(owner, kind, chain(&error))
-    };
-    let own = owner.daemon.go_get(name).await.map_err(error)?;
-    let clocks = || {
-        let now = unix_now();
-        Clocks::new(now, owner.daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now)))
-    };
-    let (outcome, content) = match own {
+    let owned = owner.daemon.go_get(name).await.map_err(error)?;
+    let (outcome, content) = match owned {
         None => (HealOutcome::Created, copied.content.clone()),
-        Some(own) => match union(&copied.content, &own.content, clocks()).map_err(damaged)? {
-            None => {
-                owner.answered();
-                check(owner, copied, &own.content, (rule, clocks()), tally)?;
-                return Ok(Effect { outcome: HealOutcome::Unchanged, points: 0, bytes: 0 });
+        Some(owned) => {
+            let to_send = go::owner::to_send(&copied.content, &owned.content, clocks_with(owner));
+            match to_send.map_err(|error| not_comparable(owner, &error))? {
+                None => {
+                    owner.answered();
+                    check(owner, copied, &owned.content, rule, tally)?;
+                    return Ok(Effect { outcome: HealOutcome::Unchanged, points: 0, bytes: 0 });
+                }
+                Some(to_send) => (HealOutcome::Filled, to_send.into()),
             }
-            Some(union) => (HealOutcome::Filled, union),
-        },
+        }
     };
     let bytes = content.len() as u64;
     let size = i64::try_from(content.len()).unwrap_or(i64::MAX);
@@ -111,68 +102,64 @@ pub(super) async fn fill_at(
             "the Go daemon accepted it, but does not have it".into(),
         ));
     };
-    check(owner, copied, &there.content, (rule, clocks()), tally)?;
+    check(owner, copied, &there.content, rule, tally)?;
     Ok(Effect { outcome, points: 0, bytes })
 }
 
-/// Whether `there`, what the Go daemon has now, holds enough of what it was given for the source to go.
+/// Checks that `there`, which the Go daemon has now, holds enough of what it was sent for the source to go.
 fn check(
     owner: &Node,
     copied: &Copied,
     there: &[u8],
-    (rule, clocks): (OnSchemaDifference, Clocks),
+    rule: OnSchemaDifference,
     tally: &Tally,
 ) -> Result<(), Setback> {
-    if *there == *copied.content {
-        return Ok(());
-    }
-    let damaged = |error: ImageError| lasting(owner, "owner's file damaged", chain(&error));
-    let source = Image::parse(&copied.content).map_err(damaged)?;
-    let there = Image::parse(there).map_err(damaged)?;
-    let coverage = Coverage::of(&source, &there, clocks);
-    let difference = SchemaDifference::of(source.header(), there.header(), &coverage);
+    let held = go::owner::held(&copied.content, there, clocks_with(owner));
+    let Held { coverage, difference } = held.map_err(|error| not_comparable(owner, &error))?;
     let is_enough = rule.accepts(&coverage);
     tally.schema_found(&copied.metric, difference.as_ref(), is_enough);
     if is_enough {
         return Ok(());
     }
-    if coverage.without_place() > 0 {
-        let reshaping = if rule == OnSchemaDifference::Reshape {
-            "; the file of a Go daemon cannot be reshaped while carbon runs"
-        } else {
-            ""
-        };
+    let without_place = coverage.without_place();
+    if without_place == 0 {
+        let left_out = coverage.missing() + coverage.displaced();
         let reason = format!(
-            "{} points have no place in the file of the Go daemon: the source has {}, the owner's file {}; the \
-             source stays{reshaping}",
-            coverage.without_place(),
-            source.header().layout(),
-            there.header().layout()
+            "the fill of the Go daemon left out {}; the source stays",
+            counted::points(left_out)
         );
-        return Err(lasting(owner, OTHER_SCHEMA, reason));
+        return Err(lasting(owner, "incomplete fill", reason));
     }
+    let schemas = difference.map(|difference| {
+        let (source, owned) = (&difference.source.archives, &difference.owner.archives);
+        format!(": the source has {source}, the owner's file {owned}")
+    });
+    let reshaping = if rule == OnSchemaDifference::Reshape {
+        "; the file of a Go daemon cannot be reshaped while carbon runs"
+    } else {
+        ""
+    };
     let reason = format!(
-        "the fill of the Go daemon left out {} points; the source stays",
-        coverage.missing() + coverage.displaced()
+        "the file of the Go daemon has no place for {}{}; the source stays{reshaping}",
+        counted::points(without_place),
+        schemas.unwrap_or_default()
     );
-    Err(lasting(owner, "incomplete fill", reason))
+    Err(lasting(owner, OTHER_SCHEMA, reason))
 }
 
-/// The owner's file with the points of `source` that it lacks; none where it lacks none.
-///
-/// A Go daemon's fill overwrites the good point behind a gap with what it is given (D8): so it is given the owner's own.
-fn union(source: &[u8], own: &[u8], clocks: Clocks) -> Result<Option<Bytes>, ImageError> {
-    if source == own {
-        return Ok(None);
-    }
-    let options = FillOptions { clocks, aggregation_six: AggregationSix::default() };
-    let plan = fill(&Image::parse(source)?, &Image::parse(own)?, options);
-    if plan.is_empty() {
-        return Ok(None);
-    }
-    let mut union = own.to_vec();
-    plan.apply(&mut union);
-    Ok(Some(union.into()))
+fn not_comparable(owner: &Node, error: &NotComparable) -> Setback {
+    let kind = match error {
+        NotComparable::Compressed => "compressed",
+        NotComparable::Source(_) => "source damaged",
+        NotComparable::Owner(_) => "owner's file damaged",
+    };
+    lasting(owner, kind, chain(error))
+}
+
+/// Our clock and that of an owner: a point that has not expired by either of them must be there.
+fn clocks_with(owner: &Node) -> Clocks {
+    let now = unix_now();
+    Clocks::new(now, owner.daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now)))
 }
 
 fn unix_now() -> u32 {

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bucky_api::go::MetricStat;
 
-use super::setback::{Setback, client, not_deleted};
-use super::{Hand, in_use, lasting};
+use super::GoMove;
+use super::setback::{Setback, client, lasting, not_deleted};
 use crate::run::failure::STILL_WRITTEN_TO;
+use crate::transfer::delete::in_use;
 
 /// What a daemon says of a file, and when, by its clock.
 type Dated = (MetricStat, Option<SystemTime>);
 
-impl Hand<'_> {
+impl GoMove<'_> {
     /// What the source says of `name` now; none if it is gone. Where the time of its last write is still to come, that is told
     /// and waited for once.
     pub(super) async fn stat_at_rest(&self, name: &str) -> Result<Option<Dated>, Setback> {

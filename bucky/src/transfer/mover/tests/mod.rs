@@ -1,6 +1,6 @@
 //! The mover against daemons that do what a test wants of them.
 
-mod by_hand;
+mod one_by_one;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};

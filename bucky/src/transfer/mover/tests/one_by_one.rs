@@ -139,7 +139,7 @@ async fn what_a_go_daemon_did_not_take_is_not_deleted() {
     let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
     assert_eq!(
         failures(&end),
-        ["m: incomplete fill: the fill of the Go daemon left out 1 points; the source stays"]
+        ["m: incomplete fill: the fill of the Go daemon left out 1 point; the source stays"]
     );
     assert!(from.lock().unwrap().contains_key("m"));
 }
