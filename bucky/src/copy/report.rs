@@ -75,6 +75,7 @@ impl fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::failure_kind::FailureKind;
     use std::collections::BTreeMap;
 
     fn summary() -> Summary {
@@ -93,7 +94,7 @@ mod tests {
         let missing = Summary { failed: true, ..summary() };
         assert!(missing.to_string().ends_with("Backfill request complete.\nErrors are present."));
         let mut failed = missing;
-        failed.counts.failed = BTreeMap::from([("no space", 2)]);
+        failed.counts.failed = BTreeMap::from([(FailureKind::NoSpace, 2)]);
         assert!(last(&failed).starts_with("Errors are present. Fix the errors"));
         let stopped = Summary { stopped: true, ..summary() }.to_string();
         assert!(stopped.contains("2 of 9 are left."), "{stopped}");

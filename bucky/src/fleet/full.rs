@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 use bucky_api::DaemonAddr;
 
 use super::Node;
-use crate::run::failure::{Failure, NO_SPACE};
+use crate::run::failure::Failure;
+use crate::run::failure_kind::FailureKind;
 
 /// Whether a node has run out of room, and with which words.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ pub(crate) struct FullMark(OnceLock<String>);
 impl FullMark {
     /// Closes the node if `failure` says that it has no room.
     pub(crate) fn note(&self, failure: &Failure) {
-        if failure.kind == NO_SPACE {
+        if failure.kind == FailureKind::NoSpace {
             // The first words stand.
             let _ = self.0.set(failure.reason.clone());
         }
@@ -26,7 +27,7 @@ impl FullMark {
     /// What anything that is meant for the node at `addr` fails with; none while it has room.
     pub(crate) fn failure(&self, addr: &DaemonAddr) -> Option<Failure> {
         let reason = self.0.get()?.clone();
-        Some(Failure { node: addr.clone(), kind: NO_SPACE, reason })
+        Some(Failure { node: addr.clone(), kind: FailureKind::NoSpace, reason })
     }
 }
 
@@ -45,10 +46,10 @@ mod tests {
         let failure =
             |kind, reason: &str| Failure { node: addr.clone(), kind, reason: reason.into() };
         let mark = FullMark::default();
-        mark.note(&failure("busy", "locked"));
+        mark.note(&failure(FailureKind::Busy, "locked"));
         assert_eq!(mark.failure(&addr), None);
-        mark.note(&failure(NO_SPACE, "no space left on /a"));
-        mark.note(&failure(NO_SPACE, "no space left on /b"));
-        assert_eq!(mark.failure(&addr), Some(failure(NO_SPACE, "no space left on /a")));
+        mark.note(&failure(FailureKind::NoSpace, "no space left on /a"));
+        mark.note(&failure(FailureKind::NoSpace, "no space left on /b"));
+        assert_eq!(mark.failure(&addr), Some(failure(FailureKind::NoSpace, "no space left on /a")));
     }
 }

@@ -158,9 +158,5 @@ impl Carrier {
 
 /// Whether another source may help: what is wrong is with this one, or between the two.
 fn is_source(failure: &Failure, source: &DaemonAddr) -> bool {
-    failure.node == *source
-        || matches!(
-            failure.kind,
-            "transfer failed" | "damaged on the way" | "cut off" | "source missing" | "too large"
-        )
+    failure.node == *source || failure.kind.may_be_of_source()
 }

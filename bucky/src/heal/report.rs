@@ -104,6 +104,7 @@ pub(crate) fn to_rebalance(metrics: u64, seed: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::failure_kind::FailureKind;
     use std::collections::BTreeMap;
 
     fn summary() -> Summary {
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn a_bad_run_says_what_failed_what_is_left_and_what_to_do() {
         let mut summary = summary();
-        summary.counts.failed = BTreeMap::from([("source damaged", 2)]);
+        summary.counts.failed = BTreeMap::from([(FailureKind::SourceDamaged, 2)]);
         (summary.planned, summary.turned, summary.to_rebalance) = (1_100, 4, 12);
         assert!(!summary.to_string().contains("are left"), "it was not broken off");
         summary.counts.broken_sources = 1;

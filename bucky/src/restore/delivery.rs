@@ -20,7 +20,8 @@ use super::long_body::long_body;
 use crate::chain;
 use crate::fleet::Node;
 use crate::patience::{Next, Patience, Trouble, jitter};
-use crate::run::failure::{Failure, NO_SPACE, NODE_AWAY, kind_of, kind_of_line};
+use crate::run::failure::Failure;
+use crate::run::failure_kind::FailureKind;
 use crate::run::stop::Stop;
 use crate::run::tally::{Effect, Tally};
 use crate::spool::{Content, Spool};
@@ -228,13 +229,13 @@ impl File {
                 let reason = format!(
                     "it has {bytes} bytes, and a daemon of the Go tool is given at most {GO_FILE_BYTES}; run buckyd there"
                 );
-                return Err(failure(node, kind_of(Some(Problem::TooLarge)), reason));
+                return Err(failure(node, FailureKind::of(Some(Problem::TooLarge)), reason));
             }
             Whole::Spooled(spool) => {
                 let spool = spool.clone();
                 let read = tokio::task::spawn_blocking(move || spool.content()).await;
                 let read = read.map_err(io::Error::other).and_then(|read| read);
-                read.map_err(|error| failure(node, "storage", error.to_string()))?.into()
+                read.map_err(|error| failure(node, FailureKind::Storage, error.to_string()))?.into()
             }
         };
         let Self { metric, meta, digest, .. } = self;
@@ -277,8 +278,10 @@ impl Shared {
                 Next::Wait(pause) if !self.stop.asked_within(pause).await => stack.push(work),
                 // One file may be what the others fail with.
                 Next::GiveUp
-                    if !matches!(setback.failure.kind, NODE_AWAY | NO_SPACE)
-                        && work.files.len() > 1 =>
+                    if !matches!(
+                        setback.failure.kind,
+                        FailureKind::NodeAway | FailureKind::NoSpace
+                    ) && work.files.len() > 1 =>
                 {
                     let second = work.files.split_off(work.files.len() / 2);
                     for files in [second, work.files] {
@@ -298,7 +301,7 @@ impl Shared {
     /// Sends `files`, of which those stay that may come through the next time; none where all are settled.
     async fn attempt(&self, node: &Node, files: &mut Vec<Arc<File>>) -> Option<Setback> {
         if let Err(reason) = node.admit() {
-            let failure = failure(node, NODE_AWAY, reason);
+            let failure = failure(node, FailureKind::NodeAway, reason);
             return Some(Setback { trouble: Trouble::Lasting, failure });
         }
         if let Some(failure) = node.full.failure(node.addr()) {
@@ -337,7 +340,8 @@ impl Shared {
     async fn deliver_one_by_one(&self, node: &Node, files: Vec<Arc<File>>) {
         for file in files {
             if self.stop.is_asked() {
-                let stopped = failure(node, "not tried", "the restore was stopped".into());
+                let stopped =
+                    failure(node, FailureKind::NotTried, "the restore was stopped".into());
                 self.settle(&file, Err(stopped));
                 continue;
             }
@@ -384,17 +388,20 @@ fn outcome(node: &Node, file: &File, line: Option<HealLine>) -> Result<Effect, S
         trouble: Trouble::Passing,
         failure: failure(node, kind, reason.to_owned()),
     };
-    let line =
-        line.ok_or_else(|| passing("no answer", "the owner's answer does not mention it"))?;
+    let line = line
+        .ok_or_else(|| passing(FailureKind::NoAnswer, "the owner's answer does not mention it"))?;
     if line.outcome.is_healed() {
         if line.digest != Some(file.digest) {
-            return Err(passing("damaged on the way", "the owner received different content"));
+            return Err(passing(
+                FailureKind::DamagedOnTheWay,
+                "the owner received different content",
+            ));
         }
         return Ok(Effect { outcome: line.outcome, points: line.points, bytes: line.bytes });
     }
     let may_pass = line.problem.is_some_and(Problem::may_pass);
     let trouble = if may_pass { Trouble::Passing } else { Trouble::Lasting };
-    Err(Setback { trouble, failure: failure(node, kind_of_line(&line), line.reason) })
+    Err(Setback { trouble, failure: failure(node, FailureKind::of_line(&line), line.reason) })
 }
 
 /// Why `node` did not take files. Where the connection broke and nothing else is answered either, as by a daemon that is
@@ -409,7 +416,7 @@ async fn setback(node: &Node, error: ClientError) -> Setback {
     if is_away || broke {
         node.unreachable(&reason);
     }
-    let kind = if is_away { NODE_AWAY } else { "transfer failed" };
+    let kind = if is_away { FailureKind::NodeAway } else { FailureKind::TransferFailed };
     Setback { trouble: Trouble::of(&error), failure: failure(node, kind, reason) }
 }
 
@@ -421,7 +428,7 @@ fn is_broken(error: &ClientError) -> bool {
     matches!(error, ClientError::Broken { .. })
 }
 
-fn failure(node: &Node, kind: &'static str, reason: String) -> Failure {
+fn failure(node: &Node, kind: FailureKind, reason: String) -> Failure {
     Failure { node: node.addr().clone(), kind, reason }
 }
 

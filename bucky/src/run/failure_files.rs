@@ -79,7 +79,7 @@ impl FailureFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::failure::NOT_DELETED;
+    use crate::run::failure_kind::FailureKind;
 
     #[test]
     fn a_failed_copy_is_a_line_that_says_which_side_is_to_blame() {
@@ -91,9 +91,9 @@ mod tests {
             |node: &DaemonAddr, kind| Failure { node: node.clone(), kind, reason: "why".into() };
         let mut files = FailureFiles::open(None, Some(&path)).unwrap();
         for (metric, failure) in [
-            ("m.one", failure(&a, "busy")),
-            ("m.two", failure(&b, "no space")),
-            ("m.three", failure(&a, NOT_DELETED)),
+            ("m.one", failure(&a, FailureKind::Busy)),
+            ("m.two", failure(&b, FailureKind::NoSpace)),
+            ("m.three", failure(&a, FailureKind::NotDeleted)),
         ] {
             assert!(files.write(metric, &a, &failure).is_empty());
         }

@@ -3,6 +3,7 @@
 
 pub(crate) mod failure;
 pub(crate) mod failure_files;
+pub(crate) mod failure_kind;
 pub(crate) mod job_state;
 pub(crate) mod journal;
 pub(crate) mod progress;

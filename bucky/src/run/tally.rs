@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use bucky_api::{DaemonAddr, HealLine, HealOutcome, OnSchemaDifference, SchemaDifference};
 use bucky_whisper::MetricName;
 
-use super::failure::{Failure, LATE_POINTS, Naming, OTHER_SCHEMA, STILL_WRITTEN_TO, is_of_delete};
+use super::failure::{Failure, Naming};
 use super::failure_files::FailureFiles;
+use super::failure_kind::FailureKind;
 use super::schemas::Schemas;
 use crate::counted::{self, counted};
 use crate::output::{Output, human_bytes, human_count, human_duration};
@@ -66,7 +67,7 @@ pub(crate) struct Counts {
     /// Bytes that travelled.
     pub(crate) bytes: u64,
     /// Metrics that did not make it, by kind of failure.
-    pub(crate) failed: BTreeMap<&'static str, u64>,
+    pub(crate) failed: BTreeMap<FailureKind, u64>,
     /// Nodes that could not be read to their end.
     pub(crate) broken_sources: u64,
 }
@@ -79,7 +80,7 @@ impl Counts {
 
     /// How many of these are at their owners, and only not deleted since somebody writes to their sources.
     pub(crate) fn still_written_to(&self) -> u64 {
-        self.failed.get(STILL_WRITTEN_TO).copied().unwrap_or_default()
+        self.failed.get(&FailureKind::StillWrittenTo).copied().unwrap_or_default()
     }
 
     /// How many were not copied.
@@ -89,7 +90,7 @@ impl Counts {
 
     /// How many were copied, and not deleted at their sources.
     pub(crate) fn delete_failures(&self) -> u64 {
-        let of_delete = self.failed.iter().filter(|(kind, _)| is_of_delete(kind));
+        let of_delete = self.failed.iter().filter(|(kind, _)| kind.is_of_delete());
         of_delete.map(|(_, count)| count).sum()
     }
 
@@ -113,8 +114,8 @@ impl Counts {
     }
 
     /// The failures of these kinds, each with its number.
-    pub(crate) fn kinds(&self, is_shown: impl Fn(&str) -> bool) -> String {
-        let failed = self.failed.iter().filter(|(kind, _)| is_shown(kind));
+    pub(crate) fn kinds(&self, is_shown: impl Fn(FailureKind) -> bool) -> String {
+        let failed = self.failed.iter().filter(|(kind, _)| is_shown(**kind));
         let kinds: Vec<String> =
             failed.map(|(kind, count)| format!("{} {kind}", human_count(*count))).collect();
         kinds.join(", ")
@@ -135,7 +136,8 @@ impl Counts {
                 counted(written_to, "was", "were")
             )?;
         }
-        let with_late_points = self.failed.get(LATE_POINTS).copied().unwrap_or_default();
+        let with_late_points =
+            self.failed.get(&FailureKind::LatePoints).copied().unwrap_or_default();
         if with_late_points > 0 {
             writeln!(
                 f,
@@ -150,7 +152,7 @@ impl Counts {
         }
         let failures = self.copy_failures();
         if failures > 0 {
-            let kinds = self.kinds(|kind| !is_of_delete(kind));
+            let kinds = self.kinds(|kind| !kind.is_of_delete());
             writeln!(f, "{} failed: {kinds}.", human_count(failures))?;
         }
         if self.broken_sources > 0 {
@@ -243,7 +245,7 @@ impl Tally {
 
     /// Prints them, where points without a place are treated by `policy`.
     pub(crate) fn tell_schemas(&self, policy: OnSchemaDifference) {
-        let is_kept = self.counts().failed.contains_key(OTHER_SCHEMA);
+        let is_kept = self.counts().failed.contains_key(&FailureKind::OtherSchema);
         let policy = match policy {
             // Not all that could have been given up was.
             OnSchemaDifference::Drop if is_kept => OnSchemaDifference::Reshape,
@@ -337,7 +339,11 @@ mod tests {
                 self.0.tell_shortfalls(f)
             }
         }
-        let failed = BTreeMap::from([("busy", 2), (STILL_WRITTEN_TO, 1), ("not deleted", 4)]);
+        let failed = BTreeMap::from([
+            (FailureKind::Busy, 2),
+            (FailureKind::StillWrittenTo, 1),
+            (FailureKind::NotDeleted, 4),
+        ]);
         let told = Told(Counts { failed, gone: 3, ..Counts::default() }).to_string();
         let lines: Vec<&str> = told.lines().collect();
         assert_eq!(lines[0], "3 were gone before their turn.");
@@ -350,7 +356,11 @@ mod tests {
 
     #[test]
     fn failures_of_each_kind_are_put_up_with_up_to_the_tolerance() {
-        let failed = BTreeMap::from([("busy", 2), (STILL_WRITTEN_TO, 1), ("not deleted", 2)]);
+        let failed = BTreeMap::from([
+            (FailureKind::Busy, 2),
+            (FailureKind::StillWrittenTo, 1),
+            (FailureKind::NotDeleted, 2),
+        ]);
         let mut counts = Counts { failed, gone: 100, ..Counts::default() };
         assert_eq!((counts.copy_failures(), counts.delete_failures()), (2, 3));
         assert!(counts.is_failure(0) && counts.is_failure(2) && !counts.is_failure(3));
@@ -371,7 +381,8 @@ mod tests {
         let tally = Tally::begin(files, Arc::new(output));
         let node: DaemonAddr = "a".parse().unwrap();
         for number in 0..1_005 {
-            let failure = Failure { node: node.clone(), kind: "busy", reason: "locked".into() };
+            let failure =
+                Failure { node: node.clone(), kind: FailureKind::Busy, reason: "locked".into() };
             let metric = MetricName::parse(&format!("m{number}")).unwrap();
             tally.failed(metric.as_str(), &node, &failure);
         }
@@ -379,6 +390,6 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count() as u64, 1_005);
         assert_eq!(text.lines().next(), Some("a:4242\tm0\tlocked"));
-        assert_eq!(tally.counts().failed["busy"], 1_005);
+        assert_eq!(tally.counts().failed[&FailureKind::Busy], 1_005);
     }
 }

@@ -5,6 +5,7 @@ use bucky_whisper::MetricName;
 use super::batch::Stray;
 use crate::fleet::Node;
 use crate::run::failure::Failure;
+use crate::run::failure_kind::FailureKind;
 
 /// How often a metric that changes between heal and delete is healed again. Carbon writes each a few times a minute,
 /// and a batch takes seconds; the owner has all of it in any case.
@@ -34,7 +35,7 @@ impl BatchEnd {
     pub(super) fn nowhere(source: &Node, strays: Vec<Stray>) -> Self {
         let failure = Failure {
             node: source.addr().clone(),
-            kind: "no owner",
+            kind: FailureKind::NoOwner,
             reason: "the ring has no owner for it that is a member".into(),
         };
         let failed = strays.into_iter().map(|stray| (stray.metric, failure.clone())).collect();

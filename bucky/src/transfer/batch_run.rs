@@ -15,7 +15,8 @@ use super::mover::Mover;
 use super::renames::Renames;
 use crate::fleet::Node;
 use crate::fleet::full::full_owner;
-use crate::run::failure::{Failure, OTHER_SCHEMA};
+use crate::run::failure::Failure;
+use crate::run::failure_kind::FailureKind;
 use crate::run::tally::Effect;
 
 /// Moves `batch` from `source` to its owners.
@@ -134,8 +135,11 @@ impl<'a> Rounds<'a> {
             let reason = format!(
                 "it changed during each of {ROUNDS} attempts; its owners have everything except the last changes"
             );
-            let failure =
-                Failure { node: self.source.addr().clone(), kind: "keeps changing", reason };
+            let failure = Failure {
+                node: self.source.addr().clone(),
+                kind: FailureKind::KeepsChanging,
+                reason,
+            };
             self.end.failed.push((stray.metric, failure));
         }
         self.end.is_finished = !self.unfinished;
@@ -183,7 +187,7 @@ impl<'a> Rounds<'a> {
                 healed.given_up()
             );
             let node = self.source.addr().clone();
-            let failure = Failure { node, kind: OTHER_SCHEMA, reason };
+            let failure = Failure { node, kind: FailureKind::OtherSchema, reason };
             self.end.failed.push((healed.into_metric(), failure));
         }
         allowed

@@ -15,6 +15,7 @@ use super::renames::Renames;
 use crate::fleet::Node;
 use crate::fleet::full::full_owner;
 use crate::run::failure::Failure;
+use crate::run::failure_kind::FailureKind;
 
 /// What bringing metrics to an owner came to.
 #[derive(Debug, Default)]
@@ -107,7 +108,7 @@ impl Mover {
         // One owner heals from one content; were it otherwise, it would not be known from which.
         let failure = Failure {
             node: owner.addr().clone(),
-            kind: "storage",
+            kind: FailureKind::Storage,
             reason: "it sent no digest of the content it received".into(),
         };
         failed.extend(again.into_iter().map(|stray| (stray.metric, failure.clone())));

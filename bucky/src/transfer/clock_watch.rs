@@ -14,7 +14,8 @@ use crate::clocks::{ClockFinding, Whose, judge};
 use crate::fleet::{Fleet, Node};
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
-use crate::run::failure::{CLOCK_DIFFERS, Failure};
+use crate::run::failure::Failure;
+use crate::run::failure_kind::FailureKind;
 
 /// Refuses a run that deletes if the clocks of its nodes, or ours, differ too much. One that only copies is told.
 ///
@@ -84,7 +85,7 @@ impl ClockWatch {
             return Ok(());
         };
         let reason = format!("its owners have all of it, but it was not deleted: {reason}");
-        Err(Failure { node: node.addr().clone(), kind: CLOCK_DIFFERS, reason })
+        Err(Failure { node: node.addr().clone(), kind: FailureKind::ClockDiffers, reason })
     }
 
     /// Compares the clocks of a source and its owners; if they differ, all.
@@ -152,7 +153,7 @@ mod tests {
         watch.note(&finding);
         assert_eq!(people.text().matches("from now on").count(), 1, "{}", people.text());
         let failure = watch.allows(&fleet, source, owners).unwrap_err();
-        assert_eq!((failure.node.host(), failure.kind), ("b", CLOCK_DIFFERS));
+        assert_eq!((failure.node.host(), failure.kind), ("b", FailureKind::ClockDiffers));
         assert!(failure.reason.contains("shows 1970/01/01"), "{failure:?}");
         assert!(watch.allows(&fleet, &owners[0], &[]).is_err(), "as a source as well");
         assert_eq!(watch.allows(&fleet, source, &[]), Ok(()));

@@ -10,7 +10,8 @@ use super::mover::Mover;
 use crate::chain;
 use crate::fleet::Node;
 use crate::patience::{Next, Patience, Trouble, jitter};
-use crate::run::failure::{Failure, LATE_POINTS, NOT_DELETED, STILL_WRITTEN_TO};
+use crate::run::failure::Failure;
+use crate::run::failure_kind::FailureKind;
 
 /// What deleting came to.
 #[derive(Debug, Default)]
@@ -110,7 +111,8 @@ fn not_deleted(
     for metric in std::mem::take(left).into_keys() {
         let reason = reasons.get(&metric).map_or(reason, String::as_str);
         let reason = not_deleted_because(reason);
-        let failure = Failure { node: source.addr().clone(), kind: NOT_DELETED, reason };
+        let failure =
+            Failure { node: source.addr().clone(), kind: FailureKind::NotDeleted, reason };
         done.failed.push((metric, failure));
     }
 }
@@ -156,7 +158,8 @@ fn sort(
     if line.problem == Some(Problem::LatePoints) {
         if left.remove(&line.metric).is_some() {
             let reason = not_deleted_because(&line.reason);
-            let failure = Failure { node: source.addr().clone(), kind: LATE_POINTS, reason };
+            let failure =
+                Failure { node: source.addr().clone(), kind: FailureKind::LatePoints, reason };
             done.failed.push((line.metric, failure));
         }
     } else if line.outcome == DeleteOutcome::Failed {
@@ -186,5 +189,5 @@ fn sort(
 pub(super) fn in_use(source: &Node, reason: &str) -> Failure {
     let reason =
         format!("its owners have it as it was copied, but it was not deleted here: {reason}");
-    Failure { node: source.addr().clone(), kind: STILL_WRITTEN_TO, reason }
+    Failure { node: source.addr().clone(), kind: FailureKind::StillWrittenTo, reason }
 }

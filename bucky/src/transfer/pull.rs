@@ -16,7 +16,8 @@ use super::renames::Renames;
 use crate::chain;
 use crate::fleet::Node;
 use crate::patience::{Next, Patience, Trouble, jitter};
-use crate::run::failure::{Failure, NODE_AWAY, kind_of_line};
+use crate::run::failure::Failure;
+use crate::run::failure_kind::FailureKind;
 
 /// Attempts with a half of a batch that has failed as a whole.
 const HALF_ATTEMPTS: u32 = 2;
@@ -152,7 +153,7 @@ impl Pull<'_> {
         } else {
             (self.owner, self.mover.flow.links.admit(self.source, self.owner).err()?)
         };
-        let failure = failure(node, NODE_AWAY, reason);
+        let failure = failure(node, FailureKind::NodeAway, reason);
         Some(Setback { trouble: Trouble::Lasting, halves: false, failure })
     }
 
@@ -260,7 +261,8 @@ impl Pull<'_> {
                 ),
                 Err(reason) => format!("it does not find the metric at the source: {reason}"),
             };
-            work.reasons.insert(metric.clone(), failure(self.owner, "source missing", reason));
+            work.reasons
+                .insert(metric.clone(), failure(self.owner, FailureKind::SourceMissing, reason));
             work.strays.push(unmeasured(metric));
         }
         work.strays.len() - before
@@ -290,7 +292,7 @@ impl Pull<'_> {
             }
             (true, _) => "it gave no reason".into(),
         };
-        failure(node, kind_of_line(line), reason)
+        failure(node, FailureKind::of_line(line), reason)
     }
 
     /// An owner that stored a metric under another name than it was told.
@@ -299,7 +301,7 @@ impl Pull<'_> {
         let stored = line.stored_as.as_ref().unwrap_or(&line.metric);
         let reason =
             format!("it stored it as {stored} instead of {wanted}; check both names there");
-        failure(self.owner, "wrong name", reason)
+        failure(self.owner, FailureKind::WrongName, reason)
     }
 
     fn unsettled(&self, work: &Work) -> Setback {
@@ -308,7 +310,7 @@ impl Pull<'_> {
         Setback {
             trouble: Trouble::Passing,
             halves,
-            failure: failure(self.owner, "no answer", reason),
+            failure: failure(self.owner, FailureKind::NoAnswer, reason),
         }
     }
 
@@ -319,7 +321,7 @@ impl Pull<'_> {
         let mut setback = Setback {
             trouble,
             halves: true,
-            failure: failure(self.owner, "transfer failed", reason.clone()),
+            failure: failure(self.owner, FailureKind::TransferFailed, reason.clone()),
         };
         match error {
             _ if trouble == Trouble::Busy => {}
@@ -363,7 +365,7 @@ impl Pull<'_> {
         let reason = chain(error);
         setback.trouble = Trouble::of(error);
         self.mover.unreachable(node, &reason);
-        setback.failure = failure(node, NODE_AWAY, reason);
+        setback.failure = failure(node, FailureKind::NodeAway, reason);
     }
 
     /// Which of the two does not answer, and how; none where both do.
@@ -383,6 +385,6 @@ impl Work {
     }
 }
 
-fn failure(node: &Node, kind: &'static str, reason: String) -> Failure {
+fn failure(node: &Node, kind: FailureKind, reason: String) -> Failure {
     Failure { node: node.addr().clone(), kind, reason }
 }

@@ -47,6 +47,7 @@ mod tests {
     use super::*;
     use crate::fake_daemon::{Reply, daemon};
     use crate::fleet::Node;
+    use crate::run::failure_kind::FailureKind;
     use crate::transfer::bring::Brought;
     use crate::transfer::mover::Mover;
     use crate::transfer::mover::fake::{FakeMember, healed, mover};
@@ -107,7 +108,7 @@ mod tests {
             let brought = bring(&mover, &source).await;
             assert_eq!(brought.done, [name("same")]);
             let (metric, failure) = &brought.failed[0];
-            assert_eq!((metric, failure.kind), (&name("old.a"), "wrong name"));
+            assert_eq!((metric, failure.kind), (&name("old.a"), FailureKind::WrongName));
             assert!(failure.reason.contains("instead of new.a"), "{}", failure.reason);
         }
     }

@@ -132,7 +132,7 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::failure::STILL_WRITTEN_TO;
+    use crate::run::failure_kind::FailureKind;
     use std::collections::BTreeMap;
 
     fn summary() -> Summary {
@@ -168,7 +168,8 @@ mod tests {
     #[test]
     fn a_bad_run_says_what_failed_and_what_to_do() {
         let mut summary = summary();
-        summary.counts.failed = BTreeMap::from([("no space", 12), ("source damaged", 1)]);
+        summary.counts.failed =
+            BTreeMap::from([(FailureKind::NoSpace, 12), (FailureKind::SourceDamaged, 1)]);
         summary.counts.gone = 3;
         summary.counts.broken_sources = 1;
         summary.still_misplaced = Some(13);
@@ -189,7 +190,7 @@ mod tests {
         );
         assert!(last(|summary| summary.deletes = false).contains("without --no-delete"));
         let written_to = |summary: &mut Summary| {
-            summary.counts.failed = BTreeMap::from([(STILL_WRITTEN_TO, 12)]);
+            summary.counts.failed = BTreeMap::from([(FailureKind::StillWrittenTo, 12)]);
         };
         assert!(last(written_to).contains("When the relays no longer send"));
         assert!(last(|summary| summary.still_misplaced = None).contains("bucky inconsistent"));

@@ -11,6 +11,7 @@ use super::rest::rest;
 use super::setback::{Setback, client, lasting};
 use crate::chain;
 use crate::fleet::Node;
+use crate::run::failure_kind::FailureKind;
 use crate::transfer::renames::Renames;
 
 /// A metric as it was at its source.
@@ -38,7 +39,8 @@ pub(super) async fn fetch(
     let Some(Fetched { stat, content, answered_at }) = got else { return Ok(None) };
     if !is_compressed(&content) {
         // Never send on what was not checked: a Go daemon accepts anything (D45).
-        Image::parse(&content).map_err(|error| lasting(source, "source damaged", chain(&error)))?;
+        Image::parse(&content)
+            .map_err(|error| lasting(source, FailureKind::SourceDamaged, chain(&error)))?;
     }
     let digest = Digest::of(&content);
     let stored_as = renames.of(metric).unwrap_or(metric).clone();

@@ -7,7 +7,7 @@ use super::copied::{self, Copied};
 use super::receipt::GoReceipt;
 use super::setback::{Setback, client, lasting, not_deleted};
 use crate::patience::Trouble;
-use crate::run::failure::NOT_DELETED;
+use crate::run::failure_kind::FailureKind;
 use crate::transfer::delete::delete;
 use crate::transfer::heal::Healed;
 
@@ -36,7 +36,7 @@ impl GoMove<'_> {
             Some((_, failure)) => Err(Setback { trouble: Trouble::Lasting, failure }),
             None if deleted.left > 0 => Err(lasting(
                 self.source,
-                NOT_DELETED,
+                FailureKind::NotDeleted,
                 "the run was stopped before it was deleted".into(),
             )),
             None => Ok(deleted.changed.is_empty()),

@@ -24,7 +24,8 @@ use super::renames::Renames;
 use crate::fleet::Node;
 use crate::fleet::full::full_owner;
 use crate::patience::{Next, Patience, Trouble, jitter};
-use crate::run::failure::{Failure, NODE_AWAY};
+use crate::run::failure::Failure;
+use crate::run::failure_kind::FailureKind;
 use crate::run::tally::Effect;
 
 /// Whether the source is deleted once its owners have all of it.
@@ -125,7 +126,7 @@ impl GoMove<'_> {
                 Ok(Attempt::Changed) => {
                     return Err(lasting(
                         self.source,
-                        "keeps changing",
+                        FailureKind::KeepsChanging,
                         format!("it changed during each of {ROUNDS} attempts"),
                     )
                     .failure);
@@ -141,7 +142,7 @@ impl GoMove<'_> {
 
     async fn attempt(&self, metric: &MetricName) -> Result<Attempt, Setback> {
         for node in self.owners.iter().chain([self.source]) {
-            node.admit().map_err(|reason| lasting(node, NODE_AWAY, reason))?;
+            node.admit().map_err(|reason| lasting(node, FailureKind::NodeAway, reason))?;
         }
         if let Some(failure) = full_owner(self.owners) {
             return Err(Setback { trouble: Trouble::Lasting, failure });

@@ -13,7 +13,8 @@ use super::copied::Copied;
 use super::setback::{Setback, client, lasting, passing};
 use crate::fleet::Node;
 use crate::patience::{Next, Patience, jitter};
-use crate::run::failure::{Failure, NODE_AWAY, OTHER_SCHEMA};
+use crate::run::failure::Failure;
+use crate::run::failure_kind::FailureKind;
 use crate::run::stop::Stop;
 use crate::run::tally::{Effect, Tally};
 use crate::{chain, counted};
@@ -54,7 +55,7 @@ impl GivenFile {
         loop {
             let filled = match owner.admit() {
                 Ok(()) => fill_at(owner, &copied, rule, tally).await,
-                Err(reason) => Err(lasting(owner, NODE_AWAY, reason)),
+                Err(reason) => Err(lasting(owner, FailureKind::NodeAway, reason)),
             };
             let Err(setback) = filled else { return filled.map_err(|setback| setback.failure) };
             match patience.after(setback.trouble, jitter()) {
@@ -98,7 +99,7 @@ pub(super) async fn fill_at(
     let Some(there) = there else {
         return Err(passing(
             owner,
-            "storage",
+            FailureKind::Storage,
             "the Go daemon accepted it, but does not have it".into(),
         ));
     };
@@ -128,7 +129,7 @@ fn check(
             "the fill of the Go daemon left out {}; the source stays",
             counted::points(left_out)
         );
-        return Err(lasting(owner, "incomplete fill", reason));
+        return Err(lasting(owner, FailureKind::IncompleteFill, reason));
     }
     let schemas = difference.map(|difference| {
         let (source, owned) = (&difference.source.archives, &difference.owner.archives);
@@ -144,14 +145,14 @@ fn check(
         counted::points(without_place),
         schemas.unwrap_or_default()
     );
-    Err(lasting(owner, OTHER_SCHEMA, reason))
+    Err(lasting(owner, FailureKind::OtherSchema, reason))
 }
 
 fn not_comparable(owner: &Node, error: &NotComparable) -> Setback {
     let kind = match error {
-        NotComparable::Compressed => "compressed",
-        NotComparable::Source(_) => "source damaged",
-        NotComparable::Owner(_) => "owner's file damaged",
+        NotComparable::Compressed => FailureKind::Compressed,
+        NotComparable::Source(_) => FailureKind::SourceDamaged,
+        NotComparable::Owner(_) => FailureKind::OwnerDamaged,
     };
     lasting(owner, kind, chain(error))
 }

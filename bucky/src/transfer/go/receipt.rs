@@ -11,7 +11,7 @@ use super::copied::Copied;
 use super::owner::fill_at;
 use super::setback::{Setback, client, lasting, passing};
 use crate::fleet::Node;
-use crate::run::failure::kind_of_line;
+use crate::run::failure_kind::FailureKind;
 use crate::run::tally::Effect;
 use crate::transfer::heal::Healed;
 use crate::transfer::mover::Mover;
@@ -68,13 +68,14 @@ pub(super) async fn deliver(
     }
     match effect {
         Some(effect) => Ok((GoReceipt { copied, healed }, effect)),
-        None => Err(lasting(source, "no owner", "no owner was healed".into())),
+        None => Err(lasting(source, FailureKind::NoOwner, "no owner was healed".into())),
     }
 }
 
 /// Heals at a daemon with `/v1`, and returns its line.
 async fn heal_at(mover: &Mover, owner: &Node, copied: &Copied) -> Result<HealLine, Setback> {
-    let archive = archive(copied).map_err(|error| lasting(owner, "storage", error.to_string()))?;
+    let archive =
+        archive(copied).map_err(|error| lasting(owner, FailureKind::Storage, error.to_string()))?;
     let body = stream::iter([Ok(Bytes::from(archive))]);
     let orders = HealOrders {
         replace_corrupt: mover.sync.repairs.replace_corrupt,
@@ -88,7 +89,7 @@ async fn heal_at(mover: &Mover, owner: &Node, copied: &Copied) -> Result<HealLin
     owner.answered();
     let line = lines.into_iter().find(|line| line.metric == copied.stored_as);
     let line = line.ok_or_else(|| {
-        passing(owner, "no answer", "the owner's answer does not mention it".into())
+        passing(owner, FailureKind::NoAnswer, "the owner's answer does not mention it".into())
     })?;
     if line.outcome == HealOutcome::Replaced {
         mover.records.tally.replaced(line.metric.as_str(), owner.addr(), &line.reason);
@@ -99,7 +100,7 @@ async fn heal_at(mover: &Mover, owner: &Node, copied: &Copied) -> Result<HealLin
     }
     let may_pass =
         line.outcome.is_healed() || line.problem.is_some_and(bucky_api::Problem::may_pass);
-    let (kind, reason) = (kind_of_line(&line), line.reason);
+    let (kind, reason) = (FailureKind::of_line(&line), line.reason);
     let setback =
         if may_pass { passing(owner, kind, reason) } else { lasting(owner, kind, reason) };
     owner.full.note(&setback.failure);

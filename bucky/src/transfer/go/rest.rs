@@ -10,7 +10,7 @@ use bucky_api::go::MetricStat;
 
 use super::GoMove;
 use super::setback::{Setback, client, lasting, not_deleted};
-use crate::run::failure::STILL_WRITTEN_TO;
+use crate::run::failure_kind::FailureKind;
 use crate::transfer::delete::in_use;
 
 /// What a daemon says of a file, and when, by its clock.
@@ -41,7 +41,7 @@ impl GoMove<'_> {
         }
         if self.mover.stop.asked_within(left).await {
             let reason = "the run was stopped before its --rest had passed".to_owned();
-            return Err(lasting(source, STILL_WRITTEN_TO, reason));
+            return Err(lasting(source, FailureKind::StillWrittenTo, reason));
         }
         self.stat(name).await
     }

@@ -5,7 +5,8 @@ use bucky_api::ClientError;
 use crate::chain;
 use crate::fleet::Node;
 use crate::patience::Trouble;
-use crate::run::failure::{Failure, NODE_AWAY, NOT_DELETED};
+use crate::run::failure::Failure;
+use crate::run::failure_kind::FailureKind;
 
 /// Why an attempt failed.
 pub(super) struct Setback {
@@ -20,7 +21,7 @@ pub(super) fn client(node: &Node, error: &ClientError) -> Setback {
     if is_away {
         node.unreachable(&reason);
     }
-    let kind = if is_away { NODE_AWAY } else { "transfer failed" };
+    let kind = if is_away { FailureKind::NodeAway } else { FailureKind::TransferFailed };
     Setback {
         trouble: Trouble::of(error),
         failure: Failure { node: node.addr().clone(), kind, reason },
@@ -29,14 +30,14 @@ pub(super) fn client(node: &Node, error: &ClientError) -> Setback {
 
 /// The same setback, met after the metric was copied.
 pub(super) fn not_deleted(mut setback: Setback) -> Setback {
-    if setback.failure.kind != NODE_AWAY {
-        setback.failure.kind = NOT_DELETED;
+    if setback.failure.kind != FailureKind::NodeAway {
+        setback.failure.kind = FailureKind::NotDeleted;
     }
     setback
 }
 
 /// One after which it is tried again.
-pub(super) fn passing(node: &Node, kind: &'static str, reason: String) -> Setback {
+pub(super) fn passing(node: &Node, kind: FailureKind, reason: String) -> Setback {
     Setback {
         trouble: Trouble::Passing,
         failure: Failure { node: node.addr().clone(), kind, reason },
@@ -44,7 +45,7 @@ pub(super) fn passing(node: &Node, kind: &'static str, reason: String) -> Setbac
 }
 
 /// One after which it is not.
-pub(super) fn lasting(node: &Node, kind: &'static str, reason: String) -> Setback {
+pub(super) fn lasting(node: &Node, kind: FailureKind, reason: String) -> Setback {
     Setback {
         trouble: Trouble::Lasting,
         failure: Failure { node: node.addr().clone(), kind, reason },

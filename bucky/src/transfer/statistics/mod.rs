@@ -168,13 +168,18 @@ async fn deliver(endpoint: &DaemonAddr, text: &str) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::failure_kind::FailureKind;
     use bucky_api::CarbonCache;
 
     fn figures() -> Figures {
         let counts = Counts {
             finished: 9,
             gone: 1,
-            failed: BTreeMap::from([("busy", 2), ("not deleted", 3), ("still written to", 1)]),
+            failed: BTreeMap::from([
+                (FailureKind::Busy, 2),
+                (FailureKind::NotDeleted, 3),
+                (FailureKind::StillWrittenTo, 1),
+            ]),
             ..Counts::default()
         };
         let ledger = NodeLedger::new(["127.0.3.1", "::1"]);

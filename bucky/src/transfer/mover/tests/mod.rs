@@ -15,6 +15,7 @@ use super::fake::{
     pulled, source,
 };
 use crate::fake_daemon::{Reply, daemon, daemon_at};
+use crate::run::failure_kind::FailureKind;
 use crate::transfer::batch_end::BatchEnd;
 use crate::transfer::batch_run::run_batch;
 
@@ -127,7 +128,7 @@ async fn what_changes_all_the_time_is_left_and_named() {
     let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::v1("b", b)], true);
     let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
     assert!(end.is_finished && end.done.is_empty());
-    assert_eq!(end.failed[0].1.kind, "keeps changing");
+    assert_eq!(end.failed[0].1.kind, FailureKind::KeepsChanging);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Where daemons of the Go tool take part.
 
 use super::*;
+use crate::run::failure_kind::FailureKind;
 
 #[tokio::test]
 async fn a_go_daemons_metric_is_healed_at_ours_and_then_deleted() {
@@ -165,6 +166,6 @@ async fn what_is_no_whisper_file_is_not_sent_on() {
     let b = go_daemon(Arc::clone(&from), |content| content, |_| ()).await;
     let (mover, source) = mover(vec![FakeMember::v1("a", a), FakeMember::go("b", b)], true);
     let (_, end) = run_batch(&mover, &source, batch(&[0], &["m"])).await;
-    assert_eq!(end.failed[0].1.kind, "source damaged");
+    assert_eq!(end.failed[0].1.kind, FailureKind::SourceDamaged);
     assert!(to.lock().unwrap().is_empty() && from.lock().unwrap().contains_key("m"));
 }
