@@ -21,7 +21,6 @@ use crate::plan::Plan;
 use crate::plan::copies::plan_of_copies;
 use crate::run::stop::Stop;
 use crate::sizes::{Thinned, average};
-use crate::transfer::gather::batch_len;
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::opening::open;
@@ -206,7 +205,7 @@ async fn carry_out(
     let BackfillOrder { batching, map, .. } = order;
     let limits = batching.limits;
     let full = work.averages.iter();
-    let full = full.map(|average| batch_len(limits.metrics, limits.bytes, *average)).collect();
+    let full = full.map(|average| limits.metrics_of_average(*average)).collect();
     let records = Records::open(&order.sync, None, output)?;
     let stop = Stop::told_on_signals(output)?;
     let mover = Mover::new(MoverParts {

@@ -26,7 +26,7 @@ use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::placement::Series;
 use crate::run::stop::Stop;
-use crate::transfer::gather::{Gatherer, batch_len};
+use crate::transfer::gather::Gatherer;
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::opening::open;
@@ -171,7 +171,7 @@ async fn carry_out(
     let order = scope.order;
     let limits = order.sync.pace.limits(order.batching.limits);
     let full = survey.averages.iter();
-    let full = full.map(|average| batch_len(limits.metrics, limits.bytes, *average)).collect();
+    let full = full.map(|average| limits.metrics_of_average(*average)).collect();
     let records = Records::open(&order.sync, None, output)?;
     let stop = Stop::told_on_signals(output)?;
     let carrier = Arc::new(Carrier::new(Mover::new(MoverParts {

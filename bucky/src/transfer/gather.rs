@@ -73,13 +73,6 @@ impl Gatherer {
     }
 }
 
-/// How many metrics of a sender make a batch, where its files have this length on average: `metrics`, or fewer where
-/// their length together would pass `bytes`.
-pub(crate) fn batch_len(metrics: usize, bytes: u64, average: Option<u64>) -> usize {
-    let fitting = bytes / average.unwrap_or(0).max(1);
-    metrics.min(usize::try_from(fitting).unwrap_or(usize::MAX)).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,19 +94,6 @@ mod tests {
         }
         let early = gatherer.push(1, 2, wanted(6)).unwrap();
         assert_eq!((early.from, early.to, early.wanted.len()), (1, 0, 3));
-    }
-
-    #[test]
-    fn a_batch_is_as_long_as_its_files_allow() {
-        for (average, expected) in [
-            (None, 1000),
-            (Some(0), 1000),
-            (Some(1 << 10), 1000),
-            (Some(1 << 20), 32),
-            (Some(1 << 40), 1),
-        ] {
-            assert_eq!(batch_len(1000, 32 << 20, average), expected, "{average:?}");
-        }
     }
 
     proptest! {

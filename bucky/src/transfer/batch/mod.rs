@@ -7,12 +7,14 @@
 //! done, although batches end in another order than their names came.
 
 pub(super) mod held;
+mod limits;
 
 use std::collections::{BTreeMap, HashMap};
 
 use bucky_whisper::MetricName;
 
 use self::held::{HeldStrays, HoldingRoom};
+pub(crate) use self::limits::BatchLimits;
 use crate::fleet::OwnerIndex;
 
 /// A metric on a node that should not hold it.
@@ -38,19 +40,6 @@ pub(crate) struct Batch {
     pub(crate) strays: Vec<Stray>,
     /// What to tell the [`LowWater`] mark once all of them are finished.
     pub(crate) ticket: Ticket,
-}
-
-/// How large things may grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BatchLimits {
-    /// The length of a batch's files together; a longer file is a batch of its own.
-    pub(crate) bytes: u64,
-    /// The metrics of a batch.
-    pub(crate) metrics: usize,
-    /// The memory, in bytes, of what waits in half-full buckets of all sources together.
-    pub(crate) held_bytes: usize,
-    /// After so many further metrics a bucket goes as full as it is.
-    pub(crate) patience: u64,
 }
 
 /// Gathers the strays of one source.
@@ -95,8 +84,7 @@ impl Batcher {
             .buckets
             .get(&owners)
             .is_some_and(|bucket| {
-                bucket.bytes.saturating_add(bytes) > self.limits.bytes
-                    || bucket.strays.len() >= self.limits.metrics
+                self.limits.has_no_room_for(bytes, bucket.strays.len(), bucket.bytes)
             })
             .then(|| self.take(&owners))
             .flatten();
@@ -110,8 +98,7 @@ impl Batcher {
         bucket.bytes = bucket.bytes.saturating_add(bytes);
         let before = bucket.strays.len_bytes();
         bucket.strays.push(metric.as_str(), bytes);
-        let is_full =
-            bucket.bytes >= self.limits.bytes || bucket.strays.len() >= self.limits.metrics;
+        let is_full = self.limits.is_full(bucket.strays.len(), bucket.bytes);
         let grown = bucket.strays.len_bytes() - before;
         self.hold(self.held_bytes + grown);
         self.low_water.read(metric);
