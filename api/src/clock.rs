@@ -1,9 +1,10 @@
-//! What the clock of the other side says, and how far it is from ours.
+//! This host's clock, the peer's clock, and how far they are apart.
 //!
-//! Which points of a file count depends on the clock that looks at it. So each request and each answer carries the time of
-//! its sender in [`TIME_HEADER`], and code that deletes something asks [`may_trust`] first.
+//! Which points of a file are valid depends on the clock. So each request and each answer carries its sender's time in
+//! [`TIME_HEADER`], and code that deletes something asks [`may_trust`] first.
 //!
-//! Pure: readings come in as values. A header that cannot be read counts as missing: the peer's time is then unknown.
+//! Only [`unix_now`] and [`ClockReading::now`] read this host's clock. All else is pure: readings are arguments. A header
+//! that cannot be read counts as missing: the peer's time is then unknown.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +19,12 @@ const FIRST_SECOND: i64 = 1_000_000_000;
 /// 2106-02-07 06:28:15: the last second that fits into the 32 bits of a Whisper file.
 const LAST_SECOND: i64 = u32::MAX as i64;
 
+/// The time by this host's clock in Unix seconds, as Whisper files have them. 0 if the clock is before 1970.
+pub fn unix_now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
+
 /// The time that a clock shows, in Unix time to the millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClockReading {
@@ -25,7 +32,12 @@ pub struct ClockReading {
 }
 
 impl ClockReading {
-    /// The reading of so many milliseconds since 1970.
+    /// The time by this host's clock.
+    pub fn now() -> Self {
+        Self::from(SystemTime::now())
+    }
+
+    /// The time `unix_millis` milliseconds after 1970 began.
     pub const fn from_unix_millis(unix_millis: i64) -> Self {
         Self { unix_millis }
     }

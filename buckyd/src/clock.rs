@@ -25,13 +25,13 @@ impl<S: Sync> FromRequestParts<S> for SenderTime {
 
 /// Goes before all routes: compares the clocks as soon as a request is there, and puts ours on the answer.
 pub(crate) async fn told(mut request: Request, next: Next) -> Response {
-    let arrived = ClockReading::from(SystemTime::now());
+    let arrived = ClockReading::now();
     let header = request.headers().get(TIME_HEADER).and_then(|value| value.to_str().ok());
     let sender = header.and_then(ClockReading::parse_header);
     let offset = sender.map(|sender| ClockOffset::of_sender(sender, arrived));
     request.extensions_mut().insert(SenderTime(offset));
     let mut response = next.run(request).await;
-    let now = ClockReading::from(SystemTime::now());
+    let now = ClockReading::now();
     if let Ok(value) = HeaderValue::try_from(now.to_string()) {
         response.headers_mut().insert(TIME_HEADER, value);
     }

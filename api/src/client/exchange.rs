@@ -122,10 +122,10 @@ impl Daemon {
         within: Duration,
     ) -> Result<Response, ClientError> {
         let sent = Instant::now();
-        let now = ClockReading::from(SystemTime::now());
+        let now = ClockReading::now();
         let request = request.header(TIME_HEADER, now.to_string());
         let response = self.within(route, within, request.send()).await?;
-        let received = ClockReading::from(SystemTime::now());
+        let received = ClockReading::now();
         self.clock.measure(response.headers(), received, sent.elapsed());
         Ok(response)
     }

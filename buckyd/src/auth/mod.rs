@@ -12,12 +12,12 @@ mod settings;
 
 use std::sync::Arc;
 
+use bucky_api::clock::unix_now;
 use bucky_api::token::{Claims, Denied, Grant, LIST, Operation, Secret, Token, TokenTextError};
 use bucky_whisper::MetricName;
 
 pub(crate) use self::peers::{NoDaemon, Peers};
 pub(crate) use self::settings::{AuthArgs, AuthSettings};
-use crate::store::unix_now;
 
 /// How long a token of this daemon's own is good. It is looked at when a request begins, however long that takes then.
 const OWN_SECONDS: u64 = 300;

@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use bucky_api::clock::unix_now;
 use bucky_api::{DaemonAddr, FormerMember, chain};
 use serde::{Deserialize, Serialize};
 
+use super::Store;
 use super::error::StoreError;
-use super::{Store, unix_now};
 
 const NAME: &str = "ring";
 /// How many former members are remembered: those that left last.

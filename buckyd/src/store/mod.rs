@@ -51,7 +51,7 @@ mod vouch;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bucky_api::DiskStatus;
 use bucky_whisper::{AggregationSix, is_of_this_machine};
@@ -237,10 +237,4 @@ impl Store {
             .room()
             .map_err(|error| StoreError::io("read the free space of", self.tree.path(), error))
     }
-}
-
-/// Unix seconds, as Whisper has them.
-pub(crate) fn unix_now() -> u32 {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    u32::try_from(seconds).unwrap_or(u32::MAX)
 }

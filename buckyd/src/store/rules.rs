@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use bucky_api::clock::unix_now;
 use bucky_api::{ClockOffset, OnSchemaDifference, Problem, SchemaDifference};
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Header};
 
 use super::failure::{Failure, Holding};
-use super::unix_now;
 
 /// What a heal does with a file that is there and is no Whisper file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bucky_api::clock::unix_now;
 use bucky_api::{HeldTombstones, TombstoneStatus, chain};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
@@ -32,7 +33,7 @@ use self::away::Away;
 use self::round::Reason;
 use crate::auth::Peers;
 use crate::blocking::blocking;
-use crate::store::{BatchId, Volumes, unix_now};
+use crate::store::{BatchId, Volumes};
 
 /// How long to wait before a batch that could not be confirmed, or an owner that did not answer, is tried again: at
 /// first, and at most.

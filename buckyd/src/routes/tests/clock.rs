@@ -31,9 +31,9 @@ async fn every_answer_tells_the_time_of_the_daemons_clock() {
         ("GET", "/v1/no-such", 404),
         ("POST", "/v1/delete", 400),
     ] {
-        let before = ClockReading::from(SystemTime::now());
+        let before = ClockReading::now();
         let answer = daemon.send(&Request::new(method, path)).await;
-        let after = ClockReading::from(SystemTime::now());
+        let after = ClockReading::now();
         assert_eq!(answer.status, status, "{method} {path}");
         let told = time_of(&answer).unwrap_or_else(|| panic!("{method} {path}: no time"));
         assert!((before..=after).contains(&told), "{method} {path}: {told}");
@@ -65,7 +65,7 @@ async fn a_delete_is_refused_if_the_senders_clock_is_too_far_off() {
         .header("Content-Type", "application/json")
         .body(body.to_string().as_bytes());
     for (ahead_seconds, said) in [(90, "1 min 30 s ahead"), (-90, "1 min 30 s behind")] {
-        let now = ClockReading::from(SystemTime::now()).unix_millis();
+        let now = ClockReading::now().unix_millis();
         let sender = ClockReading::from_unix_millis(now + ahead_seconds * 1000).to_string();
         let answer = daemon.send(&request.clone().header(TIME_HEADER, &sender)).await;
         assert_eq!(answer.status, 409, "{}", answer.text());

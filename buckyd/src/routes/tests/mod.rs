@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bucky_api::Encoding;
+use bucky_api::clock::unix_now;
 use bucky_api::go::{METRIC_STAT_HEADER, MetricStat, OCTET_STREAM};
 use bucky_whisper::{
     Aggregation, CreateOptions, FileLayout, Image, MetricName, OpenMode, WhisperFile,
@@ -37,7 +38,6 @@ use crate::app::App;
 use crate::config::{Config, LogFormat};
 use crate::descriptors::Descriptors;
 use crate::store::tests::test_now;
-use crate::store::unix_now;
 
 /// A daemon over a prefix of its own. It ends when it is dropped.
 struct TestDaemon {

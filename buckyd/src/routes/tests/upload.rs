@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bucky_api::clock::unix_now;
 use serde_json::Value;
 
 use super::wire::{Answer, Request};
 use super::{TestDaemon, fine_points, snappy, upload, whisper};
-use crate::store::unix_now;
 
 /// The five timings, of which exactly these are not 0.
 fn assert_timings(answer: &Answer, done: &[&str]) {

@@ -20,18 +20,19 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use bucky_api::clock::unix_now;
 use bucky_api::{Problem, ReplacedStatus, chain};
 use bucky_whisper::{Digest, ImageError, MetricName};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::Store;
 use super::error::StoreError;
 use super::failure::Failure;
 use super::fill::damaged_destination;
 use super::staging::Staged;
 use super::tree::Tree;
-use super::{Store, unix_now};
 
 const MANIFEST: &str = "manifest";
 const OLD: &str = "old";

@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use bucky_api::archive::{FileMeta, Member};
+use bucky_api::clock::unix_now;
 use bucky_api::{
     DeleteLine, DeleteMetric, DeleteOutcome, HealLine, HealOutcome, OnSchemaDifference, Problem,
 };
@@ -21,7 +22,7 @@ use super::snapshot::FileReader;
 use super::tombstone::BatchWriter;
 use super::{
     BatchId, HealRules, OnCorrupt, OnCut, Store, StoreError, StoreOptions, UnlinkOutcome,
-    confirmed, unix_now,
+    confirmed,
 };
 use crate::inventory::Inventory;
 use crate::memory::Memory;
