@@ -13,6 +13,7 @@ pub mod bucket;
 pub mod carbon;
 pub mod client;
 pub mod clock;
+pub mod counted;
 pub mod encoding;
 pub mod error;
 pub mod go;

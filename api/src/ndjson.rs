@@ -17,7 +17,7 @@ const LINE_LIMIT_BYTES: usize = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum LinesError<E: std::error::Error + 'static> {
     /// The connection broke.
-    #[error("the answer broke off")]
+    #[error("the connection was lost during the answer")]
     Broken(#[source] E),
     /// The last line has no end.
     #[error("the answer was cut off in the middle of a line")]

@@ -1,7 +1,6 @@
 //! The time on every answer, and that of whoever sent a request.
 
 use std::convert::Infallible;
-use std::time::SystemTime;
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::HeaderValue;

@@ -4,6 +4,7 @@ use std::io;
 
 use super::REPORT_NAME;
 use super::reader::NoRoom;
+use crate::counted::metrics;
 
 /// Why an archive stream could not be read to its end. The members before were handed out.
 #[derive(Debug, thiserror::Error)]
@@ -12,9 +13,7 @@ pub enum ReadArchiveError {
     #[error("the body is not a tar stream")]
     NotATar(#[source] io::Error),
     /// The stream ended before its report.
-    #[error(
-        "the archive stream was cut off after {members} metrics: it has no {REPORT_NAME} at its end"
-    )]
+    #[error("the archive stream was cut off after {}: it has no {REPORT_NAME} at its end", metrics(*members))]
     CutOff {
         /// How many whole members came.
         members: u64,
@@ -44,7 +43,7 @@ pub enum ReadArchiveError {
         limit: u64,
     },
     /// The receiver had no room for more.
-    #[error("the sender ended the archive stream early, after {members} metrics")]
+    #[error("the sender ended the archive stream early, after {}", metrics(*members))]
     NoRoom {
         /// How many whole members came.
         members: u64,
@@ -52,7 +51,7 @@ pub enum ReadArchiveError {
         source: NoRoom,
     },
     /// A name that is not the one that was sent.
-    #[error("the name {path:?} in the archive stream arrived damaged, after {members} metrics")]
+    #[error("the name {path:?} in the archive stream arrived damaged, after {}", metrics(*members))]
     DamagedName {
         /// How many whole members came.
         members: u64,
@@ -60,7 +59,7 @@ pub enum ReadArchiveError {
         path: String,
     },
     /// Members are missing, or are too many.
-    #[error("the archive stream has {members} metrics, but its report counts {sent}")]
+    #[error("the archive stream has {}, but its report counts {sent}", metrics(*members))]
     Miscounted {
         /// How many came.
         members: u64,
@@ -71,7 +70,7 @@ pub enum ReadArchiveError {
     #[error("cannot read the report at the end of the archive stream")]
     BadReport(#[source] serde_json::Error),
     /// The stream behind failed, or its coding is damaged.
-    #[error("the archive stream broke off after {members} metrics")]
+    #[error("reading the archive stream failed after {}", metrics(*members))]
     Read {
         /// How many whole members came.
         members: u64,
@@ -97,4 +96,28 @@ fn is_parse_error(error: &io::Error) -> bool {
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::UnexpectedEof
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_failed_says_after_how_many_metrics() {
+        let read = |members| ReadArchiveError::Read { members, source: io::Error::other("") };
+        for (error, text) in [
+            (read(0), "reading the archive stream failed after 0 metrics"),
+            (read(1), "reading the archive stream failed after 1 metric"),
+            (
+                ReadArchiveError::Miscounted { members: 1, sent: 2 },
+                "the archive stream has 1 metric, but its report counts 2",
+            ),
+            (
+                ReadArchiveError::CutOff { members: 1 },
+                "the archive stream was cut off after 1 metric: it has no .bucky-report.json at its end",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
 }

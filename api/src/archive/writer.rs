@@ -11,6 +11,7 @@ use super::{
     SPARSE_RECORD,
 };
 use crate::bounded::METRICS_MOST;
+use crate::counted::metrics;
 use crate::types::{ArchiveReport, LeftOut, MemberDigest};
 
 /// What a metric takes in the report beside its name and the reason, in which few characters have to be escaped.
@@ -178,8 +179,8 @@ impl<W: Write> ArchiveWriter<W> {
         self.report_bytes += text_bytes as u64 + LEFT_OUT_BYTES;
         if self.report.left_out.len() == METRICS_MOST || self.report_bytes > REPORT_LIMIT_BYTES {
             return Err(io::Error::other(format!(
-                "{} metrics cannot be sent, the last one {}: more than a report can list",
-                self.report.left_out.len() + 1,
+                "{} cannot be sent, the last one {}: more than a report can list",
+                metrics(self.report.left_out.len() as u64 + 1),
                 left_out.metric
             )));
         }

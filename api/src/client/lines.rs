@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use super::body::{BodyError, ByteStream};
 use super::error::ClientError;
 use crate::DaemonAddr;
+use crate::counted::counted;
 use crate::ndjson::{Lines, LinesError, parse_line};
 
 /// The most that the lines of an answer have together: twice a page of the longest names.
@@ -101,7 +102,10 @@ impl AnswerLines {
 
     /// The error of an answer that has more lines than the `limit` that were asked for.
     pub fn too_many(&self, limit: usize) -> ClientError {
-        let found = format!("more than {limit} lines, which is what was asked for");
+        let found = format!(
+            "more than {}, which is what was asked for",
+            counted(limit as u64, "line", "lines")
+        );
         ClientError::BadAnswer { addr: self.addr.clone(), route: self.route, found }
     }
 

@@ -51,7 +51,7 @@ mod vouch;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bucky_api::DiskStatus;
 use bucky_whisper::{AggregationSix, is_of_this_machine};

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bucky_api::clock::unix_now;
+use bucky_api::counted::{self, counted};
 use bucky_api::{ClockOffset, OnSchemaDifference, Problem, SchemaDifference};
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Header};
 
@@ -96,10 +97,10 @@ pub(super) fn judge(
         Failure::refused(Problem::NoPlace, reason)
     } else {
         let reason = format!(
-            "{} lacks {} points after the fill: another process writes to it, or the clocks are more than a day \
+            "{} lacks {} after the fill: another process writes to it, or the clocks are more than a day \
              apart; the source is kept",
             path.display(),
-            coverage.missing()
+            counted::points(coverage.missing())
         );
         Failure::failed(Problem::Busy, reason)
     };
@@ -114,14 +115,20 @@ fn has_twice(header: &Header) -> bool {
     steps.windows(2).any(|pair| pair[0] == pair[1])
 }
 
+/// The subject of "no place": how many of the source's points have it.
+fn of_points(count: u64) -> String {
+    counted(count, "of the source's points has", "of the source's points have")
+}
+
 /// Why points of the source are not in the owner's file.
 fn no_place(path: &Path, source: &Header, owner: &Header, coverage: &Coverage) -> String {
     let (path, schema) = (path.display(), coverage.without_place());
     let displaced = coverage.displaced();
     if schema == 0 {
         return format!(
-            "{displaced} of the source's points have no place in {path}: their slots have newer timestamps, from a \
-             clock that was ahead or from damage; the source is kept"
+            "{} no place in {path}: newer timestamps are there, from a clock that was ahead or from damage; the \
+             source is kept",
+            of_points(displaced)
         );
     }
     let coarser = match coverage.coarser() {
@@ -129,9 +136,20 @@ fn no_place(path: &Path, source: &Header, owner: &Header, coverage: &Coverage) -
         coarser => format!(" (it has {coarser} of them as coarser averages)"),
     };
     format!(
-        "{schema} of the source's points have no place in {path}{coarser}: the source has {}, the owner's file {}; the source is \
-         kept",
+        "{} no place in {path}{coarser}: the source has {}, the owner's file {}; the source is kept",
+        of_points(schema),
         source.layout(),
         owner.layout()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_point_is_singular_where_points_have_no_place() {
+        assert_eq!(of_points(1), "1 of the source's points has");
+        assert_eq!(of_points(1200), "1,200 of the source's points have");
+    }
 }

@@ -1,6 +1,6 @@
 //! The time on answers.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bucky_api::clock::TIME_HEADER;
 use bucky_api::{Client, ClockReading, Timeouts};
