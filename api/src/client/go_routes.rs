@@ -35,7 +35,8 @@ pub struct Fetched {
     pub answered_at: Option<SystemTime>,
 }
 
-/// The longest file that is fetched: it is held in memory. The same as a member of an archive stream may have.
+/// The longest file that is fetched: it is held in memory. The same as a member of an archive stream may
+/// have.
 const FILE_LIMIT_BYTES: usize = 256 * 1024 * 1024;
 
 /// The longest list that is read: some ten million names.
@@ -158,8 +159,8 @@ impl Daemon {
         Ok(Some(Fetched { stat, content: body.into(), answered_at }))
     }
 
-    /// `GET /metrics/NAME` of a file of any length: the stat header, and the plain file as it comes; none where there is no such
-    /// metric. Whoever reads it looks at its length.
+    /// `GET /metrics/NAME` of a file of any length: the stat header, and the plain file as it comes; none
+    /// where there is no such metric. Whoever reads it looks at its length.
     ///
     /// # Errors
     /// [`ClientError`].

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_stat_is_refused() {
+    fn an_invalid_stat_is_refused() {
         for text in
             ["", "null", "[]", "{", r#"{"Size":148.0}"#, r#"{"Size":"148"}"#, r#"{"Name":1}"#]
         {

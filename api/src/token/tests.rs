@@ -1,4 +1,4 @@
-//! The tables of the contract, and what the Go tool takes that is refused here.
+//! The tables of the contract, and what the Go tool accepts that is refused here.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +12,7 @@ fn secret() -> Secret {
     Secret::new(b" a secret of more than thirty-two bytes \n").unwrap()
 }
 
-/// A token with this header and this payload, well signed.
+/// A token with this header and this payload and a valid signature.
 fn token(header: &str, payload: &str) -> Vec<u8> {
     use hmac::{Hmac, KeyInit as _, Mac as _};
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
@@ -91,9 +91,9 @@ fn a_list_needs_a_pattern_that_matches_the_one_character() {
     }
 }
 
-/// D10: a malformed pattern is skipped without a word.
+/// D10: the Go tool skips a malformed pattern without a message.
 #[test]
-fn d10_a_malformed_pattern_matches_nothing_and_a_refusal_tells_it() {
+fn d10_a_malformed_pattern_matches_nothing_and_a_refusal_names_it() {
     for (pattern, said) in [
         ("app.[a", "without ]"),
         ("[]", "empty"),
@@ -161,7 +161,7 @@ fn a_token_of_the_go_tools_users_is_taken() {
 }
 
 #[test]
-fn what_is_no_good_token_is_refused_in_the_go_tools_words() {
+fn an_invalid_token_is_refused_in_the_go_tools_words() {
     let good = r#"{"namespaces":["*"],"ops":["*"]}"#;
     let header = r#"{"alg":"HS256"}"#;
     let with = |alg: &str| token(&format!("{{\"alg\":{alg}}}"), good);
@@ -207,7 +207,7 @@ fn what_is_no_good_token_is_refused_in_the_go_tools_words() {
     assert!(Grant::verify(&whole, &[], NOW).is_err());
 }
 
-/// The Go tool takes them; here the algorithm is fixed.
+/// The Go tool accepts them. Here the algorithm is fixed.
 #[test]
 fn other_hashes_than_that_of_hs256_are_refused_and_the_text_says_what_to_do() {
     for alg in ["HS384", "HS512"] {
@@ -218,7 +218,7 @@ fn other_hashes_than_that_of_hs256_are_refused_and_the_text_says_what_to_do() {
     }
 }
 
-/// D10: to the Go tool, tokens never expire.
+/// D10: the Go tool's tokens never expire.
 #[test]
 fn d10_a_token_has_its_time() {
     let at = |times: &str| {
@@ -281,7 +281,7 @@ fn the_example_of_the_standard_has_a_good_signature() {
 
 /// D10: an empty secret file turns the Go tool's tokens off.
 #[test]
-fn d10_a_blank_secret_is_none_and_a_short_one_is_told() {
+fn d10_a_blank_secret_is_refused_and_a_short_one_is_reported() {
     for blank in ["", " \n\t", "\u{a0}\u{2028}"] {
         assert_eq!(Secret::new(blank.as_bytes()).err(), Some(SecretError), "{blank:?}");
     }
@@ -290,10 +290,10 @@ fn d10_a_blank_secret_is_none_and_a_short_one_is_told() {
     assert!(Secret::new(&[0xff; 32]).is_ok_and(|secret| !secret.is_short()));
 }
 
-/// The Go daemon trims what Unicode calls white space also around bytes that are no text; with another secret from the very
-/// same file, nobody would find out why its tokens are refused.
+/// The Go daemon also trims Unicode white space around bytes that are not text. With another secret from the
+/// same file, the reason why tokens are refused would be hard to find.
 #[test]
-fn white_space_around_a_secret_of_random_bytes_is_none_of_it() {
+fn white_space_around_a_secret_of_random_bytes_is_not_part_of_it() {
     let claims = Claims { ops: vec!["read".into()], ..Claims::default() };
     let signed = |secret: &[u8]| Secret::new(secret).unwrap().sign(&claims).unwrap();
     for spaced in [
@@ -304,7 +304,7 @@ fn white_space_around_a_secret_of_random_bytes_is_none_of_it() {
     ] {
         assert!(signed(spaced) == signed(b"\xff\x00\xfe"), "{spaced:?}");
     }
-    // Bytes that are white space in other codings only.
+    // Bytes that are white space only in other encodings.
     for other in [&b"\xa0\xff\x00\xfe"[..], b"\xff\x00\xfe\x85", b"\xff\x00\xfe\x1f"] {
         assert!(signed(other) != signed(b"\xff\x00\xfe"), "{other:?}");
     }
@@ -327,7 +327,7 @@ fn neither_tokens_nor_secrets_are_shown() {
 }
 
 #[test]
-fn a_text_that_cannot_be_a_token_is_refused_without_being_told() {
+fn a_text_that_cannot_be_a_token_is_refused_without_being_shown() {
     for (text, error) in [
         ("", TokenTextError::Empty),
         (" \n", TokenTextError::Empty),
@@ -341,7 +341,7 @@ fn a_text_that_cannot_be_a_token_is_refused_without_being_told() {
     assert_eq!(Token::parse(&long), Err(TokenTextError::TooLong));
 }
 
-/// A run that is tried anew for each character of the name, at each of the others, would take for ever.
+/// If each run were tried again for each character of the name, this would take forever.
 #[test]
 fn many_runs_take_no_more_time_than_the_lengths_allow() {
     let pattern: Pattern = format!("{}b", "*a".repeat(2000)).parse().unwrap();
@@ -350,7 +350,7 @@ fn many_runs_take_no_more_time_than_the_lengths_allow() {
     assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
 }
 
-/// The rules said again, as simply as can be: each part, with all that it may take.
+/// The rules again, as simply as possible: try each part with everything that it can match.
 fn naive(pattern: &[char], name: &[char]) -> bool {
     match pattern {
         [] => name.is_empty(),
