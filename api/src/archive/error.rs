@@ -3,7 +3,7 @@
 use std::io;
 
 use super::REPORT_NAME;
-use super::reader::NoRoom;
+use super::receiver::NoRoom;
 use crate::counted::metrics;
 
 /// Why an archive stream could not be read to its end. Members before the error have been handed out.

@@ -10,14 +10,14 @@
 mod error;
 mod pax;
 mod reader;
+mod receiver;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use self::error::ReadArchiveError;
-pub use self::reader::{
-    LargeMember, Limits, Member, NoRoom, Receiver, read_archive, receive_archive,
-};
+pub use self::reader::{read_archive, receive_archive};
+pub use self::receiver::{LargeMember, Limits, Member, NoRoom, Receiver};
 pub use self::writer::{ArchiveWriter, Content};
 
 /// The PAX record with the digest of the member that follows, 32 hex digits.

@@ -8,6 +8,7 @@ use bucky_whisper::{Digest, MetricName};
 use tar::EntryType;
 
 use super::error::broken;
+use super::receiver::{LargeMember, Limits, Member, Receiver};
 use super::{
     DIGEST_RECORD, FileMeta, PATH_DIGEST_RECORD, REPORT_LIMIT_BYTES, REPORT_NAME, ReadArchiveError,
     SPARSE_RECORD, pax,
@@ -25,130 +26,6 @@ const END_LIMIT_BYTES: u64 = 64 * 1024;
 const PIECE_BYTES: usize = 256 * 1024;
 /// The most memory that is reserved for a member before its bytes have arrived.
 const RESERVE_LIMIT_BYTES: u64 = 1024 * 1024;
-
-/// One metric of an archive stream.
-#[derive(Debug)]
-pub struct Member {
-    /// The metric.
-    pub metric: MetricName,
-    /// Mode and mtime at the source.
-    pub meta: FileMeta,
-    /// The whole file.
-    pub content: Vec<u8>,
-    /// Whether the file has holes at the source.
-    pub is_sparse: bool,
-    /// The digest of `content` as it arrived.
-    pub digest: Digest,
-    /// The digest that the sender announced. A tar made by another tool has none.
-    pub announced: Option<Digest>,
-}
-
-impl Member {
-    /// Whether the content is what the sender read. True if the sender announced no digest.
-    pub fn is_intact(&self) -> bool {
-        self.announced.is_none_or(|announced| announced == self.digest)
-    }
-}
-
-/// A metric whose file is too long to hold in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LargeMember {
-    /// The metric.
-    pub metric: MetricName,
-    /// Mode and mtime at the source.
-    pub meta: FileMeta,
-    /// The length of the file.
-    pub len_bytes: u64,
-    /// Whether it has holes at the source.
-    pub is_sparse: bool,
-    /// The digest that was announced before the content. If it is `None`, the report has the digest.
-    pub announced: Option<Digest>,
-}
-
-/// What a reader accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The length of the longest member.
-    pub member_bytes: u64,
-    /// The most members.
-    pub members: u64,
-}
-
-impl Default for Limits {
-    /// 256 MiB a metric, 65,536 metrics a stream.
-    fn default() -> Self {
-        Self { member_bytes: 256 * 1024 * 1024, members: 65_536 }
-    }
-}
-
-/// Takes the metrics of an archive stream.
-pub trait Receiver {
-    /// Called for a member within the limits before its bytes arrive, with the length that the sender
-    /// announced.
-    ///
-    /// # Errors
-    /// As [`Self::reserve`].
-    fn announce(&mut self, _metric: &MetricName, _bytes: u64) -> Result<(), NoRoom> {
-        Ok(())
-    }
-
-    /// Called before `bytes` more of a member, or of the report, are held in memory. The memory is free again
-    /// when the next member begins.
-    ///
-    /// # Errors
-    /// If there is no room for them. The reading then ends with [`ReadArchiveError::NoRoom`].
-    fn reserve(&mut self, bytes: u64) -> Result<(), NoRoom>;
-
-    /// The buffer for the next metric: a new empty one, or one that was used before.
-    fn buffer(&mut self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// Called before a member that is longer than [`Limits::member_bytes`]. The default, `false`, ends the
-    /// reading with [`ReadArchiveError::TooLarge`].
-    fn begin_large(&mut self, _member: &LargeMember) -> bool {
-        false
-    }
-
-    /// Takes the next piece of a long member.
-    ///
-    /// # Errors
-    /// As [`Self::reserve`].
-    fn take_large_piece(&mut self, _piece: &[u8]) -> Result<(), NoRoom> {
-        Ok(())
-    }
-
-    /// Called when a long member is complete.
-    ///
-    /// # Errors
-    /// As [`Self::reserve`].
-    fn end_large(&mut self) -> Result<(), NoRoom> {
-        Ok(())
-    }
-
-    /// Takes a metric that is complete.
-    ///
-    /// # Errors
-    /// As [`Self::reserve`].
-    fn take(&mut self, member: Member) -> Result<(), NoRoom>;
-}
-
-/// A receiver that has room for everything within the limits.
-impl<F: FnMut(Member)> Receiver for F {
-    fn reserve(&mut self, _bytes: u64) -> Result<(), NoRoom> {
-        Ok(())
-    }
-
-    fn take(&mut self, member: Member) -> Result<(), NoRoom> {
-        self(member);
-        Ok(())
-    }
-}
-
-/// A receiver has no room for more now. The text says why.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NoRoom(pub String);
 
 /// Extension headers that apply to the next member.
 #[derive(Default)]
@@ -251,8 +128,8 @@ fn read_members<R: Read>(
                 if members == limits.members {
                     return Err(ReadArchiveError::TooMany { limit: limits.members });
                 }
-                let coming = read.coming(&entry, kind, &path, is_sparse, digest)?;
-                read.member(&mut entry, coming, limits)?;
+                let head = read.member_head(&entry, kind, &path, is_sparse, digest)?;
+                read.member(&mut entry, head, limits)?;
                 members += 1;
             }
         }
@@ -275,22 +152,22 @@ impl<T: Receiver> Reading<'_, T> {
     fn member<R: Read>(
         &mut self,
         entry: &mut tar::Entry<'_, R>,
-        coming: LargeMember,
+        head: LargeMember,
         limits: Limits,
     ) -> Result<(), ReadArchiveError> {
         let members = self.members;
         let no_room = |source| ReadArchiveError::NoRoom { members, source };
-        let shown = coming.metric.relative_path().display().to_string();
-        if coming.len_bytes > limits.member_bytes && self.receiver.begin_large(&coming) {
-            self.read_large(entry, coming.len_bytes)?;
+        let shown = head.metric.relative_path().display().to_string();
+        if head.len_bytes > limits.member_bytes && self.receiver.begin_large(&head) {
+            self.read_large(entry, head.len_bytes)?;
             return self.receiver.end_large().map_err(no_room);
         }
-        if coming.len_bytes <= limits.member_bytes {
-            self.receiver.announce(&coming.metric, coming.len_bytes).map_err(no_room)?;
+        if head.len_bytes <= limits.member_bytes {
+            self.receiver.announce(&head.metric, head.len_bytes).map_err(no_room)?;
         }
         let buffer = self.receiver.buffer();
         let content = self.read_capped(entry, &shown, limits.member_bytes, buffer)?;
-        let LargeMember { metric, meta, is_sparse, announced, .. } = coming;
+        let LargeMember { metric, meta, is_sparse, announced, .. } = head;
         let digest = Digest::of(&content);
         let member = Member { metric, meta, is_sparse, digest, announced, content };
         self.receiver.take(member).map_err(no_room)
@@ -320,7 +197,7 @@ impl<T: Receiver> Reading<'_, T> {
     }
 
     /// What the headers of an entry say about it, if it is a metric's file.
-    fn coming<R: Read>(
+    fn member_head<R: Read>(
         &self,
         entry: &tar::Entry<'_, R>,
         kind: EntryType,

@@ -77,11 +77,11 @@ impl<W: Write> ArchiveWriter<W> {
         content: &[u8],
     ) -> io::Result<()> {
         let len_bytes = content.len() as u64;
-        let of = Content { digest: Some(digest), len_bytes, is_sparse: false };
-        self.append_as(metric, meta, of, content)
+        let known = Content { digest: Some(digest), len_bytes, is_sparse: false };
+        self.append_as(metric, meta, known, content)
     }
 
-    /// Adds a metric with the properties `of`.
+    /// Adds a metric whose properties are `known`.
     ///
     /// # Errors
     /// Those of the underlying writer.
@@ -89,12 +89,12 @@ impl<W: Write> ArchiveWriter<W> {
         &mut self,
         metric: &MetricName,
         meta: FileMeta,
-        of: Content,
+        known: Content,
         content: &[u8],
     ) -> io::Result<()> {
-        self.write_headers(metric, meta, of)?;
+        self.write_headers(metric, meta, known)?;
         self.tar.get_mut().write_all(content)?;
-        self.end_member(of.len_bytes)
+        self.end_member(known.len_bytes)
     }
 
     /// Adds a metric whose file is read from `reader`. Returns its digest. If the digest is not known before,
@@ -112,18 +112,21 @@ impl<W: Write> ArchiveWriter<W> {
     ) -> io::Result<Digest> {
         let Content { digest, len_bytes, .. } = content;
         self.write_headers(metric, meta, content)?;
-        let seen = digest.is_none().then(DigestBuilder::new);
-        let mut counted = ContentReader { reader: reader.take(len_bytes), left: len_bytes, seen };
-        let mut buffered = io::BufReader::with_capacity(FLUSH_BYTES, &mut counted);
+        let mut content = ContentReader {
+            reader: reader.take(len_bytes),
+            left: len_bytes,
+            digest: digest.is_none().then(DigestBuilder::new),
+        };
+        let mut buffered = io::BufReader::with_capacity(FLUSH_BYTES, &mut content);
         io::copy(&mut buffered, self.tar.get_mut())?;
-        if counted.left > 0 {
+        if content.left > 0 {
             return Err(io::Error::other(format!("{metric} became shorter while it was read")));
         }
         self.end_member(len_bytes)?;
-        Ok(match (digest, counted.seen) {
+        Ok(match (digest, content.digest) {
             (Some(digest), _) => digest,
-            (None, seen) => {
-                let digest = seen.unwrap_or_default().finish();
+            (None, built) => {
+                let digest = built.unwrap_or_default().finish();
                 self.report.digests.push(MemberDigest { metric: metric.clone(), digest });
                 digest
             }
