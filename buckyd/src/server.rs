@@ -45,14 +45,14 @@ pub(crate) async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(most));
+    let permits = Arc::new(Semaphore::new(most));
     let mut is_told = false;
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
-        let (stream, peer, place) = match accepted {
+        let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: those that are served give theirs back.
@@ -64,7 +64,7 @@ pub(crate) async fn serve(
             }
         };
         is_told = false;
-        let is_crowded = most - places.available_permits() > CROWD.min(most / 2);
+        let is_crowded = most - permits.available_permits() > CROWD.min(most / 2);
         let (head_limit_bytes, head_limit) = match is_crowded {
             true => (CROWDED_HEAD_LIMIT_BYTES, CROWDED_HEAD_LIMIT),
             false => (HEAD_LIMIT_BYTES, HEAD_LIMIT),
@@ -83,7 +83,7 @@ pub(crate) async fn serve(
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            let _place = place;
+            let _permit = permit;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "a connection ended with an error");
             }
@@ -101,11 +101,11 @@ pub(crate) async fn serve(
 /// The next connection, once there is a place for it.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
+    Ok((stream, peer, permit))
 }
 
 /// Without these, a client that vanished, or reads no more, keeps its connection for ever.

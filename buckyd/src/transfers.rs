@@ -76,17 +76,17 @@ pub(crate) enum NoPermit {
 impl Transfers {
     /// `limit` places in each direction; none once `stopping` is true.
     pub(crate) fn new(limit: u32, stopping: watch::Receiver<bool>) -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
+        let permits = |count| Arc::new(Semaphore::new(count));
         let archives = usize::try_from(limit).unwrap_or(1);
         Self {
-            sending: places(archives),
-            receiving: places(archives),
-            files_sent: places(FILES_AT_ONCE),
-            files_received: places(FILES_AT_ONCE),
-            lists_received: places(LISTS_AT_ONCE),
-            answers: places(ANSWERS_AT_ONCE),
-            patterns: places(PATTERNS_AT_ONCE),
-            compiling: places(1),
+            sending: permits(archives),
+            receiving: permits(archives),
+            files_sent: permits(FILES_AT_ONCE),
+            files_received: permits(FILES_AT_ONCE),
+            lists_received: permits(LISTS_AT_ONCE),
+            answers: permits(ANSWERS_AT_ONCE),
+            patterns: permits(PATTERNS_AT_ONCE),
+            compiling: permits(1),
             limit,
             stopping,
         }
@@ -156,10 +156,10 @@ impl Transfers {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoPermit> {
-        let place =
+        let permit =
             Self::wait_for(&self.compiling, LIST_WAIT, "patterns are being compiled").await?;
         let compiled = blocking(move || {
-            let _place = place;
+            let _permit = permit;
             work()
         });
         compiled.await.map_err(NoPermit::Panicked)
@@ -167,8 +167,8 @@ impl Transfers {
 
     /// How many run.
     pub(crate) fn status(&self) -> TransferStatus {
-        let used = |places: &Semaphore| {
-            self.limit.saturating_sub(u32::try_from(places.available_permits()).unwrap_or(0))
+        let used = |permits: &Semaphore| {
+            self.limit.saturating_sub(u32::try_from(permits.available_permits()).unwrap_or(0))
         };
         TransferStatus {
             sending: used(&self.sending),
@@ -179,21 +179,21 @@ impl Transfers {
 
     async fn wait(
         &self,
-        places: &Arc<Semaphore>,
+        permits: &Arc<Semaphore>,
         limit: Duration,
         what: &'static str,
     ) -> Result<Permit, NoPermit> {
         self.refuse_if_stopping()?;
-        Self::wait_for(places, limit, what).await
+        Self::wait_for(permits, limit, what).await
     }
 
     async fn wait_for(
-        places: &Arc<Semaphore>,
+        permits: &Arc<Semaphore>,
         limit: Duration,
         what: &'static str,
     ) -> Result<Permit, NoPermit> {
-        match tokio::time::timeout(limit, Arc::clone(places).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
+        match tokio::time::timeout(limit, Arc::clone(permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
             // The semaphores are never closed.
             Err(_) | Ok(Err(_)) => Err(NoPermit::NotInTime { what, waited: limit }),
         }
@@ -206,9 +206,9 @@ impl Transfers {
         Err(NoPermit::Stopping)
     }
 
-    fn take(&self, places: &Arc<Semaphore>, what: &'static str) -> Result<Permit, NoPermit> {
+    fn take(&self, permits: &Arc<Semaphore>, what: &'static str) -> Result<Permit, NoPermit> {
         self.refuse_if_stopping()?;
-        Arc::clone(places)
+        Arc::clone(permits)
             .try_acquire_owned()
             .map_err(|_| NoPermit::InUse { what, limit: self.limit })
     }

@@ -1,5 +1,5 @@
-//! Reading a request's body: into memory, with a limit on its length and a share of the memory for what has come; and
-//! never waiting for a sender that is silent, or next to silent.
+//! Reading a request's body into memory. Its length is limited, and bytes that have arrived take a share of
+//! the memory budget. A sender that stops, or sends next to nothing, is not waited for.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,37 +13,37 @@ use crate::memory::{Budget, NoMemory, Share};
 
 /// How long a sender may send nothing.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
-/// What has to come in as long a time of waiting. One byte now and then is no sign of life: it holds a place that
-/// others wait for.
+/// How many bytes must arrive while the daemon waits that long. A byte now and then is not a sign of life:
+/// such a sender would keep a permit that others wait for.
 const LEAST_BYTES: usize = 64 * 1024;
-/// The first step in which memory for a body is taken; then as much again as is there.
+/// The first step in which memory for a body is reserved. Later steps double it.
 const STEP_BYTES: usize = 64 * 1024;
 
-/// Why a body is not there.
+/// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// It is longer than it may be. What is behind the limit was not read.
+    /// It is too long. The rest of it was not read.
     #[error("the body has more than {limit_bytes} bytes")]
     TooLong {
         /// The limit.
         limit_bytes: usize,
     },
-    /// The connection broke, or the body's chunks are malformed.
+    /// The connection was lost, or the chunks of the body are malformed.
     #[error("the body ended early")]
     Broken(#[source] axum::Error),
-    /// Nothing came for too long.
+    /// Nothing arrived for too long.
     #[error("no byte of the body arrived for {} s", IDLE_LIMIT.as_secs())]
     Silent,
-    /// Too little came for too long.
+    /// Too little arrived for too long.
     #[error("fewer than {LEAST_BYTES} bytes of the body arrived in {} s of waiting", IDLE_LIMIT.as_secs())]
     Slow,
-    /// Too much else is in memory.
+    /// Other requests use the memory.
     #[error("cannot receive the body")]
     NoMemory(#[source] NoMemory),
 }
 
 impl BodyError {
-    /// The status for it where the contract has none of its own.
+    /// The HTTP status for it, unless the route's contract has another one.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -63,14 +63,14 @@ impl From<BodyError> for io::Error {
     }
 }
 
-/// A body that is in memory, and its share of that.
+/// A body in memory, and its share of the memory budget.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) bytes: Vec<u8>,
     pub(crate) share: Share,
 }
 
-/// The whole of `body`, which may have no more than `limit_bytes`. Nothing is reserved for what has not come yet.
+/// Reads the whole of `body`, at most `limit_bytes`. Memory is reserved only for bytes that have arrived.
 ///
 /// # Errors
 /// [`BodyError`].
@@ -99,7 +99,7 @@ pub(crate) async fn read(
     Ok(held)
 }
 
-/// The pieces of `body` as they come, until its sender is silent or too slow.
+/// The pieces of `body` as they arrive, until its sender stops or is too slow.
 pub(crate) fn pieces(body: Body) -> impl Stream<Item = Result<Bytes, BodyError>> {
     let sender = Sender {
         stream: body.into_data_stream(),
@@ -115,10 +115,11 @@ pub(crate) fn pieces(body: Body) -> impl Stream<Item = Result<Bytes, BodyError>>
     })
 }
 
-/// Whoever sends a body.
+/// The sender of a body.
 struct Sender {
     stream: BodyDataStream,
-    /// How long it was waited for since it last was fast enough. What the daemon does in between does not count.
+    /// How long it was waited for since it was last fast enough. Time that the daemon uses between pieces
+    /// does not count.
     waited: Duration,
     came_bytes: usize,
     limit: Duration,
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
     use crate::memory::Memory;
 
-    /// A body of pieces that come after a pause each.
+    /// A body of pieces, each after a pause.
     fn body(pause: Duration, pieces: Vec<Vec<u8>>) -> Body {
         Body::from_stream(stream::iter(pieces).then(move |piece| async move {
             tokio::time::sleep(pause).await;

@@ -1,10 +1,10 @@
-//! A peer's answer, read no faster than was asked for.
+//! A peer's answer, read no faster than the request says.
 //!
-//! What is not read yet waits at the peer, which sends no faster than it is read. The time in which nothing is asked of
-//! the stream does not count as its silence.
+//! The rest waits at the peer, which sends only as fast as it is read. Time in which the stream is not polled
+//! does not count as its silence.
 //!
-//! It may take hours, in which it keeps a place that others wait for: not for a client that is gone. What came whole
-//! until then is healed.
+//! A slow read may take hours, and keeps a permit that others wait for. So it stops when the client is gone.
+//! Metrics that are complete by then are healed.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -17,26 +17,26 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::oneshot;
 
-/// The slowest rate, in bytes a second; bucky asks for no less. A peer gives up who takes nothing for a minute, and sees
-/// that something was taken only when a third of its socket's buffer, of some megabytes, is free again.
+/// The slowest rate, in bytes per second; bucky asks for no less. A peer stops if nothing is read for a
+/// minute. It notices a read only when a third of its socket's buffer of some megabytes is free again.
 const LEAST: u64 = 64 * 1024;
 
-/// Held for as long as somebody waits for what comes of a stream.
+/// Held while a client waits for the result of a stream.
 pub(crate) struct Awaited(
     #[expect(dead_code, reason = "only its drop matters")] oneshot::Sender<()>,
 );
 
-/// Resolves once nobody waits any more.
+/// Resolves when no client waits any more.
 pub(crate) struct Gone(oneshot::Receiver<()>);
 
-/// Somebody who waits, and how it is known that he is gone.
+/// A client that waits, and a way to learn that it is gone.
 pub(crate) fn awaited() -> (Awaited, Gone) {
     let (sender, receiver) = oneshot::channel();
     (Awaited(sender), Gone(receiver))
 }
 
-/// The same pieces, at most so many bytes a second: after each one the next is left unread until its time has passed.
-/// Where nobody waits for them any more the stream is broken off.
+/// The pieces of `stream`, at most `bytes_per_second`: after each piece the next is left unread until its
+/// time has passed. The stream ends with an error if no client waits for it any more.
 pub(crate) fn paced(
     stream: ByteStream,
     bytes_per_second: Option<NonZeroU64>,
@@ -96,7 +96,7 @@ mod tests {
         assert!(bytes == 4_000 && time < Duration::from_secs(60), "nobody is that slow: {time:?}");
     }
 
-    /// At 16 KiB a second a peer on this very host gave up within 80 seconds, whatever was left of the file.
+    /// At 16 KiB a second, a peer on the same host stopped within 80 seconds, whatever was left of the file.
     #[test]
     fn the_slowest_rate_shows_a_peer_within_its_patience_that_something_was_taken() {
         let (patience_seconds, socket_buffer_bytes) = (60, 6 << 20);

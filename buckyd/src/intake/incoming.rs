@@ -1,4 +1,4 @@
-//! Metrics from an archive stream, each made complete in the store.
+//! Metrics from an archive stream, each healed in the store.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -17,20 +17,21 @@ use crate::http::respond::ApiError;
 use crate::memory::{Budget, Growing, Share};
 use crate::store::{BatchId, Coming as ComingFile, HealBatch, HealRules, Volumes};
 
-/// What a metric takes until its line is sent, beside its name, and how many times its name is held: in its line and
-/// its reason, as a path, and in the answer.
+/// How much memory a metric takes until its line is sent, besides its name, and how often its name is held:
+/// in its line, in its reason, as a path, and in the answer.
 const LINE_BYTES: u64 = 1024;
 const NAME_TIMES: u64 = 12;
 
-/// How large a buffer may be that is kept for the next metric. It is beyond the shares: one for each transfer.
+/// The largest buffer that is kept for the next metric. It is not counted in the shares: there is one for
+/// each transfer.
 const SPARE_LIMIT_BYTES: usize = 512 * 1024;
 
-/// What a stream may bring.
+/// What a stream may contain.
 pub(crate) enum Expected {
-    /// Whatever may be brought.
+    /// Any metric.
     Anything(Rights),
-    /// A peer's answer: these metrics, and nothing else. The list's share comes with it, and the lines of those that
-    /// were not asked for.
+    /// Only these metrics: a pull's. The share of their list comes with them, and the lines of metrics that
+    /// were not fetched.
     These {
         metrics: Vec<MetricName>,
         renames: Renames,
@@ -40,63 +41,65 @@ pub(crate) enum Expected {
     },
 }
 
-/// Where the metrics of a batch go.
+/// Where the metrics of a batch are stored.
 pub(crate) struct Destination<'a> {
     pub(crate) store: &'a Volumes,
-    /// The memory for what is received.
+    /// The memory budget for what is received.
     pub(crate) budget: &'a Budget,
     pub(crate) links: &'a Links,
 }
 
 /// A batch that is durable.
 pub(crate) struct Stored {
-    /// A line for each metric.
+    /// One line for each metric.
     pub(crate) lines: Vec<HealLine>,
-    /// The batches of tombstones that reshapes left, and how many tombstones each has.
+    /// The batches of tombstones that reshapes left, each with its number of tombstones.
     pub(crate) set_aside: Vec<(BatchId, u64)>,
     /// The memory that the lines take.
     pub(crate) share: Share,
 }
 
-/// What bounds the memory of a batch.
+/// The limits for the memory of a batch.
 #[derive(Clone, Copy)]
 struct Bounds<'a> {
-    /// What all that is received may take.
+    /// The memory budget for everything that is received.
     budget: &'a Budget,
-    /// The longest file that is held.
+    /// The longest file that is held in memory.
     file_limit_bytes: u64,
 }
 
-/// A batch that is being read.
+/// A batch that is being received.
 pub(crate) struct Incoming<'a> {
     batch: HealBatch<'a>,
     bounds: Bounds<'a>,
-    /// What may be brought; of a pull, all that was asked for.
+    /// What the sender may store. `None` for a pull, whose metrics were all checked.
     rights: Option<Rights>,
-    /// Of a pull, what has not come yet.
+    /// The metrics of a pull that have not arrived yet.
     missing: HashSet<MetricName>,
-    /// Of a pull, what is stored under another name.
+    /// The metrics of a pull that are stored under another name.
     renames: Renames,
-    /// Of a pull, how it comes.
+    /// The measurement of a pull's transfer.
     coming: Option<Coming>,
     links: &'a Links,
-    /// The length of the files that have come.
+    /// The total length of the files that have arrived.
     file_bytes: u64,
-    /// What the metric that is coming takes.
+    /// The memory of the metric that is arriving.
     member: Growing,
-    /// What those take that have come, until their lines are sent.
+    /// The memory of the metrics that have arrived, until their lines are sent.
     lines: Growing,
-    /// The long file that is coming, and what it is stored as; none where it may not be stored.
+    /// The long file that is arriving, and what it is stored as. The second is `None` if it may not be
+    /// stored.
     large: Option<(LargeMember, Option<(ComingFile, MetricName)>)>,
-    /// What the next metric is read into: that of the one before, where it is of a usual length.
+    /// The buffer for the next metric: the previous one, unless that has grown too long.
     spare: Vec<u8>,
 }
 
 impl Receiver for &mut Incoming<'_> {
     fn announce(&mut self, metric: &MetricName, bytes: u64) -> Result<(), NoRoom> {
-        // Whoever asked for it takes the sender's word; else a sender could hold room that it never fills.
+        // This daemon asked for the metric, so it trusts the announced length. Otherwise a sender could
+        // reserve memory that it never fills.
         if self.is_pull() {
-            // The line first: what is held of the file must not wait for it.
+            // The line first: the file in memory must not wait for it.
             let provided = self
                 .lines
                 .provide_blocking(self.bounds.budget, line_bytes(metric))
@@ -116,7 +119,7 @@ impl Receiver for &mut Incoming<'_> {
     }
 
     fn begin_large(&mut self, member: &LargeMember) -> bool {
-        // What nobody asked for is not read to its end, however long that is.
+        // A metric that was not requested is not read to its end, however long it is.
         if self.is_pull() && !self.missing.contains(&member.metric) {
             return false;
         }
@@ -126,7 +129,7 @@ impl Receiver for &mut Incoming<'_> {
             let stored_as = self.renames.stored_as(&member.metric).clone();
             (self.batch.begin_large(member, &stored_as), stored_as)
         });
-        // What may not be stored is read all the same: others may come after it.
+        // A metric that may not be stored is still read, because others may follow.
         self.large = Some((member.clone(), coming));
         true
     }
@@ -164,7 +167,7 @@ impl Receiver for &mut Incoming<'_> {
 
     fn take(&mut self, mut member: Member) -> Result<(), NoRoom> {
         self.file_bytes += member.content.len() as u64;
-        // A peer's answer holds what was asked for and nothing else.
+        // A peer's answer contains only requested metrics.
         if !self.is_pull() || self.missing.remove(&member.metric) {
             self.add_line(&member.metric)?;
             match self.rights.as_ref().and_then(|rights| rights.refusal(&member.metric)) {
@@ -184,7 +187,8 @@ impl Receiver for &mut Incoming<'_> {
     }
 }
 
-/// A name that it is stored under instead takes its part of [`LINE_BYTES`], or of the share that came with its list.
+/// The memory of a metric's line. A new name is covered by [`LINE_BYTES`], or by the share of the pull's
+/// list.
 fn line_bytes(metric: &MetricName) -> u64 {
     LINE_BYTES + metric.as_str().len() as u64 * NAME_TIMES
 }
@@ -218,7 +222,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// Whether no metric has come yet.
+    /// Whether no metric has arrived yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.batch.is_empty()
     }
@@ -239,10 +243,10 @@ impl<'a> Incoming<'a> {
         added.map_err(|error| NoRoom(error.to_string()))
     }
 
-    /// Reads the stream to its end, healing as far as that goes before the sync.
+    /// Reads the stream to its end. Each metric is healed up to the sync.
     ///
     /// # Errors
-    /// [`ApiError`] for a stream that cannot be read to its end, unless each metric that was asked for has a line.
+    /// [`ApiError`] if the stream cannot be read to its end, unless each requested metric has a line.
     pub(crate) fn read(
         &mut self,
         encoding: Encoding,
@@ -275,7 +279,7 @@ impl<'a> Incoming<'a> {
                 self.batch.note(not_healed(metric, problem, reason));
             }
         }
-        // What the report took is now with its lines.
+        // The share of the report now belongs to its lines.
         self.lines.add(std::mem::take(&mut self.member).into_share());
         let why = error
             .as_ref()
@@ -285,7 +289,7 @@ impl<'a> Incoming<'a> {
         for metric in missing {
             self.batch.note(not_healed(metric, Problem::CutOff, why.clone()));
         }
-        // A pull has a line for each metric it was asked for, and those say it all.
+        // A pull has a line for each requested metric, which says everything.
         error.filter(|_| !self.is_pull()).map_or(Ok(()), |error| Err(ApiError::from(error)))
     }
 }

@@ -42,7 +42,7 @@ pub(super) enum Unplaced {
 pub(super) struct Unnamed {
     file: File,
     linking: Linking,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// How a file gets its first name.
@@ -62,7 +62,7 @@ pub(super) struct UnnamedFiles {
     /// Where a link has failed since, in another way than the trial's would have.
     has_failed: AtomicBool,
     /// One for each that may be open.
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     /// The mount that the state folder lies on: what comes from another one cannot go there when it leaves.
     mount: Option<u64>,
 }
@@ -71,17 +71,17 @@ impl UnnamedFiles {
     /// Finds out by a file in `folder`, which gets the name `name` for a moment. No more than `most` are open at once.
     pub(super) fn tried(tree: &Tree, folder: impl AsFd, name: &Path, most: usize) -> Self {
         let linking = if is_proven(tree.root()) { trial(tree, &folder, name) } else { None };
-        let (places, mount) = (Arc::new(Semaphore::new(most)), mount_of(folder));
-        Self { linking, has_failed: AtomicBool::new(false), places, mount }
+        let (permits, mount) = (Arc::new(Semaphore::new(most)), mount_of(folder));
+        Self { linking, has_failed: AtomicBool::new(false), permits, mount }
     }
 
     /// A new file in `folder`; none where it has to have a name.
     pub(super) fn make(&self, folder: impl AsFd) -> Option<Unnamed> {
         let linking = self.linking.filter(|_| !self.has_failed.load(Ordering::Relaxed))?;
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         let file = make(folder).ok()?;
         let is_here = self.mount.is_some() && mount_of(&file) == self.mount;
-        is_here.then_some(Unnamed { file, linking, _place: place })
+        is_here.then_some(Unnamed { file, linking, _permit: permit })
     }
 
     /// A link has failed although its folder is there: those to come have names, unless a rename would fail so, too.

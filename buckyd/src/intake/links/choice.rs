@@ -1,67 +1,71 @@
-//! Whether archives come plain or compressed over one link.
+//! Whether archives travel plain or compressed over one link.
 //!
-//! Pure; time is an argument. They come plain while something else limits: a disk, a processor. Where both ends wait for the
-//! link most of the time, and there are processors to spare, some archives come compressed, under the same conditions as those beside
-//! them. What was faster is kept for some minutes; then it is looked again.
+//! Pure: time is an argument. Archives travel plain while something else limits them: a disk or a processor.
+//! If both ends wait for the link most of the time, and processors are idle, some archives travel compressed,
+//! under the same conditions as the plain ones beside them. The faster encoding is kept for some minutes.
+//! Then the comparison is repeated.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use bucky_api::Encoding;
 
-/// What is compressed is compressed so: by far the most for its processor time (`docs/internals/performance.md`).
+/// The encoding for compressed archives: it saves by far the most for its processor time
+/// (`docs/internals/performance.md`).
 pub(crate) const COMPRESSED: Encoding = Encoding::Zstd;
-/// So long archives have to take together before they say anything.
+/// How long archives must take together before they count.
 const ENOUGH: Duration = Duration::from_millis(500);
-/// So many of a kind are compared at least.
+/// How many archives of each kind are compared at least.
 const ENOUGH_ARCHIVES: u32 = 2;
-/// The share of their time in which both ends have to wait for the link.
+/// The share of the time that both ends must wait for the link, before the link counts as the limit.
 const LIMITS: f64 = 0.5;
-/// The share of our processors that has to be idle: else they may limit, and what is compressed takes more of them.
+/// The share of our processors that must be idle. Otherwise they may be the limit, and decompression would
+/// use more of them.
 const IDLE: f64 = 0.2;
-/// Slower than so many bytes a second no archive comes because of processors, however busy they are: one of them compresses
-/// thirty times as much.
+/// Below this rate, in bytes per second, processors cannot be the limit, however busy they are: one
+/// decompresses thirty times as much.
 const SLOW: f64 = 8e6;
-/// How many times as fast compressed archives have to come: less is not worth the processors, nor more than chance.
+/// How many times as fast compressed archives must be. A smaller gain is not worth the processor time, and
+/// may be chance.
 const GAIN: f64 = 1.2;
-/// So many compressed ones are on their way at most while it is compared.
+/// The most compressed archives that travel at once during a comparison.
 const COMPARED_AT_ONCE: u32 = 2;
-/// How long what was found holds, and how long is compared at most.
+/// How long a result is used, and the longest time that a comparison takes.
 const HOLDS: Duration = Duration::from_secs(600);
 
-/// An archive that has come whole.
+/// An archive that has arrived completely.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Transfer {
-    /// How it came.
+    /// Its encoding.
     pub(crate) encoding: Encoding,
-    /// The length of its files.
+    /// The total length of its files.
     pub(crate) bytes: u64,
-    /// What travelled for them.
+    /// How many bytes travelled.
     pub(crate) wire_bytes: u64,
-    /// How long it took from its first byte on.
+    /// How long it took from its first byte.
     pub(crate) took: Duration,
-    /// For how long of that nothing was there to be read.
+    /// For how much of that time nothing was there to read.
     pub(crate) starved: Duration,
-    /// For how long the sender read and encoded; none where it does not tell.
+    /// How long the sender read and encoded. `None` if the sender does not report it.
     pub(crate) worked: Option<Duration>,
-    /// The share of our processors that was idle; none where the kernel does not tell.
+    /// The share of our processors that was idle. `None` if the kernel does not report it.
     pub(crate) idle: Option<f64>,
 }
 
 /// What was found about a link.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Finding {
-    /// How archives come from now on.
+    /// The encoding from now on.
     pub(crate) encoding: Encoding,
-    /// Bytes of files a second and archive, plain.
+    /// Bytes of files per second and archive, plain.
     pub(crate) plain: f64,
-    /// The same compressed.
+    /// Bytes of files per second and archive, compressed.
     pub(crate) compressed: f64,
-    /// How many bytes of files travelled as one.
+    /// How many bytes of files travelled as one byte.
     pub(crate) ratio: f64,
 }
 
-/// How archives come over one link.
+/// The choice of the encoding for one link.
 #[derive(Debug, Default)]
 pub(crate) struct Choice {
     phase: Phase,
@@ -71,30 +75,30 @@ pub(crate) struct Choice {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Phase {
-    /// Plain; it is looked whether the link limits.
+    /// Plain, while it is measured whether the link is the limit.
     #[default]
     Watching,
     /// Some compressed: `asked` so far.
     Comparing { asked: u32, is_compressed_next: bool, until: Instant },
-    /// So until then.
+    /// The result, used until then.
     Found { encoding: Encoding, until: Instant },
 }
 
-/// Archives of a kind, together.
+/// The sum of archives of one kind.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     archives: u32,
     bytes: u64,
     wire_bytes: u64,
     took: Duration,
-    /// For how long the link kept both ends waiting.
+    /// For how long both ends waited for the link.
     waited: Duration,
-    /// For how long as many of our processors as there are were idle.
+    /// The time that processors were idle, as a sum of each archive's time times its idle share.
     idle: Duration,
 }
 
 impl Choice {
-    /// How the next archive comes.
+    /// The encoding of the next archive.
     pub(crate) fn next(&mut self, now: Instant) -> Encoding {
         match &mut self.phase {
             Phase::Found { encoding, until } if now < *until => *encoding,
@@ -106,7 +110,7 @@ impl Choice {
                 if is_compressed { COMPRESSED } else { Encoding::Identity }
             }
             Phase::Watching => Encoding::Identity,
-            // What was found is old by now; or what was to be compared never came whole.
+            // The result is old, or the archives to compare never arrived.
             Phase::Found { .. } | Phase::Comparing { .. } => {
                 *self = Self::default();
                 Encoding::Identity
@@ -114,7 +118,7 @@ impl Choice {
         }
     }
 
-    /// Takes in how an archive came; gives what was found by it.
+    /// Takes note of an archive that arrived. Returns a finding if there is one.
     pub(crate) fn came(&mut self, transfer: &Transfer, now: Instant) -> Option<Finding> {
         match self.phase {
             Phase::Found { .. } => None,
@@ -162,7 +166,7 @@ impl Choice {
 
 impl Seen {
     fn add(&mut self, transfer: &Transfer) {
-        // The sender may have worked while we waited; only what is left can be the link's.
+        // The sender may have worked while we waited. Only the rest can be the link's.
         let waited = transfer.worked.map(|worked| transfer.starved.saturating_sub(worked));
         self.archives += 1;
         self.bytes += transfer.bytes;
@@ -212,7 +216,8 @@ mod tests {
     const MB: u64 = 1_000_000;
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// 32 MB that took a second, of which the receiver and the sender waited so many milliseconds.
+    /// 32 MB in one second, of which the receiver waited `starved` and the sender worked `worked`
+    /// milliseconds.
     fn plain(starved: u64, worked: Option<u64>) -> Transfer {
         Transfer {
             encoding: Encoding::Identity,
@@ -233,7 +238,7 @@ mod tests {
         Transfer { encoding: COMPRESSED, wire_bytes: 16 * MB, took, ..limited() }
     }
 
-    /// A choice that compares, and what it asks for next.
+    /// A choice that compares, and the encoding it asks for next.
     fn comparing(now: Instant) -> Choice {
         let mut choice = Choice::default();
         assert_eq!(choice.next(now), Encoding::Identity);
@@ -288,7 +293,7 @@ mod tests {
         assert_eq!(choice.next(now), COMPRESSED);
         let later = now + HOLDS;
         assert_eq!(choice.next(later), Encoding::Identity);
-        // One that was asked for before comes late: it says nothing about the link as it is plain.
+        // A plain archive that was requested before arrives late. It says nothing about the plain link.
         assert_eq!(choice.came(&compressed(SECOND * 9), later), None);
         assert_eq!(choice.next(later), Encoding::Identity);
         choice.came(&limited(), later);

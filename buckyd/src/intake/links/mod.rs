@@ -1,6 +1,6 @@
-//! The links to other daemons: how archives come over each, where `bucky` leaves that to us.
+//! The links to other daemons: which encoding archives use on each, if `bucky` leaves that to us.
 //!
-//! What is measured of an archive goes to its link's [`Choice`], which is all that is remembered of a peer.
+//! Measurements of an archive go to the [`Choice`] of its link. Nothing else is remembered about a peer.
 
 mod choice;
 mod idle;
@@ -17,17 +17,17 @@ use futures_util::{StreamExt, stream};
 use self::choice::{Choice, Transfer};
 use self::idle::Moment;
 
-/// The most links that are remembered. Without tokens anybody may have us fetch from anywhere; where there would be more,
-/// all begin anew.
+/// The most links that are remembered. Without tokens any client can have us fetch from any host. Beyond this
+/// number all links are forgotten and start again.
 const LINKS_MOST: usize = 1024;
 
-/// All links of which something is known.
+/// All known links.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     choices: Mutex<BTreeMap<DaemonAddr, Choice>>,
 }
 
-/// An archive that is coming, and is measured.
+/// The measurement of an archive that is arriving.
 #[derive(Debug)]
 pub(crate) struct Coming {
     peer: DaemonAddr,
@@ -37,7 +37,7 @@ pub(crate) struct Coming {
     counted: Arc<Counted>,
 }
 
-/// What is counted while it comes.
+/// The counts of a measurement.
 #[derive(Debug, Default)]
 struct Counted {
     bytes: AtomicU64,
@@ -45,12 +45,13 @@ struct Counted {
 }
 
 impl Links {
-    /// How the next archive from `peer` should come.
+    /// The encoding that the next archive from `peer` should have.
     pub(crate) fn encoding_from(&self, peer: &DaemonAddr) -> Encoding {
         self.with(peer, |choice| choice.next(Instant::now()))
     }
 
-    /// Takes in that an archive came whole: how long its files are, and for how long its sender worked at it, where that tells.
+    /// Takes note of an archive that has arrived: the total length of its files, and how long its sender
+    /// worked, if that is known.
     pub(crate) fn came(&self, coming: &Coming, bytes: u64, worked: Option<Duration>) {
         let Coming { peer, encoding, begun, moment, counted } = coming;
         let now = Instant::now();
@@ -125,7 +126,7 @@ mod tests {
             },
         );
         let (coming, measured) = Coming::measured(peer(1), Encoding::Identity, Box::pin(pieces));
-        // What is done with the pieces is not waiting for them.
+        // Time that the caller uses for the pieces does not count as waiting.
         let read: Vec<Bytes> = measured
             .then(|piece| async move {
                 tokio::time::sleep(pause * 4).await;

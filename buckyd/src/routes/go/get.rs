@@ -1,7 +1,8 @@
 //! `GET /metrics/NAME`: a metric's file.
 //!
-//! The file is read whole under a shared lock, which is released before the first byte is sent: a client that reads
-//! slowly, or not at all, holds up nobody. One that is too long to be held is sent as it is read (`get_long`).
+//! The file is read completely under a shared lock, which is released before the first byte is sent. So a
+//! slow client holds up no writer. A file that is too long to hold in memory is sent as it is read
+//! (`get_long`).
 
 use std::io::Write;
 use std::sync::Arc;
@@ -19,12 +20,12 @@ use crate::blocking::{blocking, bytes_body};
 use crate::memory::Share;
 use crate::store::StoreError;
 
-/// What is sent, and what is told about it.
+/// The body, and what the headers say about it.
 struct Found {
     /// The file, encoded.
     content: Vec<u8>,
     told: Told,
-    /// What the content takes, and a copy of it.
+    /// The memory for the content and a copy of it.
     share: Share,
 }
 
@@ -33,24 +34,24 @@ pub(super) async fn get(
     asked: Asked,
     headers: &HeaderMap,
 ) -> Result<Response, PlainAnswer> {
-    let place = app.transfers.send_file().await?;
+    let permit = app.transfers.send_file().await?;
     let encoding = encoding(headers);
     let finder = Arc::clone(&app);
     let (found, asked) = blocking(move || (find(&finder, &asked, encoding), asked)).await?;
     let Some(Found { content, told, share }) = found? else {
-        return get_long::get(app, asked, headers, place).await;
+        return get_long::get(app, asked, headers, permit).await;
     };
     match told.reply(headers) {
         Reply::Bodiless(response) => Ok(response),
         Reply::Sent { head, pieces } => {
             let body = body(content, &pieces);
-            // What is held is given back once the body is sent.
-            head.body(bytes_body(body, (place, share))).map_err(PlainAnswer::internal)
+            // The permit and the memory are returned once the body is sent.
+            head.body(bytes_body(body, (permit, share))).map_err(PlainAnswer::internal)
         }
     }
 }
 
-/// As in the Go tool: snappy only where nothing but `snappy` is accepted.
+/// As in the Go tool: snappy only if nothing but `snappy` is accepted.
 fn encoding(headers: &HeaderMap) -> Encoding {
     match headers.get(header::ACCEPT_ENCODING) {
         Some(value) if value.as_bytes() == b"snappy" => Encoding::Snappy,
@@ -58,9 +59,9 @@ fn encoding(headers: &HeaderMap) -> Encoding {
     }
 }
 
-/// The file; none where it is too long to be held.
+/// The file. `None` if it is too long to hold in memory.
 fn find(app: &App, asked: &Asked, encoding: Encoding) -> Result<Option<Found>, PlainAnswer> {
-    // Encoded, or in parts, it is there once more; what cannot be compressed gets frames of 64 KiB around it.
+    // Encoded, or in parts, it is in memory twice. If it cannot be compressed, each 64 KiB gets a frame.
     let file = match app.store.read_to_copy(&asked.metric) {
         Ok(file) => file,
         Err(StoreError::TooLarge { .. }) => return Ok(None),

@@ -1,7 +1,8 @@
-//! `GET /metrics/NAME` of a file that is too long to be held: sent as it is read, each piece under the lock.
+//! `GET /metrics/NAME` of a file that is too long to hold in memory: it is sent as it is read, each piece
+//! under the lock.
 //!
-//! It is never encoded: how long it would be then is not known before all of it is, and the contract has a length. A client that
-//! takes snappy takes it plain, too, and is told so.
+//! It is never encoded, because the contract requires a length, and the encoded length is known only at the
+//! end. A client that accepts snappy accepts plain bytes too, and the headers say which it gets.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -24,11 +25,11 @@ use crate::transfers::Permit;
 /// How much is read under the lock at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// What begins an answer.
+/// The beginning of an answer.
 enum Head {
-    /// All of it.
+    /// The complete answer.
     Whole(Response),
-    /// The body is on its way.
+    /// The headers; the body follows.
     Begun(Builder),
 }
 
@@ -36,14 +37,14 @@ pub(super) async fn get(
     app: Arc<App>,
     asked: Asked,
     headers: &HeaderMap,
-    place: Permit,
+    permit: Permit,
 ) -> Result<Response, PlainAnswer> {
     let (writer, body) = body_channel();
     let (head_sender, head) = oneshot::channel();
     let headers = headers.clone();
     tokio::task::spawn_blocking(move || {
-        let _place = place;
-        // Where it fails in the middle, the body ends as broken.
+        let _permit = permit;
+        // If it fails in the middle, the body ends as broken.
         if let Err(error) = send(&app, asked, &headers, head_sender, writer) {
             tracing::info!(%error, "stopped sending a file");
         }
@@ -61,7 +62,7 @@ fn send(
     head: oneshot::Sender<Result<Head, PlainAnswer>>,
     mut writer: BodyWriter,
 ) -> io::Result<()> {
-    // Where nobody waits for the answer any more, nobody needs to know.
+    // If the client is gone, an error here is of no use.
     let (mut file, told) = match begin(app, asked) {
         Ok(begun) => begun,
         Err(error) => {

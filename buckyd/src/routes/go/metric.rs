@@ -1,7 +1,7 @@
 //! `/metrics/NAME`: one metric's file, as the Go tool asks for it.
 //!
-//! Here: which metric is meant, which method, HEAD and DELETE. GET is in `get`, POST and PUT are in `upload`
-//! and `offload`.
+//! This module finds the metric and the method, and has HEAD and DELETE. GET is in `get`, POST and PUT are in
+//! `upload` and `offload`.
 
 use std::sync::Arc;
 
@@ -44,22 +44,22 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     }
 }
 
-/// What stands in the path behind `/metrics/`, decoded.
+/// The part of the path after `/metrics/`, decoded.
 fn name_in(uri: &Uri) -> Result<Vec<u8>, PlainAnswer> {
     let path = uri.path();
     let rest = path.strip_prefix(paths::METRICS).and_then(|rest| rest.strip_prefix('/'));
     path::decode(rest.unwrap_or_default().as_bytes()).map_err(PlainAnswer::bad_request)
 }
 
-/// The metric that a text behind `/metrics/` means, as it stands in the path; none where it is no name, so that
-/// every request for it is refused.
+/// The metric that a path text after `/metrics/` names. `None` if it is not a valid name: every request for
+/// it is refused.
 pub(crate) fn metric_in_path(raw: &str) -> Option<MetricName> {
     let name = path::decode(raw.as_bytes()).ok()?;
     asked(name).ok().map(|asked| asked.metric)
 }
 
-/// Unlike the Go tool's, a name that would only after some cleaning be that of a file is refused: it would mean
-/// another metric's file.
+/// The metric of a name. A name that would become a file's only after cleaning is refused, unlike in the Go
+/// tool: it would mean another metric's file.
 fn asked(name: Vec<u8>) -> Result<Asked, PlainAnswer> {
     let spelled = String::from_utf8(name)
         .map_err(|_| PlainAnswer::bad_request("the name of the metric is not UTF-8"))?;

@@ -1,6 +1,7 @@
 //! The Go tool's routes, as its clients expect them: `/hashring`, `/metrics` and `/metrics/NAME`.
 //!
-//! One file is one request. What the Go daemon does wrong is not copied: `docs/internals/compatibility.md` lists the differences.
+//! Each file has one request. Faults of the Go daemon are not copied: `docs/internals/compatibility.md` lists
+//! the differences.
 
 pub(super) mod answer;
 mod asked;

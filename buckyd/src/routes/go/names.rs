@@ -1,4 +1,4 @@
-//! The names of a list request: a JSON array, read without being held.
+//! The names in a list request: a JSON array that is read without holding it in memory.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,8 +7,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 use crate::inventory::List;
 
-/// Reads an array of names and keeps those that are in the list. `null` stands for an empty array, and among the names
-/// for the empty one, which no metric has.
+/// Reads an array of names and keeps those that are in the list. `null` means an empty array. As a name,
+/// `null` means the empty name, which no metric has.
 pub(super) struct Names<'l>(pub(super) &'l List);
 
 impl<'de> DeserializeSeed<'de> for Names<'_> {

@@ -1,21 +1,21 @@
-//! The `Range` header: which bytes of an answer are asked for. Pure.
+//! The `Range` header: which bytes of an answer the client wants. Pure.
 //!
-//! Read as Go's `net/http` reads it, with three differences: a suffix of no bytes (`-0`) overlaps nothing, a range of
-//! an empty file is ignored, and many ranges at once are answered with the whole.
+//! It is read as in Go's `net/http`, with three differences: a suffix of no bytes (`-0`) overlaps nothing, a
+//! range of an empty file is ignored, and a request for many ranges gets the whole file.
 
 use std::ops::Range;
 
-/// More ranges than this are answered with the whole: parts would cost more than they save.
+/// A request for more ranges gets the whole file: parts would cost more than they save.
 const RANGES_MOST: usize = 16;
 
-/// What a `Range` header asks for.
+/// The bytes that a `Range` header selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// All of it.
+    /// The whole file.
     Whole,
-    /// One part, which is not empty and lies inside.
+    /// One part, which is not empty and is inside the file.
     Part(Range<usize>),
-    /// Several parts, in the order asked for.
+    /// Several parts, in the order of the request.
     Parts(Vec<Range<usize>>),
 }
 
@@ -25,15 +25,15 @@ pub(super) enum RangeError {
     /// Not of the form `bytes=FIRST-LAST`.
     #[error("invalid range")]
     Invalid,
-    /// All of it lies behind the end.
+    /// All ranges are beyond the end.
     #[error("invalid range: failed to overlap")]
     NoOverlap,
 }
 
-/// Which bytes of `len_bytes` the header's value `text` asks for.
+/// The bytes of a file of `len_bytes` that the header value `text` selects.
 ///
 /// # Errors
-/// [`RangeError`], to be answered with 416.
+/// [`RangeError`], which becomes a 416.
 pub(super) fn parse(text: &str, len_bytes: usize) -> Result<Wanted, RangeError> {
     if len_bytes == 0 {
         return Ok(Wanted::Whole);
@@ -60,7 +60,7 @@ pub(super) fn parse(text: &str, len_bytes: usize) -> Result<Wanted, RangeError> 
     Ok(Wanted::Parts(ranges))
 }
 
-/// One range; `None` where it lies behind the end.
+/// One range. `None` if it is beyond the end.
 fn parse_one(item: &str, len_bytes: usize) -> Result<Option<Range<usize>>, RangeError> {
     let (first, last) = item.split_once('-').ok_or(RangeError::Invalid)?;
     let (first, last) = (first.trim(), last.trim());
@@ -81,7 +81,7 @@ fn parse_one(item: &str, len_bytes: usize) -> Result<Option<Range<usize>>, Range
     Ok((first < len_bytes).then_some(first..end))
 }
 
-/// A number without a sign. One that is too large for this machine is beyond any file.
+/// A number without a sign. A number that is too large for this machine is beyond any file.
 fn number(text: &str) -> Result<usize, RangeError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(RangeError::Invalid);

@@ -1,5 +1,6 @@
-//! `POST` and `PUT /metrics/NAME` of a file that is too long to be held: it goes into the new file as it comes, and that is put in
-//! place, filled from, or put over the old one once it is whole. Nothing else is touched before.
+//! `POST` and `PUT /metrics/NAME` of a file that is too long to hold in memory. It is written to a new file
+//! as it arrives. Once that is complete, it is put in place, or the old file is filled from it, or replaced
+//! by it. No other file is changed before.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -23,25 +24,25 @@ use crate::blocking::blocking;
 use crate::http::body::{self, BodyError};
 use crate::store::{Coming, HealBatch, Replacement};
 
-/// How much is taken at a time.
+/// How much is read at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// A long file on its way in.
+/// A long file that is being received.
 pub(super) struct LongUpload {
     pub(super) metric: MetricName,
-    /// How long it is to be.
+    /// Its announced length.
     pub(super) len_bytes: u64,
-    /// When it was written at its source, in Unix seconds; 0 where that was not told.
+    /// When it was written at its source, in Unix seconds; 0 if that is unknown.
     pub(super) mod_time: i64,
 }
 
 /// Why a long file was not stored.
 pub(super) enum Untaken {
-    /// It does not come.
+    /// It could not be read.
     Broken(io::Error),
-    /// It is shorter or longer than was said.
+    /// It is shorter or longer than announced.
     OtherLength,
-    /// The store says why.
+    /// The store refused it.
     Answer(PlainAnswer),
 }
 
@@ -59,13 +60,13 @@ pub(super) async fn receive(
     body: Body,
 ) -> Result<Response, PlainAnswer> {
     let started = Instant::now();
-    let place = app.transfers.receive_file().await?;
+    let permit = app.transfers.receive_file().await?;
     let stream = body::pieces(body).map_err(io::Error::from);
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
     let Announced { size, mod_time, encoding } = announced;
     let upload = LongUpload { metric, len_bytes: size as u64, mod_time };
     let stored = blocking(move || {
-        let _place = place;
+        let _permit = permit;
         let reader = encoding.decoder(reader).map_err(Untaken::Broken)?;
         store(&app, how, upload, reader, Timings::default(), started)
     });
@@ -77,7 +78,7 @@ pub(super) async fn receive(
     }
 }
 
-/// What is answered where the body does not come whole.
+/// The answer if the body does not arrive completely.
 fn broken(error: io::Error, encoding: Encoding) -> PlainAnswer {
     match error.downcast::<BodyError>() {
         Ok(BodyError::Broken(_)) => PlainAnswer::internal("Error writing whisper data"),
@@ -87,7 +88,8 @@ fn broken(error: io::Error, encoding: Encoding) -> PlainAnswer {
     }
 }
 
-/// Takes the file that `reader` gives, and stores it durably; `timings` has what was done before `started`.
+/// Takes the file from `reader`, and stores it durably. `timings` has the parts that were done before
+/// `started`.
 pub(super) fn store(
     app: &App,
     how: How,
@@ -110,7 +112,7 @@ pub(super) fn store(
     Ok(conclude(timings, began, created))
 }
 
-/// The first bytes of the file, in which its header is, looked at before anything is touched.
+/// The first bytes of the file, with its header. They are checked before any file is changed.
 fn head(reader: &mut impl Read, len_bytes: u64) -> Result<Vec<u8>, Untaken> {
     let bytes = len_bytes.min(Header::SIZE_MAX_BYTES);
     let mut head = Vec::new();
@@ -124,15 +126,15 @@ fn head(reader: &mut impl Read, len_bytes: u64) -> Result<Vec<u8>, Untaken> {
     }
 }
 
-/// A long file that is to fill or become the metric's.
+/// A long file that will fill the metric's file, or become it.
 struct Healing<'a> {
     batch: HealBatch<'a>,
     coming: Coming,
-    /// The time of the file that was there.
+    /// The time of the existing file.
     before: Option<i64>,
 }
 
-/// Where a long file goes.
+/// Where a long file is stored.
 enum Incoming<'a> {
     Heal(Box<Healing<'a>>),
     Replace { replacement: Replacement<'a>, meta: FileMeta },
@@ -168,7 +170,7 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// Takes the whole file: `head`, and what `reader` gives, which has to end there.
+    /// Takes the complete file: `head`, and the rest from `reader`, which must end there.
     fn take(&mut self, head: &[u8], mut reader: impl Read, len_bytes: u64) -> Result<(), Untaken> {
         self.write(head)?;
         let mut left = len_bytes - head.len() as u64;
@@ -183,7 +185,7 @@ impl<'a> Incoming<'a> {
             self.write(piece)?;
             left -= wanted as u64;
         }
-        // One byte more is enough to know that it is too long.
+        // One byte more shows that it is too long.
         let mut behind = Vec::new();
         reader.take(1).read_to_end(&mut behind).map_err(Untaken::Broken)?;
         if behind.is_empty() { Ok(()) } else { Err(Untaken::OtherLength) }
@@ -191,7 +193,7 @@ impl<'a> Incoming<'a> {
 
     fn write(&mut self, piece: &[u8]) -> Result<(), PlainAnswer> {
         match self {
-            // What goes wrong is told at the end.
+            // An error is reported at the end.
             Self::Heal(healing) => healing.coming.write(piece),
             Self::Replace { replacement, .. } => replacement.write(piece)?,
         }

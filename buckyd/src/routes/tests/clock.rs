@@ -69,13 +69,13 @@ async fn a_delete_is_refused_if_the_senders_clock_is_too_far_off() {
         let sender = ClockReading::from_unix_millis(now + ahead_seconds * 1000).to_string();
         let answer = daemon.send(&request.clone().header(TIME_HEADER, &sender)).await;
         assert_eq!(answer.status, 409, "{}", answer.text());
-        // A slow machine makes a sender look further behind, never ahead.
+        // On a slow machine a sender seems further behind, never ahead.
         let expected = if ahead_seconds < 0 { " behind" } else { said };
         assert!(answer.text().contains(expected), "{}", answer.text());
         assert!(answer.text().contains("clock_differs"), "{}", answer.text());
         assert!(daemon.has("a"));
     }
-    // Within the limit, and from a sender that sends no time, as before.
+    // Within the limit, and from a sender that sends no time, the request succeeds.
     assert_eq!(daemon.send(&request.header(TIME_HEADER, "junk")).await.status, 200);
     assert!(!daemon.has("a"));
 }

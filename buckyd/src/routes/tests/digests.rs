@@ -81,11 +81,11 @@ async fn a_long_file_is_read_piece_by_piece_to_the_same_figures() {
 #[tokio::test]
 async fn digests_take_one_of_the_places_of_archives() {
     let daemon = TestDaemon::start_with(&["-max-transfers", "1"]).await;
-    let place = daemon.app.transfers.send().unwrap();
+    let permit = daemon.app.transfers.send().unwrap();
     let body = serde_json::to_vec(&request(&["a"], false)).unwrap();
     let request =
         Request::new("POST", "/v1/digests").header("Content-Type", "application/json").body(&body);
     assert_eq!(daemon.send(&request).await.status, 503);
-    drop(place);
+    drop(permit);
     assert_eq!(daemon.send(&request).await.status, 200);
 }

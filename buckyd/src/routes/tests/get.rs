@@ -255,7 +255,7 @@ async fn d21_a_lock_that_another_process_holds_is_waited_for_within_the_limit() 
 #[tokio::test]
 async fn d21_a_client_that_does_not_read_on_holds_no_lock() {
     let daemon = TestDaemon::start().await;
-    // More than the buffers of a connection take.
+    // More than the buffers of a connection hold.
     daemon.put("large", &vec![1; 64 * 1024 * 1024]);
     let mut stream = TcpStream::connect(daemon.addr).await.unwrap();
     stream.write_all(&Request::new("GET", "/metrics/large").to_bytes()).await.unwrap();

@@ -51,7 +51,7 @@ async fn the_form_may_stand_in_the_query() {
     assert!(daemon.has("m"));
 }
 
-/// Expects that both an existing and a new metric are left as they are.
+/// Asserts that neither an existing nor a new metric is changed.
 async fn assert_refused(source: SocketAddr, metric: &str, status: u16, said: &str) {
     let daemon = TestDaemon::start().await;
     let there = whisper(&[1]);
@@ -89,7 +89,7 @@ async fn d3_a_source_that_fails_changes_nothing_and_its_fault_is_told_from_ours(
     ] {
         assert_refused(source.addr, metric, status, said).await;
     }
-    // Nobody listens there, and as long as it is held nobody else comes to.
+    // Nothing listens there. While the socket is held, no other process can.
     let held = TcpSocket::new_v4().unwrap();
     held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = held.local_addr().unwrap();

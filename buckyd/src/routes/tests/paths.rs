@@ -1,4 +1,4 @@
-//! Which path and which method reaches what.
+//! Which path and which method reach which route.
 
 use super::TestDaemon;
 use super::wire::Request;

@@ -77,7 +77,7 @@ async fn a_store_may_be_its_own_source_for_other_names_only() {
     }
 }
 
-/// Two old names may become one: the first fills it, and so does the second.
+/// Two old names may become one: the first creates or fills the file, and the second fills it.
 #[tokio::test]
 async fn two_metrics_of_one_request_may_become_one() {
     let (source, owner) = (TestDaemon::start().await, TestDaemon::start().await);
@@ -109,7 +109,7 @@ async fn a_pull_that_cannot_mean_one_thing_is_refused() {
     assert!(!owner.has("a") && !owner.has("b") && !owner.has("c"));
 }
 
-/// At the slowest rate this takes a minute, and a larger one hours, in which it would keep its place.
+/// At the slowest rate this takes a minute. A larger one takes hours, in which it would keep its permit.
 #[tokio::test]
 async fn a_slow_pull_whose_client_is_gone_gives_its_place_back() {
     let (source, owner) = (TestDaemon::start().await, TestDaemon::start().await);

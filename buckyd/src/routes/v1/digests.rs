@@ -1,4 +1,4 @@
-//! `POST /v1/digests`: what files hold, in figures that can be compared.
+//! `POST /v1/digests`: what files hold, as figures that can be compared.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -24,9 +24,9 @@ pub(super) async fn post(
     Extension(caller): Extension<Caller>,
     JsonBody { value: request, share, .. }: JsonBody<DigestRequest>,
 ) -> Result<Response, ApiError> {
-    // It reads as much of the disk as an archive does.
-    let place = app.transfers.send()?;
-    Ok(lines::stream(place, paths::NDJSON, move |writer| {
+    // It reads as much from the disk as an archive does.
+    let permit = app.transfers.send()?;
+    Ok(lines::stream(permit, paths::NDJSON, move |writer| {
         let _share = share;
         let mut answer = Answer {
             files: DigestReader::new(&app.store),
@@ -42,7 +42,7 @@ struct Answer<'a> {
     files: DigestReader<'a>,
     caller: &'a Caller,
     request: &'a DigestRequest,
-    /// When something was sent last.
+    /// When something was last sent.
     written: Instant,
 }
 
@@ -63,11 +63,11 @@ impl Answer<'_> {
             return DigestFound::Unread { problem: Problem::Forbidden, reason };
         }
         let written = &mut self.written;
-        // A long file takes its time.
+        // A long file takes time.
         let between = || {
             if written.elapsed() >= lines::HEARTBEAT {
                 *written = Instant::now();
-                // Where nobody reads any more, the line fails in its turn.
+                // If the client is gone, writing the line fails as well.
                 let _ = writer.write_all(b"\n").and_then(|()| writer.flush());
             }
         };

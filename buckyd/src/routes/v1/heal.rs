@@ -1,7 +1,7 @@
-//! `POST /v1/heal`: metrics from an archive stream in the request, each made complete here.
+//! `POST /v1/heal`: heals metrics from an archive stream in the request.
 //!
-//! The answer begins once the stream has been read; while the batch is made durable, empty lines show that the
-//! daemon is alive.
+//! The answer begins once the stream has been read. While the batch is made durable, empty lines show that
+//! the daemon is alive.
 
 use std::io;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub(super) async fn post(
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
     let expected = Expected::Anything(rights);
     let (read, finished) = start(app, permit, rules, encoding, reader, expected);
-    // Until the stream is read the answer can still be an error of its own.
+    // Until the stream is read, the answer can still be an error.
     match read.await {
         Ok(Err(error)) => Err(error),
         Ok(Ok(())) | Err(_) => Ok(answer(finished)),

@@ -1,4 +1,5 @@
-//! What `/v1/heal` and `/v1/pull` share: a batch is healed on a blocking thread, and answered once it is durable.
+//! What `/v1/heal` and `/v1/pull` share: a batch is healed on a blocking thread, and answered once it is
+//! durable.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use crate::memory::Share;
 use crate::store::HealRules;
 use crate::transfers::Permit;
 
-/// The result of a batch: a line for each metric, the error that cut the stream short, and the memory that the lines take.
+/// The result of a batch: a line for each metric, the error that ended the stream early, and the memory of
+/// the lines.
 pub(super) struct Healed {
     lines: Vec<HealLine>,
     error: Option<ApiError>,
@@ -24,8 +26,8 @@ pub(super) struct Healed {
 
 /// Starts to heal from `reader` on a blocking thread.
 ///
-/// The first receiver gets word when the stream has been read, with the error where nothing can be said of single
-/// metrics; the second gets the lines once they are durable.
+/// The first receiver gets a message when the stream has been read, with the error if there are no lines for
+/// single metrics. The second gets the lines once they are durable.
 pub(super) fn start(
     app: Arc<App>,
     permit: Permit,

@@ -37,10 +37,10 @@ struct Query {
     stat: Switch,
 }
 
-/// What is asked.
+/// The request.
 struct Question {
     app: Arc<App>,
-    /// The host of the ring that this node is taken for.
+    /// The host of the ring that this node counts as.
     host: String,
     filter: Filter,
     limit: u64,
@@ -68,12 +68,13 @@ pub(super) async fn get(
             Json(count.map_err(|error| ApiError::new(ErrorCode::Internal, error))?).into_response()
         );
     }
-    let place = question.app.transfers.answer().await?;
-    Ok(lines::stream(place, paths::NDJSON, move |writer| question.write(&list, writer)))
+    let permit = question.app.transfers.answer().await?;
+    Ok(lines::stream(permit, paths::NDJSON, move |writer| question.write(&list, writer)))
 }
 
 impl Question {
-    /// Calls `each` with every misplaced metric's name and its owners; returns how many are unplaceable.
+    /// Calls `each` with the name and owners of every misplaced metric. Returns how many files are
+    /// unplaceable.
     fn walk<'a, B>(
         &'a self,
         list: &List,
@@ -114,7 +115,7 @@ impl Question {
         let mut bytes = 0;
         let mut sizes = self.app.store.sizes();
         let (unplaceable, _) = self.walk(list, |name, owners, _| {
-            // One that vanished since the scan does not count.
+            // A metric that has gone since the scan does not count.
             if let Ok(size) = sizes.of(name) {
                 metrics += 1;
                 bytes += size;
@@ -135,7 +136,7 @@ impl Question {
         let mut names: Vec<&str> = Vec::new();
         let mut line = Vec::new();
         let (_, ended) = self.walk(list, |metric, owners, series| {
-            // A broken file or one that vanished: the transfer will say what is wrong with it.
+            // If the file is corrupt or gone, the transfer will report it.
             let bytes = self.stat.then(|| sizes.of(metric).unwrap_or(0));
             names.clear();
             names.extend(owners.map(|owner| nodes[owner].as_str()));

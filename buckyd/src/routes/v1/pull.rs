@@ -1,6 +1,6 @@
-//! `POST /v1/pull`: metrics that this daemon fetches from another one, each made complete here.
+//! `POST /v1/pull`: heals metrics that this daemon fetches from another one.
 //!
-//! The answer begins when the peer's has.
+//! The answer begins when the peer's answer has begun.
 
 use std::sync::Arc;
 
@@ -56,8 +56,8 @@ pub(super) async fn post(
     Ok(lines::while_sent(answer(finished), awaited))
 }
 
-/// A metric is never healed from itself: the delete that may follow would remove the only copy. Under another name it
-/// may be.
+/// A metric is never healed from itself: the delete that may follow would remove the only copy. Under another
+/// name that is allowed.
 async fn refuse_itself(
     app: &App,
     peer: &bucky_api::Daemon,
@@ -85,7 +85,7 @@ fn peer_error(error: ClientError) -> ApiError {
         Some(StatusCode::SERVICE_UNAVAILABLE) => {
             ApiError::new(ErrorCode::Busy, text).retry_after(1)
         }
-        // Asked again it would say the same.
+        // It would say the same again.
         Some(StatusCode::FORBIDDEN) => ApiError::forbidden(text).hint(
             "both daemons need the same secret, in -auth-jwt-secret-file, and clocks that agree",
         ),
