@@ -1,4 +1,4 @@
-//! The time on every answer, and that of whoever sent a request.
+//! Puts the time on every answer, and reads the time of a request's sender.
 
 use std::convert::Infallible;
 
@@ -10,7 +10,8 @@ use axum::response::Response;
 use bucky_api::clock::TIME_HEADER;
 use bucky_api::{ClockOffset, ClockReading};
 
-/// How far the clock of the request's sender was from ours when its head came; none if the sender does not tell its time.
+/// How far the sender's clock was ahead of ours when the head of its request arrived. `None` if the sender
+/// does not send its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SenderTime(pub(crate) Option<ClockOffset>);
 
@@ -22,7 +23,8 @@ impl<S: Sync> FromRequestParts<S> for SenderTime {
     }
 }
 
-/// Goes before all routes: compares the clocks as soon as a request is there, and puts ours on the answer.
+/// A layer around all routes. It compares the clocks as soon as a request arrives, and puts our time on the
+/// answer.
 pub(crate) async fn told(mut request: Request, next: Next) -> Response {
     let arrived = ClockReading::now();
     let header = request.headers().get(TIME_HEADER).and_then(|value| value.to_str().ok());

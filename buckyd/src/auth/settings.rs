@@ -9,9 +9,9 @@ use bucky_api::token::Secret;
 
 use super::Keys;
 
-/// The longest file of a secret that is read.
+/// The longest secret file that is read.
 const SECRET_LIMIT_BYTES: u64 = 64 * 1024;
-/// Whoever is neither the owner nor of the group.
+/// The permission bits of users who are neither the owner nor in the group.
 const OTHERS: u32 = 0o007;
 
 /// The flags.
@@ -29,22 +29,22 @@ pub(crate) struct AuthArgs {
     peer: Vec<String>,
 }
 
-/// What they come to.
+/// The checked settings.
 #[derive(Debug)]
 pub(crate) struct AuthSettings {
-    /// The secrets; none where there are no tokens.
+    /// The secrets. `None` if there are no tokens.
     pub(crate) keys: Option<Keys>,
-    /// Daemons outside of the ring.
+    /// Daemons that are not in the ring.
     pub(crate) peers: Vec<DaemonAddr>,
-    /// What the operator should know.
+    /// Messages for the operator.
     pub(crate) warnings: Vec<String>,
 }
 
 impl AuthArgs {
-    /// Reads the files. A peer without a port listens on `port`, as this daemon does.
+    /// Reads the files. A peer without a port gets `port`, which this daemon listens on.
     ///
     /// # Errors
-    /// In words, with the flag: a daemon must not run open where protection was asked for.
+    /// A message that names the flag. A daemon that was given a secret must not run without protection.
     pub(crate) fn check(&self, port: u16) -> Result<AuthSettings, String> {
         let mut warnings = Vec::new();
         let mut secret = |flag: &str, path: &Path| -> Result<Secret, String> {
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(settings.warnings, [] as [String; 0]);
     }
 
-    /// D10: an empty or blank file turns the Go daemon's tokens off without a word.
+    /// D10: an empty or blank file turns the Go daemon's tokens off without a message.
     #[test]
     fn d10_a_blank_secret_file_keeps_the_daemon_from_starting() {
         for content in ["", "\n", " \t\n"] {

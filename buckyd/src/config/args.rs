@@ -1,4 +1,4 @@
-//! The flags as they are declared: names, defaults, help. What they mean is checked in the parent.
+//! The flags: names, defaults, help. The parent module checks their values.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use clap::Parser;
 use super::LogFormat;
 use crate::auth::AuthArgs;
 
-/// The most copies of a metric that a ring can be asked for: carbon's own limit is the number of its nodes.
+/// The largest replication factor. Carbon's own limit is the number of its nodes.
 const COPIES_MOST: i64 = 64;
 
 /// The Bucky daemon: serves, fills and deletes the Whisper files of one storage node.

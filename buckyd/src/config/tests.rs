@@ -1,4 +1,4 @@
-//! The command line, row by row.
+//! Tables of command lines.
 
 use super::*;
 use bucky_ring::Algorithm;
@@ -89,7 +89,7 @@ fn what_is_left_out_is_as_the_go_daemon_has_it_but_for_the_address() {
     assert_eq!(config.files.prefix, PathBuf::from("/opt/graphite/storage/whisper"));
     assert_eq!(config.files.list_max_age, Duration::from_secs(3600));
     assert!(!config.files.sparse && !config.files.set_mtime);
-    // The Go daemon looks for a list of go-carbon in its usual place without being told.
+    // The Go daemon looks for go-carbon's list in its default place without a flag.
     assert_eq!(config.files.file_list, None);
     assert_eq!(config.node, rustix::system::uname().nodename().to_string_lossy());
     assert_eq!(config.bind.to_string(), "127.0.0.1:4242");
@@ -110,7 +110,7 @@ fn d20_flags_behind_the_nodes_are_flags() {
     let config = parse("a:2003 b:2003 -hash fnv1a -node a").unwrap();
     assert_eq!(config.ring.spec().nodes.len(), 2);
     assert_eq!(config.ring.spec().algorithm, Algorithm::Fnv1a);
-    // Behind a lone `--` all are nodes, and no node's name begins with a dash.
+    // After a lone `--` all arguments are nodes, and a node's name cannot begin with a dash.
     let error = parse("a -- -hash fnv1a").unwrap_err();
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains("-hash"), "{error}");
@@ -196,7 +196,7 @@ fn what_has_no_effect_here_is_said_at_start() {
         let said: Vec<_> = config.warnings.iter().filter(|said| said.contains("effect")).collect();
         assert!(matches!(&said[..], [said] if said.starts_with(name)), "{said:?}");
     }
-    // What turns a thing off that is not there needs no word.
+    // Turning off a feature that does not exist needs no warning.
     let quiet = parse("-pprof= -pyroscope= -node a a").unwrap();
     assert_eq!(quiet.warnings, [] as [String; 0]);
 }

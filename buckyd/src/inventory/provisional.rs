@@ -1,8 +1,9 @@
-//! The list of metrics before the first scan has ended: what go-carbon's list of files says.
+//! The provisional list of metrics, from go-carbon's list of files, until the first scan has ended.
 //!
-//! It is a guess. It is taken only where the list is whole and young, it answers only those who can live with a list
-//! that is up to `-timeout` old ([`Inventory::list_or_guess`]: the Go tool's `/metrics`), and it is forgotten as soon as
-//! the first scan ends, well or not. What plans a move asks for the scan's list and waits for it.
+//! It is used only if go-carbon's list is complete and recent. It answers only requests that accept a list
+//! that is up to `-timeout` old ([`Inventory::list_or_guess`]: the Go tool's `/metrics`). It is dropped as
+//! soon as the first scan ends, with or without success. A request that plans a move waits for the scan's
+//! list.
 
 use std::fs::File;
 use std::io;
@@ -18,49 +19,49 @@ use super::Inventory;
 use super::file_list::{FileList, FileListError};
 use super::list::{List, ListBuilder};
 
-/// So many bytes of names are sorted at once; what is sorted takes a tenth of that.
+/// How many bytes of names are sorted at once. The sorted result takes a tenth of that.
 const CHUNK_BYTES: usize = 16 * 1024 * 1024;
 /// The most entries that are read: more than any node has files.
 const ENTRIES_MOST: u64 = 200_000_000;
-/// After how many entries it is asked whether the list is still wanted.
+/// How often, in entries, the reader checks whether the list is still needed.
 const LOOK_UP_EVERY: u64 = 10_000;
 
-/// Why there is no guess.
+/// Why there is no provisional list.
 #[derive(Debug, thiserror::Error)]
 enum NoGuess {
     /// The list cannot be opened.
     #[error("it cannot be opened")]
     Open(#[source] io::Error),
-    /// Its name is that of something else.
+    /// It is not a regular file.
     #[error("it is not a regular file")]
     NotAFile,
-    /// It was written too long ago, or its time lies in the future.
+    /// It was written too long ago, or its time is in the future.
     #[error("it was not written within the last {} s", limit.as_secs())]
     Old {
-        /// How old it may be.
+        /// The maximum age.
         limit: Duration,
     },
-    /// It is no whole list.
+    /// It is not a complete list.
     #[error(transparent)]
     Damaged(#[from] FileListError),
-    /// It has more entries than there can be files.
+    /// It has more entries than a node can have files.
     #[error("it has more than {ENTRIES_MOST} entries")]
     TooMany,
-    /// The names could not be put in order.
+    /// The names could not be sorted.
     #[error("its names could not be sorted")]
     Build(#[from] fst::Error),
-    /// The first scan was faster.
+    /// The first scan ended before.
     #[error("the first scan has ended meanwhile")]
     NotWanted,
 }
 
 impl Inventory {
-    /// The scan's list; before the first scan has ended, what go-carbon's list of files says, where that can be had.
+    /// The scan's list. Before the first scan has ended, the provisional list if there is one.
     pub(crate) fn list_or_guess(&self) -> Option<List> {
         self.list().or_else(|| self.locked().guess.clone())
     }
 
-    /// As it is while the first scan runs, for as long as a test likes.
+    /// Keeps the inventory in the state of the first scan.
     #[cfg(test)]
     pub(crate) fn stay_in_first_scan(&self) {
         self.begin();
@@ -69,7 +70,7 @@ impl Inventory {
         }
     }
 
-    /// Reads go-carbon's list of files for [`Self::list_or_guess`]. To be called once the first scan has begun.
+    /// Reads go-carbon's list of files for [`Self::list_or_guess`]. Call it once the first scan has begun.
     pub(super) fn guess(&self, path: &Path) {
         let still_wanted = || {
             let state = self.locked();
@@ -101,14 +102,14 @@ impl Inventory {
     }
 }
 
-/// The metrics in the list at `path`, if it is whole and was written within `max_age` before `now`.
+/// The metrics in the list at `path`, if it is complete and was written within `max_age` before `now`.
 fn read(
     path: &Path,
     max_age: Duration,
     now: SystemTime,
     still_wanted: impl Fn() -> bool,
 ) -> Result<List, NoGuess> {
-    // Without waiting for somebody to write into what turns out to be a FIFO.
+    // Opening a FIFO must not wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|errno| NoGuess::Open(errno.into()))?;
@@ -139,16 +140,16 @@ fn read(
     Ok(names.finish()?)
 }
 
-/// The metric of a path in the list; folders and files that no metric's name stands for are passed over.
+/// The metric of a path in the list. `None` for a folder and for an unusable file, which are skipped.
 fn metric(path: &[u8]) -> Option<MetricName> {
     let path = path.strip_prefix(b"/").unwrap_or(path);
     MetricName::from_relative_path(Path::new(std::ffi::OsStr::from_bytes(path))).ok()
 }
 
-/// Names in any order, put into order a chunk at a time.
+/// Names in any order, which are sorted in chunks.
 #[derive(Default)]
 struct Names {
-    /// The names of the chunk, one behind the other, and where each begins and ends.
+    /// The names of the chunk, one after the other, and where each begins and ends.
     text: String,
     spans: Vec<(usize, usize)>,
     sorted: Vec<List>,
@@ -233,7 +234,7 @@ mod tests {
         inventory.removed(&"old".parse().unwrap());
         inventory.added(&"new".parse().unwrap());
         assert_eq!(names(&inventory.list_or_guess().unwrap()), ["a", "a.c", "b", "new"]);
-        // Who plans a move, or asks how many there are, hears nothing of it.
+        // A caller that plans a move, or asks for the number of metrics, does not get it.
         assert!(inventory.list().is_none() && inventory.len().is_none());
         inventory.scan();
         assert_eq!(names(&inventory.list_or_guess().unwrap()), ["new", "real"]);
@@ -265,7 +266,7 @@ mod tests {
         assert!(read(written).is_ok() && read(written + HOUR).is_ok());
         let late = read(written + HOUR + Duration::from_secs(1)).err().unwrap();
         assert!(late.to_string().contains("within the last 3600 s"), "{late}");
-        // Of a clock that was ahead nobody knows how old it is.
+        // If the clock was ahead, the age is unknown.
         assert!(matches!(read(written - HOUR), Err(NoGuess::Old { .. })));
         let gone = super::read(&folder.path().join("gone"), HOUR, written, || true);
         assert!(matches!(gone, Err(NoGuess::Open(_))));

@@ -78,7 +78,8 @@ fn with_many_changes_the_list_becomes_whole_while_it_is_read_and_changed() {
     while inventory.list().unwrap().in_bulk() < expected.len() as u64 / 4 {
         assert!(Instant::now() < until, "it is not made whole");
         std::thread::sleep(Duration::from_millis(5));
-        // A thread that was slow may have been told before the last changes came: more changes ask for another.
+        // A slow thread may have been notified before the last changes were made. More changes request
+        // another run.
         inventory.added(&metric("other"));
         inventory.removed(&metric("other"));
     }

@@ -1,7 +1,8 @@
-//! Walking the tree for the names of metrics, in the byte order of the names, without a stat.
+//! Walks the tree for the names of metrics, in the byte order of the names, without a stat.
 //!
-//! The entries of a folder are sorted as their names will be: a folder counts as its name with a dot behind. Names
-//! then come out sorted and go straight into the set; what is held is one folder's entries for each level.
+//! The entries of a folder are sorted by the names they give: a folder counts as its name with a dot after
+//! it. So names come out sorted and go straight into the set. Memory holds the entries of one folder for each
+//! level.
 
 mod folder;
 
@@ -22,14 +23,15 @@ use super::list::{List, ListBuilder};
 use crate::store::{Store, StoreError, Tree, Volumes};
 
 const TAGGED_PREFIX: &str = "_tagged.";
-/// What `mkfs` makes at the root of a file system.
+/// A folder that `mkfs` creates at the root of a file system.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// What a walk has found.
 pub(super) struct Scan {
     /// The metrics.
     pub(super) list: List,
-    /// How much else there is. Tagged files named by the hash of an unknown series are in the list, and here.
+    /// Counts of everything else. Tagged files named by the hash of an unknown series are in the list, and
+    /// here.
     pub(super) not_served: NotServed,
     /// How many metrics are tagged files named by the hash of a known series.
     pub(super) hash_named: u64,
@@ -37,7 +39,7 @@ pub(super) struct Scan {
     pub(super) first_unreadable: Option<(PathBuf, io::Error)>,
 }
 
-/// Why there is no list at all.
+/// Why there is no list.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ScanError {
     /// The prefix itself cannot be read.
@@ -46,20 +48,20 @@ pub(super) enum ScanError {
     /// The prefix is another folder than the one that is served.
     #[error(transparent)]
     Changed(StoreError),
-    /// The names did not come sorted.
+    /// The names were not sorted.
     #[error("the inventory could not be built")]
     Build(#[source] fst::Error),
 }
 
-/// What a walk tells of as it goes.
+/// Receives what a walk does not serve.
 pub(super) trait Visitor {
-    /// Whether it wants to be told.
+    /// Whether it wants these calls.
     const LISTENS: bool;
-    /// Something that is not served, by its path below the prefix.
+    /// Called for something that is not served, with its path below the prefix.
     fn not_served(&mut self, kind: NotServedKind, path: &Path, detail: &str);
 }
 
-/// Counts only.
+/// Ignores them: only the counts are used.
 pub(super) struct Ignore;
 
 impl Visitor for Ignore {
@@ -67,18 +69,19 @@ impl Visitor for Ignore {
     fn not_served(&mut self, _: NotServedKind, _: &Path, _: &str) {}
 }
 
-/// A folder on the way: its entries that are still to come, last first, and its name's length in the path.
+/// A folder on the current path: its remaining entries, in reverse order, and the length of its name in the
+/// path.
 struct Level {
     entries: Vec<Entry>,
     name_len: usize,
-    /// The volume that it lies on; none for the prefix's.
+    /// The volume of the folder. `None` for the prefix's volume.
     volume: Option<Arc<Store>>,
     /// Whether it is the root of its volume.
     is_top: bool,
 }
 
-/// Walks the folder `prefix`, and the volumes below it where there are any. Tagged files named by the hash of one of the
-/// `known` series are like any other.
+/// Walks the folder `prefix`, and the volumes below it. Tagged files named by the hash of one of the `known`
+/// series are ordinary metrics.
 pub(super) fn scan(
     prefix: &Path,
     volumes: Option<&Volumes>,
@@ -139,7 +142,7 @@ pub(super) fn scan(
     })
 }
 
-/// Whether a file system is mounted at `root`. `lost+found` there is no folder of metrics.
+/// Whether a file system is mounted at `root`. Then `lost+found` in it is not a folder of metrics.
 fn is_file_system_root(root: &File) -> bool {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let device = |folder: &dyn AsFd| rustix::fs::fstat(folder.as_fd()).map(|stat| stat.st_dev);
@@ -183,8 +186,8 @@ impl<'v, V: Visitor> Walk<'v, V> {
         volume.map_or(self.tree, Store::tree)
     }
 
-    /// What is in the folder `path`, on which volume that is, and whether it is that one's root. None where it is not
-    /// served.
+    /// The content of the folder `path`, its volume, and whether it is the root of that volume. `None` if it
+    /// is not served.
     fn enter(
         &mut self,
         path: &Path,
@@ -227,7 +230,8 @@ impl<'v, V: Visitor> Walk<'v, V> {
         is_unreadable || is_file_system_root(tree.root())
     }
 
-    /// Counts something that is not served, and tells of it; its path is only made where it is told.
+    /// Counts something that is not served, and reports it to the visitor. The path is computed only if the
+    /// visitor listens.
     fn pass_over(&mut self, kind: NotServedKind, path: impl FnOnce() -> PathBuf, detail: &str) {
         self.not_served.add(kind);
         if V::LISTENS {
@@ -244,7 +248,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
         let mut name = String::with_capacity(folder.len() + component.len());
         name.push_str(folder);
         name.push_str(component);
-        // Only by its length it can still be none. Who walks the list relies on it.
+        // The name may still be too long. Readers of the list rely on valid names.
         if !MetricName::is_one(&name) {
             self.pass_over(NotServedKind::UnusableName, path, "");
             return Ok(());
@@ -266,7 +270,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
         }
     }
 
-    /// The folder `path`, if it could be read and is ours. What is not served in it is counted.
+    /// The content of the folder `path`, if it could be read and is ours. Counts what is not served in it.
     fn opened(&mut self, path: &Path, read: Result<Folder, Errno>) -> Option<Folder> {
         match read {
             Ok(folder) if folder.is_others => {
@@ -302,7 +306,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
         }
     }
 
-    /// A folder whose name no component has: whatever `.wsp` files lie below it are unusable.
+    /// A folder whose name cannot be a component: all `.wsp` files below it are unusable.
     fn odd_folder(&mut self, volume: Option<&Store>, path: &Path) {
         let mut folders = vec![path.to_owned()];
         while let Some(path) = folders.pop() {
