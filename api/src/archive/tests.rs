@@ -93,7 +93,7 @@ fn a_report_too_long_to_be_read_is_not_written() {
         writer.leave_out(left_out("")).unwrap();
     }
     let error = writer.leave_out(left_out("")).unwrap_err().to_string();
-    assert!(error.contains("65537 metrics cannot be sent, the last one gone.one"), "{error}");
+    assert!(error.contains("65,537 metrics cannot be sent, the last one gone.one"), "{error}");
     let report = read(&writer.finish().unwrap()).1.unwrap();
     assert_eq!(report.left_out.len(), METRICS_MOST);
 

@@ -1,4 +1,4 @@
-//! Reading files to compare them: each goes through a buffer piece by piece, and only figures are kept.
+//! Reads files to compare them. Each goes through a buffer piece by piece, and only figures are kept.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,12 +10,11 @@ use super::error::StoreError;
 use super::near::Near;
 use super::{LockBudget, Volumes};
 
-/// How much is read at once: it stays in the processor's own memory until it has been looked at, and has room for the
-/// longest header.
+/// How much is read at once. It fits into the processor's cache, and has room for the longest header.
 const PIECE_BYTES: usize = 64 * 1024;
 const _: () = assert!(PIECE_BYTES as u64 >= Header::SIZE_MAX_BYTES);
 
-/// Reads many files, one after the other, in one buffer, whatever their length.
+/// Reads many files of any length, one after the other, with one buffer.
 pub(crate) struct DigestReader<'s> {
     volumes: &'s Volumes,
     locks: LockBudget,
@@ -24,13 +23,14 @@ pub(crate) struct DigestReader<'s> {
 }
 
 impl<'s> DigestReader<'s> {
-    /// One that has read nothing yet.
+    /// A reader that has read nothing yet.
     pub(crate) fn new(volumes: &'s Volumes) -> Self {
         let (locks, near) = (volumes.lock_budget(), Near::default());
         Self { volumes, locks, near, piece: vec![0; PIECE_BYTES] }
     }
 
-    /// What the file of `metric` holds, read to its end under a shared lock. `between` is called between two pieces.
+    /// The figures of the file of `metric`, which is read to its end under a shared lock. `between` is called
+    /// between two pieces.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -50,7 +50,7 @@ impl<'s> DigestReader<'s> {
     }
 }
 
-/// Reads the first `len_bytes` of a file, or as many as there are.
+/// Reads the first `len_bytes` of a file, or fewer if it is shorter.
 fn summarize(
     file: &File,
     path: &Path,

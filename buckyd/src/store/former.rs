@@ -1,7 +1,8 @@
-//! Which nodes were members of the ring before: remembered in the state folder, so that none is forgotten with metrics on it.
+//! The former members of the ring. They are recorded in the state folder, so that a node that still holds
+//! metrics is not forgotten.
 //!
-//! `ring` there holds the members of the last start and those that have left since. It is read with the tolerance of a
-//! memory: what cannot be understood counts as nothing.
+//! The file `ring` has the members at the last start and those that have left since. A file that cannot be
+//! understood counts as empty.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,22 +15,22 @@ use super::Store;
 use super::error::StoreError;
 
 const NAME: &str = "ring";
-/// How many former members are remembered: those that left last.
+/// How many former members are recorded: the latest.
 const REMEMBERED: usize = 64;
-/// For how long: by then somebody has drained it, or it is gone for good.
+/// How long a former member is recorded. By then it was drained, or it is gone for good.
 const KEPT_SECONDS: u64 = 30 * 86_400;
 
-/// What is remembered.
+/// The content of the file `ring`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Memory {
-    /// The hosts of the ring that the daemon was started with last.
+    /// The hosts of the ring at the last start.
     members: BTreeSet<String>,
-    /// Those that have left, the last one first.
+    /// The former members, the latest first.
     former: Vec<FormerMember>,
 }
 
 impl Memory {
-    /// What `text` holds; nothing where that cannot be understood.
+    /// Parses `text`. Text that cannot be understood counts as empty.
     fn parse(text: &[u8]) -> Self {
         let Ok(mut memory) = serde_json::from_slice::<Self>(text) else { return Self::default() };
         memory.members.retain(|host| is_host(host));
@@ -37,7 +38,7 @@ impl Memory {
         memory
     }
 
-    /// The memory at a start with a ring of `hosts` at `now`, in Unix seconds.
+    /// The record after a start with a ring of `hosts` at `now`, in Unix seconds.
     fn renewed(&self, hosts: BTreeSet<String>, now: u64) -> Self {
         let has_left = |host: &&String| !hosts.contains(*host);
         let mut former: Vec<FormerMember> = self
@@ -64,8 +65,8 @@ fn is_host(host: &str) -> bool {
 }
 
 impl Store {
-    /// Remembers the ring of `hosts` as the one of now, and gives the nodes that were members before. A memory that cannot be
-    /// read or written is logged, and does not keep the daemon from starting.
+    /// Records the ring of `hosts` as the present one, and returns the former members. A record that cannot
+    /// be read or written is logged, and the daemon starts anyway.
     pub(crate) fn remember_ring<'a>(
         &self,
         hosts: impl Iterator<Item = &'a str>,

@@ -1,7 +1,7 @@
-//! Where folders lie in their file systems, by the kernel's list of mounts.
+//! The position of folders in their file systems, from the kernel's list of mounts.
 //!
-//! By a bind mount one folder has two paths, and a folder that is below another has a path that does not show it. Only the
-//! list of mounts tells.
+//! With a bind mount a folder has two paths, and the path of a folder need not show that it is below another.
+//! Only the list of mounts does.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -17,13 +17,13 @@ pub(super) struct Mounts(Vec<Mount>);
 struct Mount {
     id: u64,
     device: String,
-    /// Which folder of the file system is mounted.
+    /// The folder of the file system that is mounted.
     root: PathBuf,
-    /// Where.
+    /// The mount point.
     point: PathBuf,
 }
 
-/// A folder of a file system, whatever is mounted where.
+/// The position of a folder in its file system, independent of mount points.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {
     mount: u64,
@@ -32,12 +32,12 @@ pub(super) struct Place {
 }
 
 impl Mounts {
-    /// The list as it is now; empty where the kernel shows none.
+    /// The present list. It is empty if the kernel shows none.
     pub(super) fn read() -> Self {
         Self::parse(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
     }
 
-    /// `ID PARENT MAJOR:MINOR ROOT MOUNT_POINT …`, a line each; see proc(5).
+    /// Parses lines of `ID PARENT MAJOR:MINOR ROOT MOUNT_POINT …`; see proc(5).
     fn parse(text: &[u8]) -> Self {
         let mount = |line: &[u8]| {
             let mut fields = line.split(|byte| *byte == b' ');
@@ -50,14 +50,14 @@ impl Mounts {
         Self(text.split(|byte| *byte == b'\n').filter_map(mount).collect())
     }
 
-    /// Where the open folder lies; none where that cannot be told.
+    /// The position of the open folder. `None` if it cannot be determined.
     pub(super) fn place_of(&self, folder: &File) -> Option<Place> {
         let id = mount_of(folder)?;
         let path = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok()?;
         self.place_at(id, &path)
     }
 
-    /// The path that the open folder has within its file system, wherever that is mounted; none where that cannot be told.
+    /// The path of the open folder within its file system. `None` if it cannot be determined.
     pub(super) fn path_within(&self, folder: &File) -> Option<PathBuf> {
         self.place_of(folder).map(|place| place.path)
     }
@@ -68,7 +68,8 @@ impl Mounts {
         Some(Place { mount: id, device: mount.device.clone(), path })
     }
 
-    /// The paths, with their mounts, by which the folders above `place` can be reached, other than by its own mount.
+    /// The paths, with their mounts, at which the folders above `position` can be reached, other than through
+    /// its own mount.
     pub(super) fn above_elsewhere<'a>(
         &'a self,
         place: &'a Place,
@@ -84,7 +85,7 @@ impl Mounts {
     }
 }
 
-/// A path in which the kernel wrote blanks, tabs, new lines and backslashes as three octal digits.
+/// Decodes a path in which the kernel wrote blanks, tabs, line feeds and backslashes as three octal digits.
 fn unescaped(field: &[u8]) -> PathBuf {
     let (mut path, mut rest) = (Vec::with_capacity(field.len()), field);
     while let Some((&byte, after)) = rest.split_first() {

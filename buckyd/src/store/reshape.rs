@@ -1,12 +1,12 @@
-//! Giving an owner's file the archives that it lacks, beside a carbon that writes to it.
+//! Giving an owner's file the archives that it lacks, while carbon may write to it.
 //!
-//! The new file is made whole and durable in the state folder, and changes places with the old one in one step
-//! (`RENAME_EXCHANGE`): at every moment there is one whole file under the metric's name. The old file becomes a tombstone
-//! without owners: a writer may still have it open. Once the grace time is over the sweeper fills the metric's file with what
-//! came there late, and only then unlinks it.
+//! The new file is completed in the state folder and made durable. It changes places with the old one in one
+//! step (`RENAME_EXCHANGE`), so at every moment there is one complete file under the metric's name. The old
+//! file becomes a tombstone without owners, because a writer may still have it open. After the grace time the
+//! sweeper fills the metric's file with points that came late, and only then unlinks the tombstone.
 //!
-//! After a crash before the exchange, what lies in the tombstone's folder is the new file, and the sweeper reshapes the metric by
-//! that. After the exchange it is the old one.
+//! If a crash happens before the exchange, the tombstone's folder has the new file, and the sweeper reshapes
+//! the metric from that. After the exchange it has the old one.
 
 use std::fs::File;
 use std::path::Path;
@@ -29,14 +29,14 @@ use super::tombstone::BatchWriter;
 use super::untouched::mark_untouched;
 use super::{LockBudget, Store, TRIES, snapshot};
 
-/// How many times the length of both files a reshape takes: these, the new file, which may be as long as both, and the plan of
-/// a fill.
+/// How many times the length of both files a reshape takes in memory: both files, the new file, which may be
+/// as long as both, and the plan of a fill.
 const RESHAPE_TIMES: u64 = 4;
 
-/// Where the old files of one batch go.
+/// Where the old files of one batch are put.
 pub(super) struct Aside<'s, 'b> {
     pub(super) batch: &'b BatchWriter<'s>,
-    /// The number that the manifest has for this one.
+    /// The number of this one in the manifest.
     pub(super) seq: usize,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Pair<'a> {
     pub(super) old_stat: Stat,
 }
 
-/// What a reshape in memory came to.
+/// The result of a reshape in memory.
 enum InMemory {
     Done(Holding),
     /// The file is not the metric's any more.
@@ -56,7 +56,7 @@ enum InMemory {
 }
 
 impl Store {
-    /// Re-makes the file at the place of `staged` with the archives of both, filled from both.
+    /// Creates the file at the place of `staged` again, with the archives of both, and fills it from both.
     pub(super) fn reshape(
         &self,
         staged: &Staged,
@@ -79,7 +79,7 @@ impl Store {
                 Err(StoreError::Missing { .. }) => break,
                 Err(error) => return Err(error.into()),
             };
-            // Before the lock: nobody who waits for it is to wait for memory too.
+            // Before the lock, because others that wait for the lock must not wait for memory too.
             let bytes = match self.len_bytes(&file, path) {
                 Err(StoreError::TooLarge { .. }) => {
                     drop(source_content);
@@ -107,7 +107,7 @@ impl Store {
         Err(StoreError::Unsteady { path: path.into() }.into())
     }
 
-    /// Re-makes the locked file.
+    /// Reshapes the locked file.
     fn reshape_open(
         &self,
         file: &File,
@@ -143,8 +143,9 @@ impl Store {
         Ok(InMemory::Done(reshaped(path, headers, owner.header(), holding)))
     }
 
-    /// Puts the new file, which is durable, in the place of the old one, which becomes a tombstone; `carry_late` brings over what
-    /// came into the old one until then. False where another file stands there by now.
+    /// Puts the new file, which is durable, in the place of the old one, which becomes a tombstone.
+    /// `carry_late` copies what was written to the old one in the meantime. `false` if another file is in the
+    /// place by now.
     pub(super) fn exchange(
         &self,
         pair: &Pair<'_>,
@@ -166,7 +167,7 @@ impl Store {
             let removed = rustix::fs::unlinkat(batch, &tombstone, AtFlags::empty());
             removed.map_err(failed)
         };
-        // Writers that take locks wait here until what came late is carried over.
+        // Writers that take locks wait here until late points are copied.
         bucky_whisper::lock_exclusive(&new.file, self.options.lock_limit)
             .map_err(|error| StoreError::lock(path, error))?;
         mark_untouched(pair.old, &pair.old_stat).map_err(failed)?;
@@ -188,7 +189,7 @@ impl Store {
         Ok(true)
     }
 
-    /// The new file under a temporary name, durable, with the owner, mode and time of the old one.
+    /// Writes the new file under a temporary name, durably, with the owner, mode and time of the old one.
     fn write_reshaped(
         &self,
         pair: &Pair<'_>,
@@ -223,14 +224,14 @@ impl Store {
             rustix::fs::fchown(&new.file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
                 .map_err(|errno| StoreError::io("set the owner of", path, errno))?;
         }
-        // A crash before the exchange leaves this one as the tombstone.
+        // A crash before the exchange leaves this file as the tombstone.
         let marked = rustix::fs::fstat(&new.file).and_then(|stat| mark_untouched(&new.file, &stat));
         marked.map_err(|errno| StoreError::io("set the time of", path, errno))?;
         new.file.sync_all().map_err(|error| StoreError::io("sync the new file", path, error))
     }
 
-    /// Writes into the new file what a writer without a lock has put into the old one since that was read. What comes later
-    /// still is the sweeper's: the old file is a tombstone.
+    /// Copies points that a writer without a lock has put into the old file since that was read. Later ones
+    /// are left to the sweeper: the old file is a tombstone.
     fn carry_late(
         &self,
         pair: &Pair<'_>,
@@ -244,7 +245,7 @@ impl Store {
             return Ok(());
         }
         let (Ok(before), Ok(after)) = (Image::parse(before), Image::parse(&after)) else {
-            // Emptied by somebody: the new file has all that was there.
+            // Another process emptied it. The new file has all its points.
             return Ok(());
         };
         let mut points = points_that_came(&before, &after, clocks.latest);
@@ -256,7 +257,7 @@ impl Store {
         let mut file = WhisperFile::of_locked(file, path)
             .map_err(|error| late(chain(&error)))?
             .with_aggregation_six(self.options.aggregation_six);
-        // What has no archive of its own here is told by the sweeper, and waits in the tombstone.
+        // A point without an archive of its own here waits in the tombstone, and the sweeper reports it.
         points.retain(|late| late.own_archive(file.header(), clocks.latest).is_some());
         file.update_late(&points, clocks.latest).map_err(|error| late(chain(&error)))?;
         file.sync().map_err(|error| late(chain(&error)))?;
@@ -274,7 +275,7 @@ pub(super) fn cannot_reshape(path: &Path, error: &ReshapeError) -> Failure {
     Failure::refused(Problem::NoPlace, reason)
 }
 
-/// What the reshaped file holds, of the header `old` before.
+/// What the reshaped file holds. Its header was `old` before.
 pub(super) fn reshaped(
     path: &Path,
     (source, new): (&Header, &Header),

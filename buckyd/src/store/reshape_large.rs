@@ -1,8 +1,8 @@
-//! Giving an owner's file the archives that it lacks where one of the files is too long for memory.
+//! Giving an owner's file the archives that it lacks if one of the files is too long for memory.
 //!
-//! The new file is made from the two others window by window, and made durable, before the old one is locked: a carbon that
-//! takes locks goes on writing meanwhile. Every point of the old file is looked for in the new one. Under the lock, what came
-//! until then is carried over; then they change places as in [`super::reshape`].
+//! The new file is made from the two others window by window, and made durable, before the old one is locked.
+//! So a carbon that takes locks can write during that time. Every point of the old file is looked up in the
+//! new one. Under the lock, late points are copied. Then the two change places as in [`super::reshape`].
 
 use std::fs::File;
 use std::path::Path;
@@ -24,7 +24,7 @@ use super::rules::{HealRules, judge};
 use super::snapshot::is_sparse;
 use super::{LockBudget, Store, TRIES};
 
-/// One reshape.
+/// The inputs of a reshape.
 struct Reshape<'a> {
     path: &'a Path,
     old: &'a File,
@@ -33,18 +33,19 @@ struct Reshape<'a> {
     options: FillOptions,
 }
 
-/// A new file that has all of both, unless it says otherwise.
+/// A new file that has all points of both, except those in `lost`.
 struct Made {
     new: Reshaped,
-    /// The old file, as it was before it was looked at.
+    /// The block digests of the old file before it was read.
     before: BlockDigests,
-    /// Which points of that are not in the new one.
+    /// The points of the old file that are not in the new one.
     lost: LostPoints,
     holding: Holding,
 }
 
 impl Store {
-    /// Re-makes the file at `path` with the archives of both, filled from both, whatever their length.
+    /// Creates the file at `path` again, with the archives of both, and fills it from both. They may have any
+    /// length.
     pub(super) fn reshape_large(
         &self,
         path: &Path,
@@ -76,7 +77,7 @@ impl Store {
             let made = self.make_reshaped(&reshape, &of_source, rules)?;
             let tmp_name = made.new.tmp_name.clone();
             let placed = self.put_reshaped(&reshape, made, aside, budget);
-            // Where it has its place, nothing has this name any more.
+            // If it was put in place, this name is free already.
             self.remove_tmp(&tmp_name);
             if let Some(holding) = placed? {
                 let headers = (&of_source, reshape.layout.header());
@@ -86,7 +87,7 @@ impl Store {
         Err(StoreError::Unsteady { path: path.into() }.into())
     }
 
-    /// Makes the new file beside the old one, which is not locked meanwhile.
+    /// Makes the new file beside the old one, which is not locked during that time.
     fn make_reshaped(
         &self,
         reshape: &Reshape<'_>,
@@ -106,7 +107,7 @@ impl Store {
                 filled.map_err(|error| not_filled(reshape.old, path, &error))?;
             let points = after.held().saturating_sub(held);
             let holding = judge(path, (of_source, header), &after, points, rules)?;
-            // The most of it, so that little is left to be synced under the lock.
+            // Most of it, so that little must be synced under the lock.
             new.file
                 .sync_all()
                 .map_err(|error| StoreError::io("sync the new file", path, error))?;
@@ -121,7 +122,7 @@ impl Store {
         }
     }
 
-    /// Puts the new file in its place, with what came late; none where another file stands there by now.
+    /// Puts the new file in its place, with late points. `None` if another file is there by now.
     fn put_reshaped(
         &self,
         reshape: &Reshape<'_>,
@@ -135,7 +136,7 @@ impl Store {
         if !self.tree.still_names(path, old)? {
             return Ok(None);
         }
-        // From before it is read: what is written later takes its time away, and with it the mark.
+        // From before it is read: a later write changes its time, and so removes the mark.
         let old_stat = stat(old, path)?;
         let carried = reshape.carry(&new, &mut before)?;
         let lost = lost.not_late(&carried) + carried.lost;
@@ -156,8 +157,9 @@ impl Store {
 }
 
 impl Reshape<'_> {
-    /// Fills `new` from both. The digests of the old file from before; how many points of the source that holds, and which the
-    /// new one does; and which points of the old file that does not.
+    /// Fills `new` from both. Returns the digests of the old file from before, how many points of the source
+    /// that file holds, how many the new one holds, and which points of the old file the new one does not
+    /// hold.
     fn fill(
         &self,
         new: &File,
@@ -169,7 +171,7 @@ impl Reshape<'_> {
         Ok((before, held, after, lost))
     }
 
-    /// Writes into the new file what came into the old one since `before`.
+    /// Copies what was written to the old file since `before` into the new one.
     fn carry(&self, new: &Reshaped, before: &mut BlockDigests) -> Result<Carried, Failure> {
         let carried = carry_late(before, (self.old, &new.file), self.path, self.options);
         Ok(carried.map_err(|error| {

@@ -1,8 +1,8 @@
-//! Whether somebody has written to a file of late, by the times of its inode.
+//! Whether a process has written to a file lately, by the times of its inode.
 //!
-//! The time of the last write may be set to anything, and a clock that was wrong leaves times that are still to come. Then the
-//! time of the last change counts, which the kernel sets at every write. If that is still to come as well, the file is watched:
-//! once it has stayed as it is for long enough, nobody writes to it.
+//! The time of the last write can be set to anything, and a wrong clock leaves times in the future. Then the
+//! time of the last change counts, which the kernel sets at every write. If that is in the future as well,
+//! the file is watched: once it has not changed for long enough, no process is writing to it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,23 +12,24 @@ use rustix::fs::Stat;
 
 use super::stamp::Stamp;
 
-/// How many files are watched at most. With more, the others wait until these have been deleted, or the clock has come as far.
+/// The most files that are watched. Further ones wait until some of these are deleted, or until the clock has
+/// caught up.
 const WATCHED: usize = 65_536;
 
-/// What the times of a file tell.
+/// What the times of a file show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// Nobody has written to it for long enough; what is odd about its times, if anything is.
+    /// No process has written to it for long enough. Set if something about its times was unusual.
     Rests { oddity: Option<String> },
-    /// Somebody may have: why.
+    /// A process may still write to it, for this reason.
     InUse { reason: String },
 }
 
-/// Files whose times are all still to come, and since when they have been as they are.
+/// Files whose times are all in the future, and since when they have not changed.
 #[derive(Debug, Default)]
 pub(super) struct Watched(Mutex<HashMap<(u64, u64), (Stamp, Instant)>>);
 
-/// The moment of a look: by the clock, and by what no clock changes.
+/// The moment of a check, by the clock and by the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
     pub(super) now: SystemTime,
@@ -36,7 +37,7 @@ pub(super) struct Look {
 }
 
 impl Watched {
-    /// Whether nobody has written to the file of `stat` for `rest`.
+    /// Whether no process has written to the file of `stat` for `rest`.
     pub(super) fn rest(&self, stat: &Stat, rest: Duration, look: Look) -> Rest {
         if rest.is_zero() {
             return Rest::Rests { oddity: None };
@@ -70,7 +71,7 @@ impl Watched {
         Rest::InUse { reason }
     }
 
-    /// For how long the file has been as it is, as far as it was looked at.
+    /// For how long the file has not changed, by the checks so far.
     fn watch(&self, stat: &Stat, at: Instant) -> Duration {
         let (inode, stamp) = ((stat.st_dev, stat.st_ino), Stamp::of(stat));
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,7 +90,7 @@ impl Watched {
         }
     }
 
-    /// Forgets a file that is gone.
+    /// Forgets a file that was removed.
     pub(super) fn forget(&self, stat: &Stat) {
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         files.remove(&(stat.st_dev, stat.st_ino));
@@ -126,7 +127,8 @@ mod tests {
             Self { watched: Watched::default(), file, began: Instant::now() }
         }
 
-        /// The look at a clock that shows `offset` after the file's last change; negative before it.
+        /// A check at a clock that shows `offset` seconds after the file's last change; negative means
+        /// before.
         fn look(&self, offset: i64, later: Duration) -> Rest {
             let stat = rustix::fs::fstat(&self.file).unwrap();
             let changed = time(stat.st_ctime, stat.st_ctime_nsec);

@@ -1,4 +1,5 @@
-//! Long files in a batch: each comes piece by piece into the new file itself, and is staged once it is whole.
+//! Long files in a batch. Each is written to the new file piece by piece as it arrives, and staged once it is
+//! complete.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,12 +12,12 @@ use super::{Existing, Failure, HealBatch, Holding, Staged, fail, tell};
 use crate::store::fill_large::LargePreview;
 use crate::store::large::{Coming, arrived_damaged};
 
-/// A long file whose digest its sender tells at the end.
+/// A long file whose digest is in the sender's report at the end.
 pub(super) struct Unverified {
     line: usize,
     /// Its name at the source.
     metric: MetricName,
-    /// The digest of what came.
+    /// The digest of the received content.
     digest: Digest,
 }
 
@@ -26,8 +27,8 @@ impl HealBatch<'_> {
         self.store.receive_large(member, metric, &self.near, &self.rules)
     }
 
-    /// A long file has come whole. Where its digest was not announced, it is not believed before [`Self::verify`] has seen
-    /// it in the report.
+    /// A long file is complete. If its digest was not announced, it is not accepted until [`Self::verify`]
+    /// has seen it in the report.
     pub(crate) fn end_large(&mut self, coming: Coming, metric: MetricName) {
         let mut told = HealLine {
             metric,
@@ -51,7 +52,7 @@ impl HealBatch<'_> {
         self.lines.push(told);
     }
 
-    /// Stages a long file that has come whole, or looks at what it would come to.
+    /// Stages a long file that is complete, or previews it.
     fn settle_large(&mut self, mut coming: Coming) -> Result<(HealOutcome, Holding), Failure> {
         let ended = coming.end(&self.store);
         let (digest, file) = match (ended, coming.file.take()) {
@@ -87,7 +88,7 @@ impl HealBatch<'_> {
         Ok((HealOutcome::Created, Holding::default()))
     }
 
-    /// What would become of the metric at `path` by the long file `open`.
+    /// What the long file `open` would do to the metric at `path`.
     fn look_at_large(
         &self,
         path: &Path,
@@ -100,7 +101,7 @@ impl HealBatch<'_> {
         self.store.preview_large_from(path, &preview, &self.locks).map(told)
     }
 
-    /// What would become of the long file at `path` by `member`, which is a short one.
+    /// What `member`, a short file, would do to the long file at `path`.
     pub(super) fn preview_large(
         &self,
         member: &Member,
@@ -112,7 +113,7 @@ impl HealBatch<'_> {
         self.store.preview_large_from(path, &preview, &self.locks).map(told)
     }
 
-    /// Takes what is left of a file that was cut off, and that was too long for memory when it was whole.
+    /// Takes the rest of a file that was cut off, and that was too long for memory before.
     pub(super) fn take_cut_of_large(
         &mut self,
         member: &Member,
@@ -126,8 +127,8 @@ impl HealBatch<'_> {
         self.settle_large(coming)
     }
 
-    /// Fills the metric's file, if there is one, from the long file `open`, which nobody is to write to. False where that is not
-    /// enough: it would have to be received first.
+    /// Fills the metric's file, if there is one, from the long file `open`, which no process may write to.
+    /// `false` if a fill is not enough: the file must be received first.
     pub(crate) fn fill_from_open(
         &mut self,
         metric: &MetricName,
@@ -166,7 +167,7 @@ impl HealBatch<'_> {
         true
     }
 
-    /// Removes what has come of a long file that gets no place.
+    /// Removes a long file that was received and gets no place.
     pub(crate) fn give_up_large(&self, coming: Coming) {
         let Coming { path, file, is_folder_new, .. } = coming;
         if let Some((file, _)) = file {
@@ -177,8 +178,8 @@ impl HealBatch<'_> {
         }
     }
 
-    /// Compares the long files that came with what their sender says that it has sent; those that differ get no place. None
-    /// where the stream broke off before it could say so.
+    /// Compares the long files that were received with the digests in the sender's report. Files that differ
+    /// get no place. `sent` is `None` if the stream ended before its report.
     pub(crate) fn verify(&mut self, sent: Option<&[MemberDigest]>) {
         for Unverified { line, metric, digest } in std::mem::take(&mut self.unverified) {
             let told = |one: &MemberDigest| one.metric == metric && one.digest == digest;
@@ -203,7 +204,7 @@ impl HealBatch<'_> {
     }
 }
 
-/// What a look at a file that is there says.
+/// The result of a preview of an existing file.
 fn told(existing: Existing) -> (HealOutcome, Holding) {
     match existing {
         Existing::Unchanged(holding) => (HealOutcome::Unchanged, holding),

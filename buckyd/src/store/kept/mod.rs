@@ -1,19 +1,20 @@
-//! Replacing a corrupt file by a sound one, and keeping the corrupt one.
+//! Replacing a corrupt file by a valid one, and keeping the corrupt one.
 //!
-//! Done only where it was asked for (`replace_corrupt`). Each has a folder of its own in `.bucky/replaced/`, called by
-//! the time: `manifest` tells which metric it was and what is wrong with it, `old` is the file, and `new`, for a moment,
-//! what takes its place. The order, in which nothing is ever without a name:
+//! This is done only if the request asks for it (`replace_corrupt`). Each corrupt file has its own folder in
+//! `.bucky/replaced/`, named by the time. `manifest` has the metric and the reason, `old` is the file, and
+//! `new` is, for a moment, its replacement. No file is without a name at any step:
 //!
-//! 1. the manifest, synced; the new file, whole and synced before, is moved here as `new`;
-//! 2. the corrupt file gets its second name `old`, synced;
-//! 3. `new` and the metric's file change places in one step. What came out is looked at: if it is not the corrupt file,
-//!    somebody put another one there meanwhile, and the two change back;
-//! 4. `new`, which is the corrupt file's third name by now, goes.
+//! 1. The manifest is written and synced. The new file, which is complete and synced, is moved here as `new`.
+//! 2. The corrupt file gets its second name `old`, which is synced.
+//! 3. `new` and the metric's file change places in one step. Then `new` is checked: if it is not the corrupt
+//!    file, another process has put a file there, and the two change back.
+//! 4. `new`, now the third name of the corrupt file, is removed.
 //!
-//! A source that was cut off, and whose owners have what was left of it, is kept in the same way (`salvage`): the manifest, then
-//! one rename. Nothing takes its place.
+//! A source that was cut off, and whose owners have the rest of it, is kept in the same way (`salvage`): the
+//! manifest, then one rename. Nothing takes its place.
 //!
-//! After a crash the next start tidies up: before step 3 nothing was replaced, and the folder goes; after it, `old` stays.
+//! After a crash the next start tidies up. Before step 3 nothing was replaced, and the folder is removed.
+//! After it, `old` stays.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -38,16 +39,16 @@ const MANIFEST: &str = "manifest";
 const OLD: &str = "old";
 const NEW: &str = "new";
 const FOLDER_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// How many files may be replaced in one second.
+/// The most files that can be replaced in one second.
 const NAMES: u32 = 1_000_000;
 
-/// What a folder tells of its file.
+/// The description of a kept file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     metric: MetricName,
     /// What is wrong with the file.
     reason: String,
-    /// The digest of the content that took its place; none where nothing did.
+    /// The digest of the content that replaced it. `None` if nothing did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replaced_by: Option<Digest>,
 }
@@ -63,11 +64,11 @@ struct Spot<'p> {
     path: &'p Path,
     folder: OwnedFd,
     name: &'p Path,
-    /// The file that was looked at there.
+    /// The corrupt file, as it was when it was checked.
     old: Stat,
 }
 
-/// The folder of one file.
+/// The folder of one kept file.
 struct Aside<'k> {
     kept: &'k KeptFiles,
     name: String,
@@ -75,8 +76,8 @@ struct Aside<'k> {
 }
 
 impl Store {
-    /// Puts the staged file, which has the name `tmp_name` in `tmp`, in the place of a corrupt one, and tells where that is
-    /// kept. None where what is there by now is something else.
+    /// Puts the staged file, named `tmp_name` in `tmp`, in the place of a corrupt one. Returns the path at
+    /// which the corrupt one is kept. `None` if another file is there by now.
     pub(super) fn replace_corrupt(
         &self,
         staged: &Staged,
@@ -94,7 +95,7 @@ impl Store {
         }
         let error = match self.kind_of(&old, path)? {
             Err(error @ ImageError::Header(_)) => error,
-            // It became whole, or was replaced in place: it is filled.
+            // It has become valid, or was replaced in place, so it is filled instead.
             Ok(()) | Err(ImageError::Compressed) => return Ok(None),
         };
         let damage = damaged_destination(&old, path, &error);
@@ -121,7 +122,7 @@ impl Store {
         Ok(replaced?.then(|| aside.path()))
     }
 
-    /// Where the corrupt file `old` lies.
+    /// The place of the corrupt file `old`.
     fn spot<'p>(&self, path: &'p Path, old: &File) -> Result<Spot<'p>, Failure> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().map(Path::new)) else {
             return Err(StoreError::BadPath { path: path.into() }.into());
@@ -131,8 +132,8 @@ impl Store {
         Ok(Spot { path, folder, name, old })
     }
 
-    /// The first half: the staged file beside the manifest, and the second name of the corrupt one. False where that is not
-    /// at its spot any more.
+    /// The first half: moves the staged file next to the manifest, and gives the corrupt one its second name.
+    /// `false` if that is no longer in its place.
     fn name_both(
         &self,
         tmp_name: &Path,
@@ -150,8 +151,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Keeps the file `name` in `folder` aside, which is that of `metric`, locked and cut off: its owners have what was left of
-    /// it. Tells where it is, durably.
+    /// Keeps the file `name` in `folder` aside. It is the file of `metric`, is locked, and was cut off. Its
+    /// owners have the rest of it. Returns its new path, which is durable.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -178,10 +179,10 @@ impl Store {
         Ok(aside.path())
     }
 
-    /// How many replaced files are kept, and their length.
+    /// How many replaced files are kept, and their total length.
     ///
     /// # Errors
-    /// [`StoreError`] where the folder cannot be read.
+    /// [`StoreError`] if the folder cannot be read.
     pub(crate) fn replaced(&self) -> Result<ReplacedStatus, StoreError> {
         let kept = self.state.kept();
         let mut status = ReplacedStatus::default();
@@ -215,7 +216,7 @@ fn cannot_exchange(path: &Path, errno: Errno) -> Failure {
 }
 
 impl KeptFiles {
-    /// The folder at `path`, tidied up after a crash.
+    /// Opens the folder at `path`, and tidies up after a crash.
     pub(super) fn open(folder: OwnedFd, path: PathBuf, tree: &Tree) -> Result<Self, StoreError> {
         let kept = Self { folder, path };
         for name in kept.names()? {
@@ -250,7 +251,7 @@ impl KeptFiles {
         Ok(Aside { kept: self, name, folder })
     }
 
-    /// Makes a folder with its manifest, durably.
+    /// Creates a folder with its manifest, durably.
     fn begin(&self, manifest: &Manifest) -> Result<Aside<'_>, StoreError> {
         let failed =
             |error: std::io::Error| StoreError::io("create a folder in", &self.path, error);
@@ -273,7 +274,7 @@ impl KeptFiles {
 }
 
 impl Aside<'_> {
-    /// Where the old file is.
+    /// The path of the old file.
     fn path(&self) -> PathBuf {
         self.kept.path.join(&self.name).join(OLD)
     }
@@ -304,8 +305,8 @@ impl Aside<'_> {
         Ok(rustix::fs::unlinkat(&self.folder, name, AtFlags::empty())?)
     }
 
-    /// The second half: `new` and the corrupt file change places. False where what was at the spot was another file; it is
-    /// there again then.
+    /// The second half: `new` and the corrupt file change places. `false` if another file was in the place.
+    /// It is back there then.
     fn change_places(&self, spot: &Spot<'_>) -> Result<bool, Failure> {
         let failed = |errno| failed(spot.path, errno);
         let exchange = || {
@@ -323,15 +324,16 @@ impl Aside<'_> {
         Ok(true)
     }
 
-    /// After a failure: the staged file goes back to where it was, and what has other names away. Where the two had
-    /// changed places already, the old file stays here.
+    /// Undoes a replacement after a failure: the staged file goes back to where it was, and additional names
+    /// are removed. If the two had already changed places, the old file stays here.
     fn undo(
         &self,
         tree: &Tree,
         tmp: &OwnedFd,
         (path, tmp_name): (&Path, &Path),
     ) -> std::io::Result<()> {
-        // What lies here need not be the staged file: where the change back failed, it is somebody's own, and stays.
+        // `new` need not be the staged file: if changing back failed, it is another process's file, and
+        // stays.
         if !self.drop_third_name()? && stat(&self.folder, NEW).is_ok() {
             if self.is_staged_copy()? {
                 rustix::fs::renameat(&self.folder, NEW, tmp, tmp_name)?;
@@ -346,7 +348,7 @@ impl Aside<'_> {
         Ok(())
     }
 
-    /// Removes `new` where it is the old file: the two have changed places.
+    /// Removes `new` if it is the old file: the two have changed places.
     fn drop_third_name(&self) -> std::io::Result<bool> {
         let is_old = match (stat(&self.folder, OLD), stat(&self.folder, NEW)) {
             (Ok(old), Ok(new)) => is_same(&old, &new),
@@ -358,7 +360,7 @@ impl Aside<'_> {
         Ok(is_old)
     }
 
-    /// Removes `old` where the metric's file is still the same: nothing was replaced.
+    /// Removes `old` if the metric's file is still the same: nothing was replaced.
     fn drop_second_name(&self, tree: &Tree, path: &Path) -> std::io::Result<()> {
         let Ok(old) = stat(&self.folder, OLD) else { return Ok(()) };
         let there = tree.open_file(path, OFlags::RDONLY).ok();
@@ -378,7 +380,7 @@ impl Aside<'_> {
         }
     }
 
-    /// Finishes or undoes what a crash has left.
+    /// Finishes or undoes what was under way at a crash.
     fn tidy(&self, tree: &Tree) -> std::io::Result<()> {
         if !self.drop_third_name()? && stat(&self.folder, NEW).is_ok() && self.is_staged_copy()? {
             self.unlink(NEW)?;
@@ -390,7 +392,8 @@ impl Aside<'_> {
         Ok(())
     }
 
-    /// Whether `new` is what was to take the place: its source still has it, as nobody was told that it is here.
+    /// Whether `new` is the staged replacement. Its source still has that, because no client was told that it
+    /// is here.
     fn is_staged_copy(&self) -> std::io::Result<bool> {
         let mut content = Vec::new();
         self.open_file(NEW)?.read_to_end(&mut content)?;

@@ -1,4 +1,4 @@
-//! Replacing what is corrupt, against real files, and the tidying up after a crash at each step.
+//! Replacing corrupt files on a real file system, and tidying up after a crash at each step.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -26,7 +26,7 @@ fn open(prefix: &Path) -> Store {
     Store::open(prefix, None, inventory, options()).unwrap()
 }
 
-/// A prefix in which the metric `a.b` has this content, and has had it for an hour.
+/// A prefix in which the metric `a.b` has had this content for an hour.
 fn prefix(content: &[u8]) -> TempDir {
     let prefix = tempfile::tempdir().unwrap();
     fs::create_dir(prefix.path().join("a")).unwrap();
@@ -62,7 +62,7 @@ fn heal(store: &Store, on_corrupt: OnCorrupt, content: &[u8]) -> HealLine {
     batch.finish().0.remove(0)
 }
 
-/// The files below `replaced/` and `tmp/`, by their names there.
+/// The paths of the files below `replaced/` and `tmp/`.
 fn aside(prefix: &TempDir) -> Vec<String> {
     let state = prefix.path().join(".bucky");
     let folders = fs::read_dir(state.join("replaced")).unwrap().map(|entry| entry.unwrap().path());
@@ -97,7 +97,7 @@ fn a_corrupt_file_is_replaced_where_that_is_wanted_and_kept_with_its_story() {
     assert!(manifest.contains("\"a.b\"") && manifest.contains("aggregation"), "{manifest}");
     let bytes = CORRUPT.len() as u64;
     assert_eq!(store.replaced().unwrap(), ReplacedStatus { files: 1, bytes });
-    // It is there after a restart, and nothing more is done about it.
+    // It is there after a restart, and nothing more happens to it.
     drop(store);
     assert_eq!(open(prefix.path()).replaced().unwrap().files, 1);
     assert_eq!(fs::read(path(&prefix)).unwrap(), content);
@@ -135,7 +135,7 @@ fn what_is_sound_compressed_or_just_being_written_is_not_replaced() {
     assert_eq!(aside(&prefix), [""; 0]);
 }
 
-/// Between the look at the corrupt file and the moment in which it would be replaced, somebody restores it.
+/// Another process restores the file after the check of the corrupt one and before it is replaced.
 #[test]
 fn a_sound_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
     let prefix = prefix(CORRUPT);
@@ -154,7 +154,7 @@ fn a_sound_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
     assert_eq!(aside(&prefix), [""; 0]);
 }
 
-/// The same in the last moments: what was looked at is not what has the name.
+/// Another file takes the name in the last moments: it is not the file that was checked.
 #[test]
 fn a_file_that_is_not_the_one_that_was_looked_at_keeps_its_place() {
     for in_the_last_moment in [false, true] {
@@ -211,7 +211,7 @@ fn staged(store: &Store, content: &[u8]) -> Staged {
     }
 }
 
-/// A disk that fails after the two have changed places: neither is lost, and the sound one stays in place.
+/// A disk that fails after the two have changed places: neither is lost, and the valid one stays in place.
 #[test]
 fn what_fails_after_the_exchange_leaves_the_old_file_kept() {
     let prefix = prefix(CORRUPT);
@@ -241,7 +241,7 @@ fn manifest(content: &[u8]) -> Manifest {
     }
 }
 
-/// A crash right after each step, and the start after it.
+/// A crash right after each step, and the next start.
 #[test]
 fn after_a_crash_the_old_file_is_in_its_place_or_kept_and_nothing_else_is_left() {
     let content = whisper(&[1]);
@@ -286,7 +286,7 @@ fn what_a_crash_left_and_nobody_can_explain_is_left() {
     let folder = PathBuf::from(
         store.state.kept().begin(&manifest(&content)).unwrap().path().parent().unwrap(),
     );
-    // Not what was to be put in place: what somebody had restored, perhaps.
+    // Not the staged file: for example one that an operator has restored.
     fs::write(folder.join(NEW), whisper(&[9])).unwrap();
     let unreadable = folder.with_file_name("1-1");
     fs::create_dir(&unreadable).unwrap();
