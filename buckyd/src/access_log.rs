@@ -40,12 +40,12 @@ async fn log(peer: SocketAddr, format: LogFormat, request: Request<Body>, next: 
     let response = next.run(request).await;
     let status = response.status().as_u16();
     let entry =
-        Entry { peer: peer.ip().to_canonical(), format, started, stamp, line, status, bytes: 0 };
-    response.map(|body| Body::new(Counted { body, entry }))
+        LogEntry { peer: peer.ip().to_canonical(), format, started, stamp, line, status, bytes: 0 };
+    response.map(|body| Body::new(CountedBody { body, entry }))
 }
 
 /// A request that is being answered. Its line is written when nothing more of the answer will be sent.
-struct Entry {
+struct LogEntry {
     peer: IpAddr,
     format: LogFormat,
     started: Instant,
@@ -56,7 +56,7 @@ struct Entry {
     bytes: u64,
 }
 
-impl Drop for Entry {
+impl Drop for LogEntry {
     fn drop(&mut self) {
         let Self { peer, line, status, bytes, .. } = self;
         match self.format {
@@ -77,12 +77,12 @@ impl Drop for Entry {
 }
 
 /// A body that counts its bytes as they are taken.
-struct Counted {
+struct CountedBody {
     body: Body,
-    entry: Entry,
+    entry: LogEntry,
 }
 
-impl HttpBody for Counted {
+impl HttpBody for CountedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -52,7 +52,7 @@ pub(crate) struct Share(Option<OwnedSemaphorePermit>);
 
 /// A share that grows piece by piece. All pieces are of one budget.
 #[derive(Debug, Default)]
-pub(crate) struct Growing {
+pub(crate) struct GrowingShare {
     share: Share,
     left_bytes: u64,
     /// The least that is taken at once.
@@ -154,7 +154,7 @@ impl Share {
     }
 }
 
-impl Growing {
+impl GrowingShare {
     /// A share for many small pieces. It takes more than requested at once, so that a piece does not cost a
     /// page.
     pub(crate) fn by_steps() -> Self {
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn small_pieces_cost_what_they_are_and_not_a_page_each() {
         let memory = Memory::new(3 << 20);
-        let mut lines = Growing::by_steps();
+        let mut lines = GrowingShare::by_steps();
         for _ in 0..1000 {
             // Memory that was taken in advance is not taken twice.
             lines.provide_blocking(&memory.receiving, 1000).unwrap();

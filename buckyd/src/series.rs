@@ -16,11 +16,11 @@ pub(crate) struct Series {
     path: Option<PathBuf>,
     /// The folder of the copy.
     folder: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<SeriesState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SeriesState {
     list: Option<Arc<SeriesList>>,
     /// Why the file could not be read again; empty if it was.
     problem: String,
@@ -40,7 +40,7 @@ impl Series {
         Ok(Self {
             path,
             folder: folder.to_owned(),
-            state: Mutex::new(State { list, problem: String::new() }),
+            state: Mutex::new(SeriesState { list, problem: String::new() }),
         })
     }
 
@@ -57,7 +57,7 @@ impl Series {
             Ok(None) => state.problem.clear(),
             Ok(Some(list)) => {
                 tell(&list);
-                *state = State { list: Some(Arc::new(list)), problem: String::new() };
+                *state = SeriesState { list: Some(Arc::new(list)), problem: String::new() };
             }
             Err(problem) => {
                 tracing::warn!(
@@ -87,7 +87,7 @@ impl Series {
         })
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
+    fn locked(&self) -> MutexGuard<'_, SeriesState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

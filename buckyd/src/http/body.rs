@@ -65,7 +65,7 @@ impl From<BodyError> for io::Error {
 
 /// A body in memory, and its share of the memory budget.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldBody {
     pub(crate) bytes: Vec<u8>,
     pub(crate) share: Share,
 }
@@ -78,12 +78,12 @@ pub(crate) async fn read(
     body: Body,
     limit_bytes: usize,
     budget: &Budget,
-) -> Result<Held, BodyError> {
+) -> Result<HeldBody, BodyError> {
     let mut pieces = Box::pin(pieces(body));
-    let mut held = Held { bytes: Vec::new(), share: Share::default() };
+    let mut held = HeldBody { bytes: Vec::new(), share: Share::default() };
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        let Held { bytes, share } = &mut held;
+        let HeldBody { bytes, share } = &mut held;
         if piece.len() > limit_bytes - bytes.len() {
             return Err(BodyError::TooLong { limit_bytes });
         }

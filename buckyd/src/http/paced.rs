@@ -22,17 +22,17 @@ use tokio::sync::oneshot;
 const LEAST: u64 = 64 * 1024;
 
 /// Held while a client waits for the result of a stream.
-pub(crate) struct Awaited(
+pub(crate) struct WaitingClient(
     #[expect(dead_code, reason = "only its drop matters")] oneshot::Sender<()>,
 );
 
 /// Resolves when no client waits any more.
-pub(crate) struct Gone(oneshot::Receiver<()>);
+pub(crate) struct ClientGone(oneshot::Receiver<()>);
 
 /// A client that waits, and a way to learn that it is gone.
-pub(crate) fn awaited() -> (Awaited, Gone) {
+pub(crate) fn awaited() -> (WaitingClient, ClientGone) {
     let (sender, receiver) = oneshot::channel();
-    (Awaited(sender), Gone(receiver))
+    (WaitingClient(sender), ClientGone(receiver))
 }
 
 /// The pieces of `stream`, at most `bytes_per_second`: after each piece the next is left unread until its
@@ -40,7 +40,7 @@ pub(crate) fn awaited() -> (Awaited, Gone) {
 pub(crate) fn paced(
     stream: ByteStream,
     bytes_per_second: Option<NonZeroU64>,
-    gone: Gone,
+    gone: ClientGone,
 ) -> BoxStream<'static, io::Result<Bytes>> {
     let stream = stream.map_err(io::Error::other);
     let Some(bytes_per_second) = bytes_per_second else { return stream.boxed() };

@@ -10,12 +10,12 @@ use bucky_api::archive::{
 use bucky_api::{Encoding, HealLine, HealOutcome, LeftOut, Problem, chain};
 use bucky_whisper::MetricName;
 
-use super::links::{Coming, Links};
+use super::links::{Links, Measurement};
 use super::renames::Renames;
 use super::rights::Rights;
 use crate::http::respond::ApiError;
-use crate::memory::{Budget, Growing, Share};
-use crate::store::{BatchId, Coming as ComingFile, HealBatch, HealRules, Volumes};
+use crate::memory::{Budget, GrowingShare, Share};
+use crate::store::{BatchId, HealBatch, HealRules, IncomingFile, Volumes};
 
 /// How much memory a metric takes until its line is sent, besides its name, and how often its name is held:
 /// in its line, in its reason, as a path, and in the answer.
@@ -37,7 +37,7 @@ pub(crate) enum Expected {
         renames: Renames,
         denied: Vec<HealLine>,
         share: Share,
-        coming: Coming,
+        coming: Measurement,
     },
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Destination<'a> {
 }
 
 /// A batch that is durable.
-pub(crate) struct Stored {
+pub(crate) struct StoredBatch {
     /// One line for each metric.
     pub(crate) lines: Vec<HealLine>,
     /// The batches of tombstones that reshapes left, each with its number of tombstones.
@@ -69,7 +69,7 @@ struct Bounds<'a> {
 }
 
 /// A batch that is being received.
-pub(crate) struct Incoming<'a> {
+pub(crate) struct IncomingBatch<'a> {
     batch: HealBatch<'a>,
     bounds: Bounds<'a>,
     /// What the sender may store. `None` for a pull, whose metrics were all checked.
@@ -79,22 +79,22 @@ pub(crate) struct Incoming<'a> {
     /// The metrics of a pull that are stored under another name.
     renames: Renames,
     /// The measurement of a pull's transfer.
-    coming: Option<Coming>,
+    coming: Option<Measurement>,
     links: &'a Links,
     /// The total length of the files that have arrived.
     file_bytes: u64,
     /// The memory of the metric that is arriving.
-    member: Growing,
+    member: GrowingShare,
     /// The memory of the metrics that have arrived, until their lines are sent.
-    lines: Growing,
+    lines: GrowingShare,
     /// The long file that is arriving, and what it is stored as. The second is `None` if it may not be
     /// stored.
-    large: Option<(LargeMember, Option<(ComingFile, MetricName)>)>,
+    large: Option<(LargeMember, Option<(IncomingFile, MetricName)>)>,
     /// The buffer for the next metric: the previous one, unless that has grown too long.
     spare: Vec<u8>,
 }
 
-impl Receiver for &mut Incoming<'_> {
+impl Receiver for &mut IncomingBatch<'_> {
     fn announce(&mut self, metric: &MetricName, bytes: u64) -> Result<(), NoRoom> {
         // This daemon asked for the metric, so it trusts the announced length. Otherwise a sender could
         // reserve memory that it never fills.
@@ -182,7 +182,7 @@ impl Receiver for &mut Incoming<'_> {
         if self.spare.capacity() > SPARE_LIMIT_BYTES {
             self.spare = Vec::new();
         }
-        self.member = Growing::default();
+        self.member = GrowingShare::default();
         Ok(())
     }
 }
@@ -193,11 +193,11 @@ fn line_bytes(metric: &MetricName) -> u64 {
     LINE_BYTES + metric.as_str().len() as u64 * NAME_TIMES
 }
 
-impl<'a> Incoming<'a> {
+impl<'a> IncomingBatch<'a> {
     pub(crate) fn new(to: Destination<'a>, rules: HealRules, expected: Expected) -> Self {
         let Destination { store, budget, links } = to;
         let mut batch = HealBatch::new(store).by(rules);
-        let mut lines = Growing::by_steps();
+        let mut lines = GrowingShare::by_steps();
         let (rights, metrics, renames, coming) = match expected {
             Expected::Anything(rights) => (Some(rights), Vec::new(), Renames::default(), None),
             Expected::These { metrics, renames, denied, share, coming } => {
@@ -215,7 +215,7 @@ impl<'a> Incoming<'a> {
             coming,
             links,
             file_bytes: 0,
-            member: Growing::default(),
+            member: GrowingShare::default(),
             lines,
             large: None,
             spare: Vec::new(),
@@ -228,10 +228,10 @@ impl<'a> Incoming<'a> {
     }
 
     /// Makes the batch durable.
-    pub(crate) fn finish(self) -> Stored {
+    pub(crate) fn finish(self) -> StoredBatch {
         let (mut lines, set_aside) = self.batch.finish();
         self.renames.tell(&mut lines);
-        Stored { lines, set_aside, share: self.lines.into_share() }
+        StoredBatch { lines, set_aside, share: self.lines.into_share() }
     }
 
     fn is_pull(&self) -> bool {

@@ -42,7 +42,7 @@ pub(crate) struct Inventory {
     file_list: Option<PathBuf>,
     /// The series that are known by their hash.
     series: Series,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ListState>>,
     /// Wakes the scanner.
     wanted: Notify,
     /// The number of the last scan that ended.
@@ -50,11 +50,11 @@ pub(crate) struct Inventory {
 }
 
 #[derive(Default)]
-struct State {
+struct ListState {
     list: Option<Listed>,
     /// The provisional list from go-carbon's list of files, until the first scan has ended: see
     /// `provisional`.
-    guess: Option<List>,
+    provisional: Option<List>,
     /// The number of the last scan that began, and of the last one that was requested.
     begun: u64,
     wanted: u64,
@@ -77,7 +77,7 @@ struct Listed {
 impl Inventory {
     /// An inventory without a list. The first scan is requested at once.
     pub(crate) fn new(prefix: &Path, max_age: Duration) -> Self {
-        let state = State { wanted: 1, ..State::default() };
+        let state = ListState { wanted: 1, ..ListState::default() };
         Self {
             prefix: prefix.to_owned(),
             volumes: OnceLock::new(),
@@ -120,7 +120,7 @@ impl Inventory {
             while let Some(number) = self.begin() {
                 if let Some(path) = self.file_list.clone().filter(|_| number == 1) {
                     let this = Arc::clone(&self);
-                    tokio::task::spawn_blocking(move || this.guess(&path));
+                    tokio::task::spawn_blocking(move || this.provisional(&path));
                 }
                 let this = Arc::clone(&self);
                 let result = tokio::task::spawn_blocking(move || this.scan()).await;
@@ -290,7 +290,7 @@ impl Inventory {
             )
         });
         let number = state.begun;
-        let guess = state.guess.take();
+        let provisional = state.provisional.take();
         let before = state.list.replace(Listed {
             list,
             number,
@@ -301,14 +301,14 @@ impl Inventory {
         });
         state.running = false;
         drop(state);
-        drop((before, guess));
+        drop((before, provisional));
     }
 
     fn failed(&self, problem: String) {
         tracing::error!(problem, "scan failed");
         let mut state = self.locked();
         state.problem = problem;
-        state.guess = None;
+        state.provisional = None;
         state.running = false;
         state.since.clear();
     }
@@ -319,7 +319,7 @@ impl Inventory {
             state.since.push((metric.clone(), there));
         }
         let now = &mut *state;
-        for list in now.list.iter_mut().map(|listed| &mut listed.list).chain(&mut now.guess) {
+        for list in now.list.iter_mut().map(|listed| &mut listed.list).chain(&mut now.provisional) {
             list.set(metric.as_str(), there);
         }
         // A running scan makes a new list anyway.
@@ -352,7 +352,7 @@ impl Inventory {
         }
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
+    fn locked(&self) -> MutexGuard<'_, ListState> {
         locked(&self.state)
     }
 }
@@ -385,7 +385,7 @@ fn bring_in(list: &mut List, since: Vec<(MetricName, bool)>) {
     }
 }
 
-fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn locked(state: &Mutex<ListState>) -> MutexGuard<'_, ListState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

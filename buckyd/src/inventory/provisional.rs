@@ -1,7 +1,7 @@
 //! The provisional list of metrics, from go-carbon's list of files, until the first scan has ended.
 //!
 //! It is used only if go-carbon's list is complete and recent. It answers only requests that accept a list
-//! that is up to `-timeout` old ([`Inventory::list_or_guess`]: the Go tool's `/metrics`). It is dropped as
+//! that is up to `-timeout` old ([`Inventory::list_or_provisional`]: the Go tool's `/metrics`). It is dropped as
 //! soon as the first scan ends, with or without success. A request that plans a move waits for the scan's
 //! list.
 
@@ -28,7 +28,7 @@ const LOOK_UP_EVERY: u64 = 10_000;
 
 /// Why there is no provisional list.
 #[derive(Debug, thiserror::Error)]
-enum NoGuess {
+enum NoProvisionalList {
     /// The list cannot be opened.
     #[error("it cannot be opened")]
     Open(#[source] io::Error),
@@ -57,8 +57,8 @@ enum NoGuess {
 
 impl Inventory {
     /// The scan's list. Before the first scan has ended, the provisional list if there is one.
-    pub(crate) fn list_or_guess(&self) -> Option<List> {
-        self.list().or_else(|| self.locked().guess.clone())
+    pub(crate) fn list_or_provisional(&self) -> Option<List> {
+        self.list().or_else(|| self.locked().provisional.clone())
     }
 
     /// Keeps the inventory in the state of the first scan.
@@ -66,19 +66,19 @@ impl Inventory {
     pub(crate) fn stay_in_first_scan(&self) {
         self.begin();
         if let Some(path) = &self.file_list {
-            self.guess(path);
+            self.provisional(path);
         }
     }
 
-    /// Reads go-carbon's list of files for [`Self::list_or_guess`]. Call it once the first scan has begun.
-    pub(super) fn guess(&self, path: &Path) {
+    /// Reads go-carbon's list of files for [`Self::list_or_provisional`]. Call it once the first scan has begun.
+    pub(super) fn provisional(&self, path: &Path) {
         let still_wanted = || {
             let state = self.locked();
             state.list.is_none() && state.running
         };
         let mut list = match read(path, self.max_age, SystemTime::now(), still_wanted) {
             Ok(list) => list,
-            Err(NoGuess::NotWanted) => return,
+            Err(NoProvisionalList::NotWanted) => return,
             Err(error) => {
                 let reason = chain(&error);
                 tracing::warn!(file = %path.display(), reason, "go-carbon's list of files is not used; /metrics \
@@ -98,7 +98,7 @@ impl Inventory {
             file = %path.display(),
             "/metrics answers from go-carbon's list of files until the first scan has ended"
         );
-        state.guess = Some(list);
+        state.provisional = Some(list);
     }
 }
 
@@ -108,30 +108,30 @@ fn read(
     max_age: Duration,
     now: SystemTime,
     still_wanted: impl Fn() -> bool,
-) -> Result<List, NoGuess> {
+) -> Result<List, NoProvisionalList> {
     // Opening a FIFO must not wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|errno| NoGuess::Open(errno.into()))?;
+        .map_err(|errno| NoProvisionalList::Open(errno.into()))?;
     let file = File::from(file);
-    let meta = file.metadata().map_err(NoGuess::Open)?;
+    let meta = file.metadata().map_err(NoProvisionalList::Open)?;
     if !meta.is_file() {
-        return Err(NoGuess::NotAFile);
+        return Err(NoProvisionalList::NotAFile);
     }
-    let written = meta.modified().map_err(NoGuess::Open)?;
+    let written = meta.modified().map_err(NoProvisionalList::Open)?;
     if now.duration_since(written).map_or(true, |age| age > max_age) {
-        return Err(NoGuess::Old { limit: max_age });
+        return Err(NoProvisionalList::Old { limit: max_age });
     }
     let mut list = FileList::open(file)?;
-    let mut names = Names::default();
+    let mut names = NameSorter::default();
     let mut entries: u64 = 0;
     while let Some(path) = list.next_path()? {
         entries += 1;
         if entries > ENTRIES_MOST {
-            return Err(NoGuess::TooMany);
+            return Err(NoProvisionalList::TooMany);
         }
         if entries.is_multiple_of(LOOK_UP_EVERY) && !still_wanted() {
-            return Err(NoGuess::NotWanted);
+            return Err(NoProvisionalList::NotWanted);
         }
         if let Some(metric) = metric(path) {
             names.push(&metric)?;
@@ -148,14 +148,14 @@ fn metric(path: &[u8]) -> Option<MetricName> {
 
 /// Names in any order, which are sorted in chunks.
 #[derive(Default)]
-struct Names {
+struct NameSorter {
     /// The names of the chunk, one after the other, and where each begins and ends.
     text: String,
     spans: Vec<(usize, usize)>,
     sorted: Vec<List>,
 }
 
-impl Names {
+impl NameSorter {
     fn push(&mut self, metric: &MetricName) -> Result<(), fst::Error> {
         let start = self.text.len();
         self.text.push_str(metric.as_str());
@@ -213,7 +213,7 @@ mod tests {
         std::fs::write(folder.path().join("list"), list).unwrap();
         let inventory = Inventory::new(&folder.path().join("whisper"), HOUR);
         inventory.begin().unwrap();
-        inventory.guess(&folder.path().join("list"));
+        inventory.provisional(&folder.path().join("list"));
         (folder, inventory)
     }
 
@@ -233,11 +233,11 @@ mod tests {
         let (_folder, inventory) = store(&list_of(&paths));
         inventory.removed(&"old".parse().unwrap());
         inventory.added(&"new".parse().unwrap());
-        assert_eq!(names(&inventory.list_or_guess().unwrap()), ["a", "a.c", "b", "new"]);
+        assert_eq!(names(&inventory.list_or_provisional().unwrap()), ["a", "a.c", "b", "new"]);
         // A caller that plans a move, or asks for the number of metrics, does not get it.
         assert!(inventory.list().is_none() && inventory.len().is_none());
         inventory.scan();
-        assert_eq!(names(&inventory.list_or_guess().unwrap()), ["new", "real"]);
+        assert_eq!(names(&inventory.list_or_provisional().unwrap()), ["new", "real"]);
     }
 
     #[test]
@@ -248,18 +248,18 @@ mod tests {
         let inventory = Inventory::new(folder.path(), HOUR);
         inventory.begin().unwrap();
         inventory.removed(&"a".parse().unwrap());
-        inventory.guess(&list);
-        assert_eq!(names(&inventory.list_or_guess().unwrap()), ["b"]);
+        inventory.provisional(&list);
+        assert_eq!(names(&inventory.list_or_provisional().unwrap()), ["b"]);
     }
 
     #[test]
     fn d17_a_list_that_is_damaged_old_or_not_one_is_not_believed_at_all() {
         let whole = list_of(&["/a.wsp", "/b.wsp"]);
         for bytes in [&whole[..whole.len() - 1], &gzip(b"/a.wsp\n"), b"/a.wsp\n", b""] {
-            assert!(store(bytes).1.list_or_guess().is_none());
+            assert!(store(bytes).1.list_or_provisional().is_none());
         }
         let (folder, inventory) = store(&whole);
-        assert!(inventory.list_or_guess().is_some());
+        assert!(inventory.list_or_provisional().is_some());
         let path = folder.path().join("list");
         let read = |now| read(&path, HOUR, now, || true);
         let written = path.metadata().unwrap().modified().unwrap();
@@ -267,15 +267,18 @@ mod tests {
         let late = read(written + HOUR + Duration::from_secs(1)).err().unwrap();
         assert!(late.to_string().contains("within the last 3600 s"), "{late}");
         // If the clock was ahead, the age is unknown.
-        assert!(matches!(read(written - HOUR), Err(NoGuess::Old { .. })));
+        assert!(matches!(read(written - HOUR), Err(NoProvisionalList::Old { .. })));
         let gone = super::read(&folder.path().join("gone"), HOUR, written, || true);
-        assert!(matches!(gone, Err(NoGuess::Open(_))));
+        assert!(matches!(gone, Err(NoProvisionalList::Open(_))));
         let a_folder = super::read(folder.path(), HOUR, written, || true);
-        assert!(matches!(a_folder, Err(NoGuess::NotAFile)));
+        assert!(matches!(a_folder, Err(NoProvisionalList::NotAFile)));
         let fifo = folder.path().join("fifo");
         let (kind, mode) = (rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o644));
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
-        assert!(matches!(super::read(&fifo, HOUR, written, || true), Err(NoGuess::NotAFile)));
+        assert!(matches!(
+            super::read(&fifo, HOUR, written, || true),
+            Err(NoProvisionalList::NotAFile)
+        ));
     }
 
     #[test]
@@ -284,18 +287,18 @@ mod tests {
         std::fs::remove_dir_all(folder.path().join("whisper")).unwrap();
         inventory.scan();
         assert!(
-            inventory.list_or_guess().is_none(),
+            inventory.list_or_provisional().is_none(),
             "what is on a disk that is gone is not listed"
         );
-        inventory.guess(&folder.path().join("list"));
-        assert!(inventory.list_or_guess().is_none(), "no scan runs that would replace it");
+        inventory.provisional(&folder.path().join("list"));
+        assert!(inventory.list_or_provisional().is_none(), "no scan runs that would replace it");
         let unwanted = read(&folder.path().join("list"), HOUR, SystemTime::now(), || false);
         assert!(unwanted.is_ok(), "a short list is read faster than it could be given up");
     }
 
     #[test]
     fn names_come_out_sorted_however_many_chunks_they_were_in() {
-        let mut chunked = Names::default();
+        let mut chunked = NameSorter::default();
         for name in ["m.b", "m.a", "m.b"] {
             chunked.push(&name.parse().unwrap()).unwrap();
         }
@@ -304,7 +307,7 @@ mod tests {
             chunked.push(&name.parse().unwrap()).unwrap();
         }
         assert_eq!(names(&chunked.finish().unwrap()), ["a", "m.a", "m.b", "m.c"]);
-        assert_eq!(names(&Names::default().finish().unwrap()), [] as [String; 0]);
+        assert_eq!(names(&NameSorter::default().finish().unwrap()), [] as [String; 0]);
     }
 
     #[tokio::test]
@@ -316,7 +319,7 @@ mod tests {
         let inventory = Arc::new(Inventory::new(folder.path(), HOUR).with_file_list(Some(list)));
         let scanner = tokio::spawn(Arc::clone(&inventory).run());
         inventory.wait_for(1).await;
-        assert_eq!(names(&inventory.list_or_guess().unwrap()), ["real"]);
+        assert_eq!(names(&inventory.list_or_provisional().unwrap()), ["real"]);
         scanner.abort();
     }
 }

@@ -13,12 +13,12 @@ use rustix::io::Errno;
 /// Shares syncs among batches.
 #[derive(Default)]
 pub(crate) struct Committer {
-    state: Mutex<State>,
+    state: Mutex<CommitState>,
     ended: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct CommitState {
     running: bool,
     /// The sync that begins when the running one has ended.
     next: Arc<Sync>,
@@ -68,7 +68,7 @@ impl Committer {
         if state.failures == since.failures { Ok(()) } else { Err(Errno::IO) }
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
+    fn locked(&self) -> MutexGuard<'_, CommitState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use bucky_whisper::{Header, MetricName, Summarizer, Summary, Window};
 
 use super::error::StoreError;
-use super::near::Near;
+use super::folder_cache::FolderCache;
 use super::{LockBudget, Volumes};
 
 /// How much is read at once. It fits into the processor's cache, and has room for the longest header.
@@ -18,15 +18,15 @@ const _: () = assert!(PIECE_BYTES as u64 >= Header::SIZE_MAX_BYTES);
 pub(crate) struct DigestReader<'s> {
     volumes: &'s Volumes,
     locks: LockBudget,
-    near: Near,
+    folders: FolderCache,
     piece: Vec<u8>,
 }
 
 impl<'s> DigestReader<'s> {
     /// A reader that has read nothing yet.
     pub(crate) fn new(volumes: &'s Volumes) -> Self {
-        let (locks, near) = (volumes.lock_budget(), Near::default());
-        Self { volumes, locks, near, piece: vec![0; PIECE_BYTES] }
+        let (locks, folders) = (volumes.lock_budget(), FolderCache::default());
+        Self { volumes, locks, folders, piece: vec![0; PIECE_BYTES] }
     }
 
     /// The figures of the file of `metric`, which is read to its end under a shared lock. `between` is called
@@ -41,7 +41,7 @@ impl<'s> DigestReader<'s> {
         between: impl FnMut(),
     ) -> Result<Summary, StoreError> {
         let (path, volume) = (metric.relative_path(), self.volumes.of(metric));
-        let (file, _) = self.near.open_file(&volume.tree, &path)?;
+        let (file, _) = self.folders.open_file(&volume.tree, &path)?;
         volume.lock_shared(&file, &path, &self.locks)?;
         let stat =
             rustix::fs::fstat(&file).map_err(|errno| StoreError::io("stat", &path, errno))?;

@@ -99,8 +99,8 @@ fn lock_above_by_other_mounts(
     locks: &mut Vec<File>,
 ) -> Result<(), StoreError> {
     let mounts = Mounts::read();
-    let Some(place) = mounts.place_of(root) else { return Ok(()) };
-    for (mount, above) in mounts.above_elsewhere(&place) {
+    let Some(position) = mounts.position_of(root) else { return Ok(()) };
+    for (mount, above) in mounts.above_elsewhere(&position) {
         let Ok(folder) = rustix::fs::open(&above, OFlags::RDONLY | FOLDER, Mode::empty()) else {
             continue;
         };

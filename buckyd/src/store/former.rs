@@ -22,14 +22,14 @@ const KEPT_SECONDS: u64 = 30 * 86_400;
 
 /// The content of the file `ring`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Memory {
+struct RingRecord {
     /// The hosts of the ring at the last start.
     members: BTreeSet<String>,
     /// The former members, the latest first.
     former: Vec<FormerMember>,
 }
 
-impl Memory {
+impl RingRecord {
     /// Parses `text`. Text that cannot be understood counts as empty.
     fn parse(text: &[u8]) -> Self {
         let Ok(mut memory) = serde_json::from_slice::<Self>(text) else { return Self::default() };
@@ -73,7 +73,7 @@ impl Store {
     ) -> Vec<FormerMember> {
         let before = self.read_ring().unwrap_or_else(|error| {
             tracing::warn!(error = %chain(&error), "cannot read the rings of earlier starts");
-            Memory::default()
+            RingRecord::default()
         });
         let now = before.renewed(hosts.map(str::to_owned).collect(), u64::from(unix_now()));
         if now != before
@@ -84,12 +84,12 @@ impl Store {
         now.former
     }
 
-    fn read_ring(&self) -> Result<Memory, StoreError> {
+    fn read_ring(&self) -> Result<RingRecord, StoreError> {
         let text = self.state.read_file(NAME)?;
-        Ok(text.map_or_else(Memory::default, |text| Memory::parse(&text)))
+        Ok(text.map_or_else(RingRecord::default, |text| RingRecord::parse(&text)))
     }
 
-    fn write_ring(&self, memory: &Memory) -> Result<(), StoreError> {
+    fn write_ring(&self, memory: &RingRecord) -> Result<(), StoreError> {
         let text = serde_json::to_vec(memory).map_err(|error| {
             StoreError::io("write", self.state.path().join(NAME), io::Error::from(error))
         })?;
@@ -107,13 +107,13 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn told(memory: &Memory) -> Vec<(&str, u64)> {
+    fn told(memory: &RingRecord) -> Vec<(&str, u64)> {
         memory.former.iter().map(|former| (former.host.as_str(), former.until)).collect()
     }
 
     #[test]
     fn a_member_that_is_left_out_is_remembered_until_it_comes_back_or_is_long_gone() {
-        let first = Memory::default().renewed(hosts(&["a", "b", "c"]), 100);
+        let first = RingRecord::default().renewed(hosts(&["a", "b", "c"]), 100);
         assert_eq!(told(&first), []);
         let same = first.renewed(hosts(&["a", "b", "c"]), 200);
         assert_eq!(same, first, "nothing to write");
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn only_the_last_to_leave_are_remembered() {
         let many: BTreeSet<String> = (0..100).map(|number| format!("n{number:03}")).collect();
-        let memory = Memory::default().renewed(many, 100).renewed(hosts(&["a"]), 200);
+        let memory = RingRecord::default().renewed(many, 100).renewed(hosts(&["a"]), 200);
         assert_eq!(memory.former.len(), REMEMBERED);
         let next = memory.renewed(hosts(&["b"]), 300);
         assert_eq!(told(&next)[0], ("a", 300));
@@ -140,11 +140,11 @@ mod tests {
     fn junk_counts_as_nothing() {
         for junk in ["", "{", "[]", "null", "{\"members\": 7}", "{\"members\": [\"a\"]}", "\0\0\0"]
         {
-            assert_eq!(Memory::parse(junk.as_bytes()), Memory::default(), "{junk:?}");
+            assert_eq!(RingRecord::parse(junk.as_bytes()), RingRecord::default(), "{junk:?}");
         }
         let odd =
             br#"{"members": ["a", "", "b c", "x/y"], "former": [{"host": "\n", "until": 1}]}"#;
-        let memory = Memory::parse(odd);
+        let memory = RingRecord::parse(odd);
         assert!(memory.members.contains("a") && memory.former.is_empty(), "{memory:?}");
         assert!(!memory.members.contains(""), "{memory:?}");
     }

@@ -29,14 +29,14 @@ const NAME: &str = "volumes";
 
 /// The identity of a volume's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Lying {
+struct VolumeIdentity {
     /// Its path within its file system.
     within: PathBuf,
     /// The target, if it is a link.
     target: Option<PathBuf>,
 }
 
-impl Lying {
+impl VolumeIdentity {
     /// The identity of the folder at `path` now. `None` if it cannot be determined.
     fn look(path: &Path) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -55,7 +55,7 @@ impl Lying {
 }
 
 /// The volumes by their paths below the prefix.
-type Known = BTreeMap<PathBuf, Lying>;
+type VolumeMap = BTreeMap<PathBuf, VolumeIdentity>;
 
 /// The recorded volumes.
 #[derive(Default)]
@@ -64,7 +64,7 @@ pub(super) struct KnownVolumes {
     prefix: PathBuf,
     /// The file that records them, for messages.
     memory: PathBuf,
-    known: Mutex<Known>,
+    known: Mutex<VolumeMap>,
     /// The paths of those that are missing.
     missing: Mutex<Vec<PathBuf>>,
     has_missing: AtomicBool,
@@ -82,7 +82,7 @@ impl KnownVolumes {
         let mut missing: Vec<PathBuf> = Vec::new();
         known.retain(|path, before| {
             let folder = prefix.join(path);
-            match Lying::look(&folder) {
+            match VolumeIdentity::look(&folder) {
                 Some(now) if now == *before => true,
                 Some(now) if before.was_changed_on_purpose(&now) => false,
                 Some(_) => {
@@ -122,7 +122,9 @@ impl KnownVolumes {
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        missing.retain(|path| Lying::look(&self.prefix.join(path)).as_ref() != known.get(path));
+        missing.retain(|path| {
+            VolumeIdentity::look(&self.prefix.join(path)).as_ref() != known.get(path)
+        });
         self.has_missing.store(!missing.is_empty(), Ordering::Release);
         missing.first().map_or(Ok(()), |path| Err(self.is_missing(path)))
     }
@@ -138,7 +140,7 @@ impl KnownVolumes {
     /// Records in `state`, the prefix's state folder, the volume at `path` below the prefix, which was just
     /// opened.
     pub(super) fn remember(&self, state: &StateDir, path: &Path) {
-        let Some(lying) = Lying::look(&self.prefix.join(path)) else { return };
+        let Some(lying) = VolumeIdentity::look(&self.prefix.join(path)) else { return };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.get(path) == Some(&lying) {
             return;
@@ -155,7 +157,7 @@ impl KnownVolumes {
 }
 
 /// The lines of `known`. A path that cannot be in a line is left out.
-fn text(known: &Known) -> String {
+fn text(known: &VolumeMap) -> String {
     let mut lines = String::new();
     for (path, lying) in known {
         let mut fields = vec![path.to_str(), lying.within.to_str()];
@@ -172,7 +174,7 @@ fn text(known: &Known) -> String {
 }
 
 /// Parses the record. A line that cannot be understood is ignored.
-fn parse(text: &[u8]) -> Known {
+fn parse(text: &[u8]) -> VolumeMap {
     let text = String::from_utf8_lossy(text);
     let line = |line: &str| {
         let mut fields = line.split('\t');
@@ -180,7 +182,7 @@ fn parse(text: &[u8]) -> Known {
         let is_below = path.components().all(|one| matches!(one, std::path::Component::Normal(_)));
         let within = PathBuf::from(fields.next()?);
         let target = fields.next().map(PathBuf::from);
-        is_below.then_some((path, Lying { within, target }))
+        is_below.then_some((path, VolumeIdentity { within, target }))
     };
     text.lines().filter_map(line).collect()
 }
@@ -189,13 +191,13 @@ fn parse(text: &[u8]) -> Known {
 mod tests {
     use super::*;
 
-    fn lying(within: &str, target: Option<&str>) -> Lying {
-        Lying { within: within.into(), target: target.map(PathBuf::from) }
+    fn lying(within: &str, target: Option<&str>) -> VolumeIdentity {
+        VolumeIdentity { within: within.into(), target: target.map(PathBuf::from) }
     }
 
     #[test]
     fn volumes_are_remembered_in_lines() {
-        let known: Known = [
+        let known: VolumeMap = [
             ("a/b".into(), lying("/", None)),
             ("stats".into(), lying("/deep/stats", Some("../disk 2/stats"))),
         ]
@@ -207,11 +209,11 @@ mod tests {
 
     #[test]
     fn a_path_that_a_line_cannot_hold_is_left_out_and_junk_counts_as_nothing() {
-        let known: Known =
+        let known: VolumeMap =
             [("a\tb".into(), lying("/", None)), ("a\nb".into(), lying("/", None))].into();
         assert_eq!(text(&known), "");
         for junk in ["", "\n\n", "a", "\t/\n", "/etc\t/", "../a\t/", "\u{0}\u{0}"] {
-            assert_eq!(parse(junk.as_bytes()), Known::new(), "{junk:?}");
+            assert_eq!(parse(junk.as_bytes()), VolumeMap::new(), "{junk:?}");
         }
         assert!(parse(b"a\t/\n\xff\xfe\n").len() == 1);
     }

@@ -22,7 +22,7 @@ use rustix::fs::Stat;
 use super::Store;
 use super::error::StoreError;
 use super::failure::Failure;
-use super::near::Near;
+use super::folder_cache::FolderCache;
 use super::rules::{HealRules, OnCorrupt, OnCut};
 use super::stamp::Stamp;
 use super::unplaced::Unplaced;
@@ -49,7 +49,7 @@ impl<'s> LargeFile<'s> {
     /// [`StoreError`], also if its lock is not available now.
     pub(super) fn of_metric(store: Volume<'s>, metric: &MetricName) -> Result<Self, StoreError> {
         let path = metric.relative_path();
-        let (file, _) = Near::default().open_file(&store.tree, &path)?;
+        let (file, _) = FolderCache::default().open_file(&store.tree, &path)?;
         Self::of(store, file, path)
     }
 
@@ -127,7 +127,7 @@ pub(crate) struct LargeLook {
 }
 
 /// A long file that is being received, and written to the new file.
-pub(crate) struct Coming {
+pub(crate) struct IncomingFile {
     /// Its head, as announced.
     pub(crate) member: LargeMember,
     /// The path of the metric's file.
@@ -144,7 +144,7 @@ pub(crate) struct Coming {
     failure: Option<Failure>,
 }
 
-impl Coming {
+impl IncomingFile {
     /// Takes the next piece.
     pub(crate) fn write(&mut self, piece: &[u8]) {
         self.digest.update(piece);
@@ -252,7 +252,7 @@ impl Store {
     /// [`StoreError`].
     pub(crate) fn digest_of(&self, metric: &MetricName) -> Result<Digest, StoreError> {
         let path = metric.relative_path();
-        let (file, _) = Near::default().open_file(&self.tree, &path)?;
+        let (file, _) = FolderCache::default().open_file(&self.tree, &path)?;
         self.lock_shared(&file, &path, &self.lock_budget())?;
         self.digest(&file, &path)
     }
@@ -279,12 +279,12 @@ impl Store {
         &self,
         member: &LargeMember,
         metric: &MetricName,
-        near: &Near,
+        folders: &FolderCache,
         rules: &HealRules,
-    ) -> Coming {
+    ) -> IncomingFile {
         let path = metric.relative_path();
         let is_sparse = member.is_sparse || self.options.sparse;
-        let mut coming = Coming {
+        let mut coming = IncomingFile {
             member: LargeMember { is_sparse, ..member.clone() },
             path,
             file: None,
@@ -297,7 +297,7 @@ impl Store {
             failure: self.check().err().map(Failure::from),
         };
         let is_only_looked_at =
-            rules.preview && matches!(near.look(&self.tree, &coming.path), Ok(None));
+            rules.preview && matches!(folders.look(&self.tree, &coming.path), Ok(None));
         if coming.failure.is_some() || is_only_looked_at {
             return coming;
         }
@@ -305,7 +305,7 @@ impl Store {
             // It may be renamed more than once, or gets no place.
             self.make_tmp().map(|(name, file)| (Unplaced::Named(name), file))
         } else {
-            let made = self.make_unplaced(&coming.path, near);
+            let made = self.make_unplaced(&coming.path, folders);
             coming.is_folder_new = made.1;
             made.0
         };

@@ -15,6 +15,7 @@ mod exclusive;
 mod failure;
 mod fill;
 mod fill_large;
+mod folder_cache;
 mod former;
 mod heal;
 mod identity;
@@ -24,7 +25,6 @@ mod large;
 mod listed;
 mod locks;
 mod mount_table;
-mod near;
 mod points;
 mod remove;
 mod replace;
@@ -63,12 +63,12 @@ pub(crate) use self::error::StoreError;
 use self::exclusive::Exclusive;
 pub(crate) use self::exclusive::is_served;
 use self::known_volumes::KnownVolumes;
-pub(crate) use self::large::{Coming, LargeFile, LargeLook};
+pub(crate) use self::large::{IncomingFile, LargeFile, LargeLook};
 pub(crate) use self::listed::MetricList;
 pub(crate) use self::locks::LockBudget;
 pub(crate) use self::points::Slots;
 pub(crate) use self::replace_long::Replacement;
-use self::rest::Watched;
+use self::rest::WatchedFiles;
 pub(crate) use self::rules::{HealRules, OnCorrupt, OnCut};
 pub(crate) use self::snapshot::Snapshot;
 use self::stamp::Remembered;
@@ -120,7 +120,7 @@ pub(crate) struct Store {
     /// The digests of files that were sent a while ago, and may soon be deleted.
     remembered: Arc<Remembered>,
     /// Files whose times are in the future.
-    watched: Watched,
+    watched: WatchedFiles,
     /// The volumes below the prefix that the node had when buckyd last ran. All stores of the node share
     /// them.
     known: Arc<KnownVolumes>,
@@ -187,7 +187,7 @@ impl Store {
             inventory,
             options,
             remembered,
-            watched: Watched::default(),
+            watched: WatchedFiles::default(),
             known: Arc::default(),
             timed_device,
             new_mode: replace::mode_of_new(),

@@ -25,7 +25,7 @@ struct Mount {
 
 /// The position of a folder in its file system, independent of mount points.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     mount: u64,
     device: String,
     path: PathBuf,
@@ -51,34 +51,36 @@ impl Mounts {
     }
 
     /// The position of the open folder. `None` if it cannot be determined.
-    pub(super) fn place_of(&self, folder: &File) -> Option<Place> {
+    pub(super) fn position_of(&self, folder: &File) -> Option<Position> {
         let id = mount_of(folder)?;
         let path = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok()?;
-        self.place_at(id, &path)
+        self.position_at(id, &path)
     }
 
     /// The path of the open folder within its file system. `None` if it cannot be determined.
     pub(super) fn path_within(&self, folder: &File) -> Option<PathBuf> {
-        self.place_of(folder).map(|place| place.path)
+        self.position_of(folder).map(|position| position.path)
     }
 
-    fn place_at(&self, id: u64, path: &Path) -> Option<Place> {
+    fn position_at(&self, id: u64, path: &Path) -> Option<Position> {
         let mount = self.0.iter().find(|mount| mount.id == id)?;
         let path = mount.root.join(path.strip_prefix(&mount.point).ok()?);
-        Some(Place { mount: id, device: mount.device.clone(), path })
+        Some(Position { mount: id, device: mount.device.clone(), path })
     }
 
     /// The paths, with their mounts, at which the folders above `position` can be reached, other than through
     /// its own mount.
     pub(super) fn above_elsewhere<'a>(
         &'a self,
-        place: &'a Place,
+        position: &'a Position,
     ) -> impl Iterator<Item = (u64, PathBuf)> + 'a {
         let others = self.0.iter().filter(move |mount| {
-            mount.id != place.mount && mount.device == place.device && mount.root != place.path
+            mount.id != position.mount
+                && mount.device == position.device
+                && mount.root != position.path
         });
         others.flat_map(move |mount| {
-            let below = place.path.strip_prefix(&mount.root).ok();
+            let below = position.path.strip_prefix(&mount.root).ok();
             let above = below.into_iter().flat_map(|below| below.ancestors().skip(1));
             above.map(move |folder| (mount.id, mount.point.join(folder)))
         })
@@ -120,9 +122,9 @@ mod tests {
     #[test]
     fn a_folder_is_placed_by_its_mount_and_found_below_others_by_theirs() {
         let mounts = Mounts::parse(LIST);
-        let place = mounts.place_at(42, Path::new("/mnt/team/a")).unwrap();
-        assert_eq!(place.path, Path::new("/graphite/whisper/team/a"));
-        let above: Vec<_> = mounts.above_elsewhere(&place).collect();
+        let position = mounts.position_at(42, Path::new("/mnt/team/a")).unwrap();
+        assert_eq!(position.path, Path::new("/graphite/whisper/team/a"));
+        let above: Vec<_> = mounts.above_elsewhere(&position).collect();
         let path = |id, path: &str| (id, PathBuf::from(path));
         assert_eq!(
             above,
@@ -136,9 +138,9 @@ mod tests {
                 path(41, "/srv/graphite/"),
             ]
         );
-        let place = mounts.place_at(43, Path::new("/tmp/x")).unwrap();
-        assert_eq!(mounts.above_elsewhere(&place).count(), 0);
-        assert_eq!(mounts.place_at(41, Path::new("/elsewhere")), None);
+        let position = mounts.position_at(43, Path::new("/tmp/x")).unwrap();
+        assert_eq!(mounts.above_elsewhere(&position).count(), 0);
+        assert_eq!(mounts.position_at(41, Path::new("/elsewhere")), None);
     }
 
     #[test]

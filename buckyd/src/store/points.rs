@@ -13,7 +13,7 @@ use bucky_whisper::{
 };
 
 use super::error::StoreError;
-use super::near::Near;
+use super::folder_cache::FolderCache;
 use super::{LockBudget, Store, Volumes};
 
 /// The result of looking for points.
@@ -49,7 +49,7 @@ impl Store {
         window: PointsWindow,
     ) -> Result<Slots, StoreError> {
         let path = metric.relative_path();
-        let (file, _) = Near::default().open_file(&self.tree, &path)?;
+        let (file, _) = FolderCache::default().open_file(&self.tree, &path)?;
         let failed = |error| StoreError::io("read", &path, error);
         let bytes = file.metadata().map_err(failed)?.len();
         let reader = Reader { store: self, file: &file, path: &path, locks: self.lock_budget() };

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::error::StoreError;
-use super::near::Near;
+use super::folder_cache::FolderCache;
 use super::rest::{Look, Rest};
 use super::rules::OnCut;
 use super::stamp::Stamp;
@@ -85,31 +85,36 @@ impl Store {
     ) -> Result<(Vec<DeleteLine>, Option<BatchId>), StoreError> {
         self.check()?;
         let batch = BatchWriter::begin(&self.state, metrics)?;
-        let (locks, near) = (self.lock_budget(), Near::default());
+        let (locks, folders) = (self.lock_budget(), FolderCache::default());
         let lines = metrics
             .iter()
             .enumerate()
             .map(|(seq, metric)| {
                 let (mut problem, mut kept) = (None, None);
-                let (outcome, reason) =
-                    match self.delete_one(metric, (&batch, seq), (rest, on_cut), &locks, &near) {
-                        Ok(Removal::Deleted { oddity }) => {
-                            (DeleteOutcome::Deleted, oddity.unwrap_or_default())
-                        }
-                        Ok(Removal::Kept(path)) => {
-                            kept = Some(path.display().to_string());
-                            (DeleteOutcome::Deleted, String::new())
-                        }
-                        Ok(Removal::Changed) => (DeleteOutcome::Changed, String::new()),
-                        Ok(Removal::InUse { reason }) => (DeleteOutcome::InUse, reason),
-                        Err(StoreError::Missing { .. }) => (DeleteOutcome::Missing, String::new()),
-                        Err(error) => {
-                            problem = Some(error.as_source_problem());
-                            (DeleteOutcome::Failed, chain(&error))
-                        }
-                    };
+                let (outcome, reason) = match self.delete_one(
+                    metric,
+                    (&batch, seq),
+                    (rest, on_cut),
+                    &locks,
+                    &folders,
+                ) {
+                    Ok(Removal::Deleted { oddity }) => {
+                        (DeleteOutcome::Deleted, oddity.unwrap_or_default())
+                    }
+                    Ok(Removal::Kept(path)) => {
+                        kept = Some(path.display().to_string());
+                        (DeleteOutcome::Deleted, String::new())
+                    }
+                    Ok(Removal::Changed) => (DeleteOutcome::Changed, String::new()),
+                    Ok(Removal::InUse { reason }) => (DeleteOutcome::InUse, reason),
+                    Err(StoreError::Missing { .. }) => (DeleteOutcome::Missing, String::new()),
+                    Err(error) => {
+                        problem = Some(error.as_source_problem());
+                        (DeleteOutcome::Failed, chain(&error))
+                    }
+                };
                 if outcome == DeleteOutcome::Deleted {
-                    self.unlist_near(&metric.name, &near);
+                    self.unlist_near(&metric.name, &folders);
                 }
                 DeleteLine { metric: metric.name.clone(), outcome, kept, problem, reason }
             })
@@ -123,12 +128,12 @@ impl Store {
     /// in the list would never be moved, so the file is looked up again. (A name too many in the list does no
     /// harm.)
     pub(crate) fn unlist(&self, metric: &MetricName) {
-        self.unlist_near(metric, &Near::default());
+        self.unlist_near(metric, &FolderCache::default());
     }
 
-    fn unlist_near(&self, metric: &MetricName, near: &Near) {
+    fn unlist_near(&self, metric: &MetricName, folders: &FolderCache) {
         self.inventory.removed(metric);
-        let there = near.look(&self.tree, &metric.relative_path());
+        let there = folders.look(&self.tree, &metric.relative_path());
         let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if there.is_ok_and(|there| there.is_some_and(is_file)) {
             self.inventory.added(metric);
@@ -141,14 +146,14 @@ impl Store {
         (batch, seq): (&BatchWriter<'_>, usize),
         (rest, on_cut): (Duration, OnCut),
         locks: &LockBudget,
-        near: &Near,
+        folders: &FolderCache,
     ) -> Result<Removal, StoreError> {
         let path = metric.name.relative_path();
-        let (file, _) = near.open_file(&self.tree, &path)?;
+        let (file, _) = folders.open_file(&self.tree, &path)?;
         self.lock_exclusive(&file, &path, locks)?;
         let failed = |errno| StoreError::io("stat", &path, errno);
         let now = rustix::fs::fstat(&file).map_err(failed)?;
-        let named = near.look(&self.tree, &path).map_err(failed)?;
+        let named = folders.look(&self.tree, &path).map_err(failed)?;
         if named.is_none_or(|named| (named.st_dev, named.st_ino) != (now.st_dev, now.st_ino)) {
             // Another delete was faster, or the file was replaced: it is not the content that was healed.
             return Ok(Removal::Changed);
@@ -168,12 +173,12 @@ impl Store {
         if on_cut == OnCut::Salvage
             && let Some(reason) = cut_off(&file, now.st_size).map_err(failed)?
         {
-            return self.keep_aside(metric, reason, near).map(Removal::Kept);
+            return self.keep_aside(metric, reason, folders).map(Removal::Kept);
         }
         self.check_whole(&file, &now, &path)?;
         // This name is new in the batch's folder, so nothing is replaced.
         let tombstone = BatchWriter::name_of(seq);
-        let renamed = near.beside(&self.tree, &path, |folder, name| {
+        let renamed = folders.beside(&self.tree, &path, |folder, name| {
             // Under the lock, which a go-carbon with locks holds while it writes there.
             if let Some(sidecar) = late_points(folder, name)? {
                 return Ok(Err(sidecar));
@@ -196,11 +201,11 @@ impl Store {
         &self,
         metric: &DeleteMetric,
         reason: String,
-        near: &Near,
+        folders: &FolderCache,
     ) -> Result<PathBuf, StoreError> {
         let path = metric.name.relative_path();
         let kept =
-            near.beside(&self.tree, &path, |folder, name| match late_points(folder, name)? {
+            folders.beside(&self.tree, &path, |folder, name| match late_points(folder, name)? {
                 Some(sidecar) => Ok(Err(StoreError::LatePoints { path: path.clone(), sidecar })),
                 None => Ok(self.keep_cut(&metric.name, folder, name, reason.clone())),
             });

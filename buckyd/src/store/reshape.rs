@@ -34,20 +34,20 @@ use super::{LockBudget, Store, TRIES, snapshot};
 const RESHAPE_TIMES: u64 = 4;
 
 /// Where the old files of one batch are put.
-pub(super) struct Aside<'s, 'b> {
+pub(super) struct TombstoneSlot<'s, 'b> {
     pub(super) batch: &'b BatchWriter<'s>,
     /// The number of this one in the manifest.
     pub(super) seq: usize,
 }
 
 /// The old file, before it and the new one change places.
-pub(super) struct Pair<'a> {
+pub(super) struct OldFile<'a> {
     pub(super) old: &'a File,
     pub(super) old_stat: Stat,
 }
 
 /// The result of a reshape in memory.
-enum InMemory {
+enum InMemoryOutcome {
     Done(Holding),
     /// The file is not the metric's any more.
     Moved,
@@ -60,7 +60,7 @@ impl Store {
     pub(super) fn reshape(
         &self,
         staged: &Staged,
-        aside: &Aside<'_, '_>,
+        aside: &TombstoneSlot<'_, '_>,
         rules: &HealRules,
         budget: &LockBudget,
     ) -> Result<Existing, Failure> {
@@ -96,9 +96,9 @@ impl Store {
                 continue;
             }
             match self.reshape_open(&file, path, &image, aside, rules)? {
-                InMemory::Done(holding) => return Ok(Existing::Filled(holding)),
-                InMemory::Moved => {}
-                InMemory::TooLong => {
+                InMemoryOutcome::Done(holding) => return Ok(Existing::Filled(holding)),
+                InMemoryOutcome::Moved => {}
+                InMemoryOutcome::TooLong => {
                     drop((file, share, source_content));
                     return self.reshape_large(path, &source, aside, rules, budget);
                 }
@@ -113,14 +113,14 @@ impl Store {
         file: &File,
         path: &Path,
         source: &Image<'_>,
-        aside: &Aside<'_, '_>,
+        aside: &TombstoneSlot<'_, '_>,
         rules: &HealRules,
-    ) -> Result<InMemory, Failure> {
+    ) -> Result<InMemoryOutcome, Failure> {
         let content = self.content(file, path)?;
         let owner = Image::parse(&content)
             .map_err(|error| super::fill::damaged_destination(file, path, &error))?;
         if reshaped_len_bytes(owner.header(), source.header()) > self.file_limit_bytes() {
-            return Ok(InMemory::TooLong);
+            return Ok(InMemoryOutcome::TooLong);
         }
         let options = rules.fill_options(self.options.aggregation_six);
         let new_content =
@@ -134,13 +134,13 @@ impl Store {
         let holding = judge(path, headers, &after, points, rules)?;
         let old_stat =
             rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
-        let pair = Pair { old: file, old_stat };
+        let pair = OldFile { old: file, old_stat };
         let new_file = self.write_reshaped(&pair, &new_content, path)?;
         let carry_late = || self.carry_late(&pair, &content, &new_file.file, path, options.clocks);
         if !self.exchange(&pair, &new_file, path, aside, carry_late)? {
-            return Ok(InMemory::Moved);
+            return Ok(InMemoryOutcome::Moved);
         }
-        Ok(InMemory::Done(reshaped(path, headers, owner.header(), holding)))
+        Ok(InMemoryOutcome::Done(reshaped(path, headers, owner.header(), holding)))
     }
 
     /// Puts the new file, which is durable, in the place of the old one, which becomes a tombstone.
@@ -148,10 +148,10 @@ impl Store {
     /// place by now.
     pub(super) fn exchange(
         &self,
-        pair: &Pair<'_>,
+        pair: &OldFile<'_>,
         new: &Reshaped,
         path: &Path,
-        aside: &Aside<'_, '_>,
+        aside: &TombstoneSlot<'_, '_>,
         carry_late: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<bool, Failure> {
         let failed = |errno: Errno| StoreError::io("reshape", path, errno);
@@ -192,7 +192,7 @@ impl Store {
     /// Writes the new file under a temporary name, durably, with the owner, mode and time of the old one.
     fn write_reshaped(
         &self,
-        pair: &Pair<'_>,
+        pair: &OldFile<'_>,
         content: &[u8],
         path: &Path,
     ) -> Result<Reshaped, StoreError> {
@@ -234,7 +234,7 @@ impl Store {
     /// are left to the sweeper: the old file is a tombstone.
     fn carry_late(
         &self,
-        pair: &Pair<'_>,
+        pair: &OldFile<'_>,
         before: &[u8],
         new: &File,
         path: &Path,

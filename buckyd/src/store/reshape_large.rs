@@ -19,7 +19,7 @@ use super::error::StoreError;
 use super::failure::{Failure, Holding};
 use super::fill::Existing;
 use super::fill_large::{check_clocks, not_filled, same_error};
-use super::reshape::{Aside, Pair, Reshaped, cannot_reshape, reshaped};
+use super::reshape::{OldFile, Reshaped, TombstoneSlot, cannot_reshape, reshaped};
 use super::rules::{HealRules, judge};
 use super::snapshot::is_sparse;
 use super::{LockBudget, Store, TRIES};
@@ -34,7 +34,7 @@ struct Reshape<'a> {
 }
 
 /// A new file that has all points of both, except those in `lost`.
-struct Made {
+struct UnplacedReshape {
     new: Reshaped,
     /// The block digests of the old file before it was read.
     before: BlockDigests,
@@ -50,7 +50,7 @@ impl Store {
         &self,
         path: &Path,
         source: &File,
-        aside: &Aside<'_, '_>,
+        aside: &TombstoneSlot<'_, '_>,
         rules: &HealRules,
         budget: &LockBudget,
     ) -> Result<Existing, Failure> {
@@ -93,7 +93,7 @@ impl Store {
         reshape: &Reshape<'_>,
         of_source: &Header,
         rules: &HealRules,
-    ) -> Result<Made, Failure> {
+    ) -> Result<UnplacedReshape, Failure> {
         let path = reshape.path;
         let old_stat = stat(reshape.old, path)?;
         let (tmp_name, file) = self.make_tmp()?;
@@ -114,7 +114,7 @@ impl Store {
             Ok((before, lost, holding))
         };
         match made() {
-            Ok((before, lost, holding)) => Ok(Made { new, before, lost, holding }),
+            Ok((before, lost, holding)) => Ok(UnplacedReshape { new, before, lost, holding }),
             Err(failure) => {
                 self.remove_tmp(&new.tmp_name);
                 Err(failure)
@@ -126,12 +126,12 @@ impl Store {
     fn put_reshaped(
         &self,
         reshape: &Reshape<'_>,
-        made: Made,
-        aside: &Aside<'_, '_>,
+        made: UnplacedReshape,
+        aside: &TombstoneSlot<'_, '_>,
         budget: &LockBudget,
     ) -> Result<Option<Holding>, Failure> {
         let Reshape { path, old, .. } = *reshape;
-        let Made { new, mut before, lost, holding } = made;
+        let UnplacedReshape { new, mut before, lost, holding } = made;
         self.lock_exclusive(old, path, budget)?;
         if !self.tree.still_names(path, old)? {
             return Ok(None);
@@ -144,7 +144,7 @@ impl Store {
             return Err(cannot_reshape(path, &reshape.layout.would_lose(lost)));
         }
         self.dress_as(&new, &old_stat, path)?;
-        let pair = Pair { old, old_stat };
+        let pair = OldFile { old, old_stat };
         let carry_late = || {
             if !reshape.carry(&new, &mut before)?.is_empty() {
                 let synced = new.file.sync_all();

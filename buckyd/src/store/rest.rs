@@ -27,7 +27,7 @@ pub(super) enum Rest {
 
 /// Files whose times are all in the future, and since when they have not changed.
 #[derive(Debug, Default)]
-pub(super) struct Watched(Mutex<HashMap<(u64, u64), (Stamp, Instant)>>);
+pub(super) struct WatchedFiles(Mutex<HashMap<(u64, u64), (Stamp, Instant)>>);
 
 /// The moment of a check, by the clock and by the monotonic clock.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ pub(super) struct Look {
     pub(super) at: Instant,
 }
 
-impl Watched {
+impl WatchedFiles {
     /// Whether no process has written to the file of `stat` for `rest`.
     pub(super) fn rest(&self, stat: &Stat, rest: Duration, look: Look) -> Rest {
         if rest.is_zero() {
@@ -116,7 +116,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     struct Watching {
-        watched: Watched,
+        watched: WatchedFiles,
         file: File,
         began: Instant,
     }
@@ -124,7 +124,7 @@ mod tests {
     impl Watching {
         fn new() -> Self {
             let file = tempfile::tempfile().unwrap();
-            Self { watched: Watched::default(), file, began: Instant::now() }
+            Self { watched: WatchedFiles::default(), file, began: Instant::now() }
         }
 
         /// A check at a clock that shows `offset` seconds after the file's last change; negative means

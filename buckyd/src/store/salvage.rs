@@ -10,7 +10,7 @@ use super::rules::OnCut;
 use crate::memory::Share;
 
 /// A complete file made from a member that was cut off.
-pub(super) struct Whole {
+pub(super) struct SalvagedFile {
     pub(super) member: Member,
     /// Held while it is in memory.
     _share: Share,
@@ -39,7 +39,7 @@ impl Store {
         member: &Member,
         on_cut: OnCut,
         error: &HeaderError,
-    ) -> Result<Whole, Failure> {
+    ) -> Result<SalvagedFile, Failure> {
         let content = &member.content;
         let cut_from = cut_from_len(member);
         let bytes = match (cut_from, on_cut) {
@@ -59,7 +59,7 @@ impl Store {
             is_sparse: member.is_sparse,
             announced: None,
         };
-        Ok(Whole { member, _share: share })
+        Ok(SalvagedFile { member, _share: share })
     }
 }
 

@@ -11,7 +11,7 @@ use bucky_whisper::{Digest, MetricName};
 use rustix::fs::{OFlags, Stat};
 
 use super::error::StoreError;
-use super::near::Near;
+use super::folder_cache::FolderCache;
 use super::stamp::Stamp;
 use super::volume::Volume;
 use super::{LockBudget, Store};
@@ -43,19 +43,19 @@ impl Snapshot {
 }
 
 /// Reads many files, one after the other. The folder of the last one stays open, and its buffer is reused.
-pub(crate) struct FileReader<'s> {
+pub(crate) struct VolumeReader<'s> {
     store: Volume<'s>,
     locks: LockBudget,
-    near: Near,
+    folders: FolderCache,
     spare: Vec<u8>,
 }
 
-impl<'s> FileReader<'s> {
+impl<'s> VolumeReader<'s> {
     /// A reader that has read nothing yet.
     pub(crate) fn new(store: impl Into<Volume<'s>>) -> Self {
         let store = store.into();
-        let (locks, near, spare) = (store.lock_budget(), Near::default(), Vec::new());
-        Self { store, locks, near, spare }
+        let (locks, folders, spare) = (store.lock_budget(), FolderCache::default(), Vec::new());
+        Self { store, locks, folders, spare }
     }
 
     /// Whether the reader belongs to this volume.
@@ -69,7 +69,7 @@ impl<'s> FileReader<'s> {
     /// [`StoreError`].
     pub(crate) fn read(&mut self, metric: &MetricName) -> Result<Snapshot, StoreError> {
         let path = metric.relative_path();
-        let (file, stat) = self.near.open_file(&self.store.tree, &path)?;
+        let (file, stat) = self.folders.open_file(&self.store.tree, &path)?;
         self.read_open(&file, &stat, &path)
     }
 
@@ -121,7 +121,7 @@ impl Store {
     /// [`StoreError`].
     pub(crate) fn read_to_copy(&self, metric: &MetricName) -> Result<Snapshot, StoreError> {
         let path = metric.relative_path();
-        let (file, stat) = Near::default().open_file(&self.tree, &path)?;
+        let (file, stat) = FolderCache::default().open_file(&self.tree, &path)?;
         let bytes = self.within_limit(&stat, &path)?;
         // Before the lock, because others that wait for the lock must not wait for memory too.
         let takes = bytes.saturating_mul(2).saturating_add(bytes / 1024 + 4096);

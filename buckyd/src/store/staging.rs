@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::error::StoreError;
 use super::failure::Failure;
 use super::fill::Existing;
-use super::near::{Near, is_removed};
+use super::folder_cache::{FolderCache, is_removed};
 use super::rules::{HealRules, OnCorrupt};
 use super::tree::Tree;
 use super::unplaced::Unplaced;
@@ -68,10 +68,10 @@ impl Store {
         &self,
         path: &Path,
         new: NewFile<'_>,
-        near: &Near,
+        folders: &FolderCache,
     ) -> Result<(Unplaced, bool), StoreError> {
         // An error of the folder is reported when the file is put in place.
-        let folder = path.parent().and_then(|folder| near.make_folder(&self.tree, folder).ok());
+        let folder = path.parent().and_then(|folder| folders.make_folder(&self.tree, folder).ok());
         let is_folder_new = folder.as_ref().is_some_and(|(_, is_new)| *is_new);
         let written = match folder.and_then(|(folder, _)| self.unnamed.make(&*folder)) {
             Some(mut unnamed) => self.fill_tmp(unnamed.file(), path, new).map(|()| {
@@ -91,9 +91,9 @@ impl Store {
     pub(super) fn make_unplaced(
         &self,
         path: &Path,
-        near: &Near,
+        folders: &FolderCache,
     ) -> (Result<(Unplaced, File), StoreError>, bool) {
-        let folder = path.parent().and_then(|folder| near.make_folder(&self.tree, folder).ok());
+        let folder = path.parent().and_then(|folder| folders.make_folder(&self.tree, folder).ok());
         let is_folder_new = folder.as_ref().is_some_and(|(_, is_new)| *is_new);
         let unnamed = folder.and_then(|(folder, _)| {
             let unnamed = self.unnamed.make(&*folder)?;
@@ -160,9 +160,9 @@ impl Store {
         &self,
         staged: &Staged,
         budget: &LockBudget,
-        near: &Near,
+        folders: &FolderCache,
     ) -> Result<Existing, Failure> {
-        let result = self.try_put_or_fill(staged, budget, near);
+        let result = self.try_put_or_fill(staged, budget, folders);
         if !matches!(result, Ok(Existing::NotThere | Existing::NeedsReshape)) {
             self.remove_unplaced(&staged.file);
         }
@@ -177,13 +177,13 @@ impl Store {
         &self,
         staged: &Staged,
         budget: &LockBudget,
-        near: &Near,
+        folders: &FolderCache,
     ) -> Result<Existing, Failure> {
         let (Some(folder), Some(name)) = (staged.path.parent(), staged.path.file_name()) else {
             return Err(StoreError::BadPath { path: staged.path.clone() }.into());
         };
         for _ in 0..TRIES {
-            let (folder, _) = match near.make_folder(&self.tree, folder) {
+            let (folder, _) = match folders.make_folder(&self.tree, folder) {
                 // One of its folders was empty and was removed while those below were created.
                 Err(StoreError::Missing { .. }) => continue,
                 folder => folder?,
@@ -202,7 +202,7 @@ impl Store {
                     if matches!(staged.file, Unplaced::Named(_))
                         || is_removed(&folder).unwrap_or(true) =>
                 {
-                    near.forget();
+                    folders.forget();
                     continue;
                 }
                 Err(Errno::XDEV) => {

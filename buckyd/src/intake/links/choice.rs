@@ -69,8 +69,8 @@ pub(crate) struct Finding {
 #[derive(Debug, Default)]
 pub(crate) struct Choice {
     phase: Phase,
-    plain: Seen,
-    compressed: Seen,
+    plain: ArchiveSums,
+    compressed: ArchiveSums,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -86,7 +86,7 @@ enum Phase {
 
 /// The sum of archives of one kind.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct ArchiveSums {
     archives: u32,
     bytes: u64,
     wire_bytes: u64,
@@ -164,7 +164,7 @@ impl Choice {
     }
 }
 
-impl Seen {
+impl ArchiveSums {
     fn add(&mut self, transfer: &Transfer) {
         // The sender may have worked while we waited. Only the rest can be the link's.
         let waited = transfer.worked.map(|worked| transfer.starved.saturating_sub(worked));

@@ -29,17 +29,17 @@ pub(crate) struct Links {
 
 /// The measurement of an archive that is arriving.
 #[derive(Debug)]
-pub(crate) struct Coming {
+pub(crate) struct Measurement {
     peer: DaemonAddr,
     encoding: Encoding,
     begun: Instant,
     moment: Option<Moment>,
-    counted: Arc<Counted>,
+    counted: Arc<TransferCounts>,
 }
 
 /// The counts of a measurement.
 #[derive(Debug, Default)]
-struct Counted {
+struct TransferCounts {
     bytes: AtomicU64,
     starved_micros: AtomicU64,
 }
@@ -52,8 +52,8 @@ impl Links {
 
     /// Takes note of an archive that has arrived: the total length of its files, and how long its sender
     /// worked, if that is known.
-    pub(crate) fn came(&self, coming: &Coming, bytes: u64, worked: Option<Duration>) {
-        let Coming { peer, encoding, begun, moment, counted } = coming;
+    pub(crate) fn came(&self, coming: &Measurement, bytes: u64, worked: Option<Duration>) {
+        let Measurement { peer, encoding, begun, moment, counted } = coming;
         let now = Instant::now();
         let transfer = Transfer {
             encoding: *encoding,
@@ -79,14 +79,14 @@ impl Links {
     }
 }
 
-impl Coming {
+impl Measurement {
     /// Measures `stream`, which `peer` sends in `encoding`, from now on.
     pub(crate) fn measured(
         peer: DaemonAddr,
         encoding: Encoding,
         stream: ByteStream,
     ) -> (Self, ByteStream) {
-        let counted = Arc::new(Counted::default());
+        let counted = Arc::new(TransferCounts::default());
         let coming = Self {
             peer,
             encoding,
@@ -125,7 +125,8 @@ mod tests {
                 Ok(piece)
             },
         );
-        let (coming, measured) = Coming::measured(peer(1), Encoding::Identity, Box::pin(pieces));
+        let (coming, measured) =
+            Measurement::measured(peer(1), Encoding::Identity, Box::pin(pieces));
         // Time that the caller uses for the pieces does not count as waiting.
         let read: Vec<Bytes> = measured
             .then(|piece| async move {

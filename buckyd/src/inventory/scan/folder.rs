@@ -16,14 +16,14 @@ pub(super) const EXTENSION: &[u8] = b".wsp";
 const STATE_FOLDER: &[u8] = b".bucky";
 
 /// An entry that matters: a folder, or a Whisper file without its extension.
-pub(super) struct Entry {
+pub(super) struct FolderEntry {
     pub(super) name: Box<[u8]>,
     /// Also true for a link to a folder that may be followed.
     pub(super) is_folder: bool,
     pub(super) is_link: bool,
 }
 
-impl Entry {
+impl FolderEntry {
     fn folder(name: &[u8], is_link: bool) -> Self {
         Self { name: name.into(), is_folder: true, is_link }
     }
@@ -44,7 +44,7 @@ pub(super) struct Link {
 /// The content of one folder.
 pub(super) struct Folder {
     /// In the reverse order of their names in the list.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<FolderEntry>,
     pub(super) links: Vec<Link>,
     /// Whether another daemon serves it.
     pub(super) is_others: bool,
@@ -81,10 +81,14 @@ impl Folder {
                 kind => kind,
             };
             match kind {
-                FileType::Directory => entries.push(Entry::folder(name, false)),
+                FileType::Directory => entries.push(FolderEntry::folder(name, false)),
                 FileType::RegularFile => {
                     if let Some(stem) = name.strip_suffix(EXTENSION) {
-                        entries.push(Entry { name: stem.into(), is_folder: false, is_link: false });
+                        entries.push(FolderEntry {
+                            name: stem.into(),
+                            is_folder: false,
+                            is_link: false,
+                        });
                     }
                 }
                 FileType::Symlink => match link(&folder, entry.file_name()) {
@@ -92,7 +96,7 @@ impl Folder {
                         if link.kind == NotServedKind::LinkedFolder
                             && follows(&path.join(OsStr::from_bytes(name))) =>
                     {
-                        entries.push(Entry::folder(name, true));
+                        entries.push(FolderEntry::folder(name, true));
                     }
                     link => links.extend(link),
                 },

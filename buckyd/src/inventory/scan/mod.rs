@@ -18,7 +18,7 @@ use bucky_whisper::{MetricName, Series};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use self::folder::{EXTENSION, Entry, Folder, Link};
+use self::folder::{EXTENSION, Folder, FolderEntry, Link};
 use super::list::{List, ListBuilder};
 use crate::store::{Store, StoreError, Tree, Volumes};
 
@@ -72,7 +72,7 @@ impl Visitor for Ignore {
 /// A folder on the current path: its remaining entries, in reverse order, and the length of its name in the
 /// path.
 struct Level {
-    entries: Vec<Entry>,
+    entries: Vec<FolderEntry>,
     name_len: usize,
     /// The volume of the folder. `None` for the prefix's volume.
     volume: Option<Arc<Store>>,
@@ -191,7 +191,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
     fn enter(
         &mut self,
         path: &Path,
-        entry: &Entry,
+        entry: &FolderEntry,
         volume: Option<Arc<Store>>,
     ) -> Option<(Folder, Option<Arc<Store>>, bool)> {
         let missing = self.volumes.and_then(|volumes| volumes.missing_at(path));
@@ -312,7 +312,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
         while let Some(path) = folders.pop() {
             let read = self.read(self.tree_of(volume), &path);
             let Some(folder) = self.opened(&path, read) else { continue };
-            for Entry { name, is_folder, .. } in folder.entries.into_iter().rev() {
+            for FolderEntry { name, is_folder, .. } in folder.entries.into_iter().rev() {
                 if is_folder {
                     folders.push(path.join(as_path(&name)));
                 } else {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::answer::PlainAnswer;
 use super::path::{self, BadEscape};
-use crate::http::body::{self, BodyError, Held};
+use crate::http::body::{self, BodyError, HeldBody};
 use crate::memory::{Budget, Share};
 
 /// The most parameters. A request has at most four, and each takes many times its length in memory.
@@ -138,7 +138,7 @@ async fn of_body(
     let is_multipart = media_type.eq_ignore_ascii_case(MULTIPART);
     if is_multipart || media_type.eq_ignore_ascii_case(FORM) {
         let held = body::read(body, limit_bytes, budget).await.map_err(FormBodyError::Body)?;
-        let Held { bytes, mut share } = held;
+        let HeldBody { bytes, mut share } = held;
         let more = budget.share(bytes.len() as u64 * (READ_TIMES - 1)).await;
         share.add(more.map_err(|error| FormBodyError::Body(BodyError::NoMemory(error)))?);
         let parameters = if is_multipart {

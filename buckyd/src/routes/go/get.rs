@@ -13,7 +13,7 @@ use bucky_api::Encoding;
 
 use super::answer::PlainAnswer;
 use super::asked::{Asked, stat_header};
-use super::reply::{Piece, Reply, Told, media_type};
+use super::reply::{FileFacts, Piece, Reply, media_type};
 use super::{conditions, get_long};
 use crate::app::App;
 use crate::blocking::{blocking, bytes_body};
@@ -21,10 +21,10 @@ use crate::memory::Share;
 use crate::store::StoreError;
 
 /// The body, and what the headers say about it.
-struct Found {
+struct FoundFile {
     /// The file, encoded.
     content: Vec<u8>,
-    told: Told,
+    told: FileFacts,
     /// The memory for the content and a copy of it.
     share: Share,
 }
@@ -38,7 +38,7 @@ pub(super) async fn get(
     let encoding = encoding(headers);
     let finder = Arc::clone(&app);
     let (found, asked) = blocking(move || (find(&finder, &asked, encoding), asked)).await?;
-    let Some(Found { content, told, share }) = found? else {
+    let Some(FoundFile { content, told, share }) = found? else {
         return get_long::get(app, asked, headers, permit).await;
     };
     match told.reply(headers) {
@@ -60,7 +60,7 @@ fn encoding(headers: &HeaderMap) -> Encoding {
 }
 
 /// The file. `None` if it is too long to hold in memory.
-fn find(app: &App, asked: &Asked, encoding: Encoding) -> Result<Option<Found>, PlainAnswer> {
+fn find(app: &App, asked: &Asked, encoding: Encoding) -> Result<Option<FoundFile>, PlainAnswer> {
     // Encoded, or in parts, it is in memory twice. If it cannot be compressed, each 64 KiB gets a frame.
     let file = match app.store.read_to_copy(&asked.metric) {
         Ok(file) => file,
@@ -80,14 +80,14 @@ fn find(app: &App, asked: &Asked, encoding: Encoding) -> Result<Option<Found>, P
             encoder.finish()?
         }
     };
-    let told = Told {
+    let told = FileFacts {
         len_bytes: content.len(),
         media_type: media_type(&content),
         encoding,
         stat: stat_header(asked.spelled.clone(), size, file.meta.mode, mtime, encoding)?,
         modified: conditions::modified(mtime),
     };
-    Ok(Some(Found { content, told, share: file.share }))
+    Ok(Some(FoundFile { content, told, share: file.share }))
 }
 
 fn body(content: Vec<u8>, pieces: &[Piece]) -> Vec<u8> {

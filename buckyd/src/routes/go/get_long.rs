@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::answer::PlainAnswer;
 use super::asked::{Asked, stat_header};
 use super::conditions;
-use super::reply::{Piece, Reply, SNIFFED_BYTES, Told, media_type};
+use super::reply::{FileFacts, Piece, Reply, SNIFFED_BYTES, media_type};
 use crate::app::App;
 use crate::blocking::{BodyWriter, body_channel};
 use crate::store::LargeFile;
@@ -88,14 +88,14 @@ fn send(
     }
 }
 
-fn begin(app: &App, asked: Asked) -> Result<(LargeFile<'_>, Told), PlainAnswer> {
+fn begin(app: &App, asked: Asked) -> Result<(LargeFile<'_>, FileFacts), PlainAnswer> {
     let mut file = app.store.open_large(&asked.metric)?;
     let mut first = Vec::new();
     file.by_ref().take(SNIFFED_BYTES as u64).read_to_end(&mut first)?;
     let (meta, size) = (file.meta(), file.len_bytes());
     let mtime = i64::try_from(meta.mtime).unwrap_or(i64::MAX);
     let size = i64::try_from(size).unwrap_or(i64::MAX);
-    let told = Told {
+    let told = FileFacts {
         len_bytes: usize::try_from(file.len_bytes()).map_err(PlainAnswer::internal)?,
         media_type: media_type(&first),
         encoding: Encoding::Identity,

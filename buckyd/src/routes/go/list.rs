@@ -25,7 +25,7 @@ use serde::de::DeserializeSeed;
 use super::answer::PlainAnswer;
 use super::force::OwedScans;
 use super::form::{Form, FormBodyError};
-use super::names::Names;
+use super::names::ListedNames;
 use crate::app::App;
 use crate::blocking::{BodyWriter, blocking};
 use crate::http::body::BodyError;
@@ -168,21 +168,25 @@ impl Question {
 
     /// Which names of `list` are in the answer. Requested names that are not in it are dropped as they are
     /// read, so a request takes no more memory than its text and what it finds.
-    fn wanted(self, list: &List, regex: Option<(Regex, Permit)>) -> Result<Wanted, PlainAnswer> {
-        let Some(json) = self.list else { return Ok(Wanted { regex, names: None }) };
+    fn wanted(
+        self,
+        list: &List,
+        regex: Option<(Regex, Permit)>,
+    ) -> Result<SelectedNames, PlainAnswer> {
+        let Some(json) = self.list else { return Ok(SelectedNames { regex, names: None }) };
         let mut reader = serde_json::Deserializer::from_str(&json);
-        let names = Names(list).deserialize(&mut reader);
+        let names = ListedNames(list).deserialize(&mut reader);
         let names = names.and_then(|names| reader.end().map(|()| names)).map_err(|error| {
             PlainAnswer::bad_request(format!("list= is not a JSON array of strings: {error}"))
         })?;
-        Ok(Wanted { regex, names: Some(names) })
+        Ok(SelectedNames { regex, names: Some(names) })
     }
 }
 
 /// The list, or a provisional one, or the answer that the scan runs.
 async fn current_list(inventory: &Arc<Inventory>) -> Result<List, PlainAnswer> {
     let inventory = Arc::clone(inventory);
-    blocking(move || inventory.list_or_guess().ok_or_else(|| not_ready(&inventory))).await?
+    blocking(move || inventory.list_or_provisional().ok_or_else(|| not_ready(&inventory))).await?
 }
 
 /// The list of a scan that began after `question` was first asked.
@@ -215,13 +219,13 @@ fn in_progress() -> PlainAnswer {
 }
 
 /// The names in the answer.
-struct Wanted {
+struct SelectedNames {
     regex: Option<(Regex, Permit)>,
     /// The names that were requested and exist.
     names: Option<BTreeSet<String>>,
 }
 
-impl Wanted {
+impl SelectedNames {
     fn write(&self, list: &List, writer: &mut BodyWriter) -> io::Result<()> {
         let mut array = JsonArray { writer, is_empty: true, scratch: Vec::new() };
         array.begin()?;

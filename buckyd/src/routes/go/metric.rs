@@ -16,7 +16,7 @@ use bucky_whisper::MetricName;
 
 use super::answer::PlainAnswer;
 use super::asked::{Asked, stat_header};
-use super::upload_file::How;
+use super::upload_file::OnExisting;
 use super::{get, path, upload};
 use crate::app::App;
 use crate::blocking::blocking;
@@ -37,8 +37,10 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     match method {
         Method::HEAD => head(app, asked(name)?).await,
         Method::GET => get::get(app, asked(name)?, request.headers()).await,
-        Method::POST => upload::receive(app, How::Heal, asked(name)?.metric, request).await,
-        Method::PUT => upload::receive(app, How::Replace, asked(name)?.metric, request).await,
+        Method::POST => upload::receive(app, OnExisting::Heal, asked(name)?.metric, request).await,
+        Method::PUT => {
+            upload::receive(app, OnExisting::Replace, asked(name)?.metric, request).await
+        }
         Method::DELETE => delete(app, asked(name)?).await,
         _ => Err(PlainAnswer::bad_request("Bad method request.")),
     }

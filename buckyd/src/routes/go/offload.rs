@@ -21,9 +21,9 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::answer::PlainAnswer;
 use super::form::Form;
 use super::upload_file::{
-    FILE_BYTES_MOST, How, Timings, Upload, WhisperFile, nanoseconds, size, store,
+    FILE_BYTES_MOST, OnExisting, Timings, Upload, WhisperFile, nanoseconds, size, store,
 };
-use super::upload_long::{self, LongUpload, Untaken};
+use super::upload_long::{self, LongUpload, LongUploadError};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::blocking::blocking;
@@ -41,7 +41,7 @@ pub(super) fn is_asked_for(query: Option<&str>) -> Result<bool, PlainAnswer> {
 
 pub(super) async fn fetch(
     app: Arc<App>,
-    how: How,
+    how: OnExisting,
     metric: MetricName,
     request: Request,
 ) -> Result<Response, PlainAnswer> {
@@ -85,7 +85,7 @@ pub(super) async fn fetch(
 /// Fetches a file that is too long to hold in memory, and stores it as it arrives.
 async fn fetch_long(
     app: Arc<App>,
-    how: How,
+    how: OnExisting,
     metric: MetricName,
     (source, source_metric): (&Daemon, &str),
     permit: Permit,
@@ -106,12 +106,12 @@ async fn fetch_long(
             let download = all.saturating_sub(timings.fill + timings.copy).max(1);
             Ok(Timings { download, ..timings }.into_response())
         }
-        Err(Untaken::Broken(error)) => Err(source_error(chain(&error))),
-        Err(Untaken::OtherLength) => Err(source_error(format!(
+        Err(LongUploadError::Broken(error)) => Err(source_error(chain(&error))),
+        Err(LongUploadError::OtherLength) => Err(source_error(format!(
             "{source_metric} does not have the {len_bytes} bytes that {} announced",
             source.addr()
         ))),
-        Err(Untaken::Answer(answer)) => Err(answer),
+        Err(LongUploadError::Answer(answer)) => Err(answer),
     }
 }
 

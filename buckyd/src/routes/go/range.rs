@@ -10,7 +10,7 @@ const RANGES_MOST: usize = 16;
 
 /// The bytes that a `Range` header selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum SelectedBytes {
     /// The whole file.
     Whole,
     /// One part, which is not empty and is inside the file.
@@ -34,9 +34,9 @@ pub(super) enum RangeError {
 ///
 /// # Errors
 /// [`RangeError`], which becomes a 416.
-pub(super) fn parse(text: &str, len_bytes: usize) -> Result<Wanted, RangeError> {
+pub(super) fn parse(text: &str, len_bytes: usize) -> Result<SelectedBytes, RangeError> {
     if len_bytes == 0 {
-        return Ok(Wanted::Whole);
+        return Ok(SelectedBytes::Whole);
     }
     let list = text.strip_prefix("bytes=").ok_or(RangeError::Invalid)?;
     let mut ranges = Vec::new();
@@ -48,16 +48,16 @@ pub(super) fn parse(text: &str, len_bytes: usize) -> Result<Wanted, RangeError> 
         }
     }
     if ranges.is_empty() {
-        return if beyond { Err(RangeError::NoOverlap) } else { Ok(Wanted::Whole) };
+        return if beyond { Err(RangeError::NoOverlap) } else { Ok(SelectedBytes::Whole) };
     }
     if let [range] = ranges.as_slice() {
-        return Ok(Wanted::Part(range.clone()));
+        return Ok(SelectedBytes::Part(range.clone()));
     }
     let asked = ranges.iter().map(ExactSizeIterator::len).fold(0, usize::saturating_add);
     if ranges.len() > RANGES_MOST || asked > len_bytes {
-        return Ok(Wanted::Whole);
+        return Ok(SelectedBytes::Whole);
     }
-    Ok(Wanted::Parts(ranges))
+    Ok(SelectedBytes::Parts(ranges))
 }
 
 /// One range. `None` if it is beyond the end.
@@ -104,9 +104,9 @@ mod tests {
             ("bytes= 1 - 2 ,", 1..3),
             ("bytes=500-,3-3", 3..4),
         ] {
-            assert_eq!(parse(text, 148), Ok(Wanted::Part(wanted)), "{text}");
+            assert_eq!(parse(text, 148), Ok(SelectedBytes::Part(wanted)), "{text}");
         }
-        assert_eq!(parse("bytes=0-1,4-5", 148), Ok(Wanted::Parts(vec![0..2, 4..6])));
+        assert_eq!(parse("bytes=0-1,4-5", 148), Ok(SelectedBytes::Parts(vec![0..2, 4..6])));
     }
 
     #[test]
@@ -125,8 +125,8 @@ mod tests {
     fn ranges_that_would_cost_more_than_the_whole_get_the_whole() {
         let many = format!("bytes={}", "0-0,".repeat(17));
         for text in ["bytes=0-100,0-100", "bytes=", many.as_str()] {
-            assert_eq!(parse(text, 148), Ok(Wanted::Whole), "{text}");
+            assert_eq!(parse(text, 148), Ok(SelectedBytes::Whole), "{text}");
         }
-        assert_eq!(parse("bytes=0-15", 0), Ok(Wanted::Whole));
+        assert_eq!(parse("bytes=0-15", 0), Ok(SelectedBytes::Whole));
     }
 }

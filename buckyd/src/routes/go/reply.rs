@@ -13,7 +13,7 @@ use bucky_api::go::{METRIC_STAT_HEADER, OCTET_STREAM};
 
 use super::answer::PlainAnswer;
 use super::conditions::{self, Verdict};
-use super::range::{self, RangeError, Wanted};
+use super::range::{self, RangeError, SelectedBytes};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 /// How many bytes decide the media type.
@@ -23,7 +23,7 @@ pub(super) const SNIFFED_BYTES: usize = 512;
 const BOUNDARY: &str = "bucky-byteranges-5d2b1f0c7a94";
 
 /// What is known about the requested file.
-pub(super) struct Told {
+pub(super) struct FileFacts {
     /// Its length, encoded.
     pub(super) len_bytes: usize,
     pub(super) media_type: &'static str,
@@ -49,7 +49,7 @@ pub(super) enum Piece {
     File(Range<usize>),
 }
 
-impl Told {
+impl FileFacts {
     /// The answer to a request with these headers.
     pub(super) fn reply(self, headers: &HeaderMap) -> Reply {
         match conditions::verdict(headers, self.modified) {
@@ -58,28 +58,28 @@ impl Told {
             Verdict::Proceed => {}
         }
         match self.wanted(headers) {
-            Ok(Wanted::Whole) => {
+            Ok(SelectedBytes::Whole) => {
                 let head = self.head(StatusCode::OK, self.media_type);
                 sent(head, vec![Piece::File(0..self.len_bytes)])
             }
-            Ok(Wanted::Part(range)) => {
+            Ok(SelectedBytes::Part(range)) => {
                 let head = self.head(StatusCode::PARTIAL_CONTENT, self.media_type);
                 let head = head.header(header::CONTENT_RANGE, self.content_range(&range));
                 sent(head, vec![Piece::File(range)])
             }
-            Ok(Wanted::Parts(ranges)) => self.parts(ranges),
+            Ok(SelectedBytes::Parts(ranges)) => self.parts(ranges),
             Err(error) => Reply::Bodiless(self.out_of_range(error)),
         }
     }
 
     /// Which bytes the request selects. With snappy, positions are those of the encoded stream.
-    fn wanted(&self, headers: &HeaderMap) -> Result<Wanted, RangeError> {
+    fn wanted(&self, headers: &HeaderMap) -> Result<SelectedBytes, RangeError> {
         match headers.get(header::RANGE) {
             Some(range) if conditions::range_counts(headers, self.modified) => {
                 let text = range.to_str().map_err(|_| RangeError::Invalid)?;
                 range::parse(text, self.len_bytes)
             }
-            _ => Ok(Wanted::Whole),
+            _ => Ok(SelectedBytes::Whole),
         }
     }
 

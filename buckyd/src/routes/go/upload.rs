@@ -13,16 +13,18 @@ use bucky_api::Encoding;
 use bucky_whisper::MetricName;
 
 use super::answer::PlainAnswer;
-use super::upload_file::{Announced, FILE_BYTES_MOST, How, Timings, Upload, nanoseconds, store};
+use super::upload_file::{
+    Announced, FILE_BYTES_MOST, OnExisting, Timings, Upload, nanoseconds, store,
+};
 use super::{offload, upload_long};
 use crate::app::App;
 use crate::blocking::blocking;
-use crate::http::body::Held;
+use crate::http::body::HeldBody;
 
 /// Receives a file, or fetches it if the request names a source.
 pub(super) async fn receive(
     app: Arc<App>,
-    how: How,
+    how: OnExisting,
     metric: MetricName,
     request: Request,
 ) -> Result<Response, PlainAnswer> {
@@ -44,7 +46,7 @@ pub(super) async fn receive(
     };
     let timings = blocking(move || {
         let _permit = permit;
-        let Held { bytes, share } = body;
+        let HeldBody { bytes, share } = body;
         let content = announced.content(bytes)?;
         // Of an encoded body only the decoded content is still in memory.
         let share = plain.unwrap_or(share);

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::answer::PlainAnswer;
 use crate::app::App;
-use crate::http::body::{self, BodyError, Held};
+use crate::http::body::{self, BodyError, HeldBody};
 use crate::memory::{Budget, Share};
 use crate::store::HealBatch;
 
@@ -26,7 +26,7 @@ const ENCODING_OVERHEAD_BYTES: usize = 1024 * 1024;
 
 /// What happens to an existing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
+pub(super) enum OnExisting {
     /// POST: it is filled. If there is none, it is created.
     Heal,
     /// PUT: it is replaced.
@@ -96,7 +96,11 @@ impl Announced {
         Ok(Self { size, mod_time: stat.mod_time, encoding })
     }
 
-    pub(super) async fn read(self, request: Request, budget: &Budget) -> Result<Held, PlainAnswer> {
+    pub(super) async fn read(
+        self,
+        request: Request,
+        budget: &Budget,
+    ) -> Result<HeldBody, PlainAnswer> {
         let limit = match self.encoding {
             Encoding::Identity => self.size,
             _ => self.size.saturating_add(self.size / 8).saturating_add(ENCODING_OVERHEAD_BYTES),
@@ -165,14 +169,14 @@ impl WhisperFile {
 /// Stores an upload durably. `timings` has the parts that are done.
 pub(super) fn store(
     app: &App,
-    how: How,
+    how: OnExisting,
     upload: Upload,
     timings: Timings,
 ) -> Result<Timings, PlainAnswer> {
     let started = Instant::now();
     let created = match how {
-        How::Heal => heal(app, upload)?,
-        How::Replace => {
+        OnExisting::Heal => heal(app, upload)?,
+        OnExisting::Replace => {
             replace(app, upload)?;
             true
         }

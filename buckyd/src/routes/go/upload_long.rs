@@ -16,13 +16,13 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::answer::PlainAnswer;
 use super::upload_file::{
-    Announced, How, Timings, conclude, malformed, malformed_because, meta_of, nanoseconds,
+    Announced, OnExisting, Timings, conclude, malformed, malformed_because, meta_of, nanoseconds,
     outcome_of,
 };
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::http::body::{self, BodyError};
-use crate::store::{Coming, HealBatch, Replacement};
+use crate::store::{HealBatch, IncomingFile, Replacement};
 
 /// How much is read at a time.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -37,7 +37,7 @@ pub(super) struct LongUpload {
 }
 
 /// Why a long file was not stored.
-pub(super) enum Untaken {
+pub(super) enum LongUploadError {
     /// It could not be read.
     Broken(io::Error),
     /// It is shorter or longer than announced.
@@ -46,7 +46,7 @@ pub(super) enum Untaken {
     Answer(PlainAnswer),
 }
 
-impl From<PlainAnswer> for Untaken {
+impl From<PlainAnswer> for LongUploadError {
     fn from(answer: PlainAnswer) -> Self {
         Self::Answer(answer)
     }
@@ -54,7 +54,7 @@ impl From<PlainAnswer> for Untaken {
 
 pub(super) async fn receive(
     app: Arc<App>,
-    how: How,
+    how: OnExisting,
     metric: MetricName,
     announced: Announced,
     body: Body,
@@ -67,14 +67,14 @@ pub(super) async fn receive(
     let upload = LongUpload { metric, len_bytes: size as u64, mod_time };
     let stored = blocking(move || {
         let _permit = permit;
-        let reader = encoding.decoder(reader).map_err(Untaken::Broken)?;
+        let reader = encoding.decoder(reader).map_err(LongUploadError::Broken)?;
         store(&app, how, upload, reader, Timings::default(), started)
     });
     match stored.await? {
         Ok(timings) => Ok(timings.into_response()),
-        Err(Untaken::Broken(error)) => Err(broken(error, encoding)),
-        Err(Untaken::OtherLength) => Err(malformed()),
-        Err(Untaken::Answer(answer)) => Err(answer),
+        Err(LongUploadError::Broken(error)) => Err(broken(error, encoding)),
+        Err(LongUploadError::OtherLength) => Err(malformed()),
+        Err(LongUploadError::Answer(answer)) => Err(answer),
     }
 }
 
@@ -92,15 +92,15 @@ fn broken(error: io::Error, encoding: Encoding) -> PlainAnswer {
 /// `started`.
 pub(super) fn store(
     app: &App,
-    how: How,
+    how: OnExisting,
     upload: LongUpload,
     mut reader: impl Read,
     timings: Timings,
     started: Instant,
-) -> Result<Timings, Untaken> {
+) -> Result<Timings, LongUploadError> {
     let head = head(&mut reader, upload.len_bytes)?;
     let time = app.set_mtime.then_some(upload.mod_time).filter(|time| *time > 0);
-    let mut incoming = Incoming::begin(app, how, &upload, time)?;
+    let mut incoming = LongDestination::begin(app, how, &upload, time)?;
     let taken = incoming.take(&head, reader, upload.len_bytes);
     if let Err(untaken) = taken {
         incoming.give_up(&upload.metric);
@@ -113,12 +113,12 @@ pub(super) fn store(
 }
 
 /// The first bytes of the file, with its header. They are checked before any file is changed.
-fn head(reader: &mut impl Read, len_bytes: u64) -> Result<Vec<u8>, Untaken> {
+fn head(reader: &mut impl Read, len_bytes: u64) -> Result<Vec<u8>, LongUploadError> {
     let bytes = len_bytes.min(Header::SIZE_MAX_BYTES);
     let mut head = Vec::new();
-    reader.take(bytes).read_to_end(&mut head).map_err(Untaken::Broken)?;
+    reader.take(bytes).read_to_end(&mut head).map_err(LongUploadError::Broken)?;
     if (head.len() as u64) < bytes {
-        return Err(Untaken::OtherLength);
+        return Err(LongUploadError::OtherLength);
     }
     match Header::parse(&head, len_bytes) {
         Err(error) if !is_compressed(&head) => Err(malformed_because(chain(&error)).into()),
@@ -129,32 +129,32 @@ fn head(reader: &mut impl Read, len_bytes: u64) -> Result<Vec<u8>, Untaken> {
 /// A long file that will fill the metric's file, or become it.
 struct Healing<'a> {
     batch: HealBatch<'a>,
-    coming: Coming,
+    coming: IncomingFile,
     /// The time of the existing file.
     before: Option<i64>,
 }
 
 /// Where a long file is stored.
-enum Incoming<'a> {
+enum LongDestination<'a> {
     Heal(Box<Healing<'a>>),
     Replace { replacement: Replacement<'a>, meta: FileMeta },
 }
 
-impl<'a> Incoming<'a> {
+impl<'a> LongDestination<'a> {
     fn begin(
         app: &'a App,
-        how: How,
+        how: OnExisting,
         upload: &LongUpload,
         time: Option<i64>,
     ) -> Result<Self, PlainAnswer> {
         let meta = meta_of(app, time);
         let metric = &upload.metric;
         match how {
-            How::Replace => {
+            OnExisting::Replace => {
                 let replacement = app.store.begin_replace(metric)?;
                 Ok(Self::Replace { replacement, meta })
             }
-            How::Heal => {
+            OnExisting::Heal => {
                 let before = app.store.stat(metric).ok().map(|stat| stat.mtime);
                 let mut batch = HealBatch::new(&app.store);
                 let member = LargeMember {
@@ -171,7 +171,12 @@ impl<'a> Incoming<'a> {
     }
 
     /// Takes the complete file: `head`, and the rest from `reader`, which must end there.
-    fn take(&mut self, head: &[u8], mut reader: impl Read, len_bytes: u64) -> Result<(), Untaken> {
+    fn take(
+        &mut self,
+        head: &[u8],
+        mut reader: impl Read,
+        len_bytes: u64,
+    ) -> Result<(), LongUploadError> {
         self.write(head)?;
         let mut left = len_bytes - head.len() as u64;
         let mut piece = vec![0; PIECE_BYTES];
@@ -179,16 +184,16 @@ impl<'a> Incoming<'a> {
             let wanted = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
             let Some(piece) = piece.get_mut(..wanted) else { break };
             reader.read_exact(piece).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => Untaken::OtherLength,
-                _ => Untaken::Broken(error),
+                io::ErrorKind::UnexpectedEof => LongUploadError::OtherLength,
+                _ => LongUploadError::Broken(error),
             })?;
             self.write(piece)?;
             left -= wanted as u64;
         }
         // One byte more shows that it is too long.
         let mut behind = Vec::new();
-        reader.take(1).read_to_end(&mut behind).map_err(Untaken::Broken)?;
-        if behind.is_empty() { Ok(()) } else { Err(Untaken::OtherLength) }
+        reader.take(1).read_to_end(&mut behind).map_err(LongUploadError::Broken)?;
+        if behind.is_empty() { Ok(()) } else { Err(LongUploadError::OtherLength) }
     }
 
     fn write(&mut self, piece: &[u8]) -> Result<(), PlainAnswer> {

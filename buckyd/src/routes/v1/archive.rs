@@ -24,7 +24,7 @@ use crate::http::lines;
 use crate::http::query::{self, FilterText, Switch};
 use crate::http::respond::ApiError;
 use crate::inventory::walk_metrics;
-use crate::memory::Growing;
+use crate::memory::GrowingShare;
 use crate::store::{FileReader, LargeFile, StoreError};
 use crate::transfers::Permit;
 
@@ -35,7 +35,7 @@ const TEXT_TIMES: u64 = 4;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Query {
+struct ArchiveQuery {
     regex: Option<String>,
     glob: Option<String>,
     prefix: Option<String>,
@@ -64,8 +64,8 @@ pub(super) async fn get(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let query: Query = query::parse(query.as_deref())?;
-    let Query { regex, glob, prefix, large } = query;
+    let query: ArchiveQuery = query::parse(query.as_deref())?;
+    let ArchiveQuery { regex, glob, prefix, large } = query;
     let filter = FilterText { regex, glob, prefix, after: None }.compile(&app.transfers).await?;
     let list = metrics::list(&app, Switch::Off).await?;
     let permit = app.transfers.send()?;
@@ -131,7 +131,7 @@ struct Source<'a> {
     caller: &'a Caller,
     files: FileReader<'a>,
     /// The memory for the report.
-    report: Growing,
+    report: GrowingShare,
     /// Whether the receiver accepts files that are too long to hold in memory.
     sends_large: bool,
 }
@@ -142,7 +142,7 @@ impl<'a> Source<'a> {
             app,
             caller,
             files: FileReader::new(&app.store),
-            report: Growing::by_steps(),
+            report: GrowingShare::by_steps(),
             sends_large: false,
         }
     }

@@ -29,7 +29,7 @@ use crate::store::{HealRules, OnCorrupt};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Query {
+struct HealQuery {
     #[serde(default)]
     replace_corrupt: Switch,
     #[serde(default)]
@@ -44,7 +44,7 @@ pub(super) async fn post(
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let query: Query = query::parse(query.as_deref())?;
+    let query: HealQuery = query::parse(query.as_deref())?;
     let on_corrupt = OnCorrupt::of(query.replace_corrupt.is_on());
     let on_schema_difference = query.on_schema_difference;
     let rules = HealRules { on_corrupt, on_schema_difference, sender, ..HealRules::default() };

@@ -11,14 +11,14 @@ use tokio::sync::oneshot;
 use crate::app::App;
 use crate::http::lines;
 use crate::http::respond::ApiError;
-use crate::intake::incoming::{Destination, Expected, Incoming, Stored};
+use crate::intake::incoming::{Destination, Expected, IncomingBatch, StoredBatch};
 use crate::memory::Share;
 use crate::store::HealRules;
 use crate::transfers::Permit;
 
 /// The result of a batch: a line for each metric, the error that ended the stream early, and the memory of
 /// the lines.
-pub(super) struct Healed {
+pub(super) struct HealedBatch {
     lines: Vec<HealLine>,
     error: Option<ApiError>,
     share: Share,
@@ -35,12 +35,12 @@ pub(super) fn start(
     encoding: Encoding,
     reader: impl Read + Send + 'static,
     expected: Expected,
-) -> (oneshot::Receiver<Result<(), ApiError>>, oneshot::Receiver<Healed>) {
+) -> (oneshot::Receiver<Result<(), ApiError>>, oneshot::Receiver<HealedBatch>) {
     let (read_sender, read) = oneshot::channel();
     let (finished_sender, finished) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let mut incoming = Incoming::new(
+        let mut incoming = IncomingBatch::new(
             Destination { store: &app.store, budget: &app.memory.receiving, links: &app.links },
             rules,
             expected,
@@ -53,25 +53,25 @@ pub(super) fn start(
             return;
         }
         let _ = read_sender.send(Ok(()));
-        let Stored { lines, set_aside, share } = incoming.finish();
+        let StoredBatch { lines, set_aside, share } = incoming.finish();
         for (batch, count) in set_aside {
             app.sweeper.added(batch, count);
         }
         log(&lines);
-        let _ = finished_sender.send(Healed { lines, error: end.err(), share });
+        let _ = finished_sender.send(HealedBatch { lines, error: end.err(), share });
     });
     (read, finished)
 }
 
 /// The answer with the lines of a batch, as soon as it is durable.
-pub(super) fn answer(finished: oneshot::Receiver<Healed>) -> Response {
+pub(super) fn answer(finished: oneshot::Receiver<HealedBatch>) -> Response {
     lines::eventually(async {
         let healed = finished.await.map_err(io::Error::other)?;
         Ok((text(&healed)?, healed.share))
     })
 }
 
-fn text(healed: &Healed) -> io::Result<Vec<u8>> {
+fn text(healed: &HealedBatch) -> io::Result<Vec<u8>> {
     let mut body = lines::ndjson(&healed.lines)?;
     if let Some(error) = &healed.error {
         lines::write_line(&mut body, error.body())?;

@@ -8,7 +8,7 @@ use bucky_api::{ErrorCode, chain};
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
-use crate::http::body::{self, BodyError, Held};
+use crate::http::body::{self, BodyError, HeldBody};
 use crate::http::respond::ApiError;
 use crate::memory::Share;
 use crate::transfers::Permit;
@@ -42,7 +42,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonBody<T> {
                 .hint(format!("send JSON with Content-Type: {MEDIA_TYPE}")));
         }
         let budget = &app.memory.receiving;
-        let Held { bytes, mut share } =
+        let HeldBody { bytes, mut share } =
             body::read(request.into_body(), LIMIT_BYTES, budget).await?;
         let permit = app.transfers.answer().await?;
         share.add(budget.share(bytes.len() as u64 * (PARSED_TIMES - 1)).await?);

@@ -28,7 +28,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Query {
+struct MetricsQuery {
     regex: Option<String>,
     glob: Option<String>,
     prefix: Option<String>,
@@ -50,7 +50,7 @@ pub(super) async fn get(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let query: Query = query::parse(query.as_deref())?;
+    let query: MetricsQuery = query::parse(query.as_deref())?;
     let (regex, glob) = (query.regex, query.glob);
     let filter = FilterText { regex, glob, prefix: query.prefix, after: query.after };
     let filter = filter.compile(&app.transfers).await?;
@@ -59,7 +59,7 @@ pub(super) async fn get(
         return Ok(lines::stream(permit, TEXT, move |writer| write_unusable(&app, writer)));
     }
     let list = list(&app, query.fresh).await?;
-    let wanted = Wanted {
+    let wanted = MetricsSelection {
         filter,
         limit: query.limit.unwrap_or(u64::MAX),
         unplaceable_only: query.unplaceable.is_on(),
@@ -128,7 +128,7 @@ pub(super) async fn list(app: &Arc<App>, fresh: Switch) -> Result<List, ApiError
 }
 
 /// Which metrics are in the answer.
-struct Wanted {
+struct MetricsSelection {
     filter: Filter,
     limit: u64,
     unplaceable_only: bool,
@@ -136,7 +136,7 @@ struct Wanted {
     known: Option<Arc<SeriesList>>,
 }
 
-impl Wanted {
+impl MetricsSelection {
     fn walk<B>(
         &self,
         list: &List,

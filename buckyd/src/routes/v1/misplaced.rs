@@ -22,7 +22,7 @@ use crate::inventory::List;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Query {
+struct MisplacedQuery {
     host: Option<String>,
     regex: Option<String>,
     glob: Option<String>,
@@ -38,7 +38,7 @@ struct Query {
 }
 
 /// The request.
-struct Question {
+struct MisplacedRequest {
     app: Arc<App>,
     /// The host of the ring that this node counts as.
     host: String,
@@ -51,10 +51,10 @@ pub(super) async fn get(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let query: Query = query::parse(query.as_deref())?;
+    let query: MisplacedQuery = query::parse(query.as_deref())?;
     let (regex, glob) = (query.regex, query.glob);
     let filter = FilterText { regex, glob, prefix: query.prefix, after: query.after };
-    let question = Question {
+    let question = MisplacedRequest {
         host: query.host.unwrap_or_else(|| app.node.clone()),
         filter: filter.compile(&app.transfers).await?,
         limit: query.limit.unwrap_or(u64::MAX),
@@ -72,7 +72,7 @@ pub(super) async fn get(
     Ok(lines::stream(permit, paths::NDJSON, move |writer| question.write(&list, writer)))
 }
 
-impl Question {
+impl MisplacedRequest {
     /// Calls `each` with the name and owners of every misplaced metric. Returns how many files are
     /// unplaceable.
     fn walk<'a, B>(

@@ -18,7 +18,7 @@ const LIMIT: u64 = 100_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Query {
+struct NotServedQuery {
     limit: Option<u64>,
 }
 
@@ -26,7 +26,7 @@ pub(super) async fn get(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let query: Query = query::parse(query.as_deref())?;
+    let query: NotServedQuery = query::parse(query.as_deref())?;
     let limit = query.limit.unwrap_or(LIMIT);
     let permit = app.transfers.answer().await?;
     Ok(lines::stream(permit, paths::NDJSON, move |writer| write(&app, limit, writer)))

@@ -20,7 +20,7 @@ use crate::http::lines;
 use crate::http::paced::{awaited, paced};
 use crate::http::respond::ApiError;
 use crate::intake::incoming::Expected;
-use crate::intake::links::Coming;
+use crate::intake::links::Measurement;
 use crate::intake::renames;
 use crate::intake::rights::Rights;
 use crate::store::{HealRules, OnCorrupt, OnCut};
@@ -47,7 +47,7 @@ pub(super) async fn post(
     let on_schema_difference = request.on_schema_difference;
     let (preview, sender) = (request.preview, peer.clock_offset());
     let rules = HealRules { on_corrupt, on_cut, on_schema_difference, preview, sender };
-    let (coming, stream) = Coming::measured(request.from, encoding, stream);
+    let (coming, stream) = Measurement::measured(request.from, encoding, stream);
     let (awaited, gone) = awaited();
     let stream = paced(stream, request.bytes_per_second, gone);
     let reader = SyncIoBridge::new(StreamReader::new(stream));

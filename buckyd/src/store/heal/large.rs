@@ -8,9 +8,9 @@ use bucky_api::archive::{LargeMember, Member};
 use bucky_api::{HealLine, HealOutcome, MemberDigest, OnSchemaDifference, Problem};
 use bucky_whisper::{Digest, LARGE_FILL_BYTES, LargeBytes, MetricName};
 
-use super::{Existing, Failure, HealBatch, Holding, Staged, fail, tell};
+use super::{Existing, Failure, Holding, Staged, VolumeBatch, fail, tell};
 use crate::store::fill_large::LargePreview;
-use crate::store::large::{Coming, arrived_damaged};
+use crate::store::large::{IncomingFile, arrived_damaged};
 
 /// A long file whose digest is in the sender's report at the end.
 pub(super) struct Unverified {
@@ -21,15 +21,19 @@ pub(super) struct Unverified {
     digest: Digest,
 }
 
-impl HealBatch<'_> {
+impl VolumeBatch<'_> {
     /// Begins to receive a long file, which is stored as `metric`.
-    pub(crate) fn begin_large(&mut self, member: &LargeMember, metric: &MetricName) -> Coming {
-        self.store.receive_large(member, metric, &self.near, &self.rules)
+    pub(crate) fn begin_large(
+        &mut self,
+        member: &LargeMember,
+        metric: &MetricName,
+    ) -> IncomingFile {
+        self.store.receive_large(member, metric, &self.folders, &self.rules)
     }
 
     /// A long file is complete. If its digest was not announced, it is not accepted until [`Self::verify`]
     /// has seen it in the report.
-    pub(crate) fn end_large(&mut self, coming: Coming, metric: MetricName) {
+    pub(crate) fn end_large(&mut self, coming: IncomingFile, metric: MetricName) {
         let mut told = HealLine {
             metric,
             stored_as: None,
@@ -53,7 +57,10 @@ impl HealBatch<'_> {
     }
 
     /// Stages a long file that is complete, or previews it.
-    fn settle_large(&mut self, mut coming: Coming) -> Result<(HealOutcome, Holding), Failure> {
+    fn settle_large(
+        &mut self,
+        mut coming: IncomingFile,
+    ) -> Result<(HealOutcome, Holding), Failure> {
         let ended = coming.end(&self.store);
         let (digest, file) = match (ended, coming.file.take()) {
             (Ok(digest), Some((file, open))) if self.rules.preview => {
@@ -80,10 +87,10 @@ impl HealBatch<'_> {
             let metric = coming.member.metric.clone();
             self.unverified.push(Unverified { line, metric, digest });
         }
-        let Coming { path, is_folder_new, .. } = coming;
+        let IncomingFile { path, is_folder_new, .. } = coming;
         let rules = self.rules;
         let reshapes = rules.on_schema_difference == OnSchemaDifference::Reshape
-            && !matches!(self.near.look(&self.store.tree, &path), Ok(None));
+            && !matches!(self.folders.look(&self.store.tree, &path), Ok(None));
         self.staged.push(Staged { line, path, file, is_folder_new, digest, rules, reshapes });
         Ok((HealOutcome::Created, Holding::default()))
     }
@@ -168,8 +175,8 @@ impl HealBatch<'_> {
     }
 
     /// Removes a long file that was received and gets no place.
-    pub(crate) fn give_up_large(&self, coming: Coming) {
-        let Coming { path, file, is_folder_new, .. } = coming;
+    pub(crate) fn give_up_large(&self, coming: IncomingFile) {
+        let IncomingFile { path, file, is_folder_new, .. } = coming;
         if let Some((file, _)) = file {
             self.store.remove_unplaced(&file);
         }

@@ -19,8 +19,8 @@ use super::commit::Mark;
 use super::error::StoreError;
 use super::failure::{Failure, Holding};
 use super::fill::Existing;
-use super::near::Near;
-use super::reshape::Aside;
+use super::folder_cache::FolderCache;
+use super::reshape::TombstoneSlot;
 use super::rules::{HealRules, OnCorrupt};
 use super::staging::{NewFile, Staged};
 use super::tombstone::{BatchId, BatchWriter};
@@ -38,8 +38,8 @@ enum Reshapes {
     Yes,
 }
 
-/// Metrics that are healed together. [`HealBatch::finish`] makes them durable and returns a line for each.
-pub(crate) struct HealBatch<'s> {
+/// Metrics that are healed together. [`VolumeBatch::finish`] makes them durable and returns a line for each.
+pub(crate) struct VolumeBatch<'s> {
     store: Volume<'s>,
     rules: HealRules,
     /// The moment before its first write.
@@ -49,20 +49,20 @@ pub(crate) struct HealBatch<'s> {
     /// Long files that are staged, and whose digest has not arrived yet.
     unverified: Vec<Unverified>,
     locks: LockBudget,
-    near: Near,
+    folders: FolderCache,
     /// Whether the prefix was checked before the first write.
     is_checked: bool,
 }
 
-impl<'s> HealBatch<'s> {
+impl<'s> VolumeBatch<'s> {
     /// An empty batch.
     pub(crate) fn new(store: impl Into<Volume<'s>>) -> Self {
         let store = store.into();
         let (begun, rules) = (store.committer.mark(), HealRules::default());
         let locks = store.lock_budget();
-        let (lines, staged, near) = (Vec::new(), Vec::new(), Near::default());
+        let (lines, staged, folders) = (Vec::new(), Vec::new(), FolderCache::default());
         let (unverified, is_checked) = (Vec::new(), false);
-        Self { store, rules, begun, lines, staged, unverified, locks, near, is_checked }
+        Self { store, rules, begun, lines, staged, unverified, locks, folders, is_checked }
     }
 
     /// Sets the rules of the batch.
@@ -177,7 +177,7 @@ impl<'s> HealBatch<'s> {
         let rules = self.rules;
         // Most metrics are new. An existing file is checked below, and again when the new file is put in
         // place.
-        if let Ok(None) = self.near.look(&self.store.tree, &path) {
+        if let Ok(None) = self.folders.look(&self.store.tree, &path) {
             return Ok(self.put_down(member, path, Reshapes::No)?);
         }
         let outcome = match self.store.fill_existing(&path, &member.content, &rules, &self.locks) {
@@ -227,7 +227,7 @@ impl<'s> HealBatch<'s> {
             // It may be renamed more than once, or only be read from.
             (Unplaced::Named(store.write_tmp(new)?), false)
         } else {
-            store.write_unplaced(&path, new, &self.near)?
+            store.write_unplaced(&path, new, &self.folders)?
         };
         let (line, digest) = (self.lines.len(), member.digest);
         self.staged.push(Staged { line, path, file, is_folder_new, digest, rules, reshapes });
@@ -269,9 +269,9 @@ impl<'s> HealBatch<'s> {
     fn put_all_in_place(&mut self, aside: Option<&BatchWriter<'_>>) -> u64 {
         let (mut seq, mut reshaped) = (0, 0);
         for staged in std::mem::take(&mut self.staged) {
-            let place = aside.filter(|_| staged.reshapes).map(|batch| Aside { batch, seq });
+            let place = aside.filter(|_| staged.reshapes).map(|batch| TombstoneSlot { batch, seq });
             seq += usize::from(place.is_some());
-            let mut result = self.store.put_or_fill(&staged, &self.locks, &self.near);
+            let mut result = self.store.put_or_fill(&staged, &self.locks, &self.folders);
             if let Ok(Existing::NeedsReshape) = result {
                 result = match place {
                     Some(aside) => self.store.reshape(&staged, &aside, &self.rules, &self.locks),
@@ -325,7 +325,7 @@ impl<'s> HealBatch<'s> {
     }
 }
 
-impl Drop for HealBatch<'_> {
+impl Drop for VolumeBatch<'_> {
     /// A batch that is dropped unfinished leaves no temporary file.
     fn drop(&mut self) {
         self.store.give_up(std::mem::take(&mut self.staged));

@@ -60,7 +60,7 @@ pub(super) struct KeptFiles {
 }
 
 /// The place of a corrupt file.
-struct Spot<'p> {
+struct CorruptFile<'p> {
     path: &'p Path,
     folder: OwnedFd,
     name: &'p Path,
@@ -69,7 +69,7 @@ struct Spot<'p> {
 }
 
 /// The folder of one kept file.
-struct Aside<'k> {
+struct KeptFolder<'k> {
     kept: &'k KeptFiles,
     name: String,
     folder: OwnedFd,
@@ -105,10 +105,10 @@ impl Store {
         let metric = MetricName::from_relative_path(path)
             .map_err(|_| StoreError::BadPath { path: path.into() })?;
         let manifest = Manifest { metric, reason: chain(&error), replaced_by: Some(staged.digest) };
-        let spot = self.spot(path, &old)?;
+        let corrupt = self.corrupt_file(path, &old)?;
         let aside = self.state.kept().begin(&manifest)?;
-        let replaced = match self.name_both(tmp_name, &spot, &aside) {
-            Ok(true) => aside.change_places(&spot),
+        let replaced = match self.name_both(tmp_name, &corrupt, &aside) {
+            Ok(true) => aside.change_places(&corrupt),
             not_named => not_named,
         };
         if !matches!(replaced, Ok(true)) {
@@ -123,13 +123,13 @@ impl Store {
     }
 
     /// The place of the corrupt file `old`.
-    fn spot<'p>(&self, path: &'p Path, old: &File) -> Result<Spot<'p>, Failure> {
+    fn corrupt_file<'p>(&self, path: &'p Path, old: &File) -> Result<CorruptFile<'p>, Failure> {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().map(Path::new)) else {
             return Err(StoreError::BadPath { path: path.into() }.into());
         };
         let folder = self.tree.folder(folder).map_err(|errno| StoreError::open(path, errno))?;
         let old = rustix::fs::fstat(old).map_err(|errno| failed(path, errno))?;
-        Ok(Spot { path, folder, name, old })
+        Ok(CorruptFile { path, folder, name, old })
     }
 
     /// The first half: moves the staged file next to the manifest, and gives the corrupt one its second name.
@@ -137,14 +137,14 @@ impl Store {
     fn name_both(
         &self,
         tmp_name: &Path,
-        spot: &Spot<'_>,
-        aside: &Aside<'_>,
+        corrupt: &CorruptFile<'_>,
+        aside: &KeptFolder<'_>,
     ) -> Result<bool, Failure> {
-        let failed = |errno| failed(spot.path, errno);
+        let failed = |errno| failed(corrupt.path, errno);
         rustix::fs::renameat(self.state.tmp(), tmp_name, &aside.folder, NEW).map_err(failed)?;
-        rustix::fs::linkat(&spot.folder, spot.name, &aside.folder, OLD, AtFlags::empty())
+        rustix::fs::linkat(&corrupt.folder, corrupt.name, &aside.folder, OLD, AtFlags::empty())
             .map_err(failed)?;
-        if !is_same(&stat(&aside.folder, OLD).map_err(failed)?, &spot.old) {
+        if !is_same(&stat(&aside.folder, OLD).map_err(failed)?, &corrupt.old) {
             return Ok(false);
         }
         rustix::fs::fsync(&aside.folder).map_err(failed)?;
@@ -245,14 +245,14 @@ impl KeptFiles {
         Ok(names)
     }
 
-    fn aside(&self, name: String) -> std::io::Result<Aside<'_>> {
+    fn aside(&self, name: String) -> std::io::Result<KeptFolder<'_>> {
         let flags = FOLDER_FLAGS | OFlags::NOFOLLOW;
         let folder = rustix::fs::openat(&self.folder, &name, flags, Mode::empty())?;
-        Ok(Aside { kept: self, name, folder })
+        Ok(KeptFolder { kept: self, name, folder })
     }
 
     /// Creates a folder with its manifest, durably.
-    fn begin(&self, manifest: &Manifest) -> Result<Aside<'_>, StoreError> {
+    fn begin(&self, manifest: &Manifest) -> Result<KeptFolder<'_>, StoreError> {
         let failed =
             |error: std::io::Error| StoreError::io("create a folder in", &self.path, error);
         let now = unix_now();
@@ -273,7 +273,7 @@ impl KeptFiles {
     }
 }
 
-impl Aside<'_> {
+impl KeptFolder<'_> {
     /// The path of the old file.
     fn path(&self) -> PathBuf {
         self.kept.path.join(&self.name).join(OLD)
@@ -307,20 +307,20 @@ impl Aside<'_> {
 
     /// The second half: `new` and the corrupt file change places. `false` if another file was in the place.
     /// It is back there then.
-    fn change_places(&self, spot: &Spot<'_>) -> Result<bool, Failure> {
-        let failed = |errno| failed(spot.path, errno);
+    fn change_places(&self, corrupt: &CorruptFile<'_>) -> Result<bool, Failure> {
+        let failed = |errno| failed(corrupt.path, errno);
         let exchange = || {
             let flags = RenameFlags::EXCHANGE;
-            rustix::fs::renameat_with(&self.folder, NEW, &spot.folder, spot.name, flags)
+            rustix::fs::renameat_with(&self.folder, NEW, &corrupt.folder, corrupt.name, flags)
         };
-        exchange().map_err(|errno| cannot_exchange(spot.path, errno))?;
-        if !is_same(&stat(&self.folder, NEW).map_err(failed)?, &spot.old) {
+        exchange().map_err(|errno| cannot_exchange(corrupt.path, errno))?;
+        if !is_same(&stat(&self.folder, NEW).map_err(failed)?, &corrupt.old) {
             exchange().map_err(failed)?;
             return Ok(false);
         }
         self.unlink(NEW)
-            .map_err(|error| StoreError::io("keep aside the corrupt file", spot.path, error))?;
-        rustix::fs::fsync(&spot.folder).map_err(failed)?;
+            .map_err(|error| StoreError::io("keep aside the corrupt file", corrupt.path, error))?;
+        rustix::fs::fsync(&corrupt.folder).map_err(failed)?;
         Ok(true)
     }
 

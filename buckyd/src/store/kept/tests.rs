@@ -14,7 +14,7 @@ use bucky_whisper::Image;
 
 use super::*;
 use crate::inventory::Inventory;
-use crate::store::heal::HealBatch;
+use crate::store::heal::VolumeBatch;
 use crate::store::tests::{options, whisper};
 use crate::store::unplaced::Unplaced;
 use crate::store::{HealRules, OnCorrupt};
@@ -57,7 +57,7 @@ fn member(content: &[u8]) -> Member {
 }
 
 fn heal(store: &Store, on_corrupt: OnCorrupt, content: &[u8]) -> HealLine {
-    let mut batch = HealBatch::new(store).by(HealRules { on_corrupt, ..HealRules::default() });
+    let mut batch = VolumeBatch::new(store).by(HealRules { on_corrupt, ..HealRules::default() });
     batch.take(&member(content));
     batch.finish().0.remove(0)
 }
@@ -140,7 +140,7 @@ fn what_is_sound_compressed_or_just_being_written_is_not_replaced() {
 fn a_sound_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
     let prefix = prefix(CORRUPT);
     let store = open(prefix.path());
-    let mut batch = HealBatch::new(&store)
+    let mut batch = VolumeBatch::new(&store)
         .by(HealRules { on_corrupt: OnCorrupt::Replace, ..HealRules::default() });
     batch.take(&member(&whisper(&[1, 2])));
     let restored = prefix.path().join("restored");
@@ -168,15 +168,15 @@ fn a_file_that_is_not_the_one_that_was_looked_at_keeps_its_place() {
         let content = whisper(&[1]);
         let staged = staged(&store, &content);
         let looked_at = File::open(path(&prefix)).unwrap();
-        let spot = store.spot(&staged.path, &looked_at).ok().unwrap();
+        let corrupt = store.corrupt_file(&staged.path, &looked_at).ok().unwrap();
         let folder = store.state.kept().begin(&manifest(&content)).unwrap();
         if !in_the_last_moment {
             restore();
-            assert!(matches!(store.name_both(tmp_name(&staged), &spot, &folder), Ok(false)));
+            assert!(matches!(store.name_both(tmp_name(&staged), &corrupt, &folder), Ok(false)));
         } else {
-            assert!(matches!(store.name_both(tmp_name(&staged), &spot, &folder), Ok(true)));
+            assert!(matches!(store.name_both(tmp_name(&staged), &corrupt, &folder), Ok(true)));
             restore();
-            assert!(matches!(folder.change_places(&spot), Ok(false)));
+            assert!(matches!(folder.change_places(&corrupt), Ok(false)));
         }
         folder.undo(&store.tree, store.state.tmp(), (&staged.path, tmp_name(&staged))).unwrap();
         assert_eq!(fs::read(path(&prefix)).unwrap(), restored);

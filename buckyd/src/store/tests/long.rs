@@ -25,7 +25,7 @@ fn rules(on_schema_difference: OnSchemaDifference) -> HealRules {
 
 /// Heals `a.b` as a pull does: what is too long comes piece by piece.
 fn heal(fixture: &Fixture, rules: HealRules, content: &[u8]) -> (HealLine, Option<u64>) {
-    let mut batch = HealBatch::new(&fixture.store).by(rules);
+    let mut batch = VolumeBatch::new(&fixture.store).by(rules);
     let member = member("a.b", content);
     if content.len() as u64 > fixture.store.file_limit_bytes() {
         let Member { metric, meta, is_sparse, announced, .. } = member;
@@ -383,7 +383,7 @@ fn a_writer_without_a_lock_loses_nothing_by_a_long_reshape() {
     // As the sweeper does after the grace time.
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
     let (old, _) = fixture.store.open_tombstone(&batch, 0).unwrap();
-    let mut late = HealBatch::new(&fixture.store);
+    let mut late = VolumeBatch::new(&fixture.store);
     assert!(late.fill_from_open(&name("a.b"), &old, Digest::of(&[])));
     assert!(late.finish().0[0].outcome.is_healed());
     let content = fs::read(&path).unwrap();

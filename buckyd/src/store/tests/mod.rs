@@ -17,8 +17,8 @@ use bucky_whisper::{
 };
 use tempfile::TempDir;
 
-use super::heal::HealBatch;
-use super::snapshot::FileReader;
+use super::heal::VolumeBatch;
+use super::snapshot::VolumeReader;
 use super::tombstone::BatchWriter;
 use super::{
     BatchId, HealRules, OnCorrupt, OnCut, Store, StoreError, StoreOptions, UnlinkOutcome,
@@ -82,7 +82,7 @@ impl Fixture {
 
     fn heal(&self, members: &[Member]) -> Vec<HealLine> {
         let rules = HealRules { on_cut: self.on_cut, ..HealRules::default() };
-        let mut batch = HealBatch::new(&self.store).by(rules);
+        let mut batch = VolumeBatch::new(&self.store).by(rules);
         members.iter().for_each(|member| batch.take(member));
         batch.finish().0
     }
@@ -226,7 +226,7 @@ fn a_metric_that_is_there_is_filled_in_place_and_keeps_its_inode_and_its_own_poi
 #[test]
 fn d14_a_file_that_appears_while_a_batch_is_under_way_is_filled_and_never_replaced() {
     let fixture = Fixture::new();
-    let mut batch = HealBatch::new(&fixture.store);
+    let mut batch = VolumeBatch::new(&fixture.store);
     batch.take(&member("a.b", &whisper(&[2, 4])));
     fixture.put("a.b", &whisper(&[1, 3]));
     let line = batch.finish().0.remove(0);
@@ -313,7 +313,7 @@ fn a_compressed_file_does_not_replace_a_damaged_one_and_the_damage_is_told() {
     let compressed = [&b"whisper_compressed"[..], &[0xff; 130]].concat();
     fixture.put("a", b"garbage that is no header");
     let heal = || {
-        let mut batch = HealBatch::new(&fixture.store)
+        let mut batch = VolumeBatch::new(&fixture.store)
             .by(HealRules { on_corrupt: OnCorrupt::Replace, ..HealRules::default() });
         batch.take(&member("a", &compressed));
         batch.finish().0.remove(0)

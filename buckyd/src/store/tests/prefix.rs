@@ -34,7 +34,7 @@ fn nothing_is_written_or_deleted_once_the_prefix_is_another_folder() {
     let tombstone = confirmed(&tombstone, digest, None);
     fixture.put("there", &content);
 
-    let mut begun = HealBatch::new(&fixture.store);
+    let mut begun = VolumeBatch::new(&fixture.store);
     begun.take(&member("new", &content));
     let before = exchange(fixture.prefix.path());
     let (finished, _) = begun.finish();

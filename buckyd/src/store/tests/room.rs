@@ -17,7 +17,7 @@ async fn a_fill_without_room_puts_its_source_down_and_is_done_when_there_is_some
     let held = budget.share(budget.free_bytes()).await.unwrap();
     tokio::task::spawn_blocking(move || {
         let begun = std::time::Instant::now();
-        let mut batch = HealBatch::new(&fixture.store);
+        let mut batch = VolumeBatch::new(&fixture.store);
         batch.take(&member("a.b", &whisper(&[1, 2])));
         batch.take(&member("a.new", &whisper(&[5])));
         // Memory would be waited for for 20 s.

@@ -16,7 +16,7 @@ fn rules(on_schema_difference: OnSchemaDifference) -> HealRules {
 }
 
 fn heal_by(fixture: &Fixture, rules: HealRules, content: &[u8]) -> (HealLine, Option<u64>) {
-    let mut batch = HealBatch::new(&fixture.store).by(rules);
+    let mut batch = VolumeBatch::new(&fixture.store).by(rules);
     batch.take(&member("a.b", content));
     let (mut lines, aside) = batch.finish();
     (lines.remove(0), aside.map(|(_, count)| count))
@@ -89,7 +89,7 @@ fn a_reshaped_owner_has_the_archives_and_points_of_both_and_the_old_file_waits_a
     assert_eq!((tombstones.len(), tombstones[0].owners.len()), (1, 0));
     let old = fixture
         .store
-        .read_tombstone(&batches[0].0, 0, &mut FileReader::new(&fixture.store))
+        .read_tombstone(&batches[0].0, 0, &mut VolumeReader::new(&fixture.store))
         .unwrap();
     let old = Image::parse(&old.content).unwrap();
     let before = Image::parse(&owner).unwrap();
@@ -219,7 +219,7 @@ fn a_writer_without_a_lock_loses_nothing_by_a_reshape() {
     // As the sweeper does after the grace time.
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
     let old =
-        fixture.store.read_tombstone(&batch, 0, &mut FileReader::new(&fixture.store)).unwrap();
+        fixture.store.read_tombstone(&batch, 0, &mut VolumeReader::new(&fixture.store)).unwrap();
     heal_by(&fixture, HealRules::default(), &old.content);
     let content = fs::read(&path).unwrap();
     let view = Image::parse(&content).unwrap().archive(0).unwrap();

@@ -55,7 +55,7 @@ fn a_deleted_source_is_a_tombstone_with_its_story_which_outlives_the_daemon() {
     let tombstone = store.tombstones(&batch).unwrap().remove(0);
     assert_eq!((tombstone.metric.as_str(), tombstone.digest), ("a.b", Digest::of(&content)));
     assert_eq!(tombstone.owners, ["127.0.0.1:4242".parse().unwrap()]);
-    let mut files = FileReader::new(&store);
+    let mut files = VolumeReader::new(&store);
     assert_eq!(store.read_tombstone(&batch, tombstone.seq, &mut files).unwrap().content, content);
     assert!(!store.close_batch(&batch).unwrap());
     assert_eq!(unlink(&store, &batch, tombstone.digest), UnlinkOutcome::Unlinked);
@@ -83,7 +83,7 @@ fn what_was_sent_and_has_not_changed_since_is_deleted_without_being_read_and_wha
     let digest = Digest::of(&content);
     ["a", "b", "c"].into_iter().for_each(|metric| fixture.put(metric, &content));
     settle();
-    let mut files = FileReader::new(&fixture.store);
+    let mut files = VolumeReader::new(&fixture.store);
     for metric in ["a", "b", "c"] {
         let file = files.read(&name(metric)).unwrap();
         assert!(file.settled.is_some());
@@ -111,7 +111,7 @@ fn a_confirmed_tombstone_that_was_written_to_since_it_was_read_is_not_unlinked()
     fixture.delete("a", Digest::of(&content));
     settle();
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
-    let mut files = FileReader::new(&fixture.store);
+    let mut files = VolumeReader::new(&fixture.store);
     let file = fixture.store.read_tombstone(&batch, 0, &mut files).unwrap();
     assert!(file.settled.is_some());
     let tombstone = fixture.store.tombstones(&batch).unwrap().remove(0);
@@ -133,7 +133,7 @@ fn a_tombstone_that_a_late_writer_changed_is_not_unlinked() {
     writer.write_all(b"x").unwrap();
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
     assert_eq!(unlink(&fixture.store, &batch, Digest::of(&content)), UnlinkOutcome::Changed);
-    let mut files = FileReader::new(&fixture.store);
+    let mut files = VolumeReader::new(&fixture.store);
     let now = fixture.store.read_tombstone(&batch, 0, &mut files).unwrap();
     assert_ne!(now.content, content);
     assert_eq!(unlink(&fixture.store, &batch, now.digest()), UnlinkOutcome::Unlinked);
@@ -166,7 +166,7 @@ fn a_tombstone_with_the_short_name_that_earlier_daemons_gave_is_read_and_buried(
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
     let tombstones = fixture.store.tombstones(&batch).unwrap();
     assert_eq!(tombstones.len(), 1);
-    let mut files = FileReader::new(&fixture.store);
+    let mut files = VolumeReader::new(&fixture.store);
     assert_eq!(fixture.store.read_tombstone(&batch, 0, &mut files).unwrap().content, content);
     assert_eq!(unlink(&fixture.store, &batch, Digest::of(&content)), UnlinkOutcome::Unlinked);
     assert!(fixture.store.close_batch(&batch).unwrap());

@@ -20,7 +20,7 @@ fn new_files_appear_whole_with_their_mode_and_time() {
         // Long ones are opened anew before they get their place.
         let long = whisper_of(&["60s:10d"], &[1]);
         let contents = [whisper(&[1]), whisper(&[2]), long];
-        let mut batch = HealBatch::new(&fixture.store);
+        let mut batch = VolumeBatch::new(&fixture.store);
         for (number, content) in contents.iter().enumerate() {
             batch.take(&member(&format!("a.b.m{number}"), content));
             assert!(!fixture.path(&format!("a.b.m{number}")).exists());
@@ -43,7 +43,7 @@ fn new_files_appear_whole_with_their_mode_and_time() {
 #[test]
 fn a_batch_that_is_given_up_leaves_no_file_and_no_folder() {
     with_and_without_names(|fixture, unnamed_files| {
-        let mut batch = HealBatch::new(&fixture.store);
+        let mut batch = VolumeBatch::new(&fixture.store);
         batch.take(&member("a.b.c", &whisper(&[1])));
         batch.take(&member("a.b.d", &whisper(&[1])));
         batch.take(&member("a.e", &whisper(&[1])));
@@ -59,7 +59,7 @@ fn a_batch_that_is_given_up_leaves_no_file_and_no_folder() {
 #[test]
 fn a_file_that_appears_before_a_new_one_has_its_place_is_filled() {
     with_and_without_names(|fixture, _| {
-        let mut batch = HealBatch::new(&fixture.store);
+        let mut batch = VolumeBatch::new(&fixture.store);
         batch.take(&member("a.b", &whisper(&[1, 2])));
         batch.take(&member("a.c", &whisper(&[1, 2])));
         fixture.put("a.b", &whisper(&[1, 3]));
@@ -77,7 +77,7 @@ fn a_file_that_appears_before_a_new_one_has_its_place_is_filled() {
 fn a_folder_that_is_gone_when_its_file_is_to_be_put_there_is_made_again() {
     with_and_without_names(|fixture, _| {
         let content = whisper(&[1]);
-        let mut batch = HealBatch::new(&fixture.store);
+        let mut batch = VolumeBatch::new(&fixture.store);
         batch.take(&member("a.b.c", &content));
         fixture.store.tree.prune_folders(&name("a.b.c").relative_path());
         assert!(!fixture.prefix.path().join("a").exists());

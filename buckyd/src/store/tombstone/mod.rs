@@ -29,7 +29,7 @@ pub(crate) use self::may_unlink::{
     Answer, Answers, ConfirmedTombstone, TombstoneFile, TombstoneKind, Waits, may_unlink,
 };
 use super::error::StoreError;
-use super::snapshot::{FileReader, Snapshot};
+use super::snapshot::{Snapshot, VolumeReader};
 use super::stamp::Stamp;
 use super::tree::open_unnoted;
 use super::untouched::is_marked_untouched;
@@ -153,7 +153,7 @@ impl Store {
         &self,
         batch: &BatchId,
         seq: usize,
-        files: &mut FileReader<'_>,
+        files: &mut VolumeReader<'_>,
     ) -> Result<Snapshot, StoreError> {
         read_in(&self.batch_folder(batch)?, batch, seq, files)
     }
@@ -189,7 +189,7 @@ impl Store {
         mut each: impl FnMut(&'t Tombstone, Result<&Snapshot, StoreError>) -> T,
     ) -> Result<Vec<T>, StoreError> {
         let folder = self.batch_folder(batch)?;
-        let mut files = FileReader::new(self);
+        let mut files = VolumeReader::new(self);
         let read =
             tombstones.map(|tombstone| match read_in(&folder, batch, tombstone.seq, &mut files) {
                 Ok(file) => {
@@ -307,7 +307,7 @@ fn read_in(
     folder: &OwnedFd,
     batch: &BatchId,
     seq: usize,
-    files: &mut FileReader<'_>,
+    files: &mut VolumeReader<'_>,
 ) -> Result<Snapshot, StoreError> {
     let (file, name) = open_in(folder, batch, seq)?;
     let path = path_in(batch, &name);

@@ -7,8 +7,8 @@ use bucky_api::{HealLine, MemberDigest};
 use bucky_whisper::{Digest, MetricName};
 
 use super::Volumes;
-use crate::store::Coming;
-use crate::store::heal::HealBatch as VolumeBatch;
+use crate::store::IncomingFile;
+use crate::store::heal::VolumeBatch;
 use crate::store::rules::HealRules;
 use crate::store::tombstone::BatchId;
 use crate::store::volume::Volume;
@@ -55,7 +55,11 @@ impl<'s> HealBatch<'s> {
     }
 
     /// Begins to receive a long file, which is stored as `metric`.
-    pub(crate) fn begin_large(&mut self, member: &LargeMember, metric: &MetricName) -> Coming {
+    pub(crate) fn begin_large(
+        &mut self,
+        member: &LargeMember,
+        metric: &MetricName,
+    ) -> IncomingFile {
         match self.volumes.of(metric) {
             Volume::Prefix(_) => self.prefix.begin_large(member, metric),
             volume => VolumeBatch::new(volume).by(self.rules).begin_large(member, metric),
@@ -63,7 +67,7 @@ impl<'s> HealBatch<'s> {
     }
 
     /// A long file is complete.
-    pub(crate) fn end_large(&mut self, coming: Coming, metric: MetricName) {
+    pub(crate) fn end_large(&mut self, coming: IncomingFile, metric: MetricName) {
         self.part_of(&metric).end_large(coming, metric);
     }
 
@@ -79,14 +83,14 @@ impl<'s> HealBatch<'s> {
     }
 
     /// A long file is complete, and its sender gives no digest. It is accepted as it is.
-    pub(crate) fn end_large_untold(&mut self, coming: Coming, metric: MetricName) {
+    pub(crate) fn end_large_untold(&mut self, coming: IncomingFile, metric: MetricName) {
         let told = MemberDigest { metric: coming.member.metric.clone(), digest: coming.digest() };
         self.end_large(coming, metric);
         self.verify(Some(&[told]));
     }
 
     /// A long file will not be complete.
-    pub(crate) fn give_up_large(&self, coming: Coming, metric: &MetricName) {
+    pub(crate) fn give_up_large(&self, coming: IncomingFile, metric: &MetricName) {
         match self.volumes.of(metric) {
             Volume::Prefix(_) => self.prefix.give_up_large(coming),
             volume => VolumeBatch::new(volume).give_up_large(coming),

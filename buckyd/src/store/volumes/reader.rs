@@ -4,7 +4,7 @@ use bucky_whisper::MetricName;
 
 use super::Volumes;
 use crate::store::error::StoreError;
-use crate::store::snapshot::{FileReader as VolumeReader, Snapshot};
+use crate::store::snapshot::{Snapshot, VolumeReader};
 use crate::store::volume::Volume;
 
 /// Reads many files of any volume. The folder of the last one stays open, and its buffer is reused.

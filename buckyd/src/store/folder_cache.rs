@@ -24,10 +24,10 @@ const TRUSTED: Duration = Duration::from_millis(50);
 
 /// The last folder of one task.
 #[derive(Debug, Default)]
-pub(crate) struct Near(RefCell<Option<Last>>);
+pub(crate) struct FolderCache(RefCell<Option<CachedFolder>>);
 
 #[derive(Debug)]
-struct Last {
+struct CachedFolder {
     path: PathBuf,
     folder: Arc<OwnedFd>,
     /// Whether it was created when it was looked up.
@@ -35,7 +35,7 @@ struct Last {
     looked_up: Instant,
 }
 
-impl Near {
+impl FolderCache {
     /// Opens the folder `relative`, unless it is the last one.
     fn folder(&self, tree: &Tree, relative: &Path) -> Result<Arc<OwnedFd>, Errno> {
         Ok(self.folder_by(relative, || Ok((tree.folder(relative)?, false)))?.0)
@@ -68,8 +68,12 @@ impl Near {
         let looked_up = Instant::now();
         let (folder, is_new) = open()?;
         let folder = Arc::new(folder);
-        let last =
-            Last { path: relative.to_owned(), folder: Arc::clone(&folder), is_new, looked_up };
+        let last = CachedFolder {
+            path: relative.to_owned(),
+            folder: Arc::clone(&folder),
+            is_new,
+            looked_up,
+        };
         *self.0.borrow_mut() = Some(last);
         Ok((folder, is_new))
     }
@@ -144,51 +148,51 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn opened(near: &Near, tree: &Tree, path: &str) -> Result<u64, StoreError> {
-        let (file, _) = near.open_file(tree, Path::new(path))?;
+    fn opened(folders: &FolderCache, tree: &Tree, path: &str) -> Result<u64, StoreError> {
+        let (file, _) = folders.open_file(tree, Path::new(path))?;
         Ok(file.metadata().unwrap().len())
     }
 
     #[test]
     fn a_folder_that_was_removed_and_made_anew_is_looked_up_again() {
         let prefix = tempfile::tempdir().unwrap();
-        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        let (tree, folders) = (Tree::open(prefix.path()).unwrap(), FolderCache::default());
         let folder = prefix.path().join("a/b");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("x.wsp"), b"1").unwrap();
-        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 1);
+        assert_eq!(opened(&folders, &tree, "a/b/x.wsp").unwrap(), 1);
         fs::remove_dir_all(&folder).unwrap();
-        assert!(matches!(opened(&near, &tree, "a/b/x.wsp"), Err(StoreError::Missing { .. })));
+        assert!(matches!(opened(&folders, &tree, "a/b/x.wsp"), Err(StoreError::Missing { .. })));
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("x.wsp"), b"22").unwrap();
-        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 2);
-        assert!(near.look(&tree, Path::new("a/b/y.wsp")).unwrap().is_none());
-        assert!(near.look(&tree, Path::new("nowhere/y.wsp")).unwrap().is_none());
+        assert_eq!(opened(&folders, &tree, "a/b/x.wsp").unwrap(), 2);
+        assert!(folders.look(&tree, Path::new("a/b/y.wsp")).unwrap().is_none());
+        assert!(folders.look(&tree, Path::new("nowhere/y.wsp")).unwrap().is_none());
     }
 
     #[test]
     fn a_folder_that_was_moved_and_replaced_is_not_used_for_long() {
         let prefix = tempfile::tempdir().unwrap();
-        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        let (tree, folders) = (Tree::open(prefix.path()).unwrap(), FolderCache::default());
         let (folder, moved) = (prefix.path().join("a/b"), prefix.path().join("moved"));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("x.wsp"), b"1").unwrap();
-        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 1);
+        assert_eq!(opened(&folders, &tree, "a/b/x.wsp").unwrap(), 1);
         fs::rename(&folder, &moved).unwrap();
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("x.wsp"), b"22").unwrap();
         std::thread::sleep(TRUSTED);
-        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 2);
+        assert_eq!(opened(&folders, &tree, "a/b/x.wsp").unwrap(), 2);
         fs::remove_dir_all(&folder).unwrap();
         std::os::unix::fs::symlink(&moved, &folder).unwrap();
         std::thread::sleep(TRUSTED);
-        assert!(near.look(&tree, Path::new("a/b/x.wsp")).is_err(), "through a link");
+        assert!(folders.look(&tree, Path::new("a/b/x.wsp")).is_err(), "through a link");
     }
 
     #[test]
     fn a_reading_is_not_noted_in_the_inode() {
         let prefix = tempfile::tempdir().unwrap();
-        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        let (tree, folders) = (Tree::open(prefix.path()).unwrap(), FolderCache::default());
         let path = prefix.path().join("x.wsp");
         fs::write(&path, b"1").unwrap();
         // Older than the last write: any ordinary read would update it, at least once a day.
@@ -197,7 +201,7 @@ mod tests {
         file.set_times(fs::FileTimes::new().set_accessed(long_ago)).unwrap();
         let accessed = || fs::metadata(&path).unwrap().accessed().unwrap();
         let before = accessed();
-        let (mut file, _) = near.open_file(&tree, Path::new("x.wsp")).unwrap();
+        let (mut file, _) = folders.open_file(&tree, Path::new("x.wsp")).unwrap();
         let mut content = Vec::new();
         std::io::Read::read_to_end(&mut file, &mut content).unwrap();
         assert_eq!((content.as_slice(), accessed()), (b"1".as_slice(), before));
@@ -206,16 +210,16 @@ mod tests {
     #[test]
     fn no_link_is_followed() {
         let prefix = tempfile::tempdir().unwrap();
-        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        let (tree, folders) = (Tree::open(prefix.path()).unwrap(), FolderCache::default());
         fs::create_dir(prefix.path().join("a")).unwrap();
         fs::write(prefix.path().join("a/x.wsp"), b"1").unwrap();
         std::os::unix::fs::symlink("a", prefix.path().join("linked")).unwrap();
         std::os::unix::fs::symlink("x.wsp", prefix.path().join("a/y.wsp")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", prefix.path().join("z.wsp")).unwrap();
         for path in ["linked/x.wsp", "a/y.wsp", "z.wsp"] {
-            let error = opened(&near, &tree, path).unwrap_err();
+            let error = opened(&folders, &tree, path).unwrap_err();
             assert!(matches!(error, StoreError::BadPath { .. }), "{path}: {error}");
         }
-        assert_eq!(opened(&near, &tree, "a/x.wsp").unwrap(), 1);
+        assert_eq!(opened(&folders, &tree, "a/x.wsp").unwrap(), 1);
     }
 }
