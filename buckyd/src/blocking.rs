@@ -43,7 +43,7 @@ pub(crate) struct BodyWriter {
     /// `None` once the other side is gone or has stopped reading. A wrapper may flush again when it is
     /// dropped, and must not wait again.
     sender: Option<mpsc::Sender<Bytes>>,
-    whole: Arc<AtomicBool>,
+    is_complete: Arc<AtomicBool>,
     piece: BytesMut,
     stall_limit: Duration,
     waited: Waited,
@@ -57,7 +57,7 @@ pub(crate) struct Waited(Arc<AtomicU64>);
 struct BodyStream {
     pieces: mpsc::Receiver<Bytes>,
     /// Set when everything was sent, before the sender is dropped.
-    whole: Arc<AtomicBool>,
+    is_complete: Arc<AtomicBool>,
 }
 
 /// A body, and the writer that fills it from a blocking thread.
@@ -67,11 +67,11 @@ pub(crate) fn body_channel() -> (BodyWriter, Body) {
 
 fn body_channel_within(stall_limit: Duration) -> (BodyWriter, Body) {
     let (sender, pieces) = mpsc::channel(PIECES_WAITING);
-    let whole = Arc::new(AtomicBool::new(false));
-    let stream = BodyStream { pieces, whole: Arc::clone(&whole) };
+    let is_complete = Arc::new(AtomicBool::new(false));
+    let stream = BodyStream { pieces, is_complete: Arc::clone(&is_complete) };
     let writer = BodyWriter {
         sender: Some(sender),
-        whole,
+        is_complete,
         piece: BytesMut::new(),
         stall_limit,
         waited: Waited::default(),
@@ -87,8 +87,8 @@ pub(crate) fn bytes_body<T: Send + 'static>(content: Vec<u8>, held: T) -> Body {
         return Body::from(content);
     }
     let (sender, pieces) = mpsc::channel(1);
-    let whole = Arc::new(AtomicBool::new(false));
-    let stream = BodyStream { pieces, whole: Arc::clone(&whole) };
+    let is_complete = Arc::new(AtomicBool::new(false));
+    let stream = BodyStream { pieces, is_complete: Arc::clone(&is_complete) };
     tokio::spawn(async move {
         let _held = held;
         for piece in content.chunks(PIECE_BYTES) {
@@ -103,7 +103,7 @@ pub(crate) fn bytes_body<T: Send + 'static>(content: Vec<u8>, held: T) -> Body {
                 }
             }
         }
-        whole.store(true, Ordering::Release);
+        is_complete.store(true, Ordering::Release);
     });
     Body::from_stream(stream)
 }
@@ -115,7 +115,7 @@ impl BodyWriter {
     /// If the other side is gone or has stopped reading.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         self.flush()?;
-        self.whole.store(true, Ordering::Release);
+        self.is_complete.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -186,7 +186,7 @@ impl Stream for BodyStream {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match ready!(self.pieces.poll_recv(context)) {
             Some(piece) => Poll::Ready(Some(Ok(piece))),
-            None if self.whole.load(Ordering::Acquire) => Poll::Ready(None),
+            None if self.is_complete.load(Ordering::Acquire) => Poll::Ready(None),
             None => Poll::Ready(Some(Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "this answer could not be completed",
@@ -213,11 +213,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_whole_only_if_its_writer_says_so() {
-        let whole = received(|mut writer| {
+        let complete = received(|mut writer| {
             writer.write_all(&[1; 3 * PIECE_BYTES + 7]).unwrap();
             writer.finish().unwrap();
         });
-        assert_eq!(whole.await.unwrap(), 3 * PIECE_BYTES + 7);
+        assert_eq!(complete.await.unwrap(), 3 * PIECE_BYTES + 7);
         assert!(received(|mut writer| writer.write_all(b"a line\n").unwrap()).await.is_err());
         assert!(received(|_| panic!("a bug in what writes")).await.is_err());
         assert!(received(|_| ()).await.is_err());

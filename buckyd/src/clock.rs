@@ -25,7 +25,7 @@ impl<S: Sync> FromRequestParts<S> for SenderTime {
 
 /// A layer around all routes. It compares the clocks as soon as a request arrives, and puts our time on the
 /// answer.
-pub(crate) async fn told(mut request: Request, next: Next) -> Response {
+pub(crate) async fn with_time(mut request: Request, next: Next) -> Response {
     let arrived = ClockReading::now();
     let header = request.headers().get(TIME_HEADER).and_then(|value| value.to_str().ok());
     let sender = header.and_then(ClockReading::parse_header);

@@ -61,7 +61,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let config = match Config::parse(args) {
         Ok(config) => config,
         Err(error) => {
-            tell(&error);
+            report(&error);
             return ExitCode::from(error.exit_code());
         }
     };
@@ -74,7 +74,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn tell(error: &ConfigError) {
+fn report(error: &ConfigError) {
     match error {
         ConfigError::Clap(error) => {
             let _ = error.print();

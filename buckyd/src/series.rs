@@ -35,7 +35,7 @@ impl Series {
     pub(crate) fn read(path: Option<PathBuf>, folder: &Path) -> Result<Self, SeriesListError> {
         let list = path.as_deref().map(|path| list(path, folder)).transpose()?.map(Arc::new);
         if let Some(list) = &list {
-            tell(list);
+            log_counts(list);
         }
         Ok(Self {
             path,
@@ -56,7 +56,7 @@ impl Series {
         match read {
             Ok(None) => state.problem.clear(),
             Ok(Some(list)) => {
-                tell(&list);
+                log_counts(&list);
                 *state = SeriesState { list: Some(Arc::new(list)), problem: String::new() };
             }
             Err(problem) => {
@@ -105,7 +105,7 @@ fn list(path: &Path, folder: &Path) -> Result<SeriesList, SeriesListError> {
 }
 
 /// Logs what was read, once for each reading.
-fn tell(list: &SeriesList) {
+fn log_counts(list: &SeriesList) {
     let counts = list.counts();
     tracing::info!(series = counts.series, duplicates = counts.duplicates, "series read");
     if let Some(first) = &counts.first_not_series {

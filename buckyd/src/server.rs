@@ -47,7 +47,7 @@ pub(crate) async fn serve(
 ) {
     let graceful = GracefulShutdown::new();
     let permits = Arc::new(Semaphore::new(most));
-    let mut is_told = false;
+    let mut is_reported = false;
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &permits) => accepted,
@@ -57,14 +57,14 @@ pub(crate) async fn serve(
             Ok(accepted) => accepted,
             Err(error) => {
                 // Most likely out of descriptors. Other connections return theirs.
-                if !std::mem::replace(&mut is_told, true) {
+                if !std::mem::replace(&mut is_reported, true) {
                     tracing::warn!(%error, "cannot accept a connection; trying again until it can");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        is_told = false;
+        is_reported = false;
         let is_crowded = most - permits.available_permits() > CROWD.min(most / 2);
         let (head_limit_bytes, head_limit) = match is_crowded {
             true => (CROWDED_HEAD_LIMIT_BYTES, CROWDED_HEAD_LIMIT),

@@ -104,7 +104,7 @@ pub(crate) fn pieces(body: Body) -> impl Stream<Item = Result<Bytes, BodyError>>
     let sender = Sender {
         stream: body.into_data_stream(),
         waited: Duration::ZERO,
-        came_bytes: 0,
+        arrived_bytes: 0,
         limit: IDLE_LIMIT,
     };
     stream::unfold(Some(sender), |sender| async move {
@@ -121,7 +121,7 @@ struct Sender {
     /// How long it was waited for since it was last fast enough. Time that the daemon uses between pieces
     /// does not count.
     waited: Duration,
-    came_bytes: usize,
+    arrived_bytes: usize,
     limit: Duration,
 }
 
@@ -133,13 +133,13 @@ impl Sender {
             Ok(None) => return None,
             Ok(Some(Err(error))) => return Some(Err(BodyError::Broken(error))),
             Ok(Some(Ok(piece))) => piece,
-            Err(_) if self.came_bytes == 0 => return Some(Err(BodyError::Silent)),
+            Err(_) if self.arrived_bytes == 0 => return Some(Err(BodyError::Silent)),
             Err(_) => return Some(Err(BodyError::Slow)),
         };
         self.waited += began.elapsed();
-        self.came_bytes += piece.len();
-        if self.came_bytes >= LEAST_BYTES {
-            (self.waited, self.came_bytes) = (Duration::ZERO, 0);
+        self.arrived_bytes += piece.len();
+        if self.arrived_bytes >= LEAST_BYTES {
+            (self.waited, self.arrived_bytes) = (Duration::ZERO, 0);
         }
         Some(Ok(piece))
     }
@@ -160,7 +160,7 @@ mod tests {
 
     fn sender(body: Body, limit: Duration) -> Sender {
         let stream = body.into_data_stream();
-        Sender { stream, waited: Duration::ZERO, came_bytes: 0, limit }
+        Sender { stream, waited: Duration::ZERO, arrived_bytes: 0, limit }
     }
 
     #[tokio::test]
@@ -168,14 +168,14 @@ mod tests {
         let limit = Duration::from_millis(100);
         let pause = Duration::from_millis(10);
         let mut slow = sender(body(pause, vec![b"x".to_vec(); 1000]), limit);
-        let mut came = 0;
+        let mut arrived = 0;
         let error = loop {
             match slow.next().await.unwrap() {
-                Ok(_) => came += 1,
+                Ok(_) => arrived += 1,
                 Err(error) => break error,
             }
         };
-        assert!(matches!(error, BodyError::Slow) && came < 20, "{error} after {came}");
+        assert!(matches!(error, BodyError::Slow) && arrived < 20, "{error} after {arrived}");
         let mut enough = sender(body(pause, vec![vec![0; 32 * 1024]; 30]), limit);
         while let Some(piece) = enough.next().await {
             piece.unwrap();

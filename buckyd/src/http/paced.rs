@@ -30,7 +30,7 @@ pub(crate) struct WaitingClient(
 pub(crate) struct ClientGone(oneshot::Receiver<()>);
 
 /// A client that waits, and a way to learn that it is gone.
-pub(crate) fn awaited() -> (WaitingClient, ClientGone) {
+pub(crate) fn waiting_client() -> (WaitingClient, ClientGone) {
     let (sender, receiver) = oneshot::channel();
     (WaitingClient(sender), ClientGone(receiver))
 }
@@ -40,30 +40,30 @@ pub(crate) fn awaited() -> (WaitingClient, ClientGone) {
 pub(crate) fn paced(
     stream: ByteStream,
     bytes_per_second: Option<NonZeroU64>,
-    gone: ClientGone,
+    client_gone: ClientGone,
 ) -> BoxStream<'static, io::Result<Bytes>> {
     let stream = stream.map_err(io::Error::other);
     let Some(bytes_per_second) = bytes_per_second else { return stream.boxed() };
     #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
     let bucket = Bucket::new(bytes_per_second.get().max(LEAST) as f64, Instant::now());
-    let begun = Some((stream, bucket, gone));
+    let begun = Some((stream, bucket, client_gone));
     let pieces = stream::unfold(begun, |state| async move {
-        let (mut stream, mut bucket, mut gone) = state?;
+        let (mut stream, mut bucket, mut client_gone) = state?;
         let piece = stream.next().await?;
         if let Ok(piece) = &piece {
             #[expect(clippy::cast_precision_loss, reason = "a piece is small")]
             let turn = bucket.take(piece.len() as f64, Instant::now());
             tokio::select! {
                 () = tokio::time::sleep_until(turn.paid.into()) => {}
-                _ = &mut gone.0 => return Some((Err(nobody_waits()), None)),
+                _ = &mut client_gone.0 => return Some((Err(client_is_gone()), None)),
             }
         }
-        Some((piece, Some((stream, bucket, gone))))
+        Some((piece, Some((stream, bucket, client_gone))))
     });
     pieces.boxed()
 }
 
-fn nobody_waits() -> io::Error {
+fn client_is_gone() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the client closed the connection")
 }
 
@@ -77,8 +77,8 @@ mod tests {
         let whole: ByteStream = Box::pin(stream::iter((0..pieces).map(move |_| piece())));
         let begun = Instant::now();
         let rate = bytes_per_second.and_then(NonZeroU64::new);
-        let (_awaited, gone) = awaited();
-        let read = paced(whole, rate, gone)
+        let (_awaited, client_gone) = waiting_client();
+        let read = paced(whole, rate, client_gone)
             .fold(0, |sum, piece| async move { sum + piece.unwrap().len() });
         (read.await, begun.elapsed())
     }
@@ -108,12 +108,12 @@ mod tests {
         // Each takes a minute at the slowest rate.
         let piece = || Ok(Bytes::from_static(&[7; 4 << 20]));
         let whole: ByteStream = Box::pin(stream::iter((0..100).map(move |_| piece())));
-        let (awaited, gone) = awaited();
+        let (waiting_client, client_gone) = waiting_client();
         let begun = Instant::now();
-        let mut pieces = paced(whole, NonZeroU64::new(1), gone);
+        let mut pieces = paced(whole, NonZeroU64::new(1), client_gone);
         let next = tokio::spawn(async move { (pieces.next().await, pieces.next().await) });
         tokio::time::sleep(Duration::from_millis(100)).await;
-        drop(awaited);
+        drop(waiting_client);
         let (broken, end) = next.await.unwrap();
         assert!(
             broken.unwrap().unwrap_err().to_string().contains("closed the connection")

@@ -37,7 +37,7 @@ pub(crate) enum Expected {
         renames: Renames,
         denied: Vec<HealLine>,
         share: Share,
-        coming: Measurement,
+        measurement: Measurement,
     },
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct IncomingBatch<'a> {
     /// The metrics of a pull that are stored under another name.
     renames: Renames,
     /// The measurement of a pull's transfer.
-    coming: Option<Measurement>,
+    measurement: Option<Measurement>,
     links: &'a Links,
     /// The total length of the files that have arrived.
     file_bytes: u64,
@@ -125,36 +125,36 @@ impl Receiver for &mut IncomingBatch<'_> {
         }
         let is_refused =
             self.rights.as_ref().is_some_and(|rights| rights.refusal(&member.metric).is_some());
-        let coming = (!is_refused).then(|| {
+        let incoming = (!is_refused).then(|| {
             let stored_as = self.renames.stored_as(&member.metric).clone();
             (self.batch.begin_large(member, &stored_as), stored_as)
         });
         // A metric that may not be stored is still read, because others may follow.
-        self.large = Some((member.clone(), coming));
+        self.large = Some((member.clone(), incoming));
         true
     }
 
     fn take_large_piece(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
-        if let Some((_, Some((coming, _)))) = &mut self.large {
-            coming.write(piece);
+        if let Some((_, Some((incoming, _)))) = &mut self.large {
+            incoming.write(piece);
         }
         Ok(())
     }
 
     fn end_large(&mut self) -> Result<(), NoRoom> {
-        let Some((member, coming)) = self.large.take() else { return Ok(()) };
+        let Some((member, incoming)) = self.large.take() else { return Ok(()) };
         self.file_bytes += member.len_bytes;
         let added = self.add_line(&member.metric);
-        match coming {
-            Some((coming, stored_as)) if added.is_err() => {
-                self.batch.give_up_large(coming, &stored_as);
+        match incoming {
+            Some((incoming, stored_as)) if added.is_err() => {
+                self.batch.discard_large(incoming, &stored_as);
                 return added;
             }
-            Some((coming, stored_as)) => {
+            Some((incoming, stored_as)) => {
                 self.missing.remove(&member.metric);
                 let mut metric = member.metric;
                 self.renames.apply(&mut metric, self.batch.len());
-                self.batch.end_large(coming, stored_as);
+                self.batch.end_large(incoming, stored_as);
             }
             None => {
                 if let Some(line) = self.rights.as_ref().and_then(|r| r.refusal(&member.metric)) {
@@ -198,12 +198,12 @@ impl<'a> IncomingBatch<'a> {
         let Destination { store, budget, links } = to;
         let mut batch = HealBatch::new(store).by(rules);
         let mut lines = GrowingShare::by_steps();
-        let (rights, metrics, renames, coming) = match expected {
+        let (rights, metrics, renames, measurement) = match expected {
             Expected::Anything(rights) => (Some(rights), Vec::new(), Renames::default(), None),
-            Expected::These { metrics, renames, denied, share, coming } => {
+            Expected::These { metrics, renames, denied, share, measurement } => {
                 denied.into_iter().for_each(|line| batch.note(line));
                 lines.add(share);
-                (None, metrics, renames, Some(coming))
+                (None, metrics, renames, Some(measurement))
             }
         };
         Self {
@@ -212,7 +212,7 @@ impl<'a> IncomingBatch<'a> {
             rights,
             missing: metrics.into_iter().collect(),
             renames,
-            coming,
+            measurement,
             links,
             file_bytes: 0,
             member: GrowingShare::default(),
@@ -230,7 +230,7 @@ impl<'a> IncomingBatch<'a> {
     /// Makes the batch durable.
     pub(crate) fn finish(self) -> StoredBatch {
         let (mut lines, set_aside) = self.batch.finish();
-        self.renames.tell(&mut lines);
+        self.renames.restore_names(&mut lines);
         StoredBatch { lines, set_aside, share: self.lines.into_share() }
     }
 
@@ -259,9 +259,9 @@ impl<'a> IncomingBatch<'a> {
             .and_then(|reader| receive_archive(reader, limits, &mut *self));
         let (error, left_out) = match result {
             Ok(report) => {
-                if let Some(coming) = &self.coming {
+                if let Some(measurement) = &self.measurement {
                     let worked = report.worked_ms.map(Duration::from_millis);
-                    self.links.came(coming, self.file_bytes, worked);
+                    self.links.record(measurement, self.file_bytes, worked);
                 }
                 self.batch.verify(Some(&report.digests));
                 (None, report.left_out)
@@ -271,8 +271,8 @@ impl<'a> IncomingBatch<'a> {
                 (Some(error), Vec::new())
             }
         };
-        if let Some((_, Some((coming, stored_as)))) = self.large.take() {
-            self.batch.give_up_large(coming, &stored_as);
+        if let Some((_, Some((incoming, stored_as)))) = self.large.take() {
+            self.batch.discard_large(incoming, &stored_as);
         }
         for LeftOut { metric, problem, reason } in left_out {
             if self.missing.remove(&metric) || !self.is_pull() {

@@ -21,7 +21,7 @@ pub(crate) struct Renames {
 ///
 /// # Errors
 /// `bad_request` if it asks for no metric, for too many, or for one twice.
-pub(crate) fn asked_for(
+pub(crate) fn of_request(
     mut metrics: Vec<MetricName>,
     renamed: Vec<RenamedMetric>,
 ) -> Result<(Vec<MetricName>, Renames), ApiError> {
@@ -70,7 +70,7 @@ impl Renames {
     }
 
     /// Puts the names at the source into the lines, and the new names into `stored_as`.
-    pub(crate) fn tell(self, lines: &mut [HealLine]) {
+    pub(crate) fn restore_names(self, lines: &mut [HealLine]) {
         for (number, name) in self.lines {
             if let Some(line) = lines.get_mut(number) {
                 line.stored_as = Some(std::mem::replace(&mut line.metric, name));
@@ -93,20 +93,20 @@ mod tests {
 
     #[test]
     fn a_metric_is_asked_for_once_and_something_must_be() {
-        assert!(asked_for(Vec::new(), Vec::new()).is_err());
-        assert!(asked_for(vec![name("a")], renamed(&[("a", "b")])).is_err());
-        assert!(asked_for(Vec::new(), renamed(&[("a", "b"), ("a", "c")])).is_err());
-        let (all, renames) = asked_for(vec![name("a")], renamed(&[("b", "c")])).unwrap();
+        assert!(of_request(Vec::new(), Vec::new()).is_err());
+        assert!(of_request(vec![name("a")], renamed(&[("a", "b")])).is_err());
+        assert!(of_request(Vec::new(), renamed(&[("a", "b"), ("a", "c")])).is_err());
+        let (all, renames) = of_request(vec![name("a")], renamed(&[("b", "c")])).unwrap();
         assert_eq!(all, [name("a"), name("b")]);
         assert!(!renames.are_all_of(&all));
-        assert!(asked_for(vec![name("a")], Vec::new()).is_ok());
+        assert!(of_request(vec![name("a")], Vec::new()).is_ok());
     }
 
     #[test]
     fn a_name_that_stays_the_same_is_no_renaming() {
-        let (all, renames) = asked_for(Vec::new(), renamed(&[("a", "b"), ("c", "c")])).unwrap();
+        let (all, renames) = of_request(Vec::new(), renamed(&[("a", "b"), ("c", "c")])).unwrap();
         assert!(!renames.are_all_of(&all));
-        let (all, renames) = asked_for(Vec::new(), renamed(&[("a", "b"), ("c", "b")])).unwrap();
+        let (all, renames) = of_request(Vec::new(), renamed(&[("a", "b"), ("c", "b")])).unwrap();
         assert!(renames.are_all_of(&all));
     }
 }

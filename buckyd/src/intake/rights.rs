@@ -42,7 +42,7 @@ impl Rights {
     ///
     /// # Errors
     /// See above.
-    pub(crate) fn sorted_out(
+    pub(crate) fn separate(
         &self,
         metrics: Vec<MetricName>,
         renames: &Renames,

@@ -2,7 +2,7 @@
 //!
 //! Most names are in the bulk, an `fst` set, which never changes. Names that are added or removed are in a
 //! small map over it. When the map has grown to a share of the bulk, the owner of the list sets the map aside
-//! ([`List::lay_aside`]), builds a new bulk that includes it ([`List::whole`]), which takes as long as
+//! ([`List::set_changes_aside`]), builds a new bulk that includes it ([`List::rebuilt`]), which takes as long as
 //! reading all names, and puts it in place of the old one ([`List::adopt`]). The list can be read and changed
 //! meanwhile. A reader holds a [`List`] as it was, and writers do not wait for it.
 
@@ -120,7 +120,7 @@ impl List {
     ///
     /// If changes are already set aside, this waits until there are more new ones than those. The thread that
     /// was to build their bulk has then failed or is slow, and one new bulk is built with both.
-    pub(super) fn lay_aside(&mut self) -> Option<List> {
+    pub(super) fn set_changes_aside(&mut self) -> Option<List> {
         let enough = (self.bulk.len() / 16).clamp(CHANGES_AT_LEAST, CHANGES_AT_MOST);
         if self.changes.len() <= enough.max(self.aside.len()) {
             return None;
@@ -138,7 +138,7 @@ impl List {
     ///
     /// # Errors
     /// [`fst::Error`]. It cannot fail in memory.
-    pub(super) fn whole(&self) -> Result<List, fst::Error> {
+    pub(super) fn rebuilt(&self) -> Result<List, fst::Error> {
         let mut builder = ListBuilder::new();
         let end = self.walk(Span::default(), |name| match builder.push(name) {
             Ok(()) => ControlFlow::Continue(()),
@@ -152,9 +152,9 @@ impl List {
 
     /// Takes the bulk of `whole`, which was built from `from`, this list when its changes were set aside.
     /// Does nothing if `from` was another list.
-    pub(super) fn adopt(&mut self, from: &List, whole: List) {
+    pub(super) fn adopt(&mut self, from: &List, rebuilt: List) {
         if Arc::ptr_eq(&self.bulk, &from.bulk) && Arc::ptr_eq(&self.aside, &from.aside) {
-            self.bulk = whole.bulk;
+            self.bulk = rebuilt.bulk;
             self.aside = Arc::default();
         }
     }
@@ -276,13 +276,13 @@ mod tests {
     fn a_new_bulk_takes_the_place_of_the_old_one_under_what_was_changed_meanwhile() {
         let mut list = list(&["bulk", "gone"]);
         assert!(list.set("gone", false));
-        assert!(list.lay_aside().is_none(), "one change is not worth it");
+        assert!(list.set_changes_aside().is_none(), "one change is not worth it");
         change(&mut list, 0..MANY, true);
-        let from = list.lay_aside().unwrap();
+        let from = list.set_changes_aside().unwrap();
         assert!(list.changes.is_empty());
         change(&mut list, MANY / 2..MANY, false);
         assert!(list.set("gone", true) && list.set("bulk", false));
-        assert!(list.lay_aside().is_none(), "the first are not in the bulk yet");
+        assert!(list.set_changes_aside().is_none(), "the first are not in the bulk yet");
         let expected = |numbers: &mut dyn Iterator<Item = usize>| -> Vec<String> {
             let numbered = numbers.map(|number| format!("m.{number:06}"));
             ["gone".to_owned()].into_iter().chain(numbered).collect()
@@ -293,13 +293,13 @@ mod tests {
         };
         let first_half = expected(&mut (0..MANY / 2));
         is_right(&list, &first_half);
-        let whole = from.whole().unwrap();
+        let rebuilt = from.rebuilt().unwrap();
         let mut other = list.clone();
-        list.adopt(&from, whole.clone());
+        list.adopt(&from, rebuilt.clone());
         assert!(list.aside.is_empty() && list.in_bulk() == MANY as u64 + 1);
         is_right(&list, &first_half);
         // A bulk built from another list is ignored.
-        list.adopt(&from, whole.clone());
+        list.adopt(&from, rebuilt.clone());
         list.adopt(&self::list(&["other"]), self::list(&["other"]));
         is_right(&list, &first_half);
 
@@ -307,13 +307,13 @@ mod tests {
         change(&mut other, MANY..MANY * 3, true);
         let all = expected(&mut (0..MANY / 2).chain(MANY..MANY * 3));
         is_right(&other, &all);
-        let both = other.lay_aside().unwrap();
+        let both = other.set_changes_aside().unwrap();
         assert!(other.changes.is_empty());
         is_right(&other, &all);
         // The first bulk comes late.
-        other.adopt(&from, whole);
+        other.adopt(&from, rebuilt);
         is_right(&other, &all);
-        other.adopt(&both, both.whole().unwrap());
+        other.adopt(&both, both.rebuilt().unwrap());
         assert!(other.aside.is_empty() && other.in_bulk() == other.len());
         is_right(&other, &all);
     }
@@ -336,9 +336,9 @@ mod tests {
                 match then {
                     0 if list.aside.is_empty() => {
                         list.aside = std::mem::take(&mut list.changes);
-                        made = Some((list.clone(), list.whole().unwrap()));
+                        made = Some((list.clone(), list.rebuilt().unwrap()));
                     }
-                    1 => made.take().into_iter().for_each(|(from, whole)| list.adopt(&from, whole)),
+                    1 => made.take().into_iter().for_each(|(from, rebuilt)| list.adopt(&from, rebuilt)),
                     _ => {}
                 }
             }

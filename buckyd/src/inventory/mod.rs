@@ -138,9 +138,9 @@ impl Inventory {
         let state = self.locked();
         let list = state.list.as_ref().map(|listed| listed.list.clone());
         let old = state.list.as_ref().is_none_or(|listed| listed.at.elapsed() > self.max_age);
-        let coming = state.running || state.wanted > state.begun;
+        let is_due = state.running || state.wanted > state.begun;
         drop(state);
-        if old && !coming {
+        if old && !is_due {
             self.request();
         }
         list
@@ -324,23 +324,23 @@ impl Inventory {
         }
         // A running scan makes a new list anyway.
         let list = now.list.as_mut().filter(|_| !now.running);
-        let grown = list.and_then(|listed| listed.list.lay_aside());
+        let grown = list.and_then(|listed| listed.list.set_changes_aside());
         drop(state);
         if let Some(from) = grown {
-            self.make_whole(from);
+            self.rebuild_bulk(from);
         }
     }
 
     /// Builds a bulk that includes all changes, on a separate thread: with millions of names it takes
     /// seconds.
-    fn make_whole(&self, from: List) {
+    fn rebuild_bulk(&self, from: List) {
         let state = Arc::clone(&self.state);
         let make = move || {
-            let whole = from.whole();
-            match whole {
-                Ok(whole) => {
+            let rebuilt = from.rebuilt();
+            match rebuilt {
+                Ok(rebuilt) => {
                     if let Some(listed) = &mut locked(&state).list {
-                        listed.list.adopt(&from, whole);
+                        listed.list.adopt(&from, rebuilt);
                     }
                 }
                 Err(error) => tracing::error!(%error, "cannot rebuild the inventory"),

@@ -23,6 +23,6 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         // Before the guard: the target of a redirect is not secret, and the Go daemon sends it to anyone.
         .layer(middleware::from_fn(go::path::redirect_unclean))
         // Around everything, so that every answer has the time.
-        .layer(middleware::from_fn(clock::told))
+        .layer(middleware::from_fn(clock::with_time))
         .with_state(app)
 }

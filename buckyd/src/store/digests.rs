@@ -64,17 +64,17 @@ fn summarize(
         let filled = fill(file, &mut piece[..most]);
         filled.map_err(|source| StoreError::io("read", path, source))
     };
-    let mut came = read(piece, len_bytes)?;
-    let mut left = len_bytes - came as u64;
-    let mut summarizer = Summarizer::new(&piece[..came], len_bytes, window);
-    while came > 0 {
-        summarizer.add(&piece[..came]);
+    let mut arrived = read(piece, len_bytes)?;
+    let mut left = len_bytes - arrived as u64;
+    let mut summarizer = Summarizer::new(&piece[..arrived], len_bytes, window);
+    while arrived > 0 {
+        summarizer.add(&piece[..arrived]);
         if left == 0 {
             break;
         }
         between();
-        came = read(piece, left)?;
-        left -= came as u64;
+        arrived = read(piece, left)?;
+        left -= arrived as u64;
     }
     Ok(summarizer.finish())
 }

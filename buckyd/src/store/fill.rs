@@ -257,7 +257,7 @@ pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) 
 /// Why `content`, the existing file, gets nothing from a source when one of the two is compressed. A corrupt
 /// file is not replaced by a compressed one, because whether a compressed file is valid cannot be determined.
 fn compressed(file: &File, path: &Path, content: &[u8]) -> Failure {
-    let path_told = path.display();
+    let shown = path.display();
     let reason = match Image::parse(content) {
         Err(error @ ImageError::Header(_)) => {
             let damage = damaged_destination(file, path, &error);
@@ -265,14 +265,14 @@ fn compressed(file: &File, path: &Path, content: &[u8]) -> Failure {
                 return damage;
             }
             format!(
-                "the owner's file {path_told} is corrupt ({}), and the source is compressed: Bucky cannot check a \
+                "the owner's file {shown} is corrupt ({}), and the source is compressed: Bucky cannot check a \
                  compressed file, so it does not replace the corrupt one; move the corrupt file aside, and the next \
                  run copies the source",
                 chain(&error)
             )
         }
         Ok(_) | Err(ImageError::Compressed) => format!(
-            "{path_told} exists already, and one of the two files is in go-carbon's compressed format: Bucky cannot \
+            "{shown} exists already, and one of the two files is in go-carbon's compressed format: Bucky cannot \
              merge their points, and no tool decompresses such a file; both stay as they are (docs/safety.md, \
              Compressed files)"
         ),

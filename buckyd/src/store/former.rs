@@ -107,23 +107,26 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn told(memory: &RingRecord) -> Vec<(&str, u64)> {
+    fn former_members(memory: &RingRecord) -> Vec<(&str, u64)> {
         memory.former.iter().map(|former| (former.host.as_str(), former.until)).collect()
     }
 
     #[test]
     fn a_member_that_is_left_out_is_remembered_until_it_comes_back_or_is_long_gone() {
         let first = RingRecord::default().renewed(hosts(&["a", "b", "c"]), 100);
-        assert_eq!(told(&first), []);
+        assert_eq!(former_members(&first), []);
         let same = first.renewed(hosts(&["a", "b", "c"]), 200);
         assert_eq!(same, first, "nothing to write");
         let second = first.renewed(hosts(&["a", "b"]), 300);
-        assert_eq!(told(&second), [("c", 300)]);
+        assert_eq!(former_members(&second), [("c", 300)]);
         let third = second.renewed(hosts(&["a", "d"]), 400);
-        assert_eq!(told(&third), [("b", 400), ("c", 300)]);
-        assert_eq!(told(&third.renewed(hosts(&["a", "c"]), 500)), [("d", 500), ("b", 400)]);
+        assert_eq!(former_members(&third), [("b", 400), ("c", 300)]);
+        assert_eq!(
+            former_members(&third.renewed(hosts(&["a", "c"]), 500)),
+            [("d", 500), ("b", 400)]
+        );
         let later = third.renewed(hosts(&["a", "d"]), 350 + 30 * DAY);
-        assert_eq!(told(&later), [("b", 400)]);
+        assert_eq!(former_members(&later), [("b", 400)]);
     }
 
     #[test]
@@ -132,7 +135,7 @@ mod tests {
         let memory = RingRecord::default().renewed(many, 100).renewed(hosts(&["a"]), 200);
         assert_eq!(memory.former.len(), REMEMBERED);
         let next = memory.renewed(hosts(&["b"]), 300);
-        assert_eq!(told(&next)[0], ("a", 300));
+        assert_eq!(former_members(&next)[0], ("a", 300));
         assert_eq!(next.former.len(), REMEMBERED);
     }
 

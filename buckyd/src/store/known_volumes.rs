@@ -140,12 +140,12 @@ impl KnownVolumes {
     /// Records in `state`, the prefix's state folder, the volume at `path` below the prefix, which was just
     /// opened.
     pub(super) fn remember(&self, state: &StateDir, path: &Path) {
-        let Some(lying) = VolumeIdentity::look(&self.prefix.join(path)) else { return };
+        let Some(identity) = VolumeIdentity::look(&self.prefix.join(path)) else { return };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.get(path) == Some(&lying) {
+        if known.get(path) == Some(&identity) {
             return;
         }
-        known.insert(path.to_owned(), lying);
+        known.insert(path.to_owned(), identity);
         if let Err(error) = state.replace_file(NAME, text(&known).as_bytes()) {
             tracing::warn!(error = %chain(&error), "cannot save which volumes this node has");
         }
@@ -159,9 +159,9 @@ impl KnownVolumes {
 /// The lines of `known`. A path that cannot be in a line is left out.
 fn text(known: &VolumeMap) -> String {
     let mut lines = String::new();
-    for (path, lying) in known {
-        let mut fields = vec![path.to_str(), lying.within.to_str()];
-        fields.extend(lying.target.as_ref().map(|target| target.to_str()));
+    for (path, identity) in known {
+        let mut fields = vec![path.to_str(), identity.within.to_str()];
+        fields.extend(identity.target.as_ref().map(|target| target.to_str()));
         let fields: Option<Vec<&str>> = fields.into_iter().collect();
         if let Some(fields) = fields
             && !fields.iter().any(|field| field.contains(['\t', '\n']))
@@ -191,15 +191,15 @@ fn parse(text: &[u8]) -> VolumeMap {
 mod tests {
     use super::*;
 
-    fn lying(within: &str, target: Option<&str>) -> VolumeIdentity {
+    fn identity(within: &str, target: Option<&str>) -> VolumeIdentity {
         VolumeIdentity { within: within.into(), target: target.map(PathBuf::from) }
     }
 
     #[test]
     fn volumes_are_remembered_in_lines() {
         let known: VolumeMap = [
-            ("a/b".into(), lying("/", None)),
-            ("stats".into(), lying("/deep/stats", Some("../disk 2/stats"))),
+            ("a/b".into(), identity("/", None)),
+            ("stats".into(), identity("/deep/stats", Some("../disk 2/stats"))),
         ]
         .into();
         let text = text(&known);
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_path_that_a_line_cannot_hold_is_left_out_and_junk_counts_as_nothing() {
         let known: VolumeMap =
-            [("a\tb".into(), lying("/", None)), ("a\nb".into(), lying("/", None))].into();
+            [("a\tb".into(), identity("/", None)), ("a\nb".into(), identity("/", None))].into();
         assert_eq!(text(&known), "");
         for junk in ["", "\n\n", "a", "\t/\n", "/etc\t/", "../a\t/", "\u{0}\u{0}"] {
             assert_eq!(parse(junk.as_bytes()), VolumeMap::new(), "{junk:?}");

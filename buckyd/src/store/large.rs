@@ -230,7 +230,7 @@ impl IncomingFile {
                 file.set_len(slots.unwrap_or(self.member.len_bytes)).map_err(failed)?;
                 store.allocate(file, whole, self.member.is_sparse).map_err(failed)?;
             }
-            store.dress(file, &self.path, self.member.meta)?;
+            store.set_meta(file, &self.path, self.member.meta)?;
             if let Unplaced::Unnamed(unnamed) = unplaced {
                 unnamed.written(usize::try_from(len_bytes).unwrap_or(usize::MAX));
             }
@@ -284,7 +284,7 @@ impl Store {
     ) -> IncomingFile {
         let path = metric.relative_path();
         let is_sparse = member.is_sparse || self.options.sparse;
-        let mut coming = IncomingFile {
+        let mut incoming = IncomingFile {
             member: LargeMember { is_sparse, ..member.clone() },
             path,
             file: None,
@@ -296,24 +296,24 @@ impl Store {
             cut_from: None,
             failure: self.check().err().map(Failure::from),
         };
-        let is_only_looked_at =
-            rules.preview && matches!(folders.look(&self.tree, &coming.path), Ok(None));
-        if coming.failure.is_some() || is_only_looked_at {
-            return coming;
+        let is_only_previewed =
+            rules.preview && matches!(folders.look(&self.tree, &incoming.path), Ok(None));
+        if incoming.failure.is_some() || is_only_previewed {
+            return incoming;
         }
         let made = if rules.on_corrupt == OnCorrupt::Replace || rules.preview {
             // It may be renamed more than once, or gets no place.
             self.make_tmp().map(|(name, file)| (Unplaced::Named(name), file))
         } else {
-            let made = self.make_unplaced(&coming.path, folders);
-            coming.is_folder_new = made.1;
+            let made = self.make_unplaced(&incoming.path, folders);
+            incoming.is_folder_new = made.1;
             made.0
         };
         match made {
-            Ok(file) => coming.file = Some(file),
-            Err(error) => coming.failure = Some(error.into()),
+            Ok(file) => incoming.file = Some(file),
+            Err(error) => incoming.failure = Some(error.into()),
         }
-        coming
+        incoming
     }
 
     /// Whether a locked file is a valid Whisper file, by its header.

@@ -178,7 +178,7 @@ impl Store {
             .then(|| rustix::fs::fstat(tree.root()).ok().map(|stat| stat.st_dev))
             .flatten();
         let (tmp, name) = (state.tmp(), state.new_tmp_name());
-        let unnamed = UnnamedFiles::tried(&tree, tmp, &name, options.unnamed_files);
+        let unnamed = UnnamedFiles::with_trial(&tree, tmp, &name, options.unnamed_files);
         Ok(Self {
             tree,
             state,

@@ -44,7 +44,7 @@ impl<'s> Replacement<'s> {
     /// # Errors
     /// As [`super::Store::replace`].
     pub(crate) fn finish(self, meta: FileMeta) -> Result<(), StoreError> {
-        self.store.dress(&self.file, &self.name, meta)?;
+        self.store.set_meta(&self.file, &self.name, meta)?;
         self.store.put_new_over(&self.metric, &self.name)
     }
 }

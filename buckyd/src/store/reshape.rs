@@ -136,15 +136,15 @@ impl Store {
             rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
         let pair = OldFile { old: file, old_stat };
         let new_file = self.write_reshaped(&pair, &new_content, path)?;
-        let carry_late = || self.carry_late(&pair, &content, &new_file.file, path, options.clocks);
-        if !self.exchange(&pair, &new_file, path, aside, carry_late)? {
+        let copy_late = || self.copy_late(&pair, &content, &new_file.file, path, options.clocks);
+        if !self.exchange(&pair, &new_file, path, aside, copy_late)? {
             return Ok(InMemoryOutcome::Moved);
         }
         Ok(InMemoryOutcome::Done(reshaped(path, headers, owner.header(), holding)))
     }
 
     /// Puts the new file, which is durable, in the place of the old one, which becomes a tombstone.
-    /// `carry_late` copies what was written to the old one in the meantime. `false` if another file is in the
+    /// `copy_late` copies what was written to the old one in the meantime. `false` if another file is in the
     /// place by now.
     pub(super) fn exchange(
         &self,
@@ -152,7 +152,7 @@ impl Store {
         new: &Reshaped,
         path: &Path,
         aside: &TombstoneSlot<'_, '_>,
-        carry_late: impl FnOnce() -> Result<(), Failure>,
+        copy_late: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<bool, Failure> {
         let failed = |errno: Errno| StoreError::io("reshape", path, errno);
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().map(Path::new)) else {
@@ -185,7 +185,7 @@ impl Store {
             return Ok(false);
         }
         rustix::fs::fsync(batch).and_then(|()| rustix::fs::fsync(&folder)).map_err(failed)?;
-        carry_late()?;
+        copy_late()?;
         Ok(true)
     }
 
@@ -201,7 +201,7 @@ impl Store {
         let new = Reshaped { file, tmp_name };
         let written = self
             .fill_tmp(&new.file, &new.tmp_name, NewFile { content, meta, is_sparse })
-            .and_then(|()| self.dress_as(&new, &pair.old_stat, path));
+            .and_then(|()| self.copy_meta(&new, &pair.old_stat, path));
         match written {
             Ok(()) => Ok(new),
             Err(error) => {
@@ -212,13 +212,13 @@ impl Store {
     }
 
     /// Gives the new file the owner, mode and time of the old one, and makes it durable.
-    pub(super) fn dress_as(
+    pub(super) fn copy_meta(
         &self,
         new: &Reshaped,
         old: &Stat,
         path: &Path,
     ) -> Result<(), StoreError> {
-        self.dress(&new.file, &new.tmp_name, meta_of(old))?;
+        self.set_meta(&new.file, &new.tmp_name, meta_of(old))?;
         if rustix::process::geteuid().is_root() {
             let (uid, gid) = (old.st_uid, old.st_gid);
             rustix::fs::fchown(&new.file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
@@ -232,7 +232,7 @@ impl Store {
 
     /// Copies points that a writer without a lock has put into the old file since that was read. Later ones
     /// are left to the sweeper: the old file is a tombstone.
-    fn carry_late(
+    fn copy_late(
         &self,
         pair: &OldFile<'_>,
         before: &[u8],

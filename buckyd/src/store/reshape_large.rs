@@ -138,21 +138,21 @@ impl Store {
         }
         // From before it is read: a later write changes its time, and so removes the mark.
         let old_stat = stat(old, path)?;
-        let carried = reshape.carry(&new, &mut before)?;
+        let carried = reshape.copy_late(&new, &mut before)?;
         let lost = lost.not_late(&carried) + carried.lost;
         if lost > 0 {
             return Err(cannot_reshape(path, &reshape.layout.would_lose(lost)));
         }
-        self.dress_as(&new, &old_stat, path)?;
+        self.copy_meta(&new, &old_stat, path)?;
         let pair = OldFile { old, old_stat };
-        let carry_late = || {
-            if !reshape.carry(&new, &mut before)?.is_empty() {
+        let copy_late = || {
+            if !reshape.copy_late(&new, &mut before)?.is_empty() {
                 let synced = new.file.sync_all();
                 synced.map_err(|error| StoreError::io("write the late points to", path, error))?;
             }
             Ok(())
         };
-        Ok(self.exchange(&pair, &new, path, aside, carry_late)?.then_some(holding))
+        Ok(self.exchange(&pair, &new, path, aside, copy_late)?.then_some(holding))
     }
 }
 
@@ -172,7 +172,7 @@ impl Reshape<'_> {
     }
 
     /// Copies what was written to the old file since `before` into the new one.
-    fn carry(&self, new: &Reshaped, before: &mut BlockDigests) -> Result<Carried, Failure> {
+    fn copy_late(&self, new: &Reshaped, before: &mut BlockDigests) -> Result<Carried, Failure> {
         let carried = carry_late(before, (self.old, &new.file), self.path, self.options);
         Ok(carried.map_err(|error| {
             let error = match &error {

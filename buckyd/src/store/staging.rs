@@ -140,11 +140,16 @@ impl Store {
         } else {
             (&*tmp).write_all(content).map_err(failed)?;
         }
-        self.dress(tmp, name, meta)
+        self.set_meta(tmp, name, meta)
     }
 
     /// Gives a new file its owner, mode and time.
-    pub(super) fn dress(&self, tmp: &File, name: &Path, meta: FileMeta) -> Result<(), StoreError> {
+    pub(super) fn set_meta(
+        &self,
+        tmp: &File,
+        name: &Path,
+        meta: FileMeta,
+    ) -> Result<(), StoreError> {
         let failed = |errno: Errno| StoreError::io("set mode and time of", name, errno);
         self.tree.give_to_owner(tmp, name)?;
         // Without 0o600 neither carbon nor the sync that follows could open it.
@@ -286,7 +291,7 @@ impl Store {
     }
 
     /// Removes new files that get no place, and the empty folders that were created for them.
-    pub(super) fn give_up(&self, staged: Vec<Staged>) {
+    pub(super) fn discard(&self, staged: Vec<Staged>) {
         for Staged { path, file, is_folder_new, .. } in staged {
             self.remove_unplaced(&file);
             if is_folder_new {

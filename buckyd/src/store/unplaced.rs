@@ -71,7 +71,7 @@ pub(super) struct UnnamedFiles {
 impl UnnamedFiles {
     /// Finds out with a trial file in `folder`, which is linked as `name` for a moment. At most `most` files
     /// are open at once.
-    pub(super) fn tried(tree: &Tree, folder: impl AsFd, name: &Path, most: usize) -> Self {
+    pub(super) fn with_trial(tree: &Tree, folder: impl AsFd, name: &Path, most: usize) -> Self {
         let linking = if is_proven(tree.root()) { trial(tree, &folder, name) } else { None };
         let (permits, mount) = (Arc::new(Semaphore::new(most)), mount_of(folder));
         Self { linking, has_failed: AtomicBool::new(false), permits, mount }
@@ -199,16 +199,16 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
-    fn tried(prefix: &Path, most: usize) -> UnnamedFiles {
+    fn with_trial(prefix: &Path, most: usize) -> UnnamedFiles {
         let tree = Tree::open(prefix).unwrap();
-        UnnamedFiles::tried(&tree, tree.root(), Path::new("0"), most)
+        UnnamedFiles::with_trial(&tree, tree.root(), Path::new("0"), most)
     }
 
     #[test]
     fn a_file_has_no_name_until_it_is_put_in_place_and_replaces_nothing() {
         let prefix = tempfile::tempdir().unwrap();
         let folder = File::open(prefix.path()).unwrap();
-        let mut files = tried(prefix.path(), 1);
+        let mut files = with_trial(prefix.path(), 1);
         assert!(files.linking.is_some(), "the file system of these tests allows it");
         for linking in [Linking::Descriptor, Linking::Proc] {
             files.linking = Some(linking);
@@ -239,19 +239,19 @@ mod tests {
     fn no_more_are_open_than_there_are_places() {
         let prefix = tempfile::tempdir().unwrap();
         let folder = File::open(prefix.path()).unwrap();
-        let files = tried(prefix.path(), 2);
+        let files = with_trial(prefix.path(), 2);
         let open = [files.make(&folder).unwrap(), files.make(&folder).unwrap()];
         assert!(files.make(&folder).is_none());
         drop(open);
         assert!(files.make(&folder).is_some());
-        assert!(tried(prefix.path(), 0).make(&folder).is_none());
+        assert!(with_trial(prefix.path(), 0).make(&folder).is_none());
     }
 
     #[test]
     fn a_long_file_is_not_open_for_writing_while_it_waits() {
         let prefix = tempfile::tempdir().unwrap();
         let folder = File::open(prefix.path()).unwrap();
-        let files = tried(prefix.path(), 1);
+        let files = with_trial(prefix.path(), 1);
         for (bytes, is_writable) in [(WRITABLE_MOST_BYTES, true), (WRITABLE_MOST_BYTES + 1, false)]
         {
             let mut unnamed = files.make(&folder).unwrap();
@@ -267,11 +267,11 @@ mod tests {
     fn a_file_behind_another_mount_or_after_a_link_that_failed_has_a_name() {
         let prefix = tempfile::tempdir().unwrap();
         let folder = File::open(prefix.path()).unwrap();
-        let mut files = tried(prefix.path(), 2);
+        let mut files = with_trial(prefix.path(), 2);
         assert!(files.make(&folder).is_some());
         files.mount = files.mount.map(|mount| mount + 1);
         assert!(files.make(&folder).is_none());
-        let files = tried(prefix.path(), 2);
+        let files = with_trial(prefix.path(), 2);
         files.link_failed(Errno::NOSPC);
         assert!(files.make(&folder).is_some(), "with a name there were no room either");
         files.link_failed(Errno::PERM);

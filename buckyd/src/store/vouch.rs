@@ -13,7 +13,7 @@ impl Store {
     ///
     /// # Errors
     /// If the sync fails. Then nothing that was read may be confirmed.
-    pub(crate) fn sync_seen(&self) -> Result<(), StoreError> {
+    pub(crate) fn sync_read(&self) -> Result<(), StoreError> {
         let synced = self.committer.commit(self.committer.mark(), || self.tree.sync_all());
         synced.map_err(|errno| StoreError::io("sync the file system of", self.tree.path(), errno))
     }

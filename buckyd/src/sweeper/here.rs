@@ -128,14 +128,14 @@ fn fill_from_large(
         let wanted = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
         let read = file.read_exact(&mut piece[..wanted]);
         if let Err(error) = read {
-            filled.give_up_large(coming, metric);
+            filled.discard_large(coming, metric);
             return Err(format!("it cannot be read: {error}"));
         }
         coming.write(&piece[..wanted]);
         left -= wanted as u64;
     }
     if coming.digest() != digest {
-        filled.give_up_large(coming, metric);
+        filled.discard_large(coming, metric);
         return Ok(Answer::WrittenTo.into());
     }
     filled.end_large(coming, metric.clone());

@@ -79,7 +79,7 @@ enum Phase {
     #[default]
     Watching,
     /// Some compressed: `asked` so far.
-    Comparing { asked: u32, is_compressed_next: bool, until: Instant },
+    Comparing { requested: u32, is_compressed_next: bool, until: Instant },
     /// The result, used until then.
     Found { encoding: Encoding, until: Instant },
 }
@@ -102,11 +102,11 @@ impl Choice {
     pub(crate) fn next(&mut self, now: Instant) -> Encoding {
         match &mut self.phase {
             Phase::Found { encoding, until } if now < *until => *encoding,
-            Phase::Comparing { asked, is_compressed_next, until } if now < *until => {
-                let on_their_way = asked.saturating_sub(self.compressed.archives);
-                let is_compressed = *is_compressed_next && on_their_way < COMPARED_AT_ONCE;
+            Phase::Comparing { requested, is_compressed_next, until } if now < *until => {
+                let under_way = requested.saturating_sub(self.compressed.archives);
+                let is_compressed = *is_compressed_next && under_way < COMPARED_AT_ONCE;
                 *is_compressed_next = !is_compressed;
-                *asked += u32::from(is_compressed);
+                *requested += u32::from(is_compressed);
                 if is_compressed { COMPRESSED } else { Encoding::Identity }
             }
             Phase::Watching => Encoding::Identity,
@@ -119,7 +119,7 @@ impl Choice {
     }
 
     /// Takes note of an archive that arrived. Returns a finding if there is one.
-    pub(crate) fn came(&mut self, transfer: &Transfer, now: Instant) -> Option<Finding> {
+    pub(crate) fn record(&mut self, transfer: &Transfer, now: Instant) -> Option<Finding> {
         match self.phase {
             Phase::Found { .. } => None,
             Phase::Watching => {
@@ -130,7 +130,7 @@ impl Choice {
                     let seen = std::mem::take(&mut self.plain);
                     if seen.is_limited_by_the_link() {
                         self.phase = Phase::Comparing {
-                            asked: 0,
+                            requested: 0,
                             is_compressed_next: true,
                             until: now + HOLDS,
                         };
@@ -242,7 +242,7 @@ mod tests {
     fn comparing(now: Instant) -> Choice {
         let mut choice = Choice::default();
         assert_eq!(choice.next(now), Encoding::Identity);
-        assert_eq!(choice.came(&limited(), now), None);
+        assert_eq!(choice.record(&limited(), now), None);
         choice
     }
 
@@ -259,7 +259,7 @@ mod tests {
             let mut choice = Choice::default();
             for _ in 0..20 {
                 assert_eq!(choice.next(now), Encoding::Identity, "{transfer:?}");
-                assert_eq!(choice.came(&transfer, now), None);
+                assert_eq!(choice.record(&transfer, now), None);
             }
         }
     }
@@ -269,16 +269,20 @@ mod tests {
         let now = Instant::now();
         for (took, found) in [(500, COMPRESSED), (830, COMPRESSED), (840, Encoding::Identity)] {
             let mut choice = comparing(now);
-            let asked = [(); 6].map(|()| choice.next(now) == COMPRESSED);
-            assert_eq!(asked, [true, false, true, false, false, false], "no more than two at once");
+            let requested = [(); 6].map(|()| choice.next(now) == COMPRESSED);
+            assert_eq!(
+                requested,
+                [true, false, true, false, false, false],
+                "no more than two at once"
+            );
             let compressed = compressed(Duration::from_millis(took));
             for transfer in [compressed, limited(), compressed] {
-                assert_eq!(choice.came(&transfer, now), None, "one of a kind may be chance");
+                assert_eq!(choice.record(&transfer, now), None, "one of a kind may be chance");
             }
-            let finding = choice.came(&limited(), now).unwrap();
+            let finding = choice.record(&limited(), now).unwrap();
             assert_eq!((finding.encoding, finding.ratio), (found, 2.0), "{took}");
             assert_eq!(choice.next(now + HOLDS - SECOND), found);
-            assert_eq!(choice.came(&limited(), now), None);
+            assert_eq!(choice.record(&limited(), now), None);
         }
     }
 
@@ -288,15 +292,15 @@ mod tests {
         let mut choice = comparing(now);
         let half = compressed(SECOND / 2);
         for transfer in [limited(), limited(), half, half] {
-            choice.came(&transfer, now);
+            choice.record(&transfer, now);
         }
         assert_eq!(choice.next(now), COMPRESSED);
         let later = now + HOLDS;
         assert_eq!(choice.next(later), Encoding::Identity);
         // A plain archive that was requested before arrives late. It says nothing about the plain link.
-        assert_eq!(choice.came(&compressed(SECOND * 9), later), None);
+        assert_eq!(choice.record(&compressed(SECOND * 9), later), None);
         assert_eq!(choice.next(later), Encoding::Identity);
-        choice.came(&limited(), later);
+        choice.record(&limited(), later);
         assert_eq!(choice.next(later), COMPRESSED, "compared again");
     }
 
@@ -305,7 +309,7 @@ mod tests {
         let now = Instant::now();
         for (bytes, encoding) in [(7_999_999, COMPRESSED), (8_000_001, Encoding::Identity)] {
             let mut choice = Choice::default();
-            choice.came(&Transfer { idle: Some(0.0), bytes, ..limited() }, now);
+            choice.record(&Transfer { idle: Some(0.0), bytes, ..limited() }, now);
             assert_eq!(choice.next(now), encoding, "{bytes}");
         }
     }
@@ -314,11 +318,11 @@ mod tests {
     fn where_what_is_to_be_compared_never_comes_whole_it_begins_anew() {
         let now = Instant::now();
         let mut choice = comparing(now);
-        let asked = |choice: &mut Choice, now| [(); 9].map(|()| choice.next(now) == COMPRESSED);
-        assert_eq!(asked(&mut choice, now).iter().filter(|asked| **asked).count(), 2);
-        assert_eq!(asked(&mut choice, now + HOLDS - SECOND), [false; 9]);
-        assert_eq!(asked(&mut choice, now + HOLDS), [false; 9]);
-        choice.came(&limited(), now + HOLDS);
+        let requested = |choice: &mut Choice, now| [(); 9].map(|()| choice.next(now) == COMPRESSED);
+        assert_eq!(requested(&mut choice, now).iter().filter(|requested| **requested).count(), 2);
+        assert_eq!(requested(&mut choice, now + HOLDS - SECOND), [false; 9]);
+        assert_eq!(requested(&mut choice, now + HOLDS), [false; 9]);
+        choice.record(&limited(), now + HOLDS);
         assert_eq!(choice.next(now + HOLDS), COMPRESSED);
     }
 
@@ -333,10 +337,10 @@ mod tests {
             ..limited()
         };
         for _ in 0..4 {
-            choice.came(&short, now);
+            choice.record(&short, now);
             assert_eq!(choice.next(now), Encoding::Identity);
         }
-        choice.came(&short, now);
+        choice.record(&short, now);
         assert_eq!(choice.next(now), COMPRESSED);
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct Measurement {
     encoding: Encoding,
     begun: Instant,
     moment: Option<Moment>,
-    counted: Arc<TransferCounts>,
+    counts: Arc<TransferCounts>,
 }
 
 /// The counts of a measurement.
@@ -52,20 +52,20 @@ impl Links {
 
     /// Takes note of an archive that has arrived: the total length of its files, and how long its sender
     /// worked, if that is known.
-    pub(crate) fn came(&self, coming: &Measurement, bytes: u64, worked: Option<Duration>) {
-        let Measurement { peer, encoding, begun, moment, counted } = coming;
+    pub(crate) fn record(&self, measurement: &Measurement, bytes: u64, worked: Option<Duration>) {
+        let Measurement { peer, encoding, begun, moment, counts } = measurement;
         let now = Instant::now();
         let transfer = Transfer {
             encoding: *encoding,
             bytes,
-            wire_bytes: counted.bytes.load(Ordering::Relaxed),
+            wire_bytes: counts.bytes.load(Ordering::Relaxed),
             took: now.duration_since(*begun),
-            starved: Duration::from_micros(counted.starved_micros.load(Ordering::Relaxed)),
+            starved: Duration::from_micros(counts.starved_micros.load(Ordering::Relaxed)),
             worked,
             idle: moment.zip(Moment::now()).and_then(|(then, now)| then.idle_until(now)),
         };
         tracing::debug!(%peer, ?transfer, "received an archive");
-        if let Some(finding) = self.with(peer, |choice| choice.came(&transfer, now)) {
+        if let Some(finding) = self.with(peer, |choice| choice.record(&transfer, now)) {
             tracing::info!(%peer, "the link to a peer is the bottleneck: {finding}");
         }
     }
@@ -86,24 +86,24 @@ impl Measurement {
         encoding: Encoding,
         stream: ByteStream,
     ) -> (Self, ByteStream) {
-        let counted = Arc::new(TransferCounts::default());
-        let coming = Self {
+        let counts = Arc::new(TransferCounts::default());
+        let measurement = Self {
             peer,
             encoding,
             begun: Instant::now(),
             moment: Moment::now(),
-            counted: Arc::clone(&counted),
+            counts: Arc::clone(&counts),
         };
-        let pieces = stream::unfold((stream, counted), |(mut stream, counted)| async move {
+        let pieces = stream::unfold((stream, counts), |(mut stream, counts)| async move {
             let begun = Instant::now();
             let piece = stream.next().await?;
             let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-            counted.starved_micros.fetch_add(micros, Ordering::Relaxed);
+            counts.starved_micros.fetch_add(micros, Ordering::Relaxed);
             let bytes = piece.as_ref().map_or(0, |piece| piece.len() as u64);
-            counted.bytes.fetch_add(bytes, Ordering::Relaxed);
-            Some((piece, (stream, counted)))
+            counts.bytes.fetch_add(bytes, Ordering::Relaxed);
+            Some((piece, (stream, counts)))
         });
-        (coming, Box::pin(pieces))
+        (measurement, Box::pin(pieces))
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
                 Ok(piece)
             },
         );
-        let (coming, measured) =
+        let (measurement, measured) =
             Measurement::measured(peer(1), Encoding::Identity, Box::pin(pieces));
         // Time that the caller uses for the pieces does not count as waiting.
         let read: Vec<Bytes> = measured
@@ -136,10 +136,11 @@ mod tests {
             .collect()
             .await;
         assert_eq!(read.concat(), b"abcdefg");
-        assert_eq!(coming.counted.bytes.load(Ordering::Relaxed), 7);
-        let starved = Duration::from_micros(coming.counted.starved_micros.load(Ordering::Relaxed));
+        assert_eq!(measurement.counts.bytes.load(Ordering::Relaxed), 7);
+        let starved =
+            Duration::from_micros(measurement.counts.starved_micros.load(Ordering::Relaxed));
         assert!(starved >= pause * 2, "{starved:?}");
-        assert!(starved <= coming.begun.elapsed() - pause * 8, "{starved:?}");
+        assert!(starved <= measurement.begun.elapsed() - pause * 8, "{starved:?}");
     }
 
     #[test]

@@ -123,7 +123,7 @@ pub(super) fn scan(
             continue;
         }
         let Some(component) = component(&entry.name) else {
-            walk.odd_folder(volume.as_deref(), &path);
+            walk.unusable_folder(volume.as_deref(), &path);
             continue;
         };
         if let Some((folder, volume, is_top)) = walk.enter(&path, &entry, volume) {
@@ -196,7 +196,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
     ) -> Option<(Folder, Option<Arc<Store>>, bool)> {
         let missing = self.volumes.and_then(|volumes| volumes.missing_at(path));
         if let Some(error) = missing {
-            self.pass_over(NotServedKind::Volume, || path.to_owned(), &error.to_string());
+            self.leave_out(NotServedKind::Volume, || path.to_owned(), &error.to_string());
             return None;
         }
         let read = match entry.is_link {
@@ -215,7 +215,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
             Err(error) => {
                 let reason = bucky_api::chain(&error);
                 tracing::error!(folder = %path.display(), error = reason, "cannot serve a volume");
-                self.pass_over(NotServedKind::Volume, || path.to_owned(), &reason);
+                self.leave_out(NotServedKind::Volume, || path.to_owned(), &reason);
                 return None;
             }
         };
@@ -232,7 +232,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
 
     /// Counts something that is not served, and reports it to the visitor. The path is computed only if the
     /// visitor listens.
-    fn pass_over(&mut self, kind: NotServedKind, path: impl FnOnce() -> PathBuf, detail: &str) {
+    fn leave_out(&mut self, kind: NotServedKind, path: impl FnOnce() -> PathBuf, detail: &str) {
         self.not_served.add(kind);
         if V::LISTENS {
             self.visitor.not_served(kind, &path(), detail);
@@ -242,7 +242,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
     fn file(&mut self, folder: &str, stem: &[u8]) -> Result<(), ScanError> {
         let path = || path_of(folder, &[stem, EXTENSION].concat());
         let Some(component) = component(stem) else {
-            self.pass_over(NotServedKind::UnusableName, path, "");
+            self.leave_out(NotServedKind::UnusableName, path, "");
             return Ok(());
         };
         let mut name = String::with_capacity(folder.len() + component.len());
@@ -250,7 +250,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
         name.push_str(component);
         // The name may still be too long. Readers of the list rely on valid names.
         if !MetricName::is_one(&name) {
-            self.pass_over(NotServedKind::UnusableName, path, "");
+            self.leave_out(NotServedKind::UnusableName, path, "");
             return Ok(());
         }
         if name.starts_with(TAGGED_PREFIX) && Series::of(&name) == Series::Unplaceable {
@@ -258,7 +258,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
             if hash.and_then(|hash| self.known.series_of(&hash)).is_some() {
                 self.hash_named += 1;
             } else {
-                self.pass_over(NotServedKind::Unplaceable, path, "");
+                self.leave_out(NotServedKind::Unplaceable, path, "");
             }
         }
         self.builder.push(&name).map_err(ScanError::Build)
@@ -266,7 +266,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
 
     fn links(&mut self, folder: &Path, links: &[Link]) {
         for link in links {
-            self.pass_over(link.kind, || folder.join(as_path(&link.name)), &link.target);
+            self.leave_out(link.kind, || folder.join(as_path(&link.name)), &link.target);
         }
     }
 
@@ -276,7 +276,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
             Ok(folder) if folder.is_others => {
                 tracing::error!(folder = %path.display(), "another buckyd serves a folder below this prefix; stop one \
                                                            of the two");
-                self.pass_over(NotServedKind::OtherBuckyd, || path.to_owned(), "");
+                self.leave_out(NotServedKind::OtherBuckyd, || path.to_owned(), "");
                 None
             }
             Ok(folder) => {
@@ -287,13 +287,13 @@ impl<'v, V: Visitor> Walk<'v, V> {
             Err(Errno::NOENT) => None,
             Err(Errno::XDEV) => {
                 let reason = "no metric has such a name";
-                self.pass_over(NotServedKind::Volume, || path.to_owned(), reason);
+                self.leave_out(NotServedKind::Volume, || path.to_owned(), reason);
                 None
             }
             Err(errno) => {
                 tracing::warn!(folder = %path.display(), error = %errno, "cannot read a folder; its metrics are not \
                      in the list");
-                self.pass_over(
+                self.leave_out(
                     NotServedKind::UnreadableFolder,
                     || path.to_owned(),
                     &errno.to_string(),
@@ -307,7 +307,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
     }
 
     /// A folder whose name cannot be a component: all `.wsp` files below it are unusable.
-    fn odd_folder(&mut self, volume: Option<&Store>, path: &Path) {
+    fn unusable_folder(&mut self, volume: Option<&Store>, path: &Path) {
         let mut folders = vec![path.to_owned()];
         while let Some(path) = folders.pop() {
             let read = self.read(self.tree_of(volume), &path);
@@ -317,7 +317,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
                     folders.push(path.join(as_path(&name)));
                 } else {
                     let file = || path.join(as_path(&[&*name, EXTENSION].concat()));
-                    self.pass_over(NotServedKind::UnusableName, file, "");
+                    self.leave_out(NotServedKind::UnusableName, file, "");
                 }
             }
         }

@@ -24,7 +24,7 @@ pub(super) struct OwedScans(Mutex<HashMap<Digest, Owed>>);
 
 struct Owed {
     scan: u64,
-    told_at: Instant,
+    answered_at: Instant,
 }
 
 impl OwedScans {
@@ -40,11 +40,11 @@ impl OwedScans {
         owed.retain(|_, owed| is_known(owed, now));
         if owed.len() >= QUESTIONS_MOST
             && let Some(oldest) =
-                owed.iter().min_by_key(|(_, owed)| owed.told_at).map(|(question, _)| *question)
+                owed.iter().min_by_key(|(_, owed)| owed.answered_at).map(|(question, _)| *question)
         {
             owed.remove(&oldest);
         }
-        owed.insert(question, Owed { scan, told_at: now });
+        owed.insert(question, Owed { scan, answered_at: now });
     }
 
     /// `question` gets its answer: it is owed nothing any more.
@@ -58,7 +58,7 @@ impl OwedScans {
 }
 
 fn is_known(owed: &Owed, now: Instant) -> bool {
-    now.saturating_duration_since(owed.told_at) <= OWED_FOR
+    now.saturating_duration_since(owed.answered_at) <= OWED_FOR
 }
 
 #[cfg(test)]

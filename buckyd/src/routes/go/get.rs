@@ -12,8 +12,8 @@ use axum::response::Response;
 use bucky_api::Encoding;
 
 use super::answer::PlainAnswer;
-use super::asked::{Asked, stat_header};
 use super::reply::{FileFacts, Piece, Reply, media_type};
+use super::requested::{RequestedMetric, stat_header};
 use super::{conditions, get_long};
 use crate::app::App;
 use crate::blocking::{blocking, bytes_body};
@@ -24,24 +24,25 @@ use crate::store::StoreError;
 struct FoundFile {
     /// The file, encoded.
     content: Vec<u8>,
-    told: FileFacts,
+    facts: FileFacts,
     /// The memory for the content and a copy of it.
     share: Share,
 }
 
 pub(super) async fn get(
     app: Arc<App>,
-    asked: Asked,
+    requested: RequestedMetric,
     headers: &HeaderMap,
 ) -> Result<Response, PlainAnswer> {
     let permit = app.transfers.send_file().await?;
     let encoding = encoding(headers);
     let finder = Arc::clone(&app);
-    let (found, asked) = blocking(move || (find(&finder, &asked, encoding), asked)).await?;
-    let Some(FoundFile { content, told, share }) = found? else {
-        return get_long::get(app, asked, headers, permit).await;
+    let (found, requested) =
+        blocking(move || (find(&finder, &requested, encoding), requested)).await?;
+    let Some(FoundFile { content, facts, share }) = found? else {
+        return get_long::get(app, requested, headers, permit).await;
     };
-    match told.reply(headers) {
+    match facts.reply(headers) {
         Reply::Bodiless(response) => Ok(response),
         Reply::Sent { head, pieces } => {
             let body = body(content, &pieces);
@@ -60,9 +61,13 @@ fn encoding(headers: &HeaderMap) -> Encoding {
 }
 
 /// The file. `None` if it is too long to hold in memory.
-fn find(app: &App, asked: &Asked, encoding: Encoding) -> Result<Option<FoundFile>, PlainAnswer> {
+fn find(
+    app: &App,
+    requested: &RequestedMetric,
+    encoding: Encoding,
+) -> Result<Option<FoundFile>, PlainAnswer> {
     // Encoded, or in parts, it is in memory twice. If it cannot be compressed, each 64 KiB gets a frame.
-    let file = match app.store.read_to_copy(&asked.metric) {
+    let file = match app.store.read_to_copy(&requested.metric) {
         Ok(file) => file,
         Err(StoreError::TooLarge { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -80,14 +85,14 @@ fn find(app: &App, asked: &Asked, encoding: Encoding) -> Result<Option<FoundFile
             encoder.finish()?
         }
     };
-    let told = FileFacts {
+    let facts = FileFacts {
         len_bytes: content.len(),
         media_type: media_type(&content),
         encoding,
-        stat: stat_header(asked.spelled.clone(), size, file.meta.mode, mtime, encoding)?,
+        stat: stat_header(requested.spelled.clone(), size, file.meta.mode, mtime, encoding)?,
         modified: conditions::modified(mtime),
     };
-    Ok(Some(FoundFile { content, told, share: file.share }))
+    Ok(Some(FoundFile { content, facts, share: file.share }))
 }
 
 fn body(content: Vec<u8>, pieces: &[Piece]) -> Vec<u8> {

@@ -14,9 +14,9 @@ use bucky_api::Encoding;
 use tokio::sync::oneshot;
 
 use super::answer::PlainAnswer;
-use super::asked::{Asked, stat_header};
 use super::conditions;
 use super::reply::{FileFacts, Piece, Reply, SNIFFED_BYTES, media_type};
+use super::requested::{RequestedMetric, stat_header};
 use crate::app::App;
 use crate::blocking::{BodyWriter, body_channel};
 use crate::store::LargeFile;
@@ -35,7 +35,7 @@ enum Head {
 
 pub(super) async fn get(
     app: Arc<App>,
-    asked: Asked,
+    requested: RequestedMetric,
     headers: &HeaderMap,
     permit: Permit,
 ) -> Result<Response, PlainAnswer> {
@@ -45,7 +45,7 @@ pub(super) async fn get(
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         // If it fails in the middle, the body ends as broken.
-        if let Err(error) = send(&app, asked, &headers, head_sender, writer) {
+        if let Err(error) = send(&app, requested, &headers, head_sender, writer) {
             tracing::info!(%error, "stopped sending a file");
         }
     });
@@ -57,20 +57,20 @@ pub(super) async fn get(
 
 fn send(
     app: &App,
-    asked: Asked,
+    requested: RequestedMetric,
     headers: &HeaderMap,
     head: oneshot::Sender<Result<Head, PlainAnswer>>,
     mut writer: BodyWriter,
 ) -> io::Result<()> {
     // If the client is gone, an error here is of no use.
-    let (mut file, told) = match begin(app, asked) {
+    let (mut file, facts) = match begin(app, requested) {
         Ok(begun) => begun,
         Err(error) => {
             let _ = head.send(Err(error));
             return Ok(());
         }
     };
-    match told.reply(headers) {
+    match facts.reply(headers) {
         Reply::Bodiless(response) => {
             let _ = head.send(Ok(Head::Whole(response)));
             Ok(())
@@ -88,21 +88,21 @@ fn send(
     }
 }
 
-fn begin(app: &App, asked: Asked) -> Result<(LargeFile<'_>, FileFacts), PlainAnswer> {
-    let mut file = app.store.open_large(&asked.metric)?;
+fn begin(app: &App, requested: RequestedMetric) -> Result<(LargeFile<'_>, FileFacts), PlainAnswer> {
+    let mut file = app.store.open_large(&requested.metric)?;
     let mut first = Vec::new();
     file.by_ref().take(SNIFFED_BYTES as u64).read_to_end(&mut first)?;
     let (meta, size) = (file.meta(), file.len_bytes());
     let mtime = i64::try_from(meta.mtime).unwrap_or(i64::MAX);
     let size = i64::try_from(size).unwrap_or(i64::MAX);
-    let told = FileFacts {
+    let facts = FileFacts {
         len_bytes: usize::try_from(file.len_bytes()).map_err(PlainAnswer::internal)?,
         media_type: media_type(&first),
         encoding: Encoding::Identity,
-        stat: stat_header(asked.spelled, size, meta.mode, mtime, Encoding::Identity)?,
+        stat: stat_header(requested.spelled, size, meta.mode, mtime, Encoding::Identity)?,
         modified: conditions::modified(mtime),
     };
-    Ok((file, told))
+    Ok((file, facts))
 }
 
 fn copy(

@@ -15,7 +15,7 @@ use bucky_api::{Encoding, paths};
 use bucky_whisper::MetricName;
 
 use super::answer::PlainAnswer;
-use super::asked::{Asked, stat_header};
+use super::requested::{RequestedMetric, stat_header};
 use super::upload_file::OnExisting;
 use super::{get, path, upload};
 use crate::app::App;
@@ -35,13 +35,15 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     }
     let method = request.method().clone();
     match method {
-        Method::HEAD => head(app, asked(name)?).await,
-        Method::GET => get::get(app, asked(name)?, request.headers()).await,
-        Method::POST => upload::receive(app, OnExisting::Heal, asked(name)?.metric, request).await,
-        Method::PUT => {
-            upload::receive(app, OnExisting::Replace, asked(name)?.metric, request).await
+        Method::HEAD => head(app, requested_metric(name)?).await,
+        Method::GET => get::get(app, requested_metric(name)?, request.headers()).await,
+        Method::POST => {
+            upload::receive(app, OnExisting::Heal, requested_metric(name)?.metric, request).await
         }
-        Method::DELETE => delete(app, asked(name)?).await,
+        Method::PUT => {
+            upload::receive(app, OnExisting::Replace, requested_metric(name)?.metric, request).await
+        }
+        Method::DELETE => delete(app, requested_metric(name)?).await,
         _ => Err(PlainAnswer::bad_request("Bad method request.")),
     }
 }
@@ -57,20 +59,20 @@ fn name_in(uri: &Uri) -> Result<Vec<u8>, PlainAnswer> {
 /// it is refused.
 pub(crate) fn metric_in_path(raw: &str) -> Option<MetricName> {
     let name = path::decode(raw.as_bytes()).ok()?;
-    asked(name).ok().map(|asked| asked.metric)
+    requested_metric(name).ok().map(|requested| requested.metric)
 }
 
 /// The metric of a name. A name that would become a file's only after cleaning is refused, unlike in the Go
 /// tool: it would mean another metric's file.
-fn asked(name: Vec<u8>) -> Result<Asked, PlainAnswer> {
+fn requested_metric(name: Vec<u8>) -> Result<RequestedMetric, PlainAnswer> {
     let spelled = String::from_utf8(name)
         .map_err(|_| PlainAnswer::bad_request("the name of the metric is not UTF-8"))?;
     let metric = MetricName::parse(&spelled).map_err(PlainAnswer::bad_request)?;
-    Ok(Asked { spelled, metric })
+    Ok(RequestedMetric { spelled, metric })
 }
 
-async fn head(app: Arc<App>, asked: Asked) -> Result<Response, PlainAnswer> {
-    let Asked { spelled, metric } = asked;
+async fn head(app: Arc<App>, requested: RequestedMetric) -> Result<Response, PlainAnswer> {
+    let RequestedMetric { spelled, metric } = requested;
     match blocking(move || app.store.stat(&metric)).await? {
         Ok(stat) => {
             let bytes = i64::try_from(stat.bytes).unwrap_or(i64::MAX);
@@ -85,7 +87,7 @@ async fn head(app: Arc<App>, asked: Asked) -> Result<Response, PlainAnswer> {
     }
 }
 
-async fn delete(app: Arc<App>, asked: Asked) -> Result<Response, PlainAnswer> {
-    blocking(move || app.store.unlink(&asked.metric)).await??;
+async fn delete(app: Arc<App>, requested: RequestedMetric) -> Result<Response, PlainAnswer> {
+    blocking(move || app.store.unlink(&requested.metric)).await??;
     Ok(StatusCode::OK.into_response())
 }

@@ -4,7 +4,6 @@
 //! the differences.
 
 pub(super) mod answer;
-mod asked;
 mod conditions;
 mod force;
 mod form;
@@ -18,6 +17,7 @@ mod offload;
 pub(super) mod path;
 mod range;
 mod reply;
+mod requested;
 mod upload;
 mod upload_file;
 mod upload_long;

@@ -35,7 +35,7 @@ const FORM_LIMIT_BYTES: usize = 64 * 1024;
 const HTTP_PORT: u16 = 80;
 
 /// Whether the query asks this daemon to fetch the file.
-pub(super) fn is_asked_for(query: Option<&str>) -> Result<bool, PlainAnswer> {
+pub(super) fn is_requested(query: Option<&str>) -> Result<bool, PlainAnswer> {
     Ok(Form::of_query(query)?.get("fetch_offload") == Some("true"))
 }
 
@@ -91,7 +91,7 @@ async fn fetch_long(
     permit: Permit,
 ) -> Result<Response, PlainAnswer> {
     let started = Instant::now();
-    let (stat, stream) = there(source.go_get_stream(source_metric).await)?;
+    let (stat, stream) = existing(source.go_get_stream(source_metric).await)?;
     let len_bytes = size(stat.size, FILE_BYTES_MOST)? as u64;
     let upload = LongUpload { metric, len_bytes, mod_time: stat.mod_time };
     let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
@@ -163,7 +163,7 @@ async fn refuse_itself(app: &App, source: &Daemon) -> Result<(), PlainAnswer> {
 
 /// The length of the file, as its source reports it.
 async fn look_at(source: &Daemon, metric: &str) -> Result<usize, PlainAnswer> {
-    let bytes = there(source.go_stat(metric).await)?.size;
+    let bytes = existing(source.go_stat(metric).await)?.size;
     // A length that is not possible is reported once the file has arrived.
     let len_bytes = usize::try_from(bytes).unwrap_or(0);
     if len_bytes as u64 > FILE_BYTES_MOST {
@@ -179,11 +179,11 @@ async fn get(
     metric: &str,
     limit_bytes: usize,
 ) -> Result<(MetricStat, Vec<u8>), PlainAnswer> {
-    let file = there(source.go_get_at_most(metric, limit_bytes).await)?;
+    let file = existing(source.go_get_at_most(metric, limit_bytes).await)?;
     Ok((file.stat, file.content.into()))
 }
 
-fn there<T>(answer: Result<Option<T>, ClientError>) -> Result<T, PlainAnswer> {
+fn existing<T>(answer: Result<Option<T>, ClientError>) -> Result<T, PlainAnswer> {
     match answer {
         Ok(Some(found)) => Ok(found),
         Ok(None) => {
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn an_offload_is_asked_for_by_the_query_and_exactly_so() {
-        for (query, asked) in [
+        for (query, requested) in [
             (None, false),
             (Some("fetch_offload=true"), true),
             (Some("server=a%3A1&fetch_offload=true"), true),
@@ -234,8 +234,8 @@ mod tests {
             (Some("fetch_offload=1"), false),
             (Some("fetch_offload=false&fetch_offload=true"), false),
         ] {
-            assert_eq!(is_asked_for(query).unwrap(), asked, "{query:?}");
+            assert_eq!(is_requested(query).unwrap(), requested, "{query:?}");
         }
-        assert!(is_asked_for(Some("fetch_offload=true;x")).is_err());
+        assert!(is_requested(Some("fetch_offload=true;x")).is_err());
     }
 }

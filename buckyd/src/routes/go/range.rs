@@ -53,8 +53,8 @@ pub(super) fn parse(text: &str, len_bytes: usize) -> Result<SelectedBytes, Range
     if let [range] = ranges.as_slice() {
         return Ok(SelectedBytes::Part(range.clone()));
     }
-    let asked = ranges.iter().map(ExactSizeIterator::len).fold(0, usize::saturating_add);
-    if ranges.len() > RANGES_MOST || asked > len_bytes {
+    let requested = ranges.iter().map(ExactSizeIterator::len).fold(0, usize::saturating_add);
+    if ranges.len() > RANGES_MOST || requested > len_bytes {
         return Ok(SelectedBytes::Whole);
     }
     Ok(SelectedBytes::Parts(ranges))

@@ -28,7 +28,7 @@ pub(super) async fn receive(
     metric: MetricName,
     request: Request,
 ) -> Result<Response, PlainAnswer> {
-    if offload::is_asked_for(request.uri().query())? {
+    if offload::is_requested(request.uri().query())? {
         return offload::fetch(app, how, metric, request).await;
     }
     let started = Instant::now();

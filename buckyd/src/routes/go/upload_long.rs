@@ -103,7 +103,7 @@ pub(super) fn store(
     let mut incoming = LongDestination::begin(app, how, &upload, time)?;
     let taken = incoming.take(&head, reader, upload.len_bytes);
     if let Err(untaken) = taken {
-        incoming.give_up(&upload.metric);
+        incoming.discard(&upload.metric);
         return Err(untaken);
     }
     let timings = Timings { dump: nanoseconds(started.elapsed()), ..timings };
@@ -129,7 +129,7 @@ fn head(reader: &mut impl Read, len_bytes: u64) -> Result<Vec<u8>, LongUploadErr
 /// A long file that will fill the metric's file, or become it.
 struct Healing<'a> {
     batch: HealBatch<'a>,
-    coming: IncomingFile,
+    incoming: IncomingFile,
     /// The time of the existing file.
     before: Option<i64>,
 }
@@ -164,8 +164,8 @@ impl<'a> LongDestination<'a> {
                     is_sparse: false,
                     announced: None,
                 };
-                let coming = batch.begin_large(&member, metric);
-                Ok(Self::Heal(Box::new(Healing { batch, coming, before })))
+                let incoming = batch.begin_large(&member, metric);
+                Ok(Self::Heal(Box::new(Healing { batch, incoming, before })))
             }
         }
     }
@@ -199,16 +199,16 @@ impl<'a> LongDestination<'a> {
     fn write(&mut self, piece: &[u8]) -> Result<(), PlainAnswer> {
         match self {
             // An error is reported at the end.
-            Self::Heal(healing) => healing.coming.write(piece),
+            Self::Heal(healing) => healing.incoming.write(piece),
             Self::Replace { replacement, .. } => replacement.write(piece)?,
         }
         Ok(())
     }
 
-    fn give_up(self, metric: &MetricName) {
+    fn discard(self, metric: &MetricName) {
         if let Self::Heal(healing) = self {
-            let Healing { batch, coming, .. } = *healing;
-            batch.give_up_large(coming, metric);
+            let Healing { batch, incoming, .. } = *healing;
+            batch.discard_large(incoming, metric);
         }
     }
 
@@ -216,8 +216,8 @@ impl<'a> LongDestination<'a> {
     fn finish(self, app: &App, metric: MetricName, time: Option<i64>) -> Result<bool, PlainAnswer> {
         match self {
             Self::Heal(healing) => {
-                let Healing { mut batch, coming, before } = *healing;
-                batch.end_large_untold(coming, metric.clone());
+                let Healing { mut batch, incoming, before } = *healing;
+                batch.end_large_without_digest(incoming, metric.clone());
                 let (lines, _) = batch.finish();
                 outcome_of(app, &metric, lines, time.zip(before))
             }

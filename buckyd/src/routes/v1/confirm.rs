@@ -44,7 +44,7 @@ pub(super) async fn post(
             lines::write_line(writer, &look(&app.store, &mut files, &caller, &rules, metric))
         })?;
         // A client does not trust an answer that ends early.
-        app.store.sync_seen().map_err(io::Error::other)
+        app.store.sync_read().map_err(io::Error::other)
     }))
 }
 

@@ -17,7 +17,7 @@ use super::json::JsonBody;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::http::lines;
-use crate::http::paced::{awaited, paced};
+use crate::http::paced::{paced, waiting_client};
 use crate::http::respond::ApiError;
 use crate::intake::incoming::Expected;
 use crate::intake::links::Measurement;
@@ -33,8 +33,8 @@ pub(super) async fn post(
     let (on_corrupt, on_cut) = (OnCorrupt::of(request.replace_corrupt), OnCut::of(request.salvage));
     let rights = Rights::of(caller, on_corrupt)?;
     let permit = app.transfers.receive()?;
-    let (metrics, renames) = renames::asked_for(request.metrics, request.renamed)?;
-    let (metrics, denied) = rights.sorted_out(metrics, &renames)?;
+    let (metrics, renames) = renames::of_request(request.metrics, request.renamed)?;
+    let (metrics, denied) = rights.separate(metrics, &renames)?;
     let peer = app.peers.daemon(&request.from, &[Operation::Read], &metrics);
     let peer = peer.map_err(|error| ApiError::forbidden(chain(&error)))?;
     refuse_itself(&app, &peer, renames.are_all_of(&metrics)).await?;
@@ -47,13 +47,13 @@ pub(super) async fn post(
     let on_schema_difference = request.on_schema_difference;
     let (preview, sender) = (request.preview, peer.clock_offset());
     let rules = HealRules { on_corrupt, on_cut, on_schema_difference, preview, sender };
-    let (coming, stream) = Measurement::measured(request.from, encoding, stream);
-    let (awaited, gone) = awaited();
-    let stream = paced(stream, request.bytes_per_second, gone);
+    let (measurement, stream) = Measurement::measured(request.from, encoding, stream);
+    let (waiting_client, client_gone) = waiting_client();
+    let stream = paced(stream, request.bytes_per_second, client_gone);
     let reader = SyncIoBridge::new(StreamReader::new(stream));
-    let expected = Expected::These { metrics, renames, denied, share, coming };
+    let expected = Expected::These { metrics, renames, denied, share, measurement };
     let (_, finished) = start(app, permit, rules, encoding, reader, expected);
-    Ok(lines::while_sent(answer(finished), awaited))
+    Ok(lines::while_sent(answer(finished), waiting_client))
 }
 
 /// A metric is never healed from itself: the delete that may follow would remove the only copy. Under another

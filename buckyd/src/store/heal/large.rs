@@ -8,7 +8,7 @@ use bucky_api::archive::{LargeMember, Member};
 use bucky_api::{HealLine, HealOutcome, MemberDigest, OnSchemaDifference, Problem};
 use bucky_whisper::{Digest, LARGE_FILL_BYTES, LargeBytes, MetricName};
 
-use super::{Existing, Failure, Holding, Staged, VolumeBatch, fail, tell};
+use super::{Existing, Failure, Holding, Staged, VolumeBatch, add_holding, fail};
 use crate::store::fill_large::LargePreview;
 use crate::store::large::{IncomingFile, arrived_damaged};
 
@@ -33,40 +33,40 @@ impl VolumeBatch<'_> {
 
     /// A long file is complete. If its digest was not announced, it is not accepted until [`Self::verify`]
     /// has seen it in the report.
-    pub(crate) fn end_large(&mut self, coming: IncomingFile, metric: MetricName) {
-        let mut told = HealLine {
+    pub(crate) fn end_large(&mut self, incoming: IncomingFile, metric: MetricName) {
+        let mut line = HealLine {
             metric,
             stored_as: None,
             outcome: HealOutcome::Failed,
             points: 0,
             held: None,
             difference: None,
-            bytes: coming.member.len_bytes,
-            digest: Some(coming.digest()),
+            bytes: incoming.member.len_bytes,
+            digest: Some(incoming.digest()),
             problem: None,
             reason: String::new(),
         };
-        match self.settle_large(coming) {
+        match self.stage_large(incoming) {
             Ok((outcome, holding)) => {
-                told.outcome = outcome;
-                tell(&mut told, holding);
+                line.outcome = outcome;
+                add_holding(&mut line, holding);
             }
-            Err(failure) => fail(&mut told, failure.below(self.store.tree.path())),
+            Err(failure) => fail(&mut line, failure.below(self.store.tree.path())),
         }
-        self.lines.push(told);
+        self.lines.push(line);
     }
 
     /// Stages a long file that is complete, or previews it.
-    fn settle_large(
+    fn stage_large(
         &mut self,
-        mut coming: IncomingFile,
+        mut incoming: IncomingFile,
     ) -> Result<(HealOutcome, Holding), Failure> {
-        let ended = coming.end(&self.store);
-        let (digest, file) = match (ended, coming.file.take()) {
+        let ended = incoming.end(&self.store);
+        let (digest, file) = match (ended, incoming.file.take()) {
             (Ok(digest), Some((file, open))) if self.rules.preview => {
-                let looked = self.look_at_large(&coming.path, &open, digest);
-                coming.file = Some((file, open));
-                self.give_up_large(coming);
+                let looked = self.look_at_large(&incoming.path, &open, digest);
+                incoming.file = Some((file, open));
+                self.discard_large(incoming);
                 return looked;
             }
             (Ok(digest), Some((file, _))) => (digest, file),
@@ -74,8 +74,8 @@ impl VolumeBatch<'_> {
                 return Ok((HealOutcome::Created, Holding::default()));
             }
             (ended, file) => {
-                coming.file = file;
-                self.give_up_large(coming);
+                incoming.file = file;
+                self.discard_large(incoming);
                 let no_file = "there is no file to write it to";
                 return Err(ended
                     .err()
@@ -83,11 +83,11 @@ impl VolumeBatch<'_> {
             }
         };
         let line = self.lines.len();
-        if coming.member.announced.is_none() {
-            let metric = coming.member.metric.clone();
+        if incoming.member.announced.is_none() {
+            let metric = incoming.member.metric.clone();
             self.unverified.push(Unverified { line, metric, digest });
         }
-        let IncomingFile { path, is_folder_new, .. } = coming;
+        let IncomingFile { path, is_folder_new, .. } = incoming;
         let rules = self.rules;
         let reshapes = rules.on_schema_difference == OnSchemaDifference::Reshape
             && !matches!(self.folders.look(&self.store.tree, &path), Ok(None));
@@ -105,7 +105,7 @@ impl VolumeBatch<'_> {
         let share = self.store.share_for_large(path, LARGE_FILL_BYTES)?;
         let (source, rules) = (LargeBytes::File(open), &self.rules);
         let preview = LargePreview { source, digest, rules, _share: share };
-        self.store.preview_large_from(path, &preview, &self.locks).map(told)
+        self.store.preview_large_from(path, &preview, &self.locks).map(previewed)
     }
 
     /// What `member`, a short file, would do to the long file at `path`.
@@ -117,7 +117,7 @@ impl VolumeBatch<'_> {
         let share = self.store.share_for_large_now(path)?;
         let (source, digest) = (LargeBytes::Memory(&member.content), member.digest);
         let preview = LargePreview { source, digest, rules: &self.rules, _share: share };
-        self.store.preview_large_from(path, &preview, &self.locks).map(told)
+        self.store.preview_large_from(path, &preview, &self.locks).map(previewed)
     }
 
     /// Takes the rest of a file that was cut off, and that was too long for memory before.
@@ -129,9 +129,9 @@ impl VolumeBatch<'_> {
         let (metric, announced) = (member.metric.clone(), Some(digest));
         let len_bytes = member.content.len() as u64;
         let large = LargeMember { metric, meta, len_bytes, is_sparse, announced };
-        let mut coming = self.begin_large(&large, &member.metric);
-        coming.write(&member.content);
-        self.settle_large(coming)
+        let mut incoming = self.begin_large(&large, &member.metric);
+        incoming.write(&member.content);
+        self.stage_large(incoming)
     }
 
     /// Fills the metric's file, if there is one, from the long file `open`, which no process may write to.
@@ -164,9 +164,9 @@ impl VolumeBatch<'_> {
                 return false;
             }
             Ok(existing) => {
-                let (outcome, holding) = told(existing);
+                let (outcome, holding) = previewed(existing);
                 line.outcome = outcome;
-                tell(&mut line, holding);
+                add_holding(&mut line, holding);
             }
             Err(failure) => fail(&mut line, failure.below(self.store.tree.path())),
         }
@@ -175,8 +175,8 @@ impl VolumeBatch<'_> {
     }
 
     /// Removes a long file that was received and gets no place.
-    pub(crate) fn give_up_large(&self, coming: IncomingFile) {
-        let IncomingFile { path, file, is_folder_new, .. } = coming;
+    pub(crate) fn discard_large(&self, incoming: IncomingFile) {
+        let IncomingFile { path, file, is_folder_new, .. } = incoming;
         if let Some((file, _)) = file {
             self.store.remove_unplaced(&file);
         }
@@ -189,14 +189,14 @@ impl VolumeBatch<'_> {
     /// get no place. `sent` is `None` if the stream ended before its report.
     pub(crate) fn verify(&mut self, sent: Option<&[MemberDigest]>) {
         for Unverified { line, metric, digest } in std::mem::take(&mut self.unverified) {
-            let told = |one: &MemberDigest| one.metric == metric && one.digest == digest;
-            if sent.is_some_and(|sent| sent.iter().any(told)) {
+            let is_this = |one: &MemberDigest| one.metric == metric && one.digest == digest;
+            if sent.is_some_and(|sent| sent.iter().any(is_this)) {
                 continue;
             }
             let (bad, good) =
                 std::mem::take(&mut self.staged).into_iter().partition(|one| one.line == line);
             self.staged = good;
-            self.store.give_up(bad);
+            self.store.discard(bad);
             let failure = match sent {
                 Some(_) => arrived_damaged(digest),
                 None => Failure::failed(
@@ -212,7 +212,7 @@ impl VolumeBatch<'_> {
 }
 
 /// The result of a preview of an existing file.
-fn told(existing: Existing) -> (HealOutcome, Holding) {
+fn previewed(existing: Existing) -> (HealOutcome, Holding) {
     match existing {
         Existing::Unchanged(holding) => (HealOutcome::Unchanged, holding),
         Existing::Filled(holding) => (HealOutcome::Filled, holding),

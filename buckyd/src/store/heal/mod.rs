@@ -94,7 +94,7 @@ impl<'s> VolumeBatch<'s> {
         match self.try_take(member) {
             Ok((outcome, holding)) => {
                 line.outcome = outcome;
-                tell(&mut line, holding);
+                add_holding(&mut line, holding);
             }
             Err(failure) => fail(&mut line, failure.below(self.store.tree.path())),
         }
@@ -178,14 +178,14 @@ impl<'s> VolumeBatch<'s> {
         // Most metrics are new. An existing file is checked below, and again when the new file is put in
         // place.
         if let Ok(None) = self.folders.look(&self.store.tree, &path) {
-            return Ok(self.put_down(member, path, Reshapes::No)?);
+            return Ok(self.write_new(member, path, Reshapes::No)?);
         }
         let outcome = match self.store.fill_existing(&path, &member.content, &rules, &self.locks) {
             Ok(Some(Existing::Unchanged(holding))) => return Ok((HealOutcome::Unchanged, holding)),
             Ok(Some(Existing::Filled(holding))) => return Ok((HealOutcome::Filled, holding)),
             Ok(Some(Existing::NotThere)) => HealOutcome::Created,
             Ok(Some(Existing::NeedsReshape)) => {
-                return Ok(self.put_down(member, path, Reshapes::Yes)?);
+                return Ok(self.write_new(member, path, Reshapes::Yes)?);
             }
             Ok(None) if rules.preview => return self.preview_large(member, &path),
             // There is a file to fill, and no memory for it now, or it is too long. It is filled at the end.
@@ -194,7 +194,7 @@ impl<'s> VolumeBatch<'s> {
                     OnSchemaDifference::Reshape => Reshapes::Yes,
                     _ => Reshapes::No,
                 };
-                return self.put_down(member, path, reshapes).map_err(no_room_for_it);
+                return self.write_new(member, path, reshapes).map_err(no_room_for_it);
             }
             Err(failure)
                 if rules.on_corrupt == OnCorrupt::Replace
@@ -205,12 +205,12 @@ impl<'s> VolumeBatch<'s> {
             Ok(Some(Existing::Replaced { .. })) => HealOutcome::Replaced,
             Err(failure) => return Err(failure),
         };
-        self.put_down(member, path, Reshapes::No)?;
+        self.write_new(member, path, Reshapes::No)?;
         Ok((outcome, Holding::default()))
     }
 
     /// Writes `member` to a new file. At the end it is put in place, or the existing file is filled from it.
-    fn put_down(
+    fn write_new(
         &mut self,
         member: &Member,
         path: PathBuf,
@@ -280,13 +280,13 @@ impl<'s> VolumeBatch<'s> {
                 reshaped += u64::from(result.is_ok());
                 self.store.remove_unplaced(&staged.file);
             }
-            self.settle_line(staged.line, result);
+            self.set_result(staged.line, result);
         }
         reshaped
     }
 
     /// Enters the result of a staged file.
-    fn settle_line(&mut self, line: usize, result: Result<Existing, Failure>) {
+    fn set_result(&mut self, line: usize, result: Result<Existing, Failure>) {
         let Some(line) = self.lines.get_mut(line) else { return };
         match result {
             Ok(Existing::NotThere) => {
@@ -303,11 +303,11 @@ impl<'s> VolumeBatch<'s> {
             }
             Ok(Existing::Unchanged(holding)) => {
                 line.outcome = HealOutcome::Unchanged;
-                tell(line, holding);
+                add_holding(line, holding);
             }
             Ok(Existing::Filled(holding)) => {
                 line.outcome = HealOutcome::Filled;
-                tell(line, holding);
+                add_holding(line, holding);
             }
             Ok(Existing::NeedsReshape) => fail(line, just_made(&line.metric.relative_path())),
             Err(failure) => fail(line, failure.below(self.store.tree.path())),
@@ -317,7 +317,7 @@ impl<'s> VolumeBatch<'s> {
     /// Marks all metrics as failed: whether any of them is durable is unknown.
     fn fail_all(&mut self, error: StoreError) {
         let failure = Failure::from(error).below(self.store.tree.path());
-        self.store.give_up(std::mem::take(&mut self.staged));
+        self.store.discard(std::mem::take(&mut self.staged));
         for line in self.lines.iter_mut().filter(|line| line.outcome.is_healed()) {
             self.store.forget_unwritten(&line.metric.relative_path());
             fail(line, Failure::failed(failure.problem, failure.reason.clone()));
@@ -328,7 +328,7 @@ impl<'s> VolumeBatch<'s> {
 impl Drop for VolumeBatch<'_> {
     /// A batch that is dropped unfinished leaves no temporary file.
     fn drop(&mut self) {
-        self.store.give_up(std::mem::take(&mut self.staged));
+        self.store.discard(std::mem::take(&mut self.staged));
     }
 }
 
@@ -374,7 +374,7 @@ fn just_made(path: &Path) -> Failure {
     Failure::failed(Problem::Busy, reason)
 }
 
-fn tell(line: &mut HealLine, holding: Holding) {
+fn add_holding(line: &mut HealLine, holding: Holding) {
     line.points = holding.points;
     line.held = holding.held;
     line.difference = holding.difference;
@@ -384,5 +384,5 @@ fn fail(line: &mut HealLine, failure: Failure) {
     line.outcome = failure.outcome;
     line.problem = Some(failure.problem);
     line.reason = failure.reason;
-    tell(line, failure.holding);
+    add_holding(line, failure.holding);
 }

@@ -107,7 +107,7 @@ impl Store {
         let manifest = Manifest { metric, reason: chain(&error), replaced_by: Some(staged.digest) };
         let corrupt = self.corrupt_file(path, &old)?;
         let aside = self.state.kept().begin(&manifest)?;
-        let replaced = match self.name_both(tmp_name, &corrupt, &aside) {
+        let replaced = match self.give_second_name(tmp_name, &corrupt, &aside) {
             Ok(true) => aside.change_places(&corrupt),
             not_named => not_named,
         };
@@ -134,7 +134,7 @@ impl Store {
 
     /// The first half: moves the staged file next to the manifest, and gives the corrupt one its second name.
     /// `false` if that is no longer in its place.
-    fn name_both(
+    fn give_second_name(
         &self,
         tmp_name: &Path,
         corrupt: &CorruptFile<'_>,

@@ -172,9 +172,15 @@ fn a_file_that_is_not_the_one_that_was_looked_at_keeps_its_place() {
         let folder = store.state.kept().begin(&manifest(&content)).unwrap();
         if !in_the_last_moment {
             restore();
-            assert!(matches!(store.name_both(tmp_name(&staged), &corrupt, &folder), Ok(false)));
+            assert!(matches!(
+                store.give_second_name(tmp_name(&staged), &corrupt, &folder),
+                Ok(false)
+            ));
         } else {
-            assert!(matches!(store.name_both(tmp_name(&staged), &corrupt, &folder), Ok(true)));
+            assert!(matches!(
+                store.give_second_name(tmp_name(&staged), &corrupt, &folder),
+                Ok(true)
+            ));
             restore();
             assert!(matches!(folder.change_places(&corrupt), Ok(false)));
         }

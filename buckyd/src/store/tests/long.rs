@@ -31,9 +31,9 @@ fn heal(fixture: &Fixture, rules: HealRules, content: &[u8]) -> (HealLine, Optio
         let Member { metric, meta, is_sparse, announced, .. } = member;
         let len_bytes = content.len() as u64;
         let large = LargeMember { metric: metric.clone(), meta, len_bytes, is_sparse, announced };
-        let mut coming = batch.begin_large(&large, &metric);
-        content.chunks(1_000).for_each(|piece| coming.write(piece));
-        batch.end_large(coming, metric);
+        let mut incoming = batch.begin_large(&large, &metric);
+        content.chunks(1_000).for_each(|piece| incoming.write(piece));
+        batch.end_large(incoming, metric);
     } else {
         batch.take(&member);
     }

@@ -67,8 +67,8 @@ impl<'s> HealBatch<'s> {
     }
 
     /// A long file is complete.
-    pub(crate) fn end_large(&mut self, coming: IncomingFile, metric: MetricName) {
-        self.part_of(&metric).end_large(coming, metric);
+    pub(crate) fn end_large(&mut self, incoming: IncomingFile, metric: MetricName) {
+        self.part_of(&metric).end_large(incoming, metric);
     }
 
     /// Fills the metric's file from a long file, in the part of its volume. If that returns `false`, this
@@ -83,17 +83,18 @@ impl<'s> HealBatch<'s> {
     }
 
     /// A long file is complete, and its sender gives no digest. It is accepted as it is.
-    pub(crate) fn end_large_untold(&mut self, coming: IncomingFile, metric: MetricName) {
-        let told = MemberDigest { metric: coming.member.metric.clone(), digest: coming.digest() };
-        self.end_large(coming, metric);
-        self.verify(Some(&[told]));
+    pub(crate) fn end_large_without_digest(&mut self, incoming: IncomingFile, metric: MetricName) {
+        let digest =
+            MemberDigest { metric: incoming.member.metric.clone(), digest: incoming.digest() };
+        self.end_large(incoming, metric);
+        self.verify(Some(&[digest]));
     }
 
     /// A long file will not be complete.
-    pub(crate) fn give_up_large(&self, coming: IncomingFile, metric: &MetricName) {
+    pub(crate) fn discard_large(&self, incoming: IncomingFile, metric: &MetricName) {
         match self.volumes.of(metric) {
-            Volume::Prefix(_) => self.prefix.give_up_large(coming),
-            volume => VolumeBatch::new(volume).give_up_large(coming),
+            Volume::Prefix(_) => self.prefix.discard_large(incoming),
+            volume => VolumeBatch::new(volume).discard_large(incoming),
         }
     }
 

@@ -282,9 +282,9 @@ impl Volumes {
     /// Makes everything durable that was read before this call, on every volume.
     ///
     /// # Errors
-    /// As [`Store::sync_seen`].
-    pub(crate) fn sync_seen(&self) -> Result<(), StoreError> {
-        self.all().try_for_each(|volume| volume.sync_seen())
+    /// As [`Store::sync_read`].
+    pub(crate) fn sync_read(&self) -> Result<(), StoreError> {
+        self.all().try_for_each(|volume| volume.sync_read())
     }
 
     /// How many replaced files are kept, and their total length.

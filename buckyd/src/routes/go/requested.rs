@@ -8,7 +8,7 @@ use bucky_whisper::MetricName;
 use super::answer::PlainAnswer;
 
 /// A metric as a request names it.
-pub(super) struct Asked {
+pub(super) struct RequestedMetric {
     /// The name as the client spelled it; `X-Metric-Stat` repeats it.
     pub(super) spelled: String,
     /// The metric it means.
