@@ -1,4 +1,4 @@
-//! What the store promises, each promise against real files.
+//! What the store promises, tested on real files.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -40,9 +40,9 @@ mod volumes;
 
 struct Fixture {
     store: Store,
-    /// How long nobody may have written to what is deleted.
+    /// For how long no process may have written to a file that is deleted.
     rest: Duration,
-    /// What becomes of files that were cut off.
+    /// What to do with files that were cut off.
     on_cut: OnCut,
     prefix: TempDir,
 }
@@ -99,7 +99,7 @@ impl Fixture {
         self.store.delete(&metrics, self.rest, self.on_cut).unwrap().0.remove(0)
     }
 
-    /// Everything below the prefix that is no metric's file and no part of an idle state folder.
+    /// Everything below the prefix except metrics' files and the parts of an idle state folder.
     fn leftovers(&self) -> Vec<PathBuf> {
         let state = self.prefix.path().join(".bucky");
         ["tmp", "tombstones"]
@@ -114,19 +114,19 @@ fn name(text: &str) -> MetricName {
     text.parse().unwrap()
 }
 
-/// The time from which the ages of all points count, read once: what is laid down in two steps has points of the same
-/// minutes, also where a minute ends between the two.
+/// The time from which the ages of all points count, read once. Files that are written in two steps then have
+/// points of the same minutes, even if a minute ends in between.
 pub(crate) fn test_now() -> u32 {
     static NOW: LazyLock<u32> = LazyLock::new(unix_now);
     *NOW
 }
 
-/// A Whisper file with a point at each of these ages (in minutes), the value being the age.
+/// A Whisper file with a point at each of these ages (in minutes). The value is the age.
 pub(crate) fn whisper(ages: &[u32]) -> Vec<u8> {
     whisper_of(&["60s:2h", "5m:1d"], ages)
 }
 
-/// The same with these retentions.
+/// A Whisper file with these retentions.
 pub(crate) fn whisper_of(retentions: &[&str], ages: &[u32]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.wsp");
@@ -306,7 +306,7 @@ fn compressed_files_are_moved_whole_and_refused_where_points_are_needed() {
     assert_eq!(fs::read(fixture.path("a")).unwrap(), compressed);
 }
 
-/// It was told that their points could not be brought together, though the owner's file has none.
+/// The message was that their points cannot be merged, although the owner's file has none.
 #[test]
 fn a_compressed_file_does_not_replace_a_damaged_one_and_the_damage_is_told() {
     let fixture = Fixture::new();
@@ -407,7 +407,7 @@ fn a_state_folder_where_metrics_may_lie_is_refused() {
         let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
         Store::open(prefix.path(), Some(state_dir), inventory, options())
     };
-    // As a folder of metrics, `state.tmp.0` would be taken for a temporary file and removed.
+    // As a folder of metrics, `state.tmp.0` would count as a temporary file and be removed.
     let Err(error) = open(&prefix.path().join("state")) else { panic!("opened") };
     assert!(bucky_api::chain(&error).contains("metrics may be there"), "{error:?}");
     assert!(open(&prefix.path().join(".state")).is_ok());
@@ -501,7 +501,7 @@ fn a_source_with_points_that_the_owner_has_no_place_for_is_refused_and_so_never_
     let fixture = Fixture::new();
     let source = whisper(&[1, 2]);
     let mut destination = whisper(&[1]);
-    // The slot of the source's older point, at the owner, holds a time one turn of the archive later.
+    // At the owner, the slot of the source's older point holds a time one turn of the archive later.
     let view = Image::parse(&destination).unwrap().archive(0).unwrap();
     let older = Image::parse(&source)
         .unwrap()

@@ -1,4 +1,4 @@
-//! The folder at the prefix and the state folder: which ones are used, and when nothing is.
+//! The folder at the prefix and the state folder: which ones are used, and when none is.
 
 use std::os::unix::fs::symlink;
 
@@ -13,7 +13,7 @@ fn refusal(prefix: &Path, state_dir: Option<&Path>) -> String {
     open(prefix, state_dir).err().expect("it opened").to_string()
 }
 
-/// Puts another folder in the place of the prefix; tells where the old one is.
+/// Puts another folder in the place of the prefix. Returns the new path of the old one.
 fn exchange(prefix: &Path) -> PathBuf {
     let before = prefix.with_extension("before");
     fs::rename(prefix, &before).unwrap();
@@ -85,7 +85,7 @@ fn no_link_is_followed_to_the_state_folder_or_in_it() {
     fs::remove_file(prefix.path().join(".bucky")).unwrap();
     let state = prefix.path().join(".state");
     symlink(victim.path(), &state).unwrap();
-    // With a slash at its end a path leads through a link.
+    // With a slash at its end a path follows a link.
     assert!(refusal(prefix.path(), Some(&state.join(""))).contains("is a symbolic link"));
     assert_eq!(fs::read_dir(victim.path()).unwrap().count(), 3);
 }
@@ -99,11 +99,11 @@ fn another_state_folder_does_not_let_a_second_daemon_in() {
     drop(first);
     let first = open(prefix.path(), Some(state.path())).unwrap();
     assert!(refusal(prefix.path(), None).contains("another buckyd already serves"));
-    // Nor is one state folder for two prefixes.
+    // One state folder cannot serve two prefixes.
     let other = tempfile::tempdir().unwrap();
     assert!(refusal(other.path(), Some(state.path())).contains("another buckyd already serves"));
     drop(first);
-    // A daemon of before knows the lock in `.bucky` only.
+    // An older daemon knows only the lock in `.bucky`.
     let older = File::open(prefix.path().join(".bucky/lock")).unwrap();
     bucky_whisper::lock_exclusive(&older, Duration::ZERO).unwrap();
     assert!(refusal(prefix.path(), Some(state.path())).contains("another buckyd already serves"));

@@ -52,7 +52,7 @@ fn an_owner_that_has_no_place_for_a_point_fills_the_rest_and_gives_no_receipt() 
         3,
         "what has a place is there"
     );
-    // The same again: nothing is to be filled any more, and it is no receipt all the same.
+    // Again: nothing is filled any more, and it is still not a receipt.
     let (line, _) = heal_by(&fixture, rules(OnSchemaDifference::Keep), &source);
     assert_eq!((line.outcome, line.points), (HealOutcome::Refused, 0));
 }
@@ -96,7 +96,7 @@ fn a_reshaped_owner_has_the_archives_and_points_of_both_and_the_old_file_waits_a
     assert_eq!(old.header(), before.header());
     assert!(Coverage::of(&before, &old, Clocks::at(unix_now())).is_whole());
     assert_eq!(fixture.leftovers().len(), 1, "the tombstone, and no temporary file");
-    // Once more: there is nothing to reshape.
+    // Again: there is nothing to reshape.
     let (line, aside) = heal_by(&fixture, rules(OnSchemaDifference::Reshape), &source);
     assert_eq!((line.outcome, aside), (HealOutcome::Unchanged, None), "{line:?}");
 }
@@ -129,7 +129,7 @@ fn coarsen_accepts_points_under_a_valid_coarser_one_and_drop_gives_all_up() {
         assert_eq!(line.outcome.is_healed(), is_healed, "{rule}: {line:?}");
         assert_eq!(line.difference.unwrap().points_without_place(), 6, "{rule}");
     }
-    // Nothing coarser covers what only a shorter archive lacks.
+    // No coarser archive covers points that only a shorter archive lacks.
     let fixture = Fixture::new();
     fixture.put("a.b", &whisper_of(&SHORT, &[1]));
     let (line, _) = heal_by(&fixture, rules(OnSchemaDifference::Coarsen), &source);
@@ -176,8 +176,9 @@ fn what_is_no_whole_file_is_never_deleted() {
     }
 }
 
-/// A carbon without WHISPER_LOCK_WRITES that opens, writes and closes, over and over, while its file is reshaped: every point
-/// that it has written is in the new file or in the tombstone that is filled from later.
+/// A carbon without WHISPER_LOCK_WRITES opens, writes and closes, again and again, while its file is
+/// reshaped. Every point that it has written is in the new file, or in the tombstone from which the file is
+/// filled later.
 #[test]
 fn a_writer_without_a_lock_loses_nothing_by_a_reshape() {
     let fixture = Fixture::new();
@@ -202,7 +203,7 @@ fn a_writer_without_a_lock_loses_nothing_by_a_reshape() {
                 let position = view.position_of(slot).unwrap();
                 file.seek(SeekFrom::Start(view.slot_offset(position))).unwrap();
                 let point = bucky_whisper::Point { timestamp: slot, value };
-                // What is open may be another file than what was just read: then the slot lies elsewhere.
+                // The open file may be another one than was just read. Then the slot is elsewhere.
                 let same = file.metadata().unwrap().len() == content.len() as u64;
                 if same {
                     file.write_all(&point.encode()).unwrap();

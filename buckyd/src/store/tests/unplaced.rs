@@ -1,8 +1,9 @@
-//! New files before they have their place: with and without a name, what comes of them is the same.
+//! New files before they are put in place: the result is the same with and without a name.
 
 use super::*;
 
-/// Does `test` with new files that have no name, and with some that have, as there is a place for one only.
+/// Runs `test` with new files that have no name, and with some that have one, because only one may be open
+/// without.
 fn with_and_without_names(test: impl Fn(&Fixture, usize)) {
     for unnamed_files in [64, 1, 0] {
         test(&Fixture::with(StoreOptions { unnamed_files, ..options() }), unnamed_files);
@@ -17,7 +18,7 @@ fn named(files: usize, unnamed_files: usize) -> usize {
 #[test]
 fn new_files_appear_whole_with_their_mode_and_time() {
     with_and_without_names(|fixture, unnamed_files| {
-        // Long ones are opened anew before they get their place.
+        // Long ones are reopened before they are put in place.
         let long = whisper_of(&["60s:10d"], &[1]);
         let contents = [whisper(&[1]), whisper(&[2]), long];
         let mut batch = VolumeBatch::new(&fixture.store);
