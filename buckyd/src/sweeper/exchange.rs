@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
+use bucky_api::clock::unix_now;
 use bucky_api::{ClientError, Daemon, chain};
 use bucky_whisper::Clocks;
 
 use super::round::ReadTombstone;
 use crate::auth::NoDaemon;
-use crate::store::unix_now;
 
 /// How long one exchange with an owner may take. A daemon that works may show that it is alive for as long as it likes.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(180);

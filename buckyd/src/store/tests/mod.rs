@@ -21,8 +21,7 @@ use super::heal::VolumeBatch;
 use super::snapshot::VolumeReader;
 use super::tombstone::BatchWriter;
 use super::{
-    BatchId, HealRules, OnCorrupt, OnCut, Store, StoreError, StoreOptions, UnlinkOutcome,
-    confirmed,
+    BatchId, HealRules, OnCorrupt, OnCut, Store, StoreError, StoreOptions, UnlinkOutcome, confirmed,
 };
 use crate::inventory::Inventory;
 use crate::memory::Memory;

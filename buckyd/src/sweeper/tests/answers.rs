@@ -149,7 +149,7 @@ async fn an_owner_with_another_content_is_asked_for_every_point() {
                 return confirmed(&[ConfirmOutcome::Incomplete])(request);
             };
             let maps: Vec<_> = archives.iter().map(|map| map.to_map().unwrap()).collect();
-            let clocks = Clocks::at(crate::store::unix_now());
+            let clocks = Clocks::at(bucky_api::clock::unix_now());
             let image = Image::parse(&owners_file).unwrap();
             let is_whole = Coverage::of_maps(&maps, &image, clocks).is_whole();
             let outcome: &[_] =

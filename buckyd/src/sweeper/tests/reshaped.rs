@@ -60,6 +60,6 @@ async fn the_old_file_of_a_reshaped_metric_is_confirmed_by_the_metrics_own_file(
         let content = fs::read(&own).unwrap();
         let (late, own) = (whisper(&[1, 3]), Image::parse(&content).unwrap());
         let late = Image::parse(&late).unwrap();
-        assert!(Coverage::of(&late, &own, Clocks::at(crate::store::unix_now())).is_whole());
+        assert!(Coverage::of(&late, &own, Clocks::at(bucky_api::clock::unix_now())).is_whole());
     }
 }

@@ -54,7 +54,7 @@ async fn an_owner_without_v1_confirms_by_its_files() {
         assert!(folder.join(seq.to_string()).exists(), "{metric}");
         let there = store.lock().unwrap()[metric].clone();
         let (source, owner) = (Image::parse(&content).unwrap(), Image::parse(&there).unwrap());
-        let clocks = Clocks::at(crate::store::unix_now());
+        let clocks = Clocks::at(bucky_api::clock::unix_now());
         assert!(Coverage::of(&source, &owner, clocks).is_whole(), "{metric}");
     }
     fixture.sweep().await;
