@@ -5,7 +5,7 @@
 //! of files (`-cache_path`) replaces it. During a rescan the old list is served. `force` has its own module.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ use serde::de::DeserializeSeed;
 use super::answer::PlainAnswer;
 use super::force::OwedScans;
 use super::form::{Form, FormBodyError};
+use super::json_array::JsonArray;
 use super::names::ListedNames;
 use crate::app::App;
 use crate::blocking::{BodyWriter, blocking};
@@ -227,7 +228,7 @@ struct SelectedNames {
 
 impl SelectedNames {
     fn write(&self, list: &List, writer: &mut BodyWriter) -> io::Result<()> {
-        let mut array = JsonArray { writer, is_empty: true, scratch: Vec::new() };
+        let mut array = JsonArray::new(writer);
         array.begin()?;
         match &self.names {
             Some(names) => {
@@ -252,65 +253,9 @@ impl SelectedNames {
     }
 }
 
-/// A JSON array of strings, written as Go writes it.
-struct JsonArray<'w, W> {
-    writer: &'w mut W,
-    is_empty: bool,
-    scratch: Vec<u8>,
-}
-
-impl<W: Write> JsonArray<'_, W> {
-    fn begin(&mut self) -> io::Result<()> {
-        self.writer.write_all(b"[")
-    }
-
-    fn push(&mut self, text: &str) -> io::Result<()> {
-        if !std::mem::take(&mut self.is_empty) {
-            self.writer.write_all(b",")?;
-        }
-        self.scratch.clear();
-        serde_json::to_writer(&mut self.scratch, text)?;
-        let json = String::from_utf8_lossy(&self.scratch);
-        let special = |c| matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
-        for part in json.split_inclusive(special) {
-            match part.char_indices().next_back().filter(|(_, c)| special(*c)) {
-                None => self.writer.write_all(part.as_bytes())?,
-                Some((at, c)) => {
-                    let (plain, _) = part.split_at(at);
-                    write!(self.writer, "{plain}\\u{:04x}", u32::from(c))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.writer.write_all(b"]")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn json(names: &[&str]) -> String {
-        let mut bytes = Vec::new();
-        let mut array = JsonArray { writer: &mut bytes, is_empty: true, scratch: Vec::new() };
-        array.begin().unwrap();
-        names.iter().for_each(|name| array.push(name).unwrap());
-        array.end().unwrap();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn the_array_is_written_as_go_writes_it() {
-        assert_eq!(json(&[]), "[]");
-        assert_eq!(json(&["a.b"]), r#"["a.b"]"#);
-        assert_eq!(
-            json(&["a<b>&c", "q\"\\", "é\u{2028}"]),
-            r#"["a\u003cb\u003e\u0026c","q\"\\","é\u2028"]"#
-        );
-    }
 
     fn question(regex: Option<&str>, list: Option<&str>) -> Question {
         Question { regex: regex.map(Into::into), list: list.map(Into::into), force: false }

@@ -10,6 +10,7 @@ mod form;
 mod get;
 mod get_long;
 mod hashring;
+mod json_array;
 mod list;
 mod metric;
 mod names;

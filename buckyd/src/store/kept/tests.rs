@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bucky_api::archive::{FileMeta, Member};
+use bucky_api::clock::unix_now;
 use bucky_api::{HealLine, HealOutcome};
+use rustix::fs::RenameFlags;
 use tempfile::TempDir;
 
 use crate::store::staging::NewFile;

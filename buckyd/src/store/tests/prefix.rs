@@ -108,3 +108,67 @@ fn another_state_folder_does_not_let_a_second_daemon_in() {
     bucky_whisper::lock_exclusive(&older, Duration::ZERO).unwrap();
     assert!(refusal(prefix.path(), Some(state.path())).contains("another buckyd already serves"));
 }
+
+#[test]
+fn a_state_folder_where_metrics_may_lie_is_refused() {
+    let prefix = tempfile::tempdir().unwrap();
+    let open = |state_dir: &Path| {
+        let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+        Store::open(prefix.path(), Some(state_dir), inventory, options())
+    };
+    // As a folder of metrics, `state.tmp.0` would count as a temporary file and be removed.
+    let Err(error) = open(&prefix.path().join("state")) else { panic!("opened") };
+    assert!(bucky_api::chain(&error).contains("metrics may be there"), "{error:?}");
+    assert!(open(&prefix.path().join(".state")).is_ok());
+}
+
+#[test]
+fn what_a_crashed_daemon_had_under_way_is_cleared_at_the_next_start() {
+    let fixture = Fixture::new();
+    let tmp = fixture.prefix.path().join(".bucky/tmp/17");
+    fs::write(&tmp, b"half").unwrap();
+    let foreign = fixture.prefix.path().join(".bucky/tmp/somebody's");
+    fs::write(&foreign, b"not ours").unwrap();
+    let Fixture { store, prefix, .. } = fixture;
+    let id = store.id().to_owned();
+    drop(store);
+    let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+    let store = Store::open(prefix.path(), None, inventory, options()).unwrap();
+    assert!(!tmp.exists() && foreign.exists());
+    assert_eq!(store.id(), id);
+}
+
+#[test]
+fn a_second_daemon_over_the_same_prefix_is_refused() {
+    let fixture = Fixture::new();
+    let inventory = Arc::new(Inventory::new(fixture.prefix.path(), Duration::from_secs(60)));
+    let Err(error) = Store::open(fixture.prefix.path(), None, inventory, options()) else {
+        panic!("two daemons over one store")
+    };
+    assert!(bucky_api::chain(&error).contains("another buckyd already serves it"));
+}
+
+#[test]
+fn a_state_folder_on_another_file_system_is_refused() {
+    let prefix = tempfile::tempdir_in("/dev/shm").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert_ne!(
+        fs::metadata(prefix.path()).unwrap().dev(),
+        fs::metadata(elsewhere.path()).unwrap().dev()
+    );
+    let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+    let Err(error) = Store::open(prefix.path(), Some(elsewhere.path()), inventory, options())
+    else {
+        panic!("renames across file systems cannot be")
+    };
+    assert!(bucky_api::chain(&error).contains("another file system"));
+}
+
+#[test]
+fn new_folders_can_be_entered_by_carbon() {
+    let fixture = Fixture::new();
+    fixture.heal(&[member("x.y.z", &whisper(&[1]))]);
+    let mode = fs::metadata(fixture.prefix.path().join("x/y")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o700, 0o700);
+    assert!(Path::new(&fixture.path("x.y.z")).exists());
+}
