@@ -1,4 +1,4 @@
-//! Exchanges with owners: within a limit of time, and with answers that match what was asked.
+//! Exchanges with owners: within a time limit, and with answers that match the request.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use bucky_whisper::Clocks;
 use super::round::ReadTombstone;
 use crate::auth::NoDaemon;
 
-/// How long one exchange with an owner may take. A daemon that works may show that it is alive for as long as it likes.
+/// How long one exchange with an owner may take. It is limited because a daemon can send signs of life forever.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(180);
 /// The least speed at which long files are read and sent.
 const LARGE_BYTES_A_SECOND: u64 = 1024 * 1024;
 
-/// Why an exchange gave nothing.
+/// Why an exchange has no result.
 pub(super) struct Trouble {
     pub(super) reason: String,
-    /// Whether the owner did not answer at all: it is left alone for a while.
+    /// Whether the owner did not answer at all. Then it is not asked for a while.
     pub(super) silent: bool,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn check_lines<L>(
     Err(found.into())
 }
 
-/// Runs an exchange within the usual limit of time.
+/// Runs an exchange within the default time limit.
 pub(super) async fn within<T>(
     daemon: &Daemon,
     exchange: impl Future<Output = Result<T, ClientError>>,

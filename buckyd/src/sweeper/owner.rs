@@ -1,7 +1,8 @@
-//! What one owner answers about tombstones, by `/v1`. Owners that cannot prove what they hold are in `fetched`.
+//! What one owner answers about tombstones, by `/v1`. Owners that cannot prove what they hold are in
+//! `fetched`.
 //!
-//! Three questions, each only for what the one before left open: does your file have this digest; does it hold these points;
-//! and, where it does not, a heal from the tombstone.
+//! There are three questions, each only about tombstones that the previous one left open. Does your file have
+//! this digest? Does it hold these points? The third is a heal from the tombstone.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -225,11 +226,11 @@ impl Sweeper {
         let exchange = within_longer(daemon, time_for(large_bytes), async {
             daemon.heal_by(orders, Encoding::Identity, stream).await?.collect::<HealLine>().await
         });
-        // The writer ends when the exchange has: nobody takes its pieces then.
+        // The writer ends when the exchange has ended, because its pieces are no longer taken.
         let (lines, written) = tokio::join!(exchange, written);
         let taken = match written.map_err(|error| error.to_string())? {
             Ok(taken) => taken,
-            // The cause is what ended first.
+            // The first error is the cause.
             Err(NotWritten::Read(reason)) => return Err(reason.into()),
             Err(NotWritten::Send(reason)) => return Err(lines.err().unwrap_or(reason.into())),
         };

@@ -15,9 +15,9 @@ use crate::store::{
     TombstoneFile, TombstoneKind, UnlinkOutcome, Waits, may_unlink,
 };
 
-/// How many tombstones are worked on together.
+/// How many tombstones are processed together.
 const CHUNK: usize = 500;
-/// How many owners are asked at once: what is sent to each is in memory.
+/// How many owners are asked at once. What is sent to each is in memory.
 const OWNERS_AT_ONCE: usize = 4;
 
 /// What is left of a batch, and why.
@@ -27,7 +27,7 @@ pub(super) struct RoundOutcome {
     pub(super) reasons: BTreeMap<String, Reason>,
 }
 
-/// The tombstones that wait for one reason: how many, and the metric of one of them.
+/// The tombstones that wait for one reason: how many, and one metric as an example.
 #[derive(Default)]
 pub(super) struct Reason {
     pub(super) count: u64,
@@ -143,9 +143,9 @@ impl Sweeper {
         tracing::debug!(unlinked, "tombstones confirmed and removed");
     }
 
-    /// What is found out about these tombstones, by their numbers.
+    /// All answers about these tombstones, by their numbers.
     async fn answers(&self, batch: &BatchId, read: &[ReadTombstone]) -> HashMap<usize, Answers> {
-        // Nobody can be asked about the points of a file that is not a Whisper file.
+        // There is no question about the points of a file that is not a Whisper file.
         let known: Vec<&ReadTombstone> =
             read.iter().filter(|one| one.file.kind != TombstoneKind::NotWhisper).collect();
         let owners: BTreeSet<&DaemonAddr> =

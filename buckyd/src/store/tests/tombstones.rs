@@ -1,4 +1,4 @@
-//! Deleting by way of a tombstone, and letting that go.
+//! Deleting a source as a tombstone, and unlinking that.
 
 use super::*;
 
@@ -18,7 +18,8 @@ fn a_source_is_deleted_only_while_its_content_is_the_one_that_was_healed() {
     assert_eq!(fixture.delete("a.b", Digest::of(&content)).outcome, DeleteOutcome::Missing);
 }
 
-/// Carbon looks whether a file is there, and then opens it: what it still writes to is not taken away in between.
+/// Carbon checks whether a file exists, and then opens it. A file that it still writes to is not removed in
+/// between.
 #[test]
 fn a_source_that_is_still_written_to_is_left_where_the_client_wants_so() {
     let mut fixture = Fixture::new();
@@ -34,7 +35,7 @@ fn a_source_that_is_still_written_to_is_left_where_the_client_wants_so() {
     let written = |ago| file.set_modified(SystemTime::now() - Duration::from_secs(ago)).unwrap();
     written(100);
     assert_eq!(fixture.delete("a", Digest::of(&content)).outcome, DeleteOutcome::InUse);
-    // A clock that was ahead: nobody knows.
+    // From a clock that was ahead: the age is unknown.
     file.set_modified(SystemTime::now() + Duration::from_secs(1000)).unwrap();
     assert_eq!(fixture.delete("a", Digest::of(&content)).outcome, DeleteOutcome::InUse);
     written(130);
@@ -64,14 +65,14 @@ fn a_deleted_source_is_a_tombstone_with_its_story_which_outlives_the_daemon() {
     assert!(!prefix.path().join("a").exists());
 }
 
-/// Unlinks the first tombstone of a batch as one whose content was not looked at before.
+/// Unlinks the first tombstone of a batch as one whose content was not read before.
 fn unlink(store: &Store, batch: &BatchId, digest: Digest) -> UnlinkOutcome {
     let tombstone = store.tombstones(batch).unwrap().remove(0);
     let confirmed = [confirmed(&tombstone, digest, None)];
     store.unlink_confirmed(batch, &confirmed).unwrap().remove(0).unwrap()
 }
 
-/// The time of a file's last change cannot be set, so that a file has to be left alone for a while.
+/// The time of a file's last change cannot be set, so the test must wait until the file is settled.
 fn settle() {
     std::thread::sleep(Duration::from_millis(2100));
 }
@@ -87,7 +88,7 @@ fn what_was_sent_and_has_not_changed_since_is_deleted_without_being_read_and_wha
     for metric in ["a", "b", "c"] {
         let file = files.read(&name(metric)).unwrap();
         assert!(file.settled.is_some());
-        // Another digest than the file's shows what is gone by.
+        // Another digest than the file's shows which one is used.
         fixture.store.remember(&file, Digest::of(b"as it was sent"));
         files.give_back(file);
     }
@@ -201,7 +202,7 @@ fn a_tombstone_whose_rename_was_said_to_have_failed_keeps_its_manifest() {
     assert!(batch.end().is_none());
     assert!(fixture.leftovers().is_empty());
     let batch = BatchWriter::begin(&fixture.store.state, &[]).unwrap();
-    // A file system over a network may answer "no such file" to the second try of a rename that was done.
+    // A network file system may answer "no such file" to the retry of a rename that was done.
     fs::write(fixture.leftovers()[0].join("0"), b"").unwrap();
     assert!(batch.end().is_some());
     assert!(fixture.leftovers()[0].join("manifest").exists());
