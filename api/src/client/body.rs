@@ -8,6 +8,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use reqwest::Response;
 
 use super::error::NetworkError;
+use crate::counted::counted;
 
 /// The bytes of an answer, as they arrive.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
@@ -22,7 +23,7 @@ pub enum BodyError {
     #[error("no data for {} s", .0.as_secs())]
     Silent(Duration),
     /// The daemon sends too slowly.
-    #[error("only {bytes} bytes in {} s", waited.as_secs())]
+    #[error("only {} in {} s", counted(*bytes as u64, "byte", "bytes"), waited.as_secs())]
     Dribbles {
         /// How many bytes arrived.
         bytes: usize,

@@ -35,8 +35,8 @@ pub struct Held {
     pub difference: Option<SchemaDifference>,
 }
 
-/// The file to send to an owner that has `owned`, so that it holds all points of `source` that have a place there: `owned` with
-/// the points that it lacks. `None` if it lacks none, and must not be sent anything.
+/// The file to send to an owner that has `owned`, so that it holds all points of `source` that have a place
+/// there: `owned` with the points that it lacks. `None` if it lacks none, and must not be sent anything.
 ///
 /// # Errors
 /// [`NotComparable`].

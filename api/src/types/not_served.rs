@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::counted::counted;
+
 /// Why something below the prefix is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -51,7 +53,7 @@ impl NotServedKind {
                 "mounted or linked folders cannot be served",
             ),
         };
-        format!("{count} {}", if count == 1 { one } else { many })
+        counted(count, one, many)
     }
 }
 

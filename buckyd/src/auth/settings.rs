@@ -17,14 +17,15 @@ const OTHERS: u32 = 0o007;
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AuthArgs {
-    /// File with the secret that all daemons of the cluster share. If given, every request needs a token signed with it.
+    /// File with the secret that all daemons of the cluster share. If given, every request needs a token
+    /// signed with it.
     #[arg(long, value_name = "FILE")]
     auth_jwt_secret_file: Option<PathBuf>,
     /// File with another secret whose tokens are accepted as well, while you change secrets. Repeatable.
     #[arg(long, value_name = "FILE")]
     auth_jwt_accept_secret_file: Vec<PathBuf>,
-    /// Daemon outside of the ring that this one may fetch from, such as one that is drained. With --peer or with tokens,
-    /// it talks only to members of the ring and to peers. Repeatable.
+    /// Daemon outside of the ring that this one may fetch from, such as one that is drained. With --peer or
+    /// with tokens, it talks only to members of the ring and to peers. Repeatable.
     #[arg(long, value_name = "HOST[:PORT]")]
     peer: Vec<String>,
 }

@@ -2,9 +2,9 @@
 //!
 //! Most names are in the bulk, an `fst` set, which never changes. Names that are added or removed are in a
 //! small map over it. When the map has grown to a share of the bulk, the owner of the list sets the map aside
-//! ([`List::set_changes_aside`]), builds a new bulk that includes it ([`List::rebuilt`]), which takes as long as
-//! reading all names, and puts it in place of the old one ([`List::adopt`]). The list can be read and changed
-//! meanwhile. A reader holds a [`List`] as it was, and writers do not wait for it.
+//! ([`List::set_changes_aside`]), builds a new bulk that includes it ([`List::rebuilt`]), which takes as long
+//! as reading all names, and puts it in place of the old one ([`List::adopt`]). The list can be read and
+//! changed meanwhile. A reader holds a [`List`] as it was, and writers do not wait for it.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};

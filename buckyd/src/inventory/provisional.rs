@@ -1,8 +1,8 @@
 //! The provisional list of metrics, from go-carbon's list of files, until the first scan has ended.
 //!
 //! It is used only if go-carbon's list is complete and recent. It answers only requests that accept a list
-//! that is up to `-timeout` old ([`Inventory::list_or_provisional`]: the Go tool's `/metrics`). It is dropped as
-//! soon as the first scan ends, with or without success. A request that plans a move waits for the scan's
+//! that is up to `-timeout` old ([`Inventory::list_or_provisional`]: the Go tool's `/metrics`). It is dropped
+//! as soon as the first scan ends, with or without success. A request that plans a move waits for the scan's
 //! list.
 
 use std::fs::File;
@@ -70,7 +70,8 @@ impl Inventory {
         }
     }
 
-    /// Reads go-carbon's list of files for [`Self::list_or_provisional`]. Call it once the first scan has begun.
+    /// Reads go-carbon's list of files for [`Self::list_or_provisional`]. Call it once the first scan has
+    /// begun.
     pub(super) fn provisional(&self, path: &Path) {
         let still_wanted = || {
             let state = self.locked();

@@ -20,7 +20,8 @@ use crate::store::{Answer, BatchId, FileReader, Snapshot, Tombstone};
 const LOOK_TIMES: u64 = 3;
 
 impl Sweeper {
-    /// Answers for an owner about one tombstone, from the owner's file. What the file lacks is sent to the owner.
+    /// Answers for an owner about one tombstone, from the owner's file. What the file lacks is sent to the
+    /// owner.
     pub(super) async fn ask_by_its_file(
         &self,
         batch: &BatchId,

@@ -36,8 +36,8 @@ use crate::auth::Peers;
 use crate::blocking::blocking;
 use crate::store::{BatchId, Volumes};
 
-/// How long to wait before a batch that could not be confirmed, or an owner that did not answer, is tried again: at
-/// first, and at most.
+/// How long to wait before a batch that could not be confirmed, or an owner that did not answer, is tried
+/// again: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_secs(15);
 /// How often the folder of tombstones is read. New batches are announced by [`Sweeper::added`].
@@ -70,11 +70,11 @@ struct Waiting {
     age: Duration,
     /// When its age was read.
     looked_at: Instant,
-    held: Option<Held>,
+    held: Option<HeldBatch>,
 }
 
 /// Why a batch could not be confirmed, and when it is tried again.
-struct Held {
+struct HeldBatch {
     retry_at: Instant,
     pause: Duration,
     reasons: BTreeMap<String, Reason>,
@@ -236,7 +236,7 @@ impl Sweeper {
         }
         let pause = before.map_or(RETRY_FIRST, |held| (held.pause * 2).min(RETRY_MOST));
         waiting.count = left;
-        waiting.held = Some(Held { retry_at: Instant::now() + pause, pause, reasons });
+        waiting.held = Some(HeldBatch { retry_at: Instant::now() + pause, pause, reasons });
         pause
     }
 

@@ -104,8 +104,8 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Asks which of these tombstones, none of which has changed since its owners were healed, the owner has byte for byte.
-    /// Returns the others.
+    /// Asks which of these tombstones, none of which has changed since its owners were healed, the owner has
+    /// byte for byte. Returns the others.
     async fn ask_by_digests<'t>(
         &self,
         owner: &DaemonAddr,
@@ -116,8 +116,8 @@ impl Sweeper {
         self.confirm(owner, asked, metrics, answers).await
     }
 
-    /// Asks whether the owner's files, which have other content, hold all points of these tombstones. Returns those that they
-    /// do not hold.
+    /// Asks whether the owner's files, which have other content, hold all points of these tombstones. Returns
+    /// those that they do not hold.
     async fn ask_by_maps<'t>(
         &self,
         batch: &BatchId,
@@ -200,8 +200,8 @@ impl Sweeper {
         Ok(lacking)
     }
 
-    /// Sends the first of these tombstones to their owner again: as many as fit into one stream and follow the same rule.
-    /// Returns a line for each.
+    /// Sends the first of these tombstones to their owner again: as many as fit into one stream and follow
+    /// the same rule. Returns a line for each.
     async fn heal(
         &self,
         batch: &BatchId,
@@ -240,7 +240,8 @@ impl Sweeper {
     }
 }
 
-/// What an owner is asked about a tombstone: whether its file has the same digest, or holds all points of `maps`.
+/// What an owner is asked about a tombstone: whether its file has the same digest, or holds all points of
+/// `maps`.
 fn question(
     one: &ReadTombstone,
     maps: Option<Vec<ArchivePoints>>,

@@ -1,4 +1,5 @@
-//! One round over one batch of tombstones: read them, collect what their owners answer, unlink those that may be.
+//! One round over one batch of tombstones: read them, collect what their owners answer, unlink those that may
+//! be.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -51,7 +52,8 @@ impl RoundOutcome {
 pub(super) struct ReadTombstone {
     pub(super) tombstone: Tombstone,
     pub(super) file: TombstoneFile,
-    /// The file's length if it is too long for memory. Such a file has no maps; it is sent to an owner with other content.
+    /// The file's length if it is too long for memory. Such a file has no maps; it is sent to an owner with
+    /// other content.
     pub(super) large_bytes: Option<u64>,
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn post(
     let permit = app.transfers.send()?;
     Ok(lines::stream(permit, paths::NDJSON, move |writer| {
         let _share = share;
-        let mut answer = Answer {
+        let mut answer = DigestAnswer {
             files: DigestReader::new(&app.store),
             caller: &caller,
             request: &request,
@@ -38,7 +38,7 @@ pub(super) async fn post(
     }))
 }
 
-struct Answer<'a> {
+struct DigestAnswer<'a> {
     files: DigestReader<'a>,
     caller: &'a Caller,
     request: &'a DigestRequest,
@@ -46,7 +46,7 @@ struct Answer<'a> {
     written: Instant,
 }
 
-impl Answer<'_> {
+impl DigestAnswer<'_> {
     fn add(&mut self, metric: &MetricName, writer: &mut BodyWriter) -> io::Result<()> {
         let found = self.look(metric, writer);
         lines::write_line(writer, &DigestLine { metric: metric.clone(), found })?;

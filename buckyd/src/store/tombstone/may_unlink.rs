@@ -57,8 +57,8 @@ pub(crate) enum Answer {
         /// The number of points that have no place in the file there.
         without_place: u64,
     },
-    /// Points were missing, and were sent again. That is no confirmation: carbon may create a file, and empty it, at the
-    /// same moment. The next round asks again.
+    /// Points were missing, and were sent again. That is no confirmation: carbon may create a file, and empty
+    /// it, at the same moment. The next round asks again.
     HealedAgain,
     /// The tombstone's file changed while the answer was made.
     WrittenTo,
@@ -123,7 +123,8 @@ impl fmt::Display for Waits {
     }
 }
 
-/// A tombstone that may be unlinked while its content stays what was confirmed. Only [`may_unlink`] makes one.
+/// A tombstone that may be unlinked while its content stays what was confirmed. Only [`may_unlink`] makes
+/// one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConfirmedTombstone {
     seq: usize,

@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use bucky_api::counted::counted;
 use bucky_api::{DaemonAddr, OnSchemaDifference};
 use bucky_whisper::{Digest, MetricName};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
@@ -137,7 +138,11 @@ impl Store {
         // Files that the manifest does not list must not be removed without a check.
         let source = std::io::Error::new(
             std::io::ErrorKind::InvalidData,
-            format!("it names {} of the {} files beside it", tombstones.len(), present.len()),
+            format!(
+                "it names {} of {} beside it",
+                tombstones.len(),
+                counted(present.len() as u64, "file", "files")
+            ),
         );
         Err(StoreError::io(
             "read the tombstones' manifest",
