@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_can_turn_out_to_be_more_or_less() {
+    fn a_take_can_be_corrected_up_or_down() {
         let start = Instant::now();
         let mut bucket = Bucket::new(10.0, start);
         bucket.take(10.0, start);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_paid_for_is_paid_for_at_the_new_rate() {
+    fn unpaid_takes_are_paid_for_at_the_new_rate() {
         let start = Instant::now();
         let mut bucket = Bucket::new(1.0, start);
         bucket.take(10.0, start);

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_decodes_to_itself() {
+    fn encoded_bytes_decode_to_themselves() {
         let plain: Vec<u8> = (0..200_000u32).flat_map(|i| (i / 7).to_be_bytes()).collect();
         for encoding in [Encoding::Identity, Encoding::Zstd, Encoding::Gzip, Encoding::Snappy] {
             let mut encoder = encoding.encoder(Vec::new()).unwrap();

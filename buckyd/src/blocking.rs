@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_is_whole_only_if_its_writer_says_so() {
+    async fn a_body_is_complete_only_if_its_writer_finished() {
         let complete = received(|mut writer| {
             writer.write_all(&[1; 3 * PIECE_BYTES + 7]).unwrap();
             writer.finish().unwrap();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_nobody_takes_ends_broken_and_its_writer_waits_once() {
+    async fn an_answer_whose_client_stops_reading_ends_broken_and_its_writer_waits_once() {
         let limit = Duration::from_millis(200);
         let (mut writer, body) = body_channel_within(limit);
         let waited = tokio::task::spawn_blocking(move || {

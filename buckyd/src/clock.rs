@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_the_layer_before_it_a_sender_tells_nothing() {
+    async fn without_the_layer_the_senders_time_is_unknown() {
         assert_eq!(sender(Some("1796067712.345")).await, SenderTime(None));
         assert_eq!(sender(None).await, SenderTime(None));
     }

@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_held_together_never_exceeds_the_budget_and_waiting_has_an_end() {
+    async fn all_shares_together_never_exceed_the_budget_and_waiting_ends() {
         let memory = Memory::new(3 << 20);
         let mut held = memory.receiving.share(1 << 20).await.unwrap();
         held.add(memory.receiving.share(1).await.unwrap());
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_can_never_be_had_is_refused_at_once() {
+    async fn a_share_larger_than_the_budget_is_refused_at_once() {
         let memory = Memory::new(3 << 20);
         assert!(memory.receiving.share((2 << 20) + 1).await.is_err());
         assert!(memory.receiving.share(u64::MAX).await.is_err());

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_file_nothing_is_known_and_nothing_told() {
+    fn without_a_file_nothing_is_known_and_nothing_reported() {
         let series = Series::read(None, Path::new("/nowhere")).unwrap();
         series.refresh();
         assert!(!knows(&series, "a;b=1"));

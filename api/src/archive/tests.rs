@@ -32,7 +32,7 @@ fn read(bytes: &[u8]) -> (Vec<Member>, Result<ArchiveReport, ReadArchiveError>) 
 }
 
 #[test]
-fn what_is_written_is_read_with_digests_modes_times_and_the_report() {
+fn written_members_are_read_with_digests_modes_times_and_the_report() {
     let long = format!("x.{}.{}", "long".repeat(50), "name".repeat(40));
     let (members, report) = read(&stream(&["a.b.c", &long, "_tagged.abc.def.d_DOT_x;k=v"]));
     let report = report.unwrap();

@@ -223,7 +223,7 @@ async fn a_delete_is_waited_for_as_long_as_there_are_signs_of_life_and_no_longer
 
 /// D9: the Go daemon follows redirects, with its token.
 #[tokio::test]
-async fn d9_a_token_goes_with_every_request_and_not_where_a_redirect_leads() {
+async fn d9_a_token_goes_with_every_request_and_never_to_the_target_of_a_redirect() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let location = elsewhere.local_addr().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -155,7 +155,7 @@ mod tests {
 
     /// D9: the Go daemon asks any host that a client names, and sends it a token with all rights.
     #[test]
-    fn d9_with_tokens_only_members_and_those_named_are_spoken_to() {
+    fn d9_with_tokens_only_members_and_configured_peers_are_contacted() {
         let keys = Keys::new(Secret::new(b"secret").unwrap(), Vec::new());
         let peers = peers(Some(keys), &["old:4343"]);
         for addr in
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tokens_everybody_is_spoken_to_unless_some_are_named() {
+    fn without_tokens_any_daemon_is_contacted_unless_peers_are_named() {
         assert!(knows(&peers(None, &[]), "anybody:1"));
         let confined = peers(None, &["old"]);
         assert!(knows(&confined, "old:4242") && knows(&confined, "graphite-1"));

@@ -129,7 +129,7 @@ mod tests {
     const LONG: &str = "0123456789abcdef0123456789abcdef\n";
 
     #[test]
-    fn peers_listen_where_this_daemon_does_unless_told_otherwise() {
+    fn peers_have_this_daemons_port_unless_they_name_another() {
         let settings = check(LONG, 0o600).unwrap();
         let peers: Vec<String> = settings.peers.iter().map(ToString::to_string).collect();
         assert_eq!(peers, ["old:4343", "older:1", "[::1]:4343"]);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_and_one_that_all_can_read_are_told_and_not_shown() {
+    fn a_short_secret_and_one_that_all_can_read_are_reported_and_not_shown() {
         let settings = check("swordfish", 0o644).unwrap();
         assert!(settings.warnings[0].contains("fewer than 32 bytes"), "{:?}", settings.warnings);
         assert!(settings.warnings[1].contains("chmod o="), "{:?}", settings.warnings);

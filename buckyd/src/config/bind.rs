@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_to_listen_on_is_refused_with_what_was_found() {
+    fn an_invalid_address_to_listen_on_is_refused_with_what_was_found() {
         for (text, said) in [
             ("nowhere", "has no port"),
             ("", "has no port"),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_daemon_told_a_port_only_is_reached_over_ipv4_and_ipv6() {
+    async fn a_daemon_given_only_a_port_is_reached_over_ipv4_and_ipv6() {
         let listener = Bind::Every(0).listen().await.unwrap();
         let addr = listener.local_addr().unwrap();
         let mut ways = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_daemon_told_a_name_listens_where_the_name_leads() {
+    async fn a_daemon_given_a_name_listens_on_its_address() {
         let bind: Bind = "localhost:0".parse().unwrap();
         assert!(bind.listen().await.unwrap().local_addr().unwrap().ip().is_loopback());
         let nowhere: Bind = "no-such-host.invalid:0".parse().unwrap();

@@ -82,7 +82,7 @@ fn every_spelling_of_a_flag_means_the_same() {
 }
 
 #[test]
-fn what_is_left_out_is_as_the_go_daemon_has_it_but_for_the_address() {
+fn defaults_are_the_go_daemons_except_for_the_address() {
     let config = parse("a").unwrap();
     let spec = config.ring.spec();
     assert_eq!((spec.algorithm, spec.replication_factor), (Algorithm::Carbon, 1));
@@ -136,7 +136,7 @@ fn nodes_are_read_as_the_go_daemon_reads_them() {
 }
 
 #[test]
-fn d49_what_is_no_node_is_refused_and_named() {
+fn d49_an_invalid_node_is_refused_and_named() {
     for text in [
         "a:b",
         "a:2003:x",
@@ -156,7 +156,7 @@ fn d49_what_is_no_node_is_refused_and_named() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_the_flag_and_the_go_daemons_exit_code() {
+fn an_invalid_setting_is_refused_with_the_flag_and_the_go_daemons_exit_code() {
     for (line, exit_code, said) in [
         ("", 1, "You must have at least 1 node in your hash ring"),
         ("-hash md5 a", 1, "-hash"),
@@ -189,7 +189,7 @@ fn what_cannot_be_is_refused_with_the_flag_and_the_go_daemons_exit_code() {
 }
 
 #[test]
-fn what_has_no_effect_here_is_said_at_start() {
+fn flags_without_effect_are_reported_at_start() {
     for flag in ["-pprof localhost:6060", "-pyroscope http://p", "-tmpdir /tmp", "-compressed"] {
         let name = flag.split(' ').next().unwrap();
         let config = parse(&format!("{flag} a")).unwrap();

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_byte_now_and_then_is_no_body() {
+    async fn a_body_that_comes_byte_by_byte_is_too_slow() {
         let limit = Duration::from_millis(100);
         let pause = Duration::from_millis(10);
         let mut slow = sender(body(pause, vec![b"x".to_vec(); 1000]), limit);

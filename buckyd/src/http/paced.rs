@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_that_nobody_waits_for_is_broken_off_at_once_and_ends() {
+    async fn a_stream_whose_client_is_gone_ends_with_an_error_at_once() {
         // Each takes a minute at the slowest rate.
         let piece = || Ok(Bytes::from_static(&[7; 4 << 20]));
         let whole: ByteStream = Box::pin(stream::iter((0..100).map(move |_| piece())));

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_is_asked_for_once_and_something_must_be() {
+    fn a_request_names_each_metric_once_and_at_least_one() {
         assert!(of_request(Vec::new(), Vec::new()).is_err());
         assert!(of_request(vec![name("a")], renamed(&[("a", "b")])).is_err());
         assert!(of_request(Vec::new(), renamed(&[("a", "b"), ("a", "c")])).is_err());
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_stays_the_same_is_no_renaming() {
+    fn a_name_that_stays_the_same_is_not_a_rename() {
         let (all, renames) = of_request(Vec::new(), renamed(&[("a", "b"), ("c", "c")])).unwrap();
         assert!(!renames.are_all_of(&all));
         let (all, renames) = of_request(Vec::new(), renamed(&[("a", "b"), ("c", "b")])).unwrap();

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_bulk_takes_the_place_of_the_old_one_under_what_was_changed_meanwhile() {
+    fn a_new_bulk_replaces_the_old_one_below_later_changes() {
         let mut list = list(&["bulk", "gone"]);
         assert!(list.set("gone", false));
         assert!(list.set_changes_aside().is_none(), "one change is not worth it");

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_while_the_list_was_read_is_in_the_guess() {
+    fn changes_while_the_list_was_read_are_in_the_provisional_list() {
         let folder = tempfile::tempdir().unwrap();
         let list = folder.path().join("list");
         std::fs::write(&list, list_of(&["/a.wsp", "/b.wsp"])).unwrap();
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_scan_that_failed_or_ended_leaves_no_guess() {
+    fn a_first_scan_that_failed_or_ended_leaves_no_provisional_list() {
         let (folder, inventory) = store(&list_of(&["/a.wsp"]));
         std::fs::remove_dir_all(folder.path().join("whisper")).unwrap();
         inventory.scan();

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_that_panics_counts_as_failed_and_stops_nobody() {
+    fn a_sync_that_panics_counts_as_failed_and_stops_no_other() {
         let committer = Arc::new(Committer::default());
         let panicking = Arc::clone(&committer);
         let mark = committer.mark();

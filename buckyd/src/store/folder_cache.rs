@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_was_removed_and_made_anew_is_looked_up_again() {
+    fn a_folder_that_was_removed_and_created_again_is_looked_up_again() {
         let prefix = tempfile::tempdir().unwrap();
         let (tree, folders) = (Tree::open(prefix.path()).unwrap(), FolderCache::default());
         let folder = prefix.path().join("a/b");

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_no_mounts_are_passed_over() {
+    fn lines_that_are_not_mounts_are_skipped() {
         assert!(Mounts::parse(b"\nx\n1 2\n").0.is_empty());
     }
 }

@@ -147,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_to_a_while_ago_rests() {
+    fn a_file_written_to_a_while_ago_is_at_rest() {
         let watching = Watching::new();
         assert!(!rests(&watching.look(119, Duration::ZERO)));
         assert_eq!(watching.look(121, Duration::ZERO), Rest::Rests { oddity: None });
     }
 
     #[test]
-    fn a_time_of_write_that_is_still_to_come_is_waited_for_once_and_told() {
+    fn a_time_of_write_in_the_future_is_waited_for_once_and_reported() {
         let watching = Watching::new();
         watching.written_ahead();
         let Rest::InUse { reason } = watching.look(20, Duration::ZERO) else { panic!("it rests") };
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_clock_was_set_back_the_file_is_watched_for_as_long_as_it_is_to_rest() {
+    fn if_the_clock_was_set_back_the_file_is_watched_for_the_time_of_rest() {
         let watching = Watching::new();
         assert!(!rests(&watching.look(-86_400, Duration::ZERO)));
         assert!(!rests(&watching.look(-86_400, REST - SECOND)));

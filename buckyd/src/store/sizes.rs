@@ -78,7 +78,7 @@ mod tests {
     use crate::store::tests::options;
 
     #[test]
-    fn sizes_are_those_of_the_files_that_are_there_at_the_moment() {
+    fn sizes_are_those_of_the_present_files() {
         let prefix = tempfile::tempdir().unwrap();
         let put = |file: &str, bytes: usize| {
             let path = prefix.path().join(file);

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_and_a_time_that_is_set_back_are_told() {
+    fn a_write_and_a_time_that_is_set_back_are_noticed() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(b"content", 0).unwrap();
         let before = stamp(&file);

@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_open_than_there_are_places() {
+    fn no_more_are_open_than_there_are_permits() {
         let prefix = tempfile::tempdir().unwrap();
         let folder = File::open(prefix.path()).unwrap();
         let files = with_trial(prefix.path(), 2);

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_holds_for_some_minutes_and_is_looked_at_anew() {
+    fn a_finding_holds_for_some_minutes_and_is_then_measured_again() {
         let now = Instant::now();
         let mut choice = comparing(now);
         let half = compressed(SECOND / 2);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn where_what_is_to_be_compared_never_comes_whole_it_begins_anew() {
+    fn if_the_compared_archives_never_arrive_it_begins_again() {
         let now = Instant::now();
         let mut choice = comparing(now);
         let requested = |choice: &mut Choice, now| [(); 9].map(|()| choice.next(now) == COMPRESSED);

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_tells() {
+    fn the_kernel_reports_idle_processors() {
         assert!(Moment::now().is_some());
     }
 }

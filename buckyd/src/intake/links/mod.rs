@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_is_counted_and_so_is_the_time_in_which_nothing_does() {
+    async fn arriving_bytes_are_counted_and_so_is_the_time_without_any() {
         let pause = Duration::from_millis(30);
         let pieces = stream::iter([Bytes::from_static(b"abc"), Bytes::from_static(b"defg")]).then(
             move |piece| async move {

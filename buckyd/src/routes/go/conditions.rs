@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn times_without_a_date_are_not_told() {
+    fn times_without_a_date_are_left_out() {
         assert!(
             [i64::MIN, -1, 0, LAST_SECOND + 1, i64::MAX].into_iter().all(|t| modified(t).is_none())
         );

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn d1_what_cannot_be_read_is_an_error_and_never_an_absent_parameter() {
+    async fn d1_an_unreadable_parameter_is_an_error_and_never_an_absent_one() {
         for (content_type, query, body, said) in [
             (FORM, "", "list=%zz", "invalid URL escape \\\"%zz\\\""),
             (FORM, "?list=%5", "", "the query cannot be read"),

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bad_regular_expression_is_told_in_one_line() {
+    async fn a_bad_regular_expression_is_explained_in_one_line() {
         let (_stop, stopping) = tokio::sync::watch::channel(false);
         let transfers = Transfers::new(1, stopping);
         let error = question(Some("("), None).compile(&transfers).await.err().unwrap();

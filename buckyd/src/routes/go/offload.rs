@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offload_is_asked_for_by_the_query_and_exactly_so() {
+    fn an_offload_is_requested_only_by_the_exact_query() {
         for (query, requested) in [
             (None, false),
             (Some("fetch_offload=true"), true),

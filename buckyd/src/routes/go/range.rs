@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_range_or_lies_behind_the_end_is_refused() {
+    fn an_invalid_range_or_one_beyond_the_end_is_refused() {
         for text in
             ["lines=0-1", "bytes 0-1", "bytes=a-b", "bytes=5-1", "bytes=5", "bytes=-", "bytes=+1-2"]
         {

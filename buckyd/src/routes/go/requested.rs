@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_are_told_as_go_counts_them() {
+    fn modes_are_written_in_gos_bits() {
         for (unix, go) in [
             (0o644, 420),
             (0o600, 384),

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_upload_announces_is_taken_from_its_headers() {
+    fn an_uploads_length_and_encoding_are_read_from_its_headers() {
         let stat = r#"{"size":148,"ModTime":7}"#;
         for (word, encoding) in [
             ("-", Encoding::Identity),

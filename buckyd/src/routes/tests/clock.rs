@@ -13,7 +13,7 @@ fn time_of(answer: &Answer) -> Option<ClockReading> {
 }
 
 #[tokio::test]
-async fn every_answer_tells_the_time_of_the_daemons_clock() {
+async fn every_answer_has_the_time_of_the_daemons_clock() {
     let daemon = TestDaemon::start().await;
     daemon.put("a", &super::whisper(&[1]));
     for (method, path, status) in [

@@ -69,7 +69,7 @@ async fn d6_nothing_is_reached_through_a_linked_folder_and_the_link_stays() {
 }
 
 #[tokio::test]
-async fn d40_an_upload_beside_the_delete_of_the_same_metric_is_there_whole_and_listed_or_gone() {
+async fn d40_an_upload_beside_a_delete_of_the_same_metric_is_complete_and_listed_or_gone() {
     let daemon = TestDaemon::start().await;
     let (old, new) = (whisper(&[1, 2]), whisper(&[3, 4, 5]));
     let delete = delete("d.m");
@@ -96,7 +96,7 @@ async fn d40_an_upload_beside_the_delete_of_the_same_metric_is_there_whole_and_l
 }
 
 #[tokio::test]
-async fn d40_a_metric_that_was_created_anew_while_it_was_deleted_stays_in_the_list() {
+async fn d40_a_metric_that_was_created_again_while_it_was_deleted_stays_in_the_list() {
     let daemon = TestDaemon::start().await;
     daemon.put("m", &whisper(&[1]));
     let metric = "m".parse().unwrap();

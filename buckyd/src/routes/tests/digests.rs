@@ -79,7 +79,7 @@ async fn a_long_file_is_read_piece_by_piece_to_the_same_figures() {
 }
 
 #[tokio::test]
-async fn digests_take_one_of_the_places_of_archives() {
+async fn digests_take_one_of_the_permits_of_archives() {
     let daemon = TestDaemon::start_with(&["-max-transfers", "1"]).await;
     let permit = daemon.app.transfers.send().unwrap();
     let body = serde_json::to_vec(&request(&["a"], false)).unwrap();

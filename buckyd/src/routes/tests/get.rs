@@ -31,7 +31,7 @@ fn stat(name: &str, size: usize, mode: u32, encoding: u8) -> String {
 }
 
 #[tokio::test]
-async fn head_tells_the_stat_and_nothing_else() {
+async fn head_answers_the_stat_and_nothing_else() {
     let (daemon, content) = with_top().await;
     let answer = daemon.send(&Request::new("HEAD", "/metrics/top")).await;
     assert_eq!(answer.status, 200);
@@ -47,7 +47,7 @@ async fn head_tells_the_stat_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn head_and_get_tell_the_same_mode_as_go_counts_it() {
+async fn head_and_get_report_the_same_mode_in_gos_bits() {
     let (daemon, content) = with_top().await;
     fs::set_permissions(daemon.path("top"), fs::Permissions::from_mode(0o4640)).unwrap();
     let expected = stat("top", content.len(), 8_388_608 + 0o640, 0);
@@ -100,7 +100,7 @@ async fn get_answers_snappy_frames_where_only_snappy_is_accepted() {
 }
 
 #[tokio::test]
-async fn the_name_is_told_as_it_was_asked() {
+async fn the_name_is_repeated_as_it_was_requested() {
     let daemon = TestDaemon::start().await;
     daemon.put("a.é", b"x");
     let answer = daemon.get("/metrics/a/%c3%a9").await;
@@ -267,7 +267,7 @@ async fn d21_a_client_that_does_not_read_on_holds_no_lock() {
 }
 
 #[tokio::test]
-async fn a_file_that_goes_out_in_pieces_arrives_whole() {
+async fn a_file_that_is_sent_in_pieces_arrives_complete() {
     let daemon = TestDaemon::start().await;
     let content: Vec<u8> = (0..3_000_000u32).flat_map(u32::to_be_bytes).collect();
     daemon.put("large", &content);

@@ -122,7 +122,7 @@ async fn d1_a_list_that_cannot_be_read_is_an_error_and_never_all_metrics() {
 }
 
 #[tokio::test]
-async fn d1_a_body_of_160_mib_or_more_is_refused_whether_its_length_is_told_or_not() {
+async fn d1_a_body_of_160_mib_or_more_is_refused_with_or_without_a_length() {
     let daemon = with_metrics(&["a"]).await;
     let told = form("").header("Content-Length", "167772160");
     assert_eq!(daemon.send(&told).await.error(), (400, "Query larger than 160MiB"));
@@ -132,7 +132,7 @@ async fn d1_a_body_of_160_mib_or_more_is_refused_whether_its_length_is_told_or_n
 }
 
 #[tokio::test]
-async fn a_list_that_finds_no_place_is_told_to_come_again_as_the_go_client_understands_it() {
+async fn a_list_without_a_permit_gets_the_answer_that_makes_the_go_client_ask_again() {
     let daemon = with_metrics(&["a"]).await;
     let mut permits = Vec::new();
     for _ in 0..4 {
@@ -196,7 +196,7 @@ async fn d22_a_prefix_that_is_a_link_or_begins_with_a_dot_is_listed() {
 }
 
 #[tokio::test]
-async fn d42_folders_that_could_not_be_read_are_told_with_the_list() {
+async fn d42_folders_that_could_not_be_read_are_reported_with_the_list() {
     let daemon = with_metrics(&["a"]).await;
     assert_eq!(daemon.get("/metrics").await.header("x-bucky-unreadable-folders"), None);
     // Deeper than a path can be, so that root cannot read it either.

@@ -70,7 +70,7 @@ async fn assert_refused(source: SocketAddr, metric: &str, status: u16, said: &st
 }
 
 #[tokio::test]
-async fn d3_a_source_that_fails_changes_nothing_and_its_fault_is_told_from_ours() {
+async fn d3_a_source_that_fails_changes_nothing_and_its_fault_is_distinguished_from_ours() {
     let source = TestDaemon::start().await;
     source.put("empty", b"");
     source.put("junk", &[0; 148]);
@@ -173,7 +173,7 @@ async fn d13_sources_that_answer_nonsense_are_the_sources_fault() {
 }
 
 #[tokio::test]
-async fn what_does_not_name_a_source_is_refused() {
+async fn a_form_that_does_not_name_a_source_is_refused() {
     let daemon = TestDaemon::start().await;
     for (body, said) in [
         ("metric=m", "http: no Host in request URL"),

@@ -28,7 +28,7 @@ async fn found(daemon: &TestDaemon, request: &PointsRequest) -> PointsFound {
 }
 
 #[tokio::test]
-async fn the_slots_that_hold_points_are_told_and_what_cannot_be_looked_at() {
+async fn the_answer_has_the_slots_that_hold_points_or_why_they_cannot_be_read() {
     let daemon = TestDaemon::start_without_scans(&[]).await;
     daemon.put("a", &whisper(&[1, 20, 40]));
     daemon.put("damaged", &[0; 148]);
@@ -60,7 +60,7 @@ async fn the_slots_that_hold_points_are_told_and_what_cannot_be_looked_at() {
 }
 
 #[tokio::test]
-async fn what_nobody_can_mean_is_refused_and_it_takes_a_place_of_the_archives() {
+async fn an_impossible_request_is_refused_and_it_takes_a_permit_of_the_archives() {
     let daemon = TestDaemon::start_with(&["-max-transfers", "1"]).await;
     daemon.put("a", &whisper(&[1]));
     for request in [

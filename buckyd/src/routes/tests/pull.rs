@@ -25,7 +25,7 @@ fn lines(answer: &Answer) -> Vec<HealLine> {
 }
 
 #[tokio::test]
-async fn what_is_renamed_is_stored_under_the_new_name_and_told_by_the_old_one() {
+async fn a_renamed_metric_is_stored_under_the_new_name_and_reported_by_the_old_one() {
     let (source, owner) = (TestDaemon::start().await, TestDaemon::start().await);
     let content = whisper(&[1, 2, 3]);
     for name in ["old.a", "old.b", "kept"] {
@@ -111,7 +111,7 @@ async fn a_pull_that_cannot_mean_one_thing_is_refused() {
 
 /// At the slowest rate this takes a minute. A larger one takes hours, in which it would keep its permit.
 #[tokio::test]
-async fn a_slow_pull_whose_client_is_gone_gives_its_place_back() {
+async fn a_slow_pull_whose_client_is_gone_returns_its_permit() {
     let (source, owner) = (TestDaemon::start().await, TestDaemon::start().await);
     let points = 350_000u32;
     let mut content = Vec::new();

@@ -28,7 +28,7 @@ async fn a_put_replaces_the_whole_file_and_creates_one_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn d41_a_replaced_file_has_the_senders_time_where_that_is_wanted_and_told() {
+async fn d41_a_replaced_file_has_the_senders_time_if_that_is_configured_and_sent() {
     let daemon = TestDaemon::start_with(&["-mtime"]).await;
     daemon.put("m", &whisper(&[1]));
     assert_eq!(daemon.send(&upload("PUT", "m", &whisper(&[2]))).await.status, 200);

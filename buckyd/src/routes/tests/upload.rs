@@ -99,7 +99,7 @@ async fn d3_d13_bad_headers_are_refused_before_anything_is_touched() {
 }
 
 #[tokio::test]
-async fn d3_d45_bodies_that_are_no_whole_whisper_file_change_nothing() {
+async fn d3_d45_bodies_that_are_not_valid_whisper_files_change_nothing() {
     let sized = |upload: Request, body: &[u8]| {
         upload.body(body).header(STAT, &format!(r#"{{"Size":{}}}"#, body.len()))
     };
@@ -165,7 +165,7 @@ async fn d14_a_body_that_breaks_off_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn d11_a_compressed_file_is_moved_whole_and_never_looked_into() {
+async fn d11_a_compressed_file_is_moved_as_a_whole_and_never_parsed() {
     let daemon = TestDaemon::start().await;
     let mut compressed = b"whisper_compressed".to_vec();
     compressed.resize(148, 0xff);
@@ -183,7 +183,7 @@ async fn d11_a_compressed_file_is_moved_whole_and_never_looked_into() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_that_is_there_is_told_and_left_alone() {
+async fn an_existing_damaged_file_is_reported_and_left_alone() {
     let daemon = TestDaemon::start().await;
     daemon.put("m", b"junk");
     let old = UNIX_EPOCH + Duration::from_secs(1_600_000_000);
@@ -288,7 +288,7 @@ async fn d41_the_senders_time_is_set_after_success_and_never_makes_a_file_older(
 }
 
 #[tokio::test]
-async fn without_mtime_the_senders_time_is_not_looked_at() {
+async fn without_mtime_the_senders_time_is_ignored() {
     let daemon = TestDaemon::start().await;
     let content = whisper(&[1]);
     for method in ["POST", "PUT"] {
@@ -298,7 +298,7 @@ async fn without_mtime_the_senders_time_is_not_looked_at() {
 }
 
 #[tokio::test]
-async fn d3_a_daemon_that_cannot_write_says_so_and_leaves_what_was_there() {
+async fn d3_a_daemon_that_cannot_write_says_so_and_changes_nothing() {
     let daemon = TestDaemon::start().await;
     daemon.put("m", &whisper(&[1]));
     let there = daemon.content("m");

@@ -8,7 +8,7 @@ fn json(path: &str, body: &[u8]) -> Request {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_is_refused_with_what_to_do() {
+async fn a_body_that_is_not_json_is_refused_with_what_to_do() {
     let daemon = TestDaemon::start().await;
     for (request, status, said) in [
         (json("/v1/confirm", b"{"), 400, "cannot be read"),
@@ -69,7 +69,7 @@ async fn a_tombstone_shows_in_the_status_as_soon_as_its_delete_is_answered() {
 
 /// D42: a file that cannot be checked is not a missing file.
 #[tokio::test]
-async fn metrics_that_are_named_are_looked_at_whatever_the_list_says_of_them() {
+async fn named_metrics_are_checked_on_disk_and_not_in_the_list() {
     let daemon = TestDaemon::start().await;
     daemon.put("after.the.scan", &super::whisper(&[1]));
     std::fs::create_dir_all(daemon.path("a.folder")).unwrap();

@@ -106,7 +106,7 @@ fn a_corrupt_file_is_replaced_where_that_is_wanted_and_kept_with_its_story() {
 }
 
 #[test]
-fn only_a_sound_file_takes_the_place_of_a_corrupt_one() {
+fn only_a_valid_file_takes_the_place_of_a_corrupt_one() {
     let prefix = prefix(CORRUPT);
     let store = open(prefix.path());
     let cut = &whisper(&[1])[..500];
@@ -120,7 +120,7 @@ fn only_a_sound_file_takes_the_place_of_a_corrupt_one() {
 }
 
 #[test]
-fn what_is_sound_compressed_or_just_being_written_is_not_replaced() {
+fn a_valid_compressed_or_unfinished_file_is_not_replaced() {
     let prefix = prefix(b"");
     let store = open(prefix.path());
     let source = whisper(&[1]);
@@ -139,7 +139,7 @@ fn what_is_sound_compressed_or_just_being_written_is_not_replaced() {
 
 /// Another process restores the file after the check of the corrupt one and before it is replaced.
 #[test]
-fn a_sound_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
+fn a_valid_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
     let prefix = prefix(CORRUPT);
     let store = open(prefix.path());
     let mut batch = VolumeBatch::new(&store)
@@ -158,7 +158,7 @@ fn a_sound_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
 
 /// Another file takes the name in the last moments: it is not the file that was checked.
 #[test]
-fn a_file_that_is_not_the_one_that_was_looked_at_keeps_its_place() {
+fn a_file_that_is_not_the_checked_one_keeps_its_place() {
     for in_the_last_moment in [false, true] {
         let prefix = prefix(CORRUPT);
         let store = open(prefix.path());
@@ -221,7 +221,7 @@ fn staged(store: &Store, content: &[u8]) -> Staged {
 
 /// A disk that fails after the two have changed places: neither is lost, and the valid one stays in place.
 #[test]
-fn what_fails_after_the_exchange_leaves_the_old_file_kept() {
+fn a_failure_after_the_exchange_leaves_the_old_file_kept() {
     let prefix = prefix(CORRUPT);
     let store = open(prefix.path());
     let content = whisper(&[1]);
@@ -287,7 +287,7 @@ fn after_a_crash_the_old_file_is_in_its_place_or_kept_and_nothing_else_is_left()
 }
 
 #[test]
-fn what_a_crash_left_and_nobody_can_explain_is_left() {
+fn unexplained_files_after_a_crash_are_left_in_place() {
     let content = whisper(&[1]);
     let prefix = prefix(CORRUPT);
     let store = open(prefix.path());

@@ -87,7 +87,7 @@ fn a_file_that_gets_no_first_point_is_busy_at_first_and_then_filled() {
 
 /// If the clock was ahead, the file would be young until that time.
 #[test]
-fn a_time_of_change_to_come_makes_no_file_young() {
+fn a_time_of_change_in_the_future_makes_no_file_young() {
     let fixture = Fixture::new();
     let ahead = SystemTime::now() + Duration::from_secs(3600);
     drop(made(&fixture, "a", ahead));

@@ -84,7 +84,7 @@ fn one_metric_twice_in_a_batch_ends_with_the_points_of_both() {
 }
 
 #[test]
-fn d45_what_is_no_whole_whisper_file_is_never_stored() {
+fn d45_content_that_is_not_a_valid_whisper_file_is_never_stored() {
     let fixture = Fixture::new();
     let whole = whisper(&[1]);
     for content in
@@ -132,7 +132,7 @@ fn a_file_that_carbon_is_just_making_is_busy_and_not_damaged() {
 }
 
 #[test]
-fn compressed_files_are_moved_whole_and_refused_where_points_are_needed() {
+fn compressed_files_are_copied_and_refused_if_points_are_needed() {
     let fixture = Fixture::new();
     let compressed = [&b"whisper_compressed"[..], &[0xff; 130]].concat();
     assert_eq!(fixture.heal(&[member("a", &compressed)])[0].outcome, HealOutcome::Created);
@@ -144,7 +144,7 @@ fn compressed_files_are_moved_whole_and_refused_where_points_are_needed() {
 
 /// The message was that their points cannot be merged, although the owner's file has none.
 #[test]
-fn a_compressed_file_does_not_replace_a_damaged_one_and_the_damage_is_told() {
+fn a_compressed_file_does_not_replace_a_damaged_one_and_the_damage_is_reported() {
     let fixture = Fixture::new();
     let compressed = [&b"whisper_compressed"[..], &[0xff; 130]].concat();
     fixture.put("a", b"garbage that is no header");

@@ -155,7 +155,7 @@ fn a_long_file_with_archives_that_do_not_go_together_is_refused_with_the_reason(
 
 /// By this kind of problem the client knows to close the node for the rest of the run.
 #[test]
-fn a_disk_that_is_full_is_told_as_such_of_a_long_fill() {
+fn a_long_fill_reports_a_full_disk_as_such() {
     let file = tempfile::tempfile().unwrap();
     let full = std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
     let error = bucky_whisper::LargeFillError::Io(full);
@@ -218,7 +218,7 @@ fn a_corrupt_file_is_replaced_and_kept_where_it_or_what_comes_is_long() {
 }
 
 #[test]
-fn what_is_left_of_a_long_file_that_was_cut_off_is_taken_where_that_was_asked_for() {
+fn the_rest_of_a_long_file_that_was_cut_off_is_accepted_on_request() {
     let whole = whisper(&[1, 2, 3, 90]);
     // Half a slot is left of the second archive. Then a file that is short by now.
     for left in [whole.len() - 30, 16 + 24 + 120 * 12 + 30] {
@@ -252,7 +252,7 @@ fn what_is_left_of_a_long_file_that_was_cut_off_is_taken_where_that_was_asked_fo
 }
 
 #[test]
-fn a_preview_of_long_files_tells_what_a_heal_would_and_leaves_nothing() {
+fn a_preview_of_long_files_reports_what_a_heal_would_and_leaves_nothing() {
     let preview = HealRules { preview: true, ..HealRules::default() };
     let (short, long) = (whisper_of(&SHORT, &[1]), whisper_of(&LONG, &[100, 30, 2]));
     let other = whisper_of(&["60s:1h", "10m:1d"], &[4, 700]);

@@ -81,7 +81,7 @@ fn a_file_longer_than_the_limit_is_refused_and_not_read() {
 }
 
 #[test]
-fn a_folder_in_the_way_of_a_new_metric_is_told_and_the_rest_goes_on() {
+fn a_folder_in_the_way_of_a_new_metric_is_reported_and_the_rest_continues() {
     let fixture = Fixture::new();
     fs::write(fixture.prefix.path().join("a"), b"a file where a folder should be").unwrap();
     let lines = fixture.heal(&[

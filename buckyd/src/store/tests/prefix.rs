@@ -110,7 +110,7 @@ fn another_state_folder_does_not_let_a_second_daemon_in() {
 }
 
 #[test]
-fn a_state_folder_where_metrics_may_lie_is_refused() {
+fn a_state_folder_where_metrics_may_be_is_refused() {
     let prefix = tempfile::tempdir().unwrap();
     let open = |state_dir: &Path| {
         let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
@@ -123,7 +123,7 @@ fn a_state_folder_where_metrics_may_lie_is_refused() {
 }
 
 #[test]
-fn what_a_crashed_daemon_had_under_way_is_cleared_at_the_next_start() {
+fn temporary_files_of_a_crashed_daemon_are_removed_at_the_next_start() {
     let fixture = Fixture::new();
     let tmp = fixture.prefix.path().join(".bucky/tmp/17");
     fs::write(&tmp, b"half").unwrap();

@@ -5,7 +5,7 @@ use super::*;
 /// A fill that waited with a source in hand would wait for others that do the same, until the limit, and then
 /// all would fail.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fill_without_room_puts_its_source_down_and_is_done_when_there_is_some() {
+async fn a_fill_without_memory_writes_its_source_to_disk_and_is_done_later() {
     let memory = Memory::new(12 << 20);
     let fixture = Fixture::with(StoreOptions {
         memory: memory.clone(),

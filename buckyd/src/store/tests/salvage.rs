@@ -22,7 +22,7 @@ fn kept(fixture: &Fixture) -> Vec<PathBuf> {
 }
 
 #[test]
-fn without_being_asked_for_nothing_is_salvaged_and_the_message_says_how() {
+fn without_the_option_nothing_is_salvaged_and_the_message_says_how() {
     let fixture = Fixture::new();
     let (cut, _) = cut();
     let line = fixture.heal(&[member("a", &cut)]).remove(0);
@@ -37,7 +37,7 @@ fn without_being_asked_for_nothing_is_salvaged_and_the_message_says_how() {
 }
 
 #[test]
-fn what_is_left_is_created_or_filled_and_the_receipt_is_for_the_cut_file() {
+fn the_rest_of_a_cut_file_is_created_or_filled_and_the_receipt_is_for_the_cut_file() {
     let fixture = Fixture { on_cut: OnCut::Salvage, ..Fixture::new() };
     let (cut, whole) = cut();
     fixture.put("there", &whisper(&[5]));

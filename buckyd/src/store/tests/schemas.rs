@@ -137,7 +137,7 @@ fn coarsen_accepts_points_under_a_valid_coarser_one_and_drop_gives_all_up() {
 }
 
 #[test]
-fn a_preview_tells_what_a_heal_would_and_writes_nothing() {
+fn a_preview_reports_what_a_heal_would_and_writes_nothing() {
     let fixture = Fixture::new();
     let source = whisper_of(&LONG, &[100, 30, 2]);
     let owner = whisper_of(&SHORT, &[1]);
@@ -152,7 +152,7 @@ fn a_preview_tells_what_a_heal_would_and_writes_nothing() {
 }
 
 #[test]
-fn what_is_no_whole_file_is_never_deleted() {
+fn a_file_that_is_not_valid_is_never_deleted() {
     let fixture = Fixture::new();
     let whole = whisper(&[1, 2]);
     let mut unknown = whole.clone();

@@ -78,7 +78,7 @@ fn settle() {
 }
 
 #[test]
-fn what_was_sent_and_has_not_changed_since_is_deleted_without_being_read_and_what_has_is_not() {
+fn a_sent_file_that_has_not_changed_is_deleted_without_a_read_and_a_changed_one_is_not() {
     let fixture = Fixture::new();
     let content = whisper(&[1]);
     let digest = Digest::of(&content);
@@ -175,7 +175,7 @@ fn a_tombstone_with_the_short_name_that_earlier_daemons_gave_is_read_and_buried(
 }
 
 #[test]
-fn a_batch_is_the_sweepers_only_when_its_last_file_is_there_and_its_grace_time_begins_then() {
+fn the_sweeper_gets_a_batch_and_its_grace_time_begins_when_its_last_file_is_there() {
     let fixture = Fixture::new();
     let delete = |metric: &str| DeleteMetric {
         name: name(metric),

@@ -42,7 +42,7 @@ fn new_files_appear_whole_with_their_mode_and_time() {
 }
 
 #[test]
-fn a_batch_that_is_given_up_leaves_no_file_and_no_folder() {
+fn a_batch_that_is_dropped_leaves_no_file_and_no_folder() {
     with_and_without_names(|fixture, unnamed_files| {
         let mut batch = VolumeBatch::new(&fixture.store);
         batch.take(&member("a.b.c", &whisper(&[1])));

@@ -115,7 +115,7 @@ fn disk_with_file() -> TempDir {
 
 /// With two names for one file, it could be moved onto itself and deleted.
 #[test]
-fn a_link_to_what_is_served_already_is_no_volume() {
+fn a_link_to_a_folder_that_is_served_already_is_not_a_volume() {
     let Node { volumes, prefix, disk } = node();
     fs::create_dir(disk.path().join("deep")).unwrap();
     fs::create_dir(prefix.path().join("a")).unwrap();
@@ -283,7 +283,7 @@ fn a_volume_that_was_taken_away_on_purpose_is_forgotten() {
 
 /// An operator may have created one for a test. The daemon must start anyway.
 #[test]
-fn a_memory_of_volumes_that_is_a_fifo_keeps_nobody_waiting() {
+fn a_record_of_volumes_that_is_a_fifo_blocks_no_start() {
     let prefix = tempfile::tempdir().unwrap();
     drop(open(prefix.path(), &[]));
     for name in ["volumes", "volumes.new"] {

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_confirmed_is_the_content_that_was_read() {
+    fn the_content_that_was_read_is_the_one_confirmed() {
         let answers = of_owners(&[("a", Answer::Holds)]);
         for kind in [TombstoneKind::Whisper, TombstoneKind::Compressed] {
             let confirmed = may_unlink(&tombstone(&["a"]), &file(kind), &answers).unwrap();

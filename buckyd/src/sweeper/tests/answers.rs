@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn what_an_owner_did_not_speak_of_is_not_confirmed() {
+async fn a_tombstone_that_an_owner_did_not_mention_is_not_confirmed() {
     let content = whisper(&[1, 2]);
     let digest = Digest::of(&content);
     for outcomes in [
@@ -25,7 +25,7 @@ async fn what_an_owner_did_not_speak_of_is_not_confirmed() {
 }
 
 #[tokio::test]
-async fn what_had_to_be_created_or_filled_again_is_looked_at_once_more_before_it_is_unlinked() {
+async fn a_tombstone_that_was_healed_again_is_checked_again_before_it_is_unlinked() {
     let content = whisper(&[1, 2]);
     for (confirm, digest) in [
         (&[ConfirmOutcome::Missing][..], Digest::of(&content)),
@@ -165,7 +165,7 @@ async fn an_owner_with_another_content_is_asked_for_every_point() {
 }
 
 #[tokio::test]
-async fn a_tombstone_that_is_no_whole_file_waits_for_a_person_whatever_its_owners_say() {
+async fn a_tombstone_that_is_not_a_valid_file_waits_for_an_operator_whatever_its_owners_say() {
     let whole = whisper(&[1, 2, 3]);
     for content in [&b""[..], b"not whisper at all", &whole[..whole.len() - 100]] {
         let fixture = Fixture::new();

@@ -77,7 +77,7 @@ async fn a_tombstone_that_an_owner_without_v1_refuses_waits_with_its_reason() {
 
 /// A daemon below API level 3 calls a file complete if a sample is there. Its files are fetched and compared.
 #[tokio::test]
-async fn d11_nothing_is_confirmed_by_the_word_of_an_older_daemon() {
+async fn d11_an_older_daemon_confirms_nothing_by_its_answers() {
     let compressed = b"whisper_compressed and its points".to_vec();
     let plain = whisper(&[1, 2]);
     for (tombstone, there, is_held) in [

@@ -53,7 +53,7 @@ fn json_request(path: &str, body: &serde_json::Value) -> Request {
 }
 
 #[tokio::test]
-async fn without_a_token_no_route_tells_or_does_anything() {
+async fn without_a_token_no_route_shows_or_does_anything() {
     let daemon = daemon(&[], &["app.a"]).await;
     let before = daemon.content("app.a");
     let words = "token contains an invalid number of segments";
@@ -220,7 +220,7 @@ async fn d10_no_spelling_of_a_name_gets_by_its_pattern() {
 }
 
 #[tokio::test]
-async fn what_a_body_names_is_looked_at_name_by_name() {
+async fn the_names_in_a_body_are_checked_one_by_one() {
     let daemon = daemon(&[], &["app.a", "web.b"]).await;
     let names = json!({"metrics": ["app.a", "web.b"]});
     let archive = daemon

@@ -21,7 +21,7 @@ async fn listening() -> (SocketAddr, tokio::task::JoinHandle<Vec<u8>>) {
 
 /// D9: the Go daemon sends a token with all rights to any host that the caller names.
 #[tokio::test]
-async fn d9_a_host_that_nobody_named_gets_no_token_and_no_request() {
+async fn d9_a_host_that_is_not_configured_gets_no_token_and_no_request() {
     let daemon = daemon(&[], &[]).await;
     let (addr, heard) = listening().await;
     let all = token(&["*"], &["*"]);
@@ -48,7 +48,7 @@ async fn d9_a_host_that_nobody_named_gets_no_token_and_no_request() {
 
 /// D9: the Go daemon's token opens every namespace, and it follows redirects.
 #[tokio::test]
-async fn d9_one_that_was_named_gets_a_token_for_that_metric_and_no_longer_than_minutes() {
+async fn d9_a_configured_host_gets_a_token_for_that_metric_that_lasts_minutes() {
     let (addr, heard) = listening().await;
     let daemon = daemon(&["--peer", &addr.to_string()], &[]).await;
     let offload = Request::new("POST", "/metrics/app.x?fetch_offload=true")
@@ -72,7 +72,7 @@ async fn d9_one_that_was_named_gets_a_token_for_that_metric_and_no_longer_than_m
 
 /// D9: with a token for its own metrics, a caller could copy another's metric and read it there.
 #[tokio::test]
-async fn d9_who_may_not_read_the_source_copies_nothing_from_it() {
+async fn d9_a_caller_who_may_not_read_the_source_copies_nothing_from_it() {
     let (addr, heard) = listening().await;
     let daemon = daemon(&["--peer", &addr.to_string()], &[]).await;
     let mine = token(&["app.*"], &["*"]);
