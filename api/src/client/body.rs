@@ -24,7 +24,7 @@ pub enum BodyError {
     Silent(Duration),
     /// The daemon sends too slowly.
     #[error("only {} in {} s", counted(*bytes as u64, "byte", "bytes"), waited.as_secs())]
-    Dribbles {
+    TooSlow {
         /// How many bytes arrived.
         bytes: usize,
         /// In which time.
@@ -85,7 +85,7 @@ pub(super) fn pieces(response: Response, idle: Duration, pace: Pace) -> ByteStre
             Err(_) if body.bytes == 0 => Some((Err(BodyError::Silent(idle)), None)),
             Err(_) => {
                 let bytes = body.bytes;
-                Some((Err(BodyError::Dribbles { bytes, waited: idle }), None))
+                Some((Err(BodyError::TooSlow { bytes, waited: idle }), None))
             }
         }
     }))

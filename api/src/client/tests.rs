@@ -170,7 +170,7 @@ async fn files_that_come_byte_by_byte_are_not_waited_on_for_ever() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, BodyError::Dribbles { bytes: told, .. } if told == bytes), "{error}");
+    assert!(matches!(error, BodyError::TooSlow { bytes: told, .. } if told == bytes), "{error}");
     assert!(begun.elapsed() < SHORT * 10, "{:?}", begun.elapsed());
 }
 

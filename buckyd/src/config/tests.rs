@@ -204,11 +204,11 @@ fn flags_without_effect_are_reported_at_start() {
 #[test]
 fn who_can_reach_the_daemon_is_said_at_start() {
     let ring = |line: &str| parse(line).unwrap().ring;
-    let told = |addr: &str, line: &str| exposure(addr.parse().unwrap(), &ring(line), false);
-    assert!(told("0.0.0.0:4242", "a").unwrap().contains("without authentication"));
-    assert!(told("[::]:4242", "127.0.0.1").unwrap().contains("without authentication"));
-    assert!(told("127.0.0.1:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
-    assert!(told("[::ffff:127.0.0.1]:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
-    assert_eq!(told("127.0.0.1:4242", "127.0.0.1 localhost [::1]"), None);
+    let warned = |addr: &str, line: &str| exposure(addr.parse().unwrap(), &ring(line), false);
+    assert!(warned("0.0.0.0:4242", "a").unwrap().contains("without authentication"));
+    assert!(warned("[::]:4242", "127.0.0.1").unwrap().contains("without authentication"));
+    assert!(warned("127.0.0.1:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
+    assert!(warned("[::ffff:127.0.0.1]:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
+    assert_eq!(warned("127.0.0.1:4242", "127.0.0.1 localhost [::1]"), None);
     assert_eq!(exposure("0.0.0.0:4242".parse().unwrap(), &ring("a"), true), None);
 }

@@ -93,7 +93,10 @@ mod tests {
         let (bytes, time) = time_for(20_000, None).await;
         assert!(bytes == 20_000_000 && time < Duration::from_secs(60), "{time:?}");
         let (bytes, time) = time_for(4, Some(1)).await;
-        assert!(bytes == 4_000 && time < Duration::from_secs(60), "nobody is that slow: {time:?}");
+        assert!(
+            bytes == 4_000 && time < Duration::from_secs(60),
+            "it should not be that slow: {time:?}"
+        );
     }
 
     /// At 16 KiB a second, a peer on the same host stopped within 80 seconds, whatever was left of the file.

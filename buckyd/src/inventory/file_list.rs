@@ -204,8 +204,8 @@ pub(super) mod tests {
             ([&whole[..], b"junk"].concat(), "not a complete gzip file"),
         ] {
             let error = read(&bytes).map(|paths| panic!("{said}: {paths:?}")).unwrap_err();
-            let told = bucky_api::chain(&error);
-            assert!(told.contains(said) || said == "cut off", "{said}: {told}");
+            let text = bucky_api::chain(&error);
+            assert!(text.contains(said) || said == "cut off", "{said}: {text}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! small map over it. When the map has grown to a share of the bulk, the owner of the list sets the map aside
 //! ([`List::set_changes_aside`]), builds a new bulk that includes it ([`List::rebuilt`]), which takes as long
 //! as reading all names, and puts it in place of the old one ([`List::adopt`]). The list can be read and
-//! changed meanwhile. A reader holds a [`List`] as it was, and writers do not wait for it.
+//! changed in the meantime. A reader holds a [`List`] as it was, and writers do not wait for it.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};

@@ -51,7 +51,7 @@ enum NoProvisionalList {
     #[error("its names could not be sorted")]
     Build(#[from] fst::Error),
     /// The first scan ended before.
-    #[error("the first scan has ended meanwhile")]
+    #[error("the first scan has ended")]
     NotWanted,
 }
 

@@ -126,7 +126,7 @@ impl FolderCache {
     ///
     /// # Errors
     /// The system's error.
-    pub(super) fn look(&self, tree: &Tree, relative: &Path) -> Result<Option<Stat>, Errno> {
+    pub(super) fn stat_at(&self, tree: &Tree, relative: &Path) -> Result<Option<Stat>, Errno> {
         let looked = self.beside(tree, relative, |folder, name| {
             rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
         });
@@ -166,8 +166,8 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("x.wsp"), b"22").unwrap();
         assert_eq!(opened(&folders, &tree, "a/b/x.wsp").unwrap(), 2);
-        assert!(folders.look(&tree, Path::new("a/b/y.wsp")).unwrap().is_none());
-        assert!(folders.look(&tree, Path::new("nowhere/y.wsp")).unwrap().is_none());
+        assert!(folders.stat_at(&tree, Path::new("a/b/y.wsp")).unwrap().is_none());
+        assert!(folders.stat_at(&tree, Path::new("nowhere/y.wsp")).unwrap().is_none());
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
         fs::remove_dir_all(&folder).unwrap();
         std::os::unix::fs::symlink(&moved, &folder).unwrap();
         std::thread::sleep(TRUSTED);
-        assert!(folders.look(&tree, Path::new("a/b/x.wsp")).is_err(), "through a link");
+        assert!(folders.stat_at(&tree, Path::new("a/b/x.wsp")).is_err(), "through a link");
     }
 
     #[test]

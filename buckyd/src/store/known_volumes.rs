@@ -38,7 +38,7 @@ struct VolumeIdentity {
 
 impl VolumeIdentity {
     /// The identity of the folder at `path` now. `None` if it cannot be determined.
-    fn look(path: &Path) -> Option<Self> {
+    fn at(path: &Path) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
         Some(Self {
@@ -82,7 +82,7 @@ impl KnownVolumes {
         let mut missing: Vec<PathBuf> = Vec::new();
         known.retain(|path, before| {
             let folder = prefix.join(path);
-            match VolumeIdentity::look(&folder) {
+            match VolumeIdentity::at(&folder) {
                 Some(now) if now == *before => true,
                 Some(now) if before.was_changed_on_purpose(&now) => false,
                 Some(_) => {
@@ -122,9 +122,8 @@ impl KnownVolumes {
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        missing.retain(|path| {
-            VolumeIdentity::look(&self.prefix.join(path)).as_ref() != known.get(path)
-        });
+        missing
+            .retain(|path| VolumeIdentity::at(&self.prefix.join(path)).as_ref() != known.get(path));
         self.has_missing.store(!missing.is_empty(), Ordering::Release);
         missing.first().map_or(Ok(()), |path| Err(self.is_missing(path)))
     }
@@ -140,7 +139,7 @@ impl KnownVolumes {
     /// Records in `state`, the prefix's state folder, the volume at `path` below the prefix, which was just
     /// opened.
     pub(super) fn remember(&self, state: &StateDir, path: &Path) {
-        let Some(identity) = VolumeIdentity::look(&self.prefix.join(path)) else { return };
+        let Some(identity) = VolumeIdentity::at(&self.prefix.join(path)) else { return };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.get(path) == Some(&identity) {
             return;

@@ -117,7 +117,7 @@ impl Read for LargeFile<'_> {
 }
 
 /// The properties of a long file.
-pub(crate) struct LargeLook {
+pub(crate) struct InspectedFile {
     /// The digest of its content.
     pub(crate) digest: Digest,
     /// Whether it is a valid Whisper file, by its header.
@@ -152,9 +152,9 @@ impl IncomingFile {
         let missing = (head_bytes - self.head.len()).min(piece.len());
         if missing > 0 {
             self.head.extend_from_slice(&piece[..missing]);
-            let is_head_there = self.head.len() == head_bytes
+            let is_head_complete = self.head.len() == head_bytes
                 || self.at + piece.len() as u64 == self.member.len_bytes;
-            if is_head_there && self.failure.is_none() {
+            if is_head_complete && self.failure.is_none() {
                 self.failure = self.unfit();
             }
         }
@@ -258,7 +258,11 @@ impl Store {
     }
 
     /// Reads a file of any length to its end under a shared lock, without holding it in memory.
-    pub(super) fn look_at_large(&self, file: &File, path: &Path) -> Result<LargeLook, StoreError> {
+    pub(super) fn inspect_large(
+        &self,
+        file: &File,
+        path: &Path,
+    ) -> Result<InspectedFile, StoreError> {
         self.lock_shared(file, path, &self.lock_budget())?;
         let now = SystemTime::now();
         let stat = |file: &File| {
@@ -271,7 +275,7 @@ impl Store {
         let is_settled = self.timed_device == Some(before.st_dev)
             && stamp.is_settled(now)
             && Stamp::of(&stat(file)?) == stamp;
-        Ok(LargeLook { digest, kind, settled: is_settled.then_some(stamp) })
+        Ok(InspectedFile { digest, kind, settled: is_settled.then_some(stamp) })
     }
 
     /// Creates the new file for `member`, which will take the place of `metric`.
@@ -297,7 +301,7 @@ impl Store {
             failure: self.check().err().map(Failure::from),
         };
         let is_only_previewed =
-            rules.preview && matches!(folders.look(&self.tree, &incoming.path), Ok(None));
+            rules.preview && matches!(folders.stat_at(&self.tree, &incoming.path), Ok(None));
         if incoming.failure.is_some() || is_only_previewed {
             return incoming;
         }

@@ -63,7 +63,7 @@ pub(crate) use self::error::StoreError;
 use self::exclusive::Exclusive;
 pub(crate) use self::exclusive::is_served;
 use self::known_volumes::KnownVolumes;
-pub(crate) use self::large::{IncomingFile, LargeFile, LargeLook};
+pub(crate) use self::large::{IncomingFile, InspectedFile, LargeFile};
 pub(crate) use self::listed::MetricList;
 pub(crate) use self::locks::LockBudget;
 pub(crate) use self::points::Slots;

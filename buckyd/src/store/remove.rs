@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::error::StoreError;
 use super::folder_cache::FolderCache;
-use super::rest::{Look, Rest};
+use super::rest::{CheckTime, Rest};
 use super::rules::OnCut;
 use super::stamp::Stamp;
 use super::tombstone::{BatchId, BatchWriter};
@@ -133,7 +133,7 @@ impl Store {
 
     fn unlist_near(&self, metric: &MetricName, folders: &FolderCache) {
         self.inventory.removed(metric);
-        let there = folders.look(&self.tree, &metric.relative_path());
+        let there = folders.stat_at(&self.tree, &metric.relative_path());
         let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if there.is_ok_and(|there| there.is_some_and(is_file)) {
             self.inventory.added(metric);
@@ -153,13 +153,13 @@ impl Store {
         self.lock_exclusive(&file, &path, locks)?;
         let failed = |errno| StoreError::io("stat", &path, errno);
         let now = rustix::fs::fstat(&file).map_err(failed)?;
-        let named = folders.look(&self.tree, &path).map_err(failed)?;
+        let named = folders.stat_at(&self.tree, &path).map_err(failed)?;
         if named.is_none_or(|named| (named.st_dev, named.st_ino) != (now.st_dev, now.st_ino)) {
             // Another delete was faster, or the file was replaced: it is not the content that was healed.
             return Ok(Removal::Changed);
         }
-        let look = Look { now: SystemTime::now(), at: Instant::now() };
-        let oddity = match self.watched.rest(&now, rest, look) {
+        let checked = CheckTime { now: SystemTime::now(), at: Instant::now() };
+        let oddity = match self.watched.rest(&now, rest, checked) {
             Rest::Rests { oddity } => oddity,
             Rest::InUse { reason } => return Ok(Removal::InUse { reason }),
         };

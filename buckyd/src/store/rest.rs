@@ -31,19 +31,19 @@ pub(super) struct WatchedFiles(Mutex<HashMap<(u64, u64), (Stamp, Instant)>>);
 
 /// The moment of a check, by the clock and by the monotonic clock.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(super) struct CheckTime {
     pub(super) now: SystemTime,
     pub(super) at: Instant,
 }
 
 impl WatchedFiles {
     /// Whether no process has written to the file of `stat` for `rest`.
-    pub(super) fn rest(&self, stat: &Stat, rest: Duration, look: Look) -> Rest {
+    pub(super) fn rest(&self, stat: &Stat, rest: Duration, checked: CheckTime) -> Rest {
         if rest.is_zero() {
             return Rest::Rests { oddity: None };
         }
         let written = time(stat.st_mtime, stat.st_mtime_nsec);
-        let ahead = match look.now.duration_since(written) {
+        let ahead = match checked.now.duration_since(written) {
             Ok(age) if age < rest => {
                 return Rest::InUse {
                     reason: format!("it was written to {} s ago", age.as_secs()),
@@ -57,9 +57,9 @@ impl WatchedFiles {
             ahead.as_secs()
         );
         let changed = time(stat.st_ctime, stat.st_ctime_nsec);
-        let age = match look.now.duration_since(changed) {
+        let age = match checked.now.duration_since(changed) {
             Ok(age) => age,
-            Err(_) => self.watch(stat, look.at),
+            Err(_) => self.watch(stat, checked.at),
         };
         if age >= rest {
             return Rest::Rests { oddity: Some(oddity) };
@@ -129,12 +129,12 @@ mod tests {
 
         /// A check at a clock that shows `offset` seconds after the file's last change; negative means
         /// before.
-        fn look(&self, offset: i64, later: Duration) -> Rest {
+        fn checked(&self, offset: i64, later: Duration) -> Rest {
             let stat = rustix::fs::fstat(&self.file).unwrap();
             let changed = time(stat.st_ctime, stat.st_ctime_nsec);
             let span = Duration::from_secs(offset.unsigned_abs());
             let now = if offset < 0 { changed - span } else { changed + span };
-            self.watched.rest(&stat, REST, Look { now, at: self.began + later })
+            self.watched.rest(&stat, REST, CheckTime { now, at: self.began + later })
         }
 
         fn written_ahead(&self) {
@@ -149,18 +149,22 @@ mod tests {
     #[test]
     fn a_file_written_to_a_while_ago_is_at_rest() {
         let watching = Watching::new();
-        assert!(!rests(&watching.look(119, Duration::ZERO)));
-        assert_eq!(watching.look(121, Duration::ZERO), Rest::Rests { oddity: None });
+        assert!(!rests(&watching.checked(119, Duration::ZERO)));
+        assert_eq!(watching.checked(121, Duration::ZERO), Rest::Rests { oddity: None });
     }
 
     #[test]
     fn a_time_of_write_in_the_future_is_waited_for_once_and_reported() {
         let watching = Watching::new();
         watching.written_ahead();
-        let Rest::InUse { reason } = watching.look(20, Duration::ZERO) else { panic!("it rests") };
+        let Rest::InUse { reason } = watching.checked(20, Duration::ZERO) else {
+            panic!("it rests")
+        };
         assert!(reason.contains("ahead of this node's clock"), "{reason}");
         assert!(reason.contains("a run in 100 s deletes it"), "{reason}");
-        let Rest::Rests { oddity } = watching.look(121, Duration::ZERO) else { panic!("in use") };
+        let Rest::Rests { oddity } = watching.checked(121, Duration::ZERO) else {
+            panic!("in use")
+        };
         assert!(oddity.unwrap().contains("ahead of this node's clock"));
         assert!(watching.watched.0.lock().unwrap().is_empty(), "the time of change tells");
     }
@@ -168,12 +172,12 @@ mod tests {
     #[test]
     fn if_the_clock_was_set_back_the_file_is_watched_for_the_time_of_rest() {
         let watching = Watching::new();
-        assert!(!rests(&watching.look(-86_400, Duration::ZERO)));
-        assert!(!rests(&watching.look(-86_400, REST - SECOND)));
+        assert!(!rests(&watching.checked(-86_400, Duration::ZERO)));
+        assert!(!rests(&watching.checked(-86_400, REST - SECOND)));
         watching.written_ahead();
-        assert!(!rests(&watching.look(-86_400, REST)), "something has changed it");
-        assert!(!rests(&watching.look(-86_400, REST + REST - SECOND)));
-        assert!(rests(&watching.look(-86_400, REST + REST)));
+        assert!(!rests(&watching.checked(-86_400, REST)), "something has changed it");
+        assert!(!rests(&watching.checked(-86_400, REST + REST - SECOND)));
+        assert!(rests(&watching.checked(-86_400, REST + REST)));
         watching.watched.forget(&rustix::fs::fstat(&watching.file).unwrap());
         assert!(watching.watched.0.lock().unwrap().is_empty());
     }
@@ -183,8 +187,8 @@ mod tests {
         let watching = Watching::new();
         watching.written_ahead();
         let stat = rustix::fs::fstat(&watching.file).unwrap();
-        let look = Look { now: SystemTime::UNIX_EPOCH, at: watching.began };
-        let rest = watching.watched.rest(&stat, Duration::ZERO, look);
+        let checked = CheckTime { now: SystemTime::UNIX_EPOCH, at: watching.began };
+        let rest = watching.watched.rest(&stat, Duration::ZERO, checked);
         assert_eq!(rest, Rest::Rests { oddity: None });
     }
 }

@@ -100,8 +100,8 @@ fn fill_from_large(
     digest: Digest,
 ) -> Result<Filled, String> {
     let (seq, metric) = (tombstone.seq, &tombstone.metric);
-    let told = |error: StoreError| chain(&error);
-    let mut file = store.open_large_tombstone(batch, seq).map_err(told)?;
+    let message = |error: StoreError| chain(&error);
+    let mut file = store.open_large_tombstone(batch, seq).map_err(message)?;
     if is_gone(store, metric) && store.is_untouched(batch, seq) {
         return Ok(Answer::Holds.into());
     }
@@ -109,7 +109,7 @@ fn fill_from_large(
     if filled.fill_from_open(metric, file.file(), digest) {
         let healed = finished(filled);
         // It may have changed while it was read.
-        let now = store.look_at_large_tombstone(batch, seq).map_err(told)?;
+        let now = store.inspect_large_tombstone(batch, seq).map_err(message)?;
         return if now.digest == digest { healed } else { Ok(Answer::WrittenTo.into()) };
     }
     drop(filled);

@@ -51,7 +51,7 @@ const REST_MOST: Duration = Duration::from_millis(200);
 /// How many batches are worked on at once.
 const BATCHES_AT_ONCE: usize = 3;
 /// The most reasons in `/v1/status`.
-const REASONS_TOLD: usize = 20;
+const REASONS_MOST: usize = 20;
 
 /// The tombstones of one store, and what is known about them.
 pub(crate) struct Sweeper {
@@ -122,7 +122,7 @@ impl Sweeper {
             oldest_seconds: ages.max().unwrap_or_default().as_secs(),
             held: reasons
                 .into_iter()
-                .take(REASONS_TOLD)
+                .take(REASONS_MOST)
                 .map(|(reason, count)| HeldTombstones { count, reason: reason.to_owned() })
                 .collect(),
         }
@@ -141,7 +141,7 @@ impl Sweeper {
         let mut next_look = Instant::now();
         loop {
             if Instant::now() >= next_look {
-                if let Err(error) = self.look().await {
+                if let Err(error) = self.refresh().await {
                     tracing::error!(error, "cannot check the tombstones");
                 }
                 next_look = Instant::now() + LOOK_EVERY;
@@ -184,7 +184,7 @@ impl Sweeper {
     }
 
     /// Reads the list of batches. Only new ones are counted, because a visible batch does not grow.
-    async fn look(&self) -> Result<(), String> {
+    async fn refresh(&self) -> Result<(), String> {
         let known: Vec<BatchId> = self.batches().keys().cloned().collect();
         let store = Arc::clone(&self.store);
         let seen = blocking(move || -> Result<_, String> {

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use super::Sweeper;
 use crate::blocking::blocking;
 use crate::store::{
-    Answers, BatchId, ConfirmedTombstone, LargeLook, Snapshot, StoreError, Tombstone,
+    Answers, BatchId, ConfirmedTombstone, InspectedFile, Snapshot, StoreError, Tombstone,
     TombstoneFile, TombstoneKind, UnlinkOutcome, Waits, may_unlink,
 };
 
@@ -64,8 +64,8 @@ impl ReadTombstone {
         Self { tombstone, file, large_bytes: None }
     }
 
-    fn large(tombstone: Tombstone, file: LargeLook, bytes: u64) -> Self {
-        let LargeLook { digest, kind, settled } = file;
+    fn large(tombstone: Tombstone, file: InspectedFile, bytes: u64) -> Self {
+        let InspectedFile { digest, kind, settled } = file;
         let file = TombstoneFile { digest, kind: TombstoneKind::of(kind), settled };
         Self { tombstone, file, large_bytes: Some(bytes) }
     }
@@ -218,7 +218,7 @@ impl Sweeper {
             store.read_tombstones(&id, wanted.iter(), |tombstone, file| match file {
                 Ok(file) => Ok(ReadTombstone::of(tombstone.clone(), file)),
                 Err(StoreError::TooLarge { bytes, .. }) => store
-                    .look_at_large_tombstone(&id, tombstone.seq)
+                    .inspect_large_tombstone(&id, tombstone.seq)
                     .map(|file| ReadTombstone::large(tombstone.clone(), file, bytes))
                     .map_err(|error| (tombstone.metric.clone(), chain(&error))),
                 Err(error) => Err((tombstone.metric.clone(), chain(&error))),

@@ -63,7 +63,7 @@ pub(super) async fn fetch(
     let source_metric = source_metric.as_str();
     refuse_itself(&app, &source).await?;
     let started = Instant::now();
-    let bytes = look_at(&source, source_metric).await?;
+    let bytes = source_len(&source, source_metric).await?;
     if bytes as u64 > app.store.file_limit_bytes() {
         return fetch_long(app, how, metric, (&source, source_metric), permit).await;
     }
@@ -162,7 +162,7 @@ async fn refuse_itself(app: &App, source: &Daemon) -> Result<(), PlainAnswer> {
 }
 
 /// The length of the file, as its source reports it.
-async fn look_at(source: &Daemon, metric: &str) -> Result<usize, PlainAnswer> {
+async fn source_len(source: &Daemon, metric: &str) -> Result<usize, PlainAnswer> {
     let bytes = existing(source.go_stat(metric).await)?.size;
     // A length that is not possible is reported once the file has arrived.
     let len_bytes = usize::try_from(bytes).unwrap_or(0);

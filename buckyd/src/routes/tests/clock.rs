@@ -35,8 +35,8 @@ async fn every_answer_has_the_time_of_the_daemons_clock() {
         let answer = daemon.send(&Request::new(method, path)).await;
         let after = ClockReading::now();
         assert_eq!(answer.status, status, "{method} {path}");
-        let told = time_of(&answer).unwrap_or_else(|| panic!("{method} {path}: no time"));
-        assert!((before..=after).contains(&told), "{method} {path}: {told}");
+        let reported = time_of(&answer).unwrap_or_else(|| panic!("{method} {path}: no time"));
+        assert!((before..=after).contains(&reported), "{method} {path}: {reported}");
     }
 }
 

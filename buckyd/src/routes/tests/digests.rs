@@ -31,8 +31,8 @@ async fn each_metric_that_is_asked_for_has_a_line_in_the_order_asked() {
     for archives in [false, true] {
         let request = request(&names, archives);
         let lines = digests(&daemon, &request).await;
-        let told: Vec<&str> = lines.iter().map(|line| line.metric.as_str()).collect();
-        assert_eq!(told, names);
+        let reported: Vec<&str> = lines.iter().map(|line| line.metric.as_str()).collect();
+        assert_eq!(reported, names);
         let summary = Summary::of(&content, request.window());
         let whole = DigestFound::of(summary, archives);
         assert_eq!(lines[0].found, whole);

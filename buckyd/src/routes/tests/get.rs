@@ -138,19 +138,19 @@ async fn ranges_are_answered_with_those_bytes() {
     {
         let answer = with(&daemon, &[("Range", range)]).await;
         assert_eq!(answer.status, 206, "{range}");
-        let told = format!("bytes {}-{}/{len}", bytes.start, bytes.end - 1);
-        assert_eq!(answer.header("content-range"), Some(told.as_str()));
+        let reported = format!("bytes {}-{}/{len}", bytes.start, bytes.end - 1);
+        assert_eq!(answer.header("content-range"), Some(reported.as_str()));
         assert_eq!(answer.body, content[bytes]);
         assert!(answer.header("x-metric-stat").is_some());
     }
     let beyond = format!("bytes={len}-");
-    for (range, text, told) in [
+    for (range, text, reported) in [
         (beyond.as_str(), "invalid range: failed to overlap", Some(format!("bytes */{len}"))),
         ("lines=0-1", "invalid range", None),
     ] {
         let answer = with(&daemon, &[("Range", range)]).await;
         assert_eq!(answer.error(), (416, text));
-        assert_eq!(answer.header("content-range"), told.as_deref());
+        assert_eq!(answer.header("content-range"), reported.as_deref());
         assert!(answer.header("x-metric-stat").is_some());
     }
 }
@@ -164,9 +164,9 @@ async fn several_ranges_are_answered_in_parts() {
     let boundary = media_type.strip_prefix("multipart/byteranges; boundary=").unwrap();
     let mut expected = Vec::new();
     for range in [0..2, 4..6] {
-        let told = format!("bytes {}-{}/{}", range.start, range.end - 1, content.len());
+        let reported = format!("bytes {}-{}/{}", range.start, range.end - 1, content.len());
         let head = format!(
-            "--{boundary}\r\nContent-Range: {told}\r\nContent-Type: application/octet-stream\r\n\r\n"
+            "--{boundary}\r\nContent-Range: {reported}\r\nContent-Type: application/octet-stream\r\n\r\n"
         );
         expected.extend_from_slice(head.as_bytes());
         expected.extend_from_slice(&content[range]);

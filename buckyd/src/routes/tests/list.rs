@@ -124,8 +124,8 @@ async fn d1_a_list_that_cannot_be_read_is_an_error_and_never_all_metrics() {
 #[tokio::test]
 async fn d1_a_body_of_160_mib_or_more_is_refused_with_or_without_a_length() {
     let daemon = with_metrics(&["a"]).await;
-    let told = form("").header("Content-Length", "167772160");
-    assert_eq!(daemon.send(&told).await.error(), (400, "Query larger than 160MiB"));
+    let announced = form("").header("Content-Length", "167772160");
+    assert_eq!(daemon.send(&announced).await.error(), (400, "Query larger than 160MiB"));
     let long = format!("list={}", "x".repeat(160 << 20));
     let answer = daemon.send(&Request::new("POST", "/metrics").chunked_form(&long)).await;
     assert_eq!(answer.error(), (400, "Query larger than 160MiB"));

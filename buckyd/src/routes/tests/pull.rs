@@ -37,17 +37,17 @@ async fn a_renamed_metric_is_stored_under_the_new_name_and_reported_by_the_old_o
     ]);
     let answer = pull(&owner, &source, json!({ "metrics": ["kept"], "renamed": renamed })).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let mut told: Vec<_> = lines(&answer)
+    let mut reported: Vec<_> = lines(&answer)
         .into_iter()
         .map(|line| {
             let stored_as = line.stored_as.map(|name| name.to_string());
             (line.metric.to_string(), stored_as, line.outcome.is_healed(), line.digest)
         })
         .collect();
-    told.sort();
+    reported.sort();
     let digest = Some(Digest::of(&content));
     assert_eq!(
-        told,
+        reported,
         [
             ("gone".into(), None, false, None),
             ("kept".into(), None, true, digest),
@@ -95,7 +95,7 @@ async fn a_pull_that_cannot_mean_one_thing_is_refused() {
     let (source, owner) = (TestDaemon::start().await, TestDaemon::start().await);
     source.put("a", &whisper(&[1]));
     let to = |to: &str| json!({"name": "a", "to": to});
-    for (request, told) in [
+    for (request, reported) in [
         (json!({}), "names no metric"),
         (json!({ "metrics": ["a"], "renamed": [to("b")] }), "the request names a twice"),
         (json!({ "renamed": [to("b"), to("c")] }), "the request names a twice"),
@@ -104,7 +104,7 @@ async fn a_pull_that_cannot_mean_one_thing_is_refused() {
     ] {
         let answer = pull(&owner, &source, request).await;
         assert_eq!(answer.status, 400);
-        assert!(answer.text().contains(told), "{}", answer.text());
+        assert!(answer.text().contains(reported), "{}", answer.text());
     }
     assert!(!owner.has("a") && !owner.has("b") && !owner.has("c"));
 }

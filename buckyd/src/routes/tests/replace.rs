@@ -34,9 +34,9 @@ async fn d41_a_replaced_file_has_the_senders_time_if_that_is_configured_and_sent
     assert_eq!(daemon.send(&upload("PUT", "m", &whisper(&[2]))).await.status, 200);
     assert_eq!(std::fs::metadata(daemon.path("m")).unwrap().mtime(), 1_704_164_645);
     let content = whisper(&[3]);
-    let untold = upload("PUT", "m", &content)
+    let without_stat = upload("PUT", "m", &content)
         .header("X-Metric-Stat", &format!(r#"{{"Size":{}}}"#, content.len()));
-    assert_eq!(daemon.send(&untold).await.status, 200);
+    assert_eq!(daemon.send(&without_stat).await.status, 200);
     assert!(std::fs::metadata(daemon.path("m")).unwrap().mtime() > 1_704_164_645);
 }
 

@@ -250,7 +250,7 @@ fn set_mtime(daemon: &TestDaemon, metric: &str, mtime: u64) {
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(mtime)).unwrap();
 }
 
-fn told(request: Request, content: &[u8], mod_time: &str) -> Request {
+fn with_stat(request: Request, content: &[u8], mod_time: &str) -> Request {
     request.header(STAT, &format!(r#"{{"Size":{}{mod_time}}}"#, content.len()))
 }
 
@@ -258,7 +258,7 @@ fn told(request: Request, content: &[u8], mod_time: &str) -> Request {
 async fn d41_the_senders_time_is_set_after_success_and_never_makes_a_file_older() {
     let daemon = TestDaemon::start_with(&["-mtime"]).await;
     let content = whisper(&[1, 2]);
-    let sent = |mod_time| told(upload("POST", "m", &content), &content, mod_time);
+    let sent = |mod_time| with_stat(upload("POST", "m", &content), &content, mod_time);
     // Created, then filled from a newer one.
     assert_eq!(daemon.send(&sent(r#","ModTime":1700000000"#)).await.status, 200);
     assert_eq!(mtime(&daemon, "m"), 1_700_000_000);
@@ -277,12 +277,12 @@ async fn d41_the_senders_time_is_set_after_success_and_never_makes_a_file_older(
     let newer = u64::from(unix_now()) - 100;
     daemon.put("n", &whisper(&[1]));
     set_mtime(&daemon, "n", newer);
-    let filling = told(upload("POST", "n", &content), &content, r#","ModTime":1600000000"#);
+    let filling = with_stat(upload("POST", "n", &content), &content, r#","ModTime":1600000000"#);
     assert_eq!(daemon.send(&filling).await.status, 200);
     assert_eq!(fine_points(&daemon.content("n")), 2);
     assert!(mtime(&daemon, "n") >= i64::try_from(newer).unwrap());
     // A new metric without a time gets the time at which it is created.
-    let new = told(upload("POST", "new", &content), &content, "");
+    let new = with_stat(upload("POST", "new", &content), &content, "");
     assert_eq!(daemon.send(&new).await.status, 200);
     assert!(mtime(&daemon, "new") >= i64::from(unix_now()) - 60);
 }

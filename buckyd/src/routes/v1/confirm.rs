@@ -41,14 +41,14 @@ pub(super) async fn post(
         let mut files = FileReader::new(&app.store);
         let rules = HealRules { sender, ..HealRules::default() };
         request.metrics.iter().try_for_each(|metric| -> io::Result<()> {
-            lines::write_line(writer, &look(&app.store, &mut files, &caller, &rules, metric))
+            lines::write_line(writer, &check(&app.store, &mut files, &caller, &rules, metric))
         })?;
         // A client does not trust an answer that ends early.
         app.store.sync_read().map_err(io::Error::other)
     }))
 }
 
-fn look(
+fn check(
     store: &Volumes,
     files: &mut FileReader<'_>,
     caller: &Caller,

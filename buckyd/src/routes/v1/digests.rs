@@ -48,7 +48,7 @@ struct DigestAnswer<'a> {
 
 impl DigestAnswer<'_> {
     fn add(&mut self, metric: &MetricName, writer: &mut BodyWriter) -> io::Result<()> {
-        let found = self.look(metric, writer);
+        let found = self.find(metric, writer);
         lines::write_line(writer, &DigestLine { metric: metric.clone(), found })?;
         if self.written.elapsed() >= lines::HEARTBEAT {
             self.written = Instant::now();
@@ -57,7 +57,7 @@ impl DigestAnswer<'_> {
         Ok(())
     }
 
-    fn look(&mut self, metric: &MetricName, writer: &mut BodyWriter) -> DigestFound {
+    fn find(&mut self, metric: &MetricName, writer: &mut BodyWriter) -> DigestFound {
         if let Err(denied) = self.caller.may(Operation::Read, metric) {
             let reason = denied.to_string();
             return DigestFound::Unread { problem: Problem::Forbidden, reason };

@@ -85,8 +85,8 @@ pub(super) async fn post(
 ) -> Result<Response, ApiError> {
     Ok(lines::stream(permit, paths::NDJSON, move |writer| {
         let _share = share;
-        let look = |metric| match caller.may(Operation::Read, &metric) {
-            Ok(()) => look(&app, metric),
+        let stat_line = |metric| match caller.may(Operation::Read, &metric) {
+            Ok(()) => stat_line(&app, metric),
             // Whether it exists must not be shown.
             Err(denied) => Some(MetricLine {
                 metric,
@@ -96,13 +96,13 @@ pub(super) async fn post(
                 series: None,
             }),
         };
-        let mut found = request.metrics.into_iter().filter_map(look);
+        let mut found = request.metrics.into_iter().filter_map(stat_line);
         found.try_for_each(|line| lines::write_line(writer, &line))
     }))
 }
 
 /// What is known about a metric. `None` if there is no such file.
-fn look(app: &App, metric: MetricName) -> Option<MetricLine> {
+fn stat_line(app: &App, metric: MetricName) -> Option<MetricLine> {
     let (bytes, mtime, reason) = match app.store.stat(&metric) {
         Ok(stat) => (stat.bytes, stat.mtime, String::new()),
         Err(StoreError::Missing { .. }) => return None,
@@ -177,7 +177,7 @@ impl MetricsSelection {
     fn write_stats(&self, app: &App, list: &List, writer: &mut BodyWriter) -> std::io::Result<()> {
         let ended = self.walk(list, |name| {
             // A metric that has gone since the scan is left out.
-            let line = MetricName::parse(name).ok().and_then(|metric| look(app, metric));
+            let line = MetricName::parse(name).ok().and_then(|metric| stat_line(app, metric));
             let Some(line) = line else { return ControlFlow::Continue(()) };
             let series = SeriesHash::in_name(name).and_then(|hash| self.known.series_of(&hash));
             let series = series.map(|series| series.as_str().to_owned());

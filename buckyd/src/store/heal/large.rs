@@ -64,7 +64,7 @@ impl VolumeBatch<'_> {
         let ended = incoming.end(&self.store);
         let (digest, file) = match (ended, incoming.file.take()) {
             (Ok(digest), Some((file, open))) if self.rules.preview => {
-                let looked = self.look_at_large(&incoming.path, &open, digest);
+                let looked = self.preview_new_large(&incoming.path, &open, digest);
                 incoming.file = Some((file, open));
                 self.discard_large(incoming);
                 return looked;
@@ -90,13 +90,13 @@ impl VolumeBatch<'_> {
         let IncomingFile { path, is_folder_new, .. } = incoming;
         let rules = self.rules;
         let reshapes = rules.on_schema_difference == OnSchemaDifference::Reshape
-            && !matches!(self.folders.look(&self.store.tree, &path), Ok(None));
+            && !matches!(self.folders.stat_at(&self.store.tree, &path), Ok(None));
         self.staged.push(Staged { line, path, file, is_folder_new, digest, rules, reshapes });
         Ok((HealOutcome::Created, Holding::default()))
     }
 
     /// What the long file `open` would do to the metric at `path`.
-    fn look_at_large(
+    fn preview_new_large(
         &self,
         path: &Path,
         open: &File,

@@ -177,7 +177,7 @@ impl<'s> VolumeBatch<'s> {
         let rules = self.rules;
         // Most metrics are new. An existing file is checked below, and again when the new file is put in
         // place.
-        if let Ok(None) = self.folders.look(&self.store.tree, &path) {
+        if let Ok(None) = self.folders.stat_at(&self.store.tree, &path) {
             return Ok(self.write_new(member, path, Reshapes::No)?);
         }
         let outcome = match self.store.fill_existing(&path, &member.content, &rules, &self.locks) {

@@ -18,7 +18,7 @@ fn made(fixture: &Fixture, metric: &str, time: SystemTime) -> File {
 
 /// Runs `story` until it has a result. On a busy machine a file is sometimes no longer just created when its
 /// turn comes. Such a run is repeated.
-fn told<T>(story: impl Fn() -> Option<T>) -> T {
+fn first_result<T>(story: impl Fn() -> Option<T>) -> T {
     (0..100).find_map(|_| story()).expect("a machine that does in a second what takes half of it")
 }
 
@@ -45,7 +45,7 @@ fn write_first_points(file: &File, ages: &[u32]) {
 fn a_fill_waits_for_the_first_point_of_a_file_that_was_just_made() {
     let fixture = Fixture::new();
     let source = whisper(&[30, 29, 28, 27, 26]);
-    let line = told(|| {
+    let line = first_result(|| {
         let begun = Instant::now();
         let writer = made(&fixture, "a", SystemTime::now());
         let (line, age) = std::thread::scope(|scope| {
@@ -70,7 +70,7 @@ fn a_fill_waits_for_the_first_point_of_a_file_that_was_just_made() {
 fn a_file_that_gets_no_first_point_is_busy_at_first_and_then_filled() {
     let fixture = Fixture::new();
     let source = whisper(&[3, 2]);
-    let line = told(|| {
+    let line = first_result(|| {
         let begun = Instant::now();
         // A little ahead, so that it is just created for that much longer.
         let ahead = JUST_MADE * 9 / 10;

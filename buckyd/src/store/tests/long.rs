@@ -266,13 +266,13 @@ fn a_preview_of_long_files_reports_what_a_heal_would_and_leaves_nothing() {
         assert_eq!(line.problem, Some(Problem::NoPlace), "{line:?}");
         assert!(line.points > 0, "{line:?}");
         let points = line.points;
-        let told = line.difference.unwrap().points_without_place();
+        let reported = line.difference.unwrap().points_without_place();
         assert_eq!(&fs::read(fixture.path("a.b")).unwrap(), owner);
         assert_eq!(fixture.leftovers(), Vec::<PathBuf>::new());
         // A heal gives the same result.
         let (line, _) = heal(&fixture, HealRules::default(), source);
         assert_eq!((line.problem, line.points), (Some(Problem::NoPlace), points), "{line:?}");
-        assert_eq!(line.difference.unwrap().points_without_place(), told);
+        assert_eq!(line.difference.unwrap().points_without_place(), reported);
     }
     let fixture = fixture();
     fixture.put("a.b", &long);

@@ -28,8 +28,8 @@ fn a_source_that_is_still_written_to_is_left_where_the_client_wants_so() {
     fixture.rest = Duration::from_secs(120);
     let line = fixture.delete("a", Digest::of(&content));
     assert_eq!(line.outcome, DeleteOutcome::InUse);
-    let (_, told) = line.reason.split_once("written to ").unwrap();
-    let seconds: u64 = told.split_once(" s ago").unwrap().0.parse().unwrap();
+    let (_, reported) = line.reason.split_once("written to ").unwrap();
+    let seconds: u64 = reported.split_once(" s ago").unwrap().0.parse().unwrap();
     assert!(seconds < 60, "{}", line.reason);
     let file = File::open(fixture.path("a")).unwrap();
     let written = |ago| file.set_modified(SystemTime::now() - Duration::from_secs(ago)).unwrap();

@@ -45,8 +45,8 @@ fn metrics_are_healed_read_deleted_and_buried_on_their_own_volumes() {
     let names = ["a.x", "stats.b.y", "a.z", "stats.c", "statsx.d"];
     let members: Vec<Member> = names.iter().map(|name| member(name, &one)).collect();
     let healed = heal(&volumes, &members);
-    let told: Vec<&str> = healed.iter().map(|line| line.metric.as_str()).collect();
-    assert_eq!(told, names, "in the order in which they came");
+    let reported: Vec<&str> = healed.iter().map(|line| line.metric.as_str()).collect();
+    assert_eq!(reported, names, "in the order in which they came");
     assert!(healed.iter().all(|line| line.outcome == HealOutcome::Created), "{healed:?}");
     assert!(disk.path().join("b/y.wsp").is_file() && disk.path().join("c.wsp").is_file());
     assert!(prefix.path().join("statsx/d.wsp").is_file());
@@ -72,8 +72,8 @@ fn metrics_are_healed_read_deleted_and_buried_on_their_own_volumes() {
     assert_eq!(sizes.of("stats.b.y").unwrap(), one.len() as u64);
     let Deleted { lines, batches } =
         volumes.delete(&metrics, Duration::ZERO, OnCut::default()).unwrap();
-    let told: Vec<&str> = lines.iter().map(|line| line.metric.as_str()).collect();
-    assert_eq!(told, names);
+    let reported: Vec<&str> = lines.iter().map(|line| line.metric.as_str()).collect();
+    assert_eq!(reported, names);
     assert!(lines.iter().all(|line| line.outcome == DeleteOutcome::Deleted), "{lines:?}");
     assert_eq!(batches.iter().map(|(_, count)| count).sum::<u64>(), 5);
     let waiting = volumes.tombstone_batches().unwrap();

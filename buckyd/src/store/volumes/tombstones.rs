@@ -7,7 +7,7 @@ use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, chain};
 use super::{FileReader, Volumes};
 use crate::store::tombstone::{BatchId, ConfirmedTombstone, Tombstone, UnlinkOutcome};
 use crate::store::volume::Volume;
-use crate::store::{LargeFile, LargeLook, OnCut, Snapshot, StoreError};
+use crate::store::{InspectedFile, LargeFile, OnCut, Snapshot, StoreError};
 
 /// The result of a request to delete.
 pub(crate) struct Deleted {
@@ -140,14 +140,14 @@ impl Volumes {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) fn look_at_large_tombstone(
+    pub(crate) fn inspect_large_tombstone(
         &self,
         batch: &BatchId,
         seq: usize,
-    ) -> Result<LargeLook, StoreError> {
+    ) -> Result<InspectedFile, StoreError> {
         let volume = self.with_batch(batch);
         let (file, path) = volume.open_tombstone(batch, seq)?;
-        volume.look_at_large(&file, &path)
+        volume.inspect_large(&file, &path)
     }
 
     pub(crate) fn unlink_confirmed(

@@ -95,7 +95,7 @@ impl Fixture {
                 held.retry_at = Instant::now();
             }
         }
-        self.sweeper.look().await.unwrap();
+        self.sweeper.refresh().await.unwrap();
         self.sweeper.sweep(self.sweeper.queue()).await;
     }
 }

@@ -42,7 +42,7 @@ async fn d9_a_host_that_is_not_configured_gets_no_token_and_no_request() {
     assert_eq!(refused.status, 403);
     assert!(refused.text().contains(&format!("--peer {addr}")), "{}", refused.text());
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(!heard.is_finished(), "nobody came");
+    assert!(!heard.is_finished(), "no client came");
     heard.abort();
 }
 
