@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The port a daemon listens on unless told otherwise (the Go tool's).
+/// The port of a daemon that is given without one (the Go tool's default).
 pub const DEFAULT_PORT: u16 = 4242;
 
 /// Where a daemon listens: a host name or address, and a port. Written `HOST:PORT`, IPv6 in brackets.
@@ -27,7 +27,7 @@ pub enum DaemonAddrError {
     BadPort {
         /// The whole text.
         text: String,
-        /// What stands where the port belongs.
+        /// The text in the place of the port.
         port: String,
     },
     /// A character that no host name has.
@@ -44,7 +44,7 @@ pub enum DaemonAddrError {
 
 impl DaemonAddr {
     /// # Errors
-    /// [`DaemonAddrError`] where `host` could not stand in a URL.
+    /// [`DaemonAddrError`] if `host` cannot be part of a URL.
     pub fn new(host: &str, port: u16) -> Result<Self, DaemonAddrError> {
         let text = || format!("{host}:{port}");
         if host.is_empty() {
@@ -62,7 +62,7 @@ impl DaemonAddr {
         Ok(Self { host: host.to_owned(), port })
     }
 
-    /// The address in `text`, on `port` where it tells none.
+    /// The address in `text`. `port` is used if the text has no port.
     ///
     /// # Errors
     /// [`DaemonAddrError`].
@@ -88,7 +88,7 @@ impl DaemonAddr {
         self.port
     }
 
-    /// The same host, another port; the same one where `port` is 0.
+    /// This host with another port. Port 0 keeps the present one.
     #[must_use]
     pub fn with_port(&self, port: u16) -> Self {
         let port = if port == 0 { self.port } else { port };
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_what_was_found() {
+    fn an_invalid_address_is_refused_with_what_was_found() {
         for (text, said) in [
             ("", "has no host"),
             (":4242", "has no host"),

@@ -1,7 +1,7 @@
-//! Lists in JSON that come from outside: no longer than anybody has a use for.
+//! Bounded lists in JSON from outside.
 //!
-//! A short text makes a long list: a name of one letter takes four bytes in JSON, and a `String` and an
-//! allocation in memory, which are many times as much.
+//! A short text can make a long list. A name of one letter takes four bytes in JSON, but a `String` and its
+//! allocation take many times as much memory.
 
 use std::fmt;
 use std::marker::PhantomData;

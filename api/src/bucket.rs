@@ -1,35 +1,36 @@
-//! A rate: so much a second, and nothing saved up while nobody takes.
+//! A rate limit without bursts: an amount per second, and nothing is saved up while it is idle.
 //!
-//! Pure; the time is an argument.
+//! Pure: the time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// The longest time that one take is accounted for; no run goes on for so long.
+/// The longest time that one take is accounted for. It is longer than any run.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// What may be taken at a rate. Who takes is told when it may begin and when that is paid for; the next one begins then.
+/// A rate limiter. Each take learns when it may begin and when it is paid for. The next take begins at that
+/// time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
     per_second: f64,
     paid_until: Instant,
 }
 
-/// When what was taken may be used.
+/// When an amount may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// All that was taken earlier is paid for. Who spends what it took at the bucket's rate begins here.
+    /// All earlier takes are paid for. Begin here if the amount is used at the bucket's rate.
     pub begins: Instant,
-    /// This is paid for as well. Who spends it at once does so here.
+    /// This take is paid for as well. Begin here if the amount is used at once.
     pub paid: Instant,
 }
 
 impl Bucket {
-    /// So much a second, which has to be more than nothing, from `now` on.
+    /// A bucket of `per_second`, which must be greater than 0, that starts at `now`.
     pub fn new(per_second: f64, now: Instant) -> Self {
         Self { per_second: per_second.max(f64::MIN_POSITIVE), paid_until: now }
     }
 
-    /// How much a second.
+    /// The rate per second.
     pub fn per_second(&self) -> f64 {
         self.per_second
     }
@@ -41,7 +42,7 @@ impl Bucket {
         Turn { begins, paid: self.paid_until }
     }
 
-    /// What was taken came to `difference` more, or less where it is negative.
+    /// Corrects the last take: `difference` more was used, or less if it is negative.
     pub fn correct(&mut self, difference: f64, now: Instant) {
         if difference >= 0.0 {
             self.paid_until = self.paid_until.max(now) + self.time_for(difference);
@@ -51,7 +52,7 @@ impl Bucket {
         }
     }
 
-    /// Another rate from `now` on; what is not paid for yet is paid for at that.
+    /// Changes the rate at `now`. Takes that are not yet paid for are paid for at the new rate.
     pub fn set_rate(&mut self, per_second: f64, now: Instant) {
         let unpaid = self.paid_until.saturating_duration_since(now).as_secs_f64() * self.per_second;
         self.per_second = per_second.max(f64::MIN_POSITIVE);
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_can_turn_out_to_be_more_or_less() {
+    fn a_take_can_be_corrected_up_or_down() {
         let start = Instant::now();
         let mut bucket = Bucket::new(10.0, start);
         bucket.take(10.0, start);
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_paid_for_is_paid_for_at_the_new_rate() {
+    fn unpaid_takes_are_paid_for_at_the_new_rate() {
         let start = Instant::now();
         let mut bucket = Bucket::new(1.0, start);
         bucket.take(10.0, start);

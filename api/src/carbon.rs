@@ -1,25 +1,25 @@
-//! What a go-carbon tells of itself.
+//! What a go-carbon reports about itself.
 
 use serde::{Deserialize, Serialize};
 
-/// Answer of a go-carbon's `GET /admin/info`, as far as it is of use here.
+/// Answer of a go-carbon's `GET /admin/info`; only the fields that are used here.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CarbonInfo {
     /// Its cache.
     pub cache: CarbonCache,
 }
 
-/// How full the cache of a go-carbon is.
+/// How full a go-carbon's cache is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CarbonCache {
-    /// Points that wait to be written.
+    /// The number of points that wait to be written.
     pub size: f64,
-    /// How many may; 0: any number.
+    /// The most points that it may hold; 0 means no limit.
     pub limit: f64,
 }
 
 impl CarbonCache {
-    /// Whether it holds at least this share of what it may.
+    /// Whether it holds at least `share` of its limit.
     pub fn is_full(&self, share: f64) -> bool {
         self.limit > 0.0 && self.size >= self.limit * share
     }
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_what_carbon_tells_is_left_aside() {
+    fn other_fields_of_carbons_answer_are_ignored() {
         let text = r#"{"cache":{"size":12,"limit":1000000,"x":1},"version":"0.17"}"#;
         let info: CarbonInfo = serde_json::from_str(text).unwrap();
         assert_eq!(info.cache, CarbonCache { size: 12.0, limit: 1e6 });

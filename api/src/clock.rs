@@ -1,22 +1,31 @@
-//! What the clock of the other side says, and how far it is from ours.
+//! This host's clock, the peer's clock, and how far they are apart.
 //!
-//! Which points of a file count depends on the clock that looks at it. So each request and each answer carries the time of
-//! its sender in [`TIME_HEADER`], and code that deletes something asks [`may_trust`] first.
+//! Which points of a file are valid depends on the clock. So each request and each answer carries its
+//! sender's time in [`TIME_HEADER`], and code that deletes something asks [`may_trust`] first.
 //!
-//! Pure: readings come in as values. A header that cannot be read counts as missing: the peer's time is then unknown.
+//! Only [`unix_now`] and [`ClockReading::now`] read this host's clock. All else is pure: readings are
+//! arguments. A header that cannot be read counts as missing: the peer's time is then unknown.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The header with the sender's Unix time at the moment the head of the message was made, such as `1796067712.345`.
+/// The header with the sender's Unix time at the moment the head of the message was made, such as
+/// `1796067712.345`.
 pub const TIME_HEADER: &str = "bucky-time";
 /// How far two clocks may differ before nothing is deleted (`--max-clock-difference`).
 pub const MAX_CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
 
-/// 2001-09-09 01:46:40: before it, Unix time has fewer than ten digits, and a clock that says so was never set.
+/// 2001-09-09 01:46:40. Before it, Unix time has fewer than ten digits. A clock that shows such a time was
+/// never set.
 const FIRST_SECOND: i64 = 1_000_000_000;
 /// 2106-02-07 06:28:15: the last second that fits into the 32 bits of a Whisper file.
 const LAST_SECOND: i64 = u32::MAX as i64;
+
+/// The time by this host's clock in Unix seconds, as Whisper files have them. 0 if the clock is before 1970.
+pub fn unix_now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+}
 
 /// The time that a clock shows, in Unix time to the millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +34,12 @@ pub struct ClockReading {
 }
 
 impl ClockReading {
-    /// The reading of so many milliseconds since 1970.
+    /// The time by this host's clock.
+    pub fn now() -> Self {
+        Self::from(SystemTime::now())
+    }
+
+    /// The time `unix_millis` milliseconds after 1970 began.
     pub const fn from_unix_millis(unix_millis: i64) -> Self {
         Self { unix_millis }
     }
@@ -35,7 +49,8 @@ impl ClockReading {
         self.unix_millis
     }
 
-    /// What stands in a [`TIME_HEADER`]; none if it is not a number of seconds with three digits behind the point.
+    /// The value of a [`TIME_HEADER`]. `None` if it is not a number of seconds with three digits after the
+    /// point.
     pub fn parse_header(text: &str) -> Option<Self> {
         let (sign, digits) = match text.strip_prefix('-') {
             Some(digits) => (-1, digits),
@@ -68,7 +83,7 @@ impl From<SystemTime> for ClockReading {
     }
 }
 
-/// As it stands in a [`TIME_HEADER`].
+/// The form in a [`TIME_HEADER`].
 impl fmt::Display for ClockReading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.unix_millis < 0 { "-" } else { "" };
@@ -77,7 +92,7 @@ impl fmt::Display for ClockReading {
     }
 }
 
-/// How far the other side's clock is ahead of ours, and how exactly that is known.
+/// How far the peer's clock is ahead of ours, and how exact that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockOffset {
     ahead_millis: i64,
@@ -85,8 +100,8 @@ pub struct ClockOffset {
 }
 
 impl ClockOffset {
-    /// The offset of a clock that showed `peer` at some moment of an exchange that took `round_trip` and ended at `received`
-    /// by our clock.
+    /// The offset of a clock that showed `peer` at some moment of an exchange. The exchange took `round_trip`
+    /// and ended at `received` by our clock.
     pub fn in_answer(peer: ClockReading, received: ClockReading, round_trip: Duration) -> Self {
         let error_millis = i64::try_from(round_trip.as_millis() / 2).unwrap_or(i64::MAX / 4);
         let middle = received.unix_millis.saturating_sub(error_millis);
@@ -95,7 +110,7 @@ impl ClockOffset {
         Self { ahead_millis: peer.unix_millis.saturating_sub(middle), error_millis }
     }
 
-    /// The same if the clock was read to the second only, as the `Date` header has it.
+    /// The offset of a clock that was read to the second only, as in a `Date` header.
     pub fn in_dated_answer(date: SystemTime, received: ClockReading, round_trip: Duration) -> Self {
         let half_past = ClockReading::from(date).unix_millis.saturating_add(500);
         let peer = ClockReading::from_unix_millis(half_past);
@@ -103,17 +118,17 @@ impl ClockOffset {
         Self { error_millis: offset.error_millis.saturating_add(500), ..offset }
     }
 
-    /// The offset of the sender of a request that arrived at `arrived` by our clock. Nobody knows how long the request
-    /// travelled: a clock that seems to be behind may be a request that was late.
+    /// The offset of the sender of a request that arrived at `arrived` by our clock. How long the request
+    /// travelled is unknown. A clock that seems to be behind may be a request that was late.
     pub fn of_sender(sender: ClockReading, arrived: ClockReading) -> Self {
         let ahead_millis = sender.unix_millis.saturating_sub(arrived.unix_millis);
         Self { ahead_millis, error_millis: 0 }
     }
 
-    /// That of our own clock: none.
+    /// The offset of our own clock.
     pub const OWN: Self = Self { ahead_millis: 0, error_millis: 0 };
 
-    /// How far this clock is ahead of the one that `other` is about.
+    /// How far this clock is ahead of the clock of `other`.
     #[must_use]
     pub fn relative_to(self, other: Self) -> Self {
         Self {
@@ -127,7 +142,7 @@ impl ClockOffset {
         self.ahead_millis
     }
 
-    /// By how much [`Self::ahead_millis`] may be wrong, either way.
+    /// The largest error of [`Self::ahead_millis`] in either direction.
     pub fn error(self) -> Duration {
         Duration::from_millis(self.error_millis.unsigned_abs())
     }
@@ -143,15 +158,15 @@ impl ClockOffset {
         u32::try_from(seconds.clamp(0, LAST_SECOND)).unwrap_or(u32::MAX)
     }
 
-    /// Whether the clocks certainly differ by more than `limit`, however long the answer was under way.
+    /// Whether the clocks certainly differ by more than `limit`, however long the answer travelled.
     pub fn exceeds(self, limit: Duration) -> bool {
         let least =
             self.ahead_millis.unsigned_abs().saturating_sub(self.error_millis.unsigned_abs());
         u128::from(least) > limit.as_millis()
     }
 
-    /// What is known after `newer` was measured: the more exact of the two, unless they contradict each other, because one
-    /// of the clocks was set in between.
+    /// What is known after `newer` was measured: the more exact of the two. If they contradict each other, a
+    /// clock was set in between, and `newer` counts.
     #[must_use]
     pub fn refined_by(self, newer: Self) -> Self {
         let apart = self.ahead_millis.abs_diff(newer.ahead_millis);
@@ -169,7 +184,7 @@ impl fmt::Display for ClockOffset {
     }
 }
 
-/// Seconds as people say them, in two units at most.
+/// Seconds for people, in at most two units.
 struct Span(u64);
 
 impl fmt::Display for Span {
@@ -189,7 +204,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// Why nothing is deleted on the word of a peer.
+/// The reason why nothing is deleted because of what a peer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its clock is {offset} (--max-clock-difference is {} s)", limit.as_secs())]
 pub struct ClockDoubt {
@@ -204,8 +219,8 @@ impl ClockDoubt {
     }
 }
 
-/// Whether something may be deleted on the word of a peer whose clock is so far from ours: what it takes for expired may be
-/// valid here. A peer that sends no time is trusted: both kinds of daemon send theirs.
+/// Whether something may be deleted because of what a peer says, given its clock. A point that is expired for
+/// a wrong clock may be valid here. A peer that sends no time is trusted: both kinds of daemon send theirs.
 ///
 /// # Errors
 /// [`ClockDoubt`] if the clocks differ by more than `limit`.
@@ -244,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_is_no_reading_counts_as_none() {
+    fn an_invalid_header_counts_as_none() {
         for junk in [
             "",
             ".",
@@ -335,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_clock_is_told_in_seconds_of_a_file() {
+    fn the_peers_time_is_given_in_whisper_seconds() {
         assert_eq!(offset(61_999, 0).seconds_at(1000), 1061);
         assert_eq!(offset(-1, 0).seconds_at(1000), 999);
         assert_eq!(offset(-2_000_000, 0).seconds_at(1000), 0);
@@ -343,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offset_is_told_in_two_units() {
+    fn an_offset_is_written_in_two_units() {
         for (ahead, text) in [
             (400, "0 s ahead"),
             (-45_000, "45 s behind"),

@@ -1,7 +1,7 @@
 //! How bytes travel: plain or compressed.
 //!
-//! Compressors and decompressors are streams over `Read` and `Write`; a decompressor never holds more than its
-//! window, so a small body that unpacks to a large one costs time and not memory.
+//! Compressors and decompressors are streams over `Read` and `Write`. A decompressor never holds more than
+//! its window, so a small body that unpacks to a large one costs time, not memory.
 
 use std::fmt;
 use std::io::{self, BufReader, Read, Write};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// The largest zstd window that is accepted, as a power of two: 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// Whisper files are runs of like numbers: the fastest level has most of the gain.
+/// Whisper files are runs of similar numbers: the fastest level has most of the gain.
 const ZSTD_LEVEL: i32 = 1;
 
 /// A content coding of HTTP.
@@ -25,17 +25,17 @@ pub enum Encoding {
     Zstd,
     /// Gzip.
     Gzip,
-    /// Snappy's framing format, as the Go tool has it.
+    /// Snappy's framing format, as in the Go tool.
     Snappy,
 }
 
-/// A content coding that is not known here.
+/// An unknown content coding.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown encoding {0:?}; known are identity, zstd, gzip, snappy")]
 pub struct UnknownEncoding(pub String);
 
 impl Encoding {
-    /// The word in `Content-Encoding` and `Accept-Encoding`.
+    /// The name in `Content-Encoding` and `Accept-Encoding`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
@@ -45,9 +45,9 @@ impl Encoding {
         }
     }
 
-    /// The best of the encodings that an `Accept-Encoding` header allows: zstd, then gzip, then snappy.
+    /// The best encoding that an `Accept-Encoding` header allows: zstd, then gzip, then snappy.
     ///
-    /// A coding with `q=0` is not allowed; other weights are not told apart.
+    /// A coding with `q=0` is not allowed. Other weights are ignored.
     pub fn negotiate(accept: Option<&str>) -> Self {
         let Some(accept) = accept else { return Self::Identity };
         let allowed = |name: &str| {
@@ -63,10 +63,10 @@ impl Encoding {
             .unwrap_or(Self::Identity)
     }
 
-    /// A reader of the plain bytes behind `reader`.
+    /// A reader of the plain bytes in `reader`.
     ///
     /// # Errors
-    /// Where the decompressor cannot be set up.
+    /// If the decompressor cannot be set up.
     pub fn decoder<'a>(
         self,
         reader: impl Read + Send + 'a,
@@ -83,10 +83,11 @@ impl Encoding {
         })
     }
 
-    /// A writer whose plain bytes reach `writer` encoded. [`Encoder::finish`] must be called at the end.
+    /// A writer that encodes plain bytes and passes them to `writer`. [`Encoder::finish`] must be called at
+    /// the end.
     ///
     /// # Errors
-    /// Where the compressor cannot be set up.
+    /// If the compressor cannot be set up.
     pub fn encoder<W: Write>(self, writer: W) -> io::Result<Encoder<W>> {
         Ok(match self {
             Self::Identity => Encoder::Identity(writer),
@@ -112,10 +113,10 @@ pub enum Encoder<W: Write> {
 }
 
 impl<W: Write> Encoder<W> {
-    /// Writes what is still held back, and the coding's trailer.
+    /// Writes buffered data and the trailer of the encoding.
     ///
     /// # Errors
-    /// Those of the writer behind.
+    /// Those of the underlying writer.
     pub fn finish(self) -> io::Result<W> {
         match self {
             Self::Identity(writer) => Ok(writer),
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_encoded_decodes_to_itself() {
+    fn encoded_bytes_decode_to_themselves() {
         let plain: Vec<u8> = (0..200_000u32).flat_map(|i| (i / 7).to_be_bytes()).collect();
         for encoding in [Encoding::Identity, Encoding::Zstd, Encoding::Gzip, Encoding::Snappy] {
             let mut encoder = encoding.encoder(Vec::new()).unwrap();

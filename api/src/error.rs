@@ -5,31 +5,33 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of failure it is, for programs.
+/// The kind of failure, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The request cannot be understood; sending it again will not help.
     BadRequest,
-    /// The token does not allow it, or there is none; or it would be fetched from a host that is not to be asked.
+    /// The token does not allow it, or there is no token; or the request names a host that the daemon may not
+    /// fetch from.
     Forbidden,
     /// No such route, or no such metric.
     NotFound,
-    /// The archive stream is not one, or one of its members is not allowed.
+    /// The archive stream is malformed, or one of its members is not allowed.
     BadArchive,
     /// The archive stream ended before its report.
     CutOff,
-    /// A size limit was passed.
+    /// A size limit was exceeded.
     TooLarge,
-    /// As many transfers run as the node allows, or a lock is held too long: try again.
+    /// The node runs as many transfers as it may, or a lock is held for too long. Try again.
     Busy,
-    /// The daemon is on its way down: try again, elsewhere or later.
+    /// The daemon is shutting down. Try another node, or try again later.
     Stopping,
-    /// There is no inventory yet: try again.
+    /// There is no inventory yet. Try again.
     NotReady,
-    /// The clocks of the two sides differ by more than the node allows: what one takes for expired, the other may not.
+    /// The clocks of the two sides differ by more than the node allows. A point may be valid for one and
+    /// expired for the other.
     ClockDiffers,
-    /// The peer to pull from did not answer as it should.
+    /// The peer to pull from did not answer as expected.
     Peer,
     /// A file operation failed.
     Storage,
@@ -38,21 +40,21 @@ pub enum ErrorCode {
     Internal,
 }
 
-/// An error as a `/v1` route answers it.
+/// The error body of a `/v1` route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// What happened.
+    /// The error.
     pub error: ErrorDetail,
 }
 
-/// The inside of [`ErrorBody`].
+/// The content of [`ErrorBody`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorDetail {
     /// For programs.
     pub code: ErrorCode,
     /// What was being done, to what, and what was found.
     pub message: String,
-    /// What the operator can do; empty where there is nothing to say.
+    /// What the operator can do; empty if there is nothing to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
 }
@@ -63,7 +65,7 @@ impl ErrorBody {
         Self { error: ErrorDetail { code, message: message.to_string(), hint: String::new() } }
     }
 
-    /// The same with what the operator can do.
+    /// Adds what the operator can do.
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {
         self.error.hint = hint.to_string();
@@ -81,7 +83,7 @@ impl fmt::Display for ErrorBody {
     }
 }
 
-/// An error with all its sources, joined by `: `, as it is shown to people.
+/// An error with all its sources, joined by `: `, as people see it.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

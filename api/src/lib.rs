@@ -1,10 +1,11 @@
 //! What `buckyd` and `bucky` agree on.
 //!
-//! Paths, headers, request and answer types, the error body, the form of an archive stream, and the HTTP client
-//! that `bucky`, a `buckyd` that pulls from a peer, and the tests use. Two contracts live here: our own routes
-//! under `/v1`, and those of the Go tool (`go`), which both kinds of daemon answer.
+//! Paths, headers, request and answer types, the error body, the archive stream, tokens, and the HTTP client.
+//! `bucky`, a `buckyd` that pulls from a peer, and the tests use the client. There are two protocols: our own
+//! routes under `/v1`, and those of the Go tool (`go`), which both kinds of daemon answer.
 //!
-//! No server code, no files. Only the client reads the clock. `docs/internals/http-api.md` is the same protocol in prose.
+//! There is no server code here, and no file access. Only `clock` and the client read the time.
+//! `docs/internals/http-api.md` describes the same protocol in prose.
 
 pub mod addr;
 pub mod archive;
@@ -13,6 +14,7 @@ pub mod bucket;
 pub mod carbon;
 pub mod client;
 pub mod clock;
+pub mod counted;
 pub mod encoding;
 pub mod error;
 pub mod go;

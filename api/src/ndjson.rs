@@ -1,4 +1,4 @@
-//! Answers of one JSON value a line, read as they come.
+//! Answers that are one JSON value per line, read as they arrive.
 //!
 //! An empty line is a sign of life from a daemon that is still at work. A line that is an error body ends the
 //! answer: the daemon could not finish.
@@ -9,20 +9,20 @@ use serde::de::DeserializeOwned;
 
 use crate::error::ErrorBody;
 
-/// The longest line that is read. The longest that a daemon writes, of a name of 4 KiB, its reason, and all owners that
-/// a ring may have, are a tenth of it.
+/// The longest line that is read. The longest line that a daemon writes, with a name of 4 KiB, its reason and
+/// all owners of the largest ring, is a tenth of it.
 const LINE_LIMIT_BYTES: usize = 1024 * 1024;
 
 /// Why the lines of an answer ended too early.
 #[derive(Debug, thiserror::Error)]
 pub enum LinesError<E: std::error::Error + 'static> {
-    /// The connection broke.
-    #[error("the answer broke off")]
+    /// The connection was lost.
+    #[error("the connection was lost during the answer")]
     Broken(#[source] E),
     /// The last line has no end.
     #[error("the answer was cut off in the middle of a line")]
     CutOff,
-    /// A line that is not what was expected.
+    /// A line that cannot be understood.
     #[error("cannot understand a line of the answer: {line:?}")]
     NotUnderstood {
         /// Its beginning.
@@ -33,7 +33,7 @@ pub enum LinesError<E: std::error::Error + 'static> {
     /// A line longer than any that a daemon writes.
     #[error("the answer has a line of more than {LINE_LIMIT_BYTES} bytes")]
     TooLong,
-    /// The daemon says that it could not finish.
+    /// The daemon could not finish.
     #[error("the daemon could not finish: {0}")]
     Daemon(ErrorBody),
 }
@@ -55,7 +55,7 @@ where
         Self { stream, buffer: BytesMut::new(), searched: 0 }
     }
 
-    /// The next line as bytes without its end; none at the end of the answer.
+    /// The next line as bytes without its end; `None` at the end of the answer.
     ///
     /// # Errors
     /// [`LinesError`].
@@ -83,7 +83,7 @@ where
         }
     }
 
-    /// The next line as a value; none at the end of the answer.
+    /// The next line as a value; `None` at the end of the answer.
     ///
     /// # Errors
     /// [`LinesError`].
@@ -93,7 +93,7 @@ where
     }
 }
 
-/// A line as a value.
+/// Parses a line.
 ///
 /// # Errors
 /// [`LinesError::Daemon`] and [`LinesError::NotUnderstood`].

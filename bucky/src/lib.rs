@@ -22,7 +22,6 @@ mod cluster;
 mod commands;
 mod copy;
 mod copy_streams;
-mod counted;
 mod deletion;
 #[cfg(test)]
 mod fake_daemon;
@@ -57,6 +56,7 @@ mod verify;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use bucky_api::counted;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use bucky_api::chain;

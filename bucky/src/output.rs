@@ -9,6 +9,7 @@ use std::io::{self, BufWriter, IsTerminal, LineWriter, Write};
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
+pub(crate) use bucky_api::counted::human_count;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
 /// Standard output does not take what is written.
@@ -320,19 +321,6 @@ pub(crate) fn human_bytes(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-/// A number for people: groups of three digits.
-pub(crate) fn human_count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A point in time as the Go tool's log has it, in UTC: `2006/01/02 15:04:05`.
 pub(crate) fn log_time(at: std::time::SystemTime) -> String {
     let format = time::macros::format_description!("[year]/[month]/[day] [hour]:[minute]:[second]");
@@ -395,8 +383,6 @@ mod tests {
         assert_eq!(human_bytes(1023), "1023 B");
         assert_eq!(human_bytes(1536), "1.5 KiB");
         assert_eq!(human_bytes(u64::MAX), "15.9 EiB");
-        assert_eq!(human_count(1_234_567), "1,234,567");
-        assert_eq!(human_count(12), "12");
         assert_eq!(human_duration(Duration::from_millis(250)), "0.2s");
         assert_eq!(human_duration(Duration::from_secs(3_725)), "1h02m");
         assert_eq!(human_duration(Duration::from_secs(90_000)), "1d01h");

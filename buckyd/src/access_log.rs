@@ -1,7 +1,7 @@
-//! One line a request on stdout, in the common log format, as the Go daemon writes it; or a JSON event.
+//! One line per request on stdout, in the common log format, as the Go daemon writes it; or a JSON event.
 //!
-//! The line comes when the answer has ended, and counts the bytes of the body that were sent, however they came about;
-//! of an answer that broke off, those until then. (The Go daemon counts none of a metric's file.)
+//! The line is written when the answer has ended. It counts all bytes of the body that were sent, also of an
+//! answer that ended early. (The Go daemon does not count the bytes of a metric's file.)
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -28,7 +28,7 @@ const STAMP: &[FormatItem<'_>] = format_description!(
     "[day]/[month repr:short]/[year]:[hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute]"
 );
 
-/// `router` with a line for each request of `peer`.
+/// `router` with a log line for each request from `peer`.
 pub(crate) fn layered(router: Router, peer: SocketAddr, format: LogFormat) -> Router {
     router.layer(middleware::from_fn(move |request, next| log(peer, format, request, next)))
 }
@@ -40,23 +40,23 @@ async fn log(peer: SocketAddr, format: LogFormat, request: Request<Body>, next: 
     let response = next.run(request).await;
     let status = response.status().as_u16();
     let entry =
-        Entry { peer: peer.ip().to_canonical(), format, started, stamp, line, status, bytes: 0 };
-    response.map(|body| Body::new(Counted { body, entry }))
+        LogEntry { peer: peer.ip().to_canonical(), format, started, stamp, line, status, bytes: 0 };
+    response.map(|body| Body::new(CountedBody { body, entry }))
 }
 
-/// A request that is being answered. Its line is written once nothing more of the answer will be sent.
-struct Entry {
+/// A request that is being answered. Its line is written when nothing more of the answer will be sent.
+struct LogEntry {
     peer: IpAddr,
     format: LogFormat,
     started: Instant,
     stamp: OffsetDateTime,
     line: String,
     status: u16,
-    /// What of the body has been handed on to be sent.
+    /// How many bytes of the body were passed on to be sent.
     bytes: u64,
 }
 
-impl Drop for Entry {
+impl Drop for LogEntry {
     fn drop(&mut self) {
         let Self { peer, line, status, bytes, .. } = self;
         match self.format {
@@ -76,13 +76,13 @@ impl Drop for Entry {
     }
 }
 
-/// A body that counts what is taken of it.
-struct Counted {
+/// A body that counts its bytes as they are taken.
+struct CountedBody {
     body: Body,
-    entry: Entry,
+    entry: LogEntry,
 }
 
-impl HttpBody for Counted {
+impl HttpBody for CountedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,4 +1,4 @@
-//! What the routes share.
+//! The state that the routes share.
 
 use std::sync::Arc;
 
@@ -15,45 +15,46 @@ use crate::transfers::Transfers;
 
 /// The daemon, as its routes see it.
 pub(crate) struct App {
-    /// What this node calls itself.
+    /// The name of this node.
     pub(crate) node: String,
-    /// The ring it was told.
+    /// The ring of this daemon.
     pub(crate) ring: Ring,
-    /// Beginnings of metrics that are never misplaced.
+    /// Beginnings of the names of local metrics, which are never misplaced.
     pub(crate) local_prefixes: Vec<String>,
-    /// Whether an upload over the Go tool's routes sets the file's time.
+    /// Whether an upload through the Go tool's routes sets the file's time.
     pub(crate) set_mtime: bool,
     /// The files.
     pub(crate) store: Arc<Volumes>,
-    /// The list of them.
+    /// The list of metrics.
     pub(crate) inventory: Arc<Inventory>,
-    /// What watches over the tombstones.
+    /// The task that has tombstones confirmed.
     pub(crate) sweeper: Arc<Sweeper>,
-    /// What requests take while they are in memory.
+    /// The memory budget of requests.
     pub(crate) memory: Memory,
-    /// The places for transfers.
+    /// The permits for transfers.
     pub(crate) transfers: Transfers,
-    /// What tokens are signed with; none where everybody may do everything.
+    /// The keys that sign tokens. `None` if any client may do everything.
     pub(crate) keys: Option<Keys>,
     /// Other daemons.
     pub(crate) peers: Peers,
-    /// How archives come from them.
+    /// How archives travel from other daemons.
     pub(crate) links: Links,
 }
 
-/// Where a metric belongs, seen from one host.
+/// Where a metric belongs, as one host sees it.
 #[derive(Debug)]
 pub(crate) enum Placement<'a> {
-    /// On this host, or it is the node's own business.
+    /// On this host, or it is a local metric.
     Here,
-    /// The series is not known.
+    /// The series is unknown.
     Unplaceable,
-    /// On these nodes of the ring, none of them on this host; by this series, where the file is named by its hash.
+    /// On these nodes of the ring, none of which is on this host. Set with the series if the file is named by
+    /// its hash.
     Elsewhere(bucky_ring::Owners<'a>, Option<HashedSeries>),
 }
 
 impl App {
-    /// The ring as it is seen from the host that it calls `host`.
+    /// The ring as the host `host` sees it.
     pub(crate) fn seen_from(&self, host: &str) -> View<'_> {
         let here = self.ring.nodes().iter().map(|node| node.host() == host);
         View {
@@ -65,12 +66,12 @@ impl App {
     }
 }
 
-/// Where metrics belong, seen from one host.
+/// Where metrics belong, as one host sees it.
 pub(crate) struct View<'a> {
     ring: &'a Ring,
     local_prefixes: &'a [String],
     known: Option<Arc<SeriesList>>,
-    /// For each node of the ring whether it is on this host.
+    /// For each node of the ring, whether it is on this host.
     here: Vec<bool>,
 }
 

@@ -1,4 +1,4 @@
-//! File work off the async workers, and what carries bytes between the two worlds.
+//! File work off the async workers, and the channels that carry bytes between threads and async code.
 
 use std::io::{self, Write};
 use std::pin::Pin;
@@ -13,19 +13,20 @@ use futures_util::Stream;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-/// How large the pieces are in which an answer goes out.
+/// The size of the pieces of an answer.
 const PIECE_BYTES: usize = 256 * 1024;
-/// How much room a piece begins with: most answers are short.
+/// The initial capacity of a piece: most answers are short.
 const LEAST_PIECE_BYTES: usize = 16 * 1024;
-/// How many pieces may wait for the network: with the one being filled, about 1 MiB an answer.
+/// How many pieces may wait for the network. With the one that is being filled, that is about 1 MiB per
+/// answer.
 const PIECES_WAITING: usize = 3;
-/// How long the other side may take no byte before the answer is given up.
+/// How long the other side may read nothing before the answer ends.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs `work` on a thread where blocking is allowed.
+/// Runs `work` on a thread that may block.
 ///
 /// # Errors
-/// An [`io::Error`] where the work panicked.
+/// An [`io::Error`] if the work panicked.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
@@ -36,13 +37,13 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 /// The writing end of a body that a blocking thread fills.
 ///
-/// Unless [`BodyWriter::finish`] succeeds the body ends as broken, whatever happens to the writer: the other side
-/// must not take a part for the whole.
+/// The body ends as broken unless [`BodyWriter::finish`] succeeds, because the other side must not take a
+/// part for the whole.
 pub(crate) struct BodyWriter {
-    /// None once the other side is gone or takes nothing: what wraps the writer may flush again when it is dropped, and
-    /// must not wait again.
+    /// `None` once the other side is gone or has stopped reading. A wrapper may flush again when it is
+    /// dropped, and must not wait again.
     sender: Option<mpsc::Sender<Bytes>>,
-    whole: Arc<AtomicBool>,
+    is_complete: Arc<AtomicBool>,
     piece: BytesMut,
     stall_limit: Duration,
     waited: Waited,
@@ -55,22 +56,22 @@ pub(crate) struct Waited(Arc<AtomicU64>);
 
 struct BodyStream {
     pieces: mpsc::Receiver<Bytes>,
-    /// Set, before the sender is dropped, by whoever has sent everything.
-    whole: Arc<AtomicBool>,
+    /// Set when everything was sent, before the sender is dropped.
+    is_complete: Arc<AtomicBool>,
 }
 
-/// A body, and the end that fills it from a blocking thread.
+/// A body, and the writer that fills it from a blocking thread.
 pub(crate) fn body_channel() -> (BodyWriter, Body) {
     body_channel_within(STALL_LIMIT)
 }
 
 fn body_channel_within(stall_limit: Duration) -> (BodyWriter, Body) {
     let (sender, pieces) = mpsc::channel(PIECES_WAITING);
-    let whole = Arc::new(AtomicBool::new(false));
-    let stream = BodyStream { pieces, whole: Arc::clone(&whole) };
+    let is_complete = Arc::new(AtomicBool::new(false));
+    let stream = BodyStream { pieces, is_complete: Arc::clone(&is_complete) };
     let writer = BodyWriter {
         sender: Some(sender),
-        whole,
+        is_complete,
         piece: BytesMut::new(),
         stall_limit,
         waited: Waited::default(),
@@ -79,19 +80,19 @@ fn body_channel_within(stall_limit: Duration) -> (BodyWriter, Body) {
     (writer, Body::from_stream(stream))
 }
 
-/// A body of bytes that are in memory already. `held` is given back once they are sent, or given up because the other
-/// side takes none; what is not sent yet is freed then.
+/// A body of bytes that are in memory. `held` is dropped once they are sent, or once the other side stops
+/// reading. The rest is freed then.
 pub(crate) fn bytes_body<T: Send + 'static>(content: Vec<u8>, held: T) -> Body {
     if content.len() <= PIECE_BYTES {
         return Body::from(content);
     }
     let (sender, pieces) = mpsc::channel(1);
-    let whole = Arc::new(AtomicBool::new(false));
-    let stream = BodyStream { pieces, whole: Arc::clone(&whole) };
+    let is_complete = Arc::new(AtomicBool::new(false));
+    let stream = BodyStream { pieces, is_complete: Arc::clone(&is_complete) };
     tokio::spawn(async move {
         let _held = held;
         for piece in content.chunks(PIECE_BYTES) {
-            // A copy: a piece that a stalled connection holds must not keep the rest.
+            // A copy, because a piece that a stalled connection holds must not keep the rest in memory.
             let sent = sender.send(Bytes::copy_from_slice(piece));
             match tokio::time::timeout(STALL_LIMIT, sent).await {
                 Ok(Ok(())) => {}
@@ -102,23 +103,23 @@ pub(crate) fn bytes_body<T: Send + 'static>(content: Vec<u8>, held: T) -> Body {
                 }
             }
         }
-        whole.store(true, Ordering::Release);
+        is_complete.store(true, Ordering::Release);
     });
     Body::from_stream(stream)
 }
 
 impl BodyWriter {
-    /// Sends what is still held back: the body is whole.
+    /// Sends buffered bytes. The body is then complete.
     ///
     /// # Errors
-    /// Where the other side is gone or takes nothing.
+    /// If the other side is gone or has stopped reading.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         self.flush()?;
-        self.whole.store(true, Ordering::Release);
+        self.is_complete.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// For how long it has waited so far, also once it is out of reach.
+    /// How long the writer has waited so far. The value can be read after the writer is gone.
     pub(crate) fn waited(&self) -> Waited {
         self.waited.clone()
     }
@@ -151,7 +152,7 @@ impl Waited {
         self.0.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// So far.
+    /// The time so far.
     pub(crate) fn so_far(&self) -> Duration {
         Duration::from_micros(self.0.load(Ordering::Relaxed))
     }
@@ -185,7 +186,7 @@ impl Stream for BodyStream {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         match ready!(self.pieces.poll_recv(context)) {
             Some(piece) => Poll::Ready(Some(Ok(piece))),
-            None if self.whole.load(Ordering::Acquire) => Poll::Ready(None),
+            None if self.is_complete.load(Ordering::Acquire) => Poll::Ready(None),
             None => Poll::Ready(Some(Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "this answer could not be completed",
@@ -199,7 +200,7 @@ mod tests {
     use super::*;
     use axum::body::to_bytes;
 
-    /// What the other side gets of a body that `write` fills on a blocking thread.
+    /// What a client receives of a body that `write` fills on a blocking thread.
     async fn received(
         write: impl FnOnce(BodyWriter) + Send + 'static,
     ) -> Result<usize, axum::Error> {
@@ -211,26 +212,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_is_whole_only_if_its_writer_says_so() {
-        let whole = received(|mut writer| {
+    async fn a_body_is_complete_only_if_its_writer_finished() {
+        let complete = received(|mut writer| {
             writer.write_all(&[1; 3 * PIECE_BYTES + 7]).unwrap();
             writer.finish().unwrap();
         });
-        assert_eq!(whole.await.unwrap(), 3 * PIECE_BYTES + 7);
+        assert_eq!(complete.await.unwrap(), 3 * PIECE_BYTES + 7);
         assert!(received(|mut writer| writer.write_all(b"a line\n").unwrap()).await.is_err());
         assert!(received(|_| panic!("a bug in what writes")).await.is_err());
         assert!(received(|_| ()).await.is_err());
     }
 
     #[tokio::test]
-    async fn an_answer_that_nobody_takes_ends_broken_and_its_writer_waits_once() {
+    async fn an_answer_whose_client_stops_reading_ends_broken_and_its_writer_waits_once() {
         let limit = Duration::from_millis(200);
         let (mut writer, body) = body_channel_within(limit);
         let waited = tokio::task::spawn_blocking(move || {
             let begun = std::time::Instant::now();
             let first = writer.write_all(&[1; 64 * PIECE_BYTES]).unwrap_err();
             assert_eq!(first.kind(), io::ErrorKind::TimedOut);
-            // What wraps the writer writes and flushes again in its Drop.
+            // Wrappers of the writer write and flush again when they are dropped.
             for _ in 0..500 {
                 let again = writer.write_all(&[1; PIECE_BYTES]).unwrap_err();
                 assert_eq!(again.kind(), io::ErrorKind::BrokenPipe);

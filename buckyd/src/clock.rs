@@ -1,7 +1,6 @@
-//! The time on every answer, and that of whoever sent a request.
+//! Puts the time on every answer, and reads the time of a request's sender.
 
 use std::convert::Infallible;
-use std::time::SystemTime;
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::HeaderValue;
@@ -11,7 +10,8 @@ use axum::response::Response;
 use bucky_api::clock::TIME_HEADER;
 use bucky_api::{ClockOffset, ClockReading};
 
-/// How far the clock of the request's sender was from ours when its head came; none if the sender does not tell its time.
+/// How far the sender's clock was ahead of ours when the head of its request arrived. `None` if the sender
+/// does not send its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SenderTime(pub(crate) Option<ClockOffset>);
 
@@ -23,15 +23,16 @@ impl<S: Sync> FromRequestParts<S> for SenderTime {
     }
 }
 
-/// Goes before all routes: compares the clocks as soon as a request is there, and puts ours on the answer.
-pub(crate) async fn told(mut request: Request, next: Next) -> Response {
-    let arrived = ClockReading::from(SystemTime::now());
+/// A layer around all routes. It compares the clocks as soon as a request arrives, and puts our time on the
+/// answer.
+pub(crate) async fn with_time(mut request: Request, next: Next) -> Response {
+    let arrived = ClockReading::now();
     let header = request.headers().get(TIME_HEADER).and_then(|value| value.to_str().ok());
     let sender = header.and_then(ClockReading::parse_header);
     let offset = sender.map(|sender| ClockOffset::of_sender(sender, arrived));
     request.extensions_mut().insert(SenderTime(offset));
     let mut response = next.run(request).await;
-    let now = ClockReading::from(SystemTime::now());
+    let now = ClockReading::now();
     if let Ok(value) = HeaderValue::try_from(now.to_string()) {
         response.headers_mut().insert(TIME_HEADER, value);
     }
@@ -53,7 +54,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_the_layer_before_it_a_sender_tells_nothing() {
+    async fn without_the_layer_the_senders_time_is_unknown() {
         assert_eq!(sender(Some("1796067712.345")).await, SenderTime(None));
         assert_eq!(sender(None).await, SenderTime(None));
     }

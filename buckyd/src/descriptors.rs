@@ -1,14 +1,15 @@
-//! How many files and connections the process may have open, and who may have how many of them.
+//! How many files and connections the process may have open, and how they are divided.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The most connections. Those beyond wait until one of them ends.
+/// The most connections. Further ones wait until one ends.
 const CONNECTIONS_MOST: usize = 4096;
-/// Of the descriptors, those that connections may take.
+/// Connections may take one in this many descriptors.
 const CONNECTIONS_SHARE: usize = 2;
-/// The most new files that are open at once, waiting for their place. `bucky` has fewer metrics under way.
+/// The most new files that are open at once before they get a name. `bucky` has fewer metrics under way.
 const NEW_FILES_MOST: usize = 16_384;
-/// Of the descriptors that connections leave, those that are kept for files that are read: half, and at most so many.
+/// The most descriptors that are reserved for reading files. At most half of those that connections leave are
+/// reserved.
 const READING_MOST: usize = 2048;
 
 /// The descriptors that the process may have.
@@ -16,7 +17,7 @@ const READING_MOST: usize = 2048;
 pub(crate) struct Descriptors(usize);
 
 impl Descriptors {
-    /// Raises the limit to what the operator allows at most, as programs in Go do, and gives that.
+    /// Raises the limit to the most that the operator allows, as Go programs do, and returns it.
     pub(crate) fn raised() -> Self {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         let allowed = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
@@ -29,12 +30,12 @@ impl Descriptors {
         Self(allowed.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)))
     }
 
-    /// How many connections there may be.
+    /// The most connections.
     pub(crate) fn connections(self) -> usize {
         (self.0 / CONNECTIONS_SHARE).clamp(1, CONNECTIONS_MOST)
     }
 
-    /// How many new files may be open without a name.
+    /// The most new files that may be open without a name.
     pub(crate) fn new_files(self) -> usize {
         let left = self.0.saturating_sub(self.connections());
         (left - (left / 2).min(READING_MOST)).min(NEW_FILES_MOST)

@@ -1,8 +1,8 @@
-//! The Bucky daemon, beside the Whisper files of one storage node.
+//! The Bucky daemon, which runs beside the Whisper files of one storage node.
 //!
-//! `config` reads the command line once; `store` holds everything that touches files and its safety; `inventory`
-//! knows which metrics there are; `sweeper` watches over deleted sources until their owners have confirmed them;
-//! `routes` speaks HTTP. `docs/ARCHITECTURE.md` has the picture, `docs/safety.md` the promises.
+//! `config` reads the command line once. `store` holds everything that touches files, and keeps it safe.
+//! `inventory` knows which metrics exist. `sweeper` keeps deleted sources until their owners have confirmed
+//! them. `routes` speaks HTTP. `docs/ARCHITECTURE.md` has the overview, `docs/safety.md` the promises.
 
 mod access_log;
 mod app;
@@ -45,21 +45,23 @@ use crate::store::{StoreOptions, Volumes};
 use crate::sweeper::Sweeper;
 use crate::transfers::Transfers;
 
-/// The longest file that is moved, where there is the memory for it: files are held whole.
+/// The longest file that is held in memory, if the memory allows it.
 const FILE_LIMIT_BYTES: u64 = 256 * 1024 * 1024;
-/// How many threads may do file work at once, beside those of the transfers. Idle ones end after some seconds.
+/// How many threads may do file work at once, besides those of the transfers. Idle ones end after some
+/// seconds.
 const BLOCKING_THREADS: usize = 512;
-/// How long file work may go on after the last request has ended.
+/// How long file work may continue after the last request has ended.
 const WIND_UP_LIMIT: Duration = Duration::from_secs(120);
 
-/// Runs the daemon with these arguments (without the program's name) until it is told to stop.
+/// Runs the daemon with these arguments (without the program's name) until a signal stops it.
 ///
-/// Exit codes: 0 stopped in order, or help was asked for; 1 it could not start or go on; 2 flags that cannot be read.
+/// Exit codes: 0 after an orderly stop or for help, 1 if it could not start or continue, 2 for flags that
+/// cannot be read.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let config = match Config::parse(args) {
         Ok(config) => config,
         Err(error) => {
-            tell(&error);
+            report(&error);
             return ExitCode::from(error.exit_code());
         }
     };
@@ -72,7 +74,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn tell(error: &ConfigError) {
+fn report(error: &ConfigError) {
     match error {
         ConfigError::Clap(error) => {
             let _ = error.print();
@@ -83,7 +85,7 @@ fn tell(error: &ConfigError) {
     }
 }
 
-/// Enough threads for every place that may hold one for as long as its client likes, and many beside for the rest.
+/// Enough threads for every permit whose client may hold one for a long time, and many more for the rest.
 fn blocking_threads(config: &Config) -> usize {
     let transfers = usize::try_from(config.limits.max_transfers).unwrap_or(0);
     BLOCKING_THREADS + 2 * transfers
@@ -98,7 +100,7 @@ fn start(config: Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let result = runtime.block_on(serve(config));
-    // Heals whose clients have gone are finished all the same.
+    // A heal whose client is gone is finished anyway.
     runtime.shutdown_timeout(WIND_UP_LIMIT);
     result
 }
@@ -136,7 +138,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the routes share, by these settings. Nothing runs yet.
+/// Opens everything that the routes share. Nothing runs yet.
 fn open(
     config: Config,
     descriptors: Descriptors,
@@ -192,7 +194,7 @@ fn open(
     }))
 }
 
-/// A new node may have no store yet. That it is made is said aloud: it may be a disk that is not mounted.
+/// A new node may have no store yet. The log says that the prefix was created, because a disk may be missing.
 fn make_prefix(config: &Config) -> anyhow::Result<()> {
     let prefix = &config.files.prefix;
     if !prefix.exists() {

@@ -11,10 +11,10 @@ use tracing_subscriber::{Layer, Registry};
 use crate::access_log::TARGET;
 use crate::config::LogFormat;
 
-/// Starts the log. `RUST_LOG` chooses what is told; info and above otherwise.
+/// Starts the log. `RUST_LOG` chooses the events; the default is info and above.
 ///
 /// # Errors
-/// Where a log was started before.
+/// If a log was started before.
 pub(crate) fn start(format: LogFormat) -> Result<(), TryInitError> {
     let requests = FilterFn::new(|event| event.target() == TARGET);
     let others = FilterFn::new(|event| event.target() != TARGET);

@@ -1,10 +1,10 @@
 //! The memory that files and requests in flight take together.
 //!
-//! Whoever is about to hold bytes that come from outside, or a file, takes a share of the size first, and gives it back
-//! with the bytes. Where nothing is left it waits, within a limit, and then gives up: so the daemon's memory has a bound
-//! that no number of requests and no announced length can move. What is sent and what is received have budgets apart: a
-//! node that receives as much as it can hold still sends, so two nodes that pull from each other never wait for each
-//! other.
+//! Before the daemon holds a file, or bytes from outside, it takes a share of their size. The share is
+//! returned with the bytes. If no memory is left, the request waits within a limit, and then fails. So
+//! neither the number of requests nor an announced length can exceed the limit. Sending and receiving have
+//! separate budgets: a node that receives as much as it can still sends, so two nodes that pull from each
+//! other do not block each other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,29 +12,30 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What is counted.
+/// The unit of counting.
 const PAGE_BYTES: u64 = 4096;
-/// How long a share is waited for: with a lock's time, less than the Go client waits for an answer (30 s).
+/// How long to wait for a share. Together with the time for a lock it is less than the Go client waits for an
+/// answer (30 s).
 const WAIT: Duration = Duration::from_secs(20);
-/// Of three parts of the memory, those for what is received: a fill holds the source, the destination, and what the
-/// destination is to become.
+/// How many of three parts of the memory are for receiving. A fill holds the source, the destination, and the
+/// new content of the destination.
 const RECEIVING_PARTS: u64 = 2;
 const PARTS: u64 = 3;
-/// How many times its own length a file may take while it is received.
+/// How many times its own length a file takes at most while it is received.
 const RECEIVED_TIMES: u64 = 4;
-/// How many times its own length a file may take while it is sent: as it is, and encoded.
+/// How many times its own length a file takes at most while it is sent: as it is, and encoded.
 const SENT_TIMES: u64 = 2;
-/// How much a share that grows takes at once.
+/// How much a growing share takes at once.
 const STEP_BYTES: u64 = 64 << 10;
-/// What of each budget is not for the one longest file: its line, and what an encoding adds.
+/// The part of each budget that the longest file does not use: its line, and what an encoding adds.
 const SPARE_BYTES: u64 = 8 << 20;
 
 /// Both budgets.
 #[derive(Clone, Debug)]
 pub(crate) struct Memory {
-    /// For what is read here to be sent.
+    /// For files that are read here and sent.
     pub(crate) sending: Budget,
-    /// For what comes in, and for what it is brought together with.
+    /// For what is received, and for the files that it is merged with.
     pub(crate) receiving: Budget,
 }
 
@@ -45,20 +46,20 @@ pub(crate) struct Budget {
     limit_bytes: u64,
 }
 
-/// A part of a budget; given back when dropped.
+/// A part of a budget. Dropping it returns the part.
 #[derive(Debug, Default)]
 pub(crate) struct Share(Option<OwnedSemaphorePermit>);
 
 /// A share that grows piece by piece. All pieces are of one budget.
 #[derive(Debug, Default)]
-pub(crate) struct Growing {
+pub(crate) struct GrowingShare {
     share: Share,
     left_bytes: u64,
-    /// How much is taken at once at least.
+    /// The least that is taken at once.
     least_bytes: u64,
 }
 
-/// There is no room for more.
+/// There is no memory left.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no memory for {wanted_bytes} more bytes: other transfers use the budget of {limit_bytes} bytes (--memory of this \
@@ -70,13 +71,13 @@ pub(crate) struct NoMemory {
 }
 
 impl Memory {
-    /// Budgets of `limit_bytes` together.
+    /// Budgets of `limit_bytes` in total.
     pub(crate) fn new(limit_bytes: u64) -> Self {
         let receiving = limit_bytes / PARTS * RECEIVING_PARTS;
         Self { sending: Budget::new(limit_bytes - receiving), receiving: Budget::new(receiving) }
     }
 
-    /// The longest file that always finds room when nothing else is under way.
+    /// The longest file that always fits if nothing else is under way.
     pub(crate) fn file_limit_bytes(&self) -> u64 {
         let of = |budget: &Budget, times| budget.limit_bytes.saturating_sub(SPARE_BYTES) / times;
         of(&self.sending, SENT_TIMES).min(of(&self.receiving, RECEIVED_TIMES))
@@ -89,7 +90,7 @@ impl Budget {
         Self { pages: Arc::new(Semaphore::new(pages.min(Semaphore::MAX_PERMITS))), limit_bytes }
     }
 
-    /// A share of `bytes`, waited for within the limit.
+    /// Waits for a share of `bytes` within the limit.
     ///
     /// # Errors
     /// [`NoMemory`].
@@ -111,19 +112,20 @@ impl Budget {
         }
     }
 
-    /// The same on a thread that may block.
+    /// Waits for a share of `bytes` on a thread that may block.
     ///
     /// # Errors
     /// [`NoMemory`].
     pub(crate) fn share_blocking(&self, bytes: u64) -> Result<Share, NoMemory> {
         match Handle::try_current() {
             Ok(handle) => handle.block_on(self.share(bytes)),
-            // Without a runtime nobody else is there who could give something back.
+            // Without a runtime no other task could return memory.
             Err(_) => self.share_now(bytes),
         }
     }
 
-    /// A share of `bytes`, if it can be had at once: for those who hold one already, and would wait for each other.
+    /// A share of `bytes` if it is available at once. For tasks that hold a share already, which could block
+    /// each other.
     ///
     /// # Errors
     /// [`NoMemory`].
@@ -134,7 +136,7 @@ impl Budget {
         permit.map(|permit| Share(Some(permit))).map_err(|_| no_memory)
     }
 
-    /// How much is not in use.
+    /// How many bytes are not in use.
     #[cfg(test)]
     pub(crate) fn free_bytes(&self) -> u64 {
         self.pages.available_permits() as u64 * PAGE_BYTES
@@ -152,8 +154,9 @@ impl Share {
     }
 }
 
-impl Growing {
-    /// One for many small pieces: so that none of them costs a page, more is taken at once than is wanted.
+impl GrowingShare {
+    /// A share for many small pieces. It takes more than requested at once, so that a piece does not cost a
+    /// page.
     pub(crate) fn by_steps() -> Self {
         Self { least_bytes: STEP_BYTES, ..Self::default() }
     }
@@ -168,8 +171,8 @@ impl Growing {
         Ok(())
     }
 
-    /// Takes as much of `budget` as the next `bytes` will need, on a thread that may block: for those who would otherwise
-    /// wait for the rest while they hold a part.
+    /// Takes as much of `budget` as the next `bytes` will need, on a thread that may block. Otherwise the
+    /// task would wait for the rest while it holds a part.
     ///
     /// # Errors
     /// [`NoMemory`].
@@ -187,7 +190,7 @@ impl Growing {
         self.share.add(share);
     }
 
-    /// All that was taken.
+    /// Everything that was taken.
     pub(crate) fn into_share(self) -> Share {
         self.share
     }
@@ -198,7 +201,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_held_together_never_exceeds_the_budget_and_waiting_has_an_end() {
+    async fn all_shares_together_never_exceed_the_budget_and_waiting_ends() {
         let memory = Memory::new(3 << 20);
         let mut held = memory.receiving.share(1 << 20).await.unwrap();
         held.add(memory.receiving.share(1).await.unwrap());
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_can_never_be_had_is_refused_at_once() {
+    async fn a_share_larger_than_the_budget_is_refused_at_once() {
         let memory = Memory::new(3 << 20);
         assert!(memory.receiving.share((2 << 20) + 1).await.is_err());
         assert!(memory.receiving.share(u64::MAX).await.is_err());
@@ -222,9 +225,9 @@ mod tests {
     #[test]
     fn small_pieces_cost_what_they_are_and_not_a_page_each() {
         let memory = Memory::new(3 << 20);
-        let mut lines = Growing::by_steps();
+        let mut lines = GrowingShare::by_steps();
         for _ in 0..1000 {
-            // What is provided for is not paid twice.
+            // Memory that was taken in advance is not taken twice.
             lines.provide_blocking(&memory.receiving, 1000).unwrap();
             lines.add_blocking(&memory.receiving, 1000).unwrap();
         }

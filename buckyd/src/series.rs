@@ -1,7 +1,8 @@
-//! The series that the operator gives with `--series FILE`, for tagged files that are named by a hash.
+//! The series of the operator's file (`--series FILE`), for tagged files that are named by a hash.
 //!
-//! Read at start, and again before a scan if the file is another one by then. If it cannot be read that time, what was
-//! read before still counts, and the status says why. An unnamed copy in the prefix keeps it, however the file is written.
+//! The file is read at start, and again before a scan if it has changed. If it cannot be read again, the old
+//! series stay in use, and the status says why. The series are kept in an unnamed copy below the prefix, so
+//! the file may be rewritten in any way.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,40 +10,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bucky_api::{SeriesStatus, chain};
 use bucky_placement::{HashedSeries, KnownSeries, SeriesHash, SeriesList, SeriesListError};
 
-/// The series that are known now.
+/// The series that are known.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
     path: Option<PathBuf>,
-    /// Where the copy is kept.
+    /// The folder of the copy.
     folder: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<SeriesState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SeriesState {
     list: Option<Arc<SeriesList>>,
-    /// Why the file could not be read the last time; empty where it could.
+    /// Why the file could not be read again; empty if it was.
     problem: String,
 }
 
 impl Series {
-    /// Those in the file at `path`, of which a copy is kept in `folder`; none where there is no file.
+    /// Reads the series in the file at `path`, and keeps a copy in `folder`. Without a path there are no
+    /// series.
     ///
     /// # Errors
-    /// [`SeriesListError`] where it cannot be used.
+    /// [`SeriesListError`] if the file cannot be used.
     pub(crate) fn read(path: Option<PathBuf>, folder: &Path) -> Result<Self, SeriesListError> {
         let list = path.as_deref().map(|path| list(path, folder)).transpose()?.map(Arc::new);
         if let Some(list) = &list {
-            tell(list);
+            log_counts(list);
         }
         Ok(Self {
             path,
             folder: folder.to_owned(),
-            state: Mutex::new(State { list, problem: String::new() }),
+            state: Mutex::new(SeriesState { list, problem: String::new() }),
         })
     }
 
-    /// Reads the file if it is not the one that was read. Blocks for as long as that takes.
+    /// Reads the file if it has changed. Blocks until that is done.
     pub(crate) fn refresh(&self) {
         let (Some(path), Some(list)) = (&self.path, self.now()) else { return };
         let read = match list.is_outdated(path) {
@@ -54,8 +56,8 @@ impl Series {
         match read {
             Ok(None) => state.problem.clear(),
             Ok(Some(list)) => {
-                tell(&list);
-                *state = State { list: Some(Arc::new(list)), problem: String::new() };
+                log_counts(&list);
+                *state = SeriesState { list: Some(Arc::new(list)), problem: String::new() };
             }
             Err(problem) => {
                 tracing::warn!(
@@ -67,12 +69,12 @@ impl Series {
         }
     }
 
-    /// Those that are known at this moment, to look many up.
+    /// The series that are known now, for many lookups.
     pub(crate) fn now(&self) -> Option<Arc<SeriesList>> {
         self.locked().list.clone()
     }
 
-    /// What is known; `files` tagged files here were found by it. None without a file.
+    /// The state of the series. `files` tagged files here were found by them. `None` without a file.
     pub(crate) fn status(&self, files: u64) -> Option<SeriesStatus> {
         let state = self.locked();
         let counts = state.list.as_ref()?.counts();
@@ -85,7 +87,7 @@ impl Series {
         })
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
+    fn locked(&self) -> MutexGuard<'_, SeriesState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -102,8 +104,8 @@ fn list(path: &Path, folder: &Path) -> Result<SeriesList, SeriesListError> {
     SeriesList::copied(path, copy)
 }
 
-/// What was read, once each time.
-fn tell(list: &SeriesList) {
+/// Logs what was read, once for each reading.
+fn log_counts(list: &SeriesList) {
     let counts = list.counts();
     tracing::info!(series = counts.series, duplicates = counts.duplicates, "series read");
     if let Some(first) = &counts.first_not_series {
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_file_nothing_is_known_and_nothing_told() {
+    fn without_a_file_nothing_is_known_and_nothing_reported() {
         let series = Series::read(None, Path::new("/nowhere")).unwrap();
         series.refresh();
         assert!(!knows(&series, "a;b=1"));

@@ -1,7 +1,7 @@
 //! Listening, serving, and stopping in order.
 //!
-//! On SIGTERM or SIGINT no new connection is taken and no new transfer begun; what runs is finished, within a limit,
-//! and the daemon ends with 0.
+//! After SIGTERM or SIGINT no new connection is accepted and no new transfer begins. Running requests are
+//! finished within a limit, and the daemon exits with 0.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,24 +19,25 @@ use crate::config::LogFormat;
 
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
 const HEAD_LIMIT: Duration = Duration::from_secs(60);
-/// How long requests that run may take to end once the daemon is to stop.
+/// How long running requests may take to end after a stop signal.
 const STOP_LIMIT: Duration = Duration::from_secs(120);
-/// How long a client may be unreachable, or take no byte of what waits for it, before its connection is cut: longer
-/// than what writes an answer waits, so that this is for what was given up already.
+/// How long a client may be unreachable, or read nothing, before its connection is closed. It is longer than
+/// the writer of an answer waits, so it applies only to answers that have ended.
 const DEAD_LIMIT: Duration = Duration::from_secs(120);
-/// The largest head of a request: the Go daemon's.
+/// The largest head of a request, as in the Go daemon.
 const HEAD_LIMIT_BYTES: usize = 1024 * 1024;
-/// With so many connections open, the heads of further ones have less room, and their clients less time: a head that
-/// never ends takes memory for nothing.
+/// With this many open connections, the heads of further ones get less memory and time: a head that never
+/// ends would waste memory.
 const CROWD: usize = 128;
-/// What a request's head may have then.
+/// The largest head of a request on such a connection.
 const CROWDED_HEAD_LIMIT_BYTES: usize = 64 * 1024;
-/// How long a client may take for it then, and how long its connection is kept idle.
+/// How long a client may take for the head on such a connection, and how long an idle one is kept.
 const CROWDED_HEAD_LIMIT: Duration = Duration::from_secs(15);
-/// How long is waited after a connection could not be taken.
+/// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` on `listener`, on at most so many connections, until `stopping` is true and what runs has ended.
+/// Serves `router` on `listener`, on at most `most` connections, until `stopping` is true and running
+/// requests have ended.
 pub(crate) async fn serve(
     listener: TcpListener,
     most: usize,
@@ -45,26 +46,26 @@ pub(crate) async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(most));
-    let mut is_told = false;
+    let permits = Arc::new(Semaphore::new(most));
+    let mut is_reported = false;
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &permits) => accepted,
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
-        let (stream, peer, place) = match accepted {
+        let (stream, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors, most likely: those that are served give theirs back.
-                if !std::mem::replace(&mut is_told, true) {
+                // Most likely out of descriptors. Other connections return theirs.
+                if !std::mem::replace(&mut is_reported, true) {
                     tracing::warn!(%error, "cannot accept a connection; trying again until it can");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        is_told = false;
-        let is_crowded = most - places.available_permits() > CROWD.min(most / 2);
+        is_reported = false;
+        let is_crowded = most - permits.available_permits() > CROWD.min(most / 2);
         let (head_limit_bytes, head_limit) = match is_crowded {
             true => (CROWDED_HEAD_LIMIT_BYTES, CROWDED_HEAD_LIMIT),
             false => (HEAD_LIMIT_BYTES, HEAD_LIMIT),
@@ -78,12 +79,12 @@ pub(crate) async fn serve(
             .timer(TokioTimer::new())
             .header_read_timeout(head_limit)
             .max_buf_size(head_limit_bytes)
-            // As the Go daemon writes them: scripts look for `X-Metric-Stat` by eye and by grep.
+            // As in the Go daemon: people and scripts look for `X-Metric-Stat` in this spelling.
             .title_case_headers(true)
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
-            let _place = place;
+            let _permit = permit;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "a connection ended with an error");
             }
@@ -98,17 +99,17 @@ pub(crate) async fn serve(
     }
 }
 
-/// The next connection, once there is a place for it.
+/// Accepts the next connection once there is a permit for it.
 async fn accept(
     listener: &TcpListener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
+    Ok((stream, peer, permit))
 }
 
-/// Without these, a client that vanished, or reads no more, keeps its connection for ever.
+/// Without these options, a client that vanished or stopped reading would keep its connection forever.
 fn set_limits(stream: &TcpStream) -> std::io::Result<()> {
     use rustix::net::sockopt;
     stream.set_nodelay(true)?;
@@ -121,13 +122,13 @@ fn set_limits(stream: &TcpStream) -> std::io::Result<()> {
 /// Becomes true with the first SIGTERM, SIGINT or SIGHUP. SIGUSR1 is ignored.
 ///
 /// # Errors
-/// Where the signals cannot be listened for.
+/// If the signals cannot be handled.
 pub(crate) fn stop_signal() -> std::io::Result<Arc<watch::Sender<bool>>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
     let mut hup = signal(SignalKind::hangup())?;
-    // Asked for once it is never again what it was: the end of the process. The Go daemon ignores it, too.
+    // Once handled, the signal no longer ends the process. The Go daemon ignores it, too.
     drop(signal(SignalKind::user_defined1())?);
     let sender = Arc::new(watch::channel(false).0);
     let stop = Arc::clone(&sender);

@@ -1,10 +1,10 @@
 //! How many transfers run at once.
 //!
-//! Sending and receiving are counted apart: a node that receives as much as it may can still send, so two nodes that
-//! pull from each other never wait for each other.
+//! Sending and receiving are counted separately: a node that receives as much as it may can still send, so
+//! two nodes that pull from each other do not block each other.
 //!
-//! Archives that find no place are told so at once; `bucky` tries again. The Go tool does not: its single files and
-//! lists wait for a place, within a limit.
+//! A request for an archive without a free permit fails at once, and `bucky` tries again. The Go tool does
+//! not retry: its single files and lists wait for a permit, within a limit.
 
 use std::io;
 use std::sync::Arc;
@@ -15,20 +15,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::blocking::blocking;
 
-/// How many single files are in memory at once in each direction: each is held whole.
+/// How many single files are in memory at once in each direction. Each is held completely.
 const FILES_AT_ONCE: usize = 32;
-/// How many lists of metrics are in memory at once: each may have 160 MiB.
+/// How many lists of metrics are in memory at once. Each may have 160 MiB.
 const LISTS_AT_ONCE: usize = 4;
-/// How many answers are written piece by piece at once: until its reader has taken the last, each holds a thread.
+/// How many answers are written piece by piece at once. Each holds a thread until its reader has taken the
+/// last piece.
 pub(crate) const ANSWERS_AT_ONCE: usize = 64;
-/// How many regular expressions and globs are in memory at once: each may have 16 MiB, and half as much to match with.
+/// How many regular expressions and globs are in memory at once. Each may have 16 MiB, and half as much again
+/// to match with.
 const PATTERNS_AT_ONCE: usize = 8;
-/// How long a single file waits for its place: with a lock's time, less than the Go client waits for an answer (30 s).
+/// How long a single file waits for its permit. Together with the time for a lock it is less than the Go
+/// client waits for an answer (30 s).
 const FILE_WAIT: Duration = Duration::from_secs(20);
-/// The same for a list, which may have to wait for a scan, too, and for an answer of many lines.
+/// How long a list waits for its permit. It may also have to wait for a scan, and for an answer of many
+/// lines.
 const LIST_WAIT: Duration = Duration::from_secs(5);
 
-/// The places for transfers, and whether new ones are taken.
+/// The permits for transfers, and whether new transfers may begin.
 pub(crate) struct Transfers {
     sending: Arc<Semaphore>,
     receiving: Arc<Semaphore>,
@@ -37,16 +41,16 @@ pub(crate) struct Transfers {
     lists_received: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     patterns: Arc<Semaphore>,
-    /// One place: what is being compiled may for a moment take more than what comes of it.
+    /// One permit: compiling may briefly take more memory than its result.
     compiling: Arc<Semaphore>,
     limit: u32,
     stopping: watch::Receiver<bool>,
 }
 
-/// The right to take part in one transfer; given back when dropped.
+/// The right to take part in one transfer. Dropping it returns it.
 pub(crate) type Permit = OwnedSemaphorePermit;
 
-/// Why a request has to wait, or is refused.
+/// Why a request must wait, or is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoPermit {
     /// All permits of a direction are in use.
@@ -65,7 +69,7 @@ pub(crate) enum NoPermit {
         /// The time after which the request is refused.
         waited: Duration,
     },
-    /// The daemon ends.
+    /// The daemon is stopping.
     #[error("this daemon is stopping")]
     Stopping,
     /// The work that had the permit panicked.
@@ -74,25 +78,25 @@ pub(crate) enum NoPermit {
 }
 
 impl Transfers {
-    /// `limit` places in each direction; none once `stopping` is true.
+    /// `limit` permits in each direction. No permits are given once `stopping` is true.
     pub(crate) fn new(limit: u32, stopping: watch::Receiver<bool>) -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
+        let permits = |count| Arc::new(Semaphore::new(count));
         let archives = usize::try_from(limit).unwrap_or(1);
         Self {
-            sending: places(archives),
-            receiving: places(archives),
-            files_sent: places(FILES_AT_ONCE),
-            files_received: places(FILES_AT_ONCE),
-            lists_received: places(LISTS_AT_ONCE),
-            answers: places(ANSWERS_AT_ONCE),
-            patterns: places(PATTERNS_AT_ONCE),
-            compiling: places(1),
+            sending: permits(archives),
+            receiving: permits(archives),
+            files_sent: permits(FILES_AT_ONCE),
+            files_received: permits(FILES_AT_ONCE),
+            lists_received: permits(LISTS_AT_ONCE),
+            answers: permits(ANSWERS_AT_ONCE),
+            patterns: permits(PATTERNS_AT_ONCE),
+            compiling: permits(1),
             limit,
             stopping,
         }
     }
 
-    /// A place to send an archive.
+    /// A permit to send an archive.
     ///
     /// # Errors
     /// [`NoPermit::InUse`] or [`NoPermit::Stopping`].
@@ -100,7 +104,7 @@ impl Transfers {
         self.take(&self.sending, "archives are being sent")
     }
 
-    /// A place to receive one.
+    /// A permit to receive an archive.
     ///
     /// # Errors
     /// [`NoPermit::InUse`] or [`NoPermit::Stopping`].
@@ -108,7 +112,7 @@ impl Transfers {
         self.take(&self.receiving, "transfers are being received")
     }
 
-    /// A place to send a single file.
+    /// A permit to send a single file.
     ///
     /// # Errors
     /// [`NoPermit::NotInTime`] or [`NoPermit::Stopping`].
@@ -116,7 +120,7 @@ impl Transfers {
         self.wait(&self.files_sent, FILE_WAIT, "files are being sent").await
     }
 
-    /// A place to receive a single file, or to fetch one.
+    /// A permit to receive or to fetch a single file.
     ///
     /// # Errors
     /// As [`Self::send_file`].
@@ -124,7 +128,7 @@ impl Transfers {
         self.wait(&self.files_received, FILE_WAIT, "files are being received").await
     }
 
-    /// A place to receive a list of metrics.
+    /// A permit to receive a list of metrics.
     ///
     /// # Errors
     /// As [`Self::send_file`].
@@ -132,15 +136,15 @@ impl Transfers {
         self.wait(&self.lists_received, LIST_WAIT, "lists are being processed").await
     }
 
-    /// A place for an answer of many lines, which its reader may take slowly.
+    /// A permit for an answer of many lines, which its reader may take slowly.
     ///
     /// # Errors
-    /// As [`Self::send_file`], except that a daemon on its way down still answers.
+    /// As [`Self::send_file`], except that a daemon that is stopping still answers.
     pub(crate) async fn answer(&self) -> Result<Permit, NoPermit> {
         Self::wait_for(&self.answers, LIST_WAIT, "answers are being read").await
     }
 
-    /// A place for the patterns of a request.
+    /// A permit for the patterns of a request.
     ///
     /// # Errors
     /// As [`Self::answer`].
@@ -148,27 +152,27 @@ impl Transfers {
         Self::wait_for(&self.patterns, LIST_WAIT, "patterns are being matched").await
     }
 
-    /// Runs `work`, which compiles a pattern, on a thread where blocking is allowed, and after all others.
+    /// Runs `work`, which compiles a pattern, on a thread that may block, one at a time.
     ///
     /// # Errors
-    /// As [`Self::answer`]; [`NoPermit::Panicked`] if the work panicked.
+    /// As [`Self::answer`]. [`NoPermit::Panicked`] if the work panicked.
     pub(crate) async fn compile<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoPermit> {
-        let place =
+        let permit =
             Self::wait_for(&self.compiling, LIST_WAIT, "patterns are being compiled").await?;
         let compiled = blocking(move || {
-            let _place = place;
+            let _permit = permit;
             work()
         });
         compiled.await.map_err(NoPermit::Panicked)
     }
 
-    /// How many run.
+    /// How many transfers run.
     pub(crate) fn status(&self) -> TransferStatus {
-        let used = |places: &Semaphore| {
-            self.limit.saturating_sub(u32::try_from(places.available_permits()).unwrap_or(0))
+        let used = |permits: &Semaphore| {
+            self.limit.saturating_sub(u32::try_from(permits.available_permits()).unwrap_or(0))
         };
         TransferStatus {
             sending: used(&self.sending),
@@ -179,21 +183,21 @@ impl Transfers {
 
     async fn wait(
         &self,
-        places: &Arc<Semaphore>,
+        permits: &Arc<Semaphore>,
         limit: Duration,
         what: &'static str,
     ) -> Result<Permit, NoPermit> {
         self.refuse_if_stopping()?;
-        Self::wait_for(places, limit, what).await
+        Self::wait_for(permits, limit, what).await
     }
 
     async fn wait_for(
-        places: &Arc<Semaphore>,
+        permits: &Arc<Semaphore>,
         limit: Duration,
         what: &'static str,
     ) -> Result<Permit, NoPermit> {
-        match tokio::time::timeout(limit, Arc::clone(places).acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
+        match tokio::time::timeout(limit, Arc::clone(permits).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
             // The semaphores are never closed.
             Err(_) | Ok(Err(_)) => Err(NoPermit::NotInTime { what, waited: limit }),
         }
@@ -206,9 +210,9 @@ impl Transfers {
         Err(NoPermit::Stopping)
     }
 
-    fn take(&self, places: &Arc<Semaphore>, what: &'static str) -> Result<Permit, NoPermit> {
+    fn take(&self, permits: &Arc<Semaphore>, what: &'static str) -> Result<Permit, NoPermit> {
         self.refuse_if_stopping()?;
-        Arc::clone(places)
+        Arc::clone(permits)
             .try_acquire_owned()
             .map_err(|_| NoPermit::InUse { what, limit: self.limit })
     }

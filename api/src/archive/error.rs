@@ -3,20 +3,19 @@
 use std::io;
 
 use super::REPORT_NAME;
-use super::reader::NoRoom;
+use super::receiver::NoRoom;
+use crate::counted::metrics;
 
-/// Why an archive stream could not be read to its end. The members before were handed out.
+/// Why an archive stream could not be read to its end. Members before the error have been handed out.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadArchiveError {
-    /// The bytes are no tar at all.
+    /// The bytes are not a tar stream.
     #[error("the body is not a tar stream")]
     NotATar(#[source] io::Error),
     /// The stream ended before its report.
-    #[error(
-        "the archive stream was cut off after {members} metrics: it has no {REPORT_NAME} at its end"
-    )]
+    #[error("the archive stream was cut off after {}: it has no {REPORT_NAME} at its end", metrics(*members))]
     CutOff {
-        /// How many whole members came.
+        /// How many complete members arrived.
         members: u64,
     },
     /// A member that is not a metric's regular file.
@@ -43,39 +42,39 @@ pub enum ReadArchiveError {
         /// The limit.
         limit: u64,
     },
-    /// The receiver had no room for more.
-    #[error("the sender ended the archive stream early, after {members} metrics")]
+    /// The receiver has no room for more.
+    #[error("the sender ended the archive stream early, after {}", metrics(*members))]
     NoRoom {
-        /// How many whole members came.
+        /// How many complete members arrived.
         members: u64,
         /// What the receiver said.
         source: NoRoom,
     },
-    /// A name that is not the one that was sent.
-    #[error("the name {path:?} in the archive stream arrived damaged, after {members} metrics")]
+    /// The name differs from the one that was sent.
+    #[error("the name {path:?} in the archive stream arrived damaged, after {}", metrics(*members))]
     DamagedName {
-        /// How many whole members came.
+        /// How many complete members arrived.
         members: u64,
-        /// What it has become.
+        /// The damaged name.
         path: String,
     },
-    /// Members are missing, or are too many.
-    #[error("the archive stream has {members} metrics, but its report counts {sent}")]
+    /// The number of members is not the one in the report.
+    #[error("the archive stream has {}, but its report counts {sent}", metrics(*members))]
     Miscounted {
-        /// How many came.
+        /// How many arrived.
         members: u64,
         /// How many were sent.
         sent: u64,
     },
-    /// The report is not one.
+    /// The report is not valid JSON of its type.
     #[error("cannot read the report at the end of the archive stream")]
     BadReport(#[source] serde_json::Error),
-    /// The stream behind failed, or its coding is damaged.
-    #[error("the archive stream broke off after {members} metrics")]
+    /// The underlying reader failed, or the encoding is damaged.
+    #[error("reading the archive stream failed after {}", metrics(*members))]
     Read {
-        /// How many whole members came.
+        /// How many complete members arrived.
         members: u64,
-        /// What the stream said.
+        /// The reader's error.
         source: io::Error,
     },
 }
@@ -88,7 +87,7 @@ pub(super) fn broken(source: io::Error, members: u64, seen: u64) -> ReadArchiveE
     }
 }
 
-/// Whether `error` speaks of the bytes, and not of the connection that brings them.
+/// Whether `error` is about the bytes, and not about the connection.
 fn is_parse_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -97,4 +96,28 @@ fn is_parse_error(error: &io::Error) -> bool {
             | io::ErrorKind::InvalidInput
             | io::ErrorKind::UnexpectedEof
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_failed_says_after_how_many_metrics() {
+        let read = |members| ReadArchiveError::Read { members, source: io::Error::other("") };
+        for (error, text) in [
+            (read(0), "reading the archive stream failed after 0 metrics"),
+            (read(1), "reading the archive stream failed after 1 metric"),
+            (
+                ReadArchiveError::Miscounted { members: 1, sent: 2 },
+                "the archive stream has 1 metric, but its report counts 2",
+            ),
+            (
+                ReadArchiveError::CutOff { members: 1 },
+                "the archive stream was cut off after 1 metric: it has no .bucky-report.json at its end",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
 }

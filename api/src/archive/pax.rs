@@ -1,9 +1,10 @@
-//! PAX records in the extension headers of a tar: `LENGTH SPACE KEY=VALUE LF`, where the length counts all of it.
+//! PAX records in the extension headers of a tar: `LENGTH SPACE KEY=VALUE LF`. The length counts the whole
+//! record.
 //!
-//! Read by their lengths, as POSIX has it, so that a value may hold a line end. Source: `pax`, "pax Extended Header", in
-//! POSIX.1-2001.
+//! Records are separated by their lengths, as POSIX requires, so that a value can contain a line end. Source:
+//! `pax`, "pax Extended Header", in POSIX.1-2001.
 
-/// The records in `bytes`, key and value, in their order; none where a record is malformed.
+/// The records in `bytes`, each a key and a value, in their order. `None` if a record is malformed.
 pub(super) fn records(mut bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
@@ -33,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_none() {
+    fn a_malformed_record_is_none() {
         for text in [
             "x",
             "5 a=b",

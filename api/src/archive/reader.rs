@@ -1,4 +1,5 @@
-//! Reading an archive stream: what is held is asked for first, and nothing is believed.
+//! Reading an archive stream. The receiver is asked before memory is used, and nothing in the stream is
+//! trusted.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -7,6 +8,7 @@ use bucky_whisper::{Digest, MetricName};
 use tar::EntryType;
 
 use super::error::broken;
+use super::receiver::{LargeMember, Limits, Member, Receiver};
 use super::{
     DIGEST_RECORD, FileMeta, PATH_DIGEST_RECORD, REPORT_LIMIT_BYTES, REPORT_NAME, ReadArchiveError,
     SPARSE_RECORD, pax,
@@ -15,139 +17,17 @@ use crate::types::ArchiveReport;
 
 /// The largest extension header (PAX records, a long name) that is read.
 const EXTENSION_LIMIT_BYTES: u64 = 64 * 1024;
-/// How many times its length a report takes while it is read.
+/// How many times its own length a report takes in memory while it is read.
 const REPORT_TIMES: u64 = 4;
-/// What is read behind the report: two empty blocks, the filling of the last record, a coding's trailer.
+/// The most bytes read after the report: two empty blocks, the padding of the last record, the trailer of the
+/// encoding.
 const END_LIMIT_BYTES: u64 = 64 * 1024;
-/// How much of a long member is handed out at once. A multiple of what a hole is made of.
+/// How much of a long member is handed out at once. A multiple of the unit of holes.
 const PIECE_BYTES: usize = 256 * 1024;
-/// What is reserved for a member before its bytes have come.
+/// The most memory that is reserved for a member before its bytes have arrived.
 const RESERVE_LIMIT_BYTES: u64 = 1024 * 1024;
 
-/// One metric out of an archive stream.
-#[derive(Debug)]
-pub struct Member {
-    /// The metric.
-    pub metric: MetricName,
-    /// Mode and mtime at the source.
-    pub meta: FileMeta,
-    /// The whole file.
-    pub content: Vec<u8>,
-    /// Whether the file has holes at the source.
-    pub is_sparse: bool,
-    /// The digest of `content` as it arrived.
-    pub digest: Digest,
-    /// The digest that the sender announced; a tar made by other tools has none.
-    pub announced: Option<Digest>,
-}
-
-impl Member {
-    /// Whether the content is what the sender read, as far as the sender told.
-    pub fn is_intact(&self) -> bool {
-        self.announced.is_none_or(|announced| announced == self.digest)
-    }
-}
-
-/// A metric whose file is too long to be held in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LargeMember {
-    /// The metric.
-    pub metric: MetricName,
-    /// Mode and mtime at the source.
-    pub meta: FileMeta,
-    /// How long the file is.
-    pub len_bytes: u64,
-    /// Whether it has holes at the source.
-    pub is_sparse: bool,
-    /// The digest that was announced before it; where there is none, that in the report counts.
-    pub announced: Option<Digest>,
-}
-
-/// What a reader puts up with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The longest member.
-    pub member_bytes: u64,
-    /// The most members.
-    pub members: u64,
-}
-
-impl Default for Limits {
-    /// 256 MiB a metric, 65,536 metrics a stream.
-    fn default() -> Self {
-        Self { member_bytes: 256 * 1024 * 1024, members: 65_536 }
-    }
-}
-
-/// Takes what an archive stream brings.
-pub trait Receiver {
-    /// Told of a member within the limits before its bytes come: how many there will be, by the word of who sends it.
-    ///
-    /// # Errors
-    /// As [`Self::reserve`].
-    fn announce(&mut self, _metric: &MetricName, _bytes: u64) -> Result<(), NoRoom> {
-        Ok(())
-    }
-
-    /// Asked before `bytes` more are held, of a member that is coming or of the report. What was asked for is no longer
-    /// needed once the next member comes.
-    ///
-    /// # Errors
-    /// Where there is no room for them: the reading ends with [`ReadArchiveError::NoRoom`].
-    fn reserve(&mut self, bytes: u64) -> Result<(), NoRoom>;
-
-    /// What the next metric is read into: an empty buffer, or one that served before.
-    fn buffer(&mut self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    /// Told of a member that is longer than [`Limits::member_bytes`] and is about to come. False, which is what a receiver
-    /// says by default, ends the reading with [`ReadArchiveError::TooLarge`].
-    fn begin_large(&mut self, _member: &LargeMember) -> bool {
-        false
-    }
-
-    /// Takes the next piece of such a member.
-    ///
-    /// # Errors
-    /// As [`Self::reserve`].
-    fn take_large_piece(&mut self, _piece: &[u8]) -> Result<(), NoRoom> {
-        Ok(())
-    }
-
-    /// Such a member has come whole.
-    ///
-    /// # Errors
-    /// As [`Self::reserve`].
-    fn end_large(&mut self) -> Result<(), NoRoom> {
-        Ok(())
-    }
-
-    /// Takes a metric that has come whole.
-    ///
-    /// # Errors
-    /// As [`Self::reserve`].
-    fn take(&mut self, member: Member) -> Result<(), NoRoom>;
-}
-
-/// A receiver that has room for everything within the limits.
-impl<F: FnMut(Member)> Receiver for F {
-    fn reserve(&mut self, _bytes: u64) -> Result<(), NoRoom> {
-        Ok(())
-    }
-
-    fn take(&mut self, member: Member) -> Result<(), NoRoom> {
-        self(member);
-        Ok(())
-    }
-}
-
-/// A receiver has no room for more at this time; in words.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NoRoom(pub String);
-
-/// Extension headers that belong to the next member.
+/// Extension headers that apply to the next member.
 #[derive(Default)]
 struct Extensions {
     path: Option<Vec<u8>>,
@@ -156,7 +36,7 @@ struct Extensions {
     is_sparse: bool,
 }
 
-/// Reads an archive stream, handing each metric to `each` as soon as it is whole.
+/// Reads an archive stream and hands each metric to `each` as soon as it is complete.
 ///
 /// # Errors
 /// As [`receive_archive`].
@@ -168,12 +48,12 @@ pub fn read_archive<R: Read>(
     receive_archive(reader, limits, each)
 }
 
-/// The same for a receiver that has to see that there is room.
+/// Reads an archive stream for a receiver that limits its memory.
 ///
-/// Folders (which `tar c` adds) are passed over.
+/// Folders, which `tar c` adds, are skipped.
 ///
 /// # Errors
-/// [`ReadArchiveError`]; the members before have been handed out then.
+/// [`ReadArchiveError`]. Members before the error have been handed out.
 pub fn receive_archive<R: Read>(
     reader: R,
     limits: Limits,
@@ -181,8 +61,8 @@ pub fn receive_archive<R: Read>(
 ) -> Result<ArchiveReport, ReadArchiveError> {
     let mut archive = tar::Archive::new(reader);
     let report = read_members(&mut archive, limits, &mut receiver)?;
-    // What is left is the end of the tar and of the coding. Whoever sends it is spared a broken connection; whether it
-    // comes says nothing about the members any more.
+    // The rest is the end of the tar and of the encoding. It is read so that the sender does not see a broken
+    // connection. It says nothing about the members, so a missing end does not matter.
     let _ = io::copy(&mut archive.into_inner().take(END_LIMIT_BYTES), &mut io::sink());
     Ok(report)
 }
@@ -215,7 +95,7 @@ fn read_members<R: Read>(
                 name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
                 extensions.path = Some(name);
             }
-            // What is passed over has to come all the same, and may unpack from next to nothing.
+            // A skipped entry must be read too, and can unpack from almost nothing.
             kind @ (EntryType::XGlobalHeader | EntryType::Directory) => {
                 let (bytes, limit) = (entry.size(), EXTENSION_LIMIT_BYTES);
                 if bytes > limit {
@@ -248,8 +128,8 @@ fn read_members<R: Read>(
                 if members == limits.members {
                     return Err(ReadArchiveError::TooMany { limit: limits.members });
                 }
-                let coming = read.coming(&entry, kind, &path, is_sparse, digest)?;
-                read.member(&mut entry, coming, limits)?;
+                let head = read.member_head(&entry, kind, &path, is_sparse, digest)?;
+                read.member(&mut entry, head, limits)?;
                 members += 1;
             }
         }
@@ -261,9 +141,9 @@ fn read_members<R: Read>(
     })
 }
 
-/// One step of the reading: what is held is asked for first.
+/// The state of a reading. The receiver is asked before memory is used.
 struct Reading<'r, T> {
-    /// How many whole members came before.
+    /// How many complete members arrived before.
     members: u64,
     receiver: &'r mut T,
 }
@@ -272,22 +152,22 @@ impl<T: Receiver> Reading<'_, T> {
     fn member<R: Read>(
         &mut self,
         entry: &mut tar::Entry<'_, R>,
-        coming: LargeMember,
+        head: LargeMember,
         limits: Limits,
     ) -> Result<(), ReadArchiveError> {
         let members = self.members;
         let no_room = |source| ReadArchiveError::NoRoom { members, source };
-        let shown = coming.metric.relative_path().display().to_string();
-        if coming.len_bytes > limits.member_bytes && self.receiver.begin_large(&coming) {
-            self.read_large(entry, coming.len_bytes)?;
+        let shown = head.metric.relative_path().display().to_string();
+        if head.len_bytes > limits.member_bytes && self.receiver.begin_large(&head) {
+            self.read_large(entry, head.len_bytes)?;
             return self.receiver.end_large().map_err(no_room);
         }
-        if coming.len_bytes <= limits.member_bytes {
-            self.receiver.announce(&coming.metric, coming.len_bytes).map_err(no_room)?;
+        if head.len_bytes <= limits.member_bytes {
+            self.receiver.announce(&head.metric, head.len_bytes).map_err(no_room)?;
         }
         let buffer = self.receiver.buffer();
         let content = self.read_capped(entry, &shown, limits.member_bytes, buffer)?;
-        let LargeMember { metric, meta, is_sparse, announced, .. } = coming;
+        let LargeMember { metric, meta, is_sparse, announced, .. } = head;
         let digest = Digest::of(&content);
         let member = Member { metric, meta, is_sparse, digest, announced, content };
         self.receiver.take(member).map_err(no_room)
@@ -316,8 +196,8 @@ impl<T: Receiver> Reading<'_, T> {
         Ok(())
     }
 
-    /// What an entry's headers say of it, if it is a metric's file.
-    fn coming<R: Read>(
+    /// What the headers of an entry say about it, if it is a metric's file.
+    fn member_head<R: Read>(
         &self,
         entry: &tar::Entry<'_, R>,
         kind: EntryType,
@@ -343,8 +223,8 @@ impl<T: Receiver> Reading<'_, T> {
         Ok(LargeMember { metric, meta, len_bytes: entry.size(), is_sparse, announced })
     }
 
-    /// The whole of `entry`, which may be no longer than `limit`. What has not come yet is not asked for: the room grows
-    /// with what is there, by as much again.
+    /// All bytes of `entry`, at most `limit`. Memory is reserved only for bytes that have arrived: the buffer
+    /// doubles as it fills.
     fn capped<R: Read>(
         &mut self,
         entry: &mut tar::Entry<'_, R>,
@@ -354,7 +234,7 @@ impl<T: Receiver> Reading<'_, T> {
         self.read_capped(entry, path, limit, Vec::new())
     }
 
-    /// The same, into `content`, of which only the room is used.
+    /// Reads all bytes of `entry` into `content`, whose allocation is reused.
     fn read_capped<R: Read>(
         &mut self,
         entry: &mut tar::Entry<'_, R>,
@@ -374,7 +254,7 @@ impl<T: Receiver> Reading<'_, T> {
             if step == 0 {
                 return Ok(content);
             }
-            // Extension headers are short, and many may come for one member.
+            // Extension headers are short, and one member can have many.
             if limit > EXTENSION_LIMIT_BYTES {
                 self.reserve(step)?;
             }
@@ -394,7 +274,8 @@ impl<T: Receiver> Reading<'_, T> {
     }
 }
 
-/// A record that cannot be read hides those behind it: what they would have said of the member is not guessed.
+/// Takes over the records of an extension header. After a malformed record the rest cannot be read, so it is
+/// an error: what it says about the member must not be guessed.
 fn read_pax(records: &[u8], extensions: &mut Extensions) -> io::Result<()> {
     let malformed = || io::Error::new(io::ErrorKind::InvalidData, "malformed PAX records");
     for (key, value) in pax::records(records).ok_or_else(malformed)? {
@@ -411,8 +292,8 @@ fn read_pax(records: &[u8], extensions: &mut Extensions) -> io::Result<()> {
     Ok(())
 }
 
-/// The digest that `value` is the text of. One that cannot be read was damaged on the way, and stands for one that nothing
-/// that comes has: to pass it over would be to take what comes unseen.
+/// The digest in `value`. An unreadable digest was damaged on the way. It becomes a digest that no content
+/// has, because ignoring it would accept the content unchecked.
 fn digest_in(value: &[u8]) -> Digest {
     let digest = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     digest.unwrap_or_else(|| Digest::of(value))

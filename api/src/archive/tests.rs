@@ -1,4 +1,4 @@
-//! Streams as they are written, and as nobody writes them.
+//! Archive streams, both valid and malformed.
 
 use std::io;
 
@@ -32,7 +32,7 @@ fn read(bytes: &[u8]) -> (Vec<Member>, Result<ArchiveReport, ReadArchiveError>) 
 }
 
 #[test]
-fn what_is_written_is_read_with_digests_modes_times_and_the_report() {
+fn written_members_are_read_with_digests_modes_times_and_the_report() {
     let long = format!("x.{}.{}", "long".repeat(50), "name".repeat(40));
     let (members, report) = read(&stream(&["a.b.c", &long, "_tagged.abc.def.d_DOT_x;k=v"]));
     let report = report.unwrap();
@@ -47,9 +47,9 @@ fn what_is_written_is_read_with_digests_modes_times_and_the_report() {
     }
 }
 
-/// A letter of a digest that is none any more: the digest is not absent, it is damaged.
+/// One letter of a digest is damaged. The digest is then damaged, and not absent.
 #[test]
-fn a_digest_that_cannot_be_read_is_the_digest_of_nothing_that_comes() {
+fn an_unreadable_digest_matches_no_content() {
     let mut bytes = stream(&["a"]);
     let key = format!("{DIGEST_RECORD}=").into_bytes();
     let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
@@ -61,8 +61,8 @@ fn a_digest_that_cannot_be_read_is_the_digest_of_nothing_that_comes() {
     }
 }
 
-/// Whatever single bit is another one, no content comes under a name that is not its own, and none that differs
-/// passes for intact.
+/// Whatever single bit is flipped, no content comes under a wrong name, and no changed content counts as
+/// intact.
 #[test]
 fn a_flipped_bit_anywhere_never_puts_a_content_under_another_name() {
     // Names that differ in one bit, some too long for the header.
@@ -85,15 +85,15 @@ fn a_flipped_bit_anywhere_never_puts_a_content_under_another_name() {
     }
 }
 
-/// `GET /v1/archive` of a store in which nothing can be read would else note every metric of it.
+/// Otherwise `POST /v1/archive` of a store in which nothing can be read would note every metric.
 #[test]
-fn a_report_that_nobody_would_read_is_not_written() {
+fn a_report_too_long_to_be_read_is_not_written() {
     let mut writer = ArchiveWriter::new(Vec::new());
     for _ in 0..METRICS_MOST {
         writer.leave_out(left_out("")).unwrap();
     }
     let error = writer.leave_out(left_out("")).unwrap_err().to_string();
-    assert!(error.contains("65537 metrics cannot be sent, the last one gone.one"), "{error}");
+    assert!(error.contains("65,537 metrics cannot be sent, the last one gone.one"), "{error}");
     let report = read(&writer.finish().unwrap()).1.unwrap();
     assert_eq!(report.left_out.len(), METRICS_MOST);
 
@@ -115,7 +115,7 @@ fn a_stream_cut_anywhere_is_an_error_and_every_whole_member_before_it_came() {
 }
 
 #[test]
-fn a_stream_that_lost_a_member_is_no_whole_stream() {
+fn a_stream_that_lost_a_member_is_refused() {
     let whole = stream(&["a.b", "c.d"]);
     // Header and content of the extension, header and content of the metric.
     let member = 4 * 512;
@@ -143,7 +143,7 @@ fn a_flipped_byte_is_seen_by_the_digest() {
 }
 
 #[test]
-fn bytes_that_are_no_tar_are_called_that() {
+fn bytes_that_are_not_a_tar_are_reported_as_that() {
     for bytes in [&b""[..], &b"hello"[..], &[7u8; 4096][..]] {
         let (_, result) = read(bytes);
         assert!(matches!(result, Err(ReadArchiveError::NotATar(_))), "{result:?}");
@@ -187,9 +187,9 @@ fn a_member_that_announces_more_than_the_limit_is_refused_unread() {
     assert!(matches!(result, Err(ReadArchiveError::TooLarge { .. })), "{result:?}");
 }
 
-/// Each of these would unpack for hours out of a small body.
+/// Each of these would unpack for hours from a small body.
 #[test]
-fn what_is_passed_over_may_not_be_long_either() {
+fn a_skipped_entry_may_not_be_long_either() {
     for kind in [EntryType::XGlobalHeader, EntryType::Directory, EntryType::XHeader] {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();
@@ -225,13 +225,13 @@ impl Receiver for &mut Small {
 }
 
 #[test]
-fn room_is_asked_for_as_bytes_come_and_not_as_they_are_announced() {
+fn memory_is_reserved_for_bytes_that_arrived_and_not_for_announced_ones() {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_ustar();
     header.set_path("a.wsp").unwrap();
     header.set_size(200 << 20);
     header.set_cksum();
-    // Three MiB of the two hundred come.
+    // Three MiB of the announced two hundred arrive.
     tar.append(&header, vec![0; 3 << 20].as_slice()).unwrap();
     let bytes = tar.into_inner().unwrap();
     let mut small = Small { left: u64::MAX, asked: Vec::new() };
@@ -251,7 +251,7 @@ fn more_members_than_allowed_are_refused() {
 }
 
 #[test]
-fn a_member_takes_what_is_said() {
+fn a_member_takes_as_many_bytes_as_computed() {
     let mut writer = ArchiveWriter::new(Vec::new());
     let mut expected = 0;
     for (name, len) in [("a", 0), ("b.c", 1), ("d", 512), ("e", 513), ("f", 100_000)] {

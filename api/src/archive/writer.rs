@@ -11,19 +11,21 @@ use super::{
     SPARSE_RECORD,
 };
 use crate::bounded::METRICS_MOST;
+use crate::counted::metrics;
 use crate::types::{ArchiveReport, LeftOut, MemberDigest};
 
-/// What a metric takes in the report beside its name and the reason, in which few characters have to be escaped.
+/// What a metric takes in the report besides its name and the reason. Few of their characters need an escape.
 const LEFT_OUT_BYTES: u64 = 64;
 
-/// A member of so many bytes is sent to its end before the next one is looked for. Its receiver holds room for it until
-/// then; were its end still in a coding's buffer while the sender waits for room for the next one, both would wait.
+/// A member of at least this many bytes is sent to its end before the next one begins. Its receiver reserves
+/// memory for it until it is complete. If its end stayed in an encoder's buffer while the sender waited for
+/// room for the next member, both sides would wait.
 const FLUSH_BYTES: usize = 256 * 1024;
 
-/// What a member's file is like.
+/// What is known about a member's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content {
-    /// Its digest, where that is known before it is read.
+    /// Its digest, if it is known before the file is read.
     pub digest: Option<Digest>,
     /// Its length.
     pub len_bytes: u64,
@@ -31,19 +33,19 @@ pub struct Content {
     pub is_sparse: bool,
 }
 
-/// Reads what a member is made of, and takes its digest where nobody knows it.
-struct Counted<R> {
+/// Reads the content of a member, and computes its digest if that is not known.
+struct ContentReader<R> {
     reader: R,
     left: u64,
-    seen: Option<DigestBuilder>,
+    digest: Option<DigestBuilder>,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for ContentReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
         self.left -= read as u64;
-        if let Some(seen) = &mut self.seen {
-            seen.update(&buffer[..read]);
+        if let Some(digest) = &mut self.digest {
+            digest.update(&buffer[..read]);
         }
         Ok(read)
     }
@@ -53,20 +55,20 @@ impl<R: Read> Read for Counted<R> {
 pub struct ArchiveWriter<W: Write> {
     tar: tar::Builder<W>,
     report: ArchiveReport,
-    /// What the report takes at most when it is written.
+    /// The most bytes that the report can take when it is written.
     report_bytes: u64,
 }
 
 impl<W: Write> ArchiveWriter<W> {
-    /// A stream with nothing in it yet.
+    /// A stream without members.
     pub fn new(writer: W) -> Self {
         Self { tar: tar::Builder::new(writer), report: ArchiveReport::default(), report_bytes: 0 }
     }
 
-    /// Adds a metric. `digest` is that of `content`.
+    /// Adds a metric. `digest` is the digest of `content`.
     ///
     /// # Errors
-    /// Those of the writer behind.
+    /// Those of the underlying writer.
     pub fn append(
         &mut self,
         metric: &MetricName,
@@ -75,31 +77,32 @@ impl<W: Write> ArchiveWriter<W> {
         content: &[u8],
     ) -> io::Result<()> {
         let len_bytes = content.len() as u64;
-        let of = Content { digest: Some(digest), len_bytes, is_sparse: false };
-        self.append_as(metric, meta, of, content)
+        let known = Content { digest: Some(digest), len_bytes, is_sparse: false };
+        self.append_as(metric, meta, known, content)
     }
 
-    /// The same for a file of which more is known than its digest.
+    /// Adds a metric whose properties are `known`.
     ///
     /// # Errors
-    /// Those of the writer behind.
+    /// Those of the underlying writer.
     pub fn append_as(
         &mut self,
         metric: &MetricName,
         meta: FileMeta,
-        of: Content,
+        known: Content,
         content: &[u8],
     ) -> io::Result<()> {
-        self.write_headers(metric, meta, of)?;
+        self.write_headers(metric, meta, known)?;
         self.tar.get_mut().write_all(content)?;
-        self.end_member(of.len_bytes)
+        self.end_member(known.len_bytes)
     }
 
-    /// Adds a metric whose file is `content`, which `reader` gives. Where its digest is not known before, that of what was read
-    /// is in the report, which is returned.
+    /// Adds a metric whose file is read from `reader`. Returns its digest. If the digest is not known before,
+    /// it is put in the report.
     ///
     /// # Errors
-    /// Those of the writer behind, and of the reader, which may not give less than was said: the stream is of no use then.
+    /// Those of the underlying writer and of the reader. It is an error if the reader has fewer bytes than
+    /// `content` says: the stream is then useless.
     pub fn add(
         &mut self,
         metric: &MetricName,
@@ -109,25 +112,28 @@ impl<W: Write> ArchiveWriter<W> {
     ) -> io::Result<Digest> {
         let Content { digest, len_bytes, .. } = content;
         self.write_headers(metric, meta, content)?;
-        let seen = digest.is_none().then(DigestBuilder::new);
-        let mut counted = Counted { reader: reader.take(len_bytes), left: len_bytes, seen };
-        let mut buffered = io::BufReader::with_capacity(FLUSH_BYTES, &mut counted);
+        let mut content = ContentReader {
+            reader: reader.take(len_bytes),
+            left: len_bytes,
+            digest: digest.is_none().then(DigestBuilder::new),
+        };
+        let mut buffered = io::BufReader::with_capacity(FLUSH_BYTES, &mut content);
         io::copy(&mut buffered, self.tar.get_mut())?;
-        if counted.left > 0 {
+        if content.left > 0 {
             return Err(io::Error::other(format!("{metric} became shorter while it was read")));
         }
         self.end_member(len_bytes)?;
-        Ok(match (digest, counted.seen) {
+        Ok(match (digest, content.digest) {
             (Some(digest), _) => digest,
-            (None, seen) => {
-                let digest = seen.unwrap_or_default().finish();
+            (None, built) => {
+                let digest = built.unwrap_or_default().finish();
                 self.report.digests.push(MemberDigest { metric: metric.clone(), digest });
                 digest
             }
         })
     }
 
-    /// Fills up the last block of a member of so many bytes.
+    /// Pads the last block of a member of `len_bytes`.
     fn end_member(&mut self, len_bytes: u64) -> io::Result<()> {
         let padding = len_bytes.next_multiple_of(BLOCK_BYTES) - len_bytes;
         io::copy(&mut io::repeat(0).take(padding), self.tar.get_mut())?;
@@ -169,17 +175,17 @@ impl<W: Write> ArchiveWriter<W> {
         self.tar.get_mut().write_all(header.as_bytes())
     }
 
-    /// Notes a metric that was asked for and is not in the stream.
+    /// Notes a metric that was requested and is not in the stream.
     ///
     /// # Errors
-    /// Where the report has become longer than any that is read: nobody could use the stream.
+    /// If the report is longer than a reader accepts.
     pub fn leave_out(&mut self, left_out: LeftOut) -> io::Result<()> {
         let text_bytes = left_out.metric.as_str().len() + left_out.reason.len();
         self.report_bytes += text_bytes as u64 + LEFT_OUT_BYTES;
         if self.report.left_out.len() == METRICS_MOST || self.report_bytes > REPORT_LIMIT_BYTES {
             return Err(io::Error::other(format!(
-                "{} metrics cannot be sent, the last one {}: more than a report can list",
-                self.report.left_out.len() + 1,
+                "{} cannot be sent, the last one {}: more than a report can list",
+                metrics(self.report.left_out.len() as u64 + 1),
                 left_out.metric
             )));
         }
@@ -187,7 +193,7 @@ impl<W: Write> ArchiveWriter<W> {
         Ok(())
     }
 
-    /// Notes in the report for how long the sender worked, beside waiting for the network.
+    /// Notes in the report how long the sender worked, without the time that it waited for the network.
     pub fn worked(&mut self, time: Duration) {
         self.report.worked_ms = u64::try_from(time.as_millis()).ok();
     }
@@ -195,7 +201,7 @@ impl<W: Write> ArchiveWriter<W> {
     /// Writes the report and the end of the tar.
     ///
     /// # Errors
-    /// Those of the writer behind.
+    /// Those of the underlying writer.
     pub fn finish(mut self) -> io::Result<W> {
         let report = serde_json::to_vec(&self.report)?;
         let mut header = tar::Header::new_ustar();
@@ -213,7 +219,7 @@ impl<W: Write> ArchiveWriter<W> {
 mod tests {
     use super::*;
 
-    /// A writer that tells how much of what it was given has been sent.
+    /// A writer that shows how much of its input was sent.
     struct Buffered {
         buffer: Vec<u8>,
         sent: std::rc::Rc<std::cell::Cell<usize>>,

@@ -1,4 +1,4 @@
-//! The bodies of answers: read piece by piece, each within its limit, and never more than is wanted.
+//! Bodies of answers. They are read piece by piece, each within a time limit, and never further than needed.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -8,36 +8,37 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use reqwest::Response;
 
 use super::error::NetworkError;
+use crate::counted::counted;
 
-/// The bytes of an answer, as they come.
+/// The bytes of an answer, as they arrive.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
-/// Why the body of an answer did not come whole.
+/// Why the body of an answer is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The connection broke.
     #[error("the connection broke")]
     Broken(#[source] NetworkError),
-    /// The daemon fell silent.
+    /// The daemon sent nothing for too long.
     #[error("no data for {} s", .0.as_secs())]
     Silent(Duration),
-    /// The daemon dribbles.
-    #[error("only {bytes} bytes in {} s", waited.as_secs())]
-    Dribbles {
-        /// How many.
+    /// The daemon sends too slowly.
+    #[error("only {} in {} s", counted(*bytes as u64, "byte", "bytes"), waited.as_secs())]
+    TooSlow {
+        /// How many bytes arrived.
         bytes: usize,
-        /// In how long.
+        /// In which time.
         waited: Duration,
     },
 }
 
-/// What a body must bring within each silence that is put up with. Whoever brings less does not get done in this
-/// life, and keeps a place that others wait for.
+/// How many bytes a body must bring within each idle limit. A slower body would take practically forever, and
+/// would keep a permit that others wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// Some files in a minute.
+    /// Files: 16 KiB.
     Files,
-    /// Some lines in a minute; or an empty one, which is a daemon's sign of life.
+    /// Lines: 1 KiB, or an empty line, which is a daemon's sign of life.
     Lines,
 }
 
@@ -54,15 +55,15 @@ impl Pace {
     }
 }
 
-/// A body being read, and what it has brought since it last was fast enough.
+/// A body that is read, and what has arrived since it was last fast enough.
 struct Pieces<S> {
     stream: S,
     waited: Duration,
     bytes: usize,
 }
 
-/// The pieces of a body. It must keep its `pace` within each `idle`; only the time that it is waited for counts, not
-/// what is done with its pieces.
+/// The pieces of a body. The body must keep its `pace` within each `idle`. Only the time spent waiting for it
+/// counts, not what the caller does with the pieces.
 pub(super) fn pieces(response: Response, idle: Duration, pace: Pace) -> ByteStream {
     let stream = Box::pin(response.bytes_stream());
     let body = Pieces { stream, waited: Duration::ZERO, bytes: 0 };
@@ -84,13 +85,14 @@ pub(super) fn pieces(response: Response, idle: Duration, pace: Pace) -> ByteStre
             Err(_) if body.bytes == 0 => Some((Err(BodyError::Silent(idle)), None)),
             Err(_) => {
                 let bytes = body.bytes;
-                Some((Err(BodyError::Dribbles { bytes, waited: idle }), None))
+                Some((Err(BodyError::TooSlow { bytes, waited: idle }), None))
             }
         }
     }))
 }
 
-/// The body, up to the piece that makes it longer than `size_bytes`: a peer cannot fill the memory.
+/// The body, up to and including the piece that makes it longer than `size_bytes`. So a peer cannot fill the
+/// memory.
 pub(super) async fn read_beyond(
     response: Response,
     size_bytes: usize,

@@ -8,7 +8,7 @@ use super::body::BodyError;
 use crate::ndjson::LinesError;
 use crate::{DaemonAddr, ErrorCode};
 
-/// What the network said: the innermost cause. The layers above it name the address once more, and the library.
+/// What the network said: the innermost cause. The outer layers repeat the address and name the library.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NetworkError(String);
@@ -32,7 +32,7 @@ pub enum ClientError {
     Unreachable {
         /// The daemon.
         addr: DaemonAddr,
-        /// What the network said.
+        /// The network's error.
         source: NetworkError,
     },
     /// It did not answer in time.
@@ -45,14 +45,14 @@ pub enum ClientError {
         /// The limit.
         after: Duration,
     },
-    /// The connection broke before the head of the answer came.
+    /// The connection was lost before the head of the answer arrived.
     #[error("the connection to {addr} broke at {route}")]
     Broken {
         /// The daemon.
         addr: DaemonAddr,
         /// The route.
         route: &'static str,
-        /// What the network said.
+        /// The network's error.
         source: NetworkError,
     },
     /// It answered with an error.
@@ -64,12 +64,12 @@ pub enum ClientError {
         route: &'static str,
         /// The status.
         status: StatusCode,
-        /// The kind of failure, where the daemon gave one.
+        /// The kind of failure, if the daemon named one.
         code: Option<ErrorCode>,
-        /// What it said.
+        /// The text of the answer.
         body: String,
     },
-    /// It answered with something that is not understood.
+    /// It answered with something that cannot be understood.
     #[error("cannot understand the answer of {addr} to {route}: {found}")]
     BadAnswer {
         /// The daemon.
@@ -86,7 +86,7 @@ pub enum ClientError {
         addr: DaemonAddr,
         /// The route.
         route: &'static str,
-        /// Why.
+        /// The reason.
         source: Box<LinesError<BodyError>>,
     },
 }
@@ -105,7 +105,7 @@ impl ClientError {
         }
     }
 
-    /// The HTTP status, where there was one.
+    /// The HTTP status, if there was an answer.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Status { status, .. } => Some(*status),
@@ -113,7 +113,7 @@ impl ClientError {
         }
     }
 
-    /// The kind of failure, where the daemon gave one.
+    /// The kind of failure, if the daemon named one.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Status { code, .. } => *code,
@@ -133,11 +133,11 @@ impl ClientError {
         }
     }
 
-    /// Whether the same request may succeed later by itself.
+    /// Whether the same request may succeed later.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. } => true,
-            // It would send the same once more.
+            // It would send the same lines again.
             Self::Lines { source, .. } => !matches!(**source, LinesError::TooLong),
             Self::Status { status, .. } => {
                 status.is_server_error() || matches!(status.as_u16(), 202 | 408 | 429)

@@ -1,7 +1,7 @@
-//! One request and its answer: what all routes have in common.
+//! One request and its answer: what all routes share.
 
 use std::future::Future;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -13,14 +13,14 @@ use crate::clock::TIME_HEADER;
 use crate::token::TOKEN_HEADER;
 use crate::{ClockReading, ErrorBody};
 
-/// The longest answer that is one JSON value, such as the ring of ten thousand nodes; those that grow with the store are
-/// lines. A short text makes a value that is much larger in memory.
+/// The longest answer that is one JSON value, such as a ring of ten thousand nodes. Answers that grow with
+/// the store are lines. A short text can become a much larger value in memory.
 const JSON_LIMIT_BYTES: usize = 4 * 1024 * 1024;
-/// What a refusal is explained with where no token was sent, and where it does not explain itself.
+/// The explanation of a refusal if no token was sent and the daemon gave no explanation.
 const NO_TOKEN: &str =
     " (no token was sent: give bucky -api-token-file, or buckyd -auth-jwt-secret-file)";
 const DENIED: &str = "the token does not allow it";
-/// How much of the body of a refusal is read.
+/// How much of a refusal's body is read.
 const REFUSAL_LIMIT_BYTES: usize = 64 * 1024;
 
 impl Daemon {
@@ -32,7 +32,7 @@ impl Daemon {
         self.request(Method::POST, path)
     }
 
-    /// Every request begins here.
+    /// Starts every request.
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.http.request(method, self.addr.url(path));
         match &self.client.token {
@@ -70,7 +70,7 @@ impl Daemon {
         route: &'static str,
     ) -> Result<T, ClientError> {
         let response = self.send(request, route, self.client.timeouts.answer).await?;
-        // Short answers: whoever takes longer dribbles.
+        // These answers are short: a daemon that takes longer is too slow.
         let within = self.client.timeouts.idle;
         self.body_json_up_to(response, route, JSON_LIMIT_BYTES, within).await
     }
@@ -100,7 +100,8 @@ impl Daemon {
         serde_json::from_slice(&body).map_err(|error| self.bad_answer(route, error.to_string()))
     }
 
-    /// Sends, waits for the head, and turns every status but success into an error.
+    /// Sends a request, waits for the head of the answer, and turns every status except success into an
+    /// error.
     pub(super) async fn send(
         &self,
         request: RequestBuilder,
@@ -114,7 +115,7 @@ impl Daemon {
         Err(self.refusal(route, response).await)
     }
 
-    /// Every request goes out here, with the time, and the head of every answer comes in here, with the peer's.
+    /// Sends every request, with our time, and reads the head of every answer, with the peer's time.
     pub(super) async fn exchange(
         &self,
         request: RequestBuilder,
@@ -122,10 +123,10 @@ impl Daemon {
         within: Duration,
     ) -> Result<Response, ClientError> {
         let sent = Instant::now();
-        let now = ClockReading::from(SystemTime::now());
+        let now = ClockReading::now();
         let request = request.header(TIME_HEADER, now.to_string());
         let response = self.within(route, within, request.send()).await?;
-        let received = ClockReading::from(SystemTime::now());
+        let received = ClockReading::now();
         self.clock.measure(response.headers(), received, sent.elapsed());
         Ok(response)
     }
@@ -141,7 +142,7 @@ impl Daemon {
         };
         let body = match (status, &self.client.token) {
             (StatusCode::FORBIDDEN, None) => format!("{body}{NO_TOKEN}"),
-            // The answer to a HEAD has no words.
+            // The answer to a HEAD request has no text.
             (StatusCode::FORBIDDEN, Some(_)) if body.is_empty() => DENIED.to_owned(),
             _ => body,
         };

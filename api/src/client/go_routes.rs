@@ -11,7 +11,7 @@ use super::{ClientError, Daemon};
 use crate::go::{FORM, METRIC_STAT_HEADER, MetricStat, OCTET_STREAM};
 use crate::paths;
 
-/// What may not stand in a path as it is.
+/// The characters that must be escaped in a path.
 const PATH_ESCAPES: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -24,31 +24,31 @@ const PATH_ESCAPES: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'}');
 
-/// A metric's file as a daemon gave it.
+/// A metric's file as a daemon sent it.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// What it told of the file.
+    /// What the daemon said about the file.
     pub stat: MetricStat,
     /// The whole file.
     pub content: Bytes,
-    /// What the daemon's own clock said when it began to answer; none where it does not tell.
+    /// The time by the daemon's clock when it began to answer. `None` if it does not send its time.
     pub answered_at: Option<SystemTime>,
 }
 
-/// The longest file that is fetched: it is held in memory. The same as a member of an archive stream may have.
+/// The longest file that is fetched into memory: as long as a member of an archive stream may be.
 const FILE_LIMIT_BYTES: usize = 256 * 1024 * 1024;
 
 /// The longest list that is read: some ten million names.
 const LIST_LIMIT_BYTES: usize = 1024 * 1024 * 1024;
 
-/// Which metrics a list is to hold.
+/// The metrics that a list should contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GoListFilter {
     /// All.
     All,
-    /// Those in whose name the regular expression is found.
+    /// Those whose name contains a match of the regular expression.
     Regex(String),
-    /// Those of these that the daemon has.
+    /// Those of these names that the daemon has.
     Names(Vec<String>),
 }
 
@@ -57,12 +57,12 @@ pub enum GoListFilter {
 pub enum Listing {
     /// The names.
     Ready(Vec<String>),
-    /// The daemon makes its list: ask again.
+    /// The daemon is making its list: ask again.
     InProgress,
 }
 
 impl Daemon {
-    /// `GET` or `POST /metrics`: the daemon's list. With `force`, a new scan is asked for.
+    /// `GET` or `POST /metrics`: the daemon's list. `force` requests a new scan.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -97,7 +97,7 @@ impl Daemon {
         }
     }
 
-    /// `HEAD /metrics/NAME`; none where there is no such metric.
+    /// `HEAD /metrics/NAME`. `None` if there is no such metric.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -105,7 +105,8 @@ impl Daemon {
         Ok(self.go_stat_dated(metric).await?.map(|(stat, _)| stat))
     }
 
-    /// The same, and what the daemon's own clock said when it answered; none where it does not tell.
+    /// `HEAD /metrics/NAME`, and the time by the daemon's clock when it answered. The time is `None` if the
+    /// daemon does not send it.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -120,18 +121,18 @@ impl Daemon {
         }
     }
 
-    /// `GET /metrics/NAME`: the stat header and the plain file; none where there is no such metric.
+    /// `GET /metrics/NAME`: the stat header and the plain file. `None` if there is no such metric.
     ///
     /// # Errors
-    /// [`ClientError`]; also where the body has not the length the header tells.
+    /// [`ClientError`], also if the body does not have the length in the header.
     pub async fn go_get(&self, metric: &str) -> Result<Option<Fetched>, ClientError> {
         self.go_get_at_most(metric, FILE_LIMIT_BYTES).await
     }
 
-    /// The same for a file of which no more than `limit_bytes` are wanted.
+    /// `GET /metrics/NAME` of a file of at most `limit_bytes`.
     ///
     /// # Errors
-    /// [`ClientError`]; [`ClientError::BadAnswer`] where it is longer.
+    /// [`ClientError`]. [`ClientError::BadAnswer`] if it is longer.
     pub async fn go_get_at_most(
         &self,
         metric: &str,
@@ -158,8 +159,8 @@ impl Daemon {
         Ok(Some(Fetched { stat, content: body.into(), answered_at }))
     }
 
-    /// `GET /metrics/NAME` of a file of any length: the stat header, and the plain file as it comes; none where there is no such
-    /// metric. Whoever reads it looks at its length.
+    /// `GET /metrics/NAME` of a file of any length: the stat header, and the plain file as it arrives. `None`
+    /// if there is no such metric. The caller must check the length.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -191,7 +192,7 @@ impl Daemon {
         self.send(request, paths::METRICS, self.client.timeouts.upload).await.map(drop)
     }
 
-    /// `DELETE /metrics/NAME`; false where there was no such metric.
+    /// `DELETE /metrics/NAME`. `false` if there was no such metric.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -205,7 +206,7 @@ impl Daemon {
         self.request(method, &path)
     }
 
-    /// The answer about one metric; none for 404.
+    /// The answer about one metric. `None` for 404.
     async fn metric_answer(
         &self,
         request: RequestBuilder,

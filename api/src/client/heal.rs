@@ -11,7 +11,7 @@ use super::{AnswerLines, ClientError, Daemon};
 use crate::types::{HealOrders, OnSchemaDifference};
 use crate::{Encoding, paths};
 
-/// How fast a long file goes at least.
+/// The slowest rate at which a long file is sent.
 const LEAST_BYTES_A_SECOND: u64 = 1 << 20;
 
 impl Daemon {
@@ -26,7 +26,7 @@ impl Daemon {
         self.heal_by(HealOrders::default(), encoding, stream).await
     }
 
-    /// `POST /v1/heal` by other rules than the usual ones.
+    /// `POST /v1/heal` with other rules than the default.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -43,7 +43,7 @@ impl Daemon {
         self.send_archive(self.heal_request(orders), encoding, stream, within).await
     }
 
-    /// The same with a plain stream of about so many bytes, however many: the more there are, the longer it may take.
+    /// `POST /v1/heal` with an unencoded stream of about `bytes`. The time limit grows with `bytes`.
     ///
     /// # Errors
     /// [`ClientError`].

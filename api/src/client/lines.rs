@@ -1,4 +1,4 @@
-//! Answers that are lines, read as they come.
+//! Answers that are lines, read as they arrive.
 
 use std::time::Duration;
 
@@ -8,17 +8,18 @@ use serde::de::DeserializeOwned;
 use super::body::{BodyError, ByteStream};
 use super::error::ClientError;
 use crate::DaemonAddr;
+use crate::counted::counted;
 use crate::ndjson::{Lines, LinesError, parse_line};
 
-/// The most that the lines of an answer have together: twice a page of the longest names.
+/// The most bytes that all lines of an answer take: twice a page of the longest names.
 const ANSWER_LIMIT_BYTES: usize = 64 * 1024 * 1024;
-/// The most lines that are collected where nothing smaller was asked for; no request names as many metrics.
+/// The most lines that are collected if the request sets no smaller limit. No request names as many metrics.
 const LINES_LIMIT: usize = 100_000;
 
-/// The lines of an answer of a given daemon.
+/// The lines of one daemon's answer.
 pub struct AnswerLines {
     lines: Lines<ByteStream>,
-    /// What came so far.
+    /// How many bytes have arrived.
     bytes: usize,
     limit: Duration,
     addr: DaemonAddr,
@@ -26,7 +27,7 @@ pub struct AnswerLines {
 }
 
 impl AnswerLines {
-    /// Those of this body, all of which may take so long together.
+    /// The lines in `body`. Each may take `limit`.
     pub(super) fn new(
         body: ByteStream,
         limit: Duration,
@@ -36,23 +37,23 @@ impl AnswerLines {
         Self { lines: Lines::new(body), bytes: 0, limit, addr, route }
     }
 
-    /// Lets all of them together take so much longer.
-    pub(super) fn take_longer(&mut self, by: Duration) {
+    /// Extends the time limit of each line by `by`.
+    pub(super) fn extend_limit(&mut self, by: Duration) {
         self.limit = self.limit.saturating_add(by);
     }
 
-    /// The next line as a value; none at the end.
+    /// The next line as a value; `None` at the end.
     ///
     /// # Errors
-    /// [`ClientError::Lines`] where the answer breaks off, is not understood, or says that the daemon failed;
-    /// [`ClientError::TimedOut`] where signs of life come for too long, and nothing else; [`ClientError::BadAnswer`]
-    /// where the lines are together longer than any answer.
+    /// [`ClientError::Lines`] if the connection is lost, a line cannot be understood, or the daemon reports a
+    /// failure. [`ClientError::TimedOut`] if only signs of life arrive for too long.
+    /// [`ClientError::BadAnswer`] if all lines together are longer than any answer.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ClientError> {
         let Some(line) = self.next_line().await? else { return Ok(None) };
         parse_line(&line).map(Some).map_err(|source| self.error(source))
     }
 
-    /// The next line as it stands, without its end; none at the end.
+    /// The next line as text, without its end; `None` at the end.
     ///
     /// # Errors
     /// As [`AnswerLines::next`].
@@ -73,18 +74,19 @@ impl AnswerLines {
         Ok(line)
     }
 
-    /// All lines that are left, as values.
+    /// All remaining lines, as values.
     ///
     /// # Errors
-    /// As [`AnswerLines::next`]; [`ClientError::BadAnswer`] where there are more than any request asks for.
+    /// As [`AnswerLines::next`]. [`ClientError::BadAnswer`] if there are more lines than any request asks
+    /// for.
     pub async fn collect<T: DeserializeOwned>(self) -> Result<Vec<T>, ClientError> {
         self.collect_at_most(LINES_LIMIT).await
     }
 
-    /// All lines that are left, as values, where no more than `limit` were asked for.
+    /// All remaining lines, as values. The request asked for at most `limit`.
     ///
     /// # Errors
-    /// As [`AnswerLines::next`]; [`ClientError::BadAnswer`] where there are more.
+    /// As [`AnswerLines::next`]. [`ClientError::BadAnswer`] if there are more.
     pub async fn collect_at_most<T: DeserializeOwned>(
         mut self,
         limit: usize,
@@ -99,9 +101,12 @@ impl AnswerLines {
         Ok(values)
     }
 
-    /// The error of an answer that has more lines than the `limit` that were asked for.
+    /// The error for an answer with more lines than `limit`, which the request asked for.
     pub fn too_many(&self, limit: usize) -> ClientError {
-        let found = format!("more than {limit} lines, which is what was asked for");
+        let found = format!(
+            "more than {}, which is what was asked for",
+            counted(limit as u64, "line", "lines")
+        );
         ClientError::BadAnswer { addr: self.addr.clone(), route: self.route, found }
     }
 

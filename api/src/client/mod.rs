@@ -1,8 +1,9 @@
 //! The HTTP client for daemons.
 //!
-//! [`Client`] holds the connections; [`Daemon`] is one address through it. The `/v1` routes are methods here; those
-//! of the Go tool are in `go_routes`, what sends files is in `heal`. Every wait has a limit ([`Timeouts`]). Nothing is retried here: that is the
-//! caller's business, and [`ClientError::may_pass`] tells whether it can help.
+//! [`Client`] holds the connections. [`Daemon`] is one address used through it. The `/v1` routes are methods
+//! here. Those of the Go tool are in `go_routes`, and sending files is in `heal`. Every wait has a limit
+//! ([`Timeouts`]). The client does not retry. The caller may, and [`ClientError::may_pass`] says whether it
+//! can help.
 
 mod body;
 mod error;
@@ -35,20 +36,22 @@ use crate::types::{
 };
 use crate::{CarbonCache, CarbonInfo, ClockOffset, DaemonAddr, Encoding, paths};
 
-/// Connections to a daemon that are kept though nobody uses them: each keeps its buffers.
+/// How many unused connections to a daemon are kept. Each keeps its buffers.
 const IDLE_PER_HOST: usize = 4;
 /// How long each part of an exchange may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// To connect.
     pub connect: Duration,
-    /// From the request's end to the head of the answer.
+    /// From the end of the request to the head of the answer.
     pub answer: Duration,
-    /// Between two pieces of an answer's body; for the next 16 KiB of files, for the next 1 KiB of lines.
+    /// Between two pieces of an answer's body. For files it applies to each 16 KiB, for lines to each 1 KiB.
     pub idle: Duration,
-    /// To send a large body and have it worked through; to wait for a line of an answer while signs of life come.
+    /// To send a large body and have it processed. Also to wait for a line of an answer while signs of life
+    /// arrive.
     pub upload: Duration,
-    /// For how long a daemon that cannot be reached is tried again. Nothing is here; those who do, ask for it.
+    /// For how long a daemon that cannot be reached is tried again. The client does not use it: callers that
+    /// retry do.
     pub away: Duration,
 }
 
@@ -64,7 +67,7 @@ impl Default for Timeouts {
     }
 }
 
-/// Connections to daemons, kept and used again.
+/// Connections to daemons, which are kept and reused.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -72,7 +75,7 @@ pub struct Client {
     token: Option<Token>,
 }
 
-/// One daemon, by its address.
+/// One daemon, known by its address.
 #[derive(Clone, Debug)]
 pub struct Daemon {
     client: Client,
@@ -80,22 +83,23 @@ pub struct Daemon {
     clock: PeerClock,
 }
 
-/// The rest of a list that is read page by page.
+/// The query of `GET /v1/misplaced`, a list that is read page by page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct MisplacedQuery {
-    /// The host of the ring that this daemon is; none where it is not in the ring (all it holds is misplaced).
+    /// The host of this daemon in the ring. `None` if it is not in the ring: then all that it holds is
+    /// misplaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Only metrics in whose name this regular expression is found.
+    /// Only metrics whose name contains a match of this regular expression.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regex: Option<String>,
-    /// Only metrics after this one in byte order.
+    /// Only metrics after this name, in byte order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// No more lines than this.
+    /// At most this many lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// With the length of each file.
+    /// Report the length of each file.
     #[serde(skip_serializing_if = "is_false", serialize_with = "as_one")]
     pub stat: bool,
     /// Wait for a new scan first.
@@ -114,12 +118,12 @@ fn as_one<S: serde::Serializer>(_: &bool, serializer: S) -> Result<S::Ok, S::Err
 }
 
 impl Client {
-    /// A client with these limits.
+    /// A client with these time limits.
     ///
-    /// Proxies of the environment are not used and redirects are not followed: daemons are spoken to directly.
+    /// It uses no proxies from the environment and follows no redirects: it connects directly to daemons.
     ///
     /// # Errors
-    /// Where the HTTP library cannot be set up.
+    /// If the HTTP library cannot be set up.
     pub fn new(timeouts: Timeouts) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("bucky/", env!("CARGO_PKG_VERSION")))
@@ -132,14 +136,14 @@ impl Client {
         Ok(Self { http, timeouts, token: None })
     }
 
-    /// The same client, which sends `token` with every request. Redirects are not followed, so that it goes to nobody
-    /// but the daemons that are asked.
+    /// A client with the same connections that sends `token` with every request. It follows no redirects, so
+    /// that the token goes only to the daemons that are asked.
     #[must_use]
     pub fn with_token(&self, token: Token) -> Self {
         Self { token: Some(token), ..self.clone() }
     }
 
-    /// The same client, which sends no token.
+    /// A client with the same connections that sends no token.
     #[must_use]
     pub fn without_token(&self) -> Self {
         Self { token: None, ..self.clone() }
@@ -157,26 +161,26 @@ impl Daemon {
         &self.addr
     }
 
-    /// The carbon on the same host, whose `/admin/info` is at `port` (0 leaves the port as it is). It is no daemon, and gets
-    /// no token.
+    /// The carbon on the same host, which serves `/admin/info` on `port` (0 keeps the port). It is not a
+    /// daemon, so it gets no token.
     #[must_use]
     pub fn carbon_beside(&self, port: u16) -> Self {
         let client = self.client.without_token();
         Self { client, addr: self.addr.with_port(port), clock: PeerClock::default() }
     }
 
-    /// How far its clock is from ours, by its answers so far; none before the first, and from a daemon that does not tell.
-    /// Clones of this value learn from each other's answers.
+    /// How far its clock is ahead of ours, by its answers so far. `None` before the first answer, and if the
+    /// daemon does not send its time. Clones of this value share what they learn.
     pub fn clock_offset(&self) -> Option<ClockOffset> {
         self.clock.offset()
     }
 
-    /// How long its answers are waited for.
+    /// The time limits for its answers.
     pub fn timeouts(&self) -> Timeouts {
         self.client.timeouts
     }
 
-    /// `GET /hashring`: the ring this daemon was told. Both kinds of daemon answer.
+    /// `GET /hashring`: the ring that this daemon was given. Both kinds of daemon answer.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -184,20 +188,20 @@ impl Daemon {
         self.json(self.get(paths::HASHRING), paths::HASHRING).await
     }
 
-    /// `GET /v1/status`; none from a daemon that has no `/v1` (the Go tool).
+    /// `GET /v1/status`; `None` from a daemon that has no `/v1` (the Go tool's).
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn status(&self) -> Result<Option<Status>, ClientError> {
         match self.json(self.get(paths::V1_STATUS), paths::V1_STATUS).await {
             Ok(status) => Ok(Some(status)),
-            // The Go tool's daemon knows no such path.
+            // The Go tool's daemon does not have this path.
             Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// `GET /admin/info`: how full the cache is, where this address is that of a go-carbon.
+    /// `GET /admin/info` of a go-carbon: how full its cache is.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -224,7 +228,8 @@ impl Daemon {
         query: &MisplacedQuery,
     ) -> Result<MisplacedCount, ClientError> {
         let request = self.get(paths::V1_MISPLACED).query(query).query(&[("count", "1")]);
-        // The whole store is looked at, and each misplaced file's length: that takes longer than another answer.
+        // The daemon checks all metrics, and the length of each misplaced file. That takes longer than other
+        // answers.
         let response = self.send(request, paths::V1_MISPLACED, self.client.timeouts.upload).await?;
         self.body_json(response, paths::V1_MISPLACED).await
     }
@@ -238,8 +243,8 @@ impl Daemon {
         self.lines(self.get(paths::V1_METRICS).query(query), paths::V1_METRICS, waits).await
     }
 
-    /// `GET /v1/not-served`: at most `limit` lines ([`crate::NotServedLine`]) of what lies below the prefix and is not
-    /// served.
+    /// `GET /v1/not-served`: at most `limit` lines ([`crate::NotServedLine`]), one for each thing below the
+    /// prefix that is not served.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -248,8 +253,8 @@ impl Daemon {
         self.lines(request, paths::V1_NOT_SERVED, true).await
     }
 
-    /// `POST /v1/metrics`: size and time of change of those of these metrics that are there; lines of
-    /// [`crate::MetricLine`], in the order asked.
+    /// `POST /v1/metrics`: size and time of change of those metrics that exist, as lines of
+    /// [`crate::MetricLine`] in the order of the request.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -257,7 +262,7 @@ impl Daemon {
         self.lines(self.post(paths::V1_METRICS).json(request), paths::V1_METRICS, false).await
     }
 
-    /// `POST /v1/archive`: the archive stream of these metrics, and how it is encoded.
+    /// `POST /v1/archive`: the archive stream of these metrics, and its encoding.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -269,7 +274,7 @@ impl Daemon {
         self.archive_as(ArchiveRequest { metrics, large: false }, encoding).await
     }
 
-    /// The same, for a receiver that takes files of any length.
+    /// `POST /v1/archive` for a receiver that takes files of any length.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -302,8 +307,8 @@ impl Daemon {
         Ok((encoding, pieces(response, self.client.timeouts.idle, Pace::Files)))
     }
 
-    /// `POST /v1/pull`; lines of [`crate::HealLine`]. They may come `paced` later than without a
-    /// [`PullRequest::bytes_per_second`].
+    /// `POST /v1/pull`; lines of [`crate::HealLine`]. With a [`PullRequest::bytes_per_second`] they may take
+    /// `paced` longer.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -312,11 +317,11 @@ impl Daemon {
         request: &PullRequest,
         paced: Duration,
     ) -> Result<AnswerLines, ClientError> {
-        // The daemon answers once its peer has: two waits in one.
+        // The daemon answers after its peer has answered: two waits in one.
         let within = self.client.timeouts.answer + self.client.timeouts.answer;
         let request = self.post(paths::V1_PULL).json(request);
         let mut lines = self.lines_within(request, paths::V1_PULL, within).await?;
-        lines.take_longer(paced);
+        lines.extend_limit(paced);
         Ok(lines)
     }
 
@@ -328,8 +333,8 @@ impl Daemon {
         self.lines(self.post(paths::V1_CONFIRM).json(request), paths::V1_CONFIRM, false).await
     }
 
-    /// `POST /v1/digests`; lines of [`crate::DigestLine`], one a metric in the order asked. None from a daemon that does not
-    /// know the route.
+    /// `POST /v1/digests`; lines of [`crate::DigestLine`], one for each metric in the order of the request.
+    /// `None` from a daemon that does not have the route.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -345,7 +350,7 @@ impl Daemon {
         }
     }
 
-    /// `POST /v1/points`. None from a daemon that does not know the route.
+    /// `POST /v1/points`. `None` from a daemon that does not have the route.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -366,7 +371,7 @@ impl Daemon {
     /// # Errors
     /// [`ClientError`].
     pub async fn delete(&self, request: &DeleteRequest) -> Result<AnswerLines, ClientError> {
-        // A daemon that takes long shows that it is alive; but its signs may be as far apart as a silence may last.
+        // A daemon that takes long sends signs of life. They may be as far apart as the idle limit.
         let within = self.client.timeouts.answer.max(self.client.timeouts.idle);
         self.lines_within(self.post(paths::V1_DELETE).json(request), paths::V1_DELETE, within).await
     }

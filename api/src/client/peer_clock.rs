@@ -1,4 +1,4 @@
-//! What the answers of one daemon have told of its clock.
+//! A daemon's clock, as its answers show it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use reqwest::header::{self, HeaderMap};
 
 use crate::clock::{ClockOffset, ClockReading, TIME_HEADER};
 
-/// The clock of a daemon, as far as it is known. Clones share it.
+/// What is known about a daemon's clock. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PeerClock(Arc<Mutex<Option<ClockOffset>>>);
 
@@ -16,7 +16,7 @@ impl PeerClock {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of an answer whose head came at `received`, so long after its request was begun.
+    /// Learns from an answer whose head arrived at `received`, `took` after the request began.
     pub(super) fn measure(&self, headers: &HeaderMap, received: ClockReading, took: Duration) {
         let Some(newer) = offset_in(headers, received, took) else { return };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -24,7 +24,7 @@ impl PeerClock {
     }
 }
 
-/// By our own header, or by the `Date` that the Go tool's daemon sends.
+/// The offset by our own header, or by the `Date` that the Go tool's daemon sends.
 fn offset_in(headers: &HeaderMap, received: ClockReading, took: Duration) -> Option<ClockOffset> {
     let text = |name| headers.get(name)?.to_str().ok();
     if let Some(reading) = text(TIME_HEADER).and_then(ClockReading::parse_header) {

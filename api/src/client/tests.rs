@@ -1,4 +1,4 @@
-//! The limits of the client, held against daemons that are slow or fall silent.
+//! The client's limits against daemons that are slow or stop answering.
 
 use bytes::Bytes;
 
@@ -7,11 +7,12 @@ use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// How long a daemon may take. What it does in time below takes less than half of that: a busy machine takes its time,
-/// too.
+/// The time limit for a daemon. The steps below that must be in time take less than half of it, because a
+/// busy machine is slow.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// A daemon that answers its one request with these pieces, each after so many milliseconds, and then says no more.
+/// A daemon that answers its one request with these pieces, each after a pause in milliseconds, and then
+/// sends nothing more.
 async fn answering(pieces: &'static [(u64, &'static str)]) -> Daemon {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap().to_string().parse().unwrap();
@@ -34,7 +35,7 @@ fn client() -> Client {
     Client::new(timeouts).unwrap()
 }
 
-/// A daemon that answers 200, and then with `piece` again and again, a pause of `millis` before each.
+/// A daemon that answers 200, and then sends `piece` again and again, with a pause of `millis` before each.
 async fn endless(millis: u64, piece: &'static [u8]) -> Daemon {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap().to_string().parse().unwrap();
@@ -52,7 +53,7 @@ async fn endless(millis: u64, piece: &'static [u8]) -> Daemon {
 }
 
 #[tokio::test]
-async fn an_answer_that_takes_long_to_begin_is_waited_for_where_that_is_its_nature() {
+async fn only_routes_that_take_long_are_waited_for_longer() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
     let late: &[_] = &[(4000, HEAD)];
     let heal = async {
@@ -72,7 +73,7 @@ async fn an_answer_that_takes_long_to_begin_is_waited_for_where_that_is_its_natu
 }
 
 #[tokio::test]
-async fn an_answer_that_falls_silent_is_given_up_and_says_so() {
+async fn an_answer_that_stops_times_out_and_says_so() {
     let daemon = answering(&[
         (0, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
         (50, "5\r\na.b\nc\r\n"),
@@ -108,7 +109,7 @@ async fn a_line_that_comes_byte_by_byte_is_not_waited_on_for_ever() {
 }
 
 #[tokio::test]
-async fn lines_that_never_end_are_no_answer() {
+async fn lines_that_never_end_are_refused() {
     let line = b"{\"metric\":\"a\",\"owners\":[]}\n";
     let daemon = endless(0, line).await;
     let lines = daemon.misplaced(&MisplacedQuery::default()).await.unwrap();
@@ -118,7 +119,7 @@ async fn lines_that_never_end_are_no_answer() {
 
 /// A hundred thousand lines of a megabyte would be a hundred gigabytes.
 #[tokio::test]
-async fn lines_that_are_long_together_are_no_answer() {
+async fn lines_that_are_too_long_together_are_refused() {
     let line: &'static [u8] = Box::leak(Box::new([[b' '; 512 << 10].as_slice(), b"7\n"].concat()));
     let lines = endless(0, line).await.metrics(&[]).await.unwrap();
     let error = lines.collect::<u32>().await.unwrap_err();
@@ -128,7 +129,7 @@ async fn lines_that_are_long_together_are_no_answer() {
     assert!(crate::chain(&error).contains("a line of more than") && !error.may_pass(), "{error}");
 }
 
-/// What stands between a daemon and its client answers 503, too.
+/// A proxy between a daemon and its client can answer 503, too.
 #[tokio::test]
 async fn a_refusal_has_the_code_that_the_daemon_gave() {
     const BUSY: &str = "HTTP/1.1 503 No\r\nContent-Length: 38\r\n\r\n{\"error\":{\"code\":\"busy\",\"message\":\"\"}}";
@@ -145,8 +146,8 @@ async fn a_refusal_has_the_code_that_the_daemon_gave() {
 }
 
 #[tokio::test]
-async fn who_cannot_be_reached_is_named_once_and_with_the_cause() {
-    // Nobody listens there, and as long as it is held nobody else comes to.
+async fn an_unreachable_daemon_is_named_once_and_with_the_cause() {
+    // Nothing listens there. While the socket is held, no other process can.
     let held = tokio::net::TcpSocket::new_v4().unwrap();
     held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = held.local_addr().unwrap().to_string();
@@ -156,7 +157,7 @@ async fn who_cannot_be_reached_is_named_once_and_with_the_cause() {
     assert!(text.contains("onnection refused") && !text.contains("error sending"), "{text}");
 }
 
-/// Every piece comes in time; all of it never does.
+/// Every piece comes in time, but the whole answer never does.
 #[tokio::test]
 async fn files_that_come_byte_by_byte_are_not_waited_on_for_ever() {
     let daemon = endless(40, b"x").await;
@@ -169,11 +170,11 @@ async fn files_that_come_byte_by_byte_are_not_waited_on_for_ever() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, BodyError::Dribbles { bytes: told, .. } if told == bytes), "{error}");
+    assert!(matches!(error, BodyError::TooSlow { bytes: told, .. } if told == bytes), "{error}");
     assert!(begun.elapsed() < SHORT * 10, "{:?}", begun.elapsed());
 }
 
-/// What the reader does with the pieces takes as long as it likes.
+/// The reader may take any time for the pieces.
 #[tokio::test]
 async fn a_slow_reader_is_not_taken_for_a_slow_daemon() {
     let daemon = endless(0, &[7; 64]).await;
@@ -185,7 +186,7 @@ async fn a_slow_reader_is_not_taken_for_a_slow_daemon() {
 }
 
 #[tokio::test]
-async fn a_short_answer_that_dribbles_is_given_up() {
+async fn a_short_answer_that_comes_too_slowly_times_out() {
     let daemon = answering(&[
         (0, "HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n"),
         (700, "{"),
@@ -201,7 +202,7 @@ async fn a_short_answer_that_dribbles_is_given_up() {
     assert!(begun.elapsed() < SHORT * 4, "{:?}", begun.elapsed());
 }
 
-/// Its daemon shows that it is alive: a delete whose daemon does not is none to wait ten minutes for.
+/// A daemon that deletes sends signs of life. Without them the client does not wait ten minutes.
 #[tokio::test]
 async fn a_delete_is_waited_for_as_long_as_there_are_signs_of_life_and_no_longer() {
     let delete = DeleteRequest { metrics: Vec::new(), rest_seconds: 0, salvage: false };
@@ -222,7 +223,7 @@ async fn a_delete_is_waited_for_as_long_as_there_are_signs_of_life_and_no_longer
 
 /// D9: the Go daemon follows redirects, with its token.
 #[tokio::test]
-async fn d9_a_token_goes_with_every_request_and_not_where_a_redirect_leads() {
+async fn d9_a_token_goes_with_every_request_and_never_to_the_target_of_a_redirect() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let location = elsewhere.local_addr().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -266,7 +267,7 @@ async fn a_refused_token_is_a_lasting_error_that_names_the_daemon_and_says_what_
     assert!(!with.may_pass() && !format!("{with:?}").contains("a.b.c"));
 }
 
-/// A token is for daemons, and whoever reads it has their rights.
+/// A token is for daemons. Anyone who reads it has its rights.
 #[tokio::test]
 async fn the_carbon_beside_a_daemon_gets_no_token() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

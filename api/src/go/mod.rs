@@ -8,22 +8,22 @@ use serde::Serialize;
 
 use crate::archive::FileMeta;
 
-/// The header that tells about a metric's file, in JSON.
+/// The header that describes a metric's file, in JSON.
 pub const METRIC_STAT_HEADER: &str = "x-metric-stat";
-/// The only media type the Go daemon takes for a metric.
+/// The only media type that the Go daemon accepts for a metric.
 pub const OCTET_STREAM: &str = "application/octet-stream";
 /// The media type of list requests.
 pub const FORM: &str = "application/x-www-form-urlencoded";
-/// What a daemon without a ready list answers, with status 202.
+/// The answer of a daemon without a ready list, with status 202.
 pub const NOT_READY_BODY: &str = "Cache update in progress.\n";
-/// Files up to this length the Go daemon refuses as too small.
+/// The Go daemon refuses files up to this length as too small.
 pub const SMALLEST_REFUSED_BYTES: i64 = 28;
 
 /// The value of `X-Metric-Stat`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct MetricStat {
-    /// The metric as it was asked for.
+    /// The metric's name as it was requested.
     pub name: String,
     /// The length of the plain file.
     pub size: i64,
@@ -49,13 +49,13 @@ pub enum MetricStatError {
     BadField {
         /// Which field.
         field: &'static str,
-        /// What stands there.
+        /// The value that was found.
         found: String,
     },
 }
 
 impl MetricStat {
-    /// Permissions and time of change, as an archive tells them; a time before 1970 is 1970.
+    /// Permissions and time of change, as in an archive. A time before 1970 becomes 1970.
     pub fn file_meta(&self) -> FileMeta {
         FileMeta {
             mode: u32::try_from(self.mode & 0o777).unwrap_or(0o644),
@@ -63,10 +63,11 @@ impl MetricStat {
         }
     }
 
-    /// Reads the header's value: keys in any letter case, unknown ones ignored, a missing number is 0.
+    /// Parses the header's value: keys match in any letter case, unknown ones are ignored, a missing number
+    /// is 0.
     ///
     /// # Errors
-    /// [`MetricStatError`]; a number with a fraction or in quotes is refused, as the Go tool does.
+    /// [`MetricStatError`]. A number with a fraction or in quotes is refused, as in the Go tool.
     pub fn parse(text: &str) -> Result<Self, MetricStatError> {
         let value: serde_json::Value =
             serde_json::from_str(text).map_err(MetricStatError::NotJson)?;
@@ -97,7 +98,7 @@ impl MetricStat {
         })
     }
 
-    /// The header's value. Bytes that a header may not hold are escaped.
+    /// The header's value. Bytes that a header cannot contain are escaped.
     pub fn to_header(&self) -> String {
         let json = serde_json::to_string(self).unwrap_or_default();
         let mut text = String::with_capacity(json.len());
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_stat_is_refused() {
+    fn an_invalid_stat_is_refused() {
         for text in
             ["", "null", "[]", "{", r#"{"Size":148.0}"#, r#"{"Size":"148"}"#, r#"{"Name":1}"#]
         {

@@ -1,8 +1,10 @@
-//! An owner with the Go tool's daemon: what it may be sent, and what its file must hold before a source may go. Pure.
+//! An owner with the Go tool's daemon: what it may be sent, and what its file must hold before a source may
+//! be deleted. Pure.
 //!
-//! Such a daemon proves nothing. So its file is fetched and compared here, before and after it is sent anything. Its fill
-//! overwrites the good point behind a gap with what it gets (D8), so it gets its own file with the points that it lacks, and
-//! nothing if it lacks none. `bucky` and `buckyd` both use these two functions and no rule of their own.
+//! Such a daemon proves nothing. So its file is fetched and compared here, before and after it is sent
+//! anything. Its fill overwrites the good point behind a gap (D8). So it gets its own file with the points
+//! that it lacks, and nothing if it lacks none. `bucky` and `buckyd` both use these two functions, and have
+//! no rule of their own.
 
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Image, ImageError, fill};
 
@@ -33,8 +35,8 @@ pub struct Held {
     pub difference: Option<SchemaDifference>,
 }
 
-/// The file to send to an owner that has `owned`, so that it holds all points of `source` that have a place there: `owned` with
-/// the points that it lacks. `None` if it lacks none, and must not be sent anything.
+/// The file to send to an owner that has `owned`, so that it holds all points of `source` that have a place
+/// there: `owned` with the points that it lacks. `None` if it lacks none, and must not be sent anything.
 ///
 /// # Errors
 /// [`NotComparable`].
@@ -47,7 +49,7 @@ pub fn to_send(
         return Ok(None);
     }
     let (source, destination) = parse(source, owned)?;
-    // Which points are filled does not depend on what aggregation 6 means.
+    // The points that are filled do not depend on the meaning of aggregation method 6.
     let options = FillOptions { clocks, aggregation_six: AggregationSix::default() };
     let plan = fill(&source, &destination, options);
     if plan.is_empty() {
@@ -91,7 +93,7 @@ mod tests {
     const NOW: u32 = 1_700_000_000;
     const SLOTS: u32 = 10;
 
-    /// A file of one archive, 60 s for each of ten points, with points of the value 1 so many seconds ago.
+    /// A file of one archive of ten points, with points of the value 1 at these ages in seconds.
     fn file(seconds_per_point: u32, ages: &[u32]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for field in
@@ -105,7 +107,7 @@ mod tests {
             let time = newest - age;
             slots[(time / seconds_per_point % SLOTS) as usize] = (time, 1.0);
         }
-        // A ring begins where its first slot says.
+        // A ring begins at the time in its first slot.
         let first = slots.iter().position(|(time, _)| *time != 0).unwrap_or(0);
         slots.rotate_left(first);
         for (time, value) in slots {

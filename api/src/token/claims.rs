@@ -1,47 +1,48 @@
-//! What a token says: the claims, as they are written and as they are read.
+//! What a token says: its claims, written and read.
 
 use serde_json::{Map, Value, json};
 
 use super::{LEEWAY_SECONDS, TokenError};
 
-/// The claims that count. Times are Unix seconds, with fractions where the signer wrote some.
+/// The claims that are used. Times are Unix seconds, with fractions if the signer wrote some.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claims {
     /// Patterns of names.
     pub namespaces: Vec<String>,
-    /// Words of operations; `*` is all.
+    /// Names of operations; `*` means all.
     pub ops: Vec<String>,
-    /// When it was signed. Told, and nothing else.
+    /// When it was signed. It is shown, and has no effect.
     pub issued_at: Option<f64>,
-    /// From when on it is good.
+    /// The time from which it is valid.
     pub not_before: Option<f64>,
-    /// Until when; without, for ever.
+    /// The time until which it is valid. `None` means forever.
     pub expires: Option<f64>,
 }
 
 /// Why claims cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimsError {
-    /// No JSON object.
+    /// Not a JSON object.
     #[error("the claims of the token are not a JSON object")]
     NotAnObject,
-    /// A claim of another type.
+    /// A claim of a wrong type.
     #[error("claim {claim} of the token is {found}, not {wanted}")]
     BadType {
-        /// Which.
+        /// The claim.
         claim: &'static str,
-        /// What it is.
+        /// The type it has.
         found: &'static str,
-        /// What it must be.
+        /// The type it must have.
         wanted: &'static str,
     },
-    /// The same claim in two spellings: nobody could say which counts.
+    /// The same claim in two spellings: which one counts would be undefined.
     #[error("claim {0} occurs more than once in the token")]
     Twice(&'static str),
 }
 
 impl Claims {
-    /// Reads the payload of a token. Names of claims match in any letter case, as in the Go tool; others are ignored.
+    /// Reads the payload of a token. Names of claims match in any letter case, as in the Go tool. Other
+    /// claims are ignored.
     ///
     /// # Errors
     /// [`ClaimsError`].
@@ -64,7 +65,7 @@ impl Claims {
         let times = [("iat", self.issued_at), ("nbf", self.not_before), ("exp", self.expires)];
         for (claim, seconds) in times {
             let Some(seconds) = seconds else { continue };
-            // Whole seconds are written so: some readers take nothing else.
+            // Whole seconds are written without a fraction, because some readers accept nothing else.
             #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
             let value = match seconds.fract() == 0.0 && seconds.abs() < 9e15 {
                 true => json!(seconds as i64),
@@ -75,7 +76,7 @@ impl Claims {
         object.to_string()
     }
 
-    /// Whether the token is good at `now` (Unix seconds), give or take [`LEEWAY_SECONDS`].
+    /// Whether the token is valid at `now` (Unix seconds), with a tolerance of [`LEEWAY_SECONDS`].
     ///
     /// # Errors
     /// [`TokenError::Expired`] or [`TokenError::NotYet`].
@@ -91,7 +92,7 @@ impl Claims {
     }
 }
 
-/// The claim `name`; none where it is absent or `null`.
+/// The claim `name`. `None` if it is absent or `null`.
 fn find<'a>(
     object: &'a Map<String, Value>,
     name: &'static str,

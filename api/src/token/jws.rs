@@ -1,7 +1,8 @@
-//! The form of a token: three segments of base64, the last an HMAC-SHA-256 of the first two (RFC 7515, compact).
+//! The form of a token: three segments of base64. The last is an HMAC-SHA-256 of the first two (RFC 7515,
+//! compact).
 //!
-//! What the header says of the algorithm chooses nothing: it must be HS256, or the token is refused. The claims are read
-//! only after the signature was found to be good.
+//! The header does not choose the algorithm: if it does not say HS256, the token is refused. The claims are
+//! read only after the signature was verified.
 
 use std::fmt;
 
@@ -15,25 +16,25 @@ use super::{Claims, ClaimsError, TOKEN_LIMIT_BYTES, Token, TokenTextError};
 
 /// The header of every token that is made here: `{"alg":"HS256","typ":"JWT"}`.
 const HEADER: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9";
-/// Secrets shorter than the hash add less safety than it could give (RFC 7518, section 3.2).
+/// A secret that is shorter than the hash gives less safety than the hash could (RFC 7518, section 3.2).
 const SHORT_BYTES: usize = 32;
 
-/// What tokens are signed with. Never shown.
+/// The key that signs tokens. It is never shown.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
-/// There is nothing to sign with.
+/// The secret is empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it is empty or only white space, which protects nothing")]
 pub struct SecretError;
 
-/// Why a token is refused. The texts are the Go tool's where it has one.
+/// Why a token is refused. The texts are the Go tool's if it has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not three segments; also where there is no token at all.
+    /// Not three segments, or no token at all.
     #[error("token contains an invalid number of segments")]
     Segments,
-    /// A scheme stands in front.
+    /// A scheme stands before the token.
     #[error("tokenstring should not contain 'bearer '")]
     Bearer,
     /// Longer than any token.
@@ -42,10 +43,10 @@ pub enum TokenError {
     /// A segment is not base64 for URLs, without padding.
     #[error("illegal base64 data at input byte {0}")]
     Base64(usize),
-    /// The first segment is no JSON object.
+    /// The first segment is not a JSON object.
     #[error("the header of the token is not a JSON object")]
     Header,
-    /// The header asks for something that is not understood here (RFC 7515, section 4.1.11).
+    /// The header asks for something that is not supported (RFC 7515, section 4.1.11).
     #[error("the header of the token has crit, which is not supported")]
     Critical,
     /// No algorithm is named.
@@ -54,40 +55,40 @@ pub enum TokenError {
     /// It is not signed.
     #[error("'none' signature type is not allowed")]
     Unsigned,
-    /// Signed with the secret, but otherwise than here.
+    /// It is signed with a secret, but by another hash.
     #[error("signing method {0} is not supported; sign with HS256")]
     OtherHash(&'static str),
-    /// Signed with a key of two parts.
+    /// It is signed with a key pair.
     #[error("key is of invalid type")]
     PublicKey,
-    /// An algorithm that nobody knows.
+    /// An unknown algorithm.
     #[error("signing method (alg) is unavailable.")]
     UnknownAlgorithm,
-    /// Signed with another secret, or changed.
+    /// It is signed with another secret, or it was changed.
     #[error("signature is invalid")]
     Signature,
     /// The claims cannot be read.
     #[error(transparent)]
     Claims(#[from] ClaimsError),
-    /// Its time is over.
+    /// It has expired.
     #[error("token is expired")]
     Expired,
-    /// Its time has not come.
+    /// It is not valid yet.
     #[error("token is not valid yet")]
     NotYet,
 }
 
 impl Secret {
-    /// The secret in the content of a file: without the white space around it.
+    /// The secret in the content of a file, without the white space around it.
     ///
     /// # Errors
-    /// [`SecretError`] where nothing is left.
+    /// [`SecretError`] if nothing is left.
     pub fn new(content: &[u8]) -> Result<Self, SecretError> {
         let trimmed = without_space_around(content);
         if trimmed.is_empty() { Err(SecretError) } else { Ok(Self(trimmed.to_vec())) }
     }
 
-    /// Whether it is shorter than it should be: whoever has a token can try secrets until one fits.
+    /// Whether it is shorter than it should be. Anyone who has a token can try secrets until one fits.
     pub fn is_short(&self) -> bool {
         self.0.len() < SHORT_BYTES
     }
@@ -95,7 +96,7 @@ impl Secret {
     /// A token with these claims.
     ///
     /// # Errors
-    /// [`TokenTextError::TooLong`] where no daemon would look at it.
+    /// [`TokenTextError::TooLong`] if no daemon would read it.
     pub fn sign(&self, claims: &Claims) -> Result<Token, TokenTextError> {
         let mut text = format!("{HEADER}.{}", URL_SAFE_NO_PAD.encode(claims.to_json()));
         let signature = self.mac(text.as_bytes()).finalize().into_bytes();
@@ -104,7 +105,7 @@ impl Secret {
         Token::parse(text.as_bytes())
     }
 
-    /// Whether `signature` is that of `signed`; compared in constant time.
+    /// Whether `signature` is the signature of `signed`. The comparison takes constant time.
     fn has_signed(&self, signed: &[u8], signature: &[u8]) -> bool {
         self.mac(signed).verify_slice(signature).is_ok()
     }
@@ -123,8 +124,9 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// `content` without the white space of Unicode at its ends, as the Go tool trims it: also where what lies between is no
-/// UTF-8, as in a secret of random bytes. A byte more or less would make another secret, whose files are the same.
+/// `content` without the Unicode white space at its ends, as the Go tool trims it, even if the rest is not
+/// UTF-8, such as a secret of random bytes. One byte more or less would make another secret from the same
+/// file.
 fn without_space_around(content: &[u8]) -> &[u8] {
     let is_space = |bytes: &[u8]| {
         let mut chars = std::str::from_utf8(bytes).unwrap_or_default().chars();
@@ -146,10 +148,10 @@ fn without_space_around(content: &[u8]) -> &[u8] {
     }
 }
 
-/// The claims of `token`, signed with one of `secrets`. Its times are not looked at.
+/// The claims of `token`, which must be signed with one of `secrets`. Its times are not checked.
 pub(super) fn verified(token: &[u8], secrets: &[Secret]) -> Result<Claims, TokenError> {
     let Segments { signed, payload, signature } = Segments::of(token)?;
-    // All are tried, so that how long it takes does not tell which of them fits.
+    // All secrets are tried, so that the time taken does not reveal which one fits.
     let fits =
         secrets.iter().fold(false, |fits, secret| secret.has_signed(signed, &signature) | fits);
     if !fits {
@@ -158,7 +160,7 @@ pub(super) fn verified(token: &[u8], secrets: &[Secret]) -> Result<Claims, Token
     Ok(Claims::parse(&payload)?)
 }
 
-/// The claims of `token`, whoever has signed it: to be shown, not to be believed.
+/// The claims of `token` without a check of its signature. They can be shown, and must not be trusted.
 ///
 /// # Errors
 /// [`TokenError`].
@@ -166,7 +168,7 @@ pub fn payload(token: &[u8]) -> Result<Claims, TokenError> {
     Ok(Claims::parse(&Segments::of(token)?.payload)?)
 }
 
-/// A token taken apart.
+/// The parts of a token.
 struct Segments<'a> {
     signed: &'a [u8],
     payload: Vec<u8>,
@@ -199,7 +201,7 @@ impl<'a> Segments<'a> {
 fn decode(segment: &[u8]) -> Result<Vec<u8>, TokenError> {
     let is_letter = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     URL_SAFE_NO_PAD.decode(segment).map_err(|_| {
-        // The first that is none of the alphabet, else the end, which is a broken one.
+        // The first letter outside the alphabet. If there is none, the end is incomplete.
         let at = segment.iter().position(|byte| !is_letter(byte));
         TokenError::Base64(at.unwrap_or(segment.len()))
     })

@@ -1,12 +1,13 @@
-//! Tokens: what whoever holds one may do with which metrics.
+//! Tokens: what the holder of one may do with which metrics.
 //!
-//! A token is a JWT (RFC 7519) in the header [`TOKEN_HEADER`], signed with HMAC-SHA-256 by a secret that all daemons of
-//! a cluster share. Its claims are the Go tool's: `namespaces`, patterns of names, and `ops`; unlike there, `exp` and
-//! `nbf` count. `jws` is the form, `claims` the content, `pattern` the rule by which names match; [`Grant`] brings them
-//! together. Pure: the clock is an argument.
+//! A token is a JWT (RFC 7519) in the header [`TOKEN_HEADER`], signed with HMAC-SHA-256 by a secret that all
+//! daemons of a cluster share. Its claims are the Go tool's: `namespaces`, which are patterns of names, and
+//! `ops`. Unlike there, `exp` and `nbf` are checked. `jws` is the form of a token, `claims` its content, and
+//! `pattern` the rule by which names match. [`Grant`] combines them. Pure: the clock is an argument.
 //!
-//! One algorithm, fixed, and a MAC of the `hmac` crate, compared in constant time: libraries that speak all of JWT would
-//! bring RSA and elliptic curves along, for no use, and the choice of the algorithm into the hands of who sends.
+//! There is one fixed algorithm, with the MAC of the `hmac` crate, compared in constant time. Libraries that
+//! support all of JWT would add RSA and elliptic curves, which are not needed, and would let the sender
+//! choose the algorithm.
 
 mod claims;
 mod jws;
@@ -23,29 +24,31 @@ pub use self::claims::{Claims, ClaimsError};
 pub use self::jws::{Secret, SecretError, TokenError, payload};
 pub use self::pattern::{Malformed, Pattern, escaped};
 
-/// The header that carries the token, without `Bearer` or anything else before it. The Go tool's.
+/// The header that carries the token, without `Bearer` or anything else before it. The Go tool uses the same
+/// one.
 pub const TOKEN_HEADER: &str = "x-buckyd-authorization";
-/// The name that is tested where a list is asked for, which no single metric has. The Go tool's.
+/// The name that is tested for a request that lists metrics. No metric has this name. The Go tool uses the
+/// same one.
 pub const LIST: &str = "*";
-/// By how many seconds the clocks of two hosts may differ.
+/// The tolerance for the clocks of two hosts, in seconds.
 pub const LEEWAY_SECONDS: u64 = 30;
-/// The longest token that is looked at or sent.
+/// The longest token that is read or sent.
 pub const TOKEN_LIMIT_BYTES: usize = 64 * 1024;
 
-/// A token as it is sent. Whoever knows it may do what it allows: it is never shown.
+/// A token as it is sent. Anyone who knows it may do what it allows, so it is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(HeaderValue);
 
-/// Why a text is no token that could be sent. The text itself is not told.
+/// Why a text cannot be sent as a token. The text itself is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenTextError {
-    /// Nothing but white space.
+    /// Only white space.
     #[error("it is empty")]
     Empty,
     /// More than any daemon reads.
     #[error("it has more than {TOKEN_LIMIT_BYTES} bytes")]
     TooLong,
-    /// White space, or bytes that no header may hold.
+    /// White space, or bytes that a header cannot contain.
     #[error(
         "it has white space or other characters that are not part of a token; it must contain only the token, \
          without `Bearer`"
@@ -54,7 +57,7 @@ pub enum TokenTextError {
 }
 
 impl Token {
-    /// The token in the content of a file: without the white space around it.
+    /// The token in the content of a file, without the white space around it.
     ///
     /// # Errors
     /// [`TokenTextError`].
@@ -74,12 +77,12 @@ impl Token {
         Ok(Self(value))
     }
 
-    /// The value of [`TOKEN_HEADER`], marked as one that is not to be shown.
+    /// The value of [`TOKEN_HEADER`], marked as sensitive.
     pub fn header(&self) -> HeaderValue {
         self.0.clone()
     }
 
-    /// The token itself, to be printed where that was asked for.
+    /// The token itself, for a command that prints it.
     pub fn reveal(&self) -> &[u8] {
         self.0.as_bytes()
     }
@@ -91,25 +94,25 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What a token may be good for.
+/// What a token can allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
-    /// To see names, figures and points.
+    /// See names, figures and points.
     Read,
-    /// To create metrics and to fill gaps.
+    /// Create metrics and fill gaps.
     Update,
-    /// To put another file in a metric's place.
+    /// Replace a metric's file.
     Replace,
-    /// To remove metrics.
+    /// Remove metrics.
     Delete,
 }
 
-/// All of them, in the order in which they are told.
+/// All operations, in the order in which they are listed.
 pub const OPERATIONS: [Operation; 4] =
     [Operation::Read, Operation::Update, Operation::Replace, Operation::Delete];
 
 impl Operation {
-    /// Its word in the claim `ops`.
+    /// Its name in the claim `ops`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -126,21 +129,21 @@ impl fmt::Display for Operation {
     }
 }
 
-/// A word that is no operation.
+/// A text that does not name an operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid operation: {0:?} (read, update, replace, delete, or * for all)")]
-pub struct NoOperation(pub String);
+pub struct UnknownOperation(pub String);
 
 impl FromStr for Operation {
-    type Err = NoOperation;
+    type Err = UnknownOperation;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = OPERATIONS.into_iter().find(|operation| operation.as_str() == text);
-        found.ok_or_else(|| NoOperation(text.to_owned()))
+        found.ok_or_else(|| UnknownOperation(text.to_owned()))
     }
 }
 
-/// What a token allows, once it was found to be good.
+/// What a valid token allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     patterns: Vec<Pattern>,
@@ -148,16 +151,16 @@ pub struct Grant {
     operations: Vec<Operation>,
 }
 
-/// What a token does not allow. The texts begin as the Go tool's.
+/// What a token does not allow. The texts begin like the Go tool's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    /// None of its patterns fits the name.
+    /// None of its patterns matches the name.
     #[error("token has no access to the metric/namespace{}", but(malformed))]
     Namespace {
-        /// Patterns of the token that match nothing because they are malformed.
+        /// Patterns of the token that match nothing, because they are malformed.
         malformed: Vec<String>,
     },
-    /// It is not good for that.
+    /// It does not allow the operation.
     #[error("token doesn't have {0} permission for the metric/namespace")]
     Operation(Operation),
 }
@@ -170,7 +173,7 @@ fn but(malformed: &[String]) -> String {
 }
 
 impl Grant {
-    /// What these claims allow. A malformed pattern matches nothing; an operation that does not exist allows none.
+    /// What these claims allow. A malformed pattern matches nothing. An unknown operation allows nothing.
     pub fn of(claims: &Claims) -> Self {
         let (mut patterns, mut malformed) = (Vec::new(), Vec::new());
         for text in &claims.namespaces {
@@ -185,8 +188,8 @@ impl Grant {
         Self { patterns, malformed, operations: OPERATIONS.into_iter().filter(has).collect() }
     }
 
-    /// What `token`, the value of [`TOKEN_HEADER`], allows at `now` (Unix seconds) where it is signed with one of
-    /// `secrets`.
+    /// What `token`, the value of [`TOKEN_HEADER`], allows at `now` (Unix seconds). It must be signed with
+    /// one of `secrets`.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -196,7 +199,7 @@ impl Grant {
         Ok(Self::of(&claims))
     }
 
-    /// Whether it is good for `operation` on any metric at all.
+    /// Whether it allows `operation` on any metric at all.
     ///
     /// # Errors
     /// [`Denied::Operation`].
@@ -207,7 +210,7 @@ impl Grant {
         }
     }
 
-    /// Whether it is good for `operation` on `name`: a metric's name in its one spelling, or [`LIST`].
+    /// Whether it allows `operation` on `name`: a metric's name in its canonical spelling, or [`LIST`].
     ///
     /// # Errors
     /// [`Denied`].

@@ -1,8 +1,8 @@
-//! The patterns of the claim `namespaces`, by the rules that the Go tool's tokens are written for.
+//! The patterns of the claim `namespaces`, by the rules of the Go tool.
 //!
-//! A pattern matches the whole name. `*` stands for any run of characters but `/`, `?` for one, `[a-c]` and `[^a]` for
-//! one of a class, `\x` for x itself; dots and braces are nothing special. Matching takes time in proportion to the
-//! length of the pattern times that of the name, whatever is in them.
+//! A pattern matches the whole name. `*` matches any run of characters except `/`. `?` matches one such
+//! character. `[a-c]` and `[^a]` match one of a class, `\x` matches x itself. Dots and braces have no special
+//! meaning. Matching takes time in proportion to the length of the pattern times the length of the name.
 
 use std::str::{Chars, FromStr};
 
@@ -16,13 +16,13 @@ enum Part {
     Run,
     /// `?`
     One,
-    /// A character that stands for itself.
+    /// A character that matches itself.
     This(char),
-    /// `[…]`: whether it is one of those that are *not* in these ranges.
+    /// `[…]`: one character in these ranges, or, if `negated`, one that is not.
     Class { negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// A text that is no pattern.
+/// A text that is not a valid pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the pattern {pattern:?} is malformed: {reason}")]
 pub struct Malformed {
@@ -32,7 +32,7 @@ pub struct Malformed {
     pub reason: &'static str,
 }
 
-/// The pattern that matches `name` and nothing else.
+/// The pattern that matches only `name`.
 pub fn escaped(name: &str) -> String {
     let mut pattern = String::with_capacity(name.len());
     for c in name.chars() {
@@ -53,7 +53,7 @@ impl FromStr for Pattern {
         let mut chars = text.chars();
         while let Some(c) = chars.next() {
             let part = match c {
-                // Two of them mean what one does.
+                // Two in a row mean the same as one.
                 '*' if parts.last() == Some(&Part::Run) => continue,
                 '*' => Part::Run,
                 '?' => Part::One,
@@ -72,7 +72,7 @@ const UNCLOSED: &str = "a [ without ]";
 const EMPTY_CLASS: &str = "a class in brackets begins with ] and would be empty";
 const LOOSE_HYPHEN: &str = "a - in brackets has no character on one side; \\- stands for itself";
 
-/// What stands behind a `[`, up to its `]`.
+/// Parses the rest of a class after `[`, up to `]`.
 fn class(chars: &mut Chars<'_>) -> Result<Part, &'static str> {
     let negated = chars.as_str().starts_with('^');
     if negated {
@@ -105,7 +105,7 @@ fn class_char(chars: &mut Chars<'_>) -> Result<char, &'static str> {
 }
 
 impl Part {
-    /// Whether it stands for this one character. A class may stand for `/`: so it does in the Go tool.
+    /// Whether it matches this one character. A class can match `/`, as in the Go tool.
     fn is(&self, c: char) -> bool {
         match self {
             Self::Run => false,
@@ -119,11 +119,12 @@ impl Part {
 }
 
 impl Pattern {
-    /// Whether `name` as a whole is one that the pattern means.
+    /// Whether the pattern matches the whole `name`.
     pub fn matches(&self, name: &str) -> bool {
         let (mut part, mut rest) = (0, name);
-        // Behind the last run, and what of the name is left where it is to take one character more. What stands before
-        // it matched as early as it can, which leaves the most for what follows: it needs no other try.
+        // The position after the last run, and the rest of the name from which it must take one character
+        // more. The parts before it matched as early as possible. That leaves the most for the rest, so no
+        // other try is needed.
         let mut again: Option<(usize, &str)> = None;
         loop {
             match self.0.get(part) {

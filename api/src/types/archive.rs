@@ -1,4 +1,4 @@
-//! Archives: what is asked for, and the report at the end of a stream.
+//! Archives: the request, and the report at the end of a stream.
 
 use bucky_whisper::{Digest, MetricName};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,8 @@ pub struct ArchiveRequest {
     /// The metrics to send.
     #[serde(deserialize_with = "crate::bounded::metrics")]
     pub metrics: Vec<MetricName>,
-    /// Whether files may come that are longer than what is held in memory. Without this they are left out.
+    /// Whether the stream may contain files that are too long to hold in memory. Without this they are left
+    /// out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub large: bool,
 }
@@ -21,13 +22,13 @@ pub struct ArchiveRequest {
 pub struct LeftOut {
     /// The metric.
     pub metric: MetricName,
-    /// What kind of problem.
+    /// The kind of problem.
     pub problem: Problem,
-    /// The same in words.
+    /// The problem in words.
     pub reason: String,
 }
 
-/// The digest of a member, as the report of its stream has it.
+/// The digest of a member, in the report of its stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberDigest {
     /// The metric.
@@ -36,23 +37,23 @@ pub struct MemberDigest {
     pub digest: Digest,
 }
 
-/// The last member of an archive stream, `.bucky-report.json`: what it holds and what it does not.
+/// The last member of an archive stream, `.bucky-report.json`: what the stream holds and what it lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveReport {
     /// How many metrics the stream holds.
     pub metrics: u64,
-    /// The ones it was asked for and does not hold.
+    /// Metrics that were requested and are not in the stream.
     #[serde(deserialize_with = "crate::bounded::metrics")]
     pub left_out: Vec<LeftOut>,
-    /// The digests of members that were not known before they had been sent.
+    /// The digests of members whose digest was not known before they were sent.
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "crate::bounded::metrics"
     )]
     pub digests: Vec<MemberDigest>,
-    /// For how long the sender read and encoded, in milliseconds, beside waiting for the network to take it; none from one
-    /// that does not measure it.
+    /// How long the sender read and encoded, in milliseconds, without the time it waited for the network.
+    /// `None` from a sender that does not measure it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worked_ms: Option<u64>,
 }

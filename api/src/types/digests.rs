@@ -1,4 +1,4 @@
-//! `POST /v1/digests`: what files hold, in figures that can be compared.
+//! `POST /v1/digests`: what files hold, as figures that can be compared.
 
 use bucky_whisper::{Archive, Digest, Filled, MetricName, PointSummary, Summary, Window};
 use serde::{Deserialize, Serialize};
@@ -8,15 +8,15 @@ use crate::Problem;
 /// Body of `POST /v1/digests`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DigestRequest {
-    /// The metrics to look at.
+    /// The metrics to read.
     #[serde(deserialize_with = "crate::bounded::metrics")]
     pub metrics: Vec<MetricName>,
-    /// The time at which points count as valid, Unix seconds. All nodes are sent the same, so that a point that expires
-    /// between two answers is in both or in neither.
+    /// The time at which points count as valid, Unix seconds. All nodes get the same, so that a point that
+    /// expires between two answers is in both or in neither.
     pub now: u32,
-    /// Points before this time are also counted apart, Unix seconds.
+    /// Points before this time are also counted separately, Unix seconds.
     pub settled: u32,
-    /// Whether the header and the figures of each archive are wanted.
+    /// Whether the header and the figures of each archive are requested.
     #[serde(default)]
     pub archives: bool,
 }
@@ -28,29 +28,29 @@ impl DigestRequest {
     }
 }
 
-/// A line of the answer of `POST /v1/digests`, one a metric in the order asked.
+/// A line of the answer of `POST /v1/digests`, one for each metric in the order of the request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DigestLine {
     /// The metric.
     pub metric: MetricName,
-    /// What its file is.
+    /// What the file is.
     #[serde(flatten)]
     pub found: DigestFound,
 }
 
-/// What a node found where it looked for a metric's file.
+/// What a node found in the place of a metric's file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "found", rename_all = "snake_case")]
 pub enum DigestFound {
-    /// A whole Whisper file, which was read to its end.
+    /// A valid Whisper file, which was read to its end.
     Whole {
         /// Its length.
         bytes: u64,
         /// The digest of its content.
         digest: Digest,
-        /// Its valid points, in all archives together.
+        /// Its valid points in all archives.
         points: u64,
-        /// Its header and the figures of each archive, where they were asked for.
+        /// Its header and the figures of each archive, if they were requested.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         layout: Option<LayoutDigest>,
     },
@@ -61,7 +61,7 @@ pub enum DigestFound {
         /// The digest of its content.
         digest: Digest,
     },
-    /// No whole Whisper file.
+    /// Not a valid Whisper file.
     Damaged {
         /// Its length.
         bytes: u64,
@@ -70,9 +70,9 @@ pub enum DigestFound {
     },
     /// The file was not read.
     Unread {
-        /// What kind of problem.
+        /// The kind of problem.
         problem: Problem,
-        /// The same in words.
+        /// The problem in words.
         reason: String,
     },
 }
@@ -91,7 +91,7 @@ pub struct LayoutDigest {
 /// What an archive holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveDigest {
-    /// Its step.
+    /// Its resolution.
     pub seconds_per_point: u32,
     /// How many slots it has.
     pub slots: u32,
@@ -106,12 +106,12 @@ pub struct ArchiveDigest {
 pub struct TimesDigest {
     /// How many.
     pub points: u64,
-    /// The digest of their times, in whatever order: the sum, modulo 2^128, of the XXH3 of each time's four bytes.
+    /// The digest of their times in any order: the sum, modulo 2^128, of the XXH3 of each time's four bytes.
     pub times: Digest,
 }
 
 impl DigestFound {
-    /// What `summary` says; `reason` puts what is wrong with a damaged file in words.
+    /// The result for `summary`. `archives` says whether the figures of each archive are requested.
     pub fn of(summary: Summary, archives: bool) -> Self {
         use bucky_whisper::ImageError;
         let Summary { digest, bytes, points } = summary;

@@ -1,4 +1,4 @@
-//! Heals and pulls: what is asked for, and what became of each metric.
+//! Heals and pulls: the request, and the result for each metric.
 
 use std::num::NonZeroU64;
 
@@ -13,15 +13,16 @@ use crate::{DaemonAddr, Encoding};
 pub struct PullRequest {
     /// The daemon to fetch from.
     pub from: DaemonAddr,
-    /// The metrics to fetch and heal. Left out where only [`Self::renamed`] ones are asked for: a daemon below
-    /// level 2, which would store those under their old names, refuses a request without it.
+    /// The metrics to fetch and heal. Absent if only [`Self::renamed`] ones are requested. A daemon below
+    /// level 2 would store those under their old names. It refuses a request without this field.
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "crate::bounded::metrics"
     )]
     pub metrics: Vec<MetricName>,
-    /// The metrics to fetch and heal under other names than their own. None is among [`Self::metrics`], nor here twice.
+    /// The metrics to fetch and to store under other names. None of them is in [`Self::metrics`], and each is
+    /// here once.
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
@@ -31,73 +32,74 @@ pub struct PullRequest {
     /// How the bytes travel between the two daemons.
     #[serde(default)]
     pub encoding: Encoding,
-    /// Whether the daemon that fetches chooses by what it measures, in place of [`Self::encoding`]. One that does not know
-    /// the field keeps to that.
+    /// Whether the fetching daemon chooses the encoding by its own measurements, instead of
+    /// [`Self::encoding`]. A daemon that does not know this field uses [`Self::encoding`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub chooses_encoding: bool,
-    /// Whether a corrupt file here is replaced by a sound one, and kept aside.
+    /// Whether a corrupt file here is replaced by a valid one, and kept aside.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replace_corrupt: bool,
-    /// Whether what is left of a file that was cut off is taken. A daemon below level 3 does not know the field.
+    /// Whether the rest of a file that was cut off is accepted. A daemon below level 3 does not know the
+    /// field.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub salvage: bool,
     /// What to do about points that have no place in the file here.
     #[serde(default, skip_serializing_if = "OnSchemaDifference::is_keep")]
     pub on_schema_difference: OnSchemaDifference,
-    /// Whether nothing is written: the lines say what a pull would come to.
+    /// Whether nothing is written: the lines say what a pull would do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub preview: bool,
-    /// The most bytes a second that are read of the peer's answer; none: as fast as it comes.
+    /// The most bytes per second that are read of the peer's answer. `None` means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_per_second: Option<NonZeroU64>,
 }
 
-/// A metric that is to be stored under another name.
+/// A metric that will be stored under another name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenamedMetric {
     /// Its name at the source.
     pub name: MetricName,
-    /// The name that it is stored under.
+    /// The name under which it will be stored.
     pub to: MetricName,
 }
 
-/// What a heal does where a file is in the way, as the query of `POST /v1/heal` says.
+/// The options of a heal, from the query of `POST /v1/heal`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HealOrders {
-    /// Whether a corrupt file is replaced by a sound one, and kept aside.
+    /// Whether a corrupt file is replaced by a valid one, and kept aside.
     pub replace_corrupt: bool,
-    /// What becomes of points that have no place in the file that is there.
+    /// What to do about points that have no place in the existing file.
     pub on_schema_difference: OnSchemaDifference,
 }
 
-/// A line of the answer of `POST /v1/heal` and `POST /v1/pull`, one a metric.
+/// A line of the answer of `POST /v1/heal` and `POST /v1/pull`, one for each metric.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealLine {
     /// The metric, by its name at the source.
     pub metric: MetricName,
-    /// Where it was stored under another name, that name.
+    /// The name under which it was stored, if that is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_as: Option<MetricName>,
-    /// What became of it.
+    /// What was done.
     pub outcome: HealOutcome,
-    /// How many points were put into the file; for a created one, all that came are there and this is 0.
+    /// How many points were put into an existing file. 0 for a created file, which holds all that came.
     pub points: u64,
-    /// How many points of the source the file holds now, those that were put in among them; none where the file is the source's
-    /// byte for byte, and where nothing was filled.
+    /// How many points of the source the file holds now, including those that were put in. `None` if the file
+    /// is a byte-for-byte copy of the source, and if nothing was filled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<u64>,
-    /// Where the two files have different schemas, or points of the source have no place in the file.
+    /// Set if the two files have different schemas, or if points of the source have no place in the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub difference: Option<Box<SchemaDifference>>,
-    /// The length of the content that was healed from.
+    /// The length of the source's content.
     pub bytes: u64,
-    /// The digest of the content that was healed from: the receipt that the delete asks for.
+    /// The digest of the source's content. It is the receipt that the delete asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
-    /// Where it was refused or failed: what kind of problem.
+    /// The kind of problem if it was refused or failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
-    /// The same in words; where a file was replaced, where the old one lies.
+    /// The problem in words. For a replaced file, the path of the old one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
@@ -113,17 +115,17 @@ impl HealLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealOutcome {
-    /// The file was not there and is now, byte for byte.
+    /// The file did not exist. It does now, as a byte-for-byte copy.
     Created,
-    /// The file was there and got points.
+    /// The file existed and got points.
     Filled,
-    /// The file was there and had every point already.
+    /// The file existed and had every point already.
     Unchanged,
-    /// The file that was there was corrupt. It was kept aside, and is now what came, byte for byte.
+    /// The file was corrupt. It was kept aside, and what came has taken its place, byte for byte.
     Replaced,
-    /// It cannot be done, now or later, without a person.
+    /// It cannot succeed without an operator.
     Refused,
-    /// It did not work this time.
+    /// It failed this time.
     Failed,
 }
 

@@ -1,4 +1,4 @@
-//! Lists of metrics: which there are, which are misplaced.
+//! Lists of metrics: which exist, and which are misplaced.
 
 use bucky_whisper::MetricName;
 use serde::{Deserialize, Serialize};
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 pub struct MetricLine {
     /// The metric.
     pub metric: MetricName,
-    /// The length of its file; 0 where there is a reason.
+    /// The length of its file; 0 if there is a reason.
     pub bytes: u64,
-    /// When the file was last written, in Unix seconds; 0 where there is a reason.
+    /// When the file was last written, in Unix seconds; 0 if there is a reason.
     pub mtime: i64,
-    /// Why the file, which is there, could not be looked at; empty where it could.
+    /// Why the existing file could not be checked; empty if it was.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// The series whose hash the file is named by, where the daemon knows it; only with `GET`.
+    /// The series whose hash names the file, if the daemon knows it; only with `GET`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<String>,
 }
@@ -23,7 +23,7 @@ pub struct MetricLine {
 /// Body of `POST /v1/metrics`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatRequest {
-    /// The metrics to look at.
+    /// The metrics to check.
     #[serde(deserialize_with = "crate::bounded::metrics")]
     pub metrics: Vec<MetricName>,
 }
@@ -39,22 +39,22 @@ pub struct MisplacedLine {
     /// The length of its file; only with `stat=1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// The series that it was placed by, where its file is named by the hash of it.
+    /// The series that was hashed, if its hash names the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<String>,
 }
 
-/// A [`MisplacedLine`] as who writes many of them has it.
+/// A [`MisplacedLine`] with borrowed fields, for a writer of many.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct MisplacedEntry<'a> {
     /// The name of the metric.
     pub metric: &'a str,
     /// Its owners, as nodes of the ring.
     pub owners: &'a [&'a str],
-    /// The length of its file, where that was asked for.
+    /// The length of its file, if it was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// The series that it was placed by, where its file is named by the hash of it.
+    /// The series that was hashed, if its hash names the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub series: Option<&'a str>,
 }
@@ -64,23 +64,23 @@ pub struct MisplacedEntry<'a> {
 pub struct MisplacedCount {
     /// How many metrics are misplaced here.
     pub metrics: u64,
-    /// The length of their files together.
+    /// The total length of their files.
     pub bytes: u64,
-    /// The same for each node of the ring that they belong to, in ring order; a metric with several owners counts
-    /// for each of them.
+    /// Counts for each node of the ring that they belong to, in ring order. A metric with several owners
+    /// counts for each of them.
     pub destinations: Vec<DestinationCount>,
-    /// Files named by the hash of a series that is not known: not counted above.
+    /// Files named by the hash of an unknown series. They are not counted above.
     pub unplaceable: u64,
 }
 
-/// What one node of the ring is to receive.
+/// What one node of the ring will receive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DestinationCount {
     /// The node (`HOST:PORT=INSTANCE`).
     pub node: String,
     /// How many metrics.
     pub metrics: u64,
-    /// The length of their files together.
+    /// The total length of their files.
     pub bytes: u64,
 }
 

@@ -26,8 +26,8 @@ pub use self::status::*;
 
 /// The level of the `/v1` contract that this build speaks.
 pub const API_LEVEL: u32 = 3;
-/// From this level on an owner proves that it holds every point: a heal says which have no place, and a confirmation looks for
-/// all of them. Nothing is deleted on the word of a daemon below it.
+/// From this level on an owner proves that it holds every point: a heal reports the points without a place,
+/// and a confirmation looks for all points. Nothing is deleted because of what a daemon below it says.
 pub const PROOF_LEVEL: u32 = 3;
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]

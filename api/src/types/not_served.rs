@@ -1,6 +1,8 @@
-//! What lies below a prefix and is not served, by kind.
+//! What is below a prefix and is not served, by kind.
 
 use serde::{Deserialize, Serialize};
+
+use crate::counted::counted;
 
 /// Why something below the prefix is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -14,18 +16,18 @@ pub enum NotServedKind {
     DanglingLink,
     /// A folder that the daemon cannot read.
     UnreadableFolder,
-    /// A `.wsp` file whose path no metric's name stands for.
+    /// A `.wsp` file whose path is not a metric's name.
     UnusableName,
     /// A tagged file that is named by the hash of a series that the daemon does not know.
     Unplaceable,
     /// A folder that another buckyd serves.
     OtherBuckyd,
-    /// A mounted folder, or a link that is allowed, which cannot be served.
+    /// A mounted folder, or an allowed link, that cannot be served.
     Volume,
 }
 
 impl NotServedKind {
-    /// So many of them, in words: `2 links to folders are not followed`.
+    /// This kind with a count, in words: `2 links to folders are not followed`.
     pub fn text(self, count: u64) -> String {
         let (one, many) = match self {
             Self::LinkedFolder => {
@@ -51,7 +53,7 @@ impl NotServedKind {
                 "mounted or linked folders cannot be served",
             ),
         };
-        format!("{count} {}", if count == 1 { one } else { many })
+        counted(count, one, many)
     }
 }
 
@@ -78,7 +80,7 @@ pub struct NotServed {
 }
 
 impl NotServed {
-    /// Counts one more.
+    /// Adds one of this kind.
     pub fn add(&mut self, kind: NotServedKind) {
         *match kind {
             NotServedKind::LinkedFolder => &mut self.linked_folders,
@@ -92,7 +94,7 @@ impl NotServed {
         } += 1;
     }
 
-    /// Each kind that there is, with how many.
+    /// Each kind that occurs, with its count.
     pub fn kinds(&self) -> impl Iterator<Item = (NotServedKind, u64)> {
         [
             (NotServedKind::LinkedFolder, self.linked_folders),
@@ -108,7 +110,7 @@ impl NotServed {
         .filter(|(_, count)| *count > 0)
     }
 
-    /// All kinds in words, joined by commas; empty where there are none.
+    /// All kinds in words, joined by commas; empty if there are none.
     pub fn text(&self) -> String {
         let kinds: Vec<String> = self.kinds().map(|(kind, count)| kind.text(count)).collect();
         kinds.join(", ")
@@ -120,9 +122,9 @@ impl NotServed {
 pub struct NotServedLine {
     /// Why it is not served.
     pub kind: NotServedKind,
-    /// Its path below the prefix; what is not UTF-8 in it, and control characters, as escapes.
+    /// Its path below the prefix. Control characters and bytes that are not UTF-8 are escaped.
     pub path: String,
-    /// Where a link leads, or what the system said; empty where the kind says all.
+    /// The target of a link, or the system's error; empty if the kind says all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
@@ -132,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_are_told_in_words_and_by_number() {
+    fn kinds_are_written_in_words_and_by_number() {
         let mut found = NotServed::default();
         assert_eq!(found.text(), "");
         for kind in [NotServedKind::LinkedFolder, NotServedKind::UnusableName] {

@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 use super::schema::{base64_of, bytes_of};
 use crate::Problem;
 
-/// The most slots that are asked for at once.
+/// The most slots in one request.
 pub const POINTS_SLOTS_MOST: u32 = 1 << 20;
 
 /// Body of `POST /v1/points`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PointsRequest {
-    /// Which metric.
+    /// The metric.
     pub metric: MetricName,
-    /// Which of its archives: the one with this step.
+    /// The resolution of the archive.
     pub seconds_per_point: u32,
-    /// The time of the first slot, Unix seconds, a multiple of the step.
+    /// The time of the first slot, Unix seconds, a multiple of the resolution.
     pub first: u32,
-    /// How many slots, at most [`POINTS_SLOTS_MOST`].
+    /// How many slots; at most [`POINTS_SLOTS_MOST`].
     pub slots: u32,
     /// The time by which points expire, Unix seconds.
     pub now: u32,
-    /// What is stored for a later time lies in the future, Unix seconds.
+    /// The latest time that is not in the future, Unix seconds.
     pub latest: u32,
 }
 
@@ -30,25 +30,25 @@ pub struct PointsRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "found", rename_all = "snake_case")]
 pub enum PointsFound {
-    /// The archive was looked at.
+    /// The archive was read.
     Points {
-        /// A bit for each slot that holds a valid point, the lowest bit of each byte first, in base64; zeros at the end are left
-        /// out.
+        /// A bit for each slot that holds a valid point, the lowest bit of each byte first, in base64. Zeros
+        /// at the end are left out.
         valid: String,
-        /// The same for slots where a newer timestamp stands.
+        /// A bit for each slot that holds a newer timestamp, in the same form.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         taken: String,
-        /// The times of points in the future that lie in these slots' places, Unix seconds.
+        /// The times of points in the future that are in these slots, Unix seconds.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         ahead: Vec<u32>,
     },
-    /// The file has no archive of this step.
+    /// The file has no archive of this resolution.
     NoArchive,
     /// The file was not read.
     Unread {
-        /// What kind of problem.
+        /// The kind of problem.
         problem: Problem,
-        /// The same in words.
+        /// The problem in words.
         reason: String,
     },
 }
@@ -61,7 +61,7 @@ impl From<WindowPoints> for PointsFound {
 }
 
 impl PointsFound {
-    /// The points that were found; none where there is no such archive, no file, or where they cannot be read.
+    /// The points that were found. `None` if there is no such archive or file, or if it cannot be read.
     pub fn to_points(&self) -> Option<WindowPoints> {
         let Self::Points { valid, taken, ahead } = self else { return None };
         Some(WindowPoints {

@@ -1,4 +1,4 @@
-//! What two files of one metric do not have in common: their layouts, and the points of one that have no place in the other.
+//! How two files of one metric differ: their schemas, and the points of one that have no place in the other.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,8 @@ use std::str::FromStr;
 use bucky_whisper::{ArchiveCoverage, Coverage, Header, PointMap};
 use serde::{Deserialize, Serialize};
 
-/// What to do about points of a source for which the owner's file has no place, because a different storage schema made it.
+/// What to do about points of a source for which the owner's file has no place, because a different storage
+/// schema made it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnSchemaDifference {
@@ -15,17 +16,17 @@ pub enum OnSchemaDifference {
     Keep,
     /// Give the owner's file the archives of both files, then fill it.
     Reshape,
-    /// Accept a valid point of a coarser archive in the place of the finer points under it.
+    /// Accept a valid point of a coarser archive instead of the finer points under it.
     Coarsen,
-    /// Give these points up.
+    /// Give up these points.
     Drop,
 }
 
 impl OnSchemaDifference {
-    /// All of them, as the command line names them.
+    /// All names, as on the command line.
     pub const NAMES: [&'static str; 4] = ["keep", "reshape", "coarsen", "drop"];
 
-    /// The name that the command line and the wire have.
+    /// The name on the command line and on the wire.
     pub fn name(self) -> &'static str {
         match self {
             Self::Keep => "keep",
@@ -41,13 +42,14 @@ impl OnSchemaDifference {
         *self == Self::Keep
     }
 
-    /// Whether a source may go later on, where at most so many points had no place when it was healed. Points that lose their place
-    /// after that, because another schema re-made the owner's file, are none that anybody has given up.
+    /// Whether a source may be deleted later. When it was healed, `points_given_up` points had no place. If
+    /// more points lose their place after that, because another schema re-created the owner's file, the
+    /// operator has not given those up.
     pub fn accepts_at_most(self, coverage: &Coverage, points_given_up: u64) -> bool {
         self.accepts(coverage) && coverage.without_place() <= points_given_up
     }
 
-    /// Whether a source may go although its points have the places that `coverage` says.
+    /// Whether a source may be deleted, given the `coverage` of its points.
     pub fn accepts(self, coverage: &Coverage) -> bool {
         let is_filled = coverage.missing() == 0 && coverage.displaced() == 0;
         is_filled
@@ -109,9 +111,9 @@ impl From<&Header> for FileSchema {
 pub enum NoPlaceReason {
     /// The file has no archive of this resolution.
     NoArchive,
-    /// Its archive of this resolution does not reach back so far.
+    /// Its archive of this resolution does not reach back far enough.
     ShorterRetention,
-    /// A timestamp in the future takes the slot: a clock was ahead, or the file is damaged.
+    /// A timestamp in the future is in the slot: a clock was ahead, or the file is damaged.
     NewerTimestamp,
     /// The file could hold them, and does not.
     #[serde(other)]
@@ -121,48 +123,48 @@ pub enum NoPlaceReason {
 /// Points of one archive of a source that the owner's file does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchiveGap {
-    /// The source's archive: the one with this many seconds a point.
+    /// The resolution of the source's archive, in seconds.
     pub seconds_per_point: u32,
     /// How many points.
     pub points: u64,
-    /// Why.
+    /// The reason.
     pub reason: NoPlaceReason,
-    /// The oldest of them, in Unix seconds; 0 where that is not known.
+    /// The time of the oldest, in Unix seconds; 0 if it is not known.
     #[serde(default)]
     pub oldest: u32,
-    /// The newest of them, in Unix seconds; 0 where that is not known.
+    /// The time of the newest, in Unix seconds; 0 if it is not known.
     #[serde(default)]
     pub newest: u32,
-    /// How many of them lie under a valid point of a coarser archive.
+    /// How many of them are under a valid point of a coarser archive.
     #[serde(default)]
     pub coarser: u64,
-    /// The resolution of that archive, in seconds; 0 where there is none.
+    /// The resolution of that archive, in seconds; 0 if there is none.
     #[serde(default)]
     pub coarser_seconds_per_point: u32,
 }
 
-/// Two files of one metric whose schemas differ, and what one does not hold of the other.
+/// Two files of one metric whose schemas differ, and what the owner's file does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchemaDifference {
     /// The schema of the source's file.
     pub source: FileSchema,
     /// The schema of the owner's file.
     pub owner: FileSchema,
-    /// The archives of the source with points that the owner's file does not hold.
+    /// Archives of the source that have points that the owner's file does not hold.
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
         deserialize_with = "crate::bounded::owners"
     )]
     pub gaps: Vec<ArchiveGap>,
-    /// The schema that the owner's file had before it was given the archives of both.
+    /// The schema of the owner's file before it got the archives of both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reshaped_from: Option<FileSchema>,
 }
 
 impl SchemaDifference {
-    /// What there is to say about a file of the header `source` and one of the header `owner`; none where the schemas are equal
-    /// and every point is held.
+    /// The difference between a source with the header `source` and an owner's file with the header `owner`.
+    /// `None` if the schemas are equal and every point is held.
     pub fn of(source: &Header, owner: &Header, coverage: &Coverage) -> Option<Self> {
         let (source, owner) = (FileSchema::from(source), FileSchema::from(owner));
         let gaps: Vec<ArchiveGap> = coverage.archives.iter().flat_map(ArchiveGap::of).collect();
@@ -182,7 +184,7 @@ impl SchemaDifference {
         by_schema.map(|gap| gap.points).sum()
     }
 
-    /// Of these, how many lie under a valid point of a coarser archive.
+    /// How many of the points without a place are under a valid point of a coarser archive.
     pub fn points_coarser(&self) -> u64 {
         self.gaps.iter().map(|gap| gap.coarser).sum()
     }
@@ -222,7 +224,7 @@ impl ArchiveGap {
     }
 }
 
-/// A [`PointMap`] as it travels.
+/// A [`PointMap`] on the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArchivePoints {
     /// The archive's resolution in seconds.
@@ -254,7 +256,7 @@ impl From<&PointMap> for ArchivePoints {
 }
 
 impl ArchivePoints {
-    /// The map; none where it is not the map of an archive that can be.
+    /// The map. `None` if no archive can have it.
     pub fn to_map(&self) -> Option<PointMap> {
         let bytes = bytes_of(&self.slots)?;
         let words = bytes.chunks(8).map(|chunk| {

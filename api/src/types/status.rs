@@ -7,40 +7,42 @@ use super::NotServed;
 /// Answer of `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
-    /// What the daemon calls itself (`-node`).
+    /// The name of the daemon (`-node`).
     pub node: String,
-    /// A random name of the store, kept beside the files. Two addresses that answer the same one are one store.
+    /// A random name of the store, kept beside the files. Two addresses that answer the same name are the
+    /// same store.
     pub store_id: String,
     /// The version of the daemon.
     pub version: String,
     /// The level of the `/v1` contract: [`API_LEVEL`](crate::API_LEVEL).
     pub api_level: u32,
-    /// The fingerprint of the ring, equal where the rings are.
+    /// The fingerprint of the ring. Equal rings have equal fingerprints.
     pub ring_fingerprint: String,
-    /// How many metrics the inventory has; none before the first scan has ended.
+    /// How many metrics the inventory has. `None` before the first scan has ended.
     pub metrics: Option<u64>,
     /// The state of the inventory.
     pub inventory: InventoryStatus,
     /// The file system of the store.
     pub disk: DiskStatus,
-    /// The other volumes: what is mounted below the prefix, and linked folders that are followed.
+    /// The other volumes: folders mounted below the prefix, and linked folders that are followed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeStatus>,
-    /// Sources that were deleted and wait to be confirmed.
+    /// Deleted sources that wait to be confirmed.
     pub tombstones: TombstoneStatus,
     /// The transfers that run now.
     pub transfers: TransferStatus,
-    /// What the names of metrics begin with that are the node's own (`--local-prefix`): they are never misplaced.
+    /// The beginnings of names that belong to the node itself (`--local-prefix`). Such metrics are never
+    /// misplaced.
     #[serde(default)]
     pub local_prefixes: Vec<String>,
-    /// Corrupt files that were replaced and are kept aside.
+    /// Corrupt files that were replaced and kept aside.
     #[serde(default)]
     pub replaced: ReplacedStatus,
-    /// Why nothing is written or deleted on this node, in words; empty where it is. The prefix is another folder than at
-    /// the daemon's start.
+    /// Why this node writes and deletes nothing; empty if it does. The prefix is not the folder that it was
+    /// when the daemon started.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub read_only: String,
-    /// Nodes that were members of this daemon's ring before, the last one first: they may still hold metrics.
+    /// Nodes that were members of this daemon's ring before, the latest first. They may still hold metrics.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former_members: Vec<FormerMember>,
 }
@@ -48,40 +50,41 @@ pub struct Status {
 /// A node that was a member of the ring.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormerMember {
-    /// Its host, as the ring had it.
+    /// Its host in the ring.
     pub host: String,
-    /// When this daemon was first started without it, in Unix seconds.
+    /// When this daemon first started without it, in Unix seconds.
     pub until: u64,
 }
 
-/// Where the inventory stands.
+/// The state of the inventory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InventoryStatus {
     /// Whether a list can be served, and whether a scan runs.
     pub state: InventoryState,
-    /// Seconds since the list that is served was scanned.
+    /// Seconds since the scan of the list that is served.
     pub age_seconds: Option<u64>,
     /// How long the last scan took, in seconds.
     pub scan_seconds: Option<f64>,
-    /// Tagged files named by the hash of a series that is not known: they cannot be placed on a ring and are never moved.
+    /// Tagged files named by the hash of an unknown series. They cannot be placed on a ring and are never
+    /// moved.
     pub unplaceable: u64,
-    /// Files whose name cannot be a metric's (not UTF-8, a dot inside a component): never moved.
+    /// Files whose name is not a metric's (not UTF-8, a dot inside a component). They are never moved.
     pub unusable: u64,
-    /// Folders that could not be read: what lies in them is not in the list.
+    /// Folders that could not be read. Their files are not in the list.
     pub unreadable_folders: u64,
-    /// Everything below the prefix that is not served, by kind; the three above among it.
+    /// Everything below the prefix that is not served, by kind. It includes the three above.
     #[serde(default)]
     pub not_served: NotServed,
-    /// The series that are known by their hash (`--series`); none where no file was given.
+    /// The series that are known by their hash (`--series`). `None` if no file was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<SeriesStatus>,
-    /// Why the last scan failed or is incomplete, in words; empty where it did not.
+    /// Why the last scan failed or is incomplete; empty if it succeeded.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub problem: String,
 }
 
 impl InventoryStatus {
-    /// Everything that is not served; an older daemon lists only three kinds.
+    /// Everything that is not served. An older daemon lists only three kinds.
     pub fn all_not_served(&self) -> NotServed {
         NotServed {
             unplaceable: self.unplaceable,
@@ -97,13 +100,13 @@ impl InventoryStatus {
 pub struct SeriesStatus {
     /// Series, each once.
     pub series: u64,
-    /// Tagged files of this node that are named by the hash of one of them.
+    /// Tagged files of this node that are named by the hash of one of these series.
     pub files: u64,
-    /// Lines with a series that another line has, too.
+    /// Lines that repeat a series.
     pub duplicates: u64,
-    /// Lines that are no series.
+    /// Lines that are not a series.
     pub not_series: u64,
-    /// Why the file, which has changed, could not be read again; empty where it could.
+    /// Why the changed file could not be read again; empty if it was.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub problem: String,
 }
@@ -114,30 +117,31 @@ pub struct SeriesStatus {
 pub enum InventoryState {
     /// The first scan runs: there is no list yet.
     FirstScan,
-    /// A list is there.
+    /// There is a list.
     Ready,
-    /// A list is there, and a new one is being made.
+    /// There is a list, and a new scan runs.
     Rescan,
     /// The first scan failed: there is no list.
     Failed,
 }
 
-/// Room on the file system of the store.
+/// Space on the file system of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskStatus {
     /// Its size in bytes.
     pub total_bytes: u64,
-    /// What an ordinary user can still write, in bytes.
+    /// How many bytes an ordinary user can still write.
     pub free_bytes: u64,
-    /// How many files and folders it can hold; none where nothing limits that, and from a daemon that does not tell.
+    /// How many files and folders it can hold. `None` if there is no limit, and from a daemon that does not
+    /// report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_inodes: Option<u64>,
-    /// How many more an ordinary user can create.
+    /// How many more files and folders an ordinary user can create.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_inodes: Option<u64>,
 }
 
-/// A folder below the prefix that is mounted there, or that a followed link leads to.
+/// A folder that is mounted below the prefix, or the target of a followed link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeStatus {
     /// Its path below the prefix.
@@ -154,7 +158,7 @@ pub struct TombstoneStatus {
     pub waiting: u64,
     /// How long the oldest has waited, in seconds.
     pub oldest_seconds: u64,
-    /// Why some wait longer than the grace time: each reason once, with how many.
+    /// Why some wait longer than the grace time: each reason once, with its count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held: Vec<HeldTombstones>,
 }
@@ -162,9 +166,9 @@ pub struct TombstoneStatus {
 /// Tombstones that could not be confirmed yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldTombstones {
-    /// How many of them.
+    /// How many.
     pub count: u64,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -179,11 +183,11 @@ pub struct TransferStatus {
     pub limit: u32,
 }
 
-/// Corrupt files that were replaced and are kept in `.bucky/replaced/` until a person removes them.
+/// Corrupt files that were replaced. They stay in `.bucky/replaced/` until an operator removes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplacedStatus {
     /// How many.
     pub files: u64,
-    /// Their length together.
+    /// Their total length.
     pub bytes: u64,
 }

@@ -1,25 +1,25 @@
-//! What a request must be allowed, by its method and path: the table of `docs/internals/http-api.md`. Pure.
+//! Which permission a request needs, by its method and path: the table of `docs/internals/http-api.md`. Pure.
 
 use axum::http::Method;
 use bucky_api::paths;
 use bucky_api::token::Operation;
 
-/// What a request needs before anything of its body is looked at.
+/// What a request needs before any of its body is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Demand<'a> {
-    /// Nothing: it gets the same answer from every daemon of this kind.
+    /// Nothing: every daemon of this kind gives the same answer.
     Nothing,
-    /// A good token, whatever it allows.
+    /// A valid token, whatever it allows.
     Token,
-    /// To see lists.
+    /// Permission to list metrics.
     List,
-    /// To do that to the metric whose name, as it stands in the path, is this.
+    /// Permission for this operation on one metric, whose name is this part of the path.
     Metric(Operation, &'a str),
-    /// To do these things at all; to which metrics, the body tells.
+    /// Permission for these operations on some metrics. The body names them.
     Operations(&'static [Operation]),
 }
 
-/// What a request with this method for this path, as it is sent, needs.
+/// What a request with this method and this raw path needs.
 pub(crate) fn of<'a>(method: &Method, path: &'a str) -> Demand<'a> {
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     match path {
@@ -44,7 +44,7 @@ pub(crate) fn of<'a>(method: &Method, path: &'a str) -> Demand<'a> {
     }
 }
 
-/// What is done to a metric; none for methods that do nothing.
+/// What the method does to a metric. `None` for a method that does nothing.
 fn operation(method: &Method) -> Option<Operation> {
     match *method {
         Method::HEAD | Method::GET => Some(Operation::Read),

@@ -1,9 +1,10 @@
-//! Who may do what: tokens, where there is a secret to sign them with, and which other daemons are spoken to.
+//! Who may do what: tokens, if there is a secret to sign them with, and which other daemons this one
+//! contacts.
 //!
-//! `settings` are the flags. `guard` stands before all routes: it wants a good token, and looks at all that the path and
-//! the method tell; names that stand in a body are looked at where it is read, with the [`Caller`] that the guard has
-//! left. `peers` is the one door to other daemons, with a short-lived and narrow token for those that may have one.
-//! Without a secret everybody may do everything, as ever.
+//! `settings` are the flags. `routes::guard` runs before all routes: it requires a valid token, and checks
+//! everything that the path and the method say. Names in a body are checked where the body is read, with the
+//! [`Caller`] from the guard. `peers` is the only way to other daemons. It gives a short-lived and narrow
+//! token to those that may have one. Without a secret any client may do everything, as with the Go daemon.
 
 pub(crate) mod demand;
 mod narrow;
@@ -12,17 +13,18 @@ mod settings;
 
 use std::sync::Arc;
 
+use bucky_api::clock::unix_now;
 use bucky_api::token::{Claims, Denied, Grant, LIST, Operation, Secret, Token, TokenTextError};
 use bucky_whisper::MetricName;
 
 pub(crate) use self::peers::{NoDaemon, Peers};
 pub(crate) use self::settings::{AuthArgs, AuthSettings};
-use crate::store::unix_now;
 
-/// How long a token of this daemon's own is good. It is looked at when a request begins, however long that takes then.
+/// How long a token from this daemon is valid. It is checked when a request begins, so the request may take
+/// longer.
 const OWN_SECONDS: u64 = 300;
 
-/// What tokens are signed with: the first signs, all are taken.
+/// The secrets of tokens: the first one signs, all are accepted.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys(Arc<[Secret]>);
 
@@ -35,7 +37,7 @@ impl Keys {
         Grant::verify(token, &self.0, u64::from(unix_now()))
     }
 
-    /// A token of this daemon's own.
+    /// A token from this daemon.
     fn sign(
         &self,
         operations: &[Operation],
@@ -49,22 +51,22 @@ impl Keys {
             not_before: None,
             expires: Some((now + OWN_SECONDS) as f64),
         };
-        // There is always one.
+        // There is always at least one.
         self.0.first().ok_or(TokenTextError::Empty)?.sign(&claims)
     }
 }
 
-/// Who sent a request, as far as that is known.
+/// Who sent a request, as far as this daemon can know.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
     /// There are no tokens here.
     Anyone,
-    /// Whoever holds a token that allows this.
+    /// The holder of a token that allows this.
     Holder(Arc<Grant>),
 }
 
 impl Caller {
-    /// Whether it may do that to a metric.
+    /// Whether the caller may do `operation` to `metric`.
     ///
     /// # Errors
     /// [`Denied`].
@@ -72,10 +74,10 @@ impl Caller {
         self.may_named(operation, metric.as_str())
     }
 
-    /// Whether it may do all of that to a metric.
+    /// Whether the caller may do all of `operations` to `metric`.
     ///
     /// # Errors
-    /// [`Denied`] tells the first that it may not.
+    /// [`Denied`] for the first that is not allowed.
     pub(crate) fn may_all(
         &self,
         operations: &[Operation],
@@ -84,7 +86,7 @@ impl Caller {
         operations.iter().try_for_each(|operation| self.may(*operation, metric))
     }
 
-    /// Whether it may see lists.
+    /// Whether the caller may list metrics.
     ///
     /// # Errors
     /// [`Denied`].
@@ -92,7 +94,7 @@ impl Caller {
         self.may_named(Operation::Read, LIST)
     }
 
-    /// Whether it may do that to any metric at all.
+    /// Whether the caller may do `operation` to any metric at all.
     ///
     /// # Errors
     /// [`Denied::Operation`].

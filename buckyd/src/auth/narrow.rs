@@ -5,15 +5,16 @@ use std::collections::BTreeSet;
 use bucky_api::token::escaped;
 use bucky_whisper::MetricName;
 
-/// What the patterns of one token may have together: a head of a request has room for it, also where heads have little.
+/// The total length of one token's patterns. They fit into the head of a request, even if the daemon limits
+/// heads more than usual.
 const LIMIT_BYTES: usize = 8 * 1024;
-/// What a pattern takes beside its text: quotes and a comma.
+/// What a pattern takes besides its text: quotes and a comma.
 const FRAME_BYTES: usize = 3;
 /// The pattern that covers everything.
 const ALL: &str = "*";
 
-/// Patterns that match each of `metrics`: their very names where those fit; else the longest common beginnings that do,
-/// by whole components; else all there is.
+/// Patterns that match each of `metrics`: their exact names if those fit. Otherwise the longest common
+/// beginnings, in whole components, that fit. Otherwise `*`.
 pub(super) fn patterns<'a>(
     metrics: impl IntoIterator<Item = &'a MetricName> + Clone,
 ) -> Vec<String> {
@@ -22,7 +23,7 @@ pub(super) fn patterns<'a>(
         return patterns;
     }
     let covering = |components| fitting(names().map(|name| beginning(name, components)));
-    // The fewer components, the shorter all of them together: the most that fit are found by halving.
+    // Fewer components make all patterns together shorter, so a binary search finds the most that fit.
     let (mut fits, mut too_many) = (0, names().map(components_of).max().unwrap_or_default());
     while too_many - fits > 1 {
         let middle = fits.midpoint(too_many);
@@ -38,7 +39,7 @@ fn components_of(name: &str) -> usize {
     name.matches('.').count() + 1
 }
 
-/// The patterns, each once, if they are short enough together.
+/// The patterns, each once, if they fit together.
 fn fitting(patterns: impl Iterator<Item = String>) -> Option<Vec<String>> {
     let mut bytes = 0;
     let mut fitting = BTreeSet::new();
@@ -54,8 +55,8 @@ fn fitting(patterns: impl Iterator<Item = String>) -> Option<Vec<String>> {
     Some(fitting.into_iter().collect())
 }
 
-/// The pattern for all metrics that have the first `components` of `name`, or for it alone where it has no more; with
-/// none at all, for everything.
+/// The pattern for all metrics that share the first `components` of `name`. A name without more components
+/// gets the pattern for itself alone. With 0 components it is the pattern for everything.
 fn beginning(name: &str, components: usize) -> String {
     let Some(dots) = components.checked_sub(1) else { return ALL.to_owned() };
     match name.match_indices('.').nth(dots) {

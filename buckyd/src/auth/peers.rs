@@ -1,9 +1,10 @@
-//! The one door to other daemons: whom this one speaks to, and with which token.
+//! The only way to other daemons: which ones this daemon contacts, and with which token.
 //!
-//! With tokens, only the members of the ring, on the port that this daemon itself listens on, and those that `--peer`
-//! names: whoever may call this daemon must not be able to have it send a token to a host of his own, or to ask hosts that
-//! only it can reach (D9). The token is good for some minutes, for what is asked and the metrics it is asked of. Without
-//! tokens nothing secret is sent, and everybody may be asked, unless `--peer` was given.
+//! With tokens, it contacts only the members of the ring, on the port that this daemon itself listens on, and
+//! the hosts of `--peer`. A client must not be able to make this daemon send a token to the client's own
+//! host, or query a host that only this daemon can reach (D9). The token is valid for some minutes, for one
+//! purpose and for the metrics of the request. Without tokens nothing secret is sent, so any daemon may be
+//! asked, unless `--peer` was given.
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -24,30 +25,31 @@ use super::{Keys, narrow};
 pub(crate) struct Peers {
     client: Client,
     keys: Option<Keys>,
-    /// Those that are spoken to, in their one spelling; none where everybody is.
+    /// Those that may be contacted, in canonical spelling. `None` means any.
     known: Option<BTreeSet<(String, u16)>>,
-    /// By how much their clocks may differ from ours before nothing is deleted on their word.
+    /// How far their clocks may differ from ours before nothing is deleted because of what they say.
     max_clock_difference: Duration,
     /// Nodes that were members of the ring before.
     former: Arc<[FormerMember]>,
 }
 
-/// Why another daemon is not spoken to.
+/// Why another daemon is not contacted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoDaemon {
-    /// It is not one of those that are known.
+    /// It is not a known daemon.
     #[error(
         "{0} is not a member of this daemon's ring and is not named by --peer, so this daemon sends it no requests; \
          to allow them, start this buckyd with --peer {0}"
     )]
     Unknown(DaemonAddr),
-    /// No token could be made.
+    /// The token could not be made.
     #[error("cannot create a token for {addr}")]
     Token { addr: DaemonAddr, source: TokenTextError },
 }
 
 impl Peers {
-    /// Those of the ring with these hosts, all on `port`, and `named`, where tokens or names confine them.
+    /// The peers: daemons of the ring on these hosts, all on `port`, and `named`. They are the only ones if
+    /// there are tokens or names.
     pub(crate) fn new<'a>(
         client: Client,
         keys: Option<Keys>,
@@ -63,31 +65,31 @@ impl Peers {
         Self { client, keys, known, max_clock_difference, former }
     }
 
-    /// The same, where these were members of the ring before.
+    /// Sets the former members of the ring.
     #[must_use]
     pub(crate) fn with_former(self, former: Vec<FormerMember>) -> Self {
         Self { former: former.into(), ..self }
     }
 
-    /// Those that were members of the ring before.
+    /// The former members of the ring.
     pub(crate) fn former(&self) -> &[FormerMember] {
         &self.former
     }
 
-    /// The same, whose clocks may differ by so much from ours.
+    /// Sets the largest clock difference.
     #[must_use]
     pub(crate) fn with_max_clock_difference(self, max_clock_difference: Duration) -> Self {
         Self { max_clock_difference, ..self }
     }
 
-    /// Everybody, without a token.
+    /// Any daemon, without a token.
     #[cfg(test)]
     pub(crate) fn everybody(client: Client) -> Self {
         let (max_clock_difference, former) = (MAX_CLOCK_DIFFERENCE, Arc::default());
         Self { client, keys: None, known: None, max_clock_difference, former }
     }
 
-    /// Whether the daemon at `addr` may be spoken to.
+    /// Whether the daemon at `addr` may be contacted.
     ///
     /// # Errors
     /// [`NoDaemon::Unknown`].
@@ -100,7 +102,7 @@ impl Peers {
         }
     }
 
-    /// Whether something may be deleted on the word of somebody whose clock is so far from ours.
+    /// Whether something may be deleted because of what a peer with this clock says.
     ///
     /// # Errors
     /// [`ClockDoubt`].
@@ -108,7 +110,8 @@ impl Peers {
         may_trust(offset, self.max_clock_difference)
     }
 
-    /// The daemon at `addr`, to be asked within the next minutes to do these things with these metrics, and no others.
+    /// The daemon at `addr`, for requests within the next minutes that do only these operations, and only to
+    /// these metrics.
     ///
     /// # Errors
     /// [`NoDaemon`].
@@ -126,7 +129,7 @@ impl Peers {
     }
 }
 
-/// A host in its one spelling. Names are not resolved: what a name stands for may be changed by others.
+/// A host in canonical spelling. Names are not resolved, because others may control what a name resolves to.
 fn host_key(host: &str) -> String {
     match host.parse::<Ipv6Addr>() {
         Ok(ip) => ip.to_string(),
@@ -150,9 +153,9 @@ mod tests {
         peers.check(&addr.parse().unwrap()).is_ok()
     }
 
-    /// D9: the Go daemon asks whoever it is told to, and sends a token with all rights along.
+    /// D9: the Go daemon asks any host that a client names, and sends it a token with all rights.
     #[test]
-    fn d9_with_tokens_only_members_and_those_named_are_spoken_to() {
+    fn d9_with_tokens_only_members_and_configured_peers_are_contacted() {
         let keys = Keys::new(Secret::new(b"secret").unwrap(), Vec::new());
         let peers = peers(Some(keys), &["old:4343"]);
         for addr in
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tokens_everybody_is_spoken_to_unless_some_are_named() {
+    fn without_tokens_any_daemon_is_contacted_unless_peers_are_named() {
         assert!(knows(&peers(None, &[]), "anybody:1"));
         let confined = peers(None, &["old"]);
         assert!(knows(&confined, "old:4242") && knows(&confined, "graphite-1"));

@@ -9,42 +9,43 @@ use bucky_api::token::Secret;
 
 use super::Keys;
 
-/// The longest file of a secret that is read.
+/// The longest secret file that is read.
 const SECRET_LIMIT_BYTES: u64 = 64 * 1024;
-/// Whoever is neither the owner nor of the group.
+/// The permission bits of users who are neither the owner nor in the group.
 const OTHERS: u32 = 0o007;
 
 /// The flags.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AuthArgs {
-    /// File with the secret that all daemons of the cluster share. If given, every request needs a token signed with it.
+    /// File with the secret that all daemons of the cluster share. If given, every request needs a token
+    /// signed with it.
     #[arg(long, value_name = "FILE")]
     auth_jwt_secret_file: Option<PathBuf>,
     /// File with another secret whose tokens are accepted as well, while you change secrets. Repeatable.
     #[arg(long, value_name = "FILE")]
     auth_jwt_accept_secret_file: Vec<PathBuf>,
-    /// Daemon outside of the ring that this one may fetch from, such as one that is drained. With --peer or with tokens,
-    /// it talks only to members of the ring and to peers. Repeatable.
+    /// Daemon outside of the ring that this one may fetch from, such as one that is drained. With --peer or
+    /// with tokens, it talks only to members of the ring and to peers. Repeatable.
     #[arg(long, value_name = "HOST[:PORT]")]
     peer: Vec<String>,
 }
 
-/// What they come to.
+/// The checked settings.
 #[derive(Debug)]
 pub(crate) struct AuthSettings {
-    /// The secrets; none where there are no tokens.
+    /// The secrets. `None` if there are no tokens.
     pub(crate) keys: Option<Keys>,
-    /// Daemons outside of the ring.
+    /// Daemons that are not in the ring.
     pub(crate) peers: Vec<DaemonAddr>,
-    /// What the operator should know.
+    /// Messages for the operator.
     pub(crate) warnings: Vec<String>,
 }
 
 impl AuthArgs {
-    /// Reads the files. A peer without a port listens on `port`, as this daemon does.
+    /// Reads the files. A peer without a port gets `port`, which this daemon listens on.
     ///
     /// # Errors
-    /// In words, with the flag: a daemon must not run open where protection was asked for.
+    /// A message that names the flag. A daemon that was given a secret must not run without protection.
     pub(crate) fn check(&self, port: u16) -> Result<AuthSettings, String> {
         let mut warnings = Vec::new();
         let mut secret = |flag: &str, path: &Path| -> Result<Secret, String> {
@@ -128,14 +129,14 @@ mod tests {
     const LONG: &str = "0123456789abcdef0123456789abcdef\n";
 
     #[test]
-    fn peers_listen_where_this_daemon_does_unless_told_otherwise() {
+    fn peers_have_this_daemons_port_unless_they_name_another() {
         let settings = check(LONG, 0o600).unwrap();
         let peers: Vec<String> = settings.peers.iter().map(ToString::to_string).collect();
         assert_eq!(peers, ["old:4343", "older:1", "[::1]:4343"]);
         assert_eq!(settings.warnings, [] as [String; 0]);
     }
 
-    /// D10: an empty or blank file turns the Go daemon's tokens off without a word.
+    /// D10: an empty or blank file turns the Go daemon's tokens off without a message.
     #[test]
     fn d10_a_blank_secret_file_keeps_the_daemon_from_starting() {
         for content in ["", "\n", " \t\n"] {
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_and_one_that_all_can_read_are_told_and_not_shown() {
+    fn a_short_secret_and_one_that_all_can_read_are_reported_and_not_shown() {
         let settings = check("swordfish", 0o644).unwrap();
         assert!(settings.warnings[0].contains("fewer than 32 bytes"), "{:?}", settings.warnings);
         assert!(settings.warnings[1].contains("chmod o="), "{:?}", settings.warnings);

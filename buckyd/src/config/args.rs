@@ -1,4 +1,4 @@
-//! The flags as they are declared: names, defaults, help. What they mean is checked in the parent.
+//! The flags: names, defaults, help. The parent module checks their values.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,18 +9,18 @@ use clap::Parser;
 use super::LogFormat;
 use crate::auth::AuthArgs;
 
-/// The most copies of a metric that a ring can be asked for: carbon's own limit is the number of its nodes.
+/// The largest replication factor. Carbon's own limit is the number of its nodes.
 const COPIES_MOST: i64 = 64;
 
 /// The Bucky daemon: serves, fills and deletes the Whisper files of one storage node.
 ///
-/// NODE is `HOST[:PORT][=INSTANCE]`. Give all members of the relay's ring in the relay's order, the same ones to every
-/// daemon of the cluster. Flags may have one dash or two.
+/// NODE is `HOST[:PORT][=INSTANCE]`. Give all members of the relay's ring in the relay's order, the same ones
+/// to every daemon of the cluster. Flags may have one dash or two.
 #[derive(Debug, Parser)]
 #[command(name = "buckyd", version, disable_help_flag = true, args_override_self = true)]
 pub(super) struct Args {
-    /// Address to listen on; :PORT listens on all addresses of this host. Without tokens, anyone who can reach it can
-    /// read and delete metrics.
+    /// Address to listen on; :PORT listens on all addresses of this host. Without tokens, anyone who can
+    /// reach it can read and delete metrics.
     #[arg(
         short = 'b',
         long = "bind",
@@ -43,24 +43,27 @@ pub(super) struct Args {
     /// Put the copies of a metric on different hosts (carbon's DIVERSE_REPLICAS).
     #[arg(long)]
     pub(super) diverse_replicas: bool,
-    /// Which part of a tagged series the relay hashes: whole, before-semicolon. Default: what the relay of --relay does.
+    /// Which part of a tagged series the relay hashes: whole, before-semicolon. Default: what the relay of
+    /// --relay does.
     #[arg(long)]
     pub(super) tagged_names: Option<String>,
     /// Prefix of the metrics that each node writes about itself: they are never misplaced. Repeatable.
     #[arg(long, value_name = "PREFIX", default_value = "carbon.agents.")]
     pub(super) local_prefix: Vec<String>,
-    /// File with one series per line (`name;tag1=value1;tag2=value2`), as exported from the tag database. Needed to place
-    /// tagged files that are named by the SHA-256 of their series (carbon's TAG_HASH_FILENAMES). Read again when it changes.
+    /// File with one series per line (`name;tag1=value1;tag2=value2`), as exported from the tag database.
+    /// Needed to place tagged files that are named by the SHA-256 of their series (carbon's
+    /// TAG_HASH_FILENAMES). Read again when it changes.
     #[arg(long, value_name = "FILE")]
     pub(super) series: Option<PathBuf>,
     /// Folder of the Whisper files.
     #[arg(short = 'p', long, value_name = "PATH", default_value = "/opt/graphite/storage/whisper")]
     pub(super) prefix: PathBuf,
-    /// Folder for temporary files and tombstones, on the same file system as the prefix. Default: PREFIX/.bucky
+    /// Folder for temporary files and tombstones, on the same file system as the prefix. Default:
+    /// PREFIX/.bucky
     #[arg(long, value_name = "PATH")]
     pub(super) state_dir: Option<PathBuf>,
-    /// Link below the prefix that leads to a folder, or a folder that such links may lead to. It is served as part of the
-    /// prefix. Repeatable. File systems mounted below the prefix do not need this flag.
+    /// Link below the prefix that leads to a folder, or a folder that such links may lead to. It is served as
+    /// part of the prefix. Repeatable. File systems mounted below the prefix do not need this flag.
     #[arg(long, value_name = "PATH")]
     pub(super) follow: Vec<PathBuf>,
     /// Create new files with holes in place of blocks of zeros.
@@ -72,7 +75,8 @@ pub(super) struct Args {
     /// After a fill, set the file's modification time to the one that the sender gives.
     #[arg(long)]
     pub(super) mtime: bool,
-    /// Seconds that a deleted source waits as a tombstone before its owners must confirm it and it is removed.
+    /// Seconds that a deleted source waits as a tombstone before its owners must confirm it and it is
+    /// removed.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     pub(super) tombstone_grace: f64,
     /// Seconds to wait for the lock of a file.
@@ -84,14 +88,15 @@ pub(super) struct Args {
     /// Seconds that another daemon's answer may pause after it has begun.
     #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
     pub(super) idle_timeout: f64,
-    /// Seconds that the clock of another host may differ from this node's. If it differs more, nothing is deleted at its
-    /// request or by its confirmation.
+    /// Seconds that the clock of another host may differ from this node's. If it differs more, nothing is
+    /// deleted at its request or by its confirmation.
     #[arg(long, value_name = "SECONDS", default_value_t = 30.0)]
     pub(super) max_clock_difference: f64,
     /// How many archives are sent at once, and how many are received at once.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = integer::<u32>(1..=1024))]
     pub(super) max_transfers: u32,
-    /// MiB of memory for all files and requests together. Files larger than a sixth of it go through the disk.
+    /// MiB of memory for all files and requests together. Files larger than a sixth of it go through the
+    /// disk.
     #[arg(long, value_name = "MIB", default_value_t = 1600, value_parser = integer::<u64>(96..=1_048_576))]
     pub(super) memory: u64,
     /// Meaning of aggregation method 6 in these files: avg_zero (whisper.py) or first (go-carbon).
@@ -105,8 +110,8 @@ pub(super) struct Args {
     /// Flag of the Go daemon, without effect: temporary files are in the state folder
     #[arg(short = 't', long, value_name = "PATH")]
     pub(super) tmpdir: Option<OsString>,
-    /// go-carbon's file-list-cache (version 2). If it is not older than --timeout, /metrics answers from it until the
-    /// first scan has ended
+    /// go-carbon's file-list-cache (version 2). If it is not older than --timeout, /metrics answers from it
+    /// until the first scan has ended
     #[arg(long = "cache_path", alias = "cache-path", value_name = "PATH")]
     pub(super) cache_path: Option<OsString>,
     /// Flag of the Go daemon, without effect: new files are stored as they arrive, compressed or not

@@ -1,4 +1,5 @@
-//! Where the daemon listens, as Go programs write it: `IP:PORT`, `HOST:PORT`, or `:PORT` for every address of the host.
+//! The address to listen on, in the forms of Go programs: `IP:PORT`, `HOST:PORT`, or `:PORT` for every
+//! address of the host.
 
 use std::fmt;
 use std::io;
@@ -7,35 +8,35 @@ use std::str::FromStr;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// How many connections may wait to be taken: what the standard library asks for.
+/// How many connections may wait to be accepted: the standard library's value.
 const BACKLOG: u32 = 1024;
 
 /// An address to listen on, as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bind {
-    /// Every address of this host, IPv4 and IPv6.
+    /// Every address of this host, IPv4 and IPv6, with this port.
     Every(u16),
-    /// This one.
+    /// One address.
     Addr(SocketAddr),
-    /// The one that this name has when the daemon starts.
+    /// The address of a name when the daemon starts.
     Name {
         /// A host's name.
         host: String,
-        /// The port; 0 for any that is free.
+        /// The port; 0 means any free one.
         port: u16,
     },
 }
 
-/// Why a text is no address to listen on.
+/// Why a text is not an address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadBind {
     /// There is no port.
     #[error("{0:?} has no port; write [HOST]:PORT, such as 0.0.0.0:4242 or :4242")]
     NoPort(String),
-    /// What stands behind the last colon is none.
+    /// The text after the last colon is not a port.
     #[error("port {0:?} is not a number from 0 to 65535")]
     Port(String),
-    /// An IPv6 address without brackets, or with one only.
+    /// An IPv6 address without brackets, or with only one.
     #[error(
         "{0:?} is not a host name or an address; write an IPv6 address in brackets, such as [::1]:4242"
     )]
@@ -71,7 +72,7 @@ impl FromStr for Bind {
 }
 
 impl Bind {
-    /// The port; 0 for any that is free.
+    /// The port; 0 means any free one.
     pub fn port(&self) -> u16 {
         match self {
             Self::Every(port) | Self::Name { port, .. } => *port,
@@ -91,10 +92,11 @@ impl fmt::Display for Bind {
 }
 
 impl Bind {
-    /// Listens there. A name is looked up first; of several addresses the first of IPv4 counts, as in Go programs.
+    /// Listens on the address. A name is looked up first. If it has several addresses, the first IPv4 address
+    /// is used, as in Go programs.
     ///
     /// # Errors
-    /// Where the name is not known, or the address cannot be listened on.
+    /// If the name is unknown, or the address cannot be listened on.
     pub(crate) async fn listen(&self) -> io::Result<TcpListener> {
         match self {
             Self::Every(port) => every(*port).await,
@@ -111,7 +113,7 @@ impl Bind {
 }
 
 async fn every(port: u16) -> io::Result<TcpListener> {
-    // A host without IPv6 has no such socket.
+    // A host without IPv6 cannot create such a socket.
     match TcpSocket::new_v6() {
         Ok(socket) => {
             rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_to_listen_on_is_refused_with_what_was_found() {
+    fn an_invalid_address_to_listen_on_is_refused_with_what_was_found() {
         for (text, said) in [
             ("nowhere", "has no port"),
             ("", "has no port"),
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_daemon_told_a_port_only_is_reached_over_ipv4_and_ipv6() {
+    async fn a_daemon_given_only_a_port_is_reached_over_ipv4_and_ipv6() {
         let listener = Bind::Every(0).listen().await.unwrap();
         let addr = listener.local_addr().unwrap();
         let mut ways = vec![IpAddr::from(Ipv4Addr::LOCALHOST)];
@@ -179,7 +181,7 @@ mod tests {
         }
         for ip in ways {
             let connecting = tokio::net::TcpStream::connect((ip, addr.port()));
-            // A host may have IPv6 and no address of it.
+            // A host may have IPv6 without an address.
             match connecting.await {
                 Err(error) if ip.is_ipv6() => {
                     assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_daemon_told_a_name_listens_where_the_name_leads() {
+    async fn a_daemon_given_a_name_listens_on_its_address() {
         let bind: Bind = "localhost:0".parse().unwrap();
         assert!(bind.listen().await.unwrap().local_addr().unwrap().ip().is_loopback());
         let nowhere: Bind = "no-such-host.invalid:0".parse().unwrap();

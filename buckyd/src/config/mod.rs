@@ -1,7 +1,7 @@
-//! The command line, read and checked once at start. Nothing below reads arguments or the environment.
+//! The command line, read and checked once at start. No other module reads arguments or the environment.
 //!
-//! The flags are the Go daemon's with ours beside them (`args`); `bucky_flags` lets them be written as either tool has
-//! them. `ring` makes the ring of them, `bind` says where to listen, `warnings` what the operator should know.
+//! The flags are the Go daemon's and our own (`args`). `bucky_flags` accepts them in both tools' notation.
+//! `ring` builds the ring, `bind` has the address to listen on, and `warnings` has messages for the operator.
 
 mod args;
 mod bind;
@@ -23,77 +23,77 @@ pub use self::bind::{BadBind, Bind};
 pub(crate) use self::warnings::exposure;
 use crate::auth::AuthSettings;
 
-/// How the daemon's log is written.
+/// The format of the daemon's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// Lines for people.
     Text,
-    /// A JSON object a line.
+    /// A JSON object per line.
     Json,
 }
 
-/// The daemon's settings, checked.
+/// The checked settings of the daemon.
 #[derive(Debug)]
 pub struct Config {
     /// Where to listen.
     pub bind: Bind,
-    /// What this node calls itself.
+    /// The name of this node.
     pub node: String,
     /// The ring.
     pub ring: Ring,
-    /// Beginnings of metrics that are never misplaced.
+    /// Beginnings of the names of local metrics, which are never misplaced.
     pub local_prefixes: Vec<String>,
     /// The files of the node.
     pub files: FileSettings,
-    /// How long is waited, and how much is held.
+    /// Time and memory limits.
     pub limits: Limits,
-    /// Tokens, and the daemons that are spoken to.
+    /// Tokens, and the daemons that may be contacted.
     pub(crate) auth: AuthSettings,
-    /// How the log is written.
+    /// The format of the log.
     pub log_format: LogFormat,
-    /// What the operator should know about these settings.
+    /// Messages for the operator about these settings.
     pub warnings: Vec<String>,
 }
 
 /// The files of the node, and how they are treated.
 #[derive(Debug)]
 pub struct FileSettings {
-    /// The folder below which they are.
+    /// The prefix: the folder of the files.
     pub prefix: PathBuf,
-    /// The folder of the daemon's own files, if not the usual one.
+    /// The folder of the daemon's own files, if it is not the default.
     pub state_dir: Option<PathBuf>,
     /// Links that may be followed, or folders that links may lead to.
     pub follow: Vec<PathBuf>,
     /// The file with the series of tagged files that are named by a hash.
     pub series: Option<PathBuf>,
-    /// go-carbon's list of files, which serves until the first scan has ended.
+    /// go-carbon's list of files, which is served until the first scan has ended.
     pub file_list: Option<PathBuf>,
-    /// How old the list of metrics may be.
+    /// The maximum age of the list of metrics.
     pub list_max_age: Duration,
-    /// Whether new files get holes.
+    /// Whether new files are created with holes.
     pub sparse: bool,
     /// Whether a fill sets the file's time.
     pub set_mtime: bool,
-    /// What aggregation 6 means.
+    /// The meaning of aggregation method 6.
     pub aggregation_six: AggregationSix,
 }
 
-/// How long is waited, and how much is held.
+/// Time and memory limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long a tombstone waits.
+    /// How long a tombstone waits before its owners are asked.
     pub tombstone_grace: Duration,
-    /// How long a lock is waited for.
+    /// How long to wait for a lock.
     pub lock: Duration,
-    /// How long the answer of another daemon is waited for.
+    /// How long to wait for another daemon's answer.
     pub peer: Duration,
-    /// How long an answer may stand still.
+    /// How long another daemon's answer may pause.
     pub idle: Duration,
-    /// By how much the clocks of others may differ from this node's.
+    /// How far the clocks of other hosts may differ from this node's.
     pub max_clock_difference: Duration,
-    /// How many transfers of each direction run at once.
+    /// How many transfers run at once in each direction.
     pub max_transfers: u32,
-    /// What files and requests may take together while they are in memory, in bytes.
+    /// The most bytes that all files and requests in memory take together.
     pub memory_bytes: u64,
 }
 
@@ -106,7 +106,7 @@ pub enum ConfigError {
     /// A switch with a bad value.
     #[error(transparent)]
     Boolean(#[from] bucky_flags::BadBoolean),
-    /// A setting that cannot be.
+    /// An invalid setting.
     #[error("{0}")]
     Setting(String),
 }
@@ -116,7 +116,8 @@ impl ConfigError {
         Self::Setting(format!("{flag}: {}", bucky_api::chain(error)))
     }
 
-    /// The exit code: 0 for help, 2 for flags that cannot be read, 1 for settings that cannot be, as the Go daemon.
+    /// The exit code, as in the Go daemon: 0 for help, 2 for flags that cannot be read, 1 for invalid
+    /// settings.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Clap(error) if !error.use_stderr() => 0,
@@ -127,7 +128,7 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Reads `args`, without the program's name.
+    /// Reads `args`, which do not include the program's name.
     ///
     /// # Errors
     /// [`ConfigError`].
@@ -190,7 +191,7 @@ impl Args {
     }
 }
 
-/// A wait for another daemon: with none at all nothing would ever be moved.
+/// The time limit for another daemon. It must be greater than 0, or nothing would ever be moved.
 fn wait(flag: &str, value: f64) -> Result<Duration, ConfigError> {
     match seconds(flag, value)? {
         Duration::ZERO => Err(ConfigError::Setting(format!("{flag}: must be more than 0"))),

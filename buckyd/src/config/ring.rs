@@ -1,4 +1,4 @@
-//! The ring, from the flags that describe it.
+//! Builds the ring from its flags.
 
 use bucky_ring::{Algorithm, Node, Relay, Ring, RingSpec, TaggedNames};
 

@@ -1,4 +1,4 @@
-//! The command line, row by row.
+//! Tables of command lines.
 
 use super::*;
 use bucky_ring::Algorithm;
@@ -82,14 +82,14 @@ fn every_spelling_of_a_flag_means_the_same() {
 }
 
 #[test]
-fn what_is_left_out_is_as_the_go_daemon_has_it_but_for_the_address() {
+fn defaults_are_the_go_daemons_except_for_the_address() {
     let config = parse("a").unwrap();
     let spec = config.ring.spec();
     assert_eq!((spec.algorithm, spec.replication_factor), (Algorithm::Carbon, 1));
     assert_eq!(config.files.prefix, PathBuf::from("/opt/graphite/storage/whisper"));
     assert_eq!(config.files.list_max_age, Duration::from_secs(3600));
     assert!(!config.files.sparse && !config.files.set_mtime);
-    // The Go daemon looks for a list of go-carbon in its usual place without being told.
+    // The Go daemon looks for go-carbon's list in its default place without a flag.
     assert_eq!(config.files.file_list, None);
     assert_eq!(config.node, rustix::system::uname().nodename().to_string_lossy());
     assert_eq!(config.bind.to_string(), "127.0.0.1:4242");
@@ -110,7 +110,7 @@ fn d20_flags_behind_the_nodes_are_flags() {
     let config = parse("a:2003 b:2003 -hash fnv1a -node a").unwrap();
     assert_eq!(config.ring.spec().nodes.len(), 2);
     assert_eq!(config.ring.spec().algorithm, Algorithm::Fnv1a);
-    // Behind a lone `--` all are nodes, and no node's name begins with a dash.
+    // After a lone `--` all arguments are nodes, and a node's name cannot begin with a dash.
     let error = parse("a -- -hash fnv1a").unwrap_err();
     assert_eq!(error.exit_code(), 1);
     assert!(error.to_string().contains("-hash"), "{error}");
@@ -136,7 +136,7 @@ fn nodes_are_read_as_the_go_daemon_reads_them() {
 }
 
 #[test]
-fn d49_what_is_no_node_is_refused_and_named() {
+fn d49_an_invalid_node_is_refused_and_named() {
     for text in [
         "a:b",
         "a:2003:x",
@@ -156,7 +156,7 @@ fn d49_what_is_no_node_is_refused_and_named() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_the_flag_and_the_go_daemons_exit_code() {
+fn an_invalid_setting_is_refused_with_the_flag_and_the_go_daemons_exit_code() {
     for (line, exit_code, said) in [
         ("", 1, "You must have at least 1 node in your hash ring"),
         ("-hash md5 a", 1, "-hash"),
@@ -189,14 +189,14 @@ fn what_cannot_be_is_refused_with_the_flag_and_the_go_daemons_exit_code() {
 }
 
 #[test]
-fn what_has_no_effect_here_is_said_at_start() {
+fn flags_without_effect_are_reported_at_start() {
     for flag in ["-pprof localhost:6060", "-pyroscope http://p", "-tmpdir /tmp", "-compressed"] {
         let name = flag.split(' ').next().unwrap();
         let config = parse(&format!("{flag} a")).unwrap();
         let said: Vec<_> = config.warnings.iter().filter(|said| said.contains("effect")).collect();
         assert!(matches!(&said[..], [said] if said.starts_with(name)), "{said:?}");
     }
-    // What turns a thing off that is not there needs no word.
+    // Turning off a feature that does not exist needs no warning.
     let quiet = parse("-pprof= -pyroscope= -node a a").unwrap();
     assert_eq!(quiet.warnings, [] as [String; 0]);
 }
@@ -204,11 +204,11 @@ fn what_has_no_effect_here_is_said_at_start() {
 #[test]
 fn who_can_reach_the_daemon_is_said_at_start() {
     let ring = |line: &str| parse(line).unwrap().ring;
-    let told = |addr: &str, line: &str| exposure(addr.parse().unwrap(), &ring(line), false);
-    assert!(told("0.0.0.0:4242", "a").unwrap().contains("without authentication"));
-    assert!(told("[::]:4242", "127.0.0.1").unwrap().contains("without authentication"));
-    assert!(told("127.0.0.1:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
-    assert!(told("[::ffff:127.0.0.1]:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
-    assert_eq!(told("127.0.0.1:4242", "127.0.0.1 localhost [::1]"), None);
+    let warned = |addr: &str, line: &str| exposure(addr.parse().unwrap(), &ring(line), false);
+    assert!(warned("0.0.0.0:4242", "a").unwrap().contains("without authentication"));
+    assert!(warned("[::]:4242", "127.0.0.1").unwrap().contains("without authentication"));
+    assert!(warned("127.0.0.1:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
+    assert!(warned("[::ffff:127.0.0.1]:4242", "graphite-1").unwrap().contains("-bind IP:PORT"));
+    assert_eq!(warned("127.0.0.1:4242", "127.0.0.1 localhost [::1]"), None);
     assert_eq!(exposure("0.0.0.0:4242".parse().unwrap(), &ring("a"), true), None);
 }

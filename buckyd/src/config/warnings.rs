@@ -1,4 +1,4 @@
-//! What the operator is told at start: settings that do nothing here, and those that are likely mistaken.
+//! Warnings at start: settings that have no effect, and settings that are probably mistakes.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +6,7 @@ use bucky_ring::Ring;
 
 use super::args::Args;
 
-/// What is odd about these settings, a line each.
+/// Warnings about these settings, one per line.
 pub(super) fn warnings(args: &Args, node: &str, ring: &Ring) -> Vec<String> {
     let mut warnings = ring.warnings();
     if !ring.spec().nodes.iter().any(|member| member.host() == node) {
@@ -15,7 +15,7 @@ pub(super) fn warnings(args: &Args, node: &str, ring: &Ring) -> Vec<String> {
              every metric here counts as misplaced"
         ));
     }
-    // With an empty value the Go daemon does without, too.
+    // With an empty value the feature is off in the Go daemon, too.
     for (flag, given) in [("-pprof", &args.pprof), ("-pyroscope", &args.pyroscope)] {
         if given.as_ref().is_some_and(|value| !value.is_empty()) {
             warnings.push(format!("{flag} is a flag of the Go daemon and has no effect here"));
@@ -36,7 +36,7 @@ pub(super) fn warnings(args: &Args, node: &str, ring: &Ring) -> Vec<String> {
     warnings
 }
 
-/// What there is to say about listening on `local` with this ring.
+/// The warning about listening on `local` with this ring, if there is one.
 pub(crate) fn exposure(local: SocketAddr, ring: &Ring, has_tokens: bool) -> Option<String> {
     if !local.ip().to_canonical().is_loopback() {
         return (!has_tokens).then(|| {

@@ -1,5 +1,5 @@
-//! Reading a request's body: into memory, with a limit on its length and a share of the memory for what has come; and
-//! never waiting for a sender that is silent, or next to silent.
+//! Reading a request's body into memory. Its length is limited, and bytes that have arrived take a share of
+//! the memory budget. A sender that stops, or sends next to nothing, is not waited for.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,37 +13,37 @@ use crate::memory::{Budget, NoMemory, Share};
 
 /// How long a sender may send nothing.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
-/// What has to come in as long a time of waiting. One byte now and then is no sign of life: it holds a place that
-/// others wait for.
+/// How many bytes must arrive while the daemon waits that long. A byte now and then is not a sign of life:
+/// such a sender would keep a permit that others wait for.
 const LEAST_BYTES: usize = 64 * 1024;
-/// The first step in which memory for a body is taken; then as much again as is there.
+/// The first step in which memory for a body is reserved. Later steps double it.
 const STEP_BYTES: usize = 64 * 1024;
 
-/// Why a body is not there.
+/// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// It is longer than it may be. What is behind the limit was not read.
+    /// It is too long. The rest of it was not read.
     #[error("the body has more than {limit_bytes} bytes")]
     TooLong {
         /// The limit.
         limit_bytes: usize,
     },
-    /// The connection broke, or the body's chunks are malformed.
+    /// The connection was lost, or the chunks of the body are malformed.
     #[error("the body ended early")]
     Broken(#[source] axum::Error),
-    /// Nothing came for too long.
+    /// Nothing arrived for too long.
     #[error("no byte of the body arrived for {} s", IDLE_LIMIT.as_secs())]
     Silent,
-    /// Too little came for too long.
+    /// Too little arrived for too long.
     #[error("fewer than {LEAST_BYTES} bytes of the body arrived in {} s of waiting", IDLE_LIMIT.as_secs())]
     Slow,
-    /// Too much else is in memory.
+    /// Other requests use the memory.
     #[error("cannot receive the body")]
     NoMemory(#[source] NoMemory),
 }
 
 impl BodyError {
-    /// The status for it where the contract has none of its own.
+    /// The HTTP status for it, unless the route's contract has another one.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -63,14 +63,14 @@ impl From<BodyError> for io::Error {
     }
 }
 
-/// A body that is in memory, and its share of that.
+/// A body in memory, and its share of the memory budget.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HeldBody {
     pub(crate) bytes: Vec<u8>,
     pub(crate) share: Share,
 }
 
-/// The whole of `body`, which may have no more than `limit_bytes`. Nothing is reserved for what has not come yet.
+/// Reads the whole of `body`, at most `limit_bytes`. Memory is reserved only for bytes that have arrived.
 ///
 /// # Errors
 /// [`BodyError`].
@@ -78,12 +78,12 @@ pub(crate) async fn read(
     body: Body,
     limit_bytes: usize,
     budget: &Budget,
-) -> Result<Held, BodyError> {
+) -> Result<HeldBody, BodyError> {
     let mut pieces = Box::pin(pieces(body));
-    let mut held = Held { bytes: Vec::new(), share: Share::default() };
+    let mut held = HeldBody { bytes: Vec::new(), share: Share::default() };
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
-        let Held { bytes, share } = &mut held;
+        let HeldBody { bytes, share } = &mut held;
         if piece.len() > limit_bytes - bytes.len() {
             return Err(BodyError::TooLong { limit_bytes });
         }
@@ -99,12 +99,12 @@ pub(crate) async fn read(
     Ok(held)
 }
 
-/// The pieces of `body` as they come, until its sender is silent or too slow.
+/// The pieces of `body` as they arrive, until its sender stops or is too slow.
 pub(crate) fn pieces(body: Body) -> impl Stream<Item = Result<Bytes, BodyError>> {
     let sender = Sender {
         stream: body.into_data_stream(),
         waited: Duration::ZERO,
-        came_bytes: 0,
+        arrived_bytes: 0,
         limit: IDLE_LIMIT,
     };
     stream::unfold(Some(sender), |sender| async move {
@@ -115,12 +115,13 @@ pub(crate) fn pieces(body: Body) -> impl Stream<Item = Result<Bytes, BodyError>>
     })
 }
 
-/// Whoever sends a body.
+/// The sender of a body.
 struct Sender {
     stream: BodyDataStream,
-    /// How long it was waited for since it last was fast enough. What the daemon does in between does not count.
+    /// How long it was waited for since it was last fast enough. Time that the daemon uses between pieces
+    /// does not count.
     waited: Duration,
-    came_bytes: usize,
+    arrived_bytes: usize,
     limit: Duration,
 }
 
@@ -132,13 +133,13 @@ impl Sender {
             Ok(None) => return None,
             Ok(Some(Err(error))) => return Some(Err(BodyError::Broken(error))),
             Ok(Some(Ok(piece))) => piece,
-            Err(_) if self.came_bytes == 0 => return Some(Err(BodyError::Silent)),
+            Err(_) if self.arrived_bytes == 0 => return Some(Err(BodyError::Silent)),
             Err(_) => return Some(Err(BodyError::Slow)),
         };
         self.waited += began.elapsed();
-        self.came_bytes += piece.len();
-        if self.came_bytes >= LEAST_BYTES {
-            (self.waited, self.came_bytes) = (Duration::ZERO, 0);
+        self.arrived_bytes += piece.len();
+        if self.arrived_bytes >= LEAST_BYTES {
+            (self.waited, self.arrived_bytes) = (Duration::ZERO, 0);
         }
         Some(Ok(piece))
     }
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
     use crate::memory::Memory;
 
-    /// A body of pieces that come after a pause each.
+    /// A body of pieces, each after a pause.
     fn body(pause: Duration, pieces: Vec<Vec<u8>>) -> Body {
         Body::from_stream(stream::iter(pieces).then(move |piece| async move {
             tokio::time::sleep(pause).await;
@@ -159,22 +160,22 @@ mod tests {
 
     fn sender(body: Body, limit: Duration) -> Sender {
         let stream = body.into_data_stream();
-        Sender { stream, waited: Duration::ZERO, came_bytes: 0, limit }
+        Sender { stream, waited: Duration::ZERO, arrived_bytes: 0, limit }
     }
 
     #[tokio::test]
-    async fn a_byte_now_and_then_is_no_body() {
+    async fn a_body_that_comes_byte_by_byte_is_too_slow() {
         let limit = Duration::from_millis(100);
         let pause = Duration::from_millis(10);
         let mut slow = sender(body(pause, vec![b"x".to_vec(); 1000]), limit);
-        let mut came = 0;
+        let mut arrived = 0;
         let error = loop {
             match slow.next().await.unwrap() {
-                Ok(_) => came += 1,
+                Ok(_) => arrived += 1,
                 Err(error) => break error,
             }
         };
-        assert!(matches!(error, BodyError::Slow) && came < 20, "{error} after {came}");
+        assert!(matches!(error, BodyError::Slow) && arrived < 20, "{error} after {arrived}");
         let mut enough = sender(body(pause, vec![vec![0; 32 * 1024]; 30]), limit);
         while let Some(piece) = enough.next().await {
             piece.unwrap();

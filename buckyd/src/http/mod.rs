@@ -1,4 +1,5 @@
-//! What all routes need of HTTP: bodies and queries read with limits, answers line by line, errors as answers.
+//! The HTTP that all routes need: bodies and queries read with limits, answers line by line, errors as
+//! answers.
 
 pub(crate) mod body;
 pub(crate) mod lines;

@@ -1,5 +1,5 @@
-//! Query parameters of the `/v1` routes, read strictly: an unknown one, or one that cannot be read, is refused. A
-//! filter that is overlooked would answer for every metric.
+//! Query parameters of the `/v1` routes, read strictly. A parameter that is unknown or cannot be read is
+//! refused: if a filter were overlooked, the answer would have every metric.
 
 use globset::{Glob, GlobMatcher};
 use regex::Regex;
@@ -10,9 +10,9 @@ use super::respond::ApiError;
 use crate::inventory::Span;
 use crate::transfers::{Permit, Transfers};
 
-/// The longest regular expression's memory, compiled.
+/// The most memory that a compiled regular expression may take.
 const REGEX_LIMIT_BYTES: usize = 16 * 1024 * 1024;
-/// The longest pattern. Before its size is known it is unfolded: `\pL` alone is hundreds of ranges.
+/// The longest pattern. It is expanded before its size is known: `\pL` alone is hundreds of ranges.
 const PATTERN_LIMIT_BYTES: usize = 4096;
 
 /// Reads the query string of a request.
@@ -42,18 +42,18 @@ impl Switch {
     }
 }
 
-/// Which names are wanted.
+/// Which names are selected.
 #[derive(Debug)]
 pub(crate) struct Filter {
     regex: Option<Regex>,
     glob: Option<GlobMatcher>,
     prefix: Option<String>,
     after: Option<String>,
-    /// For as long as the patterns are in memory.
-    _place: Option<Permit>,
+    /// Held while the patterns are in memory.
+    _permit: Option<Permit>,
 }
 
-/// The parameters of a filter, as they were given.
+/// The parameters of a filter, as text.
 #[derive(Debug, Default)]
 pub(crate) struct FilterText {
     pub(crate) regex: Option<String>,
@@ -63,8 +63,8 @@ pub(crate) struct FilterText {
 }
 
 impl FilterText {
-    /// The filter of these parameters; an empty one is refused. Patterns wait for a place, and are compiled where that
-    /// holds up nobody.
+    /// The filter of these parameters. An empty parameter is refused. Patterns wait for a permit, and are
+    /// compiled on a blocking thread.
     pub(crate) async fn compile(self, transfers: &Transfers) -> Result<Filter, ApiError> {
         let Self { regex, glob, prefix, after } = self;
         for (name, value) in [("regex", &regex), ("glob", &glob), ("prefix", &prefix)] {
@@ -76,9 +76,9 @@ impl FilterText {
             }
         }
         if regex.is_none() && glob.is_none() {
-            return Ok(Filter { regex: None, glob: None, prefix, after, _place: None });
+            return Ok(Filter { regex: None, glob: None, prefix, after, _permit: None });
         }
-        let place = transfers.pattern().await?;
+        let permit = transfers.pattern().await?;
         let compiled = transfers.compile(move || -> Result<_, ApiError> {
             let regex = regex.map(|text| compile_regex(&text)).transpose();
             let regex = regex.map_err(|error| {
@@ -90,17 +90,17 @@ impl FilterText {
             Ok((regex, glob))
         });
         let (regex, glob) = compiled.await??;
-        Ok(Filter { regex, glob, prefix, after, _place: Some(place) })
+        Ok(Filter { regex, glob, prefix, after, _permit: Some(permit) })
     }
 }
 
 impl Filter {
-    /// Where the names lie.
+    /// The range of names in which the selected ones are.
     pub(crate) fn span(&self) -> Span<'_> {
         Span { after: self.after.as_deref(), prefix: self.prefix.as_deref() }
     }
 
-    /// Whether a name of the span is wanted.
+    /// Whether a name of the range is selected.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.regex.as_ref().is_none_or(|regex| regex.is_match(name))
             && self.glob.as_ref().is_none_or(|glob| glob.is_match(name))
@@ -110,21 +110,22 @@ impl Filter {
 /// Why a pattern cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PatternError {
-    /// A short text can stand for much, and a deep one takes as deep a stack.
+    /// A short text can mean much, and a deeply nested one needs a deep stack.
     #[error("it has {len_bytes} bytes; the limit is {PATTERN_LIMIT_BYTES}")]
     TooLong {
         /// How long it is.
         len_bytes: usize,
     },
-    /// No regular expression, or too large a one.
+    /// Not a valid regular expression, or too large.
     #[error(transparent)]
     Regex(#[from] regex::Error),
-    /// No glob.
+    /// Not a valid glob.
     #[error(transparent)]
     Glob(#[from] globset::Error),
 }
 
-/// Compiles a regular expression that came from outside. Takes time and memory: for a blocking thread, one at a time.
+/// Compiles a regular expression from outside. It takes time and memory, so run it on a blocking thread, one
+/// at a time.
 pub(crate) fn compile_regex(text: &str) -> Result<Regex, PatternError> {
     check_length(text)?;
     Ok(regex::RegexBuilder::new(text).size_limit(REGEX_LIMIT_BYTES).build()?)
@@ -144,8 +145,8 @@ fn check_length(text: &str) -> Result<(), PatternError> {
 mod tests {
     use super::*;
 
-    /// The first overflowed the stack of the thread that compiled it, and the daemon was gone; the others took seconds
-    /// of a worker and hundreds of megabytes.
+    /// The first pattern overflowed the stack of the thread that compiled it, and the daemon crashed. The
+    /// others took a worker for seconds, and hundreds of megabytes.
     #[test]
     fn patterns_that_are_small_and_stand_for_much_are_refused() {
         let deep = format!("{}{}", "{".repeat(400_000), "}".repeat(400_000));

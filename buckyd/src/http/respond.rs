@@ -1,4 +1,4 @@
-//! Errors as answers: the `/v1` routes' JSON body.
+//! Errors as answers: the JSON error body of the `/v1` routes.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,7 +10,7 @@ use crate::memory::NoMemory;
 use crate::store::StoreError;
 use crate::transfers::NoPermit;
 
-/// An error on its way out of a `/v1` route.
+/// The error of a `/v1` route.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     body: ErrorBody,
@@ -54,7 +54,7 @@ impl ApiError {
         self
     }
 
-    /// The body, for an answer that has begun and can only end in a line that says what went wrong.
+    /// The error body, for an answer that has begun and can only end in a line that says what failed.
     pub(crate) fn body(&self) -> &ErrorBody {
         &self.body
     }

@@ -1,4 +1,4 @@
-//! Metrics from an archive stream, each made complete in the store.
+//! Metrics from an archive stream, each healed in the store.
 
 use std::collections::HashSet;
 use std::io::Read;
@@ -10,93 +10,96 @@ use bucky_api::archive::{
 use bucky_api::{Encoding, HealLine, HealOutcome, LeftOut, Problem, chain};
 use bucky_whisper::MetricName;
 
-use super::links::{Coming, Links};
+use super::links::{Links, Measurement};
 use super::renames::Renames;
 use super::rights::Rights;
 use crate::http::respond::ApiError;
-use crate::memory::{Budget, Growing, Share};
-use crate::store::{BatchId, Coming as ComingFile, HealBatch, HealRules, Volumes};
+use crate::memory::{Budget, GrowingShare, Share};
+use crate::store::{BatchId, HealBatch, HealRules, IncomingFile, Volumes};
 
-/// What a metric takes until its line is sent, beside its name, and how many times its name is held: in its line and
-/// its reason, as a path, and in the answer.
+/// How much memory a metric takes until its line is sent, besides its name, and how often its name is held:
+/// in its line, in its reason, as a path, and in the answer.
 const LINE_BYTES: u64 = 1024;
 const NAME_TIMES: u64 = 12;
 
-/// How large a buffer may be that is kept for the next metric. It is beyond the shares: one for each transfer.
+/// The largest buffer that is kept for the next metric. It is not counted in the shares: there is one for
+/// each transfer.
 const SPARE_LIMIT_BYTES: usize = 512 * 1024;
 
-/// What a stream may bring.
+/// What a stream may contain.
 pub(crate) enum Expected {
-    /// Whatever may be brought.
+    /// Any metric.
     Anything(Rights),
-    /// A peer's answer: these metrics, and nothing else. The list's share comes with it, and the lines of those that
-    /// were not asked for.
+    /// Only these metrics: a pull's. The share of their list comes with them, and the lines of metrics that
+    /// were not fetched.
     These {
         metrics: Vec<MetricName>,
         renames: Renames,
         denied: Vec<HealLine>,
         share: Share,
-        coming: Coming,
+        measurement: Measurement,
     },
 }
 
-/// Where the metrics of a batch go.
+/// Where the metrics of a batch are stored.
 pub(crate) struct Destination<'a> {
     pub(crate) store: &'a Volumes,
-    /// The memory for what is received.
+    /// The memory budget for what is received.
     pub(crate) budget: &'a Budget,
     pub(crate) links: &'a Links,
 }
 
 /// A batch that is durable.
-pub(crate) struct Stored {
-    /// A line for each metric.
+pub(crate) struct StoredBatch {
+    /// One line for each metric.
     pub(crate) lines: Vec<HealLine>,
-    /// The batches of tombstones that reshapes left, and how many tombstones each has.
+    /// The batches of tombstones that reshapes left, each with its number of tombstones.
     pub(crate) set_aside: Vec<(BatchId, u64)>,
     /// The memory that the lines take.
     pub(crate) share: Share,
 }
 
-/// What bounds the memory of a batch.
+/// The limits for the memory of a batch.
 #[derive(Clone, Copy)]
 struct Bounds<'a> {
-    /// What all that is received may take.
+    /// The memory budget for everything that is received.
     budget: &'a Budget,
-    /// The longest file that is held.
+    /// The longest file that is held in memory.
     file_limit_bytes: u64,
 }
 
-/// A batch that is being read.
-pub(crate) struct Incoming<'a> {
+/// A batch that is being received.
+pub(crate) struct IncomingBatch<'a> {
     batch: HealBatch<'a>,
     bounds: Bounds<'a>,
-    /// What may be brought; of a pull, all that was asked for.
+    /// What the sender may store. `None` for a pull, whose metrics were all checked.
     rights: Option<Rights>,
-    /// Of a pull, what has not come yet.
+    /// The metrics of a pull that have not arrived yet.
     missing: HashSet<MetricName>,
-    /// Of a pull, what is stored under another name.
+    /// The metrics of a pull that are stored under another name.
     renames: Renames,
-    /// Of a pull, how it comes.
-    coming: Option<Coming>,
+    /// The measurement of a pull's transfer.
+    measurement: Option<Measurement>,
     links: &'a Links,
-    /// The length of the files that have come.
+    /// The total length of the files that have arrived.
     file_bytes: u64,
-    /// What the metric that is coming takes.
-    member: Growing,
-    /// What those take that have come, until their lines are sent.
-    lines: Growing,
-    /// The long file that is coming, and what it is stored as; none where it may not be stored.
-    large: Option<(LargeMember, Option<(ComingFile, MetricName)>)>,
-    /// What the next metric is read into: that of the one before, where it is of a usual length.
+    /// The memory of the metric that is arriving.
+    member: GrowingShare,
+    /// The memory of the metrics that have arrived, until their lines are sent.
+    lines: GrowingShare,
+    /// The long file that is arriving, and what it is stored as. The second is `None` if it may not be
+    /// stored.
+    large: Option<(LargeMember, Option<(IncomingFile, MetricName)>)>,
+    /// The buffer for the next metric: the previous one, unless that has grown too long.
     spare: Vec<u8>,
 }
 
-impl Receiver for &mut Incoming<'_> {
+impl Receiver for &mut IncomingBatch<'_> {
     fn announce(&mut self, metric: &MetricName, bytes: u64) -> Result<(), NoRoom> {
-        // Whoever asked for it takes the sender's word; else a sender could hold room that it never fills.
+        // This daemon asked for the metric, so it trusts the announced length. Otherwise a sender could
+        // reserve memory that it never fills.
         if self.is_pull() {
-            // The line first: what is held of the file must not wait for it.
+            // The line first: the file in memory must not wait for it.
             let provided = self
                 .lines
                 .provide_blocking(self.bounds.budget, line_bytes(metric))
@@ -116,42 +119,42 @@ impl Receiver for &mut Incoming<'_> {
     }
 
     fn begin_large(&mut self, member: &LargeMember) -> bool {
-        // What nobody asked for is not read to its end, however long that is.
+        // A metric that was not requested is not read to its end, however long it is.
         if self.is_pull() && !self.missing.contains(&member.metric) {
             return false;
         }
         let is_refused =
             self.rights.as_ref().is_some_and(|rights| rights.refusal(&member.metric).is_some());
-        let coming = (!is_refused).then(|| {
+        let incoming = (!is_refused).then(|| {
             let stored_as = self.renames.stored_as(&member.metric).clone();
             (self.batch.begin_large(member, &stored_as), stored_as)
         });
-        // What may not be stored is read all the same: others may come after it.
-        self.large = Some((member.clone(), coming));
+        // A metric that may not be stored is still read, because others may follow.
+        self.large = Some((member.clone(), incoming));
         true
     }
 
     fn take_large_piece(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
-        if let Some((_, Some((coming, _)))) = &mut self.large {
-            coming.write(piece);
+        if let Some((_, Some((incoming, _)))) = &mut self.large {
+            incoming.write(piece);
         }
         Ok(())
     }
 
     fn end_large(&mut self) -> Result<(), NoRoom> {
-        let Some((member, coming)) = self.large.take() else { return Ok(()) };
+        let Some((member, incoming)) = self.large.take() else { return Ok(()) };
         self.file_bytes += member.len_bytes;
         let added = self.add_line(&member.metric);
-        match coming {
-            Some((coming, stored_as)) if added.is_err() => {
-                self.batch.give_up_large(coming, &stored_as);
+        match incoming {
+            Some((incoming, stored_as)) if added.is_err() => {
+                self.batch.discard_large(incoming, &stored_as);
                 return added;
             }
-            Some((coming, stored_as)) => {
+            Some((incoming, stored_as)) => {
                 self.missing.remove(&member.metric);
                 let mut metric = member.metric;
                 self.renames.apply(&mut metric, self.batch.len());
-                self.batch.end_large(coming, stored_as);
+                self.batch.end_large(incoming, stored_as);
             }
             None => {
                 if let Some(line) = self.rights.as_ref().and_then(|r| r.refusal(&member.metric)) {
@@ -164,7 +167,7 @@ impl Receiver for &mut Incoming<'_> {
 
     fn take(&mut self, mut member: Member) -> Result<(), NoRoom> {
         self.file_bytes += member.content.len() as u64;
-        // A peer's answer holds what was asked for and nothing else.
+        // A peer's answer contains only requested metrics.
         if !self.is_pull() || self.missing.remove(&member.metric) {
             self.add_line(&member.metric)?;
             match self.rights.as_ref().and_then(|rights| rights.refusal(&member.metric)) {
@@ -179,27 +182,28 @@ impl Receiver for &mut Incoming<'_> {
         if self.spare.capacity() > SPARE_LIMIT_BYTES {
             self.spare = Vec::new();
         }
-        self.member = Growing::default();
+        self.member = GrowingShare::default();
         Ok(())
     }
 }
 
-/// A name that it is stored under instead takes its part of [`LINE_BYTES`], or of the share that came with its list.
+/// The memory of a metric's line. A new name is covered by [`LINE_BYTES`], or by the share of the pull's
+/// list.
 fn line_bytes(metric: &MetricName) -> u64 {
     LINE_BYTES + metric.as_str().len() as u64 * NAME_TIMES
 }
 
-impl<'a> Incoming<'a> {
+impl<'a> IncomingBatch<'a> {
     pub(crate) fn new(to: Destination<'a>, rules: HealRules, expected: Expected) -> Self {
         let Destination { store, budget, links } = to;
         let mut batch = HealBatch::new(store).by(rules);
-        let mut lines = Growing::by_steps();
-        let (rights, metrics, renames, coming) = match expected {
+        let mut lines = GrowingShare::by_steps();
+        let (rights, metrics, renames, measurement) = match expected {
             Expected::Anything(rights) => (Some(rights), Vec::new(), Renames::default(), None),
-            Expected::These { metrics, renames, denied, share, coming } => {
+            Expected::These { metrics, renames, denied, share, measurement } => {
                 denied.into_iter().for_each(|line| batch.note(line));
                 lines.add(share);
-                (None, metrics, renames, Some(coming))
+                (None, metrics, renames, Some(measurement))
             }
         };
         Self {
@@ -208,26 +212,26 @@ impl<'a> Incoming<'a> {
             rights,
             missing: metrics.into_iter().collect(),
             renames,
-            coming,
+            measurement,
             links,
             file_bytes: 0,
-            member: Growing::default(),
+            member: GrowingShare::default(),
             lines,
             large: None,
             spare: Vec::new(),
         }
     }
 
-    /// Whether no metric has come yet.
+    /// Whether no metric has arrived yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.batch.is_empty()
     }
 
     /// Makes the batch durable.
-    pub(crate) fn finish(self) -> Stored {
+    pub(crate) fn finish(self) -> StoredBatch {
         let (mut lines, set_aside) = self.batch.finish();
-        self.renames.tell(&mut lines);
-        Stored { lines, set_aside, share: self.lines.into_share() }
+        self.renames.restore_names(&mut lines);
+        StoredBatch { lines, set_aside, share: self.lines.into_share() }
     }
 
     fn is_pull(&self) -> bool {
@@ -239,10 +243,10 @@ impl<'a> Incoming<'a> {
         added.map_err(|error| NoRoom(error.to_string()))
     }
 
-    /// Reads the stream to its end, healing as far as that goes before the sync.
+    /// Reads the stream to its end. Each metric is healed up to the sync.
     ///
     /// # Errors
-    /// [`ApiError`] for a stream that cannot be read to its end, unless each metric that was asked for has a line.
+    /// [`ApiError`] if the stream cannot be read to its end, unless each requested metric has a line.
     pub(crate) fn read(
         &mut self,
         encoding: Encoding,
@@ -255,9 +259,9 @@ impl<'a> Incoming<'a> {
             .and_then(|reader| receive_archive(reader, limits, &mut *self));
         let (error, left_out) = match result {
             Ok(report) => {
-                if let Some(coming) = &self.coming {
+                if let Some(measurement) = &self.measurement {
                     let worked = report.worked_ms.map(Duration::from_millis);
-                    self.links.came(coming, self.file_bytes, worked);
+                    self.links.record(measurement, self.file_bytes, worked);
                 }
                 self.batch.verify(Some(&report.digests));
                 (None, report.left_out)
@@ -267,15 +271,15 @@ impl<'a> Incoming<'a> {
                 (Some(error), Vec::new())
             }
         };
-        if let Some((_, Some((coming, stored_as)))) = self.large.take() {
-            self.batch.give_up_large(coming, &stored_as);
+        if let Some((_, Some((incoming, stored_as)))) = self.large.take() {
+            self.batch.discard_large(incoming, &stored_as);
         }
         for LeftOut { metric, problem, reason } in left_out {
             if self.missing.remove(&metric) || !self.is_pull() {
                 self.batch.note(not_healed(metric, problem, reason));
             }
         }
-        // What the report took is now with its lines.
+        // The share of the report now belongs to its lines.
         self.lines.add(std::mem::take(&mut self.member).into_share());
         let why = error
             .as_ref()
@@ -285,7 +289,7 @@ impl<'a> Incoming<'a> {
         for metric in missing {
             self.batch.note(not_healed(metric, Problem::CutOff, why.clone()));
         }
-        // A pull has a line for each metric it was asked for, and those say it all.
+        // A pull has a line for each requested metric, which says everything.
         error.filter(|_| !self.is_pull()).map_or(Ok(()), |error| Err(ApiError::from(error)))
     }
 }

@@ -1,4 +1,4 @@
-//! What comes in from outside to be stored: who may store what, under which name, and how fast it comes.
+//! What arrives from outside and is stored: who may store it, under which name, and how fast it arrives.
 
 pub(crate) mod incoming;
 pub(crate) mod links;

@@ -1,4 +1,4 @@
-//! Metrics that a pull stores under other names than they have at its source.
+//! Metrics that a pull stores under other names than at the source.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,20 +8,20 @@ use bucky_whisper::MetricName;
 
 use crate::http::respond::ApiError;
 
-/// Under which names a pull's metrics are stored.
+/// The names under which a pull's metrics are stored.
 #[derive(Default)]
 pub(crate) struct Renames {
-    /// By the name at the source.
+    /// New names by the name at the source.
     names: HashMap<MetricName, MetricName>,
-    /// By the number of the line, the name at the source.
+    /// The name at the source by the number of the line.
     lines: Vec<(usize, MetricName)>,
 }
 
-/// All that a request asks for, by the names at the source, and what of it is renamed.
+/// All metrics that a request asks for, by their names at the source, and their renames.
 ///
 /// # Errors
-/// `bad_request` where it asks for nothing, for too much, or for a metric twice.
-pub(crate) fn asked_for(
+/// `bad_request` if it asks for no metric, for too many, or for one twice.
+pub(crate) fn of_request(
     mut metrics: Vec<MetricName>,
     renamed: Vec<RenamedMetric>,
 ) -> Result<(Vec<MetricName>, Renames), ApiError> {
@@ -51,17 +51,17 @@ pub(crate) fn asked_for(
 }
 
 impl Renames {
-    /// Whether each of `metrics` is stored under another name than its own.
+    /// Whether all of `metrics` are stored under another name.
     pub(crate) fn are_all_of(&self, metrics: &[MetricName]) -> bool {
         metrics.iter().all(|metric| self.names.get(metric).is_some_and(|to| to != metric))
     }
 
-    /// The name that `metric` is stored under.
+    /// The name under which `metric` is stored.
     pub(crate) fn stored_as<'a>(&'a self, metric: &'a MetricName) -> &'a MetricName {
         self.names.get(metric).unwrap_or(metric)
     }
 
-    /// Gives `metric` the name that it is stored under; its line is to be the one with this number.
+    /// Replaces `metric` by the name under which it is stored. Its line will be number `line`.
     pub(crate) fn apply(&mut self, metric: &mut MetricName, line: usize) {
         if let Some(to) = self.names.get(metric) {
             let name = std::mem::replace(metric, to.clone());
@@ -69,8 +69,8 @@ impl Renames {
         }
     }
 
-    /// Has the lines tell metrics by the names that they were asked for by, and what they are stored as.
-    pub(crate) fn tell(self, lines: &mut [HealLine]) {
+    /// Puts the names at the source into the lines, and the new names into `stored_as`.
+    pub(crate) fn restore_names(self, lines: &mut [HealLine]) {
         for (number, name) in self.lines {
             if let Some(line) = lines.get_mut(number) {
                 line.stored_as = Some(std::mem::replace(&mut line.metric, name));
@@ -92,21 +92,21 @@ mod tests {
     }
 
     #[test]
-    fn a_metric_is_asked_for_once_and_something_must_be() {
-        assert!(asked_for(Vec::new(), Vec::new()).is_err());
-        assert!(asked_for(vec![name("a")], renamed(&[("a", "b")])).is_err());
-        assert!(asked_for(Vec::new(), renamed(&[("a", "b"), ("a", "c")])).is_err());
-        let (all, renames) = asked_for(vec![name("a")], renamed(&[("b", "c")])).unwrap();
+    fn a_request_names_each_metric_once_and_at_least_one() {
+        assert!(of_request(Vec::new(), Vec::new()).is_err());
+        assert!(of_request(vec![name("a")], renamed(&[("a", "b")])).is_err());
+        assert!(of_request(Vec::new(), renamed(&[("a", "b"), ("a", "c")])).is_err());
+        let (all, renames) = of_request(vec![name("a")], renamed(&[("b", "c")])).unwrap();
         assert_eq!(all, [name("a"), name("b")]);
         assert!(!renames.are_all_of(&all));
-        assert!(asked_for(vec![name("a")], Vec::new()).is_ok());
+        assert!(of_request(vec![name("a")], Vec::new()).is_ok());
     }
 
     #[test]
-    fn a_name_that_stays_the_same_is_no_renaming() {
-        let (all, renames) = asked_for(Vec::new(), renamed(&[("a", "b"), ("c", "c")])).unwrap();
+    fn a_name_that_stays_the_same_is_not_a_rename() {
+        let (all, renames) = of_request(Vec::new(), renamed(&[("a", "b"), ("c", "c")])).unwrap();
         assert!(!renames.are_all_of(&all));
-        let (all, renames) = asked_for(Vec::new(), renamed(&[("a", "b"), ("c", "b")])).unwrap();
+        let (all, renames) = of_request(Vec::new(), renamed(&[("a", "b"), ("c", "b")])).unwrap();
         assert!(renames.are_all_of(&all));
     }
 }

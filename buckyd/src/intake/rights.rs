@@ -1,4 +1,4 @@
-//! What whoever asks may do to the metrics that a heal or a pull brings, metric by metric.
+//! What a caller may do to the metrics of a heal or a pull, metric by metric.
 
 use bucky_api::token::{Denied, Operation};
 use bucky_api::{HealLine, HealOutcome, Problem};
@@ -9,17 +9,17 @@ use crate::auth::Caller;
 use crate::http::respond::ApiError;
 use crate::store::OnCorrupt;
 
-/// The caller, and what it must be allowed at each metric.
+/// The caller, and the operation that it needs for each metric.
 pub(crate) struct Rights {
     caller: Caller,
     needed: &'static [Operation],
 }
 
 impl Rights {
-    /// Those of `caller`. To replace a file takes more than to fill it.
+    /// The rights of `caller`. Replacing a file takes more than filling it.
     ///
     /// # Errors
-    /// Where it may do that to no metric at all.
+    /// If it may do that to no metric at all.
     pub(crate) fn of(caller: Caller, on_corrupt: OnCorrupt) -> Result<Self, ApiError> {
         let needed: &[Operation] = match on_corrupt {
             OnCorrupt::Leave => &[Operation::Update],
@@ -30,19 +30,19 @@ impl Rights {
         Ok(Self { caller, needed })
     }
 
-    /// The line of a metric that may not be healed here; none for one that may.
+    /// The line for a metric that may not be healed here. `None` if it may.
     pub(crate) fn refusal(&self, metric: &MetricName) -> Option<HealLine> {
         let denied = self.caller.may_all(self.needed, metric).err()?;
         Some(refused(metric, &denied))
     }
 
-    /// The metrics that may be pulled, and the lines of those that may not: they are changed here under the names that
-    /// they are stored under, and whoever pulls sees them then, so that he must be allowed to read them there (D9). Where
-    /// none may be, that is the answer.
+    /// Separates the metrics that may be pulled from the lines of those that may not. A metric is changed
+    /// here under its new name, and the caller can then read it under that name. So the caller must also be
+    /// allowed to read it at the source (D9). If no metric may be pulled, that is an error.
     ///
     /// # Errors
     /// See above.
-    pub(crate) fn sorted_out(
+    pub(crate) fn separate(
         &self,
         metrics: Vec<MetricName>,
         renames: &Renames,

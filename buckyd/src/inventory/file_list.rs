@@ -1,8 +1,9 @@
 //! go-carbon's list of files (its `file-list-cache`, version 2), read as a stream.
 //!
-//! gzip; inside, the bytes `7f "flc02"`, then for each file its path's length (8 bytes, big-endian), the path, 32 bytes
-//! of figures, and a line feed. Whatever stands in the file, no more than [`PATH_LIMIT_BYTES`] are taken for a path, and
-//! a list that does not come to a regular end is an error: its readable part says nothing about the rest.
+//! The file is gzip. Its content begins with the bytes `7f "flc02"`. Then each file has the length of its
+//! path (8 bytes, big-endian), the path, 32 bytes of figures, and a line feed. At most [`PATH_LIMIT_BYTES`]
+//! are read for a path, whatever the file says. A list without a regular end is an error: its readable part
+//! says nothing about the rest.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -13,48 +14,48 @@ const MAGIC: &[u8; 6] = b"\x7fflc02";
 const PATH_LIMIT_BYTES: u64 = 8192;
 const FIGURES_BYTES: usize = 32;
 const SEPARATOR: u8 = b'\n';
-/// What both gzip files and these begin with are a few bytes: what else they are is told by as many.
+/// The size of the read buffer. Also the number of bytes that are decompressed to recognise a list.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Why a list cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileListError {
-    /// It has no byte at all.
+    /// It has no bytes.
     #[error("it is empty")]
     Empty,
-    /// It is no gzip file, or its pieces or check sums are damaged.
+    /// It is not a gzip file, or its blocks or checksums are damaged.
     #[error("it cannot be read, or is not a complete gzip file")]
     Read(#[source] io::Error),
-    /// It is a list of another version, such as go-carbon's first (paths, a line each).
+    /// It is a list of another version, such as go-carbon's first, which has one path per line.
     #[error(
         "it does not begin with {:?} but with {}; only version 2 of go-carbon's format can be read",
         MAGIC.escape_ascii().to_string(),
         found.escape_ascii()
     )]
     Version {
-        /// What it begins with.
+        /// Its first bytes.
         found: Vec<u8>,
     },
-    /// An entry tells a length that no path has.
+    /// An entry has a length that is too long for a path.
     #[error("entry {entry} has a path of {len_bytes} bytes; the limit is {PATH_LIMIT_BYTES}")]
     PathTooLong {
-        /// Which one, counted from 0.
+        /// The entry, counted from 0.
         entry: u64,
-        /// The length it tells.
+        /// The length in the entry.
         len_bytes: u64,
     },
-    /// It ends in an entry.
+    /// It ends inside an entry.
     #[error("it is cut off in entry {entry}")]
     CutOff {
-        /// Which one, counted from 0.
+        /// The entry, counted from 0.
         entry: u64,
     },
-    /// Something else stands where entries are parted.
+    /// The byte after an entry is not the separator.
     #[error("entry {entry} ends with byte {found:#04x} and not with a line feed")]
     Separator {
-        /// Which one, counted from 0.
+        /// The entry, counted from 0.
         entry: u64,
-        /// What was found.
+        /// The byte that was found.
         found: u8,
     },
 }
@@ -62,17 +63,17 @@ pub(super) enum FileListError {
 /// A list that is being read.
 pub(super) struct FileList<R: Read> {
     reader: BufReader<MultiGzDecoder<BufReader<R>>>,
-    /// How many entries have been read.
+    /// How many entries were read.
     entries: u64,
     /// The entry's path, its figures and the separator.
     entry: Vec<u8>,
 }
 
 impl<R: Read> FileList<R> {
-    /// A list from its first byte on.
+    /// Opens a list at its first byte.
     ///
     /// # Errors
-    /// [`FileListError`] where it is no list of version 2.
+    /// [`FileListError`] if it is not a list of version 2.
     pub(super) fn open(reader: R) -> Result<Self, FileListError> {
         let mut reader = BufReader::with_capacity(BUFFER_BYTES, reader);
         if reader.fill_buf().map_err(FileListError::Read)?.is_empty() {
@@ -88,13 +89,13 @@ impl<R: Read> FileList<R> {
         Ok(Self { reader, entries: 0, entry: Vec::new() })
     }
 
-    /// The path of the next entry; `None` at the regular end.
+    /// The path of the next entry. `None` at the regular end.
     ///
     /// # Errors
-    /// [`FileListError`]; nothing can be read behind that.
+    /// [`FileListError`]. Nothing can be read after an error.
     pub(super) fn next_path(&mut self) -> Result<Option<&[u8]>, FileListError> {
         let entry = self.entries;
-        // Also where the end of the gzip stream, with its check sum, is reached and looked at.
+        // This also reads the end of the gzip stream and verifies its checksum.
         if self.reader.fill_buf().map_err(FileListError::Read)?.is_empty() {
             return Ok(None);
         }
@@ -203,8 +204,8 @@ pub(super) mod tests {
             ([&whole[..], b"junk"].concat(), "not a complete gzip file"),
         ] {
             let error = read(&bytes).map(|paths| panic!("{said}: {paths:?}")).unwrap_err();
-            let told = bucky_api::chain(&error);
-            assert!(told.contains(said) || said == "cut off", "{said}: {told}");
+            let text = bucky_api::chain(&error);
+            assert!(text.contains(said) || said == "cut off", "{said}: {text}");
         }
     }
 
@@ -214,7 +215,7 @@ pub(super) mod tests {
             prop_assert_eq!(read(&list_of(&paths)).unwrap(), paths);
         }
 
-        /// The magic is there, so that the entries are reached.
+        /// The magic bytes are there, so that the entries are reached.
         #[test]
         fn d12_no_bytes_at_all_make_the_reader_panic_or_believe_a_length(
             bytes in prop::collection::vec(any::<u8>(), 0..200),

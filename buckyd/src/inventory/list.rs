@@ -1,9 +1,10 @@
-//! A sorted set of names that takes about ten bytes each, and can change.
+//! A sorted set of names that takes about ten bytes for each name, and can change.
 //!
-//! The bulk is an `fst` set, which never changes. What is added or removed lies in a small map over it. Once that has grown to a
-//! share of the bulk, whoever has the list lays the map aside ([`List::lay_aside`]), makes a bulk with all that is in it
-//! ([`List::whole`]), which takes as long as reading all names, and puts it in place of the old one ([`List::adopt`]); the
-//! list may be read and changed in between. A reader holds a [`List`] as it was; writers go on.
+//! Most names are in the bulk, an `fst` set, which never changes. Names that are added or removed are in a
+//! small map over it. When the map has grown to a share of the bulk, the owner of the list sets the map aside
+//! ([`List::set_changes_aside`]), builds a new bulk that includes it ([`List::rebuilt`]), which takes as long
+//! as reading all names, and puts it in place of the old one ([`List::adopt`]). The list can be read and
+//! changed in the meantime. A reader holds a [`List`] as it was, and writers do not wait for it.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
@@ -12,21 +13,22 @@ use std::sync::Arc;
 use fst::set::OpBuilder;
 use fst::{IntoStreamer, Set, SetBuilder, Streamer};
 
-/// Changes go into the bulk once there are more of them than a sixteenth of it, but not before there are so many.
+/// Changes go into a new bulk once they are more than a sixteenth of it, and at least this many.
 const CHANGES_AT_LEAST: usize = 4096;
-/// However long the bulk is, they go into it once there are so many: some 50 MB, which are copied where a reader has them.
+/// Changes go into a new bulk once there are this many, however large the bulk is. They take some 50 MB,
+/// which are copied if a reader holds them.
 const CHANGES_AT_MOST: usize = 500_000;
 
-/// Names that are there (true) or not (false).
+/// Names that exist (true) or do not (false).
 type Changes = BTreeMap<Box<str>, bool>;
 
 /// A sorted set of names.
 #[derive(Clone)]
 pub(crate) struct List {
     bulk: Arc<Set<Vec<u8>>>,
-    /// What has changed since the bulk was made, and is to go into the next.
+    /// Changes since the bulk was made that go into the next bulk.
     aside: Arc<Changes>,
-    /// What has changed since then, whatever the others say.
+    /// Changes since then. They override the others.
     changes: Arc<Changes>,
     count: u64,
 }
@@ -41,16 +43,18 @@ impl ListBuilder {
         Self { builder: SetBuilder::memory() }
     }
 
-    /// Adds a name, which must come after the one before in byte order.
+    /// Adds a name, which must come after the previous one in byte order.
     ///
     /// # Errors
-    /// [`fst::Error`] where it does not.
+    /// [`fst::Error`] if it does not.
     pub(crate) fn push(&mut self, name: &str) -> Result<(), fst::Error> {
         self.builder.insert(name)
     }
 
+    /// The list of the names that were added.
+    ///
     /// # Errors
-    /// [`fst::Error`]; it cannot fail in memory.
+    /// [`fst::Error`]. It cannot fail in memory.
     pub(crate) fn finish(self) -> Result<List, fst::Error> {
         let mut bytes = self.builder.into_inner()?;
         bytes.shrink_to_fit();
@@ -60,20 +64,20 @@ impl ListBuilder {
     }
 }
 
-/// Where a walk through a list begins, and how far it goes.
+/// The part of a list that a walk visits.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Span<'a> {
     /// Only names after this one.
     pub(crate) after: Option<&'a str>,
-    /// Only names that begin so.
+    /// Only names that begin with this.
     pub(crate) prefix: Option<&'a str>,
 }
 
 impl List {
-    /// The names of all `lists`, which are as they were built.
+    /// The names of all `lists`, none of which has changed since it was built.
     ///
     /// # Errors
-    /// [`fst::Error`]; it cannot fail in memory.
+    /// [`fst::Error`]. It cannot fail in memory.
     pub(super) fn union(lists: &[List]) -> Result<List, fst::Error> {
         let mut builder = ListBuilder::new();
         let bulks: OpBuilder<'_> = lists.iter().map(|list| &*list.bulk).collect();
@@ -84,7 +88,7 @@ impl List {
         builder.finish()
     }
 
-    /// How many names there are.
+    /// The number of names.
     pub(crate) fn len(&self) -> u64 {
         self.count
     }
@@ -94,7 +98,7 @@ impl List {
         self.bulk.len() as u64
     }
 
-    /// Whether `name` is there.
+    /// Whether `name` is in the list.
     pub(crate) fn contains(&self, name: &str) -> bool {
         match self.changes.get(name).or_else(|| self.aside.get(name)) {
             Some(there) => *there,
@@ -102,7 +106,7 @@ impl List {
         }
     }
 
-    /// Notes that `name` is there now, or is not. Returns whether that was news.
+    /// Adds or removes `name`. Returns whether that was a change.
     pub(crate) fn set(&mut self, name: &str, there: bool) -> bool {
         if self.contains(name) == there {
             return false;
@@ -112,11 +116,11 @@ impl List {
         true
     }
 
-    /// Lays the changes aside where there are so many that a new bulk is worth it; gives the list as it is then.
+    /// Sets the changes aside if there are enough for a new bulk. Returns the list as it is then.
     ///
-    /// Where others wait for their bulk already, not before there are more than those: then whoever was to make it has
-    /// failed, or is slow, and one bulk is made with both.
-    pub(super) fn lay_aside(&mut self) -> Option<List> {
+    /// If changes are already set aside, this waits until there are more new ones than those. The thread that
+    /// was to build their bulk has then failed or is slow, and one new bulk is built with both.
+    pub(super) fn set_changes_aside(&mut self) -> Option<List> {
         let enough = (self.bulk.len() / 16).clamp(CHANGES_AT_LEAST, CHANGES_AT_MOST);
         if self.changes.len() <= enough.max(self.aside.len()) {
             return None;
@@ -130,11 +134,11 @@ impl List {
         Some(self.clone())
     }
 
-    /// The same names with all of them in the bulk.
+    /// The same names, all of them in the bulk.
     ///
     /// # Errors
-    /// [`fst::Error`]; it cannot fail in memory.
-    pub(super) fn whole(&self) -> Result<List, fst::Error> {
+    /// [`fst::Error`]. It cannot fail in memory.
+    pub(super) fn rebuilt(&self) -> Result<List, fst::Error> {
         let mut builder = ListBuilder::new();
         let end = self.walk(Span::default(), |name| match builder.push(name) {
             Ok(()) => ControlFlow::Continue(()),
@@ -146,11 +150,11 @@ impl List {
         }
     }
 
-    /// Takes the bulk of `whole`, which was made of `from`, this list when its changes were laid aside. Does nothing where
-    /// `from` was another.
-    pub(super) fn adopt(&mut self, from: &List, whole: List) {
+    /// Takes the bulk of `whole`, which was built from `from`, this list when its changes were set aside.
+    /// Does nothing if `from` was another list.
+    pub(super) fn adopt(&mut self, from: &List, rebuilt: List) {
         if Arc::ptr_eq(&self.bulk, &from.bulk) && Arc::ptr_eq(&self.aside, &from.aside) {
-            self.bulk = whole.bulk;
+            self.bulk = rebuilt.bulk;
             self.aside = Arc::default();
         }
     }
@@ -182,7 +186,7 @@ impl List {
             .peekable();
         let mut next = text(bulk.next()).filter(|name| within(name));
         loop {
-            // A change comes first, also of a name that the bulk has as well.
+            // A change comes before the bulk's next name, and replaces it if the names are equal.
             let due = changes.next_if(|(changed, _)| next.is_none_or(|name| *changed <= name));
             let (name, there, is_in_bulk) = match (due, next) {
                 (Some((changed, there)), next) => (changed, there, next == Some(changed)),
@@ -199,7 +203,7 @@ impl List {
     }
 }
 
-/// The changes of both from `start` on, in order; of a name that both have what `newer` says.
+/// The changes of both from `start` on, in order. If both have a name, `newer` counts.
 fn newest_of<'c>(
     newer: &'c Changes,
     older: &'c Changes,
@@ -220,7 +224,7 @@ fn newest_of<'c>(
     })
 }
 
-/// Only texts were put in.
+/// All names that were put in are valid UTF-8.
 fn text(name: Option<&[u8]>) -> Option<&str> {
     name.and_then(|name| std::str::from_utf8(name).ok())
 }
@@ -269,16 +273,16 @@ mod tests {
     }
 
     #[test]
-    fn a_new_bulk_takes_the_place_of_the_old_one_under_what_was_changed_meanwhile() {
+    fn a_new_bulk_replaces_the_old_one_below_later_changes() {
         let mut list = list(&["bulk", "gone"]);
         assert!(list.set("gone", false));
-        assert!(list.lay_aside().is_none(), "one change is not worth it");
+        assert!(list.set_changes_aside().is_none(), "one change is not worth it");
         change(&mut list, 0..MANY, true);
-        let from = list.lay_aside().unwrap();
+        let from = list.set_changes_aside().unwrap();
         assert!(list.changes.is_empty());
         change(&mut list, MANY / 2..MANY, false);
         assert!(list.set("gone", true) && list.set("bulk", false));
-        assert!(list.lay_aside().is_none(), "the first are not in the bulk yet");
+        assert!(list.set_changes_aside().is_none(), "the first are not in the bulk yet");
         let expected = |numbers: &mut dyn Iterator<Item = usize>| -> Vec<String> {
             let numbered = numbers.map(|number| format!("m.{number:06}"));
             ["gone".to_owned()].into_iter().chain(numbered).collect()
@@ -289,27 +293,27 @@ mod tests {
         };
         let first_half = expected(&mut (0..MANY / 2));
         is_right(&list, &first_half);
-        let whole = from.whole().unwrap();
+        let rebuilt = from.rebuilt().unwrap();
         let mut other = list.clone();
-        list.adopt(&from, whole.clone());
+        list.adopt(&from, rebuilt.clone());
         assert!(list.aside.is_empty() && list.in_bulk() == MANY as u64 + 1);
         is_right(&list, &first_half);
-        // What was made of another list is not taken.
-        list.adopt(&from, whole.clone());
+        // A bulk built from another list is ignored.
+        list.adopt(&from, rebuilt.clone());
         list.adopt(&self::list(&["other"]), self::list(&["other"]));
         is_right(&list, &first_half);
 
-        // Where nobody made a bulk of them, they go into the next one with those after them.
+        // If no bulk was built with them, they go into the next one together with later changes.
         change(&mut other, MANY..MANY * 3, true);
         let all = expected(&mut (0..MANY / 2).chain(MANY..MANY * 3));
         is_right(&other, &all);
-        let both = other.lay_aside().unwrap();
+        let both = other.set_changes_aside().unwrap();
         assert!(other.changes.is_empty());
         is_right(&other, &all);
-        // It comes late.
-        other.adopt(&from, whole);
+        // The first bulk comes late.
+        other.adopt(&from, rebuilt);
         is_right(&other, &all);
-        other.adopt(&both, both.whole().unwrap());
+        other.adopt(&both, both.rebuilt().unwrap());
         assert!(other.aside.is_empty() && other.in_bulk() == other.len());
         is_right(&other, &all);
     }
@@ -332,9 +336,9 @@ mod tests {
                 match then {
                     0 if list.aside.is_empty() => {
                         list.aside = std::mem::take(&mut list.changes);
-                        made = Some((list.clone(), list.whole().unwrap()));
+                        made = Some((list.clone(), list.rebuilt().unwrap()));
                     }
-                    1 => made.take().into_iter().for_each(|(from, whole)| list.adopt(&from, whole)),
+                    1 => made.take().into_iter().for_each(|(from, rebuilt)| list.adopt(&from, rebuilt)),
                     _ => {}
                 }
             }

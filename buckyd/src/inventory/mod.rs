@@ -1,10 +1,10 @@
 //! Which metrics this node has.
 //!
-//! A scan in the background makes the list; the old one serves while a new one is made, and what the daemon itself
-//! creates and deletes is noted in both. Whoever wants certainty asks for a scan that begins after the question
-//! ([`Inventory::fresh`]).
+//! A background scan makes the list. The old list is served while a new one is made. Files that the daemon
+//! itself creates and deletes are recorded in both. A caller that needs certainty asks for a scan that begins
+//! after its request ([`Inventory::fresh`]).
 //!
-//! The lock is held for a moment only, however many metrics there are: what takes longer is done beside it.
+//! The lock is held only for a moment, however many metrics there are. Longer work is done without it.
 
 mod file_list;
 mod list;
@@ -28,21 +28,21 @@ use crate::series::Series;
 pub(crate) use self::list::{List, Span};
 use crate::store::{MetricList, Volumes};
 
-/// So many changes are brought into a scan's list while everybody waits: some milliseconds' work.
+/// The most changes that are applied to a scan's list under the lock. It takes some milliseconds.
 const SINCE_AT_ONCE: usize = 4096;
 
 /// The list of metrics, and the scans that make it.
 pub(crate) struct Inventory {
     prefix: PathBuf,
-    /// What is scanned. They hold this inventory.
+    /// The volumes to scan. They hold this inventory, so the reference is weak.
     volumes: OnceLock<Weak<Volumes>>,
-    /// A list older than this is made anew when it is asked for.
+    /// A list older than this is replaced when it is requested.
     max_age: Duration,
-    /// go-carbon's list of files, if it is to serve until the first scan has ended.
+    /// go-carbon's list of files, if it is served until the first scan has ended.
     file_list: Option<PathBuf>,
     /// The series that are known by their hash.
     series: Series,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ListState>>,
     /// Wakes the scanner.
     wanted: Notify,
     /// The number of the last scan that ended.
@@ -50,11 +50,12 @@ pub(crate) struct Inventory {
 }
 
 #[derive(Default)]
-struct State {
+struct ListState {
     list: Option<Listed>,
-    /// What go-carbon's list of files says, until the first scan has ended: see `provisional`.
-    guess: Option<List>,
-    /// The number of the last scan that began, and of the last that somebody wants.
+    /// The provisional list from go-carbon's list of files, until the first scan has ended: see
+    /// `provisional`.
+    provisional: Option<List>,
+    /// The number of the last scan that began, and of the last one that was requested.
     begun: u64,
     wanted: u64,
     running: bool,
@@ -65,7 +66,7 @@ struct State {
 
 struct Listed {
     list: List,
-    /// The number of the scan that made it.
+    /// The number of the scan that made the list.
     number: u64,
     at: Instant,
     took: Duration,
@@ -74,9 +75,9 @@ struct Listed {
 }
 
 impl Inventory {
-    /// An inventory without a list; the first scan is wanted at once.
+    /// An inventory without a list. The first scan is requested at once.
     pub(crate) fn new(prefix: &Path, max_age: Duration) -> Self {
-        let state = State { wanted: 1, ..State::default() };
+        let state = ListState { wanted: 1, ..ListState::default() };
         Self {
             prefix: prefix.to_owned(),
             volumes: OnceLock::new(),
@@ -89,36 +90,37 @@ impl Inventory {
         }
     }
 
-    /// The same with go-carbon's list of files, for the time of the first scan.
+    /// Sets go-carbon's list of files, which is served until the first scan has ended.
     pub(crate) fn with_file_list(mut self, path: Option<PathBuf>) -> Self {
         self.file_list = path;
         self
     }
 
-    /// From now on the volumes are scanned, as they are open: they read and write there, whatever the prefix's path leads
-    /// to later.
+    /// Sets the volumes that are scanned from now on. They keep their open folders, whatever the prefix's
+    /// path leads to later.
     pub(crate) fn scans(&self, volumes: &Arc<Volumes>) {
         let _ = self.volumes.set(Arc::downgrade(volumes));
     }
 
-    /// The same where these series are known by their hash. Whether their file has changed is looked at before each scan.
+    /// Sets the series that are known by their hash. Before each scan their file is read again if it has
+    /// changed.
     pub(crate) fn with_series(mut self, series: Series) -> Self {
         self.series = series;
         self
     }
 
-    /// The series that are known by their hash at this moment.
+    /// The series that are known by their hash now.
     pub(crate) fn known_series(&self) -> Option<Arc<SeriesList>> {
         self.series.now()
     }
 
-    /// Scans whenever a scan is wanted, for ever.
+    /// Runs a scan whenever one is requested, forever.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             while let Some(number) = self.begin() {
                 if let Some(path) = self.file_list.clone().filter(|_| number == 1) {
                     let this = Arc::clone(&self);
-                    tokio::task::spawn_blocking(move || this.guess(&path));
+                    tokio::task::spawn_blocking(move || this.provisional(&path));
                 }
                 let this = Arc::clone(&self);
                 let result = tokio::task::spawn_blocking(move || this.scan()).await;
@@ -131,20 +133,20 @@ impl Inventory {
         }
     }
 
-    /// The list as it is, if there is one. Asks for a new one where it is too old, or where the scan for it failed.
+    /// The list, if there is one. Requests a new scan if the list is too old, or if the last scan failed.
     pub(crate) fn list(&self) -> Option<List> {
         let state = self.locked();
         let list = state.list.as_ref().map(|listed| listed.list.clone());
         let old = state.list.as_ref().is_none_or(|listed| listed.at.elapsed() > self.max_age);
-        let coming = state.running || state.wanted > state.begun;
+        let is_due = state.running || state.wanted > state.begun;
         drop(state);
-        if old && !coming {
+        if old && !is_due {
             self.request();
         }
         list
     }
 
-    /// The list, if the scan `number` or a later one made it: none where that has not ended or failed.
+    /// The list, if the scan `number` or a later one made it. `None` if that scan has not ended, or failed.
     pub(crate) fn list_of(&self, number: u64) -> Option<List> {
         let state = self.locked();
         state
@@ -154,7 +156,7 @@ impl Inventory {
             .map(|listed| listed.list.clone())
     }
 
-    /// Asks for a scan that begins after this call; its number.
+    /// Requests a scan that begins after this call. Returns its number.
     pub(crate) fn request(&self) -> u64 {
         let mut state = self.locked();
         state.wanted = state.begun + 1;
@@ -167,23 +169,23 @@ impl Inventory {
     /// Waits until the scan `number` has ended.
     pub(crate) async fn wait_for(&self, number: u64) {
         let mut ended = self.ended.subscribe();
-        // The sender lives as long as `self`.
+        // `self` holds the sender, so it is not closed.
         let _ = ended.wait_for(|ended| *ended >= number).await;
     }
 
-    /// Waits for a scan that begins after this call; its number, for [`Self::list_of`].
+    /// Waits for a scan that begins after this call. Returns its number, for [`Self::list_of`].
     pub(crate) async fn fresh(&self) -> u64 {
         let number = self.request();
         self.wait_for(number).await;
         number
     }
 
-    /// How many metrics there are; none before the first scan.
+    /// The number of metrics. `None` before the first scan has ended.
     pub(crate) fn len(&self) -> Option<u64> {
         self.locked().list.as_ref().map(|listed| listed.list.len())
     }
 
-    /// Where it stands.
+    /// The state of the inventory.
     pub(crate) fn status(&self) -> InventoryStatus {
         let state = self.locked();
         let listed = state.list.as_ref();
@@ -206,10 +208,10 @@ impl Inventory {
         }
     }
 
-    /// What lies below the prefix and is not served, found by a walk of its own.
+    /// What is below the prefix and is not served, found by a separate walk.
     ///
     /// # Errors
-    /// Where the prefix cannot be read: why.
+    /// A message if the prefix cannot be read.
     pub(crate) fn not_served(
         &self,
         each: impl FnMut(NotServedKind, &Path, &str),
@@ -245,7 +247,7 @@ impl Inventory {
         names
     }
 
-    /// The number of the scan that begins now, if one is wanted.
+    /// The number of the scan that begins now, if one is requested.
     fn begin(&self) -> Option<u64> {
         let mut state = self.locked();
         if state.wanted <= state.begun {
@@ -270,7 +272,8 @@ impl Inventory {
         let took = started.elapsed();
         let mut list = scan.list;
         let mut state = self.locked();
-        // Hours of changes are brought in without the lock, and then what came in that time.
+        // After hours of scanning, many changes are applied without the lock, and then those that were made
+        // in that time.
         while state.since.len() > SINCE_AT_ONCE {
             let since = std::mem::take(&mut state.since);
             drop(state);
@@ -287,7 +290,7 @@ impl Inventory {
             )
         });
         let number = state.begun;
-        let guess = state.guess.take();
+        let provisional = state.provisional.take();
         let before = state.list.replace(Listed {
             list,
             number,
@@ -298,14 +301,14 @@ impl Inventory {
         });
         state.running = false;
         drop(state);
-        drop((before, guess));
+        drop((before, provisional));
     }
 
     fn failed(&self, problem: String) {
         tracing::error!(problem, "scan failed");
         let mut state = self.locked();
         state.problem = problem;
-        state.guess = None;
+        state.provisional = None;
         state.running = false;
         state.since.clear();
     }
@@ -316,39 +319,40 @@ impl Inventory {
             state.since.push((metric.clone(), there));
         }
         let now = &mut *state;
-        for list in now.list.iter_mut().map(|listed| &mut listed.list).chain(&mut now.guess) {
+        for list in now.list.iter_mut().map(|listed| &mut listed.list).chain(&mut now.provisional) {
             list.set(metric.as_str(), there);
         }
-        // A scan that runs makes a new list anyway.
+        // A running scan makes a new list anyway.
         let list = now.list.as_mut().filter(|_| !now.running);
-        let grown = list.and_then(|listed| listed.list.lay_aside());
+        let grown = list.and_then(|listed| listed.list.set_changes_aside());
         drop(state);
         if let Some(from) = grown {
-            self.make_whole(from);
+            self.rebuild_bulk(from);
         }
     }
 
-    /// Gives the list a bulk with all that has changed, on a thread of its own: with millions of names that takes seconds.
-    fn make_whole(&self, from: List) {
+    /// Builds a bulk that includes all changes, on a separate thread: with millions of names it takes
+    /// seconds.
+    fn rebuild_bulk(&self, from: List) {
         let state = Arc::clone(&self.state);
         let make = move || {
-            let whole = from.whole();
-            match whole {
-                Ok(whole) => {
+            let rebuilt = from.rebuilt();
+            match rebuilt {
+                Ok(rebuilt) => {
                     if let Some(listed) = &mut locked(&state).list {
-                        listed.list.adopt(&from, whole);
+                        listed.list.adopt(&from, rebuilt);
                     }
                 }
                 Err(error) => tracing::error!(%error, "cannot rebuild the inventory"),
             }
         };
         if let Err(error) = std::thread::Builder::new().name("inventory".into()).spawn(make) {
-            // The list is true all the same; what was laid aside goes into the next one.
+            // The list is still correct. The changes go into the next bulk.
             tracing::warn!(%error, "cannot start a thread to rebuild the inventory");
         }
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
+    fn locked(&self) -> MutexGuard<'_, ListState> {
         locked(&self.state)
     }
 }
@@ -381,7 +385,7 @@ fn bring_in(list: &mut List, since: Vec<(MetricName, bool)>) {
     }
 }
 
-fn locked(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn locked(state: &Mutex<ListState>) -> MutexGuard<'_, ListState> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -393,7 +397,7 @@ pub(crate) fn walk_metrics<B>(
 ) -> ControlFlow<B> {
     list.walk(span, |name| match MetricName::parse(name) {
         Ok(metric) => each(metric),
-        // The scan and the store put in nothing else.
+        // Only valid names are in the list.
         Err(_) => ControlFlow::Continue(()),
     })
 }

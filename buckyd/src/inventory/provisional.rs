@@ -1,8 +1,9 @@
-//! The list of metrics before the first scan has ended: what go-carbon's list of files says.
+//! The provisional list of metrics, from go-carbon's list of files, until the first scan has ended.
 //!
-//! It is a guess. It is taken only where the list is whole and young, it answers only those who can live with a list
-//! that is up to `-timeout` old ([`Inventory::list_or_guess`]: the Go tool's `/metrics`), and it is forgotten as soon as
-//! the first scan ends, well or not. What plans a move asks for the scan's list and waits for it.
+//! It is used only if go-carbon's list is complete and recent. It answers only requests that accept a list
+//! that is up to `-timeout` old ([`Inventory::list_or_provisional`]: the Go tool's `/metrics`). It is dropped
+//! as soon as the first scan ends, with or without success. A request that plans a move waits for the scan's
+//! list.
 
 use std::fs::File;
 use std::io;
@@ -18,66 +19,67 @@ use super::Inventory;
 use super::file_list::{FileList, FileListError};
 use super::list::{List, ListBuilder};
 
-/// So many bytes of names are sorted at once; what is sorted takes a tenth of that.
+/// How many bytes of names are sorted at once. The sorted result takes a tenth of that.
 const CHUNK_BYTES: usize = 16 * 1024 * 1024;
 /// The most entries that are read: more than any node has files.
 const ENTRIES_MOST: u64 = 200_000_000;
-/// After how many entries it is asked whether the list is still wanted.
+/// How often, in entries, the reader checks whether the list is still needed.
 const LOOK_UP_EVERY: u64 = 10_000;
 
-/// Why there is no guess.
+/// Why there is no provisional list.
 #[derive(Debug, thiserror::Error)]
-enum NoGuess {
+enum NoProvisionalList {
     /// The list cannot be opened.
     #[error("it cannot be opened")]
     Open(#[source] io::Error),
-    /// Its name is that of something else.
+    /// It is not a regular file.
     #[error("it is not a regular file")]
     NotAFile,
-    /// It was written too long ago, or its time lies in the future.
+    /// It was written too long ago, or its time is in the future.
     #[error("it was not written within the last {} s", limit.as_secs())]
     Old {
-        /// How old it may be.
+        /// The maximum age.
         limit: Duration,
     },
-    /// It is no whole list.
+    /// It is not a complete list.
     #[error(transparent)]
     Damaged(#[from] FileListError),
-    /// It has more entries than there can be files.
+    /// It has more entries than a node can have files.
     #[error("it has more than {ENTRIES_MOST} entries")]
     TooMany,
-    /// The names could not be put in order.
+    /// The names could not be sorted.
     #[error("its names could not be sorted")]
     Build(#[from] fst::Error),
-    /// The first scan was faster.
-    #[error("the first scan has ended meanwhile")]
+    /// The first scan ended before.
+    #[error("the first scan has ended")]
     NotWanted,
 }
 
 impl Inventory {
-    /// The scan's list; before the first scan has ended, what go-carbon's list of files says, where that can be had.
-    pub(crate) fn list_or_guess(&self) -> Option<List> {
-        self.list().or_else(|| self.locked().guess.clone())
+    /// The scan's list. Before the first scan has ended, the provisional list if there is one.
+    pub(crate) fn list_or_provisional(&self) -> Option<List> {
+        self.list().or_else(|| self.locked().provisional.clone())
     }
 
-    /// As it is while the first scan runs, for as long as a test likes.
+    /// Keeps the inventory in the state of the first scan.
     #[cfg(test)]
     pub(crate) fn stay_in_first_scan(&self) {
         self.begin();
         if let Some(path) = &self.file_list {
-            self.guess(path);
+            self.provisional(path);
         }
     }
 
-    /// Reads go-carbon's list of files for [`Self::list_or_guess`]. To be called once the first scan has begun.
-    pub(super) fn guess(&self, path: &Path) {
+    /// Reads go-carbon's list of files for [`Self::list_or_provisional`]. Call it once the first scan has
+    /// begun.
+    pub(super) fn provisional(&self, path: &Path) {
         let still_wanted = || {
             let state = self.locked();
             state.list.is_none() && state.running
         };
         let mut list = match read(path, self.max_age, SystemTime::now(), still_wanted) {
             Ok(list) => list,
-            Err(NoGuess::NotWanted) => return,
+            Err(NoProvisionalList::NotWanted) => return,
             Err(error) => {
                 let reason = chain(&error);
                 tracing::warn!(file = %path.display(), reason, "go-carbon's list of files is not used; /metrics \
@@ -97,40 +99,40 @@ impl Inventory {
             file = %path.display(),
             "/metrics answers from go-carbon's list of files until the first scan has ended"
         );
-        state.guess = Some(list);
+        state.provisional = Some(list);
     }
 }
 
-/// The metrics in the list at `path`, if it is whole and was written within `max_age` before `now`.
+/// The metrics in the list at `path`, if it is complete and was written within `max_age` before `now`.
 fn read(
     path: &Path,
     max_age: Duration,
     now: SystemTime,
     still_wanted: impl Fn() -> bool,
-) -> Result<List, NoGuess> {
-    // Without waiting for somebody to write into what turns out to be a FIFO.
+) -> Result<List, NoProvisionalList> {
+    // Opening a FIFO must not wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|errno| NoGuess::Open(errno.into()))?;
+        .map_err(|errno| NoProvisionalList::Open(errno.into()))?;
     let file = File::from(file);
-    let meta = file.metadata().map_err(NoGuess::Open)?;
+    let meta = file.metadata().map_err(NoProvisionalList::Open)?;
     if !meta.is_file() {
-        return Err(NoGuess::NotAFile);
+        return Err(NoProvisionalList::NotAFile);
     }
-    let written = meta.modified().map_err(NoGuess::Open)?;
+    let written = meta.modified().map_err(NoProvisionalList::Open)?;
     if now.duration_since(written).map_or(true, |age| age > max_age) {
-        return Err(NoGuess::Old { limit: max_age });
+        return Err(NoProvisionalList::Old { limit: max_age });
     }
     let mut list = FileList::open(file)?;
-    let mut names = Names::default();
+    let mut names = NameSorter::default();
     let mut entries: u64 = 0;
     while let Some(path) = list.next_path()? {
         entries += 1;
         if entries > ENTRIES_MOST {
-            return Err(NoGuess::TooMany);
+            return Err(NoProvisionalList::TooMany);
         }
         if entries.is_multiple_of(LOOK_UP_EVERY) && !still_wanted() {
-            return Err(NoGuess::NotWanted);
+            return Err(NoProvisionalList::NotWanted);
         }
         if let Some(metric) = metric(path) {
             names.push(&metric)?;
@@ -139,22 +141,22 @@ fn read(
     Ok(names.finish()?)
 }
 
-/// The metric of a path in the list; folders and files that no metric's name stands for are passed over.
+/// The metric of a path in the list. `None` for a folder and for an unusable file, which are skipped.
 fn metric(path: &[u8]) -> Option<MetricName> {
     let path = path.strip_prefix(b"/").unwrap_or(path);
     MetricName::from_relative_path(Path::new(std::ffi::OsStr::from_bytes(path))).ok()
 }
 
-/// Names in any order, put into order a chunk at a time.
+/// Names in any order, which are sorted in chunks.
 #[derive(Default)]
-struct Names {
-    /// The names of the chunk, one behind the other, and where each begins and ends.
+struct NameSorter {
+    /// The names of the chunk, one after the other, and where each begins and ends.
     text: String,
     spans: Vec<(usize, usize)>,
     sorted: Vec<List>,
 }
 
-impl Names {
+impl NameSorter {
     fn push(&mut self, metric: &MetricName) -> Result<(), fst::Error> {
         let start = self.text.len();
         self.text.push_str(metric.as_str());
@@ -212,7 +214,7 @@ mod tests {
         std::fs::write(folder.path().join("list"), list).unwrap();
         let inventory = Inventory::new(&folder.path().join("whisper"), HOUR);
         inventory.begin().unwrap();
-        inventory.guess(&folder.path().join("list"));
+        inventory.provisional(&folder.path().join("list"));
         (folder, inventory)
     }
 
@@ -232,69 +234,72 @@ mod tests {
         let (_folder, inventory) = store(&list_of(&paths));
         inventory.removed(&"old".parse().unwrap());
         inventory.added(&"new".parse().unwrap());
-        assert_eq!(names(&inventory.list_or_guess().unwrap()), ["a", "a.c", "b", "new"]);
-        // Who plans a move, or asks how many there are, hears nothing of it.
+        assert_eq!(names(&inventory.list_or_provisional().unwrap()), ["a", "a.c", "b", "new"]);
+        // A caller that plans a move, or asks for the number of metrics, does not get it.
         assert!(inventory.list().is_none() && inventory.len().is_none());
         inventory.scan();
-        assert_eq!(names(&inventory.list_or_guess().unwrap()), ["new", "real"]);
+        assert_eq!(names(&inventory.list_or_provisional().unwrap()), ["new", "real"]);
     }
 
     #[test]
-    fn what_was_changed_while_the_list_was_read_is_in_the_guess() {
+    fn changes_while_the_list_was_read_are_in_the_provisional_list() {
         let folder = tempfile::tempdir().unwrap();
         let list = folder.path().join("list");
         std::fs::write(&list, list_of(&["/a.wsp", "/b.wsp"])).unwrap();
         let inventory = Inventory::new(folder.path(), HOUR);
         inventory.begin().unwrap();
         inventory.removed(&"a".parse().unwrap());
-        inventory.guess(&list);
-        assert_eq!(names(&inventory.list_or_guess().unwrap()), ["b"]);
+        inventory.provisional(&list);
+        assert_eq!(names(&inventory.list_or_provisional().unwrap()), ["b"]);
     }
 
     #[test]
     fn d17_a_list_that_is_damaged_old_or_not_one_is_not_believed_at_all() {
         let whole = list_of(&["/a.wsp", "/b.wsp"]);
         for bytes in [&whole[..whole.len() - 1], &gzip(b"/a.wsp\n"), b"/a.wsp\n", b""] {
-            assert!(store(bytes).1.list_or_guess().is_none());
+            assert!(store(bytes).1.list_or_provisional().is_none());
         }
         let (folder, inventory) = store(&whole);
-        assert!(inventory.list_or_guess().is_some());
+        assert!(inventory.list_or_provisional().is_some());
         let path = folder.path().join("list");
         let read = |now| read(&path, HOUR, now, || true);
         let written = path.metadata().unwrap().modified().unwrap();
         assert!(read(written).is_ok() && read(written + HOUR).is_ok());
         let late = read(written + HOUR + Duration::from_secs(1)).err().unwrap();
         assert!(late.to_string().contains("within the last 3600 s"), "{late}");
-        // Of a clock that was ahead nobody knows how old it is.
-        assert!(matches!(read(written - HOUR), Err(NoGuess::Old { .. })));
+        // If the clock was ahead, the age is unknown.
+        assert!(matches!(read(written - HOUR), Err(NoProvisionalList::Old { .. })));
         let gone = super::read(&folder.path().join("gone"), HOUR, written, || true);
-        assert!(matches!(gone, Err(NoGuess::Open(_))));
+        assert!(matches!(gone, Err(NoProvisionalList::Open(_))));
         let a_folder = super::read(folder.path(), HOUR, written, || true);
-        assert!(matches!(a_folder, Err(NoGuess::NotAFile)));
+        assert!(matches!(a_folder, Err(NoProvisionalList::NotAFile)));
         let fifo = folder.path().join("fifo");
         let (kind, mode) = (rustix::fs::FileType::Fifo, Mode::from_raw_mode(0o644));
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
-        assert!(matches!(super::read(&fifo, HOUR, written, || true), Err(NoGuess::NotAFile)));
+        assert!(matches!(
+            super::read(&fifo, HOUR, written, || true),
+            Err(NoProvisionalList::NotAFile)
+        ));
     }
 
     #[test]
-    fn a_first_scan_that_failed_or_ended_leaves_no_guess() {
+    fn a_first_scan_that_failed_or_ended_leaves_no_provisional_list() {
         let (folder, inventory) = store(&list_of(&["/a.wsp"]));
         std::fs::remove_dir_all(folder.path().join("whisper")).unwrap();
         inventory.scan();
         assert!(
-            inventory.list_or_guess().is_none(),
+            inventory.list_or_provisional().is_none(),
             "what is on a disk that is gone is not listed"
         );
-        inventory.guess(&folder.path().join("list"));
-        assert!(inventory.list_or_guess().is_none(), "no scan runs that would replace it");
+        inventory.provisional(&folder.path().join("list"));
+        assert!(inventory.list_or_provisional().is_none(), "no scan runs that would replace it");
         let unwanted = read(&folder.path().join("list"), HOUR, SystemTime::now(), || false);
         assert!(unwanted.is_ok(), "a short list is read faster than it could be given up");
     }
 
     #[test]
     fn names_come_out_sorted_however_many_chunks_they_were_in() {
-        let mut chunked = Names::default();
+        let mut chunked = NameSorter::default();
         for name in ["m.b", "m.a", "m.b"] {
             chunked.push(&name.parse().unwrap()).unwrap();
         }
@@ -303,7 +308,7 @@ mod tests {
             chunked.push(&name.parse().unwrap()).unwrap();
         }
         assert_eq!(names(&chunked.finish().unwrap()), ["a", "m.a", "m.b", "m.c"]);
-        assert_eq!(names(&Names::default().finish().unwrap()), [] as [String; 0]);
+        assert_eq!(names(&NameSorter::default().finish().unwrap()), [] as [String; 0]);
     }
 
     #[tokio::test]
@@ -315,7 +320,7 @@ mod tests {
         let inventory = Arc::new(Inventory::new(folder.path(), HOUR).with_file_list(Some(list)));
         let scanner = tokio::spawn(Arc::clone(&inventory).run());
         inventory.wait_for(1).await;
-        assert_eq!(names(&inventory.list_or_guess().unwrap()), ["real"]);
+        assert_eq!(names(&inventory.list_or_provisional().unwrap()), ["real"]);
         scanner.abort();
     }
 }

@@ -16,7 +16,7 @@ fn metric(name: &str) -> MetricName {
 }
 
 #[test]
-fn what_the_daemon_does_during_a_scan_is_in_the_list_whether_the_scan_saw_it_or_not() {
+fn changes_by_the_daemon_during_a_scan_are_in_the_list_whether_the_scan_saw_them_or_not() {
     let prefix = tempfile::tempdir().unwrap();
     std::fs::write(prefix.path().join("gone.wsp"), b"").unwrap();
     let inventory = Inventory::new(prefix.path(), Duration::from_secs(60));
@@ -54,7 +54,7 @@ fn of_many_changes_during_a_scan_each_is_in_its_list_and_the_last_of_a_name_coun
 }
 
 #[test]
-fn with_many_changes_the_list_becomes_whole_while_it_is_read_and_changed() {
+fn with_many_changes_the_list_gets_a_new_bulk_while_it_is_read_and_changed() {
     let prefix = tempfile::tempdir().unwrap();
     let inventory = Inventory::new(prefix.path(), Duration::from_secs(60));
     inventory.begin();
@@ -78,7 +78,8 @@ fn with_many_changes_the_list_becomes_whole_while_it_is_read_and_changed() {
     while inventory.list().unwrap().in_bulk() < expected.len() as u64 / 4 {
         assert!(Instant::now() < until, "it is not made whole");
         std::thread::sleep(Duration::from_millis(5));
-        // A thread that was slow may have been told before the last changes came: more changes ask for another.
+        // A slow thread may have been notified before the last changes were made. More changes request
+        // another run.
         inventory.added(&metric("other"));
         inventory.removed(&metric("other"));
     }

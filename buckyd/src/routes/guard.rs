@@ -1,6 +1,6 @@
-//! The guard before all routes: no token, no answer.
+//! The guard before all routes: without a valid token there is no answer.
 //!
-//! It comes before any body is read, and before anything is looked at that differs from daemon to daemon.
+//! It runs before any body is read, and before anything is checked that differs from daemon to daemon.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::auth::demand::{self, Demand};
 use crate::auth::{Caller, Keys};
 use crate::http::respond::ApiError;
 
-/// Why a request goes no further. The texts are the Go tool's.
+/// Why a request is refused. The texts are the Go tool's.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
-    /// There is no good token.
+    /// There is no valid token.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The token does not allow it.
@@ -28,7 +28,7 @@ pub(super) enum Refusal {
     Denied(#[from] Denied),
 }
 
-/// Passes on what may be done, with the [`Caller`] who asks; answers the rest with 403.
+/// Passes on an allowed request, with its [`Caller`]. Answers the others with 403.
 pub(super) async fn guard(
     State(app): State<Arc<App>>,
     mut request: Request,
@@ -39,7 +39,7 @@ pub(super) async fn guard(
         Some(keys) => {
             match check(keys, request.method(), request.uri().path(), request.headers()) {
                 Ok(Some(caller)) => caller,
-                // What needs nothing is given nothing to do anything with.
+                // A request that needs no token gets no caller, so it can do nothing with one.
                 Ok(None) => return next.run(request).await,
                 Err(refusal) => {
                     let (method, path) = (request.method(), request.uri().path());
@@ -53,7 +53,7 @@ pub(super) async fn guard(
     next.run(request).await
 }
 
-/// Who asks; none where nothing is needed.
+/// The caller. `None` if the request needs no token.
 fn check(
     keys: &Keys,
     method: &Method,
@@ -77,8 +77,8 @@ fn check(
     Ok(Some(caller))
 }
 
-/// D10: the name is tested in its one spelling, so that no other spelling of it gets by. A text that is no name is
-/// refused by the route, and reaches no file.
+/// D10: the name is tested in its canonical spelling, so that no other spelling avoids a pattern. An invalid
+/// name is refused by the route, and reaches no file.
 fn may_by_path(caller: &Caller, operation: Operation, raw: &str) -> Result<(), Denied> {
     match metric_in_path(raw) {
         Some(metric) => caller.may(operation, &metric),
@@ -86,7 +86,7 @@ fn may_by_path(caller: &Caller, operation: Operation, raw: &str) -> Result<(), D
     }
 }
 
-/// The answer to a request for `path` that the guard does not let pass.
+/// The answer to a request for `path` that the guard refuses.
 fn forbidden(path: &str, refusal: &Refusal) -> Response {
     if path != "/v1" && !path.starts_with("/v1/") {
         return PlainAnswer::new(StatusCode::FORBIDDEN, refusal).into_response();

@@ -1,4 +1,5 @@
-//! The daemon's routes, in two rooms: `v1` for our own clients, `go` for those of the Go tool. One guard stands before both.
+//! The daemon's routes: `v1` for our own clients, `go` for those of the Go tool. One guard stands before
+//! both.
 
 mod go;
 mod guard;
@@ -19,9 +20,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(v1::routes())
         .merge(go::routes())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))
-        // Before the guard: where a path redirects to is no secret, and the Go daemon answers it to anybody.
+        // Before the guard: the target of a redirect is not secret, and the Go daemon sends it to anyone.
         .layer(middleware::from_fn(go::path::redirect_unclean))
         // Around everything, so that every answer has the time.
-        .layer(middleware::from_fn(clock::told))
+        .layer(middleware::from_fn(clock::with_time))
         .with_state(app)
 }

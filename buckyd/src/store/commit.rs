@@ -1,10 +1,10 @@
-//! Making many files durable with one sync.
+//! Makes many files durable with one sync.
 //!
-//! `syncfs` costs about the same for one batch as for ten. Batches that end while a sync runs wait for it and then
-//! share the next one: a sync that began before a batch's last write does not count for it.
+//! `syncfs` costs about the same for one batch as for ten. Batches that end while a sync runs wait for it,
+//! and then share the next one: a sync that began before a batch's last write does not count for it.
 //!
-//! The kernel tells a failed write once, to whichever sync ends next. So a failure counts against every batch that
-//! was under way then, and not only against those that waited for that sync.
+//! The kernel reports a failed write once, to whichever sync ends next. So a failure counts against every
+//! batch that was under way then, not only against those that waited for that sync.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -13,37 +13,38 @@ use rustix::io::Errno;
 /// Shares syncs among batches.
 #[derive(Default)]
 pub(crate) struct Committer {
-    state: Mutex<State>,
+    state: Mutex<CommitState>,
     ended: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct CommitState {
     running: bool,
     /// The sync that begins when the running one has ended.
     next: Arc<Sync>,
     failures: u64,
 }
 
-/// What came of one sync, once it has ended.
+/// The result of one sync, once it has ended.
 type Sync = OnceLock<Result<(), Errno>>;
 
-/// A moment before the first write that a commit is to cover.
+/// A moment before the first write that a commit must cover.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     failures: u64,
 }
 
 impl Committer {
-    /// The moment: take it before the first write.
+    /// The present moment. Take it before the first write.
     pub(crate) fn mark(&self) -> Mark {
         Mark { failures: self.locked().failures }
     }
 
-    /// Returns once everything written between `since` and this call is durable; `sync` syncs the file system.
+    /// Returns once everything written between `since` and this call is durable. `sync` syncs the file
+    /// system.
     ///
     /// # Errors
-    /// That of the sync which covers this call, or `EIO` where another one has failed since the mark.
+    /// The error of the sync that covers this call, or `EIO` if another one has failed since the mark.
     pub(crate) fn commit(
         &self,
         since: Mark,
@@ -67,12 +68,13 @@ impl Committer {
         if state.failures == since.failures { Ok(()) } else { Err(Errno::IO) }
     }
 
-    fn locked(&self) -> MutexGuard<'_, State> {
+    fn locked(&self) -> MutexGuard<'_, CommitState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whoever syncs for all. Dropped, also by a panic, it tells those who wait and lets the next one begin.
+/// The caller that syncs for all. When it is dropped, also by a panic, it wakes those that wait and lets the
+/// next sync begin.
 struct Leader<'c> {
     committer: &'c Committer,
     sync: &'c Sync,
@@ -97,7 +99,7 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    /// Begins a sync that ends as `result` once the sender says so.
+    /// Begins a sync that ends with `result` once the sender sends.
     fn held(
         committer: &Arc<Committer>,
         result: Result<(), Errno>,
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_that_panics_counts_as_failed_and_stops_nobody() {
+    fn a_sync_that_panics_counts_as_failed_and_stops_no_other() {
         let committer = Arc::new(Committer::default());
         let panicking = Arc::clone(&committer);
         let mark = committer.mark();

@@ -1,4 +1,4 @@
-//! Reading files to compare them: each goes through a buffer piece by piece, and only figures are kept.
+//! Reads files to compare them. Each goes through a buffer piece by piece, and only figures are kept.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,30 +7,30 @@ use std::path::Path;
 use bucky_whisper::{Header, MetricName, Summarizer, Summary, Window};
 
 use super::error::StoreError;
-use super::near::Near;
+use super::folder_cache::FolderCache;
 use super::{LockBudget, Volumes};
 
-/// How much is read at once: it stays in the processor's own memory until it has been looked at, and has room for the
-/// longest header.
+/// How much is read at once. It fits into the processor's cache, and has room for the longest header.
 const PIECE_BYTES: usize = 64 * 1024;
 const _: () = assert!(PIECE_BYTES as u64 >= Header::SIZE_MAX_BYTES);
 
-/// Reads many files, one after the other, in one buffer, whatever their length.
+/// Reads many files of any length, one after the other, with one buffer.
 pub(crate) struct DigestReader<'s> {
     volumes: &'s Volumes,
     locks: LockBudget,
-    near: Near,
+    folders: FolderCache,
     piece: Vec<u8>,
 }
 
 impl<'s> DigestReader<'s> {
-    /// One that has read nothing yet.
+    /// A reader that has read nothing yet.
     pub(crate) fn new(volumes: &'s Volumes) -> Self {
-        let (locks, near) = (volumes.lock_budget(), Near::default());
-        Self { volumes, locks, near, piece: vec![0; PIECE_BYTES] }
+        let (locks, folders) = (volumes.lock_budget(), FolderCache::default());
+        Self { volumes, locks, folders, piece: vec![0; PIECE_BYTES] }
     }
 
-    /// What the file of `metric` holds, read to its end under a shared lock. `between` is called between two pieces.
+    /// The figures of the file of `metric`, which is read to its end under a shared lock. `between` is called
+    /// between two pieces.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -41,7 +41,7 @@ impl<'s> DigestReader<'s> {
         between: impl FnMut(),
     ) -> Result<Summary, StoreError> {
         let (path, volume) = (metric.relative_path(), self.volumes.of(metric));
-        let (file, _) = self.near.open_file(&volume.tree, &path)?;
+        let (file, _) = self.folders.open_file(&volume.tree, &path)?;
         volume.lock_shared(&file, &path, &self.locks)?;
         let stat =
             rustix::fs::fstat(&file).map_err(|errno| StoreError::io("stat", &path, errno))?;
@@ -50,7 +50,7 @@ impl<'s> DigestReader<'s> {
     }
 }
 
-/// Reads the first `len_bytes` of a file, or as many as there are.
+/// Reads the first `len_bytes` of a file, or fewer if it is shorter.
 fn summarize(
     file: &File,
     path: &Path,
@@ -64,17 +64,17 @@ fn summarize(
         let filled = fill(file, &mut piece[..most]);
         filled.map_err(|source| StoreError::io("read", path, source))
     };
-    let mut came = read(piece, len_bytes)?;
-    let mut left = len_bytes - came as u64;
-    let mut summarizer = Summarizer::new(&piece[..came], len_bytes, window);
-    while came > 0 {
-        summarizer.add(&piece[..came]);
+    let mut arrived = read(piece, len_bytes)?;
+    let mut left = len_bytes - arrived as u64;
+    let mut summarizer = Summarizer::new(&piece[..arrived], len_bytes, window);
+    while arrived > 0 {
+        summarizer.add(&piece[..arrived]);
         if left == 0 {
             break;
         }
         between();
-        came = read(piece, left)?;
-        left -= came as u64;
+        arrived = read(piece, left)?;
+        left -= arrived as u64;
     }
     Ok(summarizer.finish())
 }

@@ -1,4 +1,4 @@
-//! Why the store could not do something with a file.
+//! The errors of the store.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ pub(crate) enum StoreError {
     /// No such file.
     #[error("{path} does not exist")]
     Missing {
-        /// Which.
+        /// The path.
         path: PathBuf,
     },
     /// Something else has the file's name.
     #[error("{path} is {what}, not a regular file; move it away")]
     NotAFile {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What it is.
         what: &'static str,
@@ -32,61 +32,62 @@ pub(crate) enum StoreError {
         "{path} is reached through a symbolic link or a file; buckyd follows no links below the prefix"
     )]
     BadPath {
-        /// Which.
+        /// The path.
         path: PathBuf,
     },
-    /// Somebody else holds the lock.
+    /// Another process holds the lock.
     #[error(
         "another process holds the lock of {path} (waited {} ms for it); find it with `fuser` or `lslocks`",
         waited.as_millis()
     )]
     Busy {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// How long was waited.
+        /// How long this daemon waited.
         waited: Duration,
     },
-    /// Longer than what is held in memory.
+    /// It is too long to hold in memory.
     #[error(
         "{path} has {bytes} bytes; this needs the file in memory and takes at most {limit} bytes"
     )]
     TooLarge {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// Its length.
         bytes: u64,
         /// The limit.
         limit: u64,
     },
-    /// Too much else is in memory.
+    /// Other requests use the memory.
     #[error("{path} could not be read now")]
     NoMemory {
-        /// Which.
+        /// The path.
         path: PathBuf,
-        /// What there is.
+        /// The state of the memory.
         source: NoMemory,
     },
-    /// It is taken away and put back faster than it can be opened.
+    /// It is removed and replaced faster than it can be opened.
     #[error("{path} was replaced several times while buckyd opened it")]
     Unsteady {
-        /// Which.
+        /// The path.
         path: PathBuf,
     },
-    /// It was put in place, or filled, and then somebody else deleted it, before it was durable.
+    /// Another process deleted the file after it was put in place or filled, and before it was durable.
     #[error(
         "another process deleted {path} while buckyd was writing it; try again if the metric should exist"
     )]
     Deleted {
-        /// Which.
+        /// The path.
         path: PathBuf,
     },
-    /// It lies on another mount than its volume: one that was mounted since the last scan, or that cannot be served.
+    /// It is on another mount than its volume: one that was mounted after the last scan, or that cannot be
+    /// served.
     #[error(
         "{path} is on another file system than its volume; buckyd serves what is mounted below the prefix from its \
          next scan on (`bucky list -f` waits for one); if it does not, `bucky list --not-served` says why"
     )]
     Elsewhere {
-        /// Which.
+        /// The path.
         path: PathBuf,
     },
     /// The prefix leads to another folder than at the start.
@@ -106,22 +107,22 @@ pub(crate) enum StoreError {
     PrefixGone {
         /// The prefix.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A disk that the node had when it ran last is not mounted.
+    /// A disk that the node had when buckyd last ran is not mounted.
     #[error(
         "{path} was a volume of its own when buckyd last ran, and is now a folder of another file system: its disk is \
          not mounted. Nothing is written or deleted on this node: mount the disk, or, if it is gone for good, remove \
          its line from {memory} and restart buckyd"
     )]
     VolumeMissing {
-        /// Where it belongs.
+        /// The path where it was mounted.
         path: PathBuf,
-        /// Where it is remembered.
+        /// The file that lists the known volumes.
         memory: PathBuf,
     },
-    /// Something was mounted on a folder that had metrics.
+    /// A file system was mounted on a folder that had metrics.
     #[error(
         "something was mounted on {path} and hides metrics there ({metrics}); unmount it to get them back, or restart \
          buckyd to serve what is mounted"
@@ -129,10 +130,10 @@ pub(crate) enum StoreError {
     Hidden {
         /// The folder.
         path: PathBuf,
-        /// How many there were.
+        /// How many metrics it had.
         metrics: u64,
     },
-    /// Another daemon has the folder, or one above or below it.
+    /// Another daemon serves the folder, or one above or below it.
     #[error(
         "cannot serve {path}: another buckyd already serves {whose}; only one buckyd may serve a folder and \
          everything below it. Stop the other one (`pgrep -a buckyd` lists them), or give this one a prefix of its own"
@@ -140,16 +141,16 @@ pub(crate) enum StoreError {
     Served {
         /// The folder.
         path: PathBuf,
-        /// What the other one serves, in words.
+        /// What the other daemon serves, in words.
         whose: String,
     },
-    /// A folder of the daemon's own is a symbolic link.
+    /// One of the daemon's own folders is a symbolic link.
     #[error(
         "{path} is a symbolic link; buckyd follows no links to its state folder or inside it. Put a folder in its \
          place, or give --state-dir the folder that it leads to"
     )]
     StateLink {
-        /// Which.
+        /// The path.
         path: PathBuf,
     },
     /// go-carbon keeps points of the metric in another file.
@@ -159,18 +160,18 @@ pub(crate) enum StoreError {
         sidecar.display()
     )]
     LatePoints {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// The name of the other file.
         sidecar: PathBuf,
     },
-    /// It is no whole Whisper file, so nobody can tell whether its owners hold its points.
+    /// It is not a valid Whisper file, so whether its owners hold its points cannot be determined.
     #[error(
         "{path} is not a valid Whisper file, and is not deleted: the points that its owners must hold cannot be \
          determined; if you do not need the file, move it aside by hand"
     )]
     NotWhole {
-        /// Which.
+        /// The path.
         path: PathBuf,
         /// What is wrong with it.
         source: HeaderError,
@@ -178,17 +179,17 @@ pub(crate) enum StoreError {
     /// The operating system refused.
     #[error("cannot {action} {path}")]
     Io {
-        /// What was being done.
+        /// What the daemon tried to do.
         action: &'static str,
-        /// To which.
+        /// The path.
         path: PathBuf,
-        /// What it said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl StoreError {
-    /// What kind of problem this is for a heal, where the file is the owner's.
+    /// The kind of problem for a heal, if the file is the owner's.
     pub(crate) fn as_destination_problem(&self) -> Problem {
         match self {
             Self::Busy { .. }
@@ -213,7 +214,7 @@ impl StoreError {
         }
     }
 
-    /// What kind of problem this is for a transfer, where the file is the source's.
+    /// The kind of problem for a transfer, if the file is the source's.
     pub(crate) fn as_source_problem(&self) -> Problem {
         match self {
             Self::Missing { .. } => Problem::SourceMissing,
@@ -245,7 +246,7 @@ impl StoreError {
         Self::Io { action, path: path.into(), source: source.into() }
     }
 
-    /// The meaning of a failed open.
+    /// The error for a failed open.
     pub(super) fn open(path: impl Into<PathBuf>, errno: Errno) -> Self {
         let path = path.into();
         match errno {
@@ -266,7 +267,7 @@ impl StoreError {
     }
 }
 
-/// No room, no quota, or no writing at all on this file system: trying again at once will not help.
+/// The file system is full, has no quota left, or cannot be written: a retry at once will not help.
 fn is_no_space(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS))

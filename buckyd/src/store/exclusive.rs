@@ -1,9 +1,10 @@
-//! Keeps a second daemon away from the same files: from the same folder, from one above it and from one below it.
+//! Keeps a second daemon away from the same files: from the same folder, from one above it and from one below
+//! it.
 //!
-//! The locks are on the folders themselves, so that neither a link, a bind mount nor another `--state-dir` leads around
-//! them: an exclusive one on the folder that is served, and a shared one on each folder above it, also by other mounts. Two daemons in
-//! different folders share those above; one that wants to serve a folder above finds it locked. `.bucky/lock` is looked
-//! at too: daemons before 0.2 lock nothing else.
+//! The locks are on the folders themselves, so that no link, bind mount or other `--state-dir` avoids them.
+//! There is an exclusive lock on the folder that is served, and a shared lock on each folder above it, also
+//! as other mounts show them. Two daemons in different folders share the locks above. A daemon that wants to
+//! serve a folder above finds it locked. `.bucky/lock` is checked too: daemons before 0.2 lock nothing else.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,10 +22,10 @@ const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
 /// The name of the state folder below the prefix.
 pub(super) const DEFAULT_NAME: &str = ".bucky";
-/// The lock in it. The one of the folder below the prefix is taken wherever the state folder is.
+/// The lock file in it. The one below the prefix is locked even if the state folder is elsewhere.
 pub(super) const LOCK: &str = "lock";
 
-/// Proof that no other daemon serves a folder, or one above or below it, as long as this lives.
+/// Proof that no other daemon serves a folder, or one above or below it, for as long as this lives.
 pub(super) struct Exclusive {
     locks: Vec<File>,
 }
@@ -33,7 +34,7 @@ impl Exclusive {
     /// Locks the open folder `root`, which is at `path`.
     ///
     /// # Errors
-    /// [`StoreError::Served`] where another daemon has it, or one above or below it.
+    /// [`StoreError::Served`] if another daemon serves it, or one above or below it.
     pub(super) fn take(root: &File, path: &Path) -> Result<Self, StoreError> {
         let mut exclusive = Self::take_mounted(root, path)?;
         lock_above(root, path, &mut exclusive.locks)?;
@@ -49,7 +50,7 @@ impl Exclusive {
             .map_err(|errno| StoreError::io("open the prefix", path, errno))?;
         let own = File::from(own);
         if !lock(&own, FlockOperation::NonBlockingLockExclusive) {
-            // Those who serve a folder below share this lock.
+            // Daemons that serve a folder below this one share this lock.
             let is_below = lock(&own, FlockOperation::NonBlockingLockShared);
             let whose = if is_below { "a folder below it" } else { "it" };
             return Err(StoreError::Served { path: path.into(), whose: whose.into() });
@@ -60,7 +61,7 @@ impl Exclusive {
     }
 }
 
-/// Shares the locks of all folders above `root`. One that cannot be read is passed over.
+/// Takes shared locks on all folders above `root`. A folder that cannot be read is skipped.
 fn lock_above(root: &File, path: &Path, locks: &mut Vec<File>) -> Result<(), StoreError> {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut above = real.ancestors().skip(1);
@@ -90,20 +91,20 @@ fn lock_above(root: &File, path: &Path, locks: &mut Vec<File>) -> Result<(), Sto
     }
 }
 
-/// Shares the locks of the folders above `root` in its file system, where another mount shows them. Who serves one of these
-/// has the files of `root` too.
+/// Takes shared locks on the folders above `root` in its file system, as other mounts show them. A daemon
+/// that serves one of these has the files of `root` too.
 fn lock_above_by_other_mounts(
     root: &File,
     path: &Path,
     locks: &mut Vec<File>,
 ) -> Result<(), StoreError> {
     let mounts = Mounts::read();
-    let Some(place) = mounts.place_of(root) else { return Ok(()) };
-    for (mount, above) in mounts.above_elsewhere(&place) {
+    let Some(position) = mounts.position_of(root) else { return Ok(()) };
+    for (mount, above) in mounts.above_elsewhere(&position) {
         let Ok(folder) = rustix::fs::open(&above, OFlags::RDONLY | FOLDER, Mode::empty()) else {
             continue;
         };
-        // Something else may be mounted over it.
+        // Another file system may be mounted over it.
         if mount_of(&folder) != Some(mount) {
             continue;
         }
@@ -130,7 +131,7 @@ pub(crate) fn is_served(folder: impl AsFd) -> bool {
     locked == Err(Errno::WOULDBLOCK)
 }
 
-/// False where somebody else has the lock. A file system that knows no such locks is passed over.
+/// `false` if another process holds the lock. A file system that does not support such locks is skipped.
 fn lock(file: &File, operation: FlockOperation) -> bool {
     match rustix::fs::flock(file, operation) {
         Err(Errno::WOULDBLOCK) => false,

@@ -1,4 +1,4 @@
-//! Why a metric was not healed.
+//! The reason why a metric was not healed.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ pub(super) struct Failure {
     pub(super) outcome: HealOutcome,
     pub(super) problem: Problem,
     pub(super) reason: String,
-    /// What was filled all the same, and what has no place.
+    /// What was filled nevertheless, and what has no place.
     pub(super) holding: Holding,
 }
 
@@ -26,12 +26,12 @@ impl Failure {
         Self { outcome: HealOutcome::Failed, problem, reason: reason.into(), holding }
     }
 
-    /// The same, with what the file holds.
+    /// Adds what the file holds.
     pub(super) fn with(self, holding: Holding) -> Self {
         Self { holding, ..self }
     }
 
-    /// With the file system named where it is to blame: paths are told as they are below the prefix.
+    /// Adds the name of the file system if it is the cause. Other messages have paths below the prefix.
     pub(super) fn below(mut self, prefix: &Path) -> Self {
         let prefix = prefix.display().to_string();
         if matches!(self.problem, Problem::NoSpace | Problem::Storage)
@@ -54,12 +54,12 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// What a file that was there holds of the source now.
+/// What an existing file now holds of the source.
 #[derive(Debug, Default)]
 pub(super) struct Holding {
     /// How many points it got.
     pub(super) points: u64,
-    /// How many points of the source it has; none where it is the source's content, byte for byte.
+    /// How many points of the source it has. `None` if it is a byte-for-byte copy of the source.
     pub(super) held: Option<u64>,
     /// How the two files differ.
     pub(super) difference: Option<Box<SchemaDifference>>,

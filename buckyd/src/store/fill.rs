@@ -1,7 +1,7 @@
-//! Filling a file that is there, in place, under its lock.
+//! Filling an existing file in place, under its lock.
 //!
-//! It is changed in place, so that a writer that has the file open keeps writing to the same inode; nothing is written over
-//! that somebody may have written meanwhile.
+//! A writer that has the file open keeps writing to the same inode. Nothing that another process may have
+//! written is overwritten.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -18,35 +18,35 @@ use super::rules::{HealRules, judge};
 use super::{LockBudget, Store, TRIES};
 use crate::memory::Share;
 
-/// How many times its length a file takes while it is filled: as it is, and as it is to become, with a mark a
-/// slot.
+/// How many times its length a file takes in memory while it is filled: its content, its new content, and a
+/// mark for each slot.
 const FILL_TIMES: u64 = 3;
-/// How long after its last write a file that is not whole may still be in the making.
+/// How long after its last write an incomplete file may still be in the making.
 const STILL_BEING_WRITTEN: Duration = Duration::from_secs(5);
 
-/// How long after its last write a file without any point may still be about to get its first. Carbon creates a file and
-/// writes to it at once.
+/// How long after its last write a file without points may be about to get its first. Carbon creates a file
+/// and writes to it at once.
 pub(super) const FIRST_POINT_IS_NEAR: Duration = Duration::from_secs(1);
-/// How long between two looks at such a file.
+/// How long to wait before such a file is checked again.
 pub(super) const PAUSE: Duration = Duration::from_millis(25);
 
-/// What was done to a file that was there.
+/// The result for an existing file.
 pub(super) enum Existing {
     NotThere,
     /// It had every point already.
     Unchanged(Holding),
     /// It got points.
     Filled(Holding),
-    /// It has to be given other archives first.
+    /// It must get other archives first.
     NeedsReshape,
-    /// It was corrupt, and lies here now.
+    /// It was corrupt. The old file is kept at this path.
     Replaced {
         kept: PathBuf,
     },
 }
 
 impl Existing {
-    /// The same after an earlier attempt that filled so many points already.
+    /// The same result, if an earlier attempt has already filled `points_before` points.
     fn after(self, points_before: u64) -> Self {
         match self {
             Self::Unchanged(holding) if points_before > 0 => {
@@ -60,23 +60,24 @@ impl Existing {
     }
 }
 
-/// What one attempt at filling a file came to.
+/// The result of one attempt to fill a file.
 enum Attempt {
     Done(Existing),
-    /// Somebody else wrote its first point at the same time: to be filled again. So many points may count already.
+    /// Another process wrote its first point at the same time, so it must be filled again. `points` may
+    /// already count.
     Disturbed {
         points: u64,
     },
-    /// It has no point yet, and was made a moment ago.
+    /// It has no point yet, and was created a moment ago.
     JustMade,
 }
 
 impl Store {
-    /// Fills the file at `path`, if there is one, from `source`, which lies in memory.
+    /// Fills the file at `path`, if there is one, from `source`, which is in memory.
     ///
-    /// None where there is no room for it now, or never, as that file is too long. That is not waited for: all those who hold
-    /// a source and wait would wait for each other. The source is put down, and filled from there: see
-    /// [`Self::fill_from_tmp`].
+    /// `None` if there is no memory for it now, or if the file is too long for memory. This does not wait:
+    /// requests that hold a source would all wait for each other. The source is written to a temporary file,
+    /// and the fill is done from there: see [`Self::fill_from_tmp`].
     pub(super) fn fill_existing(
         &self,
         path: &Path,
@@ -90,8 +91,8 @@ impl Store {
         })
     }
 
-    /// The same from a temporary file. Room for both is waited for, within its limit, and had at once. Where one of the two is
-    /// too long for memory, the other is filled in windows.
+    /// Fills the file at `path` from a temporary file. It waits, within a limit, for the memory for both at
+    /// once. If one of the two is too long for memory, the fill is done in windows.
     pub(super) fn fill_from_tmp(
         &self,
         path: &Path,
@@ -115,7 +116,8 @@ impl Store {
         }
     }
 
-    /// `ready` gets so many bytes of memory, and the source. None where it says so, or the file is too long for memory.
+    /// Fills the file at `path`. `ready` gets the number of bytes that are needed, and returns the source.
+    /// `None` if it returns `None`, or if the file is too long for memory.
     fn fill_with<'s>(
         &self,
         path: &Path,
@@ -130,7 +132,7 @@ impl Store {
                 Err(StoreError::Missing { .. }) => return Ok(Some(Existing::NotThere)),
                 Err(error) => return Err(error.into()),
             };
-            // Before the lock: nobody who waits for it is to wait for memory too.
+            // Before the lock, because others that wait for the lock must not wait for memory too.
             let bytes = match self.len_bytes(&file, path) {
                 Err(StoreError::TooLarge { .. }) => return Ok(None),
                 bytes => bytes?.saturating_mul(FILL_TIMES),
@@ -145,7 +147,8 @@ impl Store {
                 Attempt::Disturbed { points } => points_before += points,
                 Attempt::JustMade => {
                     is_just_made = true;
-                    // The lock goes first, as it may be what the first point waits for, and the memory, for others.
+                    // The lock must go first, because the first point may wait for it. The memory is for
+                    // other requests.
                     drop((file, share, source));
                     std::thread::sleep(PAUSE);
                 }
@@ -195,12 +198,12 @@ impl Store {
             return Ok(Attempt::Disturbed { points });
         }
         if self.tree.is_elsewhere(file).map_err(|errno| StoreError::io("stat", path, errno))? {
-            // The batch's sync is for the prefix's file system; this file lies on one mounted below it.
+            // The batch's sync covers the prefix's file system. This file is on one that is mounted below it.
             file.sync_all().map_err(|error| StoreError::io("sync", path, error))?;
         }
         let is_changed = !plan.is_empty();
         plan.apply(&mut content);
-        // It was an image before, and its header has not changed.
+        // It was valid before, and its header has not changed.
         let after =
             Image::parse(&content).map_err(|error| damaged_destination(file, path, &error))?;
         let coverage = Coverage::of(&source, &after, options.clocks);
@@ -216,10 +219,11 @@ impl Store {
         }))
     }
 
-    /// Drops what memory holds of a file after a failed sync.
+    /// Drops cached pages of a file after a failed sync.
     ///
-    /// The kernel tells a failed write once and then takes the page for clean: the next heal would find every point
-    /// there, sync without an error, and call done what the disk never took. Read from the disk, it is seen.
+    /// The kernel reports a failed write once and then takes the page for clean. The next heal would find
+    /// every point in memory, sync without an error, and report points that never reached the disk. After
+    /// this, the next read comes from the disk.
     pub(super) fn forget_unwritten(&self, path: &Path) {
         if let Ok(file) = self.tree.open_file(path, OFlags::RDONLY)
             && let Err(errno) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)
@@ -230,8 +234,8 @@ impl Store {
     }
 }
 
-/// A file at the owner that is no Whisper file. Carbon writes a new one bit by bit: one that has just been written
-/// to may be whole in a moment.
+/// The failure for an owner's file that is not a Whisper file. Carbon writes a new file in steps, so a file
+/// that was written to a moment ago may be complete soon.
 pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) -> Failure {
     if !is_young(file, STILL_BEING_WRITTEN) {
         let reason = format!(
@@ -250,11 +254,10 @@ pub(super) fn damaged_destination(file: &File, path: &Path, error: &ImageError) 
     Failure::failed(Problem::Busy, reason)
 }
 
-/// Why `content`, the file that is there, gets nothing of a source where one of the two is compressed. Where it is a
-/// damaged one, so that there is nothing to bring together, it is not replaced either: whether a compressed file is sound
-/// cannot be told.
+/// Why `content`, the existing file, gets nothing from a source when one of the two is compressed. A corrupt
+/// file is not replaced by a compressed one, because whether a compressed file is valid cannot be determined.
 fn compressed(file: &File, path: &Path, content: &[u8]) -> Failure {
-    let path_told = path.display();
+    let shown = path.display();
     let reason = match Image::parse(content) {
         Err(error @ ImageError::Header(_)) => {
             let damage = damaged_destination(file, path, &error);
@@ -262,14 +265,14 @@ fn compressed(file: &File, path: &Path, content: &[u8]) -> Failure {
                 return damage;
             }
             format!(
-                "the owner's file {path_told} is corrupt ({}), and the source is compressed: Bucky cannot check a \
+                "the owner's file {shown} is corrupt ({}), and the source is compressed: Bucky cannot check a \
                  compressed file, so it does not replace the corrupt one; move the corrupt file aside, and the next \
                  run copies the source",
                 chain(&error)
             )
         }
         Ok(_) | Err(ImageError::Compressed) => format!(
-            "{path_told} exists already, and one of the two files is in go-carbon's compressed format: Bucky cannot \
+            "{shown} exists already, and one of the two files is in go-carbon's compressed format: Bucky cannot \
              merge their points, and no tool decompresses such a file; both stay as they are (docs/safety.md, \
              Compressed files)"
         ),
@@ -277,8 +280,8 @@ fn compressed(file: &File, path: &Path, content: &[u8]) -> Failure {
     Failure::refused(Problem::Compressed, reason)
 }
 
-/// Whether a file was written to less than `limit` ago. A time to come is one of a clock that was ahead: what is further
-/// off than that was not written a moment ago either.
+/// Whether a file was written to less than `limit` ago. A time in the future comes from a clock that was
+/// ahead. If it is further off than `limit`, the file was not written to a moment ago either.
 pub(super) fn is_young(file: &File, limit: Duration) -> bool {
     let written = file.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed());
     match written {

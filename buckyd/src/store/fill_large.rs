@@ -1,4 +1,4 @@
-//! Filling from, or into, a file that is too long to be held in memory.
+//! Filling from, or into, a file that is too long to hold in memory.
 
 use std::fs::File;
 use std::io;
@@ -19,8 +19,8 @@ use super::rules::{HealRules, judge};
 use super::{LockBudget, Store, TRIES};
 use crate::memory::Share;
 
-/// How far apart the clocks of source and owner may be where a long file is filled: points that only the earlier of them
-/// counts are looked for within so many seconds.
+/// How far the clocks of source and owner may differ when a long file is filled. Points that only the earlier
+/// clock counts as valid are looked up within this time.
 const CLOCKS_APART_MOST: u32 = 24 * 3600;
 
 impl Store {
@@ -34,7 +34,7 @@ impl Store {
         Ok(from_start(tmp)? == from_start(file)?)
     }
 
-    /// Fills the file at `path` from a temporary file, in windows: both may be of any length.
+    /// Fills the file at `path` from a temporary file, in windows. Both may have any length.
     pub(super) fn fill_large_from(
         &self,
         path: &Path,
@@ -88,30 +88,31 @@ impl Store {
     }
 }
 
-/// A fill in windows that is only looked at.
+/// The preview of a fill in windows.
 pub(super) struct LargePreview<'a> {
     pub(super) source: LargeBytes<'a>,
     /// The digest of its content.
     pub(super) digest: Digest,
     pub(super) rules: &'a HealRules,
-    /// Of [`LARGE_FILL_BYTES`].
+    /// The memory of [`LARGE_FILL_BYTES`].
     pub(super) _share: Share,
 }
 
 impl Store {
-    /// So much memory, which is waited for.
+    /// Waits for `bytes` of memory.
     pub(super) fn share_for_large(&self, path: &Path, bytes: u64) -> Result<Share, StoreError> {
         let share = self.options.memory.receiving.share_blocking(bytes);
         share.map_err(|source| StoreError::NoMemory { path: path.into(), source })
     }
 
-    /// What a fill in windows takes, if it can be had at once: for those who hold a source in memory.
+    /// The memory for a fill in windows, if it is available at once. For requests that hold a source in
+    /// memory.
     pub(super) fn share_for_large_now(&self, path: &Path) -> Result<Share, StoreError> {
         let share = self.options.memory.receiving.share_now(LARGE_FILL_BYTES);
         share.map_err(|source| StoreError::NoMemory { path: path.into(), source })
     }
 
-    /// What [`Self::fill_large_from`] would come to. Nothing is written.
+    /// What [`Self::fill_large_from`] would do. Nothing is written.
     pub(super) fn preview_large_from(
         &self,
         path: &Path,
@@ -178,7 +179,7 @@ pub(super) fn not_filled(file: &File, path: &Path, error: &LargeFillError) -> Fa
     }
 }
 
-/// The same error once more. One of the system keeps its number: by that it is told that the disk is full.
+/// A copy of an error. A system error keeps its number, because that shows that the disk is full.
 pub(super) fn same_error(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(number) => io::Error::from_raw_os_error(number),
@@ -186,7 +187,7 @@ pub(super) fn same_error(error: &io::Error) -> io::Error {
     }
 }
 
-/// What a fill came to.
+/// The result of a fill in windows.
 fn judge_large(
     path: &Path,
     done: &LargeFill,

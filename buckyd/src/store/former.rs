@@ -1,34 +1,36 @@
-//! Which nodes were members of the ring before: remembered in the state folder, so that none is forgotten with metrics on it.
+//! The former members of the ring. They are recorded in the state folder, so that a node that still holds
+//! metrics is not forgotten.
 //!
-//! `ring` there holds the members of the last start and those that have left since. It is read with the tolerance of a
-//! memory: what cannot be understood counts as nothing.
+//! The file `ring` has the members at the last start and those that have left since. A file that cannot be
+//! understood counts as empty.
 
 use std::collections::BTreeSet;
 use std::io;
 
+use bucky_api::clock::unix_now;
 use bucky_api::{DaemonAddr, FormerMember, chain};
 use serde::{Deserialize, Serialize};
 
+use super::Store;
 use super::error::StoreError;
-use super::{Store, unix_now};
 
 const NAME: &str = "ring";
-/// How many former members are remembered: those that left last.
+/// How many former members are recorded: the latest.
 const REMEMBERED: usize = 64;
-/// For how long: by then somebody has drained it, or it is gone for good.
+/// How long a former member is recorded. By then it was drained, or it is gone for good.
 const KEPT_SECONDS: u64 = 30 * 86_400;
 
-/// What is remembered.
+/// The content of the file `ring`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Memory {
-    /// The hosts of the ring that the daemon was started with last.
+struct RingRecord {
+    /// The hosts of the ring at the last start.
     members: BTreeSet<String>,
-    /// Those that have left, the last one first.
+    /// The former members, the latest first.
     former: Vec<FormerMember>,
 }
 
-impl Memory {
-    /// What `text` holds; nothing where that cannot be understood.
+impl RingRecord {
+    /// Parses `text`. Text that cannot be understood counts as empty.
     fn parse(text: &[u8]) -> Self {
         let Ok(mut memory) = serde_json::from_slice::<Self>(text) else { return Self::default() };
         memory.members.retain(|host| is_host(host));
@@ -36,7 +38,7 @@ impl Memory {
         memory
     }
 
-    /// The memory at a start with a ring of `hosts` at `now`, in Unix seconds.
+    /// The record after a start with a ring of `hosts` at `now`, in Unix seconds.
     fn renewed(&self, hosts: BTreeSet<String>, now: u64) -> Self {
         let has_left = |host: &&String| !hosts.contains(*host);
         let mut former: Vec<FormerMember> = self
@@ -63,15 +65,15 @@ fn is_host(host: &str) -> bool {
 }
 
 impl Store {
-    /// Remembers the ring of `hosts` as the one of now, and gives the nodes that were members before. A memory that cannot be
-    /// read or written is logged, and does not keep the daemon from starting.
+    /// Records the ring of `hosts` as the present one, and returns the former members. A record that cannot
+    /// be read or written is logged, and the daemon starts anyway.
     pub(crate) fn remember_ring<'a>(
         &self,
         hosts: impl Iterator<Item = &'a str>,
     ) -> Vec<FormerMember> {
         let before = self.read_ring().unwrap_or_else(|error| {
             tracing::warn!(error = %chain(&error), "cannot read the rings of earlier starts");
-            Memory::default()
+            RingRecord::default()
         });
         let now = before.renewed(hosts.map(str::to_owned).collect(), u64::from(unix_now()));
         if now != before
@@ -82,12 +84,12 @@ impl Store {
         now.former
     }
 
-    fn read_ring(&self) -> Result<Memory, StoreError> {
+    fn read_ring(&self) -> Result<RingRecord, StoreError> {
         let text = self.state.read_file(NAME)?;
-        Ok(text.map_or_else(Memory::default, |text| Memory::parse(&text)))
+        Ok(text.map_or_else(RingRecord::default, |text| RingRecord::parse(&text)))
     }
 
-    fn write_ring(&self, memory: &Memory) -> Result<(), StoreError> {
+    fn write_ring(&self, memory: &RingRecord) -> Result<(), StoreError> {
         let text = serde_json::to_vec(memory).map_err(|error| {
             StoreError::io("write", self.state.path().join(NAME), io::Error::from(error))
         })?;
@@ -105,32 +107,35 @@ mod tests {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    fn told(memory: &Memory) -> Vec<(&str, u64)> {
+    fn former_members(memory: &RingRecord) -> Vec<(&str, u64)> {
         memory.former.iter().map(|former| (former.host.as_str(), former.until)).collect()
     }
 
     #[test]
     fn a_member_that_is_left_out_is_remembered_until_it_comes_back_or_is_long_gone() {
-        let first = Memory::default().renewed(hosts(&["a", "b", "c"]), 100);
-        assert_eq!(told(&first), []);
+        let first = RingRecord::default().renewed(hosts(&["a", "b", "c"]), 100);
+        assert_eq!(former_members(&first), []);
         let same = first.renewed(hosts(&["a", "b", "c"]), 200);
         assert_eq!(same, first, "nothing to write");
         let second = first.renewed(hosts(&["a", "b"]), 300);
-        assert_eq!(told(&second), [("c", 300)]);
+        assert_eq!(former_members(&second), [("c", 300)]);
         let third = second.renewed(hosts(&["a", "d"]), 400);
-        assert_eq!(told(&third), [("b", 400), ("c", 300)]);
-        assert_eq!(told(&third.renewed(hosts(&["a", "c"]), 500)), [("d", 500), ("b", 400)]);
+        assert_eq!(former_members(&third), [("b", 400), ("c", 300)]);
+        assert_eq!(
+            former_members(&third.renewed(hosts(&["a", "c"]), 500)),
+            [("d", 500), ("b", 400)]
+        );
         let later = third.renewed(hosts(&["a", "d"]), 350 + 30 * DAY);
-        assert_eq!(told(&later), [("b", 400)]);
+        assert_eq!(former_members(&later), [("b", 400)]);
     }
 
     #[test]
     fn only_the_last_to_leave_are_remembered() {
         let many: BTreeSet<String> = (0..100).map(|number| format!("n{number:03}")).collect();
-        let memory = Memory::default().renewed(many, 100).renewed(hosts(&["a"]), 200);
+        let memory = RingRecord::default().renewed(many, 100).renewed(hosts(&["a"]), 200);
         assert_eq!(memory.former.len(), REMEMBERED);
         let next = memory.renewed(hosts(&["b"]), 300);
-        assert_eq!(told(&next)[0], ("a", 300));
+        assert_eq!(former_members(&next)[0], ("a", 300));
         assert_eq!(next.former.len(), REMEMBERED);
     }
 
@@ -138,11 +143,11 @@ mod tests {
     fn junk_counts_as_nothing() {
         for junk in ["", "{", "[]", "null", "{\"members\": 7}", "{\"members\": [\"a\"]}", "\0\0\0"]
         {
-            assert_eq!(Memory::parse(junk.as_bytes()), Memory::default(), "{junk:?}");
+            assert_eq!(RingRecord::parse(junk.as_bytes()), RingRecord::default(), "{junk:?}");
         }
         let odd =
             br#"{"members": ["a", "", "b c", "x/y"], "former": [{"host": "\n", "until": 1}]}"#;
-        let memory = Memory::parse(odd);
+        let memory = RingRecord::parse(odd);
         assert!(memory.members.contains("a") && memory.former.is_empty(), "{memory:?}");
         assert!(!memory.members.contains(""), "{memory:?}");
     }

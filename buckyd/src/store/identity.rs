@@ -1,8 +1,8 @@
-//! Which folder a path leads to, told by device and inode.
+//! The identity of the folder at a path, by device and inode.
 //!
-//! A disk that is mounted on a folder, or a link that is exchanged, gives a path another folder while a descriptor stays
-//! with the old one. What is written by the descriptor then lies where nobody sees it, so the two are compared before
-//! anything is written or deleted.
+//! If a disk is mounted on a folder, or a link is changed, the path leads to another folder, while a
+//! descriptor stays with the old one. Files written through the descriptor would then not be visible. So the
+//! two are compared before anything is written or deleted.
 
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -18,18 +18,18 @@ pub(crate) struct FolderId {
 }
 
 impl FolderId {
-    /// The folder that is open.
+    /// The identity of the open folder.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub(crate) fn of(folder: impl AsFd) -> Result<Self, Errno> {
         rustix::fs::fstat(folder).map(|stat| Self::from_stat(&stat))
     }
 
-    /// The folder that `path` leads to now.
+    /// The identity of the folder at `path` now.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub(crate) fn at(path: &Path) -> Result<Self, Errno> {
         rustix::fs::stat(path).map(|stat| Self::from_stat(&stat))
     }

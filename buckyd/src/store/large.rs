@@ -1,8 +1,9 @@
-//! Files that are too long to be held in memory: sent as they are read, received into the new file itself, which is
-//! put in place, or filled from, at the end.
+//! Files that are too long to hold in memory. They are sent as they are read. A received one is written
+//! directly to the new file, which is put in place, or filled from, at the end.
 //!
-//! A lock is held for one piece at a time while such a file is sent, so that carbon never waits for a network. What was
-//! written meanwhile shows later: the digest is that of what was sent, and the delete compares it with the file's.
+//! While such a file is sent, a lock is held for one piece at a time, so that carbon never waits for a
+//! network. A write in between is noticed later: the digest is that of the content that was sent, and the
+//! delete compares it with the file's.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,13 +22,13 @@ use rustix::fs::Stat;
 use super::Store;
 use super::error::StoreError;
 use super::failure::Failure;
-use super::near::Near;
+use super::folder_cache::FolderCache;
 use super::rules::{HealRules, OnCorrupt, OnCut};
 use super::stamp::Stamp;
 use super::unplaced::Unplaced;
 use super::volume::Volume;
 
-/// What holes are made of.
+/// The unit of holes.
 const BLOCK_BYTES: usize = 4096;
 
 /// A long file that is open to be sent.
@@ -36,23 +37,23 @@ pub(crate) struct LargeFile<'s> {
     file: File,
     path: PathBuf,
     before: Stat,
-    /// When it was looked at first.
+    /// When it was first checked.
     opened: SystemTime,
     at: u64,
 }
 
 impl<'s> LargeFile<'s> {
-    /// The file of `metric`, opened to be sent.
+    /// Opens the file of `metric` to send it.
     ///
     /// # Errors
-    /// [`StoreError`], also where its lock is not to be had now.
+    /// [`StoreError`], also if its lock is not available now.
     pub(super) fn of_metric(store: Volume<'s>, metric: &MetricName) -> Result<Self, StoreError> {
         let path = metric.relative_path();
-        let (file, _) = Near::default().open_file(&store.tree, &path)?;
+        let (file, _) = FolderCache::default().open_file(&store.tree, &path)?;
         Self::of(store, file, path)
     }
 
-    /// A file that is open.
+    /// An open file.
     pub(super) fn of(store: Volume<'s>, file: File, path: PathBuf) -> Result<Self, StoreError> {
         let opened = SystemTime::now();
         let before =
@@ -85,12 +86,13 @@ impl<'s> LargeFile<'s> {
         super::snapshot::is_sparse(&self.before)
     }
 
-    /// What is read next begins here.
+    /// Continues reading at `at`.
     pub(crate) fn go_to(&mut self, at: u64) {
         self.at = at;
     }
 
-    /// It was sent with this digest: noted because its sender may soon ask to delete it; not if the file was written to meanwhile.
+    /// Records the digest with which the file was sent, because the client may soon ask to delete it. Nothing
+    /// is recorded if the file was written to in between.
     pub(crate) fn sent(self, digest: Digest) {
         let (before, store) = (Stamp::of(&self.before), &*self.store);
         let is_timed = store.timed_device == Some(self.before.st_dev);
@@ -114,35 +116,35 @@ impl Read for LargeFile<'_> {
     }
 }
 
-/// What a long file is.
-pub(crate) struct LargeLook {
+/// The properties of a long file.
+pub(crate) struct InspectedFile {
     /// The digest of its content.
     pub(crate) digest: Digest,
-    /// Whether it is a whole Whisper file, as its header tells.
+    /// Whether it is a valid Whisper file, by its header.
     pub(crate) kind: Result<(), ImageError>,
-    /// What it still has if nobody has written to it since; none where it is too young to tell.
+    /// The stamp that the file keeps unless a process writes to it. `None` if the file is too young for that.
     pub(crate) settled: Option<Stamp>,
 }
 
-/// A long file that comes: written to the new file as it does.
-pub(crate) struct Coming {
-    /// What was said of it.
+/// A long file that is being received, and written to the new file.
+pub(crate) struct IncomingFile {
+    /// Its head, as announced.
     pub(crate) member: LargeMember,
-    /// Where it belongs.
+    /// The path of the metric's file.
     pub(super) path: PathBuf,
-    /// Where it is until then; none where that cannot be made.
+    /// The new file. `None` if it cannot be created.
     pub(super) file: Option<(Unplaced, File)>,
     pub(super) is_folder_new: bool,
     at: u64,
     digest: DigestBuilder,
     head: Vec<u8>,
     on_cut: OnCut,
-    /// The length that it was cut off from, where what is left of it is taken.
+    /// The original length of a file that was cut off, if the rest of it is accepted.
     cut_from: Option<u64>,
     failure: Option<Failure>,
 }
 
-impl Coming {
+impl IncomingFile {
     /// Takes the next piece.
     pub(crate) fn write(&mut self, piece: &[u8]) {
         self.digest.update(piece);
@@ -150,9 +152,9 @@ impl Coming {
         let missing = (head_bytes - self.head.len()).min(piece.len());
         if missing > 0 {
             self.head.extend_from_slice(&piece[..missing]);
-            let is_head_there = self.head.len() == head_bytes
+            let is_head_complete = self.head.len() == head_bytes
                 || self.at + piece.len() as u64 == self.member.len_bytes;
-            if is_head_there && self.failure.is_none() {
+            if is_head_complete && self.failure.is_none() {
                 self.failure = self.unfit();
             }
         }
@@ -160,14 +162,14 @@ impl Coming {
             && let Some((_, file)) = &self.file
             && let Err(error) = self.write_to(file, piece)
         {
-            // What is left of the disk is for others.
+            // The rest of the disk is for other files.
             let _ = file.set_len(0);
             self.failure = Some(StoreError::io("write the new file", &self.path, error).into());
         }
         self.at += piece.len() as u64;
     }
 
-    /// Writes a piece, but for its blocks of zeros where the file is to have holes.
+    /// Writes a piece. If the file gets holes, blocks of zeros are skipped.
     fn write_to(&self, file: &File, piece: &[u8]) -> io::Result<()> {
         if !self.member.is_sparse {
             return file.write_all_at(piece, self.at);
@@ -188,7 +190,7 @@ impl Coming {
         Ok(())
     }
 
-    /// Nothing is stored under a metric's name that is not a Whisper file, and a long one is known by its beginning.
+    /// Only a Whisper file may be stored under a metric's name. A long one is checked by its beginning.
     fn unfit(&mut self) -> Option<Failure> {
         if is_compressed(&self.head) {
             return None;
@@ -204,12 +206,12 @@ impl Coming {
         }
     }
 
-    /// The digest of what has come.
+    /// The digest of the bytes so far.
     pub(crate) fn digest(&self) -> Digest {
         self.digest.finish()
     }
 
-    /// Its digest, once it is whole and has mode, owner and time; or what is wrong.
+    /// The digest, once the file is complete and has mode, owner and time; or the reason why it is refused.
     pub(super) fn end(&mut self, store: &Store) -> Result<Digest, Failure> {
         let digest = self.digest.finish();
         if let Some(failure) = self.failure.take() {
@@ -223,12 +225,12 @@ impl Coming {
             let failed = |error| StoreError::io("write the new file", &self.path, error);
             file.set_len(self.member.len_bytes).map_err(failed)?;
             if let Some(whole) = self.cut_from {
-                // Half a slot is none; what comes behind it are empty ones.
+                // An incomplete slot does not count. After it come empty ones.
                 let slots = whole_slots(&self.head, self.member.len_bytes);
                 file.set_len(slots.unwrap_or(self.member.len_bytes)).map_err(failed)?;
                 store.allocate(file, whole, self.member.is_sparse).map_err(failed)?;
             }
-            store.dress(file, &self.path, self.member.meta)?;
+            store.set_meta(file, &self.path, self.member.meta)?;
             if let Unplaced::Unnamed(unnamed) = unplaced {
                 unnamed.written(usize::try_from(len_bytes).unwrap_or(usize::MAX));
             }
@@ -237,26 +239,30 @@ impl Coming {
     }
 }
 
-/// What came is not what was sent.
+/// The received content differs from what was sent.
 pub(super) fn arrived_damaged(digest: Digest) -> Failure {
     let reason = format!("the content arrived damaged: its digest is {digest}");
     Failure::failed(Problem::DigestMismatch, reason)
 }
 
 impl Store {
-    /// The digest of the file of `metric`, which may be of any length, and is not held.
+    /// The digest of the file of `metric`, which may have any length and is not held in memory.
     ///
     /// # Errors
     /// [`StoreError`].
     pub(crate) fn digest_of(&self, metric: &MetricName) -> Result<Digest, StoreError> {
         let path = metric.relative_path();
-        let (file, _) = Near::default().open_file(&self.tree, &path)?;
+        let (file, _) = FolderCache::default().open_file(&self.tree, &path)?;
         self.lock_shared(&file, &path, &self.lock_budget())?;
         self.digest(&file, &path)
     }
 
-    /// What a file of any length is, which is not held: read to its end under a shared lock.
-    pub(super) fn look_at_large(&self, file: &File, path: &Path) -> Result<LargeLook, StoreError> {
+    /// Reads a file of any length to its end under a shared lock, without holding it in memory.
+    pub(super) fn inspect_large(
+        &self,
+        file: &File,
+        path: &Path,
+    ) -> Result<InspectedFile, StoreError> {
         self.lock_shared(file, path, &self.lock_budget())?;
         let now = SystemTime::now();
         let stat = |file: &File| {
@@ -269,20 +275,20 @@ impl Store {
         let is_settled = self.timed_device == Some(before.st_dev)
             && stamp.is_settled(now)
             && Stamp::of(&stat(file)?) == stamp;
-        Ok(LargeLook { digest, kind, settled: is_settled.then_some(stamp) })
+        Ok(InspectedFile { digest, kind, settled: is_settled.then_some(stamp) })
     }
 
-    /// Makes the new file that `member` is written to, which belongs at the place of `metric`.
+    /// Creates the new file for `member`, which will take the place of `metric`.
     pub(super) fn receive_large(
         &self,
         member: &LargeMember,
         metric: &MetricName,
-        near: &Near,
+        folders: &FolderCache,
         rules: &HealRules,
-    ) -> Coming {
+    ) -> IncomingFile {
         let path = metric.relative_path();
         let is_sparse = member.is_sparse || self.options.sparse;
-        let mut coming = Coming {
+        let mut incoming = IncomingFile {
             member: LargeMember { is_sparse, ..member.clone() },
             path,
             file: None,
@@ -294,27 +300,27 @@ impl Store {
             cut_from: None,
             failure: self.check().err().map(Failure::from),
         };
-        let is_only_looked_at =
-            rules.preview && matches!(near.look(&self.tree, &coming.path), Ok(None));
-        if coming.failure.is_some() || is_only_looked_at {
-            return coming;
+        let is_only_previewed =
+            rules.preview && matches!(folders.stat_at(&self.tree, &incoming.path), Ok(None));
+        if incoming.failure.is_some() || is_only_previewed {
+            return incoming;
         }
         let made = if rules.on_corrupt == OnCorrupt::Replace || rules.preview {
             // It may be renamed more than once, or gets no place.
             self.make_tmp().map(|(name, file)| (Unplaced::Named(name), file))
         } else {
-            let made = self.make_unplaced(&coming.path, near);
-            coming.is_folder_new = made.1;
+            let made = self.make_unplaced(&incoming.path, folders);
+            incoming.is_folder_new = made.1;
             made.0
         };
         match made {
-            Ok(file) => coming.file = Some(file),
-            Err(error) => coming.failure = Some(error.into()),
+            Ok(file) => incoming.file = Some(file),
+            Err(error) => incoming.failure = Some(error.into()),
         }
-        coming
+        incoming
     }
 
-    /// Whether a file, of which the lock is held, is a whole Whisper file, as its header tells.
+    /// Whether a locked file is a valid Whisper file, by its header.
     pub(super) fn kind_of(
         &self,
         file: &File,
@@ -332,7 +338,7 @@ impl Store {
         })
     }
 
-    /// Whether an open file is too long to be held in memory.
+    /// Whether an open file is too long to hold in memory.
     pub(super) fn is_large(&self, file: &File, path: &Path) -> Result<bool, StoreError> {
         let stat = rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
         Ok(u64::try_from(stat.st_size).unwrap_or(0) > self.file_limit_bytes())

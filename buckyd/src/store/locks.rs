@@ -1,8 +1,8 @@
 //! Waiting for the locks of many files, within one limit for all of them.
 //!
-//! One lock is waited for as long as `--lock-timeout` says. A process that keeps the locks of many files would hold a
-//! batch up that long for each, with the other end of the connection waiting until it gives the whole batch up, the
-//! sound metrics too. So a batch waits for a few locks in full, and tries the others once.
+//! One lock is waited for up to `--lock-timeout`. A process that holds the locks of many files would delay a
+//! batch that long for each. The client would then stop waiting for the whole batch, including its other
+//! metrics. So a batch waits the full time for a few locks, and tries the others once.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -15,7 +15,7 @@ use super::error::StoreError;
 /// How many locks are waited for in full.
 const FULL_WAITS: u32 = 3;
 
-/// How long one piece of work may still wait for locks.
+/// How long a request may still wait for locks.
 #[derive(Debug)]
 pub(crate) struct LockBudget {
     each: Duration,
@@ -23,7 +23,7 @@ pub(crate) struct LockBudget {
 }
 
 impl LockBudget {
-    /// With `each` for a single lock.
+    /// `each` is the time for a single lock.
     pub(super) fn new(each: Duration) -> Self {
         Self { each, left: Cell::new(each.saturating_mul(FULL_WAITS)) }
     }
@@ -37,7 +37,7 @@ impl LockBudget {
 }
 
 impl Store {
-    /// What a piece of work may wait for locks.
+    /// The time that a request may wait for locks.
     pub(crate) fn lock_budget(&self) -> LockBudget {
         LockBudget::new(self.options.lock_limit)
     }

@@ -1,11 +1,12 @@
-//! The files of this node: everything that touches the tree below the prefix. [`Volumes`] is the door for all else in the
-//! daemon; a [`Store`] is one volume.
+//! The files of this node: everything that touches the tree below the prefix. The rest of the daemon uses
+//! [`Volumes`]. A [`Store`] is one volume.
 //!
-//! What holds throughout: a new file appears whole and never replaces one; an existing one is filled in place under
-//! its lock; no lock is waited for longer than the limit; nothing is called done before it is durable; and no source
-//! is unlinked, only renamed to a tombstone, until its owners have confirmed its points.
+//! These rules hold throughout. A new file appears complete and never replaces another. An existing file is
+//! filled in place under its lock. No lock is waited for longer than the limit. Nothing is reported as done
+//! before it is durable. A source is not unlinked but renamed to a tombstone, until its owners have confirmed
+//! its points.
 //!
-//! All of it blocks: async code comes here through `blocking`.
+//! All of it blocks: async code calls it through `blocking`.
 
 mod commit;
 mod digests;
@@ -14,6 +15,7 @@ mod exclusive;
 mod failure;
 mod fill;
 mod fill_large;
+mod folder_cache;
 mod former;
 mod heal;
 mod identity;
@@ -23,7 +25,6 @@ mod large;
 mod listed;
 mod locks;
 mod mount_table;
-mod near;
 mod points;
 mod remove;
 mod replace;
@@ -51,7 +52,7 @@ mod vouch;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bucky_api::DiskStatus;
 use bucky_whisper::{AggregationSix, is_of_this_machine};
@@ -62,12 +63,12 @@ pub(crate) use self::error::StoreError;
 use self::exclusive::Exclusive;
 pub(crate) use self::exclusive::is_served;
 use self::known_volumes::KnownVolumes;
-pub(crate) use self::large::{Coming, LargeFile, LargeLook};
+pub(crate) use self::large::{IncomingFile, InspectedFile, LargeFile};
 pub(crate) use self::listed::MetricList;
 pub(crate) use self::locks::LockBudget;
 pub(crate) use self::points::Slots;
 pub(crate) use self::replace_long::Replacement;
-use self::rest::Watched;
+use self::rest::WatchedFiles;
 pub(crate) use self::rules::{HealRules, OnCorrupt, OnCut};
 pub(crate) use self::snapshot::Snapshot;
 use self::stamp::Remembered;
@@ -85,26 +86,26 @@ pub(crate) use self::untouched::mark_as_set_aside;
 pub(crate) use self::volumes::{Deleted, FileReader, HealBatch, Volumes};
 use crate::memory::Memory;
 
-/// How often an open is tried when the file is moved away under it.
+/// How often an open is tried if the file is moved in the meantime.
 const TRIES: usize = 16;
 
-/// How many of the new files without a name that may be open are for the volumes below the prefix, each: one in so many.
+/// Each volume below the prefix may have one in this many of the open files without a name.
 const UNNAMED_SHARE: usize = 8;
 
-/// How the store treats files.
+/// The settings of the store.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreOptions {
     /// How long any lock is waited for.
     pub(crate) lock_limit: Duration,
-    /// The longest file that is held in memory; longer ones are moved and filled piece by piece.
+    /// The longest file that is held in memory. Longer ones are moved and filled piece by piece.
     pub(crate) file_limit_bytes: u64,
-    /// What files take while they are in memory.
+    /// The memory budget of files.
     pub(crate) memory: Memory,
-    /// Whether new files get holes for blocks of zeros.
+    /// Whether new files get holes in place of blocks of zeros.
     pub(crate) sparse: bool,
-    /// What aggregation 6 means in these files.
+    /// The meaning of aggregation method 6.
     pub(crate) aggregation_six: AggregationSix,
-    /// How many new files may be open while they have no name.
+    /// How many new files without a name may be open.
     pub(crate) unnamed_files: usize,
 }
 
@@ -116,15 +117,16 @@ pub(crate) struct Store {
     inventory: Arc<dyn MetricList>,
     options: StoreOptions,
     unnamed: UnnamedFiles,
-    /// What was sent a while ago, and may soon be deleted.
+    /// The digests of files that were sent a while ago, and may soon be deleted.
     remembered: Arc<Remembered>,
-    /// Files whose times are still to come.
-    watched: Watched,
-    /// The volumes below the prefix that the node had when it ran last: the same for all its stores.
+    /// Files whose times are in the future.
+    watched: WatchedFiles,
+    /// The volumes below the prefix that the node had when buckyd last ran. All stores of the node share
+    /// them.
     known: Arc<KnownVolumes>,
-    /// The number of the prefix's file system, where the times of its files tell of every write.
+    /// The number of the prefix's file system, if the times of its files change with every write.
     timed_device: Option<u64>,
-    /// The permissions of a file whose source tells none.
+    /// The permissions of a file whose source does not give any.
     new_mode: u32,
     /// Held as long as the store is open.
     _exclusive: Exclusive,
@@ -136,8 +138,8 @@ impl Store {
     /// Removes the temporary files that a crashed daemon left.
     ///
     /// # Errors
-    /// Where the prefix cannot be opened, or the state folder cannot be written or is on another file system, or where
-    /// another daemon serves the prefix, a folder above it, or one below.
+    /// If the prefix cannot be opened, if the state folder cannot be written or is on another file system, or
+    /// if another daemon serves the prefix, a folder above it, or one below it.
     pub(crate) fn open(
         prefix: &Path,
         state_dir: Option<&Path>,
@@ -176,7 +178,7 @@ impl Store {
             .then(|| rustix::fs::fstat(tree.root()).ok().map(|stat| stat.st_dev))
             .flatten();
         let (tmp, name) = (state.tmp(), state.new_tmp_name());
-        let unnamed = UnnamedFiles::tried(&tree, tmp, &name, options.unnamed_files);
+        let unnamed = UnnamedFiles::with_trial(&tree, tmp, &name, options.unnamed_files);
         Ok(Self {
             tree,
             state,
@@ -185,7 +187,7 @@ impl Store {
             inventory,
             options,
             remembered,
-            watched: Watched::default(),
+            watched: WatchedFiles::default(),
             known: Arc::default(),
             timed_device,
             new_mode: replace::mode_of_new(),
@@ -203,23 +205,23 @@ impl Store {
         self.options.file_limit_bytes
     }
 
-    /// What files take while they are in memory.
+    /// The memory budget of files.
     pub(crate) fn memory(&self) -> &Memory {
         &self.options.memory
     }
 
-    /// The prefix, as it was given.
+    /// The prefix as it was configured.
     pub(crate) fn prefix(&self) -> &Path {
         self.tree.path()
     }
 
-    /// Its folders.
+    /// The folders of the volume.
     pub(crate) fn tree(&self) -> &Tree {
         &self.tree
     }
 
-    /// Whether anything may be written or deleted: the prefix still leads to the folder that is open, and no volume that the
-    /// node had before is missing.
+    /// Whether files may be written or deleted: the prefix still leads to the open folder, and no known
+    /// volume is missing.
     ///
     /// # Errors
     /// [`StoreError`], which says what to do.
@@ -228,7 +230,7 @@ impl Store {
         self.tree.check()
     }
 
-    /// Size and free room of the file system.
+    /// Size and free space of the file system.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -237,10 +239,4 @@ impl Store {
             .room()
             .map_err(|error| StoreError::io("read the free space of", self.tree.path(), error))
     }
-}
-
-/// Unix seconds, as Whisper has them.
-pub(crate) fn unix_now() -> u32 {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    u32::try_from(seconds).unwrap_or(u32::MAX)
 }

@@ -1,7 +1,7 @@
-//! Where folders lie in their file systems, by the kernel's list of mounts.
+//! The position of folders in their file systems, from the kernel's list of mounts.
 //!
-//! By a bind mount one folder has two paths, and a folder that is below another has a path that does not show it. Only the
-//! list of mounts tells.
+//! With a bind mount a folder has two paths, and the path of a folder need not show that it is below another.
+//! Only the list of mounts does.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -17,27 +17,27 @@ pub(super) struct Mounts(Vec<Mount>);
 struct Mount {
     id: u64,
     device: String,
-    /// Which folder of the file system is mounted.
+    /// The folder of the file system that is mounted.
     root: PathBuf,
-    /// Where.
+    /// The mount point.
     point: PathBuf,
 }
 
-/// A folder of a file system, whatever is mounted where.
+/// The position of a folder in its file system, independent of mount points.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     mount: u64,
     device: String,
     path: PathBuf,
 }
 
 impl Mounts {
-    /// The list as it is now; empty where the kernel shows none.
+    /// The present list. It is empty if the kernel shows none.
     pub(super) fn read() -> Self {
         Self::parse(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
     }
 
-    /// `ID PARENT MAJOR:MINOR ROOT MOUNT_POINT …`, a line each; see proc(5).
+    /// Parses lines of `ID PARENT MAJOR:MINOR ROOT MOUNT_POINT …`; see proc(5).
     fn parse(text: &[u8]) -> Self {
         let mount = |line: &[u8]| {
             let mut fields = line.split(|byte| *byte == b' ');
@@ -50,41 +50,44 @@ impl Mounts {
         Self(text.split(|byte| *byte == b'\n').filter_map(mount).collect())
     }
 
-    /// Where the open folder lies; none where that cannot be told.
-    pub(super) fn place_of(&self, folder: &File) -> Option<Place> {
+    /// The position of the open folder. `None` if it cannot be determined.
+    pub(super) fn position_of(&self, folder: &File) -> Option<Position> {
         let id = mount_of(folder)?;
         let path = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok()?;
-        self.place_at(id, &path)
+        self.position_at(id, &path)
     }
 
-    /// The path that the open folder has within its file system, wherever that is mounted; none where that cannot be told.
+    /// The path of the open folder within its file system. `None` if it cannot be determined.
     pub(super) fn path_within(&self, folder: &File) -> Option<PathBuf> {
-        self.place_of(folder).map(|place| place.path)
+        self.position_of(folder).map(|position| position.path)
     }
 
-    fn place_at(&self, id: u64, path: &Path) -> Option<Place> {
+    fn position_at(&self, id: u64, path: &Path) -> Option<Position> {
         let mount = self.0.iter().find(|mount| mount.id == id)?;
         let path = mount.root.join(path.strip_prefix(&mount.point).ok()?);
-        Some(Place { mount: id, device: mount.device.clone(), path })
+        Some(Position { mount: id, device: mount.device.clone(), path })
     }
 
-    /// The paths, with their mounts, by which the folders above `place` can be reached, other than by its own mount.
+    /// The paths, with their mounts, at which the folders above `position` can be reached, other than through
+    /// its own mount.
     pub(super) fn above_elsewhere<'a>(
         &'a self,
-        place: &'a Place,
+        position: &'a Position,
     ) -> impl Iterator<Item = (u64, PathBuf)> + 'a {
         let others = self.0.iter().filter(move |mount| {
-            mount.id != place.mount && mount.device == place.device && mount.root != place.path
+            mount.id != position.mount
+                && mount.device == position.device
+                && mount.root != position.path
         });
         others.flat_map(move |mount| {
-            let below = place.path.strip_prefix(&mount.root).ok();
+            let below = position.path.strip_prefix(&mount.root).ok();
             let above = below.into_iter().flat_map(|below| below.ancestors().skip(1));
             above.map(move |folder| (mount.id, mount.point.join(folder)))
         })
     }
 }
 
-/// A path in which the kernel wrote blanks, tabs, new lines and backslashes as three octal digits.
+/// Decodes a path in which the kernel wrote blanks, tabs, line feeds and backslashes as three octal digits.
 fn unescaped(field: &[u8]) -> PathBuf {
     let (mut path, mut rest) = (Vec::with_capacity(field.len()), field);
     while let Some((&byte, after)) = rest.split_first() {
@@ -119,9 +122,9 @@ mod tests {
     #[test]
     fn a_folder_is_placed_by_its_mount_and_found_below_others_by_theirs() {
         let mounts = Mounts::parse(LIST);
-        let place = mounts.place_at(42, Path::new("/mnt/team/a")).unwrap();
-        assert_eq!(place.path, Path::new("/graphite/whisper/team/a"));
-        let above: Vec<_> = mounts.above_elsewhere(&place).collect();
+        let position = mounts.position_at(42, Path::new("/mnt/team/a")).unwrap();
+        assert_eq!(position.path, Path::new("/graphite/whisper/team/a"));
+        let above: Vec<_> = mounts.above_elsewhere(&position).collect();
         let path = |id, path: &str| (id, PathBuf::from(path));
         assert_eq!(
             above,
@@ -135,13 +138,13 @@ mod tests {
                 path(41, "/srv/graphite/"),
             ]
         );
-        let place = mounts.place_at(43, Path::new("/tmp/x")).unwrap();
-        assert_eq!(mounts.above_elsewhere(&place).count(), 0);
-        assert_eq!(mounts.place_at(41, Path::new("/elsewhere")), None);
+        let position = mounts.position_at(43, Path::new("/tmp/x")).unwrap();
+        assert_eq!(mounts.above_elsewhere(&position).count(), 0);
+        assert_eq!(mounts.position_at(41, Path::new("/elsewhere")), None);
     }
 
     #[test]
-    fn lines_that_are_no_mounts_are_passed_over() {
+    fn lines_that_are_not_mounts_are_skipped() {
         assert!(Mounts::parse(b"\nx\n1 2\n").0.is_empty());
     }
 }

@@ -1,4 +1,5 @@
-//! Which slots of a part of a file hold points: of files of any length, read piece by piece, each under the lock.
+//! Which slots of a part of a file hold points. Files of any length are read piece by piece, each piece under
+//! the lock.
 
 use std::fs::File;
 use std::io;
@@ -12,21 +13,21 @@ use bucky_whisper::{
 };
 
 use super::error::StoreError;
-use super::near::Near;
+use super::folder_cache::FolderCache;
 use super::{LockBudget, Store, Volumes};
 
-/// What was found where points were looked for.
+/// The result of looking for points.
 pub(crate) enum Slots {
-    /// These.
+    /// These points.
     Points(WindowPoints),
-    /// The file has no archive of this step.
+    /// The file has no archive of this resolution.
     NoArchive,
     /// It is not a Whisper file whose points can be read.
     Unfit(ImageError),
 }
 
 impl Volumes {
-    /// The slots of `window` in the archive of `metric` with this step.
+    /// The slots of `window` in the archive of `metric` with this resolution.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -48,7 +49,7 @@ impl Store {
         window: PointsWindow,
     ) -> Result<Slots, StoreError> {
         let path = metric.relative_path();
-        let (file, _) = Near::default().open_file(&self.tree, &path)?;
+        let (file, _) = FolderCache::default().open_file(&self.tree, &path)?;
         let failed = |error| StoreError::io("read", &path, error);
         let bytes = file.metadata().map_err(failed)?.len();
         let reader = Reader { store: self, file: &file, path: &path, locks: self.lock_budget() };
@@ -75,7 +76,7 @@ impl Store {
     }
 }
 
-/// Reads a file under its lock, which is held for one piece at a time.
+/// Reads a file. The lock is held for one piece at a time.
 struct Reader<'s> {
     store: &'s Store,
     file: &'s File,

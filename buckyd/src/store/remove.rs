@@ -1,4 +1,4 @@
-//! Taking a metric away: conditionally, by way of a tombstone, or at once for the Go tool's DELETE.
+//! Removing a metric: conditionally, as a tombstone, or at once for the Go tool's DELETE.
 
 use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, chain};
 use bucky_whisper::{Header, HeaderError, MetricName, cut_from, is_compressed, late_points_of};
@@ -11,26 +11,26 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::error::StoreError;
-use super::near::Near;
-use super::rest::{Look, Rest};
+use super::folder_cache::FolderCache;
+use super::rest::{CheckTime, Rest};
 use super::rules::OnCut;
 use super::stamp::Stamp;
 use super::tombstone::{BatchId, BatchWriter};
 use super::{LockBudget, Store};
 
-/// What became of one file.
+/// The result for one file.
 enum Removal {
-    /// It is a tombstone; what was odd about its times, if anything was.
+    /// It is a tombstone. Set if something about its times was unusual.
     Deleted { oddity: Option<String> },
     /// It was cut off, and is kept aside.
     Kept(PathBuf),
-    /// It has another content than was healed.
+    /// Its content is not the one that was healed.
     Changed,
-    /// Somebody may still write to it: why.
+    /// A process may still write to it, for this reason.
     InUse { reason: String },
 }
 
-/// What is wrong with an open file of so many bytes that was cut off; none where it was not.
+/// What is wrong with an open file of `len_bytes` that was cut off. `None` if it was not.
 fn cut_off(file: &File, len_bytes: i64) -> Result<Option<String>, Errno> {
     let len_bytes = u64::try_from(len_bytes).unwrap_or(0);
     let mut head = vec![0; usize::try_from(Header::SIZE_MAX_BYTES.min(len_bytes)).unwrap_or(0)];
@@ -50,11 +50,11 @@ fn late_points(folder: &OwnedFd, name: &Path) -> Result<Option<PathBuf>, Errno> 
     }
 }
 
-/// What is read of a file to find its header whole: that of 40 archives.
+/// How much of a file is read to find its complete header: that of 40 archives.
 const HEAD_BYTES: usize = 496;
 
-/// Whether the beginning of a file of so many bytes, read into `head`, is the header of a whole Whisper file, or of a compressed
-/// one.
+/// Whether the beginning of a file of `bytes`, read into `head`, is the header of a valid Whisper file, or of
+/// a compressed one.
 fn read_head(file: &File, head: &mut [u8], bytes: u64) -> std::io::Result<Result<(), HeaderError>> {
     let wanted = usize::try_from(bytes).unwrap_or(usize::MAX).min(head.len());
     let head = &mut head[..wanted];
@@ -66,16 +66,17 @@ fn read_head(file: &File, head: &mut [u8], bytes: u64) -> std::io::Result<Result
 }
 
 impl Store {
-    /// Renames each file whose content still has its digest, and which nobody has written to for `rest`, to a tombstone.
+    /// Renames each file to a tombstone if its content still has its digest, and if no process has written to
+    /// it for `rest`.
     ///
-    /// Carbon looks whether a file is there and then opens it; where the file goes in between, carbon drops what it wanted
-    /// to write. A file that rests is one that it does not look for.
+    /// Carbon checks whether a file exists and then opens it. If the file is removed in between, carbon drops
+    /// the points that it wanted to write. Carbon does not write to a file that is at rest.
     ///
-    /// Returns a line a metric, and the tombstones' batch if there is any tombstone.
+    /// Returns one line per metric, and the tombstones' batch if there is any tombstone.
     ///
     /// # Errors
-    /// [`StoreError`] where the prefix is another folder than at the start, or the tombstones' folder or manifest cannot be
-    /// made; nothing was deleted then.
+    /// [`StoreError`] if the prefix is another folder than at the start, or if the tombstones' folder or
+    /// manifest cannot be made. Nothing was deleted then.
     pub(crate) fn delete(
         &self,
         metrics: &[DeleteMetric],
@@ -84,31 +85,36 @@ impl Store {
     ) -> Result<(Vec<DeleteLine>, Option<BatchId>), StoreError> {
         self.check()?;
         let batch = BatchWriter::begin(&self.state, metrics)?;
-        let (locks, near) = (self.lock_budget(), Near::default());
+        let (locks, folders) = (self.lock_budget(), FolderCache::default());
         let lines = metrics
             .iter()
             .enumerate()
             .map(|(seq, metric)| {
                 let (mut problem, mut kept) = (None, None);
-                let (outcome, reason) =
-                    match self.delete_one(metric, (&batch, seq), (rest, on_cut), &locks, &near) {
-                        Ok(Removal::Deleted { oddity }) => {
-                            (DeleteOutcome::Deleted, oddity.unwrap_or_default())
-                        }
-                        Ok(Removal::Kept(path)) => {
-                            kept = Some(path.display().to_string());
-                            (DeleteOutcome::Deleted, String::new())
-                        }
-                        Ok(Removal::Changed) => (DeleteOutcome::Changed, String::new()),
-                        Ok(Removal::InUse { reason }) => (DeleteOutcome::InUse, reason),
-                        Err(StoreError::Missing { .. }) => (DeleteOutcome::Missing, String::new()),
-                        Err(error) => {
-                            problem = Some(error.as_source_problem());
-                            (DeleteOutcome::Failed, chain(&error))
-                        }
-                    };
+                let (outcome, reason) = match self.delete_one(
+                    metric,
+                    (&batch, seq),
+                    (rest, on_cut),
+                    &locks,
+                    &folders,
+                ) {
+                    Ok(Removal::Deleted { oddity }) => {
+                        (DeleteOutcome::Deleted, oddity.unwrap_or_default())
+                    }
+                    Ok(Removal::Kept(path)) => {
+                        kept = Some(path.display().to_string());
+                        (DeleteOutcome::Deleted, String::new())
+                    }
+                    Ok(Removal::Changed) => (DeleteOutcome::Changed, String::new()),
+                    Ok(Removal::InUse { reason }) => (DeleteOutcome::InUse, reason),
+                    Err(StoreError::Missing { .. }) => (DeleteOutcome::Missing, String::new()),
+                    Err(error) => {
+                        problem = Some(error.as_source_problem());
+                        (DeleteOutcome::Failed, chain(&error))
+                    }
+                };
                 if outcome == DeleteOutcome::Deleted {
-                    self.unlist_near(&metric.name, &near);
+                    self.unlist_near(&metric.name, &folders);
                 }
                 DeleteLine { metric: metric.name.clone(), outcome, kept, problem, reason }
             })
@@ -116,17 +122,18 @@ impl Store {
         Ok((lines, batch.end()))
     }
 
-    /// Takes a metric whose file went off the list.
+    /// Takes a metric whose file was removed off the list.
     ///
-    /// An upload that has created it anew in the meantime may have listed it already, and what is not listed is moved by
-    /// nobody: so it is looked for once more. (A name too many in the list does no harm.)
+    /// An upload that has created it again in the meantime may have listed it already. A metric that is not
+    /// in the list would never be moved, so the file is looked up again. (A name too many in the list does no
+    /// harm.)
     pub(crate) fn unlist(&self, metric: &MetricName) {
-        self.unlist_near(metric, &Near::default());
+        self.unlist_near(metric, &FolderCache::default());
     }
 
-    fn unlist_near(&self, metric: &MetricName, near: &Near) {
+    fn unlist_near(&self, metric: &MetricName, folders: &FolderCache) {
         self.inventory.removed(metric);
-        let there = near.look(&self.tree, &metric.relative_path());
+        let there = folders.stat_at(&self.tree, &metric.relative_path());
         let is_file = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if there.is_ok_and(|there| there.is_some_and(is_file)) {
             self.inventory.added(metric);
@@ -139,20 +146,20 @@ impl Store {
         (batch, seq): (&BatchWriter<'_>, usize),
         (rest, on_cut): (Duration, OnCut),
         locks: &LockBudget,
-        near: &Near,
+        folders: &FolderCache,
     ) -> Result<Removal, StoreError> {
         let path = metric.name.relative_path();
-        let (file, _) = near.open_file(&self.tree, &path)?;
+        let (file, _) = folders.open_file(&self.tree, &path)?;
         self.lock_exclusive(&file, &path, locks)?;
         let failed = |errno| StoreError::io("stat", &path, errno);
         let now = rustix::fs::fstat(&file).map_err(failed)?;
-        let named = near.look(&self.tree, &path).map_err(failed)?;
+        let named = folders.stat_at(&self.tree, &path).map_err(failed)?;
         if named.is_none_or(|named| (named.st_dev, named.st_ino) != (now.st_dev, now.st_ino)) {
-            // Another delete was faster, or something was put in its place: not what was healed.
+            // Another delete was faster, or the file was replaced: it is not the content that was healed.
             return Ok(Removal::Changed);
         }
-        let look = Look { now: SystemTime::now(), at: Instant::now() };
-        let oddity = match self.watched.rest(&now, rest, look) {
+        let checked = CheckTime { now: SystemTime::now(), at: Instant::now() };
+        let oddity = match self.watched.rest(&now, rest, checked) {
             Rest::Rests { oddity } => oddity,
             Rest::InUse { reason } => return Ok(Removal::InUse { reason }),
         };
@@ -166,13 +173,13 @@ impl Store {
         if on_cut == OnCut::Salvage
             && let Some(reason) = cut_off(&file, now.st_size).map_err(failed)?
         {
-            return self.keep_aside(metric, reason, near).map(Removal::Kept);
+            return self.keep_aside(metric, reason, folders).map(Removal::Kept);
         }
         self.check_whole(&file, &now, &path)?;
-        // Nothing in the batch's folder has this name, so nothing is replaced.
+        // This name is new in the batch's folder, so nothing is replaced.
         let tombstone = BatchWriter::name_of(seq);
-        let renamed = near.beside(&self.tree, &path, |folder, name| {
-            // Under the lock, which a go-carbon that locks holds while it writes there.
+        let renamed = folders.beside(&self.tree, &path, |folder, name| {
+            // Under the lock, which a go-carbon with locks holds while it writes there.
             if let Some(sidecar) = late_points(folder, name)? {
                 return Ok(Err(sidecar));
             }
@@ -189,24 +196,24 @@ impl Store {
         }
     }
 
-    /// Keeps the file of `metric` aside, which is locked and was cut off.
+    /// Keeps the file of `metric` aside. It is locked, and was cut off.
     fn keep_aside(
         &self,
         metric: &DeleteMetric,
         reason: String,
-        near: &Near,
+        folders: &FolderCache,
     ) -> Result<PathBuf, StoreError> {
         let path = metric.name.relative_path();
         let kept =
-            near.beside(&self.tree, &path, |folder, name| match late_points(folder, name)? {
+            folders.beside(&self.tree, &path, |folder, name| match late_points(folder, name)? {
                 Some(sidecar) => Ok(Err(StoreError::LatePoints { path: path.clone(), sidecar })),
                 None => Ok(self.keep_cut(&metric.name, folder, name, reason.clone())),
             });
         kept.map_err(|errno| StoreError::io("keep aside the truncated file", &path, errno))?
     }
 
-    /// Refuses a file whose points nobody could look for at its owners, since it is neither a whole Whisper file nor a compressed
-    /// one.
+    /// Refuses a file that is neither a valid Whisper file nor a compressed one: its points could not be
+    /// looked up at its owners.
     fn check_whole(&self, file: &File, stat: &Stat, path: &Path) -> Result<(), StoreError> {
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
         let mut head = [0; HEAD_BYTES];
@@ -228,7 +235,7 @@ impl Store {
     pub(crate) fn unlink(&self, metric: &MetricName) -> Result<(), StoreError> {
         self.check()?;
         let path = metric.relative_path();
-        // Refuses links, folders and what lies behind links.
+        // Refuses links, folders and what is behind links.
         drop(self.tree.open_file(&path, OFlags::RDONLY)?);
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(StoreError::BadPath { path });

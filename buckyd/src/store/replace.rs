@@ -1,5 +1,5 @@
-//! Putting a whole new file in the place of a metric's, and setting a file's time: what the Go tool's PUT and
-//! `-mtime` ask for.
+//! Replacing a metric's file by a complete new one, and setting a file's time: for the Go tool's PUT and
+//! `-mtime`.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -14,17 +14,17 @@ use super::staging::NewFile;
 use super::tree::Tree;
 use super::{Store, TRIES};
 
-/// The permissions of a new file where the process's umask cannot be known.
+/// The permissions of a new file if the process's umask is unknown.
 const USUAL_MODE: u32 = 0o644;
 
 impl Store {
     /// Replaces the file of `metric` by one with this content, durably, or creates it.
     ///
-    /// The old file is there until the new one is whole and on disk; it is renamed over under its exclusive lock, so
-    /// that nobody is in the middle of filling it.
+    /// The old file stays until the new one is complete and durable. The rename is done under the old file's
+    /// exclusive lock, so that it is not in the middle of a fill.
     ///
     /// # Errors
-    /// [`StoreError`]. The old file is as it was, unless only the folders could not be synced at the end.
+    /// [`StoreError`]. The old file is unchanged, unless only the sync of the folders failed at the end.
     pub(crate) fn replace(
         &self,
         metric: &MetricName,
@@ -35,13 +35,13 @@ impl Store {
         let tmp_name = self.write_tmp(NewFile { content, meta, is_sparse: false })?;
         let put = self.put_new_over(metric, &tmp_name);
         if put.is_err() {
-            // Where only the folders could not be synced, nothing has that name any more.
+            // If only the sync of the folders failed, this name is free already.
             self.remove_tmp(&tmp_name);
         }
         put
     }
 
-    /// Puts a whole new file in the place of that of `metric`.
+    /// Puts a complete new file in the place of the file of `metric`.
     pub(super) fn put_new_over(
         &self,
         metric: &MetricName,
@@ -81,7 +81,7 @@ impl Store {
                         folder => folder.map_err(|errno| StoreError::open(path, errno))?,
                     };
                     match rustix::fs::renameat(self.state.tmp(), tmp_name, &folder, name) {
-                        // The old file was deleted, and the folder, being empty, with it.
+                        // The old file was deleted, and its empty folder with it.
                         Err(Errno::NOENT) => {}
                         renamed => return renamed.map_err(failed),
                     }
@@ -90,7 +90,7 @@ impl Store {
                     let (folder, _) = self.tree.make_folder(folder)?;
                     match Tree::put_in_place(self.state.tmp(), tmp_name, &folder, name) {
                         Ok(true) => return Ok(()),
-                        // Something has the name by now, or the folder, being empty, was removed.
+                        // Another file has the name by now, or the empty folder was removed.
                         Ok(false) | Err(Errno::NOENT) => {}
                         Err(errno) => return Err(failed(errno)),
                     }
@@ -101,7 +101,7 @@ impl Store {
         Err(StoreError::Unsteady { path: path.into() })
     }
 
-    /// Gives the file of `metric` this time, Unix seconds, as that of its last writing and reading.
+    /// Sets the times of the last write and read of the file of `metric`, in Unix seconds.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -114,7 +114,7 @@ impl Store {
             .map_err(|errno| StoreError::io("set the time of", &path, errno))
     }
 
-    /// Mode and time of a file that is made now and by nobody's order.
+    /// Mode and time of a new file for which no source gives them.
     pub(crate) fn meta_of_new(&self) -> FileMeta {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         FileMeta { mode: self.new_mode, mtime: now.as_secs() }
@@ -123,7 +123,7 @@ impl Store {
 
 /// The permissions that the process's umask leaves to a new file.
 pub(super) fn mode_of_new() -> u32 {
-    // Asking the kernel by umask(2) would set it, for all threads, for a moment.
+    // umask(2) can only be read by setting it, for all threads, for a moment.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let umask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     umask

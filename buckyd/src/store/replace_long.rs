@@ -1,4 +1,4 @@
-//! Putting a new file that is too long to be held in the place of a metric's.
+//! Replacing a metric's file by a new one that is too long to hold in memory.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,7 +10,8 @@ use bucky_whisper::MetricName;
 use super::error::StoreError;
 use super::volume::Volume;
 
-/// A new file that is written piece by piece. Dropped before its end it is gone, and nothing else has changed.
+/// A new file that is written piece by piece. If it is dropped unfinished, it is removed, and nothing else
+/// has changed.
 pub(crate) struct Replacement<'s> {
     store: Volume<'s>,
     metric: MetricName,
@@ -19,7 +20,7 @@ pub(crate) struct Replacement<'s> {
 }
 
 impl<'s> Replacement<'s> {
-    /// An empty one for `metric`.
+    /// An empty new file for `metric`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -32,7 +33,7 @@ impl<'s> Replacement<'s> {
     /// Adds a piece.
     ///
     /// # Errors
-    /// [`StoreError`]: it can only be dropped then.
+    /// [`StoreError`]. After an error it can only be dropped.
     pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
         let written = self.file.write_all(piece);
         written.map_err(|error| StoreError::io("write the new file", &self.name, error))
@@ -43,14 +44,14 @@ impl<'s> Replacement<'s> {
     /// # Errors
     /// As [`super::Store::replace`].
     pub(crate) fn finish(self, meta: FileMeta) -> Result<(), StoreError> {
-        self.store.dress(&self.file, &self.name, meta)?;
+        self.store.set_meta(&self.file, &self.name, meta)?;
         self.store.put_new_over(&self.metric, &self.name)
     }
 }
 
 impl Drop for Replacement<'_> {
     fn drop(&mut self) {
-        // Where it was put in place, nothing has that name any more.
+        // If it was put in place, this name is free already.
         self.store.remove_tmp(&self.name);
     }
 }

@@ -1,12 +1,12 @@
-//! Giving an owner's file the archives that it lacks, beside a carbon that writes to it.
+//! Giving an owner's file the archives that it lacks, while carbon may write to it.
 //!
-//! The new file is made whole and durable in the state folder, and changes places with the old one in one step
-//! (`RENAME_EXCHANGE`): at every moment there is one whole file under the metric's name. The old file becomes a tombstone
-//! without owners: a writer may still have it open. Once the grace time is over the sweeper fills the metric's file with what
-//! came there late, and only then unlinks it.
+//! The new file is completed in the state folder and made durable. It changes places with the old one in one
+//! step (`RENAME_EXCHANGE`), so at every moment there is one complete file under the metric's name. The old
+//! file becomes a tombstone without owners, because a writer may still have it open. After the grace time the
+//! sweeper fills the metric's file with points that came late, and only then unlinks the tombstone.
 //!
-//! After a crash before the exchange, what lies in the tombstone's folder is the new file, and the sweeper reshapes the metric by
-//! that. After the exchange it is the old one.
+//! If a crash happens before the exchange, the tombstone's folder has the new file, and the sweeper reshapes
+//! the metric from that. After the exchange it has the old one.
 
 use std::fs::File;
 use std::path::Path;
@@ -29,25 +29,25 @@ use super::tombstone::BatchWriter;
 use super::untouched::mark_untouched;
 use super::{LockBudget, Store, TRIES, snapshot};
 
-/// How many times the length of both files a reshape takes: these, the new file, which may be as long as both, and the plan of
-/// a fill.
+/// How many times the length of both files a reshape takes in memory: both files, the new file, which may be
+/// as long as both, and the plan of a fill.
 const RESHAPE_TIMES: u64 = 4;
 
-/// Where the old files of one batch go.
-pub(super) struct Aside<'s, 'b> {
+/// Where the old files of one batch are put.
+pub(super) struct TombstoneSlot<'s, 'b> {
     pub(super) batch: &'b BatchWriter<'s>,
-    /// The number that the manifest has for this one.
+    /// The number of this one in the manifest.
     pub(super) seq: usize,
 }
 
 /// The old file, before it and the new one change places.
-pub(super) struct Pair<'a> {
+pub(super) struct OldFile<'a> {
     pub(super) old: &'a File,
     pub(super) old_stat: Stat,
 }
 
-/// What a reshape in memory came to.
-enum InMemory {
+/// The result of a reshape in memory.
+enum InMemoryOutcome {
     Done(Holding),
     /// The file is not the metric's any more.
     Moved,
@@ -56,11 +56,11 @@ enum InMemory {
 }
 
 impl Store {
-    /// Re-makes the file at the place of `staged` with the archives of both, filled from both.
+    /// Creates the file at the place of `staged` again, with the archives of both, and fills it from both.
     pub(super) fn reshape(
         &self,
         staged: &Staged,
-        aside: &Aside<'_, '_>,
+        aside: &TombstoneSlot<'_, '_>,
         rules: &HealRules,
         budget: &LockBudget,
     ) -> Result<Existing, Failure> {
@@ -79,7 +79,7 @@ impl Store {
                 Err(StoreError::Missing { .. }) => break,
                 Err(error) => return Err(error.into()),
             };
-            // Before the lock: nobody who waits for it is to wait for memory too.
+            // Before the lock, because others that wait for the lock must not wait for memory too.
             let bytes = match self.len_bytes(&file, path) {
                 Err(StoreError::TooLarge { .. }) => {
                     drop(source_content);
@@ -96,9 +96,9 @@ impl Store {
                 continue;
             }
             match self.reshape_open(&file, path, &image, aside, rules)? {
-                InMemory::Done(holding) => return Ok(Existing::Filled(holding)),
-                InMemory::Moved => {}
-                InMemory::TooLong => {
+                InMemoryOutcome::Done(holding) => return Ok(Existing::Filled(holding)),
+                InMemoryOutcome::Moved => {}
+                InMemoryOutcome::TooLong => {
                     drop((file, share, source_content));
                     return self.reshape_large(path, &source, aside, rules, budget);
                 }
@@ -107,20 +107,20 @@ impl Store {
         Err(StoreError::Unsteady { path: path.into() }.into())
     }
 
-    /// Re-makes the locked file.
+    /// Reshapes the locked file.
     fn reshape_open(
         &self,
         file: &File,
         path: &Path,
         source: &Image<'_>,
-        aside: &Aside<'_, '_>,
+        aside: &TombstoneSlot<'_, '_>,
         rules: &HealRules,
-    ) -> Result<InMemory, Failure> {
+    ) -> Result<InMemoryOutcome, Failure> {
         let content = self.content(file, path)?;
         let owner = Image::parse(&content)
             .map_err(|error| super::fill::damaged_destination(file, path, &error))?;
         if reshaped_len_bytes(owner.header(), source.header()) > self.file_limit_bytes() {
-            return Ok(InMemory::TooLong);
+            return Ok(InMemoryOutcome::TooLong);
         }
         let options = rules.fill_options(self.options.aggregation_six);
         let new_content =
@@ -134,24 +134,25 @@ impl Store {
         let holding = judge(path, headers, &after, points, rules)?;
         let old_stat =
             rustix::fs::fstat(file).map_err(|errno| StoreError::io("stat", path, errno))?;
-        let pair = Pair { old: file, old_stat };
+        let pair = OldFile { old: file, old_stat };
         let new_file = self.write_reshaped(&pair, &new_content, path)?;
-        let carry_late = || self.carry_late(&pair, &content, &new_file.file, path, options.clocks);
-        if !self.exchange(&pair, &new_file, path, aside, carry_late)? {
-            return Ok(InMemory::Moved);
+        let copy_late = || self.copy_late(&pair, &content, &new_file.file, path, options.clocks);
+        if !self.exchange(&pair, &new_file, path, aside, copy_late)? {
+            return Ok(InMemoryOutcome::Moved);
         }
-        Ok(InMemory::Done(reshaped(path, headers, owner.header(), holding)))
+        Ok(InMemoryOutcome::Done(reshaped(path, headers, owner.header(), holding)))
     }
 
-    /// Puts the new file, which is durable, in the place of the old one, which becomes a tombstone; `carry_late` brings over what
-    /// came into the old one until then. False where another file stands there by now.
+    /// Puts the new file, which is durable, in the place of the old one, which becomes a tombstone.
+    /// `copy_late` copies what was written to the old one in the meantime. `false` if another file is in the
+    /// place by now.
     pub(super) fn exchange(
         &self,
-        pair: &Pair<'_>,
+        pair: &OldFile<'_>,
         new: &Reshaped,
         path: &Path,
-        aside: &Aside<'_, '_>,
-        carry_late: impl FnOnce() -> Result<(), Failure>,
+        aside: &TombstoneSlot<'_, '_>,
+        copy_late: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<bool, Failure> {
         let failed = |errno: Errno| StoreError::io("reshape", path, errno);
         let (Some(folder), Some(name)) = (path.parent(), path.file_name().map(Path::new)) else {
@@ -166,7 +167,7 @@ impl Store {
             let removed = rustix::fs::unlinkat(batch, &tombstone, AtFlags::empty());
             removed.map_err(failed)
         };
-        // Writers that take locks wait here until what came late is carried over.
+        // Writers that take locks wait here until late points are copied.
         bucky_whisper::lock_exclusive(&new.file, self.options.lock_limit)
             .map_err(|error| StoreError::lock(path, error))?;
         mark_untouched(pair.old, &pair.old_stat).map_err(failed)?;
@@ -184,14 +185,14 @@ impl Store {
             return Ok(false);
         }
         rustix::fs::fsync(batch).and_then(|()| rustix::fs::fsync(&folder)).map_err(failed)?;
-        carry_late()?;
+        copy_late()?;
         Ok(true)
     }
 
-    /// The new file under a temporary name, durable, with the owner, mode and time of the old one.
+    /// Writes the new file under a temporary name, durably, with the owner, mode and time of the old one.
     fn write_reshaped(
         &self,
-        pair: &Pair<'_>,
+        pair: &OldFile<'_>,
         content: &[u8],
         path: &Path,
     ) -> Result<Reshaped, StoreError> {
@@ -200,7 +201,7 @@ impl Store {
         let new = Reshaped { file, tmp_name };
         let written = self
             .fill_tmp(&new.file, &new.tmp_name, NewFile { content, meta, is_sparse })
-            .and_then(|()| self.dress_as(&new, &pair.old_stat, path));
+            .and_then(|()| self.copy_meta(&new, &pair.old_stat, path));
         match written {
             Ok(()) => Ok(new),
             Err(error) => {
@@ -211,29 +212,29 @@ impl Store {
     }
 
     /// Gives the new file the owner, mode and time of the old one, and makes it durable.
-    pub(super) fn dress_as(
+    pub(super) fn copy_meta(
         &self,
         new: &Reshaped,
         old: &Stat,
         path: &Path,
     ) -> Result<(), StoreError> {
-        self.dress(&new.file, &new.tmp_name, meta_of(old))?;
+        self.set_meta(&new.file, &new.tmp_name, meta_of(old))?;
         if rustix::process::geteuid().is_root() {
             let (uid, gid) = (old.st_uid, old.st_gid);
             rustix::fs::fchown(&new.file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
                 .map_err(|errno| StoreError::io("set the owner of", path, errno))?;
         }
-        // A crash before the exchange leaves this one as the tombstone.
+        // A crash before the exchange leaves this file as the tombstone.
         let marked = rustix::fs::fstat(&new.file).and_then(|stat| mark_untouched(&new.file, &stat));
         marked.map_err(|errno| StoreError::io("set the time of", path, errno))?;
         new.file.sync_all().map_err(|error| StoreError::io("sync the new file", path, error))
     }
 
-    /// Writes into the new file what a writer without a lock has put into the old one since that was read. What comes later
-    /// still is the sweeper's: the old file is a tombstone.
-    fn carry_late(
+    /// Copies points that a writer without a lock has put into the old file since that was read. Later ones
+    /// are left to the sweeper: the old file is a tombstone.
+    fn copy_late(
         &self,
-        pair: &Pair<'_>,
+        pair: &OldFile<'_>,
         before: &[u8],
         new: &File,
         path: &Path,
@@ -244,7 +245,7 @@ impl Store {
             return Ok(());
         }
         let (Ok(before), Ok(after)) = (Image::parse(before), Image::parse(&after)) else {
-            // Emptied by somebody: the new file has all that was there.
+            // Another process emptied it. The new file has all its points.
             return Ok(());
         };
         let mut points = points_that_came(&before, &after, clocks.latest);
@@ -256,7 +257,7 @@ impl Store {
         let mut file = WhisperFile::of_locked(file, path)
             .map_err(|error| late(chain(&error)))?
             .with_aggregation_six(self.options.aggregation_six);
-        // What has no archive of its own here is told by the sweeper, and waits in the tombstone.
+        // A point without an archive of its own here waits in the tombstone, and the sweeper reports it.
         points.retain(|late| late.own_archive(file.header(), clocks.latest).is_some());
         file.update_late(&points, clocks.latest).map_err(|error| late(chain(&error)))?;
         file.sync().map_err(|error| late(chain(&error)))?;
@@ -274,7 +275,7 @@ pub(super) fn cannot_reshape(path: &Path, error: &ReshapeError) -> Failure {
     Failure::refused(Problem::NoPlace, reason)
 }
 
-/// What the reshaped file holds, of the header `old` before.
+/// What the reshaped file holds. Its header was `old` before.
 pub(super) fn reshaped(
     path: &Path,
     (source, new): (&Header, &Header),

@@ -1,8 +1,8 @@
-//! Giving an owner's file the archives that it lacks where one of the files is too long for memory.
+//! Giving an owner's file the archives that it lacks if one of the files is too long for memory.
 //!
-//! The new file is made from the two others window by window, and made durable, before the old one is locked: a carbon that
-//! takes locks goes on writing meanwhile. Every point of the old file is looked for in the new one. Under the lock, what came
-//! until then is carried over; then they change places as in [`super::reshape`].
+//! The new file is made from the two others window by window, and made durable, before the old one is locked.
+//! So a carbon that takes locks can write during that time. Every point of the old file is looked up in the
+//! new one. Under the lock, late points are copied. Then the two change places as in [`super::reshape`].
 
 use std::fs::File;
 use std::path::Path;
@@ -19,12 +19,12 @@ use super::error::StoreError;
 use super::failure::{Failure, Holding};
 use super::fill::Existing;
 use super::fill_large::{check_clocks, not_filled, same_error};
-use super::reshape::{Aside, Pair, Reshaped, cannot_reshape, reshaped};
+use super::reshape::{OldFile, Reshaped, TombstoneSlot, cannot_reshape, reshaped};
 use super::rules::{HealRules, judge};
 use super::snapshot::is_sparse;
 use super::{LockBudget, Store, TRIES};
 
-/// One reshape.
+/// The inputs of a reshape.
 struct Reshape<'a> {
     path: &'a Path,
     old: &'a File,
@@ -33,23 +33,24 @@ struct Reshape<'a> {
     options: FillOptions,
 }
 
-/// A new file that has all of both, unless it says otherwise.
-struct Made {
+/// A new file that has all points of both, except those in `lost`.
+struct UnplacedReshape {
     new: Reshaped,
-    /// The old file, as it was before it was looked at.
+    /// The block digests of the old file before it was read.
     before: BlockDigests,
-    /// Which points of that are not in the new one.
+    /// The points of the old file that are not in the new one.
     lost: LostPoints,
     holding: Holding,
 }
 
 impl Store {
-    /// Re-makes the file at `path` with the archives of both, filled from both, whatever their length.
+    /// Creates the file at `path` again, with the archives of both, and fills it from both. They may have any
+    /// length.
     pub(super) fn reshape_large(
         &self,
         path: &Path,
         source: &File,
-        aside: &Aside<'_, '_>,
+        aside: &TombstoneSlot<'_, '_>,
         rules: &HealRules,
         budget: &LockBudget,
     ) -> Result<Existing, Failure> {
@@ -76,7 +77,7 @@ impl Store {
             let made = self.make_reshaped(&reshape, &of_source, rules)?;
             let tmp_name = made.new.tmp_name.clone();
             let placed = self.put_reshaped(&reshape, made, aside, budget);
-            // Where it has its place, nothing has this name any more.
+            // If it was put in place, this name is free already.
             self.remove_tmp(&tmp_name);
             if let Some(holding) = placed? {
                 let headers = (&of_source, reshape.layout.header());
@@ -86,13 +87,13 @@ impl Store {
         Err(StoreError::Unsteady { path: path.into() }.into())
     }
 
-    /// Makes the new file beside the old one, which is not locked meanwhile.
+    /// Makes the new file beside the old one, which is not locked during that time.
     fn make_reshaped(
         &self,
         reshape: &Reshape<'_>,
         of_source: &Header,
         rules: &HealRules,
-    ) -> Result<Made, Failure> {
+    ) -> Result<UnplacedReshape, Failure> {
         let path = reshape.path;
         let old_stat = stat(reshape.old, path)?;
         let (tmp_name, file) = self.make_tmp()?;
@@ -106,14 +107,14 @@ impl Store {
                 filled.map_err(|error| not_filled(reshape.old, path, &error))?;
             let points = after.held().saturating_sub(held);
             let holding = judge(path, (of_source, header), &after, points, rules)?;
-            // The most of it, so that little is left to be synced under the lock.
+            // Most of it, so that little must be synced under the lock.
             new.file
                 .sync_all()
                 .map_err(|error| StoreError::io("sync the new file", path, error))?;
             Ok((before, lost, holding))
         };
         match made() {
-            Ok((before, lost, holding)) => Ok(Made { new, before, lost, holding }),
+            Ok((before, lost, holding)) => Ok(UnplacedReshape { new, before, lost, holding }),
             Err(failure) => {
                 self.remove_tmp(&new.tmp_name);
                 Err(failure)
@@ -121,43 +122,44 @@ impl Store {
         }
     }
 
-    /// Puts the new file in its place, with what came late; none where another file stands there by now.
+    /// Puts the new file in its place, with late points. `None` if another file is there by now.
     fn put_reshaped(
         &self,
         reshape: &Reshape<'_>,
-        made: Made,
-        aside: &Aside<'_, '_>,
+        made: UnplacedReshape,
+        aside: &TombstoneSlot<'_, '_>,
         budget: &LockBudget,
     ) -> Result<Option<Holding>, Failure> {
         let Reshape { path, old, .. } = *reshape;
-        let Made { new, mut before, lost, holding } = made;
+        let UnplacedReshape { new, mut before, lost, holding } = made;
         self.lock_exclusive(old, path, budget)?;
         if !self.tree.still_names(path, old)? {
             return Ok(None);
         }
-        // From before it is read: what is written later takes its time away, and with it the mark.
+        // From before it is read: a later write changes its time, and so removes the mark.
         let old_stat = stat(old, path)?;
-        let carried = reshape.carry(&new, &mut before)?;
+        let carried = reshape.copy_late(&new, &mut before)?;
         let lost = lost.not_late(&carried) + carried.lost;
         if lost > 0 {
             return Err(cannot_reshape(path, &reshape.layout.would_lose(lost)));
         }
-        self.dress_as(&new, &old_stat, path)?;
-        let pair = Pair { old, old_stat };
-        let carry_late = || {
-            if !reshape.carry(&new, &mut before)?.is_empty() {
+        self.copy_meta(&new, &old_stat, path)?;
+        let pair = OldFile { old, old_stat };
+        let copy_late = || {
+            if !reshape.copy_late(&new, &mut before)?.is_empty() {
                 let synced = new.file.sync_all();
                 synced.map_err(|error| StoreError::io("write the late points to", path, error))?;
             }
             Ok(())
         };
-        Ok(self.exchange(&pair, &new, path, aside, carry_late)?.then_some(holding))
+        Ok(self.exchange(&pair, &new, path, aside, copy_late)?.then_some(holding))
     }
 }
 
 impl Reshape<'_> {
-    /// Fills `new` from both. The digests of the old file from before; how many points of the source that holds, and which the
-    /// new one does; and which points of the old file that does not.
+    /// Fills `new` from both. Returns the digests of the old file from before, how many points of the source
+    /// that file holds, how many the new one holds, and which points of the old file the new one does not
+    /// hold.
     fn fill(
         &self,
         new: &File,
@@ -169,8 +171,8 @@ impl Reshape<'_> {
         Ok((before, held, after, lost))
     }
 
-    /// Writes into the new file what came into the old one since `before`.
-    fn carry(&self, new: &Reshaped, before: &mut BlockDigests) -> Result<Carried, Failure> {
+    /// Copies what was written to the old file since `before` into the new one.
+    fn copy_late(&self, new: &Reshaped, before: &mut BlockDigests) -> Result<Carried, Failure> {
         let carried = carry_late(before, (self.old, &new.file), self.path, self.options);
         Ok(carried.map_err(|error| {
             let error = match &error {

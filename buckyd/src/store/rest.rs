@@ -1,8 +1,8 @@
-//! Whether somebody has written to a file of late, by the times of its inode.
+//! Whether a process has written to a file lately, by the times of its inode.
 //!
-//! The time of the last write may be set to anything, and a clock that was wrong leaves times that are still to come. Then the
-//! time of the last change counts, which the kernel sets at every write. If that is still to come as well, the file is watched:
-//! once it has stayed as it is for long enough, nobody writes to it.
+//! The time of the last write can be set to anything, and a wrong clock leaves times in the future. Then the
+//! time of the last change counts, which the kernel sets at every write. If that is in the future as well,
+//! the file is watched: once it has not changed for long enough, no process is writing to it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,37 +12,38 @@ use rustix::fs::Stat;
 
 use super::stamp::Stamp;
 
-/// How many files are watched at most. With more, the others wait until these have been deleted, or the clock has come as far.
+/// The most files that are watched. Further ones wait until some of these are deleted, or until the clock has
+/// caught up.
 const WATCHED: usize = 65_536;
 
-/// What the times of a file tell.
+/// What the times of a file show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// Nobody has written to it for long enough; what is odd about its times, if anything is.
+    /// No process has written to it for long enough. Set if something about its times was unusual.
     Rests { oddity: Option<String> },
-    /// Somebody may have: why.
+    /// A process may still write to it, for this reason.
     InUse { reason: String },
 }
 
-/// Files whose times are all still to come, and since when they have been as they are.
+/// Files whose times are all in the future, and since when they have not changed.
 #[derive(Debug, Default)]
-pub(super) struct Watched(Mutex<HashMap<(u64, u64), (Stamp, Instant)>>);
+pub(super) struct WatchedFiles(Mutex<HashMap<(u64, u64), (Stamp, Instant)>>);
 
-/// The moment of a look: by the clock, and by what no clock changes.
+/// The moment of a check, by the clock and by the monotonic clock.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
+pub(super) struct CheckTime {
     pub(super) now: SystemTime,
     pub(super) at: Instant,
 }
 
-impl Watched {
-    /// Whether nobody has written to the file of `stat` for `rest`.
-    pub(super) fn rest(&self, stat: &Stat, rest: Duration, look: Look) -> Rest {
+impl WatchedFiles {
+    /// Whether no process has written to the file of `stat` for `rest`.
+    pub(super) fn rest(&self, stat: &Stat, rest: Duration, checked: CheckTime) -> Rest {
         if rest.is_zero() {
             return Rest::Rests { oddity: None };
         }
         let written = time(stat.st_mtime, stat.st_mtime_nsec);
-        let ahead = match look.now.duration_since(written) {
+        let ahead = match checked.now.duration_since(written) {
             Ok(age) if age < rest => {
                 return Rest::InUse {
                     reason: format!("it was written to {} s ago", age.as_secs()),
@@ -56,9 +57,9 @@ impl Watched {
             ahead.as_secs()
         );
         let changed = time(stat.st_ctime, stat.st_ctime_nsec);
-        let age = match look.now.duration_since(changed) {
+        let age = match checked.now.duration_since(changed) {
             Ok(age) => age,
-            Err(_) => self.watch(stat, look.at),
+            Err(_) => self.watch(stat, checked.at),
         };
         if age >= rest {
             return Rest::Rests { oddity: Some(oddity) };
@@ -70,7 +71,7 @@ impl Watched {
         Rest::InUse { reason }
     }
 
-    /// For how long the file has been as it is, as far as it was looked at.
+    /// For how long the file has not changed, by the checks so far.
     fn watch(&self, stat: &Stat, at: Instant) -> Duration {
         let (inode, stamp) = ((stat.st_dev, stat.st_ino), Stamp::of(stat));
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,7 +90,7 @@ impl Watched {
         }
     }
 
-    /// Forgets a file that is gone.
+    /// Forgets a file that was removed.
     pub(super) fn forget(&self, stat: &Stat) {
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         files.remove(&(stat.st_dev, stat.st_ino));
@@ -115,7 +116,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     struct Watching {
-        watched: Watched,
+        watched: WatchedFiles,
         file: File,
         began: Instant,
     }
@@ -123,16 +124,17 @@ mod tests {
     impl Watching {
         fn new() -> Self {
             let file = tempfile::tempfile().unwrap();
-            Self { watched: Watched::default(), file, began: Instant::now() }
+            Self { watched: WatchedFiles::default(), file, began: Instant::now() }
         }
 
-        /// The look at a clock that shows `offset` after the file's last change; negative before it.
-        fn look(&self, offset: i64, later: Duration) -> Rest {
+        /// A check at a clock that shows `offset` seconds after the file's last change; negative means
+        /// before.
+        fn checked(&self, offset: i64, later: Duration) -> Rest {
             let stat = rustix::fs::fstat(&self.file).unwrap();
             let changed = time(stat.st_ctime, stat.st_ctime_nsec);
             let span = Duration::from_secs(offset.unsigned_abs());
             let now = if offset < 0 { changed - span } else { changed + span };
-            self.watched.rest(&stat, REST, Look { now, at: self.began + later })
+            self.watched.rest(&stat, REST, CheckTime { now, at: self.began + later })
         }
 
         fn written_ahead(&self) {
@@ -145,33 +147,37 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_to_a_while_ago_rests() {
+    fn a_file_written_to_a_while_ago_is_at_rest() {
         let watching = Watching::new();
-        assert!(!rests(&watching.look(119, Duration::ZERO)));
-        assert_eq!(watching.look(121, Duration::ZERO), Rest::Rests { oddity: None });
+        assert!(!rests(&watching.checked(119, Duration::ZERO)));
+        assert_eq!(watching.checked(121, Duration::ZERO), Rest::Rests { oddity: None });
     }
 
     #[test]
-    fn a_time_of_write_that_is_still_to_come_is_waited_for_once_and_told() {
+    fn a_time_of_write_in_the_future_is_waited_for_once_and_reported() {
         let watching = Watching::new();
         watching.written_ahead();
-        let Rest::InUse { reason } = watching.look(20, Duration::ZERO) else { panic!("it rests") };
+        let Rest::InUse { reason } = watching.checked(20, Duration::ZERO) else {
+            panic!("it rests")
+        };
         assert!(reason.contains("ahead of this node's clock"), "{reason}");
         assert!(reason.contains("a run in 100 s deletes it"), "{reason}");
-        let Rest::Rests { oddity } = watching.look(121, Duration::ZERO) else { panic!("in use") };
+        let Rest::Rests { oddity } = watching.checked(121, Duration::ZERO) else {
+            panic!("in use")
+        };
         assert!(oddity.unwrap().contains("ahead of this node's clock"));
         assert!(watching.watched.0.lock().unwrap().is_empty(), "the time of change tells");
     }
 
     #[test]
-    fn where_the_clock_was_set_back_the_file_is_watched_for_as_long_as_it_is_to_rest() {
+    fn if_the_clock_was_set_back_the_file_is_watched_for_the_time_of_rest() {
         let watching = Watching::new();
-        assert!(!rests(&watching.look(-86_400, Duration::ZERO)));
-        assert!(!rests(&watching.look(-86_400, REST - SECOND)));
+        assert!(!rests(&watching.checked(-86_400, Duration::ZERO)));
+        assert!(!rests(&watching.checked(-86_400, REST - SECOND)));
         watching.written_ahead();
-        assert!(!rests(&watching.look(-86_400, REST)), "something has changed it");
-        assert!(!rests(&watching.look(-86_400, REST + REST - SECOND)));
-        assert!(rests(&watching.look(-86_400, REST + REST)));
+        assert!(!rests(&watching.checked(-86_400, REST)), "something has changed it");
+        assert!(!rests(&watching.checked(-86_400, REST + REST - SECOND)));
+        assert!(rests(&watching.checked(-86_400, REST + REST)));
         watching.watched.forget(&rustix::fs::fstat(&watching.file).unwrap());
         assert!(watching.watched.0.lock().unwrap().is_empty());
     }
@@ -181,8 +187,8 @@ mod tests {
         let watching = Watching::new();
         watching.written_ahead();
         let stat = rustix::fs::fstat(&watching.file).unwrap();
-        let look = Look { now: SystemTime::UNIX_EPOCH, at: watching.began };
-        let rest = watching.watched.rest(&stat, Duration::ZERO, look);
+        let checked = CheckTime { now: SystemTime::UNIX_EPOCH, at: watching.began };
+        let rest = watching.watched.rest(&stat, Duration::ZERO, checked);
         assert_eq!(rest, Rest::Rests { oddity: None });
     }
 }

@@ -1,64 +1,65 @@
-//! What a heal goes by, and whether what it left is enough for a source to go.
+//! The rules of a heal, and whether its result allows the source to be deleted.
 
 use std::path::Path;
 
+use bucky_api::clock::unix_now;
+use bucky_api::counted::{self, counted};
 use bucky_api::{ClockOffset, OnSchemaDifference, Problem, SchemaDifference};
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Header};
 
 use super::failure::{Failure, Holding};
-use super::unix_now;
 
-/// What a heal does with a file that is there and is no Whisper file.
+/// What a heal does with an existing file that is not a Whisper file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OnCorrupt {
-    /// Says so.
+    /// Report it.
     #[default]
     Leave,
-    /// Keeps it aside, and puts what came in its place.
+    /// Keep it aside, and put the received file in its place.
     Replace,
 }
 
 impl OnCorrupt {
-    /// As a request asks for it.
+    /// The value for a request's switch.
     pub(crate) fn of(replaces: bool) -> Self {
         if replaces { Self::Replace } else { Self::Leave }
     }
 }
 
-/// What becomes of a file that was cut off.
+/// What a heal does with a source that was cut off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OnCut {
-    /// It is refused, and stays at its source.
+    /// Refuse it. It stays at its source.
     #[default]
     Refuse,
-    /// What is left of it is taken, and its source keeps it aside.
+    /// Take the rest of it. Its source keeps it aside.
     Salvage,
 }
 
 impl OnCut {
-    /// As a request asks for it.
+    /// The value for a request's switch.
     pub(crate) fn of(salvages: bool) -> Self {
         if salvages { Self::Salvage } else { Self::Refuse }
     }
 }
 
-/// What a heal goes by.
+/// The rules of a heal.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HealRules {
-    /// What becomes of a file that is there and is no Whisper file.
+    /// What to do with an existing file that is not a Whisper file.
     pub(crate) on_corrupt: OnCorrupt,
-    /// What becomes of a source that was cut off.
+    /// What to do with a source that was cut off.
     pub(crate) on_cut: OnCut,
-    /// What becomes of points that have no place in a file that is there.
+    /// What to do about points that have no place in an existing file.
     pub(crate) on_schema_difference: OnSchemaDifference,
-    /// Whether nothing is written: what would become of the metrics is only looked at.
+    /// Whether nothing is written: the lines say what a heal would do.
     pub(crate) preview: bool,
-    /// How far the clock at the source is from ours; none where it is not known, and taken for the same then.
+    /// How far the clock at the source is ahead of ours. `None` if it is unknown: then it counts as equal.
     pub(crate) sender: Option<ClockOffset>,
 }
 
 impl HealRules {
-    /// Our clock and that of the source, as it may be at the earliest.
+    /// Our time and the earliest possible time at the source.
     pub(crate) fn clocks(&self) -> Clocks {
         let now = unix_now();
         let Some(offset) = self.sender else { return Clocks::at(now) };
@@ -72,10 +73,11 @@ impl HealRules {
     }
 }
 
-/// Whether the file at `path`, of the header `owner`, holds enough of a source of the header `source` for that to go.
+/// Whether the file at `path`, with the header `owner`, holds enough of a source with the header `source` for
+/// the source to be deleted.
 ///
 /// # Errors
-/// The reason why the source has to stay, with all that is known of the difference.
+/// Why the source must stay, with the difference between the files.
 pub(super) fn judge(
     path: &Path,
     (source, owner): (&Header, &Header),
@@ -96,10 +98,10 @@ pub(super) fn judge(
         Failure::refused(Problem::NoPlace, reason)
     } else {
         let reason = format!(
-            "{} lacks {} points after the fill: another process writes to it, or the clocks are more than a day \
+            "{} lacks {} after the fill: another process writes to it, or the clocks are more than a day \
              apart; the source is kept",
             path.display(),
-            coverage.missing()
+            counted::points(coverage.missing())
         );
         Failure::failed(Problem::Busy, reason)
     };
@@ -114,14 +116,20 @@ fn has_twice(header: &Header) -> bool {
     steps.windows(2).any(|pair| pair[0] == pair[1])
 }
 
+/// The beginning of a message about points without a place: their number, with the verb.
+fn of_points(count: u64) -> String {
+    counted(count, "of the source's points has", "of the source's points have")
+}
+
 /// Why points of the source are not in the owner's file.
 fn no_place(path: &Path, source: &Header, owner: &Header, coverage: &Coverage) -> String {
     let (path, schema) = (path.display(), coverage.without_place());
     let displaced = coverage.displaced();
     if schema == 0 {
         return format!(
-            "{displaced} of the source's points have no place in {path}: their slots have newer timestamps, from a \
-             clock that was ahead or from damage; the source is kept"
+            "{} no place in {path}: newer timestamps are there, from a clock that was ahead or from damage; the \
+             source is kept",
+            of_points(displaced)
         );
     }
     let coarser = match coverage.coarser() {
@@ -129,9 +137,20 @@ fn no_place(path: &Path, source: &Header, owner: &Header, coverage: &Coverage) -
         coarser => format!(" (it has {coarser} of them as coarser averages)"),
     };
     format!(
-        "{schema} of the source's points have no place in {path}{coarser}: the source has {}, the owner's file {}; the source is \
-         kept",
+        "{} no place in {path}{coarser}: the source has {}, the owner's file {}; the source is kept",
+        of_points(schema),
         source.layout(),
         owner.layout()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_point_is_singular_where_points_have_no_place() {
+        assert_eq!(of_points(1), "1 of the source's points has");
+        assert_eq!(of_points(1200), "1,200 of the source's points have");
+    }
 }

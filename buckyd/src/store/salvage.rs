@@ -1,4 +1,4 @@
-//! Sources that were cut off: what is left of them is taken only where that was asked for.
+//! Sources that were cut off. The rest of one is accepted only if the request asks for it.
 
 use bucky_api::archive::Member;
 use bucky_api::{Problem, chain};
@@ -9,14 +9,14 @@ use super::failure::Failure;
 use super::rules::OnCut;
 use crate::memory::Share;
 
-/// A whole file made of a member that was cut off.
-pub(super) struct Whole {
+/// A complete file made from a member that was cut off.
+pub(super) struct SalvagedFile {
     pub(super) member: Member,
-    /// For as long as it is in memory.
+    /// Held while it is in memory.
     _share: Share,
 }
 
-/// The length that `member` was cut off from.
+/// The original length of `member`, which was cut off.
 fn cut_from_len(member: &Member) -> Option<u64> {
     let head_bytes = usize::try_from(Header::SIZE_MAX_BYTES).unwrap_or(usize::MAX);
     let head = member.content.get(..head_bytes).unwrap_or(&member.content);
@@ -24,13 +24,13 @@ fn cut_from_len(member: &Member) -> Option<u64> {
 }
 
 impl Store {
-    /// Whether the whole file of what is left of `member` would be too long for memory.
+    /// Whether the complete file for the rest of `member` would be too long for memory.
     pub(super) fn is_cut_of_large(&self, member: &Member, on_cut: OnCut) -> bool {
         let is_large = |bytes| bytes > self.file_limit_bytes();
         on_cut == OnCut::Salvage && cut_from_len(member).is_some_and(is_large)
     }
 
-    /// A whole file of what is left of `member`, which is none by `error`.
+    /// A complete file from the rest of `member`, which `error` says is incomplete.
     ///
     /// # Errors
     /// Why it is refused, or that there is no memory for it now.
@@ -39,7 +39,7 @@ impl Store {
         member: &Member,
         on_cut: OnCut,
         error: &HeaderError,
-    ) -> Result<Whole, Failure> {
+    ) -> Result<SalvagedFile, Failure> {
         let content = &member.content;
         let cut_from = cut_from_len(member);
         let bytes = match (cut_from, on_cut) {
@@ -59,7 +59,7 @@ impl Store {
             is_sparse: member.is_sparse,
             announced: None,
         };
-        Ok(Whole { member, _share: share })
+        Ok(SalvagedFile { member, _share: share })
     }
 }
 

@@ -10,18 +10,18 @@ use rustix::io::Errno;
 
 use super::{StoreError, Volumes};
 
-/// Tells the lengths of files one after the other. The folder of the last one stays open: for names in order most looks
-/// are one call, and not a walk from the prefix.
+/// Reads the lengths of files one after the other. The folder of the last one stays open: for sorted names
+/// most look-ups are one call, and not a walk from the prefix.
 pub(crate) struct Sizes<'a> {
     volumes: &'a Volumes,
-    /// The last folder, and what the names of its metrics begin with: empty, or ending in a dot.
+    /// The last folder, and the beginning of its metrics' names: empty, or ending in a dot.
     folder: Option<(String, OwnedFd)>,
-    /// The file's name.
+    /// A buffer for the file's name.
     file: String,
 }
 
 impl Volumes {
-    /// For many files.
+    /// A reader of many lengths.
     pub(crate) fn sizes(&self) -> Sizes<'_> {
         Sizes { volumes: self, folder: None, file: String::new() }
     }
@@ -41,7 +41,7 @@ impl Sizes<'_> {
     pub(crate) fn of(&mut self, name: &str) -> Result<u64, StoreError> {
         match self.in_folder(name) {
             Ok(Some(bytes)) => Ok(bytes),
-            // What is wrong, or whether the folder is another one by now, is seen from the prefix.
+            // The error, or a folder that was replaced, is found by a look-up from the prefix.
             Ok(None) | Err(_) => {
                 self.folder = None;
                 let metric = MetricName::parse(name)
@@ -51,7 +51,7 @@ impl Sizes<'_> {
         }
     }
 
-    /// The same, if it is a regular file.
+    /// The length of the file in the last folder, if it is a regular file.
     fn in_folder(&mut self, name: &str) -> Result<Option<u64>, Errno> {
         let (folder_name, stem) = name.split_at(name.rfind('.').map_or(0, |dot| dot + 1));
         self.folder.take_if(|(last, _)| last != folder_name);
@@ -78,7 +78,7 @@ mod tests {
     use crate::store::tests::options;
 
     #[test]
-    fn sizes_are_those_of_the_files_that_are_there_at_the_moment() {
+    fn sizes_are_those_of_the_present_files() {
         let prefix = tempfile::tempdir().unwrap();
         let put = |file: &str, bytes: usize| {
             let path = prefix.path().join(file);
@@ -103,7 +103,7 @@ mod tests {
         for name in ["a.link", "a.folder", "linked.b"] {
             assert!(sizes.of(name).is_err(), "{name}");
         }
-        // Another folder of the same name, while the old one is open.
+        // Another folder with the same name, while the old one is open.
         assert_eq!(sizes.of("a.b.c").unwrap(), 3);
         fs::remove_dir_all(prefix.path().join("a/b")).unwrap();
         assert!(missing(sizes.of("a.b.d").unwrap_err()));

@@ -1,4 +1,4 @@
-//! Reading whole files, and looking at them.
+//! Reading whole files, and their status.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,13 +11,13 @@ use bucky_whisper::{Digest, MetricName};
 use rustix::fs::{OFlags, Stat};
 
 use super::error::StoreError;
-use super::near::Near;
+use super::folder_cache::FolderCache;
 use super::stamp::Stamp;
 use super::volume::Volume;
 use super::{LockBudget, Store};
 use crate::memory::Share;
 
-/// How large a buffer may be that is kept for the next file.
+/// The largest buffer that is kept for the next file.
 const SPARE_LIMIT_BYTES: usize = 512 * 1024;
 
 /// A file as it was at one moment, under its lock.
@@ -25,13 +25,13 @@ const SPARE_LIMIT_BYTES: usize = 512 * 1024;
 pub(crate) struct Snapshot {
     /// The whole content.
     pub(crate) content: Vec<u8>,
-    /// For as long as the content is in memory.
+    /// Held while the content is in memory.
     pub(crate) share: Share,
     /// Mode and mtime.
     pub(crate) meta: FileMeta,
     /// Whether the file has holes.
     pub(crate) is_sparse: bool,
-    /// What a file that nobody writes to still has when it is looked at again; none where it is too young to tell.
+    /// The stamp that the file keeps unless a process writes to it. `None` if the file is too young for that.
     pub(crate) settled: Option<Stamp>,
 }
 
@@ -42,23 +42,23 @@ impl Snapshot {
     }
 }
 
-/// Reads many files, one after the other: the folder of the last one stays open, and its buffer is used again.
-pub(crate) struct FileReader<'s> {
+/// Reads many files, one after the other. The folder of the last one stays open, and its buffer is reused.
+pub(crate) struct VolumeReader<'s> {
     store: Volume<'s>,
     locks: LockBudget,
-    near: Near,
+    folders: FolderCache,
     spare: Vec<u8>,
 }
 
-impl<'s> FileReader<'s> {
-    /// One that has read nothing yet.
+impl<'s> VolumeReader<'s> {
+    /// A reader that has read nothing yet.
     pub(crate) fn new(store: impl Into<Volume<'s>>) -> Self {
         let store = store.into();
-        let (locks, near, spare) = (store.lock_budget(), Near::default(), Vec::new());
-        Self { store, locks, near, spare }
+        let (locks, folders, spare) = (store.lock_budget(), FolderCache::default(), Vec::new());
+        Self { store, locks, folders, spare }
     }
 
-    /// Whether it is one of this volume.
+    /// Whether the reader belongs to this volume.
     pub(super) fn is_of(&self, store: &Store) -> bool {
         std::ptr::eq(&*self.store, store)
     }
@@ -69,18 +69,18 @@ impl<'s> FileReader<'s> {
     /// [`StoreError`].
     pub(crate) fn read(&mut self, metric: &MetricName) -> Result<Snapshot, StoreError> {
         let path = metric.relative_path();
-        let (file, stat) = self.near.open_file(&self.store.tree, &path)?;
+        let (file, stat) = self.folders.open_file(&self.store.tree, &path)?;
         self.read_open(&file, &stat, &path)
     }
 
-    /// The same of a file that is open, and of which `stat` is.
+    /// The whole content of an open file, whose status is `stat`.
     pub(super) fn read_open(
         &mut self,
         file: &File,
         stat: &Stat,
         path: &Path,
     ) -> Result<Snapshot, StoreError> {
-        // Before the lock: nobody who waits for it is to wait for memory too.
+        // Before the lock, because others that wait for the lock must not wait for memory too.
         let bytes = self.store.within_limit(stat, path)?;
         let share = self.store.options.memory.sending.share_blocking(bytes);
         let share = share.map_err(|source| StoreError::NoMemory { path: path.into(), source })?;
@@ -88,7 +88,7 @@ impl<'s> FileReader<'s> {
         self.store.snapshot(file, path, share, std::mem::take(&mut self.spare))
     }
 
-    /// Takes back what the next file can be read into.
+    /// Takes back a buffer for the next file.
     pub(crate) fn give_back(&mut self, snapshot: Snapshot) {
         if snapshot.content.capacity() <= SPARE_LIMIT_BYTES {
             self.spare = snapshot.content;
@@ -96,34 +96,34 @@ impl<'s> FileReader<'s> {
     }
 }
 
-/// What `fstat` says of a metric's file.
+/// The status of a metric's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileStat {
     /// Its length.
     pub(crate) bytes: u64,
-    /// Permission bits, setuid and the like included.
+    /// Permission bits, including setuid and the like.
     pub(crate) mode: u32,
     /// Last written, in Unix seconds.
     pub(crate) mtime: i64,
 }
 
-/// Whether the file that `stat` is of takes less room than its length.
+/// Whether the file of `stat` takes less space than its length.
 pub(super) fn is_sparse(stat: &Stat) -> bool {
     stat.st_blocks.saturating_mul(512) < stat.st_size
 }
 
 impl Store {
-    /// The whole file of `metric`, read under a shared lock that is released before this returns; with room for a
-    /// second copy of it, of somewhat more than its length. That is taken at once: whoever waited for it with the first
-    /// in hand might wait for somebody who does the same.
+    /// The whole file of `metric`, read under a shared lock that is released before this returns. Its share
+    /// has memory for a second, slightly longer copy. Both are taken at once, because a request that waited
+    /// for the second with the first in hand could block others that do the same.
     ///
     /// # Errors
     /// [`StoreError`].
     pub(crate) fn read_to_copy(&self, metric: &MetricName) -> Result<Snapshot, StoreError> {
         let path = metric.relative_path();
-        let (file, stat) = Near::default().open_file(&self.tree, &path)?;
+        let (file, stat) = FolderCache::default().open_file(&self.tree, &path)?;
         let bytes = self.within_limit(&stat, &path)?;
-        // Before the lock: nobody who waits for it is to wait for memory too.
+        // Before the lock, because others that wait for the lock must not wait for memory too.
         let takes = bytes.saturating_mul(2).saturating_add(bytes / 1024 + 4096);
         let share = self.options.memory.sending.share_blocking(takes);
         let share = share.map_err(|source| StoreError::NoMemory { path: path.clone(), source })?;
@@ -131,7 +131,7 @@ impl Store {
         self.snapshot(&file, &path, share, Vec::new())
     }
 
-    /// Length, mode and mtime of `metric`'s file; takes no lock.
+    /// Length, mode and mtime of `metric`'s file. Takes no lock.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -178,14 +178,14 @@ impl Store {
         })
     }
 
-    /// Notes the digest of what was read for somebody who may soon want it deleted.
+    /// Records the digest of a file that was read, because the client may soon ask to delete it.
     pub(crate) fn remember(&self, snapshot: &Snapshot, digest: Digest) {
         if let Some(stamp) = snapshot.settled {
             self.remembered.note(stamp, digest);
         }
     }
 
-    /// The digest of an open, locked file, which is not held.
+    /// The digest of an open, locked file, which is not held in memory.
     pub(super) fn digest(&self, file: &File, path: &Path) -> Result<Digest, StoreError> {
         let stat = rustix::fs::fstat(file).map_err(|errno| StoreError::io("read", path, errno))?;
         let bytes = u64::try_from(stat.st_size).unwrap_or(0);
@@ -193,13 +193,13 @@ impl Store {
         Ok(digest.map_err(|source| StoreError::io("read", path, source))?.0)
     }
 
-    /// The length of an open file, which has to be within the limit.
+    /// The length of an open file, which must be within the limit.
     pub(super) fn len_bytes(&self, file: &File, path: &Path) -> Result<u64, StoreError> {
         let stat = rustix::fs::fstat(file).map_err(|errno| StoreError::io("read", path, errno))?;
         self.within_limit(&stat, path)
     }
 
-    /// The length of the file that `stat` is of, which has to be within the limit.
+    /// The length of the file of `stat`, which must be within the limit.
     fn within_limit(&self, stat: &Stat, path: &Path) -> Result<u64, StoreError> {
         let (bytes, limit) = (u64::try_from(stat.st_size).unwrap_or(0), self.file_limit_bytes());
         if bytes > limit {
@@ -208,7 +208,8 @@ impl Store {
         Ok(bytes)
     }
 
-    /// All bytes of an open file, from its start; refused where it is longer than the limit. The caller has its share.
+    /// All bytes of an open file, from its start. Refused if it is longer than the limit. The caller holds
+    /// its share.
     pub(super) fn content(&self, mut file: &File, path: &Path) -> Result<Vec<u8>, StoreError> {
         let bytes = self.len_bytes(file, path)?;
         std::io::Seek::rewind(&mut file).map_err(|source| StoreError::io("read", path, source))?;
@@ -217,7 +218,7 @@ impl Store {
         Ok(content)
     }
 
-    /// What is left of a file, which should be so many bytes, in place of what is in `buffer`.
+    /// Reads the rest of a file, about `len` bytes, into `buffer`, replacing its content.
     fn read_into(
         &self,
         buffer: &mut Vec<u8>,

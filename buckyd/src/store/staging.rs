@@ -1,4 +1,4 @@
-//! New files: written whole where nobody sees them, and put in place without replacing anything.
+//! New files: written completely without their names, and put in place without replacing anything.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,41 +13,41 @@ use rustix::io::Errno;
 use super::error::StoreError;
 use super::failure::Failure;
 use super::fill::Existing;
-use super::near::{Near, is_removed};
+use super::folder_cache::{FolderCache, is_removed};
 use super::rules::{HealRules, OnCorrupt};
 use super::tree::Tree;
 use super::unplaced::Unplaced;
 use super::{LockBudget, Store, TRIES};
 
-/// What a new file is to be.
+/// The properties of a new file.
 #[derive(Clone, Copy)]
 pub(super) struct NewFile<'c> {
     pub(super) content: &'c [u8],
     pub(super) meta: FileMeta,
-    /// Whether it gets holes for blocks of zeros, as the file it is a copy of has them.
+    /// Whether it gets holes in place of blocks of zeros, because its source has them.
     pub(super) is_sparse: bool,
 }
 
-/// A new file that waits for its place.
+/// A new file that waits to be put in place.
 pub(super) struct Staged {
-    /// The number of its line in the batch.
+    /// The index of its line in the batch.
     pub(super) line: usize,
-    /// Where it belongs.
+    /// The path where it will be put.
     pub(super) path: PathBuf,
-    /// Where it is until then.
+    /// Where it is now.
     pub(super) file: Unplaced,
-    /// Whether its folder was made for it.
+    /// Whether its folder was created for it.
     pub(super) is_folder_new: bool,
     /// The digest of its content.
     pub(super) digest: Digest,
-    /// What becomes of a file in its place.
+    /// The rules for a file in its place.
     pub(super) rules: HealRules,
-    /// Whether the file in its place has to be reshaped, as far as was seen.
+    /// Whether the file in its place must be reshaped, as far as is known.
     pub(super) reshapes: bool,
 }
 
 impl Staged {
-    /// Its name in `tmp`, where it takes the place of the file that is in its way.
+    /// Its name in `tmp`, if it replaces the file that is in its place.
     fn replaces(&self, failure: &Failure) -> Option<&Path> {
         match &self.file {
             Unplaced::Named(name)
@@ -62,16 +62,16 @@ impl Staged {
 }
 
 impl Store {
-    /// Writes a new file whose place will be `path`: in that folder, which is made, but without a name; where that cannot
-    /// be, under a temporary one. True where the folder was made.
+    /// Writes a new file that will be put at `path`: in that folder, which is created, but without a name. If
+    /// that is not possible, under a temporary name. `true` if the folder was created.
     pub(super) fn write_unplaced(
         &self,
         path: &Path,
         new: NewFile<'_>,
-        near: &Near,
+        folders: &FolderCache,
     ) -> Result<(Unplaced, bool), StoreError> {
-        // What is wrong with the folder is told when it comes to the file's place.
-        let folder = path.parent().and_then(|folder| near.make_folder(&self.tree, folder).ok());
+        // An error of the folder is reported when the file is put in place.
+        let folder = path.parent().and_then(|folder| folders.make_folder(&self.tree, folder).ok());
         let is_folder_new = folder.as_ref().is_some_and(|(_, is_new)| *is_new);
         let written = match folder.and_then(|(folder, _)| self.unnamed.make(&*folder)) {
             Some(mut unnamed) => self.fill_tmp(unnamed.file(), path, new).map(|()| {
@@ -86,14 +86,14 @@ impl Store {
         Ok((written?, is_folder_new))
     }
 
-    /// An empty new file whose place will be `path`, as [`Self::write_unplaced`] has it, open to be written. True where the
-    /// folder was made.
+    /// An empty new file that will be put at `path`, as in [`Self::write_unplaced`], open for writing. `true`
+    /// if the folder was created.
     pub(super) fn make_unplaced(
         &self,
         path: &Path,
-        near: &Near,
+        folders: &FolderCache,
     ) -> (Result<(Unplaced, File), StoreError>, bool) {
-        let folder = path.parent().and_then(|folder| near.make_folder(&self.tree, folder).ok());
+        let folder = path.parent().and_then(|folder| folders.make_folder(&self.tree, folder).ok());
         let is_folder_new = folder.as_ref().is_some_and(|(_, is_new)| *is_new);
         let unnamed = folder.and_then(|(folder, _)| {
             let unnamed = self.unnamed.make(&*folder)?;
@@ -140,11 +140,16 @@ impl Store {
         } else {
             (&*tmp).write_all(content).map_err(failed)?;
         }
-        self.dress(tmp, name, meta)
+        self.set_meta(tmp, name, meta)
     }
 
     /// Gives a new file its owner, mode and time.
-    pub(super) fn dress(&self, tmp: &File, name: &Path, meta: FileMeta) -> Result<(), StoreError> {
+    pub(super) fn set_meta(
+        &self,
+        tmp: &File,
+        name: &Path,
+        meta: FileMeta,
+    ) -> Result<(), StoreError> {
         let failed = |errno: Errno| StoreError::io("set mode and time of", name, errno);
         self.tree.give_to_owner(tmp, name)?;
         // Without 0o600 neither carbon nor the sync that follows could open it.
@@ -155,19 +160,19 @@ impl Store {
             .map_err(failed)
     }
 
-    /// Puts a staged file in place; where a file has appeared meanwhile, fills that.
+    /// Puts a staged file in place. If a file has appeared there, fills that instead.
     pub(super) fn put_or_fill(
         &self,
         staged: &Staged,
         budget: &LockBudget,
-        near: &Near,
+        folders: &FolderCache,
     ) -> Result<Existing, Failure> {
-        let result = self.try_put_or_fill(staged, budget, near);
+        let result = self.try_put_or_fill(staged, budget, folders);
         if !matches!(result, Ok(Existing::NotThere | Existing::NeedsReshape)) {
             self.remove_unplaced(&staged.file);
         }
         if result.is_err() {
-            // Folders that were made for it and hold nothing.
+            // Folders that were created for it and are empty.
             self.tree.prune_folders(&staged.path);
         }
         result
@@ -177,14 +182,14 @@ impl Store {
         &self,
         staged: &Staged,
         budget: &LockBudget,
-        near: &Near,
+        folders: &FolderCache,
     ) -> Result<Existing, Failure> {
         let (Some(folder), Some(name)) = (staged.path.parent(), staged.path.file_name()) else {
             return Err(StoreError::BadPath { path: staged.path.clone() }.into());
         };
         for _ in 0..TRIES {
-            let (folder, _) = match near.make_folder(&self.tree, folder) {
-                // One of its folders was removed, being empty, while those below were made.
+            let (folder, _) = match folders.make_folder(&self.tree, folder) {
+                // One of its folders was empty and was removed while those below were created.
                 Err(StoreError::Missing { .. }) => continue,
                 folder => folder?,
             };
@@ -196,13 +201,13 @@ impl Store {
             match put {
                 Ok(true) => return Ok(Existing::NotThere),
                 Ok(false) => {}
-                // The folder was removed, being empty, between its opening and this. Of a file without a name it may
-                // also mean that it may not be linked.
+                // The folder was empty and was removed between its opening and this. For a file without a
+                // name it can also mean that linking is not allowed.
                 Err(Errno::NOENT)
                     if matches!(staged.file, Unplaced::Named(_))
                         || is_removed(&folder).unwrap_or(true) =>
                 {
-                    near.forget();
+                    folders.forget();
                     continue;
                 }
                 Err(Errno::XDEV) => {
@@ -250,7 +255,7 @@ impl Store {
         }
     }
 
-    /// A staged file, open to be read.
+    /// A staged file, open for reading.
     pub(super) fn open_staged(&self, staged: &Staged) -> Result<File, StoreError> {
         match &staged.file {
             Unplaced::Named(name) => self.open_tmp(name),
@@ -278,15 +283,15 @@ impl Store {
         synced.map_err(|error| StoreError::io("sync the new file", &staged.path, error))
     }
 
-    /// Removes a new file that gets no place. One without a name is gone when it is closed.
+    /// Removes a new file that gets no place. A file without a name disappears when it is closed.
     pub(super) fn remove_unplaced(&self, file: &Unplaced) {
         if let Unplaced::Named(name) = file {
             self.remove_tmp(name);
         }
     }
 
-    /// Removes new files that get no place, and the folders that were made for them and hold nothing.
-    pub(super) fn give_up(&self, staged: Vec<Staged>) {
+    /// Removes new files that get no place, and the empty folders that were created for them.
+    pub(super) fn discard(&self, staged: Vec<Staged>) {
         for Staged { path, file, is_folder_new, .. } in staged {
             self.remove_unplaced(&file);
             if is_folder_new {
@@ -295,12 +300,12 @@ impl Store {
         }
     }
 
-    /// Makes a new file so long, with room on the disk unless it is to have holes.
+    /// Sets the length of a new file, and allocates disk space unless it gets holes.
     pub(super) fn allocate(&self, file: &File, len: u64, is_sparse: bool) -> std::io::Result<()> {
         if !is_sparse && !self.options.sparse {
             let allocate = || rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len);
             match rustix::io::retry_on_intr(allocate) {
-                // The file system cannot: it finds room as it is written to.
+                // The file system does not support this: it allocates space as it is written to.
                 Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
                 Err(errno) => return Err(errno.into()),
             }

@@ -1,11 +1,11 @@
 //! Whether a file has changed since it was read, by its inode's times.
 //!
-//! A write sets both times of its file before it puts in a byte. So a file whose length and times are what they were before
-//! it was read, to the nanosecond, has the content that was read: provided that its times were older than a clock's tick
-//! then, for a write in the same tick leaves the same times. A file that is younger is not told apart and has to be read
-//! again, as is one on a file system that other machines write to. What is written through a mapping of the file may set
-//! the times late; nothing that writes Whisper files does that, and a deleted source is read whole once more before it is
-//! confirmed.
+//! A write sets both times of its file before it changes a byte. So a file with the same length and times as
+//! before it was read, to the nanosecond, still has the content that was read. This requires that its times
+//! were older than a clock tick then, because a write in the same tick leaves the same times. A younger file
+//! must be read again, and so must a file on a file system that other machines write to. A write through a
+//! mapping of the file may set the times late. Nothing that writes Whisper files does that, and a deleted
+//! source is read completely again before it is confirmed.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,13 +14,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bucky_whisper::Digest;
 use rustix::fs::Stat;
 
-/// How old a file's times have to be when it is read. The kernel's ticks are 10 ms at most; this leaves room for a clock
-/// that is set, and for file systems that keep whole seconds.
+/// How old a file's times must be when it is read. The kernel's ticks are at most 10 ms. This leaves room for
+/// a clock that is set, and for file systems that store whole seconds.
 const SETTLED: Duration = Duration::from_secs(2);
-/// How many files are remembered at least, and half of how many at most. A rebalance has fewer between heal and delete.
+/// How many files are remembered at least; at most twice as many. A rebalance has fewer between heal and
+/// delete.
 const REMEMBERED: usize = 16_384;
 
-/// What tells one state of a file from another.
+/// What distinguishes one state of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     inode: (u64, u64),
@@ -30,7 +31,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// The state of the file that `stat` is of.
+    /// The state of the file of `stat`.
     pub(crate) fn of(stat: &Stat) -> Self {
         Self {
             inode: (stat.st_dev, stat.st_ino),
@@ -40,7 +41,7 @@ impl Stamp {
         }
     }
 
-    /// Whether a write at `now` or later is sure to change it.
+    /// Whether a write at `now` or later certainly changes it.
     pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         [self.written, self.changed].into_iter().all(|(seconds, nanos)| {
@@ -62,7 +63,7 @@ struct Generations {
 }
 
 impl Remembered {
-    /// Notes that the file in the state `stamp`, which was settled, has `digest`.
+    /// Records that the file in the state `stamp`, which was settled, has `digest`.
     pub(crate) fn note(&self, stamp: Stamp, digest: Digest) {
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if files.young.len() >= REMEMBERED {
@@ -71,7 +72,7 @@ impl Remembered {
         files.young.insert(stamp.inode, (stamp, digest));
     }
 
-    /// The digest of the file that is in the state `stamp`, which is asked for once.
+    /// The digest of the file in the state `stamp`. It is returned once.
     pub(crate) fn take(&self, stamp: Stamp) -> Option<Digest> {
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let noted = files.young.remove(&stamp.inode).or_else(|| files.old.remove(&stamp.inode));
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_and_a_time_that_is_set_back_are_told() {
+    fn a_write_and_a_time_that_is_set_back_are_noticed() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(b"content", 0).unwrap();
         let before = stamp(&file);

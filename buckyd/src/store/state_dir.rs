@@ -1,8 +1,10 @@
-//! The daemon's own folder, `PREFIX/.bucky` unless told otherwise.
+//! The daemon's own folder: `PREFIX/.bucky`, or the one of `--state-dir`.
 //!
-//! `store-id` names the store; `ring` holds the members of the ring and those that were, `volumes` the node's volumes; `lock` keeps a second daemon out; `tmp/` holds files on their way in, `tombstones/`
-//! deleted sources on their way out, `replaced/` corrupt files that were replaced. It lies on the prefix's file system, because both ways are renames. Nothing in
-//! it ends in `.wsp`, so carbon, the Go tool and a scan pass it over.
+//! `store-id` names the store. `ring` has the present and former members of the ring, `volumes` the node's
+//! volumes. `lock` keeps a second daemon out. `tmp/` holds files that are being received, `tombstones/`
+//! deleted sources, and `replaced/` corrupt files that were replaced. The folder is on the prefix's file
+//! system, because files move by renames. No name in it ends in `.wsp`, so carbon, the Go tool and a scan
+//! skip it.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -37,13 +39,13 @@ pub(super) struct StateDir {
     store_id: String,
     next_tmp: AtomicU64,
     unfinished_batches: UnfinishedBatches,
-    /// Held as long as the daemon lives.
+    /// Held as long as the daemon runs.
     _locks: Vec<File>,
 }
 
 impl StateDir {
     pub(super) fn open(tree: &Tree, path: Option<&Path>) -> Result<Self, StoreError> {
-        // Without a slash at its end, with which a link would be followed.
+        // Without a slash at its end, which would make the system follow a link.
         let is_default = path.is_none();
         let path: PathBuf =
             path.map_or_else(|| tree.path().join(DEFAULT_NAME), |path| path.components().collect());
@@ -79,17 +81,17 @@ impl StateDir {
         &self.store_id
     }
 
-    /// Where it lies, for messages.
+    /// Its path, for messages.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder itself.
+    /// The open folder.
     pub(super) fn folder(&self) -> &OwnedFd {
         &self.folder
     }
 
-    /// Where the folder of a batch of tombstones lies, for messages.
+    /// The path of the folder of a batch of tombstones, for messages.
     pub(super) fn tombstone_path(&self, batch: &str) -> PathBuf {
         self.path.join(TOMBSTONES).join(batch)
     }
@@ -110,13 +112,13 @@ impl StateDir {
         &self.unfinished_batches
     }
 
-    /// A name that no other file in `tmp` has: the folder was emptied at start, under the lock.
+    /// A name that is new in `tmp`, which was emptied at start, under the lock.
     pub(super) fn new_tmp_name(&self) -> PathBuf {
         PathBuf::from(self.next_tmp.fetch_add(1, Ordering::Relaxed).to_string())
     }
 }
 
-/// Makes the folder `name` in `parent` where it is not there, and opens it. A link is not followed.
+/// Creates the folder `name` in `parent` if it does not exist, and opens it. A link is not followed.
 fn make_in(parent: impl AsFd, name: impl Arg, path: &Path) -> Result<OwnedFd, StoreError> {
     let name = name.as_cow_c_str().map_err(|errno| StoreError::open(path, errno))?;
     match rustix::fs::mkdirat(&parent, &*name, Mode::from_raw_mode(0o777)) {
@@ -134,8 +136,9 @@ fn make_in(parent: impl AsFd, name: impl Arg, path: &Path) -> Result<OwnedFd, St
     })
 }
 
-/// The lock in `.bucky` at the prefix, where the state folder is elsewhere: a daemon that has its own there takes no other.
-/// None where there is none and none can be made; the folders' own locks are held all the same.
+/// The lock in `.bucky` at the prefix if the state folder is elsewhere. A daemon with its state folder at the
+/// prefix locks only that. `None` if there is no such lock and it cannot be created. The folders' own locks
+/// are held anyway.
 fn lock_at_prefix(tree: &Tree) -> Result<Option<File>, StoreError> {
     let path = tree.path().join(DEFAULT_NAME);
     match make_in(tree.root(), DEFAULT_NAME, &path) {
@@ -177,7 +180,8 @@ fn check_same_file_system(tree: &Tree, folder: &OwnedFd, path: &Path) -> Result<
     Err(StoreError::io("use the state folder", path, source))
 }
 
-/// No metric's name leads into the state folder: below the prefix, a component of its path begins with a dot.
+/// Checks that no metric's name leads into the state folder: below the prefix, a component of its path must
+/// begin with a dot.
 fn check_is_no_metrics_folder(tree: &Tree, path: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::io("check the state folder", path, error);
     let prefix = tree.path().canonicalize().map_err(failed)?;
@@ -196,7 +200,7 @@ fn check_is_no_metrics_folder(tree: &Tree, path: &Path) -> Result<(), StoreError
     Err(StoreError::io("use the state folder", path, source))
 }
 
-/// Removes the temporary files in `folder`, known by their names: what a daemon that crashed had under way.
+/// Removes the temporary files in `folder`, recognised by their names: a crashed daemon left them.
 fn remove_files(folder: &OwnedFd, path: &Path) -> Result<(), StoreError> {
     let failed = |errno: Errno| StoreError::io("clear", path, errno);
     for entry in Dir::read_from(folder).map_err(failed)? {
@@ -209,7 +213,7 @@ fn remove_files(folder: &OwnedFd, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The store's name, made at the first start.
+/// The store's name, which is created at the first start.
 fn store_id(folder: &OwnedFd, path: &Path) -> Result<String, StoreError> {
     let failed = |source| StoreError::io("read or write the store's name in", path, source);
     let mut file = create_or_open(folder, STORE_ID).map_err(|errno| failed(errno.into()))?;

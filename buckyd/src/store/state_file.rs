@@ -1,5 +1,5 @@
-//! Small files in the state folder that the daemon reads at its start and replaces whole: by a rename, and durable before it goes
-//! on.
+//! Small files in the state folder that the daemon reads at start and replaces as a whole: by a rename, and
+//! durably.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -11,17 +11,17 @@ use rustix::io::Errno;
 use super::error::StoreError;
 use super::state_dir::StateDir;
 
-/// The longest one that is read: ten thousand members of a ring with the longest names.
+/// The longest file that is read: ten thousand members of a ring with the longest names.
 const LIMIT_BYTES: u64 = 4 * 1024 * 1024;
 
 impl StateDir {
-    /// The content of the file `name`; none where there is no such file.
+    /// The content of the file `name`. `None` if it does not exist.
     ///
     /// # Errors
-    /// [`StoreError`] where it cannot be read.
+    /// [`StoreError`] if it cannot be read.
     pub(super) fn read_file(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let failed = |source: io::Error| StoreError::io("read", self.path().join(name), source);
-        // A FIFO would keep the daemon waiting at its start.
+        // A FIFO would block the daemon at its start.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match rustix::fs::openat(self.folder(), name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
@@ -36,10 +36,10 @@ impl StateDir {
         Ok(Some(text))
     }
 
-    /// Makes the file `name`, or replaces it.
+    /// Creates the file `name`, or replaces it.
     ///
     /// # Errors
-    /// [`StoreError`] where it cannot be written; then the old one is still there.
+    /// [`StoreError`] if it cannot be written. The old file is still there then.
     pub(super) fn replace_file(&self, name: &str, text: &[u8]) -> Result<(), StoreError> {
         let failed = |source: io::Error| StoreError::io("write", self.path().join(name), source);
         let (folder, new_name) = (self.folder(), format!("{name}.new"));

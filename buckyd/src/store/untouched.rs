@@ -1,21 +1,22 @@
-//! Whether anybody has written to the old file of a reshaped metric since it was set aside.
+//! Whether a process has written to the old file of a reshaped metric since it was set aside.
 //!
-//! Before the exchange the file's mtime gets nanoseconds that no clock gives it but by chance. A write, by whom ever and
-//! through whatever descriptor, sets the mtime to the time of the write and so removes the mark. What only changes the inode
-//! (chmod, chown, a rename, a backup that puts access times back) leaves it.
+//! Before the exchange the file's mtime gets nanoseconds that a clock would produce only by chance. Any write
+//! through any descriptor sets the mtime to the time of the write, and so removes the mark. A change of the
+//! inode alone (chmod, chown, a rename, a backup that restores access times) leaves it.
 //!
-//! A file system that keeps no nanoseconds loses the mark at once. Then the file counts as written to, which is the safe side:
-//! its points are looked for.
+//! A file system that does not store nanoseconds loses the mark at once. Then the file counts as written to,
+//! which is the safe side: its points are looked up.
 
 use std::fs::File;
 
 use rustix::fs::{Stat, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
-/// Not a multiple of ten: file systems that round times to 100 ns or more cannot give it to a write.
+/// Not a multiple of ten: file systems that round times to 100 ns or more cannot produce it at a write.
 const MARK_NANOSECONDS: i64 = 428_571_429;
 
-/// Marks `file`, which had the times of `stat` when it was read. A file that was written to since gets no mark.
+/// Marks `file`, which had the times of `stat` when it was read. A file that was written to since then gets
+/// no mark.
 pub(super) fn mark_untouched(file: &File, stat: &Stat) -> Result<(), Errno> {
     let now = rustix::fs::fstat(file)?;
     if (now.st_mtime, now.st_mtime_nsec) != (stat.st_mtime, stat.st_mtime_nsec) {
@@ -26,13 +27,13 @@ pub(super) fn mark_untouched(file: &File, stat: &Stat) -> Result<(), Errno> {
     rustix::fs::futimens(file, &Timestamps { last_access, last_modification })
 }
 
-/// As a reshape marks a file that it has just read.
+/// Marks a file as a reshape does after reading it.
 #[cfg(test)]
 pub(crate) fn mark_as_set_aside(file: &File) -> Result<(), Errno> {
     mark_untouched(file, &rustix::fs::fstat(file)?)
 }
 
-/// Whether a file with these times has its mark still.
+/// Whether a file with these times still has its mark.
 pub(super) fn is_marked_untouched(stat: &Stat) -> bool {
     i64::try_from(stat.st_mtime_nsec).is_ok_and(|nanoseconds| nanoseconds == MARK_NANOSECONDS)
 }

@@ -1,4 +1,4 @@
-//! One volume of the node, whether the prefix's or another's.
+//! A reference to one volume of the node: the prefix's or another.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::Store;
 /// One of the volumes.
 #[derive(Clone)]
 pub(crate) enum Volume<'v> {
-    /// That of the prefix.
+    /// The prefix's.
     Prefix(&'v Store),
     /// Another one.
     Other(Arc<Store>),

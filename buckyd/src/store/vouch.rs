@@ -1,18 +1,19 @@
-//! What this node vouches for is on its disk.
+//! Makes durable what this node confirms.
 //!
-//! Whoever reads a file sees what others have written to it, synced or not. Where somebody is about to delete his copy because
-//! of what was seen here, that must outlive a power cut: the carbon that wrote it may never sync, and a fill may have lost its
-//! daemon before it was synced.
+//! A read shows what other processes have written to a file, whether or not it is synced. If a client is
+//! about to delete its copy because of what was read here, that must survive a power failure: the carbon that
+//! wrote it may never sync, and a daemon may have been killed between a fill and its sync.
 
 use super::Store;
 use super::error::StoreError;
 
 impl Store {
-    /// Makes durable all that was seen before this call, in one sync with whatever else waits for one.
+    /// Makes everything durable that was read before this call, in one sync that is shared with others that
+    /// wait for one.
     ///
     /// # Errors
-    /// Where the disk does not take it: then nothing that was seen may be vouched for.
-    pub(crate) fn sync_seen(&self) -> Result<(), StoreError> {
+    /// If the sync fails. Then nothing that was read may be confirmed.
+    pub(crate) fn sync_read(&self) -> Result<(), StoreError> {
         let synced = self.committer.commit(self.committer.mark(), || self.tree.sync_all());
         synced.map_err(|errno| StoreError::io("sync the file system of", self.tree.path(), errno))
     }

@@ -1,7 +1,7 @@
 //! Which owners do not answer, and when each is tried again.
 //!
-//! Every batch of a rebalance may have the same owner. One that is away costs one time limit then, and not one for
-//! each batch, with all others waiting behind.
+//! Every batch of a rebalance may have the same owner. An owner that is down then costs one time limit, and
+//! not one for each batch while the others wait.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use bucky_api::DaemonAddr;
 
 use super::{RETRY_FIRST, RETRY_MOST};
 
-/// The owners that did not answer when they were asked last.
+/// The owners that did not answer the last time.
 #[derive(Default)]
 pub(super) struct Away(Mutex<BTreeMap<DaemonAddr, Silence>>);
 
@@ -22,7 +22,7 @@ struct Silence {
 }
 
 impl Away {
-    /// Why `owner` is not to be asked now; none where it may be.
+    /// Why `owner` must not be asked now. `None` if it may be asked.
     pub(super) fn reason(&self, owner: &DaemonAddr) -> Option<String> {
         let owners = self.locked();
         let silence = owners.get(owner)?;
@@ -34,10 +34,10 @@ impl Away {
         self.locked().remove(owner);
     }
 
-    /// `owner` has not: it is left alone for a while, longer each time.
+    /// `owner` did not answer: it is not asked for a while, longer each time.
     pub(super) fn silent(&self, owner: &DaemonAddr, reason: String) {
         let mut owners = self.locked();
-        // Another batch that was waiting at the same time has said so.
+        // Another batch that waited at the same time has reported it already.
         if owners.get(owner).is_some_and(|silence| silence.retry_at > Instant::now()) {
             return;
         }

@@ -1,24 +1,26 @@
-//! Exchanges with owners: within a limit of time, and with answers that match what was asked.
+//! Exchanges with owners: within a time limit, and with answers that match the request.
 
 use std::future::Future;
 use std::time::Duration;
 
+use bucky_api::clock::unix_now;
+use bucky_api::counted::{self, counted};
 use bucky_api::{ClientError, Daemon, chain};
 use bucky_whisper::Clocks;
 
 use super::round::ReadTombstone;
 use crate::auth::NoDaemon;
-use crate::store::unix_now;
 
-/// How long one exchange with an owner may take. A daemon that works may show that it is alive for as long as it likes.
+/// How long one exchange with an owner may take. It is limited because a daemon can send signs of life
+/// forever.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(180);
 /// The least speed at which long files are read and sent.
 const LARGE_BYTES_A_SECOND: u64 = 1024 * 1024;
 
-/// Why an exchange gave nothing.
+/// Why an exchange has no result.
 pub(super) struct Trouble {
     pub(super) reason: String,
-    /// Whether the owner did not answer at all: it is left alone for a while.
+    /// Whether the owner did not answer at all. Then it is not asked for a while.
     pub(super) silent: bool,
 }
 
@@ -52,8 +54,8 @@ pub(super) fn clocks_with(daemon: &Daemon) -> Clocks {
     Clocks::new(now, daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now)))
 }
 
-/// Checks that an answer has a line for each of `asked`, in their order. So nothing counts as confirmed that the owner did not
-/// mention, and two tombstones of one metric are not mixed up.
+/// Checks that an answer has a line for each of `asked`, in their order. So nothing counts as confirmed that
+/// the owner did not mention, and two tombstones of one metric are not mixed up.
 ///
 /// # Errors
 /// [`Trouble`] if it does not.
@@ -68,15 +70,15 @@ pub(super) fn check_lines<L>(
         return Ok(());
     }
     let found = format!(
-        "{} was asked for {} metrics and answered {} lines that do not match them",
+        "{} was asked for {} and answered {} that do not match",
         daemon.addr(),
-        asked.len(),
-        lines.len()
+        counted::metrics(asked.len() as u64),
+        counted(lines.len() as u64, "line", "lines")
     );
     Err(found.into())
 }
 
-/// Runs an exchange within the usual limit of time.
+/// Runs an exchange within the default time limit.
 pub(super) async fn within<T>(
     daemon: &Daemon,
     exchange: impl Future<Output = Result<T, ClientError>>,

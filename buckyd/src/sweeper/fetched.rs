@@ -1,5 +1,5 @@
-//! Owners that cannot prove what they hold: a daemon of the Go tool, or one of ours below API level 3. Their files are fetched
-//! and looked at here.
+//! Owners that cannot prove what they hold: a daemon of the Go tool, or one of ours below API level 3. Their
+//! files are fetched and compared here.
 
 use std::sync::Arc;
 
@@ -15,11 +15,13 @@ use super::round::ReadTombstone;
 use crate::blocking::blocking;
 use crate::store::{Answer, BatchId, FileReader, Snapshot, Tombstone};
 
-/// How many times its length an owner's file takes while it is looked at: as it is, and as a fill would make it.
+/// How many times its length an owner's file takes in memory while it is compared: its content, and its
+/// content after a fill.
 const LOOK_TIMES: u64 = 3;
 
 impl Sweeper {
-    /// Answers for an owner about one tombstone, from the owner's file. What the file lacks is sent to the owner.
+    /// Answers for an owner about one tombstone, from the owner's file. What the file lacks is sent to the
+    /// owner.
     pub(super) async fn ask_by_its_file(
         &self,
         batch: &BatchId,
@@ -29,10 +31,10 @@ impl Sweeper {
         let operations = [Operation::Read, Operation::Update];
         let daemon = &self.peers.daemon(owner, &operations, [&one.tombstone.metric])?;
         let metric = one.tombstone.metric.as_str();
-        // The owner's file is held, and looked at, before anything else is.
+        // The owner's file is fetched and compared first.
         let stat = within(daemon, daemon.go_stat(metric)).await?;
         let limit_bytes = stat.map_or(0, |stat| usize::try_from(stat.size).unwrap_or(0));
-        // What it says need not be a length: one that no memory has room for is refused.
+        // The announced value need not be a length. One that does not fit into memory is refused.
         let bytes = (limit_bytes as u64).saturating_mul(LOOK_TIMES);
         let share = self.store.memory().receiving.share(bytes).await;
         let _share = share.map_err(|error| error.to_string())?;
@@ -67,11 +69,11 @@ impl Sweeper {
     }
 }
 
-/// What an owner's file, which is `owned`, says of a tombstone.
+/// The result of comparing a tombstone with `owned`, the owner's file.
 enum Compared {
-    /// The owner can be asked no further.
+    /// No further request is needed.
     Answered(Answer),
-    /// It lacks points: this is to be sent.
+    /// It lacks points. This file must be sent to it.
     Lacks(Vec<u8>),
 }
 
@@ -93,7 +95,8 @@ fn compared(owned: &[u8], file: &Snapshot, tombstone: &Tombstone, daemon: &Daemo
     }
 }
 
-/// The reason of a tombstone whose points have no place at an owner: the same words for all metrics of these schemas.
+/// The reason for a tombstone whose points have no place at an owner. It is the same text for all metrics of
+/// these schemas.
 pub(super) fn no_place(owner: &DaemonAddr, difference: Option<&SchemaDifference>) -> String {
     let schemas = difference.map(|difference| {
         let (source, owned) = (&difference.source.archives, &difference.owner.archives);

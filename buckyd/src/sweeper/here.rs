@@ -1,7 +1,7 @@
-//! Having the metric's own file here confirm the file that it took the place of.
+//! Confirms the old file of a reshaped metric by the metric's own file on this node.
 //!
-//! A reshape leaves the old file as a tombstone without owners. What a writer has put into it late is filled into the metric's
-//! file; once that finds nothing more to do, the old file can go.
+//! A reshape leaves the old file as a tombstone without owners. Points that a writer has put into it late are
+//! filled into the metric's file. Once such a fill finds no missing point, the old file can go.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -100,20 +100,21 @@ fn fill_from_large(
     digest: Digest,
 ) -> Result<Filled, String> {
     let (seq, metric) = (tombstone.seq, &tombstone.metric);
-    let told = |error: StoreError| chain(&error);
-    let mut file = store.open_large_tombstone(batch, seq).map_err(told)?;
+    let message = |error: StoreError| chain(&error);
+    let mut file = store.open_large_tombstone(batch, seq).map_err(message)?;
     if is_gone(store, metric) && store.is_untouched(batch, seq) {
         return Ok(Answer::Holds.into());
     }
     let mut filled = HealBatch::new(store).by(rules());
     if filled.fill_from_open(metric, file.file(), digest) {
         let healed = finished(filled);
-        // It was not held while it was read.
-        let now = store.look_at_large_tombstone(batch, seq).map_err(told)?;
+        // It may have changed while it was read.
+        let now = store.inspect_large_tombstone(batch, seq).map_err(message)?;
         return if now.digest == digest { healed } else { Ok(Answer::WrittenTo.into()) };
     }
     drop(filled);
-    // There is nothing to fill, or nothing that has places for all of it: a copy takes the place, or part in the reshape.
+    // The metric's file does not exist, or lacks archives. A copy of the tombstone takes its place, or is
+    // used to reshape it.
     let member = LargeMember {
         metric: metric.clone(),
         meta: file.meta(),
@@ -128,14 +129,14 @@ fn fill_from_large(
         let wanted = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
         let read = file.read_exact(&mut piece[..wanted]);
         if let Err(error) = read {
-            filled.give_up_large(coming, metric);
+            filled.discard_large(coming, metric);
             return Err(format!("it cannot be read: {error}"));
         }
         coming.write(&piece[..wanted]);
         left -= wanted as u64;
     }
     if coming.digest() != digest {
-        filled.give_up_large(coming, metric);
+        filled.discard_large(coming, metric);
         return Ok(Answer::WrittenTo.into());
     }
     filled.end_large(coming, metric.clone());

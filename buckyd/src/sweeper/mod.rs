@@ -1,13 +1,14 @@
 //! Watches over the tombstones: a deleted source is unlinked only when its owners have confirmed its points.
 //!
-//! Once the grace time is over, a batch of tombstones is read again. What has changed (a writer still had the file
-//! open) is healed to its owners. Of the rest each owner is asked whether its file is the same, byte for byte, or, if not,
-//! whether it holds every point of the tombstone, and what it lacks is healed again: carbon looks for a file and then creates,
-//! which empties one that came in between. Only what every owner has confirmed, unchanged since, is unlinked. A sample
-//! confirms nothing, and what is no whole Whisper file waits for a person.
+//! Once the grace time is over, a batch of tombstones is read again. If one has changed, because a writer
+//! still had the file open, it is healed to its owners. For the rest, each owner is asked whether its file is
+//! the same, byte for byte. If not, it is asked whether it holds every point of the tombstone, and points
+//! that it lacks are healed again: carbon looks for a file and then creates it, which empties a file that was
+//! put there in between. A tombstone is unlinked only if every owner has confirmed it and it has not changed
+//! since. A sample confirms nothing. A file that is not a valid Whisper file waits for an operator.
 //!
-//! An owner that is away keeps its tombstones waiting and no others: it is asked once in a while, whatever the number
-//! of its batches. Nothing here needs an end in order: a sweep may be cut off anywhere and is begun again.
+//! An owner that is down delays only its own tombstones. It is asked once in a while, however many batches it
+//! has. A sweep needs no orderly end: it can be interrupted anywhere, and is repeated.
 
 mod away;
 mod exchange;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bucky_api::clock::unix_now;
 use bucky_api::{HeldTombstones, TombstoneStatus, chain};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
@@ -32,23 +34,24 @@ use self::away::Away;
 use self::round::Reason;
 use crate::auth::Peers;
 use crate::blocking::blocking;
-use crate::store::{BatchId, Volumes, unix_now};
+use crate::store::{BatchId, Volumes};
 
-/// How long to wait before a batch that could not be confirmed, or an owner that did not answer, is tried again: at
-/// first, and at most.
+/// How long to wait before a batch that could not be confirmed, or an owner that did not answer, is tried
+/// again: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_MOST: Duration = Duration::from_secs(15);
-/// How often the folder of tombstones is looked at: what is new is told by whoever makes it.
+/// How often the folder of tombstones is read. New batches are announced by [`Sweeper::added`].
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// How long at least from the end of one sweep to the next, however many deletes come in; and how many times as long as it
-/// took to find what is due, up to the greatest: there may be many batches that nothing can be done about yet.
+/// The shortest time from the end of one sweep to the next, however many deletes arrive. The pause is also a
+/// multiple of the time that it took to find due batches, up to a limit: there may be many batches that must
+/// wait.
 const REST_LEAST: Duration = Duration::from_millis(10);
 const REST_TIMES: u32 = 10;
 const REST_MOST: Duration = Duration::from_millis(200);
 /// How many batches are worked on at once.
 const BATCHES_AT_ONCE: usize = 3;
-/// How many reasons `/v1/status` tells at most.
-const REASONS_TOLD: usize = 20;
+/// The most reasons in `/v1/status`.
+const REASONS_MOST: usize = 20;
 
 /// The tombstones of one store, and what is known about them.
 pub(crate) struct Sweeper {
@@ -62,16 +65,16 @@ pub(crate) struct Sweeper {
 
 /// A batch of tombstones.
 struct Waiting {
-    /// How many are left of it.
+    /// How many tombstones are left.
     count: u64,
     age: Duration,
-    /// When it had that age.
+    /// When its age was read.
     looked_at: Instant,
-    held: Option<Held>,
+    held: Option<HeldBatch>,
 }
 
 /// Why a batch could not be confirmed, and when it is tried again.
-struct Held {
+struct HeldBatch {
     retry_at: Instant,
     pause: Duration,
     reasons: BTreeMap<String, Reason>,
@@ -90,7 +93,7 @@ impl Sweeper {
         }
     }
 
-    /// There is a new batch with so many tombstones.
+    /// Adds a new batch with `count` tombstones.
     pub(crate) fn added(&self, batch: BatchId, count: u64) {
         let looked_at = Instant::now();
         let waiting = Waiting { count, age: Duration::ZERO, looked_at, held: None };
@@ -98,14 +101,14 @@ impl Sweeper {
         self.news.notify_one();
     }
 
-    /// When the delete of a batch ended, in Unix seconds; none where the batch is not known.
+    /// When the delete of a batch ended, in Unix seconds. `None` if the batch is unknown.
     fn deleted_at(&self, batch: &BatchId) -> Option<u32> {
         let age =
             self.batches().get(batch).map(|waiting| waiting.age + waiting.looked_at.elapsed())?;
         Some(unix_now().saturating_sub(u32::try_from(age.as_secs()).unwrap_or(u32::MAX)))
     }
 
-    /// What waits, and why.
+    /// How many tombstones wait, and why.
     pub(crate) fn status(&self) -> TombstoneStatus {
         let batches = self.batches();
         let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
@@ -119,14 +122,14 @@ impl Sweeper {
             oldest_seconds: ages.max().unwrap_or_default().as_secs(),
             held: reasons
                 .into_iter()
-                .take(REASONS_TOLD)
+                .take(REASONS_MOST)
                 .map(|(reason, count)| HeldTombstones { count, reason: reason.to_owned() })
                 .collect(),
         }
     }
 
-    /// Sweeps until `stopping` is true. What a sweep has sent then may still be worked on by its owner; what it has
-    /// begun to unlink is unlinked.
+    /// Sweeps until `stopping` is true. An owner may still work on what was sent. An unlink that has begun is
+    /// finished.
     pub(crate) async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         tokio::select! {
             () = self.sweep_for_ever() => {}
@@ -138,7 +141,7 @@ impl Sweeper {
         let mut next_look = Instant::now();
         loop {
             if Instant::now() >= next_look {
-                if let Err(error) = self.look().await {
+                if let Err(error) = self.refresh().await {
                     tracing::error!(error, "cannot check the tombstones");
                 }
                 next_look = Instant::now() + LOOK_EVERY;
@@ -156,19 +159,19 @@ impl Sweeper {
         }
     }
 
-    /// Works on every batch of `queue` that is due; how long until the next one is.
+    /// Works on every batch of `queue` that is due. Returns how long it is until the next one is.
     async fn sweep(&self, queue: Vec<(BatchId, Duration)>) -> Duration {
         let (due, early): (Vec<_>, Vec<_>) =
             queue.into_iter().partition(|(_, wait)| wait.is_zero());
         let next = early.into_iter().map(|(_, wait)| wait).min();
         let rounds = due.into_iter().map(|(batch, _)| self.work_through(batch));
-        // One reads and unlinks here while another is looked at by its owners.
+        // While one batch is read and unlinked here, owners check another.
         let held: Vec<Option<Duration>> =
             stream::iter(rounds).buffer_unordered(BATCHES_AT_ONCE).collect().await;
         held.into_iter().flatten().chain(next).fold(LOOK_EVERY, Duration::min)
     }
 
-    /// Works on `batch` once; how long until it is tried again, where anything is left of it.
+    /// Works on `batch` once. Returns how long it is until the next try, if anything is left of it.
     fn work_through(&self, batch: BatchId) -> BoxFuture<'_, Option<Duration>> {
         Box::pin(async move {
             let outcome = self.round(&batch).await;
@@ -180,8 +183,8 @@ impl Sweeper {
         })
     }
 
-    /// Reads the list of batches. Only one that is new is counted: a batch that is seen does not grow.
-    async fn look(&self) -> Result<(), String> {
+    /// Reads the list of batches. Only new ones are counted, because a visible batch does not grow.
+    async fn refresh(&self) -> Result<(), String> {
         let known: Vec<BatchId> = self.batches().keys().cloned().collect();
         let store = Arc::clone(&self.store);
         let seen = blocking(move || -> Result<_, String> {
@@ -202,13 +205,13 @@ impl Sweeper {
             let held = waiting.and_then(|waiting| waiting.held);
             batches.insert(batch, Waiting { count, age, looked_at, held });
         }
-        // Those that were added meanwhile; the others are gone.
+        // Keeps those that were added in the meantime. The others are gone.
         before.retain(|batch, _| known.binary_search(batch).is_err());
         batches.append(&mut before);
         Ok(())
     }
 
-    /// The batches, and how long each is still left alone; first those that were not tried yet.
+    /// The batches, and how long each must still wait. Those that were not tried yet come first.
     fn queue(&self) -> Vec<(BatchId, Duration)> {
         let batches = self.batches();
         let (held, new): (Vec<_>, Vec<_>) =
@@ -220,8 +223,8 @@ impl Sweeper {
         new.into_iter().chain(held).map(|(batch, waiting)| (batch.clone(), wait(waiting))).collect()
     }
 
-    /// Leaves a batch alone for a while, longer each time. A reason is logged when it is new: an owner may be away for
-    /// days, with thousands of batches.
+    /// Leaves a batch alone for a while, longer each time. A reason is logged only when it is new: an owner
+    /// may be down for days, with thousands of batches.
     fn hold(&self, batch: &BatchId, left: u64, reasons: BTreeMap<String, Reason>) -> Duration {
         let mut batches = self.batches();
         let Some(waiting) = batches.get_mut(batch) else { return RETRY_FIRST };
@@ -233,7 +236,7 @@ impl Sweeper {
         }
         let pause = before.map_or(RETRY_FIRST, |held| (held.pause * 2).min(RETRY_MOST));
         waiting.count = left;
-        waiting.held = Some(Held { retry_at: Instant::now() + pause, pause, reasons });
+        waiting.held = Some(HeldBatch { retry_at: Instant::now() + pause, pause, reasons });
         pause
     }
 

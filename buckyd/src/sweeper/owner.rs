@@ -1,7 +1,8 @@
-//! What one owner answers about tombstones, by `/v1`. Owners that cannot prove what they hold are in `fetched`.
+//! What one owner answers about tombstones, by `/v1`. Owners that cannot prove what they hold are in
+//! `fetched`.
 //!
-//! Three questions, each only for what the one before left open: does your file have this digest; does it hold these points;
-//! and, where it does not, a heal from the tombstone.
+//! There are three questions, each only about tombstones that the previous one left open. Does your file have
+//! this digest? Does it hold these points? The third is a heal from the tombstone.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -103,8 +104,8 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Asks which of these tombstones, none of which has changed since its owners were healed, the owner has byte for byte.
-    /// Returns the others.
+    /// Asks which of these tombstones, none of which has changed since its owners were healed, the owner has
+    /// byte for byte. Returns the others.
     async fn ask_by_digests<'t>(
         &self,
         owner: &DaemonAddr,
@@ -115,8 +116,8 @@ impl Sweeper {
         self.confirm(owner, asked, metrics, answers).await
     }
 
-    /// Asks whether the owner's files, which have other content, hold all points of these tombstones. Returns those that they
-    /// do not hold.
+    /// Asks whether the owner's files, which have other content, hold all points of these tombstones. Returns
+    /// those that they do not hold.
     async fn ask_by_maps<'t>(
         &self,
         batch: &BatchId,
@@ -199,8 +200,8 @@ impl Sweeper {
         Ok(lacking)
     }
 
-    /// Sends the first of these tombstones to their owner again: as many as fit into one stream and follow the same rule.
-    /// Returns a line for each.
+    /// Sends the first of these tombstones to their owner again: as many as fit into one stream and follow
+    /// the same rule. Returns a line for each.
     async fn heal(
         &self,
         batch: &BatchId,
@@ -225,11 +226,11 @@ impl Sweeper {
         let exchange = within_longer(daemon, time_for(large_bytes), async {
             daemon.heal_by(orders, Encoding::Identity, stream).await?.collect::<HealLine>().await
         });
-        // The writer ends when the exchange has: nobody takes its pieces then.
+        // The writer ends when the exchange has ended, because its pieces are no longer taken.
         let (lines, written) = tokio::join!(exchange, written);
         let taken = match written.map_err(|error| error.to_string())? {
             Ok(taken) => taken,
-            // The cause is what ended first.
+            // The first error is the cause.
             Err(NotWritten::Read(reason)) => return Err(reason.into()),
             Err(NotWritten::Send(reason)) => return Err(lines.err().unwrap_or(reason.into())),
         };
@@ -239,7 +240,8 @@ impl Sweeper {
     }
 }
 
-/// What an owner is asked about a tombstone: whether its file has the same digest, or holds all points of `maps`.
+/// What an owner is asked about a tombstone: whether its file has the same digest, or holds all points of
+/// `maps`.
 fn question(
     one: &ReadTombstone,
     maps: Option<Vec<ArchivePoints>>,

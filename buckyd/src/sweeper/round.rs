@@ -1,4 +1,5 @@
-//! One round over one batch of tombstones: read them, collect what their owners answer, unlink those that may be.
+//! One round over one batch of tombstones: read them, collect what their owners answer, unlink those that may
+//! be.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,13 +12,13 @@ use futures_util::{StreamExt, stream};
 use super::Sweeper;
 use crate::blocking::blocking;
 use crate::store::{
-    Answers, BatchId, ConfirmedTombstone, LargeLook, Snapshot, StoreError, Tombstone,
+    Answers, BatchId, ConfirmedTombstone, InspectedFile, Snapshot, StoreError, Tombstone,
     TombstoneFile, TombstoneKind, UnlinkOutcome, Waits, may_unlink,
 };
 
-/// How many tombstones are worked on together.
+/// How many tombstones are processed together.
 const CHUNK: usize = 500;
-/// How many owners are asked at once: what is sent to each is in memory.
+/// How many owners are asked at once. What is sent to each is in memory.
 const OWNERS_AT_ONCE: usize = 4;
 
 /// What is left of a batch, and why.
@@ -27,7 +28,7 @@ pub(super) struct RoundOutcome {
     pub(super) reasons: BTreeMap<String, Reason>,
 }
 
-/// The tombstones that wait for one reason: how many, and the metric of one of them.
+/// The tombstones that wait for one reason: how many, and one metric as an example.
 #[derive(Default)]
 pub(super) struct Reason {
     pub(super) count: u64,
@@ -51,7 +52,8 @@ impl RoundOutcome {
 pub(super) struct ReadTombstone {
     pub(super) tombstone: Tombstone,
     pub(super) file: TombstoneFile,
-    /// The file's length if it is too long for memory. Such a file has no maps; it is sent to an owner with other content.
+    /// The file's length if it is too long for memory. Such a file has no maps; it is sent to an owner with
+    /// other content.
     pub(super) large_bytes: Option<u64>,
 }
 
@@ -62,8 +64,8 @@ impl ReadTombstone {
         Self { tombstone, file, large_bytes: None }
     }
 
-    fn large(tombstone: Tombstone, file: LargeLook, bytes: u64) -> Self {
-        let LargeLook { digest, kind, settled } = file;
+    fn large(tombstone: Tombstone, file: InspectedFile, bytes: u64) -> Self {
+        let InspectedFile { digest, kind, settled } = file;
         let file = TombstoneFile { digest, kind: TombstoneKind::of(kind), settled };
         Self { tombstone, file, large_bytes: Some(bytes) }
     }
@@ -143,9 +145,9 @@ impl Sweeper {
         tracing::debug!(unlinked, "tombstones confirmed and removed");
     }
 
-    /// What is found out about these tombstones, by their numbers.
+    /// All answers about these tombstones, by their numbers.
     async fn answers(&self, batch: &BatchId, read: &[ReadTombstone]) -> HashMap<usize, Answers> {
-        // Nobody can be asked about the points of a file that is not a Whisper file.
+        // There is no question about the points of a file that is not a Whisper file.
         let known: Vec<&ReadTombstone> =
             read.iter().filter(|one| one.file.kind != TombstoneKind::NotWhisper).collect();
         let owners: BTreeSet<&DaemonAddr> =
@@ -216,7 +218,7 @@ impl Sweeper {
             store.read_tombstones(&id, wanted.iter(), |tombstone, file| match file {
                 Ok(file) => Ok(ReadTombstone::of(tombstone.clone(), file)),
                 Err(StoreError::TooLarge { bytes, .. }) => store
-                    .look_at_large_tombstone(&id, tombstone.seq)
+                    .inspect_large_tombstone(&id, tombstone.seq)
                     .map(|file| ReadTombstone::large(tombstone.clone(), file, bytes))
                     .map_err(|error| (tombstone.metric.clone(), chain(&error))),
                 Err(error) => Err((tombstone.metric.clone(), chain(&error))),

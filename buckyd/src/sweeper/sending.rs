@@ -26,8 +26,8 @@ impl From<io::Error> for NotWritten {
     }
 }
 
-/// Writes the first of the tombstones to `writer`, as many as fit into one stream, and returns how many those are (at least
-/// one). Only one file at a time is in memory, and its share is taken.
+/// Writes the first of the tombstones to `writer`, as many as fit into one stream, and returns how many those
+/// are (at least one). Only one file at a time is in memory, and its share is taken.
 ///
 /// # Errors
 /// [`NotWritten`].

@@ -201,7 +201,7 @@ fn a_flipped_bit_of_a_digest_is_caught_by_the_content() {
 
 #[test]
 fn a_flipped_bit_of_a_header_is_caught_by_its_checksum() {
-    a_bit_flipped(b".wsp", 110, "broke off");
+    a_bit_flipped(b".wsp", 110, "reading the archive stream failed after");
 }
 
 /// Wherever a bit is flipped in what a source sends, nothing wrong is stored, and the next attempt brings it all.

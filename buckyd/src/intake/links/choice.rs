@@ -1,112 +1,116 @@
-//! Whether archives come plain or compressed over one link.
+//! Whether archives travel plain or compressed over one link.
 //!
-//! Pure; time is an argument. They come plain while something else limits: a disk, a processor. Where both ends wait for the
-//! link most of the time, and there are processors to spare, some archives come compressed, under the same conditions as those beside
-//! them. What was faster is kept for some minutes; then it is looked again.
+//! Pure: time is an argument. Archives travel plain while something else limits them: a disk or a processor.
+//! If both ends wait for the link most of the time, and processors are idle, some archives travel compressed,
+//! under the same conditions as the plain ones beside them. The faster encoding is kept for some minutes.
+//! Then the comparison is repeated.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use bucky_api::Encoding;
 
-/// What is compressed is compressed so: by far the most for its processor time (`docs/internals/performance.md`).
+/// The encoding for compressed archives: it saves by far the most for its processor time
+/// (`docs/internals/performance.md`).
 pub(crate) const COMPRESSED: Encoding = Encoding::Zstd;
-/// So long archives have to take together before they say anything.
+/// How long archives must take together before they count.
 const ENOUGH: Duration = Duration::from_millis(500);
-/// So many of a kind are compared at least.
+/// How many archives of each kind are compared at least.
 const ENOUGH_ARCHIVES: u32 = 2;
-/// The share of their time in which both ends have to wait for the link.
+/// The share of the time that both ends must wait for the link, before the link counts as the limit.
 const LIMITS: f64 = 0.5;
-/// The share of our processors that has to be idle: else they may limit, and what is compressed takes more of them.
+/// The share of our processors that must be idle. Otherwise they may be the limit, and decompression would
+/// use more of them.
 const IDLE: f64 = 0.2;
-/// Slower than so many bytes a second no archive comes because of processors, however busy they are: one of them compresses
-/// thirty times as much.
+/// Below this rate, in bytes per second, processors cannot be the limit, however busy they are: one
+/// decompresses thirty times as much.
 const SLOW: f64 = 8e6;
-/// How many times as fast compressed archives have to come: less is not worth the processors, nor more than chance.
+/// How many times as fast compressed archives must be. A smaller gain is not worth the processor time, and
+/// may be chance.
 const GAIN: f64 = 1.2;
-/// So many compressed ones are on their way at most while it is compared.
+/// The most compressed archives that travel at once during a comparison.
 const COMPARED_AT_ONCE: u32 = 2;
-/// How long what was found holds, and how long is compared at most.
+/// How long a result is used, and the longest time that a comparison takes.
 const HOLDS: Duration = Duration::from_secs(600);
 
-/// An archive that has come whole.
+/// An archive that has arrived completely.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Transfer {
-    /// How it came.
+    /// Its encoding.
     pub(crate) encoding: Encoding,
-    /// The length of its files.
+    /// The total length of its files.
     pub(crate) bytes: u64,
-    /// What travelled for them.
+    /// How many bytes travelled.
     pub(crate) wire_bytes: u64,
-    /// How long it took from its first byte on.
+    /// How long it took from its first byte.
     pub(crate) took: Duration,
-    /// For how long of that nothing was there to be read.
+    /// For how much of that time nothing was there to read.
     pub(crate) starved: Duration,
-    /// For how long the sender read and encoded; none where it does not tell.
+    /// How long the sender read and encoded. `None` if the sender does not report it.
     pub(crate) worked: Option<Duration>,
-    /// The share of our processors that was idle; none where the kernel does not tell.
+    /// The share of our processors that was idle. `None` if the kernel does not report it.
     pub(crate) idle: Option<f64>,
 }
 
 /// What was found about a link.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Finding {
-    /// How archives come from now on.
+    /// The encoding from now on.
     pub(crate) encoding: Encoding,
-    /// Bytes of files a second and archive, plain.
+    /// Bytes of files per second and archive, plain.
     pub(crate) plain: f64,
-    /// The same compressed.
+    /// Bytes of files per second and archive, compressed.
     pub(crate) compressed: f64,
-    /// How many bytes of files travelled as one.
+    /// How many bytes of files travelled as one byte.
     pub(crate) ratio: f64,
 }
 
-/// How archives come over one link.
+/// The choice of the encoding for one link.
 #[derive(Debug, Default)]
 pub(crate) struct Choice {
     phase: Phase,
-    plain: Seen,
-    compressed: Seen,
+    plain: ArchiveSums,
+    compressed: ArchiveSums,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Phase {
-    /// Plain; it is looked whether the link limits.
+    /// Plain, while it is measured whether the link is the limit.
     #[default]
     Watching,
     /// Some compressed: `asked` so far.
-    Comparing { asked: u32, is_compressed_next: bool, until: Instant },
-    /// So until then.
+    Comparing { requested: u32, is_compressed_next: bool, until: Instant },
+    /// The result, used until then.
     Found { encoding: Encoding, until: Instant },
 }
 
-/// Archives of a kind, together.
+/// The sum of archives of one kind.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct ArchiveSums {
     archives: u32,
     bytes: u64,
     wire_bytes: u64,
     took: Duration,
-    /// For how long the link kept both ends waiting.
+    /// For how long both ends waited for the link.
     waited: Duration,
-    /// For how long as many of our processors as there are were idle.
+    /// The time that processors were idle, as a sum of each archive's time times its idle share.
     idle: Duration,
 }
 
 impl Choice {
-    /// How the next archive comes.
+    /// The encoding of the next archive.
     pub(crate) fn next(&mut self, now: Instant) -> Encoding {
         match &mut self.phase {
             Phase::Found { encoding, until } if now < *until => *encoding,
-            Phase::Comparing { asked, is_compressed_next, until } if now < *until => {
-                let on_their_way = asked.saturating_sub(self.compressed.archives);
-                let is_compressed = *is_compressed_next && on_their_way < COMPARED_AT_ONCE;
+            Phase::Comparing { requested, is_compressed_next, until } if now < *until => {
+                let under_way = requested.saturating_sub(self.compressed.archives);
+                let is_compressed = *is_compressed_next && under_way < COMPARED_AT_ONCE;
                 *is_compressed_next = !is_compressed;
-                *asked += u32::from(is_compressed);
+                *requested += u32::from(is_compressed);
                 if is_compressed { COMPRESSED } else { Encoding::Identity }
             }
             Phase::Watching => Encoding::Identity,
-            // What was found is old by now; or what was to be compared never came whole.
+            // The result is old, or the archives to compare never arrived.
             Phase::Found { .. } | Phase::Comparing { .. } => {
                 *self = Self::default();
                 Encoding::Identity
@@ -114,8 +118,8 @@ impl Choice {
         }
     }
 
-    /// Takes in how an archive came; gives what was found by it.
-    pub(crate) fn came(&mut self, transfer: &Transfer, now: Instant) -> Option<Finding> {
+    /// Takes note of an archive that arrived. Returns a finding if there is one.
+    pub(crate) fn record(&mut self, transfer: &Transfer, now: Instant) -> Option<Finding> {
         match self.phase {
             Phase::Found { .. } => None,
             Phase::Watching => {
@@ -126,7 +130,7 @@ impl Choice {
                     let seen = std::mem::take(&mut self.plain);
                     if seen.is_limited_by_the_link() {
                         self.phase = Phase::Comparing {
-                            asked: 0,
+                            requested: 0,
                             is_compressed_next: true,
                             until: now + HOLDS,
                         };
@@ -160,9 +164,9 @@ impl Choice {
     }
 }
 
-impl Seen {
+impl ArchiveSums {
     fn add(&mut self, transfer: &Transfer) {
-        // The sender may have worked while we waited; only what is left can be the link's.
+        // The sender may have worked while we waited. Only the rest can be the link's.
         let waited = transfer.worked.map(|worked| transfer.starved.saturating_sub(worked));
         self.archives += 1;
         self.bytes += transfer.bytes;
@@ -212,7 +216,8 @@ mod tests {
     const MB: u64 = 1_000_000;
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// 32 MB that took a second, of which the receiver and the sender waited so many milliseconds.
+    /// 32 MB in one second, of which the receiver waited `starved` and the sender worked `worked`
+    /// milliseconds.
     fn plain(starved: u64, worked: Option<u64>) -> Transfer {
         Transfer {
             encoding: Encoding::Identity,
@@ -233,11 +238,11 @@ mod tests {
         Transfer { encoding: COMPRESSED, wire_bytes: 16 * MB, took, ..limited() }
     }
 
-    /// A choice that compares, and what it asks for next.
+    /// A choice that compares, and the encoding it asks for next.
     fn comparing(now: Instant) -> Choice {
         let mut choice = Choice::default();
         assert_eq!(choice.next(now), Encoding::Identity);
-        assert_eq!(choice.came(&limited(), now), None);
+        assert_eq!(choice.record(&limited(), now), None);
         choice
     }
 
@@ -254,7 +259,7 @@ mod tests {
             let mut choice = Choice::default();
             for _ in 0..20 {
                 assert_eq!(choice.next(now), Encoding::Identity, "{transfer:?}");
-                assert_eq!(choice.came(&transfer, now), None);
+                assert_eq!(choice.record(&transfer, now), None);
             }
         }
     }
@@ -264,34 +269,38 @@ mod tests {
         let now = Instant::now();
         for (took, found) in [(500, COMPRESSED), (830, COMPRESSED), (840, Encoding::Identity)] {
             let mut choice = comparing(now);
-            let asked = [(); 6].map(|()| choice.next(now) == COMPRESSED);
-            assert_eq!(asked, [true, false, true, false, false, false], "no more than two at once");
+            let requested = [(); 6].map(|()| choice.next(now) == COMPRESSED);
+            assert_eq!(
+                requested,
+                [true, false, true, false, false, false],
+                "no more than two at once"
+            );
             let compressed = compressed(Duration::from_millis(took));
             for transfer in [compressed, limited(), compressed] {
-                assert_eq!(choice.came(&transfer, now), None, "one of a kind may be chance");
+                assert_eq!(choice.record(&transfer, now), None, "one of a kind may be chance");
             }
-            let finding = choice.came(&limited(), now).unwrap();
+            let finding = choice.record(&limited(), now).unwrap();
             assert_eq!((finding.encoding, finding.ratio), (found, 2.0), "{took}");
             assert_eq!(choice.next(now + HOLDS - SECOND), found);
-            assert_eq!(choice.came(&limited(), now), None);
+            assert_eq!(choice.record(&limited(), now), None);
         }
     }
 
     #[test]
-    fn what_was_found_holds_for_some_minutes_and_is_looked_at_anew() {
+    fn a_finding_holds_for_some_minutes_and_is_then_measured_again() {
         let now = Instant::now();
         let mut choice = comparing(now);
         let half = compressed(SECOND / 2);
         for transfer in [limited(), limited(), half, half] {
-            choice.came(&transfer, now);
+            choice.record(&transfer, now);
         }
         assert_eq!(choice.next(now), COMPRESSED);
         let later = now + HOLDS;
         assert_eq!(choice.next(later), Encoding::Identity);
-        // One that was asked for before comes late: it says nothing about the link as it is plain.
-        assert_eq!(choice.came(&compressed(SECOND * 9), later), None);
+        // A plain archive that was requested before arrives late. It says nothing about the plain link.
+        assert_eq!(choice.record(&compressed(SECOND * 9), later), None);
         assert_eq!(choice.next(later), Encoding::Identity);
-        choice.came(&limited(), later);
+        choice.record(&limited(), later);
         assert_eq!(choice.next(later), COMPRESSED, "compared again");
     }
 
@@ -300,20 +309,20 @@ mod tests {
         let now = Instant::now();
         for (bytes, encoding) in [(7_999_999, COMPRESSED), (8_000_001, Encoding::Identity)] {
             let mut choice = Choice::default();
-            choice.came(&Transfer { idle: Some(0.0), bytes, ..limited() }, now);
+            choice.record(&Transfer { idle: Some(0.0), bytes, ..limited() }, now);
             assert_eq!(choice.next(now), encoding, "{bytes}");
         }
     }
 
     #[test]
-    fn where_what_is_to_be_compared_never_comes_whole_it_begins_anew() {
+    fn if_the_compared_archives_never_arrive_it_begins_again() {
         let now = Instant::now();
         let mut choice = comparing(now);
-        let asked = |choice: &mut Choice, now| [(); 9].map(|()| choice.next(now) == COMPRESSED);
-        assert_eq!(asked(&mut choice, now).iter().filter(|asked| **asked).count(), 2);
-        assert_eq!(asked(&mut choice, now + HOLDS - SECOND), [false; 9]);
-        assert_eq!(asked(&mut choice, now + HOLDS), [false; 9]);
-        choice.came(&limited(), now + HOLDS);
+        let requested = |choice: &mut Choice, now| [(); 9].map(|()| choice.next(now) == COMPRESSED);
+        assert_eq!(requested(&mut choice, now).iter().filter(|requested| **requested).count(), 2);
+        assert_eq!(requested(&mut choice, now + HOLDS - SECOND), [false; 9]);
+        assert_eq!(requested(&mut choice, now + HOLDS), [false; 9]);
+        choice.record(&limited(), now + HOLDS);
         assert_eq!(choice.next(now + HOLDS), COMPRESSED);
     }
 
@@ -328,10 +337,10 @@ mod tests {
             ..limited()
         };
         for _ in 0..4 {
-            choice.came(&short, now);
+            choice.record(&short, now);
             assert_eq!(choice.next(now), Encoding::Identity);
         }
-        choice.came(&short, now);
+        choice.record(&short, now);
         assert_eq!(choice.next(now), COMPRESSED);
     }
 

@@ -1,6 +1,6 @@
-//! How idle this machine's processors are: where they are not, they limit and not a link.
+//! How idle this machine's processors are. If they are busy, they are the limit and not the link.
 
-/// A moment, in the kernel's count of what all processors did since it started.
+/// A moment, with the kernel's counts of what all processors have done since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
     idle: u64,
@@ -8,13 +8,13 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// This one; none where the kernel does not tell.
+    /// The present moment. `None` if the kernel does not report it.
     pub(crate) fn now() -> Option<Self> {
         std::fs::read_to_string("/proc/stat").ok().and_then(|stat| Self::of(&stat))
     }
 
-    /// Of `proc(5)`'s `/proc/stat`: `cpu USER NICE SYSTEM IDLE IOWAIT IRQ SOFTIRQ STEAL …`. A processor that waits for a disk could
-    /// do something else.
+    /// Parses `/proc/stat` (`proc(5)`): `cpu USER NICE SYSTEM IDLE IOWAIT IRQ SOFTIRQ STEAL …`. A processor
+    /// that waits for a disk counts as idle.
     fn of(stat: &str) -> Option<Self> {
         let numbers = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
         let ticks: Vec<u64> = numbers.take(8).map_while(|number| number.parse().ok()).collect();
@@ -25,7 +25,8 @@ impl Moment {
         })
     }
 
-    /// The share of the time since then in which processors were idle; none where no time has passed.
+    /// The share of the time from `self` to `now` in which processors were idle. `None` if no time has
+    /// passed.
     pub(crate) fn idle_until(self, now: Self) -> Option<f64> {
         let all = now.all.checked_sub(self.all).filter(|all| *all > 0)?;
         #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_tells() {
+    fn the_kernel_reports_idle_processors() {
         assert!(Moment::now().is_some());
     }
 }

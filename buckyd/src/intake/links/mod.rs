@@ -1,6 +1,6 @@
-//! The links to other daemons: how archives come over each, where `bucky` leaves that to us.
+//! The links to other daemons: which encoding archives use on each, if `bucky` leaves that to us.
 //!
-//! What is measured of an archive goes to its link's [`Choice`], which is all that is remembered of a peer.
+//! Measurements of an archive go to the [`Choice`] of its link. Nothing else is remembered about a peer.
 
 mod choice;
 mod idle;
@@ -17,54 +17,55 @@ use futures_util::{StreamExt, stream};
 use self::choice::{Choice, Transfer};
 use self::idle::Moment;
 
-/// The most links that are remembered. Without tokens anybody may have us fetch from anywhere; where there would be more,
-/// all begin anew.
+/// The most links that are remembered. Without tokens any client can have us fetch from any host. Beyond this
+/// number all links are forgotten and start again.
 const LINKS_MOST: usize = 1024;
 
-/// All links of which something is known.
+/// All known links.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     choices: Mutex<BTreeMap<DaemonAddr, Choice>>,
 }
 
-/// An archive that is coming, and is measured.
+/// The measurement of an archive that is arriving.
 #[derive(Debug)]
-pub(crate) struct Coming {
+pub(crate) struct Measurement {
     peer: DaemonAddr,
     encoding: Encoding,
     begun: Instant,
     moment: Option<Moment>,
-    counted: Arc<Counted>,
+    counts: Arc<TransferCounts>,
 }
 
-/// What is counted while it comes.
+/// The counts of a measurement.
 #[derive(Debug, Default)]
-struct Counted {
+struct TransferCounts {
     bytes: AtomicU64,
     starved_micros: AtomicU64,
 }
 
 impl Links {
-    /// How the next archive from `peer` should come.
+    /// The encoding that the next archive from `peer` should have.
     pub(crate) fn encoding_from(&self, peer: &DaemonAddr) -> Encoding {
         self.with(peer, |choice| choice.next(Instant::now()))
     }
 
-    /// Takes in that an archive came whole: how long its files are, and for how long its sender worked at it, where that tells.
-    pub(crate) fn came(&self, coming: &Coming, bytes: u64, worked: Option<Duration>) {
-        let Coming { peer, encoding, begun, moment, counted } = coming;
+    /// Takes note of an archive that has arrived: the total length of its files, and how long its sender
+    /// worked, if that is known.
+    pub(crate) fn record(&self, measurement: &Measurement, bytes: u64, worked: Option<Duration>) {
+        let Measurement { peer, encoding, begun, moment, counts } = measurement;
         let now = Instant::now();
         let transfer = Transfer {
             encoding: *encoding,
             bytes,
-            wire_bytes: counted.bytes.load(Ordering::Relaxed),
+            wire_bytes: counts.bytes.load(Ordering::Relaxed),
             took: now.duration_since(*begun),
-            starved: Duration::from_micros(counted.starved_micros.load(Ordering::Relaxed)),
+            starved: Duration::from_micros(counts.starved_micros.load(Ordering::Relaxed)),
             worked,
             idle: moment.zip(Moment::now()).and_then(|(then, now)| then.idle_until(now)),
         };
         tracing::debug!(%peer, ?transfer, "received an archive");
-        if let Some(finding) = self.with(peer, |choice| choice.came(&transfer, now)) {
+        if let Some(finding) = self.with(peer, |choice| choice.record(&transfer, now)) {
             tracing::info!(%peer, "the link to a peer is the bottleneck: {finding}");
         }
     }
@@ -78,31 +79,31 @@ impl Links {
     }
 }
 
-impl Coming {
+impl Measurement {
     /// Measures `stream`, which `peer` sends in `encoding`, from now on.
     pub(crate) fn measured(
         peer: DaemonAddr,
         encoding: Encoding,
         stream: ByteStream,
     ) -> (Self, ByteStream) {
-        let counted = Arc::new(Counted::default());
-        let coming = Self {
+        let counts = Arc::new(TransferCounts::default());
+        let measurement = Self {
             peer,
             encoding,
             begun: Instant::now(),
             moment: Moment::now(),
-            counted: Arc::clone(&counted),
+            counts: Arc::clone(&counts),
         };
-        let pieces = stream::unfold((stream, counted), |(mut stream, counted)| async move {
+        let pieces = stream::unfold((stream, counts), |(mut stream, counts)| async move {
             let begun = Instant::now();
             let piece = stream.next().await?;
             let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-            counted.starved_micros.fetch_add(micros, Ordering::Relaxed);
+            counts.starved_micros.fetch_add(micros, Ordering::Relaxed);
             let bytes = piece.as_ref().map_or(0, |piece| piece.len() as u64);
-            counted.bytes.fetch_add(bytes, Ordering::Relaxed);
-            Some((piece, (stream, counted)))
+            counts.bytes.fetch_add(bytes, Ordering::Relaxed);
+            Some((piece, (stream, counts)))
         });
-        (coming, Box::pin(pieces))
+        (measurement, Box::pin(pieces))
     }
 }
 
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_is_counted_and_so_is_the_time_in_which_nothing_does() {
+    async fn arriving_bytes_are_counted_and_so_is_the_time_without_any() {
         let pause = Duration::from_millis(30);
         let pieces = stream::iter([Bytes::from_static(b"abc"), Bytes::from_static(b"defg")]).then(
             move |piece| async move {
@@ -124,8 +125,9 @@ mod tests {
                 Ok(piece)
             },
         );
-        let (coming, measured) = Coming::measured(peer(1), Encoding::Identity, Box::pin(pieces));
-        // What is done with the pieces is not waiting for them.
+        let (measurement, measured) =
+            Measurement::measured(peer(1), Encoding::Identity, Box::pin(pieces));
+        // Time that the caller uses for the pieces does not count as waiting.
         let read: Vec<Bytes> = measured
             .then(|piece| async move {
                 tokio::time::sleep(pause * 4).await;
@@ -134,10 +136,11 @@ mod tests {
             .collect()
             .await;
         assert_eq!(read.concat(), b"abcdefg");
-        assert_eq!(coming.counted.bytes.load(Ordering::Relaxed), 7);
-        let starved = Duration::from_micros(coming.counted.starved_micros.load(Ordering::Relaxed));
+        assert_eq!(measurement.counts.bytes.load(Ordering::Relaxed), 7);
+        let starved =
+            Duration::from_micros(measurement.counts.starved_micros.load(Ordering::Relaxed));
         assert!(starved >= pause * 2, "{starved:?}");
-        assert!(starved <= coming.begun.elapsed() - pause * 8, "{starved:?}");
+        assert!(starved <= measurement.begun.elapsed() - pause * 8, "{starved:?}");
     }
 
     #[test]

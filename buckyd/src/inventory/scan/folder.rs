@@ -1,4 +1,4 @@
-//! The entries of one folder, as far as they matter to a scan.
+//! The entries of one folder that matter to a scan.
 
 use std::ffi::{CStr, OsStr};
 use std::os::fd::OwnedFd;
@@ -12,18 +12,18 @@ use rustix::io::Errno;
 use crate::store::Tree;
 
 pub(super) const EXTENSION: &[u8] = b".wsp";
-/// The state folder of a daemon: below the prefix's root it is another one's.
+/// The name of a daemon's state folder. Below the root of the prefix it belongs to another daemon.
 const STATE_FOLDER: &[u8] = b".bucky";
 
-/// An entry that matters: a folder, or a Whisper file by its stem.
-pub(super) struct Entry {
+/// An entry that matters: a folder, or a Whisper file without its extension.
+pub(super) struct FolderEntry {
     pub(super) name: Box<[u8]>,
-    /// Also of a link to a folder that may be followed.
+    /// Also true for a link to a folder that may be followed.
     pub(super) is_folder: bool,
     pub(super) is_link: bool,
 }
 
-impl Entry {
+impl FolderEntry {
     fn folder(name: &[u8], is_link: bool) -> Self {
         Self { name: name.into(), is_folder: true, is_link }
     }
@@ -33,35 +33,35 @@ impl Entry {
     }
 }
 
-/// A symbolic link that is passed over.
+/// A symbolic link that is not followed.
 pub(super) struct Link {
     pub(super) name: Box<[u8]>,
     pub(super) kind: NotServedKind,
-    /// Where it leads.
+    /// Its target.
     pub(super) target: String,
 }
 
-/// What one folder has.
+/// The content of one folder.
 pub(super) struct Folder {
-    /// Last first in the order of the names they give.
-    pub(super) entries: Vec<Entry>,
+    /// In the reverse order of their names in the list.
+    pub(super) entries: Vec<FolderEntry>,
     pub(super) links: Vec<Link>,
     /// Whether another daemon serves it.
     pub(super) is_others: bool,
 }
 
 impl Folder {
-    /// Reads the folder `path` of `tree`. Links to folders are entries where `follows` says so of their paths.
+    /// Reads the folder `path` of `tree`. A link to a folder is an entry if `follows` accepts its path.
     ///
     /// # Errors
-    /// What the system says; `XDEV` where the folder is on another mount or file system than the tree.
+    /// The system's error. `XDEV` if the folder is on another mount or file system than the tree.
     pub(super) fn read(
         tree: &Tree,
         path: &Path,
         follows: impl Fn(&Path) -> bool,
     ) -> Result<Self, Errno> {
         let folder = tree.folder(path)?;
-        // A subvolume is no mount, and yet no rename leads out of it.
+        // A subvolume is not a mount, but no rename can cross its border.
         if !tree.is_on_device(&folder)? {
             return Err(Errno::XDEV);
         }
@@ -75,16 +75,20 @@ impl Folder {
                 continue;
             }
             let kind = match entry.file_type() {
-                // A file system that does not tell: this one entry has to be looked at.
+                // This file system does not report types, so this entry needs a stat.
                 FileType::Unknown => kind_of(&folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
                     .unwrap_or(FileType::Unknown),
                 kind => kind,
             };
             match kind {
-                FileType::Directory => entries.push(Entry::folder(name, false)),
+                FileType::Directory => entries.push(FolderEntry::folder(name, false)),
                 FileType::RegularFile => {
                     if let Some(stem) = name.strip_suffix(EXTENSION) {
-                        entries.push(Entry { name: stem.into(), is_folder: false, is_link: false });
+                        entries.push(FolderEntry {
+                            name: stem.into(),
+                            is_folder: false,
+                            is_link: false,
+                        });
                     }
                 }
                 FileType::Symlink => match link(&folder, entry.file_name()) {
@@ -92,7 +96,7 @@ impl Folder {
                         if link.kind == NotServedKind::LinkedFolder
                             && follows(&path.join(OsStr::from_bytes(name))) =>
                     {
-                        entries.push(Entry::folder(name, true));
+                        entries.push(FolderEntry::folder(name, true));
                     }
                     link => links.extend(link),
                 },
@@ -105,7 +109,7 @@ impl Folder {
     }
 }
 
-/// The link `name`, where it leads to a folder or a Whisper file, or nowhere.
+/// The link `name`, if it leads to a folder or a Whisper file, or nowhere.
 fn link(folder: &OwnedFd, name: &CStr) -> Option<Link> {
     let bytes = name.to_bytes();
     let target = rustix::fs::readlinkat(folder, name, Vec::new());

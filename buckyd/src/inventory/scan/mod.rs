@@ -1,7 +1,8 @@
-//! Walking the tree for the names of metrics, in the byte order of the names, without a stat.
+//! Walks the tree for the names of metrics, in the byte order of the names, without a stat.
 //!
-//! The entries of a folder are sorted as their names will be: a folder counts as its name with a dot behind. Names
-//! then come out sorted and go straight into the set; what is held is one folder's entries for each level.
+//! The entries of a folder are sorted by the names they give: a folder counts as its name with a dot after
+//! it. So names come out sorted and go straight into the set. Memory holds the entries of one folder for each
+//! level.
 
 mod folder;
 
@@ -17,19 +18,20 @@ use bucky_whisper::{MetricName, Series};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use self::folder::{EXTENSION, Entry, Folder, Link};
+use self::folder::{EXTENSION, Folder, FolderEntry, Link};
 use super::list::{List, ListBuilder};
 use crate::store::{Store, StoreError, Tree, Volumes};
 
 const TAGGED_PREFIX: &str = "_tagged.";
-/// What `mkfs` makes at the root of a file system.
+/// A folder that `mkfs` creates at the root of a file system.
 const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// What a walk has found.
 pub(super) struct Scan {
     /// The metrics.
     pub(super) list: List,
-    /// How much else there is. Tagged files named by the hash of an unknown series are in the list, and here.
+    /// Counts of everything else. Tagged files named by the hash of an unknown series are in the list, and
+    /// here.
     pub(super) not_served: NotServed,
     /// How many metrics are tagged files named by the hash of a known series.
     pub(super) hash_named: u64,
@@ -37,7 +39,7 @@ pub(super) struct Scan {
     pub(super) first_unreadable: Option<(PathBuf, io::Error)>,
 }
 
-/// Why there is no list at all.
+/// Why there is no list.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ScanError {
     /// The prefix itself cannot be read.
@@ -46,20 +48,20 @@ pub(super) enum ScanError {
     /// The prefix is another folder than the one that is served.
     #[error(transparent)]
     Changed(StoreError),
-    /// The names did not come sorted.
+    /// The names were not sorted.
     #[error("the inventory could not be built")]
     Build(#[source] fst::Error),
 }
 
-/// What a walk tells of as it goes.
+/// Receives what a walk does not serve.
 pub(super) trait Visitor {
-    /// Whether it wants to be told.
+    /// Whether it wants these calls.
     const LISTENS: bool;
-    /// Something that is not served, by its path below the prefix.
+    /// Called for something that is not served, with its path below the prefix.
     fn not_served(&mut self, kind: NotServedKind, path: &Path, detail: &str);
 }
 
-/// Counts only.
+/// Ignores them: only the counts are used.
 pub(super) struct Ignore;
 
 impl Visitor for Ignore {
@@ -67,18 +69,19 @@ impl Visitor for Ignore {
     fn not_served(&mut self, _: NotServedKind, _: &Path, _: &str) {}
 }
 
-/// A folder on the way: its entries that are still to come, last first, and its name's length in the path.
+/// A folder on the current path: its remaining entries, in reverse order, and the length of its name in the
+/// path.
 struct Level {
-    entries: Vec<Entry>,
+    entries: Vec<FolderEntry>,
     name_len: usize,
-    /// The volume that it lies on; none for the prefix's.
+    /// The volume of the folder. `None` for the prefix's volume.
     volume: Option<Arc<Store>>,
     /// Whether it is the root of its volume.
     is_top: bool,
 }
 
-/// Walks the folder `prefix`, and the volumes below it where there are any. Tagged files named by the hash of one of the
-/// `known` series are like any other.
+/// Walks the folder `prefix`, and the volumes below it. Tagged files named by the hash of one of the `known`
+/// series are ordinary metrics.
 pub(super) fn scan(
     prefix: &Path,
     volumes: Option<&Volumes>,
@@ -120,7 +123,7 @@ pub(super) fn scan(
             continue;
         }
         let Some(component) = component(&entry.name) else {
-            walk.odd_folder(volume.as_deref(), &path);
+            walk.unusable_folder(volume.as_deref(), &path);
             continue;
         };
         if let Some((folder, volume, is_top)) = walk.enter(&path, &entry, volume) {
@@ -139,7 +142,7 @@ pub(super) fn scan(
     })
 }
 
-/// Whether a file system is mounted at `root`. `lost+found` there is no folder of metrics.
+/// Whether a file system is mounted at `root`. Then `lost+found` in it is not a folder of metrics.
 fn is_file_system_root(root: &File) -> bool {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let device = |folder: &dyn AsFd| rustix::fs::fstat(folder.as_fd()).map(|stat| stat.st_dev);
@@ -183,17 +186,17 @@ impl<'v, V: Visitor> Walk<'v, V> {
         volume.map_or(self.tree, Store::tree)
     }
 
-    /// What is in the folder `path`, on which volume that is, and whether it is that one's root. None where it is not
-    /// served.
+    /// The content of the folder `path`, its volume, and whether it is the root of that volume. `None` if it
+    /// is not served.
     fn enter(
         &mut self,
         path: &Path,
-        entry: &Entry,
+        entry: &FolderEntry,
         volume: Option<Arc<Store>>,
     ) -> Option<(Folder, Option<Arc<Store>>, bool)> {
         let missing = self.volumes.and_then(|volumes| volumes.missing_at(path));
         if let Some(error) = missing {
-            self.pass_over(NotServedKind::Volume, || path.to_owned(), &error.to_string());
+            self.leave_out(NotServedKind::Volume, || path.to_owned(), &error.to_string());
             return None;
         }
         let read = match entry.is_link {
@@ -212,7 +215,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
             Err(error) => {
                 let reason = bucky_api::chain(&error);
                 tracing::error!(folder = %path.display(), error = reason, "cannot serve a volume");
-                self.pass_over(NotServedKind::Volume, || path.to_owned(), &reason);
+                self.leave_out(NotServedKind::Volume, || path.to_owned(), &reason);
                 return None;
             }
         };
@@ -227,8 +230,9 @@ impl<'v, V: Visitor> Walk<'v, V> {
         is_unreadable || is_file_system_root(tree.root())
     }
 
-    /// Counts something that is not served, and tells of it; its path is only made where it is told.
-    fn pass_over(&mut self, kind: NotServedKind, path: impl FnOnce() -> PathBuf, detail: &str) {
+    /// Counts something that is not served, and reports it to the visitor. The path is computed only if the
+    /// visitor listens.
+    fn leave_out(&mut self, kind: NotServedKind, path: impl FnOnce() -> PathBuf, detail: &str) {
         self.not_served.add(kind);
         if V::LISTENS {
             self.visitor.not_served(kind, &path(), detail);
@@ -238,15 +242,15 @@ impl<'v, V: Visitor> Walk<'v, V> {
     fn file(&mut self, folder: &str, stem: &[u8]) -> Result<(), ScanError> {
         let path = || path_of(folder, &[stem, EXTENSION].concat());
         let Some(component) = component(stem) else {
-            self.pass_over(NotServedKind::UnusableName, path, "");
+            self.leave_out(NotServedKind::UnusableName, path, "");
             return Ok(());
         };
         let mut name = String::with_capacity(folder.len() + component.len());
         name.push_str(folder);
         name.push_str(component);
-        // Only by its length it can still be none. Who walks the list relies on it.
+        // The name may still be too long. Readers of the list rely on valid names.
         if !MetricName::is_one(&name) {
-            self.pass_over(NotServedKind::UnusableName, path, "");
+            self.leave_out(NotServedKind::UnusableName, path, "");
             return Ok(());
         }
         if name.starts_with(TAGGED_PREFIX) && Series::of(&name) == Series::Unplaceable {
@@ -254,7 +258,7 @@ impl<'v, V: Visitor> Walk<'v, V> {
             if hash.and_then(|hash| self.known.series_of(&hash)).is_some() {
                 self.hash_named += 1;
             } else {
-                self.pass_over(NotServedKind::Unplaceable, path, "");
+                self.leave_out(NotServedKind::Unplaceable, path, "");
             }
         }
         self.builder.push(&name).map_err(ScanError::Build)
@@ -262,17 +266,17 @@ impl<'v, V: Visitor> Walk<'v, V> {
 
     fn links(&mut self, folder: &Path, links: &[Link]) {
         for link in links {
-            self.pass_over(link.kind, || folder.join(as_path(&link.name)), &link.target);
+            self.leave_out(link.kind, || folder.join(as_path(&link.name)), &link.target);
         }
     }
 
-    /// The folder `path`, if it could be read and is ours. What is not served in it is counted.
+    /// The content of the folder `path`, if it could be read and is ours. Counts what is not served in it.
     fn opened(&mut self, path: &Path, read: Result<Folder, Errno>) -> Option<Folder> {
         match read {
             Ok(folder) if folder.is_others => {
                 tracing::error!(folder = %path.display(), "another buckyd serves a folder below this prefix; stop one \
                                                            of the two");
-                self.pass_over(NotServedKind::OtherBuckyd, || path.to_owned(), "");
+                self.leave_out(NotServedKind::OtherBuckyd, || path.to_owned(), "");
                 None
             }
             Ok(folder) => {
@@ -283,13 +287,13 @@ impl<'v, V: Visitor> Walk<'v, V> {
             Err(Errno::NOENT) => None,
             Err(Errno::XDEV) => {
                 let reason = "no metric has such a name";
-                self.pass_over(NotServedKind::Volume, || path.to_owned(), reason);
+                self.leave_out(NotServedKind::Volume, || path.to_owned(), reason);
                 None
             }
             Err(errno) => {
                 tracing::warn!(folder = %path.display(), error = %errno, "cannot read a folder; its metrics are not \
                      in the list");
-                self.pass_over(
+                self.leave_out(
                     NotServedKind::UnreadableFolder,
                     || path.to_owned(),
                     &errno.to_string(),
@@ -302,18 +306,18 @@ impl<'v, V: Visitor> Walk<'v, V> {
         }
     }
 
-    /// A folder whose name no component has: whatever `.wsp` files lie below it are unusable.
-    fn odd_folder(&mut self, volume: Option<&Store>, path: &Path) {
+    /// A folder whose name cannot be a component: all `.wsp` files below it are unusable.
+    fn unusable_folder(&mut self, volume: Option<&Store>, path: &Path) {
         let mut folders = vec![path.to_owned()];
         while let Some(path) = folders.pop() {
             let read = self.read(self.tree_of(volume), &path);
             let Some(folder) = self.opened(&path, read) else { continue };
-            for Entry { name, is_folder, .. } in folder.entries.into_iter().rev() {
+            for FolderEntry { name, is_folder, .. } in folder.entries.into_iter().rev() {
                 if is_folder {
                     folders.push(path.join(as_path(&name)));
                 } else {
                     let file = || path.join(as_path(&[&*name, EXTENSION].concat()));
-                    self.pass_over(NotServedKind::UnusableName, file, "");
+                    self.leave_out(NotServedKind::UnusableName, file, "");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What a scan finds, and what it counts instead.
+//! What a scan finds, and what it only counts.
 
 use super::*;
 use crate::inventory::list::Span;
@@ -79,7 +79,7 @@ fn d31_files_whose_name_would_mean_another_file_are_unusable_and_not_listed() {
     assert_eq!(names(&scan), ["ok", "x.y.z"]);
     assert_eq!(scan.not_served, NotServed { unusable: 4, ..NotServed::default() });
     assert_eq!(collect.0.len(), 4);
-    // One is not UTF-8.
+    // One of them is not UTF-8.
     let unusable = collect.paths(NotServedKind::UnusableName);
     assert_eq!(unusable, ["new\nline.wsp", "p.q.wsp", "x.y/z.wsp"]);
 }
@@ -184,7 +184,7 @@ fn a_folder_that_another_daemon_serves_is_left_to_it() {
     assert_eq!(scan.not_served, NotServed { other_buckyds: 1, ..NotServed::default() });
 }
 
-/// Who reads everything, as root does, is never refused.
+/// A user who can read everything, such as root, is never refused.
 #[test]
 fn lost_and_found_at_the_top_is_passed_over_where_it_cannot_be_read() {
     use std::os::unix::fs::PermissionsExt;

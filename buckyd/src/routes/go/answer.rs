@@ -1,4 +1,4 @@
-//! What the Go tool's routes answer where it is no data: a status and one line of plain text.
+//! The Go tool's routes answer without data in one form: a status and one line of plain text.
 
 use std::fmt::Display;
 
@@ -13,7 +13,7 @@ use crate::memory::NoMemory;
 use crate::store::StoreError;
 use crate::transfers::NoPermit;
 
-/// A status and its line of text, in the form that the Go daemon gives to errors.
+/// A status and its line of text, in the form of the Go daemon's errors.
 #[derive(Debug)]
 pub(in crate::routes) struct PlainAnswer {
     status: StatusCode,
@@ -26,12 +26,12 @@ impl PlainAnswer {
         Self { status, text: text.to_string(), retry_after_seconds: None }
     }
 
-    /// A request that cannot be carried out as it stands, now or later.
+    /// A request that cannot succeed as it is.
     pub(super) fn bad_request(text: impl Display) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
     }
 
-    /// Something went wrong here.
+    /// Something failed in this daemon.
     pub(super) fn internal(text: impl Display) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, text)
     }
@@ -53,7 +53,7 @@ impl PlainAnswer {
     }
 }
 
-/// What a path that no route has is answered with.
+/// The answer to a path that no route has.
 pub(super) async fn no_such_page() -> PlainAnswer {
     PlainAnswer::new(StatusCode::NOT_FOUND, "404 page not found")
 }
@@ -63,7 +63,7 @@ impl IntoResponse for PlainAnswer {
         if self.status.is_server_error() {
             tracing::warn!(status = self.status.as_u16(), message = self.text, "request failed");
         }
-        // A message may quote what was sent: it stays one line all the same.
+        // A message may quote what was sent. It must stay one line.
         let mut line: String =
             self.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         line.push('\n');
@@ -111,7 +111,7 @@ impl From<StoreError> for PlainAnswer {
     }
 }
 
-/// Only a place for a transfer that is not to be had comes as such an error here.
+/// Only a missing permit for a transfer becomes such an error here.
 impl From<NoPermit> for PlainAnswer {
     fn from(error: NoPermit) -> Self {
         ApiError::from(error).into()
@@ -131,14 +131,14 @@ impl From<Denied> for PlainAnswer {
     }
 }
 
-/// Too much else is in memory.
+/// Other requests use the memory.
 impl From<NoMemory> for PlainAnswer {
     fn from(error: NoMemory) -> Self {
         Self::busy(error)
     }
 }
 
-/// A file operation that broke down.
+/// A file operation failed.
 impl From<std::io::Error> for PlainAnswer {
     fn from(error: std::io::Error) -> Self {
         Self::internal(error)

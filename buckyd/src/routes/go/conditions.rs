@@ -1,7 +1,7 @@
-//! Conditional requests: whether an answer is wanted at all, by the time of the file. Pure.
+//! Conditional requests: whether the client needs an answer, by the time of the file. Pure.
 //!
-//! There are no entity tags, so a tag never matches. The order of the checks is that of RFC 9110, section 13.2.2, as
-//! Go's `net/http` has it. A date that cannot be read is as if absent.
+//! There are no entity tags, so a tag never matches. The checks are in the order of RFC 9110, section 13.2.2,
+//! as in Go's `net/http`. A date that cannot be read counts as absent.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,18 +10,18 @@ use axum::http::{HeaderMap, HeaderName, header};
 /// The last second that an HTTP date can name.
 const LAST_SECOND: i64 = 253_402_300_799;
 
-/// Whether a request goes on.
+/// The result of a request's conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It does.
+    /// Answer the request.
     Proceed,
-    /// 304: the client has what it needs.
+    /// 304: the client has the file.
     NotModified,
-    /// 412: the client wants it only in another state.
+    /// 412: the client wants the file only in another state.
     Failed,
 }
 
-/// The time of a file as conditions see it; none for a time that stands for "not known" or has no date.
+/// The time of a file for conditions. `None` for a time that means "unknown" or has no date.
 pub(super) fn modified(mtime: i64) -> Option<SystemTime> {
     let seconds = u64::try_from(mtime).ok().filter(|_| (1..=LAST_SECOND).contains(&mtime))?;
     Some(UNIX_EPOCH + Duration::from_secs(seconds))
@@ -57,7 +57,7 @@ pub(super) fn verdict(headers: &HeaderMap, modified: Option<SystemTime>) -> Verd
     Verdict::Proceed
 }
 
-/// Whether the range of a request counts: it has no `If-Range`, or one with the very time of the file.
+/// Whether the range of a request applies: it has no `If-Range`, or one with exactly the time of the file.
 pub(super) fn range_counts(headers: &HeaderMap, modified: Option<SystemTime>) -> bool {
     if !headers.contains_key(header::IF_RANGE) {
         return true;
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn times_without_a_date_are_not_told() {
+    fn times_without_a_date_are_left_out() {
         assert!(
             [i64::MIN, -1, 0, LAST_SECOND + 1, i64::MAX].into_iter().all(|t| modified(t).is_none())
         );

@@ -1,10 +1,10 @@
-//! Lists that are asked for with `force`: which scan answers such a request.
+//! Lists that are requested with `force`: which scan answers such a request.
 //!
-//! The Go client that gets 202 sends the very same request again, with `force`, until it gets 200. If each of them
-//! asked for a scan of its own, a store whose scan takes longer than an answer may wait would scan without end and
-//! never answer. The rule: a request that was answered with 202 is owed the scan that was begun for it. The same
-//! question (regular expression and list), asked again within [`OWED_FOR`] of its last 202, is answered from that
-//! scan and asks for no other. Any other forced request is answered from a scan that begins after it.
+//! A Go client that gets 202 sends the same request again, with `force`, until it gets 200. If each of them
+//! started a scan, a store whose scan takes longer than an answer may wait would scan without end and never
+//! answer. The rule: a request that got 202 is owed the scan that was started for it. The same question
+//! (regular expression and list), asked again within [`OWED_FOR`] of its last 202, is answered from that scan
+//! and starts no other. Any other forced request is answered from a scan that begins after it.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,41 +12,42 @@ use std::time::{Duration, Instant};
 
 use bucky_whisper::Digest;
 
-/// How long after its last 202 a question is known: the Go client comes back after 55 seconds at the latest.
+/// How long a question is remembered after its last 202. The Go client asks again after 55 seconds at the
+/// latest.
 const OWED_FOR: Duration = Duration::from_secs(90);
-/// How many questions are known at once.
+/// The most questions that are remembered at once.
 const QUESTIONS_MOST: usize = 1024;
 
-/// The questions that were answered with 202, and the scans they are owed.
+/// The questions that got 202, and the scan that each is owed.
 #[derive(Default)]
 pub(super) struct OwedScans(Mutex<HashMap<Digest, Owed>>);
 
 struct Owed {
     scan: u64,
-    told_at: Instant,
+    answered_at: Instant,
 }
 
 impl OwedScans {
-    /// The scan that `question` is owed, if it was answered with 202 a moment ago.
+    /// The scan that `question` is owed, if it got 202 a moment ago.
     pub(super) fn owed(&self, question: Digest, now: Instant) -> Option<u64> {
         let owed = self.locked();
         owed.get(&question).filter(|owed| is_known(owed, now)).map(|owed| owed.scan)
     }
 
-    /// `question` is being answered with 202: it is owed `scan`.
+    /// `question` gets 202: it is owed `scan`.
     pub(super) fn owe(&self, question: Digest, scan: u64, now: Instant) {
         let mut owed = self.locked();
         owed.retain(|_, owed| is_known(owed, now));
         if owed.len() >= QUESTIONS_MOST
             && let Some(oldest) =
-                owed.iter().min_by_key(|(_, owed)| owed.told_at).map(|(question, _)| *question)
+                owed.iter().min_by_key(|(_, owed)| owed.answered_at).map(|(question, _)| *question)
         {
             owed.remove(&oldest);
         }
-        owed.insert(question, Owed { scan, told_at: now });
+        owed.insert(question, Owed { scan, answered_at: now });
     }
 
-    /// `question` is being answered: it is owed nothing any more.
+    /// `question` gets its answer: it is owed nothing any more.
     pub(super) fn settle(&self, question: Digest) {
         self.locked().remove(&question);
     }
@@ -57,7 +58,7 @@ impl OwedScans {
 }
 
 fn is_known(owed: &Owed, now: Instant) -> bool {
-    now.saturating_duration_since(owed.told_at) <= OWED_FOR
+    now.saturating_duration_since(owed.answered_at) <= OWED_FOR
 }
 
 #[cfg(test)]

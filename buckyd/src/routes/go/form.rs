@@ -1,7 +1,7 @@
 //! Parameters of the Go tool's routes, from the query and from a form in the body.
 //!
-//! Read strictly: what cannot be read is an error. To the Go daemon it counts as absent, so that a list of metrics
-//! that is damaged or too long means all metrics, also where they are about to be deleted.
+//! They are read strictly: what cannot be read is an error. The Go daemon treats it as absent. So a list of
+//! metrics that is damaged or too long means all metrics, even if they are to be deleted.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -11,10 +11,10 @@ use bytes::Bytes;
 
 use super::answer::PlainAnswer;
 use super::path::{self, BadEscape};
-use crate::http::body::{self, BodyError, Held};
+use crate::http::body::{self, BodyError, HeldBody};
 use crate::memory::{Budget, Share};
 
-/// The most parameters: a request has four at most, and each takes many times what it is written with.
+/// The most parameters. A request has at most four, and each takes many times its length in memory.
 const PARAMETERS_MOST: usize = 1000;
 const MULTIPART: &str = "multipart/form-data";
 
@@ -24,34 +24,35 @@ enum FormError {
     /// A `%` that is not followed by two digits.
     #[error("{part} cannot be read: {source}")]
     Escape { part: &'static str, source: BadEscape },
-    /// A `;`, which some take for a separator and some for a part of the value.
+    /// A `;`, which some readers take for a separator and others for a part of the value.
     #[error("{part} cannot be read: invalid semicolon separator; write it as %3B")]
     Semicolon { part: &'static str },
-    /// Bytes that are no text.
+    /// Bytes that are not UTF-8.
     #[error("{part} cannot be read: it is not UTF-8")]
     NotUtf8 { part: &'static str },
     /// More than any request has.
     #[error("{part} cannot be read: it has more than {PARAMETERS_MOST} parameters")]
     TooMany { part: &'static str },
-    /// A multipart body that is not one.
+    /// A malformed multipart body.
     #[error("the multipart body cannot be read: {0}")]
     Multipart(#[from] multer::Error),
-    /// A body that is there and of a type that has no parameters.
+    /// A body of a type that has no parameters.
     #[error("cannot read parameters from a body of type {found:?}; send {FORM} or {MULTIPART}")]
     Type { found: String },
 }
 
 impl From<FormError> for PlainAnswer {
     fn from(error: FormError) -> Self {
-        // The sources are in the messages: they are one line either way.
+        // The messages contain their sources: they are one line either way.
         Self::bad_request(error)
     }
 }
 
-/// How many times the length of its body a form takes while it is read: as it came, as a part, and as a parameter.
+/// How many times the length of its body a form takes in memory: as it arrived, as a part, and as a
+/// parameter.
 const READ_TIMES: u64 = 3;
 
-/// The parameters of a request, those of the body before those of the query.
+/// The parameters of a request. Those of the body come before those of the query.
 #[derive(Debug, Default)]
 pub(super) struct Form {
     parameters: Vec<(String, String)>,
@@ -65,8 +66,8 @@ impl Form {
         Ok(Self { parameters, share: Share::default() })
     }
 
-    /// The parameters of the query and the body. Only a POST's and a PUT's body is read, of `limit_bytes` at most;
-    /// one of a type that is no form must be empty.
+    /// The parameters of the query and the body. Only the body of a POST or PUT is read, at most
+    /// `limit_bytes`. A body that is not a form must be empty.
     pub(super) async fn read(
         request: Request,
         limit_bytes: usize,
@@ -78,24 +79,24 @@ impl Form {
         Ok(form)
     }
 
-    /// What its parameters take, to be held for as long as they are.
+    /// The share of the memory for its parameters, to be held as long as they are.
     pub(super) fn take_share(&mut self) -> Share {
         std::mem::take(&mut self.share)
     }
 
-    /// The value of `name` that counts: the first.
+    /// The value of `name`. The first one counts.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The same, moved out of the form, where it may be long.
+    /// Moves the value of `name` out of the form. It may be long.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
         let parameter = self.parameters.iter_mut().find(|(key, _)| key == name);
         parameter.map(|(_, value)| std::mem::take(value))
     }
 }
 
-/// Why there is no form: the body did not come, or its content is wrong.
+/// Why there is no form: the body did not arrive, or its content is invalid.
 #[derive(Debug)]
 pub(super) enum FormBodyError {
     Body(BodyError),
@@ -137,7 +138,7 @@ async fn of_body(
     let is_multipart = media_type.eq_ignore_ascii_case(MULTIPART);
     if is_multipart || media_type.eq_ignore_ascii_case(FORM) {
         let held = body::read(body, limit_bytes, budget).await.map_err(FormBodyError::Body)?;
-        let Held { bytes, mut share } = held;
+        let HeldBody { bytes, mut share } = held;
         let more = budget.share(bytes.len() as u64 * (READ_TIMES - 1)).await;
         share.add(more.map_err(|error| FormBodyError::Body(BodyError::NoMemory(error)))?);
         let parameters = if is_multipart {
@@ -161,7 +162,7 @@ fn content_type(headers: &HeaderMap) -> String {
         .unwrap_or_default()
 }
 
-/// The pairs of `name=value&name=value`; `part` says in errors what is being read.
+/// The pairs of `name=value&name=value`. `part` names the source of the text in errors.
 fn parse(text: &[u8], part: &'static str) -> Result<Vec<(String, String)>, FormError> {
     let pairs = text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     if pairs.clone().nth(PARAMETERS_MOST).is_some() {
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn d1_what_cannot_be_read_is_an_error_and_never_an_absent_parameter() {
+    async fn d1_an_unreadable_parameter_is_an_error_and_never_an_absent_one() {
         for (content_type, query, body, said) in [
             (FORM, "", "list=%zz", "invalid URL escape \\\"%zz\\\""),
             (FORM, "?list=%5", "", "the query cannot be read"),

@@ -1,7 +1,8 @@
 //! `GET /metrics/NAME`: a metric's file.
 //!
-//! The file is read whole under a shared lock, which is released before the first byte is sent: a client that reads
-//! slowly, or not at all, holds up nobody. One that is too long to be held is sent as it is read (`get_long`).
+//! The file is read completely under a shared lock, which is released before the first byte is sent. So a
+//! slow client holds up no writer. A file that is too long to hold in memory is sent as it is read
+//! (`get_long`).
 
 use std::io::Write;
 use std::sync::Arc;
@@ -11,46 +12,47 @@ use axum::response::Response;
 use bucky_api::Encoding;
 
 use super::answer::PlainAnswer;
-use super::asked::{Asked, stat_header};
-use super::reply::{Piece, Reply, Told, media_type};
+use super::reply::{FileFacts, Piece, Reply, media_type};
+use super::requested::{RequestedMetric, stat_header};
 use super::{conditions, get_long};
 use crate::app::App;
 use crate::blocking::{blocking, bytes_body};
 use crate::memory::Share;
 use crate::store::StoreError;
 
-/// What is sent, and what is told about it.
-struct Found {
+/// The body, and what the headers say about it.
+struct FoundFile {
     /// The file, encoded.
     content: Vec<u8>,
-    told: Told,
-    /// What the content takes, and a copy of it.
+    facts: FileFacts,
+    /// The memory for the content and a copy of it.
     share: Share,
 }
 
 pub(super) async fn get(
     app: Arc<App>,
-    asked: Asked,
+    requested: RequestedMetric,
     headers: &HeaderMap,
 ) -> Result<Response, PlainAnswer> {
-    let place = app.transfers.send_file().await?;
+    let permit = app.transfers.send_file().await?;
     let encoding = encoding(headers);
     let finder = Arc::clone(&app);
-    let (found, asked) = blocking(move || (find(&finder, &asked, encoding), asked)).await?;
-    let Some(Found { content, told, share }) = found? else {
-        return get_long::get(app, asked, headers, place).await;
+    let (found, requested) =
+        blocking(move || (find(&finder, &requested, encoding), requested)).await?;
+    let Some(FoundFile { content, facts, share }) = found? else {
+        return get_long::get(app, requested, headers, permit).await;
     };
-    match told.reply(headers) {
+    match facts.reply(headers) {
         Reply::Bodiless(response) => Ok(response),
         Reply::Sent { head, pieces } => {
             let body = body(content, &pieces);
-            // What is held is given back once the body is sent.
-            head.body(bytes_body(body, (place, share))).map_err(PlainAnswer::internal)
+            // The permit and the memory are returned once the body is sent.
+            head.body(bytes_body(body, (permit, share))).map_err(PlainAnswer::internal)
         }
     }
 }
 
-/// As in the Go tool: snappy only where nothing but `snappy` is accepted.
+/// As in the Go tool: snappy only if nothing but `snappy` is accepted.
 fn encoding(headers: &HeaderMap) -> Encoding {
     match headers.get(header::ACCEPT_ENCODING) {
         Some(value) if value.as_bytes() == b"snappy" => Encoding::Snappy,
@@ -58,10 +60,14 @@ fn encoding(headers: &HeaderMap) -> Encoding {
     }
 }
 
-/// The file; none where it is too long to be held.
-fn find(app: &App, asked: &Asked, encoding: Encoding) -> Result<Option<Found>, PlainAnswer> {
-    // Encoded, or in parts, it is there once more; what cannot be compressed gets frames of 64 KiB around it.
-    let file = match app.store.read_to_copy(&asked.metric) {
+/// The file. `None` if it is too long to hold in memory.
+fn find(
+    app: &App,
+    requested: &RequestedMetric,
+    encoding: Encoding,
+) -> Result<Option<FoundFile>, PlainAnswer> {
+    // Encoded, or in parts, it is in memory twice. If it cannot be compressed, each 64 KiB gets a frame.
+    let file = match app.store.read_to_copy(&requested.metric) {
         Ok(file) => file,
         Err(StoreError::TooLarge { .. }) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -79,14 +85,14 @@ fn find(app: &App, asked: &Asked, encoding: Encoding) -> Result<Option<Found>, P
             encoder.finish()?
         }
     };
-    let told = Told {
+    let facts = FileFacts {
         len_bytes: content.len(),
         media_type: media_type(&content),
         encoding,
-        stat: stat_header(asked.spelled.clone(), size, file.meta.mode, mtime, encoding)?,
+        stat: stat_header(requested.spelled.clone(), size, file.meta.mode, mtime, encoding)?,
         modified: conditions::modified(mtime),
     };
-    Ok(Some(Found { content, told, share: file.share }))
+    Ok(Some(FoundFile { content, facts, share: file.share }))
 }
 
 fn body(content: Vec<u8>, pieces: &[Piece]) -> Vec<u8> {

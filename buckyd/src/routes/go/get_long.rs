@@ -1,7 +1,8 @@
-//! `GET /metrics/NAME` of a file that is too long to be held: sent as it is read, each piece under the lock.
+//! `GET /metrics/NAME` of a file that is too long to hold in memory: it is sent as it is read, each piece
+//! under the lock.
 //!
-//! It is never encoded: how long it would be then is not known before all of it is, and the contract has a length. A client that
-//! takes snappy takes it plain, too, and is told so.
+//! It is never encoded, because the contract requires a length, and the encoded length is known only at the
+//! end. A client that accepts snappy accepts plain bytes too, and the headers say which it gets.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use bucky_api::Encoding;
 use tokio::sync::oneshot;
 
 use super::answer::PlainAnswer;
-use super::asked::{Asked, stat_header};
 use super::conditions;
-use super::reply::{Piece, Reply, SNIFFED_BYTES, Told, media_type};
+use super::reply::{FileFacts, Piece, Reply, SNIFFED_BYTES, media_type};
+use super::requested::{RequestedMetric, stat_header};
 use crate::app::App;
 use crate::blocking::{BodyWriter, body_channel};
 use crate::store::LargeFile;
@@ -24,27 +25,27 @@ use crate::transfers::Permit;
 /// How much is read under the lock at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// What begins an answer.
+/// The beginning of an answer.
 enum Head {
-    /// All of it.
+    /// The complete answer.
     Whole(Response),
-    /// The body is on its way.
+    /// The headers; the body follows.
     Begun(Builder),
 }
 
 pub(super) async fn get(
     app: Arc<App>,
-    asked: Asked,
+    requested: RequestedMetric,
     headers: &HeaderMap,
-    place: Permit,
+    permit: Permit,
 ) -> Result<Response, PlainAnswer> {
     let (writer, body) = body_channel();
     let (head_sender, head) = oneshot::channel();
     let headers = headers.clone();
     tokio::task::spawn_blocking(move || {
-        let _place = place;
-        // Where it fails in the middle, the body ends as broken.
-        if let Err(error) = send(&app, asked, &headers, head_sender, writer) {
+        let _permit = permit;
+        // If it fails in the middle, the body ends as broken.
+        if let Err(error) = send(&app, requested, &headers, head_sender, writer) {
             tracing::info!(%error, "stopped sending a file");
         }
     });
@@ -56,20 +57,20 @@ pub(super) async fn get(
 
 fn send(
     app: &App,
-    asked: Asked,
+    requested: RequestedMetric,
     headers: &HeaderMap,
     head: oneshot::Sender<Result<Head, PlainAnswer>>,
     mut writer: BodyWriter,
 ) -> io::Result<()> {
-    // Where nobody waits for the answer any more, nobody needs to know.
-    let (mut file, told) = match begin(app, asked) {
+    // If the client is gone, an error here is of no use.
+    let (mut file, facts) = match begin(app, requested) {
         Ok(begun) => begun,
         Err(error) => {
             let _ = head.send(Err(error));
             return Ok(());
         }
     };
-    match told.reply(headers) {
+    match facts.reply(headers) {
         Reply::Bodiless(response) => {
             let _ = head.send(Ok(Head::Whole(response)));
             Ok(())
@@ -87,21 +88,21 @@ fn send(
     }
 }
 
-fn begin(app: &App, asked: Asked) -> Result<(LargeFile<'_>, Told), PlainAnswer> {
-    let mut file = app.store.open_large(&asked.metric)?;
+fn begin(app: &App, requested: RequestedMetric) -> Result<(LargeFile<'_>, FileFacts), PlainAnswer> {
+    let mut file = app.store.open_large(&requested.metric)?;
     let mut first = Vec::new();
     file.by_ref().take(SNIFFED_BYTES as u64).read_to_end(&mut first)?;
     let (meta, size) = (file.meta(), file.len_bytes());
     let mtime = i64::try_from(meta.mtime).unwrap_or(i64::MAX);
     let size = i64::try_from(size).unwrap_or(i64::MAX);
-    let told = Told {
+    let facts = FileFacts {
         len_bytes: usize::try_from(file.len_bytes()).map_err(PlainAnswer::internal)?,
         media_type: media_type(&first),
         encoding: Encoding::Identity,
-        stat: stat_header(asked.spelled, size, meta.mode, mtime, Encoding::Identity)?,
+        stat: stat_header(requested.spelled, size, meta.mode, mtime, Encoding::Identity)?,
         modified: conditions::modified(mtime),
     };
-    Ok((file, told))
+    Ok((file, facts))
 }
 
 fn copy(

@@ -1,4 +1,4 @@
-//! `GET /hashring`: the ring this daemon was told, as the Go tool writes it.
+//! `GET /hashring`: the ring of this daemon, in the Go tool's form.
 
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! `GET` and `POST /metrics`: the list of metrics, as the Go tool asks for it.
 //!
-//! A request that cannot be read is refused, never taken for one without parameters: that would be all metrics.
-//! While there is no list the answer is 202 and the client asks again, but where go-carbon's list of files (`-cache_path`)
-//! stands in for it; a list that is being made anew serves on. What `force` means is in `force`.
+//! A request that cannot be read is refused. It is never taken for one without parameters, which would mean
+//! all metrics. While there is no list, the answer is 202 and the client asks again, unless go-carbon's list
+//! of files (`-cache_path`) replaces it. During a rescan the old list is served. `force` has its own module.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +25,8 @@ use serde::de::DeserializeSeed;
 use super::answer::PlainAnswer;
 use super::force::OwedScans;
 use super::form::{Form, FormBodyError};
-use super::names::Names;
+use super::json_array::JsonArray;
+use super::names::ListedNames;
 use crate::app::App;
 use crate::blocking::{BodyWriter, blocking};
 use crate::http::body::BodyError;
@@ -34,11 +35,11 @@ use crate::inventory::{Inventory, List, Span};
 use crate::memory::Budget;
 use crate::transfers::{NoPermit, Permit, Transfers};
 
-/// A body may not have as many bytes as this.
+/// A body must be shorter than this.
 const BODY_LIMIT_BYTES: u64 = 160 * 1024 * 1024;
-/// How long a forced request waits for its scan: less than the Go client waits for an answer (30 s).
+/// How long a forced request waits for its scan. It is less than the Go client waits for an answer (30 s).
 const SCAN_WAIT: Duration = Duration::from_secs(20);
-/// How many folders the scan could not read: what lies below them is not in the list.
+/// The number of folders that the scan could not read. Files below them are not in the list.
 const UNREADABLE_HEADER: &str = "x-bucky-unreadable-folders";
 
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -63,10 +64,10 @@ async fn answer(
     }
     let is_post = *request.method() == Method::POST;
     let mut form = read_form(request, &app.memory.receiving).await?;
-    // Held until the answer is sent: until then the list of a request is in memory.
+    // Held until the answer is sent, because the request's list is in memory until then.
     let share = form.take_share();
-    // After the body: a sender that takes its time holds up nobody.
-    let list_place = match is_post {
+    // After the body, so that a slow sender holds no permit.
+    let list_permit = match is_post {
         true => Some(app.transfers.receive_list().await.map_err(no_permit)?),
         false => None,
     };
@@ -77,14 +78,14 @@ async fn answer(
         current_list(&app.inventory).await?
     };
     let regex = question.compile(&app.transfers).await?;
-    let place = app.transfers.answer().await.map_err(no_permit)?;
+    let permit = app.transfers.answer().await.map_err(no_permit)?;
     let work = move || -> Result<_, PlainAnswer> {
         let wanted = question.wanted(&list, regex)?;
         Ok((wanted, list, app.inventory.status().unreadable_folders))
     };
     let (wanted, list, unreadable) = blocking(work).await??;
-    let mut response = lines::stream(place, "application/json", move |writer| {
-        let _held = (list_place, share);
+    let mut response = lines::stream(permit, "application/json", move |writer| {
+        let _held = (list_permit, share);
         wanted.write(&list, writer)
     });
     if unreadable > 0 {
@@ -93,7 +94,7 @@ async fn answer(
     Ok(response)
 }
 
-/// The Go client asks again after 202, and after nothing else.
+/// The Go client asks again only after a 202.
 fn no_permit(error: NoPermit) -> PlainAnswer {
     match error {
         NoPermit::InUse { .. } | NoPermit::NotInTime { .. } => in_progress(),
@@ -123,7 +124,7 @@ struct Question {
 }
 
 impl Question {
-    /// An empty regular expression or list is refused: the Go daemon takes it for none at all, which is all metrics.
+    /// An empty regular expression or list is refused. The Go daemon ignores it, which means all metrics.
     fn of(mut form: Form) -> Result<Self, PlainAnswer> {
         let (regex, list) = (form.take("regex"), form.take("list"));
         for (name, value) in [("regex", &regex), ("list", &list)] {
@@ -137,7 +138,7 @@ impl Question {
         Ok(Self { regex, list, force })
     }
 
-    /// Equal for equal questions.
+    /// Equal questions have equal digests.
     fn digest(&self) -> Digest {
         let mut text = Vec::new();
         for part in [&self.regex, &self.list] {
@@ -148,41 +149,45 @@ impl Question {
         Digest::of(&text)
     }
 
-    /// The regular expression, ready to be used, and its place.
+    /// The compiled regular expression, and its permit.
     async fn compile(
         &mut self,
         transfers: &Transfers,
     ) -> Result<Option<(Regex, Permit)>, PlainAnswer> {
         let Some(text) = self.regex.take() else { return Ok(None) };
-        let place = transfers.pattern().await.map_err(no_permit)?;
+        let permit = transfers.pattern().await.map_err(no_permit)?;
         let regex = transfers.compile(move || query::compile_regex(&text)).await;
         let regex = regex.map_err(no_permit)?.map_err(|error| {
-            // The last line says what is wrong; those before it draw where.
+            // The last line says what is wrong. The lines before it only point at the place.
             let text = error.to_string();
             let last = text.lines().last().unwrap_or_default();
             let last = last.strip_prefix("error: ").unwrap_or(last);
             PlainAnswer::bad_request(format!("error parsing regexp: {last}"))
         })?;
-        Ok(Some((regex, place)))
+        Ok(Some((regex, permit)))
     }
 
-    /// What of `list` goes into the answer. Names that are not in it are forgotten as they are read: a request takes no
-    /// more memory than its text and what it finds.
-    fn wanted(self, list: &List, regex: Option<(Regex, Permit)>) -> Result<Wanted, PlainAnswer> {
-        let Some(json) = self.list else { return Ok(Wanted { regex, names: None }) };
+    /// Which names of `list` are in the answer. Requested names that are not in it are dropped as they are
+    /// read, so a request takes no more memory than its text and what it finds.
+    fn wanted(
+        self,
+        list: &List,
+        regex: Option<(Regex, Permit)>,
+    ) -> Result<SelectedNames, PlainAnswer> {
+        let Some(json) = self.list else { return Ok(SelectedNames { regex, names: None }) };
         let mut reader = serde_json::Deserializer::from_str(&json);
-        let names = Names(list).deserialize(&mut reader);
+        let names = ListedNames(list).deserialize(&mut reader);
         let names = names.and_then(|names| reader.end().map(|()| names)).map_err(|error| {
             PlainAnswer::bad_request(format!("list= is not a JSON array of strings: {error}"))
         })?;
-        Ok(Wanted { regex, names: Some(names) })
+        Ok(SelectedNames { regex, names: Some(names) })
     }
 }
 
-/// The list as it is, or a guess at it, or the answer that it is being made.
+/// The list, or a provisional one, or the answer that the scan runs.
 async fn current_list(inventory: &Arc<Inventory>) -> Result<List, PlainAnswer> {
     let inventory = Arc::clone(inventory);
-    blocking(move || inventory.list_or_guess().ok_or_else(|| not_ready(&inventory))).await?
+    blocking(move || inventory.list_or_provisional().ok_or_else(|| not_ready(&inventory))).await?
 }
 
 /// The list of a scan that began after `question` was first asked.
@@ -202,7 +207,7 @@ async fn forced_list(
     blocking(move || inventory.list_of(scan).ok_or_else(|| not_ready(&inventory))).await?
 }
 
-/// Why there is no list: the scan for it runs, or it failed. In the second case 202 would be asked again for ever.
+/// Why there is no list: the scan runs, or it failed. In the second case a 202 would be repeated forever.
 fn not_ready(inventory: &Inventory) -> PlainAnswer {
     match inventory.status().problem.as_str() {
         "" => in_progress(),
@@ -214,16 +219,16 @@ fn in_progress() -> PlainAnswer {
     PlainAnswer::new(StatusCode::ACCEPTED, NOT_READY_BODY.trim_end())
 }
 
-/// Which metrics go into the answer.
-struct Wanted {
+/// The names in the answer.
+struct SelectedNames {
     regex: Option<(Regex, Permit)>,
-    /// Those that were asked for and are there.
+    /// The names that were requested and exist.
     names: Option<BTreeSet<String>>,
 }
 
-impl Wanted {
+impl SelectedNames {
     fn write(&self, list: &List, writer: &mut BodyWriter) -> io::Result<()> {
-        let mut array = JsonArray { writer, is_empty: true, scratch: Vec::new() };
+        let mut array = JsonArray::new(writer);
         array.begin()?;
         match &self.names {
             Some(names) => {
@@ -248,65 +253,9 @@ impl Wanted {
     }
 }
 
-/// A JSON array of strings, written as Go writes it.
-struct JsonArray<'w, W> {
-    writer: &'w mut W,
-    is_empty: bool,
-    scratch: Vec<u8>,
-}
-
-impl<W: Write> JsonArray<'_, W> {
-    fn begin(&mut self) -> io::Result<()> {
-        self.writer.write_all(b"[")
-    }
-
-    fn push(&mut self, text: &str) -> io::Result<()> {
-        if !std::mem::take(&mut self.is_empty) {
-            self.writer.write_all(b",")?;
-        }
-        self.scratch.clear();
-        serde_json::to_writer(&mut self.scratch, text)?;
-        let json = String::from_utf8_lossy(&self.scratch);
-        let special = |c| matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
-        for part in json.split_inclusive(special) {
-            match part.char_indices().next_back().filter(|(_, c)| special(*c)) {
-                None => self.writer.write_all(part.as_bytes())?,
-                Some((at, c)) => {
-                    let (plain, _) = part.split_at(at);
-                    write!(self.writer, "{plain}\\u{:04x}", u32::from(c))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.writer.write_all(b"]")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn json(names: &[&str]) -> String {
-        let mut bytes = Vec::new();
-        let mut array = JsonArray { writer: &mut bytes, is_empty: true, scratch: Vec::new() };
-        array.begin().unwrap();
-        names.iter().for_each(|name| array.push(name).unwrap());
-        array.end().unwrap();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn the_array_is_written_as_go_writes_it() {
-        assert_eq!(json(&[]), "[]");
-        assert_eq!(json(&["a.b"]), r#"["a.b"]"#);
-        assert_eq!(
-            json(&["a<b>&c", "q\"\\", "é\u{2028}"]),
-            r#"["a\u003cb\u003e\u0026c","q\"\\","é\u2028"]"#
-        );
-    }
 
     fn question(regex: Option<&str>, list: Option<&str>) -> Question {
         Question { regex: regex.map(Into::into), list: list.map(Into::into), force: false }
@@ -345,7 +294,7 @@ mod tests {
             let wanted = question(None, Some(text)).wanted(&list, None);
             wanted.map(|wanted| wanted.names.unwrap())
         };
-        // What is not there, a million times or once, is not kept.
+        // A name that does not exist is not kept, however often it is requested.
         let wanted = names(r#"["b","\u0061","b",null,"x"]"#).unwrap();
         assert_eq!(wanted, ["a", "b"].map(String::from).into());
         assert!(names("[]").unwrap().is_empty());
@@ -356,7 +305,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bad_regular_expression_is_told_in_one_line() {
+    async fn a_bad_regular_expression_is_explained_in_one_line() {
         let (_stop, stopping) = tokio::sync::watch::channel(false);
         let transfers = Transfers::new(1, stopping);
         let error = question(Some("("), None).compile(&transfers).await.err().unwrap();
@@ -371,7 +320,7 @@ mod tests {
         let owed = OwedScans::default();
         let question = Digest::of(b"question");
         let short = Duration::from_millis(5);
-        // No scanner runs: the scan does not end in time, however often it is asked for.
+        // No scanner runs, so the scan never ends, however often it is requested.
         for _ in 0..3 {
             let answer = forced_list(&inventory, &owed, question, short).await;
             assert_eq!(answer.err().unwrap().status(), StatusCode::ACCEPTED);
@@ -383,7 +332,7 @@ mod tests {
         let list = forced_list(&inventory, &owed, question, long).await.unwrap();
         assert!(list.contains("new"));
         assert!(inventory.list_of(2).is_none(), "the retry was answered from the scan it was owed");
-        // Asked once more it is a new question.
+        // RequestedMetric again, it is a new question.
         std::fs::write(prefix.path().join("newer.wsp"), b"").unwrap();
         let list = forced_list(&inventory, &owed, question, long).await.unwrap();
         assert!(list.contains("newer"));

@@ -1,7 +1,7 @@
 //! `/metrics/NAME`: one metric's file, as the Go tool asks for it.
 //!
-//! Here: which metric is meant, which method, HEAD and DELETE. GET is in `get`, POST and PUT are in `upload`
-//! and `offload`.
+//! This module finds the metric and the method, and has HEAD and DELETE. GET is in `get`, POST and PUT are in
+//! `upload` and `offload`.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use bucky_api::{Encoding, paths};
 use bucky_whisper::MetricName;
 
 use super::answer::PlainAnswer;
-use super::asked::{Asked, stat_header};
-use super::upload_file::How;
+use super::requested::{RequestedMetric, stat_header};
+use super::upload_file::OnExisting;
 use super::{get, path, upload};
 use crate::app::App;
 use crate::blocking::blocking;
@@ -35,40 +35,44 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Result<Respons
     }
     let method = request.method().clone();
     match method {
-        Method::HEAD => head(app, asked(name)?).await,
-        Method::GET => get::get(app, asked(name)?, request.headers()).await,
-        Method::POST => upload::receive(app, How::Heal, asked(name)?.metric, request).await,
-        Method::PUT => upload::receive(app, How::Replace, asked(name)?.metric, request).await,
-        Method::DELETE => delete(app, asked(name)?).await,
+        Method::HEAD => head(app, requested_metric(name)?).await,
+        Method::GET => get::get(app, requested_metric(name)?, request.headers()).await,
+        Method::POST => {
+            upload::receive(app, OnExisting::Heal, requested_metric(name)?.metric, request).await
+        }
+        Method::PUT => {
+            upload::receive(app, OnExisting::Replace, requested_metric(name)?.metric, request).await
+        }
+        Method::DELETE => delete(app, requested_metric(name)?).await,
         _ => Err(PlainAnswer::bad_request("Bad method request.")),
     }
 }
 
-/// What stands in the path behind `/metrics/`, decoded.
+/// The part of the path after `/metrics/`, decoded.
 fn name_in(uri: &Uri) -> Result<Vec<u8>, PlainAnswer> {
     let path = uri.path();
     let rest = path.strip_prefix(paths::METRICS).and_then(|rest| rest.strip_prefix('/'));
     path::decode(rest.unwrap_or_default().as_bytes()).map_err(PlainAnswer::bad_request)
 }
 
-/// The metric that a text behind `/metrics/` means, as it stands in the path; none where it is no name, so that
-/// every request for it is refused.
+/// The metric that a path text after `/metrics/` names. `None` if it is not a valid name: every request for
+/// it is refused.
 pub(crate) fn metric_in_path(raw: &str) -> Option<MetricName> {
     let name = path::decode(raw.as_bytes()).ok()?;
-    asked(name).ok().map(|asked| asked.metric)
+    requested_metric(name).ok().map(|requested| requested.metric)
 }
 
-/// Unlike the Go tool's, a name that would only after some cleaning be that of a file is refused: it would mean
-/// another metric's file.
-fn asked(name: Vec<u8>) -> Result<Asked, PlainAnswer> {
+/// The metric of a name. A name that would become a file's only after cleaning is refused, unlike in the Go
+/// tool: it would mean another metric's file.
+fn requested_metric(name: Vec<u8>) -> Result<RequestedMetric, PlainAnswer> {
     let spelled = String::from_utf8(name)
         .map_err(|_| PlainAnswer::bad_request("the name of the metric is not UTF-8"))?;
     let metric = MetricName::parse(&spelled).map_err(PlainAnswer::bad_request)?;
-    Ok(Asked { spelled, metric })
+    Ok(RequestedMetric { spelled, metric })
 }
 
-async fn head(app: Arc<App>, asked: Asked) -> Result<Response, PlainAnswer> {
-    let Asked { spelled, metric } = asked;
+async fn head(app: Arc<App>, requested: RequestedMetric) -> Result<Response, PlainAnswer> {
+    let RequestedMetric { spelled, metric } = requested;
     match blocking(move || app.store.stat(&metric)).await? {
         Ok(stat) => {
             let bytes = i64::try_from(stat.bytes).unwrap_or(i64::MAX);
@@ -83,7 +87,7 @@ async fn head(app: Arc<App>, asked: Asked) -> Result<Response, PlainAnswer> {
     }
 }
 
-async fn delete(app: Arc<App>, asked: Asked) -> Result<Response, PlainAnswer> {
-    blocking(move || app.store.unlink(&asked.metric)).await??;
+async fn delete(app: Arc<App>, requested: RequestedMetric) -> Result<Response, PlainAnswer> {
+    blocking(move || app.store.unlink(&requested.metric)).await??;
     Ok(StatusCode::OK.into_response())
 }

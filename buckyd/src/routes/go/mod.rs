@@ -1,15 +1,16 @@
 //! The Go tool's routes, as its clients expect them: `/hashring`, `/metrics` and `/metrics/NAME`.
 //!
-//! One file is one request. What the Go daemon does wrong is not copied: `docs/internals/compatibility.md` lists the differences.
+//! Each file has one request. Faults of the Go daemon are not copied: `docs/internals/compatibility.md` lists
+//! the differences.
 
 pub(super) mod answer;
-mod asked;
 mod conditions;
 mod force;
 mod form;
 mod get;
 mod get_long;
 mod hashring;
+mod json_array;
 mod list;
 mod metric;
 mod names;
@@ -17,6 +18,7 @@ mod offload;
 pub(super) mod path;
 mod range;
 mod reply;
+mod requested;
 mod upload;
 mod upload_file;
 mod upload_long;

@@ -1,4 +1,4 @@
-//! The names of a list request: a JSON array, read without being held.
+//! The names in a list request: a JSON array that is read without holding it in memory.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -7,11 +7,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
 use crate::inventory::List;
 
-/// Reads an array of names and keeps those that are in the list. `null` stands for an empty array, and among the names
-/// for the empty one, which no metric has.
-pub(super) struct Names<'l>(pub(super) &'l List);
+/// Reads an array of names and keeps those that are in the list. `null` means an empty array. As a name,
+/// `null` means the empty name, which no metric has.
+pub(super) struct ListedNames<'l>(pub(super) &'l List);
 
-impl<'de> DeserializeSeed<'de> for Names<'_> {
+impl<'de> DeserializeSeed<'de> for ListedNames<'_> {
     type Value = BTreeSet<String>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -19,7 +19,7 @@ impl<'de> DeserializeSeed<'de> for Names<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Names<'_> {
+impl<'de> Visitor<'de> for ListedNames<'_> {
     type Value = BTreeSet<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,18 +32,18 @@ impl<'de> Visitor<'de> for Names<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Self::Value, A::Error> {
         let mut there = BTreeSet::new();
-        while names.next_element_seed(Name { list: self.0, there: &mut there })?.is_some() {}
+        while names.next_element_seed(ListedName { list: self.0, there: &mut there })?.is_some() {}
         Ok(there)
     }
 }
 
 /// Reads one name, and keeps it if it is in the list.
-struct Name<'l, 's> {
+struct ListedName<'l, 's> {
     list: &'l List,
     there: &'s mut BTreeSet<String>,
 }
 
-impl<'de> DeserializeSeed<'de> for Name<'_, '_> {
+impl<'de> DeserializeSeed<'de> for ListedName<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -51,7 +51,7 @@ impl<'de> DeserializeSeed<'de> for Name<'_, '_> {
     }
 }
 
-impl Visitor<'_> for Name<'_, '_> {
+impl Visitor<'_> for ListedName<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

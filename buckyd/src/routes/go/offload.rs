@@ -1,8 +1,8 @@
-//! `POST` and `PUT /metrics/NAME?fetch_offload=true`: this daemon fetches the file from another one by itself.
+//! `POST` and `PUT /metrics/NAME?fetch_offload=true`: this daemon fetches the file from another one.
 //!
-//! The source is asked for the plain file; redirects are not followed. It is one that this daemon may speak to, and sees
-//! no other token than one that is good for reading that metric. A source that is this very store is refused: a copy of
-//! a metric onto itself may be followed by its delete.
+//! It asks the source for the plain file, and follows no redirects. The source must be a host that this
+//! daemon may contact. It gets only a token that allows reading that metric. A source that is this same store
+//! is refused: a delete may follow the copy.
 
 use std::io;
 use std::sync::Arc;
@@ -21,9 +21,9 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::answer::PlainAnswer;
 use super::form::Form;
 use super::upload_file::{
-    FILE_BYTES_MOST, How, Timings, Upload, WhisperFile, nanoseconds, size, store,
+    FILE_BYTES_MOST, OnExisting, Timings, Upload, WhisperFile, nanoseconds, size, store,
 };
-use super::upload_long::{self, LongUpload, Untaken};
+use super::upload_long::{self, LongUpload, LongUploadError};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::blocking::blocking;
@@ -31,17 +31,17 @@ use crate::transfers::Permit;
 
 /// The longest form: an address and a name.
 const FORM_LIMIT_BYTES: usize = 64 * 1024;
-/// Where a source without a port listens: HTTP's, as in the Go tool.
+/// The port of a source that is given without one: HTTP's, as in the Go tool.
 const HTTP_PORT: u16 = 80;
 
-/// Whether the query asks that the file be fetched.
-pub(super) fn is_asked_for(query: Option<&str>) -> Result<bool, PlainAnswer> {
+/// Whether the query asks this daemon to fetch the file.
+pub(super) fn is_requested(query: Option<&str>) -> Result<bool, PlainAnswer> {
     Ok(Form::of_query(query)?.get("fetch_offload") == Some("true"))
 }
 
 pub(super) async fn fetch(
     app: Arc<App>,
-    how: How,
+    how: OnExisting,
     metric: MetricName,
     request: Request,
 ) -> Result<Response, PlainAnswer> {
@@ -54,7 +54,7 @@ pub(super) async fn fetch(
         .filter(|metric| !metric.is_empty())
         .ok_or_else(|| source_error("the request does not name a metric to fetch"))?;
     let source_metric = &may_be_read(&caller, source_metric)?;
-    let place = app.transfers.receive_file().await?;
+    let permit = app.transfers.receive_file().await?;
     let source = match source_metric {
         SourceMetric::AsGiven(_) => app.peers.daemon(&source, &[], []),
         SourceMetric::Checked(metric) => app.peers.daemon(&source, &[Operation::Read], [metric]),
@@ -63,16 +63,16 @@ pub(super) async fn fetch(
     let source_metric = source_metric.as_str();
     refuse_itself(&app, &source).await?;
     let started = Instant::now();
-    let bytes = look_at(&source, source_metric).await?;
+    let bytes = source_len(&source, source_metric).await?;
     if bytes as u64 > app.store.file_limit_bytes() {
-        return fetch_long(app, how, metric, (&source, source_metric), place).await;
+        return fetch_long(app, how, metric, (&source, source_metric), permit).await;
     }
     let share = app.memory.receiving.share(bytes as u64).await?;
     let (stat, content) = get(&source, source_metric, bytes).await?;
     let timings = Timings { download: nanoseconds(started.elapsed()).max(1), ..Timings::default() };
     size(stat.size, app.store.file_limit_bytes())?;
     let stored = blocking(move || {
-        let _place = place;
+        let _permit = permit;
         let started = Instant::now();
         let content = WhisperFile::check(content)?;
         let timings = Timings { dump: nanoseconds(started.elapsed()), ..timings };
@@ -82,44 +82,45 @@ pub(super) async fn fetch(
     Ok(stored.await??.into_response())
 }
 
-/// The same of a file that is too long to be held: stored as it comes.
+/// Fetches a file that is too long to hold in memory, and stores it as it arrives.
 async fn fetch_long(
     app: Arc<App>,
-    how: How,
+    how: OnExisting,
     metric: MetricName,
     (source, source_metric): (&Daemon, &str),
-    place: Permit,
+    permit: Permit,
 ) -> Result<Response, PlainAnswer> {
     let started = Instant::now();
-    let (stat, stream) = there(source.go_get_stream(source_metric).await)?;
+    let (stat, stream) = existing(source.go_get_stream(source_metric).await)?;
     let len_bytes = size(stat.size, FILE_BYTES_MOST)? as u64;
     let upload = LongUpload { metric, len_bytes, mod_time: stat.mod_time };
     let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
     let stored = blocking(move || {
-        let _place = place;
+        let _permit = permit;
         upload_long::store(&app, how, upload, reader, Timings::default(), started)
     });
     match stored.await? {
         Ok(timings) => {
-            // It is checked and written as it is fetched: all of that is the download.
+            // It is checked and written while it is fetched: all of that counts as the download.
             let all = nanoseconds(started.elapsed());
             let download = all.saturating_sub(timings.fill + timings.copy).max(1);
             Ok(Timings { download, ..timings }.into_response())
         }
-        Err(Untaken::Broken(error)) => Err(source_error(chain(&error))),
-        Err(Untaken::OtherLength) => Err(source_error(format!(
+        Err(LongUploadError::Broken(error)) => Err(source_error(chain(&error))),
+        Err(LongUploadError::OtherLength) => Err(source_error(format!(
             "{source_metric} does not have the {len_bytes} bytes that {} announced",
             source.addr()
         ))),
-        Err(Untaken::Answer(answer)) => Err(answer),
+        Err(LongUploadError::Answer(answer)) => Err(answer),
     }
 }
 
-/// What is fetched.
+/// The name of the metric to fetch.
 enum SourceMetric<'a> {
-    /// There are no tokens: the source knows what it means.
+    /// Without tokens, the text as the client gave it.
     AsGiven(&'a str),
-    /// The caller may read it; in its one spelling, so that what was looked at is what is asked for.
+    /// A metric that the caller may read, in its canonical spelling: so the checked name is the requested
+    /// one.
     Checked(MetricName),
 }
 
@@ -132,7 +133,7 @@ impl SourceMetric<'_> {
     }
 }
 
-/// D9: who may write here what comes from there must be allowed to see it.
+/// D9: a caller who may store a metric from there must be allowed to read it.
 fn may_be_read<'a>(caller: &Caller, text: &'a str) -> Result<SourceMetric<'a>, PlainAnswer> {
     let Caller::Holder(_) = caller else { return Ok(SourceMetric::AsGiven(text)) };
     let metric = MetricName::parse(text).map_err(source_error)?;
@@ -140,7 +141,7 @@ fn may_be_read<'a>(caller: &Caller, text: &'a str) -> Result<SourceMetric<'a>, P
     Ok(SourceMetric::Checked(metric))
 }
 
-/// The address of a source, whose port is 80 where it tells none.
+/// The address of a source. Its port is 80 if the text has none.
 fn source_addr(text: &str) -> Result<DaemonAddr, String> {
     if text.is_empty() {
         return Err("http: no Host in request URL".into());
@@ -154,16 +155,16 @@ async fn refuse_itself(app: &App, source: &Daemon) -> Result<(), PlainAnswer> {
             "{} is another address of this same store; a metric cannot be copied to itself",
             source.addr()
         ))),
-        // It answers, and not as this daemon would.
+        // It answers, but not like this daemon.
         Ok(_) | Err(ClientError::Status { .. } | ClientError::BadAnswer { .. }) => Ok(()),
         Err(error) => Err(source_error(chain(&error))),
     }
 }
 
-/// How long the file is, by what its source says.
-async fn look_at(source: &Daemon, metric: &str) -> Result<usize, PlainAnswer> {
-    let bytes = there(source.go_stat(metric).await)?.size;
-    // One that cannot be a length is told as such once the file has come.
+/// The length of the file, as its source reports it.
+async fn source_len(source: &Daemon, metric: &str) -> Result<usize, PlainAnswer> {
+    let bytes = existing(source.go_stat(metric).await)?.size;
+    // A length that is not possible is reported once the file has arrived.
     let len_bytes = usize::try_from(bytes).unwrap_or(0);
     if len_bytes as u64 > FILE_BYTES_MOST {
         return Err(source_error(format!(
@@ -178,11 +179,11 @@ async fn get(
     metric: &str,
     limit_bytes: usize,
 ) -> Result<(MetricStat, Vec<u8>), PlainAnswer> {
-    let file = there(source.go_get_at_most(metric, limit_bytes).await)?;
+    let file = existing(source.go_get_at_most(metric, limit_bytes).await)?;
     Ok((file.stat, file.content.into()))
 }
 
-fn there<T>(answer: Result<Option<T>, ClientError>) -> Result<T, PlainAnswer> {
+fn existing<T>(answer: Result<Option<T>, ClientError>) -> Result<T, PlainAnswer> {
     match answer {
         Ok(Some(found)) => Ok(found),
         Ok(None) => {
@@ -196,7 +197,7 @@ fn there<T>(answer: Result<Option<T>, ClientError>) -> Result<T, PlainAnswer> {
     }
 }
 
-/// A fault of the source, as the Go client tells it from one of the destination.
+/// A fault of the source, in the form by which the Go client distinguishes it from the destination's.
 fn source_error(text: impl std::fmt::Display) -> PlainAnswer {
     PlainAnswer::bad_request(format!("Error fetching metric: {text}"))
 }
@@ -224,8 +225,8 @@ mod tests {
     }
 
     #[test]
-    fn an_offload_is_asked_for_by_the_query_and_exactly_so() {
-        for (query, asked) in [
+    fn an_offload_is_requested_only_by_the_exact_query() {
+        for (query, requested) in [
             (None, false),
             (Some("fetch_offload=true"), true),
             (Some("server=a%3A1&fetch_offload=true"), true),
@@ -233,8 +234,8 @@ mod tests {
             (Some("fetch_offload=1"), false),
             (Some("fetch_offload=false&fetch_offload=true"), false),
         ] {
-            assert_eq!(is_asked_for(query).unwrap(), asked, "{query:?}");
+            assert_eq!(is_requested(query).unwrap(), requested, "{query:?}");
         }
-        assert!(is_asked_for(Some("fetch_offload=true;x")).is_err());
+        assert!(is_requested(Some("fetch_offload=true;x")).is_err());
     }
 }

@@ -1,6 +1,6 @@
-//! Paths as Go's router has them: percent-decoded first, and redirected where they are not in their shortest form.
+//! Paths as in Go's router: percent-decoded first, and redirected if they are not in their shortest form.
 //!
-//! Pure but for [`redirect_unclean`], which goes before all routes.
+//! Pure except for [`redirect_unclean`], which runs before all routes.
 
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use super::answer::PlainAnswer;
 
-/// What Go escapes in a path: all but letters, digits and these.
+/// The characters that Go escapes in a path: all except letters, digits and these.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -34,7 +34,7 @@ pub(super) struct BadEscape {
     pub(super) found: String,
 }
 
-/// The bytes that a percent-encoded text stands for.
+/// The bytes that a percent-encoded text means.
 ///
 /// # Errors
 /// [`BadEscape`].
@@ -42,7 +42,7 @@ pub(super) fn decode(text: &[u8]) -> Result<Vec<u8>, BadEscape> {
     decode_with(text, |byte| byte)
 }
 
-/// The same in a form, where a `+` stands for a space.
+/// Decodes a text of a form, in which `+` means a space.
 ///
 /// # Errors
 /// [`BadEscape`].
@@ -74,7 +74,8 @@ fn hex_byte(digits: [u8; 2]) -> Option<u8> {
     u8::try_from(high? * 16 + low?).ok()
 }
 
-/// The shortest form of a decoded path that begins with `/`: no empty, `.` or `..` segment; a `/` at its end stays.
+/// The shortest form of a decoded path that begins with `/`: no empty, `.` or `..` segment. A `/` at its end
+/// stays.
 fn cleaned(path: &[u8]) -> Vec<u8> {
     let mut segments: Vec<&[u8]> = Vec::new();
     for segment in path.split(|byte| *byte == b'/') {
@@ -94,7 +95,7 @@ fn cleaned(path: &[u8]) -> Vec<u8> {
     cleaned
 }
 
-/// Where a request for the raw `path` is redirected to; `None` where the path is clean.
+/// The target of the redirect for the raw `path`. `None` if the path is clean.
 ///
 /// # Errors
 /// [`BadEscape`].
@@ -112,7 +113,7 @@ fn redirection(path: &str, query: Option<&str>) -> Result<Option<String>, BadEsc
     Ok(Some(location))
 }
 
-/// Answers a request whose path is not clean with 301, whatever its method, and passes all others on.
+/// Answers a request whose path is not clean with 301, whatever its method, and passes on all others.
 pub(in crate::routes) async fn redirect_unclean(request: Request, next: Next) -> Response {
     let path = request.uri().path();
     // `*` of OPTIONS, and CONNECT, have no path.
@@ -132,7 +133,7 @@ fn moved(location: &str) -> Response {
             let text = (StatusCode::MOVED_PERMANENTLY, "Moved Permanently\n");
             ([(header::LOCATION, location)], text).into_response()
         }
-        // A query with bytes that no header may hold.
+        // A query with bytes that a header cannot contain.
         Err(_) => PlainAnswer::bad_request("the query cannot be read").into_response(),
     }
 }

@@ -1,21 +1,21 @@
-//! The `Range` header: which bytes of an answer are asked for. Pure.
+//! The `Range` header: which bytes of an answer the client wants. Pure.
 //!
-//! Read as Go's `net/http` reads it, with three differences: a suffix of no bytes (`-0`) overlaps nothing, a range of
-//! an empty file is ignored, and many ranges at once are answered with the whole.
+//! It is read as in Go's `net/http`, with three differences: a suffix of no bytes (`-0`) overlaps nothing, a
+//! range of an empty file is ignored, and a request for many ranges gets the whole file.
 
 use std::ops::Range;
 
-/// More ranges than this are answered with the whole: parts would cost more than they save.
+/// A request for more ranges gets the whole file: parts would cost more than they save.
 const RANGES_MOST: usize = 16;
 
-/// What a `Range` header asks for.
+/// The bytes that a `Range` header selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// All of it.
+pub(super) enum SelectedBytes {
+    /// The whole file.
     Whole,
-    /// One part, which is not empty and lies inside.
+    /// One part, which is not empty and is inside the file.
     Part(Range<usize>),
-    /// Several parts, in the order asked for.
+    /// Several parts, in the order of the request.
     Parts(Vec<Range<usize>>),
 }
 
@@ -25,18 +25,18 @@ pub(super) enum RangeError {
     /// Not of the form `bytes=FIRST-LAST`.
     #[error("invalid range")]
     Invalid,
-    /// All of it lies behind the end.
+    /// All ranges are beyond the end.
     #[error("invalid range: failed to overlap")]
     NoOverlap,
 }
 
-/// Which bytes of `len_bytes` the header's value `text` asks for.
+/// The bytes of a file of `len_bytes` that the header value `text` selects.
 ///
 /// # Errors
-/// [`RangeError`], to be answered with 416.
-pub(super) fn parse(text: &str, len_bytes: usize) -> Result<Wanted, RangeError> {
+/// [`RangeError`], which becomes a 416.
+pub(super) fn parse(text: &str, len_bytes: usize) -> Result<SelectedBytes, RangeError> {
     if len_bytes == 0 {
-        return Ok(Wanted::Whole);
+        return Ok(SelectedBytes::Whole);
     }
     let list = text.strip_prefix("bytes=").ok_or(RangeError::Invalid)?;
     let mut ranges = Vec::new();
@@ -48,19 +48,19 @@ pub(super) fn parse(text: &str, len_bytes: usize) -> Result<Wanted, RangeError> 
         }
     }
     if ranges.is_empty() {
-        return if beyond { Err(RangeError::NoOverlap) } else { Ok(Wanted::Whole) };
+        return if beyond { Err(RangeError::NoOverlap) } else { Ok(SelectedBytes::Whole) };
     }
     if let [range] = ranges.as_slice() {
-        return Ok(Wanted::Part(range.clone()));
+        return Ok(SelectedBytes::Part(range.clone()));
     }
-    let asked = ranges.iter().map(ExactSizeIterator::len).fold(0, usize::saturating_add);
-    if ranges.len() > RANGES_MOST || asked > len_bytes {
-        return Ok(Wanted::Whole);
+    let requested = ranges.iter().map(ExactSizeIterator::len).fold(0, usize::saturating_add);
+    if ranges.len() > RANGES_MOST || requested > len_bytes {
+        return Ok(SelectedBytes::Whole);
     }
-    Ok(Wanted::Parts(ranges))
+    Ok(SelectedBytes::Parts(ranges))
 }
 
-/// One range; `None` where it lies behind the end.
+/// One range. `None` if it is beyond the end.
 fn parse_one(item: &str, len_bytes: usize) -> Result<Option<Range<usize>>, RangeError> {
     let (first, last) = item.split_once('-').ok_or(RangeError::Invalid)?;
     let (first, last) = (first.trim(), last.trim());
@@ -81,7 +81,7 @@ fn parse_one(item: &str, len_bytes: usize) -> Result<Option<Range<usize>>, Range
     Ok((first < len_bytes).then_some(first..end))
 }
 
-/// A number without a sign. One that is too large for this machine is beyond any file.
+/// A number without a sign. A number that is too large for this machine is beyond any file.
 fn number(text: &str) -> Result<usize, RangeError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(RangeError::Invalid);
@@ -104,13 +104,13 @@ mod tests {
             ("bytes= 1 - 2 ,", 1..3),
             ("bytes=500-,3-3", 3..4),
         ] {
-            assert_eq!(parse(text, 148), Ok(Wanted::Part(wanted)), "{text}");
+            assert_eq!(parse(text, 148), Ok(SelectedBytes::Part(wanted)), "{text}");
         }
-        assert_eq!(parse("bytes=0-1,4-5", 148), Ok(Wanted::Parts(vec![0..2, 4..6])));
+        assert_eq!(parse("bytes=0-1,4-5", 148), Ok(SelectedBytes::Parts(vec![0..2, 4..6])));
     }
 
     #[test]
-    fn what_is_no_range_or_lies_behind_the_end_is_refused() {
+    fn an_invalid_range_or_one_beyond_the_end_is_refused() {
         for text in
             ["lines=0-1", "bytes 0-1", "bytes=a-b", "bytes=5-1", "bytes=5", "bytes=-", "bytes=+1-2"]
         {
@@ -125,8 +125,8 @@ mod tests {
     fn ranges_that_would_cost_more_than_the_whole_get_the_whole() {
         let many = format!("bytes={}", "0-0,".repeat(17));
         for text in ["bytes=0-100,0-100", "bytes=", many.as_str()] {
-            assert_eq!(parse(text, 148), Ok(Wanted::Whole), "{text}");
+            assert_eq!(parse(text, 148), Ok(SelectedBytes::Whole), "{text}");
         }
-        assert_eq!(parse("bytes=0-15", 0), Ok(Wanted::Whole));
+        assert_eq!(parse("bytes=0-15", 0), Ok(SelectedBytes::Whole));
     }
 }

@@ -1,4 +1,5 @@
-//! What `GET /metrics/NAME` answers of a file by the headers of the request: status, headers, and which of its bytes. Pure.
+//! How `GET /metrics/NAME` answers the headers of a request: status, headers, and which bytes of the file.
+//! Pure.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -12,17 +13,18 @@ use bucky_api::go::{METRIC_STAT_HEADER, OCTET_STREAM};
 
 use super::answer::PlainAnswer;
 use super::conditions::{self, Verdict};
-use super::range::{self, RangeError, Wanted};
+use super::range::{self, RangeError, SelectedBytes};
 
 const TEXT: &str = "text/plain; charset=utf-8";
-/// How many bytes tell the media type.
+/// How many bytes decide the media type.
 pub(super) const SNIFFED_BYTES: usize = 512;
-/// What parts the ranges of a multipart answer. It need not be random: the parts' lengths are told.
+/// The boundary between the parts of a multipart answer. It need not be random, because each part states its
+/// length.
 const BOUNDARY: &str = "bucky-byteranges-5d2b1f0c7a94";
 
-/// What is told about a file that is asked for.
-pub(super) struct Told {
-    /// How long it is, encoded.
+/// What is known about the requested file.
+pub(super) struct FileFacts {
+    /// Its length, encoded.
     pub(super) len_bytes: usize,
     pub(super) media_type: &'static str,
     pub(super) encoding: Encoding,
@@ -30,25 +32,25 @@ pub(super) struct Told {
     pub(super) modified: Option<SystemTime>,
 }
 
-/// What is answered.
+/// The answer.
 pub(super) enum Reply {
-    /// This, and nothing of the file.
+    /// An answer without bytes of the file.
     Bodiless(Response),
-    /// These pieces, which are so many bytes together.
+    /// These pieces, with their total length in the headers.
     Sent { head: Builder, pieces: Vec<Piece> },
 }
 
 /// A piece of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// What stands between the parts of the file.
+    /// Text between the parts of the file.
     Text(String),
     /// A part of the file.
     File(Range<usize>),
 }
 
-impl Told {
-    /// What is answered to a request with these headers.
+impl FileFacts {
+    /// The answer to a request with these headers.
     pub(super) fn reply(self, headers: &HeaderMap) -> Reply {
         match conditions::verdict(headers, self.modified) {
             Verdict::NotModified => return self.without_body(StatusCode::NOT_MODIFIED),
@@ -56,28 +58,28 @@ impl Told {
             Verdict::Proceed => {}
         }
         match self.wanted(headers) {
-            Ok(Wanted::Whole) => {
+            Ok(SelectedBytes::Whole) => {
                 let head = self.head(StatusCode::OK, self.media_type);
                 sent(head, vec![Piece::File(0..self.len_bytes)])
             }
-            Ok(Wanted::Part(range)) => {
+            Ok(SelectedBytes::Part(range)) => {
                 let head = self.head(StatusCode::PARTIAL_CONTENT, self.media_type);
                 let head = head.header(header::CONTENT_RANGE, self.content_range(&range));
                 sent(head, vec![Piece::File(range)])
             }
-            Ok(Wanted::Parts(ranges)) => self.parts(ranges),
+            Ok(SelectedBytes::Parts(ranges)) => self.parts(ranges),
             Err(error) => Reply::Bodiless(self.out_of_range(error)),
         }
     }
 
-    /// Which of the bytes are asked for. With snappy, positions are those of the encoded stream.
-    fn wanted(&self, headers: &HeaderMap) -> Result<Wanted, RangeError> {
+    /// Which bytes the request selects. With snappy, positions are those of the encoded stream.
+    fn wanted(&self, headers: &HeaderMap) -> Result<SelectedBytes, RangeError> {
         match headers.get(header::RANGE) {
             Some(range) if conditions::range_counts(headers, self.modified) => {
                 let text = range.to_str().map_err(|_| RangeError::Invalid)?;
                 range::parse(text, self.len_bytes)
             }
-            _ => Ok(Wanted::Whole),
+            _ => Ok(SelectedBytes::Whole),
         }
     }
 
@@ -86,7 +88,7 @@ impl Told {
         let mut text = String::new();
         for range in ranges {
             let (media_type, content_range) = (self.media_type, self.content_range(&range));
-            // Into a text nothing fails to be written.
+            // Writing to a `String` cannot fail.
             let _ = write!(
                 text,
                 "--{BOUNDARY}\r\nContent-Range: {content_range}\r\nContent-Type: {media_type}\r\n\r\n"
@@ -154,8 +156,8 @@ fn sent(head: Builder, pieces: Vec<Piece>) -> Reply {
     Reply::Sent { head: head.header(header::CONTENT_LENGTH, len_bytes), pieces }
 }
 
-/// `application/octet-stream` for bytes that no text has near its beginning, else plain text: nothing that a browser
-/// would run.
+/// `application/octet-stream` if the beginning has bytes that a text does not have, otherwise plain text.
+/// Neither is anything that a browser would run.
 pub(super) fn media_type(content: &[u8]) -> &'static str {
     let is_binary = |byte: &u8| matches!(byte, 0x00..=0x08 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f);
     if content.iter().take(SNIFFED_BYTES).any(is_binary) { OCTET_STREAM } else { TEXT }

@@ -1,8 +1,8 @@
-//! `POST` and `PUT /metrics/NAME`: a metric's file from the Go tool, to be healed here or to replace what is here.
+//! `POST` and `PUT /metrics/NAME`: a metric's file from the Go tool, which heals or replaces the file here.
 //!
-//! Unlike the Go daemon, which stores whatever comes and whose PUT removes the old file first, all is checked before
-//! anything is touched: the headers, the length, the coding, and that it is a whole Whisper file. One that is too long to be held
-//! is received by `upload_long`.
+//! The Go daemon stores anything, and its PUT removes the old file first. Here everything is checked before
+//! any file is changed: the headers, the length, the encoding, and that it is a valid Whisper file. A file
+//! that is too long to hold in memory is received by `upload_long`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,20 +13,22 @@ use bucky_api::Encoding;
 use bucky_whisper::MetricName;
 
 use super::answer::PlainAnswer;
-use super::upload_file::{Announced, FILE_BYTES_MOST, How, Timings, Upload, nanoseconds, store};
+use super::upload_file::{
+    Announced, FILE_BYTES_MOST, OnExisting, Timings, Upload, nanoseconds, store,
+};
 use super::{offload, upload_long};
 use crate::app::App;
 use crate::blocking::blocking;
-use crate::http::body::Held;
+use crate::http::body::HeldBody;
 
-/// Receives a file, or has it fetched where the request names its source.
+/// Receives a file, or fetches it if the request names a source.
 pub(super) async fn receive(
     app: Arc<App>,
-    how: How,
+    how: OnExisting,
     metric: MetricName,
     request: Request,
 ) -> Result<Response, PlainAnswer> {
-    if offload::is_asked_for(request.uri().query())? {
+    if offload::is_requested(request.uri().query())? {
         return offload::fetch(app, how, metric, request).await;
     }
     let started = Instant::now();
@@ -36,17 +38,17 @@ pub(super) async fn receive(
     }
     let budget = &app.memory.receiving;
     let body = announced.read(request, budget).await?;
-    // After the body: a sender that takes its time holds up nobody.
-    let place = app.transfers.receive_file().await?;
+    // After the body, so that a slow sender holds no permit.
+    let permit = app.transfers.receive_file().await?;
     let plain = match announced.encoding {
         Encoding::Identity => None,
         _ => Some(budget.share(announced.size as u64 + 1).await?),
     };
     let timings = blocking(move || {
-        let _place = place;
-        let Held { bytes, share } = body;
+        let _permit = permit;
+        let HeldBody { bytes, share } = body;
         let content = announced.content(bytes)?;
-        // Of an encoded body only what came out of it is still there.
+        // Of an encoded body only the decoded content is still in memory.
         let share = plain.unwrap_or(share);
         let timings = Timings { dump: nanoseconds(started.elapsed()), ..Timings::default() };
         let upload = Upload { metric, content, mod_time: announced.mod_time, share };

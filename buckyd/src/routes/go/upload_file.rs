@@ -1,4 +1,5 @@
-//! A metric's file as an upload or an offload brings it: what is said of it, what it must be, and how it is stored.
+//! A metric's file from an upload or an offload: what is announced about it, the checks, and how it is
+//! stored.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -14,55 +15,55 @@ use serde::Serialize;
 
 use super::answer::PlainAnswer;
 use crate::app::App;
-use crate::http::body::{self, BodyError, Held};
+use crate::http::body::{self, BodyError, HeldBody};
 use crate::memory::{Budget, Share};
 use crate::store::HealBatch;
 
-/// The longest file that is taken: a Whisper file cannot be longer.
+/// The longest file that is accepted: a Whisper file cannot be longer.
 pub(super) const FILE_BYTES_MOST: u64 = 13 * u32::MAX as u64;
-/// How much longer than its plain content an encoded body may be: snappy adds a little where it cannot compress.
+/// How much longer than its plain content an encoded body may be. Snappy adds a little if it cannot compress.
 const ENCODING_OVERHEAD_BYTES: usize = 1024 * 1024;
 
-/// What becomes of the file that is there.
+/// What happens to an existing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
-    /// POST: it is filled, or created where there is none.
+pub(super) enum OnExisting {
+    /// POST: it is filled. If there is none, it is created.
     Heal,
     /// PUT: it is replaced.
     Replace,
 }
 
-/// A whole file on its way in.
+/// A complete file that is being stored.
 pub(super) struct Upload {
     pub(super) metric: MetricName,
-    /// A whole Whisper file.
+    /// A valid Whisper file.
     pub(super) content: WhisperFile,
-    /// When it was written at its source, in Unix seconds; 0 where that was not told.
+    /// When it was written at its source, in Unix seconds; 0 if that is unknown.
     pub(super) mod_time: i64,
-    /// What the content takes.
+    /// The memory for the content.
     pub(super) share: Share,
 }
 
-/// Bytes that were found to be a whole Whisper file, plain or compressed.
+/// Bytes that were checked to be a valid Whisper file, plain or compressed.
 pub(super) struct WhisperFile(Vec<u8>);
 
-/// How long the parts of an upload took, in nanoseconds; 0 for what was not done.
+/// How long the parts of an upload took, in nanoseconds; 0 for a part that was not done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Timings {
     /// Fetching from the source.
     pub(super) download: u64,
-    /// Taking it in and checking it, before a fill.
+    /// Receiving and checking it, before a fill.
     pub(super) dump: u64,
-    /// Filling the file that was there, durably.
+    /// Filling the existing file, durably.
     pub(super) fill: u64,
-    /// Converting to go-carbon's format: never done here.
+    /// Converting to go-carbon's format, which this daemon never does.
     pub(super) compress: u64,
     /// Writing a new file, durably.
     pub(super) copy: u64,
 }
 
-/// What the headers of an upload say of its body.
+/// What the headers of an upload say about its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Announced {
     pub(super) size: usize,
@@ -71,7 +72,7 @@ pub(super) struct Announced {
 }
 
 impl Announced {
-    /// The checks that come before the body, in the Go daemon's order.
+    /// The checks before the body, in the Go daemon's order.
     pub(super) fn of(headers: &HeaderMap, limit_bytes: u64) -> Result<Self, PlainAnswer> {
         let bytes = |name: &str| headers.get(name).map(|value| value.as_bytes());
         if bytes(header::CONTENT_TYPE.as_str()) != Some(OCTET_STREAM.as_bytes()) {
@@ -95,7 +96,11 @@ impl Announced {
         Ok(Self { size, mod_time: stat.mod_time, encoding })
     }
 
-    pub(super) async fn read(self, request: Request, budget: &Budget) -> Result<Held, PlainAnswer> {
+    pub(super) async fn read(
+        self,
+        request: Request,
+        budget: &Budget,
+    ) -> Result<HeldBody, PlainAnswer> {
         let limit = match self.encoding {
             Encoding::Identity => self.size,
             _ => self.size.saturating_add(self.size / 8).saturating_add(ENCODING_OVERHEAD_BYTES),
@@ -114,7 +119,7 @@ impl Announced {
         let content = match self.encoding {
             Encoding::Identity => body,
             encoding => {
-                // One byte more than announced is enough to know that it is too long.
+                // One byte more than announced shows that it is too long.
                 let mut plain = Vec::new();
                 let limit = u64::try_from(self.size).unwrap_or(u64::MAX).saturating_add(1);
                 encoding
@@ -131,7 +136,7 @@ impl Announced {
     }
 }
 
-/// The length that a stat header tells, if a file can have it.
+/// The length in a stat header, if a file can have it.
 pub(super) fn size(size: i64, limit_bytes: u64) -> Result<usize, PlainAnswer> {
     if size <= SMALLEST_REFUSED_BYTES {
         return Err(PlainAnswer::bad_request("Whisper data in request too small."));
@@ -146,13 +151,13 @@ pub(super) fn malformed() -> PlainAnswer {
     PlainAnswer::bad_request("Malformed whisper data")
 }
 
-/// It is no whole Whisper file.
+/// The error for content that is not a valid Whisper file.
 pub(super) fn malformed_because(reason: String) -> PlainAnswer {
     PlainAnswer::bad_request(format!("Malformed whisper data: {reason}"))
 }
 
 impl WhisperFile {
-    /// `bytes`, if they are a whole Whisper file.
+    /// `bytes`, if they are a valid Whisper file.
     pub(super) fn check(bytes: Vec<u8>) -> Result<Self, PlainAnswer> {
         match Image::parse(&bytes) {
             Ok(_) | Err(ImageError::Compressed) => Ok(Self(bytes)),
@@ -161,17 +166,17 @@ impl WhisperFile {
     }
 }
 
-/// Stores an upload durably; `timings` has what was done before.
+/// Stores an upload durably. `timings` has the parts that are done.
 pub(super) fn store(
     app: &App,
-    how: How,
+    how: OnExisting,
     upload: Upload,
     timings: Timings,
 ) -> Result<Timings, PlainAnswer> {
     let started = Instant::now();
     let created = match how {
-        How::Heal => heal(app, upload)?,
-        How::Replace => {
+        OnExisting::Heal => heal(app, upload)?,
+        OnExisting::Replace => {
             replace(app, upload)?;
             true
         }
@@ -179,9 +184,9 @@ pub(super) fn store(
     Ok(conclude(timings, started, created))
 }
 
-/// The timings once a file is stored, which began at `started`.
+/// The timings of a file that is stored. Storing began at `started`.
 pub(super) fn conclude(timings: Timings, started: Instant, created: bool) -> Timings {
-    // What was done took some time, however coarse the clock.
+    // It took some time, however coarse the clock is.
     let took = nanoseconds(started.elapsed()).max(1);
     if created {
         Timings { copy: took, dump: 0, ..timings }
@@ -206,20 +211,21 @@ fn heal(app: &App, upload: Upload) -> Result<bool, PlainAnswer> {
         digest,
         announced: None,
     });
-    // What still waits for room lies in a temporary file.
+    // The content is in a temporary file now.
     drop(share);
     let (lines, _) = batch.finish();
     outcome_of(app, &metric, lines, time.zip(before))
 }
 
-/// Mode and time of a new file, which `time` is to be if there is one.
+/// Mode and time of a new file. `time` is used if it is set.
 pub(super) fn meta_of(app: &App, time: Option<i64>) -> FileMeta {
     let mut meta = app.store.meta_of_new();
     meta.mtime = time.and_then(|time| u64::try_from(time).ok()).unwrap_or(meta.mtime);
     meta
 }
 
-/// What became of an upload: whether the file was created. `times` are the one to set, and that of the file before.
+/// The result of an upload: whether the file was created. `times` are the time to set, and the time of the
+/// file before.
 pub(super) fn outcome_of(
     app: &App,
     metric: &MetricName,
@@ -236,7 +242,7 @@ pub(super) fn outcome_of(
                 && time >= before
                 && let Err(error) = app.store.set_time(metric, time)
             {
-                // The points are in place: that is what was asked for.
+                // The points are in place, which is what the request asked for.
                 tracing::warn!(%metric, error = chain(&error), "cannot set the time of a filled file");
             }
             Ok(false)
@@ -332,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_upload_announces_is_taken_from_its_headers() {
+    fn an_uploads_length_and_encoding_are_read_from_its_headers() {
         let stat = r#"{"size":148,"ModTime":7}"#;
         for (word, encoding) in [
             ("-", Encoding::Identity),

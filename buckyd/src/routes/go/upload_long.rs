@@ -1,5 +1,6 @@
-//! `POST` and `PUT /metrics/NAME` of a file that is too long to be held: it goes into the new file as it comes, and that is put in
-//! place, filled from, or put over the old one once it is whole. Nothing else is touched before.
+//! `POST` and `PUT /metrics/NAME` of a file that is too long to hold in memory. It is written to a new file
+//! as it arrives. Once that is complete, it is put in place, or the old file is filled from it, or replaced
+//! by it. No other file is changed before.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -15,37 +16,37 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::answer::PlainAnswer;
 use super::upload_file::{
-    Announced, How, Timings, conclude, malformed, malformed_because, meta_of, nanoseconds,
+    Announced, OnExisting, Timings, conclude, malformed, malformed_because, meta_of, nanoseconds,
     outcome_of,
 };
 use crate::app::App;
 use crate::blocking::blocking;
 use crate::http::body::{self, BodyError};
-use crate::store::{Coming, HealBatch, Replacement};
+use crate::store::{HealBatch, IncomingFile, Replacement};
 
-/// How much is taken at a time.
+/// How much is read at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// A long file on its way in.
+/// A long file that is being received.
 pub(super) struct LongUpload {
     pub(super) metric: MetricName,
-    /// How long it is to be.
+    /// Its announced length.
     pub(super) len_bytes: u64,
-    /// When it was written at its source, in Unix seconds; 0 where that was not told.
+    /// When it was written at its source, in Unix seconds; 0 if that is unknown.
     pub(super) mod_time: i64,
 }
 
 /// Why a long file was not stored.
-pub(super) enum Untaken {
-    /// It does not come.
+pub(super) enum LongUploadError {
+    /// It could not be read.
     Broken(io::Error),
-    /// It is shorter or longer than was said.
+    /// It is shorter or longer than announced.
     OtherLength,
-    /// The store says why.
+    /// The store refused it.
     Answer(PlainAnswer),
 }
 
-impl From<PlainAnswer> for Untaken {
+impl From<PlainAnswer> for LongUploadError {
     fn from(answer: PlainAnswer) -> Self {
         Self::Answer(answer)
     }
@@ -53,31 +54,31 @@ impl From<PlainAnswer> for Untaken {
 
 pub(super) async fn receive(
     app: Arc<App>,
-    how: How,
+    how: OnExisting,
     metric: MetricName,
     announced: Announced,
     body: Body,
 ) -> Result<Response, PlainAnswer> {
     let started = Instant::now();
-    let place = app.transfers.receive_file().await?;
+    let permit = app.transfers.receive_file().await?;
     let stream = body::pieces(body).map_err(io::Error::from);
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
     let Announced { size, mod_time, encoding } = announced;
     let upload = LongUpload { metric, len_bytes: size as u64, mod_time };
     let stored = blocking(move || {
-        let _place = place;
-        let reader = encoding.decoder(reader).map_err(Untaken::Broken)?;
+        let _permit = permit;
+        let reader = encoding.decoder(reader).map_err(LongUploadError::Broken)?;
         store(&app, how, upload, reader, Timings::default(), started)
     });
     match stored.await? {
         Ok(timings) => Ok(timings.into_response()),
-        Err(Untaken::Broken(error)) => Err(broken(error, encoding)),
-        Err(Untaken::OtherLength) => Err(malformed()),
-        Err(Untaken::Answer(answer)) => Err(answer),
+        Err(LongUploadError::Broken(error)) => Err(broken(error, encoding)),
+        Err(LongUploadError::OtherLength) => Err(malformed()),
+        Err(LongUploadError::Answer(answer)) => Err(answer),
     }
 }
 
-/// What is answered where the body does not come whole.
+/// The answer if the body does not arrive completely.
 fn broken(error: io::Error, encoding: Encoding) -> PlainAnswer {
     match error.downcast::<BodyError>() {
         Ok(BodyError::Broken(_)) => PlainAnswer::internal("Error writing whisper data"),
@@ -87,21 +88,22 @@ fn broken(error: io::Error, encoding: Encoding) -> PlainAnswer {
     }
 }
 
-/// Takes the file that `reader` gives, and stores it durably; `timings` has what was done before `started`.
+/// Takes the file from `reader`, and stores it durably. `timings` has the parts that were done before
+/// `started`.
 pub(super) fn store(
     app: &App,
-    how: How,
+    how: OnExisting,
     upload: LongUpload,
     mut reader: impl Read,
     timings: Timings,
     started: Instant,
-) -> Result<Timings, Untaken> {
+) -> Result<Timings, LongUploadError> {
     let head = head(&mut reader, upload.len_bytes)?;
     let time = app.set_mtime.then_some(upload.mod_time).filter(|time| *time > 0);
-    let mut incoming = Incoming::begin(app, how, &upload, time)?;
+    let mut incoming = LongDestination::begin(app, how, &upload, time)?;
     let taken = incoming.take(&head, reader, upload.len_bytes);
     if let Err(untaken) = taken {
-        incoming.give_up(&upload.metric);
+        incoming.discard(&upload.metric);
         return Err(untaken);
     }
     let timings = Timings { dump: nanoseconds(started.elapsed()), ..timings };
@@ -110,13 +112,13 @@ pub(super) fn store(
     Ok(conclude(timings, began, created))
 }
 
-/// The first bytes of the file, in which its header is, looked at before anything is touched.
-fn head(reader: &mut impl Read, len_bytes: u64) -> Result<Vec<u8>, Untaken> {
+/// The first bytes of the file, with its header. They are checked before any file is changed.
+fn head(reader: &mut impl Read, len_bytes: u64) -> Result<Vec<u8>, LongUploadError> {
     let bytes = len_bytes.min(Header::SIZE_MAX_BYTES);
     let mut head = Vec::new();
-    reader.take(bytes).read_to_end(&mut head).map_err(Untaken::Broken)?;
+    reader.take(bytes).read_to_end(&mut head).map_err(LongUploadError::Broken)?;
     if (head.len() as u64) < bytes {
-        return Err(Untaken::OtherLength);
+        return Err(LongUploadError::OtherLength);
     }
     match Header::parse(&head, len_bytes) {
         Err(error) if !is_compressed(&head) => Err(malformed_because(chain(&error)).into()),
@@ -124,35 +126,35 @@ fn head(reader: &mut impl Read, len_bytes: u64) -> Result<Vec<u8>, Untaken> {
     }
 }
 
-/// A long file that is to fill or become the metric's.
+/// A long file that will fill the metric's file, or become it.
 struct Healing<'a> {
     batch: HealBatch<'a>,
-    coming: Coming,
-    /// The time of the file that was there.
+    incoming: IncomingFile,
+    /// The time of the existing file.
     before: Option<i64>,
 }
 
-/// Where a long file goes.
-enum Incoming<'a> {
+/// Where a long file is stored.
+enum LongDestination<'a> {
     Heal(Box<Healing<'a>>),
     Replace { replacement: Replacement<'a>, meta: FileMeta },
 }
 
-impl<'a> Incoming<'a> {
+impl<'a> LongDestination<'a> {
     fn begin(
         app: &'a App,
-        how: How,
+        how: OnExisting,
         upload: &LongUpload,
         time: Option<i64>,
     ) -> Result<Self, PlainAnswer> {
         let meta = meta_of(app, time);
         let metric = &upload.metric;
         match how {
-            How::Replace => {
+            OnExisting::Replace => {
                 let replacement = app.store.begin_replace(metric)?;
                 Ok(Self::Replace { replacement, meta })
             }
-            How::Heal => {
+            OnExisting::Heal => {
                 let before = app.store.stat(metric).ok().map(|stat| stat.mtime);
                 let mut batch = HealBatch::new(&app.store);
                 let member = LargeMember {
@@ -162,14 +164,19 @@ impl<'a> Incoming<'a> {
                     is_sparse: false,
                     announced: None,
                 };
-                let coming = batch.begin_large(&member, metric);
-                Ok(Self::Heal(Box::new(Healing { batch, coming, before })))
+                let incoming = batch.begin_large(&member, metric);
+                Ok(Self::Heal(Box::new(Healing { batch, incoming, before })))
             }
         }
     }
 
-    /// Takes the whole file: `head`, and what `reader` gives, which has to end there.
-    fn take(&mut self, head: &[u8], mut reader: impl Read, len_bytes: u64) -> Result<(), Untaken> {
+    /// Takes the complete file: `head`, and the rest from `reader`, which must end there.
+    fn take(
+        &mut self,
+        head: &[u8],
+        mut reader: impl Read,
+        len_bytes: u64,
+    ) -> Result<(), LongUploadError> {
         self.write(head)?;
         let mut left = len_bytes - head.len() as u64;
         let mut piece = vec![0; PIECE_BYTES];
@@ -177,31 +184,31 @@ impl<'a> Incoming<'a> {
             let wanted = usize::try_from(left).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
             let Some(piece) = piece.get_mut(..wanted) else { break };
             reader.read_exact(piece).map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => Untaken::OtherLength,
-                _ => Untaken::Broken(error),
+                io::ErrorKind::UnexpectedEof => LongUploadError::OtherLength,
+                _ => LongUploadError::Broken(error),
             })?;
             self.write(piece)?;
             left -= wanted as u64;
         }
-        // One byte more is enough to know that it is too long.
+        // One byte more shows that it is too long.
         let mut behind = Vec::new();
-        reader.take(1).read_to_end(&mut behind).map_err(Untaken::Broken)?;
-        if behind.is_empty() { Ok(()) } else { Err(Untaken::OtherLength) }
+        reader.take(1).read_to_end(&mut behind).map_err(LongUploadError::Broken)?;
+        if behind.is_empty() { Ok(()) } else { Err(LongUploadError::OtherLength) }
     }
 
     fn write(&mut self, piece: &[u8]) -> Result<(), PlainAnswer> {
         match self {
-            // What goes wrong is told at the end.
-            Self::Heal(healing) => healing.coming.write(piece),
+            // An error is reported at the end.
+            Self::Heal(healing) => healing.incoming.write(piece),
             Self::Replace { replacement, .. } => replacement.write(piece)?,
         }
         Ok(())
     }
 
-    fn give_up(self, metric: &MetricName) {
+    fn discard(self, metric: &MetricName) {
         if let Self::Heal(healing) = self {
-            let Healing { batch, coming, .. } = *healing;
-            batch.give_up_large(coming, metric);
+            let Healing { batch, incoming, .. } = *healing;
+            batch.discard_large(incoming, metric);
         }
     }
 
@@ -209,8 +216,8 @@ impl<'a> Incoming<'a> {
     fn finish(self, app: &App, metric: MetricName, time: Option<i64>) -> Result<bool, PlainAnswer> {
         match self {
             Self::Heal(healing) => {
-                let Healing { mut batch, coming, before } = *healing;
-                batch.end_large_untold(coming, metric.clone());
+                let Healing { mut batch, incoming, before } = *healing;
+                batch.end_large_without_digest(incoming, metric.clone());
                 let (lines, _) = batch.finish();
                 outcome_of(app, &metric, lines, time.zip(before))
             }

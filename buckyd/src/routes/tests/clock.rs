@@ -1,6 +1,6 @@
 //! The time on answers.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bucky_api::clock::TIME_HEADER;
 use bucky_api::{Client, ClockReading, Timeouts};
@@ -13,7 +13,7 @@ fn time_of(answer: &Answer) -> Option<ClockReading> {
 }
 
 #[tokio::test]
-async fn every_answer_tells_the_time_of_the_daemons_clock() {
+async fn every_answer_has_the_time_of_the_daemons_clock() {
     let daemon = TestDaemon::start().await;
     daemon.put("a", &super::whisper(&[1]));
     for (method, path, status) in [
@@ -31,12 +31,12 @@ async fn every_answer_tells_the_time_of_the_daemons_clock() {
         ("GET", "/v1/no-such", 404),
         ("POST", "/v1/delete", 400),
     ] {
-        let before = ClockReading::from(SystemTime::now());
+        let before = ClockReading::now();
         let answer = daemon.send(&Request::new(method, path)).await;
-        let after = ClockReading::from(SystemTime::now());
+        let after = ClockReading::now();
         assert_eq!(answer.status, status, "{method} {path}");
-        let told = time_of(&answer).unwrap_or_else(|| panic!("{method} {path}: no time"));
-        assert!((before..=after).contains(&told), "{method} {path}: {told}");
+        let reported = time_of(&answer).unwrap_or_else(|| panic!("{method} {path}: no time"));
+        assert!((before..=after).contains(&reported), "{method} {path}: {reported}");
     }
 }
 
@@ -65,17 +65,17 @@ async fn a_delete_is_refused_if_the_senders_clock_is_too_far_off() {
         .header("Content-Type", "application/json")
         .body(body.to_string().as_bytes());
     for (ahead_seconds, said) in [(90, "1 min 30 s ahead"), (-90, "1 min 30 s behind")] {
-        let now = ClockReading::from(SystemTime::now()).unix_millis();
+        let now = ClockReading::now().unix_millis();
         let sender = ClockReading::from_unix_millis(now + ahead_seconds * 1000).to_string();
         let answer = daemon.send(&request.clone().header(TIME_HEADER, &sender)).await;
         assert_eq!(answer.status, 409, "{}", answer.text());
-        // A slow machine makes a sender look further behind, never ahead.
+        // On a slow machine a sender seems further behind, never ahead.
         let expected = if ahead_seconds < 0 { " behind" } else { said };
         assert!(answer.text().contains(expected), "{}", answer.text());
         assert!(answer.text().contains("clock_differs"), "{}", answer.text());
         assert!(daemon.has("a"));
     }
-    // Within the limit, and from a sender that sends no time, as before.
+    // Within the limit, and from a sender that sends no time, the request succeeds.
     assert_eq!(daemon.send(&request.header(TIME_HEADER, "junk")).await.status, 200);
     assert!(!daemon.has("a"));
 }

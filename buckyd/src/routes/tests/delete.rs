@@ -32,7 +32,7 @@ async fn d5_the_prefix_itself_is_never_removed_however_it_is_spelled() {
         fs::create_dir_all(store.join("a")).unwrap();
         fs::write(store.join("a/b.wsp"), whisper(&[1])).unwrap();
         let path = folder.path().join(spelled);
-        // The daemon's own files lie elsewhere: they would keep the prefix from being empty.
+        // The daemon's own files are elsewhere: here they would keep the prefix from being empty.
         let state = folder.path().join("p1/state");
         let flags = ["-state-dir", state.to_str().unwrap()];
         let daemon = TestDaemon::start_at(folder, path, &flags).await;
@@ -69,7 +69,7 @@ async fn d6_nothing_is_reached_through_a_linked_folder_and_the_link_stays() {
 }
 
 #[tokio::test]
-async fn d40_an_upload_beside_the_delete_of_the_same_metric_is_there_whole_and_listed_or_gone() {
+async fn d40_an_upload_beside_a_delete_of_the_same_metric_is_complete_and_listed_or_gone() {
     let daemon = TestDaemon::start().await;
     let (old, new) = (whisper(&[1, 2]), whisper(&[3, 4, 5]));
     let delete = delete("d.m");
@@ -82,7 +82,8 @@ async fn d40_an_upload_beside_the_delete_of_the_same_metric_is_there_whole_and_l
         let (deleted, posted) = tokio::join!(daemon.send(&delete), daemon.send(&post));
         assert!([200, 404].contains(&deleted.status), "{deleted:?}");
         if posted.status != 200 {
-            // It was deleted before it was on disk: nobody is told that it is there, and to try again.
+            // It was deleted before it was durable. The client must not hear that it exists, and must try
+            // again.
             let (status, text) = posted.error();
             assert_eq!((status, posted.header("retry-after")), (503, Some("1")), "{text}");
             assert!(text.contains("another process deleted") && deleted.status == 200, "{text}");
@@ -95,11 +96,11 @@ async fn d40_an_upload_beside_the_delete_of_the_same_metric_is_there_whole_and_l
 }
 
 #[tokio::test]
-async fn d40_a_metric_that_was_created_anew_while_it_was_deleted_stays_in_the_list() {
+async fn d40_a_metric_that_was_created_again_while_it_was_deleted_stays_in_the_list() {
     let daemon = TestDaemon::start().await;
     daemon.put("m", &whisper(&[1]));
     let metric = "m".parse().unwrap();
-    // Created, and listed, between the removal of its file and that of its name.
+    // Created and listed between the removal of its file and the removal of its name.
     daemon.app.inventory.added(&metric);
     daemon.app.store.unlist(&metric);
     assert!(daemon.lists("m"));

@@ -31,8 +31,8 @@ async fn each_metric_that_is_asked_for_has_a_line_in_the_order_asked() {
     for archives in [false, true] {
         let request = request(&names, archives);
         let lines = digests(&daemon, &request).await;
-        let told: Vec<&str> = lines.iter().map(|line| line.metric.as_str()).collect();
-        assert_eq!(told, names);
+        let reported: Vec<&str> = lines.iter().map(|line| line.metric.as_str()).collect();
+        assert_eq!(reported, names);
         let summary = Summary::of(&content, request.window());
         let whole = DigestFound::of(summary, archives);
         assert_eq!(lines[0].found, whole);
@@ -79,13 +79,13 @@ async fn a_long_file_is_read_piece_by_piece_to_the_same_figures() {
 }
 
 #[tokio::test]
-async fn digests_take_one_of_the_places_of_archives() {
+async fn digests_take_one_of_the_permits_of_archives() {
     let daemon = TestDaemon::start_with(&["-max-transfers", "1"]).await;
-    let place = daemon.app.transfers.send().unwrap();
+    let permit = daemon.app.transfers.send().unwrap();
     let body = serde_json::to_vec(&request(&["a"], false)).unwrap();
     let request =
         Request::new("POST", "/v1/digests").header("Content-Type", "application/json").body(&body);
     assert_eq!(daemon.send(&request).await.status, 503);
-    drop(place);
+    drop(permit);
     assert_eq!(daemon.send(&request).await.status, 200);
 }

@@ -31,7 +31,7 @@ fn stat(name: &str, size: usize, mode: u32, encoding: u8) -> String {
 }
 
 #[tokio::test]
-async fn head_tells_the_stat_and_nothing_else() {
+async fn head_answers_the_stat_and_nothing_else() {
     let (daemon, content) = with_top().await;
     let answer = daemon.send(&Request::new("HEAD", "/metrics/top")).await;
     assert_eq!(answer.status, 200);
@@ -47,7 +47,7 @@ async fn head_tells_the_stat_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn head_and_get_tell_the_same_mode_as_go_counts_it() {
+async fn head_and_get_report_the_same_mode_in_gos_bits() {
     let (daemon, content) = with_top().await;
     fs::set_permissions(daemon.path("top"), fs::Permissions::from_mode(0o4640)).unwrap();
     let expected = stat("top", content.len(), 8_388_608 + 0o640, 0);
@@ -100,7 +100,7 @@ async fn get_answers_snappy_frames_where_only_snappy_is_accepted() {
 }
 
 #[tokio::test]
-async fn the_name_is_told_as_it_was_asked() {
+async fn the_name_is_repeated_as_it_was_requested() {
     let daemon = TestDaemon::start().await;
     daemon.put("a.é", b"x");
     let answer = daemon.get("/metrics/a/%c3%a9").await;
@@ -138,19 +138,19 @@ async fn ranges_are_answered_with_those_bytes() {
     {
         let answer = with(&daemon, &[("Range", range)]).await;
         assert_eq!(answer.status, 206, "{range}");
-        let told = format!("bytes {}-{}/{len}", bytes.start, bytes.end - 1);
-        assert_eq!(answer.header("content-range"), Some(told.as_str()));
+        let reported = format!("bytes {}-{}/{len}", bytes.start, bytes.end - 1);
+        assert_eq!(answer.header("content-range"), Some(reported.as_str()));
         assert_eq!(answer.body, content[bytes]);
         assert!(answer.header("x-metric-stat").is_some());
     }
     let beyond = format!("bytes={len}-");
-    for (range, text, told) in [
+    for (range, text, reported) in [
         (beyond.as_str(), "invalid range: failed to overlap", Some(format!("bytes */{len}"))),
         ("lines=0-1", "invalid range", None),
     ] {
         let answer = with(&daemon, &[("Range", range)]).await;
         assert_eq!(answer.error(), (416, text));
-        assert_eq!(answer.header("content-range"), told.as_deref());
+        assert_eq!(answer.header("content-range"), reported.as_deref());
         assert!(answer.header("x-metric-stat").is_some());
     }
 }
@@ -164,9 +164,9 @@ async fn several_ranges_are_answered_in_parts() {
     let boundary = media_type.strip_prefix("multipart/byteranges; boundary=").unwrap();
     let mut expected = Vec::new();
     for range in [0..2, 4..6] {
-        let told = format!("bytes {}-{}/{}", range.start, range.end - 1, content.len());
+        let reported = format!("bytes {}-{}/{}", range.start, range.end - 1, content.len());
         let head = format!(
-            "--{boundary}\r\nContent-Range: {told}\r\nContent-Type: application/octet-stream\r\n\r\n"
+            "--{boundary}\r\nContent-Range: {reported}\r\nContent-Type: application/octet-stream\r\n\r\n"
         );
         expected.extend_from_slice(head.as_bytes());
         expected.extend_from_slice(&content[range]);
@@ -255,7 +255,7 @@ async fn d21_a_lock_that_another_process_holds_is_waited_for_within_the_limit() 
 #[tokio::test]
 async fn d21_a_client_that_does_not_read_on_holds_no_lock() {
     let daemon = TestDaemon::start().await;
-    // More than the buffers of a connection take.
+    // More than the buffers of a connection hold.
     daemon.put("large", &vec![1; 64 * 1024 * 1024]);
     let mut stream = TcpStream::connect(daemon.addr).await.unwrap();
     stream.write_all(&Request::new("GET", "/metrics/large").to_bytes()).await.unwrap();
@@ -267,7 +267,7 @@ async fn d21_a_client_that_does_not_read_on_holds_no_lock() {
 }
 
 #[tokio::test]
-async fn a_file_that_goes_out_in_pieces_arrives_whole() {
+async fn a_file_that_is_sent_in_pieces_arrives_complete() {
     let daemon = TestDaemon::start().await;
     let content: Vec<u8> = (0..3_000_000u32).flat_map(u32::to_be_bytes).collect();
     daemon.put("large", &content);

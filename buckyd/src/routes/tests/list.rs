@@ -21,7 +21,7 @@ fn form(body: &str) -> Request {
     Request::new("POST", "/metrics").header("Content-Type", FORM).body(body.as_bytes())
 }
 
-/// The answer's bytes, which must be those of a JSON list.
+/// The body of the answer, which must have the form of a JSON list.
 fn list(answer: &Answer) -> &str {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -80,7 +80,7 @@ async fn the_list_request_of_the_go_client_is_answered_while_there_is_no_list_an
     let answer = daemon.send(&request).await;
     assert_eq!(answer.error(), (202, "Cache update in progress."));
     assert_eq!(answer.header("content-length"), Some("26"));
-    // What only a list could tell to be wrong is looked at once there is one.
+    // What can only be checked against a list is checked once there is one.
     assert_eq!(daemon.get("/metrics?regex=(").await.status, 202);
     assert_eq!(daemon.get("/metrics?regex=%zz").await.status, 400);
     tokio::spawn(std::sync::Arc::clone(&daemon.app.inventory).run());
@@ -122,26 +122,26 @@ async fn d1_a_list_that_cannot_be_read_is_an_error_and_never_all_metrics() {
 }
 
 #[tokio::test]
-async fn d1_a_body_of_160_mib_or_more_is_refused_whether_its_length_is_told_or_not() {
+async fn d1_a_body_of_160_mib_or_more_is_refused_with_or_without_a_length() {
     let daemon = with_metrics(&["a"]).await;
-    let told = form("").header("Content-Length", "167772160");
-    assert_eq!(daemon.send(&told).await.error(), (400, "Query larger than 160MiB"));
+    let announced = form("").header("Content-Length", "167772160");
+    assert_eq!(daemon.send(&announced).await.error(), (400, "Query larger than 160MiB"));
     let long = format!("list={}", "x".repeat(160 << 20));
     let answer = daemon.send(&Request::new("POST", "/metrics").chunked_form(&long)).await;
     assert_eq!(answer.error(), (400, "Query larger than 160MiB"));
 }
 
 #[tokio::test]
-async fn a_list_that_finds_no_place_is_told_to_come_again_as_the_go_client_understands_it() {
+async fn a_list_without_a_permit_gets_the_answer_that_makes_the_go_client_ask_again() {
     let daemon = with_metrics(&["a"]).await;
-    let mut places = Vec::new();
+    let mut permits = Vec::new();
     for _ in 0..4 {
-        places.push(daemon.app.transfers.receive_list().await.unwrap());
+        permits.push(daemon.app.transfers.receive_list().await.unwrap());
     }
     let waiting = form("list=[\"a\"]");
     assert_eq!(daemon.send(&waiting).await.error(), (202, "Cache update in progress."));
     assert_eq!(list(&daemon.get("/metrics").await), r#"["a"]"#);
-    drop(places);
+    drop(permits);
     assert_eq!(list(&daemon.send(&waiting).await), r#"["a"]"#);
     daemon.stop.send_replace(true);
     assert_eq!(
@@ -196,10 +196,10 @@ async fn d22_a_prefix_that_is_a_link_or_begins_with_a_dot_is_listed() {
 }
 
 #[tokio::test]
-async fn d42_folders_that_could_not_be_read_are_told_with_the_list() {
+async fn d42_folders_that_could_not_be_read_are_reported_with_the_list() {
     let daemon = with_metrics(&["a"]).await;
     assert_eq!(daemon.get("/metrics").await.header("x-bucky-unreadable-folders"), None);
-    // Deeper than a path can be: unreadable for root, too.
+    // Deeper than a path can be, so that root cannot read it either.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let mut folder: OwnedFd = rustix::fs::open(daemon.prefix.path(), flags, Mode::empty()).unwrap();
     let name = "d".repeat(250);

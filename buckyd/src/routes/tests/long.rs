@@ -1,4 +1,4 @@
-//! GET, POST and PUT of files that are longer than what the daemon holds in memory.
+//! GET, POST and PUT of files that are too long for the daemon to hold in memory.
 
 use std::fs::{self, File};
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use super::{TestDaemon, snappy, upload};
 use crate::store::tests::test_now;
 
 const MTIME: u64 = 1_704_164_645;
-/// The least there is: a file that is held may have 12 MiB.
+/// The smallest setting: a file in memory may have 12 MiB.
 const LITTLE: [&str; 3] = ["--memory", "96", "-mtime"];
 /// 14.5 MB.
 const POINTS: u32 = 14 * 86_400;
@@ -34,7 +34,7 @@ fn long(ages: impl IntoIterator<Item = u32>, value: f64) -> Vec<u8> {
     content
 }
 
-/// The values at the last so many seconds, the youngest first; none where there is no point.
+/// The values at these ages in seconds, the youngest first; `None` if there is no point.
 fn values(content: &[u8], ages: std::ops::Range<u32>) -> Vec<Option<f64>> {
     let image = bucky_whisper::Image::parse(content).unwrap();
     let archive = image.archive(0).unwrap();
@@ -137,7 +137,8 @@ async fn a_long_upload_that_is_not_whole_or_no_whisper_file_changes_nothing() {
     damaged[12..16].fill(0);
     let mut longer = content.clone();
     longer.push(0);
-    // A bit of the check sum of the first chunk, which lies behind the stream's identifier and its own header.
+    // A bit of the checksum of the first chunk, which comes after the stream's identifier and the chunk's
+    // header.
     let mut flipped = snappy(&content);
     flipped[10 + 4] ^= 1;
     for method in ["POST", "PUT"] {

@@ -1,4 +1,4 @@
-//! The routes as a client meets them: a daemon of its own for each test, on a loopback port, spoken to in bytes.
+//! The routes as a client sees them. Each test has its own daemon on a loopback port, and sends bytes to it.
 
 mod clock;
 mod delete;
@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bucky_api::Encoding;
+use bucky_api::clock::unix_now;
 use bucky_api::go::{METRIC_STAT_HEADER, MetricStat, OCTET_STREAM};
 use bucky_whisper::{
     Aggregation, CreateOptions, FileLayout, Image, MetricName, OpenMode, WhisperFile,
@@ -37,9 +38,8 @@ use crate::app::App;
 use crate::config::{Config, LogFormat};
 use crate::descriptors::Descriptors;
 use crate::store::tests::test_now;
-use crate::store::unix_now;
 
-/// A daemon over a prefix of its own. It ends when it is dropped.
+/// A daemon over its own prefix. It ends when it is dropped.
 struct TestDaemon {
     addr: SocketAddr,
     app: Arc<App>,
@@ -53,7 +53,7 @@ impl TestDaemon {
         Self::start_with(&[]).await
     }
 
-    /// The same with more flags.
+    /// A daemon with more flags, whose first scan has ended.
     async fn start_with(flags: &[&str]) -> Self {
         let daemon = Self::start_without_scans(flags).await;
         tokio::spawn(Arc::clone(&daemon.app.inventory).run());
@@ -61,17 +61,17 @@ impl TestDaemon {
         daemon
     }
 
-    /// A daemon that never gets to scan.
+    /// A daemon that never scans.
     async fn start_without_scans(flags: &[&str]) -> Self {
         let prefix = tempfile::tempdir().unwrap();
         let path = prefix.path().to_owned();
         Self::start_at(prefix, path, flags).await
     }
 
-    /// A daemon that is told `path` for its prefix, somewhere in the folder `prefix`.
+    /// A daemon whose prefix is `path`, somewhere in the folder `prefix`.
     async fn start_at(prefix: TempDir, path: PathBuf, flags: &[&str]) -> Self {
         let mut args = vec![OsString::from("-prefix"), path.into_os_string()];
-        // A slow disk keeps whoever holds a lock waiting.
+        // On a slow disk a lock takes long.
         args.extend(["-lock-timeout", "30", "-node", "a"].map(OsString::from));
         args.extend(flags.iter().map(OsString::from));
         args.push("a:2003".into());
@@ -103,7 +103,7 @@ impl TestDaemon {
         self.prefix.path().join(metric.parse::<MetricName>().unwrap().relative_path())
     }
 
-    /// Lays a file down, as carbon would.
+    /// Writes a file, as carbon would.
     fn put(&self, metric: &str, content: &[u8]) {
         let path = self.path(metric);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -123,7 +123,7 @@ impl TestDaemon {
         self.app.inventory.list().unwrap().contains(metric)
     }
 
-    /// Temporary files that were left behind.
+    /// Temporary files that are left.
     fn leftovers(&self) -> usize {
         fs::read_dir(self.prefix.path().join(".bucky/tmp")).unwrap().count()
     }
@@ -135,7 +135,7 @@ impl Drop for TestDaemon {
     }
 }
 
-/// A Whisper file of 2 archives with a point at each of these ages in minutes, the value being the age.
+/// A Whisper file of 2 archives with a point at each of these ages in minutes. The value is the age.
 fn whisper(ages: &[u32]) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.wsp");

@@ -51,7 +51,7 @@ async fn the_form_may_stand_in_the_query() {
     assert!(daemon.has("m"));
 }
 
-/// Expects that both an existing and a new metric are left as they are.
+/// Asserts that neither an existing nor a new metric is changed.
 async fn assert_refused(source: SocketAddr, metric: &str, status: u16, said: &str) {
     let daemon = TestDaemon::start().await;
     let there = whisper(&[1]);
@@ -70,7 +70,7 @@ async fn assert_refused(source: SocketAddr, metric: &str, status: u16, said: &st
 }
 
 #[tokio::test]
-async fn d3_a_source_that_fails_changes_nothing_and_its_fault_is_told_from_ours() {
+async fn d3_a_source_that_fails_changes_nothing_and_its_fault_is_distinguished_from_ours() {
     let source = TestDaemon::start().await;
     source.put("empty", b"");
     source.put("junk", &[0; 148]);
@@ -89,7 +89,7 @@ async fn d3_a_source_that_fails_changes_nothing_and_its_fault_is_told_from_ours(
     ] {
         assert_refused(source.addr, metric, status, said).await;
     }
-    // Nobody listens there, and as long as it is held nobody else comes to.
+    // Nothing listens there. While the socket is held, no other process can.
     let held = TcpSocket::new_v4().unwrap();
     held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let closed = held.local_addr().unwrap();
@@ -173,7 +173,7 @@ async fn d13_sources_that_answer_nonsense_are_the_sources_fault() {
 }
 
 #[tokio::test]
-async fn what_does_not_name_a_source_is_refused() {
+async fn a_form_that_does_not_name_a_source_is_refused() {
     let daemon = TestDaemon::start().await;
     for (body, said) in [
         ("metric=m", "http: no Host in request URL"),

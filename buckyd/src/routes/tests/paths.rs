@@ -1,4 +1,4 @@
-//! Which path and which method reaches what.
+//! Which path and which method reach which route.
 
 use super::TestDaemon;
 use super::wire::Request;
@@ -23,7 +23,7 @@ async fn unclean_paths_are_redirected_before_anything_else_and_for_every_method(
 }
 
 #[tokio::test]
-async fn what_no_route_has_is_not_found() {
+async fn an_unknown_path_is_not_found() {
     let daemon = TestDaemon::start().await;
     for path in ["/", "/hashring/", "/debug/pprof/", "/metricsx", "/v1"] {
         assert_eq!(daemon.get(path).await.error(), (404, "404 page not found"), "{path}");
@@ -81,7 +81,7 @@ async fn d31_names_that_would_mean_another_metrics_file_are_refused() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_under_v1_is_told_in_json_with_what_is_allowed() {
+async fn a_wrong_method_under_v1_is_refused_in_json_with_the_allowed_ones() {
     let daemon = TestDaemon::start().await;
     for (method, path, allowed) in [
         ("POST", "/v1/status", "GET,HEAD"),

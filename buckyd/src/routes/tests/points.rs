@@ -28,7 +28,7 @@ async fn found(daemon: &TestDaemon, request: &PointsRequest) -> PointsFound {
 }
 
 #[tokio::test]
-async fn the_slots_that_hold_points_are_told_and_what_cannot_be_looked_at() {
+async fn the_answer_has_the_slots_that_hold_points_or_why_they_cannot_be_read() {
     let daemon = TestDaemon::start_without_scans(&[]).await;
     daemon.put("a", &whisper(&[1, 20, 40]));
     daemon.put("damaged", &[0; 148]);
@@ -37,7 +37,7 @@ async fn the_slots_that_hold_points_are_told_and_what_cannot_be_looked_at() {
     let slots: Vec<u32> = bucky_whisper::WindowPoints::only_in(&points.valid, &[]).collect();
     assert_eq!(slots, [79, 99, 118]);
     assert!(points.taken.iter().all(|word| *word == 0) && points.ahead.is_empty());
-    // A part of it, of which the last slots hold nothing.
+    // A part of it, whose last slots hold nothing.
     let part = request("a", |request| request.slots = 100);
     let points = found(&daemon, &part).await.to_points().unwrap();
     let slots: Vec<u32> = bucky_whisper::WindowPoints::only_in(&points.valid, &[]).collect();
@@ -60,7 +60,7 @@ async fn the_slots_that_hold_points_are_told_and_what_cannot_be_looked_at() {
 }
 
 #[tokio::test]
-async fn what_nobody_can_mean_is_refused_and_it_takes_a_place_of_the_archives() {
+async fn an_impossible_request_is_refused_and_it_takes_a_permit_of_the_archives() {
     let daemon = TestDaemon::start_with(&["-max-transfers", "1"]).await;
     daemon.put("a", &whisper(&[1]));
     for request in [
@@ -78,8 +78,8 @@ async fn what_nobody_can_mean_is_refused_and_it_takes_a_place_of_the_archives() 
     });
     let points = found(&daemon, &last).await.to_points().unwrap();
     assert!(points.valid.iter().all(|word| *word == 0));
-    let place = daemon.app.transfers.send().unwrap();
+    let permit = daemon.app.transfers.send().unwrap();
     assert_eq!(ask(&daemon, &request("a", |_| ())).await.status, 503);
-    drop(place);
+    drop(permit);
     assert_eq!(ask(&daemon, &request("a", |_| ())).await.status, 200);
 }

@@ -25,7 +25,7 @@ fn lines(answer: &Answer) -> Vec<HealLine> {
 }
 
 #[tokio::test]
-async fn what_is_renamed_is_stored_under_the_new_name_and_told_by_the_old_one() {
+async fn a_renamed_metric_is_stored_under_the_new_name_and_reported_by_the_old_one() {
     let (source, owner) = (TestDaemon::start().await, TestDaemon::start().await);
     let content = whisper(&[1, 2, 3]);
     for name in ["old.a", "old.b", "kept"] {
@@ -37,17 +37,17 @@ async fn what_is_renamed_is_stored_under_the_new_name_and_told_by_the_old_one() 
     ]);
     let answer = pull(&owner, &source, json!({ "metrics": ["kept"], "renamed": renamed })).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let mut told: Vec<_> = lines(&answer)
+    let mut reported: Vec<_> = lines(&answer)
         .into_iter()
         .map(|line| {
             let stored_as = line.stored_as.map(|name| name.to_string());
             (line.metric.to_string(), stored_as, line.outcome.is_healed(), line.digest)
         })
         .collect();
-    told.sort();
+    reported.sort();
     let digest = Some(Digest::of(&content));
     assert_eq!(
-        told,
+        reported,
         [
             ("gone".into(), None, false, None),
             ("kept".into(), None, true, digest),
@@ -77,7 +77,7 @@ async fn a_store_may_be_its_own_source_for_other_names_only() {
     }
 }
 
-/// Two old names may become one: the first fills it, and so does the second.
+/// Two old names may become one: the first creates or fills the file, and the second fills it.
 #[tokio::test]
 async fn two_metrics_of_one_request_may_become_one() {
     let (source, owner) = (TestDaemon::start().await, TestDaemon::start().await);
@@ -95,7 +95,7 @@ async fn a_pull_that_cannot_mean_one_thing_is_refused() {
     let (source, owner) = (TestDaemon::start().await, TestDaemon::start().await);
     source.put("a", &whisper(&[1]));
     let to = |to: &str| json!({"name": "a", "to": to});
-    for (request, told) in [
+    for (request, reported) in [
         (json!({}), "names no metric"),
         (json!({ "metrics": ["a"], "renamed": [to("b")] }), "the request names a twice"),
         (json!({ "renamed": [to("b"), to("c")] }), "the request names a twice"),
@@ -104,14 +104,14 @@ async fn a_pull_that_cannot_mean_one_thing_is_refused() {
     ] {
         let answer = pull(&owner, &source, request).await;
         assert_eq!(answer.status, 400);
-        assert!(answer.text().contains(told), "{}", answer.text());
+        assert!(answer.text().contains(reported), "{}", answer.text());
     }
     assert!(!owner.has("a") && !owner.has("b") && !owner.has("c"));
 }
 
-/// At the slowest rate this takes a minute, and a larger one hours, in which it would keep its place.
+/// At the slowest rate this takes a minute. A larger one takes hours, in which it would keep its permit.
 #[tokio::test]
-async fn a_slow_pull_whose_client_is_gone_gives_its_place_back() {
+async fn a_slow_pull_whose_client_is_gone_returns_its_permit() {
     let (source, owner) = (TestDaemon::start().await, TestDaemon::start().await);
     let points = 350_000u32;
     let mut content = Vec::new();

@@ -28,15 +28,15 @@ async fn a_put_replaces_the_whole_file_and_creates_one_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn d41_a_replaced_file_has_the_senders_time_where_that_is_wanted_and_told() {
+async fn d41_a_replaced_file_has_the_senders_time_if_that_is_configured_and_sent() {
     let daemon = TestDaemon::start_with(&["-mtime"]).await;
     daemon.put("m", &whisper(&[1]));
     assert_eq!(daemon.send(&upload("PUT", "m", &whisper(&[2]))).await.status, 200);
     assert_eq!(std::fs::metadata(daemon.path("m")).unwrap().mtime(), 1_704_164_645);
     let content = whisper(&[3]);
-    let untold = upload("PUT", "m", &content)
+    let without_stat = upload("PUT", "m", &content)
         .header("X-Metric-Stat", &format!(r#"{{"Size":{}}}"#, content.len()));
-    assert_eq!(daemon.send(&untold).await.status, 200);
+    assert_eq!(daemon.send(&without_stat).await.status, 200);
     assert!(std::fs::metadata(daemon.path("m")).unwrap().mtime() > 1_704_164_645);
 }
 

@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bucky_api::clock::unix_now;
 use serde_json::Value;
 
 use super::wire::{Answer, Request};
 use super::{TestDaemon, fine_points, snappy, upload, whisper};
-use crate::store::unix_now;
 
-/// The five timings, of which exactly these are not 0.
+/// Asserts that exactly these of the five timings are not 0.
 fn assert_timings(answer: &Answer, done: &[&str]) {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
@@ -47,14 +47,14 @@ async fn a_metric_that_is_there_is_filled_and_keeps_what_it_has() {
     let request = request.body(&body).header("Content-Encoding", "snappy");
     assert_timings(&daemon.send(&request).await, &["Dump", "Fill"]);
     assert_eq!(fine_points(&daemon.content("wrong.b")), 4);
-    // The same once more changes no byte.
+    // The same upload again changes no byte.
     let before = daemon.content("wrong.b");
     assert_timings(&daemon.send(&request).await, &["Dump", "Fill"]);
     assert_eq!(daemon.content("wrong.b"), before);
 }
 
-/// Sends `request` to a daemon with the metric `m`, for `m` and for a new metric, and expects a refusal that changes
-/// nothing.
+/// Sends `request` to a daemon with the metric `m`, for `m` and for a new metric. Asserts a refusal that
+/// changes nothing.
 async fn assert_refused(
     method: &str,
     change: impl Fn(Request) -> Request,
@@ -99,7 +99,7 @@ async fn d3_d13_bad_headers_are_refused_before_anything_is_touched() {
 }
 
 #[tokio::test]
-async fn d3_d45_bodies_that_are_no_whole_whisper_file_change_nothing() {
+async fn d3_d45_bodies_that_are_not_valid_whisper_files_change_nothing() {
     let sized = |upload: Request, body: &[u8]| {
         upload.body(body).header(STAT, &format!(r#"{{"Size":{}}}"#, body.len()))
     };
@@ -132,7 +132,7 @@ async fn d3_d45_bodies_that_are_no_whole_whisper_file_change_nothing() {
 #[tokio::test]
 async fn d3_d45_codings_that_are_unknown_or_damaged_change_nothing() {
     let good = snappy(&whisper(&[3]));
-    // The check sum of the first chunk, behind the stream's name and the chunk's type and length.
+    // The checksum of the first chunk, after the stream's name and the chunk's type and length.
     let mut damaged = good.clone();
     damaged[14] ^= 1;
     for method in ["POST", "PUT"] {
@@ -144,7 +144,7 @@ async fn d3_d45_codings_that_are_unknown_or_damaged_change_nothing() {
             let change = |upload: Request| upload.body(body).header("Content-Encoding", "snappy");
             assert_refused(method, change, 500, "snappy: corrupt input").await;
         }
-        // A small body that unpacks to much more than it was announced to.
+        // A small body that unpacks to much more than it announced.
         let bomb = snappy(&vec![0; 64 * 1024 * 1024]);
         let change = |upload: Request| upload.body(&bomb).header("Content-Encoding", "snappy");
         assert_refused(method, change, 400, "Malformed whisper data").await;
@@ -155,7 +155,7 @@ async fn d3_d45_codings_that_are_unknown_or_damaged_change_nothing() {
 async fn d14_a_body_that_breaks_off_leaves_nothing() {
     for method in ["POST", "PUT"] {
         let change = |upload: Request| {
-            // A chunk whose length is no number: the body cannot be read on.
+            // A chunk whose length is not a number: the rest of the body cannot be read.
             let body = b"5\r\nhello\r\nzz\r\n";
             let upload = upload.body(body).without("Content-Length");
             upload.header("Transfer-Encoding", "chunked")
@@ -165,7 +165,7 @@ async fn d14_a_body_that_breaks_off_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn d11_a_compressed_file_is_moved_whole_and_never_looked_into() {
+async fn d11_a_compressed_file_is_moved_as_a_whole_and_never_parsed() {
     let daemon = TestDaemon::start().await;
     let mut compressed = b"whisper_compressed".to_vec();
     compressed.resize(148, 0xff);
@@ -183,7 +183,7 @@ async fn d11_a_compressed_file_is_moved_whole_and_never_looked_into() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_that_is_there_is_told_and_left_alone() {
+async fn an_existing_damaged_file_is_reported_and_left_alone() {
     let daemon = TestDaemon::start().await;
     daemon.put("m", b"junk");
     let old = UNIX_EPOCH + Duration::from_secs(1_600_000_000);
@@ -250,7 +250,7 @@ fn set_mtime(daemon: &TestDaemon, metric: &str, mtime: u64) {
     file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(mtime)).unwrap();
 }
 
-fn told(request: Request, content: &[u8], mod_time: &str) -> Request {
+fn with_stat(request: Request, content: &[u8], mod_time: &str) -> Request {
     request.header(STAT, &format!(r#"{{"Size":{}{mod_time}}}"#, content.len()))
 }
 
@@ -258,8 +258,8 @@ fn told(request: Request, content: &[u8], mod_time: &str) -> Request {
 async fn d41_the_senders_time_is_set_after_success_and_never_makes_a_file_older() {
     let daemon = TestDaemon::start_with(&["-mtime"]).await;
     let content = whisper(&[1, 2]);
-    let sent = |mod_time| told(upload("POST", "m", &content), &content, mod_time);
-    // Created, then filled by a newer one.
+    let sent = |mod_time| with_stat(upload("POST", "m", &content), &content, mod_time);
+    // Created, then filled from a newer one.
     assert_eq!(daemon.send(&sent(r#","ModTime":1700000000"#)).await.status, 200);
     assert_eq!(mtime(&daemon, "m"), 1_700_000_000);
     assert_eq!(daemon.send(&sent(r#","ModTime":1700000100"#)).await.status, 200);
@@ -269,26 +269,26 @@ async fn d41_the_senders_time_is_set_after_success_and_never_makes_a_file_older(
         assert_eq!(daemon.send(&sent(mod_time)).await.status, 200);
         assert_eq!(mtime(&daemon, "m"), 1_700_000_100, "{mod_time}");
     }
-    // A refused one too.
+    // So does a refused one.
     let refused = sent(r#","ModTime":1750000000"#).header("Content-Type", "text/plain");
     assert_eq!(daemon.send(&refused).await.status, 400);
     assert_eq!(mtime(&daemon, "m"), 1_700_000_100);
-    // One that fills points into a newer file does not make it older.
+    // An upload that fills points into a newer file does not make it older.
     let newer = u64::from(unix_now()) - 100;
     daemon.put("n", &whisper(&[1]));
     set_mtime(&daemon, "n", newer);
-    let filling = told(upload("POST", "n", &content), &content, r#","ModTime":1600000000"#);
+    let filling = with_stat(upload("POST", "n", &content), &content, r#","ModTime":1600000000"#);
     assert_eq!(daemon.send(&filling).await.status, 200);
     assert_eq!(fine_points(&daemon.content("n")), 2);
     assert!(mtime(&daemon, "n") >= i64::try_from(newer).unwrap());
-    // A new metric without a time has that of its making.
-    let new = told(upload("POST", "new", &content), &content, "");
+    // A new metric without a time gets the time at which it is created.
+    let new = with_stat(upload("POST", "new", &content), &content, "");
     assert_eq!(daemon.send(&new).await.status, 200);
     assert!(mtime(&daemon, "new") >= i64::from(unix_now()) - 60);
 }
 
 #[tokio::test]
-async fn without_mtime_the_senders_time_is_not_looked_at() {
+async fn without_mtime_the_senders_time_is_ignored() {
     let daemon = TestDaemon::start().await;
     let content = whisper(&[1]);
     for method in ["POST", "PUT"] {
@@ -298,7 +298,7 @@ async fn without_mtime_the_senders_time_is_not_looked_at() {
 }
 
 #[tokio::test]
-async fn d3_a_daemon_that_cannot_write_says_so_and_leaves_what_was_there() {
+async fn d3_a_daemon_that_cannot_write_says_so_and_changes_nothing() {
     let daemon = TestDaemon::start().await;
     daemon.put("m", &whisper(&[1]));
     let there = daemon.content("m");
@@ -312,7 +312,7 @@ async fn d3_a_daemon_that_cannot_write_says_so_and_leaves_what_was_there() {
     }
     assert!(!daemon.has("new"));
     assert_eq!(daemon.content("m"), there);
-    // Without a prefix there is nothing to write to.
+    // Without a prefix nothing can be written.
     fs::remove_dir_all(daemon.prefix.path()).unwrap();
     let answer = daemon.send(&upload("POST", "new", &whisper(&[2]))).await;
     let (status, text) = answer.error();

@@ -1,4 +1,4 @@
-//! What the `/v1` routes share: bodies, and places for answers.
+//! What the `/v1` routes share: bodies, and permits for answers.
 
 use super::TestDaemon;
 use super::wire::Request;
@@ -8,13 +8,13 @@ fn json(path: &str, body: &[u8]) -> Request {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_is_refused_with_what_to_do() {
+async fn a_body_that_is_not_json_is_refused_with_what_to_do() {
     let daemon = TestDaemon::start().await;
     for (request, status, said) in [
         (json("/v1/confirm", b"{"), 400, "cannot be read"),
         (json("/v1/delete", br#"{"metrics":[{"name":"../a"}]}"#), 400, "cannot be read"),
         (json("/v1/archive", b"{}"), 400, "metrics"),
-        // What a form of a web page could send without asking.
+        // What a form on a web page could send without a check by the browser.
         (
             Request::new("POST", "/v1/delete")
                 .header("Content-Type", "text/plain")
@@ -39,7 +39,7 @@ async fn readers_that_take_nothing_leave_threads_for_everything_else() {
     }
     for path in ["/v1/metrics", "/v1/metrics?unusable=1", "/v1/misplaced", "/metrics"] {
         let waiting = tokio::time::timeout(std::time::Duration::from_millis(100), daemon.get(path));
-        assert!(waiting.await.is_err(), "{path} took a thread without a place");
+        assert!(waiting.await.is_err(), "{path} took a thread without a permit");
     }
     assert_eq!(daemon.get("/v1/status").await.status, 200);
     held.pop();
@@ -67,9 +67,9 @@ async fn a_tombstone_shows_in_the_status_as_soon_as_its_delete_is_answered() {
     assert_eq!(status.tombstones.waiting, 2);
 }
 
-/// D42: what cannot be looked at is not the same as what is missing.
+/// D42: a file that cannot be checked is not a missing file.
 #[tokio::test]
-async fn metrics_that_are_named_are_looked_at_whatever_the_list_says_of_them() {
+async fn named_metrics_are_checked_on_disk_and_not_in_the_list() {
     let daemon = TestDaemon::start().await;
     daemon.put("after.the.scan", &super::whisper(&[1]));
     std::fs::create_dir_all(daemon.path("a.folder")).unwrap();

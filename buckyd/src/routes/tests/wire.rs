@@ -1,4 +1,4 @@
-//! HTTP in bytes: what a client library would hide or put right.
+//! HTTP in bytes: a client library would hide or correct details.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 /// Longer than any answer of a test takes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A request, on a connection of its own.
+/// A request, on its own connection.
 #[derive(Clone)]
 pub(super) struct Request {
     line: String,
@@ -64,7 +64,7 @@ impl Request {
     }
 }
 
-/// What came back.
+/// The answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -78,7 +78,7 @@ impl Answer {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The name of a header as it came.
+    /// The name of a header as it was spelled.
     pub(super) fn spelling(&self, name: &str) -> Option<&str> {
         let mut names = self.headers.iter().map(|(name, _)| name.as_str());
         names.find(|other| other.eq_ignore_ascii_case(name))
@@ -88,7 +88,7 @@ impl Answer {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// Status and text, which must be one plain line of error.
+    /// Status and text. The text must be one plain line.
     pub(super) fn error(&self) -> (u16, &str) {
         assert_eq!(self.header("content-type"), Some("text/plain; charset=utf-8"), "{self:?}");
         assert_eq!(self.header("x-content-type-options"), Some("nosniff"), "{self:?}");
@@ -102,7 +102,7 @@ impl Answer {
 pub(super) async fn exchange(addr: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     let (mut reader, mut writer) = stream.split();
-    // The daemon may answer and close before all is sent.
+    // The daemon may answer and close the connection before everything is sent.
     let send = async {
         let _ = writer.write_all(request).await;
         std::future::pending::<()>().await;

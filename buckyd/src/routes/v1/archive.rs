@@ -24,17 +24,18 @@ use crate::http::lines;
 use crate::http::query::{self, FilterText, Switch};
 use crate::http::respond::ApiError;
 use crate::inventory::walk_metrics;
-use crate::memory::Growing;
+use crate::memory::GrowingShare;
 use crate::store::{FileReader, LargeFile, StoreError};
 use crate::transfers::Permit;
 
-/// What a line of the report takes beside its text, and how many times its text: as it is, and as JSON, which grows.
+/// The memory of a line of the report besides its text, and how often the text is held: as it is, and as
+/// JSON, which is longer.
 const LINE_BYTES: u64 = 256;
 const TEXT_TIMES: u64 = 4;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Query {
+struct ArchiveQuery {
     regex: Option<String>,
     glob: Option<String>,
     prefix: Option<String>,
@@ -48,8 +49,8 @@ pub(super) async fn post(
     headers: HeaderMap,
     JsonBody { value: request, share, .. }: JsonBody<ArchiveRequest>,
 ) -> Result<Response, ApiError> {
-    let place = app.transfers.send()?;
-    Ok(stream(app, encoding(&headers), place, move |app, archive| {
+    let permit = app.transfers.send()?;
+    Ok(stream(app, encoding(&headers), permit, move |app, archive| {
         let _share = share;
         let mut source = Source::of(app, &caller);
         source.sends_large = request.large;
@@ -63,12 +64,12 @@ pub(super) async fn get(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let query: Query = query::parse(query.as_deref())?;
-    let Query { regex, glob, prefix, large } = query;
+    let query: ArchiveQuery = query::parse(query.as_deref())?;
+    let ArchiveQuery { regex, glob, prefix, large } = query;
     let filter = FilterText { regex, glob, prefix, after: None }.compile(&app.transfers).await?;
     let list = metrics::list(&app, Switch::Off).await?;
-    let place = app.transfers.send()?;
-    Ok(stream(app, encoding(&headers), place, move |app, archive| {
+    let permit = app.transfers.send()?;
+    Ok(stream(app, encoding(&headers), permit, move |app, archive| {
         let mut source = Source::of(app, &caller);
         source.sends_large = large.is_on();
         let ended = walk_metrics(&list, filter.span(), |metric| {
@@ -87,17 +88,17 @@ fn encoding(headers: &HeaderMap) -> Encoding {
     Encoding::negotiate(headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()))
 }
 
-/// The archive that `fill` writes; the place is given back when it is written.
+/// The archive that `fill` writes. The permit is returned when it is written.
 fn stream(
     app: Arc<App>,
     encoding: Encoding,
-    place: Permit,
+    permit: Permit,
     fill: impl FnOnce(&App, &mut Archive) -> io::Result<()> + Send + 'static,
 ) -> Response {
     let (writer, body) = body_channel();
     tokio::task::spawn_blocking(move || {
-        let _place = place;
-        // Where it fails the body ends as broken; and without a report what came of it counts as cut off.
+        let _permit = permit;
+        // If it fails, the body ends as broken. Without a report the stream counts as cut off.
         if let Err(error) = write(&app, encoding, writer, fill) {
             tracing::info!(%error, "stopped sending an archive");
         }
@@ -124,14 +125,14 @@ fn write(
     archive.finish()?.finish()?.finish()
 }
 
-/// Where the metrics of one archive come from.
+/// The store that the metrics of an archive are read from, and its limits.
 struct Source<'a> {
     app: &'a App,
     caller: &'a Caller,
     files: FileReader<'a>,
-    /// What the report takes.
-    report: Growing,
-    /// Whether the receiver takes files that are too long to be held in memory.
+    /// The memory for the report.
+    report: GrowingShare,
+    /// Whether the receiver accepts files that are too long to hold in memory.
     sends_large: bool,
 }
 
@@ -141,12 +142,12 @@ impl<'a> Source<'a> {
             app,
             caller,
             files: FileReader::new(&app.store),
-            report: Growing::by_steps(),
+            report: GrowingShare::by_steps(),
             sends_large: false,
         }
     }
 
-    /// Adds one metric, or notes why it is left out. An error is the stream's.
+    /// Adds one metric, or notes why it is left out. An error means that the stream failed.
     fn append(&mut self, metric: &MetricName, archive: &mut Archive) -> io::Result<()> {
         let (problem, reason) = match self.caller.may(Operation::Read, metric) {
             Err(denied) => (Problem::Forbidden, denied.to_string()),
@@ -180,7 +181,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Sends a file that is too long to be held, as it is read.
+/// Sends a file that is too long to hold in memory, as it is read.
 fn send_large(
     metric: &MetricName,
     mut file: LargeFile<'_>,

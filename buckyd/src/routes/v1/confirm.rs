@@ -1,6 +1,8 @@
-//! `POST /v1/confirm`: whether a file here holds all points of another, of which only a digest and maps are sent.
+//! `POST /v1/confirm`: whether a file here holds all points of another one. The request has only a digest and
+//! maps of that.
 //!
-//! What was seen is on the disk before the answer ends: a source may go for it. Nothing is called complete on the strength of a sample, or of no question at all.
+//! What was read is durable before the answer ends, because a source may be deleted for it. Nothing counts as
+//! complete because of a sample, or because the request asks for nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -28,25 +30,25 @@ pub(super) async fn post(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     SenderTime(sender): SenderTime,
-    JsonBody { value: request, place, share }: JsonBody<ConfirmRequest>,
+    JsonBody { value: request, permit, share }: JsonBody<ConfirmRequest>,
 ) -> Result<Response, ApiError> {
-    // What lies below a disk that was mounted since the start is in no list, and vouches for nothing.
+    // Files below a disk that was mounted after the start are in no list, and confirm nothing.
     let store = Arc::clone(&app.store);
     let checked = blocking(move || store.check()).await;
     checked.map_err(|error| ApiError::new(ErrorCode::Internal, error))??;
-    Ok(lines::stream(place, paths::NDJSON, move |writer| {
+    Ok(lines::stream(permit, paths::NDJSON, move |writer| {
         let _share = share;
         let mut files = FileReader::new(&app.store);
         let rules = HealRules { sender, ..HealRules::default() };
         request.metrics.iter().try_for_each(|metric| -> io::Result<()> {
-            lines::write_line(writer, &look(&app.store, &mut files, &caller, &rules, metric))
+            lines::write_line(writer, &check(&app.store, &mut files, &caller, &rules, metric))
         })?;
-        // Nobody believes an answer that breaks off.
-        app.store.sync_seen().map_err(io::Error::other)
+        // A client does not trust an answer that ends early.
+        app.store.sync_read().map_err(io::Error::other)
     }))
 }
 
-fn look(
+fn check(
     store: &Volumes,
     files: &mut FileReader<'_>,
     caller: &Caller,
@@ -65,7 +67,8 @@ fn look(
     let file = match files.read(&metric.name) {
         Ok(file) => file,
         Err(StoreError::Missing { .. }) => return answer(ConfirmOutcome::Missing, String::new()),
-        // A long file is compared whole: what has another content is to be healed from, which counts its points.
+        // A long file is compared as a whole. If its content differs, it must be healed from, which counts
+        // its points.
         Err(StoreError::TooLarge { .. }) => {
             return match store.digest_of(&metric.name) {
                 Ok(digest) if metric.digest == Some(digest) => {
@@ -95,8 +98,8 @@ fn look(
     line
 }
 
-/// How many of the points that are asked for stand in the way of a delete; none where nothing is asked for that could be looked
-/// for in `content`.
+/// How many of the requested points prevent a delete. `None` if the request names nothing that could be
+/// looked up in `content`.
 fn missing(metric: &ConfirmMetric, content: &[u8], rules: &HealRules) -> Option<u64> {
     let archives = metric.archives.as_ref().filter(|archives| !archives.is_empty())?;
     let maps: Option<Vec<PointMap>> = archives.iter().map(ArchivePoints::to_map).collect();

@@ -1,7 +1,8 @@
 //! `POST /v1/delete`: conditional delete.
 //!
-//! A delete that takes long shows that the daemon is alive, as a heal does. Where one of the metrics may not be deleted,
-//! or one of the owners could not be asked later, or the sender's clock is too far from ours, nothing is deleted.
+//! A delete that takes long sends signs of life, as a heal does. Nothing is deleted if one of the metrics may
+//! not be deleted, if one of the owners could not be asked later, or if the sender's clock is too far from
+//! ours.
 
 use std::io;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub(super) async fn post(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
     sender: SenderTime,
-    JsonBody { value: request, place, share }: JsonBody<DeleteRequest>,
+    JsonBody { value: request, permit, share }: JsonBody<DeleteRequest>,
 ) -> Result<Response, ApiError> {
     check_clock(&app, sender)?;
     if let Some(metric) = request.metrics.iter().find(|metric| metric.owners.is_empty()) {
@@ -39,7 +40,7 @@ pub(super) async fn post(
     }
     request.metrics.iter().try_for_each(|metric| check(&app, &caller, metric))?;
     let mut deleted = tokio::task::spawn_blocking(move || -> Result<_, ApiError> {
-        let _place = place;
+        let _permit = permit;
         let rest = Duration::from_secs(request.rest_seconds);
         let on_cut = OnCut::of(request.salvage);
         let Deleted { lines, batches } = app.store.delete(&request.metrics, rest, on_cut)?;
@@ -53,7 +54,7 @@ pub(super) async fn post(
             let (lines, share) = done.map_err(internal)??;
             Ok(lines::answer(paths::NDJSON, bytes_body(lines, share)))
         }
-        // Many locks, one after the other: an error of all of it can now be told in a line only.
+        // Many locks, one after the other: a failure of the whole can now be reported only in a line.
         Err(_) => Ok(lines::eventually(async move {
             deleted.await.map_err(io::Error::other)?.or_else(|error| {
                 let mut line = Vec::new();
@@ -64,7 +65,7 @@ pub(super) async fn post(
     }
 }
 
-/// Points that the sender took for expired when it had them healed may be valid here.
+/// Points that were expired for the sender at the heal may be valid here.
 fn check_clock(app: &App, SenderTime(offset): SenderTime) -> Result<(), ApiError> {
     app.peers.may_trust(offset).map_err(|doubt| {
         let message = format!("the sender of this request is not trusted: {doubt}");

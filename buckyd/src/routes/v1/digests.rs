@@ -1,4 +1,4 @@
-//! `POST /v1/digests`: what files hold, in figures that can be compared.
+//! `POST /v1/digests`: what files hold, as figures that can be compared.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -24,11 +24,11 @@ pub(super) async fn post(
     Extension(caller): Extension<Caller>,
     JsonBody { value: request, share, .. }: JsonBody<DigestRequest>,
 ) -> Result<Response, ApiError> {
-    // It reads as much of the disk as an archive does.
-    let place = app.transfers.send()?;
-    Ok(lines::stream(place, paths::NDJSON, move |writer| {
+    // It reads as much from the disk as an archive does.
+    let permit = app.transfers.send()?;
+    Ok(lines::stream(permit, paths::NDJSON, move |writer| {
         let _share = share;
-        let mut answer = Answer {
+        let mut answer = DigestAnswer {
             files: DigestReader::new(&app.store),
             caller: &caller,
             request: &request,
@@ -38,17 +38,17 @@ pub(super) async fn post(
     }))
 }
 
-struct Answer<'a> {
+struct DigestAnswer<'a> {
     files: DigestReader<'a>,
     caller: &'a Caller,
     request: &'a DigestRequest,
-    /// When something was sent last.
+    /// When something was last sent.
     written: Instant,
 }
 
-impl Answer<'_> {
+impl DigestAnswer<'_> {
     fn add(&mut self, metric: &MetricName, writer: &mut BodyWriter) -> io::Result<()> {
-        let found = self.look(metric, writer);
+        let found = self.find(metric, writer);
         lines::write_line(writer, &DigestLine { metric: metric.clone(), found })?;
         if self.written.elapsed() >= lines::HEARTBEAT {
             self.written = Instant::now();
@@ -57,17 +57,17 @@ impl Answer<'_> {
         Ok(())
     }
 
-    fn look(&mut self, metric: &MetricName, writer: &mut BodyWriter) -> DigestFound {
+    fn find(&mut self, metric: &MetricName, writer: &mut BodyWriter) -> DigestFound {
         if let Err(denied) = self.caller.may(Operation::Read, metric) {
             let reason = denied.to_string();
             return DigestFound::Unread { problem: Problem::Forbidden, reason };
         }
         let written = &mut self.written;
-        // A long file takes its time.
+        // A long file takes time.
         let between = || {
             if written.elapsed() >= lines::HEARTBEAT {
                 *written = Instant::now();
-                // Where nobody reads any more, the line fails in its turn.
+                // If the client is gone, writing the line fails as well.
                 let _ = writer.write_all(b"\n").and_then(|()| writer.flush());
             }
         };

@@ -1,7 +1,7 @@
-//! `POST /v1/heal`: metrics from an archive stream in the request, each made complete here.
+//! `POST /v1/heal`: heals metrics from an archive stream in the request.
 //!
-//! The answer begins once the stream has been read; while the batch is made durable, empty lines show that the
-//! daemon is alive.
+//! The answer begins once the stream has been read. While the batch is made durable, empty lines show that
+//! the daemon is alive.
 
 use std::io;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::store::{HealRules, OnCorrupt};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Query {
+struct HealQuery {
     #[serde(default)]
     replace_corrupt: Switch,
     #[serde(default)]
@@ -44,7 +44,7 @@ pub(super) async fn post(
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let query: Query = query::parse(query.as_deref())?;
+    let query: HealQuery = query::parse(query.as_deref())?;
     let on_corrupt = OnCorrupt::of(query.replace_corrupt.is_on());
     let on_schema_difference = query.on_schema_difference;
     let rules = HealRules { on_corrupt, on_schema_difference, sender, ..HealRules::default() };
@@ -55,7 +55,7 @@ pub(super) async fn post(
     let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
     let expected = Expected::Anything(rights);
     let (read, finished) = start(app, permit, rules, encoding, reader, expected);
-    // Until the stream is read the answer can still be an error of its own.
+    // Until the stream is read, the answer can still be an error.
     match read.await {
         Ok(Err(error)) => Err(error),
         Ok(Ok(())) | Err(_) => Ok(answer(finished)),

@@ -1,4 +1,5 @@
-//! What `/v1/heal` and `/v1/pull` share: a batch is healed on a blocking thread, and answered once it is durable.
+//! What `/v1/heal` and `/v1/pull` share: a batch is healed on a blocking thread, and answered once it is
+//! durable.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use tokio::sync::oneshot;
 use crate::app::App;
 use crate::http::lines;
 use crate::http::respond::ApiError;
-use crate::intake::incoming::{Destination, Expected, Incoming, Stored};
+use crate::intake::incoming::{Destination, Expected, IncomingBatch, StoredBatch};
 use crate::memory::Share;
 use crate::store::HealRules;
 use crate::transfers::Permit;
 
-/// The result of a batch: a line for each metric, the error that cut the stream short, and the memory that the lines take.
-pub(super) struct Healed {
+/// The result of a batch: a line for each metric, the error that ended the stream early, and the memory of
+/// the lines.
+pub(super) struct HealedBatch {
     lines: Vec<HealLine>,
     error: Option<ApiError>,
     share: Share,
@@ -24,8 +26,8 @@ pub(super) struct Healed {
 
 /// Starts to heal from `reader` on a blocking thread.
 ///
-/// The first receiver gets word when the stream has been read, with the error where nothing can be said of single
-/// metrics; the second gets the lines once they are durable.
+/// The first receiver gets a message when the stream has been read, with the error if there are no lines for
+/// single metrics. The second gets the lines once they are durable.
 pub(super) fn start(
     app: Arc<App>,
     permit: Permit,
@@ -33,12 +35,12 @@ pub(super) fn start(
     encoding: Encoding,
     reader: impl Read + Send + 'static,
     expected: Expected,
-) -> (oneshot::Receiver<Result<(), ApiError>>, oneshot::Receiver<Healed>) {
+) -> (oneshot::Receiver<Result<(), ApiError>>, oneshot::Receiver<HealedBatch>) {
     let (read_sender, read) = oneshot::channel();
     let (finished_sender, finished) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let mut incoming = Incoming::new(
+        let mut incoming = IncomingBatch::new(
             Destination { store: &app.store, budget: &app.memory.receiving, links: &app.links },
             rules,
             expected,
@@ -51,25 +53,25 @@ pub(super) fn start(
             return;
         }
         let _ = read_sender.send(Ok(()));
-        let Stored { lines, set_aside, share } = incoming.finish();
+        let StoredBatch { lines, set_aside, share } = incoming.finish();
         for (batch, count) in set_aside {
             app.sweeper.added(batch, count);
         }
         log(&lines);
-        let _ = finished_sender.send(Healed { lines, error: end.err(), share });
+        let _ = finished_sender.send(HealedBatch { lines, error: end.err(), share });
     });
     (read, finished)
 }
 
 /// The answer with the lines of a batch, as soon as it is durable.
-pub(super) fn answer(finished: oneshot::Receiver<Healed>) -> Response {
+pub(super) fn answer(finished: oneshot::Receiver<HealedBatch>) -> Response {
     lines::eventually(async {
         let healed = finished.await.map_err(io::Error::other)?;
         Ok((text(&healed)?, healed.share))
     })
 }
 
-fn text(healed: &Healed) -> io::Result<Vec<u8>> {
+fn text(healed: &HealedBatch) -> io::Result<Vec<u8>> {
     let mut body = lines::ndjson(&healed.lines)?;
     if let Some(error) = &healed.error {
         lines::write_line(&mut body, error.body())?;

@@ -1,5 +1,5 @@
-//! `GET /v1/metrics`: the inventory. `POST /v1/metrics`: size and time of change of metrics that are named, whatever the
-//! inventory knows of them.
+//! `GET /v1/metrics`: the inventory. `POST /v1/metrics`: size and time of change of the named metrics,
+//! whether or not they are in the inventory.
 
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -28,7 +28,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Query {
+struct MetricsQuery {
     regex: Option<String>,
     glob: Option<String>,
     prefix: Option<String>,
@@ -50,16 +50,16 @@ pub(super) async fn get(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let query: Query = query::parse(query.as_deref())?;
+    let query: MetricsQuery = query::parse(query.as_deref())?;
     let (regex, glob) = (query.regex, query.glob);
     let filter = FilterText { regex, glob, prefix: query.prefix, after: query.after };
     let filter = filter.compile(&app.transfers).await?;
     if query.unusable.is_on() {
-        let place = app.transfers.answer().await?;
-        return Ok(lines::stream(place, TEXT, move |writer| write_unusable(&app, writer)));
+        let permit = app.transfers.answer().await?;
+        return Ok(lines::stream(permit, TEXT, move |writer| write_unusable(&app, writer)));
     }
     let list = list(&app, query.fresh).await?;
-    let wanted = Wanted {
+    let wanted = MetricsSelection {
         filter,
         limit: query.limit.unwrap_or(u64::MAX),
         unplaceable_only: query.unplaceable.is_on(),
@@ -70,24 +70,24 @@ pub(super) async fn get(
         let count = count.map_err(|error| ApiError::new(ErrorCode::Internal, error))?;
         return Ok(Json(serde_json::json!({ "metrics": count })).into_response());
     }
-    let place = app.transfers.answer().await?;
+    let permit = app.transfers.answer().await?;
     Ok(if query.stat.is_on() {
-        lines::stream(place, paths::NDJSON, move |writer| wanted.write_stats(&app, &list, writer))
+        lines::stream(permit, paths::NDJSON, move |writer| wanted.write_stats(&app, &list, writer))
     } else {
-        lines::stream(place, TEXT, move |writer| wanted.write_names(&list, writer))
+        lines::stream(permit, TEXT, move |writer| wanted.write_names(&list, writer))
     })
 }
 
 pub(super) async fn post(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
-    JsonBody { value: request, place, share }: JsonBody<StatRequest>,
+    JsonBody { value: request, permit, share }: JsonBody<StatRequest>,
 ) -> Result<Response, ApiError> {
-    Ok(lines::stream(place, paths::NDJSON, move |writer| {
+    Ok(lines::stream(permit, paths::NDJSON, move |writer| {
         let _share = share;
-        let look = |metric| match caller.may(Operation::Read, &metric) {
-            Ok(()) => look(&app, metric),
-            // Whether it is there is not to be told.
+        let stat_line = |metric| match caller.may(Operation::Read, &metric) {
+            Ok(()) => stat_line(&app, metric),
+            // Whether it exists must not be shown.
             Err(denied) => Some(MetricLine {
                 metric,
                 bytes: 0,
@@ -96,23 +96,23 @@ pub(super) async fn post(
                 series: None,
             }),
         };
-        let mut found = request.metrics.into_iter().filter_map(look);
+        let mut found = request.metrics.into_iter().filter_map(stat_line);
         found.try_for_each(|line| lines::write_line(writer, &line))
     }))
 }
 
-/// What is known of a metric; none where there is no such file.
-fn look(app: &App, metric: MetricName) -> Option<MetricLine> {
+/// What is known about a metric. `None` if there is no such file.
+fn stat_line(app: &App, metric: MetricName) -> Option<MetricLine> {
     let (bytes, mtime, reason) = match app.store.stat(&metric) {
         Ok(stat) => (stat.bytes, stat.mtime, String::new()),
         Err(StoreError::Missing { .. }) => return None,
-        // D42: what cannot be looked at is there, and is not to be taken for missing.
+        // D42: a file that cannot be checked exists, and must not count as missing.
         Err(error) => (0, 0, chain(&error)),
     };
     Some(MetricLine { metric, bytes, mtime, reason, series: None })
 }
 
-/// The list, or the answer that there is none yet. A `fresh` one is that of a scan which begins now, or none.
+/// The list, or the answer that there is none yet. With `fresh`, the list of a scan that begins now.
 pub(super) async fn list(app: &Arc<App>, fresh: Switch) -> Result<List, ApiError> {
     let scan = if fresh.is_on() { Some(app.inventory.fresh().await) } else { None };
     let inventory = Arc::clone(&app.inventory);
@@ -127,8 +127,8 @@ pub(super) async fn list(app: &Arc<App>, fresh: Switch) -> Result<List, ApiError
     .map_err(|error| ApiError::new(ErrorCode::Internal, error))?
 }
 
-/// Which metrics go into the answer.
-struct Wanted {
+/// Which metrics are in the answer.
+struct MetricsSelection {
     filter: Filter,
     limit: u64,
     unplaceable_only: bool,
@@ -136,7 +136,7 @@ struct Wanted {
     known: Option<Arc<SeriesList>>,
 }
 
-impl Wanted {
+impl MetricsSelection {
     fn walk<B>(
         &self,
         list: &List,
@@ -176,8 +176,8 @@ impl Wanted {
 
     fn write_stats(&self, app: &App, list: &List, writer: &mut BodyWriter) -> std::io::Result<()> {
         let ended = self.walk(list, |name| {
-            // One that vanished since the scan is left out.
-            let line = MetricName::parse(name).ok().and_then(|metric| look(app, metric));
+            // A metric that has gone since the scan is left out.
+            let line = MetricName::parse(name).ok().and_then(|metric| stat_line(app, metric));
             let Some(line) = line else { return ControlFlow::Continue(()) };
             let series = SeriesHash::in_name(name).and_then(|hash| self.known.series_of(&hash));
             let series = series.map(|series| series.as_str().to_owned());
@@ -195,7 +195,7 @@ fn result(ended: ControlFlow<Option<std::io::Error>>) -> std::io::Result<()> {
     }
 }
 
-/// The paths of the files that no name stands for, a line each; a new line in one is written `\n`.
+/// The paths of the unusable files, one per line. A line end in a path is written as `\n`.
 fn write_unusable(app: &App, writer: &mut BodyWriter) -> std::io::Result<()> {
     let mut written = Ok(());
     let scanned = app.inventory.not_served(|kind, path, _| {

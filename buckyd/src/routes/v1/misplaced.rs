@@ -22,7 +22,7 @@ use crate::inventory::List;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Query {
+struct MisplacedQuery {
     host: Option<String>,
     regex: Option<String>,
     glob: Option<String>,
@@ -37,10 +37,10 @@ struct Query {
     stat: Switch,
 }
 
-/// What is asked.
-struct Question {
+/// The request.
+struct MisplacedRequest {
     app: Arc<App>,
-    /// The host of the ring that this node is taken for.
+    /// The host of the ring that this node counts as.
     host: String,
     filter: Filter,
     limit: u64,
@@ -51,10 +51,10 @@ pub(super) async fn get(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let query: Query = query::parse(query.as_deref())?;
+    let query: MisplacedQuery = query::parse(query.as_deref())?;
     let (regex, glob) = (query.regex, query.glob);
     let filter = FilterText { regex, glob, prefix: query.prefix, after: query.after };
-    let question = Question {
+    let question = MisplacedRequest {
         host: query.host.unwrap_or_else(|| app.node.clone()),
         filter: filter.compile(&app.transfers).await?,
         limit: query.limit.unwrap_or(u64::MAX),
@@ -68,12 +68,13 @@ pub(super) async fn get(
             Json(count.map_err(|error| ApiError::new(ErrorCode::Internal, error))?).into_response()
         );
     }
-    let place = question.app.transfers.answer().await?;
-    Ok(lines::stream(place, paths::NDJSON, move |writer| question.write(&list, writer)))
+    let permit = question.app.transfers.answer().await?;
+    Ok(lines::stream(permit, paths::NDJSON, move |writer| question.write(&list, writer)))
 }
 
-impl Question {
-    /// Calls `each` with every misplaced metric's name and its owners; returns how many are unplaceable.
+impl MisplacedRequest {
+    /// Calls `each` with the name and owners of every misplaced metric. Returns how many files are
+    /// unplaceable.
     fn walk<'a, B>(
         &'a self,
         list: &List,
@@ -114,7 +115,7 @@ impl Question {
         let mut bytes = 0;
         let mut sizes = self.app.store.sizes();
         let (unplaceable, _) = self.walk(list, |name, owners, _| {
-            // One that vanished since the scan does not count.
+            // A metric that has gone since the scan does not count.
             if let Ok(size) = sizes.of(name) {
                 metrics += 1;
                 bytes += size;
@@ -135,7 +136,7 @@ impl Question {
         let mut names: Vec<&str> = Vec::new();
         let mut line = Vec::new();
         let (_, ended) = self.walk(list, |metric, owners, series| {
-            // A broken file or one that vanished: the transfer will say what is wrong with it.
+            // If the file is corrupt or gone, the transfer will report it.
             let bytes = self.stat.then(|| sizes.of(metric).unwrap_or(0));
             names.clear();
             names.extend(owners.map(|owner| nodes[owner].as_str()));

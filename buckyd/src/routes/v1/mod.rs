@@ -1,4 +1,4 @@
-//! Our own routes, below `/v1`: metrics by the list, answers of one JSON line a metric.
+//! Our own routes, below `/v1`: lists of metrics, answered with one JSON line per metric.
 
 mod archive;
 mod confirm;
@@ -25,7 +25,7 @@ use bucky_api::{ErrorBody, ErrorCode, paths};
 use crate::app::App;
 use crate::http::respond::ApiError;
 
-/// The routes below `/v1`, and the answers to what is not among them.
+/// The routes below `/v1`, and the answer to other paths there.
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route(paths::V1_STATUS, get(status::get))

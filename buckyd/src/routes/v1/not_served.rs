@@ -1,4 +1,4 @@
-//! `GET /v1/not-served`: what lies below the prefix and is in no list, or has no place.
+//! `GET /v1/not-served`: what is below the prefix and is not in the list, or cannot be placed.
 
 use std::io;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::blocking::BodyWriter;
 use crate::http::respond::ApiError;
 use crate::http::{lines, query};
 
-/// How many lines are told where nothing is said.
+/// How many lines are sent if the request does not say.
 const LIMIT: u64 = 100_000;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Query {
+struct NotServedQuery {
     limit: Option<u64>,
 }
 
@@ -26,13 +26,13 @@ pub(super) async fn get(
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let query: Query = query::parse(query.as_deref())?;
+    let query: NotServedQuery = query::parse(query.as_deref())?;
     let limit = query.limit.unwrap_or(LIMIT);
-    let place = app.transfers.answer().await?;
-    Ok(lines::stream(place, paths::NDJSON, move |writer| write(&app, limit, writer)))
+    let permit = app.transfers.answer().await?;
+    Ok(lines::stream(permit, paths::NDJSON, move |writer| write(&app, limit, writer)))
 }
 
-/// The lines of a walk of its own, in the order of the walk.
+/// Writes the lines of a separate walk, in the order of the walk.
 fn write(app: &App, limit: u64, writer: &mut BodyWriter) -> io::Result<()> {
     let (mut written, mut left) = (Ok(()), limit);
     let scanned = app.inventory.not_served(|kind, path, detail| {

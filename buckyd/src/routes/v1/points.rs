@@ -15,9 +15,9 @@ use crate::blocking::blocking;
 use crate::http::respond::ApiError;
 use crate::store::Slots;
 
-/// How many points in the future are told: more than there are, but where a file is damaged.
+/// The most points in the future in an answer. Only a damaged file has more.
 const AHEAD_MOST: usize = 64 * 1024;
-/// What an answer takes at most: the slots that are read at once, their bits, and these as text.
+/// The most memory for an answer: the slots that are read at once, their bits, and these as text.
 const ANSWER_BYTES: u64 = 2 << 20;
 
 pub(super) async fn post(
@@ -36,11 +36,11 @@ pub(super) async fn post(
         let reason = denied.to_string();
         return Ok(Json(PointsFound::Unread { problem: Problem::Forbidden, reason }));
     }
-    let place = app.transfers.send()?;
+    let permit = app.transfers.send()?;
     let share = app.memory.sending.share(ANSWER_BYTES).await?;
     let window = PointsWindow { first, slots, now, latest };
     let looked = blocking(move || {
-        let _held = (place, share);
+        let _held = (permit, share);
         app.store.points(&request.metric, seconds_per_point, window)
     });
     let looked = looked.await.map_err(|error| ApiError::new(ErrorCode::Internal, error))?;

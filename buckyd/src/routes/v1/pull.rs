@@ -1,6 +1,6 @@
-//! `POST /v1/pull`: metrics that this daemon fetches from another one, each made complete here.
+//! `POST /v1/pull`: heals metrics that this daemon fetches from another one.
 //!
-//! The answer begins when the peer's has.
+//! The answer begins when the peer's answer has begun.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use super::json::JsonBody;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::http::lines;
-use crate::http::paced::{awaited, paced};
+use crate::http::paced::{paced, waiting_client};
 use crate::http::respond::ApiError;
 use crate::intake::incoming::Expected;
-use crate::intake::links::Coming;
+use crate::intake::links::Measurement;
 use crate::intake::renames;
 use crate::intake::rights::Rights;
 use crate::store::{HealRules, OnCorrupt, OnCut};
@@ -33,8 +33,8 @@ pub(super) async fn post(
     let (on_corrupt, on_cut) = (OnCorrupt::of(request.replace_corrupt), OnCut::of(request.salvage));
     let rights = Rights::of(caller, on_corrupt)?;
     let permit = app.transfers.receive()?;
-    let (metrics, renames) = renames::asked_for(request.metrics, request.renamed)?;
-    let (metrics, denied) = rights.sorted_out(metrics, &renames)?;
+    let (metrics, renames) = renames::of_request(request.metrics, request.renamed)?;
+    let (metrics, denied) = rights.separate(metrics, &renames)?;
     let peer = app.peers.daemon(&request.from, &[Operation::Read], &metrics);
     let peer = peer.map_err(|error| ApiError::forbidden(chain(&error)))?;
     refuse_itself(&app, &peer, renames.are_all_of(&metrics)).await?;
@@ -47,17 +47,17 @@ pub(super) async fn post(
     let on_schema_difference = request.on_schema_difference;
     let (preview, sender) = (request.preview, peer.clock_offset());
     let rules = HealRules { on_corrupt, on_cut, on_schema_difference, preview, sender };
-    let (coming, stream) = Coming::measured(request.from, encoding, stream);
-    let (awaited, gone) = awaited();
-    let stream = paced(stream, request.bytes_per_second, gone);
+    let (measurement, stream) = Measurement::measured(request.from, encoding, stream);
+    let (waiting_client, client_gone) = waiting_client();
+    let stream = paced(stream, request.bytes_per_second, client_gone);
     let reader = SyncIoBridge::new(StreamReader::new(stream));
-    let expected = Expected::These { metrics, renames, denied, share, coming };
+    let expected = Expected::These { metrics, renames, denied, share, measurement };
     let (_, finished) = start(app, permit, rules, encoding, reader, expected);
-    Ok(lines::while_sent(answer(finished), awaited))
+    Ok(lines::while_sent(answer(finished), waiting_client))
 }
 
-/// A metric is never healed from itself: the delete that may follow would remove the only copy. Under another name it
-/// may be.
+/// A metric is never healed from itself: the delete that may follow would remove the only copy. Under another
+/// name that is allowed.
 async fn refuse_itself(
     app: &App,
     peer: &bucky_api::Daemon,
@@ -85,7 +85,7 @@ fn peer_error(error: ClientError) -> ApiError {
         Some(StatusCode::SERVICE_UNAVAILABLE) => {
             ApiError::new(ErrorCode::Busy, text).retry_after(1)
         }
-        // Asked again it would say the same.
+        // It would say the same again.
         Some(StatusCode::FORBIDDEN) => ApiError::forbidden(text).hint(
             "both daemons need the same secret, in -auth-jwt-secret-file, and clocks that agree",
         ),

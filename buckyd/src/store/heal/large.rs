@@ -1,4 +1,5 @@
-//! Long files in a batch: each comes piece by piece into the new file itself, and is staged once it is whole.
+//! Long files in a batch. Each is written to the new file piece by piece as it arrives, and staged once it is
+//! complete.
 
 use std::fs::File;
 use std::path::Path;
@@ -7,58 +8,65 @@ use bucky_api::archive::{LargeMember, Member};
 use bucky_api::{HealLine, HealOutcome, MemberDigest, OnSchemaDifference, Problem};
 use bucky_whisper::{Digest, LARGE_FILL_BYTES, LargeBytes, MetricName};
 
-use super::{Existing, Failure, HealBatch, Holding, Staged, fail, tell};
+use super::{Existing, Failure, Holding, Staged, VolumeBatch, add_holding, fail};
 use crate::store::fill_large::LargePreview;
-use crate::store::large::{Coming, arrived_damaged};
+use crate::store::large::{IncomingFile, arrived_damaged};
 
-/// A long file whose digest its sender tells at the end.
+/// A long file whose digest is in the sender's report at the end.
 pub(super) struct Unverified {
     line: usize,
     /// Its name at the source.
     metric: MetricName,
-    /// The digest of what came.
+    /// The digest of the received content.
     digest: Digest,
 }
 
-impl HealBatch<'_> {
+impl VolumeBatch<'_> {
     /// Begins to receive a long file, which is stored as `metric`.
-    pub(crate) fn begin_large(&mut self, member: &LargeMember, metric: &MetricName) -> Coming {
-        self.store.receive_large(member, metric, &self.near, &self.rules)
+    pub(crate) fn begin_large(
+        &mut self,
+        member: &LargeMember,
+        metric: &MetricName,
+    ) -> IncomingFile {
+        self.store.receive_large(member, metric, &self.folders, &self.rules)
     }
 
-    /// A long file has come whole. Where its digest was not announced, it is not believed before [`Self::verify`] has seen
-    /// it in the report.
-    pub(crate) fn end_large(&mut self, coming: Coming, metric: MetricName) {
-        let mut told = HealLine {
+    /// A long file is complete. If its digest was not announced, it is not accepted until [`Self::verify`]
+    /// has seen it in the report.
+    pub(crate) fn end_large(&mut self, incoming: IncomingFile, metric: MetricName) {
+        let mut line = HealLine {
             metric,
             stored_as: None,
             outcome: HealOutcome::Failed,
             points: 0,
             held: None,
             difference: None,
-            bytes: coming.member.len_bytes,
-            digest: Some(coming.digest()),
+            bytes: incoming.member.len_bytes,
+            digest: Some(incoming.digest()),
             problem: None,
             reason: String::new(),
         };
-        match self.settle_large(coming) {
+        match self.stage_large(incoming) {
             Ok((outcome, holding)) => {
-                told.outcome = outcome;
-                tell(&mut told, holding);
+                line.outcome = outcome;
+                add_holding(&mut line, holding);
             }
-            Err(failure) => fail(&mut told, failure.below(self.store.tree.path())),
+            Err(failure) => fail(&mut line, failure.below(self.store.tree.path())),
         }
-        self.lines.push(told);
+        self.lines.push(line);
     }
 
-    /// Stages a long file that has come whole, or looks at what it would come to.
-    fn settle_large(&mut self, mut coming: Coming) -> Result<(HealOutcome, Holding), Failure> {
-        let ended = coming.end(&self.store);
-        let (digest, file) = match (ended, coming.file.take()) {
+    /// Stages a long file that is complete, or previews it.
+    fn stage_large(
+        &mut self,
+        mut incoming: IncomingFile,
+    ) -> Result<(HealOutcome, Holding), Failure> {
+        let ended = incoming.end(&self.store);
+        let (digest, file) = match (ended, incoming.file.take()) {
             (Ok(digest), Some((file, open))) if self.rules.preview => {
-                let looked = self.look_at_large(&coming.path, &open, digest);
-                coming.file = Some((file, open));
-                self.give_up_large(coming);
+                let looked = self.preview_new_large(&incoming.path, &open, digest);
+                incoming.file = Some((file, open));
+                self.discard_large(incoming);
                 return looked;
             }
             (Ok(digest), Some((file, _))) => (digest, file),
@@ -66,8 +74,8 @@ impl HealBatch<'_> {
                 return Ok((HealOutcome::Created, Holding::default()));
             }
             (ended, file) => {
-                coming.file = file;
-                self.give_up_large(coming);
+                incoming.file = file;
+                self.discard_large(incoming);
                 let no_file = "there is no file to write it to";
                 return Err(ended
                     .err()
@@ -75,20 +83,20 @@ impl HealBatch<'_> {
             }
         };
         let line = self.lines.len();
-        if coming.member.announced.is_none() {
-            let metric = coming.member.metric.clone();
+        if incoming.member.announced.is_none() {
+            let metric = incoming.member.metric.clone();
             self.unverified.push(Unverified { line, metric, digest });
         }
-        let Coming { path, is_folder_new, .. } = coming;
+        let IncomingFile { path, is_folder_new, .. } = incoming;
         let rules = self.rules;
         let reshapes = rules.on_schema_difference == OnSchemaDifference::Reshape
-            && !matches!(self.near.look(&self.store.tree, &path), Ok(None));
+            && !matches!(self.folders.stat_at(&self.store.tree, &path), Ok(None));
         self.staged.push(Staged { line, path, file, is_folder_new, digest, rules, reshapes });
         Ok((HealOutcome::Created, Holding::default()))
     }
 
-    /// What would become of the metric at `path` by the long file `open`.
-    fn look_at_large(
+    /// What the long file `open` would do to the metric at `path`.
+    fn preview_new_large(
         &self,
         path: &Path,
         open: &File,
@@ -97,10 +105,10 @@ impl HealBatch<'_> {
         let share = self.store.share_for_large(path, LARGE_FILL_BYTES)?;
         let (source, rules) = (LargeBytes::File(open), &self.rules);
         let preview = LargePreview { source, digest, rules, _share: share };
-        self.store.preview_large_from(path, &preview, &self.locks).map(told)
+        self.store.preview_large_from(path, &preview, &self.locks).map(previewed)
     }
 
-    /// What would become of the long file at `path` by `member`, which is a short one.
+    /// What `member`, a short file, would do to the long file at `path`.
     pub(super) fn preview_large(
         &self,
         member: &Member,
@@ -109,10 +117,10 @@ impl HealBatch<'_> {
         let share = self.store.share_for_large_now(path)?;
         let (source, digest) = (LargeBytes::Memory(&member.content), member.digest);
         let preview = LargePreview { source, digest, rules: &self.rules, _share: share };
-        self.store.preview_large_from(path, &preview, &self.locks).map(told)
+        self.store.preview_large_from(path, &preview, &self.locks).map(previewed)
     }
 
-    /// Takes what is left of a file that was cut off, and that was too long for memory when it was whole.
+    /// Takes the rest of a file that was cut off, and that was too long for memory before.
     pub(super) fn take_cut_of_large(
         &mut self,
         member: &Member,
@@ -121,13 +129,13 @@ impl HealBatch<'_> {
         let (metric, announced) = (member.metric.clone(), Some(digest));
         let len_bytes = member.content.len() as u64;
         let large = LargeMember { metric, meta, len_bytes, is_sparse, announced };
-        let mut coming = self.begin_large(&large, &member.metric);
-        coming.write(&member.content);
-        self.settle_large(coming)
+        let mut incoming = self.begin_large(&large, &member.metric);
+        incoming.write(&member.content);
+        self.stage_large(incoming)
     }
 
-    /// Fills the metric's file, if there is one, from the long file `open`, which nobody is to write to. False where that is not
-    /// enough: it would have to be received first.
+    /// Fills the metric's file, if there is one, from the long file `open`, which no process may write to.
+    /// `false` if a fill is not enough: the file must be received first.
     pub(crate) fn fill_from_open(
         &mut self,
         metric: &MetricName,
@@ -156,9 +164,9 @@ impl HealBatch<'_> {
                 return false;
             }
             Ok(existing) => {
-                let (outcome, holding) = told(existing);
+                let (outcome, holding) = previewed(existing);
                 line.outcome = outcome;
-                tell(&mut line, holding);
+                add_holding(&mut line, holding);
             }
             Err(failure) => fail(&mut line, failure.below(self.store.tree.path())),
         }
@@ -166,9 +174,9 @@ impl HealBatch<'_> {
         true
     }
 
-    /// Removes what has come of a long file that gets no place.
-    pub(crate) fn give_up_large(&self, coming: Coming) {
-        let Coming { path, file, is_folder_new, .. } = coming;
+    /// Removes a long file that was received and gets no place.
+    pub(crate) fn discard_large(&self, incoming: IncomingFile) {
+        let IncomingFile { path, file, is_folder_new, .. } = incoming;
         if let Some((file, _)) = file {
             self.store.remove_unplaced(&file);
         }
@@ -177,18 +185,18 @@ impl HealBatch<'_> {
         }
     }
 
-    /// Compares the long files that came with what their sender says that it has sent; those that differ get no place. None
-    /// where the stream broke off before it could say so.
+    /// Compares the long files that were received with the digests in the sender's report. Files that differ
+    /// get no place. `sent` is `None` if the stream ended before its report.
     pub(crate) fn verify(&mut self, sent: Option<&[MemberDigest]>) {
         for Unverified { line, metric, digest } in std::mem::take(&mut self.unverified) {
-            let told = |one: &MemberDigest| one.metric == metric && one.digest == digest;
-            if sent.is_some_and(|sent| sent.iter().any(told)) {
+            let is_this = |one: &MemberDigest| one.metric == metric && one.digest == digest;
+            if sent.is_some_and(|sent| sent.iter().any(is_this)) {
                 continue;
             }
             let (bad, good) =
                 std::mem::take(&mut self.staged).into_iter().partition(|one| one.line == line);
             self.staged = good;
-            self.store.give_up(bad);
+            self.store.discard(bad);
             let failure = match sent {
                 Some(_) => arrived_damaged(digest),
                 None => Failure::failed(
@@ -203,8 +211,8 @@ impl HealBatch<'_> {
     }
 }
 
-/// What a look at a file that is there says.
-fn told(existing: Existing) -> (HealOutcome, Holding) {
+/// The result of a preview of an existing file.
+fn previewed(existing: Existing) -> (HealOutcome, Holding) {
     match existing {
         Existing::Unchanged(holding) => (HealOutcome::Unchanged, holding),
         Existing::Filled(holding) => (HealOutcome::Filled, holding),

@@ -1,9 +1,9 @@
-//! Making this node's copy of a metric complete: creating or filling, a batch at a time.
+//! Heals this node's copies of metrics: creates or fills them, a batch at a time.
 //!
-//! A file that is not there is first written whole where nobody sees it. At the batch's end everything is synced,
-//! then the new files are put in place without replacing anything (if carbon was faster, its file is filled), then
-//! all is synced again; only then are the lines of the batch true. So a crash, of the power too, never leaves a half
-//! file under a metric's name.
+//! A file that does not exist is first written completely without its name. At the end of the batch
+//! everything is synced. Then the new files are put in place without replacing anything. (If carbon was
+//! faster, its file is filled.) Then everything is synced again, and only then are the lines of the batch
+//! true. So no crash or power failure leaves an incomplete file under a metric's name.
 
 mod large;
 
@@ -19,8 +19,8 @@ use super::commit::Mark;
 use super::error::StoreError;
 use super::failure::{Failure, Holding};
 use super::fill::Existing;
-use super::near::Near;
-use super::reshape::Aside;
+use super::folder_cache::FolderCache;
+use super::reshape::TombstoneSlot;
 use super::rules::{HealRules, OnCorrupt};
 use super::staging::{NewFile, Staged};
 use super::tombstone::{BatchId, BatchWriter};
@@ -28,56 +28,56 @@ use super::unplaced::Unplaced;
 use super::volume::Volume;
 use super::{LockBudget, Store};
 
-/// Up to this many files a batch is synced file by file; above, the file system at once.
+/// A batch of at most this many files is synced file by file. For more, the whole file system is synced.
 const FEW: usize = 2;
 
-/// Whether a new file may only be read from, to reshape the one that is there.
+/// Whether a new file may only be read from, to reshape the existing one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reshapes {
     No,
     Yes,
 }
 
-/// Metrics being healed together. [`HealBatch::finish`] makes them durable and tells what became of them.
-pub(crate) struct HealBatch<'s> {
+/// Metrics that are healed together. [`VolumeBatch::finish`] makes them durable and returns a line for each.
+pub(crate) struct VolumeBatch<'s> {
     store: Volume<'s>,
     rules: HealRules,
-    /// Before its first write.
+    /// The moment before its first write.
     begun: Mark,
     lines: Vec<HealLine>,
     staged: Vec<Staged>,
-    /// Long files that are staged, and whose digest is still to be told.
+    /// Long files that are staged, and whose digest has not arrived yet.
     unverified: Vec<Unverified>,
     locks: LockBudget,
-    near: Near,
-    /// Whether the prefix was looked at before the first write.
+    folders: FolderCache,
+    /// Whether the prefix was checked before the first write.
     is_checked: bool,
 }
 
-impl<'s> HealBatch<'s> {
-    /// A batch with nothing in it.
+impl<'s> VolumeBatch<'s> {
+    /// An empty batch.
     pub(crate) fn new(store: impl Into<Volume<'s>>) -> Self {
         let store = store.into();
         let (begun, rules) = (store.committer.mark(), HealRules::default());
         let locks = store.lock_budget();
-        let (lines, staged, near) = (Vec::new(), Vec::new(), Near::default());
+        let (lines, staged, folders) = (Vec::new(), Vec::new(), FolderCache::default());
         let (unverified, is_checked) = (Vec::new(), false);
-        Self { store, rules, begun, lines, staged, unverified, locks, near, is_checked }
+        Self { store, rules, begun, lines, staged, unverified, locks, folders, is_checked }
     }
 
-    /// A batch that goes by `rules`.
+    /// Sets the rules of the batch.
     #[must_use]
     pub(crate) fn by(mut self, rules: HealRules) -> Self {
         self.rules = rules;
         self
     }
 
-    /// Whether it is one of this volume.
+    /// Whether the batch belongs to this volume.
     pub(super) fn is_of(&self, store: &Store) -> bool {
         std::ptr::eq(&*self.store, store)
     }
 
-    /// Heals one metric as far as it goes before the sync: fills a file that is there, stages one that is not.
+    /// Heals one metric up to the sync: fills an existing file, or stages a new one.
     pub(crate) fn take(&mut self, member: &Member) {
         let mut line = HealLine {
             metric: member.metric.clone(),
@@ -94,25 +94,25 @@ impl<'s> HealBatch<'s> {
         match self.try_take(member) {
             Ok((outcome, holding)) => {
                 line.outcome = outcome;
-                tell(&mut line, holding);
+                add_holding(&mut line, holding);
             }
             Err(failure) => fail(&mut line, failure.below(self.store.tree.path())),
         }
         self.lines.push(line);
     }
 
-    /// How many lines there are: the place of the next.
+    /// The number of lines, which is the index of the next.
     pub(crate) fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// Adds the line of a metric that never came.
+    /// Adds the line of a metric that did not arrive.
     pub(crate) fn note(&mut self, line: HealLine) {
         self.lines.push(line);
     }
 
-    /// Makes the batch durable. Gives the lines in the order in which the metrics came; and, where files were reshaped, the batch
-    /// of tombstones that the old ones became, with their number.
+    /// Makes the batch durable. Returns the lines in the order in which the metrics arrived. If files were
+    /// reshaped, also returns the batch of tombstones that the old files became, and their number.
     pub(crate) fn finish(mut self) -> (Vec<HealLine>, Option<(BatchId, u64)>) {
         let healed = self.lines.iter().filter(|line| line.outcome.is_healed()).count();
         let mut set_aside = None;
@@ -145,7 +145,7 @@ impl<'s> HealBatch<'s> {
             *set_aside = aside.and_then(BatchWriter::end).map(|batch| (batch, reshaped));
         }
         self.sync_final(few)?;
-        // A disk that was mounted on the prefix meanwhile hides what was written.
+        // A disk that was mounted on the prefix during the batch hides what was written.
         self.store.check()
     }
 
@@ -160,7 +160,7 @@ impl<'s> HealBatch<'s> {
             self.store.check()?;
             self.is_checked = true;
         }
-        // Nothing is stored under a metric's name that is not a Whisper file.
+        // Only a Whisper file may be stored under a metric's name.
         let whole = match Image::parse(&member.content) {
             Ok(_) | Err(ImageError::Compressed) => None,
             Err(ImageError::Header(_)) if self.store.is_cut_of_large(member, self.rules.on_cut) => {
@@ -172,28 +172,29 @@ impl<'s> HealBatch<'s> {
         };
         let member = whole.as_ref().map_or(member, |whole| &whole.member);
         let path = member.metric.relative_path();
-        // What is damaged was refused above, and what is compressed is refused where something is there already: only a
-        // sound file takes the place of a corrupt one.
+        // A corrupt member was refused above. A compressed one is refused if a file exists already. So only a
+        // valid file replaces a corrupt one.
         let rules = self.rules;
-        // Most are new. Whatever is in the way is looked at below, and again when the file is put in place.
-        if let Ok(None) = self.near.look(&self.store.tree, &path) {
-            return Ok(self.put_down(member, path, Reshapes::No)?);
+        // Most metrics are new. An existing file is checked below, and again when the new file is put in
+        // place.
+        if let Ok(None) = self.folders.stat_at(&self.store.tree, &path) {
+            return Ok(self.write_new(member, path, Reshapes::No)?);
         }
         let outcome = match self.store.fill_existing(&path, &member.content, &rules, &self.locks) {
             Ok(Some(Existing::Unchanged(holding))) => return Ok((HealOutcome::Unchanged, holding)),
             Ok(Some(Existing::Filled(holding))) => return Ok((HealOutcome::Filled, holding)),
             Ok(Some(Existing::NotThere)) => HealOutcome::Created,
             Ok(Some(Existing::NeedsReshape)) => {
-                return Ok(self.put_down(member, path, Reshapes::Yes)?);
+                return Ok(self.write_new(member, path, Reshapes::Yes)?);
             }
             Ok(None) if rules.preview => return self.preview_large(member, &path),
-            // There is something to fill, and no room for it now, or it is too long: what becomes of it shows at the end.
+            // There is a file to fill, and no memory for it now, or it is too long. It is filled at the end.
             Ok(None) => {
                 let reshapes = match rules.on_schema_difference {
                     OnSchemaDifference::Reshape => Reshapes::Yes,
                     _ => Reshapes::No,
                 };
-                return self.put_down(member, path, reshapes).map_err(no_room_for_it);
+                return self.write_new(member, path, reshapes).map_err(no_room_for_it);
             }
             Err(failure)
                 if rules.on_corrupt == OnCorrupt::Replace
@@ -204,12 +205,12 @@ impl<'s> HealBatch<'s> {
             Ok(Some(Existing::Replaced { .. })) => HealOutcome::Replaced,
             Err(failure) => return Err(failure),
         };
-        self.put_down(member, path, Reshapes::No)?;
+        self.write_new(member, path, Reshapes::No)?;
         Ok((outcome, Holding::default()))
     }
 
-    /// Writes `member` to a new file, which is put in place, or filled from, at the end.
-    fn put_down(
+    /// Writes `member` to a new file. At the end it is put in place, or the existing file is filled from it.
+    fn write_new(
         &mut self,
         member: &Member,
         path: PathBuf,
@@ -226,7 +227,7 @@ impl<'s> HealBatch<'s> {
             // It may be renamed more than once, or only be read from.
             (Unplaced::Named(store.write_tmp(new)?), false)
         } else {
-            store.write_unplaced(&path, new, &self.near)?
+            store.write_unplaced(&path, new, &self.folders)?
         };
         let (line, digest) = (self.lines.len(), member.digest);
         self.staged.push(Staged { line, path, file, is_folder_new, digest, rules, reshapes });
@@ -247,7 +248,7 @@ impl<'s> HealBatch<'s> {
         let store = &*self.store;
         for line in self.lines.iter_mut().filter(|line| line.outcome.is_healed()) {
             match sync_one(store, &line.metric.relative_path()) {
-                // It is nobody else's failure.
+                // The other metrics have not failed.
                 Err(error @ StoreError::Deleted { .. }) => {
                     store.unlist(&line.metric);
                     fail(line, Failure::from(error));
@@ -264,13 +265,13 @@ impl<'s> HealBatch<'s> {
         synced.map_err(|errno| StoreError::io("sync the file system of", tree.path(), errno))
     }
 
-    /// Gives how many files were reshaped; the old ones are in `aside`.
+    /// Puts all staged files in place. Returns how many files were reshaped. The old ones are in `aside`.
     fn put_all_in_place(&mut self, aside: Option<&BatchWriter<'_>>) -> u64 {
         let (mut seq, mut reshaped) = (0, 0);
         for staged in std::mem::take(&mut self.staged) {
-            let place = aside.filter(|_| staged.reshapes).map(|batch| Aside { batch, seq });
+            let place = aside.filter(|_| staged.reshapes).map(|batch| TombstoneSlot { batch, seq });
             seq += usize::from(place.is_some());
-            let mut result = self.store.put_or_fill(&staged, &self.locks, &self.near);
+            let mut result = self.store.put_or_fill(&staged, &self.locks, &self.folders);
             if let Ok(Existing::NeedsReshape) = result {
                 result = match place {
                     Some(aside) => self.store.reshape(&staged, &aside, &self.rules, &self.locks),
@@ -279,13 +280,13 @@ impl<'s> HealBatch<'s> {
                 reshaped += u64::from(result.is_ok());
                 self.store.remove_unplaced(&staged.file);
             }
-            self.settle_line(staged.line, result);
+            self.set_result(staged.line, result);
         }
         reshaped
     }
 
-    /// What became of a staged file.
-    fn settle_line(&mut self, line: usize, result: Result<Existing, Failure>) {
+    /// Enters the result of a staged file.
+    fn set_result(&mut self, line: usize, result: Result<Existing, Failure>) {
         let Some(line) = self.lines.get_mut(line) else { return };
         match result {
             Ok(Existing::NotThere) => {
@@ -302,21 +303,21 @@ impl<'s> HealBatch<'s> {
             }
             Ok(Existing::Unchanged(holding)) => {
                 line.outcome = HealOutcome::Unchanged;
-                tell(line, holding);
+                add_holding(line, holding);
             }
             Ok(Existing::Filled(holding)) => {
                 line.outcome = HealOutcome::Filled;
-                tell(line, holding);
+                add_holding(line, holding);
             }
             Ok(Existing::NeedsReshape) => fail(line, just_made(&line.metric.relative_path())),
             Err(failure) => fail(line, failure.below(self.store.tree.path())),
         }
     }
 
-    /// Nothing of the batch is known to be durable.
+    /// Marks all metrics as failed: whether any of them is durable is unknown.
     fn fail_all(&mut self, error: StoreError) {
         let failure = Failure::from(error).below(self.store.tree.path());
-        self.store.give_up(std::mem::take(&mut self.staged));
+        self.store.discard(std::mem::take(&mut self.staged));
         for line in self.lines.iter_mut().filter(|line| line.outcome.is_healed()) {
             self.store.forget_unwritten(&line.metric.relative_path());
             fail(line, Failure::failed(failure.problem, failure.reason.clone()));
@@ -324,10 +325,10 @@ impl<'s> HealBatch<'s> {
     }
 }
 
-impl Drop for HealBatch<'_> {
-    /// A batch that is given up leaves no temporary file.
+impl Drop for VolumeBatch<'_> {
+    /// A batch that is dropped unfinished leaves no temporary file.
     fn drop(&mut self) {
-        self.store.give_up(std::mem::take(&mut self.staged));
+        self.store.discard(std::mem::take(&mut self.staged));
     }
 }
 
@@ -341,7 +342,7 @@ fn sync_one(store: &Store, path: &Path) -> Result<(), StoreError> {
     store.tree.sync_folders_of(path)
 }
 
-/// A fill in place needs no room on the disk: that a temporary file finds none there is not what stands in its way.
+/// A fill in place needs no disk space, so a temporary file that finds none is the only obstacle.
 fn no_room_for_it(error: StoreError) -> Failure {
     let reason = format!(
         "there is no memory now to fill it (--memory of this buckyd), and it cannot wait in a temporary file ({})",
@@ -350,8 +351,8 @@ fn no_room_for_it(error: StoreError) -> Failure {
     Failure::failed(Problem::Busy, reason)
 }
 
-/// The manifest's lines for the old files of what is reshaped. They have no owners: the sweeper looks at them here. Nobody
-/// knows their content before they are set aside, so that the digest says nothing.
+/// The manifest's lines for the old files of reshaped metrics. They have no owners: the sweeper checks them
+/// on this node. Their content is not known before they are set aside, so their digest has no meaning.
 fn old_files<'a>(
     to_reshape: impl Iterator<Item = &'a Staged>,
     lines: &[HealLine],
@@ -366,14 +367,14 @@ fn old_files<'a>(
     to_reshape.map(old_file).collect()
 }
 
-/// A file of another schema that appeared in the moment in which ours was put in place.
+/// A file of another schema that appeared just before ours was put in place.
 fn just_made(path: &Path) -> Failure {
     let reason =
         format!("{} was created with another schema a moment ago; try again", path.display());
     Failure::failed(Problem::Busy, reason)
 }
 
-fn tell(line: &mut HealLine, holding: Holding) {
+fn add_holding(line: &mut HealLine, holding: Holding) {
     line.points = holding.points;
     line.held = holding.held;
     line.difference = holding.difference;
@@ -383,5 +384,5 @@ fn fail(line: &mut HealLine, failure: Failure) {
     line.outcome = failure.outcome;
     line.problem = Some(failure.problem);
     line.reason = failure.reason;
-    tell(line, failure.holding);
+    add_holding(line, failure.holding);
 }

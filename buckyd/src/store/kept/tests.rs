@@ -1,4 +1,4 @@
-//! Replacing what is corrupt, against real files, and the tidying up after a crash at each step.
+//! Replacing corrupt files on a real file system, and tidying up after a crash at each step.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bucky_api::archive::{FileMeta, Member};
+use bucky_api::clock::unix_now;
 use bucky_api::{HealLine, HealOutcome};
+use rustix::fs::RenameFlags;
 use tempfile::TempDir;
 
 use crate::store::staging::NewFile;
@@ -14,7 +16,7 @@ use bucky_whisper::Image;
 
 use super::*;
 use crate::inventory::Inventory;
-use crate::store::heal::HealBatch;
+use crate::store::heal::VolumeBatch;
 use crate::store::tests::{options, whisper};
 use crate::store::unplaced::Unplaced;
 use crate::store::{HealRules, OnCorrupt};
@@ -26,7 +28,7 @@ fn open(prefix: &Path) -> Store {
     Store::open(prefix, None, inventory, options()).unwrap()
 }
 
-/// A prefix in which the metric `a.b` has this content, and has had it for an hour.
+/// A prefix in which the metric `a.b` has had this content for an hour.
 fn prefix(content: &[u8]) -> TempDir {
     let prefix = tempfile::tempdir().unwrap();
     fs::create_dir(prefix.path().join("a")).unwrap();
@@ -57,12 +59,12 @@ fn member(content: &[u8]) -> Member {
 }
 
 fn heal(store: &Store, on_corrupt: OnCorrupt, content: &[u8]) -> HealLine {
-    let mut batch = HealBatch::new(store).by(HealRules { on_corrupt, ..HealRules::default() });
+    let mut batch = VolumeBatch::new(store).by(HealRules { on_corrupt, ..HealRules::default() });
     batch.take(&member(content));
     batch.finish().0.remove(0)
 }
 
-/// The files below `replaced/` and `tmp/`, by their names there.
+/// The paths of the files below `replaced/` and `tmp/`.
 fn aside(prefix: &TempDir) -> Vec<String> {
     let state = prefix.path().join(".bucky");
     let folders = fs::read_dir(state.join("replaced")).unwrap().map(|entry| entry.unwrap().path());
@@ -97,14 +99,14 @@ fn a_corrupt_file_is_replaced_where_that_is_wanted_and_kept_with_its_story() {
     assert!(manifest.contains("\"a.b\"") && manifest.contains("aggregation"), "{manifest}");
     let bytes = CORRUPT.len() as u64;
     assert_eq!(store.replaced().unwrap(), ReplacedStatus { files: 1, bytes });
-    // It is there after a restart, and nothing more is done about it.
+    // It is there after a restart, and nothing more happens to it.
     drop(store);
     assert_eq!(open(prefix.path()).replaced().unwrap().files, 1);
     assert_eq!(fs::read(path(&prefix)).unwrap(), content);
 }
 
 #[test]
-fn only_a_sound_file_takes_the_place_of_a_corrupt_one() {
+fn only_a_valid_file_takes_the_place_of_a_corrupt_one() {
     let prefix = prefix(CORRUPT);
     let store = open(prefix.path());
     let cut = &whisper(&[1])[..500];
@@ -118,7 +120,7 @@ fn only_a_sound_file_takes_the_place_of_a_corrupt_one() {
 }
 
 #[test]
-fn what_is_sound_compressed_or_just_being_written_is_not_replaced() {
+fn a_valid_compressed_or_unfinished_file_is_not_replaced() {
     let prefix = prefix(b"");
     let store = open(prefix.path());
     let source = whisper(&[1]);
@@ -135,12 +137,12 @@ fn what_is_sound_compressed_or_just_being_written_is_not_replaced() {
     assert_eq!(aside(&prefix), [""; 0]);
 }
 
-/// Between the look at the corrupt file and the moment in which it would be replaced, somebody restores it.
+/// Another process restores the file after the check of the corrupt one and before it is replaced.
 #[test]
-fn a_sound_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
+fn a_valid_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
     let prefix = prefix(CORRUPT);
     let store = open(prefix.path());
-    let mut batch = HealBatch::new(&store)
+    let mut batch = VolumeBatch::new(&store)
         .by(HealRules { on_corrupt: OnCorrupt::Replace, ..HealRules::default() });
     batch.take(&member(&whisper(&[1, 2])));
     let restored = prefix.path().join("restored");
@@ -154,9 +156,9 @@ fn a_sound_file_that_appears_in_the_place_of_the_corrupt_one_is_filled() {
     assert_eq!(aside(&prefix), [""; 0]);
 }
 
-/// The same in the last moments: what was looked at is not what has the name.
+/// Another file takes the name in the last moments: it is not the file that was checked.
 #[test]
-fn a_file_that_is_not_the_one_that_was_looked_at_keeps_its_place() {
+fn a_file_that_is_not_the_checked_one_keeps_its_place() {
     for in_the_last_moment in [false, true] {
         let prefix = prefix(CORRUPT);
         let store = open(prefix.path());
@@ -168,15 +170,21 @@ fn a_file_that_is_not_the_one_that_was_looked_at_keeps_its_place() {
         let content = whisper(&[1]);
         let staged = staged(&store, &content);
         let looked_at = File::open(path(&prefix)).unwrap();
-        let spot = store.spot(&staged.path, &looked_at).ok().unwrap();
+        let corrupt = store.corrupt_file(&staged.path, &looked_at).ok().unwrap();
         let folder = store.state.kept().begin(&manifest(&content)).unwrap();
         if !in_the_last_moment {
             restore();
-            assert!(matches!(store.name_both(tmp_name(&staged), &spot, &folder), Ok(false)));
+            assert!(matches!(
+                store.give_second_name(tmp_name(&staged), &corrupt, &folder),
+                Ok(false)
+            ));
         } else {
-            assert!(matches!(store.name_both(tmp_name(&staged), &spot, &folder), Ok(true)));
+            assert!(matches!(
+                store.give_second_name(tmp_name(&staged), &corrupt, &folder),
+                Ok(true)
+            ));
             restore();
-            assert!(matches!(folder.change_places(&spot), Ok(false)));
+            assert!(matches!(folder.change_places(&corrupt), Ok(false)));
         }
         folder.undo(&store.tree, store.state.tmp(), (&staged.path, tmp_name(&staged))).unwrap();
         assert_eq!(fs::read(path(&prefix)).unwrap(), restored);
@@ -211,9 +219,9 @@ fn staged(store: &Store, content: &[u8]) -> Staged {
     }
 }
 
-/// A disk that fails after the two have changed places: neither is lost, and the sound one stays in place.
+/// A disk that fails after the two have changed places: neither is lost, and the valid one stays in place.
 #[test]
-fn what_fails_after_the_exchange_leaves_the_old_file_kept() {
+fn a_failure_after_the_exchange_leaves_the_old_file_kept() {
     let prefix = prefix(CORRUPT);
     let store = open(prefix.path());
     let content = whisper(&[1]);
@@ -241,7 +249,7 @@ fn manifest(content: &[u8]) -> Manifest {
     }
 }
 
-/// A crash right after each step, and the start after it.
+/// A crash right after each step, and the next start.
 #[test]
 fn after_a_crash_the_old_file_is_in_its_place_or_kept_and_nothing_else_is_left() {
     let content = whisper(&[1]);
@@ -279,14 +287,14 @@ fn after_a_crash_the_old_file_is_in_its_place_or_kept_and_nothing_else_is_left()
 }
 
 #[test]
-fn what_a_crash_left_and_nobody_can_explain_is_left() {
+fn unexplained_files_after_a_crash_are_left_in_place() {
     let content = whisper(&[1]);
     let prefix = prefix(CORRUPT);
     let store = open(prefix.path());
     let folder = PathBuf::from(
         store.state.kept().begin(&manifest(&content)).unwrap().path().parent().unwrap(),
     );
-    // Not what was to be put in place: what somebody had restored, perhaps.
+    // Not the staged file: for example one that an operator has restored.
     fs::write(folder.join(NEW), whisper(&[9])).unwrap();
     let unreadable = folder.with_file_name("1-1");
     fs::create_dir(&unreadable).unwrap();

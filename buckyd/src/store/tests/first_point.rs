@@ -1,10 +1,11 @@
-//! A file that a writer without a lock has just made, and to which it brings the first points while it is filled.
+//! A file that a writer without a lock has just created, and to which it writes the first points during a
+//! fill.
 
 use std::os::unix::fs::FileExt;
 
 use super::*;
 
-/// For how long a file counts as just made.
+/// For how long a file counts as just created.
 const JUST_MADE: Duration = Duration::from_secs(1);
 
 /// A file without points, as `whisper.create` makes it, at this time.
@@ -15,13 +16,14 @@ fn made(fixture: &Fixture, metric: &str, time: SystemTime) -> File {
     file
 }
 
-/// Tells `story` until it comes to something. On a machine that is busy elsewhere a file is now and then no longer just
-/// made when its turn comes; that says nothing.
-fn told<T>(story: impl Fn() -> Option<T>) -> T {
+/// Runs `story` until it has a result. On a busy machine a file is sometimes no longer just created when its
+/// turn comes. Such a run is repeated.
+fn first_result<T>(story: impl Fn() -> Option<T>) -> T {
     (0..100).find_map(|_| story()).expect("a machine that does in a second what takes half of it")
 }
 
-/// What a writer writes that has found both archives without a base: points of these ages, at their beginnings.
+/// What a writer writes that has found both archives without a base: points of these ages, at their
+/// beginnings.
 fn write_first_points(file: &File, ages: &[u32]) {
     let content = whisper(&[]);
     let image = Image::parse(&content).unwrap();
@@ -38,12 +40,12 @@ fn write_first_points(file: &File, ages: &[u32]) {
     }
 }
 
-/// Both take themselves for the first: one would put its points where those of the other lie.
+/// Both believe that theirs is the first point. One would overwrite the other's slots.
 #[test]
 fn a_fill_waits_for_the_first_point_of_a_file_that_was_just_made() {
     let fixture = Fixture::new();
     let source = whisper(&[30, 29, 28, 27, 26]);
-    let line = told(|| {
+    let line = first_result(|| {
         let begun = Instant::now();
         let writer = made(&fixture, "a", SystemTime::now());
         let (line, age) = std::thread::scope(|scope| {
@@ -53,7 +55,7 @@ fn a_fill_waits_for_the_first_point_of_a_file_that_was_just_made() {
             let age = begun.elapsed();
             (heal.join().unwrap(), age)
         });
-        // Whoever has waited for the first point for long enough says so.
+        // A fill that has waited long enough for the first point reports that.
         (age < JUST_MADE && line.problem != Some(Problem::Busy)).then_some(line)
     });
     assert_eq!((line.outcome, line.points > 0), (HealOutcome::Filled, true), "{}", line.reason);
@@ -68,9 +70,9 @@ fn a_fill_waits_for_the_first_point_of_a_file_that_was_just_made() {
 fn a_file_that_gets_no_first_point_is_busy_at_first_and_then_filled() {
     let fixture = Fixture::new();
     let source = whisper(&[3, 2]);
-    let line = told(|| {
+    let line = first_result(|| {
         let begun = Instant::now();
-        // A little ahead, so that it is just made for as much longer.
+        // A little ahead, so that it is just created for that much longer.
         let ahead = JUST_MADE * 9 / 10;
         drop(made(&fixture, "a", SystemTime::now() + ahead));
         let line = fixture.heal(&[member("a", &source)]).remove(0);
@@ -83,9 +85,9 @@ fn a_file_that_gets_no_first_point_is_busy_at_first_and_then_filled() {
     assert_eq!(fine_points(&fs::read(fixture.path("a")).unwrap()), 2);
 }
 
-/// From a clock that was ahead: it would be young for as long as that.
+/// If the clock was ahead, the file would be young until that time.
 #[test]
-fn a_time_of_change_to_come_makes_no_file_young() {
+fn a_time_of_change_in_the_future_makes_no_file_young() {
     let fixture = Fixture::new();
     let ahead = SystemTime::now() + Duration::from_secs(3600);
     drop(made(&fixture, "a", ahead));

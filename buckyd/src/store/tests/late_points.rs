@@ -12,7 +12,7 @@ fn beside(file: &Path, name: &OsStr) -> PathBuf {
 
 #[test]
 fn a_source_with_late_points_beside_it_is_not_deleted() {
-    // The last is too long for the suffix.
+    // The last name is too long for the suffix.
     for metric in ["a.b.hits".to_owned(), "hits".to_owned(), format!("a.{}", "n".repeat(250))] {
         let fixture = Fixture::new();
         let content = whisper(&[1]);

@@ -1,4 +1,4 @@
-//! Files that are too long for memory, of which there is little here: the same rules as for short ones.
+//! Files that are too long for the memory, which is small here. The rules are those for short files.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,7 +10,7 @@ use proptest::sample::select;
 
 use super::*;
 
-/// Longer than any file that is held here: 4,924 bytes.
+/// Longer than any file that is held in memory here: 4,924 bytes.
 const LONG: [&str; 2] = ["60s:2h", "5m:1d"];
 const SHORT: [&str; 1] = ["60s:1h"];
 const LIMIT_BYTES: u64 = 4_000;
@@ -23,17 +23,17 @@ fn rules(on_schema_difference: OnSchemaDifference) -> HealRules {
     HealRules { on_schema_difference, ..HealRules::default() }
 }
 
-/// Heals `a.b` as a pull does: what is too long comes piece by piece.
+/// Heals `a.b` as a pull does: a file that is too long comes piece by piece.
 fn heal(fixture: &Fixture, rules: HealRules, content: &[u8]) -> (HealLine, Option<u64>) {
-    let mut batch = HealBatch::new(&fixture.store).by(rules);
+    let mut batch = VolumeBatch::new(&fixture.store).by(rules);
     let member = member("a.b", content);
     if content.len() as u64 > fixture.store.file_limit_bytes() {
         let Member { metric, meta, is_sparse, announced, .. } = member;
         let len_bytes = content.len() as u64;
         let large = LargeMember { metric: metric.clone(), meta, len_bytes, is_sparse, announced };
-        let mut coming = batch.begin_large(&large, &metric);
-        content.chunks(1_000).for_each(|piece| coming.write(piece));
-        batch.end_large(coming, metric);
+        let mut incoming = batch.begin_large(&large, &metric);
+        content.chunks(1_000).for_each(|piece| incoming.write(piece));
+        batch.end_large(incoming, metric);
     } else {
         batch.take(&member);
     }
@@ -86,7 +86,7 @@ fn a_reshape_takes_long_files_on_either_side_and_makes_long_ones_of_short_ones()
         let (old, _) = fixture.store.open_tombstone(&batch, 0).unwrap();
         assert_eq!(old.metadata().unwrap().len(), owner.len() as u64);
         assert_eq!(fixture.leftovers().len(), 1, "the tombstone, and no temporary file");
-        // Once more: there is nothing to reshape.
+        // Again: there is nothing to reshape.
         let (line, aside) = heal(&fixture, rules(OnSchemaDifference::Reshape), &source);
         assert_eq!((line.outcome, aside), (HealOutcome::Unchanged, None), "{line:?}");
     }
@@ -136,7 +136,7 @@ fn a_long_reshape_that_no_layout_allows_is_refused_and_changes_nothing() {
     assert_eq!(fixture.leftovers(), Vec::<PathBuf>::new());
 }
 
-/// whisper.py would not create it, and only a fill in memory goes by such archives.
+/// whisper.py would not create it, and only a fill in memory can handle such archives.
 #[test]
 fn a_long_file_with_archives_that_do_not_go_together_is_refused_with_the_reason() {
     let fixture = fixture();
@@ -153,9 +153,9 @@ fn a_long_file_with_archives_that_do_not_go_together_is_refused_with_the_reason(
     assert_eq!(fixture.leftovers(), Vec::<PathBuf>::new());
 }
 
-/// By the problem the client knows to close the node for the rest of the run.
+/// By this kind of problem the client knows to close the node for the rest of the run.
 #[test]
-fn a_disk_that_is_full_is_told_as_such_of_a_long_fill() {
+fn a_long_fill_reports_a_full_disk_as_such() {
     let file = tempfile::tempfile().unwrap();
     let full = std::io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
     let error = bucky_whisper::LargeFillError::Io(full);
@@ -181,7 +181,7 @@ fn coarsen_accepts_points_of_long_files_under_a_valid_coarser_one_and_drop_gives
         assert_eq!(difference.points_without_place(), 6, "{rule}");
         assert_eq!(difference.points_coarser(), 6, "{rule}");
     }
-    // Nothing coarser covers what only a shorter archive lacks.
+    // No coarser archive covers points that only a shorter archive lacks.
     let fixture = fixture();
     fixture.put("a.b", &whisper_of(&SHORT, &[1]));
     let (line, _) = heal(&fixture, rules(OnSchemaDifference::Coarsen), &source);
@@ -218,9 +218,9 @@ fn a_corrupt_file_is_replaced_and_kept_where_it_or_what_comes_is_long() {
 }
 
 #[test]
-fn what_is_left_of_a_long_file_that_was_cut_off_is_taken_where_that_was_asked_for() {
+fn the_rest_of_a_long_file_that_was_cut_off_is_accepted_on_request() {
     let whole = whisper(&[1, 2, 3, 90]);
-    // Half a slot is left of the second archive; and of a file that is short by now.
+    // Half a slot is left of the second archive. Then a file that is short by now.
     for left in [whole.len() - 30, 16 + 24 + 120 * 12 + 30] {
         let cut = &whole[..left];
         let fixture = fixture();
@@ -242,7 +242,7 @@ fn what_is_left_of_a_long_file_that_was_cut_off_is_taken_where_that_was_asked_fo
         assert!(holds(&fixture, &new));
         assert_eq!(fixture.leftovers(), Vec::<PathBuf>::new());
     }
-    // Nothing is left of what was cut off in its first archive.
+    // Nothing is left of a file that was cut off in its first archive.
     let fixture = fixture();
     let salvage = HealRules { on_cut: OnCut::Salvage, ..HealRules::default() };
     let whole = whisper_of(&["60s:10h", "5m:3d"], &[1]);
@@ -252,7 +252,7 @@ fn what_is_left_of_a_long_file_that_was_cut_off_is_taken_where_that_was_asked_fo
 }
 
 #[test]
-fn a_preview_of_long_files_tells_what_a_heal_would_and_leaves_nothing() {
+fn a_preview_of_long_files_reports_what_a_heal_would_and_leaves_nothing() {
     let preview = HealRules { preview: true, ..HealRules::default() };
     let (short, long) = (whisper_of(&SHORT, &[1]), whisper_of(&LONG, &[100, 30, 2]));
     let other = whisper_of(&["60s:1h", "10m:1d"], &[4, 700]);
@@ -266,13 +266,13 @@ fn a_preview_of_long_files_tells_what_a_heal_would_and_leaves_nothing() {
         assert_eq!(line.problem, Some(Problem::NoPlace), "{line:?}");
         assert!(line.points > 0, "{line:?}");
         let points = line.points;
-        let told = line.difference.unwrap().points_without_place();
+        let reported = line.difference.unwrap().points_without_place();
         assert_eq!(&fs::read(fixture.path("a.b")).unwrap(), owner);
         assert_eq!(fixture.leftovers(), Vec::<PathBuf>::new());
-        // And it is what a heal says.
+        // A heal gives the same result.
         let (line, _) = heal(&fixture, HealRules::default(), source);
         assert_eq!((line.problem, line.points), (Some(Problem::NoPlace), points), "{line:?}");
-        assert_eq!(line.difference.unwrap().points_without_place(), told);
+        assert_eq!(line.difference.unwrap().points_without_place(), reported);
     }
     let fixture = fixture();
     fixture.put("a.b", &long);
@@ -280,7 +280,7 @@ fn a_preview_of_long_files_tells_what_a_heal_would_and_leaves_nothing() {
     assert_eq!(line.outcome, HealOutcome::Unchanged, "{line:?}");
 }
 
-/// Layouts of which some go together, and some do not.
+/// Schemas, some of which fit together and some do not.
 const LAYOUTS: [&[&str]; 7] = [
     &["60s:1h"],
     &["60s:2h", "5m:1d"],
@@ -294,7 +294,7 @@ const LAYOUTS: [&[&str]; 7] = [
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// What becomes of a metric does not depend on whether its files have room in memory.
+    /// The result does not depend on whether the files fit into memory.
     #[test]
     fn long_and_short_files_are_healed_by_the_same_rules(
         owner in select(LAYOUTS.to_vec()), source in select(LAYOUTS.to_vec()),
@@ -305,21 +305,21 @@ proptest! {
         ]),
         preview: bool,
     ) {
-        // The oldest come first, as carbon writes them: in rings that are written in order.
+        // The oldest first, as carbon writes them: in rings that are written in order.
         let in_order = |mut ages: Vec<u32>| {
             ages.sort_unstable_by(|one, other| other.cmp(one));
             ages
         };
         let reach = |layout: &[&str]| if layout == ["40s:1h"] || layout == ["60s:1h"] { 59 } else { 119 };
         let within = |layout: &[&str], ages: Vec<u32>| -> Vec<u32> {
-            // None of which an archive could lose while this goes on.
+            // None of these can leave an archive while the test runs.
             let is_clear = |age: &u32| (2..8).contains(&(*age % 10)) && *age <= reach(layout);
             in_order(ages).into_iter().filter(is_clear).collect()
         };
         let owner = whisper_of(owner, &within(owner, owners));
         let source = whisper_of(source, &within(source, sources));
         let rules = HealRules { preview, ..rules(way) };
-        // Of the same content a short one says no more than that.
+        // For equal content a short file reports no more than that.
         prop_assume!(owner != source);
         let healed = [1 << 20, 100].map(|file_limit_bytes| {
             let fixture = Fixture::with(StoreOptions { file_limit_bytes, ..options() });
@@ -336,7 +336,7 @@ proptest! {
     }
 }
 
-/// The layout and all points, archive by archive.
+/// The schema and all points, by archive.
 fn points_of(content: &[u8]) -> (String, Vec<Vec<(u32, u64)>>) {
     let image = Image::parse(content).unwrap();
     let points = image.archives().map(|view| {
@@ -346,8 +346,9 @@ fn points_of(content: &[u8]) -> (String, Vec<Vec<(u32, u64)>>) {
     (image.header().layout(), points.collect())
 }
 
-/// A carbon without WHISPER_LOCK_WRITES that opens, writes and closes, over and over, while its file is reshaped: every point
-/// that it has written is in the new file or in the tombstone that is filled from later.
+/// A carbon without WHISPER_LOCK_WRITES opens, writes and closes, again and again, while its file is
+/// reshaped. Every point that it has written is in the new file, or in the tombstone from which the file is
+/// filled later.
 #[test]
 fn a_writer_without_a_lock_loses_nothing_by_a_long_reshape() {
     let fixture = fixture();
@@ -369,7 +370,7 @@ fn a_writer_without_a_lock_loses_nothing_by_a_long_reshape() {
                 };
                 file.update(f64::from(round), slot, test_now()).unwrap();
                 written.push(slot);
-                // There is a moment without a write, or it would never be known what the file holds.
+                // There must be a moment without a write, or the content of the file would never be known.
                 std::thread::sleep(Duration::from_millis(3));
             }
             written
@@ -383,7 +384,7 @@ fn a_writer_without_a_lock_loses_nothing_by_a_long_reshape() {
     // As the sweeper does after the grace time.
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
     let (old, _) = fixture.store.open_tombstone(&batch, 0).unwrap();
-    let mut late = HealBatch::new(&fixture.store);
+    let mut late = VolumeBatch::new(&fixture.store);
     assert!(late.fill_from_open(&name("a.b"), &old, Digest::of(&[])));
     assert!(late.finish().0[0].outcome.is_healed());
     let content = fs::read(&path).unwrap();

@@ -1,4 +1,4 @@
-//! The folder at the prefix and the state folder: which ones are used, and when nothing is.
+//! The folder at the prefix and the state folder: which ones are used, and when none is.
 
 use std::os::unix::fs::symlink;
 
@@ -13,7 +13,7 @@ fn refusal(prefix: &Path, state_dir: Option<&Path>) -> String {
     open(prefix, state_dir).err().expect("it opened").to_string()
 }
 
-/// Puts another folder in the place of the prefix; tells where the old one is.
+/// Puts another folder in the place of the prefix. Returns the new path of the old one.
 fn exchange(prefix: &Path) -> PathBuf {
     let before = prefix.with_extension("before");
     fs::rename(prefix, &before).unwrap();
@@ -34,7 +34,7 @@ fn nothing_is_written_or_deleted_once_the_prefix_is_another_folder() {
     let tombstone = confirmed(&tombstone, digest, None);
     fixture.put("there", &content);
 
-    let mut begun = HealBatch::new(&fixture.store);
+    let mut begun = VolumeBatch::new(&fixture.store);
     begun.take(&member("new", &content));
     let before = exchange(fixture.prefix.path());
     let (finished, _) = begun.finish();
@@ -85,7 +85,7 @@ fn no_link_is_followed_to_the_state_folder_or_in_it() {
     fs::remove_file(prefix.path().join(".bucky")).unwrap();
     let state = prefix.path().join(".state");
     symlink(victim.path(), &state).unwrap();
-    // With a slash at its end a path leads through a link.
+    // With a slash at its end a path follows a link.
     assert!(refusal(prefix.path(), Some(&state.join(""))).contains("is a symbolic link"));
     assert_eq!(fs::read_dir(victim.path()).unwrap().count(), 3);
 }
@@ -99,12 +99,76 @@ fn another_state_folder_does_not_let_a_second_daemon_in() {
     drop(first);
     let first = open(prefix.path(), Some(state.path())).unwrap();
     assert!(refusal(prefix.path(), None).contains("another buckyd already serves"));
-    // Nor is one state folder for two prefixes.
+    // One state folder cannot serve two prefixes.
     let other = tempfile::tempdir().unwrap();
     assert!(refusal(other.path(), Some(state.path())).contains("another buckyd already serves"));
     drop(first);
-    // A daemon of before knows the lock in `.bucky` only.
+    // An older daemon knows only the lock in `.bucky`.
     let older = File::open(prefix.path().join(".bucky/lock")).unwrap();
     bucky_whisper::lock_exclusive(&older, Duration::ZERO).unwrap();
     assert!(refusal(prefix.path(), Some(state.path())).contains("another buckyd already serves"));
+}
+
+#[test]
+fn a_state_folder_where_metrics_may_be_is_refused() {
+    let prefix = tempfile::tempdir().unwrap();
+    let open = |state_dir: &Path| {
+        let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+        Store::open(prefix.path(), Some(state_dir), inventory, options())
+    };
+    // As a folder of metrics, `state.tmp.0` would count as a temporary file and be removed.
+    let Err(error) = open(&prefix.path().join("state")) else { panic!("opened") };
+    assert!(bucky_api::chain(&error).contains("metrics may be there"), "{error:?}");
+    assert!(open(&prefix.path().join(".state")).is_ok());
+}
+
+#[test]
+fn temporary_files_of_a_crashed_daemon_are_removed_at_the_next_start() {
+    let fixture = Fixture::new();
+    let tmp = fixture.prefix.path().join(".bucky/tmp/17");
+    fs::write(&tmp, b"half").unwrap();
+    let foreign = fixture.prefix.path().join(".bucky/tmp/somebody's");
+    fs::write(&foreign, b"not ours").unwrap();
+    let Fixture { store, prefix, .. } = fixture;
+    let id = store.id().to_owned();
+    drop(store);
+    let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+    let store = Store::open(prefix.path(), None, inventory, options()).unwrap();
+    assert!(!tmp.exists() && foreign.exists());
+    assert_eq!(store.id(), id);
+}
+
+#[test]
+fn a_second_daemon_over_the_same_prefix_is_refused() {
+    let fixture = Fixture::new();
+    let inventory = Arc::new(Inventory::new(fixture.prefix.path(), Duration::from_secs(60)));
+    let Err(error) = Store::open(fixture.prefix.path(), None, inventory, options()) else {
+        panic!("two daemons over one store")
+    };
+    assert!(bucky_api::chain(&error).contains("another buckyd already serves it"));
+}
+
+#[test]
+fn a_state_folder_on_another_file_system_is_refused() {
+    let prefix = tempfile::tempdir_in("/dev/shm").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    assert_ne!(
+        fs::metadata(prefix.path()).unwrap().dev(),
+        fs::metadata(elsewhere.path()).unwrap().dev()
+    );
+    let inventory = Arc::new(Inventory::new(prefix.path(), Duration::from_secs(60)));
+    let Err(error) = Store::open(prefix.path(), Some(elsewhere.path()), inventory, options())
+    else {
+        panic!("renames across file systems cannot be")
+    };
+    assert!(bucky_api::chain(&error).contains("another file system"));
+}
+
+#[test]
+fn new_folders_can_be_entered_by_carbon() {
+    let fixture = Fixture::new();
+    fixture.heal(&[member("x.y.z", &whisper(&[1]))]);
+    let mode = fs::metadata(fixture.prefix.path().join("x/y")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o700, 0o700);
+    assert!(Path::new(&fixture.path("x.y.z")).exists());
 }

@@ -1,14 +1,15 @@
-//! A fill that finds no memory while its source is held does not wait for it.
+//! A fill that holds its source and finds no memory does not wait for it.
 
 use super::*;
 
-/// Whoever waits with a source in hand waits for others who do the same: until the limit, and then all fail.
+/// A fill that waited with a source in hand would wait for others that do the same, until the limit, and then
+/// all would fail.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fill_without_room_puts_its_source_down_and_is_done_when_there_is_some() {
+async fn a_fill_without_memory_writes_its_source_to_disk_and_is_done_later() {
     let memory = Memory::new(12 << 20);
     let fixture = Fixture::with(StoreOptions {
         memory: memory.clone(),
-        // So that it shows.
+        // So that the file is visible.
         unnamed_files: 0,
         ..options()
     });
@@ -17,10 +18,10 @@ async fn a_fill_without_room_puts_its_source_down_and_is_done_when_there_is_some
     let held = budget.share(budget.free_bytes()).await.unwrap();
     tokio::task::spawn_blocking(move || {
         let begun = std::time::Instant::now();
-        let mut batch = HealBatch::new(&fixture.store);
+        let mut batch = VolumeBatch::new(&fixture.store);
         batch.take(&member("a.b", &whisper(&[1, 2])));
         batch.take(&member("a.new", &whisper(&[5])));
-        // Memory would be waited for for 20 s.
+        // Waiting for memory would take 20 s.
         assert!(begun.elapsed() < Duration::from_secs(19), "it waited {:?}", begun.elapsed());
         assert_eq!(fixture.leftovers().len(), 2, "both wait in temporary files");
         drop(held);

@@ -1,10 +1,10 @@
-//! Sources that were cut off: refused with the way out, and salvaged and kept aside where that was asked for.
+//! Sources that were cut off: refused with a way out, or salvaged and kept aside if the request asks for it.
 
 use bucky_whisper::Point;
 
 use super::*;
 
-/// A file that was cut off in its second archive, and the whole one.
+/// A file that was cut off in its second archive, and the complete one.
 fn cut() -> (Vec<u8>, Vec<u8>) {
     let whole = whisper(&[1, 2, 3, 90]);
     (whole[..whole.len() - 30].to_vec(), whole)
@@ -22,7 +22,7 @@ fn kept(fixture: &Fixture) -> Vec<PathBuf> {
 }
 
 #[test]
-fn without_being_asked_for_nothing_is_salvaged_and_the_message_says_how() {
+fn without_the_option_nothing_is_salvaged_and_the_message_says_how() {
     let fixture = Fixture::new();
     let (cut, _) = cut();
     let line = fixture.heal(&[member("a", &cut)]).remove(0);
@@ -37,7 +37,7 @@ fn without_being_asked_for_nothing_is_salvaged_and_the_message_says_how() {
 }
 
 #[test]
-fn what_is_left_is_created_or_filled_and_the_receipt_is_for_the_cut_file() {
+fn the_rest_of_a_cut_file_is_created_or_filled_and_the_receipt_is_for_the_cut_file() {
     let fixture = Fixture { on_cut: OnCut::Salvage, ..Fixture::new() };
     let (cut, whole) = cut();
     fixture.put("there", &whisper(&[5]));
@@ -69,7 +69,7 @@ fn a_cut_source_is_kept_aside_for_good_and_a_whole_one_becomes_a_tombstone() {
     assert_eq!((line.outcome, line.kept), (DeleteOutcome::Deleted, None));
     assert_eq!(fixture.leftovers().len(), 1);
 
-    // A restart tidies up after crashes, and leaves it alone.
+    // A restart tidies up after crashes, and leaves it in place.
     let prefix = fixture.prefix.path().to_owned();
     let Fixture { store, prefix: _prefix, .. } = fixture;
     drop(store);

@@ -16,7 +16,7 @@ fn rules(on_schema_difference: OnSchemaDifference) -> HealRules {
 }
 
 fn heal_by(fixture: &Fixture, rules: HealRules, content: &[u8]) -> (HealLine, Option<u64>) {
-    let mut batch = HealBatch::new(&fixture.store).by(rules);
+    let mut batch = VolumeBatch::new(&fixture.store).by(rules);
     batch.take(&member("a.b", content));
     let (mut lines, aside) = batch.finish();
     (lines.remove(0), aside.map(|(_, count)| count))
@@ -52,7 +52,7 @@ fn an_owner_that_has_no_place_for_a_point_fills_the_rest_and_gives_no_receipt() 
         3,
         "what has a place is there"
     );
-    // The same again: nothing is to be filled any more, and it is no receipt all the same.
+    // Again: nothing is filled any more, and it is still not a receipt.
     let (line, _) = heal_by(&fixture, rules(OnSchemaDifference::Keep), &source);
     assert_eq!((line.outcome, line.points), (HealOutcome::Refused, 0));
 }
@@ -89,14 +89,14 @@ fn a_reshaped_owner_has_the_archives_and_points_of_both_and_the_old_file_waits_a
     assert_eq!((tombstones.len(), tombstones[0].owners.len()), (1, 0));
     let old = fixture
         .store
-        .read_tombstone(&batches[0].0, 0, &mut FileReader::new(&fixture.store))
+        .read_tombstone(&batches[0].0, 0, &mut VolumeReader::new(&fixture.store))
         .unwrap();
     let old = Image::parse(&old.content).unwrap();
     let before = Image::parse(&owner).unwrap();
     assert_eq!(old.header(), before.header());
     assert!(Coverage::of(&before, &old, Clocks::at(unix_now())).is_whole());
     assert_eq!(fixture.leftovers().len(), 1, "the tombstone, and no temporary file");
-    // Once more: there is nothing to reshape.
+    // Again: there is nothing to reshape.
     let (line, aside) = heal_by(&fixture, rules(OnSchemaDifference::Reshape), &source);
     assert_eq!((line.outcome, aside), (HealOutcome::Unchanged, None), "{line:?}");
 }
@@ -129,7 +129,7 @@ fn coarsen_accepts_points_under_a_valid_coarser_one_and_drop_gives_all_up() {
         assert_eq!(line.outcome.is_healed(), is_healed, "{rule}: {line:?}");
         assert_eq!(line.difference.unwrap().points_without_place(), 6, "{rule}");
     }
-    // Nothing coarser covers what only a shorter archive lacks.
+    // No coarser archive covers points that only a shorter archive lacks.
     let fixture = Fixture::new();
     fixture.put("a.b", &whisper_of(&SHORT, &[1]));
     let (line, _) = heal_by(&fixture, rules(OnSchemaDifference::Coarsen), &source);
@@ -137,7 +137,7 @@ fn coarsen_accepts_points_under_a_valid_coarser_one_and_drop_gives_all_up() {
 }
 
 #[test]
-fn a_preview_tells_what_a_heal_would_and_writes_nothing() {
+fn a_preview_reports_what_a_heal_would_and_writes_nothing() {
     let fixture = Fixture::new();
     let source = whisper_of(&LONG, &[100, 30, 2]);
     let owner = whisper_of(&SHORT, &[1]);
@@ -152,7 +152,7 @@ fn a_preview_tells_what_a_heal_would_and_writes_nothing() {
 }
 
 #[test]
-fn what_is_no_whole_file_is_never_deleted() {
+fn a_file_that_is_not_valid_is_never_deleted() {
     let fixture = Fixture::new();
     let whole = whisper(&[1, 2]);
     let mut unknown = whole.clone();
@@ -176,8 +176,9 @@ fn what_is_no_whole_file_is_never_deleted() {
     }
 }
 
-/// A carbon without WHISPER_LOCK_WRITES that opens, writes and closes, over and over, while its file is reshaped: every point
-/// that it has written is in the new file or in the tombstone that is filled from later.
+/// A carbon without WHISPER_LOCK_WRITES opens, writes and closes, again and again, while its file is
+/// reshaped. Every point that it has written is in the new file, or in the tombstone from which the file is
+/// filled later.
 #[test]
 fn a_writer_without_a_lock_loses_nothing_by_a_reshape() {
     let fixture = Fixture::new();
@@ -202,7 +203,7 @@ fn a_writer_without_a_lock_loses_nothing_by_a_reshape() {
                 let position = view.position_of(slot).unwrap();
                 file.seek(SeekFrom::Start(view.slot_offset(position))).unwrap();
                 let point = bucky_whisper::Point { timestamp: slot, value };
-                // What is open may be another file than what was just read: then the slot lies elsewhere.
+                // The open file may be another one than was just read. Then the slot is elsewhere.
                 let same = file.metadata().unwrap().len() == content.len() as u64;
                 if same {
                     file.write_all(&point.encode()).unwrap();
@@ -219,7 +220,7 @@ fn a_writer_without_a_lock_loses_nothing_by_a_reshape() {
     // As the sweeper does after the grace time.
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
     let old =
-        fixture.store.read_tombstone(&batch, 0, &mut FileReader::new(&fixture.store)).unwrap();
+        fixture.store.read_tombstone(&batch, 0, &mut VolumeReader::new(&fixture.store)).unwrap();
     heal_by(&fixture, HealRules::default(), &old.content);
     let content = fs::read(&path).unwrap();
     let view = Image::parse(&content).unwrap().archive(0).unwrap();

@@ -1,4 +1,4 @@
-//! Deleting by way of a tombstone, and letting that go.
+//! Deleting a source as a tombstone, and unlinking that.
 
 use super::*;
 
@@ -18,7 +18,8 @@ fn a_source_is_deleted_only_while_its_content_is_the_one_that_was_healed() {
     assert_eq!(fixture.delete("a.b", Digest::of(&content)).outcome, DeleteOutcome::Missing);
 }
 
-/// Carbon looks whether a file is there, and then opens it: what it still writes to is not taken away in between.
+/// Carbon checks whether a file exists, and then opens it. A file that it still writes to is not removed in
+/// between.
 #[test]
 fn a_source_that_is_still_written_to_is_left_where_the_client_wants_so() {
     let mut fixture = Fixture::new();
@@ -27,14 +28,14 @@ fn a_source_that_is_still_written_to_is_left_where_the_client_wants_so() {
     fixture.rest = Duration::from_secs(120);
     let line = fixture.delete("a", Digest::of(&content));
     assert_eq!(line.outcome, DeleteOutcome::InUse);
-    let (_, told) = line.reason.split_once("written to ").unwrap();
-    let seconds: u64 = told.split_once(" s ago").unwrap().0.parse().unwrap();
+    let (_, reported) = line.reason.split_once("written to ").unwrap();
+    let seconds: u64 = reported.split_once(" s ago").unwrap().0.parse().unwrap();
     assert!(seconds < 60, "{}", line.reason);
     let file = File::open(fixture.path("a")).unwrap();
     let written = |ago| file.set_modified(SystemTime::now() - Duration::from_secs(ago)).unwrap();
     written(100);
     assert_eq!(fixture.delete("a", Digest::of(&content)).outcome, DeleteOutcome::InUse);
-    // A clock that was ahead: nobody knows.
+    // From a clock that was ahead: the age is unknown.
     file.set_modified(SystemTime::now() + Duration::from_secs(1000)).unwrap();
     assert_eq!(fixture.delete("a", Digest::of(&content)).outcome, DeleteOutcome::InUse);
     written(130);
@@ -55,7 +56,7 @@ fn a_deleted_source_is_a_tombstone_with_its_story_which_outlives_the_daemon() {
     let tombstone = store.tombstones(&batch).unwrap().remove(0);
     assert_eq!((tombstone.metric.as_str(), tombstone.digest), ("a.b", Digest::of(&content)));
     assert_eq!(tombstone.owners, ["127.0.0.1:4242".parse().unwrap()]);
-    let mut files = FileReader::new(&store);
+    let mut files = VolumeReader::new(&store);
     assert_eq!(store.read_tombstone(&batch, tombstone.seq, &mut files).unwrap().content, content);
     assert!(!store.close_batch(&batch).unwrap());
     assert_eq!(unlink(&store, &batch, tombstone.digest), UnlinkOutcome::Unlinked);
@@ -64,30 +65,30 @@ fn a_deleted_source_is_a_tombstone_with_its_story_which_outlives_the_daemon() {
     assert!(!prefix.path().join("a").exists());
 }
 
-/// Unlinks the first tombstone of a batch as one whose content was not looked at before.
+/// Unlinks the first tombstone of a batch as one whose content was not read before.
 fn unlink(store: &Store, batch: &BatchId, digest: Digest) -> UnlinkOutcome {
     let tombstone = store.tombstones(batch).unwrap().remove(0);
     let confirmed = [confirmed(&tombstone, digest, None)];
     store.unlink_confirmed(batch, &confirmed).unwrap().remove(0).unwrap()
 }
 
-/// The time of a file's last change cannot be set, so that a file has to be left alone for a while.
+/// The time of a file's last change cannot be set, so the test must wait until the file is settled.
 fn settle() {
     std::thread::sleep(Duration::from_millis(2100));
 }
 
 #[test]
-fn what_was_sent_and_has_not_changed_since_is_deleted_without_being_read_and_what_has_is_not() {
+fn a_sent_file_that_has_not_changed_is_deleted_without_a_read_and_a_changed_one_is_not() {
     let fixture = Fixture::new();
     let content = whisper(&[1]);
     let digest = Digest::of(&content);
     ["a", "b", "c"].into_iter().for_each(|metric| fixture.put(metric, &content));
     settle();
-    let mut files = FileReader::new(&fixture.store);
+    let mut files = VolumeReader::new(&fixture.store);
     for metric in ["a", "b", "c"] {
         let file = files.read(&name(metric)).unwrap();
         assert!(file.settled.is_some());
-        // Another digest than the file's shows what is gone by.
+        // Another digest than the file's shows which one is used.
         fixture.store.remember(&file, Digest::of(b"as it was sent"));
         files.give_back(file);
     }
@@ -111,7 +112,7 @@ fn a_confirmed_tombstone_that_was_written_to_since_it_was_read_is_not_unlinked()
     fixture.delete("a", Digest::of(&content));
     settle();
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
-    let mut files = FileReader::new(&fixture.store);
+    let mut files = VolumeReader::new(&fixture.store);
     let file = fixture.store.read_tombstone(&batch, 0, &mut files).unwrap();
     assert!(file.settled.is_some());
     let tombstone = fixture.store.tombstones(&batch).unwrap().remove(0);
@@ -133,7 +134,7 @@ fn a_tombstone_that_a_late_writer_changed_is_not_unlinked() {
     writer.write_all(b"x").unwrap();
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
     assert_eq!(unlink(&fixture.store, &batch, Digest::of(&content)), UnlinkOutcome::Changed);
-    let mut files = FileReader::new(&fixture.store);
+    let mut files = VolumeReader::new(&fixture.store);
     let now = fixture.store.read_tombstone(&batch, 0, &mut files).unwrap();
     assert_ne!(now.content, content);
     assert_eq!(unlink(&fixture.store, &batch, now.digest()), UnlinkOutcome::Unlinked);
@@ -166,7 +167,7 @@ fn a_tombstone_with_the_short_name_that_earlier_daemons_gave_is_read_and_buried(
     let (batch, _) = fixture.store.tombstone_batches().unwrap().remove(0);
     let tombstones = fixture.store.tombstones(&batch).unwrap();
     assert_eq!(tombstones.len(), 1);
-    let mut files = FileReader::new(&fixture.store);
+    let mut files = VolumeReader::new(&fixture.store);
     assert_eq!(fixture.store.read_tombstone(&batch, 0, &mut files).unwrap().content, content);
     assert_eq!(unlink(&fixture.store, &batch, Digest::of(&content)), UnlinkOutcome::Unlinked);
     assert!(fixture.store.close_batch(&batch).unwrap());
@@ -174,7 +175,7 @@ fn a_tombstone_with_the_short_name_that_earlier_daemons_gave_is_read_and_buried(
 }
 
 #[test]
-fn a_batch_is_the_sweepers_only_when_its_last_file_is_there_and_its_grace_time_begins_then() {
+fn the_sweeper_gets_a_batch_and_its_grace_time_begins_when_its_last_file_is_there() {
     let fixture = Fixture::new();
     let delete = |metric: &str| DeleteMetric {
         name: name(metric),
@@ -201,7 +202,7 @@ fn a_tombstone_whose_rename_was_said_to_have_failed_keeps_its_manifest() {
     assert!(batch.end().is_none());
     assert!(fixture.leftovers().is_empty());
     let batch = BatchWriter::begin(&fixture.store.state, &[]).unwrap();
-    // A file system over a network may answer "no such file" to the second try of a rename that was done.
+    // A network file system may answer "no such file" to the retry of a rename that was done.
     fs::write(fixture.leftovers()[0].join("0"), b"").unwrap();
     assert!(batch.end().is_some());
     assert!(fixture.leftovers()[0].join("manifest").exists());

@@ -1,8 +1,9 @@
-//! New files before they have their place: with and without a name, what comes of them is the same.
+//! New files before they are put in place: the result is the same with and without a name.
 
 use super::*;
 
-/// Does `test` with new files that have no name, and with some that have, as there is a place for one only.
+/// Runs `test` with new files that have no name, and with some that have one, because only one may be open
+/// without.
 fn with_and_without_names(test: impl Fn(&Fixture, usize)) {
     for unnamed_files in [64, 1, 0] {
         test(&Fixture::with(StoreOptions { unnamed_files, ..options() }), unnamed_files);
@@ -17,10 +18,10 @@ fn named(files: usize, unnamed_files: usize) -> usize {
 #[test]
 fn new_files_appear_whole_with_their_mode_and_time() {
     with_and_without_names(|fixture, unnamed_files| {
-        // Long ones are opened anew before they get their place.
+        // Long ones are reopened before they are put in place.
         let long = whisper_of(&["60s:10d"], &[1]);
         let contents = [whisper(&[1]), whisper(&[2]), long];
-        let mut batch = HealBatch::new(&fixture.store);
+        let mut batch = VolumeBatch::new(&fixture.store);
         for (number, content) in contents.iter().enumerate() {
             batch.take(&member(&format!("a.b.m{number}"), content));
             assert!(!fixture.path(&format!("a.b.m{number}")).exists());
@@ -41,9 +42,9 @@ fn new_files_appear_whole_with_their_mode_and_time() {
 }
 
 #[test]
-fn a_batch_that_is_given_up_leaves_no_file_and_no_folder() {
+fn a_batch_that_is_dropped_leaves_no_file_and_no_folder() {
     with_and_without_names(|fixture, unnamed_files| {
-        let mut batch = HealBatch::new(&fixture.store);
+        let mut batch = VolumeBatch::new(&fixture.store);
         batch.take(&member("a.b.c", &whisper(&[1])));
         batch.take(&member("a.b.d", &whisper(&[1])));
         batch.take(&member("a.e", &whisper(&[1])));
@@ -59,7 +60,7 @@ fn a_batch_that_is_given_up_leaves_no_file_and_no_folder() {
 #[test]
 fn a_file_that_appears_before_a_new_one_has_its_place_is_filled() {
     with_and_without_names(|fixture, _| {
-        let mut batch = HealBatch::new(&fixture.store);
+        let mut batch = VolumeBatch::new(&fixture.store);
         batch.take(&member("a.b", &whisper(&[1, 2])));
         batch.take(&member("a.c", &whisper(&[1, 2])));
         fixture.put("a.b", &whisper(&[1, 3]));
@@ -77,7 +78,7 @@ fn a_file_that_appears_before_a_new_one_has_its_place_is_filled() {
 fn a_folder_that_is_gone_when_its_file_is_to_be_put_there_is_made_again() {
     with_and_without_names(|fixture, _| {
         let content = whisper(&[1]);
-        let mut batch = HealBatch::new(&fixture.store);
+        let mut batch = VolumeBatch::new(&fixture.store);
         batch.take(&member("a.b.c", &content));
         fixture.store.tree.prune_folders(&name("a.b.c").relative_path());
         assert!(!fixture.prefix.path().join("a").exists());

@@ -1,4 +1,4 @@
-//! Folders below the prefix that are volumes of their own: here those that links lead to, on another file system where
+//! Folders below the prefix that are their own volumes: here the targets of links, on another file system if
 //! there is one.
 
 use std::os::unix::fs::symlink;
@@ -45,8 +45,8 @@ fn metrics_are_healed_read_deleted_and_buried_on_their_own_volumes() {
     let names = ["a.x", "stats.b.y", "a.z", "stats.c", "statsx.d"];
     let members: Vec<Member> = names.iter().map(|name| member(name, &one)).collect();
     let healed = heal(&volumes, &members);
-    let told: Vec<&str> = healed.iter().map(|line| line.metric.as_str()).collect();
-    assert_eq!(told, names, "in the order in which they came");
+    let reported: Vec<&str> = healed.iter().map(|line| line.metric.as_str()).collect();
+    assert_eq!(reported, names, "in the order in which they came");
     assert!(healed.iter().all(|line| line.outcome == HealOutcome::Created), "{healed:?}");
     assert!(disk.path().join("b/y.wsp").is_file() && disk.path().join("c.wsp").is_file());
     assert!(prefix.path().join("statsx/d.wsp").is_file());
@@ -72,8 +72,8 @@ fn metrics_are_healed_read_deleted_and_buried_on_their_own_volumes() {
     assert_eq!(sizes.of("stats.b.y").unwrap(), one.len() as u64);
     let Deleted { lines, batches } =
         volumes.delete(&metrics, Duration::ZERO, OnCut::default()).unwrap();
-    let told: Vec<&str> = lines.iter().map(|line| line.metric.as_str()).collect();
-    assert_eq!(told, names);
+    let reported: Vec<&str> = lines.iter().map(|line| line.metric.as_str()).collect();
+    assert_eq!(reported, names);
     assert!(lines.iter().all(|line| line.outcome == DeleteOutcome::Deleted), "{lines:?}");
     assert_eq!(batches.iter().map(|(_, count)| count).sum::<u64>(), 5);
     let waiting = volumes.tombstone_batches().unwrap();
@@ -113,9 +113,9 @@ fn disk_with_file() -> TempDir {
     disk
 }
 
-/// Two names for one file would let it be moved onto itself and deleted.
+/// With two names for one file, it could be moved onto itself and deleted.
 #[test]
-fn a_link_to_what_is_served_already_is_no_volume() {
+fn a_link_to_a_folder_that_is_served_already_is_not_a_volume() {
     let Node { volumes, prefix, disk } = node();
     fs::create_dir(disk.path().join("deep")).unwrap();
     fs::create_dir(prefix.path().join("a")).unwrap();
@@ -169,7 +169,7 @@ fn a_scan_lists_what_is_on_all_volumes_in_the_order_of_the_names() {
     assert_eq!(volumes.others_room().len(), 1);
 }
 
-/// They would vanish from all lists without a word.
+/// They would vanish from all lists silently.
 #[test]
 fn a_mount_over_metrics_is_not_served_until_the_restart() {
     let prefix = tempfile::tempdir().unwrap();
@@ -195,7 +195,7 @@ fn a_mount_over_metrics_is_not_served_until_the_restart() {
     volumes.mounted_at(Path::new("other")).unwrap();
 }
 
-/// As a disk that is not mounted after a reboot: its folder is there, and empty.
+/// A disk that is not mounted after a reboot: its folder is there, and empty.
 #[test]
 fn a_volume_that_is_missing_at_the_start_stops_all_writes_until_it_is_back() {
     let (prefix, place, disk) = (tempfile::tempdir().unwrap(), disk(), disk());
@@ -272,7 +272,7 @@ fn a_volume_that_was_taken_away_on_purpose_is_forgotten() {
     open(prefix.path(), &["stats"]).check().unwrap();
     fs::remove_file(&link).unwrap();
     open(prefix.path(), &["stats"]).check().unwrap();
-    // By its line in the file, where only the disk is gone.
+    // By its line in the file, if only the disk is gone.
     fs::create_dir(&link).unwrap();
     fs::write(&memory, "stats\t/\n").unwrap();
     open(prefix.path(), &[]).check().unwrap_err();
@@ -281,9 +281,9 @@ fn a_volume_that_was_taken_away_on_purpose_is_forgotten() {
     drop(disk);
 }
 
-/// As where somebody has made it for a test; the daemon is to start all the same.
+/// An operator may have created one for a test. The daemon must start anyway.
 #[test]
-fn a_memory_of_volumes_that_is_a_fifo_keeps_nobody_waiting() {
+fn a_record_of_volumes_that_is_a_fifo_blocks_no_start() {
     let prefix = tempfile::tempdir().unwrap();
     drop(open(prefix.path(), &[]));
     for name in ["volumes", "volumes.new"] {

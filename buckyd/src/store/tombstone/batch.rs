@@ -1,4 +1,4 @@
-//! The folder of one delete request, while it is made and as it lies on the disk.
+//! The folder of one delete request: how it is written, and how it is read.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::store::error::StoreError;
 use crate::store::state_dir::StateDir;
 
 pub(super) const MANIFEST: &str = "manifest";
-/// How many digits a tombstone's name has. ext4 looks through all names of a block of the folder, three times for a rename:
-/// with long names there are fewer in each, which saves a third of the rename.
+/// The length of a tombstone's name in digits. ext4 searches all names of a block of the folder, three times
+/// for a rename. Long names mean fewer in each block, which saves a third of the rename's time.
 const NAME_DIGITS: usize = 32;
 pub(super) const FOLDER_FLAGS: OFlags = MANIFEST_FLAGS.union(OFlags::DIRECTORY);
 const MANIFEST_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -34,7 +34,7 @@ impl fmt::Display for BatchId {
     }
 }
 
-/// A batch being made. Nobody else sees it until it has ended.
+/// A batch that is being made. It is hidden from the sweeper until it has ended.
 pub(in crate::store) struct BatchWriter<'s> {
     state: &'s StateDir,
     id: BatchId,
@@ -42,8 +42,8 @@ pub(in crate::store) struct BatchWriter<'s> {
     _unfinished: Unfinished<'s>,
 }
 
-/// The batches being made, which the sweeper must not take for whole: it would confirm a source before its grace time
-/// is over, and remove the manifest while files still come.
+/// The batches that are being made. The sweeper must not take one for complete: it would ask for a
+/// confirmation before the grace time is over, and remove the manifest while files still arrive.
 #[derive(Default)]
 pub(in crate::store) struct UnfinishedBatches(Mutex<HashSet<BatchId>>);
 
@@ -58,7 +58,7 @@ impl UnfinishedBatches {
         Unfinished { all: self, id }
     }
 
-    /// Whether this one is still being made.
+    /// Whether this batch is still being made.
     pub(super) fn has(&self, id: &BatchId) -> bool {
         self.locked().contains(id)
     }
@@ -75,7 +75,7 @@ impl Drop for Unfinished<'_> {
 }
 
 impl<'s> BatchWriter<'s> {
-    /// Makes the folder and its manifest, durably.
+    /// Creates the folder and its manifest, durably.
     pub(in crate::store) fn begin(
         state: &'s StateDir,
         metrics: &[DeleteMetric],
@@ -128,9 +128,10 @@ impl<'s> BatchWriter<'s> {
         PathBuf::from(format!("{seq:0NAME_DIGITS$}"))
     }
 
-    /// Nothing more comes. The grace time begins; a batch without tombstones is removed again.
+    /// Ends the batch. The grace time begins. A batch without tombstones is removed again.
     pub(in crate::store) fn end(self) -> Option<BatchId> {
-        // What is in the folder counts, and not what the renames answered: over a network the two may differ.
+        // What is in the folder counts, and not the results of the renames: on a network file system the two
+        // may differ.
         if !present_files(&self.folder).is_ok_and(|present| present.is_empty()) {
             let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
             let times = Timestamps { last_access: now, last_modification: now };
@@ -152,7 +153,7 @@ impl<'s> BatchWriter<'s> {
     }
 }
 
-/// The tombstones that a batch's manifest names, in order.
+/// The tombstones that a batch's manifest lists, in order.
 pub(super) fn read_manifest(
     folder: &OwnedFd,
     batch: &BatchId,

@@ -1,7 +1,7 @@
 //! The one decision about a tombstone: may it be unlinked, or why must it wait? Pure.
 //!
-//! A tombstone is the last copy of points that nobody may have elsewhere. So an answer counts only if it was given, is about
-//! the content that the file has now, and says that nothing of it is missing. Everything else waits.
+//! A tombstone may be the last copy of its points. So an answer counts only if it was given, is about the
+//! content that the file has now, and says that nothing of it is missing. Everything else waits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +24,7 @@ pub(crate) enum TombstoneKind {
 }
 
 impl TombstoneKind {
-    /// The kind of a file, from what came of parsing it.
+    /// The kind of a file, by the result of parsing it.
     pub(crate) fn of(parsed: Result<(), ImageError>) -> Self {
         match parsed {
             Ok(()) => Self::Whisper,
@@ -41,11 +41,11 @@ pub(crate) struct TombstoneFile {
     pub(crate) digest: Digest,
     /// What kind of file it is.
     pub(crate) kind: TombstoneKind,
-    /// The stamp that the file keeps while nobody writes to it; `None` if the file was written to too recently to tell.
+    /// The stamp that the file keeps unless a process writes to it. `None` if it was written to too recently.
     pub(crate) settled: Option<Stamp>,
 }
 
-/// What was found out about one tombstone at one of the places that must hold its points.
+/// The answer about one tombstone from one of the nodes that must hold its points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// The file there has the same content, or holds each of the tombstone's points.
@@ -57,25 +57,26 @@ pub(crate) enum Answer {
         /// The number of points that have no place in the file there.
         without_place: u64,
     },
-    /// Points were missing, and were sent again. That is no confirmation: carbon may create a file, and empty it, at the
-    /// same moment. The next round asks again.
+    /// Points were missing, and were sent again. That is no confirmation: carbon may create a file, and empty
+    /// it, at the same moment. The next round asks again.
     HealedAgain,
     /// The tombstone's file changed while the answer was made.
     WrittenTo,
-    /// The points are not there, or nobody could tell: the reason.
+    /// The points are not there, or whether they are is unknown: the reason.
     No(String),
 }
 
-/// All that was found out about one tombstone.
+/// All answers about one tombstone.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     /// What its owners answered. An owner that said nothing about it is not in here.
     pub(crate) owners: BTreeMap<DaemonAddr, Answer>,
-    /// For a tombstone without owners, the old file of a metric that was reshaped: what the metric's own file here has.
+    /// For a tombstone without owners, the old file of a reshaped metric: what the metric's own file here
+    /// has.
     pub(crate) here: Option<Answer>,
 }
 
-/// Why a tombstone must wait. The text is the same for all tombstones with the same cause, so that they can be counted.
+/// Why a tombstone must wait. Tombstones with the same cause have the same text, so that they can be counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
     /// It is not a Whisper file.
@@ -88,11 +89,11 @@ pub(crate) enum Waits {
     LostPlace(DaemonAddr),
     /// This owner lacked points, and has them again.
     HealedAgain(DaemonAddr),
-    /// The metric's own file was not looked at.
+    /// The metric's own file was not checked.
     NotCheckedHere,
     /// A writer put points into the old file after the metric was reshaped; the metric's file has them now.
     WrittenAfterReshape,
-    /// As the answer says.
+    /// Another reason, from an answer.
     Because(String),
 }
 
@@ -122,7 +123,8 @@ impl fmt::Display for Waits {
     }
 }
 
-/// A tombstone that may be unlinked while its content stays what was confirmed. Only [`may_unlink`] makes one.
+/// A tombstone that may be unlinked while its content stays what was confirmed. Only [`may_unlink`] makes
+/// one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConfirmedTombstone {
     seq: usize,
@@ -141,14 +143,14 @@ impl ConfirmedTombstone {
         self.digest
     }
 
-    /// The stamp of the file if nobody has written to it since; `None` if only the content can tell.
+    /// The stamp of the file if it has one. `None` if the content must be read again.
     pub(super) fn settled(&self) -> Option<Stamp> {
         self.settled
     }
 }
 
-/// Decides whether `tombstone` may be unlinked: every owner must have answered that it has all of what `file` holds. A
-/// tombstone without owners needs that answer of the metric's own file.
+/// Decides whether `tombstone` may be unlinked: every owner must have answered that it has all of what `file`
+/// holds. For a tombstone without owners, the metric's own file must.
 ///
 /// # Errors
 /// [`Waits`], for the first owner in the tombstone's order that does not confirm it.
@@ -190,7 +192,7 @@ fn confirmed_by(
     }
 }
 
-/// The metric's own file is reshaped by the tombstone where it lacks places, so that no point may be without one.
+/// The metric's own file is reshaped by the tombstone if it lacks places, so no point may be without one.
 fn confirmed_here(file: &TombstoneFile, answer: Option<&Answer>) -> Result<(), Waits> {
     match answer {
         Some(Answer::Holds) => Ok(()),
@@ -266,13 +268,13 @@ mod tests {
         let one = of_owners(&[("a", Answer::Holds)]);
         assert_eq!(decided(&["a", "b"], &one), Err(Waits::NoAnswer(owner("b"))));
         assert_eq!(decided(&["a"], &Answers::default()), Err(Waits::NoAnswer(owner("a"))));
-        // The word of somebody else does not count, nor does that of the file here.
+        // The answer of a node that is not an owner does not count, nor does that of the file here.
         let other = Answers { here: Some(Answer::Holds), ..of_owners(&[("c", Answer::Holds)]) };
         assert_eq!(decided(&["a"], &other), Err(Waits::NoAnswer(owner("a"))));
     }
 
     #[test]
-    fn what_is_confirmed_is_the_content_that_was_read() {
+    fn the_content_that_was_read_is_the_one_confirmed() {
         let answers = of_owners(&[("a", Answer::Holds)]);
         for kind in [TombstoneKind::Whisper, TombstoneKind::Compressed] {
             let confirmed = may_unlink(&tombstone(&["a"]), &file(kind), &answers).unwrap();

@@ -1,9 +1,9 @@
 //! Deleted sources, kept until their owners have confirmed them.
 //!
-//! Each delete request has a folder of its own below `tombstones/`, named by a random id. `manifest` tells, a JSON
-//! line each, which metric, digest and owners the file called by the line's number has; it is durable before the
-//! first file is renamed, so no tombstone is ever without its story. Nothing else is kept anywhere: after a restart
-//! the folders are the list.
+//! Each delete request has its own folder below `tombstones/`, named by a random id. Its `manifest` has a
+//! JSON line for each file, in the order of the files' numbers, with the metric, the digest and the owners.
+//! It is durable before the first file is renamed, so every tombstone is described. There is no other record:
+//! after a restart the folders are the list.
 
 mod batch;
 mod may_unlink;
@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use bucky_api::counted::counted;
 use bucky_api::{DaemonAddr, OnSchemaDifference};
 use bucky_whisper::{Digest, MetricName};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
@@ -29,7 +30,7 @@ pub(crate) use self::may_unlink::{
     Answer, Answers, ConfirmedTombstone, TombstoneFile, TombstoneKind, Waits, may_unlink,
 };
 use super::error::StoreError;
-use super::snapshot::{FileReader, Snapshot};
+use super::snapshot::{Snapshot, VolumeReader};
 use super::stamp::Stamp;
 use super::tree::open_unnoted;
 use super::untouched::is_marked_untouched;
@@ -40,32 +41,33 @@ use super::{LockBudget, Store};
 pub(crate) struct Tombstone {
     /// Its number, which is the file's name in the batch's folder.
     pub(crate) seq: usize,
-    /// The metric it was.
+    /// The metric's name.
     pub(crate) metric: MetricName,
     /// The digest of the content that the owners were healed with.
     pub(crate) digest: Digest,
-    /// Who must hold its points; nobody else where it is the old file of a metric that was reshaped here: then the metric's own
-    /// file.
+    /// The nodes that must hold its points. Empty for the old file of a metric that was reshaped here: then
+    /// the metric's own file must.
     pub(crate) owners: Vec<DaemonAddr>,
-    /// What may count at the owners for a point that has no place there.
+    /// What can replace a point that has no place at an owner.
     #[serde(default)]
     pub(crate) on_schema_difference: OnSchemaDifference,
-    /// How many points may be without a place at an owner.
+    /// How many points may have no place at an owner.
     #[serde(default)]
     pub(crate) points_given_up: u64,
 }
 
-/// What became of a tombstone that was confirmed.
+/// The result of unlinking a confirmed tombstone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnlinkOutcome {
-    /// It is unlinked, or was gone already.
+    /// It is unlinked, or was already gone.
     Unlinked,
     /// It stays: its content is not what was confirmed. A writer still had it open.
     Changed,
 }
 
 impl Store {
-    /// The batches that wait, and how long each has, the oldest first. One that is still being made is not among them.
+    /// The batches that wait, and how long each has waited, the oldest first. A batch that is still being
+    /// made is left out.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -80,7 +82,7 @@ impl Store {
             if name.parse::<Uuid>().is_err() || self.state.unfinished_batches().has(&batch) {
                 continue;
             }
-            // None: removed since the folder was read.
+            // `None` if it was removed since the folder was read.
             if let Some(made) = self.made(&batch) {
                 batches.push((batch, now.duration_since(made).unwrap_or_default()));
             }
@@ -89,8 +91,8 @@ impl Store {
         Ok(batches)
     }
 
-    /// When the delete of a batch ended: the time of its manifest, as the folder's changes with each file. A folder
-    /// without one is what a crash left before the first tombstone.
+    /// When the delete of a batch ended: the time of its manifest, because the folder's time changes with
+    /// each file. A folder without a manifest is left from a crash before the first tombstone.
     fn made(&self, batch: &BatchId) -> Option<SystemTime> {
         let stat = |path: &Path| {
             rustix::fs::statat(self.state.tombstones(), path, AtFlags::SYMLINK_NOFOLLOW).ok()
@@ -108,7 +110,7 @@ impl Store {
         rustix::fs::statat(self.state.tombstones(), &batch.0, flags).is_ok()
     }
 
-    /// How many tombstones of a batch are still there; one that cannot be looked at counts as none.
+    /// How many tombstones of a batch are still there. A batch that cannot be read counts as having none.
     pub(crate) fn count_tombstones(&self, batch: &BatchId) -> u64 {
         let present = self.batch_folder(batch).and_then(|folder| {
             present_files(&folder).map_err(|errno| StoreError::io("list", &batch.0, errno))
@@ -119,7 +121,7 @@ impl Store {
     /// The tombstones of a batch that are still there.
     ///
     /// # Errors
-    /// [`StoreError`], also where a line of the manifest cannot be read while its file may be there.
+    /// [`StoreError`], also if a line of the manifest cannot be read while its file may exist.
     pub(crate) fn tombstones(&self, batch: &BatchId) -> Result<Vec<Tombstone>, StoreError> {
         self.check()?;
         let folder = self.batch_folder(batch)?;
@@ -133,10 +135,14 @@ impl Store {
         if tombstones.len() == present.len() {
             return Ok(tombstones);
         }
-        // Files that the manifest does not name: nobody may remove them unseen.
+        // Files that the manifest does not list must not be removed without a check.
         let source = std::io::Error::new(
             std::io::ErrorKind::InvalidData,
-            format!("it names {} of the {} files beside it", tombstones.len(), present.len()),
+            format!(
+                "it names {} of {} beside it",
+                tombstones.len(),
+                counted(present.len() as u64, "file", "files")
+            ),
         );
         Err(StoreError::io(
             "read the tombstones' manifest",
@@ -153,19 +159,20 @@ impl Store {
         &self,
         batch: &BatchId,
         seq: usize,
-        files: &mut FileReader<'_>,
+        files: &mut VolumeReader<'_>,
     ) -> Result<Snapshot, StoreError> {
         read_in(&self.batch_folder(batch)?, batch, seq, files)
     }
 
-    /// Whether nobody has written to the old file of a reshaped metric since it was set aside; false where that cannot be told.
+    /// Whether no process has written to the old file of a reshaped metric since it was set aside. `false` if
+    /// that cannot be determined.
     pub(crate) fn is_untouched(&self, batch: &BatchId, seq: usize) -> bool {
         let opened = self.batch_folder(batch).and_then(|folder| open_in(&folder, batch, seq));
         let stat = opened.ok().and_then(|(file, _)| rustix::fs::fstat(&file).ok());
         stat.is_some_and(|stat| is_marked_untouched(&stat))
     }
 
-    /// A tombstone of any length, opened, and its path for messages.
+    /// Opens a tombstone of any length. Also returns its path for messages.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -178,10 +185,10 @@ impl Store {
         Ok((file, path_in(batch, &name)))
     }
 
-    /// The contents of these tombstones as they are now, one after the other; `each` gets them in order.
+    /// Reads these tombstones as they are now, one after the other. `each` gets their contents in order.
     ///
     /// # Errors
-    /// [`StoreError`] where the batch's folder cannot be opened.
+    /// [`StoreError`] if the batch's folder cannot be opened.
     pub(crate) fn read_tombstones<'t, T>(
         &self,
         batch: &BatchId,
@@ -189,7 +196,7 @@ impl Store {
         mut each: impl FnMut(&'t Tombstone, Result<&Snapshot, StoreError>) -> T,
     ) -> Result<Vec<T>, StoreError> {
         let folder = self.batch_folder(batch)?;
-        let mut files = FileReader::new(self);
+        let mut files = VolumeReader::new(self);
         let read =
             tombstones.map(|tombstone| match read_in(&folder, batch, tombstone.seq, &mut files) {
                 Ok(file) => {
@@ -205,7 +212,7 @@ impl Store {
     /// Unlinks each of these tombstones that has not changed since it was confirmed.
     ///
     /// # Errors
-    /// [`StoreError`] where the batch's folder cannot be opened.
+    /// [`StoreError`] if the batch's folder cannot be opened.
     pub(crate) fn unlink_confirmed(
         &self,
         batch: &BatchId,
@@ -242,9 +249,9 @@ impl Store {
         Ok(UnlinkOutcome::Unlinked)
     }
 
-    /// Removes the folder of a batch whose tombstones are all gone, and the metrics' empty folders with it.
+    /// Removes the folder of a batch whose tombstones are all gone, and the metrics' empty folders.
     ///
-    /// False where tombstones are left: they stay.
+    /// `false` if tombstones are left: then nothing is removed.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -255,7 +262,8 @@ impl Store {
         if !present_files(&folder).map_err(failed)?.is_empty() {
             return Ok(false);
         }
-        // The folders first: while the manifest is there, a daemon that ends in between knows them when it is back.
+        // The metrics' folders first: if the daemon ends in between, the manifest still lists them at the
+        // next start.
         let mut pruned = None;
         for tombstone in read_manifest(&folder, batch).unwrap_or_default() {
             let path = tombstone.metric.relative_path();
@@ -279,7 +287,7 @@ impl Store {
     }
 }
 
-/// Opens the tombstone `seq` in its batch's folder; tells its name there.
+/// Opens the tombstone `seq` in its batch's folder. Also returns its name there.
 fn open_in(folder: &OwnedFd, batch: &BatchId, seq: usize) -> Result<(File, PathBuf), StoreError> {
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = |name: &Path| {
@@ -289,7 +297,7 @@ fn open_in(folder: &OwnedFd, batch: &BatchId, seq: usize) -> Result<(File, PathB
     match open(&name) {
         Ok(file) => Ok((File::from(file), name)),
         Err(Errno::NOENT) => {
-            // As earlier daemons have named it.
+            // The name that earlier daemons gave it.
             let short = PathBuf::from(seq.to_string());
             let file = open(&short).map_err(|errno| StoreError::open(path_in(batch, &name), errno));
             Ok((File::from(file?), short))
@@ -307,7 +315,7 @@ fn read_in(
     folder: &OwnedFd,
     batch: &BatchId,
     seq: usize,
-    files: &mut FileReader<'_>,
+    files: &mut VolumeReader<'_>,
 ) -> Result<Snapshot, StoreError> {
     let (file, name) = open_in(folder, batch, seq)?;
     let path = path_in(batch, &name);

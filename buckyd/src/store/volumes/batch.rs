@@ -1,4 +1,4 @@
-//! A batch of heals over all volumes: each volume has a part of its own, which it makes durable by itself.
+//! A batch of heals over all volumes. Each volume has its own part, which it makes durable by itself.
 
 use std::fs::File;
 
@@ -7,67 +7,72 @@ use bucky_api::{HealLine, MemberDigest};
 use bucky_whisper::{Digest, MetricName};
 
 use super::Volumes;
-use crate::store::Coming;
-use crate::store::heal::HealBatch as VolumeBatch;
+use crate::store::IncomingFile;
+use crate::store::heal::VolumeBatch;
 use crate::store::rules::HealRules;
 use crate::store::tombstone::BatchId;
 use crate::store::volume::Volume;
 
-/// Metrics being healed together. [`HealBatch::finish`] makes them durable and tells what became of them.
+/// Metrics that are healed together, on any volume. [`HealBatch::finish`] makes them durable and returns a
+/// line for each.
 pub(crate) struct HealBatch<'s> {
     volumes: &'s Volumes,
     rules: HealRules,
-    /// That of the prefix.
+    /// The prefix's part.
     prefix: VolumeBatch<'s>,
-    /// Those of the other volumes that took part.
+    /// The parts of other volumes.
     others: Vec<VolumeBatch<'s>>,
-    /// Which part each line is of: none is the prefix's. Empty as long as there is no other.
+    /// The part of each line: `None` means the prefix's. Empty as long as there is no other part.
     order: Vec<Option<usize>>,
 }
 
 impl<'s> HealBatch<'s> {
-    /// A batch with nothing in it.
+    /// An empty batch.
     pub(crate) fn new(volumes: &'s Volumes) -> Self {
         let (rules, prefix) = (HealRules::default(), VolumeBatch::new(&volumes.prefix));
         Self { volumes, rules, prefix, others: Vec::new(), order: Vec::new() }
     }
 
-    /// A batch that goes by `rules`.
+    /// Sets the rules of the batch.
     #[must_use]
     pub(crate) fn by(self, rules: HealRules) -> Self {
         Self { prefix: self.prefix.by(rules), rules, ..self }
     }
 
-    /// Whether no metric came.
+    /// Whether no metric was added.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many lines there are: the place of the next.
+    /// The number of lines, which is the index of the next.
     pub(crate) fn len(&self) -> usize {
         self.prefix.len() + self.others.iter().map(VolumeBatch::len).sum::<usize>()
     }
 
-    /// Heals one metric as far as it goes before the sync.
+    /// Heals one metric up to the sync.
     pub(crate) fn take(&mut self, member: &Member) {
         self.part_of(&member.metric).take(member);
     }
 
     /// Begins to receive a long file, which is stored as `metric`.
-    pub(crate) fn begin_large(&mut self, member: &LargeMember, metric: &MetricName) -> Coming {
+    pub(crate) fn begin_large(
+        &mut self,
+        member: &LargeMember,
+        metric: &MetricName,
+    ) -> IncomingFile {
         match self.volumes.of(metric) {
             Volume::Prefix(_) => self.prefix.begin_large(member, metric),
             volume => VolumeBatch::new(volume).by(self.rules).begin_large(member, metric),
         }
     }
 
-    /// A long file has come whole.
-    pub(crate) fn end_large(&mut self, coming: Coming, metric: MetricName) {
-        self.part_of(&metric).end_large(coming, metric);
+    /// A long file is complete.
+    pub(crate) fn end_large(&mut self, incoming: IncomingFile, metric: MetricName) {
+        self.part_of(&metric).end_large(incoming, metric);
     }
 
-    /// Fills the metric's file from a long file, as the part of its volume does. Where that says false, this batch has no line for
-    /// it, and takes no other metric.
+    /// Fills the metric's file from a long file, in the part of its volume. If that returns `false`, this
+    /// batch has no line for it, and takes no other metric.
     pub(crate) fn fill_from_open(
         &mut self,
         metric: &MetricName,
@@ -77,28 +82,29 @@ impl<'s> HealBatch<'s> {
         self.part_of(metric).fill_from_open(metric, open, digest)
     }
 
-    /// A long file has come whole from somebody who tells no digest: it counts as it came.
-    pub(crate) fn end_large_untold(&mut self, coming: Coming, metric: MetricName) {
-        let told = MemberDigest { metric: coming.member.metric.clone(), digest: coming.digest() };
-        self.end_large(coming, metric);
-        self.verify(Some(&[told]));
+    /// A long file is complete, and its sender gives no digest. It is accepted as it is.
+    pub(crate) fn end_large_without_digest(&mut self, incoming: IncomingFile, metric: MetricName) {
+        let digest =
+            MemberDigest { metric: incoming.member.metric.clone(), digest: incoming.digest() };
+        self.end_large(incoming, metric);
+        self.verify(Some(&[digest]));
     }
 
-    /// A long file does not come whole.
-    pub(crate) fn give_up_large(&self, coming: Coming, metric: &MetricName) {
+    /// A long file will not be complete.
+    pub(crate) fn discard_large(&self, incoming: IncomingFile, metric: &MetricName) {
         match self.volumes.of(metric) {
-            Volume::Prefix(_) => self.prefix.give_up_large(coming),
-            volume => VolumeBatch::new(volume).give_up_large(coming),
+            Volume::Prefix(_) => self.prefix.discard_large(incoming),
+            volume => VolumeBatch::new(volume).discard_large(incoming),
         }
     }
 
-    /// Compares the long files that came with what their sender says that it has sent.
+    /// Compares the long files that were received with the digests in the sender's report.
     pub(crate) fn verify(&mut self, sent: Option<&[MemberDigest]>) {
         self.prefix.verify(sent);
         self.others.iter_mut().for_each(|part| part.verify(sent));
     }
 
-    /// Adds the line of a metric that never came.
+    /// Adds the line of a metric that did not arrive.
     pub(crate) fn note(&mut self, line: HealLine) {
         if !self.others.is_empty() {
             self.order.push(None);
@@ -106,8 +112,8 @@ impl<'s> HealBatch<'s> {
         self.prefix.note(line);
     }
 
-    /// Makes the batch durable. Gives the lines in the order in which the metrics came; and, where files were reshaped, the
-    /// batches of tombstones that the old ones became, with their numbers.
+    /// Makes the batch durable. Returns the lines in the order in which the metrics arrived. If files were
+    /// reshaped, also returns the batches of tombstones that the old files became, with their numbers.
     pub(crate) fn finish(self) -> (Vec<HealLine>, Vec<(BatchId, u64)>) {
         let (prefix, set_aside) = self.prefix.finish();
         let mut set_aside = Vec::from_iter(set_aside);

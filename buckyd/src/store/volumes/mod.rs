@@ -1,11 +1,13 @@
-//! The node's volumes: the prefix, and each folder below it on another mount, or that an allowed link leads to.
+//! The node's volumes: the prefix, and each folder below it that is on another mount, or that an allowed link
+//! leads to.
 //!
-//! Each is a [`Store`] of its own, opened once: with its own state folder, tombstones, room and syncs, so that every rename
-//! stays within one file system, and no path leads out of its volume. A file belongs to the volume with the longest path
-//! that its own begins with. The scan finds mounts and links; a volume stays until the daemon ends, and where something
-//! else lies at its path by then nothing is written or deleted on this node.
+//! Each is its own [`Store`], opened once. It has its own state folder, tombstones, free space and syncs, so
+//! that every rename stays within one file system, and no path leads out of its volume. A file belongs to the
+//! volume with the longest path that its own path begins with. The scan finds mounts and links. A volume
+//! stays until the daemon ends. If its path leads to something else by then, nothing is written or deleted on
+//! this node.
 //!
-//! Most nodes have one volume: nothing here costs them more than a comparison.
+//! Most nodes have one volume. For them this costs no more than a comparison.
 
 mod batch;
 mod reader;
@@ -34,20 +36,20 @@ use crate::memory::Memory;
 /// All files of this node.
 pub(crate) struct Volumes {
     prefix: Store,
-    /// The longest path first. Only added to.
+    /// The longest path first. Entries are only added.
     others: RwLock<Vec<Arc<Store>>>,
     /// Whether there are others.
     has_others: AtomicBool,
-    /// Held while one is opened.
+    /// Held while a volume is opened.
     opening: Mutex<()>,
-    /// How many metrics lay in a folder before something was mounted on it.
+    /// How many metrics were in a folder before a file system was mounted on it.
     hidden: Mutex<BTreeMap<PathBuf, u64>>,
     /// Links that may be followed, or the folders that links may lead to.
     follow: Vec<PathBuf>,
 }
 
 impl Volumes {
-    /// Opens the prefix. Links that `follow` allows, and mounts, are opened when a scan meets them.
+    /// Opens the prefix. Links that `follow` allows, and mounts, are opened when a scan finds them.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -90,7 +92,7 @@ impl Volumes {
         !self.has_others.load(Ordering::Acquire)
     }
 
-    /// All of them, that of the prefix first.
+    /// All volumes, the prefix's first.
     fn all(&self) -> impl Iterator<Item = Volume<'_>> {
         let others = match self.is_one() {
             true => Vec::new(),
@@ -100,8 +102,8 @@ impl Volumes {
         std::iter::once(Volume::Prefix(&self.prefix)).chain(others)
     }
 
-    /// Whether anything may be written or deleted: every volume's path still leads to the folder that is open, and none that
-    /// the node had before is missing.
+    /// Whether files may be written or deleted: every volume's path still leads to its open folder, and no
+    /// known volume is missing.
     ///
     /// # Errors
     /// [`StoreError`], which says what to do.
@@ -109,7 +111,7 @@ impl Volumes {
         self.all().try_for_each(|volume| volume.check())
     }
 
-    /// Whether every volume's path still leads to the folder that is open.
+    /// Whether every volume's path still leads to its open folder.
     ///
     /// # Errors
     /// [`StoreError`], which says what to do.
@@ -117,12 +119,12 @@ impl Volumes {
         self.all().try_for_each(|volume| volume.tree.check())
     }
 
-    /// What is wrong with the folder `path`, if it is one on which a volume was that is missing now: it is not served.
+    /// The error for the folder `path`, if it is the mount point of a missing volume. It is not served.
     pub(crate) fn missing_at(&self, path: &Path) -> Option<StoreError> {
         self.prefix.known.missing_at(path)
     }
 
-    /// The tree of the prefix, to scan it.
+    /// The tree of the prefix, for a scan.
     pub(crate) fn tree(&self) -> &Tree {
         &self.prefix.tree
     }
@@ -142,7 +144,7 @@ impl Volumes {
         let link = prefix.join(path);
         let target = link.canonicalize().ok();
         self.follow.iter().any(|allowed| {
-            // Below the prefix it is a link that is meant, and no other that leads to the same disk.
+            // Below the prefix it names the link itself, and not any link that leads to the same disk.
             let is_target = allowed.is_absolute() && !allowed.starts_with(prefix);
             let leads_there = || {
                 let folder = allowed.canonicalize().ok().filter(|_| is_target);
@@ -154,10 +156,10 @@ impl Volumes {
         })
     }
 
-    /// The volume that is mounted at the folder `path`, opened now where it is new.
+    /// The volume that is mounted at the folder `path`. It is opened if it is new.
     ///
     /// # Errors
-    /// [`StoreError`] where it cannot be served.
+    /// [`StoreError`] if it cannot be served.
     pub(crate) fn mounted_at(&self, path: &Path) -> Result<Arc<Store>, StoreError> {
         self.opened_at(path, |above| {
             self.refuse_hidden(path)?;
@@ -167,10 +169,10 @@ impl Volumes {
         })
     }
 
-    /// The volume that the link `path` leads to, opened now where it is new.
+    /// The volume that the link `path` leads to. It is opened if it is new.
     ///
     /// # Errors
-    /// [`StoreError`] where it cannot be served.
+    /// [`StoreError`] if it cannot be served.
     pub(crate) fn linked_at(&self, path: &Path) -> Result<Arc<Store>, StoreError> {
         self.opened_at(path, |above| {
             let tree = above.tree.linked(path)?;
@@ -179,11 +181,11 @@ impl Volumes {
         })
     }
 
-    /// What was written to the folder `path` before something was mounted on it is seen by nobody now. To serve the mount as
-    /// if nothing were wrong would make these metrics vanish without a word.
+    /// Refuses a mount on a folder that had metrics: those are hidden now. If the mount were served, they
+    /// would vanish silently.
     fn refuse_hidden(&self, path: &Path) -> Result<(), StoreError> {
         let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
-        // Once only: the next list does not have them any more.
+        // Reported once: the next list does not have them any more.
         let metrics = hidden
             .entry(path.to_owned())
             .or_insert_with(|| self.prefix.inventory.count_below(path));
@@ -214,7 +216,7 @@ impl Volumes {
         Ok(volume)
     }
 
-    /// The room of the volumes below the prefix.
+    /// The space of the volumes below the prefix.
     pub(crate) fn others_room(&self) -> Vec<VolumeStatus> {
         let status = |volume: Volume<'_>| {
             let path = volume.tree.at().display().to_string();
@@ -224,7 +226,7 @@ impl Volumes {
     }
 }
 
-/// What is the same of all volumes, or is told of the prefix.
+/// Properties that all volumes share, or that are reported for the prefix.
 impl Volumes {
     /// The random name of the prefix's store, which stands for the node.
     pub(crate) fn id(&self) -> &str {
@@ -236,17 +238,17 @@ impl Volumes {
         self.prefix.file_limit_bytes()
     }
 
-    /// What files take while they are in memory.
+    /// The memory budget of files.
     pub(crate) fn memory(&self) -> &Memory {
         self.prefix.memory()
     }
 
-    /// The prefix, as it was given.
+    /// The prefix as it was configured.
     pub(crate) fn prefix(&self) -> &Path {
         self.prefix.prefix()
     }
 
-    /// Size and free room of the prefix's file system.
+    /// Size and free space of the prefix's file system.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -254,17 +256,17 @@ impl Volumes {
         self.prefix.room()
     }
 
-    /// Mode and time of a file that is made now and by nobody's order.
+    /// Mode and time of a new file for which no source gives them.
     pub(crate) fn meta_of_new(&self) -> FileMeta {
         self.prefix.meta_of_new()
     }
 
-    /// What a piece of work may wait for locks.
+    /// The time that a request may wait for locks.
     pub(crate) fn lock_budget(&self) -> LockBudget {
         self.prefix.lock_budget()
     }
 
-    /// Notes the digest of what was read for somebody who may soon want it deleted.
+    /// Records the digest of a file that was read, because the client may soon ask to delete it.
     pub(crate) fn remember(&self, snapshot: &Snapshot, digest: Digest) {
         self.prefix.remember(snapshot, digest);
     }
@@ -277,18 +279,18 @@ impl Volumes {
         self.prefix.remember_ring(hosts)
     }
 
-    /// Makes durable all that was seen before this call, on every volume.
+    /// Makes everything durable that was read before this call, on every volume.
     ///
     /// # Errors
-    /// As [`Store::sync_seen`].
-    pub(crate) fn sync_seen(&self) -> Result<(), StoreError> {
-        self.all().try_for_each(|volume| volume.sync_seen())
+    /// As [`Store::sync_read`].
+    pub(crate) fn sync_read(&self) -> Result<(), StoreError> {
+        self.all().try_for_each(|volume| volume.sync_read())
     }
 
-    /// How many replaced files are kept, and their length.
+    /// How many replaced files are kept, and their total length.
     ///
     /// # Errors
-    /// [`StoreError`] where a folder cannot be read.
+    /// [`StoreError`] if a folder cannot be read.
     pub(crate) fn replaced(&self) -> Result<ReplacedStatus, StoreError> {
         let mut sum = ReplacedStatus::default();
         for volume in self.all() {
@@ -300,7 +302,7 @@ impl Volumes {
     }
 }
 
-/// What is done to one metric, at its volume. Each is documented, with its errors, at [`Store`].
+/// Operations on one metric, at its volume. [`Store`] documents each, with its errors.
 impl Volumes {
     pub(crate) fn stat(&self, metric: &MetricName) -> Result<FileStat, StoreError> {
         self.of(metric).stat(metric)

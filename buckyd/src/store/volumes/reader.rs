@@ -4,19 +4,19 @@ use bucky_whisper::MetricName;
 
 use super::Volumes;
 use crate::store::error::StoreError;
-use crate::store::snapshot::{FileReader as VolumeReader, Snapshot};
+use crate::store::snapshot::{Snapshot, VolumeReader};
 use crate::store::volume::Volume;
 
-/// Reads many files: the folder of the last one stays open, and its buffer is used again.
+/// Reads many files of any volume. The folder of the last one stays open, and its buffer is reused.
 pub(crate) struct FileReader<'s> {
     volumes: &'s Volumes,
     prefix: VolumeReader<'s>,
-    /// That of the other volume that was read last.
+    /// The reader of the other volume that was read last.
     other: Option<VolumeReader<'s>>,
 }
 
 impl<'s> FileReader<'s> {
-    /// One that has read nothing yet.
+    /// A reader that has read nothing yet.
     pub(crate) fn new(volumes: &'s Volumes) -> Self {
         Self { volumes, prefix: VolumeReader::new(&volumes.prefix), other: None }
     }
@@ -36,12 +36,12 @@ impl<'s> FileReader<'s> {
         self.other.get_or_insert_with(|| VolumeReader::new(volume)).read(metric)
     }
 
-    /// Takes back what the next file can be read into.
+    /// Takes back a buffer for the next file.
     pub(crate) fn give_back(&mut self, snapshot: Snapshot) {
         self.prefix.give_back(snapshot);
     }
 
-    /// The part that reads what is open already, of whichever volume.
+    /// The part that reads open files of any volume.
     pub(super) fn at_prefix(&mut self) -> &mut VolumeReader<'s> {
         &mut self.prefix
     }

@@ -1,4 +1,4 @@
-//! Deletes and tombstones: each volume keeps its own.
+//! Deletes and tombstones over all volumes. Each volume keeps its own.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use bucky_api::{DeleteLine, DeleteMetric, DeleteOutcome, chain};
 use super::{FileReader, Volumes};
 use crate::store::tombstone::{BatchId, ConfirmedTombstone, Tombstone, UnlinkOutcome};
 use crate::store::volume::Volume;
-use crate::store::{LargeFile, LargeLook, OnCut, Snapshot, StoreError};
+use crate::store::{InspectedFile, LargeFile, OnCut, Snapshot, StoreError};
 
-/// What became of a request to delete.
+/// The result of a request to delete.
 pub(crate) struct Deleted {
-    /// A line a metric, in the order of the request.
+    /// One line per metric, in the order of the request.
     pub(crate) lines: Vec<DeleteLine>,
-    /// The batches of tombstones that were made, and how many each has.
+    /// The batches of tombstones that were made, with the number of tombstones of each.
     pub(crate) batches: Vec<(BatchId, u64)>,
 }
 
@@ -21,7 +21,7 @@ impl Volumes {
     /// As [`crate::store::Store::delete`], at each metric's volume.
     ///
     /// # Errors
-    /// As there; where some volumes have deleted and others could not, the lines of these say why.
+    /// As there. If some volumes have deleted and others could not, the lines of those say why.
     pub(crate) fn delete(
         &self,
         metrics: &[DeleteMetric],
@@ -62,11 +62,11 @@ impl Volumes {
         Ok(Deleted { lines, batches })
     }
 
-    /// The batches of all volumes that wait, and how long each has, the oldest first. A volume that cannot tell is passed
-    /// over with a line in the log: the others' are worked on.
+    /// The batches of all volumes that wait, and how long each has waited, the oldest first. A volume that
+    /// cannot be read is logged and skipped, so that the others are worked on.
     ///
     /// # Errors
-    /// [`StoreError`] where the prefix's cannot be listed.
+    /// [`StoreError`] if the prefix's batches cannot be listed.
     pub(crate) fn tombstone_batches(&self) -> Result<Vec<(BatchId, Duration)>, StoreError> {
         let mut batches = self.prefix.tombstone_batches()?;
         for volume in self.all().skip(1) {
@@ -122,7 +122,7 @@ impl Volumes {
         self.with_batch(batch).read_tombstones(batch, tombstones, each)
     }
 
-    /// A tombstone of any length, opened to be sent.
+    /// Opens a tombstone of any length, to be sent.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -136,18 +136,18 @@ impl Volumes {
         LargeFile::of(volume, file, path)
     }
 
-    /// What a tombstone of any length is, which is not held.
+    /// The properties of a tombstone of any length, without holding it in memory.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(crate) fn look_at_large_tombstone(
+    pub(crate) fn inspect_large_tombstone(
         &self,
         batch: &BatchId,
         seq: usize,
-    ) -> Result<LargeLook, StoreError> {
+    ) -> Result<InspectedFile, StoreError> {
         let volume = self.with_batch(batch);
         let (file, path) = volume.open_tombstone(batch, seq)?;
-        volume.look_at_large(&file, &path)
+        volume.inspect_large(&file, &path)
     }
 
     pub(crate) fn unlink_confirmed(

@@ -1,15 +1,15 @@
-//! Owners with `/v1`, which answer what a test wants.
+//! Owners with `/v1` that give the answers of a test.
 
 use super::*;
 
 #[tokio::test]
-async fn what_an_owner_did_not_speak_of_is_not_confirmed() {
+async fn a_tombstone_that_an_owner_did_not_mention_is_not_confirmed() {
     let content = whisper(&[1, 2]);
     let digest = Digest::of(&content);
     for outcomes in [
-        // Two tombstones of one metric, and of the first the points are not all there.
+        // Two tombstones of one metric. The points of the first are incomplete.
         &[ConfirmOutcome::Incomplete, ConfirmOutcome::Complete][..],
-        // An answer that stops, in good order, after one of two.
+        // An answer that ends, in good order, after one of two lines.
         &[ConfirmOutcome::Complete],
         &[],
     ] {
@@ -25,11 +25,11 @@ async fn what_an_owner_did_not_speak_of_is_not_confirmed() {
 }
 
 #[tokio::test]
-async fn what_had_to_be_created_or_filled_again_is_looked_at_once_more_before_it_is_unlinked() {
+async fn a_tombstone_that_was_healed_again_is_checked_again_before_it_is_unlinked() {
     let content = whisper(&[1, 2]);
     for (confirm, digest) in [
         (&[ConfirmOutcome::Missing][..], Digest::of(&content)),
-        // Changed by a late writer, so that it is healed without being asked for.
+        // Changed by a late writer, so it is healed without a question.
         (&[], Digest::of(b"as it was healed")),
     ] {
         let fixture = Fixture::new();
@@ -61,12 +61,12 @@ async fn an_owner_that_never_answers_costs_one_wait_whatever_the_number_of_its_b
         (0..3).map(|_| fixture.tombstones(&owner, &[("b", &content, digest)])).collect();
     let begun = Instant::now();
     fixture.sweep().await;
-    // Those that were worked on at the same time; and the same again where all the others took so long that it was its turn
-    // to be tried again.
+    // One for the batches that were tried at the same time. One more for each time that the others took so
+    // long that the owner was tried again.
     let waits = 1 + begun.elapsed().as_secs() / RETRY_FIRST.as_secs();
     let asked = asked.load(Ordering::Relaxed);
     assert!(asked <= BATCHES_AT_ONCE as u64 * waits, "{asked} in {:?}", begun.elapsed());
-    // A machine that is busy elsewhere may have kept the other owner from answering in time.
+    // On a busy machine the other owner may not have answered in time.
     for _ in 0..20 {
         if fine.iter().any(|folder| folder.exists()) {
             tokio::time::sleep(RETRY_FIRST).await;
@@ -100,8 +100,8 @@ async fn a_daemon_that_is_stopped_does_not_wait_for_an_owner() {
     assert!(folder.join("0").exists());
 }
 
-/// What an owner's file is after a carbon there has made it anew, and compressed files of other content: no slot of a
-/// compressed tombstone can be asked for, so that nothing would be missed in them.
+/// An owner's file after carbon has created it again, and compressed files with other content. A compressed
+/// tombstone has no slots to ask for, so nothing would be missing in them.
 #[tokio::test]
 async fn d11_a_compressed_tombstone_is_asked_for_by_its_whole_content() {
     let fixture = Fixture::new();
@@ -134,7 +134,7 @@ async fn d11_a_compressed_tombstone_is_asked_for_by_its_whole_content() {
     assert!(fixture.sweeper.status().held[0].reason.contains("compressed"));
 }
 
-/// The owner's file has other points as well: it is asked by maps of all points, and not for a sample.
+/// The owner's file has other points as well. It is asked about maps of all points, and not about a sample.
 #[tokio::test]
 async fn an_owner_with_another_content_is_asked_for_every_point() {
     let content = whisper(&(1..100).collect::<Vec<u32>>());
@@ -149,7 +149,7 @@ async fn an_owner_with_another_content_is_asked_for_every_point() {
                 return confirmed(&[ConfirmOutcome::Incomplete])(request);
             };
             let maps: Vec<_> = archives.iter().map(|map| map.to_map().unwrap()).collect();
-            let clocks = Clocks::at(crate::store::unix_now());
+            let clocks = Clocks::at(bucky_api::clock::unix_now());
             let image = Image::parse(&owners_file).unwrap();
             let is_whole = Coverage::of_maps(&maps, &image, clocks).is_whole();
             let outcome: &[_] =
@@ -165,7 +165,7 @@ async fn an_owner_with_another_content_is_asked_for_every_point() {
 }
 
 #[tokio::test]
-async fn a_tombstone_that_is_no_whole_file_waits_for_a_person_whatever_its_owners_say() {
+async fn a_tombstone_that_is_not_a_valid_file_waits_for_an_operator_whatever_its_owners_say() {
     let whole = whisper(&[1, 2, 3]);
     for content in [&b""[..], b"not whisper at all", &whole[..whole.len() - 100]] {
         let fixture = Fixture::new();

@@ -1,4 +1,4 @@
-//! What a tombstone needs before it is unlinked, held against owners that misbehave.
+//! What a tombstone needs before it is unlinked, tested with owners that misbehave.
 
 mod answers;
 mod reshaped;
@@ -41,12 +41,12 @@ impl Fixture {
         Self::within(Duration::from_secs(60))
     }
 
-    /// One to which all files of these tests are too long for memory.
+    /// A fixture in which all files are too long for memory.
     fn of_long_files() -> Self {
         Self::of(Duration::from_secs(60), StoreOptions { file_limit_bytes: 700, ..options() })
     }
 
-    /// The same, with an owner's answer waited for for so long.
+    /// A fixture with this time limit for an owner's answer.
     fn within(limit: Duration) -> Self {
         Self::of(limit, options())
     }
@@ -62,12 +62,12 @@ impl Fixture {
         Self { sweeper: Sweeper::new(store, peers, Duration::ZERO), prefix }
     }
 
-    /// A batch of tombstones, each of a metric with a content, healed with a digest.
+    /// A batch of tombstones: for each a metric, its content, and the digest with which it was healed.
     fn tombstones(&self, owner: &DaemonAddr, tombstones: &[(&str, &[u8], Digest)]) -> PathBuf {
         self.tombstones_for(std::slice::from_ref(owner), tombstones)
     }
 
-    /// The same, of these owners.
+    /// A batch of tombstones with these owners.
     fn tombstones_for(
         &self,
         owners: &[DaemonAddr],
@@ -88,14 +88,14 @@ impl Fixture {
         folder
     }
 
-    /// Looks at every batch, also at one that was to be left alone for a while.
+    /// Tries every batch, also one that should be left alone for a while.
     async fn sweep(&self) {
         for waiting in self.sweeper.batches().values_mut() {
             if let Some(held) = &mut waiting.held {
                 held.retry_at = Instant::now();
             }
         }
-        self.sweeper.look().await.unwrap();
+        self.sweeper.refresh().await.unwrap();
         self.sweeper.sweep(self.sweeper.queue()).await;
     }
 }
@@ -103,7 +103,7 @@ impl Fixture {
 type Confirm = dyn Fn(ConfirmRequest) -> Vec<ConfirmLine> + Send + Sync;
 type Heal = dyn Fn(Vec<Member>) -> Vec<HealLine> + Send + Sync;
 
-/// An owner that answers what a test wants.
+/// An owner that gives the answers of a test.
 #[derive(Clone)]
 struct Owner {
     confirm: Arc<Confirm>,
@@ -195,7 +195,8 @@ fn confirmed(outcomes: &'static [ConfirmOutcome]) -> Arc<Confirm> {
     })
 }
 
-/// Heals with the first of these outcomes, the next time with the second, and so on with the last.
+/// Heals with the first of these outcomes, the next time with the second, and so on. The last one is
+/// repeated.
 fn healed(outcomes: &'static [HealOutcome]) -> Arc<Heal> {
     let calls = AtomicU64::new(0);
     Arc::new(move |members: Vec<Member>| {

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A crash before a reshape's exchange leaves the new file where the old one should be: the metric is reshaped by it.
+/// After a crash before a reshape's exchange, the new file is where the old one should be. The metric is
+/// reshaped by it.
 #[tokio::test]
 async fn a_reshape_that_a_crash_cut_short_is_finished_and_its_tombstone_goes() {
     for fixture in [Fixture::new(), Fixture::of_long_files()] {
@@ -22,7 +23,8 @@ async fn a_reshape_that_a_crash_cut_short_is_finished_and_its_tombstone_goes() {
     }
 }
 
-/// The metric was moved away, or deleted, after it was reshaped: its old file brings it back only if somebody wrote to that.
+/// The metric was moved away or deleted after its reshape. Its old file creates it again only if that was
+/// written to.
 #[tokio::test]
 async fn the_old_file_of_a_metric_that_is_gone_creates_it_only_if_it_was_written_to() {
     let fixtures = [Fixture::new, Fixture::of_long_files];
@@ -36,7 +38,7 @@ async fn the_old_file_of_a_metric_that_is_gone_creates_it_only_if_it_was_written
             file.write_all(b"\0").unwrap();
             file.set_len(file.metadata().unwrap().len() - 1).unwrap();
         }
-        // As a backup does that sets the times of access back: that is no write.
+        // A backup may restore times of access. That is not a write.
         file.set_permissions(fs::Permissions::from_mode(0o640)).unwrap();
         for _ in 0..3 {
             fixture.sweep().await;
@@ -46,7 +48,7 @@ async fn the_old_file_of_a_metric_that_is_gone_creates_it_only_if_it_was_written
     }
 }
 
-/// The old file of a metric that was reshaped: what came late goes to the metric's own file, and then it can go.
+/// The old file of a reshaped metric: late points are filled into the metric's own file, and then it can go.
 #[tokio::test]
 async fn the_old_file_of_a_reshaped_metric_is_confirmed_by_the_metrics_own_file() {
     for fixture in [Fixture::new(), Fixture::of_long_files()] {
@@ -60,6 +62,6 @@ async fn the_old_file_of_a_reshaped_metric_is_confirmed_by_the_metrics_own_file(
         let content = fs::read(&own).unwrap();
         let (late, own) = (whisper(&[1, 3]), Image::parse(&content).unwrap());
         let late = Image::parse(&late).unwrap();
-        assert!(Coverage::of(&late, &own, Clocks::at(crate::store::unix_now())).is_whole());
+        assert!(Coverage::of(&late, &own, Clocks::at(bucky_api::clock::unix_now())).is_whole());
     }
 }

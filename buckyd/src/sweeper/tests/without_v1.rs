@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The Go tool's daemon, as far as single metrics go.
+/// The files of a Go tool's daemon.
 type GoStore = Arc<Mutex<HashMap<String, Bytes>>>;
 
 async fn start_go_owner(store: &GoStore) -> DaemonAddr {
@@ -35,7 +35,7 @@ async fn an_owner_without_v1_confirms_by_its_files() {
     let content = whisper(&[1, 2, 3]);
     let digest = Digest::of(&content);
     let store = GoStore::default();
-    // One is whole, with a point of the owner's own; one was emptied by carbon; one is not there.
+    // One file is complete, with a point of the owner's own. One was emptied by carbon. One does not exist.
     store.lock().unwrap().insert("whole".into(), whisper(&[1, 2, 3, 7]).into());
     store.lock().unwrap().insert("emptied".into(), whisper(&[]).into());
     let owner = start_go_owner(&store).await;
@@ -54,7 +54,7 @@ async fn an_owner_without_v1_confirms_by_its_files() {
         assert!(folder.join(seq.to_string()).exists(), "{metric}");
         let there = store.lock().unwrap()[metric].clone();
         let (source, owner) = (Image::parse(&content).unwrap(), Image::parse(&there).unwrap());
-        let clocks = Clocks::at(crate::store::unix_now());
+        let clocks = Clocks::at(bucky_api::clock::unix_now());
         assert!(Coverage::of(&source, &owner, clocks).is_whole(), "{metric}");
     }
     fixture.sweep().await;
@@ -75,9 +75,9 @@ async fn a_tombstone_that_an_owner_without_v1_refuses_waits_with_its_reason() {
     assert!(fixture.sweeper.status().held[0].reason.contains("disk full"));
 }
 
-/// A daemon below API level 3 calls a file complete of which only a sample is there: its files are fetched and looked at.
+/// A daemon below API level 3 calls a file complete if a sample is there. Its files are fetched and compared.
 #[tokio::test]
-async fn d11_nothing_is_confirmed_by_the_word_of_an_older_daemon() {
+async fn d11_an_older_daemon_confirms_nothing_by_its_answers() {
     let compressed = b"whisper_compressed and its points".to_vec();
     let plain = whisper(&[1, 2]);
     for (tombstone, there, is_held) in [

@@ -1,4 +1,4 @@
-//! A metric as a client of the Go tool asks for it, and what its answer says of the file.
+//! A metric as a client of the Go tool names it, and what its answer says about the file.
 
 use axum::http::HeaderValue;
 use bucky_api::Encoding;
@@ -7,15 +7,15 @@ use bucky_whisper::MetricName;
 
 use super::answer::PlainAnswer;
 
-/// A metric as it was asked for.
-pub(super) struct Asked {
-    /// The name as the client spelled it: what `X-Metric-Stat` calls it.
+/// A metric as a request names it.
+pub(super) struct RequestedMetric {
+    /// The name as the client spelled it; `X-Metric-Stat` repeats it.
     pub(super) spelled: String,
-    /// What it means.
+    /// The metric it means.
     pub(super) metric: MetricName,
 }
 
-/// The value of `X-Metric-Stat` in an answer. `mode` is that of Unix.
+/// The value of `X-Metric-Stat` in an answer. `mode` is Unix permissions.
 pub(super) fn stat_header(
     name: String,
     size: i64,
@@ -28,7 +28,7 @@ pub(super) fn stat_header(
     HeaderValue::from_str(&stat.to_header()).map_err(PlainAnswer::internal)
 }
 
-/// Go's mode bits for Unix permissions: setuid, setgid and sticky lie elsewhere there.
+/// Go's mode bits for Unix permissions. Setuid, setgid and sticky have other positions there.
 fn go_mode(mode: u32) -> i64 {
     let bits = [(0o4000, 1 << 23), (0o2000, 1 << 22), (0o1000, 1 << 20)];
     let special = bits.iter().filter(|(unix, _)| mode & unix != 0).map(|(_, go)| go);
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modes_are_told_as_go_counts_them() {
+    fn modes_are_written_in_gos_bits() {
         for (unix, go) in [
             (0o644, 420),
             (0o600, 384),

@@ -1,9 +1,9 @@
-//! The folder that was used last, held open: metrics come in the order of their names, and most lie beside the one
-//! before, so that one look-up of the folders above serves many files.
+//! Caches the last folder that was used. Metrics come in the order of their names, and most are in the same
+//! folder as the one before. So one look-up from the prefix serves many files.
 //!
-//! A folder can be moved, replaced by a link or mounted over while it is open, and work can wait for a lock or a network in
-//! between: what is done in it then is done under another name, or outside the prefix. So it is looked up anew after a
-//! moment, as few files are worth a look-up each.
+//! While a folder is open it can be moved, replaced by a link or mounted over, and a task can wait for a lock
+//! or a network. Its files would then get another name, or be outside the prefix. So the folder is looked up
+//! again after a moment. Slow work then looks up each folder, and it has few files.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -19,29 +19,30 @@ use rustix::io::Errno;
 use super::error::StoreError;
 use super::tree::{Tree, open_unnoted, regular};
 
-/// For how long a folder is taken for the one that has its name.
+/// For how long an open folder counts as the one at its path.
 const TRUSTED: Duration = Duration::from_millis(50);
 
-/// The last folder of one piece of work.
+/// The last folder of one task.
 #[derive(Debug, Default)]
-pub(crate) struct Near(RefCell<Option<Last>>);
+pub(crate) struct FolderCache(RefCell<Option<CachedFolder>>);
 
 #[derive(Debug)]
-struct Last {
+struct CachedFolder {
     path: PathBuf,
     folder: Arc<OwnedFd>,
-    /// Whether it was made when it was looked up.
+    /// Whether it was created when it was looked up.
     is_new: bool,
     looked_up: Instant,
 }
 
-impl Near {
-    /// The folder `relative`, opened where it is not the last one.
+impl FolderCache {
+    /// Opens the folder `relative`, unless it is the last one.
     fn folder(&self, tree: &Tree, relative: &Path) -> Result<Arc<OwnedFd>, Errno> {
         Ok(self.folder_by(relative, || Ok((tree.folder(relative)?, false)))?.0)
     }
 
-    /// The same, made where it is not there; true where it was not when it was looked up.
+    /// Opens the folder `relative`, and creates it if it does not exist. `true` if it did not exist when it
+    /// was looked up.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -67,19 +68,24 @@ impl Near {
         let looked_up = Instant::now();
         let (folder, is_new) = open()?;
         let folder = Arc::new(folder);
-        let last =
-            Last { path: relative.to_owned(), folder: Arc::clone(&folder), is_new, looked_up };
+        let last = CachedFolder {
+            path: relative.to_owned(),
+            folder: Arc::clone(&folder),
+            is_new,
+            looked_up,
+        };
         *self.0.borrow_mut() = Some(last);
         Ok((folder, is_new))
     }
 
-    /// Looks the next folder up anew: the last one was removed, being empty.
+    /// Makes the next use look the folder up again: the last one was empty and was removed.
     pub(super) fn forget(&self) {
         *self.0.borrow_mut() = None;
     }
 
-    /// Does `act` with the folder of the file `relative` and the file's name in it. Where that is not found, and the folder
-    /// was removed since it was opened, it is done once more in the one that has its name now.
+    /// Calls `act` with the folder of the file `relative` and the file's name in it. If that is not found,
+    /// and the folder was removed since it was opened, `act` is called again with the folder that has the
+    /// path now.
     pub(super) fn beside<T>(
         &self,
         tree: &Tree,
@@ -99,7 +105,7 @@ impl Near {
         }
     }
 
-    /// As [`Tree::open_file`], to read it, by [`open_unnoted`].
+    /// Opens a file for reading as [`Tree::open_file`] does, with [`open_unnoted`].
     ///
     /// # Errors
     /// [`StoreError`].
@@ -116,11 +122,11 @@ impl Near {
         regular(opened.map_err(|errno| StoreError::open(relative, errno))?, relative)
     }
 
-    /// What lies at `relative`, if anything does. No link is followed.
+    /// The status of what is at `relative`, if anything is. No link is followed.
     ///
     /// # Errors
-    /// What the system says.
-    pub(super) fn look(&self, tree: &Tree, relative: &Path) -> Result<Option<Stat>, Errno> {
+    /// The system's error.
+    pub(super) fn stat_at(&self, tree: &Tree, relative: &Path) -> Result<Option<Stat>, Errno> {
         let looked = self.beside(tree, relative, |folder, name| {
             rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
         });
@@ -132,7 +138,7 @@ impl Near {
     }
 }
 
-/// Whether a folder that is open has no name any more.
+/// Whether an open folder was removed.
 pub(super) fn is_removed(folder: &OwnedFd) -> Result<bool, Errno> {
     Ok(rustix::fs::fstat(folder)?.st_nlink == 0)
 }
@@ -142,60 +148,60 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn opened(near: &Near, tree: &Tree, path: &str) -> Result<u64, StoreError> {
-        let (file, _) = near.open_file(tree, Path::new(path))?;
+    fn opened(folders: &FolderCache, tree: &Tree, path: &str) -> Result<u64, StoreError> {
+        let (file, _) = folders.open_file(tree, Path::new(path))?;
         Ok(file.metadata().unwrap().len())
     }
 
     #[test]
-    fn a_folder_that_was_removed_and_made_anew_is_looked_up_again() {
+    fn a_folder_that_was_removed_and_created_again_is_looked_up_again() {
         let prefix = tempfile::tempdir().unwrap();
-        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        let (tree, folders) = (Tree::open(prefix.path()).unwrap(), FolderCache::default());
         let folder = prefix.path().join("a/b");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("x.wsp"), b"1").unwrap();
-        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 1);
+        assert_eq!(opened(&folders, &tree, "a/b/x.wsp").unwrap(), 1);
         fs::remove_dir_all(&folder).unwrap();
-        assert!(matches!(opened(&near, &tree, "a/b/x.wsp"), Err(StoreError::Missing { .. })));
+        assert!(matches!(opened(&folders, &tree, "a/b/x.wsp"), Err(StoreError::Missing { .. })));
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("x.wsp"), b"22").unwrap();
-        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 2);
-        assert!(near.look(&tree, Path::new("a/b/y.wsp")).unwrap().is_none());
-        assert!(near.look(&tree, Path::new("nowhere/y.wsp")).unwrap().is_none());
+        assert_eq!(opened(&folders, &tree, "a/b/x.wsp").unwrap(), 2);
+        assert!(folders.stat_at(&tree, Path::new("a/b/y.wsp")).unwrap().is_none());
+        assert!(folders.stat_at(&tree, Path::new("nowhere/y.wsp")).unwrap().is_none());
     }
 
     #[test]
     fn a_folder_that_was_moved_and_replaced_is_not_used_for_long() {
         let prefix = tempfile::tempdir().unwrap();
-        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        let (tree, folders) = (Tree::open(prefix.path()).unwrap(), FolderCache::default());
         let (folder, moved) = (prefix.path().join("a/b"), prefix.path().join("moved"));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join("x.wsp"), b"1").unwrap();
-        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 1);
+        assert_eq!(opened(&folders, &tree, "a/b/x.wsp").unwrap(), 1);
         fs::rename(&folder, &moved).unwrap();
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("x.wsp"), b"22").unwrap();
         std::thread::sleep(TRUSTED);
-        assert_eq!(opened(&near, &tree, "a/b/x.wsp").unwrap(), 2);
+        assert_eq!(opened(&folders, &tree, "a/b/x.wsp").unwrap(), 2);
         fs::remove_dir_all(&folder).unwrap();
         std::os::unix::fs::symlink(&moved, &folder).unwrap();
         std::thread::sleep(TRUSTED);
-        assert!(near.look(&tree, Path::new("a/b/x.wsp")).is_err(), "through a link");
+        assert!(folders.stat_at(&tree, Path::new("a/b/x.wsp")).is_err(), "through a link");
     }
 
     #[test]
     fn a_reading_is_not_noted_in_the_inode() {
         let prefix = tempfile::tempdir().unwrap();
-        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        let (tree, folders) = (Tree::open(prefix.path()).unwrap(), FolderCache::default());
         let path = prefix.path().join("x.wsp");
         fs::write(&path, b"1").unwrap();
-        // Older than its last write: any other reading sets it, once a day at least.
+        // Older than the last write: any ordinary read would update it, at least once a day.
         let long_ago = std::time::SystemTime::now() - Duration::from_secs(1_000_000);
         let file = File::options().write(true).open(&path).unwrap();
         file.set_times(fs::FileTimes::new().set_accessed(long_ago)).unwrap();
         let accessed = || fs::metadata(&path).unwrap().accessed().unwrap();
         let before = accessed();
-        let (mut file, _) = near.open_file(&tree, Path::new("x.wsp")).unwrap();
+        let (mut file, _) = folders.open_file(&tree, Path::new("x.wsp")).unwrap();
         let mut content = Vec::new();
         std::io::Read::read_to_end(&mut file, &mut content).unwrap();
         assert_eq!((content.as_slice(), accessed()), (b"1".as_slice(), before));
@@ -204,16 +210,16 @@ mod tests {
     #[test]
     fn no_link_is_followed() {
         let prefix = tempfile::tempdir().unwrap();
-        let (tree, near) = (Tree::open(prefix.path()).unwrap(), Near::default());
+        let (tree, folders) = (Tree::open(prefix.path()).unwrap(), FolderCache::default());
         fs::create_dir(prefix.path().join("a")).unwrap();
         fs::write(prefix.path().join("a/x.wsp"), b"1").unwrap();
         std::os::unix::fs::symlink("a", prefix.path().join("linked")).unwrap();
         std::os::unix::fs::symlink("x.wsp", prefix.path().join("a/y.wsp")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", prefix.path().join("z.wsp")).unwrap();
         for path in ["linked/x.wsp", "a/y.wsp", "z.wsp"] {
-            let error = opened(&near, &tree, path).unwrap_err();
+            let error = opened(&folders, &tree, path).unwrap_err();
             assert!(matches!(error, StoreError::BadPath { .. }), "{path}: {error}");
         }
-        assert_eq!(opened(&near, &tree, "a/x.wsp").unwrap(), 1);
+        assert_eq!(opened(&folders, &tree, "a/x.wsp").unwrap(), 1);
     }
 }

@@ -1,8 +1,8 @@
-//! The folders below the prefix: every path is opened from the prefix's own descriptor and follows no link.
+//! The folders below the prefix. Every path is opened from the prefix's own descriptor, and follows no link.
 //!
-//! Nothing outside the prefix can be reached, whatever the names or links below it say, and nothing on another mount: that
-//! has a tree of its own. The prefix itself may be a link. Paths are those below the prefix, also in the tree of another
-//! volume, which is at one of them.
+//! Nothing outside the prefix can be reached, whatever the names or links below it are. Nothing on another
+//! mount can be reached either: that has its own tree. The prefix itself may be a link. Paths are relative to
+//! the prefix, also in the tree of another volume, which is at one of them.
 
 use std::fs::File;
 use std::io;
@@ -12,26 +12,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bucky_api::DiskStatus;
 use bucky_whisper::past_leases;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::StoreError;
 use super::identity::FolderId;
 
-/// The permissions of a new folder, less the umask.
+mod changes;
+
+/// The permissions of a new folder, before the umask.
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o755);
 
 /// The prefix, held open.
 pub(crate) struct Tree {
     root: File,
     path: PathBuf,
-    /// Where its root is below the prefix; empty for the prefix.
+    /// The path of its root below the prefix; empty for the prefix.
     at: PathBuf,
     id: FolderId,
     /// Whether the kernel lacks openat2 (before Linux 5.6).
     walks: AtomicBool,
-    /// Who is to own what is created, where the daemon runs as root and the prefix is somebody else's: the prefix's owner,
-    /// so that carbon can write.
+    /// The owner of created files, if the daemon runs as root and the prefix belongs to another user: the
+    /// prefix's owner, so that carbon can write.
     owner: Option<(rustix::fs::Uid, rustix::fs::Gid)>,
 }
 
@@ -39,7 +41,7 @@ impl Tree {
     /// Opens the folder `path`.
     ///
     /// # Errors
-    /// [`StoreError`] where it is no folder or cannot be opened.
+    /// [`StoreError`] if it is not a folder or cannot be opened.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())
@@ -50,7 +52,7 @@ impl Tree {
     /// The tree of the folder `path` that is mounted in this one.
     ///
     /// # Errors
-    /// [`StoreError`] where it cannot be opened.
+    /// [`StoreError`] if it cannot be opened.
     pub(crate) fn mounted(&self, path: &Path) -> Result<Self, StoreError> {
         self.beside(path, OFlags::NOFOLLOW)
     }
@@ -58,7 +60,7 @@ impl Tree {
     /// The tree of the folder that the link `path` in this one leads to.
     ///
     /// # Errors
-    /// [`StoreError`] where it cannot be opened.
+    /// [`StoreError`] if it cannot be opened.
     pub(crate) fn linked(&self, path: &Path) -> Result<Self, StoreError> {
         self.beside(path, OFlags::empty())
     }
@@ -96,17 +98,17 @@ impl Tree {
         })
     }
 
-    /// The prefix as it was given.
+    /// The prefix as it was configured.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where its root is below the prefix; empty for the prefix.
+    /// The path of its root below the prefix; empty for the prefix.
     pub(crate) fn at(&self) -> &Path {
         &self.at
     }
 
-    /// `relative` as seen from this tree's root.
+    /// `relative` as a path from this tree's root.
     fn within<'p>(&self, relative: &'p Path) -> Result<&'p Path, Errno> {
         if self.at.as_os_str().is_empty() {
             return Ok(relative);
@@ -114,15 +116,16 @@ impl Tree {
         relative.strip_prefix(&self.at).map_err(|_| Errno::XDEV)
     }
 
-    /// Whether the open folder lies on the file system of the root.
+    /// Whether the open folder is on the file system of the root.
     pub(crate) fn is_on_device(&self, folder: impl AsFd) -> Result<bool, Errno> {
         Ok(rustix::fs::fstat(folder)?.st_dev == self.id.device())
     }
 
-    /// Whether the prefix's path still leads to the folder that is open. Asked before anything is written or deleted.
+    /// Whether the prefix's path still leads to the open folder. Call it before anything is written or
+    /// deleted.
     ///
     /// # Errors
-    /// [`StoreError::PrefixChanged`] where it does not.
+    /// [`StoreError::PrefixChanged`] if it does not.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
         let path = || self.path.clone();
         match FolderId::at(&self.path) {
@@ -150,7 +153,8 @@ impl Tree {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
             match rustix::fs::openat2(&self.root, relative, flags, mode, resolve) {
                 Err(Errno::NOSYS) => self.walks.store(true, Ordering::Relaxed),
-                // Also what older container runtimes answer for a call they do not know; else the walk meets it too.
+                // Older container runtimes return this for a system call that they do not know. If it is a
+                // real error, the walk meets it too.
                 Err(Errno::PERM) => {}
                 result => return result,
             }
@@ -177,65 +181,13 @@ impl Tree {
         Err(Errno::NOENT)
     }
 
-    /// Opens the folder `relative`; the one at which the tree is means its root.
+    /// Opens the folder `relative`. The path of the tree itself means its root.
     pub(crate) fn folder(&self, relative: &Path) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         if self.within(relative)?.as_os_str().is_empty() {
             return rustix::fs::openat(&self.root, ".", flags | OFlags::CLOEXEC, Mode::empty());
         }
         self.open_at(relative, flags, Mode::empty())
-    }
-
-    /// Opens the folder `relative`, making it and those above it where they are not there; true where it was not.
-    ///
-    /// # Errors
-    /// [`StoreError`]; [`StoreError::Missing`] where one was removed, being empty, while that below it was made.
-    pub(crate) fn make_folder(&self, relative: &Path) -> Result<(OwnedFd, bool), StoreError> {
-        let mut above = relative.ancestors();
-        let mut missing = Vec::new();
-        let mut folder = loop {
-            let path = above.next().unwrap_or(Path::new(""));
-            match self.folder(path) {
-                Ok(folder) => break folder,
-                Err(Errno::NOENT) if !path.as_os_str().is_empty() => missing.push(path),
-                Err(errno) => return Err(StoreError::open(path, errno)),
-            }
-        };
-        let is_new = !missing.is_empty();
-        for path in missing.into_iter().rev() {
-            folder = self.make_folder_in(&folder, path).inspect_err(|_| {
-                // Those above it that were made already, and hold nothing.
-                self.prune_folders(path);
-            })?;
-        }
-        Ok((folder, is_new))
-    }
-
-    /// Makes the folder `path`, whose parent is open, and opens it.
-    fn make_folder_in(&self, parent: &OwnedFd, path: &Path) -> Result<OwnedFd, StoreError> {
-        let name = Path::new(path.file_name().unwrap_or_default());
-        match rustix::fs::mkdirat(parent, name, FOLDER_MODE) {
-            Ok(()) => {
-                if let Some((uid, gid)) = self.owner {
-                    let flags = AtFlags::SYMLINK_NOFOLLOW;
-                    rustix::fs::chownat(parent, name, Some(uid), Some(gid), flags)
-                        .map_err(|errno| StoreError::io("set the owner of", path, errno))?;
-                }
-            }
-            Err(Errno::EXIST) => {}
-            Err(Errno::NOENT) => return Err(StoreError::open(path, Errno::NOENT)),
-            Err(errno) => return Err(StoreError::io("create the folder", path, errno)),
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(parent, name, flags, Mode::empty())
-            .map_err(|errno| StoreError::open(path, errno))
-    }
-
-    /// Gives a file that the daemon made to the prefix's owner, where the daemon runs as root.
-    pub(crate) fn give_to_owner(&self, file: &File, path: &Path) -> Result<(), StoreError> {
-        let Some((uid, gid)) = self.owner else { return Ok(()) };
-        rustix::fs::fchown(file, Some(uid), Some(gid))
-            .map_err(|errno| StoreError::io("set the owner of", path, errno))
     }
 
     /// Opens the regular file `relative` with `flags`. Links, folders, FIFOs and devices are refused.
@@ -261,79 +213,11 @@ impl Tree {
         }
     }
 
-    /// Moves `from_name` in `from` to `to_name` in `to` if nothing has that name. False where something has.
-    pub(crate) fn put_in_place(
-        from: impl AsFd,
-        from_name: &Path,
-        to: impl AsFd,
-        to_name: &Path,
-    ) -> Result<bool, Errno> {
-        let (from, to) = (from.as_fd(), to.as_fd());
-        match rustix::fs::renameat_with(from, from_name, to, to_name, RenameFlags::NOREPLACE) {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST) => Ok(false),
-            // File systems (NFS, old kernels) without it: a hard link never replaces anything either.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                match rustix::fs::linkat(from, from_name, to, to_name, AtFlags::empty()) {
-                    Ok(()) => {
-                        // It is in place whether or not the other name goes; that is looked for at the next start.
-                        let _ = rustix::fs::unlinkat(from, from_name, AtFlags::empty());
-                        Ok(true)
-                    }
-                    Err(Errno::EXIST) => Ok(false),
-                    Err(errno) => Err(errno),
-                }
-            }
-            Err(errno) => Err(errno),
-        }
-    }
-
-    /// Removes the folders of `relative`'s file that are empty, from the innermost out, never the prefix itself.
-    ///
-    /// Whatever cannot be removed stays, without a word: a folder that is not empty is the usual case. One that is gone
-    /// already is passed over: a daemon that was killed between two of them has left the outer ones.
-    pub(crate) fn prune_folders(&self, relative: &Path) {
-        for path in relative.ancestors().skip(1).take_while(|path| *path != self.at) {
-            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return };
-            let removed = self.folder(parent).and_then(|parent| {
-                rustix::fs::unlinkat(&parent, Path::new(name), AtFlags::REMOVEDIR)
-            });
-            if !matches!(removed, Ok(()) | Err(Errno::NOENT)) {
-                return;
-            }
-        }
-    }
-
-    /// Whether `file` lies on another file system, mounted below the prefix: [`Self::sync_all`] is not for that one.
-    pub(crate) fn is_elsewhere(&self, file: &File) -> Result<bool, Errno> {
-        Ok(rustix::fs::fstat(file)?.st_dev != rustix::fs::fstat(&self.root)?.st_dev)
-    }
-
-    /// Makes everything on the prefix's file system durable.
-    pub(crate) fn sync_all(&self) -> Result<(), Errno> {
-        rustix::fs::syncfs(&self.root)
-    }
-
-    /// Makes the entries of the folder of `relative`, which was just put there, and of all folders above it, durable.
-    ///
-    /// # Errors
-    /// [`StoreError::Deleted`] where a folder has gone: somebody has deleted the file, and the folder, being empty, with it.
-    pub(crate) fn sync_folders_of(&self, relative: &Path) -> Result<(), StoreError> {
-        let folders = relative.ancestors().skip(1);
-        for folder in folders.take_while(|folder| folder.starts_with(&self.at)) {
-            self.folder(folder).and_then(rustix::fs::fsync).map_err(|errno| match errno {
-                Errno::NOENT => StoreError::Deleted { path: relative.into() },
-                errno => StoreError::io("sync the folder", folder, errno),
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Size and free room of the prefix's file system.
+    /// Size and free space of the prefix's file system.
     pub(crate) fn room(&self) -> io::Result<DiskStatus> {
         let stat = rustix::fs::fstatvfs(&self.root)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        // Some file systems make inodes as they need them, and say 0.
+        // Some file systems create inodes as they need them, and report 0.
         let inodes = |count: u64| (stat.f_files > 0).then_some(count);
         Ok(DiskStatus {
             total_bytes: bytes(stat.f_blocks),
@@ -344,8 +228,9 @@ impl Tree {
     }
 }
 
-/// Opens a file to read it by `open`, which gets the flags, without noting the time in its inode: a move reads each file more
-/// than once, and each time that is noted is a write. Only whoever owns the file may do so.
+/// Opens a file for reading by `open`, which gets the flags, without updating the access time in its inode. A
+/// move reads each file more than once, and each update would be a write. Only the owner of the file may do
+/// so.
 pub(super) fn open_unnoted(
     open: impl Fn(OFlags) -> Result<OwnedFd, Errno>,
 ) -> Result<OwnedFd, Errno> {
@@ -355,7 +240,7 @@ pub(super) fn open_unnoted(
     }
 }
 
-/// What was opened at `relative`, which has to be a regular file.
+/// The file that was opened at `relative`. It must be a regular file.
 pub(super) fn regular(fd: OwnedFd, relative: &Path) -> Result<(File, Stat), StoreError> {
     let stat = rustix::fs::fstat(&fd).map_err(|errno| StoreError::io("stat", relative, errno))?;
     let what = match FileType::from_raw_mode(stat.st_mode) {
@@ -389,18 +274,5 @@ mod tests {
         std::fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink(&one, &link).unwrap();
         tree.check().unwrap();
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_made_leaves_none_of_those_above_it() {
-        let prefix = tempfile::tempdir().unwrap();
-        let tree = Tree::open(prefix.path()).unwrap();
-        let too_long = Path::new("a/b").join("c".repeat(300)).join("d");
-        assert!(tree.make_folder(&too_long).is_err());
-        assert!(!prefix.path().join("a").exists());
-        let (_, is_new) = tree.make_folder(Path::new("a/b")).unwrap();
-        assert!(is_new && prefix.path().join("a/b").is_dir());
-        let (_, is_new) = tree.make_folder(Path::new("a/b")).unwrap();
-        assert!(!is_new);
     }
 }

@@ -1,4 +1,4 @@
-//! Tokens at every route: what is refused, in which form, and that nothing was looked at or touched.
+//! Tokens at every route: what is refused, in which form, and that nothing was read or changed.
 
 use std::net::SocketAddr;
 
@@ -8,9 +8,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
+mod peers;
+
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// A token that lasts for ever, as the Go tool's users have them.
+/// A token that lasts forever, as users of the Go tool have them.
 fn token(namespaces: &[&str], ops: &[&str]) -> String {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     let claims = Claims { namespaces: words(namespaces), ops: words(ops), ..Claims::default() };
@@ -35,7 +37,7 @@ async fn daemon(flags: &[&str], metrics: &[&str]) -> TestDaemon {
     daemon
 }
 
-/// The body as text, whatever is in it.
+/// The body as text, whatever it contains.
 fn lossy(answer: &Answer) -> String {
     String::from_utf8_lossy(&answer.body).into_owned()
 }
@@ -51,7 +53,7 @@ fn json_request(path: &str, body: &serde_json::Value) -> Request {
 }
 
 #[tokio::test]
-async fn without_a_token_no_route_tells_or_does_anything() {
+async fn without_a_token_no_route_shows_or_does_anything() {
     let daemon = daemon(&[], &["app.a"]).await;
     let before = daemon.content("app.a");
     let words = "token contains an invalid number of segments";
@@ -105,7 +107,7 @@ async fn without_a_token_no_route_tells_or_does_anything() {
         }
     }
     assert_eq!(daemon.content("app.a"), before);
-    // The same from every daemon, and from the Go tool's.
+    // The same answer from every daemon, and from the Go tool's.
     for (request, status) in [
         ("GET /metrics//a", 301),
         ("GET /nosuch", 404),
@@ -178,7 +180,7 @@ async fn a_list_needs_the_one_character_and_the_ring_any_good_token() {
             assert_eq!(answer.status, 200, "{namespace} {ops} {path}");
         }
     }
-    // Who may see names only does not get the files either.
+    // A caller who may only see names does not get the files either.
     let request = with(Request::new("GET", "/v1/archive"), &token(&["?"], &["read"]));
     let answer = lossy(&daemon.send(&request).await);
     assert!(answer.contains(r#""problem":"forbidden""#) && !answer.contains("app/a.wsp\0"));
@@ -210,7 +212,7 @@ async fn d10_no_spelling_of_a_name_gets_by_its_pattern() {
         }
     }
     assert_eq!(daemon.content("secret.x"), before);
-    // What it may see it may spell as it likes.
+    // A name that it may see can have any spelling.
     for path in ["app.a", "app/a", "app%2fa"] {
         let request = with(Request::new("GET", &format!("/metrics/{path}")), &token);
         assert_eq!(daemon.send(&request).await.status, 200, "{path}");
@@ -218,7 +220,7 @@ async fn d10_no_spelling_of_a_name_gets_by_its_pattern() {
 }
 
 #[tokio::test]
-async fn what_a_body_names_is_looked_at_name_by_name() {
+async fn the_names_in_a_body_are_checked_one_by_one() {
     let daemon = daemon(&[], &["app.a", "web.b"]).await;
     let names = json!({"metrics": ["app.a", "web.b"]});
     let archive = daemon
@@ -271,7 +273,7 @@ async fn what_a_body_names_is_looked_at_name_by_name() {
     );
     assert!(stat.contains(r#"{"metric":"app.a","bytes""#), "{stat}");
 
-    // What comes is what both are sent as: whoever may bring only one brings one.
+    // A heal with both metrics stores only the one that the caller may store.
     let both = with(json_request("/v1/archive", &names), &token(&["*"], &["read"]));
     let both = daemon.send(&both).await.body;
     fs::remove_file(daemon.path("app.a")).unwrap();
@@ -284,7 +286,7 @@ async fn what_a_body_names_is_looked_at_name_by_name() {
     assert!(lines.contains(r#""problem":"forbidden""#), "{lines}");
     assert!(daemon.has("app.a") && !daemon.has("web.b"));
 
-    // To replace takes its own permission.
+    // Replacing takes its own permission.
     fs::write(daemon.path("app.a"), b"corrupt").unwrap();
     let file = fs::File::options().write(true).open(daemon.path("app.a")).unwrap();
     file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
@@ -309,7 +311,7 @@ async fn where_one_metric_may_not_be_deleted_none_is() {
     let refused = daemon.send(&with(request("a"), &token(&["app.*"], &["delete"]))).await;
     assert_eq!(refused.status, 403);
     assert!(refused.text().contains("web.b: token has no access"), "{}", refused.text());
-    // An owner that could not be asked later would keep its tombstone for ever.
+    // An owner that could not be asked later would keep its tombstone forever.
     let refused = daemon.send(&with(request("stranger"), &token(&["*"], &["delete"]))).await;
     assert_eq!(refused.status, 403);
     assert!(refused.text().contains("--peer stranger:4242"), "{}", refused.text());
@@ -317,98 +319,6 @@ async fn where_one_metric_may_not_be_deleted_none_is() {
     let done = daemon.send(&with(request("a"), &token(&["*"], &["delete"]))).await;
     let done = done.text();
     assert_eq!(done.matches(r#""outcome":"deleted""#).count(), 2, "{done}");
-}
-
-/// Whoever connects, and what they sent.
-async fn listening() -> (SocketAddr, tokio::task::JoinHandle<Vec<u8>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    let heard = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut heard = vec![0; 4096];
-        let bytes = stream.read(&mut heard).await.unwrap();
-        heard.truncate(bytes);
-        let redirect =
-            "HTTP/1.1 307 See\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
-        stream.write_all(redirect.as_bytes()).await.unwrap();
-        heard
-    });
-    (addr, heard)
-}
-
-/// D9: the Go daemon gives a token with all rights to whatever host the caller names.
-#[tokio::test]
-async fn d9_a_host_that_nobody_named_gets_no_token_and_no_request() {
-    let daemon = daemon(&[], &[]).await;
-    let (addr, heard) = listening().await;
-    let all = token(&["*"], &["*"]);
-    let offload = Request::new("POST", "/metrics/app.x?fetch_offload=true")
-        .header("Content-Type", "application/x-www-form-urlencoded")
-        .body(format!("server={addr}&metric=app.x").as_bytes());
-    let refused = daemon.send(&with(offload, &all)).await;
-    assert_eq!(refused.status, 400);
-    let text = refused.text();
-    assert!(
-        text.starts_with(&format!(
-            "Error fetching metric: {addr} is not a member of this daemon's ring"
-        )),
-        "{text}"
-    );
-    let pull = json_request("/v1/pull", &json!({"from": addr.to_string(), "metrics": ["app.x"]}));
-    let refused = daemon.send(&with(pull, &all)).await;
-    assert_eq!(refused.status, 403);
-    assert!(refused.text().contains(&format!("--peer {addr}")), "{}", refused.text());
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(!heard.is_finished(), "nobody came");
-    heard.abort();
-}
-
-/// D9: it opens every namespace, and follows redirects.
-#[tokio::test]
-async fn d9_one_that_was_named_gets_a_token_for_that_metric_and_no_longer_than_minutes() {
-    let (addr, heard) = listening().await;
-    let daemon = daemon(&["--peer", &addr.to_string()], &[]).await;
-    let offload = Request::new("POST", "/metrics/app.x?fetch_offload=true")
-        .header("Content-Type", "application/x-www-form-urlencoded")
-        .body(format!("server={addr}&metric=web.y").as_bytes());
-    let caller = token(&["app.*", "web.*"], &["update", "read"]);
-    let answer = daemon.send(&with(offload, &caller)).await;
-    assert_eq!(answer.status, 400, "the source's redirect is not followed: {}", answer.text());
-    let heard = String::from_utf8(heard.await.unwrap()).unwrap();
-    let sent =
-        heard.lines().find_map(|line| line.strip_prefix("x-buckyd-authorization: ")).unwrap();
-    let claims = bucky_api::token::payload(sent.trim().as_bytes()).unwrap();
-    assert_eq!(
-        (claims.namespaces, claims.ops),
-        (vec!["web.y".to_owned()], vec!["read".to_owned()])
-    );
-    let left = claims.expires.unwrap() - f64::from(unix_now());
-    assert!((200.0..=300.0).contains(&left), "{left}");
-    assert_ne!(sent.trim(), caller);
-}
-
-/// D9: with a token for its own metrics a caller copies another's, and reads it there.
-#[tokio::test]
-async fn d9_who_may_not_read_the_source_copies_nothing_from_it() {
-    let (addr, heard) = listening().await;
-    let daemon = daemon(&["--peer", &addr.to_string()], &[]).await;
-    let mine = token(&["app.*"], &["*"]);
-    for source in ["other.x", ".other.x", "other/x"] {
-        let offload = Request::new("POST", "/metrics/app.x?fetch_offload=true")
-            .header("Content-Type", "application/x-www-form-urlencoded")
-            .body(format!("server={addr}&metric={source}").as_bytes());
-        let status = daemon.send(&with(offload, &mine)).await.status;
-        assert!(matches!(status, 400 | 403), "{source}: {status}");
-    }
-    let pull = |metric: &str| {
-        json_request("/v1/pull", &json!({"from": addr.to_string(), "metrics": [metric]}))
-    };
-    assert_eq!(daemon.send(&with(pull("other.x"), &mine)).await.status, 403);
-    let unread = token(&["*"], &["update"]);
-    assert_eq!(daemon.send(&with(pull("app.x"), &unread)).await.status, 403);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(!heard.is_finished(), "the source was not even asked");
-    heard.abort();
 }
 
 #[tokio::test]
