@@ -1,4 +1,4 @@
-//! A map of names, from its nodes to the owners of the new names.
+//! `backfill`: fills the old names of a map into their new names, at the owners of the new names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,33 +30,32 @@ use crate::transfer::{self, STOPPED_AT_ONCE, Selected};
 
 /// How many nodes are asked for sizes at once.
 const ASKED_AT_ONCE: usize = 32;
-/// How many new names without a place are told.
+/// How many new names that cannot be placed are reported.
 const TOLD: usize = 20;
 
-/// What the operator ordered.
+/// The arguments of a backfill.
 pub(crate) struct BackfillOrder {
     /// A daemon of the cluster that has the old names.
     pub(crate) from: DaemonAddr,
-    /// One of the cluster that is to have the new ones, where that is another.
+    /// A daemon of the cluster that gets the new names, if that is another cluster.
     pub(crate) to: Option<DaemonAddr>,
-    /// Which name becomes which.
+    /// The map of old names to new ones.
     pub(crate) map: NameMap,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// What is done first.
+    /// What is prepared before the first batch.
     pub(crate) preparation: Preparation,
-    /// In which batches, how many at once.
+    /// How large the batches are, and how many run at once.
     pub(crate) batching: Batching,
-    /// How fast it may go, and where it tells of itself.
+    /// How fast it may go, and where it reports.
     pub(crate) sync: SyncOptions,
-    /// Whether every metric that is done is named.
+    /// Whether every metric is named when it is done.
     pub(crate) verbose: bool,
 }
 
-/// Fills every copy of each old name into its new name, at all owners of that.
+/// Fills every copy of each old name into its new name, at all owners of the new name.
 ///
-/// # Errors
-/// Everything that is refused before something is done. What fails later is in the outcome.
+/// # Errors Everything that is refused before the first write. What fails later is in the outcome.
 pub(crate) async fn backfill(
     client: Client,
     order: BackfillOrder,
@@ -101,7 +100,8 @@ pub(crate) async fn backfill(
     carry_out(fleet, ring, work, order, seen, output).await
 }
 
-/// Within one cluster what is read under a name must not depend on whether it was written to before.
+/// Refuses a map in which a new name is also an old one: what is read under that name would depend on whether
+/// it was written before. This matters only within one cluster.
 fn refuse_chains(fleet: &Fleet, map: &NameMap) -> anyhow::Result<()> {
     let is_shared = |node: &Arc<Node>| fleet.members.iter().any(|member| Arc::ptr_eq(member, node));
     if !fleet.sources.iter().any(|source| is_shared(&source.node)) {
@@ -115,7 +115,7 @@ fn refuse_chains(fleet: &Fleet, map: &NameMap) -> anyhow::Result<()> {
     )))
 }
 
-/// Every new name needs a place on the ring.
+/// Refuses new names that the ring cannot place.
 fn refuse_unplaceable(ring: &Ring, order: &BackfillOrder) -> anyhow::Result<()> {
     let bad: Vec<String> = order
         .map
@@ -134,14 +134,14 @@ fn refuse_unplaceable(ring: &Ring, order: &BackfillOrder) -> anyhow::Result<()> 
     )))
 }
 
-/// What there is to do.
+/// The jobs of a backfill, and the nodes that carry them out.
 struct Work {
     holding: Holding,
     jobs: Vec<Job>,
     plan: Plan,
-    /// All nodes, by their places in the jobs: the owners first.
+    /// All nodes; the jobs refer to them by index. The owners come first.
     nodes: Vec<Arc<Node>>,
-    /// By node, the average length of what it is to send.
+    /// By node, the average length of the files that it sends.
     averages: Vec<Option<u64>>,
 }
 
@@ -180,7 +180,7 @@ impl Work {
     }
 }
 
-/// By node, the average length of what it is to send.
+/// By node, the average length of the files that it sends.
 async fn averages(nodes: &[Arc<Node>], jobs: &[Job], map: &NameMap) -> Vec<Option<u64>> {
     let mut samples: Vec<Thinned> = nodes.iter().map(|_| Thinned::default()).collect();
     for job in jobs {

@@ -1,4 +1,4 @@
-//! Has the owners of new names fetch what is to be filled in there.
+//! Has the owners of new names fetch and fill them.
 
 use std::sync::Arc;
 
@@ -10,22 +10,23 @@ use crate::fleet::Node;
 use crate::transfer::mover::Mover;
 use crate::transfer::renames::Renames;
 
-/// Carries the jobs of a map out.
+/// Carries out the jobs of a map.
 pub(super) struct Carrier {
-    /// What it works with.
+    /// Moves the batches.
     pub(super) mover: Mover,
     /// The map.
     pub(super) map: NameMap,
-    /// All nodes, by their places in the jobs.
+    /// All nodes; the jobs refer to them by index.
     pub(super) nodes: Vec<Arc<Node>>,
-    /// By node, the average length of what it gives, where that is known.
+    /// By node, the average length of the files that it sends, if known.
     pub(super) averages: Vec<Option<u64>>,
-    /// By node, how many metrics it gives at a time.
+    /// By node, how many metrics it sends in one batch.
     pub(super) full: Vec<usize>,
 }
 
 impl Carrier {
-    /// Carries out `jobs`, which are sorted: those of a rank together, and none before those of lower rank have ended.
+    /// Carries out `jobs`, which are sorted. The jobs of one rank run together; a rank starts when the one
+    /// below it has ended.
     pub(super) async fn run(self: &Arc<Self>, jobs: &[Job]) {
         let full = |from: u32| self.full.get(from as usize).copied().unwrap_or(1);
         for rank in jobs.chunk_by(|one, other| one.rank == other.rank) {
@@ -50,7 +51,7 @@ impl Carrier {
             let _place = place;
             carrier.batch(&batch).await;
         });
-        // It takes its place in the queues before the next one does.
+        // This batch enters the queues before the next one does.
         tokio::task::yield_now().await;
         while let Some(ended) = running.try_join_next() {
             self.note(ended);
@@ -63,7 +64,7 @@ impl Carrier {
         }
     }
 
-    /// One batch: jobs of one pair of nodes.
+    /// Carries out one batch: jobs with one source and one destination.
     async fn batch(&self, batch: &[Job]) {
         let Some(first) = batch.first() else { return };
         let node = |place: u32| self.nodes.get(place as usize);

@@ -1,4 +1,4 @@
-//! Which nodes have the old names of a map: all are asked, some thousand names at a time.
+//! Which nodes have the old names of a map. All nodes are asked, for some thousand names at a time.
 
 use std::sync::Arc;
 
@@ -13,22 +13,21 @@ use crate::inventory::{NAMES_SENT, list};
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::{Output, human_count};
 
-/// How many nodes are asked at once: of each, names of one request and one answer are held.
+/// How many nodes are asked at once. The names of one request and one answer are held for each.
 const ASKED_AT_ONCE: usize = 16;
-/// How many names that nobody has are told.
+/// How many old names that no node has are reported.
 const TOLD: usize = 1_000;
 
-/// Who has which old names.
+/// Which nodes have which old names.
 pub(super) struct Holding {
-    /// The place of the entry and that of the node, sorted.
+    /// The index of the entry and the index of the node, sorted.
     pairs: Vec<(u32, u32)>,
 }
 
 impl Holding {
-    /// Asks `sources`, each with its place among all nodes, for the old names of `map`.
+    /// Asks `sources`, each with its index among all nodes, for the old names of `map`.
     ///
-    /// # Errors
-    /// [`UnhealthyError`] where a node cannot tell what it has: its copies would be left out.
+    /// # Errors [`UnhealthyError`] if a node cannot say what it has: its copies would be left out.
     pub(super) async fn ask(
         map: &NameMap,
         sources: &[(u32, Arc<Node>)],
@@ -50,14 +49,14 @@ impl Holding {
         Ok(Self { pairs })
     }
 
-    /// The nodes that have the old name of the entry at this place, in their order.
+    /// The nodes that have the old name of this entry, sorted.
     pub(super) fn of(&self, entry: u32) -> impl Iterator<Item = u32> {
         let start = self.pairs.partition_point(|(place, _)| *place < entry);
         let there = self.pairs.get(start..).unwrap_or_default();
         there.iter().take_while(move |(place, _)| *place == entry).map(|(_, node)| *node)
     }
 
-    /// Tells which old names nobody has (to the Go tool they are not worth a word: D48).
+    /// Reports the old names that no node has (the Go tool passes over them in silence: D48).
     pub(super) fn tell_missing(&self, map: &NameMap, output: &Output) -> Outcome {
         let mut missing = 0;
         for place in map.by_old() {
@@ -77,7 +76,7 @@ impl Holding {
     }
 }
 
-/// The places of the entries whose old names the daemon has.
+/// The indexes of the entries that the daemon has the old names of.
 async fn held(map: &NameMap, daemon: &Daemon, output: &Output) -> Result<Vec<u32>, ClientError> {
     let mut held = Vec::new();
     for places in map.by_old().chunks(NAMES_SENT) {
@@ -97,7 +96,7 @@ mod tests {
     use crate::fake_daemon::{Reply, Request, daemon};
     use bucky_api::{Client, Timeouts};
 
-    /// Nodes that answer a list of names so.
+    /// Nodes that answer a list of names in this way.
     async fn nodes(answers: Vec<fn(&Request) -> Reply>) -> Vec<(u32, Arc<Node>)> {
         let mut nodes = Vec::new();
         for (place, answer) in (0u32..).zip(answers) {
@@ -130,7 +129,7 @@ mod tests {
         assert_eq!(people.text(), "Metric not found: b\n");
     }
 
-    /// What it has would be left out, and the others' copies would seem to be all there is.
+    /// Its copies would be left out, and the others' copies would look complete.
     #[tokio::test]
     async fn a_node_that_cannot_tell_what_it_has_ends_it() {
         let nodes = nodes(vec![|_| Reply::ok(r#"["a"]"#), |_| Reply::status(400)]).await;

@@ -1,8 +1,8 @@
-//! What each owner of a new name fetches from where, and in which order.
+//! What each owner of a new name fetches, from which node, and in which order.
 //!
-//! Pure. Every copy of every old name is fetched by every owner of its new name (D48). Where several copies go into one
-//! new name, all its owners fetch them in the same order, one after the other: where two of them have different values
-//! for one time the first one's is kept, at all owners alike.
+//! Pure. Every owner of a new name fetches every copy of every old name of it (D48). If several copies go
+//! into one new name, all its owners fetch them in the same order, one after the other. Where two copies have
+//! different values for one time, the first copy's value is kept, so all owners keep the same one.
 
 use std::ops::Range;
 
@@ -10,20 +10,21 @@ use bucky_whisper::MetricName;
 
 use super::name_map::{Entry, NameMap};
 
-/// A copy that an owner is to fetch.
+/// A copy that an owner fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Job {
-    /// How many copies go into the same new name before.
+    /// How many copies go into the same new name before this one.
     pub(super) rank: u32,
-    /// Who has it.
+    /// The node that has the copy.
     pub(super) from: u32,
-    /// Who fetches it.
+    /// The node that fetches it.
     pub(super) to: u32,
-    /// The place of the entry in the map.
+    /// The index of the entry in the map.
     pub(super) entry: u32,
 }
 
-/// The jobs for the entries of `map`, sorted; `holders` tells who has an old name, `owners` who owns a new one.
+/// The jobs for the entries of `map`, sorted. `holders` gives the nodes that have an old name, `owners` the
+/// owners of a new one.
 pub(super) fn jobs(
     map: &NameMap,
     holders: impl Fn(u32) -> Vec<u32>,
@@ -48,8 +49,8 @@ pub(super) fn jobs(
     jobs
 }
 
-/// The parts of `jobs`, which are sorted and of one rank, that are fetched together; `full` tells how many one sender
-/// gives at a time. The first part of every pair of nodes comes before the second of any.
+/// Splits `jobs`, which are sorted and of one rank, into batches. `full` gives how many metrics a source
+/// sends in one batch. The first batch of every pair of nodes comes before the second batch of any pair.
 pub(super) fn batches(jobs: &[Job], full: impl Fn(u32) -> usize) -> Vec<Range<usize>> {
     let mut batches: Vec<(usize, Range<usize>)> = Vec::new();
     let mut start = 0;
@@ -106,7 +107,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every job is in one batch, no batch mixes pairs or is too long, and pairs take turns.
+        /// Every job is in one batch. No batch mixes pairs or is too long. Pairs take turns.
         #[test]
         fn jobs_are_in_one_batch_each(
             pairs in prop::collection::vec((0u32..3, 0u32..3), 0..60),

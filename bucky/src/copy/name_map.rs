@@ -1,8 +1,8 @@
 //! A map of old names to new ones, as `backfill` reads it: one JSON object.
 //!
-//! Pure but for the reading. The whole map is checked before anything is done with it: new names are cleaned, a key that
-//! comes twice with two new names is refused, and so is a new name that is an old one as well, since what is read under
-//! it would depend on what was written before, and be another thing in a second run.
+//! Pure, except for the reading. The whole map is checked before anything is done with it. New names are
+//! cleaned. A key that occurs twice with two new names is refused. So is a new name that is also an old one:
+//! what is read under it would depend on what was written before, and a second run would read something else.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,22 +13,22 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 /// The most entries of a map. Each takes some 200 bytes.
 const ENTRIES_MOST: usize = 1_000_000;
-/// How many bad names are told.
+/// How many bad names are reported.
 const TOLD: usize = 20;
 
-/// Why a map is none.
+/// The reason why a file is not a usable map.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MapError {
-    /// It cannot be read, or is no JSON object of texts.
+    /// It cannot be read, or is not a JSON object of strings.
     #[error("it is not a JSON object of old names to new names")]
     NoMap(#[source] serde_json::Error),
-    /// It has too much in it.
+    /// It has more than [`ENTRIES_MOST`] entries.
     #[error("it has more than {ENTRIES_MOST} entries; split it")]
     TooLong,
-    /// Names that cannot be.
+    /// Some names are not valid: examples, and how many there are.
     #[error("{}", told(.0, *.1))]
     BadNames(Vec<String>, usize),
-    /// An old name with two new ones.
+    /// An old name has two new names.
     #[error("it maps {old} to both {one} and {other}; keep one of them")]
     Ambiguous { old: MetricName, one: MetricName, other: MetricName },
 }
@@ -55,15 +55,14 @@ pub(crate) struct Entry {
 pub(crate) struct NameMap {
     /// In the order of the file.
     entries: Vec<Entry>,
-    /// Their places in the order of the old names.
+    /// The indexes of `entries` in the order of the old names.
     by_old: Vec<u32>,
 }
 
 impl NameMap {
-    /// The map that `source` has.
+    /// Reads the map from `source`.
     ///
-    /// # Errors
-    /// [`MapError`].
+    /// # Errors [`MapError`].
     pub(crate) fn read(source: impl Read) -> Result<Self, MapError> {
         let mut read = EntriesRead::default();
         let mut json = serde_json::Deserializer::from_reader(source);
@@ -120,7 +119,7 @@ impl NameMap {
         self.entries.is_empty()
     }
 
-    /// The entry at this place.
+    /// The entry at this index.
     pub(crate) fn get(&self, place: u32) -> Option<&Entry> {
         self.entries.get(place as usize)
     }
@@ -130,26 +129,27 @@ impl NameMap {
         &self.entries
     }
 
-    /// The places of all entries in the order of their old names.
+    /// The indexes of all entries in the order of their old names.
     pub(crate) fn by_old(&self) -> &[u32] {
         &self.by_old
     }
 
-    /// The place of the entry with this old name.
+    /// The index of the entry with this old name.
     pub(crate) fn place_of(&self, old: &str) -> Option<u32> {
         let name = |place: &u32| self.get(*place).map(|entry| entry.old.as_str());
         let found = self.by_old.binary_search_by(|place| name(place).cmp(&Some(old))).ok()?;
         self.by_old.get(found).copied()
     }
 
-    /// The places of all entries, those with one new name next to each other, and among them in the order of the file.
+    /// The indexes of all entries, grouped by new name; within a group they are in the order of the file.
     pub(crate) fn by_new(&self) -> Vec<u32> {
         let mut places: Vec<u32> = (0u32..).take(self.entries.len()).collect();
         places.sort_by_key(|place| self.get(*place).map(|entry| &entry.new));
         places
     }
 
-    /// An entry whose new name is the old name of another one, and that one; but for names that stay the same.
+    /// An entry whose new name is the old name of another entry, and that other entry. Names that stay the
+    /// same do not count.
     pub(crate) fn chain(&self) -> Option<(&Entry, &Entry)> {
         self.entries.iter().find_map(|entry| {
             let next = self.get(self.place_of(entry.new.as_str())?)?;
@@ -158,8 +158,8 @@ impl NameMap {
     }
 }
 
-/// A new name as the Go tool cleans it: a `/` is a dot, dots in a row are one, one at the beginning is dropped. One at the
-/// end is not: it would be a file called `.wsp` (D48).
+/// Cleans a new name as the Go tool does: a `/` becomes a dot, dots in a row become one, and a dot at the
+/// beginning is dropped. A dot at the end is refused: the file would be called `.wsp` (D48).
 fn cleaned(text: &str) -> Result<MetricName, String> {
     let mut name = String::with_capacity(text.len());
     for letter in text.chars().map(|letter| if letter == '/' { '.' } else { letter }) {
@@ -174,7 +174,7 @@ fn cleaned(text: &str) -> Result<MetricName, String> {
     MetricName::parse(name).map_err(|error| format!("the new name {text:?}: {error}"))
 }
 
-/// The entries of a map that is being read.
+/// The entries read so far.
 #[derive(Default)]
 struct EntriesRead {
     entries: Vec<Entry>,
@@ -241,7 +241,7 @@ mod tests {
         map.entries().iter().map(|entry| (entry.old.as_str(), entry.new.as_str())).collect()
     }
 
-    /// The contract's rules; and of D48 that a dot at the end makes a file called `.wsp`.
+    /// The contract's rules, and D48: a dot at the end would make a file called `.wsp`.
     #[test]
     fn new_names_are_cleaned_as_the_go_tool_cleans_them() {
         for (text, expected) in [

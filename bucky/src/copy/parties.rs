@@ -1,7 +1,7 @@
-//! Who gives and who gets, where that is not one cluster.
+//! Which nodes send and which receive, if they are not one cluster.
 //!
-//! Nodes are told apart by their stores: the same store under two addresses is one node, and what is on an owner
-//! already is never deleted there (D29).
+//! Nodes are distinguished by their stores: one store under two addresses is one node. A copy that is already
+//! on an owner is never deleted there (D29).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,10 +15,9 @@ use crate::fleet::{Fleet, Node, Source, away, is_same, refuse_older_daemons, req
 use crate::outcome::UsageError;
 use crate::strays::How;
 
-/// A ring of `addr` alone: all belongs there.
+/// A ring of `addr` alone, so that every metric belongs there.
 ///
-/// # Errors
-/// [`UsageError`] where it can be no node of a ring.
+/// # Errors [`UsageError`] if it cannot be a node of a ring.
 pub(super) fn ring_of_one(addr: &DaemonAddr) -> anyhow::Result<Arc<Ring>> {
     let refused = |reason: String| UsageError::because(format!("-dst {addr}: {reason}"));
     let node: RingNode = addr.to_string().parse().map_err(|error| refused(chain(&error)))?;
@@ -35,10 +34,10 @@ pub(super) fn ring_of_one(addr: &DaemonAddr) -> anyhow::Result<Arc<Ring>> {
     Ring::new(spec).map(Arc::new).map_err(|error| refused(chain(&error)))
 }
 
-/// Everything of one node to another one.
+/// The fleet that copies everything from one node to another.
 ///
-/// # Errors
-/// [`UsageError`] where the two are one; [`crate::outcome::UnhealthyError`] where one of them is away.
+/// # Errors [`UsageError`] if the two are one node; [`crate::outcome::UnhealthyError`] if one of them did not
+/// answer.
 pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fleet> {
     refuse_older_daemons([source, destination].into_iter())?;
     let from = Node::of(source).ok_or_else(|| away(source))?;
@@ -55,12 +54,11 @@ pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fl
     Ok(Fleet::to_one(Arc::new(to), vec![Source { node: Arc::new(from), how }]))
 }
 
-/// What the nodes of one cluster have to its owners in another, which may be the same one, or have nodes in common with
-/// it.
+/// The fleet that copies from the nodes of one cluster to the owners in another. The two may be the same
+/// cluster, or share nodes.
 ///
-/// # Errors
-/// [`UsageError`] where it cannot be told whether two nodes are one; [`crate::outcome::UnhealthyError`] where one is
-/// away.
+/// # Errors [`UsageError`] if it cannot be determined whether two nodes are one;
+/// [`crate::outcome::UnhealthyError`] if one did not answer.
 pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::Result<Fleet> {
     let ring = destinations.ring()?;
     refuse_older_daemons(sources.members.iter())?;
@@ -89,11 +87,11 @@ pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::
     Ok(fleet)
 }
 
-/// Refuses nodes that their peers would look for at themselves: a destination fetches from its source, and asks to have a
-/// delete confirmed go the other way, all by the addresses that are used here.
+/// Refuses addresses that mean "this host". A destination fetches from its source, and the source asks the
+/// destination to confirm a delete, both by the addresses that are given here. They would look for each other
+/// at themselves.
 ///
-/// # Errors
-/// [`UsageError`] names such a node.
+/// # Errors [`UsageError`] names such a node.
 pub(super) fn refuse_local_addresses(fleet: &Fleet) -> anyhow::Result<()> {
     let sources = || fleet.sources.iter().map(|source| source.node.addr());
     let members = || fleet.members.iter().map(|node| node.addr());
@@ -113,7 +111,7 @@ pub(super) fn refuse_local_addresses(fleet: &Fleet) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether an address means whatever host it is used on.
+/// Whether an address means the host that uses it.
 fn is_local(addr: &DaemonAddr) -> bool {
     let host = addr.host();
     host.eq_ignore_ascii_case("localhost")
@@ -125,7 +123,7 @@ mod tests {
     use super::*;
     use crate::cluster::test_cluster::{document, go, member, v1};
 
-    /// D29: `bucky copy -src A -dst A -delete` deletes all that A has, and exits 0.
+    /// D29: `bucky copy -src A -dst A -delete` of the Go tool deletes all that A has, and exits 0.
     #[test]
     fn one_store_under_two_names_is_not_copied_onto_itself() {
         let ring = document(&["a", "b"]);

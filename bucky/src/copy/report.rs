@@ -1,4 +1,4 @@
-//! What a run over a map of names says: before it begins, and at its end.
+//! What a run over a map of names prints: its plan, and its summary.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use crate::output::human_count;
 use crate::plan::Plan;
 use crate::run::tally::Counts;
 
-/// What is about to be done, for people.
+/// The plan as it is printed before the run.
 pub(super) struct Shown<'a> {
-    /// From where to where.
+    /// From which node to which.
     pub(super) plan: &'a Plan,
     /// How many entries the map has.
     pub(super) entries: usize,
@@ -28,7 +28,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// How a run ended, for people.
+/// The summary of a run.
 #[derive(Clone, Debug)]
 pub(super) struct Summary {
     /// What was done.
@@ -37,9 +37,9 @@ pub(super) struct Summary {
     pub(super) elapsed: Duration,
     /// Whether the operator stopped it.
     pub(super) stopped: bool,
-    /// How many copies were to be filled in.
+    /// How many copies were planned.
     pub(super) planned: u64,
-    /// Whether something is not as it was ordered, names that nobody has among it.
+    /// Whether something was not done as ordered; old names that no node has count.
     pub(super) failed: bool,
 }
 

@@ -1,25 +1,25 @@
-//! Stops asking what does not answer: after some failures in a row, over some time, everything fails at once, but
-//! for a probe from time to time that finds out when it answers again.
+//! Stops asking a node that does not answer. After some failures in a row, over some time, every request
+//! fails at once, except for a probe from time to time that finds out whether the node answers again.
 //!
 //! Pure; the time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// How long after a failure something that is given up is tried again.
+/// How long after a failure the node is probed again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Where a row of failures stands.
+/// What one more failure in a row means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Row {
-    /// It begins.
+    /// It is the first failure.
     Begins,
-    /// It goes on, or went on for long enough before.
+    /// There are not enough failures yet, or the breaker is open already.
     GoesOn,
-    /// It has gone on for long enough: this is given up.
+    /// There are enough failures now: the breaker opens.
     IsEnough,
 }
 
-/// Whether something answers, by what was seen of it.
+/// Whether to ask a node, by its recent answers and failures.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     threshold: u32,
@@ -31,12 +31,12 @@ pub(crate) struct Breaker {
 }
 
 impl Breaker {
-    /// Given up after `threshold` failures in a row that go on for `lasting`.
+    /// A breaker that opens after `threshold` failures in a row that lasted for at least `lasting`.
     pub(crate) fn new(threshold: u32, lasting: Duration) -> Self {
         Self { threshold, lasting, failures: 0, began: None, probed: None, reason: String::new() }
     }
 
-    /// Allows a request, or says why not.
+    /// Allows a request; the error is the reason why not.
     pub(crate) fn admit(&mut self, now: Instant) -> Result<(), String> {
         let Some(probed) = self.probed else { return Ok(()) };
         if now.duration_since(probed) < PROBE_INTERVAL {
@@ -46,12 +46,12 @@ impl Breaker {
         Ok(())
     }
 
-    /// It answered.
+    /// Notes that the node answered.
     pub(crate) fn succeeded(&mut self) {
         (self.failures, self.began, self.probed) = (0, None, None);
     }
 
-    /// It did not answer.
+    /// Notes that the node did not answer.
     pub(crate) fn failed(&mut self, now: Instant, reason: &str) -> Row {
         self.failures = self.failures.saturating_add(1);
         let is_first = self.began.is_none();

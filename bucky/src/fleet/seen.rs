@@ -1,11 +1,11 @@
-//! Since when a node is known, for files whose times are still to come by its clock.
+//! When a node was first seen. Needed for files with modification times in the future of its clock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Node;
 
-/// Since when a node is known, and whether it has files whose times are still to come.
+/// When a node was first seen, and whether it has files with modification times in the future.
 #[derive(Debug)]
 pub(crate) struct Seen {
     since: Instant,
@@ -13,7 +13,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Seen for the first time.
+    /// First seen now.
     pub(crate) fn now() -> Self {
         Self { since: Instant::now(), is_ahead: false.into() }
     }
@@ -25,7 +25,7 @@ impl Node {
         now.saturating_duration_since(self.seen.since)
     }
 
-    /// Whether nothing was told yet of times that are still to come.
+    /// Whether this is the first file with a time in the future that is reported for the node.
     pub(crate) fn is_first_ahead(&self) -> bool {
         !self.seen.is_ahead.swap(true, Ordering::AcqRel)
     }

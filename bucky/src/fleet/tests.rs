@@ -1,4 +1,4 @@
-//! Who takes part in a run, and who is refused.
+//! Which nodes take part in a run, and which are refused.
 
 use super::*;
 use crate::cluster::test_cluster::{document, go, member, status, v1};
@@ -25,7 +25,7 @@ fn instances_of_a_host_are_one_member() {
     assert_eq!(fleet.sources[1].how, How::Asked { host: Some("b".into()) });
 }
 
-/// D29: draining a member under another name deletes all it has, and the Go tool exits 0.
+/// D29: if a member is drained under another name, the Go tool deletes everything on it and exits 0.
 #[test]
 fn a_member_under_another_name_is_not_drained() {
     let ring = cluster().document;
@@ -78,7 +78,7 @@ fn a_metric_lies_on_the_volume_with_the_longest_path() {
     }
 }
 
-/// D7: `-s` is ignored by the Go tool.
+/// D7: the Go tool ignores `-s`.
 #[test]
 fn a_single_node_is_the_only_source() {
     let ring = cluster().document;

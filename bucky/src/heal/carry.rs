@@ -1,6 +1,6 @@
 //! Has owners fetch what they lack, batch by batch.
 //!
-//! A metric that its source cannot give is fetched from the next owner that has it.
+//! If a source cannot give a metric, it is fetched from the next owner that has it.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -17,33 +17,33 @@ use crate::run::failure::Failure;
 use crate::transfer::gather::{Batch, Gatherer, Wanted};
 use crate::transfer::mover::Mover;
 
-/// How many metrics are named that their first source could not give.
+/// How many metrics are named whose first source could not give them.
 const NAMED: u64 = 100;
 
-/// Carries the needs of metrics out.
+/// Has the owners fetch their batches.
 pub(crate) struct Carrier {
-    /// What it works with.
+    /// Moves the batches.
     pub(crate) mover: Mover,
     turned: AtomicU64,
 }
 
 impl Carrier {
-    /// One that works with `mover`.
+    /// A carrier that uses `mover`.
     pub(crate) fn new(mover: Mover) -> Self {
         Self { mover, turned: AtomicU64::new(0) }
     }
 
-    /// How many metrics were fetched from another owner because the first could not give them.
+    /// How many metrics came from another owner because the first could not give them.
     pub(crate) fn turned(&self) -> u64 {
         self.turned.load(Ordering::Relaxed)
     }
 
-    /// Fetches all that `reader` has.
+    /// Fetches everything that `reader` returns.
     pub(crate) async fn run(self: &Arc<Self>, mut reader: Reader, mut gatherer: Gatherer) {
         let mut running = JoinSet::new();
         let stop = self.mover.stop.clone();
         while !stop.is_asked() {
-            // A node that is busy may be waited for a long time.
+            // This may wait a long time for a busy node.
             let next = tokio::select! {
                 next = reader.next() => next,
                 () = stop.asked() => break,
@@ -91,7 +91,7 @@ impl Carrier {
         }
     }
 
-    /// One batch, and what is to come from other sources of it.
+    /// Fetches one batch, and what it lacks then from other sources.
     async fn batch(&self, batch: Batch) {
         let mut open = vec![batch];
         while let Some(batch) = open.pop() {
@@ -99,7 +99,7 @@ impl Carrier {
         }
     }
 
-    /// Fetches one batch; gives what is to be fetched from other sources now.
+    /// Fetches one batch; returns what must be fetched from other sources.
     async fn fetch(&self, batch: Batch) -> Vec<Batch> {
         let Batch { from, to, wanted } = batch;
         let members = &self.mover.fleet.members;
@@ -156,7 +156,7 @@ impl Carrier {
     }
 }
 
-/// Whether another source may help: what is wrong is with this one, or between the two.
+/// Whether another source may help: the failure is at this source, or between it and the destination.
 fn is_source(failure: &Failure, source: &DaemonAddr) -> bool {
     failure.node == *source || failure.kind.may_be_of_source()
 }

@@ -1,9 +1,9 @@
-//! `bucky heal`: every metric to the owners that lack it, from an owner that has it.
+//! `bucky heal`: brings every metric to the owners that lack it, from an owner that has it.
 //!
-//! For clusters with a replication factor above 1: a node was replaced by an empty one, or lost files. The nodes' lists
-//! tell who lacks what (`need`, pure); the owners fetch it in batches (`gather`, pure; `carry`), as they do in a move.
-//! With `--points` the owners that have a copy are filled from each other, too. Nothing is ever deleted: no receipt for
-//! a delete comes out of [`Mover::bring`].
+//! For clusters with a replication factor above 1, after a node was replaced by an empty one or lost files.
+//! The nodes' lists show what each owner lacks (`need`, pure). The owners fetch it in batches (`gather`,
+//! pure; `carry`), as they do in a move. With `--points`, owners that have a copy are also filled from each
+//! other. Nothing is ever deleted: [`Mover::bring`] returns no receipt for a delete.
 
 mod carry;
 mod need;
@@ -34,37 +34,36 @@ use crate::transfer::options::{Batching, Preparation, SourceRules, SyncOptions};
 use crate::transfer::records::Records;
 use crate::transfer::{self, STOPPED_AT_ONCE, Selected};
 
-/// How many metrics may wait in half-full batches: some 130 bytes each.
+/// How many metrics may wait in half-full batches, at some 130 bytes each.
 const HELD: usize = 50_000;
 
-/// What the operator ordered.
+/// The arguments of a heal.
 pub(crate) struct Order {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
-    /// Only that node is healed.
+    /// Whether only that node is healed.
     pub(crate) only_seed: bool,
-    /// Which metrics.
+    /// Which metrics are healed.
     pub(crate) selection: Selection,
     /// Whether owners that have a copy are healed from each other too.
     pub(crate) points: bool,
-    /// What the names of Go daemons' own metrics begin with.
+    /// The prefix of Go daemons' own metrics, which are never misplaced.
     pub(crate) local_prefix: Option<String>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// What is done first.
+    /// What is prepared before the first batch.
     pub(crate) preparation: Preparation,
-    /// In which batches, how many at once.
+    /// How large the batches are, and how many run at once.
     pub(crate) batching: Batching,
     /// How fast it may go, and where it reports.
     pub(crate) sync: SyncOptions,
-    /// Whether every metric that is done is named.
+    /// Whether every metric is named when it is done.
     pub(crate) verbose: bool,
 }
 
-/// Carries `order` out.
+/// Carries out `order`.
 ///
-/// # Errors
-/// Everything that is refused before something is done. What fails later is in the outcome.
+/// # Errors Everything that is refused before the first write. What fails later is in the outcome.
 pub(crate) async fn run(
     client: Client,
     order: Order,
@@ -113,7 +112,8 @@ pub(crate) async fn run(
     Ok(carry_out(&scope, fleet, &survey, output).await?.and(seen))
 }
 
-/// A Go daemon's fill overwrites points that it should keep (D8), so copies there are not filled from others.
+/// Refuses `--points` if a Go daemon takes part: its fill overwrites points that it should keep (D8), so it
+/// only gets metrics that it lacks.
 fn refuse_go_daemons(fleet: &Fleet, points: bool) -> anyhow::Result<()> {
     match fleet.node_without(DaemonKind::fills_exactly) {
         Some(go) if points => Err(UsageError::because(format!(
@@ -125,7 +125,7 @@ fn refuse_go_daemons(fleet: &Fleet, points: bool) -> anyhow::Result<()> {
     }
 }
 
-/// What is read, again and again.
+/// What the lists are read for. They are read twice: to count, and to fetch.
 struct HealScope<'a> {
     cluster: &'a Cluster,
     order: &'a Order,
@@ -148,7 +148,7 @@ impl<'a> HealScope<'a> {
     }
 }
 
-/// The member that `-h` leads to, by whatever name.
+/// The index of the member that `-h` leads to, under any name.
 async fn place_of_seed(cluster: &Cluster, order: &Order) -> anyhow::Result<usize> {
     let seed = ask_member(cluster.client(), order.seed.clone(), None).await;
     let store = store_of(&seed.answer).ok_or_else(|| crate::fleet::away(&seed))?;

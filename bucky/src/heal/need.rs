@@ -1,8 +1,8 @@
-//! What each metric needs: which owner is to fetch it from which other one.
+//! What each metric needs: which owner fetches it from which other owner.
 //!
-//! Pure. An owner without a copy gets one from an owner that has it, never from a misplaced copy: that is brought by
-//! `bucky rebalance`, which fills all owners from it and then removes it. Where several owners have one, they take
-//! turns, so that no node sends much more than the others.
+//! Pure. An owner without a copy gets one from an owner that has it, never from a misplaced copy. Misplaced
+//! copies are the work of `bucky rebalance`, which fills all owners from them and then removes them. Owners
+//! that have a copy take turns as sources, so that no node sends much more than the others.
 
 use crate::holders::Place;
 
@@ -11,45 +11,46 @@ use crate::holders::Place;
 pub(crate) enum Need {
     /// Nothing.
     Nothing,
-    /// These copies.
+    /// These fetches.
     Copies(Vec<Fetch>),
-    /// No owner has it, but other nodes do: to be rebalanced.
+    /// No owner has it, but other nodes do: `bucky rebalance` must move it.
     Rebalance,
-    /// It has no place on the ring.
+    /// It is unplaceable.
     Unplaceable,
 }
 
-/// One owner that is to be healed from another.
+/// One fetch by an owner from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fetch {
-    /// Who has a copy.
+    /// The owner that has a copy.
     pub(crate) from: usize,
-    /// Who is healed.
+    /// The owner that is healed.
     pub(crate) to: usize,
-    /// Who else has one, should `from` not be able to give it.
+    /// Other owners with a copy, in case `from` cannot give it.
     pub(crate) others: Box<[usize]>,
-    /// Whether it is the one that makes the copy, as far as is known.
+    /// Whether this fetch creates the copy, as far as is known.
     pub(crate) is_new: bool,
 }
 
-/// Decides, metric by metric.
+/// Decides what each metric needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Needs {
     /// Whether owners that have a copy are healed from each other too.
     points: bool,
-    /// The one node that is healed, where not all are.
+    /// The one node that is healed, or `None` for all.
     only: Option<usize>,
-    /// By node, how many copies it is to send.
+    /// By node, how many copies it is to send so far.
     sent: Vec<u64>,
 }
 
 impl Needs {
-    /// The needs of metrics of `nodes` nodes; with `points` also of those that owners have, with `only` that node's.
+    /// Needs for `nodes` nodes. With `points`, owners that have a copy are healed too; with `only`, only that
+    /// node is healed.
     pub(crate) fn new(nodes: usize, points: bool, only: Option<usize>) -> Self {
         Self { points, only, sent: vec![0; nodes] }
     }
 
-    /// What a metric needs that belongs at `place` and is on the nodes `holders`.
+    /// What a metric needs, by its `place` on the ring and the nodes that have it.
     pub(crate) fn of(&mut self, place: &Place, holders: &[usize]) -> Need {
         let owners = match place {
             Place::Owners(owners) => owners,
@@ -68,11 +69,11 @@ impl Needs {
         if copies.is_empty() { Need::Nothing } else { Need::Copies(copies) }
     }
 
-    /// How `to` is healed from those that have a copy.
+    /// The fetches that heal `to` from the owners that have a copy.
     fn fetches(&mut self, to: usize, having: &[usize]) -> Vec<Fetch> {
         let is_lacking = !having.contains(&to);
         let mut from: Vec<usize> = having.iter().copied().filter(|from| *from != to).collect();
-        // The sort is stable: of those that have sent the same, the first owner's turn comes first.
+        // The sort is stable: among nodes that have sent equally many, the first owner is chosen.
         from.sort_by_key(|from| self.sent.get(*from).copied().unwrap_or(0));
         let fetches: Vec<Fetch> = if self.points {
             let fetch = |(number, from): (usize, usize)| Fetch {
@@ -109,7 +110,7 @@ mod tests {
         Place::Owners(owners.to_vec())
     }
 
-    /// `FROM>TO`, and who else has it.
+    /// `FROM>TO`, and the other nodes that have it.
     fn told(need: &Need) -> Vec<String> {
         let Need::Copies(copies) = need else { return vec![format!("{need:?}")] };
         let told = |fetch: &Fetch| {
@@ -179,8 +180,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the nodes have: every owner without a copy gets exactly one new one if any owner has one; nobody
-        /// fetches from itself, from who has nothing, or what it does not own.
+        /// Whatever the nodes have: every owner without a copy gets exactly one if any owner has one. No node
+        /// fetches from itself, from a node without a copy, or a metric that it does not own.
         #[test]
         fn every_owner_is_served_once_and_by_an_owner(
             place in prop::sample::subsequence((0..6usize).collect::<Vec<_>>(), 0..5),

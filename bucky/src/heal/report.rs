@@ -1,4 +1,4 @@
-//! What a run of `bucky heal` says: before it begins, and at its end.
+//! What a run of `bucky heal` prints: its plan, and its summary.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::counted::{self, counted};
 use crate::output::human_count;
 use crate::run::tally::Counts;
 
-/// What is about to be done, for people.
+/// The plan as it is printed before the run.
 pub(crate) struct Shown<'a>(pub(crate) &'a Survey);
 
 impl fmt::Display for Shown<'_> {
@@ -30,7 +30,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// How a run ended, for people.
+/// The summary of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
     /// What was done.
@@ -39,11 +39,11 @@ pub(crate) struct Summary {
     pub(crate) elapsed: Duration,
     /// Whether the operator stopped it.
     pub(crate) stopped: bool,
-    /// How often an owner was to be healed from another.
+    /// How many fetches were planned.
     pub(crate) planned: u64,
-    /// How many came from another owner than the first that was asked.
+    /// How many metrics came from another owner than the first that was asked.
     pub(crate) turned: u64,
-    /// Metrics that no owner has, but another node.
+    /// Metrics that only other nodes than their owners have.
     pub(crate) to_rebalance: u64,
     /// The address that was given with `-h`.
     pub(crate) seed: String,
@@ -68,7 +68,7 @@ impl fmt::Display for Summary {
         }
         counts.tell_shortfalls(f)?;
         let left = self.planned.saturating_sub(counts.finished);
-        // What has gone from the lists since they were counted is not left to be done.
+        // Metrics that have left the lists since they were counted are not left to do.
         if left > 0 && (self.stopped || counts.broken_sources > 0) {
             writeln!(f, "{} of {} are left.", human_count(left), human_count(self.planned))?;
         }
@@ -91,7 +91,7 @@ impl Summary {
     }
 }
 
-/// What is said of metrics that are for another command; none where there are none.
+/// The advice about metrics that `bucky rebalance` must move, or `None` if there are none.
 pub(crate) fn to_rebalance(metrics: u64, seed: &str) -> Option<String> {
     (metrics > 0).then(|| {
         format!(

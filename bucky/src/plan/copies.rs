@@ -1,4 +1,4 @@
-//! The plan of a run that knows how many copies go from where to where, but not each one's length.
+//! The plan of a run that knows how many copies go from which node to which, but not the length of each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Load, Plan, Row};
 use crate::fleet::Node;
 
-/// The plan for these numbers of copies by who sends and who receives, both by their places among `members`.
+/// The plan for these numbers of copies by source and destination, both as indexes of `members`.
 pub(crate) fn plan_of_copies(
     copies: &BTreeMap<(usize, usize), u64>,
     averages: &[Option<u64>],

@@ -1,4 +1,5 @@
-//! How much of a destination's room a run may use: its free bytes and its free inodes, less a reserve for carbon.
+//! How much of a destination's room a run may use: its free bytes and its free inodes, less a reserve for
+//! carbon.
 //!
 //! Pure.
 
@@ -10,15 +11,15 @@ use bucky_api::DiskStatus;
 use super::Load;
 use crate::output::{human_bytes, human_count};
 
-/// What a file system of so many inodes is to keep of them where the reserve is told in bytes, in percent.
+/// The percentage of inodes that stays free if the reserve is given in bytes.
 const INODES_PERCENT: f64 = 5.0;
 
-/// What is left for carbon at each destination (`--reserve`).
+/// What stays free for carbon at each destination (`--reserve`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Reserve {
-    /// So much of a file system's bytes, and of its inodes.
+    /// This share of a file system's bytes, and of its inodes.
     Percent(f64),
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
 }
 
@@ -26,7 +27,7 @@ impl Reserve {
     /// No reserve.
     pub(crate) const NONE: Self = Self::Bytes(0);
 
-    /// What it comes to on this file system: bytes and inodes.
+    /// The reserve on this file system: bytes and inodes.
     fn of(self, disk: &DiskStatus) -> (u64, u64) {
         let total_inodes = disk.total_inodes.unwrap_or(0);
         match self {
@@ -39,7 +40,7 @@ impl Reserve {
     }
 }
 
-/// So many percent of `total`, rounded down.
+/// `percent` of `total`, rounded down.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -74,7 +75,7 @@ impl FromStr for Reserve {
     }
 }
 
-/// What a destination lacks for what it is to get.
+/// What a destination lacks for its load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
     load: Load,
@@ -82,7 +83,7 @@ pub(crate) struct Shortage {
     inodes: Option<Lack>,
 }
 
-/// So much is free, and so much of that is reserved.
+/// What is free and what is reserved of it; the load needs more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Lack {
     free: u64,
@@ -97,7 +98,8 @@ impl Lack {
 }
 
 impl Shortage {
-    /// What `disk` lacks for `load`, none if it has the room. Each metric counts as a file to be created.
+    /// What `disk` lacks for `load`, or `None` if it has the room. Each metric counts as a file to be
+    /// created.
     pub(crate) fn of(load: Load, disk: &DiskStatus, reserve: Reserve) -> Option<Self> {
         let (bytes, inodes) = reserve.of(disk);
         let shortage = Self {
@@ -117,7 +119,7 @@ impl Shortage {
         }
     }
 
-    /// A sentence for each of the two that the destination called `addr` lacks.
+    /// A sentence for bytes and one for inodes, if the destination called `addr` lacks them.
     pub(crate) fn sentences(&self, addr: &str) -> Vec<String> {
         let bytes = self.bytes.map(|lack| {
             let (wanted, free) = (human_bytes(self.load.bytes), human_bytes(lack.free));

@@ -1,7 +1,8 @@
-//! `bucky rebalance`: every metric to the nodes that own it.
+//! `bucky rebalance`: brings every metric to the nodes that own it.
 //!
-//! All nodes are asked, and refused unless they agree. Who takes part and what is selected is found out here; the plan, the
-//! move and the summary are [`crate::transfer`]'s. Running it again at any time finishes what an earlier run left.
+//! All nodes are asked, and refused unless they agree. This module finds out which nodes take part and what
+//! is selected; the plan, the move and the summary are [`crate::transfer`]'s. A later run finishes what an
+//! earlier one left.
 
 use std::sync::Arc;
 
@@ -17,10 +18,9 @@ use crate::plan::survey::Selection;
 use crate::transfer::opening::open;
 use crate::transfer::{ASKED_AT_ONCE, Order, plan_and_move};
 
-/// Carries `order` out.
+/// Carries out `order`.
 ///
-/// # Errors
-/// Everything that is refused before something is moved. What fails later is in the outcome.
+/// # Errors Everything that is refused before the first move. What fails later is in the outcome.
 pub(crate) async fn run(
     client: Client,
     order: Order,
@@ -34,7 +34,7 @@ pub(crate) async fn run(
     plan_and_move(fleet, selection, order, output).await
 }
 
-/// Who takes part, and what is moved.
+/// Which nodes take part, and what is moved.
 async fn prepare(
     cluster: &Cluster,
     order: &Order,
@@ -64,7 +64,7 @@ async fn ask_all(client: &Client, addrs: &[DaemonAddr]) -> Vec<Member> {
     stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
 }
 
-/// The members at these addresses.
+/// The indexes of the members at these addresses.
 fn places(fleet: &Fleet, addrs: &[DaemonAddr]) -> anyhow::Result<Vec<usize>> {
     let place = |addr: &DaemonAddr| {
         let place = fleet.members.iter().position(|node| node.addr() == addr);

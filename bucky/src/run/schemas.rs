@@ -1,4 +1,5 @@
-//! What a run has seen of files of one metric that different storage schemas made: told by pair of schemas, not by metric.
+//! Metrics whose files were created by different storage schemas. They are reported by pair of schemas, not
+//! by metric.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,10 +10,10 @@ use bucky_whisper::MetricName;
 use crate::counted::{self, counted};
 use crate::output::human_count;
 
-/// How many pairs are told at most; a cluster has a handful of schemas.
+/// How many pairs are reported at most; a cluster has a handful of schemas.
 const PAIRS_MOST: usize = 50;
 
-/// The pairs of schemas that were met.
+/// The pairs of schemas that were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Schemas {
     pairs: BTreeMap<(FileSchema, FileSchema), Pair>,
@@ -20,33 +21,34 @@ pub(crate) struct Schemas {
     further: u64,
 }
 
-/// What was met of one pair.
+/// What was found for one pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Pair {
     metrics: u64,
-    /// Points without place because of the layout, and of these those under a valid coarser point.
+    /// Points without a place because of the layout, and how many of these are covered by a valid coarser
+    /// point.
     without_place: u64,
     coarser: u64,
     /// The resolution of the coarser archive.
     coarser_seconds_per_point: u32,
     /// Metrics of which some points have no place.
     lacking: u64,
-    /// Owners' files that were given the archives of both.
+    /// Owners' files that were given the archives of both schemas.
     reshaped: u64,
-    /// Whether these points stood in the way of the source's delete.
+    /// Points without a place that kept the source from being deleted.
     kept: u64,
     example: Option<MetricName>,
 }
 
 impl Schemas {
-    /// Takes note of what an owner said of one metric.
+    /// Notes what an owner reported about one metric.
     pub(crate) fn note(&mut self, line: &HealLine) {
         if let Some(difference) = line.difference.as_deref() {
             self.add(&line.metric, difference, line.outcome.is_healed());
         }
     }
 
-    /// Takes note of the difference of one metric's files; `is_healed` where it did not stand in the way.
+    /// Notes how one metric's files differ; `is_healed` if the source can be deleted all the same.
     pub(crate) fn add(
         &mut self,
         metric: &MetricName,
@@ -74,17 +76,17 @@ impl Schemas {
         }
     }
 
-    /// Points without a place, in all pairs.
+    /// Points without a place, of all pairs.
     pub(crate) fn points_without_place(&self) -> u64 {
         self.pairs.values().map(|pair| pair.without_place).sum()
     }
 
-    /// Metrics that have such points, in all pairs.
+    /// Metrics that have such points, of all pairs.
     pub(crate) fn metrics_without_place(&self) -> u64 {
         self.pairs.values().map(|pair| pair.lacking).sum()
     }
 
-    /// What to tell, a line each, where points without a place are treated by `policy`.
+    /// The lines to print if points without a place are treated by `policy`.
     pub(crate) fn told(&self, policy: OnSchemaDifference) -> Vec<String> {
         let mut lines: Vec<String> = self
             .pairs
@@ -172,7 +174,8 @@ fn span(seconds: u32) -> String {
     }
 }
 
-/// Whether a metric's source stays because of the owner's layout, and not for newer timestamps in its slots.
+/// Whether a metric's source stays because of the owner's schema, and not because its slots hold newer
+/// timestamps.
 pub(crate) fn is_of_schema(line: &HealLine) -> bool {
     let gaps = line.difference.iter().flat_map(|difference| &difference.gaps);
     let mut reasons = gaps.map(|gap| gap.reason).peekable();
