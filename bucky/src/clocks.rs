@@ -1,7 +1,7 @@
-//! Whether the clocks of the nodes, and the one of this host, agree.
+//! Whether the clocks of the nodes, and of this host, agree.
 //!
-//! Pure. Each node's clock is known by its offset from ours, which may be the wrong one: so all clocks are compared with each
-//! other, and the one that is farthest from the median is named first.
+//! Pure. Each node's clock is known as a difference from ours, and ours may be the wrong one. So all clocks
+//! are compared with each other, and the one farthest from the median is named first.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::output::log_time;
 /// Whose clock it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// The one that `bucky` runs by.
+    /// The clock of the host that runs `bucky`.
     ThisHost,
-    /// A node's.
+    /// The clock of a node.
     Node(DaemonAddr),
 }
 
@@ -28,17 +28,17 @@ impl fmt::Display for Whose {
     }
 }
 
-/// A clock by which nothing should be deleted.
+/// A clock that no delete should rely on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ClockFinding {
-    /// It differs from another by more than is allowed.
+    /// It differs from another clock by more than is allowed.
     Differs { whose: Whose, offset: ClockOffset, against: Whose },
-    /// It shows a time that no Whisper file can hold.
+    /// It shows a time that a Whisper file cannot hold.
     Inexpressible { whose: Whose, reading: ClockReading },
 }
 
 impl ClockFinding {
-    /// The clock that is off.
+    /// The clock that differs.
     pub(crate) fn whose(&self) -> &Whose {
         match self {
             Self::Differs { whose, .. } | Self::Inexpressible { whose, .. } => whose,
@@ -71,8 +71,8 @@ fn shown(reading: ClockReading) -> String {
     }
 }
 
-/// The clocks that differ from another one by more than `limit`, the worst first. `offsets` are those from the clock of this
-/// host, which shows `now`; a node without one has sent no time.
+/// The clocks that differ from another one by more than `limit`, the worst first. `offsets` are differences
+/// from the clock of this host, which shows `now`; a node that sent no time has none.
 pub(crate) fn judge(
     offsets: impl IntoIterator<Item = (DaemonAddr, Option<ClockOffset>)>,
     now: ClockReading,
@@ -120,7 +120,7 @@ mod tests {
     const NOW: ClockReading = ClockReading::from_unix_millis(1_796_067_712_345);
     const LIMIT: Duration = Duration::from_secs(30);
 
-    /// An offset of so many seconds, exactly known.
+    /// A difference of this many seconds, exactly known.
     fn ahead(seconds: i64) -> ClockOffset {
         ClockOffset::of_sender(
             ClockReading::from_unix_millis(seconds * 1000),

@@ -1,8 +1,8 @@
-//! A number of things for people: `1 metric`, `1,234 metrics`.
+//! A count and its noun, for people: `1 metric`, `1,234 metrics`.
 
 use crate::output::human_count;
 
-/// `count` of what is called `one` or `many`.
+/// `count` with the noun `one` or `many`.
 pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", human_count(count), if count == 1 { one } else { many })
 }
@@ -12,7 +12,7 @@ pub(crate) fn metrics(count: u64) -> String {
     counted(count, "metric", "metrics")
 }
 
-/// `count` metrics with the verb "to be".
+/// `count` metrics, followed by "is" or "are".
 pub(crate) fn metrics_are(count: u64) -> String {
     counted(count, "metric is", "metrics are")
 }

@@ -1,9 +1,9 @@
-//! Metrics that an operator wants gone, taken away from a node one by one.
+//! Deletes metrics that an operator wants gone, from one node, metric by metric.
 //!
-//! This is `DELETE /metrics/NAME` of the Go tool, which both kinds of daemon answer: the file goes at once, without a
-//! tombstone, and without anybody being asked whether its points are elsewhere, because they are to be nowhere. (The
-//! conditional delete below `/v1` is the mover's: it wants proof that the owners have the points.) A name that has gone
-//! when its turn comes is told; a node that does not answer any more is given up.
+//! This is the Go tool's `DELETE /metrics/NAME`, which both kinds of daemon answer. The file is gone at once,
+//! without a tombstone. No owner is asked whether it has the points, because the metric must be gone
+//! everywhere. (The conditional delete below `/v1` belongs to moves: it wants proof that the owners have the
+//! points.) A metric that is already gone is reported. If a node stops answering, the run gives up on it.
 
 use std::io;
 
@@ -15,12 +15,12 @@ use crate::name_pile::{NamePages, NamePile};
 use crate::output::Output;
 use crate::{chain, patience};
 
-/// What became of the metrics of a node.
+/// The result of deleting metrics from one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Deleted {
     /// How many were deleted.
     pub(crate) deleted: u64,
-    /// How many were not: missing by now, or refused, or left when the node was given up.
+    /// How many were not: missing already, refused, or left when the run gave up on the node.
     pub(crate) failed: u64,
 }
 
@@ -29,22 +29,21 @@ pub(crate) struct Deleted {
 pub(crate) struct Manner {
     /// How many at once.
     pub(crate) workers: usize,
-    /// Whether each is told.
+    /// Whether each is reported.
     pub(crate) verbose: bool,
 }
 
-/// What became of one metric.
+/// The result for one metric.
 enum Fate {
     Deleted,
-    /// There was none.
+    /// The node does not have it.
     Missing,
     Failed(ClientError),
 }
 
-/// Deletes the metrics in `names` from `daemon`, and tells of each that could not be.
+/// Deletes the metrics in `names` from `daemon`, and reports each that could not be deleted.
 ///
-/// # Errors
-/// Where the pile cannot be read; what is read is deleted.
+/// # Errors If the pile cannot be read. Names that were read are deleted.
 pub(crate) async fn delete(
     daemon: &Daemon,
     names: NamePile,
@@ -109,7 +108,7 @@ impl Run<'_> {
                 self.failed += 1;
                 tell_missing(name, self.output);
             }
-            // It will be so for all that follow.
+            // It will fail for all further names too.
             Fate::Failed(
                 error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. }),
             ) => self.given_up = Some(error),
@@ -121,7 +120,7 @@ impl Run<'_> {
     }
 }
 
-/// Tells, in the Go tool's words, that a metric is not there.
+/// Reports, in the Go tool's words, that a metric is not there.
 pub(crate) fn tell_missing(name: &str, output: &Output) {
     output.say(format_args!("Not found / Not deleted: {name}"));
 }
@@ -138,7 +137,7 @@ async fn delete_one(daemon: &Daemon, name: &str) -> Fate {
     );
     match deleted.await {
         Ok(true) => Fate::Deleted,
-        // An attempt that seemed to fail has done it.
+        // An earlier attempt that seemed to fail has deleted it.
         Ok(false) if attempts > 1 => Fate::Deleted,
         Ok(false) => Fate::Missing,
         Err(error) => Fate::Failed(error),
@@ -189,7 +188,7 @@ mod tests {
         assert!(told.contains(&format!("Not deleted: held: {addr} answered")), "{told}");
     }
 
-    /// The answer to the first attempt was lost, and so the second finds nothing.
+    /// The answer to the first attempt was lost, so the second attempt finds nothing.
     #[tokio::test]
     async fn a_metric_that_is_gone_at_the_second_attempt_is_deleted() {
         let attempts = AtomicUsize::new(0);

@@ -1,6 +1,8 @@
-//! Nodes that were members of the ring before, as the daemons remember them: they may still hold metrics, and no list has those.
+//! Former members of the ring, as the daemons remember them. They may still hold metrics that no member
+//! lists.
 //!
-//! Each is asked. One that holds nothing that would have to be moved is passed over; of the others it is told how to drain them.
+//! Each is asked. One that holds nothing that would have to be moved is skipped. For each of the others, the
+//! command that drains it is printed.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +19,7 @@ use crate::output::Output;
 /// How many nodes are asked at once.
 const ASKED_AT_ONCE: usize = 8;
 
-/// A node that was a member, and what it may still hold.
+/// A former member, and what it may still hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Forgotten {
     addr: DaemonAddr,
@@ -26,23 +28,23 @@ pub(crate) struct Forgotten {
     holds: Holds,
 }
 
-/// What is known of the metrics that a former member has.
+/// What is known of a former member's metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holds {
-    /// None that would have to be moved.
+    /// It holds nothing that would have to be moved.
     Nothing,
-    /// So many.
+    /// It holds this many metrics.
     Metrics(u64),
-    /// Only so many deleted sources that are not confirmed yet.
+    /// It holds only this many tombstones that are not confirmed.
     Tombstones(u64),
-    /// It does not tell.
+    /// It answers, but does not say what it holds.
     Unknown,
     /// It does not answer.
     Away,
 }
 
 impl Forgotten {
-    /// What to tell of it; none if it holds nothing.
+    /// The warning about it, or `None` if it holds nothing.
     fn sentence(&self) -> Option<String> {
         let Self { addr, until, holds } = self;
         let until = time_of(*until);
@@ -65,7 +67,7 @@ impl Forgotten {
     }
 }
 
-/// Tells which former members of `cluster` that are not among `named` may still hold metrics.
+/// Warns of former members of `cluster` that may still hold metrics, except those in `named`.
 pub(crate) async fn tell(cluster: &Cluster, named: &[DaemonAddr], output: &Output) {
     for forgotten in find(cluster, named).await {
         if let Some(sentence) = forgotten.sentence() {
@@ -74,13 +76,13 @@ pub(crate) async fn tell(cluster: &Cluster, named: &[DaemonAddr], output: &Outpu
     }
 }
 
-/// Sentences about the former members of `cluster` that are not among `named`.
+/// The warnings about former members of `cluster` that are not in `named`.
 pub(crate) async fn sentences(cluster: &Cluster, named: &[DaemonAddr]) -> Vec<String> {
     find(cluster, named).await.iter().filter_map(Forgotten::sentence).collect()
 }
 
 async fn find(cluster: &Cluster, named: &[DaemonAddr]) -> Vec<Forgotten> {
-    // Nobody has named them, and their addresses may be somebody else's by now: they get no token.
+    // The operator did not name these addresses, and other hosts may have them by now: they get no token.
     let client = cluster.client().without_token();
     let asked = remembered(&cluster.members, cluster.seed.port())
         .into_iter()
@@ -92,7 +94,8 @@ async fn find(cluster: &Cluster, named: &[DaemonAddr]) -> Vec<Forgotten> {
     stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
 }
 
-/// The former members that these nodes remember and that are none of them, with the latest time that any of them was left.
+/// The former members that these nodes remember and that are not members now. For each, the latest time at
+/// which it left.
 fn remembered(members: &[Member], port: u16) -> BTreeMap<DaemonAddr, u64> {
     let mut former: BTreeMap<DaemonAddr, u64> = BTreeMap::new();
     for one in members.iter().filter_map(Member::status).flat_map(|status| &status.former_members) {
@@ -113,7 +116,7 @@ async fn holds(cluster: &Cluster, daemon: &Daemon) -> Holds {
         Err(error) if error.status().is_some() => return Holds::Unknown,
         Err(_) => return Holds::Away,
     };
-    // A host that has got another name in the ring.
+    // A host that now has another name in the ring.
     let mut members = cluster.members.iter().filter_map(Member::status);
     if members.any(|member| member.store_id == status.store_id) {
         return Holds::Nothing;
@@ -127,7 +130,7 @@ async fn holds(cluster: &Cluster, daemon: &Daemon) -> Holds {
     if metrics == 0 || ours.is_ok_and(|ours| ours != status.ring_fingerprint) {
         return if metrics == 0 { nothing } else { Holds::Metrics(metrics) };
     }
-    // It has our ring and knows that it owns nothing: its own metrics (`carbon.agents.`) do not count.
+    // It has our ring and knows that it owns nothing; its own metrics (`carbon.agents.`) do not count.
     let host = Some(daemon.addr().to_string());
     let query = MisplacedQuery { host, ..MisplacedQuery::default() };
     match daemon.misplaced_count(&query).await {
@@ -137,7 +140,7 @@ async fn holds(cluster: &Cluster, daemon: &Daemon) -> Holds {
     }
 }
 
-/// Asks the daemons at `addrs`, which are none of the ring's.
+/// Asks the daemons at `addrs`, which are not in the ring.
 pub(crate) async fn ask_others(client: &Client, addrs: &[DaemonAddr]) -> Vec<Member> {
     let asked = addrs.iter().map(|addr| ask_member(client, addr.clone(), None));
     stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await

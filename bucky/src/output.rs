@@ -1,7 +1,7 @@
 //! The only place that prints: data to standard output, everything for people to standard error.
 //!
-//! Data is buffered and flushed at the end. A reader that goes away (`bucky list | head`) is no failure: the error
-//! says so, and the program ends quietly. What cannot be written to standard error is lost, as it must be.
+//! Data is buffered and flushed at the end. A reader that goes away (`bucky list | head`) is not a failure:
+//! the error says so, and the program ends quietly. What cannot be written to standard error is lost.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -11,22 +11,22 @@ use std::sync::{Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
-/// Standard output does not take what is written.
+/// Standard output cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output")]
 pub struct OutputError(#[source] io::Error);
 
 impl OutputError {
-    /// Whether the reader has gone away, which is its right.
+    /// Whether the reader has gone away, which it may.
     pub fn is_reader_gone(&self) -> bool {
         self.0.kind() == io::ErrorKind::BrokenPipe
     }
 }
 
-/// Passes over a reader that has gone away: for commands that do more than print, and whose exit code tells of it.
+/// Ignores a reader that has gone away: for commands that do more than print, and report the result in their
+/// exit code.
 ///
-/// # Errors
-/// Any other [`OutputError`].
+/// # Errors Any other [`OutputError`].
 pub(crate) fn while_read(told: Result<(), OutputError>) -> Result<(), OutputError> {
     told.or_else(|error| if error.is_reader_gone() { Ok(()) } else { Err(error) })
 }
@@ -42,7 +42,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// The streams of this process. Bars are drawn only where standard error is a terminal.
+    /// The streams of this process. Bars are drawn only if standard error is a terminal.
     pub fn of_process() -> Self {
         let stdout = io::stdout();
         let is_data_terminal = stdout.is_terminal();
@@ -76,7 +76,7 @@ impl Output {
         }
     }
 
-    /// One whose two streams a test can read.
+    /// An output whose two streams a test can read.
     #[cfg(test)]
     pub(crate) fn captured() -> (Self, Captured, Captured) {
         let (data, people) = (Captured::default(), Captured::default());
@@ -93,27 +93,24 @@ impl Output {
         writeln!(data, "{line}").map_err(OutputError)
     }
 
-    /// Writes data as it stands, without an end of line.
+    /// Writes data unchanged, without an end of line.
     ///
-    /// # Errors
-    /// [`OutputError`].
+    /// # Errors [`OutputError`].
     pub fn data_text(&self, text: impl Display) -> Result<(), OutputError> {
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         write!(data, "{text}").map_err(OutputError)
     }
 
-    /// Writes data that is no text.
+    /// Writes data that is not text.
     ///
-    /// # Errors
-    /// What the system says.
+    /// # Errors Those of the system.
     pub(crate) fn data_bytes(&self, bytes: &[u8]) -> io::Result<()> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes)
     }
 
-    /// Brings all data on its way, where even a reader that has gone away is a failure.
+    /// Flushes all data; even a reader that has gone away is a failure here.
     ///
-    /// # Errors
-    /// What the system says.
+    /// # Errors Those of the system.
     pub(crate) fn data_flush(&self) -> io::Result<()> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner).flush()
     }
@@ -123,20 +120,19 @@ impl Output {
         self.is_data_terminal
     }
 
-    /// Brings all data on its way.
+    /// Flushes all data.
     ///
-    /// # Errors
-    /// [`OutputError`].
+    /// # Errors [`OutputError`].
     pub fn flush(&self) -> Result<(), OutputError> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner).flush().map_err(OutputError)
     }
 
-    /// Tells people something, on a line of its own (above the bars, where there are any).
+    /// Prints a message for people, on a line of its own (above the bars, if there are any).
     pub fn say(&self, line: impl Display) {
         let line = line.to_string();
         self.bars.suspend(|| {
             let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
-            // Nobody is left to be told that standard error is gone.
+            // If standard error cannot be written, there is nowhere to report that.
             let _ = writeln!(people, "{}", harmless(&line));
             let _ = people.flush();
         });
@@ -147,19 +143,19 @@ impl Output {
         &self.bars
     }
 
-    /// Whether people watch at a terminal.
+    /// Whether standard error is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.is_terminal
     }
 
-    /// Whether data and what people are told end up in one place, as after `2>&1` or on a terminal.
+    /// Whether both streams go to one place, as after `2>&1` or on a terminal.
     pub(crate) fn streams_are_one(&self) -> bool {
         self.are_one
     }
 }
 
-/// `text` with its control characters spelled out, but for ends of lines and tabs: names, paths and reasons come from
-/// archives and from other hosts, and must not command a terminal.
+/// `text` with its control characters spelled out, except ends of lines and tabs. Names, paths and reasons
+/// come from archives and from other hosts, and must not control a terminal.
 fn harmless(text: &str) -> Cow<'_, str> {
     let commands = |c: char| c.is_control() && c != '\n' && c != '\t';
     if !text.contains(commands) {
@@ -176,7 +172,7 @@ fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(spelled)
 }
 
-/// Whether two descriptors are of one file, pipe or terminal; no where that cannot be told.
+/// Whether two descriptors are of one file, pipe or terminal; `false` if that cannot be determined.
 fn are_one(one: impl AsFd, other: impl AsFd) -> bool {
     match (rustix::fs::fstat(one), rustix::fs::fstat(other)) {
         (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
@@ -184,14 +180,14 @@ fn are_one(one: impl AsFd, other: impl AsFd) -> bool {
     }
 }
 
-/// What was written to one of an output's streams.
+/// What was written to one stream of an output.
 #[cfg(test)]
 #[derive(Clone, Default)]
 pub(crate) struct Captured(std::sync::Arc<Mutex<Vec<u8>>>);
 
 #[cfg(test)]
 impl Captured {
-    /// All of it so far.
+    /// Everything written so far.
     pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
@@ -208,7 +204,7 @@ impl Write for Captured {
     }
 }
 
-/// Standard output whose reader has gone away: at once, or when the buffer is brought on its way.
+/// Standard output whose reader has gone away: at once, or when the buffer is flushed.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unread {
@@ -230,7 +226,7 @@ impl Write for Unread {
     }
 }
 
-/// `text` as a JSON string the way Go writes it: `<`, `>`, `&` and the two Unicode line ends are escaped.
+/// `text` as a JSON string, as Go writes it: `<`, `>`, `&` and the two Unicode line ends are escaped.
 pub(crate) fn json_string(text: &str) -> String {
     let plain = serde_json::Value::from(text).to_string();
     if !plain.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
@@ -248,13 +244,13 @@ pub(crate) fn json_string(text: &str) -> String {
     escaped
 }
 
-/// Whether `name` can stand on a line of text: no metric's name has an end of line or another control character, but a
-/// daemon of the Go tool lists files that are called so (D31).
+/// Whether `name` fits on a line of text. A metric's name has no control character, but a Go daemon also
+/// lists files that have one in their names (D31).
 pub(crate) fn fits_a_line(name: &str) -> bool {
     !name.bytes().any(|byte| byte.is_ascii_control())
 }
 
-/// A table for people: columns as wide as their widest cell, two spaces between, numbers to the right.
+/// A table for people: columns as wide as their widest cell, two spaces between them, numbers on the right.
 pub(crate) struct Table {
     header: Vec<&'static str>,
     right: Vec<bool>,
@@ -262,7 +258,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Columns by their titles; one whose title begins with `>` is set to the right.
+    /// A table with these column titles. A column whose title begins with `>` is aligned to the right.
     pub(crate) fn new(titles: &[&'static str]) -> Self {
         Self {
             header: titles.iter().map(|title| title.trim_start_matches('>')).collect(),
@@ -271,7 +267,7 @@ impl Table {
         }
     }
 
-    /// Adds a row, a cell a column.
+    /// Adds a row with one cell for each column.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells);
     }
@@ -304,7 +300,7 @@ impl Display for Table {
     }
 }
 
-/// A length for people: binary units, one digit behind the point.
+/// A length for people: binary units, one decimal digit.
 pub(crate) fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
@@ -333,15 +329,15 @@ pub(crate) fn human_count(count: u64) -> String {
     text
 }
 
-/// A point in time as the Go tool's log has it, in UTC: `2006/01/02 15:04:05`.
+/// A point in time as in the Go tool's log, in UTC: `2006/01/02 15:04:05`.
 pub(crate) fn log_time(at: std::time::SystemTime) -> String {
     let format = time::macros::format_description!("[year]/[month]/[day] [hour]:[minute]:[second]");
     let at = time::OffsetDateTime::from(at);
-    // A year of five digits cannot be written so.
+    // This format has no year of five digits.
     at.format(format).unwrap_or_else(|_| at.unix_timestamp().to_string())
 }
 
-/// A time for people: the two largest units.
+/// A duration for people: the two largest units.
 pub(crate) fn human_duration(duration: std::time::Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -364,7 +360,7 @@ mod tests {
         assert_eq!(json_string("a<&>\"é"), "\"a\\u003c\\u0026\\u003e\\\"é\"");
     }
 
-    /// A path in an archive, or a daemon's reason, may have anything in it.
+    /// A path in an archive, or a daemon's reason, may contain anything.
     #[test]
     fn what_people_are_told_commands_no_terminal() {
         let (output, _, people) = Output::captured();

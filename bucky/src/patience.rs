@@ -1,33 +1,34 @@
-//! How often something is tried again, and how long to wait between.
+//! How often something is tried again, and how long to wait in between.
 //!
-//! Four kinds of trouble: a node that is busy is waited for, and that is no failure; one that is away is waited for
-//! as long as a restart takes; a trouble that may pass is tried a few times; a lasting one is not tried again. Every
-//! kind has its limit, so that nothing waits for ever.
+//! There are four kinds of trouble. A busy node is waited for, and that is not a failure. A node that is down
+//! is waited for as long as a restart takes. Trouble that may pass is tried a few times. Lasting trouble is
+//! not tried again. Every kind has a limit, so that nothing waits for ever.
 
 use std::future::Future;
 use std::time::Duration;
 
 use bucky_api::{ClientError, Daemon, ErrorCode};
 
-/// How often something that failed and may pass is tried, the first time included.
+/// How often something that may pass is tried, the first time included.
 const ATTEMPTS: u32 = 4;
-/// The wait after the first failure; each further one doubles it.
+/// The wait after the first failure; it doubles after each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest single wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How long a busy node is waited for in all, without any progress. A first scan of a large store takes minutes.
+/// How long to wait for a busy node in all, without any progress. The first scan of a large store takes
+/// minutes.
 const BUSY_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// What kind of trouble it was.
+/// The kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// The node asks to come again later.
     Busy,
-    /// Nothing listens there: perhaps the node is being restarted.
+    /// Nothing answers at the address: the node may be restarting.
     Away,
-    /// It may work the next time.
+    /// The next attempt may succeed.
     Passing,
-    /// It will not.
+    /// No further attempt will succeed.
     Lasting,
 }
 
@@ -55,18 +56,18 @@ pub(crate) enum Next {
     GiveUp,
 }
 
-/// What is left of the patience with one piece of work.
+/// The attempts and waits that are left for one piece of work.
 #[derive(Debug)]
 pub(crate) struct Patience {
     attempts: u32,
     failures: u32,
     busy: Waits,
     away: Waits,
-    /// How long a node that is away is waited for in all, without any progress.
+    /// How long to wait in all for a node that is down, without any progress.
     away_limit: Duration,
 }
 
-/// Waits of one kind.
+/// The waits of one kind.
 #[derive(Debug, Default)]
 struct Waits {
     count: u32,
@@ -74,7 +75,7 @@ struct Waits {
 }
 
 impl Waits {
-    /// The number of the next one; none where all together reached `limit`.
+    /// The number of the next wait, or `None` if all waits together have reached `limit`.
     fn next(&mut self, limit: Duration) -> Option<u32> {
         (self.total < limit).then(|| {
             self.count += 1;
@@ -89,12 +90,12 @@ impl Patience {
         Self::with_attempts(daemon, ATTEMPTS)
     }
 
-    /// Patience with `daemon` for so many attempts at something that fails and may pass.
+    /// Patience with `daemon`, with this many attempts at something that may pass.
     pub(crate) fn with_attempts(daemon: &Daemon, attempts: u32) -> Self {
         Self::of(attempts, daemon.timeouts().away)
     }
 
-    /// Patience with several daemons at once, each of which may be away for `away_limit`.
+    /// Patience with several daemons at once, each of which may be down for `away_limit`.
     pub(crate) fn with_all(away_limit: Duration) -> Self {
         Self::of(ATTEMPTS, away_limit)
     }
@@ -104,7 +105,7 @@ impl Patience {
         Self { attempts, failures: 0, busy, away, away_limit }
     }
 
-    /// What to do after `trouble`. `jitter`, from 0 to 1, keeps many from coming back at one moment.
+    /// What to do after `trouble`. `jitter`, from 0 to 1, keeps many clients from coming back at one moment.
     pub(crate) fn after(&mut self, trouble: Trouble, jitter: f64) -> Next {
         let round = match trouble {
             Trouble::Lasting => None,
@@ -126,7 +127,7 @@ impl Patience {
         Next::Wait(wait)
     }
 
-    /// Something of the work was done: the patience is whole again.
+    /// Notes that some of the work was done: all waits start again from zero.
     pub(crate) fn progress(&mut self) {
         *self = Self::of(self.attempts, self.away_limit);
     }
@@ -139,12 +140,11 @@ pub(crate) fn jitter() -> f64 {
     f64::from((low & 0xffff_ffff) as u32) / f64::from(u32::MAX)
 }
 
-/// Asks `daemon` until there is an answer, or patience is at its end; the last error is given then.
+/// Asks `daemon` until it answers, or until patience runs out; the error is the last one.
 ///
-/// `on_wait` is told of the first wait for a node that is busy or away.
+/// `on_wait` is called at the first wait for a node that is busy or down.
 ///
-/// # Errors
-/// [`ClientError`].
+/// # Errors [`ClientError`].
 pub(crate) async fn ask<T, F>(
     daemon: &Daemon,
     mut question: impl FnMut() -> F,
@@ -191,7 +191,7 @@ mod tests {
         assert!((0.0..=1.0).contains(&jitter()));
     }
 
-    /// D37: the Go tool asks a daemon that is never ready for ever.
+    /// D37: the Go tool waits for ever for a daemon that never gets ready.
     #[test]
     fn a_busy_node_is_waited_for_long_but_not_for_ever() {
         let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    /// What stands between a daemon and its client may answer 503 for good, and be wrong 15 minutes long.
+    /// A proxy between a daemon and its client may answer 503 for good; that must not cost 15 minutes.
     #[test]
     fn only_the_daemons_own_word_makes_it_busy() {
         let refusal = |status: u16, code| ClientError::Status {

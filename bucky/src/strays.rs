@@ -1,11 +1,11 @@
-//! The metrics that a node should not hold, read page by page in the order of their names.
+//! The misplaced metrics of a node, read page by page in the order of their names.
 //!
-//! A daemon with `/v1` and our ring is asked what it misplaces, and its answer is held against our own ring: a
-//! daemon that was started anew with another ring meanwhile must not be believed. Of any other node the whole list
-//! is read, and placed here.
+//! A daemon with `/v1` and our ring is asked for its misplaced metrics, and its answer is checked against our
+//! ring: the daemon may have been restarted with another ring in the meantime. Of any other node the whole
+//! list is read and placed here.
 //!
-//! What such a daemon calls unplaceable (tagged files named by the hash of a series that it does not know) is read beside
-//! what it misplaces, and placed here where our series has them.
+//! A daemon calls tagged files unplaceable if they are named by the hash of a series that it does not know.
+//! These are read beside its misplaced metrics, and placed here if our `--series` knows the series.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,18 +22,20 @@ use crate::output::Output;
 use crate::patience;
 use crate::placement::{self, NoPlace, Series};
 
-/// How a node's strays are found.
+/// How a node's misplaced metrics are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// It is asked, as this host of the ring (or as what it calls itself).
+    /// The daemon is asked, as this host of the ring, or under its own name if `None`.
     Asked { host: Option<String> },
-    /// Its list is read page by page and placed here. It is no host of the ring: all of it is astray.
+    /// Its list is read page by page and placed here. It is not a host of the ring, so every metric is
+    /// misplaced.
     PlacedHere,
-    /// A Go daemon's list is read whole and placed here. It is this host of the ring, or none.
+    /// A Go daemon's list is read as a whole and placed here. It is this host of the ring, or not in the ring
+    /// if `None`.
     GoPlacedHere { host: Option<String> },
-    /// All that its list has goes to these nodes of the ring, wherever they would have it.
+    /// Every metric of its list goes to these nodes of the ring, whatever the ring says.
     Whole { to: Vec<usize> },
-    /// The same of a Go daemon.
+    /// Like `Whole`, for a Go daemon.
     GoWhole { to: Vec<usize> },
 }
 
@@ -54,56 +56,56 @@ impl How {
     }
 }
 
-/// What is read of a node.
+/// What is read from a node.
 #[derive(Clone, Debug)]
 pub(crate) struct StrayQuery {
-    /// How it is found.
+    /// How the metrics are found.
     pub(crate) how: How,
-    /// Where things belong.
+    /// The ring that places them.
     pub(crate) ring: Arc<Ring>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// Only metrics in whose name this is found.
+    /// Only metrics whose name matches this.
     pub(crate) regex: Option<String>,
     /// Only metrics after this one.
     pub(crate) after: Option<MetricName>,
     /// Names asked for in one request: see [`inventory::page_len`].
     pub(crate) page: usize,
-    /// With the length of each file, where the node can tell it at once.
+    /// Whether to ask for the length of each file, if the node can report it with the list.
     pub(crate) with_bytes: bool,
-    /// Names that begin with this are each node's own, where we place.
+    /// Names with this prefix are local metrics; used where a list is placed here.
     pub(crate) local_prefix: Option<String>,
 }
 
-/// A metric that lies on the wrong node.
+/// A misplaced metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     /// The metric.
     pub(crate) metric: MetricName,
-    /// Its owners, the first copy first: indices into the ring's nodes.
+    /// Its owners, the first copy first: indexes of the ring's nodes.
     pub(crate) owners: Vec<usize>,
-    /// The length of its file, where it was told.
+    /// The length of its file, if the node reported it.
     pub(crate) bytes: Option<u64>,
 }
 
-/// What a list has.
+/// An entry of a node's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    /// A metric that lies on the wrong node.
+    /// A misplaced metric.
     Stray(Found),
-    /// A tagged file that has no place.
+    /// An unplaceable tagged file.
     Unplaceable(String),
-    /// A name that no metric has: only Go daemons list such.
+    /// A path that is not a metric's name: only Go daemons list such paths.
     Unusable { name: String, reason: String },
 }
 
-/// Why a node's strays cannot be read to their end.
+/// The reason why a node's misplaced metrics cannot be read to their end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StrayError {
-    /// The node does not answer as it should.
+    /// The request failed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// It places by another ring than ours.
+    /// The node places by another ring than ours.
     #[error(
         "{addr} places {metric} on {theirs}, but by the ring of -h it belongs to {ours}; was {addr} restarted \
          with another ring?"
@@ -111,7 +113,7 @@ pub(crate) enum StrayError {
     OtherRing { addr: DaemonAddr, metric: MetricName, theirs: String, ours: String },
 }
 
-/// Strays being read from one node; one page ahead of what is taken.
+/// The misplaced metrics of one node, read one page ahead.
 pub(crate) struct StrayListing {
     pages: mpsc::Receiver<Result<Vec<Item>, StrayError>>,
     page: VecDeque<Item>,
@@ -124,17 +126,16 @@ impl StrayListing {
         tokio::spawn(async move {
             let reading = Reading { daemon, query, output, sender };
             if let Err(error) = reading.run().await {
-                // Where nobody listens any more, nobody needs to know.
+                // If the receiver is gone, nothing needs the error.
                 let _ = reading.sender.send(Err(error)).await;
             }
         });
         Self { pages, page: VecDeque::new() }
     }
 
-    /// The next item; none at the end.
+    /// The next item, or `None` at the end.
     ///
-    /// # Errors
-    /// [`StrayError`] once, where the list cannot be read to its end.
+    /// # Errors [`StrayError`], once, if the list cannot be read to its end.
     pub(crate) async fn next(&mut self) -> Result<Option<Item>, StrayError> {
         while self.page.is_empty() {
             match self.pages.recv().await {
@@ -226,7 +227,7 @@ impl Reading {
         Ok(())
     }
 
-    /// What the daemon says, if our ring says the same.
+    /// The daemon's line, if our ring agrees with it.
     fn checked(&self, line: MisplacedLine) -> Result<Item, StrayError> {
         let ring = &self.query.ring;
         let known = self.query.series.with_told(line.series.as_deref());
@@ -294,8 +295,8 @@ impl Reading {
         Ok(())
     }
 
-    /// The metric as a stray; none where it is local, or lies on one of its owners, on `host`. `told` is the series that the
-    /// daemon says its file is named by.
+    /// The metric as an item. `None` if it is local, or if `host` is one of its owners. `told` is the series
+    /// that the daemon reported for its file.
     fn place(
         &self,
         metric: MetricName,
@@ -328,10 +329,10 @@ impl Reading {
     }
 }
 
-/// A list that is read page by page beside another one: what was read of it and not yet taken.
+/// One of two lists that are read side by side: its entries that were read and not yet taken.
 struct Ahead {
     items: VecDeque<(String, Option<Item>)>,
-    /// Where the next page begins.
+    /// The name after which the next page begins.
     after: Option<String>,
     is_begun: bool,
 }
@@ -341,7 +342,7 @@ impl Ahead {
         Self { items: VecDeque::new(), after, is_begun: false }
     }
 
-    /// Whether its next page is to be read.
+    /// Whether its next page should be read.
     fn is_wanted(&self) -> bool {
         self.items.is_empty() && !self.is_over()
     }
@@ -354,7 +355,7 @@ impl Ahead {
         self.items.is_empty() && self.is_over()
     }
 
-    /// A page was read; the next one begins after `after`.
+    /// Notes that a page was read; the next one begins after `after`.
     fn go_on(&mut self, after: Option<String>) {
         (self.after, self.is_begun) = (after, true);
     }
@@ -363,7 +364,8 @@ impl Ahead {
         self.items.push_back((name, item));
     }
 
-    /// What was read of both, in the order of the names, as far as nothing can come in between.
+    /// Takes the entries of both lists in the order of their names, as far as nothing unread can come in
+    /// between.
     fn merge(one: &mut Self, other: &mut Self) -> Vec<Item> {
         let mut items = Vec::new();
         loop {
@@ -387,7 +389,7 @@ mod tests {
     use crate::fake_daemon::{Reply, daemon};
     use bucky_api::{Client, Timeouts};
 
-    /// Reads from a daemon that answers every request with `page`, and gives how it ended.
+    /// Reads from a daemon that answers every request with `page`; returns how many items came, or the error.
     async fn read(page: Vec<MisplacedLine>) -> Result<usize, StrayError> {
         let addr = daemon(move |request| match request.parameter("unplaceable") {
             Some(_) => Reply::ok(""),
@@ -446,7 +448,7 @@ mod tests {
         assert!(error.contains("more than"), "{error}");
     }
 
-    /// The daemon was started with another ring after the plan was made.
+    /// The daemon was restarted with another ring after the plan was made.
     #[tokio::test]
     async fn owners_that_our_ring_does_not_name_are_not_believed() {
         let error = read(page(0..3, "b")).await.unwrap_err();

@@ -1,5 +1,5 @@
-//! Merges the copies of one metric that are too long for memory: in their temporary files, window by window, by the rules of
-//! `merge`.
+//! Merges the copies of one metric that are too long for memory: in their temporary files, window by window,
+//! by the rules of `merge`.
 
 use std::io;
 
@@ -12,22 +12,22 @@ use bucky_whisper::{
 use super::copies::{Held, Merged};
 use crate::spool::{Content, Spool};
 
-/// A file of the archive that is being made; its header unless it is compressed.
+/// A file for the archive, with its header unless it is compressed.
 struct File {
     meta: FileMeta,
     spool: Spool,
     header: Option<Header>,
 }
 
-/// What became of a copy that was merged into a file.
+/// The result of merging a copy into a file.
 enum Brought {
-    /// The file has all of it; so many points came.
+    /// The file holds all its points; this many were filled.
     Whole(u64),
-    /// They cannot be merged.
+    /// The two cannot be merged.
     Apart,
 }
 
-/// Merges `copies` as of `now`, the one whose values win first.
+/// Merges `copies` at the time `now`. The values of the first copy win.
 pub(super) fn merge_long(copies: Vec<Held>, now: u32) -> Merged {
     let mut merged = Merged::default();
     let mut files: Vec<File> = Vec::new();
@@ -68,7 +68,7 @@ fn looked_at(content: Content) -> io::Result<(Spool, Result<Header, ImageError>)
     Ok((spool, kind))
 }
 
-/// Brings `copy` into the first of `files` that can have all of it.
+/// Merges `copy` into the first of `files` that can hold all its points.
 fn bring_into_one(copy: &File, files: &mut [File], now: u32) -> io::Result<Brought> {
     for file in files {
         if let Brought::Whole(points) = bring(copy, file, now)? {
@@ -79,7 +79,8 @@ fn bring_into_one(copy: &File, files: &mut [File], now: u32) -> io::Result<Broug
     Ok(Brought::Apart)
 }
 
-/// Puts into `into` the points that only `copy` has. If `into` has no place for all of them, it may have got some.
+/// Fills the points that only `copy` has into `into`. If `into` has no place for all of them, some may be
+/// filled already.
 fn bring(copy: &File, into: &mut File, now: u32) -> io::Result<Brought> {
     let (from, to) = (&copy.spool, &into.spool);
     if (from.len_bytes(), from.digest()) == (to.len_bytes(), to.digest()) {

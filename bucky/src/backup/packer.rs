@@ -1,8 +1,9 @@
-//! Writes an archive to standard output, from a thread of its own: what reads it may be slow.
+//! Writes an archive to standard output, on a thread of its own: whatever reads it may be slow.
 //!
-//! Windows come in the order of their names; of each metric the copies are brought together here. What is wrong with a
-//! metric is told, and the rest goes on. An archive that cannot be finished ends with a block that is none of a tar, so that
-//! every reader complains: one that only stops is taken for whole by GNU tar.
+//! Windows arrive in the order of their names. The copies of each metric are merged here. If something is
+//! wrong with a metric, it is reported and the archive continues. An archive that cannot be finished ends
+//! with a block that is not valid in a tar, so that every reader complains: GNU tar takes an archive that
+//! only stops for complete.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -21,18 +22,18 @@ use crate::output::{Output, human_bytes, human_count, human_duration};
 use crate::spool::Content;
 use crate::tar_records::BLOCK;
 
-/// How often people are told how far it is.
+/// How often progress is printed.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
-/// How many metrics are named with which something is wrong.
+/// How many metrics with a problem are named.
 const NAMED: u64 = 1_000;
-/// What stands in the place of the end of an archive that was given up.
+/// The block that ends an archive that was given up.
 const GIVEN_UP: &[u8] = b"bucky: this archive is not complete: it was cut off here\n";
 
-/// What is to be written next.
+/// What the packer writes next.
 pub(crate) enum Piece {
     /// Metrics.
     Window(Vec<Taken>),
-    /// The end.
+    /// The end of the archive.
     End,
 }
 
@@ -40,34 +41,34 @@ pub(crate) enum Piece {
 pub(crate) struct Packing {
     /// How contents are stored.
     pub(crate) form: Form,
-    /// How the whole is compressed.
+    /// How the archive is compressed.
     pub(crate) encoding: Encoding,
     /// Whether every metric is named.
     pub(crate) verbose: bool,
-    /// How many metrics there are to be, for the progress.
+    /// How many metrics are planned, for the progress.
     pub(crate) planned: u64,
-    /// The nodes' addresses, by their places.
+    /// The addresses of the nodes, by index.
     pub(crate) addrs: Vec<String>,
 }
 
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Metrics of which something is in the archive.
+    /// Metrics with at least one file in the archive.
     pub(crate) metrics: u64,
     /// Files in the archive.
     pub(crate) files: u64,
-    /// Their length together.
+    /// Their total length.
     pub(crate) bytes: u64,
-    /// Metrics of which several copies were brought together in one file.
+    /// Metrics whose copies were merged into one file.
     pub(crate) merged: u64,
-    /// Metrics whose copies had to stay apart.
+    /// Metrics with copies that could not be merged.
     pub(crate) apart: u64,
-    /// Metrics of which a copy, or all, could not be archived.
+    /// Metrics with a copy that could not be archived.
     pub(crate) failed: u64,
 }
 
-/// Starts the thread. The first channel takes what is to be written, the second tells how it ended.
+/// Starts the thread. The first channel takes what is to be written; the second returns the result.
 pub(crate) fn start(
     packing: Packing,
     output: Arc<Output>,
@@ -75,7 +76,7 @@ pub(crate) fn start(
     let (sender, pieces) = mpsc::channel(1);
     let (end_sender, end) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
-        // Where nobody waits for it any more, nobody needs to know.
+        // If nothing waits for the result, nothing needs it.
         let _ = end_sender.send(pack(packing, &output, pieces));
     });
     (sender, end)
@@ -115,7 +116,7 @@ struct Packer<'o> {
 
 impl Packer<'_> {
     fn metric(&mut self, taken: Taken) -> io::Result<()> {
-        // The place of a long metric's files is free once they are written.
+        // The permit of a long metric is released when its files are written.
         let Taken { metric, copies, problems, place: _place } = taken;
         let nodes: Vec<usize> = copies.iter().map(|copy| copy.node).collect();
         let Merged { files, failed, copies, .. } = merge(copies, now());
@@ -166,7 +167,7 @@ impl Packer<'_> {
         self.say_up_to(self.counts.failed, format_args!("bucky: {metric}: {addr}: {reason}"));
     }
 
-    /// Tells of the `number`th metric with which something is wrong, unless there are too many.
+    /// Reports the `number`th problem, unless there were too many already.
     fn say_up_to(&self, number: u64, told: impl fmt::Display) {
         if number <= NAMED {
             self.output.say(told);
@@ -213,7 +214,7 @@ impl Write for Data {
 }
 
 impl<W: Write> TarWriter<W> {
-    /// Writes `why` in the place of the next member, for readers to stumble over, and gives the writer back.
+    /// Writes `why` where the next member would be, so that readers fail there, and returns the inner writer.
     fn give_up(mut self, why: &[u8]) -> io::Result<W> {
         let mut block = why.to_vec();
         block.resize(BLOCK, b' ');

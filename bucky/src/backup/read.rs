@@ -1,9 +1,9 @@
-//! Reading the copies of metrics, some at a time, in the order of their names.
+//! Reads the copies of metrics, some at a time, in the order of their names.
 //!
-//! A window of metrics is read whole before it is handed on, so that a slow reader of the archive keeps no daemon waiting
-//! and what fails can be read again. How many make a window goes by the length of those before; what turns out to be too
-//! much all the same is left for the next. A metric with a copy that its node does not send so, being too long to be held in
-//! memory, is read for itself, into temporary files.
+//! A window of metrics is read as a whole before it is handed on. So a slow reader of the archive keeps no
+//! daemon waiting, and what fails can be read again. The number of metrics in a window follows from the
+//! length of earlier files. If a window is too large all the same, the rest is left for the next one. If a
+//! node leaves out a copy because it is too long for memory, that metric is read alone, into temporary files.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,66 +16,66 @@ use super::copies::Held;
 use crate::copy_streams::{Copy, CopyNodes, LeftOuts, ReadError};
 use crate::holders::{Holders, Listed, Place, Placer};
 
-/// What the files of a window have together, about.
+/// About how many bytes the files of a window have together.
 const WINDOW_BYTES: u64 = 4 << 20;
-/// What all windows that are read at the same time hold together, about.
+/// About how many bytes all windows that are read at the same time hold together.
 const HELD_BYTES: u64 = 32 << 20;
-/// The most metrics of a window, and those of the first one, whose lengths nobody knows.
+/// The most metrics in a window; and the number in the first one, when no lengths are known.
 const WINDOW_METRICS: u64 = 500;
 const FIRST_METRICS: u64 = 16;
-/// How long after the first look what was not to be had is asked for again.
+/// How long after the first look a missing copy is asked for again.
 const SECOND_LOOK: Duration = Duration::from_millis(300);
 
-/// A metric to be archived.
+/// A metric to archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Subject {
     /// The metric.
     pub(crate) metric: MetricName,
     /// The nodes that list it.
     listed_by: Vec<usize>,
-    /// The nodes that are asked for it: its owners, and then the others that list it.
+    /// The nodes that are asked for it: first its owners, then other nodes that list it.
     nodes: Vec<usize>,
 }
 
-/// What came of a metric.
+/// A metric with the copies that were read.
 pub(crate) struct Taken {
     /// The metric.
     pub(crate) metric: MetricName,
-    /// Its copies, the owners' first.
+    /// Its copies, those of owners first.
     pub(crate) copies: Vec<Held>,
-    /// Copies that could not be had: the node, and why.
+    /// Copies that could not be read: the node, and the reason.
     pub(crate) problems: Vec<(usize, String)>,
-    /// The place that its temporary files take.
+    /// The permit for its temporary files.
     pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
-/// What came of a window.
+/// The result of reading a window.
 pub(crate) struct Window {
-    /// In the order of the names.
+    /// The metrics that were read, in the order of their names.
     pub(crate) taken: Vec<Taken>,
-    /// The metric after those, where a copy of it is too long to be held: to be read by [`read_long`].
+    /// The metric after those, if one of its copies is too long for memory: [`read_long`] reads it.
     pub(crate) long: Option<Subject>,
-    /// What was too much, to be read next.
+    /// What did not fit, to be read next.
     pub(crate) rest: Vec<Subject>,
 }
 
-/// The metrics that are to be archived, in the order of their names.
+/// The metrics to archive, in the order of their names.
 pub(crate) struct Subjects {
     holders: Holders,
     placer: Option<Arc<Placer>>,
 }
 
 impl Subjects {
-    /// Those of `holders`. Owners that do not list a metric are asked for it too, where `placer` knows them: it may just be
-    /// on its way there.
+    /// The metrics of `holders`. If `placer` knows the owners, owners that do not list a metric are asked for
+    /// it too: it may be moving there now.
     pub(crate) fn new(holders: Holders, placer: Option<Arc<Placer>>) -> Self {
         Self { holders, placer }
     }
 
-    /// The next so many; none at the end. What no metric is called is passed over.
+    /// The next metrics, this many at most, or `None` at the end. Paths that are not a metric's name are
+    /// skipped.
     ///
-    /// # Errors
-    /// [`ClientError`] where a node's list breaks off.
+    /// # Errors [`ClientError`] if a node's list breaks off.
     pub(crate) async fn next(&mut self, metrics: u64) -> Result<Option<Vec<Subject>>, ClientError> {
         let mut subjects = Vec::new();
         while (subjects.len() as u64) < metrics {
@@ -97,7 +97,7 @@ impl Subjects {
     }
 }
 
-/// How much is read at once: by what the metrics so far had.
+/// How much is read at once, by the lengths of the metrics so far.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     metrics: u64,
@@ -106,7 +106,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Notes a window that came.
+    /// Notes a window that was read.
     pub(crate) fn saw(&mut self, window: &Window) {
         let bytes = window.taken.iter().map(Taken::bytes).sum();
         self.metrics += window.taken.len() as u64;
@@ -114,7 +114,7 @@ impl Pace {
         self.largest_window = self.largest_window.max(bytes);
     }
 
-    /// How many metrics make the next window.
+    /// How many metrics go into the next window.
     pub(crate) fn metrics(&self) -> u64 {
         if self.metrics == 0 {
             return FIRST_METRICS;
@@ -123,7 +123,7 @@ impl Pace {
         (WINDOW_BYTES / average).clamp(1, WINDOW_METRICS)
     }
 
-    /// How many windows are read at once, `workers` at most.
+    /// How many windows are read at once, at most `workers`.
     pub(crate) fn windows(&self, workers: usize) -> usize {
         if self.metrics == 0 {
             return 1;
@@ -139,18 +139,17 @@ impl Taken {
     }
 }
 
-/// What came of a metric by now.
+/// What is known of a metric so far.
 struct Seen {
     copies: Vec<Held>,
-    /// Nodes that sent none; why, is told at the end.
+    /// Nodes that sent no copy; the reasons follow at the end of their streams.
     absent: Vec<usize>,
     problems: Vec<(usize, Problem, String)>,
 }
 
 /// Reads a window.
 ///
-/// # Errors
-/// [`ReadError`] where a node does not answer; what is wrong with single metrics is told with them.
+/// # Errors [`ReadError`] if a node does not answer. Problems with single metrics are in the result.
 pub(crate) async fn read(
     nodes: &CopyNodes,
     mut subjects: Vec<Subject>,
@@ -161,7 +160,7 @@ pub(crate) async fn read(
         Err(error) if subjects.len() <= 1 => {
             return Ok(unread(subjects, &chain(&error)));
         }
-        // Whichever is to blame, the others come through.
+        // One of them is to blame; each is read alone, and the others succeed.
         Err(_) => {
             let second = subjects.split_off(subjects.len() / 2);
             let mut window = Box::pin(read(nodes, subjects)).await?;
@@ -181,10 +180,9 @@ pub(crate) async fn read(
     Ok(Window { taken: taken.collect(), long: long.flatten(), rest })
 }
 
-/// Reads the copies of one metric, of whatever length. `place` is given back once nobody needs them any more.
+/// Reads the copies of one metric, of any length. `place` is released once its files are no longer needed.
 ///
-/// # Errors
-/// As [`read`].
+/// # Errors The errors of [`read`].
 pub(crate) async fn read_long(
     nodes: &CopyNodes,
     subject: Subject,
@@ -192,7 +190,7 @@ pub(crate) async fn read_long(
 ) -> Result<Taken, ReadError> {
     let seen = match nodes.patiently(|| look_long(nodes, &subject)).await {
         Ok(seen) if seen.is_worth_a_second_look(&subject) => {
-            // Its room on the disk first.
+            // The first look's temporary files are removed before the second look needs the room.
             drop(seen);
             tokio::time::sleep(SECOND_LOOK).await;
             nodes.patiently(|| look_long(nodes, &subject)).await
@@ -215,7 +213,7 @@ async fn look_long(nodes: &CopyNodes, subject: &Subject) -> Result<Seen, ReadErr
     Ok(seen)
 }
 
-/// The first of `subjects`, as many as are enough at a time.
+/// Reads the first of `subjects`, as many as make a window.
 async fn some(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, ReadError> {
     let seen = nodes.patiently(|| look(nodes, subjects)).await?;
     if !seen.is_empty() {
@@ -226,7 +224,7 @@ async fn some(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, Read
     nodes.patiently(|| look(nodes, first)).await
 }
 
-/// Looks a second time at what seemed to move, or was locked.
+/// Looks again at metrics that seemed to move, or were locked.
 async fn look_again(
     nodes: &CopyNodes,
     subjects: &[Subject],
@@ -265,7 +263,7 @@ fn untaken(subject: Subject, reason: &str) -> Taken {
     }
 }
 
-/// Looks at `subjects` from the first on, until it is enough.
+/// Reads `subjects` from the first on, until there is enough for a window.
 async fn look(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, ReadError> {
     let wanted = subjects.iter().map(|subject| (&subject.metric, subject.nodes.as_slice()));
     let mut streams = nodes.open(wanted).await?;
@@ -273,7 +271,8 @@ async fn look(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, Read
     let mut bytes = 0;
     for subject in subjects {
         if bytes > 2 * WINDOW_BYTES {
-            // Why copies are missing stands at the ends of the streams, which are not read now.
+            // The reasons for missing copies come at the ends of the streams, which are not read in this
+            // case.
             let whole = seen.iter().take_while(|seen| seen.absent.is_empty()).count();
             seen.truncate(whole);
             return Ok(seen);
@@ -313,13 +312,13 @@ impl Seen {
         self.problems.push((node, problem, reason));
     }
 
-    /// Whether a node has left its copy out because it is too long to be held.
+    /// Whether a node left its copy out because it is too long for memory.
     fn is_too_long(&self) -> bool {
         self.problems.iter().any(|(_, problem, _)| *problem == Problem::TooLarge)
     }
 
-    /// Whether it seems to move just now: what was on the way from one node to the other may be missing in both answers.
-    /// So is what somebody had locked.
+    /// Whether the metric may be moving: both nodes may have answered without it while it was in transit. A
+    /// locked file is worth a second look too.
     fn is_worth_a_second_look(&self, subject: &Subject) -> bool {
         self.problems.iter().any(|(node, problem, _)| match problem {
             Problem::SourceMissing => subject.listed_by.contains(node),
@@ -329,7 +328,7 @@ impl Seen {
 
     fn taken(self, subject: Subject) -> Taken {
         let is_there = !self.copies.is_empty();
-        // That a copy has moved away, or that an owner has none, is no problem where another has one.
+        // A copy that has moved away, or an owner without a copy, is not a problem if another node has one.
         let is_problem = |node: &usize, problem: &Problem| match problem {
             Problem::SourceMissing => !is_there && subject.listed_by.contains(node),
             _ => true,
@@ -394,7 +393,7 @@ mod tests {
         };
         let subject = || subject("a", &[1, 2], &[0, 1, 2]);
         for (is_there, problems, told, second_look) in [
-            // An owner that was asked although it does not list it.
+            // An owner that was asked although it does not list the metric.
             (true, vec![problem(0, Problem::SourceMissing)], 0, false),
             (true, vec![problem(1, Problem::SourceMissing)], 0, true),
             (

@@ -1,8 +1,9 @@
-//! A tar as GNU tar and all others read it: ustar headers, and records before a member only for what those cannot hold.
+//! Writes a tar that GNU tar and other readers understand: ustar headers, with records before a member only
+//! for what a header cannot hold.
 //!
-//! Nothing ends the archive but [`TarWriter::finish`]: one that was given up has no end, so that whoever reads it sees that
-//! it is not whole. Sources: "ustar Interchange Format" and "pax Extended Header" in POSIX.1-2001; "Storing Sparse Files,
-//! PAX Format, Version 1.0" in GNU tar's manual.
+//! Only [`TarWriter::finish`] writes the end of the archive. An archive that was given up has no end, so a
+//! reader sees that it is not complete. Sources: "ustar Interchange Format" and "pax Extended Header" in
+//! POSIX.1-2001; "Storing Sparse Files, PAX Format, Version 1.0" in GNU tar's manual.
 
 use std::io::{self, BufReader, Read, Write};
 
@@ -13,13 +14,13 @@ use tar::{EntryType, Header};
 use crate::spool::Spool;
 use crate::tar_records::{BLOCK, COMMENT, Digests, STRETCHES_MOST, Stretch, record};
 
-/// The unit in which holes are left out, that of nearly all file systems.
+/// The unit of holes; nearly all file systems use it.
 const HOLE: usize = 4096;
 /// How much of a temporary file is read at a time.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// The longest member whose length a header has room for.
+/// The longest member whose length fits into a header.
 const HEADER_BYTES_MOST: u64 = 0o77_777_777_777;
-/// How much of a name a header takes that is only there for readers which do not know records.
+/// The longest name in a header that only serves readers without support for records.
 const NAME_BYTES: usize = 100;
 
 /// How the contents of members are stored.
@@ -27,7 +28,7 @@ const NAME_BYTES: usize = 100;
 pub(crate) enum Form {
     /// Byte for byte.
     Whole,
-    /// Without what is only zeros.
+    /// Without blocks that are all zeros.
     Sparse,
 }
 
@@ -38,15 +39,14 @@ pub(crate) struct TarWriter<W> {
 }
 
 impl<W: Write> TarWriter<W> {
-    /// An archive with nothing in it yet.
+    /// An archive without members.
     pub(crate) fn new(writer: W, form: Form) -> Self {
         Self { writer, form }
     }
 
     /// Adds the file at `path`.
     ///
-    /// # Errors
-    /// Those of the writer behind. The archive is of no use then.
+    /// # Errors Those of the inner writer. The archive is not usable then.
     pub(crate) fn append(&mut self, path: &str, meta: FileMeta, content: &[u8]) -> io::Result<()> {
         let stretches = match self.form {
             Form::Whole => None,
@@ -65,10 +65,9 @@ impl<W: Write> TarWriter<W> {
         self.fill_up(bytes)
     }
 
-    /// Adds the file at `path`, whose content is in a temporary file.
+    /// Adds the file at `path`, with its content from a temporary file.
     ///
-    /// # Errors
-    /// Those of the writer behind, and of the temporary file. The archive is of no use then.
+    /// # Errors Those of the inner writer, and of the temporary file. The archive is not usable then.
     pub(crate) fn append_spooled(
         &mut self,
         path: &str,
@@ -89,8 +88,8 @@ impl<W: Write> TarWriter<W> {
         self.fill_up(bytes)
     }
 
-    /// Writes what stands before the content of a file, the map of its data with it, and gives how many bytes the member
-    /// has.
+    /// Writes what comes before a file's content, including the map of its data. Returns the length of the
+    /// member.
     fn begin(&mut self, path: &str, file: &File, stretches: Option<&[Stretch]>) -> io::Result<u64> {
         let File { meta, digest, len_bytes } = *file;
         let mut header = Header::new_ustar();
@@ -121,29 +120,27 @@ impl<W: Write> TarWriter<W> {
         Ok(bytes)
     }
 
-    /// Writes the end of the archive, and gives the writer back.
+    /// Writes the end of the archive, and returns the inner writer.
     ///
-    /// # Errors
-    /// Those of the writer behind.
+    /// # Errors Those of the inner writer.
     pub(crate) fn finish(mut self) -> io::Result<W> {
         self.writer.write_all(&[0; 2 * BLOCK])?;
         Ok(self.writer)
     }
 
-    /// Writes a block that is no member.
+    /// Writes a block that is not a member.
     ///
-    /// # Errors
-    /// Those of the writer behind.
+    /// # Errors Those of the inner writer.
     pub(crate) fn raw(&mut self, block: &[u8]) -> io::Result<()> {
         self.writer.write_all(block)
     }
 
-    /// The writer behind; the archive has no end.
+    /// The inner writer; the archive has no end.
     pub(crate) fn into_writer(self) -> W {
         self.writer
     }
 
-    /// The records that go with the member that follows.
+    /// Writes the records for the next member.
     fn extension(&mut self, path: &str, meta: FileMeta, records: &[u8]) -> io::Result<()> {
         let mut header = Header::new_ustar();
         set_plain_name(&mut header, &format!("PaxHeaders/{path}"))?;
@@ -163,14 +160,14 @@ impl<W: Write> TarWriter<W> {
         self.writer.write_all(header.as_bytes())
     }
 
-    /// Zeros up to the next block.
+    /// Writes zeros up to the next block.
     fn fill_up(&mut self, bytes: u64) -> io::Result<()> {
         let over = usize::try_from(bytes % BLOCK as u64).unwrap_or(0);
         if over == 0 { Ok(()) } else { self.writer.write_all(&[0; BLOCK][over..]) }
     }
 }
 
-/// What is written of a file before its content.
+/// A file without its content.
 #[derive(Clone, Copy)]
 struct File {
     meta: FileMeta,
@@ -178,7 +175,8 @@ struct File {
     len_bytes: u64,
 }
 
-/// Sets a name that does not count: what does not fit is cut off, and what is not ASCII is a `_`.
+/// Sets the name in the header, which a record overrides. It is cut to fit, and `_` replaces what is not
+/// ASCII.
 fn set_plain_name(header: &mut Header, path: &str) -> io::Result<()> {
     let plain: String = path.chars().map(|c| if c.is_ascii() { c } else { '_' }).collect();
     header.set_path(plain.get(..NAME_BYTES).unwrap_or(&plain).trim_end_matches('/'))
@@ -192,8 +190,8 @@ fn sparse_records(path: &str, bytes: u64) -> Vec<u8> {
     pairs.into_iter().flat_map(record).collect()
 }
 
-/// What is not zeros, in whole holes' lengths; none where leaving out the rest is not worth the map, or where that is longer
-/// than any that is read.
+/// The stretches of data in units of [`HOLE`]. `None` if leaving out the holes saves less than the map costs,
+/// or if the map would be longer than readers accept.
 fn stretches(mut content: impl Read) -> io::Result<Option<Vec<Stretch>>> {
     let mut stretches: Vec<Stretch> = Vec::new();
     let mut offset = 0;
@@ -209,7 +207,7 @@ fn stretches(mut content: impl Read) -> io::Result<Option<Vec<Stretch>>> {
                 Some(last) if last.offset + last.bytes == offset => last.bytes += bytes,
                 _ => stretches.push(Stretch { offset, bytes }),
             }
-            // One more may stand for a hole at the end.
+            // A hole at the end may need one more stretch.
             if stretches.len() >= STRETCHES_MOST {
                 return Ok(None);
             }
@@ -217,7 +215,7 @@ fn stretches(mut content: impl Read) -> io::Result<Option<Vec<Stretch>>> {
         offset += bytes;
     }
     let data: u64 = stretches.iter().map(|stretch| stretch.bytes).sum();
-    // A file that ends in a hole says so by an empty stretch at its end.
+    // An empty stretch at the end marks a file that ends in a hole.
     if stretches.last().is_none_or(|last| last.offset + last.bytes < offset) {
         stretches.push(Stretch { offset, bytes: 0 });
     }
@@ -225,7 +223,7 @@ fn stretches(mut content: impl Read) -> io::Result<Option<Vec<Stretch>>> {
     Ok((data + map_bytes < offset).then_some(stretches))
 }
 
-/// The map of a sparse member, which stands before its data: numbers, a line each, in whole blocks.
+/// The map of a sparse member, which comes before its data: numbers, one a line, padded to whole blocks.
 fn map(stretches: &[Stretch]) -> Vec<u8> {
     let mut map = format!("{}\n", stretches.len());
     for Stretch { offset, bytes } in stretches {

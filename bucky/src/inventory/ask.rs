@@ -1,4 +1,5 @@
-//! What a list is asked of a daemon with: pages where it has `/v1`, one piece where not, and new scans.
+//! The requests for lists: in pages from a daemon with `/v1`, in one piece from a Go daemon; and for new
+//! scans.
 
 use std::time::Duration;
 
@@ -13,12 +14,13 @@ use crate::outcome::UnhealthyError;
 use crate::output::Output;
 use crate::patience::{self, Next, Patience, Trouble};
 
-/// How long after a Go daemon was asked for a new scan it says that it scans.
+/// How long a Go daemon takes to report that it scans, after a new scan was asked for.
 const SCAN_BEGINS: Duration = Duration::from_millis(300);
 /// How many nodes are asked at once.
 const ASKED_AT_ONCE: usize = 32;
 
-/// The names that a daemon lists by the Go tool's route: sorted, each once, waited for within limits.
+/// The names that a daemon lists by the Go tool's route: sorted, each once. Waits for the daemon within
+/// limits.
 pub(crate) async fn list(
     daemon: &Daemon,
     filter: &GoListFilter,
@@ -60,10 +62,9 @@ pub(super) fn tell_wait(output: &Output, error: &ClientError) {
     output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
 }
 
-/// Has all members scan anew, and waits until they have.
+/// Has all members scan again, and waits until they have.
 ///
-/// # Errors
-/// [`UnhealthyError`] names the first that cannot: nothing was done yet.
+/// # Errors [`UnhealthyError`] names the first that cannot. Nothing was done yet.
 pub(crate) async fn refresh<'a>(
     members: impl Iterator<Item = &'a Member>,
     output: &Output,
@@ -76,8 +77,8 @@ pub(crate) async fn refresh<'a>(
     })
 }
 
-/// Has one member scan anew. A Go daemon answers at once with its old list (D18): it is asked again until it has a
-/// new one.
+/// Has one member scan again. A Go daemon answers at once with its old list (D18); it is asked again until it
+/// has a new one.
 async fn refresh_one(member: &Member, output: &Output) -> Result<(), ClientError> {
     let daemon = &member.daemon;
     if member.can(DaemonKind::pages_its_list) {
@@ -91,18 +92,17 @@ async fn refresh_one(member: &Member, output: &Output) -> Result<(), ClientError
     list(daemon, &none, output).await.map(drop)
 }
 
-/// A page of a list, and after which name the next one begins; none where this was the last.
+/// A page of a list.
 pub(crate) struct Page<T> {
-    /// What is on it.
+    /// The entries of the page.
     pub(crate) entries: Vec<T>,
-    /// Where to go on.
+    /// The name after which the next page begins, or `None` if this is the last page.
     pub(crate) next: Option<String>,
 }
 
-/// Refuses a page that does not go on after `after`, in byte order: a list of such would never end.
+/// Refuses a page with a name that does not come after `after`, in byte order: such a list might never end.
 ///
-/// # Errors
-/// [`ClientError::BadAnswer`].
+/// # Errors [`ClientError::BadAnswer`].
 pub(crate) fn in_order<'a>(
     daemon: &Daemon,
     route: &'static str,
@@ -123,7 +123,7 @@ pub(crate) fn in_order<'a>(
 /// Which metrics of a daemon with `/v1` are listed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PageFilter<'a> {
-    /// Only those in whose name this is found.
+    /// Only metrics whose name matches this.
     pub(crate) regex: Option<&'a str>,
     /// Only tagged files named by the hash of a series that the daemon does not know.
     pub(crate) unplaceable: bool,
@@ -161,10 +161,10 @@ pub(super) async fn name_page(
     Ok(Page { entries, next })
 }
 
-/// A page of metrics with their sizes, of a daemon with `/v1`.
+/// A page of metrics with their sizes, from a daemon with `/v1`.
 ///
-/// A metric that vanished since the scan has a name in the list and no size: a short page need not be the last one.
-/// Where the next begins is then told by the names.
+/// A metric that has vanished since the scan has a name in the list and no size. So a short page need not be
+/// the last one, and the names decide where the next page begins.
 pub(crate) async fn stat_page(
     daemon: &Daemon,
     filter: PageFilter<'_>,
@@ -185,8 +185,8 @@ pub(crate) async fn stat_page(
     Ok(Page { entries, next })
 }
 
-/// Size and time of change of those of `names`, sorted, that a daemon with `/v1` has. A name that is no metric's is
-/// nobody's.
+/// Size and modification time of those of `names` that a daemon with `/v1` has, sorted. Names that are not a
+/// metric's are left out.
 pub(super) async fn stat_names(
     daemon: &Daemon,
     names: &[String],
@@ -212,7 +212,7 @@ mod tests {
     use crate::fake_daemon::{Reply, daemon};
     use bucky_api::{Client, Timeouts};
 
-    /// Four names, of which the second and third have no file any more.
+    /// Four names; the files of the second and third have vanished.
     async fn store() -> Daemon {
         let addr = daemon(|request| {
             let after = request.parameter("after").unwrap_or_default();

@@ -1,7 +1,8 @@
-//! What the nodes hold, read page by page, all nodes at once, in the order of the names.
+//! What the nodes hold, read page by page, from all nodes at once, in the order of the names.
 //!
-//! A daemon with `/v1` gives its list in pages. A Go daemon gives it in one piece and unsorted, and sizes metric by
-//! metric. Either way a [`Listing`] hands out bounded pages, and [`Merged`] puts those of many nodes in one order.
+//! A daemon with `/v1` gives its list in pages. A Go daemon gives it in one piece, unsorted, and reports
+//! sizes metric by metric. In both cases a [`Listing`] hands out bounded pages, and [`Merged`] puts those of
+//! many nodes into one order.
 
 mod ask;
 
@@ -22,40 +23,41 @@ use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::{chain, patience};
 
-/// Names asked for in one request of all nodes together. Of each node up to three pages are held at a time.
+/// Names in one request to each of all nodes, together. Up to three pages of each node are held at a time.
 const PAGES: usize = 12_000;
 /// The most names asked for in one request.
 const LONGEST_PAGE: usize = 5_000;
-/// The fewest: a request costs more than so many names.
+/// The fewest names asked for in one request: the request itself costs more than this many names.
 const SHORTEST_PAGE: usize = 100;
-/// Names sent in one request: a Go daemon takes a list it cannot read for none (D1), so lists stay short.
+/// The most names sent in one request. A Go daemon takes a list that it cannot read for an empty one (D1), so
+/// lists stay short.
 pub(crate) const NAMES_SENT: usize = 2_000;
 
-/// How many names to ask for in one request where so many nodes are read at the same time: what is held does not grow
-/// with the nodes.
+/// How many names to ask for in one request if this many nodes are read at the same time. Memory does not
+/// grow with the number of nodes.
 pub(crate) fn page_len(nodes: usize) -> usize {
     (PAGES / nodes.max(1)).clamp(SHORTEST_PAGE, LONGEST_PAGE)
 }
 
-/// How much of a metric is told.
+/// How much is asked of each metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
     /// Its name.
     Name,
-    /// Also size and time of change.
+    /// Its name, size and modification time.
     Stat,
 }
 
 /// A metric on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Its name, as the node tells it.
+    /// Its name, as the node lists it.
     pub(crate) name: String,
-    /// What was found out about it, or why nothing was.
+    /// Its size and time, or the reason why they are unknown.
     pub(crate) stat: Result<Stat, String>,
 }
 
-/// Size and time of change of a file; zeros where only names were asked for.
+/// Size and modification time of a file; zeros if only names were asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stat {
     /// The length in bytes.
@@ -64,25 +66,25 @@ pub(crate) struct Stat {
     pub(crate) mtime: i64,
 }
 
-/// What is to be read.
+/// What is read.
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     /// Which metrics.
     pub(crate) selection: Selection,
-    /// How much of each.
+    /// How much of each metric.
     pub(crate) detail: Detail,
-    /// How many metrics of a Go daemon are looked at, one by one, at the same time.
+    /// How many metrics of a Go daemon are asked for at the same time, one request each.
     pub(crate) workers: usize,
 }
 
-/// A list being read from one node.
+/// A list that is being read from one node.
 pub(crate) struct Listing {
     pages: mpsc::Receiver<Result<Vec<Entry>, ClientError>>,
     page: VecDeque<Entry>,
 }
 
 impl Listing {
-    /// Begins to read what `query` asks for from `member`; one page ahead of what is taken.
+    /// Begins to read from `member` what `query` asks for, one page ahead.
     pub(crate) fn begin(
         member: &Member,
         query: Arc<Query>,
@@ -106,17 +108,16 @@ impl Listing {
                 }
             };
             if let Err(error) = result {
-                // Where nobody listens any more, nobody needs to know.
+                // If the receiver is gone, nothing needs the error.
                 let _ = reading.sender.send(Err(error)).await;
             }
         });
         Self { pages, page: VecDeque::new() }
     }
 
-    /// The next metric; none at the end.
+    /// The next metric, or `None` at the end.
     ///
-    /// # Errors
-    /// [`ClientError`] once, where the list cannot be read to its end.
+    /// # Errors [`ClientError`], once, if the list cannot be read to its end.
     pub(crate) async fn next(&mut self) -> Result<Option<Entry>, ClientError> {
         while self.page.is_empty() {
             match self.pages.recv().await {
@@ -137,7 +138,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// The pages of a daemon with `/v1`.
+    /// Reads the pages of a daemon with `/v1`.
     async fn by_page(&self) -> Result<(), ClientError> {
         let mut after: Option<String> = None;
         let mut is_last = false;
@@ -173,7 +174,7 @@ impl Reading {
         Ok(Page { entries: entries.collect(), next: page.next })
     }
 
-    /// Those of `names` that the daemon has. Both kinds of daemon answer the Go tool's route.
+    /// Reads those of `names` that the daemon has. Both kinds of daemon answer the Go tool's route.
     async fn by_name(&self, names: &[String]) -> Result<(), ClientError> {
         for names in names.chunks(NAMES_SENT) {
             let filter = GoListFilter::Names(names.to_vec());
@@ -185,7 +186,7 @@ impl Reading {
         Ok(())
     }
 
-    /// The same with their sizes, which a daemon with `/v1` looks up by itself.
+    /// Reads those of `names` that a daemon with `/v1` has, with their sizes.
     async fn stat_by_name(&self, names: &[String]) -> Result<(), ClientError> {
         for names in names.chunks(NAMES_SENT) {
             let stat = || stat_names(&self.daemon, names);
@@ -198,7 +199,7 @@ impl Reading {
         Ok(())
     }
 
-    /// The list of a Go daemon.
+    /// Reads the list of a Go daemon.
     async fn whole(&self, filter: GoListFilter) -> Result<(), ClientError> {
         let names = list(&self.daemon, &filter, &self.output).await?;
         for names in names.chunks(self.page_len) {
@@ -209,7 +210,7 @@ impl Reading {
         Ok(())
     }
 
-    /// Hands a page out; false where nobody wants more.
+    /// Hands a page out; `false` if the receiver is gone.
     async fn send(&self, names: Vec<String>) -> Result<bool, ClientError> {
         let entries = match self.query.detail {
             Detail::Name => {
@@ -223,9 +224,9 @@ impl Reading {
         Ok(self.sender.send(Ok(entries)).await.is_ok())
     }
 
-    /// Looks at one metric. Where the daemon is away it is so for all of them.
+    /// Asks for one metric. If the daemon does not answer, that is the error of the whole list.
     async fn look(&self, name: String) -> Result<Entry, ClientError> {
-        // D31: the Go daemon would look at another metric.
+        // D31: the Go daemon would return another metric.
         if let Err(reason) = metric_called(&name) {
             return Ok(Entry {
                 stat: Err(format!("{name:?} is not a valid metric name: {reason}")),
@@ -262,7 +263,7 @@ pub(crate) struct Merged {
     listings: Vec<Option<Listing>>,
     heads: BinaryHeap<Reverse<Head>>,
     failures: Vec<ClientError>,
-    /// How many metrics each node has given so far.
+    /// How many metrics each node has returned so far.
     counts: Vec<u64>,
 }
 
@@ -286,10 +287,9 @@ impl PartialOrd for Head {
 }
 
 impl Merged {
-    /// Begins to read from all members of `cluster` that are there, after a new scan where `fresh`.
+    /// Begins to read from all members of `cluster` that answered, after a new scan if `fresh`.
     ///
-    /// # Errors
-    /// Where a new scan cannot be had.
+    /// # Errors If a new scan fails.
     pub(crate) async fn begin(
         cluster: &Cluster,
         query: Query,
@@ -318,14 +318,14 @@ impl Merged {
         Ok(merged)
     }
 
-    /// The next metric and the place of its node among the members; none at the end of all lists.
+    /// The next metric and the index of its node among the members, or `None` at the end of all lists.
     pub(crate) async fn next(&mut self) -> Option<(usize, Entry)> {
         let Reverse(Head { index, entry }) = self.heads.pop()?;
         self.advance(index).await;
         Some((index, entry))
     }
 
-    /// Puts the next metric of a node among the heads, if it has one.
+    /// Adds the next metric of a node to the heads, if there is one.
     async fn advance(&mut self, index: usize) {
         let Some(slot) = self.listings.get_mut(index) else { return };
         let Some(listing) = slot else { return };
@@ -344,7 +344,7 @@ impl Merged {
         }
     }
 
-    /// Tells how many metrics each node gave, once all have been taken.
+    /// Reports how many metrics each node returned; call it when all have been taken.
     pub(crate) fn tell_returned(&self, cluster: &Cluster, output: &Output) {
         for (member, count) in cluster.members.iter().zip(&self.counts) {
             if member.is_there() {
@@ -353,25 +353,26 @@ impl Merged {
         }
     }
 
-    /// Why a node's list broke off, once; it is not among the lists from then on.
+    /// The reason why a node's list broke off, once. That list is not read any further.
     pub(crate) fn take_failure(&mut self) -> Option<ClientError> {
         self.failures.pop()
     }
 
-    /// Tells which nodes' lists broke off.
+    /// Reports the nodes whose lists broke off.
     pub(crate) fn tell_failures(&self, output: &Output) -> Outcome {
         tell_failures(&self.failures, output)
     }
 }
 
-/// Tells, in the Go tool's words, how many metrics a node gave. People at a terminal see them, or their sum.
+/// Reports, in the Go tool's words, how many metrics a node returned. At a terminal the metrics, or their
+/// sum, are shown.
 pub(crate) fn tell_returned(member: &Member, count: u64, output: &Output) {
     if !output.is_terminal() {
         output.say(format_args!("{} returned {count} metrics", member.addr()));
     }
 }
 
-/// Tells what failed with which node.
+/// Reports what failed at which node.
 pub(crate) fn tell_failures(failures: &[ClientError], output: &Output) -> Outcome {
     for error in failures {
         output.say(format_args!("bucky: {}", chain(error)));
@@ -379,11 +380,11 @@ pub(crate) fn tell_failures(failures: &[ClientError], output: &Output) -> Outcom
     if failures.is_empty() { Outcome::Done } else { Outcome::SomeFailed }
 }
 
-/// Which of the names that were asked for no node has.
+/// Selected names that no node has returned yet.
 pub(crate) struct Sought(BTreeSet<String>);
 
 impl Sought {
-    /// None found yet.
+    /// All selected names.
     pub(crate) fn new(selection: &Selection) -> Self {
         match selection {
             Selection::Names(names) => Self(names.iter().cloned().collect()),
@@ -391,7 +392,7 @@ impl Sought {
         }
     }
 
-    /// Those that were not found.
+    /// The names that were not found.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
@@ -401,7 +402,7 @@ impl Sought {
         self.0.remove(name);
     }
 
-    /// Tells what was not found.
+    /// Reports the names that were not found.
     pub(crate) fn tell(&self, output: &Output) -> Outcome {
         for name in &self.0 {
             output.say(format_args!("Metric not found: {name}"));

@@ -25,9 +25,9 @@ pub(crate) struct Schemas {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Pair {
     metrics: u64,
-    /// Points without a place because of the layout, and how many of these are covered by a valid coarser
-    /// point.
+    /// Points without a place because of the layout.
     without_place: u64,
+    /// How many of these have a valid coarser point at the same time.
     coarser: u64,
     /// The resolution of the coarser archive.
     coarser_seconds_per_point: u32,
@@ -35,7 +35,7 @@ struct Pair {
     lacking: u64,
     /// Owners' files that were given the archives of both schemas.
     reshaped: u64,
-    /// Points without a place that kept the source from being deleted.
+    /// Metrics whose source was not deleted because of such points.
     kept: u64,
     example: Option<MetricName>,
 }

@@ -1,8 +1,9 @@
-//! What is looked at together: the metrics of all nodes in the order of their names, in batches for the same nodes.
+//! Which metrics are read together: those of all nodes in the order of their names, in batches for the same
+//! nodes.
 //!
-//! Names are read page by page and put into windows; what a window finds is sorted and told before the next one's.
-//! Within a window, metrics that are asked of the same nodes go together. So memory is bounded by a window, whatever
-//! the number of metrics.
+//! Names are read page by page and put into windows. The findings of a window are sorted and printed before
+//! those of the next one. Within a window, metrics that are asked of the same nodes form a batch. So memory
+//! is bounded by a window, however many metrics there are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,18 +15,18 @@ use super::sample::{Sample, Size, Smallest};
 use super::subject::Subject;
 use crate::holders::{Holders, Listed, Place, Placer};
 
-/// Metrics in a window: some hundred bytes each.
+/// Metrics in a window, at some hundred bytes each.
 const WINDOW: usize = 20_000;
-/// Metrics in a batch: enough that a request is cheap, few enough that all workers have something.
+/// Metrics in a batch: enough that a request is cheap, few enough that all workers are busy.
 const BATCH: usize = 500;
 
-/// Metrics to be looked at together, in the order of their names.
+/// Metrics that are read together, in the order of their names.
 pub(crate) struct Batch {
-    /// The window that it is part of, from 0.
+    /// The number of its window, from 0.
     pub(crate) window: u64,
     /// The metrics; all are asked of the same nodes.
     pub(crate) subjects: Vec<Subject>,
-    /// What is known of names without looking.
+    /// What is known from names alone.
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -52,14 +53,14 @@ impl Placer {
     }
 }
 
-/// The metrics to be looked at, batch by batch.
+/// The metrics to read, batch by batch.
 pub(crate) struct Batches {
     holders: Holders,
     sample: Option<Sample>,
-    /// What was picked of all names; none where each is looked at as it comes.
+    /// The sample of all names, or `None` if every name is read.
     picked: Option<std::vec::IntoIter<Listed>>,
     placer: Arc<Placer>,
-    /// Those of the window that is handed out, the next one last.
+    /// The batches of the current window, the next one last.
     ready: Vec<Batch>,
     window: u64,
 }
@@ -67,8 +68,7 @@ pub(crate) struct Batches {
 impl Batches {
     /// The metrics of `holders`, or a sample of them.
     ///
-    /// # Errors
-    /// Where the lists have to be read to their end first and cannot be.
+    /// # Errors If a sample is wanted and the lists cannot be read to their end.
     pub(crate) async fn begin(
         holders: Holders,
         sample: Option<Sample>,
@@ -88,10 +88,9 @@ impl Batches {
         Ok(batches)
     }
 
-    /// The next batch; none at the end.
+    /// The next batch, or `None` at the end.
     ///
-    /// # Errors
-    /// [`ClientError`] where a node's list breaks off: without it nothing can be said.
+    /// # Errors [`ClientError`] if a node's list breaks off: nothing can be said without it.
     pub(crate) async fn next(&mut self) -> Result<Option<Batch>, ClientError> {
         if self.ready.is_empty() {
             self.fill_window().await?;
@@ -99,7 +98,7 @@ impl Batches {
         Ok(self.ready.pop())
     }
 
-    /// Names that were asked for and that no node lists.
+    /// Selected names that no node lists.
     pub(crate) fn not_found(&self) -> impl Iterator<Item = &str> {
         self.holders.sought().names()
     }
@@ -130,7 +129,7 @@ impl Batches {
         Ok(())
     }
 
-    /// The next name, and who lists it.
+    /// The next name and the nodes that list it.
     async fn listed(&mut self) -> Result<Option<Listed>, ClientError> {
         if let Some(picked) = &mut self.picked {
             return Ok(picked.next());

@@ -4,7 +4,7 @@ use bucky_whisper::{Aggregation, Header, Point, Retention, XFilesFactor};
 const NOW: u32 = 1_800_000_000;
 const CLOCK: Clock = Clock { now: NOW, latest: NOW, settled: NOW - 900 };
 
-/// A file with points in its finest archive, each so many slots old.
+/// A file with points in its finest archive; `ages` are in slots.
 fn file(retentions: &str, ages: &[u32]) -> Vec<u8> {
     let retentions: Vec<Retention> =
         retentions.split(',').map(|text| text.parse().unwrap()).collect();
@@ -16,7 +16,7 @@ fn file(retentions: &str, ages: &[u32]) -> Vec<u8> {
     let step = archive.seconds_per_point;
     for age in ages {
         let timestamp = NOW - NOW % step - age * step;
-        // Position 0 has the base: the slots count from it.
+        // The base is at position 0: slots are counted from it.
         let base = u32::from_be_bytes(bytes[archive.offset as usize..][..4].try_into().unwrap());
         let position = if base == 0 {
             0
@@ -104,7 +104,7 @@ fn a_stray_with_nothing_new_is_only_misplaced() {
     }
 }
 
-/// Points of both resolutions are looked for, each archive by itself.
+/// Points of both resolutions are compared, each archive alone.
 #[test]
 fn what_a_coarser_archive_lacks_is_told_by_that_archive() {
     let mut stray = file("60:1440,300:2016", &[]);
@@ -130,7 +130,7 @@ fn owners_that_differ_are_told_but_not_the_points_that_are_on_their_way() {
         |age| LackingArchive { seconds_per_point: 60, points: 1, first: t(age), last: t(age) };
     let differ = |other, age| Kind::ReplicasDiffer { other, archives: vec![archive(age)] };
     assert_eq!(findings, [(0, differ(1, 102)), (1, differ(0, 101))]);
-    // The same between a stray and an owner: there the newest count.
+    // Between a misplaced copy and an owner, the newest points count.
     let (_, findings) = look(&[0], &[(0, Some(&other)), (1, Some(&one))]);
     let Kind::Lacks { archives, .. } = &findings[1].1 else { panic!("{findings:?}") };
     assert_eq!(archives[0].points, 4);
