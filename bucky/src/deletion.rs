@@ -43,7 +43,8 @@ enum Fate {
 
 /// Deletes the metrics in `names` from `daemon`, and reports each that could not be deleted.
 ///
-/// # Errors If the pile cannot be read. Names that were read are deleted.
+/// # Errors
+/// If the pile cannot be read. Names that were read are deleted.
 pub(crate) async fn delete(
     daemon: &Daemon,
     names: NamePile,

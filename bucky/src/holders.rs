@@ -29,7 +29,8 @@ pub(crate) struct Listed {
 impl Listed {
     /// The metric of this name.
     ///
-    /// # Errors The reason why it is not a metric's name.
+    /// # Errors
+    /// The reason why it is not a metric's name.
     pub(crate) fn metric(&self) -> Result<MetricName, String> {
         metric_called(&self.name)
     }
@@ -78,7 +79,8 @@ pub(crate) struct Placer {
 impl Placer {
     /// A placer for the ring of `cluster`. `local_prefix` is the prefix of Go daemons' local metrics.
     ///
-    /// # Errors [`UnhealthyError`] if the ring cannot be used, or names a host that is not a member.
+    /// # Errors
+    /// [`UnhealthyError`] if the ring cannot be used, or names a host that is not a member.
     pub(crate) fn of(cluster: &Cluster, local_prefix: Option<&str>) -> anyhow::Result<Self> {
         let ring = cluster.ring()?;
         let member = |host: &str| {
@@ -139,7 +141,8 @@ pub(crate) struct Holders {
 impl Holders {
     /// Begins to read the selected metrics in the lists of the members of `cluster`.
     ///
-    /// # Errors The errors of [`Merged::begin`].
+    /// # Errors
+    /// The errors of [`Merged::begin`].
     pub(crate) async fn begin(
         cluster: &Cluster,
         selection: &Selection,
@@ -152,7 +155,8 @@ impl Holders {
 
     /// The next name and the nodes that list it, or `None` at the end.
     ///
-    /// # Errors [`ClientError`] if a node's list breaks off: nothing can be said without it.
+    /// # Errors
+    /// [`ClientError`] if a node's list breaks off: nothing can be said without it.
     pub(crate) async fn next(&mut self) -> Result<Option<Listed>, ClientError> {
         let first = match self.ahead.take() {
             Some(first) => Some(first),

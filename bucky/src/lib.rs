@@ -107,8 +107,9 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>, output: Output) -> Out
 /// This one must be of a run that deletes its sources, without a selection, on the ring with this
 /// fingerprint.
 ///
-/// # Errors What a run would report that cannot continue from it: a line that is not valid, another version,
-/// another ring or selection.
+/// # Errors
+/// What a run would report that cannot continue from it: a line that is not valid, another version, another
+/// ring or selection.
 pub fn journal_whole_bytes(
     content: impl std::io::Read,
     ring: &str,

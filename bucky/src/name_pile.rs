@@ -38,7 +38,8 @@ impl NamePile {
 
     /// Adds a name.
     ///
-    /// # Errors If the file cannot be created or written.
+    /// # Errors
+    /// If the file cannot be created or written.
     pub(crate) async fn push(&mut self, name: String) -> io::Result<()> {
         self.page.push(name);
         self.len += 1;
@@ -60,7 +61,8 @@ impl NamePile {
 
     /// The names, from the first one on.
     ///
-    /// # Errors If the file cannot be written.
+    /// # Errors
+    /// If the file cannot be written.
     pub(crate) async fn into_pages(self) -> io::Result<NamePages> {
         let Self { page_len, page, file, .. } = self;
         let file = match file {
@@ -81,7 +83,8 @@ impl NamePile {
 impl NamePages {
     /// The next names, or `None` at the end.
     ///
-    /// # Errors If the file cannot be read.
+    /// # Errors
+    /// If the file cannot be read.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Vec<String>>> {
         if let Some(file) = self.file.take() {
             let page_len = self.page_len;

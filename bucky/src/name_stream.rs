@@ -55,7 +55,8 @@ impl LineError {
 impl ListArgs {
     /// Refuses to read the list from standard input if the file `other` of `flag` is read from there.
     ///
-    /// # Errors [`UsageError`].
+    /// # Errors
+    /// [`UsageError`].
     pub(crate) fn refuse_stdin_twice(
         &self,
         flag: &str,
@@ -78,7 +79,8 @@ impl ListArgs {
 
     /// Opens the list.
     ///
-    /// # Errors [`UsageError`] if it cannot be opened, or begins like a JSON array and is not one.
+    /// # Errors
+    /// [`UsageError`] if it cannot be opened, or begins like a JSON array and is not one.
     pub(crate) fn open(&self) -> anyhow::Result<NameStream> {
         match &self.metrics_file {
             _ if self.is_stdin() => NameStream::read(Box::new(BufReader::new(io::stdin()))),

@@ -33,7 +33,8 @@ const REGEX_LIMIT_BYTES: usize = 20_000;
 
 /// `expression`, if it is valid, not empty, and not too long.
 ///
-/// # Errors [`UsageError`].
+/// # Errors
+/// [`UsageError`].
 pub(crate) fn checked_regex(expression: &str) -> anyhow::Result<String> {
     if expression.is_empty() {
         // D47: the Go tool takes an empty expression for all metrics.
@@ -74,8 +75,8 @@ pub(crate) fn names_from(mut input: impl Read) -> anyhow::Result<Vec<String>> {
 
 /// The metric that a node lists as `name`.
 ///
-/// # Errors The reason why it is not a metric's name: a daemon would refuse it, or take it for another
-/// metric's (D31).
+/// # Errors
+/// The reason why it is not a metric's name: a daemon would refuse it, or take it for another metric's (D31).
 pub(crate) fn metric_called(name: &str) -> Result<MetricName, String> {
     match MetricName::parse(name) {
         Ok(metric) if metric.as_str() == name => Ok(metric),

@@ -26,7 +26,8 @@ impl OutputError {
 /// Ignores a reader that has gone away: for commands that do more than print, and report the result in their
 /// exit code.
 ///
-/// # Errors Any other [`OutputError`].
+/// # Errors
+/// Any other [`OutputError`].
 pub(crate) fn while_read(told: Result<(), OutputError>) -> Result<(), OutputError> {
     told.or_else(|error| if error.is_reader_gone() { Ok(()) } else { Err(error) })
 }
@@ -95,7 +96,8 @@ impl Output {
 
     /// Writes data unchanged, without an end of line.
     ///
-    /// # Errors [`OutputError`].
+    /// # Errors
+    /// [`OutputError`].
     pub fn data_text(&self, text: impl Display) -> Result<(), OutputError> {
         let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         write!(data, "{text}").map_err(OutputError)
@@ -103,14 +105,16 @@ impl Output {
 
     /// Writes data that is not text.
     ///
-    /// # Errors Those of the system.
+    /// # Errors
+    /// Those of the system.
     pub(crate) fn data_bytes(&self, bytes: &[u8]) -> io::Result<()> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner).write_all(bytes)
     }
 
     /// Flushes all data; even a reader that has gone away is a failure here.
     ///
-    /// # Errors Those of the system.
+    /// # Errors
+    /// Those of the system.
     pub(crate) fn data_flush(&self) -> io::Result<()> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner).flush()
     }
@@ -122,7 +126,8 @@ impl Output {
 
     /// Flushes all data.
     ///
-    /// # Errors [`OutputError`].
+    /// # Errors
+    /// [`OutputError`].
     pub fn flush(&self) -> Result<(), OutputError> {
         self.data.lock().unwrap_or_else(PoisonError::into_inner).flush().map_err(OutputError)
     }

@@ -144,7 +144,8 @@ pub(crate) fn jitter() -> f64 {
 ///
 /// `on_wait` is called at the first wait for a node that is busy or down.
 ///
-/// # Errors [`ClientError`].
+/// # Errors
+/// [`ClientError`].
 pub(crate) async fn ask<T, F>(
     daemon: &Daemon,
     mut question: impl FnMut() -> F,

@@ -100,7 +100,8 @@ impl fmt::Display for Unplaceable {
 
 /// The owners of the metric `name`, the first copy first: indexes of [`Ring::nodes`].
 ///
-/// # Errors [`NoPlace`] for some files of tagged series.
+/// # Errors
+/// [`NoPlace`] for some files of tagged series.
 pub(crate) fn owners(
     ring: &Ring,
     known: &impl KnownSeries,

@@ -34,7 +34,8 @@ impl Content {
 
     /// The content in a temporary file.
     ///
-    /// # Errors Those of the temporary file; they say what to do.
+    /// # Errors
+    /// Those of the temporary file; they say what to do.
     pub(crate) fn into_spool(self) -> io::Result<Spool> {
         match self {
             Self::Spooled(spool) => Ok(spool),
@@ -92,7 +93,8 @@ impl Spool {
 
     /// The whole content, in memory.
     ///
-    /// # Errors Those of the temporary file.
+    /// # Errors
+    /// Those of the temporary file.
     pub(crate) fn content(&self) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         self.reader().read_to_end(&mut content)?;
@@ -101,7 +103,8 @@ impl Spool {
 
     /// The header, if the content is a valid Whisper file, or else what is wrong.
     ///
-    /// # Errors Those of the temporary file.
+    /// # Errors
+    /// Those of the temporary file.
     pub(crate) fn kind(&self) -> io::Result<Result<Header, ImageError>> {
         let mut head = Vec::new();
         self.part(0, self.len_bytes.min(Header::SIZE_MAX_BYTES)).read_to_end(&mut head)?;
@@ -113,7 +116,8 @@ impl Spool {
 
     /// The spool with its new digest, after the file was written to.
     ///
-    /// # Errors Those of the temporary file.
+    /// # Errors
+    /// Those of the temporary file.
     pub(crate) fn changed(self) -> io::Result<Self> {
         let (digest, _) = Digest::read(self.reader(), self.len_bytes)?;
         Ok(Self { digest, ..self })
@@ -154,7 +158,8 @@ pub(crate) struct SpoolWriter {
 impl SpoolWriter {
     /// An empty temporary file.
     ///
-    /// # Errors If it cannot be created; the error says what to do.
+    /// # Errors
+    /// If it cannot be created; the error says what to do.
     pub(crate) fn begin() -> io::Result<Self> {
         let file = tempfile::tempfile_in(folder()).map_err(explained)?;
         Ok(Self { file, at: 0, digest: DigestBuilder::new() })
@@ -162,7 +167,8 @@ impl SpoolWriter {
 
     /// Adds a piece. Blocks of zeros become holes.
     ///
-    /// # Errors If there is no room for it; the error says what to do.
+    /// # Errors
+    /// If there is no room for it; the error says what to do.
     pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         self.digest.update(piece);
         for block in piece.chunks(HOLE_BYTES) {
@@ -176,8 +182,8 @@ impl SpoolWriter {
 
     /// Adds `bytes` bytes of `reader`, which must have that many.
     ///
-    /// # Errors The errors of [`Self::write`], and those of the reader, unchanged: `UnexpectedEof` if it has
-    /// fewer.
+    /// # Errors
+    /// The errors of [`Self::write`], and those of the reader, unchanged: `UnexpectedEof` if it has fewer.
     pub(crate) fn copy(&mut self, reader: &mut impl Read, bytes: u64) -> Result<(), CopyError> {
         let mut piece = vec![0; 64 * HOLE_BYTES];
         let mut left = bytes;
@@ -210,7 +216,8 @@ impl SpoolWriter {
 
     /// The file with everything that was written.
     ///
-    /// # Errors If its length cannot be set; the error says what to do.
+    /// # Errors
+    /// If its length cannot be set; the error says what to do.
     pub(crate) fn finish(self) -> io::Result<Spool> {
         self.file.set_len(self.at).map_err(explained)?;
         let digest = self.digest.finish();

@@ -135,7 +135,8 @@ impl StrayListing {
 
     /// The next item, or `None` at the end.
     ///
-    /// # Errors [`StrayError`], once, if the list cannot be read to its end.
+    /// # Errors
+    /// [`StrayError`], once, if the list cannot be read to its end.
     pub(crate) async fn next(&mut self) -> Result<Option<Item>, StrayError> {
         while self.page.is_empty() {
             match self.pages.recv().await {

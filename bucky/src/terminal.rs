@@ -15,14 +15,16 @@ pub(crate) struct Terminal(Arc<Mutex<BufReader<File>>>);
 impl Terminal {
     /// Opens the terminal of this process.
     ///
-    /// # Errors If it has none, as under cron.
+    /// # Errors
+    /// If it has none, as under cron.
     pub(crate) fn open() -> io::Result<Self> {
         File::open(TERMINAL).map(|file| Self(Arc::new(Mutex::new(BufReader::new(file)))))
     }
 
     /// Reads a line; `None` if the operator closed the input.
     ///
-    /// # Errors If the terminal is gone.
+    /// # Errors
+    /// If the terminal is gone.
     pub(crate) async fn read_line(&self) -> io::Result<Option<String>> {
         let lines = Arc::clone(&self.0);
         let read = tokio::task::spawn_blocking(move || {

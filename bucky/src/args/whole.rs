@@ -23,10 +23,10 @@ pub(crate) struct WholeArgs {
 }
 
 impl WholeArgs {
-    /// `order` with these.
+    /// Adds these arguments to `order`.
     ///
     /// # Errors
-    /// [`UsageError`] where they make no sense together.
+    /// [`UsageError`] if they make no sense together.
     pub(crate) fn apply(self, order: Order) -> anyhow::Result<Order> {
         if !order.sources.deletes && self.rest > Duration::ZERO {
             return Err(UsageError::because(

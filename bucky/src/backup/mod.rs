@@ -59,8 +59,9 @@ pub(crate) struct Order {
 
 /// Carries out `order`.
 ///
-/// # Errors If a node cannot be read, or standard output does not take everything. What was written is not
-/// usable then.
+/// # Errors
+/// If a node cannot be read, or standard output does not take everything. What was written is not usable
+/// then.
 pub(crate) async fn run(
     client: Client,
     order: Order,

@@ -75,7 +75,8 @@ impl Subjects {
     /// The next metrics, this many at most, or `None` at the end. Paths that are not a metric's name are
     /// skipped.
     ///
-    /// # Errors [`ClientError`] if a node's list breaks off.
+    /// # Errors
+    /// [`ClientError`] if a node's list breaks off.
     pub(crate) async fn next(&mut self, metrics: u64) -> Result<Option<Vec<Subject>>, ClientError> {
         let mut subjects = Vec::new();
         while (subjects.len() as u64) < metrics {
@@ -149,7 +150,8 @@ struct Seen {
 
 /// Reads a window.
 ///
-/// # Errors [`ReadError`] if a node does not answer. Problems with single metrics are in the result.
+/// # Errors
+/// [`ReadError`] if a node does not answer. Problems with single metrics are in the result.
 pub(crate) async fn read(
     nodes: &CopyNodes,
     mut subjects: Vec<Subject>,
@@ -182,7 +184,8 @@ pub(crate) async fn read(
 
 /// Reads the copies of one metric, of any length. `place` is released once its files are no longer needed.
 ///
-/// # Errors The errors of [`read`].
+/// # Errors
+/// The errors of [`read`].
 pub(crate) async fn read_long(
     nodes: &CopyNodes,
     subject: Subject,

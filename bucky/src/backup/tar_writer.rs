@@ -46,7 +46,8 @@ impl<W: Write> TarWriter<W> {
 
     /// Adds the file at `path`.
     ///
-    /// # Errors Those of the inner writer. The archive is not usable then.
+    /// # Errors
+    /// Those of the inner writer. The archive is not usable then.
     pub(crate) fn append(&mut self, path: &str, meta: FileMeta, content: &[u8]) -> io::Result<()> {
         let stretches = match self.form {
             Form::Whole => None,
@@ -67,7 +68,8 @@ impl<W: Write> TarWriter<W> {
 
     /// Adds the file at `path`, with its content from a temporary file.
     ///
-    /// # Errors Those of the inner writer, and of the temporary file. The archive is not usable then.
+    /// # Errors
+    /// Those of the inner writer, and of the temporary file. The archive is not usable then.
     pub(crate) fn append_spooled(
         &mut self,
         path: &str,
@@ -122,7 +124,8 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes the end of the archive, and returns the inner writer.
     ///
-    /// # Errors Those of the inner writer.
+    /// # Errors
+    /// Those of the inner writer.
     pub(crate) fn finish(mut self) -> io::Result<W> {
         self.writer.write_all(&[0; 2 * BLOCK])?;
         Ok(self.writer)
@@ -130,7 +133,8 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes a block that is not a member.
     ///
-    /// # Errors Those of the inner writer.
+    /// # Errors
+    /// Those of the inner writer.
     pub(crate) fn raw(&mut self, block: &[u8]) -> io::Result<()> {
         self.writer.write_all(block)
     }

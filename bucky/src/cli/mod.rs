@@ -1,8 +1,8 @@
 //! The command line: `bucky COMMAND [flags] [arguments]`.
 //!
-//! Flags have one dash or two and may stand before or after arguments (`bucky_flags` sees to that). `-h` is the
-//! host, as in the Go tool; help is `--help` and `bucky help COMMAND`. Only parsing happens here: the environment
-//! is read and names are resolved by the commands.
+//! Flags have one dash or two and may come before or after arguments (`bucky_flags` does that). `-h` is the
+//! host, as in the Go tool; help is `--help` and `bucky help COMMAND`. This module only parses: the commands
+//! read the environment and resolve names.
 
 #[cfg(test)]
 mod tests;
@@ -21,15 +21,15 @@ use crate::outcome::Outcome;
 use crate::output::Output;
 use std::sync::Arc;
 
-/// Switches that stand for their opposite when given as `=false`.
+/// Switches that `=false` turns into another switch.
 const NEGATIONS: [(&str, &str); 2] =
     [("delete", "--no-delete"), ("filter-cache-metrics", "--no-filter-cache-metrics")];
 
-/// What each command's exit codes mean, where it does not say more.
+/// The exit codes, for commands that do not explain their own.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 some of it failed, 2 wrong usage, 3 the cluster is not\n\
     healthy or not reachable, 130 stopped at once by a second Ctrl-C.";
 
-/// What stands below the list of commands, before the exit codes.
+/// The text below the list of commands, before the exit codes.
 const FLAGS: &str = "Flags have one dash or two, before or after arguments.\n\
     `bucky help COMMAND` explains a command.";
 
@@ -90,7 +90,7 @@ pub(crate) enum Command {
     Version,
 }
 
-/// What ends the program before a command runs.
+/// A text that ends the program before a command runs.
 pub(crate) struct Stop {
     /// For standard output.
     data: String,
@@ -100,7 +100,7 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// A text that was asked for.
+    /// A text that the operator asked for.
     fn asked(data: String) -> Self {
         Self { data, told: String::new(), outcome: Outcome::Done }
     }
@@ -130,7 +130,7 @@ impl From<clap::Error> for Stop {
     }
 }
 
-/// The command that `args` (without the program's name) give.
+/// Parses the command in `args`, without the program's name.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Stop> {
     let mut args = args.into_iter();
     let cli = definition();
@@ -168,8 +168,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     Ok(Cli::from_arg_matches(&matches)?.command)
 }
 
-/// The definition, with the Go tool's order in a command's help: a title with the version, the usage, the text, the flags.
-/// The short help ends with examples and the way to the long one; the long help ends with examples and exit codes.
+/// The definition of the command line. The help of a command has the Go tool's order: a title with the
+/// version, the usage, the text, the flags. The short help ends with examples and how to get the long one;
+/// the long help ends with examples and exit codes.
 fn definition() -> clap::Command {
     let whole = Cli::command().after_help(format!("{FLAGS}\n\n{EXIT_CODES}"));
     whole.mut_subcommands(|command| {
@@ -188,17 +189,17 @@ fn definition() -> clap::Command {
     })
 }
 
-/// How much of a command's help is wanted.
+/// How much of a command's help is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Detail {
-    /// The flags that most people need, a line or two each.
+    /// The flags that most people need, in one or two lines each.
     Short,
     /// All flags, with their explanations.
     All,
 }
 
-/// What `bucky help` prints about `topic`. Without a topic: all commands as the Go tool lists them, a line with name and
-/// usage, one with a description.
+/// What `bucky help` prints about `topic`. Without a topic, it lists all commands as the Go tool does: a line
+/// with name and usage, and a line with a description.
 fn help(topic: Option<OsString>, detail: Detail) -> Stop {
     let Some(topic) = topic else {
         let mut commands: Vec<clap::Command> = definition().get_subcommands().cloned().collect();
@@ -235,7 +236,8 @@ fn help(topic: Option<OsString>, detail: Detail) -> Stop {
     }
 }
 
-/// `-delete=false` as the switch that means it: left out, as an ordinary switch would be, it would mean yes.
+/// Turns `-delete=false` into the switch with that meaning. Clap would drop an ordinary switch, and the
+/// default would be yes.
 fn negate_false(arg: OsString) -> OsString {
     let negation = arg.to_str().and_then(|text| {
         let (name, value) = text.trim_start_matches('-').split_once('=')?;
@@ -249,7 +251,7 @@ fn negate_false(arg: OsString) -> OsString {
 /// Runs `command`.
 ///
 /// # Errors
-/// What ended it, for [`crate::run_with`] to print.
+/// The error that ended it, for [`crate::run_with`] to print.
 pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     match command {
         Command::Servers(args) => servers::run(args, output).await,

@@ -17,7 +17,7 @@ fn the_definition_holds_together() {
     definition().debug_assert();
 }
 
-/// D20: flags after an argument are arguments to the Go tool, which then asks localhost.
+/// D20: the Go tool takes flags after an argument for arguments, and then asks localhost.
 #[test]
 fn flags_count_before_and_after_arguments_with_one_dash_or_two() {
     for args in [
@@ -83,7 +83,7 @@ fn help_of_a_command_has_its_title_with_the_version_its_usage_its_text_and_its_f
     assert!(usage < text && text < flags, "{}", stop.data);
 }
 
-/// The short help has what most people need; the long one has every flag, explained.
+/// The short help has what most people need; the long one explains every flag.
 #[test]
 fn help_is_short_unless_all_of_it_is_asked_for() {
     let text = |args: &[&str]| {
@@ -123,7 +123,7 @@ fn help_of_no_command_says_so_and_is_a_mistake() {
     assert!(stop.told.contains("'list'"), "{}", stop.told);
 }
 
-/// D32: `-w 0` hangs the Go tool, or makes it do nothing and exit 0.
+/// D32: with `-w 0`, the Go tool hangs, or does nothing and exits 0.
 #[test]
 fn fewer_than_one_worker_are_refused() {
     for workers in ["0", "-1", "x", "99999999999999999999"] {
@@ -132,7 +132,7 @@ fn fewer_than_one_worker_are_refused() {
     }
 }
 
-/// D37: `-t 0` makes the Go tool wait for ever.
+/// D37: with `-t 0`, the Go tool waits for ever.
 #[test]
 fn waiting_for_ever_is_refused() {
     assert!(mistake(&["list", "-t", "0"]).contains("--timeout"));
@@ -185,8 +185,8 @@ fn a_switch_takes_all_of_gos_words_for_yes_and_no() {
     assert!(mistake(&["list", "-s=maybe"]).contains("invalid boolean value \"maybe\" for -s"));
 }
 
-/// Whoever declares such a flag with a parser of Rust's numbers is told here: `bucky_flags::integer` is the one.
-/// Lengths (BYTES) have units and are no numbers.
+/// A flag that is declared with a parser of Rust's numbers fails here: use `bucky_flags::integer`. Lengths
+/// (BYTES) have units and are not numbers.
 #[test]
 fn every_flag_that_takes_a_number_takes_it_as_go_writes_it() {
     use std::any::TypeId;

@@ -173,7 +173,8 @@ fn built(document: &RingDocument) -> Result<Arc<Ring>, String> {
 impl Cluster {
     /// Asks the daemon at `seed` for the ring, and every member for its own.
     ///
-    /// # Errors [`UnhealthyError`] if `seed` gives no ring.
+    /// # Errors
+    /// [`UnhealthyError`] if `seed` gives no ring.
     pub(crate) async fn discover(
         client: Client,
         seed: DaemonAddr,
@@ -205,7 +206,8 @@ impl Cluster {
     /// Does what [`Self::discover`] does, and refuses the cluster unless all nodes answer and agree. Warns of
     /// what is risky about their ring. With `tells`, it also prints the members.
     ///
-    /// # Errors [`UnhealthyError`].
+    /// # Errors
+    /// [`UnhealthyError`].
     pub(crate) async fn discover_healthy(
         client: Client,
         seed: DaemonAddr,
@@ -248,7 +250,8 @@ impl Cluster {
 
     /// The ring, ready to place metrics.
     ///
-    /// # Errors [`UnhealthyError`] if the ring of `-h` cannot be built.
+    /// # Errors
+    /// [`UnhealthyError`] if the ring of `-h` cannot be built.
     pub(crate) fn ring(&self) -> anyhow::Result<Arc<Ring>> {
         self.ring.get_or_init(|| built(&self.document)).clone().map_err(|reason| {
             UnhealthyError::because(format!("cannot use the ring of {}: {reason}", self.seed))
@@ -327,7 +330,8 @@ impl Cluster {
 
     /// Refuses to continue unless all nodes answered, whether they agree or not.
     ///
-    /// # Errors [`UnhealthyError`] with the nodes that did not answer, and `why` that matters.
+    /// # Errors
+    /// [`UnhealthyError`] with the nodes that did not answer, and `why` that matters.
     pub(crate) fn require_all_there(&self, why: &str) -> anyhow::Result<()> {
         let away = |finding: &&Finding| {
             matches!(finding, Finding::Away { .. } | Finding::NoAddress { .. })
@@ -342,7 +346,8 @@ impl Cluster {
 
     /// Refuses to continue unless all nodes answered and agree.
     ///
-    /// # Errors [`UnhealthyError`] with all findings.
+    /// # Errors
+    /// [`UnhealthyError`] with all findings.
     pub(crate) fn require_healthy(&self) -> anyhow::Result<()> {
         if self.is_healthy() {
             return Ok(());

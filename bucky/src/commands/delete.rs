@@ -1,7 +1,8 @@
-//! `bucky delete`: takes metrics away, wherever they are.
+//! `bucky delete`: deletes metrics from every node that has them.
 //!
-//! In this order, so that nothing goes by accident: the terminal is there or was not wanted; every node answers; every
-//! list was read to its end; each node's number was confirmed. Only then the first file goes.
+//! The order makes sure that nothing is deleted by accident: the terminal is there or not needed; every node
+//! answers; every list is read to its end; the count of each node is confirmed. Only then the first file is
+//! deleted.
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, while_read};
 use crate::terminal::{Terminal, yes_or_no};
 
-/// What becomes of what the operator has not confirmed.
+/// What happens to metrics that the operator has not confirmed.
 const LEFT: &str = "nothing else was deleted";
 
 /// Arguments of `bucky delete`.
@@ -48,7 +49,7 @@ pub(crate) struct Args {
     pub(crate) noconfirm: bool,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let Args { each: args, noconfirm } = args;
     let terminal = if noconfirm { None } else { Some(terminal()?) };
@@ -88,7 +89,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
 
 /// The terminal at which each node is confirmed.
 fn terminal() -> anyhow::Result<Terminal> {
-    // D19: without a terminal the Go tool deletes nothing, says nothing of it, and exits 0.
+    // D19: without a terminal, the Go tool deletes nothing, does not say so, and exits 0.
     Terminal::open().map_err(|error| {
         UsageError::because(format!(
             "nothing was deleted: no terminal to ask at ({error}); to delete without asking, give -noconfirm"
@@ -96,7 +97,7 @@ fn terminal() -> anyhow::Result<Terminal> {
     })
 }
 
-/// A deleted source that is not confirmed yet is healed to its owners, should they have lost it.
+/// Warns of tombstones: they are healed to their owners, so a deleted metric may come back.
 fn tell_tombstones(cluster: &Cluster, output: &Output) {
     for member in &cluster.members {
         let waiting = member.status().map_or(0, |status| status.tombstones.waiting);
@@ -112,15 +113,15 @@ fn tell_tombstones(cluster: &Cluster, output: &Output) {
     }
 }
 
-/// What is to go.
+/// The metrics to delete.
 struct Gathered<'a> {
-    /// From the nodes that have any, sorted by address.
+    /// By node that has any, sorted by address.
     piles: Vec<(&'a Member, NamePile)>,
-    /// Some failed where a name was found nowhere, or cannot be deleted.
+    /// [`Outcome::SomeFailed`] if a name was not found, or cannot be deleted.
     outcome: Outcome,
 }
 
-/// Puts the names in piles, a node a pile; none where a list broke off.
+/// Collects the names in one pile for each node; `None` if a list broke off.
 async fn gather<'a>(
     cluster: &'a Cluster,
     mut merged: Merged,
@@ -138,7 +139,7 @@ async fn gather<'a>(
             Ok(_) => {
                 pile.push(entry.name).await.context("cannot keep the names in a temporary file")?
             }
-            // D31: the Go tool deletes another metric then, or says that it has deleted this one.
+            // D31: the Go tool deletes another metric in this case, or reports that it deleted this one.
             Err(reason) => {
                 output.say(format_args!(
                     "bucky: {} lists {:?}, which cannot be deleted by this name: {reason}",
@@ -162,9 +163,9 @@ async fn gather<'a>(
     Ok(Some(Gathered { piles, outcome }))
 }
 
-/// One node after the other.
+/// Deletes from one node after the other.
 struct Round<'a> {
-    /// Where it is asked; none where it is not.
+    /// The terminal for the confirmation, or `None` if no confirmation is wanted.
     terminal: Option<Terminal>,
     manner: Manner,
     json: bool,
@@ -173,7 +174,7 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Deletes what is in `pile` from a node, if the operator wants it.
+    /// Deletes the metrics of `pile` from a node, if the operator confirms it.
     async fn node(&mut self, member: &Member, pile: NamePile) -> anyhow::Result<Option<Deleted>> {
         let (addr, count) = (member.addr(), pile.len());
         if !self.is_confirmed(&format!("Deleting {count} metrics on {addr}: ")).await? {
@@ -195,11 +196,12 @@ impl Round<'_> {
             let Some(terminal) = &self.terminal else { return Ok(true) };
             let question = format!("{what}Please Confirm: ");
             if self.json {
-                // Standard output is a program's.
+                // Standard output is for programs.
                 self.output.say(&question);
             } else {
                 let asked = self.output.data_text(&question).and_then(|()| self.output.flush());
-                // Elsewhere a reader that has gone away is no failure. Here nobody was asked, so nothing is deleted.
+                // Elsewhere a reader that has gone away is not a failure. Here the question was not seen, so
+                // nothing is deleted.
                 asked.map_err(|error| {
                     anyhow::anyhow!("cannot ask whether to delete ({LEFT}): {}", chain(&error))
                 })?;

@@ -1,4 +1,4 @@
-//! `bucky du`: how many bytes metrics take together.
+//! `bucky du`: the total size of metrics.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::names::Nothing;
 use crate::outcome::Outcome;
 use crate::output::Output;
 
-/// After how many metrics a line of progress comes.
+/// A line of progress is printed after each this many metrics.
 const PROGRESS_EVERY: u64 = 100_000;
 
-/// What stands before each line of the Go tool's log: in UTC here, so that it is the same for all nodes.
+/// How each line of the Go tool's log begins; in UTC here, so that it is the same for all nodes.
 const GO_LOG_TIME: &[FormatItem<'_>] =
     format_description!("[year]/[month]/[day] [hour]:[minute]:[second]");
 
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     pub(crate) each: EachMetricArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let args = args.each;
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
@@ -67,15 +67,16 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     Ok(outcome.and(cluster.outcome()))
 }
 
-/// What was added up.
+/// The total so far.
 #[derive(Clone, Copy)]
 struct Sum {
     metrics: u64,
     bytes: u64,
 }
 
-/// The Go tool tells its result on standard error only, behind the time, and there scripts look for it; it is data, and
-/// belongs on standard output. So it stands on both; and once where both are one, as a script that says `2>&1` has it.
+/// The Go tool prints its result only on standard error, after the time, and scripts look for it there. It is
+/// data, so it belongs on standard output. So it is printed on both, but only once if both are one, as in
+/// scripts with `2>&1`.
 fn print(sum: Sum, json: bool, outcome: Outcome, output: &Output) -> anyhow::Result<()> {
     let lines = lines(sum.bytes);
     let tells_people = !(output.streams_are_one() && output.is_terminal());

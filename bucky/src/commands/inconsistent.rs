@@ -47,7 +47,7 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     if !args.select.regex && !args.select.names.is_empty() {
         // D49: the Go tool ignores such an argument.
@@ -173,7 +173,7 @@ async fn print(
     Ok(outcome)
 }
 
-/// The unplaceable names of a daemon with `/v1`; gives what the daemon failed with.
+/// Prints the unplaceable names of a daemon with `/v1`; returns the error of the daemon, if any.
 async fn print_unplaceable(
     member: &Member,
     regex: Option<String>,
@@ -195,7 +195,7 @@ async fn print_unplaceable(
     }
 }
 
-/// Prints names as they come, in either form.
+/// Prints names as they come, as text or JSON.
 struct Printer<'a> {
     output: &'a Output,
     json: bool,
@@ -232,7 +232,7 @@ impl Printer<'_> {
     }
 }
 
-/// What the lists cannot have.
+/// Reports what the lists cannot contain.
 fn tell_counts(cluster: &Cluster, output: &Output) {
     for (member, status) in
         cluster.members.iter().filter_map(|member| Some((member, member.status()?)))

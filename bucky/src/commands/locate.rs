@@ -50,7 +50,7 @@ pub(crate) struct Args {
     cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let from_stdin = args.names.first().is_some_and(|name| name == "-");
     let ring = match &args.ring {
@@ -138,7 +138,7 @@ fn locate(ring: &Ring, series: &Series, names: &[String], form: Form) -> Located
     located
 }
 
-/// What the file of the series `name` is called, if it has tags.
+/// The names of the file of the series `name`, if it has tags.
 fn files(name: &str) -> Option<String> {
     let hash = SeriesHash::of(name);
     let by_hash = hash.metric_name();

@@ -1,4 +1,4 @@
-//! `bucky path`: names of metrics to paths of files, and back.
+//! `bucky path`: converts names of metrics to paths of files, and back.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     list: ListArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::Done;
     for line in args.list.open()? {

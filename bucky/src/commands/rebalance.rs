@@ -59,8 +59,8 @@ pub(crate) struct Args {
     pub(crate) sync: SyncArgs,
     /// Delete only sources without a write for this long, such as 2m
     ///
-    /// Sources that were written to more recently are copied and stay for a later run. Without --rest, carbon may
-    /// lose an update if it looks up a file that is just being moved away.
+    /// Sources that were written to more recently are copied and stay for a later run. Without --rest, carbon
+    /// may lose an update if it looks up a file that is just being moved away.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = time, conflicts_with = "no_delete", help_heading = heading::WHAT_MOVES)]
     pub(crate) rest: Duration,
     /// Record finished metrics in this file; the next run with it continues there
@@ -80,7 +80,7 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let order = Order {
         task: Task::Rebalance,

@@ -1,4 +1,4 @@
-//! `bucky restore`: metrics out of a tar.
+//! `bucky restore`: restores metrics from a tar.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let order = Order {
         seed: args.cluster.host()?,

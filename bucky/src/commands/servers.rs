@@ -1,7 +1,7 @@
-//! `bucky servers`: each node, what it says of itself, and whether all agree.
+//! `bucky servers`: each node, its state, and whether all agree.
 //!
-//! What the Go tool prints is all that is on standard output, for the scripts that read it; the table and what does not
-//! agree are for people, and `-j` has everything for programs.
+//! Standard output has only what the Go tool prints, for the scripts that read it. The table and the findings
+//! are for people, on standard error. `-j` has everything for programs.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let mut cluster = discover(&args.cluster, output).await?;
     cluster.judge_clocks(SystemTime::now().into(), args.clocks.max_clock_difference);
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     Ok(cluster.outcome())
 }
 
-/// What the Go tool prints, byte for byte where a ring of its own can be meant.
+/// What the Go tool prints, byte for byte, except for rings that it does not know.
 fn go_lines(cluster: &Cluster, ring: &Ring) -> String {
     let hosts = cluster.members.iter().map(|member| format!("\t{}\n", member.addr().host()));
     format!(
@@ -183,7 +183,7 @@ fn tombstones_text(status: &Status) -> String {
     format!("{}, {oldest}", human_count(tombstones.waiting))
 }
 
-/// What does not agree, what is odd about a node, and what is odd about the ring: a line each.
+/// Findings, notes about the nodes, and warnings about the ring: one a line.
 fn remarks(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for finding in &cluster.findings {
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(cluster.outcome(), Outcome::Done);
     }
 
-    /// D4: with a member down the Go tool panics and never says `healthy: false`.
+    /// D4: with a member down, the Go tool panics and never prints `healthy: false`.
     #[test]
     fn whatever_does_not_agree_is_shown_node_by_node() {
         let ring = document(&["127.0.3.1:2003=a", "127.0.3.2:2003=b", "127.0.3.3:2003=c"]);

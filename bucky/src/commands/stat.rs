@@ -1,4 +1,4 @@
-//! `bucky stat`: size and time of change of metrics.
+//! `bucky stat`: size and modification time of metrics.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     pub(crate) each: EachMetricArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let args = args.each;
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
@@ -74,7 +74,7 @@ fn json_line(name: &str, node: &str, stat: Stat) -> String {
     )
 }
 
-/// Seconds since 1970 as RFC 3339 in UTC; what is no date of this calendar stays a number.
+/// Seconds since 1970 as RFC 3339 in UTC; a number that is not a date stays a number.
 fn time_text(seconds: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp(seconds)
         .ok()

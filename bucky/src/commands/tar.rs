@@ -1,4 +1,4 @@
-//! `bucky tar`: metrics as a tar on standard output.
+//! `bucky tar`: writes metrics as a tar to standard output.
 
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     pub(crate) sparse: bool,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let each = args.each;
     let selection = each.select.selection(Nothing::IsRefused, std::io::stdin())?;

@@ -55,7 +55,8 @@ pub(crate) struct BackfillOrder {
 
 /// Fills every copy of each old name into its new name, at all owners of the new name.
 ///
-/// # Errors Everything that is refused before the first write. What fails later is in the outcome.
+/// # Errors
+/// Everything that is refused before the first write. What fails later is in the outcome.
 pub(crate) async fn backfill(
     client: Client,
     order: BackfillOrder,

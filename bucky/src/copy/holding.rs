@@ -27,7 +27,8 @@ pub(super) struct Holding {
 impl Holding {
     /// Asks `sources`, each with its index among all nodes, for the old names of `map`.
     ///
-    /// # Errors [`UnhealthyError`] if a node cannot say what it has: its copies would be left out.
+    /// # Errors
+    /// [`UnhealthyError`] if a node cannot say what it has: its copies would be left out.
     pub(super) async fn ask(
         map: &NameMap,
         sources: &[(u32, Arc<Node>)],

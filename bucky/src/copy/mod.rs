@@ -29,7 +29,8 @@ use crate::transfer::{self, Order};
 
 /// Copies all metrics that the daemon at `from` lists to the daemon at `to`.
 ///
-/// # Errors Everything that is refused before the first copy: above all, two addresses of one store (D29).
+/// # Errors
+/// Everything that is refused before the first copy: above all, two addresses of one store (D29).
 pub(crate) async fn node_to_node(
     client: Client,
     from: DaemonAddr,
@@ -50,7 +51,8 @@ pub(crate) async fn node_to_node(
 /// Copies the metrics that the cluster of `from` lists and `order` selects to their owners in the cluster of
 /// `to`.
 ///
-/// # Errors Everything that is refused before the first copy.
+/// # Errors
+/// Everything that is refused before the first copy.
 pub(crate) async fn cluster_to_cluster(
     client: Client,
     from: DaemonAddr,

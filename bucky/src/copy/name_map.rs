@@ -62,7 +62,8 @@ pub(crate) struct NameMap {
 impl NameMap {
     /// Reads the map from `source`.
     ///
-    /// # Errors [`MapError`].
+    /// # Errors
+    /// [`MapError`].
     pub(crate) fn read(source: impl Read) -> Result<Self, MapError> {
         let mut read = EntriesRead::default();
         let mut json = serde_json::Deserializer::from_reader(source);

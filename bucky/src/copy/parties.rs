@@ -17,7 +17,8 @@ use crate::strays::How;
 
 /// A ring of `addr` alone, so that every metric belongs there.
 ///
-/// # Errors [`UsageError`] if it cannot be a node of a ring.
+/// # Errors
+/// [`UsageError`] if it cannot be a node of a ring.
 pub(super) fn ring_of_one(addr: &DaemonAddr) -> anyhow::Result<Arc<Ring>> {
     let refused = |reason: String| UsageError::because(format!("-dst {addr}: {reason}"));
     let node: RingNode = addr.to_string().parse().map_err(|error| refused(chain(&error)))?;
@@ -36,8 +37,8 @@ pub(super) fn ring_of_one(addr: &DaemonAddr) -> anyhow::Result<Arc<Ring>> {
 
 /// The fleet that copies everything from one node to another.
 ///
-/// # Errors [`UsageError`] if the two are one node; [`crate::outcome::UnhealthyError`] if one of them did not
-/// answer.
+/// # Errors
+/// [`UsageError`] if the two are one node; [`crate::outcome::UnhealthyError`] if one of them did not answer.
 pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fleet> {
     refuse_older_daemons([source, destination].into_iter())?;
     let from = Node::of(source).ok_or_else(|| away(source))?;
@@ -57,8 +58,9 @@ pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fl
 /// The fleet that copies from the nodes of one cluster to the owners in another. The two may be the same
 /// cluster, or share nodes.
 ///
-/// # Errors [`UsageError`] if it cannot be determined whether two nodes are one;
-/// [`crate::outcome::UnhealthyError`] if one did not answer.
+/// # Errors
+/// [`UsageError`] if it cannot be determined whether two nodes are one; [`crate::outcome::UnhealthyError`] if
+/// one did not answer.
 pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::Result<Fleet> {
     let ring = destinations.ring()?;
     refuse_older_daemons(sources.members.iter())?;
@@ -91,7 +93,8 @@ pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::
 /// destination to confirm a delete, both by the addresses that are given here. They would look for each other
 /// at themselves.
 ///
-/// # Errors [`UsageError`] names such a node.
+/// # Errors
+/// [`UsageError`] names such a node.
 pub(super) fn refuse_local_addresses(fleet: &Fleet) -> anyhow::Result<()> {
     let sources = || fleet.sources.iter().map(|source| source.node.addr());
     let members = || fleet.members.iter().map(|node| node.addr());

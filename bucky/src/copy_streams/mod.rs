@@ -1,9 +1,10 @@
 //! The copies of many metrics as their nodes send them, side by side.
 //!
-//! Each node sends its copies of a batch as one archive stream, in the order of the names; a daemon of the Go tool is
-//! asked metric by metric. The streams are read in step, so that of a metric all copies are at hand at one time and no
-//! more than a few metrics are held, however many a batch has. What is too long to be held is left out there, and comes when a
-//! metric is asked for alone ([`CopyNodes::of_any_length`]): into temporary files (`received`).
+//! Each node sends its copies of a batch as one archive stream, in the order of the names; a daemon of the Go
+//! tool is asked metric by metric. The streams are read in step, so that of a metric all copies are at hand
+//! at one time and no more than a few metrics are held, however many a batch has. What is too long to be held
+//! is left out there, and comes when a metric is asked for alone ([`CopyNodes::of_any_length`]): into
+//! temporary files (`received`).
 
 mod received;
 
@@ -154,7 +155,8 @@ impl CopyNodes {
         }
     }
 
-    /// Asks each node for its copies of `wanted`: metrics in the order of their names, and the nodes to ask for each.
+    /// Asks each node for its copies of `wanted`: metrics in the order of their names, and the nodes to ask
+    /// for each.
     ///
     /// # Errors
     /// [`ReadError`] of the first node that cannot be asked.
@@ -189,7 +191,8 @@ impl CopyNodes {
             }
         }
         let count = u32::try_from(of_node.len()).unwrap_or(STREAMS).min(STREAMS);
-        // Nothing closes these semaphores. All take places in the order of the nodes: nobody waits in a circle.
+        // Nothing closes these semaphores. All take places in the order of the nodes: nobody waits in a
+        // circle.
         let mut places = Vec::with_capacity(of_node.len() + 1);
         places.extend(self.streams.acquire_many(count).await.ok());
         let mut streams = BTreeMap::new();
@@ -202,7 +205,8 @@ impl CopyNodes {
     }
 }
 
-/// The copies of a batch on their way, each node's in a stream of its own. Dropped, the nodes are asked for no more.
+/// The copies of a batch on their way, each node's in a stream of its own. Dropped, the nodes are asked for
+/// no more.
 pub(crate) struct SideBySide<'n> {
     streams: BTreeMap<usize, Incoming>,
     _places: Vec<SemaphorePermit<'n>>,
@@ -285,7 +289,8 @@ impl Incoming {
         piece.unwrap_or_else(|| Err(ReadError::Ended { addr: self.addr.clone() }))
     }
 
-    /// The copy of `metric`; none where it is not the next. Metrics are taken in the order in which they were asked for.
+    /// The copy of `metric`; none where it is not the next. Metrics are taken in the order in which they were
+    /// asked for.
     async fn take(&mut self, metric: &MetricName) -> Result<Option<Copy>, ReadError> {
         match self.next().await? {
             Piece::Copy { metric: sent, copy } if sent == *metric => Ok(Some(copy)),

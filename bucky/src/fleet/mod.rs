@@ -1,7 +1,8 @@
 //! The nodes that take part: the members of the ring, and those that are drained.
 //!
-//! Nodes are told apart by what they say they are. A node that is to be drained and is a member under another name,
-//! or the same store served twice, is refused: moving its metrics onto itself and deleting them would lose them all.
+//! Nodes are told apart by what they say they are. A node that is to be drained and is a member under another
+//! name, or the same store served twice, is refused: moving its metrics onto itself and deleting them would
+//! lose them all.
 
 pub(crate) mod breaker;
 pub(crate) mod full;
@@ -23,7 +24,8 @@ use crate::cluster::{Cluster, DaemonKind, Finding, Member, completed, read_only,
 use crate::outcome::{UnhealthyError, UsageError};
 use crate::strays::How;
 
-/// After so many failures in a row to reach a node it is given up, once they go on for longer than a restart takes.
+/// After so many failures in a row to reach a node it is given up, once they go on for longer than a restart
+/// takes.
 const NODE_FAILURES: u32 = 3;
 /// Transfers of a Go daemon at once, each way: it has no limit of its own.
 const GO_TRANSFERS: u32 = 8;
@@ -136,8 +138,9 @@ impl Node {
     }
 }
 
-/// Refuses daemons of ours that are too old to prove what they hold: they call a file unchanged although points of the source have
-/// no place in it. A daemon of the Go tool proves nothing either, but its files are fetched and looked at here.
+/// Refuses daemons of ours that are too old to prove what they hold: they call a file unchanged although
+/// points of the source have no place in it. A daemon of the Go tool proves nothing either, but its files are
+/// fetched and looked at here.
 pub(crate) fn refuse_older_daemons<'m>(
     nodes: impl Iterator<Item = &'m Member>,
 ) -> anyhow::Result<()> {
@@ -175,12 +178,12 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// The fleet of a healthy cluster; `drained` are nodes to be drained as they answered, `only` the one node whose
-    /// strays are moved, where not all are.
+    /// The fleet of a healthy cluster; `drained` are nodes to be drained as they answered, `only` the one
+    /// node whose strays are moved, where not all are.
     ///
     /// # Errors
-    /// [`UsageError`] where a drained node is a member or given twice, or `only` is no member; [`UnhealthyError`]
-    /// where a drained node is away.
+    /// [`UsageError`] where a drained node is a member or given twice, or `only` is no member;
+    /// [`UnhealthyError`] where a drained node is away.
     pub(crate) fn muster(
         cluster: &Cluster,
         ring: &Ring,
@@ -275,8 +278,8 @@ impl Fleet {
     }
 }
 
-/// Refuses nodes that may be one although they do not say so: a Go daemon tells no store, so it must not share an
-/// address with another node, whatever the port.
+/// Refuses nodes that may be one although they do not say so: a Go daemon tells no store, so it must not
+/// share an address with another node, whatever the port.
 ///
 /// # Errors
 /// [`UsageError`] names the two.

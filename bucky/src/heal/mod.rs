@@ -63,7 +63,8 @@ pub(crate) struct Order {
 
 /// Carries out `order`.
 ///
-/// # Errors Everything that is refused before the first write. What fails later is in the outcome.
+/// # Errors
+/// Everything that is refused before the first write. What fails later is in the outcome.
 pub(crate) async fn run(
     client: Client,
     order: Order,

@@ -56,8 +56,8 @@ impl Reader {
 
     /// The next metric that needs something, with its fetches, or `None` at the end.
     ///
-    /// # Errors [`ClientError`] if a node's list breaks off: what it does not list would seem to be missing
-    /// there.
+    /// # Errors
+    /// [`ClientError`] if a node's list breaks off: what it does not list would seem to be missing there.
     pub(crate) async fn next(&mut self) -> Result<Option<(MetricName, Vec<Fetch>)>, ClientError> {
         loop {
             let Some(listed) = self.holders.next().await? else { return Ok(None) };
@@ -107,7 +107,8 @@ pub(crate) struct Survey {
 
 /// Reads all lists to their end.
 ///
-/// # Errors [`UnhealthyError`] if a list cannot be read to its end.
+/// # Errors
+/// [`UnhealthyError`] if a list cannot be read to its end.
 pub(crate) async fn survey(mut reader: Reader, fleet: &Fleet) -> anyhow::Result<Survey> {
     let mut copies: BTreeMap<(usize, usize), u64> = BTreeMap::new();
     let mut thinned: Vec<Thinned> = fleet.members.iter().map(|_| Thinned::default()).collect();

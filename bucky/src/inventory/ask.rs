@@ -64,7 +64,8 @@ pub(super) fn tell_wait(output: &Output, error: &ClientError) {
 
 /// Has all members scan again, and waits until they have.
 ///
-/// # Errors [`UnhealthyError`] names the first that cannot. Nothing was done yet.
+/// # Errors
+/// [`UnhealthyError`] names the first that cannot. Nothing was done yet.
 pub(crate) async fn refresh<'a>(
     members: impl Iterator<Item = &'a Member>,
     output: &Output,
@@ -102,7 +103,8 @@ pub(crate) struct Page<T> {
 
 /// Refuses a page with a name that does not come after `after`, in byte order: such a list might never end.
 ///
-/// # Errors [`ClientError::BadAnswer`].
+/// # Errors
+/// [`ClientError::BadAnswer`].
 pub(crate) fn in_order<'a>(
     daemon: &Daemon,
     route: &'static str,

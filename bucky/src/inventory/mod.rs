@@ -117,7 +117,8 @@ impl Listing {
 
     /// The next metric, or `None` at the end.
     ///
-    /// # Errors [`ClientError`], once, if the list cannot be read to its end.
+    /// # Errors
+    /// [`ClientError`], once, if the list cannot be read to its end.
     pub(crate) async fn next(&mut self) -> Result<Option<Entry>, ClientError> {
         while self.page.is_empty() {
             match self.pages.recv().await {
@@ -289,7 +290,8 @@ impl PartialOrd for Head {
 impl Merged {
     /// Begins to read from all members of `cluster` that answered, after a new scan if `fresh`.
     ///
-    /// # Errors If a new scan fails.
+    /// # Errors
+    /// If a new scan fails.
     pub(crate) async fn begin(
         cluster: &Cluster,
         query: Query,

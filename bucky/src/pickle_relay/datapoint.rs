@@ -53,7 +53,8 @@ impl Malformed {
 /// Appends `NAME VALUE TIMESTAMP\n` to `lines`.
 ///
 /// # Errors
-/// [`Malformed`] where a line receiver would read something else from it, such as a second line; nothing is appended.
+/// [`Malformed`] where a line receiver would read something else from it, such as a second line; nothing is
+/// appended.
 pub(super) fn append_line(datapoint: &Datapoint<'_>, lines: &mut Vec<u8>) -> Result<(), Malformed> {
     let name = datapoint.name.trim();
     // `trim` knows no other control characters than those of lines.
@@ -81,7 +82,8 @@ pub(super) fn append_line(datapoint: &Datapoint<'_>, lines: &mut Vec<u8>) -> Res
     Ok(())
 }
 
-/// A number as the Go tool writes it, or with more digits where that would be another one, and whether it is a finite one; none for a text that is no number.
+/// A number as the Go tool writes it, or with more digits where that would be another one, and whether it is
+/// a finite one; none for a text that is no number.
 fn text(number: Number<'_>) -> Option<(String, bool)> {
     let mut text = String::new();
     let written = match number {

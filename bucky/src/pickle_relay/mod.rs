@@ -1,11 +1,13 @@
-//! `bucky pickle-relay`: pickles in from carbon's senders, lines out to one upstream, for what speaks no pickle.
+//! `bucky pickle-relay`: pickles in from carbon's senders, lines out to one upstream, for what speaks no
+//! pickle.
 //!
 //! - `pickle` reads pickles without running anything; `datapoint` makes lines of what is in them
-//! - `receiver` serves a connection, `queue` holds what waits, `upstream` sends it, over one connection after another
+//! - `receiver` serves a connection, `queue` holds what waits, `upstream` sends it, over one connection after
+//!   another
 //! - `figures` are the relay's own
 //!
-//! Nothing is dropped but what is malformed: where the upstream is away or slow the queue fills up, and then senders are
-//! read no further, which carbon answers with its own queue.
+//! Nothing is dropped but what is malformed: where the upstream is away or slow the queue fills up, and then
+//! senders are read no further, which carbon answers with its own queue.
 
 mod datapoint;
 mod figures;

@@ -1,4 +1,5 @@
-//! What waits to be sent: bounded by metrics and by bytes. Who has more waits, and with it its sender: nothing is dropped.
+//! What waits to be sent: bounded by metrics and by bytes. Who has more waits, and with it its sender:
+//! nothing is dropped.
 
 use std::sync::Arc;
 

@@ -22,8 +22,8 @@ const LATE_MOST: u32 = 100;
 /// How much room is made at once for a frame that is coming in: what a sender announces costs nothing.
 const READ_BYTES: usize = 64 * 1024;
 
-/// How many bytes of pickles are worked through at once. What is made of one may take sixty times its length, and waits
-/// with it for room in the queue.
+/// How many bytes of pickles are worked through at once. What is made of one may take sixty times its length,
+/// and waits with it for room in the queue.
 pub(super) const WORK_BYTES: u32 = 4 * 1024 * 1024;
 /// After how many datapoints others have their turn. A short pickle may have one long name a million times.
 const TURN: usize = 256;
@@ -80,7 +80,8 @@ impl Receiver {
         while head.len() < 4 {
             let is_between = head.is_empty();
             let read = tokio::select! {
-                // What has come already is taken, also where the relay is to stop: its sender takes it for sent.
+                // What has come already is taken, also where the relay is to stop: its sender takes it for
+                // sent.
                 biased;
                 read = self.read(stream, &mut head, 4) => read?,
                 () = self.stop.asked(), if is_between => return Err(End::InOrder),

@@ -1,8 +1,8 @@
 //! The one upstream: connected again and again, and no line lost between.
 //!
-//! A line counts as sent once the socket has taken it. What the socket took may still be lost with the connection, so
-//! the last lines are kept for a while and sent again over the next one: a line may come twice, which changes nothing
-//! in Graphite, and never not at all.
+//! A line counts as sent once the socket has taken it. What the socket took may still be lost with the
+//! connection, so the last lines are kept for a while and sent again over the next one: a line may come
+//! twice, which changes nothing in Graphite, and never not at all.
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,12 +23,14 @@ use crate::output::Output;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest time to connect.
 const CONNECT: Duration = Duration::from_secs(5);
-/// After so long in which the other side took nothing a connection is broken. A carbon whose cache is full pauses.
+/// After so long in which the other side took nothing a connection is broken. A carbon whose cache is full
+/// pauses.
 const DEAD: Duration = Duration::from_secs(60);
-/// How long lines that were written are kept: longer than it takes to see that a connection is broken, and than they lie
-/// in the buffers of an upstream that is slow.
+/// How long lines that were written are kept: longer than it takes to see that a connection is broken, and
+/// than they lie in the buffers of an upstream that is slow.
 const KEPT: Duration = Duration::from_secs(300);
-/// How many bytes of them at most: more than the buffers of both sides hold, 4 and 6 MiB where nobody has set them.
+/// How many bytes of them at most: more than the buffers of both sides hold, 4 and 6 MiB where nobody has set
+/// them.
 const KEPT_BYTES: usize = 16 * 1024 * 1024;
 /// How long the upstream may take to close its side at the end.
 const CLOSE: Duration = Duration::from_secs(2);
@@ -140,7 +142,8 @@ impl Upstream {
 async fn connect(addr: &str) -> io::Result<TcpStream> {
     let connected = timeout(CONNECT, TcpStream::connect(addr)).await;
     let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    // On one host a connection to a port on which nobody listens may get that very port for its own, and so itself.
+    // On one host a connection to a port on which nobody listens may get that very port for its own, and so
+    // itself.
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }

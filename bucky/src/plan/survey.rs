@@ -88,7 +88,8 @@ pub(crate) struct Survey {
 
 /// The plan for all sources.
 ///
-/// # Errors [`UnhealthyError`] if a node cannot count.
+/// # Errors
+/// [`UnhealthyError`] if a node cannot count.
 pub(crate) async fn plan(
     fleet: &Fleet,
     selection: &Selection,
@@ -137,7 +138,8 @@ pub(crate) async fn plan(
 
 /// What `source` has to send.
 ///
-/// # Errors [`UnhealthyError`] if it cannot count.
+/// # Errors
+/// [`UnhealthyError`] if it cannot count.
 pub(crate) async fn count(
     fleet: &Fleet,
     source: &Source,

@@ -20,7 +20,8 @@ use crate::transfer::{ASKED_AT_ONCE, Order, plan_and_move};
 
 /// Carries out `order`.
 ///
-/// # Errors Everything that is refused before the first move. What fails later is in the outcome.
+/// # Errors
+/// Everything that is refused before the first move. What fails later is in the outcome.
 pub(crate) async fn run(
     client: Client,
     order: Order,

@@ -98,7 +98,8 @@ fn plain(
 }
 
 fn coding_of(first: &[u8]) -> Coding {
-    // What pzstd makes begins with a frame that is passed over: 16 magic numbers, for whatever one likes to say there.
+    // What pzstd makes begins with a frame that is passed over: 16 magic numbers, for whatever one likes to
+    // say there.
     if let [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] = first {
         return Coding::Zstd;
     }
@@ -106,7 +107,8 @@ fn coding_of(first: &[u8]) -> Coding {
     coding.map_or(Coding::Plain, |(_, coding)| *coding)
 }
 
-/// A reader that gives as much as was asked for, unless it is at its end: a pipe may give its first bytes one by one.
+/// A reader that gives as much as was asked for, unless it is at its end: a pipe may give its first bytes one
+/// by one.
 struct Whole<R>(R);
 
 impl<R: Read> Read for Whole<R> {

@@ -1,5 +1,5 @@
-//! The archive stream of one file that is too long to be held, made as it is sent: read from its temporary file on a thread of
-//! its own, a few pieces ahead.
+//! The archive stream of one file that is too long to be held, made as it is sent: read from its temporary
+//! file on a thread of its own, a few pieces ahead.
 
 use std::io::{self, Write};
 
@@ -16,8 +16,8 @@ const PIECES_AHEAD: usize = 4;
 /// The length of a piece.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// The stream of `spool`, which is the file of `metric`, with holes at its owner if it `is_sparse`. Dropped, nothing more is
-/// read.
+/// The stream of `spool`, which is the file of `metric`, with holes at its owner if it `is_sparse`. Dropped,
+/// nothing more is read.
 pub(super) fn long_body(
     metric: MetricName,
     meta: FileMeta,

@@ -1,8 +1,9 @@
 //! `bucky restore`: the metrics of a tar to all their owners by the ring.
 //!
-//! The archive is read on a thread of its own (`input`, `tar_reader`, `sparse`), each member becomes a metric or is refused (`names`,
-//! pure), and goes to its owners (`destinations`, `delivery`), who create what they lack and fill what they have: no point
-//! that is there is ever changed. One member's failure does not stop the rest, and all of them are named.
+//! The archive is read on a thread of its own (`input`, `tar_reader`, `sparse`), each member becomes a metric
+//! or is refused (`names`, pure), and goes to its owners (`destinations`, `delivery`), who create what they
+//! lack and fill what they have: no point that is there is ever changed. One member's failure does not stop
+//! the rest, and all of them are named.
 
 mod batch_body;
 mod delivery;

@@ -1,7 +1,7 @@
 //! Which metric a member of an archive is, by its path.
 //!
-//! Pure. Nothing is guessed: a path that no metric's file has is refused, since what it would be called decides on which
-//! nodes it lies.
+//! Pure. Nothing is guessed: a path that no metric's file has is refused, since what it would be called
+//! decides on which nodes it lies.
 
 use std::path::Path;
 
@@ -68,7 +68,8 @@ mod tests {
         }
     }
 
-    /// D43: the Go tool makes `docs/readme.txt` a metric, and hashes `/abs/x.wsp` by another name than it stores it under.
+    /// D43: the Go tool makes `docs/readme.txt` a metric, and hashes `/abs/x.wsp` by another name than it
+    /// stores it under.
     #[test]
     fn what_no_metrics_file_is_called_is_refused() {
         for (path, said) in [

@@ -1,7 +1,8 @@
 //! Sparse files in a tar: where their data lies, in each of the formats in which GNU tar has told it.
 //!
-//! What headers and records say in, whole contents out: pure for what is held, and for longer files in a temporary file. A map
-//! that does not fit its data makes no file. Source: GNU tar's manual, "Storing Sparse Files".
+//! What headers and records say in, whole contents out: pure for what is held, and for longer files in a
+//! temporary file. A map that does not fit its data makes no file. Source: GNU tar's manual, "Storing Sparse
+//! Files".
 
 use std::io::{self, Read};
 
@@ -24,7 +25,8 @@ pub(super) struct SparseRecords {
 
 /// The longest file that is read: a Whisper file cannot be longer.
 pub(super) const FILE_BYTES_MOST: u64 = 13 * u32::MAX as u64;
-/// How long the map that stands before the data can be: the count and two numbers for each stretch, a line each.
+/// How long the map that stands before the data can be: the count and two numbers for each stretch, a line
+/// each.
 const MAP_BYTES_MOST: usize = 2 * STRETCHES_MOST * 21 + 24;
 
 /// Why a file of so many bytes is not read.
@@ -218,7 +220,8 @@ fn pairs(numbers: &[u64]) -> Option<Vec<Stretch>> {
     rest.is_empty().then(|| stretches.collect())
 }
 
-/// The map that stands before the data in whole blocks: a count, and then two numbers for each stretch, a line each.
+/// The map that stands before the data in whole blocks: a count, and then two numbers for each stretch, a
+/// line each.
 fn map_before(stored: &[u8]) -> Option<(Vec<Stretch>, &[u8])> {
     let mut at = 0;
     let mut number = || {

@@ -1,9 +1,9 @@
 //! Reads a tar, whoever made it: ustar, GNU's and POSIX's, with long names and sparse files of every format.
 //!
-//! What is too long to be held goes into a temporary file. Nothing in it is believed: no number sizes an allocation beyond a
-//! limit, every header's checksum is looked at, and an
-//! archive without its end, or with something behind it, is told from a whole one. Sources: POSIX.1-2001, "ustar
-//! Interchange Format" and "pax Extended Header"; GNU tar's manual, "Basic Tar Format" and "Storing Sparse Files".
+//! What is too long to be held goes into a temporary file. Nothing in it is believed: no number sizes an
+//! allocation beyond a limit, every header's checksum is looked at, and an archive without its end, or with
+//! something behind it, is told from a whole one. Sources: POSIX.1-2001, "ustar Interchange Format" and "pax
+//! Extended Header"; GNU tar's manual, "Basic Tar Format" and "Storing Sparse Files".
 
 use std::io::{self, Read};
 
@@ -378,8 +378,8 @@ fn described(kind: EntryType) -> Kind {
     }
 }
 
-/// The digest of a file, if it is what was put into the archive, as far as the archive says that; else why not. `path` is
-/// the digest of a name that stands in a record.
+/// The digest of a file, if it is what was put into the archive, as far as the archive says that; else why
+/// not. `path` is the digest of a name that stands in a record.
 fn checked(content: &Content, told: Option<Told>, path: Option<Digest>) -> Result<Digest, String> {
     let digest = match content {
         Content::Held(content) => Digest::of(content),

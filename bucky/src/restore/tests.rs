@@ -1,4 +1,5 @@
-//! The reader of tars: what our writer makes, what is cut off or damaged, and numbers that nobody should believe.
+//! The reader of tars: what our writer makes, what is cut off or damaged, and numbers that nobody should
+//! believe.
 
 use std::io::Write;
 

@@ -23,7 +23,8 @@ pub(crate) struct FailureFiles {
 impl FailureFiles {
     /// Opens the files at these paths.
     ///
-    /// # Errors If one cannot be opened for writing.
+    /// # Errors
+    /// If one cannot be opened for writing.
     pub(crate) fn open(reasons: Option<&Path>, copies: Option<&Path>) -> anyhow::Result<Self> {
         let cannot = |path: &Path| format!("cannot write {}", path.display());
         let reasons = reasons

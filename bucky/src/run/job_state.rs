@@ -100,7 +100,8 @@ pub(crate) struct JobState {
 impl JobState {
     /// Opens the file at `path`, or creates it.
     ///
-    /// # Errors [`JobStateError`].
+    /// # Errors
+    /// [`JobStateError`].
     pub(crate) fn open(path: &Path) -> Result<Self, JobStateError> {
         let failed = |what| move |source| JobStateError::Io { path: path.to_owned(), what, source };
         let file = OpenOptions::new()
@@ -124,7 +125,8 @@ impl JobState {
 
     /// Appends these jobs.
     ///
-    /// # Errors [`JobStateError::Io`].
+    /// # Errors
+    /// [`JobStateError::Io`].
     pub(crate) fn note<'a>(
         &mut self,
         jobs: impl IntoIterator<Item = Job<'a>>,

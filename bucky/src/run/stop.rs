@@ -20,7 +20,8 @@ pub(crate) struct Stop {
 impl Stop {
     /// Starts to listen for SIGINT, SIGTERM and SIGUSR1; `on_first` is called at the first of them.
     ///
-    /// # Errors If the process cannot listen for signals.
+    /// # Errors
+    /// If the process cannot listen for signals.
     fn on_signals(on_first: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -52,7 +53,8 @@ impl Stop {
 
     /// Starts to listen; at the first signal the output says what happens.
     ///
-    /// # Errors If the process cannot listen for signals.
+    /// # Errors
+    /// If the process cannot listen for signals.
     pub(crate) fn told_on_signals(output: &Arc<Output>) -> std::io::Result<Self> {
         let told = Arc::clone(output);
         Self::on_signals(move || {

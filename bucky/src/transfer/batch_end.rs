@@ -7,8 +7,8 @@ use crate::fleet::Node;
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
-/// How often a metric that changes between heal and delete is healed again. Carbon writes each a few times a minute,
-/// and a batch takes seconds; the owner has all of it in any case.
+/// How often a metric that changes between heal and delete is healed again. Carbon writes each a few times a
+/// minute, and a batch takes seconds; the owner has all of it in any case.
 pub(super) const ROUNDS: usize = 5;
 
 /// How a batch ended.

@@ -146,7 +146,8 @@ impl<'a> Rounds<'a> {
         self.end
     }
 
-    /// Deletes the sources of what was healed, or is done with it where they are to stay. Gives what had changed.
+    /// Deletes the sources of what was healed, or is done with it where they are to stay. Gives what had
+    /// changed.
     async fn settle(&mut self, healed: Vec<Healed>) -> Vec<MetricName> {
         if !self.deletes {
             for healed in healed {

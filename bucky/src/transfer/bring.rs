@@ -41,8 +41,8 @@ impl Brought {
 }
 
 impl Mover {
-    /// Makes `owner`'s copies of these metrics complete by those of `source`. Nothing is deleted, whatever the run
-    /// does else. Metrics that the operator's stop kept from being tried are in no list.
+    /// Makes `owner`'s copies of these metrics complete by those of `source`. Nothing is deleted, whatever
+    /// the run does else. Metrics that the operator's stop kept from being tried are in no list.
     pub(crate) async fn bring(
         &self,
         source: &Arc<Node>,
@@ -52,8 +52,8 @@ impl Mover {
         self.bring_as(source, owner, metrics, 0, &Renames::default()).await
     }
 
-    /// The same under other names: `renames` tells which. An owner may be its own source for those. The files are about
-    /// so many bytes long each; 0 where that is not known.
+    /// The same under other names: `renames` tells which. An owner may be its own source for those. The files
+    /// are about so many bytes long each; 0 where that is not known.
     pub(crate) async fn bring_as(
         &self,
         source: &Arc<Node>,

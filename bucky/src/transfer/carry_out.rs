@@ -1,4 +1,5 @@
-//! From who takes part and what is selected to the summary: the plan is shown, looked at for room, and carried out.
+//! From who takes part and what is selected to the summary: the plan is shown, looked at for room, and
+//! carried out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -168,8 +169,8 @@ async fn summarise(
     }
 }
 
-/// How many strays a source still has, where it tells, and how many deleted sources wait there. The list of a Go
-/// daemon is not kept true by what is deleted, so it is not asked; nor is a node that was given up.
+/// How many strays a source still has, where it tells, and how many deleted sources wait there. The list of a
+/// Go daemon is not kept true by what is deleted, so it is not asked; nor is a node that was given up.
 async fn left_at(mover: &Mover, source: &Source, output: &Arc<Output>) -> (Option<u64>, u64) {
     if !source.node.kind.pages_its_list() || source.node.admit().is_err() {
         return (None, 0);

@@ -1,7 +1,8 @@
 //! No delete by clocks that differ: looked at before a run that deletes, and again before each delete.
 //!
-//! Every answer of a node tells its time, so a clock that is set while the run goes on is seen at its next answer. A node whose
-//! clock was off once gets no delete any more in this run: what it took for expired meanwhile, nobody knows.
+//! Every answer of a node tells its time, so a clock that is set while the run goes on is seen at its next
+//! answer. A node whose clock was off once gets no delete any more in this run: what it took for expired
+//! meanwhile, nobody knows.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,8 @@ use crate::output::Output;
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
-/// Refuses a run that deletes if the clocks of its nodes, or ours, differ too much. One that only copies is told.
+/// Refuses a run that deletes if the clocks of its nodes, or ours, differ too much. One that only copies is
+/// told.
 ///
 /// # Errors
 /// [`UnhealthyError`] names each clock that is off, by how much, and from whose.

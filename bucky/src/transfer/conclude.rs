@@ -43,8 +43,8 @@ impl Mover {
         }));
     }
 
-    /// Whether earlier runs copied `metric` to all of its owners. Where sources are deleted it would not be here if they
-    /// had: it has come back, and is moved again.
+    /// Whether earlier runs copied `metric` to all of its owners. Where sources are deleted it would not be
+    /// here if they had: it has come back, and is moved again.
     pub(super) fn is_done(
         &self,
         source: &Node,

@@ -111,8 +111,8 @@ impl Drain {
             let _place = place;
             run_batch(&mover, &source, batch).await
         });
-        // It takes its place in the queues before the next one does: batches begin in the order of the names, so that
-        // the journal's mark moves on from the first.
+        // It takes its place in the queues before the next one does: batches begin in the order of the names,
+        // so that the journal's mark moves on from the first.
         tokio::task::yield_now().await;
         while let Some(ended) = self.running.try_join_next() {
             self.settle(ended);

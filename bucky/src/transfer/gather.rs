@@ -38,7 +38,8 @@ pub(crate) struct Gatherer {
 }
 
 impl Gatherer {
-    /// Nothing gathered yet. `full` is by sender how many metrics make a batch, `most_held` how many wait in all.
+    /// Nothing gathered yet. `full` is by sender how many metrics make a batch, `most_held` how many wait in
+    /// all.
     pub(crate) fn new(full: Vec<usize>, most_held: usize) -> Self {
         Self { full, most_held, held: 0, buckets: BTreeMap::new() }
     }

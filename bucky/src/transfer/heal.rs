@@ -1,6 +1,7 @@
 //! Makes the copies of a batch complete at all its owners, and hands out the receipts.
 //!
-//! Each owner pulls the batch from the source (`pull`). A metric is healed if all of them healed it from the same content.
+//! Each owner pulls the batch from the source (`pull`). A metric is healed if all of them healed it from the
+//! same content.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use crate::fleet::Node;
 use crate::run::failure::Failure;
 use crate::run::tally::Effect;
 
-/// Proof that all owners durably hold the metric as it was at `digest`. Only this module and its children make one.
+/// Proof that all owners durably hold the metric as it was at `digest`. Only this module and its children
+/// make one.
 #[derive(Debug)]
 pub(super) struct Healed {
     metric: MetricName,
@@ -56,8 +58,8 @@ impl Healed {
 
     /// What a delete of its source asks for, in a run that goes by `rule`.
     ///
-    /// Where every point had its place the owners have to hold all of them in the end: should carbon re-make an owner's file by
-    /// another schema meanwhile, nobody has allowed points of this metric to be given up.
+    /// Where every point had its place the owners have to hold all of them in the end: should carbon re-make
+    /// an owner's file by another schema meanwhile, nobody has allowed points of this metric to be given up.
     pub(super) fn to_delete(&self, rule: OnSchemaDifference) -> DeleteMetric {
         let gives_up = matches!(rule, OnSchemaDifference::Coarsen | OnSchemaDifference::Drop);
         let on_schema_difference =

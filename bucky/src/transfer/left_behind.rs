@@ -8,8 +8,8 @@ use crate::fleet::Fleet;
 use crate::outcome::Outcome;
 use crate::output::Output;
 
-/// Names the nodes whose lists lack what lies in folders that they cannot read, and what becomes of it: the run is not
-/// whole. To the Go tool such folders are not there (D42).
+/// Names the nodes whose lists lack what lies in folders that they cannot read, and what becomes of it: the
+/// run is not whole. To the Go tool such folders are not there (D42).
 pub(crate) async fn tell_unread_folders(fleet: &Fleet, fate: &str, output: &Output) -> Outcome {
     let mut seen = Outcome::Done;
     // Asked again: a new scan may have been waited for since the first time.
@@ -29,8 +29,8 @@ pub(crate) async fn tell_unread_folders(fleet: &Fleet, fate: &str, output: &Outp
     seen
 }
 
-/// What a drained node keeps whatever is moved, a line a node: it is not in the node's list, or has no place. What other
-/// sources have of that is told here, as what does not take part.
+/// What a drained node keeps whatever is moved, a line a node: it is not in the node's list, or has no place.
+/// What other sources have of that is told here, as what does not take part.
 pub(super) async fn left_behind(fleet: &Fleet, order: &Order, output: &Output) -> Vec<String> {
     let mut lines = Vec::new();
     for source in &fleet.sources {

@@ -9,8 +9,8 @@ use bucky_api::DaemonAddr;
 use crate::fleet::Node;
 use crate::fleet::breaker::{Breaker, Row};
 
-/// After so many failures in a row a pair is given up. A batch that fails because of one metric is halved until that
-/// stands alone, which takes some thirty failures; only a pair that never works comes to more.
+/// After so many failures in a row a pair is given up. A batch that fails because of one metric is halved
+/// until that stands alone, which takes some thirty failures; only a pair that never works comes to more.
 const LINK_FAILURES: u32 = 60;
 
 /// The pairs of which something went wrong: with hundreds of nodes there are tens of thousands of pairs.

@@ -1,10 +1,12 @@
-//! The engine: carries metrics from the nodes that have them to their owners, and deletes them where that was ordered.
+//! The engine: carries metrics from the nodes that have them to their owners, and deletes them where that was
+//! ordered.
 //!
-//! `carry_out` shows a plan, looks whether it fits and has it carried out. `mover` is what all parts of a run share: `drain` reads a
-//! source and hands out its batches; `batch_run` takes one batch through its rounds; `heal` makes the owners' copies
-//! complete, by `pull`, and is the only maker of the receipt that `delete` asks for; `go` does the same metric by metric where
-//! a daemon of the Go tool takes part; `bring` heals and leaves the source where it is. `batch` and `statistics` are pure;
-//! `pace` says how fast it may go. Cancelled anywhere, a metric is at its source, at its owners, or both.
+//! `carry_out` shows a plan, looks whether it fits and has it carried out. `mover` is what all parts of a run
+//! share: `drain` reads a source and hands out its batches; `batch_run` takes one batch through its rounds;
+//! `heal` makes the owners' copies complete, by `pull`, and is the only maker of the receipt that `delete`
+//! asks for; `go` does the same metric by metric where a daemon of the Go tool takes part; `bring` heals and
+//! leaves the source where it is. `batch` and `statistics` are pure; `pace` says how fast it may go.
+//! Cancelled anywhere, a metric is at its source, at its owners, or both.
 
 pub(crate) mod batch;
 mod batch_end;

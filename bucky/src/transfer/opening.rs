@@ -7,8 +7,8 @@ use crate::fleet::{Fleet, refuse_shared_addresses};
 use crate::inventory::refresh;
 use crate::output::Output;
 
-/// Refuses nodes that cannot be told apart, says what to expect of daemons of the Go tool, and has the nodes of `scanned` scan
-/// their files if `fresh` says so.
+/// Refuses nodes that cannot be told apart, says what to expect of daemons of the Go tool, and has the nodes
+/// of `scanned` scan their files if `fresh` says so.
 ///
 /// # Errors
 /// [`crate::outcome::UsageError`] for nodes with one address; where a scan fails.

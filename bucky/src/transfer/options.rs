@@ -110,8 +110,8 @@ pub(crate) struct SyncOptions {
     pub(crate) error_tolerance: u64,
     /// What becomes of points that have no place in an owner's file.
     pub(crate) on_schema_difference: OnSchemaDifference,
-    /// How many points the operator has allowed to be given up for good: all with `--yes`, else as many as were said and
-    /// confirmed.
+    /// How many points the operator has allowed to be given up for good: all with `--yes`, else as many as
+    /// were said and confirmed.
     pub(crate) give_up_most: u64,
     /// Whether the owners only look, and at which metrics; none: they fill.
     pub(crate) preview: Option<Preview>,

@@ -1,7 +1,7 @@
 //! A look at what a move would find at its owners: how many points have no place there. Nothing is written.
 //!
-//! The same engine as the move itself, with daemons that only look. A plan looks at a sample of the metrics, and says so; before
-//! points are given up, all of them are looked at.
+//! The same engine as the move itself, with daemons that only look. A plan looks at a sample of the metrics,
+//! and says so; before points are given up, all of them are looked at.
 
 use std::sync::Arc;
 
@@ -52,8 +52,8 @@ pub(super) async fn tell_sample(
     Ok(())
 }
 
-/// Looks at all metrics of a run that gives points up, says how many points that are, and asks. What is confirmed is noted in
-/// `order`: the run gives up no more. False where the run is not to go on.
+/// Looks at all metrics of a run that gives points up, says how many points that are, and asks. What is
+/// confirmed is noted in `order`: the run gives up no more. False where the run is not to go on.
 pub(super) async fn may_drop(
     fleet: &Arc<Fleet>,
     selection: &Selection,

@@ -1,7 +1,7 @@
 //! Has one owner fetch metrics from one source.
 //!
-//! What may pass is tried again; a batch that fails as a whole is halved until the metric that is to blame stands alone;
-//! what one metric comes to never keeps the others from going on.
+//! What may pass is tried again; a batch that fails as a whole is halved until the metric that is to blame
+//! stands alone; what one metric comes to never keeps the others from going on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -111,7 +111,8 @@ impl Pull<'_> {
         let (source, owner) = (self.source.addr(), self.owner.addr());
         let reckoned =
             self.mover.flow.pace.turn(source, owner, &work.strays, &self.mover.stop).await;
-        // First the owner's place, then the source's, then ours: whoever waits holds nothing that others need first.
+        // First the owner's place, then the source's, then ours: whoever waits holds nothing that others need
+        // first.
         let _receiving = self.owner.gate.receive().await;
         let _sending = self.source.gate.send().await;
         let _worker = self.mover.worker().await;
@@ -236,8 +237,8 @@ impl Pull<'_> {
 
     /// Asks the source itself for what the owner says is gone there, from `first` on; gives how many are not.
     ///
-    /// An owner for which the source's address leads somewhere else (`localhost`, another entry in /etc/hosts) finds
-    /// nothing there, and all would seem to be done.
+    /// An owner for which the source's address leads somewhere else (`localhost`, another entry in
+    /// /etc/hosts) finds nothing there, and all would seem to be done.
     async fn doubt(&self, first: usize, work: &mut Work, pulled: &mut Pulled) -> usize {
         let before = work.strays.len();
         let mut silent = None;
@@ -270,8 +271,8 @@ impl Pull<'_> {
 
     /// The failure that a line tells. What is wrong with the source's file is said of the source.
     fn told(&self, line: &HealLine) -> Failure {
-        // Where no content came, the source left it out and said why; unless the stream broke off, or the owner was not
-        // allowed to ask for it.
+        // Where no content came, the source left it out and said why; unless the stream broke off, or the
+        // owner was not allowed to ask for it.
         let is_owners = matches!(line.problem, Some(Problem::CutOff | Problem::Forbidden));
         let never_came = line.digest.is_none() && !is_owners;
         let is_source = never_came

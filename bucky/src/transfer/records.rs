@@ -22,8 +22,8 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Those that `sync` names, with this journal. To be opened before the signals are the run's: somebody who opens a pipe
-    /// that nobody reads can then still be stopped.
+    /// Those that `sync` names, with this journal. To be opened before the signals are the run's: somebody
+    /// who opens a pipe that nobody reads can then still be stopped.
     ///
     /// # Errors
     /// Where a file cannot be opened.

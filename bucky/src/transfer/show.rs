@@ -1,4 +1,5 @@
-//! A run while it goes on: its progress on standard error, its figures to carbon, the carbons that are watched.
+//! A run while it goes on: its progress on standard error, its figures to carbon, the carbons that are
+//! watched.
 
 use std::cell::Cell;
 

@@ -68,7 +68,8 @@ pub(crate) struct Batches {
 impl Batches {
     /// The metrics of `holders`, or a sample of them.
     ///
-    /// # Errors If a sample is wanted and the lists cannot be read to their end.
+    /// # Errors
+    /// If a sample is wanted and the lists cannot be read to their end.
     pub(crate) async fn begin(
         holders: Holders,
         sample: Option<Sample>,
@@ -90,7 +91,8 @@ impl Batches {
 
     /// The next batch, or `None` at the end.
     ///
-    /// # Errors [`ClientError`] if a node's list breaks off: nothing can be said without it.
+    /// # Errors
+    /// [`ClientError`] if a node's list breaks off: nothing can be said without it.
     pub(crate) async fn next(&mut self) -> Result<Option<Batch>, ClientError> {
         if self.ready.is_empty() {
             self.fill_window().await?;

@@ -1,8 +1,8 @@
-//! Having the nodes read their own files, and comparing what they answer: `POST /v1/digests`.
+//! Has the nodes read their own files, and compares what they answer: `POST /v1/digests`.
 //!
-//! Copies whose contents have one digest are the same. Where digests differ, the nodes are asked for the figures of each
-//! archive, because writers bring new points to each copy at another moment. What that does not decide is left to those who
-//! compare the contents. A node that does not know the route decides nothing.
+//! Copies whose contents have the same digest are equal. If digests differ, the nodes are asked for the
+//! digests of each archive, because writers bring new points to each copy at another moment. What these do
+//! not decide is left to the comparison of contents. If a node does not know the route, nothing is decided.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,32 +23,33 @@ use crate::copy_streams::ReadError;
 /// Asks nodes what their files hold.
 pub(crate) struct DigestNodes {
     nodes: Vec<Node>,
-    /// Whether so many copies differ that the figures of the archives are asked for at once.
+    /// Whether so many copies differ that the digests of the archives are asked for at once.
     most_differ: AtomicBool,
 }
 
 struct Node {
     daemon: Daemon,
     knows_route: AtomicBool,
-    /// A quarter of the archives that it sends at once: half is for contents, and moves are to get through too.
+    /// A quarter of the archives that the node sends at once: half is for contents, and moves must get
+    /// through too.
     requests: Semaphore,
 }
 
-/// By node, what it found of one metric.
+/// What each node found for one metric, by node.
 pub(crate) type Found = Vec<(usize, DigestFound)>;
 
-/// What the figures tell of the copies of a metric.
+/// What the digests show about the copies of a metric.
 pub(crate) enum Told {
-    /// What they are.
+    /// This result.
     Decided(Examined),
-    /// These figures, which do not decide it.
+    /// These digests, which do not decide it.
     Undecided(Found),
     /// Nothing: one of the nodes does not know the route.
     Nothing,
 }
 
 impl DigestNodes {
-    /// These members.
+    /// For these members.
     pub(crate) fn new(members: &[Member]) -> Self {
         let node = |member: &Member| {
             let limit = member.status().map_or(0, |status| status.transfers.limit / 4);
@@ -61,10 +62,10 @@ impl DigestNodes {
         Self { nodes: members.iter().map(node).collect(), most_differ: AtomicBool::new(false) }
     }
 
-    /// What the figures tell of the copies of `subjects`, in their order.
+    /// What the digests show about the copies of `subjects`, in their order.
     ///
     /// # Errors
-    /// [`ReadError`] of a node that does not answer as it should.
+    /// [`ReadError`] of a node whose answer is not usable.
     pub(crate) async fn examine(
         &self,
         subjects: &[Subject],
@@ -92,7 +93,7 @@ impl DigestNodes {
         Ok(examined)
     }
 
-    /// Which slots of a part of a file hold points, by the node that has it; none where that does not know the route.
+    /// The slots with points in a part of a node's file, or `None` if the node does not know the route.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -102,7 +103,7 @@ impl DigestNodes {
         request: &PointsRequest,
     ) -> Result<Option<PointsFound>, ClientError> {
         let Some(node) = self.nodes.get(node) else { return Ok(None) };
-        // Nothing closes it.
+        // The semaphore is never closed.
         let _place = node.requests.acquire().await.ok();
         node.daemon.points(request).await
     }
@@ -114,7 +115,8 @@ impl DigestNodes {
         subject.nodes.iter().all(knows)
     }
 
-    /// What the nodes found of `subjects`, in their order; none where one of a subject's nodes does not know the route.
+    /// What the nodes found for `subjects`, in their order. `None` for a subject with a node that does not
+    /// know the route.
     async fn ask(
         &self,
         subjects: &[&Subject],
@@ -137,7 +139,7 @@ impl DigestNodes {
         let mut answers: BTreeMap<usize, _> = try_join_all(requests).await?.into_iter().collect();
         let mut found_of = |subject: &Subject| {
             let mut found = Vec::with_capacity(subject.nodes.len());
-            // Each node's next answer is taken, whatever the others do.
+            // Takes the next answer of each node of the subject, whatever the others answered.
             for node in &subject.nodes {
                 let next = answers.get_mut(node).and_then(|lines| lines.as_mut()?.next());
                 found.extend(next.map(|next| (*node, next)));
@@ -158,9 +160,10 @@ fn judged((subject, found): (&Subject, Option<Found>)) -> Told {
 }
 
 impl Node {
-    /// What it found of each of these metrics, in their order; none where it does not know the route.
+    /// What the node found for each of these metrics, in their order, or `None` if it does not know the
+    /// route.
     async fn digests(&self, request: DigestRequest) -> Result<Option<Vec<DigestFound>>, ReadError> {
-        // Nothing closes it.
+        // The semaphore is never closed.
         let _place = self.requests.acquire().await.ok();
         let Some(mut lines) = self.daemon.digests(&request).await? else {
             self.knows_route.store(false, Ordering::Relaxed);

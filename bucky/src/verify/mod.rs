@@ -1,12 +1,12 @@
-//! `bucky verify`: has every copy of each metric read by the node that holds it, and says whether all is where it belongs.
+//! `bucky verify`: has every copy of each metric read by its node, and reports what is not where it belongs.
 //!
-//! The nodes' lists are read side by side in the order of the names (`batches`). Each node then reads its own files and
-//! tells their digests (`digests`, judged by `judge`); only copies of which that does not prove that nothing is missing travel,
-//! side by side (`read`), and are compared point by point (`copies`): sound or corrupt, in place or not, and what an owner
-//! lacks that another copy has, which is what a fill would bring it. Of files that are too long to be sent the nodes tell at
-//! which times they have points (`long`). Whatever is found is looked at once more before it
-//! is told, because metrics move and are written while this runs. Nothing is changed on any node, and nothing here grows
-//! with the number of metrics.
+//! The nodes' lists are read side by side in the order of the names (`batches`). Each node reads its own
+//! files and reports their digests (`digests`, judged by `judge`). Only copies that may lack something
+//! travel. They are read side by side (`read`) and compared point by point (`copies`): valid or corrupt, in
+//! place or not, and what an owner lacks that another copy has, which is what a fill would bring it. For
+//! files that are too long to be sent, the nodes report at which times they have points (`long`). Everything
+//! that is found is checked again before it is reported, because metrics move and are written while this
+//! runs. Nothing is changed on any node. Memory does not grow with the number of metrics.
 
 mod batches;
 mod clock;
@@ -48,53 +48,53 @@ use crate::output::{Output, human_count};
 use crate::placement::Series;
 use crate::{chain, former};
 
-/// Batches at once; more would only wait for the threads that read.
+/// The most batches at once; more would only wait for the threads that read.
 const WORKERS_MAX: usize = 64;
-/// How many nodes are asked at once how they fare.
+/// How many nodes are asked for their status at once.
 const ASKED_AT_ONCE: usize = 32;
-/// How often people are told how far it is.
+/// How often progress is printed.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the operator ordered.
+/// The arguments of a verification.
 pub(crate) struct Order {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
     /// Which metrics of which nodes.
     pub(crate) selected: Selected,
-    /// Whether the nodes scan anew first.
+    /// Whether the nodes scan again first.
     pub(crate) fresh: bool,
-    /// Whether owners that differ are a failure.
+    /// Whether a difference between owners is a failure.
     pub(crate) strict: bool,
-    /// Batches at once.
+    /// How many batches are read at once.
     pub(crate) workers: usize,
     /// How files travel.
     pub(crate) encoding: Encoding,
-    /// As JSON.
+    /// Whether the report is JSON.
     pub(crate) json: bool,
-    /// Where every finding is written.
+    /// The file for all findings.
     pub(crate) errors: Option<PathBuf>,
-    /// Whether it is told who was asked.
+    /// Whether the nodes that are asked are printed.
     pub(crate) verbose: bool,
 }
 
-/// Which metrics are looked at.
+/// Which metrics are checked.
 pub(crate) struct Selected {
-    /// All, or those with these names.
+    /// All metrics, or those that are selected.
     pub(crate) selection: Selection,
-    /// Which of them.
+    /// The sample of them, if not all.
     pub(crate) sample: Option<Sample>,
-    /// Nodes out of the ring that must not have any.
+    /// Drained nodes, which must not have any metrics.
     pub(crate) drained: Vec<DaemonAddr>,
-    /// What the names of Go daemons' own metrics begin with.
+    /// The prefix of Go daemons' local metrics.
     pub(crate) local_prefix: Option<String>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
 }
 
-/// Carries `order` out.
+/// Carries out `order`.
 ///
 /// # Errors
-/// Where the cluster is not healthy, or a node cannot be read to the end; what was found by then is told.
+/// If the cluster is not healthy, or a node cannot be read to the end. What was found until then is reported.
 pub(crate) async fn run(
     client: Client,
     order: Order,
@@ -145,7 +145,8 @@ fn sample_text(sample: &Sample) -> String {
     }
 }
 
-/// Adds the nodes that are to be empty. One that is a member under another name would only be read twice.
+/// Adds the nodes that must be empty. A node that is a member under another name is refused: it would be read
+/// twice.
 async fn add_drained(cluster: &mut Cluster, drained: &[DaemonAddr]) -> anyhow::Result<()> {
     for addr in drained {
         let member = ask_member(cluster.client(), addr.clone(), None).await;
@@ -167,7 +168,7 @@ async fn add_drained(cluster: &mut Cluster, drained: &[DaemonAddr]) -> anyhow::R
     Ok(())
 }
 
-/// Looks at all that was ordered. A node that cannot be read to the end makes it an [`UnhealthyError`].
+/// Reads everything that was ordered. A node that cannot be read to the end is an [`UnhealthyError`].
 async fn look_at_all(
     cluster: &Cluster,
     order: &Order,
@@ -213,7 +214,7 @@ async fn look_at_all(
     Ok(())
 }
 
-/// Looks at a batch on a task of its own.
+/// Reads a batch on a task of its own.
 async fn look_at(
     look: Arc<Look>,
     batch: Result<Batch, bucky_api::ClientError>,
@@ -223,17 +224,17 @@ async fn look_at(
     looked.map_err(|error| anyhow::anyhow!(chain(&error)))
 }
 
-/// How metrics are looked at.
+/// How metrics are read.
 struct Look {
     reader: Reader,
     placer: Arc<Placer>,
-    /// Of all nodes: their answers tell their clocks.
+    /// All nodes: their answers show their clocks.
     daemons: Vec<Daemon>,
-    /// Whether a metric that is nowhere is a finding: with a list that may be old it is not.
+    /// Whether a metric that no node has any more is a finding; it is not if the list may be old.
     gone_counts: bool,
 }
 
-/// What came of a batch.
+/// The result of a batch.
 struct Looked {
     window: u64,
     counts: Counts,
@@ -254,7 +255,7 @@ impl Look {
                 suspicious.push(subject);
             }
         }
-        // Asked anew: what moved, came or went while it was looked at is not reported wrongly.
+        // Read again: what moved, appeared or vanished in the meantime is not reported wrongly.
         let second = self.reader.examine(&suspicious, self.clock()).await?;
         for (subject, examined) in suspicious.into_iter().zip(second) {
             note(&subject, &examined, &mut counts);
@@ -300,7 +301,7 @@ fn note(subject: &Subject, examined: &copies::Examined, counts: &mut Counts) {
     counts.local += u64::from(subject.place == Place::Local);
 }
 
-/// The findings of the window that is being looked at: told by name once it is over.
+/// The findings of the current window: reported by name when it is complete.
 #[derive(Default)]
 struct Window {
     number: u64,
@@ -318,13 +319,13 @@ impl Window {
     }
 
     fn end(&mut self, report: &mut Report, output: &Output) -> anyhow::Result<()> {
-        // Those of one metric keep their order.
+        // The findings about one metric keep their order.
         self.findings.sort_by(|one, other| one.metric.cmp(&other.metric));
         self.findings.drain(..).try_for_each(|finding| report.add(&finding, output))
     }
 }
 
-/// A line now and then.
+/// Prints a line now and then.
 struct Progress {
     begun: Instant,
     told: Instant,
@@ -350,17 +351,17 @@ impl Progress {
     }
 }
 
-/// What cannot be vouched for because nobody can tell where it belongs; of all nodes.
+/// The remark about metrics that are unplaceable, on all nodes together.
 fn unplaceable(counts: &Counts, series: &Series) -> Option<Remark> {
     let told = || series.unplaceable(counts.unplaceable).to_string();
     let remark = || Remark { node: String::new(), text: told(), is_finding: true };
     (counts.unplaceable > 0).then(remark)
 }
 
-/// What the nodes say of themselves that bears on what was found.
+/// What the nodes report about themselves that bears on the findings.
 async fn remarks(cluster: &Cluster) -> Vec<Remark> {
     let members = cluster.members.iter().filter(|member| member.status().is_some());
-    // Asked again: all else was a while ago.
+    // Asked again: the earlier answers are old by now.
     let asked = members.map(|member| async move { (member, member.daemon.status().await) });
     let answers: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
     let remark = |(member, answer): (&Member, Result<Option<Status>, _>)| {
@@ -379,14 +380,15 @@ async fn remarks(cluster: &Cluster) -> Vec<Remark> {
     clocks.into_iter().chain(answers.into_iter().flat_map(remark)).collect()
 }
 
-/// What a node's status has to say, and whether something cannot be vouched for because of it.
+/// The remarks about a node's status, and whether each means that something was not verified.
 fn told(status: &Status) -> Vec<(String, bool)> {
     let mut told = Vec::new();
     let inventory = &status.inventory;
     if inventory.unreadable_folders > 0 {
         told.push((format!("{}; the files in them were not checked", inventory.problem), true));
     }
-    // The first are told above; whether the others have a place was found out with the series that we know.
+    // Folders that cannot be read are reported above. Whether other files are unplaceable was decided with
+    // our `--series`.
     let not_served =
         NotServed { unreadable_folders: 0, unplaceable: 0, ..inventory.all_not_served() }.text();
     if !not_served.is_empty() {
@@ -402,7 +404,7 @@ fn told(status: &Status) -> Vec<(String, bool)> {
         let held = tombstones.held.iter().map(|held| format!("; {}: {}", held.count, held.reason));
         let held: String = held.collect();
         let waiting = some(tombstones.waiting, "deleted copy", "deleted copies");
-        // One that is held back may have points that its owners lack.
+        // A tombstone that is held may have points that its owners lack.
         let is_held = !held.is_empty();
         told.push((format!("{waiting} not yet confirmed{held}"), is_held));
     }

@@ -1,5 +1,5 @@
-//! Looking at the copies of many metrics: by what the nodes tell of them, and where that does not decide, by their contents,
-//! each metric's as they come; those that are too long for that by the times of their points (`long`).
+//! Compares the copies of many metrics. Their nodes' digests come first, then their contents if the digests
+//! do not decide, and the times of their points (`long`) if the files are too long.
 
 use std::sync::Arc;
 
@@ -21,13 +21,14 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// A reader of what these members have; `members` answered.
+    /// A reader for these members, which have answered.
     pub(crate) fn new(members: &[Member], encoding: Encoding, output: Arc<Output>) -> Self {
         let digests = DigestNodes::new(members);
         Self { digests, nodes: CopyNodes::new(members, encoding, output) }
     }
 
-    /// What the copies of `subjects` are, in their order, which is that of the names. Tried again where that may help.
+    /// Compares the copies of `subjects`, in their order, which is that of the names. Tries again where that
+    /// may help.
     ///
     /// # Errors
     /// [`ReadError`] of the node that could not be read in the end.
@@ -44,7 +45,7 @@ impl Reader {
         let mut read = read.into_iter();
         let mut all = Vec::with_capacity(subjects.len());
         for (subject, told) in subjects.iter().zip(told) {
-            // Each that is undecided has been read, in the same order.
+            // Every undecided subject was read, in the same order.
             let (by_contents, found) = match told {
                 Told::Decided(examined) => {
                     all.push(examined);
@@ -63,7 +64,8 @@ impl Reader {
         Ok(all)
     }
 
-    /// What the copies of a metric are, some of which are too long to be sent; none where a node cannot tell their points.
+    /// Compares the copies of a metric with copies that are too long to be sent, or `None` if a node does not
+    /// know the route.
     async fn examine_points(
         &self,
         subject: &Subject,
@@ -90,7 +92,7 @@ impl Reader {
             let copy = |(node, copy): (usize, Option<crate::copy_streams::Copy>)| {
                 let content = copy.and_then(|copy| match copy.content {
                     Content::Held(content) => Some(content),
-                    // None comes where none was asked for.
+                    // A spooled file only comes if it was asked for.
                     Content::Spooled(_) => None,
                 });
                 Copy { node, content }
@@ -107,13 +109,13 @@ impl Reader {
     }
 }
 
-/// Whether a copy did not come because it is too long to be held.
+/// Whether a copy did not come because it is too long for memory.
 fn is_too_long(examined: &Examined) -> bool {
     let is_one = |state: &State| matches!(state, State::Absent(Problem::TooLarge, _));
     examined.states.iter().any(|(_, state)| is_one(state))
 }
 
-/// Notes of a subject's copy that did not come why that is.
+/// Notes why a copy of a subject did not come.
 fn add_absent(subject: &Subject, node: usize, left_out: &mut LeftOuts, examined: &mut Examined) {
     let at = match examined.states.binary_search_by_key(&node, |(node, _)| *node) {
         Err(at) if subject.nodes.contains(&node) => at,

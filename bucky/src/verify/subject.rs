@@ -1,10 +1,10 @@
-//! A metric that is looked at.
+//! A metric to verify.
 
 use bucky_whisper::MetricName;
 
 use crate::holders::Place;
 
-/// A metric to be looked at.
+/// A metric to verify.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     /// The metric.

@@ -37,15 +37,15 @@ pub(crate) struct Args {
     pub(crate) location: bool,
     /// List what the nodes do not serve instead, and why
     ///
-    /// That is: links, folders that cannot be read, files whose path is not a metric name, and tagged files named
-    /// by a hash.
+    /// That is: links, folders that cannot be read, files whose path is not a metric name, and tagged files
+    /// named by a hash.
     #[arg(long, conflicts_with = "location", help_heading = heading::SELECTION)]
     pub(crate) not_served: bool,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     if args.not_served {
         return not_served::run(&args, output).await;
@@ -94,14 +94,14 @@ async fn by_name(
     Ok(merged.tell_failures(output))
 }
 
-/// Half a name would be another's.
+/// Reports a name that cannot be printed on one line: half of it would be another metric's name.
 fn tell_left_out(addr: &str, name: &str, output: &Output) {
     output.say(format_args!(
         "bucky: {addr} lists {name:?}, which does not fit on a line and is left out; give -j to see it"
     ));
 }
 
-/// Node after node, sorted by address.
+/// Prints node after node, sorted by address.
 async fn by_node(
     cluster: &Cluster,
     query: Query,

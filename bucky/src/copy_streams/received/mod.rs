@@ -1,4 +1,5 @@
-//! Reading one node's archive stream: copies are handed on as they come, those that are too long to be held in temporary files.
+//! Reading one node's archive stream: copies are handed on as they come, those that are too long to be held
+//! in temporary files.
 
 use std::io;
 

@@ -1,10 +1,11 @@
 //! Pickles as carbon's senders write them, read without running anything.
 //!
-//! A pickle is a program for a small machine with a stack and a memo; [`machine`] runs that program on values that are
-//! numbers, texts and sequences of such, and never imports or calls what it names: an object is a [`Value::Foreign`],
-//! whatever it was to become. Values lie in one table and refer to each other by number, so a list that contains itself, or
-//! a million lists in each other, are no deeper than others, and all of it goes at once. Nothing is allocated by a
-//! number that the pickle tells: what is held is at most some sixty times its length. Protocols 0 to 5.
+//! A pickle is a program for a small machine with a stack and a memo; [`machine`] runs that program on values
+//! that are numbers, texts and sequences of such, and never imports or calls what it names: an object is a
+//! [`Value::Foreign`], whatever it was to become. Values lie in one table and refer to each other by number,
+//! so a list that contains itself, or a million lists in each other, are no deeper than others, and all of it
+//! goes at once. Nothing is allocated by a number that the pickle tells: what is held is at most some sixty
+//! times its length. Protocols 0 to 5.
 //!
 //! The crate serde-pickle was tried first: 800 kB of nested lists overflow its stack.
 //!

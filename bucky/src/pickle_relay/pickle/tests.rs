@@ -50,7 +50,8 @@ fn every_prefix_of_a_pickle_is_cut_off() {
 /// D38: a pickle with an entry of one element ends the Go relay.
 #[test]
 fn what_is_malformed_is_dropped_and_the_rest_goes_on() {
-    // [('a',), (), None, 7, ('b', ()), ('c', (1,)), ('d', (1, True)), (b'e', (1, 2)), ('f', (None, 2)), ('ok', (1, 2))]
+    // [('a',), (), None, 7, ('b', ()), ('c', (1,)), ('d', (1, True)), (b'e', (1, 2)), ('f', (None, 2)),
+    // ('ok', (1, 2))]
     let pickle = b"\x80\x03]((X\x01\x00\x00\x00at)NK\x07X\x01\x00\x00\x00b)\x86X\x01\x00\x00\x00cK\x01\x85\x86\
         X\x01\x00\x00\x00dK\x01\x88\x86\x86C\x01eK\x01K\x02\x86\x86X\x01\x00\x00\x00fNK\x02\x86\x86\
         X\x02\x00\x00\x00okK\x01K\x02\x86\x86e.";
@@ -164,7 +165,8 @@ fn what_is_no_pickle_is_told_by_its_place() {
     }
 }
 
-/// What overflows a reader that descends, or takes its memory: nesting, lists in themselves, one list a million times.
+/// What overflows a reader that descends, or takes its memory: nesting, lists in themselves, one list a
+/// million times.
 #[test]
 fn bombs_are_no_larger_than_they_are() {
     let deep = [vec![b']'; 500_000], vec![b'a'; 499_999], b".".to_vec()].concat();

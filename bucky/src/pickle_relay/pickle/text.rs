@@ -14,7 +14,8 @@ pub(super) fn line_integer(line: &[u8]) -> Option<Value> {
     Some(signed.or_else(|_| unsigned()).unwrap_or(Value::Large))
 }
 
-/// Python's `raw-unicode-escape`: Latin-1, and `\uXXXX` and `\UXXXXXXXX`. What is no character becomes U+FFFD.
+/// Python's `raw-unicode-escape`: Latin-1, and `\uXXXX` and `\UXXXXXXXX`. What is no character becomes
+/// U+FFFD.
 pub(super) fn raw_unicode_escape(line: &[u8], decoded: &mut Vec<u8>) {
     let mut rest = line;
     while let Some((byte, after)) = rest.split_first() {

@@ -108,7 +108,8 @@ pub(crate) struct Journal {
 impl Journal {
     /// Opens the journal at `path`, or creates it, and returns the progress of each source.
     ///
-    /// # Errors [`JournalError`].
+    /// # Errors
+    /// [`JournalError`].
     pub(crate) fn open(
         path: &Path,
         purpose: &Purpose,
@@ -154,7 +155,8 @@ impl Journal {
 
     /// Notes a metric that failed.
     ///
-    /// # Errors [`JournalError::Io`].
+    /// # Errors
+    /// [`JournalError::Io`].
     pub(crate) fn failed(
         &mut self,
         source: &str,
@@ -167,14 +169,16 @@ impl Journal {
 
     /// Notes that a metric that had failed was moved.
     ///
-    /// # Errors [`JournalError::Io`].
+    /// # Errors
+    /// [`JournalError::Io`].
     pub(crate) fn moved(&mut self, source: &str, metric: &MetricName) -> Result<(), JournalError> {
         self.write(&Line::Moved { source: source.to_owned(), metric: metric.clone() })
     }
 
     /// Syncs everything to disk.
     ///
-    /// # Errors [`JournalError::Io`].
+    /// # Errors
+    /// [`JournalError::Io`].
     pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
         self.synced = Instant::now();
         let synced = self.writer.flush().and_then(|()| self.writer.get_ref().sync_data());

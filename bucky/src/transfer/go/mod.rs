@@ -1,9 +1,9 @@
-//! Metrics that move one by one, because a daemon of the Go tool takes part: it has no archives, syncs nothing, and deletes
+//! Metric by metric, where a daemon of the Go tool takes part: it has no archives, syncs nothing, and deletes
 //! without a condition.
 //!
-//! So more is checked here. What came is parsed before it is sent on. What a Go daemon was sent is read back, and counts only
-//! if no point of it is missing there (its fill leaves out single points, and drops write errors: D2, D8). A source is
-//! deleted only with a receipt, and only if it is still what was copied.
+//! So more is looked at here. What came is parsed before it is sent on. What a Go daemon was given is read
+//! back, and counts only if no point of it is missing there (its fill leaves out single points, and drops
+//! write errors: D2, D8). A source is deleted only if it is still what was copied.
 
 mod copied;
 mod delete;
@@ -101,7 +101,7 @@ struct GoMove<'a> {
     renames: &'a Renames,
 }
 
-/// What an attempt to move a metric resulted in.
+/// What an attempt came to.
 enum Attempt {
     Moved(Effect),
     /// The source does not have it any more.

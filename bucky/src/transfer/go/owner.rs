@@ -157,7 +157,10 @@ fn not_comparable(owner: &Node, error: &NotComparable) -> Setback {
     lasting(owner, kind, chain(error))
 }
 
-/// Our clock and that of an owner: a point that has not expired by either of them must be there.
+/// The owner's file with the points of `source` that it lacks; none where it lacks none.
+///
+/// A Go daemon's fill overwrites the good point behind a gap with what it is given (D8): so it is given the
+/// owner's own.
 fn clocks_with(owner: &Node) -> Clocks {
     let now = unix_now();
     Clocks::new(now, owner.daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now)))

@@ -140,7 +140,8 @@ pub(in crate::transfer) fn heals_all(
 /// What was asked to be deleted, request by request.
 pub(in crate::transfer) type Deletes = Arc<Mutex<Vec<DeleteRequest>>>;
 
-/// A source that deletes what `outcome` says, and notes what it is asked. Whoever asks for a single metric finds none.
+/// A source that deletes what `outcome` says, and notes what it is asked. Whoever asks for a single metric
+/// finds none.
 pub(in crate::transfer) async fn source(
     outcome: impl Fn(usize, &MetricName) -> DeleteOutcome + Send + Sync + 'static,
 ) -> (DaemonAddr, Deletes) {
@@ -171,8 +172,8 @@ pub(in crate::transfer) async fn source(
 /// The files of a daemon of the Go tool: name to content and time of change.
 pub(in crate::transfer) type GoFiles = Arc<Mutex<BTreeMap<String, (Vec<u8>, i64)>>>;
 
-/// A daemon of the Go tool. What it is given replaces what it has, after `damage` has had its way with it; `after_get`
-/// is called once a metric was read.
+/// A daemon of the Go tool. What it is given replaces what it has, after `damage` has had its way with it;
+/// `after_get` is called once a metric was read.
 pub(in crate::transfer) async fn go_daemon(
     files: GoFiles,
     damage: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,

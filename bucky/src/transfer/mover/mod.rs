@@ -23,8 +23,8 @@ use crate::output::{Output, human_duration};
 use crate::plan::survey::Selection;
 use crate::run::stop::Stop;
 
-/// Metrics in all batches that are handed out, over all sources. Each takes some hundreds of bytes on its way, so this
-/// bounds the memory; that many small files keep any number of workers busy.
+/// Metrics in all batches that are handed out, over all sources. Each takes some hundreds of bytes on its
+/// way, so this bounds the memory; that many small files keep any number of workers busy.
 const UNDER_WAY: u32 = 12_000;
 
 /// As how many metrics a batch counts at least: its requests and buffers cost as much.

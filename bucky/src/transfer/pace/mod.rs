@@ -1,8 +1,9 @@
 //! How fast a run goes: metrics a second for each node, bytes a second for all of it.
 //!
-//! Everything that is about to travel takes its turn here first. Metrics are taken in small portions, so that a rate holds
-//! from second to second and not only over a batch; a portion waits until it is paid for. Of bytes a portion begins when
-//! what was taken before is paid for, and the daemon that fetches it keeps to the rate while it reads.
+//! Everything that is about to travel takes its turn here first. Metrics are taken in small portions, so that
+//! a rate holds from second to second and not only over a batch; a portion waits until it is paid for. Of
+//! bytes a portion begins when what was taken before is paid for, and the daemon that fetches it keeps to the
+//! rate while it reads.
 
 pub(crate) mod speed;
 mod watch;
@@ -109,8 +110,8 @@ impl Pace {
         most.max(1)
     }
 
-    /// Waits for the turn of `strays` from `source` to `owner`; an end that the operator asks for is not waited for.
-    /// Gives what was reckoned for them in bytes, for [`Pace::came_to`].
+    /// Waits for the turn of `strays` from `source` to `owner`; an end that the operator asks for is not
+    /// waited for. Gives what was reckoned for them in bytes, for [`Pace::came_to`].
     pub(crate) async fn turn(
         &self,
         source: &DaemonAddr,

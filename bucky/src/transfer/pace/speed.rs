@@ -1,8 +1,9 @@
 //! How fast a node may go whose carbon is watched, by how full that one's cache is.
 //!
-//! Pure; time and chance are arguments. It begins with a base rate and falls back to that when the cache is full, or when
-//! carbon does not tell: one that has no time to answer has none for more work. Else it gets faster step by step, and
-//! where it has become fast, lets up now and then by chance, so that a rate that is just too high does not last.
+//! Pure; time and chance are arguments. It begins with a base rate and falls back to that when the cache is
+//! full, or when carbon does not tell: one that has no time to answer has none for more work. Else it gets
+//! faster step by step, and where it has become fast, lets up now and then by chance, so that a rate that is
+//! just too high does not last.
 
 use std::time::{Duration, Instant};
 
@@ -48,8 +49,8 @@ impl Speed {
         self.rate
     }
 
-    /// Takes in what carbon told, or that it told nothing; gives its state where that is another one now. `chance` gives
-    /// numbers from 0 to 1.
+    /// Takes in what carbon told, or that it told nothing; gives its state where that is another one now.
+    /// `chance` gives numbers from 0 to 1.
     pub(crate) fn see(
         &mut self,
         cache: Option<CarbonCache>,
@@ -154,7 +155,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever carbon tells, a node is never slower than the start, and never faster than its steps allow.
+        /// Whatever carbon tells, a node is never slower than the start, and never faster than its steps
+        /// allow.
         #[test]
         fn a_rate_stays_within_its_bounds(
             seen in prop::collection::vec((prop::option::of(0.0..200.0f64), 0.0..1.0f64), 0..200),

@@ -1,4 +1,5 @@
-//! Looks at the caches of the nodes' carbons from time to time, and tells when one becomes full or falls silent.
+//! Looks at the caches of the nodes' carbons from time to time, and tells when one becomes full or falls
+//! silent.
 
 use std::fmt;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! Figures about a run, for a carbon: the Go tool's names, one connection for each sending.
 //!
-//! What is counted is over: moved, gone or failed, never merely begun (D35). Sending is for people who look at graphs and
-//! never changes what the run comes to: a carbon that is away is told of once, and tried again at the next interval
-//! (D33).
+//! What is counted is over: moved, gone or failed, never merely begun (D35). Sending is for people who look
+//! at graphs and never changes what the run comes to: a carbon that is away is told of once, and tried again
+//! at the next interval (D33).
 
 mod names;
 

@@ -1,7 +1,7 @@
 //! The names of hosts that are known by their addresses.
 //!
-//! A resolver may take its time or never answer: it is asked on threads of its own, and whoever has no name by the first
-//! sending keeps its address, so that no series has two names.
+//! A resolver may take its time or never answer: it is asked on threads of its own, and whoever has no name
+//! by the first sending keeps its address, so that no series has two names.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -202,7 +202,8 @@ fn a_nodes_own_metric_is_in_place_wherever_it_is() {
     }
 }
 
-/// A source that an owner made by another schema has no place for: today's fill passes over these points.
+/// A file that another schema created at the owner has no slots for some points of the source: a fill leaves
+/// them out.
 #[test]
 fn points_of_a_misplaced_copy_that_its_owner_has_no_slot_for_are_found() {
     let owner = file("60s:1h,10m:1d", &[1, 2]);

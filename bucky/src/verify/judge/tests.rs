@@ -37,7 +37,7 @@ fn compressed(content: &str) -> DigestFound {
     DigestFound::Compressed { bytes: 50, digest: Digest::of(content.as_bytes()) }
 }
 
-/// What is found of copies on the owners 0 and 1, and on 2, which does not own the metric.
+/// The findings about copies on the owners 0 and 1, and on 2, which does not own the metric.
 fn judged(found: &[(usize, DigestFound)]) -> Option<Vec<(usize, Kind)>> {
     let place = Place::Owners(PLACE.to_vec());
     judge(&place, found).map(|examined| examined.findings(&place))
@@ -49,7 +49,7 @@ fn copies_of_one_content_agree_and_others_are_undecided_until_their_figures_agre
     assert_eq!(judged(&same), Some(Vec::new()));
     let differ = [(0, whole("a", None)), (1, whole("b", None))];
     assert_eq!(judged(&differ), None);
-    // The newest points are not compared between owners, but with a misplaced copy they are.
+    // The newest points are compared with a misplaced copy, but not between owners.
     let one = || layout(&[(60, times(5, "x"), times(6, "y"))]);
     let newer = || layout(&[(60, times(5, "x"), times(7, "z"))]);
     assert_eq!(judged(&[(0, whole("a", one())), (1, whole("b", newer()))]), Some(Vec::new()));
@@ -69,7 +69,7 @@ fn figures_of_other_archives_prove_nothing_unless_there_is_no_point() {
     ] {
         assert_eq!(judged(&[(0, whole("a", of(60, 5))), (1, whole("b", other.clone()))]), None);
     }
-    // A copy without points lacks nothing; that its archives are others is told all the same.
+    // A copy without points lacks nothing, but it is reported that its archives differ.
     let empty = layout(&[(61, times(0, ""), times(0, ""))]);
     let found = judged(&[(0, whole("a", of(60, 5))), (2, whole("b", empty))]).unwrap();
     assert_eq!(found[0], (2, Kind::Misplaced));

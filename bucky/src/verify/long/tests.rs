@@ -13,7 +13,7 @@ use crate::verify::finding::Kind;
 const NOW: u32 = 1_800_000_000;
 const CLOCK: Clock = Clock { now: NOW, latest: NOW, settled: NOW - 900 };
 
-/// A file with points in its only archive, each so many slots old.
+/// A file with points in its only archive; `ages` are in slots.
 fn file(step: u32, slots: u32, ages: &[i32]) -> Vec<u8> {
     let retention = Retention::new(step, slots).unwrap();
     let factor = XFilesFactor::new(0.0).unwrap();
@@ -53,7 +53,7 @@ fn answer(content: &[u8], request: &PointsRequest) -> PointsFound {
     points_in_window(&view.archive(), view.base(), window, read).unwrap().into()
 }
 
-/// What is found of these copies, at nodes 0 and up, by the times of their points.
+/// The result of comparing these copies, at nodes 0 and up, by the times of their points.
 fn by_points(owners: &[usize], copies: &[Vec<u8>], window_slots: u32) -> Examined {
     let place = Place::Owners(owners.to_vec());
     let metric = "a".parse().unwrap();
@@ -78,7 +78,8 @@ fn ages() -> impl Strategy<Value = Vec<i32>> {
 }
 
 proptest! {
-    /// Whatever the copies have, expired points and other retentions included, it is what their contents say.
+    /// Whatever the copies hold, also expired points and other retentions, the result is that of comparing
+    /// contents.
     #[test]
     fn what_is_found_by_points_is_what_is_found_by_contents(
         one in ages(), two in ages(), three in ages(),
@@ -99,7 +100,8 @@ proptest! {
 
 #[test]
 fn points_in_the_future_and_where_they_stand_are_told() {
-    // A point of the stray's lies where the owner has one of the future, and the stray has another of the future.
+    // The misplaced copy has a point in a slot where the owner has one from the future, and another point in
+    // the future.
     let owner = file(60, 100, &[50, -70]);
     let stray = file(60, 100, &[50, 30, -5]);
     let found = by_points(&[0], &[owner, stray], 16);
@@ -123,7 +125,7 @@ fn points_of_an_archive_that_an_owner_has_not_have_no_place() {
     }];
     let expected = Kind::NoPlace { other: 1, archives };
     assert!(found.findings(&Place::Owners(vec![0])).contains(&(0, expected)), "{found:?}");
-    // Between owners their headers differ, and that is all.
+    // Between owners only the difference of their headers is reported.
     let place = Place::Owners(vec![0, 1]);
     let found = by_points(&[0, 1], &[owner, stray], 64).findings(&place);
     assert!(matches!(&found[..], [(0, Kind::LayoutsDiffer { .. })]), "{found:?}");

@@ -1,4 +1,5 @@
-//! Copies whose headers differ, counted by the pair of layouts: a cluster has few of them, and many metrics of each.
+//! Copies whose headers differ, counted by pair of layouts: a cluster has few pairs, and many metrics of
+//! each.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use serde::Serialize;
 use super::some;
 use crate::output::human_count;
 
-/// The most pairs that are told apart.
+/// The most pairs that are counted separately.
 const PAIRS_MOST: usize = 100;
 
 /// The metrics of one pair of layouts.
@@ -17,13 +18,13 @@ pub(super) struct Pair {
     layout: String,
     /// The layout of the other copy.
     others: String,
-    /// How many copies of an owner and another have these.
+    /// How many times an owner's copy and another copy have these layouts.
     copies: u64,
     /// One of the metrics.
     example: String,
-    /// The owner of that.
+    /// The owner of that metric.
     node: String,
-    /// Who has the other copy of it.
+    /// The node with the other copy of it.
     other: String,
 }
 
@@ -31,12 +32,12 @@ pub(super) struct Pair {
 #[derive(Clone, Debug, Default)]
 pub(super) struct LayoutPairs {
     pairs: BTreeMap<(String, String), Pair>,
-    /// Copies of pairs that are too many to be told apart.
+    /// Copies of further pairs.
     more: u64,
 }
 
 impl LayoutPairs {
-    /// Counts a metric whose owner `node` has `layout`, and `other` has `others`.
+    /// Counts a metric for which the owner `node` has `layout`, and `other` has `others`.
     pub(super) fn add(
         &mut self,
         metric: &str,

@@ -51,7 +51,7 @@ fn told(json: bool, findings: &[Finding], ending: &Ending<'_>) -> (String, bool)
     (data.text(), has_findings)
 }
 
-/// An audit whose reader has gone away goes on: its exit code is what a script looks at.
+/// A verification whose reader has gone away continues: scripts look at its exit code.
 #[test]
 fn findings_count_though_nobody_reads_them() {
     for (json, unread) in
@@ -95,7 +95,7 @@ fn findings_are_grouped_and_say_what_to_do_next() {
     assert!(has_findings);
 }
 
-/// The state between a copy and the delete of its sources: nothing is lost if the sources go.
+/// The state between a copy and the delete of its sources: deleting the sources loses nothing.
 #[test]
 fn where_owners_have_all_that_misplaced_copies_have_it_is_said() {
     const SAID: &str = "No misplaced copy has a point that its owner lacks.";
@@ -141,7 +141,7 @@ fn owners_that_differ_fail_only_where_that_was_asked_for() {
     }
 }
 
-/// An operator who reads "all in place" reads no further.
+/// An operator who reads "all in place" does not read any further.
 #[test]
 fn a_list_of_differences_never_stands_below_all_in_place() {
     let counts = Counts { metrics: 3, in_place: 3, differ: 1, ..Counts::default() };

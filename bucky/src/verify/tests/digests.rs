@@ -1,13 +1,14 @@
-//! What nodes tell of their own files: what is believed of it, and what is read instead.
+//! Digests that nodes report of their own files: which are believed, and which are not and lead to a
+//! comparison of contents.
 
 use super::*;
 
-/// As [`node`], with the route for digests, whose answers are as they should be.
+/// Like [`node`], with a route for digests that answers correctly.
 fn telling(host: &'static str, files: &[(&str, Vec<u8>)]) -> Node {
     answering(host, files, |lines| Reply::lines(&lines))
 }
 
-/// The same with the answers that `answer` makes of these.
+/// Like [`telling`], with the answers changed by `answer`.
 fn answering(
     host: &'static str,
     files: &[(&str, Vec<u8>)],
@@ -16,7 +17,7 @@ fn answering(
     Node { digests: Some(Box::new(answer)), ..node(host, files) }
 }
 
-/// Has the node fail where it is asked for contents.
+/// Makes the node fail if it is asked for contents.
 fn never_sends(mut node: Node) -> Node {
     node.hook = Box::new(|_| Some(Reply::status(400)));
     node

@@ -197,8 +197,8 @@ async fn a_busy_owner_is_waited_for_and_what_may_pass_is_tried_again() {
 /// A restart in the middle of a run must not cost what is left of the run.
 #[tokio::test]
 async fn an_owner_that_is_restarted_is_waited_for() {
-    // An address of its own, from which nobody else takes the port meanwhile: no other test listens there, and none connects
-    // from there.
+    // An address of its own, from which nobody else takes the port meanwhile: no other test listens there,
+    // and none connects from there.
     let spare = std::net::TcpListener::bind("127.0.38.1:0").unwrap();
     let address = spare.local_addr().unwrap().to_string();
     drop(spare);
@@ -236,7 +236,8 @@ async fn an_owner_that_answers_without_end_is_no_owner() {
     assert!(deletes.lock().unwrap().is_empty());
 }
 
-/// A node that is drained as `localhost` is another one to each owner: nothing was moved, and it said all was.
+/// A node that is drained as `localhost` is another one to each owner: nothing was moved, and it said all
+/// was.
 #[tokio::test]
 async fn what_an_owner_does_not_find_at_a_source_that_has_it_is_not_gone() {
     let a = daemon(|request| {
@@ -307,8 +308,8 @@ fn unix_now() -> u32 {
     u32::try_from(now).unwrap()
 }
 
-/// A Whisper file with points of these ages in minutes. They count from one time for all files, so that two of them have
-/// points of the same minutes also where a minute ends between the two.
+/// A Whisper file with points of these ages in minutes. They count from one time for all files, so that two
+/// of them have points of the same minutes also where a minute ends between the two.
 pub(super) fn whisper(points: &[u32]) -> Vec<u8> {
     static NOW: LazyLock<u32> = LazyLock::new(unix_now);
     let now = *NOW;

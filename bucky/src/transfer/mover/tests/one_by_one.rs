@@ -18,7 +18,8 @@ async fn a_go_daemons_metric_is_healed_at_ours_and_then_deleted() {
     assert_eq!((mover.records.tally.counts().moved, mover.records.tally.counts().gone), (1, 1));
 }
 
-/// D30, at a Go daemon: what is written after the copy shows in size, time of change or, if it is recent, content.
+/// D30, at a Go daemon: what is written after the copy shows in size, time of change or, if it is recent,
+/// content.
 #[tokio::test]
 async fn a_go_daemons_metric_that_was_written_to_meanwhile_is_copied_again() {
     let (before, after) = (whisper(&[2, 3]), whisper(&[1, 2, 3]));
@@ -44,8 +45,9 @@ async fn a_go_daemons_metric_that_was_written_to_meanwhile_is_copied_again() {
     assert!(theirs.lock().unwrap().is_empty());
 }
 
-/// Moves `m` from a Go daemon with this clock, of which it was last written `age` seconds before; a write after the read of
-/// this number adds `later` seconds to its time of change. Gives how often it was read, and what the owner has.
+/// Moves `m` from a Go daemon with this clock, of which it was last written `age` seconds before; a write
+/// after the read of this number adds `later` seconds to its time of change. Gives how often it was read, and
+/// what the owner has.
 async fn move_written(
     clock: Option<SystemTime>,
     age: i64,
@@ -77,7 +79,8 @@ fn hours_ago(hours: u64) -> Option<SystemTime> {
     Some(SystemTime::now() - Duration::from_secs(hours * 3600))
 }
 
-/// The time of change is by the daemon's clock, and the run may take long: what counts is how long before the copy it was.
+/// The time of change is by the daemon's clock, and the run may take long: what counts is how long before the
+/// copy it was.
 #[tokio::test]
 async fn a_write_to_a_go_daemons_metric_after_its_copy_is_never_lost() {
     for (clock, age, written_after, later) in [
