@@ -28,7 +28,8 @@ impl SelectArgs {
     /// The selected metrics. Reads `stdin` if the argument is `-`.
     ///
     /// # Errors
-    /// [`UsageError`]: no arguments where some are required, a bad or empty expression, or an input that is not a list.
+    /// [`UsageError`]: arguments are required and missing, the expression is bad or empty, or the input is not
+    /// a list.
     pub(crate) fn selection(
         &self,
         nothing: Nothing,

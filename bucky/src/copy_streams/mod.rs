@@ -1,10 +1,10 @@
-//! The copies of many metrics as their nodes send them, side by side.
+//! The copies of many metrics, streamed by their nodes and read side by side.
 //!
-//! Each node sends its copies of a batch as one archive stream, in the order of the names; a daemon of the Go
-//! tool is asked metric by metric. The streams are read in step, so that of a metric all copies are at hand
-//! at one time and no more than a few metrics are held, however many a batch has. What is too long to be held
-//! is left out there, and comes when a metric is asked for alone ([`CopyNodes::of_any_length`]): into
-//! temporary files (`received`).
+//! Each node sends its copies of a batch as one archive stream, in the order of the names. A Go daemon is
+//! asked metric by metric. The streams are read in step, so that all copies of one metric are available at
+//! the same time. So only a few metrics are held, however many a batch has. A file that is too long for
+//! memory is left out there. It is sent if the metric is asked for alone ([`CopyNodes::of_any_length`]), and
+//! goes into a temporary file (`received`).
 
 mod received;
 
@@ -22,36 +22,37 @@ use crate::output::Output;
 use crate::patience::{self, Next, Patience, Trouble};
 use crate::spool::Content;
 
-/// Streams read at once, in all batches together: each has a thread of the runtime's, of which there are 512.
+/// The most streams that are read at once, in all batches together. Each has one of the runtime's 512
+/// threads.
 const STREAMS: u32 = 400;
-/// Archives asked of a Go daemon at once: it has no limit of its own.
+/// The most archives that a Go daemon is asked for at once: it has no limit of its own.
 const GO_ARCHIVES: u32 = 8;
 
-/// By metric, why a node has not sent it.
+/// The reasons why a node did not send some metrics.
 pub(crate) type LeftOuts = HashMap<MetricName, (Problem, String)>;
 
-/// Why copies could not be read.
+/// The reason why copies could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    /// A node does not answer as it should.
+    /// A node's answer is not usable.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A node's archive is none, or broke off.
+    /// A node's archive is not valid, or broke off.
     #[error("cannot read the copies of {addr}")]
     Archive { addr: DaemonAddr, source: ReadArchiveError },
-    /// A copy is not what its node read.
+    /// The content that arrived is not what the node read.
     #[error("{metric} from {addr} arrived damaged: its digest does not match")]
     Damaged { addr: DaemonAddr, metric: MetricName },
-    /// A node sends what it was not asked for.
+    /// A node sends a metric that it was not asked for.
     #[error("{addr} sent {metric} out of order or unasked")]
     Disordered { addr: DaemonAddr, metric: MetricName },
-    /// A node's answer ended before all that it was asked for was in it.
+    /// A node's answer ended too early.
     #[error("the answer of {addr} does not mention {metric}, which was requested")]
     Unanswered { addr: DaemonAddr, metric: MetricName },
-    /// A copy is too long to be held, and cannot be kept elsewhere.
+    /// A copy is too long for memory and cannot be stored elsewhere.
     #[error("{metric} of {addr} cannot be kept while it is worked on")]
     Spool { addr: DaemonAddr, metric: MetricName, source: std::io::Error },
-    /// The reading ended early, which is a defect of this program.
+    /// The reading ended early, which is a bug in this program.
     #[error("the stream of {addr} ended without its report")]
     Ended { addr: DaemonAddr },
 }
@@ -81,37 +82,37 @@ pub(crate) struct CopyNodes {
 struct Node {
     daemon: Daemon,
     has_archives: bool,
-    /// Half of what it allows, so that moves get through too.
+    /// Permits for half of what the node allows, so that moves get through too.
     archives: Semaphore,
 }
 
 /// A copy as its node sent it.
 pub(crate) struct Copy {
-    /// Mode and time of change there.
+    /// Its mode and modification time there.
     pub(crate) meta: FileMeta,
     /// The whole file.
     pub(crate) content: Content,
 }
 
-/// How long a file may be that is asked for.
+/// The longest file that is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Length {
-    /// As long as is held in memory.
+    /// The longest that is held in memory.
     Held,
     /// Of any length.
     Any,
 }
 
-/// What comes from a node.
+/// A message from the reader of a stream.
 enum Piece {
     /// A copy.
     Copy { metric: MetricName, copy: Copy },
-    /// The end: what the node has not sent.
+    /// The end, and what the node did not send.
     End(Vec<LeftOut>),
 }
 
 impl CopyNodes {
-    /// These members; all that are read from answered.
+    /// Reads from these members. All nodes that are read from must have answered.
     pub(crate) fn new(members: &[Member], encoding: Encoding, output: Arc<Output>) -> Self {
         let node = |member: &Member| {
             let limit = member.status().map_or(GO_ARCHIVES, |status| status.transfers.limit / 2);
@@ -125,7 +126,7 @@ impl CopyNodes {
         Self { nodes, encoding, streams: Semaphore::new(STREAMS as usize), output }
     }
 
-    /// What `attempt` gives, tried again where that may help.
+    /// Runs `attempt`, again if that may help.
     ///
     /// # Errors
     /// [`ReadError`] of the last attempt.
@@ -155,8 +156,8 @@ impl CopyNodes {
         }
     }
 
-    /// Asks each node for its copies of `wanted`: metrics in the order of their names, and the nodes to ask
-    /// for each.
+    /// Asks each node for its copies of `wanted`: metrics in the order of their names, each with the nodes to
+    /// ask.
     ///
     /// # Errors
     /// [`ReadError`] of the first node that cannot be asked.
@@ -167,10 +168,10 @@ impl CopyNodes {
         self.open_by(wanted, Length::Held).await
     }
 
-    /// Asks each of these nodes for its copy of one metric, of whatever length.
+    /// Asks each of these nodes for its copy of one metric, of any length.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// The errors of [`Self::open`].
     pub(crate) async fn of_any_length(
         &self,
         metric: &MetricName,
@@ -191,8 +192,8 @@ impl CopyNodes {
             }
         }
         let count = u32::try_from(of_node.len()).unwrap_or(STREAMS).min(STREAMS);
-        // Nothing closes these semaphores. All take places in the order of the nodes: nobody waits in a
-        // circle.
+        // The semaphores are never closed. All tasks acquire permits in the order of the nodes, so there is
+        // no deadlock.
         let mut places = Vec::with_capacity(of_node.len() + 1);
         places.extend(self.streams.acquire_many(count).await.ok());
         let mut streams = BTreeMap::new();
@@ -205,18 +206,18 @@ impl CopyNodes {
     }
 }
 
-/// The copies of a batch on their way, each node's in a stream of its own. Dropped, the nodes are asked for
-/// no more.
+/// The streams of a batch, one for each node. When it is dropped, the nodes stop sending.
 pub(crate) struct SideBySide<'n> {
     streams: BTreeMap<usize, Incoming>,
     _places: Vec<SemaphorePermit<'n>>,
 }
 
 impl SideBySide<'_> {
-    /// The copies of the next metric by node, in their order; none of a node that does not send it.
+    /// The copies of the next metric, by node, in the order of its nodes; `None` if the node does not send
+    /// it.
     ///
     /// # Errors
-    /// [`ReadError`] where a stream breaks off.
+    /// [`ReadError`] if a stream breaks off.
     pub(crate) async fn next(
         &mut self,
         metric: &MetricName,
@@ -230,10 +231,10 @@ impl SideBySide<'_> {
         Ok(copies)
     }
 
-    /// Reads the ends: by node, what it has not sent, and why.
+    /// Reads the ends of the streams: what each node did not send, and why.
     ///
     /// # Errors
-    /// [`ReadError`] where a stream has no end, or more than was asked for.
+    /// [`ReadError`] if a stream has no end, or has more than was asked for.
     pub(crate) async fn finish(self) -> Result<BTreeMap<usize, LeftOuts>, ReadError> {
         let mut left_out = BTreeMap::new();
         for (node, stream) in self.streams {
@@ -243,7 +244,7 @@ impl SideBySide<'_> {
     }
 }
 
-/// The copies that one node sends of one batch.
+/// The stream of one node in one batch.
 struct Incoming {
     addr: DaemonAddr,
     pieces: mpsc::Receiver<Result<Piece, ReadError>>,
@@ -268,7 +269,7 @@ impl Incoming {
             let addr = addr.clone();
             tokio::task::spawn_blocking(move || {
                 let end = read_stream(&addr, (encoding, length), stream, &sender);
-                // Where nobody listens any more, nobody needs to know.
+                // If the receiver is gone, nothing needs the end.
                 let _ = sender.blocking_send(end);
             });
         } else {
@@ -289,7 +290,7 @@ impl Incoming {
         piece.unwrap_or_else(|| Err(ReadError::Ended { addr: self.addr.clone() }))
     }
 
-    /// The copy of `metric`; none where it is not the next. Metrics are taken in the order in which they were
+    /// The copy of `metric`, or `None` if another one is next. Call it in the order in which the metrics were
     /// asked for.
     async fn take(&mut self, metric: &MetricName) -> Result<Option<Copy>, ReadError> {
         match self.next().await? {
@@ -301,7 +302,7 @@ impl Incoming {
         }
     }
 
-    /// Reads the end: what the node has not sent, and why.
+    /// Reads the end: what the node did not send, and why.
     async fn finish(mut self) -> Result<LeftOuts, ReadError> {
         match self.next().await? {
             Piece::End(left_out) => {
@@ -313,7 +314,7 @@ impl Incoming {
     }
 }
 
-/// Hands out what a daemon of the Go tool has of these metrics; gives the end.
+/// Sends what a Go daemon has of these metrics; returns the end.
 async fn read_one_by_one(
     daemon: &Daemon,
     metrics: Vec<MetricName>,

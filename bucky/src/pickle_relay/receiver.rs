@@ -1,4 +1,4 @@
-//! One connection: frames of a length in four bytes, big-endian, and a pickle.
+//! One connection. A frame is a big-endian length of four bytes, and a pickle.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,43 +15,44 @@ use super::queue::{Block, Intake};
 use crate::output::Output;
 use crate::run::stop::Stop;
 
-/// How many dropped entries of a pickle are told one by one.
+/// How many dropped entries of a pickle are reported one by one.
 const DROPPED_TOLD: u64 = 5;
-/// How many pickles of a sender are still taken once the relay is to stop: those that are there already.
+/// How many more pickles of a sender are accepted once the relay stops: those that have arrived already.
 const LATE_MOST: u32 = 100;
-/// How much room is made at once for a frame that is coming in: what a sender announces costs nothing.
+/// How much memory is allocated at once for an incoming frame: the announced length costs nothing.
 const READ_BYTES: usize = 64 * 1024;
 
-/// How many bytes of pickles are worked through at once. What is made of one may take sixty times its length,
-/// and waits with it for room in the queue.
+/// How many bytes of pickles are decoded at once. A decoded pickle may take sixty times its length, and is
+/// held while it waits for room in the queue.
 pub(super) const WORK_BYTES: u32 = 4 * 1024 * 1024;
-/// After how many datapoints others have their turn. A short pickle may have one long name a million times.
+/// After this many datapoints, other connections get their turn. A short pickle may refer to one long name a
+/// million times.
 const TURN: usize = 256;
 
-/// What all connections have.
+/// What all connections share.
 #[derive(Clone)]
 pub(super) struct Receiver {
     pub(super) intake: Intake,
     pub(super) counts: Arc<Counts>,
     pub(super) output: Arc<Output>,
     pub(super) stop: Stop,
-    /// A permit for each byte of the pickles that are being worked through.
+    /// A permit for each byte of the pickles that are being decoded.
     pub(super) work: Arc<Semaphore>,
     pub(super) idle: Duration,
     pub(super) frame_bytes: u32,
     pub(super) verbose: bool,
 }
 
-/// Why a connection ends.
+/// The reason why a connection ends.
 enum End {
     /// The sender closed it between two frames, or the relay stops.
     InOrder,
-    /// It did not, for this reason.
+    /// It failed, for this reason.
     Because(String),
 }
 
 impl Receiver {
-    /// Takes pickles until the connection ends.
+    /// Receives pickles until the connection ends.
     pub(super) async fn serve(self, mut stream: impl AsyncRead + Unpin, peer: SocketAddr) {
         if self.verbose {
             self.output.say(format_args!("{peer}: connected"));
@@ -74,14 +75,14 @@ impl Receiver {
         }
     }
 
-    /// The next pickle. A frame that has begun is read to its end, also where the relay is to stop.
+    /// The next pickle. A frame that has begun is read to its end, even if the relay stops.
     async fn frame(&self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, End> {
         let mut head = Vec::with_capacity(4);
         while head.len() < 4 {
             let is_between = head.is_empty();
             let read = tokio::select! {
-                // What has come already is taken, also where the relay is to stop: its sender takes it for
-                // sent.
+                // A frame that has arrived is accepted, even if the relay stops: its sender believes that it
+                // was delivered.
                 biased;
                 read = self.read(stream, &mut head, 4) => read?,
                 () = self.stop.asked(), if is_between => return Err(End::InOrder),
@@ -105,7 +106,7 @@ impl Receiver {
         Ok(frame)
     }
 
-    /// Reads what is there, until `bytes` are `len` long at most; 0 at the end of the stream.
+    /// Reads what has arrived, until `bytes` has `len` bytes at most; returns 0 at the end of the stream.
     async fn read(
         &self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -124,11 +125,11 @@ impl Receiver {
         }
     }
 
-    /// Queues the datapoints of a pickle. Waits where the queue is full.
+    /// Queues the datapoints of a pickle. Waits if the queue is full.
     async fn take(&self, frame: &[u8], peer: SocketAddr) {
         self.counts.pickle();
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX).min(WORK_BYTES);
-        // Never closed.
+        // The semaphore is never closed.
         let Ok(_working) = self.work.acquire_many(bytes).await else { return };
         let pickle = match Pickle::read(frame) {
             Ok(pickle) => pickle,
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
     use crate::pickle_relay::queue::queue;
 
-    /// A name of 4 kB that is none, fifty thousand times: looking at it takes long.
+    /// An invalid name of 4 kB, fifty thousand times: checking it takes long.
     #[tokio::test]
     async fn others_have_their_turn_while_a_pickle_is_long_work() {
         let mut pickle = b"](X\x00\x10\x00\x00".to_vec();

@@ -1,8 +1,8 @@
-//! The one upstream: connected again and again, and no line lost between.
+//! The upstream: connects again and again, and loses no line in between.
 //!
-//! A line counts as sent once the socket has taken it. What the socket took may still be lost with the
-//! connection, so the last lines are kept for a while and sent again over the next one: a line may come
-//! twice, which changes nothing in Graphite, and never not at all.
+//! A line counts as sent once the socket has accepted it. It may still be lost with the connection. So the
+//! last lines are kept for a while and sent again over the next connection. A line may arrive twice, which
+//! changes nothing in Graphite, but never not at all.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,42 +19,41 @@ use super::figures::Counts;
 use super::queue::{Block, Outlet};
 use crate::output::Output;
 
-/// How long after a failure it is tried again.
+/// How long to wait after a failed attempt to connect.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest time to connect.
 const CONNECT: Duration = Duration::from_secs(5);
-/// After so long in which the other side took nothing a connection is broken. A carbon whose cache is full
-/// pauses.
+/// A connection is broken if the other side accepts nothing for this long. A carbon with a full cache pauses.
 const DEAD: Duration = Duration::from_secs(60);
-/// How long lines that were written are kept: longer than it takes to see that a connection is broken, and
-/// than they lie in the buffers of an upstream that is slow.
+/// How long written lines are kept: longer than it takes to notice a broken connection, and longer than they
+/// stay in the buffers of a slow upstream.
 const KEPT: Duration = Duration::from_secs(300);
-/// How many bytes of them at most: more than the buffers of both sides hold, 4 and 6 MiB where nobody has set
-/// them.
+/// How many bytes of them are kept at most: more than the buffers of both sides hold, which are 4 and 6 MiB
+/// by default.
 const KEPT_BYTES: usize = 16 * 1024 * 1024;
 /// How long the upstream may take to close its side at the end.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// What goes to the upstream.
+/// The sender to the upstream.
 pub(super) struct Upstream {
     addr: String,
     outlet: Outlet,
     counts: Arc<Counts>,
     output: Arc<Output>,
-    /// Taken from the queue, and not written to its end.
+    /// A block that was taken from the queue and not completely written.
     pending: Option<Block>,
     kept: Kept,
 }
 
-/// Why a connection is left.
+/// The reason why a connection is left.
 enum Left {
-    /// All is sent, and no more comes.
+    /// Everything is sent, and no more can come.
     Drained,
     Broken(io::Error),
 }
 
 impl Upstream {
-    /// For the upstream at `HOST:PORT`.
+    /// A sender to the upstream at `HOST:PORT`.
     pub(super) fn new(
         addr: String,
         outlet: Outlet,
@@ -64,7 +63,7 @@ impl Upstream {
         Self { addr, outlet, counts, output, pending: None, kept: Kept::default() }
     }
 
-    /// Sends until no more comes and all is sent.
+    /// Sends until everything is sent and no more can come.
     pub(super) async fn run(mut self) {
         let mut is_told = false;
         loop {
@@ -75,11 +74,12 @@ impl Upstream {
                     }
                     is_told = false;
                     let left = self.feed(stream).await;
-                    // From now on nothing gets older: it is sent again, however long the upstream is away.
+                    // From here on kept lines do not age: they are sent again, however long the upstream is
+                    // down.
                     self.kept.forget_old();
                     left
                 }
-                // Without work nobody needs the upstream any more.
+                // Without lines to send, the upstream is not needed any more.
                 Err(_) if self.is_drained() => Left::Drained,
                 Err(error) => Left::Broken(error),
             };
@@ -119,7 +119,8 @@ impl Upstream {
         }
     }
 
-    /// Writes what may have been lost, and then what comes. Dropped at any moment, it has lost nothing.
+    /// Writes the lines that may have been lost, and then new ones. It may be dropped at any moment without
+    /// losing a line.
     async fn write_all(&mut self, writer: &mut OwnedWriteHalf) -> io::Result<()> {
         for lines in self.kept.again() {
             writer.write_all(lines).await?;
@@ -142,8 +143,8 @@ impl Upstream {
 async fn connect(addr: &str) -> io::Result<TcpStream> {
     let connected = timeout(CONNECT, TcpStream::connect(addr)).await;
     let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    // On one host a connection to a port on which nobody listens may get that very port for its own, and so
-    // itself.
+    // On the same host, a connection to a port without a listener may get that port as its own, and so
+    // connect to itself.
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
@@ -153,7 +154,7 @@ async fn connect(addr: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Waits until the other side closes or breaks the connection. What it says before is nobody's business.
+/// Waits until the other side closes or breaks the connection. What it sends is ignored.
 async fn gone(reader: &mut OwnedReadHalf) -> io::Error {
     let mut said = [0; 256];
     loop {
@@ -165,7 +166,7 @@ async fn gone(reader: &mut OwnedReadHalf) -> io::Error {
     }
 }
 
-/// Says that no more comes, and waits a moment for the other side's word that it has all.
+/// Closes this side, and waits a moment for the other side to close too.
 async fn close(mut reader: OwnedReadHalf, mut writer: OwnedWriteHalf) {
     if writer.shutdown().await.is_ok() {
         let _ = timeout(CLOSE, gone(&mut reader)).await;
@@ -186,7 +187,7 @@ impl Kept {
         self.forget_old();
     }
 
-    /// Forgets what has arrived, or the connection would have been seen to be broken.
+    /// Drops lines that have arrived by now: otherwise the connection would have been noticed to be broken.
     fn forget_old(&mut self) {
         while let Some((written, lines)) = self.blocks.front() {
             let is_alone = self.blocks.len() == 1;
@@ -198,7 +199,7 @@ impl Kept {
         }
     }
 
-    /// All of it, to be written once more, as if for the first time.
+    /// All kept lines, to be written again as if for the first time.
     fn again(&mut self) -> impl Iterator<Item = &[u8]> {
         self.blocks.iter_mut().map(|(written, lines)| {
             *written = Instant::now();

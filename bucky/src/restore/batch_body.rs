@@ -1,4 +1,4 @@
-//! The archive stream of the files of a batch, made as it is sent.
+//! The archive stream of the files of a batch, produced while it is sent.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ pub(super) struct BatchFile {
     pub(super) content: Bytes,
 }
 
-/// The archive stream of `files`, made as it is sent: no more than one of them is held twice.
+/// The archive stream of `files`, produced while it is sent: at most one of the files is held twice.
 pub(super) fn batch_body(
     files: Vec<BatchFile>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
@@ -44,7 +44,7 @@ pub(super) fn batch_body(
     })
 }
 
-/// What was written and not yet taken.
+/// Bytes that were written and not yet taken.
 #[derive(Clone, Default)]
 struct Pieces(Arc<Mutex<Vec<u8>>>);
 

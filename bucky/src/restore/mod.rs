@@ -1,9 +1,9 @@
-//! `bucky restore`: the metrics of a tar to all their owners by the ring.
+//! `bucky restore`: brings the metrics of a tar to all their owners.
 //!
-//! The archive is read on a thread of its own (`input`, `tar_reader`, `sparse`), each member becomes a metric
-//! or is refused (`names`, pure), and goes to its owners (`destinations`, `delivery`), who create what they
-//! lack and fill what they have: no point that is there is ever changed. One member's failure does not stop
-//! the rest, and all of them are named.
+//! The archive is read on a thread of its own (`input`, `tar_reader`, `sparse`). Each member becomes a metric
+//! or is refused (`names`, pure). It goes to its owners (`destinations`, `delivery`), which create what they
+//! lack and fill what they have. No existing point is ever changed. If a member fails, the rest continues,
+//! and all failures are named.
 
 mod batch_body;
 mod delivery;
@@ -42,37 +42,37 @@ use crate::run::stop::Stop;
 use crate::run::tally::{Counts, Tally};
 use crate::spool::Content;
 
-/// How many members are named that are not restored.
+/// How many members that are not restored are named.
 const NAMED: u64 = 1_000;
-/// How often people are told how far it is.
+/// How often progress is printed.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the operator ordered.
+/// The arguments of a restore.
 pub(crate) struct Order {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
-    /// That node alone, or all.
+    /// That node alone, or all nodes.
     pub(crate) scope: Scope,
-    /// Where the archive is.
+    /// Where the archive is read from.
     pub(crate) place: Place,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// What is put before all names.
+    /// What is added before all names.
     pub(crate) prefix: Option<MetricName>,
-    /// How many batches are on their way at once.
+    /// How many batches are sent at once.
     pub(crate) workers: usize,
-    /// What becomes of points that have no place in an owner's file.
+    /// What happens to points that have no place in an owner's file.
     pub(crate) on_schema_difference: OnSchemaDifference,
-    /// Where every failure at a node is written.
+    /// The file for all failures at nodes.
     pub(crate) errors: Option<PathBuf>,
     /// Whether every metric is named.
     pub(crate) verbose: bool,
 }
 
-/// Carries `order` out.
+/// Carries out `order`.
 ///
 /// # Errors
-/// Where the archive cannot be opened, or the cluster is not healthy: nothing was done then.
+/// If the archive cannot be opened, or the cluster is not healthy. Nothing was done then.
 pub(crate) async fn run(
     client: Client,
     order: Order,
@@ -87,7 +87,7 @@ pub(crate) async fn run(
         Scope::Single => Destinations::only_seed(&cluster)?,
     };
     let members = read(order.place.clone())?;
-    // Before the signals are the run's: whoever opens a pipe that nobody reads can still be ended.
+    // Before the run handles signals: opening a pipe without a reader blocks, and Ctrl-C must still work.
     let files = FailureFiles::open(order.errors.as_deref(), None)?;
     let stop = Stop::told_on_signals(output)?;
     let tally = Tally::begin(files, Arc::clone(output));
@@ -109,10 +109,11 @@ pub(crate) async fn run(
     Ok(restore.tell_end(&ended))
 }
 
-/// A member of the archive; none at its end.
+/// A member of the archive, or `None` at its end.
 type Next = Result<Option<Member>, TarError>;
 
-/// Opens an archive, and reads it on a thread of its own. The end is sent: a thread that panics sends none.
+/// Opens an archive, and reads it on a thread of its own. The end is sent explicitly: a thread that panics
+/// sends none.
 fn read(place: Place) -> anyhow::Result<mpsc::Receiver<Next>> {
     let (sender, members) = mpsc::channel(1);
     let mut reader = TarReader::new(place.open()?);
@@ -128,18 +129,18 @@ fn read(place: Place) -> anyhow::Result<mpsc::Receiver<Next>> {
     Ok(members)
 }
 
-/// What comes next; an error if the thread has stopped without sending the end.
+/// The next member; an error if the thread has stopped without sending the end.
 async fn next_of(members: &mut mpsc::Receiver<Next>) -> Next {
     members.recv().await.unwrap_or(Err(TarError::Unfinished))
 }
 
-/// How the reading of an archive ended.
+/// How reading the archive ended.
 enum Ended {
-    /// At the archive's end.
+    /// At its end.
     Whole,
-    /// Before: why, and after which member.
+    /// Too early: the reason, and the last member before it.
     Broken { error: TarError, after: Option<String> },
-    /// By the operator's word.
+    /// The operator stopped it.
     Stopped,
 }
 
@@ -198,7 +199,7 @@ impl Restore<'_> {
                 chain(error)
             )),
         }
-        // A batch that was given up by a defect of this program left files without any word.
+        // A batch that failed because of a bug in this program has no result for its files.
         let silent = files.saturating_sub(counts.finished);
         let summary = Summary {
             counts: &counts,
@@ -219,27 +220,27 @@ impl Restore<'_> {
     }
 }
 
-/// A file that is to be restored.
+/// A file to restore.
 struct Sorted {
     file: Restored,
     owners: Vec<usize>,
 }
 
-/// Decides what becomes of members.
+/// Decides what is done with each member.
 struct Sorter<'a> {
     order: &'a Order,
     destinations: Destinations,
     output: &'a Arc<Output>,
     /// Members that are not restored.
     refused: u64,
-    /// Metrics of other nodes, where one alone is restored to.
+    /// Metrics of other nodes, if only one node is restored to.
     elsewhere: u64,
-    /// Files that were passed to the delivery.
+    /// Files that were handed to the delivery.
     files: u64,
 }
 
 impl Sorter<'_> {
-    /// What to restore of `member`. What is not restored is reported.
+    /// What to restore of `member`. Members that are not restored are reported.
     fn sort(&mut self, member: Member) -> Option<Sorted> {
         let Member { path, meta, kind } = member;
         let (content, digest, is_sparse) = match kind {
@@ -256,7 +257,7 @@ impl Sorter<'_> {
             Ok(metric) => metric,
             Err(reason) => return self.refuse(&path, reason),
         };
-        // Looked at here too: a daemon of the Go tool takes anything (D45).
+        // Checked here too: a Go daemon accepts anything (D45).
         let kind = match &content {
             Content::Held(content) => Ok(Image::parse(content).map(drop)),
             Content::Spooled(spool) => spool.kind().map(|kind| kind.map(drop)),
@@ -298,7 +299,7 @@ impl Sorter<'_> {
         None
     }
 
-    /// What the daemon that made the archive says of it.
+    /// Prints the report of the daemon that created the archive.
     fn tell_report(&self, content: &[u8]) {
         let Ok(report) = serde_json::from_slice::<ArchiveReport>(content) else {
             self.output.say(format_args!("bucky: cannot read {REPORT_NAME}, skipped"));
@@ -315,7 +316,7 @@ fn is_report(path: &[u8]) -> bool {
     path.strip_prefix(b"./").unwrap_or(path) == REPORT_NAME.as_bytes()
 }
 
-/// What was done, for people.
+/// The summary of a run.
 struct Summary<'a> {
     counts: &'a Counts,
     elapsed: Duration,

@@ -1,5 +1,5 @@
-//! The reader of tars: what our writer makes, what is cut off or damaged, and numbers that nobody should
-//! believe.
+//! The reader of tars: what our writer creates, what is cut off or damaged, and numbers that must not be
+//! trusted.
 
 use std::io::Write;
 
@@ -16,7 +16,7 @@ use crate::tar_records::record;
 
 const META: FileMeta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
 
-/// All members, and how it ended: the same whether files are held in memory or lie in temporary files.
+/// All members, and how it ended. The result must be the same with files in memory and in temporary files.
 fn read(bytes: &[u8]) -> (Vec<Member>, Result<(), TarError>) {
     let (held, end) = read_holding(bytes, HELD_FILE_BYTES);
     let (spooled, end_of_spooled) = read_holding(bytes, 0);
@@ -66,7 +66,7 @@ fn file(path: &str, content: &[u8]) -> Member {
     Member { path: path.into(), meta: META, kind }
 }
 
-/// Contents with holes and without, under names short, long and not ASCII.
+/// Contents with and without holes, under short, long and non-ASCII names.
 fn files() -> Vec<(String, Vec<u8>)> {
     let mut holes = vec![0; 50_000];
     holes[5_000..5_100].fill(1);
@@ -86,7 +86,7 @@ fn archive(form: Form) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
-/// One member of this kind with this header field set, and records before it.
+/// One member of this kind with this header field, and records before it.
 fn one(records: &[u8], prepare: impl Fn(&mut Header), content: &[u8]) -> Vec<u8> {
     let mut tar = Vec::new();
     let mut add = |header: &mut Header, content: &[u8]| {
@@ -126,7 +126,7 @@ fn what_was_written_is_read_with_holes_and_without() {
         assert_eq!(read.len(), files().len());
         for (mut member, (path, content)) in read.into_iter().zip(files()) {
             if let Kind::File { is_sparse, .. } = &mut member.kind {
-                // The file with holes is one with holes again.
+                // The file with holes is sparse again.
                 let has_holes = content.iter().filter(|byte| **byte == 0).count() > 4096;
                 assert_eq!(std::mem::take(is_sparse), form == Form::Sparse && has_holes, "{path}");
             }
@@ -147,7 +147,7 @@ fn an_archive_of_a_daemon_is_read_too() {
     assert_eq!(members[1].path, b".bucky-report.json");
 }
 
-/// Whatever is left of it, what is read is what was written, and that something is missing is noticed.
+/// Wherever it is cut off, what is read is what was written, and the missing part is noticed.
 #[test]
 fn an_archive_that_is_cut_off_anywhere_is_noticed() {
     for form in [Form::Whole, Form::Sparse] {
@@ -159,7 +159,7 @@ fn an_archive_that_is_cut_off_anywhere_is_noticed() {
             assert!(ended.is_err(), "cut off at {at} of {}", bytes.len());
             assert_eq!(members, expected[..members.len()], "cut off at {at}");
         }
-        // Of the two empty blocks the second is not always there.
+        // Some programs write only one of the two empty blocks.
         assert!(read(&bytes[..end + 512]).1.is_ok());
     }
 }
@@ -186,7 +186,7 @@ fn what_is_cut_off_inside_of_a_compression_is_noticed() {
     }
 }
 
-/// Whisper has no checksums: a byte that has turned would become points.
+/// Whisper files have no checksums: a flipped byte would become points.
 #[test]
 fn no_damaged_byte_gets_into_a_file_or_a_name() {
     for form in [Form::Whole, Form::Sparse] {
@@ -219,7 +219,7 @@ fn what_follows_the_end_is_not_passed_over() {
     }
 }
 
-/// Records and a long name are about a member: without one, something is missing.
+/// Records and a long name describe a member: without one, something is missing.
 #[test]
 fn an_extension_without_its_member_is_damage() {
     for (kind, content) in [
@@ -295,7 +295,7 @@ fn no_number_is_believed() {
     assert!(unusable(&old).contains("real length") || unusable(&old).contains("holes"));
 }
 
-/// Of a thread that panics, the channel is closed, as at the end of an archive.
+/// If a thread panics, the channel is closed, as at the end of an archive.
 #[tokio::test]
 async fn a_thread_that_stops_before_the_end_is_no_end() {
     let (sender, mut members) = tokio::sync::mpsc::channel(2);

@@ -1,5 +1,5 @@
-//! Reading one node's archive stream: copies are handed on as they come, those that are too long to be held
-//! in temporary files.
+//! Reads one node's archive stream. Copies are handed on as they come; those that are too long for memory, in
+//! temporary files.
 
 use std::io;
 
@@ -16,7 +16,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::{Copy, Length, Piece, ReadError};
 use crate::spool::{Content, HELD_FILE_BYTES, SpoolWriter};
 
-/// Hands out what an archive stream holds; gives its end.
+/// Sends the copies of an archive stream; returns its end.
 pub(super) fn read_stream(
     addr: &DaemonAddr,
     (encoding, length): (Encoding, Length),
@@ -46,21 +46,21 @@ pub(super) fn read_stream(
     }
 }
 
-/// Whether the sender says at the end of its stream that it has sent a content with this digest.
+/// Whether the report at the end of the stream confirms a content with this digest.
 fn has_told(report: &ArchiveReport, metric: &MetricName, digest: Digest) -> bool {
     report.digests.iter().any(|told| told.metric == *metric && told.digest == digest)
 }
 
-/// Hands copies on as they come.
+/// Sends copies as they come.
 struct Handed<'s> {
     addr: &'s DaemonAddr,
     sender: &'s mpsc::Sender<Result<Piece, ReadError>>,
     length: Length,
-    /// The long file that is coming.
+    /// The long file that is arriving.
     spooling: Option<(LargeMember, SpoolWriter)>,
-    /// A file has come whose digest is only told at the end: it has this one.
+    /// A file has arrived with this digest, which the end of the stream must confirm.
     untold: Option<(MetricName, Digest)>,
-    /// What is wrong here, and not with the stream.
+    /// A failure on this side, not of the stream.
     failure: Option<ReadError>,
 }
 
@@ -123,14 +123,14 @@ impl Handed<'_> {
         self.is_wanted(self.sender.blocking_send(piece).is_ok())
     }
 
-    /// Notes what keeps a copy from being kept: with it the reading ends.
+    /// Notes why a copy cannot be stored; the reading ends.
     fn fail(&mut self, metric: MetricName, source: io::Error) -> NoRoom {
         let ended = NoRoom(source.to_string());
         self.failure = Some(ReadError::Spool { addr: self.addr.clone(), metric, source });
         ended
     }
 
-    /// Where nobody listens any more, the rest is not read.
+    /// If the receiver is gone, the rest is not read.
     fn is_wanted(&self, is_wanted: bool) -> Result<(), NoRoom> {
         if is_wanted { Ok(()) } else { Err(NoRoom("nobody reads it any more".into())) }
     }

@@ -5,7 +5,7 @@ use super::*;
 
 const META: FileMeta = FileMeta { mode: 0o644, mtime: 7 };
 
-/// What comes of an archive stream that was asked for without a limit on lengths.
+/// The result of an archive stream that was asked for without a limit on lengths.
 async fn read(stream: Vec<u8>) -> Vec<Result<Piece, ReadError>> {
     let addr: DaemonAddr = "a:1".parse().unwrap();
     let pieces = stream.chunks(1 << 20).map(bytes::Bytes::copy_from_slice);
@@ -23,7 +23,7 @@ async fn read(stream: Vec<u8>) -> Vec<Result<Piece, ReadError>> {
     all
 }
 
-/// A stream with a file whose digest is told at its end, where `change` may turn a bit on the way.
+/// A stream with a file whose digest comes at its end; `change` may flip a bit on the way.
 fn sent(len_bytes: usize, change: impl FnOnce(&mut Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
     let mut content = vec![0; len_bytes];
     content[len_bytes / 2] = 7;
@@ -57,7 +57,7 @@ async fn a_copy_that_was_damaged_on_the_way_is_noticed_at_the_end() {
         assert!(
             matches!(pieces.last(), Some(Err(ReadError::Damaged { metric, .. })) if metric.as_str() == "a")
         );
-        // Without its end it is not believed either.
+        // Without its end it is not accepted either.
         let (_, stream) = sent(len_bytes, |stream| stream.truncate(stream.len() - 3000));
         let pieces = read(stream).await;
         assert!(matches!(pieces.last(), Some(Err(ReadError::Archive { .. }))));
