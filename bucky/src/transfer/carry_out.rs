@@ -1,5 +1,5 @@
-//! From who takes part and what is selected to the summary: the plan is shown, looked at for room, and
-//! carried out.
+//! Carries out a run, once it is known which nodes take part and what is selected: shows the plan, checks the
+//! free space, moves, and prints the summary.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::run::journal::{Journal, Purpose};
 use crate::run::resume::Resume;
 use crate::run::stop::Stop;
 
-/// Tells what `selection` has the nodes of `fleet` give, and moves it.
+/// Plans what the nodes of `fleet` send, by `selection`, and moves it.
 ///
 /// # Errors
-/// As [`run`].
+/// The errors of [`run`].
 pub(crate) async fn plan_and_move(
     fleet: Fleet,
     selection: Selection,
@@ -69,7 +69,7 @@ pub(crate) async fn plan_and_move(
     Ok(outcome.and(seen))
 }
 
-/// Whether there is room for the plan, or the operator wants it all the same.
+/// Whether there is room for the plan, or the operator wants to ignore that.
 pub(crate) fn fits(plan: &Plan, ignore_free_space: bool, output: &Output) -> bool {
     let shortages = plan.shortages();
     for shortage in &shortages {
@@ -110,7 +110,7 @@ async fn carry_out(
     let counts = mover.records.tally.counts();
     let is_whole = !insisted && !stop.is_asked();
     mover.records.journal.end(is_whole && !counts.is_failure(0));
-    // The nodes' answers may take long: whoever has no patience for the run has none for them.
+    // The nodes' answers may take long: a second Ctrl-C ends this too.
     let summary = tokio::select! {
         summary = summarise(&mover, &order, survey.unplaceable, output), if !insisted => Some(summary),
         () = stop.insisted() => None,
@@ -135,7 +135,8 @@ fn open_journal(
     let purpose = Purpose {
         ring: match order.task {
             Task::Rebalance => ring,
-            // Finished there is another thing than in place.
+            // A copy finishes metrics for another purpose than a rebalance, so its journal names another
+            // ring.
             Task::Copy => format!("copy to {ring}"),
         },
         regex: selection.regex.clone(),
@@ -147,7 +148,7 @@ fn open_journal(
     Ok((Some(journal), resume))
 }
 
-/// What was done, and what the nodes say is left.
+/// The summary: what was done, and what the nodes report as left.
 async fn summarise(
     mover: &Mover,
     order: &Order,
@@ -169,13 +170,14 @@ async fn summarise(
     }
 }
 
-/// How many strays a source still has, where it tells, and how many deleted sources wait there. The list of a
-/// Go daemon is not kept true by what is deleted, so it is not asked; nor is a node that was given up.
+/// How many misplaced metrics a source still has, if it reports them, and how many tombstones. A Go daemon is
+/// not asked, because its list does not follow deletes; nor is a node that the run gave up on.
 async fn left_at(mover: &Mover, source: &Source, output: &Arc<Output>) -> (Option<u64>, u64) {
     if !source.node.kind.pages_its_list() || source.node.admit().is_err() {
         return (None, 0);
     }
-    // First what is answered at once: a node that is silent is not asked for what may take long.
+    // The status first, because it is answered at once: a node that does not answer is not asked for what may
+    // take long.
     let Ok(status) = source.node.daemon.status().await else { return (None, 0) };
     let tombstones = status.map_or(0, |status| status.tombstones.waiting);
     if mover.sources.copies_from_owners {

@@ -1,8 +1,9 @@
-//! No delete by clocks that differ: looked at before a run that deletes, and again before each delete.
+//! Nothing is deleted while clocks differ: they are compared before a run that deletes, and again before each
+//! delete.
 //!
-//! Every answer of a node tells its time, so a clock that is set while the run goes on is seen at its next
-//! answer. A node whose clock was off once gets no delete any more in this run: what it took for expired
-//! meanwhile, nobody knows.
+//! Every answer of a node has its time, so a clock that is set during the run is noticed at the next answer.
+//! A node whose clock was once wrong deletes nothing more in this run: it is unknown what it took for expired
+//! in the meantime.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,11 +19,11 @@ use crate::output::Output;
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
-/// Refuses a run that deletes if the clocks of its nodes, or ours, differ too much. One that only copies is
-/// told.
+/// Refuses a run that deletes if the clocks of its nodes, or ours, differ too much. A run that only copies
+/// gets a warning.
 ///
 /// # Errors
-/// [`UnhealthyError`] names each clock that is off, by how much, and from whose.
+/// [`UnhealthyError`] names each clock that differs, by how much, and from which other clock.
 pub(crate) fn require_agreement(
     fleet: &Fleet,
     order: &Order,
@@ -55,10 +56,10 @@ fn offsets(fleet: &Fleet) -> BTreeMap<DaemonAddr, Option<ClockOffset>> {
     nodes.map(|node| (node.addr().clone(), node.daemon.clock_offset())).collect()
 }
 
-/// Watches the clocks of the nodes while a run goes on.
+/// Watches the clocks of the nodes during a run.
 pub(crate) struct ClockWatch {
     limit: Duration,
-    /// Nodes whose clocks were off, and how.
+    /// Nodes whose clocks differed, and how.
     off: Mutex<BTreeMap<DaemonAddr, String>>,
     output: Arc<Output>,
 }
@@ -69,10 +70,10 @@ impl ClockWatch {
         Self { limit, off: Mutex::default(), output }
     }
 
-    /// Whether `source` may delete what `owners` say that they hold.
+    /// Whether `source` may delete what `owners` report that they hold.
     ///
     /// # Errors
-    /// A [`Failure`] of the node whose clock is, or was, off.
+    /// A [`Failure`] of the node whose clock differs, or differed earlier.
     pub(crate) fn allows(
         &self,
         fleet: &Fleet,
@@ -90,7 +91,7 @@ impl ClockWatch {
         Err(Failure { node: node.addr().clone(), kind: FailureKind::ClockDiffers, reason })
     }
 
-    /// Compares the clocks of a source and its owners; if they differ, all.
+    /// Compares the clocks of a source and its owners; if they differ, the clocks of all nodes.
     fn look(&self, fleet: &Fleet, source: &Node, owners: &[Arc<Node>]) {
         let Some(here) = source.daemon.clock_offset() else { return };
         let differs = |owner: &&Arc<Node>| {

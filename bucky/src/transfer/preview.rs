@@ -1,7 +1,7 @@
-//! A look at what a move would find at its owners: how many points have no place there. Nothing is written.
+//! Examines what a move would find at the owners: how many points have no place there. Nothing is written.
 //!
-//! The same engine as the move itself, with daemons that only look. A plan looks at a sample of the metrics,
-//! and says so; before points are given up, all of them are looked at.
+//! It uses the engine of the move, and the daemons only examine. A plan examines a sample of the metrics, and
+//! says so. Before points are given up, all metrics are examined.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::run::schemas::Schemas;
 use crate::run::stop::Stop;
 use crate::terminal::{Terminal, yes_or_no};
 
-/// How many metrics a plan looks at, about.
+/// About how many metrics a plan examines.
 const SAMPLE: u64 = 1_000;
 
 /// Adds to a printed plan what a sample of its metrics shows.
@@ -52,8 +52,8 @@ pub(super) async fn tell_sample(
     Ok(())
 }
 
-/// Looks at all metrics of a run that gives points up, says how many points that are, and asks. What is
-/// confirmed is noted in `order`: the run gives up no more. False where the run is not to go on.
+/// Examines all metrics of a run that may lose points, prints how many points that are, and asks. The
+/// confirmed number is noted in `order`: the run loses at most that many. Returns whether the run continues.
 pub(super) async fn may_drop(
     fleet: &Arc<Fleet>,
     selection: &Selection,
@@ -108,7 +108,7 @@ pub(super) async fn may_drop(
     }
 }
 
-/// What the owners would say; none where the operator wanted an end.
+/// What the owners would report, or `None` if the operator stopped it.
 async fn look(
     fleet: &Arc<Fleet>,
     selection: &Selection,
@@ -117,7 +117,7 @@ async fn look(
     output: &Arc<Output>,
 ) -> anyhow::Result<Option<Schemas>> {
     let stop = Stop::told_on_signals(output)?;
-    // What else is wrong is said by the move.
+    // Other failures are reported by the move.
     let quiet = Arc::new(Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink())));
     let mover = Arc::new(Mover::new(MoverParts {
         fleet: Arc::clone(fleet),

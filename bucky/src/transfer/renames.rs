@@ -1,21 +1,21 @@
-//! Metrics that are stored at their owners under other names than they have at their source.
+//! Metrics that their owners store under other names than their source.
 
 use std::collections::HashMap;
 
 use bucky_api::RenamedMetric;
 use bucky_whisper::MetricName;
 
-/// Under which names the metrics of a batch are stored. What is not in it keeps its name.
+/// The new names of a batch's metrics. A metric that is not in it keeps its name.
 #[derive(Debug, Default)]
 pub(crate) struct Renames(HashMap<MetricName, MetricName>);
 
 impl Renames {
-    /// The name that `metric` is stored under, where that is another one.
+    /// The name under which `metric` is stored, if it is renamed.
     pub(crate) fn of(&self, metric: &MetricName) -> Option<&MetricName> {
         self.0.get(metric)
     }
 
-    /// `metrics` by what an owner is told of them: those that keep their names, and those that do not.
+    /// Splits `metrics` for the request to an owner: those that keep their names, and those that are renamed.
     pub(super) fn parted<'m>(
         &self,
         metrics: impl Iterator<Item = &'m MetricName>,
@@ -32,7 +32,7 @@ impl Renames {
 }
 
 impl FromIterator<(MetricName, MetricName)> for Renames {
-    /// Of pairs of an old name and a new one. One that stays the same is no renaming.
+    /// Takes pairs of an old name and a new one. A name that stays the same is not a renaming.
     fn from_iter<I: IntoIterator<Item = (MetricName, MetricName)>>(pairs: I) -> Self {
         Self(pairs.into_iter().filter(|(old, new)| old != new).collect())
     }
@@ -64,7 +64,7 @@ mod tests {
         mover.bring_as(source, &owner, metrics, 0, &renames).await
     }
 
-    /// An owner that has stored each metric as `stored` says of the name that was asked for.
+    /// An owner that stores each metric under the name that `stored` makes of the requested one.
     async fn owner(
         stored: impl Fn(&RenamedMetric) -> Option<MetricName> + Send + Sync + 'static,
     ) -> (DaemonAddr, Arc<Mutex<Vec<PullRequest>>>) {

@@ -1,5 +1,5 @@
-//! A run while it goes on: its progress on standard error, its figures to carbon, the carbons that are
-//! watched.
+//! Everything that runs beside the work: progress on standard error, statistics to carbon, the watch of the
+//! carbons.
 
 use std::cell::Cell;
 
@@ -9,7 +9,8 @@ use super::statistics::Statistics;
 use crate::run::progress;
 
 impl Mover {
-    /// Does `work`, and shows how far it is of so many metrics. True where the operator did not let it end.
+    /// Does `work`, and shows how far it is, of `planned` metrics. Returns whether the operator stopped it at
+    /// once.
     pub(crate) async fn show(&self, work: impl Future<Output = ()>, planned: u64) -> bool {
         let mut progress = progress::for_output(&self.output);
         let options = self.sync.statistics.as_ref();
@@ -26,12 +27,12 @@ impl Mover {
             () = self.stop.insisted() => true,
         };
         progress.end();
-        // What was under way may have ended before the line was written.
+        // The work may have ended before the line was written.
         if self.stop.is_report_asked() && !told.get() {
             self.tell_report(planned);
         }
         if let Some(statistics) = statistics.as_mut().filter(|_| !insisted) {
-            // Whoever has no patience for the run has none for its figures.
+            // A second Ctrl-C also ends the sending of statistics.
             tokio::select! {
                 () = statistics.send(self.figures(planned), &self.output) => {}
                 () = self.stop.insisted() => {}
@@ -49,7 +50,7 @@ impl Mover {
         }
     }
 
-    /// SIGUSR1 asks for a line of progress, and for an end.
+    /// SIGUSR1 asks for a line of progress, and for a stop.
     async fn tell_when_asked(&self, planned: u64, told: &Cell<bool>) {
         self.stop.report_asked().await;
         told.set(true);
@@ -62,7 +63,7 @@ impl Mover {
         self.output.say("Received SIGUSR1, exiting.");
     }
 
-    /// The carbons beside the nodes, where they are watched.
+    /// The carbons beside the nodes, if they are watched.
     fn watched(&self) -> Vec<Watched> {
         let Some(port) = self.flow.pace.watched_port() else { return Vec::new() };
         let sources = self.fleet.sources.iter().map(|source| &source.node);

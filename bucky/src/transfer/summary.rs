@@ -1,4 +1,4 @@
-//! How a run ended, for people: what was done, what was not and why, and what to do next.
+//! The summary of a run: what was done, what was not and why, and what to do next.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use crate::counted::{self, counted};
 use crate::output::human_count;
 use crate::run::tally::Counts;
 
-/// How a run ended, for people.
+/// The summary of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Summary {
-    /// What for.
+    /// What the run was for.
     pub(crate) task: Task,
     /// What was done.
     pub(crate) counts: Counts,
@@ -21,13 +21,13 @@ pub(crate) struct Summary {
     pub(crate) deletes: bool,
     /// Whether the operator stopped it.
     pub(crate) stopped: bool,
-    /// Whether only some metrics or nodes were looked at.
+    /// Whether only some metrics or nodes were selected.
     pub(crate) is_selection: bool,
-    /// How many metrics are still misplaced; none if a node did not answer.
+    /// How many metrics are still misplaced, or `None` if a node did not answer.
     pub(crate) still_misplaced: Option<u64>,
-    /// Tagged files that nobody can place: they stay where they are.
+    /// Unplaceable tagged files: they stay where they are.
     pub(crate) unplaceable: u64,
-    /// Deleted sources that wait to be confirmed at their owners.
+    /// Tombstones that wait for their owners to confirm them.
     pub(crate) tombstones: u64,
 }
 
@@ -95,7 +95,7 @@ impl fmt::Display for Summary {
 }
 
 impl Summary {
-    /// Whether nothing failed but that some sources are still written to.
+    /// Whether the only failures are sources that are still written to.
     fn is_only_written_to(&self) -> bool {
         let failures = self.counts.failures();
         failures > 0

@@ -1,5 +1,5 @@
-//! Looks at the caches of the nodes' carbons from time to time, and tells when one becomes full or falls
-//! silent.
+//! Asks the nodes' carbons from time to time how full their caches are, and reports when one becomes full or
+//! stops answering.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -15,19 +15,19 @@ use crate::transfer::options::HealthOptions;
 
 /// How many carbons are asked at once.
 const ASKED_AT_ONCE: usize = 32;
-/// How long one is waited for at most.
+/// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A node whose carbon is watched.
+/// A node with a watched carbon.
 pub(crate) struct Watched {
     /// The daemon beside it.
     pub(crate) node: DaemonAddr,
-    /// Where it tells of itself.
+    /// The address at which carbon reports its state.
     pub(crate) carbon: Daemon,
 }
 
 impl Pace {
-    /// The port of the carbons to be watched, where they are.
+    /// The port of the carbons, if they are watched.
     pub(crate) fn watched_port(&self) -> Option<u16> {
         self.options.health.as_ref().map(|health| health.port)
     }
@@ -62,7 +62,7 @@ impl Pace {
     }
 }
 
-/// What has become of a node's carbon, for people.
+/// A change of a carbon's state, for people.
 struct News<'a> {
     host: &'a str,
     state: State,
