@@ -12,14 +12,14 @@ use crate::output::log_time;
 
 /// Whose clock it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
+pub(crate) enum ClockOwner {
     /// The clock of the host that runs `bucky`.
     ThisHost,
     /// The clock of a node.
     Node(DaemonAddr),
 }
 
-impl fmt::Display for Whose {
+impl fmt::Display for ClockOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ThisHost => f.write_str("this host"),
@@ -32,14 +32,14 @@ impl fmt::Display for Whose {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ClockFinding {
     /// It differs from another clock by more than is allowed.
-    Differs { whose: Whose, offset: ClockOffset, against: Whose },
+    Differs { whose: ClockOwner, offset: ClockOffset, against: ClockOwner },
     /// It shows a time that a Whisper file cannot hold.
-    Inexpressible { whose: Whose, reading: ClockReading },
+    Inexpressible { whose: ClockOwner, reading: ClockReading },
 }
 
 impl ClockFinding {
     /// The clock that differs.
-    pub(crate) fn whose(&self) -> &Whose {
+    pub(crate) fn whose(&self) -> &ClockOwner {
         match self {
             Self::Differs { whose, .. } | Self::Inexpressible { whose, .. } => whose,
         }
@@ -78,8 +78,9 @@ pub(crate) fn judge(
     now: ClockReading,
     limit: Duration,
 ) -> Vec<ClockFinding> {
-    let nodes = offsets.into_iter().filter_map(|(addr, offset)| Some((Whose::Node(addr), offset?)));
-    let clocks = std::iter::once((Whose::ThisHost, ClockOffset::OWN)).chain(nodes);
+    let nodes =
+        offsets.into_iter().filter_map(|(addr, offset)| Some((ClockOwner::Node(addr), offset?)));
+    let clocks = std::iter::once((ClockOwner::ThisHost, ClockOffset::OWN)).chain(nodes);
     let (mut clocks, inexpressible): (Vec<_>, Vec<_>) =
         clocks.partition(|(_, offset)| offset.reading_at(now).is_expressible());
     let mut findings: Vec<ClockFinding> = inexpressible
@@ -98,7 +99,7 @@ pub(crate) fn judge(
         if !last.1.relative_to(first.1).exceeds(limit) {
             break;
         }
-        let distance = |clock: &(Whose, ClockOffset)| {
+        let distance = |clock: &(ClockOwner, ClockOffset)| {
             clock.1.relative_to(median).ahead_millis().unsigned_abs()
         };
         let is_first = distance(first) > distance(last);

@@ -17,7 +17,7 @@ use crate::{chain, patience};
 
 /// The result of deleting metrics from one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Deleted {
+pub(crate) struct DeletionCounts {
     /// How many were deleted.
     pub(crate) deleted: u64,
     /// How many were not: missing already, refused, or left when the run gave up on the node.
@@ -26,7 +26,7 @@ pub(crate) struct Deleted {
 
 /// How metrics are deleted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
+pub(crate) struct DeleteOptions {
     /// How many at once.
     pub(crate) workers: usize,
     /// Whether each is reported.
@@ -34,7 +34,7 @@ pub(crate) struct Manner {
 }
 
 /// The result for one metric.
-enum Fate {
+enum DeleteResult {
     Deleted,
     /// The node does not have it.
     Missing,
@@ -48,9 +48,9 @@ enum Fate {
 pub(crate) async fn delete(
     daemon: &Daemon,
     names: NamePile,
-    manner: Manner,
+    manner: DeleteOptions,
     output: &Output,
-) -> io::Result<Deleted> {
+) -> io::Result<DeletionCounts> {
     let total = names.len();
     let mut pages = names.into_pages().await?;
     let mut run = Run { daemon, manner, output, deleted: 0, failed: 0, given_up: None };
@@ -64,12 +64,15 @@ pub(crate) async fn delete(
             chain(error)
         ));
     }
-    read.map(|()| Deleted { deleted: run.deleted, failed: total.saturating_sub(run.deleted) })
+    read.map(|()| DeletionCounts {
+        deleted: run.deleted,
+        failed: total.saturating_sub(run.deleted),
+    })
 }
 
 struct Run<'a> {
     daemon: &'a Daemon,
-    manner: Manner,
+    manner: DeleteOptions,
     output: &'a Output,
     deleted: u64,
     failed: u64,
@@ -97,23 +100,23 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn note(&mut self, name: &str, fate: Fate) {
+    fn note(&mut self, name: &str, fate: DeleteResult) {
         match fate {
-            Fate::Deleted => {
+            DeleteResult::Deleted => {
                 self.deleted += 1;
                 if self.manner.verbose {
                     self.output.say(format_args!("DELETED: {name}"));
                 }
             }
-            Fate::Missing => {
+            DeleteResult::Missing => {
                 self.failed += 1;
                 tell_missing(name, self.output);
             }
             // It will fail for all further names too.
-            Fate::Failed(
+            DeleteResult::Failed(
                 error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. }),
             ) => self.given_up = Some(error),
-            Fate::Failed(error) => {
+            DeleteResult::Failed(error) => {
                 self.failed += 1;
                 self.output.say(format_args!("Not deleted: {name}: {}", chain(&error)));
             }
@@ -126,7 +129,7 @@ pub(crate) fn tell_missing(name: &str, output: &Output) {
     output.say(format_args!("Not found / Not deleted: {name}"));
 }
 
-async fn delete_one(daemon: &Daemon, name: &str) -> Fate {
+async fn delete_one(daemon: &Daemon, name: &str) -> DeleteResult {
     let mut attempts = 0;
     let deleted = patience::ask(
         daemon,
@@ -137,11 +140,11 @@ async fn delete_one(daemon: &Daemon, name: &str) -> Fate {
         |_| (),
     );
     match deleted.await {
-        Ok(true) => Fate::Deleted,
+        Ok(true) => DeleteResult::Deleted,
         // An earlier attempt that seemed to fail has deleted it.
-        Ok(false) if attempts > 1 => Fate::Deleted,
-        Ok(false) => Fate::Missing,
-        Err(error) => Fate::Failed(error),
+        Ok(false) if attempts > 1 => DeleteResult::Deleted,
+        Ok(false) => DeleteResult::Missing,
+        Err(error) => DeleteResult::Failed(error),
     }
 }
 
@@ -154,9 +157,9 @@ mod tests {
     use super::*;
     use crate::fake_daemon::{Reply, daemon};
 
-    const MANNER: Manner = Manner { workers: 3, verbose: false };
+    const MANNER: DeleteOptions = DeleteOptions { workers: 3, verbose: false };
 
-    async fn run(daemon: &Daemon, names: &[&str]) -> (Deleted, String) {
+    async fn run(daemon: &Daemon, names: &[&str]) -> (DeletionCounts, String) {
         let mut pile = NamePile::new(2);
         for name in names {
             pile.push((*name).to_owned()).await.unwrap();
@@ -184,7 +187,7 @@ mod tests {
         .await;
         let daemon = client(0).daemon(addr.clone());
         let (deleted, told) = run(&daemon, &["a", "gone", "b", "held", "c"]).await;
-        assert_eq!(deleted, Deleted { deleted: 3, failed: 2 });
+        assert_eq!(deleted, DeletionCounts { deleted: 3, failed: 2 });
         assert!(told.contains("Not found / Not deleted: gone\n"), "{told}");
         assert!(told.contains(&format!("Not deleted: held: {addr} answered")), "{told}");
     }
@@ -198,14 +201,14 @@ mod tests {
         })
         .await;
         let (deleted, told) = run(&client(0).daemon(addr), &["a"]).await;
-        assert_eq!((deleted, told.as_str()), (Deleted { deleted: 1, failed: 0 }, ""));
+        assert_eq!((deleted, told.as_str()), (DeletionCounts { deleted: 1, failed: 0 }, ""));
     }
 
     #[tokio::test]
     async fn a_node_that_is_gone_is_given_up_once_and_not_for_each_metric() {
         let daemon = client(0).daemon("127.0.31.9:9".parse().unwrap());
         let (deleted, told) = run(&daemon, &["a", "b", "c", "d", "e", "f"]).await;
-        assert_eq!(deleted, Deleted { deleted: 0, failed: 6 });
+        assert_eq!(deleted, DeletionCounts { deleted: 0, failed: 6 });
         assert_eq!(told.lines().count(), 1, "{told}");
         assert!(told.contains("gave up on 127.0.31.9:9 with 6 metrics left"), "{told}");
     }

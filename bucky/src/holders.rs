@@ -11,7 +11,7 @@ use bucky_ring::Ring;
 use bucky_whisper::MetricName;
 
 use crate::cluster::{Cluster, Member};
-use crate::inventory::{Detail, Entry, Merged, Query, Sought};
+use crate::inventory::{ListDetail, ListedMetric, MergedLists, Query, UnfoundNames};
 use crate::names::{Selection, metric_called};
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
@@ -19,14 +19,14 @@ use crate::placement::{self, Series};
 
 /// A name, and the nodes that list it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Listed {
+pub(crate) struct ListedName {
     /// The name, as the nodes list it.
     pub(crate) name: String,
     /// The nodes, sorted.
     pub(crate) nodes: Vec<usize>,
 }
 
-impl Listed {
+impl ListedName {
     /// The metric of this name.
     ///
     /// # Errors
@@ -38,7 +38,7 @@ impl Listed {
 
 /// Where a metric belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum MetricPlace {
     /// On these nodes, each once.
     Owners(Vec<usize>),
     /// On whichever node has it: it is a local metric.
@@ -47,7 +47,7 @@ pub(crate) enum Place {
     Unplaceable,
 }
 
-impl Place {
+impl MetricPlace {
     /// Whether the metric may be on `node`.
     pub(crate) fn owns(&self, node: usize) -> bool {
         match self {
@@ -105,16 +105,16 @@ impl Placer {
     }
 
     /// Where a metric belongs.
-    pub(crate) fn place(&self, listed: &Listed) -> Place {
+    pub(crate) fn place(&self, listed: &ListedName) -> MetricPlace {
         let is_local = |node: &usize| {
             let prefixes = self.local_prefixes.get(*node);
             prefixes.is_some_and(|all| all.iter().any(|prefix| listed.name.starts_with(prefix)))
         };
         if listed.nodes.iter().any(is_local) {
-            return Place::Local;
+            return MetricPlace::Local;
         }
         let Ok(owners) = placement::owners(&self.ring, &self.series, &listed.name) else {
-            return Place::Unplaceable;
+            return MetricPlace::Unplaceable;
         };
         let mut members: Vec<usize> = Vec::with_capacity(owners.len());
         for member in owners.iter().filter_map(|owner| self.member_of.get(*owner)) {
@@ -122,7 +122,7 @@ impl Placer {
                 members.push(*member);
             }
         }
-        Place::Owners(members)
+        MetricPlace::Owners(members)
     }
 
     /// The address of a member.
@@ -133,37 +133,37 @@ impl Placer {
 
 /// The metrics of all nodes, each once, with the nodes that list it.
 pub(crate) struct Holders {
-    merged: Merged,
-    ahead: Option<(usize, Entry)>,
-    sought: Sought,
+    merged: MergedLists,
+    ahead: Option<(usize, ListedMetric)>,
+    sought: UnfoundNames,
 }
 
 impl Holders {
     /// Begins to read the selected metrics in the lists of the members of `cluster`.
     ///
     /// # Errors
-    /// The errors of [`Merged::begin`].
+    /// The errors of [`MergedLists::begin`].
     pub(crate) async fn begin(
         cluster: &Cluster,
         selection: &Selection,
         output: &Arc<Output>,
     ) -> anyhow::Result<Self> {
-        let query = Query { selection: selection.clone(), detail: Detail::Name, workers: 1 };
-        let merged = Merged::begin(cluster, query, false, output).await?;
-        Ok(Self { merged, ahead: None, sought: Sought::new(selection) })
+        let query = Query { selection: selection.clone(), detail: ListDetail::Name, workers: 1 };
+        let merged = MergedLists::begin(cluster, query, false, output).await?;
+        Ok(Self { merged, ahead: None, sought: UnfoundNames::new(selection) })
     }
 
     /// The next name and the nodes that list it, or `None` at the end.
     ///
     /// # Errors
     /// [`ClientError`] if a node's list breaks off: nothing can be said without it.
-    pub(crate) async fn next(&mut self) -> Result<Option<Listed>, ClientError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<ListedName>, ClientError> {
         let first = match self.ahead.take() {
             Some(first) => Some(first),
             None => self.entry().await?,
         };
         let Some((node, entry)) = first else { return Ok(None) };
-        let mut listed = Listed { name: entry.name, nodes: vec![node] };
+        let mut listed = ListedName { name: entry.name, nodes: vec![node] };
         loop {
             self.ahead = self.entry().await?;
             match &self.ahead {
@@ -176,16 +176,16 @@ impl Holders {
     }
 
     /// Selected names that no node has listed; ends the reading.
-    pub(crate) fn into_sought(self) -> Sought {
+    pub(crate) fn into_sought(self) -> UnfoundNames {
         self.sought
     }
 
     /// Selected names that no node has listed yet.
-    pub(crate) fn sought(&self) -> &Sought {
+    pub(crate) fn sought(&self) -> &UnfoundNames {
         &self.sought
     }
 
-    async fn entry(&mut self) -> Result<Option<(usize, Entry)>, ClientError> {
+    async fn entry(&mut self) -> Result<Option<(usize, ListedMetric)>, ClientError> {
         let entry = self.merged.next().await;
         self.merged.take_failure().map_or(Ok(entry), Err)
     }

@@ -49,7 +49,7 @@ impl Trouble {
 
 /// What to do after trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum NextStep {
     /// Try again after this long.
     Wait(Duration),
     /// Do not try again.
@@ -106,7 +106,7 @@ impl Patience {
     }
 
     /// What to do after `trouble`. `jitter`, from 0 to 1, keeps many clients from coming back at one moment.
-    pub(crate) fn after(&mut self, trouble: Trouble, jitter: f64) -> Next {
+    pub(crate) fn after(&mut self, trouble: Trouble, jitter: f64) -> NextStep {
         let round = match trouble {
             Trouble::Lasting => None,
             Trouble::Passing => {
@@ -116,7 +116,7 @@ impl Patience {
             Trouble::Busy => self.busy.next(BUSY_LIMIT),
             Trouble::Away => self.away.next(self.away_limit),
         };
-        let Some(round) = round else { return Next::GiveUp };
+        let Some(round) = round else { return NextStep::GiveUp };
         let full = FIRST_WAIT.saturating_mul(1 << (round - 1).min(10)).min(LONGEST_WAIT);
         let wait = full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0));
         match trouble {
@@ -124,7 +124,7 @@ impl Patience {
             Trouble::Away => self.away.total += wait,
             Trouble::Passing | Trouble::Lasting => {}
         }
-        Next::Wait(wait)
+        NextStep::Wait(wait)
     }
 
     /// Notes that some of the work was done: all waits start again from zero.
@@ -162,7 +162,7 @@ where
             Err(error) => error,
         };
         let trouble = Trouble::of(&error);
-        let Next::Wait(wait) = patience.after(trouble, jitter()) else { return Err(error) };
+        let NextStep::Wait(wait) = patience.after(trouble, jitter()) else { return Err(error) };
         if matches!(trouble, Trouble::Busy | Trouble::Away) && !told {
             on_wait(&error);
             told = true;
@@ -180,15 +180,15 @@ mod tests {
     #[test]
     fn a_passing_trouble_is_tried_four_times_with_growing_waits() {
         let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
-        let waits: Vec<Next> = (0..4).map(|_| patience.after(Trouble::Passing, 1.0)).collect();
-        let wait = |millis| Next::Wait(Duration::from_millis(millis));
-        assert_eq!(waits, [wait(500), wait(1000), wait(2000), Next::GiveUp]);
+        let waits: Vec<NextStep> = (0..4).map(|_| patience.after(Trouble::Passing, 1.0)).collect();
+        let wait = |millis| NextStep::Wait(Duration::from_millis(millis));
+        assert_eq!(waits, [wait(500), wait(1000), wait(2000), NextStep::GiveUp]);
     }
 
     #[test]
     fn jitter_takes_off_up_to_half() {
         let wait = Patience::of(ATTEMPTS, AWAY_LIMIT).after(Trouble::Passing, 0.0);
-        assert_eq!(wait, Next::Wait(Duration::from_millis(250)));
+        assert_eq!(wait, NextStep::Wait(Duration::from_millis(250)));
         assert!((0.0..=1.0).contains(&jitter()));
     }
 
@@ -197,13 +197,13 @@ mod tests {
     fn a_busy_node_is_waited_for_long_but_not_for_ever() {
         let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
         let mut waited = Duration::ZERO;
-        while let Next::Wait(wait) = patience.after(Trouble::Busy, 1.0) {
+        while let NextStep::Wait(wait) = patience.after(Trouble::Busy, 1.0) {
             waited += wait;
         }
         assert!(waited >= BUSY_LIMIT && waited < BUSY_LIMIT + 2 * LONGEST_WAIT, "{waited:?}");
         assert_eq!(
             patience.after(Trouble::Passing, 1.0),
-            Next::Wait(FIRST_WAIT),
+            NextStep::Wait(FIRST_WAIT),
             "busy is no failure"
         );
     }
@@ -213,7 +213,7 @@ mod tests {
         for jitter in [0.0, 1.0] {
             let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
             let mut waited = Duration::ZERO;
-            while let Next::Wait(wait) = patience.after(Trouble::Away, jitter) {
+            while let NextStep::Wait(wait) = patience.after(Trouble::Away, jitter) {
                 waited += wait;
             }
             assert!(waited >= AWAY_LIMIT && waited < AWAY_LIMIT + LONGEST_WAIT, "{waited:?}");
@@ -248,9 +248,9 @@ mod tests {
     fn progress_makes_patience_whole_and_a_lasting_trouble_ends_it() {
         let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
         for _ in 0..10 {
-            assert_eq!(patience.after(Trouble::Passing, 1.0), Next::Wait(FIRST_WAIT));
+            assert_eq!(patience.after(Trouble::Passing, 1.0), NextStep::Wait(FIRST_WAIT));
             patience.progress();
         }
-        assert_eq!(patience.after(Trouble::Lasting, 1.0), Next::GiveUp);
+        assert_eq!(patience.after(Trouble::Lasting, 1.0), NextStep::GiveUp);
     }
 }

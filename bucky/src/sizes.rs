@@ -11,7 +11,7 @@ const SIZES: usize = 32;
 const SIZES_AT_ONCE: usize = 4;
 
 /// The average length of these metrics' files, in bytes, or `None` if the daemon reports none.
-pub(crate) async fn average(daemon: &Daemon, sample: Thinned) -> Option<u64> {
+pub(crate) async fn average(daemon: &Daemon, sample: EvenSample) -> Option<u64> {
     let sizes = stream::iter(sample.names).map(|name| async move {
         let stat = daemon.go_stat(name.as_str()).await.ok().flatten()?;
         u64::try_from(stat.size).ok()
@@ -24,14 +24,14 @@ pub(crate) async fn average(daemon: &Daemon, sample: Thinned) -> Option<u64> {
 
 /// An even sample of many names.
 #[derive(Debug, Default)]
-pub(crate) struct Thinned {
+pub(crate) struct EvenSample {
     names: Vec<MetricName>,
     offered: u64,
     /// One of 2^`rarity` names is kept.
     rarity: u32,
 }
 
-impl Thinned {
+impl EvenSample {
     /// Adds one more name, which may be kept.
     pub(crate) fn offer(&mut self, metric: &MetricName) {
         let step = 1u64.checked_shl(self.rarity).unwrap_or(u64::MAX);
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_spread_over_all_names() {
         for count in [0, 1, 20, 63, 64, 65, 1_000, 100_000] {
-            let mut thinned = Thinned::default();
+            let mut thinned = EvenSample::default();
             for number in 0..count {
                 thinned.offer(&format!("m{number:06}").parse().unwrap());
             }

@@ -24,7 +24,7 @@ use crate::placement::{self, NoPlace, Series};
 
 /// How a node's misplaced metrics are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum How {
+pub(crate) enum StrayMethod {
     /// The daemon is asked, as this host of the ring, or under its own name if `None`.
     Asked { host: Option<String> },
     /// Its list is read page by page and placed here. It is not a host of the ring, so every metric is
@@ -39,7 +39,7 @@ pub(crate) enum How {
     GoWhole { to: Vec<usize> },
 }
 
-impl How {
+impl StrayMethod {
     /// For a node that is `host` of the ring, or what it calls itself.
     pub(crate) fn of_member(kind: DaemonKind, host: Option<String>) -> Self {
         if kind.finds_misplaced() { Self::Asked { host } } else { Self::GoPlacedHere { host } }
@@ -60,7 +60,7 @@ impl How {
 #[derive(Clone, Debug)]
 pub(crate) struct StrayQuery {
     /// How the metrics are found.
-    pub(crate) how: How,
+    pub(crate) how: StrayMethod,
     /// The ring that places them.
     pub(crate) ring: Arc<Ring>,
     /// The series that are known by their hash.
@@ -79,7 +79,7 @@ pub(crate) struct StrayQuery {
 
 /// A misplaced metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct MisplacedMetric {
     /// The metric.
     pub(crate) metric: MetricName,
     /// Its owners, the first copy first: indexes of the ring's nodes.
@@ -92,7 +92,7 @@ pub(crate) struct Found {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
     /// A misplaced metric.
-    Stray(Found),
+    Stray(MisplacedMetric),
     /// An unplaceable tagged file.
     Unplaceable(String),
     /// A path that is not a metric's name: only Go daemons list such paths.
@@ -124,7 +124,7 @@ impl StrayListing {
     pub(crate) fn begin(daemon: Daemon, query: StrayQuery, output: Arc<Output>) -> Self {
         let (sender, pages) = mpsc::channel(1);
         tokio::spawn(async move {
-            let reading = Reading { daemon, query, output, sender };
+            let reading = StrayReader { daemon, query, output, sender };
             if let Err(error) = reading.run().await {
                 // If the receiver is gone, nothing needs the error.
                 let _ = reading.sender.send(Err(error)).await;
@@ -148,27 +148,27 @@ impl StrayListing {
     }
 }
 
-struct Reading {
+struct StrayReader {
     daemon: Daemon,
     query: StrayQuery,
     output: Arc<Output>,
     sender: mpsc::Sender<Result<Vec<Item>, StrayError>>,
 }
 
-impl Reading {
+impl StrayReader {
     async fn run(&self) -> Result<(), StrayError> {
         match &self.query.how {
-            How::Asked { host } => self.asked(host.clone()).await,
-            How::PlacedHere | How::Whole { .. } => self.placed().await,
-            How::GoPlacedHere { host } => self.go_placed(host.as_deref()).await,
-            How::GoWhole { .. } => self.go_placed(None).await,
+            StrayMethod::Asked { host } => self.asked(host.clone()).await,
+            StrayMethod::PlacedHere | StrayMethod::Whole { .. } => self.placed().await,
+            StrayMethod::GoPlacedHere { host } => self.go_placed(host.as_deref()).await,
+            StrayMethod::GoWhole { .. } => self.go_placed(None).await,
         }
     }
 
     async fn asked(&self, host: Option<String>) -> Result<(), StrayError> {
         let after = self.query.after.as_ref().map(MetricName::to_string);
-        let mut misplaced = Ahead::after(after.clone());
-        let mut unplaceable = Ahead::after(after);
+        let mut misplaced = ListAhead::after(after.clone());
+        let mut unplaceable = ListAhead::after(after);
         loop {
             if misplaced.is_wanted() {
                 self.read_misplaced(host.as_deref(), &mut misplaced).await?;
@@ -176,7 +176,7 @@ impl Reading {
             if unplaceable.is_wanted() {
                 self.read_unplaceable(host.as_deref(), &mut unplaceable).await?;
             }
-            let items = Ahead::merge(&mut misplaced, &mut unplaceable);
+            let items = ListAhead::merge(&mut misplaced, &mut unplaceable);
             let is_last = misplaced.is_done() && unplaceable.is_done();
             if self.sender.send(Ok(items)).await.is_err() || is_last {
                 return Ok(());
@@ -187,7 +187,7 @@ impl Reading {
     async fn read_misplaced(
         &self,
         host: Option<&str>,
-        ahead: &mut Ahead,
+        ahead: &mut ListAhead,
     ) -> Result<(), StrayError> {
         let limit = self.query.page;
         let query = MisplacedQuery {
@@ -214,7 +214,7 @@ impl Reading {
     async fn read_unplaceable(
         &self,
         host: Option<&str>,
-        ahead: &mut Ahead,
+        ahead: &mut ListAhead,
     ) -> Result<(), StrayError> {
         let filter = PageFilter { regex: self.query.regex.as_deref(), unplaceable: true };
         let (after, limit) = (ahead.after.clone(), self.query.page);
@@ -249,7 +249,7 @@ impl Reading {
                 ours: ours.join(", "),
             });
         }
-        Ok(Item::Stray(Found { metric: line.metric, owners, bytes: line.bytes }))
+        Ok(Item::Stray(MisplacedMetric { metric: line.metric, owners, bytes: line.bytes }))
     }
 
     async fn placed(&self) -> Result<(), StrayError> {
@@ -305,8 +305,8 @@ impl Reading {
         host: Option<&str>,
         told: Option<String>,
     ) -> Option<Item> {
-        if let How::Whole { to } | How::GoWhole { to } = &self.query.how {
-            return Some(Item::Stray(Found { metric, owners: to.clone(), bytes }));
+        if let StrayMethod::Whole { to } | StrayMethod::GoWhole { to } = &self.query.how {
+            return Some(Item::Stray(MisplacedMetric { metric, owners: to.clone(), bytes }));
         }
         let is_local = |prefix: &String| prefix.is_empty() || metric.as_str().starts_with(prefix);
         if self.query.local_prefix.as_ref().is_some_and(is_local) {
@@ -322,7 +322,7 @@ impl Reading {
         let is_home = placement::hosts(&self.query.ring, &owners)
             .into_iter()
             .any(|owner| Some(owner) == host);
-        (!is_home).then_some(Item::Stray(Found { metric, owners, bytes }))
+        (!is_home).then_some(Item::Stray(MisplacedMetric { metric, owners, bytes }))
     }
 
     fn tell_wait(&self, error: &ClientError) {
@@ -331,14 +331,14 @@ impl Reading {
 }
 
 /// One of two lists that are read side by side: its entries that were read and not yet taken.
-struct Ahead {
+struct ListAhead {
     items: VecDeque<(String, Option<Item>)>,
     /// The name after which the next page begins.
     after: Option<String>,
     is_begun: bool,
 }
 
-impl Ahead {
+impl ListAhead {
     fn after(after: Option<String>) -> Self {
         Self { items: VecDeque::new(), after, is_begun: false }
     }
@@ -400,7 +400,7 @@ mod tests {
         let daemon = Client::new(Timeouts::default()).unwrap().daemon(addr);
         let ring = Arc::new(Ring::new(document(&["a"]).to_spec().unwrap()).unwrap());
         let query = StrayQuery {
-            how: How::Asked { host: Some("b".into()) },
+            how: StrayMethod::Asked { host: Some("b".into()) },
             ring,
             series: Series::default(),
             regex: None,

@@ -32,7 +32,7 @@ pub(crate) struct Digests {
 
 /// What a comment contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum CommentContent {
     /// No digests: another program wrote it.
     Nothing,
     /// Our digests.
@@ -50,16 +50,18 @@ impl Digests {
 }
 
 /// Reads the value of a comment.
-pub(crate) fn told_by(comment: &[u8]) -> Told {
-    let Some(rest) = comment.strip_prefix(DIGESTS.as_bytes()) else { return Told::Nothing };
-    let Ok(rest) = std::str::from_utf8(rest) else { return Told::Damaged };
+pub(crate) fn told_by(comment: &[u8]) -> CommentContent {
+    let Some(rest) = comment.strip_prefix(DIGESTS.as_bytes()) else {
+        return CommentContent::Nothing;
+    };
+    let Ok(rest) = std::str::from_utf8(rest) else { return CommentContent::Damaged };
     let (content, path) = match rest.split_once(PATH_DIGEST) {
         Some((content, path)) => (content, Some(path)),
         None => (rest, None),
     };
     match (content.parse(), path.map(str::parse).transpose()) {
-        (Ok(content), Ok(path)) => Told::Digests(Digests { content, path }),
-        _ => Told::Damaged,
+        (Ok(content), Ok(path)) => CommentContent::Digests(Digests { content, path }),
+        _ => CommentContent::Damaged,
     }
 }
 
@@ -146,11 +148,11 @@ mod tests {
         for path in [None, Some(Digest::of(b"a/b.wsp"))] {
             let digests = Digests { content: digest, path };
             let comment = digests.to_comment();
-            assert_eq!(told_by(comment.as_bytes()), Told::Digests(digests));
+            assert_eq!(told_by(comment.as_bytes()), CommentContent::Digests(digests));
             let damaged = comment.replace("xxh3=", "xxh3=z");
-            assert_eq!(told_by(damaged.as_bytes()), Told::Damaged);
+            assert_eq!(told_by(damaged.as_bytes()), CommentContent::Damaged);
         }
-        assert_eq!(told_by(b"made on a Sunday"), Told::Nothing);
+        assert_eq!(told_by(b"made on a Sunday"), CommentContent::Nothing);
     }
 
     #[test]

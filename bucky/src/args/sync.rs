@@ -16,7 +16,7 @@ use super::heading;
 use crate::transfer::options::{
     HealthOptions, PaceOptions, Repairs, SourceRules, StatisticsOptions, SyncOptions,
 };
-use crate::transfer::{Order, Selected, Task};
+use crate::transfer::{MoveOrder, MoveSelection, Task};
 
 /// The metrics a second of a node with a watched cache, if no rate is given (the Go tool's default).
 const WATCHED_METRICS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
@@ -111,11 +111,11 @@ impl SyncArgs {
 
     /// The order to copy whole nodes: everything that the node at `seed`, or its cluster, has. Sources stay
     /// unless a flag says that they are deleted: a command called copy must not lose anything by default.
-    pub(crate) fn copying(&self, cluster: &ClusterArgs, seed: DaemonAddr) -> Order {
-        Order {
+    pub(crate) fn copying(&self, cluster: &ClusterArgs, seed: DaemonAddr) -> MoveOrder {
+        MoveOrder {
             task: Task::Copy,
             seed,
-            selected: Selected::default(),
+            selected: MoveSelection::default(),
             preparation: self.batches.preparation(false, self.no_op),
             sources: SourceRules {
                 deletes: self.deletes(false),

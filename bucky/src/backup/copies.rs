@@ -5,7 +5,7 @@ use bucky_api::archive::FileMeta;
 use crate::spool::Content;
 
 /// A copy of a metric.
-pub(crate) struct Held {
+pub(crate) struct HeldCopy {
     /// The index of the node that it came from.
     pub(crate) node: usize,
     /// Its mode and modification time there.
@@ -16,7 +16,7 @@ pub(crate) struct Held {
 
 /// What is archived of a metric.
 #[derive(Debug, Default)]
-pub(crate) struct Merged {
+pub(crate) struct MergedCopies {
     /// The files, the last written one last: if there are several, unpacking leaves that one.
     pub(crate) files: Vec<(FileMeta, Content)>,
     /// Copies that are not valid Whisper files, or could not be merged with others: the node, and what is

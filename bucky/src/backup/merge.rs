@@ -9,18 +9,18 @@ use bucky_api::archive::FileMeta;
 use bucky_api::chain;
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Image, ImageError, fill};
 
-use super::copies::{Held, Merged};
+use super::copies::{HeldCopy, MergedCopies};
 use super::merge_long::merge_long;
 use crate::spool::Content;
 
 /// Merges `copies` at the time `now`. The values of the first copy win.
-pub(crate) fn merge(copies: Vec<Held>, now: u32) -> Merged {
+pub(crate) fn merge(copies: Vec<HeldCopy>, now: u32) -> MergedCopies {
     if copies.iter().any(|copy| matches!(copy.content, Content::Spooled(_))) {
         return merge_long(copies, now);
     }
-    let mut merged = Merged::default();
+    let mut merged = MergedCopies::default();
     let mut files: Vec<(FileMeta, Vec<u8>)> = Vec::new();
-    for Held { node, meta, content } in copies {
+    for HeldCopy { node, meta, content } in copies {
         let Content::Held(content) = content else { continue };
         match Image::parse(&content) {
             Ok(_) | Err(ImageError::Compressed) => {}
@@ -95,18 +95,18 @@ mod tests {
         content
     }
 
-    fn held(node: usize, mtime: u64, content: &[u8]) -> Held {
+    fn held(node: usize, mtime: u64, content: &[u8]) -> HeldCopy {
         let content = Content::Held(content.to_vec());
-        Held { node, meta: FileMeta { mode: 0o644, mtime }, content }
+        HeldCopy { node, meta: FileMeta { mode: 0o644, mtime }, content }
     }
 
     /// A copy like [`held`], in a temporary file.
-    fn spooled(node: usize, mtime: u64, content: &[u8]) -> Held {
+    fn spooled(node: usize, mtime: u64, content: &[u8]) -> HeldCopy {
         let spool = Content::Held(content.to_vec()).into_spool().unwrap();
-        Held { content: Content::Spooled(spool), ..held(node, mtime, content) }
+        HeldCopy { content: Content::Spooled(spool), ..held(node, mtime, content) }
     }
 
-    fn contents(merged: &Merged) -> Vec<Vec<u8>> {
+    fn contents(merged: &MergedCopies) -> Vec<Vec<u8>> {
         let content = |(_, content): &(FileMeta, Content)| match content {
             Content::Held(content) => content.clone(),
             Content::Spooled(spool) => {

@@ -21,24 +21,24 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{Semaphore, mpsc};
 
-use self::packer::{Counts, Packing, Piece};
-use self::read::{Pace, Subjects, Window};
-pub(crate) use self::tar_writer::Form;
+use self::packer::{ArchiveCounts, ArchivePiece, Packing};
+use self::read::{ArchiveSubjects, ReadWindow, WindowPace};
+pub(crate) use self::tar_writer::TarForm;
 #[cfg(test)]
 pub(crate) use self::tar_writer::TarWriter;
 use crate::chain;
-use crate::cluster::{Cluster, Finding, Scope};
+use crate::cluster::{Cluster, ClusterFinding, Scope};
 use crate::copy_streams::{CopyNodes, ReadError};
 use crate::counted::{self, counted};
 use crate::holders::{Holders, Placer};
-use crate::inventory::{Sought, refresh};
+use crate::inventory::{UnfoundNames, refresh};
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::{Output, human_bytes};
 use crate::patience::Trouble;
 
 /// The arguments of `bucky tar`.
-pub(crate) struct Order {
+pub(crate) struct BackupOrder {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
     /// That node alone, or all nodes.
@@ -50,7 +50,7 @@ pub(crate) struct Order {
     /// How many windows of metrics are read at once.
     pub(crate) workers: usize,
     /// How contents are stored.
-    pub(crate) form: Form,
+    pub(crate) form: TarForm,
     /// How the archive is compressed.
     pub(crate) encoding: Encoding,
     /// Whether every metric is named.
@@ -64,7 +64,7 @@ pub(crate) struct Order {
 /// then.
 pub(crate) async fn run(
     client: Client,
-    order: Order,
+    order: BackupOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let cluster = Cluster::discover(client, order.seed.clone(), order.scope).await?;
@@ -93,12 +93,12 @@ pub(crate) async fn run(
 
 /// Refuses the cluster unless all nodes answered: the archive would lack copies and look complete.
 fn refuse_absence(cluster: &Cluster) -> anyhow::Result<()> {
-    let unasked = |finding: &&Finding| matches!(finding, Finding::NoAddress { .. });
+    let unasked = |finding: &&ClusterFinding| matches!(finding, ClusterFinding::NoAddress { .. });
     if let Some(finding) = cluster.findings.iter().find(unasked) {
         return Err(UnhealthyError::because(format!("nothing was archived: {finding}")));
     }
     for member in &cluster.members {
-        if let Some(finding) = Finding::away(member) {
+        if let Some(finding) = ClusterFinding::away(member) {
             return Err(UnhealthyError::because(format!(
                 "nothing was archived, because metrics would be missing: {finding} (-s archives only the node at -h)"
             )));
@@ -108,14 +108,18 @@ fn refuse_absence(cluster: &Cluster) -> anyhow::Result<()> {
 }
 
 /// What there is to archive.
-struct Survey {
+struct BackupSurvey {
     metrics: u64,
-    sought: Sought,
+    sought: UnfoundNames,
     outcome: Outcome,
 }
 
 /// Reads all lists to their ends.
-async fn survey(cluster: &Cluster, order: &Order, output: &Arc<Output>) -> anyhow::Result<Survey> {
+async fn survey(
+    cluster: &Cluster,
+    order: &BackupOrder,
+    output: &Arc<Output>,
+) -> anyhow::Result<BackupSurvey> {
     let broken =
         |error| UnhealthyError::because(format!("nothing was archived: {}", chain(&error)));
     let mut outcome = Outcome::Done;
@@ -148,15 +152,15 @@ async fn survey(cluster: &Cluster, order: &Order, output: &Arc<Output>) -> anyho
             }
         }
     }
-    Ok(Survey { metrics, sought: holders.into_sought(), outcome })
+    Ok(BackupSurvey { metrics, sought: holders.into_sought(), outcome })
 }
 
 async fn write(
     cluster: &Cluster,
-    order: &Order,
+    order: &BackupOrder,
     planned: u64,
     output: &Arc<Output>,
-) -> anyhow::Result<Counts> {
+) -> anyhow::Result<ArchiveCounts> {
     let packing = Packing {
         form: order.form,
         encoding: order.encoding,
@@ -180,17 +184,17 @@ async fn write(
 /// Reads several windows at once, and sends them to the packer in order.
 async fn hand_over(
     cluster: &Cluster,
-    order: &Order,
-    sender: &mpsc::Sender<Piece>,
+    order: &BackupOrder,
+    sender: &mpsc::Sender<ArchivePiece>,
     output: &Arc<Output>,
 ) -> anyhow::Result<()> {
     let holders = Holders::begin(cluster, &order.selection, output).await?;
     // If the ring cannot be used, only the nodes that list a metric are asked for it.
     let placer = Placer::of(cluster, None).ok().map(Arc::new);
-    let mut subjects = Subjects::new(holders, placer);
+    let mut subjects = ArchiveSubjects::new(holders, placer);
     let nodes = CopyNodes::new(&cluster.members, Encoding::Identity, Arc::clone(output));
     let nodes = Arc::new(nodes);
-    let mut pace = Pace::default();
+    let mut pace = WindowPace::default();
     let mut reading = FuturesOrdered::new();
     let mut is_last = false;
     // Only one long metric at a time has its copies in temporary files.
@@ -212,9 +216,9 @@ async fn hand_over(
         let mut window = read?.map_err(|error| unreadable(&error))?;
         loop {
             pace.saw(&window);
-            let Window { mut taken, long, rest } = window;
+            let ReadWindow { mut taken, long, rest } = window;
             if let Some(long) = long {
-                if sender.send(Piece::Window(std::mem::take(&mut taken))).await.is_err() {
+                if sender.send(ArchivePiece::Window(std::mem::take(&mut taken))).await.is_err() {
                     return Ok(());
                 }
                 // The semaphore is never closed. If the packer has ended, it has released its permit.
@@ -222,7 +226,7 @@ async fn hand_over(
                 let long = read::read_long(&nodes, long, place).await;
                 taken.push(long.map_err(|error| unreadable(&error))?);
             }
-            if sender.send(Piece::Window(taken)).await.is_err() {
+            if sender.send(ArchivePiece::Window(taken)).await.is_err() {
                 // Standard output failed; the packer reports the reason.
                 return Ok(());
             }
@@ -233,7 +237,7 @@ async fn hand_over(
         }
     }
     // If the packer has ended, standard output failed.
-    let _ = sender.send(Piece::End).await;
+    let _ = sender.send(ArchivePiece::End).await;
     Ok(())
 }
 
@@ -250,8 +254,8 @@ fn given_up(trouble: Trouble, reason: &str) -> anyhow::Error {
     }
 }
 
-fn tell_end(counts: &Counts, output: &Output) {
-    let Counts { metrics, files, bytes, merged, apart, failed } = counts;
+fn tell_end(counts: &ArchiveCounts, output: &Output) {
+    let ArchiveCounts { metrics, files, bytes, merged, apart, failed } = counts;
     output.say(format_args!(
         "{} in {}, {}.",
         counted::metrics(*metrics),
@@ -302,7 +306,7 @@ mod tests {
         assert!(away.unwrap_err().to_string().contains("b:4242 is down: refused"));
         let mut nameless = cluster(v1(&ring, "b", "s2"));
         let (host, reason) = ("x y".to_owned(), "a blank".to_owned());
-        nameless.findings.push(Finding::NoAddress { host, reason });
+        nameless.findings.push(ClusterFinding::NoAddress { host, reason });
         let error = refuse_absence(&nameless).unwrap_err();
         assert!(error.downcast_ref::<UnhealthyError>().is_some(), "{error}");
     }

@@ -14,10 +14,10 @@ use bucky_api::Encoding;
 use bucky_api::encoding::Encoder;
 use tokio::sync::{mpsc, oneshot};
 
-use super::copies::Merged;
+use super::copies::MergedCopies;
 use super::merge::merge;
-use super::read::Taken;
-use super::tar_writer::{Form, TarWriter};
+use super::read::MetricCopies;
+use super::tar_writer::{TarForm, TarWriter};
 use crate::output::{Output, human_bytes, human_count, human_duration};
 use crate::spool::Content;
 use crate::tar_records::BLOCK;
@@ -30,9 +30,9 @@ const NAMED: u64 = 1_000;
 const GIVEN_UP: &[u8] = b"bucky: this archive is not complete: it was cut off here\n";
 
 /// What the packer writes next.
-pub(crate) enum Piece {
+pub(crate) enum ArchivePiece {
     /// Metrics.
-    Window(Vec<Taken>),
+    Window(Vec<MetricCopies>),
     /// The end of the archive.
     End,
 }
@@ -40,7 +40,7 @@ pub(crate) enum Piece {
 /// How an archive is written.
 pub(crate) struct Packing {
     /// How contents are stored.
-    pub(crate) form: Form,
+    pub(crate) form: TarForm,
     /// How the archive is compressed.
     pub(crate) encoding: Encoding,
     /// Whether every metric is named.
@@ -53,7 +53,7 @@ pub(crate) struct Packing {
 
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct ArchiveCounts {
     /// Metrics with at least one file in the archive.
     pub(crate) metrics: u64,
     /// Files in the archive.
@@ -72,7 +72,7 @@ pub(crate) struct Counts {
 pub(crate) fn start(
     packing: Packing,
     output: Arc<Output>,
-) -> (mpsc::Sender<Piece>, oneshot::Receiver<io::Result<Counts>>) {
+) -> (mpsc::Sender<ArchivePiece>, oneshot::Receiver<io::Result<ArchiveCounts>>) {
     let (sender, pieces) = mpsc::channel(1);
     let (end_sender, end) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
@@ -85,15 +85,15 @@ pub(crate) fn start(
 fn pack(
     packing: Packing,
     output: &Arc<Output>,
-    mut pieces: mpsc::Receiver<Piece>,
-) -> io::Result<Counts> {
+    mut pieces: mpsc::Receiver<ArchivePiece>,
+) -> io::Result<ArchiveCounts> {
     let encoder = packing.encoding.encoder(Data(Arc::clone(output)))?;
     let tar = TarWriter::new(encoder, packing.form);
     let mut packer =
-        Packer { tar, output, packing, counts: Counts::default(), told: Instant::now() };
+        Packer { tar, output, packing, counts: ArchiveCounts::default(), told: Instant::now() };
     let begun = Instant::now();
     while let Some(piece) = pieces.blocking_recv() {
-        let Piece::Window(window) = piece else {
+        let ArchivePiece::Window(window) = piece else {
             packer.tar.finish()?.finish()?.flush()?;
             return Ok(packer.counts);
         };
@@ -110,16 +110,16 @@ struct Packer<'o> {
     tar: TarWriter<Encoder<Data>>,
     output: &'o Arc<Output>,
     packing: Packing,
-    counts: Counts,
+    counts: ArchiveCounts,
     told: Instant,
 }
 
 impl Packer<'_> {
-    fn metric(&mut self, taken: Taken) -> io::Result<()> {
+    fn metric(&mut self, taken: MetricCopies) -> io::Result<()> {
         // The permit of a long metric is released when its files are written.
-        let Taken { metric, copies, problems, place: _place } = taken;
+        let MetricCopies { metric, copies, problems, place: _place } = taken;
         let nodes: Vec<usize> = copies.iter().map(|copy| copy.node).collect();
-        let Merged { files, failed, copies, .. } = merge(copies, now());
+        let MergedCopies { files, failed, copies, .. } = merge(copies, now());
         self.counts.failed += u64::from(!(problems.is_empty() && failed.is_empty()));
         for (node, reason) in problems.iter().chain(&failed) {
             self.tell(&metric, *node, reason);

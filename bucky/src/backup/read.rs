@@ -12,9 +12,9 @@ use bucky_api::{ClientError, Problem, chain};
 use bucky_whisper::MetricName;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::copies::Held;
-use crate::copy_streams::{Copy, CopyNodes, LeftOuts, ReadError};
-use crate::holders::{Holders, Listed, Place, Placer};
+use super::copies::HeldCopy;
+use crate::copy_streams::{CopyNodes, LeftOuts, NodeCopy, ReadError};
+use crate::holders::{Holders, ListedName, MetricPlace, Placer};
 
 /// About how many bytes the files of a window have together.
 const WINDOW_BYTES: u64 = 4 << 20;
@@ -28,7 +28,7 @@ const SECOND_LOOK: Duration = Duration::from_millis(300);
 
 /// A metric to archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Subject {
+pub(crate) struct ArchiveSubject {
     /// The metric.
     pub(crate) metric: MetricName,
     /// The nodes that list it.
@@ -38,11 +38,11 @@ pub(crate) struct Subject {
 }
 
 /// A metric with the copies that were read.
-pub(crate) struct Taken {
+pub(crate) struct MetricCopies {
     /// The metric.
     pub(crate) metric: MetricName,
     /// Its copies, those of owners first.
-    pub(crate) copies: Vec<Held>,
+    pub(crate) copies: Vec<HeldCopy>,
     /// Copies that could not be read: the node, and the reason.
     pub(crate) problems: Vec<(usize, String)>,
     /// The permit for its temporary files.
@@ -50,22 +50,22 @@ pub(crate) struct Taken {
 }
 
 /// The result of reading a window.
-pub(crate) struct Window {
+pub(crate) struct ReadWindow {
     /// The metrics that were read, in the order of their names.
-    pub(crate) taken: Vec<Taken>,
+    pub(crate) taken: Vec<MetricCopies>,
     /// The metric after those, if one of its copies is too long for memory: [`read_long`] reads it.
-    pub(crate) long: Option<Subject>,
+    pub(crate) long: Option<ArchiveSubject>,
     /// What did not fit, to be read next.
-    pub(crate) rest: Vec<Subject>,
+    pub(crate) rest: Vec<ArchiveSubject>,
 }
 
 /// The metrics to archive, in the order of their names.
-pub(crate) struct Subjects {
+pub(crate) struct ArchiveSubjects {
     holders: Holders,
     placer: Option<Arc<Placer>>,
 }
 
-impl Subjects {
+impl ArchiveSubjects {
     /// The metrics of `holders`. If `placer` knows the owners, owners that do not list a metric are asked for
     /// it too: it may be moving there now.
     pub(crate) fn new(holders: Holders, placer: Option<Arc<Placer>>) -> Self {
@@ -77,21 +77,24 @@ impl Subjects {
     ///
     /// # Errors
     /// [`ClientError`] if a node's list breaks off.
-    pub(crate) async fn next(&mut self, metrics: u64) -> Result<Option<Vec<Subject>>, ClientError> {
+    pub(crate) async fn next(
+        &mut self,
+        metrics: u64,
+    ) -> Result<Option<Vec<ArchiveSubject>>, ClientError> {
         let mut subjects = Vec::new();
         while (subjects.len() as u64) < metrics {
             let Some(listed) = self.holders.next().await? else { break };
             let Ok(metric) = listed.metric() else { continue };
             let nodes = self.nodes(&listed);
-            subjects.push(Subject { metric, listed_by: listed.nodes, nodes });
+            subjects.push(ArchiveSubject { metric, listed_by: listed.nodes, nodes });
         }
         Ok((!subjects.is_empty()).then_some(subjects))
     }
 
-    fn nodes(&self, listed: &Listed) -> Vec<usize> {
+    fn nodes(&self, listed: &ListedName) -> Vec<usize> {
         let mut nodes = match self.placer.as_ref().map(|placer| placer.place(listed)) {
-            Some(Place::Owners(owners)) => owners,
-            Some(Place::Local | Place::Unplaceable) | None => Vec::new(),
+            Some(MetricPlace::Owners(owners)) => owners,
+            Some(MetricPlace::Local | MetricPlace::Unplaceable) | None => Vec::new(),
         };
         nodes.extend(listed.nodes.iter().filter(|node| !nodes.contains(node)).collect::<Vec<_>>());
         nodes
@@ -100,16 +103,16 @@ impl Subjects {
 
 /// How much is read at once, by the lengths of the metrics so far.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct WindowPace {
     metrics: u64,
     bytes: u64,
     largest_window: u64,
 }
 
-impl Pace {
+impl WindowPace {
     /// Notes a window that was read.
-    pub(crate) fn saw(&mut self, window: &Window) {
-        let bytes = window.taken.iter().map(Taken::bytes).sum();
+    pub(crate) fn saw(&mut self, window: &ReadWindow) {
+        let bytes = window.taken.iter().map(MetricCopies::bytes).sum();
         self.metrics += window.taken.len() as u64;
         self.bytes += bytes;
         self.largest_window = self.largest_window.max(bytes);
@@ -134,15 +137,15 @@ impl Pace {
     }
 }
 
-impl Taken {
+impl MetricCopies {
     fn bytes(&self) -> u64 {
         self.copies.iter().map(|copy| copy.content.held_bytes()).sum()
     }
 }
 
 /// What is known of a metric so far.
-struct Seen {
-    copies: Vec<Held>,
+struct SeenCopies {
+    copies: Vec<HeldCopy>,
     /// Nodes that sent no copy; the reasons follow at the end of their streams.
     absent: Vec<usize>,
     problems: Vec<(usize, Problem, String)>,
@@ -154,8 +157,8 @@ struct Seen {
 /// [`ReadError`] if a node does not answer. Problems with single metrics are in the result.
 pub(crate) async fn read(
     nodes: &CopyNodes,
-    mut subjects: Vec<Subject>,
-) -> Result<Window, ReadError> {
+    mut subjects: Vec<ArchiveSubject>,
+) -> Result<ReadWindow, ReadError> {
     let mut seen = match some(nodes, &subjects).await {
         Ok(seen) => seen,
         Err(error @ ReadError::Client(_)) => return Err(error),
@@ -172,14 +175,14 @@ pub(crate) async fn read(
     };
     let mut rest = subjects.split_off(seen.len());
     look_again(nodes, &subjects, &mut seen).await?;
-    let long = seen.iter().position(Seen::is_too_long).map(|at| {
+    let long = seen.iter().position(SeenCopies::is_too_long).map(|at| {
         let mut behind = subjects.split_off(at + 1);
         behind.append(&mut rest);
         rest = behind;
         subjects.pop()
     });
     let taken = subjects.into_iter().zip(seen).map(|(subject, seen)| seen.taken(subject));
-    Ok(Window { taken: taken.collect(), long: long.flatten(), rest })
+    Ok(ReadWindow { taken: taken.collect(), long: long.flatten(), rest })
 }
 
 /// Reads the copies of one metric, of any length. `place` is released once its files are no longer needed.
@@ -188,9 +191,9 @@ pub(crate) async fn read(
 /// The errors of [`read`].
 pub(crate) async fn read_long(
     nodes: &CopyNodes,
-    subject: Subject,
+    subject: ArchiveSubject,
     place: Option<OwnedSemaphorePermit>,
-) -> Result<Taken, ReadError> {
+) -> Result<MetricCopies, ReadError> {
     let seen = match nodes.patiently(|| look_long(nodes, &subject)).await {
         Ok(seen) if seen.is_worth_a_second_look(&subject) => {
             // The first look's temporary files are removed before the second look needs the room.
@@ -201,15 +204,15 @@ pub(crate) async fn read_long(
         seen => seen,
     };
     match seen {
-        Ok(seen) => Ok(Taken { place, ..seen.taken(subject) }),
+        Ok(seen) => Ok(MetricCopies { place, ..seen.taken(subject) }),
         Err(error @ ReadError::Client(_)) => Err(error),
         Err(error) => Ok(untaken(subject, &chain(&error))),
     }
 }
 
-async fn look_long(nodes: &CopyNodes, subject: &Subject) -> Result<Seen, ReadError> {
+async fn look_long(nodes: &CopyNodes, subject: &ArchiveSubject) -> Result<SeenCopies, ReadError> {
     let mut streams = nodes.of_any_length(&subject.metric, &subject.nodes).await?;
-    let mut seen = Seen::of(streams.next(&subject.metric, &subject.nodes).await?);
+    let mut seen = SeenCopies::of(streams.next(&subject.metric, &subject.nodes).await?);
     for (node, mut left_out) in streams.finish().await? {
         seen.note(subject, node, &mut left_out);
     }
@@ -217,7 +220,10 @@ async fn look_long(nodes: &CopyNodes, subject: &Subject) -> Result<Seen, ReadErr
 }
 
 /// Reads the first of `subjects`, as many as make a window.
-async fn some(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, ReadError> {
+async fn some(
+    nodes: &CopyNodes,
+    subjects: &[ArchiveSubject],
+) -> Result<Vec<SeenCopies>, ReadError> {
     let seen = nodes.patiently(|| look(nodes, subjects)).await?;
     if !seen.is_empty() {
         return Ok(seen);
@@ -230,17 +236,18 @@ async fn some(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, Read
 /// Looks again at metrics that seemed to move, or were locked.
 async fn look_again(
     nodes: &CopyNodes,
-    subjects: &[Subject],
-    seen: &mut [Seen],
+    subjects: &[ArchiveSubject],
+    seen: &mut [SeenCopies],
 ) -> Result<(), ReadError> {
     let pairs = subjects.iter().zip(seen);
-    let mut pairs: Vec<(&Subject, &mut Seen)> =
+    let mut pairs: Vec<(&ArchiveSubject, &mut SeenCopies)> =
         pairs.filter(|(subject, seen)| seen.is_worth_a_second_look(subject)).collect();
     if pairs.is_empty() {
         return Ok(());
     }
     tokio::time::sleep(SECOND_LOOK).await;
-    let subjects: Vec<Subject> = pairs.iter().map(|(subject, _)| (*subject).clone()).collect();
+    let subjects: Vec<ArchiveSubject> =
+        pairs.iter().map(|(subject, _)| (*subject).clone()).collect();
     let mut done = 0;
     while let Some(rest) = subjects.get(done..).filter(|rest| !rest.is_empty()) {
         let again = some(nodes, rest).await?;
@@ -252,13 +259,13 @@ async fn look_again(
     Ok(())
 }
 
-fn unread(subjects: Vec<Subject>, reason: &str) -> Window {
+fn unread(subjects: Vec<ArchiveSubject>, reason: &str) -> ReadWindow {
     let taken = subjects.into_iter().map(|subject| untaken(subject, reason));
-    Window { taken: taken.collect(), long: None, rest: Vec::new() }
+    ReadWindow { taken: taken.collect(), long: None, rest: Vec::new() }
 }
 
-fn untaken(subject: Subject, reason: &str) -> Taken {
-    Taken {
+fn untaken(subject: ArchiveSubject, reason: &str) -> MetricCopies {
+    MetricCopies {
         problems: subject.listed_by.iter().map(|node| (*node, reason.to_owned())).collect(),
         metric: subject.metric,
         copies: Vec::new(),
@@ -267,10 +274,13 @@ fn untaken(subject: Subject, reason: &str) -> Taken {
 }
 
 /// Reads `subjects` from the first on, until there is enough for a window.
-async fn look(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, ReadError> {
+async fn look(
+    nodes: &CopyNodes,
+    subjects: &[ArchiveSubject],
+) -> Result<Vec<SeenCopies>, ReadError> {
     let wanted = subjects.iter().map(|subject| (&subject.metric, subject.nodes.as_slice()));
     let mut streams = nodes.open(wanted).await?;
-    let mut seen: Vec<Seen> = Vec::with_capacity(subjects.len());
+    let mut seen: Vec<SeenCopies> = Vec::with_capacity(subjects.len());
     let mut bytes = 0;
     for subject in subjects {
         if bytes > 2 * WINDOW_BYTES {
@@ -281,7 +291,7 @@ async fn look(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, Read
             return Ok(seen);
         }
         let copies = streams.next(&subject.metric, &subject.nodes).await?;
-        let next = Seen::of(copies);
+        let next = SeenCopies::of(copies);
         bytes += next.copies.iter().map(|copy| copy.content.held_bytes()).sum::<u64>();
         seen.push(next);
     }
@@ -293,19 +303,21 @@ async fn look(nodes: &CopyNodes, subjects: &[Subject]) -> Result<Vec<Seen>, Read
     Ok(seen)
 }
 
-impl Seen {
-    fn of(copies: Vec<(usize, Option<Copy>)>) -> Self {
+impl SeenCopies {
+    fn of(copies: Vec<(usize, Option<NodeCopy>)>) -> Self {
         let mut seen = Self { copies: Vec::new(), absent: Vec::new(), problems: Vec::new() };
         for (node, copy) in copies {
             match copy {
-                Some(Copy { meta, content }) => seen.copies.push(Held { node, meta, content }),
+                Some(NodeCopy { meta, content }) => {
+                    seen.copies.push(HeldCopy { node, meta, content })
+                }
                 None => seen.absent.push(node),
             }
         }
         seen
     }
 
-    fn note(&mut self, subject: &Subject, node: usize, left_out: &mut LeftOuts) {
+    fn note(&mut self, subject: &ArchiveSubject, node: usize, left_out: &mut LeftOuts) {
         if !self.absent.contains(&node) {
             return;
         }
@@ -322,14 +334,14 @@ impl Seen {
 
     /// Whether the metric may be moving: both nodes may have answered without it while it was in transit. A
     /// locked file is worth a second look too.
-    fn is_worth_a_second_look(&self, subject: &Subject) -> bool {
+    fn is_worth_a_second_look(&self, subject: &ArchiveSubject) -> bool {
         self.problems.iter().any(|(node, problem, _)| match problem {
             Problem::SourceMissing => subject.listed_by.contains(node),
             problem => problem.may_pass(),
         })
     }
 
-    fn taken(self, subject: Subject) -> Taken {
+    fn taken(self, subject: ArchiveSubject) -> MetricCopies {
         let is_there = !self.copies.is_empty();
         // A copy that has moved away, or an owner without a copy, is not a problem if another node has one.
         let is_problem = |node: &usize, problem: &Problem| match problem {
@@ -338,7 +350,7 @@ impl Seen {
         };
         let problems = self.problems.into_iter();
         let problems = problems.filter(|(node, problem, _)| is_problem(node, problem));
-        Taken {
+        MetricCopies {
             problems: problems.map(|(node, _, reason)| (node, reason)).collect(),
             metric: subject.metric,
             copies: self.copies,
@@ -354,29 +366,29 @@ mod tests {
 
     use crate::spool::Content;
 
-    fn subject(name: &str, listed_by: &[usize], nodes: &[usize]) -> Subject {
+    fn subject(name: &str, listed_by: &[usize], nodes: &[usize]) -> ArchiveSubject {
         let (listed_by, nodes) = (listed_by.to_vec(), nodes.to_vec());
-        Subject { metric: name.parse().unwrap(), listed_by, nodes }
+        ArchiveSubject { metric: name.parse().unwrap(), listed_by, nodes }
     }
 
-    fn window(bytes: &[usize]) -> Window {
-        let held = |bytes: &usize| Held {
+    fn window(bytes: &[usize]) -> ReadWindow {
+        let held = |bytes: &usize| HeldCopy {
             node: 0,
             meta: FileMeta { mode: 0, mtime: 0 },
             content: Content::Held(vec![0; *bytes]),
         };
-        let taken = bytes.iter().map(|bytes| Taken {
+        let taken = bytes.iter().map(|bytes| MetricCopies {
             metric: "a".parse().unwrap(),
             copies: vec![held(bytes)],
             problems: Vec::new(),
             place: None,
         });
-        Window { taken: taken.collect(), long: None, rest: Vec::new() }
+        ReadWindow { taken: taken.collect(), long: None, rest: Vec::new() }
     }
 
     #[test]
     fn what_is_read_at_once_goes_by_what_was_read_before() {
-        let mut pace = Pace::default();
+        let mut pace = WindowPace::default();
         assert_eq!((pace.metrics(), pace.windows(5)), (FIRST_METRICS, 1));
         pace.saw(&window(&[148; 16]));
         assert_eq!((pace.metrics(), pace.windows(5)), (WINDOW_METRICS, 5));
@@ -389,7 +401,7 @@ mod tests {
     #[test]
     fn a_copy_that_is_gone_is_a_problem_only_where_no_other_is_there() {
         let problem = |node, problem| (node, problem, "so it is".to_owned());
-        let seen = |is_there: bool, problems: Vec<(usize, Problem, String)>| Seen {
+        let seen = |is_there: bool, problems: Vec<(usize, Problem, String)>| SeenCopies {
             copies: if is_there { window(&[1]).taken.remove(0).copies } else { Vec::new() },
             absent: Vec::new(),
             problems,

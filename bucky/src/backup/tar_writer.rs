@@ -25,7 +25,7 @@ const NAME_BYTES: usize = 100;
 
 /// How the contents of members are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum TarForm {
     /// Byte for byte.
     Whole,
     /// Without blocks that are all zeros.
@@ -35,12 +35,12 @@ pub(crate) enum Form {
 /// Writes a tar.
 pub(crate) struct TarWriter<W> {
     writer: W,
-    form: Form,
+    form: TarForm,
 }
 
 impl<W: Write> TarWriter<W> {
     /// An archive without members.
-    pub(crate) fn new(writer: W, form: Form) -> Self {
+    pub(crate) fn new(writer: W, form: TarForm) -> Self {
         Self { writer, form }
     }
 
@@ -50,10 +50,11 @@ impl<W: Write> TarWriter<W> {
     /// Those of the inner writer. The archive is not usable then.
     pub(crate) fn append(&mut self, path: &str, meta: FileMeta, content: &[u8]) -> io::Result<()> {
         let stretches = match self.form {
-            Form::Whole => None,
-            Form::Sparse => stretches(content)?,
+            TarForm::Whole => None,
+            TarForm::Sparse => stretches(content)?,
         };
-        let file = File { meta, digest: Digest::of(content), len_bytes: content.len() as u64 };
+        let file =
+            MemberInfo { meta, digest: Digest::of(content), len_bytes: content.len() as u64 };
         let bytes = self.begin(path, &file, stretches.as_deref())?;
         match stretches {
             None => self.writer.write_all(content)?,
@@ -77,10 +78,10 @@ impl<W: Write> TarWriter<W> {
         spool: &Spool,
     ) -> io::Result<()> {
         let stretches = match self.form {
-            Form::Whole => None,
-            Form::Sparse => stretches(BufReader::with_capacity(BUFFER_BYTES, spool.reader()))?,
+            TarForm::Whole => None,
+            TarForm::Sparse => stretches(BufReader::with_capacity(BUFFER_BYTES, spool.reader()))?,
         };
-        let file = File { meta, digest: spool.digest(), len_bytes: spool.len_bytes() };
+        let file = MemberInfo { meta, digest: spool.digest(), len_bytes: spool.len_bytes() };
         let bytes = self.begin(path, &file, stretches.as_deref())?;
         let all = [Stretch { offset: 0, bytes: spool.len_bytes() }];
         for Stretch { offset, bytes } in stretches.as_deref().unwrap_or(&all) {
@@ -92,8 +93,13 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes what comes before a file's content, including the map of its data. Returns the length of the
     /// member.
-    fn begin(&mut self, path: &str, file: &File, stretches: Option<&[Stretch]>) -> io::Result<u64> {
-        let File { meta, digest, len_bytes } = *file;
+    fn begin(
+        &mut self,
+        path: &str,
+        file: &MemberInfo,
+        stretches: Option<&[Stretch]>,
+    ) -> io::Result<u64> {
+        let MemberInfo { meta, digest, len_bytes } = *file;
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::Regular);
         let fits = path.is_ascii() && header.set_path(path).is_ok();
@@ -173,7 +179,7 @@ impl<W: Write> TarWriter<W> {
 
 /// A file without its content.
 #[derive(Clone, Copy)]
-struct File {
+struct MemberInfo {
     meta: FileMeta,
     digest: Digest,
     len_bytes: u64,
@@ -251,7 +257,7 @@ mod tests {
 
     const META: FileMeta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
 
-    fn archive(form: Form, files: &[(&str, &[u8])]) -> Vec<u8> {
+    fn archive(form: TarForm, files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut writer = TarWriter::new(Vec::new(), form);
         for (path, content) in files {
             writer.append(path, META, content).unwrap();
@@ -261,7 +267,7 @@ mod tests {
 
     #[test]
     fn an_archive_of_nothing_is_two_empty_blocks() {
-        assert_eq!(archive(Form::Whole, &[]), vec![0; 1024]);
+        assert_eq!(archive(TarForm::Whole, &[]), vec![0; 1024]);
     }
 
     #[test]
@@ -269,7 +275,7 @@ mod tests {
         let long = format!("{}/{}.wsp", "d".repeat(120), "f".repeat(150));
         let files: [(&str, &[u8]); 4] =
             [("a/b.wsp", b"one"), ("é/ü.wsp", b""), (&long, &[7; 512]), ("z.wsp", &[8; 513])];
-        let bytes = archive(Form::Whole, &files);
+        let bytes = archive(TarForm::Whole, &files);
         assert_eq!(bytes.len() % BLOCK, 0);
         let mut reader = tar::Archive::new(bytes.as_slice());
         let mut seen = 0;
@@ -292,7 +298,7 @@ mod tests {
     #[test]
     fn a_name_stands_in_a_record_only_where_the_header_cannot_hold_it() {
         let has_path = |path: &str| {
-            let bytes = archive(Form::Whole, &[(path, b"x")]);
+            let bytes = archive(TarForm::Whole, &[(path, b"x")]);
             bytes.windows(6).any(|window| window == b" path=")
         };
         assert!(!has_path("a/b.wsp"));
@@ -304,7 +310,7 @@ mod tests {
     #[test]
     fn an_archive_that_was_given_up_has_no_end() {
         let mut bytes = Vec::new();
-        let mut writer = TarWriter::new(&mut bytes, Form::Whole);
+        let mut writer = TarWriter::new(&mut bytes, TarForm::Whole);
         writer.append("a.wsp", META, &[1; 512]).unwrap();
         writer.into_writer();
         assert!(bytes.ends_with(&[1; 512]));
@@ -315,7 +321,7 @@ mod tests {
         let mut content = vec![0; 100_000];
         content[50_000..60_000].fill(3);
         let spool = Content::Held(content.clone()).into_spool().unwrap();
-        for form in [Form::Whole, Form::Sparse] {
+        for form in [TarForm::Whole, TarForm::Sparse] {
             let mut writer = TarWriter::new(Vec::new(), form);
             writer.append_spooled("a/b.wsp", META, &spool).unwrap();
             let held = archive(form, &[("a/b.wsp", &content)]);
@@ -333,7 +339,7 @@ mod tests {
             found,
             [Stretch { offset: 49_152, bytes: 4096 }, Stretch { offset: 100_000, bytes: 0 }]
         );
-        assert!(archive(Form::Sparse, &[("a.wsp", &content)]).len() < 10_000);
+        assert!(archive(TarForm::Sparse, &[("a.wsp", &content)]).len() < 10_000);
         assert_eq!(stretches(&vec![1; 100_000]), None);
         assert_eq!(stretches(b""), None);
         assert_eq!(stretches(&[0; 100]), None, "the map is longer");

@@ -91,7 +91,7 @@ pub(crate) enum Command {
 }
 
 /// A text that ends the program before a command runs.
-pub(crate) struct Stop {
+pub(crate) struct EarlyExit {
     /// For standard output.
     data: String,
     /// For standard error.
@@ -99,7 +99,7 @@ pub(crate) struct Stop {
     outcome: Outcome,
 }
 
-impl Stop {
+impl EarlyExit {
     /// A text that the operator asked for.
     fn asked(data: String) -> Self {
         Self { data, told: String::new(), outcome: Outcome::Done }
@@ -123,7 +123,7 @@ impl Stop {
     }
 }
 
-impl From<clap::Error> for Stop {
+impl From<clap::Error> for EarlyExit {
     fn from(error: clap::Error) -> Self {
         let text = error.render().to_string();
         if error.use_stderr() { Self::mistake(text) } else { Self::asked(text) }
@@ -131,18 +131,18 @@ impl From<clap::Error> for Stop {
 }
 
 /// Parses the command in `args`, without the program's name.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Stop> {
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, EarlyExit> {
     let mut args = args.into_iter();
     let cli = definition();
     let Some(name) = args.next() else {
         let help = definition().render_help().to_string();
-        return Err(Stop::mistake(format!("{help}\nbucky: give a command")));
+        return Err(EarlyExit::mistake(format!("{help}\nbucky: give a command")));
     };
     let name = match name.to_str() {
         Some("--help" | "-help" | "-h" | "--h") => "help".into(),
         Some("--version" | "-version" | "-V") => "version".into(),
         Some(flag) if flag.len() > 1 && flag.starts_with('-') => {
-            return Err(Stop::mistake(format!(
+            return Err(EarlyExit::mistake(format!(
                 "bucky: {flag} is before the command; write bucky COMMAND [flags] [arguments]"
             )));
         }
@@ -152,14 +152,17 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         let is_all = |word: &OsString| matches!(word.to_str(), Some("--all" | "-all"));
         let (all, mut topics): (Vec<_>, Vec<_>) = args.partition(is_all);
         topics.truncate(1);
-        return Err(help(topics.pop(), if all.is_empty() { Detail::Short } else { Detail::All }));
+        return Err(help(
+            topics.pop(),
+            if all.is_empty() { HelpDetail::Short } else { HelpDetail::All },
+        ));
     }
     let mut words: Vec<OsString> = vec!["bucky".into(), name.clone()];
     match name.to_str().and_then(|name| cli.find_subcommand(name)) {
         Some(command) => {
             let rest = args.map(negate_false);
             let rest = bucky_flags::normalise(command, rest)
-                .map_err(|error| Stop::mistake(format!("bucky: {error}")))?;
+                .map_err(|error| EarlyExit::mistake(format!("bucky: {error}")))?;
             words.extend(rest);
         }
         None => words.extend(args),
@@ -191,7 +194,7 @@ fn definition() -> clap::Command {
 
 /// How much of a command's help is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Detail {
+enum HelpDetail {
     /// The flags that most people need, in one or two lines each.
     Short,
     /// All flags, with their explanations.
@@ -200,7 +203,7 @@ enum Detail {
 
 /// What `bucky help` prints about `topic`. Without a topic, it lists all commands as the Go tool does: a line
 /// with name and usage, and a line with a description.
-fn help(topic: Option<OsString>, detail: Detail) -> Stop {
+fn help(topic: Option<OsString>, detail: HelpDetail) -> EarlyExit {
     let Some(topic) = topic else {
         let mut commands: Vec<clap::Command> = definition().get_subcommands().cloned().collect();
         commands.sort_by(|a, b| a.get_name().cmp(b.get_name()));
@@ -213,26 +216,26 @@ fn help(topic: Option<OsString>, detail: Detail) -> Stop {
         let mut banner =
             definition().help_template("{usage-heading} {usage}\n\n{about}{after-help}");
         let banner = banner.render_help().to_string();
-        return Stop { data: entries.collect(), told: banner, outcome: Outcome::Done };
+        return EarlyExit { data: entries.collect(), told: banner, outcome: Outcome::Done };
     };
     let mut words: Vec<OsString> = vec!["bucky".into(), topic];
     if words[1].to_str().is_some_and(|name| definition().find_subcommand(name).is_some()) {
         words.push("--help".into());
     }
-    if detail == Detail::Short {
+    if detail == HelpDetail::Short {
         let mut whole = definition();
         whole.build();
         let command = words[1].to_str().and_then(|name| whole.find_subcommand_mut(name));
         if let Some(command) = command {
-            return Stop::asked(command.render_help().to_string());
+            return EarlyExit::asked(command.render_help().to_string());
         }
     }
     match definition().try_get_matches_from(words) {
-        Ok(_) => Stop::asked(String::new()),
+        Ok(_) => EarlyExit::asked(String::new()),
         Err(error) if error.use_stderr() => {
-            Stop { data: "Unknown sub-command.\n".into(), ..Stop::from(error) }
+            EarlyExit { data: "Unknown sub-command.\n".into(), ..EarlyExit::from(error) }
         }
-        Err(error) => Stop::from(error),
+        Err(error) => EarlyExit::from(error),
     }
 }
 

@@ -60,7 +60,7 @@ fn help_is_asked_for_in_every_way_but_h_with_a_command() {
 
 #[test]
 fn help_lists_the_commands_sorted_with_usage_and_description() {
-    let stop = help(None, Detail::Short);
+    let stop = help(None, HelpDetail::Short);
     let lines: Vec<&str> = stop.data.lines().collect();
     let names: Vec<&str> =
         lines.iter().step_by(2).map(|line| line.split(' ').next().unwrap()).collect();
@@ -73,7 +73,7 @@ fn help_lists_the_commands_sorted_with_usage_and_description() {
 
 #[test]
 fn help_of_a_command_has_its_title_with_the_version_its_usage_its_text_and_its_flags() {
-    let stop = help(Some("locate".into()), Detail::Short);
+    let stop = help(Some("locate".into()), HelpDetail::Short);
     assert_eq!((stop.outcome, stop.told.as_str()), (Outcome::Done, ""));
     let title = concat!("bucky locate, version ", env!("CARGO_PKG_VERSION"));
     assert!(stop.data.starts_with(&format!("{title}\n\nUsage: bucky locate ")), "{}", stop.data);
@@ -107,10 +107,10 @@ fn help_is_short_unless_all_of_it_is_asked_for() {
 fn every_command_has_an_example_and_all_exit_codes() {
     for command in definition().get_subcommands().filter(|it| it.get_name() != "version") {
         let name = command.get_name();
-        let short = help(Some(name.into()), Detail::Short).data;
+        let short = help(Some(name.into()), HelpDetail::Short).data;
         let examples = short.split("Examples:\n").nth(1).unwrap_or_default();
         assert!(examples.contains(&format!("bucky {name} ")), "{short}");
-        let all = help(Some(name.into()), Detail::All).data;
+        let all = help(Some(name.into()), HelpDetail::All).data;
         assert!(all.contains("Exit codes: 0 ") && all.contains("130 stopped at"), "{all}");
         assert!(examples.lines().all(|line| line.chars().count() <= 80), "{examples}");
     }
@@ -118,7 +118,7 @@ fn every_command_has_an_example_and_all_exit_codes() {
 
 #[test]
 fn help_of_no_command_says_so_and_is_a_mistake() {
-    let stop = help(Some("lits".into()), Detail::All);
+    let stop = help(Some("lits".into()), HelpDetail::All);
     assert_eq!((stop.outcome, stop.data.as_str()), (Outcome::Usage, "Unknown sub-command.\n"));
     assert!(stop.told.contains("'list'"), "{}", stop.told);
 }

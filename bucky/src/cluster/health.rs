@@ -23,7 +23,7 @@ const FEW_INODES: u64 = 20;
 
 /// A reason why the cluster is not healthy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Finding {
+pub(crate) enum ClusterFinding {
     /// A host of the ring whose name cannot be a daemon's address.
     NoAddress { host: String, reason: String },
     /// A member that does not answer, or whose answer is not usable.
@@ -40,7 +40,7 @@ pub(crate) enum Finding {
     OneStore { store: String, addrs: Vec<DaemonAddr> },
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for ClusterFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAddress { host, reason } => {
@@ -79,7 +79,7 @@ impl fmt::Display for Finding {
     }
 }
 
-impl Finding {
+impl ClusterFinding {
     /// The finding that a node is unavailable, or `None` if it answered.
     pub(crate) fn away(member: &Member) -> Option<Self> {
         let Answer::Away { state, reason } = &member.answer else { return None };
@@ -98,8 +98,8 @@ pub(crate) fn completed(document: &RingDocument, other: &RingDocument) -> RingDo
 }
 
 /// All differences between `members` and the ring of `reference`, or among the members.
-pub(crate) fn judge(reference: &RingDocument, members: &[Member]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> =
+pub(crate) fn judge(reference: &RingDocument, members: &[Member]) -> Vec<ClusterFinding> {
+    let mut findings: Vec<ClusterFinding> =
         members.iter().filter_map(|member| judge_member(reference, member)).collect();
     findings.extend(members.iter().filter_map(read_only));
     let mut stores: BTreeMap<String, Vec<DaemonAddr>> = BTreeMap::new();
@@ -109,32 +109,32 @@ pub(crate) fn judge(reference: &RingDocument, members: &[Member]) -> Vec<Finding
         }
     }
     let shared = stores.into_iter().filter(|(_, addrs)| addrs.len() > 1);
-    findings.extend(shared.map(|(store, addrs)| Finding::OneStore { store, addrs }));
+    findings.extend(shared.map(|(store, addrs)| ClusterFinding::OneStore { store, addrs }));
     findings
 }
 
-fn judge_member(reference: &RingDocument, member: &Member) -> Option<Finding> {
+fn judge_member(reference: &RingDocument, member: &Member) -> Option<ClusterFinding> {
     let addr = member.addr().clone();
     let document = match &member.answer {
-        Answer::Away { .. } => return Finding::away(member),
+        Answer::Away { .. } => return ClusterFinding::away(member),
         Answer::V1 { document, .. } | Answer::Go { document } => document,
     };
     // A reference that cannot be used is reported where the ring is needed.
     let wanted = reference.to_spec().ok()?;
     match completed(document, reference).to_spec() {
-        Err(error) => Some(Finding::BadRing { addr, reason: chain(&error) }),
+        Err(error) => Some(ClusterFinding::BadRing { addr, reason: chain(&error) }),
         Ok(found) => {
             let differences = wanted.differences(&found);
-            (!differences.is_empty()).then_some(Finding::OtherRing { addr, differences })
+            (!differences.is_empty()).then_some(ClusterFinding::OtherRing { addr, differences })
         }
     }
 }
 
 /// The finding that a member's daemon writes and deletes nothing, if it does not.
-pub(crate) fn read_only(member: &Member) -> Option<Finding> {
+pub(crate) fn read_only(member: &Member) -> Option<ClusterFinding> {
     let reason = &member.status()?.read_only;
     let addr = member.addr().clone();
-    (!reason.is_empty()).then(|| Finding::ReadOnly { addr, reason: reason.clone() })
+    (!reason.is_empty()).then(|| ClusterFinding::ReadOnly { addr, reason: reason.clone() })
 }
 
 /// What identifies a node's store, as far as the node reports it.
@@ -211,8 +211,8 @@ mod tests {
     use super::*;
     use crate::cluster::test_cluster::{document, go, member, status, v1};
 
-    fn texts(findings: &[Finding]) -> Vec<String> {
-        findings.iter().map(Finding::to_string).collect()
+    fn texts(findings: &[ClusterFinding]) -> Vec<String> {
+        findings.iter().map(ClusterFinding::to_string).collect()
     }
 
     #[test]

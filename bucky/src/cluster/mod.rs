@@ -1,7 +1,7 @@
 //! The cluster as its nodes describe it: which nodes there are, with which ring, over which store.
 //!
 //! The ring of the daemon at `-h` is the reference. Its `Server` hosts, each once, are the members, all on
-//! the port of `-h`; every member is asked. What does not agree is a [`Finding`]; each command decides what
+//! the port of `-h`; every member is asked. What does not agree is a [`ClusterFinding`]; each command decides what
 //! to do about it.
 
 mod health;
@@ -17,7 +17,7 @@ use bucky_api::{Client, ClientError, ClockReading, Daemon, DaemonAddr, NotServed
 use bucky_ring::{Ring, RingDocument};
 use futures_util::{StreamExt, stream};
 
-pub(crate) use self::health::{Finding, completed, judge, notes, read_only, store_of};
+pub(crate) use self::health::{ClusterFinding, completed, judge, notes, read_only, store_of};
 pub(crate) use self::kind::DaemonKind;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::Output;
@@ -156,7 +156,7 @@ pub(crate) struct Cluster {
     /// The nodes, in the order of the ring.
     pub(crate) members: Vec<Member>,
     /// What does not agree.
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Vec<ClusterFinding>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
     client: Client,
@@ -282,7 +282,7 @@ impl Cluster {
     pub(crate) fn judge_clocks(&mut self, now: ClockReading, limit: Duration) {
         let of = |member: &Member| (member.addr().clone(), member.daemon.clock_offset());
         let findings = clocks::judge(self.present().map(of), now, limit);
-        self.findings.extend(findings.into_iter().map(Finding::Clock));
+        self.findings.extend(findings.into_iter().map(ClusterFinding::Clock));
     }
 
     /// Prints the findings, one a line.
@@ -333,8 +333,8 @@ impl Cluster {
     /// # Errors
     /// [`UnhealthyError`] with the nodes that did not answer, and `why` that matters.
     pub(crate) fn require_all_there(&self, why: &str) -> anyhow::Result<()> {
-        let away = |finding: &&Finding| {
-            matches!(finding, Finding::Away { .. } | Finding::NoAddress { .. })
+        let away = |finding: &&ClusterFinding| {
+            matches!(finding, ClusterFinding::Away { .. } | ClusterFinding::NoAddress { .. })
         };
         let findings: Vec<String> =
             self.findings.iter().filter(away).map(|finding| format!("\n  {finding}")).collect();
@@ -384,7 +384,7 @@ async fn ask_members(
     client: &Client,
     document: &RingDocument,
     port: u16,
-) -> (Vec<Member>, Vec<Finding>) {
+) -> (Vec<Member>, Vec<ClusterFinding>) {
     let mut seen = HashSet::new();
     let hosts = document.nodes.iter().map(|node| node.server.as_str());
     let (mut addresses, mut findings) = (Vec::new(), Vec::new());
@@ -393,7 +393,7 @@ async fn ask_members(
             Ok(addr) => addresses.push((addr, host.to_owned())),
             Err(error) => {
                 let (host, reason) = (host.to_owned(), chain(&error));
-                findings.push(Finding::NoAddress { host, reason });
+                findings.push(ClusterFinding::NoAddress { host, reason });
             }
         }
     }

@@ -16,8 +16,8 @@ use crate::args::heading;
 use crate::chain;
 use crate::cluster::{Cluster, Member};
 use crate::counted;
-use crate::deletion::{self, Deleted, Manner};
-use crate::inventory::{Detail, Merged, Query, Sought, page_len};
+use crate::deletion::{self, DeleteOptions, DeletionCounts};
+use crate::inventory::{ListDetail, MergedLists, Query, UnfoundNames, page_len};
 use crate::name_pile::NamePile;
 use crate::names::{Nothing, metric_called};
 use crate::outcome::{Outcome, UsageError};
@@ -62,19 +62,20 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     cluster.tell_findings(output);
     cluster.tell_not_served(output);
     tell_tombstones(&cluster, output);
-    let sought = Sought::new(&selection);
-    let query = Query { selection, detail: Detail::Name, workers: 1 };
-    let merged = Merged::begin(&cluster, query, args.select.force, output).await?;
+    let sought = UnfoundNames::new(&selection);
+    let query = Query { selection, detail: ListDetail::Name, workers: 1 };
+    let merged = MergedLists::begin(&cluster, query, args.select.force, output).await?;
     let Some(gathered) = gather(&cluster, merged, sought, output).await? else {
         output.say("bucky: nothing was deleted, because not all lists could be read");
         return Ok(Outcome::SomeFailed);
     };
-    let manner = Manner { workers: args.workers, verbose: args.cluster.verbose };
-    let mut round = Round { terminal, manner, json: args.json, output, outcome: gathered.outcome };
+    let manner = DeleteOptions { workers: args.workers, verbose: args.cluster.verbose };
+    let mut round =
+        NodeDeleter { terminal, manner, json: args.json, output, outcome: gathered.outcome };
     let mut counts = serde_json::Map::new();
     for (member, pile) in gathered.piles {
         let addr = member.addr().to_string();
-        if let Some(Deleted { deleted, failed }) = round.node(member, pile).await? {
+        if let Some(DeletionCounts { deleted, failed }) = round.node(member, pile).await? {
             counts.insert(addr, json!({ "deleted": deleted, "failed": failed }));
         }
     }
@@ -114,7 +115,7 @@ fn tell_tombstones(cluster: &Cluster, output: &Output) {
 }
 
 /// The metrics to delete.
-struct Gathered<'a> {
+struct MetricsToDelete<'a> {
     /// By node that has any, sorted by address.
     piles: Vec<(&'a Member, NamePile)>,
     /// [`Outcome::SomeFailed`] if a name was not found, or cannot be deleted.
@@ -124,10 +125,10 @@ struct Gathered<'a> {
 /// Collects the names in one pile for each node; `None` if a list broke off.
 async fn gather<'a>(
     cluster: &'a Cluster,
-    mut merged: Merged,
-    mut sought: Sought,
+    mut merged: MergedLists,
+    mut sought: UnfoundNames,
     output: &Output,
-) -> anyhow::Result<Option<Gathered<'a>>> {
+) -> anyhow::Result<Option<MetricsToDelete<'a>>> {
     let pile_len = page_len(cluster.members.len());
     let piles = cluster.members.iter().map(|member| (member, NamePile::new(pile_len)));
     let mut piles: Vec<(&Member, NamePile)> = piles.collect();
@@ -160,22 +161,26 @@ async fn gather<'a>(
     }
     piles.retain(|(_, pile)| pile.len() > 0);
     piles.sort_by_key(|(member, _)| member.addr().to_string());
-    Ok(Some(Gathered { piles, outcome }))
+    Ok(Some(MetricsToDelete { piles, outcome }))
 }
 
 /// Deletes from one node after the other.
-struct Round<'a> {
+struct NodeDeleter<'a> {
     /// The terminal for the confirmation, or `None` if no confirmation is wanted.
     terminal: Option<Terminal>,
-    manner: Manner,
+    manner: DeleteOptions,
     json: bool,
     output: &'a Output,
     outcome: Outcome,
 }
 
-impl Round<'_> {
+impl NodeDeleter<'_> {
     /// Deletes the metrics of `pile` from a node, if the operator confirms it.
-    async fn node(&mut self, member: &Member, pile: NamePile) -> anyhow::Result<Option<Deleted>> {
+    async fn node(
+        &mut self,
+        member: &Member,
+        pile: NamePile,
+    ) -> anyhow::Result<Option<DeletionCounts>> {
         let (addr, count) = (member.addr(), pile.len());
         if !self.is_confirmed(&format!("Deleting {count} metrics on {addr}: ")).await? {
             self.output.say(format_args!("Nothing is deleted on {addr}."));

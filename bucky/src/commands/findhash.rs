@@ -82,14 +82,14 @@ fn read(path: &std::path::Path) -> anyhow::Result<String> {
 
 /// A line of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Listed {
+struct NodeLine {
     host: String,
     port: u16,
     /// The instance, or `None` to draw one.
     instance: Option<String>,
 }
 
-fn nodes(text: &str) -> anyhow::Result<Vec<Listed>> {
+fn nodes(text: &str) -> anyhow::Result<Vec<NodeLine>> {
     let lines = text.lines().map(str::trim).enumerate();
     let listed = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     listed
@@ -97,7 +97,7 @@ fn nodes(text: &str) -> anyhow::Result<Vec<Listed>> {
         .collect()
 }
 
-fn node(line: &str) -> anyhow::Result<Listed> {
+fn node(line: &str) -> anyhow::Result<NodeLine> {
     let fields: Vec<&str> = line.split(':').collect();
     let (host, port, instance) = match fields.as_slice() {
         [host] => (*host, "", ""),
@@ -117,7 +117,7 @@ fn node(line: &str) -> anyhow::Result<Listed> {
     let instance = Some(instance).filter(|instance| !instance.is_empty()).map(str::to_owned);
     // Checked now, so that a mistake is reported with its line.
     Node::new(host, port, instance.as_deref())?;
-    Ok(Listed { host: host.to_owned(), port, instance })
+    Ok(NodeLine { host: host.to_owned(), port, instance })
 }
 
 fn is_number(text: &str) -> bool {
@@ -125,8 +125,8 @@ fn is_number(text: &str) -> bool {
 }
 
 /// The ring of these nodes; missing instances are drawn.
-fn ring(nodes: &[Listed]) -> anyhow::Result<Ring> {
-    let node = |listed: &Listed| {
+fn ring(nodes: &[NodeLine]) -> anyhow::Result<Ring> {
+    let node = |listed: &NodeLine| {
         let drawn = listed.instance.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         Node::new(&listed.host, listed.port, Some(&drawn))
     };
@@ -204,7 +204,7 @@ fn spread(counts: &[(String, i64)], total: f64) -> (f64, f64) {
 
 /// Draws instances for ever, and prints each solution that is better than all before; only once if there is
 /// nothing to draw.
-fn search(nodes: &[Listed], args: &Args, output: &Output) -> anyhow::Result<Outcome> {
+fn search(nodes: &[NodeLine], args: &Args, output: &Output) -> anyhow::Result<Outcome> {
     let mut best = args.max - args.min;
     loop {
         let buckets = buckets(&ring(nodes)?);
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_with_port_and_instance_left_out_or_not() {
-        let listed = |host: &str, port, instance: Option<&str>| Listed {
+        let listed = |host: &str, port, instance: Option<&str>| NodeLine {
             host: host.into(),
             port,
             instance: instance.map(str::to_owned),

@@ -17,7 +17,7 @@ use crate::names::{Nothing, Selection};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, json_string};
 use crate::placement::Series;
-use crate::strays::{How, Item, StrayListing, StrayQuery};
+use crate::strays::{Item, StrayListing, StrayMethod, StrayQuery};
 
 /// Arguments of `bucky inconsistent`.
 #[derive(clap::Args)]
@@ -101,7 +101,7 @@ fn query(
         true => member.document().map(|document| document.name.clone()),
         false => Some(member.addr().host().to_owned()),
     };
-    let how = How::of_member(kind, member.host.clone().or_else(own_name));
+    let how = StrayMethod::of_member(kind, member.host.clone().or_else(own_name));
     StrayQuery {
         how,
         ring: Arc::clone(ring),

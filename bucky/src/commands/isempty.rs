@@ -117,7 +117,7 @@ fn is_metric(path: &Path) -> bool {
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Examined {
+struct PointUsage {
     /// Whether no archive has a point inside its retention.
     is_empty: bool,
     /// Whether no archive was ever written to.
@@ -130,7 +130,7 @@ struct Examined {
     slots: u64,
 }
 
-impl Examined {
+impl PointUsage {
     fn of(image: &Image<'_>, now: u32) -> Self {
         let (mut used, mut slots, mut until) = (0, 0, u64::from(now));
         for view in image.archives() {
@@ -150,21 +150,26 @@ impl Examined {
     }
 }
 
-fn examine_file(path: &Path, now: u32) -> anyhow::Result<Examined> {
+fn examine_file(path: &Path, now: u32) -> anyhow::Result<PointUsage> {
     if !is_metric(path) {
         anyhow::bail!("{}: not a .wsp file", path.display());
     }
     let file = WhisperFile::open(path, OpenMode::Read, LOCK_LIMIT)?;
     let bytes = file.read()?;
     let image = Image::parse(&bytes).with_context(|| path.display().to_string())?;
-    Ok(Examined::of(&image, now))
+    Ok(PointUsage::of(&image, now))
 }
 
 fn is_gone(error: &anyhow::Error) -> bool {
     error.downcast_ref::<OpenError>().is_some_and(OpenError::is_not_found)
 }
 
-fn tell(path: &Path, examined: &Examined, args: &Args, output: &Output) -> anyhow::Result<Outcome> {
+fn tell(
+    path: &Path,
+    examined: &PointUsage,
+    args: &Args,
+    output: &Output,
+) -> anyhow::Result<Outcome> {
     let shown = path.display();
     if args.last {
         match examined.newest {
@@ -233,9 +238,9 @@ mod tests {
         bytes
     }
 
-    fn examine(points: [Option<u32>; 2]) -> Examined {
+    fn examine(points: [Option<u32>; 2]) -> PointUsage {
         let bytes = file(points);
-        Examined::of(&Image::parse(&bytes).unwrap(), NOW)
+        PointUsage::of(&Image::parse(&bytes).unwrap(), NOW)
     }
 
     /// D49: the Go tool cannot distinguish an old file from one that was never written to.

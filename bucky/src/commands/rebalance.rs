@@ -18,7 +18,7 @@ use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::rebalance;
 use crate::transfer::options::{Repairs, SourceRules, SyncOptions};
-use crate::transfer::{Order, Selected, Task};
+use crate::transfer::{MoveOrder, MoveSelection, Task};
 
 /// Arguments of `bucky rebalance`.
 #[derive(clap::Args)]
@@ -82,7 +82,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let order = Order {
+    let order = MoveOrder {
         task: Task::Rebalance,
         seed: args.cluster.host()?,
         preparation: args.sync.batches.preparation(args.force, args.sync.no_op),
@@ -97,7 +97,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
             repairs: Repairs { replace_corrupt: args.replace_corrupt, salvage: args.salvage },
             ..args.sync.options()
         },
-        selected: Selected {
+        selected: MoveSelection {
             only_seed: args.cluster.single,
             drained: args.drained,
             regex: args.regex.as_deref().map(checked_regex).transpose()?,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::args::clock::ClockArgs;
 use crate::args::cluster::{ClusterArgs, discover};
 use crate::args::heading;
-use crate::cluster::{Answer, Cluster, Finding, Member, notes};
+use crate::cluster::{Answer, Cluster, ClusterFinding, Member, notes};
 use crate::former;
 use crate::outcome::Outcome;
 use crate::output::{Output, Table, human_bytes, human_count, human_duration};
@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     cluster.judge_clocks(SystemTime::now().into(), args.clocks.max_clock_difference);
     let ring = cluster.ring()?;
     let others = former::ask_others(cluster.client(), &args.others).await;
-    cluster.findings.extend(others.iter().filter_map(Finding::away));
+    cluster.findings.extend(others.iter().filter_map(ClusterFinding::away));
     let forgotten = former::sentences(&cluster, &args.others).await;
     if args.json {
         output.data_line(to_json(&cluster, &ring, &others, &forgotten))?;
@@ -155,7 +155,9 @@ fn ring_word(cluster: &Cluster, member: &Member) -> &'static str {
         return "no member";
     }
     let differs = cluster.findings.iter().any(|finding| match finding {
-        Finding::OtherRing { addr, .. } | Finding::BadRing { addr, .. } => addr == member.addr(),
+        ClusterFinding::OtherRing { addr, .. } | ClusterFinding::BadRing { addr, .. } => {
+            addr == member.addr()
+        }
         _ => false,
     });
     if differs { "differs" } else { "same" }
@@ -188,7 +190,7 @@ fn remarks(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[Strin
     let mut lines = Vec::new();
     for finding in &cluster.findings {
         match finding {
-            Finding::OtherRing { addr, differences } => {
+            ClusterFinding::OtherRing { addr, differences } => {
                 lines.extend(
                     differences.iter().map(|difference| format!("{addr}: ring: {difference}")),
                 );
@@ -212,7 +214,7 @@ fn to_json(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[Strin
     let members: Vec<Value> =
         cluster.members.iter().map(|member| member_json(cluster, member)).collect();
     let others: Vec<Value> = others.iter().map(|member| member_json(cluster, member)).collect();
-    let findings: Vec<String> = cluster.findings.iter().map(Finding::to_string).collect();
+    let findings: Vec<String> = cluster.findings.iter().map(ClusterFinding::to_string).collect();
     json!({
         "healthy": cluster.is_healthy(),
         "ring": cluster.document,
@@ -230,7 +232,9 @@ fn member_json(cluster: &Cluster, member: &Member) -> Value {
         .findings
         .iter()
         .filter_map(|finding| match finding {
-            Finding::OtherRing { addr, differences } if addr == member.addr() => Some(differences),
+            ClusterFinding::OtherRing { addr, differences } if addr == member.addr() => {
+                Some(differences)
+            }
             _ => None,
         })
         .flatten()

@@ -50,7 +50,7 @@ pub(crate) struct Args {
 
 /// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let mut tally = Tally::default();
+    let mut tally = SparsifyCounts::default();
     for entry in args.paths.iter().flat_map(|path| WalkDir::new(path).sort_by_file_name()) {
         match entry {
             Ok(entry) => {
@@ -80,20 +80,25 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
 
 /// The results of all files.
 #[derive(Default)]
-struct Tally {
+struct SparsifyCounts {
     rewritten: u64,
     freed_bytes: u64,
     failed: u64,
 }
 
-impl Tally {
+impl SparsifyCounts {
     fn fail(&mut self, error: &(dyn std::error::Error + 'static), output: &Output) {
         output.say(format_args!("bucky: {}", chain(error)));
         self.failed += 1;
     }
 }
 
-fn look(path: &Path, args: &Args, tally: &mut Tally, output: &Output) -> anyhow::Result<()> {
+fn look(
+    path: &Path,
+    args: &Args,
+    tally: &mut SparsifyCounts,
+    output: &Output,
+) -> anyhow::Result<()> {
     let limit = Duration::from_secs(args.lock_timeout);
     let how = if args.by_lock { KeepOut::Lock } else { KeepOut::Lease };
     let freed = if args.dry_run { zero_bytes(path) } else { sparsify(path, how, limit) };

@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::args::cluster::discover;
 use crate::args::each_metric::EachMetricArgs;
-use crate::inventory::{Detail, Merged, Query, Sought, Stat};
+use crate::inventory::{ListDetail, MergedLists, Query, Stat, UnfoundNames};
 use crate::names::Nothing;
 use crate::outcome::Outcome;
 use crate::output::{Output, json_string};
@@ -33,9 +33,9 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);
     cluster.tell_not_served(output);
-    let mut sought = Sought::new(&selection);
-    let query = Query { selection, detail: Detail::Stat, workers: args.workers };
-    let mut merged = Merged::begin(&cluster, query, args.select.force, output).await?;
+    let mut sought = UnfoundNames::new(&selection);
+    let query = Query { selection, detail: ListDetail::Stat, workers: args.workers };
+    let mut merged = MergedLists::begin(&cluster, query, args.select.force, output).await?;
     let mut outcome = Outcome::Done;
     while let Some((node, entry)) = merged.next().await {
         sought.found(&entry.name);

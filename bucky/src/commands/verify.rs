@@ -14,7 +14,7 @@ use crate::args::units::workers;
 use crate::names::{Nothing, Selection};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::verify::{self, Order, Sample, Selected, Size};
+use crate::verify::{self, Sample, Size, VerifyOrder, VerifySelection};
 
 /// Arguments of `bucky verify`.
 #[derive(clap::Args)]
@@ -90,9 +90,9 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     }
     let random = || uuid::Uuid::new_v4().as_u64_pair().1 % 1_000_000;
     let sample = args.sample.map(|size| Sample { size, seed: args.seed.unwrap_or_else(random) });
-    let order = Order {
+    let order = VerifyOrder {
         seed: args.cluster.host()?,
-        selected: Selected {
+        selected: VerifySelection {
             selection,
             sample,
             drained: args.drained,

@@ -7,11 +7,11 @@ use bucky_api::{Client, DaemonAddr};
 use bucky_ring::Ring;
 use futures_util::{StreamExt, stream};
 
-use super::carry::Carrier;
+use super::carry::JobRunner;
 use super::holding::Holding;
-use super::jobs::{Job, jobs};
+use super::jobs::{FetchJob, jobs};
 use super::name_map::NameMap;
-use super::report::{Shown, Summary};
+use super::report::{BackfillPlan, BackfillSummary};
 use super::{healthy, parties};
 use crate::fleet::{Fleet, Node};
 use crate::outcome::{Outcome, UsageError};
@@ -20,13 +20,13 @@ use crate::placement::{self, Series};
 use crate::plan::Plan;
 use crate::plan::copies::plan_of_copies;
 use crate::run::stop::Stop;
-use crate::sizes::{Thinned, average};
+use crate::sizes::{EvenSample, average};
 use crate::transfer::left_behind::tell_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::opening::open;
 use crate::transfer::options::{Batching, Preparation, SourceRules, SyncOptions};
 use crate::transfer::records::Records;
-use crate::transfer::{self, STOPPED_AT_ONCE, Selected};
+use crate::transfer::{self, MoveSelection, STOPPED_AT_ONCE};
 
 /// How many nodes are asked for sizes at once.
 const ASKED_AT_ONCE: usize = 32;
@@ -82,14 +82,14 @@ pub(crate) async fn backfill(
     refuse_unplaceable(&ring, &order)?;
     open(&fleet, sources.present(), order.preparation.fresh, output).await?;
     let seen = tell_unread_folders(&fleet, "are not found", output).await;
-    let mut work = Work::find(&fleet, &ring, &order, output).await?;
+    let mut work = BackfillWork::find(&fleet, &ring, &order, output).await?;
     work.plan = work.plan.reserving(order.preparation.reserve);
     let seen = seen.and(work.holding.tell_missing(&order.map, output));
     if work.jobs.is_empty() {
         output.say("There is nothing to fill.");
         return Ok(seen);
     }
-    let shown = Shown { plan: &work.plan, entries: order.map.len() };
+    let shown = BackfillPlan { plan: &work.plan, entries: order.map.len() };
     if order.preparation.dry_run {
         output.data_line(shown)?;
         return Ok(seen);
@@ -136,9 +136,9 @@ fn refuse_unplaceable(ring: &Ring, order: &BackfillOrder) -> anyhow::Result<()> 
 }
 
 /// The jobs of a backfill, and the nodes that carry them out.
-struct Work {
+struct BackfillWork {
     holding: Holding,
-    jobs: Vec<Job>,
+    jobs: Vec<FetchJob>,
     plan: Plan,
     /// All nodes; the jobs refer to them by index. The owners come first.
     nodes: Vec<Arc<Node>>,
@@ -146,7 +146,7 @@ struct Work {
     averages: Vec<Option<u64>>,
 }
 
-impl Work {
+impl BackfillWork {
     async fn find(
         fleet: &Fleet,
         ring: &Ring,
@@ -182,8 +182,8 @@ impl Work {
 }
 
 /// By node, the average length of the files that it sends.
-async fn averages(nodes: &[Arc<Node>], jobs: &[Job], map: &NameMap) -> Vec<Option<u64>> {
-    let mut samples: Vec<Thinned> = nodes.iter().map(|_| Thinned::default()).collect();
+async fn averages(nodes: &[Arc<Node>], jobs: &[FetchJob], map: &NameMap) -> Vec<Option<u64>> {
+    let mut samples: Vec<EvenSample> = nodes.iter().map(|_| EvenSample::default()).collect();
     for job in jobs {
         if let (Some(sample), Some(entry)) =
             (samples.get_mut(job.from as usize), map.get(job.entry))
@@ -198,7 +198,7 @@ async fn averages(nodes: &[Arc<Node>], jobs: &[Job], map: &NameMap) -> Vec<Optio
 async fn carry_out(
     fleet: Fleet,
     ring: Arc<Ring>,
-    work: Work,
+    work: BackfillWork,
     order: BackfillOrder,
     seen: Outcome,
     output: &Arc<Output>,
@@ -211,7 +211,8 @@ async fn carry_out(
     let stop = Stop::told_on_signals(output)?;
     let mover = Mover::new(MoverParts {
         fleet: Arc::new(fleet),
-        selection: Selected { series: order.series.clone(), ..Selected::default() }.on(ring, None),
+        selection: MoveSelection { series: order.series.clone(), ..MoveSelection::default() }
+            .on(ring, None),
         batching,
         sources: SourceRules::default(),
         sync: order.sync.clone(),
@@ -220,8 +221,8 @@ async fn carry_out(
         stop: stop.clone(),
         output: Arc::clone(output),
     });
-    let Work { jobs, nodes, averages, plan, .. } = work;
-    let carrier = Arc::new(Carrier { mover, map, nodes, averages, full });
+    let BackfillWork { jobs, nodes, averages, plan, .. } = work;
+    let carrier = Arc::new(JobRunner { mover, map, nodes, averages, full });
     let mover = &carrier.mover;
     let planned = plan.metrics;
     let insisted = mover.show(carrier.run(&jobs), planned).await;
@@ -234,7 +235,7 @@ async fn carry_out(
     let is_success = !counts.is_failure(order.sync.error_tolerance) && !stop.is_asked();
     let outcome = seen.and(if is_success { Outcome::Done } else { Outcome::SomeFailed });
     mover.records.tally.tell_schemas(order.sync.on_schema_difference);
-    output.say(Summary {
+    output.say(BackfillSummary {
         counts,
         elapsed: mover.records.tally.elapsed(),
         stopped: stop.is_asked(),

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::jobs::{Job, batches};
+use super::jobs::{FetchJob, batches};
 use super::name_map::NameMap;
 use crate::fleet::Node;
 use crate::transfer::mover::Mover;
 use crate::transfer::renames::Renames;
 
 /// Carries out the jobs of a map.
-pub(super) struct Carrier {
+pub(super) struct JobRunner {
     /// Moves the batches.
     pub(super) mover: Mover,
     /// The map.
@@ -24,10 +24,10 @@ pub(super) struct Carrier {
     pub(super) full: Vec<usize>,
 }
 
-impl Carrier {
+impl JobRunner {
     /// Carries out `jobs`, which are sorted. The jobs of one rank run together; a rank starts when the one
     /// below it has ended.
-    pub(super) async fn run(self: &Arc<Self>, jobs: &[Job]) {
+    pub(super) async fn run(self: &Arc<Self>, jobs: &[FetchJob]) {
         let full = |from: u32| self.full.get(from as usize).copied().unwrap_or(1);
         for rank in jobs.chunk_by(|one, other| one.rank == other.rank) {
             let mut running = JoinSet::new();
@@ -44,7 +44,7 @@ impl Carrier {
         }
     }
 
-    async fn launch(self: &Arc<Self>, batch: Vec<Job>, running: &mut JoinSet<()>) {
+    async fn launch(self: &Arc<Self>, batch: Vec<FetchJob>, running: &mut JoinSet<()>) {
         let place = self.mover.place_for(batch.len()).await;
         let carrier = Arc::clone(self);
         running.spawn(async move {
@@ -65,7 +65,7 @@ impl Carrier {
     }
 
     /// Carries out one batch: jobs with one source and one destination.
-    async fn batch(&self, batch: &[Job]) {
+    async fn batch(&self, batch: &[FetchJob]) {
         let Some(first) = batch.first() else { return };
         let node = |place: u32| self.nodes.get(place as usize);
         let (Some(source), Some(owner)) = (node(first.from), node(first.to)) else { return };

@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use bucky_whisper::MetricName;
 
-use super::name_map::{Entry, NameMap};
+use super::name_map::{MapEntry, NameMap};
 
 /// A copy that an owner fetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Job {
+pub(super) struct FetchJob {
     /// How many copies go into the same new name before this one.
     pub(super) rank: u32,
     /// The node that has the copy.
@@ -29,9 +29,9 @@ pub(super) fn jobs(
     map: &NameMap,
     holders: impl Fn(u32) -> Vec<u32>,
     owners: impl Fn(&MetricName) -> Vec<u32>,
-) -> Vec<Job> {
+) -> Vec<FetchJob> {
     let mut jobs = Vec::new();
-    let (mut rank, mut last): (u32, Option<&Entry>) = (0, None);
+    let (mut rank, mut last): (u32, Option<&MapEntry>) = (0, None);
     for place in map.by_new() {
         let Some(entry) = map.get(place) else { continue };
         if last.is_none_or(|last| last.new != entry.new) {
@@ -41,7 +41,7 @@ pub(super) fn jobs(
         let owners = owners(&entry.new);
         for from in holders(place) {
             let targets = owners.iter().filter(|to| **to != from || entry.old != entry.new);
-            jobs.extend(targets.map(|to| Job { rank, from, to: *to, entry: place }));
+            jobs.extend(targets.map(|to| FetchJob { rank, from, to: *to, entry: place }));
             rank = rank.saturating_add(1);
         }
     }
@@ -51,7 +51,7 @@ pub(super) fn jobs(
 
 /// Splits `jobs`, which are sorted and of one rank, into batches. `full` gives how many metrics a source
 /// sends in one batch. The first batch of every pair of nodes comes before the second batch of any pair.
-pub(super) fn batches(jobs: &[Job], full: impl Fn(u32) -> usize) -> Vec<Range<usize>> {
+pub(super) fn batches(jobs: &[FetchJob], full: impl Fn(u32) -> usize) -> Vec<Range<usize>> {
     let mut batches: Vec<(usize, Range<usize>)> = Vec::new();
     let mut start = 0;
     for pair in jobs.chunk_by(|one, other| (one.from, one.to) == (other.from, other.to)) {
@@ -113,13 +113,13 @@ mod tests {
             pairs in prop::collection::vec((0u32..3, 0u32..3), 0..60),
             full in 1usize..7,
         ) {
-            let mut jobs: Vec<Job> = (0u32..)
+            let mut jobs: Vec<FetchJob> = (0u32..)
                 .zip(&pairs)
-                .map(|(entry, (from, to))| Job { rank: 0, from: *from, to: *to, entry })
+                .map(|(entry, (from, to))| FetchJob { rank: 0, from: *from, to: *to, entry })
                 .collect();
             jobs.sort_unstable();
             let batches = batches(&jobs, |_| full);
-            let mut seen: Vec<Job> = Vec::new();
+            let mut seen: Vec<FetchJob> = Vec::new();
             for batch in &batches {
                 let part = &jobs[batch.clone()];
                 prop_assert!((1..=full).contains(&part.len()));

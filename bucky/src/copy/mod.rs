@@ -25,7 +25,7 @@ use crate::cluster::{Cluster, Scope, ask_member};
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::transfer::opening::open;
-use crate::transfer::{self, Order};
+use crate::transfer::{self, MoveOrder};
 
 /// Copies all metrics that the daemon at `from` lists to the daemon at `to`.
 ///
@@ -35,7 +35,7 @@ pub(crate) async fn node_to_node(
     client: Client,
     from: DaemonAddr,
     to: DaemonAddr,
-    order: Order,
+    order: MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let ring = parties::ring_of_one(&to)?;
@@ -57,7 +57,7 @@ pub(crate) async fn cluster_to_cluster(
     client: Client,
     from: DaemonAddr,
     to: DaemonAddr,
-    order: Order,
+    order: MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let sources = healthy(&client, from, order.verbose, output).await?;

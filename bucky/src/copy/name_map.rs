@@ -43,7 +43,7 @@ fn told(some: &[String], count: usize) -> String {
 
 /// An entry of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct MapEntry {
     /// The name that is looked for.
     pub(crate) old: MetricName,
     /// The name that its points are filled into.
@@ -54,7 +54,7 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NameMap {
     /// In the order of the file.
-    entries: Vec<Entry>,
+    entries: Vec<MapEntry>,
     /// The indexes of `entries` in the order of the old names.
     by_old: Vec<u32>,
 }
@@ -78,8 +78,8 @@ impl NameMap {
         Self::of(read.entries)
     }
 
-    fn of(mut entries: Vec<Entry>) -> Result<Self, MapError> {
-        let by_old = |entries: &[Entry]| {
+    fn of(mut entries: Vec<MapEntry>) -> Result<Self, MapError> {
+        let by_old = |entries: &[MapEntry]| {
             let mut places: Vec<u32> = (0u32..).take(entries.len()).collect();
             places.sort_by_key(|place| entries.get(*place as usize).map(|entry| &entry.old));
             places
@@ -121,12 +121,12 @@ impl NameMap {
     }
 
     /// The entry at this index.
-    pub(crate) fn get(&self, place: u32) -> Option<&Entry> {
+    pub(crate) fn get(&self, place: u32) -> Option<&MapEntry> {
         self.entries.get(place as usize)
     }
 
     /// All entries, in the order of the file.
-    pub(crate) fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[MapEntry] {
         &self.entries
     }
 
@@ -151,7 +151,7 @@ impl NameMap {
 
     /// An entry whose new name is the old name of another entry, and that other entry. Names that stay the
     /// same do not count.
-    pub(crate) fn chain(&self) -> Option<(&Entry, &Entry)> {
+    pub(crate) fn chain(&self) -> Option<(&MapEntry, &MapEntry)> {
         self.entries.iter().find_map(|entry| {
             let next = self.get(self.place_of(entry.new.as_str())?)?;
             (next.old != next.new && entry.old != entry.new).then_some((entry, next))
@@ -178,7 +178,7 @@ fn cleaned(text: &str) -> Result<MetricName, String> {
 /// The entries read so far.
 #[derive(Default)]
 struct EntriesRead {
-    entries: Vec<Entry>,
+    entries: Vec<MapEntry>,
     bad: Vec<String>,
     bad_count: usize,
     is_too_long: bool,
@@ -188,7 +188,7 @@ impl EntriesRead {
     fn take(&mut self, old: &str, new: &str) {
         let old = MetricName::parse(old).map_err(|error| format!("the old name: {error}"));
         match (old, cleaned(new)) {
-            (Ok(old), Ok(new)) => self.entries.push(Entry { old, new }),
+            (Ok(old), Ok(new)) => self.entries.push(MapEntry { old, new }),
             (Err(reason), _) | (_, Err(reason)) => {
                 self.bad_count += 1;
                 if self.bad.len() < TOLD {

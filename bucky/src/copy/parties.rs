@@ -13,7 +13,7 @@ use crate::chain;
 use crate::cluster::{Cluster, Member};
 use crate::fleet::{Fleet, Node, Source, away, is_same, refuse_older_daemons, require_writable};
 use crate::outcome::UsageError;
-use crate::strays::How;
+use crate::strays::StrayMethod;
 
 /// A ring of `addr` alone, so that every metric belongs there.
 ///
@@ -51,7 +51,7 @@ pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fl
             to.store
         )));
     }
-    let how = How::whole(from.kind, vec![0]);
+    let how = StrayMethod::whole(from.kind, vec![0]);
     Ok(Fleet::to_one(Arc::new(to), vec![Source { node: Arc::new(from), how }]))
 }
 
@@ -69,7 +69,7 @@ pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::
     for member in &sources.members {
         let node = Node::of(member).ok_or_else(|| away(member))?;
         require_writable(member)?;
-        let how = How::of_stranger(node.kind);
+        let how = StrayMethod::of_stranger(node.kind);
         let node = match fleet.members.iter().find(|other| is_same(other, &node)) {
             Some(same) if !node.kind.reports_its_store() && same.addr() != node.addr() => {
                 return Err(UsageError::because(format!(
@@ -141,7 +141,7 @@ mod tests {
         assert!(of_two(&member("a", go(&ring, "a")), &member("a", go(&ring, "x"))).is_err());
         let fleet = of_two(&a, &member("b", v1(&ring, "b", "s2"))).unwrap();
         assert_eq!(fleet.owners(&[0]), [0]);
-        assert_eq!(fleet.sources[0].how, How::Whole { to: vec![0] });
+        assert_eq!(fleet.sources[0].how, StrayMethod::Whole { to: vec![0] });
     }
 
     #[test]

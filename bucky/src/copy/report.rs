@@ -6,17 +6,17 @@ use std::time::Duration;
 use crate::counted::{self, counted};
 use crate::output::human_count;
 use crate::plan::Plan;
-use crate::run::tally::Counts;
+use crate::run::tally::RunCounts;
 
 /// The plan as it is printed before the run.
-pub(super) struct Shown<'a> {
+pub(super) struct BackfillPlan<'a> {
     /// From which node to which.
     pub(super) plan: &'a Plan,
     /// How many entries the map has.
     pub(super) entries: usize,
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for BackfillPlan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -30,9 +30,9 @@ impl fmt::Display for Shown<'_> {
 
 /// The summary of a run.
 #[derive(Clone, Debug)]
-pub(super) struct Summary {
+pub(super) struct BackfillSummary {
     /// What was done.
-    pub(super) counts: Counts,
+    pub(super) counts: RunCounts,
     /// How long it took.
     pub(super) elapsed: Duration,
     /// Whether the operator stopped it.
@@ -43,7 +43,7 @@ pub(super) struct Summary {
     pub(super) failed: bool,
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for BackfillSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = &self.counts;
         writeln!(
@@ -78,25 +78,26 @@ mod tests {
     use crate::run::failure_kind::FailureKind;
     use std::collections::BTreeMap;
 
-    fn summary() -> Summary {
-        let counts = Counts { finished: 7, moved: 7, created: 4, filled: 3, ..Counts::default() };
+    fn summary() -> BackfillSummary {
+        let counts =
+            RunCounts { finished: 7, moved: 7, created: 4, filled: 3, ..RunCounts::default() };
         let elapsed = Duration::from_secs(2);
-        Summary { counts, elapsed, stopped: false, planned: 9, failed: false }
+        BackfillSummary { counts, elapsed, stopped: false, planned: 9, failed: false }
     }
 
-    fn last(summary: &Summary) -> String {
+    fn last(summary: &BackfillSummary) -> String {
         summary.to_string().lines().last().unwrap().to_owned()
     }
 
     #[test]
     fn the_last_line_tells_how_it_ended() {
         assert_eq!(last(&summary()), "Backfill request complete.");
-        let missing = Summary { failed: true, ..summary() };
+        let missing = BackfillSummary { failed: true, ..summary() };
         assert!(missing.to_string().ends_with("Backfill request complete.\nErrors are present."));
         let mut failed = missing;
         failed.counts.failed = BTreeMap::from([(FailureKind::NoSpace, 2)]);
         assert!(last(&failed).starts_with("Errors are present. Fix the errors"));
-        let stopped = Summary { stopped: true, ..summary() }.to_string();
+        let stopped = BackfillSummary { stopped: true, ..summary() }.to_string();
         assert!(stopped.contains("2 of 9 are left."), "{stopped}");
         assert!(!stopped.contains("complete."), "{stopped}");
     }

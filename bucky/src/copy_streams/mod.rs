@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use self::received::read_stream;
 use crate::cluster::{DaemonKind, Member};
 use crate::output::Output;
-use crate::patience::{self, Next, Patience, Trouble};
+use crate::patience::{self, NextStep, Patience, Trouble};
 use crate::spool::Content;
 
 /// The most streams that are read at once, in all batches together. Each has one of the runtime's 512
@@ -73,13 +73,13 @@ impl ReadError {
 
 /// The nodes of a cluster, to read copies from.
 pub(crate) struct CopyNodes {
-    nodes: Vec<Node>,
+    nodes: Vec<CopyNode>,
     encoding: Encoding,
     streams: Semaphore,
     output: Arc<Output>,
 }
 
-struct Node {
+struct CopyNode {
     daemon: Daemon,
     has_archives: bool,
     /// Permits for half of what the node allows, so that moves get through too.
@@ -87,7 +87,7 @@ struct Node {
 }
 
 /// A copy as its node sent it.
-pub(crate) struct Copy {
+pub(crate) struct NodeCopy {
     /// Its mode and modification time there.
     pub(crate) meta: FileMeta,
     /// The whole file.
@@ -104,9 +104,9 @@ enum Length {
 }
 
 /// A message from the reader of a stream.
-enum Piece {
+enum StreamPiece {
     /// A copy.
-    Copy { metric: MetricName, copy: Copy },
+    Copy { metric: MetricName, copy: NodeCopy },
     /// The end, and what the node did not send.
     End(Vec<LeftOut>),
 }
@@ -116,7 +116,7 @@ impl CopyNodes {
     pub(crate) fn new(members: &[Member], encoding: Encoding, output: Arc<Output>) -> Self {
         let node = |member: &Member| {
             let limit = member.status().map_or(GO_ARCHIVES, |status| status.transfers.limit / 2);
-            Node {
+            CopyNode {
                 daemon: member.daemon.clone(),
                 has_archives: member.can(DaemonKind::exchanges_archives),
                 archives: Semaphore::new(usize::try_from(limit).unwrap_or(1).max(1)),
@@ -146,7 +146,7 @@ impl CopyNodes {
                 Err(error) => error,
             };
             let trouble = error.trouble();
-            let Next::Wait(wait) = patience.after(trouble, patience::jitter()) else {
+            let NextStep::Wait(wait) = patience.after(trouble, patience::jitter()) else {
                 return Err(error);
             };
             if trouble == Trouble::Away && !std::mem::replace(&mut told, true) {
@@ -222,7 +222,7 @@ impl SideBySide<'_> {
         &mut self,
         metric: &MetricName,
         nodes: &[usize],
-    ) -> Result<Vec<(usize, Option<Copy>)>, ReadError> {
+    ) -> Result<Vec<(usize, Option<NodeCopy>)>, ReadError> {
         let mut copies = Vec::with_capacity(nodes.len());
         for node in nodes {
             let Some(stream) = self.streams.get_mut(node) else { continue };
@@ -247,14 +247,14 @@ impl SideBySide<'_> {
 /// The stream of one node in one batch.
 struct Incoming {
     addr: DaemonAddr,
-    pieces: mpsc::Receiver<Result<Piece, ReadError>>,
-    ahead: Option<Piece>,
+    pieces: mpsc::Receiver<Result<StreamPiece, ReadError>>,
+    ahead: Option<StreamPiece>,
 }
 
 impl Incoming {
     /// Asks `node` for `metrics`.
     async fn begin(
-        node: &Node,
+        node: &CopyNode,
         metrics: Vec<MetricName>,
         encoding: Encoding,
         length: Length,
@@ -282,7 +282,7 @@ impl Incoming {
         Ok(Self { addr, pieces, ahead: None })
     }
 
-    async fn next(&mut self) -> Result<Piece, ReadError> {
+    async fn next(&mut self) -> Result<StreamPiece, ReadError> {
         if let Some(piece) = self.ahead.take() {
             return Ok(piece);
         }
@@ -292,9 +292,9 @@ impl Incoming {
 
     /// The copy of `metric`, or `None` if another one is next. Call it in the order in which the metrics were
     /// asked for.
-    async fn take(&mut self, metric: &MetricName) -> Result<Option<Copy>, ReadError> {
+    async fn take(&mut self, metric: &MetricName) -> Result<Option<NodeCopy>, ReadError> {
         match self.next().await? {
-            Piece::Copy { metric: sent, copy } if sent == *metric => Ok(Some(copy)),
+            StreamPiece::Copy { metric: sent, copy } if sent == *metric => Ok(Some(copy)),
             piece => {
                 self.ahead = Some(piece);
                 Ok(None)
@@ -305,11 +305,13 @@ impl Incoming {
     /// Reads the end: what the node did not send, and why.
     async fn finish(mut self) -> Result<LeftOuts, ReadError> {
         match self.next().await? {
-            Piece::End(left_out) => {
+            StreamPiece::End(left_out) => {
                 let why = |one: LeftOut| (one.metric, (one.problem, one.reason));
                 Ok(left_out.into_iter().map(why).collect())
             }
-            Piece::Copy { metric, .. } => Err(ReadError::Disordered { addr: self.addr, metric }),
+            StreamPiece::Copy { metric, .. } => {
+                Err(ReadError::Disordered { addr: self.addr, metric })
+            }
         }
     }
 }
@@ -318,15 +320,15 @@ impl Incoming {
 async fn read_one_by_one(
     daemon: &Daemon,
     metrics: Vec<MetricName>,
-    sender: &mpsc::Sender<Result<Piece, ReadError>>,
-) -> Result<Piece, ReadError> {
+    sender: &mpsc::Sender<Result<StreamPiece, ReadError>>,
+) -> Result<StreamPiece, ReadError> {
     let mut left_out = Vec::new();
     for metric in metrics {
         let (problem, reason) = match daemon.go_get(metric.as_str()).await {
             Ok(Some(file)) => {
                 let content = Content::Held(file.content.into());
-                let copy = Copy { meta: file.stat.file_meta(), content };
-                let piece = Piece::Copy { metric, copy };
+                let copy = NodeCopy { meta: file.stat.file_meta(), content };
+                let piece = StreamPiece::Copy { metric, copy };
                 if sender.send(Ok(piece)).await.is_err() {
                     break;
                 }
@@ -340,5 +342,5 @@ async fn read_one_by_one(
         };
         left_out.push(LeftOut { metric, problem, reason });
     }
-    Ok(Piece::End(left_out))
+    Ok(StreamPiece::End(left_out))
 }

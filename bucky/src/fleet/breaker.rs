@@ -10,7 +10,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// What one more failure in a row means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Row {
+pub(crate) enum FailureRow {
     /// It is the first failure.
     Begins,
     /// There are not enough failures yet, or the breaker is open already.
@@ -52,15 +52,15 @@ impl Breaker {
     }
 
     /// Notes that the node did not answer.
-    pub(crate) fn failed(&mut self, now: Instant, reason: &str) -> Row {
+    pub(crate) fn failed(&mut self, now: Instant, reason: &str) -> FailureRow {
         self.failures = self.failures.saturating_add(1);
         let is_first = self.began.is_none();
         let began = *self.began.get_or_insert(now);
         if self.failures < self.threshold || now.duration_since(began) < self.lasting {
-            return if is_first { Row::Begins } else { Row::GoesOn };
+            return if is_first { FailureRow::Begins } else { FailureRow::GoesOn };
         }
         reason.clone_into(&mut self.reason);
-        if self.probed.replace(now).is_none() { Row::IsEnough } else { Row::GoesOn }
+        if self.probed.replace(now).is_none() { FailureRow::IsEnough } else { FailureRow::GoesOn }
     }
 }
 
@@ -72,14 +72,14 @@ mod tests {
     fn it_is_given_up_after_failures_in_a_row_and_probed_from_time_to_time() {
         let start = Instant::now();
         let mut breaker = Breaker::new(3, Duration::ZERO);
-        assert_eq!(breaker.failed(start, "x"), Row::Begins);
-        assert_eq!(breaker.failed(start, "x"), Row::GoesOn);
+        assert_eq!(breaker.failed(start, "x"), FailureRow::Begins);
+        assert_eq!(breaker.failed(start, "x"), FailureRow::GoesOn);
         breaker.succeeded();
-        assert_eq!(breaker.failed(start, "x"), Row::Begins);
-        assert_eq!(breaker.failed(start, "x"), Row::GoesOn);
+        assert_eq!(breaker.failed(start, "x"), FailureRow::Begins);
+        assert_eq!(breaker.failed(start, "x"), FailureRow::GoesOn);
         assert_eq!(breaker.admit(start), Ok(()));
-        assert_eq!(breaker.failed(start, "away"), Row::IsEnough);
-        assert_eq!(breaker.failed(start, "away"), Row::GoesOn, "given up once only");
+        assert_eq!(breaker.failed(start, "away"), FailureRow::IsEnough);
+        assert_eq!(breaker.failed(start, "away"), FailureRow::GoesOn, "given up once only");
         assert_eq!(breaker.admit(start + PROBE_INTERVAL / 2), Err("away".into()));
         let later = start + PROBE_INTERVAL;
         assert_eq!(breaker.admit(later), Ok(()), "one probe");
@@ -94,12 +94,16 @@ mod tests {
         let lasting = Duration::from_secs(60);
         let mut breaker = Breaker::new(3, lasting);
         for _ in 0..100 {
-            assert_ne!(breaker.failed(start + lasting / 2, "x"), Row::IsEnough);
+            assert_ne!(breaker.failed(start + lasting / 2, "x"), FailureRow::IsEnough);
         }
         assert_eq!(breaker.admit(start + lasting / 2), Ok(()));
         breaker.succeeded();
-        assert_eq!(breaker.failed(start + lasting, "x"), Row::Begins, "the time begins anew");
-        assert_eq!(breaker.failed(start + lasting, "x"), Row::GoesOn);
-        assert_eq!(breaker.failed(start + lasting * 2, "away"), Row::IsEnough);
+        assert_eq!(
+            breaker.failed(start + lasting, "x"),
+            FailureRow::Begins,
+            "the time begins anew"
+        );
+        assert_eq!(breaker.failed(start + lasting, "x"), FailureRow::GoesOn);
+        assert_eq!(breaker.failed(start + lasting * 2, "away"), FailureRow::IsEnough);
     }
 }

@@ -17,12 +17,12 @@ use bucky_api::{Daemon, DaemonAddr, DiskStatus, PROOF_LEVEL, VolumeStatus};
 use bucky_ring::Ring;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use self::breaker::{Breaker, Row};
+use self::breaker::{Breaker, FailureRow};
 use self::full::FullMark;
-use self::seen::Seen;
-use crate::cluster::{Cluster, DaemonKind, Finding, Member, completed, read_only, store_of};
+use self::seen::FirstSeen;
+use crate::cluster::{Cluster, ClusterFinding, DaemonKind, Member, completed, read_only, store_of};
 use crate::outcome::{UnhealthyError, UsageError};
-use crate::strays::How;
+use crate::strays::StrayMethod;
 
 /// After so many failures in a row to reach a node it is given up, once they go on for longer than a restart
 /// takes.
@@ -44,7 +44,7 @@ pub(crate) struct Node {
     /// The room it has, where it tells.
     pub(crate) disk: Option<DiskStatus>,
     /// Since when it is known.
-    pub(crate) seen: Seen,
+    pub(crate) seen: FirstSeen,
     /// Its volumes beside that of the prefix.
     pub(crate) volumes: Vec<VolumeStatus>,
     /// Whether it has run out of room.
@@ -95,7 +95,7 @@ impl Node {
             kind,
             store: store_of(&member.answer)?,
             disk: status.map(|status| status.disk),
-            seen: Seen::now(),
+            seen: FirstSeen::now(),
             volumes: status.map(|status| status.volumes.clone()).unwrap_or_default(),
             full: FullMark::default(),
             gate: Gate::new(limit),
@@ -133,7 +133,7 @@ impl Node {
     }
 
     /// It could not be reached.
-    pub(crate) fn unreachable(&self, reason: &str) -> Row {
+    pub(crate) fn unreachable(&self, reason: &str) -> FailureRow {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner).failed(Instant::now(), reason)
     }
 }
@@ -165,7 +165,7 @@ pub(crate) struct Source {
     /// The node.
     pub(crate) node: Arc<Node>,
     /// How its strays are found.
-    pub(crate) how: How,
+    pub(crate) how: StrayMethod,
 }
 
 /// All nodes that take part.
@@ -195,7 +195,7 @@ impl Fleet {
         refuse_older_daemons(cluster.members.iter().chain(drained))?;
         for member in &cluster.members {
             let node = Arc::new(Node::of(member).ok_or_else(|| away(member))?);
-            let how = How::of_member(node.kind, member.host.clone());
+            let how = StrayMethod::of_member(node.kind, member.host.clone());
             sources.push(Source { node: Arc::clone(&node), how });
             members.push(node);
         }
@@ -318,7 +318,7 @@ pub(crate) fn is_same(one: &Node, other: &Node) -> bool {
 }
 
 /// A node out of the ring that has our ring is asked; of any other the list is placed here.
-fn drained_how(cluster: &Cluster, member: &Member, kind: DaemonKind) -> How {
+fn drained_how(cluster: &Cluster, member: &Member, kind: DaemonKind) -> StrayMethod {
     let theirs = member.document().map(|document| completed(document, &cluster.document).to_spec());
     let same = match (theirs, cluster.document.to_spec()) {
         (Some(Ok(theirs)), Ok(ours)) => ours.differences(&theirs).is_empty(),
@@ -326,8 +326,8 @@ fn drained_how(cluster: &Cluster, member: &Member, kind: DaemonKind) -> How {
     };
     // The address with its port is no host of any ring: all that the node holds is astray.
     match same && kind.finds_misplaced() {
-        true => How::of_member(kind, Some(member.addr().to_string())),
-        false => How::of_stranger(kind),
+        true => StrayMethod::of_member(kind, Some(member.addr().to_string())),
+        false => StrayMethod::of_stranger(kind),
     }
 }
 
@@ -350,7 +350,7 @@ pub(crate) fn require_writable(member: &Member) -> anyhow::Result<()> {
 
 /// The error of a node that does not answer.
 pub(crate) fn away(member: &Member) -> anyhow::Error {
-    UnhealthyError::because(Finding::away(member).map_or_else(
+    UnhealthyError::because(ClusterFinding::away(member).map_or_else(
         || format!("cannot use the answer of {}", member.addr()),
         |finding| finding.to_string(),
     ))

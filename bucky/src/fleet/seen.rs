@@ -7,12 +7,12 @@ use super::Node;
 
 /// When a node was first seen, and whether it has files with modification times in the future.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct FirstSeen {
     since: Instant,
     is_ahead: AtomicBool,
 }
 
-impl Seen {
+impl FirstSeen {
     /// First seen now.
     pub(crate) fn now() -> Self {
         Self { since: Instant::now(), is_ahead: false.into() }

@@ -22,7 +22,7 @@ fn instances_of_a_host_are_one_member() {
     assert_eq!(fleet.members.len(), 2);
     assert_eq!(fleet.owners(&[1, 0]), [0]);
     assert_eq!(fleet.owners(&[2, 1]), [0, 1]);
-    assert_eq!(fleet.sources[1].how, How::Asked { host: Some("b".into()) });
+    assert_eq!(fleet.sources[1].how, StrayMethod::Asked { host: Some("b".into()) });
 }
 
 /// D29: if a member is drained under another name, the Go tool deletes everything on it and exits 0.
@@ -47,13 +47,14 @@ fn a_drained_node_is_asked_where_it_has_our_ring_and_placed_here_where_not() {
         member("go", go(&theirs, "go")),
     ];
     let fleet = muster(&drained, None).unwrap();
-    let hows: Vec<How> = fleet.sources.iter().skip(2).map(|source| source.how.clone()).collect();
+    let hows: Vec<StrayMethod> =
+        fleet.sources.iter().skip(2).map(|source| source.how.clone()).collect();
     assert_eq!(
         hows,
         [
-            How::Asked { host: Some("new:4242".into()) },
-            How::PlacedHere,
-            How::GoPlacedHere { host: None }
+            StrayMethod::Asked { host: Some("new:4242".into()) },
+            StrayMethod::PlacedHere,
+            StrayMethod::GoPlacedHere { host: None }
         ]
     );
     assert!(fleet.node_without(DaemonKind::exchanges_archives).is_some());

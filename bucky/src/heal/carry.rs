@@ -11,23 +11,23 @@ use bucky_api::DaemonAddr;
 use bucky_whisper::MetricName;
 use tokio::task::JoinSet;
 
-use super::survey::Reader;
+use super::survey::NeedReader;
 use crate::chain;
 use crate::run::failure::Failure;
-use crate::transfer::gather::{Batch, Gatherer, Wanted};
+use crate::transfer::gather::{FetchBatch, Gatherer, Wanted};
 use crate::transfer::mover::Mover;
 
 /// How many metrics are named whose first source could not give them.
 const NAMED: u64 = 100;
 
 /// Has the owners fetch their batches.
-pub(crate) struct Carrier {
+pub(crate) struct HealRunner {
     /// Moves the batches.
     pub(crate) mover: Mover,
     turned: AtomicU64,
 }
 
-impl Carrier {
+impl HealRunner {
     /// A carrier that uses `mover`.
     pub(crate) fn new(mover: Mover) -> Self {
         Self { mover, turned: AtomicU64::new(0) }
@@ -39,7 +39,7 @@ impl Carrier {
     }
 
     /// Fetches everything that `reader` returns.
-    pub(crate) async fn run(self: &Arc<Self>, mut reader: Reader, mut gatherer: Gatherer) {
+    pub(crate) async fn run(self: &Arc<Self>, mut reader: NeedReader, mut gatherer: Gatherer) {
         let mut running = JoinSet::new();
         let stop = self.mover.stop.clone();
         while !stop.is_asked() {
@@ -73,7 +73,7 @@ impl Carrier {
         }
     }
 
-    async fn launch(self: &Arc<Self>, batch: Batch, running: &mut JoinSet<()>) {
+    async fn launch(self: &Arc<Self>, batch: FetchBatch, running: &mut JoinSet<()>) {
         let place = self.mover.place_for(batch.wanted.len()).await;
         let carrier = Arc::clone(self);
         running.spawn(async move {
@@ -92,7 +92,7 @@ impl Carrier {
     }
 
     /// Fetches one batch, and what it lacks then from other sources.
-    async fn batch(&self, batch: Batch) {
+    async fn batch(&self, batch: FetchBatch) {
         let mut open = vec![batch];
         while let Some(batch) = open.pop() {
             open.extend(self.fetch(batch).await);
@@ -100,8 +100,8 @@ impl Carrier {
     }
 
     /// Fetches one batch; returns what must be fetched from other sources.
-    async fn fetch(&self, batch: Batch) -> Vec<Batch> {
-        let Batch { from, to, wanted } = batch;
+    async fn fetch(&self, batch: FetchBatch) -> Vec<FetchBatch> {
+        let FetchBatch { from, to, wanted } = batch;
         let members = &self.mover.fleet.members;
         let (Some(source), Some(owner)) = (members.get(from), members.get(to)) else {
             return Vec::new();
@@ -142,7 +142,7 @@ impl Carrier {
                 None => self.mover.records.tally.failed(metric.as_str(), source.addr(), &failure),
             }
         }
-        next.into_iter().map(|(from, wanted)| Batch { from, to, wanted }).collect()
+        next.into_iter().map(|(from, wanted)| FetchBatch { from, to, wanted }).collect()
     }
 
     fn tell_turn(&self, metric: &MetricName, failure: &Failure) {

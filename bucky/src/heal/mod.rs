@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use bucky_api::{Client, DaemonAddr};
 
-use self::carry::Carrier;
+use self::carry::HealRunner;
 use self::need::Needs;
-use self::report::{Shown, Summary, to_rebalance};
-use self::survey::{Reader, Survey, survey};
+use self::report::{HealPlan, HealSummary, to_rebalance};
+use self::survey::{HealSurvey, NeedReader, survey};
 use crate::cluster::{Cluster, DaemonKind, Scope, ask_member, store_of};
 use crate::fleet::Fleet;
 use crate::holders::{Holders, Placer};
@@ -32,13 +32,13 @@ use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::opening::open;
 use crate::transfer::options::{Batching, Preparation, SourceRules, SyncOptions};
 use crate::transfer::records::Records;
-use crate::transfer::{self, STOPPED_AT_ONCE, Selected};
+use crate::transfer::{self, MoveSelection, STOPPED_AT_ONCE};
 
 /// How many metrics may wait in half-full batches, at some 130 bytes each.
 const HELD: usize = 50_000;
 
 /// The arguments of a heal.
-pub(crate) struct Order {
+pub(crate) struct HealOrder {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
     /// Whether only that node is healed.
@@ -67,7 +67,7 @@ pub(crate) struct Order {
 /// Everything that is refused before the first write. What fails later is in the outcome.
 pub(crate) async fn run(
     client: Client,
-    order: Order,
+    order: HealOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let cluster =
@@ -103,10 +103,10 @@ pub(crate) async fn run(
         return Ok(seen);
     }
     if order.preparation.dry_run {
-        output.data_line(Shown(&survey))?;
+        output.data_line(HealPlan(&survey))?;
         return Ok(seen);
     }
-    output.say(Shown(&survey));
+    output.say(HealPlan(&survey));
     if !transfer::fits(&survey.plan, order.preparation.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
@@ -129,28 +129,28 @@ fn refuse_go_daemons(fleet: &Fleet, points: bool) -> anyhow::Result<()> {
 /// What the lists are read for. They are read twice: to count, and to fetch.
 struct HealScope<'a> {
     cluster: &'a Cluster,
-    order: &'a Order,
+    order: &'a HealOrder,
     placer: Arc<Placer>,
     needs: Needs,
 }
 
 impl<'a> HealScope<'a> {
-    async fn of(cluster: &'a Cluster, order: &'a Order) -> anyhow::Result<Self> {
+    async fn of(cluster: &'a Cluster, order: &'a HealOrder) -> anyhow::Result<Self> {
         let placer = Arc::new(Placer::of(cluster, order.local_prefix.as_deref())?);
         let only = if order.only_seed { Some(place_of_seed(cluster, order).await?) } else { None };
         let needs = Needs::new(cluster.members.len(), order.points, only);
         Ok(Self { cluster, order, placer, needs })
     }
 
-    async fn reader(&self, output: &Arc<Output>) -> anyhow::Result<Reader> {
+    async fn reader(&self, output: &Arc<Output>) -> anyhow::Result<NeedReader> {
         let holders = Holders::begin(self.cluster, &self.order.selection, output).await?;
         let nodes = self.cluster.members.len();
-        Ok(Reader::new(holders, Arc::clone(&self.placer), self.needs.clone(), nodes))
+        Ok(NeedReader::new(holders, Arc::clone(&self.placer), self.needs.clone(), nodes))
     }
 }
 
 /// The index of the member that `-h` leads to, under any name.
-async fn place_of_seed(cluster: &Cluster, order: &Order) -> anyhow::Result<usize> {
+async fn place_of_seed(cluster: &Cluster, order: &HealOrder) -> anyhow::Result<usize> {
     let seed = ask_member(cluster.client(), order.seed.clone(), None).await;
     let store = store_of(&seed.answer).ok_or_else(|| crate::fleet::away(&seed))?;
     let is_seed =
@@ -166,7 +166,7 @@ async fn place_of_seed(cluster: &Cluster, order: &Order) -> anyhow::Result<usize
 async fn carry_out(
     scope: &HealScope<'_>,
     fleet: Fleet,
-    survey: &Survey,
+    survey: &HealSurvey,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let order = scope.order;
@@ -175,12 +175,12 @@ async fn carry_out(
     let full = full.map(|average| limits.metrics_of_average(*average)).collect();
     let records = Records::open(&order.sync, None, output)?;
     let stop = Stop::told_on_signals(output)?;
-    let carrier = Arc::new(Carrier::new(Mover::new(MoverParts {
+    let carrier = Arc::new(HealRunner::new(Mover::new(MoverParts {
         fleet: Arc::new(fleet),
-        selection: Selected {
+        selection: MoveSelection {
             local_prefix: order.local_prefix.clone(),
             series: order.series.clone(),
-            ..Selected::default()
+            ..MoveSelection::default()
         }
         .on(scope.cluster.ring()?, None),
         batching: Batching { limits, ..order.batching },
@@ -204,7 +204,7 @@ async fn carry_out(
     let counts = mover.records.tally.counts();
     let failed = counts.failures() > 0 || counts.broken_sources > 0;
     mover.records.tally.tell_schemas(order.sync.on_schema_difference);
-    output.say(Summary {
+    output.say(HealSummary {
         counts,
         elapsed: mover.records.tally.elapsed(),
         stopped: stop.is_asked(),

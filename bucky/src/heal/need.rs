@@ -4,7 +4,7 @@
 //! copies are the work of `bucky rebalance`, which fills all owners from them and then removes them. Owners
 //! that have a copy take turns as sources, so that no node sends much more than the others.
 
-use crate::holders::Place;
+use crate::holders::MetricPlace;
 
 /// What a metric needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +51,11 @@ impl Needs {
     }
 
     /// What a metric needs, by its `place` on the ring and the nodes that have it.
-    pub(crate) fn of(&mut self, place: &Place, holders: &[usize]) -> Need {
+    pub(crate) fn of(&mut self, place: &MetricPlace, holders: &[usize]) -> Need {
         let owners = match place {
-            Place::Owners(owners) => owners,
-            Place::Local => return Need::Nothing,
-            Place::Unplaceable => return Need::Unplaceable,
+            MetricPlace::Owners(owners) => owners,
+            MetricPlace::Local => return Need::Nothing,
+            MetricPlace::Unplaceable => return Need::Unplaceable,
         };
         let having: Vec<usize> =
             owners.iter().copied().filter(|owner| holders.contains(owner)).collect();
@@ -106,8 +106,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn owners(owners: &[usize]) -> Place {
-        Place::Owners(owners.to_vec())
+    fn owners(owners: &[usize]) -> MetricPlace {
+        MetricPlace::Owners(owners.to_vec())
     }
 
     /// `FROM>TO`, and the other nodes that have it.
@@ -135,8 +135,8 @@ mod tests {
             (owners(&[0, 1]), &[0, 1, 2], &["Nothing"]),
             (owners(&[0]), &[0], &["Nothing"]),
             (owners(&[0]), &[1], &["Rebalance"]),
-            (Place::Local, &[0], &["Nothing"]),
-            (Place::Unplaceable, &[0], &["Unplaceable"]),
+            (MetricPlace::Local, &[0], &["Nothing"]),
+            (MetricPlace::Unplaceable, &[0], &["Unplaceable"]),
         ] {
             let need = Needs::new(4, false, None).of(&place, holders);
             assert_eq!(told(&need), expected, "{place:?} on {holders:?}");

@@ -3,17 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::survey::Survey;
+use super::survey::HealSurvey;
 use crate::counted::{self, counted};
 use crate::output::human_count;
-use crate::run::tally::Counts;
+use crate::run::tally::RunCounts;
 
 /// The plan as it is printed before the run.
-pub(crate) struct Shown<'a>(pub(crate) &'a Survey);
+pub(crate) struct HealPlan<'a>(pub(crate) &'a HealSurvey);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for HealPlan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Survey { plan, compared, .. } = self.0;
+        let HealSurvey { plan, compared, .. } = self.0;
         if !plan.is_empty() {
             writeln!(f, "{}\n", plan.tables())?;
         }
@@ -32,9 +32,9 @@ impl fmt::Display for Shown<'_> {
 
 /// The summary of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Summary {
+pub(crate) struct HealSummary {
     /// What was done.
-    pub(crate) counts: Counts,
+    pub(crate) counts: RunCounts,
     /// How long it took.
     pub(crate) elapsed: Duration,
     /// Whether the operator stopped it.
@@ -49,7 +49,7 @@ pub(crate) struct Summary {
     pub(crate) seed: String,
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for HealSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = &self.counts;
         writeln!(
@@ -79,7 +79,7 @@ impl fmt::Display for Summary {
     }
 }
 
-impl Summary {
+impl HealSummary {
     fn next_step(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.stopped {
             f.write_str("Stopped. Run the same command again to continue.")
@@ -107,8 +107,8 @@ mod tests {
     use crate::run::failure_kind::FailureKind;
     use std::collections::BTreeMap;
 
-    fn summary() -> Summary {
-        let counts = Counts {
+    fn summary() -> HealSummary {
+        let counts = RunCounts {
             finished: 1_020,
             moved: 1_020,
             created: 1_000,
@@ -116,9 +116,9 @@ mod tests {
             unchanged: 3,
             points: 345,
             bytes: 35 << 20,
-            ..Counts::default()
+            ..RunCounts::default()
         };
-        Summary {
+        HealSummary {
             counts,
             elapsed: Duration::from_millis(8_250),
             stopped: false,

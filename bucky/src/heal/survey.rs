@@ -16,28 +16,28 @@ use crate::chain;
 use crate::counted::counted;
 use crate::fleet::Fleet;
 use crate::holders::{Holders, Placer};
-use crate::inventory::Sought;
+use crate::inventory::UnfoundNames;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::Output;
 use crate::placement::Series;
 use crate::plan::Plan;
 use crate::plan::copies::plan_of_copies;
-use crate::sizes::{Thinned, average};
+use crate::sizes::{EvenSample, average};
 
 /// How many nodes are asked at once.
 const ASKED_AT_ONCE: usize = 32;
 
 /// Reads, metric by metric, what must be fetched.
-pub(crate) struct Reader {
+pub(crate) struct NeedReader {
     holders: Holders,
     placer: Arc<Placer>,
     needs: Needs,
-    seen: Seen,
+    seen: ListTotals,
 }
 
 /// What was read, and how much of it is not for this command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct ListTotals {
     /// By node, how many metrics it lists.
     pub(crate) listed: Vec<u64>,
     /// Metrics that only other nodes than their owners have.
@@ -48,10 +48,15 @@ pub(crate) struct Seen {
     pub(crate) unusable: u64,
 }
 
-impl Reader {
+impl NeedReader {
     /// Reads `holders` of `nodes` nodes.
     pub(crate) fn new(holders: Holders, placer: Arc<Placer>, needs: Needs, nodes: usize) -> Self {
-        Self { holders, placer, needs, seen: Seen { listed: vec![0; nodes], ..Seen::default() } }
+        Self {
+            holders,
+            placer,
+            needs,
+            seen: ListTotals { listed: vec![0; nodes], ..ListTotals::default() },
+        }
     }
 
     /// The next metric that needs something, with its fetches, or `None` at the end.
@@ -80,7 +85,7 @@ impl Reader {
     }
 }
 
-impl Seen {
+impl ListTotals {
     /// Reports unplaceable tagged files: whether an owner lacks them is unknown.
     pub(crate) fn tell_unplaceable(&self, series: &Series, output: &Output) -> Outcome {
         if self.unplaceable == 0 {
@@ -92,7 +97,7 @@ impl Seen {
 }
 
 /// What a heal has to do.
-pub(crate) struct Survey {
+pub(crate) struct HealSurvey {
     /// The missing copies: from which node to which.
     pub(crate) plan: Plan,
     /// How many fetches fill an owner that has a copy already.
@@ -100,18 +105,19 @@ pub(crate) struct Survey {
     /// By node, the average length of the files that it sends, or `None` if unknown.
     pub(crate) averages: Vec<Option<u64>>,
     /// What else was found.
-    pub(crate) seen: Seen,
+    pub(crate) seen: ListTotals,
     /// Selected names that no node has.
-    pub(crate) sought: Sought,
+    pub(crate) sought: UnfoundNames,
 }
 
 /// Reads all lists to their end.
 ///
 /// # Errors
 /// [`UnhealthyError`] if a list cannot be read to its end.
-pub(crate) async fn survey(mut reader: Reader, fleet: &Fleet) -> anyhow::Result<Survey> {
+pub(crate) async fn survey(mut reader: NeedReader, fleet: &Fleet) -> anyhow::Result<HealSurvey> {
     let mut copies: BTreeMap<(usize, usize), u64> = BTreeMap::new();
-    let mut thinned: Vec<Thinned> = fleet.members.iter().map(|_| Thinned::default()).collect();
+    let mut thinned: Vec<EvenSample> =
+        fleet.members.iter().map(|_| EvenSample::default()).collect();
     let mut compared = 0;
     let broken = |error: ClientError| {
         UnhealthyError::because(format!("cannot find out what is missing: {}", chain(&error)))
@@ -132,11 +138,17 @@ pub(crate) async fn survey(mut reader: Reader, fleet: &Fleet) -> anyhow::Result<
     let averages = averages.map(|(node, thinned)| average(&node.daemon, thinned));
     let averages: Vec<Option<u64>> = stream::iter(averages).buffered(ASKED_AT_ONCE).collect().await;
     let plan = plan_of_copies(&copies, &averages, &fleet.members);
-    Ok(Survey { plan, compared, averages, seen: reader.seen, sought: reader.holders.into_sought() })
+    Ok(HealSurvey {
+        plan,
+        compared,
+        averages,
+        seen: reader.seen,
+        sought: reader.holders.into_sought(),
+    })
 }
 
 /// Reports what was found and is not for this command, and what looks odd.
-pub(crate) fn tell(seen: &Seen, fleet: &Fleet, is_selection: bool, output: &Output) {
+pub(crate) fn tell(seen: &ListTotals, fleet: &Fleet, is_selection: bool, output: &Output) {
     if seen.unusable > 0 {
         output.say(format_args!(
             "bucky: {} left out; `bucky verify` reports them",

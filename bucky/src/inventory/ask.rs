@@ -12,7 +12,7 @@ use crate::cluster::{DaemonKind, Member};
 use crate::names::metric_called;
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
-use crate::patience::{self, Next, Patience, Trouble};
+use crate::patience::{self, NextStep, Patience, Trouble};
 
 /// How long a Go daemon takes to report that it scans, after a new scan was asked for.
 const SCAN_BEGINS: Duration = Duration::from_millis(300);
@@ -44,8 +44,8 @@ pub(crate) async fn list(
             output.say(format_args!("Results from {} not available. Sleeping.", daemon.addr()));
         }
         match patience.after(Trouble::Busy, patience::jitter()) {
-            Next::Wait(wait) => tokio::time::sleep(wait).await,
-            Next::GiveUp => return Err(never_ready(daemon)),
+            NextStep::Wait(wait) => tokio::time::sleep(wait).await,
+            NextStep::GiveUp => return Err(never_ready(daemon)),
         }
     }
 }

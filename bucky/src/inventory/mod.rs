@@ -1,7 +1,7 @@
 //! What the nodes hold, read page by page, from all nodes at once, in the order of the names.
 //!
 //! A daemon with `/v1` gives its list in pages. A Go daemon gives it in one piece, unsorted, and reports
-//! sizes metric by metric. In both cases a [`Listing`] hands out bounded pages, and [`Merged`] puts those of
+//! sizes metric by metric. In both cases a [`Listing`] hands out bounded pages, and [`MergedLists`] puts those of
 //! many nodes into one order.
 
 mod ask;
@@ -41,7 +41,7 @@ pub(crate) fn page_len(nodes: usize) -> usize {
 
 /// How much is asked of each metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Detail {
+pub(crate) enum ListDetail {
     /// Its name.
     Name,
     /// Its name, size and modification time.
@@ -50,7 +50,7 @@ pub(crate) enum Detail {
 
 /// A metric on a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct ListedMetric {
     /// Its name, as the node lists it.
     pub(crate) name: String,
     /// Its size and time, or the reason why they are unknown.
@@ -72,15 +72,15 @@ pub(crate) struct Query {
     /// Which metrics.
     pub(crate) selection: Selection,
     /// How much of each metric.
-    pub(crate) detail: Detail,
+    pub(crate) detail: ListDetail,
     /// How many metrics of a Go daemon are asked for at the same time, one request each.
     pub(crate) workers: usize,
 }
 
 /// A list that is being read from one node.
 pub(crate) struct Listing {
-    pages: mpsc::Receiver<Result<Vec<Entry>, ClientError>>,
-    page: VecDeque<Entry>,
+    pages: mpsc::Receiver<Result<Vec<ListedMetric>, ClientError>>,
+    page: VecDeque<ListedMetric>,
 }
 
 impl Listing {
@@ -95,9 +95,9 @@ impl Listing {
         let daemon = member.daemon.clone();
         let has_pages = member.can(DaemonKind::pages_its_list);
         tokio::spawn(async move {
-            let reading = Reading { daemon, query, page_len, output, sender };
+            let reading = ListReader { daemon, query, page_len, output, sender };
             let result = match (&reading.query.selection, has_pages) {
-                (Selection::Names(names), true) if reading.query.detail == Detail::Stat => {
+                (Selection::Names(names), true) if reading.query.detail == ListDetail::Stat => {
                     reading.stat_by_name(names).await
                 }
                 (Selection::Names(names), _) => reading.by_name(names).await,
@@ -119,7 +119,7 @@ impl Listing {
     ///
     /// # Errors
     /// [`ClientError`], once, if the list cannot be read to its end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Entry>, ClientError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<ListedMetric>, ClientError> {
         while self.page.is_empty() {
             match self.pages.recv().await {
                 Some(page) => self.page = page?.into(),
@@ -130,15 +130,15 @@ impl Listing {
     }
 }
 
-struct Reading {
+struct ListReader {
     daemon: Daemon,
     query: Arc<Query>,
     page_len: usize,
     output: Arc<Output>,
-    sender: mpsc::Sender<Result<Vec<Entry>, ClientError>>,
+    sender: mpsc::Sender<Result<Vec<ListedMetric>, ClientError>>,
 }
 
-impl Reading {
+impl ListReader {
     /// Reads the pages of a daemon with `/v1`.
     async fn by_page(&self) -> Result<(), ClientError> {
         let mut after: Option<String> = None;
@@ -156,13 +156,13 @@ impl Reading {
         Ok(())
     }
 
-    async fn page(&self, after: Option<&str>) -> Result<Page<Entry>, ClientError> {
+    async fn page(&self, after: Option<&str>) -> Result<Page<ListedMetric>, ClientError> {
         let regex = match &self.query.selection {
             Selection::Regex(regex) => Some(regex.as_str()),
             Selection::All | Selection::Names(_) => None,
         };
         let filter = PageFilter { regex, unplaceable: false };
-        if self.query.detail == Detail::Stat {
+        if self.query.detail == ListDetail::Stat {
             let page = stat_page(&self.daemon, filter, after, self.page_len).await?;
             return Ok(Page {
                 entries: page.entries.into_iter().map(entry).collect(),
@@ -171,7 +171,7 @@ impl Reading {
         }
         let page = name_page(&self.daemon, filter, after, self.page_len).await?;
         let entries =
-            page.entries.into_iter().map(|name| Entry { name, stat: Ok(Stat::default()) });
+            page.entries.into_iter().map(|name| ListedMetric { name, stat: Ok(Stat::default()) });
         Ok(Page { entries: entries.collect(), next: page.next })
     }
 
@@ -214,10 +214,11 @@ impl Reading {
     /// Hands a page out; `false` if the receiver is gone.
     async fn send(&self, names: Vec<String>) -> Result<bool, ClientError> {
         let entries = match self.query.detail {
-            Detail::Name => {
-                names.into_iter().map(|name| Entry { name, stat: Ok(Stat::default()) }).collect()
-            }
-            Detail::Stat => {
+            ListDetail::Name => names
+                .into_iter()
+                .map(|name| ListedMetric { name, stat: Ok(Stat::default()) })
+                .collect(),
+            ListDetail::Stat => {
                 let looked = names.into_iter().map(|name| self.look(name));
                 stream::iter(looked).buffered(self.query.workers).try_collect().await?
             }
@@ -226,10 +227,10 @@ impl Reading {
     }
 
     /// Asks for one metric. If the daemon does not answer, that is the error of the whole list.
-    async fn look(&self, name: String) -> Result<Entry, ClientError> {
+    async fn look(&self, name: String) -> Result<ListedMetric, ClientError> {
         // D31: the Go daemon would return another metric.
         if let Err(reason) = metric_called(&name) {
-            return Ok(Entry {
+            return Ok(ListedMetric {
                 stat: Err(format!("{name:?} is not a valid metric name: {reason}")),
                 name,
             });
@@ -245,22 +246,22 @@ impl Reading {
             }
             Err(error) => Err(format!("{name}: {}", chain(&error))),
         };
-        Ok(Entry { name, stat })
+        Ok(ListedMetric { name, stat })
     }
 }
 
-fn entry(line: MetricLine) -> Entry {
+fn entry(line: MetricLine) -> ListedMetric {
     let MetricLine { metric, bytes, mtime, reason, .. } = line;
     let stat = if reason.is_empty() {
         Ok(Stat { bytes, mtime })
     } else {
         Err(format!("{metric}: {reason}"))
     };
-    Entry { name: metric.to_string(), stat }
+    ListedMetric { name: metric.to_string(), stat }
 }
 
 /// The lists of many nodes in one order: by name, then by node.
-pub(crate) struct Merged {
+pub(crate) struct MergedLists {
     listings: Vec<Option<Listing>>,
     heads: BinaryHeap<Reverse<Head>>,
     failures: Vec<ClientError>,
@@ -272,7 +273,7 @@ pub(crate) struct Merged {
 #[derive(PartialEq, Eq)]
 struct Head {
     index: usize,
-    entry: Entry,
+    entry: ListedMetric,
 }
 
 impl Ord for Head {
@@ -287,7 +288,7 @@ impl PartialOrd for Head {
     }
 }
 
-impl Merged {
+impl MergedLists {
     /// Begins to read from all members of `cluster` that answered, after a new scan if `fresh`.
     ///
     /// # Errors
@@ -321,7 +322,7 @@ impl Merged {
     }
 
     /// The next metric and the index of its node among the members, or `None` at the end of all lists.
-    pub(crate) async fn next(&mut self) -> Option<(usize, Entry)> {
+    pub(crate) async fn next(&mut self) -> Option<(usize, ListedMetric)> {
         let Reverse(Head { index, entry }) = self.heads.pop()?;
         self.advance(index).await;
         Some((index, entry))
@@ -383,9 +384,9 @@ pub(crate) fn tell_failures(failures: &[ClientError], output: &Output) -> Outcom
 }
 
 /// Selected names that no node has returned yet.
-pub(crate) struct Sought(BTreeSet<String>);
+pub(crate) struct UnfoundNames(BTreeSet<String>);
 
-impl Sought {
+impl UnfoundNames {
     /// All selected names.
     pub(crate) fn new(selection: &Selection) -> Self {
         match selection {

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The counters.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct RelayCounts {
     pickles: AtomicU64,
     seen: AtomicU64,
     sent: AtomicU64,
 }
 
-impl Counts {
+impl RelayCounts {
     /// Counts a pickle.
     pub(super) fn pickle(&self) {
         self.pickles.fetch_add(1, Ordering::Relaxed);
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn the_figures_have_the_go_relays_names() {
-        let counts = Counts::default();
+        let counts = RelayCounts::default();
         counts.pickle();
         counts.seen(7);
         counts.sent(5);

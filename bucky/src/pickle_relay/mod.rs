@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-use self::figures::{Counts, memory_bytes};
+use self::figures::{RelayCounts, memory_bytes};
 use self::queue::{Block, Intake, queue};
 use self::receiver::{Receiver, WORK_BYTES};
 use self::upstream::Upstream;
@@ -73,7 +73,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Outcome> {
     let stop = Stop::told_on_signals(output)?;
     let (intake, outlet) = queue(settings.queue);
-    let counts = Arc::new(Counts::default());
+    let counts = Arc::new(RelayCounts::default());
     let upstream =
         Upstream::new(settings.upstream.clone(), outlet, Arc::clone(&counts), Arc::clone(output));
     let sending = tokio::spawn(upstream.run());
@@ -167,7 +167,7 @@ async fn next(
 }
 
 /// Sends the relay's own statistics from time to time. They are left out if the queue is full.
-async fn report(settings: Settings, intake: Intake, counts: Arc<Counts>) {
+async fn report(settings: Settings, intake: Intake, counts: Arc<RelayCounts>) {
     let Some(period) = settings.interval else { return };
     let mut turns = interval(period);
     turns.tick().await;

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::datapoint::append_line;
-use super::figures::Counts;
+use super::figures::RelayCounts;
 use super::pickle::Pickle;
 use super::queue::{Block, Intake};
 use crate::output::Output;
@@ -33,7 +33,7 @@ const TURN: usize = 256;
 #[derive(Clone)]
 pub(super) struct Receiver {
     pub(super) intake: Intake,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Arc<RelayCounts>,
     pub(super) output: Arc<Output>,
     pub(super) stop: Stop,
     /// A permit for each byte of the pickles that are being decoded.
@@ -44,7 +44,7 @@ pub(super) struct Receiver {
 }
 
 /// The reason why a connection ends.
-enum End {
+enum ConnectionEnd {
     /// The sender closed it between two frames, or the relay stops.
     InOrder,
     /// It failed, for this reason.
@@ -61,7 +61,7 @@ impl Receiver {
         let end = loop {
             late += u32::from(self.stop.is_asked());
             if late > LATE_MOST {
-                break End::InOrder;
+                break ConnectionEnd::InOrder;
             }
             match self.frame(&mut stream).await {
                 Ok(frame) => self.take(&frame, peer).await,
@@ -69,14 +69,18 @@ impl Receiver {
             }
         };
         match end {
-            End::Because(reason) => self.output.say(format_args!("{peer}: closed: {reason}")),
-            End::InOrder if self.verbose => self.output.say(format_args!("{peer}: disconnected")),
-            End::InOrder => {}
+            ConnectionEnd::Because(reason) => {
+                self.output.say(format_args!("{peer}: closed: {reason}"))
+            }
+            ConnectionEnd::InOrder if self.verbose => {
+                self.output.say(format_args!("{peer}: disconnected"))
+            }
+            ConnectionEnd::InOrder => {}
         }
     }
 
     /// The next pickle. A frame that has begun is read to its end, even if the relay stops.
-    async fn frame(&self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, End> {
+    async fn frame(&self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, ConnectionEnd> {
         let mut head = Vec::with_capacity(4);
         while head.len() < 4 {
             let is_between = head.is_empty();
@@ -85,16 +89,22 @@ impl Receiver {
                 // was delivered.
                 biased;
                 read = self.read(stream, &mut head, 4) => read?,
-                () = self.stop.asked(), if is_between => return Err(End::InOrder),
+                () = self.stop.asked(), if is_between => return Err(ConnectionEnd::InOrder),
             };
             if read == 0 {
-                return Err(if is_between { End::InOrder } else { cut_off(head.len(), 4) });
+                return Err(if is_between {
+                    ConnectionEnd::InOrder
+                } else {
+                    cut_off(head.len(), 4)
+                });
             }
         }
         let len = head.iter().fold(0_u32, |len, byte| (len << 8) | u32::from(*byte));
         if len > self.frame_bytes {
             let most = self.frame_bytes;
-            return Err(End::Because(format!("a pickle of {len} bytes; -x allows {most}")));
+            return Err(ConnectionEnd::Because(format!(
+                "a pickle of {len} bytes; -x allows {most}"
+            )));
         }
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let mut frame = Vec::new();
@@ -112,16 +122,17 @@ impl Receiver {
         stream: &mut (impl AsyncRead + Unpin),
         bytes: &mut Vec<u8>,
         len: usize,
-    ) -> Result<usize, End> {
+    ) -> Result<usize, ConnectionEnd> {
         let missing = len.saturating_sub(bytes.len()).min(READ_BYTES);
         bytes.reserve(missing);
         let mut limited = stream.take(missing as u64);
         match timeout(self.idle, limited.read_buf(bytes)).await {
             Ok(Ok(read)) => Ok(read),
-            Ok(Err(error)) => Err(End::Because(error.to_string())),
-            Err(_) => {
-                Err(End::Because(format!("nothing received for {} s (-t)", self.idle.as_secs())))
-            }
+            Ok(Err(error)) => Err(ConnectionEnd::Because(error.to_string())),
+            Err(_) => Err(ConnectionEnd::Because(format!(
+                "nothing received for {} s (-t)",
+                self.idle.as_secs()
+            ))),
         }
     }
 
@@ -173,8 +184,8 @@ impl Receiver {
     }
 }
 
-fn cut_off(came: usize, len: usize) -> End {
-    End::Because(format!("cut off after {came} of {len} bytes"))
+fn cut_off(came: usize, len: usize) -> ConnectionEnd {
+    ConnectionEnd::Because(format!("cut off after {came} of {len} bytes"))
 }
 
 #[cfg(test)]
@@ -201,7 +212,7 @@ mod tests {
         let (_stop, stop) = Stop::manual();
         let receiver = Receiver {
             intake,
-            counts: Arc::new(Counts::default()),
+            counts: Arc::new(RelayCounts::default()),
             output: Arc::new(output),
             stop,
             work: Arc::new(Semaphore::new(usize::try_from(WORK_BYTES).unwrap())),

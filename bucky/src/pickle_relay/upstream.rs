@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{sleep, timeout};
 
-use super::figures::Counts;
+use super::figures::RelayCounts;
 use super::queue::{Block, Outlet};
 use crate::output::Output;
 
@@ -38,15 +38,15 @@ const CLOSE: Duration = Duration::from_secs(2);
 pub(super) struct Upstream {
     addr: String,
     outlet: Outlet,
-    counts: Arc<Counts>,
+    counts: Arc<RelayCounts>,
     output: Arc<Output>,
     /// A block that was taken from the queue and not completely written.
     pending: Option<Block>,
-    kept: Kept,
+    kept: RecentLines,
 }
 
 /// The reason why a connection is left.
-enum Left {
+enum FeedEnd {
     /// Everything is sent, and no more can come.
     Drained,
     Broken(io::Error),
@@ -57,10 +57,10 @@ impl Upstream {
     pub(super) fn new(
         addr: String,
         outlet: Outlet,
-        counts: Arc<Counts>,
+        counts: Arc<RelayCounts>,
         output: Arc<Output>,
     ) -> Self {
-        Self { addr, outlet, counts, output, pending: None, kept: Kept::default() }
+        Self { addr, outlet, counts, output, pending: None, kept: RecentLines::default() }
     }
 
     /// Sends until everything is sent and no more can come.
@@ -80,12 +80,12 @@ impl Upstream {
                     left
                 }
                 // Without lines to send, the upstream is not needed any more.
-                Err(_) if self.is_drained() => Left::Drained,
-                Err(error) => Left::Broken(error),
+                Err(_) if self.is_drained() => FeedEnd::Drained,
+                Err(error) => FeedEnd::Broken(error),
             };
             match left {
-                Left::Drained => return,
-                Left::Broken(error) => {
+                FeedEnd::Drained => return,
+                FeedEnd::Broken(error) => {
                     if !std::mem::replace(&mut is_told, true) {
                         self.output.say(format_args!(
                             "{}: {error}; trying again every {} s",
@@ -104,7 +104,7 @@ impl Upstream {
     }
 
     /// Sends over one connection.
-    async fn feed(&mut self, stream: TcpStream) -> Left {
+    async fn feed(&mut self, stream: TcpStream) -> FeedEnd {
         let (mut reader, mut writer) = stream.into_split();
         let sent = tokio::select! {
             sent = self.write_all(&mut writer) => sent,
@@ -113,9 +113,9 @@ impl Upstream {
         match sent {
             Ok(()) => {
                 close(reader, writer).await;
-                Left::Drained
+                FeedEnd::Drained
             }
-            Err(error) => Left::Broken(error),
+            Err(error) => FeedEnd::Broken(error),
         }
     }
 
@@ -175,12 +175,12 @@ async fn close(mut reader: OwnedReadHalf, mut writer: OwnedWriteHalf) {
 
 /// The lines that were written last.
 #[derive(Debug, Default)]
-struct Kept {
+struct RecentLines {
     blocks: VecDeque<(Instant, Vec<u8>)>,
     bytes: usize,
 }
 
-impl Kept {
+impl RecentLines {
     fn push(&mut self, lines: Vec<u8>) {
         self.bytes += lines.len();
         self.blocks.push_back((Instant::now(), lines));

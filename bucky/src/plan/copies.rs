@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Load, Plan, Row};
+use super::{Load, Plan, PlanRow};
 use crate::fleet::Node;
 
 /// The plan for these numbers of copies by source and destination, both as indexes of `members`.
@@ -18,9 +18,9 @@ pub(crate) fn plan_of_copies(
             None => Load { metrics, bytes: 0, unknown: metrics },
         };
         let (from, to) = (members.get(from)?, members.get(to)?);
-        Some(Row { from: from.addr().clone(), to: to.addr().clone(), load })
+        Some(PlanRow { from: from.addr().clone(), to: to.addr().clone(), load })
     };
-    let rows: Vec<Row> = copies.iter().filter_map(row).collect();
+    let rows: Vec<PlanRow> = copies.iter().filter_map(row).collect();
     let disk = |addr: &bucky_api::DaemonAddr| {
         members.iter().find(|node| node.addr() == addr).and_then(|node| node.disk)
     };

@@ -20,7 +20,7 @@ use crate::output::{Table, human_bytes, human_count};
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     /// How much goes from which node to which, sorted by the indexes of the nodes.
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<PlanRow>,
     /// What each destination gets, sorted by address.
     pub(crate) destinations: Vec<Destination>,
     /// Misplaced metrics; a metric on several nodes counts once for each.
@@ -31,7 +31,7 @@ pub(crate) struct Plan {
 
 /// What one node sends to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct PlanRow {
     /// Where the metrics are.
     pub(crate) from: DaemonAddr,
     /// Where they belong.
@@ -110,7 +110,7 @@ impl Load {
 impl Plan {
     /// A plan of these rows; `disk` gives the room of each destination.
     pub(crate) fn new(
-        rows: Vec<Row>,
+        rows: Vec<PlanRow>,
         metrics: u64,
         disk: impl Fn(&DaemonAddr) -> Option<DiskStatus>,
     ) -> Self {
@@ -217,8 +217,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn row(from: &str, to: &str, metrics: u64, bytes: u64, unknown: u64) -> Row {
-        Row { from: addr(from), to: addr(to), load: Load { metrics, bytes, unknown } }
+    fn row(from: &str, to: &str, metrics: u64, bytes: u64, unknown: u64) -> PlanRow {
+        PlanRow { from: addr(from), to: addr(to), load: Load { metrics, bytes, unknown } }
     }
 
     #[test]

@@ -79,18 +79,18 @@ impl FromStr for Reserve {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
     load: Load,
-    bytes: Option<Lack>,
-    inodes: Option<Lack>,
+    bytes: Option<Shortfall>,
+    inodes: Option<Shortfall>,
 }
 
 /// What is free and what is reserved of it; the load needs more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lack {
+struct Shortfall {
     free: u64,
     reserved: u64,
 }
 
-impl Lack {
+impl Shortfall {
     fn of(wanted: u64, free: u64, reserved: u64) -> Option<Self> {
         let is_short = wanted > 0 && free.saturating_sub(reserved) < wanted;
         is_short.then_some(Self { free, reserved })
@@ -104,8 +104,8 @@ impl Shortage {
         let (bytes, inodes) = reserve.of(disk);
         let shortage = Self {
             load,
-            bytes: Lack::of(load.bytes, disk.free_bytes, bytes),
-            inodes: disk.free_inodes.and_then(|free| Lack::of(load.metrics, free, inodes)),
+            bytes: Shortfall::of(load.bytes, disk.free_bytes, bytes),
+            inodes: disk.free_inodes.and_then(|free| Shortfall::of(load.metrics, free, inodes)),
         };
         (shortage.bytes.is_some() || shortage.inodes.is_some()).then_some(shortage)
     }

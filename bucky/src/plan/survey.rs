@@ -9,13 +9,13 @@ use bucky_ring::Ring;
 use futures_util::{StreamExt, stream};
 
 use super::room::Reserve;
-use super::{Destination, Load, Plan, Row};
+use super::{Destination, Load, Plan, PlanRow};
 use crate::fleet::{Fleet, OwnerIndex, Source};
 use crate::inventory::page_len;
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
 use crate::placement::Series;
-use crate::strays::{Found, How, Item, StrayListing, StrayQuery};
+use crate::strays::{Item, MisplacedMetric, StrayListing, StrayMethod, StrayQuery};
 use crate::{chain, patience};
 
 /// How many nodes count at once.
@@ -26,7 +26,7 @@ const UNUSABLE_NAMED: u64 = 20;
 
 /// Which misplaced metrics are moved.
 #[derive(Clone)]
-pub(crate) struct Selection {
+pub(crate) struct StraySelection {
     /// The ring.
     pub(crate) ring: Arc<Ring>,
     /// The series that are known by their hash.
@@ -39,7 +39,7 @@ pub(crate) struct Selection {
     pub(crate) local_prefix: Option<String>,
 }
 
-impl Selection {
+impl StraySelection {
     /// Whether metrics of these owners are moved. A metric goes to all of its owners or stays where it is.
     pub(crate) fn allows(&self, owners: &[OwnerIndex]) -> bool {
         self.allowed
@@ -79,7 +79,7 @@ pub(crate) struct Count {
 
 /// What there is to move, and what is unplaceable.
 #[derive(Clone, Debug)]
-pub(crate) struct Survey {
+pub(crate) struct MoveSurvey {
     /// The plan for all sources.
     pub(crate) plan: Plan,
     /// Unplaceable tagged files: they stay where they are.
@@ -92,10 +92,10 @@ pub(crate) struct Survey {
 /// [`UnhealthyError`] if a node cannot count.
 pub(crate) async fn plan(
     fleet: &Fleet,
-    selection: &Selection,
+    selection: &StraySelection,
     reserve: Reserve,
     output: &Arc<Output>,
-) -> anyhow::Result<Survey> {
+) -> anyhow::Result<MoveSurvey> {
     let counted = fleet.sources.iter().map(|source| async move {
         count(fleet, source, selection, output).await.map(|count| (source, count))
     });
@@ -117,7 +117,7 @@ pub(crate) async fn plan(
         }
         for (owner, load) in count.loads {
             let Some(to) = fleet.member(owner) else { continue };
-            rows.push(Row { from: source.node.addr().clone(), to: to.addr().clone(), load });
+            rows.push(PlanRow { from: source.node.addr().clone(), to: to.addr().clone(), load });
         }
     }
     if unplaceable > 0 {
@@ -133,7 +133,7 @@ pub(crate) async fn plan(
         Some(Destination { addr, volume: Some(volume.path.clone()), load, disk })
     });
     let plan = Plan::new(rows, metrics, disk).with_volumes(volumes.collect()).reserving(reserve);
-    Ok(Survey { plan, unplaceable })
+    Ok(MoveSurvey { plan, unplaceable })
 }
 
 /// What `source` has to send.
@@ -143,7 +143,7 @@ pub(crate) async fn plan(
 pub(crate) async fn count(
     fleet: &Fleet,
     source: &Source,
-    selection: &Selection,
+    selection: &StraySelection,
     output: &Arc<Output>,
 ) -> anyhow::Result<Count> {
     // A node's own count is by node of the ring. With several owners it does not show which metrics have only
@@ -155,7 +155,7 @@ pub(crate) async fn count(
     let is_exact = !has_volumes
         && (spec.replication_factor == 1 || (selection.allowed.is_none() && is_host_once));
     match &source.how {
-        How::Asked { host } if is_exact => {
+        StrayMethod::Asked { host } if is_exact => {
             let count = asked(fleet, source, host.clone(), selection, output).await?;
             // Our `--series` may have series that the node does not know.
             if count.unplaceable == 0 || !selection.series.is_given() {
@@ -171,7 +171,7 @@ async fn asked(
     fleet: &Fleet,
     source: &Source,
     host: Option<String>,
-    selection: &Selection,
+    selection: &StraySelection,
     output: &Output,
 ) -> anyhow::Result<Count> {
     let query =
@@ -215,7 +215,7 @@ async fn asked(
 async fn listed(
     fleet: &Fleet,
     source: &Source,
-    selection: &Selection,
+    selection: &StraySelection,
     output: &Arc<Output>,
 ) -> anyhow::Result<Count> {
     let mut listing = StrayListing::begin(
@@ -244,7 +244,13 @@ async fn listed(
     Ok(count)
 }
 
-fn add(fleet: &Fleet, source: &Source, selection: &Selection, count: &mut Count, found: &Found) {
+fn add(
+    fleet: &Fleet,
+    source: &Source,
+    selection: &StraySelection,
+    count: &mut Count,
+    found: &MisplacedMetric,
+) {
     let owners = fleet.owners(&found.owners);
     if !selection.allows(&owners) || fleet.is_only_owner(&source.node, &owners) {
         return;

@@ -14,9 +14,9 @@ use crate::fleet::Fleet;
 use crate::former;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::plan::survey::Selection;
+use crate::plan::survey::StraySelection;
 use crate::transfer::opening::open;
-use crate::transfer::{ASKED_AT_ONCE, Order, plan_and_move};
+use crate::transfer::{ASKED_AT_ONCE, MoveOrder, plan_and_move};
 
 /// Carries out `order`.
 ///
@@ -24,7 +24,7 @@ use crate::transfer::{ASKED_AT_ONCE, Order, plan_and_move};
 /// Everything that is refused before the first move. What fails later is in the outcome.
 pub(crate) async fn run(
     client: Client,
-    order: Order,
+    order: MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let cluster =
@@ -38,9 +38,9 @@ pub(crate) async fn run(
 /// Which nodes take part, and what is moved.
 async fn prepare(
     cluster: &Cluster,
-    order: &Order,
+    order: &MoveOrder,
     output: &Arc<Output>,
-) -> anyhow::Result<(Fleet, Selection)> {
+) -> anyhow::Result<(Fleet, StraySelection)> {
     let ring = cluster.ring()?;
     let drained = ask_all(cluster.client(), &order.selected.drained).await;
     let seed = if order.selected.only_seed {

@@ -21,7 +21,7 @@ pub(super) struct BatchFile {
 pub(super) fn batch_body(
     files: Vec<BatchFile>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let pieces = Pieces::default();
+    let pieces = BodyBuffer::default();
     let writer = ArchiveWriter::new(pieces.clone());
     stream::try_unfold(Some((writer, files.into_iter())), move |state| {
         let pieces = pieces.clone();
@@ -46,15 +46,15 @@ pub(super) fn batch_body(
 
 /// Bytes that were written and not yet taken.
 #[derive(Clone, Default)]
-struct Pieces(Arc<Mutex<Vec<u8>>>);
+struct BodyBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Pieces {
+impl BodyBuffer {
     fn take(&self) -> Bytes {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
     }
 }
 
-impl Write for Pieces {
+impl Write for BodyBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())

@@ -1,10 +1,8 @@
-//! Brings the files of an archive to their owners: in batches where a daemon has `/v1`, one by one to the Go
-//! tool's.
+//! Brings the files of an archive to their owners: in batches where a daemon has `/v1`, one by one to the Go tool's.
 //!
-//! What is held is bounded, however many nodes there are: where there is no room for the next file, the
-//! fullest batch goes early. A file that is too long for memory lies in a temporary file, and is sent alone,
-//! piece by piece. An owner counts as restored only if it says so itself, which it does once the batch is
-//! durable there.
+//! What is held is bounded, however many nodes there are: where there is no room for the next file, the fullest batch goes
+//! early. A file that is too long for memory lies in a temporary file, and is sent alone, piece by piece. An owner counts as
+//! restored only if it says so itself, which it does once the batch is durable there.
 
 use std::collections::HashSet;
 use std::io;
@@ -21,7 +19,7 @@ use super::batch_body::{BatchFile, batch_body};
 use super::long_body::long_body;
 use crate::chain;
 use crate::fleet::Node;
-use crate::patience::{Next, Patience, Trouble, jitter};
+use crate::patience::{NextStep, Patience, Trouble, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 use crate::run::stop::Stop;
@@ -52,24 +50,24 @@ pub(crate) struct Restored {
 }
 
 /// A file on its way to its owners.
-pub(crate) struct File {
+pub(crate) struct PendingFile {
     metric: MetricName,
     meta: FileMeta,
     digest: Digest,
     is_sparse: bool,
-    content: Whole,
-    open: Mutex<Open>,
+    content: FileContent,
+    open: Mutex<FileProgress>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
 /// The whole of a file.
-enum Whole {
+enum FileContent {
     Held(Bytes),
     Spooled(Spool),
 }
 
 /// What is known of a file by now.
-struct Open {
+struct FileProgress {
     owners: usize,
     effect: Option<Effect>,
     failures: Vec<Failure>,
@@ -80,7 +78,7 @@ pub(crate) struct Delivery {
     shared: Arc<Shared>,
     room: Arc<Semaphore>,
     /// What waits for a full batch, by node.
-    waiting: Vec<Vec<Arc<File>>>,
+    waiting: Vec<Vec<Arc<PendingFile>>>,
     running: JoinSet<()>,
 }
 
@@ -128,8 +126,7 @@ impl Delivery {
     /// Takes a file that goes to the nodes at these places; waits while too much is held.
     pub(crate) async fn push(&mut self, file: Restored, owners: Vec<usize>) {
         let Restored { metric, meta, content, digest, is_sparse } = file;
-        // Of two files of one metric the first counts, as it stands in the archive: it is there before the
-        // second comes.
+        // Of two files of one metric the first counts, as it stands in the archive: it is there before the second comes.
         if self.shared.held().contains(&metric) {
             self.finish().await;
         }
@@ -140,13 +137,13 @@ impl Delivery {
         };
         let room = self.make_room(bytes).await;
         self.shared.held().insert(metric.clone());
-        let open = Open { owners: owners.len(), effect: None, failures: Vec::new() };
+        let open = FileProgress { owners: owners.len(), effect: None, failures: Vec::new() };
         let (content, is_long) = match content {
-            Content::Held(content) => (Whole::Held(content.into()), false),
-            Content::Spooled(spool) => (Whole::Spooled(spool), true),
+            Content::Held(content) => (FileContent::Held(content.into()), false),
+            Content::Spooled(spool) => (FileContent::Spooled(spool), true),
         };
         let open = Mutex::new(open);
-        let file = File { metric, meta, digest, is_sparse, content, open, _room: room };
+        let file = PendingFile { metric, meta, digest, is_sparse, content, open, _room: room };
         let file = Arc::new(file);
         for owner in owners {
             let Some(waiting) = self.waiting.get_mut(owner) else { continue };
@@ -184,7 +181,8 @@ impl Delivery {
     }
 
     fn fullest(&self) -> Option<usize> {
-        let bytes = |files: &[Arc<File>]| files.iter().map(|file| file.bytes()).sum::<usize>();
+        let bytes =
+            |files: &[Arc<PendingFile>]| files.iter().map(|file| file.bytes()).sum::<usize>();
         let waiting = self.waiting.iter().enumerate().filter(|(_, files)| !files.is_empty());
         waiting.max_by_key(|(_, files)| bytes(files)).map(|(node, _)| node)
     }
@@ -196,23 +194,23 @@ impl Delivery {
     }
 }
 
-fn is_full(files: &[Arc<File>]) -> bool {
+fn is_full(files: &[Arc<PendingFile>]) -> bool {
     files.len() >= BATCH_FILES
         || files.iter().map(|file| file.bytes()).sum::<usize>() >= BATCH_BYTES
 }
 
-impl File {
+impl PendingFile {
     fn bytes(&self) -> usize {
         let held = match &self.content {
-            Whole::Held(content) => content.len(),
-            Whole::Spooled(_) => 0,
+            FileContent::Held(content) => content.len(),
+            FileContent::Spooled(_) => 0,
         };
         held + FILE_COST_BYTES
     }
 
     /// As it is sent with others; none where it goes alone.
     fn to_send(&self) -> Option<BatchFile> {
-        let Whole::Held(content) = &self.content else { return None };
+        let FileContent::Held(content) = &self.content else { return None };
         let Self { metric, meta, digest, is_sparse, .. } = self;
         Some(BatchFile {
             metric: metric.clone(),
@@ -226,15 +224,15 @@ impl File {
     /// As it is given to a daemon of the Go tool.
     async fn given(&self, node: &Node) -> Result<GivenFile, Failure> {
         let content = match &self.content {
-            Whole::Held(content) => content.clone(),
-            Whole::Spooled(spool) if spool.len_bytes() > GO_FILE_BYTES => {
+            FileContent::Held(content) => content.clone(),
+            FileContent::Spooled(spool) if spool.len_bytes() > GO_FILE_BYTES => {
                 let bytes = spool.len_bytes();
                 let reason = format!(
                     "it has {bytes} bytes, and a daemon of the Go tool is given at most {GO_FILE_BYTES}; run buckyd there"
                 );
                 return Err(failure(node, FailureKind::of(Some(Problem::TooLarge)), reason));
             }
-            Whole::Spooled(spool) => {
+            FileContent::Spooled(spool) => {
                 let spool = spool.clone();
                 let read = tokio::task::spawn_blocking(move || spool.content()).await;
                 let read = read.map_err(io::Error::other).and_then(|read| read);
@@ -247,13 +245,13 @@ impl File {
 }
 
 /// Files that are sent together.
-struct Work {
-    files: Vec<Arc<File>>,
+struct DeliveryWork {
+    files: Vec<Arc<PendingFile>>,
     patience: Patience,
 }
 
 /// Why an attempt left files undone.
-struct Setback {
+struct DeliverySetback {
     trouble: Trouble,
     failure: Failure,
 }
@@ -263,7 +261,7 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn deliver(&self, node: usize, files: Vec<Arc<File>>) {
+    async fn deliver(&self, node: usize, files: Vec<Arc<PendingFile>>) {
         let Some(node) = self.nodes.get(node) else { return };
         let _receiving = node.gate.receive().await;
         let _worker = self.workers.acquire().await;
@@ -273,14 +271,14 @@ impl Shared {
         }
     }
 
-    async fn deliver_together(&self, node: &Node, files: Vec<Arc<File>>) {
-        let mut stack = vec![Work { files, patience: Patience::with(&node.daemon) }];
+    async fn deliver_together(&self, node: &Node, files: Vec<Arc<PendingFile>>) {
+        let mut stack = vec![DeliveryWork { files, patience: Patience::with(&node.daemon) }];
         while let Some(mut work) = stack.pop() {
             let Some(setback) = self.attempt(node, &mut work.files).await else { continue };
             match work.patience.after(setback.trouble, jitter()) {
-                Next::Wait(pause) if !self.stop.asked_within(pause).await => stack.push(work),
+                NextStep::Wait(pause) if !self.stop.asked_within(pause).await => stack.push(work),
                 // One file may be what the others fail with.
-                Next::GiveUp
+                NextStep::GiveUp
                     if !matches!(
                         setback.failure.kind,
                         FailureKind::NodeAway | FailureKind::NoSpace
@@ -289,10 +287,10 @@ impl Shared {
                     let second = work.files.split_off(work.files.len() / 2);
                     for files in [second, work.files] {
                         let patience = Patience::with_attempts(&node.daemon, HALF_ATTEMPTS);
-                        stack.push(Work { files, patience });
+                        stack.push(DeliveryWork { files, patience });
                     }
                 }
-                Next::Wait(_) | Next::GiveUp => {
+                NextStep::Wait(_) | NextStep::GiveUp => {
                     for file in work.files {
                         self.settle(&file, Err(setback.failure.clone()));
                     }
@@ -302,13 +300,17 @@ impl Shared {
     }
 
     /// Sends `files`, of which those stay that may come through the next time; none where all are settled.
-    async fn attempt(&self, node: &Node, files: &mut Vec<Arc<File>>) -> Option<Setback> {
+    async fn attempt(
+        &self,
+        node: &Node,
+        files: &mut Vec<Arc<PendingFile>>,
+    ) -> Option<DeliverySetback> {
         if let Err(reason) = node.admit() {
             let failure = failure(node, FailureKind::NodeAway, reason);
-            return Some(Setback { trouble: Trouble::Lasting, failure });
+            return Some(DeliverySetback { trouble: Trouble::Lasting, failure });
         }
         if let Some(failure) = node.full.failure(node.addr()) {
-            return Some(Setback { trouble: Trouble::Lasting, failure });
+            return Some(DeliverySetback { trouble: Trouble::Lasting, failure });
         }
         let lines = match heal(node, files, self.rule).await {
             Ok(lines) => lines,
@@ -340,7 +342,7 @@ impl Shared {
         last
     }
 
-    async fn deliver_one_by_one(&self, node: &Node, files: Vec<Arc<File>>) {
+    async fn deliver_one_by_one(&self, node: &Node, files: Vec<Arc<PendingFile>>) {
         for file in files {
             if self.stop.is_asked() {
                 let stopped =
@@ -359,7 +361,7 @@ impl Shared {
     }
 
     /// Notes what an owner says. The last one's word settles the metric.
-    fn settle(&self, file: &File, word: Result<Effect, Failure>) {
+    fn settle(&self, file: &PendingFile, word: Result<Effect, Failure>) {
         let mut open = file.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.owners = open.owners.saturating_sub(1);
         match word {
@@ -386,8 +388,12 @@ impl Shared {
 }
 
 /// What the owner's line says of a file.
-fn outcome(node: &Node, file: &File, line: Option<HealLine>) -> Result<Effect, Setback> {
-    let passing = |kind, reason: &str| Setback {
+fn outcome(
+    node: &Node,
+    file: &PendingFile,
+    line: Option<HealLine>,
+) -> Result<Effect, DeliverySetback> {
+    let passing = |kind, reason: &str| DeliverySetback {
         trouble: Trouble::Passing,
         failure: failure(node, kind, reason.to_owned()),
     };
@@ -404,13 +410,15 @@ fn outcome(node: &Node, file: &File, line: Option<HealLine>) -> Result<Effect, S
     }
     let may_pass = line.problem.is_some_and(Problem::may_pass);
     let trouble = if may_pass { Trouble::Passing } else { Trouble::Lasting };
-    Err(Setback { trouble, failure: failure(node, FailureKind::of_line(&line), line.reason) })
+    Err(DeliverySetback {
+        trouble,
+        failure: failure(node, FailureKind::of_line(&line), line.reason),
+    })
 }
 
-/// Why `node` did not take files. Where the connection broke and nothing else is answered either, as by a
-/// daemon that is frozen, it is away, and fewer files would not come through. One on which connections break
-/// for long is given up too.
-async fn setback(node: &Node, error: ClientError) -> Setback {
+/// Why `node` did not take files. Where the connection broke and nothing else is answered either, as by a daemon that is
+/// frozen, it is away, and fewer files would not come through. One on which connections break for long is given up too.
+async fn setback(node: &Node, error: ClientError) -> DeliverySetback {
     let broke = is_broken(&error) || matches!(error, ClientError::Lines { .. });
     let silence = if broke { node.daemon.status().await.err() } else { None };
     let silence = silence.filter(|error| is_silence(error) || is_broken(error));
@@ -421,7 +429,7 @@ async fn setback(node: &Node, error: ClientError) -> Setback {
         node.unreachable(&reason);
     }
     let kind = if is_away { FailureKind::NodeAway } else { FailureKind::TransferFailed };
-    Setback { trouble: Trouble::of(&error), failure: failure(node, kind, reason) }
+    DeliverySetback { trouble: Trouble::of(&error), failure: failure(node, kind, reason) }
 }
 
 fn is_silence(error: &ClientError) -> bool {
@@ -438,13 +446,13 @@ fn failure(node: &Node, kind: FailureKind, reason: String) -> Failure {
 
 async fn heal(
     node: &Node,
-    files: &[Arc<File>],
+    files: &[Arc<PendingFile>],
     on_schema_difference: OnSchemaDifference,
 ) -> Result<Vec<HealLine>, ClientError> {
     let orders = HealOrders { replace_corrupt: false, on_schema_difference };
     let long = files.iter().find_map(|file| match &file.content {
-        Whole::Held(_) => None,
-        Whole::Spooled(spool) => Some((file, spool)),
+        FileContent::Held(_) => None,
+        FileContent::Spooled(spool) => Some((file, spool)),
     });
     let answer = match long {
         Some((file, spool)) => {

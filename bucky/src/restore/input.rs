@@ -31,7 +31,7 @@ enum Coding {
 
 /// Where an archive is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum ArchiveSource {
     /// From standard input.
     Stdin,
     /// From this file.
@@ -55,7 +55,7 @@ pub(crate) enum InputError {
     Coding { path: String, program: &'static str },
 }
 
-impl Place {
+impl ArchiveSource {
     /// `-` is standard input, anything else a file.
     pub(crate) fn of(text: &Path) -> Self {
         if text == Path::new("-") { Self::Stdin } else { Self::File(text.into()) }
@@ -83,7 +83,7 @@ fn plain(
     path: &str,
 ) -> Result<Box<dyn Read + Send>, InputError> {
     let begin = |source| InputError::Begin { path: path.to_owned(), source };
-    let mut reader = BufReader::with_capacity(BUFFER_BYTES, Whole(reader));
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, FullReads(reader));
     Ok(match coding_of(reader.fill_buf().map_err(begin)?) {
         Coding::Plain => Box::new(reader),
         Coding::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
@@ -108,9 +108,9 @@ fn coding_of(first: &[u8]) -> Coding {
 }
 
 /// A reader that fills the buffer unless it is at its end: a pipe may return its first bytes one by one.
-struct Whole<R>(R);
+struct FullReads<R>(R);
 
-impl<R: Read> Read for Whole<R> {
+impl<R: Read> Read for FullReads<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -143,29 +143,29 @@ mod tests {
             encoder.write_all(&text).unwrap();
             std::fs::write(&path, encoder.finish().unwrap()).unwrap();
             let mut read = Vec::new();
-            Place::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
+            ArchiveSource::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
             assert!(read == text, "{encoding}");
         }
         let mut skipped = b"\x5a\x2a\x4d\x18\x03\0\0\0abc".to_vec();
         skipped.extend(zstd::encode_all(text.as_slice(), 1).unwrap());
         std::fs::write(&path, skipped).unwrap();
         let mut read = Vec::new();
-        Place::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
+        ArchiveSource::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
         assert!(read == text, "behind a frame that is passed over");
-        assert_eq!(Place::of(Path::new("-")), Place::Stdin);
+        assert_eq!(ArchiveSource::of(Path::new("-")), ArchiveSource::Stdin);
     }
 
     #[test]
     fn what_cannot_be_read_is_told_with_the_way_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let error = |place: &Path| Place::of(place).open().err().unwrap().to_string();
+        let error = |place: &Path| ArchiveSource::of(place).open().err().unwrap().to_string();
         assert!(error(&path).contains("cannot read"));
         std::fs::write(&path, b"\xfd7zXZ\0...").unwrap();
         assert!(error(&path).contains("xz -dc"), "{}", error(&path));
         std::fs::write(&path, b"").unwrap();
         let mut read = Vec::new();
-        Place::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
+        ArchiveSource::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
         assert!(read.is_empty());
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn long_body(
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || {
         let of = Content { digest: Some(spool.digest()), len_bytes: spool.len_bytes(), is_sparse };
-        if let Err(error) = write(&metric, meta, of, &spool, Pieces(sender.clone())) {
+        if let Err(error) = write(&metric, meta, of, &spool, BodySender(sender.clone())) {
             // If the receiver is gone, nothing needs the error.
             let _ = sender.blocking_send(Err(error));
         }
@@ -44,7 +44,7 @@ fn write(
     meta: FileMeta,
     of: Content,
     spool: &Spool,
-    pieces: Pieces,
+    pieces: BodySender,
 ) -> io::Result<()> {
     let buffered = io::BufWriter::with_capacity(PIECE_BYTES, pieces);
     let mut writer = ArchiveWriter::new(buffered);
@@ -53,9 +53,9 @@ fn write(
 }
 
 /// Sends what is written.
-struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+struct BodySender(mpsc::Sender<io::Result<Bytes>>);
 
-impl Write for Pieces {
+impl Write for BodySender {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
         sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;

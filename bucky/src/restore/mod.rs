@@ -28,9 +28,9 @@ use tokio::sync::mpsc;
 
 use self::delivery::{Delivery, Restored};
 use self::destinations::Destinations;
-pub(crate) use self::input::Place;
+pub(crate) use self::input::ArchiveSource;
 pub(crate) use self::names::prefix;
-use self::tar_reader::{Kind, Member, TarError, TarReader};
+use self::tar_reader::{MemberKind, TarError, TarMember, TarReader};
 use crate::chain;
 use crate::cluster::{Cluster, Scope};
 use crate::counted;
@@ -39,7 +39,7 @@ use crate::output::{Output, human_count};
 use crate::placement::Series;
 use crate::run::failure_files::FailureFiles;
 use crate::run::stop::Stop;
-use crate::run::tally::{Counts, Tally};
+use crate::run::tally::{RunCounts, Tally};
 use crate::spool::Content;
 
 /// How many members that are not restored are named.
@@ -48,13 +48,13 @@ const NAMED: u64 = 1_000;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The arguments of a restore.
-pub(crate) struct Order {
+pub(crate) struct RestoreOrder {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
     /// That node alone, or all nodes.
     pub(crate) scope: Scope,
     /// Where the archive is read from.
-    pub(crate) place: Place,
+    pub(crate) place: ArchiveSource,
     /// The series that are known by their hash.
     pub(crate) series: Series,
     /// What is added before all names.
@@ -75,7 +75,7 @@ pub(crate) struct Order {
 /// If the archive cannot be opened, or the cluster is not healthy. Nothing was done then.
 pub(crate) async fn run(
     client: Client,
-    order: Order,
+    order: RestoreOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let cluster =
@@ -97,7 +97,8 @@ pub(crate) async fn run(
         stop.clone(),
         tally,
     );
-    let sorter = Sorter { order: &order, destinations, output, refused: 0, elsewhere: 0, files: 0 };
+    let sorter =
+        MemberSorter { order: &order, destinations, output, refused: 0, elsewhere: 0, files: 0 };
     let mut restore = Restore { sorter, delivery, stop: stop.clone() };
     let ended = tokio::select! {
         ended = restore.run(members) => ended,
@@ -110,11 +111,11 @@ pub(crate) async fn run(
 }
 
 /// A member of the archive, or `None` at its end.
-type Next = Result<Option<Member>, TarError>;
+type NextMember = Result<Option<TarMember>, TarError>;
 
 /// Opens an archive, and reads it on a thread of its own. The end is sent explicitly: a thread that panics
 /// sends none.
-fn read(place: Place) -> anyhow::Result<mpsc::Receiver<Next>> {
+fn read(place: ArchiveSource) -> anyhow::Result<mpsc::Receiver<NextMember>> {
     let (sender, members) = mpsc::channel(1);
     let mut reader = TarReader::new(place.open()?);
     tokio::task::spawn_blocking(move || {
@@ -130,12 +131,12 @@ fn read(place: Place) -> anyhow::Result<mpsc::Receiver<Next>> {
 }
 
 /// The next member; an error if the thread has stopped without sending the end.
-async fn next_of(members: &mut mpsc::Receiver<Next>) -> Next {
+async fn next_of(members: &mut mpsc::Receiver<NextMember>) -> NextMember {
     members.recv().await.unwrap_or(Err(TarError::Unfinished))
 }
 
 /// How reading the archive ended.
-enum Ended {
+enum ReadEnd {
     /// At its end.
     Whole,
     /// Too early: the reason, and the last member before it.
@@ -145,27 +146,27 @@ enum Ended {
 }
 
 struct Restore<'a> {
-    sorter: Sorter<'a>,
+    sorter: MemberSorter<'a>,
     delivery: Delivery,
     stop: Stop,
 }
 
 impl Restore<'_> {
-    async fn run(&mut self, mut members: mpsc::Receiver<Next>) -> Ended {
+    async fn run(&mut self, mut members: mpsc::Receiver<NextMember>) -> ReadEnd {
         let mut after = None;
         let mut told = Instant::now();
         let ended = loop {
             let next = tokio::select! {
                 next = next_of(&mut members) => next,
-                () = self.stop.asked() => break Ended::Stopped,
+                () = self.stop.asked() => break ReadEnd::Stopped,
             };
             let member = match next {
                 Ok(Some(member)) => member,
-                Ok(None) => break Ended::Whole,
-                Err(error) => break Ended::Broken { error, after },
+                Ok(None) => break ReadEnd::Whole,
+                Err(error) => break ReadEnd::Broken { error, after },
             };
             after = Some(String::from_utf8_lossy(&member.path).into_owned());
-            if let Some(Sorted { file, owners }) = self.sorter.sort(member) {
+            if let Some(MemberToRestore { file, owners }) = self.sorter.sort(member) {
                 self.delivery.push(file, owners).await;
             }
             if told.elapsed() >= PROGRESS_INTERVAL {
@@ -179,21 +180,21 @@ impl Restore<'_> {
         ended
     }
 
-    fn tell_end(&self, ended: &Ended) -> Outcome {
-        let Sorter { order, output, refused, elsewhere, files, .. } = &self.sorter;
+    fn tell_end(&self, ended: &ReadEnd) -> Outcome {
+        let MemberSorter { order, output, refused, elsewhere, files, .. } = &self.sorter;
         let tally = self.delivery.tally();
         let counts = tally.counts();
         let place = match &self.sorter.order.place {
-            Place::Stdin => "standard input".to_owned(),
-            Place::File(path) => path.display().to_string(),
+            ArchiveSource::Stdin => "standard input".to_owned(),
+            ArchiveSource::File(path) => path.display().to_string(),
         };
         match ended {
-            Ended::Whole => {}
-            Ended::Stopped => output.say("bucky: stopped; run the same command again to continue"),
-            Ended::Broken { error, after: None } => {
+            ReadEnd::Whole => {}
+            ReadEnd::Stopped => output.say("bucky: stopped; run the same command again to continue"),
+            ReadEnd::Broken { error, after: None } => {
                 output.say(format_args!("bucky: {place}: {}", chain(error)));
             }
-            Ended::Broken { error, after: Some(after) } => output.say(format_args!(
+            ReadEnd::Broken { error, after: Some(after) } => output.say(format_args!(
                 "bucky: {place}: {}; the last member that was read is {after}, and everything up to it is \
                  counted below",
                 chain(error)
@@ -201,7 +202,7 @@ impl Restore<'_> {
         }
         // A batch that failed because of a bug in this program has no result for its files.
         let silent = files.saturating_sub(counts.finished);
-        let summary = Summary {
+        let summary = RestoreSummary {
             counts: &counts,
             elapsed: tally.elapsed(),
             refused: *refused,
@@ -211,7 +212,7 @@ impl Restore<'_> {
         tally.tell_schemas(order.on_schema_difference);
         output.say(summary);
         let is_good = *refused == 0 && counts.failures() == 0 && silent == 0;
-        if is_good && matches!(ended, Ended::Whole) {
+        if is_good && matches!(ended, ReadEnd::Whole) {
             output.say("Restore complete.");
             return Outcome::Done;
         }
@@ -221,14 +222,14 @@ impl Restore<'_> {
 }
 
 /// A file to restore.
-struct Sorted {
+struct MemberToRestore {
     file: Restored,
     owners: Vec<usize>,
 }
 
 /// Decides what is done with each member.
-struct Sorter<'a> {
-    order: &'a Order,
+struct MemberSorter<'a> {
+    order: &'a RestoreOrder,
     destinations: Destinations,
     output: &'a Arc<Output>,
     /// Members that are not restored.
@@ -239,19 +240,19 @@ struct Sorter<'a> {
     files: u64,
 }
 
-impl Sorter<'_> {
+impl MemberSorter<'_> {
     /// What to restore of `member`. Members that are not restored are reported.
-    fn sort(&mut self, member: Member) -> Option<Sorted> {
-        let Member { path, meta, kind } = member;
+    fn sort(&mut self, member: TarMember) -> Option<MemberToRestore> {
+        let TarMember { path, meta, kind } = member;
         let (content, digest, is_sparse) = match kind {
-            Kind::Folder => return None,
-            Kind::File { content: Content::Held(content), .. } if is_report(&path) => {
+            MemberKind::Folder => return None,
+            MemberKind::File { content: Content::Held(content), .. } if is_report(&path) => {
                 self.tell_report(&content);
                 return None;
             }
-            Kind::File { content, digest, is_sparse } => (content, digest, is_sparse),
-            Kind::Other(what) => return self.refuse(&path, format_args!("it is {what}")),
-            Kind::Unusable(reason) => return self.refuse(&path, reason),
+            MemberKind::File { content, digest, is_sparse } => (content, digest, is_sparse),
+            MemberKind::Other(what) => return self.refuse(&path, format_args!("it is {what}")),
+            MemberKind::Unusable(reason) => return self.refuse(&path, reason),
         };
         let metric = match names::metric_at(&path, self.order.prefix.as_ref()) {
             Ok(metric) => metric,
@@ -285,10 +286,10 @@ impl Sorter<'_> {
         }
         self.files += 1;
         let file = Restored { metric, meta, content, digest, is_sparse };
-        Some(Sorted { file, owners })
+        Some(MemberToRestore { file, owners })
     }
 
-    fn refuse(&mut self, path: &[u8], reason: impl fmt::Display) -> Option<Sorted> {
+    fn refuse(&mut self, path: &[u8], reason: impl fmt::Display) -> Option<MemberToRestore> {
         self.refused += 1;
         if self.refused <= NAMED {
             let path = String::from_utf8_lossy(path);
@@ -317,15 +318,15 @@ fn is_report(path: &[u8]) -> bool {
 }
 
 /// The summary of a run.
-struct Summary<'a> {
-    counts: &'a Counts,
+struct RestoreSummary<'a> {
+    counts: &'a RunCounts,
     elapsed: Duration,
     refused: u64,
     elsewhere: u64,
     silent: u64,
 }
 
-impl fmt::Display for Summary<'_> {
+impl fmt::Display for RestoreSummary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = self.counts;
         write!(

@@ -44,7 +44,7 @@ pub(super) enum Layout {
 }
 
 /// The reason why a long file was not read.
-pub(super) enum Unread {
+pub(super) enum SpoolFailure {
     /// The archive cannot be read any further.
     Archive(io::Error),
     /// It is not a valid sparse file, or there is no room for it; as text.
@@ -79,8 +79,8 @@ impl Layout {
     /// The content of a long file in a temporary file; `stored` reads its data in the archive.
     ///
     /// # Errors
-    /// [`Unread`]; some of `stored` may not have been read then.
-    pub(super) fn spool<R: Read>(self, stored: &mut io::Take<R>) -> Result<Spool, Unread> {
+    /// [`SpoolFailure`]; some of `stored` may not have been read then.
+    pub(super) fn spool<R: Read>(self, stored: &mut io::Take<R>) -> Result<Spool, SpoolFailure> {
         let (real, stretches) = match self {
             Self::Whole => {
                 let bytes = stored.limit();
@@ -90,10 +90,10 @@ impl Layout {
             Self::MapBefore(real) => (real, read_map(stored)?),
         };
         if real > FILE_BYTES_MOST {
-            return Err(Unread::File(too_long(real)));
+            return Err(SpoolFailure::File(too_long(real)));
         }
-        let unwritten = |error: io::Error| Unread::File(error.to_string());
-        let damaged = || Unread::File(DAMAGED_MAP.to_owned());
+        let unwritten = |error: io::Error| SpoolFailure::File(error.to_string());
+        let damaged = || SpoolFailure::File(DAMAGED_MAP.to_owned());
         let mut writer = SpoolWriter::begin().map_err(unwritten)?;
         for Stretch { offset, bytes } in stretches {
             let hole = offset.checked_sub(writer.len_bytes());
@@ -103,7 +103,7 @@ impl Layout {
             };
             writer.hole(hole);
             writer.copy(stored, bytes).map_err(|error| match error {
-                CopyError::Read(error) => Unread::Archive(error),
+                CopyError::Read(error) => SpoolFailure::Archive(error),
                 CopyError::Write(error) => unwritten(error),
             })?;
         }
@@ -119,8 +119,8 @@ const UNREADABLE_MAP: &str = "cannot read the map of its holes";
 const DAMAGED_MAP: &str = "the map of its holes is damaged";
 
 /// Reads the map before the data, block by block.
-fn read_map<R: Read>(stored: &mut io::Take<R>) -> Result<Vec<Stretch>, Unread> {
-    let unreadable = || Unread::File(UNREADABLE_MAP.to_owned());
+fn read_map<R: Read>(stored: &mut io::Take<R>) -> Result<Vec<Stretch>, SpoolFailure> {
+    let unreadable = || SpoolFailure::File(UNREADABLE_MAP.to_owned());
     let mut map = Vec::new();
     let (mut lines, mut wanted) = (0, None);
     while wanted.is_none_or(|wanted| lines < wanted) {
@@ -128,7 +128,7 @@ fn read_map<R: Read>(stored: &mut io::Take<R>) -> Result<Vec<Stretch>, Unread> {
             return Err(unreadable());
         }
         let mut block = [0; BLOCK];
-        stored.read_exact(&mut block).map_err(Unread::Archive)?;
+        stored.read_exact(&mut block).map_err(SpoolFailure::Archive)?;
         map.extend_from_slice(&block);
         lines += block.iter().filter(|byte| **byte == b'\n').count();
         if wanted.is_none() && lines > 0 {

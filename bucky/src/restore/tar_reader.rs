@@ -11,9 +11,11 @@ use bucky_api::archive::FileMeta;
 use bucky_whisper::Digest;
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-use super::sparse::{FILE_BYTES_MOST, Layout, SparseRecords, Unread, add_stretches, too_long};
+use super::sparse::{
+    FILE_BYTES_MOST, Layout, SparseRecords, SpoolFailure, add_stretches, too_long,
+};
 use crate::spool::{Content, HELD_FILE_BYTES};
-use crate::tar_records::{BLOCK, COMMENT, Stretch, Told, decimal, records, told_by};
+use crate::tar_records::{BLOCK, COMMENT, CommentContent, Stretch, decimal, records, told_by};
 
 /// The longest extension header (records, a long name) that is read.
 const EXTENSION_LIMIT_BYTES: u64 = 1024 * 1024;
@@ -54,18 +56,18 @@ pub(crate) enum TarError {
 
 /// A member of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
+pub(crate) struct TarMember {
     /// Its path, unchanged.
     pub(crate) path: Vec<u8>,
     /// Its mode and modification time.
     pub(crate) meta: FileMeta,
     /// What it is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: MemberKind,
 }
 
 /// What a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MemberKind {
     /// A file; `is_sparse` if the archive stores it with holes.
     File { content: Content, digest: Digest, is_sparse: bool },
     /// A file that cannot be used, and the reason.
@@ -92,7 +94,7 @@ struct Extensions {
     path: Option<Vec<u8>>,
     bytes: Option<u64>,
     mtime: Option<u64>,
-    told: Option<Told>,
+    told: Option<CommentContent>,
     sparse: SparseRecords,
 }
 
@@ -111,7 +113,7 @@ impl<R: Read> TarReader<R> {
     ///
     /// # Errors
     /// [`TarError`]; nothing more can be read then.
-    pub(crate) fn next(&mut self) -> Result<Option<Member>, TarError> {
+    pub(crate) fn next(&mut self) -> Result<Option<TarMember>, TarError> {
         let mut extensions = Extensions::default();
         loop {
             let at = self.at;
@@ -193,7 +195,7 @@ impl<R: Read> TarReader<R> {
         header: &Header,
         size: u64,
         extensions: Extensions,
-    ) -> Result<Member, TarError> {
+    ) -> Result<TarMember, TarError> {
         let size = extensions.bytes.unwrap_or(size);
         let meta = FileMeta {
             mode: header.mode().unwrap_or(0o644) & 0o777,
@@ -214,7 +216,7 @@ impl<R: Read> TarReader<R> {
                 // A link may state the length of its target; it has no content.
                 let has_none = matches!(kind, EntryType::Link | EntryType::Symlink);
                 self.skip(if has_none { 0 } else { size }, &shown)?;
-                return Ok(Member { kind: described(kind), path, meta });
+                return Ok(TarMember { kind: described(kind), path, meta });
             }
         };
         let is_sparse = layout.as_ref().is_ok_and(|layout| !matches!(layout, Layout::Whole));
@@ -222,8 +224,8 @@ impl<R: Read> TarReader<R> {
         let digest = content.and_then(|content| {
             checked(&content, told, path_digest).map(|digest| (content, digest))
         });
-        let kind = digest.map(|(content, digest)| Kind::File { content, digest, is_sparse });
-        Ok(Member { kind: kind.unwrap_or_else(Kind::Unusable), path, meta })
+        let kind = digest.map(|(content, digest)| MemberKind::File { content, digest, is_sparse });
+        Ok(TarMember { kind: kind.unwrap_or_else(MemberKind::Unusable), path, meta })
     }
 
     /// The file whose data in the archive has this many bytes, or the reason why it cannot be used.
@@ -268,11 +270,11 @@ impl<R: Read> TarReader<R> {
                 self.pass_over(rest, shown)?;
                 Ok(Ok(Content::Spooled(spool)))
             }
-            Err(Unread::File(reason)) => {
+            Err(SpoolFailure::File(reason)) => {
                 self.pass_over(rest, shown)?;
                 Ok(Err(reason))
             }
-            Err(Unread::Archive(error)) => Err(broken(error, shown)),
+            Err(SpoolFailure::Archive(error)) => Err(broken(error, shown)),
         }
     }
 
@@ -365,37 +367,41 @@ fn checksum(header: &Header) -> u32 {
 }
 
 /// The kind of a member that is not a file.
-fn described(kind: EntryType) -> Kind {
+fn described(kind: EntryType) -> MemberKind {
     match kind {
         // An old tar marks a folder by the end of its name; in an incremental one it has a list as its
         // content.
-        EntryType::Directory | EntryType::Regular | EntryType::Continuous => Kind::Folder,
+        EntryType::Directory | EntryType::Regular | EntryType::Continuous => MemberKind::Folder,
         // The name of a volume.
-        kind if matches!(kind.as_byte(), b'D' | b'V') => Kind::Folder,
-        EntryType::Symlink => Kind::Other("a symbolic link"),
-        EntryType::Link => Kind::Other("a hard link"),
-        EntryType::Char | EntryType::Block => Kind::Other("a device"),
-        EntryType::Fifo => Kind::Other("a FIFO"),
-        _ => Kind::Other("of an unknown kind"),
+        kind if matches!(kind.as_byte(), b'D' | b'V') => MemberKind::Folder,
+        EntryType::Symlink => MemberKind::Other("a symbolic link"),
+        EntryType::Link => MemberKind::Other("a hard link"),
+        EntryType::Char | EntryType::Block => MemberKind::Other("a device"),
+        EntryType::Fifo => MemberKind::Other("a FIFO"),
+        _ => MemberKind::Other("of an unknown kind"),
     }
 }
 
 /// The digest of a file if it matches the archive's record of it. Otherwise the reason. `path` is the digest
 /// of a name that comes from a record.
-fn checked(content: &Content, told: Option<Told>, path: Option<Digest>) -> Result<Digest, String> {
+fn checked(
+    content: &Content,
+    told: Option<CommentContent>,
+    path: Option<Digest>,
+) -> Result<Digest, String> {
     let digest = match content {
         Content::Held(content) => Digest::of(content),
         Content::Spooled(spool) => spool.digest(),
     };
     match told {
-        Some(Told::Damaged) => Err("it is damaged: cannot read its digest".into()),
-        Some(Told::Digests(told)) if told.content != digest => {
+        Some(CommentContent::Damaged) => Err("it is damaged: cannot read its digest".into()),
+        Some(CommentContent::Digests(told)) if told.content != digest => {
             Err(format!("it is damaged: its digest is {digest}, but it was {}", told.content))
         }
-        Some(Told::Digests(told)) if told.path.is_some() && told.path != path => {
+        Some(CommentContent::Digests(told)) if told.path.is_some() && told.path != path => {
             Err("its name is damaged: the digest does not match".into())
         }
-        Some(Told::Digests(_) | Told::Nothing) | None => Ok(digest),
+        Some(CommentContent::Digests(_) | CommentContent::Nothing) | None => Ok(digest),
     }
 }
 
@@ -413,7 +419,7 @@ impl Extensions {
                 }
                 key if key == COMMENT.as_bytes() => {
                     let told = told_by(value);
-                    if told != Told::Nothing {
+                    if told != CommentContent::Nothing {
                         self.told = Some(told);
                     }
                 }

@@ -51,7 +51,7 @@ pub(crate) enum JobStateError {
 
 /// A metric that was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Job<'a> {
+pub(crate) struct CopyJob<'a> {
     /// The node that it came from.
     pub(crate) source: &'a DaemonAddr,
     /// The node that it went to.
@@ -65,15 +65,15 @@ pub(crate) struct Job<'a> {
 /// A line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Line {
+struct JobLine {
     src_server: String,
     dst_server: String,
     old_name: String,
     new_name: String,
 }
 
-impl Line {
-    fn of(job: Job<'_>) -> Self {
+impl JobLine {
+    fn of(job: CopyJob<'_>) -> Self {
         Self {
             src_server: job.source.to_string(),
             dst_server: job.destination.to_string(),
@@ -119,8 +119,8 @@ impl JobState {
     }
 
     /// Whether an earlier run did this job.
-    pub(crate) fn is_done(&self, job: Job<'_>) -> bool {
-        self.done.binary_search(&Line::of(job).digest()).is_ok()
+    pub(crate) fn is_done(&self, job: CopyJob<'_>) -> bool {
+        self.done.binary_search(&JobLine::of(job).digest()).is_ok()
     }
 
     /// Appends these jobs.
@@ -129,10 +129,10 @@ impl JobState {
     /// [`JobStateError::Io`].
     pub(crate) fn note<'a>(
         &mut self,
-        jobs: impl IntoIterator<Item = Job<'a>>,
+        jobs: impl IntoIterator<Item = CopyJob<'a>>,
     ) -> Result<(), JobStateError> {
         let written = jobs.into_iter().try_for_each(|job| {
-            serde_json::to_writer(&mut self.writer, &Line::of(job))?;
+            serde_json::to_writer(&mut self.writer, &JobLine::of(job))?;
             self.writer.write_all(b"\n")
         });
         written.and_then(|()| self.writer.flush()).map_err(|source| JobStateError::Io {
@@ -160,7 +160,7 @@ fn read(path: &Path, file: impl Read) -> Result<(Vec<Digest>, u64), JobStateErro
             }
             break;
         }
-        let line: Line =
+        let line: JobLine =
             serde_json::from_slice(&text).map_err(|source| bad(number, Some(source)))?;
         done.push(line.digest());
         whole_bytes += len_bytes;
@@ -188,13 +188,14 @@ mod tests {
     fn with_jobs(path: &Path, names: &[&str]) -> Result<Vec<bool>, JobStateError> {
         let state = JobState::open(path)?;
         let (source, destination) = (addr("a"), addr("b"));
-        let job = |name| Job { source: &source, destination: &destination, old: name, new: name };
+        let job =
+            |name| CopyJob { source: &source, destination: &destination, old: name, new: name };
         Ok(names.iter().map(|name| state.is_done(job(name))).collect())
     }
 
     fn note(path: &Path, names: &[&str]) {
         let (source, destination) = (addr("a"), addr("b"));
-        let jobs = names.iter().map(|name| Job {
+        let jobs = names.iter().map(|name| CopyJob {
             source: &source,
             destination: &destination,
             old: name,
@@ -227,7 +228,7 @@ mod tests {
         let other =
             [(&b, &a, "first", "first"), (&a, &c, "first", "first"), (&a, &b, "first", "x")];
         for (source, destination, old, new) in other {
-            assert!(!state.is_done(Job { source, destination, old, new }), "another job");
+            assert!(!state.is_done(CopyJob { source, destination, old, new }), "another job");
         }
     }
 

@@ -79,7 +79,7 @@ pub(crate) fn for_output(output: &Arc<Output>) -> Box<dyn Progress> {
     if output.is_terminal() {
         Box::new(Bar::new(output))
     } else {
-        Box::new(Line { output: Arc::clone(output) })
+        Box::new(ProgressLines { output: Arc::clone(output) })
     }
 }
 
@@ -110,11 +110,11 @@ fn snapshot(tally: &Tally, planned: u64) -> Snapshot {
 }
 
 /// Prints a line now and then.
-struct Line {
+struct ProgressLines {
     output: Arc<Output>,
 }
 
-impl Progress for Line {
+impl Progress for ProgressLines {
     fn interval(&self) -> Duration {
         LINE_INTERVAL
     }

@@ -16,14 +16,14 @@ const PAIRS_MOST: usize = 50;
 /// The pairs of schemas that were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Schemas {
-    pairs: BTreeMap<(FileSchema, FileSchema), Pair>,
+    pairs: BTreeMap<(FileSchema, FileSchema), SchemaPair>,
     /// Metrics of pairs beyond [`PAIRS_MOST`].
     further: u64,
 }
 
 /// What was found for one pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Pair {
+struct SchemaPair {
     metrics: u64,
     /// Points without a place because of the layout.
     without_place: u64,
@@ -110,7 +110,7 @@ impl Schemas {
     }
 }
 
-impl Pair {
+impl SchemaPair {
     fn told(
         &self,
         source: &FileSchema,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::job_state::{Job, JobState};
+use super::job_state::{CopyJob, JobState};
 use crate::chain;
 use crate::output::Output;
 
@@ -20,13 +20,13 @@ impl SharedJobState {
     }
 
     /// Whether earlier runs did all of `jobs`.
-    pub(crate) fn are_done<'a>(&self, jobs: impl IntoIterator<Item = Job<'a>>) -> bool {
+    pub(crate) fn are_done<'a>(&self, jobs: impl IntoIterator<Item = CopyJob<'a>>) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.as_ref().is_some_and(|state| jobs.into_iter().all(|job| state.is_done(job)))
     }
 
     /// Appends these jobs.
-    pub(crate) fn note<'a>(&self, jobs: impl IntoIterator<Item = Job<'a>>) {
+    pub(crate) fn note<'a>(&self, jobs: impl IntoIterator<Item = CopyJob<'a>>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Err(error)) = state.as_mut().map(|state| state.note(jobs)) {
             self.output.say(format_args!("bucky: {}; the run continues without it", chain(&error)));

@@ -45,7 +45,7 @@ impl Effect {
 
 /// Counts of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct RunCounts {
     /// Metrics that are finished, moved or not.
     pub(crate) finished: u64,
     /// Metrics that all owners hold. Unless `--no-delete` is given, their source is gone.
@@ -72,7 +72,7 @@ pub(crate) struct Counts {
     pub(crate) broken_sources: u64,
 }
 
-impl Counts {
+impl RunCounts {
     /// How many metrics failed.
     pub(crate) fn failures(&self) -> u64 {
         self.failed.values().sum()
@@ -167,7 +167,7 @@ impl Counts {
 
 /// Counts what is done, and names what fails.
 pub(crate) struct Tally {
-    counts: Mutex<Counts>,
+    counts: Mutex<RunCounts>,
     schemas: Mutex<Schemas>,
     given_up: AtomicU64,
     naming: Mutex<Naming>,
@@ -302,7 +302,7 @@ impl Tally {
     }
 
     /// The counts so far.
-    pub(crate) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> RunCounts {
         self.lock().clone()
     }
 
@@ -315,7 +315,7 @@ impl Tally {
         self.schemas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, RunCounts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -336,7 +336,7 @@ mod tests {
     /// The Go tool's three counters: gone, not copied, not deleted.
     #[test]
     fn each_kind_of_shortfall_is_told_with_its_count() {
-        struct Told(Counts);
+        struct Told(RunCounts);
         impl fmt::Display for Told {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.tell_shortfalls(f)
@@ -347,7 +347,7 @@ mod tests {
             (FailureKind::StillWrittenTo, 1),
             (FailureKind::NotDeleted, 4),
         ]);
-        let told = Told(Counts { failed, gone: 3, ..Counts::default() }).to_string();
+        let told = Told(RunCounts { failed, gone: 3, ..RunCounts::default() }).to_string();
         let lines: Vec<&str> = told.lines().collect();
         assert_eq!(lines[0], "3 were gone before their turn.");
         assert!(lines[1].starts_with("1 was copied, but not deleted at the source"));
@@ -364,13 +364,13 @@ mod tests {
             (FailureKind::StillWrittenTo, 1),
             (FailureKind::NotDeleted, 2),
         ]);
-        let mut counts = Counts { failed, gone: 100, ..Counts::default() };
+        let mut counts = RunCounts { failed, gone: 100, ..RunCounts::default() };
         assert_eq!((counts.copy_failures(), counts.delete_failures()), (2, 3));
         assert!(counts.is_failure(0) && counts.is_failure(2) && !counts.is_failure(3));
         counts.broken_sources = 1;
         assert!(counts.is_failure(1000), "a node that was not read is no such failure");
         assert!(
-            !Counts { gone: 1, ..Counts::default() }.is_failure(0),
+            !RunCounts { gone: 1, ..RunCounts::default() }.is_failure(0),
             "what is gone is no failure"
         );
     }

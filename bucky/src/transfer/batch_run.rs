@@ -8,7 +8,7 @@ use bucky_whisper::MetricName;
 
 use super::batch::{Batch, Stray, Ticket};
 use super::batch_end::{BatchEnd, ROUNDS};
-use super::delete::{Deleted, delete};
+use super::delete::{DeleteReport, delete};
 use super::go::{Deletes, move_one_by_one, moves_one_by_one};
 use super::heal::{HealReport, Healed, heal};
 use super::mover::Mover;
@@ -146,8 +146,7 @@ impl<'a> Rounds<'a> {
         self.end
     }
 
-    /// Deletes the sources of what was healed, or is done with it where they are to stay. Gives what had
-    /// changed.
+    /// Deletes the sources of what was healed, or is done with it where they are to stay. Gives what had changed.
     async fn settle(&mut self, healed: Vec<Healed>) -> Vec<MetricName> {
         if !self.deletes {
             for healed in healed {
@@ -162,7 +161,7 @@ impl<'a> Rounds<'a> {
             return Vec::new();
         }
         let healed = self.allowed(healed);
-        let Deleted { deleted, changed, failed, left, .. } =
+        let DeleteReport { deleted, changed, failed, left, .. } =
             delete(self.mover, self.source, healed).await;
         self.unfinished |= left > 0;
         self.end.failed.extend(failed);

@@ -10,15 +10,15 @@ use futures_util::{StreamExt, stream};
 use super::drain::drain_all;
 use super::left_behind::{left_behind, tell_unread_folders};
 use super::mover::{Mover, MoverParts};
-use super::order::{Order, Task};
+use super::order::{MoveOrder, Task};
 use super::records::Records;
-use super::summary::Summary;
+use super::summary::MoveSummary;
 use super::{ASKED_AT_ONCE, STOPPED_AT_ONCE, clock_watch, preview};
 use crate::fleet::{Fleet, Source};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::plan::Plan;
-use crate::plan::survey::{self, Selection, Survey};
+use crate::plan::survey::{self, MoveSurvey, StraySelection};
 use crate::run::journal::{Journal, Purpose};
 use crate::run::resume::Resume;
 use crate::run::stop::Stop;
@@ -29,8 +29,8 @@ use crate::run::stop::Stop;
 /// The errors of [`run`].
 pub(crate) async fn plan_and_move(
     fleet: Fleet,
-    selection: Selection,
-    mut order: Order,
+    selection: StraySelection,
+    mut order: MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let fleet = Arc::new(fleet);
@@ -40,7 +40,7 @@ pub(crate) async fn plan_and_move(
     let seen = seen.and(if left.is_empty() { Outcome::Done } else { Outcome::SomeFailed });
     let is_read = seen == Outcome::Done;
     let survey = survey::plan(&fleet, &selection, order.preparation.reserve, output).await?;
-    let Survey { plan, unplaceable } = &survey;
+    let MoveSurvey { plan, unplaceable } = &survey;
     let seen = if *unplaceable == 0 { seen } else { Outcome::SomeFailed };
     if plan.is_empty() {
         let said = order.task.nothing(order.selected.is_part());
@@ -86,9 +86,9 @@ pub(crate) fn fits(plan: &Plan, ignore_free_space: bool, output: &Output) -> boo
 
 async fn carry_out(
     fleet: Arc<Fleet>,
-    selection: Selection,
-    survey: &Survey,
-    order: Order,
+    selection: StraySelection,
+    survey: &MoveSurvey,
+    order: MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let (journal, resume) = open_journal(&order, &selection)?;
@@ -126,8 +126,8 @@ async fn carry_out(
 }
 
 fn open_journal(
-    order: &Order,
-    selection: &Selection,
+    order: &MoveOrder,
+    selection: &StraySelection,
 ) -> anyhow::Result<(Option<Journal>, BTreeMap<String, Resume>)> {
     let Some(path) = &order.journal else { return Ok((None, BTreeMap::new())) };
     let allowed = order.selected.allowed_destinations.iter().flatten().map(DaemonAddr::to_string);
@@ -151,13 +151,13 @@ fn open_journal(
 /// The summary: what was done, and what the nodes report as left.
 async fn summarise(
     mover: &Mover,
-    order: &Order,
+    order: &MoveOrder,
     unplaceable: u64,
     output: &Arc<Output>,
-) -> Summary {
+) -> MoveSummary {
     let left = mover.fleet.sources.iter().map(|source| left_at(mover, source, output));
     let left: Vec<(Option<u64>, u64)> = stream::iter(left).buffered(ASKED_AT_ONCE).collect().await;
-    Summary {
+    MoveSummary {
         task: order.task,
         counts: mover.records.tally.counts(),
         elapsed: mover.records.tally.elapsed(),

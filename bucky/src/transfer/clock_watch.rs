@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use bucky_api::{ClockOffset, ClockReading, DaemonAddr};
 
-use super::Order;
-use crate::clocks::{ClockFinding, Whose, judge};
+use super::MoveOrder;
+use crate::clocks::{ClockFinding, ClockOwner, judge};
 use crate::fleet::{Fleet, Node};
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
@@ -26,7 +26,7 @@ use crate::run::failure_kind::FailureKind;
 /// [`UnhealthyError`] names each clock that differs, by how much, and from which other clock.
 pub(crate) fn require_agreement(
     fleet: &Fleet,
-    order: &Order,
+    order: &MoveOrder,
     output: &Output,
 ) -> anyhow::Result<()> {
     let limit = order.sync.max_clock_difference;
@@ -102,16 +102,16 @@ impl ClockWatch {
         let now = ClockReading::from(SystemTime::now());
         let mut findings = judge(self::offsets(fleet), now, self.limit);
         let is_named = |finding: &ClockFinding| match finding.whose() {
-            Whose::Node(addr) => addr == owner.addr() || addr == source.addr(),
-            Whose::ThisHost => false,
+            ClockOwner::Node(addr) => addr == owner.addr() || addr == source.addr(),
+            ClockOwner::ThisHost => false,
         };
         if !findings.iter().any(is_named)
             && let Some(there) = owner.daemon.clock_offset()
         {
             findings.push(ClockFinding::Differs {
-                whose: Whose::Node(owner.addr().clone()),
+                whose: ClockOwner::Node(owner.addr().clone()),
                 offset: there.relative_to(here),
-                against: Whose::Node(source.addr().clone()),
+                against: ClockOwner::Node(source.addr().clone()),
             });
         }
         for finding in &findings {
@@ -120,7 +120,7 @@ impl ClockWatch {
     }
 
     fn note(&self, finding: &ClockFinding) {
-        let Whose::Node(addr) = finding.whose() else { return };
+        let ClockOwner::Node(addr) = finding.whose() else { return };
         let mut off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
         if off.contains_key(addr) {
             return;
@@ -149,7 +149,7 @@ mod tests {
         let (source, owners) = (&fleet.members[0], &fleet.members[1..]);
         assert_eq!(watch.allows(&fleet, source, owners), Ok(()));
         let finding = ClockFinding::Inexpressible {
-            whose: Whose::Node(owners[0].addr().clone()),
+            whose: ClockOwner::Node(owners[0].addr().clone()),
             reading: ClockReading::from_unix_millis(0),
         };
         watch.note(&finding);

@@ -11,7 +11,7 @@ use super::statistics::Figures;
 use crate::fleet::{Node, OwnerIndex};
 use crate::output::log_time;
 use crate::run::failure::Failure;
-use crate::run::job_state::Job;
+use crate::run::job_state::CopyJob;
 
 impl Mover {
     /// Notes the results of metrics of `source` that belong to `owners` under these names.
@@ -102,6 +102,6 @@ fn job<'a>(
     destination: &'a DaemonAddr,
     old: &'a MetricName,
     new: &'a MetricName,
-) -> Job<'a> {
-    Job { source, destination, old: old.as_str(), new: new.as_str() }
+) -> CopyJob<'a> {
+    CopyJob { source, destination, old: old.as_str(), new: new.as_str() }
 }

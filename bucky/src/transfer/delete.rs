@@ -9,13 +9,13 @@ use super::heal::Healed;
 use super::mover::Mover;
 use crate::chain;
 use crate::fleet::Node;
-use crate::patience::{Next, Patience, Trouble, jitter};
+use crate::patience::{NextStep, Patience, Trouble, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
 /// What deleting came to.
 #[derive(Debug, Default)]
-pub(super) struct Deleted {
+pub(super) struct DeleteReport {
     /// Not at the source any more.
     pub(super) deleted: Vec<MetricName>,
     /// Of these, the files that were cut off, and where they are kept aside.
@@ -30,7 +30,7 @@ pub(super) struct Deleted {
     pub(super) odd: Option<(u64, String)>,
 }
 
-impl Deleted {
+impl DeleteReport {
     fn note_odd(&mut self, metric: &MetricName, oddity: String) {
         let (count, _) = self.odd.get_or_insert_with(|| (0, format!("{metric}: {oddity}")));
         *count += 1;
@@ -49,8 +49,8 @@ impl Deleted {
 }
 
 /// Deletes at `source` what these receipts are for, if it is still what was healed.
-pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) -> Deleted {
-    let mut done = Deleted::default();
+pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) -> DeleteReport {
+    let mut done = DeleteReport::default();
     let mut left: BTreeMap<MetricName, Healed> =
         healed.into_iter().map(|healed| (healed.metric().clone(), healed)).collect();
     let mut reasons: HashMap<MetricName, String> = HashMap::new();
@@ -84,12 +84,12 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
             None => (Trouble::Passing, "its answer does not mention it".to_owned()),
         };
         match patience.after(trouble, jitter()) {
-            Next::Wait(pause) if mover.stop.asked_within(pause).await => {
+            NextStep::Wait(pause) if mover.stop.asked_within(pause).await => {
                 done.left = left.len();
                 break;
             }
-            Next::Wait(_) => {}
-            Next::GiveUp => not_deleted(source, &mut left, &reasons, &reason, &mut done),
+            NextStep::Wait(_) => {}
+            NextStep::GiveUp => not_deleted(source, &mut left, &reasons, &reason, &mut done),
         }
     }
     mover.tell_deleted(&done.deleted);
@@ -106,7 +106,7 @@ fn not_deleted(
     left: &mut BTreeMap<MetricName, Healed>,
     reasons: &HashMap<MetricName, String>,
     reason: &str,
-    done: &mut Deleted,
+    done: &mut DeleteReport,
 ) {
     for metric in std::mem::take(left).into_keys() {
         let reason = reasons.get(&metric).map_or(reason, String::as_str);
@@ -153,7 +153,7 @@ fn sort(
     line: DeleteLine,
     left: &mut BTreeMap<MetricName, Healed>,
     reasons: &mut HashMap<MetricName, String>,
-    done: &mut Deleted,
+    done: &mut DeleteReport,
 ) {
     if line.problem == Some(Problem::LatePoints) {
         if left.remove(&line.metric).is_some() {

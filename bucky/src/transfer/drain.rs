@@ -12,7 +12,7 @@ use super::mover::Mover;
 use crate::chain;
 use crate::fleet::{Node, Source};
 use crate::run::resume::Resume;
-use crate::strays::{Found, Item, StrayListing, StrayQuery};
+use crate::strays::{Item, MisplacedMetric, StrayListing, StrayQuery};
 
 /// How many batches of a source are started for each that it may send at once, so that one is waiting when
 /// another ends.
@@ -82,7 +82,7 @@ impl Drain {
 
     /// Takes an item that was read, and runs a batch if one is full.
     async fn take(&mut self, item: Item) {
-        let Item::Stray(Found { metric, owners, bytes }) = item else { return };
+        let Item::Stray(MisplacedMetric { metric, owners, bytes }) = item else { return };
         if self.mover.sync.preview.is_some_and(|preview| !preview.takes(&metric)) {
             return self.batcher.skip(metric);
         }

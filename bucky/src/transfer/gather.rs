@@ -17,7 +17,7 @@ pub(crate) struct Wanted {
 
 /// Metrics that one node is to fetch from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub(crate) struct FetchBatch {
     /// Who sends.
     pub(crate) from: usize,
     /// Who receives.
@@ -38,14 +38,13 @@ pub(crate) struct Gatherer {
 }
 
 impl Gatherer {
-    /// Nothing gathered yet. `full` is by sender how many metrics make a batch, `most_held` how many wait in
-    /// all.
+    /// Nothing gathered yet. `full` is by sender how many metrics make a batch, `most_held` how many wait in all.
     pub(crate) fn new(full: Vec<usize>, most_held: usize) -> Self {
         Self { full, most_held, held: 0, buckets: BTreeMap::new() }
     }
 
     /// Takes one more, and gives a batch where one is to go.
-    pub(crate) fn push(&mut self, from: usize, to: usize, wanted: Wanted) -> Option<Batch> {
+    pub(crate) fn push(&mut self, from: usize, to: usize, wanted: Wanted) -> Option<FetchBatch> {
         let bucket = self.buckets.entry((from, to)).or_default();
         bucket.push(wanted);
         self.held += 1;
@@ -60,17 +59,17 @@ impl Gatherer {
     }
 
     /// The fullest bucket; none when all is handed out.
-    pub(crate) fn take_fullest(&mut self) -> Option<Batch> {
+    pub(crate) fn take_fullest(&mut self) -> Option<FetchBatch> {
         let fullest = self.buckets.iter().max_by_key(|(_, bucket)| bucket.len());
         let pair = fullest.map(|(pair, _)| *pair)?;
         self.take(pair)
     }
 
-    fn take(&mut self, pair: (usize, usize)) -> Option<Batch> {
+    fn take(&mut self, pair: (usize, usize)) -> Option<FetchBatch> {
         let wanted = self.buckets.remove(&pair)?;
         self.held -= wanted.len();
         let (from, to) = pair;
-        Some(Batch { from, to, wanted })
+        Some(FetchBatch { from, to, wanted })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Makes the copies of a batch complete at all its owners, and hands out the receipts.
 //!
-//! Each owner pulls the batch from the source (`pull`). A metric is healed if all of them healed it from the
-//! same content.
+//! Each owner pulls the batch from the source (`pull`). A metric is healed if all of them healed it from the same content.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,8 +16,7 @@ use crate::fleet::Node;
 use crate::run::failure::Failure;
 use crate::run::tally::Effect;
 
-/// Proof that all owners durably hold the metric as it was at `digest`. Only this module and its children
-/// make one.
+/// Proof that all owners durably hold the metric as it was at `digest`. Only this module and its children make one.
 #[derive(Debug)]
 pub(super) struct Healed {
     metric: MetricName,
@@ -58,8 +56,8 @@ impl Healed {
 
     /// What a delete of its source asks for, in a run that goes by `rule`.
     ///
-    /// Where every point had its place the owners have to hold all of them in the end: should carbon re-make
-    /// an owner's file by another schema meanwhile, nobody has allowed points of this metric to be given up.
+    /// Where every point had its place the owners have to hold all of them in the end: should carbon re-make an owner's file by
+    /// another schema meanwhile, nobody has allowed points of this metric to be given up.
     pub(super) fn to_delete(&self, rule: OnSchemaDifference) -> DeleteMetric {
         let gives_up = matches!(rule, OnSchemaDifference::Coarsen | OnSchemaDifference::Drop);
         let on_schema_difference =
@@ -116,7 +114,7 @@ pub(super) async fn heal(
     }
     for (metric, candidate) in left {
         match (candidate.content, candidate.effect) {
-            (Content::One(digest), Some(effect)) => {
+            (HealedFrom::One(digest), Some(effect)) => {
                 let given_up = candidate.given_up;
                 let healed = Healed { metric, digest, owners: Arc::clone(&addrs), given_up };
                 report.healed.push((healed, effect));
@@ -129,7 +127,7 @@ pub(super) async fn heal(
 
 /// A metric on its way through its owners.
 struct Candidate {
-    content: Content,
+    content: HealedFrom,
     effect: Option<Effect>,
     /// The length of its file; 0 where it is not known.
     bytes: u64,
@@ -139,7 +137,7 @@ struct Candidate {
 
 /// What the owners so far healed from.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Content {
+enum HealedFrom {
     /// None has healed yet.
     None,
     /// All of them from this one.
@@ -150,7 +148,7 @@ enum Content {
 
 impl Candidate {
     fn of(bytes: u64) -> Self {
-        Self { content: Content::None, effect: None, bytes, given_up: 0 }
+        Self { content: HealedFrom::None, effect: None, bytes, given_up: 0 }
     }
 
     fn stray(&self, metric: &MetricName) -> Stray {
@@ -158,9 +156,9 @@ impl Candidate {
     }
     fn healed(self, line: &HealLine) -> Self {
         let content = match (self.content, line.digest) {
-            (Content::None, Some(digest)) => Content::One(digest),
-            (Content::One(last), Some(digest)) if last == digest => self.content,
-            _ => Content::Several,
+            (HealedFrom::None, Some(digest)) => HealedFrom::One(digest),
+            (HealedFrom::One(last), Some(digest)) if last == digest => self.content,
+            _ => HealedFrom::Several,
         };
         let here = Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
         let effect = self.effect.map_or(here, |effect| effect.and(here));

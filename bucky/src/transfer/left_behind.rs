@@ -3,7 +3,7 @@
 use bucky_api::NotServed;
 use futures_util::{StreamExt, stream};
 
-use super::{ASKED_AT_ONCE, Order, Task};
+use super::{ASKED_AT_ONCE, MoveOrder, Task};
 use crate::fleet::Fleet;
 use crate::outcome::Outcome;
 use crate::output::Output;
@@ -31,7 +31,7 @@ pub(crate) async fn tell_unread_folders(fleet: &Fleet, fate: &str, output: &Outp
 
 /// What a drained node keeps in any case because it is not in the node's list or is unplaceable: one line for
 /// each node. What other sources have of that kind is printed here, because it does not take part.
-pub(super) async fn left_behind(fleet: &Fleet, order: &Order, output: &Output) -> Vec<String> {
+pub(super) async fn left_behind(fleet: &Fleet, order: &MoveOrder, output: &Output) -> Vec<String> {
     let mut lines = Vec::new();
     for source in &fleet.sources {
         let Ok(Some(status)) = source.node.daemon.status().await else { continue };

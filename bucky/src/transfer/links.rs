@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bucky_api::DaemonAddr;
 
 use crate::fleet::Node;
-use crate::fleet::breaker::{Breaker, Row};
+use crate::fleet::breaker::{Breaker, FailureRow};
 
 /// After this many failures in a row the run gives up on a pair. A batch that fails because of one metric is
 /// halved until that metric is alone, which takes some thirty failures. Only a pair that never works has
@@ -40,7 +40,7 @@ impl Links {
         let mut breakers = self.lock();
         let breaker = breakers.entry(pair(source, owner));
         let breaker = breaker.or_insert_with(|| Breaker::new(LINK_FAILURES, Duration::ZERO));
-        breaker.failed(Instant::now(), reason) == Row::IsEnough
+        breaker.failed(Instant::now(), reason) == FailureRow::IsEnough
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(DaemonAddr, DaemonAddr), Breaker>> {

@@ -36,7 +36,7 @@ pub(crate) mod statistics;
 mod summary;
 
 pub(crate) use self::carry_out::{fits, plan_and_move};
-pub(crate) use self::order::{Order, Selected, Task};
+pub(crate) use self::order::{MoveOrder, MoveSelection, Task};
 
 /// The message after a second Ctrl-C.
 pub(crate) const STOPPED_AT_ONCE: &str =

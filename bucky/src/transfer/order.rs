@@ -11,7 +11,7 @@ use crate::counted;
 use crate::fleet::OwnerIndex;
 use crate::placement::Series;
 use crate::plan::Plan;
-use crate::plan::survey::Selection;
+use crate::plan::survey::StraySelection;
 
 /// What a run is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +23,13 @@ pub(crate) enum Task {
 }
 
 /// The arguments of a run.
-pub(crate) struct Order {
+pub(crate) struct MoveOrder {
     /// What the run is for.
     pub(crate) task: Task,
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
     /// Which metrics of which nodes.
-    pub(crate) selected: Selected,
+    pub(crate) selected: MoveSelection,
     /// What is prepared before the first batch.
     pub(crate) preparation: Preparation,
     /// What is done with the sources.
@@ -46,7 +46,7 @@ pub(crate) struct Order {
 
 /// Which metrics are moved. By default, all that are misplaced on the members.
 #[derive(Clone, Default)]
-pub(crate) struct Selected {
+pub(crate) struct MoveSelection {
     /// Only those of the node at `-h`.
     pub(crate) only_seed: bool,
     /// Drained nodes, whose metrics are moved too.
@@ -61,15 +61,15 @@ pub(crate) struct Selected {
     pub(crate) series: Series,
 }
 
-impl Selected {
+impl MoveSelection {
     /// Whether only some metrics or nodes are selected.
     pub(super) fn is_part(&self) -> bool {
         self.only_seed || self.regex.is_some() || self.allowed_destinations.is_some()
     }
 
     /// The selection for `ring`; `allowed` are the members of `allowed_destinations`.
-    pub(crate) fn on(&self, ring: Arc<Ring>, allowed: Option<Vec<OwnerIndex>>) -> Selection {
-        Selection {
+    pub(crate) fn on(&self, ring: Arc<Ring>, allowed: Option<Vec<OwnerIndex>>) -> StraySelection {
+        StraySelection {
             ring,
             regex: self.regex.clone(),
             allowed,

@@ -11,14 +11,14 @@ use super::drain::drain_all;
 use super::mover::{Mover, MoverParts};
 use super::options::{Preview, SourceRules, SyncOptions};
 use super::records::Records;
-use super::{Order, STOPPED_AT_ONCE};
+use super::{MoveOrder, STOPPED_AT_ONCE};
 use crate::cluster::DaemonKind;
 use crate::counted;
 use crate::fleet::Fleet;
 use crate::outcome::UsageError;
 use crate::output::{Output, human_count};
 use crate::plan::Plan;
-use crate::plan::survey::Selection;
+use crate::plan::survey::StraySelection;
 use crate::run::schemas::Schemas;
 use crate::run::stop::Stop;
 use crate::terminal::{Terminal, yes_or_no};
@@ -29,9 +29,9 @@ const SAMPLE: u64 = 1_000;
 /// Adds to a printed plan what a sample of its metrics shows.
 pub(super) async fn tell_sample(
     fleet: &Arc<Fleet>,
-    selection: &Selection,
+    selection: &StraySelection,
     plan: &Plan,
-    order: &Order,
+    order: &MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<()> {
     let one_in = (plan.metrics / SAMPLE).max(1);
@@ -56,8 +56,8 @@ pub(super) async fn tell_sample(
 /// confirmed number is noted in `order`: the run loses at most that many. Returns whether the run continues.
 pub(super) async fn may_drop(
     fleet: &Arc<Fleet>,
-    selection: &Selection,
-    order: &mut Order,
+    selection: &StraySelection,
+    order: &mut MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<bool> {
     if order.sync.on_schema_difference != OnSchemaDifference::Drop {
@@ -111,8 +111,8 @@ pub(super) async fn may_drop(
 /// What the owners would report, or `None` if the operator stopped it.
 async fn look(
     fleet: &Arc<Fleet>,
-    selection: &Selection,
-    order: &Order,
+    selection: &StraySelection,
+    order: &MoveOrder,
     preview: Preview,
     output: &Arc<Output>,
 ) -> anyhow::Result<Option<Schemas>> {

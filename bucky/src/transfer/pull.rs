@@ -15,7 +15,7 @@ use super::options::Travel;
 use super::renames::Renames;
 use crate::chain;
 use crate::fleet::Node;
-use crate::patience::{Next, Patience, Trouble, jitter};
+use crate::patience::{NextStep, Patience, Trouble, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
@@ -47,7 +47,7 @@ pub(super) struct Pull<'a> {
 }
 
 /// Metrics that are pulled together.
-struct Work {
+struct PullWork {
     strays: Vec<Stray>,
     patience: Patience,
     /// Why single metrics failed the last time.
@@ -55,7 +55,7 @@ struct Work {
 }
 
 /// Why an attempt left something undone.
-struct Setback {
+struct PullSetback {
     trouble: Trouble,
     /// Whether halving the batch may help.
     halves: bool,
@@ -66,30 +66,30 @@ impl Pull<'_> {
     /// Has all of `strays` fetched, as far as possible.
     pub(super) async fn run(&self, strays: Vec<Stray>) -> Pulled {
         let mut pulled = Pulled::default();
-        let mut stack = vec![Work::new(strays, Patience::with(&self.owner.daemon))];
+        let mut stack = vec![PullWork::new(strays, Patience::with(&self.owner.daemon))];
         while let Some(mut work) = stack.pop() {
             if work.strays.is_empty() {
                 continue;
             }
             let Some(setback) = self.attempt(&mut work, &mut pulled).await else { continue };
             match work.patience.after(setback.trouble, jitter()) {
-                Next::Wait(pause) => {
+                NextStep::Wait(pause) => {
                     if self.mover.stop.asked_within(pause).await {
                         pulled.left.extend(work.strays);
                     } else {
                         stack.push(work);
                     }
                 }
-                Next::GiveUp if setback.halves && work.strays.len() > 1 => {
+                NextStep::GiveUp if setback.halves && work.strays.len() > 1 => {
                     let second = work.strays.split_off(work.strays.len() / 2);
                     for half in [second, work.strays] {
-                        stack.push(Work::new(
+                        stack.push(PullWork::new(
                             half,
                             Patience::with_attempts(&self.owner.daemon, HALF_ATTEMPTS),
                         ));
                     }
                 }
-                Next::GiveUp => {
+                NextStep::GiveUp => {
                     for stray in work.strays {
                         let failure = work.reasons.remove(&stray.metric);
                         pulled.failed.push((
@@ -104,7 +104,7 @@ impl Pull<'_> {
     }
 
     /// Sends one request. Settled metrics are removed from `work`; `None` if that is all of them.
-    async fn attempt(&self, work: &mut Work, pulled: &mut Pulled) -> Option<Setback> {
+    async fn attempt(&self, work: &mut PullWork, pulled: &mut Pulled) -> Option<PullSetback> {
         if let Some(setback) = self.refused() {
             return Some(setback);
         }
@@ -122,7 +122,7 @@ impl Pull<'_> {
         }
         // Other batches may have filled it while this one waited for its permit.
         if let Some(failure) = self.owner.full.failure(self.owner.addr()) {
-            return Some(Setback { trouble: Trouble::Lasting, halves: false, failure });
+            return Some(PullSetback { trouble: Trouble::Lasting, halves: false, failure });
         }
         let (lines, error) = self.request(work, reckoned).await;
         if error.is_none() {
@@ -145,7 +145,7 @@ impl Pull<'_> {
     }
 
     /// The reason why nothing should be asked for now.
-    fn refused(&self) -> Option<Setback> {
+    fn refused(&self) -> Option<PullSetback> {
         // In this order: admitting a request uses up the probe of a node that the run gave up on.
         let (node, reason) = if let Err(reason) = self.owner.admit() {
             (self.owner, reason)
@@ -155,11 +155,11 @@ impl Pull<'_> {
             (self.owner, self.mover.flow.links.admit(self.source, self.owner).err()?)
         };
         let failure = failure(node, FailureKind::NodeAway, reason);
-        Some(Setback { trouble: Trouble::Lasting, halves: false, failure })
+        Some(PullSetback { trouble: Trouble::Lasting, halves: false, failure })
     }
 
     /// Asks for `work`, which should have about this many bytes.
-    async fn request(&self, work: &Work, bytes: u64) -> (Vec<HealLine>, Option<ClientError>) {
+    async fn request(&self, work: &PullWork, bytes: u64) -> (Vec<HealLine>, Option<ClientError>) {
         let asked = work.strays.len();
         let (metrics, renamed) = self.renames.parted(work.strays.iter().map(|stray| &stray.metric));
         let request = PullRequest {
@@ -194,7 +194,7 @@ impl Pull<'_> {
     }
 
     /// Sorts the lines of the answer; returns how many metrics they settled.
-    fn settle(&self, lines: Vec<HealLine>, work: &mut Work, pulled: &mut Pulled) -> usize {
+    fn settle(&self, lines: Vec<HealLine>, work: &mut PullWork, pulled: &mut Pulled) -> usize {
         let mut open: HashMap<MetricName, Stray> =
             work.strays.drain(..).map(|stray| (stray.metric.clone(), stray)).collect();
         let before = open.len();
@@ -240,7 +240,7 @@ impl Pull<'_> {
     ///
     /// For some owners the source's address leads somewhere else (`localhost`, another entry in /etc/hosts).
     /// Such an owner finds nothing there, and everything would seem to be done.
-    async fn doubt(&self, first: usize, work: &mut Work, pulled: &mut Pulled) -> usize {
+    async fn doubt(&self, first: usize, work: &mut PullWork, pulled: &mut Pulled) -> usize {
         let before = work.strays.len();
         let mut silent = None;
         for metric in pulled.gone.split_off(first) {
@@ -306,10 +306,10 @@ impl Pull<'_> {
         failure(self.owner, FailureKind::WrongName, reason)
     }
 
-    fn unsettled(&self, work: &Work) -> Setback {
+    fn unsettled(&self, work: &PullWork) -> PullSetback {
         let reason = "the owner's answer does not mention it".to_owned();
         let halves = work.reasons.len() < work.strays.len();
-        Setback {
+        PullSetback {
             trouble: Trouble::Passing,
             halves,
             failure: failure(self.owner, FailureKind::NoAnswer, reason),
@@ -317,10 +317,10 @@ impl Pull<'_> {
     }
 
     /// Which node an error is charged to, and whether smaller batches may help.
-    async fn judge(&self, error: &ClientError) -> Setback {
+    async fn judge(&self, error: &ClientError) -> PullSetback {
         let trouble = Trouble::of(error);
         let reason = chain(error);
-        let mut setback = Setback {
+        let mut setback = PullSetback {
             trouble,
             halves: true,
             failure: failure(self.owner, FailureKind::TransferFailed, reason.clone()),
@@ -363,7 +363,7 @@ impl Pull<'_> {
 
 impl Pull<'_> {
     /// Notes that `node` does not answer, and charges the failure to it.
-    fn away(&self, node: &Node, error: &ClientError, setback: &mut Setback) {
+    fn away(&self, node: &Node, error: &ClientError, setback: &mut PullSetback) {
         let reason = chain(error);
         setback.trouble = Trouble::of(error);
         self.mover.unreachable(node, &reason);
@@ -381,7 +381,7 @@ impl Pull<'_> {
     }
 }
 
-impl Work {
+impl PullWork {
     fn new(strays: Vec<Stray>, patience: Patience) -> Self {
         Self { strays, patience, reasons: HashMap::new() }
     }

@@ -48,7 +48,7 @@ mod tests {
     use crate::fake_daemon::{Reply, daemon};
     use crate::fleet::Node;
     use crate::run::failure_kind::FailureKind;
-    use crate::transfer::bring::Brought;
+    use crate::transfer::bring::BringReport;
     use crate::transfer::mover::Mover;
     use crate::transfer::mover::fake::{FakeMember, healed, mover};
 
@@ -56,7 +56,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    async fn bring(mover: &Mover, source: &Arc<Node>) -> Brought {
+    async fn bring(mover: &Mover, source: &Arc<Node>) -> BringReport {
         let renames = [("old.a", "new.a"), ("same", "same")];
         let renames = renames.into_iter().map(|(old, new)| (name(old), name(new))).collect();
         let metrics = vec![name("old.a"), name("same")];

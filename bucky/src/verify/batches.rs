@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use bucky_api::ClientError;
 
-use super::finding::{Finding, What};
+use super::finding::{MetricFinding, What};
 use super::sample::{Sample, Size, Smallest};
-use super::subject::Subject;
-use crate::holders::{Holders, Listed, Place, Placer};
+use super::subject::VerifySubject;
+use crate::holders::{Holders, ListedName, MetricPlace, Placer};
 
 /// Metrics in a window, at some hundred bytes each.
 const WINDOW: usize = 20_000;
@@ -21,30 +21,30 @@ const WINDOW: usize = 20_000;
 const BATCH: usize = 500;
 
 /// Metrics that are read together, in the order of their names.
-pub(crate) struct Batch {
+pub(crate) struct VerifyBatch {
     /// The number of its window, from 0.
     pub(crate) window: u64,
     /// The metrics; all are asked of the same nodes.
-    pub(crate) subjects: Vec<Subject>,
+    pub(crate) subjects: Vec<VerifySubject>,
     /// What is known from names alone.
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Vec<MetricFinding>,
 }
 
 impl Placer {
-    fn subject(&self, listed: Listed) -> Result<Subject, Vec<Finding>> {
+    fn subject(&self, listed: ListedName) -> Result<VerifySubject, Vec<MetricFinding>> {
         let place = self.place(&listed);
         let metric = listed.metric().map_err(|reason| self.unusable(&listed, &reason))?;
         let mut nodes = listed.nodes;
-        if let Place::Owners(owners) = &place {
+        if let MetricPlace::Owners(owners) = &place {
             nodes.extend(owners);
         }
         nodes.sort_unstable();
         nodes.dedup();
-        Ok(Subject { metric, place, nodes })
+        Ok(VerifySubject { metric, place, nodes })
     }
 
-    fn unusable(&self, listed: &Listed, reason: &str) -> Vec<Finding> {
-        let finding = |node: &usize| Finding {
+    fn unusable(&self, listed: &ListedName, reason: &str) -> Vec<MetricFinding> {
+        let finding = |node: &usize| MetricFinding {
             metric: listed.name.clone(),
             node: self.addr(*node),
             what: What::Unusable { reason: reason.to_owned() },
@@ -58,10 +58,10 @@ pub(crate) struct Batches {
     holders: Holders,
     sample: Option<Sample>,
     /// The sample of all names, or `None` if every name is read.
-    picked: Option<std::vec::IntoIter<Listed>>,
+    picked: Option<std::vec::IntoIter<ListedName>>,
     placer: Arc<Placer>,
     /// The batches of the current window, the next one last.
-    ready: Vec<Batch>,
+    ready: Vec<VerifyBatch>,
     window: u64,
 }
 
@@ -93,7 +93,7 @@ impl Batches {
     ///
     /// # Errors
     /// [`ClientError`] if a node's list breaks off: nothing can be said without it.
-    pub(crate) async fn next(&mut self) -> Result<Option<Batch>, ClientError> {
+    pub(crate) async fn next(&mut self) -> Result<Option<VerifyBatch>, ClientError> {
         if self.ready.is_empty() {
             self.fill_window().await?;
         }
@@ -106,7 +106,7 @@ impl Batches {
     }
 
     async fn fill_window(&mut self) -> Result<(), ClientError> {
-        let mut by_nodes: BTreeMap<Vec<usize>, Vec<Subject>> = BTreeMap::new();
+        let mut by_nodes: BTreeMap<Vec<usize>, Vec<VerifySubject>> = BTreeMap::new();
         let mut findings = Vec::new();
         for _ in 0..WINDOW {
             let Some(listed) = self.listed().await? else { break };
@@ -118,7 +118,7 @@ impl Batches {
         let window = self.window;
         self.window += 1;
         for subjects in by_nodes.into_values() {
-            let batches = subjects.chunks(BATCH).map(|subjects| Batch {
+            let batches = subjects.chunks(BATCH).map(|subjects| VerifyBatch {
                 window,
                 subjects: subjects.to_vec(),
                 findings: Vec::new(),
@@ -126,13 +126,13 @@ impl Batches {
             self.ready.extend(batches);
         }
         if !findings.is_empty() {
-            self.ready.push(Batch { window, subjects: Vec::new(), findings });
+            self.ready.push(VerifyBatch { window, subjects: Vec::new(), findings });
         }
         Ok(())
     }
 
     /// The next name and the nodes that list it.
-    async fn listed(&mut self) -> Result<Option<Listed>, ClientError> {
+    async fn listed(&mut self) -> Result<Option<ListedName>, ClientError> {
         if let Some(picked) = &mut self.picked {
             return Ok(picked.next());
         }

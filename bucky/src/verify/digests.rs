@@ -14,20 +14,20 @@ use bucky_whisper::MetricName;
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
-use super::copies::{Clock, Examined};
+use super::copies::{Clock, Comparison};
 use super::judge::judge;
-use super::subject::Subject;
+use super::subject::VerifySubject;
 use crate::cluster::{DaemonKind, Member};
 use crate::copy_streams::ReadError;
 
 /// Asks nodes what their files hold.
 pub(crate) struct DigestNodes {
-    nodes: Vec<Node>,
+    nodes: Vec<DigestNode>,
     /// Whether so many copies differ that the digests of the archives are asked for at once.
     most_differ: AtomicBool,
 }
 
-struct Node {
+struct DigestNode {
     daemon: Daemon,
     knows_route: AtomicBool,
     /// A quarter of the archives that the node sends at once: half is for contents, and moves must get
@@ -36,14 +36,14 @@ struct Node {
 }
 
 /// What each node found for one metric, by node.
-pub(crate) type Found = Vec<(usize, DigestFound)>;
+pub(crate) type NodeDigests = Vec<(usize, DigestFound)>;
 
 /// What the digests show about the copies of a metric.
-pub(crate) enum Told {
+pub(crate) enum DigestVerdict {
     /// This result.
-    Decided(Examined),
+    Decided(Comparison),
     /// These digests, which do not decide it.
-    Undecided(Found),
+    Undecided(NodeDigests),
     /// Nothing: one of the nodes does not know the route.
     Nothing,
 }
@@ -53,7 +53,7 @@ impl DigestNodes {
     pub(crate) fn new(members: &[Member]) -> Self {
         let node = |member: &Member| {
             let limit = member.status().map_or(0, |status| status.transfers.limit / 4);
-            Node {
+            DigestNode {
                 daemon: member.daemon.clone(),
                 knows_route: AtomicBool::new(member.can(DaemonKind::exchanges_archives)),
                 requests: Semaphore::new(usize::try_from(limit).unwrap_or(1).max(1)),
@@ -68,24 +68,25 @@ impl DigestNodes {
     /// [`ReadError`] of a node whose answer is not usable.
     pub(crate) async fn examine(
         &self,
-        subjects: &[Subject],
+        subjects: &[VerifySubject],
         clock: Clock,
-    ) -> Result<Vec<Told>, ReadError> {
+    ) -> Result<Vec<DigestVerdict>, ReadError> {
         let most_differ = self.most_differ.load(Ordering::Relaxed);
-        let all: Vec<&Subject> = subjects.iter().collect();
+        let all: Vec<&VerifySubject> = subjects.iter().collect();
         let found = self.ask(&all, clock, most_differ).await?;
-        let mut examined: Vec<Told> = subjects.iter().zip(found).map(judged).collect();
+        let mut examined: Vec<DigestVerdict> = subjects.iter().zip(found).map(judged).collect();
         if most_differ {
             return Ok(examined);
         }
-        let differ = |(at, told): (usize, &Told)| {
-            (!matches!(told, Told::Decided(_)) && self.know_route(&subjects[at])).then_some(at)
+        let differ = |(at, told): (usize, &DigestVerdict)| {
+            (!matches!(told, DigestVerdict::Decided(_)) && self.know_route(&subjects[at]))
+                .then_some(at)
         };
         let differ: Vec<usize> = examined.iter().enumerate().filter_map(differ).collect();
         if differ.len() > subjects.len() / 4 {
             self.most_differ.store(true, Ordering::Relaxed);
         }
-        let again: Vec<&Subject> = differ.iter().map(|at| &subjects[*at]).collect();
+        let again: Vec<&VerifySubject> = differ.iter().map(|at| &subjects[*at]).collect();
         let found = self.ask(&again, clock, true).await?;
         for (at, found) in differ.into_iter().zip(found) {
             examined[at] = judged((&subjects[at], found));
@@ -108,7 +109,7 @@ impl DigestNodes {
         node.daemon.points(request).await
     }
 
-    fn know_route(&self, subject: &Subject) -> bool {
+    fn know_route(&self, subject: &VerifySubject) -> bool {
         let knows = |node: &usize| {
             self.nodes.get(*node).is_some_and(|node| node.knows_route.load(Ordering::Relaxed))
         };
@@ -119,10 +120,10 @@ impl DigestNodes {
     /// know the route.
     async fn ask(
         &self,
-        subjects: &[&Subject],
+        subjects: &[&VerifySubject],
         clock: Clock,
         archives: bool,
-    ) -> Result<Vec<Option<Found>>, ReadError> {
+    ) -> Result<Vec<Option<NodeDigests>>, ReadError> {
         let mut of_node: BTreeMap<usize, Vec<MetricName>> = BTreeMap::new();
         let asked: Vec<bool> = subjects.iter().map(|subject| self.know_route(subject)).collect();
         for (subject, _) in subjects.iter().zip(&asked).filter(|(_, asked)| **asked) {
@@ -137,7 +138,7 @@ impl DigestNodes {
             Ok::<_, ReadError>((node, found.map(Vec::into_iter)))
         });
         let mut answers: BTreeMap<usize, _> = try_join_all(requests).await?.into_iter().collect();
-        let mut found_of = |subject: &Subject| {
+        let mut found_of = |subject: &VerifySubject| {
             let mut found = Vec::with_capacity(subject.nodes.len());
             // Takes the next answer of each node of the subject, whatever the others answered.
             for node in &subject.nodes {
@@ -151,15 +152,15 @@ impl DigestNodes {
     }
 }
 
-fn judged((subject, found): (&Subject, Option<Found>)) -> Told {
-    let Some(found) = found else { return Told::Nothing };
+fn judged((subject, found): (&VerifySubject, Option<NodeDigests>)) -> DigestVerdict {
+    let Some(found) = found else { return DigestVerdict::Nothing };
     match judge(&subject.place, &found) {
-        Some(examined) => Told::Decided(examined),
-        None => Told::Undecided(found),
+        Some(examined) => DigestVerdict::Decided(examined),
+        None => DigestVerdict::Undecided(found),
     }
 }
 
-impl Node {
+impl DigestNode {
     /// What the node found for each of these metrics, in their order, or `None` if it does not know the
     /// route.
     async fn digests(&self, request: DigestRequest) -> Result<Option<Vec<DigestFound>>, ReadError> {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// Something that is wrong with one copy of one metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Finding {
+pub(crate) struct MetricFinding {
     /// The metric.
     pub(crate) metric: String,
     /// The node, as `HOST:PORT`; empty if the finding is not about one node.
@@ -16,7 +16,7 @@ pub(crate) struct Finding {
 
 /// What is wrong, with nodes as indexes of the members.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum FindingKind {
     /// The copy is on a node that does not own the metric.
     Misplaced,
     /// An owner has no copy.
@@ -43,25 +43,25 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum What {
-    /// See [`Kind::Misplaced`].
+    /// See [`FindingKind::Misplaced`].
     Misplaced { owners: Vec<String> },
-    /// See [`Kind::Missing`].
+    /// See [`FindingKind::Missing`].
     Missing,
-    /// See [`Kind::Lacks`].
+    /// See [`FindingKind::Lacks`].
     Lacks { other: String, points: u64, without_place: u64, archives: Vec<LackingArchive> },
-    /// See [`Kind::NoPlace`].
+    /// See [`FindingKind::NoPlace`].
     NoPlace { other: String, points: u64, archives: Vec<UnplacedArchive> },
-    /// See [`Kind::LayoutsDiffer`].
+    /// See [`FindingKind::LayoutsDiffer`].
     LayoutsDiffer { other: String, layout: String, others: String },
-    /// See [`Kind::ReplicasDiffer`].
+    /// See [`FindingKind::ReplicasDiffer`].
     ReplicasDiffer { other: String, points: u64, archives: Vec<LackingArchive> },
-    /// See [`Kind::Incomparable`].
+    /// See [`FindingKind::Incomparable`].
     Incomparable { other: String },
-    /// See [`Kind::Corrupt`].
+    /// See [`FindingKind::Corrupt`].
     Corrupt { reason: String },
-    /// See [`Kind::Unreadable`].
+    /// See [`FindingKind::Unreadable`].
     Unreadable { reason: String },
-    /// See [`Kind::Gone`].
+    /// See [`FindingKind::Gone`].
     Gone,
     /// It was selected by name, and no node has it.
     NotFound,
@@ -97,7 +97,7 @@ pub(crate) struct UnplacedArchive {
     pub(crate) has_archive: bool,
 }
 
-impl Kind {
+impl FindingKind {
     /// Whether the metric is not in place because of it. Otherwise its copies only differ from each other.
     pub(crate) fn is_misplacement(&self) -> bool {
         !matches!(self, Self::ReplicasDiffer { .. } | Self::LayoutsDiffer { .. })

@@ -30,17 +30,17 @@ use std::time::{Duration, Instant};
 use bucky_api::{Client, Daemon, DaemonAddr, Encoding, NotServed, Status};
 use futures_util::{StreamExt, stream};
 
-use self::batches::{Batch, Batches};
+use self::batches::{Batches, VerifyBatch};
 use self::copies::Clock;
-use self::finding::{Finding, Kind};
-use self::read::Reader;
-use self::report::{Counts, Ending, Remark, Report, some};
+use self::finding::{FindingKind, MetricFinding};
+use self::read::CopyReader;
+use self::report::{Ending, Remark, Report, VerifyCounts, some};
 pub(crate) use self::sample::{Sample, Size};
-use self::subject::Subject;
+use self::subject::VerifySubject;
 use crate::cluster::{Cluster, Member, Scope, ask_member, store_of};
 use crate::copy_streams::ReadError;
 use crate::fleet::require_writable;
-use crate::holders::{Holders, Place, Placer};
+use crate::holders::{Holders, MetricPlace, Placer};
 use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
@@ -56,11 +56,11 @@ const ASKED_AT_ONCE: usize = 32;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The arguments of a verification.
-pub(crate) struct Order {
+pub(crate) struct VerifyOrder {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
     /// Which metrics of which nodes.
-    pub(crate) selected: Selected,
+    pub(crate) selected: VerifySelection,
     /// Whether the nodes scan again first.
     pub(crate) fresh: bool,
     /// Whether a difference between owners is a failure.
@@ -78,7 +78,7 @@ pub(crate) struct Order {
 }
 
 /// Which metrics are checked.
-pub(crate) struct Selected {
+pub(crate) struct VerifySelection {
     /// All metrics, or those that are selected.
     pub(crate) selection: Selection,
     /// The sample of them, if not all.
@@ -97,7 +97,7 @@ pub(crate) struct Selected {
 /// If the cluster is not healthy, or a node cannot be read to the end. What was found until then is reported.
 pub(crate) async fn run(
     client: Client,
-    order: Order,
+    order: VerifyOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let mut cluster = Cluster::discover(client, order.seed.clone(), Scope::All).await?;
@@ -110,7 +110,7 @@ pub(crate) async fn run(
     }
     let placer = Arc::new(Placer::of(&cluster, order.selected.local_prefix.as_deref())?);
     let mut report = Report::begin(order.json, order.strict, order.errors.as_deref(), output)?;
-    let mut counts = Counts::default();
+    let mut counts = VerifyCounts::default();
     let ended = look_at_all(&cluster, &order, &placer, &mut report, &mut counts, output).await;
     let broken_off = match ended {
         Ok(()) => None,
@@ -171,10 +171,10 @@ async fn add_drained(cluster: &mut Cluster, drained: &[DaemonAddr]) -> anyhow::R
 /// Reads everything that was ordered. A node that cannot be read to the end is an [`UnhealthyError`].
 async fn look_at_all(
     cluster: &Cluster,
-    order: &Order,
+    order: &VerifyOrder,
     placer: &Arc<Placer>,
     report: &mut Report,
-    counts: &mut Counts,
+    counts: &mut VerifyCounts,
     output: &Arc<Output>,
 ) -> anyhow::Result<()> {
     if order.fresh {
@@ -184,14 +184,14 @@ async fn look_at_all(
     let broken = |error| UnhealthyError::because(chain(&error));
     let mut batches =
         Batches::begin(holders, order.selected.sample, Arc::clone(placer)).await.map_err(broken)?;
-    let look = Arc::new(Look {
-        reader: Reader::new(&cluster.members, order.encoding, Arc::clone(output)),
+    let look = Arc::new(Checker {
+        reader: CopyReader::new(&cluster.members, order.encoding, Arc::clone(output)),
         placer: Arc::clone(placer),
         daemons: cluster.members.iter().map(|member| member.daemon.clone()).collect(),
         gone_counts: order.fresh,
     });
-    let mut window = Window::default();
-    let mut progress = Progress::new();
+    let mut window = FindingWindow::default();
+    let mut progress = VerifyProgress::new();
     {
         let batches = stream::unfold(&mut batches, |batches| async {
             let batch = batches.next().await.transpose()?;
@@ -209,24 +209,25 @@ async fn look_at_all(
     window.end(report, output)?;
     for name in batches.not_found() {
         let what = finding::What::NotFound;
-        report.add(&Finding { metric: name.to_owned(), node: String::new(), what }, output)?;
+        report
+            .add(&MetricFinding { metric: name.to_owned(), node: String::new(), what }, output)?;
     }
     Ok(())
 }
 
 /// Reads a batch on a task of its own.
 async fn look_at(
-    look: Arc<Look>,
-    batch: Result<Batch, bucky_api::ClientError>,
-) -> anyhow::Result<Looked> {
+    look: Arc<Checker>,
+    batch: Result<VerifyBatch, bucky_api::ClientError>,
+) -> anyhow::Result<CheckedBatch> {
     let batch = batch.map_err(|error| anyhow::anyhow!(chain(&error)))?;
     let looked = tokio::spawn(async move { look.batch(batch).await }).await?;
     looked.map_err(|error| anyhow::anyhow!(chain(&error)))
 }
 
 /// How metrics are read.
-struct Look {
-    reader: Reader,
+struct Checker {
+    reader: CopyReader,
     placer: Arc<Placer>,
     /// All nodes: their answers show their clocks.
     daemons: Vec<Daemon>,
@@ -235,18 +236,18 @@ struct Look {
 }
 
 /// The result of a batch.
-struct Looked {
+struct CheckedBatch {
     window: u64,
-    counts: Counts,
-    findings: Vec<Finding>,
+    counts: VerifyCounts,
+    findings: Vec<MetricFinding>,
 }
 
-impl Look {
-    async fn batch(&self, batch: Batch) -> Result<Looked, ReadError> {
-        let Batch { window, subjects, mut findings } = batch;
-        let mut counts = Counts { metrics: findings.len() as u64, ..Counts::default() };
+impl Checker {
+    async fn batch(&self, batch: VerifyBatch) -> Result<CheckedBatch, ReadError> {
+        let VerifyBatch { window, subjects, mut findings } = batch;
+        let mut counts = VerifyCounts { metrics: findings.len() as u64, ..VerifyCounts::default() };
         let first = self.reader.examine(&subjects, self.clock()).await?;
-        let mut suspicious: Vec<Subject> = Vec::new();
+        let mut suspicious: Vec<VerifySubject> = Vec::new();
         for (subject, examined) in subjects.into_iter().zip(first) {
             if examined.findings(&subject.place).is_empty() {
                 note(&subject, &examined, &mut counts);
@@ -260,30 +261,30 @@ impl Look {
         for (subject, examined) in suspicious.into_iter().zip(second) {
             note(&subject, &examined, &mut counts);
             let found = examined.findings(&subject.place);
-            let is_gone = found.iter().any(|(_, kind)| *kind == Kind::Gone);
+            let is_gone = found.iter().any(|(_, kind)| *kind == FindingKind::Gone);
             if found.is_empty() || (is_gone && !self.gone_counts) {
                 counts.changed += 1;
                 counts.in_place += 1;
             } else {
-                let is_misplacement = |(_, kind): &(usize, Kind)| kind.is_misplacement();
+                let is_misplacement = |(_, kind): &(usize, FindingKind)| kind.is_misplacement();
                 counts.in_place += u64::from(!found.iter().any(is_misplacement));
                 counts.differ += u64::from(!found.iter().all(is_misplacement));
                 findings.extend(found.into_iter().map(|found| self.tell(&subject, found)));
             }
         }
-        Ok(Looked { window, counts, findings })
+        Ok(CheckedBatch { window, counts, findings })
     }
 
     fn clock(&self) -> Clock {
         clock::among(clock::unix_now(), self.daemons.iter().filter_map(Daemon::clock_offset))
     }
 
-    fn tell(&self, subject: &Subject, (node, kind): (usize, Kind)) -> Finding {
+    fn tell(&self, subject: &VerifySubject, (node, kind): (usize, FindingKind)) -> MetricFinding {
         let owners = match &subject.place {
-            Place::Owners(owners) => owners.as_slice(),
-            Place::Local | Place::Unplaceable => &[],
+            MetricPlace::Owners(owners) => owners.as_slice(),
+            MetricPlace::Local | MetricPlace::Unplaceable => &[],
         };
-        Finding {
+        MetricFinding {
             metric: subject.metric.to_string(),
             node: self.placer.addr(node),
             what: kind.told(owners, |node| self.placer.addr(node)),
@@ -291,25 +292,30 @@ impl Look {
     }
 }
 
-fn note(subject: &Subject, examined: &copies::Examined, counts: &mut Counts) {
+fn note(subject: &VerifySubject, examined: &copies::Comparison, counts: &mut VerifyCounts) {
     counts.metrics += 1;
     counts.copies += examined.copies;
     counts.points += examined.points;
     counts.bytes += examined.bytes;
     counts.compressed += examined.compressed();
-    counts.unplaceable += u64::from(subject.place == Place::Unplaceable);
-    counts.local += u64::from(subject.place == Place::Local);
+    counts.unplaceable += u64::from(subject.place == MetricPlace::Unplaceable);
+    counts.local += u64::from(subject.place == MetricPlace::Local);
 }
 
 /// The findings of the current window: reported by name when it is complete.
 #[derive(Default)]
-struct Window {
+struct FindingWindow {
     number: u64,
-    findings: Vec<Finding>,
+    findings: Vec<MetricFinding>,
 }
 
-impl Window {
-    fn add(&mut self, looked: Looked, report: &mut Report, output: &Output) -> anyhow::Result<()> {
+impl FindingWindow {
+    fn add(
+        &mut self,
+        looked: CheckedBatch,
+        report: &mut Report,
+        output: &Output,
+    ) -> anyhow::Result<()> {
         if looked.window != self.number {
             self.end(report, output)?;
             self.number = looked.window;
@@ -326,18 +332,18 @@ impl Window {
 }
 
 /// Prints a line now and then.
-struct Progress {
+struct VerifyProgress {
     begun: Instant,
     told: Instant,
 }
 
-impl Progress {
+impl VerifyProgress {
     fn new() -> Self {
         let now = Instant::now();
         Self { begun: now, told: now }
     }
 
-    fn tell(&mut self, counts: &Counts, output: &Output) {
+    fn tell(&mut self, counts: &VerifyCounts, output: &Output) {
         if self.told.elapsed() < PROGRESS_INTERVAL {
             return;
         }
@@ -352,7 +358,7 @@ impl Progress {
 }
 
 /// The remark about metrics that are unplaceable, on all nodes together.
-fn unplaceable(counts: &Counts, series: &Series) -> Option<Remark> {
+fn unplaceable(counts: &VerifyCounts, series: &Series) -> Option<Remark> {
     let told = || series.unplaceable(counts.unplaceable).to_string();
     let remark = || Remark { node: String::new(), text: told(), is_finding: true };
     (counts.unplaceable > 0).then(remark)

@@ -20,17 +20,17 @@ pub(super) enum Deletion {
     /// It has changed since it was filled from, and stays.
     Changed,
     /// It is gone, and a writer that had it open has written to it since.
-    WrittenSince(Unnamed),
+    WrittenSince(UnlinkedFile),
 }
 
 /// A file whose name was removed while a process may still have it open.
-pub(super) struct Unnamed {
+pub(super) struct UnlinkedFile {
     file: File,
     /// The digest of its content.
     pub(super) digest: Digest,
 }
 
-impl Unnamed {
+impl UnlinkedFile {
     /// A path under which it can be read as long as this value lives.
     pub(super) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
@@ -112,5 +112,5 @@ pub(super) fn delete_unchanged(
     std::fs::remove_file(path).with_context(|| format!("cannot delete {}", path.display()))?;
     // A process that waits for the lock, or takes none, has the file open and will still write to it.
     unlock(&file).with_context(|| format!("cannot unlock {}", path.display()))?;
-    Unnamed { file, digest: filled_from }.settle(limit)
+    UnlinkedFile { file, digest: filled_from }.settle(limit)
 }

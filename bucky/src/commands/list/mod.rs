@@ -9,7 +9,7 @@ use crate::args::heading;
 use crate::args::select::SelectArgs;
 use crate::cluster::{Cluster, Member};
 use crate::inventory::{
-    Detail, Listing, Merged, Query, page_len, refresh, tell_failures, tell_returned,
+    ListDetail, Listing, MergedLists, Query, page_len, refresh, tell_failures, tell_returned,
 };
 use crate::names::Nothing;
 use crate::outcome::Outcome;
@@ -54,11 +54,11 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let cluster = discover(&args.cluster, output).await?;
     cluster.tell_findings(output);
     cluster.tell_not_served(output);
-    let query = Query { selection, detail: Detail::Name, workers: 1 };
+    let query = Query { selection, detail: ListDetail::Name, workers: 1 };
     let outcome = if args.location {
         by_node(&cluster, query, args.select.force, args.json, output).await?
     } else {
-        let merged = Merged::begin(&cluster, query, args.select.force, output).await?;
+        let merged = MergedLists::begin(&cluster, query, args.select.force, output).await?;
         by_name(&cluster, merged, args.json, output).await?
     };
     Ok(outcome.and(cluster.outcome()))
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
 
 async fn by_name(
     cluster: &Cluster,
-    mut merged: Merged,
+    mut merged: MergedLists,
     json: bool,
     output: &Output,
 ) -> anyhow::Result<Outcome> {

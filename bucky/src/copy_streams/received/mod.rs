@@ -13,7 +13,7 @@ use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::{Copy, Length, Piece, ReadError};
+use super::{Length, NodeCopy, ReadError, StreamPiece};
 use crate::spool::{Content, HELD_FILE_BYTES, SpoolWriter};
 
 /// Sends the copies of an archive stream; returns its end.
@@ -21,8 +21,8 @@ pub(super) fn read_stream(
     addr: &DaemonAddr,
     (encoding, length): (Encoding, Length),
     stream: ByteStream,
-    sender: &mpsc::Sender<Result<Piece, ReadError>>,
-) -> Result<Piece, ReadError> {
+    sender: &mpsc::Sender<Result<StreamPiece, ReadError>>,
+) -> Result<StreamPiece, ReadError> {
     let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
     let failed = |source| ReadError::Archive { addr: addr.clone(), source };
     let reader = encoding
@@ -32,7 +32,8 @@ pub(super) fn read_stream(
         Length::Held => Limits::default(),
         Length::Any => Limits { member_bytes: HELD_FILE_BYTES, ..Limits::default() },
     };
-    let mut handed = Handed { addr, sender, length, spooling: None, untold: None, failure: None };
+    let mut handed =
+        CopySender { addr, sender, length, spooling: None, untold: None, failure: None };
     let report = receive_archive(reader, limits, &mut handed);
     if let Some(failure) = handed.failure {
         return Err(failure);
@@ -42,7 +43,7 @@ pub(super) fn read_stream(
         Some((metric, digest)) if !has_told(&report, &metric, digest) => {
             Err(ReadError::Damaged { addr: addr.clone(), metric })
         }
-        _ => Ok(Piece::End(report.left_out)),
+        _ => Ok(StreamPiece::End(report.left_out)),
     }
 }
 
@@ -52,9 +53,9 @@ fn has_told(report: &ArchiveReport, metric: &MetricName, digest: Digest) -> bool
 }
 
 /// Sends copies as they come.
-struct Handed<'s> {
+struct CopySender<'s> {
     addr: &'s DaemonAddr,
-    sender: &'s mpsc::Sender<Result<Piece, ReadError>>,
+    sender: &'s mpsc::Sender<Result<StreamPiece, ReadError>>,
     length: Length,
     /// The long file that is arriving.
     spooling: Option<(LargeMember, SpoolWriter)>,
@@ -64,7 +65,7 @@ struct Handed<'s> {
     failure: Option<ReadError>,
 }
 
-impl Receiver for &mut Handed<'_> {
+impl Receiver for &mut CopySender<'_> {
     fn reserve(&mut self, _bytes: u64) -> Result<(), NoRoom> {
         self.is_wanted(!self.sender.is_closed())
     }
@@ -79,7 +80,7 @@ impl Receiver for &mut Handed<'_> {
         }
         let Sent { metric, meta, content, .. } = member;
         let content = Content::Held(content);
-        self.hand(Ok(Piece::Copy { metric, copy: Copy { meta, content } }))
+        self.hand(Ok(StreamPiece::Copy { metric, copy: NodeCopy { meta, content } }))
     }
 
     fn begin_large(&mut self, member: &LargeMember) -> bool {
@@ -114,12 +115,12 @@ impl Receiver for &mut Handed<'_> {
             None => self.untold = Some((metric.clone(), spool.digest())),
         }
         let content = Content::Spooled(spool);
-        self.hand(Ok(Piece::Copy { metric, copy: Copy { meta, content } }))
+        self.hand(Ok(StreamPiece::Copy { metric, copy: NodeCopy { meta, content } }))
     }
 }
 
-impl Handed<'_> {
-    fn hand(&self, piece: Result<Piece, ReadError>) -> Result<(), NoRoom> {
+impl CopySender<'_> {
+    fn hand(&self, piece: Result<StreamPiece, ReadError>) -> Result<(), NoRoom> {
         self.is_wanted(self.sender.blocking_send(piece).is_ok())
     }
 

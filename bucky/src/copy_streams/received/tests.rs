@@ -6,7 +6,7 @@ use super::*;
 const META: FileMeta = FileMeta { mode: 0o644, mtime: 7 };
 
 /// The result of an archive stream that was asked for without a limit on lengths.
-async fn read(stream: Vec<u8>) -> Vec<Result<Piece, ReadError>> {
+async fn read(stream: Vec<u8>) -> Vec<Result<StreamPiece, ReadError>> {
     let addr: DaemonAddr = "a:1".parse().unwrap();
     let pieces = stream.chunks(1 << 20).map(bytes::Bytes::copy_from_slice);
     let pieces: Vec<Result<bytes::Bytes, BodyError>> = pieces.map(Ok).collect();
@@ -41,7 +41,10 @@ async fn a_long_copy_comes_into_a_temporary_file_and_a_shorter_one_into_memory()
     for (len_bytes, is_held) in [(long, false), (1 << 20, true)] {
         let (content, stream) = sent(len_bytes, |_| ());
         let pieces: [_; 2] = read(stream).await.try_into().map_err(|_| "other pieces").unwrap();
-        let [Ok(Piece::Copy { metric, copy }), Ok(Piece::End(left_out))] = pieces else { panic!() };
+        let [Ok(StreamPiece::Copy { metric, copy }), Ok(StreamPiece::End(left_out))] = pieces
+        else {
+            panic!()
+        };
         assert!(metric.as_str() == "a" && copy.meta == META && left_out.is_empty());
         assert_eq!(matches!(copy.content, Content::Held(_)), is_held);
         assert!(copy.content.into_spool().unwrap().content().unwrap() == content);

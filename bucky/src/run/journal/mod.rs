@@ -46,7 +46,7 @@ pub(crate) struct Purpose {
 /// A line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+enum JournalLine {
     /// The first line.
     Journal {
         level: u32,
@@ -130,7 +130,8 @@ impl Journal {
         let mut journal =
             Self { writer: BufWriter::new(file), path: path.to_owned(), synced: Instant::now() };
         if whole_bytes == 0 {
-            journal.write(&Line::Journal { level: JOURNAL_LEVEL, purpose: purpose.clone() })?;
+            journal
+                .write(&JournalLine::Journal { level: JOURNAL_LEVEL, purpose: purpose.clone() })?;
             journal.sync()?;
         }
         Ok((journal, sources))
@@ -150,7 +151,7 @@ impl Journal {
         source: &str,
         metric: &MetricName,
     ) -> Result<(), JournalError> {
-        self.write(&Line::Through { source: source.to_owned(), metric: metric.clone() })
+        self.write(&JournalLine::Through { source: source.to_owned(), metric: metric.clone() })
     }
 
     /// Notes a metric that failed.
@@ -164,7 +165,7 @@ impl Journal {
         reason: &str,
     ) -> Result<(), JournalError> {
         let (source, metric) = (source.to_owned(), metric.clone());
-        self.write(&Line::Failed { source, metric, reason: reason.to_owned() })
+        self.write(&JournalLine::Failed { source, metric, reason: reason.to_owned() })
     }
 
     /// Notes that a metric that had failed was moved.
@@ -172,7 +173,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Io`].
     pub(crate) fn moved(&mut self, source: &str, metric: &MetricName) -> Result<(), JournalError> {
-        self.write(&Line::Moved { source: source.to_owned(), metric: metric.clone() })
+        self.write(&JournalLine::Moved { source: source.to_owned(), metric: metric.clone() })
     }
 
     /// Syncs everything to disk.
@@ -189,7 +190,7 @@ impl Journal {
         })
     }
 
-    fn write(&mut self, line: &Line) -> Result<(), JournalError> {
+    fn write(&mut self, line: &JournalLine) -> Result<(), JournalError> {
         let written = serde_json::to_writer(&mut self.writer, line)
             .map_err(io::Error::from)
             .and_then(|()| self.writer.write_all(b"\n"));
@@ -220,20 +221,20 @@ struct Earlier {
 }
 
 impl Earlier {
-    fn note(&mut self, line: Line) {
+    fn note(&mut self, line: JournalLine) {
         match line {
-            Line::Journal { .. } => {}
-            Line::Through { source, metric } => {
+            JournalLine::Journal { .. } => {}
+            JournalLine::Through { source, metric } => {
                 self.sources.entry(source).or_default().finish_through(metric);
             }
-            Line::Failed { source, metric, .. } => {
+            JournalLine::Failed { source, metric, .. } => {
                 let resume = self.sources.entry(source).or_default();
                 self.remembered += usize::from(resume.fail(metric));
                 if self.remembered > FAILED_LIMIT {
                     self.remembered -= resume.forget();
                 }
             }
-            Line::Moved { source, metric } => {
+            JournalLine::Moved { source, metric } => {
                 let resume = self.sources.entry(source).or_default();
                 self.remembered -= usize::from(resume.forgive(&metric));
             }
@@ -266,8 +267,10 @@ fn read(path: &Path, file: impl Read, purpose: &Purpose) -> Result<Earlier, Jour
             return if is_cut_off { Ok(earlier) } else { Err(bad(number, None)) };
         }
         match (number, serde_json::from_slice(&text).map_err(|source| bad(number, Some(source)))?) {
-            (1, Line::Journal { level, purpose: found }) => check(path, level, &found, purpose)?,
-            (1, _) | (_, Line::Journal { .. }) => return Err(bad(number, None)),
+            (1, JournalLine::Journal { level, purpose: found }) => {
+                check(path, level, &found, purpose)?
+            }
+            (1, _) | (_, JournalLine::Journal { .. }) => return Err(bad(number, None)),
             (_, line) => earlier.note(line),
         }
         earlier.whole_bytes += len_bytes as u64;

@@ -1,8 +1,7 @@
 //! What waits in half-full batches: little memory for each, and a bound on all of it.
 //!
-//! With many sources and many owners most of what is read waits for its like, and the more may wait the
-//! larger batches get. Names that wait together come in order and begin alike: of each only what is new is
-//! kept, about a fifth of it.
+//! With many sources and many owners most of what is read waits for its like, and the more may wait the larger batches
+//! get. Names that wait together come in order and begin alike: of each only what is new is kept, about a fifth of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,12 +10,11 @@ use bucky_whisper::MetricName;
 
 use super::Stray;
 
-/// The most that the numbers of a stray take: what is shared and what is new are below 2^14, the length of a
-/// file is not.
+/// The most that the numbers of a stray take: what is shared and what is new are below 2^14, the length of a file is not.
 const NUMBERS_BYTES: usize = 2 + 2 + 10;
 
-/// Strays in the order of their names, each as what its name shares with the one before, what is new in it,
-/// and the length of its file.
+/// Strays in the order of their names, each as what its name shares with the one before, what is new in it, and the
+/// length of its file.
 #[derive(Debug, Default)]
 pub(super) struct HeldStrays {
     coded: Vec<u8>,
@@ -100,8 +98,8 @@ fn number(coded: &mut &[u8]) -> u64 {
     number
 }
 
-/// How much may wait, shared by the batchers of all sources. One that has little may hold more than its share
-/// while the others have less, so that a single source with many owners has all the room.
+/// How much may wait, shared by the batchers of all sources. One that has little may hold more than its share while the
+/// others have less, so that a single source with many owners has all the room.
 #[derive(Clone, Debug)]
 pub(crate) struct HoldingRoom {
     held_bytes: Arc<AtomicUsize>,
@@ -110,8 +108,8 @@ pub(crate) struct HoldingRoom {
 }
 
 impl HoldingRoom {
-    /// Room for so many bytes, of which each of so many batchers has its share at any time: together they
-    /// hold twice as much at most.
+    /// Room for so many bytes, of which each of so many batchers has its share at any time: together they hold twice as much
+    /// at most.
     pub(crate) fn new(limit_bytes: usize, batchers: usize) -> Self {
         Self { held_bytes: Arc::default(), limit_bytes, share_bytes: limit_bytes / batchers.max(1) }
     }

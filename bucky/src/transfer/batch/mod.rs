@@ -1,12 +1,10 @@
-//! Strays gathered into batches: one source, one set of owners, bounded in bytes, count and what is held
-//! back.
+//! Strays gathered into batches: one source, one set of owners, bounded in bytes, count and what is held back.
 //!
-//! Pure. A source's strays come in the order of their names and mix their owners; each set of owners has a
-//! bucket, and a full bucket is a batch. Where too many strays wait in half-full buckets, the fullest goes
-//! early: what is held (`held`) does not grow with the store; and a bucket that fills too slowly goes when
-//! many others have gone past it, so that the journal's mark is not held back by it. Each batch carries the
-//! [`Ticket`]s that tell the journal how far a source is done, although batches end in another order than
-//! their names came.
+//! Pure. A source's strays come in the order of their names and mix their owners; each set of owners has a bucket,
+//! and a full bucket is a batch. Where too many strays wait in half-full buckets, the fullest goes early: what is
+//! held (`held`) does not grow with the store; and a bucket that fills too slowly goes when many others have gone past it, so
+//! that the journal's mark is not held back by it. Each batch carries the [`Ticket`]s that tell the journal how far a source is
+//! done, although batches end in another order than their names came.
 
 pub(super) mod held;
 mod limits;
@@ -65,8 +63,8 @@ struct Bucket {
 }
 
 impl Batcher {
-    /// Nothing gathered yet; the names up to `through` were finished in an earlier run. What waits takes its
-    /// place in `room`.
+    /// Nothing gathered yet; the names up to `through` were finished in an earlier run. What waits takes its place in
+    /// `room`.
     pub(crate) fn new(limits: BatchLimits, room: HoldingRoom, through: Option<MetricName>) -> Self {
         Self {
             limits,
@@ -104,8 +102,8 @@ impl Batcher {
         let grown = bucket.strays.len_bytes() - before;
         self.hold(self.held_bytes + grown);
         self.low_water.read(metric);
-        // An early batch leaves a bucket of one stray behind, which is full only in odd settings; the next
-        // push or the end takes it then.
+        // An early batch leaves a bucket of one stray behind, which is full only in odd settings; the next push or
+        // the end takes it then.
         early.or_else(|| {
             if is_full {
                 self.take(&owners)

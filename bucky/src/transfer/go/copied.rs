@@ -8,7 +8,7 @@ use bucky_whisper::{Digest, Image, MetricName, is_compressed};
 use bytes::Bytes;
 
 use super::rest::rest;
-use super::setback::{Setback, client, lasting};
+use super::setback::{GoSetback, client, lasting};
 use crate::chain;
 use crate::fleet::Node;
 use crate::run::failure_kind::FailureKind;
@@ -32,7 +32,7 @@ pub(super) async fn fetch(
     source: &Node,
     metric: &MetricName,
     renames: &Renames,
-) -> Result<Option<Copied>, Setback> {
+) -> Result<Option<Copied>, GoSetback> {
     let got = source.daemon.go_get(metric.as_str()).await;
     let got = got.map_err(|error| client(source, &error))?;
     source.answered();

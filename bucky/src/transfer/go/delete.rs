@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::GoMove;
 use super::copied::{self, Copied};
 use super::receipt::GoReceipt;
-use super::setback::{Setback, client, lasting, not_deleted};
+use super::setback::{GoSetback, client, lasting, not_deleted};
 use crate::patience::Trouble;
 use crate::run::failure_kind::FailureKind;
 use crate::transfer::delete::delete;
@@ -19,7 +19,7 @@ const SECOND_IS_OVER: Duration = Duration::from_secs(2);
 
 impl GoMove<'_> {
     /// Deletes the source if it is still what its owners have. False if it is not.
-    pub(super) async fn delete(&self, mut receipt: GoReceipt) -> Result<bool, Setback> {
+    pub(super) async fn delete(&self, mut receipt: GoReceipt) -> Result<bool, GoSetback> {
         self.require_clocks()?;
         let has_condition = self.source.kind.exchanges_archives();
         match receipt.take_healed().filter(|_| has_condition) {
@@ -30,10 +30,10 @@ impl GoMove<'_> {
     }
 
     /// By the conditional delete of a source with `/v1`.
-    async fn delete_by_condition(&self, healed: Healed) -> Result<bool, Setback> {
+    async fn delete_by_condition(&self, healed: Healed) -> Result<bool, GoSetback> {
         let deleted = delete(self.mover, self.source, vec![healed]).await;
         match deleted.failed.into_iter().next() {
-            Some((_, failure)) => Err(Setback { trouble: Trouble::Lasting, failure }),
+            Some((_, failure)) => Err(GoSetback { trouble: Trouble::Lasting, failure }),
             None if deleted.left > 0 => Err(lasting(
                 self.source,
                 FailureKind::NotDeleted,
@@ -44,7 +44,7 @@ impl GoMove<'_> {
     }
 
     /// By `DELETE /metrics/NAME`, as the last of several looks at the source.
-    async fn delete_without_condition(&self, receipt: &GoReceipt) -> Result<bool, Setback> {
+    async fn delete_without_condition(&self, receipt: &GoReceipt) -> Result<bool, GoSetback> {
         let copied = receipt.copied();
         if copied.rest.is_none_or(|rest| rest <= RECENT) {
             match self.is_unchanged(copied).await.map_err(not_deleted)? {
@@ -69,14 +69,14 @@ impl GoMove<'_> {
         Ok(true)
     }
 
-    fn require_clocks(&self) -> Result<(), Setback> {
+    fn require_clocks(&self) -> Result<(), GoSetback> {
         let allowed = self.mover.clocks.allows(&self.mover.fleet, self.source, self.owners);
-        allowed.map_err(|failure| Setback { trouble: Trouble::Lasting, failure })
+        allowed.map_err(|failure| GoSetback { trouble: Trouble::Lasting, failure })
     }
 
     /// Whether the source's content is what was copied, read when the second in which it was written is over; `None` if the
     /// source does not have it any more.
-    async fn is_unchanged(&self, copied: &Copied) -> Result<Option<bool>, Setback> {
+    async fn is_unchanged(&self, copied: &Copied) -> Result<Option<bool>, GoSetback> {
         let fetch = || copied::fetch(self.source, &copied.metric, self.renames);
         let Some(now) = fetch().await? else { return Ok(None) };
         // If no clock says how long ago that was, it may have been just now.

@@ -1,9 +1,9 @@
-//! Metric by metric, where a daemon of the Go tool takes part: it has no archives, syncs nothing, and deletes
+//! Metrics that move one by one, because a daemon of the Go tool takes part: it has no archives, syncs nothing, and deletes
 //! without a condition.
 //!
-//! So more is looked at here. What came is parsed before it is sent on. What a Go daemon was given is read
-//! back, and counts only if no point of it is missing there (its fill leaves out single points, and drops
-//! write errors: D2, D8). A source is deleted only if it is still what was copied.
+//! So more is checked here. What came is parsed before it is sent on. What a Go daemon was sent is read back, and counts only
+//! if no point of it is missing there (its fill leaves out single points, and drops write errors: D2, D8). A source is
+//! deleted only with a receipt, and only if it is still what was copied.
 
 mod copied;
 mod delete;
@@ -16,14 +16,14 @@ use std::sync::Arc;
 
 use bucky_whisper::MetricName;
 
-use self::setback::{Setback, lasting};
+use self::setback::{GoSetback, lasting};
 use super::batch::Stray;
 use super::batch_end::{BatchEnd, ROUNDS};
 use super::mover::Mover;
 use super::renames::Renames;
 use crate::fleet::Node;
 use crate::fleet::full::full_owner;
-use crate::patience::{Next, Patience, Trouble, jitter};
+use crate::patience::{NextStep, Patience, Trouble, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 use crate::run::tally::Effect;
@@ -101,7 +101,7 @@ struct GoMove<'a> {
     renames: &'a Renames,
 }
 
-/// What an attempt came to.
+/// What an attempt to move a metric resulted in.
 enum Attempt {
     Moved(Effect),
     /// The source does not have it any more.
@@ -134,18 +134,18 @@ impl GoMove<'_> {
                 Err(setback) => setback,
             };
             match patience.after(setback.trouble, jitter()) {
-                Next::Wait(pause) if !self.mover.stop.asked_within(pause).await => {}
-                Next::Wait(_) | Next::GiveUp => return Err(setback.failure),
+                NextStep::Wait(pause) if !self.mover.stop.asked_within(pause).await => {}
+                NextStep::Wait(_) | NextStep::GiveUp => return Err(setback.failure),
             }
         }
     }
 
-    async fn attempt(&self, metric: &MetricName) -> Result<Attempt, Setback> {
+    async fn attempt(&self, metric: &MetricName) -> Result<Attempt, GoSetback> {
         for node in self.owners.iter().chain([self.source]) {
             node.admit().map_err(|reason| lasting(node, FailureKind::NodeAway, reason))?;
         }
         if let Some(failure) = full_owner(self.owners) {
-            return Err(Setback { trouble: Trouble::Lasting, failure });
+            return Err(GoSetback { trouble: Trouble::Lasting, failure });
         }
         let Some(copied) = copied::fetch(self.source, metric, self.renames).await? else {
             return Ok(Attempt::Gone);

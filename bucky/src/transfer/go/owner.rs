@@ -10,9 +10,9 @@ use bucky_whisper::{Clocks, Digest, MetricName};
 use bytes::Bytes;
 
 use super::copied::Copied;
-use super::setback::{Setback, client, lasting, passing};
+use super::setback::{GoSetback, client, lasting, passing};
 use crate::fleet::Node;
-use crate::patience::{Next, Patience, jitter};
+use crate::patience::{NextStep, Patience, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 use crate::run::stop::Stop;
@@ -59,8 +59,8 @@ impl GivenFile {
             };
             let Err(setback) = filled else { return filled.map_err(|setback| setback.failure) };
             match patience.after(setback.trouble, jitter()) {
-                Next::Wait(pause) if !stop.asked_within(pause).await => {}
-                Next::Wait(_) | Next::GiveUp => return Err(setback.failure),
+                NextStep::Wait(pause) if !stop.asked_within(pause).await => {}
+                NextStep::Wait(_) | NextStep::GiveUp => return Err(setback.failure),
             }
         }
     }
@@ -72,7 +72,7 @@ pub(super) async fn fill_at(
     copied: &Copied,
     rule: OnSchemaDifference,
     tally: &Tally,
-) -> Result<Effect, Setback> {
+) -> Result<Effect, GoSetback> {
     let name = copied.stored_as.as_str();
     let error = |error: ClientError| client(owner, &error);
     let owned = owner.daemon.go_get(name).await.map_err(error)?;
@@ -114,7 +114,7 @@ fn check(
     there: &[u8],
     rule: OnSchemaDifference,
     tally: &Tally,
-) -> Result<(), Setback> {
+) -> Result<(), GoSetback> {
     let held = go::owner::held(&copied.content, there, clocks_with(owner));
     let Held { coverage, difference } = held.map_err(|error| not_comparable(owner, &error))?;
     let is_enough = rule.accepts(&coverage);
@@ -148,7 +148,7 @@ fn check(
     Err(lasting(owner, FailureKind::OtherSchema, reason))
 }
 
-fn not_comparable(owner: &Node, error: &NotComparable) -> Setback {
+fn not_comparable(owner: &Node, error: &NotComparable) -> GoSetback {
     let kind = match error {
         NotComparable::Compressed => FailureKind::Compressed,
         NotComparable::Source(_) => FailureKind::SourceDamaged,
@@ -157,10 +157,7 @@ fn not_comparable(owner: &Node, error: &NotComparable) -> Setback {
     lasting(owner, kind, chain(error))
 }
 
-/// The owner's file with the points of `source` that it lacks; none where it lacks none.
-///
-/// A Go daemon's fill overwrites the good point behind a gap with what it is given (D8): so it is given the
-/// owner's own.
+/// Our clock and that of an owner: a point that has not expired by either of them must be there.
 fn clocks_with(owner: &Node) -> Clocks {
     let now = unix_now();
     Clocks::new(now, owner.daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now)))

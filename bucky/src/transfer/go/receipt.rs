@@ -9,7 +9,7 @@ use futures_util::stream;
 
 use super::copied::Copied;
 use super::owner::fill_at;
-use super::setback::{Setback, client, lasting, passing};
+use super::setback::{GoSetback, client, lasting, passing};
 use crate::fleet::Node;
 use crate::run::failure_kind::FailureKind;
 use crate::run::tally::Effect;
@@ -39,13 +39,13 @@ impl GoReceipt {
 /// Brings `copied` to all of `owners`, one after the other.
 ///
 /// # Errors
-/// [`Setback`] for the first owner that does not have all of it in the end.
+/// [`GoSetback`] for the first owner that does not have all of it in the end.
 pub(super) async fn deliver(
     mover: &Mover,
     source: &Node,
     owners: &[Arc<Node>],
     copied: Copied,
-) -> Result<(GoReceipt, Effect), Setback> {
+) -> Result<(GoReceipt, Effect), GoSetback> {
     let mut effect: Option<Effect> = None;
     let mut healed: Option<Healed> = None;
     let can_prove = |owner: &&Arc<Node>| owner.kind.exchanges_archives();
@@ -73,7 +73,7 @@ pub(super) async fn deliver(
 }
 
 /// Heals at a daemon with `/v1`, and returns its line.
-async fn heal_at(mover: &Mover, owner: &Node, copied: &Copied) -> Result<HealLine, Setback> {
+async fn heal_at(mover: &Mover, owner: &Node, copied: &Copied) -> Result<HealLine, GoSetback> {
     let archive =
         archive(copied).map_err(|error| lasting(owner, FailureKind::Storage, error.to_string()))?;
     let body = stream::iter([Ok(Bytes::from(archive))]);

@@ -19,7 +19,7 @@ use crate::fake_daemon::{Reply, Request, daemon};
 use crate::fleet::{Fleet, Node};
 use crate::output::Output;
 use crate::placement::Series;
-use crate::plan::survey::Selection;
+use crate::plan::survey::StraySelection;
 use crate::run::stop::Stop;
 use crate::transfer::batch::held::HoldingRoom;
 use crate::transfer::batch::{Batch, BatchLimits, Batcher, Stray};
@@ -73,7 +73,7 @@ pub(in crate::transfer) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mo
     let source = Arc::clone(&fleet.sources.last().unwrap().node);
     let mover = Mover::new(MoverParts {
         fleet: Arc::new(fleet),
-        selection: Selection {
+        selection: StraySelection {
             ring,
             regex: None,
             allowed: None,

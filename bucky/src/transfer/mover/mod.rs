@@ -17,10 +17,10 @@ use super::options::{Batching, SourceRules, SyncOptions};
 use super::pace::Pace;
 use super::records::Records;
 use super::statistics::NodeLedger;
-use crate::fleet::breaker::Row;
+use crate::fleet::breaker::FailureRow;
 use crate::fleet::{Fleet, Node};
 use crate::output::{Output, human_duration};
-use crate::plan::survey::Selection;
+use crate::plan::survey::StraySelection;
 use crate::run::stop::Stop;
 
 /// How many metrics all running batches of all sources may have. Each takes some hundred bytes while it
@@ -35,7 +35,7 @@ pub(crate) struct Mover {
     /// The nodes.
     pub(crate) fleet: Arc<Fleet>,
     /// Which metrics are moved.
-    pub(crate) selection: Selection,
+    pub(crate) selection: StraySelection,
     /// How large batches are, and how many run at once.
     pub(crate) batching: Batching,
     /// What is done with the sources.
@@ -73,7 +73,7 @@ pub(super) struct Flow {
 /// The parts that a mover is made of; it creates the others itself.
 pub(crate) struct MoverParts {
     pub(crate) fleet: Arc<Fleet>,
-    pub(crate) selection: Selection,
+    pub(crate) selection: StraySelection,
     pub(crate) batching: Batching,
     pub(crate) sources: SourceRules,
     pub(crate) sync: SyncOptions,
@@ -120,12 +120,12 @@ impl Mover {
     /// Notes that a node could not be reached, and prints what follows from that.
     pub(super) fn unreachable(&self, node: &Node, reason: &str) {
         match node.unreachable(reason) {
-            Row::Begins => self.output.say(format_args!(
+            FailureRow::Begins => self.output.say(format_args!(
                 "bucky: {reason}; retrying for up to {}",
                 human_duration(node.daemon.timeouts().away)
             )),
-            Row::GoesOn => {}
-            Row::IsEnough => self.output.say(format_args!(
+            FailureRow::GoesOn => {}
+            FailureRow::IsEnough => self.output.say(format_args!(
                 "bucky: gave up on {}: {reason}; metrics that need it fail now, and it is tried again from \
                  time to time",
                 node.addr()

@@ -186,7 +186,7 @@ impl Pace {
         cache: Option<CarbonCache>,
         options: &HealthOptions,
         now: Instant,
-    ) -> Option<speed::State> {
+    ) -> Option<speed::CacheState> {
         let mut state = self.lock();
         let node = self.node(&mut state, node, now)?;
         node.cache = cache;

@@ -20,7 +20,7 @@ const LARGEST_STEP: f64 = 5.0;
 
 /// The state of a node's carbon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum CacheState {
     /// Its cache has room.
     Fine,
     /// Its cache is full.
@@ -35,13 +35,13 @@ pub(crate) struct Speed {
     base: f64,
     rate: f64,
     stepped: Instant,
-    state: State,
+    state: CacheState,
 }
 
 impl Speed {
     /// Starts with `base` metrics a second.
     pub(crate) fn new(base: f64, now: Instant) -> Self {
-        Self { base, rate: base, stepped: now, state: State::Fine }
+        Self { base, rate: base, stepped: now, state: CacheState::Fine }
     }
 
     /// The rate in metrics a second.
@@ -57,14 +57,14 @@ impl Speed {
         options: &HealthOptions,
         now: Instant,
         mut chance: impl FnMut() -> f64,
-    ) -> Option<State> {
+    ) -> Option<CacheState> {
         let state = match cache {
-            None => State::Silent,
-            Some(cache) if cache.is_full(options.threshold) => State::Full,
-            Some(_) => State::Fine,
+            None => CacheState::Silent,
+            Some(cache) if cache.is_full(options.threshold) => CacheState::Full,
+            Some(_) => CacheState::Fine,
         };
         let is_due = |interval: Duration| now.duration_since(self.stepped) >= interval;
-        if state != State::Fine {
+        if state != CacheState::Fine {
             (self.rate, self.stepped) = (self.base, now);
         } else if options.speed_up_interval.is_some_and(is_due) {
             self.stepped = now;
@@ -119,14 +119,14 @@ mod tests {
     #[test]
     fn a_full_cache_and_a_silent_carbon_bring_it_back_to_the_start() {
         let start = Instant::now();
-        for (seen, state) in [(cache(75.0), State::Full), (None, State::Silent)] {
+        for (seen, state) in [(cache(75.0), CacheState::Full), (None, CacheState::Silent)] {
             let mut speed = Speed::new(2.0, start);
             let mut see =
                 |cache, after| speed.see(cache, &options(), start + SECOND * after, || 0.5);
             assert_eq!(see(cache(74.0), 10), None, "no news");
             assert_eq!(see(seen, 11), Some(state));
             assert_eq!(see(seen, 12), None, "said once");
-            assert_eq!(see(cache(74.0), 13), Some(State::Fine));
+            assert_eq!(see(cache(74.0), 13), Some(CacheState::Fine));
             assert_eq!(speed.rate(), 2.0);
             speed.see(cache(0.0), &options(), start + SECOND * 21, || 0.5);
             assert_eq!(speed.rate(), 2.0, "the interval begins anew");

@@ -8,7 +8,7 @@ use bucky_api::{CarbonCache, Daemon, DaemonAddr};
 use futures_util::{StreamExt, stream};
 
 use super::Pace;
-use super::speed::State;
+use super::speed::CacheState;
 use crate::chain;
 use crate::output::Output;
 use crate::transfer::options::HealthOptions;
@@ -57,36 +57,36 @@ impl Pace {
         };
         if let Some(state) = self.saw(&watched.node, cache, options, Instant::now()) {
             let host = watched.node.host();
-            output.say(News { host, state, cache, reason: &reason });
+            output.say(CacheChange { host, state, cache, reason: &reason });
         }
     }
 }
 
 /// A change of a carbon's state, for people.
-struct News<'a> {
+struct CacheChange<'a> {
     host: &'a str,
-    state: State,
+    state: CacheState,
     cache: Option<CarbonCache>,
     reason: &'a str,
 }
 
-impl fmt::Display for News<'_> {
+impl fmt::Display for CacheChange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.host;
         match (self.state, self.cache) {
-            (State::Fine, _) => {
+            (CacheState::Fine, _) => {
                 write!(
                     f,
                     "bucky: the carbon cache on {host} is no longer full; the rate there rises again"
                 )
             }
-            (State::Full, Some(cache)) => write!(
+            (CacheState::Full, Some(cache)) => write!(
                 f,
                 "bucky: the carbon cache on {host} is full ({} of {}); the rate there is back to \
                  --metrics-per-second",
                 cache.size, cache.limit
             ),
-            (State::Full | State::Silent, _) => write!(
+            (CacheState::Full | CacheState::Silent, _) => write!(
                 f,
                 "bucky: cannot read the carbon cache on {host}; the rate there is --metrics-per-second until \
                  it answers: {}",

@@ -19,7 +19,7 @@ use self::names::HostNames;
 use super::options::StatisticsOptions;
 use super::pace::NodeFigures;
 use crate::output::Output;
-use crate::run::tally::Counts;
+use crate::run::tally::RunCounts;
 
 /// How long a sending may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ pub(crate) struct Figures {
     /// How many metrics are planned.
     pub(crate) total: u64,
     /// The counts of the run.
-    pub(crate) counts: Counts,
+    pub(crate) counts: RunCounts,
     /// The counts of each host.
     pub(crate) nodes: BTreeMap<String, NodeCounts>,
     /// The rates of hosts with watched carbons.
@@ -172,7 +172,7 @@ mod tests {
     use bucky_api::CarbonCache;
 
     fn figures() -> Figures {
-        let counts = Counts {
+        let counts = RunCounts {
             finished: 9,
             gone: 1,
             failed: BTreeMap::from([
@@ -180,7 +180,7 @@ mod tests {
                 (FailureKind::NotDeleted, 3),
                 (FailureKind::StillWrittenTo, 1),
             ]),
-            ..Counts::default()
+            ..RunCounts::default()
         };
         let ledger = NodeLedger::new(["127.0.3.1", "::1"]);
         ledger.note(&"127.0.3.1:4242".parse().unwrap(), |node| {

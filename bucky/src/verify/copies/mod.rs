@@ -7,13 +7,13 @@
 use bucky_api::{Problem, chain};
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Image, ImageError, fill};
 
-use super::finding::{Kind, LackingArchive, UnplacedArchive};
+use super::finding::{FindingKind, LackingArchive, UnplacedArchive};
 use super::layout::{self, LayoutDifference};
-use crate::holders::Place;
+use crate::holders::MetricPlace;
 
 /// The state of one copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum CopyState {
     /// A valid Whisper file.
     Sound,
     /// A file in go-carbon's compressed format, valid as far as that can be checked.
@@ -25,7 +25,7 @@ pub(crate) enum State {
 }
 
 /// A copy as it came from a node.
-pub(crate) struct Copy {
+pub(crate) struct ComparedCopy {
     /// The index of the node among the members.
     pub(crate) node: usize,
     /// The whole file, or `None` if it did not come.
@@ -34,9 +34,9 @@ pub(crate) struct Copy {
 
 /// The result of comparing the copies of one metric. The reasons why copies did not come are added later.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Examined {
+pub(crate) struct Comparison {
     /// The state of the copy on each node, in the order of the nodes.
-    pub(crate) states: Vec<(usize, State)>,
+    pub(crate) states: Vec<(usize, CopyState)>,
     /// Points that one copy has and an owner's copy lacks.
     pub(crate) lacking: Vec<Lacking>,
     /// Copies whose headers differ from an owner's, each pair once.
@@ -84,8 +84,8 @@ impl Clock {
 
 /// Checks the copies of a metric that belongs at `place`, and compares those that should hold the same
 /// points.
-pub(crate) fn examine(place: &Place, copies: &[Copy], clock: Clock) -> Examined {
-    let mut examined = Examined::default();
+pub(crate) fn examine(place: &MetricPlace, copies: &[ComparedCopy], clock: Clock) -> Comparison {
+    let mut examined = Comparison::default();
     let mut images: Vec<(usize, Result<Image<'_>, ImageError>)> = Vec::with_capacity(copies.len());
     for copy in copies {
         let Some(content) = &copy.content else { continue };
@@ -94,9 +94,9 @@ pub(crate) fn examine(place: &Place, copies: &[Copy], clock: Clock) -> Examined 
         examined.bytes += content.len() as u64;
         examined.points += image.as_ref().map_or(0, |image| points(image, clock.now));
         let state = match &image {
-            Ok(_) => State::Sound,
-            Err(ImageError::Compressed) => State::Compressed,
-            Err(error) => State::Corrupt(chain(error)),
+            Ok(_) => CopyState::Sound,
+            Err(ImageError::Compressed) => CopyState::Compressed,
+            Err(error) => CopyState::Corrupt(chain(error)),
         };
         examined.states.push((copy.node, state));
         images.push((copy.node, image));
@@ -123,7 +123,7 @@ pub(crate) fn examine(place: &Place, copies: &[Copy], clock: Clock) -> Examined 
     examined
 }
 
-fn content(copies: &[Copy], node: usize) -> Option<&[u8]> {
+fn content(copies: &[ComparedCopy], node: usize) -> Option<&[u8]> {
     copies.iter().find(|copy| copy.node == node)?.content.as_deref()
 }
 
@@ -217,31 +217,37 @@ fn lacking(
     (archives, if until.is_some() { 0 } else { plan.points_left_out() })
 }
 
-impl Examined {
+impl Comparison {
     /// The findings, by node.
-    pub(crate) fn findings(&self, place: &Place) -> Vec<(usize, Kind)> {
-        let is_there = |state: &State| !matches!(state, State::Absent(Problem::SourceMissing, _));
+    pub(crate) fn findings(&self, place: &MetricPlace) -> Vec<(usize, FindingKind)> {
+        let is_there =
+            |state: &CopyState| !matches!(state, CopyState::Absent(Problem::SourceMissing, _));
         let there = self.states.iter().filter(|(_, state)| is_there(state)).count();
         if there == 0 {
-            return self.states.first().map(|(node, _)| (*node, Kind::Gone)).into_iter().collect();
+            return self
+                .states
+                .first()
+                .map(|(node, _)| (*node, FindingKind::Gone))
+                .into_iter()
+                .collect();
         }
         let mut findings = Vec::new();
         for (node, state) in &self.states {
             if is_there(state) && !place.owns(*node) {
-                findings.push((*node, Kind::Misplaced));
+                findings.push((*node, FindingKind::Misplaced));
             }
             match state {
-                State::Sound | State::Compressed => {}
-                State::Corrupt(reason) => {
-                    findings.push((*node, Kind::Corrupt { reason: reason.clone() }));
+                CopyState::Sound | CopyState::Compressed => {}
+                CopyState::Corrupt(reason) => {
+                    findings.push((*node, FindingKind::Corrupt { reason: reason.clone() }));
                 }
-                State::Absent(Problem::SourceMissing, _) => {
+                CopyState::Absent(Problem::SourceMissing, _) => {
                     if place.is_owner(*node) {
-                        findings.push((*node, Kind::Missing));
+                        findings.push((*node, FindingKind::Missing));
                     }
                 }
-                State::Absent(_, reason) => {
-                    findings.push((*node, Kind::Unreadable { reason: reason.clone() }));
+                CopyState::Absent(_, reason) => {
+                    findings.push((*node, FindingKind::Unreadable { reason: reason.clone() }));
                 }
             }
         }
@@ -250,34 +256,34 @@ impl Examined {
         }
         findings.extend(self.layouts.iter().map(|one| {
             let (layout, others) = (one.owners.clone(), one.others.clone());
-            (one.owner, Kind::LayoutsDiffer { other: one.other, layout, others })
+            (one.owner, FindingKind::LayoutsDiffer { other: one.other, layout, others })
         }));
         findings
     }
 
     /// How many of the copies are compressed.
     pub(crate) fn compressed(&self) -> u64 {
-        self.states.iter().filter(|(_, state)| *state == State::Compressed).count() as u64
+        self.states.iter().filter(|(_, state)| *state == CopyState::Compressed).count() as u64
     }
 }
 
 impl Lacking {
     /// The findings about these points.
-    fn kinds(&self, place: &Place) -> impl Iterator<Item = Kind> {
+    fn kinds(&self, place: &MetricPlace) -> impl Iterator<Item = FindingKind> {
         let other = self.other;
         let lacks = match &self.archives {
-            None => Some(Kind::Incomparable { other }),
+            None => Some(FindingKind::Incomparable { other }),
             Some(archives) if place.is_owner(other) => {
-                Some(Kind::ReplicasDiffer { other, archives: archives.clone() })
+                Some(FindingKind::ReplicasDiffer { other, archives: archives.clone() })
             }
             Some(archives) => {
                 let (archives, without_place) = (archives.clone(), self.without_place);
                 let is_something = !archives.is_empty() || without_place > 0;
-                is_something.then_some(Kind::Lacks { other, archives, without_place })
+                is_something.then_some(FindingKind::Lacks { other, archives, without_place })
             }
         };
         let unplaced = (!self.unplaced.is_empty())
-            .then(|| Kind::NoPlace { other, archives: self.unplaced.clone() });
+            .then(|| FindingKind::NoPlace { other, archives: self.unplaced.clone() });
         lacks.into_iter().chain(unplaced)
     }
 }

@@ -5,12 +5,12 @@
 
 use bucky_api::{ArchiveDigest, DigestFound, LayoutDigest};
 
-use super::copies::{Examined, Lacking, State};
+use super::copies::{Comparison, CopyState, Lacking};
 use super::layout::{self, LayoutDifference};
-use crate::holders::Place;
+use crate::holders::MetricPlace;
 
 /// The result for a metric that belongs at `place`, or `None` if the contents must be compared.
-pub(crate) fn judge(place: &Place, found: &[(usize, DigestFound)]) -> Option<Examined> {
+pub(crate) fn judge(place: &MetricPlace, found: &[(usize, DigestFound)]) -> Option<Comparison> {
     let (examined, undecided) = look(place, found);
     undecided.is_empty().then_some(examined)
 }
@@ -18,10 +18,10 @@ pub(crate) fn judge(place: &Place, found: &[(usize, DigestFound)]) -> Option<Exa
 /// The result as far as the digests prove it; and the pairs of an owner and another node whose contents must
 /// be compared.
 pub(crate) fn look(
-    place: &Place,
+    place: &MetricPlace,
     found: &[(usize, DigestFound)],
-) -> (Examined, Vec<(usize, usize)>) {
-    let (mut examined, mut undecided) = (Examined::default(), Vec::new());
+) -> (Comparison, Vec<(usize, usize)>) {
+    let (mut examined, mut undecided) = (Comparison::default(), Vec::new());
     for (node, found) in found {
         if let Some(bytes) = bytes(found) {
             examined.copies += 1;
@@ -127,12 +127,12 @@ fn bytes(found: &DigestFound) -> Option<u64> {
     }
 }
 
-fn state(found: &DigestFound) -> State {
+fn state(found: &DigestFound) -> CopyState {
     match found {
-        DigestFound::Whole { .. } => State::Sound,
-        DigestFound::Compressed { .. } => State::Compressed,
-        DigestFound::Damaged { reason, .. } => State::Corrupt(reason.clone()),
-        DigestFound::Unread { problem, reason } => State::Absent(*problem, reason.clone()),
+        DigestFound::Whole { .. } => CopyState::Sound,
+        DigestFound::Compressed { .. } => CopyState::Compressed,
+        DigestFound::Damaged { reason, .. } => CopyState::Corrupt(reason.clone()),
+        DigestFound::Unread { problem, reason } => CopyState::Absent(*problem, reason.clone()),
     }
 }
 

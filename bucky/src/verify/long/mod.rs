@@ -12,13 +12,13 @@ use bucky_api::{
 use bucky_whisper::WindowPoints;
 use futures_util::future::try_join_all;
 
-use super::copies::{Clock, Examined, Lacking, State};
-use super::digests::Found;
+use super::copies::{Clock, Comparison, CopyState, Lacking};
+use super::digests::NodeDigests;
 use super::finding::{LackingArchive, UnplacedArchive};
 use super::judge::look;
-use super::subject::Subject;
+use super::subject::VerifySubject;
 use crate::copy_streams::ReadError;
-use crate::holders::Place;
+use crate::holders::MetricPlace;
 
 /// Compares the copies of `subject`; `found` is what its nodes reported. `None` if a node does not know the
 /// route. `ask` asks a node for the points in a part of its file.
@@ -26,11 +26,11 @@ use crate::holders::Place;
 /// # Errors
 /// Those of `ask`.
 pub(super) async fn examine_long<A, F>(
-    subject: &Subject,
-    found: &Found,
+    subject: &VerifySubject,
+    found: &NodeDigests,
     clock: Clock,
     ask: A,
-) -> Result<Option<Examined>, ReadError>
+) -> Result<Option<Comparison>, ReadError>
 where
     A: Fn(usize, PointsRequest) -> F,
     F: Future<Output = Result<Option<PointsFound>, ReadError>>,
@@ -39,18 +39,18 @@ where
 }
 
 async fn examine_by<A, F>(
-    subject: &Subject,
-    found: &Found,
+    subject: &VerifySubject,
+    found: &NodeDigests,
     (clock, window_slots): (Clock, u32),
     ask: A,
-) -> Result<Option<Examined>, ReadError>
+) -> Result<Option<Comparison>, ReadError>
 where
     A: Fn(usize, PointsRequest) -> F,
     F: Future<Output = Result<Option<PointsFound>, ReadError>>,
 {
     let (mut examined, undecided) = look(&subject.place, found);
     let Some(mut pairs) = pairs(&subject.place, found, &undecided) else { return Ok(None) };
-    for step in pairs.iter().flat_map(Pair::steps).collect::<BTreeSet<u32>>() {
+    for step in pairs.iter().flat_map(ComparedPair::steps).collect::<BTreeSet<u32>>() {
         for (first, slots) in windows(step, &pairs, (clock, window_slots)) {
             let request = |node| {
                 let Clock { now, latest, .. } = clock;
@@ -79,27 +79,27 @@ where
         }
         pairs.iter_mut().for_each(|pair| pair.end_archive(step));
     }
-    examined.lacking.extend(pairs.into_iter().filter_map(Pair::lacking));
+    examined.lacking.extend(pairs.into_iter().filter_map(ComparedPair::lacking));
     Ok(Some(examined))
 }
 
-fn looked_at(answer: &PointsFound) -> Result<WindowPoints, State> {
+fn looked_at(answer: &PointsFound) -> Result<WindowPoints, CopyState> {
     if let Some(points) = answer.to_points() {
         return Ok(points);
     }
     Err(match answer {
-        PointsFound::Unread { problem, reason } => State::Absent(*problem, reason.clone()),
-        PointsFound::NoArchive => State::Absent(
+        PointsFound::Unread { problem, reason } => CopyState::Absent(*problem, reason.clone()),
+        PointsFound::NoArchive => CopyState::Absent(
             Problem::Busy,
             "its archives changed while it was checked; verify it again".into(),
         ),
         PointsFound::Points { .. } => {
-            State::Absent(Problem::Storage, "its node's answer cannot be read".into())
+            CopyState::Absent(Problem::Storage, "its node's answer cannot be read".into())
         }
     })
 }
 
-fn set_state(examined: &mut Examined, node: usize, state: State) {
+fn set_state(examined: &mut Comparison, node: usize, state: CopyState) {
     if let Some((_, known)) = examined.states.iter_mut().find(|(of, _)| *of == node) {
         *known = state;
     }
@@ -109,7 +109,7 @@ fn set_state(examined: &mut Examined, node: usize, state: State) {
 /// that another copy can have.
 fn windows(
     step: u32,
-    pairs: &[Pair],
+    pairs: &[ComparedPair],
     (clock, most): (Clock, u32),
 ) -> impl Iterator<Item = (u32, u32)> + use<> {
     let others = pairs.iter().filter(|pair| pair.compares(step));
@@ -127,7 +127,7 @@ fn windows(
 }
 
 /// An owner and another node whose copies are compared.
-struct Pair {
+struct ComparedPair {
     owner: usize,
     other: usize,
     are_owners: bool,
@@ -168,13 +168,17 @@ impl Times {
 }
 
 /// `None` if a node did not report its archives.
-fn pairs(place: &Place, found: &Found, undecided: &[(usize, usize)]) -> Option<Vec<Pair>> {
+fn pairs(
+    place: &MetricPlace,
+    found: &NodeDigests,
+    undecided: &[(usize, usize)],
+) -> Option<Vec<ComparedPair>> {
     let layout = |node: usize| match found.iter().find(|(of, _)| *of == node) {
         Some((_, DigestFound::Whole { layout: Some(layout), .. })) => Some(archives(layout)),
         _ => None,
     };
     let pair = |(owner, other): &(usize, usize)| {
-        Some(Pair {
+        Some(ComparedPair {
             owner: *owner,
             other: *other,
             are_owners: place.is_owner(*other),
@@ -198,7 +202,7 @@ fn archives(layout: &LayoutDigest) -> BTreeMap<u32, u32> {
     archives
 }
 
-impl Pair {
+impl ComparedPair {
     /// The resolutions of the archives that are compared.
     fn steps(&self) -> impl Iterator<Item = u32> {
         self.others.keys().copied().filter(|step| self.compares(*step))

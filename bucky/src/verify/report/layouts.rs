@@ -13,7 +13,7 @@ const PAIRS_MOST: usize = 100;
 
 /// The metrics of one pair of layouts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Pair {
+pub(super) struct LayoutPair {
     /// The layout of the owner's file.
     layout: String,
     /// The layout of the other copy.
@@ -31,7 +31,7 @@ pub(super) struct Pair {
 /// All pairs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LayoutPairs {
-    pairs: BTreeMap<(String, String), Pair>,
+    pairs: BTreeMap<(String, String), LayoutPair>,
     /// Copies of further pairs.
     more: u64,
 }
@@ -53,7 +53,7 @@ impl LayoutPairs {
             self.more += 1;
             return;
         }
-        let pair = Pair {
+        let pair = LayoutPair {
             layout: layout.to_owned(),
             others: others.to_owned(),
             copies: 1,
@@ -65,16 +65,16 @@ impl LayoutPairs {
     }
 
     /// The pairs, the most frequent first.
-    pub(super) fn by_count(&self) -> Vec<&Pair> {
-        let mut pairs: Vec<&Pair> = self.pairs.values().collect();
+    pub(super) fn by_count(&self) -> Vec<&LayoutPair> {
+        let mut pairs: Vec<&LayoutPair> = self.pairs.values().collect();
         pairs.sort_by_key(|pair| std::cmp::Reverse(pair.copies));
         pairs
     }
 
     /// A line for each pair.
     pub(super) fn lines(&self) -> Vec<String> {
-        let line = |pair: &Pair| {
-            let Pair { layout, others, copies, example, node, other } = pair;
+        let line = |pair: &LayoutPair| {
+            let LayoutPair { layout, others, copies, example, node, other } = pair;
             let copies = some(*copies, "copy", "copies");
             format!(
                 "{copies}: owner {layout}; other copy {others}. For example {example} on {node} and {other}"

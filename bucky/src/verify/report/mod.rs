@@ -15,7 +15,7 @@ use serde_json::json;
 
 use self::layouts::LayoutPairs;
 use self::words::{heading, next_steps, notes};
-use super::finding::{Finding, What};
+use super::finding::{MetricFinding, What};
 use crate::output::{Output, OutputError, human_count, while_read};
 
 /// How many findings of each kind are shown.
@@ -23,7 +23,7 @@ const SHOWN: usize = 10;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Counts {
+pub(crate) struct VerifyCounts {
     /// Metrics.
     pub(crate) metrics: u64,
     /// Metrics without a finding.
@@ -46,7 +46,7 @@ pub(crate) struct Counts {
     pub(crate) compressed: u64,
 }
 
-impl Counts {
+impl VerifyCounts {
     /// Adds those of another part.
     pub(crate) fn add(&mut self, other: &Self) {
         self.metrics += other.metrics;
@@ -94,7 +94,7 @@ struct KindCount {
 /// What the report says at the end, beside the findings.
 pub(crate) struct Ending<'a> {
     /// What was read.
-    pub(crate) counts: Counts,
+    pub(crate) counts: VerifyCounts,
     /// The number of nodes.
     pub(crate) nodes: usize,
     /// The size and the seed of the sample, as text.
@@ -143,8 +143,8 @@ impl Report {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(crate) fn add(&mut self, finding: &Finding, output: &Output) -> anyhow::Result<()> {
-        let Finding { metric, node, what } = finding;
+    pub(crate) fn add(&mut self, finding: &MetricFinding, output: &Output) -> anyhow::Result<()> {
+        let MetricFinding { metric, node, what } = finding;
         if let Some(errors) = &mut self.errors {
             let kind = What::NAMES[what.number()];
             writeln!(errors, "{node}\t{metric}\t{kind}: {}", what.detail())
@@ -289,7 +289,7 @@ impl Report {
     }
 
     fn headline(&self, ending: &Ending<'_>) -> String {
-        let Counts { metrics, copies, points, in_place, differ, .. } = ending.counts;
+        let VerifyCounts { metrics, copies, points, in_place, differ, .. } = ending.counts;
         let sample = ending.sample.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
         let read = format!(
             "{}{sample} on {}, {} read, {}",

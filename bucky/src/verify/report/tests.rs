@@ -2,11 +2,11 @@ use super::*;
 use crate::output::{Captured, Unread};
 use crate::verify::finding::{LackingArchive, UnplacedArchive};
 
-fn finding(metric: &str, node: &str, what: What) -> Finding {
-    Finding { metric: metric.into(), node: node.into(), what }
+fn finding(metric: &str, node: &str, what: What) -> MetricFinding {
+    MetricFinding { metric: metric.into(), node: node.into(), what }
 }
 
-fn ending(counts: Counts) -> Ending<'static> {
+fn ending(counts: VerifyCounts) -> Ending<'static> {
     Ending {
         counts,
         nodes: 2,
@@ -18,7 +18,7 @@ fn ending(counts: Counts) -> Ending<'static> {
     }
 }
 
-fn findings() -> Vec<Finding> {
+fn findings() -> Vec<MetricFinding> {
     let archive = LackingArchive {
         seconds_per_point: 60,
         points: 7,
@@ -31,7 +31,7 @@ fn findings() -> Vec<Finding> {
         without_place: 1,
         archives: vec![archive],
     };
-    let mut findings: Vec<Finding> = (0..12)
+    let mut findings: Vec<MetricFinding> = (0..12)
         .map(|number| {
             let owners = vec!["a:4242".into()];
             finding(&format!("app.m{number:02}"), "b:4242", What::Misplaced { owners })
@@ -42,7 +42,7 @@ fn findings() -> Vec<Finding> {
     findings
 }
 
-fn told(json: bool, findings: &[Finding], ending: &Ending<'_>) -> (String, bool) {
+fn told(json: bool, findings: &[MetricFinding], ending: &Ending<'_>) -> (String, bool) {
     let (output, data, _): (Output, Captured, Captured) = Output::captured();
     let mut report = Report::begin(json, false, None, &output).unwrap();
     findings.iter().for_each(|finding| report.add(finding, &output).unwrap());
@@ -61,18 +61,18 @@ fn findings_count_though_nobody_reads_them() {
         let mut report = Report::begin(json, false, None, &output).unwrap();
         findings().iter().for_each(|finding| report.add(finding, &output).unwrap());
         assert!(report.has_findings());
-        report.end(&ending(Counts::default()), &output).unwrap();
+        report.end(&ending(VerifyCounts::default()), &output).unwrap();
     }
 }
 
 #[test]
 fn all_in_place_is_one_line() {
-    let counts = Counts {
+    let counts = VerifyCounts {
         metrics: 3000,
         in_place: 3000,
         copies: 3001,
         points: 1_546_400,
-        ..Counts::default()
+        ..VerifyCounts::default()
     };
     let (text, has_findings) = told(false, &[], &ending(counts));
     assert_eq!(
@@ -84,8 +84,14 @@ fn all_in_place_is_one_line() {
 
 #[test]
 fn findings_are_grouped_and_say_what_to_do_next() {
-    let counts =
-        Counts { metrics: 20, in_place: 7, copies: 33, points: 9, changed: 1, ..Counts::default() };
+    let counts = VerifyCounts {
+        metrics: 20,
+        in_place: 7,
+        copies: 33,
+        points: 9,
+        changed: 1,
+        ..VerifyCounts::default()
+    };
     let mut ending = ending(counts);
     ending.sample = Some("a sample of 1%, --seed 42".into());
     let text = "3 deleted copies not yet confirmed".to_owned();
@@ -99,7 +105,7 @@ fn findings_are_grouped_and_say_what_to_do_next() {
 #[test]
 fn where_owners_have_all_that_misplaced_copies_have_it_is_said() {
     const SAID: &str = "No misplaced copy has a point that its owner lacks.";
-    let counts = Counts { metrics: 12, ..Counts::default() };
+    let counts = VerifyCounts { metrics: 12, ..VerifyCounts::default() };
     let findings = findings();
     let (text, _) = told(false, &findings[..12], &ending(counts));
     assert!(text.contains(SAID), "{text}");
@@ -112,7 +118,7 @@ fn where_owners_have_all_that_misplaced_copies_have_it_is_said() {
 
 #[test]
 fn the_json_is_one_document_with_every_finding() {
-    let counts = Counts { metrics: 20, in_place: 7, ..Counts::default() };
+    let counts = VerifyCounts { metrics: 20, in_place: 7, ..VerifyCounts::default() };
     for findings in [findings(), Vec::new()] {
         let (text, _) = told(true, &findings, &ending(counts));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -144,7 +150,7 @@ fn owners_that_differ_fail_only_where_that_was_asked_for() {
 /// An operator who reads "all in place" does not read any further.
 #[test]
 fn a_list_of_differences_never_stands_below_all_in_place() {
-    let counts = Counts { metrics: 3, in_place: 3, differ: 1, ..Counts::default() };
+    let counts = VerifyCounts { metrics: 3, in_place: 3, differ: 1, ..VerifyCounts::default() };
     let differ = What::ReplicasDiffer { other: "b:4242".into(), points: 1, archives: Vec::new() };
     let (text, has_findings) =
         told(false, &[finding("m", "a:4242", differ.clone())], &ending(counts));
@@ -166,11 +172,12 @@ fn layouts_that_differ_are_counted_by_their_pair_with_an_example() {
         layout: layout.into(),
         others: "60s:30d,1h:5y, average, xff 0.5".into(),
     };
-    let mut findings: Vec<Finding> = (0..1_500)
+    let mut findings: Vec<MetricFinding> = (0..1_500)
         .map(|number| finding(&format!("m{number}"), "a:4242", layouts("60s:1d, average, xff 0.5")))
         .collect();
     findings.push(finding("odd", "a:4242", layouts("60s:30d,1h:5y, sum, xff 0.5")));
-    let counts = Counts { metrics: 1_501, in_place: 1_501, differ: 1_501, ..Counts::default() };
+    let counts =
+        VerifyCounts { metrics: 1_501, in_place: 1_501, differ: 1_501, ..VerifyCounts::default() };
     let (text, has_findings) = told(false, &findings, &ending(counts));
     assert!(!has_findings, "{text}");
     let lines = "1,501 metrics whose copies have different schemas:\n  \
@@ -197,7 +204,7 @@ fn points_without_place_are_a_failure_that_says_which_archive_is_missing_or_shor
     };
     let archives = vec![archive(60, true), archive(3600, false)];
     let what = What::NoPlace { other: "b:4242".into(), points: 20, archives };
-    let counts = Counts { metrics: 1, ..Counts::default() };
+    let counts = VerifyCounts { metrics: 1, ..VerifyCounts::default() };
     let (text, has_findings) = told(false, &[finding("m", "a:4242", what)], &ending(counts));
     assert!(has_findings);
     let line = "a:4242: m: has no place for 20 points of b:4242 (10 of the 60 s archive, which is shorter here, \
@@ -209,8 +216,10 @@ fn points_without_place_are_a_failure_that_says_which_archive_is_missing_or_shor
 fn advice_repeats_the_nodes_that_are_to_be_drained() {
     let drained: Vec<DaemonAddr> =
         ["c:4242", "d:4242"].iter().map(|host| host.parse().unwrap()).collect();
-    let ending =
-        Ending { drained: &drained, ..ending(Counts { metrics: 12, ..Counts::default() }) };
+    let ending = Ending {
+        drained: &drained,
+        ..ending(VerifyCounts { metrics: 12, ..VerifyCounts::default() })
+    };
     let (text, _) = told(false, &findings(), &ending);
     assert!(text.contains("owners: bucky rebalance -h a:4242 c:4242 d:4242\n"), "{text}");
     assert!(text.contains("bucky rebalance -h a:4242 --replace-corrupt c:4242 d:4242"), "{text}");
@@ -218,7 +227,7 @@ fn advice_repeats_the_nodes_that_are_to_be_drained() {
 
 #[test]
 fn what_was_broken_off_is_never_all_in_place() {
-    let mut ending = ending(Counts { metrics: 5, in_place: 5, ..Counts::default() });
+    let mut ending = ending(VerifyCounts { metrics: 5, in_place: 5, ..VerifyCounts::default() });
     ending.broken_off = Some("cannot reach b:4242".into());
     let (text, _) = told(false, &[], &ending);
     assert!(text.ends_with(": ended early: cannot reach b:4242.\n"), "{text}");

@@ -1,6 +1,6 @@
 //! The texts of a report: headings, remarks, and next steps.
 
-use super::{Counts, Ending, KindCount, Remark, What, some};
+use super::{Ending, KindCount, Remark, VerifyCounts, What, some};
 
 /// The heading above the findings of the kind with this number.
 pub(super) fn heading(number: usize, count: &KindCount) -> String {
@@ -28,7 +28,7 @@ pub(super) fn heading(number: usize, count: &KindCount) -> String {
 
 /// The notes beside the findings.
 pub(super) fn notes(ending: &Ending<'_>) -> Vec<String> {
-    let Counts { changed, compressed, .. } = ending.counts;
+    let VerifyCounts { changed, compressed, .. } = ending.counts;
     let note = |remark: &Remark| match remark.text.contains(&remark.node) {
         true => remark.text.clone(),
         false => format!("{}: {}", remark.node, remark.text),
