@@ -110,7 +110,7 @@ impl Run<'_> {
             }
             DeleteResult::Missing => {
                 self.failed += 1;
-                tell_missing(name, self.output);
+                report_missing(name, self.output);
             }
             // It will fail for all further names too.
             DeleteResult::Failed(
@@ -125,7 +125,7 @@ impl Run<'_> {
 }
 
 /// Reports, in the Go tool's words, that a metric is not there.
-pub(crate) fn tell_missing(name: &str, output: &Output) {
+pub(crate) fn report_missing(name: &str, output: &Output) {
     output.say(format_args!("Not found / Not deleted: {name}"));
 }
 
@@ -186,10 +186,10 @@ mod tests {
         })
         .await;
         let daemon = client(0).daemon(addr.clone());
-        let (deleted, told) = run(&daemon, &["a", "gone", "b", "held", "c"]).await;
+        let (deleted, messages) = run(&daemon, &["a", "gone", "b", "held", "c"]).await;
         assert_eq!(deleted, DeletionCounts { deleted: 3, failed: 2 });
-        assert!(told.contains("Not found / Not deleted: gone\n"), "{told}");
-        assert!(told.contains(&format!("Not deleted: held: {addr} answered")), "{told}");
+        assert!(messages.contains("Not found / Not deleted: gone\n"), "{messages}");
+        assert!(messages.contains(&format!("Not deleted: held: {addr} answered")), "{messages}");
     }
 
     /// The answer to the first attempt was lost, so the second attempt finds nothing.
@@ -200,16 +200,16 @@ mod tests {
             Reply::status(if attempts.fetch_add(1, Ordering::SeqCst) == 0 { 500 } else { 404 })
         })
         .await;
-        let (deleted, told) = run(&client(0).daemon(addr), &["a"]).await;
-        assert_eq!((deleted, told.as_str()), (DeletionCounts { deleted: 1, failed: 0 }, ""));
+        let (deleted, messages) = run(&client(0).daemon(addr), &["a"]).await;
+        assert_eq!((deleted, messages.as_str()), (DeletionCounts { deleted: 1, failed: 0 }, ""));
     }
 
     #[tokio::test]
     async fn a_node_that_is_gone_is_given_up_once_and_not_for_each_metric() {
         let daemon = client(0).daemon("127.0.31.9:9".parse().unwrap());
-        let (deleted, told) = run(&daemon, &["a", "b", "c", "d", "e", "f"]).await;
+        let (deleted, messages) = run(&daemon, &["a", "b", "c", "d", "e", "f"]).await;
         assert_eq!(deleted, DeletionCounts { deleted: 0, failed: 6 });
-        assert_eq!(told.lines().count(), 1, "{told}");
-        assert!(told.contains("gave up on 127.0.31.9:9 with 6 metrics left"), "{told}");
+        assert_eq!(messages.lines().count(), 1, "{messages}");
+        assert!(messages.contains("gave up on 127.0.31.9:9 with 6 metrics left"), "{messages}");
     }
 }

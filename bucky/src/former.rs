@@ -68,9 +68,13 @@ impl OldMember {
 }
 
 /// Warns of former members of `cluster` that may still hold metrics, except those in `named`.
-pub(crate) async fn tell(cluster: &Cluster, named: &[DaemonAddr], output: &Output) {
-    for forgotten in find(cluster, named).await {
-        if let Some(sentence) = forgotten.sentence() {
+pub(crate) async fn report_former_members(
+    cluster: &Cluster,
+    named: &[DaemonAddr],
+    output: &Output,
+) {
+    for member in find(cluster, named).await {
+        if let Some(sentence) = member.sentence() {
             output.say(format_args!("bucky: {sentence}"));
         }
     }

@@ -135,7 +135,7 @@ impl Placer {
 pub(crate) struct Holders {
     merged: MergedLists,
     ahead: Option<(usize, ListedMetric)>,
-    sought: UnfoundNames,
+    unfound: UnfoundNames,
 }
 
 impl Holders {
@@ -150,7 +150,7 @@ impl Holders {
     ) -> anyhow::Result<Self> {
         let query = Query { selection: selection.clone(), detail: ListDetail::Name, workers: 1 };
         let merged = MergedLists::begin(cluster, query, false, output).await?;
-        Ok(Self { merged, ahead: None, sought: UnfoundNames::new(selection) })
+        Ok(Self { merged, ahead: None, unfound: UnfoundNames::new(selection) })
     }
 
     /// The next name and the nodes that list it, or `None` at the end.
@@ -171,18 +171,18 @@ impl Holders {
                 _ => break,
             }
         }
-        self.sought.found(&listed.name);
+        self.unfound.found(&listed.name);
         Ok(Some(listed))
     }
 
     /// Selected names that no node has listed; ends the reading.
-    pub(crate) fn into_sought(self) -> UnfoundNames {
-        self.sought
+    pub(crate) fn into_unfound(self) -> UnfoundNames {
+        self.unfound
     }
 
     /// Selected names that no node has listed yet.
-    pub(crate) fn sought(&self) -> &UnfoundNames {
-        &self.sought
+    pub(crate) fn unfound(&self) -> &UnfoundNames {
+        &self.unfound
     }
 
     async fn entry(&mut self) -> Result<Option<(usize, ListedMetric)>, ClientError> {

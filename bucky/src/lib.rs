@@ -85,7 +85,7 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>, output: Output) -> Out
     let output = std::sync::Arc::new(output);
     let result = match cli::parse(args) {
         Ok(command) => run_command(command, &output),
-        Err(stop) => return stop.tell(&output),
+        Err(stop) => return stop.print(&output),
     };
     // A reader that has gone away does not turn a failure into a success.
     let result = result.and_then(|outcome| Ok(while_read(output.flush()).map(|()| outcome)?));

@@ -28,8 +28,8 @@ impl OutputError {
 ///
 /// # Errors
 /// Any other [`OutputError`].
-pub(crate) fn while_read(told: Result<(), OutputError>) -> Result<(), OutputError> {
-    told.or_else(|error| if error.is_reader_gone() { Ok(()) } else { Err(error) })
+pub(crate) fn while_read(result: Result<(), OutputError>) -> Result<(), OutputError> {
+    result.or_else(|error| if error.is_reader_gone() { Ok(()) } else { Err(error) })
 }
 
 /// Where a command writes.

@@ -155,7 +155,7 @@ where
     F: Future<Output = Result<T, ClientError>>,
 {
     let mut patience = Patience::with(daemon);
-    let mut told = false;
+    let mut is_reported = false;
     loop {
         let error = match question().await {
             Ok(answer) => return Ok(answer),
@@ -163,9 +163,9 @@ where
         };
         let trouble = Trouble::of(&error);
         let NextStep::Wait(wait) = patience.after(trouble, jitter()) else { return Err(error) };
-        if matches!(trouble, Trouble::Busy | Trouble::Away) && !told {
+        if matches!(trouble, Trouble::Busy | Trouble::Away) && !is_reported {
             on_wait(&error);
-            told = true;
+            is_reported = true;
         }
         tokio::time::sleep(wait).await;
     }

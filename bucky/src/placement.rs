@@ -43,8 +43,8 @@ impl Series {
     }
 
     /// These series, after the one that a daemon reported for a file. Its hash is checked all the same.
-    pub(crate) fn with_told<'a>(&'a self, told: Option<&'a str>) -> impl KnownSeries + 'a {
-        WithTold { series: self, told }
+    pub(crate) fn with_reported<'a>(&'a self, reported: Option<&'a str>) -> impl KnownSeries + 'a {
+        WithReported { series: self, reported }
     }
 
     /// The message about this many unplaceable files.
@@ -64,15 +64,15 @@ impl KnownSeries for Series {
     }
 }
 
-struct WithTold<'a> {
+struct WithReported<'a> {
     series: &'a Series,
-    told: Option<&'a str>,
+    reported: Option<&'a str>,
 }
 
-impl KnownSeries for WithTold<'_> {
+impl KnownSeries for WithReported<'_> {
     fn series_of(&self, hash: &SeriesHash) -> Option<HashedSeries> {
-        let told = self.told.and_then(|told| HashedSeries::checked(told, hash));
-        told.or_else(|| self.series.series_of(hash))
+        let reported = self.reported.and_then(|reported| HashedSeries::checked(reported, hash));
+        reported.or_else(|| self.series.series_of(hash))
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
             assert_eq!(owners(&ring, &none(), &series), owners(&ring, &none(), &file));
             let hashed = SeriesHash::of(&series).metric_name();
             let known = none();
-            let known = known.with_told(Some(&series));
+            let known = known.with_reported(Some(&series));
             assert_eq!(owners(&ring, &known, &hashed), owners(&ring, &none(), &series));
         }
         let hashed = format!("_tagged.abc.def.{}", "0".repeat(64));
@@ -165,7 +165,7 @@ mod tests {
         let ring = ring(&["a", "b"], 1);
         let hashed = SeriesHash::of("disk.used;host=a").metric_name();
         let known = none();
-        let wrong = known.with_told(Some("disk.used;host=b"));
+        let wrong = known.with_reported(Some("disk.used;host=b"));
         assert!(matches!(owners(&ring, &wrong, &hashed), Err(NoPlace::Unplaceable(_))));
     }
 

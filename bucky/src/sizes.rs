@@ -57,14 +57,14 @@ mod tests {
     #[test]
     fn what_is_kept_is_spread_over_all_names() {
         for count in [0, 1, 20, 63, 64, 65, 1_000, 100_000] {
-            let mut thinned = EvenSample::default();
+            let mut sample = EvenSample::default();
             for number in 0..count {
-                thinned.offer(&format!("m{number:06}").parse().unwrap());
+                sample.offer(&format!("m{number:06}").parse().unwrap());
             }
-            let kept = thinned.names.len();
+            let kept = sample.names.len();
             assert!(kept >= SIZES.min(count) && kept < 2 * SIZES, "{kept} of {count}");
             let numbers: Vec<usize> =
-                thinned.names.iter().map(|name| name.as_str()[1..].parse().unwrap()).collect();
+                sample.names.iter().map(|name| name.as_str()[1..].parse().unwrap()).collect();
             let widest = numbers.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
             assert!(widest <= count / SIZES + 1, "a gap of {widest} in {count}");
             assert!(count == 0 || count - numbers.last().unwrap() <= count / SIZES + 1);

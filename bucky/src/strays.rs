@@ -200,7 +200,7 @@ impl StrayReader {
         };
         let page = || async { self.daemon.misplaced(&query).await?.collect_at_most(limit).await };
         let page: Vec<MisplacedLine> =
-            patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
+            patience::ask(&self.daemon, page, |error| self.report_wait(error)).await?;
         let names = page.iter().map(|line| line.metric.as_str());
         inventory::in_order(&self.daemon, paths::V1_MISPLACED, query.after.as_deref(), names)?;
         let next = page.last().filter(|_| page.len() >= limit);
@@ -219,7 +219,7 @@ impl StrayReader {
         let filter = PageFilter { regex: self.query.regex.as_deref(), unplaceable: true };
         let (after, limit) = (ahead.after.clone(), self.query.page);
         let page = || inventory::stat_page(&self.daemon, filter, after.as_deref(), limit);
-        let page = patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
+        let page = patience::ask(&self.daemon, page, |error| self.report_wait(error)).await?;
         ahead.go_on(page.next);
         for line in page.entries {
             let name = line.metric.to_string();
@@ -231,7 +231,7 @@ impl StrayReader {
     /// The daemon's line, if our ring agrees with it.
     fn checked(&self, line: MisplacedLine) -> Result<Item, StrayError> {
         let ring = &self.query.ring;
-        let known = self.query.series.with_told(line.series.as_deref());
+        let known = self.query.series.with_reported(line.series.as_deref());
         let owners = match placement::owners(ring, &known, line.metric.as_str()) {
             Ok(owners) => owners,
             Err(_) => return Ok(Item::Unplaceable(line.metric.to_string())),
@@ -258,7 +258,7 @@ impl StrayReader {
             let filter = PageFilter { regex: self.query.regex.as_deref(), unplaceable: false };
             let page =
                 || inventory::stat_page(&self.daemon, filter, after.as_deref(), self.query.page);
-            let page = patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
+            let page = patience::ask(&self.daemon, page, |error| self.report_wait(error)).await?;
             let items = page
                 .entries
                 .into_iter()
@@ -296,14 +296,14 @@ impl StrayReader {
         Ok(())
     }
 
-    /// The metric as an item. `None` if it is local, or if `host` is one of its owners. `told` is the series
+    /// The metric as an item. `None` if it is local, or if `host` is one of its owners. `reported` is the series
     /// that the daemon reported for its file.
     fn place(
         &self,
         metric: MetricName,
         bytes: Option<u64>,
         host: Option<&str>,
-        told: Option<String>,
+        reported: Option<String>,
     ) -> Option<Item> {
         if let StrayMethod::Whole { to } | StrayMethod::GoWhole { to } = &self.query.how {
             return Some(Item::Stray(MisplacedMetric { metric, owners: to.clone(), bytes }));
@@ -312,7 +312,7 @@ impl StrayReader {
         if self.query.local_prefix.as_ref().is_some_and(is_local) {
             return None;
         }
-        let known = self.query.series.with_told(told.as_deref());
+        let known = self.query.series.with_reported(reported.as_deref());
         let owners = match placement::owners(&self.query.ring, &known, metric.as_str()) {
             Ok(owners) => owners,
             Err(NoPlace::Unplaceable(name) | NoPlace::NoName(name)) => {
@@ -325,7 +325,7 @@ impl StrayReader {
         (!is_home).then_some(Item::Stray(MisplacedMetric { metric, owners, bytes }))
     }
 
-    fn tell_wait(&self, error: &ClientError) {
+    fn report_wait(&self, error: &ClientError) {
         self.output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
     }
 }

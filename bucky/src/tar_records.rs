@@ -50,7 +50,7 @@ impl Digests {
 }
 
 /// Reads the value of a comment.
-pub(crate) fn told_by(comment: &[u8]) -> CommentContent {
+pub(crate) fn read_comment(comment: &[u8]) -> CommentContent {
     let Some(rest) = comment.strip_prefix(DIGESTS.as_bytes()) else {
         return CommentContent::Nothing;
     };
@@ -148,11 +148,11 @@ mod tests {
         for path in [None, Some(Digest::of(b"a/b.wsp"))] {
             let digests = Digests { content: digest, path };
             let comment = digests.to_comment();
-            assert_eq!(told_by(comment.as_bytes()), CommentContent::Digests(digests));
+            assert_eq!(read_comment(comment.as_bytes()), CommentContent::Digests(digests));
             let damaged = comment.replace("xxh3=", "xxh3=z");
-            assert_eq!(told_by(damaged.as_bytes()), CommentContent::Damaged);
+            assert_eq!(read_comment(damaged.as_bytes()), CommentContent::Damaged);
         }
-        assert_eq!(told_by(b"made on a Sunday"), CommentContent::Nothing);
+        assert_eq!(read_comment(b"made on a Sunday"), CommentContent::Nothing);
     }
 
     #[test]

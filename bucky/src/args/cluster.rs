@@ -94,12 +94,12 @@ impl ClusterArgs {
     /// D36: the Go tool panics if the file cannot be read.
     fn token(&self) -> anyhow::Result<Option<Token>> {
         let Some(path) = &self.api_token_file else { return Ok(None) };
-        let told = |reason: String| {
+        let in_context = |reason: String| {
             UsageError::because(format!("-api-token-file {}: {reason}", path.display()))
         };
-        let content =
-            read_short_file(path, TOKEN_LIMIT_BYTES).map_err(|error| told(error.to_string()))?;
-        Token::parse(&content).map(Some).map_err(|error| told(error.to_string()))
+        let content = read_short_file(path, TOKEN_LIMIT_BYTES)
+            .map_err(|error| in_context(error.to_string()))?;
+        Token::parse(&content).map(Some).map_err(|error| in_context(error.to_string()))
     }
 }
 
@@ -112,7 +112,7 @@ pub(crate) async fn discover(args: &ClusterArgs, output: &Output) -> anyhow::Res
     let scope = if args.single { Scope::Single } else { Scope::All };
     let cluster = Cluster::discover(args.client()?, args.host()?, scope).await?;
     if args.verbose {
-        cluster.tell_members(output);
+        cluster.print_members(output);
     }
     Ok(cluster)
 }

@@ -164,7 +164,7 @@ impl SyncArgs {
             job_state: self.job_state_file.clone(),
             error_tolerance: self.error_tolerance,
             repairs: Repairs::default(),
-            tells_deletions: self.print_deletion,
+            names_deletions: self.print_deletion,
             max_clock_difference: self.clocks.max_clock_difference,
         }
     }
@@ -254,7 +254,7 @@ mod tests {
                 names_hosts: false,
             })
         );
-        assert_eq!((options.error_tolerance, options.tells_deletions), (0, false));
+        assert_eq!((options.error_tolerance, options.names_deletions), (0, false));
         assert!(args.deletes(true) && !args.deletes(false), "a move deletes, a copy does not");
     }
 

@@ -59,11 +59,11 @@ fn bring(content: &[u8], into: &mut [u8], now: u32) -> Option<u64> {
         FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() };
     let plan = fill(&source, &destination, options);
     let points = plan.points_filled();
-    let mut brought = into.to_vec();
-    plan.apply(&mut brought);
-    let is_whole = Coverage::of(&source, &Image::parse(&brought).ok()?, options.clocks).is_whole();
+    let mut filled = into.to_vec();
+    plan.apply(&mut filled);
+    let is_whole = Coverage::of(&source, &Image::parse(&filled).ok()?, options.clocks).is_whole();
     is_whole.then(|| {
-        into.copy_from_slice(&brought);
+        into.copy_from_slice(&filled);
         points
     })
 }

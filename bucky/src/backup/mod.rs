@@ -69,12 +69,12 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Outcome> {
     let cluster = Cluster::discover(client, order.seed.clone(), order.scope).await?;
     if order.verbose {
-        cluster.tell_members(output);
+        cluster.print_members(output);
     }
     refuse_absence(&cluster)?;
     if !cluster.is_healthy() {
         output.say("Warning: Cluster is not optimal.");
-        cluster.tell_findings(output);
+        cluster.print_findings(output);
     }
     if order.fresh {
         refresh(cluster.present(), output).await?;
@@ -82,9 +82,9 @@ pub(crate) async fn run(
     let survey = survey(&cluster, &order, output).await?;
     output.say(format_args!("Total metrics selected for tar: {}", survey.metrics));
     let counts = write(&cluster, &order, survey.metrics, output).await?;
-    tell_end(&counts, output);
+    report_end(&counts, output);
     let failed = if counts.failed > 0 { Outcome::SomeFailed } else { Outcome::Done };
-    let outcome = failed.and(survey.outcome).and(survey.sought.tell(output));
+    let outcome = failed.and(survey.outcome).and(survey.unfound.report(output));
     let end =
         if outcome == Outcome::Done { "" } else { " Errors are present: it is not complete." };
     output.say(format_args!("Archive complete.{end}"));
@@ -110,7 +110,7 @@ fn refuse_absence(cluster: &Cluster) -> anyhow::Result<()> {
 /// What there is to archive.
 struct BackupSurvey {
     metrics: u64,
-    sought: UnfoundNames,
+    unfound: UnfoundNames,
     outcome: Outcome,
 }
 
@@ -152,7 +152,7 @@ async fn survey(
             }
         }
     }
-    Ok(BackupSurvey { metrics, sought: holders.into_sought(), outcome })
+    Ok(BackupSurvey { metrics, unfound: holders.into_unfound(), outcome })
 }
 
 async fn write(
@@ -254,7 +254,7 @@ fn given_up(trouble: Trouble, reason: &str) -> anyhow::Error {
     }
 }
 
-fn tell_end(counts: &ArchiveCounts, output: &Output) {
+fn report_end(counts: &ArchiveCounts, output: &Output) {
     let ArchiveCounts { metrics, files, bytes, merged, apart, failed } = counts;
     output.say(format_args!(
         "{} in {}, {}.",

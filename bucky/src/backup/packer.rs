@@ -89,8 +89,13 @@ fn pack(
 ) -> io::Result<ArchiveCounts> {
     let encoder = packing.encoding.encoder(Data(Arc::clone(output)))?;
     let tar = TarWriter::new(encoder, packing.form);
-    let mut packer =
-        Packer { tar, output, packing, counts: ArchiveCounts::default(), told: Instant::now() };
+    let mut packer = Packer {
+        tar,
+        output,
+        packing,
+        counts: ArchiveCounts::default(),
+        reported_at: Instant::now(),
+    };
     let begun = Instant::now();
     while let Some(piece) = pieces.blocking_recv() {
         let ArchivePiece::Window(window) = piece else {
@@ -100,7 +105,7 @@ fn pack(
         for taken in window {
             packer.metric(taken)?;
         }
-        packer.tell_progress(begun);
+        packer.print_progress(begun);
     }
     packer.tar.give_up(GIVEN_UP)?.finish()?.flush()?;
     Ok(packer.counts)
@@ -111,7 +116,7 @@ struct Packer<'o> {
     output: &'o Arc<Output>,
     packing: Packing,
     counts: ArchiveCounts,
-    told: Instant,
+    reported_at: Instant,
 }
 
 impl Packer<'_> {
@@ -122,7 +127,7 @@ impl Packer<'_> {
         let MergedCopies { files, failed, copies, .. } = merge(copies, now());
         self.counts.failed += u64::from(!(problems.is_empty() && failed.is_empty()));
         for (node, reason) in problems.iter().chain(&failed) {
-            self.tell(&metric, *node, reason);
+            self.report_problem(&metric, *node, reason);
         }
         if files.is_empty() {
             return Ok(());
@@ -133,13 +138,13 @@ impl Packer<'_> {
             self.counts.apart += 1;
             let nodes = nodes.iter().filter_map(|node| self.packing.addrs.get(*node));
             let nodes: Vec<&str> = nodes.map(String::as_str).collect();
-            let told = format_args!(
+            let note = format_args!(
                 "bucky: {metric}: the copies of {} are compressed or have different retentions and cannot be \
                  merged; the archive has {} files of that name, the most recently written one last",
                 nodes.join(", "),
                 files.len()
             );
-            self.say_up_to(self.counts.apart, told);
+            self.say_up_to(self.counts.apart, note);
         }
         if self.packing.verbose {
             self.output.say(format_args!("Writing {metric}..."));
@@ -162,25 +167,25 @@ impl Packer<'_> {
         Ok(())
     }
 
-    fn tell(&self, metric: &bucky_whisper::MetricName, node: usize, reason: &str) {
+    fn report_problem(&self, metric: &bucky_whisper::MetricName, node: usize, reason: &str) {
         let addr = self.packing.addrs.get(node).map_or("a node", String::as_str);
         self.say_up_to(self.counts.failed, format_args!("bucky: {metric}: {addr}: {reason}"));
     }
 
     /// Reports the `number`th problem, unless there were too many already.
-    fn say_up_to(&self, number: u64, told: impl fmt::Display) {
+    fn say_up_to(&self, number: u64, note: impl fmt::Display) {
         if number <= NAMED {
-            self.output.say(told);
+            self.output.say(note);
         } else if number == NAMED + 1 {
             self.output.say("bucky: more metrics of this kind are counted, but not named");
         }
     }
 
-    fn tell_progress(&mut self, begun: Instant) {
-        if self.told.elapsed() < PROGRESS_INTERVAL {
+    fn print_progress(&mut self, begun: Instant) {
+        if self.reported_at.elapsed() < PROGRESS_INTERVAL {
             return;
         }
-        self.told = Instant::now();
+        self.reported_at = Instant::now();
         let (done, planned) = (self.counts.metrics + self.counts.failed, self.packing.planned);
         let left = u32::try_from(planned.saturating_sub(done)).unwrap_or(u32::MAX);
         let each = begun.elapsed() / u32::try_from(done).unwrap_or(u32::MAX).max(1);

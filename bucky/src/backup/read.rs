@@ -407,7 +407,7 @@ mod tests {
             problems,
         };
         let subject = || subject("a", &[1, 2], &[0, 1, 2]);
-        for (is_there, problems, told, second_look) in [
+        for (is_there, problems, problem_count, second_look) in [
             // An owner that was asked although it does not list the metric.
             (true, vec![problem(0, Problem::SourceMissing)], 0, false),
             (true, vec![problem(1, Problem::SourceMissing)], 0, true),
@@ -422,7 +422,7 @@ mod tests {
         ] {
             let seen = seen(is_there, problems);
             assert_eq!(seen.is_worth_a_second_look(&subject()), second_look);
-            assert_eq!(seen.taken(subject()).problems.len(), told);
+            assert_eq!(seen.taken(subject()).problems.len(), problem_count);
         }
     }
 }

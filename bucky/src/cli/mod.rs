@@ -95,28 +95,28 @@ pub(crate) struct EarlyExit {
     /// For standard output.
     data: String,
     /// For standard error.
-    told: String,
+    message: String,
     outcome: Outcome,
 }
 
 impl EarlyExit {
     /// A text that the operator asked for.
     fn asked(data: String) -> Self {
-        Self { data, told: String::new(), outcome: Outcome::Done }
+        Self { data, message: String::new(), outcome: Outcome::Done }
     }
 
     /// A mistake on the command line.
-    fn mistake(told: String) -> Self {
-        Self { data: String::new(), told, outcome: Outcome::Usage }
+    fn mistake(message: String) -> Self {
+        Self { data: String::new(), message, outcome: Outcome::Usage }
     }
 
     /// Prints it.
-    pub(crate) fn tell(self, output: &Output) -> Outcome {
-        if !self.told.is_empty() {
-            output.say(self.told.trim_end());
+    pub(crate) fn print(self, output: &Output) -> Outcome {
+        if !self.message.is_empty() {
+            output.say(self.message.trim_end());
         }
-        let told = output.data_text(self.data).and_then(|()| output.flush());
-        if told.is_err_and(|error| !error.is_reader_gone()) {
+        let written = output.data_text(self.data).and_then(|()| output.flush());
+        if written.is_err_and(|error| !error.is_reader_gone()) {
             return Outcome::SomeFailed;
         }
         self.outcome
@@ -216,7 +216,7 @@ fn help(topic: Option<OsString>, detail: HelpDetail) -> EarlyExit {
         let mut banner =
             definition().help_template("{usage-heading} {usage}\n\n{about}{after-help}");
         let banner = banner.render_help().to_string();
-        return EarlyExit { data: entries.collect(), told: banner, outcome: Outcome::Done };
+        return EarlyExit { data: entries.collect(), message: banner, outcome: Outcome::Done };
     };
     let mut words: Vec<OsString> = vec!["bucky".into(), topic];
     if words[1].to_str().is_some_and(|name| definition().find_subcommand(name).is_some()) {

@@ -3,7 +3,7 @@ use super::*;
 fn read(args: &[&str]) -> Result<Command, String> {
     parse(args.iter().map(OsString::from)).map_err(|stop| match stop.outcome {
         Outcome::Done => format!("asked: {}", stop.data),
-        _ => format!("mistake: {}", stop.told),
+        _ => format!("mistake: {}", stop.message),
     })
 }
 
@@ -68,13 +68,13 @@ fn help_lists_the_commands_sorted_with_usage_and_description() {
     let list = lines.iter().position(|line| line.starts_with("list ")).unwrap();
     assert_eq!(lines[list], "list [OPTIONS] [METRIC]...");
     assert_eq!(lines[list + 1], "\tList metrics");
-    assert!(stop.told.contains("Usage: ") && stop.told.contains("130 stopped"));
+    assert!(stop.message.contains("Usage: ") && stop.message.contains("130 stopped"));
 }
 
 #[test]
 fn help_of_a_command_has_its_title_with_the_version_its_usage_its_text_and_its_flags() {
     let stop = help(Some("locate".into()), HelpDetail::Short);
-    assert_eq!((stop.outcome, stop.told.as_str()), (Outcome::Done, ""));
+    assert_eq!((stop.outcome, stop.message.as_str()), (Outcome::Done, ""));
     let title = concat!("bucky locate, version ", env!("CARGO_PKG_VERSION"));
     assert!(stop.data.starts_with(&format!("{title}\n\nUsage: bucky locate ")), "{}", stop.data);
     let usage = stop.data.find("Usage: ").unwrap();
@@ -120,7 +120,7 @@ fn every_command_has_an_example_and_all_exit_codes() {
 fn help_of_no_command_says_so_and_is_a_mistake() {
     let stop = help(Some("lits".into()), HelpDetail::All);
     assert_eq!((stop.outcome, stop.data.as_str()), (Outcome::Usage, "Unknown sub-command.\n"));
-    assert!(stop.told.contains("'list'"), "{}", stop.told);
+    assert!(stop.message.contains("'list'"), "{}", stop.message);
 }
 
 /// D32: with `-w 0`, the Go tool hangs, or does nothing and exits 0.

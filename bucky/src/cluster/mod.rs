@@ -204,7 +204,7 @@ impl Cluster {
     }
 
     /// Does what [`Self::discover`] does, and refuses the cluster unless all nodes answer and agree. Warns of
-    /// what is risky about their ring. With `tells`, it also prints the members.
+    /// what is risky about their ring. With `prints_members`, it also prints the members.
     ///
     /// # Errors
     /// [`UnhealthyError`].
@@ -212,13 +212,13 @@ impl Cluster {
         client: Client,
         seed: DaemonAddr,
         scope: Scope,
-        tells: bool,
+        prints_members: bool,
         output: &Output,
     ) -> anyhow::Result<Self> {
         let cluster = Self::discover(client, seed, scope).await?;
         cluster.require_healthy()?;
-        if tells {
-            cluster.tell_members(output);
+        if prints_members {
+            cluster.print_members(output);
         }
         for warning in cluster.ring()?.warnings() {
             output.say(format_args!("bucky: the ring of {}: {warning}", cluster.seed));
@@ -286,7 +286,7 @@ impl Cluster {
     }
 
     /// Prints the findings, one a line.
-    pub(crate) fn tell_findings(&self, output: &Output) {
+    pub(crate) fn print_findings(&self, output: &Output) {
         for finding in &self.findings {
             output.say(format_args!("bucky: {finding}"));
         }
@@ -294,7 +294,7 @@ impl Cluster {
 
     /// Warns of what each node has and does not list: folders that it cannot read (D42), links, paths that
     /// are not a metric's name.
-    pub(crate) fn tell_not_served(&self, output: &Output) {
+    pub(crate) fn report_not_served(&self, output: &Output) {
         for member in &self.members {
             let Some(status) = member.status() else { continue };
             // Unplaceable files are in the lists.
@@ -307,7 +307,7 @@ impl Cluster {
     }
 
     /// Prints which nodes were asked, what they are, and the notes about them.
-    pub(crate) fn tell_members(&self, output: &Output) {
+    pub(crate) fn print_members(&self, output: &Output) {
         output.say(format_args!(
             "the ring of {} has {} nodes",
             self.seed,

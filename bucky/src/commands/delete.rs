@@ -59,13 +59,13 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         "nothing was deleted, because a copy could remain on a node that does not answer (-s deletes only from \
          the node at -h)",
     )?;
-    cluster.tell_findings(output);
-    cluster.tell_not_served(output);
-    tell_tombstones(&cluster, output);
-    let sought = UnfoundNames::new(&selection);
+    cluster.print_findings(output);
+    cluster.report_not_served(output);
+    warn_of_tombstones(&cluster, output);
+    let unfound = UnfoundNames::new(&selection);
     let query = Query { selection, detail: ListDetail::Name, workers: 1 };
     let merged = MergedLists::begin(&cluster, query, args.select.force, output).await?;
-    let Some(gathered) = gather(&cluster, merged, sought, output).await? else {
+    let Some(gathered) = gather(&cluster, merged, unfound, output).await? else {
         output.say("bucky: nothing was deleted, because not all lists could be read");
         return Ok(Outcome::SomeFailed);
     };
@@ -99,7 +99,7 @@ fn terminal() -> anyhow::Result<Terminal> {
 }
 
 /// Warns of tombstones: they are healed to their owners, so a deleted metric may come back.
-fn tell_tombstones(cluster: &Cluster, output: &Output) {
+fn warn_of_tombstones(cluster: &Cluster, output: &Output) {
     for member in &cluster.members {
         let waiting = member.status().map_or(0, |status| status.tombstones.waiting);
         if waiting > 0 {
@@ -126,7 +126,7 @@ struct MetricsToDelete<'a> {
 async fn gather<'a>(
     cluster: &'a Cluster,
     mut merged: MergedLists,
-    mut sought: UnfoundNames,
+    mut unfound: UnfoundNames,
     output: &Output,
 ) -> anyhow::Result<Option<MetricsToDelete<'a>>> {
     let pile_len = page_len(cluster.members.len());
@@ -135,7 +135,7 @@ async fn gather<'a>(
     let mut outcome = Outcome::Done;
     while let Some((node, entry)) = merged.next().await {
         let Some((member, pile)) = piles.get_mut(node) else { continue };
-        sought.found(&entry.name);
+        unfound.found(&entry.name);
         match metric_called(&entry.name) {
             Ok(_) => {
                 pile.push(entry.name).await.context("cannot keep the names in a temporary file")?
@@ -151,12 +151,12 @@ async fn gather<'a>(
             }
         }
     }
-    if merged.tell_failures(output) != Outcome::Done {
+    if merged.report_failures(output) != Outcome::Done {
         return Ok(None);
     }
-    merged.tell_returned(cluster, output);
-    for name in sought.names() {
-        deletion::tell_missing(name, output);
+    merged.report_returned(cluster, output);
+    for name in unfound.names() {
+        deletion::report_missing(name, output);
         outcome = Outcome::SomeFailed;
     }
     piles.retain(|(_, pile)| pile.len() > 0);

@@ -39,14 +39,14 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let args = args.each;
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
-    cluster.tell_findings(output);
-    cluster.tell_not_served(output);
-    let mut sought = UnfoundNames::new(&selection);
+    cluster.print_findings(output);
+    cluster.report_not_served(output);
+    let mut unfound = UnfoundNames::new(&selection);
     let query = Query { selection, detail: ListDetail::Stat, workers: args.workers };
     let mut merged = MergedLists::begin(&cluster, query, args.select.force, output).await?;
     let (mut bytes, mut metrics, mut outcome) = (0u64, 0u64, Outcome::Done);
     while let Some((_, entry)) = merged.next().await {
-        sought.found(&entry.name);
+        unfound.found(&entry.name);
         match entry.stat {
             Ok(stat) => {
                 bytes = bytes.saturating_add(stat.bytes);
@@ -61,8 +61,8 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
             }
         }
     }
-    outcome = outcome.and(sought.tell(output)).and(merged.tell_failures(output));
-    merged.tell_returned(&cluster, output);
+    outcome = outcome.and(unfound.report(output)).and(merged.report_failures(output));
+    merged.report_returned(&cluster, output);
     print(Sum { metrics, bytes }, args.json, outcome, output)?;
     Ok(outcome.and(cluster.outcome()))
 }
@@ -79,11 +79,11 @@ struct Sum {
 /// scripts with `2>&1`.
 fn print(sum: Sum, json: bool, outcome: Outcome, output: &Output) -> anyhow::Result<()> {
     let lines = lines(sum.bytes);
-    let tells_people = !(output.streams_are_one() && output.is_terminal());
+    let writes_for_people = !(output.streams_are_one() && output.is_terminal());
     if json {
         let Sum { metrics, bytes } = sum;
         output.data_line(format_args!("{{\"metrics\":{metrics},\"bytes\":{bytes}}}"))?;
-    } else if !output.streams_are_one() || !tells_people {
+    } else if !output.streams_are_one() || !writes_for_people {
         output.data_line(&lines)?;
     }
     output.flush()?;
@@ -91,7 +91,7 @@ fn print(sum: Sum, json: bool, outcome: Outcome, output: &Output) -> anyhow::Res
         Outcome::Done => "Du operation complete.",
         _ => "Errors occured in du operation.",
     });
-    if tells_people {
+    if writes_for_people {
         let time = OffsetDateTime::now_utc().format(GO_LOG_TIME)?;
         lines.lines().for_each(|line| output.say(format_args!("{time} {line}")));
     }

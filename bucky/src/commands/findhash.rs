@@ -18,7 +18,7 @@ use crate::output::Output;
 /// The port of a line without one.
 const DEFAULT_PORT: u16 = 2003;
 /// The number of buckets that the Go tool prints. There are 65536; it counts one too few for the first node.
-const BUCKETS_TOLD: f64 = 65_535.0;
+const BUCKETS_SHOWN: f64 = 65_535.0;
 
 /// Arguments of `bucky findhash`.
 #[derive(clap::Args)]
@@ -164,7 +164,7 @@ fn analysis(ring: &Ring) -> String {
     let mut text: String =
         buckets.iter().map(|(node, count)| format!("Node {node}:\t{count}\n")).collect();
     let (max, min) = extremes(&buckets);
-    let (ideal, deviation) = spread(&buckets, BUCKETS_TOLD);
+    let (ideal, deviation) = spread(&buckets, BUCKETS_SHOWN);
     text.push_str(&format!(
         "\nIdeal bucket count per server: {ideal:.2}\nSpread: {max} - {min} = {}\nDeviation: {deviation:.4}\n",
         max - min

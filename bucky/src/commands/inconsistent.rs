@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     if !cluster.is_healthy() {
         output.say("Warning: Cluster is not healthy!");
     }
-    cluster.tell_findings(output);
+    cluster.print_findings(output);
     let ring = cluster.ring()?;
     if args.select.force {
         refresh(cluster.present(), output).await?;
@@ -85,7 +85,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     }
     listings.sort_by_key(|(member, _)| member.addr().to_string());
     let outcome = print(listings, args.json, output).await?;
-    tell_counts(&cluster, output);
+    report_counts(&cluster, output);
     Ok(outcome.and(cluster.outcome()))
 }
 
@@ -233,7 +233,7 @@ impl Printer<'_> {
 }
 
 /// Reports what the lists cannot contain.
-fn tell_counts(cluster: &Cluster, output: &Output) {
+fn report_counts(cluster: &Cluster, output: &Output) {
     for (member, status) in
         cluster.members.iter().filter_map(|member| Some((member, member.status()?)))
     {

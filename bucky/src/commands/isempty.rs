@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let now = u32::try_from(now.as_secs())?;
     let look = |path: &Path| match examine_file(path, now) {
-        Ok(examined) => tell(path, &examined, args, output),
+        Ok(examined) => print_result(path, &examined, args, output),
         // If a file was moved or removed during a walk, the walk has not failed.
         Err(error) if args.files.is_empty() && is_gone(&error) => Ok(Outcome::Done),
         Err(error) => {
@@ -164,7 +164,7 @@ fn is_gone(error: &anyhow::Error) -> bool {
     error.downcast_ref::<OpenError>().is_some_and(OpenError::is_not_found)
 }
 
-fn tell(
+fn print_result(
     path: &Path,
     examined: &PointUsage,
     args: &Args,

@@ -70,7 +70,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let series = args.series.read(output).await?;
     let located = locate(&ring, &series, &names, form);
     output.data_text(located.text)?;
-    for line in located.told {
+    for line in located.messages {
         output.say(line);
     }
     Ok(located.outcome)
@@ -89,20 +89,20 @@ enum LocateFormat {
 
 struct Located {
     text: String,
-    told: Vec<String>,
+    messages: Vec<String>,
     outcome: Outcome,
 }
 
 fn locate(ring: &Ring, series: &Series, names: &[String], form: LocateFormat) -> Located {
     let mut seen = std::collections::HashSet::new();
-    let mut located = Located { text: String::new(), told: Vec::new(), outcome: Outcome::Done };
+    let mut located = Located { text: String::new(), messages: Vec::new(), outcome: Outcome::Done };
     let mut members: BTreeMap<&str, String> = BTreeMap::new();
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for name in names.iter().filter(|name| seen.insert(name.as_str())) {
         let owners = match owners(ring, series, name) {
             Ok(owners) => owners,
             Err(error) => {
-                located.told.push(format!("bucky: {error}"));
+                located.messages.push(format!("bucky: {error}"));
                 located.outcome = Outcome::SomeFailed;
                 continue;
             }
@@ -116,7 +116,7 @@ fn locate(ring: &Ring, series: &Series, names: &[String], form: LocateFormat) ->
                 for host in hosts {
                     located.text.push_str(&format!("{name} => {host}\n"));
                 }
-                located.told.extend(files(name));
+                located.messages.extend(files(name));
             }
             LocateFormat::FirstHost => {
                 let host = hosts.first().copied().unwrap_or_default();
@@ -134,7 +134,7 @@ fn locate(ring: &Ring, series: &Series, names: &[String], form: LocateFormat) ->
         located.text = format!("{{{}}}\n", members.collect::<Vec<_>>().join(","));
     }
     let counted = counts.iter().map(|(host, count)| format!("{count} metrics assigned to {host}"));
-    located.told.extend(counted);
+    located.messages.extend(counted);
     located
 }
 
@@ -202,20 +202,20 @@ mod tests {
             locate(&ring(1), &Series::default(), &names(&[&hashed, "m"]), LocateFormat::Text);
         assert_eq!(located.text.lines().count(), 1);
         assert_eq!(located.outcome, Outcome::SomeFailed);
-        assert!(located.told[0].contains(&hashed));
+        assert!(located.messages[0].contains(&hashed));
     }
 
     #[test]
     fn a_series_with_tags_is_told_with_the_names_of_its_file() {
         let series = "stats.example.counts;tag1=value1";
         let located = locate(&ring(1), &Series::default(), &names(&[series]), LocateFormat::Text);
-        let told = &located.told[0];
-        assert!(told.contains("stored as _tagged.872.252.872252"), "{told}");
+        let messages = &located.messages[0];
+        assert!(messages.contains("stored as _tagged.872.252.872252"), "{messages}");
         assert!(
-            told.ends_with("or _tagged.872.252.stats_DOT_example_DOT_counts;tag1=value1"),
-            "{told}"
+            messages.ends_with("or _tagged.872.252.stats_DOT_example_DOT_counts;tag1=value1"),
+            "{messages}"
         );
         let located = locate(&ring(1), &Series::default(), &names(&["a.b"]), LocateFormat::Text);
-        assert_eq!(located.told.len(), 1, "how many there are, and no more");
+        assert_eq!(located.messages.len(), 1, "how many there are, and no more");
     }
 }

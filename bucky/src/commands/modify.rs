@@ -86,11 +86,11 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
     let limit = Duration::from_secs(args.lock_timeout);
     let before = info(&args.file)?;
     if args.dry_run {
-        return tell_plan(args, &modification, now, limit, output);
+        return print_plan(args, &modification, now, limit, output);
     }
     let patience = Patience { lock: limit, writers: limit };
     match modify_file(&args.file, &modification, now, patience) {
-        Ok(outcome) => Ok(tell(args, &modification, &before, &outcome, output)),
+        Ok(outcome) => Ok(print_outcome(args, &modification, &before, &outcome, output)),
         Err(error @ ModifyFileError::Modification { .. }) => {
             Err(UsageError::because(chain(&error)))
         }
@@ -124,7 +124,7 @@ fn modification(args: &Args) -> anyhow::Result<Modification> {
     Ok(Modification { aggregation: args.agg, resize })
 }
 
-fn tell(
+fn print_outcome(
     args: &Args,
     modification: &Modification,
     before: &Header,
@@ -168,7 +168,7 @@ fn keeps_roll_ups(before: &Header, to: Aggregation) -> bool {
 }
 
 /// Prints what the file would become; checked as the run itself would.
-fn tell_plan(
+fn print_plan(
     args: &Args,
     modification: &Modification,
     now: u32,

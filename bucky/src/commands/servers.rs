@@ -50,14 +50,14 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let ring = cluster.ring()?;
     let others = former::ask_others(cluster.client(), &args.others).await;
     cluster.findings.extend(others.iter().filter_map(ClusterFinding::away));
-    let forgotten = former::sentences(&cluster, &args.others).await;
+    let former = former::sentences(&cluster, &args.others).await;
     if args.json {
-        output.data_line(to_json(&cluster, &ring, &others, &forgotten))?;
+        output.data_line(to_json(&cluster, &ring, &others, &former))?;
     } else {
         output.data_text(go_lines(&cluster, &ring))?;
         output.flush()?;
         output.say(format_args!("\n{}", table(&cluster, &others)));
-        for line in remarks(&cluster, &ring, &others, &forgotten) {
+        for line in remarks(&cluster, &ring, &others, &former) {
             output.say(line);
         }
     }
@@ -186,7 +186,7 @@ fn tombstones_text(status: &Status) -> String {
 }
 
 /// Findings, notes about the nodes, and warnings about the ring: one a line.
-fn remarks(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[String]) -> Vec<String> {
+fn remarks(cluster: &Cluster, ring: &Ring, others: &[Member], former: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for finding in &cluster.findings {
         match finding {
@@ -203,14 +203,14 @@ fn remarks(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[Strin
         lines.extend(noted.into_iter().map(|note| format!("{}: {note}", member.addr())));
     }
     lines.extend(ring.warnings().into_iter().map(|warning| format!("ring: {warning}")));
-    lines.extend_from_slice(forgotten);
+    lines.extend_from_slice(former);
     if !lines.is_empty() {
         lines.insert(0, String::new());
     }
     lines
 }
 
-fn to_json(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[String]) -> Value {
+fn to_json(cluster: &Cluster, ring: &Ring, others: &[Member], former: &[String]) -> Value {
     let members: Vec<Value> =
         cluster.members.iter().map(|member| member_json(cluster, member)).collect();
     let others: Vec<Value> = others.iter().map(|member| member_json(cluster, member)).collect();
@@ -221,7 +221,7 @@ fn to_json(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[Strin
         "ring_fingerprint": ring.spec().fingerprint(),
         "nodes": members,
         "others": others,
-        "forgotten": forgotten,
+        "forgotten": former,
         "findings": findings,
         "warnings": ring.warnings(),
     })

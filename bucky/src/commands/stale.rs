@@ -90,13 +90,13 @@ fn look(name: &str, args: &Args, now: Duration) -> Result<Option<String>, String
 
 /// Whether the file was last changed longer ago than `hours`.
 fn is_unchanged(path: &Path, hours: u32, now: Duration) -> Result<bool, String> {
-    let told = |error: std::io::Error| format!("{}: {error}", path.display());
+    let in_context = |error: std::io::Error| format!("{}: {error}", path.display());
     // For a link, the file that it points to counts: carbon writes to that.
-    let metadata = std::fs::metadata(path).map_err(told)?;
+    let metadata = std::fs::metadata(path).map_err(in_context)?;
     if !metadata.is_file() {
         return Err(format!("{} is not a file", path.display()));
     }
-    let modified = metadata.modified().map_err(told)?;
+    let modified = metadata.modified().map_err(in_context)?;
     // A time before 1970 is long ago, too.
     let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(modified + Duration::from_secs(u64::from(hours) * u64::from(HOUR)) < now)

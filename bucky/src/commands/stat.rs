@@ -31,14 +31,14 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     let args = args.each;
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
-    cluster.tell_findings(output);
-    cluster.tell_not_served(output);
-    let mut sought = UnfoundNames::new(&selection);
+    cluster.print_findings(output);
+    cluster.report_not_served(output);
+    let mut unfound = UnfoundNames::new(&selection);
     let query = Query { selection, detail: ListDetail::Stat, workers: args.workers };
     let mut merged = MergedLists::begin(&cluster, query, args.select.force, output).await?;
     let mut outcome = Outcome::Done;
     while let Some((node, entry)) = merged.next().await {
-        sought.found(&entry.name);
+        unfound.found(&entry.name);
         match entry.stat {
             Ok(stat) if args.json => {
                 let node = cluster.members.get(node).map(|member| member.addr().to_string());
@@ -51,8 +51,8 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
             }
         }
     }
-    outcome = outcome.and(sought.tell(output)).and(merged.tell_failures(output));
-    merged.tell_returned(&cluster, output);
+    outcome = outcome.and(unfound.report(output)).and(merged.report_failures(output));
+    merged.report_returned(&cluster, output);
     let end = if outcome == Outcome::Done { "complete" } else { "ended with errors" };
     output.say(format_args!("Stat operation {end}."));
     Ok(outcome.and(cluster.outcome()))

@@ -164,9 +164,9 @@ async fn what_can_be_seen_is_shown_where_a_node_is_away_and_the_exit_code_is_3()
     for command in ["list", "inconsistent", "servers"] {
         let (outcome, data, people) = bucky(&[command, "-h", &host]).await;
         assert_eq!(outcome, Outcome::Unhealthy, "{command}: {people}");
-        let told = people + &data;
-        assert!(told.contains("127.0.33.2:"), "{command}: {told}");
-        assert!(told.contains(" is down (is buckyd running"), "{command}: {told}");
+        let printed = people + &data;
+        assert!(printed.contains("127.0.33.2:"), "{command}: {printed}");
+        assert!(printed.contains(" is down (is buckyd running"), "{command}: {printed}");
     }
     assert_eq!(bucky(&["list", "-h", &host]).await.1, "here\n");
     for command in [&["locate", "x"][..], &["rebalance"]] {

@@ -170,11 +170,12 @@ fn show(
     now: u64,
     output: &Output,
 ) -> anyhow::Result<Outcome> {
-    let told = |error: String| UsageError::because(format!("--show {}: {error}", path.display()));
+    let in_context =
+        |error: String| UsageError::because(format!("--show {}: {error}", path.display()));
     let content =
-        read_short_file(path, TOKEN_LIMIT_BYTES).map_err(|error| told(error.to_string()))?;
-    let token = Token::parse(&content).map_err(|error| told(error.to_string()))?;
-    let claims = payload(token.reveal()).map_err(|error| told(chain(&error)))?;
+        read_short_file(path, TOKEN_LIMIT_BYTES).map_err(|error| in_context(error.to_string()))?;
+    let token = Token::parse(&content).map_err(|error| in_context(error.to_string()))?;
+    let claims = payload(token.reveal()).map_err(|error| in_context(chain(&error)))?;
     let grant = match secret {
         Some(secret) => Grant::verify(token.reveal(), std::slice::from_ref(secret), now).map(Some),
         None => Ok(None),

@@ -21,7 +21,7 @@ use crate::plan::Plan;
 use crate::plan::copies::plan_of_copies;
 use crate::run::stop::Stop;
 use crate::sizes::{EvenSample, average};
-use crate::transfer::left_behind::tell_unread_folders;
+use crate::transfer::left_behind::report_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::opening::open;
 use crate::transfer::options::{Batching, Preparation, SourceRules, SyncOptions};
@@ -31,7 +31,7 @@ use crate::transfer::{self, MoveSelection, STOPPED_AT_ONCE};
 /// How many nodes are asked for sizes at once.
 const ASKED_AT_ONCE: usize = 32;
 /// How many new names that cannot be placed are reported.
-const TOLD: usize = 20;
+const NAMED_MOST: usize = 20;
 
 /// The arguments of a backfill.
 pub(crate) struct BackfillOrder {
@@ -70,7 +70,7 @@ pub(crate) async fn backfill(
     let (fleet, ring) = match &order.to {
         None => {
             let ring = sources.ring()?;
-            (Fleet::muster(&sources, &ring, &[], None)?, ring)
+            (Fleet::of_cluster(&sources, &ring, &[], None)?, ring)
         }
         Some(to) => {
             let destinations = healthy(&client, to.clone(), order.verbose, output).await?;
@@ -81,10 +81,10 @@ pub(crate) async fn backfill(
     refuse_chains(&fleet, &order.map)?;
     refuse_unplaceable(&ring, &order)?;
     open(&fleet, sources.present(), order.preparation.fresh, output).await?;
-    let seen = tell_unread_folders(&fleet, "are not found", output).await;
+    let seen = report_unread_folders(&fleet, "are not found", output).await;
     let mut work = BackfillWork::find(&fleet, &ring, &order, output).await?;
     work.plan = work.plan.reserving(order.preparation.reserve);
-    let seen = seen.and(work.holding.tell_missing(&order.map, output));
+    let seen = seen.and(work.holding.report_missing(&order.map, output));
     if work.jobs.is_empty() {
         output.say("There is nothing to fill.");
         return Ok(seen);
@@ -123,7 +123,7 @@ fn refuse_unplaceable(ring: &Ring, order: &BackfillOrder) -> anyhow::Result<()> 
         .entries()
         .iter()
         .filter_map(|entry| placement::owners(ring, &order.series, entry.new.as_str()).err())
-        .take(TOLD)
+        .take(NAMED_MOST)
         .map(|error| format!("\n  {error}"))
         .collect();
     if bad.is_empty() {
@@ -208,7 +208,7 @@ async fn carry_out(
     let full = work.averages.iter();
     let full = full.map(|average| limits.metrics_of_average(*average)).collect();
     let records = Records::open(&order.sync, None, output)?;
-    let stop = Stop::told_on_signals(output)?;
+    let stop = Stop::announced_on_signals(output)?;
     let mover = Mover::new(MoverParts {
         fleet: Arc::new(fleet),
         selection: MoveSelection { series: order.series.clone(), ..MoveSelection::default() }
@@ -225,16 +225,16 @@ async fn carry_out(
     let carrier = Arc::new(JobRunner { mover, map, nodes, averages, full });
     let mover = &carrier.mover;
     let planned = plan.metrics;
-    let insisted = mover.show(carrier.run(&jobs), planned).await;
+    let asked_twice = mover.show(carrier.run(&jobs), planned).await;
     mover.records.tally.flush();
-    if insisted {
+    if asked_twice {
         output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     }
     let counts = mover.records.tally.counts();
     let is_success = !counts.is_failure(order.sync.error_tolerance) && !stop.is_asked();
     let outcome = seen.and(if is_success { Outcome::Done } else { Outcome::SomeFailed });
-    mover.records.tally.tell_schemas(order.sync.on_schema_difference);
+    mover.records.tally.print_schemas(order.sync.on_schema_difference);
     output.say(BackfillSummary {
         counts,
         elapsed: mover.records.tally.elapsed(),

@@ -81,9 +81,9 @@ impl JobRunner {
         let renames: Renames =
             entries.iter().map(|entry| (entry.old.clone(), entry.new.clone())).collect();
         let metrics = entries.iter().map(|entry| entry.old.clone()).collect();
-        let brought = self.mover.bring_as(source, owner, metrics, bytes, &renames).await;
+        let report = self.mover.bring_as(source, owner, metrics, bytes, &renames).await;
         if self.mover.verbose {
-            for old in &brought.done {
+            for old in &report.done {
                 let new = renames.of(old).unwrap_or(old);
                 self.mover.output.say(format_args!(
                     "Backfilling [{}] {old} => [{}] {new}",
@@ -92,10 +92,10 @@ impl JobRunner {
                 ));
             }
         }
-        for _ in brought.gone {
+        for _ in report.gone {
             self.mover.records.tally.gone();
         }
-        for (metric, failure) in brought.failed {
+        for (metric, failure) in report.failed {
             self.mover.records.tally.failed(metric.as_str(), source.addr(), &failure);
         }
     }

@@ -16,7 +16,7 @@ use crate::output::{Output, human_count};
 /// How many nodes are asked at once. The names of one request and one answer are held for each.
 const ASKED_AT_ONCE: usize = 16;
 /// How many old names that no node has are reported.
-const TOLD: usize = 1_000;
+const NAMED_MOST: usize = 1_000;
 
 /// Which nodes have which old names.
 pub(super) struct Holding {
@@ -58,20 +58,20 @@ impl Holding {
     }
 
     /// Reports the old names that no node has (the Go tool passes over them in silence: D48).
-    pub(super) fn tell_missing(&self, map: &NameMap, output: &Output) -> Outcome {
+    pub(super) fn report_missing(&self, map: &NameMap, output: &Output) -> Outcome {
         let mut missing = 0;
         for place in map.by_old() {
             if self.of(*place).next().is_some() {
                 continue;
             }
             missing += 1;
-            if let Some(entry) = map.get(*place).filter(|_| missing <= TOLD) {
+            if let Some(entry) = map.get(*place).filter(|_| missing <= NAMED_MOST) {
                 output.say(format_args!("Metric not found: {}", entry.old));
             }
         }
-        if missing > TOLD {
-            let (all, told) = (human_count(missing as u64), human_count(TOLD as u64));
-            output.say(format_args!("{all} metrics were not found; {told} of them are named"));
+        if missing > NAMED_MOST {
+            let (all, named) = (human_count(missing as u64), human_count(NAMED_MOST as u64));
+            output.say(format_args!("{all} metrics were not found; {named} of them are named"));
         }
         if missing == 0 { Outcome::Done } else { Outcome::SomeFailed }
     }
@@ -126,7 +126,7 @@ mod tests {
         let holding = Holding::ask(&map, &nodes.await, &output).await.unwrap();
         let of = |entry| holding.of(entry).collect::<Vec<_>>();
         assert_eq!([of(0), of(1), of(2), of(9)], [vec![0, 2], vec![0], Vec::new(), Vec::new()]);
-        assert_eq!(holding.tell_missing(&map, &output), Outcome::SomeFailed);
+        assert_eq!(holding.report_missing(&map, &output), Outcome::SomeFailed);
         assert_eq!(people.text(), "Metric not found: b\n");
     }
 

@@ -71,21 +71,21 @@ mod tests {
     use proptest::prelude::*;
 
     /// `RANK FROM>TO OLD`.
-    fn told(text: &str, holders: impl Fn(&str) -> Vec<u32>, owners: &[u32]) -> Vec<String> {
+    fn shown(text: &str, holders: impl Fn(&str) -> Vec<u32>, owners: &[u32]) -> Vec<String> {
         let map = NameMap::read(text.as_bytes()).unwrap();
         let holders = |place| holders(map.get(place).unwrap().old.as_str());
         let jobs = jobs(&map, holders, |_| owners.to_vec());
-        let told = jobs.iter().map(|job| {
+        let shown = jobs.iter().map(|job| {
             format!("{} {}>{} {}", job.rank, job.from, job.to, map.get(job.entry).unwrap().old)
         });
-        told.collect()
+        shown.collect()
     }
 
     /// D48: of two copies that differ the Go tool takes one, by chance.
     #[test]
     fn every_copy_goes_to_every_owner_and_to_all_in_one_order() {
         assert_eq!(
-            told(r#"{"old": "new"}"#, |_| vec![0, 2], &[1, 2]),
+            shown(r#"{"old": "new"}"#, |_| vec![0, 2], &[1, 2]),
             ["0 0>1 old", "0 0>2 old", "1 2>1 old", "1 2>2 old"]
         );
     }
@@ -94,16 +94,16 @@ mod tests {
     fn old_names_that_become_one_follow_each_other_as_the_map_has_them() {
         let holders = |old: &str| if old == "b" { vec![0, 1] } else { vec![0] };
         assert_eq!(
-            told(r#"{"z": "n", "b": "n", "c": "m"}"#, holders, &[3]),
+            shown(r#"{"z": "n", "b": "n", "c": "m"}"#, holders, &[3]),
             ["0 0>3 z", "0 0>3 c", "1 0>3 b", "2 1>3 b"]
         );
     }
 
     #[test]
     fn a_name_that_stays_is_not_fetched_by_who_has_it() {
-        assert_eq!(told(r#"{"a": "a"}"#, |_| vec![0, 1], &[0]), ["1 1>0 a"]);
-        assert_eq!(told(r#"{"a": "a"}"#, |_| vec![0], &[0]), [""; 0]);
-        assert_eq!(told(r#"{"a": "b"}"#, |_| vec![0], &[0]), ["0 0>0 a"], "itself, renamed");
+        assert_eq!(shown(r#"{"a": "a"}"#, |_| vec![0, 1], &[0]), ["1 1>0 a"]);
+        assert_eq!(shown(r#"{"a": "a"}"#, |_| vec![0], &[0]), [""; 0]);
+        assert_eq!(shown(r#"{"a": "b"}"#, |_| vec![0], &[0]), ["0 0>0 a"], "itself, renamed");
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 /// The most entries of a map. Each takes some 200 bytes.
 const ENTRIES_MOST: usize = 1_000_000;
 /// How many bad names are reported.
-const TOLD: usize = 20;
+const NAMED_MOST: usize = 20;
 
 /// The reason why a file is not a usable map.
 #[derive(Debug, thiserror::Error)]
@@ -26,14 +26,14 @@ pub(crate) enum MapError {
     #[error("it has more than {ENTRIES_MOST} entries; split it")]
     TooLong,
     /// Some names are not valid: examples, and how many there are.
-    #[error("{}", told(.0, *.1))]
+    #[error("{}", named_names(.0, *.1))]
     BadNames(Vec<String>, usize),
     /// An old name has two new names.
     #[error("it maps {old} to both {one} and {other}; keep one of them")]
     Ambiguous { old: MetricName, one: MetricName, other: MetricName },
 }
 
-fn told(some: &[String], count: usize) -> String {
+fn named_names(some: &[String], count: usize) -> String {
     let further = match count.saturating_sub(some.len()) {
         0 => String::new(),
         further => format!("\n  and {further} more"),
@@ -191,7 +191,7 @@ impl EntriesRead {
             (Ok(old), Ok(new)) => self.entries.push(MapEntry { old, new }),
             (Err(reason), _) | (_, Err(reason)) => {
                 self.bad_count += 1;
-                if self.bad.len() < TOLD {
+                if self.bad.len() < NAMED_MOST {
                     self.bad.push(reason);
                 }
             }
@@ -298,7 +298,7 @@ mod tests {
     fn of_many_bad_names_some_are_told() {
         let entries: Vec<String> = (0..50).map(|n| format!("\"a{n}\": \"b{n}.\"")).collect();
         let text = refusal(&format!("{{{}}}", entries.join(",")));
-        assert_eq!(text.lines().count(), TOLD + 2, "{text}");
+        assert_eq!(text.lines().count(), NAMED_MOST + 2, "{text}");
         assert!(text.ends_with("and 30 more"), "{text}");
     }
 

@@ -64,7 +64,7 @@ pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fl
 pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::Result<Fleet> {
     let ring = destinations.ring()?;
     refuse_older_daemons(sources.members.iter())?;
-    let mut fleet = Fleet::muster(destinations, &ring, &[], None)?;
+    let mut fleet = Fleet::of_cluster(destinations, &ring, &[], None)?;
     let mut from = Vec::with_capacity(sources.members.len());
     for member in &sources.members {
         let node = Node::of(member).ok_or_else(|| away(member))?;
@@ -184,9 +184,9 @@ mod tests {
             refuse_local_addresses(&fleet).err().map(|error| error.to_string())
         };
         for local in ["localhost", "127.0.0.1", "::1"] {
-            let told = refusal("graphite-1", local).unwrap();
-            assert!(told.contains(&format!("{local}:4242")) || local == "::1", "{told}");
-            assert!(told.contains("graphite-1:4242 would not find"), "{told}");
+            let message = refusal("graphite-1", local).unwrap();
+            assert!(message.contains(&format!("{local}:4242")) || local == "::1", "{message}");
+            assert!(message.contains("graphite-1:4242 would not find"), "{message}");
             assert!(refusal(local, "graphite-1").is_some());
             assert!(refusal(local, "192.0.2.1").is_some());
         }

@@ -52,7 +52,7 @@ impl fmt::Display for BackfillSummary {
             counted::metrics(counts.created),
             counts.rest_of_line(self.elapsed),
         )?;
-        counts.tell_shortfalls(f)?;
+        counts.write_shortfalls(f)?;
         if self.stopped {
             let left = human_count(self.planned.saturating_sub(counts.finished));
             let planned = human_count(self.planned);

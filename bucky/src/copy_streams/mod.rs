@@ -139,7 +139,7 @@ impl CopyNodes {
     {
         let away_limits = self.nodes.iter().map(|node| node.daemon.timeouts().away);
         let mut patience = Patience::with_all(away_limits.max().unwrap_or_default());
-        let mut told = false;
+        let mut is_reported = false;
         loop {
             let error = match attempt().await {
                 Ok(read) => return Ok(read),
@@ -149,7 +149,7 @@ impl CopyNodes {
             let NextStep::Wait(wait) = patience.after(trouble, patience::jitter()) else {
                 return Err(error);
             };
-            if trouble == Trouble::Away && !std::mem::replace(&mut told, true) {
+            if trouble == Trouble::Away && !std::mem::replace(&mut is_reported, true) {
                 self.output.say(format_args!("bucky: {}; waiting for it", chain(&error)));
             }
             tokio::time::sleep(wait).await;

@@ -184,7 +184,7 @@ impl Fleet {
     /// # Errors
     /// [`UsageError`] where a drained node is a member or given twice, or `only` is no member;
     /// [`UnhealthyError`] where a drained node is away.
-    pub(crate) fn muster(
+    pub(crate) fn of_cluster(
         cluster: &Cluster,
         ring: &Ring,
         drained: &[Member],

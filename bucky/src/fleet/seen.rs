@@ -26,7 +26,7 @@ impl Node {
     }
 
     /// Whether this is the first file with a time in the future that is reported for the node.
-    pub(crate) fn is_first_ahead(&self) -> bool {
+    pub(crate) fn is_first_future_time(&self) -> bool {
         !self.seen.is_ahead.swap(true, Ordering::AcqRel)
     }
 }

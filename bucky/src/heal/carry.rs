@@ -24,18 +24,18 @@ const NAMED: u64 = 100;
 pub(crate) struct HealRunner {
     /// Moves the batches.
     pub(crate) mover: Mover,
-    turned: AtomicU64,
+    from_others: AtomicU64,
 }
 
 impl HealRunner {
     /// A carrier that uses `mover`.
     pub(crate) fn new(mover: Mover) -> Self {
-        Self { mover, turned: AtomicU64::new(0) }
+        Self { mover, from_others: AtomicU64::new(0) }
     }
 
     /// How many metrics came from another owner because the first could not give them.
-    pub(crate) fn turned(&self) -> u64 {
-        self.turned.load(Ordering::Relaxed)
+    pub(crate) fn from_others(&self) -> u64 {
+        self.from_others.load(Ordering::Relaxed)
     }
 
     /// Fetches everything that `reader` returns.
@@ -114,9 +114,9 @@ impl HealRunner {
             }
             metrics.push(metric);
         }
-        let brought = self.mover.bring(source, owner, metrics).await;
+        let report = self.mover.bring(source, owner, metrics).await;
         if self.mover.verbose {
-            for metric in &brought.done {
+            for metric in &report.done {
                 self.mover.output.say(format_args!("{}: {metric}", owner.addr()));
             }
         }
@@ -126,17 +126,17 @@ impl HealRunner {
             let wanted = Wanted { metric: metric.clone(), others: others.into() };
             next.entry(*from).or_default().push(wanted);
         };
-        for metric in brought.gone {
+        for metric in report.gone {
             match others.remove(&metric) {
                 Some(others) => turn(&metric, others),
                 None => self.mover.records.tally.gone(),
             }
         }
-        for (metric, failure) in brought.failed {
+        for (metric, failure) in report.failed {
             let others = others.remove(&metric).filter(|_| is_source(&failure, source.addr()));
             match others {
                 Some(others) => {
-                    self.tell_turn(&metric, &failure);
+                    self.report_other_source(&metric, &failure);
                     turn(&metric, others);
                 }
                 None => self.mover.records.tally.failed(metric.as_str(), source.addr(), &failure),
@@ -145,8 +145,8 @@ impl HealRunner {
         next.into_iter().map(|(from, wanted)| FetchBatch { from, to, wanted }).collect()
     }
 
-    fn tell_turn(&self, metric: &MetricName, failure: &Failure) {
-        let number = self.turned.fetch_add(1, Ordering::Relaxed);
+    fn report_other_source(&self, metric: &MetricName, failure: &Failure) {
+        let number = self.from_others.fetch_add(1, Ordering::Relaxed);
         if number < NAMED {
             self.mover.output.say(format_args!(
                 "bucky: {metric}: {}: {}; trying the next owner",

@@ -27,7 +27,7 @@ use crate::output::Output;
 use crate::placement::Series;
 use crate::run::stop::Stop;
 use crate::transfer::gather::Gatherer;
-use crate::transfer::left_behind::tell_unread_folders;
+use crate::transfer::left_behind::report_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::opening::open;
 use crate::transfer::options::{Batching, Preparation, SourceRules, SyncOptions};
@@ -83,22 +83,22 @@ pub(crate) async fn run(
         ));
         return Ok(Outcome::Done);
     }
-    let fleet = Fleet::muster(&cluster, &ring, &[], None)?;
+    let fleet = Fleet::of_cluster(&cluster, &ring, &[], None)?;
     refuse_go_daemons(&fleet, order.points)?;
     let scope = HealScope::of(&cluster, &order).await?;
     open(&fleet, cluster.present(), order.preparation.fresh, output).await?;
-    let seen = tell_unread_folders(&fleet, "seem to be missing there", output).await;
+    let seen = report_unread_folders(&fleet, "seem to be missing there", output).await;
     let mut survey = survey(scope.reader(output).await?, &fleet).await?;
     survey.plan = survey.plan.reserving(order.preparation.reserve);
-    survey::tell(&survey.seen, &fleet, order.selection != Selection::All, output);
-    let seen = seen.and(survey.sought.tell(output));
-    let seen = seen.and(survey.seen.tell_unplaceable(&order.series, output));
+    survey::report_totals(&survey.seen, &fleet, order.selection != Selection::All, output);
+    let seen = seen.and(survey.unfound.report(output));
+    let seen = seen.and(survey.seen.report_unplaceable(&order.series, output));
     if survey.plan.is_empty() && survey.compared == 0 {
         let limit =
             if seen == Outcome::Done { "" } else { ", but not everything could be checked" };
         output.say(format_args!("No owner lacks a copy{limit}."));
-        if let Some(told) = to_rebalance(survey.seen.to_rebalance, &order.seed.to_string()) {
-            output.say(told);
+        if let Some(advice) = to_rebalance(survey.seen.to_rebalance, &order.seed.to_string()) {
+            output.say(advice);
         }
         return Ok(seen);
     }
@@ -174,7 +174,7 @@ async fn carry_out(
     let full = survey.averages.iter();
     let full = full.map(|average| limits.metrics_of_average(*average)).collect();
     let records = Records::open(&order.sync, None, output)?;
-    let stop = Stop::told_on_signals(output)?;
+    let stop = Stop::announced_on_signals(output)?;
     let carrier = Arc::new(HealRunner::new(Mover::new(MoverParts {
         fleet: Arc::new(fleet),
         selection: MoveSelection {
@@ -195,21 +195,21 @@ async fn carry_out(
     let planned = survey.plan.metrics + survey.compared;
     let reader = scope.reader(output).await?;
     let gatherer = Gatherer::new(full, HELD);
-    let insisted = mover.show(carrier.run(reader, gatherer), planned).await;
+    let asked_twice = mover.show(carrier.run(reader, gatherer), planned).await;
     mover.records.tally.flush();
-    if insisted {
+    if asked_twice {
         output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     }
     let counts = mover.records.tally.counts();
     let failed = counts.failures() > 0 || counts.broken_sources > 0;
-    mover.records.tally.tell_schemas(order.sync.on_schema_difference);
+    mover.records.tally.print_schemas(order.sync.on_schema_difference);
     output.say(HealSummary {
         counts,
         elapsed: mover.records.tally.elapsed(),
         stopped: stop.is_asked(),
         planned,
-        turned: carrier.turned(),
+        from_others: carrier.from_others(),
         to_rebalance: survey.seen.to_rebalance,
         seed: order.seed.to_string(),
     });
@@ -230,7 +230,7 @@ mod tests {
         for (b, is_go) in [(v1(&ring, "b", "s2"), false), (go(&ring, "b"), true)] {
             let members = vec![member("a", v1(&ring, "a", "s1")), member("b", b)];
             let cluster = Cluster::from_answers(ring.clone(), members);
-            let fleet = Fleet::muster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
+            let fleet = Fleet::of_cluster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
             refuse_go_daemons(&fleet, false).unwrap();
             let refused = refuse_go_daemons(&fleet, true).map_err(|error| error.to_string());
             assert_eq!(refused.is_err(), is_go, "{refused:?}");

@@ -111,14 +111,14 @@ mod tests {
     }
 
     /// `FROM>TO`, and the other nodes that have it.
-    fn told(need: &Need) -> Vec<String> {
+    fn shown(need: &Need) -> Vec<String> {
         let Need::Copies(copies) = need else { return vec![format!("{need:?}")] };
-        let told = |fetch: &Fetch| {
+        let shown = |fetch: &Fetch| {
             let others: String = fetch.others.iter().map(|other| format!(" or {other}")).collect();
             let new = if fetch.is_new { "" } else { " (compared)" };
             format!("{}>{}{others}{new}", fetch.from, fetch.to)
         };
-        copies.iter().map(told).collect()
+        copies.iter().map(shown).collect()
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
             (MetricPlace::Unplaceable, &[0], &["Unplaceable"]),
         ] {
             let need = Needs::new(4, false, None).of(&place, holders);
-            assert_eq!(told(&need), expected, "{place:?} on {holders:?}");
+            assert_eq!(shown(&need), expected, "{place:?} on {holders:?}");
         }
     }
 
@@ -147,24 +147,24 @@ mod tests {
     fn with_points_each_owner_is_healed_from_each_other_copy() {
         let mut needs = Needs::new(4, true, None);
         assert_eq!(
-            told(&needs.of(&owners(&[0, 1]), &[0, 1])),
+            shown(&needs.of(&owners(&[0, 1]), &[0, 1])),
             ["1>0 (compared)", "0>1 (compared)"]
         );
         let mut needs = Needs::new(4, true, None);
         let need = needs.of(&owners(&[2, 0, 1]), &[0, 1]);
-        assert_eq!(told(&need), ["0>2", "1>2 (compared)", "1>0 (compared)", "0>1 (compared)"]);
-        assert_eq!(told(&needs.of(&owners(&[3]), &[3])), ["Nothing"]);
-        assert_eq!(told(&needs.of(&owners(&[0, 3]), &[2])), ["Rebalance"]);
+        assert_eq!(shown(&need), ["0>2", "1>2 (compared)", "1>0 (compared)", "0>1 (compared)"]);
+        assert_eq!(shown(&needs.of(&owners(&[3]), &[3])), ["Nothing"]);
+        assert_eq!(shown(&needs.of(&owners(&[0, 3]), &[2])), ["Rebalance"]);
     }
 
     #[test]
     fn only_the_one_node_is_healed_where_that_is_asked_for() {
         for points in [false, true] {
             let mut needs = Needs::new(4, points, Some(1));
-            assert_eq!(told(&needs.of(&owners(&[0, 1]), &[0])), ["0>1"]);
-            assert_eq!(told(&needs.of(&owners(&[0, 1]), &[1])), ["Nothing"]);
-            assert_eq!(told(&needs.of(&owners(&[0, 2]), &[3])), ["Nothing"], "not its business");
-            assert_eq!(told(&needs.of(&owners(&[0, 1]), &[3])), ["Rebalance"]);
+            assert_eq!(shown(&needs.of(&owners(&[0, 1]), &[0])), ["0>1"]);
+            assert_eq!(shown(&needs.of(&owners(&[0, 1]), &[1])), ["Nothing"]);
+            assert_eq!(shown(&needs.of(&owners(&[0, 2]), &[3])), ["Nothing"], "not its business");
+            assert_eq!(shown(&needs.of(&owners(&[0, 1]), &[3])), ["Rebalance"]);
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) struct HealSummary {
     /// How many fetches were planned.
     pub(crate) planned: u64,
     /// How many metrics came from another owner than the first that was asked.
-    pub(crate) turned: u64,
+    pub(crate) from_others: u64,
     /// Metrics that only other nodes than their owners have.
     pub(crate) to_rebalance: u64,
     /// The address that was given with `-h`.
@@ -58,22 +58,22 @@ impl fmt::Display for HealSummary {
             counted::copies(counts.created),
             counts.rest_of_line(self.elapsed),
         )?;
-        if self.turned > 0 {
+        if self.from_others > 0 {
             writeln!(
                 f,
                 "{} from another owner, because the first one could not send its copy; to see why: bucky verify -h {}",
-                counted(self.turned, "copy came", "copies came"),
+                counted(self.from_others, "copy came", "copies came"),
                 self.seed
             )?;
         }
-        counts.tell_shortfalls(f)?;
+        counts.write_shortfalls(f)?;
         let left = self.planned.saturating_sub(counts.finished);
         // Metrics that have left the lists since they were counted are not left to do.
         if left > 0 && (self.stopped || counts.broken_sources > 0) {
             writeln!(f, "{} of {} are left.", human_count(left), human_count(self.planned))?;
         }
-        if let Some(told) = to_rebalance(self.to_rebalance, &self.seed) {
-            writeln!(f, "{told}")?;
+        if let Some(advice) = to_rebalance(self.to_rebalance, &self.seed) {
+            writeln!(f, "{advice}")?;
         }
         self.next_step(f)
     }
@@ -123,7 +123,7 @@ mod tests {
             elapsed: Duration::from_millis(8_250),
             stopped: false,
             planned: 1_020,
-            turned: 0,
+            from_others: 0,
             to_rebalance: 0,
             seed: "graphite-1:4242".into(),
         }
@@ -142,7 +142,7 @@ mod tests {
     fn a_bad_run_says_what_failed_what_is_left_and_what_to_do() {
         let mut summary = summary();
         summary.counts.failed = BTreeMap::from([(FailureKind::SourceDamaged, 2)]);
-        (summary.planned, summary.turned, summary.to_rebalance) = (1_100, 4, 12);
+        (summary.planned, summary.from_others, summary.to_rebalance) = (1_100, 4, 12);
         assert!(!summary.to_string().contains("are left"), "it was not broken off");
         summary.counts.broken_sources = 1;
         let text = summary.to_string();

@@ -87,7 +87,7 @@ impl NeedReader {
 
 impl ListTotals {
     /// Reports unplaceable tagged files: whether an owner lacks them is unknown.
-    pub(crate) fn tell_unplaceable(&self, series: &Series, output: &Output) -> Outcome {
+    pub(crate) fn report_unplaceable(&self, series: &Series, output: &Output) -> Outcome {
         if self.unplaceable == 0 {
             return Outcome::Done;
         }
@@ -107,7 +107,7 @@ pub(crate) struct HealSurvey {
     /// What else was found.
     pub(crate) seen: ListTotals,
     /// Selected names that no node has.
-    pub(crate) sought: UnfoundNames,
+    pub(crate) unfound: UnfoundNames,
 }
 
 /// Reads all lists to their end.
@@ -116,7 +116,7 @@ pub(crate) struct HealSurvey {
 /// [`UnhealthyError`] if a list cannot be read to its end.
 pub(crate) async fn survey(mut reader: NeedReader, fleet: &Fleet) -> anyhow::Result<HealSurvey> {
     let mut copies: BTreeMap<(usize, usize), u64> = BTreeMap::new();
-    let mut thinned: Vec<EvenSample> =
+    let mut samples: Vec<EvenSample> =
         fleet.members.iter().map(|_| EvenSample::default()).collect();
     let mut compared = 0;
     let broken = |error: ClientError| {
@@ -124,8 +124,8 @@ pub(crate) async fn survey(mut reader: NeedReader, fleet: &Fleet) -> anyhow::Res
     };
     while let Some((metric, fetches)) = reader.next().await.map_err(broken)? {
         for fetch in fetches {
-            if let Some(thinned) = thinned.get_mut(fetch.from) {
-                thinned.offer(&metric);
+            if let Some(samples) = samples.get_mut(fetch.from) {
+                samples.offer(&metric);
             }
             if fetch.is_new {
                 *copies.entry((fetch.from, fetch.to)).or_default() += 1;
@@ -134,8 +134,8 @@ pub(crate) async fn survey(mut reader: NeedReader, fleet: &Fleet) -> anyhow::Res
             }
         }
     }
-    let averages = fleet.members.iter().zip(thinned);
-    let averages = averages.map(|(node, thinned)| average(&node.daemon, thinned));
+    let averages = fleet.members.iter().zip(samples);
+    let averages = averages.map(|(node, samples)| average(&node.daemon, samples));
     let averages: Vec<Option<u64>> = stream::iter(averages).buffered(ASKED_AT_ONCE).collect().await;
     let plan = plan_of_copies(&copies, &averages, &fleet.members);
     Ok(HealSurvey {
@@ -143,12 +143,12 @@ pub(crate) async fn survey(mut reader: NeedReader, fleet: &Fleet) -> anyhow::Res
         compared,
         averages,
         seen: reader.seen,
-        sought: reader.holders.into_sought(),
+        unfound: reader.holders.into_unfound(),
     })
 }
 
 /// Reports what was found and is not for this command, and what looks odd.
-pub(crate) fn tell(seen: &ListTotals, fleet: &Fleet, is_selection: bool, output: &Output) {
+pub(crate) fn report_totals(seen: &ListTotals, fleet: &Fleet, is_selection: bool, output: &Output) {
     if seen.unusable > 0 {
         output.say(format_args!(
             "bucky: {} left out; `bucky verify` reports them",

@@ -27,12 +27,12 @@ pub(crate) async fn list(
     output: &Output,
 ) -> Result<Vec<String>, ClientError> {
     let mut patience = Patience::with(daemon);
-    let mut told = false;
+    let mut is_reported = false;
     loop {
         let listing = patience::ask(
             daemon,
             || daemon.go_list(filter, false),
-            |error| tell_wait(output, error),
+            |error| report_wait(output, error),
         )
         .await?;
         if let GoListing::Ready(mut names) = listing {
@@ -40,7 +40,7 @@ pub(crate) async fn list(
             names.dedup();
             return Ok(names);
         }
-        if !std::mem::replace(&mut told, true) {
+        if !std::mem::replace(&mut is_reported, true) {
             output.say(format_args!("Results from {} not available. Sleeping.", daemon.addr()));
         }
         match patience.after(Trouble::Busy, patience::jitter()) {
@@ -58,7 +58,7 @@ fn never_ready(daemon: &Daemon) -> ClientError {
     }
 }
 
-pub(super) fn tell_wait(output: &Output, error: &ClientError) {
+pub(super) fn report_wait(output: &Output, error: &ClientError) {
     output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
 }
 
@@ -85,10 +85,11 @@ async fn refresh_one(member: &Member, output: &Output) -> Result<(), ClientError
     if member.can(DaemonKind::pages_its_list) {
         let query = [("limit", "1"), ("fresh", "1")];
         let scanned = || async { daemon.metrics(&query).await?.next_line().await };
-        return patience::ask(daemon, scanned, |error| tell_wait(output, error)).await.map(drop);
+        return patience::ask(daemon, scanned, |error| report_wait(output, error)).await.map(drop);
     }
     let none = GoListFilter::Names(Vec::new());
-    patience::ask(daemon, || daemon.go_list(&none, true), |error| tell_wait(output, error)).await?;
+    patience::ask(daemon, || daemon.go_list(&none, true), |error| report_wait(output, error))
+        .await?;
     tokio::time::sleep(SCAN_BEGINS).await;
     list(daemon, &none, output).await.map(drop)
 }

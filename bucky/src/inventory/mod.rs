@@ -15,7 +15,7 @@ use bucky_api::{ClientError, Daemon, MetricLine};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
-use self::ask::{Page, name_page, stat_names, tell_wait};
+use self::ask::{Page, name_page, report_wait, stat_names};
 pub(crate) use self::ask::{PageFilter, in_order, list, refresh, stat_page};
 use crate::cluster::{Cluster, DaemonKind, Member};
 use crate::names::{Selection, metric_called};
@@ -146,7 +146,7 @@ impl ListReader {
         while !is_last {
             let page = || self.page(after.as_deref());
             let page =
-                patience::ask(&self.daemon, page, |error| tell_wait(&self.output, error)).await?;
+                patience::ask(&self.daemon, page, |error| report_wait(&self.output, error)).await?;
             is_last = page.next.is_none();
             after = page.next;
             if self.sender.send(Ok(page.entries)).await.is_err() {
@@ -192,7 +192,7 @@ impl ListReader {
         for names in names.chunks(NAMES_SENT) {
             let stat = || stat_names(&self.daemon, names);
             let found =
-                patience::ask(&self.daemon, stat, |error| tell_wait(&self.output, error)).await?;
+                patience::ask(&self.daemon, stat, |error| report_wait(&self.output, error)).await?;
             if self.sender.send(Ok(found.into_iter().map(entry).collect())).await.is_err() {
                 break;
             }
@@ -348,10 +348,10 @@ impl MergedLists {
     }
 
     /// Reports how many metrics each node returned; call it when all have been taken.
-    pub(crate) fn tell_returned(&self, cluster: &Cluster, output: &Output) {
+    pub(crate) fn report_returned(&self, cluster: &Cluster, output: &Output) {
         for (member, count) in cluster.members.iter().zip(&self.counts) {
             if member.is_there() {
-                tell_returned(member, *count, output);
+                report_returned(member, *count, output);
             }
         }
     }
@@ -362,21 +362,21 @@ impl MergedLists {
     }
 
     /// Reports the nodes whose lists broke off.
-    pub(crate) fn tell_failures(&self, output: &Output) -> Outcome {
-        tell_failures(&self.failures, output)
+    pub(crate) fn report_failures(&self, output: &Output) -> Outcome {
+        report_failures(&self.failures, output)
     }
 }
 
 /// Reports, in the Go tool's words, how many metrics a node returned. At a terminal the metrics, or their
 /// sum, are shown.
-pub(crate) fn tell_returned(member: &Member, count: u64, output: &Output) {
+pub(crate) fn report_returned(member: &Member, count: u64, output: &Output) {
     if !output.is_terminal() {
         output.say(format_args!("{} returned {count} metrics", member.addr()));
     }
 }
 
 /// Reports what failed at which node.
-pub(crate) fn tell_failures(failures: &[ClientError], output: &Output) -> Outcome {
+pub(crate) fn report_failures(failures: &[ClientError], output: &Output) -> Outcome {
     for error in failures {
         output.say(format_args!("bucky: {}", chain(error)));
     }
@@ -406,7 +406,7 @@ impl UnfoundNames {
     }
 
     /// Reports the names that were not found.
-    pub(crate) fn tell(&self, output: &Output) -> Outcome {
+    pub(crate) fn report(&self, output: &Output) -> Outcome {
         for name in &self.0 {
             output.say(format_args!("Metric not found: {name}"));
         }

@@ -159,8 +159,8 @@ mod tests {
     fn nothing_in_a_datapoint_makes_another_line() {
         let (time, one) = (Number::Int(60), Number::Int(1));
         for name in ["", " ", "a b", "a\nb 1 60\nc", "a\tb", "a\0b", "a\u{85}b", "a\u{2028}b"] {
-            let told = line(name, time, one).unwrap_err();
-            assert!(!told.contains('\n') && told.starts_with("the name"), "{told}");
+            let message = line(name, time, one).unwrap_err();
+            assert!(!message.contains('\n') && message.starts_with("the name"), "{message}");
         }
         assert!(line(&"x".repeat(5000), time, one).is_err());
         for text in ["", "x", "1 2", "1\nb 2 60", "0x10"] {

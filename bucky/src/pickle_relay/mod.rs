@@ -37,7 +37,7 @@ use crate::run::stop::Stop;
 /// The most connections; further ones wait until one ends. Each may hold one pickle.
 const CONNECTIONS_MOST: usize = 256;
 /// How often the log says that there are too many connections.
-const FULL_TOLD: Duration = Duration::from_secs(60);
+const FULL_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the relay may take, after a stop was asked for, to send what it has received.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long to wait after a connection that could not be accepted.
@@ -71,7 +71,7 @@ pub(crate) async fn run(
     settings: Settings,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
-    let stop = Stop::told_on_signals(output)?;
+    let stop = Stop::announced_on_signals(output)?;
     let (intake, outlet) = queue(settings.queue);
     let counts = Arc::new(RelayCounts::default());
     let upstream =
@@ -100,12 +100,12 @@ pub(crate) async fn run(
     };
     let drained = tokio::select! {
         drained = timeout(DRAIN, drained) => drained.is_ok_and(|sent| sent.is_ok()),
-        () = stop.insisted() => false,
+        () = stop.asked_twice() => false,
     };
-    Ok(tell_end(drained, gauge.metrics(), &settings, output))
+    Ok(report_end(drained, gauge.metrics(), &settings, output))
 }
 
-fn tell_end(drained: bool, left: u64, settings: &Settings, output: &Output) -> Outcome {
+fn report_end(drained: bool, left: u64, settings: &Settings, output: &Output) -> Outcome {
     if drained {
         return Outcome::Done;
     }
@@ -126,11 +126,13 @@ async fn accept(
 ) -> JoinSet<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MOST));
     let mut connections = JoinSet::new();
-    let mut told: Option<Instant> = None;
+    let mut reported_at: Option<Instant> = None;
     loop {
         // Senders that wait for a connection only see an upstream that accepts nothing.
-        if places.available_permits() == 0 && told.is_none_or(|at| at.elapsed() >= FULL_TOLD) {
-            told = Some(Instant::now());
+        if places.available_permits() == 0
+            && reported_at.is_none_or(|at| at.elapsed() >= FULL_REPORT_INTERVAL)
+        {
+            reported_at = Some(Instant::now());
             output.say(format_args!(
                 "bucky: {CONNECTIONS_MOST} senders are connected, which is the limit; others wait until one \
                  disconnects"

@@ -16,7 +16,7 @@ use crate::output::Output;
 use crate::run::stop::Stop;
 
 /// How many dropped entries of a pickle are reported one by one.
-const DROPPED_TOLD: u64 = 5;
+const DROPPED_NAMED: u64 = 5;
 /// How many more pickles of a sender are accepted once the relay stops: those that have arrived already.
 const LATE_MOST: u32 = 100;
 /// How much memory is allocated at once for an incoming frame: the announced length costs nothing.
@@ -160,7 +160,7 @@ impl Receiver {
                 Ok(()) => block.metrics += 1,
                 Err(reason) => {
                     dropped += 1;
-                    if dropped <= DROPPED_TOLD {
+                    if dropped <= DROPPED_NAMED {
                         self.output.say(format_args!("{peer}: dropped: {}", reason.shown()));
                     }
                 }
@@ -172,8 +172,8 @@ impl Receiver {
         if block.metrics > 0 {
             self.push(block).await;
         }
-        if dropped > DROPPED_TOLD {
-            let more = dropped - DROPPED_TOLD;
+        if dropped > DROPPED_NAMED {
+            let more = dropped - DROPPED_NAMED;
             self.output.say(format_args!("{peer}: dropped: {more} more of the same pickle"));
         }
     }
@@ -207,9 +207,9 @@ mod tests {
         let mut frame = u32::try_from(pickle.len()).unwrap().to_be_bytes().to_vec();
         frame.append(&mut pickle);
 
-        let (output, _, told) = Output::captured();
+        let (output, _, messages) = Output::captured();
         let (intake, _outlet) = queue(10);
-        let (_stop, stop) = Stop::manual();
+        let (_stop, stop) = Stop::without_signals();
         let receiver = Receiver {
             intake,
             counts: Arc::new(RelayCounts::default()),
@@ -229,7 +229,7 @@ mod tests {
             turns += 1;
             tokio::task::yield_now().await;
         }
-        assert!(told.text().contains("49995 more of the same pickle"), "{}", told.text());
+        assert!(messages.text().contains("49995 more of the same pickle"), "{}", messages.text());
         assert!(turns > 100, "{turns}");
     }
 }

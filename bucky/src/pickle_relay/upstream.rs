@@ -65,14 +65,14 @@ impl Upstream {
 
     /// Sends until everything is sent and no more can come.
     pub(super) async fn run(mut self) {
-        let mut is_told = false;
+        let mut is_reported = false;
         loop {
             let left = match connect(&self.addr).await {
                 Ok(stream) => {
-                    if is_told {
+                    if is_reported {
                         self.output.say(format_args!("{}: connected again", self.addr));
                     }
-                    is_told = false;
+                    is_reported = false;
                     let left = self.feed(stream).await;
                     // From here on kept lines do not age: they are sent again, however long the upstream is
                     // down.
@@ -86,7 +86,7 @@ impl Upstream {
             match left {
                 FeedEnd::Drained => return,
                 FeedEnd::Broken(error) => {
-                    if !std::mem::replace(&mut is_told, true) {
+                    if !std::mem::replace(&mut is_reported, true) {
                         self.output.say(format_args!(
                             "{}: {error}; trying again every {} s",
                             self.addr,

@@ -226,8 +226,8 @@ mod tests {
         assert_eq!(Shortage::of(full, &disk(10 * GIB, 100), Reserve::NONE), None);
         let short =
             Shortage::of(load(100, 10 * GIB + 1), &disk(10 * GIB, 100), Reserve::NONE).unwrap();
-        let told = short.sentences("a:4242");
-        assert_eq!(told, ["a:4242 would get 10.0 GiB and has 10.0 GiB free"]);
+        let sentences = short.sentences("a:4242");
+        assert_eq!(sentences, ["a:4242 would get 10.0 GiB and has 10.0 GiB free"]);
         let nothing = load(0, 0);
         assert_eq!(Shortage::of(nothing, &disk(0, 0), Reserve::Percent(5.0)), None);
     }

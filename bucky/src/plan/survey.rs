@@ -177,11 +177,11 @@ async fn asked(
     let query =
         MisplacedQuery { host, regex: selection.regex.clone(), ..MisplacedQuery::default() };
     let daemon = &source.node.daemon;
-    let tell = |error: &bucky_api::ClientError| {
+    let on_wait = |error: &bucky_api::ClientError| {
         output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
     };
-    let answer = patience::ask(daemon, || daemon.misplaced_count(&query), tell).await;
-    let answer = answer.map_err(|error| cannot_tell(source, &chain(&error)))?;
+    let answer = patience::ask(daemon, || daemon.misplaced_count(&query), on_wait).await;
+    let answer = answer.map_err(|error| cannot_count(source, &chain(&error)))?;
     let nodes = selection.ring.nodes().iter().enumerate();
     let places: HashMap<String, usize> =
         nodes.map(|(place, node)| (node.to_string(), place)).collect();
@@ -190,7 +190,7 @@ async fn asked(
     let mut refused = 0;
     for destination in answer.destinations {
         let node = *places.get(&destination.node).ok_or_else(|| {
-            cannot_tell(
+            cannot_count(
                 source,
                 &format!(
                     "it places metrics on {}, which is not in the ring of -h",
@@ -225,7 +225,7 @@ async fn listed(
     );
     let mut count = Count::default();
     while let Some(item) =
-        listing.next().await.map_err(|error| cannot_tell(source, &chain(&error)))?
+        listing.next().await.map_err(|error| cannot_count(source, &chain(&error)))?
     {
         match item {
             Item::Stray(found) => add(fleet, source, selection, &mut count, &found),
@@ -268,7 +268,7 @@ fn add(
     }
 }
 
-fn cannot_tell(source: &Source, reason: &str) -> anyhow::Error {
+fn cannot_count(source: &Source, reason: &str) -> anyhow::Error {
     UnhealthyError::because(format!(
         "cannot find out what is misplaced on {}: {reason}",
         source.node.addr()

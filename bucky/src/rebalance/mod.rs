@@ -31,7 +31,7 @@ pub(crate) async fn run(
         Cluster::discover_healthy(client, order.seed.clone(), Scope::All, order.verbose, output)
             .await?;
     let (fleet, selection) = prepare(&cluster, &order, output).await?;
-    former::tell(&cluster, &order.selected.drained, output).await;
+    former::report_former_members(&cluster, &order.selected.drained, output).await;
     plan_and_move(fleet, selection, order, output).await
 }
 
@@ -48,7 +48,7 @@ async fn prepare(
     } else {
         None
     };
-    let fleet = Fleet::muster(cluster, &ring, &drained, seed.as_ref())?;
+    let fleet = Fleet::of_cluster(cluster, &ring, &drained, seed.as_ref())?;
     open(&fleet, cluster.present().chain(&drained), order.preparation.fresh, output).await?;
     let allowed = order
         .selected

@@ -89,7 +89,7 @@ pub(crate) async fn run(
     let members = read(order.place.clone())?;
     // Before the run handles signals: opening a pipe without a reader blocks, and Ctrl-C must still work.
     let files = FailureFiles::open(order.errors.as_deref(), None)?;
-    let stop = Stop::told_on_signals(output)?;
+    let stop = Stop::announced_on_signals(output)?;
     let tally = Tally::begin(files, Arc::clone(output));
     let delivery = Delivery::new(
         destinations.nodes(),
@@ -102,12 +102,12 @@ pub(crate) async fn run(
     let mut restore = Restore { sorter, delivery, stop: stop.clone() };
     let ended = tokio::select! {
         ended = restore.run(members) => ended,
-        () = stop.insisted() => {
+        () = stop.asked_twice() => {
             output.say("bucky: stopped at once; run the same command again to continue: what is restored stays");
             return Ok(Outcome::Interrupted);
         }
     };
-    Ok(restore.tell_end(&ended))
+    Ok(restore.report_end(&ended))
 }
 
 /// A member of the archive, or `None` at its end.
@@ -154,7 +154,7 @@ struct Restore<'a> {
 impl Restore<'_> {
     async fn run(&mut self, mut members: mpsc::Receiver<NextMember>) -> ReadEnd {
         let mut after = None;
-        let mut told = Instant::now();
+        let mut reported_at = Instant::now();
         let ended = loop {
             let next = tokio::select! {
                 next = next_of(&mut members) => next,
@@ -169,8 +169,8 @@ impl Restore<'_> {
             if let Some(MemberToRestore { file, owners }) = self.sorter.sort(member) {
                 self.delivery.push(file, owners).await;
             }
-            if told.elapsed() >= PROGRESS_INTERVAL {
-                told = Instant::now();
+            if reported_at.elapsed() >= PROGRESS_INTERVAL {
+                reported_at = Instant::now();
                 let finished = human_count(self.delivery.tally().counts().finished);
                 self.sorter.output.say(format_args!("Progress: {finished} metrics"));
             }
@@ -180,7 +180,7 @@ impl Restore<'_> {
         ended
     }
 
-    fn tell_end(&self, ended: &ReadEnd) -> Outcome {
+    fn report_end(&self, ended: &ReadEnd) -> Outcome {
         let MemberSorter { order, output, refused, elsewhere, files, .. } = &self.sorter;
         let tally = self.delivery.tally();
         let counts = tally.counts();
@@ -209,7 +209,7 @@ impl Restore<'_> {
             elsewhere: *elsewhere,
             silent,
         };
-        tally.tell_schemas(order.on_schema_difference);
+        tally.print_schemas(order.on_schema_difference);
         output.say(summary);
         let is_good = *refused == 0 && counts.failures() == 0 && silent == 0;
         if is_good && matches!(ended, ReadEnd::Whole) {
@@ -247,7 +247,7 @@ impl MemberSorter<'_> {
         let (content, digest, is_sparse) = match kind {
             MemberKind::Folder => return None,
             MemberKind::File { content: Content::Held(content), .. } if is_report(&path) => {
-                self.tell_report(&content);
+                self.print_report(&content);
                 return None;
             }
             MemberKind::File { content, digest, is_sparse } => (content, digest, is_sparse),
@@ -301,7 +301,7 @@ impl MemberSorter<'_> {
     }
 
     /// Prints the report of the daemon that created the archive.
-    fn tell_report(&self, content: &[u8]) {
+    fn print_report(&self, content: &[u8]) {
         let Ok(report) = serde_json::from_slice::<ArchiveReport>(content) else {
             self.output.say(format_args!("bucky: cannot read {REPORT_NAME}, skipped"));
             return;

@@ -15,7 +15,7 @@ use super::sparse::{
     FILE_BYTES_MOST, Layout, SparseRecords, SpoolFailure, add_stretches, too_long,
 };
 use crate::spool::{Content, HELD_FILE_BYTES};
-use crate::tar_records::{BLOCK, COMMENT, CommentContent, Stretch, decimal, records, told_by};
+use crate::tar_records::{BLOCK, COMMENT, CommentContent, Stretch, decimal, read_comment, records};
 
 /// The longest extension header (records, a long name) that is read.
 const EXTENSION_LIMIT_BYTES: u64 = 1024 * 1024;
@@ -94,7 +94,7 @@ struct Extensions {
     path: Option<Vec<u8>>,
     bytes: Option<u64>,
     mtime: Option<u64>,
-    told: Option<CommentContent>,
+    comment: Option<CommentContent>,
     sparse: SparseRecords,
 }
 
@@ -201,7 +201,7 @@ impl<R: Read> TarReader<R> {
             mode: header.mode().unwrap_or(0o644) & 0o777,
             mtime: extensions.mtime.or_else(|| header.mtime().ok()).unwrap_or(0),
         };
-        let Extensions { path, told, sparse, .. } = extensions;
+        let Extensions { path, comment, sparse, .. } = extensions;
         let recorded = sparse.name.clone().or(path);
         let path_digest = recorded.as_ref().map(|path| Digest::of(path));
         let path = recorded.unwrap_or_else(|| header.path_bytes().into_owned());
@@ -222,7 +222,7 @@ impl<R: Read> TarReader<R> {
         let is_sparse = layout.as_ref().is_ok_and(|layout| !matches!(layout, Layout::Whole));
         let content = self.content(size, layout, &shown)?;
         let digest = content.and_then(|content| {
-            checked(&content, told, path_digest).map(|digest| (content, digest))
+            checked(&content, comment, path_digest).map(|digest| (content, digest))
         });
         let kind = digest.map(|(content, digest)| MemberKind::File { content, digest, is_sparse });
         Ok(TarMember { kind: kind.unwrap_or_else(MemberKind::Unusable), path, meta })
@@ -386,19 +386,21 @@ fn described(kind: EntryType) -> MemberKind {
 /// of a name that comes from a record.
 fn checked(
     content: &Content,
-    told: Option<CommentContent>,
+    comment: Option<CommentContent>,
     path: Option<Digest>,
 ) -> Result<Digest, String> {
     let digest = match content {
         Content::Held(content) => Digest::of(content),
         Content::Spooled(spool) => spool.digest(),
     };
-    match told {
+    match comment {
         Some(CommentContent::Damaged) => Err("it is damaged: cannot read its digest".into()),
-        Some(CommentContent::Digests(told)) if told.content != digest => {
-            Err(format!("it is damaged: its digest is {digest}, but it was {}", told.content))
+        Some(CommentContent::Digests(comment)) if comment.content != digest => {
+            Err(format!("it is damaged: its digest is {digest}, but it was {}", comment.content))
         }
-        Some(CommentContent::Digests(told)) if told.path.is_some() && told.path != path => {
+        Some(CommentContent::Digests(comment))
+            if comment.path.is_some() && comment.path != path =>
+        {
             Err("its name is damaged: the digest does not match".into())
         }
         Some(CommentContent::Digests(_) | CommentContent::Nothing) | None => Ok(digest),
@@ -418,9 +420,9 @@ impl Extensions {
                     self.mtime = seconds.and_then(decimal);
                 }
                 key if key == COMMENT.as_bytes() => {
-                    let told = told_by(value);
-                    if told != CommentContent::Nothing {
-                        self.told = Some(told);
+                    let comment = read_comment(value);
+                    if comment != CommentContent::Nothing {
+                        self.comment = Some(comment);
                     }
                 }
                 key => {

@@ -102,8 +102,8 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "earlier", "it is appended to");
         // 2006/01/02 15:04:05, and a space.
-        let told: Vec<&str> = lines[1..].iter().map(|line| &line[20..]).collect();
-        assert_eq!(told, ["src,m.one,a:4242", "dst,m.two,b:4242"], "what was copied is not in it");
+        let said: Vec<&str> = lines[1..].iter().map(|line| &line[20..]).collect();
+        assert_eq!(said, ["src,m.one,a:4242", "dst,m.two,b:4242"], "what was copied is not in it");
         assert!(lines[1].starts_with("20") && lines[1].as_bytes()[4] == b'/', "{}", lines[1]);
     }
 }

@@ -39,18 +39,18 @@ impl Resume {
     }
 
     /// Removes a metric that had failed and was moved now; returns whether it was remembered.
-    pub(super) fn forgive(&mut self, metric: &MetricName) -> bool {
+    pub(super) fn remove_failed(&mut self, metric: &MetricName) -> bool {
         self.failed.remove(metric)
     }
 
     /// Remembers a metric that failed; returns whether it is new.
-    pub(super) fn fail(&mut self, metric: MetricName) -> bool {
+    pub(super) fn add_failed(&mut self, metric: MetricName) -> bool {
         !self.all_again && self.failed.insert(metric)
     }
 
     /// Notes that more metrics failed than can be remembered: all of the source is read again. Returns how
     /// many were remembered.
-    pub(super) fn forget(&mut self) -> usize {
+    pub(super) fn forget_failed(&mut self) -> usize {
         self.all_again = true;
         std::mem::take(&mut self.failed).len()
     }
@@ -70,10 +70,10 @@ mod tests {
         assert_eq!(resume.read_after(), None);
         resume.finish_through(name("m"));
         assert_eq!(resume.read_after(), Some(&name("m")));
-        resume.fail(name("c"));
+        resume.add_failed(name("c"));
         assert_eq!((resume.read_after(), resume.through()), (None, Some(&name("m"))));
         assert!(resume.is_finished(&name("b")) && !resume.is_finished(&name("c")));
-        resume.forgive(&name("c"));
+        resume.remove_failed(&name("c"));
         assert_eq!(resume.read_after(), Some(&name("m")));
     }
 
@@ -81,9 +81,9 @@ mod tests {
     fn with_too_many_failures_to_remember_all_is_looked_at_again() {
         let mut resume = Resume::default();
         resume.finish_through(name("z"));
-        assert!(resume.fail(name("a")) && !resume.fail(name("a")));
-        assert_eq!(resume.forget(), 1);
-        assert!(!resume.fail(name("b")), "nothing is remembered any more");
+        assert!(resume.add_failed(name("a")) && !resume.add_failed(name("a")));
+        assert_eq!(resume.forget_failed(), 1);
+        assert!(!resume.add_failed(name("b")), "nothing is remembered any more");
         assert_eq!((resume.read_after(), resume.through()), (None, None));
         assert!(!resume.is_finished(&name("a")));
     }

@@ -87,11 +87,11 @@ impl Schemas {
     }
 
     /// The lines to print if points without a place are treated by `policy`.
-    pub(crate) fn told(&self, policy: OnSchemaDifference) -> Vec<String> {
+    pub(crate) fn lines(&self, policy: OnSchemaDifference) -> Vec<String> {
         let mut lines: Vec<String> = self
             .pairs
             .iter()
-            .flat_map(|((source, owner), pair)| pair.told(source, owner, policy))
+            .flat_map(|((source, owner), pair)| pair.lines(source, owner, policy))
             .collect();
         if self.further > 0 {
             lines.push(format!(
@@ -111,7 +111,7 @@ impl Schemas {
 }
 
 impl SchemaPair {
-    fn told(
+    fn lines(
         &self,
         source: &FileSchema,
         owner: &FileSchema,
@@ -187,7 +187,7 @@ pub(crate) fn is_of_schema(line: &HealLine) -> bool {
 
 impl fmt::Display for Schemas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.told(OnSchemaDifference::Keep).iter().try_for_each(|line| writeln!(f, "{line}"))
+        self.lines(OnSchemaDifference::Keep).iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 
@@ -233,7 +233,7 @@ mod tests {
             schemas.add(&name(&format!("m{number:04}")), &difference(6500, 0), false);
         }
         assert_eq!(
-            schemas.told(OnSchemaDifference::Keep),
+            schemas.lines(OnSchemaDifference::Keep),
             [
                 "1,234 metrics: source 60s:30d,1h:5y, owner 60s:1d: 8,021,000 points have no place at the owner (such as \
                  m0000).",
@@ -247,10 +247,10 @@ mod tests {
     fn what_became_of_the_points_is_said_as_the_policy_has_it() {
         let mut schemas = Schemas::default();
         schemas.add(&name("a"), &difference(60, 60), true);
-        let told = schemas.told(OnSchemaDifference::Coarsen);
-        assert!(told[0].contains("60 points are kept as 1h averages"), "{told:?}");
-        let told = schemas.told(OnSchemaDifference::Drop);
-        assert!(told[0].starts_with("1 metric: ") && told[0].contains("were lost"), "{told:?}");
+        let lines = schemas.lines(OnSchemaDifference::Coarsen);
+        assert!(lines[0].contains("60 points are kept as 1h averages"), "{lines:?}");
+        let lines = schemas.lines(OnSchemaDifference::Drop);
+        assert!(lines[0].starts_with("1 metric: ") && lines[0].contains("were lost"), "{lines:?}");
         let mut reshaped = Schemas::default();
         let after = SchemaDifference {
             owner: schema("60s:30d,1h:5y", "average"),
@@ -258,8 +258,8 @@ mod tests {
             ..difference(0, 0)
         };
         reshaped.add(&name("a"), &after, true);
-        let told = reshaped.told(OnSchemaDifference::Reshape);
-        assert!(told[0].contains("owner 60s:1d: the owners' files were reshaped"), "{told:?}");
+        let lines = reshaped.lines(OnSchemaDifference::Reshape);
+        assert!(lines[0].contains("owner 60s:1d: the owners' files were reshaped"), "{lines:?}");
     }
 
     #[test]
@@ -267,8 +267,8 @@ mod tests {
         let mut schemas = Schemas::default();
         let other = SchemaDifference { owner: schema("60s:30d,1h:5y", "sum"), ..difference(0, 0) };
         schemas.add(&name("a"), &other, true);
-        let told = schemas.told(OnSchemaDifference::Keep);
-        assert_eq!(told.len(), 1);
-        assert!(told[0].contains("source average, x-files factor 0.5; owner sum"), "{told:?}");
+        let lines = schemas.lines(OnSchemaDifference::Keep);
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].contains("source average, x-files factor 0.5; owner sum"), "{lines:?}");
     }
 }

@@ -55,16 +55,16 @@ impl Stop {
     ///
     /// # Errors
     /// If the process cannot listen for signals.
-    pub(crate) fn told_on_signals(output: &Arc<Output>) -> std::io::Result<Self> {
-        let told = Arc::clone(output);
+    pub(crate) fn announced_on_signals(output: &Arc<Output>) -> std::io::Result<Self> {
+        let announced = Arc::clone(output);
         Self::on_signals(move || {
-            told.say("bucky: finishing what is in flight; press Ctrl-C again to stop at once");
+            announced.say("bucky: finishing what is in flight; press Ctrl-C again to stop at once");
         })
     }
 
     /// A stop without signals: what is sent on the channel is the number of requests.
     #[cfg(test)]
-    pub(crate) fn manual() -> (watch::Sender<u32>, Self) {
+    pub(crate) fn without_signals() -> (watch::Sender<u32>, Self) {
         let (sender, asked) = watch::channel(0);
         (sender, Self { asked, report: watch::channel(false).1 })
     }
@@ -85,7 +85,7 @@ impl Stop {
     }
 
     /// Waits until a stop is asked for a second time.
-    pub(crate) async fn insisted(&self) {
+    pub(crate) async fn asked_twice(&self) {
         self.asked_more_than(1).await;
     }
 

@@ -124,7 +124,7 @@ impl RunCounts {
     }
 
     /// Writes what was not done, and why: one line each.
-    pub(crate) fn tell_shortfalls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    pub(crate) fn write_shortfalls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.gone > 0 {
             let were =
                 counted(self.gone, "was gone before its turn", "were gone before their turn");
@@ -247,14 +247,14 @@ impl Tally {
     }
 
     /// Prints the pairs of schemas; `policy` is how points without a place are treated.
-    pub(crate) fn tell_schemas(&self, policy: OnSchemaDifference) {
+    pub(crate) fn print_schemas(&self, policy: OnSchemaDifference) {
         let is_kept = self.counts().failed.contains_key(&FailureKind::OtherSchema);
         let policy = match policy {
             // Not everything that `policy` allows to give up was given up.
             OnSchemaDifference::Drop if is_kept => OnSchemaDifference::Reshape,
             policy => policy,
         };
-        for line in self.schemas().told(policy) {
+        for line in self.schemas().lines(policy) {
             self.output.say(format_args!("bucky: {line}"));
         }
     }
@@ -278,8 +278,8 @@ impl Tally {
             counts.finished += 1;
             *counts.failed.entry(failure.kind).or_default() += 1;
         }
-        let told = self.naming.lock().unwrap_or_else(PoisonError::into_inner).of(metric, failure);
-        told.iter().for_each(|line| self.output.say(line));
+        let lines = self.naming.lock().unwrap_or_else(PoisonError::into_inner).of(metric, failure);
+        lines.iter().for_each(|line| self.output.say(line));
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         for (flag, error) in files.write(metric, source, failure) {
             self.output
@@ -339,7 +339,7 @@ mod tests {
         struct Told(RunCounts);
         impl fmt::Display for Told {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.tell_shortfalls(f)
+                self.0.write_shortfalls(f)
             }
         }
         let failed = BTreeMap::from([
@@ -347,8 +347,8 @@ mod tests {
             (FailureKind::StillWrittenTo, 1),
             (FailureKind::NotDeleted, 4),
         ]);
-        let told = Told(RunCounts { failed, gone: 3, ..RunCounts::default() }).to_string();
-        let lines: Vec<&str> = told.lines().collect();
+        let lines = Told(RunCounts { failed, gone: 3, ..RunCounts::default() }).to_string();
+        let lines: Vec<&str> = lines.lines().collect();
         assert_eq!(lines[0], "3 were gone before their turn.");
         assert!(lines[1].starts_with("1 was copied, but not deleted at the source"));
         assert_eq!(

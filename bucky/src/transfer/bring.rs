@@ -77,10 +77,10 @@ impl Mover {
             let addrs = owners.iter().map(|owner| owner.addr());
             let rest = strays.split_off(self.flow.pace.portion(source.addr(), addrs, &strays));
             let portion = std::mem::replace(&mut strays, rest);
-            let brought = self.bring_portion(source, &owners, portion, renames).await;
-            let BringReport { done, gone, failed } = &brought;
+            let report = self.bring_portion(source, &owners, portion, renames).await;
+            let BringReport { done, gone, failed } = &report;
             self.conclude(source, &owners, done, gone, failed, renames);
-            all.add(brought);
+            all.add(report);
         }
         all
     }

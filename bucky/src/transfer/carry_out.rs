@@ -8,7 +8,7 @@ use bucky_api::DaemonAddr;
 use futures_util::{StreamExt, stream};
 
 use super::drain::drain_all;
-use super::left_behind::{left_behind, tell_unread_folders};
+use super::left_behind::{left_behind, report_unread_folders};
 use super::mover::{Mover, MoverParts};
 use super::order::{MoveOrder, Task};
 use super::records::Records;
@@ -35,7 +35,7 @@ pub(crate) async fn plan_and_move(
 ) -> anyhow::Result<Outcome> {
     let fleet = Arc::new(fleet);
     clock_watch::require_agreement(&fleet, &order, output)?;
-    let seen = tell_unread_folders(&fleet, order.task.fate_of_unread(), output).await;
+    let seen = report_unread_folders(&fleet, order.task.fate_of_unread(), output).await;
     let left = left_behind(&fleet, &order, output).await;
     let seen = seen.and(if left.is_empty() { Outcome::Done } else { Outcome::SomeFailed });
     let is_read = seen == Outcome::Done;
@@ -53,7 +53,7 @@ pub(crate) async fn plan_and_move(
     let shown = order.task.shown(plan, order.sources.deletes);
     if order.preparation.dry_run {
         output.data_line(shown)?;
-        preview::tell_sample(&fleet, &selection, plan, &order, output).await?;
+        preview::print_sample(&fleet, &selection, plan, &order, output).await?;
         return Ok(Outcome::Done);
     }
     output.say(shown);
@@ -93,7 +93,7 @@ async fn carry_out(
 ) -> anyhow::Result<Outcome> {
     let (journal, resume) = open_journal(&order, &selection)?;
     let records = Records::open(&order.sync, journal, output)?;
-    let stop = Stop::told_on_signals(output)?;
+    let stop = Stop::announced_on_signals(output)?;
     let mover = Arc::new(Mover::new(MoverParts {
         fleet,
         selection,
@@ -105,21 +105,21 @@ async fn carry_out(
         stop: stop.clone(),
         output: Arc::clone(output),
     }));
-    let insisted = mover.show(drain_all(&mover, resume), survey.plan.metrics).await;
+    let asked_twice = mover.show(drain_all(&mover, resume), survey.plan.metrics).await;
     mover.records.tally.flush();
     let counts = mover.records.tally.counts();
-    let is_whole = !insisted && !stop.is_asked();
+    let is_whole = !asked_twice && !stop.is_asked();
     mover.records.journal.end(is_whole && !counts.is_failure(0));
     // The nodes' answers may take long: a second Ctrl-C ends this too.
     let summary = tokio::select! {
-        summary = summarise(&mover, &order, survey.unplaceable, output), if !insisted => Some(summary),
-        () = stop.insisted() => None,
+        summary = summarise(&mover, &order, survey.unplaceable, output), if !asked_twice => Some(summary),
+        () = stop.asked_twice() => None,
     };
     let Some(summary) = summary else {
         output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     };
-    mover.records.tally.tell_schemas(order.sync.on_schema_difference);
+    mover.records.tally.print_schemas(order.sync.on_schema_difference);
     output.say(summary);
     let is_success = is_whole && !counts.is_failure(order.sync.error_tolerance);
     Ok(if is_success { Outcome::Done } else { Outcome::SomeFailed })

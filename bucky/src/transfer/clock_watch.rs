@@ -101,7 +101,7 @@ impl ClockWatch {
         let Some(owner) = owners.iter().find(differs) else { return };
         let now = ClockReading::from(SystemTime::now());
         let mut findings = judge(self::offsets(fleet), now, self.limit);
-        let is_named = |finding: &ClockFinding| match finding.whose() {
+        let is_named = |finding: &ClockFinding| match finding.owner() {
             ClockOwner::Node(addr) => addr == owner.addr() || addr == source.addr(),
             ClockOwner::ThisHost => false,
         };
@@ -109,9 +109,9 @@ impl ClockWatch {
             && let Some(there) = owner.daemon.clock_offset()
         {
             findings.push(ClockFinding::Differs {
-                whose: ClockOwner::Node(owner.addr().clone()),
+                owner: ClockOwner::Node(owner.addr().clone()),
                 offset: there.relative_to(here),
-                against: ClockOwner::Node(source.addr().clone()),
+                other: ClockOwner::Node(source.addr().clone()),
             });
         }
         for finding in &findings {
@@ -120,7 +120,7 @@ impl ClockWatch {
     }
 
     fn note(&self, finding: &ClockFinding) {
-        let ClockOwner::Node(addr) = finding.whose() else { return };
+        let ClockOwner::Node(addr) = finding.owner() else { return };
         let mut off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
         if off.contains_key(addr) {
             return;
@@ -143,13 +143,13 @@ mod tests {
         let ring = document(&["a:2003", "b:2003"]);
         let members = vec![member("a", v1(&ring, "a", "s1")), member("b", v1(&ring, "b", "s2"))];
         let cluster = Cluster::from_answers(ring, members);
-        let fleet = Fleet::muster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
+        let fleet = Fleet::of_cluster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
         let (output, _, people) = Output::captured();
         let watch = ClockWatch::new(Duration::from_secs(30), Arc::new(output));
         let (source, owners) = (&fleet.members[0], &fleet.members[1..]);
         assert_eq!(watch.allows(&fleet, source, owners), Ok(()));
         let finding = ClockFinding::Inexpressible {
-            whose: ClockOwner::Node(owners[0].addr().clone()),
+            owner: ClockOwner::Node(owners[0].addr().clone()),
             reading: ClockReading::from_unix_millis(0),
         };
         watch.note(&finding);

@@ -72,8 +72,8 @@ impl Mover {
     }
 
     /// Names the metrics whose sources are deleted, if that was asked for.
-    pub(super) fn tell_deleted<'a>(&self, metrics: impl IntoIterator<Item = &'a MetricName>) {
-        if self.sync.tells_deletions {
+    pub(super) fn print_deleted<'a>(&self, metrics: impl IntoIterator<Item = &'a MetricName>) {
+        if self.sync.names_deletions {
             let time = log_time(std::time::SystemTime::now());
             for metric in metrics {
                 self.output.say(format_args!("{time} DELETED: {metric}"));

@@ -36,7 +36,7 @@ impl DeleteReport {
         *count += 1;
     }
 
-    fn tell_odd(&self, mover: &Mover, source: &Node) {
+    fn report_odd(&self, mover: &Mover, source: &Node) {
         if let Some((count, first)) = &self.odd {
             let further = if *count > 1 {
                 format!(" (and {} more metrics like it)", count - 1)
@@ -92,8 +92,8 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
             NextStep::GiveUp => not_deleted(source, &mut left, &reasons, &reason, &mut done),
         }
     }
-    mover.tell_deleted(&done.deleted);
-    done.tell_odd(mover, source);
+    mover.print_deleted(&done.deleted);
+    done.report_odd(mover, source);
     for (metric, kept) in &done.kept {
         mover.records.tally.salvaged(metric.as_str(), source.addr(), kept);
     }

@@ -10,7 +10,7 @@ use crate::output::Output;
 
 /// Names the nodes with folders that they cannot read, and what happens to the files in them; the run is not
 /// complete then. The Go tool passes over such folders (D42).
-pub(crate) async fn tell_unread_folders(fleet: &Fleet, fate: &str, output: &Output) -> Outcome {
+pub(crate) async fn report_unread_folders(fleet: &Fleet, fate: &str, output: &Output) -> Outcome {
     let mut seen = Outcome::Done;
     // Asked again: the nodes may have scanned since the first time.
     let asked = fleet

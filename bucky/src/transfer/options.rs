@@ -116,7 +116,7 @@ pub(crate) struct SyncOptions {
     /// Which metrics the owners only examine; `None` if the run fills.
     pub(crate) preview: Option<Preview>,
     /// Whether every source that is deleted is named.
-    pub(crate) tells_deletions: bool,
+    pub(crate) names_deletions: bool,
     /// How far clocks may differ in a run that deletes.
     pub(crate) max_clock_difference: Duration,
     /// What is done about corrupt files.
@@ -135,7 +135,7 @@ impl Default for SyncOptions {
             on_schema_difference: OnSchemaDifference::Keep,
             give_up_most: 0,
             preview: None,
-            tells_deletions: false,
+            names_deletions: false,
             max_clock_difference: MAX_CLOCK_DIFFERENCE,
             repairs: Repairs::default(),
         }

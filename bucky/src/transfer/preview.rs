@@ -27,7 +27,7 @@ use crate::terminal::{Terminal, yes_or_no};
 const SAMPLE: u64 = 1_000;
 
 /// Adds to a printed plan what a sample of its metrics shows.
-pub(super) async fn tell_sample(
+pub(super) async fn print_sample(
     fleet: &Arc<Fleet>,
     selection: &StraySelection,
     plan: &Plan,
@@ -38,7 +38,7 @@ pub(super) async fn tell_sample(
     let Some(schemas) = look(fleet, selection, order, Preview { one_in }, output).await? else {
         return Ok(());
     };
-    let lines = schemas.told(order.sync.on_schema_difference);
+    let lines = schemas.lines(order.sync.on_schema_difference);
     if lines.is_empty() {
         return Ok(());
     }
@@ -79,7 +79,7 @@ pub(super) async fn may_drop(
     if points == 0 {
         return Ok(true);
     }
-    schemas.told(OnSchemaDifference::Keep).iter().for_each(|line| output.say(line));
+    schemas.lines(OnSchemaDifference::Keep).iter().for_each(|line| output.say(line));
     output.say(format_args!(
         "bucky: {} of {} have no place at their owners and will be lost",
         counted::points(points),
@@ -116,7 +116,7 @@ async fn look(
     preview: Preview,
     output: &Arc<Output>,
 ) -> anyhow::Result<Option<Schemas>> {
-    let stop = Stop::told_on_signals(output)?;
+    let stop = Stop::announced_on_signals(output)?;
     // Other failures are reported by the move.
     let quiet = Arc::new(Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink())));
     let mover = Arc::new(Mover::new(MoverParts {

@@ -109,7 +109,7 @@ impl Pull<'_> {
             return Some(setback);
         }
         let (source, owner) = (self.source.addr(), self.owner.addr());
-        let reckoned =
+        let accounted =
             self.mover.flow.pace.turn(source, owner, &work.strays, &self.mover.stop).await;
         // First the owner's permit, then the source's, then ours: a task that waits holds nothing that others
         // need first.
@@ -124,9 +124,9 @@ impl Pull<'_> {
         if let Some(failure) = self.owner.full.failure(self.owner.addr()) {
             return Some(PullSetback { trouble: Trouble::Lasting, halves: false, failure });
         }
-        let (lines, error) = self.request(work, reckoned).await;
+        let (lines, error) = self.request(work, accounted).await;
         if error.is_none() {
-            self.mover.flow.pace.came_to(reckoned, lines.iter().map(|line| line.bytes));
+            self.mover.flow.pace.correct_to(accounted, lines.iter().map(|line| line.bytes));
         }
         let gone = pulled.gone.len();
         let settled = self.settle(lines, work, pulled) - self.doubt(gone, work, pulled).await;
@@ -219,12 +219,12 @@ impl Pull<'_> {
             match line.problem {
                 Some(Problem::SourceMissing) => pulled.gone.push(line.metric),
                 problem if problem.is_some_and(Problem::may_pass) => {
-                    work.reasons.insert(line.metric.clone(), self.told(&line));
+                    work.reasons.insert(line.metric.clone(), self.failure_of(&line));
                     open.insert(line.metric, stray);
                 }
                 _ => {
                     self.mover.records.tally.schema(&line);
-                    let failure = self.told(&line);
+                    let failure = self.failure_of(&line);
                     self.owner.full.note(&failure);
                     pulled.failed.push((line.metric, failure));
                 }
@@ -271,7 +271,7 @@ impl Pull<'_> {
     }
 
     /// The failure in a line. A problem of the source's file is reported for the source.
-    fn told(&self, line: &HealLine) -> Failure {
+    fn failure_of(&self, line: &HealLine) -> Failure {
         // If no content arrived, the source left it out and said why. The exceptions: the stream broke off,
         // or the owner was not allowed to ask for it.
         let is_owners = matches!(line.problem, Some(Problem::CutOff | Problem::Forbidden));

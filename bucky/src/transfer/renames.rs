@@ -90,9 +90,9 @@ mod tests {
         let nobody = daemon(|_| Reply::status(404)).await;
         let (mover, source) =
             mover(vec![FakeMember::v1("a", addr), FakeMember::v1("b", nobody)], false);
-        let brought = bring(&mover, &source).await;
-        assert_eq!(brought.done, [name("old.a"), name("same")]);
-        assert!(brought.failed.is_empty() && brought.gone.is_empty());
+        let report = bring(&mover, &source).await;
+        assert_eq!(report.done, [name("old.a"), name("same")]);
+        assert!(report.failed.is_empty() && report.gone.is_empty());
         let asked = asked.lock().unwrap();
         assert_eq!(asked[0].metrics, [name("same")]);
         assert_eq!(asked[0].renamed, [RenamedMetric { name: name("old.a"), to: name("new.a") }]);
@@ -105,9 +105,9 @@ mod tests {
             let nobody = daemon(|_| Reply::status(404)).await;
             let (mover, source) =
                 mover(vec![FakeMember::v1("a", addr), FakeMember::v1("b", nobody)], false);
-            let brought = bring(&mover, &source).await;
-            assert_eq!(brought.done, [name("same")]);
-            let (metric, failure) = &brought.failed[0];
+            let report = bring(&mover, &source).await;
+            assert_eq!(report.done, [name("same")]);
+            let (metric, failure) = &report.failed[0];
             assert_eq!((metric, failure.kind), (&name("old.a"), FailureKind::WrongName));
             assert!(failure.reason.contains("instead of new.a"), "{}", failure.reason);
         }

@@ -56,7 +56,7 @@ impl fmt::Display for MoveSummary {
                 counted(counts.salvaged, "source was", "sources were")
             )?;
         }
-        counts.tell_shortfalls(f)?;
+        counts.write_shortfalls(f)?;
         if self.tombstones > 0 {
             writeln!(
                 f,

@@ -102,7 +102,7 @@ impl Batches {
 
     /// Selected names that no node lists.
     pub(crate) fn not_found(&self) -> impl Iterator<Item = &str> {
-        self.holders.sought().names()
+        self.holders.unfound().names()
     }
 
     async fn fill_window(&mut self) -> Result<(), ClientError> {

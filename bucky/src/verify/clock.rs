@@ -44,7 +44,7 @@ pub(super) fn remarks<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<Rema
     let findings =
         clocks::judge(offsets, ClockReading::from(SystemTime::now()), MAX_CLOCK_DIFFERENCE);
     let remark = |finding: ClockFinding| Remark {
-        node: finding.whose().to_string(),
+        node: finding.owner().to_string(),
         text: format!("{finding}: it is not certain which points have expired"),
         is_finding: true,
     };

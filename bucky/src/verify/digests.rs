@@ -78,8 +78,8 @@ impl DigestNodes {
         if most_differ {
             return Ok(examined);
         }
-        let differ = |(at, told): (usize, &DigestVerdict)| {
-            (!matches!(told, DigestVerdict::Decided(_)) && self.know_route(&subjects[at]))
+        let differ = |(at, verdict): (usize, &DigestVerdict)| {
+            (!matches!(verdict, DigestVerdict::Decided(_)) && self.know_route(&subjects[at]))
                 .then_some(at)
         };
         let differ: Vec<usize> = examined.iter().enumerate().filter_map(differ).collect();

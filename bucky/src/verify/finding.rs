@@ -104,7 +104,7 @@ impl FindingKind {
     }
 
     /// Replaces indexes by addresses; `addr` gives the address of a member.
-    pub(crate) fn told(self, owners: &[usize], addr: impl Fn(usize) -> String) -> What {
+    pub(crate) fn with_addresses(self, owners: &[usize], addr: impl Fn(usize) -> String) -> What {
         let points = |archives: &[LackingArchive]| archives.iter().map(|one| one.points).sum();
         match self {
             Self::Misplaced => {

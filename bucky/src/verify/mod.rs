@@ -104,9 +104,9 @@ pub(crate) async fn run(
     cluster.series = order.selected.series.clone();
     cluster.require_healthy()?;
     add_drained(&mut cluster, &order.selected.drained).await?;
-    former::tell(&cluster, &order.selected.drained, output).await;
+    former::report_former_members(&cluster, &order.selected.drained, output).await;
     if order.verbose {
-        cluster.tell_members(output);
+        cluster.print_members(output);
     }
     let placer = Arc::new(Placer::of(&cluster, order.selected.local_prefix.as_deref())?);
     let mut report = Report::begin(order.json, order.strict, order.errors.as_deref(), output)?;
@@ -203,7 +203,7 @@ async fn look_at_all(
             let looked = looked.map_err(|error| UnhealthyError::because(format!("{error:#}")))?;
             counts.add(&looked.counts);
             window.add(looked, report, output)?;
-            progress.tell(counts, output);
+            progress.print(counts, output);
         }
     }
     window.end(report, output)?;
@@ -269,7 +269,7 @@ impl Checker {
                 let is_misplacement = |(_, kind): &(usize, FindingKind)| kind.is_misplacement();
                 counts.in_place += u64::from(!found.iter().any(is_misplacement));
                 counts.differ += u64::from(!found.iter().all(is_misplacement));
-                findings.extend(found.into_iter().map(|found| self.tell(&subject, found)));
+                findings.extend(found.into_iter().map(|found| self.finding(&subject, found)));
             }
         }
         Ok(CheckedBatch { window, counts, findings })
@@ -279,7 +279,11 @@ impl Checker {
         clock::among(clock::unix_now(), self.daemons.iter().filter_map(Daemon::clock_offset))
     }
 
-    fn tell(&self, subject: &VerifySubject, (node, kind): (usize, FindingKind)) -> MetricFinding {
+    fn finding(
+        &self,
+        subject: &VerifySubject,
+        (node, kind): (usize, FindingKind),
+    ) -> MetricFinding {
         let owners = match &subject.place {
             MetricPlace::Owners(owners) => owners.as_slice(),
             MetricPlace::Local | MetricPlace::Unplaceable => &[],
@@ -287,7 +291,7 @@ impl Checker {
         MetricFinding {
             metric: subject.metric.to_string(),
             node: self.placer.addr(node),
-            what: kind.told(owners, |node| self.placer.addr(node)),
+            what: kind.with_addresses(owners, |node| self.placer.addr(node)),
         }
     }
 }
@@ -334,20 +338,20 @@ impl FindingWindow {
 /// Prints a line now and then.
 struct VerifyProgress {
     begun: Instant,
-    told: Instant,
+    reported_at: Instant,
 }
 
 impl VerifyProgress {
     fn new() -> Self {
         let now = Instant::now();
-        Self { begun: now, told: now }
+        Self { begun: now, reported_at: now }
     }
 
-    fn tell(&mut self, counts: &VerifyCounts, output: &Output) {
-        if self.told.elapsed() < PROGRESS_INTERVAL {
+    fn print(&mut self, counts: &VerifyCounts, output: &Output) {
+        if self.reported_at.elapsed() < PROGRESS_INTERVAL {
             return;
         }
-        self.told = Instant::now();
+        self.reported_at = Instant::now();
         let rate = u128::from(counts.metrics) * 1000 / self.begun.elapsed().as_millis().max(1);
         output.say(format_args!(
             "{} metrics checked, {}/s",
@@ -359,8 +363,8 @@ impl VerifyProgress {
 
 /// The remark about metrics that are unplaceable, on all nodes together.
 fn unplaceable(counts: &VerifyCounts, series: &Series) -> Option<Remark> {
-    let told = || series.unplaceable(counts.unplaceable).to_string();
-    let remark = || Remark { node: String::new(), text: told(), is_finding: true };
+    let text = || series.unplaceable(counts.unplaceable).to_string();
+    let remark = || Remark { node: String::new(), text: text(), is_finding: true };
     (counts.unplaceable > 0).then(remark)
 }
 
@@ -371,12 +375,12 @@ async fn remarks(cluster: &Cluster) -> Vec<Remark> {
     let asked = members.map(|member| async move { (member, member.daemon.status().await) });
     let answers: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
     let remark = |(member, answer): (&Member, Result<Option<Status>, _>)| {
-        let told = match answer {
-            Ok(Some(status)) => told(&status),
+        let remarks = match answer {
+            Ok(Some(status)) => status_remarks(&status),
             _ => vec![("cannot get its status".to_owned(), true)],
         };
         let node = member.addr().to_string();
-        told.into_iter().map(move |(text, is_finding)| Remark {
+        remarks.into_iter().map(move |(text, is_finding)| Remark {
             node: node.clone(),
             text,
             is_finding,
@@ -387,23 +391,23 @@ async fn remarks(cluster: &Cluster) -> Vec<Remark> {
 }
 
 /// The remarks about a node's status, and whether each means that something was not verified.
-fn told(status: &Status) -> Vec<(String, bool)> {
-    let mut told = Vec::new();
+fn status_remarks(status: &Status) -> Vec<(String, bool)> {
+    let mut remarks = Vec::new();
     let inventory = &status.inventory;
     if inventory.unreadable_folders > 0 {
-        told.push((format!("{}; the files in them were not checked", inventory.problem), true));
+        remarks.push((format!("{}; the files in them were not checked", inventory.problem), true));
     }
     // Folders that cannot be read are reported above. Whether other files are unplaceable was decided with
     // our `--series`.
     let not_served =
         NotServed { unreadable_folders: 0, unplaceable: 0, ..inventory.all_not_served() }.text();
     if !not_served.is_empty() {
-        told.push((format!("{not_served}; details: bucky list --not-served"), true));
+        remarks.push((format!("{not_served}; details: bucky list --not-served"), true));
     }
     if status.replaced.files > 0 {
         let files = some(status.replaced.files, "corrupt file", "corrupt files");
         let text = format!("{files} replaced and kept in .bucky/replaced");
-        told.push((text, false));
+        remarks.push((text, false));
     }
     let tombstones = &status.tombstones;
     if tombstones.waiting > 0 {
@@ -412,7 +416,7 @@ fn told(status: &Status) -> Vec<(String, bool)> {
         let waiting = some(tombstones.waiting, "deleted copy", "deleted copies");
         // A tombstone that is held may have points that its owners lack.
         let is_held = !held.is_empty();
-        told.push((format!("{waiting} not yet confirmed{held}"), is_held));
+        remarks.push((format!("{waiting} not yet confirmed{held}"), is_held));
     }
-    told
+    remarks
 }

@@ -37,18 +37,18 @@ impl CopyReader {
         subjects: &[VerifySubject],
         clock: Clock,
     ) -> Result<Vec<Comparison>, ReadError> {
-        let told = self.nodes.patiently(|| self.digests.examine(subjects, clock)).await?;
+        let verdict = self.nodes.patiently(|| self.digests.examine(subjects, clock)).await?;
         let undecided = subjects
             .iter()
-            .zip(&told)
-            .filter(|(_, told)| !matches!(told, DigestVerdict::Decided(_)));
+            .zip(&verdict)
+            .filter(|(_, verdict)| !matches!(verdict, DigestVerdict::Decided(_)));
         let undecided: Vec<VerifySubject> = undecided.map(|(subject, _)| subject.clone()).collect();
         let read = self.nodes.patiently(|| self.examine_contents(&undecided, clock)).await?;
         let mut read = read.into_iter();
         let mut all = Vec::with_capacity(subjects.len());
-        for (subject, told) in subjects.iter().zip(told) {
+        for (subject, verdict) in subjects.iter().zip(verdict) {
             // Every undecided subject was read, in the same order.
-            let (by_contents, found) = match told {
+            let (by_contents, found) = match verdict {
                 DigestVerdict::Decided(examined) => {
                     all.push(examined);
                     continue;

@@ -220,10 +220,10 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
             .context("the clock is later than Whisper files can express (2106)")?;
         let options = FillOptions { clocks: Clocks::at(now), aggregation_six: args.aggregation_6 };
         let done = fill_by(args, source, destination, options, limit)?;
-        let told = outcome_text(&done);
+        let done_text = outcome_text(&done);
         let Some(digest) = digest else {
             enough(&done, args.schema.on_schema_difference)?;
-            return Ok(told);
+            return Ok(done_text);
         };
         enough(&done, args.schema.on_schema_difference).context("the source was not deleted")?;
         let mut deletion = delete_unchanged(source, digest, limit)?;
@@ -242,7 +242,7 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
             deletion = unnamed.settle(limit)?;
         }
         if matches!(deletion, Deletion::Done) {
-            return Ok(format!("{told}, source deleted"));
+            return Ok(format!("{done_text}, source deleted"));
         }
     }
     bail!("the source keeps changing; it was not deleted")

@@ -9,7 +9,7 @@ use crate::args::heading;
 use crate::args::select::SelectArgs;
 use crate::cluster::{Cluster, Member};
 use crate::inventory::{
-    ListDetail, Listing, MergedLists, Query, page_len, refresh, tell_failures, tell_returned,
+    ListDetail, Listing, MergedLists, Query, page_len, refresh, report_failures, report_returned,
 };
 use crate::names::Nothing;
 use crate::outcome::Outcome;
@@ -52,8 +52,8 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     }
     let selection = args.select.selection(Nothing::MeansAll, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
-    cluster.tell_findings(output);
-    cluster.tell_not_served(output);
+    cluster.print_findings(output);
+    cluster.report_not_served(output);
     let query = Query { selection, detail: ListDetail::Name, workers: 1 };
     let outcome = if args.location {
         by_node(&cluster, query, args.select.force, args.json, output).await?
@@ -82,7 +82,7 @@ async fn by_name(
             output.data_line(entry.name)?;
         } else {
             let member = cluster.members.get(node).map(|member| member.addr().to_string());
-            tell_left_out(&member.unwrap_or_default(), &entry.name, output);
+            report_left_out(&member.unwrap_or_default(), &entry.name, output);
         }
         is_first = false;
     }
@@ -90,12 +90,12 @@ async fn by_name(
         output.data_line(if is_first { "]" } else { "\n]" })?;
     }
     output.flush()?;
-    merged.tell_returned(cluster, output);
-    Ok(merged.tell_failures(output))
+    merged.report_returned(cluster, output);
+    Ok(merged.report_failures(output))
 }
 
 /// Reports a name that cannot be printed on one line: half of it would be another metric's name.
-fn tell_left_out(addr: &str, name: &str, output: &Output) {
+fn report_left_out(addr: &str, name: &str, output: &Output) {
     output.say(format_args!(
         "bucky: {addr} lists {name:?}, which does not fit on a line and is left out; give -j to see it"
     ));
@@ -144,7 +144,7 @@ async fn by_node(
             } else if fits_a_line(&entry.name) {
                 output.data_line(format_args!("{addr}: {}", entry.name))?;
             } else {
-                tell_left_out(&addr, &entry.name, output);
+                report_left_out(&addr, &entry.name, output);
             }
             (is_first, count) = (false, count + 1);
         }
@@ -152,10 +152,10 @@ async fn by_node(
             output.data_text(if is_first { "]" } else { "\n\t]" })?;
         }
         output.flush()?;
-        tell_returned(member, count, output);
+        report_returned(member, count, output);
     }
     if json {
         output.data_line(if members.is_empty() { "}" } else { "\n}" })?;
     }
-    Ok(tell_failures(&failures, output))
+    Ok(report_failures(&failures, output))
 }

@@ -22,7 +22,7 @@ pub(super) async fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Out
         ));
     }
     let cluster = discover(&args.cluster, output).await?;
-    cluster.tell_findings(output);
+    cluster.print_findings(output);
     let mut writer = Writer { json: args.json, written: 0, output };
     writer.begin()?;
     let mut outcome = Outcome::Done;

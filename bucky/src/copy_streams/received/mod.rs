@@ -33,14 +33,14 @@ pub(super) fn read_stream(
         Length::Any => Limits { member_bytes: HELD_FILE_BYTES, ..Limits::default() },
     };
     let mut handed =
-        CopySender { addr, sender, length, spooling: None, untold: None, failure: None };
+        CopySender { addr, sender, length, spooling: None, unconfirmed: None, failure: None };
     let report = receive_archive(reader, limits, &mut handed);
     if let Some(failure) = handed.failure {
         return Err(failure);
     }
     let report = report.map_err(failed)?;
-    match handed.untold {
-        Some((metric, digest)) if !has_told(&report, &metric, digest) => {
+    match handed.unconfirmed {
+        Some((metric, digest)) if !confirms(&report, &metric, digest) => {
             Err(ReadError::Damaged { addr: addr.clone(), metric })
         }
         _ => Ok(StreamPiece::End(report.left_out)),
@@ -48,8 +48,8 @@ pub(super) fn read_stream(
 }
 
 /// Whether the report at the end of the stream confirms a content with this digest.
-fn has_told(report: &ArchiveReport, metric: &MetricName, digest: Digest) -> bool {
-    report.digests.iter().any(|told| told.metric == *metric && told.digest == digest)
+fn confirms(report: &ArchiveReport, metric: &MetricName, digest: Digest) -> bool {
+    report.digests.iter().any(|recorded| recorded.metric == *metric && recorded.digest == digest)
 }
 
 /// Sends copies as they come.
@@ -60,7 +60,7 @@ struct CopySender<'s> {
     /// The long file that is arriving.
     spooling: Option<(LargeMember, SpoolWriter)>,
     /// A file has arrived with this digest, which the end of the stream must confirm.
-    untold: Option<(MetricName, Digest)>,
+    unconfirmed: Option<(MetricName, Digest)>,
     /// A failure on this side, not of the stream.
     failure: Option<ReadError>,
 }
@@ -76,7 +76,7 @@ impl Receiver for &mut CopySender<'_> {
             return self.hand(Err(ReadError::Damaged { addr, metric }));
         }
         if self.length == Length::Any && member.announced.is_none() {
-            self.untold = Some((member.metric.clone(), member.digest));
+            self.unconfirmed = Some((member.metric.clone(), member.digest));
         }
         let Sent { metric, meta, content, .. } = member;
         let content = Content::Held(content);
@@ -112,7 +112,7 @@ impl Receiver for &mut CopySender<'_> {
                 return self.hand(Err(ReadError::Damaged { addr: self.addr.clone(), metric }));
             }
             Some(_) => {}
-            None => self.untold = Some((metric.clone(), spool.digest())),
+            None => self.unconfirmed = Some((metric.clone(), spool.digest())),
         }
         let content = Content::Spooled(spool);
         self.hand(Ok(StreamPiece::Copy { metric, copy: NodeCopy { meta, content } }))

@@ -25,7 +25,7 @@ const NEWEST_PROTOCOL: u8 = 5;
 /// The longest text that is read. A pickle may refer to one text many times.
 const TEXT_LIMIT_BYTES: usize = 8192;
 /// How much of a name is shown in a message.
-const NAME_TOLD_CHARS: usize = 120;
+const NAME_SHOWN_CHARS: usize = 120;
 
 /// The reason why bytes are not a pickle of datapoints. Positions are in bytes from the beginning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,12 +120,12 @@ impl<'a> Pickle<'a> {
     fn datapoint(&self, entry: Value) -> Result<Datapoint<'_>, Malformed> {
         let [name, point] = self.pair(entry).map_err(Malformed::NotAnEntry)?;
         let name = self.text(name).ok_or(Malformed::NameIsNoText(name.kind()))?;
-        let told = || name.chars().take(NAME_TOLD_CHARS).collect::<String>();
+        let shown_name = || name.chars().take(NAME_SHOWN_CHARS).collect::<String>();
         let [timestamp, value] =
-            self.pair(point).map_err(|found| Malformed::NotAPoint { name: told(), found })?;
+            self.pair(point).map_err(|found| Malformed::NotAPoint { name: shown_name(), found })?;
         let number = |field, value: Value| {
             self.number(value).ok_or_else(|| Malformed::NotANumber {
-                name: told(),
+                name: shown_name(),
                 field,
                 found: value.kind().to_owned(),
             })

@@ -146,7 +146,7 @@ fn numbers_and_texts_of_all_kinds_are_read() {
 
 #[test]
 fn what_is_no_pickle_is_told_by_its_place() {
-    for (bytes, told) in [
+    for (bytes, message) in [
         (&b""[..], "it is cut off at byte 0"),
         (b"\xff.", "byte 0 is 0xff, which is not an opcode of protocols 0 to 5"),
         (b"\x80\x09N.", "it uses protocol 9; the newest supported is 5"),
@@ -162,7 +162,7 @@ fn what_is_no_pickle_is_told_by_its_place() {
         (b"N.", "it is not a list or tuple of datapoints, but None"),
         (b"}.", "it is not a list or tuple of datapoints, but an object"),
     ] {
-        assert_eq!(lines(bytes).unwrap_err().to_string(), told, "{bytes:?}");
+        assert_eq!(lines(bytes).unwrap_err().to_string(), message, "{bytes:?}");
     }
 }
 

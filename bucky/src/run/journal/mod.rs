@@ -229,14 +229,14 @@ impl Earlier {
             }
             JournalLine::Failed { source, metric, .. } => {
                 let resume = self.sources.entry(source).or_default();
-                self.remembered += usize::from(resume.fail(metric));
+                self.remembered += usize::from(resume.add_failed(metric));
                 if self.remembered > FAILED_LIMIT {
-                    self.remembered -= resume.forget();
+                    self.remembered -= resume.forget_failed();
                 }
             }
             JournalLine::Moved { source, metric } => {
                 let resume = self.sources.entry(source).or_default();
-                self.remembered -= usize::from(resume.forgive(&metric));
+                self.remembered -= usize::from(resume.remove_failed(&metric));
             }
         }
     }

@@ -65,7 +65,7 @@ impl GoMove<'_> {
         self.require_clocks()?;
         let deleted = self.source.daemon.go_delete(name).await;
         deleted.map_err(|error| not_deleted(client(self.source, &error)))?;
-        self.mover.tell_deleted([&copied.metric]);
+        self.mover.print_deleted([&copied.metric]);
         Ok(true)
     }
 

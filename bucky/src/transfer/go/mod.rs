@@ -52,7 +52,7 @@ pub(super) async fn move_one_by_one(
     renames: &Renames,
 ) -> BatchEnd {
     let mut end = BatchEnd { is_finished: true, ..BatchEnd::default() };
-    let reckoned = turns(mover, source, owners, &strays).await;
+    let accounted = turns(mover, source, owners, &strays).await;
     let mut lengths = Vec::new();
     // In the order in which all batches take their permits: owners, source, ours.
     let mut receiving = Vec::with_capacity(owners.len());
@@ -79,17 +79,17 @@ pub(super) async fn move_one_by_one(
         }
     }
     drop(receiving);
-    mover.flow.pace.came_to(reckoned, lengths);
+    mover.flow.pace.correct_to(accounted, lengths);
     end
 }
 
 /// Waits until `strays` may be sent to all owners. Returns how many bytes they are expected to have.
 async fn turns(mover: &Mover, source: &Node, owners: &[Arc<Node>], strays: &[Stray]) -> u64 {
-    let mut reckoned = 0;
+    let mut accounted = 0;
     for owner in owners {
-        reckoned += mover.flow.pace.turn(source.addr(), owner.addr(), strays, &mover.stop).await;
+        accounted += mover.flow.pace.turn(source.addr(), owner.addr(), strays, &mover.stop).await;
     }
-    reckoned
+    accounted
 }
 
 /// A source and the owners of what moves from it.

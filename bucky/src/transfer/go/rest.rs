@@ -26,7 +26,7 @@ impl GoMove<'_> {
             return Ok(Some(found));
         };
         let source = self.source;
-        if source.is_first_ahead() {
+        if source.is_first_future_time() {
             self.mover.output.say(format_args!(
                 "bucky: {}: {name}: its last write is {} s in the future by the clock of that node; such \
                  sources are deleted after {} s without a write",

@@ -69,7 +69,7 @@ pub(in crate::transfer) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mo
     });
     let cluster = Cluster::from_answers(document.clone(), members.collect());
     let ring = cluster.ring().unwrap();
-    let fleet = Fleet::muster(&cluster, &ring, &[], None).unwrap();
+    let fleet = Fleet::of_cluster(&cluster, &ring, &[], None).unwrap();
     let source = Arc::clone(&fleet.sources.last().unwrap().node);
     let mover = Mover::new(MoverParts {
         fleet: Arc::new(fleet),
@@ -85,7 +85,7 @@ pub(in crate::transfer) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mo
         sync: SyncOptions::default(),
         verbose: false,
         records: Records::of_counts(&output),
-        stop: Stop::manual().1,
+        stop: Stop::without_signals().1,
         output,
     });
     (mover, source)

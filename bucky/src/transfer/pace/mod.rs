@@ -111,7 +111,7 @@ impl Pace {
     }
 
     /// Waits for the turn of `strays` from `source` to `owner`, or until a stop is asked for. Returns how
-    /// many bytes were accounted for them, for [`Pace::came_to`].
+    /// many bytes were accounted for them, for [`Pace::correct_to`].
     pub(crate) async fn turn(
         &self,
         source: &DaemonAddr,
@@ -153,8 +153,8 @@ impl Pace {
         until
     }
 
-    /// Corrects the account: the files that were accounted for with `reckoned` bytes had these lengths.
-    pub(crate) fn came_to(&self, reckoned: u64, lengths: impl IntoIterator<Item = u64>) {
+    /// Corrects the account: the files that were accounted for with `accounted` bytes had these lengths.
+    pub(crate) fn correct_to(&self, accounted: u64, lengths: impl IntoIterator<Item = u64>) {
         let mut state = self.lock();
         let (mut count, mut sum, mut bytes) = (0, 0, 0);
         for length in lengths {
@@ -167,7 +167,7 @@ impl Pace {
             state.guess_bytes += (mean - state.guess_bytes) * LAST_COUNTS;
         }
         if let Some(bucket) = &mut state.bytes {
-            bucket.correct(float(bytes) - float(reckoned), Instant::now());
+            bucket.correct(float(bytes) - float(accounted), Instant::now());
         }
     }
 
@@ -317,9 +317,9 @@ mod tests {
     fn what_was_reckoned_wrongly_is_made_good() {
         let now = Instant::now();
         let pace = pace(Some(1 << 20), None, now);
-        let reckoned = pace.lock().on_the_way(0);
-        pace.take(&addr("a"), &addr("b"), 1, reckoned, now);
-        pace.came_to(reckoned, [4 << 20]);
+        let accounted = pace.lock().on_the_way(0);
+        pace.take(&addr("a"), &addr("b"), 1, accounted, now);
+        pace.correct_to(accounted, [4 << 20]);
         // Time that passes while nothing is sent is not saved up.
         let late = now.elapsed().as_secs_f64();
         let next = pace.take(&addr("a"), &addr("b"), 1, 1, now).duration_since(now);
@@ -330,7 +330,7 @@ mod tests {
     fn lengths_that_are_not_told_are_guessed_by_those_that_came() {
         let pace = pace(Some(1 << 20), None, Instant::now());
         for _ in 0..40 {
-            pace.came_to(0, [10_000; 5]);
+            pace.correct_to(0, [10_000; 5]);
         }
         let guess = pace.lock().on_the_way(0);
         assert!(guess.abs_diff(member_bytes(10_000)) <= 512, "{guess}");

@@ -41,8 +41,8 @@ impl HostNames {
     /// Waits a little for missing names, once.
     pub(super) async fn settle(&mut self) {
         let all = async {
-            while let Some(told) = self.open.join_next().await {
-                self.found.extend(told.ok().flatten());
+            while let Some(looked_up) = self.open.join_next().await {
+                self.found.extend(looked_up.ok().flatten());
             }
         };
         if tokio::time::timeout(PATIENCE, all).await.is_err() {

@@ -158,12 +158,12 @@ fn a_corrupt_file_is_told_with_the_field_that_is_wrong_and_compared_with_nothing
         (&no_archives, "archive count at byte 12 is 0"),
     ] {
         let (_, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(content))]);
-        let [(1, FindingKind::Misplaced), (1, FindingKind::Corrupt { reason: told })] =
+        let [(1, FindingKind::Misplaced), (1, FindingKind::Corrupt { reason: found_reason })] =
             findings.as_slice()
         else {
             panic!("{findings:?}")
         };
-        assert!(told.contains(reason), "{told}");
+        assert!(found_reason.contains(reason), "{found_reason}");
         let (_, findings) = look(&[0], &[(0, Some(content))]);
         assert!(matches!(&findings[..], [(0, FindingKind::Corrupt { .. })]), "{findings:?}");
     }

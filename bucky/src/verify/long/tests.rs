@@ -31,7 +31,7 @@ fn file(step: u32, slots: u32, ages: &[i32]) -> Vec<u8> {
     bytes
 }
 
-fn told(content: &[u8]) -> DigestFound {
+fn digest_of_file(content: &[u8]) -> DigestFound {
     let Clock { now, settled, .. } = CLOCK;
     DigestFound::of(Summary::of(content, Window { now, settled, with_times: true }), true)
 }
@@ -58,7 +58,8 @@ fn by_points(owners: &[usize], copies: &[Vec<u8>], window_slots: u32) -> Compari
     let place = MetricPlace::Owners(owners.to_vec());
     let metric = "a".parse().unwrap();
     let subject = VerifySubject { metric, place, nodes: (0..copies.len()).collect() };
-    let found: NodeDigests = copies.iter().map(|content| told(content)).enumerate().collect();
+    let found: NodeDigests =
+        copies.iter().map(|content| digest_of_file(content)).enumerate().collect();
     let ask = |node: usize, request: PointsRequest| {
         assert!(request.slots <= window_slots);
         ready(Ok(Some(answer(&copies[node], &request))))
@@ -143,7 +144,8 @@ fn a_node_that_cannot_tell_is_not_taken_for_one_that_has_all() {
         place: MetricPlace::Owners(vec![0]),
         nodes: vec![0, 1],
     };
-    let found: NodeDigests = copies.iter().map(|content| told(content)).enumerate().collect();
+    let found: NodeDigests =
+        copies.iter().map(|content| digest_of_file(content)).enumerate().collect();
     let examined = |answer: Option<PointsFound>| {
         let ask = move |_, _| ready(Ok(answer.clone()));
         let examined = examine_long(&subject, &found, CLOCK, ask);

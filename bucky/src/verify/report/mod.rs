@@ -197,9 +197,9 @@ impl Report {
             errors.flush().context("cannot write the findings to the file of --errors")?;
         }
         // The exit code is right even if nothing reads on.
-        let told =
+        let written =
             if self.json { self.end_json(ending, output) } else { self.end_text(ending, output) };
-        Ok(while_read(told)?)
+        Ok(while_read(written)?)
     }
 
     fn end_json(&self, ending: &Ending<'_>, output: &Output) -> Result<(), OutputError> {

@@ -232,7 +232,7 @@ async fn daemons_of_the_go_tool_are_read_metric_by_metric() {
     assert_eq!(outcome, Outcome::SomeFailed, "{data}{people}");
     let report: serde_json::Value = serde_json::from_str(&data).unwrap();
     let points = |owner: usize| if owner == 0 { 2 } else { 1 };
-    let told: Vec<(&str, &str)> = report["findings"]
+    let reported: Vec<(&str, &str)> = report["findings"]
         .as_array()
         .unwrap()
         .iter()
@@ -240,7 +240,7 @@ async fn daemons_of_the_go_tool_are_read_metric_by_metric() {
         .collect();
     let expected =
         [("unusable", "bad..name"), ("misplaced", shared.as_str()), ("lacks", shared.as_str())];
-    assert_eq!(told, expected, "{data}");
+    assert_eq!(reported, expected, "{data}");
     assert_eq!(report["findings"][2]["points"], points(owner), "{data}");
     assert_eq!(report["summary"]["copies"], 3);
 }

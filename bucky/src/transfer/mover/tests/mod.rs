@@ -344,8 +344,8 @@ async fn what_is_brought_stays_at_its_source() {
     let (ours, from) = mover(members, true);
     let owner = Arc::clone(ours.fleet.member(0).unwrap());
     let metric: MetricName = "m".parse().unwrap();
-    let brought = ours.bring(&from, &owner, vec![metric.clone()]).await;
-    assert_eq!((brought.done, brought.failed.len()), (vec![metric.clone()], 0));
+    let report = ours.bring(&from, &owner, vec![metric.clone()]).await;
+    assert_eq!((report.done, report.failed.len()), (vec![metric.clone()], 0));
     assert_eq!(ours.records.tally.counts().created, 1);
     assert!(deletes.lock().unwrap().is_empty());
 
@@ -355,8 +355,8 @@ async fn what_is_brought_stays_at_its_source() {
     let a = healing_daemon(Arc::clone(&healed)).await;
     let (ours, from) = mover(vec![FakeMember::v1("a", a), FakeMember::go("b", theirs)], true);
     let owner = Arc::clone(ours.fleet.member(0).unwrap());
-    let brought = ours.bring(&from, &owner, vec![metric.clone()]).await;
-    assert_eq!((brought.done, brought.failed.len()), (vec![metric], 0));
+    let report = ours.bring(&from, &owner, vec![metric.clone()]).await;
+    assert_eq!((report.done, report.failed.len()), (vec![metric], 0));
     assert_eq!(healed.lock().unwrap().len(), 1);
     assert_eq!(files.lock().unwrap().len(), 1, "it was deleted at its source");
 }
