@@ -40,17 +40,17 @@ pub(crate) enum StrayMethod {
 }
 
 impl StrayMethod {
-    /// For a node that is `host` of the ring, or what it calls itself.
+    /// For a node that is `host` of the ring; if `None`, the daemon uses its own name.
     pub(crate) fn of_member(kind: DaemonKind, host: Option<String>) -> Self {
         if kind.finds_misplaced() { Self::Asked { host } } else { Self::GoPlacedHere { host } }
     }
 
-    /// For a node that is not in the ring: everything it has belongs elsewhere.
+    /// For a node that is not in the ring: every metric is misplaced.
     pub(crate) fn of_stranger(kind: DaemonKind) -> Self {
         if kind.pages_its_list() { Self::PlacedHere } else { Self::GoPlacedHere { host: None } }
     }
 
-    /// For a node of which everything goes to these nodes of the ring.
+    /// For a node whose metrics all go to these nodes of the ring.
     pub(crate) fn whole(kind: DaemonKind, to: Vec<usize>) -> Self {
         if kind.pages_its_list() { Self::Whole { to } } else { Self::GoWhole { to } }
     }

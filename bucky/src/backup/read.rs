@@ -228,7 +228,8 @@ async fn some(
     if !seen.is_empty() {
         return Ok(seen);
     }
-    // One that is asked for alone comes to its end, and with it why copies are missing.
+    // A metric that is asked for alone reaches the end of the streams, which has the reasons for missing
+    // copies.
     let first = subjects.get(..1).unwrap_or_default();
     nodes.patiently(|| look(nodes, first)).await
 }

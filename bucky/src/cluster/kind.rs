@@ -10,8 +10,8 @@ pub(crate) enum DaemonKind {
 }
 
 impl DaemonKind {
-    /// Whether it exchanges archives of many metrics, makes them durable, and deletes only what its owners have. From one that
-    /// does not, or to it, metrics move one by one.
+    /// Whether it exchanges archives of many metrics, makes them durable, and deletes only what its owners
+    /// have. If one of two nodes does not, metrics move between them one by one.
     pub(crate) fn exchanges_archives(self) -> bool {
         self == Self::V1
     }
