@@ -7,6 +7,9 @@
 //! A daemon calls tagged files unplaceable if they are named by the hash of a series that it does not know.
 //! These are read beside its misplaced metrics, and placed here if our `--series` knows the series.
 
+mod ahead;
+mod method;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,45 +19,12 @@ use bucky_ring::{Node, Ring};
 use bucky_whisper::MetricName;
 use tokio::sync::mpsc;
 
-use crate::cluster::DaemonKind;
+use self::ahead::ListAhead;
+pub(crate) use self::method::StrayMethod;
 use crate::inventory::{self, PageFilter};
 use crate::output::Output;
 use crate::patience;
 use crate::placement::{self, NoPlace, Series};
-
-/// How a node's misplaced metrics are found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum StrayMethod {
-    /// The daemon is asked, as this host of the ring, or under its own name if `None`.
-    Asked { host: Option<String> },
-    /// Its list is read page by page and placed here. It is not a host of the ring, so every metric is
-    /// misplaced.
-    PlacedHere,
-    /// A Go daemon's list is read as a whole and placed here. It is this host of the ring, or not in the ring
-    /// if `None`.
-    GoPlacedHere { host: Option<String> },
-    /// Every metric of its list goes to these nodes of the ring, whatever the ring says.
-    Whole { to: Vec<usize> },
-    /// Like `Whole`, for a Go daemon.
-    GoWhole { to: Vec<usize> },
-}
-
-impl StrayMethod {
-    /// For a node that is `host` of the ring; if `None`, the daemon uses its own name.
-    pub(crate) fn of_member(kind: DaemonKind, host: Option<String>) -> Self {
-        if kind.finds_misplaced() { Self::Asked { host } } else { Self::GoPlacedHere { host } }
-    }
-
-    /// For a node that is not in the ring: every metric is misplaced.
-    pub(crate) fn of_stranger(kind: DaemonKind) -> Self {
-        if kind.pages_its_list() { Self::PlacedHere } else { Self::GoPlacedHere { host: None } }
-    }
-
-    /// For a node whose metrics all go to these nodes of the ring.
-    pub(crate) fn whole(kind: DaemonKind, to: Vec<usize>) -> Self {
-        if kind.pages_its_list() { Self::Whole { to } } else { Self::GoWhole { to } }
-    }
-}
 
 /// What is read from a node.
 #[derive(Clone, Debug)]
@@ -296,8 +266,8 @@ impl StrayReader {
         Ok(())
     }
 
-    /// The metric as an item. `None` if it is local, or if `host` is one of its owners. `reported` is the series
-    /// that the daemon reported for its file.
+    /// The metric as an item. `None` if it is local, or if `host` is one of its owners. `reported` is the
+    /// series that the daemon reported for its file.
     fn place(
         &self,
         metric: MetricName,
@@ -327,58 +297,6 @@ impl StrayReader {
 
     fn report_wait(&self, error: &ClientError) {
         self.output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
-    }
-}
-
-/// One of two lists that are read side by side: its entries that were read and not yet taken.
-struct ListAhead {
-    items: VecDeque<(String, Option<Item>)>,
-    /// The name after which the next page begins.
-    after: Option<String>,
-    is_begun: bool,
-}
-
-impl ListAhead {
-    fn after(after: Option<String>) -> Self {
-        Self { items: VecDeque::new(), after, is_begun: false }
-    }
-
-    /// Whether its next page should be read.
-    fn is_wanted(&self) -> bool {
-        self.items.is_empty() && !self.is_over()
-    }
-
-    fn is_over(&self) -> bool {
-        self.is_begun && self.after.is_none()
-    }
-
-    fn is_done(&self) -> bool {
-        self.items.is_empty() && self.is_over()
-    }
-
-    /// Notes that a page was read; the next one begins after `after`.
-    fn go_on(&mut self, after: Option<String>) {
-        (self.after, self.is_begun) = (after, true);
-    }
-
-    fn push(&mut self, name: String, item: Option<Item>) {
-        self.items.push_back((name, item));
-    }
-
-    /// Takes the entries of both lists in the order of their names, as far as nothing unread can come in
-    /// between.
-    fn merge(one: &mut Self, other: &mut Self) -> Vec<Item> {
-        let mut items = Vec::new();
-        loop {
-            let next = match (one.items.front(), other.items.front()) {
-                (Some((first, _)), Some((second, _))) if second < first => &mut *other,
-                (Some(_), Some(_)) => &mut *one,
-                (Some(_), None) if other.is_over() => &mut *one,
-                (None, Some(_)) if one.is_over() => &mut *other,
-                _ => return items,
-            };
-            items.extend(next.items.pop_front().and_then(|(_, item)| item));
-        }
     }
 }
 
