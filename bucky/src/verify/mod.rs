@@ -9,6 +9,7 @@
 //! runs. Nothing is changed on any node. Memory does not grow with the number of metrics.
 
 mod batches;
+mod checker;
 mod clock;
 mod copies;
 mod digests;
@@ -17,6 +18,7 @@ mod judge;
 mod layout;
 mod long;
 mod read;
+mod remarks;
 mod report;
 mod sample;
 mod subject;
@@ -27,20 +29,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bucky_api::{Client, Daemon, DaemonAddr, Encoding, NotServed, Status};
+use bucky_api::{Client, DaemonAddr, Encoding};
 use futures_util::{StreamExt, stream};
 
 use self::batches::{Batches, VerifyBatch};
-use self::copies::Clock;
-use self::finding::{FindingKind, MetricFinding};
+use self::checker::{CheckedBatch, Checker};
+use self::finding::MetricFinding;
 use self::read::CopyReader;
-use self::report::{Ending, Remark, Report, VerifyCounts, some};
+use self::report::{Ending, Report, VerifyCounts};
 pub(crate) use self::sample::{Sample, Size};
-use self::subject::VerifySubject;
 use crate::cluster::{Cluster, Member, Scope, ask_member, store_of};
-use crate::copy_streams::ReadError;
 use crate::fleet::require_writable;
-use crate::holders::{Holders, MetricPlace, Placer};
+use crate::holders::{Holders, Placer};
 use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
@@ -117,8 +117,8 @@ pub(crate) async fn run(
         Err(error) if error.is::<UnhealthyError>() => Some(format!("{error:#}")),
         Err(error) => return Err(error),
     };
-    let mut remarks = remarks(&cluster).await;
-    remarks.extend(unplaceable(&counts, &order.selected.series));
+    let mut remarks = remarks::of_nodes(&cluster).await;
+    remarks.extend(remarks::of_unplaceable(&counts, &order.selected.series));
     let is_clean = !report.has_findings() && !remarks.iter().any(|remark| remark.is_finding);
     let ending = Ending {
         counts,
@@ -225,87 +225,6 @@ async fn look_at(
     looked.map_err(|error| anyhow::anyhow!(chain(&error)))
 }
 
-/// How metrics are read.
-struct Checker {
-    reader: CopyReader,
-    placer: Arc<Placer>,
-    /// All nodes: their answers show their clocks.
-    daemons: Vec<Daemon>,
-    /// Whether a metric that no node has any more is a finding; it is not if the list may be old.
-    gone_counts: bool,
-}
-
-/// The result of a batch.
-struct CheckedBatch {
-    window: u64,
-    counts: VerifyCounts,
-    findings: Vec<MetricFinding>,
-}
-
-impl Checker {
-    async fn batch(&self, batch: VerifyBatch) -> Result<CheckedBatch, ReadError> {
-        let VerifyBatch { window, subjects, mut findings } = batch;
-        let mut counts = VerifyCounts { metrics: findings.len() as u64, ..VerifyCounts::default() };
-        let first = self.reader.examine(&subjects, self.clock()).await?;
-        let mut suspicious: Vec<VerifySubject> = Vec::new();
-        for (subject, examined) in subjects.into_iter().zip(first) {
-            if examined.findings(&subject.place).is_empty() {
-                note(&subject, &examined, &mut counts);
-                counts.in_place += 1;
-            } else {
-                suspicious.push(subject);
-            }
-        }
-        // Read again: what moved, appeared or vanished in the meantime is not reported wrongly.
-        let second = self.reader.examine(&suspicious, self.clock()).await?;
-        for (subject, examined) in suspicious.into_iter().zip(second) {
-            note(&subject, &examined, &mut counts);
-            let found = examined.findings(&subject.place);
-            let is_gone = found.iter().any(|(_, kind)| *kind == FindingKind::Gone);
-            if found.is_empty() || (is_gone && !self.gone_counts) {
-                counts.changed += 1;
-                counts.in_place += 1;
-            } else {
-                let is_misplacement = |(_, kind): &(usize, FindingKind)| kind.is_misplacement();
-                counts.in_place += u64::from(!found.iter().any(is_misplacement));
-                counts.differ += u64::from(!found.iter().all(is_misplacement));
-                findings.extend(found.into_iter().map(|found| self.finding(&subject, found)));
-            }
-        }
-        Ok(CheckedBatch { window, counts, findings })
-    }
-
-    fn clock(&self) -> Clock {
-        clock::among(clock::unix_now(), self.daemons.iter().filter_map(Daemon::clock_offset))
-    }
-
-    fn finding(
-        &self,
-        subject: &VerifySubject,
-        (node, kind): (usize, FindingKind),
-    ) -> MetricFinding {
-        let owners = match &subject.place {
-            MetricPlace::Owners(owners) => owners.as_slice(),
-            MetricPlace::Local | MetricPlace::Unplaceable => &[],
-        };
-        MetricFinding {
-            metric: subject.metric.to_string(),
-            node: self.placer.addr(node),
-            what: kind.with_addresses(owners, |node| self.placer.addr(node)),
-        }
-    }
-}
-
-fn note(subject: &VerifySubject, examined: &copies::Comparison, counts: &mut VerifyCounts) {
-    counts.metrics += 1;
-    counts.copies += examined.copies;
-    counts.points += examined.points;
-    counts.bytes += examined.bytes;
-    counts.compressed += examined.compressed();
-    counts.unplaceable += u64::from(subject.place == MetricPlace::Unplaceable);
-    counts.local += u64::from(subject.place == MetricPlace::Local);
-}
-
 /// The findings of the current window: reported by name when it is complete.
 #[derive(Default)]
 struct FindingWindow {
@@ -359,64 +278,4 @@ impl VerifyProgress {
             human_count(u64::try_from(rate).unwrap_or(u64::MAX))
         ));
     }
-}
-
-/// The remark about metrics that are unplaceable, on all nodes together.
-fn unplaceable(counts: &VerifyCounts, series: &Series) -> Option<Remark> {
-    let text = || series.unplaceable(counts.unplaceable).to_string();
-    let remark = || Remark { node: String::new(), text: text(), is_finding: true };
-    (counts.unplaceable > 0).then(remark)
-}
-
-/// What the nodes report about themselves that bears on the findings.
-async fn remarks(cluster: &Cluster) -> Vec<Remark> {
-    let members = cluster.members.iter().filter(|member| member.status().is_some());
-    // Asked again: the earlier answers are old by now.
-    let asked = members.map(|member| async move { (member, member.daemon.status().await) });
-    let answers: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
-    let remark = |(member, answer): (&Member, Result<Option<Status>, _>)| {
-        let remarks = match answer {
-            Ok(Some(status)) => status_remarks(&status),
-            _ => vec![("cannot get its status".to_owned(), true)],
-        };
-        let node = member.addr().to_string();
-        remarks.into_iter().map(move |(text, is_finding)| Remark {
-            node: node.clone(),
-            text,
-            is_finding,
-        })
-    };
-    let clocks = clock::remarks(cluster.members.iter());
-    clocks.into_iter().chain(answers.into_iter().flat_map(remark)).collect()
-}
-
-/// The remarks about a node's status, and whether each means that something was not verified.
-fn status_remarks(status: &Status) -> Vec<(String, bool)> {
-    let mut remarks = Vec::new();
-    let inventory = &status.inventory;
-    if inventory.unreadable_folders > 0 {
-        remarks.push((format!("{}; the files in them were not checked", inventory.problem), true));
-    }
-    // Folders that cannot be read are reported above. Whether other files are unplaceable was decided with
-    // our `--series`.
-    let not_served =
-        NotServed { unreadable_folders: 0, unplaceable: 0, ..inventory.all_not_served() }.text();
-    if !not_served.is_empty() {
-        remarks.push((format!("{not_served}; details: bucky list --not-served"), true));
-    }
-    if status.replaced.files > 0 {
-        let files = some(status.replaced.files, "corrupt file", "corrupt files");
-        let text = format!("{files} replaced and kept in .bucky/replaced");
-        remarks.push((text, false));
-    }
-    let tombstones = &status.tombstones;
-    if tombstones.waiting > 0 {
-        let held = tombstones.held.iter().map(|held| format!("; {}: {}", held.count, held.reason));
-        let held: String = held.collect();
-        let waiting = some(tombstones.waiting, "deleted copy", "deleted copies");
-        // A tombstone that is held may have points that its owners lack.
-        let is_held = !held.is_empty();
-        remarks.push((format!("{waiting} not yet confirmed{held}"), is_held));
-    }
-    remarks
 }
