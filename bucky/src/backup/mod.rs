@@ -12,6 +12,7 @@ mod merge;
 mod merge_long;
 mod packer;
 mod read;
+mod subjects;
 mod tar_writer;
 
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::{Semaphore, mpsc};
 
 use self::packer::{ArchiveCounts, ArchivePiece, Packing};
-use self::read::{ArchiveSubjects, ReadWindow, WindowPace};
+use self::read::{ReadWindow, WindowPace};
+use self::subjects::ArchiveSubjects;
 pub(crate) use self::tar_writer::TarForm;
 #[cfg(test)]
 pub(crate) use self::tar_writer::TarWriter;

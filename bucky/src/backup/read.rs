@@ -5,16 +5,15 @@
 //! length of earlier files. If a window is too large all the same, the rest is left for the next one. If a
 //! node leaves out a copy because it is too long for memory, that metric is read alone, into temporary files.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bucky_api::{ClientError, Problem, chain};
+use bucky_api::{Problem, chain};
 use bucky_whisper::MetricName;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::copies::HeldCopy;
+use super::subjects::ArchiveSubject;
 use crate::copy_streams::{CopyNodes, LeftOuts, NodeCopy, ReadError};
-use crate::holders::{Holders, ListedName, MetricPlace, Placer};
 
 /// About how many bytes the files of a window have together.
 const WINDOW_BYTES: u64 = 4 << 20;
@@ -25,17 +24,6 @@ const WINDOW_METRICS: u64 = 500;
 const FIRST_METRICS: u64 = 16;
 /// How long after the first look a missing copy is asked for again.
 const SECOND_LOOK: Duration = Duration::from_millis(300);
-
-/// A metric to archive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ArchiveSubject {
-    /// The metric.
-    pub(crate) metric: MetricName,
-    /// The nodes that list it.
-    listed_by: Vec<usize>,
-    /// The nodes that are asked for it: first its owners, then other nodes that list it.
-    nodes: Vec<usize>,
-}
 
 /// A metric with the copies that were read.
 pub(crate) struct MetricCopies {
@@ -57,48 +45,6 @@ pub(crate) struct ReadWindow {
     pub(crate) long: Option<ArchiveSubject>,
     /// What did not fit, to be read next.
     pub(crate) rest: Vec<ArchiveSubject>,
-}
-
-/// The metrics to archive, in the order of their names.
-pub(crate) struct ArchiveSubjects {
-    holders: Holders,
-    placer: Option<Arc<Placer>>,
-}
-
-impl ArchiveSubjects {
-    /// The metrics of `holders`. If `placer` knows the owners, owners that do not list a metric are asked for
-    /// it too: it may be moving there now.
-    pub(crate) fn new(holders: Holders, placer: Option<Arc<Placer>>) -> Self {
-        Self { holders, placer }
-    }
-
-    /// The next metrics, this many at most, or `None` at the end. Paths that are not a metric's name are
-    /// skipped.
-    ///
-    /// # Errors
-    /// [`ClientError`] if a node's list breaks off.
-    pub(crate) async fn next(
-        &mut self,
-        metrics: u64,
-    ) -> Result<Option<Vec<ArchiveSubject>>, ClientError> {
-        let mut subjects = Vec::new();
-        while (subjects.len() as u64) < metrics {
-            let Some(listed) = self.holders.next().await? else { break };
-            let Ok(metric) = listed.metric() else { continue };
-            let nodes = self.nodes(&listed);
-            subjects.push(ArchiveSubject { metric, listed_by: listed.nodes, nodes });
-        }
-        Ok((!subjects.is_empty()).then_some(subjects))
-    }
-
-    fn nodes(&self, listed: &ListedName) -> Vec<usize> {
-        let mut nodes = match self.placer.as_ref().map(|placer| placer.place(listed)) {
-            Some(MetricPlace::Owners(owners)) => owners,
-            Some(MetricPlace::Local | MetricPlace::Unplaceable) | None => Vec::new(),
-        };
-        nodes.extend(listed.nodes.iter().filter(|node| !nodes.contains(node)).collect::<Vec<_>>());
-        nodes
-    }
 }
 
 /// How much is read at once, by the lengths of the metrics so far.
