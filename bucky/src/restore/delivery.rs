@@ -1,8 +1,10 @@
-//! Brings the files of an archive to their owners: in batches where a daemon has `/v1`, one by one to the Go tool's.
+//! Brings the files of an archive to their owners: in batches where a daemon has `/v1`, one by one to the Go
+//! tool's.
 //!
-//! What is held is bounded, however many nodes there are: where there is no room for the next file, the fullest batch goes
-//! early. A file that is too long for memory lies in a temporary file, and is sent alone, piece by piece. An owner counts as
-//! restored only if it says so itself, which it does once the batch is durable there.
+//! What is held is bounded, however many nodes there are: where there is no room for the next file, the
+//! fullest batch goes early. A file that is too long for memory lies in a temporary file, and is sent alone,
+//! piece by piece. An owner counts as restored only if it says so itself, which it does once the batch is
+//! durable there.
 
 use std::collections::HashSet;
 use std::io;
@@ -126,7 +128,8 @@ impl Delivery {
     /// Takes a file that goes to the nodes at these places; waits while too much is held.
     pub(crate) async fn push(&mut self, file: Restored, owners: Vec<usize>) {
         let Restored { metric, meta, content, digest, is_sparse } = file;
-        // Of two files of one metric the first counts, as it stands in the archive: it is there before the second comes.
+        // Of two files of one metric the first counts, as it stands in the archive: it is there before the
+        // second comes.
         if self.shared.held().contains(&metric) {
             self.finish().await;
         }
@@ -416,8 +419,9 @@ fn outcome(
     })
 }
 
-/// Why `node` did not take files. Where the connection broke and nothing else is answered either, as by a daemon that is
-/// frozen, it is away, and fewer files would not come through. One on which connections break for long is given up too.
+/// Why `node` did not take files. Where the connection broke and nothing else is answered either, as by a
+/// daemon that is frozen, it is away, and fewer files would not come through. One on which connections break
+/// for long is given up too.
 async fn setback(node: &Node, error: ClientError) -> DeliverySetback {
     let broke = is_broken(&error) || matches!(error, ClientError::Lines { .. });
     let silence = if broke { node.daemon.status().await.err() } else { None };

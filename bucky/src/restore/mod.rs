@@ -8,6 +8,7 @@
 mod batch_body;
 mod delivery;
 mod destinations;
+mod extensions;
 mod input;
 mod long_body;
 mod names;

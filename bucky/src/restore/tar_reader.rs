@@ -11,11 +11,10 @@ use bucky_api::archive::FileMeta;
 use bucky_whisper::Digest;
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-use super::sparse::{
-    FILE_BYTES_MOST, Layout, SparseRecords, SpoolFailure, add_stretches, too_long,
-};
+use super::extensions::{Extensions, checked};
+use super::sparse::{FILE_BYTES_MOST, Layout, SpoolFailure, add_stretches, too_long};
 use crate::spool::{Content, HELD_FILE_BYTES};
-use crate::tar_records::{BLOCK, COMMENT, CommentContent, Stretch, decimal, read_comment, records};
+use crate::tar_records::{BLOCK, Stretch};
 
 /// The longest extension header (records, a long name) that is read.
 const EXTENSION_LIMIT_BYTES: u64 = 1024 * 1024;
@@ -84,18 +83,6 @@ pub(crate) struct TarReader<R> {
     at: u64,
     /// The longest file that is held in memory.
     held_bytes: u64,
-}
-
-/// What extension headers say about the next member.
-#[derive(Default)]
-struct Extensions {
-    /// Whether there are any.
-    is_there: bool,
-    path: Option<Vec<u8>>,
-    bytes: Option<u64>,
-    mtime: Option<u64>,
-    comment: Option<CommentContent>,
-    sparse: SparseRecords,
 }
 
 impl<R: Read> TarReader<R> {
@@ -379,59 +366,5 @@ fn described(kind: EntryType) -> MemberKind {
         EntryType::Char | EntryType::Block => MemberKind::Other("a device"),
         EntryType::Fifo => MemberKind::Other("a FIFO"),
         _ => MemberKind::Other("of an unknown kind"),
-    }
-}
-
-/// The digest of a file if it matches the archive's record of it. Otherwise the reason. `path` is the digest
-/// of a name that comes from a record.
-fn checked(
-    content: &Content,
-    comment: Option<CommentContent>,
-    path: Option<Digest>,
-) -> Result<Digest, String> {
-    let digest = match content {
-        Content::Held(content) => Digest::of(content),
-        Content::Spooled(spool) => spool.digest(),
-    };
-    match comment {
-        Some(CommentContent::Damaged) => Err("it is damaged: cannot read its digest".into()),
-        Some(CommentContent::Digests(comment)) if comment.content != digest => {
-            Err(format!("it is damaged: its digest is {digest}, but it was {}", comment.content))
-        }
-        Some(CommentContent::Digests(comment))
-            if comment.path.is_some() && comment.path != path =>
-        {
-            Err("its name is damaged: the digest does not match".into())
-        }
-        Some(CommentContent::Digests(_) | CommentContent::Nothing) | None => Ok(digest),
-    }
-}
-
-impl Extensions {
-    /// Reads records; `None` if they are damaged: what they would have said about the member is not guessed.
-    fn read(&mut self, bytes: &[u8]) -> Option<()> {
-        for (key, value) in records(bytes)? {
-            match key {
-                b"path" => self.path = Some(value.to_vec()),
-                b"size" => self.bytes = Some(decimal(value)?),
-                // Fractions of a second, and times before 1970, are not needed.
-                b"mtime" => {
-                    let seconds = value.split(|byte| *byte == b'.').next();
-                    self.mtime = seconds.and_then(decimal);
-                }
-                key if key == COMMENT.as_bytes() => {
-                    let comment = read_comment(value);
-                    if comment != CommentContent::Nothing {
-                        self.comment = Some(comment);
-                    }
-                }
-                key => {
-                    if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
-                        self.sparse.read(key, value);
-                    }
-                }
-            }
-        }
-        Some(())
     }
 }
