@@ -1,9 +1,10 @@
 //! The cluster as its nodes describe it: which nodes there are, with which ring, over which store.
 //!
 //! The ring of the daemon at `-h` is the reference. Its `Server` hosts, each once, are the members, all on
-//! the port of `-h`; every member is asked. What does not agree is a [`ClusterFinding`]; each command decides what
-//! to do about it.
+//! the port of `-h`; every member is asked. What does not agree is a [`ClusterFinding`]; each command decides
+//! what to do about it.
 
+mod absence;
 mod health;
 mod kind;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use bucky_api::{Client, ClientError, ClockReading, Daemon, DaemonAddr, NotServed
 use bucky_ring::{Ring, RingDocument};
 use futures_util::{StreamExt, stream};
 
+pub(crate) use self::absence::Absence;
 pub(crate) use self::health::{ClusterFinding, completed, judge, notes, read_only, store_of};
 pub(crate) use self::kind::DaemonKind;
 use crate::outcome::{Outcome, UnhealthyError};
@@ -45,53 +47,6 @@ pub(crate) enum Answer {
     Go { document: RingDocument },
     /// No answer, or one that cannot be used.
     Away { state: Absence, reason: String },
-}
-
-/// The reason why a node cannot take part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Absence {
-    /// Nothing answers at the address.
-    Down,
-    /// It accepts a connection and does not answer in time, or breaks off its answer.
-    NotAnswering,
-    /// It wants a token that was not given, or was not good enough.
-    Denied,
-    /// Its answer is an error, or cannot be understood.
-    BadAnswer,
-}
-
-impl Absence {
-    /// The absence that a failed request shows.
-    fn of(error: &ClientError) -> Self {
-        match error {
-            ClientError::Unreachable { .. } => Self::Down,
-            ClientError::TimedOut { .. } | ClientError::Broken { .. } => Self::NotAnswering,
-            error if error.status().is_some_and(|it| matches!(it.as_u16(), 401 | 403)) => {
-                Self::Denied
-            }
-            _ => Self::BadAnswer,
-        }
-    }
-
-    /// A word for a table.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Down => "down",
-            Self::NotAnswering => "no answer",
-            Self::Denied => "denied",
-            Self::BadAnswer => "bad answer",
-        }
-    }
-
-    /// What follows the address in a sentence.
-    pub(crate) fn predicate(self) -> &'static str {
-        match self {
-            Self::Down => "is down",
-            Self::NotAnswering => "is not answering",
-            Self::Denied => "denied access",
-            Self::BadAnswer => "gave a bad answer",
-        }
-    }
 }
 
 /// A node of the cluster.
