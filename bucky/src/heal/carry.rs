@@ -24,18 +24,18 @@ const NAMED: u64 = 100;
 pub(crate) struct HealRunner {
     /// Moves the batches.
     pub(crate) mover: Mover,
-    from_others: AtomicU64,
+    refetched: AtomicU64,
 }
 
 impl HealRunner {
     /// A carrier that uses `mover`.
     pub(crate) fn new(mover: Mover) -> Self {
-        Self { mover, from_others: AtomicU64::new(0) }
+        Self { mover, refetched: AtomicU64::new(0) }
     }
 
     /// How many metrics came from another owner because the first could not give them.
-    pub(crate) fn from_others(&self) -> u64 {
-        self.from_others.load(Ordering::Relaxed)
+    pub(crate) fn refetched(&self) -> u64 {
+        self.refetched.load(Ordering::Relaxed)
     }
 
     /// Fetches everything that `reader` returns.
@@ -146,7 +146,7 @@ impl HealRunner {
     }
 
     fn report_other_source(&self, metric: &MetricName, failure: &Failure) {
-        let number = self.from_others.fetch_add(1, Ordering::Relaxed);
+        let number = self.refetched.fetch_add(1, Ordering::Relaxed);
         if number < NAMED {
             self.mover.output.say(format_args!(
                 "bucky: {metric}: {}: {}; trying the next owner",

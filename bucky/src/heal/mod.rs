@@ -209,7 +209,7 @@ async fn carry_out(
         elapsed: mover.records.tally.elapsed(),
         stopped: stop.is_asked(),
         planned,
-        from_others: carrier.from_others(),
+        refetched: carrier.refetched(),
         to_rebalance: survey.seen.to_rebalance,
         seed: order.seed.to_string(),
     });

@@ -42,7 +42,7 @@ pub(crate) struct HealSummary {
     /// How many fetches were planned.
     pub(crate) planned: u64,
     /// How many metrics came from another owner than the first that was asked.
-    pub(crate) from_others: u64,
+    pub(crate) refetched: u64,
     /// Metrics that only other nodes than their owners have.
     pub(crate) to_rebalance: u64,
     /// The address that was given with `-h`.
@@ -58,11 +58,11 @@ impl fmt::Display for HealSummary {
             counted::copies(counts.created),
             counts.rest_of_line(self.elapsed),
         )?;
-        if self.from_others > 0 {
+        if self.refetched > 0 {
             writeln!(
                 f,
                 "{} from another owner, because the first one could not send its copy; to see why: bucky verify -h {}",
-                counted(self.from_others, "copy came", "copies came"),
+                counted(self.refetched, "copy came", "copies came"),
                 self.seed
             )?;
         }
@@ -123,7 +123,7 @@ mod tests {
             elapsed: Duration::from_millis(8_250),
             stopped: false,
             planned: 1_020,
-            from_others: 0,
+            refetched: 0,
             to_rebalance: 0,
             seed: "graphite-1:4242".into(),
         }
@@ -142,7 +142,7 @@ mod tests {
     fn a_bad_run_says_what_failed_what_is_left_and_what_to_do() {
         let mut summary = summary();
         summary.counts.failed = BTreeMap::from([(FailureKind::SourceDamaged, 2)]);
-        (summary.planned, summary.from_others, summary.to_rebalance) = (1_100, 4, 12);
+        (summary.planned, summary.refetched, summary.to_rebalance) = (1_100, 4, 12);
         assert!(!summary.to_string().contains("are left"), "it was not broken off");
         summary.counts.broken_sources = 1;
         let text = summary.to_string();

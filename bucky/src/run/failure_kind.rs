@@ -23,8 +23,8 @@ pub(crate) enum FailureKind {
     /// The metric is where it belongs, and stays at its source because go-carbon keeps late points of it
     /// there.
     LatePoints,
-    /// Points have no place at an owner, because another storage schema made the file there. It is reported for each pair of
-    /// schemas.
+    /// Points have no place at an owner, because another storage schema made the file there. It is reported
+    /// for each pair of schemas.
     OtherSchema,
     /// The source has no such file.
     SourceMissing,
