@@ -1,10 +1,9 @@
-//! Brings the files of an archive to their owners: in batches where a daemon has `/v1`, one by one to the Go
-//! tool's.
+//! Brings the files of an archive to their owners: in batches to daemons with `/v1`, one by one to Go
+//! daemons.
 //!
-//! What is held is bounded, however many nodes there are: where there is no room for the next file, the
-//! fullest batch goes early. A file that is too long for memory lies in a temporary file, and is sent alone,
-//! piece by piece. An owner counts as restored only if it says so itself, which it does once the batch is
-//! durable there.
+//! Memory is limited, however many nodes there are: if there is no room for the next file, the fullest batch
+//! goes early. A file that is too long for memory is in a temporary file, and is sent alone, piece by piece.
+//! An owner counts as restored only if it reports that itself, which it does once the batch is durable there.
 
 use std::collections::HashSet;
 use std::io;
@@ -29,16 +28,16 @@ use crate::run::tally::{Effect, Tally};
 use crate::spool::{Content, Spool};
 use crate::transfer::go::owner::GivenFile;
 
-/// What all files that are held have together: those that wait for a full batch, and those on their way.
+/// How many KiB all held files together may have: those that wait for a full batch, and those in transit.
 const HELD_KIB: u32 = 32 * 1024;
-/// What the files of a batch have together, and how many they are at most.
+/// The most bytes of a batch's files together, and the most files.
 const BATCH_BYTES: usize = 4 << 20;
 const BATCH_FILES: usize = 500;
-/// What a file takes beside its content.
+/// What a file takes in addition to its content.
 const FILE_COST_BYTES: usize = 1024;
-/// The longest file that is given to a daemon of the Go tool: it goes in one piece, out of memory.
+/// The longest file that is sent to a Go daemon: it goes in one piece, from memory.
 const GO_FILE_BYTES: u64 = 256 << 20;
-/// Attempts with a half of a batch that has failed as a whole.
+/// How often half of a failed batch is tried.
 const HALF_ATTEMPTS: u32 = 2;
 
 /// A file of an archive.
@@ -47,11 +46,11 @@ pub(crate) struct Restored {
     pub(crate) meta: FileMeta,
     pub(crate) content: Content,
     pub(crate) digest: Digest,
-    /// Whether the archive has it with holes: then its owners do, too.
+    /// Whether the archive stores it with holes. Its owners then store it with holes too.
     pub(crate) is_sparse: bool,
 }
 
-/// A file on its way to its owners.
+/// A file that not all of its owners have settled yet.
 pub(crate) struct PendingFile {
     metric: MetricName,
     meta: FileMeta,
@@ -62,13 +61,13 @@ pub(crate) struct PendingFile {
     _room: Option<OwnedSemaphorePermit>,
 }
 
-/// The whole of a file.
+/// The content of a file.
 enum FileContent {
     Held(Bytes),
     Spooled(Spool),
 }
 
-/// What is known of a file by now.
+/// What its owners have reported so far.
 struct FileProgress {
     owners: usize,
     effect: Option<Effect>,
@@ -79,25 +78,25 @@ struct FileProgress {
 pub(crate) struct Delivery {
     shared: Arc<Shared>,
     room: Arc<Semaphore>,
-    /// What waits for a full batch, by node.
+    /// The files that wait for a full batch, by node.
     waiting: Vec<Vec<Arc<PendingFile>>>,
     running: JoinSet<()>,
 }
 
-/// What all batches on their way share.
+/// What all batches in transit share.
 struct Shared {
     nodes: Vec<Arc<Node>>,
     workers: Semaphore,
     stop: Stop,
     tally: Tally,
-    /// What becomes of points that have no place in an owner's file.
+    /// What happens to points that have no place in an owner's file.
     rule: OnSchemaDifference,
-    /// The metrics that are held.
+    /// The metrics whose files are held.
     held: Mutex<HashSet<MetricName>>,
 }
 
 impl Delivery {
-    /// Brings files to these nodes, `workers` batches at once.
+    /// Brings files to these nodes, with up to `workers` batches at once.
     pub(crate) fn new(
         nodes: &[Arc<Node>],
         (workers, rule): (usize, OnSchemaDifference),
@@ -120,20 +119,20 @@ impl Delivery {
         }
     }
 
-    /// What was done.
+    /// The counts so far.
     pub(crate) fn tally(&self) -> &Tally {
         &self.shared.tally
     }
 
-    /// Takes a file that goes to the nodes at these places; waits while too much is held.
+    /// Takes a file for the nodes with these indexes; waits while too much is held.
     pub(crate) async fn push(&mut self, file: Restored, owners: Vec<usize>) {
         let Restored { metric, meta, content, digest, is_sparse } = file;
-        // Of two files of one metric the first counts, as it stands in the archive: it is there before the
-        // second comes.
+        // Of two files of one metric, the first in the archive wins: it is delivered before the second is
+        // sent.
         if self.shared.held().contains(&metric) {
             self.finish().await;
         }
-        // A long one takes all the room: the next waits until it is there.
+        // A long file takes all the room: the next one waits until it is delivered.
         let bytes = match &content {
             Content::Held(content) => content.len(),
             Content::Spooled(_) => HELD_KIB as usize * 1024,
@@ -151,7 +150,7 @@ impl Delivery {
         for owner in owners {
             let Some(waiting) = self.waiting.get_mut(owner) else { continue };
             waiting.push(Arc::clone(&file));
-            // Nothing else waits once all the room is taken.
+            // Once all the room is taken, nothing else waits.
             if is_long || is_full(waiting) {
                 self.launch(owner);
             }
@@ -159,12 +158,13 @@ impl Delivery {
         while self.running.try_join_next().is_some() {}
     }
 
-    /// Sends all that waits, and waits until it is there.
+    /// Sends everything that waits, and waits until it is delivered.
     pub(crate) async fn finish(&mut self) {
         while let Some(fullest) = self.fullest() {
             self.launch(fullest);
         }
-        // A batch that panicked has not settled its files; they are missing in the counts, which is told.
+        // A batch that panicked has not settled its files. They are missing in the counts, which the summary
+        // reports.
         while self.running.join_next().await.is_some() {}
     }
 
@@ -175,7 +175,7 @@ impl Delivery {
             if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(kib) {
                 return Some(room);
             }
-            // None only if the semaphore were closed, which nothing does.
+            // `None` only if the semaphore were closed, which never happens.
             let Some(fullest) = self.fullest() else {
                 return Arc::clone(&self.room).acquire_many_owned(kib).await.ok();
             };
@@ -211,7 +211,7 @@ impl PendingFile {
         held + FILE_COST_BYTES
     }
 
-    /// As it is sent with others; none where it goes alone.
+    /// The file for a batch, or `None` if it goes alone.
     fn to_send(&self) -> Option<BatchFile> {
         let FileContent::Held(content) = &self.content else { return None };
         let Self { metric, meta, digest, is_sparse, .. } = self;
@@ -224,7 +224,7 @@ impl PendingFile {
         })
     }
 
-    /// As it is given to a daemon of the Go tool.
+    /// The file for a Go daemon.
     async fn given(&self, node: &Node) -> Result<GivenFile, Failure> {
         let content = match &self.content {
             FileContent::Held(content) => content.clone(),
@@ -280,7 +280,7 @@ impl Shared {
             let Some(setback) = self.attempt(node, &mut work.files).await else { continue };
             match work.patience.after(setback.trouble, jitter()) {
                 NextStep::Wait(pause) if !self.stop.asked_within(pause).await => stack.push(work),
-                // One file may be what the others fail with.
+                // One file may make the others fail.
                 NextStep::GiveUp
                     if !matches!(
                         setback.failure.kind,
@@ -302,7 +302,7 @@ impl Shared {
         }
     }
 
-    /// Sends `files`, of which those stay that may come through the next time; none where all are settled.
+    /// Sends `files`. Those that may succeed the next time stay; `None` if all are settled.
     async fn attempt(
         &self,
         node: &Node,
@@ -324,7 +324,7 @@ impl Shared {
         let mut last = None;
         let mut lines = lines.into_iter().peekable();
         for file in std::mem::take(files) {
-            // In the order in which they were sent; what has no line was not healed.
+            // The lines are in the order in which the files were sent; a file without a line was not healed.
             let line = lines.next_if(|line| line.metric == file.metric);
             if let Some(line) = &line {
                 self.tally.schema(line);
@@ -363,7 +363,7 @@ impl Shared {
         }
     }
 
-    /// Notes what an owner says. The last one's word settles the metric.
+    /// Notes an owner's result. The last owner's result settles the metric.
     fn settle(&self, file: &PendingFile, word: Result<Effect, Failure>) {
         let mut open = file.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.owners = open.owners.saturating_sub(1);
@@ -390,7 +390,7 @@ impl Shared {
     }
 }
 
-/// What the owner's line says of a file.
+/// The result in the owner's line about a file.
 fn outcome(
     node: &Node,
     file: &PendingFile,
@@ -419,9 +419,9 @@ fn outcome(
     })
 }
 
-/// Why `node` did not take files. Where the connection broke and nothing else is answered either, as by a
-/// daemon that is frozen, it is away, and fewer files would not come through. One on which connections break
-/// for long is given up too.
+/// Why `node` did not take files. If the connection broke and the node answers nothing else either, as a
+/// frozen daemon does, it does not answer, and fewer files would not help. The run also gives up on a node
+/// whose connections break for long.
 async fn setback(node: &Node, error: ClientError) -> DeliverySetback {
     let broke = is_broken(&error) || matches!(error, ClientError::Lines { .. });
     let silence = if broke { node.daemon.status().await.err() } else { None };

@@ -1,6 +1,6 @@
-//! Brings metrics from one node to one owner, and leaves everything where it is.
+//! Brings metrics from one node to one owner, and leaves everything in place.
 //!
-//! The receipts for which a source could be deleted end here.
+//! The receipts with which a source could be deleted are dropped here.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use crate::fleet::full::full_owner;
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
-/// What bringing metrics to an owner came to.
+/// The result of bringing metrics to an owner.
 #[derive(Debug, Default)]
 pub(crate) struct BringReport {
-    /// The owner has all of these; they are counted.
+    /// Metrics that the owner holds; they are counted.
     pub(crate) done: Vec<MetricName>,
-    /// Gone at the source; not counted yet.
+    /// Metrics that are gone from the source; not counted yet.
     pub(crate) gone: Vec<MetricName>,
-    /// Did not make it; not counted yet.
+    /// Metrics that failed; not counted yet.
     pub(crate) failed: Vec<(MetricName, Failure)>,
 }
 
@@ -41,8 +41,8 @@ impl BringReport {
 }
 
 impl Mover {
-    /// Makes `owner`'s copies of these metrics complete by those of `source`. Nothing is deleted, whatever the run
-    /// does else. Metrics that the operator's stop kept from being tried are in no list.
+    /// Creates or fills `owner`'s copies of these metrics from those of `source`. Nothing is deleted,
+    /// whatever else the run does. Metrics that were not tried because of a stop are in no list.
     pub(crate) async fn bring(
         &self,
         source: &Arc<Node>,
@@ -52,8 +52,8 @@ impl Mover {
         self.bring_as(source, owner, metrics, 0, &Renames::default()).await
     }
 
-    /// The same under other names: `renames` tells which. An owner may be its own source for those. The files are about
-    /// so many bytes long each; 0 where that is not known.
+    /// Brings metrics that the owner stores under the names in `renames`. An owner may be its own source for
+    /// those. The files have about this average length in bytes; 0 if unknown.
     pub(crate) async fn bring_as(
         &self,
         source: &Arc<Node>,
@@ -105,7 +105,7 @@ impl Mover {
             self.records.tally.moved(effect);
             done.push(healed.into_metric());
         }
-        // One owner heals from one content; were it otherwise, it would not be known from which.
+        // One owner heals a metric from one content. Otherwise it would be unknown from which.
         let failure = Failure {
             node: owner.addr().clone(),
             kind: FailureKind::Storage,

@@ -1,4 +1,4 @@
-//! Deletes the sources of what was healed. There is no delete without a receipt.
+//! Deletes the sources of healed metrics. Nothing is deleted without a receipt.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,20 +13,20 @@ use crate::patience::{NextStep, Patience, Trouble, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
-/// What deleting came to.
+/// The result of deleting sources.
 #[derive(Debug, Default)]
 pub(super) struct DeleteReport {
-    /// Not at the source any more.
+    /// Metrics that are gone from the source.
     pub(super) deleted: Vec<MetricName>,
-    /// Of these, the files that were cut off, and where they are kept aside.
+    /// Deleted sources that were cut off, and where they are kept aside.
     kept: Vec<(MetricName, String)>,
-    /// Another content by now: to be healed again.
+    /// Metrics whose content has changed: they must be healed again.
     pub(super) changed: Vec<MetricName>,
-    /// Healed, and still at the source.
+    /// Metrics that were healed and are still at the source.
     pub(super) failed: Vec<(MetricName, Failure)>,
-    /// How many were not tried again because the operator wants an end.
+    /// How many were not tried again because the operator stopped the run.
     pub(super) left: usize,
-    /// How many were deleted although something was odd about their times, and what of the first of them.
+    /// How many were deleted although their times were odd, and what was odd about the first of them.
     pub(super) odd: Option<(u64, String)>,
 }
 
@@ -48,7 +48,7 @@ impl DeleteReport {
     }
 }
 
-/// Deletes at `source` what these receipts are for, if it is still what was healed.
+/// Deletes the metrics of these receipts at `source`, if they are still what was healed.
 pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) -> DeleteReport {
     let mut done = DeleteReport::default();
     let mut left: BTreeMap<MetricName, Healed> =
@@ -100,7 +100,7 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
     done
 }
 
-/// Gives up what is `left`, each for its own reason where it has one.
+/// Fails the metrics that are `left`, each with its own reason if it has one.
 fn not_deleted(
     source: &Node,
     left: &mut BTreeMap<MetricName, Healed>,
@@ -177,7 +177,8 @@ fn sort(
                 done.note_odd(&line.metric, line.reason);
                 done.deleted.push(line.metric);
             }
-            // Missing: an earlier attempt whose answer was lost, or somebody else; its owners have it.
+            // Missing: an earlier attempt deleted it and its answer was lost, or something else did. Its
+            // owners have it.
             DeleteOutcome::Deleted | DeleteOutcome::Missing | DeleteOutcome::Failed => {
                 done.deleted.push(line.metric)
             }
@@ -185,7 +186,7 @@ fn sort(
     }
 }
 
-/// A source that somebody still writes to.
+/// The failure of a source that something still writes to.
 pub(super) fn in_use(source: &Node, reason: &str) -> Failure {
     let reason =
         format!("its owners have it as it was copied, but it was not deleted here: {reason}");

@@ -17,17 +17,17 @@ use crate::transfer::renames::Renames;
 /// A metric as it was at its source.
 pub(super) struct Copied {
     pub(super) metric: MetricName,
-    /// What it is called at its owners.
+    /// Its name at its owners.
     pub(super) stored_as: MetricName,
     /// What the source reported of the file.
     pub(super) stat: MetricStat,
     pub(super) content: Bytes,
     pub(super) digest: Digest,
-    /// How long before the copy it was last written, by the clock of its daemon; `None` if that is not known.
+    /// How long before the copy it was last written, by the clock of its daemon; `None` if unknown.
     pub(super) rest: Option<Duration>,
 }
 
-/// The metric as `source` has it now; `None` if it does not have it.
+/// The metric as `source` has it now, or `None` if it does not have it.
 pub(super) async fn fetch(
     source: &Node,
     metric: &MetricName,
@@ -38,7 +38,7 @@ pub(super) async fn fetch(
     source.answered();
     let Some(Fetched { stat, content, answered_at }) = got else { return Ok(None) };
     if !is_compressed(&content) {
-        // Never send on what was not checked: a Go daemon accepts anything (D45).
+        // Nothing is sent on unchecked: a Go daemon accepts anything (D45).
         Image::parse(&content)
             .map_err(|error| lasting(source, FailureKind::SourceDamaged, chain(&error)))?;
     }

@@ -1,9 +1,10 @@
-//! Metrics that move one by one, because a daemon of the Go tool takes part: it has no archives, syncs nothing, and deletes
-//! without a condition.
+//! Metrics that move one by one because a Go daemon takes part: it has no archives, syncs nothing, and
+//! deletes without a condition.
 //!
-//! So more is checked here. What came is parsed before it is sent on. What a Go daemon was sent is read back, and counts only
-//! if no point of it is missing there (its fill leaves out single points, and drops write errors: D2, D8). A source is
-//! deleted only with a receipt, and only if it is still what was copied.
+//! So more is checked here. The content that arrived is parsed before it is sent on. What a Go daemon was
+//! sent is read back, and counts only if no point of it is missing there (its fill leaves out single points,
+//! and ignores write errors: D2, D8). A source is deleted only with a receipt, and only if it is still what
+//! was copied.
 
 mod copied;
 mod delete;
@@ -28,7 +29,7 @@ use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 use crate::run::tally::Effect;
 
-/// Whether the source is deleted once its owners have all of it.
+/// Whether the source is deleted once its owners hold all its points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deletes {
     /// If the run deletes sources.
@@ -54,7 +55,7 @@ pub(super) async fn move_one_by_one(
     let mut end = BatchEnd { is_finished: true, ..BatchEnd::default() };
     let accounted = turns(mover, source, owners, &strays).await;
     let mut lengths = Vec::new();
-    // In the order in which all batches take their permits: owners, source, ours.
+    // All batches acquire permits in this order: owners, source, ours.
     let mut receiving = Vec::with_capacity(owners.len());
     for owner in owners {
         receiving.push(owner.gate.receive().await);
@@ -101,7 +102,7 @@ struct GoMove<'a> {
     renames: &'a Renames,
 }
 
-/// What an attempt to move a metric resulted in.
+/// The result of an attempt to move a metric.
 enum Attempt {
     Moved(Effect),
     /// The source does not have it any more.
@@ -111,7 +112,7 @@ enum Attempt {
 }
 
 impl GoMove<'_> {
-    /// Moves one metric; `None` if the source does not have it any more.
+    /// Moves one metric; returns `None` if the source does not have it any more.
     async fn move_one(&self, metric: &MetricName) -> Result<Option<Effect>, Failure> {
         let mut patience = Patience::with(&self.source.daemon);
         let mut rounds = 0;

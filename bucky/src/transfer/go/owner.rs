@@ -1,4 +1,4 @@
-//! An owner with a daemon of the Go tool: what it is given is read back.
+//! An owner with a Go daemon: what it is sent is read back.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,20 +19,21 @@ use crate::run::stop::Stop;
 use crate::run::tally::{Effect, Tally};
 use crate::{chain, counted};
 
-/// A file for a daemon of the Go tool that comes from somewhere else than a node.
+/// A file for a Go daemon that does not come from a node.
 pub(crate) struct GivenFile {
-    /// What it is to be called there.
+    /// Its name there.
     pub(crate) metric: MetricName,
-    /// Mode and time of change.
+    /// Its mode and modification time.
     pub(crate) meta: FileMeta,
     /// The digest of the content.
     pub(crate) digest: Digest,
-    /// The whole file, which was looked at.
+    /// The whole file, which was checked.
     pub(crate) content: Bytes,
 }
 
 impl GivenFile {
-    /// Gives it to `owner`, and looks whether that has taken all of it; tried again where that may help.
+    /// Sends it to `owner`, and checks that the owner holds all its points then. Tries again where that may
+    /// help.
     ///
     /// # Errors
     /// The [`Failure`] of the last attempt.
@@ -66,7 +67,7 @@ impl GivenFile {
     }
 }
 
-/// Sends the metric to a Go daemon, and checks that it has all of it afterwards.
+/// Sends the metric to a Go daemon, and checks that it holds all its points then.
 pub(super) async fn fill_at(
     owner: &Node,
     copied: &Copied,
@@ -107,7 +108,8 @@ pub(super) async fn fill_at(
     Ok(Effect { outcome, points: 0, bytes })
 }
 
-/// Checks that `there`, which the Go daemon has now, holds enough of what it was sent for the source to go.
+/// Checks that `there`, which the Go daemon has now, holds enough of what was sent for the source to be
+/// deleted.
 fn check(
     owner: &Node,
     copied: &Copied,
@@ -157,7 +159,7 @@ fn not_comparable(owner: &Node, error: &NotComparable) -> GoSetback {
     lasting(owner, kind, chain(error))
 }
 
-/// Our clock and that of an owner: a point that has not expired by either of them must be there.
+/// Our clock and that of an owner: a point that is valid by either of them must be there.
 fn clocks_with(owner: &Node) -> Clocks {
     let now = unix_now();
     Clocks::new(now, owner.daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now)))

@@ -1,4 +1,4 @@
-//! The receipt for a metric that moved one by one: without it nothing is deleted.
+//! The receipt for a metric that moved one by one. Nothing is deleted without it.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use crate::run::tally::Effect;
 use crate::transfer::heal::Healed;
 use crate::transfer::mover::Mover;
 
-/// Proof that every owner has the metric as it was copied: by its own word, or, of a Go daemon, by its file that was read
-/// back. Only [`deliver`] makes one.
+/// Proof that every owner has the metric as it was copied. An owner with `/v1` reported it; the file of a Go
+/// daemon was read back. Only [`deliver`] makes one.
 pub(super) struct GoReceipt {
     copied: Copied,
-    /// What a conditional delete asks for, where an owner with `/v1` can be asked again later.
+    /// The request for a conditional delete, if an owner with `/v1` can be asked again later.
     healed: Option<Healed>,
 }
 
@@ -30,7 +30,8 @@ impl GoReceipt {
         &self.copied
     }
 
-    /// What a conditional delete at a source with `/v1` asks for, once; `None` if all owners are Go daemons.
+    /// The request for a conditional delete at a source with `/v1`, once; `None` if all owners are Go
+    /// daemons.
     pub(super) fn take_healed(&mut self) -> Option<Healed> {
         self.healed.take()
     }
@@ -39,7 +40,7 @@ impl GoReceipt {
 /// Brings `copied` to all of `owners`, one after the other.
 ///
 /// # Errors
-/// [`GoSetback`] for the first owner that does not have all of it in the end.
+/// [`GoSetback`] for the first owner that does not hold all its points in the end.
 pub(super) async fn deliver(
     mover: &Mover,
     source: &Node,

@@ -14,7 +14,7 @@ pub(super) struct GoSetback {
     pub(super) failure: Failure,
 }
 
-/// What a daemon's answer, or its silence, came to.
+/// The setback for a daemon's error answer, or for no answer.
 pub(super) fn client(node: &Node, error: &ClientError) -> GoSetback {
     let reason = chain(error);
     let is_away = matches!(error, ClientError::Unreachable { .. } | ClientError::TimedOut { .. });
@@ -28,7 +28,7 @@ pub(super) fn client(node: &Node, error: &ClientError) -> GoSetback {
     }
 }
 
-/// The same setback, met after the metric was copied.
+/// The same setback, after the metric was copied.
 pub(super) fn not_deleted(mut setback: GoSetback) -> GoSetback {
     if setback.failure.kind != FailureKind::NodeAway {
         setback.failure.kind = FailureKind::NotDeleted;
@@ -36,7 +36,7 @@ pub(super) fn not_deleted(mut setback: GoSetback) -> GoSetback {
     setback
 }
 
-/// One after which it is tried again.
+/// A setback after which another attempt is made.
 pub(super) fn passing(node: &Node, kind: FailureKind, reason: String) -> GoSetback {
     GoSetback {
         trouble: Trouble::Passing,
@@ -44,7 +44,7 @@ pub(super) fn passing(node: &Node, kind: FailureKind, reason: String) -> GoSetba
     }
 }
 
-/// One after which it is not.
+/// A setback after which no further attempt is made.
 pub(super) fn lasting(node: &Node, kind: FailureKind, reason: String) -> GoSetback {
     GoSetback {
         trouble: Trouble::Lasting,
