@@ -105,7 +105,7 @@ impl Mover {
             self.records.tally.moved(effect);
             done.push(healed.into_metric());
         }
-        // One owner heals a metric from one content. Otherwise it would be unknown from which.
+        // The contents of one owner cannot differ, so these had no digest.
         let failure = Failure {
             node: owner.addr().clone(),
             kind: FailureKind::Storage,

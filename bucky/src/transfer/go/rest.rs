@@ -51,6 +51,8 @@ impl GoMove<'_> {
         found.map_err(|error| not_deleted(client(self.source, &error)))
     }
 
+    /// Refuses a source that was not at rest when the daemon answered.
+    ///
     /// # Errors
     /// A [`GoSetback`] if something may still write to the file.
     pub(super) fn require_rest(
