@@ -1,7 +1,7 @@
-//! Whether the clocks of the nodes, and the one of this host, agree.
+//! Whether the clocks of the nodes, and of this host, agree.
 //!
-//! Pure. Each node's clock is known by its offset from ours, which may be the wrong one: so all clocks are compared with each
-//! other, and the one that is farthest from the median is named first.
+//! Pure. Each node's clock is known as a difference from ours, and ours may be the wrong one. So all clocks
+//! are compared with each other, and the one farthest from the median is named first.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::output::log_time;
 
 /// Whose clock it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
-    /// The one that `bucky` runs by.
+pub(crate) enum ClockOwner {
+    /// The clock of the host that runs `bucky`.
     ThisHost,
-    /// A node's.
+    /// The clock of a node.
     Node(DaemonAddr),
 }
 
-impl fmt::Display for Whose {
+impl fmt::Display for ClockOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ThisHost => f.write_str("this host"),
@@ -28,20 +28,20 @@ impl fmt::Display for Whose {
     }
 }
 
-/// A clock by which nothing should be deleted.
+/// A clock that no delete should rely on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ClockFinding {
-    /// It differs from another by more than is allowed.
-    Differs { whose: Whose, offset: ClockOffset, against: Whose },
-    /// It shows a time that no Whisper file can hold.
-    Inexpressible { whose: Whose, reading: ClockReading },
+    /// It differs from another clock by more than is allowed.
+    Differs { owner: ClockOwner, offset: ClockOffset, other: ClockOwner },
+    /// It shows a time that a Whisper file cannot hold.
+    Inexpressible { owner: ClockOwner, reading: ClockReading },
 }
 
 impl ClockFinding {
-    /// The clock that is off.
-    pub(crate) fn whose(&self) -> &Whose {
+    /// The clock that differs.
+    pub(crate) fn owner(&self) -> &ClockOwner {
         match self {
-            Self::Differs { whose, .. } | Self::Inexpressible { whose, .. } => whose,
+            Self::Differs { owner, .. } | Self::Inexpressible { owner, .. } => owner,
         }
     }
 }
@@ -49,13 +49,13 @@ impl ClockFinding {
 impl fmt::Display for ClockFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Differs { whose, offset, against } => {
+            Self::Differs { owner, offset, other } => {
                 let of = if offset.ahead_millis() < 0 { "" } else { " of" };
-                write!(f, "the clock of {whose} is {offset}{of} that of {against}")
+                write!(f, "the clock of {owner} is {offset}{of} that of {other}")
             }
-            Self::Inexpressible { whose, reading } => write!(
+            Self::Inexpressible { owner, reading } => write!(
                 f,
-                "the clock of {whose} shows {}, outside the range of Whisper (2001-09-09 to 2106-02-07)",
+                "the clock of {owner} shows {}, outside the range of Whisper (2001-09-09 to 2106-02-07)",
                 shown(*reading)
             ),
         }
@@ -71,21 +71,22 @@ fn shown(reading: ClockReading) -> String {
     }
 }
 
-/// The clocks that differ from another one by more than `limit`, the worst first. `offsets` are those from the clock of this
-/// host, which shows `now`; a node without one has sent no time.
+/// The clocks that differ from another one by more than `limit`, the worst first. `offsets` are differences
+/// from the clock of this host, which shows `now`; a node that sent no time has none.
 pub(crate) fn judge(
     offsets: impl IntoIterator<Item = (DaemonAddr, Option<ClockOffset>)>,
     now: ClockReading,
     limit: Duration,
 ) -> Vec<ClockFinding> {
-    let nodes = offsets.into_iter().filter_map(|(addr, offset)| Some((Whose::Node(addr), offset?)));
-    let clocks = std::iter::once((Whose::ThisHost, ClockOffset::OWN)).chain(nodes);
+    let nodes =
+        offsets.into_iter().filter_map(|(addr, offset)| Some((ClockOwner::Node(addr), offset?)));
+    let clocks = std::iter::once((ClockOwner::ThisHost, ClockOffset::OWN)).chain(nodes);
     let (mut clocks, inexpressible): (Vec<_>, Vec<_>) =
         clocks.partition(|(_, offset)| offset.reading_at(now).is_expressible());
     let mut findings: Vec<ClockFinding> = inexpressible
         .into_iter()
-        .map(|(whose, offset)| ClockFinding::Inexpressible {
-            whose,
+        .map(|(owner, offset)| ClockFinding::Inexpressible {
+            owner,
             reading: offset.reading_at(now),
         })
         .collect();
@@ -98,15 +99,15 @@ pub(crate) fn judge(
         if !last.1.relative_to(first.1).exceeds(limit) {
             break;
         }
-        let distance = |clock: &(Whose, ClockOffset)| {
+        let distance = |clock: &(ClockOwner, ClockOffset)| {
             clock.1.relative_to(median).ahead_millis().unsigned_abs()
         };
         let is_first = distance(first) > distance(last);
-        let (off, against) = if is_first { (first, last) } else { (last, first) };
+        let (off, other) = if is_first { (first, last) } else { (last, first) };
         findings.push(ClockFinding::Differs {
-            whose: off.0.clone(),
-            offset: off.1.relative_to(against.1),
-            against: against.0.clone(),
+            owner: off.0.clone(),
+            offset: off.1.relative_to(other.1),
+            other: other.0.clone(),
         });
         clocks.remove(if is_first { 0 } else { clocks.len() - 1 });
     }
@@ -120,7 +121,7 @@ mod tests {
     const NOW: ClockReading = ClockReading::from_unix_millis(1_796_067_712_345);
     const LIMIT: Duration = Duration::from_secs(30);
 
-    /// An offset of so many seconds, exactly known.
+    /// A difference of this many seconds, exactly known.
     fn ahead(seconds: i64) -> ClockOffset {
         ClockOffset::of_sender(
             ClockReading::from_unix_millis(seconds * 1000),
@@ -128,7 +129,7 @@ mod tests {
         )
     }
 
-    fn told(offsets: &[(&str, i64)]) -> Vec<String> {
+    fn findings(offsets: &[(&str, i64)]) -> Vec<String> {
         let offsets =
             offsets.iter().map(|(host, seconds)| (host.parse().unwrap(), Some(ahead(*seconds))));
         judge(offsets, NOW, LIMIT).iter().map(ToString::to_string).collect()
@@ -136,27 +137,27 @@ mod tests {
 
     #[test]
     fn clocks_that_agree_are_no_finding() {
-        assert_eq!(told(&[]), Vec::<String>::new());
-        assert_eq!(told(&[("a", 0), ("b", -15), ("c", 15)]), Vec::<String>::new());
+        assert_eq!(findings(&[]), Vec::<String>::new());
+        assert_eq!(findings(&[("a", 0), ("b", -15), ("c", 15)]), Vec::<String>::new());
     }
 
     #[test]
     fn the_node_that_is_off_is_named_with_how_far_and_from_whom() {
         assert_eq!(
-            told(&[("a", 0), ("b", 7800), ("c", 1)]),
+            findings(&[("a", 0), ("b", 7800), ("c", 1)]),
             ["the clock of b:4242 is 2 h 10 min ahead of that of this host"]
         );
         assert_eq!(
-            told(&[("a", 0), ("b", -7800), ("c", 1)]),
+            findings(&[("a", 0), ("b", -7800), ("c", 1)]),
             ["the clock of b:4242 is 2 h 10 min behind that of c:4242"]
         );
-        assert_eq!(told(&[("a", 40)]).len(), 1);
+        assert_eq!(findings(&[("a", 40)]).len(), 1);
     }
 
     #[test]
     fn the_clock_of_this_host_may_be_the_wrong_one() {
         assert_eq!(
-            told(&[("a", -3600), ("b", -3600), ("c", -3601)]),
+            findings(&[("a", -3600), ("b", -3600), ("c", -3601)]),
             ["the clock of this host is 1 h ahead of that of c:4242"]
         );
     }
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn two_nodes_that_differ_from_each_other_are_a_finding_though_neither_is_far_from_ours() {
         assert_eq!(
-            told(&[("a", -20), ("b", 20), ("c", 0)]),
+            findings(&[("a", -20), ("b", 20), ("c", 0)]),
             ["the clock of b:4242 is 40 s ahead of that of a:4242"]
         );
     }
@@ -172,7 +173,7 @@ mod tests {
     #[test]
     fn each_clock_that_is_off_is_named_the_worst_first() {
         assert_eq!(
-            told(&[("a", 0), ("b", 3600), ("c", 0), ("d", -90), ("e", 1)]),
+            findings(&[("a", 0), ("b", 3600), ("c", 0), ("d", -90), ("e", 1)]),
             [
                 "the clock of b:4242 is 1 h 1 min ahead of that of d:4242",
                 "the clock of d:4242 is 1 min 31 s behind that of e:4242"
@@ -194,8 +195,12 @@ mod tests {
 
     #[test]
     fn a_clock_that_whisper_cannot_express_is_named_with_what_it_shows() {
-        let found =
-            told(&[("a", 0), ("b", -1_796_067_700), ("c", 2_600_000_000), ("d", -1_800_000_000)]);
+        let found = findings(&[
+            ("a", 0),
+            ("b", -1_796_067_700),
+            ("c", 2_600_000_000),
+            ("d", -1_800_000_000),
+        ]);
         assert_eq!(
             found[0],
             "the clock of b:4242 shows 1970/01/01 00:00:12, outside the range of Whisper (2001-09-09 to 2106-02-07)"

@@ -1,9 +1,9 @@
-//! Metrics that an operator wants gone, taken away from a node one by one.
+//! Deletes metrics that an operator wants gone, from one node, metric by metric.
 //!
-//! This is `DELETE /metrics/NAME` of the Go tool, which both kinds of daemon answer: the file goes at once, without a
-//! tombstone, and without anybody being asked whether its points are elsewhere, because they are to be nowhere. (The
-//! conditional delete below `/v1` is the mover's: it wants proof that the owners have the points.) A name that has gone
-//! when its turn comes is told; a node that does not answer any more is given up.
+//! This is the Go tool's `DELETE /metrics/NAME`, which both kinds of daemon answer. The file is gone at once,
+//! without a tombstone. No owner is asked whether it has the points, because the metric must be gone
+//! everywhere. (The conditional delete below `/v1` belongs to moves: it wants proof that the owners have the
+//! points.) A metric that is already gone is reported. If a node stops answering, the run gives up on it.
 
 use std::io;
 
@@ -15,42 +15,42 @@ use crate::name_pile::{NamePages, NamePile};
 use crate::output::Output;
 use crate::{chain, patience};
 
-/// What became of the metrics of a node.
+/// The result of deleting metrics from one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Deleted {
+pub(crate) struct DeletionCounts {
     /// How many were deleted.
     pub(crate) deleted: u64,
-    /// How many were not: missing by now, or refused, or left when the node was given up.
+    /// How many were not: missing already, refused, or left when the run gave up on the node.
     pub(crate) failed: u64,
 }
 
 /// How metrics are deleted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Manner {
+pub(crate) struct DeleteOptions {
     /// How many at once.
     pub(crate) workers: usize,
-    /// Whether each is told.
+    /// Whether each is reported.
     pub(crate) verbose: bool,
 }
 
-/// What became of one metric.
-enum Fate {
+/// The result for one metric.
+enum DeleteResult {
     Deleted,
-    /// There was none.
+    /// The node does not have it.
     Missing,
     Failed(ClientError),
 }
 
-/// Deletes the metrics in `names` from `daemon`, and tells of each that could not be.
+/// Deletes the metrics in `names` from `daemon`, and reports each that could not be deleted.
 ///
 /// # Errors
-/// Where the pile cannot be read; what is read is deleted.
+/// If the pile cannot be read. Names that were read are deleted.
 pub(crate) async fn delete(
     daemon: &Daemon,
     names: NamePile,
-    manner: Manner,
+    manner: DeleteOptions,
     output: &Output,
-) -> io::Result<Deleted> {
+) -> io::Result<DeletionCounts> {
     let total = names.len();
     let mut pages = names.into_pages().await?;
     let mut run = Run { daemon, manner, output, deleted: 0, failed: 0, given_up: None };
@@ -64,12 +64,15 @@ pub(crate) async fn delete(
             chain(error)
         ));
     }
-    read.map(|()| Deleted { deleted: run.deleted, failed: total.saturating_sub(run.deleted) })
+    read.map(|()| DeletionCounts {
+        deleted: run.deleted,
+        failed: total.saturating_sub(run.deleted),
+    })
 }
 
 struct Run<'a> {
     daemon: &'a Daemon,
-    manner: Manner,
+    manner: DeleteOptions,
     output: &'a Output,
     deleted: u64,
     failed: u64,
@@ -97,23 +100,23 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn note(&mut self, name: &str, fate: Fate) {
+    fn note(&mut self, name: &str, fate: DeleteResult) {
         match fate {
-            Fate::Deleted => {
+            DeleteResult::Deleted => {
                 self.deleted += 1;
                 if self.manner.verbose {
                     self.output.say(format_args!("DELETED: {name}"));
                 }
             }
-            Fate::Missing => {
+            DeleteResult::Missing => {
                 self.failed += 1;
-                tell_missing(name, self.output);
+                report_missing(name, self.output);
             }
-            // It will be so for all that follow.
-            Fate::Failed(
+            // It will fail for all further names too.
+            DeleteResult::Failed(
                 error @ (ClientError::Unreachable { .. } | ClientError::TimedOut { .. }),
             ) => self.given_up = Some(error),
-            Fate::Failed(error) => {
+            DeleteResult::Failed(error) => {
                 self.failed += 1;
                 self.output.say(format_args!("Not deleted: {name}: {}", chain(&error)));
             }
@@ -121,12 +124,12 @@ impl Run<'_> {
     }
 }
 
-/// Tells, in the Go tool's words, that a metric is not there.
-pub(crate) fn tell_missing(name: &str, output: &Output) {
+/// Reports, in the Go tool's words, that a metric is not there.
+pub(crate) fn report_missing(name: &str, output: &Output) {
     output.say(format_args!("Not found / Not deleted: {name}"));
 }
 
-async fn delete_one(daemon: &Daemon, name: &str) -> Fate {
+async fn delete_one(daemon: &Daemon, name: &str) -> DeleteResult {
     let mut attempts = 0;
     let deleted = patience::ask(
         daemon,
@@ -137,11 +140,11 @@ async fn delete_one(daemon: &Daemon, name: &str) -> Fate {
         |_| (),
     );
     match deleted.await {
-        Ok(true) => Fate::Deleted,
-        // An attempt that seemed to fail has done it.
-        Ok(false) if attempts > 1 => Fate::Deleted,
-        Ok(false) => Fate::Missing,
-        Err(error) => Fate::Failed(error),
+        Ok(true) => DeleteResult::Deleted,
+        // An earlier attempt that seemed to fail has deleted it.
+        Ok(false) if attempts > 1 => DeleteResult::Deleted,
+        Ok(false) => DeleteResult::Missing,
+        Err(error) => DeleteResult::Failed(error),
     }
 }
 
@@ -154,9 +157,9 @@ mod tests {
     use super::*;
     use crate::fake_daemon::{Reply, daemon};
 
-    const MANNER: Manner = Manner { workers: 3, verbose: false };
+    const MANNER: DeleteOptions = DeleteOptions { workers: 3, verbose: false };
 
-    async fn run(daemon: &Daemon, names: &[&str]) -> (Deleted, String) {
+    async fn run(daemon: &Daemon, names: &[&str]) -> (DeletionCounts, String) {
         let mut pile = NamePile::new(2);
         for name in names {
             pile.push((*name).to_owned()).await.unwrap();
@@ -183,13 +186,13 @@ mod tests {
         })
         .await;
         let daemon = client(0).daemon(addr.clone());
-        let (deleted, told) = run(&daemon, &["a", "gone", "b", "held", "c"]).await;
-        assert_eq!(deleted, Deleted { deleted: 3, failed: 2 });
-        assert!(told.contains("Not found / Not deleted: gone\n"), "{told}");
-        assert!(told.contains(&format!("Not deleted: held: {addr} answered")), "{told}");
+        let (deleted, messages) = run(&daemon, &["a", "gone", "b", "held", "c"]).await;
+        assert_eq!(deleted, DeletionCounts { deleted: 3, failed: 2 });
+        assert!(messages.contains("Not found / Not deleted: gone\n"), "{messages}");
+        assert!(messages.contains(&format!("Not deleted: held: {addr} answered")), "{messages}");
     }
 
-    /// The answer to the first attempt was lost, and so the second finds nothing.
+    /// The answer to the first attempt was lost, so the second attempt finds nothing.
     #[tokio::test]
     async fn a_metric_that_is_gone_at_the_second_attempt_is_deleted() {
         let attempts = AtomicUsize::new(0);
@@ -197,16 +200,16 @@ mod tests {
             Reply::status(if attempts.fetch_add(1, Ordering::SeqCst) == 0 { 500 } else { 404 })
         })
         .await;
-        let (deleted, told) = run(&client(0).daemon(addr), &["a"]).await;
-        assert_eq!((deleted, told.as_str()), (Deleted { deleted: 1, failed: 0 }, ""));
+        let (deleted, messages) = run(&client(0).daemon(addr), &["a"]).await;
+        assert_eq!((deleted, messages.as_str()), (DeletionCounts { deleted: 1, failed: 0 }, ""));
     }
 
     #[tokio::test]
     async fn a_node_that_is_gone_is_given_up_once_and_not_for_each_metric() {
         let daemon = client(0).daemon("127.0.31.9:9".parse().unwrap());
-        let (deleted, told) = run(&daemon, &["a", "b", "c", "d", "e", "f"]).await;
-        assert_eq!(deleted, Deleted { deleted: 0, failed: 6 });
-        assert_eq!(told.lines().count(), 1, "{told}");
-        assert!(told.contains("gave up on 127.0.31.9:9 with 6 metrics left"), "{told}");
+        let (deleted, messages) = run(&daemon, &["a", "b", "c", "d", "e", "f"]).await;
+        assert_eq!(deleted, DeletionCounts { deleted: 0, failed: 6 });
+        assert_eq!(messages.lines().count(), 1, "{messages}");
+        assert!(messages.contains("gave up on 127.0.31.9:9 with 6 metrics left"), "{messages}");
     }
 }

@@ -1,4 +1,4 @@
-//! A daemon for tests that answers as the test tells it to, over a real socket.
+//! A daemon for tests that answers as the test wants, over a real socket.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use bucky_api::DaemonAddr;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A request as it came.
+/// A request.
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
@@ -21,14 +21,14 @@ impl Request {
         self.path.split('?').next().unwrap_or_default()
     }
 
-    /// A parameter of the query, as it stands there.
+    /// A parameter of the query, still encoded.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         let query = self.path.split_once('?')?.1;
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 }
 
-/// What is answered.
+/// An answer.
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
@@ -50,14 +50,14 @@ impl Reply {
     }
 }
 
-/// Starts a daemon that answers as `handler` says, and gives its address.
+/// Starts a daemon that answers with `handler`, and returns its address.
 pub(crate) async fn daemon(
     handler: impl Fn(Request) -> Reply + Send + Sync + 'static,
 ) -> DaemonAddr {
     daemon_at("127.0.0.1:0", handler).await
 }
 
-/// The same at this address; port 0 is any.
+/// Starts a daemon at this address; port 0 means any.
 pub(crate) async fn daemon_at(
     address: &str,
     handler: impl Fn(Request) -> Reply + Send + Sync + 'static,

@@ -1,6 +1,8 @@
-//! Nodes that were members of the ring before, as the daemons remember them: they may still hold metrics, and no list has those.
+//! Former members of the ring, as the daemons remember them. They may still hold metrics that no member
+//! lists.
 //!
-//! Each is asked. One that holds nothing that would have to be moved is passed over; of the others it is told how to drain them.
+//! Each is asked. One that holds nothing that would have to be moved is skipped. For each of the others, the
+//! command that drains it is printed.
 
 use std::collections::BTreeMap;
 
@@ -17,47 +19,47 @@ use crate::output::Output;
 /// How many nodes are asked at once.
 const ASKED_AT_ONCE: usize = 8;
 
-/// A node that was a member, and what it may still hold.
+/// A former member, and what it may still hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Forgotten {
+pub(crate) struct OldMember {
     addr: DaemonAddr,
     /// When it left, in Unix seconds.
     until: u64,
-    holds: Holds,
+    holds: HeldMetrics,
 }
 
-/// What is known of the metrics that a former member has.
+/// What is known of a former member's metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holds {
-    /// None that would have to be moved.
+enum HeldMetrics {
+    /// It holds nothing that would have to be moved.
     Nothing,
-    /// So many.
+    /// It holds this many metrics.
     Metrics(u64),
-    /// Only so many deleted sources that are not confirmed yet.
+    /// It holds only this many tombstones that are not confirmed.
     Tombstones(u64),
-    /// It does not tell.
+    /// It answers, but does not say what it holds.
     Unknown,
     /// It does not answer.
     Away,
 }
 
-impl Forgotten {
-    /// What to tell of it; none if it holds nothing.
+impl OldMember {
+    /// The warning about it, or `None` if it holds nothing.
     fn sentence(&self) -> Option<String> {
         let Self { addr, until, holds } = self;
         let until = time_of(*until);
         let what = match holds {
-            Holds::Nothing => return None,
-            Holds::Metrics(count) => format!("still has {}", counted::metrics(*count)),
-            Holds::Tombstones(count) => {
+            HeldMetrics::Nothing => return None,
+            HeldMetrics::Metrics(count) => format!("still has {}", counted::metrics(*count)),
+            HeldMetrics::Tombstones(count) => {
                 return Some(format!(
                     "{addr} was a member of the ring until {until} and has {} that the owners have not \
                      confirmed; keep it running until `bucky servers {addr}` shows none",
                     counted(*count, "tombstone", "tombstones")
                 ));
             }
-            Holds::Unknown => "may still have metrics".to_owned(),
-            Holds::Away => "may still have metrics, but does not answer".to_owned(),
+            HeldMetrics::Unknown => "may still have metrics".to_owned(),
+            HeldMetrics::Away => "may still have metrics, but does not answer".to_owned(),
         };
         Some(format!(
             "{addr} was a member of the ring until {until} and {what}; to drain it: bucky rebalance {addr}"
@@ -65,34 +67,39 @@ impl Forgotten {
     }
 }
 
-/// Tells which former members of `cluster` that are not among `named` may still hold metrics.
-pub(crate) async fn tell(cluster: &Cluster, named: &[DaemonAddr], output: &Output) {
-    for forgotten in find(cluster, named).await {
-        if let Some(sentence) = forgotten.sentence() {
+/// Warns of former members of `cluster` that may still hold metrics, except those in `named`.
+pub(crate) async fn report_former_members(
+    cluster: &Cluster,
+    named: &[DaemonAddr],
+    output: &Output,
+) {
+    for member in find(cluster, named).await {
+        if let Some(sentence) = member.sentence() {
             output.say(format_args!("bucky: {sentence}"));
         }
     }
 }
 
-/// Sentences about the former members of `cluster` that are not among `named`.
+/// The warnings about former members of `cluster` that are not in `named`.
 pub(crate) async fn sentences(cluster: &Cluster, named: &[DaemonAddr]) -> Vec<String> {
-    find(cluster, named).await.iter().filter_map(Forgotten::sentence).collect()
+    find(cluster, named).await.iter().filter_map(OldMember::sentence).collect()
 }
 
-async fn find(cluster: &Cluster, named: &[DaemonAddr]) -> Vec<Forgotten> {
-    // Nobody has named them, and their addresses may be somebody else's by now: they get no token.
+async fn find(cluster: &Cluster, named: &[DaemonAddr]) -> Vec<OldMember> {
+    // The operator did not name these addresses, and other hosts may have them by now: they get no token.
     let client = cluster.client().without_token();
     let asked = remembered(&cluster.members, cluster.seed.port())
         .into_iter()
         .filter(|(addr, _)| !named.iter().any(|named| named.host() == addr.host()))
         .map(|(addr, until)| {
             let daemon = client.daemon(addr.clone());
-            async move { Forgotten { addr, until, holds: holds(cluster, &daemon).await } }
+            async move { OldMember { addr, until, holds: holds(cluster, &daemon).await } }
         });
     stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
 }
 
-/// The former members that these nodes remember and that are none of them, with the latest time that any of them was left.
+/// The former members that these nodes remember and that are not members now. For each, the latest time at
+/// which it left.
 fn remembered(members: &[Member], port: u16) -> BTreeMap<DaemonAddr, u64> {
     let mut former: BTreeMap<DaemonAddr, u64> = BTreeMap::new();
     for one in members.iter().filter_map(Member::status).flat_map(|status| &status.former_members) {
@@ -106,38 +113,38 @@ fn remembered(members: &[Member], port: u16) -> BTreeMap<DaemonAddr, u64> {
     former
 }
 
-async fn holds(cluster: &Cluster, daemon: &Daemon) -> Holds {
+async fn holds(cluster: &Cluster, daemon: &Daemon) -> HeldMetrics {
     let status = match daemon.status().await {
         Ok(Some(status)) => status,
-        Ok(None) => return Holds::Unknown,
-        Err(error) if error.status().is_some() => return Holds::Unknown,
-        Err(_) => return Holds::Away,
+        Ok(None) => return HeldMetrics::Unknown,
+        Err(error) if error.status().is_some() => return HeldMetrics::Unknown,
+        Err(_) => return HeldMetrics::Away,
     };
-    // A host that has got another name in the ring.
+    // A host that now has another name in the ring.
     let mut members = cluster.members.iter().filter_map(Member::status);
     if members.any(|member| member.store_id == status.store_id) {
-        return Holds::Nothing;
+        return HeldMetrics::Nothing;
     }
     let nothing = match status.tombstones.waiting {
-        0 => Holds::Nothing,
-        waiting => Holds::Tombstones(waiting),
+        0 => HeldMetrics::Nothing,
+        waiting => HeldMetrics::Tombstones(waiting),
     };
-    let Some(metrics) = status.metrics else { return Holds::Unknown };
+    let Some(metrics) = status.metrics else { return HeldMetrics::Unknown };
     let ours = cluster.ring().map(|ring| ring.spec().fingerprint());
     if metrics == 0 || ours.is_ok_and(|ours| ours != status.ring_fingerprint) {
-        return if metrics == 0 { nothing } else { Holds::Metrics(metrics) };
+        return if metrics == 0 { nothing } else { HeldMetrics::Metrics(metrics) };
     }
-    // It has our ring and knows that it owns nothing: its own metrics (`carbon.agents.`) do not count.
+    // It has our ring and knows that it owns nothing; its own metrics (`carbon.agents.`) do not count.
     let host = Some(daemon.addr().to_string());
     let query = MisplacedQuery { host, ..MisplacedQuery::default() };
     match daemon.misplaced_count(&query).await {
         Ok(count) if count.metrics + count.unplaceable == 0 => nothing,
-        Ok(count) => Holds::Metrics(count.metrics + count.unplaceable),
-        Err(_) => Holds::Unknown,
+        Ok(count) => HeldMetrics::Metrics(count.metrics + count.unplaceable),
+        Err(_) => HeldMetrics::Unknown,
     }
 }
 
-/// Asks the daemons at `addrs`, which are none of the ring's.
+/// Asks the daemons at `addrs`, which are not in the ring.
 pub(crate) async fn ask_others(client: &Client, addrs: &[DaemonAddr]) -> Vec<Member> {
     let asked = addrs.iter().map(|addr| ask_member(client, addr.clone(), None));
     stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
@@ -185,22 +192,22 @@ mod tests {
     fn a_former_member_is_told_with_the_command_that_drains_it() {
         let sentence = |holds| {
             let addr = DaemonAddr::new("graphite-4", 4242).unwrap();
-            Forgotten { addr, until: 1_796_056_800, holds }.sentence()
+            OldMember { addr, until: 1_796_056_800, holds }.sentence()
         };
         assert_eq!(
-            sentence(Holds::Metrics(1836)).unwrap(),
+            sentence(HeldMetrics::Metrics(1836)).unwrap(),
             "graphite-4:4242 was a member of the ring until 2026-11-30 16:40 UTC and still has 1,836 metrics; to drain \
              it: bucky rebalance graphite-4:4242"
         );
-        let waits = sentence(Holds::Tombstones(3)).unwrap();
+        let waits = sentence(HeldMetrics::Tombstones(3)).unwrap();
         assert!(
             waits.contains("3 tombstones that the owners have not")
                 && waits.contains("keep it running"),
             "{waits}"
         );
-        assert!(sentence(Holds::Unknown).unwrap().contains("may still have metrics;"));
-        assert!(sentence(Holds::Away).unwrap().contains("but does not answer;"));
-        assert_eq!(sentence(Holds::Nothing), None);
+        assert!(sentence(HeldMetrics::Unknown).unwrap().contains("may still have metrics;"));
+        assert!(sentence(HeldMetrics::Away).unwrap().contains("but does not answer;"));
+        assert_eq!(sentence(HeldMetrics::Nothing), None);
         assert_eq!(time_of(u64::MAX), "Unix time 18446744073709551615");
     }
 }

@@ -1,7 +1,8 @@
-//! Who has each metric, and who is to have it: the nodes' lists side by side, in the order of the names.
+//! Which nodes have each metric, and which should have it. The nodes' lists are read side by side, in the
+//! order of the names.
 //!
-//! Nodes are told by their places among the members of the cluster. A [`Placer`] is pure; [`Holders`] reads page by page
-//! and holds no more than that.
+//! Nodes are given as indexes of the members of the cluster. A [`Placer`] is pure. [`Holders`] reads page by
+//! page and holds no more than that.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use bucky_ring::Ring;
 use bucky_whisper::MetricName;
 
 use crate::cluster::{Cluster, Member};
-use crate::inventory::{Detail, Entry, Merged, Query, Sought};
+use crate::inventory::{ListDetail, ListedMetric, MergedLists, Query, UnfoundNames};
 use crate::names::{Selection, metric_called};
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
@@ -18,18 +19,18 @@ use crate::placement::{self, Series};
 
 /// A name, and the nodes that list it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Listed {
-    /// The name, as the nodes tell it.
+pub(crate) struct ListedName {
+    /// The name, as the nodes list it.
     pub(crate) name: String,
-    /// The nodes, in their order.
+    /// The nodes, sorted.
     pub(crate) nodes: Vec<usize>,
 }
 
-impl Listed {
-    /// The metric; or why no metric can have this name.
+impl ListedName {
+    /// The metric of this name.
     ///
     /// # Errors
-    /// The reason, in words.
+    /// The reason why it is not a metric's name.
     pub(crate) fn metric(&self) -> Result<MetricName, String> {
         metric_called(&self.name)
     }
@@ -37,17 +38,17 @@ impl Listed {
 
 /// Where a metric belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// To these nodes, each once.
+pub(crate) enum MetricPlace {
+    /// On these nodes, each once.
     Owners(Vec<usize>),
-    /// To whichever node has it: its own business.
+    /// On whichever node has it: it is a local metric.
     Local,
-    /// That cannot be told: a tagged file named by the hash of a series that is not known.
+    /// Unknown: it is a tagged file that is named by the hash of an unknown series.
     Unplaceable,
 }
 
-impl Place {
-    /// Whether it may be on `node`.
+impl MetricPlace {
+    /// Whether the metric may be on `node`.
     pub(crate) fn owns(&self, node: usize) -> bool {
         match self {
             Self::Owners(owners) => owners.contains(&node),
@@ -55,31 +56,31 @@ impl Place {
         }
     }
 
-    /// Whether it must be on `node`.
+    /// Whether the metric must be on `node`.
     pub(crate) fn is_owner(&self, node: usize) -> bool {
         matches!(self, Self::Owners(owners) if owners.contains(&node))
     }
 }
 
-/// Where metrics belong, as the nodes of a cluster have it.
+/// Where the metrics of a cluster belong.
 pub(crate) struct Placer {
     /// The ring.
     ring: Arc<Ring>,
     /// The series that are known by their hash.
     series: Series,
-    /// The member that a node of the ring is, by the node's number.
+    /// By node of the ring, the index of its member.
     member_of: Vec<usize>,
-    /// By member, what the names of its own metrics begin with.
+    /// By member, the prefixes of its local metrics.
     local_prefixes: Vec<Vec<String>>,
     /// By member, its address.
     addrs: Vec<String>,
 }
 
 impl Placer {
-    /// The places by the ring of `cluster`; `local_prefix` is what the names of Go daemons' own metrics begin with.
+    /// A placer for the ring of `cluster`. `local_prefix` is the prefix of Go daemons' local metrics.
     ///
     /// # Errors
-    /// [`UnhealthyError`] where the ring cannot be used, or names a host that is no member.
+    /// [`UnhealthyError`] if the ring cannot be used, or names a host that is not a member.
     pub(crate) fn of(cluster: &Cluster, local_prefix: Option<&str>) -> anyhow::Result<Self> {
         let ring = cluster.ring()?;
         let member = |host: &str| {
@@ -104,16 +105,16 @@ impl Placer {
     }
 
     /// Where a metric belongs.
-    pub(crate) fn place(&self, listed: &Listed) -> Place {
+    pub(crate) fn place(&self, listed: &ListedName) -> MetricPlace {
         let is_local = |node: &usize| {
             let prefixes = self.local_prefixes.get(*node);
             prefixes.is_some_and(|all| all.iter().any(|prefix| listed.name.starts_with(prefix)))
         };
         if listed.nodes.iter().any(is_local) {
-            return Place::Local;
+            return MetricPlace::Local;
         }
         let Ok(owners) = placement::owners(&self.ring, &self.series, &listed.name) else {
-            return Place::Unplaceable;
+            return MetricPlace::Unplaceable;
         };
         let mut members: Vec<usize> = Vec::with_capacity(owners.len());
         for member in owners.iter().filter_map(|owner| self.member_of.get(*owner)) {
@@ -121,7 +122,7 @@ impl Placer {
                 members.push(*member);
             }
         }
-        Place::Owners(members)
+        MetricPlace::Owners(members)
     }
 
     /// The address of a member.
@@ -130,39 +131,39 @@ impl Placer {
     }
 }
 
-/// The metrics of all nodes, each once, with those that list it.
+/// The metrics of all nodes, each once, with the nodes that list it.
 pub(crate) struct Holders {
-    merged: Merged,
-    ahead: Option<(usize, Entry)>,
-    sought: Sought,
+    merged: MergedLists,
+    ahead: Option<(usize, ListedMetric)>,
+    unfound: UnfoundNames,
 }
 
 impl Holders {
-    /// Begins to read the lists of the members of `cluster`, for what is selected.
+    /// Begins to read the selected metrics in the lists of the members of `cluster`.
     ///
     /// # Errors
-    /// As [`Merged::begin`].
+    /// The errors of [`MergedLists::begin`].
     pub(crate) async fn begin(
         cluster: &Cluster,
         selection: &Selection,
         output: &Arc<Output>,
     ) -> anyhow::Result<Self> {
-        let query = Query { selection: selection.clone(), detail: Detail::Name, workers: 1 };
-        let merged = Merged::begin(cluster, query, false, output).await?;
-        Ok(Self { merged, ahead: None, sought: Sought::new(selection) })
+        let query = Query { selection: selection.clone(), detail: ListDetail::Name, workers: 1 };
+        let merged = MergedLists::begin(cluster, query, false, output).await?;
+        Ok(Self { merged, ahead: None, unfound: UnfoundNames::new(selection) })
     }
 
-    /// The next name, and who lists it; none at the end.
+    /// The next name and the nodes that list it, or `None` at the end.
     ///
     /// # Errors
-    /// [`ClientError`] where a node's list breaks off: without it nothing can be said.
-    pub(crate) async fn next(&mut self) -> Result<Option<Listed>, ClientError> {
+    /// [`ClientError`] if a node's list breaks off: nothing can be said without it.
+    pub(crate) async fn next(&mut self) -> Result<Option<ListedName>, ClientError> {
         let first = match self.ahead.take() {
             Some(first) => Some(first),
             None => self.entry().await?,
         };
         let Some((node, entry)) = first else { return Ok(None) };
-        let mut listed = Listed { name: entry.name, nodes: vec![node] };
+        let mut listed = ListedName { name: entry.name, nodes: vec![node] };
         loop {
             self.ahead = self.entry().await?;
             match &self.ahead {
@@ -170,21 +171,21 @@ impl Holders {
                 _ => break,
             }
         }
-        self.sought.found(&listed.name);
+        self.unfound.found(&listed.name);
         Ok(Some(listed))
     }
 
-    /// The same, where nothing more is read.
-    pub(crate) fn into_sought(self) -> Sought {
-        self.sought
+    /// Selected names that no node has listed; ends the reading.
+    pub(crate) fn into_unfound(self) -> UnfoundNames {
+        self.unfound
     }
 
-    /// Names that were asked for and that no node has listed yet.
-    pub(crate) fn sought(&self) -> &Sought {
-        &self.sought
+    /// Selected names that no node has listed yet.
+    pub(crate) fn unfound(&self) -> &UnfoundNames {
+        &self.unfound
     }
 
-    async fn entry(&mut self) -> Result<Option<(usize, Entry)>, ClientError> {
+    async fn entry(&mut self) -> Result<Option<(usize, ListedMetric)>, ClientError> {
         let entry = self.merged.next().await;
         self.merged.take_failure().map_or(Ok(entry), Err)
     }

@@ -1,18 +1,21 @@
-//! `bucky`: compares the rings of a Graphite cluster, finds metrics on the wrong node, and moves them.
+//! `bucky`: compares the rings of a Graphite cluster, finds misplaced metrics, and moves them.
 //!
-//! - `cli` reads the command line; each command has a file in `commands`; `programs` knows the names of links to it
-//! - `cluster` asks the nodes who they are and whether they agree
-//! - `inventory` reads what nodes hold, page by page; `placement` says where it belongs; `holders` puts the two together
-//! - `verify` reads every copy and tells what is not in place
-//! - `rebalance` plans and moves: heal at the owners, then delete at the source
+//! - `cli` reads the command line; each command has a file in `commands`; `programs` knows the names of links
+//!   to it
+//! - `cluster` asks the nodes for their rings, and whether they agree
+//! - `inventory` reads what nodes hold, page by page; `placement` says where it belongs; `holders` joins the
+//!   two
+//! - `verify` reads every copy and reports what is not in place
+//! - `rebalance` selects what is moved; `transfer` moves it: heal at the owners, then delete at the source
 //! - `copy` copies from node to node, from cluster to cluster, and from old names to new ones
-//! - `backup` writes metrics as a tar, `restore` brings those of a tar to their owners
-//! - `pickle_relay` takes pickles and sends lines on, far from any cluster
-//! - `deletion` deletes metrics that an operator wants gone, wherever they are
+//! - `backup` writes metrics as a tar; `restore` brings the metrics of a tar to their owners
+//! - `pickle_relay` receives pickles and sends lines; it needs no cluster
+//! - `deletion` deletes metrics that an operator wants gone, from every node
 //! - `heal` brings metrics to owners that lack them, from owners that have them
-//! - [`output`] is the only place that prints, [`outcome`] the exit codes
+//! - [`output`] is the only place that prints, [`outcome`] has the exit codes
 //!
-//! Nothing here grows with the number of metrics, but for the list of a Go daemon, which comes in one piece.
+//! Memory does not grow with the number of metrics, except for the list of a Go daemon, which comes in one
+//! piece.
 
 mod args;
 mod backup;
@@ -66,32 +69,32 @@ pub use output::Output;
 use crate::outcome::{UnhealthyError, UsageError};
 use crate::output::{OutputError, while_read};
 
-/// Runs what `words` (with the program's name) say, on this process's streams. Under the name of one of the Go tool's
-/// small programs, such as `bucky-fill`, this is that program.
+/// Runs the command line `words`, which starts with the program's name, on this process's streams. Under the
+/// name of one of the Go tool's small programs, such as `bucky-fill`, it runs as that program.
 pub fn run_program(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     run(programs::arguments(words))
 }
 
-/// Runs the command that `args` (without the program's name) give, on this process's streams.
+/// Runs the command in `args`, without the program's name, on this process's streams.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     run_with(args, Output::of_process()).into()
 }
 
-/// The same, writing to `output`.
+/// Runs the command in `args`, without the program's name, and writes to `output`.
 pub fn run_with(args: impl IntoIterator<Item = OsString>, output: Output) -> Outcome {
     let output = std::sync::Arc::new(output);
     let result = match cli::parse(args) {
         Ok(command) => run_command(command, &output),
-        Err(stop) => return stop.tell(&output),
+        Err(stop) => return stop.print(&output),
     };
-    // Who has seen enough does not make a success of what has failed.
+    // A reader that has gone away does not turn a failure into a success.
     let result = result.and_then(|outcome| Ok(while_read(output.flush()).map(|()| outcome)?));
     match result {
         Ok(outcome) => outcome,
         Err(error) => {
             let outcome = outcome_of(&error);
             if outcome != Outcome::Done {
-                // What was found before the failure is the reader's.
+                // What was found before the failure is still printed.
                 let _ = output.flush();
                 output.say(format_args!("bucky: {error:#}"));
             }
@@ -100,11 +103,13 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>, output: Output) -> Out
     }
 }
 
-/// How much of a journal's `content`, in bytes, is whole lines. A journal is what `bucky rebalance --journal FILE` keeps;
-/// it has to be one of a run that deletes its sources, without a selection, on the ring with this fingerprint.
+/// How many bytes of a journal's `content` are whole lines. `bucky rebalance --journal FILE` writes journals.
+/// This one must be of a run that deletes its sources, without a selection, on the ring with this
+/// fingerprint.
 ///
 /// # Errors
-/// What a run would say that cannot go on from it: a line that is none, another level, another ring or selection.
+/// What a run would report that cannot continue from it: a line that is not valid, another version, another
+/// ring or selection.
 pub fn journal_whole_bytes(
     content: impl std::io::Read,
     ring: &str,
@@ -115,17 +120,17 @@ pub fn journal_whole_bytes(
 fn run_command(command: cli::Command, output: &std::sync::Arc<Output>) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        // It is for moves, while they run; otherwise it means nothing, and must not end the program. Listened to once, it is
-        // the process's no more.
+        // SIGUSR1 asks a move how far it is. In other commands it must not end the program. Once it is
+        // listened for, the default action is off for the whole process.
         let _ignored = signal(SignalKind::user_defined1())?;
         cli::run(command, output).await
     });
-    // Work that an operator stopped for good is not waited for.
+    // Work that an operator stopped at once is not waited for.
     runtime.shutdown_background();
     result
 }
 
-/// The exit code of a command that ended with `error`. A reader that went away is no failure.
+/// The exit code of a command that ended with `error`. A reader that went away is not a failure.
 fn outcome_of(error: &anyhow::Error) -> Outcome {
     if let Some(output) = error.downcast_ref::<OutputError>() {
         return if output.is_reader_gone() { Outcome::Done } else { Outcome::SomeFailed };
@@ -149,7 +154,7 @@ mod tests {
         run_with(args.iter().map(OsString::from), output)
     }
 
-    /// `bucky … | head` may end the reader; what failed has failed all the same.
+    /// `bucky … | head` may end the reader; a failure stays a failure.
     #[test]
     fn a_reader_that_has_gone_away_makes_no_success_of_a_failure() {
         let folder = tempfile::tempdir().unwrap();

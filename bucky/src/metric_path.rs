@@ -6,10 +6,10 @@ use bucky_whisper::MetricName;
 
 use crate::chain;
 
-/// Where Graphite keeps its files.
+/// Where Graphite stores its files.
 pub(crate) const STORAGE_DIR: &str = "/opt/graphite/storage/whisper";
 
-/// The file of a metric, below `folder` where there is one; why there is none.
+/// The file of a metric, below `folder` if there is one. The error is the reason why it has no path.
 pub(crate) fn to_path(name: &str, folder: Option<&Path>) -> Result<PathBuf, String> {
     if name.contains(';') && !name.starts_with("_tagged.") {
         return Err(format!(
@@ -21,7 +21,7 @@ pub(crate) fn to_path(name: &str, folder: Option<&Path>) -> Result<PathBuf, Stri
     Ok(folder.map_or_else(|| below.clone(), |folder| folder.join(&below)))
 }
 
-/// The metric of a file: `path` is below `folder`, or relative to it.
+/// The metric of a file; `path` is below `folder`, or relative to it.
 pub(crate) fn to_name(path: &str, folder: &Path) -> Result<String, String> {
     let path = Path::new(path);
     let below = path.strip_prefix(folder).unwrap_or(path);
@@ -57,7 +57,7 @@ mod tests {
         }
     }
 
-    /// Carbonate turns each of these into something: into another metric's name or file.
+    /// Carbonate turns each of these into something: the name or file of another metric.
     #[test]
     fn what_stands_for_no_metric_is_refused() {
         for path in ["/elsewhere/a.wsp", "a.b/c.wsp", "a/b.txt", "../a.wsp", "", "x.wsp.y/z.wsp"] {

@@ -1,22 +1,23 @@
-//! Names that are gathered before anything is done with them, however many there are: what does not fit a page waits in
-//! a file.
+//! Names that are collected before they are used, however many there are. What does not fit into a page goes
+//! to a file.
 //!
-//! The file has no name and goes with the pile. Names come out in the order in which they went in.
+//! The file has no name and is gone when the pile is dropped. Names come out in the order in which they went
+//! in.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 
-/// A pile of names. None of them may have an end of line.
+/// A pile of names. No name may contain an end of line.
 #[derive(Debug)]
 pub(crate) struct NamePile {
     page_len: usize,
-    /// Those that are not in the file.
+    /// The names that are not in the file yet.
     page: Vec<String>,
     file: Option<BufWriter<File>>,
     len: u64,
 }
 
-/// A pile of which names are taken.
+/// A pile that is being read.
 #[derive(Debug)]
 pub(crate) struct NamePages {
     page_len: usize,
@@ -25,7 +26,7 @@ pub(crate) struct NamePages {
 }
 
 impl NamePile {
-    /// An empty one; up to `page_len` names are kept in memory.
+    /// An empty pile; up to `page_len` names are kept in memory.
     pub(crate) fn new(page_len: usize) -> Self {
         Self { page_len: page_len.max(1), page: Vec::new(), file: None, len: 0 }
     }
@@ -38,7 +39,7 @@ impl NamePile {
     /// Adds a name.
     ///
     /// # Errors
-    /// Where the file cannot be made or written.
+    /// If the file cannot be created or written.
     pub(crate) async fn push(&mut self, name: String) -> io::Result<()> {
         self.page.push(name);
         self.len += 1;
@@ -58,10 +59,10 @@ impl NamePile {
         Ok(())
     }
 
-    /// The names, from the first on.
+    /// The names, from the first one on.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub(crate) async fn into_pages(self) -> io::Result<NamePages> {
         let Self { page_len, page, file, .. } = self;
         let file = match file {
@@ -80,10 +81,10 @@ impl NamePile {
 }
 
 impl NamePages {
-    /// The next names; none at the end.
+    /// The next names, or `None` at the end.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Vec<String>>> {
         if let Some(file) = self.file.take() {
             let page_len = self.page_len;

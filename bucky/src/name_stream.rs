@@ -1,4 +1,4 @@
-//! Lists that are piped through: names or paths, a line each, one after the other, however many.
+//! Lists that are read line by line: names or paths, however many.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use crate::names::names_from;
 use crate::outcome::UsageError;
 
-/// The longest line. No path that a system takes is longer.
+/// The longest line. No system accepts a longer path.
 const LINE_LIMIT_BYTES: u64 = 64 * 1024;
 /// U+FEFF in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The arguments that say where a list comes from.
+/// The arguments that say where a list is read from.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ListArgs {
     /// File with a name on each line, or a JSON array of names; - for standard input [default: -]
@@ -29,31 +29,31 @@ pub(crate) struct NameStream {
     number: u64,
 }
 
-/// Why a line of a list is none.
+/// The reason why a line of a list is not usable.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LineError {
-    /// The list cannot be read on.
+    /// The list cannot be read any further.
     #[error("line {number}: cannot read the rest of the list")]
     Unreadable { number: u64, source: io::Error },
-    /// Too long for a name or a path.
+    /// The line is too long for a name or a path.
     #[error(
         "line {number} is longer than {LINE_LIMIT_BYTES} bytes; this is not a list of names or paths"
     )]
     TooLong { number: u64 },
-    /// No name can be so.
+    /// The line is not text, and every name is.
     #[error("line {number}: {shown:?} is not UTF-8")]
     NotUtf8 { number: u64, shown: String },
 }
 
 impl LineError {
-    /// Whether the lines behind it can be read all the same.
+    /// Whether the lines after it can be read all the same.
     pub(crate) fn is_of_that_line(&self) -> bool {
         matches!(self, Self::NotUtf8 { .. })
     }
 }
 
 impl ListArgs {
-    /// Refuses to read the list from standard input where something else is read from there: the file `other` of `flag`.
+    /// Refuses to read the list from standard input if the file `other` of `flag` is read from there.
     ///
     /// # Errors
     /// [`UsageError`].
@@ -77,10 +77,10 @@ impl ListArgs {
         }
     }
 
-    /// The list.
+    /// Opens the list.
     ///
     /// # Errors
-    /// [`UsageError`] where it cannot be opened, or is no JSON array although it begins like one.
+    /// [`UsageError`] if it cannot be opened, or begins like a JSON array and is not one.
     pub(crate) fn open(&self) -> anyhow::Result<NameStream> {
         match &self.metrics_file {
             _ if self.is_stdin() => NameStream::read(Box::new(BufReader::new(io::stdin()))),
@@ -97,13 +97,13 @@ fn open_file(path: &Path) -> anyhow::Result<NameStream> {
 }
 
 impl NameStream {
-    /// Lines, or a JSON array where it begins with `[`, as no name does.
+    /// Reads lines, or a JSON array if it begins with `[`, as no name does.
     fn read(mut reader: Box<dyn BufRead>) -> anyhow::Result<Self> {
-        // A mark of the byte order, which some editors put first and nobody sees, is of no name.
+        // Some editors write an invisible byte order mark first; it is not part of the first name.
         if reader.fill_buf().is_ok_and(|begin| begin.starts_with(BYTE_ORDER_MARK)) {
             reader.consume(BYTE_ORDER_MARK.len());
         }
-        // What cannot be read is told by the first line.
+        // If nothing can be read here, the first line reports it.
         let is_json =
             reader.fill_buf().is_ok_and(|begin| begin.trim_ascii_start().starts_with(b"["));
         if is_json { Ok(Self::of(&names_from(reader)?)) } else { Ok(Self { reader, number: 0 }) }
@@ -118,7 +118,7 @@ impl NameStream {
 impl Iterator for NameStream {
     type Item = Result<String, LineError>;
 
-    /// The next line that is not empty, without blanks around it.
+    /// The next line that is not empty, without spaces around it.
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             self.number += 1;

@@ -1,4 +1,4 @@
-//! The metrics that a command is about, as names or as a regular expression, and how lists of names are read.
+//! Which metrics a command works on, as names or as a regular expression, and how lists of names are read.
 
 use std::io::Read;
 
@@ -7,36 +7,37 @@ use regex::Regex;
 
 use crate::outcome::UsageError;
 
-/// Which metrics are meant.
+/// Which metrics are selected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
     /// All.
     All,
-    /// Those in whose name the expression is found.
+    /// Those whose name matches the expression.
     Regex(String),
-    /// These: sorted, without doubles.
+    /// These names: sorted, each once.
     Names(Vec<String>),
 }
 
-/// What no argument means.
+/// What a command does if no metrics are given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nothing {
-    /// All metrics.
+    /// It takes all metrics.
     MeansAll,
-    /// A mistake.
+    /// It refuses to run.
     IsRefused,
 }
 
-/// The longest expression: it stands in a request's query, of which daemons take 64 KiB, and each byte may take three.
+/// The longest expression. It is sent in a request's query, of which daemons take 64 KiB, and each byte may
+/// become three.
 const REGEX_LIMIT_BYTES: usize = 20_000;
 
-/// `expression`, if it is one, not empty, and not too long.
+/// `expression`, if it is valid, not empty, and not too long.
 ///
 /// # Errors
 /// [`UsageError`].
 pub(crate) fn checked_regex(expression: &str) -> anyhow::Result<String> {
     if expression.is_empty() {
-        // D47: to the Go tool an empty expression means every metric there is.
+        // D47: the Go tool takes an empty expression for all metrics.
         return Err(UsageError::because(
             "the regular expression is empty; to select every metric, give `.`",
         ));
@@ -62,7 +63,7 @@ pub(crate) fn names_from(mut input: impl Read) -> anyhow::Result<Vec<String>> {
     input.read_to_string(&mut text).map_err(|error| {
         UsageError::because(format!("cannot read a list of names from standard input: {error}"))
     })?;
-    // Some editors put a mark of the byte order first, which nobody sees, and which is of no name.
+    // Some editors write an invisible byte order mark first; it is not part of the first name.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     if text.trim_start().starts_with(['[', '{', '"']) {
         return serde_json::from_str(text).map_err(|error| {
@@ -72,10 +73,10 @@ pub(crate) fn names_from(mut input: impl Read) -> anyhow::Result<Vec<String>> {
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
-/// The metric that a node lists as `name`; or why no metric can be called so.
+/// The metric that a node lists as `name`.
 ///
 /// # Errors
-/// The reason, in words: a daemon would refuse it, or take it for another metric's (D31).
+/// The reason why it is not a metric's name: a daemon would refuse it, or take it for another metric's (D31).
 pub(crate) fn metric_called(name: &str) -> Result<MetricName, String> {
     match MetricName::parse(name) {
         Ok(metric) if metric.as_str() == name => Ok(metric),

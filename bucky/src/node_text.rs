@@ -2,7 +2,7 @@
 
 use bucky_ring::Node;
 
-/// A node as carbonate writes it: what is not there is `None`, as in Python.
+/// A node as carbonate writes it: a missing instance is `None`, as in Python.
 pub(crate) fn long(node: &Node) -> String {
     format!("{}:{}:{}", host(node), node.port(), node.instance().unwrap_or("None"))
 }

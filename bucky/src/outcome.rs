@@ -2,16 +2,16 @@
 
 use std::process::ExitCode;
 
-/// How a command ended, as the exit code tells it.
+/// How a command ended; it decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// 0: all of it was done; also where there was nothing to do.
+    /// 0: everything was done, or there was nothing to do.
     Done,
     /// 1: some of it failed; what failed was named on standard error.
     SomeFailed,
-    /// 2: the command line makes no sense; nothing was done.
+    /// 2: the command line is not valid; nothing was done.
     Usage,
-    /// 3: the cluster is not healthy or not reachable.
+    /// 3: the cluster is not healthy, or does not answer.
     Unhealthy,
     /// 130: the operator stopped it a second time, and it stopped at once.
     Interrupted,
@@ -29,7 +29,8 @@ impl Outcome {
         }
     }
 
-    /// The outcome of two parts of one command: what failed counts for more than what could not be looked at.
+    /// The outcome of two parts of one command: a failure counts for more than a node that could not be
+    /// asked.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         let rank = |outcome| match outcome {
@@ -49,7 +50,7 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// The arguments are well formed and still make no sense: exit code 2.
+/// The arguments are well formed but make no sense together: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);

@@ -1,33 +1,34 @@
-//! How often something is tried again, and how long to wait between.
+//! How often something is tried again, and how long to wait in between.
 //!
-//! Four kinds of trouble: a node that is busy is waited for, and that is no failure; one that is away is waited for
-//! as long as a restart takes; a trouble that may pass is tried a few times; a lasting one is not tried again. Every
-//! kind has its limit, so that nothing waits for ever.
+//! There are four kinds of trouble. A busy node is waited for, and that is not a failure. A node that is down
+//! is waited for as long as a restart takes. Trouble that may pass is tried a few times. Lasting trouble is
+//! not tried again. Every kind has a limit, so that nothing waits for ever.
 
 use std::future::Future;
 use std::time::Duration;
 
 use bucky_api::{ClientError, Daemon, ErrorCode};
 
-/// How often something that failed and may pass is tried, the first time included.
+/// How often something that may pass is tried, the first time included.
 const ATTEMPTS: u32 = 4;
-/// The wait after the first failure; each further one doubles it.
+/// The wait after the first failure; it doubles after each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest single wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How long a busy node is waited for in all, without any progress. A first scan of a large store takes minutes.
+/// How long to wait for a busy node in all, without any progress. The first scan of a large store takes
+/// minutes.
 const BUSY_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// What kind of trouble it was.
+/// The kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
     /// The node asks to come again later.
     Busy,
-    /// Nothing listens there: perhaps the node is being restarted.
+    /// Nothing answers at the address: the node may be restarting.
     Away,
-    /// It may work the next time.
+    /// The next attempt may succeed.
     Passing,
-    /// It will not.
+    /// No further attempt will succeed.
     Lasting,
 }
 
@@ -48,25 +49,25 @@ impl Trouble {
 
 /// What to do after trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum NextStep {
     /// Try again after this long.
     Wait(Duration),
     /// Do not try again.
     GiveUp,
 }
 
-/// What is left of the patience with one piece of work.
+/// The attempts and waits that are left for one piece of work.
 #[derive(Debug)]
 pub(crate) struct Patience {
     attempts: u32,
     failures: u32,
     busy: Waits,
     away: Waits,
-    /// How long a node that is away is waited for in all, without any progress.
+    /// How long to wait in all for a node that is down, without any progress.
     away_limit: Duration,
 }
 
-/// Waits of one kind.
+/// The waits of one kind.
 #[derive(Debug, Default)]
 struct Waits {
     count: u32,
@@ -74,7 +75,7 @@ struct Waits {
 }
 
 impl Waits {
-    /// The number of the next one; none where all together reached `limit`.
+    /// The number of the next wait, or `None` if all waits together have reached `limit`.
     fn next(&mut self, limit: Duration) -> Option<u32> {
         (self.total < limit).then(|| {
             self.count += 1;
@@ -89,12 +90,12 @@ impl Patience {
         Self::with_attempts(daemon, ATTEMPTS)
     }
 
-    /// Patience with `daemon` for so many attempts at something that fails and may pass.
+    /// Patience with `daemon`, with this many attempts at something that may pass.
     pub(crate) fn with_attempts(daemon: &Daemon, attempts: u32) -> Self {
         Self::of(attempts, daemon.timeouts().away)
     }
 
-    /// Patience with several daemons at once, each of which may be away for `away_limit`.
+    /// Patience with several daemons at once, each of which may be down for `away_limit`.
     pub(crate) fn with_all(away_limit: Duration) -> Self {
         Self::of(ATTEMPTS, away_limit)
     }
@@ -104,8 +105,8 @@ impl Patience {
         Self { attempts, failures: 0, busy, away, away_limit }
     }
 
-    /// What to do after `trouble`. `jitter`, from 0 to 1, keeps many from coming back at one moment.
-    pub(crate) fn after(&mut self, trouble: Trouble, jitter: f64) -> Next {
+    /// What to do after `trouble`. `jitter`, from 0 to 1, keeps many clients from coming back at one moment.
+    pub(crate) fn after(&mut self, trouble: Trouble, jitter: f64) -> NextStep {
         let round = match trouble {
             Trouble::Lasting => None,
             Trouble::Passing => {
@@ -115,7 +116,7 @@ impl Patience {
             Trouble::Busy => self.busy.next(BUSY_LIMIT),
             Trouble::Away => self.away.next(self.away_limit),
         };
-        let Some(round) = round else { return Next::GiveUp };
+        let Some(round) = round else { return NextStep::GiveUp };
         let full = FIRST_WAIT.saturating_mul(1 << (round - 1).min(10)).min(LONGEST_WAIT);
         let wait = full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0));
         match trouble {
@@ -123,10 +124,10 @@ impl Patience {
             Trouble::Away => self.away.total += wait,
             Trouble::Passing | Trouble::Lasting => {}
         }
-        Next::Wait(wait)
+        NextStep::Wait(wait)
     }
 
-    /// Something of the work was done: the patience is whole again.
+    /// Notes that some of the work was done: all waits start again from zero.
     pub(crate) fn progress(&mut self) {
         *self = Self::of(self.attempts, self.away_limit);
     }
@@ -139,9 +140,9 @@ pub(crate) fn jitter() -> f64 {
     f64::from((low & 0xffff_ffff) as u32) / f64::from(u32::MAX)
 }
 
-/// Asks `daemon` until there is an answer, or patience is at its end; the last error is given then.
+/// Asks `daemon` until it answers, or until patience runs out; the error is the last one.
 ///
-/// `on_wait` is told of the first wait for a node that is busy or away.
+/// `on_wait` is called at the first wait for a node that is busy or down.
 ///
 /// # Errors
 /// [`ClientError`].
@@ -154,17 +155,17 @@ where
     F: Future<Output = Result<T, ClientError>>,
 {
     let mut patience = Patience::with(daemon);
-    let mut told = false;
+    let mut is_reported = false;
     loop {
         let error = match question().await {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         let trouble = Trouble::of(&error);
-        let Next::Wait(wait) = patience.after(trouble, jitter()) else { return Err(error) };
-        if matches!(trouble, Trouble::Busy | Trouble::Away) && !told {
+        let NextStep::Wait(wait) = patience.after(trouble, jitter()) else { return Err(error) };
+        if matches!(trouble, Trouble::Busy | Trouble::Away) && !is_reported {
             on_wait(&error);
-            told = true;
+            is_reported = true;
         }
         tokio::time::sleep(wait).await;
     }
@@ -179,30 +180,30 @@ mod tests {
     #[test]
     fn a_passing_trouble_is_tried_four_times_with_growing_waits() {
         let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
-        let waits: Vec<Next> = (0..4).map(|_| patience.after(Trouble::Passing, 1.0)).collect();
-        let wait = |millis| Next::Wait(Duration::from_millis(millis));
-        assert_eq!(waits, [wait(500), wait(1000), wait(2000), Next::GiveUp]);
+        let waits: Vec<NextStep> = (0..4).map(|_| patience.after(Trouble::Passing, 1.0)).collect();
+        let wait = |millis| NextStep::Wait(Duration::from_millis(millis));
+        assert_eq!(waits, [wait(500), wait(1000), wait(2000), NextStep::GiveUp]);
     }
 
     #[test]
     fn jitter_takes_off_up_to_half() {
         let wait = Patience::of(ATTEMPTS, AWAY_LIMIT).after(Trouble::Passing, 0.0);
-        assert_eq!(wait, Next::Wait(Duration::from_millis(250)));
+        assert_eq!(wait, NextStep::Wait(Duration::from_millis(250)));
         assert!((0.0..=1.0).contains(&jitter()));
     }
 
-    /// D37: the Go tool asks a daemon that is never ready for ever.
+    /// D37: the Go tool waits for ever for a daemon that never gets ready.
     #[test]
     fn a_busy_node_is_waited_for_long_but_not_for_ever() {
         let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
         let mut waited = Duration::ZERO;
-        while let Next::Wait(wait) = patience.after(Trouble::Busy, 1.0) {
+        while let NextStep::Wait(wait) = patience.after(Trouble::Busy, 1.0) {
             waited += wait;
         }
         assert!(waited >= BUSY_LIMIT && waited < BUSY_LIMIT + 2 * LONGEST_WAIT, "{waited:?}");
         assert_eq!(
             patience.after(Trouble::Passing, 1.0),
-            Next::Wait(FIRST_WAIT),
+            NextStep::Wait(FIRST_WAIT),
             "busy is no failure"
         );
     }
@@ -212,14 +213,14 @@ mod tests {
         for jitter in [0.0, 1.0] {
             let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
             let mut waited = Duration::ZERO;
-            while let Next::Wait(wait) = patience.after(Trouble::Away, jitter) {
+            while let NextStep::Wait(wait) = patience.after(Trouble::Away, jitter) {
                 waited += wait;
             }
             assert!(waited >= AWAY_LIMIT && waited < AWAY_LIMIT + LONGEST_WAIT, "{waited:?}");
         }
     }
 
-    /// What stands between a daemon and its client may answer 503 for good, and be wrong 15 minutes long.
+    /// A proxy between a daemon and its client may answer 503 for good; that must not cost 15 minutes.
     #[test]
     fn only_the_daemons_own_word_makes_it_busy() {
         let refusal = |status: u16, code| ClientError::Status {
@@ -247,9 +248,9 @@ mod tests {
     fn progress_makes_patience_whole_and_a_lasting_trouble_ends_it() {
         let mut patience = Patience::of(ATTEMPTS, AWAY_LIMIT);
         for _ in 0..10 {
-            assert_eq!(patience.after(Trouble::Passing, 1.0), Next::Wait(FIRST_WAIT));
+            assert_eq!(patience.after(Trouble::Passing, 1.0), NextStep::Wait(FIRST_WAIT));
             patience.progress();
         }
-        assert_eq!(patience.after(Trouble::Lasting, 1.0), Next::GiveUp);
+        assert_eq!(patience.after(Trouble::Lasting, 1.0), NextStep::GiveUp);
     }
 }

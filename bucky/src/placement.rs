@@ -1,7 +1,7 @@
-//! Where metrics belong: names in, nodes of the ring out.
+//! Where metrics belong: takes names, returns nodes of the ring.
 //!
-//! The rule is `bucky_placement`'s. Here are the series that were given with `--series`, and what people are told of
-//! tagged files that nobody can place.
+//! The rule is `bucky_placement`'s. This module has the series of `--series`, and the message about
+//! unplaceable files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::counted::counted;
 
-/// The folder that holds tagged series, as the beginning of a name.
+/// The prefix of names of tagged series.
 const TAGGED: &str = "_tagged.";
 
-/// Why a metric has no place on a ring.
+/// The reason why a metric cannot be placed on a ring.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoPlace {
     /// The file is named by a hash of its series.
     #[error("{0} is named by the hash of an unknown series; give the series with --series FILE")]
     Unplaceable(String),
-    /// Below the folder of tagged series, and no name.
+    /// It is below the folder of tagged series, and is not a metric's name.
     #[error("{0:?} is not the file name of a tagged series")]
     NoName(String),
 }
@@ -32,7 +32,7 @@ pub(crate) enum NoPlace {
 pub(crate) struct Series(Option<Arc<SeriesList>>);
 
 impl Series {
-    /// Those of `list`.
+    /// The series of `list`.
     pub(crate) fn of(list: SeriesList) -> Self {
         Self(Some(Arc::new(list)))
     }
@@ -42,12 +42,12 @@ impl Series {
         self.0.is_some()
     }
 
-    /// These, and before them the one that a daemon told of a file. Its hash is looked at all the same.
-    pub(crate) fn with_told<'a>(&'a self, told: Option<&'a str>) -> impl KnownSeries + 'a {
-        WithTold { series: self, told }
+    /// These series, after the one that a daemon reported for a file. Its hash is checked all the same.
+    pub(crate) fn with_reported<'a>(&'a self, reported: Option<&'a str>) -> impl KnownSeries + 'a {
+        WithReported { series: self, reported }
     }
 
-    /// What is said of so many tagged files that have no place.
+    /// The message about this many unplaceable files.
     pub(crate) fn unplaceable(&self, files: u64) -> Unplaceable {
         Unplaceable { files, was_given: self.is_given() }
     }
@@ -56,7 +56,7 @@ impl Series {
 impl KnownSeries for Series {
     fn series_of(&self, hash: &SeriesHash) -> Option<HashedSeries> {
         let list = self.0.as_ref()?;
-        // A line of the file is read: where other tasks wait for this thread, they go on on another one.
+        // This reads a line of the file. Other tasks of this thread continue on another one.
         match Handle::try_current().map(|handle| handle.runtime_flavor()) {
             Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| list.series_of(hash)),
             _ => list.series_of(hash),
@@ -64,19 +64,19 @@ impl KnownSeries for Series {
     }
 }
 
-struct WithTold<'a> {
+struct WithReported<'a> {
     series: &'a Series,
-    told: Option<&'a str>,
+    reported: Option<&'a str>,
 }
 
-impl KnownSeries for WithTold<'_> {
+impl KnownSeries for WithReported<'_> {
     fn series_of(&self, hash: &SeriesHash) -> Option<HashedSeries> {
-        let told = self.told.and_then(|told| HashedSeries::checked(told, hash));
-        told.or_else(|| self.series.series_of(hash))
+        let reported = self.reported.and_then(|reported| HashedSeries::checked(reported, hash));
+        reported.or_else(|| self.series.series_of(hash))
     }
 }
 
-/// Tagged files that stay where they are, and what to do about them; a sentence or two.
+/// A message of one or two sentences: tagged files stay where they are, and what to do about it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unplaceable {
     files: u64,
@@ -98,7 +98,7 @@ impl fmt::Display for Unplaceable {
     }
 }
 
-/// The owners of the metric called `name`, the first copy first: indices into [`Ring::nodes`].
+/// The owners of the metric `name`, the first copy first: indexes of [`Ring::nodes`].
 ///
 /// # Errors
 /// [`NoPlace`] for some files of tagged series.
@@ -151,7 +151,7 @@ mod tests {
             assert_eq!(owners(&ring, &none(), &series), owners(&ring, &none(), &file));
             let hashed = SeriesHash::of(&series).metric_name();
             let known = none();
-            let known = known.with_told(Some(&series));
+            let known = known.with_reported(Some(&series));
             assert_eq!(owners(&ring, &known, &hashed), owners(&ring, &none(), &series));
         }
         let hashed = format!("_tagged.abc.def.{}", "0".repeat(64));
@@ -159,13 +159,13 @@ mod tests {
         assert!(matches!(owners(&ring, &none(), "_tagged..x"), Err(NoPlace::NoName(_))));
     }
 
-    /// A daemon may say what it likes.
+    /// A daemon may report anything.
     #[test]
     fn a_series_that_a_daemon_tells_counts_only_with_the_right_hash() {
         let ring = ring(&["a", "b"], 1);
         let hashed = SeriesHash::of("disk.used;host=a").metric_name();
         let known = none();
-        let wrong = known.with_told(Some("disk.used;host=b"));
+        let wrong = known.with_reported(Some("disk.used;host=b"));
         assert!(matches!(owners(&ring, &wrong, &hashed), Err(NoPlace::Unplaceable(_))));
     }
 
@@ -178,7 +178,7 @@ mod tests {
         }
     }
 
-    /// D16: only the first copy's place is known to the Go tool.
+    /// D16: the Go tool knows only the place of the first copy.
     #[test]
     fn all_copies_are_owners_and_a_host_counts_once() {
         let ring = ring(&["a=x", "a=y", "b=x", "b=y"], 3);

@@ -1,7 +1,7 @@
-//! The names under which this program answers as one of the Go tool's small ones.
+//! The names under which this program runs as one of the Go tool's small programs.
 //!
-//! Those are programs of their own there. Here each is a sub-command of `bucky`; started through a link that has the
-//! small program's name, `bucky` behaves as that sub-command, so that scripts and cron jobs need not change.
+//! Those are separate programs there. Here each is a sub-command of `bucky`. Started through a link with the
+//! small program's name, `bucky` runs that sub-command, so scripts and cron jobs need not change.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -16,14 +16,14 @@ pub(crate) const PROGRAMS: [(&str, &str); 6] = [
     ("bucky-pickle-relay", "pickle-relay"),
 ];
 
-/// The command line of `bucky` that `words`, the program's path and its arguments, mean.
+/// The command line of `bucky` for `words`, which are a program's path and its arguments.
 pub(crate) fn arguments(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words = words.into_iter();
     let sub_command = words.next().and_then(|program| sub_command(&program));
     sub_command.map(OsString::from).into_iter().chain(words).collect()
 }
 
-/// The sub-command that a program of this path is; none where it is `bucky` itself, under whatever name.
+/// The sub-command for a program of this path, or `None` if it is `bucky` under any other name.
 fn sub_command(program: &OsStr) -> Option<&'static str> {
     let name = Path::new(program).file_name()?;
     PROGRAMS.iter().find(|(known, _)| name == *known).map(|(_, sub_command)| *sub_command)

@@ -1,16 +1,17 @@
-//! How long the files of many metrics are on average: those of some are asked for, evenly spread over all of them.
+//! The average length of many metrics' files, estimated from an even sample.
 
 use bucky_api::Daemon;
 use bucky_whisper::MetricName;
 use futures_util::{StreamExt, stream};
 
-/// Metrics whose sizes are asked for: at least so many where there are as many, and less than twice.
+/// How many sizes are asked for: at least this many if there are as many metrics, and less than twice as
+/// many.
 const SIZES: usize = 32;
-/// Sizes asked of a node at once.
+/// How many sizes a node is asked for at once.
 const SIZES_AT_ONCE: usize = 4;
 
-/// The average length of these metrics' files; none where none can be told.
-pub(crate) async fn average(daemon: &Daemon, sample: Thinned) -> Option<u64> {
+/// The average length of these metrics' files, in bytes, or `None` if the daemon reports none.
+pub(crate) async fn average(daemon: &Daemon, sample: EvenSample) -> Option<u64> {
     let sizes = stream::iter(sample.names).map(|name| async move {
         let stat = daemon.go_stat(name.as_str()).await.ok().flatten()?;
         u64::try_from(stat.size).ok()
@@ -21,17 +22,17 @@ pub(crate) async fn average(daemon: &Daemon, sample: Thinned) -> Option<u64> {
     sum.checked_div(sizes.len() as u64)
 }
 
-/// Some of many names, evenly spread over them.
+/// An even sample of many names.
 #[derive(Debug, Default)]
-pub(crate) struct Thinned {
+pub(crate) struct EvenSample {
     names: Vec<MetricName>,
     offered: u64,
-    /// Of so many names one is kept, as a power of two.
+    /// One of 2^`rarity` names is kept.
     rarity: u32,
 }
 
-impl Thinned {
-    /// Shows it one more name.
+impl EvenSample {
+    /// Adds one more name, which may be kept.
     pub(crate) fn offer(&mut self, metric: &MetricName) {
         let step = 1u64.checked_shl(self.rarity).unwrap_or(u64::MAX);
         if self.offered.is_multiple_of(step) {
@@ -56,14 +57,14 @@ mod tests {
     #[test]
     fn what_is_kept_is_spread_over_all_names() {
         for count in [0, 1, 20, 63, 64, 65, 1_000, 100_000] {
-            let mut thinned = Thinned::default();
+            let mut sample = EvenSample::default();
             for number in 0..count {
-                thinned.offer(&format!("m{number:06}").parse().unwrap());
+                sample.offer(&format!("m{number:06}").parse().unwrap());
             }
-            let kept = thinned.names.len();
+            let kept = sample.names.len();
             assert!(kept >= SIZES.min(count) && kept < 2 * SIZES, "{kept} of {count}");
             let numbers: Vec<usize> =
-                thinned.names.iter().map(|name| name.as_str()[1..].parse().unwrap()).collect();
+                sample.names.iter().map(|name| name.as_str()[1..].parse().unwrap()).collect();
             let widest = numbers.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
             assert!(widest <= count / SIZES + 1, "a gap of {widest} in {count}");
             assert!(count == 0 || count - numbers.last().unwrap() <= count / SIZES + 1);

@@ -1,4 +1,5 @@
-//! Files that are too long for memory, each in a temporary file without a name, which is gone once nobody has it open.
+//! Files that are too long for memory. Each is in a temporary file without a name, which is gone when it is
+//! closed.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,7 +14,7 @@ pub(crate) const HELD_FILE_BYTES: u64 = 32 << 20;
 /// The length of a block that becomes a hole if it has only zeros.
 const HOLE_BYTES: usize = 4096;
 
-/// A file's content, wherever it is.
+/// A file's content, in memory or on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// In memory.
@@ -23,7 +24,7 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    /// What of it is in memory.
+    /// How many bytes of it are in memory.
     pub(crate) fn held_bytes(&self) -> u64 {
         match self {
             Self::Held(content) => content.len() as u64,
@@ -34,7 +35,7 @@ impl Content {
     /// The content in a temporary file.
     ///
     /// # Errors
-    /// Those of the temporary file, which say what to do.
+    /// Those of the temporary file; they say what to do.
     pub(crate) fn into_spool(self) -> io::Result<Spool> {
         match self {
             Self::Spooled(spool) => Ok(spool),
@@ -47,7 +48,7 @@ impl Content {
     }
 }
 
-/// A file in a temporary file.
+/// A file's content in a temporary file.
 #[derive(Clone, Debug)]
 pub(crate) struct Spool {
     file: Arc<File>,
@@ -55,7 +56,7 @@ pub(crate) struct Spool {
     digest: Digest,
 }
 
-/// Two are equal if their contents are.
+/// Two spools are equal if their contents are.
 impl PartialEq for Spool {
     fn eq(&self, other: &Self) -> bool {
         (self.len_bytes, self.digest) == (other.len_bytes, other.digest)
@@ -90,7 +91,7 @@ impl Spool {
         SpoolReader { file: Arc::clone(&self.file), at: offset, left: bytes }
     }
 
-    /// All of it in memory.
+    /// The whole content, in memory.
     ///
     /// # Errors
     /// Those of the temporary file.
@@ -100,7 +101,7 @@ impl Spool {
         Ok(content)
     }
 
-    /// Its header, if that is one of a whole Whisper file; else what is wrong.
+    /// The header, if the content is a valid Whisper file, or else what is wrong.
     ///
     /// # Errors
     /// Those of the temporary file.
@@ -113,7 +114,7 @@ impl Spool {
         Ok(Header::parse(&head, self.len_bytes).map_err(ImageError::Header))
     }
 
-    /// This file with its new digest, after it was written to.
+    /// The spool with its new digest, after the file was written to.
     ///
     /// # Errors
     /// Those of the temporary file.
@@ -155,19 +156,19 @@ pub(crate) struct SpoolWriter {
 }
 
 impl SpoolWriter {
-    /// An empty one.
+    /// An empty temporary file.
     ///
     /// # Errors
-    /// Where there can be none; it says what to do.
+    /// If it cannot be created; the error says what to do.
     pub(crate) fn begin() -> io::Result<Self> {
         let file = tempfile::tempfile_in(folder()).map_err(explained)?;
         Ok(Self { file, at: 0, digest: DigestBuilder::new() })
     }
 
-    /// Adds a piece. What is only zeros becomes a hole.
+    /// Adds a piece. Blocks of zeros become holes.
     ///
     /// # Errors
-    /// Where there is no room for it; it says what to do.
+    /// If there is no room for it; the error says what to do.
     pub(crate) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
         self.digest.update(piece);
         for block in piece.chunks(HOLE_BYTES) {
@@ -179,10 +180,10 @@ impl SpoolWriter {
         Ok(())
     }
 
-    /// Adds `bytes` bytes of `reader`, which must not have fewer.
+    /// Adds `bytes` bytes of `reader`, which must have that many.
     ///
     /// # Errors
-    /// As [`Self::write`]; and those of the reader, unchanged: `UnexpectedEof` if it has fewer.
+    /// The errors of [`Self::write`], and those of the reader, unchanged: `UnexpectedEof` if it has fewer.
     pub(crate) fn copy(&mut self, reader: &mut impl Read, bytes: u64) -> Result<(), CopyError> {
         let mut piece = vec![0; 64 * HOLE_BYTES];
         let mut left = bytes;
@@ -208,15 +209,15 @@ impl SpoolWriter {
         self.at += bytes;
     }
 
-    /// How much was written.
+    /// How many bytes were written.
     pub(crate) fn len_bytes(&self) -> u64 {
         self.at
     }
 
-    /// The file with all that was written.
+    /// The file with everything that was written.
     ///
     /// # Errors
-    /// Where it cannot have its length; it says what to do.
+    /// If its length cannot be set; the error says what to do.
     pub(crate) fn finish(self) -> io::Result<Spool> {
         self.file.set_len(self.at).map_err(explained)?;
         let digest = self.digest.finish();
@@ -227,13 +228,13 @@ impl SpoolWriter {
 /// Which side of a copy failed.
 #[derive(Debug)]
 pub(crate) enum CopyError {
-    /// What was read.
+    /// The reader.
     Read(io::Error),
     /// The temporary file.
     Write(io::Error),
 }
 
-/// The folder of temporary files: `TMPDIR`, or else one that is on a disk, because `/tmp` may be in memory.
+/// The folder of temporary files: `TMPDIR`, or else a folder on disk, because `/tmp` may be in memory.
 fn folder() -> PathBuf {
     let on_disk = Path::new("/var/tmp");
     if std::env::var_os("TMPDIR").is_none() && on_disk.is_dir() {

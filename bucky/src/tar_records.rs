@@ -1,48 +1,48 @@
-//! What `bucky tar` writes into the records of a tar and `bucky restore` reads there: the digest of a member's content, and
-//! where the data of a sparse member lies.
+//! The records that `bucky tar` writes into a tar and `bucky restore` reads: digests of a member's content,
+//! and the map of a sparse member's data.
 //!
-//! A record is `LENGTH SPACE KEY=VALUE LF`, the length counting all of it. Source: `pax`, "pax Extended Header", in
-//! POSIX.1-2001. The digest stands in a `comment`, which no reader of a tar may take for anything, and which no tool puts
-//! on the file it unpacks: an extended attribute, as in an archive stream, would stay there and be wrong after carbon's
-//! next write.
+//! A record is `LENGTH SPACE KEY=VALUE LF`; the length includes all of it. Source: `pax`, "pax Extended
+//! Header", in POSIX.1-2001. The digest is in a `comment`: readers of a tar must ignore it, and no tool sets
+//! it on the file that it unpacks. An extended attribute, as in an archive stream, would stay on the file and
+//! be wrong after carbon's next write.
 
 use bucky_whisper::Digest;
 
 /// The key of a record that is for people only.
 pub(crate) const COMMENT: &str = "comment";
-/// What a comment begins with that has digests.
+/// How a comment with digests begins.
 const DIGESTS: &str = "bucky xxh3=";
-/// What is between the digest of the content and that of the path.
+/// What separates the digest of the content from that of the path.
 const PATH_DIGEST: &str = " path-xxh3=";
 
 /// The length of a block of a tar, in bytes.
 pub(crate) const BLOCK: usize = 512;
 
-/// The most stretches of a sparse file whose map is read, and written.
+/// The most stretches in the map of a sparse file, for reading and writing.
 pub(crate) const STRETCHES_MOST: usize = 512 * 1024;
 
-/// The digests that go with a member.
+/// The digests of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Digests {
     /// Of the whole content.
     pub(crate) content: Digest,
-    /// Of a path that stands in a record, which no checksum of the tar covers.
+    /// Of a path in a record: no checksum of the tar covers it.
     pub(crate) path: Option<Digest>,
 }
 
-/// What a comment says of digests.
+/// What a comment contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// Nothing: it is somebody else's comment.
+pub(crate) enum CommentContent {
+    /// No digests: another program wrote it.
     Nothing,
-    /// These.
+    /// Our digests.
     Digests(Digests),
-    /// It was ours, and is damaged.
+    /// Our digests, damaged.
     Damaged,
 }
 
 impl Digests {
-    /// As the value of a comment.
+    /// The digests as the value of a comment.
     pub(crate) fn to_comment(self) -> String {
         let path = self.path.map(|path| format!("{PATH_DIGEST}{path}")).unwrap_or_default();
         format!("{DIGESTS}{}{path}", self.content)
@@ -50,16 +50,18 @@ impl Digests {
 }
 
 /// Reads the value of a comment.
-pub(crate) fn told_by(comment: &[u8]) -> Told {
-    let Some(rest) = comment.strip_prefix(DIGESTS.as_bytes()) else { return Told::Nothing };
-    let Ok(rest) = std::str::from_utf8(rest) else { return Told::Damaged };
+pub(crate) fn read_comment(comment: &[u8]) -> CommentContent {
+    let Some(rest) = comment.strip_prefix(DIGESTS.as_bytes()) else {
+        return CommentContent::Nothing;
+    };
+    let Ok(rest) = std::str::from_utf8(rest) else { return CommentContent::Damaged };
     let (content, path) = match rest.split_once(PATH_DIGEST) {
         Some((content, path)) => (content, Some(path)),
         None => (rest, None),
     };
     match (content.parse(), path.map(str::parse).transpose()) {
-        (Ok(content), Ok(path)) => Told::Digests(Digests { content, path }),
-        _ => Told::Damaged,
+        (Ok(content), Ok(path)) => CommentContent::Digests(Digests { content, path }),
+        _ => CommentContent::Damaged,
     }
 }
 
@@ -76,7 +78,7 @@ pub(crate) fn record(key: &str, value: &[u8]) -> Vec<u8> {
     record
 }
 
-/// The records in `bytes`, key and value, in their order; none where one is malformed.
+/// The records in `bytes` in order, as key and value, or `None` if one is malformed.
 pub(crate) fn records(mut bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
@@ -90,7 +92,7 @@ pub(crate) fn records(mut bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     Some(records)
 }
 
-/// The number that `text` is, written in digits and nothing else.
+/// `text` as a number, if it is all digits.
 pub(crate) fn decimal<N: std::str::FromStr>(text: &[u8]) -> Option<N> {
     let digits = std::str::from_utf8(text).ok()?;
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -106,8 +108,8 @@ pub(crate) struct Stretch {
     pub(crate) bytes: u64,
 }
 
-/// Puts the stretches of a file of `len` bytes in their places; none where they do not fit: out of order, behind the end,
-/// or together not as long as `data`.
+/// Places the stretches in a file of `len` bytes. `None` if they do not fit: out of order, past the end, or
+/// not the same length as `data` in total.
 pub(crate) fn spread(len: usize, stretches: &[Stretch], mut data: &[u8]) -> Option<Vec<u8>> {
     let mut content = vec![0; len];
     let mut end = 0;
@@ -146,11 +148,11 @@ mod tests {
         for path in [None, Some(Digest::of(b"a/b.wsp"))] {
             let digests = Digests { content: digest, path };
             let comment = digests.to_comment();
-            assert_eq!(told_by(comment.as_bytes()), Told::Digests(digests));
+            assert_eq!(read_comment(comment.as_bytes()), CommentContent::Digests(digests));
             let damaged = comment.replace("xxh3=", "xxh3=z");
-            assert_eq!(told_by(damaged.as_bytes()), Told::Damaged);
+            assert_eq!(read_comment(damaged.as_bytes()), CommentContent::Damaged);
         }
-        assert_eq!(told_by(b"made on a Sunday"), Told::Nothing);
+        assert_eq!(read_comment(b"made on a Sunday"), CommentContent::Nothing);
     }
 
     #[test]

@@ -1,29 +1,30 @@
-//! The terminal that a command is given from, wherever its input and output go: for questions to the operator.
+//! The terminal that a command was started from, also if its input and output are redirected: for questions
+//! to the operator.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where the terminal of a process is.
+/// The path of a process's terminal.
 const TERMINAL: &str = "/dev/tty";
 
-/// The terminal, to be read from.
+/// The terminal, for reading.
 #[derive(Debug)]
 pub(crate) struct Terminal(Arc<Mutex<BufReader<File>>>);
 
 impl Terminal {
-    /// The terminal of this process.
+    /// Opens the terminal of this process.
     ///
     /// # Errors
-    /// Where it has none, as below cron.
+    /// If it has none, as under cron.
     pub(crate) fn open() -> io::Result<Self> {
         File::open(TERMINAL).map(|file| Self(Arc::new(Mutex::new(BufReader::new(file)))))
     }
 
-    /// Reads a line; none where the operator has closed the input.
+    /// Reads a line; `None` if the operator closed the input.
     ///
     /// # Errors
-    /// Where the terminal is gone.
+    /// If the terminal is gone.
     pub(crate) async fn read_line(&self) -> io::Result<Option<String>> {
         let lines = Arc::clone(&self.0);
         let read = tokio::task::spawn_blocking(move || {
@@ -35,8 +36,8 @@ impl Terminal {
     }
 }
 
-/// What an answer means; none where it means neither, so that the question is asked again. Only these words count, as in
-/// the Go tool.
+/// What an answer means, or `None` if it means neither, so that the question is asked again. Only these words
+/// count, as in the Go tool.
 pub(crate) fn yes_or_no(line: &str) -> Option<bool> {
     match line.trim() {
         "y" | "Y" | "yes" | "Yes" | "YES" => Some(true),

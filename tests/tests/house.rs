@@ -340,3 +340,59 @@ fn the_kind_of_a_daemon_is_asked_for_in_one_place() {
 fn a_file_is_deleted_with_a_receipt_or_by_the_operator() {
     assert_eq!(modules_that_name(&["go_delete"]), ["deletion", "transfer::go::delete"]);
 }
+
+/// Type names that any module may declare: a command's arguments, and the error of a small module.
+const SHARED_TYPE_NAMES: [&str; 2] = ["Args", "Error"];
+
+/// The types that `items` declare, also in functions and inner modules. Associated types do not count.
+fn declared_types(items: &[Item]) -> Vec<String> {
+    struct Declared(Vec<String>);
+    impl<'ast> Visit<'ast> for Declared {
+        fn visit_item(&mut self, item: &'ast Item) {
+            let (attributes, name) = match item {
+                Item::Struct(item) => (&item.attrs, Some(&item.ident)),
+                Item::Enum(item) => (&item.attrs, Some(&item.ident)),
+                Item::Union(item) => (&item.attrs, Some(&item.ident)),
+                Item::Trait(item) => (&item.attrs, Some(&item.ident)),
+                Item::Type(item) => (&item.attrs, Some(&item.ident)),
+                Item::Mod(item) => (&item.attrs, None),
+                Item::Fn(item) => (&item.attrs, None),
+                Item::Impl(item) => (&item.attrs, None),
+                _ => (&Vec::new(), None),
+            };
+            if !is_for_tests(attributes) {
+                self.0.extend(name.map(ToString::to_string));
+                visit::visit_item(self, item);
+            }
+        }
+    }
+    let mut declared = Declared(Vec::new());
+    items.iter().for_each(|item| declared.visit_item(item));
+    declared.0
+}
+
+#[test]
+fn a_type_name_means_one_thing_in_a_program() {
+    for program in ["api", "bucky"] {
+        let mut modules_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (module, items) in modules(program) {
+            for name in declared_types(&items) {
+                modules_of.entry(name).or_default().push(module.clone());
+            }
+        }
+        assert!(modules_of.len() > 20, "{program} was not found");
+        modules_of.retain(|name, modules| {
+            modules.len() > 1 && !SHARED_TYPE_NAMES.contains(&name.as_str())
+        });
+        assert_eq!(modules_of, BTreeMap::new(), "declared twice in {program}");
+    }
+}
+
+#[test]
+fn types_are_found_where_they_are_declared() {
+    let file = syn::parse_str::<syn::File>(
+        "struct A; enum B {} trait C { type Inner; } type D = u8; fn f() { struct E; }
+         #[cfg(test)] struct T; #[cfg(test)] mod tests { struct T; }",
+    );
+    assert_eq!(declared_types(&file.unwrap().items), ["A", "B", "C", "D", "E"]);
+}

@@ -1,4 +1,4 @@
-//! Arguments of the commands that carry metrics from node to node.
+//! Arguments of the commands that send metrics from node to node.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -13,11 +13,11 @@ use crate::plan::room::Reserve;
 use crate::transfer::batch::BatchLimits;
 use crate::transfer::options::{Batching, PaceOptions, Preparation, Travel};
 
-/// How much may wait in half-full batches, in all sources together: some 20 bytes a metric. With 200 sources and 200
-/// owners batches get about 25 metrics by it.
+/// How many bytes half-full batches of all sources together may hold, at some 20 bytes a metric. With 200
+/// sources and 200 owners, batches get about 25 metrics with this limit.
 const HELD_BYTES: usize = 16 << 20;
 
-/// How many full batches may go past a half-full one.
+/// How many full batches may overtake a half-full one.
 pub(crate) const PASSED: u64 = 20;
 
 /// How metrics travel, and how many at once.
@@ -30,8 +30,8 @@ pub(crate) struct BatchArgs {
     pub(crate) workers: usize,
     /// Compression on the wire: auto, identity, zstd, gzip or snappy
     ///
-    /// With auto, files travel uncompressed until a daemon finds that the network is the bottleneck and that zstd
-    /// is faster.
+    /// With auto, files travel uncompressed until a daemon finds that the network is the bottleneck and that
+    /// zstd is faster.
     #[arg(long, default_value = "auto", value_name = "CODING", help_heading = heading::LIMITS, hide_short_help = true)]
     encoding: Travel,
     /// Most bytes in a batch (K, M, G are powers of 1024)
@@ -42,8 +42,8 @@ pub(crate) struct BatchArgs {
     batch_metrics: u64,
     /// Most bytes a second in all, such as 50M or 400Mbit
     ///
-    /// All daemons together send each other at most this much for this run, so no node and no link carries more.
-    /// K, M and G are powers of 1024; Kbit, Mbit and Gbit are powers of 1000.
+    /// All daemons together send each other at most this much for this run, so no node and no link carries
+    /// more. K, M and G are powers of 1024; Kbit, Mbit and Gbit are powers of 1000.
     #[arg(long, value_name = "BYTES", value_parser = bandwidth, help_heading = heading::LIMITS)]
     bandwidth: Option<NonZeroU64>,
     /// Most metrics a second in and out of a node
@@ -65,7 +65,7 @@ pub(crate) struct BatchArgs {
 }
 
 impl BatchArgs {
-    /// How fast they may travel.
+    /// How fast metrics may travel.
     pub(crate) fn pace(&self) -> PaceOptions {
         PaceOptions {
             bytes_per_second: self.bandwidth,
@@ -74,7 +74,7 @@ impl BatchArgs {
         }
     }
 
-    /// In which batches, how many at once; `passed` full ones may go past a half-full one.
+    /// How large batches are, and how many run at once; `passed` full batches may overtake a half-full one.
     pub(crate) fn batching(&self, cluster: &ClusterArgs, passed: u64) -> Batching {
         let travel =
             if cluster.no_encoding { Travel::As(Encoding::Identity) } else { self.encoding };
@@ -87,7 +87,7 @@ impl BatchArgs {
         Batching { workers: self.workers, travel, limits }
     }
 
-    /// What is done first.
+    /// What is prepared before the first batch.
     pub(crate) fn preparation(&self, fresh: bool, dry_run: bool) -> Preparation {
         Preparation {
             fresh,

@@ -1,4 +1,4 @@
-//! Arguments of every command that speaks to a cluster: which, and how long to wait for it.
+//! Arguments of every command that speaks to a cluster: which cluster, and how long to wait for it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, Scope};
 use crate::outcome::UsageError;
 use crate::output::Output;
 
-/// Where the daemon is when nothing is said.
+/// The daemon to ask if none is given.
 const DEFAULT_HOST: &str = "localhost:4242";
 /// The environment variable that names it.
 const HOST_VARIABLE: &str = "BUCKYHOST";
@@ -36,7 +36,8 @@ pub(crate) struct ClusterArgs {
     pub(crate) timeout: u64,
     /// Seconds to wait for more of an answer that has begun [default: 60]
     ///
-    /// A daemon that is busy sends a sign of life every 5 s. If --timeout is longer than 60, it is the default.
+    /// A daemon that is busy sends a sign of life every 5 s. If --timeout is longer than 60, it is the
+    /// default.
     #[arg(long, value_name = "SECONDS", value_parser = integer::<u64>(1..=86_400), help_heading = heading::CONNECTION, hide_short_help = true)]
     idle_timeout: Option<u64>,
     /// Seconds to keep trying a node that is down
@@ -59,7 +60,7 @@ impl ClusterArgs {
     /// The daemon to ask first.
     ///
     /// # Errors
-    /// [`UsageError`] where `BUCKYHOST` is none.
+    /// [`UsageError`] if `BUCKYHOST` is not a valid address.
     pub(crate) fn host(&self) -> anyhow::Result<DaemonAddr> {
         if let Some(host) = &self.host {
             return Ok(host.clone());
@@ -69,10 +70,10 @@ impl ClusterArgs {
         text.parse().map_err(|error| UsageError::because(format!("{HOST_VARIABLE}: {error}")))
     }
 
-    /// A client that waits as long as was asked for, and shows the token that was given.
+    /// A client with the timeouts and the token that were given.
     ///
     /// # Errors
-    /// [`UsageError`] where there is no token in the file; where the HTTP library cannot be set up.
+    /// [`UsageError`] if the file does not contain a token; any error of setting up the HTTP library.
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         let answer = Duration::from_secs(self.timeout);
         let defaults = Timeouts::default();
@@ -90,28 +91,28 @@ impl ClusterArgs {
         })
     }
 
-    /// D36: the Go tool panics where the file cannot be read.
+    /// D36: the Go tool panics if the file cannot be read.
     fn token(&self) -> anyhow::Result<Option<Token>> {
         let Some(path) = &self.api_token_file else { return Ok(None) };
-        let told = |reason: String| {
+        let in_context = |reason: String| {
             UsageError::because(format!("-api-token-file {}: {reason}", path.display()))
         };
-        let content =
-            read_short_file(path, TOKEN_LIMIT_BYTES).map_err(|error| told(error.to_string()))?;
-        Token::parse(&content).map(Some).map_err(|error| told(error.to_string()))
+        let content = read_short_file(path, TOKEN_LIMIT_BYTES)
+            .map_err(|error| in_context(error.to_string()))?;
+        Token::parse(&content).map(Some).map_err(|error| in_context(error.to_string()))
     }
 }
 
-/// The cluster that `args` mean: all of it, or with `-s` the node at `-h` alone.
+/// The cluster that `args` select: all of it, or with `-s` only the node at `-h`.
 ///
 /// # Errors
-/// [`crate::outcome::UnhealthyError`] where `-h` gives no ring.
+/// [`crate::outcome::UnhealthyError`] if `-h` gives no ring.
 pub(crate) async fn discover(args: &ClusterArgs, output: &Output) -> anyhow::Result<Cluster> {
-    // D7: the Go tool takes -s and asks, or deletes from, all nodes all the same.
+    // D7: the Go tool accepts -s and still asks, or deletes from, all nodes.
     let scope = if args.single { Scope::Single } else { Scope::All };
     let cluster = Cluster::discover(args.client()?, args.host()?, scope).await?;
     if args.verbose {
-        cluster.tell_members(output);
+        cluster.print_members(output);
     }
     Ok(cluster)
 }

@@ -1,9 +1,9 @@
-//! Which metrics are each node's own.
+//! Which metrics are local: written by each node about itself.
 
 use super::heading;
 use crate::outcome::UsageError;
 
-/// Arguments that say which metrics are each node's own, for nodes that do not know it themselves.
+/// Arguments that say which metrics are local, for nodes that do not know it themselves.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct LocalArgs {
     /// Names that begin with this belong to the node that has them
@@ -20,10 +20,10 @@ pub(crate) struct LocalArgs {
 }
 
 impl LocalArgs {
-    /// The prefix, where there is one.
+    /// The prefix of local metrics, if there is one.
     ///
     /// # Errors
-    /// [`UsageError`] for an empty one, which would mean every metric.
+    /// [`UsageError`] for an empty one, which would match every metric.
     pub(crate) fn prefix(&self) -> anyhow::Result<Option<String>> {
         if self.no_filter_cache_metrics {
             return Ok(None);

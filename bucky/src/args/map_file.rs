@@ -8,10 +8,10 @@ use anyhow::Context;
 use crate::copy::NameMap;
 use crate::outcome::UsageError;
 
-/// The map in the file called so; `-` is standard input.
+/// Reads the map from this file; `-` is standard input.
 ///
 /// # Errors
-/// [`UsageError`] where there is none; what it has, and why that is none.
+/// [`UsageError`] if the file cannot be opened or is not a valid map, with the reason.
 pub(crate) fn read_map(file: &str) -> anyhow::Result<NameMap> {
     let (called, source): (&str, Box<dyn Read>) = if file == "-" {
         ("standard input", Box::new(std::io::stdin().lock()))

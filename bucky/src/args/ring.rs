@@ -1,4 +1,4 @@
-//! The ring that a command goes by: that of a file, or the cluster's.
+//! The ring that a command uses: from a file, or the cluster's.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,10 +16,11 @@ use crate::output::Output;
 /// The longest ring document that is read.
 const DOCUMENT_LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The ring in a file, or that of the cluster; and then also what the daemon at `--host` calls itself.
+/// The ring in a file, or that of the cluster. In the second case, also the name of the daemon at `--host`.
 ///
 /// # Errors
-/// [`UsageError`] where the file has no ring; [`crate::outcome::UnhealthyError`] where the cluster does not agree on one.
+/// [`UsageError`] if the file has no ring; [`crate::outcome::UnhealthyError`] if the cluster does not agree
+/// on one.
 pub(crate) async fn ring_of(
     file: Option<&Path>,
     cluster: &ClusterArgs,
@@ -48,7 +49,8 @@ fn read_ring(path: &Path, output: &Output) -> anyhow::Result<Ring> {
     let spec = document.to_spec().map_err(|error| unusable(chain(&error)))?;
     let is_carbon = spec.relay == Relay::Carbon;
     match Ring::new(spec.clone()) {
-        // Nothing can be moved by such a ring; but carbon runs with it, and gives what there is.
+        // Nothing can be moved with such a ring, but carbon runs with it, and returns the owners that there
+        // are.
         Err(error @ (RingError::TooFewNodes { .. } | RingError::TooFewHosts { .. }))
             if is_carbon =>
         {

@@ -1,4 +1,4 @@
-//! What becomes of points that have no place in a file because another storage schema made it.
+//! What to do with points that have no place in a file, because another storage schema created it.
 
 use bucky_api::OnSchemaDifference;
 
@@ -11,8 +11,8 @@ pub(crate) struct SchemaArgs {
     /// For points without a place at the owner: keep, reshape, coarsen or drop
     ///
     /// Such points exist where another storage schema created the owner's file. `keep` keeps the source and
-    /// reports it (exit code 1). `reshape` gives the owner's file the archives of both files. `coarsen` accepts a
-    /// valid point of a coarser archive in place of the finer ones. `drop` loses the points.
+    /// reports it (exit code 1). `reshape` gives the owner's file the archives of both files. `coarsen`
+    /// accepts a valid point of a coarser archive in place of the finer ones. `drop` loses the points.
     #[arg(long, value_name = "ACTION", default_value = "keep", help_heading = heading::WHAT_MOVES)]
     pub(crate) on_schema_difference: OnSchemaDifference,
     /// Do not ask before points are lost (with --on-schema-difference drop)
@@ -21,10 +21,10 @@ pub(crate) struct SchemaArgs {
 }
 
 impl SchemaArgs {
-    /// What was said, for a command that does not look at everything first.
+    /// The policy, for commands that do not read everything before they begin.
     ///
     /// # Errors
-    /// [`UsageError`] where points are to be given up and that was not confirmed.
+    /// [`UsageError`] if points may be lost and `--yes` was not given.
     pub(crate) fn confirmed(&self) -> anyhow::Result<OnSchemaDifference> {
         if self.on_schema_difference == OnSchemaDifference::Drop && !self.yes {
             return Err(UsageError::because(

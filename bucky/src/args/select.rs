@@ -1,4 +1,4 @@
-//! Which metrics a command is about: names as arguments, names on standard input, or a regular expression.
+//! Which metrics a command works on: names as arguments, names on standard input, or a regular expression.
 
 use std::io::Read;
 
@@ -6,7 +6,7 @@ use super::heading;
 use crate::names::{Nothing, Selection, checked_regex, names_from, sorted};
 use crate::outcome::UsageError;
 
-/// The arguments that say which metrics are meant.
+/// The arguments that select metrics.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct SelectArgs {
     /// The argument is a regular expression
@@ -25,10 +25,11 @@ pub(crate) struct SelectArgs {
 }
 
 impl SelectArgs {
-    /// Which metrics are meant. Reads `stdin` where the argument is `-`.
+    /// The selected metrics. Reads `stdin` if the argument is `-`.
     ///
     /// # Errors
-    /// [`UsageError`]: nothing given where something must be, a bad or empty expression, or an input that is no list.
+    /// [`UsageError`]: arguments are required and missing, the expression is bad or empty, or the input is not
+    /// a list.
     pub(crate) fn selection(
         &self,
         nothing: Nothing,
@@ -46,7 +47,7 @@ impl SelectArgs {
             }
             [expression] if self.regex => return Ok(Selection::Regex(checked_regex(expression)?)),
             [dash] if dash == "-" => names_from(stdin)?,
-            // The Go tool passes over what follows.
+            // The Go tool ignores further arguments.
             [_, next, ..] if self.regex => {
                 return Err(UsageError::because(format!(
                     "-r takes one expression, but {next:?} follows it; join them as A|B"
@@ -121,7 +122,7 @@ mod tests {
         assert!(checked_regex(&"%".repeat(20_000)).is_ok());
     }
 
-    /// D1: a list that cannot be read counts as no list, so that all is meant.
+    /// D1: the Go tool ignores a list that it cannot read, and takes all metrics.
     #[test]
     fn a_list_that_cannot_be_read_is_refused() {
         for stdin in ["[\"a\",", "[1]", "[null]", "{\"a\": 1}", "\"a\""] {

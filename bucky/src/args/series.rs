@@ -22,10 +22,10 @@ pub(crate) struct SeriesArgs {
 }
 
 impl SeriesArgs {
-    /// The series in the file; none where there is no file. What is odd about it is said.
+    /// The series in the file, or none without a file. Warns of what is odd about it.
     ///
     /// # Errors
-    /// [`UsageError`] where the file cannot be used.
+    /// [`UsageError`] if the file cannot be used.
     pub(crate) async fn read(&self, output: &Output) -> anyhow::Result<Series> {
         let Some(path) = self.series.clone() else { return Ok(Series::default()) };
         let read = tokio::task::spawn_blocking(move || SeriesList::read(&path));

@@ -7,7 +7,7 @@ use std::path::Path;
 /// The name that means standard input.
 pub(crate) const STDIN: &str = "-";
 
-/// The content of a file that has no more than `limit_bytes`.
+/// The content of a file of at most `limit_bytes`.
 pub(crate) fn read_short_file(path: &Path, limit_bytes: usize) -> io::Result<Vec<u8>> {
     let source: Box<dyn Read> =
         if path == Path::new(STDIN) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };

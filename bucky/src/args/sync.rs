@@ -1,6 +1,6 @@
-//! Arguments of the commands that move or copy metrics in bulk: `rebalance`, `copy`, `backfill2`.
+//! Arguments of the commands that move or copy many metrics: `rebalance`, `copy`, `backfill2`.
 //!
-//! The Go tool's flags, with its defaults, and ours. What they mean together is decided in [`SyncArgs::options`].
+//! The Go tool's flags with its defaults, and ours. [`SyncArgs::options`] decides what they mean together.
 
 use std::net::Ipv6Addr;
 use std::num::NonZeroU32;
@@ -16,12 +16,12 @@ use super::heading;
 use crate::transfer::options::{
     HealthOptions, PaceOptions, Repairs, SourceRules, StatisticsOptions, SyncOptions,
 };
-use crate::transfer::{Order, Selected, Task};
+use crate::transfer::{MoveOrder, MoveSelection, Task};
 
-/// The metrics a second of a node whose carbon is watched, where nothing is said (the Go tool's).
+/// The metrics a second of a node with a watched cache, if no rate is given (the Go tool's default).
 const WATCHED_METRICS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN;
 
-/// How metrics are moved, how fast, and where it is told.
+/// How metrics are moved, how fast, and what is reported where.
 #[derive(clap::Args, Debug)]
 pub(crate) struct SyncArgs {
     /// Print the plan and change nothing
@@ -41,8 +41,8 @@ pub(crate) struct SyncArgs {
     pub(crate) batches: BatchArgs,
     /// Slow down for nodes whose go-carbon cache is full (GET /admin/info)
     ///
-    /// Each node starts at --metrics-per-second [default: 1]. A node whose cache is full returns to that rate;
-    /// the others get faster and faster.
+    /// Each node starts at --metrics-per-second [default: 1]. A node whose cache is full returns to that
+    /// rate; the others get faster and faster.
     #[arg(long, help_heading = heading::GO, hide_short_help = true)]
     go_carbon_health_check: bool,
     /// Seconds between two checks of a cache
@@ -104,18 +104,18 @@ pub(crate) struct SyncArgs {
 }
 
 impl SyncArgs {
-    /// Whether sources are deleted, where nothing said means `by_default`.
+    /// Whether sources are deleted; `by_default` decides if no flag was given.
     pub(crate) fn deletes(&self, by_default: bool) -> bool {
         if by_default { !self.no_delete } else { self.delete }
     }
 
-    /// The order to copy whole nodes: all that `seed`, or the cluster that it tells of, has. Sources stay, unless it was
-    /// said that they are deleted: a command that is called copy must not lose anything by being given no flag.
-    pub(crate) fn copying(&self, cluster: &ClusterArgs, seed: DaemonAddr) -> Order {
-        Order {
+    /// The order to copy whole nodes: everything that the node at `seed`, or its cluster, has. Sources stay
+    /// unless a flag says that they are deleted: a command called copy must not lose anything by default.
+    pub(crate) fn copying(&self, cluster: &ClusterArgs, seed: DaemonAddr) -> MoveOrder {
+        MoveOrder {
             task: Task::Copy,
             seed,
-            selected: Selected::default(),
+            selected: MoveSelection::default(),
             preparation: self.batches.preparation(false, self.no_op),
             sources: SourceRules {
                 deletes: self.deletes(false),
@@ -129,7 +129,7 @@ impl SyncArgs {
         }
     }
 
-    /// How fast, and where it is told.
+    /// How fast metrics travel, and what is reported where.
     pub(crate) fn options(&self) -> SyncOptions {
         let seconds = |seconds: i64| {
             u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
@@ -164,7 +164,7 @@ impl SyncArgs {
             job_state: self.job_state_file.clone(),
             error_tolerance: self.error_tolerance,
             repairs: Repairs::default(),
-            tells_deletions: self.print_deletion,
+            names_deletions: self.print_deletion,
             max_clock_difference: self.clocks.max_clock_difference,
         }
     }
@@ -189,7 +189,7 @@ fn threshold(text: &str) -> Result<f64, String> {
 
 fn endpoint(text: &str) -> Result<DaemonAddr, String> {
     let addr: DaemonAddr = text.parse().map_err(|error| format!("{error}"))?;
-    // Carbon's port is not the daemons', which an address without a port would mean.
+    // Without a port, [`DaemonAddr`] would take the daemons' port, and this is carbon's.
     let has_port =
         text.parse::<Ipv6Addr>().is_err() && text.ends_with(&format!(":{}", addr.port()));
     if has_port { Ok(addr) } else { Err(format!("{text} has no port (try {text}:2003)")) }
@@ -254,7 +254,7 @@ mod tests {
                 names_hosts: false,
             })
         );
-        assert_eq!((options.error_tolerance, options.tells_deletions), (0, false));
+        assert_eq!((options.error_tolerance, options.names_deletions), (0, false));
         assert!(args.deletes(true) && !args.deletes(false), "a move deletes, a copy does not");
     }
 
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!((options.pace, options.statistics), (pace, None));
     }
 
-    /// D34: `-metrics-per-second 0` and a health check interval of 0 are panics in the Go tool.
+    /// D34: the Go tool panics with `-metrics-per-second 0` or a health check interval of 0.
     #[test]
     fn rates_and_intervals_of_nothing_are_refused() {
         for flag in [
@@ -303,7 +303,7 @@ mod tests {
         );
     }
 
-    /// D33: the Go tool finds out at the end of the run, and then logs thousands of lines.
+    /// D33: the Go tool notices it at the end of the run, and then logs thousands of lines.
     #[test]
     fn an_endpoint_needs_a_host_and_a_port() {
         assert_eq!(endpoint("g:2003").unwrap().port(), 2003);

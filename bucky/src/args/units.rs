@@ -1,10 +1,10 @@
-//! Numbers with units, as arguments have them: times, lengths, rates.
+//! Parsers for arguments with units: times, lengths, rates.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
-/// The slowest `--bandwidth`, in bytes a second: a piece that a daemon sends must be taken within its patience of a
-/// minute, and files must not take days.
+/// The slowest `--bandwidth`, in bytes a second: a daemon waits for at most a minute until a piece that it
+/// sends is taken, and files must not take days.
 const LEAST_BANDWIDTH: u64 = 64 * 1024;
 
 /// `-w`: how many pieces of work run at once.
@@ -13,7 +13,7 @@ pub(crate) fn workers(text: &str) -> Result<usize, String> {
     bucky_flags::integer::<usize>(1..=10_000)(text).map_err(|error| format!("{error}"))
 }
 
-/// A time: a number of seconds, or one and s, m or h.
+/// A time: a number of seconds, or a number and s, m or h.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let (digits, factor) = match text.as_bytes() {
         [.., b's'] => (&text[..text.len() - 1], 1),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::heading;
 use super::units::time;
 use crate::outcome::UsageError;
-use crate::transfer::Order;
+use crate::transfer::MoveOrder;
 use crate::transfer::options::SourceRules;
 
 /// Arguments of the commands that copy whole nodes.
@@ -23,17 +23,17 @@ pub(crate) struct WholeArgs {
 }
 
 impl WholeArgs {
-    /// `order` with these.
+    /// Adds these arguments to `order`.
     ///
     /// # Errors
-    /// [`UsageError`] where they make no sense together.
-    pub(crate) fn apply(self, order: Order) -> anyhow::Result<Order> {
+    /// [`UsageError`] if they make no sense together.
+    pub(crate) fn apply(self, order: MoveOrder) -> anyhow::Result<MoveOrder> {
         if !order.sources.deletes && self.rest > Duration::ZERO {
             return Err(UsageError::because(
                 "--rest needs -delete: it says which sources are deleted",
             ));
         }
         let sources = SourceRules { rest: self.rest, ..order.sources };
-        Ok(Order { sources, journal: self.journal, ..order })
+        Ok(MoveOrder { sources, journal: self.journal, ..order })
     }
 }

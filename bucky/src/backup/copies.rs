@@ -1,28 +1,29 @@
-//! The copies of one metric that go into an archive, and what is made of them.
+//! The copies of one metric that go into an archive, before and after they are merged.
 
 use bucky_api::archive::FileMeta;
 
 use crate::spool::Content;
 
 /// A copy of a metric.
-pub(crate) struct Held {
-    /// The node it is from.
+pub(crate) struct HeldCopy {
+    /// The index of the node that it came from.
     pub(crate) node: usize,
-    /// Mode and time of change there.
+    /// Its mode and modification time there.
     pub(crate) meta: FileMeta,
     /// The whole file.
     pub(crate) content: Content,
 }
 
-/// What is to be archived of a metric.
+/// What is archived of a metric.
 #[derive(Debug, Default)]
-pub(crate) struct Merged {
-    /// The files, the one last written to last: of several it is the one that unpacking leaves.
+pub(crate) struct MergedCopies {
+    /// The files, the last written one last: if there are several, unpacking leaves that one.
     pub(crate) files: Vec<(FileMeta, Content)>,
-    /// Copies that are no whole Whisper files, or that could not be brought together with others: where, and what is wrong.
+    /// Copies that are not valid Whisper files, or could not be merged with others: the node, and what is
+    /// wrong.
     pub(crate) failed: Vec<(usize, String)>,
-    /// How many copies gave something.
+    /// How many copies contributed something.
     pub(crate) copies: u64,
-    /// Points that came to the first copy from others.
+    /// Points that the first copy got from others.
     pub(crate) points: u64,
 }

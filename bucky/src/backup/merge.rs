@@ -1,26 +1,26 @@
-//! What goes into an archive of the copies of one metric, so that no point of any of them is missing there.
+//! Merges the copies of one metric for an archive, so that no point of any copy is missing there.
 //!
-//! Contents and a time in, members out; what is too long to be held is merged by `merge_long`, in its files. Copies with the
-//! same archives become one, as a fill would have it (`docs/internals/fill.md`): the first keeps all it has, and gets what only the
-//! others have. Copies that cannot be brought together
-//! without losing something, being compressed or of other archives, stay apart.
+//! Takes contents and a time, returns members. `merge_long` does the same in temporary files, for copies that
+//! are too long for memory. Copies with the same archives become one, by the rules of a fill
+//! (`docs/internals/fill.md`): the first keeps all its points, and gets those that only the others have.
+//! Copies that cannot be merged without loss stay apart: they are compressed, or have other archives.
 
 use bucky_api::archive::FileMeta;
 use bucky_api::chain;
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Image, ImageError, fill};
 
-use super::copies::{Held, Merged};
+use super::copies::{HeldCopy, MergedCopies};
 use super::merge_long::merge_long;
 use crate::spool::Content;
 
-/// Brings `copies` together as of `now`, the one whose values count first.
-pub(crate) fn merge(copies: Vec<Held>, now: u32) -> Merged {
+/// Merges `copies` at the time `now`. The values of the first copy win.
+pub(crate) fn merge(copies: Vec<HeldCopy>, now: u32) -> MergedCopies {
     if copies.iter().any(|copy| matches!(copy.content, Content::Spooled(_))) {
         return merge_long(copies, now);
     }
-    let mut merged = Merged::default();
+    let mut merged = MergedCopies::default();
     let mut files: Vec<(FileMeta, Vec<u8>)> = Vec::new();
-    for Held { node, meta, content } in copies {
+    for HeldCopy { node, meta, content } in copies {
         let Content::Held(content) = content else { continue };
         match Image::parse(&content) {
             Ok(_) | Err(ImageError::Compressed) => {}
@@ -45,8 +45,8 @@ pub(crate) fn merge(copies: Vec<Held>, now: u32) -> Merged {
     merged
 }
 
-/// Puts into `into` the points that only `content` has, and tells how many; none where it cannot have all of them, and is
-/// as it was.
+/// Fills the points that only `content` has into `into`, and returns how many. `None` if `into` cannot hold
+/// all of them; `into` is unchanged then.
 fn bring(content: &[u8], into: &mut [u8], now: u32) -> Option<u64> {
     if content == into {
         return Some(0);
@@ -59,11 +59,11 @@ fn bring(content: &[u8], into: &mut [u8], now: u32) -> Option<u64> {
         FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() };
     let plan = fill(&source, &destination, options);
     let points = plan.points_filled();
-    let mut brought = into.to_vec();
-    plan.apply(&mut brought);
-    let is_whole = Coverage::of(&source, &Image::parse(&brought).ok()?, options.clocks).is_whole();
+    let mut filled = into.to_vec();
+    plan.apply(&mut filled);
+    let is_whole = Coverage::of(&source, &Image::parse(&filled).ok()?, options.clocks).is_whole();
     is_whole.then(|| {
-        into.copy_from_slice(&brought);
+        into.copy_from_slice(&filled);
         points
     })
 }
@@ -95,18 +95,18 @@ mod tests {
         content
     }
 
-    fn held(node: usize, mtime: u64, content: &[u8]) -> Held {
+    fn held(node: usize, mtime: u64, content: &[u8]) -> HeldCopy {
         let content = Content::Held(content.to_vec());
-        Held { node, meta: FileMeta { mode: 0o644, mtime }, content }
+        HeldCopy { node, meta: FileMeta { mode: 0o644, mtime }, content }
     }
 
-    /// The same in a temporary file.
-    fn spooled(node: usize, mtime: u64, content: &[u8]) -> Held {
+    /// A copy like [`held`], in a temporary file.
+    fn spooled(node: usize, mtime: u64, content: &[u8]) -> HeldCopy {
         let spool = Content::Held(content.to_vec()).into_spool().unwrap();
-        Held { content: Content::Spooled(spool), ..held(node, mtime, content) }
+        HeldCopy { content: Content::Spooled(spool), ..held(node, mtime, content) }
     }
 
-    fn contents(merged: &Merged) -> Vec<Vec<u8>> {
+    fn contents(merged: &MergedCopies) -> Vec<Vec<u8>> {
         let content = |(_, content): &(FileMeta, Content)| match content {
             Content::Held(content) => content.clone(),
             Content::Spooled(spool) => {
@@ -123,10 +123,10 @@ mod tests {
         image.archive(0).unwrap().points_valid(NOW).map(|point| point.value).collect()
     }
 
-    /// D23: the Go tool stores one of two copies twice, and leaves the other out.
+    /// D23: the Go tool stores one of two copies twice and leaves the other out.
     #[test]
     fn copies_become_one_that_has_all_points_and_the_firsts_values() {
-        // The oldest lies in the first slot, from which positions count.
+        // The oldest point is in the first slot, from which positions count.
         let one = file("1m:3h", &[(100, 1.0), (5, 2.0)]);
         let other = file("1m:3h", &[(100, 7.0), (4, 3.0), (3, 0.0)]);
         for of in [held, spooled] {

@@ -1,5 +1,5 @@
-//! Merges the copies of one metric that are too long for memory: in their temporary files, window by window, by the rules of
-//! `merge`.
+//! Merges the copies of one metric that are too long for memory: in their temporary files, window by window,
+//! by the rules of `merge`.
 
 use std::io;
 
@@ -9,29 +9,29 @@ use bucky_whisper::{
     AggregationSix, Clocks, FillOptions, Header, ImageError, LargeFillError, fill_large,
 };
 
-use super::copies::{Held, Merged};
+use super::copies::{HeldCopy, MergedCopies};
 use crate::spool::{Content, Spool};
 
-/// A file of the archive that is being made; its header unless it is compressed.
-struct File {
+/// A file for the archive, with its header unless it is compressed.
+struct MergedFile {
     meta: FileMeta,
     spool: Spool,
     header: Option<Header>,
 }
 
-/// What became of a copy that was merged into a file.
-enum Brought {
-    /// The file has all of it; so many points came.
+/// The result of merging a copy into a file.
+enum MergeResult {
+    /// The file holds all its points; this many were filled.
     Whole(u64),
-    /// They cannot be merged.
+    /// The two cannot be merged.
     Apart,
 }
 
-/// Merges `copies` as of `now`, the one whose values win first.
-pub(super) fn merge_long(copies: Vec<Held>, now: u32) -> Merged {
-    let mut merged = Merged::default();
-    let mut files: Vec<File> = Vec::new();
-    for Held { node, meta, content } in copies {
+/// Merges `copies` at the time `now`. The values of the first copy win.
+pub(super) fn merge_long(copies: Vec<HeldCopy>, now: u32) -> MergedCopies {
+    let mut merged = MergedCopies::default();
+    let mut files: Vec<MergedFile> = Vec::new();
+    for HeldCopy { node, meta, content } in copies {
         let (spool, header) = match looked_at(content) {
             Ok((spool, Ok(header))) => (spool, Some(header)),
             Ok((spool, Err(ImageError::Compressed))) => (spool, None),
@@ -45,10 +45,10 @@ pub(super) fn merge_long(copies: Vec<Held>, now: u32) -> Merged {
             }
         };
         merged.copies += 1;
-        let copy = File { meta, spool, header };
+        let copy = MergedFile { meta, spool, header };
         match bring_into_one(&copy, &mut files, now) {
-            Ok(Brought::Whole(points)) => merged.points += points,
-            Ok(Brought::Apart) => files.push(copy),
+            Ok(MergeResult::Whole(points)) => merged.points += points,
+            Ok(MergeResult::Apart) => files.push(copy),
             Err(error) => {
                 let reason = format!("cannot merge it with the other copies: {error}");
                 merged.failed.push((node, reason));
@@ -68,37 +68,42 @@ fn looked_at(content: Content) -> io::Result<(Spool, Result<Header, ImageError>)
     Ok((spool, kind))
 }
 
-/// Brings `copy` into the first of `files` that can have all of it.
-fn bring_into_one(copy: &File, files: &mut [File], now: u32) -> io::Result<Brought> {
+/// Merges `copy` into the first of `files` that can hold all its points.
+fn bring_into_one(
+    copy: &MergedFile,
+    files: &mut [MergedFile],
+    now: u32,
+) -> io::Result<MergeResult> {
     for file in files {
-        if let Brought::Whole(points) = bring(copy, file, now)? {
+        if let MergeResult::Whole(points) = bring(copy, file, now)? {
             file.meta.mtime = file.meta.mtime.max(copy.meta.mtime);
-            return Ok(Brought::Whole(points));
+            return Ok(MergeResult::Whole(points));
         }
     }
-    Ok(Brought::Apart)
+    Ok(MergeResult::Apart)
 }
 
-/// Puts into `into` the points that only `copy` has. If `into` has no place for all of them, it may have got some.
-fn bring(copy: &File, into: &mut File, now: u32) -> io::Result<Brought> {
+/// Fills the points that only `copy` has into `into`. If `into` has no place for all of them, some may be
+/// filled already.
+fn bring(copy: &MergedFile, into: &mut MergedFile, now: u32) -> io::Result<MergeResult> {
     let (from, to) = (&copy.spool, &into.spool);
     if (from.len_bytes(), from.digest()) == (to.len_bytes(), to.digest()) {
-        return Ok(Brought::Whole(0));
+        return Ok(MergeResult::Whole(0));
     }
     let (Some(source), Some(destination)) = (&copy.header, &into.header) else {
-        return Ok(Brought::Apart);
+        return Ok(MergeResult::Apart);
     };
     if source.archives != destination.archives {
-        return Ok(Brought::Apart);
+        return Ok(MergeResult::Apart);
     }
     let options =
         FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::default() };
     let filled = fill_large(from.file(), to.file(), options);
     into.spool = to.clone().changed()?;
     match filled {
-        Ok(done) if done.coverage.is_whole() => Ok(Brought::Whole(done.points_filled)),
+        Ok(done) if done.coverage.is_whole() => Ok(MergeResult::Whole(done.points_filled)),
         Ok(_) | Err(LargeFillError::Source(_) | LargeFillError::Destination(_)) => {
-            Ok(Brought::Apart)
+            Ok(MergeResult::Apart)
         }
         Err(error) => Err(io::Error::other(chain(&error))),
     }

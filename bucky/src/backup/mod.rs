@@ -1,17 +1,18 @@
-//! `bucky tar`: the metrics of all nodes as one tar on standard output.
+//! `bucky tar`: writes the metrics of all nodes to standard output, as one tar.
 //!
-//! The nodes' lists are read twice: once to their ends, so that nothing is written where one of them cannot be read, and
-//! then metric by metric in the order of their names. `read` fetches copies, some at a time; `merge` (pure) brings those of
-//! one metric together, so that no point is missing in the archive; `packer` and `tar_writer` write it. What is held at a
-//! time does not grow with the number of metrics; nor with the length of files: those that are too long to be held lie in
-//! temporary files, the copies of one metric at a time, which is written once all of them are there and have the digests that
-//! their nodes tell at the end.
+//! The nodes' lists are read twice. The first time they are read to their ends, so that nothing is written if
+//! one of them cannot be read. The second time they are read metric by metric, in the order of the names.
+//! `read` fetches copies, some at a time. `merge` (pure) merges the copies of one metric, so that no point is
+//! missing. `packer` and `tar_writer` write the archive. Memory grows neither with the number of metrics nor
+//! with the length of files. Files that are too long for memory go into temporary files, for one metric at a
+//! time. They are written once all copies have arrived and match the digests that their nodes sent.
 
 mod copies;
 mod merge;
 mod merge_long;
 mod packer;
 mod read;
+mod subjects;
 mod tar_writer;
 
 use std::sync::Arc;
@@ -21,59 +22,61 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::{Semaphore, mpsc};
 
-use self::packer::{Counts, Packing, Piece};
-use self::read::{Pace, Subjects, Window};
-pub(crate) use self::tar_writer::Form;
+use self::packer::{ArchiveCounts, ArchivePiece, Packing};
+use self::read::{ReadWindow, WindowPace};
+use self::subjects::ArchiveSubjects;
+pub(crate) use self::tar_writer::TarForm;
 #[cfg(test)]
 pub(crate) use self::tar_writer::TarWriter;
 use crate::chain;
-use crate::cluster::{Cluster, Finding, Scope};
+use crate::cluster::{Cluster, ClusterFinding, Scope};
 use crate::copy_streams::{CopyNodes, ReadError};
 use crate::counted::{self, counted};
 use crate::holders::{Holders, Placer};
-use crate::inventory::{Sought, refresh};
+use crate::inventory::{UnfoundNames, refresh};
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::{Output, human_bytes};
 use crate::patience::Trouble;
 
-/// What the operator ordered.
-pub(crate) struct Order {
+/// The arguments of `bucky tar`.
+pub(crate) struct BackupOrder {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
-    /// That node alone, or all.
+    /// That node alone, or all nodes.
     pub(crate) scope: Scope,
-    /// Which metrics.
+    /// Which metrics are archived.
     pub(crate) selection: Selection,
-    /// Whether the nodes scan anew first.
+    /// Whether the nodes scan again first.
     pub(crate) fresh: bool,
     /// How many windows of metrics are read at once.
     pub(crate) workers: usize,
     /// How contents are stored.
-    pub(crate) form: Form,
+    pub(crate) form: TarForm,
     /// How the archive is compressed.
     pub(crate) encoding: Encoding,
     /// Whether every metric is named.
     pub(crate) verbose: bool,
 }
 
-/// Carries `order` out.
+/// Carries out `order`.
 ///
 /// # Errors
-/// Where a node cannot be read, or standard output does not take all of it: what was written is of no use then.
+/// If a node cannot be read, or standard output does not take everything. What was written is not usable
+/// then.
 pub(crate) async fn run(
     client: Client,
-    order: Order,
+    order: BackupOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let cluster = Cluster::discover(client, order.seed.clone(), order.scope).await?;
     if order.verbose {
-        cluster.tell_members(output);
+        cluster.print_members(output);
     }
     refuse_absence(&cluster)?;
     if !cluster.is_healthy() {
         output.say("Warning: Cluster is not optimal.");
-        cluster.tell_findings(output);
+        cluster.print_findings(output);
     }
     if order.fresh {
         refresh(cluster.present(), output).await?;
@@ -81,23 +84,23 @@ pub(crate) async fn run(
     let survey = survey(&cluster, &order, output).await?;
     output.say(format_args!("Total metrics selected for tar: {}", survey.metrics));
     let counts = write(&cluster, &order, survey.metrics, output).await?;
-    tell_end(&counts, output);
+    report_end(&counts, output);
     let failed = if counts.failed > 0 { Outcome::SomeFailed } else { Outcome::Done };
-    let outcome = failed.and(survey.outcome).and(survey.sought.tell(output));
+    let outcome = failed.and(survey.outcome).and(survey.unfound.report(output));
     let end =
         if outcome == Outcome::Done { "" } else { " Errors are present: it is not complete." };
     output.say(format_args!("Archive complete.{end}"));
     Ok(outcome.and(cluster.outcome()))
 }
 
-/// An archive that lacks what a node has would seem to be whole.
+/// Refuses the cluster unless all nodes answered: the archive would lack copies and look complete.
 fn refuse_absence(cluster: &Cluster) -> anyhow::Result<()> {
-    let unasked = |finding: &&Finding| matches!(finding, Finding::NoAddress { .. });
+    let unasked = |finding: &&ClusterFinding| matches!(finding, ClusterFinding::NoAddress { .. });
     if let Some(finding) = cluster.findings.iter().find(unasked) {
         return Err(UnhealthyError::because(format!("nothing was archived: {finding}")));
     }
     for member in &cluster.members {
-        if let Some(finding) = Finding::away(member) {
+        if let Some(finding) = ClusterFinding::away(member) {
             return Err(UnhealthyError::because(format!(
                 "nothing was archived, because metrics would be missing: {finding} (-s archives only the node at -h)"
             )));
@@ -106,20 +109,24 @@ fn refuse_absence(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What there is to be archived.
-struct Survey {
+/// What there is to archive.
+struct BackupSurvey {
     metrics: u64,
-    sought: Sought,
+    unfound: UnfoundNames,
     outcome: Outcome,
 }
 
 /// Reads all lists to their ends.
-async fn survey(cluster: &Cluster, order: &Order, output: &Arc<Output>) -> anyhow::Result<Survey> {
+async fn survey(
+    cluster: &Cluster,
+    order: &BackupOrder,
+    output: &Arc<Output>,
+) -> anyhow::Result<BackupSurvey> {
     let broken =
         |error| UnhealthyError::because(format!("nothing was archived: {}", chain(&error)));
     let mut outcome = Outcome::Done;
     for member in cluster.members.iter() {
-        // To the Go tool folders that cannot be read are not there (D42).
+        // The Go tool passes over folders that it cannot read (D42).
         let Some(inventory) = member.status().map(|status| &status.inventory) else { continue };
         if inventory.unreadable_folders > 0 {
             let (addr, problem) = (member.addr(), &inventory.problem);
@@ -127,7 +134,7 @@ async fn survey(cluster: &Cluster, order: &Order, output: &Arc<Output>) -> anyho
                 .say(format_args!("bucky: {addr}: {problem}; the files in them are not archived"));
             outcome = Outcome::SomeFailed;
         }
-        // The others are told; those that have no place on the ring are archived as all else.
+        // The other kinds are reported. Unplaceable metrics are archived like all others.
         let found =
             NotServed { unreadable_folders: 0, unplaceable: 0, ..inventory.all_not_served() };
         let text = found.text();
@@ -147,15 +154,15 @@ async fn survey(cluster: &Cluster, order: &Order, output: &Arc<Output>) -> anyho
             }
         }
     }
-    Ok(Survey { metrics, sought: holders.into_sought(), outcome })
+    Ok(BackupSurvey { metrics, unfound: holders.into_unfound(), outcome })
 }
 
 async fn write(
     cluster: &Cluster,
-    order: &Order,
+    order: &BackupOrder,
     planned: u64,
     output: &Arc<Output>,
-) -> anyhow::Result<Counts> {
+) -> anyhow::Result<ArchiveCounts> {
     let packing = Packing {
         form: order.form,
         encoding: order.encoding,
@@ -165,7 +172,7 @@ async fn write(
     };
     let (sender, end) = packer::start(packing, Arc::clone(output));
     let handed = hand_over(cluster, order, &sender, output).await;
-    // Without its end, the archive is given up.
+    // Without the end piece, the packer gives the archive up.
     drop(sender);
     let written = end.await.map_err(|_| anyhow::anyhow!("the archive is not complete"))?;
     let counts = written.map_err(|error| {
@@ -176,23 +183,23 @@ async fn write(
     handed.map(|()| counts)
 }
 
-/// Reads window after window, several at once, and hands them over in their order.
+/// Reads several windows at once, and sends them to the packer in order.
 async fn hand_over(
     cluster: &Cluster,
-    order: &Order,
-    sender: &mpsc::Sender<Piece>,
+    order: &BackupOrder,
+    sender: &mpsc::Sender<ArchivePiece>,
     output: &Arc<Output>,
 ) -> anyhow::Result<()> {
     let holders = Holders::begin(cluster, &order.selection, output).await?;
-    // A ring that cannot be used says nothing about where else to look.
+    // If the ring cannot be used, only the nodes that list a metric are asked for it.
     let placer = Placer::of(cluster, None).ok().map(Arc::new);
-    let mut subjects = Subjects::new(holders, placer);
+    let mut subjects = ArchiveSubjects::new(holders, placer);
     let nodes = CopyNodes::new(&cluster.members, Encoding::Identity, Arc::clone(output));
     let nodes = Arc::new(nodes);
-    let mut pace = Pace::default();
+    let mut pace = WindowPace::default();
     let mut reading = FuturesOrdered::new();
     let mut is_last = false;
-    // Of long metrics one at a time has its copies on the disk.
+    // Only one long metric at a time has its copies in temporary files.
     let long_places = Arc::new(Semaphore::new(1));
     loop {
         while !is_last && reading.len() < pace.windows(order.workers) {
@@ -200,7 +207,7 @@ async fn hand_over(
             match next.map_err(|error| given_up(Trouble::of(&error), &chain(&error)))? {
                 Some(window) => {
                     let nodes = Arc::clone(&nodes);
-                    // On a task of its own: it goes on while the archive's reader takes its time.
+                    // On a task of its own, so that it continues while the reader of the archive is slow.
                     reading
                         .push_back(tokio::spawn(async move { read::read(&nodes, window).await }));
                 }
@@ -211,18 +218,18 @@ async fn hand_over(
         let mut window = read?.map_err(|error| unreadable(&error))?;
         loop {
             pace.saw(&window);
-            let Window { mut taken, long, rest } = window;
+            let ReadWindow { mut taken, long, rest } = window;
             if let Some(long) = long {
-                if sender.send(Piece::Window(std::mem::take(&mut taken))).await.is_err() {
+                if sender.send(ArchivePiece::Window(std::mem::take(&mut taken))).await.is_err() {
                     return Ok(());
                 }
-                // Nothing closes it: if the packer has ended, what it had is gone, and its place is free.
+                // The semaphore is never closed. If the packer has ended, it has released its permit.
                 let place = Arc::clone(&long_places).acquire_owned().await.ok();
                 let long = read::read_long(&nodes, long, place).await;
                 taken.push(long.map_err(|error| unreadable(&error))?);
             }
-            if sender.send(Piece::Window(taken)).await.is_err() {
-                // Standard output has failed; how, it tells itself.
+            if sender.send(ArchivePiece::Window(taken)).await.is_err() {
+                // Standard output failed; the packer reports the reason.
                 return Ok(());
             }
             if rest.is_empty() {
@@ -231,8 +238,8 @@ async fn hand_over(
             window = read::read(&nodes, rest).await.map_err(|error| unreadable(&error))?;
         }
     }
-    // Where nobody takes the end, standard output has failed.
-    let _ = sender.send(Piece::End).await;
+    // If the packer has ended, standard output failed.
+    let _ = sender.send(ArchivePiece::End).await;
     Ok(())
 }
 
@@ -240,7 +247,7 @@ fn unreadable(error: &ReadError) -> anyhow::Error {
     given_up(error.trouble(), &chain(error))
 }
 
-/// The error of an archive that had begun.
+/// The error of an archive that was already begun.
 fn given_up(trouble: Trouble, reason: &str) -> anyhow::Error {
     let text = format!("{reason}; the archive is not complete");
     match trouble {
@@ -249,8 +256,8 @@ fn given_up(trouble: Trouble, reason: &str) -> anyhow::Error {
     }
 }
 
-fn tell_end(counts: &Counts, output: &Output) {
-    let Counts { metrics, files, bytes, merged, apart, failed } = counts;
+fn report_end(counts: &ArchiveCounts, output: &Output) {
+    let ArchiveCounts { metrics, files, bytes, merged, apart, failed } = counts;
     output.say(format_args!(
         "{} in {}, {}.",
         counted::metrics(*metrics),
@@ -291,7 +298,7 @@ mod tests {
             Cluster::from_answers(ring.clone(), members)
         };
         refuse_absence(&cluster(v1(&ring, "b", "s2"))).unwrap();
-        // Another ring is only told.
+        // A ring that differs is only reported.
         let other = document(&["a", "b", "c"]);
         refuse_absence(&cluster(v1(&other, "b", "s2"))).unwrap();
         let away = refuse_absence(&cluster(Answer::Away {
@@ -301,7 +308,7 @@ mod tests {
         assert!(away.unwrap_err().to_string().contains("b:4242 is down: refused"));
         let mut nameless = cluster(v1(&ring, "b", "s2"));
         let (host, reason) = ("x y".to_owned(), "a blank".to_owned());
-        nameless.findings.push(Finding::NoAddress { host, reason });
+        nameless.findings.push(ClusterFinding::NoAddress { host, reason });
         let error = refuse_absence(&nameless).unwrap_err();
         assert!(error.downcast_ref::<UnhealthyError>().is_some(), "{error}");
     }

@@ -1,8 +1,9 @@
-//! Writes an archive to standard output, from a thread of its own: what reads it may be slow.
+//! Writes an archive to standard output, on a thread of its own: whatever reads it may be slow.
 //!
-//! Windows come in the order of their names; of each metric the copies are brought together here. What is wrong with a
-//! metric is told, and the rest goes on. An archive that cannot be finished ends with a block that is none of a tar, so that
-//! every reader complains: one that only stops is taken for whole by GNU tar.
+//! Windows arrive in the order of their names. The copies of each metric are merged here. If something is
+//! wrong with a metric, it is reported and the archive continues. An archive that cannot be finished ends
+//! with a block that is not valid in a tar, so that every reader complains: GNU tar takes an archive that
+//! only stops for complete.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -13,69 +14,69 @@ use bucky_api::Encoding;
 use bucky_api::encoding::Encoder;
 use tokio::sync::{mpsc, oneshot};
 
-use super::copies::Merged;
+use super::copies::MergedCopies;
 use super::merge::merge;
-use super::read::Taken;
-use super::tar_writer::{Form, TarWriter};
+use super::read::MetricCopies;
+use super::tar_writer::{TarForm, TarWriter};
 use crate::output::{Output, human_bytes, human_count, human_duration};
 use crate::spool::Content;
 use crate::tar_records::BLOCK;
 
-/// How often people are told how far it is.
+/// How often progress is printed.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
-/// How many metrics are named with which something is wrong.
+/// How many metrics with a problem are named.
 const NAMED: u64 = 1_000;
-/// What stands in the place of the end of an archive that was given up.
+/// The block that ends an archive that was given up.
 const GIVEN_UP: &[u8] = b"bucky: this archive is not complete: it was cut off here\n";
 
-/// What is to be written next.
-pub(crate) enum Piece {
+/// What the packer writes next.
+pub(crate) enum ArchivePiece {
     /// Metrics.
-    Window(Vec<Taken>),
-    /// The end.
+    Window(Vec<MetricCopies>),
+    /// The end of the archive.
     End,
 }
 
 /// How an archive is written.
 pub(crate) struct Packing {
     /// How contents are stored.
-    pub(crate) form: Form,
-    /// How the whole is compressed.
+    pub(crate) form: TarForm,
+    /// How the archive is compressed.
     pub(crate) encoding: Encoding,
     /// Whether every metric is named.
     pub(crate) verbose: bool,
-    /// How many metrics there are to be, for the progress.
+    /// How many metrics are planned, for the progress.
     pub(crate) planned: u64,
-    /// The nodes' addresses, by their places.
+    /// The addresses of the nodes, by index.
     pub(crate) addrs: Vec<String>,
 }
 
 /// What was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Metrics of which something is in the archive.
+pub(crate) struct ArchiveCounts {
+    /// Metrics with at least one file in the archive.
     pub(crate) metrics: u64,
     /// Files in the archive.
     pub(crate) files: u64,
-    /// Their length together.
+    /// Their total length.
     pub(crate) bytes: u64,
-    /// Metrics of which several copies were brought together in one file.
+    /// Metrics whose copies were merged into one file.
     pub(crate) merged: u64,
-    /// Metrics whose copies had to stay apart.
+    /// Metrics with copies that could not be merged.
     pub(crate) apart: u64,
-    /// Metrics of which a copy, or all, could not be archived.
+    /// Metrics with a copy that could not be archived.
     pub(crate) failed: u64,
 }
 
-/// Starts the thread. The first channel takes what is to be written, the second tells how it ended.
+/// Starts the thread. The first channel takes what is to be written; the second returns the result.
 pub(crate) fn start(
     packing: Packing,
     output: Arc<Output>,
-) -> (mpsc::Sender<Piece>, oneshot::Receiver<io::Result<Counts>>) {
+) -> (mpsc::Sender<ArchivePiece>, oneshot::Receiver<io::Result<ArchiveCounts>>) {
     let (sender, pieces) = mpsc::channel(1);
     let (end_sender, end) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
-        // Where nobody waits for it any more, nobody needs to know.
+        // If nothing waits for the result, nothing needs it.
         let _ = end_sender.send(pack(packing, &output, pieces));
     });
     (sender, end)
@@ -84,22 +85,27 @@ pub(crate) fn start(
 fn pack(
     packing: Packing,
     output: &Arc<Output>,
-    mut pieces: mpsc::Receiver<Piece>,
-) -> io::Result<Counts> {
+    mut pieces: mpsc::Receiver<ArchivePiece>,
+) -> io::Result<ArchiveCounts> {
     let encoder = packing.encoding.encoder(Data(Arc::clone(output)))?;
     let tar = TarWriter::new(encoder, packing.form);
-    let mut packer =
-        Packer { tar, output, packing, counts: Counts::default(), told: Instant::now() };
+    let mut packer = Packer {
+        tar,
+        output,
+        packing,
+        counts: ArchiveCounts::default(),
+        reported_at: Instant::now(),
+    };
     let begun = Instant::now();
     while let Some(piece) = pieces.blocking_recv() {
-        let Piece::Window(window) = piece else {
+        let ArchivePiece::Window(window) = piece else {
             packer.tar.finish()?.finish()?.flush()?;
             return Ok(packer.counts);
         };
         for taken in window {
             packer.metric(taken)?;
         }
-        packer.tell_progress(begun);
+        packer.print_progress(begun);
     }
     packer.tar.give_up(GIVEN_UP)?.finish()?.flush()?;
     Ok(packer.counts)
@@ -109,19 +115,19 @@ struct Packer<'o> {
     tar: TarWriter<Encoder<Data>>,
     output: &'o Arc<Output>,
     packing: Packing,
-    counts: Counts,
-    told: Instant,
+    counts: ArchiveCounts,
+    reported_at: Instant,
 }
 
 impl Packer<'_> {
-    fn metric(&mut self, taken: Taken) -> io::Result<()> {
-        // The place of a long metric's files is free once they are written.
-        let Taken { metric, copies, problems, place: _place } = taken;
+    fn metric(&mut self, taken: MetricCopies) -> io::Result<()> {
+        // The permit of a long metric is released when its files are written.
+        let MetricCopies { metric, copies, problems, place: _place } = taken;
         let nodes: Vec<usize> = copies.iter().map(|copy| copy.node).collect();
-        let Merged { files, failed, copies, .. } = merge(copies, now());
+        let MergedCopies { files, failed, copies, .. } = merge(copies, now());
         self.counts.failed += u64::from(!(problems.is_empty() && failed.is_empty()));
         for (node, reason) in problems.iter().chain(&failed) {
-            self.tell(&metric, *node, reason);
+            self.report_problem(&metric, *node, reason);
         }
         if files.is_empty() {
             return Ok(());
@@ -132,13 +138,13 @@ impl Packer<'_> {
             self.counts.apart += 1;
             let nodes = nodes.iter().filter_map(|node| self.packing.addrs.get(*node));
             let nodes: Vec<&str> = nodes.map(String::as_str).collect();
-            let told = format_args!(
+            let note = format_args!(
                 "bucky: {metric}: the copies of {} are compressed or have different retentions and cannot be \
                  merged; the archive has {} files of that name, the most recently written one last",
                 nodes.join(", "),
                 files.len()
             );
-            self.say_up_to(self.counts.apart, told);
+            self.say_up_to(self.counts.apart, note);
         }
         if self.packing.verbose {
             self.output.say(format_args!("Writing {metric}..."));
@@ -161,25 +167,25 @@ impl Packer<'_> {
         Ok(())
     }
 
-    fn tell(&self, metric: &bucky_whisper::MetricName, node: usize, reason: &str) {
+    fn report_problem(&self, metric: &bucky_whisper::MetricName, node: usize, reason: &str) {
         let addr = self.packing.addrs.get(node).map_or("a node", String::as_str);
         self.say_up_to(self.counts.failed, format_args!("bucky: {metric}: {addr}: {reason}"));
     }
 
-    /// Tells of the `number`th metric with which something is wrong, unless there are too many.
-    fn say_up_to(&self, number: u64, told: impl fmt::Display) {
+    /// Reports the `number`th problem, unless there were too many already.
+    fn say_up_to(&self, number: u64, note: impl fmt::Display) {
         if number <= NAMED {
-            self.output.say(told);
+            self.output.say(note);
         } else if number == NAMED + 1 {
             self.output.say("bucky: more metrics of this kind are counted, but not named");
         }
     }
 
-    fn tell_progress(&mut self, begun: Instant) {
-        if self.told.elapsed() < PROGRESS_INTERVAL {
+    fn print_progress(&mut self, begun: Instant) {
+        if self.reported_at.elapsed() < PROGRESS_INTERVAL {
             return;
         }
-        self.told = Instant::now();
+        self.reported_at = Instant::now();
         let (done, planned) = (self.counts.metrics + self.counts.failed, self.packing.planned);
         let left = u32::try_from(planned.saturating_sub(done)).unwrap_or(u32::MAX);
         let each = begun.elapsed() / u32::try_from(done).unwrap_or(u32::MAX).max(1);
@@ -213,7 +219,7 @@ impl Write for Data {
 }
 
 impl<W: Write> TarWriter<W> {
-    /// Writes `why` in the place of the next member, for readers to stumble over, and gives the writer back.
+    /// Writes `why` where the next member would be, so that readers fail there, and returns the inner writer.
     fn give_up(mut self, why: &[u8]) -> io::Result<W> {
         let mut block = why.to_vec();
         block.resize(BLOCK, b' ');

@@ -1,8 +1,9 @@
-//! A tar as GNU tar and all others read it: ustar headers, and records before a member only for what those cannot hold.
+//! Writes a tar that GNU tar and other readers understand: ustar headers, with records before a member only
+//! for what a header cannot hold.
 //!
-//! Nothing ends the archive but [`TarWriter::finish`]: one that was given up has no end, so that whoever reads it sees that
-//! it is not whole. Sources: "ustar Interchange Format" and "pax Extended Header" in POSIX.1-2001; "Storing Sparse Files,
-//! PAX Format, Version 1.0" in GNU tar's manual.
+//! Only [`TarWriter::finish`] writes the end of the archive. An archive that was given up has no end, so a
+//! reader sees that it is not complete. Sources: "ustar Interchange Format" and "pax Extended Header" in
+//! POSIX.1-2001; "Storing Sparse Files, PAX Format, Version 1.0" in GNU tar's manual.
 
 use std::io::{self, BufReader, Read, Write};
 
@@ -13,46 +14,47 @@ use tar::{EntryType, Header};
 use crate::spool::Spool;
 use crate::tar_records::{BLOCK, COMMENT, Digests, STRETCHES_MOST, Stretch, record};
 
-/// The unit in which holes are left out, that of nearly all file systems.
+/// The unit of holes; nearly all file systems use it.
 const HOLE: usize = 4096;
 /// How much of a temporary file is read at a time.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// The longest member whose length a header has room for.
+/// The longest member whose length fits into a header.
 const HEADER_BYTES_MOST: u64 = 0o77_777_777_777;
-/// How much of a name a header takes that is only there for readers which do not know records.
+/// The longest name in a header that only serves readers without support for records.
 const NAME_BYTES: usize = 100;
 
 /// How the contents of members are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum TarForm {
     /// Byte for byte.
     Whole,
-    /// Without what is only zeros.
+    /// Without blocks that are all zeros.
     Sparse,
 }
 
 /// Writes a tar.
 pub(crate) struct TarWriter<W> {
     writer: W,
-    form: Form,
+    form: TarForm,
 }
 
 impl<W: Write> TarWriter<W> {
-    /// An archive with nothing in it yet.
-    pub(crate) fn new(writer: W, form: Form) -> Self {
+    /// An archive without members.
+    pub(crate) fn new(writer: W, form: TarForm) -> Self {
         Self { writer, form }
     }
 
     /// Adds the file at `path`.
     ///
     /// # Errors
-    /// Those of the writer behind. The archive is of no use then.
+    /// Those of the inner writer. The archive is not usable then.
     pub(crate) fn append(&mut self, path: &str, meta: FileMeta, content: &[u8]) -> io::Result<()> {
         let stretches = match self.form {
-            Form::Whole => None,
-            Form::Sparse => stretches(content)?,
+            TarForm::Whole => None,
+            TarForm::Sparse => stretches(content)?,
         };
-        let file = File { meta, digest: Digest::of(content), len_bytes: content.len() as u64 };
+        let file =
+            MemberInfo { meta, digest: Digest::of(content), len_bytes: content.len() as u64 };
         let bytes = self.begin(path, &file, stretches.as_deref())?;
         match stretches {
             None => self.writer.write_all(content)?,
@@ -65,10 +67,10 @@ impl<W: Write> TarWriter<W> {
         self.fill_up(bytes)
     }
 
-    /// Adds the file at `path`, whose content is in a temporary file.
+    /// Adds the file at `path`, with its content from a temporary file.
     ///
     /// # Errors
-    /// Those of the writer behind, and of the temporary file. The archive is of no use then.
+    /// Those of the inner writer, and of the temporary file. The archive is not usable then.
     pub(crate) fn append_spooled(
         &mut self,
         path: &str,
@@ -76,10 +78,10 @@ impl<W: Write> TarWriter<W> {
         spool: &Spool,
     ) -> io::Result<()> {
         let stretches = match self.form {
-            Form::Whole => None,
-            Form::Sparse => stretches(BufReader::with_capacity(BUFFER_BYTES, spool.reader()))?,
+            TarForm::Whole => None,
+            TarForm::Sparse => stretches(BufReader::with_capacity(BUFFER_BYTES, spool.reader()))?,
         };
-        let file = File { meta, digest: spool.digest(), len_bytes: spool.len_bytes() };
+        let file = MemberInfo { meta, digest: spool.digest(), len_bytes: spool.len_bytes() };
         let bytes = self.begin(path, &file, stretches.as_deref())?;
         let all = [Stretch { offset: 0, bytes: spool.len_bytes() }];
         for Stretch { offset, bytes } in stretches.as_deref().unwrap_or(&all) {
@@ -89,10 +91,15 @@ impl<W: Write> TarWriter<W> {
         self.fill_up(bytes)
     }
 
-    /// Writes what stands before the content of a file, the map of its data with it, and gives how many bytes the member
-    /// has.
-    fn begin(&mut self, path: &str, file: &File, stretches: Option<&[Stretch]>) -> io::Result<u64> {
-        let File { meta, digest, len_bytes } = *file;
+    /// Writes what comes before a file's content, including the map of its data. Returns the length of the
+    /// member.
+    fn begin(
+        &mut self,
+        path: &str,
+        file: &MemberInfo,
+        stretches: Option<&[Stretch]>,
+    ) -> io::Result<u64> {
+        let MemberInfo { meta, digest, len_bytes } = *file;
         let mut header = Header::new_ustar();
         header.set_entry_type(EntryType::Regular);
         let fits = path.is_ascii() && header.set_path(path).is_ok();
@@ -121,29 +128,29 @@ impl<W: Write> TarWriter<W> {
         Ok(bytes)
     }
 
-    /// Writes the end of the archive, and gives the writer back.
+    /// Writes the end of the archive, and returns the inner writer.
     ///
     /// # Errors
-    /// Those of the writer behind.
+    /// Those of the inner writer.
     pub(crate) fn finish(mut self) -> io::Result<W> {
         self.writer.write_all(&[0; 2 * BLOCK])?;
         Ok(self.writer)
     }
 
-    /// Writes a block that is no member.
+    /// Writes a block that is not a member.
     ///
     /// # Errors
-    /// Those of the writer behind.
+    /// Those of the inner writer.
     pub(crate) fn raw(&mut self, block: &[u8]) -> io::Result<()> {
         self.writer.write_all(block)
     }
 
-    /// The writer behind; the archive has no end.
+    /// The inner writer; the archive has no end.
     pub(crate) fn into_writer(self) -> W {
         self.writer
     }
 
-    /// The records that go with the member that follows.
+    /// Writes the records for the next member.
     fn extension(&mut self, path: &str, meta: FileMeta, records: &[u8]) -> io::Result<()> {
         let mut header = Header::new_ustar();
         set_plain_name(&mut header, &format!("PaxHeaders/{path}"))?;
@@ -163,22 +170,23 @@ impl<W: Write> TarWriter<W> {
         self.writer.write_all(header.as_bytes())
     }
 
-    /// Zeros up to the next block.
+    /// Writes zeros up to the next block.
     fn fill_up(&mut self, bytes: u64) -> io::Result<()> {
         let over = usize::try_from(bytes % BLOCK as u64).unwrap_or(0);
         if over == 0 { Ok(()) } else { self.writer.write_all(&[0; BLOCK][over..]) }
     }
 }
 
-/// What is written of a file before its content.
+/// A file without its content.
 #[derive(Clone, Copy)]
-struct File {
+struct MemberInfo {
     meta: FileMeta,
     digest: Digest,
     len_bytes: u64,
 }
 
-/// Sets a name that does not count: what does not fit is cut off, and what is not ASCII is a `_`.
+/// Sets the name in the header, which a record overrides. It is cut to fit, and `_` replaces what is not
+/// ASCII.
 fn set_plain_name(header: &mut Header, path: &str) -> io::Result<()> {
     let plain: String = path.chars().map(|c| if c.is_ascii() { c } else { '_' }).collect();
     header.set_path(plain.get(..NAME_BYTES).unwrap_or(&plain).trim_end_matches('/'))
@@ -192,8 +200,8 @@ fn sparse_records(path: &str, bytes: u64) -> Vec<u8> {
     pairs.into_iter().flat_map(record).collect()
 }
 
-/// What is not zeros, in whole holes' lengths; none where leaving out the rest is not worth the map, or where that is longer
-/// than any that is read.
+/// The stretches of data in units of [`HOLE`]. `None` if leaving out the holes saves less than the map costs,
+/// or if the map would be longer than readers accept.
 fn stretches(mut content: impl Read) -> io::Result<Option<Vec<Stretch>>> {
     let mut stretches: Vec<Stretch> = Vec::new();
     let mut offset = 0;
@@ -209,7 +217,7 @@ fn stretches(mut content: impl Read) -> io::Result<Option<Vec<Stretch>>> {
                 Some(last) if last.offset + last.bytes == offset => last.bytes += bytes,
                 _ => stretches.push(Stretch { offset, bytes }),
             }
-            // One more may stand for a hole at the end.
+            // A hole at the end may need one more stretch.
             if stretches.len() >= STRETCHES_MOST {
                 return Ok(None);
             }
@@ -217,7 +225,7 @@ fn stretches(mut content: impl Read) -> io::Result<Option<Vec<Stretch>>> {
         offset += bytes;
     }
     let data: u64 = stretches.iter().map(|stretch| stretch.bytes).sum();
-    // A file that ends in a hole says so by an empty stretch at its end.
+    // An empty stretch at the end marks a file that ends in a hole.
     if stretches.last().is_none_or(|last| last.offset + last.bytes < offset) {
         stretches.push(Stretch { offset, bytes: 0 });
     }
@@ -225,7 +233,7 @@ fn stretches(mut content: impl Read) -> io::Result<Option<Vec<Stretch>>> {
     Ok((data + map_bytes < offset).then_some(stretches))
 }
 
-/// The map of a sparse member, which stands before its data: numbers, a line each, in whole blocks.
+/// The map of a sparse member, which comes before its data: numbers, one a line, padded to whole blocks.
 fn map(stretches: &[Stretch]) -> Vec<u8> {
     let mut map = format!("{}\n", stretches.len());
     for Stretch { offset, bytes } in stretches {
@@ -249,7 +257,7 @@ mod tests {
 
     const META: FileMeta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
 
-    fn archive(form: Form, files: &[(&str, &[u8])]) -> Vec<u8> {
+    fn archive(form: TarForm, files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut writer = TarWriter::new(Vec::new(), form);
         for (path, content) in files {
             writer.append(path, META, content).unwrap();
@@ -259,7 +267,7 @@ mod tests {
 
     #[test]
     fn an_archive_of_nothing_is_two_empty_blocks() {
-        assert_eq!(archive(Form::Whole, &[]), vec![0; 1024]);
+        assert_eq!(archive(TarForm::Whole, &[]), vec![0; 1024]);
     }
 
     #[test]
@@ -267,7 +275,7 @@ mod tests {
         let long = format!("{}/{}.wsp", "d".repeat(120), "f".repeat(150));
         let files: [(&str, &[u8]); 4] =
             [("a/b.wsp", b"one"), ("é/ü.wsp", b""), (&long, &[7; 512]), ("z.wsp", &[8; 513])];
-        let bytes = archive(Form::Whole, &files);
+        let bytes = archive(TarForm::Whole, &files);
         assert_eq!(bytes.len() % BLOCK, 0);
         let mut reader = tar::Archive::new(bytes.as_slice());
         let mut seen = 0;
@@ -290,7 +298,7 @@ mod tests {
     #[test]
     fn a_name_stands_in_a_record_only_where_the_header_cannot_hold_it() {
         let has_path = |path: &str| {
-            let bytes = archive(Form::Whole, &[(path, b"x")]);
+            let bytes = archive(TarForm::Whole, &[(path, b"x")]);
             bytes.windows(6).any(|window| window == b" path=")
         };
         assert!(!has_path("a/b.wsp"));
@@ -302,7 +310,7 @@ mod tests {
     #[test]
     fn an_archive_that_was_given_up_has_no_end() {
         let mut bytes = Vec::new();
-        let mut writer = TarWriter::new(&mut bytes, Form::Whole);
+        let mut writer = TarWriter::new(&mut bytes, TarForm::Whole);
         writer.append("a.wsp", META, &[1; 512]).unwrap();
         writer.into_writer();
         assert!(bytes.ends_with(&[1; 512]));
@@ -313,7 +321,7 @@ mod tests {
         let mut content = vec![0; 100_000];
         content[50_000..60_000].fill(3);
         let spool = Content::Held(content.clone()).into_spool().unwrap();
-        for form in [Form::Whole, Form::Sparse] {
+        for form in [TarForm::Whole, TarForm::Sparse] {
             let mut writer = TarWriter::new(Vec::new(), form);
             writer.append_spooled("a/b.wsp", META, &spool).unwrap();
             let held = archive(form, &[("a/b.wsp", &content)]);
@@ -331,7 +339,7 @@ mod tests {
             found,
             [Stretch { offset: 49_152, bytes: 4096 }, Stretch { offset: 100_000, bytes: 0 }]
         );
-        assert!(archive(Form::Sparse, &[("a.wsp", &content)]).len() < 10_000);
+        assert!(archive(TarForm::Sparse, &[("a.wsp", &content)]).len() < 10_000);
         assert_eq!(stretches(&vec![1; 100_000]), None);
         assert_eq!(stretches(b""), None);
         assert_eq!(stretches(&[0; 100]), None, "the map is longer");

@@ -1,8 +1,8 @@
 //! The command line: `bucky COMMAND [flags] [arguments]`.
 //!
-//! Flags have one dash or two and may stand before or after arguments (`bucky_flags` sees to that). `-h` is the
-//! host, as in the Go tool; help is `--help` and `bucky help COMMAND`. Only parsing happens here: the environment
-//! is read and names are resolved by the commands.
+//! Flags have one dash or two and may come before or after arguments (`bucky_flags` does that). `-h` is the
+//! host, as in the Go tool; help is `--help` and `bucky help COMMAND`. This module only parses: the commands
+//! read the environment and resolve names.
 
 #[cfg(test)]
 mod tests;
@@ -21,15 +21,15 @@ use crate::outcome::Outcome;
 use crate::output::Output;
 use std::sync::Arc;
 
-/// Switches that stand for their opposite when given as `=false`.
+/// Switches that `=false` turns into another switch.
 const NEGATIONS: [(&str, &str); 2] =
     [("delete", "--no-delete"), ("filter-cache-metrics", "--no-filter-cache-metrics")];
 
-/// What each command's exit codes mean, where it does not say more.
+/// The exit codes, for commands that do not explain their own.
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 some of it failed, 2 wrong usage, 3 the cluster is not\n\
     healthy or not reachable, 130 stopped at once by a second Ctrl-C.";
 
-/// What stands below the list of commands, before the exit codes.
+/// The text below the list of commands, before the exit codes.
 const FLAGS: &str = "Flags have one dash or two, before or after arguments.\n\
     `bucky help COMMAND` explains a command.";
 
@@ -90,59 +90,59 @@ pub(crate) enum Command {
     Version,
 }
 
-/// What ends the program before a command runs.
-pub(crate) struct Stop {
+/// A text that ends the program before a command runs.
+pub(crate) struct EarlyExit {
     /// For standard output.
     data: String,
     /// For standard error.
-    told: String,
+    message: String,
     outcome: Outcome,
 }
 
-impl Stop {
-    /// A text that was asked for.
+impl EarlyExit {
+    /// A text that the operator asked for.
     fn asked(data: String) -> Self {
-        Self { data, told: String::new(), outcome: Outcome::Done }
+        Self { data, message: String::new(), outcome: Outcome::Done }
     }
 
     /// A mistake on the command line.
-    fn mistake(told: String) -> Self {
-        Self { data: String::new(), told, outcome: Outcome::Usage }
+    fn mistake(message: String) -> Self {
+        Self { data: String::new(), message, outcome: Outcome::Usage }
     }
 
     /// Prints it.
-    pub(crate) fn tell(self, output: &Output) -> Outcome {
-        if !self.told.is_empty() {
-            output.say(self.told.trim_end());
+    pub(crate) fn print(self, output: &Output) -> Outcome {
+        if !self.message.is_empty() {
+            output.say(self.message.trim_end());
         }
-        let told = output.data_text(self.data).and_then(|()| output.flush());
-        if told.is_err_and(|error| !error.is_reader_gone()) {
+        let written = output.data_text(self.data).and_then(|()| output.flush());
+        if written.is_err_and(|error| !error.is_reader_gone()) {
             return Outcome::SomeFailed;
         }
         self.outcome
     }
 }
 
-impl From<clap::Error> for Stop {
+impl From<clap::Error> for EarlyExit {
     fn from(error: clap::Error) -> Self {
         let text = error.render().to_string();
         if error.use_stderr() { Self::mistake(text) } else { Self::asked(text) }
     }
 }
 
-/// The command that `args` (without the program's name) give.
-pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, Stop> {
+/// Parses the command in `args`, without the program's name.
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, EarlyExit> {
     let mut args = args.into_iter();
     let cli = definition();
     let Some(name) = args.next() else {
         let help = definition().render_help().to_string();
-        return Err(Stop::mistake(format!("{help}\nbucky: give a command")));
+        return Err(EarlyExit::mistake(format!("{help}\nbucky: give a command")));
     };
     let name = match name.to_str() {
         Some("--help" | "-help" | "-h" | "--h") => "help".into(),
         Some("--version" | "-version" | "-V") => "version".into(),
         Some(flag) if flag.len() > 1 && flag.starts_with('-') => {
-            return Err(Stop::mistake(format!(
+            return Err(EarlyExit::mistake(format!(
                 "bucky: {flag} is before the command; write bucky COMMAND [flags] [arguments]"
             )));
         }
@@ -152,14 +152,17 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
         let is_all = |word: &OsString| matches!(word.to_str(), Some("--all" | "-all"));
         let (all, mut topics): (Vec<_>, Vec<_>) = args.partition(is_all);
         topics.truncate(1);
-        return Err(help(topics.pop(), if all.is_empty() { Detail::Short } else { Detail::All }));
+        return Err(help(
+            topics.pop(),
+            if all.is_empty() { HelpDetail::Short } else { HelpDetail::All },
+        ));
     }
     let mut words: Vec<OsString> = vec!["bucky".into(), name.clone()];
     match name.to_str().and_then(|name| cli.find_subcommand(name)) {
         Some(command) => {
             let rest = args.map(negate_false);
             let rest = bucky_flags::normalise(command, rest)
-                .map_err(|error| Stop::mistake(format!("bucky: {error}")))?;
+                .map_err(|error| EarlyExit::mistake(format!("bucky: {error}")))?;
             words.extend(rest);
         }
         None => words.extend(args),
@@ -168,8 +171,9 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
     Ok(Cli::from_arg_matches(&matches)?.command)
 }
 
-/// The definition, with the Go tool's order in a command's help: a title with the version, the usage, the text, the flags.
-/// The short help ends with examples and the way to the long one; the long help ends with examples and exit codes.
+/// The definition of the command line. The help of a command has the Go tool's order: a title with the
+/// version, the usage, the text, the flags. The short help ends with examples and how to get the long one;
+/// the long help ends with examples and exit codes.
 fn definition() -> clap::Command {
     let whole = Cli::command().after_help(format!("{FLAGS}\n\n{EXIT_CODES}"));
     whole.mut_subcommands(|command| {
@@ -188,18 +192,18 @@ fn definition() -> clap::Command {
     })
 }
 
-/// How much of a command's help is wanted.
+/// How much of a command's help is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Detail {
-    /// The flags that most people need, a line or two each.
+enum HelpDetail {
+    /// The flags that most people need, in one or two lines each.
     Short,
     /// All flags, with their explanations.
     All,
 }
 
-/// What `bucky help` prints about `topic`. Without a topic: all commands as the Go tool lists them, a line with name and
-/// usage, one with a description.
-fn help(topic: Option<OsString>, detail: Detail) -> Stop {
+/// What `bucky help` prints about `topic`. Without a topic, it lists all commands as the Go tool does: a line
+/// with name and usage, and a line with a description.
+fn help(topic: Option<OsString>, detail: HelpDetail) -> EarlyExit {
     let Some(topic) = topic else {
         let mut commands: Vec<clap::Command> = definition().get_subcommands().cloned().collect();
         commands.sort_by(|a, b| a.get_name().cmp(b.get_name()));
@@ -212,30 +216,31 @@ fn help(topic: Option<OsString>, detail: Detail) -> Stop {
         let mut banner =
             definition().help_template("{usage-heading} {usage}\n\n{about}{after-help}");
         let banner = banner.render_help().to_string();
-        return Stop { data: entries.collect(), told: banner, outcome: Outcome::Done };
+        return EarlyExit { data: entries.collect(), message: banner, outcome: Outcome::Done };
     };
     let mut words: Vec<OsString> = vec!["bucky".into(), topic];
     if words[1].to_str().is_some_and(|name| definition().find_subcommand(name).is_some()) {
         words.push("--help".into());
     }
-    if detail == Detail::Short {
+    if detail == HelpDetail::Short {
         let mut whole = definition();
         whole.build();
         let command = words[1].to_str().and_then(|name| whole.find_subcommand_mut(name));
         if let Some(command) = command {
-            return Stop::asked(command.render_help().to_string());
+            return EarlyExit::asked(command.render_help().to_string());
         }
     }
     match definition().try_get_matches_from(words) {
-        Ok(_) => Stop::asked(String::new()),
+        Ok(_) => EarlyExit::asked(String::new()),
         Err(error) if error.use_stderr() => {
-            Stop { data: "Unknown sub-command.\n".into(), ..Stop::from(error) }
+            EarlyExit { data: "Unknown sub-command.\n".into(), ..EarlyExit::from(error) }
         }
-        Err(error) => Stop::from(error),
+        Err(error) => EarlyExit::from(error),
     }
 }
 
-/// `-delete=false` as the switch that means it: left out, as an ordinary switch would be, it would mean yes.
+/// Turns `-delete=false` into the switch with that meaning. Clap would drop an ordinary switch, and the
+/// default would be yes.
 fn negate_false(arg: OsString) -> OsString {
     let negation = arg.to_str().and_then(|text| {
         let (name, value) = text.trim_start_matches('-').split_once('=')?;
@@ -249,7 +254,7 @@ fn negate_false(arg: OsString) -> OsString {
 /// Runs `command`.
 ///
 /// # Errors
-/// What ended it, for [`crate::run_with`] to print.
+/// The error that ended it, for [`crate::run_with`] to print.
 pub(crate) async fn run(command: Command, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     match command {
         Command::Servers(args) => servers::run(args, output).await,

@@ -3,7 +3,7 @@ use super::*;
 fn read(args: &[&str]) -> Result<Command, String> {
     parse(args.iter().map(OsString::from)).map_err(|stop| match stop.outcome {
         Outcome::Done => format!("asked: {}", stop.data),
-        _ => format!("mistake: {}", stop.told),
+        _ => format!("mistake: {}", stop.message),
     })
 }
 
@@ -17,7 +17,7 @@ fn the_definition_holds_together() {
     definition().debug_assert();
 }
 
-/// D20: flags after an argument are arguments to the Go tool, which then asks localhost.
+/// D20: the Go tool takes flags after an argument for arguments, and then asks localhost.
 #[test]
 fn flags_count_before_and_after_arguments_with_one_dash_or_two() {
     for args in [
@@ -60,7 +60,7 @@ fn help_is_asked_for_in_every_way_but_h_with_a_command() {
 
 #[test]
 fn help_lists_the_commands_sorted_with_usage_and_description() {
-    let stop = help(None, Detail::Short);
+    let stop = help(None, HelpDetail::Short);
     let lines: Vec<&str> = stop.data.lines().collect();
     let names: Vec<&str> =
         lines.iter().step_by(2).map(|line| line.split(' ').next().unwrap()).collect();
@@ -68,13 +68,13 @@ fn help_lists_the_commands_sorted_with_usage_and_description() {
     let list = lines.iter().position(|line| line.starts_with("list ")).unwrap();
     assert_eq!(lines[list], "list [OPTIONS] [METRIC]...");
     assert_eq!(lines[list + 1], "\tList metrics");
-    assert!(stop.told.contains("Usage: ") && stop.told.contains("130 stopped"));
+    assert!(stop.message.contains("Usage: ") && stop.message.contains("130 stopped"));
 }
 
 #[test]
 fn help_of_a_command_has_its_title_with_the_version_its_usage_its_text_and_its_flags() {
-    let stop = help(Some("locate".into()), Detail::Short);
-    assert_eq!((stop.outcome, stop.told.as_str()), (Outcome::Done, ""));
+    let stop = help(Some("locate".into()), HelpDetail::Short);
+    assert_eq!((stop.outcome, stop.message.as_str()), (Outcome::Done, ""));
     let title = concat!("bucky locate, version ", env!("CARGO_PKG_VERSION"));
     assert!(stop.data.starts_with(&format!("{title}\n\nUsage: bucky locate ")), "{}", stop.data);
     let usage = stop.data.find("Usage: ").unwrap();
@@ -83,7 +83,7 @@ fn help_of_a_command_has_its_title_with_the_version_its_usage_its_text_and_its_f
     assert!(usage < text && text < flags, "{}", stop.data);
 }
 
-/// The short help has what most people need; the long one has every flag, explained.
+/// The short help has what most people need; the long one explains every flag.
 #[test]
 fn help_is_short_unless_all_of_it_is_asked_for() {
     let text = |args: &[&str]| {
@@ -107,10 +107,10 @@ fn help_is_short_unless_all_of_it_is_asked_for() {
 fn every_command_has_an_example_and_all_exit_codes() {
     for command in definition().get_subcommands().filter(|it| it.get_name() != "version") {
         let name = command.get_name();
-        let short = help(Some(name.into()), Detail::Short).data;
+        let short = help(Some(name.into()), HelpDetail::Short).data;
         let examples = short.split("Examples:\n").nth(1).unwrap_or_default();
         assert!(examples.contains(&format!("bucky {name} ")), "{short}");
-        let all = help(Some(name.into()), Detail::All).data;
+        let all = help(Some(name.into()), HelpDetail::All).data;
         assert!(all.contains("Exit codes: 0 ") && all.contains("130 stopped at"), "{all}");
         assert!(examples.lines().all(|line| line.chars().count() <= 80), "{examples}");
     }
@@ -118,12 +118,12 @@ fn every_command_has_an_example_and_all_exit_codes() {
 
 #[test]
 fn help_of_no_command_says_so_and_is_a_mistake() {
-    let stop = help(Some("lits".into()), Detail::All);
+    let stop = help(Some("lits".into()), HelpDetail::All);
     assert_eq!((stop.outcome, stop.data.as_str()), (Outcome::Usage, "Unknown sub-command.\n"));
-    assert!(stop.told.contains("'list'"), "{}", stop.told);
+    assert!(stop.message.contains("'list'"), "{}", stop.message);
 }
 
-/// D32: `-w 0` hangs the Go tool, or makes it do nothing and exit 0.
+/// D32: with `-w 0`, the Go tool hangs, or does nothing and exits 0.
 #[test]
 fn fewer_than_one_worker_are_refused() {
     for workers in ["0", "-1", "x", "99999999999999999999"] {
@@ -132,7 +132,7 @@ fn fewer_than_one_worker_are_refused() {
     }
 }
 
-/// D37: `-t 0` makes the Go tool wait for ever.
+/// D37: with `-t 0`, the Go tool waits for ever.
 #[test]
 fn waiting_for_ever_is_refused() {
     assert!(mistake(&["list", "-t", "0"]).contains("--timeout"));
@@ -185,8 +185,8 @@ fn a_switch_takes_all_of_gos_words_for_yes_and_no() {
     assert!(mistake(&["list", "-s=maybe"]).contains("invalid boolean value \"maybe\" for -s"));
 }
 
-/// Whoever declares such a flag with a parser of Rust's numbers is told here: `bucky_flags::integer` is the one.
-/// Lengths (BYTES) have units and are no numbers.
+/// A flag that is declared with a parser of Rust's numbers fails here: use `bucky_flags::integer`. Lengths
+/// (BYTES) have units and are not numbers.
 #[test]
 fn every_flag_that_takes_a_number_takes_it_as_go_writes_it() {
     use std::any::TypeId;

@@ -1,9 +1,10 @@
-//! Whether the nodes of a cluster agree: what each answered goes in, what is wrong comes out.
+//! Whether the nodes of a cluster agree. Takes what each node answered and returns what is wrong.
 //!
-//! Pure. Healthy is a cluster in which every member is there, has the ring of the reference, and has a store of its
-//! own. A Go daemon knows nothing of relay, diversity and tagged names; it agrees where what it has agrees. Nodes
-//! are told apart by their stores, not by the text of their addresses: two addresses of one store would let a
-//! metric be moved onto itself. A Go daemon tells no store; its name in the ring document stands for it.
+//! Pure. A cluster is healthy if every member answers, has the same ring as the reference, and has a store of
+//! its own. A Go daemon knows nothing of relay, diversity and tagged names. It agrees if the fields that it
+//! has agree. Nodes are distinguished by their stores, not by the text of their addresses: with two addresses
+//! of one store, a metric could be moved onto itself. A Go daemon does not report a store; its name in the
+//! ring document stands for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,29 +18,29 @@ use crate::clocks::ClockFinding;
 use crate::counted::counted;
 use crate::output::human_count;
 
-/// Fewer free inodes than one in so many are told.
+/// A file system with fewer free inodes than one in this many is noted.
 const FEW_INODES: u64 = 20;
 
-/// Something that does not agree.
+/// A reason why the cluster is not healthy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Finding {
-    /// A host of the ring that no daemon can have for an address.
+pub(crate) enum ClusterFinding {
+    /// A host of the ring whose name cannot be a daemon's address.
     NoAddress { host: String, reason: String },
-    /// A member does not answer, or not as it should.
+    /// A member that does not answer, or whose answer is not usable.
     Away { addr: DaemonAddr, state: Absence, reason: String },
-    /// A member has a ring that cannot be used.
+    /// A member whose ring cannot be used.
     BadRing { addr: DaemonAddr, reason: String },
-    /// A member has another ring than the reference.
+    /// A member whose ring differs from the reference.
     OtherRing { addr: DaemonAddr, differences: Vec<Difference> },
-    /// A member writes and deletes nothing.
+    /// A member that writes and deletes nothing.
     ReadOnly { addr: DaemonAddr, reason: String },
-    /// A clock is off.
+    /// A clock that differs too much.
     Clock(ClockFinding),
-    /// Several members are one store.
+    /// Several members that serve one store.
     OneStore { store: String, addrs: Vec<DaemonAddr> },
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for ClusterFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAddress { host, reason } => {
@@ -47,7 +48,7 @@ impl fmt::Display for Finding {
             }
             Self::Away { addr, state, reason } => {
                 let predicate = state.predicate();
-                // The reason of a node that is down begins with its address, too.
+                // The reason of a node that is down also begins with its address.
                 match reason.strip_prefix(&format!("cannot reach {addr} ")) {
                     Some(rest) => write!(f, "{addr} {predicate} {rest}"),
                     None => write!(f, "{addr} {predicate}: {reason}"),
@@ -78,15 +79,15 @@ impl fmt::Display for Finding {
     }
 }
 
-impl Finding {
-    /// That a node is away; none if it is there.
+impl ClusterFinding {
+    /// The finding that a node is unavailable, or `None` if it answered.
     pub(crate) fn away(member: &Member) -> Option<Self> {
         let Answer::Away { state, reason } = &member.answer else { return None };
         Some(Self::Away { addr: member.addr().clone(), state: *state, reason: reason.clone() })
     }
 }
 
-/// `document` with what it leaves open taken from `other`.
+/// `document`, with the fields that it leaves open taken from `other`.
 pub(crate) fn completed(document: &RingDocument, other: &RingDocument) -> RingDocument {
     RingDocument {
         relay: document.relay.clone().or_else(|| other.relay.clone()),
@@ -96,9 +97,9 @@ pub(crate) fn completed(document: &RingDocument, other: &RingDocument) -> RingDo
     }
 }
 
-/// Everything in which `members` do not agree with the ring of `reference`, or with each other.
-pub(crate) fn judge(reference: &RingDocument, members: &[Member]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> =
+/// All differences between `members` and the ring of `reference`, or among the members.
+pub(crate) fn judge(reference: &RingDocument, members: &[Member]) -> Vec<ClusterFinding> {
+    let mut findings: Vec<ClusterFinding> =
         members.iter().filter_map(|member| judge_member(reference, member)).collect();
     findings.extend(members.iter().filter_map(read_only));
     let mut stores: BTreeMap<String, Vec<DaemonAddr>> = BTreeMap::new();
@@ -108,35 +109,35 @@ pub(crate) fn judge(reference: &RingDocument, members: &[Member]) -> Vec<Finding
         }
     }
     let shared = stores.into_iter().filter(|(_, addrs)| addrs.len() > 1);
-    findings.extend(shared.map(|(store, addrs)| Finding::OneStore { store, addrs }));
+    findings.extend(shared.map(|(store, addrs)| ClusterFinding::OneStore { store, addrs }));
     findings
 }
 
-fn judge_member(reference: &RingDocument, member: &Member) -> Option<Finding> {
+fn judge_member(reference: &RingDocument, member: &Member) -> Option<ClusterFinding> {
     let addr = member.addr().clone();
     let document = match &member.answer {
-        Answer::Away { .. } => return Finding::away(member),
+        Answer::Away { .. } => return ClusterFinding::away(member),
         Answer::V1 { document, .. } | Answer::Go { document } => document,
     };
-    // A reference that cannot be used is told where the ring is needed.
+    // A reference that cannot be used is reported where the ring is needed.
     let wanted = reference.to_spec().ok()?;
     match completed(document, reference).to_spec() {
-        Err(error) => Some(Finding::BadRing { addr, reason: chain(&error) }),
+        Err(error) => Some(ClusterFinding::BadRing { addr, reason: chain(&error) }),
         Ok(found) => {
             let differences = wanted.differences(&found);
-            (!differences.is_empty()).then_some(Finding::OtherRing { addr, differences })
+            (!differences.is_empty()).then_some(ClusterFinding::OtherRing { addr, differences })
         }
     }
 }
 
-/// Whether a member's daemon has stopped to write and delete.
-pub(crate) fn read_only(member: &Member) -> Option<Finding> {
+/// The finding that a member's daemon writes and deletes nothing, if it does not.
+pub(crate) fn read_only(member: &Member) -> Option<ClusterFinding> {
     let reason = &member.status()?.read_only;
     let addr = member.addr().clone();
-    (!reason.is_empty()).then(|| Finding::ReadOnly { addr, reason: reason.clone() })
+    (!reason.is_empty()).then(|| ClusterFinding::ReadOnly { addr, reason: reason.clone() })
 }
 
-/// What tells a node's store from others, as far as it says.
+/// What identifies a node's store, as far as the node reports it.
 pub(crate) fn store_of(answer: &Answer) -> Option<String> {
     match answer {
         Answer::V1 { status, .. } => Some(status.store_id.clone()),
@@ -145,7 +146,7 @@ pub(crate) fn store_of(answer: &Answer) -> Option<String> {
     }
 }
 
-/// What an operator should know of a node although it makes nobody refuse anything.
+/// What an operator should know about a node, although nothing is refused because of it.
 pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
     let mut notes = Vec::new();
     let name = match &member.answer {
@@ -168,7 +169,7 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
         let tombstones = counted(held.count, "tombstone", "tombstones");
         notes.push(format!("keeps {tombstones} that cannot be confirmed: {}", held.reason));
     }
-    // Told as a finding where nothing is written either.
+    // A read-only node is a finding already; its reason is not noted a second time.
     if !status.inventory.problem.is_empty() && status.inventory.problem != status.read_only {
         notes.push(format!("inventory: {}", status.inventory.problem));
     }
@@ -192,7 +193,7 @@ pub(crate) fn notes(reference: &RingDocument, member: &Member) -> Vec<String> {
     notes
 }
 
-/// What to tell of a file system that can hold few more files, however much room it has.
+/// The note about a file system that can hold few more files, however many bytes are free.
 fn few_inodes(disk: &DiskStatus) -> Option<String> {
     let (total, free) = (disk.total_inodes?, disk.free_inodes?);
     let is_few = free < total / FEW_INODES;
@@ -210,8 +211,8 @@ mod tests {
     use super::*;
     use crate::cluster::test_cluster::{document, go, member, status, v1};
 
-    fn texts(findings: &[Finding]) -> Vec<String> {
-        findings.iter().map(Finding::to_string).collect()
+    fn texts(findings: &[ClusterFinding]) -> Vec<String> {
+        findings.iter().map(ClusterFinding::to_string).collect()
     }
 
     #[test]
@@ -222,7 +223,7 @@ mod tests {
         assert_eq!(judge(&ring, &members), []);
     }
 
-    /// D4: where a member is down, every command of the Go tool panics.
+    /// D4: if a member is down, every command of the Go tool panics.
     #[test]
     fn a_member_that_is_away_is_named_with_the_reason() {
         let ring = document(&["a", "b"]);
@@ -236,7 +237,7 @@ mod tests {
         );
     }
 
-    /// D16: rings that differ in their replication only pass as the same in the Go tool.
+    /// D16: the Go tool takes rings that differ only in their replication for the same.
     #[test]
     fn every_difference_is_told_node_by_node() {
         let ring = document(&["a:2003=a", "b:2003=b"]);
@@ -268,7 +269,7 @@ mod tests {
         assert_eq!(judge(&reference, &members).len(), 1);
     }
 
-    /// D29: the Go tool tells nodes apart by the text of their addresses.
+    /// D29: the Go tool distinguishes nodes by the text of their addresses.
     #[test]
     fn two_members_over_one_store_are_refused() {
         let ring = document(&["a", "alias"]);

@@ -1,4 +1,5 @@
-//! The two kinds of daemon, and what each can do. Nothing else asks which kind a daemon is: it asks for an ability.
+//! The two kinds of daemon, and what each can do. Nothing else asks which kind a daemon is: it asks for an
+//! ability.
 
 /// What answers at a node. A daemon without `GET /v1/status` is the Go tool's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,8 +11,8 @@ pub(crate) enum DaemonKind {
 }
 
 impl DaemonKind {
-    /// Whether it exchanges archives of many metrics, makes them durable, and deletes only what its owners have. From one that
-    /// does not, or to it, metrics move one by one.
+    /// Whether it exchanges archives of many metrics, makes them durable, and deletes only what its owners
+    /// have. If one of two nodes does not, metrics move between them one by one.
     pub(crate) fn exchanges_archives(self) -> bool {
         self == Self::V1
     }
@@ -36,7 +37,8 @@ impl DaemonKind {
         self == Self::V1
     }
 
-    /// Whether its fill changes no point that is there. The Go tool's overwrites the good point behind a gap (D8).
+    /// Whether its fill changes no point that is there. The Go tool's overwrites the good point behind a gap
+    /// (D8).
     pub(crate) fn fills_exactly(self) -> bool {
         self == Self::V1
     }

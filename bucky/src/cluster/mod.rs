@@ -1,8 +1,10 @@
-//! The cluster as its nodes tell it: who is there, with which ring, over which store.
+//! The cluster as its nodes describe it: which nodes there are, with which ring, over which store.
 //!
-//! The ring of the daemon at `-h` is the reference. Its `Server` hosts, each once, are the members, all on the port
-//! of `-h`; every one is asked. What does not agree is a [`Finding`]; what to do about it is the command's business.
+//! The ring of the daemon at `-h` is the reference. Its `Server` hosts, each once, are the members, all on
+//! the port of `-h`; every member is asked. What does not agree is a [`ClusterFinding`]; each command decides
+//! what to do about it.
 
+mod absence;
 mod health;
 mod kind;
 #[cfg(test)]
@@ -16,7 +18,8 @@ use bucky_api::{Client, ClientError, ClockReading, Daemon, DaemonAddr, NotServed
 use bucky_ring::{Ring, RingDocument};
 use futures_util::{StreamExt, stream};
 
-pub(crate) use self::health::{Finding, completed, judge, notes, read_only, store_of};
+pub(crate) use self::absence::Absence;
+pub(crate) use self::health::{ClusterFinding, completed, judge, notes, read_only, store_of};
 pub(crate) use self::kind::DaemonKind;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::Output;
@@ -35,62 +38,15 @@ pub(crate) enum Scope {
     Single,
 }
 
-/// What a node answered.
+/// A node's answer.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// A daemon with `/v1`.
     V1 { document: RingDocument, status: Box<Status> },
-    /// A daemon with the Go tool's routes only.
+    /// A daemon that has only the Go tool's routes.
     Go { document: RingDocument },
-    /// None, or one that cannot be used.
+    /// No answer, or one that cannot be used.
     Away { state: Absence, reason: String },
-}
-
-/// Why a node cannot take part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Absence {
-    /// Nothing answers at its address.
-    Down,
-    /// It accepts a connection and does not answer in time, or not to the end.
-    NotAnswering,
-    /// It wants a token that was not given, or was not good enough.
-    Denied,
-    /// Its answer is an error, or is not understood.
-    BadAnswer,
-}
-
-impl Absence {
-    /// The one that a failed request shows.
-    fn of(error: &ClientError) -> Self {
-        match error {
-            ClientError::Unreachable { .. } => Self::Down,
-            ClientError::TimedOut { .. } | ClientError::Broken { .. } => Self::NotAnswering,
-            error if error.status().is_some_and(|it| matches!(it.as_u16(), 401 | 403)) => {
-                Self::Denied
-            }
-            _ => Self::BadAnswer,
-        }
-    }
-
-    /// A word for a table.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Down => "down",
-            Self::NotAnswering => "no answer",
-            Self::Denied => "denied",
-            Self::BadAnswer => "bad answer",
-        }
-    }
-
-    /// What follows the address in a sentence.
-    pub(crate) fn predicate(self) -> &'static str {
-        match self {
-            Self::Down => "is down",
-            Self::NotAnswering => "is not answering",
-            Self::Denied => "denied access",
-            Self::BadAnswer => "gave a bad answer",
-        }
-    }
 }
 
 /// A node of the cluster.
@@ -98,7 +54,7 @@ impl Absence {
 pub(crate) struct Member {
     /// Its daemon.
     pub(crate) daemon: Daemon,
-    /// Its `Server` in the ring; none for a node that is not there by the ring (`-s`, or drained).
+    /// Its `Server` in the ring; `None` for a node that the ring does not have (`-s`, or drained).
     pub(crate) host: Option<String>,
     /// What it answered.
     pub(crate) answer: Answer,
@@ -129,7 +85,7 @@ impl Member {
         self.kind().is_some_and(ability)
     }
 
-    /// Its status, where it has `/v1`.
+    /// Its status, if it has `/v1`.
     pub(crate) fn status(&self) -> Option<&Status> {
         match &self.answer {
             Answer::V1 { status, .. } => Some(status),
@@ -137,7 +93,7 @@ impl Member {
         }
     }
 
-    /// The ring that it was told.
+    /// The ring that its daemon was given.
     pub(crate) fn document(&self) -> Option<&RingDocument> {
         match &self.answer {
             Answer::V1 { document, .. } | Answer::Go { document } => Some(document),
@@ -150,20 +106,20 @@ impl Member {
 pub(crate) struct Cluster {
     /// The daemon that was asked first.
     pub(crate) seed: DaemonAddr,
-    /// The ring of the daemon at `-h`, completed by what a Go daemon's ring leaves open and a member's tells.
+    /// The ring of the daemon at `-h`. What a Go daemon's ring leaves open is taken from a member's ring.
     pub(crate) document: RingDocument,
     /// The nodes, in the order of the ring.
     pub(crate) members: Vec<Member>,
     /// What does not agree.
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Vec<ClusterFinding>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
     client: Client,
-    /// The ring of `document`, built once, or why it cannot be.
+    /// The ring of `document`, built once, or the reason why it cannot be built.
     ring: OnceLock<Result<Arc<Ring>, String>>,
 }
 
-/// The ring of `document`, or why there is none.
+/// Builds the ring of `document`; the error is the reason why it cannot be built.
 fn built(document: &RingDocument) -> Result<Arc<Ring>, String> {
     let spec = document.to_spec().map_err(|error| chain(&error))?;
     Ring::new(spec).map(Arc::new).map_err(|error| chain(&error))
@@ -173,7 +129,7 @@ impl Cluster {
     /// Asks the daemon at `seed` for the ring, and every member for its own.
     ///
     /// # Errors
-    /// [`UnhealthyError`] where `seed` gives no ring.
+    /// [`UnhealthyError`] if `seed` gives no ring.
     pub(crate) async fn discover(
         client: Client,
         seed: DaemonAddr,
@@ -202,8 +158,8 @@ impl Cluster {
         })
     }
 
-    /// As [`Self::discover`], and all nodes must answer and agree. What is risky about their ring is said; with `tells` also who
-    /// they are.
+    /// Does what [`Self::discover`] does, and refuses the cluster unless all nodes answer and agree. Warns of
+    /// what is risky about their ring. With `prints_members`, it also prints the members.
     ///
     /// # Errors
     /// [`UnhealthyError`].
@@ -211,13 +167,13 @@ impl Cluster {
         client: Client,
         seed: DaemonAddr,
         scope: Scope,
-        tells: bool,
+        prints_members: bool,
         output: &Output,
     ) -> anyhow::Result<Self> {
         let cluster = Self::discover(client, seed, scope).await?;
         cluster.require_healthy()?;
-        if tells {
-            cluster.tell_members(output);
+        if prints_members {
+            cluster.print_members(output);
         }
         for warning in cluster.ring()?.warnings() {
             output.say(format_args!("bucky: the ring of {}: {warning}", cluster.seed));
@@ -225,12 +181,12 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// This cluster, with series that are known by their hash.
+    /// Adds the series that are known by their hash.
     pub(crate) fn with_series(self, series: &Series) -> Self {
         Self { series: series.clone(), ..self }
     }
 
-    /// A cluster of which these answers came.
+    /// Makes the cluster from the nodes' answers.
     #[cfg(test)]
     pub(crate) fn from_answers(document: RingDocument, members: Vec<Member>) -> Self {
         let findings = judge(&document, &members);
@@ -250,7 +206,7 @@ impl Cluster {
     /// The ring, ready to place metrics.
     ///
     /// # Errors
-    /// [`UnhealthyError`] where the ring of `-h` cannot be built.
+    /// [`UnhealthyError`] if the ring of `-h` cannot be built.
     pub(crate) fn ring(&self) -> anyhow::Result<Arc<Ring>> {
         self.ring.get_or_init(|| built(&self.document)).clone().map_err(|reason| {
             UnhealthyError::because(format!("cannot use the ring of {}: {reason}", self.seed))
@@ -267,7 +223,7 @@ impl Cluster {
         self.members.iter().filter(|member| member.is_there())
     }
 
-    /// Whether all nodes are there and agree.
+    /// Whether all nodes answered and agree.
     pub(crate) fn is_healthy(&self) -> bool {
         self.findings.is_empty()
     }
@@ -277,25 +233,26 @@ impl Cluster {
         if self.is_healthy() { Outcome::Done } else { Outcome::Unhealthy }
     }
 
-    /// Counts clocks that differ by more than `limit` among what does not agree.
+    /// Adds a finding for each clock that differs by more than `limit`.
     pub(crate) fn judge_clocks(&mut self, now: ClockReading, limit: Duration) {
         let of = |member: &Member| (member.addr().clone(), member.daemon.clock_offset());
         let findings = clocks::judge(self.present().map(of), now, limit);
-        self.findings.extend(findings.into_iter().map(Finding::Clock));
+        self.findings.extend(findings.into_iter().map(ClusterFinding::Clock));
     }
 
-    /// Tells what does not agree, each thing on a line.
-    pub(crate) fn tell_findings(&self, output: &Output) {
+    /// Prints the findings, one a line.
+    pub(crate) fn print_findings(&self, output: &Output) {
         for finding in &self.findings {
             output.say(format_args!("bucky: {finding}"));
         }
     }
 
-    /// Tells what each node has that is in no list: folders that it cannot read (D42), links, names that no metric has.
-    pub(crate) fn tell_not_served(&self, output: &Output) {
+    /// Warns of what each node has and does not list: folders that it cannot read (D42), links, paths that
+    /// are not a metric's name.
+    pub(crate) fn report_not_served(&self, output: &Output) {
         for member in &self.members {
             let Some(status) = member.status() else { continue };
-            // In the lists, though without a place.
+            // Unplaceable files are in the lists.
             let unlisted = NotServed { unplaceable: 0, ..status.inventory.all_not_served() };
             let text = unlisted.text();
             if !text.is_empty() {
@@ -304,8 +261,8 @@ impl Cluster {
         }
     }
 
-    /// Tells who was asked and what they are, and what is odd about them.
-    pub(crate) fn tell_members(&self, output: &Output) {
+    /// Prints which nodes were asked, what they are, and the notes about them.
+    pub(crate) fn print_members(&self, output: &Output) {
         output.say(format_args!(
             "the ring of {} has {} nodes",
             self.seed,
@@ -326,13 +283,13 @@ impl Cluster {
         }
     }
 
-    /// Refuses to go on unless all nodes are there, whether they agree or not.
+    /// Refuses to continue unless all nodes answered, whether they agree or not.
     ///
     /// # Errors
-    /// [`UnhealthyError`] with those that are away, and `why` it matters.
+    /// [`UnhealthyError`] with the nodes that did not answer, and `why` that matters.
     pub(crate) fn require_all_there(&self, why: &str) -> anyhow::Result<()> {
-        let away = |finding: &&Finding| {
-            matches!(finding, Finding::Away { .. } | Finding::NoAddress { .. })
+        let away = |finding: &&ClusterFinding| {
+            matches!(finding, ClusterFinding::Away { .. } | ClusterFinding::NoAddress { .. })
         };
         let findings: Vec<String> =
             self.findings.iter().filter(away).map(|finding| format!("\n  {finding}")).collect();
@@ -342,10 +299,10 @@ impl Cluster {
         Err(UnhealthyError::because(format!("{why}:{}", findings.concat())))
     }
 
-    /// Refuses to go on unless all nodes are there and agree.
+    /// Refuses to continue unless all nodes answered and agree.
     ///
     /// # Errors
-    /// [`UnhealthyError`] with everything that does not agree.
+    /// [`UnhealthyError`] with all findings.
     pub(crate) fn require_healthy(&self) -> anyhow::Result<()> {
         if self.is_healthy() {
             return Ok(());
@@ -360,7 +317,7 @@ impl Cluster {
     }
 }
 
-/// Asks the node at `addr`, which the ring calls `host`.
+/// Asks the node at `addr`; `host` is its name in the ring.
 pub(crate) async fn ask_member(client: &Client, addr: DaemonAddr, host: Option<String>) -> Member {
     let daemon = client.daemon(addr);
     let answer = answer(&daemon)
@@ -377,12 +334,12 @@ async fn answer(daemon: &Daemon) -> Result<Answer, ClientError> {
     })
 }
 
-/// Asks all hosts of the ring, each once. A host that no daemon can have is a finding.
+/// Asks all hosts of the ring, each once. A host whose name cannot be a daemon's address is a finding.
 async fn ask_members(
     client: &Client,
     document: &RingDocument,
     port: u16,
-) -> (Vec<Member>, Vec<Finding>) {
+) -> (Vec<Member>, Vec<ClusterFinding>) {
     let mut seen = HashSet::new();
     let hosts = document.nodes.iter().map(|node| node.server.as_str());
     let (mut addresses, mut findings) = (Vec::new(), Vec::new());
@@ -391,7 +348,7 @@ async fn ask_members(
             Ok(addr) => addresses.push((addr, host.to_owned())),
             Err(error) => {
                 let (host, reason) = (host.to_owned(), chain(&error));
-                findings.push(Finding::NoAddress { host, reason });
+                findings.push(ClusterFinding::NoAddress { host, reason });
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Answers of nodes for the tests of what is decided by them.
+//! Answers of nodes, for tests.
 
 use bucky_api::{
     API_LEVEL, Client, DaemonAddr, DiskStatus, InventoryState, InventoryStatus, Status, Timeouts,

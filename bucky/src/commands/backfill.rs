@@ -1,4 +1,4 @@
-//! `bucky backfill`: old names into new ones, by a map.
+//! `bucky backfill`: fills old names into new ones, by a map.
 
 use std::sync::Arc;
 
@@ -49,10 +49,10 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     if args.cluster.single {
-        // D7: the Go tool takes -s and asks all nodes all the same.
+        // D7: the Go tool accepts -s and still asks all nodes.
         return Err(UsageError::because(
             "-s cannot be used with backfill: it would leave out the copies on other nodes",
         ));

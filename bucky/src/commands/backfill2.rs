@@ -1,4 +1,4 @@
-//! `bucky backfill2`: from one cluster to another, by a map of names or by an expression.
+//! `bucky backfill2`: copies from one cluster to another, by a map of names or by an expression.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     if args.cluster.single {
         return Err(UsageError::because(

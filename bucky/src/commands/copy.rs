@@ -1,4 +1,4 @@
-//! `bucky copy`: all that one node has, to another.
+//! `bucky copy`: copies everything from one node to another.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let mut order = args.sync.copying(&args.cluster, args.src.clone());
     order.preparation.fresh = args.force;

@@ -1,7 +1,8 @@
-//! `bucky delete`: takes metrics away, wherever they are.
+//! `bucky delete`: deletes metrics from every node that has them.
 //!
-//! In this order, so that nothing goes by accident: the terminal is there or was not wanted; every node answers; every
-//! list was read to its end; each node's number was confirmed. Only then the first file goes.
+//! The order makes sure that nothing is deleted by accident: the terminal is there or not needed; every node
+//! answers; every list is read to its end; the count of each node is confirmed. Only then the first file is
+//! deleted.
 
 use std::io;
 use std::sync::Arc;
@@ -15,15 +16,15 @@ use crate::args::heading;
 use crate::chain;
 use crate::cluster::{Cluster, Member};
 use crate::counted;
-use crate::deletion::{self, Deleted, Manner};
-use crate::inventory::{Detail, Merged, Query, Sought, page_len};
+use crate::deletion::{self, DeleteOptions, DeletionCounts};
+use crate::inventory::{ListDetail, MergedLists, Query, UnfoundNames, page_len};
 use crate::name_pile::NamePile;
 use crate::names::{Nothing, metric_called};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, while_read};
 use crate::terminal::{Terminal, yes_or_no};
 
-/// What becomes of what the operator has not confirmed.
+/// What happens to metrics that the operator has not confirmed.
 const LEFT: &str = "nothing else was deleted";
 
 /// Arguments of `bucky delete`.
@@ -48,7 +49,7 @@ pub(crate) struct Args {
     pub(crate) noconfirm: bool,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let Args { each: args, noconfirm } = args;
     let terminal = if noconfirm { None } else { Some(terminal()?) };
@@ -58,22 +59,23 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
         "nothing was deleted, because a copy could remain on a node that does not answer (-s deletes only from \
          the node at -h)",
     )?;
-    cluster.tell_findings(output);
-    cluster.tell_not_served(output);
-    tell_tombstones(&cluster, output);
-    let sought = Sought::new(&selection);
-    let query = Query { selection, detail: Detail::Name, workers: 1 };
-    let merged = Merged::begin(&cluster, query, args.select.force, output).await?;
-    let Some(gathered) = gather(&cluster, merged, sought, output).await? else {
+    cluster.print_findings(output);
+    cluster.report_not_served(output);
+    warn_of_tombstones(&cluster, output);
+    let unfound = UnfoundNames::new(&selection);
+    let query = Query { selection, detail: ListDetail::Name, workers: 1 };
+    let merged = MergedLists::begin(&cluster, query, args.select.force, output).await?;
+    let Some(gathered) = gather(&cluster, merged, unfound, output).await? else {
         output.say("bucky: nothing was deleted, because not all lists could be read");
         return Ok(Outcome::SomeFailed);
     };
-    let manner = Manner { workers: args.workers, verbose: args.cluster.verbose };
-    let mut round = Round { terminal, manner, json: args.json, output, outcome: gathered.outcome };
+    let manner = DeleteOptions { workers: args.workers, verbose: args.cluster.verbose };
+    let mut round =
+        NodeDeleter { terminal, manner, json: args.json, output, outcome: gathered.outcome };
     let mut counts = serde_json::Map::new();
     for (member, pile) in gathered.piles {
         let addr = member.addr().to_string();
-        if let Some(Deleted { deleted, failed }) = round.node(member, pile).await? {
+        if let Some(DeletionCounts { deleted, failed }) = round.node(member, pile).await? {
             counts.insert(addr, json!({ "deleted": deleted, "failed": failed }));
         }
     }
@@ -88,7 +90,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
 
 /// The terminal at which each node is confirmed.
 fn terminal() -> anyhow::Result<Terminal> {
-    // D19: without a terminal the Go tool deletes nothing, says nothing of it, and exits 0.
+    // D19: without a terminal, the Go tool deletes nothing, does not say so, and exits 0.
     Terminal::open().map_err(|error| {
         UsageError::because(format!(
             "nothing was deleted: no terminal to ask at ({error}); to delete without asking, give -noconfirm"
@@ -96,8 +98,8 @@ fn terminal() -> anyhow::Result<Terminal> {
     })
 }
 
-/// A deleted source that is not confirmed yet is healed to its owners, should they have lost it.
-fn tell_tombstones(cluster: &Cluster, output: &Output) {
+/// Warns of tombstones: they are healed to their owners, so a deleted metric may come back.
+fn warn_of_tombstones(cluster: &Cluster, output: &Output) {
     for member in &cluster.members {
         let waiting = member.status().map_or(0, |status| status.tombstones.waiting);
         if waiting > 0 {
@@ -112,33 +114,33 @@ fn tell_tombstones(cluster: &Cluster, output: &Output) {
     }
 }
 
-/// What is to go.
-struct Gathered<'a> {
-    /// From the nodes that have any, sorted by address.
+/// The metrics to delete.
+struct MetricsToDelete<'a> {
+    /// By node that has any, sorted by address.
     piles: Vec<(&'a Member, NamePile)>,
-    /// Some failed where a name was found nowhere, or cannot be deleted.
+    /// [`Outcome::SomeFailed`] if a name was not found, or cannot be deleted.
     outcome: Outcome,
 }
 
-/// Puts the names in piles, a node a pile; none where a list broke off.
+/// Collects the names in one pile for each node; `None` if a list broke off.
 async fn gather<'a>(
     cluster: &'a Cluster,
-    mut merged: Merged,
-    mut sought: Sought,
+    mut merged: MergedLists,
+    mut unfound: UnfoundNames,
     output: &Output,
-) -> anyhow::Result<Option<Gathered<'a>>> {
+) -> anyhow::Result<Option<MetricsToDelete<'a>>> {
     let pile_len = page_len(cluster.members.len());
     let piles = cluster.members.iter().map(|member| (member, NamePile::new(pile_len)));
     let mut piles: Vec<(&Member, NamePile)> = piles.collect();
     let mut outcome = Outcome::Done;
     while let Some((node, entry)) = merged.next().await {
         let Some((member, pile)) = piles.get_mut(node) else { continue };
-        sought.found(&entry.name);
+        unfound.found(&entry.name);
         match metric_called(&entry.name) {
             Ok(_) => {
                 pile.push(entry.name).await.context("cannot keep the names in a temporary file")?
             }
-            // D31: the Go tool deletes another metric then, or says that it has deleted this one.
+            // D31: the Go tool deletes another metric in this case, or reports that it deleted this one.
             Err(reason) => {
                 output.say(format_args!(
                     "bucky: {} lists {:?}, which cannot be deleted by this name: {reason}",
@@ -149,32 +151,36 @@ async fn gather<'a>(
             }
         }
     }
-    if merged.tell_failures(output) != Outcome::Done {
+    if merged.report_failures(output) != Outcome::Done {
         return Ok(None);
     }
-    merged.tell_returned(cluster, output);
-    for name in sought.names() {
-        deletion::tell_missing(name, output);
+    merged.report_returned(cluster, output);
+    for name in unfound.names() {
+        deletion::report_missing(name, output);
         outcome = Outcome::SomeFailed;
     }
     piles.retain(|(_, pile)| pile.len() > 0);
     piles.sort_by_key(|(member, _)| member.addr().to_string());
-    Ok(Some(Gathered { piles, outcome }))
+    Ok(Some(MetricsToDelete { piles, outcome }))
 }
 
-/// One node after the other.
-struct Round<'a> {
-    /// Where it is asked; none where it is not.
+/// Deletes from one node after the other.
+struct NodeDeleter<'a> {
+    /// The terminal for the confirmation, or `None` if no confirmation is wanted.
     terminal: Option<Terminal>,
-    manner: Manner,
+    manner: DeleteOptions,
     json: bool,
     output: &'a Output,
     outcome: Outcome,
 }
 
-impl Round<'_> {
-    /// Deletes what is in `pile` from a node, if the operator wants it.
-    async fn node(&mut self, member: &Member, pile: NamePile) -> anyhow::Result<Option<Deleted>> {
+impl NodeDeleter<'_> {
+    /// Deletes the metrics of `pile` from a node, if the operator confirms it.
+    async fn node(
+        &mut self,
+        member: &Member,
+        pile: NamePile,
+    ) -> anyhow::Result<Option<DeletionCounts>> {
         let (addr, count) = (member.addr(), pile.len());
         if !self.is_confirmed(&format!("Deleting {count} metrics on {addr}: ")).await? {
             self.output.say(format_args!("Nothing is deleted on {addr}."));
@@ -195,11 +201,12 @@ impl Round<'_> {
             let Some(terminal) = &self.terminal else { return Ok(true) };
             let question = format!("{what}Please Confirm: ");
             if self.json {
-                // Standard output is a program's.
+                // Standard output is for programs.
                 self.output.say(&question);
             } else {
                 let asked = self.output.data_text(&question).and_then(|()| self.output.flush());
-                // Elsewhere a reader that has gone away is no failure. Here nobody was asked, so nothing is deleted.
+                // Elsewhere a reader that has gone away is not a failure. Here the question was not seen, so
+                // nothing is deleted.
                 asked.map_err(|error| {
                     anyhow::anyhow!("cannot ask whether to delete ({LEFT}): {}", chain(&error))
                 })?;

@@ -1,4 +1,4 @@
-//! `bucky du`: how many bytes metrics take together.
+//! `bucky du`: the total size of metrics.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use time::macros::format_description;
 
 use crate::args::cluster::discover;
 use crate::args::each_metric::EachMetricArgs;
-use crate::inventory::{Detail, Merged, Query, Sought};
+use crate::inventory::{ListDetail, MergedLists, Query, UnfoundNames};
 use crate::names::Nothing;
 use crate::outcome::Outcome;
 use crate::output::Output;
 
-/// After how many metrics a line of progress comes.
+/// A line of progress is printed after each this many metrics.
 const PROGRESS_EVERY: u64 = 100_000;
 
-/// What stands before each line of the Go tool's log: in UTC here, so that it is the same for all nodes.
+/// How each line of the Go tool's log begins; in UTC here, so that it is the same for all nodes.
 const GO_LOG_TIME: &[FormatItem<'_>] =
     format_description!("[year]/[month]/[day] [hour]:[minute]:[second]");
 
@@ -34,19 +34,19 @@ pub(crate) struct Args {
     pub(crate) each: EachMetricArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let args = args.each;
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
-    cluster.tell_findings(output);
-    cluster.tell_not_served(output);
-    let mut sought = Sought::new(&selection);
-    let query = Query { selection, detail: Detail::Stat, workers: args.workers };
-    let mut merged = Merged::begin(&cluster, query, args.select.force, output).await?;
+    cluster.print_findings(output);
+    cluster.report_not_served(output);
+    let mut unfound = UnfoundNames::new(&selection);
+    let query = Query { selection, detail: ListDetail::Stat, workers: args.workers };
+    let mut merged = MergedLists::begin(&cluster, query, args.select.force, output).await?;
     let (mut bytes, mut metrics, mut outcome) = (0u64, 0u64, Outcome::Done);
     while let Some((_, entry)) = merged.next().await {
-        sought.found(&entry.name);
+        unfound.found(&entry.name);
         match entry.stat {
             Ok(stat) => {
                 bytes = bytes.saturating_add(stat.bytes);
@@ -61,28 +61,29 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
             }
         }
     }
-    outcome = outcome.and(sought.tell(output)).and(merged.tell_failures(output));
-    merged.tell_returned(&cluster, output);
+    outcome = outcome.and(unfound.report(output)).and(merged.report_failures(output));
+    merged.report_returned(&cluster, output);
     print(Sum { metrics, bytes }, args.json, outcome, output)?;
     Ok(outcome.and(cluster.outcome()))
 }
 
-/// What was added up.
+/// The total so far.
 #[derive(Clone, Copy)]
 struct Sum {
     metrics: u64,
     bytes: u64,
 }
 
-/// The Go tool tells its result on standard error only, behind the time, and there scripts look for it; it is data, and
-/// belongs on standard output. So it stands on both; and once where both are one, as a script that says `2>&1` has it.
+/// The Go tool prints its result only on standard error, after the time, and scripts look for it there. It is
+/// data, so it belongs on standard output. So it is printed on both, but only once if both are one, as in
+/// scripts with `2>&1`.
 fn print(sum: Sum, json: bool, outcome: Outcome, output: &Output) -> anyhow::Result<()> {
     let lines = lines(sum.bytes);
-    let tells_people = !(output.streams_are_one() && output.is_terminal());
+    let writes_for_people = !(output.streams_are_one() && output.is_terminal());
     if json {
         let Sum { metrics, bytes } = sum;
         output.data_line(format_args!("{{\"metrics\":{metrics},\"bytes\":{bytes}}}"))?;
-    } else if !output.streams_are_one() || !tells_people {
+    } else if !output.streams_are_one() || !writes_for_people {
         output.data_line(&lines)?;
     }
     output.flush()?;
@@ -90,7 +91,7 @@ fn print(sum: Sum, json: bool, outcome: Outcome, output: &Output) -> anyhow::Res
         Outcome::Done => "Du operation complete.",
         _ => "Errors occured in du operation.",
     });
-    if tells_people {
+    if writes_for_people {
         let time = OffsetDateTime::now_utc().format(GO_LOG_TIME)?;
         lines.lines().for_each(|line| output.say(format_args!("{time} {line}")));
     }

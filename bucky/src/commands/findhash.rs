@@ -1,7 +1,9 @@
-//! `bucky findhash`: how evenly a carbon ring of given nodes spreads, and instance names that spread it better.
+//! `bucky findhash`: how evenly a carbon ring of given nodes spreads metrics, and instance names that spread
+//! them better.
 //!
-//! A carbon ring places 100 points a node by a hash of host and instance. With few nodes the parts differ a lot; other
-//! instance names give other parts. So names are drawn at random until the operator is content.
+//! A carbon ring has 100 points for each node, at hashes of host and instance. With few nodes, their parts
+//! differ a lot; other instance names give other parts. So names are drawn at random until the operator is
+//! content.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use crate::output::Output;
 
 /// The port of a line without one.
 const DEFAULT_PORT: u16 = 2003;
-/// How many buckets the Go tool says a ring has. There are 65536; the first node of the circle is told one too few.
-const BUCKETS_TOLD: f64 = 65_535.0;
+/// The number of buckets that the Go tool prints. There are 65536; it counts one too few for the first node.
+const BUCKETS_SHOWN: f64 = 65_535.0;
 
 /// Arguments of `bucky findhash`.
 #[derive(clap::Args)]
@@ -52,7 +54,7 @@ pub(crate) struct Args {
     file: PathBuf,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let text = read(&args.file)?;
     let nodes = nodes(&text).with_context(|| args.file.display().to_string())?;
@@ -80,14 +82,14 @@ fn read(path: &std::path::Path) -> anyhow::Result<String> {
 
 /// A line of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Listed {
+struct NodeLine {
     host: String,
     port: u16,
-    /// None: to be drawn.
+    /// The instance, or `None` to draw one.
     instance: Option<String>,
 }
 
-fn nodes(text: &str) -> anyhow::Result<Vec<Listed>> {
+fn nodes(text: &str) -> anyhow::Result<Vec<NodeLine>> {
     let lines = text.lines().map(str::trim).enumerate();
     let listed = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     listed
@@ -95,7 +97,7 @@ fn nodes(text: &str) -> anyhow::Result<Vec<Listed>> {
         .collect()
 }
 
-fn node(line: &str) -> anyhow::Result<Listed> {
+fn node(line: &str) -> anyhow::Result<NodeLine> {
     let fields: Vec<&str> = line.split(':').collect();
     let (host, port, instance) = match fields.as_slice() {
         [host] => (*host, "", ""),
@@ -113,18 +115,18 @@ fn node(line: &str) -> anyhow::Result<Listed> {
             .with_context(|| format!("not a port: {port:?} (a number from 1 to 65535)"))?,
     };
     let instance = Some(instance).filter(|instance| !instance.is_empty()).map(str::to_owned);
-    // Checked now, so that a mistake is told with its line.
+    // Checked now, so that a mistake is reported with its line.
     Node::new(host, port, instance.as_deref())?;
-    Ok(Listed { host: host.to_owned(), port, instance })
+    Ok(NodeLine { host: host.to_owned(), port, instance })
 }
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The ring of these nodes, with instances drawn where there are none.
-fn ring(nodes: &[Listed]) -> anyhow::Result<Ring> {
-    let node = |listed: &Listed| {
+/// The ring of these nodes; missing instances are drawn.
+fn ring(nodes: &[NodeLine]) -> anyhow::Result<Ring> {
+    let node = |listed: &NodeLine| {
         let drawn = listed.instance.clone().unwrap_or_else(|| Uuid::new_v4().to_string());
         Node::new(&listed.host, listed.port, Some(&drawn))
     };
@@ -137,7 +139,7 @@ fn ring(nodes: &[Listed]) -> anyhow::Result<Ring> {
     Ok(Ring::new(spec)?)
 }
 
-/// What `HOST:PORT=INSTANCE` has of the 65535 buckets, by name, sorted.
+/// How many of the 65535 buckets each `HOST:PORT=INSTANCE` has, sorted by name.
 fn buckets(ring: &Ring) -> Vec<(String, i64)> {
     let first = ring.owner_at(0);
     let shares = ring.share().into_iter().zip(ring.nodes()).enumerate();
@@ -162,7 +164,7 @@ fn analysis(ring: &Ring) -> String {
     let mut text: String =
         buckets.iter().map(|(node, count)| format!("Node {node}:\t{count}\n")).collect();
     let (max, min) = extremes(&buckets);
-    let (ideal, deviation) = spread(&buckets, BUCKETS_TOLD);
+    let (ideal, deviation) = spread(&buckets, BUCKETS_SHOWN);
     text.push_str(&format!(
         "\nIdeal bucket count per server: {ideal:.2}\nSpread: {max} - {min} = {}\nDeviation: {deviation:.4}\n",
         max - min
@@ -177,7 +179,7 @@ fn keys_analysis(ring: &Ring, keys: &str) -> String {
         .map(|node| (format!("{}:{}", node.host(), node.instance().unwrap_or_default()), 0))
         .collect();
     let mut total: u32 = 0;
-    // D49: the Go tool counts the end of the last line as one key more.
+    // D49: the Go tool counts the end of the last line as one more key.
     for key in keys.lines().map(str::trim).filter(|key| !key.is_empty()) {
         if let Some((_, count)) = counts.get_mut(ring.owner(key)) {
             *count += 1;
@@ -192,7 +194,7 @@ fn keys_analysis(ring: &Ring, keys: &str) -> String {
     )
 }
 
-/// The even part of `total`, and the standard deviation from it.
+/// The mean of `total`, and the standard deviation from it.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 fn spread(counts: &[(String, i64)], total: f64) -> (f64, f64) {
     let ideal = total / counts.len() as f64;
@@ -200,8 +202,9 @@ fn spread(counts: &[(String, i64)], total: f64) -> (f64, f64) {
     (ideal, (squares / counts.len() as f64).sqrt())
 }
 
-/// Draws instances for ever, and prints what is better than all before; once only where there is nothing to draw.
-fn search(nodes: &[Listed], args: &Args, output: &Output) -> anyhow::Result<Outcome> {
+/// Draws instances for ever, and prints each solution that is better than all before; only once if there is
+/// nothing to draw.
+fn search(nodes: &[NodeLine], args: &Args, output: &Output) -> anyhow::Result<Outcome> {
     let mut best = args.max - args.min;
     loop {
         let buckets = buckets(&ring(nodes)?);
@@ -259,7 +262,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_with_port_and_instance_left_out_or_not() {
-        let listed = |host: &str, port, instance: Option<&str>| Listed {
+        let listed = |host: &str, port, instance: Option<&str>| NodeLine {
             host: host.into(),
             port,
             instance: instance.map(str::to_owned),

@@ -1,4 +1,4 @@
-//! `bucky gentestmetrics`: made-up points as carbon's line protocol has them, to try a cluster with.
+//! `bucky gentestmetrics`: made-up points in carbon's line protocol, to test a cluster.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(crate) struct Args {
     start: Option<i64>,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let start = args.start.map_or_else(|| i64::try_from(now.as_secs()), Ok)?;
@@ -77,10 +77,10 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
     Ok(Outcome::Done)
 }
 
-/// The times of all rounds, oldest first; the last is `start` rounded down.
+/// The times of all rounds, oldest first; the last is `start`, rounded down.
 ///
 /// # Errors
-/// [`UsageError`] where the first would lie before all times.
+/// [`UsageError`] if the first time would be too small for an integer.
 fn timestamps(
     start: i64,
     interval: u32,

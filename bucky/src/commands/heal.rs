@@ -8,7 +8,7 @@ use crate::args::heading;
 use crate::args::local::LocalArgs;
 use crate::args::select::SelectArgs;
 use crate::args::series::SeriesArgs;
-use crate::heal::{self, Order};
+use crate::heal::{self, HealOrder};
 use crate::names::Nothing;
 use crate::outcome::Outcome;
 use crate::output::Output;
@@ -57,9 +57,9 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let order = Order {
+    let order = HealOrder {
         seed: args.cluster.host()?,
         only_seed: args.cluster.single,
         selection: args.select.selection(Nothing::MeansAll, std::io::stdin())?,

@@ -17,7 +17,7 @@ use crate::names::{Nothing, Selection};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, json_string};
 use crate::placement::Series;
-use crate::strays::{How, Item, StrayListing, StrayQuery};
+use crate::strays::{Item, StrayListing, StrayMethod, StrayQuery};
 
 /// Arguments of `bucky inconsistent`.
 #[derive(clap::Args)]
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     if !args.select.regex && !args.select.names.is_empty() {
         // D49: the Go tool ignores such an argument.
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     if !cluster.is_healthy() {
         output.say("Warning: Cluster is not healthy!");
     }
-    cluster.tell_findings(output);
+    cluster.print_findings(output);
     let ring = cluster.ring()?;
     if args.select.force {
         refresh(cluster.present(), output).await?;
@@ -85,7 +85,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     }
     listings.sort_by_key(|(member, _)| member.addr().to_string());
     let outcome = print(listings, args.json, output).await?;
-    tell_counts(&cluster, output);
+    report_counts(&cluster, output);
     Ok(outcome.and(cluster.outcome()))
 }
 
@@ -101,7 +101,7 @@ fn query(
         true => member.document().map(|document| document.name.clone()),
         false => Some(member.addr().host().to_owned()),
     };
-    let how = How::of_member(kind, member.host.clone().or_else(own_name));
+    let how = StrayMethod::of_member(kind, member.host.clone().or_else(own_name));
     StrayQuery {
         how,
         ring: Arc::clone(ring),
@@ -173,7 +173,7 @@ async fn print(
     Ok(outcome)
 }
 
-/// The unplaceable names of a daemon with `/v1`; gives what the daemon failed with.
+/// Prints the unplaceable names of a daemon with `/v1`; returns the error of the daemon, if any.
 async fn print_unplaceable(
     member: &Member,
     regex: Option<String>,
@@ -195,7 +195,7 @@ async fn print_unplaceable(
     }
 }
 
-/// Prints names as they come, in either form.
+/// Prints names as they come, as text or JSON.
 struct Printer<'a> {
     output: &'a Output,
     json: bool,
@@ -232,8 +232,8 @@ impl Printer<'_> {
     }
 }
 
-/// What the lists cannot have.
-fn tell_counts(cluster: &Cluster, output: &Output) {
+/// Reports what the lists cannot contain.
+fn report_counts(cluster: &Cluster, output: &Output) {
     for (member, status) in
         cluster.members.iter().filter_map(|member| Some((member, member.status()?)))
     {

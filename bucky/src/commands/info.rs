@@ -26,7 +26,7 @@ pub(crate) struct Args {
     files: Vec<PathBuf>,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::Done;
     let mut is_first = true;

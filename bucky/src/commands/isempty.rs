@@ -1,8 +1,8 @@
 //! `bucky isempty`: which local files hold no point that carbon would still serve.
 //!
-//! A point counts as long as it is inside the retention of its archive, counted from now, as for carbon itself. A file
-//! that has only older ones reads as empty, and is listed; who wants to remove only what never held anything asks with
-//! `--never-written` (D49).
+//! A point counts as long as it is inside the retention of its archive, counted from now, as for carbon
+//! itself. A file that has only older points reads as empty, and is listed. `--never-written` lists only
+//! files that never had a point (D49).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use walkdir::WalkDir;
 use crate::outcome::Outcome;
 use crate::output::Output;
 
-/// How long a file's lock is waited for.
+/// How long to wait for a file's lock.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Arguments of `bucky isempty`.
@@ -65,13 +65,13 @@ pub(crate) struct Args {
     files: Vec<PathBuf>,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let now = u32::try_from(now.as_secs())?;
     let look = |path: &Path| match examine_file(path, now) {
-        Ok(examined) => tell(path, &examined, args, output),
-        // A file that a cleaner or a move took away during a walk is no failure of the walk.
+        Ok(examined) => print_result(path, &examined, args, output),
+        // If a file was moved or removed during a walk, the walk has not failed.
         Err(error) if args.files.is_empty() && is_gone(&error) => Ok(Outcome::Done),
         Err(error) => {
             output.say(format_args!("bucky: {error:#}"));
@@ -88,8 +88,8 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
     Ok(outcome)
 }
 
-/// Looks at every metric below `prefix`, in folders whose names begin with a dot too. What cannot be read is told, and the
-/// rest is looked at (D42, D49).
+/// Examines every metric below `prefix`, also in folders whose names begin with a dot. Files that cannot be
+/// read are reported, and the rest is examined (D42, D49).
 fn walk(
     prefix: &Path,
     output: &Output,
@@ -117,20 +117,20 @@ fn is_metric(path: &Path) -> bool {
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Examined {
+struct PointUsage {
     /// Whether no archive has a point inside its retention.
     is_empty: bool,
     /// Whether no archive was ever written to.
     is_never_written: bool,
     /// The newest point inside its retention.
     newest: Option<Point>,
-    /// How many points there are, each time of the past counted in the finest archive that reaches back to it.
+    /// The number of points. Each time in the past counts in the finest archive that reaches back to it.
     used: u64,
-    /// How many there could be.
+    /// The largest possible number of points.
     slots: u64,
 }
 
-impl Examined {
+impl PointUsage {
     fn of(image: &Image<'_>, now: u32) -> Self {
         let (mut used, mut slots, mut until) = (0, 0, u64::from(now));
         for view in image.archives() {
@@ -150,21 +150,26 @@ impl Examined {
     }
 }
 
-fn examine_file(path: &Path, now: u32) -> anyhow::Result<Examined> {
+fn examine_file(path: &Path, now: u32) -> anyhow::Result<PointUsage> {
     if !is_metric(path) {
         anyhow::bail!("{}: not a .wsp file", path.display());
     }
     let file = WhisperFile::open(path, OpenMode::Read, LOCK_LIMIT)?;
     let bytes = file.read()?;
     let image = Image::parse(&bytes).with_context(|| path.display().to_string())?;
-    Ok(Examined::of(&image, now))
+    Ok(PointUsage::of(&image, now))
 }
 
 fn is_gone(error: &anyhow::Error) -> bool {
     error.downcast_ref::<OpenError>().is_some_and(OpenError::is_not_found)
 }
 
-fn tell(path: &Path, examined: &Examined, args: &Args, output: &Output) -> anyhow::Result<Outcome> {
+fn print_result(
+    path: &Path,
+    examined: &PointUsage,
+    args: &Args,
+    output: &Output,
+) -> anyhow::Result<Outcome> {
     let shown = path.display();
     if args.last {
         match examined.newest {
@@ -201,7 +206,7 @@ fn newest_text(newest: Point) -> String {
     format!("Most recent DP: {} or {time}\t{value}", newest.timestamp)
 }
 
-/// The name of the metric whose file lies at `path`: what follows the prefix, with dots.
+/// The name of the metric with the file at `path`: the part after the prefix, with dots.
 fn metric_name(path: &Path, prefix: &Path) -> String {
     let relative = path.strip_prefix(prefix).or_else(|_| path.strip_prefix(".")).unwrap_or(path);
     let text = relative.with_extension("").to_string_lossy().replace('/', ".");
@@ -215,7 +220,7 @@ mod tests {
 
     const NOW: u32 = 1_800_000_059;
 
-    /// A file of 60 s for an hour and 300 s for a day, with these points, of which each lies in the first slot.
+    /// A file of 60 s for an hour and 300 s for a day, with these points; each is in the first slot.
     fn file(points: [Option<u32>; 2]) -> Vec<u8> {
         let retentions: Vec<Retention> =
             ["60s:1h", "300s:1d"].iter().map(|text| text.parse().unwrap()).collect();
@@ -233,12 +238,12 @@ mod tests {
         bytes
     }
 
-    fn examine(points: [Option<u32>; 2]) -> Examined {
+    fn examine(points: [Option<u32>; 2]) -> PointUsage {
         let bytes = file(points);
-        Examined::of(&Image::parse(&bytes).unwrap(), NOW)
+        PointUsage::of(&Image::parse(&bytes).unwrap(), NOW)
     }
 
-    /// D49: the Go tool has no way to tell an old file from one that was never written to.
+    /// D49: the Go tool cannot distinguish an old file from one that was never written to.
     #[test]
     fn a_file_whose_points_are_all_too_old_is_empty_but_was_written_to() {
         let old = NOW / 300 * 300 - 90_000;
@@ -260,7 +265,7 @@ mod tests {
     #[test]
     fn points_and_slots_are_counted_in_the_finest_archive_that_reaches_back() {
         let examined = examine([Some(NOW / 60 * 60), Some(NOW / 300 * 300)]);
-        // 60 slots of the last hour, then 23 hours by 300 s; the second point lies in the first hour.
+        // 60 slots of the last hour, then 23 hours by 300 s; the second point is in the first hour.
         assert_eq!((examined.used, examined.slots), (1, 60 + 23 * 12));
         let examined = examine([Some(NOW / 60 * 60), Some(NOW / 300 * 300 - 7_200)]);
         assert_eq!(examined.used, 2);

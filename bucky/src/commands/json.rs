@@ -19,7 +19,7 @@ pub(crate) struct Args {
     names: Vec<String>,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let names = if args.names.first().is_some_and(|name| name == "-") {
         let mut bytes = Vec::new();
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
     Ok(Outcome::Done)
 }
 
-/// The lines that are not empty, trimmed; bytes that are no UTF-8 become U+FFFD.
+/// The lines that are not empty, trimmed; bytes that are not UTF-8 become U+FFFD.
 fn lines(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()

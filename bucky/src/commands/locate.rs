@@ -50,7 +50,7 @@ pub(crate) struct Args {
     cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let from_stdin = args.names.first().is_some_and(|name| name == "-");
     let ring = match &args.ring {
@@ -63,14 +63,14 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     };
     let names = if from_stdin { names_from(std::io::stdin())? } else { args.names };
     let form = match (args.json, args.all_owners) {
-        (false, _) => Form::Text,
-        (true, false) => Form::FirstHost,
-        (true, true) => Form::AllOwners,
+        (false, _) => LocateFormat::Text,
+        (true, false) => LocateFormat::FirstHost,
+        (true, true) => LocateFormat::AllOwners,
     };
     let series = args.series.read(output).await?;
     let located = locate(&ring, &series, &names, form);
     output.data_text(located.text)?;
-    for line in located.told {
+    for line in located.messages {
         output.say(line);
     }
     Ok(located.outcome)
@@ -78,7 +78,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
 
 /// How the answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum LocateFormat {
     /// A line for each metric and host.
     Text,
     /// A JSON object: the host of the first copy.
@@ -89,20 +89,20 @@ enum Form {
 
 struct Located {
     text: String,
-    told: Vec<String>,
+    messages: Vec<String>,
     outcome: Outcome,
 }
 
-fn locate(ring: &Ring, series: &Series, names: &[String], form: Form) -> Located {
+fn locate(ring: &Ring, series: &Series, names: &[String], form: LocateFormat) -> Located {
     let mut seen = std::collections::HashSet::new();
-    let mut located = Located { text: String::new(), told: Vec::new(), outcome: Outcome::Done };
+    let mut located = Located { text: String::new(), messages: Vec::new(), outcome: Outcome::Done };
     let mut members: BTreeMap<&str, String> = BTreeMap::new();
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for name in names.iter().filter(|name| seen.insert(name.as_str())) {
         let owners = match owners(ring, series, name) {
             Ok(owners) => owners,
             Err(error) => {
-                located.told.push(format!("bucky: {error}"));
+                located.messages.push(format!("bucky: {error}"));
                 located.outcome = Outcome::SomeFailed;
                 continue;
             }
@@ -112,33 +112,33 @@ fn locate(ring: &Ring, series: &Series, names: &[String], form: Form) -> Located
             *counts.entry(host).or_default() += 1;
         }
         match form {
-            Form::Text => {
+            LocateFormat::Text => {
                 for host in hosts {
                     located.text.push_str(&format!("{name} => {host}\n"));
                 }
-                located.told.extend(files(name));
+                located.messages.extend(files(name));
             }
-            Form::FirstHost => {
+            LocateFormat::FirstHost => {
                 let host = hosts.first().copied().unwrap_or_default();
                 members.insert(name, json_string(host));
             }
-            Form::AllOwners => {
+            LocateFormat::AllOwners => {
                 let nodes = owners.iter().filter_map(|owner| ring.nodes().get(*owner));
                 let nodes: Vec<String> = nodes.map(|node| json_string(&node.to_string())).collect();
                 members.insert(name, format!("[{}]", nodes.join(",")));
             }
         }
     }
-    if form != Form::Text {
+    if form != LocateFormat::Text {
         let members = members.iter().map(|(name, value)| format!("{}:{value}", json_string(name)));
         located.text = format!("{{{}}}\n", members.collect::<Vec<_>>().join(","));
     }
     let counted = counts.iter().map(|(host, count)| format!("{count} metrics assigned to {host}"));
-    located.told.extend(counted);
+    located.messages.extend(counted);
     located
 }
 
-/// What the file of the series `name` is called, if it has tags.
+/// The names of the file of the series `name`, if it has tags.
 fn files(name: &str) -> Option<String> {
     let hash = SeriesHash::of(name);
     let by_hash = hash.metric_name();
@@ -171,12 +171,12 @@ mod tests {
         let given = names(&["wrong.a", "app.h0.m0", "wrong.a"]);
         let host = |name: &str| ring.nodes()[ring.owner(name)].host().to_owned();
         let (wrong, app) = (host("wrong.a"), host("app.h0.m0"));
-        let located = locate(&ring, &Series::default(), &given, Form::Text);
+        let located = locate(&ring, &Series::default(), &given, LocateFormat::Text);
         assert_eq!(located.text, format!("wrong.a => {wrong}\napp.h0.m0 => {app}\n"));
         assert_eq!(located.outcome, Outcome::Done);
-        let json = locate(&ring, &Series::default(), &given, Form::FirstHost).text;
+        let json = locate(&ring, &Series::default(), &given, LocateFormat::FirstHost).text;
         assert_eq!(json, format!("{{\"app.h0.m0\":\"{app}\",\"wrong.a\":\"{wrong}\"}}\n"));
-        assert_eq!(locate(&ring, &Series::default(), &[], Form::FirstHost).text, "{}\n");
+        assert_eq!(locate(&ring, &Series::default(), &[], LocateFormat::FirstHost).text, "{}\n");
     }
 
     #[test]
@@ -184,10 +184,13 @@ mod tests {
         let ring = ring(3);
         let owners: Vec<String> =
             ring.owners("m").map(|owner| format!("\"{}\"", ring.nodes()[owner])).collect();
-        let json = locate(&ring, &Series::default(), &names(&["m"]), Form::AllOwners).text;
+        let json = locate(&ring, &Series::default(), &names(&["m"]), LocateFormat::AllOwners).text;
         assert_eq!(json, format!("{{\"m\":[{}]}}\n", owners.join(",")));
         assert_eq!(
-            locate(&ring, &Series::default(), &names(&["m"]), Form::Text).text.lines().count(),
+            locate(&ring, &Series::default(), &names(&["m"]), LocateFormat::Text)
+                .text
+                .lines()
+                .count(),
             2
         );
     }
@@ -195,23 +198,24 @@ mod tests {
     #[test]
     fn a_hashed_series_is_named_and_the_rest_is_told() {
         let hashed = format!("_tagged.abc.def.{}", "a".repeat(64));
-        let located = locate(&ring(1), &Series::default(), &names(&[&hashed, "m"]), Form::Text);
+        let located =
+            locate(&ring(1), &Series::default(), &names(&[&hashed, "m"]), LocateFormat::Text);
         assert_eq!(located.text.lines().count(), 1);
         assert_eq!(located.outcome, Outcome::SomeFailed);
-        assert!(located.told[0].contains(&hashed));
+        assert!(located.messages[0].contains(&hashed));
     }
 
     #[test]
     fn a_series_with_tags_is_told_with_the_names_of_its_file() {
         let series = "stats.example.counts;tag1=value1";
-        let located = locate(&ring(1), &Series::default(), &names(&[series]), Form::Text);
-        let told = &located.told[0];
-        assert!(told.contains("stored as _tagged.872.252.872252"), "{told}");
+        let located = locate(&ring(1), &Series::default(), &names(&[series]), LocateFormat::Text);
+        let messages = &located.messages[0];
+        assert!(messages.contains("stored as _tagged.872.252.872252"), "{messages}");
         assert!(
-            told.ends_with("or _tagged.872.252.stats_DOT_example_DOT_counts;tag1=value1"),
-            "{told}"
+            messages.ends_with("or _tagged.872.252.stats_DOT_example_DOT_counts;tag1=value1"),
+            "{messages}"
         );
-        let located = locate(&ring(1), &Series::default(), &names(&["a.b"]), Form::Text);
-        assert_eq!(located.told.len(), 1, "how many there are, and no more");
+        let located = locate(&ring(1), &Series::default(), &names(&["a.b"]), LocateFormat::Text);
+        assert_eq!(located.messages.len(), 1, "how many there are, and no more");
     }
 }

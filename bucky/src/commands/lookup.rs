@@ -40,7 +40,7 @@ pub(crate) struct Args {
     cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     args.list.refuse_stdin_twice("--ring", args.ring.as_deref())?;
     let (ring, _) = ring_of(args.ring.as_deref(), &args.cluster, output).await?;

@@ -1,4 +1,4 @@
-//! One file a command: its arguments, and a short `run`.
+//! One file for each command: its arguments, and a short `run`.
 
 pub(crate) mod backfill;
 pub(crate) mod backfill2;

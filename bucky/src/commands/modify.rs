@@ -1,4 +1,4 @@
-//! `bucky modify`: another size for one archive of a local file, or another aggregation method.
+//! `bucky modify`: changes the retention of one archive of a local file, or its aggregation method.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ pub(crate) struct Args {
     unused: Unused,
 }
 
-/// What all commands of the Go tool take, and this one has no use for.
+/// Arguments that all commands of the Go tool take and this one does not use.
 #[derive(clap::Args)]
 struct Unused {
     #[arg(short = 'h', long = "host", hide = true)]
@@ -78,7 +78,7 @@ struct Unused {
     _api_token_file: Option<String>,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let modification = modification(args)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
@@ -86,11 +86,11 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
     let limit = Duration::from_secs(args.lock_timeout);
     let before = info(&args.file)?;
     if args.dry_run {
-        return tell_plan(args, &modification, now, limit, output);
+        return print_plan(args, &modification, now, limit, output);
     }
     let patience = Patience { lock: limit, writers: limit };
     match modify_file(&args.file, &modification, now, patience) {
-        Ok(outcome) => Ok(tell(args, &modification, &before, &outcome, output)),
+        Ok(outcome) => Ok(print_outcome(args, &modification, &before, &outcome, output)),
         Err(error @ ModifyFileError::Modification { .. }) => {
             Err(UsageError::because(chain(&error)))
         }
@@ -124,7 +124,7 @@ fn modification(args: &Args) -> anyhow::Result<Modification> {
     Ok(Modification { aggregation: args.agg, resize })
 }
 
-fn tell(
+fn print_outcome(
     args: &Args,
     modification: &Modification,
     before: &Header,
@@ -160,15 +160,15 @@ fn tell(
     Outcome::Done
 }
 
-/// Whether coarser archives keep values that the new method would not have made.
+/// Whether coarser archives keep values that the new method would not have computed.
 fn keeps_roll_ups(before: &Header, to: Aggregation) -> bool {
     let corrected = [Aggregation::Average, Aggregation::Sum];
     let is_corrected = corrected.contains(&before.aggregation) && corrected.contains(&to);
     before.archives.len() > 1 && before.aggregation != to && !is_corrected
 }
 
-/// What the file would become: checked as the run itself would.
-fn tell_plan(
+/// Prints what the file would become; checked as the run itself would.
+fn print_plan(
     args: &Args,
     modification: &Modification,
     now: u32,

@@ -1,4 +1,4 @@
-//! `bucky path`: names of metrics to paths of files, and back.
+//! `bucky path`: converts names of metrics to paths of files, and back.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -33,18 +33,18 @@ pub(crate) struct Args {
     list: ListArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::Done;
     for line in args.list.open()? {
-        let turned = match line {
+        let converted = match line {
             Ok(line) if args.reverse => to_name(&line, &args.storage_dir),
             Ok(line) => to_path(&line, args.prepend.then_some(args.storage_dir.as_path()))
                 .map(|path| path.display().to_string()),
             Err(error) if error.is_of_that_line() => Err(chain(&error)),
             Err(error) => return Err(error.into()),
         };
-        match turned {
+        match converted {
             Ok(text) => output.data_line(text)?,
             Err(reason) => {
                 output.say(format_args!("bucky: {reason}"));

@@ -1,4 +1,4 @@
-//! `bucky pickle-relay`: pickles in, lines out.
+//! `bucky pickle-relay`: receives pickles and sends lines.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::pickle_relay::{self, Settings};
 
-/// How many metrics wait at most where `-q` sets no other limit.
+/// How many metrics wait at most if `-q` sets no other limit.
 const QUEUE: u32 = 100_000;
-/// The most metrics that may be let wait.
+/// The largest value of `-q`.
 const QUEUE_MOST: i64 = 100_000_000;
-/// The longest pickle that may be allowed: it is held in memory.
+/// The longest pickle that can be allowed: it is held in memory.
 const BYTES_MOST: i64 = 1 << 30;
-/// The longest that a sender may be silent: a hundred years.
+/// The longest time that a sender can be allowed to be silent: a hundred years.
 const SECONDS_MOST: i64 = 100 * 365 * 86_400;
-/// What the figures of a relay begin with, before the name of its host.
+/// The prefix of a relay's own statistics, before the name of its host.
 const PREFIX: &str = "bucky-pickle-relay";
 
 /// Arguments of `bucky pickle-relay`.
@@ -68,7 +68,7 @@ pub(crate) struct Args {
     upstream: String,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let upstream = host_port(&args.upstream).filter(|(host, port)| !host.is_empty() && *port > 0);
     if upstream.is_none() {
@@ -98,7 +98,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     pickle_relay::run(listener, settings, output).await
 }
 
-/// Listens at `HOST:PORT`; without a host at all addresses.
+/// Listens at `HOST:PORT`, or at all addresses without a host.
 async fn listen(bind: &str) -> anyhow::Result<TcpListener> {
     let Some((host, port)) = host_port(bind) else {
         return Err(UsageError::because(format!(
@@ -110,7 +110,7 @@ async fn listen(bind: &str) -> anyhow::Result<TcpListener> {
     }
     match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
         Ok(listener) => Ok(listener),
-        // A host without IPv6.
+        // The host has no IPv6.
         Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
             let bound = TcpListener::bind(("0.0.0.0", port)).await;
             bound.with_context(|| format!("cannot listen on {bind}"))
@@ -138,7 +138,7 @@ fn default_prefix() -> String {
 
 /// A time: a number of seconds, or as Go writes one: `1m30s`, `1.5h`, `90s`.
 ///
-/// D38: the Go relay takes the nanoseconds of a time for seconds, so that `-i 60s` never comes to an end.
+/// D38: the Go relay takes the nanoseconds of a time for seconds, so that `-i 60s` never ends.
 fn interval(text: &str) -> Result<Duration, String> {
     let bad = || format!("not a valid time: {text:?} (try 90 or 1m30s)");
     if text.bytes().all(|byte| byte.is_ascii_digit()) {

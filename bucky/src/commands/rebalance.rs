@@ -18,7 +18,7 @@ use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::rebalance;
 use crate::transfer::options::{Repairs, SourceRules, SyncOptions};
-use crate::transfer::{Order, Selected, Task};
+use crate::transfer::{MoveOrder, MoveSelection, Task};
 
 /// Arguments of `bucky rebalance`.
 #[derive(clap::Args)]
@@ -59,8 +59,8 @@ pub(crate) struct Args {
     pub(crate) sync: SyncArgs,
     /// Delete only sources without a write for this long, such as 2m
     ///
-    /// Sources that were written to more recently are copied and stay for a later run. Without --rest, carbon may
-    /// lose an update if it looks up a file that is just being moved away.
+    /// Sources that were written to more recently are copied and stay for a later run. Without --rest, carbon
+    /// may lose an update if it looks up a file that is just being moved away.
     #[arg(long, value_name = "TIME", default_value = "0", value_parser = time, conflicts_with = "no_delete", help_heading = heading::WHAT_MOVES)]
     pub(crate) rest: Duration,
     /// Record finished metrics in this file; the next run with it continues there
@@ -80,9 +80,9 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let order = Order {
+    let order = MoveOrder {
         task: Task::Rebalance,
         seed: args.cluster.host()?,
         preparation: args.sync.batches.preparation(args.force, args.sync.no_op),
@@ -97,7 +97,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
             repairs: Repairs { replace_corrupt: args.replace_corrupt, salvage: args.salvage },
             ..args.sync.options()
         },
-        selected: Selected {
+        selected: MoveSelection {
             only_seed: args.cluster.single,
             drained: args.drained,
             regex: args.regex.as_deref().map(checked_regex).transpose()?,

@@ -1,4 +1,4 @@
-//! `bucky restore`: metrics out of a tar.
+//! `bucky restore`: restores metrics from a tar.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::args::units::workers;
 use crate::cluster::Scope;
 use crate::outcome::Outcome;
 use crate::output::Output;
-use crate::restore::{self, Order, Place};
+use crate::restore::{self, ArchiveSource, RestoreOrder};
 
 /// Arguments of `bucky restore`.
 #[derive(clap::Args)]
@@ -56,12 +56,12 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let order = Order {
+    let order = RestoreOrder {
         seed: args.cluster.host()?,
         scope: if args.cluster.single { Scope::Single } else { Scope::All },
-        place: Place::of(&args.file),
+        place: ArchiveSource::of(&args.file),
         series: args.series.read(output).await?,
         prefix: args.prefix,
         workers: args.workers,

@@ -1,7 +1,7 @@
-//! `bucky servers`: each node, what it says of itself, and whether all agree.
+//! `bucky servers`: each node, its state, and whether all agree.
 //!
-//! What the Go tool prints is all that is on standard output, for the scripts that read it; the table and what does not
-//! agree are for people, and `-j` has everything for programs.
+//! Standard output has only what the Go tool prints, for the scripts that read it. The table and the findings
+//! are for people, on standard error. `-j` has everything for programs.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::args::clock::ClockArgs;
 use crate::args::cluster::{ClusterArgs, discover};
 use crate::args::heading;
-use crate::cluster::{Answer, Cluster, Finding, Member, notes};
+use crate::cluster::{Answer, Cluster, ClusterFinding, Member, notes};
 use crate::former;
 use crate::outcome::Outcome;
 use crate::output::{Output, Table, human_bytes, human_count, human_duration};
@@ -43,21 +43,21 @@ pub(crate) struct Args {
     cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let mut cluster = discover(&args.cluster, output).await?;
     cluster.judge_clocks(SystemTime::now().into(), args.clocks.max_clock_difference);
     let ring = cluster.ring()?;
     let others = former::ask_others(cluster.client(), &args.others).await;
-    cluster.findings.extend(others.iter().filter_map(Finding::away));
-    let forgotten = former::sentences(&cluster, &args.others).await;
+    cluster.findings.extend(others.iter().filter_map(ClusterFinding::away));
+    let former = former::sentences(&cluster, &args.others).await;
     if args.json {
-        output.data_line(to_json(&cluster, &ring, &others, &forgotten))?;
+        output.data_line(to_json(&cluster, &ring, &others, &former))?;
     } else {
         output.data_text(go_lines(&cluster, &ring))?;
         output.flush()?;
         output.say(format_args!("\n{}", table(&cluster, &others)));
-        for line in remarks(&cluster, &ring, &others, &forgotten) {
+        for line in remarks(&cluster, &ring, &others, &former) {
             output.say(line);
         }
     }
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     Ok(cluster.outcome())
 }
 
-/// What the Go tool prints, byte for byte where a ring of its own can be meant.
+/// What the Go tool prints, byte for byte, except for rings that it does not know.
 fn go_lines(cluster: &Cluster, ring: &Ring) -> String {
     let hosts = cluster.members.iter().map(|member| format!("\t{}\n", member.addr().host()));
     format!(
@@ -155,7 +155,9 @@ fn ring_word(cluster: &Cluster, member: &Member) -> &'static str {
         return "no member";
     }
     let differs = cluster.findings.iter().any(|finding| match finding {
-        Finding::OtherRing { addr, .. } | Finding::BadRing { addr, .. } => addr == member.addr(),
+        ClusterFinding::OtherRing { addr, .. } | ClusterFinding::BadRing { addr, .. } => {
+            addr == member.addr()
+        }
         _ => false,
     });
     if differs { "differs" } else { "same" }
@@ -183,12 +185,12 @@ fn tombstones_text(status: &Status) -> String {
     format!("{}, {oldest}", human_count(tombstones.waiting))
 }
 
-/// What does not agree, what is odd about a node, and what is odd about the ring: a line each.
-fn remarks(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[String]) -> Vec<String> {
+/// Findings, notes about the nodes, and warnings about the ring: one a line.
+fn remarks(cluster: &Cluster, ring: &Ring, others: &[Member], former: &[String]) -> Vec<String> {
     let mut lines = Vec::new();
     for finding in &cluster.findings {
         match finding {
-            Finding::OtherRing { addr, differences } => {
+            ClusterFinding::OtherRing { addr, differences } => {
                 lines.extend(
                     differences.iter().map(|difference| format!("{addr}: ring: {difference}")),
                 );
@@ -201,25 +203,25 @@ fn remarks(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[Strin
         lines.extend(noted.into_iter().map(|note| format!("{}: {note}", member.addr())));
     }
     lines.extend(ring.warnings().into_iter().map(|warning| format!("ring: {warning}")));
-    lines.extend_from_slice(forgotten);
+    lines.extend_from_slice(former);
     if !lines.is_empty() {
         lines.insert(0, String::new());
     }
     lines
 }
 
-fn to_json(cluster: &Cluster, ring: &Ring, others: &[Member], forgotten: &[String]) -> Value {
+fn to_json(cluster: &Cluster, ring: &Ring, others: &[Member], former: &[String]) -> Value {
     let members: Vec<Value> =
         cluster.members.iter().map(|member| member_json(cluster, member)).collect();
     let others: Vec<Value> = others.iter().map(|member| member_json(cluster, member)).collect();
-    let findings: Vec<String> = cluster.findings.iter().map(Finding::to_string).collect();
+    let findings: Vec<String> = cluster.findings.iter().map(ClusterFinding::to_string).collect();
     json!({
         "healthy": cluster.is_healthy(),
         "ring": cluster.document,
         "ring_fingerprint": ring.spec().fingerprint(),
         "nodes": members,
         "others": others,
-        "forgotten": forgotten,
+        "forgotten": former,
         "findings": findings,
         "warnings": ring.warnings(),
     })
@@ -230,7 +232,9 @@ fn member_json(cluster: &Cluster, member: &Member) -> Value {
         .findings
         .iter()
         .filter_map(|finding| match finding {
-            Finding::OtherRing { addr, differences } if addr == member.addr() => Some(differences),
+            ClusterFinding::OtherRing { addr, differences } if addr == member.addr() => {
+                Some(differences)
+            }
             _ => None,
         })
         .flatten()
@@ -297,7 +301,7 @@ mod tests {
         assert_eq!(cluster.outcome(), Outcome::Done);
     }
 
-    /// D4: with a member down the Go tool panics and never says `healthy: false`.
+    /// D4: with a member down, the Go tool panics and never prints `healthy: false`.
     #[test]
     fn whatever_does_not_agree_is_shown_node_by_node() {
         let ring = document(&["127.0.3.1:2003=a", "127.0.3.2:2003=b", "127.0.3.3:2003=c"]);

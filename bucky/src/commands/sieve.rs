@@ -1,4 +1,4 @@
-//! `bucky sieve`: of a list of metrics those that belong to a node, or those that do not.
+//! `bucky sieve`: prints those metrics of a list that a node owns, or those that it does not own.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub(crate) struct Args {
     cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     args.list.refuse_stdin_twice("--ring", args.ring.as_deref())?;
     let (ring, own_name) = ring_of(args.ring.as_deref(), &args.cluster, output).await?;
@@ -91,7 +91,8 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     Ok(outcome)
 }
 
-/// Which nodes of the ring are meant. A name that means none is a mistake: inverted, every metric would not belong there.
+/// Which nodes of the ring the names mean. A name without a node is a mistake: with `--invert`, every metric
+/// would be printed.
 fn meant(ring: &Ring, names: &[String], unknown: bool) -> anyhow::Result<Vec<bool>> {
     let is_called = |node: &Node, name: &str| {
         [node.host().to_owned(), host(node), long(node), node.to_string()].iter().any(|n| n == name)

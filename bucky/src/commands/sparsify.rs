@@ -1,4 +1,4 @@
-//! `bucky sparsify`: gives back the disk space of zeros in local files.
+//! `bucky sparsify`: frees the disk space of zeros in local files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,9 +48,9 @@ pub(crate) struct Args {
     paths: Vec<PathBuf>,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
-    let mut tally = Tally::default();
+    let mut tally = SparsifyCounts::default();
     for entry in args.paths.iter().flat_map(|path| WalkDir::new(path).sort_by_file_name()) {
         match entry {
             Ok(entry) => {
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
                 if is_metric && entry.file_type().is_file() {
                     look(entry.path(), args, &mut tally, output)?;
                 } else if entry.depth() == 0 && !entry.path().is_dir() {
-                    // Named by the operator, who would take silence for done.
+                    // The operator named it, and would take silence for success.
                     let path = entry.path().display();
                     output.say(format_args!("bucky: {path} is neither a .wsp file nor a folder"));
                     tally.failed += 1;
@@ -78,22 +78,27 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
     Ok(Outcome::Done)
 }
 
-/// What came of all files.
+/// The results of all files.
 #[derive(Default)]
-struct Tally {
+struct SparsifyCounts {
     rewritten: u64,
     freed_bytes: u64,
     failed: u64,
 }
 
-impl Tally {
+impl SparsifyCounts {
     fn fail(&mut self, error: &(dyn std::error::Error + 'static), output: &Output) {
         output.say(format_args!("bucky: {}", chain(error)));
         self.failed += 1;
     }
 }
 
-fn look(path: &Path, args: &Args, tally: &mut Tally, output: &Output) -> anyhow::Result<()> {
+fn look(
+    path: &Path,
+    args: &Args,
+    tally: &mut SparsifyCounts,
+    output: &Output,
+) -> anyhow::Result<()> {
     let limit = Duration::from_secs(args.lock_timeout);
     let how = if args.by_lock { KeepOut::Lock } else { KeepOut::Lease };
     let freed = if args.dry_run { zero_bytes(path) } else { sparsify(path, how, limit) };
@@ -110,7 +115,7 @@ fn look(path: &Path, args: &Args, tally: &mut Tally, output: &Output) -> anyhow:
             tally.rewritten += 1;
             tally.freed_bytes += bytes;
         }
-        // A cleaner or a move took it away since its folder was read.
+        // It was moved or removed since its folder was read.
         Err(SparsifyError::Open(error)) if error.is_not_found() => {}
         Err(error) => {
             tally.fail(&error, output);

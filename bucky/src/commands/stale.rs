@@ -1,4 +1,4 @@
-//! `bucky stale`: of a list of metrics those whose local files nobody writes to any more.
+//! `bucky stale`: prints those metrics of a list whose local files get no more writes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::name_stream::ListArgs;
 use crate::outcome::Outcome;
 use crate::output::Output;
 
-/// How long a file's lock is waited for.
+/// How long to wait for a file's lock.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
 /// Seconds in an hour.
 const HOUR: u32 = 3600;
@@ -54,7 +54,7 @@ pub(crate) struct Args {
     list: ListArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let mut outcome = Outcome::Done;
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
     Ok(outcome)
 }
 
-/// What is printed of a metric, if anything.
+/// What is printed for a metric, if anything.
 fn look(name: &str, args: &Args, now: Duration) -> Result<Option<String>, String> {
     let path = to_path(name, Some(&args.storage_dir))?;
     let is_stale = if args.whisper || args.offset > 0 {
@@ -88,21 +88,22 @@ fn look(name: &str, args: &Args, now: Duration) -> Result<Option<String>, String
     Ok((is_stale != args.reverse).then(text))
 }
 
-/// Whether the file was last changed longer ago than that.
+/// Whether the file was last changed longer ago than `hours`.
 fn is_unchanged(path: &Path, hours: u32, now: Duration) -> Result<bool, String> {
-    let told = |error: std::io::Error| format!("{}: {error}", path.display());
-    // Of a link that of the file behind it counts: that is what carbon writes to.
-    let metadata = std::fs::metadata(path).map_err(told)?;
+    let in_context = |error: std::io::Error| format!("{}: {error}", path.display());
+    // For a link, the file that it points to counts: carbon writes to that.
+    let metadata = std::fs::metadata(path).map_err(in_context)?;
     if !metadata.is_file() {
         return Err(format!("{} is not a file", path.display()));
     }
-    let modified = metadata.modified().map_err(told)?;
-    // Before 1970 is long ago, too.
+    let modified = metadata.modified().map_err(in_context)?;
+    // A time before 1970 is long ago, too.
     let modified = modified.duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(modified + Duration::from_secs(u64::from(hours) * u64::from(HOUR)) < now)
 }
 
-/// Whether the file has no point in the `hours` until `offset` hours ago, in the archive that a reader would be given.
+/// Whether the file has no point in the `hours` until `offset` hours ago, in the archive that a reader would
+/// get.
 fn has_no_points(path: &Path, hours: u32, offset: u32, now: Duration) -> Result<bool, String> {
     let seconds = |hours: u32| hours.saturating_mul(HOUR);
     let now = u32::try_from(now.as_secs()).map_err(|error| error.to_string())?;
@@ -111,6 +112,6 @@ fn has_no_points(path: &Path, hours: u32, offset: u32, now: Duration) -> Result<
     let file =
         WhisperFile::open(path, OpenMode::Read, LOCK_LIMIT).map_err(|error| chain(&error))?;
     let fetched = file.fetch(from, until, now).map_err(|error| chain(&error))?;
-    // What lies before all that the file keeps has no points either.
+    // There are no points before the oldest retention either.
     Ok(fetched.is_none_or(|fetched| fetched.values.iter().all(Option::is_none)))
 }

@@ -1,4 +1,4 @@
-//! `bucky stat`: size and time of change of metrics.
+//! `bucky stat`: size and modification time of metrics.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::args::cluster::discover;
 use crate::args::each_metric::EachMetricArgs;
-use crate::inventory::{Detail, Merged, Query, Sought, Stat};
+use crate::inventory::{ListDetail, MergedLists, Query, Stat, UnfoundNames};
 use crate::names::Nothing;
 use crate::outcome::Outcome;
 use crate::output::{Output, json_string};
@@ -26,19 +26,19 @@ pub(crate) struct Args {
     pub(crate) each: EachMetricArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let args = args.each;
     let selection = args.select.selection(Nothing::IsRefused, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
-    cluster.tell_findings(output);
-    cluster.tell_not_served(output);
-    let mut sought = Sought::new(&selection);
-    let query = Query { selection, detail: Detail::Stat, workers: args.workers };
-    let mut merged = Merged::begin(&cluster, query, args.select.force, output).await?;
+    cluster.print_findings(output);
+    cluster.report_not_served(output);
+    let mut unfound = UnfoundNames::new(&selection);
+    let query = Query { selection, detail: ListDetail::Stat, workers: args.workers };
+    let mut merged = MergedLists::begin(&cluster, query, args.select.force, output).await?;
     let mut outcome = Outcome::Done;
     while let Some((node, entry)) = merged.next().await {
-        sought.found(&entry.name);
+        unfound.found(&entry.name);
         match entry.stat {
             Ok(stat) if args.json => {
                 let node = cluster.members.get(node).map(|member| member.addr().to_string());
@@ -51,8 +51,8 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
             }
         }
     }
-    outcome = outcome.and(sought.tell(output)).and(merged.tell_failures(output));
-    merged.tell_returned(&cluster, output);
+    outcome = outcome.and(unfound.report(output)).and(merged.report_failures(output));
+    merged.report_returned(&cluster, output);
     let end = if outcome == Outcome::Done { "complete" } else { "ended with errors" };
     output.say(format_args!("Stat operation {end}."));
     Ok(outcome.and(cluster.outcome()))
@@ -74,7 +74,7 @@ fn json_line(name: &str, node: &str, stat: Stat) -> String {
     )
 }
 
-/// Seconds since 1970 as RFC 3339 in UTC; what is no date of this calendar stays a number.
+/// Seconds since 1970 as RFC 3339 in UTC; a number that is not a date stays a number.
 fn time_text(seconds: i64) -> String {
     let time = OffsetDateTime::from_unix_timestamp(seconds)
         .ok()

@@ -1,4 +1,4 @@
-//! `bucky tar`: metrics as a tar on standard output.
+//! `bucky tar`: writes metrics as a tar to standard output.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use bucky_api::Encoding;
 
 use crate::args::each_metric::EachMetricArgs;
 use crate::args::heading;
-use crate::backup::{self, Form, Order};
+use crate::backup::{self, BackupOrder, TarForm};
 use crate::cluster::Scope;
 use crate::names::Nothing;
 use crate::outcome::Outcome;
@@ -49,20 +49,20 @@ pub(crate) struct Args {
     pub(crate) sparse: bool,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let each = args.each;
     let selection = each.select.selection(Nothing::IsRefused, std::io::stdin())?;
     if output.is_data_terminal() {
         bail!("Refusing to write tar file to terminal.");
     }
-    let order = Order {
+    let order = BackupOrder {
         seed: each.cluster.host()?,
         scope: if each.cluster.single { Scope::Single } else { Scope::All },
         selection,
         fresh: each.select.force,
         workers: each.workers,
-        form: if args.sparse { Form::Sparse } else { Form::Whole },
+        form: if args.sparse { TarForm::Sparse } else { TarForm::Whole },
         encoding: match (args.gzip, args.zstd) {
             (true, _) => Encoding::Gzip,
             (false, true) => Encoding::Zstd,

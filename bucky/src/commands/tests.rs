@@ -1,4 +1,4 @@
-//! Whole commands against daemons that answer as a test tells them to: what is printed, and the exit code.
+//! Whole commands against daemons that answer as a test wants: what is printed, and the exit code.
 
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use crate::fake_daemon::{Reply, Request, daemon_at};
 use crate::outcome::Outcome;
 use crate::output::Output;
 
-/// Runs a command: how it ended, its data, what it told people.
+/// Runs a command: returns its outcome, its data, and what it printed for people.
 async fn bucky(words: &[&str]) -> (Outcome, String, String) {
     let words: Vec<OsString> = words.iter().map(OsString::from).collect();
     let (output, data, people) = Output::captured();
@@ -27,7 +27,7 @@ struct Node {
     is_go: bool,
     ring: RingDocument,
     metrics: Vec<&'static str>,
-    /// Metrics of the list that have no file any more.
+    /// Listed metrics whose files have vanished.
     vanished: Vec<&'static str>,
 }
 
@@ -35,7 +35,7 @@ fn node(host: &'static str, ring: &RingDocument, metrics: &[&'static str]) -> No
     Node { host, is_go: false, ring: ring.clone(), metrics: metrics.to_vec(), vanished: Vec::new() }
 }
 
-/// Starts the nodes, all on one port; gives the address of the first.
+/// Starts the nodes, all on one port; returns the address of the first.
 async fn cluster(nodes: Vec<Node>) -> DaemonAddr {
     let mut first: Option<DaemonAddr> = None;
     for node in nodes {
@@ -94,7 +94,7 @@ impl Node {
         Reply::lines(&lines)
     }
 
-    /// What lies here and belongs elsewhere, by this node's own ring.
+    /// The misplaced metrics on this node, by its own ring.
     fn misplaced(&self) -> Reply {
         let ring = Ring::new(self.ring.to_spec().unwrap()).unwrap();
         let line = |name: &&'static str| {
@@ -156,7 +156,7 @@ async fn with_s_one_node_is_asked_and_no_other() {
     assert_eq!((outcome, data.as_str()), (Outcome::Done, "here\n"));
 }
 
-/// D4: where a member is down, every command of the Go tool panics.
+/// D4: if a member is down, every command of the Go tool panics.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_be_seen_is_shown_where_a_node_is_away_and_the_exit_code_is_3() {
     let ring = document(&["127.0.33.1:2003=a", "127.0.33.2:2003=b"]);
@@ -164,9 +164,9 @@ async fn what_can_be_seen_is_shown_where_a_node_is_away_and_the_exit_code_is_3()
     for command in ["list", "inconsistent", "servers"] {
         let (outcome, data, people) = bucky(&[command, "-h", &host]).await;
         assert_eq!(outcome, Outcome::Unhealthy, "{command}: {people}");
-        let told = people + &data;
-        assert!(told.contains("127.0.33.2:"), "{command}: {told}");
-        assert!(told.contains(" is down (is buckyd running"), "{command}: {told}");
+        let printed = people + &data;
+        assert!(printed.contains("127.0.33.2:"), "{command}: {printed}");
+        assert!(printed.contains(" is down (is buckyd running"), "{command}: {printed}");
     }
     assert_eq!(bucky(&["list", "-h", &host]).await.1, "here\n");
     for command in [&["locate", "x"][..], &["rebalance"]] {
@@ -229,7 +229,7 @@ async fn sizes_are_added_up_over_pages_that_lost_metrics() {
     assert_eq!(data, "0.10KiB\t1970-01-01T00:00:00Z\ta\n0.10KiB\t1970-01-01T00:00:00Z\tb\n");
 }
 
-/// D19, D47: mistakes that the Go tool answers with 0, or with all metrics.
+/// D19, D47: mistakes for which the Go tool exits 0, or takes all metrics.
 #[tokio::test(flavor = "multi_thread")]
 async fn mistakes_are_refused_before_anybody_is_asked() {
     for words in [
@@ -270,7 +270,7 @@ async fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!((outcome, people.text().as_str(), *tries.lock().unwrap()), (Outcome::Done, "", 1));
 }
 
-/// Nothing was listed or moved: that is no part of it that failed.
+/// Nothing was listed or moved, so it is not a partial failure.
 #[tokio::test]
 async fn a_node_that_cannot_scan_anew_is_an_unhealthy_cluster() {
     let ring = document(&["127.0.5.31"]);

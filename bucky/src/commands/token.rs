@@ -1,4 +1,4 @@
-//! `bucky token`: makes a token, or shows what one says.
+//! `bucky token`: creates a token, or shows what one permits.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::args::units::time as read_time;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::{Output, human_duration};
 
-/// The word for a token that is good until the secret is changed.
+/// The word for a token that is valid until the secret is changed.
 const NEVER: &str = "never";
-/// The longest file of a secret: what buckyd reads.
+/// The longest file of a secret that buckyd reads.
 const SECRET_LIMIT_BYTES: usize = 64 * 1024;
 
 /// Arguments of `bucky token`.
@@ -66,7 +66,7 @@ pub(crate) struct Args {
     show: Option<PathBuf>,
 }
 
-/// When a token ends to be good.
+/// When a token expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expiry {
     After(Duration),
@@ -90,7 +90,7 @@ fn expiry(text: &str) -> Result<Expiry, String> {
     }
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     let secret = args.secret_file.as_deref().map(secret).transpose()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -136,7 +136,7 @@ fn make(args: &Args, secret: &Secret, now: u64) -> anyhow::Result<Token> {
     secret.sign(&claims).map_err(|error| UsageError::because(format!("not a valid token: {error}")))
 }
 
-/// The parts of a list with commas. A backslash takes what follows it along, as it does in patterns.
+/// The parts of a list with commas. A backslash protects the next character, as it does in patterns.
 fn split(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut is_escaped = false;
@@ -170,11 +170,12 @@ fn show(
     now: u64,
     output: &Output,
 ) -> anyhow::Result<Outcome> {
-    let told = |error: String| UsageError::because(format!("--show {}: {error}", path.display()));
+    let in_context =
+        |error: String| UsageError::because(format!("--show {}: {error}", path.display()));
     let content =
-        read_short_file(path, TOKEN_LIMIT_BYTES).map_err(|error| told(error.to_string()))?;
-    let token = Token::parse(&content).map_err(|error| told(error.to_string()))?;
-    let claims = payload(token.reveal()).map_err(|error| told(chain(&error)))?;
+        read_short_file(path, TOKEN_LIMIT_BYTES).map_err(|error| in_context(error.to_string()))?;
+    let token = Token::parse(&content).map_err(|error| in_context(error.to_string()))?;
+    let claims = payload(token.reveal()).map_err(|error| in_context(chain(&error)))?;
     let grant = match secret {
         Some(secret) => Grant::verify(token.reveal(), std::slice::from_ref(secret), now).map(Some),
         None => Ok(None),
@@ -183,7 +184,7 @@ fn show(
     Ok(outcome(&claims, &grant, now))
 }
 
-/// Whether a token with these claims is good now, as far as that was looked at.
+/// Whether a token with these claims is valid now, as far as that was checked.
 fn outcome(claims: &Claims, grant: &Result<Option<Grant>, TokenError>, now: u64) -> Outcome {
     match claims.check_time(now).is_ok() && grant.is_ok() {
         true => Outcome::Done,
@@ -267,7 +268,7 @@ mod tests {
     fn a_token_whose_time_is_over_or_has_not_come_is_not_good() {
         let claims =
             Claims { not_before: Some(1000.0), expires: Some(2000.0), ..Claims::default() };
-        // Give or take what clocks may differ by.
+        // With the tolerance for clock differences.
         for (now, good) in [(0, false), (969, false), (970, true), (2029, true), (2030, false)] {
             assert_eq!(outcome(&claims, &Ok(None), now) == Outcome::Done, good, "{now}");
         }

@@ -1,4 +1,4 @@
-//! `bucky verify`: proves that every metric is where it belongs, with all its points.
+//! `bucky verify`: checks that every metric is where it belongs, with all its points.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::args::units::workers;
 use crate::names::{Nothing, Selection};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::verify::{self, Order, Sample, Selected, Size};
+use crate::verify::{self, Sample, Size, VerifyOrder, VerifySelection};
 
 /// Arguments of `bucky verify`.
 #[derive(clap::Args)]
@@ -72,12 +72,12 @@ pub(crate) struct Args {
     pub(crate) cluster: ClusterArgs,
 }
 
-/// A seed as a run has told it, which may be longer than a number of Go's is.
+/// A seed as a run prints it; it may be larger than Go's numbers.
 fn seed(text: &str) -> Result<u64, bucky_flags::BadInteger> {
     bucky_flags::integer::<u64>(0..=i64::MAX)(text).or_else(|error| text.parse().map_err(|_| error))
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     if args.cluster.single {
         return Err(UsageError::because(
@@ -90,9 +90,9 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
     }
     let random = || uuid::Uuid::new_v4().as_u64_pair().1 % 1_000_000;
     let sample = args.sample.map(|size| Sample { size, seed: args.seed.unwrap_or_else(random) });
-    let order = Order {
+    let order = VerifyOrder {
         seed: args.cluster.host()?,
-        selected: Selected {
+        selected: VerifySelection {
             selection,
             sample,
             drained: args.drained,

@@ -1,4 +1,4 @@
-//! A map of names, from its nodes to the owners of the new names.
+//! `backfill`: fills the old names of a map into their new names, at the owners of the new names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use bucky_api::{Client, DaemonAddr};
 use bucky_ring::Ring;
 use futures_util::{StreamExt, stream};
 
-use super::carry::Carrier;
+use super::carry::JobRunner;
 use super::holding::Holding;
-use super::jobs::{Job, jobs};
+use super::jobs::{FetchJob, jobs};
 use super::name_map::NameMap;
-use super::report::{Shown, Summary};
+use super::report::{BackfillPlan, BackfillSummary};
 use super::{healthy, parties};
 use crate::fleet::{Fleet, Node};
 use crate::outcome::{Outcome, UsageError};
@@ -20,43 +20,43 @@ use crate::placement::{self, Series};
 use crate::plan::Plan;
 use crate::plan::copies::plan_of_copies;
 use crate::run::stop::Stop;
-use crate::sizes::{Thinned, average};
-use crate::transfer::left_behind::tell_unread_folders;
+use crate::sizes::{EvenSample, average};
+use crate::transfer::left_behind::report_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::opening::open;
 use crate::transfer::options::{Batching, Preparation, SourceRules, SyncOptions};
 use crate::transfer::records::Records;
-use crate::transfer::{self, STOPPED_AT_ONCE, Selected};
+use crate::transfer::{self, MoveSelection, STOPPED_AT_ONCE};
 
 /// How many nodes are asked for sizes at once.
 const ASKED_AT_ONCE: usize = 32;
-/// How many new names without a place are told.
-const TOLD: usize = 20;
+/// How many new names that cannot be placed are reported.
+const NAMED_MOST: usize = 20;
 
-/// What the operator ordered.
+/// The arguments of a backfill.
 pub(crate) struct BackfillOrder {
     /// A daemon of the cluster that has the old names.
     pub(crate) from: DaemonAddr,
-    /// One of the cluster that is to have the new ones, where that is another.
+    /// A daemon of the cluster that gets the new names, if that is another cluster.
     pub(crate) to: Option<DaemonAddr>,
-    /// Which name becomes which.
+    /// The map of old names to new ones.
     pub(crate) map: NameMap,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// What is done first.
+    /// What is prepared before the first batch.
     pub(crate) preparation: Preparation,
-    /// In which batches, how many at once.
+    /// How large the batches are, and how many run at once.
     pub(crate) batching: Batching,
-    /// How fast it may go, and where it tells of itself.
+    /// How fast it may go, and where it reports.
     pub(crate) sync: SyncOptions,
-    /// Whether every metric that is done is named.
+    /// Whether every metric is named when it is done.
     pub(crate) verbose: bool,
 }
 
-/// Fills every copy of each old name into its new name, at all owners of that.
+/// Fills every copy of each old name into its new name, at all owners of the new name.
 ///
 /// # Errors
-/// Everything that is refused before something is done. What fails later is in the outcome.
+/// Everything that is refused before the first write. What fails later is in the outcome.
 pub(crate) async fn backfill(
     client: Client,
     order: BackfillOrder,
@@ -70,7 +70,7 @@ pub(crate) async fn backfill(
     let (fleet, ring) = match &order.to {
         None => {
             let ring = sources.ring()?;
-            (Fleet::muster(&sources, &ring, &[], None)?, ring)
+            (Fleet::of_cluster(&sources, &ring, &[], None)?, ring)
         }
         Some(to) => {
             let destinations = healthy(&client, to.clone(), order.verbose, output).await?;
@@ -81,15 +81,15 @@ pub(crate) async fn backfill(
     refuse_chains(&fleet, &order.map)?;
     refuse_unplaceable(&ring, &order)?;
     open(&fleet, sources.present(), order.preparation.fresh, output).await?;
-    let seen = tell_unread_folders(&fleet, "are not found", output).await;
-    let mut work = Work::find(&fleet, &ring, &order, output).await?;
+    let seen = report_unread_folders(&fleet, "are not found", output).await;
+    let mut work = BackfillWork::find(&fleet, &ring, &order, output).await?;
     work.plan = work.plan.reserving(order.preparation.reserve);
-    let seen = seen.and(work.holding.tell_missing(&order.map, output));
+    let seen = seen.and(work.holding.report_missing(&order.map, output));
     if work.jobs.is_empty() {
         output.say("There is nothing to fill.");
         return Ok(seen);
     }
-    let shown = Shown { plan: &work.plan, entries: order.map.len() };
+    let shown = BackfillPlan { plan: &work.plan, entries: order.map.len() };
     if order.preparation.dry_run {
         output.data_line(shown)?;
         return Ok(seen);
@@ -101,7 +101,8 @@ pub(crate) async fn backfill(
     carry_out(fleet, ring, work, order, seen, output).await
 }
 
-/// Within one cluster what is read under a name must not depend on whether it was written to before.
+/// Refuses a map in which a new name is also an old one: what is read under that name would depend on whether
+/// it was written before. This matters only within one cluster.
 fn refuse_chains(fleet: &Fleet, map: &NameMap) -> anyhow::Result<()> {
     let is_shared = |node: &Arc<Node>| fleet.members.iter().any(|member| Arc::ptr_eq(member, node));
     if !fleet.sources.iter().any(|source| is_shared(&source.node)) {
@@ -115,14 +116,14 @@ fn refuse_chains(fleet: &Fleet, map: &NameMap) -> anyhow::Result<()> {
     )))
 }
 
-/// Every new name needs a place on the ring.
+/// Refuses new names that the ring cannot place.
 fn refuse_unplaceable(ring: &Ring, order: &BackfillOrder) -> anyhow::Result<()> {
     let bad: Vec<String> = order
         .map
         .entries()
         .iter()
         .filter_map(|entry| placement::owners(ring, &order.series, entry.new.as_str()).err())
-        .take(TOLD)
+        .take(NAMED_MOST)
         .map(|error| format!("\n  {error}"))
         .collect();
     if bad.is_empty() {
@@ -134,18 +135,18 @@ fn refuse_unplaceable(ring: &Ring, order: &BackfillOrder) -> anyhow::Result<()> 
     )))
 }
 
-/// What there is to do.
-struct Work {
+/// The jobs of a backfill, and the nodes that carry them out.
+struct BackfillWork {
     holding: Holding,
-    jobs: Vec<Job>,
+    jobs: Vec<FetchJob>,
     plan: Plan,
-    /// All nodes, by their places in the jobs: the owners first.
+    /// All nodes; the jobs refer to them by index. The owners come first.
     nodes: Vec<Arc<Node>>,
-    /// By node, the average length of what it is to send.
+    /// By node, the average length of the files that it sends.
     averages: Vec<Option<u64>>,
 }
 
-impl Work {
+impl BackfillWork {
     async fn find(
         fleet: &Fleet,
         ring: &Ring,
@@ -180,9 +181,9 @@ impl Work {
     }
 }
 
-/// By node, the average length of what it is to send.
-async fn averages(nodes: &[Arc<Node>], jobs: &[Job], map: &NameMap) -> Vec<Option<u64>> {
-    let mut samples: Vec<Thinned> = nodes.iter().map(|_| Thinned::default()).collect();
+/// By node, the average length of the files that it sends.
+async fn averages(nodes: &[Arc<Node>], jobs: &[FetchJob], map: &NameMap) -> Vec<Option<u64>> {
+    let mut samples: Vec<EvenSample> = nodes.iter().map(|_| EvenSample::default()).collect();
     for job in jobs {
         if let (Some(sample), Some(entry)) =
             (samples.get_mut(job.from as usize), map.get(job.entry))
@@ -197,7 +198,7 @@ async fn averages(nodes: &[Arc<Node>], jobs: &[Job], map: &NameMap) -> Vec<Optio
 async fn carry_out(
     fleet: Fleet,
     ring: Arc<Ring>,
-    work: Work,
+    work: BackfillWork,
     order: BackfillOrder,
     seen: Outcome,
     output: &Arc<Output>,
@@ -207,10 +208,11 @@ async fn carry_out(
     let full = work.averages.iter();
     let full = full.map(|average| limits.metrics_of_average(*average)).collect();
     let records = Records::open(&order.sync, None, output)?;
-    let stop = Stop::told_on_signals(output)?;
+    let stop = Stop::announced_on_signals(output)?;
     let mover = Mover::new(MoverParts {
         fleet: Arc::new(fleet),
-        selection: Selected { series: order.series.clone(), ..Selected::default() }.on(ring, None),
+        selection: MoveSelection { series: order.series.clone(), ..MoveSelection::default() }
+            .on(ring, None),
         batching,
         sources: SourceRules::default(),
         sync: order.sync.clone(),
@@ -219,21 +221,21 @@ async fn carry_out(
         stop: stop.clone(),
         output: Arc::clone(output),
     });
-    let Work { jobs, nodes, averages, plan, .. } = work;
-    let carrier = Arc::new(Carrier { mover, map, nodes, averages, full });
+    let BackfillWork { jobs, nodes, averages, plan, .. } = work;
+    let carrier = Arc::new(JobRunner { mover, map, nodes, averages, full });
     let mover = &carrier.mover;
     let planned = plan.metrics;
-    let insisted = mover.show(carrier.run(&jobs), planned).await;
+    let asked_twice = mover.show(carrier.run(&jobs), planned).await;
     mover.records.tally.flush();
-    if insisted {
+    if asked_twice {
         output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     }
     let counts = mover.records.tally.counts();
     let is_success = !counts.is_failure(order.sync.error_tolerance) && !stop.is_asked();
     let outcome = seen.and(if is_success { Outcome::Done } else { Outcome::SomeFailed });
-    mover.records.tally.tell_schemas(order.sync.on_schema_difference);
-    output.say(Summary {
+    mover.records.tally.print_schemas(order.sync.on_schema_difference);
+    output.say(BackfillSummary {
         counts,
         elapsed: mover.records.tally.elapsed(),
         stopped: stop.is_asked(),

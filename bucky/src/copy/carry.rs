@@ -1,32 +1,33 @@
-//! Has the owners of new names fetch what is to be filled in there.
+//! Has the owners of new names fetch and fill them.
 
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::jobs::{Job, batches};
+use super::jobs::{FetchJob, batches};
 use super::name_map::NameMap;
 use crate::fleet::Node;
 use crate::transfer::mover::Mover;
 use crate::transfer::renames::Renames;
 
-/// Carries the jobs of a map out.
-pub(super) struct Carrier {
-    /// What it works with.
+/// Carries out the jobs of a map.
+pub(super) struct JobRunner {
+    /// Moves the batches.
     pub(super) mover: Mover,
     /// The map.
     pub(super) map: NameMap,
-    /// All nodes, by their places in the jobs.
+    /// All nodes; the jobs refer to them by index.
     pub(super) nodes: Vec<Arc<Node>>,
-    /// By node, the average length of what it gives, where that is known.
+    /// By node, the average length of the files that it sends, if known.
     pub(super) averages: Vec<Option<u64>>,
-    /// By node, how many metrics it gives at a time.
+    /// By node, how many metrics it sends in one batch.
     pub(super) full: Vec<usize>,
 }
 
-impl Carrier {
-    /// Carries out `jobs`, which are sorted: those of a rank together, and none before those of lower rank have ended.
-    pub(super) async fn run(self: &Arc<Self>, jobs: &[Job]) {
+impl JobRunner {
+    /// Carries out `jobs`, which are sorted. The jobs of one rank run together; a rank starts when the one
+    /// below it has ended.
+    pub(super) async fn run(self: &Arc<Self>, jobs: &[FetchJob]) {
         let full = |from: u32| self.full.get(from as usize).copied().unwrap_or(1);
         for rank in jobs.chunk_by(|one, other| one.rank == other.rank) {
             let mut running = JoinSet::new();
@@ -43,14 +44,14 @@ impl Carrier {
         }
     }
 
-    async fn launch(self: &Arc<Self>, batch: Vec<Job>, running: &mut JoinSet<()>) {
+    async fn launch(self: &Arc<Self>, batch: Vec<FetchJob>, running: &mut JoinSet<()>) {
         let place = self.mover.place_for(batch.len()).await;
         let carrier = Arc::clone(self);
         running.spawn(async move {
             let _place = place;
             carrier.batch(&batch).await;
         });
-        // It takes its place in the queues before the next one does.
+        // This batch enters the queues before the next one does.
         tokio::task::yield_now().await;
         while let Some(ended) = running.try_join_next() {
             self.note(ended);
@@ -63,8 +64,8 @@ impl Carrier {
         }
     }
 
-    /// One batch: jobs of one pair of nodes.
-    async fn batch(&self, batch: &[Job]) {
+    /// Carries out one batch: jobs with one source and one destination.
+    async fn batch(&self, batch: &[FetchJob]) {
         let Some(first) = batch.first() else { return };
         let node = |place: u32| self.nodes.get(place as usize);
         let (Some(source), Some(owner)) = (node(first.from), node(first.to)) else { return };
@@ -80,9 +81,9 @@ impl Carrier {
         let renames: Renames =
             entries.iter().map(|entry| (entry.old.clone(), entry.new.clone())).collect();
         let metrics = entries.iter().map(|entry| entry.old.clone()).collect();
-        let brought = self.mover.bring_as(source, owner, metrics, bytes, &renames).await;
+        let report = self.mover.bring_as(source, owner, metrics, bytes, &renames).await;
         if self.mover.verbose {
-            for old in &brought.done {
+            for old in &report.done {
                 let new = renames.of(old).unwrap_or(old);
                 self.mover.output.say(format_args!(
                     "Backfilling [{}] {old} => [{}] {new}",
@@ -91,10 +92,10 @@ impl Carrier {
                 ));
             }
         }
-        for _ in brought.gone {
+        for _ in report.gone {
             self.mover.records.tally.gone();
         }
-        for (metric, failure) in brought.failed {
+        for (metric, failure) in report.failed {
             self.mover.records.tally.failed(metric.as_str(), source.addr(), &failure);
         }
     }

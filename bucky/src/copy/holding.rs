@@ -1,4 +1,4 @@
-//! Which nodes have the old names of a map: all are asked, some thousand names at a time.
+//! Which nodes have the old names of a map. All nodes are asked, for some thousand names at a time.
 
 use std::sync::Arc;
 
@@ -13,22 +13,22 @@ use crate::inventory::{NAMES_SENT, list};
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::{Output, human_count};
 
-/// How many nodes are asked at once: of each, names of one request and one answer are held.
+/// How many nodes are asked at once. The names of one request and one answer are held for each.
 const ASKED_AT_ONCE: usize = 16;
-/// How many names that nobody has are told.
-const TOLD: usize = 1_000;
+/// How many old names that no node has are reported.
+const NAMED_MOST: usize = 1_000;
 
-/// Who has which old names.
+/// Which nodes have which old names.
 pub(super) struct Holding {
-    /// The place of the entry and that of the node, sorted.
+    /// The index of the entry and the index of the node, sorted.
     pairs: Vec<(u32, u32)>,
 }
 
 impl Holding {
-    /// Asks `sources`, each with its place among all nodes, for the old names of `map`.
+    /// Asks `sources`, each with its index among all nodes, for the old names of `map`.
     ///
     /// # Errors
-    /// [`UnhealthyError`] where a node cannot tell what it has: its copies would be left out.
+    /// [`UnhealthyError`] if a node cannot say what it has: its copies would be left out.
     pub(super) async fn ask(
         map: &NameMap,
         sources: &[(u32, Arc<Node>)],
@@ -50,34 +50,34 @@ impl Holding {
         Ok(Self { pairs })
     }
 
-    /// The nodes that have the old name of the entry at this place, in their order.
+    /// The nodes that have the old name of this entry, sorted.
     pub(super) fn of(&self, entry: u32) -> impl Iterator<Item = u32> {
         let start = self.pairs.partition_point(|(place, _)| *place < entry);
         let there = self.pairs.get(start..).unwrap_or_default();
         there.iter().take_while(move |(place, _)| *place == entry).map(|(_, node)| *node)
     }
 
-    /// Tells which old names nobody has (to the Go tool they are not worth a word: D48).
-    pub(super) fn tell_missing(&self, map: &NameMap, output: &Output) -> Outcome {
+    /// Reports the old names that no node has (the Go tool passes over them in silence: D48).
+    pub(super) fn report_missing(&self, map: &NameMap, output: &Output) -> Outcome {
         let mut missing = 0;
         for place in map.by_old() {
             if self.of(*place).next().is_some() {
                 continue;
             }
             missing += 1;
-            if let Some(entry) = map.get(*place).filter(|_| missing <= TOLD) {
+            if let Some(entry) = map.get(*place).filter(|_| missing <= NAMED_MOST) {
                 output.say(format_args!("Metric not found: {}", entry.old));
             }
         }
-        if missing > TOLD {
-            let (all, told) = (human_count(missing as u64), human_count(TOLD as u64));
-            output.say(format_args!("{all} metrics were not found; {told} of them are named"));
+        if missing > NAMED_MOST {
+            let (all, named) = (human_count(missing as u64), human_count(NAMED_MOST as u64));
+            output.say(format_args!("{all} metrics were not found; {named} of them are named"));
         }
         if missing == 0 { Outcome::Done } else { Outcome::SomeFailed }
     }
 }
 
-/// The places of the entries whose old names the daemon has.
+/// The indexes of the entries that the daemon has the old names of.
 async fn held(map: &NameMap, daemon: &Daemon, output: &Output) -> Result<Vec<u32>, ClientError> {
     let mut held = Vec::new();
     for places in map.by_old().chunks(NAMES_SENT) {
@@ -97,7 +97,7 @@ mod tests {
     use crate::fake_daemon::{Reply, Request, daemon};
     use bucky_api::{Client, Timeouts};
 
-    /// Nodes that answer a list of names so.
+    /// Nodes that answer a list of names in this way.
     async fn nodes(answers: Vec<fn(&Request) -> Reply>) -> Vec<(u32, Arc<Node>)> {
         let mut nodes = Vec::new();
         for (place, answer) in (0u32..).zip(answers) {
@@ -126,11 +126,11 @@ mod tests {
         let holding = Holding::ask(&map, &nodes.await, &output).await.unwrap();
         let of = |entry| holding.of(entry).collect::<Vec<_>>();
         assert_eq!([of(0), of(1), of(2), of(9)], [vec![0, 2], vec![0], Vec::new(), Vec::new()]);
-        assert_eq!(holding.tell_missing(&map, &output), Outcome::SomeFailed);
+        assert_eq!(holding.report_missing(&map, &output), Outcome::SomeFailed);
         assert_eq!(people.text(), "Metric not found: b\n");
     }
 
-    /// What it has would be left out, and the others' copies would seem to be all there is.
+    /// Its copies would be left out, and the others' copies would look complete.
     #[tokio::test]
     async fn a_node_that_cannot_tell_what_it_has_ends_it() {
         let nodes = nodes(vec![|_| Reply::ok(r#"["a"]"#), |_| Reply::status(400)]).await;

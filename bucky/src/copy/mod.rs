@@ -1,9 +1,11 @@
-//! `bucky copy`, `bucky backfill`, `bucky backfill2`: what one node or cluster has, to another; old names to new ones.
+//! `bucky copy`, `bucky backfill`, `bucky backfill2`: from one node or cluster to another, and from old names
+//! to new ones.
 //!
-//! Whole nodes and clusters (`copy`, `backfill2 -r`) go the way of a rebalance, with the sources for nodes that are
-//! drained: `parties` says who they are, and everything after that, the conditional delete with it, is `rebalance`'s.
-//! Names of a map (`name_map`) are looked for on all nodes (`holding`), become jobs in an order that all owners of a new
-//! name share (`jobs`, pure), and are fetched by those owners (`carry`). No old metric is deleted.
+//! Whole nodes and clusters (`copy`, `backfill2 -r`) use the engine of a rebalance, with the sources in the
+//! part of drained nodes. `parties` finds the nodes; everything after that, with the conditional delete, is
+//! `transfer`'s. The names of a map (`name_map`) are looked for on all nodes (`holding`). They become jobs in
+//! an order that all owners of a new name share (`jobs`, pure), and those owners fetch them (`carry`). No old
+//! metric is deleted.
 
 mod backfill;
 mod carry;
@@ -23,17 +25,17 @@ use crate::cluster::{Cluster, Scope, ask_member};
 use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::transfer::opening::open;
-use crate::transfer::{self, Order};
+use crate::transfer::{self, MoveOrder};
 
-/// Copies all that the daemon at `from` lists to the one at `to`.
+/// Copies all metrics that the daemon at `from` lists to the daemon at `to`.
 ///
 /// # Errors
-/// Everything that is refused before something is copied: above all two addresses of one store (D29).
+/// Everything that is refused before the first copy: above all, two addresses of one store (D29).
 pub(crate) async fn node_to_node(
     client: Client,
     from: DaemonAddr,
     to: DaemonAddr,
-    order: Order,
+    order: MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let ring = parties::ring_of_one(&to)?;
@@ -46,15 +48,16 @@ pub(crate) async fn node_to_node(
     transfer::plan_and_move(fleet, selection, order, output).await
 }
 
-/// Copies what the nodes of the cluster of `from` list and `order` selects to its owners in the cluster of `to`.
+/// Copies the metrics that the cluster of `from` lists and `order` selects to their owners in the cluster of
+/// `to`.
 ///
 /// # Errors
-/// Everything that is refused before something is copied.
+/// Everything that is refused before the first copy.
 pub(crate) async fn cluster_to_cluster(
     client: Client,
     from: DaemonAddr,
     to: DaemonAddr,
-    order: Order,
+    order: MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let sources = healthy(&client, from, order.verbose, output).await?;
@@ -66,7 +69,7 @@ pub(crate) async fn cluster_to_cluster(
     transfer::plan_and_move(fleet, selection, order, output).await
 }
 
-/// The cluster that the daemon at `seed` tells of, on its own port (D25), if all its nodes are there and agree.
+/// The cluster of the daemon at `seed`, on the port of `seed` (D25), if all its nodes answer and agree.
 async fn healthy(
     client: &Client,
     seed: DaemonAddr,

@@ -1,8 +1,8 @@
 //! A map of old names to new ones, as `backfill` reads it: one JSON object.
 //!
-//! Pure but for the reading. The whole map is checked before anything is done with it: new names are cleaned, a key that
-//! comes twice with two new names is refused, and so is a new name that is an old one as well, since what is read under
-//! it would depend on what was written before, and be another thing in a second run.
+//! Pure, except for the reading. The whole map is checked before anything is done with it. New names are
+//! cleaned. A key that occurs twice with two new names is refused. So is a new name that is also an old one:
+//! what is read under it would depend on what was written before, and a second run would read something else.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,27 +13,27 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 
 /// The most entries of a map. Each takes some 200 bytes.
 const ENTRIES_MOST: usize = 1_000_000;
-/// How many bad names are told.
-const TOLD: usize = 20;
+/// How many bad names are reported.
+const NAMED_MOST: usize = 20;
 
-/// Why a map is none.
+/// The reason why a file is not a usable map.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MapError {
-    /// It cannot be read, or is no JSON object of texts.
+    /// It cannot be read, or is not a JSON object of strings.
     #[error("it is not a JSON object of old names to new names")]
     NoMap(#[source] serde_json::Error),
-    /// It has too much in it.
+    /// It has more than [`ENTRIES_MOST`] entries.
     #[error("it has more than {ENTRIES_MOST} entries; split it")]
     TooLong,
-    /// Names that cannot be.
-    #[error("{}", told(.0, *.1))]
+    /// Some names are not valid: examples, and how many there are.
+    #[error("{}", named_names(.0, *.1))]
     BadNames(Vec<String>, usize),
-    /// An old name with two new ones.
+    /// An old name has two new names.
     #[error("it maps {old} to both {one} and {other}; keep one of them")]
     Ambiguous { old: MetricName, one: MetricName, other: MetricName },
 }
 
-fn told(some: &[String], count: usize) -> String {
+fn named_names(some: &[String], count: usize) -> String {
     let further = match count.saturating_sub(some.len()) {
         0 => String::new(),
         further => format!("\n  and {further} more"),
@@ -43,7 +43,7 @@ fn told(some: &[String], count: usize) -> String {
 
 /// An entry of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct MapEntry {
     /// The name that is looked for.
     pub(crate) old: MetricName,
     /// The name that its points are filled into.
@@ -54,13 +54,13 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NameMap {
     /// In the order of the file.
-    entries: Vec<Entry>,
-    /// Their places in the order of the old names.
+    entries: Vec<MapEntry>,
+    /// The indexes of `entries` in the order of the old names.
     by_old: Vec<u32>,
 }
 
 impl NameMap {
-    /// The map that `source` has.
+    /// Reads the map from `source`.
     ///
     /// # Errors
     /// [`MapError`].
@@ -78,8 +78,8 @@ impl NameMap {
         Self::of(read.entries)
     }
 
-    fn of(mut entries: Vec<Entry>) -> Result<Self, MapError> {
-        let by_old = |entries: &[Entry]| {
+    fn of(mut entries: Vec<MapEntry>) -> Result<Self, MapError> {
+        let by_old = |entries: &[MapEntry]| {
             let mut places: Vec<u32> = (0u32..).take(entries.len()).collect();
             places.sort_by_key(|place| entries.get(*place as usize).map(|entry| &entry.old));
             places
@@ -120,37 +120,38 @@ impl NameMap {
         self.entries.is_empty()
     }
 
-    /// The entry at this place.
-    pub(crate) fn get(&self, place: u32) -> Option<&Entry> {
+    /// The entry at this index.
+    pub(crate) fn get(&self, place: u32) -> Option<&MapEntry> {
         self.entries.get(place as usize)
     }
 
     /// All entries, in the order of the file.
-    pub(crate) fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[MapEntry] {
         &self.entries
     }
 
-    /// The places of all entries in the order of their old names.
+    /// The indexes of all entries in the order of their old names.
     pub(crate) fn by_old(&self) -> &[u32] {
         &self.by_old
     }
 
-    /// The place of the entry with this old name.
+    /// The index of the entry with this old name.
     pub(crate) fn place_of(&self, old: &str) -> Option<u32> {
         let name = |place: &u32| self.get(*place).map(|entry| entry.old.as_str());
         let found = self.by_old.binary_search_by(|place| name(place).cmp(&Some(old))).ok()?;
         self.by_old.get(found).copied()
     }
 
-    /// The places of all entries, those with one new name next to each other, and among them in the order of the file.
+    /// The indexes of all entries, grouped by new name; within a group they are in the order of the file.
     pub(crate) fn by_new(&self) -> Vec<u32> {
         let mut places: Vec<u32> = (0u32..).take(self.entries.len()).collect();
         places.sort_by_key(|place| self.get(*place).map(|entry| &entry.new));
         places
     }
 
-    /// An entry whose new name is the old name of another one, and that one; but for names that stay the same.
-    pub(crate) fn chain(&self) -> Option<(&Entry, &Entry)> {
+    /// An entry whose new name is the old name of another entry, and that other entry. Names that stay the
+    /// same do not count.
+    pub(crate) fn chain(&self) -> Option<(&MapEntry, &MapEntry)> {
         self.entries.iter().find_map(|entry| {
             let next = self.get(self.place_of(entry.new.as_str())?)?;
             (next.old != next.new && entry.old != entry.new).then_some((entry, next))
@@ -158,8 +159,8 @@ impl NameMap {
     }
 }
 
-/// A new name as the Go tool cleans it: a `/` is a dot, dots in a row are one, one at the beginning is dropped. One at the
-/// end is not: it would be a file called `.wsp` (D48).
+/// Cleans a new name as the Go tool does: a `/` becomes a dot, dots in a row become one, and a dot at the
+/// beginning is dropped. A dot at the end is refused: the file would be called `.wsp` (D48).
 fn cleaned(text: &str) -> Result<MetricName, String> {
     let mut name = String::with_capacity(text.len());
     for letter in text.chars().map(|letter| if letter == '/' { '.' } else { letter }) {
@@ -174,10 +175,10 @@ fn cleaned(text: &str) -> Result<MetricName, String> {
     MetricName::parse(name).map_err(|error| format!("the new name {text:?}: {error}"))
 }
 
-/// The entries of a map that is being read.
+/// The entries read so far.
 #[derive(Default)]
 struct EntriesRead {
-    entries: Vec<Entry>,
+    entries: Vec<MapEntry>,
     bad: Vec<String>,
     bad_count: usize,
     is_too_long: bool,
@@ -187,10 +188,10 @@ impl EntriesRead {
     fn take(&mut self, old: &str, new: &str) {
         let old = MetricName::parse(old).map_err(|error| format!("the old name: {error}"));
         match (old, cleaned(new)) {
-            (Ok(old), Ok(new)) => self.entries.push(Entry { old, new }),
+            (Ok(old), Ok(new)) => self.entries.push(MapEntry { old, new }),
             (Err(reason), _) | (_, Err(reason)) => {
                 self.bad_count += 1;
-                if self.bad.len() < TOLD {
+                if self.bad.len() < NAMED_MOST {
                     self.bad.push(reason);
                 }
             }
@@ -241,7 +242,7 @@ mod tests {
         map.entries().iter().map(|entry| (entry.old.as_str(), entry.new.as_str())).collect()
     }
 
-    /// The contract's rules; and of D48 that a dot at the end makes a file called `.wsp`.
+    /// The contract's rules, and D48: a dot at the end would make a file called `.wsp`.
     #[test]
     fn new_names_are_cleaned_as_the_go_tool_cleans_them() {
         for (text, expected) in [
@@ -297,7 +298,7 @@ mod tests {
     fn of_many_bad_names_some_are_told() {
         let entries: Vec<String> = (0..50).map(|n| format!("\"a{n}\": \"b{n}.\"")).collect();
         let text = refusal(&format!("{{{}}}", entries.join(",")));
-        assert_eq!(text.lines().count(), TOLD + 2, "{text}");
+        assert_eq!(text.lines().count(), NAMED_MOST + 2, "{text}");
         assert!(text.ends_with("and 30 more"), "{text}");
     }
 

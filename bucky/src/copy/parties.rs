@@ -1,7 +1,7 @@
-//! Who gives and who gets, where that is not one cluster.
+//! Which nodes send and which receive, if they are not one cluster.
 //!
-//! Nodes are told apart by their stores: the same store under two addresses is one node, and what is on an owner
-//! already is never deleted there (D29).
+//! Nodes are distinguished by their stores: one store under two addresses is one node. A copy that is already
+//! on an owner is never deleted there (D29).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::chain;
 use crate::cluster::{Cluster, Member};
 use crate::fleet::{Fleet, Node, Source, away, is_same, refuse_older_daemons, require_writable};
 use crate::outcome::UsageError;
-use crate::strays::How;
+use crate::strays::StrayMethod;
 
-/// A ring of `addr` alone: all belongs there.
+/// A ring of `addr` alone, so that every metric belongs there.
 ///
 /// # Errors
-/// [`UsageError`] where it can be no node of a ring.
+/// [`UsageError`] if it cannot be a node of a ring.
 pub(super) fn ring_of_one(addr: &DaemonAddr) -> anyhow::Result<Arc<Ring>> {
     let refused = |reason: String| UsageError::because(format!("-dst {addr}: {reason}"));
     let node: RingNode = addr.to_string().parse().map_err(|error| refused(chain(&error)))?;
@@ -35,10 +35,10 @@ pub(super) fn ring_of_one(addr: &DaemonAddr) -> anyhow::Result<Arc<Ring>> {
     Ring::new(spec).map(Arc::new).map_err(|error| refused(chain(&error)))
 }
 
-/// Everything of one node to another one.
+/// The fleet that copies everything from one node to another.
 ///
 /// # Errors
-/// [`UsageError`] where the two are one; [`crate::outcome::UnhealthyError`] where one of them is away.
+/// [`UsageError`] if the two are one node; [`crate::outcome::UnhealthyError`] if one of them did not answer.
 pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fleet> {
     refuse_older_daemons([source, destination].into_iter())?;
     let from = Node::of(source).ok_or_else(|| away(source))?;
@@ -51,25 +51,25 @@ pub(super) fn of_two(source: &Member, destination: &Member) -> anyhow::Result<Fl
             to.store
         )));
     }
-    let how = How::whole(from.kind, vec![0]);
+    let how = StrayMethod::whole(from.kind, vec![0]);
     Ok(Fleet::to_one(Arc::new(to), vec![Source { node: Arc::new(from), how }]))
 }
 
-/// What the nodes of one cluster have to its owners in another, which may be the same one, or have nodes in common with
-/// it.
+/// The fleet that copies from the nodes of one cluster to the owners in another. The two may be the same
+/// cluster, or share nodes.
 ///
 /// # Errors
-/// [`UsageError`] where it cannot be told whether two nodes are one; [`crate::outcome::UnhealthyError`] where one is
-/// away.
+/// [`UsageError`] if it cannot be determined whether two nodes are one; [`crate::outcome::UnhealthyError`] if
+/// one did not answer.
 pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::Result<Fleet> {
     let ring = destinations.ring()?;
     refuse_older_daemons(sources.members.iter())?;
-    let mut fleet = Fleet::muster(destinations, &ring, &[], None)?;
+    let mut fleet = Fleet::of_cluster(destinations, &ring, &[], None)?;
     let mut from = Vec::with_capacity(sources.members.len());
     for member in &sources.members {
         let node = Node::of(member).ok_or_else(|| away(member))?;
         require_writable(member)?;
-        let how = How::of_stranger(node.kind);
+        let how = StrayMethod::of_stranger(node.kind);
         let node = match fleet.members.iter().find(|other| is_same(other, &node)) {
             Some(same) if !node.kind.reports_its_store() && same.addr() != node.addr() => {
                 return Err(UsageError::because(format!(
@@ -89,8 +89,9 @@ pub(super) fn of_clusters(sources: &Cluster, destinations: &Cluster) -> anyhow::
     Ok(fleet)
 }
 
-/// Refuses nodes that their peers would look for at themselves: a destination fetches from its source, and asks to have a
-/// delete confirmed go the other way, all by the addresses that are used here.
+/// Refuses addresses that mean "this host". A destination fetches from its source, and the source asks the
+/// destination to confirm a delete, both by the addresses that are given here. They would look for each other
+/// at themselves.
 ///
 /// # Errors
 /// [`UsageError`] names such a node.
@@ -113,7 +114,7 @@ pub(super) fn refuse_local_addresses(fleet: &Fleet) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether an address means whatever host it is used on.
+/// Whether an address means the host that uses it.
 fn is_local(addr: &DaemonAddr) -> bool {
     let host = addr.host();
     host.eq_ignore_ascii_case("localhost")
@@ -125,7 +126,7 @@ mod tests {
     use super::*;
     use crate::cluster::test_cluster::{document, go, member, v1};
 
-    /// D29: `bucky copy -src A -dst A -delete` deletes all that A has, and exits 0.
+    /// D29: `bucky copy -src A -dst A -delete` of the Go tool deletes all that A has, and exits 0.
     #[test]
     fn one_store_under_two_names_is_not_copied_onto_itself() {
         let ring = document(&["a", "b"]);
@@ -140,7 +141,7 @@ mod tests {
         assert!(of_two(&member("a", go(&ring, "a")), &member("a", go(&ring, "x"))).is_err());
         let fleet = of_two(&a, &member("b", v1(&ring, "b", "s2"))).unwrap();
         assert_eq!(fleet.owners(&[0]), [0]);
-        assert_eq!(fleet.sources[0].how, How::Whole { to: vec![0] });
+        assert_eq!(fleet.sources[0].how, StrayMethod::Whole { to: vec![0] });
     }
 
     #[test]
@@ -183,9 +184,9 @@ mod tests {
             refuse_local_addresses(&fleet).err().map(|error| error.to_string())
         };
         for local in ["localhost", "127.0.0.1", "::1"] {
-            let told = refusal("graphite-1", local).unwrap();
-            assert!(told.contains(&format!("{local}:4242")) || local == "::1", "{told}");
-            assert!(told.contains("graphite-1:4242 would not find"), "{told}");
+            let message = refusal("graphite-1", local).unwrap();
+            assert!(message.contains(&format!("{local}:4242")) || local == "::1", "{message}");
+            assert!(message.contains("graphite-1:4242 would not find"), "{message}");
             assert!(refusal(local, "graphite-1").is_some());
             assert!(refusal(local, "192.0.2.1").is_some());
         }

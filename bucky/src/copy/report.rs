@@ -1,4 +1,4 @@
-//! What a run over a map of names says: before it begins, and at its end.
+//! What a run over a map of names prints: its plan, and its summary.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use crate::counted::{self, counted};
 use crate::output::human_count;
 use crate::plan::Plan;
-use crate::run::tally::Counts;
+use crate::run::tally::RunCounts;
 
-/// What is about to be done, for people.
-pub(super) struct Shown<'a> {
-    /// From where to where.
+/// The plan as it is printed before the run.
+pub(super) struct BackfillPlan<'a> {
+    /// From which node to which.
     pub(super) plan: &'a Plan,
     /// How many entries the map has.
     pub(super) entries: usize,
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for BackfillPlan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -28,22 +28,22 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// How a run ended, for people.
+/// The summary of a run.
 #[derive(Clone, Debug)]
-pub(super) struct Summary {
+pub(super) struct BackfillSummary {
     /// What was done.
-    pub(super) counts: Counts,
+    pub(super) counts: RunCounts,
     /// How long it took.
     pub(super) elapsed: Duration,
     /// Whether the operator stopped it.
     pub(super) stopped: bool,
-    /// How many copies were to be filled in.
+    /// How many copies were planned.
     pub(super) planned: u64,
-    /// Whether something is not as it was ordered, names that nobody has among it.
+    /// Whether something was not done as ordered; old names that no node has count.
     pub(super) failed: bool,
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for BackfillSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = &self.counts;
         writeln!(
@@ -52,7 +52,7 @@ impl fmt::Display for Summary {
             counted::metrics(counts.created),
             counts.rest_of_line(self.elapsed),
         )?;
-        counts.tell_shortfalls(f)?;
+        counts.write_shortfalls(f)?;
         if self.stopped {
             let left = human_count(self.planned.saturating_sub(counts.finished));
             let planned = human_count(self.planned);
@@ -78,25 +78,26 @@ mod tests {
     use crate::run::failure_kind::FailureKind;
     use std::collections::BTreeMap;
 
-    fn summary() -> Summary {
-        let counts = Counts { finished: 7, moved: 7, created: 4, filled: 3, ..Counts::default() };
+    fn summary() -> BackfillSummary {
+        let counts =
+            RunCounts { finished: 7, moved: 7, created: 4, filled: 3, ..RunCounts::default() };
         let elapsed = Duration::from_secs(2);
-        Summary { counts, elapsed, stopped: false, planned: 9, failed: false }
+        BackfillSummary { counts, elapsed, stopped: false, planned: 9, failed: false }
     }
 
-    fn last(summary: &Summary) -> String {
+    fn last(summary: &BackfillSummary) -> String {
         summary.to_string().lines().last().unwrap().to_owned()
     }
 
     #[test]
     fn the_last_line_tells_how_it_ended() {
         assert_eq!(last(&summary()), "Backfill request complete.");
-        let missing = Summary { failed: true, ..summary() };
+        let missing = BackfillSummary { failed: true, ..summary() };
         assert!(missing.to_string().ends_with("Backfill request complete.\nErrors are present."));
         let mut failed = missing;
         failed.counts.failed = BTreeMap::from([(FailureKind::NoSpace, 2)]);
         assert!(last(&failed).starts_with("Errors are present. Fix the errors"));
-        let stopped = Summary { stopped: true, ..summary() }.to_string();
+        let stopped = BackfillSummary { stopped: true, ..summary() }.to_string();
         assert!(stopped.contains("2 of 9 are left."), "{stopped}");
         assert!(!stopped.contains("complete."), "{stopped}");
     }

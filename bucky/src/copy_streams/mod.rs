@@ -1,9 +1,10 @@
-//! The copies of many metrics as their nodes send them, side by side.
+//! The copies of many metrics, streamed by their nodes and read side by side.
 //!
-//! Each node sends its copies of a batch as one archive stream, in the order of the names; a daemon of the Go tool is
-//! asked metric by metric. The streams are read in step, so that of a metric all copies are at hand at one time and no
-//! more than a few metrics are held, however many a batch has. What is too long to be held is left out there, and comes when a
-//! metric is asked for alone ([`CopyNodes::of_any_length`]): into temporary files (`received`).
+//! Each node sends its copies of a batch as one archive stream, in the order of the names. A Go daemon is
+//! asked metric by metric. The streams are read in step, so that all copies of one metric are available at
+//! the same time. So only a few metrics are held, however many a batch has. A file that is too long for
+//! memory is left out there. It is sent if the metric is asked for alone ([`CopyNodes::of_any_length`]), and
+//! goes into a temporary file (`received`).
 
 mod received;
 
@@ -18,39 +19,40 @@ use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use self::received::read_stream;
 use crate::cluster::{DaemonKind, Member};
 use crate::output::Output;
-use crate::patience::{self, Next, Patience, Trouble};
+use crate::patience::{self, NextStep, Patience, Trouble};
 use crate::spool::Content;
 
-/// Streams read at once, in all batches together: each has a thread of the runtime's, of which there are 512.
+/// The most streams that are read at once, in all batches together. Each has one of the runtime's 512
+/// threads.
 const STREAMS: u32 = 400;
-/// Archives asked of a Go daemon at once: it has no limit of its own.
+/// The most archives that a Go daemon is asked for at once: it has no limit of its own.
 const GO_ARCHIVES: u32 = 8;
 
-/// By metric, why a node has not sent it.
+/// The reasons why a node did not send some metrics.
 pub(crate) type LeftOuts = HashMap<MetricName, (Problem, String)>;
 
-/// Why copies could not be read.
+/// The reason why copies could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    /// A node does not answer as it should.
+    /// A node's answer is not usable.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// A node's archive is none, or broke off.
+    /// A node's archive is not valid, or broke off.
     #[error("cannot read the copies of {addr}")]
     Archive { addr: DaemonAddr, source: ReadArchiveError },
-    /// A copy is not what its node read.
+    /// The content that arrived is not what the node read.
     #[error("{metric} from {addr} arrived damaged: its digest does not match")]
     Damaged { addr: DaemonAddr, metric: MetricName },
-    /// A node sends what it was not asked for.
+    /// A node sends a metric that it was not asked for.
     #[error("{addr} sent {metric} out of order or unasked")]
     Disordered { addr: DaemonAddr, metric: MetricName },
-    /// A node's answer ended before all that it was asked for was in it.
+    /// A node's answer ended too early.
     #[error("the answer of {addr} does not mention {metric}, which was requested")]
     Unanswered { addr: DaemonAddr, metric: MetricName },
-    /// A copy is too long to be held, and cannot be kept elsewhere.
+    /// A copy is too long for memory and cannot be stored elsewhere.
     #[error("{metric} of {addr} cannot be kept while it is worked on")]
     Spool { addr: DaemonAddr, metric: MetricName, source: std::io::Error },
-    /// The reading ended early, which is a defect of this program.
+    /// The reading ended early, which is a bug in this program.
     #[error("the stream of {addr} ended without its report")]
     Ended { addr: DaemonAddr },
 }
@@ -71,50 +73,50 @@ impl ReadError {
 
 /// The nodes of a cluster, to read copies from.
 pub(crate) struct CopyNodes {
-    nodes: Vec<Node>,
+    nodes: Vec<CopyNode>,
     encoding: Encoding,
     streams: Semaphore,
     output: Arc<Output>,
 }
 
-struct Node {
+struct CopyNode {
     daemon: Daemon,
     has_archives: bool,
-    /// Half of what it allows, so that moves get through too.
+    /// Permits for half of what the node allows, so that moves get through too.
     archives: Semaphore,
 }
 
 /// A copy as its node sent it.
-pub(crate) struct Copy {
-    /// Mode and time of change there.
+pub(crate) struct NodeCopy {
+    /// Its mode and modification time there.
     pub(crate) meta: FileMeta,
     /// The whole file.
     pub(crate) content: Content,
 }
 
-/// How long a file may be that is asked for.
+/// The longest file that is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Length {
-    /// As long as is held in memory.
+    /// The longest that is held in memory.
     Held,
     /// Of any length.
     Any,
 }
 
-/// What comes from a node.
-enum Piece {
+/// A message from the reader of a stream.
+enum StreamPiece {
     /// A copy.
-    Copy { metric: MetricName, copy: Copy },
-    /// The end: what the node has not sent.
+    Copy { metric: MetricName, copy: NodeCopy },
+    /// The end, and what the node did not send.
     End(Vec<LeftOut>),
 }
 
 impl CopyNodes {
-    /// These members; all that are read from answered.
+    /// Reads from these members. All nodes that are read from must have answered.
     pub(crate) fn new(members: &[Member], encoding: Encoding, output: Arc<Output>) -> Self {
         let node = |member: &Member| {
             let limit = member.status().map_or(GO_ARCHIVES, |status| status.transfers.limit / 2);
-            Node {
+            CopyNode {
                 daemon: member.daemon.clone(),
                 has_archives: member.can(DaemonKind::exchanges_archives),
                 archives: Semaphore::new(usize::try_from(limit).unwrap_or(1).max(1)),
@@ -124,7 +126,7 @@ impl CopyNodes {
         Self { nodes, encoding, streams: Semaphore::new(STREAMS as usize), output }
     }
 
-    /// What `attempt` gives, tried again where that may help.
+    /// Runs `attempt`, again if that may help.
     ///
     /// # Errors
     /// [`ReadError`] of the last attempt.
@@ -137,24 +139,25 @@ impl CopyNodes {
     {
         let away_limits = self.nodes.iter().map(|node| node.daemon.timeouts().away);
         let mut patience = Patience::with_all(away_limits.max().unwrap_or_default());
-        let mut told = false;
+        let mut is_reported = false;
         loop {
             let error = match attempt().await {
                 Ok(read) => return Ok(read),
                 Err(error) => error,
             };
             let trouble = error.trouble();
-            let Next::Wait(wait) = patience.after(trouble, patience::jitter()) else {
+            let NextStep::Wait(wait) = patience.after(trouble, patience::jitter()) else {
                 return Err(error);
             };
-            if trouble == Trouble::Away && !std::mem::replace(&mut told, true) {
+            if trouble == Trouble::Away && !std::mem::replace(&mut is_reported, true) {
                 self.output.say(format_args!("bucky: {}; waiting for it", chain(&error)));
             }
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// Asks each node for its copies of `wanted`: metrics in the order of their names, and the nodes to ask for each.
+    /// Asks each node for its copies of `wanted`: metrics in the order of their names, each with the nodes to
+    /// ask.
     ///
     /// # Errors
     /// [`ReadError`] of the first node that cannot be asked.
@@ -165,10 +168,10 @@ impl CopyNodes {
         self.open_by(wanted, Length::Held).await
     }
 
-    /// Asks each of these nodes for its copy of one metric, of whatever length.
+    /// Asks each of these nodes for its copy of one metric, of any length.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// The errors of [`Self::open`].
     pub(crate) async fn of_any_length(
         &self,
         metric: &MetricName,
@@ -189,7 +192,8 @@ impl CopyNodes {
             }
         }
         let count = u32::try_from(of_node.len()).unwrap_or(STREAMS).min(STREAMS);
-        // Nothing closes these semaphores. All take places in the order of the nodes: nobody waits in a circle.
+        // The semaphores are never closed. All tasks acquire permits in the order of the nodes, so there is
+        // no deadlock.
         let mut places = Vec::with_capacity(of_node.len() + 1);
         places.extend(self.streams.acquire_many(count).await.ok());
         let mut streams = BTreeMap::new();
@@ -202,22 +206,23 @@ impl CopyNodes {
     }
 }
 
-/// The copies of a batch on their way, each node's in a stream of its own. Dropped, the nodes are asked for no more.
+/// The streams of a batch, one for each node. When it is dropped, the nodes stop sending.
 pub(crate) struct SideBySide<'n> {
     streams: BTreeMap<usize, Incoming>,
     _places: Vec<SemaphorePermit<'n>>,
 }
 
 impl SideBySide<'_> {
-    /// The copies of the next metric by node, in their order; none of a node that does not send it.
+    /// The copies of the next metric, by node, in the order of its nodes; `None` if the node does not send
+    /// it.
     ///
     /// # Errors
-    /// [`ReadError`] where a stream breaks off.
+    /// [`ReadError`] if a stream breaks off.
     pub(crate) async fn next(
         &mut self,
         metric: &MetricName,
         nodes: &[usize],
-    ) -> Result<Vec<(usize, Option<Copy>)>, ReadError> {
+    ) -> Result<Vec<(usize, Option<NodeCopy>)>, ReadError> {
         let mut copies = Vec::with_capacity(nodes.len());
         for node in nodes {
             let Some(stream) = self.streams.get_mut(node) else { continue };
@@ -226,10 +231,10 @@ impl SideBySide<'_> {
         Ok(copies)
     }
 
-    /// Reads the ends: by node, what it has not sent, and why.
+    /// Reads the ends of the streams: what each node did not send, and why.
     ///
     /// # Errors
-    /// [`ReadError`] where a stream has no end, or more than was asked for.
+    /// [`ReadError`] if a stream has no end, or has more than was asked for.
     pub(crate) async fn finish(self) -> Result<BTreeMap<usize, LeftOuts>, ReadError> {
         let mut left_out = BTreeMap::new();
         for (node, stream) in self.streams {
@@ -239,17 +244,17 @@ impl SideBySide<'_> {
     }
 }
 
-/// The copies that one node sends of one batch.
+/// The stream of one node in one batch.
 struct Incoming {
     addr: DaemonAddr,
-    pieces: mpsc::Receiver<Result<Piece, ReadError>>,
-    ahead: Option<Piece>,
+    pieces: mpsc::Receiver<Result<StreamPiece, ReadError>>,
+    ahead: Option<StreamPiece>,
 }
 
 impl Incoming {
     /// Asks `node` for `metrics`.
     async fn begin(
-        node: &Node,
+        node: &CopyNode,
         metrics: Vec<MetricName>,
         encoding: Encoding,
         length: Length,
@@ -264,7 +269,7 @@ impl Incoming {
             let addr = addr.clone();
             tokio::task::spawn_blocking(move || {
                 let end = read_stream(&addr, (encoding, length), stream, &sender);
-                // Where nobody listens any more, nobody needs to know.
+                // If the receiver is gone, nothing needs the end.
                 let _ = sender.blocking_send(end);
             });
         } else {
@@ -277,7 +282,7 @@ impl Incoming {
         Ok(Self { addr, pieces, ahead: None })
     }
 
-    async fn next(&mut self) -> Result<Piece, ReadError> {
+    async fn next(&mut self) -> Result<StreamPiece, ReadError> {
         if let Some(piece) = self.ahead.take() {
             return Ok(piece);
         }
@@ -285,10 +290,11 @@ impl Incoming {
         piece.unwrap_or_else(|| Err(ReadError::Ended { addr: self.addr.clone() }))
     }
 
-    /// The copy of `metric`; none where it is not the next. Metrics are taken in the order in which they were asked for.
-    async fn take(&mut self, metric: &MetricName) -> Result<Option<Copy>, ReadError> {
+    /// The copy of `metric`, or `None` if another one is next. Call it in the order in which the metrics were
+    /// asked for.
+    async fn take(&mut self, metric: &MetricName) -> Result<Option<NodeCopy>, ReadError> {
         match self.next().await? {
-            Piece::Copy { metric: sent, copy } if sent == *metric => Ok(Some(copy)),
+            StreamPiece::Copy { metric: sent, copy } if sent == *metric => Ok(Some(copy)),
             piece => {
                 self.ahead = Some(piece);
                 Ok(None)
@@ -296,31 +302,33 @@ impl Incoming {
         }
     }
 
-    /// Reads the end: what the node has not sent, and why.
+    /// Reads the end: what the node did not send, and why.
     async fn finish(mut self) -> Result<LeftOuts, ReadError> {
         match self.next().await? {
-            Piece::End(left_out) => {
+            StreamPiece::End(left_out) => {
                 let why = |one: LeftOut| (one.metric, (one.problem, one.reason));
                 Ok(left_out.into_iter().map(why).collect())
             }
-            Piece::Copy { metric, .. } => Err(ReadError::Disordered { addr: self.addr, metric }),
+            StreamPiece::Copy { metric, .. } => {
+                Err(ReadError::Disordered { addr: self.addr, metric })
+            }
         }
     }
 }
 
-/// Hands out what a daemon of the Go tool has of these metrics; gives the end.
+/// Sends what a Go daemon has of these metrics; returns the end.
 async fn read_one_by_one(
     daemon: &Daemon,
     metrics: Vec<MetricName>,
-    sender: &mpsc::Sender<Result<Piece, ReadError>>,
-) -> Result<Piece, ReadError> {
+    sender: &mpsc::Sender<Result<StreamPiece, ReadError>>,
+) -> Result<StreamPiece, ReadError> {
     let mut left_out = Vec::new();
     for metric in metrics {
         let (problem, reason) = match daemon.go_get(metric.as_str()).await {
             Ok(Some(file)) => {
                 let content = Content::Held(file.content.into());
-                let copy = Copy { meta: file.stat.file_meta(), content };
-                let piece = Piece::Copy { metric, copy };
+                let copy = NodeCopy { meta: file.stat.file_meta(), content };
+                let piece = StreamPiece::Copy { metric, copy };
                 if sender.send(Ok(piece)).await.is_err() {
                     break;
                 }
@@ -334,5 +342,5 @@ async fn read_one_by_one(
         };
         left_out.push(LeftOut { metric, problem, reason });
     }
-    Ok(Piece::End(left_out))
+    Ok(StreamPiece::End(left_out))
 }

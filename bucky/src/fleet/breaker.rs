@@ -1,25 +1,25 @@
-//! Stops asking what does not answer: after some failures in a row, over some time, everything fails at once, but
-//! for a probe from time to time that finds out when it answers again.
+//! Stops asking a node that does not answer. After some failures in a row, over some time, every request
+//! fails at once, except for a probe from time to time that finds out whether the node answers again.
 //!
 //! Pure; the time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// How long after a failure something that is given up is tried again.
+/// How long after a failure the node is probed again.
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Where a row of failures stands.
+/// What one more failure in a row means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Row {
-    /// It begins.
+pub(crate) enum FailureRow {
+    /// It is the first failure.
     Begins,
-    /// It goes on, or went on for long enough before.
+    /// There are not enough failures yet, or the breaker is open already.
     GoesOn,
-    /// It has gone on for long enough: this is given up.
+    /// There are enough failures now: the breaker opens.
     IsEnough,
 }
 
-/// Whether something answers, by what was seen of it.
+/// Whether to ask a node, by its recent answers and failures.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     threshold: u32,
@@ -31,12 +31,12 @@ pub(crate) struct Breaker {
 }
 
 impl Breaker {
-    /// Given up after `threshold` failures in a row that go on for `lasting`.
+    /// A breaker that opens after `threshold` failures in a row that lasted for at least `lasting`.
     pub(crate) fn new(threshold: u32, lasting: Duration) -> Self {
         Self { threshold, lasting, failures: 0, began: None, probed: None, reason: String::new() }
     }
 
-    /// Allows a request, or says why not.
+    /// Allows a request; the error is the reason why not.
     pub(crate) fn admit(&mut self, now: Instant) -> Result<(), String> {
         let Some(probed) = self.probed else { return Ok(()) };
         if now.duration_since(probed) < PROBE_INTERVAL {
@@ -46,21 +46,21 @@ impl Breaker {
         Ok(())
     }
 
-    /// It answered.
+    /// Notes that the node answered.
     pub(crate) fn succeeded(&mut self) {
         (self.failures, self.began, self.probed) = (0, None, None);
     }
 
-    /// It did not answer.
-    pub(crate) fn failed(&mut self, now: Instant, reason: &str) -> Row {
+    /// Notes that the node did not answer.
+    pub(crate) fn failed(&mut self, now: Instant, reason: &str) -> FailureRow {
         self.failures = self.failures.saturating_add(1);
         let is_first = self.began.is_none();
         let began = *self.began.get_or_insert(now);
         if self.failures < self.threshold || now.duration_since(began) < self.lasting {
-            return if is_first { Row::Begins } else { Row::GoesOn };
+            return if is_first { FailureRow::Begins } else { FailureRow::GoesOn };
         }
         reason.clone_into(&mut self.reason);
-        if self.probed.replace(now).is_none() { Row::IsEnough } else { Row::GoesOn }
+        if self.probed.replace(now).is_none() { FailureRow::IsEnough } else { FailureRow::GoesOn }
     }
 }
 
@@ -72,14 +72,14 @@ mod tests {
     fn it_is_given_up_after_failures_in_a_row_and_probed_from_time_to_time() {
         let start = Instant::now();
         let mut breaker = Breaker::new(3, Duration::ZERO);
-        assert_eq!(breaker.failed(start, "x"), Row::Begins);
-        assert_eq!(breaker.failed(start, "x"), Row::GoesOn);
+        assert_eq!(breaker.failed(start, "x"), FailureRow::Begins);
+        assert_eq!(breaker.failed(start, "x"), FailureRow::GoesOn);
         breaker.succeeded();
-        assert_eq!(breaker.failed(start, "x"), Row::Begins);
-        assert_eq!(breaker.failed(start, "x"), Row::GoesOn);
+        assert_eq!(breaker.failed(start, "x"), FailureRow::Begins);
+        assert_eq!(breaker.failed(start, "x"), FailureRow::GoesOn);
         assert_eq!(breaker.admit(start), Ok(()));
-        assert_eq!(breaker.failed(start, "away"), Row::IsEnough);
-        assert_eq!(breaker.failed(start, "away"), Row::GoesOn, "given up once only");
+        assert_eq!(breaker.failed(start, "away"), FailureRow::IsEnough);
+        assert_eq!(breaker.failed(start, "away"), FailureRow::GoesOn, "given up once only");
         assert_eq!(breaker.admit(start + PROBE_INTERVAL / 2), Err("away".into()));
         let later = start + PROBE_INTERVAL;
         assert_eq!(breaker.admit(later), Ok(()), "one probe");
@@ -94,12 +94,16 @@ mod tests {
         let lasting = Duration::from_secs(60);
         let mut breaker = Breaker::new(3, lasting);
         for _ in 0..100 {
-            assert_ne!(breaker.failed(start + lasting / 2, "x"), Row::IsEnough);
+            assert_ne!(breaker.failed(start + lasting / 2, "x"), FailureRow::IsEnough);
         }
         assert_eq!(breaker.admit(start + lasting / 2), Ok(()));
         breaker.succeeded();
-        assert_eq!(breaker.failed(start + lasting, "x"), Row::Begins, "the time begins anew");
-        assert_eq!(breaker.failed(start + lasting, "x"), Row::GoesOn);
-        assert_eq!(breaker.failed(start + lasting * 2, "away"), Row::IsEnough);
+        assert_eq!(
+            breaker.failed(start + lasting, "x"),
+            FailureRow::Begins,
+            "the time begins anew"
+        );
+        assert_eq!(breaker.failed(start + lasting, "x"), FailureRow::GoesOn);
+        assert_eq!(breaker.failed(start + lasting * 2, "away"), FailureRow::IsEnough);
     }
 }

@@ -1,7 +1,7 @@
-//! A destination that has no room for what it is sent: it gets nothing more in this run.
+//! A destination that has no room: it gets nothing more in this run.
 //!
-//! Every further metric would fail with the same words, after it has travelled. So the first failure closes the node: it is the
-//! one that is named, and all else that was meant for it is counted.
+//! Every further metric would travel and then fail for the same reason. So the first failure closes the node.
+//! That failure is named; everything else that was meant for the node is only counted.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,7 +11,7 @@ use super::Node;
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
-/// Whether a node has run out of room, and with which words.
+/// Whether a node has run out of room, and the reason that it gave.
 #[derive(Debug, Default)]
 pub(crate) struct FullMark(OnceLock<String>);
 
@@ -19,19 +19,19 @@ impl FullMark {
     /// Closes the node if `failure` says that it has no room.
     pub(crate) fn note(&self, failure: &Failure) {
         if failure.kind == FailureKind::NoSpace {
-            // The first words stand.
+            // The first reason is kept.
             let _ = self.0.set(failure.reason.clone());
         }
     }
 
-    /// What anything that is meant for the node at `addr` fails with; none while it has room.
+    /// The failure of every metric for the node at `addr`, or `None` if it has room.
     pub(crate) fn failure(&self, addr: &DaemonAddr) -> Option<Failure> {
         let reason = self.0.get()?.clone();
         Some(Failure { node: addr.clone(), kind: FailureKind::NoSpace, reason })
     }
 }
 
-/// What a metric of these owners fails with because one of them is full.
+/// The failure of a metric with these owners because one of them is full.
 pub(crate) fn full_owner(owners: &[Arc<Node>]) -> Option<Failure> {
     owners.iter().find_map(|owner| owner.full.failure(owner.addr()))
 }

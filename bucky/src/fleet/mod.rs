@@ -1,7 +1,8 @@
-//! The nodes that take part: the members of the ring, and those that are drained.
+//! The nodes that take part: the members of the ring, and drained nodes.
 //!
-//! Nodes are told apart by what they say they are. A node that is to be drained and is a member under another name,
-//! or the same store served twice, is refused: moving its metrics onto itself and deleting them would lose them all.
+//! Nodes are distinguished by the stores that they report. A drained node that is a member under another name
+//! is refused, and so is one store that is given twice: moving its metrics onto itself and deleting them
+//! would lose them all.
 
 pub(crate) mod breaker;
 pub(crate) mod full;
@@ -16,19 +17,20 @@ use bucky_api::{Daemon, DaemonAddr, DiskStatus, PROOF_LEVEL, VolumeStatus};
 use bucky_ring::Ring;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use self::breaker::{Breaker, Row};
+use self::breaker::{Breaker, FailureRow};
 use self::full::FullMark;
-use self::seen::Seen;
-use crate::cluster::{Cluster, DaemonKind, Finding, Member, completed, read_only, store_of};
+use self::seen::FirstSeen;
+use crate::cluster::{Cluster, ClusterFinding, DaemonKind, Member, completed, read_only, store_of};
 use crate::outcome::{UnhealthyError, UsageError};
-use crate::strays::How;
+use crate::strays::StrayMethod;
 
-/// After so many failures in a row to reach a node it is given up, once they go on for longer than a restart takes.
+/// After this many failures in a row to reach a node, the run gives up on it, if they last longer than a
+/// restart takes.
 const NODE_FAILURES: u32 = 3;
-/// Transfers of a Go daemon at once, each way: it has no limit of its own.
+/// The most transfers of a Go daemon at once, in each direction: it has no limit of its own.
 const GO_TRANSFERS: u32 = 8;
 
-/// The place of a node in the table of destinations.
+/// The index of a node in `Fleet::members`.
 pub(crate) type OwnerIndex = usize;
 
 /// A node that takes part.
@@ -37,22 +39,22 @@ pub(crate) struct Node {
     pub(crate) daemon: Daemon,
     /// What kind of daemon that is.
     pub(crate) kind: DaemonKind,
-    /// What tells its store from others.
+    /// What distinguishes its store from others.
     pub(crate) store: String,
-    /// The room it has, where it tells.
+    /// The room it has, if it reports that.
     pub(crate) disk: Option<DiskStatus>,
-    /// Since when it is known.
-    pub(crate) seen: Seen,
-    /// Its volumes beside that of the prefix.
+    /// When it was first seen.
+    pub(crate) seen: FirstSeen,
+    /// Its volumes below the prefix.
     pub(crate) volumes: Vec<VolumeStatus>,
     /// Whether it has run out of room.
     pub(crate) full: FullMark,
-    /// How much of it may be under way.
+    /// Permits for its transfers.
     pub(crate) gate: Gate,
     reach: Mutex<Breaker>,
 }
 
-/// How many batches of a node may be under way: half of what it allows, so that others get through too.
+/// Permits for the batches of a node: half of what it allows, so that others get through too.
 pub(crate) struct Gate {
     sending: Semaphore,
     receiving: Semaphore,
@@ -65,25 +67,25 @@ impl Gate {
         Self { sending: Semaphore::new(half), receiving: Semaphore::new(half), limit: half }
     }
 
-    /// How many at once, each way.
+    /// The most transfers at once, in each direction.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Waits until it may send one more.
+    /// Waits for a permit to send.
     pub(crate) async fn send(&self) -> Option<SemaphorePermit<'_>> {
-        // None only if the semaphore were closed, which nothing does.
+        // `None` only if the semaphore were closed, which never happens.
         self.sending.acquire().await.ok()
     }
 
-    /// Waits until it may receive one more.
+    /// Waits for a permit to receive.
     pub(crate) async fn receive(&self) -> Option<SemaphorePermit<'_>> {
         self.receiving.acquire().await.ok()
     }
 }
 
 impl Node {
-    /// The node that answered so; none where it did not.
+    /// The node of this member, or `None` if it did not answer.
     pub(crate) fn of(member: &Member) -> Option<Self> {
         let kind = member.kind()?;
         let status = member.status();
@@ -93,7 +95,7 @@ impl Node {
             kind,
             store: store_of(&member.answer)?,
             disk: status.map(|status| status.disk),
-            seen: Seen::now(),
+            seen: FirstSeen::now(),
             volumes: status.map(|status| status.volumes.clone()).unwrap_or_default(),
             full: FullMark::default(),
             gate: Gate::new(limit),
@@ -101,7 +103,7 @@ impl Node {
         })
     }
 
-    /// Which of its volumes the metric `name` lies on, or would; none for the prefix's.
+    /// The volume of the metric `name`, whether the file exists or not; `None` for the prefix itself.
     pub(crate) fn volume_of(&self, name: &str) -> Option<usize> {
         let holds = |volume: &VolumeStatus| {
             let mut rest = name;
@@ -120,24 +122,25 @@ impl Node {
         self.daemon.addr()
     }
 
-    /// Whether it should be asked, or why not.
+    /// Whether it should be asked; the error is the reason why not.
     pub(crate) fn admit(&self) -> Result<(), String> {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now())
     }
 
-    /// It answered.
+    /// Notes that it answered.
     pub(crate) fn answered(&self) {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner).succeeded();
     }
 
-    /// It could not be reached.
-    pub(crate) fn unreachable(&self, reason: &str) -> Row {
+    /// Notes that it could not be reached.
+    pub(crate) fn unreachable(&self, reason: &str) -> FailureRow {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner).failed(Instant::now(), reason)
     }
 }
 
-/// Refuses daemons of ours that are too old to prove what they hold: they call a file unchanged although points of the source have
-/// no place in it. A daemon of the Go tool proves nothing either, but its files are fetched and looked at here.
+/// Refuses daemons of ours that are too old to prove what they hold: they report a file as unchanged although
+/// points of the source have no place in it. A Go daemon proves nothing either, but its files are fetched and
+/// compared here.
 pub(crate) fn refuse_older_daemons<'m>(
     nodes: impl Iterator<Item = &'m Member>,
 ) -> anyhow::Result<()> {
@@ -156,32 +159,32 @@ pub(crate) fn refuse_older_daemons<'m>(
     )))
 }
 
-/// A node whose strays are moved.
+/// A node whose misplaced metrics are moved.
 #[derive(Clone)]
 pub(crate) struct Source {
     /// The node.
     pub(crate) node: Arc<Node>,
-    /// How its strays are found.
-    pub(crate) how: How,
+    /// How its misplaced metrics are found.
+    pub(crate) how: StrayMethod,
 }
 
 /// All nodes that take part.
 pub(crate) struct Fleet {
     /// The members, in the order of the ring's hosts.
     pub(crate) members: Vec<Arc<Node>>,
-    /// Whose strays are moved: members first.
+    /// The nodes whose misplaced metrics are moved: members first.
     pub(crate) sources: Vec<Source>,
     by_ring_node: Vec<OwnerIndex>,
 }
 
 impl Fleet {
-    /// The fleet of a healthy cluster; `drained` are nodes to be drained as they answered, `only` the one node whose
-    /// strays are moved, where not all are.
+    /// The fleet of a healthy cluster. `drained` are the drained nodes with their answers. If only one node's
+    /// misplaced metrics are moved, `only` is that node.
     ///
     /// # Errors
-    /// [`UsageError`] where a drained node is a member or given twice, or `only` is no member; [`UnhealthyError`]
-    /// where a drained node is away.
-    pub(crate) fn muster(
+    /// [`UsageError`] if a drained node is a member or given twice, or `only` is not a member;
+    /// [`UnhealthyError`] if a drained node did not answer.
+    pub(crate) fn of_cluster(
         cluster: &Cluster,
         ring: &Ring,
         drained: &[Member],
@@ -192,7 +195,7 @@ impl Fleet {
         refuse_older_daemons(cluster.members.iter().chain(drained))?;
         for member in &cluster.members {
             let node = Arc::new(Node::of(member).ok_or_else(|| away(member))?);
-            let how = How::of_member(node.kind, member.host.clone());
+            let how = StrayMethod::of_member(node.kind, member.host.clone());
             sources.push(Source { node: Arc::clone(&node), how });
             members.push(node);
         }
@@ -240,12 +243,12 @@ impl Fleet {
         owners
     }
 
-    /// The fleet of a copy of whatever these have to one node, which is the only one of its ring.
+    /// The fleet that copies everything from `sources` to one node, which is the only one of its ring.
     pub(crate) fn to_one(node: Arc<Node>, sources: Vec<Source>) -> Self {
         Self { members: vec![node], sources, by_ring_node: vec![0] }
     }
 
-    /// Whether `node` is all the `owners` there are: nothing is to be done then.
+    /// Whether `node` is the only one of `owners`: then there is nothing to do.
     pub(crate) fn is_only_owner(&self, node: &Node, owners: &[OwnerIndex]) -> bool {
         let is_node = |owner: &OwnerIndex| {
             self.members.get(*owner).is_some_and(|owner| owner.store == node.store)
@@ -253,12 +256,12 @@ impl Fleet {
         !owners.is_empty() && owners.iter().all(is_node)
     }
 
-    /// The member at this place.
+    /// The member with this index.
     pub(crate) fn member(&self, owner: OwnerIndex) -> Option<&Arc<Node>> {
         self.members.get(owner)
     }
 
-    /// The nodes that send or get metrics, each once.
+    /// The nodes that send or receive metrics, each once.
     pub(crate) fn addrs(&self) -> Vec<&DaemonAddr> {
         let sources = self.sources.iter().map(|source| source.node.addr());
         let mut addrs: Vec<&DaemonAddr> =
@@ -275,8 +278,8 @@ impl Fleet {
     }
 }
 
-/// Refuses nodes that may be one although they do not say so: a Go daemon tells no store, so it must not share an
-/// address with another node, whatever the port.
+/// Refuses nodes that may be one although they do not report it. A Go daemon does not report its store, so it
+/// must not share an address with another node, whatever the port.
 ///
 /// # Errors
 /// [`UsageError`] names the two.
@@ -288,7 +291,7 @@ pub(crate) async fn refuse_shared_addresses(fleet: &Fleet) -> anyhow::Result<()>
     nodes.extend(fleet.sources.iter().map(|source| &source.node));
     let mut seen: HashMap<IpAddr, &Arc<Node>> = HashMap::new();
     for node in nodes {
-        // What does not resolve was not reached by its name either.
+        // A name that does not resolve did not reach its node either.
         let Ok(found) = tokio::net::lookup_host((node.addr().host(), node.addr().port())).await
         else {
             continue;
@@ -309,22 +312,23 @@ pub(crate) async fn refuse_shared_addresses(fleet: &Fleet) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Whether two addresses are one node. Whoever has the same address is, too.
+/// Whether two addresses lead to one node. Equal addresses do.
 pub(crate) fn is_same(one: &Node, other: &Node) -> bool {
     one.store == other.store || one.addr() == other.addr()
 }
 
-/// A node out of the ring that has our ring is asked; of any other the list is placed here.
-fn drained_how(cluster: &Cluster, member: &Member, kind: DaemonKind) -> How {
+/// How to find the metrics of a drained node: it is asked if it has our ring; otherwise its list is placed
+/// here.
+fn drained_how(cluster: &Cluster, member: &Member, kind: DaemonKind) -> StrayMethod {
     let theirs = member.document().map(|document| completed(document, &cluster.document).to_spec());
     let same = match (theirs, cluster.document.to_spec()) {
         (Some(Ok(theirs)), Ok(ours)) => ours.differences(&theirs).is_empty(),
         _ => false,
     };
-    // The address with its port is no host of any ring: all that the node holds is astray.
+    // The address with its port is not a host of any ring, so every metric of the node is misplaced.
     match same && kind.finds_misplaced() {
-        true => How::of_member(kind, Some(member.addr().to_string())),
-        false => How::of_stranger(kind),
+        true => StrayMethod::of_member(kind, Some(member.addr().to_string())),
+        false => StrayMethod::of_stranger(kind),
     }
 }
 
@@ -345,9 +349,9 @@ pub(crate) fn require_writable(member: &Member) -> anyhow::Result<()> {
     read_only(member).map_or(Ok(()), |finding| Err(UnhealthyError::because(finding.to_string())))
 }
 
-/// The error of a node that does not answer.
+/// The error for a node that does not answer.
 pub(crate) fn away(member: &Member) -> anyhow::Error {
-    UnhealthyError::because(Finding::away(member).map_or_else(
+    UnhealthyError::because(ClusterFinding::away(member).map_or_else(
         || format!("cannot use the answer of {}", member.addr()),
         |finding| finding.to_string(),
     ))

@@ -1,19 +1,19 @@
-//! Since when a node is known, for files whose times are still to come by its clock.
+//! When a node was first seen. Needed for files with modification times in the future of its clock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Node;
 
-/// Since when a node is known, and whether it has files whose times are still to come.
+/// When a node was first seen, and whether it has files with modification times in the future.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct FirstSeen {
     since: Instant,
     is_ahead: AtomicBool,
 }
 
-impl Seen {
-    /// Seen for the first time.
+impl FirstSeen {
+    /// First seen now.
     pub(crate) fn now() -> Self {
         Self { since: Instant::now(), is_ahead: false.into() }
     }
@@ -25,8 +25,8 @@ impl Node {
         now.saturating_duration_since(self.seen.since)
     }
 
-    /// Whether nothing was told yet of times that are still to come.
-    pub(crate) fn is_first_ahead(&self) -> bool {
+    /// Whether this is the first file with a time in the future that is reported for the node.
+    pub(crate) fn is_first_future_time(&self) -> bool {
         !self.seen.is_ahead.swap(true, Ordering::AcqRel)
     }
 }

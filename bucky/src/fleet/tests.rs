@@ -1,4 +1,4 @@
-//! Who takes part in a run, and who is refused.
+//! Which nodes take part in a run, and which are refused.
 
 use super::*;
 use crate::cluster::test_cluster::{document, go, member, status, v1};
@@ -10,31 +10,31 @@ fn cluster() -> Cluster {
     Cluster::from_answers(ring, members)
 }
 
-fn muster(drained: &[Member], only: Option<&Member>) -> anyhow::Result<Fleet> {
+fn of_cluster(drained: &[Member], only: Option<&Member>) -> anyhow::Result<Fleet> {
     let cluster = cluster();
     let ring = cluster.ring().unwrap();
-    Fleet::muster(&cluster, &ring, drained, only)
+    Fleet::of_cluster(&cluster, &ring, drained, only)
 }
 
 #[test]
 fn instances_of_a_host_are_one_member() {
-    let fleet = muster(&[], None).unwrap();
+    let fleet = of_cluster(&[], None).unwrap();
     assert_eq!(fleet.members.len(), 2);
     assert_eq!(fleet.owners(&[1, 0]), [0]);
     assert_eq!(fleet.owners(&[2, 1]), [0, 1]);
-    assert_eq!(fleet.sources[1].how, How::Asked { host: Some("b".into()) });
+    assert_eq!(fleet.sources[1].how, StrayMethod::Asked { host: Some("b".into()) });
 }
 
-/// D29: draining a member under another name deletes all it has, and the Go tool exits 0.
+/// D29: if a member is drained under another name, the Go tool deletes everything on it and exits 0.
 #[test]
 fn a_member_under_another_name_is_not_drained() {
     let ring = cluster().document;
     let alias = member("alias", v1(&ring, "a", "s1"));
-    let error = muster(&[alias], None).err().unwrap();
+    let error = of_cluster(&[alias], None).err().unwrap();
     assert_eq!(error.to_string(), "cannot drain alias:4242: it is the same node as a:4242 (s1)");
     assert!(error.downcast_ref::<UsageError>().is_some());
     let twice = [member("old", v1(&ring, "old", "s3")), member("older", v1(&ring, "old", "s3"))];
-    assert!(muster(&twice, None).is_err());
+    assert!(of_cluster(&twice, None).is_err());
 }
 
 #[test]
@@ -46,14 +46,15 @@ fn a_drained_node_is_asked_where_it_has_our_ring_and_placed_here_where_not() {
         member("old", v1(&theirs, "old", "s4")),
         member("go", go(&theirs, "go")),
     ];
-    let fleet = muster(&drained, None).unwrap();
-    let hows: Vec<How> = fleet.sources.iter().skip(2).map(|source| source.how.clone()).collect();
+    let fleet = of_cluster(&drained, None).unwrap();
+    let hows: Vec<StrayMethod> =
+        fleet.sources.iter().skip(2).map(|source| source.how.clone()).collect();
     assert_eq!(
         hows,
         [
-            How::Asked { host: Some("new:4242".into()) },
-            How::PlacedHere,
-            How::GoPlacedHere { host: None }
+            StrayMethod::Asked { host: Some("new:4242".into()) },
+            StrayMethod::PlacedHere,
+            StrayMethod::GoPlacedHere { host: None }
         ]
     );
     assert!(fleet.node_without(DaemonKind::exchanges_archives).is_some());
@@ -78,17 +79,17 @@ fn a_metric_lies_on_the_volume_with_the_longest_path() {
     }
 }
 
-/// D7: `-s` is ignored by the Go tool.
+/// D7: the Go tool ignores `-s`.
 #[test]
 fn a_single_node_is_the_only_source() {
     let ring = cluster().document;
     let seed = member("localhost", v1(&ring, "b", "s2"));
-    let fleet = muster(&[], Some(&seed)).unwrap();
+    let fleet = of_cluster(&[], Some(&seed)).unwrap();
     assert_eq!(fleet.sources.len(), 1);
     assert_eq!(fleet.sources[0].node.addr().host(), "b");
     assert_eq!(fleet.members.len(), 2, "the destinations are all there");
     let stranger = member("x", v1(&ring, "x", "s9"));
-    assert!(muster(&[], Some(&stranger)).is_err());
+    assert!(of_cluster(&[], Some(&stranger)).is_err());
 }
 
 #[test]
@@ -97,7 +98,7 @@ fn a_drained_node_that_deletes_nothing_is_unhealthy() {
     let mut stopped = status("old", "s3");
     stopped.read_only = "/w is another folder".into();
     let answer = Answer::V1 { document: ring, status: Box::new(stopped) };
-    let error = muster(&[member("old", answer)], None).err().unwrap();
+    let error = of_cluster(&[member("old", answer)], None).err().unwrap();
     assert!(error.downcast_ref::<UnhealthyError>().is_some(), "{error}");
     assert!(error.to_string().contains("/w is another folder"), "{error}");
 }
@@ -105,6 +106,6 @@ fn a_drained_node_that_deletes_nothing_is_unhealthy() {
 #[test]
 fn a_drained_node_that_is_away_is_unhealthy() {
     let away = member("old", Answer::Away { state: Absence::Down, reason: "refused".into() });
-    let error = muster(&[away], None).err().unwrap();
+    let error = of_cluster(&[away], None).err().unwrap();
     assert!(error.downcast_ref::<UnhealthyError>().is_some(), "{error}");
 }

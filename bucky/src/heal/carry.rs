@@ -1,6 +1,6 @@
 //! Has owners fetch what they lack, batch by batch.
 //!
-//! A metric that its source cannot give is fetched from the next owner that has it.
+//! If a source cannot give a metric, it is fetched from the next owner that has it.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -11,39 +11,39 @@ use bucky_api::DaemonAddr;
 use bucky_whisper::MetricName;
 use tokio::task::JoinSet;
 
-use super::survey::Reader;
+use super::survey::NeedReader;
 use crate::chain;
 use crate::run::failure::Failure;
-use crate::transfer::gather::{Batch, Gatherer, Wanted};
+use crate::transfer::gather::{FetchBatch, Gatherer, Wanted};
 use crate::transfer::mover::Mover;
 
-/// How many metrics are named that their first source could not give.
+/// How many metrics are named whose first source could not give them.
 const NAMED: u64 = 100;
 
-/// Carries the needs of metrics out.
-pub(crate) struct Carrier {
-    /// What it works with.
+/// Has the owners fetch their batches.
+pub(crate) struct HealRunner {
+    /// Moves the batches.
     pub(crate) mover: Mover,
-    turned: AtomicU64,
+    refetched: AtomicU64,
 }
 
-impl Carrier {
-    /// One that works with `mover`.
+impl HealRunner {
+    /// A carrier that uses `mover`.
     pub(crate) fn new(mover: Mover) -> Self {
-        Self { mover, turned: AtomicU64::new(0) }
+        Self { mover, refetched: AtomicU64::new(0) }
     }
 
-    /// How many metrics were fetched from another owner because the first could not give them.
-    pub(crate) fn turned(&self) -> u64 {
-        self.turned.load(Ordering::Relaxed)
+    /// How many metrics came from another owner because the first could not give them.
+    pub(crate) fn refetched(&self) -> u64 {
+        self.refetched.load(Ordering::Relaxed)
     }
 
-    /// Fetches all that `reader` has.
-    pub(crate) async fn run(self: &Arc<Self>, mut reader: Reader, mut gatherer: Gatherer) {
+    /// Fetches everything that `reader` returns.
+    pub(crate) async fn run(self: &Arc<Self>, mut reader: NeedReader, mut gatherer: Gatherer) {
         let mut running = JoinSet::new();
         let stop = self.mover.stop.clone();
         while !stop.is_asked() {
-            // A node that is busy may be waited for a long time.
+            // This may wait a long time for a busy node.
             let next = tokio::select! {
                 next = reader.next() => next,
                 () = stop.asked() => break,
@@ -73,7 +73,7 @@ impl Carrier {
         }
     }
 
-    async fn launch(self: &Arc<Self>, batch: Batch, running: &mut JoinSet<()>) {
+    async fn launch(self: &Arc<Self>, batch: FetchBatch, running: &mut JoinSet<()>) {
         let place = self.mover.place_for(batch.wanted.len()).await;
         let carrier = Arc::clone(self);
         running.spawn(async move {
@@ -91,17 +91,17 @@ impl Carrier {
         }
     }
 
-    /// One batch, and what is to come from other sources of it.
-    async fn batch(&self, batch: Batch) {
+    /// Fetches one batch, and what it lacks then from other sources.
+    async fn batch(&self, batch: FetchBatch) {
         let mut open = vec![batch];
         while let Some(batch) = open.pop() {
             open.extend(self.fetch(batch).await);
         }
     }
 
-    /// Fetches one batch; gives what is to be fetched from other sources now.
-    async fn fetch(&self, batch: Batch) -> Vec<Batch> {
-        let Batch { from, to, wanted } = batch;
+    /// Fetches one batch; returns what must be fetched from other sources.
+    async fn fetch(&self, batch: FetchBatch) -> Vec<FetchBatch> {
+        let FetchBatch { from, to, wanted } = batch;
         let members = &self.mover.fleet.members;
         let (Some(source), Some(owner)) = (members.get(from), members.get(to)) else {
             return Vec::new();
@@ -114,9 +114,9 @@ impl Carrier {
             }
             metrics.push(metric);
         }
-        let brought = self.mover.bring(source, owner, metrics).await;
+        let report = self.mover.bring(source, owner, metrics).await;
         if self.mover.verbose {
-            for metric in &brought.done {
+            for metric in &report.done {
                 self.mover.output.say(format_args!("{}: {metric}", owner.addr()));
             }
         }
@@ -126,27 +126,27 @@ impl Carrier {
             let wanted = Wanted { metric: metric.clone(), others: others.into() };
             next.entry(*from).or_default().push(wanted);
         };
-        for metric in brought.gone {
+        for metric in report.gone {
             match others.remove(&metric) {
                 Some(others) => turn(&metric, others),
                 None => self.mover.records.tally.gone(),
             }
         }
-        for (metric, failure) in brought.failed {
+        for (metric, failure) in report.failed {
             let others = others.remove(&metric).filter(|_| is_source(&failure, source.addr()));
             match others {
                 Some(others) => {
-                    self.tell_turn(&metric, &failure);
+                    self.report_other_source(&metric, &failure);
                     turn(&metric, others);
                 }
                 None => self.mover.records.tally.failed(metric.as_str(), source.addr(), &failure),
             }
         }
-        next.into_iter().map(|(from, wanted)| Batch { from, to, wanted }).collect()
+        next.into_iter().map(|(from, wanted)| FetchBatch { from, to, wanted }).collect()
     }
 
-    fn tell_turn(&self, metric: &MetricName, failure: &Failure) {
-        let number = self.turned.fetch_add(1, Ordering::Relaxed);
+    fn report_other_source(&self, metric: &MetricName, failure: &Failure) {
+        let number = self.refetched.fetch_add(1, Ordering::Relaxed);
         if number < NAMED {
             self.mover.output.say(format_args!(
                 "bucky: {metric}: {}: {}; trying the next owner",
@@ -156,7 +156,7 @@ impl Carrier {
     }
 }
 
-/// Whether another source may help: what is wrong is with this one, or between the two.
+/// Whether another source may help: the failure is at this source, or between it and the destination.
 fn is_source(failure: &Failure, source: &DaemonAddr) -> bool {
     failure.node == *source || failure.kind.may_be_of_source()
 }

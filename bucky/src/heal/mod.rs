@@ -1,9 +1,9 @@
-//! `bucky heal`: every metric to the owners that lack it, from an owner that has it.
+//! `bucky heal`: brings every metric to the owners that lack it, from an owner that has it.
 //!
-//! For clusters with a replication factor above 1: a node was replaced by an empty one, or lost files. The nodes' lists
-//! tell who lacks what (`need`, pure); the owners fetch it in batches (`gather`, pure; `carry`), as they do in a move.
-//! With `--points` the owners that have a copy are filled from each other, too. Nothing is ever deleted: no receipt for
-//! a delete comes out of [`Mover::bring`].
+//! For clusters with a replication factor above 1, after a node was replaced by an empty one or lost files.
+//! The nodes' lists show what each owner lacks (`need`, pure). The owners fetch it in batches (`gather`,
+//! pure; `carry`), as they do in a move. With `--points`, owners that have a copy are also filled from each
+//! other. Nothing is ever deleted: [`Mover::bring`] returns no receipt for a delete.
 
 mod carry;
 mod need;
@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use bucky_api::{Client, DaemonAddr};
 
-use self::carry::Carrier;
+use self::carry::HealRunner;
 use self::need::Needs;
-use self::report::{Shown, Summary, to_rebalance};
-use self::survey::{Reader, Survey, survey};
+use self::report::{HealPlan, HealSummary, to_rebalance};
+use self::survey::{HealSurvey, NeedReader, survey};
 use crate::cluster::{Cluster, DaemonKind, Scope, ask_member, store_of};
 use crate::fleet::Fleet;
 use crate::holders::{Holders, Placer};
@@ -27,47 +27,47 @@ use crate::output::Output;
 use crate::placement::Series;
 use crate::run::stop::Stop;
 use crate::transfer::gather::Gatherer;
-use crate::transfer::left_behind::tell_unread_folders;
+use crate::transfer::left_behind::report_unread_folders;
 use crate::transfer::mover::{Mover, MoverParts};
 use crate::transfer::opening::open;
 use crate::transfer::options::{Batching, Preparation, SourceRules, SyncOptions};
 use crate::transfer::records::Records;
-use crate::transfer::{self, STOPPED_AT_ONCE, Selected};
+use crate::transfer::{self, MoveSelection, STOPPED_AT_ONCE};
 
-/// How many metrics may wait in half-full batches: some 130 bytes each.
+/// How many metrics may wait in half-full batches, at some 130 bytes each.
 const HELD: usize = 50_000;
 
-/// What the operator ordered.
-pub(crate) struct Order {
+/// The arguments of a heal.
+pub(crate) struct HealOrder {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
-    /// Only that node is healed.
+    /// Whether only that node is healed.
     pub(crate) only_seed: bool,
-    /// Which metrics.
+    /// Which metrics are healed.
     pub(crate) selection: Selection,
     /// Whether owners that have a copy are healed from each other too.
     pub(crate) points: bool,
-    /// What the names of Go daemons' own metrics begin with.
+    /// The prefix of Go daemons' own metrics, which are never misplaced.
     pub(crate) local_prefix: Option<String>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// What is done first.
+    /// What is prepared before the first batch.
     pub(crate) preparation: Preparation,
-    /// In which batches, how many at once.
+    /// How large the batches are, and how many run at once.
     pub(crate) batching: Batching,
     /// How fast it may go, and where it reports.
     pub(crate) sync: SyncOptions,
-    /// Whether every metric that is done is named.
+    /// Whether every metric is named when it is done.
     pub(crate) verbose: bool,
 }
 
-/// Carries `order` out.
+/// Carries out `order`.
 ///
 /// # Errors
-/// Everything that is refused before something is done. What fails later is in the outcome.
+/// Everything that is refused before the first write. What fails later is in the outcome.
 pub(crate) async fn run(
     client: Client,
-    order: Order,
+    order: HealOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let cluster =
@@ -83,37 +83,38 @@ pub(crate) async fn run(
         ));
         return Ok(Outcome::Done);
     }
-    let fleet = Fleet::muster(&cluster, &ring, &[], None)?;
+    let fleet = Fleet::of_cluster(&cluster, &ring, &[], None)?;
     refuse_go_daemons(&fleet, order.points)?;
     let scope = HealScope::of(&cluster, &order).await?;
     open(&fleet, cluster.present(), order.preparation.fresh, output).await?;
-    let seen = tell_unread_folders(&fleet, "seem to be missing there", output).await;
+    let seen = report_unread_folders(&fleet, "seem to be missing there", output).await;
     let mut survey = survey(scope.reader(output).await?, &fleet).await?;
     survey.plan = survey.plan.reserving(order.preparation.reserve);
-    survey::tell(&survey.seen, &fleet, order.selection != Selection::All, output);
-    let seen = seen.and(survey.sought.tell(output));
-    let seen = seen.and(survey.seen.tell_unplaceable(&order.series, output));
+    survey::report_totals(&survey.seen, &fleet, order.selection != Selection::All, output);
+    let seen = seen.and(survey.unfound.report(output));
+    let seen = seen.and(survey.seen.report_unplaceable(&order.series, output));
     if survey.plan.is_empty() && survey.compared == 0 {
         let limit =
             if seen == Outcome::Done { "" } else { ", but not everything could be checked" };
         output.say(format_args!("No owner lacks a copy{limit}."));
-        if let Some(told) = to_rebalance(survey.seen.to_rebalance, &order.seed.to_string()) {
-            output.say(told);
+        if let Some(advice) = to_rebalance(survey.seen.to_rebalance, &order.seed.to_string()) {
+            output.say(advice);
         }
         return Ok(seen);
     }
     if order.preparation.dry_run {
-        output.data_line(Shown(&survey))?;
+        output.data_line(HealPlan(&survey))?;
         return Ok(seen);
     }
-    output.say(Shown(&survey));
+    output.say(HealPlan(&survey));
     if !transfer::fits(&survey.plan, order.preparation.ignore_free_space, output) {
         return Ok(Outcome::SomeFailed);
     }
     Ok(carry_out(&scope, fleet, &survey, output).await?.and(seen))
 }
 
-/// A Go daemon's fill overwrites points that it should keep (D8), so copies there are not filled from others.
+/// Refuses `--points` if a Go daemon takes part: its fill overwrites points that it should keep (D8), so it
+/// only gets metrics that it lacks.
 fn refuse_go_daemons(fleet: &Fleet, points: bool) -> anyhow::Result<()> {
     match fleet.node_without(DaemonKind::fills_exactly) {
         Some(go) if points => Err(UsageError::because(format!(
@@ -125,31 +126,31 @@ fn refuse_go_daemons(fleet: &Fleet, points: bool) -> anyhow::Result<()> {
     }
 }
 
-/// What is read, again and again.
+/// What the lists are read for. They are read twice: to count, and to fetch.
 struct HealScope<'a> {
     cluster: &'a Cluster,
-    order: &'a Order,
+    order: &'a HealOrder,
     placer: Arc<Placer>,
     needs: Needs,
 }
 
 impl<'a> HealScope<'a> {
-    async fn of(cluster: &'a Cluster, order: &'a Order) -> anyhow::Result<Self> {
+    async fn of(cluster: &'a Cluster, order: &'a HealOrder) -> anyhow::Result<Self> {
         let placer = Arc::new(Placer::of(cluster, order.local_prefix.as_deref())?);
         let only = if order.only_seed { Some(place_of_seed(cluster, order).await?) } else { None };
         let needs = Needs::new(cluster.members.len(), order.points, only);
         Ok(Self { cluster, order, placer, needs })
     }
 
-    async fn reader(&self, output: &Arc<Output>) -> anyhow::Result<Reader> {
+    async fn reader(&self, output: &Arc<Output>) -> anyhow::Result<NeedReader> {
         let holders = Holders::begin(self.cluster, &self.order.selection, output).await?;
         let nodes = self.cluster.members.len();
-        Ok(Reader::new(holders, Arc::clone(&self.placer), self.needs.clone(), nodes))
+        Ok(NeedReader::new(holders, Arc::clone(&self.placer), self.needs.clone(), nodes))
     }
 }
 
-/// The member that `-h` leads to, by whatever name.
-async fn place_of_seed(cluster: &Cluster, order: &Order) -> anyhow::Result<usize> {
+/// The index of the member that `-h` leads to, under any name.
+async fn place_of_seed(cluster: &Cluster, order: &HealOrder) -> anyhow::Result<usize> {
     let seed = ask_member(cluster.client(), order.seed.clone(), None).await;
     let store = store_of(&seed.answer).ok_or_else(|| crate::fleet::away(&seed))?;
     let is_seed =
@@ -165,7 +166,7 @@ async fn place_of_seed(cluster: &Cluster, order: &Order) -> anyhow::Result<usize
 async fn carry_out(
     scope: &HealScope<'_>,
     fleet: Fleet,
-    survey: &Survey,
+    survey: &HealSurvey,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let order = scope.order;
@@ -173,13 +174,13 @@ async fn carry_out(
     let full = survey.averages.iter();
     let full = full.map(|average| limits.metrics_of_average(*average)).collect();
     let records = Records::open(&order.sync, None, output)?;
-    let stop = Stop::told_on_signals(output)?;
-    let carrier = Arc::new(Carrier::new(Mover::new(MoverParts {
+    let stop = Stop::announced_on_signals(output)?;
+    let carrier = Arc::new(HealRunner::new(Mover::new(MoverParts {
         fleet: Arc::new(fleet),
-        selection: Selected {
+        selection: MoveSelection {
             local_prefix: order.local_prefix.clone(),
             series: order.series.clone(),
-            ..Selected::default()
+            ..MoveSelection::default()
         }
         .on(scope.cluster.ring()?, None),
         batching: Batching { limits, ..order.batching },
@@ -194,21 +195,21 @@ async fn carry_out(
     let planned = survey.plan.metrics + survey.compared;
     let reader = scope.reader(output).await?;
     let gatherer = Gatherer::new(full, HELD);
-    let insisted = mover.show(carrier.run(reader, gatherer), planned).await;
+    let asked_twice = mover.show(carrier.run(reader, gatherer), planned).await;
     mover.records.tally.flush();
-    if insisted {
+    if asked_twice {
         output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     }
     let counts = mover.records.tally.counts();
     let failed = counts.failures() > 0 || counts.broken_sources > 0;
-    mover.records.tally.tell_schemas(order.sync.on_schema_difference);
-    output.say(Summary {
+    mover.records.tally.print_schemas(order.sync.on_schema_difference);
+    output.say(HealSummary {
         counts,
         elapsed: mover.records.tally.elapsed(),
         stopped: stop.is_asked(),
         planned,
-        turned: carrier.turned(),
+        refetched: carrier.refetched(),
         to_rebalance: survey.seen.to_rebalance,
         seed: order.seed.to_string(),
     });
@@ -229,7 +230,7 @@ mod tests {
         for (b, is_go) in [(v1(&ring, "b", "s2"), false), (go(&ring, "b"), true)] {
             let members = vec![member("a", v1(&ring, "a", "s1")), member("b", b)];
             let cluster = Cluster::from_answers(ring.clone(), members);
-            let fleet = Fleet::muster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
+            let fleet = Fleet::of_cluster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
             refuse_go_daemons(&fleet, false).unwrap();
             let refused = refuse_go_daemons(&fleet, true).map_err(|error| error.to_string());
             assert_eq!(refused.is_err(), is_go, "{refused:?}");

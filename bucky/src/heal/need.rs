@@ -1,60 +1,61 @@
-//! What each metric needs: which owner is to fetch it from which other one.
+//! What each metric needs: which owner fetches it from which other owner.
 //!
-//! Pure. An owner without a copy gets one from an owner that has it, never from a misplaced copy: that is brought by
-//! `bucky rebalance`, which fills all owners from it and then removes it. Where several owners have one, they take
-//! turns, so that no node sends much more than the others.
+//! Pure. An owner without a copy gets one from an owner that has it, never from a misplaced copy. Misplaced
+//! copies are the work of `bucky rebalance`, which fills all owners from them and then removes them. Owners
+//! that have a copy take turns as sources, so that no node sends much more than the others.
 
-use crate::holders::Place;
+use crate::holders::MetricPlace;
 
 /// What a metric needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Nothing.
     Nothing,
-    /// These copies.
+    /// These fetches.
     Copies(Vec<Fetch>),
-    /// No owner has it, but other nodes do: to be rebalanced.
+    /// No owner has it, but other nodes do: `bucky rebalance` must move it.
     Rebalance,
-    /// It has no place on the ring.
+    /// It is unplaceable.
     Unplaceable,
 }
 
-/// One owner that is to be healed from another.
+/// One fetch by an owner from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fetch {
-    /// Who has a copy.
+    /// The owner that has a copy.
     pub(crate) from: usize,
-    /// Who is healed.
+    /// The owner that is healed.
     pub(crate) to: usize,
-    /// Who else has one, should `from` not be able to give it.
+    /// Other owners with a copy, in case `from` cannot give it.
     pub(crate) others: Box<[usize]>,
-    /// Whether it is the one that makes the copy, as far as is known.
+    /// Whether this fetch creates the copy, as far as is known.
     pub(crate) is_new: bool,
 }
 
-/// Decides, metric by metric.
+/// Decides what each metric needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Needs {
     /// Whether owners that have a copy are healed from each other too.
     points: bool,
-    /// The one node that is healed, where not all are.
+    /// The one node that is healed, or `None` for all.
     only: Option<usize>,
-    /// By node, how many copies it is to send.
+    /// By node, how many copies it is to send so far.
     sent: Vec<u64>,
 }
 
 impl Needs {
-    /// The needs of metrics of `nodes` nodes; with `points` also of those that owners have, with `only` that node's.
+    /// Needs for `nodes` nodes. With `points`, owners that have a copy are healed too; with `only`, only that
+    /// node is healed.
     pub(crate) fn new(nodes: usize, points: bool, only: Option<usize>) -> Self {
         Self { points, only, sent: vec![0; nodes] }
     }
 
-    /// What a metric needs that belongs at `place` and is on the nodes `holders`.
-    pub(crate) fn of(&mut self, place: &Place, holders: &[usize]) -> Need {
+    /// What a metric needs, by its `place` on the ring and the nodes that have it.
+    pub(crate) fn of(&mut self, place: &MetricPlace, holders: &[usize]) -> Need {
         let owners = match place {
-            Place::Owners(owners) => owners,
-            Place::Local => return Need::Nothing,
-            Place::Unplaceable => return Need::Unplaceable,
+            MetricPlace::Owners(owners) => owners,
+            MetricPlace::Local => return Need::Nothing,
+            MetricPlace::Unplaceable => return Need::Unplaceable,
         };
         let having: Vec<usize> =
             owners.iter().copied().filter(|owner| holders.contains(owner)).collect();
@@ -68,11 +69,11 @@ impl Needs {
         if copies.is_empty() { Need::Nothing } else { Need::Copies(copies) }
     }
 
-    /// How `to` is healed from those that have a copy.
+    /// The fetches that heal `to` from the owners that have a copy.
     fn fetches(&mut self, to: usize, having: &[usize]) -> Vec<Fetch> {
         let is_lacking = !having.contains(&to);
         let mut from: Vec<usize> = having.iter().copied().filter(|from| *from != to).collect();
-        // The sort is stable: of those that have sent the same, the first owner's turn comes first.
+        // The sort is stable: among nodes that have sent equally many, the first owner is chosen.
         from.sort_by_key(|from| self.sent.get(*from).copied().unwrap_or(0));
         let fetches: Vec<Fetch> = if self.points {
             let fetch = |(number, from): (usize, usize)| Fetch {
@@ -105,19 +106,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn owners(owners: &[usize]) -> Place {
-        Place::Owners(owners.to_vec())
+    fn owners(owners: &[usize]) -> MetricPlace {
+        MetricPlace::Owners(owners.to_vec())
     }
 
-    /// `FROM>TO`, and who else has it.
-    fn told(need: &Need) -> Vec<String> {
+    /// `FROM>TO`, and the other nodes that have it.
+    fn shown(need: &Need) -> Vec<String> {
         let Need::Copies(copies) = need else { return vec![format!("{need:?}")] };
-        let told = |fetch: &Fetch| {
+        let shown = |fetch: &Fetch| {
             let others: String = fetch.others.iter().map(|other| format!(" or {other}")).collect();
             let new = if fetch.is_new { "" } else { " (compared)" };
             format!("{}>{}{others}{new}", fetch.from, fetch.to)
         };
-        copies.iter().map(told).collect()
+        copies.iter().map(shown).collect()
     }
 
     #[test]
@@ -134,11 +135,11 @@ mod tests {
             (owners(&[0, 1]), &[0, 1, 2], &["Nothing"]),
             (owners(&[0]), &[0], &["Nothing"]),
             (owners(&[0]), &[1], &["Rebalance"]),
-            (Place::Local, &[0], &["Nothing"]),
-            (Place::Unplaceable, &[0], &["Unplaceable"]),
+            (MetricPlace::Local, &[0], &["Nothing"]),
+            (MetricPlace::Unplaceable, &[0], &["Unplaceable"]),
         ] {
             let need = Needs::new(4, false, None).of(&place, holders);
-            assert_eq!(told(&need), expected, "{place:?} on {holders:?}");
+            assert_eq!(shown(&need), expected, "{place:?} on {holders:?}");
         }
     }
 
@@ -146,24 +147,24 @@ mod tests {
     fn with_points_each_owner_is_healed_from_each_other_copy() {
         let mut needs = Needs::new(4, true, None);
         assert_eq!(
-            told(&needs.of(&owners(&[0, 1]), &[0, 1])),
+            shown(&needs.of(&owners(&[0, 1]), &[0, 1])),
             ["1>0 (compared)", "0>1 (compared)"]
         );
         let mut needs = Needs::new(4, true, None);
         let need = needs.of(&owners(&[2, 0, 1]), &[0, 1]);
-        assert_eq!(told(&need), ["0>2", "1>2 (compared)", "1>0 (compared)", "0>1 (compared)"]);
-        assert_eq!(told(&needs.of(&owners(&[3]), &[3])), ["Nothing"]);
-        assert_eq!(told(&needs.of(&owners(&[0, 3]), &[2])), ["Rebalance"]);
+        assert_eq!(shown(&need), ["0>2", "1>2 (compared)", "1>0 (compared)", "0>1 (compared)"]);
+        assert_eq!(shown(&needs.of(&owners(&[3]), &[3])), ["Nothing"]);
+        assert_eq!(shown(&needs.of(&owners(&[0, 3]), &[2])), ["Rebalance"]);
     }
 
     #[test]
     fn only_the_one_node_is_healed_where_that_is_asked_for() {
         for points in [false, true] {
             let mut needs = Needs::new(4, points, Some(1));
-            assert_eq!(told(&needs.of(&owners(&[0, 1]), &[0])), ["0>1"]);
-            assert_eq!(told(&needs.of(&owners(&[0, 1]), &[1])), ["Nothing"]);
-            assert_eq!(told(&needs.of(&owners(&[0, 2]), &[3])), ["Nothing"], "not its business");
-            assert_eq!(told(&needs.of(&owners(&[0, 1]), &[3])), ["Rebalance"]);
+            assert_eq!(shown(&needs.of(&owners(&[0, 1]), &[0])), ["0>1"]);
+            assert_eq!(shown(&needs.of(&owners(&[0, 1]), &[1])), ["Nothing"]);
+            assert_eq!(shown(&needs.of(&owners(&[0, 2]), &[3])), ["Nothing"], "not its business");
+            assert_eq!(shown(&needs.of(&owners(&[0, 1]), &[3])), ["Rebalance"]);
         }
     }
 
@@ -179,8 +180,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the nodes have: every owner without a copy gets exactly one new one if any owner has one; nobody
-        /// fetches from itself, from who has nothing, or what it does not own.
+        /// Whatever the nodes have: every owner without a copy gets exactly one if any owner has one. No node
+        /// fetches from itself, from a node without a copy, or a metric that it does not own.
         #[test]
         fn every_owner_is_served_once_and_by_an_owner(
             place in prop::sample::subsequence((0..6usize).collect::<Vec<_>>(), 0..5),

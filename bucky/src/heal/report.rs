@@ -1,19 +1,19 @@
-//! What a run of `bucky heal` says: before it begins, and at its end.
+//! What a run of `bucky heal` prints: its plan, and its summary.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::survey::Survey;
+use super::survey::HealSurvey;
 use crate::counted::{self, counted};
 use crate::output::human_count;
-use crate::run::tally::Counts;
+use crate::run::tally::RunCounts;
 
-/// What is about to be done, for people.
-pub(crate) struct Shown<'a>(pub(crate) &'a Survey);
+/// The plan as it is printed before the run.
+pub(crate) struct HealPlan<'a>(pub(crate) &'a HealSurvey);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for HealPlan<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Survey { plan, compared, .. } = self.0;
+        let HealSurvey { plan, compared, .. } = self.0;
         if !plan.is_empty() {
             writeln!(f, "{}\n", plan.tables())?;
         }
@@ -30,26 +30,26 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// How a run ended, for people.
+/// The summary of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Summary {
+pub(crate) struct HealSummary {
     /// What was done.
-    pub(crate) counts: Counts,
+    pub(crate) counts: RunCounts,
     /// How long it took.
     pub(crate) elapsed: Duration,
     /// Whether the operator stopped it.
     pub(crate) stopped: bool,
-    /// How often an owner was to be healed from another.
+    /// How many fetches were planned.
     pub(crate) planned: u64,
-    /// How many came from another owner than the first that was asked.
-    pub(crate) turned: u64,
-    /// Metrics that no owner has, but another node.
+    /// How many metrics came from another owner than the first that was asked.
+    pub(crate) refetched: u64,
+    /// Metrics that only other nodes than their owners have.
     pub(crate) to_rebalance: u64,
     /// The address that was given with `-h`.
     pub(crate) seed: String,
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for HealSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = &self.counts;
         writeln!(
@@ -58,28 +58,28 @@ impl fmt::Display for Summary {
             counted::copies(counts.created),
             counts.rest_of_line(self.elapsed),
         )?;
-        if self.turned > 0 {
+        if self.refetched > 0 {
             writeln!(
                 f,
                 "{} from another owner, because the first one could not send its copy; to see why: bucky verify -h {}",
-                counted(self.turned, "copy came", "copies came"),
+                counted(self.refetched, "copy came", "copies came"),
                 self.seed
             )?;
         }
-        counts.tell_shortfalls(f)?;
+        counts.write_shortfalls(f)?;
         let left = self.planned.saturating_sub(counts.finished);
-        // What has gone from the lists since they were counted is not left to be done.
+        // Metrics that have left the lists since they were counted are not left to do.
         if left > 0 && (self.stopped || counts.broken_sources > 0) {
             writeln!(f, "{} of {} are left.", human_count(left), human_count(self.planned))?;
         }
-        if let Some(told) = to_rebalance(self.to_rebalance, &self.seed) {
-            writeln!(f, "{told}")?;
+        if let Some(advice) = to_rebalance(self.to_rebalance, &self.seed) {
+            writeln!(f, "{advice}")?;
         }
         self.next_step(f)
     }
 }
 
-impl Summary {
+impl HealSummary {
     fn next_step(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.stopped {
             f.write_str("Stopped. Run the same command again to continue.")
@@ -91,7 +91,7 @@ impl Summary {
     }
 }
 
-/// What is said of metrics that are for another command; none where there are none.
+/// The advice about metrics that `bucky rebalance` must move, or `None` if there are none.
 pub(crate) fn to_rebalance(metrics: u64, seed: &str) -> Option<String> {
     (metrics > 0).then(|| {
         format!(
@@ -107,8 +107,8 @@ mod tests {
     use crate::run::failure_kind::FailureKind;
     use std::collections::BTreeMap;
 
-    fn summary() -> Summary {
-        let counts = Counts {
+    fn summary() -> HealSummary {
+        let counts = RunCounts {
             finished: 1_020,
             moved: 1_020,
             created: 1_000,
@@ -116,14 +116,14 @@ mod tests {
             unchanged: 3,
             points: 345,
             bytes: 35 << 20,
-            ..Counts::default()
+            ..RunCounts::default()
         };
-        Summary {
+        HealSummary {
             counts,
             elapsed: Duration::from_millis(8_250),
             stopped: false,
             planned: 1_020,
-            turned: 0,
+            refetched: 0,
             to_rebalance: 0,
             seed: "graphite-1:4242".into(),
         }
@@ -142,7 +142,7 @@ mod tests {
     fn a_bad_run_says_what_failed_what_is_left_and_what_to_do() {
         let mut summary = summary();
         summary.counts.failed = BTreeMap::from([(FailureKind::SourceDamaged, 2)]);
-        (summary.planned, summary.turned, summary.to_rebalance) = (1_100, 4, 12);
+        (summary.planned, summary.refetched, summary.to_rebalance) = (1_100, 4, 12);
         assert!(!summary.to_string().contains("are left"), "it was not broken off");
         summary.counts.broken_sources = 1;
         let text = summary.to_string();

@@ -1,7 +1,8 @@
-//! What is missing where: the nodes' lists are read side by side, and each metric's need is decided by its name alone.
+//! What is missing on which owners. The nodes' lists are read side by side, and what a metric needs follows
+//! from its name alone.
 //!
-//! Sizes are not in the lists. Those of a few metrics of each sender are asked for, spread over all that it is to send:
-//! from them follows about how much travels, and how many metrics make a batch.
+//! The lists have no sizes. Each source is asked for the sizes of an even sample of what it will send. From
+//! them follow roughly how many bytes will travel, and how many metrics make a batch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,48 +16,53 @@ use crate::chain;
 use crate::counted::counted;
 use crate::fleet::Fleet;
 use crate::holders::{Holders, Placer};
-use crate::inventory::Sought;
+use crate::inventory::UnfoundNames;
 use crate::outcome::{Outcome, UnhealthyError};
 use crate::output::Output;
 use crate::placement::Series;
 use crate::plan::Plan;
 use crate::plan::copies::plan_of_copies;
-use crate::sizes::{Thinned, average};
+use crate::sizes::{EvenSample, average};
 
-/// Nodes asked at once.
+/// How many nodes are asked at once.
 const ASKED_AT_ONCE: usize = 32;
 
-/// Reads metric by metric what is to be fetched.
-pub(crate) struct Reader {
+/// Reads, metric by metric, what must be fetched.
+pub(crate) struct NeedReader {
     holders: Holders,
     placer: Arc<Placer>,
     needs: Needs,
-    seen: Seen,
+    seen: ListTotals,
 }
 
-/// What was read, and what of it is not for this command.
+/// What was read, and how much of it is not for this command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// By node, the metrics that it lists.
+pub(crate) struct ListTotals {
+    /// By node, how many metrics it lists.
     pub(crate) listed: Vec<u64>,
-    /// Metrics that no owner has, but another node.
+    /// Metrics that only other nodes than their owners have.
     pub(crate) to_rebalance: u64,
-    /// Tagged files that have no place.
+    /// Tagged files that are unplaceable.
     pub(crate) unplaceable: u64,
-    /// Names that no metric has.
+    /// Paths that are not a metric's name.
     pub(crate) unusable: u64,
 }
 
-impl Reader {
+impl NeedReader {
     /// Reads `holders` of `nodes` nodes.
     pub(crate) fn new(holders: Holders, placer: Arc<Placer>, needs: Needs, nodes: usize) -> Self {
-        Self { holders, placer, needs, seen: Seen { listed: vec![0; nodes], ..Seen::default() } }
+        Self {
+            holders,
+            placer,
+            needs,
+            seen: ListTotals { listed: vec![0; nodes], ..ListTotals::default() },
+        }
     }
 
-    /// The next metric that needs something, and what; none at the end.
+    /// The next metric that needs something, with its fetches, or `None` at the end.
     ///
     /// # Errors
-    /// [`ClientError`] where a node's list breaks off: what it does not tell would seem to be missing there.
+    /// [`ClientError`] if a node's list breaks off: what it does not list would seem to be missing there.
     pub(crate) async fn next(&mut self) -> Result<Option<(MetricName, Vec<Fetch>)>, ClientError> {
         loop {
             let Some(listed) = self.holders.next().await? else { return Ok(None) };
@@ -79,9 +85,9 @@ impl Reader {
     }
 }
 
-impl Seen {
-    /// Tells of tagged files that nobody can place: whether an owner lacks them is not known.
-    pub(crate) fn tell_unplaceable(&self, series: &Series, output: &Output) -> Outcome {
+impl ListTotals {
+    /// Reports unplaceable tagged files: whether an owner lacks them is unknown.
+    pub(crate) fn report_unplaceable(&self, series: &Series, output: &Output) -> Outcome {
         if self.unplaceable == 0 {
             return Outcome::Done;
         }
@@ -90,35 +96,36 @@ impl Seen {
     }
 }
 
-/// What there is to do.
-pub(crate) struct Survey {
-    /// The copies that are missing: from where to where.
+/// What a heal has to do.
+pub(crate) struct HealSurvey {
+    /// The missing copies: from which node to which.
     pub(crate) plan: Plan,
-    /// How often an owner that has a copy is healed from another.
+    /// How many fetches fill an owner that has a copy already.
     pub(crate) compared: u64,
-    /// By node, the average length of what it is to send; none where it is not known.
+    /// By node, the average length of the files that it sends, or `None` if unknown.
     pub(crate) averages: Vec<Option<u64>>,
-    /// What else was seen.
-    pub(crate) seen: Seen,
-    /// Names that were asked for and that nobody has.
-    pub(crate) sought: Sought,
+    /// What else was found.
+    pub(crate) seen: ListTotals,
+    /// Selected names that no node has.
+    pub(crate) unfound: UnfoundNames,
 }
 
 /// Reads all lists to their end.
 ///
 /// # Errors
-/// [`UnhealthyError`] where a list cannot be read to its end.
-pub(crate) async fn survey(mut reader: Reader, fleet: &Fleet) -> anyhow::Result<Survey> {
+/// [`UnhealthyError`] if a list cannot be read to its end.
+pub(crate) async fn survey(mut reader: NeedReader, fleet: &Fleet) -> anyhow::Result<HealSurvey> {
     let mut copies: BTreeMap<(usize, usize), u64> = BTreeMap::new();
-    let mut thinned: Vec<Thinned> = fleet.members.iter().map(|_| Thinned::default()).collect();
+    let mut samples: Vec<EvenSample> =
+        fleet.members.iter().map(|_| EvenSample::default()).collect();
     let mut compared = 0;
     let broken = |error: ClientError| {
         UnhealthyError::because(format!("cannot find out what is missing: {}", chain(&error)))
     };
     while let Some((metric, fetches)) = reader.next().await.map_err(broken)? {
         for fetch in fetches {
-            if let Some(thinned) = thinned.get_mut(fetch.from) {
-                thinned.offer(&metric);
+            if let Some(samples) = samples.get_mut(fetch.from) {
+                samples.offer(&metric);
             }
             if fetch.is_new {
                 *copies.entry((fetch.from, fetch.to)).or_default() += 1;
@@ -127,15 +134,21 @@ pub(crate) async fn survey(mut reader: Reader, fleet: &Fleet) -> anyhow::Result<
             }
         }
     }
-    let averages = fleet.members.iter().zip(thinned);
-    let averages = averages.map(|(node, thinned)| average(&node.daemon, thinned));
+    let averages = fleet.members.iter().zip(samples);
+    let averages = averages.map(|(node, samples)| average(&node.daemon, samples));
     let averages: Vec<Option<u64>> = stream::iter(averages).buffered(ASKED_AT_ONCE).collect().await;
     let plan = plan_of_copies(&copies, &averages, &fleet.members);
-    Ok(Survey { plan, compared, averages, seen: reader.seen, sought: reader.holders.into_sought() })
+    Ok(HealSurvey {
+        plan,
+        compared,
+        averages,
+        seen: reader.seen,
+        unfound: reader.holders.into_unfound(),
+    })
 }
 
-/// Tells what was seen and is not for this command, and what looks odd.
-pub(crate) fn tell(seen: &Seen, fleet: &Fleet, is_selection: bool, output: &Output) {
+/// Reports what was found and is not for this command, and what looks odd.
+pub(crate) fn report_totals(seen: &ListTotals, fleet: &Fleet, is_selection: bool, output: &Output) {
     if seen.unusable > 0 {
         output.say(format_args!(
             "bucky: {} left out; `bucky verify` reports them",

@@ -1,4 +1,5 @@
-//! What a list is asked of a daemon with: pages where it has `/v1`, one piece where not, and new scans.
+//! The requests for lists: in pages from a daemon with `/v1`, in one piece from a Go daemon; and for new
+//! scans.
 
 use std::time::Duration;
 
@@ -11,26 +12,27 @@ use crate::cluster::{DaemonKind, Member};
 use crate::names::metric_called;
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
-use crate::patience::{self, Next, Patience, Trouble};
+use crate::patience::{self, NextStep, Patience, Trouble};
 
-/// How long after a Go daemon was asked for a new scan it says that it scans.
+/// How long a Go daemon takes to report that it scans, after a new scan was asked for.
 const SCAN_BEGINS: Duration = Duration::from_millis(300);
 /// How many nodes are asked at once.
 const ASKED_AT_ONCE: usize = 32;
 
-/// The names that a daemon lists by the Go tool's route: sorted, each once, waited for within limits.
+/// The names that a daemon lists by the Go tool's route: sorted, each once. Waits for the daemon within
+/// limits.
 pub(crate) async fn list(
     daemon: &Daemon,
     filter: &GoListFilter,
     output: &Output,
 ) -> Result<Vec<String>, ClientError> {
     let mut patience = Patience::with(daemon);
-    let mut told = false;
+    let mut is_reported = false;
     loop {
         let listing = patience::ask(
             daemon,
             || daemon.go_list(filter, false),
-            |error| tell_wait(output, error),
+            |error| report_wait(output, error),
         )
         .await?;
         if let GoListing::Ready(mut names) = listing {
@@ -38,12 +40,12 @@ pub(crate) async fn list(
             names.dedup();
             return Ok(names);
         }
-        if !std::mem::replace(&mut told, true) {
+        if !std::mem::replace(&mut is_reported, true) {
             output.say(format_args!("Results from {} not available. Sleeping.", daemon.addr()));
         }
         match patience.after(Trouble::Busy, patience::jitter()) {
-            Next::Wait(wait) => tokio::time::sleep(wait).await,
-            Next::GiveUp => return Err(never_ready(daemon)),
+            NextStep::Wait(wait) => tokio::time::sleep(wait).await,
+            NextStep::GiveUp => return Err(never_ready(daemon)),
         }
     }
 }
@@ -56,14 +58,14 @@ fn never_ready(daemon: &Daemon) -> ClientError {
     }
 }
 
-pub(super) fn tell_wait(output: &Output, error: &ClientError) {
+pub(super) fn report_wait(output: &Output, error: &ClientError) {
     output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
 }
 
-/// Has all members scan anew, and waits until they have.
+/// Has all members scan again, and waits until they have.
 ///
 /// # Errors
-/// [`UnhealthyError`] names the first that cannot: nothing was done yet.
+/// [`UnhealthyError`] names the first that cannot. Nothing was done yet.
 pub(crate) async fn refresh<'a>(
     members: impl Iterator<Item = &'a Member>,
     output: &Output,
@@ -76,30 +78,31 @@ pub(crate) async fn refresh<'a>(
     })
 }
 
-/// Has one member scan anew. A Go daemon answers at once with its old list (D18): it is asked again until it has a
-/// new one.
+/// Has one member scan again. A Go daemon answers at once with its old list (D18); it is asked again until it
+/// has a new one.
 async fn refresh_one(member: &Member, output: &Output) -> Result<(), ClientError> {
     let daemon = &member.daemon;
     if member.can(DaemonKind::pages_its_list) {
         let query = [("limit", "1"), ("fresh", "1")];
         let scanned = || async { daemon.metrics(&query).await?.next_line().await };
-        return patience::ask(daemon, scanned, |error| tell_wait(output, error)).await.map(drop);
+        return patience::ask(daemon, scanned, |error| report_wait(output, error)).await.map(drop);
     }
     let none = GoListFilter::Names(Vec::new());
-    patience::ask(daemon, || daemon.go_list(&none, true), |error| tell_wait(output, error)).await?;
+    patience::ask(daemon, || daemon.go_list(&none, true), |error| report_wait(output, error))
+        .await?;
     tokio::time::sleep(SCAN_BEGINS).await;
     list(daemon, &none, output).await.map(drop)
 }
 
-/// A page of a list, and after which name the next one begins; none where this was the last.
+/// A page of a list.
 pub(crate) struct Page<T> {
-    /// What is on it.
+    /// The entries of the page.
     pub(crate) entries: Vec<T>,
-    /// Where to go on.
+    /// The name after which the next page begins, or `None` if this is the last page.
     pub(crate) next: Option<String>,
 }
 
-/// Refuses a page that does not go on after `after`, in byte order: a list of such would never end.
+/// Refuses a page with a name that does not come after `after`, in byte order: such a list might never end.
 ///
 /// # Errors
 /// [`ClientError::BadAnswer`].
@@ -123,7 +126,7 @@ pub(crate) fn in_order<'a>(
 /// Which metrics of a daemon with `/v1` are listed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PageFilter<'a> {
-    /// Only those in whose name this is found.
+    /// Only metrics whose name matches this.
     pub(crate) regex: Option<&'a str>,
     /// Only tagged files named by the hash of a series that the daemon does not know.
     pub(crate) unplaceable: bool,
@@ -161,10 +164,10 @@ pub(super) async fn name_page(
     Ok(Page { entries, next })
 }
 
-/// A page of metrics with their sizes, of a daemon with `/v1`.
+/// A page of metrics with their sizes, from a daemon with `/v1`.
 ///
-/// A metric that vanished since the scan has a name in the list and no size: a short page need not be the last one.
-/// Where the next begins is then told by the names.
+/// A metric that has vanished since the scan has a name in the list and no size. So a short page need not be
+/// the last one, and the names decide where the next page begins.
 pub(crate) async fn stat_page(
     daemon: &Daemon,
     filter: PageFilter<'_>,
@@ -185,8 +188,8 @@ pub(crate) async fn stat_page(
     Ok(Page { entries, next })
 }
 
-/// Size and time of change of those of `names`, sorted, that a daemon with `/v1` has. A name that is no metric's is
-/// nobody's.
+/// Size and modification time of those of `names` that a daemon with `/v1` has, sorted. Names that are not a
+/// metric's are left out.
 pub(super) async fn stat_names(
     daemon: &Daemon,
     names: &[String],
@@ -212,7 +215,7 @@ mod tests {
     use crate::fake_daemon::{Reply, daemon};
     use bucky_api::{Client, Timeouts};
 
-    /// Four names, of which the second and third have no file any more.
+    /// Four names; the files of the second and third have vanished.
     async fn store() -> Daemon {
         let addr = daemon(|request| {
             let after = request.parameter("after").unwrap_or_default();

@@ -1,13 +1,13 @@
-//! A datapoint, and the line that carbon's line receiver takes it by.
+//! A datapoint, and the line for carbon's line receiver.
 
 use std::fmt::Write;
 
-/// The longest name. Carbon could store none of more than 4096 bytes.
+/// The longest name. Carbon cannot store a name of more than 4096 bytes.
 const NAME_LIMIT_BYTES: usize = 4096;
-/// How much of what was found is shown in a message.
+/// How much of a malformed value is shown in a message.
 const SHOWN_CHARS: usize = 120;
 
-/// A datapoint as a pickle has it.
+/// A datapoint in a pickle.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Datapoint<'a> {
     pub(super) name: &'a str,
@@ -24,7 +24,7 @@ pub(super) enum Number<'a> {
     Text(&'a str),
 }
 
-/// Why an entry of a pickle is dropped. The Go tool ends with a panic (D38).
+/// The reason why an entry of a pickle is dropped. The Go tool panics (D38).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
     #[error("an entry is {0} and should be (name, (timestamp, value))")]
@@ -42,7 +42,7 @@ pub(super) enum Malformed {
 }
 
 impl Malformed {
-    /// The message, short and on one line, whatever the pickle had.
+    /// The message, short and on one line, whatever the pickle contains.
     pub(super) fn shown(&self) -> String {
         let text = self.to_string();
         let clean = text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
@@ -53,10 +53,11 @@ impl Malformed {
 /// Appends `NAME VALUE TIMESTAMP\n` to `lines`.
 ///
 /// # Errors
-/// [`Malformed`] where a line receiver would read something else from it, such as a second line; nothing is appended.
+/// [`Malformed`] if a line receiver would read something else from it, such as a second line. Nothing is
+/// appended then.
 pub(super) fn append_line(datapoint: &Datapoint<'_>, lines: &mut Vec<u8>) -> Result<(), Malformed> {
     let name = datapoint.name.trim();
-    // `trim` knows no other control characters than those of lines.
+    // `trim` removes no control characters except those that end lines.
     let is_bad = |c: char| c.is_whitespace() || c.is_control();
     if name.is_empty() || name.len() > NAME_LIMIT_BYTES || name.contains(is_bad) {
         let shown: String = datapoint.name.chars().take(SHOWN_CHARS).collect();
@@ -81,7 +82,8 @@ pub(super) fn append_line(datapoint: &Datapoint<'_>, lines: &mut Vec<u8>) -> Res
     Ok(())
 }
 
-/// A number as the Go tool writes it, or with more digits where that would be another one, and whether it is a finite one; none for a text that is no number.
+/// A number as the Go tool writes it, with more digits if it would be another number otherwise; and whether
+/// it is finite. `None` for a text that is not a number.
 fn text(number: Number<'_>) -> Option<(String, bool)> {
     let mut text = String::new();
     let written = match number {
@@ -89,7 +91,7 @@ fn text(number: Number<'_>) -> Option<(String, bool)> {
         Number::Unsigned(number) => write!(text, "{number}"),
         Number::Float(number) if number.is_finite() => {
             let written = write!(text, "{number:.12}");
-            // The Go tool makes 0 of what is very small.
+            // The Go tool turns very small numbers into 0.
             if text.parse() != Ok(number) {
                 text = format!("{number:?}");
             }
@@ -140,7 +142,7 @@ mod tests {
         assert_eq!(at_half, "a.b 1 60.500000000000\n", "blanks around a name go");
     }
 
-    /// The Go tool writes twelve digits whatever the number is, and so other numbers than came, up to 0.
+    /// The Go tool writes twelve digits of any number, and so sends other numbers than it received, even 0.
     #[test]
     fn a_number_is_the_same_one_behind_the_relay() {
         for value in
@@ -152,13 +154,13 @@ mod tests {
         }
     }
 
-    /// D38: a new line in a name becomes a line of its own upstream.
+    /// D38: a line feed in a name becomes a line of its own at the upstream.
     #[test]
     fn nothing_in_a_datapoint_makes_another_line() {
         let (time, one) = (Number::Int(60), Number::Int(1));
         for name in ["", " ", "a b", "a\nb 1 60\nc", "a\tb", "a\0b", "a\u{85}b", "a\u{2028}b"] {
-            let told = line(name, time, one).unwrap_err();
-            assert!(!told.contains('\n') && told.starts_with("the name"), "{told}");
+            let message = line(name, time, one).unwrap_err();
+            assert!(!message.contains('\n') && message.starts_with("the name"), "{message}");
         }
         assert!(line(&"x".repeat(5000), time, one).is_err());
         for text in ["", "x", "1 2", "1\nb 2 60", "0x10"] {

@@ -1,32 +1,32 @@
-//! The relay's own figures, sent as metrics among the others. Counts are from the start on.
+//! The relay's own statistics, sent as metrics with the others. They count from the start.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is counted.
+/// The counters.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct RelayCounts {
     pickles: AtomicU64,
     seen: AtomicU64,
     sent: AtomicU64,
 }
 
-impl Counts {
-    /// A pickle came.
+impl RelayCounts {
+    /// Counts a pickle.
     pub(super) fn pickle(&self) {
         self.pickles.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many datapoints were in it.
+    /// Counts the datapoints of a pickle.
     pub(super) fn seen(&self, metrics: u64) {
         self.seen.fetch_add(metrics, Ordering::Relaxed);
     }
 
-    /// So many lines were written to the upstream.
+    /// Counts lines that were written to the upstream.
     pub(super) fn sent(&self, metrics: u32) {
         self.sent.fetch_add(u64::from(metrics), Ordering::Relaxed);
     }
 
-    /// The figures as lines, at a time in Unix seconds.
+    /// The statistics as lines, at a time in Unix seconds.
     pub(super) fn lines(&self, prefix: &str, queued: u64, memory_bytes: u64, now: u64) -> String {
         let figures = [
             ("seenPickles", self.pickles.load(Ordering::Relaxed)),
@@ -39,7 +39,7 @@ impl Counts {
     }
 }
 
-/// How much memory the process has, in bytes; 0 where the system does not tell.
+/// The resident memory of the process in bytes, or 0 if the system does not report it.
 pub(super) fn memory_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn the_figures_have_the_go_relays_names() {
-        let counts = Counts::default();
+        let counts = RelayCounts::default();
         counts.pickle();
         counts.seen(7);
         counts.sent(5);

@@ -1,11 +1,13 @@
-//! `bucky pickle-relay`: pickles in from carbon's senders, lines out to one upstream, for what speaks no pickle.
+//! `bucky pickle-relay`: receives pickles from carbon's senders and sends lines to one upstream that cannot
+//! read pickles.
 //!
-//! - `pickle` reads pickles without running anything; `datapoint` makes lines of what is in them
-//! - `receiver` serves a connection, `queue` holds what waits, `upstream` sends it, over one connection after another
-//! - `figures` are the relay's own
+//! - `pickle` reads pickles without executing anything; `datapoint` turns their contents into lines
+//! - `receiver` serves a connection, `queue` holds what waits, `upstream` sends it, and connects again if
+//!   needed
+//! - `figures` are the relay's own statistics
 //!
-//! Nothing is dropped but what is malformed: where the upstream is away or slow the queue fills up, and then senders are
-//! read no further, which carbon answers with its own queue.
+//! Only malformed entries are dropped. If the upstream is down or slow, the queue fills up. Then senders are
+//! not read any further, and carbon's own queues fill up.
 
 mod datapoint;
 mod figures;
@@ -23,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
-use self::figures::{Counts, memory_bytes};
+use self::figures::{RelayCounts, memory_bytes};
 use self::queue::{Block, Intake, queue};
 use self::receiver::{Receiver, WORK_BYTES};
 use self::upstream::Upstream;
@@ -32,46 +34,46 @@ use crate::outcome::Outcome;
 use crate::output::Output;
 use crate::run::stop::Stop;
 
-/// The most connections; further ones wait until one ends. Each may hold a pickle.
+/// The most connections; further ones wait until one ends. Each may hold one pickle.
 const CONNECTIONS_MOST: usize = 256;
-/// How often it is told that there are so many.
-const FULL_TOLD: Duration = Duration::from_secs(60);
-/// How long what has come may take to be sent once an end was asked for.
+/// How often the log says that there are too many connections.
+const FULL_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+/// How long the relay may take, after a stop was asked for, to send what it has received.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long after a connection that could not be taken the next is tried.
+/// How long to wait after a connection that could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a relay is told.
+/// The settings of a relay.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// `HOST:PORT` of the upstream.
     pub(crate) upstream: String,
-    /// What its own figures begin with.
+    /// The prefix of its own statistics.
     pub(crate) prefix: String,
-    /// Whether connections are told.
+    /// Whether connections are logged.
     pub(crate) verbose: bool,
-    /// How long a sender may say nothing.
+    /// How long a sender may be silent.
     pub(crate) idle: Duration,
-    /// The longest pickle.
+    /// The longest pickle, in bytes.
     pub(crate) frame_bytes: u32,
     /// How many metrics may wait.
     pub(crate) queue: u32,
-    /// How often its own figures are sent; none for never.
+    /// How often its own statistics are sent, or `None` for never.
     pub(crate) interval: Option<Duration>,
 }
 
-/// Relays until the operator wants an end, and then sends what is left.
+/// Relays until the operator stops it, and then sends what is left.
 ///
 /// # Errors
-/// Where signals cannot be listened for.
+/// If the process cannot listen for signals.
 pub(crate) async fn run(
     listener: TcpListener,
     settings: Settings,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
-    let stop = Stop::told_on_signals(output)?;
+    let stop = Stop::announced_on_signals(output)?;
     let (intake, outlet) = queue(settings.queue);
-    let counts = Arc::new(Counts::default());
+    let counts = Arc::new(RelayCounts::default());
     let upstream =
         Upstream::new(settings.upstream.clone(), outlet, Arc::clone(&counts), Arc::clone(output));
     let sending = tokio::spawn(upstream.run());
@@ -89,7 +91,7 @@ pub(crate) async fn run(
     let connections = accept(listener, receiver, &stop, output).await;
     own.abort();
     let gauge = intake.gauge();
-    // The queue ends once nobody can put anything in any more.
+    // The queue ends when all intakes are dropped.
     let drained = async move {
         connections.join_all().await;
         let _ = own.await;
@@ -98,12 +100,12 @@ pub(crate) async fn run(
     };
     let drained = tokio::select! {
         drained = timeout(DRAIN, drained) => drained.is_ok_and(|sent| sent.is_ok()),
-        () = stop.insisted() => false,
+        () = stop.asked_twice() => false,
     };
-    Ok(tell_end(drained, gauge.metrics(), &settings, output))
+    Ok(report_end(drained, gauge.metrics(), &settings, output))
 }
 
-fn tell_end(drained: bool, left: u64, settings: &Settings, output: &Output) -> Outcome {
+fn report_end(drained: bool, left: u64, settings: &Settings, output: &Output) -> Outcome {
     if drained {
         return Outcome::Done;
     }
@@ -115,7 +117,7 @@ fn tell_end(drained: bool, left: u64, settings: &Settings, output: &Output) -> O
     Outcome::SomeFailed
 }
 
-/// Takes connections until an end is asked for; gives those that still run.
+/// Accepts connections until a stop is asked for; returns those that still run.
 async fn accept(
     listener: TcpListener,
     receiver: Receiver,
@@ -124,11 +126,13 @@ async fn accept(
 ) -> JoinSet<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MOST));
     let mut connections = JoinSet::new();
-    let mut told: Option<Instant> = None;
+    let mut reported_at: Option<Instant> = None;
     loop {
-        // Who waits sees nothing but an upstream that takes nothing.
-        if places.available_permits() == 0 && told.is_none_or(|at| at.elapsed() >= FULL_TOLD) {
-            told = Some(Instant::now());
+        // Senders that wait for a connection only see an upstream that accepts nothing.
+        if places.available_permits() == 0
+            && reported_at.is_none_or(|at| at.elapsed() >= FULL_REPORT_INTERVAL)
+        {
+            reported_at = Some(Instant::now());
             output.say(format_args!(
                 "bucky: {CONNECTIONS_MOST} senders are connected, which is the limit; others wait until one \
                  disconnects"
@@ -164,8 +168,8 @@ async fn next(
     Ok((stream, peer, place))
 }
 
-/// Sends the relay's own figures from time to time. Where there is no room for them they are left out.
-async fn report(settings: Settings, intake: Intake, counts: Arc<Counts>) {
+/// Sends the relay's own statistics from time to time. They are left out if the queue is full.
+async fn report(settings: Settings, intake: Intake, counts: Arc<RelayCounts>) {
     let Some(period) = settings.interval else { return };
     let mut turns = interval(period);
     turns.tick().await;

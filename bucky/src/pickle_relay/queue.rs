@@ -1,12 +1,13 @@
-//! What waits to be sent: bounded by metrics and by bytes. Who has more waits, and with it its sender: nothing is dropped.
+//! Lines that wait to be sent, limited by metrics and by bytes. If the queue is full, the sender waits;
+//! nothing is dropped.
 
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 
-/// The most that waits, in bytes.
+/// The most bytes that wait.
 const BYTES_MOST: usize = 64 * 1024 * 1024;
-/// From this length on a block is handed on; one line more may be in it.
+/// A block of at least this length is complete; one more line may be in it.
 const BLOCK_BYTES: usize = 64 * 1024;
 /// The most lines of a block.
 const BLOCK_METRICS: u32 = 1000;
@@ -16,25 +17,25 @@ const BLOCK_METRICS: u32 = 1000;
 pub(super) struct Block {
     /// The lines.
     pub(super) lines: Vec<u8>,
-    /// How many.
+    /// How many lines.
     pub(super) metrics: u32,
 }
 
-/// Where blocks go in.
+/// The end of the queue where blocks go in.
 #[derive(Clone, Debug)]
 pub(super) struct Intake {
     blocks: mpsc::UnboundedSender<Block>,
     room: Arc<Room>,
 }
 
-/// Where they come out.
+/// The end of the queue where blocks come out.
 #[derive(Debug)]
 pub(super) struct Outlet {
     blocks: mpsc::UnboundedReceiver<Block>,
     room: Arc<Room>,
 }
 
-/// Shows how full a queue is.
+/// Shows how full the queue is.
 #[derive(Clone, Debug)]
 pub(super) struct Gauge(Arc<Room>);
 
@@ -57,15 +58,16 @@ pub(super) fn queue(limit: u32) -> (Intake, Outlet) {
 }
 
 impl Intake {
-    /// Whether a block is as large as one may be here.
+    /// Whether a block has reached the largest size.
     pub(super) fn is_full(&self, block: &Block) -> bool {
         block.lines.len() >= BLOCK_BYTES || block.metrics >= BLOCK_METRICS.min(self.room.limit)
     }
 
-    /// Puts a block in, as soon as there is room for it.
+    /// Adds a block as soon as there is room for it.
     pub(super) async fn push(&self, block: Block) {
         let bytes = u32::try_from(block.lines.len()).unwrap_or(u32::MAX);
-        // Never closed: what fails below is that nobody takes any more, and then nothing is owed to anybody.
+        // The semaphore is never closed. The send below fails only if the outlet is gone, and then nothing is
+        // lost that matters.
         let Ok(metrics) = self.room.metrics.acquire_many(block.metrics).await else { return };
         let Ok(bytes) = self.room.bytes.acquire_many(bytes).await else { return };
         metrics.forget();
@@ -73,7 +75,7 @@ impl Intake {
         let _ = self.blocks.send(block);
     }
 
-    /// Puts a block in if there is room for it now.
+    /// Adds a block if there is room for it now.
     pub(super) fn try_push(&self, block: Block) -> bool {
         let bytes = u32::try_from(block.lines.len()).unwrap_or(u32::MAX);
         let (Ok(metrics), Ok(bytes)) = (
@@ -87,7 +89,7 @@ impl Intake {
         self.blocks.send(block).is_ok()
     }
 
-    /// Shows how full it is, and does not keep it from ending.
+    /// A gauge that does not keep the queue from ending.
     pub(super) fn gauge(&self) -> Gauge {
         Gauge(Arc::clone(&self.room))
     }
@@ -102,17 +104,17 @@ impl Gauge {
 }
 
 impl Outlet {
-    /// The next block; none where no more can come. It takes its room until it is released.
+    /// The next block, or `None` if no more can come. It takes up room until it is released.
     pub(super) async fn next(&mut self) -> Option<Block> {
         self.blocks.recv().await
     }
 
-    /// Whether none waits, and none can come.
+    /// Whether no block waits, and none can come.
     pub(super) fn is_ended(&self) -> bool {
         self.blocks.is_closed() && self.blocks.is_empty()
     }
 
-    /// Gives the room of a block back that was sent.
+    /// Frees the room of a block that was sent.
     pub(super) fn release(&self, block: &Block) {
         self.room.metrics.add_permits(usize::try_from(block.metrics).unwrap_or(0));
         self.room.bytes.add_permits(block.lines.len());

@@ -1,4 +1,4 @@
-//! One connection: frames of a length in four bytes, big-endian, and a pickle.
+//! One connection. A frame is a big-endian length of four bytes, and a pickle.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,49 +9,50 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::datapoint::append_line;
-use super::figures::Counts;
+use super::figures::RelayCounts;
 use super::pickle::Pickle;
 use super::queue::{Block, Intake};
 use crate::output::Output;
 use crate::run::stop::Stop;
 
-/// How many dropped entries of a pickle are told one by one.
-const DROPPED_TOLD: u64 = 5;
-/// How many pickles of a sender are still taken once the relay is to stop: those that are there already.
+/// How many dropped entries of a pickle are reported one by one.
+const DROPPED_NAMED: u64 = 5;
+/// How many more pickles of a sender are accepted once the relay stops: those that have arrived already.
 const LATE_MOST: u32 = 100;
-/// How much room is made at once for a frame that is coming in: what a sender announces costs nothing.
+/// How much memory is allocated at once for an incoming frame: the announced length costs nothing.
 const READ_BYTES: usize = 64 * 1024;
 
-/// How many bytes of pickles are worked through at once. What is made of one may take sixty times its length, and waits
-/// with it for room in the queue.
+/// How many bytes of pickles are decoded at once. A decoded pickle may take sixty times its length, and is
+/// held while it waits for room in the queue.
 pub(super) const WORK_BYTES: u32 = 4 * 1024 * 1024;
-/// After how many datapoints others have their turn. A short pickle may have one long name a million times.
+/// After this many datapoints, other connections get their turn. A short pickle may refer to one long name a
+/// million times.
 const TURN: usize = 256;
 
-/// What all connections have.
+/// What all connections share.
 #[derive(Clone)]
 pub(super) struct Receiver {
     pub(super) intake: Intake,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Arc<RelayCounts>,
     pub(super) output: Arc<Output>,
     pub(super) stop: Stop,
-    /// A permit for each byte of the pickles that are being worked through.
+    /// A permit for each byte of the pickles that are being decoded.
     pub(super) work: Arc<Semaphore>,
     pub(super) idle: Duration,
     pub(super) frame_bytes: u32,
     pub(super) verbose: bool,
 }
 
-/// Why a connection ends.
-enum End {
+/// The reason why a connection ends.
+enum ConnectionEnd {
     /// The sender closed it between two frames, or the relay stops.
     InOrder,
-    /// It did not, for this reason.
+    /// It failed, for this reason.
     Because(String),
 }
 
 impl Receiver {
-    /// Takes pickles until the connection ends.
+    /// Receives pickles until the connection ends.
     pub(super) async fn serve(self, mut stream: impl AsyncRead + Unpin, peer: SocketAddr) {
         if self.verbose {
             self.output.say(format_args!("{peer}: connected"));
@@ -60,7 +61,7 @@ impl Receiver {
         let end = loop {
             late += u32::from(self.stop.is_asked());
             if late > LATE_MOST {
-                break End::InOrder;
+                break ConnectionEnd::InOrder;
             }
             match self.frame(&mut stream).await {
                 Ok(frame) => self.take(&frame, peer).await,
@@ -68,31 +69,42 @@ impl Receiver {
             }
         };
         match end {
-            End::Because(reason) => self.output.say(format_args!("{peer}: closed: {reason}")),
-            End::InOrder if self.verbose => self.output.say(format_args!("{peer}: disconnected")),
-            End::InOrder => {}
+            ConnectionEnd::Because(reason) => {
+                self.output.say(format_args!("{peer}: closed: {reason}"))
+            }
+            ConnectionEnd::InOrder if self.verbose => {
+                self.output.say(format_args!("{peer}: disconnected"))
+            }
+            ConnectionEnd::InOrder => {}
         }
     }
 
-    /// The next pickle. A frame that has begun is read to its end, also where the relay is to stop.
-    async fn frame(&self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, End> {
+    /// The next pickle. A frame that has begun is read to its end, even if the relay stops.
+    async fn frame(&self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, ConnectionEnd> {
         let mut head = Vec::with_capacity(4);
         while head.len() < 4 {
             let is_between = head.is_empty();
             let read = tokio::select! {
-                // What has come already is taken, also where the relay is to stop: its sender takes it for sent.
+                // A frame that has arrived is accepted, even if the relay stops: its sender believes that it
+                // was delivered.
                 biased;
                 read = self.read(stream, &mut head, 4) => read?,
-                () = self.stop.asked(), if is_between => return Err(End::InOrder),
+                () = self.stop.asked(), if is_between => return Err(ConnectionEnd::InOrder),
             };
             if read == 0 {
-                return Err(if is_between { End::InOrder } else { cut_off(head.len(), 4) });
+                return Err(if is_between {
+                    ConnectionEnd::InOrder
+                } else {
+                    cut_off(head.len(), 4)
+                });
             }
         }
         let len = head.iter().fold(0_u32, |len, byte| (len << 8) | u32::from(*byte));
         if len > self.frame_bytes {
             let most = self.frame_bytes;
-            return Err(End::Because(format!("a pickle of {len} bytes; -x allows {most}")));
+            return Err(ConnectionEnd::Because(format!(
+                "a pickle of {len} bytes; -x allows {most}"
+            )));
         }
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let mut frame = Vec::new();
@@ -104,30 +116,31 @@ impl Receiver {
         Ok(frame)
     }
 
-    /// Reads what is there, until `bytes` are `len` long at most; 0 at the end of the stream.
+    /// Reads what has arrived, until `bytes` has `len` bytes at most; returns 0 at the end of the stream.
     async fn read(
         &self,
         stream: &mut (impl AsyncRead + Unpin),
         bytes: &mut Vec<u8>,
         len: usize,
-    ) -> Result<usize, End> {
+    ) -> Result<usize, ConnectionEnd> {
         let missing = len.saturating_sub(bytes.len()).min(READ_BYTES);
         bytes.reserve(missing);
         let mut limited = stream.take(missing as u64);
         match timeout(self.idle, limited.read_buf(bytes)).await {
             Ok(Ok(read)) => Ok(read),
-            Ok(Err(error)) => Err(End::Because(error.to_string())),
-            Err(_) => {
-                Err(End::Because(format!("nothing received for {} s (-t)", self.idle.as_secs())))
-            }
+            Ok(Err(error)) => Err(ConnectionEnd::Because(error.to_string())),
+            Err(_) => Err(ConnectionEnd::Because(format!(
+                "nothing received for {} s (-t)",
+                self.idle.as_secs()
+            ))),
         }
     }
 
-    /// Queues the datapoints of a pickle. Waits where the queue is full.
+    /// Queues the datapoints of a pickle. Waits if the queue is full.
     async fn take(&self, frame: &[u8], peer: SocketAddr) {
         self.counts.pickle();
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX).min(WORK_BYTES);
-        // Never closed.
+        // The semaphore is never closed.
         let Ok(_working) = self.work.acquire_many(bytes).await else { return };
         let pickle = match Pickle::read(frame) {
             Ok(pickle) => pickle,
@@ -147,7 +160,7 @@ impl Receiver {
                 Ok(()) => block.metrics += 1,
                 Err(reason) => {
                     dropped += 1;
-                    if dropped <= DROPPED_TOLD {
+                    if dropped <= DROPPED_NAMED {
                         self.output.say(format_args!("{peer}: dropped: {}", reason.shown()));
                     }
                 }
@@ -159,8 +172,8 @@ impl Receiver {
         if block.metrics > 0 {
             self.push(block).await;
         }
-        if dropped > DROPPED_TOLD {
-            let more = dropped - DROPPED_TOLD;
+        if dropped > DROPPED_NAMED {
+            let more = dropped - DROPPED_NAMED;
             self.output.say(format_args!("{peer}: dropped: {more} more of the same pickle"));
         }
     }
@@ -171,8 +184,8 @@ impl Receiver {
     }
 }
 
-fn cut_off(came: usize, len: usize) -> End {
-    End::Because(format!("cut off after {came} of {len} bytes"))
+fn cut_off(came: usize, len: usize) -> ConnectionEnd {
+    ConnectionEnd::Because(format!("cut off after {came} of {len} bytes"))
 }
 
 #[cfg(test)]
@@ -182,7 +195,7 @@ mod tests {
     use super::*;
     use crate::pickle_relay::queue::queue;
 
-    /// A name of 4 kB that is none, fifty thousand times: looking at it takes long.
+    /// An invalid name of 4 kB, fifty thousand times: checking it takes long.
     #[tokio::test]
     async fn others_have_their_turn_while_a_pickle_is_long_work() {
         let mut pickle = b"](X\x00\x10\x00\x00".to_vec();
@@ -194,12 +207,12 @@ mod tests {
         let mut frame = u32::try_from(pickle.len()).unwrap().to_be_bytes().to_vec();
         frame.append(&mut pickle);
 
-        let (output, _, told) = Output::captured();
+        let (output, _, messages) = Output::captured();
         let (intake, _outlet) = queue(10);
-        let (_stop, stop) = Stop::manual();
+        let (_stop, stop) = Stop::without_signals();
         let receiver = Receiver {
             intake,
-            counts: Arc::new(Counts::default()),
+            counts: Arc::new(RelayCounts::default()),
             output: Arc::new(output),
             stop,
             work: Arc::new(Semaphore::new(usize::try_from(WORK_BYTES).unwrap())),
@@ -216,7 +229,7 @@ mod tests {
             turns += 1;
             tokio::task::yield_now().await;
         }
-        assert!(told.text().contains("49995 more of the same pickle"), "{}", told.text());
+        assert!(messages.text().contains("49995 more of the same pickle"), "{}", messages.text());
         assert!(turns > 100, "{turns}");
     }
 }

@@ -1,8 +1,8 @@
-//! The one upstream: connected again and again, and no line lost between.
+//! The upstream: connects again and again, and loses no line in between.
 //!
-//! A line counts as sent once the socket has taken it. What the socket took may still be lost with the connection, so
-//! the last lines are kept for a while and sent again over the next one: a line may come twice, which changes nothing
-//! in Graphite, and never not at all.
+//! A line counts as sent once the socket has accepted it. It may still be lost with the connection. So the
+//! last lines are kept for a while and sent again over the next connection. A line may arrive twice, which
+//! changes nothing in Graphite, but never not at all.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,76 +15,78 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{sleep, timeout};
 
-use super::figures::Counts;
+use super::figures::RelayCounts;
 use super::queue::{Block, Outlet};
 use crate::output::Output;
 
-/// How long after a failure it is tried again.
+/// How long to wait after a failed attempt to connect.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest time to connect.
 const CONNECT: Duration = Duration::from_secs(5);
-/// After so long in which the other side took nothing a connection is broken. A carbon whose cache is full pauses.
+/// A connection is broken if the other side accepts nothing for this long. A carbon with a full cache pauses.
 const DEAD: Duration = Duration::from_secs(60);
-/// How long lines that were written are kept: longer than it takes to see that a connection is broken, and than they lie
-/// in the buffers of an upstream that is slow.
+/// How long written lines are kept: longer than it takes to notice a broken connection, and longer than they
+/// stay in the buffers of a slow upstream.
 const KEPT: Duration = Duration::from_secs(300);
-/// How many bytes of them at most: more than the buffers of both sides hold, 4 and 6 MiB where nobody has set them.
+/// How many bytes of them are kept at most: more than the buffers of both sides hold, which are 4 and 6 MiB
+/// by default.
 const KEPT_BYTES: usize = 16 * 1024 * 1024;
 /// How long the upstream may take to close its side at the end.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// What goes to the upstream.
+/// The sender to the upstream.
 pub(super) struct Upstream {
     addr: String,
     outlet: Outlet,
-    counts: Arc<Counts>,
+    counts: Arc<RelayCounts>,
     output: Arc<Output>,
-    /// Taken from the queue, and not written to its end.
+    /// A block that was taken from the queue and not completely written.
     pending: Option<Block>,
-    kept: Kept,
+    kept: RecentLines,
 }
 
-/// Why a connection is left.
-enum Left {
-    /// All is sent, and no more comes.
+/// The reason why a connection is left.
+enum FeedEnd {
+    /// Everything is sent, and no more can come.
     Drained,
     Broken(io::Error),
 }
 
 impl Upstream {
-    /// For the upstream at `HOST:PORT`.
+    /// A sender to the upstream at `HOST:PORT`.
     pub(super) fn new(
         addr: String,
         outlet: Outlet,
-        counts: Arc<Counts>,
+        counts: Arc<RelayCounts>,
         output: Arc<Output>,
     ) -> Self {
-        Self { addr, outlet, counts, output, pending: None, kept: Kept::default() }
+        Self { addr, outlet, counts, output, pending: None, kept: RecentLines::default() }
     }
 
-    /// Sends until no more comes and all is sent.
+    /// Sends until everything is sent and no more can come.
     pub(super) async fn run(mut self) {
-        let mut is_told = false;
+        let mut is_reported = false;
         loop {
             let left = match connect(&self.addr).await {
                 Ok(stream) => {
-                    if is_told {
+                    if is_reported {
                         self.output.say(format_args!("{}: connected again", self.addr));
                     }
-                    is_told = false;
+                    is_reported = false;
                     let left = self.feed(stream).await;
-                    // From now on nothing gets older: it is sent again, however long the upstream is away.
+                    // From here on kept lines do not age: they are sent again, however long the upstream is
+                    // down.
                     self.kept.forget_old();
                     left
                 }
-                // Without work nobody needs the upstream any more.
-                Err(_) if self.is_drained() => Left::Drained,
-                Err(error) => Left::Broken(error),
+                // Without lines to send, the upstream is not needed any more.
+                Err(_) if self.is_drained() => FeedEnd::Drained,
+                Err(error) => FeedEnd::Broken(error),
             };
             match left {
-                Left::Drained => return,
-                Left::Broken(error) => {
-                    if !std::mem::replace(&mut is_told, true) {
+                FeedEnd::Drained => return,
+                FeedEnd::Broken(error) => {
+                    if !std::mem::replace(&mut is_reported, true) {
                         self.output.say(format_args!(
                             "{}: {error}; trying again every {} s",
                             self.addr,
@@ -102,7 +104,7 @@ impl Upstream {
     }
 
     /// Sends over one connection.
-    async fn feed(&mut self, stream: TcpStream) -> Left {
+    async fn feed(&mut self, stream: TcpStream) -> FeedEnd {
         let (mut reader, mut writer) = stream.into_split();
         let sent = tokio::select! {
             sent = self.write_all(&mut writer) => sent,
@@ -111,13 +113,14 @@ impl Upstream {
         match sent {
             Ok(()) => {
                 close(reader, writer).await;
-                Left::Drained
+                FeedEnd::Drained
             }
-            Err(error) => Left::Broken(error),
+            Err(error) => FeedEnd::Broken(error),
         }
     }
 
-    /// Writes what may have been lost, and then what comes. Dropped at any moment, it has lost nothing.
+    /// Writes the lines that may have been lost, and then new ones. It may be dropped at any moment without
+    /// losing a line.
     async fn write_all(&mut self, writer: &mut OwnedWriteHalf) -> io::Result<()> {
         for lines in self.kept.again() {
             writer.write_all(lines).await?;
@@ -140,7 +143,8 @@ impl Upstream {
 async fn connect(addr: &str) -> io::Result<TcpStream> {
     let connected = timeout(CONNECT, TcpStream::connect(addr)).await;
     let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
-    // On one host a connection to a port on which nobody listens may get that very port for its own, and so itself.
+    // On the same host, a connection to a port without a listener may get that port as its own, and so
+    // connect to itself.
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
@@ -150,7 +154,7 @@ async fn connect(addr: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Waits until the other side closes or breaks the connection. What it says before is nobody's business.
+/// Waits until the other side closes or breaks the connection. What it sends is ignored.
 async fn gone(reader: &mut OwnedReadHalf) -> io::Error {
     let mut said = [0; 256];
     loop {
@@ -162,7 +166,7 @@ async fn gone(reader: &mut OwnedReadHalf) -> io::Error {
     }
 }
 
-/// Says that no more comes, and waits a moment for the other side's word that it has all.
+/// Closes this side, and waits a moment for the other side to close too.
 async fn close(mut reader: OwnedReadHalf, mut writer: OwnedWriteHalf) {
     if writer.shutdown().await.is_ok() {
         let _ = timeout(CLOSE, gone(&mut reader)).await;
@@ -171,19 +175,19 @@ async fn close(mut reader: OwnedReadHalf, mut writer: OwnedWriteHalf) {
 
 /// The lines that were written last.
 #[derive(Debug, Default)]
-struct Kept {
+struct RecentLines {
     blocks: VecDeque<(Instant, Vec<u8>)>,
     bytes: usize,
 }
 
-impl Kept {
+impl RecentLines {
     fn push(&mut self, lines: Vec<u8>) {
         self.bytes += lines.len();
         self.blocks.push_back((Instant::now(), lines));
         self.forget_old();
     }
 
-    /// Forgets what has arrived, or the connection would have been seen to be broken.
+    /// Drops lines that have arrived by now: otherwise the connection would have been noticed to be broken.
     fn forget_old(&mut self) {
         while let Some((written, lines)) = self.blocks.front() {
             let is_alone = self.blocks.len() == 1;
@@ -195,7 +199,7 @@ impl Kept {
         }
     }
 
-    /// All of it, to be written once more, as if for the first time.
+    /// All kept lines, to be written again as if for the first time.
     fn again(&mut self) -> impl Iterator<Item = &[u8]> {
         self.blocks.iter_mut().map(|(written, lines)| {
             *written = Instant::now();

@@ -1,12 +1,12 @@
-//! The plan of a run that knows how many copies go from where to where, but not each one's length.
+//! The plan of a run that knows how many copies go from which node to which, but not the length of each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Load, Plan, Row};
+use super::{Load, Plan, PlanRow};
 use crate::fleet::Node;
 
-/// The plan for these numbers of copies by who sends and who receives, both by their places among `members`.
+/// The plan for these numbers of copies by source and destination, both as indexes of `members`.
 pub(crate) fn plan_of_copies(
     copies: &BTreeMap<(usize, usize), u64>,
     averages: &[Option<u64>],
@@ -18,9 +18,9 @@ pub(crate) fn plan_of_copies(
             None => Load { metrics, bytes: 0, unknown: metrics },
         };
         let (from, to) = (members.get(from)?, members.get(to)?);
-        Some(Row { from: from.addr().clone(), to: to.addr().clone(), load })
+        Some(PlanRow { from: from.addr().clone(), to: to.addr().clone(), load })
     };
-    let rows: Vec<Row> = copies.iter().filter_map(row).collect();
+    let rows: Vec<PlanRow> = copies.iter().filter_map(row).collect();
     let disk = |addr: &bucky_api::DaemonAddr| {
         members.iter().find(|node| node.addr() == addr).and_then(|node| node.disk)
     };

@@ -1,7 +1,7 @@
-//! What a rebalance is about to do: from where to where, how much, and whether there is room for it.
+//! What a run will do: how much goes from which node to which, and whether there is room for it.
 //!
-//! Pure: a table that is printed by `--no-op` and before a run alike. A metric with several owners counts for each of
-//! them, so the rows can add up to more than the metrics that lie astray.
+//! Pure. The same table is printed by `--no-op` and before a run. A metric with several owners counts for
+//! each of them, so the rows can add up to more than the misplaced metrics.
 
 pub(crate) mod copies;
 pub(crate) mod room;
@@ -19,19 +19,19 @@ use crate::output::{Table, human_bytes, human_count};
 /// What is to be moved.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
-    /// From where to where, sorted by the places of the nodes.
-    pub(crate) rows: Vec<Row>,
+    /// How much goes from which node to which, sorted by the indexes of the nodes.
+    pub(crate) rows: Vec<PlanRow>,
     /// What each destination gets, sorted by address.
     pub(crate) destinations: Vec<Destination>,
-    /// Metrics that lie astray, each once for every node that has it.
+    /// Misplaced metrics; a metric on several nodes counts once for each.
     pub(crate) metrics: u64,
-    /// What is left free at each destination.
+    /// How much must stay free at each destination.
     pub(crate) reserve: Reserve,
 }
 
 /// What one node sends to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct PlanRow {
     /// Where the metrics are.
     pub(crate) from: DaemonAddr,
     /// Where they belong.
@@ -45,16 +45,16 @@ pub(crate) struct Row {
 pub(crate) struct Destination {
     /// The node.
     pub(crate) addr: DaemonAddr,
-    /// Which volume of it, by its path below the prefix; none for the prefix's.
+    /// The volume, by its path below the prefix, or `None` for the prefix itself.
     pub(crate) volume: Option<String>,
     /// How much.
     pub(crate) load: Load,
-    /// How much room it has; none where it cannot tell.
+    /// How much room it has, or `None` if the daemon cannot report it.
     pub(crate) disk: Option<DiskStatus>,
 }
 
 impl Destination {
-    /// The node, and the volume where it is not the prefix's.
+    /// The node, and the volume if it is not the prefix.
     fn name(&self) -> String {
         match &self.volume {
             Some(volume) => format!("{} {volume}/", self.addr),
@@ -63,14 +63,14 @@ impl Destination {
     }
 }
 
-/// So many metrics.
+/// An amount of metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// How many.
+    /// How many metrics.
     pub(crate) metrics: u64,
-    /// The length of their files.
+    /// The length of their files, in bytes.
     pub(crate) bytes: u64,
-    /// How many of them have a length that is not known.
+    /// How many of the metrics have an unknown length.
     pub(crate) unknown: u64,
 }
 
@@ -91,7 +91,7 @@ impl Load {
         self.unknown += other.unknown;
     }
 
-    /// Takes a part away.
+    /// Subtracts a part.
     fn subtract(&mut self, part: Self) {
         self.metrics = self.metrics.saturating_sub(part.metrics);
         self.bytes = self.bytes.saturating_sub(part.bytes);
@@ -108,9 +108,9 @@ impl Load {
 }
 
 impl Plan {
-    /// A plan of these rows; `disk` tells how much room a destination has.
+    /// A plan of these rows; `disk` gives the room of each destination.
     pub(crate) fn new(
-        rows: Vec<Row>,
+        rows: Vec<PlanRow>,
         metrics: u64,
         disk: impl Fn(&DaemonAddr) -> Option<DiskStatus>,
     ) -> Self {
@@ -128,13 +128,14 @@ impl Plan {
         Self { rows, destinations, metrics, reserve: Reserve::NONE }
     }
 
-    /// The same plan where each destination keeps so much room free.
+    /// Sets how much room must stay free at each destination.
     #[must_use]
     pub(crate) fn reserving(self, reserve: Reserve) -> Self {
         Self { reserve, ..self }
     }
 
-    /// The same with what goes to volumes of destinations told apart; it is a part of what these get.
+    /// Lists what goes to volumes of destinations separately, and subtracts it from what goes to the prefix
+    /// there.
     pub(crate) fn with_volumes(mut self, volumes: Vec<Destination>) -> Self {
         for volume in volumes {
             let node = self.destinations.iter_mut().find(|node| node.addr == volume.addr);
@@ -155,7 +156,7 @@ impl Plan {
         self.metrics == 0
     }
 
-    /// Where it would not fit: a sentence each.
+    /// Where it does not fit: one sentence for each destination.
     pub(crate) fn shortages(&self) -> Vec<String> {
         let short = self.destinations.iter().filter_map(|destination| {
             Some(self.shortage(destination)?.sentences(&destination.name()))
@@ -175,7 +176,7 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    /// From where to where, and whether there is room.
+    /// The tables: how much goes from which node to which, and whether there is room.
     pub(crate) fn tables(&self) -> String {
         let mut table = Table::new(&["FROM", "TO", ">METRICS", ">BYTES"]);
         for row in &self.rows {
@@ -216,8 +217,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn row(from: &str, to: &str, metrics: u64, bytes: u64, unknown: u64) -> Row {
-        Row { from: addr(from), to: addr(to), load: Load { metrics, bytes, unknown } }
+    fn row(from: &str, to: &str, metrics: u64, bytes: u64, unknown: u64) -> PlanRow {
+        PlanRow { from: addr(from), to: addr(to), load: Load { metrics, bytes, unknown } }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! How much of a destination's room a run may use: its free bytes and its free inodes, less a reserve for carbon.
+//! How much of a destination's room a run may use: its free bytes and its free inodes, less a reserve for
+//! carbon.
 //!
 //! Pure.
 
@@ -10,15 +11,15 @@ use bucky_api::DiskStatus;
 use super::Load;
 use crate::output::{human_bytes, human_count};
 
-/// What a file system of so many inodes is to keep of them where the reserve is told in bytes, in percent.
+/// The percentage of inodes that stays free if the reserve is given in bytes.
 const INODES_PERCENT: f64 = 5.0;
 
-/// What is left for carbon at each destination (`--reserve`).
+/// What stays free for carbon at each destination (`--reserve`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Reserve {
-    /// So much of a file system's bytes, and of its inodes.
+    /// This share of a file system's bytes, and of its inodes.
     Percent(f64),
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
 }
 
@@ -26,7 +27,7 @@ impl Reserve {
     /// No reserve.
     pub(crate) const NONE: Self = Self::Bytes(0);
 
-    /// What it comes to on this file system: bytes and inodes.
+    /// The reserve on this file system: bytes and inodes.
     fn of(self, disk: &DiskStatus) -> (u64, u64) {
         let total_inodes = disk.total_inodes.unwrap_or(0);
         match self {
@@ -39,7 +40,7 @@ impl Reserve {
     }
 }
 
-/// So many percent of `total`, rounded down.
+/// `percent` of `total`, rounded down.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -74,22 +75,22 @@ impl FromStr for Reserve {
     }
 }
 
-/// What a destination lacks for what it is to get.
+/// What a destination lacks for its load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
     load: Load,
-    bytes: Option<Lack>,
-    inodes: Option<Lack>,
+    bytes: Option<Shortfall>,
+    inodes: Option<Shortfall>,
 }
 
-/// So much is free, and so much of that is reserved.
+/// What is free and what is reserved of it; the load needs more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lack {
+struct Shortfall {
     free: u64,
     reserved: u64,
 }
 
-impl Lack {
+impl Shortfall {
     fn of(wanted: u64, free: u64, reserved: u64) -> Option<Self> {
         let is_short = wanted > 0 && free.saturating_sub(reserved) < wanted;
         is_short.then_some(Self { free, reserved })
@@ -97,13 +98,14 @@ impl Lack {
 }
 
 impl Shortage {
-    /// What `disk` lacks for `load`, none if it has the room. Each metric counts as a file to be created.
+    /// What `disk` lacks for `load`, or `None` if it has the room. Each metric counts as a file to be
+    /// created.
     pub(crate) fn of(load: Load, disk: &DiskStatus, reserve: Reserve) -> Option<Self> {
         let (bytes, inodes) = reserve.of(disk);
         let shortage = Self {
             load,
-            bytes: Lack::of(load.bytes, disk.free_bytes, bytes),
-            inodes: disk.free_inodes.and_then(|free| Lack::of(load.metrics, free, inodes)),
+            bytes: Shortfall::of(load.bytes, disk.free_bytes, bytes),
+            inodes: disk.free_inodes.and_then(|free| Shortfall::of(load.metrics, free, inodes)),
         };
         (shortage.bytes.is_some() || shortage.inodes.is_some()).then_some(shortage)
     }
@@ -117,7 +119,7 @@ impl Shortage {
         }
     }
 
-    /// A sentence for each of the two that the destination called `addr` lacks.
+    /// A sentence for bytes and one for inodes, if the destination called `addr` lacks them.
     pub(crate) fn sentences(&self, addr: &str) -> Vec<String> {
         let bytes = self.bytes.map(|lack| {
             let (wanted, free) = (human_bytes(self.load.bytes), human_bytes(lack.free));
@@ -224,8 +226,8 @@ mod tests {
         assert_eq!(Shortage::of(full, &disk(10 * GIB, 100), Reserve::NONE), None);
         let short =
             Shortage::of(load(100, 10 * GIB + 1), &disk(10 * GIB, 100), Reserve::NONE).unwrap();
-        let told = short.sentences("a:4242");
-        assert_eq!(told, ["a:4242 would get 10.0 GiB and has 10.0 GiB free"]);
+        let sentences = short.sentences("a:4242");
+        assert_eq!(sentences, ["a:4242 would get 10.0 GiB and has 10.0 GiB free"]);
         let nothing = load(0, 0);
         assert_eq!(Shortage::of(nothing, &disk(0, 0), Reserve::Percent(5.0)), None);
     }

@@ -1,4 +1,5 @@
-//! How much there is to move: asked of the nodes that count for themselves, counted here for the others.
+//! How much there is to move. Nodes that can count for themselves are asked; the others' lists are counted
+//! here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,45 +9,45 @@ use bucky_ring::Ring;
 use futures_util::{StreamExt, stream};
 
 use super::room::Reserve;
-use super::{Destination, Load, Plan, Row};
+use super::{Destination, Load, Plan, PlanRow};
 use crate::fleet::{Fleet, OwnerIndex, Source};
 use crate::inventory::page_len;
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
 use crate::placement::Series;
-use crate::strays::{Found, How, Item, StrayListing, StrayQuery};
+use crate::strays::{Item, MisplacedMetric, StrayListing, StrayMethod, StrayQuery};
 use crate::{chain, patience};
 
 /// How many nodes count at once.
 const COUNTING: usize = 32;
 
-/// How many of a Go daemon's names that no metric has are told.
+/// How many paths of a Go daemon's list that are not a metric's name are reported.
 const UNUSABLE_NAMED: u64 = 20;
 
-/// Which strays are moved.
+/// Which misplaced metrics are moved.
 #[derive(Clone)]
-pub(crate) struct Selection {
+pub(crate) struct StraySelection {
     /// The ring.
     pub(crate) ring: Arc<Ring>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// Only metrics in whose name this is found.
+    /// Only metrics whose name matches this.
     pub(crate) regex: Option<String>,
-    /// Only metrics all of whose owners are among these; none where all are allowed.
+    /// Only metrics whose owners are all among these; `None` if all are allowed.
     pub(crate) allowed: Option<Vec<OwnerIndex>>,
-    /// Names that begin with this are each node's own, where we place.
+    /// Names with this prefix are local metrics; used where a list is placed here.
     pub(crate) local_prefix: Option<String>,
 }
 
-impl Selection {
-    /// Whether metrics of these owners are moved. A metric goes to all of its owners or is left where it is.
+impl StraySelection {
+    /// Whether metrics of these owners are moved. A metric goes to all of its owners or stays where it is.
     pub(crate) fn allows(&self, owners: &[OwnerIndex]) -> bool {
         self.allowed
             .as_ref()
             .is_none_or(|allowed| owners.iter().all(|owner| allowed.contains(owner)))
     }
 
-    /// What is read of `source`.
+    /// What is asked of `source`.
     pub(crate) fn query(&self, fleet: &Fleet, source: &Source) -> StrayQuery {
         StrayQuery {
             how: source.how.clone(),
@@ -61,40 +62,40 @@ impl Selection {
     }
 }
 
-/// What one node has to give.
+/// What one node has to send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// Metrics, each once.
+    /// Misplaced metrics, each once.
     pub(crate) metrics: u64,
-    /// For each owner what it gets.
+    /// By owner, what it gets.
     pub(crate) loads: BTreeMap<OwnerIndex, Load>,
-    /// Of that, what goes to an owner's volumes, by their places in its list.
+    /// The part that goes to volumes: by owner and the index of the volume in the owner's list.
     pub(crate) volume_loads: BTreeMap<(OwnerIndex, usize), Load>,
-    /// Tagged files that have no place.
+    /// Tagged files that are unplaceable.
     pub(crate) unplaceable: u64,
-    /// Names in a Go daemon's list that no metric has.
+    /// Paths in a Go daemon's list that are not a metric's name.
     pub(crate) unusable: u64,
 }
 
-/// What there is to move, and what nobody can place.
+/// What there is to move, and what is unplaceable.
 #[derive(Clone, Debug)]
-pub(crate) struct Survey {
+pub(crate) struct MoveSurvey {
     /// The plan for all sources.
     pub(crate) plan: Plan,
-    /// Tagged files that have no place: they stay where they are.
+    /// Unplaceable tagged files: they stay where they are.
     pub(crate) unplaceable: u64,
 }
 
 /// The plan for all sources.
 ///
 /// # Errors
-/// [`UnhealthyError`] where a node cannot tell.
+/// [`UnhealthyError`] if a node cannot count.
 pub(crate) async fn plan(
     fleet: &Fleet,
-    selection: &Selection,
+    selection: &StraySelection,
     reserve: Reserve,
     output: &Arc<Output>,
-) -> anyhow::Result<Survey> {
+) -> anyhow::Result<MoveSurvey> {
     let counted = fleet.sources.iter().map(|source| async move {
         count(fleet, source, selection, output).await.map(|count| (source, count))
     });
@@ -116,7 +117,7 @@ pub(crate) async fn plan(
         }
         for (owner, load) in count.loads {
             let Some(to) = fleet.member(owner) else { continue };
-            rows.push(Row { from: source.node.addr().clone(), to: to.addr().clone(), load });
+            rows.push(PlanRow { from: source.node.addr().clone(), to: to.addr().clone(), load });
         }
     }
     if unplaceable > 0 {
@@ -132,31 +133,31 @@ pub(crate) async fn plan(
         Some(Destination { addr, volume: Some(volume.path.clone()), load, disk })
     });
     let plan = Plan::new(rows, metrics, disk).with_volumes(volumes.collect()).reserving(reserve);
-    Ok(Survey { plan, unplaceable })
+    Ok(MoveSurvey { plan, unplaceable })
 }
 
-/// What `source` has to give.
+/// What `source` has to send.
 ///
 /// # Errors
-/// [`UnhealthyError`] where it cannot tell.
+/// [`UnhealthyError`] if it cannot count.
 pub(crate) async fn count(
     fleet: &Fleet,
     source: &Source,
-    selection: &Selection,
+    selection: &StraySelection,
     output: &Arc<Output>,
 ) -> anyhow::Result<Count> {
-    // A node's own count tells the nodes of the ring one by one. With several owners that does not tell whose are all
-    // allowed, nor which are instances of one host, which gets one copy.
+    // A node's own count is by node of the ring. With several owners it does not show which metrics have only
+    // allowed owners, nor which ring nodes are instances of one host, which gets one copy.
     let spec = selection.ring.spec();
     let is_host_once = spec.diverse_replicas || fleet.members.len() == selection.ring.nodes().len();
-    // Nor which go to which of a node's disks.
+    // Nor does it show which metrics go to which volume of an owner.
     let has_volumes = fleet.members.iter().any(|node| !node.volumes.is_empty());
     let is_exact = !has_volumes
         && (spec.replication_factor == 1 || (selection.allowed.is_none() && is_host_once));
     match &source.how {
-        How::Asked { host } if is_exact => {
+        StrayMethod::Asked { host } if is_exact => {
             let count = asked(fleet, source, host.clone(), selection, output).await?;
-            // Our series may have what the node's own do not.
+            // Our `--series` may have series that the node does not know.
             if count.unplaceable == 0 || !selection.series.is_given() {
                 return Ok(count);
             }
@@ -170,17 +171,17 @@ async fn asked(
     fleet: &Fleet,
     source: &Source,
     host: Option<String>,
-    selection: &Selection,
+    selection: &StraySelection,
     output: &Output,
 ) -> anyhow::Result<Count> {
     let query =
         MisplacedQuery { host, regex: selection.regex.clone(), ..MisplacedQuery::default() };
     let daemon = &source.node.daemon;
-    let tell = |error: &bucky_api::ClientError| {
+    let on_wait = |error: &bucky_api::ClientError| {
         output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
     };
-    let answer = patience::ask(daemon, || daemon.misplaced_count(&query), tell).await;
-    let answer = answer.map_err(|error| cannot_tell(source, &chain(&error)))?;
+    let answer = patience::ask(daemon, || daemon.misplaced_count(&query), on_wait).await;
+    let answer = answer.map_err(|error| cannot_count(source, &chain(&error)))?;
     let nodes = selection.ring.nodes().iter().enumerate();
     let places: HashMap<String, usize> =
         nodes.map(|(place, node)| (node.to_string(), place)).collect();
@@ -189,7 +190,7 @@ async fn asked(
     let mut refused = 0;
     for destination in answer.destinations {
         let node = *places.get(&destination.node).ok_or_else(|| {
-            cannot_tell(
+            cannot_count(
                 source,
                 &format!(
                     "it places metrics on {}, which is not in the ring of -h",
@@ -214,7 +215,7 @@ async fn asked(
 async fn listed(
     fleet: &Fleet,
     source: &Source,
-    selection: &Selection,
+    selection: &StraySelection,
     output: &Arc<Output>,
 ) -> anyhow::Result<Count> {
     let mut listing = StrayListing::begin(
@@ -224,7 +225,7 @@ async fn listed(
     );
     let mut count = Count::default();
     while let Some(item) =
-        listing.next().await.map_err(|error| cannot_tell(source, &chain(&error)))?
+        listing.next().await.map_err(|error| cannot_count(source, &chain(&error)))?
     {
         match item {
             Item::Stray(found) => add(fleet, source, selection, &mut count, &found),
@@ -243,7 +244,13 @@ async fn listed(
     Ok(count)
 }
 
-fn add(fleet: &Fleet, source: &Source, selection: &Selection, count: &mut Count, found: &Found) {
+fn add(
+    fleet: &Fleet,
+    source: &Source,
+    selection: &StraySelection,
+    count: &mut Count,
+    found: &MisplacedMetric,
+) {
     let owners = fleet.owners(&found.owners);
     if !selection.allows(&owners) || fleet.is_only_owner(&source.node, &owners) {
         return;
@@ -261,7 +268,7 @@ fn add(fleet: &Fleet, source: &Source, selection: &Selection, count: &mut Count,
     }
 }
 
-fn cannot_tell(source: &Source, reason: &str) -> anyhow::Error {
+fn cannot_count(source: &Source, reason: &str) -> anyhow::Error {
     UnhealthyError::because(format!(
         "cannot find out what is misplaced on {}: {reason}",
         source.node.addr()

@@ -1,7 +1,8 @@
-//! `bucky rebalance`: every metric to the nodes that own it.
+//! `bucky rebalance`: brings every metric to the nodes that own it.
 //!
-//! All nodes are asked, and refused unless they agree. Who takes part and what is selected is found out here; the plan, the
-//! move and the summary are [`crate::transfer`]'s. Running it again at any time finishes what an earlier run left.
+//! All nodes are asked, and refused unless they agree. This module finds out which nodes take part and what
+//! is selected; the plan, the move and the summary are [`crate::transfer`]'s. A later run finishes what an
+//! earlier one left.
 
 use std::sync::Arc;
 
@@ -13,33 +14,33 @@ use crate::fleet::Fleet;
 use crate::former;
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
-use crate::plan::survey::Selection;
+use crate::plan::survey::StraySelection;
 use crate::transfer::opening::open;
-use crate::transfer::{ASKED_AT_ONCE, Order, plan_and_move};
+use crate::transfer::{ASKED_AT_ONCE, MoveOrder, plan_and_move};
 
-/// Carries `order` out.
+/// Carries out `order`.
 ///
 /// # Errors
-/// Everything that is refused before something is moved. What fails later is in the outcome.
+/// Everything that is refused before the first move. What fails later is in the outcome.
 pub(crate) async fn run(
     client: Client,
-    order: Order,
+    order: MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let cluster =
         Cluster::discover_healthy(client, order.seed.clone(), Scope::All, order.verbose, output)
             .await?;
     let (fleet, selection) = prepare(&cluster, &order, output).await?;
-    former::tell(&cluster, &order.selected.drained, output).await;
+    former::report_former_members(&cluster, &order.selected.drained, output).await;
     plan_and_move(fleet, selection, order, output).await
 }
 
-/// Who takes part, and what is moved.
+/// Which nodes take part, and what is moved.
 async fn prepare(
     cluster: &Cluster,
-    order: &Order,
+    order: &MoveOrder,
     output: &Arc<Output>,
-) -> anyhow::Result<(Fleet, Selection)> {
+) -> anyhow::Result<(Fleet, StraySelection)> {
     let ring = cluster.ring()?;
     let drained = ask_all(cluster.client(), &order.selected.drained).await;
     let seed = if order.selected.only_seed {
@@ -47,7 +48,7 @@ async fn prepare(
     } else {
         None
     };
-    let fleet = Fleet::muster(cluster, &ring, &drained, seed.as_ref())?;
+    let fleet = Fleet::of_cluster(cluster, &ring, &drained, seed.as_ref())?;
     open(&fleet, cluster.present().chain(&drained), order.preparation.fresh, output).await?;
     let allowed = order
         .selected
@@ -64,7 +65,7 @@ async fn ask_all(client: &Client, addrs: &[DaemonAddr]) -> Vec<Member> {
     stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await
 }
 
-/// The members at these addresses.
+/// The indexes of the members at these addresses.
 fn places(fleet: &Fleet, addrs: &[DaemonAddr]) -> anyhow::Result<Vec<usize>> {
     let place = |addr: &DaemonAddr| {
         let place = fleet.members.iter().position(|node| node.addr() == addr);

@@ -1,4 +1,4 @@
-//! The archive stream of the files of a batch, made as it is sent.
+//! The archive stream of the files of a batch, produced while it is sent.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,11 +17,11 @@ pub(super) struct BatchFile {
     pub(super) content: Bytes,
 }
 
-/// The archive stream of `files`, made as it is sent: no more than one of them is held twice.
+/// The archive stream of `files`, produced while it is sent: at most one of the files is held twice.
 pub(super) fn batch_body(
     files: Vec<BatchFile>,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let pieces = Pieces::default();
+    let pieces = BodyBuffer::default();
     let writer = ArchiveWriter::new(pieces.clone());
     stream::try_unfold(Some((writer, files.into_iter())), move |state| {
         let pieces = pieces.clone();
@@ -44,17 +44,17 @@ pub(super) fn batch_body(
     })
 }
 
-/// What was written and not yet taken.
+/// Bytes that were written and not yet taken.
 #[derive(Clone, Default)]
-struct Pieces(Arc<Mutex<Vec<u8>>>);
+struct BodyBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Pieces {
+impl BodyBuffer {
     fn take(&self) -> Bytes {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
     }
 }
 
-impl Write for Pieces {
+impl Write for BodyBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())

@@ -1,8 +1,9 @@
-//! Brings the files of an archive to their owners: in batches where a daemon has `/v1`, one by one to the Go tool's.
+//! Brings the files of an archive to their owners: in batches to daemons with `/v1`, one by one to Go
+//! daemons.
 //!
-//! What is held is bounded, however many nodes there are: where there is no room for the next file, the fullest batch goes
-//! early. A file that is too long for memory lies in a temporary file, and is sent alone, piece by piece. An owner counts as
-//! restored only if it says so itself, which it does once the batch is durable there.
+//! Memory is limited, however many nodes there are: if there is no room for the next file, the fullest batch
+//! goes early. A file that is too long for memory is in a temporary file, and is sent alone, piece by piece.
+//! An owner counts as restored only if it reports that itself, which it does once the batch is durable there.
 
 use std::collections::HashSet;
 use std::io;
@@ -19,7 +20,7 @@ use super::batch_body::{BatchFile, batch_body};
 use super::long_body::long_body;
 use crate::chain;
 use crate::fleet::Node;
-use crate::patience::{Next, Patience, Trouble, jitter};
+use crate::patience::{NextStep, Patience, Trouble, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 use crate::run::stop::Stop;
@@ -27,16 +28,16 @@ use crate::run::tally::{Effect, Tally};
 use crate::spool::{Content, Spool};
 use crate::transfer::go::owner::GivenFile;
 
-/// What all files that are held have together: those that wait for a full batch, and those on their way.
+/// How many KiB all held files together may have: those that wait for a full batch, and those in transit.
 const HELD_KIB: u32 = 32 * 1024;
-/// What the files of a batch have together, and how many they are at most.
+/// The most bytes of a batch's files together, and the most files.
 const BATCH_BYTES: usize = 4 << 20;
 const BATCH_FILES: usize = 500;
-/// What a file takes beside its content.
+/// What a file takes in addition to its content.
 const FILE_COST_BYTES: usize = 1024;
-/// The longest file that is given to a daemon of the Go tool: it goes in one piece, out of memory.
+/// The longest file that is sent to a Go daemon: it goes in one piece, from memory.
 const GO_FILE_BYTES: u64 = 256 << 20;
-/// Attempts with a half of a batch that has failed as a whole.
+/// How often half of a failed batch is tried.
 const HALF_ATTEMPTS: u32 = 2;
 
 /// A file of an archive.
@@ -45,29 +46,29 @@ pub(crate) struct Restored {
     pub(crate) meta: FileMeta,
     pub(crate) content: Content,
     pub(crate) digest: Digest,
-    /// Whether the archive has it with holes: then its owners do, too.
+    /// Whether the archive stores it with holes. Its owners then store it with holes too.
     pub(crate) is_sparse: bool,
 }
 
-/// A file on its way to its owners.
-pub(crate) struct File {
+/// A file that not all of its owners have settled yet.
+pub(crate) struct PendingFile {
     metric: MetricName,
     meta: FileMeta,
     digest: Digest,
     is_sparse: bool,
-    content: Whole,
-    open: Mutex<Open>,
+    content: FileContent,
+    open: Mutex<FileProgress>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
-/// The whole of a file.
-enum Whole {
+/// The content of a file.
+enum FileContent {
     Held(Bytes),
     Spooled(Spool),
 }
 
-/// What is known of a file by now.
-struct Open {
+/// What its owners have reported so far.
+struct FileProgress {
     owners: usize,
     effect: Option<Effect>,
     failures: Vec<Failure>,
@@ -77,25 +78,25 @@ struct Open {
 pub(crate) struct Delivery {
     shared: Arc<Shared>,
     room: Arc<Semaphore>,
-    /// What waits for a full batch, by node.
-    waiting: Vec<Vec<Arc<File>>>,
+    /// The files that wait for a full batch, by node.
+    waiting: Vec<Vec<Arc<PendingFile>>>,
     running: JoinSet<()>,
 }
 
-/// What all batches on their way share.
+/// What all batches in transit share.
 struct Shared {
     nodes: Vec<Arc<Node>>,
     workers: Semaphore,
     stop: Stop,
     tally: Tally,
-    /// What becomes of points that have no place in an owner's file.
+    /// What happens to points that have no place in an owner's file.
     rule: OnSchemaDifference,
-    /// The metrics that are held.
+    /// The metrics whose files are held.
     held: Mutex<HashSet<MetricName>>,
 }
 
 impl Delivery {
-    /// Brings files to these nodes, `workers` batches at once.
+    /// Brings files to these nodes, with up to `workers` batches at once.
     pub(crate) fn new(
         nodes: &[Arc<Node>],
         (workers, rule): (usize, OnSchemaDifference),
@@ -118,37 +119,38 @@ impl Delivery {
         }
     }
 
-    /// What was done.
+    /// The counts so far.
     pub(crate) fn tally(&self) -> &Tally {
         &self.shared.tally
     }
 
-    /// Takes a file that goes to the nodes at these places; waits while too much is held.
+    /// Takes a file for the nodes with these indexes; waits while too much is held.
     pub(crate) async fn push(&mut self, file: Restored, owners: Vec<usize>) {
         let Restored { metric, meta, content, digest, is_sparse } = file;
-        // Of two files of one metric the first counts, as it stands in the archive: it is there before the second comes.
+        // Of two files of one metric, the first in the archive wins: it is delivered before the second is
+        // sent.
         if self.shared.held().contains(&metric) {
             self.finish().await;
         }
-        // A long one takes all the room: the next waits until it is there.
+        // A long file takes all the room: the next one waits until it is delivered.
         let bytes = match &content {
             Content::Held(content) => content.len(),
             Content::Spooled(_) => HELD_KIB as usize * 1024,
         };
         let room = self.make_room(bytes).await;
         self.shared.held().insert(metric.clone());
-        let open = Open { owners: owners.len(), effect: None, failures: Vec::new() };
+        let open = FileProgress { owners: owners.len(), effect: None, failures: Vec::new() };
         let (content, is_long) = match content {
-            Content::Held(content) => (Whole::Held(content.into()), false),
-            Content::Spooled(spool) => (Whole::Spooled(spool), true),
+            Content::Held(content) => (FileContent::Held(content.into()), false),
+            Content::Spooled(spool) => (FileContent::Spooled(spool), true),
         };
         let open = Mutex::new(open);
-        let file = File { metric, meta, digest, is_sparse, content, open, _room: room };
+        let file = PendingFile { metric, meta, digest, is_sparse, content, open, _room: room };
         let file = Arc::new(file);
         for owner in owners {
             let Some(waiting) = self.waiting.get_mut(owner) else { continue };
             waiting.push(Arc::clone(&file));
-            // Nothing else waits once all the room is taken.
+            // Once all the room is taken, nothing else waits.
             if is_long || is_full(waiting) {
                 self.launch(owner);
             }
@@ -156,12 +158,13 @@ impl Delivery {
         while self.running.try_join_next().is_some() {}
     }
 
-    /// Sends all that waits, and waits until it is there.
+    /// Sends everything that waits, and waits until it is delivered.
     pub(crate) async fn finish(&mut self) {
         while let Some(fullest) = self.fullest() {
             self.launch(fullest);
         }
-        // A batch that panicked has not settled its files; they are missing in the counts, which is told.
+        // A batch that panicked has not settled its files. They are missing in the counts, which the summary
+        // reports.
         while self.running.join_next().await.is_some() {}
     }
 
@@ -172,7 +175,7 @@ impl Delivery {
             if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(kib) {
                 return Some(room);
             }
-            // None only if the semaphore were closed, which nothing does.
+            // `None` only if the semaphore were closed, which never happens.
             let Some(fullest) = self.fullest() else {
                 return Arc::clone(&self.room).acquire_many_owned(kib).await.ok();
             };
@@ -181,7 +184,8 @@ impl Delivery {
     }
 
     fn fullest(&self) -> Option<usize> {
-        let bytes = |files: &[Arc<File>]| files.iter().map(|file| file.bytes()).sum::<usize>();
+        let bytes =
+            |files: &[Arc<PendingFile>]| files.iter().map(|file| file.bytes()).sum::<usize>();
         let waiting = self.waiting.iter().enumerate().filter(|(_, files)| !files.is_empty());
         waiting.max_by_key(|(_, files)| bytes(files)).map(|(node, _)| node)
     }
@@ -193,23 +197,23 @@ impl Delivery {
     }
 }
 
-fn is_full(files: &[Arc<File>]) -> bool {
+fn is_full(files: &[Arc<PendingFile>]) -> bool {
     files.len() >= BATCH_FILES
         || files.iter().map(|file| file.bytes()).sum::<usize>() >= BATCH_BYTES
 }
 
-impl File {
+impl PendingFile {
     fn bytes(&self) -> usize {
         let held = match &self.content {
-            Whole::Held(content) => content.len(),
-            Whole::Spooled(_) => 0,
+            FileContent::Held(content) => content.len(),
+            FileContent::Spooled(_) => 0,
         };
         held + FILE_COST_BYTES
     }
 
-    /// As it is sent with others; none where it goes alone.
+    /// The file for a batch, or `None` if it goes alone.
     fn to_send(&self) -> Option<BatchFile> {
-        let Whole::Held(content) = &self.content else { return None };
+        let FileContent::Held(content) = &self.content else { return None };
         let Self { metric, meta, digest, is_sparse, .. } = self;
         Some(BatchFile {
             metric: metric.clone(),
@@ -220,18 +224,18 @@ impl File {
         })
     }
 
-    /// As it is given to a daemon of the Go tool.
+    /// The file for a Go daemon.
     async fn given(&self, node: &Node) -> Result<GivenFile, Failure> {
         let content = match &self.content {
-            Whole::Held(content) => content.clone(),
-            Whole::Spooled(spool) if spool.len_bytes() > GO_FILE_BYTES => {
+            FileContent::Held(content) => content.clone(),
+            FileContent::Spooled(spool) if spool.len_bytes() > GO_FILE_BYTES => {
                 let bytes = spool.len_bytes();
                 let reason = format!(
                     "it has {bytes} bytes, and a daemon of the Go tool is given at most {GO_FILE_BYTES}; run buckyd there"
                 );
                 return Err(failure(node, FailureKind::of(Some(Problem::TooLarge)), reason));
             }
-            Whole::Spooled(spool) => {
+            FileContent::Spooled(spool) => {
                 let spool = spool.clone();
                 let read = tokio::task::spawn_blocking(move || spool.content()).await;
                 let read = read.map_err(io::Error::other).and_then(|read| read);
@@ -244,13 +248,13 @@ impl File {
 }
 
 /// Files that are sent together.
-struct Work {
-    files: Vec<Arc<File>>,
+struct DeliveryWork {
+    files: Vec<Arc<PendingFile>>,
     patience: Patience,
 }
 
 /// Why an attempt left files undone.
-struct Setback {
+struct DeliverySetback {
     trouble: Trouble,
     failure: Failure,
 }
@@ -260,7 +264,7 @@ impl Shared {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn deliver(&self, node: usize, files: Vec<Arc<File>>) {
+    async fn deliver(&self, node: usize, files: Vec<Arc<PendingFile>>) {
         let Some(node) = self.nodes.get(node) else { return };
         let _receiving = node.gate.receive().await;
         let _worker = self.workers.acquire().await;
@@ -270,14 +274,14 @@ impl Shared {
         }
     }
 
-    async fn deliver_together(&self, node: &Node, files: Vec<Arc<File>>) {
-        let mut stack = vec![Work { files, patience: Patience::with(&node.daemon) }];
+    async fn deliver_together(&self, node: &Node, files: Vec<Arc<PendingFile>>) {
+        let mut stack = vec![DeliveryWork { files, patience: Patience::with(&node.daemon) }];
         while let Some(mut work) = stack.pop() {
             let Some(setback) = self.attempt(node, &mut work.files).await else { continue };
             match work.patience.after(setback.trouble, jitter()) {
-                Next::Wait(pause) if !self.stop.asked_within(pause).await => stack.push(work),
-                // One file may be what the others fail with.
-                Next::GiveUp
+                NextStep::Wait(pause) if !self.stop.asked_within(pause).await => stack.push(work),
+                // One file may make the others fail.
+                NextStep::GiveUp
                     if !matches!(
                         setback.failure.kind,
                         FailureKind::NodeAway | FailureKind::NoSpace
@@ -286,10 +290,10 @@ impl Shared {
                     let second = work.files.split_off(work.files.len() / 2);
                     for files in [second, work.files] {
                         let patience = Patience::with_attempts(&node.daemon, HALF_ATTEMPTS);
-                        stack.push(Work { files, patience });
+                        stack.push(DeliveryWork { files, patience });
                     }
                 }
-                Next::Wait(_) | Next::GiveUp => {
+                NextStep::Wait(_) | NextStep::GiveUp => {
                     for file in work.files {
                         self.settle(&file, Err(setback.failure.clone()));
                     }
@@ -298,14 +302,18 @@ impl Shared {
         }
     }
 
-    /// Sends `files`, of which those stay that may come through the next time; none where all are settled.
-    async fn attempt(&self, node: &Node, files: &mut Vec<Arc<File>>) -> Option<Setback> {
+    /// Sends `files`. Those that may succeed the next time stay; `None` if all are settled.
+    async fn attempt(
+        &self,
+        node: &Node,
+        files: &mut Vec<Arc<PendingFile>>,
+    ) -> Option<DeliverySetback> {
         if let Err(reason) = node.admit() {
             let failure = failure(node, FailureKind::NodeAway, reason);
-            return Some(Setback { trouble: Trouble::Lasting, failure });
+            return Some(DeliverySetback { trouble: Trouble::Lasting, failure });
         }
         if let Some(failure) = node.full.failure(node.addr()) {
-            return Some(Setback { trouble: Trouble::Lasting, failure });
+            return Some(DeliverySetback { trouble: Trouble::Lasting, failure });
         }
         let lines = match heal(node, files, self.rule).await {
             Ok(lines) => lines,
@@ -316,7 +324,7 @@ impl Shared {
         let mut last = None;
         let mut lines = lines.into_iter().peekable();
         for file in std::mem::take(files) {
-            // In the order in which they were sent; what has no line was not healed.
+            // The lines are in the order in which the files were sent; a file without a line was not healed.
             let line = lines.next_if(|line| line.metric == file.metric);
             if let Some(line) = &line {
                 self.tally.schema(line);
@@ -337,7 +345,7 @@ impl Shared {
         last
     }
 
-    async fn deliver_one_by_one(&self, node: &Node, files: Vec<Arc<File>>) {
+    async fn deliver_one_by_one(&self, node: &Node, files: Vec<Arc<PendingFile>>) {
         for file in files {
             if self.stop.is_asked() {
                 let stopped =
@@ -355,8 +363,8 @@ impl Shared {
         }
     }
 
-    /// Notes what an owner says. The last one's word settles the metric.
-    fn settle(&self, file: &File, word: Result<Effect, Failure>) {
+    /// Notes an owner's result. The last owner's result settles the metric.
+    fn settle(&self, file: &PendingFile, word: Result<Effect, Failure>) {
         let mut open = file.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.owners = open.owners.saturating_sub(1);
         match word {
@@ -382,9 +390,13 @@ impl Shared {
     }
 }
 
-/// What the owner's line says of a file.
-fn outcome(node: &Node, file: &File, line: Option<HealLine>) -> Result<Effect, Setback> {
-    let passing = |kind, reason: &str| Setback {
+/// The result in the owner's line about a file.
+fn outcome(
+    node: &Node,
+    file: &PendingFile,
+    line: Option<HealLine>,
+) -> Result<Effect, DeliverySetback> {
+    let passing = |kind, reason: &str| DeliverySetback {
         trouble: Trouble::Passing,
         failure: failure(node, kind, reason.to_owned()),
     };
@@ -401,12 +413,16 @@ fn outcome(node: &Node, file: &File, line: Option<HealLine>) -> Result<Effect, S
     }
     let may_pass = line.problem.is_some_and(Problem::may_pass);
     let trouble = if may_pass { Trouble::Passing } else { Trouble::Lasting };
-    Err(Setback { trouble, failure: failure(node, FailureKind::of_line(&line), line.reason) })
+    Err(DeliverySetback {
+        trouble,
+        failure: failure(node, FailureKind::of_line(&line), line.reason),
+    })
 }
 
-/// Why `node` did not take files. Where the connection broke and nothing else is answered either, as by a daemon that is
-/// frozen, it is away, and fewer files would not come through. One on which connections break for long is given up too.
-async fn setback(node: &Node, error: ClientError) -> Setback {
+/// Why `node` did not take files. If the connection broke and the node answers nothing else either, as a
+/// frozen daemon does, it does not answer, and fewer files would not help. The run also gives up on a node
+/// whose connections break for long.
+async fn setback(node: &Node, error: ClientError) -> DeliverySetback {
     let broke = is_broken(&error) || matches!(error, ClientError::Lines { .. });
     let silence = if broke { node.daemon.status().await.err() } else { None };
     let silence = silence.filter(|error| is_silence(error) || is_broken(error));
@@ -417,7 +433,7 @@ async fn setback(node: &Node, error: ClientError) -> Setback {
         node.unreachable(&reason);
     }
     let kind = if is_away { FailureKind::NodeAway } else { FailureKind::TransferFailed };
-    Setback { trouble: Trouble::of(&error), failure: failure(node, kind, reason) }
+    DeliverySetback { trouble: Trouble::of(&error), failure: failure(node, kind, reason) }
 }
 
 fn is_silence(error: &ClientError) -> bool {
@@ -434,13 +450,13 @@ fn failure(node: &Node, kind: FailureKind, reason: String) -> Failure {
 
 async fn heal(
     node: &Node,
-    files: &[Arc<File>],
+    files: &[Arc<PendingFile>],
     on_schema_difference: OnSchemaDifference,
 ) -> Result<Vec<HealLine>, ClientError> {
     let orders = HealOrders { replace_corrupt: false, on_schema_difference };
     let long = files.iter().find_map(|file| match &file.content {
-        Whole::Held(_) => None,
-        Whole::Spooled(spool) => Some((file, spool)),
+        FileContent::Held(_) => None,
+        FileContent::Spooled(spool) => Some((file, spool)),
     });
     let answer = match long {
         Some((file, spool)) => {

@@ -1,4 +1,4 @@
-//! The nodes that metrics are restored to, and which of them get which.
+//! The nodes that metrics are restored to, and which metrics each of them gets.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub(crate) struct Destinations {
     ring: Arc<Ring>,
     /// The series that are known by their hash.
     series: Series,
-    /// By the number of a node of the ring, its place among `nodes`; none where it is not restored to.
+    /// By node of the ring, its index in `nodes`, or `None` if it is not restored to.
     place_of: Vec<Option<usize>>,
 }
 
@@ -24,7 +24,7 @@ impl Destinations {
     /// All members of a healthy cluster.
     ///
     /// # Errors
-    /// [`UnhealthyError`] where a node of the ring is no member.
+    /// [`UnhealthyError`] if a node of the ring is not a member.
     pub(crate) fn all(cluster: &Cluster) -> anyhow::Result<Self> {
         let destinations = Self::of(cluster, |host| {
             cluster.members.iter().position(|member| member.host.as_deref() == Some(host))
@@ -37,14 +37,15 @@ impl Destinations {
         Ok(destinations)
     }
 
-    /// The node at `-h` alone, which `cluster` consists of: it gets what it owns, and the others nothing.
+    /// Only the node at `-h`, which is the only member of `cluster`. It gets what it owns; other owners get
+    /// nothing.
     ///
     /// # Errors
-    /// [`UsageError`] where the ring has no such host.
+    /// [`UsageError`] if the ring does not have this host.
     pub(crate) fn only_seed(cluster: &Cluster) -> anyhow::Result<Self> {
         let own_name = cluster.members.first().and_then(|member| member.document());
         let own_name = own_name.map(|document| document.name.clone()).unwrap_or_default();
-        // What it is called by -h counts; a daemon may be asked at an address of its own making.
+        // Its name in -h counts; the daemon may be asked at an address that resolves differently.
         let ring = cluster.ring()?;
         let hosts = [cluster.seed.host().to_owned(), own_name];
         let is_host = |host: &&String| ring.nodes().iter().any(|node| node.host() == host.as_str());
@@ -69,15 +70,15 @@ impl Destinations {
         Ok(Self { nodes: nodes?, ring, series: cluster.series.clone(), place_of })
     }
 
-    /// The nodes, by their places.
+    /// The nodes, by index.
     pub(crate) fn nodes(&self) -> &[Arc<Node>] {
         &self.nodes
     }
 
-    /// The nodes that `metric` is restored to, each once; none where its owners are not among them.
+    /// The nodes that `metric` is restored to, each once; empty if none of its owners is among them.
     ///
     /// # Errors
-    /// [`NoPlace`] where the ring does not tell who owns it.
+    /// [`NoPlace`] if the ring does not say who owns it.
     pub(crate) fn owners(&self, metric: &MetricName) -> Result<Vec<usize>, NoPlace> {
         let mut owners = Vec::new();
         for node in placement::owners(&self.ring, &self.series, metric.as_str())? {
@@ -116,7 +117,7 @@ mod tests {
         assert!(Destinations::all(&cluster(&nodes, &["a", "b"])).is_err());
     }
 
-    /// D7: `restore -s` of the Go tool uploads nothing.
+    /// D7: the Go tool's `restore -s` uploads nothing.
     #[test]
     fn a_single_node_gets_what_it_owns_and_nothing_else() {
         let nodes = ["a", "b", "c"];

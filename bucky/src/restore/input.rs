@@ -1,4 +1,5 @@
-//! Where an archive comes from: a file or standard input, as it is or compressed, which its first bytes tell.
+//! Where an archive is read from: a file or standard input, plain or compressed. The first bytes show the
+//! compression.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,7 +10,7 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// How much is read at a time.
 const BUFFER_BYTES: usize = 128 * 1024;
 
-/// What archives are compressed with, by how they begin. Those with a program are not read here.
+/// How compressed archives begin. Those with the name of a program cannot be read here.
 const CODINGS: [(&[u8], Coding); 5] = [
     (&[0x1f, 0x8b], Coding::Gzip),
     (&[0x28, 0xb5, 0x2f, 0xfd], Coding::Zstd),
@@ -18,35 +19,35 @@ const CODINGS: [(&[u8], Coding); 5] = [
     (&[0x04, 0x22, 0x4d, 0x18], Coding::Other("lz4")),
 ];
 
-/// A coding.
+/// A compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coding {
     Plain,
     Gzip,
     Zstd,
-    /// What is not read here, by the name of its program.
+    /// A compression that cannot be read here, with the name of its program.
     Other(&'static str),
 }
 
-/// Where an archive is.
+/// Where an archive is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// On standard input.
+pub(crate) enum ArchiveSource {
+    /// From standard input.
     Stdin,
-    /// In this file.
+    /// From this file.
     File(PathBuf),
 }
 
-/// Why an archive cannot be begun to read.
+/// The reason why an archive cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InputError {
-    /// There is no such file, or it may not be read.
+    /// The file does not exist, or cannot be read.
     #[error("cannot read {path}")]
     Open { path: String, source: io::Error },
     /// Its first bytes cannot be read.
     #[error("cannot read {path}")]
     Begin { path: String, source: io::Error },
-    /// It is compressed with something else.
+    /// It has a compression that cannot be read here.
     #[error(
         "{path} is compressed with {program}, which restore cannot read; run `{program} -dc {path} | bucky \
          restore -`"
@@ -54,13 +55,13 @@ pub(crate) enum InputError {
     Coding { path: String, program: &'static str },
 }
 
-impl Place {
-    /// `-` is standard input, all else a file.
+impl ArchiveSource {
+    /// `-` is standard input, anything else a file.
     pub(crate) fn of(text: &Path) -> Self {
         if text == Path::new("-") { Self::Stdin } else { Self::File(text.into()) }
     }
 
-    /// The plain bytes of the archive.
+    /// Opens the archive; the reader returns uncompressed bytes.
     ///
     /// # Errors
     /// [`InputError`].
@@ -82,7 +83,7 @@ fn plain(
     path: &str,
 ) -> Result<Box<dyn Read + Send>, InputError> {
     let begin = |source| InputError::Begin { path: path.to_owned(), source };
-    let mut reader = BufReader::with_capacity(BUFFER_BYTES, Whole(reader));
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, FullReads(reader));
     Ok(match coding_of(reader.fill_buf().map_err(begin)?) {
         Coding::Plain => Box::new(reader),
         Coding::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(reader)),
@@ -98,7 +99,7 @@ fn plain(
 }
 
 fn coding_of(first: &[u8]) -> Coding {
-    // What pzstd makes begins with a frame that is passed over: 16 magic numbers, for whatever one likes to say there.
+    // The output of pzstd begins with a skippable frame, which has one of 16 magic numbers.
     if let [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] = first {
         return Coding::Zstd;
     }
@@ -106,10 +107,10 @@ fn coding_of(first: &[u8]) -> Coding {
     coding.map_or(Coding::Plain, |(_, coding)| *coding)
 }
 
-/// A reader that gives as much as was asked for, unless it is at its end: a pipe may give its first bytes one by one.
-struct Whole<R>(R);
+/// A reader that fills the buffer unless it is at its end: a pipe may return its first bytes one by one.
+struct FullReads<R>(R);
 
-impl<R: Read> Read for Whole<R> {
+impl<R: Read> Read for FullReads<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -118,7 +119,7 @@ impl<R: Read> Read for Whole<R> {
                 Ok(bytes) => filled += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if filled == 0 => return Err(error),
-                // It is told at the next call: what came before counts.
+                // The next call returns the error; the bytes before it count.
                 Err(_) => break,
             }
         }
@@ -142,29 +143,29 @@ mod tests {
             encoder.write_all(&text).unwrap();
             std::fs::write(&path, encoder.finish().unwrap()).unwrap();
             let mut read = Vec::new();
-            Place::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
+            ArchiveSource::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
             assert!(read == text, "{encoding}");
         }
         let mut skipped = b"\x5a\x2a\x4d\x18\x03\0\0\0abc".to_vec();
         skipped.extend(zstd::encode_all(text.as_slice(), 1).unwrap());
         std::fs::write(&path, skipped).unwrap();
         let mut read = Vec::new();
-        Place::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
+        ArchiveSource::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
         assert!(read == text, "behind a frame that is passed over");
-        assert_eq!(Place::of(Path::new("-")), Place::Stdin);
+        assert_eq!(ArchiveSource::of(Path::new("-")), ArchiveSource::Stdin);
     }
 
     #[test]
     fn what_cannot_be_read_is_told_with_the_way_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        let error = |place: &Path| Place::of(place).open().err().unwrap().to_string();
+        let error = |place: &Path| ArchiveSource::of(place).open().err().unwrap().to_string();
         assert!(error(&path).contains("cannot read"));
         std::fs::write(&path, b"\xfd7zXZ\0...").unwrap();
         assert!(error(&path).contains("xz -dc"), "{}", error(&path));
         std::fs::write(&path, b"").unwrap();
         let mut read = Vec::new();
-        Place::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
+        ArchiveSource::of(&path).open().unwrap().read_to_end(&mut read).unwrap();
         assert!(read.is_empty());
     }
 }

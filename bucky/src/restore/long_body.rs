@@ -1,5 +1,5 @@
-//! The archive stream of one file that is too long to be held, made as it is sent: read from its temporary file on a thread of
-//! its own, a few pieces ahead.
+//! The archive stream of one file that is too long for memory, produced while it is sent. A thread reads the
+//! temporary file, a few pieces ahead.
 
 use std::io::{self, Write};
 
@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 
 use crate::spool::Spool;
 
-/// Pieces that are read ahead.
+/// How many pieces are read ahead.
 const PIECES_AHEAD: usize = 4;
 /// The length of a piece.
 const PIECE_BYTES: usize = 256 * 1024;
 
-/// The stream of `spool`, which is the file of `metric`, with holes at its owner if it `is_sparse`. Dropped, nothing more is
-/// read.
+/// The stream of `spool`, which is the file of `metric`. If it `is_sparse`, its owner gets a sparse file.
+/// When the stream is dropped, nothing more is read.
 pub(super) fn long_body(
     metric: MetricName,
     meta: FileMeta,
@@ -27,8 +27,8 @@ pub(super) fn long_body(
     let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
     tokio::task::spawn_blocking(move || {
         let of = Content { digest: Some(spool.digest()), len_bytes: spool.len_bytes(), is_sparse };
-        if let Err(error) = write(&metric, meta, of, &spool, Pieces(sender.clone())) {
-            // Nobody needs to know if nobody listens any more.
+        if let Err(error) = write(&metric, meta, of, &spool, BodySender(sender.clone())) {
+            // If the receiver is gone, nothing needs the error.
             let _ = sender.blocking_send(Err(error));
         }
     });
@@ -44,7 +44,7 @@ fn write(
     meta: FileMeta,
     of: Content,
     spool: &Spool,
-    pieces: Pieces,
+    pieces: BodySender,
 ) -> io::Result<()> {
     let buffered = io::BufWriter::with_capacity(PIECE_BYTES, pieces);
     let mut writer = ArchiveWriter::new(buffered);
@@ -53,9 +53,9 @@ fn write(
 }
 
 /// Sends what is written.
-struct Pieces(mpsc::Sender<io::Result<Bytes>>);
+struct BodySender(mpsc::Sender<io::Result<Bytes>>);
 
-impl Write for Pieces {
+impl Write for BodySender {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let sent = self.0.blocking_send(Ok(Bytes::copy_from_slice(bytes)));
         sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;

@@ -1,12 +1,14 @@
-//! `bucky restore`: the metrics of a tar to all their owners by the ring.
+//! `bucky restore`: brings the metrics of a tar to all their owners.
 //!
-//! The archive is read on a thread of its own (`input`, `tar_reader`, `sparse`), each member becomes a metric or is refused (`names`,
-//! pure), and goes to its owners (`destinations`, `delivery`), who create what they lack and fill what they have: no point
-//! that is there is ever changed. One member's failure does not stop the rest, and all of them are named.
+//! The archive is read on a thread of its own (`input`, `tar_reader`, `sparse`). Each member becomes a metric
+//! or is refused (`names`, pure). It goes to its owners (`destinations`, `delivery`), which create what they
+//! lack and fill what they have. No existing point is ever changed. If a member fails, the rest continues,
+//! and all failures are named.
 
 mod batch_body;
 mod delivery;
 mod destinations;
+mod extensions;
 mod input;
 mod long_body;
 mod names;
@@ -27,9 +29,9 @@ use tokio::sync::mpsc;
 
 use self::delivery::{Delivery, Restored};
 use self::destinations::Destinations;
-pub(crate) use self::input::Place;
+pub(crate) use self::input::ArchiveSource;
 pub(crate) use self::names::prefix;
-use self::tar_reader::{Kind, Member, TarError, TarReader};
+use self::tar_reader::{MemberKind, TarError, TarMember, TarReader};
 use crate::chain;
 use crate::cluster::{Cluster, Scope};
 use crate::counted;
@@ -38,43 +40,43 @@ use crate::output::{Output, human_count};
 use crate::placement::Series;
 use crate::run::failure_files::FailureFiles;
 use crate::run::stop::Stop;
-use crate::run::tally::{Counts, Tally};
+use crate::run::tally::{RunCounts, Tally};
 use crate::spool::Content;
 
-/// How many members are named that are not restored.
+/// How many members that are not restored are named.
 const NAMED: u64 = 1_000;
-/// How often people are told how far it is.
+/// How often progress is printed.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the operator ordered.
-pub(crate) struct Order {
+/// The arguments of a restore.
+pub(crate) struct RestoreOrder {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
-    /// That node alone, or all.
+    /// That node alone, or all nodes.
     pub(crate) scope: Scope,
-    /// Where the archive is.
-    pub(crate) place: Place,
+    /// Where the archive is read from.
+    pub(crate) place: ArchiveSource,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// What is put before all names.
+    /// What is added before all names.
     pub(crate) prefix: Option<MetricName>,
-    /// How many batches are on their way at once.
+    /// How many batches are sent at once.
     pub(crate) workers: usize,
-    /// What becomes of points that have no place in an owner's file.
+    /// What happens to points that have no place in an owner's file.
     pub(crate) on_schema_difference: OnSchemaDifference,
-    /// Where every failure at a node is written.
+    /// The file for all failures at nodes.
     pub(crate) errors: Option<PathBuf>,
     /// Whether every metric is named.
     pub(crate) verbose: bool,
 }
 
-/// Carries `order` out.
+/// Carries out `order`.
 ///
 /// # Errors
-/// Where the archive cannot be opened, or the cluster is not healthy: nothing was done then.
+/// If the archive cannot be opened, or the cluster is not healthy. Nothing was done then.
 pub(crate) async fn run(
     client: Client,
-    order: Order,
+    order: RestoreOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let cluster =
@@ -86,9 +88,9 @@ pub(crate) async fn run(
         Scope::Single => Destinations::only_seed(&cluster)?,
     };
     let members = read(order.place.clone())?;
-    // Before the signals are the run's: whoever opens a pipe that nobody reads can still be ended.
+    // Before the run handles signals: opening a pipe without a reader blocks, and Ctrl-C must still work.
     let files = FailureFiles::open(order.errors.as_deref(), None)?;
-    let stop = Stop::told_on_signals(output)?;
+    let stop = Stop::announced_on_signals(output)?;
     let tally = Tally::begin(files, Arc::clone(output));
     let delivery = Delivery::new(
         destinations.nodes(),
@@ -96,23 +98,25 @@ pub(crate) async fn run(
         stop.clone(),
         tally,
     );
-    let sorter = Sorter { order: &order, destinations, output, refused: 0, elsewhere: 0, files: 0 };
+    let sorter =
+        MemberSorter { order: &order, destinations, output, refused: 0, elsewhere: 0, files: 0 };
     let mut restore = Restore { sorter, delivery, stop: stop.clone() };
     let ended = tokio::select! {
         ended = restore.run(members) => ended,
-        () = stop.insisted() => {
+        () = stop.asked_twice() => {
             output.say("bucky: stopped at once; run the same command again to continue: what is restored stays");
             return Ok(Outcome::Interrupted);
         }
     };
-    Ok(restore.tell_end(&ended))
+    Ok(restore.report_end(&ended))
 }
 
-/// A member of the archive; none at its end.
-type Next = Result<Option<Member>, TarError>;
+/// A member of the archive, or `None` at its end.
+type NextMember = Result<Option<TarMember>, TarError>;
 
-/// Opens an archive, and reads it on a thread of its own. The end is sent: a thread that panics sends none.
-fn read(place: Place) -> anyhow::Result<mpsc::Receiver<Next>> {
+/// Opens an archive, and reads it on a thread of its own. The end is sent explicitly: a thread that panics
+/// sends none.
+fn read(place: ArchiveSource) -> anyhow::Result<mpsc::Receiver<NextMember>> {
     let (sender, members) = mpsc::channel(1);
     let mut reader = TarReader::new(place.open()?);
     tokio::task::spawn_blocking(move || {
@@ -127,47 +131,47 @@ fn read(place: Place) -> anyhow::Result<mpsc::Receiver<Next>> {
     Ok(members)
 }
 
-/// What comes next; an error if the thread has stopped without sending the end.
-async fn next_of(members: &mut mpsc::Receiver<Next>) -> Next {
+/// The next member; an error if the thread has stopped without sending the end.
+async fn next_of(members: &mut mpsc::Receiver<NextMember>) -> NextMember {
     members.recv().await.unwrap_or(Err(TarError::Unfinished))
 }
 
-/// How the reading of an archive ended.
-enum Ended {
-    /// At the archive's end.
+/// How reading the archive ended.
+enum ReadEnd {
+    /// At its end.
     Whole,
-    /// Before: why, and after which member.
+    /// Too early: the reason, and the last member before it.
     Broken { error: TarError, after: Option<String> },
-    /// By the operator's word.
+    /// The operator stopped it.
     Stopped,
 }
 
 struct Restore<'a> {
-    sorter: Sorter<'a>,
+    sorter: MemberSorter<'a>,
     delivery: Delivery,
     stop: Stop,
 }
 
 impl Restore<'_> {
-    async fn run(&mut self, mut members: mpsc::Receiver<Next>) -> Ended {
+    async fn run(&mut self, mut members: mpsc::Receiver<NextMember>) -> ReadEnd {
         let mut after = None;
-        let mut told = Instant::now();
+        let mut reported_at = Instant::now();
         let ended = loop {
             let next = tokio::select! {
                 next = next_of(&mut members) => next,
-                () = self.stop.asked() => break Ended::Stopped,
+                () = self.stop.asked() => break ReadEnd::Stopped,
             };
             let member = match next {
                 Ok(Some(member)) => member,
-                Ok(None) => break Ended::Whole,
-                Err(error) => break Ended::Broken { error, after },
+                Ok(None) => break ReadEnd::Whole,
+                Err(error) => break ReadEnd::Broken { error, after },
             };
             after = Some(String::from_utf8_lossy(&member.path).into_owned());
-            if let Some(Sorted { file, owners }) = self.sorter.sort(member) {
+            if let Some(MemberToRestore { file, owners }) = self.sorter.sort(member) {
                 self.delivery.push(file, owners).await;
             }
-            if told.elapsed() >= PROGRESS_INTERVAL {
-                told = Instant::now();
+            if reported_at.elapsed() >= PROGRESS_INTERVAL {
+                reported_at = Instant::now();
                 let finished = human_count(self.delivery.tally().counts().finished);
                 self.sorter.output.say(format_args!("Progress: {finished} metrics"));
             }
@@ -177,39 +181,39 @@ impl Restore<'_> {
         ended
     }
 
-    fn tell_end(&self, ended: &Ended) -> Outcome {
-        let Sorter { order, output, refused, elsewhere, files, .. } = &self.sorter;
+    fn report_end(&self, ended: &ReadEnd) -> Outcome {
+        let MemberSorter { order, output, refused, elsewhere, files, .. } = &self.sorter;
         let tally = self.delivery.tally();
         let counts = tally.counts();
         let place = match &self.sorter.order.place {
-            Place::Stdin => "standard input".to_owned(),
-            Place::File(path) => path.display().to_string(),
+            ArchiveSource::Stdin => "standard input".to_owned(),
+            ArchiveSource::File(path) => path.display().to_string(),
         };
         match ended {
-            Ended::Whole => {}
-            Ended::Stopped => output.say("bucky: stopped; run the same command again to continue"),
-            Ended::Broken { error, after: None } => {
+            ReadEnd::Whole => {}
+            ReadEnd::Stopped => output.say("bucky: stopped; run the same command again to continue"),
+            ReadEnd::Broken { error, after: None } => {
                 output.say(format_args!("bucky: {place}: {}", chain(error)));
             }
-            Ended::Broken { error, after: Some(after) } => output.say(format_args!(
+            ReadEnd::Broken { error, after: Some(after) } => output.say(format_args!(
                 "bucky: {place}: {}; the last member that was read is {after}, and everything up to it is \
                  counted below",
                 chain(error)
             )),
         }
-        // A batch that was given up by a defect of this program left files without any word.
+        // A batch that failed because of a bug in this program has no result for its files.
         let silent = files.saturating_sub(counts.finished);
-        let summary = Summary {
+        let summary = RestoreSummary {
             counts: &counts,
             elapsed: tally.elapsed(),
             refused: *refused,
             elsewhere: *elsewhere,
             silent,
         };
-        tally.tell_schemas(order.on_schema_difference);
+        tally.print_schemas(order.on_schema_difference);
         output.say(summary);
         let is_good = *refused == 0 && counts.failures() == 0 && silent == 0;
-        if is_good && matches!(ended, Ended::Whole) {
+        if is_good && matches!(ended, ReadEnd::Whole) {
             output.say("Restore complete.");
             return Outcome::Done;
         }
@@ -218,44 +222,44 @@ impl Restore<'_> {
     }
 }
 
-/// A file that is to be restored.
-struct Sorted {
+/// A file to restore.
+struct MemberToRestore {
     file: Restored,
     owners: Vec<usize>,
 }
 
-/// Decides what becomes of members.
-struct Sorter<'a> {
-    order: &'a Order,
+/// Decides what is done with each member.
+struct MemberSorter<'a> {
+    order: &'a RestoreOrder,
     destinations: Destinations,
     output: &'a Arc<Output>,
     /// Members that are not restored.
     refused: u64,
-    /// Metrics of other nodes, where one alone is restored to.
+    /// Metrics of other nodes, if only one node is restored to.
     elsewhere: u64,
-    /// Files that were passed to the delivery.
+    /// Files that were handed to the delivery.
     files: u64,
 }
 
-impl Sorter<'_> {
-    /// What to restore of `member`. What is not restored is reported.
-    fn sort(&mut self, member: Member) -> Option<Sorted> {
-        let Member { path, meta, kind } = member;
+impl MemberSorter<'_> {
+    /// What to restore of `member`. Members that are not restored are reported.
+    fn sort(&mut self, member: TarMember) -> Option<MemberToRestore> {
+        let TarMember { path, meta, kind } = member;
         let (content, digest, is_sparse) = match kind {
-            Kind::Folder => return None,
-            Kind::File { content: Content::Held(content), .. } if is_report(&path) => {
-                self.tell_report(&content);
+            MemberKind::Folder => return None,
+            MemberKind::File { content: Content::Held(content), .. } if is_report(&path) => {
+                self.print_report(&content);
                 return None;
             }
-            Kind::File { content, digest, is_sparse } => (content, digest, is_sparse),
-            Kind::Other(what) => return self.refuse(&path, format_args!("it is {what}")),
-            Kind::Unusable(reason) => return self.refuse(&path, reason),
+            MemberKind::File { content, digest, is_sparse } => (content, digest, is_sparse),
+            MemberKind::Other(what) => return self.refuse(&path, format_args!("it is {what}")),
+            MemberKind::Unusable(reason) => return self.refuse(&path, reason),
         };
         let metric = match names::metric_at(&path, self.order.prefix.as_ref()) {
             Ok(metric) => metric,
             Err(reason) => return self.refuse(&path, reason),
         };
-        // Looked at here too: a daemon of the Go tool takes anything (D45).
+        // Checked here too: a Go daemon accepts anything (D45).
         let kind = match &content {
             Content::Held(content) => Ok(Image::parse(content).map(drop)),
             Content::Spooled(spool) => spool.kind().map(|kind| kind.map(drop)),
@@ -283,10 +287,10 @@ impl Sorter<'_> {
         }
         self.files += 1;
         let file = Restored { metric, meta, content, digest, is_sparse };
-        Some(Sorted { file, owners })
+        Some(MemberToRestore { file, owners })
     }
 
-    fn refuse(&mut self, path: &[u8], reason: impl fmt::Display) -> Option<Sorted> {
+    fn refuse(&mut self, path: &[u8], reason: impl fmt::Display) -> Option<MemberToRestore> {
         self.refused += 1;
         if self.refused <= NAMED {
             let path = String::from_utf8_lossy(path);
@@ -297,8 +301,8 @@ impl Sorter<'_> {
         None
     }
 
-    /// What the daemon that made the archive says of it.
-    fn tell_report(&self, content: &[u8]) {
+    /// Prints the report of the daemon that created the archive.
+    fn print_report(&self, content: &[u8]) {
         let Ok(report) = serde_json::from_slice::<ArchiveReport>(content) else {
             self.output.say(format_args!("bucky: cannot read {REPORT_NAME}, skipped"));
             return;
@@ -314,16 +318,16 @@ fn is_report(path: &[u8]) -> bool {
     path.strip_prefix(b"./").unwrap_or(path) == REPORT_NAME.as_bytes()
 }
 
-/// What was done, for people.
-struct Summary<'a> {
-    counts: &'a Counts,
+/// The summary of a run.
+struct RestoreSummary<'a> {
+    counts: &'a RunCounts,
     elapsed: Duration,
     refused: u64,
     elsewhere: u64,
     silent: u64,
 }
 
-impl fmt::Display for Summary<'_> {
+impl fmt::Display for RestoreSummary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = self.counts;
         write!(

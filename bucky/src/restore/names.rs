@@ -1,16 +1,16 @@
 //! Which metric a member of an archive is, by its path.
 //!
-//! Pure. Nothing is guessed: a path that no metric's file has is refused, since what it would be called decides on which
-//! nodes it lies.
+//! Pure. Nothing is guessed: a path that is not a metric's is refused, because the name decides which nodes
+//! get the file.
 
 use std::path::Path;
 
 use bucky_whisper::MetricName;
 
-/// The metric whose file is at `path`, below `prefix` where there is one; or why there is none.
+/// The metric with the file at `path`, below `prefix` if there is one.
 ///
 /// # Errors
-/// The reason, in words.
+/// The reason why there is none.
 pub(crate) fn metric_at(path: &[u8], prefix: Option<&MetricName>) -> Result<MetricName, String> {
     let text = std::str::from_utf8(path).map_err(|_| "its name is not UTF-8".to_owned())?;
     if text.starts_with('/') {
@@ -33,10 +33,10 @@ pub(crate) fn metric_at(path: &[u8], prefix: Option<&MetricName>) -> Result<Metr
     }
 }
 
-/// What `-p` says: a metric's name, or the path of a folder.
+/// Parses `-p`: a metric's name, or the path of a folder.
 ///
 /// # Errors
-/// The reason, in words.
+/// The reason why it is not valid.
 pub(crate) fn prefix(text: &str) -> Result<MetricName, String> {
     let below = text.strip_prefix("./").unwrap_or(text);
     if below.starts_with('/') {
@@ -68,7 +68,8 @@ mod tests {
         }
     }
 
-    /// D43: the Go tool makes `docs/readme.txt` a metric, and hashes `/abs/x.wsp` by another name than it stores it under.
+    /// D43: the Go tool makes `docs/readme.txt` a metric, and hashes `/abs/x.wsp` under another name than it
+    /// stores it.
     #[test]
     fn what_no_metrics_file_is_called_is_refused() {
         for (path, said) in [

@@ -1,7 +1,8 @@
-//! Sparse files in a tar: where their data lies, in each of the formats in which GNU tar has told it.
+//! Sparse files in a tar: where their data is, in each of the formats that GNU tar has used.
 //!
-//! What headers and records say in, whole contents out: pure for what is held, and for longer files in a temporary file. A map
-//! that does not fit its data makes no file. Source: GNU tar's manual, "Storing Sparse Files".
+//! Takes what headers and records say, and returns whole contents: in memory, or for longer files in a
+//! temporary file. A map that does not fit its data is refused. Source: GNU tar's manual, "Storing Sparse
+//! Files".
 
 use std::io::{self, Read};
 
@@ -10,12 +11,12 @@ use tar::GnuSparseHeader;
 use crate::spool::{CopyError, Spool, SpoolWriter};
 use crate::tar_records::{BLOCK, STRETCHES_MOST, Stretch, decimal, spread};
 
-/// What records say of a sparse file.
+/// What the records of a member say about a sparse file.
 #[derive(Default)]
 pub(super) struct SparseRecords {
     is_there: bool,
     version: (Option<u64>, Option<u64>),
-    /// Its name; that of the member is made up then.
+    /// The name of the file; the member's own name is a substitute then.
     pub(super) name: Option<Vec<u8>>,
     real_bytes: Option<u64>,
     stretches: Vec<u64>,
@@ -24,34 +25,34 @@ pub(super) struct SparseRecords {
 
 /// The longest file that is read: a Whisper file cannot be longer.
 pub(super) const FILE_BYTES_MOST: u64 = 13 * u32::MAX as u64;
-/// How long the map that stands before the data can be: the count and two numbers for each stretch, a line each.
+/// The longest map before the data: the count and two numbers for each stretch, one a line.
 const MAP_BYTES_MOST: usize = 2 * STRETCHES_MOST * 21 + 24;
 
-/// Why a file of so many bytes is not read.
+/// The reason why a file of this length is not read.
 pub(super) fn too_long(bytes: u64) -> String {
     format!("it has {bytes} bytes; the limit is {FILE_BYTES_MOST}")
 }
 
-/// Where the data of a file lies in it.
+/// Where the data of a sparse file is.
 pub(super) enum Layout {
-    /// There are no holes.
+    /// It has no holes.
     Whole,
-    /// The file has so many bytes, and this map.
+    /// The file has this many bytes, and this map.
     Mapped(u64, Vec<Stretch>),
-    /// The file has so many bytes, and its map stands before the data.
+    /// The file has this many bytes, and its map comes before the data.
     MapBefore(u64),
 }
 
-/// Why a long file was not read.
-pub(super) enum Unread {
-    /// The archive cannot be read on.
+/// The reason why a long file was not read.
+pub(super) enum SpoolFailure {
+    /// The archive cannot be read any further.
     Archive(io::Error),
-    /// It makes no file, or that finds no room; in words.
+    /// It is not a valid sparse file, or there is no room for it; as text.
     File(String),
 }
 
 impl Layout {
-    /// How long the file is, or what the archive has of it if that is longer: so many bytes.
+    /// The length of the file, or the length of `stored`, its data in the archive, if that is larger.
     pub(super) fn len_bytes(&self, stored: u64) -> u64 {
         let real = match self {
             Self::Whole => stored,
@@ -60,10 +61,10 @@ impl Layout {
         real.max(stored)
     }
 
-    /// The file of which `stored` is what the archive has.
+    /// The content of the file; `stored` is its data in the archive.
     ///
     /// # Errors
-    /// Why it cannot be made, in words.
+    /// The reason why it cannot be built.
     pub(super) fn content(self, stored: Vec<u8>) -> Result<Vec<u8>, String> {
         match self {
             Self::Whole => Ok(stored),
@@ -75,11 +76,11 @@ impl Layout {
         }
     }
 
-    /// The same of a long file, of which `stored` gives what the archive has.
+    /// The content of a long file in a temporary file; `stored` reads its data in the archive.
     ///
     /// # Errors
-    /// [`Unread`]; some of `stored` may not have been read then.
-    pub(super) fn spool<R: Read>(self, stored: &mut io::Take<R>) -> Result<Spool, Unread> {
+    /// [`SpoolFailure`]; some of `stored` may not have been read then.
+    pub(super) fn spool<R: Read>(self, stored: &mut io::Take<R>) -> Result<Spool, SpoolFailure> {
         let (real, stretches) = match self {
             Self::Whole => {
                 let bytes = stored.limit();
@@ -89,10 +90,10 @@ impl Layout {
             Self::MapBefore(real) => (real, read_map(stored)?),
         };
         if real > FILE_BYTES_MOST {
-            return Err(Unread::File(too_long(real)));
+            return Err(SpoolFailure::File(too_long(real)));
         }
-        let unwritten = |error: io::Error| Unread::File(error.to_string());
-        let damaged = || Unread::File(DAMAGED_MAP.to_owned());
+        let unwritten = |error: io::Error| SpoolFailure::File(error.to_string());
+        let damaged = || SpoolFailure::File(DAMAGED_MAP.to_owned());
         let mut writer = SpoolWriter::begin().map_err(unwritten)?;
         for Stretch { offset, bytes } in stretches {
             let hole = offset.checked_sub(writer.len_bytes());
@@ -102,7 +103,7 @@ impl Layout {
             };
             writer.hole(hole);
             writer.copy(stored, bytes).map_err(|error| match error {
-                CopyError::Read(error) => Unread::Archive(error),
+                CopyError::Read(error) => SpoolFailure::Archive(error),
                 CopyError::Write(error) => unwritten(error),
             })?;
         }
@@ -117,9 +118,9 @@ impl Layout {
 const UNREADABLE_MAP: &str = "cannot read the map of its holes";
 const DAMAGED_MAP: &str = "the map of its holes is damaged";
 
-/// Reads the map that stands before the data, block by block.
-fn read_map<R: Read>(stored: &mut io::Take<R>) -> Result<Vec<Stretch>, Unread> {
-    let unreadable = || Unread::File(UNREADABLE_MAP.to_owned());
+/// Reads the map before the data, block by block.
+fn read_map<R: Read>(stored: &mut io::Take<R>) -> Result<Vec<Stretch>, SpoolFailure> {
+    let unreadable = || SpoolFailure::File(UNREADABLE_MAP.to_owned());
     let mut map = Vec::new();
     let (mut lines, mut wanted) = (0, None);
     while wanted.is_none_or(|wanted| lines < wanted) {
@@ -127,7 +128,7 @@ fn read_map<R: Read>(stored: &mut io::Take<R>) -> Result<Vec<Stretch>, Unread> {
             return Err(unreadable());
         }
         let mut block = [0; BLOCK];
-        stored.read_exact(&mut block).map_err(Unread::Archive)?;
+        stored.read_exact(&mut block).map_err(SpoolFailure::Archive)?;
         map.extend_from_slice(&block);
         lines += block.iter().filter(|byte| **byte == b'\n').count();
         if wanted.is_none() && lines > 0 {
@@ -139,7 +140,7 @@ fn read_map<R: Read>(stored: &mut io::Take<R>) -> Result<Vec<Stretch>, Unread> {
     map_before(&map).map(|(stretches, _)| stretches).ok_or_else(unreadable)
 }
 
-/// Adds what a header of the old format says.
+/// Adds the stretches of a header in the old format.
 pub(super) fn add_stretches(
     stretches: &mut Result<Vec<Stretch>, String>,
     headers: &[GnuSparseHeader],
@@ -155,17 +156,17 @@ pub(super) fn add_stretches(
     }
 }
 
-/// A sparse file of so many bytes as it was.
+/// A sparse file of this length, with its holes as zeros.
 ///
 /// # Errors
-/// Why it cannot be made, in words.
+/// The reason why it cannot be built.
 fn placed(real_bytes: u64, stretches: &[Stretch], stored: &[u8]) -> Result<Vec<u8>, String> {
     let len = usize::try_from(real_bytes).map_err(|_| too_long(real_bytes))?;
     spread(len, stretches, stored).ok_or_else(|| DAMAGED_MAP.to_owned())
 }
 
 impl SparseRecords {
-    /// Takes a record whose key begins with `GNU.sparse.`; `key` is the rest of it.
+    /// Reads a record whose key is `GNU.sparse.` followed by `key`.
     pub(super) fn read(&mut self, key: &[u8], value: &[u8]) {
         self.is_there = true;
         let number = decimal::<u64>(value);
@@ -184,10 +185,10 @@ impl SparseRecords {
         self.stretches.extend(numbers.into_iter().flatten().take(room));
     }
 
-    /// Where the data of the member lies.
+    /// Where the data of the member is.
     ///
     /// # Errors
-    /// Why that cannot be told, in words.
+    /// The reason why that is unknown.
     pub(super) fn layout(self) -> Result<Layout, String> {
         if !self.is_there {
             return Ok(Layout::Whole);
@@ -218,7 +219,7 @@ fn pairs(numbers: &[u64]) -> Option<Vec<Stretch>> {
     rest.is_empty().then(|| stretches.collect())
 }
 
-/// The map that stands before the data in whole blocks: a count, and then two numbers for each stretch, a line each.
+/// The map before the data, in whole blocks: a count, and then two numbers for each stretch, one a line.
 fn map_before(stored: &[u8]) -> Option<(Vec<Stretch>, &[u8])> {
     let mut at = 0;
     let mut number = || {

@@ -1,9 +1,9 @@
-//! Reads a tar, whoever made it: ustar, GNU's and POSIX's, with long names and sparse files of every format.
+//! Reads a tar from any program: ustar, GNU's and POSIX's, with long names and sparse files of every format.
 //!
-//! What is too long to be held goes into a temporary file. Nothing in it is believed: no number sizes an allocation beyond a
-//! limit, every header's checksum is looked at, and an
-//! archive without its end, or with something behind it, is told from a whole one. Sources: POSIX.1-2001, "ustar
-//! Interchange Format" and "pax Extended Header"; GNU tar's manual, "Basic Tar Format" and "Storing Sparse Files".
+//! Files that are too long for memory go into temporary files. Nothing in the archive is trusted. No number
+//! in it sizes an allocation beyond a limit. Every header's checksum is verified. An archive without its end,
+//! or with something after it, is not taken for a complete one. Sources: POSIX.1-2001, "ustar Interchange
+//! Format" and "pax Extended Header"; GNU tar's manual, "Basic Tar Format" and "Storing Sparse Files".
 
 use std::io::{self, Read};
 
@@ -11,30 +11,31 @@ use bucky_api::archive::FileMeta;
 use bucky_whisper::Digest;
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
-use super::sparse::{FILE_BYTES_MOST, Layout, SparseRecords, Unread, add_stretches, too_long};
+use super::extensions::{Extensions, checked};
+use super::sparse::{FILE_BYTES_MOST, Layout, SpoolFailure, add_stretches, too_long};
 use crate::spool::{Content, HELD_FILE_BYTES};
-use crate::tar_records::{BLOCK, COMMENT, Stretch, Told, decimal, records, told_by};
+use crate::tar_records::{BLOCK, Stretch};
 
 /// The longest extension header (records, a long name) that is read.
 const EXTENSION_LIMIT_BYTES: u64 = 1024 * 1024;
-/// Why a tar cannot be read on.
+/// The reason why a tar cannot be read any further.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TarError {
-    /// It is none.
+    /// It is not a tar.
     #[error("not a tar archive")]
     NotATar,
     /// It ends in the middle of something.
     #[error("the archive is cut off in the middle of {what}")]
     CutOff { what: String },
-    /// It ends without its end.
+    /// It lacks the end mark.
     #[error("the archive has no end mark: it was cut off")]
     NoEnd,
-    /// A header is none.
+    /// A header is not valid.
     #[error(
         "the archive is damaged or was cut off by `bucky tar`: there is no header at byte {at}"
     )]
     Damaged { at: u64 },
-    /// An extension header is longer than anybody needs.
+    /// An extension header is longer than any real one.
     #[error(
         "the archive has an extension header of {bytes} bytes at byte {at}; the limit is {EXTENSION_LIMIT_BYTES}"
     )]
@@ -47,32 +48,32 @@ pub(crate) enum TarError {
     /// The thread that reads it stopped before the end.
     #[error("the archive was not read to its end; this is a defect of bucky, please report it")]
     Unfinished,
-    /// What is behind fails, or its compression is damaged.
+    /// The input fails, or its compression is damaged.
     #[error("cannot read the rest of the archive")]
     Read(#[source] io::Error),
 }
 
 /// A member of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Member {
-    /// Its path as it stands there.
+pub(crate) struct TarMember {
+    /// Its path, unchanged.
     pub(crate) path: Vec<u8>,
-    /// Mode and time of change.
+    /// Its mode and modification time.
     pub(crate) meta: FileMeta,
     /// What it is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: MemberKind,
 }
 
 /// What a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A file; whether the archive has it with holes.
+pub(crate) enum MemberKind {
+    /// A file; `is_sparse` if the archive stores it with holes.
     File { content: Content, digest: Digest, is_sparse: bool },
-    /// A file that cannot be used: why.
+    /// A file that cannot be used, and the reason.
     Unusable(String),
     /// A folder.
     Folder,
-    /// Something else: what.
+    /// Something else, by its name.
     Other(&'static str),
 }
 
@@ -84,40 +85,28 @@ pub(crate) struct TarReader<R> {
     held_bytes: u64,
 }
 
-/// What extension headers say of the member that follows.
-#[derive(Default)]
-struct Extensions {
-    /// Whether there are any.
-    is_there: bool,
-    path: Option<Vec<u8>>,
-    bytes: Option<u64>,
-    mtime: Option<u64>,
-    told: Option<Told>,
-    sparse: SparseRecords,
-}
-
 impl<R: Read> TarReader<R> {
     /// Reads from `reader`.
     pub(crate) fn new(reader: R) -> Self {
         Self::holding_at_most(reader, HELD_FILE_BYTES)
     }
 
-    /// Reads from `reader`; files that are longer than `held_bytes` go into temporary files.
+    /// Reads from `reader`; files longer than `held_bytes` go into temporary files.
     pub(super) fn holding_at_most(reader: R, held_bytes: u64) -> Self {
         Self { reader, at: 0, held_bytes }
     }
 
-    /// The next member; none at the end, which is looked for to the last byte.
+    /// The next member, or `None` at the end. At the end, everything up to the last byte is checked.
     ///
     /// # Errors
     /// [`TarError`]; nothing more can be read then.
-    pub(crate) fn next(&mut self) -> Result<Option<Member>, TarError> {
+    pub(crate) fn next(&mut self) -> Result<Option<TarMember>, TarError> {
         let mut extensions = Extensions::default();
         loop {
             let at = self.at;
             let Some(header) = self.header()? else {
                 if extensions.is_there {
-                    // It is told of a member that is not there any more.
+                    // The extension is about a member, and that is missing.
                     return Err(TarError::Damaged { at });
                 }
                 self.end()?;
@@ -137,7 +126,7 @@ impl<R: Read> TarReader<R> {
                     name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
                     extensions.path = Some(name);
                 }
-                // What they say of all members, or of where a link leads, is of no use here.
+                // What they say about all members, or about the target of a link, is not needed.
                 EntryType::XGlobalHeader | EntryType::GNULongLink => {
                     self.extension(size, at)?;
                 }
@@ -146,7 +135,7 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    /// The next header; none where an empty block stands in its place.
+    /// The next header, or `None` if there is an empty block instead.
     fn header(&mut self) -> Result<Option<Header>, TarError> {
         let at = self.at;
         let mut header = Header::new_old();
@@ -166,7 +155,8 @@ impl<R: Read> TarReader<R> {
         Ok(Some(header))
     }
 
-    /// Reads what is behind the first empty block: nothing but zeros. The last block is not always there.
+    /// Reads what follows the first empty block: only zeros are allowed. Some programs do not write the
+    /// second block.
     fn end(&mut self) -> Result<(), TarError> {
         let mut block = [0; BLOCK];
         loop {
@@ -192,13 +182,13 @@ impl<R: Read> TarReader<R> {
         header: &Header,
         size: u64,
         extensions: Extensions,
-    ) -> Result<Member, TarError> {
+    ) -> Result<TarMember, TarError> {
         let size = extensions.bytes.unwrap_or(size);
         let meta = FileMeta {
             mode: header.mode().unwrap_or(0o644) & 0o777,
             mtime: extensions.mtime.or_else(|| header.mtime().ok()).unwrap_or(0),
         };
-        let Extensions { path, told, sparse, .. } = extensions;
+        let Extensions { path, comment, sparse, .. } = extensions;
         let recorded = sparse.name.clone().or(path);
         let path_digest = recorded.as_ref().map(|path| Digest::of(path));
         let path = recorded.unwrap_or_else(|| header.path_bytes().into_owned());
@@ -210,22 +200,22 @@ impl<R: Read> TarReader<R> {
                 map.map(|(bytes, map)| Layout::Mapped(bytes, map))
             }
             kind => {
-                // A link may tell the length of what it leads to, and has no content.
+                // A link may state the length of its target; it has no content.
                 let has_none = matches!(kind, EntryType::Link | EntryType::Symlink);
                 self.skip(if has_none { 0 } else { size }, &shown)?;
-                return Ok(Member { kind: described(kind), path, meta });
+                return Ok(TarMember { kind: described(kind), path, meta });
             }
         };
         let is_sparse = layout.as_ref().is_ok_and(|layout| !matches!(layout, Layout::Whole));
         let content = self.content(size, layout, &shown)?;
         let digest = content.and_then(|content| {
-            checked(&content, told, path_digest).map(|digest| (content, digest))
+            checked(&content, comment, path_digest).map(|digest| (content, digest))
         });
-        let kind = digest.map(|(content, digest)| Kind::File { content, digest, is_sparse });
-        Ok(Member { kind: kind.unwrap_or_else(Kind::Unusable), path, meta })
+        let kind = digest.map(|(content, digest)| MemberKind::File { content, digest, is_sparse });
+        Ok(TarMember { kind: kind.unwrap_or_else(MemberKind::Unusable), path, meta })
     }
 
-    /// The file of which the archive has so many bytes; or why there is none.
+    /// The file whose data in the archive has this many bytes, or the reason why it cannot be used.
     fn content(
         &mut self,
         bytes: u64,
@@ -249,7 +239,7 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    /// A file that is too long for memory, in a temporary file; or why there is none.
+    /// A file that is too long for memory, in a temporary file, or the reason why it cannot be used.
     fn spooled(
         &mut self,
         bytes: u64,
@@ -260,22 +250,22 @@ impl<R: Read> TarReader<R> {
         let spool = layout.spool(&mut stored);
         let left = stored.limit();
         self.at += bytes - left;
-        // What is left of a file that cannot be used, and what fills the last block up.
+        // The rest of a file that cannot be used, and the padding of the last block.
         let rest = left + filling(bytes);
         match spool {
             Ok(spool) => {
                 self.pass_over(rest, shown)?;
                 Ok(Ok(Content::Spooled(spool)))
             }
-            Err(Unread::File(reason)) => {
+            Err(SpoolFailure::File(reason)) => {
                 self.pass_over(rest, shown)?;
                 Ok(Err(reason))
             }
-            Err(Unread::Archive(error)) => Err(broken(error, shown)),
+            Err(SpoolFailure::Archive(error)) => Err(broken(error, shown)),
         }
     }
 
-    /// The length of an old sparse file and where its data lies; further headers of it are read.
+    /// The length of a sparse file in the old format, and where its data is; reads its further headers.
     fn gnu_sparse(
         &mut self,
         header: &Header,
@@ -301,10 +291,10 @@ impl<R: Read> TarReader<R> {
         Ok(stretches.and_then(|stretches| Ok((real?, stretches))))
     }
 
-    /// So many bytes, and what fills the last block up.
+    /// Reads this many bytes, and the padding of the last block.
     fn data(&mut self, bytes: u64, what: &impl Fn() -> String) -> Result<Vec<u8>, TarError> {
         let mut data = Vec::new();
-        // Grows with what comes, and not by what was announced.
+        // The buffer grows with the data that arrives, not by the announced length.
         let read = self.reader.by_ref().take(bytes).read_to_end(&mut data);
         let read = read.map_err(|error| broken(error, what))?;
         self.at += read as u64;
@@ -315,7 +305,7 @@ impl<R: Read> TarReader<R> {
         Ok(data)
     }
 
-    /// Passes so many bytes over, and what fills the last block up.
+    /// Skips this many bytes, and the padding of the last block.
     fn skip(&mut self, bytes: u64, what: &impl Fn() -> String) -> Result<(), TarError> {
         self.pass_over(bytes.saturating_add(filling(bytes)), what)
     }
@@ -327,7 +317,7 @@ impl<R: Read> TarReader<R> {
         if skipped < bytes { Err(TarError::CutOff { what: what() }) } else { Ok(()) }
     }
 
-    /// Fills `buffer` as far as it goes.
+    /// Fills `buffer` as far as possible.
     fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, TarError> {
         let mut filled = 0;
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -343,7 +333,7 @@ impl<R: Read> TarReader<R> {
     }
 }
 
-/// What a reader says that is at its end too early, as a decompressor does, or fails.
+/// The error of an input that ends too early, such as a decompressor's, or that fails.
 fn broken(error: io::Error, what: &impl Fn() -> String) -> TarError {
     if error.kind() == io::ErrorKind::UnexpectedEof {
         return TarError::CutOff { what: what() };
@@ -355,7 +345,7 @@ fn filling(bytes: u64) -> u64 {
     (BLOCK as u64 - bytes % BLOCK as u64) % BLOCK as u64
 }
 
-/// The sum of all bytes of a header, those of the checksum itself counting as spaces.
+/// The sum of all bytes of a header; those of the checksum itself count as spaces.
 fn checksum(header: &Header) -> u32 {
     let bytes = header.as_bytes();
     let (before, rest) = bytes.split_at(148);
@@ -363,65 +353,18 @@ fn checksum(header: &Header) -> u32 {
     before.iter().chain(after).map(|byte| u32::from(*byte)).sum::<u32>() + 8 * u32::from(b' ')
 }
 
-/// What a member is that is no file.
-fn described(kind: EntryType) -> Kind {
+/// The kind of a member that is not a file.
+fn described(kind: EntryType) -> MemberKind {
     match kind {
-        // An old tar tells a folder by the end of its name; an incremental one has a list with it.
-        EntryType::Directory | EntryType::Regular | EntryType::Continuous => Kind::Folder,
+        // An old tar marks a folder by the end of its name; in an incremental one it has a list as its
+        // content.
+        EntryType::Directory | EntryType::Regular | EntryType::Continuous => MemberKind::Folder,
         // The name of a volume.
-        kind if matches!(kind.as_byte(), b'D' | b'V') => Kind::Folder,
-        EntryType::Symlink => Kind::Other("a symbolic link"),
-        EntryType::Link => Kind::Other("a hard link"),
-        EntryType::Char | EntryType::Block => Kind::Other("a device"),
-        EntryType::Fifo => Kind::Other("a FIFO"),
-        _ => Kind::Other("of an unknown kind"),
-    }
-}
-
-/// The digest of a file, if it is what was put into the archive, as far as the archive says that; else why not. `path` is
-/// the digest of a name that stands in a record.
-fn checked(content: &Content, told: Option<Told>, path: Option<Digest>) -> Result<Digest, String> {
-    let digest = match content {
-        Content::Held(content) => Digest::of(content),
-        Content::Spooled(spool) => spool.digest(),
-    };
-    match told {
-        Some(Told::Damaged) => Err("it is damaged: cannot read its digest".into()),
-        Some(Told::Digests(told)) if told.content != digest => {
-            Err(format!("it is damaged: its digest is {digest}, but it was {}", told.content))
-        }
-        Some(Told::Digests(told)) if told.path.is_some() && told.path != path => {
-            Err("its name is damaged: the digest does not match".into())
-        }
-        Some(Told::Digests(_) | Told::Nothing) | None => Ok(digest),
-    }
-}
-
-impl Extensions {
-    /// Reads records; none where they are damaged. What they would have said of the member is not guessed.
-    fn read(&mut self, bytes: &[u8]) -> Option<()> {
-        for (key, value) in records(bytes)? {
-            match key {
-                b"path" => self.path = Some(value.to_vec()),
-                b"size" => self.bytes = Some(decimal(value)?),
-                // Fractions of a second, and times before 1970, are of no use here.
-                b"mtime" => {
-                    let seconds = value.split(|byte| *byte == b'.').next();
-                    self.mtime = seconds.and_then(decimal);
-                }
-                key if key == COMMENT.as_bytes() => {
-                    let told = told_by(value);
-                    if told != Told::Nothing {
-                        self.told = Some(told);
-                    }
-                }
-                key => {
-                    if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
-                        self.sparse.read(key, value);
-                    }
-                }
-            }
-        }
-        Some(())
+        kind if matches!(kind.as_byte(), b'D' | b'V') => MemberKind::Folder,
+        EntryType::Symlink => MemberKind::Other("a symbolic link"),
+        EntryType::Link => MemberKind::Other("a hard link"),
+        EntryType::Char | EntryType::Block => MemberKind::Other("a device"),
+        EntryType::Fifo => MemberKind::Other("a FIFO"),
+        _ => MemberKind::Other("of an unknown kind"),
     }
 }

@@ -1,4 +1,5 @@
-//! The reader of tars: what our writer makes, what is cut off or damaged, and numbers that nobody should believe.
+//! The reader of tars: what our writer creates, what is cut off or damaged, and numbers that must not be
+//! trusted.
 
 use std::io::Write;
 
@@ -8,15 +9,15 @@ use bucky_whisper::Digest;
 use tar::{EntryType, Header};
 
 use super::sparse::FILE_BYTES_MOST;
-use super::tar_reader::{Kind, Member, TarError, TarReader};
-use crate::backup::{Form, TarWriter};
+use super::tar_reader::{MemberKind, TarError, TarMember, TarReader};
+use crate::backup::{TarForm, TarWriter};
 use crate::spool::{Content, HELD_FILE_BYTES};
 use crate::tar_records::record;
 
 const META: FileMeta = FileMeta { mode: 0o640, mtime: 1_700_000_000 };
 
-/// All members, and how it ended: the same whether files are held in memory or lie in temporary files.
-fn read(bytes: &[u8]) -> (Vec<Member>, Result<(), TarError>) {
+/// All members, and how it ended. The result must be the same with files in memory and in temporary files.
+fn read(bytes: &[u8]) -> (Vec<TarMember>, Result<(), TarError>) {
     let (held, end) = read_holding(bytes, HELD_FILE_BYTES);
     let (spooled, end_of_spooled) = read_holding(bytes, 0);
     assert_eq!(held, spooled);
@@ -24,25 +25,25 @@ fn read(bytes: &[u8]) -> (Vec<Member>, Result<(), TarError>) {
     (held, end)
 }
 
-fn read_holding(bytes: &[u8], held_bytes: u64) -> (Vec<Member>, Result<(), TarError>) {
+fn read_holding(bytes: &[u8], held_bytes: u64) -> (Vec<TarMember>, Result<(), TarError>) {
     let mut reader = TarReader::holding_at_most(bytes, held_bytes);
     let mut members = Vec::new();
     loop {
         match reader.next() {
-            Ok(Some(Member {
-                kind: Kind::File { content: Content::Spooled(spool), digest, is_sparse },
+            Ok(Some(TarMember {
+                kind: MemberKind::File { content: Content::Spooled(spool), digest, is_sparse },
                 path,
                 meta,
             })) => {
                 let content = Content::Held(spool.content().unwrap());
-                members.push(Member {
-                    kind: Kind::File { content, digest, is_sparse },
+                members.push(TarMember {
+                    kind: MemberKind::File { content, digest, is_sparse },
                     path,
                     meta,
                 });
             }
             Ok(Some(member)) => {
-                if let Kind::File { content: Content::Held(content), .. } = &member.kind {
+                if let MemberKind::File { content: Content::Held(content), .. } = &member.kind {
                     assert!(content.len() as u64 <= held_bytes, "{:?}", member.path);
                 }
                 members.push(member);
@@ -53,19 +54,19 @@ fn read_holding(bytes: &[u8], held_bytes: u64) -> (Vec<Member>, Result<(), TarEr
     }
 }
 
-fn whole(bytes: &[u8]) -> Vec<Member> {
+fn whole(bytes: &[u8]) -> Vec<TarMember> {
     let (members, end) = read(bytes);
     end.unwrap();
     members
 }
 
-fn file(path: &str, content: &[u8]) -> Member {
+fn file(path: &str, content: &[u8]) -> TarMember {
     let (digest, content) = (Digest::of(content), Content::Held(content.to_vec()));
-    let kind = Kind::File { content, digest, is_sparse: false };
-    Member { path: path.into(), meta: META, kind }
+    let kind = MemberKind::File { content, digest, is_sparse: false };
+    TarMember { path: path.into(), meta: META, kind }
 }
 
-/// Contents with holes and without, under names short, long and not ASCII.
+/// Contents with and without holes, under short, long and non-ASCII names.
 fn files() -> Vec<(String, Vec<u8>)> {
     let mut holes = vec![0; 50_000];
     holes[5_000..5_100].fill(1);
@@ -77,7 +78,7 @@ fn files() -> Vec<(String, Vec<u8>)> {
     files.collect()
 }
 
-fn archive(form: Form) -> Vec<u8> {
+fn archive(form: TarForm) -> Vec<u8> {
     let mut writer = TarWriter::new(Vec::new(), form);
     for (path, content) in files() {
         writer.append(&path, META, &content).unwrap();
@@ -85,7 +86,7 @@ fn archive(form: Form) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
-/// One member of this kind with this header field set, and records before it.
+/// One member of this kind with this header field, and records before it.
 fn one(records: &[u8], prepare: impl Fn(&mut Header), content: &[u8]) -> Vec<u8> {
     let mut tar = Vec::new();
     let mut add = |header: &mut Header, content: &[u8]| {
@@ -113,26 +114,30 @@ fn one(records: &[u8], prepare: impl Fn(&mut Header), content: &[u8]) -> Vec<u8>
 
 fn unusable(bytes: &[u8]) -> String {
     match whole(bytes).remove(0).kind {
-        Kind::Unusable(reason) => reason,
+        MemberKind::Unusable(reason) => reason,
         kind => panic!("{kind:?}"),
     }
 }
 
 #[test]
 fn what_was_written_is_read_with_holes_and_without() {
-    for form in [Form::Whole, Form::Sparse] {
+    for form in [TarForm::Whole, TarForm::Sparse] {
         let read = whole(&archive(form));
         assert_eq!(read.len(), files().len());
         for (mut member, (path, content)) in read.into_iter().zip(files()) {
-            if let Kind::File { is_sparse, .. } = &mut member.kind {
-                // The file with holes is one with holes again.
+            if let MemberKind::File { is_sparse, .. } = &mut member.kind {
+                // The file with holes is sparse again.
                 let has_holes = content.iter().filter(|byte| **byte == 0).count() > 4096;
-                assert_eq!(std::mem::take(is_sparse), form == Form::Sparse && has_holes, "{path}");
+                assert_eq!(
+                    std::mem::take(is_sparse),
+                    form == TarForm::Sparse && has_holes,
+                    "{path}"
+                );
             }
             assert!(member == file(&path, &content), "{form:?}: {path}");
         }
     }
-    assert!(archive(Form::Sparse).len() < archive(Form::Whole).len() / 3);
+    assert!(archive(TarForm::Sparse).len() < archive(TarForm::Whole).len() / 3);
     assert_eq!(whole(&[0; 1024]), []);
     assert_eq!(whole(&[0; 10_240]), []);
 }
@@ -146,10 +151,10 @@ fn an_archive_of_a_daemon_is_read_too() {
     assert_eq!(members[1].path, b".bucky-report.json");
 }
 
-/// Whatever is left of it, what is read is what was written, and that something is missing is noticed.
+/// Wherever it is cut off, what is read is what was written, and the missing part is noticed.
 #[test]
 fn an_archive_that_is_cut_off_anywhere_is_noticed() {
-    for form in [Form::Whole, Form::Sparse] {
+    for form in [TarForm::Whole, TarForm::Sparse] {
         let bytes = archive(form);
         let expected = whole(&bytes);
         let end = bytes.len() - 1024;
@@ -158,14 +163,14 @@ fn an_archive_that_is_cut_off_anywhere_is_noticed() {
             assert!(ended.is_err(), "cut off at {at} of {}", bytes.len());
             assert_eq!(members, expected[..members.len()], "cut off at {at}");
         }
-        // Of the two empty blocks the second is not always there.
+        // Some programs write only one of the two empty blocks.
         assert!(read(&bytes[..end + 512]).1.is_ok());
     }
 }
 
 #[test]
 fn what_is_cut_off_inside_of_a_compression_is_noticed() {
-    let bytes = archive(Form::Whole);
+    let bytes = archive(TarForm::Whole);
     for encoding in [Encoding::Gzip, Encoding::Zstd] {
         let mut encoder = encoding.encoder(Vec::new()).unwrap();
         encoder.write_all(&bytes).unwrap();
@@ -185,17 +190,17 @@ fn what_is_cut_off_inside_of_a_compression_is_noticed() {
     }
 }
 
-/// Whisper has no checksums: a byte that has turned would become points.
+/// Whisper files have no checksums: a flipped byte would become points.
 #[test]
 fn no_damaged_byte_gets_into_a_file_or_a_name() {
-    for form in [Form::Whole, Form::Sparse] {
+    for form in [TarForm::Whole, TarForm::Sparse] {
         let bytes = archive(form);
         let expected = whole(&bytes);
         for at in (0..bytes.len() - 1024).step_by(61) {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x10;
             for member in read(&damaged).0 {
-                let is_file = matches!(member.kind, Kind::File { .. });
+                let is_file = matches!(member.kind, MemberKind::File { .. });
                 let is_known = expected
                     .iter()
                     .any(|known| (known.kind == member.kind) && (known.path == member.path));
@@ -207,8 +212,8 @@ fn no_damaged_byte_gets_into_a_file_or_a_name() {
 
 #[test]
 fn what_follows_the_end_is_not_passed_over() {
-    let mut two = archive(Form::Whole);
-    two.extend(archive(Form::Whole));
+    let mut two = archive(TarForm::Whole);
+    two.extend(archive(TarForm::Whole));
     let (members, ended) = read(&two);
     assert_eq!(members.len(), files().len());
     assert!(matches!(ended, Err(TarError::MoreBehind)), "{ended:?}");
@@ -218,7 +223,7 @@ fn what_follows_the_end_is_not_passed_over() {
     }
 }
 
-/// Records and a long name are about a member: without one, something is missing.
+/// Records and a long name describe a member: without one, something is missing.
 #[test]
 fn an_extension_without_its_member_is_damage() {
     for (kind, content) in [
@@ -237,12 +242,12 @@ fn an_extension_without_its_member_is_damage() {
 #[test]
 fn what_is_no_file_is_told_for_what_it_is() {
     for (kind, expected) in [
-        (EntryType::Directory, Kind::Folder),
-        (EntryType::new(b'D'), Kind::Folder),
-        (EntryType::Symlink, Kind::Other("a symbolic link")),
-        (EntryType::Link, Kind::Other("a hard link")),
-        (EntryType::Fifo, Kind::Other("a FIFO")),
-        (EntryType::Char, Kind::Other("a device")),
+        (EntryType::Directory, MemberKind::Folder),
+        (EntryType::new(b'D'), MemberKind::Folder),
+        (EntryType::Symlink, MemberKind::Other("a symbolic link")),
+        (EntryType::Link, MemberKind::Other("a hard link")),
+        (EntryType::Fifo, MemberKind::Other("a FIFO")),
+        (EntryType::Char, MemberKind::Other("a device")),
     ] {
         let bytes = one(b"", |header| header.set_entry_type(kind), b"");
         assert_eq!(whole(&bytes)[0].kind, expected, "{kind:?}");
@@ -294,7 +299,7 @@ fn no_number_is_believed() {
     assert!(unusable(&old).contains("real length") || unusable(&old).contains("holes"));
 }
 
-/// Of a thread that panics, the channel is closed, as at the end of an archive.
+/// If a thread panics, the channel is closed, as at the end of an archive.
 #[tokio::test]
 async fn a_thread_that_stops_before_the_end_is_no_end() {
     let (sender, mut members) = tokio::sync::mpsc::channel(2);

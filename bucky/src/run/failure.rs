@@ -1,4 +1,4 @@
-//! Why metrics do not make it, and which of them are named to people.
+//! Why metrics fail, and which of them are named to people.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,19 @@ use bucky_api::DaemonAddr;
 
 use super::failure_kind::FailureKind;
 
-/// How many failures are named on standard error; `--errors` has all.
+/// How many failures are named on standard error; `--errors` lists all.
 const NAMED: u64 = 1_000;
-/// How many of one node where all have the same cause.
+/// How many failures of one node are named if all have the same cause.
 const NAMED_ALIKE: u64 = 3;
 
-/// Why a metric did not make it.
+/// Why a metric failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// The node it failed at.
+    /// The node where it failed.
     pub(crate) node: DaemonAddr,
-    /// What kind of failure, for the summary.
+    /// The kind of failure, for the summary.
     pub(crate) kind: FailureKind,
-    /// In words.
+    /// The reason, as text.
     pub(crate) reason: String,
 }
 
@@ -104,7 +104,7 @@ mod tests {
         assert!(lines.last().unwrap().contains("--errors FILE names all"));
     }
 
-    /// One cause, and thousands of lines that say it, would bury what else has failed.
+    /// A thousand lines about one cause would hide all other failures.
     #[test]
     fn of_a_node_that_is_away_few_metrics_are_named() {
         let mut naming = Naming::default();

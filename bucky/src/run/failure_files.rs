@@ -1,4 +1,4 @@
-//! The files in which every failure is written: ours, with the reason, and the Go tool's.
+//! The files that list every failure: ours, with the reason, and the Go tool's.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -11,7 +11,7 @@ use bucky_api::DaemonAddr;
 use super::failure::Failure;
 use crate::output::log_time;
 
-/// Where failures are written.
+/// The files that list failures.
 #[derive(Default)]
 pub(crate) struct FailureFiles {
     /// `--errors`: `NODE TAB METRIC TAB REASON`, of this run.
@@ -21,10 +21,10 @@ pub(crate) struct FailureFiles {
 }
 
 impl FailureFiles {
-    /// The files at these paths.
+    /// Opens the files at these paths.
     ///
     /// # Errors
-    /// Where one cannot be written.
+    /// If one cannot be opened for writing.
     pub(crate) fn open(reasons: Option<&Path>, copies: Option<&Path>) -> anyhow::Result<Self> {
         let cannot = |path: &Path| format!("cannot write {}", path.display());
         let reasons = reasons
@@ -39,8 +39,8 @@ impl FailureFiles {
         Ok(Self { reasons, copies })
     }
 
-    /// Writes that `metric` of `source` failed. What was copied and only not deleted is not in the Go tool's file. Gives
-    /// what cannot be written any more.
+    /// Writes that `metric` of `source` failed. A metric that was copied and only not deleted is not written
+    /// to the Go tool's file. Returns the files that cannot be written.
     pub(super) fn write(
         &mut self,
         metric: &str,
@@ -66,7 +66,7 @@ impl FailureFiles {
         broken
     }
 
-    /// Writes what is held back; gives what does not take it.
+    /// Writes what is buffered; returns the files that cannot be written.
     pub(super) fn flush(&mut self) -> Vec<(&'static str, io::Error)> {
         let files = [("--errors", &mut self.reasons), ("-metric-err-file", &mut self.copies)];
         let flushed = files
@@ -102,8 +102,8 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "earlier", "it is appended to");
         // 2006/01/02 15:04:05, and a space.
-        let told: Vec<&str> = lines[1..].iter().map(|line| &line[20..]).collect();
-        assert_eq!(told, ["src,m.one,a:4242", "dst,m.two,b:4242"], "what was copied is not in it");
+        let said: Vec<&str> = lines[1..].iter().map(|line| &line[20..]).collect();
+        assert_eq!(said, ["src,m.one,a:4242", "dst,m.two,b:4242"], "what was copied is not in it");
         assert!(lines[1].starts_with("20") && lines[1].as_bytes()[4] == b'/', "{}", lines[1]);
     }
 }

@@ -14,16 +14,17 @@ pub(crate) enum FailureKind {
     NodeAway,
     /// The destination has no room, which closes it for the run.
     NoSpace,
-    /// The metric is where it belongs, and also still at a source that somebody writes to.
+    /// The metric is where it belongs, and also still at a source that something writes to.
     StillWrittenTo,
     /// The metric is where it belongs, and its source did not delete it.
     NotDeleted,
     /// The metric is where it belongs, and was not deleted because of a clock.
     ClockDiffers,
-    /// The metric is where it belongs, and stays at its source, as go-carbon keeps late points of it there.
+    /// The metric is where it belongs, and stays at its source because go-carbon keeps late points of it
+    /// there.
     LatePoints,
-    /// Points have no place at an owner, because another storage schema made the file there. It is reported for each pair of
-    /// schemas.
+    /// Points have no place at an owner, because another storage schema made the file there. It is reported
+    /// for each pair of schemas.
     OtherSchema,
     /// The source has no such file.
     SourceMissing,

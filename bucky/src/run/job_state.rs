@@ -1,11 +1,11 @@
-//! The Go tool's job state file: which metrics were copied from where to where, a line of JSON each.
+//! The Go tool's job state file: one line of JSON for each metric that was copied.
 //!
-//! `{"SrcServer":"a:4242","DstServer":"b:4242","OldName":"m","NewName":"m"}`. Only what succeeded is in it, so that a copy
-//! that was stopped goes on where it was, and what failed is tried again (D27: the Go tool writes what failed as well). Every
-//! line counts, the first too; a job of a node that takes no part today is nobody's. A line without its end was cut off
-//! by a crash and does not count.
+//! `{"SrcServer":"a:4242","DstServer":"b:4242","OldName":"m","NewName":"m"}`. It lists only what succeeded.
+//! So a copy that was stopped continues where it was, and what failed is tried again (D27: the Go tool also
+//! lists what failed). Every line counts, also the first. A job of a node that does not take part today is
+//! ignored. A line without its end was cut off by a crash and does not count.
 //!
-//! Of each job that is found there its digest is kept: 16 bytes, however long its names are.
+//! Each job that is found there is kept as a digest of 16 bytes, however long its names are.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
@@ -16,12 +16,12 @@ use bucky_api::DaemonAddr;
 use bucky_whisper::{Digest, LockError, lock_exclusive};
 use serde::{Deserialize, Serialize};
 
-/// The longest line that is read: two of the longest names, escaped, and two addresses.
+/// The longest line that is read. It has room for two of the longest names, escaped, and two addresses.
 const LINE_LIMIT_BYTES: u64 = 64 * 1024;
 /// How every line begins, the Go tool's too.
 const LINE_START: &[u8] = b"{\"SrcServer\":\"";
 
-/// Why a job state file cannot be used.
+/// The reason why a job state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JobStateError {
     /// It cannot be opened, read or written.
@@ -32,14 +32,14 @@ pub(crate) enum JobStateError {
         #[source]
         source: io::Error,
     },
-    /// Another run has it.
+    /// Another run uses it.
     #[error("the job state file {path:?} is in use by another run")]
     InUse {
         path: PathBuf,
         #[source]
         source: LockError,
     },
-    /// A line, other than the last, that is none.
+    /// A line, other than the last, is not a job.
     #[error("line {line} of {path:?} is not a job; give another file, or remove this line")]
     BadLine {
         path: PathBuf,
@@ -51,10 +51,10 @@ pub(crate) enum JobStateError {
 
 /// A metric that was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Job<'a> {
-    /// From where.
+pub(crate) struct CopyJob<'a> {
+    /// The node that it came from.
     pub(crate) source: &'a DaemonAddr,
-    /// To where.
+    /// The node that it went to.
     pub(crate) destination: &'a DaemonAddr,
     /// Its name at the source.
     pub(crate) old: &'a str,
@@ -65,15 +65,15 @@ pub(crate) struct Job<'a> {
 /// A line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Line {
+struct JobLine {
     src_server: String,
     dst_server: String,
     old_name: String,
     new_name: String,
 }
 
-impl Line {
-    fn of(job: Job<'_>) -> Self {
+impl JobLine {
+    fn of(job: CopyJob<'_>) -> Self {
         Self {
             src_server: job.source.to_string(),
             dst_server: job.destination.to_string(),
@@ -83,7 +83,7 @@ impl Line {
     }
 
     fn digest(&self) -> Digest {
-        // No name has a NUL.
+        // No name contains a NUL.
         let parts = [&self.src_server, &self.dst_server, &self.old_name, &self.new_name];
         Digest::of(parts.map(String::as_str).join("\0").as_bytes())
     }
@@ -98,7 +98,7 @@ pub(crate) struct JobState {
 }
 
 impl JobState {
-    /// Opens the file at `path`, or begins one there.
+    /// Opens the file at `path`, or creates it.
     ///
     /// # Errors
     /// [`JobStateError`].
@@ -113,26 +113,26 @@ impl JobState {
         lock_exclusive(&file, Duration::ZERO)
             .map_err(|source| JobStateError::InUse { path: path.to_owned(), source })?;
         let (done, whole_bytes) = read(path, &file)?;
-        // A line that was cut off would spoil the next one.
+        // The next line would continue one that was cut off.
         file.set_len(whole_bytes).map_err(failed("written"))?;
         Ok(Self { writer: BufWriter::new(file), path: path.to_owned(), done })
     }
 
-    /// Whether an earlier run did this.
-    pub(crate) fn is_done(&self, job: Job<'_>) -> bool {
-        self.done.binary_search(&Line::of(job).digest()).is_ok()
+    /// Whether an earlier run did this job.
+    pub(crate) fn is_done(&self, job: CopyJob<'_>) -> bool {
+        self.done.binary_search(&JobLine::of(job).digest()).is_ok()
     }
 
-    /// Notes what is done.
+    /// Appends these jobs.
     ///
     /// # Errors
     /// [`JobStateError::Io`].
     pub(crate) fn note<'a>(
         &mut self,
-        jobs: impl IntoIterator<Item = Job<'a>>,
+        jobs: impl IntoIterator<Item = CopyJob<'a>>,
     ) -> Result<(), JobStateError> {
         let written = jobs.into_iter().try_for_each(|job| {
-            serde_json::to_writer(&mut self.writer, &Line::of(job))?;
+            serde_json::to_writer(&mut self.writer, &JobLine::of(job))?;
             self.writer.write_all(b"\n")
         });
         written.and_then(|()| self.writer.flush()).map_err(|source| JobStateError::Io {
@@ -143,7 +143,7 @@ impl JobState {
     }
 }
 
-/// The jobs in `file`, sorted, and how much of it is whole lines.
+/// The jobs in `file`, sorted, and how many bytes of it are whole lines.
 fn read(path: &Path, file: impl Read) -> Result<(Vec<Digest>, u64), JobStateError> {
     let bad = |line, source| JobStateError::BadLine { path: path.to_owned(), line, source };
     let mut reader = BufReader::new(file);
@@ -160,7 +160,7 @@ fn read(path: &Path, file: impl Read) -> Result<(Vec<Digest>, u64), JobStateErro
             }
             break;
         }
-        let line: Line =
+        let line: JobLine =
             serde_json::from_slice(&text).map_err(|source| bad(number, Some(source)))?;
         done.push(line.digest());
         whole_bytes += len_bytes;
@@ -170,8 +170,8 @@ fn read(path: &Path, file: impl Read) -> Result<(Vec<Digest>, u64), JobStateErro
     Ok((done, whole_bytes))
 }
 
-/// Whether `text`, which has no end of line, can be a line that was cut off: it is removed. Any other file that was given
-/// by mistake, the map of names among them, is not.
+/// Whether `text`, which has no end of line, can be a job line that was cut off. Such a line is removed. Any
+/// other file that was given by mistake, such as the map of names, is left alone.
 fn is_beginning(text: &[u8]) -> bool {
     let is_cut_off = text.starts_with(LINE_START) || LINE_START.starts_with(text);
     text.iter().all(|byte| *byte == 0) || is_cut_off
@@ -188,13 +188,14 @@ mod tests {
     fn with_jobs(path: &Path, names: &[&str]) -> Result<Vec<bool>, JobStateError> {
         let state = JobState::open(path)?;
         let (source, destination) = (addr("a"), addr("b"));
-        let job = |name| Job { source: &source, destination: &destination, old: name, new: name };
+        let job =
+            |name| CopyJob { source: &source, destination: &destination, old: name, new: name };
         Ok(names.iter().map(|name| state.is_done(job(name))).collect())
     }
 
     fn note(path: &Path, names: &[&str]) {
         let (source, destination) = (addr("a"), addr("b"));
-        let jobs = names.iter().map(|name| Job {
+        let jobs = names.iter().map(|name| CopyJob {
             source: &source,
             destination: &destination,
             old: name,
@@ -203,7 +204,7 @@ mod tests {
         JobState::open(path).unwrap().note(jobs).unwrap();
     }
 
-    /// D27: the first line is skipped by the Go tool, and a destination that takes no part today is a panic.
+    /// D27: the Go tool skips the first line, and panics if a destination does not take part today.
     #[test]
     fn every_line_of_a_state_file_counts_and_strangers_do_no_harm() {
         let folder = tempfile::tempdir().unwrap();
@@ -227,7 +228,7 @@ mod tests {
         let other =
             [(&b, &a, "first", "first"), (&a, &c, "first", "first"), (&a, &b, "first", "x")];
         for (source, destination, old, new) in other {
-            assert!(!state.is_done(Job { source, destination, old, new }), "another job");
+            assert!(!state.is_done(CopyJob { source, destination, old, new }), "another job");
         }
     }
 

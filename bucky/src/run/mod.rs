@@ -1,5 +1,5 @@
-//! What every run over a cluster has: an end that an operator can ask for, counts, failures and the files that name them, progress,
-//! and the journal by which a later run goes on.
+//! What every run over a cluster has: a stop that an operator can ask for, counts, failures and the files
+//! that list them, progress, and the journal from which a later run continues.
 
 pub(crate) mod failure;
 pub(crate) mod failure_files;

@@ -1,6 +1,6 @@
-//! Progress for people: a bar on a terminal, a line now and then elsewhere.
+//! Progress for people: a bar on a terminal, and otherwise a line now and then.
 //!
-//! What is shown counts metrics that are finished, never those that were merely handed out.
+//! It counts metrics that are finished, never those that were only started.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::tally::Tally;
 use crate::output::{Output, human_bytes, human_count, human_duration};
 
-/// How often a line comes.
+/// How often a line is printed.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
-/// How often the bar is drawn anew.
+/// How often the bar is drawn.
 const BAR_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What there is to show.
+/// The numbers that are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     /// Metrics that are finished.
@@ -24,14 +24,14 @@ pub(crate) struct Snapshot {
     pub(crate) planned: u64,
     /// Bytes that travelled.
     pub(crate) bytes: u64,
-    /// Metrics that did not make it.
+    /// Metrics that failed.
     pub(crate) failed: u64,
-    /// Since the beginning.
+    /// Time since the start.
     pub(crate) elapsed: Duration,
 }
 
 impl Snapshot {
-    /// The line that tells it.
+    /// The text of these numbers.
     fn line(&self) -> String {
         let percent =
             (self.finished.min(self.planned) * 100).checked_div(self.planned).unwrap_or(100);
@@ -55,7 +55,7 @@ impl Snapshot {
         u64::try_from(u128::from(self.bytes) * 1000 / millis).unwrap_or(u64::MAX)
     }
 
-    /// How long the rest takes at the rate so far.
+    /// How long the rest will take at the rate so far.
     fn eta(&self) -> Option<Duration> {
         let left = self.planned.saturating_sub(self.finished);
         let millis = self.elapsed.as_millis() * u128::from(left) / u128::from(self.finished.max(1));
@@ -64,26 +64,26 @@ impl Snapshot {
     }
 }
 
-/// Shows how far a run has come.
+/// Shows how far a run is.
 pub(crate) trait Progress: Send {
-    /// How often it wants to be told.
+    /// How often it is called.
     fn interval(&self) -> Duration;
-    /// Shows this.
+    /// Shows these numbers.
     fn show(&mut self, snapshot: &Snapshot);
-    /// Takes away what would be in the way of the summary.
+    /// Removes what would be in the way of the summary.
     fn end(&mut self);
 }
 
-/// What suits `output`.
+/// The kind of progress that suits `output`.
 pub(crate) fn for_output(output: &Arc<Output>) -> Box<dyn Progress> {
     if output.is_terminal() {
         Box::new(Bar::new(output))
     } else {
-        Box::new(Line { output: Arc::clone(output) })
+        Box::new(ProgressLines { output: Arc::clone(output) })
     }
 }
 
-/// Shows the progress of `tally` from time to time, until it is aborted.
+/// Shows the progress of `tally` from time to time. It never returns; abort it.
 pub(crate) async fn watch(progress: &mut dyn Progress, tally: &Tally, planned: u64) {
     let mut interval = tokio::time::interval(progress.interval());
     interval.tick().await;
@@ -93,7 +93,7 @@ pub(crate) async fn watch(progress: &mut dyn Progress, tally: &Tally, planned: u
     }
 }
 
-/// The line that tells how far `tally` is of so many metrics.
+/// The line that says how far `tally` is, of `planned` metrics.
 pub(crate) fn line(tally: &Tally, planned: u64) -> String {
     snapshot(tally, planned).line()
 }
@@ -109,12 +109,12 @@ fn snapshot(tally: &Tally, planned: u64) -> Snapshot {
     }
 }
 
-/// A line now and then.
-struct Line {
+/// Prints a line now and then.
+struct ProgressLines {
     output: Arc<Output>,
 }
 
-impl Progress for Line {
+impl Progress for ProgressLines {
     fn interval(&self) -> Duration {
         LINE_INTERVAL
     }
@@ -126,7 +126,7 @@ impl Progress for Line {
     fn end(&mut self) {}
 }
 
-/// A bar.
+/// Draws a bar.
 struct Bar {
     bar: ProgressBar,
 }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(none.line(), "Progress 0 / 0: 100%, 0 B, 0 B/s, ? left");
     }
 
-    /// D35: the Go tool counts what was handed out and says 100 % with nothing done.
+    /// D35: the Go tool counts what was started, and shows 100 % with nothing done.
     #[test]
     fn what_is_shown_is_what_is_finished() {
         let output = Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink()));

@@ -1,10 +1,10 @@
-//! Where one source stands after an earlier run, as the journal tells it.
+//! How far an earlier run was with one source, by the journal.
 
 use std::collections::BTreeSet;
 
 use bucky_whisper::MetricName;
 
-/// Where a source of an earlier run stands.
+/// How far an earlier run was with a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Resume {
     through: Option<MetricName>,
@@ -13,22 +13,22 @@ pub(crate) struct Resume {
 }
 
 impl Resume {
-    /// Where to start reading the source: after this name.
+    /// The name after which reading the source starts.
     pub(crate) fn read_after(&self) -> Option<&MetricName> {
         if self.all_again || !self.failed.is_empty() { None } else { self.through.as_ref() }
     }
 
-    /// Up to which name everything but the failed ones is finished.
+    /// The name up to which everything except the failed metrics is finished.
     pub(crate) fn through(&self) -> Option<&MetricName> {
         if self.all_again { None } else { self.through.as_ref() }
     }
 
-    /// Whether an earlier run is finished with this metric.
+    /// Whether an earlier run finished this metric.
     pub(crate) fn is_finished(&self, metric: &MetricName) -> bool {
         self.through().is_some_and(|through| metric <= through) && !self.failed.contains(metric)
     }
 
-    /// Whether an earlier run failed with this metric.
+    /// Whether this metric failed in an earlier run.
     pub(crate) fn has_failed(&self, metric: &MetricName) -> bool {
         self.failed.contains(metric)
     }
@@ -38,19 +38,19 @@ impl Resume {
         self.through = Some(metric);
     }
 
-    /// Notes that a metric that had failed has made it; tells whether it was remembered.
-    pub(super) fn forgive(&mut self, metric: &MetricName) -> bool {
+    /// Removes a metric that had failed and was moved now; returns whether it was remembered.
+    pub(super) fn remove_failed(&mut self, metric: &MetricName) -> bool {
         self.failed.remove(metric)
     }
 
-    /// Remembers a metric that failed; tells whether that is news.
-    pub(super) fn fail(&mut self, metric: MetricName) -> bool {
+    /// Remembers a metric that failed; returns whether it is new.
+    pub(super) fn add_failed(&mut self, metric: MetricName) -> bool {
         !self.all_again && self.failed.insert(metric)
     }
 
-    /// Notes that more failed than can be remembered: all of the source is looked at again. Gives how many were
-    /// remembered.
-    pub(super) fn forget(&mut self) -> usize {
+    /// Notes that more metrics failed than can be remembered: all of the source is read again. Returns how
+    /// many were remembered.
+    pub(super) fn forget_failed(&mut self) -> usize {
         self.all_again = true;
         std::mem::take(&mut self.failed).len()
     }
@@ -70,10 +70,10 @@ mod tests {
         assert_eq!(resume.read_after(), None);
         resume.finish_through(name("m"));
         assert_eq!(resume.read_after(), Some(&name("m")));
-        resume.fail(name("c"));
+        resume.add_failed(name("c"));
         assert_eq!((resume.read_after(), resume.through()), (None, Some(&name("m"))));
         assert!(resume.is_finished(&name("b")) && !resume.is_finished(&name("c")));
-        resume.forgive(&name("c"));
+        resume.remove_failed(&name("c"));
         assert_eq!(resume.read_after(), Some(&name("m")));
     }
 
@@ -81,9 +81,9 @@ mod tests {
     fn with_too_many_failures_to_remember_all_is_looked_at_again() {
         let mut resume = Resume::default();
         resume.finish_through(name("z"));
-        assert!(resume.fail(name("a")) && !resume.fail(name("a")));
-        assert_eq!(resume.forget(), 1);
-        assert!(!resume.fail(name("b")), "nothing is remembered any more");
+        assert!(resume.add_failed(name("a")) && !resume.add_failed(name("a")));
+        assert_eq!(resume.forget_failed(), 1);
+        assert!(!resume.add_failed(name("b")), "nothing is remembered any more");
         assert_eq!((resume.read_after(), resume.through()), (None, None));
         assert!(!resume.is_finished(&name("a")));
     }

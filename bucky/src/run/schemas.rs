@@ -1,4 +1,5 @@
-//! What a run has seen of files of one metric that different storage schemas made: told by pair of schemas, not by metric.
+//! Metrics whose files were created by different storage schemas. They are reported by pair of schemas, not
+//! by metric.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,44 +10,45 @@ use bucky_whisper::MetricName;
 use crate::counted::{self, counted};
 use crate::output::human_count;
 
-/// How many pairs are told at most; a cluster has a handful of schemas.
+/// How many pairs are reported at most; a cluster has a handful of schemas.
 const PAIRS_MOST: usize = 50;
 
-/// The pairs of schemas that were met.
+/// The pairs of schemas that were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Schemas {
-    pairs: BTreeMap<(FileSchema, FileSchema), Pair>,
+    pairs: BTreeMap<(FileSchema, FileSchema), SchemaPair>,
     /// Metrics of pairs beyond [`PAIRS_MOST`].
     further: u64,
 }
 
-/// What was met of one pair.
+/// What was found for one pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Pair {
+struct SchemaPair {
     metrics: u64,
-    /// Points without place because of the layout, and of these those under a valid coarser point.
+    /// Points without a place because of the layout.
     without_place: u64,
+    /// How many of these have a valid coarser point at the same time.
     coarser: u64,
     /// The resolution of the coarser archive.
     coarser_seconds_per_point: u32,
     /// Metrics of which some points have no place.
     lacking: u64,
-    /// Owners' files that were given the archives of both.
+    /// Owners' files that were given the archives of both schemas.
     reshaped: u64,
-    /// Whether these points stood in the way of the source's delete.
+    /// Metrics whose source was not deleted because of such points.
     kept: u64,
     example: Option<MetricName>,
 }
 
 impl Schemas {
-    /// Takes note of what an owner said of one metric.
+    /// Notes what an owner reported about one metric.
     pub(crate) fn note(&mut self, line: &HealLine) {
         if let Some(difference) = line.difference.as_deref() {
             self.add(&line.metric, difference, line.outcome.is_healed());
         }
     }
 
-    /// Takes note of the difference of one metric's files; `is_healed` where it did not stand in the way.
+    /// Notes how one metric's files differ; `is_healed` if the source can be deleted all the same.
     pub(crate) fn add(
         &mut self,
         metric: &MetricName,
@@ -74,22 +76,22 @@ impl Schemas {
         }
     }
 
-    /// Points without a place, in all pairs.
+    /// Points without a place, of all pairs.
     pub(crate) fn points_without_place(&self) -> u64 {
         self.pairs.values().map(|pair| pair.without_place).sum()
     }
 
-    /// Metrics that have such points, in all pairs.
+    /// Metrics that have such points, of all pairs.
     pub(crate) fn metrics_without_place(&self) -> u64 {
         self.pairs.values().map(|pair| pair.lacking).sum()
     }
 
-    /// What to tell, a line each, where points without a place are treated by `policy`.
-    pub(crate) fn told(&self, policy: OnSchemaDifference) -> Vec<String> {
+    /// The lines to print if points without a place are treated by `policy`.
+    pub(crate) fn lines(&self, policy: OnSchemaDifference) -> Vec<String> {
         let mut lines: Vec<String> = self
             .pairs
             .iter()
-            .flat_map(|((source, owner), pair)| pair.told(source, owner, policy))
+            .flat_map(|((source, owner), pair)| pair.lines(source, owner, policy))
             .collect();
         if self.further > 0 {
             lines.push(format!(
@@ -108,8 +110,8 @@ impl Schemas {
     }
 }
 
-impl Pair {
-    fn told(
+impl SchemaPair {
+    fn lines(
         &self,
         source: &FileSchema,
         owner: &FileSchema,
@@ -172,7 +174,8 @@ fn span(seconds: u32) -> String {
     }
 }
 
-/// Whether a metric's source stays because of the owner's layout, and not for newer timestamps in its slots.
+/// Whether a metric's source stays because of the owner's schema, and not because its slots hold newer
+/// timestamps.
 pub(crate) fn is_of_schema(line: &HealLine) -> bool {
     let gaps = line.difference.iter().flat_map(|difference| &difference.gaps);
     let mut reasons = gaps.map(|gap| gap.reason).peekable();
@@ -184,7 +187,7 @@ pub(crate) fn is_of_schema(line: &HealLine) -> bool {
 
 impl fmt::Display for Schemas {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.told(OnSchemaDifference::Keep).iter().try_for_each(|line| writeln!(f, "{line}"))
+        self.lines(OnSchemaDifference::Keep).iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 
@@ -230,7 +233,7 @@ mod tests {
             schemas.add(&name(&format!("m{number:04}")), &difference(6500, 0), false);
         }
         assert_eq!(
-            schemas.told(OnSchemaDifference::Keep),
+            schemas.lines(OnSchemaDifference::Keep),
             [
                 "1,234 metrics: source 60s:30d,1h:5y, owner 60s:1d: 8,021,000 points have no place at the owner (such as \
                  m0000).",
@@ -244,10 +247,10 @@ mod tests {
     fn what_became_of_the_points_is_said_as_the_policy_has_it() {
         let mut schemas = Schemas::default();
         schemas.add(&name("a"), &difference(60, 60), true);
-        let told = schemas.told(OnSchemaDifference::Coarsen);
-        assert!(told[0].contains("60 points are kept as 1h averages"), "{told:?}");
-        let told = schemas.told(OnSchemaDifference::Drop);
-        assert!(told[0].starts_with("1 metric: ") && told[0].contains("were lost"), "{told:?}");
+        let lines = schemas.lines(OnSchemaDifference::Coarsen);
+        assert!(lines[0].contains("60 points are kept as 1h averages"), "{lines:?}");
+        let lines = schemas.lines(OnSchemaDifference::Drop);
+        assert!(lines[0].starts_with("1 metric: ") && lines[0].contains("were lost"), "{lines:?}");
         let mut reshaped = Schemas::default();
         let after = SchemaDifference {
             owner: schema("60s:30d,1h:5y", "average"),
@@ -255,8 +258,8 @@ mod tests {
             ..difference(0, 0)
         };
         reshaped.add(&name("a"), &after, true);
-        let told = reshaped.told(OnSchemaDifference::Reshape);
-        assert!(told[0].contains("owner 60s:1d: the owners' files were reshaped"), "{told:?}");
+        let lines = reshaped.lines(OnSchemaDifference::Reshape);
+        assert!(lines[0].contains("owner 60s:1d: the owners' files were reshaped"), "{lines:?}");
     }
 
     #[test]
@@ -264,8 +267,8 @@ mod tests {
         let mut schemas = Schemas::default();
         let other = SchemaDifference { owner: schema("60s:30d,1h:5y", "sum"), ..difference(0, 0) };
         schemas.add(&name("a"), &other, true);
-        let told = schemas.told(OnSchemaDifference::Keep);
-        assert_eq!(told.len(), 1);
-        assert!(told[0].contains("source average, x-files factor 0.5; owner sum"), "{told:?}");
+        let lines = schemas.lines(OnSchemaDifference::Keep);
+        assert_eq!(lines.len(), 1);
+        assert!(lines[0].contains("source average, x-files factor 0.5; owner sum"), "{lines:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! The journal as the sources' tasks share it. A journal that cannot be written any more does not end the run.
+//! The journal, shared by the tasks of all sources. If it can no longer be written, the run continues without
+//! it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,14 +9,14 @@ use super::journal::{Journal, JournalError};
 use crate::chain;
 use crate::output::Output;
 
-/// Where the sources' tasks hand in what they have finished.
+/// The journal, shared by the tasks of all sources.
 pub(crate) struct SharedJournal {
     journal: Mutex<Option<Journal>>,
     output: Arc<Output>,
 }
 
 impl SharedJournal {
-    /// For this journal, or for none.
+    /// Shares this journal, if there is one.
     pub(crate) fn new(journal: Option<Journal>, output: Arc<Output>) -> Self {
         Self { journal: Mutex::new(journal), output }
     }
@@ -25,17 +26,17 @@ impl SharedJournal {
         self.with(|journal| journal.through(source, metric));
     }
 
-    /// Notes a metric that did not make it.
+    /// Notes a metric that failed.
     pub(crate) fn failed(&self, source: &str, metric: &MetricName, reason: &str) {
         self.with(|journal| journal.failed(source, metric, reason));
     }
 
-    /// Notes that a metric that had failed has made it.
+    /// Notes that a metric that had failed was moved.
     pub(crate) fn moved(&self, source: &str, metric: &MetricName) {
         self.with(|journal| journal.moved(source, metric));
     }
 
-    /// Ends the journal: removed where nothing is left to be done, else made durable.
+    /// Ends the journal. It is removed if nothing is left to do, and otherwise synced.
     pub(crate) fn end(&self, is_complete: bool) {
         let Some(mut journal) = self.lock().take() else { return };
         let path = journal.path().to_owned();

@@ -1,4 +1,4 @@
-//! The operator's word to stop: once, to finish what is under way; twice, to end at once. SIGUSR1 is a word to stop, and
+//! The operator's request to stop. The first finishes what is in progress; the second stops at once. SIGUSR1
 //! asks how far the run is.
 
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use tokio::sync::watch;
 
 use crate::output::Output;
 
-/// Tells whether the operator wants an end.
+/// Whether the operator asked to stop.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     asked: watch::Receiver<u32>,
-    /// Whether SIGUSR1 came.
+    /// Whether SIGUSR1 was received.
     report: watch::Receiver<bool>,
 }
 
 impl Stop {
-    /// Listens for SIGINT, SIGTERM and SIGUSR1 from now on; `on_first` is called at the first of them.
+    /// Starts to listen for SIGINT, SIGTERM and SIGUSR1; `on_first` is called at the first of them.
     ///
     /// # Errors
-    /// Where the signals cannot be listened for.
+    /// If the process cannot listen for signals.
     fn on_signals(on_first: impl FnOnce() + Send + 'static) -> std::io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -41,7 +41,7 @@ impl Stop {
                 }
                 if is_report {
                     report_sender.send_replace(true);
-                    // It asks for an end, and never insists on one.
+                    // SIGUSR1 asks to stop, but never to stop at once.
                     sender.send_modify(|count| *count = (*count).max(1));
                 } else {
                     sender.send_modify(|count| *count += 1);
@@ -51,41 +51,41 @@ impl Stop {
         Ok(Self { asked, report })
     }
 
-    /// Listens from now on; at the first of the signals people are told what happens.
+    /// Starts to listen; at the first signal the output says what happens.
     ///
     /// # Errors
-    /// Where the signals cannot be listened for.
-    pub(crate) fn told_on_signals(output: &Arc<Output>) -> std::io::Result<Self> {
-        let told = Arc::clone(output);
+    /// If the process cannot listen for signals.
+    pub(crate) fn announced_on_signals(output: &Arc<Output>) -> std::io::Result<Self> {
+        let announced = Arc::clone(output);
         Self::on_signals(move || {
-            told.say("bucky: finishing what is in flight; press Ctrl-C again to stop at once");
+            announced.say("bucky: finishing what is in flight; press Ctrl-C again to stop at once");
         })
     }
 
-    /// One that is asked for by what is sent.
+    /// A stop without signals: what is sent on the channel is the number of requests.
     #[cfg(test)]
-    pub(crate) fn manual() -> (watch::Sender<u32>, Self) {
+    pub(crate) fn without_signals() -> (watch::Sender<u32>, Self) {
         let (sender, asked) = watch::channel(0);
         (sender, Self { asked, report: watch::channel(false).1 })
     }
 
-    /// Whether an end was asked for.
+    /// Whether a stop was asked for.
     pub(crate) fn is_asked(&self) -> bool {
         *self.asked.borrow() > 0
     }
 
-    /// Waits for `pause`, or until an end is asked for, and tells whether one was.
+    /// Waits for `pause`, or until a stop is asked for. Returns whether a stop was asked for.
     pub(crate) async fn asked_within(&self, pause: Duration) -> bool {
         tokio::time::timeout(pause, self.asked()).await.is_ok()
     }
 
-    /// Waits until an end is asked for.
+    /// Waits until a stop is asked for.
     pub(crate) async fn asked(&self) {
         self.asked_more_than(0).await;
     }
 
-    /// Waits until an end is asked for a second time.
-    pub(crate) async fn insisted(&self) {
+    /// Waits until a stop is asked for a second time.
+    pub(crate) async fn asked_twice(&self) {
         self.asked_more_than(1).await;
     }
 
@@ -97,7 +97,7 @@ impl Stop {
         }
     }
 
-    /// Whether the operator has asked so.
+    /// Whether the operator asked how far the run is.
     pub(crate) fn is_report_asked(&self) -> bool {
         *self.report.borrow()
     }
@@ -105,7 +105,7 @@ impl Stop {
     async fn asked_more_than(&self, times: u32) {
         let mut asked = self.asked.clone();
         if asked.wait_for(|count| *count > times).await.is_err() {
-            // Nobody can ask any more.
+            // No request can come any more.
             std::future::pending::<()>().await;
         }
     }

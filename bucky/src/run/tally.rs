@@ -16,19 +16,19 @@ use super::schemas::Schemas;
 use crate::counted::{self, counted};
 use crate::output::{Output, human_bytes, human_count, human_duration};
 
-/// What was put in place of one metric, at all its owners together.
+/// The effect of a heal of one metric at all its owners together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Effect {
-    /// The most that happened at an owner.
+    /// The largest change at any owner.
     pub(crate) outcome: HealOutcome,
-    /// Points put into files that were there.
+    /// Points that were filled into existing files.
     pub(crate) points: u64,
-    /// What travelled.
+    /// Bytes that travelled.
     pub(crate) bytes: u64,
 }
 
 impl Effect {
-    /// The effect at several owners, or in several rounds.
+    /// The combined effect of several owners, or of several rounds.
     #[must_use]
     pub(crate) fn and(self, other: Self) -> Self {
         let rank = |outcome| match outcome {
@@ -45,40 +45,41 @@ impl Effect {
 
 /// Counts of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Metrics that are finished, in whatever way.
+pub(crate) struct RunCounts {
+    /// Metrics that are finished, moved or not.
     pub(crate) finished: u64,
-    /// Metrics whose owners have all of them; and, unless `--no-delete`, whose source is gone.
+    /// Metrics that all owners hold. Unless `--no-delete` is given, their source is gone.
     pub(crate) moved: u64,
-    /// Of these, created at an owner.
+    /// Moved metrics that were created at an owner.
     pub(crate) created: u64,
-    /// Of these, put in the place of a corrupt file at an owner.
+    /// Moved metrics that replaced a corrupt file at an owner.
     pub(crate) replaced: u64,
-    /// Of these, sources that were cut off and are kept aside.
+    /// Moved metrics whose source was cut off and is kept aside.
     pub(crate) salvaged: u64,
-    /// Of these, filled.
+    /// Moved metrics that were filled at an owner.
     pub(crate) filled: u64,
-    /// Of these, complete before.
+    /// Moved metrics that changed no owner.
     pub(crate) unchanged: u64,
-    /// Metrics that were gone at their source when it was their turn.
+    /// Metrics that were gone from their source when the run came to them.
     pub(crate) gone: u64,
-    /// Points put into files that were there.
+    /// Points that were filled into existing files.
     pub(crate) points: u64,
     /// Bytes that travelled.
     pub(crate) bytes: u64,
-    /// Metrics that did not make it, by kind of failure.
+    /// Metrics that failed, by kind of failure.
     pub(crate) failed: BTreeMap<FailureKind, u64>,
-    /// Nodes that could not be read to their end.
+    /// Nodes whose lists could not be read to the end.
     pub(crate) broken_sources: u64,
 }
 
-impl Counts {
-    /// How many did not make it.
+impl RunCounts {
+    /// How many metrics failed.
     pub(crate) fn failures(&self) -> u64 {
         self.failed.values().sum()
     }
 
-    /// How many of these are at their owners, and only not deleted since somebody writes to their sources.
+    /// How many of the failed metrics are at their owners, but were not deleted because something still
+    /// writes to their sources.
     pub(crate) fn still_written_to(&self) -> u64 {
         self.failed.get(&FailureKind::StillWrittenTo).copied().unwrap_or_default()
     }
@@ -88,20 +89,21 @@ impl Counts {
         self.failures() - self.delete_failures()
     }
 
-    /// How many were copied, and not deleted at their sources.
+    /// How many were copied, but not deleted at their sources.
     pub(crate) fn delete_failures(&self) -> u64 {
         let of_delete = self.failed.iter().filter(|(kind, _)| kind.is_of_delete());
         of_delete.map(|(_, count)| count).sum()
     }
 
-    /// Whether less was done than was to be, with so many failures of either kind put up with.
+    /// Whether less was done than planned; up to `tolerance` failures of each kind are tolerated.
     pub(crate) fn is_failure(&self, tolerance: u64) -> bool {
         self.broken_sources > 0
             || self.copy_failures() > tolerance
             || self.delete_failures() > tolerance
     }
 
-    /// What was filled and what was not changed, and how much travelled in this time; the beginning is the command's.
+    /// The second half of a summary line: what was filled, what was unchanged, and how much travelled in
+    /// `elapsed`. Each command writes the first half.
     pub(crate) fn rest_of_line(&self, elapsed: Duration) -> String {
         format!(
             "{} filled, {} unchanged; {} filled, {} in {}",
@@ -113,7 +115,7 @@ impl Counts {
         )
     }
 
-    /// The failures of these kinds, each with its number.
+    /// The failures of these kinds, each with its count.
     pub(crate) fn kinds(&self, is_shown: impl Fn(FailureKind) -> bool) -> String {
         let failed = self.failed.iter().filter(|(kind, _)| is_shown(**kind));
         let kinds: Vec<String> =
@@ -121,8 +123,8 @@ impl Counts {
         kinds.join(", ")
     }
 
-    /// What was not done, and why: a line each.
-    pub(crate) fn tell_shortfalls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes what was not done, and why: one line each.
+    pub(crate) fn write_shortfalls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.gone > 0 {
             let were =
                 counted(self.gone, "was gone before its turn", "were gone before their turn");
@@ -163,9 +165,9 @@ impl Counts {
     }
 }
 
-/// Keeps count, and names what fails.
+/// Counts what is done, and names what fails.
 pub(crate) struct Tally {
-    counts: Mutex<Counts>,
+    counts: Mutex<RunCounts>,
     schemas: Mutex<Schemas>,
     given_up: AtomicU64,
     naming: Mutex<Naming>,
@@ -175,14 +177,14 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Nothing done yet. Every failure goes to `files`, too.
+    /// A tally with nothing done yet. Every failure is also written to `files`.
     pub(crate) fn begin(files: FailureFiles, output: Arc<Output>) -> Self {
         let (counts, naming, files) = (Mutex::default(), Mutex::default(), Mutex::new(files));
         let (schemas, given_up) = (Mutex::default(), AtomicU64::new(0));
         Self { counts, schemas, given_up, naming, files, started: Instant::now(), output }
     }
 
-    /// A metric is where it belongs.
+    /// Counts a metric that is where it belongs.
     pub(crate) fn moved(&self, effect: Effect) {
         let mut counts = self.lock();
         counts.finished += 1;
@@ -199,14 +201,14 @@ impl Tally {
         counts.bytes += effect.bytes;
     }
 
-    /// An owner's corrupt file was replaced; `reason` says where the old one is. Each is named: it is rare, and a person
-    /// has to look at what is kept.
+    /// Reports that an owner's corrupt file was replaced; `reason` says where the old file is. Each is named:
+    /// this is rare, and a person must look at the file that is kept.
     pub(crate) fn replaced(&self, metric: &str, owner: &DaemonAddr, reason: &str) {
         self.output.say(format_args!("bucky: {metric}: {owner}: {reason}"));
     }
 
-    /// What was left of a source that was cut off is at its owners; the file lies at `kept`. Each is named, as a corrupt one
-    /// that was replaced is.
+    /// Reports that the rest of a source that was cut off is at its owners; the file is kept at `kept`. Each
+    /// is named, as a corrupt file that was replaced is.
     pub(crate) fn salvaged(&self, metric: &str, source: &DaemonAddr, kept: &str) {
         self.lock().salvaged += 1;
         self.output.say(format_args!(
@@ -215,12 +217,12 @@ impl Tally {
         ));
     }
 
-    /// What an owner said of a metric whose files have different schemas.
+    /// Notes what an owner reported of a metric whose files have different schemas.
     pub(crate) fn schema(&self, line: &HealLine) {
         self.lock_schemas().note(line);
     }
 
-    /// What was found of a metric at an owner that does not tell itself.
+    /// Notes the difference of a metric's schemas at an owner that does not report it itself.
     pub(crate) fn schema_found(
         &self,
         metric: &MetricName,
@@ -232,51 +234,52 @@ impl Tally {
         }
     }
 
-    /// Whether so many more points may be given up for good, of at most `most` in the run. Those that may count.
+    /// Whether this many more points may be given up for good, of at most `most` in the run. If so, they are
+    /// counted.
     pub(crate) fn may_give_up(&self, points: u64, most: u64) -> bool {
         let add = |given_up: u64| given_up.checked_add(points).filter(|sum| *sum <= most);
         points == 0 || self.given_up.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    /// The pairs of schemas that were met by now.
+    /// The pairs of schemas that were found so far.
     pub(crate) fn schemas(&self) -> Schemas {
         self.lock_schemas().clone()
     }
 
-    /// Prints them, where points without a place are treated by `policy`.
-    pub(crate) fn tell_schemas(&self, policy: OnSchemaDifference) {
+    /// Prints the pairs of schemas; `policy` is how points without a place are treated.
+    pub(crate) fn print_schemas(&self, policy: OnSchemaDifference) {
         let is_kept = self.counts().failed.contains_key(&FailureKind::OtherSchema);
         let policy = match policy {
-            // Not all that could have been given up was.
+            // Not everything that `policy` allows to give up was given up.
             OnSchemaDifference::Drop if is_kept => OnSchemaDifference::Reshape,
             policy => policy,
         };
-        for line in self.schemas().told(policy) {
+        for line in self.schemas().lines(policy) {
             self.output.say(format_args!("bucky: {line}"));
         }
     }
 
-    /// A metric was not there any more.
+    /// Counts a metric that is gone from its source.
     pub(crate) fn gone(&self) {
         let mut counts = self.lock();
         counts.finished += 1;
         counts.gone += 1;
     }
 
-    /// A metric needs nothing done: an earlier run did it.
+    /// Counts a metric that an earlier run finished.
     pub(crate) fn skipped(&self) {
         self.lock().finished += 1;
     }
 
-    /// A metric of `source` did not make it.
+    /// Counts a metric of `source` that failed.
     pub(crate) fn failed(&self, metric: &str, source: &DaemonAddr, failure: &Failure) {
         {
             let mut counts = self.lock();
             counts.finished += 1;
             *counts.failed.entry(failure.kind).or_default() += 1;
         }
-        let told = self.naming.lock().unwrap_or_else(PoisonError::into_inner).of(metric, failure);
-        told.iter().for_each(|line| self.output.say(line));
+        let lines = self.naming.lock().unwrap_or_else(PoisonError::into_inner).of(metric, failure);
+        lines.iter().for_each(|line| self.output.say(line));
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         for (flag, error) in files.write(metric, source, failure) {
             self.output
@@ -284,13 +287,13 @@ impl Tally {
         }
     }
 
-    /// A node could not be read to its end.
+    /// Reports a node whose list could not be read to the end.
     pub(crate) fn source_broke(&self, reason: impl fmt::Display) {
         self.lock().broken_sources += 1;
         self.output.say(format_args!("bucky: {reason}"));
     }
 
-    /// Writes what is held back of the files of failures.
+    /// Writes what the failure files buffer.
     pub(crate) fn flush(&self) {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         for (flag, error) in files.flush() {
@@ -298,12 +301,12 @@ impl Tally {
         }
     }
 
-    /// The counts by now.
-    pub(crate) fn counts(&self) -> Counts {
+    /// The counts so far.
+    pub(crate) fn counts(&self) -> RunCounts {
         self.lock().clone()
     }
 
-    /// How long it has gone on.
+    /// The time since the start.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
@@ -312,7 +315,7 @@ impl Tally {
         self.schemas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, RunCounts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -333,10 +336,10 @@ mod tests {
     /// The Go tool's three counters: gone, not copied, not deleted.
     #[test]
     fn each_kind_of_shortfall_is_told_with_its_count() {
-        struct Told(Counts);
+        struct Told(RunCounts);
         impl fmt::Display for Told {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.tell_shortfalls(f)
+                self.0.write_shortfalls(f)
             }
         }
         let failed = BTreeMap::from([
@@ -344,8 +347,8 @@ mod tests {
             (FailureKind::StillWrittenTo, 1),
             (FailureKind::NotDeleted, 4),
         ]);
-        let told = Told(Counts { failed, gone: 3, ..Counts::default() }).to_string();
-        let lines: Vec<&str> = told.lines().collect();
+        let lines = Told(RunCounts { failed, gone: 3, ..RunCounts::default() }).to_string();
+        let lines: Vec<&str> = lines.lines().collect();
         assert_eq!(lines[0], "3 were gone before their turn.");
         assert!(lines[1].starts_with("1 was copied, but not deleted at the source"));
         assert_eq!(
@@ -361,13 +364,13 @@ mod tests {
             (FailureKind::StillWrittenTo, 1),
             (FailureKind::NotDeleted, 2),
         ]);
-        let mut counts = Counts { failed, gone: 100, ..Counts::default() };
+        let mut counts = RunCounts { failed, gone: 100, ..RunCounts::default() };
         assert_eq!((counts.copy_failures(), counts.delete_failures()), (2, 3));
         assert!(counts.is_failure(0) && counts.is_failure(2) && !counts.is_failure(3));
         counts.broken_sources = 1;
         assert!(counts.is_failure(1000), "a node that was not read is no such failure");
         assert!(
-            !Counts { gone: 1, ..Counts::default() }.is_failure(0),
+            !RunCounts { gone: 1, ..RunCounts::default() }.is_failure(0),
             "what is gone is no failure"
         );
     }

@@ -7,20 +7,20 @@ use crate::fleet::Node;
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
-/// How often a metric that changes between heal and delete is healed again. Carbon writes each a few times a minute,
-/// and a batch takes seconds; the owner has all of it in any case.
+/// How often a metric that changes between heal and delete is healed again. Carbon writes each metric a few
+/// times a minute, and a batch takes seconds. The owner has everything in any case.
 pub(super) const ROUNDS: usize = 5;
 
 /// How a batch ended.
 #[derive(Debug, Default)]
 pub(super) struct BatchEnd {
-    /// Whether every metric of it is done or failed; not so where the operator wanted an end.
+    /// Whether every metric is done or failed; `false` if the operator stopped the run.
     pub(super) is_finished: bool,
     /// Metrics that are where they belong.
     pub(super) done: Vec<MetricName>,
     /// Metrics that were gone at their source.
     pub(super) gone: Vec<MetricName>,
-    /// Metrics that did not make it.
+    /// Metrics that failed.
     pub(super) failed: Vec<(MetricName, Failure)>,
 }
 

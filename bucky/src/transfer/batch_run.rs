@@ -1,4 +1,5 @@
-//! One batch: healed at all its owners, then deleted at its source; what changed meanwhile, once more.
+//! Runs one batch: heals it at all its owners, then deletes it at its source. What has changed in the
+//! meantime is healed again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use bucky_whisper::MetricName;
 
 use super::batch::{Batch, Stray, Ticket};
 use super::batch_end::{BatchEnd, ROUNDS};
-use super::delete::{Deleted, delete};
+use super::delete::{DeleteReport, delete};
 use super::go::{Deletes, move_one_by_one, moves_one_by_one};
 use super::heal::{HealReport, Healed, heal};
 use super::mover::Mover;
@@ -31,7 +32,8 @@ pub(super) async fn run_batch(
     let Some(owners) = owners.filter(|owners| !owners.is_empty()) else {
         return (ticket, BatchEnd::nowhere(source, strays));
     };
-    // D29: what is on one of its owners already is not moved onto itself, and nothing is deleted for it.
+    // D29: a metric that is already on one of its owners is not moved onto itself, and nothing is deleted for
+    // it.
     let (owners, itself): (Vec<_>, Vec<_>) =
         owners.into_iter().partition(|owner| owner.store != source.store);
     if owners.is_empty() || (!itself.is_empty() && !mover.sources.copies_from_owners) {
@@ -44,7 +46,7 @@ pub(super) async fn run_batch(
     (ticket, in_portions(mover, source, &owners, strays, deletes).await)
 }
 
-/// Moves `strays` as many at a time as the pace allows.
+/// Moves `strays` in portions that the pace allows.
 async fn in_portions(
     mover: &Mover,
     source: &Arc<Node>,
@@ -146,7 +148,8 @@ impl<'a> Rounds<'a> {
         self.end
     }
 
-    /// Deletes the sources of what was healed, or is done with it where they are to stay. Gives what had changed.
+    /// Deletes the sources of the healed metrics, or finishes them if their sources stay. Returns the metrics
+    /// that had changed.
     async fn settle(&mut self, healed: Vec<Healed>) -> Vec<MetricName> {
         if !self.deletes {
             for healed in healed {
@@ -161,7 +164,7 @@ impl<'a> Rounds<'a> {
             return Vec::new();
         }
         let healed = self.allowed(healed);
-        let Deleted { deleted, changed, failed, left, .. } =
+        let DeleteReport { deleted, changed, failed, left, .. } =
             delete(self.mover, self.source, healed).await;
         self.unfinished |= left > 0;
         self.end.failed.extend(failed);
@@ -171,7 +174,7 @@ impl<'a> Rounds<'a> {
         changed
     }
 
-    /// Those of `healed` for which no more points are given up than the operator has allowed.
+    /// The metrics of `healed` that may lose as many points as they do, by what the operator has allowed.
     fn allowed(&mut self, healed: Vec<Healed>) -> Vec<Healed> {
         let mover = self.mover;
         if mover.sync.on_schema_difference != OnSchemaDifference::Drop {
@@ -204,7 +207,7 @@ impl<'a> Rounds<'a> {
         receipts
     }
 
-    /// The stray with its length, or more where it went to several owners.
+    /// The metric with its length, or with more if it went to several owners.
     fn measured(&self, metric: MetricName) -> Stray {
         let bytes = self.effects.get(&metric).map_or(0, |effect| effect.bytes);
         Stray { metric, bytes }
@@ -217,7 +220,7 @@ impl<'a> Rounds<'a> {
         self.end.done.push(metric);
     }
 
-    /// Gone at the source. Where an earlier round healed it, it was moved all the same.
+    /// Counts a metric that is gone from the source. If an earlier round healed it, it counts as moved.
     fn gone(&mut self, metric: MetricName) {
         match self.effects.remove(&metric) {
             Some(effect) => {

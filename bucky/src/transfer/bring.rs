@@ -1,6 +1,6 @@
-//! Brings metrics from one node to one owner, and leaves everything where it is.
+//! Brings metrics from one node to one owner, and leaves everything in place.
 //!
-//! The receipts for which a source could be deleted end here.
+//! The receipts with which a source could be deleted are dropped here.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use crate::fleet::full::full_owner;
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
-/// What bringing metrics to an owner came to.
+/// The result of bringing metrics to an owner.
 #[derive(Debug, Default)]
-pub(crate) struct Brought {
-    /// The owner has all of these; they are counted.
+pub(crate) struct BringReport {
+    /// Metrics that the owner holds; they are counted.
     pub(crate) done: Vec<MetricName>,
-    /// Gone at the source; not counted yet.
+    /// Metrics that are gone from the source; not counted yet.
     pub(crate) gone: Vec<MetricName>,
-    /// Did not make it; not counted yet.
+    /// Metrics that failed; not counted yet.
     pub(crate) failed: Vec<(MetricName, Failure)>,
 }
 
-impl Brought {
+impl BringReport {
     fn is_empty(&self) -> bool {
         self.done.is_empty() && self.gone.is_empty() && self.failed.is_empty()
     }
@@ -41,19 +41,19 @@ impl Brought {
 }
 
 impl Mover {
-    /// Makes `owner`'s copies of these metrics complete by those of `source`. Nothing is deleted, whatever the run
-    /// does else. Metrics that the operator's stop kept from being tried are in no list.
+    /// Creates or fills `owner`'s copies of these metrics from those of `source`. Nothing is deleted,
+    /// whatever else the run does. Metrics that were not tried because of a stop are in no list.
     pub(crate) async fn bring(
         &self,
         source: &Arc<Node>,
         owner: &Arc<Node>,
         metrics: Vec<MetricName>,
-    ) -> Brought {
+    ) -> BringReport {
         self.bring_as(source, owner, metrics, 0, &Renames::default()).await
     }
 
-    /// The same under other names: `renames` tells which. An owner may be its own source for those. The files are about
-    /// so many bytes long each; 0 where that is not known.
+    /// Brings metrics that the owner stores under the names in `renames`. An owner may be its own source for
+    /// those. The files have about this average length in bytes; 0 if unknown.
     pub(crate) async fn bring_as(
         &self,
         source: &Arc<Node>,
@@ -61,10 +61,10 @@ impl Mover {
         metrics: Vec<MetricName>,
         bytes: u64,
         renames: &Renames,
-    ) -> Brought {
+    ) -> BringReport {
         let mut strays: Vec<Stray> =
             metrics.into_iter().map(|metric| Stray { metric, bytes }).collect();
-        let mut all = Brought::default();
+        let mut all = BringReport::default();
         let owners = [Arc::clone(owner)];
         while !strays.is_empty() && (all.is_empty() || !self.stop.is_asked()) {
             if let Some(failure) = full_owner(&owners) {
@@ -77,10 +77,10 @@ impl Mover {
             let addrs = owners.iter().map(|owner| owner.addr());
             let rest = strays.split_off(self.flow.pace.portion(source.addr(), addrs, &strays));
             let portion = std::mem::replace(&mut strays, rest);
-            let brought = self.bring_portion(source, &owners, portion, renames).await;
-            let Brought { done, gone, failed } = &brought;
+            let report = self.bring_portion(source, &owners, portion, renames).await;
+            let BringReport { done, gone, failed } = &report;
             self.conclude(source, &owners, done, gone, failed, renames);
-            all.add(brought);
+            all.add(report);
         }
         all
     }
@@ -91,12 +91,12 @@ impl Mover {
         owners: &[Arc<Node>; 1],
         strays: Vec<Stray>,
         renames: &Renames,
-    ) -> Brought {
+    ) -> BringReport {
         let [owner] = owners;
         if moves_one_by_one(source, owners) {
             let BatchEnd { done, gone, failed, .. } =
                 move_one_by_one(self, source, owners, strays, Deletes::Never, renames).await;
-            return Brought { done, gone, failed };
+            return BringReport { done, gone, failed };
         }
         let HealReport { healed, again, gone, mut failed, .. } =
             heal(self, source, owners, strays, renames).await;
@@ -105,13 +105,13 @@ impl Mover {
             self.records.tally.moved(effect);
             done.push(healed.into_metric());
         }
-        // One owner heals from one content; were it otherwise, it would not be known from which.
+        // The contents of one owner cannot differ, so these had no digest.
         let failure = Failure {
             node: owner.addr().clone(),
             kind: FailureKind::Storage,
             reason: "it sent no digest of the content it received".into(),
         };
         failed.extend(again.into_iter().map(|stray| (stray.metric, failure.clone())));
-        Brought { done, gone, failed }
+        BringReport { done, gone, failed }
     }
 }

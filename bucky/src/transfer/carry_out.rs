@@ -1,4 +1,5 @@
-//! From who takes part and what is selected to the summary: the plan is shown, looked at for room, and carried out.
+//! Carries out a run, once it is known which nodes take part and what is selected: shows the plan, checks the
+//! free space, moves, and prints the summary.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,39 +8,39 @@ use bucky_api::DaemonAddr;
 use futures_util::{StreamExt, stream};
 
 use super::drain::drain_all;
-use super::left_behind::{left_behind, tell_unread_folders};
+use super::left_behind::{left_behind, report_unread_folders};
 use super::mover::{Mover, MoverParts};
-use super::order::{Order, Task};
+use super::order::{MoveOrder, Task};
 use super::records::Records;
-use super::summary::Summary;
+use super::summary::MoveSummary;
 use super::{ASKED_AT_ONCE, STOPPED_AT_ONCE, clock_watch, preview};
 use crate::fleet::{Fleet, Source};
 use crate::outcome::{Outcome, UsageError};
 use crate::output::Output;
 use crate::plan::Plan;
-use crate::plan::survey::{self, Selection, Survey};
+use crate::plan::survey::{self, MoveSurvey, StraySelection};
 use crate::run::journal::{Journal, Purpose};
 use crate::run::resume::Resume;
 use crate::run::stop::Stop;
 
-/// Tells what `selection` has the nodes of `fleet` give, and moves it.
+/// Plans what the nodes of `fleet` send, by `selection`, and moves it.
 ///
 /// # Errors
-/// As [`run`].
+/// The errors of [`run`].
 pub(crate) async fn plan_and_move(
     fleet: Fleet,
-    selection: Selection,
-    mut order: Order,
+    selection: StraySelection,
+    mut order: MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let fleet = Arc::new(fleet);
     clock_watch::require_agreement(&fleet, &order, output)?;
-    let seen = tell_unread_folders(&fleet, order.task.fate_of_unread(), output).await;
+    let seen = report_unread_folders(&fleet, order.task.fate_of_unread(), output).await;
     let left = left_behind(&fleet, &order, output).await;
     let seen = seen.and(if left.is_empty() { Outcome::Done } else { Outcome::SomeFailed });
     let is_read = seen == Outcome::Done;
     let survey = survey::plan(&fleet, &selection, order.preparation.reserve, output).await?;
-    let Survey { plan, unplaceable } = &survey;
+    let MoveSurvey { plan, unplaceable } = &survey;
     let seen = if *unplaceable == 0 { seen } else { Outcome::SomeFailed };
     if plan.is_empty() {
         let said = order.task.nothing(order.selected.is_part());
@@ -52,7 +53,7 @@ pub(crate) async fn plan_and_move(
     let shown = order.task.shown(plan, order.sources.deletes);
     if order.preparation.dry_run {
         output.data_line(shown)?;
-        preview::tell_sample(&fleet, &selection, plan, &order, output).await?;
+        preview::print_sample(&fleet, &selection, plan, &order, output).await?;
         return Ok(Outcome::Done);
     }
     output.say(shown);
@@ -68,7 +69,7 @@ pub(crate) async fn plan_and_move(
     Ok(outcome.and(seen))
 }
 
-/// Whether there is room for the plan, or the operator wants it all the same.
+/// Whether there is room for the plan, or the operator wants to ignore that.
 pub(crate) fn fits(plan: &Plan, ignore_free_space: bool, output: &Output) -> bool {
     let shortages = plan.shortages();
     for shortage in &shortages {
@@ -85,14 +86,14 @@ pub(crate) fn fits(plan: &Plan, ignore_free_space: bool, output: &Output) -> boo
 
 async fn carry_out(
     fleet: Arc<Fleet>,
-    selection: Selection,
-    survey: &Survey,
-    order: Order,
+    selection: StraySelection,
+    survey: &MoveSurvey,
+    order: MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let (journal, resume) = open_journal(&order, &selection)?;
     let records = Records::open(&order.sync, journal, output)?;
-    let stop = Stop::told_on_signals(output)?;
+    let stop = Stop::announced_on_signals(output)?;
     let mover = Arc::new(Mover::new(MoverParts {
         fleet,
         selection,
@@ -104,29 +105,29 @@ async fn carry_out(
         stop: stop.clone(),
         output: Arc::clone(output),
     }));
-    let insisted = mover.show(drain_all(&mover, resume), survey.plan.metrics).await;
+    let asked_twice = mover.show(drain_all(&mover, resume), survey.plan.metrics).await;
     mover.records.tally.flush();
     let counts = mover.records.tally.counts();
-    let is_whole = !insisted && !stop.is_asked();
+    let is_whole = !asked_twice && !stop.is_asked();
     mover.records.journal.end(is_whole && !counts.is_failure(0));
-    // The nodes' answers may take long: whoever has no patience for the run has none for them.
+    // The nodes' answers may take long: a second Ctrl-C ends this too.
     let summary = tokio::select! {
-        summary = summarise(&mover, &order, survey.unplaceable, output), if !insisted => Some(summary),
-        () = stop.insisted() => None,
+        summary = summarise(&mover, &order, survey.unplaceable, output), if !asked_twice => Some(summary),
+        () = stop.asked_twice() => None,
     };
     let Some(summary) = summary else {
         output.say(STOPPED_AT_ONCE);
         return Ok(Outcome::Interrupted);
     };
-    mover.records.tally.tell_schemas(order.sync.on_schema_difference);
+    mover.records.tally.print_schemas(order.sync.on_schema_difference);
     output.say(summary);
     let is_success = is_whole && !counts.is_failure(order.sync.error_tolerance);
     Ok(if is_success { Outcome::Done } else { Outcome::SomeFailed })
 }
 
 fn open_journal(
-    order: &Order,
-    selection: &Selection,
+    order: &MoveOrder,
+    selection: &StraySelection,
 ) -> anyhow::Result<(Option<Journal>, BTreeMap<String, Resume>)> {
     let Some(path) = &order.journal else { return Ok((None, BTreeMap::new())) };
     let allowed = order.selected.allowed_destinations.iter().flatten().map(DaemonAddr::to_string);
@@ -134,7 +135,8 @@ fn open_journal(
     let purpose = Purpose {
         ring: match order.task {
             Task::Rebalance => ring,
-            // Finished there is another thing than in place.
+            // A copy finishes metrics for another purpose than a rebalance, so its journal names another
+            // ring.
             Task::Copy => format!("copy to {ring}"),
         },
         regex: selection.regex.clone(),
@@ -146,16 +148,16 @@ fn open_journal(
     Ok((Some(journal), resume))
 }
 
-/// What was done, and what the nodes say is left.
+/// The summary: what was done, and what the nodes report as left.
 async fn summarise(
     mover: &Mover,
-    order: &Order,
+    order: &MoveOrder,
     unplaceable: u64,
     output: &Arc<Output>,
-) -> Summary {
+) -> MoveSummary {
     let left = mover.fleet.sources.iter().map(|source| left_at(mover, source, output));
     let left: Vec<(Option<u64>, u64)> = stream::iter(left).buffered(ASKED_AT_ONCE).collect().await;
-    Summary {
+    MoveSummary {
         task: order.task,
         counts: mover.records.tally.counts(),
         elapsed: mover.records.tally.elapsed(),
@@ -168,13 +170,14 @@ async fn summarise(
     }
 }
 
-/// How many strays a source still has, where it tells, and how many deleted sources wait there. The list of a Go
-/// daemon is not kept true by what is deleted, so it is not asked; nor is a node that was given up.
+/// How many misplaced metrics a source still has, if it reports them, and how many tombstones. A Go daemon is
+/// not asked, because its list does not follow deletes; nor is a node that the run gave up on.
 async fn left_at(mover: &Mover, source: &Source, output: &Arc<Output>) -> (Option<u64>, u64) {
     if !source.node.kind.pages_its_list() || source.node.admit().is_err() {
         return (None, 0);
     }
-    // First what is answered at once: a node that is silent is not asked for what may take long.
+    // The status first, because it is answered at once: a node that does not answer is not asked for what may
+    // take long.
     let Ok(status) = source.node.daemon.status().await else { return (None, 0) };
     let tombstones = status.map_or(0, |status| status.tombstones.waiting);
     if mover.sources.copies_from_owners {

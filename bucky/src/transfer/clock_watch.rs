@@ -1,7 +1,9 @@
-//! No delete by clocks that differ: looked at before a run that deletes, and again before each delete.
+//! Nothing is deleted while clocks differ: they are compared before a run that deletes, and again before each
+//! delete.
 //!
-//! Every answer of a node tells its time, so a clock that is set while the run goes on is seen at its next answer. A node whose
-//! clock was off once gets no delete any more in this run: what it took for expired meanwhile, nobody knows.
+//! Every answer of a node has its time, so a clock that is set during the run is noticed at the next answer.
+//! A node whose clock was once wrong deletes nothing more in this run: it is unknown what it took for expired
+//! in the meantime.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,21 +11,22 @@ use std::time::{Duration, SystemTime};
 
 use bucky_api::{ClockOffset, ClockReading, DaemonAddr};
 
-use super::Order;
-use crate::clocks::{ClockFinding, Whose, judge};
+use super::MoveOrder;
+use crate::clocks::{ClockFinding, ClockOwner, judge};
 use crate::fleet::{Fleet, Node};
 use crate::outcome::UnhealthyError;
 use crate::output::Output;
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
-/// Refuses a run that deletes if the clocks of its nodes, or ours, differ too much. One that only copies is told.
+/// Refuses a run that deletes if the clocks of its nodes, or ours, differ too much. A run that only copies
+/// gets a warning.
 ///
 /// # Errors
-/// [`UnhealthyError`] names each clock that is off, by how much, and from whose.
+/// [`UnhealthyError`] names each clock that differs, by how much, and from which other clock.
 pub(crate) fn require_agreement(
     fleet: &Fleet,
-    order: &Order,
+    order: &MoveOrder,
     output: &Output,
 ) -> anyhow::Result<()> {
     let limit = order.sync.max_clock_difference;
@@ -53,10 +56,10 @@ fn offsets(fleet: &Fleet) -> BTreeMap<DaemonAddr, Option<ClockOffset>> {
     nodes.map(|node| (node.addr().clone(), node.daemon.clock_offset())).collect()
 }
 
-/// Watches the clocks of the nodes while a run goes on.
+/// Watches the clocks of the nodes during a run.
 pub(crate) struct ClockWatch {
     limit: Duration,
-    /// Nodes whose clocks were off, and how.
+    /// Nodes whose clocks differed, and how.
     off: Mutex<BTreeMap<DaemonAddr, String>>,
     output: Arc<Output>,
 }
@@ -67,10 +70,10 @@ impl ClockWatch {
         Self { limit, off: Mutex::default(), output }
     }
 
-    /// Whether `source` may delete what `owners` say that they hold.
+    /// Whether `source` may delete what `owners` report that they hold.
     ///
     /// # Errors
-    /// A [`Failure`] of the node whose clock is, or was, off.
+    /// A [`Failure`] of the node whose clock differs, or differed earlier.
     pub(crate) fn allows(
         &self,
         fleet: &Fleet,
@@ -88,7 +91,7 @@ impl ClockWatch {
         Err(Failure { node: node.addr().clone(), kind: FailureKind::ClockDiffers, reason })
     }
 
-    /// Compares the clocks of a source and its owners; if they differ, all.
+    /// Compares the clocks of a source and its owners; if they differ, the clocks of all nodes.
     fn look(&self, fleet: &Fleet, source: &Node, owners: &[Arc<Node>]) {
         let Some(here) = source.daemon.clock_offset() else { return };
         let differs = |owner: &&Arc<Node>| {
@@ -98,17 +101,17 @@ impl ClockWatch {
         let Some(owner) = owners.iter().find(differs) else { return };
         let now = ClockReading::from(SystemTime::now());
         let mut findings = judge(self::offsets(fleet), now, self.limit);
-        let is_named = |finding: &ClockFinding| match finding.whose() {
-            Whose::Node(addr) => addr == owner.addr() || addr == source.addr(),
-            Whose::ThisHost => false,
+        let is_named = |finding: &ClockFinding| match finding.owner() {
+            ClockOwner::Node(addr) => addr == owner.addr() || addr == source.addr(),
+            ClockOwner::ThisHost => false,
         };
         if !findings.iter().any(is_named)
             && let Some(there) = owner.daemon.clock_offset()
         {
             findings.push(ClockFinding::Differs {
-                whose: Whose::Node(owner.addr().clone()),
+                owner: ClockOwner::Node(owner.addr().clone()),
                 offset: there.relative_to(here),
-                against: Whose::Node(source.addr().clone()),
+                other: ClockOwner::Node(source.addr().clone()),
             });
         }
         for finding in &findings {
@@ -117,7 +120,7 @@ impl ClockWatch {
     }
 
     fn note(&self, finding: &ClockFinding) {
-        let Whose::Node(addr) = finding.whose() else { return };
+        let ClockOwner::Node(addr) = finding.owner() else { return };
         let mut off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
         if off.contains_key(addr) {
             return;
@@ -140,13 +143,13 @@ mod tests {
         let ring = document(&["a:2003", "b:2003"]);
         let members = vec![member("a", v1(&ring, "a", "s1")), member("b", v1(&ring, "b", "s2"))];
         let cluster = Cluster::from_answers(ring, members);
-        let fleet = Fleet::muster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
+        let fleet = Fleet::of_cluster(&cluster, &cluster.ring().unwrap(), &[], None).unwrap();
         let (output, _, people) = Output::captured();
         let watch = ClockWatch::new(Duration::from_secs(30), Arc::new(output));
         let (source, owners) = (&fleet.members[0], &fleet.members[1..]);
         assert_eq!(watch.allows(&fleet, source, owners), Ok(()));
         let finding = ClockFinding::Inexpressible {
-            whose: Whose::Node(owners[0].addr().clone()),
+            owner: ClockOwner::Node(owners[0].addr().clone()),
             reading: ClockReading::from_unix_millis(0),
         };
         watch.note(&finding);

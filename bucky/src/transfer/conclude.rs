@@ -1,4 +1,4 @@
-//! What is noted of metrics once they are over: for each node, and in the file of finished jobs.
+//! Notes the results of metrics: for each node, and in the job state file.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use super::statistics::Figures;
 use crate::fleet::{Node, OwnerIndex};
 use crate::output::log_time;
 use crate::run::failure::Failure;
-use crate::run::job_state::Job;
+use crate::run::job_state::CopyJob;
 
 impl Mover {
-    /// Notes what metrics of `source` that belong to `owners`, by these names, came to.
+    /// Notes the results of metrics of `source` that belong to `owners` under these names.
     pub(super) fn conclude(
         &self,
         source: &Node,
@@ -43,8 +43,8 @@ impl Mover {
         }));
     }
 
-    /// Whether earlier runs copied `metric` to all of its owners. Where sources are deleted it would not be here if they
-    /// had: it has come back, and is moved again.
+    /// Whether earlier runs copied `metric` to all of its owners. If sources are deleted, a metric that is
+    /// here has come back, and is moved again.
     pub(super) fn is_done(
         &self,
         source: &Node,
@@ -60,7 +60,7 @@ impl Mover {
                 .are_done(owners.map(|owner| job(source.addr(), owner.addr(), metric, metric)))
     }
 
-    /// Whether an earlier run copied `old` to `owner`, where it is called `new`.
+    /// Whether an earlier run copied `old` to `owner` as `new`.
     pub(crate) fn is_copied(
         &self,
         source: &Node,
@@ -71,9 +71,9 @@ impl Mover {
         self.records.jobs.are_done([job(source.addr(), owner.addr(), old, new)])
     }
 
-    /// Names the metrics whose sources are deleted, where that is asked for.
-    pub(super) fn tell_deleted<'a>(&self, metrics: impl IntoIterator<Item = &'a MetricName>) {
-        if self.sync.tells_deletions {
+    /// Names the metrics whose sources are deleted, if that was asked for.
+    pub(super) fn print_deleted<'a>(&self, metrics: impl IntoIterator<Item = &'a MetricName>) {
+        if self.sync.names_deletions {
             let time = log_time(std::time::SystemTime::now());
             for metric in metrics {
                 self.output.say(format_args!("{time} DELETED: {metric}"));
@@ -81,7 +81,7 @@ impl Mover {
         }
     }
 
-    /// What there is to tell of the run, of so many metrics, at this moment.
+    /// The statistics of the run at this moment; `total` is how many metrics were planned.
     pub(super) fn figures(&self, total: u64) -> Figures {
         let addrs = self.addrs();
         let paces = addrs
@@ -91,7 +91,7 @@ impl Mover {
         Figures { total, counts: self.records.tally.counts(), nodes: self.nodes.counts(), paces }
     }
 
-    /// The nodes that send or get metrics, each once.
+    /// The nodes that send or receive metrics, each once.
     pub(super) fn addrs(&self) -> Vec<&DaemonAddr> {
         self.fleet.addrs()
     }
@@ -102,6 +102,6 @@ fn job<'a>(
     destination: &'a DaemonAddr,
     old: &'a MetricName,
     new: &'a MetricName,
-) -> Job<'a> {
-    Job { source, destination, old: old.as_str(), new: new.as_str() }
+) -> CopyJob<'a> {
+    CopyJob { source, destination, old: old.as_str(), new: new.as_str() }
 }

@@ -1,4 +1,4 @@
-//! Deletes the sources of what was healed. There is no delete without a receipt.
+//! Deletes the sources of healed metrics. Nothing is deleted without a receipt.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,34 +9,34 @@ use super::heal::Healed;
 use super::mover::Mover;
 use crate::chain;
 use crate::fleet::Node;
-use crate::patience::{Next, Patience, Trouble, jitter};
+use crate::patience::{NextStep, Patience, Trouble, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
-/// What deleting came to.
+/// The result of deleting sources.
 #[derive(Debug, Default)]
-pub(super) struct Deleted {
-    /// Not at the source any more.
+pub(super) struct DeleteReport {
+    /// Metrics that are gone from the source.
     pub(super) deleted: Vec<MetricName>,
-    /// Of these, the files that were cut off, and where they are kept aside.
+    /// Deleted sources that were cut off, and where they are kept aside.
     kept: Vec<(MetricName, String)>,
-    /// Another content by now: to be healed again.
+    /// Metrics whose content has changed: they must be healed again.
     pub(super) changed: Vec<MetricName>,
-    /// Healed, and still at the source.
+    /// Metrics that were healed and are still at the source.
     pub(super) failed: Vec<(MetricName, Failure)>,
-    /// How many were not tried again because the operator wants an end.
+    /// How many were not tried again because the operator stopped the run.
     pub(super) left: usize,
-    /// How many were deleted although something was odd about their times, and what of the first of them.
+    /// How many were deleted although their times were odd, and what was odd about the first of them.
     pub(super) odd: Option<(u64, String)>,
 }
 
-impl Deleted {
+impl DeleteReport {
     fn note_odd(&mut self, metric: &MetricName, oddity: String) {
         let (count, _) = self.odd.get_or_insert_with(|| (0, format!("{metric}: {oddity}")));
         *count += 1;
     }
 
-    fn tell_odd(&self, mover: &Mover, source: &Node) {
+    fn report_odd(&self, mover: &Mover, source: &Node) {
         if let Some((count, first)) = &self.odd {
             let further = if *count > 1 {
                 format!(" (and {} more metrics like it)", count - 1)
@@ -48,9 +48,9 @@ impl Deleted {
     }
 }
 
-/// Deletes at `source` what these receipts are for, if it is still what was healed.
-pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) -> Deleted {
-    let mut done = Deleted::default();
+/// Deletes the metrics of these receipts at `source`, if they are still what was healed.
+pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) -> DeleteReport {
+    let mut done = DeleteReport::default();
     let mut left: BTreeMap<MetricName, Healed> =
         healed.into_iter().map(|healed| (healed.metric().clone(), healed)).collect();
     let mut reasons: HashMap<MetricName, String> = HashMap::new();
@@ -84,29 +84,29 @@ pub(super) async fn delete(mover: &Mover, source: &Node, healed: Vec<Healed>) ->
             None => (Trouble::Passing, "its answer does not mention it".to_owned()),
         };
         match patience.after(trouble, jitter()) {
-            Next::Wait(pause) if mover.stop.asked_within(pause).await => {
+            NextStep::Wait(pause) if mover.stop.asked_within(pause).await => {
                 done.left = left.len();
                 break;
             }
-            Next::Wait(_) => {}
-            Next::GiveUp => not_deleted(source, &mut left, &reasons, &reason, &mut done),
+            NextStep::Wait(_) => {}
+            NextStep::GiveUp => not_deleted(source, &mut left, &reasons, &reason, &mut done),
         }
     }
-    mover.tell_deleted(&done.deleted);
-    done.tell_odd(mover, source);
+    mover.print_deleted(&done.deleted);
+    done.report_odd(mover, source);
     for (metric, kept) in &done.kept {
         mover.records.tally.salvaged(metric.as_str(), source.addr(), kept);
     }
     done
 }
 
-/// Gives up what is `left`, each for its own reason where it has one.
+/// Fails the metrics that are `left`, each with its own reason if it has one.
 fn not_deleted(
     source: &Node,
     left: &mut BTreeMap<MetricName, Healed>,
     reasons: &HashMap<MetricName, String>,
     reason: &str,
-    done: &mut Deleted,
+    done: &mut DeleteReport,
 ) {
     for metric in std::mem::take(left).into_keys() {
         let reason = reasons.get(&metric).map_or(reason, String::as_str);
@@ -153,7 +153,7 @@ fn sort(
     line: DeleteLine,
     left: &mut BTreeMap<MetricName, Healed>,
     reasons: &mut HashMap<MetricName, String>,
-    done: &mut Deleted,
+    done: &mut DeleteReport,
 ) {
     if line.problem == Some(Problem::LatePoints) {
         if left.remove(&line.metric).is_some() {
@@ -177,7 +177,8 @@ fn sort(
                 done.note_odd(&line.metric, line.reason);
                 done.deleted.push(line.metric);
             }
-            // Missing: an earlier attempt whose answer was lost, or somebody else; its owners have it.
+            // Missing: an earlier attempt deleted it and its answer was lost, or something else did. Its
+            // owners have it.
             DeleteOutcome::Deleted | DeleteOutcome::Missing | DeleteOutcome::Failed => {
                 done.deleted.push(line.metric)
             }
@@ -185,7 +186,7 @@ fn sort(
     }
 }
 
-/// A source that somebody still writes to.
+/// The failure of a source that something still writes to.
 pub(super) fn in_use(source: &Node, reason: &str) -> Failure {
     let reason =
         format!("its owners have it as it was copied, but it was not deleted here: {reason}");

@@ -1,4 +1,4 @@
-//! One source: its strays are read in order, gathered into batches, and each batch is run.
+//! Drains one source: reads its misplaced metrics in order, gathers them into batches, and runs each batch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use super::mover::Mover;
 use crate::chain;
 use crate::fleet::{Node, Source};
 use crate::run::resume::Resume;
-use crate::strays::{Found, Item, StrayListing, StrayQuery};
+use crate::strays::{Item, MisplacedMetric, StrayListing, StrayQuery};
 
-/// Batches of a source that are handed out for each that it may send: so that one waits when another ends.
+/// How many batches of a source are started for each that it may send at once, so that one is waiting when
+/// another ends.
 const HANDED_OUT: usize = 2;
 
-/// Moves what all sources of a run have; `resume` says what an earlier run did, by store.
+/// Moves what all sources of a run have; `resume` is what earlier runs did, by store.
 pub(super) async fn drain_all(mover: &Arc<Mover>, mut resume: BTreeMap<String, Resume>) {
     let mut drains = JoinSet::new();
     for source in mover.fleet.sources.clone() {
@@ -31,7 +32,7 @@ pub(super) async fn drain_all(mover: &Arc<Mover>, mut resume: BTreeMap<String, R
     }
 }
 
-/// Moves what `source` has astray, but for what an earlier run finished.
+/// Moves the misplaced metrics of `source`, except those that an earlier run finished.
 async fn drain(mover: Arc<Mover>, source: Source, resume: Resume) {
     let query = StrayQuery {
         after: resume.read_after().cloned(),
@@ -43,7 +44,7 @@ async fn drain(mover: Arc<Mover>, source: Source, resume: Resume) {
     let mut is_whole = false;
     let stop = drain.mover.stop.clone();
     while !stop.is_asked() {
-        // A source that is busy may be waited for a long time.
+        // This may wait a long time for a busy source.
         let next = tokio::select! {
             next = listing.next() => next,
             () = stop.asked() => break,
@@ -79,9 +80,9 @@ impl Drain {
         Self { mover, source, resume, batcher, running: JoinSet::new(), noted: None }
     }
 
-    /// Takes what was read, and runs a batch where one is full.
+    /// Takes an item that was read, and runs a batch if one is full.
     async fn take(&mut self, item: Item) {
-        let Item::Stray(Found { metric, owners, bytes }) = item else { return };
+        let Item::Stray(MisplacedMetric { metric, owners, bytes }) = item else { return };
         if self.mover.sync.preview.is_some_and(|preview| !preview.takes(&metric)) {
             return self.batcher.skip(metric);
         }
@@ -111,8 +112,8 @@ impl Drain {
             let _place = place;
             run_batch(&mover, &source, batch).await
         });
-        // It takes its place in the queues before the next one does: batches begin in the order of the names, so that
-        // the journal's mark moves on from the first.
+        // This batch enters the queues before the next one does. So batches begin in the order of the names,
+        // and the journal's mark can advance.
         tokio::task::yield_now().await;
         while let Some(ended) = self.running.try_join_next() {
             self.settle(ended);
@@ -128,7 +129,7 @@ impl Drain {
     fn settle(&mut self, ended: Result<(Ticket, BatchEnd), tokio::task::JoinError>) {
         let (ticket, end) = match ended {
             Ok(ended) => ended,
-            // The batch's ticket stays open: the journal does not pass it.
+            // The batch's ticket stays open, so the journal's mark does not pass it.
             Err(error) => {
                 let addr = self.source.addr();
                 return self
@@ -167,7 +168,7 @@ impl Drain {
         }
     }
 
-    /// Runs what is left where the source was read to its end, and waits for all that runs.
+    /// Runs the rest if the source was read to its end, and waits for all running batches.
     async fn end(&mut self, is_whole: bool) {
         while !self.mover.stop.is_asked() {
             let Some(batch) = self.batcher.take_fullest() else { break };

@@ -1,50 +1,52 @@
-//! Metrics gathered into batches by who sends and who receives, with a bound on what is held.
+//! Gathers metrics into batches by source and destination, with a limit on what is held.
 //!
-//! Pure. A full bucket is a batch; where too much waits in all buckets together, the fullest goes early.
+//! Pure. A full bucket is a batch. If all buckets together hold too much, the fullest one becomes a batch
+//! early.
 
 use std::collections::BTreeMap;
 
 use bucky_whisper::MetricName;
 
-/// A metric to be fetched.
+/// A metric to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// The metric.
     pub(crate) metric: MetricName,
-    /// Who else has it, should the batch's source not be able to give it.
+    /// Other nodes that have it, in case the batch's source cannot give it.
     pub(crate) others: Box<[usize]>,
 }
 
-/// Metrics that one node is to fetch from another.
+/// Metrics that one node fetches from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Batch {
-    /// Who sends.
+pub(crate) struct FetchBatch {
+    /// The source.
     pub(crate) from: usize,
-    /// Who receives.
+    /// The destination.
     pub(crate) to: usize,
-    /// What, in the order of the names.
+    /// The metrics, in the order of their names.
     pub(crate) wanted: Vec<Wanted>,
 }
 
 /// Gathers batches.
 #[derive(Debug)]
 pub(crate) struct Gatherer {
-    /// By sender, the metrics of a batch.
+    /// By source, how many metrics make a batch.
     full: Vec<usize>,
-    /// Metrics in all buckets together.
+    /// How many metrics all buckets together may hold.
     most_held: usize,
     held: usize,
     buckets: BTreeMap<(usize, usize), Vec<Wanted>>,
 }
 
 impl Gatherer {
-    /// Nothing gathered yet. `full` is by sender how many metrics make a batch, `most_held` how many wait in all.
+    /// Empty buckets. `full` gives how many metrics make a batch, by source; `most_held` is how many may wait
+    /// in all.
     pub(crate) fn new(full: Vec<usize>, most_held: usize) -> Self {
         Self { full, most_held, held: 0, buckets: BTreeMap::new() }
     }
 
-    /// Takes one more, and gives a batch where one is to go.
-    pub(crate) fn push(&mut self, from: usize, to: usize, wanted: Wanted) -> Option<Batch> {
+    /// Takes one more metric, and returns a batch if one is ready.
+    pub(crate) fn push(&mut self, from: usize, to: usize, wanted: Wanted) -> Option<FetchBatch> {
         let bucket = self.buckets.entry((from, to)).or_default();
         bucket.push(wanted);
         self.held += 1;
@@ -58,18 +60,18 @@ impl Gatherer {
         }
     }
 
-    /// The fullest bucket; none when all is handed out.
-    pub(crate) fn take_fullest(&mut self) -> Option<Batch> {
+    /// The fullest bucket as a batch, or `None` if all buckets are empty.
+    pub(crate) fn take_fullest(&mut self) -> Option<FetchBatch> {
         let fullest = self.buckets.iter().max_by_key(|(_, bucket)| bucket.len());
         let pair = fullest.map(|(pair, _)| *pair)?;
         self.take(pair)
     }
 
-    fn take(&mut self, pair: (usize, usize)) -> Option<Batch> {
+    fn take(&mut self, pair: (usize, usize)) -> Option<FetchBatch> {
         let wanted = self.buckets.remove(&pair)?;
         self.held -= wanted.len();
         let (from, to) = pair;
-        Some(Batch { from, to, wanted })
+        Some(FetchBatch { from, to, wanted })
     }
 }
 
@@ -97,7 +99,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes in comes out once, by the way it was to go, in batches within their bounds.
+        /// Every metric comes out once, from its source to its destination, in batches within the limits.
         #[test]
         fn everything_is_in_one_batch(
             pairs in prop::collection::vec((0usize..3, 0usize..4), 0..80),

@@ -1,6 +1,7 @@
-//! Makes the copies of a batch complete at all its owners, and hands out the receipts.
+//! Has all owners of a batch create or fill their copies, and makes the receipts.
 //!
-//! Each owner pulls the batch from the source (`pull`). A metric is healed if all of them healed it from the same content.
+//! Each owner pulls the batch from the source (`pull`). A metric is healed if all owners healed it from the
+//! same content.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,25 +17,26 @@ use crate::fleet::Node;
 use crate::run::failure::Failure;
 use crate::run::tally::Effect;
 
-/// Proof that all owners durably hold the metric as it was at `digest`. Only this module and its children make one.
+/// Proof that all owners durably hold the metric as it was at `digest`. Only this module and its children
+/// make one.
 #[derive(Debug)]
 pub(super) struct Healed {
     metric: MetricName,
     digest: Digest,
     owners: Arc<[DaemonAddr]>,
-    /// For how many points an owner had no place, where the operator has allowed that.
+    /// For how many points an owner has no place, if the operator has allowed to lose them.
     given_up: u64,
 }
 
 impl Healed {
-    /// The proof by an owner's own word: its line says healed, with this digest, by all of `owners`.
+    /// The proof in an owner's line: it healed the metric from this digest. It holds for all of `owners`.
     pub(super) fn by_word(line: &HealLine, owners: Arc<[DaemonAddr]>) -> Option<Self> {
         let digest = line.digest.filter(|_| line.outcome.is_healed())?;
         let given_up = line.points_without_place();
         Some(Self { metric: line.metric.clone(), digest, owners, given_up })
     }
 
-    /// The proof by both of two owners' words, about the same content of the same metric.
+    /// The proof of two owners together, for the same content of the same metric.
     pub(super) fn and(self, other: &Self) -> Self {
         Self { given_up: self.given_up.max(other.given_up), ..self }
     }
@@ -44,20 +46,21 @@ impl Healed {
         &self.metric
     }
 
-    /// For how many points an owner had no place.
+    /// For how many points an owner has no place.
     pub(super) fn given_up(&self) -> u64 {
         self.given_up
     }
 
-    /// The metric, where the proof is not needed.
+    /// The metric, if the proof is not needed.
     pub(super) fn into_metric(self) -> MetricName {
         self.metric
     }
 
-    /// What a delete of its source asks for, in a run that goes by `rule`.
+    /// The request to delete its source, in a run with the policy `rule`.
     ///
-    /// Where every point had its place the owners have to hold all of them in the end: should carbon re-make an owner's file by
-    /// another schema meanwhile, nobody has allowed points of this metric to be given up.
+    /// If every point had its place, the owners must hold all of them in the end. Carbon may create an
+    /// owner's file again by another schema in the meantime, and the operator has not allowed to lose points
+    /// of this metric.
     pub(super) fn to_delete(&self, rule: OnSchemaDifference) -> DeleteMetric {
         let gives_up = matches!(rule, OnSchemaDifference::Coarsen | OnSchemaDifference::Drop);
         let on_schema_difference =
@@ -69,22 +72,22 @@ impl Healed {
     }
 }
 
-/// What healing a batch came to.
+/// The result of healing a batch.
 #[derive(Debug, Default)]
 pub(super) struct HealReport {
-    /// At all owners, from one and the same content.
+    /// Metrics that all owners healed from the same content.
     pub(super) healed: Vec<(Healed, Effect)>,
-    /// At all owners, but the content changed between one and the next.
+    /// Metrics that all owners healed, but from different contents.
     pub(super) again: Vec<Stray>,
-    /// Gone at the source.
+    /// Metrics that are gone from the source.
     pub(super) gone: Vec<MetricName>,
-    /// Not at all owners.
+    /// Metrics that some owner did not heal.
     pub(super) failed: Vec<(MetricName, Failure)>,
-    /// How many were not tried because the operator wants an end.
+    /// How many were not tried because the operator stopped the run.
     pub(super) left: usize,
 }
 
-/// Heals `strays` of `source` at all of `owners`, where `renames` tells what they are called there.
+/// Heals `strays` of `source` at all of `owners`; `renames` has their names there.
 pub(super) async fn heal(
     mover: &Mover,
     source: &Arc<Node>,
@@ -114,7 +117,7 @@ pub(super) async fn heal(
     }
     for (metric, candidate) in left {
         match (candidate.content, candidate.effect) {
-            (Content::One(digest), Some(effect)) => {
+            (HealedFrom::One(digest), Some(effect)) => {
                 let given_up = candidate.given_up;
                 let healed = Healed { metric, digest, owners: Arc::clone(&addrs), given_up };
                 report.healed.push((healed, effect));
@@ -125,30 +128,30 @@ pub(super) async fn heal(
     report
 }
 
-/// A metric on its way through its owners.
+/// A metric that some of its owners have healed so far.
 struct Candidate {
-    content: Content,
+    content: HealedFrom,
     effect: Option<Effect>,
-    /// The length of its file; 0 where it is not known.
+    /// The length of its file; 0 if unknown.
     bytes: u64,
-    /// The most points that an owner so far had no place for.
+    /// The most points that any owner so far has no place for.
     given_up: u64,
 }
 
-/// What the owners so far healed from.
+/// The content from which the owners so far have healed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Content {
+enum HealedFrom {
     /// None has healed yet.
     None,
-    /// All of them from this one.
+    /// All of them healed from this content.
     One(Digest),
-    /// The source was written to meanwhile, or one of them gave no digest.
+    /// The source was written to in the meantime, or an owner gave no digest.
     Several,
 }
 
 impl Candidate {
     fn of(bytes: u64) -> Self {
-        Self { content: Content::None, effect: None, bytes, given_up: 0 }
+        Self { content: HealedFrom::None, effect: None, bytes, given_up: 0 }
     }
 
     fn stray(&self, metric: &MetricName) -> Stray {
@@ -156,9 +159,9 @@ impl Candidate {
     }
     fn healed(self, line: &HealLine) -> Self {
         let content = match (self.content, line.digest) {
-            (Content::None, Some(digest)) => Content::One(digest),
-            (Content::One(last), Some(digest)) if last == digest => self.content,
-            _ => Content::Several,
+            (HealedFrom::None, Some(digest)) => HealedFrom::One(digest),
+            (HealedFrom::One(last), Some(digest)) if last == digest => self.content,
+            _ => HealedFrom::Several,
         };
         let here = Effect { outcome: line.outcome, points: line.points, bytes: line.bytes };
         let effect = self.effect.map_or(here, |effect| effect.and(here));
@@ -208,7 +211,8 @@ mod tests {
         }
     }
 
-    /// Else the owner that has no place for them would be asked for points that the operator gave up, for ever.
+    /// Otherwise the owner without a place for them would be asked for points that the operator gave up, for
+    /// ever.
     #[test]
     fn the_proof_of_two_owners_gives_up_as_many_points_as_the_worse_of_them() {
         let owners: Arc<[DaemonAddr]> = Arc::new(["b:4242".parse().unwrap()]);

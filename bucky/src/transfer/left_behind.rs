@@ -1,18 +1,18 @@
-//! What a run leaves where it is because no daemon serves it, or because it has no place on the ring.
+//! What a run leaves in place because no daemon serves it, or because it is unplaceable.
 
 use bucky_api::NotServed;
 use futures_util::{StreamExt, stream};
 
-use super::{ASKED_AT_ONCE, Order, Task};
+use super::{ASKED_AT_ONCE, MoveOrder, Task};
 use crate::fleet::Fleet;
 use crate::outcome::Outcome;
 use crate::output::Output;
 
-/// Names the nodes whose lists lack what lies in folders that they cannot read, and what becomes of it: the run is not
-/// whole. To the Go tool such folders are not there (D42).
-pub(crate) async fn tell_unread_folders(fleet: &Fleet, fate: &str, output: &Output) -> Outcome {
+/// Names the nodes with folders that they cannot read, and what happens to the files in them; the run is not
+/// complete then. The Go tool passes over such folders (D42).
+pub(crate) async fn report_unread_folders(fleet: &Fleet, fate: &str, output: &Output) -> Outcome {
     let mut seen = Outcome::Done;
-    // Asked again: a new scan may have been waited for since the first time.
+    // Asked again: the nodes may have scanned since the first time.
     let asked = fleet
         .sources
         .iter()
@@ -29,9 +29,9 @@ pub(crate) async fn tell_unread_folders(fleet: &Fleet, fate: &str, output: &Outp
     seen
 }
 
-/// What a drained node keeps whatever is moved, a line a node: it is not in the node's list, or has no place. What other
-/// sources have of that is told here, as what does not take part.
-pub(super) async fn left_behind(fleet: &Fleet, order: &Order, output: &Output) -> Vec<String> {
+/// What a drained node keeps in any case because it is not in the node's list or is unplaceable: one line for
+/// each node. What other sources have of that kind is printed here, because it does not take part.
+pub(super) async fn left_behind(fleet: &Fleet, order: &MoveOrder, output: &Output) -> Vec<String> {
     let mut lines = Vec::new();
     for source in &fleet.sources {
         let Ok(Some(status)) = source.node.daemon.status().await else { continue };
@@ -42,7 +42,8 @@ pub(super) async fn left_behind(fleet: &Fleet, order: &Order, output: &Output) -
             && !fleet.members.iter().any(|member| member.addr() == addr);
         let see = format!("`bucky list --not-served -s -h {addr}` lists them");
         if is_drained {
-            // With series of our own, what the node cannot place may be moved all the same: the plan tells.
+            // With our own `--series`, a file that the node cannot place may be moved all the same; the plan
+            // reports it.
             let unplaceable = if order.selected.series.is_given() { 0 } else { found.unplaceable };
             let text = NotServed { unplaceable, ..found }.text();
             if !text.is_empty() {
@@ -50,7 +51,7 @@ pub(super) async fn left_behind(fleet: &Fleet, order: &Order, output: &Output) -
             }
             continue;
         }
-        // Those two are told for all nodes together, or already.
+        // These two are reported for all nodes together, or already.
         let text = NotServed { unreadable_folders: 0, unplaceable: 0, ..found }.text();
         if !text.is_empty() {
             output.say(format_args!(

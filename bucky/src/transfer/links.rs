@@ -1,4 +1,4 @@
-//! Which pairs of nodes cannot work together, although each of them answers us.
+//! Which pairs of nodes do not work together, although each of them answers us.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,20 +7,22 @@ use std::time::{Duration, Instant};
 use bucky_api::DaemonAddr;
 
 use crate::fleet::Node;
-use crate::fleet::breaker::{Breaker, Row};
+use crate::fleet::breaker::{Breaker, FailureRow};
 
-/// After so many failures in a row a pair is given up. A batch that fails because of one metric is halved until that
-/// stands alone, which takes some thirty failures; only a pair that never works comes to more.
+/// After this many failures in a row the run gives up on a pair. A batch that fails because of one metric is
+/// halved until that metric is alone, which takes some thirty failures. Only a pair that never works has
+/// more.
 const LINK_FAILURES: u32 = 60;
 
-/// The pairs of which something went wrong: with hundreds of nodes there are tens of thousands of pairs.
+/// The pairs with failures. Others are not stored: with hundreds of nodes there are tens of thousands of
+/// pairs.
 #[derive(Default)]
 pub(super) struct Links {
     breakers: Mutex<HashMap<(DaemonAddr, DaemonAddr), Breaker>>,
 }
 
 impl Links {
-    /// Whether `owner` should be told to fetch from `source`, or why not.
+    /// Whether `owner` should be asked to fetch from `source`; the error is the reason why not.
     pub(super) fn admit(&self, source: &Node, owner: &Node) -> Result<(), String> {
         match self.lock().get_mut(&pair(source, owner)) {
             Some(breaker) => breaker.admit(Instant::now()),
@@ -28,17 +30,17 @@ impl Links {
         }
     }
 
-    /// It worked.
+    /// Notes that the pair worked.
     pub(super) fn worked(&self, source: &Node, owner: &Node) {
         self.lock().remove(&pair(source, owner));
     }
 
-    /// It did not. True where the pair is given up by this.
+    /// Notes that the pair failed; returns whether the run gives up on it now.
     pub(super) fn failed(&self, source: &Node, owner: &Node, reason: &str) -> bool {
         let mut breakers = self.lock();
         let breaker = breakers.entry(pair(source, owner));
         let breaker = breaker.or_insert_with(|| Breaker::new(LINK_FAILURES, Duration::ZERO));
-        breaker.failed(Instant::now(), reason) == Row::IsEnough
+        breaker.failed(Instant::now(), reason) == FailureRow::IsEnough
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(DaemonAddr, DaemonAddr), Breaker>> {

@@ -1,10 +1,12 @@
-//! The engine: carries metrics from the nodes that have them to their owners, and deletes them where that was ordered.
+//! The engine: brings metrics from the nodes that have them to their owners, and deletes the sources if that
+//! was ordered.
 //!
-//! `carry_out` shows a plan, looks whether it fits and has it carried out. `mover` is what all parts of a run share: `drain` reads a
-//! source and hands out its batches; `batch_run` takes one batch through its rounds; `heal` makes the owners' copies
-//! complete, by `pull`, and is the only maker of the receipt that `delete` asks for; `go` does the same metric by metric where
-//! a daemon of the Go tool takes part; `bring` heals and leaves the source where it is. `batch` and `statistics` are pure;
-//! `pace` says how fast it may go. Cancelled anywhere, a metric is at its source, at its owners, or both.
+//! `carry_out` shows a plan, checks whether it fits, and carries it out. `mover` has what all parts of a run
+//! share. `drain` reads a source and starts its batches. `batch_run` takes one batch through its rounds.
+//! `heal` has the owners create or fill their copies, by `pull`, and is the only place that makes the receipt
+//! that `delete` requires. `go` does the same metric by metric if a Go daemon takes part. `bring` heals and
+//! leaves the source in place. `batch` and `statistics` are pure. `pace` decides how fast it may go. If the
+//! run is interrupted at any point, each metric is at its source, at its owners, or both.
 
 pub(crate) mod batch;
 mod batch_end;
@@ -34,9 +36,9 @@ pub(crate) mod statistics;
 mod summary;
 
 pub(crate) use self::carry_out::{fits, plan_and_move};
-pub(crate) use self::order::{Order, Selected, Task};
+pub(crate) use self::order::{MoveOrder, MoveSelection, Task};
 
-/// What is said after a second Ctrl-C.
+/// The message after a second Ctrl-C.
 pub(crate) const STOPPED_AT_ONCE: &str =
     "bucky: stopped at once; run the same command again to continue";
 /// How many nodes are asked at once.

@@ -1,4 +1,4 @@
-//! What every command does that moves or copies between nodes, before it makes a plan.
+//! What every command that moves or copies between nodes does before it makes a plan.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use crate::fleet::{Fleet, refuse_shared_addresses};
 use crate::inventory::refresh;
 use crate::output::Output;
 
-/// Refuses nodes that cannot be told apart, says what to expect of daemons of the Go tool, and has the nodes of `scanned` scan
-/// their files if `fresh` says so.
+/// Refuses nodes that cannot be distinguished, says what to expect of Go daemons, and has the nodes of
+/// `scanned` scan again if `fresh`.
 ///
 /// # Errors
-/// [`crate::outcome::UsageError`] for nodes with one address; where a scan fails.
+/// [`crate::outcome::UsageError`] for nodes with one address; the error of a scan that fails.
 pub(crate) async fn open<'m>(
     fleet: &Fleet,
     scanned: impl Iterator<Item = &'m Member>,

@@ -1,4 +1,4 @@
-//! How fast a run may go, and where it tells of itself: what the operator said, checked.
+//! How fast a run may go, and where it reports: the operator's options, checked.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -11,22 +11,22 @@ use bucky_whisper::{Digest, MetricName};
 use super::batch::BatchLimits;
 use crate::plan::room::Reserve;
 
-/// A batch is what a rate gives in this time at most.
+/// A batch takes at most this long at the rate.
 const BATCH: Duration = Duration::from_secs(5);
-/// The metrics of a batch at least where a node may get faster.
+/// The fewest metrics in a batch if a node may get faster.
 const BATCH_METRICS: usize = 50;
 
 /// How files travel from daemon to daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Travel {
-    /// As each daemon that fetches finds best for the link to its source.
+    /// Each daemon that fetches chooses the best way for the link to its source.
     Auto,
-    /// Always so.
+    /// Always in this way.
     As(Encoding),
 }
 
 impl Travel {
-    /// How they travel where nobody chooses.
+    /// The encoding where no daemon chooses.
     pub(crate) fn encoding(self) -> Encoding {
         match self {
             Self::Auto => Encoding::Identity,
@@ -49,7 +49,7 @@ impl FromStr for Travel {
     }
 }
 
-/// In which batches metrics travel, how many at once, and how they are encoded.
+/// How large batches are, how many run at once, and how files are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Batching {
     /// Batches at once.
@@ -60,66 +60,66 @@ pub(crate) struct Batching {
     pub(crate) limits: BatchLimits,
 }
 
-/// What is done before anything moves, and what may keep it from moving.
+/// What is done before anything moves, and what may prevent the move.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Preparation {
     /// Whether the nodes scan their files first.
     pub(crate) fresh: bool,
-    /// Print the plan and do nothing.
+    /// Whether only the plan is printed.
     pub(crate) dry_run: bool,
-    /// Begin although it does not fit.
+    /// Whether the run starts even if destinations lack space.
     pub(crate) ignore_free_space: bool,
-    /// What stays free at each destination.
+    /// How much stays free at each destination.
     pub(crate) reserve: Reserve,
 }
 
-/// What becomes of sources. By default they stay.
+/// What is done with sources. By default they stay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SourceRules {
     /// Whether they are deleted.
     pub(crate) deletes: bool,
-    /// How long nobody may have written to a source that is deleted.
+    /// How long a source must not have been written to before it is deleted.
     pub(crate) rest: Duration,
-    /// Whether what one owner has is copied to the others, too; such a source stays in any case.
+    /// Whether the files of one owner are copied to the others too; such a source always stays.
     pub(crate) copies_from_owners: bool,
 }
 
-/// What is done about files that are not sound. By default they stay as they are.
+/// What is done about corrupt files. By default they stay as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Repairs {
-    /// Whether owners' corrupt files are replaced by sound misplaced copies, and kept aside.
+    /// Whether owners' corrupt files are replaced by valid misplaced copies, and kept aside.
     pub(crate) replace_corrupt: bool,
-    /// Whether what is left of sources that were cut off is taken, and they are kept aside.
+    /// Whether the rest of sources that were cut off is moved, and the files are kept aside.
     pub(crate) salvage: bool,
 }
 
-/// The options that all commands have that move or copy in bulk.
+/// The options of all commands that move or copy many metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SyncOptions {
     /// How fast it may go.
     pub(crate) pace: PaceOptions,
-    /// Where figures about it are sent.
+    /// Where statistics are sent.
     pub(crate) statistics: Option<StatisticsOptions>,
-    /// Where every failure is written, with its reason.
+    /// The file for all failures, with reasons.
     pub(crate) errors: Option<PathBuf>,
-    /// Where every failed copy is written as the Go tool does.
+    /// The file for all failed copies, in the Go tool's format.
     pub(crate) metric_errors: Option<PathBuf>,
-    /// Where every metric that is done is noted, as the Go tool does.
+    /// The file for all metrics that are done, in the Go tool's format.
     pub(crate) job_state: Option<PathBuf>,
-    /// How many failures of a kind (to copy, to delete) still are a success.
+    /// How many failures of each kind (to copy, to delete) still count as success.
     pub(crate) error_tolerance: u64,
-    /// What becomes of points that have no place in an owner's file.
+    /// What is done about points that have no place in an owner's file.
     pub(crate) on_schema_difference: OnSchemaDifference,
-    /// How many points the operator has allowed to be given up for good: all with `--yes`, else as many as were said and
-    /// confirmed.
+    /// How many points the operator has allowed to be lost: all with `--yes`, otherwise the number that was
+    /// shown and confirmed.
     pub(crate) give_up_most: u64,
-    /// Whether the owners only look, and at which metrics; none: they fill.
+    /// Which metrics the owners only examine; `None` if the run fills.
     pub(crate) preview: Option<Preview>,
     /// Whether every source that is deleted is named.
-    pub(crate) tells_deletions: bool,
-    /// By how much clocks may differ in a run that deletes.
+    pub(crate) names_deletions: bool,
+    /// How far clocks may differ in a run that deletes.
     pub(crate) max_clock_difference: Duration,
-    /// What is done about files that are not sound.
+    /// What is done about corrupt files.
     pub(crate) repairs: Repairs,
 }
 
@@ -135,22 +135,22 @@ impl Default for SyncOptions {
             on_schema_difference: OnSchemaDifference::Keep,
             give_up_most: 0,
             preview: None,
-            tells_deletions: false,
+            names_deletions: false,
             max_clock_difference: MAX_CLOCK_DIFFERENCE,
             repairs: Repairs::default(),
         }
     }
 }
 
-/// Which metrics are looked at without changing anything.
+/// Which metrics are examined without a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Preview {
-    /// One in so many, by a hash of their names; at least 1.
+    /// One in this many metrics, by a hash of the name; at least 1.
     pub(crate) one_in: u64,
 }
 
 impl Preview {
-    /// Whether this one is looked at.
+    /// Whether this metric is examined.
     pub(crate) fn takes(self, metric: &MetricName) -> bool {
         let hash = Digest::of(metric.as_str().as_bytes()).to_string();
         // 60 of its bits are enough.
@@ -162,16 +162,17 @@ impl Preview {
 /// How fast a run may go.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct PaceOptions {
-    /// The most that daemons send each other, all together.
+    /// The most that all daemons together send each other.
     pub(crate) bytes_per_second: Option<NonZeroU64>,
-    /// The most metrics that a node sends, and that it gets; with `health` what it begins with.
+    /// The most metrics that a node sends, and the most that it receives; with `health`, the rate at the
+    /// start.
     pub(crate) metrics_per_second: Option<NonZeroU32>,
     /// Whether and how the nodes' carbons are watched.
     pub(crate) health: Option<HealthOptions>,
 }
 
 impl PaceOptions {
-    /// Batches that take no longer than some seconds at this pace: the journal's step.
+    /// Limits for batches that take at most a few seconds at this pace: the journal advances batch by batch.
     pub(crate) fn limits(&self, mut limits: BatchLimits) -> BatchLimits {
         if let Some(rate) = self.bytes_per_second {
             limits.bytes = limits.bytes.min(rate.get().saturating_mul(BATCH.as_secs()));
@@ -191,24 +192,24 @@ impl PaceOptions {
 pub(crate) struct HealthOptions {
     /// The port of carbon's `/admin/info`.
     pub(crate) port: u16,
-    /// How often.
+    /// How often they are asked.
     pub(crate) interval: Duration,
-    /// From which share of its limit on a cache counts as full.
+    /// The share of its limit from which a cache counts as full.
     pub(crate) threshold: f64,
-    /// How often a node whose cache is not full gets faster; none: never.
+    /// How often a node whose cache is not full gets faster, or `None` for never.
     pub(crate) speed_up_interval: Option<Duration>,
-    /// Whether a fast node sometimes gets a lower rate by chance.
+    /// Whether a fast node sometimes gets a lower rate at random.
     pub(crate) eases_at_random: bool,
 }
 
-/// Where figures about a run are sent.
+/// Where statistics of a run are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StatisticsOptions {
     /// A carbon's line receiver.
     pub(crate) endpoint: DaemonAddr,
-    /// What the figures' names begin with, without the dot.
+    /// The prefix of their names, without the dot.
     pub(crate) prefix: String,
-    /// How often.
+    /// How often they are sent.
     pub(crate) interval: Duration,
     /// Whether nodes that are addresses are named by their host names.
     pub(crate) names_hosts: bool,

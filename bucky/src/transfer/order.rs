@@ -1,4 +1,4 @@
-//! What an operator ordered of a command that moves or copies, and the words in which it is reported.
+//! The arguments of a command that moves or copies, and the texts in which it is reported.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,65 +11,65 @@ use crate::counted;
 use crate::fleet::OwnerIndex;
 use crate::placement::Series;
 use crate::plan::Plan;
-use crate::plan::survey::Selection;
+use crate::plan::survey::StraySelection;
 
-/// What metrics are carried for.
+/// What a run is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// To bring what lies astray to its owners.
+    /// To move misplaced metrics to their owners.
     Rebalance,
-    /// To copy what one node or cluster has to another.
+    /// To copy the metrics of one node or cluster to another.
     Copy,
 }
 
-/// What the operator ordered.
-pub(crate) struct Order {
-    /// What for.
+/// The arguments of a run.
+pub(crate) struct MoveOrder {
+    /// What the run is for.
     pub(crate) task: Task,
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
     /// Which metrics of which nodes.
-    pub(crate) selected: Selected,
-    /// What is done first.
+    pub(crate) selected: MoveSelection,
+    /// What is prepared before the first batch.
     pub(crate) preparation: Preparation,
-    /// What becomes of the sources.
+    /// What is done with the sources.
     pub(crate) sources: SourceRules,
-    /// In which batches, how many at once.
+    /// How large batches are, and how many run at once.
     pub(crate) batching: Batching,
-    /// Where it is noted what is finished.
+    /// The journal that notes what is finished.
     pub(crate) journal: Option<PathBuf>,
     /// How fast it may go, and where it reports.
     pub(crate) sync: SyncOptions,
-    /// Whether every metric that is moved is named.
+    /// Whether every metric is named when it is moved.
     pub(crate) verbose: bool,
 }
 
-/// Which metrics are moved: those of all members, unless something is said here.
+/// Which metrics are moved. By default, all that are misplaced on the members.
 #[derive(Clone, Default)]
-pub(crate) struct Selected {
-    /// Only those of the node that is asked first.
+pub(crate) struct MoveSelection {
+    /// Only those of the node at `-h`.
     pub(crate) only_seed: bool,
-    /// Nodes out of the ring that are drained as well.
+    /// Drained nodes, whose metrics are moved too.
     pub(crate) drained: Vec<DaemonAddr>,
-    /// Only metrics in whose name this is found.
+    /// Only metrics whose name matches this.
     pub(crate) regex: Option<String>,
-    /// Only those that belong to these nodes.
+    /// Only metrics that belong to these nodes.
     pub(crate) allowed_destinations: Option<Vec<DaemonAddr>>,
-    /// Names that begin with this are each node's own, where this program places them.
+    /// Names with this prefix are local metrics; used where this program places them.
     pub(crate) local_prefix: Option<String>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
 }
 
-impl Selected {
-    /// Whether it is about some metrics or nodes only.
+impl MoveSelection {
+    /// Whether only some metrics or nodes are selected.
     pub(super) fn is_part(&self) -> bool {
         self.only_seed || self.regex.is_some() || self.allowed_destinations.is_some()
     }
 
-    /// What is read of the sources by this, for `ring`; `allowed` are the members of `allowed_destinations`.
-    pub(crate) fn on(&self, ring: Arc<Ring>, allowed: Option<Vec<OwnerIndex>>) -> Selection {
-        Selection {
+    /// The selection for `ring`; `allowed` are the members of `allowed_destinations`.
+    pub(crate) fn on(&self, ring: Arc<Ring>, allowed: Option<Vec<OwnerIndex>>) -> StraySelection {
+        StraySelection {
             ring,
             regex: self.regex.clone(),
             allowed,
@@ -87,7 +87,7 @@ impl Task {
         }
     }
 
-    /// What is said where there is nothing to do.
+    /// The message if there is nothing to do.
     pub(super) fn nothing(self, is_selection: bool) -> &'static str {
         match (self, is_selection) {
             (Self::Rebalance, true) => "None of the selected metrics is misplaced",

@@ -1,7 +1,7 @@
-//! A look at what a move would find at its owners: how many points have no place there. Nothing is written.
+//! Examines what a move would find at the owners: how many points have no place there. Nothing is written.
 //!
-//! The same engine as the move itself, with daemons that only look. A plan looks at a sample of the metrics, and says so; before
-//! points are given up, all of them are looked at.
+//! It uses the engine of the move, and the daemons only examine. A plan examines a sample of the metrics, and
+//! says so. Before points are given up, all metrics are examined.
 
 use std::sync::Arc;
 
@@ -11,34 +11,34 @@ use super::drain::drain_all;
 use super::mover::{Mover, MoverParts};
 use super::options::{Preview, SourceRules, SyncOptions};
 use super::records::Records;
-use super::{Order, STOPPED_AT_ONCE};
+use super::{MoveOrder, STOPPED_AT_ONCE};
 use crate::cluster::DaemonKind;
 use crate::counted;
 use crate::fleet::Fleet;
 use crate::outcome::UsageError;
 use crate::output::{Output, human_count};
 use crate::plan::Plan;
-use crate::plan::survey::Selection;
+use crate::plan::survey::StraySelection;
 use crate::run::schemas::Schemas;
 use crate::run::stop::Stop;
 use crate::terminal::{Terminal, yes_or_no};
 
-/// How many metrics a plan looks at, about.
+/// About how many metrics a plan examines.
 const SAMPLE: u64 = 1_000;
 
 /// Adds to a printed plan what a sample of its metrics shows.
-pub(super) async fn tell_sample(
+pub(super) async fn print_sample(
     fleet: &Arc<Fleet>,
-    selection: &Selection,
+    selection: &StraySelection,
     plan: &Plan,
-    order: &Order,
+    order: &MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<()> {
     let one_in = (plan.metrics / SAMPLE).max(1);
     let Some(schemas) = look(fleet, selection, order, Preview { one_in }, output).await? else {
         return Ok(());
     };
-    let lines = schemas.told(order.sync.on_schema_difference);
+    let lines = schemas.lines(order.sync.on_schema_difference);
     if lines.is_empty() {
         return Ok(());
     }
@@ -52,12 +52,12 @@ pub(super) async fn tell_sample(
     Ok(())
 }
 
-/// Looks at all metrics of a run that gives points up, says how many points that are, and asks. What is confirmed is noted in
-/// `order`: the run gives up no more. False where the run is not to go on.
+/// Examines all metrics of a run that may lose points, prints how many points that are, and asks. The
+/// confirmed number is noted in `order`: the run loses at most that many. Returns whether the run continues.
 pub(super) async fn may_drop(
     fleet: &Arc<Fleet>,
-    selection: &Selection,
-    order: &mut Order,
+    selection: &StraySelection,
+    order: &mut MoveOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<bool> {
     if order.sync.on_schema_difference != OnSchemaDifference::Drop {
@@ -79,7 +79,7 @@ pub(super) async fn may_drop(
     if points == 0 {
         return Ok(true);
     }
-    schemas.told(OnSchemaDifference::Keep).iter().for_each(|line| output.say(line));
+    schemas.lines(OnSchemaDifference::Keep).iter().for_each(|line| output.say(line));
     output.say(format_args!(
         "bucky: {} of {} have no place at their owners and will be lost",
         counted::points(points),
@@ -108,16 +108,16 @@ pub(super) async fn may_drop(
     }
 }
 
-/// What the owners would say; none where the operator wanted an end.
+/// What the owners would report, or `None` if the operator stopped it.
 async fn look(
     fleet: &Arc<Fleet>,
-    selection: &Selection,
-    order: &Order,
+    selection: &StraySelection,
+    order: &MoveOrder,
     preview: Preview,
     output: &Arc<Output>,
 ) -> anyhow::Result<Option<Schemas>> {
-    let stop = Stop::told_on_signals(output)?;
-    // What else is wrong is said by the move.
+    let stop = Stop::announced_on_signals(output)?;
+    // Other failures are reported by the move.
     let quiet = Arc::new(Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink())));
     let mover = Arc::new(Mover::new(MoverParts {
         fleet: Arc::clone(fleet),

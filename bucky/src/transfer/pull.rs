@@ -1,7 +1,7 @@
 //! Has one owner fetch metrics from one source.
 //!
-//! What may pass is tried again; a batch that fails as a whole is halved until the metric that is to blame stands alone;
-//! what one metric comes to never keeps the others from going on.
+//! Failures that may pass are tried again. A batch that fails as a whole is halved until the metric that
+//! causes it is alone. The failure of one metric never stops the others.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,47 +15,47 @@ use super::options::Travel;
 use super::renames::Renames;
 use crate::chain;
 use crate::fleet::Node;
-use crate::patience::{Next, Patience, Trouble, jitter};
+use crate::patience::{NextStep, Patience, Trouble, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 
-/// Attempts with a half of a batch that has failed as a whole.
+/// How often half of a failed batch is tried.
 const HALF_ATTEMPTS: u32 = 2;
 
-/// What pulling to one owner came to.
+/// The result of pulling to one owner.
 #[derive(Debug, Default)]
 pub(super) struct Pulled {
     /// Healed, each with its digest.
     pub(super) lines: Vec<HealLine>,
     /// Gone at the source.
     pub(super) gone: Vec<MetricName>,
-    /// Did not make it.
+    /// Failed.
     pub(super) failed: Vec<(MetricName, Failure)>,
-    /// Not tried, or not tried again, because the operator wants an end.
+    /// Not tried, or not tried again, because the operator stopped the run.
     pub(super) left: Vec<Stray>,
 }
 
-/// One owner that is to pull from one source.
+/// One owner that pulls from one source.
 pub(super) struct Pull<'a> {
     pub(super) mover: &'a Mover,
     pub(super) source: &'a Arc<Node>,
     pub(super) owner: &'a Arc<Node>,
-    /// What the metrics are called at the owner.
+    /// The names of the metrics at the owner.
     pub(super) renames: &'a Renames,
-    /// Whether none of the metrics is on its way yet: then an end that the operator asks for comes first.
+    /// Whether none of the metrics has been sent yet: then a stop takes effect before the first request.
     pub(super) is_first: bool,
 }
 
-/// Strays that are pulled together.
-struct Work {
+/// Metrics that are pulled together.
+struct PullWork {
     strays: Vec<Stray>,
     patience: Patience,
-    /// Why single ones failed the last time.
+    /// Why single metrics failed the last time.
     reasons: HashMap<MetricName, Failure>,
 }
 
 /// Why an attempt left something undone.
-struct Setback {
+struct PullSetback {
     trouble: Trouble,
     /// Whether halving the batch may help.
     halves: bool,
@@ -63,33 +63,33 @@ struct Setback {
 }
 
 impl Pull<'_> {
-    /// Has all of `strays` fetched, as far as that goes.
+    /// Has all of `strays` fetched, as far as possible.
     pub(super) async fn run(&self, strays: Vec<Stray>) -> Pulled {
         let mut pulled = Pulled::default();
-        let mut stack = vec![Work::new(strays, Patience::with(&self.owner.daemon))];
+        let mut stack = vec![PullWork::new(strays, Patience::with(&self.owner.daemon))];
         while let Some(mut work) = stack.pop() {
             if work.strays.is_empty() {
                 continue;
             }
             let Some(setback) = self.attempt(&mut work, &mut pulled).await else { continue };
             match work.patience.after(setback.trouble, jitter()) {
-                Next::Wait(pause) => {
+                NextStep::Wait(pause) => {
                     if self.mover.stop.asked_within(pause).await {
                         pulled.left.extend(work.strays);
                     } else {
                         stack.push(work);
                     }
                 }
-                Next::GiveUp if setback.halves && work.strays.len() > 1 => {
+                NextStep::GiveUp if setback.halves && work.strays.len() > 1 => {
                     let second = work.strays.split_off(work.strays.len() / 2);
                     for half in [second, work.strays] {
-                        stack.push(Work::new(
+                        stack.push(PullWork::new(
                             half,
                             Patience::with_attempts(&self.owner.daemon, HALF_ATTEMPTS),
                         ));
                     }
                 }
-                Next::GiveUp => {
+                NextStep::GiveUp => {
                     for stray in work.strays {
                         let failure = work.reasons.remove(&stray.metric);
                         pulled.failed.push((
@@ -103,15 +103,16 @@ impl Pull<'_> {
         pulled
     }
 
-    /// One request. What it settles leaves `work`; none where that is all.
-    async fn attempt(&self, work: &mut Work, pulled: &mut Pulled) -> Option<Setback> {
+    /// Sends one request. Settled metrics are removed from `work`; `None` if that is all of them.
+    async fn attempt(&self, work: &mut PullWork, pulled: &mut Pulled) -> Option<PullSetback> {
         if let Some(setback) = self.refused() {
             return Some(setback);
         }
         let (source, owner) = (self.source.addr(), self.owner.addr());
-        let reckoned =
+        let accounted =
             self.mover.flow.pace.turn(source, owner, &work.strays, &self.mover.stop).await;
-        // First the owner's place, then the source's, then ours: whoever waits holds nothing that others need first.
+        // First the owner's permit, then the source's, then ours: a task that waits holds nothing that others
+        // need first.
         let _receiving = self.owner.gate.receive().await;
         let _sending = self.source.gate.send().await;
         let _worker = self.mover.worker().await;
@@ -119,13 +120,13 @@ impl Pull<'_> {
             pulled.left.append(&mut work.strays);
             return None;
         }
-        // Others may have filled it while this batch waited for its place.
+        // Other batches may have filled it while this one waited for its permit.
         if let Some(failure) = self.owner.full.failure(self.owner.addr()) {
-            return Some(Setback { trouble: Trouble::Lasting, halves: false, failure });
+            return Some(PullSetback { trouble: Trouble::Lasting, halves: false, failure });
         }
-        let (lines, error) = self.request(work, reckoned).await;
+        let (lines, error) = self.request(work, accounted).await;
         if error.is_none() {
-            self.mover.flow.pace.came_to(reckoned, lines.iter().map(|line| line.bytes));
+            self.mover.flow.pace.correct_to(accounted, lines.iter().map(|line| line.bytes));
         }
         let gone = pulled.gone.len();
         let settled = self.settle(lines, work, pulled) - self.doubt(gone, work, pulled).await;
@@ -143,9 +144,9 @@ impl Pull<'_> {
         }
     }
 
-    /// Why nothing should be asked for now.
-    fn refused(&self) -> Option<Setback> {
-        // One after the other: to be admitted uses up the probe of a node that is given up.
+    /// The reason why nothing should be asked for now.
+    fn refused(&self) -> Option<PullSetback> {
+        // In this order: admitting a request uses up the probe of a node that the run gave up on.
         let (node, reason) = if let Err(reason) = self.owner.admit() {
             (self.owner, reason)
         } else if let Err(reason) = self.source.admit() {
@@ -154,11 +155,11 @@ impl Pull<'_> {
             (self.owner, self.mover.flow.links.admit(self.source, self.owner).err()?)
         };
         let failure = failure(node, FailureKind::NodeAway, reason);
-        Some(Setback { trouble: Trouble::Lasting, halves: false, failure })
+        Some(PullSetback { trouble: Trouble::Lasting, halves: false, failure })
     }
 
-    /// Asks for `work`, which should come to so many bytes.
-    async fn request(&self, work: &Work, bytes: u64) -> (Vec<HealLine>, Option<ClientError>) {
+    /// Asks for `work`, which should have about this many bytes.
+    async fn request(&self, work: &PullWork, bytes: u64) -> (Vec<HealLine>, Option<ClientError>) {
         let asked = work.strays.len();
         let (metrics, renamed) = self.renames.parted(work.strays.iter().map(|stray| &stray.metric));
         let request = PullRequest {
@@ -192,8 +193,8 @@ impl Pull<'_> {
         }
     }
 
-    /// Sorts the answer's lines; gives how many metrics they settled.
-    fn settle(&self, lines: Vec<HealLine>, work: &mut Work, pulled: &mut Pulled) -> usize {
+    /// Sorts the lines of the answer; returns how many metrics they settled.
+    fn settle(&self, lines: Vec<HealLine>, work: &mut PullWork, pulled: &mut Pulled) -> usize {
         let mut open: HashMap<MetricName, Stray> =
             work.strays.drain(..).map(|stray| (stray.metric.clone(), stray)).collect();
         let before = open.len();
@@ -218,12 +219,12 @@ impl Pull<'_> {
             match line.problem {
                 Some(Problem::SourceMissing) => pulled.gone.push(line.metric),
                 problem if problem.is_some_and(Problem::may_pass) => {
-                    work.reasons.insert(line.metric.clone(), self.told(&line));
+                    work.reasons.insert(line.metric.clone(), self.failure_of(&line));
                     open.insert(line.metric, stray);
                 }
                 _ => {
                     self.mover.records.tally.schema(&line);
-                    let failure = self.told(&line);
+                    let failure = self.failure_of(&line);
                     self.owner.full.note(&failure);
                     pulled.failed.push((line.metric, failure));
                 }
@@ -234,16 +235,17 @@ impl Pull<'_> {
         before - work.strays.len()
     }
 
-    /// Asks the source itself for what the owner says is gone there, from `first` on; gives how many are not.
+    /// Asks the source itself for the metrics that the owner reports as gone there, from `first` on. Returns
+    /// how many are not gone.
     ///
-    /// An owner for which the source's address leads somewhere else (`localhost`, another entry in /etc/hosts) finds
-    /// nothing there, and all would seem to be done.
-    async fn doubt(&self, first: usize, work: &mut Work, pulled: &mut Pulled) -> usize {
+    /// For some owners the source's address leads somewhere else (`localhost`, another entry in /etc/hosts).
+    /// Such an owner finds nothing there, and everything would seem to be done.
+    async fn doubt(&self, first: usize, work: &mut PullWork, pulled: &mut Pulled) -> usize {
         let before = work.strays.len();
         let mut silent = None;
         for metric in pulled.gone.split_off(first) {
             let answer = match &silent {
-                // One silence is long enough for all of them.
+                // If the source did not answer once, it is not asked again.
                 Some(reason) => Err(String::clone(reason)),
                 None => {
                     let stat = self.source.daemon.go_stat(metric.as_str()).await;
@@ -268,10 +270,10 @@ impl Pull<'_> {
         work.strays.len() - before
     }
 
-    /// The failure that a line tells. What is wrong with the source's file is said of the source.
-    fn told(&self, line: &HealLine) -> Failure {
-        // Where no content came, the source left it out and said why; unless the stream broke off, or the owner was not
-        // allowed to ask for it.
+    /// The failure in a line. A problem of the source's file is reported for the source.
+    fn failure_of(&self, line: &HealLine) -> Failure {
+        // If no content arrived, the source left it out and said why. The exceptions: the stream broke off,
+        // or the owner was not allowed to ask for it.
         let is_owners = matches!(line.problem, Some(Problem::CutOff | Problem::Forbidden));
         let never_came = line.digest.is_none() && !is_owners;
         let is_source = never_came
@@ -295,7 +297,7 @@ impl Pull<'_> {
         failure(node, FailureKind::of_line(line), reason)
     }
 
-    /// An owner that stored a metric under another name than it was told.
+    /// The failure of an owner that stored a metric under another name than it was asked to.
     fn stored_elsewhere(&self, line: &HealLine) -> Failure {
         let wanted = self.renames.of(&line.metric).unwrap_or(&line.metric);
         let stored = line.stored_as.as_ref().unwrap_or(&line.metric);
@@ -304,21 +306,21 @@ impl Pull<'_> {
         failure(self.owner, FailureKind::WrongName, reason)
     }
 
-    fn unsettled(&self, work: &Work) -> Setback {
+    fn unsettled(&self, work: &PullWork) -> PullSetback {
         let reason = "the owner's answer does not mention it".to_owned();
         let halves = work.reasons.len() < work.strays.len();
-        Setback {
+        PullSetback {
             trouble: Trouble::Passing,
             halves,
             failure: failure(self.owner, FailureKind::NoAnswer, reason),
         }
     }
 
-    /// Whose fault an error is, and whether smaller batches may help.
-    async fn judge(&self, error: &ClientError) -> Setback {
+    /// Which node an error is charged to, and whether smaller batches may help.
+    async fn judge(&self, error: &ClientError) -> PullSetback {
         let trouble = Trouble::of(error);
         let reason = chain(error);
-        let mut setback = Setback {
+        let mut setback = PullSetback {
             trouble,
             halves: true,
             failure: failure(self.owner, FailureKind::TransferFailed, reason.clone()),
@@ -331,7 +333,7 @@ impl Pull<'_> {
             }
             ClientError::TimedOut { .. } => {
                 setback.halves = false;
-                // Whoever waits for a source that is silent is silent, too.
+                // An owner that waits for a source without an answer does not answer either.
                 if let Some((node, away)) = self.silent().await {
                     self.away(node, &away, &mut setback);
                 } else {
@@ -339,7 +341,7 @@ impl Pull<'_> {
                 }
             }
             _ => {
-                // The owner answers; where it cannot have the batch, the source may be to blame.
+                // The owner answers. If it cannot get the batch, the source may be the cause.
                 if error.status().is_some_and(|status| status.as_u16() == 502)
                     && let Err(away) = self.source.daemon.status().await
                 {
@@ -360,15 +362,15 @@ impl Pull<'_> {
 }
 
 impl Pull<'_> {
-    /// Notes that `node` is away, and that it is to blame.
-    fn away(&self, node: &Node, error: &ClientError, setback: &mut Setback) {
+    /// Notes that `node` does not answer, and charges the failure to it.
+    fn away(&self, node: &Node, error: &ClientError, setback: &mut PullSetback) {
         let reason = chain(error);
         setback.trouble = Trouble::of(error);
         self.mover.unreachable(node, &reason);
         setback.failure = failure(node, FailureKind::NodeAway, reason);
     }
 
-    /// Which of the two does not answer, and how; none where both do.
+    /// Which of the two does not answer, with the error; `None` if both do.
     async fn silent(&self) -> Option<(&Node, ClientError)> {
         for node in [self.source, self.owner] {
             if let Err(error) = node.daemon.status().await {
@@ -379,7 +381,7 @@ impl Pull<'_> {
     }
 }
 
-impl Work {
+impl PullWork {
     fn new(strays: Vec<Stray>, patience: Patience) -> Self {
         Self { strays, patience, reasons: HashMap::new() }
     }

@@ -1,4 +1,4 @@
-//! Where a run notes what it did.
+//! The counts of a run, and the files that it writes.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use crate::run::tally::Tally;
 
 /// The counts of a run, and the files that it writes.
 pub(crate) struct Records {
-    /// What was done.
+    /// The counts.
     pub(crate) tally: Tally,
-    /// What a later run need not do again.
+    /// The journal, from which a later run continues.
     pub(crate) journal: SharedJournal,
-    /// What was copied, in the Go tool's file.
+    /// The job state file, in the Go tool's format.
     pub(crate) jobs: SharedJobState,
 }
 
 impl Records {
-    /// Those that `sync` names, with this journal. To be opened before the signals are the run's: somebody who opens a pipe
-    /// that nobody reads can then still be stopped.
+    /// Opens the files that `sync` names; `journal` is open already. Call it before the run handles signals:
+    /// opening a pipe without a reader blocks, and Ctrl-C must still work.
     ///
     /// # Errors
-    /// Where a file cannot be opened.
+    /// If a file cannot be opened.
     pub(crate) fn open(
         sync: &SyncOptions,
         journal: Option<Journal>,
@@ -41,7 +41,7 @@ impl Records {
         })
     }
 
-    /// Counts only, and no files.
+    /// Only counts, and no files.
     pub(crate) fn of_counts(output: &Arc<Output>) -> Self {
         Self {
             tally: Tally::begin(FailureFiles::default(), Arc::clone(output)),

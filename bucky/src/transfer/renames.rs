@@ -1,21 +1,21 @@
-//! Metrics that are stored at their owners under other names than they have at their source.
+//! Metrics that their owners store under other names than their source.
 
 use std::collections::HashMap;
 
 use bucky_api::RenamedMetric;
 use bucky_whisper::MetricName;
 
-/// Under which names the metrics of a batch are stored. What is not in it keeps its name.
+/// The new names of a batch's metrics. A metric that is not in it keeps its name.
 #[derive(Debug, Default)]
 pub(crate) struct Renames(HashMap<MetricName, MetricName>);
 
 impl Renames {
-    /// The name that `metric` is stored under, where that is another one.
+    /// The name under which `metric` is stored, if it is renamed.
     pub(crate) fn of(&self, metric: &MetricName) -> Option<&MetricName> {
         self.0.get(metric)
     }
 
-    /// `metrics` by what an owner is told of them: those that keep their names, and those that do not.
+    /// Splits `metrics` for the request to an owner: those that keep their names, and those that are renamed.
     pub(super) fn parted<'m>(
         &self,
         metrics: impl Iterator<Item = &'m MetricName>,
@@ -32,7 +32,7 @@ impl Renames {
 }
 
 impl FromIterator<(MetricName, MetricName)> for Renames {
-    /// Of pairs of an old name and a new one. One that stays the same is no renaming.
+    /// Takes pairs of an old name and a new one. A name that stays the same is not a renaming.
     fn from_iter<I: IntoIterator<Item = (MetricName, MetricName)>>(pairs: I) -> Self {
         Self(pairs.into_iter().filter(|(old, new)| old != new).collect())
     }
@@ -48,7 +48,7 @@ mod tests {
     use crate::fake_daemon::{Reply, daemon};
     use crate::fleet::Node;
     use crate::run::failure_kind::FailureKind;
-    use crate::transfer::bring::Brought;
+    use crate::transfer::bring::BringReport;
     use crate::transfer::mover::Mover;
     use crate::transfer::mover::fake::{FakeMember, healed, mover};
 
@@ -56,7 +56,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    async fn bring(mover: &Mover, source: &Arc<Node>) -> Brought {
+    async fn bring(mover: &Mover, source: &Arc<Node>) -> BringReport {
         let renames = [("old.a", "new.a"), ("same", "same")];
         let renames = renames.into_iter().map(|(old, new)| (name(old), name(new))).collect();
         let metrics = vec![name("old.a"), name("same")];
@@ -64,7 +64,7 @@ mod tests {
         mover.bring_as(source, &owner, metrics, 0, &renames).await
     }
 
-    /// An owner that has stored each metric as `stored` says of the name that was asked for.
+    /// An owner that stores each metric under the name that `stored` makes of the requested one.
     async fn owner(
         stored: impl Fn(&RenamedMetric) -> Option<MetricName> + Send + Sync + 'static,
     ) -> (DaemonAddr, Arc<Mutex<Vec<PullRequest>>>) {
@@ -90,9 +90,9 @@ mod tests {
         let nobody = daemon(|_| Reply::status(404)).await;
         let (mover, source) =
             mover(vec![FakeMember::v1("a", addr), FakeMember::v1("b", nobody)], false);
-        let brought = bring(&mover, &source).await;
-        assert_eq!(brought.done, [name("old.a"), name("same")]);
-        assert!(brought.failed.is_empty() && brought.gone.is_empty());
+        let report = bring(&mover, &source).await;
+        assert_eq!(report.done, [name("old.a"), name("same")]);
+        assert!(report.failed.is_empty() && report.gone.is_empty());
         let asked = asked.lock().unwrap();
         assert_eq!(asked[0].metrics, [name("same")]);
         assert_eq!(asked[0].renamed, [RenamedMetric { name: name("old.a"), to: name("new.a") }]);
@@ -105,9 +105,9 @@ mod tests {
             let nobody = daemon(|_| Reply::status(404)).await;
             let (mover, source) =
                 mover(vec![FakeMember::v1("a", addr), FakeMember::v1("b", nobody)], false);
-            let brought = bring(&mover, &source).await;
-            assert_eq!(brought.done, [name("same")]);
-            let (metric, failure) = &brought.failed[0];
+            let report = bring(&mover, &source).await;
+            assert_eq!(report.done, [name("same")]);
+            let (metric, failure) = &report.failed[0];
             assert_eq!((metric, failure.kind), (&name("old.a"), FailureKind::WrongName));
             assert!(failure.reason.contains("instead of new.a"), "{}", failure.reason);
         }

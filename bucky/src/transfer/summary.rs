@@ -1,4 +1,4 @@
-//! How a run ended, for people: what was done, what was not and why, and what to do next.
+//! The summary of a run: what was done, what was not and why, and what to do next.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,32 +6,32 @@ use std::time::Duration;
 use super::Task;
 use crate::counted::{self, counted};
 use crate::output::human_count;
-use crate::run::tally::Counts;
+use crate::run::tally::RunCounts;
 
-/// How a run ended, for people.
+/// The summary of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Summary {
-    /// What for.
+pub(crate) struct MoveSummary {
+    /// What the run was for.
     pub(crate) task: Task,
     /// What was done.
-    pub(crate) counts: Counts,
+    pub(crate) counts: RunCounts,
     /// How long it took.
     pub(crate) elapsed: Duration,
     /// Whether sources were deleted.
     pub(crate) deletes: bool,
     /// Whether the operator stopped it.
     pub(crate) stopped: bool,
-    /// Whether only some metrics or nodes were looked at.
+    /// Whether only some metrics or nodes were selected.
     pub(crate) is_selection: bool,
-    /// How many metrics are still misplaced; none if a node did not answer.
+    /// How many metrics are still misplaced, or `None` if a node did not answer.
     pub(crate) still_misplaced: Option<u64>,
-    /// Tagged files that nobody can place: they stay where they are.
+    /// Unplaceable tagged files: they stay where they are.
     pub(crate) unplaceable: u64,
-    /// Deleted sources that wait to be confirmed at their owners.
+    /// Tombstones that wait for their owners to confirm them.
     pub(crate) tombstones: u64,
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for MoveSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = &self.counts;
         let verb = if self.deletes { "moved" } else { "copied (sources kept)" };
@@ -56,7 +56,7 @@ impl fmt::Display for Summary {
                 counted(counts.salvaged, "source was", "sources were")
             )?;
         }
-        counts.tell_shortfalls(f)?;
+        counts.write_shortfalls(f)?;
         if self.tombstones > 0 {
             writeln!(
                 f,
@@ -94,8 +94,8 @@ impl fmt::Display for Summary {
     }
 }
 
-impl Summary {
-    /// Whether nothing failed but that some sources are still written to.
+impl MoveSummary {
+    /// Whether the only failures are sources that are still written to.
     fn is_only_written_to(&self) -> bool {
         let failures = self.counts.failures();
         failures > 0
@@ -135,8 +135,8 @@ mod tests {
     use crate::run::failure_kind::FailureKind;
     use std::collections::BTreeMap;
 
-    fn summary() -> Summary {
-        let counts = Counts {
+    fn summary() -> MoveSummary {
+        let counts = RunCounts {
             finished: 1_000,
             moved: 1_000,
             created: 900,
@@ -144,10 +144,10 @@ mod tests {
             unchanged: 40,
             points: 12_345,
             bytes: 35 << 20,
-            ..Counts::default()
+            ..RunCounts::default()
         };
         let elapsed = Duration::from_millis(8_250);
-        Summary {
+        MoveSummary {
             task: Task::Rebalance,
             counts,
             elapsed,
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_last_line_is_the_next_step() {
-        let last = |change: fn(&mut Summary)| {
+        let last = |change: fn(&mut MoveSummary)| {
             let mut summary = summary();
             change(&mut summary);
             summary.to_string().lines().last().unwrap().to_owned()
@@ -189,29 +189,29 @@ mod tests {
             "Stopped. Run the same command again to continue."
         );
         assert!(last(|summary| summary.deletes = false).contains("without --no-delete"));
-        let written_to = |summary: &mut Summary| {
+        let written_to = |summary: &mut MoveSummary| {
             summary.counts.failed = BTreeMap::from([(FailureKind::StillWrittenTo, 12)]);
         };
         assert!(last(written_to).contains("When the relays no longer send"));
         assert!(last(|summary| summary.still_misplaced = None).contains("bucky inconsistent"));
         assert!(last(|summary| summary.unplaceable = 2).contains("--series FILE"));
-        let copied = Summary { task: Task::Copy, still_misplaced: None, ..summary() };
+        let copied = MoveSummary { task: Task::Copy, still_misplaced: None, ..summary() };
         assert_eq!(copied.to_string().lines().last(), Some("Done."));
-        let copied = Summary { deletes: false, ..copied }.to_string();
+        let copied = MoveSummary { deletes: false, ..copied }.to_string();
         assert!(copied.ends_with("to copy what is written there meanwhile."), "{copied}");
         assert!(!copied.contains("misplaced"), "{copied}");
     }
 
     #[test]
     fn files_without_a_place_are_told_of_and_not_called_in_place() {
-        let text = Summary { unplaceable: 1_234, ..summary() }.to_string();
+        let text = MoveSummary { unplaceable: 1_234, ..summary() }.to_string();
         assert!(text.contains("1,234 tagged files were not moved"), "{text}");
         assert!(text.contains("Nothing else is misplaced any more."), "{text}");
     }
 
     #[test]
     fn a_run_over_a_selection_does_not_speak_for_the_cluster() {
-        let text = Summary { is_selection: true, ..summary() }.to_string();
+        let text = MoveSummary { is_selection: true, ..summary() }.to_string();
         assert!(text.contains("None of the selected metrics is misplaced any more."), "{text}");
     }
 }

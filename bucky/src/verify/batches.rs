@@ -1,49 +1,50 @@
-//! What is looked at together: the metrics of all nodes in the order of their names, in batches for the same nodes.
+//! Which metrics are read together: those of all nodes in the order of their names, in batches for the same
+//! nodes.
 //!
-//! Names are read page by page and put into windows; what a window finds is sorted and told before the next one's.
-//! Within a window, metrics that are asked of the same nodes go together. So memory is bounded by a window, whatever
-//! the number of metrics.
+//! Names are read page by page and put into windows. The findings of a window are sorted and printed before
+//! those of the next one. Within a window, metrics that are asked of the same nodes form a batch. So memory
+//! is bounded by a window, however many metrics there are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bucky_api::ClientError;
 
-use super::finding::{Finding, What};
+use super::finding::{MetricFinding, What};
 use super::sample::{Sample, Size, Smallest};
-use super::subject::Subject;
-use crate::holders::{Holders, Listed, Place, Placer};
+use super::subject::VerifySubject;
+use crate::holders::{Holders, ListedName, MetricPlace, Placer};
 
-/// Metrics in a window: some hundred bytes each.
+/// Metrics in a window, at some hundred bytes each.
 const WINDOW: usize = 20_000;
-/// Metrics in a batch: enough that a request is cheap, few enough that all workers have something.
+/// Metrics in a batch: enough that a request is cheap, few enough that all workers are busy.
 const BATCH: usize = 500;
 
-/// Metrics to be looked at together, in the order of their names.
-pub(crate) struct Batch {
-    /// The window that it is part of, from 0.
+/// Metrics that are read together, in the order of their names.
+pub(crate) struct VerifyBatch {
+    /// The number of its window, from 0.
     pub(crate) window: u64,
     /// The metrics; all are asked of the same nodes.
-    pub(crate) subjects: Vec<Subject>,
-    /// What is known of names without looking.
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) subjects: Vec<VerifySubject>,
+    /// What is known from names alone.
+    pub(crate) findings: Vec<MetricFinding>,
 }
 
 impl Placer {
-    fn subject(&self, listed: Listed) -> Result<Subject, Vec<Finding>> {
+    fn subject(&self, listed: ListedName) -> Result<VerifySubject, Vec<MetricFinding>> {
         let place = self.place(&listed);
         let metric = listed.metric().map_err(|reason| self.unusable(&listed, &reason))?;
         let mut nodes = listed.nodes;
-        if let Place::Owners(owners) = &place {
+        if let MetricPlace::Owners(owners) = &place {
             nodes.extend(owners);
         }
         nodes.sort_unstable();
         nodes.dedup();
-        Ok(Subject { metric, place, nodes })
+        Ok(VerifySubject { metric, place, nodes })
     }
 
-    fn unusable(&self, listed: &Listed, reason: &str) -> Vec<Finding> {
-        let finding = |node: &usize| Finding {
+    fn unusable(&self, listed: &ListedName, reason: &str) -> Vec<MetricFinding> {
+        let finding = |node: &usize| MetricFinding {
             metric: listed.name.clone(),
             node: self.addr(*node),
             what: What::Unusable { reason: reason.to_owned() },
@@ -52,15 +53,15 @@ impl Placer {
     }
 }
 
-/// The metrics to be looked at, batch by batch.
+/// The metrics to read, batch by batch.
 pub(crate) struct Batches {
     holders: Holders,
     sample: Option<Sample>,
-    /// What was picked of all names; none where each is looked at as it comes.
-    picked: Option<std::vec::IntoIter<Listed>>,
+    /// The sample of all names, or `None` if every name is read.
+    picked: Option<std::vec::IntoIter<ListedName>>,
     placer: Arc<Placer>,
-    /// Those of the window that is handed out, the next one last.
-    ready: Vec<Batch>,
+    /// The batches of the current window, the next one last.
+    ready: Vec<VerifyBatch>,
     window: u64,
 }
 
@@ -68,7 +69,7 @@ impl Batches {
     /// The metrics of `holders`, or a sample of them.
     ///
     /// # Errors
-    /// Where the lists have to be read to their end first and cannot be.
+    /// If a sample is wanted and the lists cannot be read to their end.
     pub(crate) async fn begin(
         holders: Holders,
         sample: Option<Sample>,
@@ -88,24 +89,24 @@ impl Batches {
         Ok(batches)
     }
 
-    /// The next batch; none at the end.
+    /// The next batch, or `None` at the end.
     ///
     /// # Errors
-    /// [`ClientError`] where a node's list breaks off: without it nothing can be said.
-    pub(crate) async fn next(&mut self) -> Result<Option<Batch>, ClientError> {
+    /// [`ClientError`] if a node's list breaks off: nothing can be said without it.
+    pub(crate) async fn next(&mut self) -> Result<Option<VerifyBatch>, ClientError> {
         if self.ready.is_empty() {
             self.fill_window().await?;
         }
         Ok(self.ready.pop())
     }
 
-    /// Names that were asked for and that no node lists.
+    /// Selected names that no node lists.
     pub(crate) fn not_found(&self) -> impl Iterator<Item = &str> {
-        self.holders.sought().names()
+        self.holders.unfound().names()
     }
 
     async fn fill_window(&mut self) -> Result<(), ClientError> {
-        let mut by_nodes: BTreeMap<Vec<usize>, Vec<Subject>> = BTreeMap::new();
+        let mut by_nodes: BTreeMap<Vec<usize>, Vec<VerifySubject>> = BTreeMap::new();
         let mut findings = Vec::new();
         for _ in 0..WINDOW {
             let Some(listed) = self.listed().await? else { break };
@@ -117,7 +118,7 @@ impl Batches {
         let window = self.window;
         self.window += 1;
         for subjects in by_nodes.into_values() {
-            let batches = subjects.chunks(BATCH).map(|subjects| Batch {
+            let batches = subjects.chunks(BATCH).map(|subjects| VerifyBatch {
                 window,
                 subjects: subjects.to_vec(),
                 findings: Vec::new(),
@@ -125,13 +126,13 @@ impl Batches {
             self.ready.extend(batches);
         }
         if !findings.is_empty() {
-            self.ready.push(Batch { window, subjects: Vec::new(), findings });
+            self.ready.push(VerifyBatch { window, subjects: Vec::new(), findings });
         }
         Ok(())
     }
 
-    /// The next name, and who lists it.
-    async fn listed(&mut self) -> Result<Option<Listed>, ClientError> {
+    /// The next name and the nodes that list it.
+    async fn listed(&mut self) -> Result<Option<ListedName>, ClientError> {
         if let Some(picked) = &mut self.picked {
             return Ok(picked.next());
         }

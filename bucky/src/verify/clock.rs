@@ -1,7 +1,8 @@
 //! Which time decides what has expired.
 //!
-//! Nodes whose clocks differ do not agree on that. What is valid by one of the clocks is compared, so the earliest counts. A
-//! clock that is off by more than a day counts as one that is off by a day: it is reported, and what it says is of no use.
+//! Nodes whose clocks differ do not agree on that. Points that are valid by any of the clocks are compared,
+//! so the earliest time counts. A clock that differs by more than a day counts as one that differs by a day:
+//! it is reported, and the time that it shows is useless.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,21 +13,21 @@ use super::report::Remark;
 use crate::clocks::{self, ClockFinding};
 use crate::cluster::Member;
 
-/// Points of the last quarter of an hour are not compared between owners: carbon-cache brings them to each at another
-/// moment.
+/// Points of the last quarter of an hour are not compared between owners: carbon-cache writes them to each
+/// owner at another moment.
 const UNSETTLED_SECONDS: u32 = 15 * 60;
-/// Clocks that differ by no more than this, or that an answer's way explains, agree.
+/// Clocks that differ by at most this much agree; so do clocks whose difference the answer's delay explains.
 const AGREE: Duration = Duration::from_secs(1);
-/// The most that one clock counts for.
+/// The largest difference that counts.
 const APART_MOST_SECONDS: u32 = 24 * 3600;
 
-/// The time by this machine's clock, Unix seconds.
+/// The time by this machine's clock, in Unix seconds.
 pub(super) fn unix_now() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// The times that count when this machine's clock shows `now`, and other clocks are so far from it.
+/// The times that count if this machine's clock shows `now` and the other clocks differ from it by `offsets`.
 pub(super) fn among(now: u32, offsets: impl Iterator<Item = ClockOffset>) -> Clock {
     let limits = (now.saturating_sub(APART_MOST_SECONDS), now.saturating_add(APART_MOST_SECONDS));
     let (mut earliest, mut latest) = (now, now);
@@ -37,13 +38,13 @@ pub(super) fn among(now: u32, offsets: impl Iterator<Item = ClockOffset>) -> Clo
     Clock { now: earliest, latest, settled: earliest.saturating_sub(UNSETTLED_SECONDS) }
 }
 
-/// What is to be told of clocks that differ too much.
+/// The remarks about clocks that differ too much.
 pub(super) fn remarks<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<Remark> {
     let offsets = members.map(|member| (member.addr().clone(), member.daemon.clock_offset()));
     let findings =
         clocks::judge(offsets, ClockReading::from(SystemTime::now()), MAX_CLOCK_DIFFERENCE);
     let remark = |finding: ClockFinding| Remark {
-        node: finding.whose().to_string(),
+        node: finding.owner().to_string(),
         text: format!("{finding}: it is not certain which points have expired"),
         is_finding: true,
     };

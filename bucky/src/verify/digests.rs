@@ -1,8 +1,8 @@
-//! Having the nodes read their own files, and comparing what they answer: `POST /v1/digests`.
+//! Has the nodes read their own files, and compares what they answer: `POST /v1/digests`.
 //!
-//! Copies whose contents have one digest are the same. Where digests differ, the nodes are asked for the figures of each
-//! archive, because writers bring new points to each copy at another moment. What that does not decide is left to those who
-//! compare the contents. A node that does not know the route decides nothing.
+//! Copies whose contents have the same digest are equal. If digests differ, the nodes are asked for the
+//! digests of each archive, because writers bring new points to each copy at another moment. What these do
+//! not decide is left to the comparison of contents. If a node does not know the route, nothing is decided.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,45 +14,46 @@ use bucky_whisper::MetricName;
 use futures_util::future::try_join_all;
 use tokio::sync::Semaphore;
 
-use super::copies::{Clock, Examined};
+use super::copies::{Clock, Comparison};
 use super::judge::judge;
-use super::subject::Subject;
+use super::subject::VerifySubject;
 use crate::cluster::{DaemonKind, Member};
 use crate::copy_streams::ReadError;
 
 /// Asks nodes what their files hold.
 pub(crate) struct DigestNodes {
-    nodes: Vec<Node>,
-    /// Whether so many copies differ that the figures of the archives are asked for at once.
+    nodes: Vec<DigestNode>,
+    /// Whether so many copies differ that the digests of the archives are asked for at once.
     most_differ: AtomicBool,
 }
 
-struct Node {
+struct DigestNode {
     daemon: Daemon,
     knows_route: AtomicBool,
-    /// A quarter of the archives that it sends at once: half is for contents, and moves are to get through too.
+    /// A quarter of the archives that the node sends at once: half is for contents, and moves must get
+    /// through too.
     requests: Semaphore,
 }
 
-/// By node, what it found of one metric.
-pub(crate) type Found = Vec<(usize, DigestFound)>;
+/// What each node found for one metric, by node.
+pub(crate) type NodeDigests = Vec<(usize, DigestFound)>;
 
-/// What the figures tell of the copies of a metric.
-pub(crate) enum Told {
-    /// What they are.
-    Decided(Examined),
-    /// These figures, which do not decide it.
-    Undecided(Found),
+/// What the digests show about the copies of a metric.
+pub(crate) enum DigestVerdict {
+    /// This result.
+    Decided(Comparison),
+    /// These digests, which do not decide it.
+    Undecided(NodeDigests),
     /// Nothing: one of the nodes does not know the route.
     Nothing,
 }
 
 impl DigestNodes {
-    /// These members.
+    /// For these members.
     pub(crate) fn new(members: &[Member]) -> Self {
         let node = |member: &Member| {
             let limit = member.status().map_or(0, |status| status.transfers.limit / 4);
-            Node {
+            DigestNode {
                 daemon: member.daemon.clone(),
                 knows_route: AtomicBool::new(member.can(DaemonKind::exchanges_archives)),
                 requests: Semaphore::new(usize::try_from(limit).unwrap_or(1).max(1)),
@@ -61,30 +62,31 @@ impl DigestNodes {
         Self { nodes: members.iter().map(node).collect(), most_differ: AtomicBool::new(false) }
     }
 
-    /// What the figures tell of the copies of `subjects`, in their order.
+    /// What the digests show about the copies of `subjects`, in their order.
     ///
     /// # Errors
-    /// [`ReadError`] of a node that does not answer as it should.
+    /// [`ReadError`] of a node whose answer is not usable.
     pub(crate) async fn examine(
         &self,
-        subjects: &[Subject],
+        subjects: &[VerifySubject],
         clock: Clock,
-    ) -> Result<Vec<Told>, ReadError> {
+    ) -> Result<Vec<DigestVerdict>, ReadError> {
         let most_differ = self.most_differ.load(Ordering::Relaxed);
-        let all: Vec<&Subject> = subjects.iter().collect();
+        let all: Vec<&VerifySubject> = subjects.iter().collect();
         let found = self.ask(&all, clock, most_differ).await?;
-        let mut examined: Vec<Told> = subjects.iter().zip(found).map(judged).collect();
+        let mut examined: Vec<DigestVerdict> = subjects.iter().zip(found).map(judged).collect();
         if most_differ {
             return Ok(examined);
         }
-        let differ = |(at, told): (usize, &Told)| {
-            (!matches!(told, Told::Decided(_)) && self.know_route(&subjects[at])).then_some(at)
+        let differ = |(at, verdict): (usize, &DigestVerdict)| {
+            (!matches!(verdict, DigestVerdict::Decided(_)) && self.know_route(&subjects[at]))
+                .then_some(at)
         };
         let differ: Vec<usize> = examined.iter().enumerate().filter_map(differ).collect();
         if differ.len() > subjects.len() / 4 {
             self.most_differ.store(true, Ordering::Relaxed);
         }
-        let again: Vec<&Subject> = differ.iter().map(|at| &subjects[*at]).collect();
+        let again: Vec<&VerifySubject> = differ.iter().map(|at| &subjects[*at]).collect();
         let found = self.ask(&again, clock, true).await?;
         for (at, found) in differ.into_iter().zip(found) {
             examined[at] = judged((&subjects[at], found));
@@ -92,7 +94,7 @@ impl DigestNodes {
         Ok(examined)
     }
 
-    /// Which slots of a part of a file hold points, by the node that has it; none where that does not know the route.
+    /// The slots with points in a part of a node's file, or `None` if the node does not know the route.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -102,25 +104,26 @@ impl DigestNodes {
         request: &PointsRequest,
     ) -> Result<Option<PointsFound>, ClientError> {
         let Some(node) = self.nodes.get(node) else { return Ok(None) };
-        // Nothing closes it.
+        // The semaphore is never closed.
         let _place = node.requests.acquire().await.ok();
         node.daemon.points(request).await
     }
 
-    fn know_route(&self, subject: &Subject) -> bool {
+    fn know_route(&self, subject: &VerifySubject) -> bool {
         let knows = |node: &usize| {
             self.nodes.get(*node).is_some_and(|node| node.knows_route.load(Ordering::Relaxed))
         };
         subject.nodes.iter().all(knows)
     }
 
-    /// What the nodes found of `subjects`, in their order; none where one of a subject's nodes does not know the route.
+    /// What the nodes found for `subjects`, in their order. `None` for a subject with a node that does not
+    /// know the route.
     async fn ask(
         &self,
-        subjects: &[&Subject],
+        subjects: &[&VerifySubject],
         clock: Clock,
         archives: bool,
-    ) -> Result<Vec<Option<Found>>, ReadError> {
+    ) -> Result<Vec<Option<NodeDigests>>, ReadError> {
         let mut of_node: BTreeMap<usize, Vec<MetricName>> = BTreeMap::new();
         let asked: Vec<bool> = subjects.iter().map(|subject| self.know_route(subject)).collect();
         for (subject, _) in subjects.iter().zip(&asked).filter(|(_, asked)| **asked) {
@@ -135,9 +138,9 @@ impl DigestNodes {
             Ok::<_, ReadError>((node, found.map(Vec::into_iter)))
         });
         let mut answers: BTreeMap<usize, _> = try_join_all(requests).await?.into_iter().collect();
-        let mut found_of = |subject: &Subject| {
+        let mut found_of = |subject: &VerifySubject| {
             let mut found = Vec::with_capacity(subject.nodes.len());
-            // Each node's next answer is taken, whatever the others do.
+            // Takes the next answer of each node of the subject, whatever the others answered.
             for node in &subject.nodes {
                 let next = answers.get_mut(node).and_then(|lines| lines.as_mut()?.next());
                 found.extend(next.map(|next| (*node, next)));
@@ -149,18 +152,19 @@ impl DigestNodes {
     }
 }
 
-fn judged((subject, found): (&Subject, Option<Found>)) -> Told {
-    let Some(found) = found else { return Told::Nothing };
+fn judged((subject, found): (&VerifySubject, Option<NodeDigests>)) -> DigestVerdict {
+    let Some(found) = found else { return DigestVerdict::Nothing };
     match judge(&subject.place, &found) {
-        Some(examined) => Told::Decided(examined),
-        None => Told::Undecided(found),
+        Some(examined) => DigestVerdict::Decided(examined),
+        None => DigestVerdict::Undecided(found),
     }
 }
 
-impl Node {
-    /// What it found of each of these metrics, in their order; none where it does not know the route.
+impl DigestNode {
+    /// What the node found for each of these metrics, in their order, or `None` if it does not know the
+    /// route.
     async fn digests(&self, request: DigestRequest) -> Result<Option<Vec<DigestFound>>, ReadError> {
-        // Nothing closes it.
+        // The semaphore is never closed.
         let _place = self.requests.acquire().await.ok();
         let Some(mut lines) = self.daemon.digests(&request).await? else {
             self.knows_route.store(false, Ordering::Relaxed);

@@ -1,110 +1,110 @@
-//! What can be found of a metric, and what it is called.
+//! What can be wrong with a metric, and what it is called.
 
 use serde::Serialize;
 
-/// Something that is not as it should be, with one copy of one metric.
+/// Something that is wrong with one copy of one metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Finding {
+pub(crate) struct MetricFinding {
     /// The metric.
     pub(crate) metric: String,
-    /// The node, as `HOST:PORT`; empty where it is about none.
+    /// The node, as `HOST:PORT`; empty if the finding is not about one node.
     pub(crate) node: String,
-    /// What it is.
+    /// What is wrong.
     #[serde(flatten)]
     pub(crate) what: What,
 }
 
-/// The kinds of finding, with nodes by their place among the members.
+/// What is wrong, with nodes as indexes of the members.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Kind {
-    /// A copy lies on a node that does not own the metric.
+pub(crate) enum FindingKind {
+    /// The copy is on a node that does not own the metric.
     Misplaced,
     /// An owner has no copy.
     Missing,
     /// The owner's copy lacks points that a misplaced copy has.
     Lacks { other: usize, archives: Vec<LackingArchive>, without_place: u64 },
-    /// A misplaced copy has points for which the owner's file has no slot.
+    /// A misplaced copy has points for which the owner's file has no slots.
     NoPlace { other: usize, archives: Vec<UnplacedArchive> },
-    /// An owner's copy lacks points that another owner's has.
+    /// An owner's copy lacks points that another owner's copy has.
     ReplicasDiffer { other: usize, archives: Vec<LackingArchive> },
-    /// The headers of an owner's file and of another copy say different things.
+    /// The headers of an owner's file and of another copy differ.
     LayoutsDiffer { other: usize, layout: String, others: String },
-    /// Two copies differ, and one of them is compressed: what is in them cannot be compared.
+    /// Two copies differ and cannot be compared, because one of them is compressed.
     Incomparable { other: usize },
-    /// The file is no whole Whisper file.
+    /// The file is not a valid Whisper file.
     Corrupt { reason: String },
     /// The file could not be read.
     Unreadable { reason: String },
-    /// It was listed, and then no node had it any more.
+    /// It was listed, and no node has it any more.
     Gone,
 }
 
-/// The same for readers, with nodes by their addresses.
+/// What is wrong, with nodes as addresses, for output.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum What {
-    /// See [`Kind::Misplaced`].
+    /// See [`FindingKind::Misplaced`].
     Misplaced { owners: Vec<String> },
-    /// See [`Kind::Missing`].
+    /// See [`FindingKind::Missing`].
     Missing,
-    /// See [`Kind::Lacks`].
+    /// See [`FindingKind::Lacks`].
     Lacks { other: String, points: u64, without_place: u64, archives: Vec<LackingArchive> },
-    /// See [`Kind::NoPlace`].
+    /// See [`FindingKind::NoPlace`].
     NoPlace { other: String, points: u64, archives: Vec<UnplacedArchive> },
-    /// See [`Kind::LayoutsDiffer`].
+    /// See [`FindingKind::LayoutsDiffer`].
     LayoutsDiffer { other: String, layout: String, others: String },
-    /// See [`Kind::ReplicasDiffer`].
+    /// See [`FindingKind::ReplicasDiffer`].
     ReplicasDiffer { other: String, points: u64, archives: Vec<LackingArchive> },
-    /// See [`Kind::Incomparable`].
+    /// See [`FindingKind::Incomparable`].
     Incomparable { other: String },
-    /// See [`Kind::Corrupt`].
+    /// See [`FindingKind::Corrupt`].
     Corrupt { reason: String },
-    /// See [`Kind::Unreadable`].
+    /// See [`FindingKind::Unreadable`].
     Unreadable { reason: String },
-    /// See [`Kind::Gone`].
+    /// See [`FindingKind::Gone`].
     Gone,
-    /// It was asked for by its name, and no node has it.
+    /// It was selected by name, and no node has it.
     NotFound,
-    /// A Go daemon lists it, and no metric can be called so.
+    /// A Go daemon lists it, and it is not a metric's name.
     Unusable { reason: String },
 }
 
-/// What an archive lacks.
+/// Points that an archive lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct LackingArchive {
-    /// The archive: the one with this many seconds a point.
+    /// The resolution of the archive, in seconds.
     pub(crate) seconds_per_point: u32,
     /// How many points.
     pub(crate) points: u64,
-    /// The oldest of them, Unix seconds.
+    /// The oldest of them, in Unix seconds.
     pub(crate) first: u32,
-    /// The newest of them, Unix seconds.
+    /// The newest of them, in Unix seconds.
     pub(crate) last: u32,
 }
 
-/// What an archive has that has no place at the owner.
+/// Points of an archive that have no place at the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct UnplacedArchive {
-    /// The archive: the one with this many seconds a point.
+    /// The resolution of the archive, in seconds.
     pub(crate) seconds_per_point: u32,
     /// How many points.
     pub(crate) points: u64,
-    /// The oldest of them, Unix seconds.
+    /// The oldest of them, in Unix seconds.
     pub(crate) first: u32,
-    /// The newest of them, Unix seconds.
+    /// The newest of them, in Unix seconds.
     pub(crate) last: u32,
-    /// Whether the owner's file has an archive with as many seconds a point, which is too short.
+    /// Whether the owner's file has an archive of this resolution, which is too short.
     pub(crate) has_archive: bool,
 }
 
-impl Kind {
-    /// Whether the metric is not in place because of it; else its copies only differ from each other.
+impl FindingKind {
+    /// Whether the metric is not in place because of it. Otherwise its copies only differ from each other.
     pub(crate) fn is_misplacement(&self) -> bool {
         !matches!(self, Self::ReplicasDiffer { .. } | Self::LayoutsDiffer { .. })
     }
 
-    /// The same with nodes by their addresses, of which `addr` tells each.
-    pub(crate) fn told(self, owners: &[usize], addr: impl Fn(usize) -> String) -> What {
+    /// Replaces indexes by addresses; `addr` gives the address of a member.
+    pub(crate) fn with_addresses(self, owners: &[usize], addr: impl Fn(usize) -> String) -> What {
         let points = |archives: &[LackingArchive]| archives.iter().map(|one| one.points).sum();
         match self {
             Self::Misplaced => {
@@ -137,7 +137,7 @@ impl Kind {
 }
 
 impl What {
-    /// The order in which kinds are told: what loses points first.
+    /// The names of the kinds, in the order of the output: the worst loss of points first.
     pub(crate) const NAMES: [&'static str; 12] = [
         "lacks",
         "no_place",
@@ -153,12 +153,12 @@ impl What {
         "layouts_differ",
     ];
 
-    /// Those of them that are no failure unless `--strict` says so: no move makes copies differ.
+    /// Whether this kind is a failure only with `--strict`: no move makes copies differ.
     pub(crate) fn is_difference(name: &str) -> bool {
         matches!(name, "replicas_differ" | "layouts_differ")
     }
 
-    /// Its place in [`Self::NAMES`].
+    /// Its index in [`Self::NAMES`].
     pub(crate) fn number(&self) -> usize {
         match self {
             Self::Lacks { .. } => 0,
@@ -176,7 +176,7 @@ impl What {
         }
     }
 
-    /// What a reader is told of it beside metric and node.
+    /// The details for the output, beside metric and node.
     pub(crate) fn detail(&self) -> String {
         match self {
             Self::Misplaced { owners } => format!("belongs to {}", owners.join(", ")),

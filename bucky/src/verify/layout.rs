@@ -1,23 +1,23 @@
-//! How a file keeps its points, in words that can be compared and counted.
+//! The layout of a file as text that can be compared and counted.
 
 use bucky_api::LayoutDigest;
 use bucky_whisper::{Aggregation, Archive, Header, XFilesFactor};
 
-/// Two copies of a metric whose headers say different things.
+/// Two copies of a metric whose headers differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LayoutDifference {
     /// The owner.
     pub(crate) owner: usize,
     /// The node with the other copy.
     pub(crate) other: usize,
-    /// What the owner's file says.
+    /// The layout of the owner's file.
     pub(crate) owners: String,
-    /// What the other file says.
+    /// The layout of the other file.
     pub(crate) others: String,
 }
 
 impl LayoutDifference {
-    /// The difference between the files of two nodes; none where they agree.
+    /// The difference between the files of two nodes, or `None` if they agree.
     pub(crate) fn of(owner: (usize, &str), other: (usize, &str)) -> Option<Self> {
         (owner.1 != other.1).then(|| Self {
             owner: owner.0,
@@ -33,10 +33,10 @@ pub(crate) fn text(header: &Header) -> String {
     format!("{}, {}, xff {}", header.layout(), header.aggregation, header.x_files_factor)
 }
 
-/// The same of a file of which its node told.
+/// The layout of a file from what its node reported, like [`text`].
 pub(crate) fn text_of(layout: &LayoutDigest) -> String {
     let archives = layout.archives.iter().map(|archive| Archive {
-        // Where it lies makes no difference.
+        // The offset is not part of the text.
         offset: 0,
         seconds_per_point: archive.seconds_per_point,
         points: archive.slots,
@@ -51,7 +51,7 @@ pub(crate) fn text_of(layout: &LayoutDigest) -> String {
             x_files_factor,
             archives: archives.collect(),
         }),
-        // What this program does not know it passes on as it came.
+        // A value that this program does not know is shown as it came.
         _ => format!("{layout:?}"),
     }
 }

@@ -1,14 +1,15 @@
-//! `bucky verify`: has every copy of each metric read by the node that holds it, and says whether all is where it belongs.
+//! `bucky verify`: has every copy of each metric read by its node, and reports what is not where it belongs.
 //!
-//! The nodes' lists are read side by side in the order of the names (`batches`). Each node then reads its own files and
-//! tells their digests (`digests`, judged by `judge`); only copies of which that does not prove that nothing is missing travel,
-//! side by side (`read`), and are compared point by point (`copies`): sound or corrupt, in place or not, and what an owner
-//! lacks that another copy has, which is what a fill would bring it. Of files that are too long to be sent the nodes tell at
-//! which times they have points (`long`). Whatever is found is looked at once more before it
-//! is told, because metrics move and are written while this runs. Nothing is changed on any node, and nothing here grows
-//! with the number of metrics.
+//! The nodes' lists are read side by side in the order of the names (`batches`). Each node reads its own
+//! files and reports their digests (`digests`, judged by `judge`). Only copies that may lack something
+//! travel. They are read side by side (`read`) and compared point by point (`copies`): valid or corrupt, in
+//! place or not, and what an owner lacks that another copy has, which is what a fill would bring it. For
+//! files that are too long to be sent, the nodes report at which times they have points (`long`). Everything
+//! that is found is checked again before it is reported, because metrics move and are written while this
+//! runs. Nothing is changed on any node. Memory does not grow with the number of metrics.
 
 mod batches;
+mod checker;
 mod clock;
 mod copies;
 mod digests;
@@ -17,6 +18,7 @@ mod judge;
 mod layout;
 mod long;
 mod read;
+mod remarks;
 mod report;
 mod sample;
 mod subject;
@@ -27,20 +29,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bucky_api::{Client, Daemon, DaemonAddr, Encoding, NotServed, Status};
+use bucky_api::{Client, DaemonAddr, Encoding};
 use futures_util::{StreamExt, stream};
 
-use self::batches::{Batch, Batches};
-use self::copies::Clock;
-use self::finding::{Finding, Kind};
-use self::read::Reader;
-use self::report::{Counts, Ending, Remark, Report, some};
+use self::batches::{Batches, VerifyBatch};
+use self::checker::{CheckedBatch, Checker};
+use self::finding::MetricFinding;
+use self::read::CopyReader;
+use self::report::{Ending, Report, VerifyCounts};
 pub(crate) use self::sample::{Sample, Size};
-use self::subject::Subject;
 use crate::cluster::{Cluster, Member, Scope, ask_member, store_of};
-use crate::copy_streams::ReadError;
 use crate::fleet::require_writable;
-use crate::holders::{Holders, Place, Placer};
+use crate::holders::{Holders, Placer};
 use crate::inventory::refresh;
 use crate::names::Selection;
 use crate::outcome::{Outcome, UnhealthyError, UsageError};
@@ -48,77 +48,77 @@ use crate::output::{Output, human_count};
 use crate::placement::Series;
 use crate::{chain, former};
 
-/// Batches at once; more would only wait for the threads that read.
+/// The most batches at once; more would only wait for the threads that read.
 const WORKERS_MAX: usize = 64;
-/// How many nodes are asked at once how they fare.
+/// How many nodes are asked for their status at once.
 const ASKED_AT_ONCE: usize = 32;
-/// How often people are told how far it is.
+/// How often progress is printed.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What the operator ordered.
-pub(crate) struct Order {
+/// The arguments of a verification.
+pub(crate) struct VerifyOrder {
     /// The daemon to ask first.
     pub(crate) seed: DaemonAddr,
     /// Which metrics of which nodes.
-    pub(crate) selected: Selected,
-    /// Whether the nodes scan anew first.
+    pub(crate) selected: VerifySelection,
+    /// Whether the nodes scan again first.
     pub(crate) fresh: bool,
-    /// Whether owners that differ are a failure.
+    /// Whether a difference between owners is a failure.
     pub(crate) strict: bool,
-    /// Batches at once.
+    /// How many batches are read at once.
     pub(crate) workers: usize,
     /// How files travel.
     pub(crate) encoding: Encoding,
-    /// As JSON.
+    /// Whether the report is JSON.
     pub(crate) json: bool,
-    /// Where every finding is written.
+    /// The file for all findings.
     pub(crate) errors: Option<PathBuf>,
-    /// Whether it is told who was asked.
+    /// Whether the nodes that are asked are printed.
     pub(crate) verbose: bool,
 }
 
-/// Which metrics are looked at.
-pub(crate) struct Selected {
-    /// All, or those with these names.
+/// Which metrics are checked.
+pub(crate) struct VerifySelection {
+    /// All metrics, or those that are selected.
     pub(crate) selection: Selection,
-    /// Which of them.
+    /// The sample of them, if not all.
     pub(crate) sample: Option<Sample>,
-    /// Nodes out of the ring that must not have any.
+    /// Drained nodes, which must not have any metrics.
     pub(crate) drained: Vec<DaemonAddr>,
-    /// What the names of Go daemons' own metrics begin with.
+    /// The prefix of Go daemons' local metrics.
     pub(crate) local_prefix: Option<String>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
 }
 
-/// Carries `order` out.
+/// Carries out `order`.
 ///
 /// # Errors
-/// Where the cluster is not healthy, or a node cannot be read to the end; what was found by then is told.
+/// If the cluster is not healthy, or a node cannot be read to the end. What was found until then is reported.
 pub(crate) async fn run(
     client: Client,
-    order: Order,
+    order: VerifyOrder,
     output: &Arc<Output>,
 ) -> anyhow::Result<Outcome> {
     let mut cluster = Cluster::discover(client, order.seed.clone(), Scope::All).await?;
     cluster.series = order.selected.series.clone();
     cluster.require_healthy()?;
     add_drained(&mut cluster, &order.selected.drained).await?;
-    former::tell(&cluster, &order.selected.drained, output).await;
+    former::report_former_members(&cluster, &order.selected.drained, output).await;
     if order.verbose {
-        cluster.tell_members(output);
+        cluster.print_members(output);
     }
     let placer = Arc::new(Placer::of(&cluster, order.selected.local_prefix.as_deref())?);
     let mut report = Report::begin(order.json, order.strict, order.errors.as_deref(), output)?;
-    let mut counts = Counts::default();
+    let mut counts = VerifyCounts::default();
     let ended = look_at_all(&cluster, &order, &placer, &mut report, &mut counts, output).await;
     let broken_off = match ended {
         Ok(()) => None,
         Err(error) if error.is::<UnhealthyError>() => Some(format!("{error:#}")),
         Err(error) => return Err(error),
     };
-    let mut remarks = remarks(&cluster).await;
-    remarks.extend(unplaceable(&counts, &order.selected.series));
+    let mut remarks = remarks::of_nodes(&cluster).await;
+    remarks.extend(remarks::of_unplaceable(&counts, &order.selected.series));
     let is_clean = !report.has_findings() && !remarks.iter().any(|remark| remark.is_finding);
     let ending = Ending {
         counts,
@@ -145,7 +145,8 @@ fn sample_text(sample: &Sample) -> String {
     }
 }
 
-/// Adds the nodes that are to be empty. One that is a member under another name would only be read twice.
+/// Adds the nodes that must be empty. A node that is a member under another name is refused: it would be read
+/// twice.
 async fn add_drained(cluster: &mut Cluster, drained: &[DaemonAddr]) -> anyhow::Result<()> {
     for addr in drained {
         let member = ask_member(cluster.client(), addr.clone(), None).await;
@@ -167,13 +168,13 @@ async fn add_drained(cluster: &mut Cluster, drained: &[DaemonAddr]) -> anyhow::R
     Ok(())
 }
 
-/// Looks at all that was ordered. A node that cannot be read to the end makes it an [`UnhealthyError`].
+/// Reads everything that was ordered. A node that cannot be read to the end is an [`UnhealthyError`].
 async fn look_at_all(
     cluster: &Cluster,
-    order: &Order,
+    order: &VerifyOrder,
     placer: &Arc<Placer>,
     report: &mut Report,
-    counts: &mut Counts,
+    counts: &mut VerifyCounts,
     output: &Arc<Output>,
 ) -> anyhow::Result<()> {
     if order.fresh {
@@ -183,14 +184,14 @@ async fn look_at_all(
     let broken = |error| UnhealthyError::because(chain(&error));
     let mut batches =
         Batches::begin(holders, order.selected.sample, Arc::clone(placer)).await.map_err(broken)?;
-    let look = Arc::new(Look {
-        reader: Reader::new(&cluster.members, order.encoding, Arc::clone(output)),
+    let look = Arc::new(Checker {
+        reader: CopyReader::new(&cluster.members, order.encoding, Arc::clone(output)),
         placer: Arc::clone(placer),
         daemons: cluster.members.iter().map(|member| member.daemon.clone()).collect(),
         gone_counts: order.fresh,
     });
-    let mut window = Window::default();
-    let mut progress = Progress::new();
+    let mut window = FindingWindow::default();
+    let mut progress = VerifyProgress::new();
     {
         let batches = stream::unfold(&mut batches, |batches| async {
             let batch = batches.next().await.transpose()?;
@@ -202,113 +203,42 @@ async fn look_at_all(
             let looked = looked.map_err(|error| UnhealthyError::because(format!("{error:#}")))?;
             counts.add(&looked.counts);
             window.add(looked, report, output)?;
-            progress.tell(counts, output);
+            progress.print(counts, output);
         }
     }
     window.end(report, output)?;
     for name in batches.not_found() {
         let what = finding::What::NotFound;
-        report.add(&Finding { metric: name.to_owned(), node: String::new(), what }, output)?;
+        report
+            .add(&MetricFinding { metric: name.to_owned(), node: String::new(), what }, output)?;
     }
     Ok(())
 }
 
-/// Looks at a batch on a task of its own.
+/// Reads a batch on a task of its own.
 async fn look_at(
-    look: Arc<Look>,
-    batch: Result<Batch, bucky_api::ClientError>,
-) -> anyhow::Result<Looked> {
+    look: Arc<Checker>,
+    batch: Result<VerifyBatch, bucky_api::ClientError>,
+) -> anyhow::Result<CheckedBatch> {
     let batch = batch.map_err(|error| anyhow::anyhow!(chain(&error)))?;
     let looked = tokio::spawn(async move { look.batch(batch).await }).await?;
     looked.map_err(|error| anyhow::anyhow!(chain(&error)))
 }
 
-/// How metrics are looked at.
-struct Look {
-    reader: Reader,
-    placer: Arc<Placer>,
-    /// Of all nodes: their answers tell their clocks.
-    daemons: Vec<Daemon>,
-    /// Whether a metric that is nowhere is a finding: with a list that may be old it is not.
-    gone_counts: bool,
-}
-
-/// What came of a batch.
-struct Looked {
-    window: u64,
-    counts: Counts,
-    findings: Vec<Finding>,
-}
-
-impl Look {
-    async fn batch(&self, batch: Batch) -> Result<Looked, ReadError> {
-        let Batch { window, subjects, mut findings } = batch;
-        let mut counts = Counts { metrics: findings.len() as u64, ..Counts::default() };
-        let first = self.reader.examine(&subjects, self.clock()).await?;
-        let mut suspicious: Vec<Subject> = Vec::new();
-        for (subject, examined) in subjects.into_iter().zip(first) {
-            if examined.findings(&subject.place).is_empty() {
-                note(&subject, &examined, &mut counts);
-                counts.in_place += 1;
-            } else {
-                suspicious.push(subject);
-            }
-        }
-        // Asked anew: what moved, came or went while it was looked at is not reported wrongly.
-        let second = self.reader.examine(&suspicious, self.clock()).await?;
-        for (subject, examined) in suspicious.into_iter().zip(second) {
-            note(&subject, &examined, &mut counts);
-            let found = examined.findings(&subject.place);
-            let is_gone = found.iter().any(|(_, kind)| *kind == Kind::Gone);
-            if found.is_empty() || (is_gone && !self.gone_counts) {
-                counts.changed += 1;
-                counts.in_place += 1;
-            } else {
-                let is_misplacement = |(_, kind): &(usize, Kind)| kind.is_misplacement();
-                counts.in_place += u64::from(!found.iter().any(is_misplacement));
-                counts.differ += u64::from(!found.iter().all(is_misplacement));
-                findings.extend(found.into_iter().map(|found| self.tell(&subject, found)));
-            }
-        }
-        Ok(Looked { window, counts, findings })
-    }
-
-    fn clock(&self) -> Clock {
-        clock::among(clock::unix_now(), self.daemons.iter().filter_map(Daemon::clock_offset))
-    }
-
-    fn tell(&self, subject: &Subject, (node, kind): (usize, Kind)) -> Finding {
-        let owners = match &subject.place {
-            Place::Owners(owners) => owners.as_slice(),
-            Place::Local | Place::Unplaceable => &[],
-        };
-        Finding {
-            metric: subject.metric.to_string(),
-            node: self.placer.addr(node),
-            what: kind.told(owners, |node| self.placer.addr(node)),
-        }
-    }
-}
-
-fn note(subject: &Subject, examined: &copies::Examined, counts: &mut Counts) {
-    counts.metrics += 1;
-    counts.copies += examined.copies;
-    counts.points += examined.points;
-    counts.bytes += examined.bytes;
-    counts.compressed += examined.compressed();
-    counts.unplaceable += u64::from(subject.place == Place::Unplaceable);
-    counts.local += u64::from(subject.place == Place::Local);
-}
-
-/// The findings of the window that is being looked at: told by name once it is over.
+/// The findings of the current window: reported by name when it is complete.
 #[derive(Default)]
-struct Window {
+struct FindingWindow {
     number: u64,
-    findings: Vec<Finding>,
+    findings: Vec<MetricFinding>,
 }
 
-impl Window {
-    fn add(&mut self, looked: Looked, report: &mut Report, output: &Output) -> anyhow::Result<()> {
+impl FindingWindow {
+    fn add(
+        &mut self,
+        looked: CheckedBatch,
+        report: &mut Report,
+        output: &Output,
+    ) -> anyhow::Result<()> {
         if looked.window != self.number {
             self.end(report, output)?;
             self.number = looked.window;
@@ -318,29 +248,29 @@ impl Window {
     }
 
     fn end(&mut self, report: &mut Report, output: &Output) -> anyhow::Result<()> {
-        // Those of one metric keep their order.
+        // The findings about one metric keep their order.
         self.findings.sort_by(|one, other| one.metric.cmp(&other.metric));
         self.findings.drain(..).try_for_each(|finding| report.add(&finding, output))
     }
 }
 
-/// A line now and then.
-struct Progress {
+/// Prints a line now and then.
+struct VerifyProgress {
     begun: Instant,
-    told: Instant,
+    reported_at: Instant,
 }
 
-impl Progress {
+impl VerifyProgress {
     fn new() -> Self {
         let now = Instant::now();
-        Self { begun: now, told: now }
+        Self { begun: now, reported_at: now }
     }
 
-    fn tell(&mut self, counts: &Counts, output: &Output) {
-        if self.told.elapsed() < PROGRESS_INTERVAL {
+    fn print(&mut self, counts: &VerifyCounts, output: &Output) {
+        if self.reported_at.elapsed() < PROGRESS_INTERVAL {
             return;
         }
-        self.told = Instant::now();
+        self.reported_at = Instant::now();
         let rate = u128::from(counts.metrics) * 1000 / self.begun.elapsed().as_millis().max(1);
         output.say(format_args!(
             "{} metrics checked, {}/s",
@@ -348,63 +278,4 @@ impl Progress {
             human_count(u64::try_from(rate).unwrap_or(u64::MAX))
         ));
     }
-}
-
-/// What cannot be vouched for because nobody can tell where it belongs; of all nodes.
-fn unplaceable(counts: &Counts, series: &Series) -> Option<Remark> {
-    let told = || series.unplaceable(counts.unplaceable).to_string();
-    let remark = || Remark { node: String::new(), text: told(), is_finding: true };
-    (counts.unplaceable > 0).then(remark)
-}
-
-/// What the nodes say of themselves that bears on what was found.
-async fn remarks(cluster: &Cluster) -> Vec<Remark> {
-    let members = cluster.members.iter().filter(|member| member.status().is_some());
-    // Asked again: all else was a while ago.
-    let asked = members.map(|member| async move { (member, member.daemon.status().await) });
-    let answers: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
-    let remark = |(member, answer): (&Member, Result<Option<Status>, _>)| {
-        let told = match answer {
-            Ok(Some(status)) => told(&status),
-            _ => vec![("cannot get its status".to_owned(), true)],
-        };
-        let node = member.addr().to_string();
-        told.into_iter().map(move |(text, is_finding)| Remark {
-            node: node.clone(),
-            text,
-            is_finding,
-        })
-    };
-    let clocks = clock::remarks(cluster.members.iter());
-    clocks.into_iter().chain(answers.into_iter().flat_map(remark)).collect()
-}
-
-/// What a node's status has to say, and whether something cannot be vouched for because of it.
-fn told(status: &Status) -> Vec<(String, bool)> {
-    let mut told = Vec::new();
-    let inventory = &status.inventory;
-    if inventory.unreadable_folders > 0 {
-        told.push((format!("{}; the files in them were not checked", inventory.problem), true));
-    }
-    // The first are told above; whether the others have a place was found out with the series that we know.
-    let not_served =
-        NotServed { unreadable_folders: 0, unplaceable: 0, ..inventory.all_not_served() }.text();
-    if !not_served.is_empty() {
-        told.push((format!("{not_served}; details: bucky list --not-served"), true));
-    }
-    if status.replaced.files > 0 {
-        let files = some(status.replaced.files, "corrupt file", "corrupt files");
-        let text = format!("{files} replaced and kept in .bucky/replaced");
-        told.push((text, false));
-    }
-    let tombstones = &status.tombstones;
-    if tombstones.waiting > 0 {
-        let held = tombstones.held.iter().map(|held| format!("; {}: {}", held.count, held.reason));
-        let held: String = held.collect();
-        let waiting = some(tombstones.waiting, "deleted copy", "deleted copies");
-        // One that is held back may have points that its owners lack.
-        let is_held = !held.is_empty();
-        told.push((format!("{waiting} not yet confirmed{held}"), is_held));
-    }
-    told
 }

@@ -1,34 +1,35 @@
-//! Which metrics a sample takes: by a hash of the name and a seed, so that it is the same again with the same seed.
+//! Which metrics are in a sample: chosen by a hash of the name and a seed, so the same seed gives the same
+//! sample.
 
 use std::collections::BinaryHeap;
 use std::str::FromStr;
 
 use bucky_whisper::Digest;
 
-/// How much is looked at.
+/// How large the sample is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Size {
-    /// So many metrics; all where there are fewer.
+    /// This many metrics, or all if there are fewer.
     Metrics(usize),
-    /// So many of each 100,000, on average.
+    /// This many of each 100,000, on average.
     Share(u32),
 }
 
-/// The most metrics a sample by number may have: their names are held in memory.
+/// The most metrics in a sample by number: their names are held in memory.
 const METRICS_MAX: usize = 1_000_000;
-/// Steps of a share.
+/// The steps in a share.
 const WHOLE: u32 = 100_000;
 
-/// Which metrics are looked at.
+/// Which metrics are read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sample {
     /// How many.
     pub(crate) size: Size,
-    /// Which.
+    /// The seed that chooses them.
     pub(crate) seed: u64,
 }
 
-/// A text that is no size of a sample.
+/// A text that is not the size of a sample.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid sample: {0} (try 1% or 1000; at most {METRICS_MAX} metrics)")]
 pub(crate) struct SizeError(String);
@@ -57,7 +58,7 @@ impl FromStr for Size {
 }
 
 impl Sample {
-    /// Where a name stands in the order of this sample.
+    /// The rank of a name in the order of this sample.
     fn rank(&self, name: &str) -> u128 {
         let mut bytes = Vec::with_capacity(name.len() + 8);
         bytes.extend(self.seed.to_be_bytes());
@@ -65,7 +66,8 @@ impl Sample {
         u128::from_str_radix(&Digest::of(&bytes).to_string(), 16).unwrap_or_default()
     }
 
-    /// Whether a sample that is a share takes it. One by number has to see them all first: see [`Smallest`].
+    /// Whether a sample by share has this name. A sample by number must see all names first: see
+    /// [`Smallest`].
     pub(crate) fn takes(&self, name: &str) -> bool {
         match self.size {
             Size::Metrics(_) => true,
@@ -74,7 +76,7 @@ impl Sample {
     }
 }
 
-/// The metrics of a sample by number: those that stand first in its order.
+/// The metrics of a sample by number: those with the lowest ranks.
 pub(crate) struct Smallest<T> {
     sample: Sample,
     limit: usize,
@@ -107,12 +109,12 @@ impl<T> Ord for Ranked<T> {
 }
 
 impl<T> Smallest<T> {
-    /// None yet, of at most `limit`.
+    /// An empty sample of at most `limit` items.
     pub(crate) fn new(sample: Sample, limit: usize) -> Self {
         Self { sample, limit, heap: BinaryHeap::new() }
     }
 
-    /// Keeps the item called `name` if it stands before one that is kept.
+    /// Keeps the item called `name` if its rank is lower than that of a kept one.
     pub(crate) fn offer(&mut self, name: &str, item: impl FnOnce() -> T) {
         let rank = self.sample.rank(name);
         if self.heap.len() == self.limit {
@@ -124,7 +126,7 @@ impl<T> Smallest<T> {
         self.heap.push(Ranked { rank, item: item() });
     }
 
-    /// What was kept, in no order.
+    /// The items that were kept, in no order.
     pub(crate) fn into_items(self) -> Vec<T> {
         self.heap.into_iter().map(|ranked| ranked.item).collect()
     }

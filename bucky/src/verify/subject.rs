@@ -1,16 +1,16 @@
-//! A metric that is looked at.
+//! A metric to verify.
 
 use bucky_whisper::MetricName;
 
-use crate::holders::Place;
+use crate::holders::MetricPlace;
 
-/// A metric to be looked at.
+/// A metric to verify.
 #[derive(Clone, Debug)]
-pub(crate) struct Subject {
+pub(crate) struct VerifySubject {
     /// The metric.
     pub(crate) metric: MetricName,
     /// Where it belongs.
-    pub(crate) place: Place,
+    pub(crate) place: MetricPlace,
     /// The nodes that are asked for it: those that listed it, and its owners. Sorted.
     pub(crate) nodes: Vec<usize>,
 }

@@ -1,4 +1,4 @@
-//! `bucky fill`: fills the gaps of a local file from another, or of a whole tree.
+//! `bucky fill`: fills the gaps of a local file, or of a whole tree, from another.
 
 mod source;
 
@@ -23,7 +23,7 @@ use crate::output::{Output, while_read};
 
 /// How long a reshape waits for writers that have the old file open.
 const RESHAPE_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a source that changes meanwhile is filled from before it is left where it is.
+/// How often a source that keeps changing is filled from before it is left alone.
 const ROUNDS: usize = 5;
 
 /// Arguments of `bucky fill`.
@@ -74,7 +74,7 @@ pub(crate) struct Args {
     destination: PathBuf,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     args.schema.confirmed()?;
     if args.recursive {
@@ -90,7 +90,8 @@ pub(crate) fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> 
     report(&args.source, &args.destination, result, args, output)
 }
 
-/// Every `.wsp` file below the source. What cannot be read or filled is told, and the rest goes on (D39, D42).
+/// Fills every `.wsp` file below the source. Files that cannot be read or filled are reported, and the rest
+/// continues (D39, D42).
 fn fill_tree(args: &Args, output: &Output) -> anyhow::Result<Outcome> {
     if !args.source.is_dir() {
         return Err(UsageError::because(format!(
@@ -107,7 +108,7 @@ fn fill_tree(args: &Args, output: &Output) -> anyhow::Result<Outcome> {
     refuse_nested(&args.source, &args.destination)?;
     std::fs::create_dir_all(&args.destination)
         .with_context(|| format!("cannot create {}", args.destination.display()))?;
-    // Now that it is there, its path means what it means, whatever links and `..` are in it.
+    // Now that the destination exists, its path can be resolved, with any links and `..` in it.
     refuse_nested(&args.source, &args.destination)?;
     let mut outcome = Outcome::Done;
     for entry in WalkDir::new(&args.source).sort_by_file_name() {
@@ -131,12 +132,13 @@ fn fill_tree(args: &Args, output: &Output) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Whether it is a symbolic link to a file, or to nothing: the fill then tells that.
+/// Whether it is a symbolic link to a file, or to nothing; the fill reports that.
 fn is_link_to_file(entry: &DirEntry) -> bool {
     entry.path_is_symlink() && !entry.path().is_dir()
 }
 
-/// A tree that is filled into itself would grow while it is walked, and with -d lose what it has just got.
+/// Refuses to fill a tree into itself: it would grow while it is read, and -d would delete what was just
+/// filled.
 fn refuse_nested(source: &Path, destination: &Path) -> anyhow::Result<()> {
     // The last ancestor of a relative path is empty, and means the current folder.
     let here = |folder: &Path| folder.as_os_str().is_empty().then(|| PathBuf::from("."));
@@ -202,7 +204,7 @@ fn report(
     }
 }
 
-/// Fills one file, and tells what was done.
+/// Fills one file, and returns what was done.
 fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<String> {
     let limit = Duration::from_secs(args.lock_timeout);
     if args.delete && source.is_symlink() {
@@ -218,14 +220,14 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
             .context("the clock is later than Whisper files can express (2106)")?;
         let options = FillOptions { clocks: Clocks::at(now), aggregation_six: args.aggregation_6 };
         let done = fill_by(args, source, destination, options, limit)?;
-        let told = outcome_text(&done);
+        let done_text = outcome_text(&done);
         let Some(digest) = digest else {
             enough(&done, args.schema.on_schema_difference)?;
-            return Ok(told);
+            return Ok(done_text);
         };
         enough(&done, args.schema.on_schema_difference).context("the source was not deleted")?;
         let mut deletion = delete_unchanged(source, digest, limit)?;
-        // What a writer that had it open put into it after all.
+        // What a writer that still had it open has written to it.
         while let Deletion::WrittenSince(unnamed) = deletion {
             let filled = fill_by(args, &unnamed.path(), destination, options, limit)
                 .and_then(|done| enough(&done, args.schema.on_schema_difference));
@@ -240,13 +242,13 @@ fn fill_one(source: &Path, destination: &Path, args: &Args) -> anyhow::Result<St
             deletion = unnamed.settle(limit)?;
         }
         if matches!(deletion, Deletion::Done) {
-            return Ok(format!("{told}, source deleted"));
+            return Ok(format!("{done_text}, source deleted"));
         }
     }
     bail!("the source keeps changing; it was not deleted")
 }
 
-/// Where what is left of the source could be taken, the error says how.
+/// Adds the hint about `--salvage` if the source was cut off.
 fn hinted(error: FillFileError, path: &Path) -> anyhow::Error {
     let is_cut = |path: &Path| -> std::io::Result<bool> {
         let file = std::fs::File::open(path)?;
@@ -263,7 +265,8 @@ fn hinted(error: FillFileError, path: &Path) -> anyhow::Error {
     }
 }
 
-/// Fills, and where points have no place in the destination and that was asked for, gives it the archives of both.
+/// Fills. If points have no place in the destination and reshape was chosen, it is given the archives of both
+/// files first.
 fn fill_by(
     args: &Args,
     source: &Path,
@@ -286,10 +289,10 @@ fn fill_by(
     fill()
 }
 
-/// Whether the destination holds enough of the source.
+/// Checks that the destination holds enough of the source.
 ///
 /// # Errors
-/// What has no place there, and the flag that helps.
+/// How many points have no place there, and the flag that helps.
 fn enough(done: &FillOutcome, rule: OnSchemaDifference) -> anyhow::Result<()> {
     let Some(FilledFile { coverage, source, destination, .. }) = done.filled() else {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Taking a source away once its points are elsewhere: only if it is still what was filled from.
+//! Deletes a source once its points are elsewhere, and only if it has not changed since it was filled from.
 
 use std::fs::File;
 use std::io::Seek;
@@ -15,30 +15,30 @@ use rustix::fs::{Mode, OFlags};
 
 /// How an attempt to delete a source ended.
 pub(super) enum Deletion {
-    /// It is gone, and nobody can write to it any more.
+    /// It is gone, and nothing can write to it any more.
     Done,
     /// It has changed since it was filled from, and stays.
     Changed,
     /// It is gone, and a writer that had it open has written to it since.
-    WrittenSince(Unnamed),
+    WrittenSince(UnlinkedFile),
 }
 
-/// A file that has lost its name.
-pub(super) struct Unnamed {
+/// A file whose name was removed while a process may still have it open.
+pub(super) struct UnlinkedFile {
     file: File,
-    /// What it holds.
+    /// The digest of its content.
     pub(super) digest: Digest,
 }
 
-impl Unnamed {
-    /// A path by which it can be read, as long as this lives.
+impl UnlinkedFile {
+    /// A path under which it can be read as long as this value lives.
     pub(super) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
-    /// Waits, for at most `limit`, until nobody else has it open, and says whether it has changed.
+    /// Waits, for at most `limit`, until no other process has it open, and reports whether it has changed.
     pub(super) fn settle(mut self, limit: Duration) -> anyhow::Result<Deletion> {
-        // Where there is no lease, by the file's owner or the kernel, what is there now has to do.
+        // Without a lease (the file's owner or the kernel may refuse one), its content now must do.
         let lease = Lease::take(&self.file, limit);
         let now = digest(&self.file, Path::new("the deleted source"))?;
         drop(lease);
@@ -56,7 +56,7 @@ pub(super) fn digest_of(path: &Path, limit: Duration) -> anyhow::Result<Digest> 
     digest(&file, path)
 }
 
-/// Opens a regular file. A pipe would keep us waiting for somebody at its other end.
+/// Opens a regular file. Opening a pipe would wait for its other end.
 fn open(path: &Path) -> anyhow::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let opened = past_leases(|| rustix::fs::open(path, flags, Mode::empty())).map(File::from);
@@ -75,7 +75,7 @@ fn digest(mut file: &File, path: &Path) -> anyhow::Result<Digest> {
     Ok(digest)
 }
 
-/// Fails where go-carbon keeps late points of the file at `path` in another one, which is not filled from.
+/// Fails if go-carbon keeps late points of the file at `path` in another file, which is not filled from.
 fn refuse_late_points(path: &Path) -> anyhow::Result<()> {
     let Some(name) = path.file_name() else { return Ok(()) };
     let sidecar = path.with_file_name(late_points_of(name));
@@ -100,7 +100,7 @@ pub(super) fn delete_unchanged(
     if digest(&file, path)? != filled_from {
         return Ok(Deletion::Changed);
     }
-    // The path may have come to mean another file while the lock was waited for.
+    // The path may lead to another file by now, after the wait for the lock.
     let inode = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
     let opened = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
     let named = std::fs::symlink_metadata(path)
@@ -110,7 +110,7 @@ pub(super) fn delete_unchanged(
     }
     refuse_late_points(path)?;
     std::fs::remove_file(path).with_context(|| format!("cannot delete {}", path.display()))?;
-    // Who waits for the lock, or takes none, has the file open and writes to it all the same.
+    // A process that waits for the lock, or takes none, has the file open and will still write to it.
     unlock(&file).with_context(|| format!("cannot unlock {}", path.display()))?;
-    Unnamed { file, digest: filled_from }.settle(limit)
+    UnlinkedFile { file, digest: filled_from }.settle(limit)
 }

@@ -12,8 +12,8 @@ struct Cli {
     args: Args,
 }
 
-/// The time from which the ages of all points count, read once: files that are laid down one after the other have points of
-/// the same minutes, also where a minute ends between the two.
+/// The time from which the ages of all points count, read once. So points of two files fall into the same
+/// minutes even if a minute ends between the two calls.
 fn now() -> u32 {
     static NOW: LazyLock<u32> = LazyLock::new(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -45,7 +45,7 @@ fn points(path: &Path) -> usize {
     image.archive(0).unwrap().points_valid(now()).count()
 }
 
-/// Runs `bucky fill` with these arguments: how it ended, its data, and what it told people.
+/// Runs `bucky fill` with these arguments: returns the result, the data, and what was printed for people.
 fn fill(args: &[&Path], flags: &[&str]) -> (anyhow::Result<Outcome>, String, String) {
     let words = ["fill"].into_iter().chain(flags.iter().copied()).map(std::ffi::OsString::from);
     let matches = <Cli as clap::CommandFactory>::command()
@@ -66,12 +66,12 @@ fn a_source_is_deleted_once_its_points_are_in_place() {
     assert_eq!(outcome.unwrap(), Outcome::Done);
     assert_eq!(points(&destination), 5);
     assert!(!source.exists());
-    // As with the Go tool's, -l is for trees.
+    // As in the Go tool, -l is for trees.
     assert_eq!(data, "");
     assert!(people.ends_with("filled, 3 points, 0 rolled up, source deleted\n"), "{people}");
 }
 
-/// A writer that has the source open, or waits for its lock, while it is deleted.
+/// A writer has the source open, or waits for its lock, while it is deleted.
 #[test]
 fn what_is_written_to_a_source_after_its_deletion_is_in_the_destination() {
     let folder = tempfile::tempdir().unwrap();
@@ -139,7 +139,7 @@ fn a_tree_is_filled_on_after_a_file_that_fails() {
     assert!(bad[0].starts_with("[FAIL] ") && people.contains("bad.wsp"));
 }
 
-/// A relative path that is not there yet lies in the current folder.
+/// A relative path that does not exist yet is in the current folder.
 #[test]
 fn a_tree_is_not_filled_into_a_folder_that_is_to_be_made_in_it() {
     let folder = tempfile::tempdir_in(".").unwrap();
@@ -159,7 +159,7 @@ fn a_tree_is_not_filled_into_a_folder_that_is_to_be_made_in_it() {
     assert_eq!(points(&source.join("a.wsp")), 1);
 }
 
-/// Points of the metric `sub.sub.z` would come into `sub.z`, and from there into `z`.
+/// Points of the metric `sub.sub.z` would get into `sub.z`, and from there into `z`.
 #[test]
 fn a_tree_is_not_filled_into_one_around_it_that_fills_it_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -175,7 +175,7 @@ fn a_tree_is_not_filled_into_one_around_it_that_fills_it_again() {
     assert_eq!(points(&folder.path().join("other/z.wsp")), 1);
 }
 
-/// Carbon could not write to what root made in its folder, and would drop its points.
+/// Carbon could not write to files that root created in its folder, and would drop its points.
 #[test]
 fn what_root_makes_belongs_to_the_owner_of_the_folder() {
     use std::os::unix::fs::{MetadataExt, chown};
@@ -184,7 +184,7 @@ fn what_root_makes_belongs_to_the_owner_of_the_folder() {
     file(&source.join("a/b/c.wsp"), &[1]);
     std::fs::create_dir(&destination).unwrap();
     let own = destination.metadata().unwrap().uid();
-    // Only root can give a folder away; whoever else runs this keeps what he makes.
+    // Only root can give a folder away; other users keep the files that they create.
     let given = chown(&destination, Some(12_345), Some(12_346));
     assert_eq!(given.is_ok(), own == 0);
     let (outcome, _, people) = fill(&[&source, &destination], &["-r"]);
@@ -199,7 +199,8 @@ fn what_root_makes_belongs_to_the_owner_of_the_folder() {
 fn a_pipe_is_no_source_and_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let (pipe, destination) = (folder.path().join("a.wsp"), folder.path().join("b.wsp"));
-    // By a call, and not by a program: what is started holds the locks of all other tests until it has begun.
+    // By a system call, not a program: a started program holds the locks of all other tests until it
+    // executes.
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let (outcome, _, people) = fill(&[&pipe, &destination], &["-d"]);

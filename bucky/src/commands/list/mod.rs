@@ -9,7 +9,7 @@ use crate::args::heading;
 use crate::args::select::SelectArgs;
 use crate::cluster::{Cluster, Member};
 use crate::inventory::{
-    Detail, Listing, Merged, Query, page_len, refresh, tell_failures, tell_returned,
+    ListDetail, Listing, MergedLists, Query, page_len, refresh, report_failures, report_returned,
 };
 use crate::names::Nothing;
 use crate::outcome::Outcome;
@@ -37,28 +37,28 @@ pub(crate) struct Args {
     pub(crate) location: bool,
     /// List what the nodes do not serve instead, and why
     ///
-    /// That is: links, folders that cannot be read, files whose path is not a metric name, and tagged files named
-    /// by a hash.
+    /// That is: links, folders that cannot be read, files whose path is not a metric name, and tagged files
+    /// named by a hash.
     #[arg(long, conflicts_with = "location", help_heading = heading::SELECTION)]
     pub(crate) not_served: bool,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
 }
 
-/// Runs it.
+/// Runs the command.
 pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     if args.not_served {
         return not_served::run(&args, output).await;
     }
     let selection = args.select.selection(Nothing::MeansAll, std::io::stdin())?;
     let cluster = discover(&args.cluster, output).await?;
-    cluster.tell_findings(output);
-    cluster.tell_not_served(output);
-    let query = Query { selection, detail: Detail::Name, workers: 1 };
+    cluster.print_findings(output);
+    cluster.report_not_served(output);
+    let query = Query { selection, detail: ListDetail::Name, workers: 1 };
     let outcome = if args.location {
         by_node(&cluster, query, args.select.force, args.json, output).await?
     } else {
-        let merged = Merged::begin(&cluster, query, args.select.force, output).await?;
+        let merged = MergedLists::begin(&cluster, query, args.select.force, output).await?;
         by_name(&cluster, merged, args.json, output).await?
     };
     Ok(outcome.and(cluster.outcome()))
@@ -66,7 +66,7 @@ pub(crate) async fn run(args: Args, output: &Arc<Output>) -> anyhow::Result<Outc
 
 async fn by_name(
     cluster: &Cluster,
-    mut merged: Merged,
+    mut merged: MergedLists,
     json: bool,
     output: &Output,
 ) -> anyhow::Result<Outcome> {
@@ -82,7 +82,7 @@ async fn by_name(
             output.data_line(entry.name)?;
         } else {
             let member = cluster.members.get(node).map(|member| member.addr().to_string());
-            tell_left_out(&member.unwrap_or_default(), &entry.name, output);
+            report_left_out(&member.unwrap_or_default(), &entry.name, output);
         }
         is_first = false;
     }
@@ -90,18 +90,18 @@ async fn by_name(
         output.data_line(if is_first { "]" } else { "\n]" })?;
     }
     output.flush()?;
-    merged.tell_returned(cluster, output);
-    Ok(merged.tell_failures(output))
+    merged.report_returned(cluster, output);
+    Ok(merged.report_failures(output))
 }
 
-/// Half a name would be another's.
-fn tell_left_out(addr: &str, name: &str, output: &Output) {
+/// Reports a name that cannot be printed on one line: half of it would be another metric's name.
+fn report_left_out(addr: &str, name: &str, output: &Output) {
     output.say(format_args!(
         "bucky: {addr} lists {name:?}, which does not fit on a line and is left out; give -j to see it"
     ));
 }
 
-/// Node after node, sorted by address.
+/// Prints node after node, sorted by address.
 async fn by_node(
     cluster: &Cluster,
     query: Query,
@@ -144,7 +144,7 @@ async fn by_node(
             } else if fits_a_line(&entry.name) {
                 output.data_line(format_args!("{addr}: {}", entry.name))?;
             } else {
-                tell_left_out(&addr, &entry.name, output);
+                report_left_out(&addr, &entry.name, output);
             }
             (is_first, count) = (false, count + 1);
         }
@@ -152,10 +152,10 @@ async fn by_node(
             output.data_text(if is_first { "]" } else { "\n\t]" })?;
         }
         output.flush()?;
-        tell_returned(member, count, output);
+        report_returned(member, count, output);
     }
     if json {
         output.data_line(if members.is_empty() { "}" } else { "\n}" })?;
     }
-    Ok(tell_failures(&failures, output))
+    Ok(report_failures(&failures, output))
 }

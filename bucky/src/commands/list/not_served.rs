@@ -1,4 +1,4 @@
-//! `bucky list --not-served`: what lies below the nodes' prefixes and is in no list, or has no place on the ring.
+//! `bucky list --not-served`: what is below the nodes' prefixes and not in any list, or unplaceable.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::output::Output;
 /// How many lines of one node are shown.
 const LIMIT: u64 = 100_000;
 
-/// Runs it.
+/// Runs the command.
 pub(super) async fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Outcome> {
     if args.select.regex || !args.select.names.is_empty() {
         return Err(UsageError::because(
@@ -22,7 +22,7 @@ pub(super) async fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Out
         ));
     }
     let cluster = discover(&args.cluster, output).await?;
-    cluster.tell_findings(output);
+    cluster.print_findings(output);
     let mut writer = Writer { json: args.json, written: 0, output };
     writer.begin()?;
     let mut outcome = Outcome::Done;
@@ -43,7 +43,7 @@ pub(super) async fn run(args: &Args, output: &Arc<Output>) -> anyhow::Result<Out
     Ok(outcome.and(cluster.outcome()))
 }
 
-/// What one node tells; the inner error is that node's, the outer one of the output.
+/// Prints what one node reports. The inner error is the node's, the outer one that of the output.
 async fn of_node(
     member: &Member,
     writer: &mut Writer<'_>,
@@ -75,7 +75,7 @@ fn reason(member: &Member, error: &ClientError) -> String {
     chain(error)
 }
 
-/// Lines, or a JSON array.
+/// Prints lines, or a JSON array.
 struct Writer<'o> {
     json: bool,
     written: u64,

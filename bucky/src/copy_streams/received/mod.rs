@@ -1,4 +1,5 @@
-//! Reading one node's archive stream: copies are handed on as they come, those that are too long to be held in temporary files.
+//! Reads one node's archive stream. Copies are handed on as they come; those that are too long for memory, in
+//! temporary files.
 
 use std::io;
 
@@ -12,16 +13,16 @@ use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::{Copy, Length, Piece, ReadError};
+use super::{Length, NodeCopy, ReadError, StreamPiece};
 use crate::spool::{Content, HELD_FILE_BYTES, SpoolWriter};
 
-/// Hands out what an archive stream holds; gives its end.
+/// Sends the copies of an archive stream; returns its end.
 pub(super) fn read_stream(
     addr: &DaemonAddr,
     (encoding, length): (Encoding, Length),
     stream: ByteStream,
-    sender: &mpsc::Sender<Result<Piece, ReadError>>,
-) -> Result<Piece, ReadError> {
+    sender: &mpsc::Sender<Result<StreamPiece, ReadError>>,
+) -> Result<StreamPiece, ReadError> {
     let reader = SyncIoBridge::new(StreamReader::new(stream.map_err(io::Error::other)));
     let failed = |source| ReadError::Archive { addr: addr.clone(), source };
     let reader = encoding
@@ -31,39 +32,40 @@ pub(super) fn read_stream(
         Length::Held => Limits::default(),
         Length::Any => Limits { member_bytes: HELD_FILE_BYTES, ..Limits::default() },
     };
-    let mut handed = Handed { addr, sender, length, spooling: None, untold: None, failure: None };
+    let mut handed =
+        CopySender { addr, sender, length, spooling: None, unconfirmed: None, failure: None };
     let report = receive_archive(reader, limits, &mut handed);
     if let Some(failure) = handed.failure {
         return Err(failure);
     }
     let report = report.map_err(failed)?;
-    match handed.untold {
-        Some((metric, digest)) if !has_told(&report, &metric, digest) => {
+    match handed.unconfirmed {
+        Some((metric, digest)) if !confirms(&report, &metric, digest) => {
             Err(ReadError::Damaged { addr: addr.clone(), metric })
         }
-        _ => Ok(Piece::End(report.left_out)),
+        _ => Ok(StreamPiece::End(report.left_out)),
     }
 }
 
-/// Whether the sender says at the end of its stream that it has sent a content with this digest.
-fn has_told(report: &ArchiveReport, metric: &MetricName, digest: Digest) -> bool {
-    report.digests.iter().any(|told| told.metric == *metric && told.digest == digest)
+/// Whether the report at the end of the stream confirms a content with this digest.
+fn confirms(report: &ArchiveReport, metric: &MetricName, digest: Digest) -> bool {
+    report.digests.iter().any(|recorded| recorded.metric == *metric && recorded.digest == digest)
 }
 
-/// Hands copies on as they come.
-struct Handed<'s> {
+/// Sends copies as they come.
+struct CopySender<'s> {
     addr: &'s DaemonAddr,
-    sender: &'s mpsc::Sender<Result<Piece, ReadError>>,
+    sender: &'s mpsc::Sender<Result<StreamPiece, ReadError>>,
     length: Length,
-    /// The long file that is coming.
+    /// The long file that is arriving.
     spooling: Option<(LargeMember, SpoolWriter)>,
-    /// A file has come whose digest is only told at the end: it has this one.
-    untold: Option<(MetricName, Digest)>,
-    /// What is wrong here, and not with the stream.
+    /// A file has arrived with this digest, which the end of the stream must confirm.
+    unconfirmed: Option<(MetricName, Digest)>,
+    /// A failure on this side, not of the stream.
     failure: Option<ReadError>,
 }
 
-impl Receiver for &mut Handed<'_> {
+impl Receiver for &mut CopySender<'_> {
     fn reserve(&mut self, _bytes: u64) -> Result<(), NoRoom> {
         self.is_wanted(!self.sender.is_closed())
     }
@@ -74,11 +76,11 @@ impl Receiver for &mut Handed<'_> {
             return self.hand(Err(ReadError::Damaged { addr, metric }));
         }
         if self.length == Length::Any && member.announced.is_none() {
-            self.untold = Some((member.metric.clone(), member.digest));
+            self.unconfirmed = Some((member.metric.clone(), member.digest));
         }
         let Sent { metric, meta, content, .. } = member;
         let content = Content::Held(content);
-        self.hand(Ok(Piece::Copy { metric, copy: Copy { meta, content } }))
+        self.hand(Ok(StreamPiece::Copy { metric, copy: NodeCopy { meta, content } }))
     }
 
     fn begin_large(&mut self, member: &LargeMember) -> bool {
@@ -110,26 +112,26 @@ impl Receiver for &mut Handed<'_> {
                 return self.hand(Err(ReadError::Damaged { addr: self.addr.clone(), metric }));
             }
             Some(_) => {}
-            None => self.untold = Some((metric.clone(), spool.digest())),
+            None => self.unconfirmed = Some((metric.clone(), spool.digest())),
         }
         let content = Content::Spooled(spool);
-        self.hand(Ok(Piece::Copy { metric, copy: Copy { meta, content } }))
+        self.hand(Ok(StreamPiece::Copy { metric, copy: NodeCopy { meta, content } }))
     }
 }
 
-impl Handed<'_> {
-    fn hand(&self, piece: Result<Piece, ReadError>) -> Result<(), NoRoom> {
+impl CopySender<'_> {
+    fn hand(&self, piece: Result<StreamPiece, ReadError>) -> Result<(), NoRoom> {
         self.is_wanted(self.sender.blocking_send(piece).is_ok())
     }
 
-    /// Notes what keeps a copy from being kept: with it the reading ends.
+    /// Notes why a copy cannot be stored; the reading ends.
     fn fail(&mut self, metric: MetricName, source: io::Error) -> NoRoom {
         let ended = NoRoom(source.to_string());
         self.failure = Some(ReadError::Spool { addr: self.addr.clone(), metric, source });
         ended
     }
 
-    /// Where nobody listens any more, the rest is not read.
+    /// If the receiver is gone, the rest is not read.
     fn is_wanted(&self, is_wanted: bool) -> Result<(), NoRoom> {
         if is_wanted { Ok(()) } else { Err(NoRoom("nobody reads it any more".into())) }
     }

@@ -5,8 +5,8 @@ use super::*;
 
 const META: FileMeta = FileMeta { mode: 0o644, mtime: 7 };
 
-/// What comes of an archive stream that was asked for without a limit on lengths.
-async fn read(stream: Vec<u8>) -> Vec<Result<Piece, ReadError>> {
+/// The result of an archive stream that was asked for without a limit on lengths.
+async fn read(stream: Vec<u8>) -> Vec<Result<StreamPiece, ReadError>> {
     let addr: DaemonAddr = "a:1".parse().unwrap();
     let pieces = stream.chunks(1 << 20).map(bytes::Bytes::copy_from_slice);
     let pieces: Vec<Result<bytes::Bytes, BodyError>> = pieces.map(Ok).collect();
@@ -23,7 +23,7 @@ async fn read(stream: Vec<u8>) -> Vec<Result<Piece, ReadError>> {
     all
 }
 
-/// A stream with a file whose digest is told at its end, where `change` may turn a bit on the way.
+/// A stream with a file whose digest comes at its end; `change` may flip a bit on the way.
 fn sent(len_bytes: usize, change: impl FnOnce(&mut Vec<u8>)) -> (Vec<u8>, Vec<u8>) {
     let mut content = vec![0; len_bytes];
     content[len_bytes / 2] = 7;
@@ -41,7 +41,10 @@ async fn a_long_copy_comes_into_a_temporary_file_and_a_shorter_one_into_memory()
     for (len_bytes, is_held) in [(long, false), (1 << 20, true)] {
         let (content, stream) = sent(len_bytes, |_| ());
         let pieces: [_; 2] = read(stream).await.try_into().map_err(|_| "other pieces").unwrap();
-        let [Ok(Piece::Copy { metric, copy }), Ok(Piece::End(left_out))] = pieces else { panic!() };
+        let [Ok(StreamPiece::Copy { metric, copy }), Ok(StreamPiece::End(left_out))] = pieces
+        else {
+            panic!()
+        };
         assert!(metric.as_str() == "a" && copy.meta == META && left_out.is_empty());
         assert_eq!(matches!(copy.content, Content::Held(_)), is_held);
         assert!(copy.content.into_spool().unwrap().content().unwrap() == content);
@@ -57,7 +60,7 @@ async fn a_copy_that_was_damaged_on_the_way_is_noticed_at_the_end() {
         assert!(
             matches!(pieces.last(), Some(Err(ReadError::Damaged { metric, .. })) if metric.as_str() == "a")
         );
-        // Without its end it is not believed either.
+        // Without its end it is not accepted either.
         let (_, stream) = sent(len_bytes, |stream| stream.truncate(stream.len() - 3000));
         let pieces = read(stream).await;
         assert!(matches!(pieces.last(), Some(Err(ReadError::Archive { .. }))));

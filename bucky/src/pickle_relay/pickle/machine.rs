@@ -1,19 +1,19 @@
-//! The machine that a pickle is a program for.
+//! The machine that executes a pickle's program.
 
 use std::collections::HashMap;
 
 use super::text::{line_integer, raw_unicode_escape, string_escape};
 use super::{NEWEST_PROTOCOL, Pickle, PickleError, Span, Value};
 
-/// The stack, the memo, and what was read so far.
+/// The stack, the memo, and the position in the input.
 pub(super) struct Machine<'a> {
     input: &'a [u8],
     at: usize,
-    /// The opcode that is carried out, and where it stands.
+    /// The current opcode and its position.
     code: u8,
     code_at: usize,
     stack: Vec<Value>,
-    /// How long the stack was at each mark.
+    /// The length of the stack at each mark.
     marks: Vec<usize>,
     memo: HashMap<u64, Value>,
     decoded: Vec<u8>,
@@ -21,7 +21,7 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// One that has run nothing yet.
+    /// A machine that has not run yet.
     pub(super) fn new(input: &'a [u8]) -> Self {
         Self {
             input,
@@ -68,7 +68,7 @@ impl<'a> Machine<'a> {
                 | b'e'
                 | 0x85..=0x87 => self.sequence()?,
                 b'p' | b'q' | b'r' | 0x94 | b'g' | b'h' | b'j' => self.memo()?,
-                // How long the rest is, which it is anyway.
+                // The length of the rest, which is known anyway.
                 0x95 => drop(self.bytes::<8>()?),
                 0x80 => {
                     let [protocol] = self.bytes()?;
@@ -181,7 +181,7 @@ impl<'a> Machine<'a> {
                 let len = usize::from(code - 0x84);
                 let start = self.stack.len().checked_sub(len).filter(|start| *start >= floor);
                 let start = start.ok_or_else(|| self.too_short())?;
-                // No larger than it has to be: there may be one for each byte.
+                // Without spare capacity: there may be one sequence for each byte.
                 let values = self.stack.split_off(start);
                 self.push_sequence(values);
             }
@@ -214,7 +214,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// What has to do with objects: their parts are taken from the stack, and nothing is made of them.
+    /// Opcodes that deal with objects: their parts are taken from the stack, and nothing is created.
     fn foreign(&mut self) -> Result<(), PickleError> {
         let (taken, made) = match self.code {
             // GLOBAL, PERSID
@@ -271,13 +271,13 @@ impl<'a> Machine<'a> {
     }
 
     fn push_sequence(&mut self, values: Vec<Value>) {
-        // No more than the input has bytes, which `span` holds as well.
+        // There are at most as many as the input has bytes, and `span` limits those too.
         let number = u32::try_from(self.sequences.len()).unwrap_or(u32::MAX);
         self.sequences.push(values);
         self.stack.push(Value::Sequence(number));
     }
 
-    /// Puts values at the end of the sequence on top of the stack. An object keeps its own to itself.
+    /// Appends values to the sequence on top of the stack. For an object they are dropped.
     fn append(&mut self, values: Vec<Value>) -> Result<(), PickleError> {
         let target = self.pop()?;
         self.stack.push(target);
@@ -290,7 +290,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// The topmost value. What is below a mark is out of reach.
+    /// The topmost value. Values below a mark cannot be reached.
     fn pop(&mut self) -> Result<Value, PickleError> {
         let floor = self.marks.last().copied().unwrap_or(0);
         let value = if self.stack.len() > floor { self.stack.pop() } else { None };
@@ -342,7 +342,7 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// Little-endian, in two's complement, in as many bytes as there are.
+/// A little-endian integer in two's complement, of any length.
 fn integer(bytes: &[u8]) -> Value {
     let is_negative = bytes.last().is_some_and(|last| *last >= 0x80);
     let fill = if is_negative { 0xff } else { 0 };
@@ -362,7 +362,7 @@ fn integer(bytes: &[u8]) -> Value {
     }
 }
 
-/// Positions in an input that is shorter than 4 GiB, as a frame with a length of four bytes is.
+/// Positions in an input that is shorter than 4 GiB: the length of a frame has four bytes.
 fn span(start: usize, end: usize) -> Span {
     let position = |at| u32::try_from(at).unwrap_or(u32::MAX);
     Span { start: position(start), end: position(end) }

@@ -1,10 +1,11 @@
-//! Pickles as carbon's senders write them, read without running anything.
+//! Reads pickles as carbon's senders write them, without executing anything.
 //!
-//! A pickle is a program for a small machine with a stack and a memo; [`machine`] runs that program on values that are
-//! numbers, texts and sequences of such, and never imports or calls what it names: an object is a [`Value::Foreign`],
-//! whatever it was to become. Values lie in one table and refer to each other by number, so a list that contains itself, or
-//! a million lists in each other, are no deeper than others, and all of it goes at once. Nothing is allocated by a
-//! number that the pickle tells: what is held is at most some sixty times its length. Protocols 0 to 5.
+//! A pickle is a program for a small machine with a stack and a memo. [`machine`] runs that program on
+//! numbers, texts and sequences of these. It never imports or calls what the pickle names: any object is a
+//! [`Value::Foreign`]. Values are in one table and refer to each other by index. So a list that contains
+//! itself, or a million nested lists, needs no recursion, and all of it is freed at once. No number in the
+//! pickle decides how much is allocated: memory is limited to about sixty times the pickle's length.
+//! Protocols 0 to 5.
 //!
 //! The crate serde-pickle was tried first: 800 kB of nested lists overflow its stack.
 //!
@@ -21,36 +22,36 @@ use super::datapoint::{Datapoint, Malformed, Number};
 /// The newest protocol.
 const NEWEST_PROTOCOL: u8 = 5;
 
-/// The longest text that is looked at. A pickle may have one text many times.
+/// The longest text that is read. A pickle may refer to one text many times.
 const TEXT_LIMIT_BYTES: usize = 8192;
-/// How much of a name is told.
-const NAME_TOLD_CHARS: usize = 120;
+/// How much of a name is shown in a message.
+const NAME_SHOWN_CHARS: usize = 120;
 
-/// Why bytes are no pickle of datapoints. Positions are in bytes from the beginning.
+/// The reason why bytes are not a pickle of datapoints. Positions are in bytes from the beginning.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PickleError {
-    /// It ends before its end.
+    /// It ends too early.
     #[error("it is cut off at byte {at}")]
     CutOff { at: usize },
-    /// No opcode of protocols 0 to 5.
+    /// It has an opcode that protocols 0 to 5 do not have.
     #[error("byte {at} is {code:#04x}, which is not an opcode of protocols 0 to {NEWEST_PROTOCOL}")]
     UnknownOpcode { code: u8, at: usize },
-    /// A newer protocol.
+    /// It has a newer protocol.
     #[error("it uses protocol {0}; the newest supported is {NEWEST_PROTOCOL}")]
     NewerProtocol(u8),
-    /// An opcode takes more from the stack than there is.
+    /// An opcode takes more values from the stack than there are.
     #[error("the opcode {code:#04x} at byte {at} finds too little on the stack")]
     StackTooShort { code: u8, at: usize },
-    /// An opcode reads from the memo what nobody put there.
+    /// An opcode reads an entry of the memo that was never written.
     #[error("the opcode at byte {at} reads entry {index} of the memo, which is empty")]
     NoMemo { index: u64, at: usize },
-    /// An argument that should be a number or a length.
+    /// An argument is not the number or length that it should be.
     #[error("the argument at byte {at} is {found:?} and should be a number")]
     NotANumber { found: String, at: usize },
-    /// A quoted text without its quotes.
+    /// A quoted text lacks its quotes.
     #[error("the text at byte {at} is not quoted")]
     NotQuoted { at: usize },
-    /// It is sound, and no list.
+    /// It is valid, but not a list.
     #[error("it is not a list or tuple of datapoints, but {0}")]
     NotASequence(&'static str),
 }
@@ -61,24 +62,24 @@ enum Value {
     None,
     Bool,
     Int(i64),
-    /// Beyond those.
+    /// An integer that only fits this type.
     Unsigned(u64),
-    /// An integer beyond those.
+    /// An integer that is larger still.
     Large,
     Float(f64),
-    /// A text as it stands in the pickle.
+    /// A text, by its position in the pickle.
     Text(Span),
-    /// A text that stood there in escapes.
+    /// A text with escapes, by its position in the decoded texts.
     Decoded(Span),
-    /// Bytes that Python 3 does not take for text.
+    /// Bytes that are not text in Python 3.
     Bytes,
-    /// A list or tuple, by its number.
+    /// A list or tuple, by its index.
     Sequence(u32),
-    /// An object, a dictionary, a set: never looked into.
+    /// An object, a dictionary or a set; its content is ignored.
     Foreign,
 }
 
-/// A part of the input, or of what was decoded.
+/// A part of the input, or of the decoded texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Span {
     start: u32,
@@ -95,7 +96,7 @@ pub(super) struct Pickle<'a> {
 }
 
 impl<'a> Pickle<'a> {
-    /// Reads a pickle. What follows its end is not looked at, as in Python.
+    /// Reads a pickle. Like Python, it ignores what follows the end.
     ///
     /// # Errors
     /// [`PickleError`].
@@ -103,7 +104,7 @@ impl<'a> Pickle<'a> {
         Machine::new(input).run()
     }
 
-    /// What it has, one after the other.
+    /// The entries, one after the other.
     ///
     /// # Errors
     /// [`PickleError::NotASequence`].
@@ -119,12 +120,12 @@ impl<'a> Pickle<'a> {
     fn datapoint(&self, entry: Value) -> Result<Datapoint<'_>, Malformed> {
         let [name, point] = self.pair(entry).map_err(Malformed::NotAnEntry)?;
         let name = self.text(name).ok_or(Malformed::NameIsNoText(name.kind()))?;
-        let told = || name.chars().take(NAME_TOLD_CHARS).collect::<String>();
+        let shown_name = || name.chars().take(NAME_SHOWN_CHARS).collect::<String>();
         let [timestamp, value] =
-            self.pair(point).map_err(|found| Malformed::NotAPoint { name: told(), found })?;
+            self.pair(point).map_err(|found| Malformed::NotAPoint { name: shown_name(), found })?;
         let number = |field, value: Value| {
             self.number(value).ok_or_else(|| Malformed::NotANumber {
-                name: told(),
+                name: shown_name(),
                 field,
                 found: value.kind().to_owned(),
             })
@@ -136,7 +137,7 @@ impl<'a> Pickle<'a> {
         })
     }
 
-    /// The two values of a pair, or what is there in its place.
+    /// The two values of a pair, or a description of what is there instead.
     fn pair(&self, value: Value) -> Result<[Value; 2], String> {
         match self.sequence(value) {
             Some([first, second]) => Ok([*first, *second]),
@@ -172,7 +173,7 @@ impl<'a> Pickle<'a> {
 }
 
 impl Value {
-    /// What it is called in messages.
+    /// What messages call it.
     fn kind(self) -> &'static str {
         match self {
             Self::None => "None",

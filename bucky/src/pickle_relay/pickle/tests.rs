@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::pickle_relay::datapoint::append_line;
 
-/// The lines of a pickle, and what was dropped of it.
+/// The lines of a pickle, and what was dropped.
 fn lines(pickle: &[u8]) -> Result<(String, Vec<String>), PickleError> {
     let pickle = Pickle::read(pickle)?;
     let (mut lines, mut dropped) = (Vec::new(), Vec::new());
@@ -47,10 +47,11 @@ fn every_prefix_of_a_pickle_is_cut_off() {
     }
 }
 
-/// D38: a pickle with an entry of one element ends the Go relay.
+/// D38: a pickle with an entry of one element crashes the Go relay.
 #[test]
 fn what_is_malformed_is_dropped_and_the_rest_goes_on() {
-    // [('a',), (), None, 7, ('b', ()), ('c', (1,)), ('d', (1, True)), (b'e', (1, 2)), ('f', (None, 2)), ('ok', (1, 2))]
+    // [('a',), (), None, 7, ('b', ()), ('c', (1,)), ('d', (1, True)), (b'e', (1, 2)), ('f', (None, 2)),
+    // ('ok', (1, 2))]
     let pickle = b"\x80\x03]((X\x01\x00\x00\x00at)NK\x07X\x01\x00\x00\x00b)\x86X\x01\x00\x00\x00cK\x01\x85\x86\
         X\x01\x00\x00\x00dK\x01\x88\x86\x86C\x01eK\x01K\x02\x86\x86X\x01\x00\x00\x00fNK\x02\x86\x86\
         X\x02\x00\x00\x00okK\x01K\x02\x86\x86e.";
@@ -72,7 +73,8 @@ fn what_is_malformed_is_dropped_and_the_rest_goes_on() {
     );
 }
 
-/// `os.system('false')` in the ways in which pickles call: nothing is called, and only that entry is dropped.
+/// `os.system('false')` in all ways in which pickles can call. Nothing is called, and only that entry is
+/// dropped.
 #[test]
 fn no_code_is_run_and_objects_cost_only_their_entry() {
     let good = b"X\x02\x00\x00\x00okK\x01K\x02\x86\x86";
@@ -144,7 +146,7 @@ fn numbers_and_texts_of_all_kinds_are_read() {
 
 #[test]
 fn what_is_no_pickle_is_told_by_its_place() {
-    for (bytes, told) in [
+    for (bytes, message) in [
         (&b""[..], "it is cut off at byte 0"),
         (b"\xff.", "byte 0 is 0xff, which is not an opcode of protocols 0 to 5"),
         (b"\x80\x09N.", "it uses protocol 9; the newest supported is 5"),
@@ -160,17 +162,18 @@ fn what_is_no_pickle_is_told_by_its_place() {
         (b"N.", "it is not a list or tuple of datapoints, but None"),
         (b"}.", "it is not a list or tuple of datapoints, but an object"),
     ] {
-        assert_eq!(lines(bytes).unwrap_err().to_string(), told, "{bytes:?}");
+        assert_eq!(lines(bytes).unwrap_err().to_string(), message, "{bytes:?}");
     }
 }
 
-/// What overflows a reader that descends, or takes its memory: nesting, lists in themselves, one list a million times.
+/// Inputs that would overflow a recursive reader, or fill its memory: nesting, lists that contain themselves,
+/// one list a million times.
 #[test]
 fn bombs_are_no_larger_than_they_are() {
     let deep = [vec![b']'; 500_000], vec![b'a'; 499_999], b".".to_vec()].concat();
     let (text, dropped) = lines(&deep).unwrap();
     assert_eq!((text.as_str(), dropped.len()), ("", 1));
-    // What holds little takes little: none has room for more than is in it.
+    // Small values take little memory: none has room for more than it contains.
     let tuples = [&[b'N'][..], &[0x85; 1000], b"."].concat();
     let held = Pickle::read(&tuples).unwrap();
     assert_eq!(held.sequences.iter().map(Vec::capacity).sum::<usize>(), 1000);
@@ -179,7 +182,7 @@ fn bombs_are_no_larger_than_they_are() {
     }
     let itself = b"]q\x00h\x00a.";
     assert_eq!(lines(itself).unwrap().1.len(), 1);
-    // Each list holds the one before eight times: 8^30 in all.
+    // Each list contains the one before eight times: 8^30 in total.
     let mut laughs = b"]q\x00".to_vec();
     for level in 1..30_u8 {
         laughs.extend(b"](");
@@ -200,13 +203,13 @@ fn bombs_are_no_larger_than_they_are() {
 }
 
 proptest! {
-    /// Bytes never panic, and what comes out of them are whole lines of three parts.
+    /// No input causes a panic, and the output is always whole lines of three parts.
     #[test]
     fn any_bytes_give_lines_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         check(&bytes)?;
     }
 
-    /// The same of what is made of opcodes.
+    /// Random sequences of opcodes: lines or an error, never a panic.
     #[test]
     fn any_opcodes_give_lines_or_an_error(
         parts in proptest::collection::vec(proptest::sample::select(PARTS.to_vec()), 0..60),
@@ -216,7 +219,7 @@ proptest! {
         check(&bytes)?;
     }
 
-    /// The same of sound pickles with some bytes changed.
+    /// Valid pickles with some bytes changed: lines or an error, never a panic.
     #[test]
     fn damaged_pickles_give_lines_or_an_error(
         which in 0..PYTHONS.len(),

@@ -1,4 +1,4 @@
-//! Texts and numbers of protocol 0, which is made of lines.
+//! Texts and numbers of protocol 0, which consists of lines.
 
 use super::Value;
 
@@ -14,7 +14,8 @@ pub(super) fn line_integer(line: &[u8]) -> Option<Value> {
     Some(signed.or_else(|_| unsigned()).unwrap_or(Value::Large))
 }
 
-/// Python's `raw-unicode-escape`: Latin-1, and `\uXXXX` and `\UXXXXXXXX`. What is no character becomes U+FFFD.
+/// Decodes Python's `raw-unicode-escape`: Latin-1, and `\uXXXX` and `\UXXXXXXXX`. What is not a character
+/// becomes U+FFFD.
 pub(super) fn raw_unicode_escape(line: &[u8], decoded: &mut Vec<u8>) {
     let mut rest = line;
     while let Some((byte, after)) = rest.split_first() {
@@ -36,7 +37,7 @@ pub(super) fn raw_unicode_escape(line: &[u8], decoded: &mut Vec<u8>) {
     }
 }
 
-/// The inside of a quoted string of Python 2: bytes, and escapes.
+/// Decodes the inside of a quoted string of Python 2: bytes and escapes.
 pub(super) fn string_escape(quoted: &[u8], decoded: &mut Vec<u8>) {
     let mut rest = quoted;
     while let Some((byte, after)) = rest.split_first() {

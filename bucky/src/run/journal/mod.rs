@@ -1,9 +1,10 @@
-//! The journal of a rebalance: what a run that was stopped need not do again.
+//! The journal of a rebalance: what a later run need not do again.
 //!
-//! A file of one JSON value a line. The first says for which ring and which selection it was written; the others
-//! tell, source by source (a source is its store, not its address), up to which name everything is finished, which
-//! metrics failed, and which of those were moved later. Nothing in it is needed for safety: a journal that is lost
-//! costs time only. A line without its end was cut off by a crash and does not count.
+//! A file with one JSON value a line. The first line says for which ring and which selection it was written.
+//! The others say, for each source, up to which name everything is finished, which metrics failed, and which
+//! of those were moved later. A source is identified by its store, not by its address. Safety does not depend
+//! on the journal: losing it costs only time. A line without its end was cut off by a crash and does not
+//! count.
 
 #[cfg(test)]
 mod tests;
@@ -19,21 +20,22 @@ use serde::{Deserialize, Serialize};
 
 use super::resume::Resume;
 
-/// The form of the journal that this build writes and reads.
+/// The version of the format that this build writes and reads.
 const JOURNAL_LEVEL: u32 = 1;
-/// The longest line that is read; those that are written are far shorter.
+/// The longest line that is read; lines that are written are far shorter.
 const LINE_LIMIT_BYTES: u64 = 1024 * 1024;
-/// How many failed metrics are remembered of all sources; of a source with which they are more, all is looked at again.
+/// How many failed metrics of all sources are remembered. A source that exceeds this is read again from its
+/// start.
 const FAILED_LIMIT: usize = 50_000;
-/// How long lines may wait before they are made durable.
+/// How long lines may wait before they are synced.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a journal was written for. A run with another one must not use it.
+/// What a journal was written for. A run for another purpose must not use it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Purpose {
     /// The fingerprint of the ring.
     pub(crate) ring: String,
-    /// `-r`: only metrics in whose name this is found.
+    /// `-r`: only metrics whose name matches this.
     pub(crate) regex: Option<String>,
     /// `--allowed-dsts`, sorted.
     pub(crate) allowed_destinations: Vec<String>,
@@ -44,7 +46,7 @@ pub(crate) struct Purpose {
 /// A line of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Line {
+enum JournalLine {
     /// The first line.
     Journal {
         level: u32,
@@ -53,13 +55,13 @@ enum Line {
     },
     /// All metrics of the source up to this one are finished.
     Through { source: String, metric: MetricName },
-    /// This one did not make it.
+    /// This metric failed.
     Failed { source: String, metric: MetricName, reason: String },
-    /// This one had failed before and made it now.
+    /// This metric had failed before and was moved now.
     Moved { source: String, metric: MetricName },
 }
 
-/// Why a journal cannot be used.
+/// The reason why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JournalError {
     /// It cannot be opened, read or written.
@@ -70,14 +72,14 @@ pub(crate) enum JournalError {
         #[source]
         source: io::Error,
     },
-    /// Another run has it.
+    /// Another run uses it.
     #[error("the journal {path:?} is in use by another run")]
     InUse {
         path: PathBuf,
         #[source]
         source: LockError,
     },
-    /// A line, other than the last, that is none.
+    /// A line, other than the last, is not a journal line.
     #[error("line {line} of {path:?} is not from a journal; give another file, or remove this one")]
     BadLine {
         path: PathBuf,
@@ -85,10 +87,10 @@ pub(crate) enum JournalError {
         #[source]
         source: Option<serde_json::Error>,
     },
-    /// Written by another version.
+    /// It was written by another version.
     #[error("the journal {path:?} has level {found}; this bucky reads level {JOURNAL_LEVEL}")]
     OtherLevel { path: PathBuf, found: u32 },
-    /// Written for something else.
+    /// It was written for another purpose.
     #[error(
         "the journal {path:?} was written for another {what} ({found}, now {wanted}); give another file, or \
          remove this one"
@@ -104,7 +106,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or begins one there, and tells where each source stands.
+    /// Opens the journal at `path`, or creates it, and returns the progress of each source.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -128,13 +130,14 @@ impl Journal {
         let mut journal =
             Self { writer: BufWriter::new(file), path: path.to_owned(), synced: Instant::now() };
         if whole_bytes == 0 {
-            journal.write(&Line::Journal { level: JOURNAL_LEVEL, purpose: purpose.clone() })?;
+            journal
+                .write(&JournalLine::Journal { level: JOURNAL_LEVEL, purpose: purpose.clone() })?;
             journal.sync()?;
         }
         Ok((journal, sources))
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -148,10 +151,10 @@ impl Journal {
         source: &str,
         metric: &MetricName,
     ) -> Result<(), JournalError> {
-        self.write(&Line::Through { source: source.to_owned(), metric: metric.clone() })
+        self.write(&JournalLine::Through { source: source.to_owned(), metric: metric.clone() })
     }
 
-    /// Notes a metric that did not make it.
+    /// Notes a metric that failed.
     ///
     /// # Errors
     /// [`JournalError::Io`].
@@ -162,18 +165,18 @@ impl Journal {
         reason: &str,
     ) -> Result<(), JournalError> {
         let (source, metric) = (source.to_owned(), metric.clone());
-        self.write(&Line::Failed { source, metric, reason: reason.to_owned() })
+        self.write(&JournalLine::Failed { source, metric, reason: reason.to_owned() })
     }
 
-    /// Notes that a metric that had failed has made it.
+    /// Notes that a metric that had failed was moved.
     ///
     /// # Errors
     /// [`JournalError::Io`].
     pub(crate) fn moved(&mut self, source: &str, metric: &MetricName) -> Result<(), JournalError> {
-        self.write(&Line::Moved { source: source.to_owned(), metric: metric.clone() })
+        self.write(&JournalLine::Moved { source: source.to_owned(), metric: metric.clone() })
     }
 
-    /// Makes everything durable.
+    /// Syncs everything to disk.
     ///
     /// # Errors
     /// [`JournalError::Io`].
@@ -187,7 +190,7 @@ impl Journal {
         })
     }
 
-    fn write(&mut self, line: &Line) -> Result<(), JournalError> {
+    fn write(&mut self, line: &JournalLine) -> Result<(), JournalError> {
         let written = serde_json::to_writer(&mut self.writer, line)
             .map_err(io::Error::from)
             .and_then(|()| self.writer.write_all(b"\n"));
@@ -211,43 +214,43 @@ fn is_beginning(text: &[u8]) -> bool {
 #[derive(Default)]
 struct Earlier {
     sources: BTreeMap<String, Resume>,
-    /// How much of the file is whole lines.
+    /// How many bytes of the file are whole lines.
     whole_bytes: u64,
     /// How many failed metrics are remembered.
     remembered: usize,
 }
 
 impl Earlier {
-    fn note(&mut self, line: Line) {
+    fn note(&mut self, line: JournalLine) {
         match line {
-            Line::Journal { .. } => {}
-            Line::Through { source, metric } => {
+            JournalLine::Journal { .. } => {}
+            JournalLine::Through { source, metric } => {
                 self.sources.entry(source).or_default().finish_through(metric);
             }
-            Line::Failed { source, metric, .. } => {
+            JournalLine::Failed { source, metric, .. } => {
                 let resume = self.sources.entry(source).or_default();
-                self.remembered += usize::from(resume.fail(metric));
+                self.remembered += usize::from(resume.add_failed(metric));
                 if self.remembered > FAILED_LIMIT {
-                    self.remembered -= resume.forget();
+                    self.remembered -= resume.forget_failed();
                 }
             }
-            Line::Moved { source, metric } => {
+            JournalLine::Moved { source, metric } => {
                 let resume = self.sources.entry(source).or_default();
-                self.remembered -= usize::from(resume.forgive(&metric));
+                self.remembered -= usize::from(resume.remove_failed(&metric));
             }
         }
     }
 }
 
-/// How much of a journal's `content`, in bytes, is whole lines: what a run without a selection, for the ring with this
-/// fingerprint, would go on from. See [`crate::journal_whole_bytes`].
+/// How many bytes of a journal's `content` are whole lines: the part from which a run without a selection,
+/// for the ring with this fingerprint, would continue. See [`crate::journal_whole_bytes`].
 pub(crate) fn whole_bytes(content: impl Read, ring: &str) -> Result<u64, JournalError> {
     let (ring, regex) = (ring.to_owned(), None);
     let purpose = Purpose { ring, regex, allowed_destinations: Vec::new(), deletes: true };
     Ok(read(Path::new("the journal"), content, &purpose)?.whole_bytes)
 }
 
-/// Where each source stands by the whole lines of `file`. What follows the last line end was cut off.
+/// The progress of each source, by the whole lines of `file`. What follows the last line end was cut off.
 fn read(path: &Path, file: impl Read, purpose: &Purpose) -> Result<Earlier, JournalError> {
     let bad = |line, source| JournalError::BadLine { path: path.to_owned(), line, source };
     let mut reader = BufReader::new(file);
@@ -264,8 +267,10 @@ fn read(path: &Path, file: impl Read, purpose: &Purpose) -> Result<Earlier, Jour
             return if is_cut_off { Ok(earlier) } else { Err(bad(number, None)) };
         }
         match (number, serde_json::from_slice(&text).map_err(|source| bad(number, Some(source)))?) {
-            (1, Line::Journal { level, purpose: found }) => check(path, level, &found, purpose)?,
-            (1, _) | (_, Line::Journal { .. }) => return Err(bad(number, None)),
+            (1, JournalLine::Journal { level, purpose: found }) => {
+                check(path, level, &found, purpose)?
+            }
+            (1, _) | (_, JournalLine::Journal { .. }) => return Err(bad(number, None)),
             (_, line) => earlier.note(line),
         }
         earlier.whole_bytes += len_bytes as u64;

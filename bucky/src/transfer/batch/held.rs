@@ -1,7 +1,8 @@
-//! What waits in half-full batches: little memory for each, and a bound on all of it.
+//! What waits in half-full batches: little memory for each metric, and a limit on the total.
 //!
-//! With many sources and many owners most of what is read waits for its like, and the more may wait the larger batches
-//! get. Names that wait together come in order and begin alike: of each only what is new is kept, about a fifth of it.
+//! With many sources and many owners, most metrics wait for others with the same owners. The more may wait,
+//! the larger the batches get. Names that wait together are sorted and share their beginnings. Only the new
+//! part of each name is kept, about a fifth of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,11 +11,12 @@ use bucky_whisper::MetricName;
 
 use super::Stray;
 
-/// The most that the numbers of a stray take: what is shared and what is new are below 2^14, the length of a file is not.
+/// The longest encoding of a metric's numbers: the lengths of the shared and of the new part are below 2^14,
+/// the length of a file is not.
 const NUMBERS_BYTES: usize = 2 + 2 + 10;
 
-/// Strays in the order of their names, each as what its name shares with the one before, what is new in it, and the
-/// length of its file.
+/// Metrics in the order of their names. Each is encoded as the length of the part that its name shares with
+/// the one before, the new part, and the length of its file.
 #[derive(Debug, Default)]
 pub(super) struct HeldStrays {
     coded: Vec<u8>,
@@ -23,7 +25,7 @@ pub(super) struct HeldStrays {
 }
 
 impl HeldStrays {
-    /// Adds a stray.
+    /// Adds a metric.
     pub(super) fn push(&mut self, name: &str, bytes: u64) {
         let same = |(one, other): &(&u8, &u8)| one == other;
         let shared = self.last.iter().zip(name.as_bytes()).take_while(same).count();
@@ -38,7 +40,7 @@ impl HeldStrays {
         self.count += 1;
     }
 
-    /// Grows by a quarter: there are many of these, and half of each empty would be much.
+    /// Grows by a quarter: there are many of these, and doubling would waste memory.
     fn make_room(&mut self, len_bytes: usize) {
         if self.coded.capacity() - self.coded.len() < len_bytes {
             self.coded.reserve_exact(len_bytes.max(self.coded.len() / 4));
@@ -54,17 +56,17 @@ impl HeldStrays {
         self.coded.push(number.to_le_bytes()[0]);
     }
 
-    /// How many there are.
+    /// The number of metrics.
     pub(super) fn len(&self) -> usize {
         self.count
     }
 
-    /// The memory they take.
+    /// The memory that they take, in bytes.
     pub(super) fn len_bytes(&self) -> usize {
         self.coded.capacity() + self.last.capacity()
     }
 
-    /// All of them.
+    /// All metrics.
     pub(super) fn into_strays(self) -> Vec<Stray> {
         let mut coded = self.coded.as_slice();
         let mut name: Vec<u8> = Vec::new();
@@ -98,8 +100,8 @@ fn number(coded: &mut &[u8]) -> u64 {
     number
 }
 
-/// How much may wait, shared by the batchers of all sources. One that has little may hold more than its share while the
-/// others have less, so that a single source with many owners has all the room.
+/// The limit on what may wait, shared by the batchers of all sources. A batcher may hold more than its share
+/// while others hold less, so a single source with many owners can use all of it.
 #[derive(Clone, Debug)]
 pub(crate) struct HoldingRoom {
     held_bytes: Arc<AtomicUsize>,
@@ -108,13 +110,13 @@ pub(crate) struct HoldingRoom {
 }
 
 impl HoldingRoom {
-    /// Room for so many bytes, of which each of so many batchers has its share at any time: together they hold twice as much
-    /// at most.
+    /// Room for this many bytes, and this many batchers. Each always has its share, so together they hold at
+    /// most twice as much.
     pub(crate) fn new(limit_bytes: usize, batchers: usize) -> Self {
         Self { held_bytes: Arc::default(), limit_bytes, share_bytes: limit_bytes / batchers.max(1) }
     }
 
-    /// Notes that a batcher holds `now` bytes where it held `before`.
+    /// Notes that a batcher now holds `now` bytes instead of `before`.
     pub(super) fn note(&self, before: usize, now: usize) {
         if now >= before {
             self.held_bytes.fetch_add(now - before, Ordering::Relaxed);
@@ -123,7 +125,7 @@ impl HoldingRoom {
         }
     }
 
-    /// Whether a batcher that holds so many bytes has to give some away.
+    /// Whether a batcher that holds this many bytes must give a batch away.
     pub(super) fn is_short_for(&self, own_bytes: usize) -> bool {
         own_bytes > self.share_bytes && self.held_bytes.load(Ordering::Relaxed) > self.limit_bytes
     }

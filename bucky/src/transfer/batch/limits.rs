@@ -3,29 +3,29 @@
 /// The limits of a batch, and of what waits for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchLimits {
-    /// The length of a batch's files together, in bytes. A longer file is a batch of its own.
+    /// The most bytes of a batch's files together. A longer file is a batch of its own.
     pub(crate) bytes: u64,
-    /// The number of metrics in a batch.
+    /// The most metrics in a batch.
     pub(crate) metrics: usize,
-    /// The memory, in bytes, of what waits in half-full batches of all sources together.
+    /// The most memory, in bytes, of everything that waits in half-full batches of all sources together.
     pub(crate) held_bytes: usize,
-    /// After so many further metrics a batch goes as full as it is.
+    /// After this many further metrics, a batch goes even if it is not full.
     pub(crate) patience: u64,
 }
 
 impl BatchLimits {
-    /// Whether a batch of so many metrics, whose files have so many bytes together, is to go.
+    /// Whether a batch of this many metrics and bytes is full.
     pub(crate) fn is_full(&self, metrics: usize, bytes: u64) -> bool {
         metrics >= self.metrics || bytes >= self.bytes
     }
 
-    /// Whether such a batch must go before a further file of `next_bytes` is taken.
+    /// Whether such a batch must go before a further file of `next_bytes` is added.
     pub(crate) fn has_no_room_for(&self, next_bytes: u64, metrics: usize, bytes: u64) -> bool {
         metrics >= self.metrics || bytes.saturating_add(next_bytes) > self.bytes
     }
 
-    /// The number of metrics that fill a batch if their files have this length on average, in bytes; at least 1. `None` if the
-    /// length is not known.
+    /// The number of metrics that fill a batch if their files have this average length in bytes; at least 1.
+    /// `None` means that the length is unknown.
     pub(crate) fn metrics_of_average(&self, average_bytes: Option<u64>) -> usize {
         let fitting = self.bytes / average_bytes.unwrap_or(0).max(1);
         self.metrics.min(usize::try_from(fitting).unwrap_or(usize::MAX)).max(1)

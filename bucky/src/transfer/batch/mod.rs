@@ -1,10 +1,12 @@
-//! Strays gathered into batches: one source, one set of owners, bounded in bytes, count and what is held back.
+//! Gathers misplaced metrics of one source into batches with the same owners, within limits of bytes and
+//! count.
 //!
-//! Pure. A source's strays come in the order of their names and mix their owners; each set of owners has a bucket,
-//! and a full bucket is a batch. Where too many strays wait in half-full buckets, the fullest goes early: what is
-//! held (`held`) does not grow with the store; and a bucket that fills too slowly goes when many others have gone past it, so
-//! that the journal's mark is not held back by it. Each batch carries the [`Ticket`]s that tell the journal how far a source is
-//! done, although batches end in another order than their names came.
+//! Pure. A source's metrics come in the order of their names, with mixed owners. Each set of owners has a
+//! bucket, and a full bucket is a batch. If too many metrics wait in half-full buckets, the fullest one
+//! becomes a batch early, so what is held (`held`) does not grow with the store. A bucket that fills too
+//! slowly becomes a batch when many others have overtaken it, so that it does not hold back the journal's
+//! mark. Each batch has a [`Ticket`]. With it, the journal knows how far a source is finished, although
+//! batches end in another order than their names came.
 
 pub(super) mod held;
 mod limits;
@@ -17,32 +19,32 @@ use self::held::{HeldStrays, HoldingRoom};
 pub(crate) use self::limits::BatchLimits;
 use crate::fleet::OwnerIndex;
 
-/// A metric on a node that should not hold it.
+/// A metric on a node that should not have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stray {
     /// The metric.
     pub(crate) metric: MetricName,
-    /// The length of its file; 0 where the source cannot tell.
+    /// The length of its file; 0 if the source does not report it.
     pub(crate) bytes: u64,
 }
 
-/// A stray whose length is not known.
+/// A stray with an unknown length.
 pub(crate) fn unmeasured(metric: MetricName) -> Stray {
     Stray { metric, bytes: 0 }
 }
 
-/// Strays of one source that have the same owners.
+/// Metrics of one source with the same owners.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// Where they belong: sorted, without doubles.
+    /// The owners: sorted, each once.
     pub(crate) owners: Vec<OwnerIndex>,
-    /// The strays in the order of their names.
+    /// The metrics, in the order of their names.
     pub(crate) strays: Vec<Stray>,
-    /// What to tell the [`LowWater`] mark once all of them are finished.
+    /// The ticket for [`LowWater`], to hand back when all metrics are finished.
     pub(crate) ticket: Ticket,
 }
 
-/// Gathers the strays of one source.
+/// Gathers the metrics of one source.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     limits: BatchLimits,
@@ -63,7 +65,7 @@ struct Bucket {
 }
 
 impl Batcher {
-    /// Nothing gathered yet; the names up to `through` were finished in an earlier run. What waits takes its place in
+    /// Empty buckets. The names up to `through` were finished in an earlier run. What waits counts against
     /// `room`.
     pub(crate) fn new(limits: BatchLimits, room: HoldingRoom, through: Option<MetricName>) -> Self {
         Self {
@@ -77,7 +79,7 @@ impl Batcher {
         }
     }
 
-    /// Takes the next stray, and gives a batch where one is full. `owners` is sorted and without doubles.
+    /// Takes the next metric, and returns a batch if one is ready. `owners` is sorted, each once.
     pub(crate) fn push(&mut self, owners: Vec<OwnerIndex>, stray: Stray) -> Option<Batch> {
         let Stray { metric, bytes } = stray;
         let early = self
@@ -102,8 +104,8 @@ impl Batcher {
         let grown = bucket.strays.len_bytes() - before;
         self.hold(self.held_bytes + grown);
         self.low_water.read(metric);
-        // An early batch leaves a bucket of one stray behind, which is full only in odd settings; the next push or
-        // the end takes it then.
+        // An early batch leaves a bucket of one metric behind. That is full only with odd settings; the next
+        // push or the end takes it then.
         early.or_else(|| {
             if is_full {
                 self.take(&owners)
@@ -115,7 +117,7 @@ impl Batcher {
         })
     }
 
-    /// The oldest bucket, where it has waited too long.
+    /// The oldest bucket as a batch, if it has waited too long.
     fn take_overdue(&mut self) -> Option<Batch> {
         let (opened, owners) = self.by_age.first_key_value()?;
         let is_overdue = self.count - opened >= self.limits.patience;
@@ -123,12 +125,12 @@ impl Batcher {
         if is_overdue { self.take(&owners) } else { None }
     }
 
-    /// Notes a name that needs nothing done.
+    /// Notes a name that needs no work.
     pub(crate) fn skip(&mut self, name: MetricName) {
         self.low_water.read(name);
     }
 
-    /// What is left at the end of the source, the fullest bucket first; none when all is handed out.
+    /// At the end of the source: the fullest bucket as a batch, or `None` if all buckets are empty.
     pub(crate) fn take_fullest(&mut self) -> Option<Batch> {
         let fullest = self.buckets.iter().max_by(|(a_owners, a), (b_owners, b)| {
             a.strays.len().cmp(&b.strays.len()).then_with(|| b_owners.cmp(a_owners))
@@ -137,7 +139,7 @@ impl Batcher {
         self.take(&owners)
     }
 
-    /// Notes that all strays of a batch are finished.
+    /// Notes that all metrics of a batch are finished.
     pub(crate) fn finish(&mut self, ticket: Ticket) {
         self.low_water.close(ticket);
     }
@@ -166,14 +168,14 @@ impl Drop for Batcher {
     }
 }
 
-/// Stands for the strays of a bucket, and then of the batch that it became, until they are finished.
+/// Stands for the metrics of a bucket, and then of its batch, until they are finished.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(u64);
 
-/// How far a source is finished, although its strays finish out of order.
+/// How far a source is finished, although its metrics finish out of order.
 ///
-/// For every open ticket it remembers the name that was read just before its first stray: all names up to the
-/// smallest of these are finished.
+/// For every open ticket it keeps the name that was read just before the bucket's first metric. All names up
+/// to the smallest of these are finished.
 #[derive(Debug)]
 struct LowWater {
     next: u64,
@@ -193,7 +195,7 @@ impl LowWater {
         Ticket(ticket)
     }
 
-    /// What was read before the mark of an earlier run does not lower it.
+    /// A name before the mark of an earlier run does not lower the mark.
     fn read(&mut self, name: MetricName) {
         if self.last_read.as_ref().is_none_or(|last| *last < name) {
             self.last_read = Some(name);
@@ -306,7 +308,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes in comes out once, to its owners, and the mark never passes what is unfinished.
+        /// Every metric comes out once, to its owners, and the mark never passes an unfinished one.
         #[test]
         fn every_stray_is_in_one_batch_and_the_mark_passes_none(
             strays in prop::collection::vec((0usize..4, 0u64..150), 0..60),
@@ -319,7 +321,7 @@ mod tests {
                 let name = format!("m{index:04}");
                 expected.push((vec![*owner], name.clone()));
                 let batch = batcher.push(vec![*owner], stray(&name, *bytes));
-                // As much as one stray and its bucket may take more.
+                // One metric and its bucket may exceed the limit.
                 prop_assert!(batcher.held_bytes <= LIMITS.held_bytes + 64);
                 open.extend(batch);
             }

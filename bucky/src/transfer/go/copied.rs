@@ -8,7 +8,7 @@ use bucky_whisper::{Digest, Image, MetricName, is_compressed};
 use bytes::Bytes;
 
 use super::rest::rest;
-use super::setback::{Setback, client, lasting};
+use super::setback::{GoSetback, client, lasting};
 use crate::chain;
 use crate::fleet::Node;
 use crate::run::failure_kind::FailureKind;
@@ -17,28 +17,28 @@ use crate::transfer::renames::Renames;
 /// A metric as it was at its source.
 pub(super) struct Copied {
     pub(super) metric: MetricName,
-    /// What it is called at its owners.
+    /// Its name at its owners.
     pub(super) stored_as: MetricName,
     /// What the source reported of the file.
     pub(super) stat: MetricStat,
     pub(super) content: Bytes,
     pub(super) digest: Digest,
-    /// How long before the copy it was last written, by the clock of its daemon; `None` if that is not known.
+    /// How long before the copy it was last written, by the clock of its daemon; `None` if unknown.
     pub(super) rest: Option<Duration>,
 }
 
-/// The metric as `source` has it now; `None` if it does not have it.
+/// The metric as `source` has it now, or `None` if it does not have it.
 pub(super) async fn fetch(
     source: &Node,
     metric: &MetricName,
     renames: &Renames,
-) -> Result<Option<Copied>, Setback> {
+) -> Result<Option<Copied>, GoSetback> {
     let got = source.daemon.go_get(metric.as_str()).await;
     let got = got.map_err(|error| client(source, &error))?;
     source.answered();
     let Some(Fetched { stat, content, answered_at }) = got else { return Ok(None) };
     if !is_compressed(&content) {
-        // Never send on what was not checked: a Go daemon accepts anything (D45).
+        // Nothing is sent on unchecked: a Go daemon accepts anything (D45).
         Image::parse(&content)
             .map_err(|error| lasting(source, FailureKind::SourceDamaged, chain(&error)))?;
     }

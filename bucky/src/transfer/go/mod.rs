@@ -1,9 +1,10 @@
-//! Metrics that move one by one, because a daemon of the Go tool takes part: it has no archives, syncs nothing, and deletes
-//! without a condition.
+//! Metrics that move one by one because a Go daemon takes part: it has no archives, syncs nothing, and
+//! deletes without a condition.
 //!
-//! So more is checked here. What came is parsed before it is sent on. What a Go daemon was sent is read back, and counts only
-//! if no point of it is missing there (its fill leaves out single points, and drops write errors: D2, D8). A source is
-//! deleted only with a receipt, and only if it is still what was copied.
+//! So more is checked here. The content that arrived is parsed before it is sent on. What a Go daemon was
+//! sent is read back, and counts only if no point of it is missing there (its fill leaves out single points,
+//! and ignores write errors: D2, D8). A source is deleted only with a receipt, and only if it is still what
+//! was copied.
 
 mod copied;
 mod delete;
@@ -16,19 +17,19 @@ use std::sync::Arc;
 
 use bucky_whisper::MetricName;
 
-use self::setback::{Setback, lasting};
+use self::setback::{GoSetback, lasting};
 use super::batch::Stray;
 use super::batch_end::{BatchEnd, ROUNDS};
 use super::mover::Mover;
 use super::renames::Renames;
 use crate::fleet::Node;
 use crate::fleet::full::full_owner;
-use crate::patience::{Next, Patience, Trouble, jitter};
+use crate::patience::{NextStep, Patience, Trouble, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 use crate::run::tally::Effect;
 
-/// Whether the source is deleted once its owners have all of it.
+/// Whether the source is deleted once its owners hold all its points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deletes {
     /// If the run deletes sources.
@@ -52,9 +53,9 @@ pub(super) async fn move_one_by_one(
     renames: &Renames,
 ) -> BatchEnd {
     let mut end = BatchEnd { is_finished: true, ..BatchEnd::default() };
-    let reckoned = turns(mover, source, owners, &strays).await;
+    let accounted = turns(mover, source, owners, &strays).await;
     let mut lengths = Vec::new();
-    // In the order in which all batches take their permits: owners, source, ours.
+    // All batches acquire permits in this order: owners, source, ours.
     let mut receiving = Vec::with_capacity(owners.len());
     for owner in owners {
         receiving.push(owner.gate.receive().await);
@@ -79,17 +80,17 @@ pub(super) async fn move_one_by_one(
         }
     }
     drop(receiving);
-    mover.flow.pace.came_to(reckoned, lengths);
+    mover.flow.pace.correct_to(accounted, lengths);
     end
 }
 
 /// Waits until `strays` may be sent to all owners. Returns how many bytes they are expected to have.
 async fn turns(mover: &Mover, source: &Node, owners: &[Arc<Node>], strays: &[Stray]) -> u64 {
-    let mut reckoned = 0;
+    let mut accounted = 0;
     for owner in owners {
-        reckoned += mover.flow.pace.turn(source.addr(), owner.addr(), strays, &mover.stop).await;
+        accounted += mover.flow.pace.turn(source.addr(), owner.addr(), strays, &mover.stop).await;
     }
-    reckoned
+    accounted
 }
 
 /// A source and the owners of what moves from it.
@@ -101,7 +102,7 @@ struct GoMove<'a> {
     renames: &'a Renames,
 }
 
-/// What an attempt to move a metric resulted in.
+/// The result of an attempt to move a metric.
 enum Attempt {
     Moved(Effect),
     /// The source does not have it any more.
@@ -111,7 +112,7 @@ enum Attempt {
 }
 
 impl GoMove<'_> {
-    /// Moves one metric; `None` if the source does not have it any more.
+    /// Moves one metric; returns `None` if the source does not have it any more.
     async fn move_one(&self, metric: &MetricName) -> Result<Option<Effect>, Failure> {
         let mut patience = Patience::with(&self.source.daemon);
         let mut rounds = 0;
@@ -134,18 +135,18 @@ impl GoMove<'_> {
                 Err(setback) => setback,
             };
             match patience.after(setback.trouble, jitter()) {
-                Next::Wait(pause) if !self.mover.stop.asked_within(pause).await => {}
-                Next::Wait(_) | Next::GiveUp => return Err(setback.failure),
+                NextStep::Wait(pause) if !self.mover.stop.asked_within(pause).await => {}
+                NextStep::Wait(_) | NextStep::GiveUp => return Err(setback.failure),
             }
         }
     }
 
-    async fn attempt(&self, metric: &MetricName) -> Result<Attempt, Setback> {
+    async fn attempt(&self, metric: &MetricName) -> Result<Attempt, GoSetback> {
         for node in self.owners.iter().chain([self.source]) {
             node.admit().map_err(|reason| lasting(node, FailureKind::NodeAway, reason))?;
         }
         if let Some(failure) = full_owner(self.owners) {
-            return Err(Setback { trouble: Trouble::Lasting, failure });
+            return Err(GoSetback { trouble: Trouble::Lasting, failure });
         }
         let Some(copied) = copied::fetch(self.source, metric, self.renames).await? else {
             return Ok(Attempt::Gone);

@@ -1,4 +1,4 @@
-//! An owner with a daemon of the Go tool: what it is given is read back.
+//! An owner with a Go daemon: what it is sent is read back.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,29 +10,30 @@ use bucky_whisper::{Clocks, Digest, MetricName};
 use bytes::Bytes;
 
 use super::copied::Copied;
-use super::setback::{Setback, client, lasting, passing};
+use super::setback::{GoSetback, client, lasting, passing};
 use crate::fleet::Node;
-use crate::patience::{Next, Patience, jitter};
+use crate::patience::{NextStep, Patience, jitter};
 use crate::run::failure::Failure;
 use crate::run::failure_kind::FailureKind;
 use crate::run::stop::Stop;
 use crate::run::tally::{Effect, Tally};
 use crate::{chain, counted};
 
-/// A file for a daemon of the Go tool that comes from somewhere else than a node.
+/// A file for a Go daemon that does not come from a node.
 pub(crate) struct GivenFile {
-    /// What it is to be called there.
+    /// Its name there.
     pub(crate) metric: MetricName,
-    /// Mode and time of change.
+    /// Its mode and modification time.
     pub(crate) meta: FileMeta,
     /// The digest of the content.
     pub(crate) digest: Digest,
-    /// The whole file, which was looked at.
+    /// The whole file, which was checked.
     pub(crate) content: Bytes,
 }
 
 impl GivenFile {
-    /// Gives it to `owner`, and looks whether that has taken all of it; tried again where that may help.
+    /// Sends it to `owner`, and checks that the owner holds all its points then. Tries again where that may
+    /// help.
     ///
     /// # Errors
     /// The [`Failure`] of the last attempt.
@@ -59,20 +60,20 @@ impl GivenFile {
             };
             let Err(setback) = filled else { return filled.map_err(|setback| setback.failure) };
             match patience.after(setback.trouble, jitter()) {
-                Next::Wait(pause) if !stop.asked_within(pause).await => {}
-                Next::Wait(_) | Next::GiveUp => return Err(setback.failure),
+                NextStep::Wait(pause) if !stop.asked_within(pause).await => {}
+                NextStep::Wait(_) | NextStep::GiveUp => return Err(setback.failure),
             }
         }
     }
 }
 
-/// Sends the metric to a Go daemon, and checks that it has all of it afterwards.
+/// Sends the metric to a Go daemon, and checks that it holds all its points then.
 pub(super) async fn fill_at(
     owner: &Node,
     copied: &Copied,
     rule: OnSchemaDifference,
     tally: &Tally,
-) -> Result<Effect, Setback> {
+) -> Result<Effect, GoSetback> {
     let name = copied.stored_as.as_str();
     let error = |error: ClientError| client(owner, &error);
     let owned = owner.daemon.go_get(name).await.map_err(error)?;
@@ -107,14 +108,15 @@ pub(super) async fn fill_at(
     Ok(Effect { outcome, points: 0, bytes })
 }
 
-/// Checks that `there`, which the Go daemon has now, holds enough of what it was sent for the source to go.
+/// Checks that `there`, which the Go daemon has now, holds enough of what was sent for the source to be
+/// deleted.
 fn check(
     owner: &Node,
     copied: &Copied,
     there: &[u8],
     rule: OnSchemaDifference,
     tally: &Tally,
-) -> Result<(), Setback> {
+) -> Result<(), GoSetback> {
     let held = go::owner::held(&copied.content, there, clocks_with(owner));
     let Held { coverage, difference } = held.map_err(|error| not_comparable(owner, &error))?;
     let is_enough = rule.accepts(&coverage);
@@ -148,7 +150,7 @@ fn check(
     Err(lasting(owner, FailureKind::OtherSchema, reason))
 }
 
-fn not_comparable(owner: &Node, error: &NotComparable) -> Setback {
+fn not_comparable(owner: &Node, error: &NotComparable) -> GoSetback {
     let kind = match error {
         NotComparable::Compressed => FailureKind::Compressed,
         NotComparable::Source(_) => FailureKind::SourceDamaged,
@@ -157,7 +159,7 @@ fn not_comparable(owner: &Node, error: &NotComparable) -> Setback {
     lasting(owner, kind, chain(error))
 }
 
-/// Our clock and that of an owner: a point that has not expired by either of them must be there.
+/// Our clock and that of an owner: a point that is valid by either of them must be there.
 fn clocks_with(owner: &Node) -> Clocks {
     let now = unix_now();
     Clocks::new(now, owner.daemon.clock_offset().map_or(now, |offset| offset.seconds_at(now)))

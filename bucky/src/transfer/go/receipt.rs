@@ -1,4 +1,4 @@
-//! The receipt for a metric that moved one by one: without it nothing is deleted.
+//! The receipt for a metric that moved one by one. Nothing is deleted without it.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use futures_util::stream;
 
 use super::copied::Copied;
 use super::owner::fill_at;
-use super::setback::{Setback, client, lasting, passing};
+use super::setback::{GoSetback, client, lasting, passing};
 use crate::fleet::Node;
 use crate::run::failure_kind::FailureKind;
 use crate::run::tally::Effect;
 use crate::transfer::heal::Healed;
 use crate::transfer::mover::Mover;
 
-/// Proof that every owner has the metric as it was copied: by its own word, or, of a Go daemon, by its file that was read
-/// back. Only [`deliver`] makes one.
+/// Proof that every owner has the metric as it was copied. An owner with `/v1` reported it; the file of a Go
+/// daemon was read back. Only [`deliver`] makes one.
 pub(super) struct GoReceipt {
     copied: Copied,
-    /// What a conditional delete asks for, where an owner with `/v1` can be asked again later.
+    /// The request for a conditional delete, if an owner with `/v1` can be asked again later.
     healed: Option<Healed>,
 }
 
@@ -30,7 +30,8 @@ impl GoReceipt {
         &self.copied
     }
 
-    /// What a conditional delete at a source with `/v1` asks for, once; `None` if all owners are Go daemons.
+    /// The request for a conditional delete at a source with `/v1`, once; `None` if all owners are Go
+    /// daemons.
     pub(super) fn take_healed(&mut self) -> Option<Healed> {
         self.healed.take()
     }
@@ -39,13 +40,13 @@ impl GoReceipt {
 /// Brings `copied` to all of `owners`, one after the other.
 ///
 /// # Errors
-/// [`Setback`] for the first owner that does not have all of it in the end.
+/// [`GoSetback`] for the first owner that does not hold all its points in the end.
 pub(super) async fn deliver(
     mover: &Mover,
     source: &Node,
     owners: &[Arc<Node>],
     copied: Copied,
-) -> Result<(GoReceipt, Effect), Setback> {
+) -> Result<(GoReceipt, Effect), GoSetback> {
     let mut effect: Option<Effect> = None;
     let mut healed: Option<Healed> = None;
     let can_prove = |owner: &&Arc<Node>| owner.kind.exchanges_archives();
@@ -73,7 +74,7 @@ pub(super) async fn deliver(
 }
 
 /// Heals at a daemon with `/v1`, and returns its line.
-async fn heal_at(mover: &Mover, owner: &Node, copied: &Copied) -> Result<HealLine, Setback> {
+async fn heal_at(mover: &Mover, owner: &Node, copied: &Copied) -> Result<HealLine, GoSetback> {
     let archive =
         archive(copied).map_err(|error| lasting(owner, FailureKind::Storage, error.to_string()))?;
     let body = stream::iter([Ok(Bytes::from(archive))]);

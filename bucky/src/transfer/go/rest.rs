@@ -1,32 +1,32 @@
-//! Whether nobody has written to a source on a daemon of the Go tool for as long as `--rest` wants.
+//! Whether a source on a Go daemon was not written to for as long as `--rest` wants.
 //!
-//! All that such a daemon tells is the second of the last write. If that lies ahead of its clock, nobody has written since the
-//! clock was last wrong: a write would have set it back. So a source with such a time rests for as long as the clock has been
-//! seen to be right, which is waited for once a run and node.
+//! Such a daemon only reports the second of the last write. If that is in the future of its clock, nothing
+//! was written since the clock was last wrong: a write would have set the time back. So a source with such a
+//! time rests for as long as the clock was seen to be right. That is waited for once for each run and node.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bucky_api::go::MetricStat;
 
 use super::GoMove;
-use super::setback::{Setback, client, lasting, not_deleted};
+use super::setback::{GoSetback, client, lasting, not_deleted};
 use crate::run::failure_kind::FailureKind;
 use crate::transfer::delete::in_use;
 
-/// What a daemon says of a file, and when, by its clock.
+/// The stat of a file, and the time of the answer by the daemon's clock.
 type Dated = (MetricStat, Option<SystemTime>);
 
 impl GoMove<'_> {
-    /// What the source says of `name` now; none if it is gone. Where the time of its last write is still to come, that is told
-    /// and waited for once.
-    pub(super) async fn stat_at_rest(&self, name: &str) -> Result<Option<Dated>, Setback> {
+    /// The source's stat of `name` now, or `None` if it is gone. If the time of its last write is in the
+    /// future, that is reported and waited for once.
+    pub(super) async fn stat_at_rest(&self, name: &str) -> Result<Option<Dated>, GoSetback> {
         let Some(found) = self.stat(name).await? else { return Ok(None) };
         let rest = self.mover.sources.rest;
         let Some(ahead) = ahead(found.0.mod_time, found.1).filter(|_| !rest.is_zero()) else {
             return Ok(Some(found));
         };
         let source = self.source;
-        if source.is_first_ahead() {
+        if source.is_first_future_time() {
             self.mover.output.say(format_args!(
                 "bucky: {}: {name}: its last write is {} s in the future by the clock of that node; such \
                  sources are deleted after {} s without a write",
@@ -46,29 +46,31 @@ impl GoMove<'_> {
         self.stat(name).await
     }
 
-    async fn stat(&self, name: &str) -> Result<Option<Dated>, Setback> {
+    async fn stat(&self, name: &str) -> Result<Option<Dated>, GoSetback> {
         let found = self.source.daemon.go_stat_dated(name).await;
         found.map_err(|error| not_deleted(client(self.source, &error)))
     }
 
+    /// Refuses a source that was not at rest when the daemon answered.
+    ///
     /// # Errors
-    /// A [`Setback`] if somebody may still write to the file.
+    /// A [`GoSetback`] if something may still write to the file.
     pub(super) fn require_rest(
         &self,
         stat: &MetricStat,
         at: Option<SystemTime>,
-    ) -> Result<(), Setback> {
+    ) -> Result<(), GoSetback> {
         let watched = self.source.seen_for(Instant::now());
         let Some(seconds) = rests_not(stat.mod_time, at, self.mover.sources.rest, watched) else {
             return Ok(());
         };
         let failure = in_use(self.source, &format!("it was written to {seconds} s ago"));
-        Err(Setback { trouble: crate::patience::Trouble::Lasting, failure })
+        Err(GoSetback { trouble: crate::patience::Trouble::Lasting, failure })
     }
 }
 
-/// How many seconds before its daemon answered a file was written to, where that is less than `rest`. One whose time is still
-/// to come rests for as long as the daemon's clock was `watched`.
+/// How many seconds before its daemon answered a file was written to, if that is less than `rest`. A file
+/// with a time in the future rests for as long as the daemon's clock was `watched`.
 fn rests_not(
     mod_time: i64,
     answered_at: Option<SystemTime>,
@@ -80,15 +82,16 @@ fn rests_not(
     (age < rest).then_some(age.as_secs())
 }
 
-/// How far the time of a file's last write lies ahead of the clock of its daemon.
+/// How far the time of a file's last write is in the future of its daemon's clock.
 fn ahead(mod_time: i64, answered_at: Option<SystemTime>) -> Option<Duration> {
     let now = answered_at.unwrap_or_else(SystemTime::now).duration_since(UNIX_EPOCH).ok()?;
     let mod_time = Duration::from_secs(u64::try_from(mod_time).ok()?);
     mod_time.checked_sub(now).filter(|ahead| ahead.as_secs() > 0)
 }
 
-/// How long a file that was last written at `mod_time`, in Unix seconds, had rested when its daemon answered. Both times are
-/// by the daemon's clock: ours may be another. None where the daemon told no time, and where `mod_time` was still to come.
+/// How long a file that was last written at `mod_time`, in Unix seconds, had rested when its daemon answered.
+/// Both times are by the daemon's clock, because ours may differ. `None` if the daemon sent no time, or if
+/// `mod_time` is in the future.
 pub(super) fn rest(mod_time: i64, answered_at: Option<SystemTime>) -> Option<Duration> {
     let at = answered_at?.duration_since(UNIX_EPOCH).ok()?.as_secs();
     let rest = i64::try_from(at).ok()?.checked_sub(mod_time)?;

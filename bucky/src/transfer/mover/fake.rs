@@ -1,4 +1,4 @@
-//! Members of a cluster for the mover's tests: owners that heal, sources that delete, daemons of the Go tool.
+//! Members of a cluster for the mover's tests: owners that heal, sources that delete, Go daemons.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -19,20 +19,20 @@ use crate::fake_daemon::{Reply, Request, daemon};
 use crate::fleet::{Fleet, Node};
 use crate::output::Output;
 use crate::placement::Series;
-use crate::plan::survey::Selection;
+use crate::plan::survey::StraySelection;
 use crate::run::stop::Stop;
 use crate::transfer::batch::held::HoldingRoom;
 use crate::transfer::batch::{Batch, BatchLimits, Batcher, Stray};
 use crate::transfer::options::{Batching, SourceRules, SyncOptions, Travel};
 use crate::transfer::records::Records;
 
-/// A member of the ring over such a daemon.
+/// A member of the ring with this daemon.
 pub(in crate::transfer) struct FakeMember {
     pub(in crate::transfer) host: &'static str,
     pub(in crate::transfer) addr: DaemonAddr,
     pub(in crate::transfer) is_go: bool,
     pub(in crate::transfer) store: &'static str,
-    /// The level of its `/v1`.
+    /// The level of `/v1` that it reports.
     pub(in crate::transfer) level: u32,
 }
 
@@ -57,7 +57,7 @@ impl FakeMember {
     }
 }
 
-/// A mover over these members, the last of which is the source of the tests.
+/// A mover over these members; the last one is the source of the tests.
 pub(in crate::transfer) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mover, Arc<Node>) {
     let output = Arc::new(Output::to_writers(Box::new(std::io::sink()), Box::new(std::io::sink())));
     let hosts: Vec<&str> = members.iter().map(|member| member.host).collect();
@@ -69,11 +69,11 @@ pub(in crate::transfer) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mo
     });
     let cluster = Cluster::from_answers(document.clone(), members.collect());
     let ring = cluster.ring().unwrap();
-    let fleet = Fleet::muster(&cluster, &ring, &[], None).unwrap();
+    let fleet = Fleet::of_cluster(&cluster, &ring, &[], None).unwrap();
     let source = Arc::clone(&fleet.sources.last().unwrap().node);
     let mover = Mover::new(MoverParts {
         fleet: Arc::new(fleet),
-        selection: Selection {
+        selection: StraySelection {
             ring,
             regex: None,
             allowed: None,
@@ -85,7 +85,7 @@ pub(in crate::transfer) fn mover(members: Vec<FakeMember>, deletes: bool) -> (Mo
         sync: SyncOptions::default(),
         verbose: false,
         records: Records::of_counts(&output),
-        stop: Stop::manual().1,
+        stop: Stop::without_signals().1,
         output,
     });
     (mover, source)
@@ -110,7 +110,7 @@ pub(in crate::transfer) fn pulled(request: &Request) -> Vec<MetricName> {
     serde_json::from_slice::<PullRequest>(&request.body).unwrap().metrics
 }
 
-/// A line that says healed, from `content`.
+/// A line for a metric that was healed from `content`.
 pub(in crate::transfer) fn healed(metric: &MetricName, content: &str) -> HealLine {
     HealLine {
         metric: metric.clone(),
@@ -137,10 +137,10 @@ pub(in crate::transfer) fn heals_all(
     }
 }
 
-/// What was asked to be deleted, request by request.
+/// The delete requests that were received.
 pub(in crate::transfer) type Deletes = Arc<Mutex<Vec<DeleteRequest>>>;
 
-/// A source that deletes what `outcome` says, and notes what it is asked. Whoever asks for a single metric finds none.
+/// A source that deletes with `outcome`, and notes the requests. It has no single metrics.
 pub(in crate::transfer) async fn source(
     outcome: impl Fn(usize, &MetricName) -> DeleteOutcome + Send + Sync + 'static,
 ) -> (DaemonAddr, Deletes) {
@@ -168,11 +168,11 @@ pub(in crate::transfer) async fn source(
     (addr.await, deletes)
 }
 
-/// The files of a daemon of the Go tool: name to content and time of change.
+/// The files of a Go daemon: name to content and modification time.
 pub(in crate::transfer) type GoFiles = Arc<Mutex<BTreeMap<String, (Vec<u8>, i64)>>>;
 
-/// A daemon of the Go tool. What it is given replaces what it has, after `damage` has had its way with it; `after_get`
-/// is called once a metric was read.
+/// A Go daemon. An uploaded file replaces the old one, after `damage` has changed it. `after_get` is called
+/// when a metric was read.
 pub(in crate::transfer) async fn go_daemon(
     files: GoFiles,
     damage: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
@@ -181,7 +181,7 @@ pub(in crate::transfer) async fn go_daemon(
     go_daemon_at(files, damage, after_get, Some(SystemTime::now())).await
 }
 
-/// The same, whose clock stands still at `clock`, or who does not tell the time.
+/// A Go daemon whose clock always shows `clock`, or that sends no time.
 pub(in crate::transfer) async fn go_daemon_at(
     files: GoFiles,
     damage: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
@@ -231,7 +231,7 @@ pub(in crate::transfer) async fn go_daemon_at(
     .await
 }
 
-/// A daemon with `/v1` that heals what is sent to it into `files`, as it stands.
+/// A daemon with `/v1` that heals by storing what is sent to it in `files`, unchanged.
 pub(in crate::transfer) async fn healing_daemon(files: GoFiles) -> DaemonAddr {
     daemon(move |request| {
         assert_eq!(request.path, "/v1/heal");

@@ -17,17 +17,17 @@ use super::options::{Batching, SourceRules, SyncOptions};
 use super::pace::Pace;
 use super::records::Records;
 use super::statistics::NodeLedger;
-use crate::fleet::breaker::Row;
+use crate::fleet::breaker::FailureRow;
 use crate::fleet::{Fleet, Node};
 use crate::output::{Output, human_duration};
-use crate::plan::survey::Selection;
+use crate::plan::survey::StraySelection;
 use crate::run::stop::Stop;
 
-/// Metrics in all batches that are handed out, over all sources. Each takes some hundreds of bytes on its way, so this
-/// bounds the memory; that many small files keep any number of workers busy.
+/// How many metrics all running batches of all sources may have. Each takes some hundred bytes while it
+/// travels, so this limits the memory. It is enough to keep any number of workers busy with small files.
 const UNDER_WAY: u32 = 12_000;
 
-/// As how many metrics a batch counts at least: its requests and buffers cost as much.
+/// The fewest metrics that a batch counts as: its requests and buffers cost as much.
 const BATCH_COST: u32 = 100;
 
 /// What all parts of a run share.
@@ -35,45 +35,45 @@ pub(crate) struct Mover {
     /// The nodes.
     pub(crate) fleet: Arc<Fleet>,
     /// Which metrics are moved.
-    pub(crate) selection: Selection,
-    /// In which batches, how many at once.
+    pub(crate) selection: StraySelection,
+    /// How large batches are, and how many run at once.
     pub(crate) batching: Batching,
-    /// What becomes of the sources.
+    /// What is done with the sources.
     pub(crate) sources: SourceRules,
     /// How fast it may go, and where it reports.
     pub(crate) sync: SyncOptions,
-    /// Whether every metric that is done is named.
+    /// Whether every metric is named when it is done.
     pub(crate) verbose: bool,
-    /// What was done.
+    /// The counts, and the files that are written.
     pub(crate) records: Records,
     /// Whether the operator wants it to stop.
     pub(crate) stop: Stop,
-    /// Where people are told.
+    /// Where messages are printed.
     pub(crate) output: Arc<Output>,
-    /// What was done, by node.
+    /// Counts for each node.
     pub(super) nodes: NodeLedger,
     /// Whether the clocks allow a delete.
     pub(super) clocks: ClockWatch,
-    /// What bounds the work that is under way.
+    /// The limits of the work in progress.
     pub(super) flow: Flow,
 }
 
-/// What bounds the work that is under way.
+/// The limits of the work in progress.
 pub(super) struct Flow {
     /// How fast it goes.
     pub(super) pace: Pace,
-    /// Which links between nodes work.
+    /// Which pairs of nodes work together.
     pub(super) links: Links,
-    /// What the half-full batches of all sources take.
+    /// How much the half-full batches of all sources may hold.
     pub(super) room: HoldingRoom,
     workers: Semaphore,
     under_way: Arc<Semaphore>,
 }
 
-/// What a run is made of, beside what it makes itself.
+/// The parts that a mover is made of; it creates the others itself.
 pub(crate) struct MoverParts {
     pub(crate) fleet: Arc<Fleet>,
-    pub(crate) selection: Selection,
+    pub(crate) selection: StraySelection,
     pub(crate) batching: Batching,
     pub(crate) sources: SourceRules,
     pub(crate) sync: SyncOptions,
@@ -110,22 +110,22 @@ impl Mover {
         }
     }
 
-    /// Waits until a batch of so many metrics may be handed out.
+    /// Waits until a batch of this many metrics may start.
     pub(crate) async fn place_for(&self, metrics: usize) -> Option<OwnedSemaphorePermit> {
         let wanted = u32::try_from(metrics).unwrap_or(UNDER_WAY).clamp(BATCH_COST, UNDER_WAY);
-        // None only if the semaphore were closed, which nothing does.
+        // `None` only if the semaphore were closed, which never happens.
         Arc::clone(&self.flow.under_way).acquire_many_owned(wanted).await.ok()
     }
 
-    /// Notes that a node could not be reached, and tells people what that means.
+    /// Notes that a node could not be reached, and prints what follows from that.
     pub(super) fn unreachable(&self, node: &Node, reason: &str) {
         match node.unreachable(reason) {
-            Row::Begins => self.output.say(format_args!(
+            FailureRow::Begins => self.output.say(format_args!(
                 "bucky: {reason}; retrying for up to {}",
                 human_duration(node.daemon.timeouts().away)
             )),
-            Row::GoesOn => {}
-            Row::IsEnough => self.output.say(format_args!(
+            FailureRow::GoesOn => {}
+            FailureRow::IsEnough => self.output.say(format_args!(
                 "bucky: gave up on {}: {reason}; metrics that need it fail now, and it is tried again from \
                  time to time",
                 node.addr()
@@ -133,9 +133,9 @@ impl Mover {
         }
     }
 
-    /// Waits until one more piece of work may run.
+    /// Waits until one more request may run.
     pub(super) async fn worker(&self) -> Option<SemaphorePermit<'_>> {
-        // None only if the semaphore were closed, which nothing does.
+        // `None` only if the semaphore were closed, which never happens.
         self.flow.workers.acquire().await.ok()
     }
 }

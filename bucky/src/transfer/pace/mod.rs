@@ -1,8 +1,9 @@
-//! How fast a run goes: metrics a second for each node, bytes a second for all of it.
+//! How fast a run goes: metrics a second for each node, bytes a second for the whole run.
 //!
-//! Everything that is about to travel takes its turn here first. Metrics are taken in small portions, so that a rate holds
-//! from second to second and not only over a batch; a portion waits until it is paid for. Of bytes a portion begins when
-//! what was taken before is paid for, and the daemon that fetches it keeps to the rate while it reads.
+//! Everything that is about to travel waits for its turn here first. Metrics go in small portions, so that a
+//! rate holds from second to second and not only on average over a batch. A portion waits until the metrics
+//! before it are accounted for. A portion of bytes starts when the bytes before it are accounted for, and the
+//! daemon that fetches it keeps to the rate while it reads.
 
 pub(crate) mod speed;
 mod watch;
@@ -21,14 +22,14 @@ use super::batch::Stray;
 use super::options::{HealthOptions, PaceOptions};
 use crate::run::stop::Stop;
 
-/// A portion is what a rate gives in this time.
+/// A portion is what a rate allows in this time.
 const PORTION: Duration = Duration::from_millis(500);
-/// The length of a file that its node does not tell, before any has come.
+/// The assumed length of a file whose node does not report it, before any has arrived.
 const FIRST_GUESS_BYTES: f64 = 256.0 * 1024.0;
-/// How much the files that came last count for that guess.
+/// The weight of the latest files in that estimate.
 const LAST_COUNTS: f64 = 0.25;
 
-/// Who may send how much to whom, and when.
+/// How much each node may send and receive, and when.
 pub(crate) struct Pace {
     options: PaceOptions,
     state: Mutex<Paces>,
@@ -36,24 +37,24 @@ pub(crate) struct Pace {
 
 struct Paces {
     bytes: Option<Bucket>,
-    /// How long a file is where its node does not tell.
+    /// The assumed length of a file whose node does not report it.
     guess_bytes: f64,
     nodes: BTreeMap<DaemonAddr, NodePace>,
 }
 
-/// How fast one node goes.
+/// The pace of one node.
 struct NodePace {
     bucket: Bucket,
     speed: Speed,
     cache: Option<CarbonCache>,
 }
 
-/// What is known of a node whose carbon is watched.
+/// What is known of a node with a watched cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct NodeFigures {
-    /// How fast it may go.
+    /// Its current rate.
     pub(crate) metrics_per_second: f64,
-    /// What its carbon told last; none where it did not tell.
+    /// The last state of its carbon's cache, or `None` if carbon did not report it.
     pub(crate) cache: Option<CarbonCache>,
 }
 
@@ -71,18 +72,18 @@ impl Pace {
         }
     }
 
-    /// The most that a single transfer may have, in bytes a second.
+    /// The most bytes a second of a single transfer.
     pub(crate) fn bytes_per_second(&self) -> Option<NonZeroU64> {
         self.options.bytes_per_second
     }
 
-    /// How long the transfer of so many bytes takes, beyond what it takes by itself.
+    /// How much longer than otherwise a transfer of this many bytes takes.
     pub(crate) fn time_for(&self, bytes: u64) -> Duration {
         let rate = self.options.bytes_per_second;
         rate.map_or(Duration::ZERO, |rate| Duration::from_secs(bytes / rate.get() + 1))
     }
 
-    /// How many of the first of `strays` go together from `source` to `owners`: one at least.
+    /// How many of the first of `strays` go together from `source` to `owners`: at least one.
     pub(crate) fn portion<'a>(
         &self,
         source: &'a DaemonAddr,
@@ -109,8 +110,8 @@ impl Pace {
         most.max(1)
     }
 
-    /// Waits for the turn of `strays` from `source` to `owner`; an end that the operator asks for is not waited for.
-    /// Gives what was reckoned for them in bytes, for [`Pace::came_to`].
+    /// Waits for the turn of `strays` from `source` to `owner`, or until a stop is asked for. Returns how
+    /// many bytes were accounted for them, for [`Pace::correct_to`].
     pub(crate) async fn turn(
         &self,
         source: &DaemonAddr,
@@ -130,7 +131,7 @@ impl Pace {
         bytes
     }
 
-    /// When so much may travel.
+    /// When this much may travel.
     fn take(
         &self,
         source: &DaemonAddr,
@@ -152,8 +153,8 @@ impl Pace {
         until
     }
 
-    /// What was reckoned as `reckoned` bytes had files of these lengths.
-    pub(crate) fn came_to(&self, reckoned: u64, lengths: impl IntoIterator<Item = u64>) {
+    /// Corrects the account: the files that were accounted for with `accounted` bytes had these lengths.
+    pub(crate) fn correct_to(&self, accounted: u64, lengths: impl IntoIterator<Item = u64>) {
         let mut state = self.lock();
         let (mut count, mut sum, mut bytes) = (0, 0, 0);
         for length in lengths {
@@ -166,11 +167,11 @@ impl Pace {
             state.guess_bytes += (mean - state.guess_bytes) * LAST_COUNTS;
         }
         if let Some(bucket) = &mut state.bytes {
-            bucket.correct(float(bytes) - float(reckoned), Instant::now());
+            bucket.correct(float(bytes) - float(accounted), Instant::now());
         }
     }
 
-    /// The nodes whose carbons are watched, and what is known of them.
+    /// What is known of this node, if its carbon is watched.
     pub(crate) fn figures(&self, node: &DaemonAddr) -> Option<NodeFigures> {
         self.options.health.as_ref()?;
         let mut state = self.lock();
@@ -178,14 +179,14 @@ impl Pace {
         Some(NodeFigures { metrics_per_second: node.speed.rate(), cache: node.cache })
     }
 
-    /// Takes in what a node's carbon told; gives the new state where that is another one.
+    /// Notes what a node's carbon reported; returns its state if that has changed.
     fn saw(
         &self,
         node: &DaemonAddr,
         cache: Option<CarbonCache>,
         options: &HealthOptions,
         now: Instant,
-    ) -> Option<speed::State> {
+    ) -> Option<speed::CacheState> {
         let mut state = self.lock();
         let node = self.node(&mut state, node, now)?;
         node.cache = cache;
@@ -195,7 +196,7 @@ impl Pace {
         news
     }
 
-    /// How fast this node goes; none where it may go as fast as it can.
+    /// The pace of this node, or `None` if it has no limit.
     fn node<'a>(
         &self,
         state: &'a mut Paces,
@@ -220,7 +221,7 @@ impl Pace {
 }
 
 impl Paces {
-    /// What a file of this length takes on its way; 0 is one whose length is not known.
+    /// How many bytes a file of this length takes in transit; 0 means that the length is unknown.
     fn on_the_way(&self, bytes: u64) -> u64 {
         let guess = whole(self.guess_bytes) as u64;
         member_bytes(if bytes == 0 { guess } else { bytes })
@@ -275,7 +276,7 @@ mod tests {
         assert_eq!(pace.time_for(1 << 40), Duration::ZERO);
     }
 
-    /// D34: `-metrics-per-second` has no effect in the Go tool until the first speed-up or overload.
+    /// D34: in the Go tool, `-metrics-per-second` has no effect until the first speed-up or overload.
     #[test]
     fn metrics_a_second_hold_from_the_first_one_on_and_for_each_node() {
         let now = Instant::now();
@@ -316,10 +317,10 @@ mod tests {
     fn what_was_reckoned_wrongly_is_made_good() {
         let now = Instant::now();
         let pace = pace(Some(1 << 20), None, now);
-        let reckoned = pace.lock().on_the_way(0);
-        pace.take(&addr("a"), &addr("b"), 1, reckoned, now);
-        pace.came_to(reckoned, [4 << 20]);
-        // Nothing is saved up while this machine stands still.
+        let accounted = pace.lock().on_the_way(0);
+        pace.take(&addr("a"), &addr("b"), 1, accounted, now);
+        pace.correct_to(accounted, [4 << 20]);
+        // Time that passes while nothing is sent is not saved up.
         let late = now.elapsed().as_secs_f64();
         let next = pace.take(&addr("a"), &addr("b"), 1, 1, now).duration_since(now);
         assert!((4.0..4.2 + late).contains(&next.as_secs_f64()), "{next:?}, {late} s late");
@@ -329,7 +330,7 @@ mod tests {
     fn lengths_that_are_not_told_are_guessed_by_those_that_came() {
         let pace = pace(Some(1 << 20), None, Instant::now());
         for _ in 0..40 {
-            pace.came_to(0, [10_000; 5]);
+            pace.correct_to(0, [10_000; 5]);
         }
         let guess = pace.lock().on_the_way(0);
         assert!(guess.abs_diff(member_bytes(10_000)) <= 512, "{guess}");

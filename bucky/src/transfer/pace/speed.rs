@@ -1,8 +1,9 @@
-//! How fast a node may go whose carbon is watched, by how full that one's cache is.
+//! How fast a node with a watched carbon may go, by how full carbon's cache is.
 //!
-//! Pure; time and chance are arguments. It begins with a base rate and falls back to that when the cache is full, or when
-//! carbon does not tell: one that has no time to answer has none for more work. Else it gets faster step by step, and
-//! where it has become fast, lets up now and then by chance, so that a rate that is just too high does not last.
+//! Pure; time and chance are arguments. A node begins with a base rate. It falls back to the base rate if the
+//! cache is full, or if carbon does not answer: then it has no time for more work either. Otherwise it gets
+//! faster step by step. Once it is fast, it slows down at random now and then, so that a rate that is
+//! slightly too high does not last.
 
 use std::time::{Duration, Instant};
 
@@ -10,60 +11,60 @@ use bucky_api::CarbonCache;
 
 use crate::transfer::options::HealthOptions;
 
-/// From how many times the base rate on a node may let up.
+/// A node may slow down from this many times the base rate on.
 const FAST: f64 = 3.0;
-/// In how many of all steps it does.
+/// The share of steps in which it does.
 const LETS_UP: f64 = 0.1;
-/// The most that a step adds, in metrics a second; the least is 1.
+/// The largest increase of a step, in metrics a second; the smallest is 1.
 const LARGEST_STEP: f64 = 5.0;
 
-/// What is seen of a node's carbon.
+/// The state of a node's carbon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum CacheState {
     /// Its cache has room.
     Fine,
     /// Its cache is full.
     Full,
-    /// It does not tell.
+    /// It does not answer.
     Silent,
 }
 
-/// How fast one node may go.
+/// The rate of one node.
 #[derive(Clone, Debug)]
 pub(crate) struct Speed {
     base: f64,
     rate: f64,
     stepped: Instant,
-    state: State,
+    state: CacheState,
 }
 
 impl Speed {
-    /// `base` metrics a second, for a start.
+    /// Starts with `base` metrics a second.
     pub(crate) fn new(base: f64, now: Instant) -> Self {
-        Self { base, rate: base, stepped: now, state: State::Fine }
+        Self { base, rate: base, stepped: now, state: CacheState::Fine }
     }
 
-    /// Metrics a second.
+    /// The rate in metrics a second.
     pub(crate) fn rate(&self) -> f64 {
         self.rate
     }
 
-    /// Takes in what carbon told, or that it told nothing; gives its state where that is another one now. `chance` gives
-    /// numbers from 0 to 1.
+    /// Notes what carbon reported, or that it did not answer. Returns its state if that has changed. `chance`
+    /// returns numbers from 0 to 1.
     pub(crate) fn see(
         &mut self,
         cache: Option<CarbonCache>,
         options: &HealthOptions,
         now: Instant,
         mut chance: impl FnMut() -> f64,
-    ) -> Option<State> {
+    ) -> Option<CacheState> {
         let state = match cache {
-            None => State::Silent,
-            Some(cache) if cache.is_full(options.threshold) => State::Full,
-            Some(_) => State::Fine,
+            None => CacheState::Silent,
+            Some(cache) if cache.is_full(options.threshold) => CacheState::Full,
+            Some(_) => CacheState::Fine,
         };
         let is_due = |interval: Duration| now.duration_since(self.stepped) >= interval;
-        if state != State::Fine {
+        if state != CacheState::Fine {
             (self.rate, self.stepped) = (self.base, now);
         } else if options.speed_up_interval.is_some_and(is_due) {
             self.stepped = now;
@@ -118,14 +119,14 @@ mod tests {
     #[test]
     fn a_full_cache_and_a_silent_carbon_bring_it_back_to_the_start() {
         let start = Instant::now();
-        for (seen, state) in [(cache(75.0), State::Full), (None, State::Silent)] {
+        for (seen, state) in [(cache(75.0), CacheState::Full), (None, CacheState::Silent)] {
             let mut speed = Speed::new(2.0, start);
             let mut see =
                 |cache, after| speed.see(cache, &options(), start + SECOND * after, || 0.5);
             assert_eq!(see(cache(74.0), 10), None, "no news");
             assert_eq!(see(seen, 11), Some(state));
             assert_eq!(see(seen, 12), None, "said once");
-            assert_eq!(see(cache(74.0), 13), Some(State::Fine));
+            assert_eq!(see(cache(74.0), 13), Some(CacheState::Fine));
             assert_eq!(speed.rate(), 2.0);
             speed.see(cache(0.0), &options(), start + SECOND * 21, || 0.5);
             assert_eq!(speed.rate(), 2.0, "the interval begins anew");
@@ -154,7 +155,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever carbon tells, a node is never slower than the start, and never faster than its steps allow.
+        /// Whatever carbon reports, a node is never slower than at the start, and never faster than its steps
+        /// allow.
         #[test]
         fn a_rate_stays_within_its_bounds(
             seen in prop::collection::vec((prop::option::of(0.0..200.0f64), 0.0..1.0f64), 0..200),

@@ -1,4 +1,5 @@
-//! Looks at the caches of the nodes' carbons from time to time, and tells when one becomes full or falls silent.
+//! Asks the nodes' carbons from time to time how full their caches are, and reports when one becomes full or
+//! stops answering.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,26 +8,26 @@ use bucky_api::{CarbonCache, Daemon, DaemonAddr};
 use futures_util::{StreamExt, stream};
 
 use super::Pace;
-use super::speed::State;
+use super::speed::CacheState;
 use crate::chain;
 use crate::output::Output;
 use crate::transfer::options::HealthOptions;
 
 /// How many carbons are asked at once.
 const ASKED_AT_ONCE: usize = 32;
-/// How long one is waited for at most.
+/// How long to wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A node whose carbon is watched.
+/// A node with a watched carbon.
 pub(crate) struct Watched {
     /// The daemon beside it.
     pub(crate) node: DaemonAddr,
-    /// Where it tells of itself.
+    /// The address at which carbon reports its state.
     pub(crate) carbon: Daemon,
 }
 
 impl Pace {
-    /// The port of the carbons to be watched, where they are.
+    /// The port of the carbons, if they are watched.
     pub(crate) fn watched_port(&self) -> Option<u16> {
         self.options.health.as_ref().map(|health| health.port)
     }
@@ -56,36 +57,36 @@ impl Pace {
         };
         if let Some(state) = self.saw(&watched.node, cache, options, Instant::now()) {
             let host = watched.node.host();
-            output.say(News { host, state, cache, reason: &reason });
+            output.say(CacheChange { host, state, cache, reason: &reason });
         }
     }
 }
 
-/// What has become of a node's carbon, for people.
-struct News<'a> {
+/// A change of a carbon's state, for people.
+struct CacheChange<'a> {
     host: &'a str,
-    state: State,
+    state: CacheState,
     cache: Option<CarbonCache>,
     reason: &'a str,
 }
 
-impl fmt::Display for News<'_> {
+impl fmt::Display for CacheChange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.host;
         match (self.state, self.cache) {
-            (State::Fine, _) => {
+            (CacheState::Fine, _) => {
                 write!(
                     f,
                     "bucky: the carbon cache on {host} is no longer full; the rate there rises again"
                 )
             }
-            (State::Full, Some(cache)) => write!(
+            (CacheState::Full, Some(cache)) => write!(
                 f,
                 "bucky: the carbon cache on {host} is full ({} of {}); the rate there is back to \
                  --metrics-per-second",
                 cache.size, cache.limit
             ),
-            (State::Full | State::Silent, _) => write!(
+            (CacheState::Full | CacheState::Silent, _) => write!(
                 f,
                 "bucky: cannot read the carbon cache on {host}; the rate there is --metrics-per-second until \
                  it answers: {}",

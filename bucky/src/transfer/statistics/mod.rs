@@ -1,8 +1,8 @@
-//! Figures about a run, for a carbon: the Go tool's names, one connection for each sending.
+//! Statistics of a run for a carbon: the Go tool's names, one connection for each sending.
 //!
-//! What is counted is over: moved, gone or failed, never merely begun (D35). Sending is for people who look at graphs and
-//! never changes what the run comes to: a carbon that is away is told of once, and tried again at the next interval
-//! (D33).
+//! Only metrics that are finished count: moved, gone or failed (D35). Statistics are for graphs and never
+//! change the result of the run. A carbon that does not answer is reported once, and tried again at the next
+//! interval (D33).
 
 mod names;
 
@@ -19,15 +19,15 @@ use self::names::HostNames;
 use super::options::StatisticsOptions;
 use super::pace::NodeFigures;
 use crate::output::Output;
-use crate::run::tally::Counts;
+use crate::run::tally::RunCounts;
 
 /// How long a sending may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What a node has to do with the run so far.
+/// The counts of one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NodeCounts {
-    /// Metrics that are over, to or from it.
+    /// Finished metrics that it sent or received.
     pub(crate) finished: u64,
     /// Copies that failed because of it.
     pub(crate) copy_errors: u64,
@@ -35,11 +35,11 @@ pub(crate) struct NodeCounts {
     pub(crate) delete_errors: u64,
 }
 
-/// Counts for each node, by its host.
+/// The counts of each node, by host.
 pub(crate) struct NodeLedger(Mutex<BTreeMap<String, NodeCounts>>);
 
 impl NodeLedger {
-    /// Nothing counted yet for these hosts.
+    /// Counts of zero for these hosts.
     pub(crate) fn new<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Self {
         let hosts = hosts.into_iter().map(|host| (host.to_owned(), NodeCounts::default()));
         Self(Mutex::new(hosts.collect()))
@@ -55,31 +55,31 @@ impl NodeLedger {
         }
     }
 
-    /// The counts by now.
+    /// The counts so far.
     pub(crate) fn counts(&self) -> BTreeMap<String, NodeCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// All that is sent at one time.
+/// Everything that is sent at one time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
-    /// Metrics that are to be done.
+    /// How many metrics are planned.
     pub(crate) total: u64,
-    /// What was done.
-    pub(crate) counts: Counts,
-    /// The same for each host.
+    /// The counts of the run.
+    pub(crate) counts: RunCounts,
+    /// The counts of each host.
     pub(crate) nodes: BTreeMap<String, NodeCounts>,
-    /// How fast hosts go whose carbons are watched.
+    /// The rates of hosts with watched carbons.
     pub(crate) paces: BTreeMap<String, NodeFigures>,
 }
 
 impl Figures {
-    /// The lines for carbon; `name` gives a host's name.
+    /// The lines for carbon; `name` gives the name of a host.
     fn lines(&self, prefix: &str, name: impl Fn(&str) -> String, unix_seconds: u64) -> String {
         let mut text = String::new();
         let mut line = |path: &str, value: &dyn std::fmt::Display| {
-            // Writing to a text does not fail.
+            // Writing to a `String` does not fail.
             let _ = writeln!(text, "{prefix}.{path}.last {value} {unix_seconds}");
         };
         let counts = &self.counts;
@@ -104,12 +104,12 @@ impl Figures {
     }
 }
 
-/// A host as one part of a metric's name.
+/// A host's name as one part of a metric's name.
 fn name_part(host: &str) -> String {
     host.trim_end_matches('.').replace(['.', ':'], "_")
 }
 
-/// Sends figures.
+/// Sends statistics.
 pub(crate) struct Statistics {
     options: StatisticsOptions,
     names: HostNames,
@@ -117,7 +117,7 @@ pub(crate) struct Statistics {
 }
 
 impl Statistics {
-    /// Figures about these hosts go where `options` say.
+    /// Statistics about these hosts, sent as `options` say.
     pub(crate) fn new<'a>(
         options: &StatisticsOptions,
         hosts: impl IntoIterator<Item = &'a str>,
@@ -126,7 +126,7 @@ impl Statistics {
         Self { options: options.clone(), names, is_away: false }
     }
 
-    /// Sends what `figures` gives, again and again, for as long as it is polled.
+    /// Sends what `figures` returns, again and again. It never returns; drop it.
     pub(crate) async fn send_regularly(&mut self, figures: impl Fn() -> Figures, output: &Output) {
         loop {
             tokio::time::sleep(self.options.interval).await;
@@ -134,7 +134,7 @@ impl Statistics {
         }
     }
 
-    /// Sends these.
+    /// Sends these statistics.
     pub(crate) async fn send(&mut self, figures: Figures, output: &Output) {
         self.names.settle().await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -172,7 +172,7 @@ mod tests {
     use bucky_api::CarbonCache;
 
     fn figures() -> Figures {
-        let counts = Counts {
+        let counts = RunCounts {
             finished: 9,
             gone: 1,
             failed: BTreeMap::from([
@@ -180,7 +180,7 @@ mod tests {
                 (FailureKind::NotDeleted, 3),
                 (FailureKind::StillWrittenTo, 1),
             ]),
-            ..Counts::default()
+            ..RunCounts::default()
         };
         let ledger = NodeLedger::new(["127.0.3.1", "::1"]);
         ledger.note(&"127.0.3.1:4242".parse().unwrap(), |node| {
@@ -206,10 +206,10 @@ mod tests {
         assert!(text.contains("p.node.one_example.finished_jobs.last 0 1\n"), "{text}");
     }
 
-    /// D33: the Go tool writes thousands of lines in its last moments where nobody listens.
+    /// D33: if nothing listens, the Go tool writes thousands of lines at its end.
     #[tokio::test]
     async fn a_carbon_that_is_away_is_told_of_once() {
-        // An address of its own, from which nobody else takes the port meanwhile.
+        // An address of its own, so that no other test can take the port in the meantime.
         let host = "127.0.39.1";
         let listener = tokio::net::TcpListener::bind((host, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();

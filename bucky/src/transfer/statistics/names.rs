@@ -1,7 +1,7 @@
-//! The names of hosts that are known by their addresses.
+//! The names of hosts that are given as addresses.
 //!
-//! A resolver may take its time or never answer: it is asked on threads of its own, and whoever has no name by the first
-//! sending keeps its address, so that no series has two names.
+//! A resolver may be slow or never answer. It is asked on threads of its own. A host without a name at the
+//! first sending keeps its address, so that no series has two names.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -9,22 +9,22 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-/// How long names are waited for before the first sending.
+/// How long to wait for names before the first sending.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What hosts are called.
+/// The names of hosts.
 pub(super) struct HostNames {
     found: BTreeMap<String, String>,
     open: JoinSet<Option<(String, String)>>,
 }
 
 impl HostNames {
-    /// All hosts are called as they are given.
+    /// All hosts keep the names that were given.
     pub(super) fn none() -> Self {
         Self { found: BTreeMap::new(), open: JoinSet::new() }
     }
 
-    /// Begins to ask for the names of those that are addresses.
+    /// Starts to look up the names of hosts that are given as addresses.
     pub(super) fn look_up<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut names = Self::none();
         for host in hosts {
@@ -38,11 +38,11 @@ impl HostNames {
         names
     }
 
-    /// Waits a little for what has not been told yet, once.
+    /// Waits a little for missing names, once.
     pub(super) async fn settle(&mut self) {
         let all = async {
-            while let Some(told) = self.open.join_next().await {
-                self.found.extend(told.ok().flatten());
+            while let Some(looked_up) = self.open.join_next().await {
+                self.found.extend(looked_up.ok().flatten());
             }
         };
         if tokio::time::timeout(PATIENCE, all).await.is_err() {
@@ -50,7 +50,7 @@ impl HostNames {
         }
     }
 
-    /// What this host is called.
+    /// The name of this host.
     pub(super) fn name_of(&self, host: &str) -> String {
         self.found.get(host).cloned().unwrap_or_else(|| host.to_owned())
     }
@@ -70,7 +70,7 @@ mod tests {
             let begun = Instant::now();
             names.settle().await;
             assert_eq!(names.name_of("graphite-1"), "graphite-1");
-            // On a machine that is busy elsewhere the resolver may not answer in time.
+            // On a busy machine the resolver may not answer in time.
             if begun.elapsed() < PATIENCE {
                 assert_eq!(names.name_of("127.0.0.1"), name);
                 return;

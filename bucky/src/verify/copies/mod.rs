@@ -1,76 +1,78 @@
-//! What the copies of one metric are, held against each other.
+//! Compares the copies of one metric.
 //!
-//! Pure: contents and a time in, findings out. What a copy lacks is what a fill would bring it (`docs/internals/fill.md`), so
-//! that a finding says exactly what a move would do about it. Contents go as soon as they are looked at.
+//! Pure: takes contents and a time, returns findings. A copy lacks what a fill would bring it
+//! (`docs/internals/fill.md`), so a finding says exactly what a move would do about it. Contents are dropped
+//! as soon as they have been read.
 
 use bucky_api::{Problem, chain};
 use bucky_whisper::{AggregationSix, Clocks, Coverage, FillOptions, Image, ImageError, fill};
 
-use super::finding::{Kind, LackingArchive, UnplacedArchive};
+use super::finding::{FindingKind, LackingArchive, UnplacedArchive};
 use super::layout::{self, LayoutDifference};
-use crate::holders::Place;
+use crate::holders::MetricPlace;
 
-/// What was found of one copy.
+/// The state of one copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// A whole Whisper file.
+pub(crate) enum CopyState {
+    /// A valid Whisper file.
     Sound,
-    /// In go-carbon's compressed format: whole as far as can be told.
+    /// A file in go-carbon's compressed format, valid as far as that can be checked.
     Compressed,
-    /// No whole Whisper file: what is wrong with it.
+    /// Not a valid Whisper file: what is wrong with it.
     Corrupt(String),
-    /// The node did not send it: why.
+    /// The node did not send it, and the reason.
     Absent(Problem, String),
 }
 
 /// A copy as it came from a node.
-pub(crate) struct Copy {
-    /// The node, by its place among the members.
+pub(crate) struct ComparedCopy {
+    /// The index of the node among the members.
     pub(crate) node: usize,
-    /// The whole file; or why it did not come, where that is known by now.
+    /// The whole file, or `None` if it did not come.
     pub(crate) content: Option<Vec<u8>>,
 }
 
-/// What the copies of one metric are. Reasons why copies did not come are added later.
+/// The result of comparing the copies of one metric. The reasons why copies did not come are added later.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Examined {
-    /// By node, in their order.
-    pub(crate) states: Vec<(usize, State)>,
-    /// What some copy has and an owner's lacks.
+pub(crate) struct Comparison {
+    /// The state of the copy on each node, in the order of the nodes.
+    pub(crate) states: Vec<(usize, CopyState)>,
+    /// Points that one copy has and an owner's copy lacks.
     pub(crate) lacking: Vec<Lacking>,
     /// Copies whose headers differ from an owner's, each pair once.
     pub(crate) layouts: Vec<LayoutDifference>,
-    /// Points in all copies together.
+    /// Points of all copies together.
     pub(crate) points: u64,
-    /// The length of all copies together.
+    /// The total length of all copies, in bytes.
     pub(crate) bytes: u64,
     /// How many copies were read.
     pub(crate) copies: u64,
 }
 
-/// What the copy on one node has and that of an owner lacks.
+/// Points that the copy on one node has and an owner's copy lacks.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lacking {
     /// The owner that lacks it.
     pub(crate) owner: usize,
     /// The node that has it.
     pub(crate) other: usize,
-    /// None where the two cannot be compared, one of them being compressed.
+    /// The points by archive, or `None` if the two cannot be compared because one is compressed.
     pub(crate) archives: Option<Vec<LackingArchive>>,
-    /// Points that have no place at the owner, where newer timestamps stand.
+    /// Points without a place at the owner, because newer timestamps are in their slots.
     pub(crate) without_place: u64,
     /// Points of a misplaced copy for which the owner's file has no slot at all.
     pub(crate) unplaced: Vec<UnplacedArchive>,
 }
 
-/// The times that decide which points count, Unix seconds.
+/// The times that decide which points count, in Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clock {
-    /// The earliest time that any of the clocks shows: what is valid by one of them is compared.
+    /// The earliest time that any of the clocks shows: points that are valid by any of them are compared.
     pub(crate) now: u32,
-    /// The latest.
+    /// The latest time that any of the clocks shows.
     pub(crate) latest: u32,
-    /// Between owners, points from here on are not compared: writers bring the newest to each of them at another moment.
+    /// Points from here on are not compared between owners: writers bring the newest points to each owner at
+    /// another moment.
     pub(crate) settled: u32,
 }
 
@@ -80,9 +82,10 @@ impl Clock {
     }
 }
 
-/// Looks at the copies of a metric that belongs at `place`, and compares those that are to hold the same.
-pub(crate) fn examine(place: &Place, copies: &[Copy], clock: Clock) -> Examined {
-    let mut examined = Examined::default();
+/// Checks the copies of a metric that belongs at `place`, and compares those that should hold the same
+/// points.
+pub(crate) fn examine(place: &MetricPlace, copies: &[ComparedCopy], clock: Clock) -> Comparison {
+    let mut examined = Comparison::default();
     let mut images: Vec<(usize, Result<Image<'_>, ImageError>)> = Vec::with_capacity(copies.len());
     for copy in copies {
         let Some(content) = &copy.content else { continue };
@@ -91,9 +94,9 @@ pub(crate) fn examine(place: &Place, copies: &[Copy], clock: Clock) -> Examined 
         examined.bytes += content.len() as u64;
         examined.points += image.as_ref().map_or(0, |image| points(image, clock.now));
         let state = match &image {
-            Ok(_) => State::Sound,
-            Err(ImageError::Compressed) => State::Compressed,
-            Err(error) => State::Corrupt(chain(error)),
+            Ok(_) => CopyState::Sound,
+            Err(ImageError::Compressed) => CopyState::Compressed,
+            Err(error) => CopyState::Corrupt(chain(error)),
         };
         examined.states.push((copy.node, state));
         images.push((copy.node, image));
@@ -105,7 +108,7 @@ pub(crate) fn examine(place: &Place, copies: &[Copy], clock: Clock) -> Examined 
             }
             let are_owners = place.is_owner(images[other].0);
             examined.lacking.extend(compare(&images[owner], &images[other], clock, are_owners));
-            // Each pair of owners comes twice.
+            // Each pair of owners occurs twice.
             if let (Ok(owned), Ok(copy)) = (&images[owner].1, &images[other].1)
                 && (!are_owners || owner < other)
             {
@@ -120,7 +123,7 @@ pub(crate) fn examine(place: &Place, copies: &[Copy], clock: Clock) -> Examined 
     examined
 }
 
-fn content(copies: &[Copy], node: usize) -> Option<&[u8]> {
+fn content(copies: &[ComparedCopy], node: usize) -> Option<&[u8]> {
     copies.iter().find(|copy| copy.node == node)?.content.as_deref()
 }
 
@@ -128,7 +131,7 @@ fn points(image: &Image<'_>, now: u32) -> u64 {
     image.archives().map(|archive| archive.points_valid(now).count() as u64).sum()
 }
 
-/// What `owner` lacks of what `other` has.
+/// What `owner` lacks that `other` has.
 fn compare(
     owner: &(usize, Result<Image<'_>, ImageError>),
     other: &(usize, Result<Image<'_>, ImageError>),
@@ -154,7 +157,7 @@ fn compare(
             }
             (found.archives, found.without_place) = (Some(archives), without_place);
         }
-        // What is corrupt is said of that copy.
+        // A corrupt copy has a finding of its own.
         (Err(ImageError::Header(_)), _) | (_, Err(ImageError::Header(_))) => return None,
         (Err(ImageError::Compressed), _) | (_, Err(ImageError::Compressed)) => {}
     }
@@ -178,7 +181,7 @@ fn unplaced(other: &Image<'_>, owner: &Image<'_>, clock: Clock) -> Vec<UnplacedA
     unplaced.collect()
 }
 
-/// What a fill of `owner` from `other` would bring, by archive, and how many points have no place there.
+/// What a fill of `owner` from `other` would write, by archive, and how many points have no place there.
 fn lacking(
     other: &Image<'_>,
     owner: &Image<'_>,
@@ -194,7 +197,7 @@ fn lacking(
         let bytes = u64::from(view.archive().offset)..view.archive().end();
         let runs = plan.runs().filter(|run| bytes.contains(&run.offset));
         let slots = runs.flat_map(|run| run.bytes.as_chunks::<12>().0);
-        // Beside what the owner lacks, roll-ups that are made anew are written.
+        // The fill also writes roll-ups that it computes again; only the points that the owner lacks count.
         let times = slots.map(|slot| bucky_whisper::Point::decode(slot).timestamp);
         let times = times.filter(|t| view.valid(*t, clock.now).is_none());
         let times = times.filter(|t| until.is_none_or(|until| *t < until));
@@ -214,31 +217,37 @@ fn lacking(
     (archives, if until.is_some() { 0 } else { plan.points_left_out() })
 }
 
-impl Examined {
-    /// What there is to report, by node.
-    pub(crate) fn findings(&self, place: &Place) -> Vec<(usize, Kind)> {
-        let is_there = |state: &State| !matches!(state, State::Absent(Problem::SourceMissing, _));
+impl Comparison {
+    /// The findings, by node.
+    pub(crate) fn findings(&self, place: &MetricPlace) -> Vec<(usize, FindingKind)> {
+        let is_there =
+            |state: &CopyState| !matches!(state, CopyState::Absent(Problem::SourceMissing, _));
         let there = self.states.iter().filter(|(_, state)| is_there(state)).count();
         if there == 0 {
-            return self.states.first().map(|(node, _)| (*node, Kind::Gone)).into_iter().collect();
+            return self
+                .states
+                .first()
+                .map(|(node, _)| (*node, FindingKind::Gone))
+                .into_iter()
+                .collect();
         }
         let mut findings = Vec::new();
         for (node, state) in &self.states {
             if is_there(state) && !place.owns(*node) {
-                findings.push((*node, Kind::Misplaced));
+                findings.push((*node, FindingKind::Misplaced));
             }
             match state {
-                State::Sound | State::Compressed => {}
-                State::Corrupt(reason) => {
-                    findings.push((*node, Kind::Corrupt { reason: reason.clone() }));
+                CopyState::Sound | CopyState::Compressed => {}
+                CopyState::Corrupt(reason) => {
+                    findings.push((*node, FindingKind::Corrupt { reason: reason.clone() }));
                 }
-                State::Absent(Problem::SourceMissing, _) => {
+                CopyState::Absent(Problem::SourceMissing, _) => {
                     if place.is_owner(*node) {
-                        findings.push((*node, Kind::Missing));
+                        findings.push((*node, FindingKind::Missing));
                     }
                 }
-                State::Absent(_, reason) => {
-                    findings.push((*node, Kind::Unreadable { reason: reason.clone() }));
+                CopyState::Absent(_, reason) => {
+                    findings.push((*node, FindingKind::Unreadable { reason: reason.clone() }));
                 }
             }
         }
@@ -247,34 +256,34 @@ impl Examined {
         }
         findings.extend(self.layouts.iter().map(|one| {
             let (layout, others) = (one.owners.clone(), one.others.clone());
-            (one.owner, Kind::LayoutsDiffer { other: one.other, layout, others })
+            (one.owner, FindingKind::LayoutsDiffer { other: one.other, layout, others })
         }));
         findings
     }
 
     /// How many of the copies are compressed.
     pub(crate) fn compressed(&self) -> u64 {
-        self.states.iter().filter(|(_, state)| *state == State::Compressed).count() as u64
+        self.states.iter().filter(|(_, state)| *state == CopyState::Compressed).count() as u64
     }
 }
 
 impl Lacking {
-    /// What there is to report of it.
-    fn kinds(&self, place: &Place) -> impl Iterator<Item = Kind> {
+    /// The findings about these points.
+    fn kinds(&self, place: &MetricPlace) -> impl Iterator<Item = FindingKind> {
         let other = self.other;
         let lacks = match &self.archives {
-            None => Some(Kind::Incomparable { other }),
+            None => Some(FindingKind::Incomparable { other }),
             Some(archives) if place.is_owner(other) => {
-                Some(Kind::ReplicasDiffer { other, archives: archives.clone() })
+                Some(FindingKind::ReplicasDiffer { other, archives: archives.clone() })
             }
             Some(archives) => {
                 let (archives, without_place) = (archives.clone(), self.without_place);
                 let is_something = !archives.is_empty() || without_place > 0;
-                is_something.then_some(Kind::Lacks { other, archives, without_place })
+                is_something.then_some(FindingKind::Lacks { other, archives, without_place })
             }
         };
         let unplaced = (!self.unplaced.is_empty())
-            .then(|| Kind::NoPlace { other, archives: self.unplaced.clone() });
+            .then(|| FindingKind::NoPlace { other, archives: self.unplaced.clone() });
         lacks.into_iter().chain(unplaced)
     }
 }

@@ -4,7 +4,7 @@ use bucky_whisper::{Aggregation, Header, Point, Retention, XFilesFactor};
 const NOW: u32 = 1_800_000_000;
 const CLOCK: Clock = Clock { now: NOW, latest: NOW, settled: NOW - 900 };
 
-/// A file with points in its finest archive, each so many slots old.
+/// A file with points in its finest archive; `ages` are in slots.
 fn file(retentions: &str, ages: &[u32]) -> Vec<u8> {
     let retentions: Vec<Retention> =
         retentions.split(',').map(|text| text.parse().unwrap()).collect();
@@ -16,7 +16,7 @@ fn file(retentions: &str, ages: &[u32]) -> Vec<u8> {
     let step = archive.seconds_per_point;
     for age in ages {
         let timestamp = NOW - NOW % step - age * step;
-        // Position 0 has the base: the slots count from it.
+        // The base is at position 0: slots are counted from it.
         let base = u32::from_be_bytes(bytes[archive.offset as usize..][..4].try_into().unwrap());
         let position = if base == 0 {
             0
@@ -36,8 +36,11 @@ fn sound(ages: &[u32]) -> Vec<u8> {
     file("60:1440", ages)
 }
 
-fn look(owners: &[usize], copies: &[(usize, Option<&[u8]>)]) -> (Examined, Vec<(usize, Kind)>) {
-    let place = Place::Owners(owners.to_vec());
+fn look(
+    owners: &[usize],
+    copies: &[(usize, Option<&[u8]>)],
+) -> (Comparison, Vec<(usize, FindingKind)>) {
+    let place = MetricPlace::Owners(owners.to_vec());
     let mut nodes: Vec<usize> =
         copies.iter().map(|(node, _)| *node).chain(owners.to_vec()).collect();
     nodes.sort_unstable();
@@ -48,12 +51,12 @@ fn look(owners: &[usize], copies: &[(usize, Option<&[u8]>)]) -> (Examined, Vec<(
             .find(|(at, _)| *at == node)
             .and_then(|(_, content)| content.map(<[u8]>::to_vec))
     };
-    let copies: Vec<Copy> =
-        nodes.iter().map(|node| Copy { node: *node, content: content(*node) }).collect();
+    let copies: Vec<ComparedCopy> =
+        nodes.iter().map(|node| ComparedCopy { node: *node, content: content(*node) }).collect();
     let mut examined = examine(&place, &copies, CLOCK);
     for copy in copies.iter().filter(|copy| copy.content.is_none()) {
         let at = examined.states.partition_point(|(node, _)| *node < copy.node);
-        let absent = State::Absent(Problem::SourceMissing, String::new());
+        let absent = CopyState::Absent(Problem::SourceMissing, String::new());
         examined.states.insert(at, (copy.node, absent));
     }
     let findings = examined.findings(&place);
@@ -72,7 +75,7 @@ fn a_sound_copy_at_its_only_owner_is_in_place_and_its_points_are_counted() {
 fn a_copy_elsewhere_is_misplaced_and_the_owner_is_without() {
     let copy = sound(&[0]);
     let (_, findings) = look(&[0], &[(3, Some(&copy))]);
-    assert_eq!(findings, [(0, Kind::Missing), (3, Kind::Misplaced)]);
+    assert_eq!(findings, [(0, FindingKind::Missing), (3, FindingKind::Misplaced)]);
 }
 
 #[test]
@@ -87,8 +90,8 @@ fn what_a_stray_has_and_the_owner_lacks_is_what_a_fill_would_bring() {
         first: newest - 9 * 60,
         last: newest - 2 * 60,
     };
-    let lacks = Kind::Lacks { other: 1, archives: vec![archive], without_place: 0 };
-    assert_eq!(findings, [(1, Kind::Misplaced), (0, lacks)]);
+    let lacks = FindingKind::Lacks { other: 1, archives: vec![archive], without_place: 0 };
+    assert_eq!(findings, [(1, FindingKind::Misplaced), (0, lacks)]);
     let parsed = [&stray, &owner].map(|bytes| Image::parse(bytes).unwrap());
     let options =
         FillOptions { clocks: Clocks::at(NOW), aggregation_six: AggregationSix::default() };
@@ -100,11 +103,11 @@ fn a_stray_with_nothing_new_is_only_misplaced() {
     let owner = sound(&[0, 1, 2, 3]);
     for stray in [owner.clone(), sound(&[1, 2])] {
         let (_, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(&stray))]);
-        assert_eq!(findings, [(1, Kind::Misplaced)]);
+        assert_eq!(findings, [(1, FindingKind::Misplaced)]);
     }
 }
 
-/// Points of both resolutions are looked for, each archive by itself.
+/// Points of both resolutions are compared, each archive alone.
 #[test]
 fn what_a_coarser_archive_lacks_is_told_by_that_archive() {
     let mut stray = file("60:1440,300:2016", &[]);
@@ -113,7 +116,7 @@ fn what_a_coarser_archive_lacks_is_told_by_that_archive() {
     let t = NOW - NOW % 300 - 500 * 300;
     stray[coarse..coarse + 12].copy_from_slice(&Point { timestamp: t, value: 1.0 }.encode());
     let (_, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(&stray))]);
-    let Kind::Lacks { archives, .. } = &findings[1].1 else { panic!("{findings:?}") };
+    let FindingKind::Lacks { archives, .. } = &findings[1].1 else { panic!("{findings:?}") };
     assert_eq!(
         archives,
         &[LackingArchive { seconds_per_point: 300, points: 1, first: t, last: t }]
@@ -128,11 +131,11 @@ fn owners_that_differ_are_told_but_not_the_points_that_are_on_their_way() {
     let t = |age: u32| NOW - NOW % 60 - age * 60;
     let archive =
         |age| LackingArchive { seconds_per_point: 60, points: 1, first: t(age), last: t(age) };
-    let differ = |other, age| Kind::ReplicasDiffer { other, archives: vec![archive(age)] };
+    let differ = |other, age| FindingKind::ReplicasDiffer { other, archives: vec![archive(age)] };
     assert_eq!(findings, [(0, differ(1, 102)), (1, differ(0, 101))]);
-    // The same between a stray and an owner: there the newest count.
+    // Between a misplaced copy and an owner, the newest points count.
     let (_, findings) = look(&[0], &[(0, Some(&other)), (1, Some(&one))]);
-    let Kind::Lacks { archives, .. } = &findings[1].1 else { panic!("{findings:?}") };
+    let FindingKind::Lacks { archives, .. } = &findings[1].1 else { panic!("{findings:?}") };
     assert_eq!(archives[0].points, 4);
 }
 
@@ -140,7 +143,7 @@ fn owners_that_differ_are_told_but_not_the_points_that_are_on_their_way() {
 fn an_owner_without_a_copy_is_found_where_another_owner_has_one() {
     let copy = sound(&[0]);
     let (_, findings) = look(&[0, 1], &[(0, Some(&copy))]);
-    assert_eq!(findings, [(1, Kind::Missing)]);
+    assert_eq!(findings, [(1, FindingKind::Missing)]);
 }
 
 #[test]
@@ -155,13 +158,14 @@ fn a_corrupt_file_is_told_with_the_field_that_is_wrong_and_compared_with_nothing
         (&no_archives, "archive count at byte 12 is 0"),
     ] {
         let (_, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(content))]);
-        let [(1, Kind::Misplaced), (1, Kind::Corrupt { reason: told })] = findings.as_slice()
+        let [(1, FindingKind::Misplaced), (1, FindingKind::Corrupt { reason: found_reason })] =
+            findings.as_slice()
         else {
             panic!("{findings:?}")
         };
-        assert!(told.contains(reason), "{told}");
+        assert!(found_reason.contains(reason), "{found_reason}");
         let (_, findings) = look(&[0], &[(0, Some(content))]);
-        assert!(matches!(&findings[..], [(0, Kind::Corrupt { .. })]), "{findings:?}");
+        assert!(matches!(&findings[..], [(0, FindingKind::Corrupt { .. })]), "{findings:?}");
     }
 }
 
@@ -172,37 +176,41 @@ fn a_compressed_copy_is_no_finding_unless_it_would_have_to_be_compared() {
     assert_eq!((examined.compressed(), examined.points), (1, 0));
     assert_eq!(findings, []);
     let (_, findings) = look(&[0], &[(0, Some(&compressed)), (1, Some(&compressed))]);
-    assert_eq!(findings, [(1, Kind::Misplaced)], "the same bytes");
+    assert_eq!(findings, [(1, FindingKind::Misplaced)], "the same bytes");
     let stray = sound(&[0]);
     let (_, findings) = look(&[0], &[(0, Some(&compressed)), (1, Some(&stray))]);
-    assert_eq!(findings, [(1, Kind::Misplaced), (0, Kind::Incomparable { other: 1 })]);
+    assert_eq!(
+        findings,
+        [(1, FindingKind::Misplaced), (0, FindingKind::Incomparable { other: 1 })]
+    );
 }
 
 #[test]
 fn what_no_node_has_any_more_is_gone_and_not_missing_everywhere() {
     let (_, findings) = look(&[0, 1], &[(3, None)]);
-    assert_eq!(findings, [(0, Kind::Gone)]);
+    assert_eq!(findings, [(0, FindingKind::Gone)]);
 }
 
 #[test]
 fn a_copy_that_cannot_be_read_is_not_taken_for_missing() {
-    let place = Place::Owners(vec![0]);
-    let busy = State::Absent(Problem::SourceUnreadable, "permission denied".into());
-    let examined = Examined { states: vec![(0, busy)], ..Examined::default() };
-    let unreadable = Kind::Unreadable { reason: "permission denied".into() };
+    let place = MetricPlace::Owners(vec![0]);
+    let busy = CopyState::Absent(Problem::SourceUnreadable, "permission denied".into());
+    let examined = Comparison { states: vec![(0, busy)], ..Comparison::default() };
+    let unreadable = FindingKind::Unreadable { reason: "permission denied".into() };
     assert_eq!(examined.findings(&place), [(0, unreadable)]);
 }
 
 #[test]
 fn a_nodes_own_metric_is_in_place_wherever_it_is() {
     let copy = sound(&[0]);
-    let copies = [0, 4].map(|node| Copy { node, content: Some(copy.clone()) });
-    for place in [Place::Local, Place::Unplaceable] {
+    let copies = [0, 4].map(|node| ComparedCopy { node, content: Some(copy.clone()) });
+    for place in [MetricPlace::Local, MetricPlace::Unplaceable] {
         assert_eq!(examine(&place, &copies, CLOCK).findings(&place), []);
     }
 }
 
-/// A source that an owner made by another schema has no place for: today's fill passes over these points.
+/// A file that another schema created at the owner has no slots for some points of the source: a fill leaves
+/// them out.
 #[test]
 fn points_of_a_misplaced_copy_that_its_owner_has_no_slot_for_are_found() {
     let owner = file("60s:1h,10m:1d", &[1, 2]);
@@ -212,18 +220,18 @@ fn points_of_a_misplaced_copy_that_its_owner_has_no_slot_for_are_found() {
     let unplaced = |seconds_per_point, points, last, first, has_archive| {
         let archives =
             vec![UnplacedArchive { seconds_per_point, points, first, last, has_archive }];
-        (0, Kind::NoPlace { other: 1, archives })
+        (0, FindingKind::NoPlace { other: 1, archives })
     };
     let no_place = unplaced(60, 2, t(90), t(100), true);
     assert!(findings.contains(&no_place), "{findings:?}");
-    assert!(findings.contains(&(1, Kind::Misplaced)), "{findings:?}");
+    assert!(findings.contains(&(1, FindingKind::Misplaced)), "{findings:?}");
     assert_eq!(examined.layouts.len(), 1, "{examined:?}");
     assert_eq!(examined.layouts[0].owners, "60s:1h,10m:1d, last, xff 0");
 
     let finer = file("1s:1h,10m:1d", &[100, 200, 300]);
     let (_, findings) = look(&[0], &[(0, Some(&owner)), (1, Some(&finer))]);
-    let no_place = |kind: &(usize, Kind)| {
-        matches!(&kind.1, Kind::NoPlace { archives, .. }
+    let no_place = |kind: &(usize, FindingKind)| {
+        matches!(&kind.1, FindingKind::NoPlace { archives, .. }
             if archives.len() == 1 && archives[0].points == 3 && !archives[0].has_archive)
     };
     assert!(findings.iter().any(no_place), "{findings:?}");
@@ -231,6 +239,7 @@ fn points_of_a_misplaced_copy_that_its_owner_has_no_slot_for_are_found() {
     // Between owners it is a difference of layouts.
     let (_, findings) = look(&[0, 1], &[(0, Some(&owner)), (1, Some(&longer))]);
     assert!(!findings.iter().any(|(_, kind)| kind.is_misplacement()), "{findings:?}");
-    let differ = findings.iter().filter(|(_, kind)| matches!(kind, Kind::LayoutsDiffer { .. }));
+    let differ =
+        findings.iter().filter(|(_, kind)| matches!(kind, FindingKind::LayoutsDiffer { .. }));
     assert_eq!(differ.count(), 1, "{findings:?}");
 }

@@ -1,26 +1,27 @@
-//! What the copies of one metric are by the figures that their nodes told.
+//! Compares the copies of one metric by the digests that their nodes reported.
 //!
-//! Pure. The figures decide only what they prove: that two copies have one content, or that their archives are filled at the
-//! same times. Where they prove nothing, nobody is told that the copies agree.
+//! Pure. The digests decide only what they prove: that two copies have the same content, or that their
+//! archives have points at the same times. If they prove nothing, the copies are not reported as equal.
 
 use bucky_api::{ArchiveDigest, DigestFound, LayoutDigest};
 
-use super::copies::{Examined, Lacking, State};
+use super::copies::{Comparison, CopyState, Lacking};
 use super::layout::{self, LayoutDifference};
-use crate::holders::Place;
+use crate::holders::MetricPlace;
 
-/// What the copies of a metric that belongs at `place` are; none where their contents have to be compared.
-pub(crate) fn judge(place: &Place, found: &[(usize, DigestFound)]) -> Option<Examined> {
+/// The result for a metric that belongs at `place`, or `None` if the contents must be compared.
+pub(crate) fn judge(place: &MetricPlace, found: &[(usize, DigestFound)]) -> Option<Comparison> {
     let (examined, undecided) = look(place, found);
     undecided.is_empty().then_some(examined)
 }
 
-/// The same as far as the figures tell; and the pairs, an owner and another node, whose contents have to be compared.
+/// The result as far as the digests prove it; and the pairs of an owner and another node whose contents must
+/// be compared.
 pub(crate) fn look(
-    place: &Place,
+    place: &MetricPlace,
     found: &[(usize, DigestFound)],
-) -> (Examined, Vec<(usize, usize)>) {
-    let (mut examined, mut undecided) = (Examined::default(), Vec::new());
+) -> (Comparison, Vec<(usize, usize)>) {
+    let (mut examined, mut undecided) = (Comparison::default(), Vec::new());
     for (node, found) in found {
         if let Some(bytes) = bytes(found) {
             examined.copies += 1;
@@ -34,7 +35,7 @@ pub(crate) fn look(
     for (owner, owned) in found.iter().filter(|(node, _)| place.is_owner(*node)) {
         for (other, copy) in found.iter().filter(|(node, _)| node != owner) {
             let are_owners = place.is_owner(*other);
-            // Each pair of owners comes twice.
+            // Each pair of owners occurs twice.
             if !are_owners || owner < other {
                 examined.layouts.extend(layouts((*owner, owned), (*other, copy)));
             }
@@ -57,20 +58,20 @@ pub(crate) fn look(
     (examined, undecided)
 }
 
-/// Two copies held against each other.
+/// The result of comparing two copies.
 enum Compared {
-    /// The owner lacks nothing of what the other has.
+    /// The owner lacks nothing that the other has.
     NothingLacks,
     /// They differ, and one of them is compressed.
     Incomparable,
-    /// That cannot be told by the figures.
+    /// The digests do not decide it.
     Unknown,
 }
 
 fn compare(owner: &DigestFound, other: &DigestFound, are_owners: bool) -> Compared {
     use DigestFound::{Compressed, Damaged, Unread, Whole};
     match (owner, other) {
-        // What is damaged or was not read is said of that copy.
+        // A corrupt or unreadable copy has a finding of its own.
         (Damaged { .. } | Unread { .. }, _) | (_, Damaged { .. } | Unread { .. }) => {
             Compared::NothingLacks
         }
@@ -90,7 +91,8 @@ fn compare(owner: &DigestFound, other: &DigestFound, are_owners: bool) -> Compar
     }
 }
 
-/// Whether the figures prove that `owner` is filled wherever `other` is; between owners, but for the newest points.
+/// Whether the digests prove that `owner` has a point wherever `other` has one; between owners, the newest
+/// points are left out.
 fn lacks_nothing(owner: &LayoutDigest, other: &LayoutDigest, are_owners: bool) -> bool {
     let filled = |archive: &ArchiveDigest| if are_owners { archive.settled } else { archive.all };
     if other.archives.iter().all(|archive| filled(archive).points == 0) {
@@ -105,7 +107,7 @@ fn lacks_nothing(owner: &LayoutDigest, other: &LayoutDigest, are_owners: bool) -
         && owner.archives.iter().zip(&other.archives).all(agree)
 }
 
-/// Where both nodes told of the headers: whether these differ. Of equal contents nobody asks.
+/// The difference of the headers, if both nodes reported them. They do not if the contents are equal.
 fn layouts(owner: (usize, &DigestFound), other: (usize, &DigestFound)) -> Option<LayoutDifference> {
     use DigestFound::Whole;
     let (Whole { layout: Some(owned), .. }, Whole { layout: Some(copy), .. }) = (owner.1, other.1)
@@ -125,12 +127,12 @@ fn bytes(found: &DigestFound) -> Option<u64> {
     }
 }
 
-fn state(found: &DigestFound) -> State {
+fn state(found: &DigestFound) -> CopyState {
     match found {
-        DigestFound::Whole { .. } => State::Sound,
-        DigestFound::Compressed { .. } => State::Compressed,
-        DigestFound::Damaged { reason, .. } => State::Corrupt(reason.clone()),
-        DigestFound::Unread { problem, reason } => State::Absent(*problem, reason.clone()),
+        DigestFound::Whole { .. } => CopyState::Sound,
+        DigestFound::Compressed { .. } => CopyState::Compressed,
+        DigestFound::Damaged { reason, .. } => CopyState::Corrupt(reason.clone()),
+        DigestFound::Unread { problem, reason } => CopyState::Absent(*problem, reason.clone()),
     }
 }
 

@@ -2,7 +2,7 @@ use bucky_api::{Problem, TimesDigest};
 use bucky_whisper::Digest;
 
 use super::*;
-use crate::verify::finding::Kind;
+use crate::verify::finding::FindingKind;
 
 const PLACE: [usize; 2] = [0, 1];
 
@@ -37,9 +37,9 @@ fn compressed(content: &str) -> DigestFound {
     DigestFound::Compressed { bytes: 50, digest: Digest::of(content.as_bytes()) }
 }
 
-/// What is found of copies on the owners 0 and 1, and on 2, which does not own the metric.
-fn judged(found: &[(usize, DigestFound)]) -> Option<Vec<(usize, Kind)>> {
-    let place = Place::Owners(PLACE.to_vec());
+/// The findings about copies on the owners 0 and 1, and on 2, which does not own the metric.
+fn judged(found: &[(usize, DigestFound)]) -> Option<Vec<(usize, FindingKind)>> {
+    let place = MetricPlace::Owners(PLACE.to_vec());
     judge(&place, found).map(|examined| examined.findings(&place))
 }
 
@@ -49,14 +49,14 @@ fn copies_of_one_content_agree_and_others_are_undecided_until_their_figures_agre
     assert_eq!(judged(&same), Some(Vec::new()));
     let differ = [(0, whole("a", None)), (1, whole("b", None))];
     assert_eq!(judged(&differ), None);
-    // The newest points are not compared between owners, but with a misplaced copy they are.
+    // The newest points are compared with a misplaced copy, but not between owners.
     let one = || layout(&[(60, times(5, "x"), times(6, "y"))]);
     let newer = || layout(&[(60, times(5, "x"), times(7, "z"))]);
     assert_eq!(judged(&[(0, whole("a", one())), (1, whole("b", newer()))]), Some(Vec::new()));
     let stray = [(0, whole("a", one())), (1, whole("a", one())), (2, whole("b", newer()))];
     assert_eq!(judged(&stray), None);
     let stray = [(0, whole("a", one())), (1, whole("a", one())), (2, whole("b", one()))];
-    assert_eq!(judged(&stray), Some(vec![(2, Kind::Misplaced)]));
+    assert_eq!(judged(&stray), Some(vec![(2, FindingKind::Misplaced)]));
 }
 
 #[test]
@@ -69,11 +69,11 @@ fn figures_of_other_archives_prove_nothing_unless_there_is_no_point() {
     ] {
         assert_eq!(judged(&[(0, whole("a", of(60, 5))), (1, whole("b", other.clone()))]), None);
     }
-    // A copy without points lacks nothing; that its archives are others is told all the same.
+    // A copy without points lacks nothing, but it is reported that its archives differ.
     let empty = layout(&[(61, times(0, ""), times(0, ""))]);
     let found = judged(&[(0, whole("a", of(60, 5))), (2, whole("b", empty))]).unwrap();
-    assert_eq!(found[0], (2, Kind::Misplaced));
-    let differ = matches!(&found[1..], [(0, Kind::LayoutsDiffer { other: 2, layout, .. })]
+    assert_eq!(found[0], (2, FindingKind::Misplaced));
+    let differ = matches!(&found[1..], [(0, FindingKind::LayoutsDiffer { other: 2, layout, .. })]
         if layout == "60s:1d, average, xff 0.5");
     assert!(differ, "{found:?}");
 }
@@ -88,22 +88,26 @@ fn damaged_missing_and_compressed_copies_are_found_without_a_look_at_their_conte
     );
     assert_eq!(
         judged(&[(0, damaged()), (1, missing()), (2, whole("b", None))]),
-        Some(vec![(0, Kind::Corrupt { reason }), (1, Kind::Missing), (2, Kind::Misplaced)])
+        Some(vec![
+            (0, FindingKind::Corrupt { reason }),
+            (1, FindingKind::Missing),
+            (2, FindingKind::Misplaced)
+        ])
     );
-    assert_eq!(judged(&[(0, missing()), (1, missing())]), Some(vec![(0, Kind::Gone)]));
+    assert_eq!(judged(&[(0, missing()), (1, missing())]), Some(vec![(0, FindingKind::Gone)]));
     let equal = [(0, compressed("a")), (1, compressed("a"))];
     assert_eq!(judged(&equal), Some(Vec::new()));
     let differ = [(0, compressed("a")), (1, whole("b", None))];
-    let incomparable = |node, other| (node, Kind::Incomparable { other });
+    let incomparable = |node, other| (node, FindingKind::Incomparable { other });
     assert_eq!(judged(&differ), Some(vec![incomparable(0, 1), incomparable(1, 0)]));
     let busy = DigestFound::Unread { problem: Problem::Busy, reason: "its lock is held".into() };
-    let unread = Kind::Unreadable { reason: "its lock is held".into() };
+    let unread = FindingKind::Unreadable { reason: "its lock is held".into() };
     assert_eq!(judged(&[(0, busy), (1, whole("a", None))]), Some(vec![(0, unread)]));
 }
 
 #[test]
 fn copies_points_and_bytes_are_counted_as_they_are_read() {
-    let place = Place::Owners(PLACE.to_vec());
+    let place = MetricPlace::Owners(PLACE.to_vec());
     let found = [(0, whole("a", None)), (1, damaged()), (2, compressed("c")), (3, missing())];
     let examined = judge(&place, &found).unwrap();
     let counts = (examined.copies, examined.points, examined.bytes, examined.compressed());

@@ -1,7 +1,8 @@
-//! Comparing copies that are too long to be sent: by the times at which they have points, window by window.
+//! Compares copies that are too long to be sent: by the times of their points, window by window.
 //!
-//! What an owner lacks is what a fill would bring it from the other's archive of the same step. Roll-ups that it would make of
-//! points for which it has no archive are not counted: those points are told as having no place.
+//! An owner lacks what a fill would bring it from the other copy's archive of the same resolution. If the
+//! owner has no archive for some points, the roll-ups that a fill would make of them are not counted: those
+//! points are reported as having no place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,25 +12,25 @@ use bucky_api::{
 use bucky_whisper::WindowPoints;
 use futures_util::future::try_join_all;
 
-use super::copies::{Clock, Examined, Lacking, State};
-use super::digests::Found;
+use super::copies::{Clock, Comparison, CopyState, Lacking};
+use super::digests::NodeDigests;
 use super::finding::{LackingArchive, UnplacedArchive};
 use super::judge::look;
-use super::subject::Subject;
+use super::subject::VerifySubject;
 use crate::copy_streams::ReadError;
-use crate::holders::Place;
+use crate::holders::MetricPlace;
 
-/// What the copies of `subject` are, of which the nodes `found` this; none where a node cannot tell. `ask` has a node look at a
-/// part of its file.
+/// Compares the copies of `subject`; `found` is what its nodes reported. `None` if a node does not know the
+/// route. `ask` asks a node for the points in a part of its file.
 ///
 /// # Errors
 /// Those of `ask`.
 pub(super) async fn examine_long<A, F>(
-    subject: &Subject,
-    found: &Found,
+    subject: &VerifySubject,
+    found: &NodeDigests,
     clock: Clock,
     ask: A,
-) -> Result<Option<Examined>, ReadError>
+) -> Result<Option<Comparison>, ReadError>
 where
     A: Fn(usize, PointsRequest) -> F,
     F: Future<Output = Result<Option<PointsFound>, ReadError>>,
@@ -38,18 +39,18 @@ where
 }
 
 async fn examine_by<A, F>(
-    subject: &Subject,
-    found: &Found,
+    subject: &VerifySubject,
+    found: &NodeDigests,
     (clock, window_slots): (Clock, u32),
     ask: A,
-) -> Result<Option<Examined>, ReadError>
+) -> Result<Option<Comparison>, ReadError>
 where
     A: Fn(usize, PointsRequest) -> F,
     F: Future<Output = Result<Option<PointsFound>, ReadError>>,
 {
     let (mut examined, undecided) = look(&subject.place, found);
     let Some(mut pairs) = pairs(&subject.place, found, &undecided) else { return Ok(None) };
-    for step in pairs.iter().flat_map(Pair::steps).collect::<BTreeSet<u32>>() {
+    for step in pairs.iter().flat_map(ComparedPair::steps).collect::<BTreeSet<u32>>() {
         for (first, slots) in windows(step, &pairs, (clock, window_slots)) {
             let request = |node| {
                 let Clock { now, latest, .. } = clock;
@@ -78,36 +79,37 @@ where
         }
         pairs.iter_mut().for_each(|pair| pair.end_archive(step));
     }
-    examined.lacking.extend(pairs.into_iter().filter_map(Pair::lacking));
+    examined.lacking.extend(pairs.into_iter().filter_map(ComparedPair::lacking));
     Ok(Some(examined))
 }
 
-fn looked_at(answer: &PointsFound) -> Result<WindowPoints, State> {
+fn looked_at(answer: &PointsFound) -> Result<WindowPoints, CopyState> {
     if let Some(points) = answer.to_points() {
         return Ok(points);
     }
     Err(match answer {
-        PointsFound::Unread { problem, reason } => State::Absent(*problem, reason.clone()),
-        PointsFound::NoArchive => State::Absent(
+        PointsFound::Unread { problem, reason } => CopyState::Absent(*problem, reason.clone()),
+        PointsFound::NoArchive => CopyState::Absent(
             Problem::Busy,
             "its archives changed while it was checked; verify it again".into(),
         ),
         PointsFound::Points { .. } => {
-            State::Absent(Problem::Storage, "its node's answer cannot be read".into())
+            CopyState::Absent(Problem::Storage, "its node's answer cannot be read".into())
         }
     })
 }
 
-fn set_state(examined: &mut Examined, node: usize, state: State) {
+fn set_state(examined: &mut Comparison, node: usize, state: CopyState) {
     if let Some((_, known)) = examined.states.iter_mut().find(|(of, _)| *of == node) {
         *known = state;
     }
 }
 
-/// The windows in which an archive is looked at: from the oldest point that another copy can have. The first slot, and how many.
+/// The windows of an archive, each as its first slot and the number of slots. They begin at the oldest point
+/// that another copy can have.
 fn windows(
     step: u32,
-    pairs: &[Pair],
+    pairs: &[ComparedPair],
     (clock, most): (Clock, u32),
 ) -> impl Iterator<Item = (u32, u32)> + use<> {
     let others = pairs.iter().filter(|pair| pair.compares(step));
@@ -124,33 +126,33 @@ fn windows(
     })
 }
 
-/// An owner and another node, whose copies are compared.
-struct Pair {
+/// An owner and another node whose copies are compared.
+struct ComparedPair {
     owner: usize,
     other: usize,
     are_owners: bool,
-    /// By step, how many slots the owner's archives have.
+    /// By resolution, the number of slots of the owner's archives.
     owners: BTreeMap<u32, u32>,
-    /// The same of the other's.
+    /// By resolution, the number of slots of the other copy's archives.
     others: BTreeMap<u32, u32>,
-    /// What is missing of the archive that is being looked at.
+    /// What is missing in the current archive.
     missing: Missing,
     lacking: Vec<LackingArchive>,
     without_place: u64,
     unplaced: Vec<UnplacedArchive>,
 }
 
-/// What an owner does not have of an archive.
+/// What an owner's archive lacks.
 #[derive(Default)]
 struct Missing {
     lacking: Times,
     unplaced: Times,
     without_place: u64,
-    /// Points in the future, at the owner and at the other.
+    /// Points in the future, of the owner and of the other copy.
     ahead: (BTreeSet<u32>, BTreeSet<u32>),
 }
 
-/// Some times.
+/// A count of times, with the first and the last.
 #[derive(Default)]
 struct Times {
     points: u64,
@@ -165,14 +167,18 @@ impl Times {
     }
 }
 
-/// None where a node did not tell its archives.
-fn pairs(place: &Place, found: &Found, undecided: &[(usize, usize)]) -> Option<Vec<Pair>> {
+/// `None` if a node did not report its archives.
+fn pairs(
+    place: &MetricPlace,
+    found: &NodeDigests,
+    undecided: &[(usize, usize)],
+) -> Option<Vec<ComparedPair>> {
     let layout = |node: usize| match found.iter().find(|(of, _)| *of == node) {
         Some((_, DigestFound::Whole { layout: Some(layout), .. })) => Some(archives(layout)),
         _ => None,
     };
     let pair = |(owner, other): &(usize, usize)| {
-        Some(Pair {
+        Some(ComparedPair {
             owner: *owner,
             other: *other,
             are_owners: place.is_owner(*other),
@@ -187,7 +193,7 @@ fn pairs(place: &Place, found: &Found, undecided: &[(usize, usize)]) -> Option<V
     undecided.iter().map(pair).collect()
 }
 
-/// By step, how many slots there are. Of several archives with one step the first counts.
+/// By resolution, the number of slots. Of several archives with one resolution the first counts.
 fn archives(layout: &LayoutDigest) -> BTreeMap<u32, u32> {
     let mut archives = BTreeMap::new();
     for archive in layout.archives.iter().filter(|archive| archive.seconds_per_point > 0) {
@@ -196,13 +202,14 @@ fn archives(layout: &LayoutDigest) -> BTreeMap<u32, u32> {
     archives
 }
 
-impl Pair {
-    /// The steps of archives that are compared.
+impl ComparedPair {
+    /// The resolutions of the archives that are compared.
     fn steps(&self) -> impl Iterator<Item = u32> {
         self.others.keys().copied().filter(|step| self.compares(*step))
     }
 
-    /// Between owners nothing is told of archives that only one of them has, but that their headers differ.
+    /// Between owners, an archive that only one of them has is not compared. It is reported that their
+    /// headers differ.
     fn compares(&self, step: u32) -> bool {
         self.others.contains_key(&step) && (!self.are_owners || self.owners.contains_key(&step))
     }
@@ -213,7 +220,8 @@ impl Pair {
         both.filter(move |_| self.compares(step))
     }
 
-    /// Counts what is missing in a window that begins at `first`, of which the nodes have these points.
+    /// Counts what is missing in a window that begins at `first`; `points` are the points that the nodes have
+    /// in it.
     fn add(&mut self, step: u32, first: u32, points: &BTreeMap<usize, WindowPoints>, clock: Clock) {
         let Some(other) = points.get(&self.other).filter(|_| self.compares(step)) else { return };
         let own = points.get(&self.owner);
@@ -237,14 +245,14 @@ impl Pair {
                 missing.lacking.add(t);
             }
         }
-        // Points in the future are not settled: between owners they do not count.
+        // Points in the future are not settled, so they do not count between owners.
         if !self.are_owners {
             missing.ahead.0.extend(own.into_iter().flat_map(|own| &own.ahead));
             missing.ahead.1.extend(&other.ahead);
         }
     }
 
-    /// All windows of an archive have been looked at.
+    /// Completes an archive, when all its windows have been added.
     fn end_archive(&mut self, step: u32) {
         let Missing { mut lacking, mut unplaced, without_place, ahead } =
             std::mem::take(&mut self.missing);
@@ -269,7 +277,7 @@ impl Pair {
         }
     }
 
-    /// What the owner lacks; none where that is nothing.
+    /// What the owner lacks, or `None` if it lacks nothing.
     fn lacking(self) -> Option<Lacking> {
         let Self { owner, other, lacking, without_place, unplaced, .. } = self;
         let is_nothing = lacking.is_empty() && without_place == 0 && unplaced.is_empty();

@@ -7,13 +7,13 @@ use bucky_whisper::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::verify::copies::{Copy, examine};
-use crate::verify::finding::Kind;
+use crate::verify::copies::{ComparedCopy, examine};
+use crate::verify::finding::FindingKind;
 
 const NOW: u32 = 1_800_000_000;
 const CLOCK: Clock = Clock { now: NOW, latest: NOW, settled: NOW - 900 };
 
-/// A file with points in its only archive, each so many slots old.
+/// A file with points in its only archive; `ages` are in slots.
 fn file(step: u32, slots: u32, ages: &[i32]) -> Vec<u8> {
     let retention = Retention::new(step, slots).unwrap();
     let factor = XFilesFactor::new(0.0).unwrap();
@@ -31,7 +31,7 @@ fn file(step: u32, slots: u32, ages: &[i32]) -> Vec<u8> {
     bytes
 }
 
-fn told(content: &[u8]) -> DigestFound {
+fn digest_of_file(content: &[u8]) -> DigestFound {
     let Clock { now, settled, .. } = CLOCK;
     DigestFound::of(Summary::of(content, Window { now, settled, with_times: true }), true)
 }
@@ -53,12 +53,13 @@ fn answer(content: &[u8], request: &PointsRequest) -> PointsFound {
     points_in_window(&view.archive(), view.base(), window, read).unwrap().into()
 }
 
-/// What is found of these copies, at nodes 0 and up, by the times of their points.
-fn by_points(owners: &[usize], copies: &[Vec<u8>], window_slots: u32) -> Examined {
-    let place = Place::Owners(owners.to_vec());
+/// The result of comparing these copies, at nodes 0 and up, by the times of their points.
+fn by_points(owners: &[usize], copies: &[Vec<u8>], window_slots: u32) -> Comparison {
+    let place = MetricPlace::Owners(owners.to_vec());
     let metric = "a".parse().unwrap();
-    let subject = Subject { metric, place, nodes: (0..copies.len()).collect() };
-    let found: Found = copies.iter().map(|content| told(content)).enumerate().collect();
+    let subject = VerifySubject { metric, place, nodes: (0..copies.len()).collect() };
+    let found: NodeDigests =
+        copies.iter().map(|content| digest_of_file(content)).enumerate().collect();
     let ask = |node: usize, request: PointsRequest| {
         assert!(request.slots <= window_slots);
         ready(Ok(Some(answer(&copies[node], &request))))
@@ -67,10 +68,11 @@ fn by_points(owners: &[usize], copies: &[Vec<u8>], window_slots: u32) -> Examine
     futures_util::FutureExt::now_or_never(examined).unwrap().unwrap().unwrap()
 }
 
-fn by_contents(owners: &[usize], copies: &[Vec<u8>]) -> Examined {
-    let copy = |(node, content): (usize, &Vec<u8>)| Copy { node, content: Some(content.clone()) };
-    let copies: Vec<Copy> = copies.iter().enumerate().map(copy).collect();
-    examine(&Place::Owners(owners.to_vec()), &copies, CLOCK)
+fn by_contents(owners: &[usize], copies: &[Vec<u8>]) -> Comparison {
+    let copy =
+        |(node, content): (usize, &Vec<u8>)| ComparedCopy { node, content: Some(content.clone()) };
+    let copies: Vec<ComparedCopy> = copies.iter().enumerate().map(copy).collect();
+    examine(&MetricPlace::Owners(owners.to_vec()), &copies, CLOCK)
 }
 
 fn ages() -> impl Strategy<Value = Vec<i32>> {
@@ -78,7 +80,8 @@ fn ages() -> impl Strategy<Value = Vec<i32>> {
 }
 
 proptest! {
-    /// Whatever the copies have, expired points and other retentions included, it is what their contents say.
+    /// Whatever the copies hold, also expired points and other retentions, the result is that of comparing
+    /// contents.
     #[test]
     fn what_is_found_by_points_is_what_is_found_by_contents(
         one in ages(), two in ages(), three in ages(),
@@ -88,25 +91,29 @@ proptest! {
     ) {
         let copies =
             vec![file(60, slots.0, &one), file(60, slots.1, &two), file(60, slots.2, &three)];
-        let place = Place::Owners(owners.clone());
+        let place = MetricPlace::Owners(owners.clone());
         let (found, expected) =
             (by_points(&owners, &copies, window_slots), by_contents(&owners, &copies));
         prop_assert_eq!(found.findings(&place), expected.findings(&place));
-        let counts = |one: &Examined| (one.copies, one.points, one.bytes);
+        let counts = |one: &Comparison| (one.copies, one.points, one.bytes);
         prop_assert_eq!(counts(&found), counts(&expected));
     }
 }
 
 #[test]
 fn points_in_the_future_and_where_they_stand_are_told() {
-    // A point of the stray's lies where the owner has one of the future, and the stray has another of the future.
+    // The misplaced copy has a point in a slot where the owner has one from the future, and another point in
+    // the future.
     let owner = file(60, 100, &[50, -70]);
     let stray = file(60, 100, &[50, 30, -5]);
     let found = by_points(&[0], &[owner, stray], 16);
     let t = NOW - NOW % 60 + 5 * 60;
     let archive = LackingArchive { seconds_per_point: 60, points: 1, first: t, last: t };
-    let lacks = Kind::Lacks { other: 1, archives: vec![archive], without_place: 1 };
-    assert_eq!(found.findings(&Place::Owners(vec![0])), [(1, Kind::Misplaced), (0, lacks)]);
+    let lacks = FindingKind::Lacks { other: 1, archives: vec![archive], without_place: 1 };
+    assert_eq!(
+        found.findings(&MetricPlace::Owners(vec![0])),
+        [(1, FindingKind::Misplaced), (0, lacks)]
+    );
 }
 
 #[test]
@@ -121,20 +128,24 @@ fn points_of_an_archive_that_an_owner_has_not_have_no_place() {
         last: t(7),
         has_archive: false,
     }];
-    let expected = Kind::NoPlace { other: 1, archives };
-    assert!(found.findings(&Place::Owners(vec![0])).contains(&(0, expected)), "{found:?}");
-    // Between owners their headers differ, and that is all.
-    let place = Place::Owners(vec![0, 1]);
+    let expected = FindingKind::NoPlace { other: 1, archives };
+    assert!(found.findings(&MetricPlace::Owners(vec![0])).contains(&(0, expected)), "{found:?}");
+    // Between owners only the difference of their headers is reported.
+    let place = MetricPlace::Owners(vec![0, 1]);
     let found = by_points(&[0, 1], &[owner, stray], 64).findings(&place);
-    assert!(matches!(&found[..], [(0, Kind::LayoutsDiffer { .. })]), "{found:?}");
+    assert!(matches!(&found[..], [(0, FindingKind::LayoutsDiffer { .. })]), "{found:?}");
 }
 
 #[test]
 fn a_node_that_cannot_tell_is_not_taken_for_one_that_has_all() {
     let copies = [file(60, 100, &[5]), file(60, 100, &[50])];
-    let subject =
-        Subject { metric: "a".parse().unwrap(), place: Place::Owners(vec![0]), nodes: vec![0, 1] };
-    let found: Found = copies.iter().map(|content| told(content)).enumerate().collect();
+    let subject = VerifySubject {
+        metric: "a".parse().unwrap(),
+        place: MetricPlace::Owners(vec![0]),
+        nodes: vec![0, 1],
+    };
+    let found: NodeDigests =
+        copies.iter().map(|content| digest_of_file(content)).enumerate().collect();
     let examined = |answer: Option<PointsFound>| {
         let ask = move |_, _| ready(Ok(answer.clone()));
         let examined = examine_long(&subject, &found, CLOCK, ask);
@@ -144,6 +155,6 @@ fn a_node_that_cannot_tell_is_not_taken_for_one_that_has_all() {
     let (problem, reason) = (Problem::Busy, "its lock is held".to_owned());
     for answer in [PointsFound::Unread { problem, reason }, PointsFound::NoArchive] {
         let findings = examined(Some(answer)).unwrap().findings(&subject.place);
-        assert!(matches!(&findings[0], (0, Kind::Unreadable { .. })), "{findings:?}");
+        assert!(matches!(&findings[0], (0, FindingKind::Unreadable { .. })), "{findings:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! Copies whose headers differ, counted by the pair of layouts: a cluster has few of them, and many metrics of each.
+//! Copies whose headers differ, counted by pair of layouts: a cluster has few pairs, and many metrics of
+//! each.
 
 use std::collections::BTreeMap;
 
@@ -7,36 +8,36 @@ use serde::Serialize;
 use super::some;
 use crate::output::human_count;
 
-/// The most pairs that are told apart.
+/// The most pairs that are counted separately.
 const PAIRS_MOST: usize = 100;
 
 /// The metrics of one pair of layouts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Pair {
+pub(super) struct LayoutPair {
     /// The layout of the owner's file.
     layout: String,
     /// The layout of the other copy.
     others: String,
-    /// How many copies of an owner and another have these.
+    /// How many times an owner's copy and another copy have these layouts.
     copies: u64,
     /// One of the metrics.
     example: String,
-    /// The owner of that.
+    /// The owner of that metric.
     node: String,
-    /// Who has the other copy of it.
+    /// The node with the other copy of it.
     other: String,
 }
 
 /// All pairs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LayoutPairs {
-    pairs: BTreeMap<(String, String), Pair>,
-    /// Copies of pairs that are too many to be told apart.
+    pairs: BTreeMap<(String, String), LayoutPair>,
+    /// Copies of further pairs.
     more: u64,
 }
 
 impl LayoutPairs {
-    /// Counts a metric whose owner `node` has `layout`, and `other` has `others`.
+    /// Counts a metric for which the owner `node` has `layout`, and `other` has `others`.
     pub(super) fn add(
         &mut self,
         metric: &str,
@@ -52,7 +53,7 @@ impl LayoutPairs {
             self.more += 1;
             return;
         }
-        let pair = Pair {
+        let pair = LayoutPair {
             layout: layout.to_owned(),
             others: others.to_owned(),
             copies: 1,
@@ -64,16 +65,16 @@ impl LayoutPairs {
     }
 
     /// The pairs, the most frequent first.
-    pub(super) fn by_count(&self) -> Vec<&Pair> {
-        let mut pairs: Vec<&Pair> = self.pairs.values().collect();
+    pub(super) fn by_count(&self) -> Vec<&LayoutPair> {
+        let mut pairs: Vec<&LayoutPair> = self.pairs.values().collect();
         pairs.sort_by_key(|pair| std::cmp::Reverse(pair.copies));
         pairs
     }
 
     /// A line for each pair.
     pub(super) fn lines(&self) -> Vec<String> {
-        let line = |pair: &Pair| {
-            let Pair { layout, others, copies, example, node, other } = pair;
+        let line = |pair: &LayoutPair| {
+            let LayoutPair { layout, others, copies, example, node, other } = pair;
             let copies = some(*copies, "copy", "copies");
             format!(
                 "{copies}: owner {layout}; other copy {others}. For example {example} on {node} and {other}"

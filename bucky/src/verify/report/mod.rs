@@ -1,4 +1,5 @@
-//! What a verification tells: counts, some findings of each kind, and what to do next; or all of it as JSON.
+//! The report of a verification: counts, some findings of each kind, and what to do next; or everything as
+//! JSON.
 
 mod layouts;
 mod words;
@@ -14,38 +15,38 @@ use serde_json::json;
 
 use self::layouts::LayoutPairs;
 use self::words::{heading, next_steps, notes};
-use super::finding::{Finding, What};
+use super::finding::{MetricFinding, What};
 use crate::output::{Output, OutputError, human_count, while_read};
 
-/// How many findings of a kind are shown.
+/// How many findings of each kind are shown.
 const SHOWN: usize = 10;
 
-/// What was looked at.
+/// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Counts {
+pub(crate) struct VerifyCounts {
     /// Metrics.
     pub(crate) metrics: u64,
-    /// Metrics of which nothing is to be reported.
+    /// Metrics without a finding.
     pub(crate) in_place: u64,
     /// Copies that were read.
     pub(crate) copies: u64,
     /// Points in them, roll-ups included.
     pub(crate) points: u64,
-    /// Their length together.
+    /// Their total length, in bytes.
     pub(crate) bytes: u64,
-    /// Metrics whose copies differ from each other, which no move would change.
+    /// Metrics whose copies differ from each other, which a move does not change.
     pub(crate) differ: u64,
-    /// Metrics that were found otherwise when they were looked at again.
+    /// Metrics whose second reading had another result than the first.
     pub(crate) changed: u64,
-    /// Metrics whose place cannot be told.
+    /// Metrics that are unplaceable.
     pub(crate) unplaceable: u64,
-    /// Metrics that are each node's own.
+    /// Local metrics.
     pub(crate) local: u64,
     /// Copies in go-carbon's compressed format, whose points cannot be counted.
     pub(crate) compressed: u64,
 }
 
-impl Counts {
+impl VerifyCounts {
     /// Adds those of another part.
     pub(crate) fn add(&mut self, other: &Self) {
         self.metrics += other.metrics;
@@ -61,18 +62,18 @@ impl Counts {
     }
 }
 
-/// Something about a node that a reader has to know beside its metrics.
+/// A remark about a node or the cluster, beside the findings about metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Remark {
-    /// The node; empty where it is about the cluster.
+    /// The node; empty if the remark is about the cluster.
     pub(crate) node: String,
-    /// What there is.
+    /// The remark.
     pub(crate) text: String,
-    /// Whether not all that was asked can be vouched for.
+    /// Whether it means that something was not verified.
     pub(crate) is_finding: bool,
 }
 
-/// Takes findings as they come, and tells them in the end.
+/// Collects findings and reports them at the end.
 pub(crate) struct Report {
     json: bool,
     strict: bool,
@@ -90,29 +91,29 @@ struct KindCount {
     shown: Vec<String>,
 }
 
-/// What a reader is told at the end, beside what was found of metrics.
+/// What the report says at the end, beside the findings.
 pub(crate) struct Ending<'a> {
-    /// What was looked at.
-    pub(crate) counts: Counts,
-    /// How many nodes.
+    /// What was read.
+    pub(crate) counts: VerifyCounts,
+    /// The number of nodes.
     pub(crate) nodes: usize,
-    /// The sample that was looked at: how large and by which seed, in words.
+    /// The size and the seed of the sample, as text.
     pub(crate) sample: Option<String>,
-    /// About nodes.
+    /// The remarks.
     pub(crate) remarks: Vec<Remark>,
-    /// Why it ended before all was looked at.
+    /// Why it ended early.
     pub(crate) broken_off: Option<String>,
-    /// The daemon to name in what is to be done next.
+    /// The daemon that is named in the next steps.
     pub(crate) seed: &'a str,
-    /// The nodes to be drained, likewise.
+    /// The drained nodes that are named in the next steps.
     pub(crate) drained: &'a [DaemonAddr],
 }
 
 impl Report {
-    /// Nothing found yet. `errors` is where all findings are written.
+    /// A report without findings; all findings are also written to `errors`.
     ///
     /// # Errors
-    /// Where that file cannot be made, or nothing can be written.
+    /// If that file cannot be created, or nothing can be written.
     pub(crate) fn begin(
         json: bool,
         strict: bool,
@@ -138,12 +139,12 @@ impl Report {
         })
     }
 
-    /// Takes what was found, in the order in which it is told.
+    /// Adds a finding; they arrive in the order of the output.
     ///
     /// # Errors
-    /// Where it cannot be written.
-    pub(crate) fn add(&mut self, finding: &Finding, output: &Output) -> anyhow::Result<()> {
-        let Finding { metric, node, what } = finding;
+    /// If it cannot be written.
+    pub(crate) fn add(&mut self, finding: &MetricFinding, output: &Output) -> anyhow::Result<()> {
+        let MetricFinding { metric, node, what } = finding;
         if let Some(errors) = &mut self.errors {
             let kind = What::NAMES[what.number()];
             writeln!(errors, "{node}\t{metric}\t{kind}: {}", what.detail())
@@ -172,7 +173,7 @@ impl Report {
         Ok(())
     }
 
-    /// Whether something was found that makes the command fail.
+    /// Whether a finding makes the command fail.
     pub(crate) fn has_findings(&self) -> bool {
         let fails = |(number, kind): (usize, &KindCount)| kind.copies > 0 && self.fails(number);
         self.kinds.iter().enumerate().any(fails)
@@ -187,18 +188,18 @@ impl Report {
         What::NAMES.iter().zip(&self.kinds).find_map(of).unwrap_or(0)
     }
 
-    /// Tells all.
+    /// Prints the report.
     ///
     /// # Errors
-    /// Where it cannot be written.
+    /// If it cannot be written.
     pub(crate) fn end(mut self, ending: &Ending<'_>, output: &Output) -> anyhow::Result<()> {
         if let Some(errors) = &mut self.errors {
             errors.flush().context("cannot write the findings to the file of --errors")?;
         }
-        // What the exit code says is so, whoever reads on.
-        let told =
+        // The exit code is right even if nothing reads on.
+        let written =
             if self.json { self.end_json(ending, output) } else { self.end_text(ending, output) };
-        Ok(while_read(told)?)
+        Ok(while_read(written)?)
     }
 
     fn end_json(&self, ending: &Ending<'_>, output: &Output) -> Result<(), OutputError> {
@@ -271,7 +272,7 @@ impl Report {
         Ok(())
     }
 
-    /// Whether there are misplaced copies, and their owners have all that is in them: a move would only tidy up.
+    /// Whether copies are misplaced and their owners have all their points: a move would only tidy up.
     fn is_only_misplaced(&self) -> bool {
         let other = |(name, count): (&&str, &KindCount)| {
             *name != "misplaced" && !What::is_difference(name) && count.copies > 0
@@ -288,7 +289,7 @@ impl Report {
     }
 
     fn headline(&self, ending: &Ending<'_>) -> String {
-        let Counts { metrics, copies, points, in_place, differ, .. } = ending.counts;
+        let VerifyCounts { metrics, copies, points, in_place, differ, .. } = ending.counts;
         let sample = ending.sample.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
         let read = format!(
             "{}{sample} on {}, {} read, {}",
@@ -315,7 +316,7 @@ impl Report {
     }
 }
 
-/// A number of things.
+/// A count and its noun.
 pub(super) fn some(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", human_count(count), if count == 1 { one } else { many })
 }

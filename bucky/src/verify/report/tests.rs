@@ -2,11 +2,11 @@ use super::*;
 use crate::output::{Captured, Unread};
 use crate::verify::finding::{LackingArchive, UnplacedArchive};
 
-fn finding(metric: &str, node: &str, what: What) -> Finding {
-    Finding { metric: metric.into(), node: node.into(), what }
+fn finding(metric: &str, node: &str, what: What) -> MetricFinding {
+    MetricFinding { metric: metric.into(), node: node.into(), what }
 }
 
-fn ending(counts: Counts) -> Ending<'static> {
+fn ending(counts: VerifyCounts) -> Ending<'static> {
     Ending {
         counts,
         nodes: 2,
@@ -18,7 +18,7 @@ fn ending(counts: Counts) -> Ending<'static> {
     }
 }
 
-fn findings() -> Vec<Finding> {
+fn findings() -> Vec<MetricFinding> {
     let archive = LackingArchive {
         seconds_per_point: 60,
         points: 7,
@@ -31,7 +31,7 @@ fn findings() -> Vec<Finding> {
         without_place: 1,
         archives: vec![archive],
     };
-    let mut findings: Vec<Finding> = (0..12)
+    let mut findings: Vec<MetricFinding> = (0..12)
         .map(|number| {
             let owners = vec!["a:4242".into()];
             finding(&format!("app.m{number:02}"), "b:4242", What::Misplaced { owners })
@@ -42,7 +42,7 @@ fn findings() -> Vec<Finding> {
     findings
 }
 
-fn told(json: bool, findings: &[Finding], ending: &Ending<'_>) -> (String, bool) {
+fn report(json: bool, findings: &[MetricFinding], ending: &Ending<'_>) -> (String, bool) {
     let (output, data, _): (Output, Captured, Captured) = Output::captured();
     let mut report = Report::begin(json, false, None, &output).unwrap();
     findings.iter().for_each(|finding| report.add(finding, &output).unwrap());
@@ -51,7 +51,7 @@ fn told(json: bool, findings: &[Finding], ending: &Ending<'_>) -> (String, bool)
     (data.text(), has_findings)
 }
 
-/// An audit whose reader has gone away goes on: its exit code is what a script looks at.
+/// A verification whose reader has gone away continues: scripts look at its exit code.
 #[test]
 fn findings_count_though_nobody_reads_them() {
     for (json, unread) in
@@ -61,20 +61,20 @@ fn findings_count_though_nobody_reads_them() {
         let mut report = Report::begin(json, false, None, &output).unwrap();
         findings().iter().for_each(|finding| report.add(finding, &output).unwrap());
         assert!(report.has_findings());
-        report.end(&ending(Counts::default()), &output).unwrap();
+        report.end(&ending(VerifyCounts::default()), &output).unwrap();
     }
 }
 
 #[test]
 fn all_in_place_is_one_line() {
-    let counts = Counts {
+    let counts = VerifyCounts {
         metrics: 3000,
         in_place: 3000,
         copies: 3001,
         points: 1_546_400,
-        ..Counts::default()
+        ..VerifyCounts::default()
     };
-    let (text, has_findings) = told(false, &[], &ending(counts));
+    let (text, has_findings) = report(false, &[], &ending(counts));
     assert_eq!(
         text,
         "3,000 metrics on 2 nodes, 3,001 copies read, 1,546,400 points: all in place.\n"
@@ -84,44 +84,50 @@ fn all_in_place_is_one_line() {
 
 #[test]
 fn findings_are_grouped_and_say_what_to_do_next() {
-    let counts =
-        Counts { metrics: 20, in_place: 7, copies: 33, points: 9, changed: 1, ..Counts::default() };
+    let counts = VerifyCounts {
+        metrics: 20,
+        in_place: 7,
+        copies: 33,
+        points: 9,
+        changed: 1,
+        ..VerifyCounts::default()
+    };
     let mut ending = ending(counts);
     ending.sample = Some("a sample of 1%, --seed 42".into());
     let text = "3 deleted copies not yet confirmed".to_owned();
     ending.remarks.push(Remark { node: "b:4242".into(), text, is_finding: false });
-    let (text, has_findings) = told(false, &findings(), &ending);
+    let (text, has_findings) = report(false, &findings(), &ending);
     insta::assert_snapshot!(text);
     assert!(has_findings);
 }
 
-/// The state between a copy and the delete of its sources: nothing is lost if the sources go.
+/// The state between a copy and the delete of its sources: deleting the sources loses nothing.
 #[test]
 fn where_owners_have_all_that_misplaced_copies_have_it_is_said() {
     const SAID: &str = "No misplaced copy has a point that its owner lacks.";
-    let counts = Counts { metrics: 12, ..Counts::default() };
+    let counts = VerifyCounts { metrics: 12, ..VerifyCounts::default() };
     let findings = findings();
-    let (text, _) = told(false, &findings[..12], &ending(counts));
+    let (text, _) = report(false, &findings[..12], &ending(counts));
     assert!(text.contains(SAID), "{text}");
-    assert!(!told(false, &findings, &ending(counts)).0.contains(SAID));
+    assert!(!report(false, &findings, &ending(counts)).0.contains(SAID));
     let gone = finding("m", "a:4242", What::Missing);
-    assert!(!told(false, &[&findings[..12], &[gone]].concat(), &ending(counts)).0.contains(SAID));
+    assert!(!report(false, &[&findings[..12], &[gone]].concat(), &ending(counts)).0.contains(SAID));
     let broken_off = Ending { broken_off: Some("b is away".into()), ..ending(counts) };
-    assert!(!told(false, &findings[..12], &broken_off).0.contains(SAID));
+    assert!(!report(false, &findings[..12], &broken_off).0.contains(SAID));
 }
 
 #[test]
 fn the_json_is_one_document_with_every_finding() {
-    let counts = Counts { metrics: 20, in_place: 7, ..Counts::default() };
+    let counts = VerifyCounts { metrics: 20, in_place: 7, ..VerifyCounts::default() };
     for findings in [findings(), Vec::new()] {
-        let (text, _) = told(true, &findings, &ending(counts));
+        let (text, _) = report(true, &findings, &ending(counts));
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["findings"].as_array().unwrap().len(), findings.len());
         assert_eq!(value["summary"]["all_in_place"], findings.is_empty());
         let misplaced = if findings.is_empty() { 0 } else { 12 };
         assert_eq!(value["summary"]["kinds"]["misplaced"]["metrics"], misplaced);
     }
-    let (text, _) = told(true, &findings(), &ending(counts));
+    let (text, _) = report(true, &findings(), &ending(counts));
     let line = text.lines().find(|line| line.contains("lacks")).unwrap();
     assert_eq!(
         line.trim_end_matches(','),
@@ -141,13 +147,13 @@ fn owners_that_differ_fail_only_where_that_was_asked_for() {
     }
 }
 
-/// An operator who reads "all in place" reads no further.
+/// An operator who reads "all in place" does not read any further.
 #[test]
 fn a_list_of_differences_never_stands_below_all_in_place() {
-    let counts = Counts { metrics: 3, in_place: 3, differ: 1, ..Counts::default() };
+    let counts = VerifyCounts { metrics: 3, in_place: 3, differ: 1, ..VerifyCounts::default() };
     let differ = What::ReplicasDiffer { other: "b:4242".into(), points: 1, archives: Vec::new() };
     let (text, has_findings) =
-        told(false, &[finding("m", "a:4242", differ.clone())], &ending(counts));
+        report(false, &[finding("m", "a:4242", differ.clone())], &ending(counts));
     assert!(!has_findings && !text.contains("all in place"), "{text}");
     assert!(
         text.contains(": every copy is where it belongs, but copies of 1 metric differ.\n"),
@@ -155,7 +161,7 @@ fn a_list_of_differences_never_stands_below_all_in_place() {
     );
     assert!(text.contains("  a:4242: m: lacks 1 point that the owner b:4242 has\n"), "{text}");
     assert!(text.contains("bucky heal -h a:4242 --points"), "{text}");
-    let (text, _) = told(true, &[finding("m", "a:4242", differ)], &ending(counts));
+    let (text, _) = report(true, &[finding("m", "a:4242", differ)], &ending(counts));
     assert!(text.contains("\"all_in_place\":false"), "{text}");
 }
 
@@ -166,12 +172,13 @@ fn layouts_that_differ_are_counted_by_their_pair_with_an_example() {
         layout: layout.into(),
         others: "60s:30d,1h:5y, average, xff 0.5".into(),
     };
-    let mut findings: Vec<Finding> = (0..1_500)
+    let mut findings: Vec<MetricFinding> = (0..1_500)
         .map(|number| finding(&format!("m{number}"), "a:4242", layouts("60s:1d, average, xff 0.5")))
         .collect();
     findings.push(finding("odd", "a:4242", layouts("60s:30d,1h:5y, sum, xff 0.5")));
-    let counts = Counts { metrics: 1_501, in_place: 1_501, differ: 1_501, ..Counts::default() };
-    let (text, has_findings) = told(false, &findings, &ending(counts));
+    let counts =
+        VerifyCounts { metrics: 1_501, in_place: 1_501, differ: 1_501, ..VerifyCounts::default() };
+    let (text, has_findings) = report(false, &findings, &ending(counts));
     assert!(!has_findings, "{text}");
     let lines = "1,501 metrics whose copies have different schemas:\n  \
         1,500 copies: owner 60s:1d, average, xff 0.5; other copy 60s:30d,1h:5y, average, xff 0.5. \
@@ -179,7 +186,7 @@ fn layouts_that_differ_are_counted_by_their_pair_with_an_example() {
         1 copy: owner 60s:30d,1h:5y, sum, xff 0.5; other copy 60s:30d,1h:5y, average, xff 0.5. \
         For example odd on a:4242 and b:4242\n\n";
     assert!(text.contains(lines), "{text}");
-    let (text, _) = told(true, &findings, &ending(counts));
+    let (text, _) = report(true, &findings, &ending(counts));
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["findings"], serde_json::json!([]));
     let pair = &value["summary"]["layouts"][0];
@@ -197,8 +204,8 @@ fn points_without_place_are_a_failure_that_says_which_archive_is_missing_or_shor
     };
     let archives = vec![archive(60, true), archive(3600, false)];
     let what = What::NoPlace { other: "b:4242".into(), points: 20, archives };
-    let counts = Counts { metrics: 1, ..Counts::default() };
-    let (text, has_findings) = told(false, &[finding("m", "a:4242", what)], &ending(counts));
+    let counts = VerifyCounts { metrics: 1, ..VerifyCounts::default() };
+    let (text, has_findings) = report(false, &[finding("m", "a:4242", what)], &ending(counts));
     assert!(has_findings);
     let line = "a:4242: m: has no place for 20 points of b:4242 (10 of the 60 s archive, which is shorter here, \
         1800000000 to 1800036000; 10 of the 3600 s archive, which is not here, 1800000000 to 1800036000)\n";
@@ -209,19 +216,21 @@ fn points_without_place_are_a_failure_that_says_which_archive_is_missing_or_shor
 fn advice_repeats_the_nodes_that_are_to_be_drained() {
     let drained: Vec<DaemonAddr> =
         ["c:4242", "d:4242"].iter().map(|host| host.parse().unwrap()).collect();
-    let ending =
-        Ending { drained: &drained, ..ending(Counts { metrics: 12, ..Counts::default() }) };
-    let (text, _) = told(false, &findings(), &ending);
+    let ending = Ending {
+        drained: &drained,
+        ..ending(VerifyCounts { metrics: 12, ..VerifyCounts::default() })
+    };
+    let (text, _) = report(false, &findings(), &ending);
     assert!(text.contains("owners: bucky rebalance -h a:4242 c:4242 d:4242\n"), "{text}");
     assert!(text.contains("bucky rebalance -h a:4242 --replace-corrupt c:4242 d:4242"), "{text}");
 }
 
 #[test]
 fn what_was_broken_off_is_never_all_in_place() {
-    let mut ending = ending(Counts { metrics: 5, in_place: 5, ..Counts::default() });
+    let mut ending = ending(VerifyCounts { metrics: 5, in_place: 5, ..VerifyCounts::default() });
     ending.broken_off = Some("cannot reach b:4242".into());
-    let (text, _) = told(false, &[], &ending);
+    let (text, _) = report(false, &[], &ending);
     assert!(text.ends_with(": ended early: cannot reach b:4242.\n"), "{text}");
-    let (text, _) = told(true, &[], &ending);
+    let (text, _) = report(true, &[], &ending);
     assert!(text.contains("\"all_in_place\":false") && text.contains("\"complete\":false"));
 }

@@ -1,8 +1,8 @@
-//! The words of a report: headings, remarks, and what an operator does next.
+//! The texts of a report: headings, remarks, and next steps.
 
-use super::{Counts, Ending, KindCount, Remark, What, some};
+use super::{Ending, KindCount, Remark, VerifyCounts, What, some};
 
-/// What stands above the findings of the kind with this number.
+/// The heading above the findings of the kind with this number.
 pub(super) fn heading(number: usize, count: &KindCount) -> String {
     let metrics = some(count.metrics, "metric", "metrics");
     let copies = some(count.copies, "copy", "copies");
@@ -26,9 +26,9 @@ pub(super) fn heading(number: usize, count: &KindCount) -> String {
     }
 }
 
-/// What a reader has to know beside the findings.
+/// The notes beside the findings.
 pub(super) fn notes(ending: &Ending<'_>) -> Vec<String> {
-    let Counts { changed, compressed, .. } = ending.counts;
+    let VerifyCounts { changed, compressed, .. } = ending.counts;
     let note = |remark: &Remark| match remark.text.contains(&remark.node) {
         true => remark.text.clone(),
         false => format!("{}: {}", remark.node, remark.text),
@@ -49,10 +49,10 @@ pub(super) fn notes(ending: &Ending<'_>) -> Vec<String> {
     notes
 }
 
-/// What an operator does about it. `has` tells whether something of a kind was found.
+/// What an operator does next; `has` says whether there are findings of a kind.
 pub(super) fn next_steps(ending: &Ending<'_>, has: impl Fn(&str) -> bool) -> Vec<String> {
     let seed = ending.seed;
-    // Nodes that are not in the ring are drained only if they are named.
+    // Drained nodes are not in the ring, so the command must name them.
     let drained: String = ending.drained.iter().map(|host| format!(" {host}")).collect();
     let mut steps = Vec::new();
     if has("misplaced") {

@@ -1,13 +1,14 @@
-//! What nodes tell of their own files: what is believed of it, and what is read instead.
+//! Digests that nodes report of their own files: which are believed, and which are not and lead to a
+//! comparison of contents.
 
 use super::*;
 
-/// As [`node`], with the route for digests, whose answers are as they should be.
-fn telling(host: &'static str, files: &[(&str, Vec<u8>)]) -> Node {
+/// Like [`node`], with a route for digests that answers correctly.
+fn with_digests(host: &'static str, files: &[(&str, Vec<u8>)]) -> Node {
     answering(host, files, |lines| Reply::lines(&lines))
 }
 
-/// The same with the answers that `answer` makes of these.
+/// Like [`with_digests`], with the answers changed by `answer`.
 fn answering(
     host: &'static str,
     files: &[(&str, Vec<u8>)],
@@ -16,7 +17,7 @@ fn answering(
     Node { digests: Some(Box::new(answer)), ..node(host, files) }
 }
 
-/// Has the node fail where it is asked for contents.
+/// Makes the node fail if it is asked for contents.
 fn never_sends(mut node: Node) -> Node {
     node.hook = Box::new(|_| Some(Reply::status(400)));
     node
@@ -35,12 +36,12 @@ async fn copies_of_one_content_or_with_the_same_points_are_not_sent() {
         content
     };
     let files = |value| vec![(same.as_str(), file(&[1, 2])), (other.as_str(), changed(value))];
-    let nodes = [telling(hosts[0], &files(1.0)), telling(hosts[1], &files(2.0))];
+    let nodes = [with_digests(hosts[0], &files(1.0)), with_digests(hosts[1], &files(2.0))];
     let seed = cluster(nodes.map(never_sends).into()).await;
     let (outcome, data, people) = verify(&seed, &["-j"]).await;
     assert_eq!(outcome, Outcome::SomeFailed, "{data}{people}");
     let report: serde_json::Value = serde_json::from_str(&data).unwrap();
-    let told: Vec<(&str, &str, &str)> = report["findings"]
+    let reported: Vec<(&str, &str, &str)> = report["findings"]
         .as_array()
         .unwrap()
         .iter()
@@ -49,7 +50,7 @@ async fn copies_of_one_content_or_with_the_same_points_are_not_sent() {
     let stray = |owner: usize| format!("{}:{}", hosts[1 - owner], seed.port());
     let expected =
         [("misplaced", same.as_str(), &*stray(1)), ("misplaced", other.as_str(), &*stray(owner))];
-    assert_eq!(told, expected, "{data}");
+    assert_eq!(reported, expected, "{data}");
     let summary = &report["summary"];
     assert_eq!([&summary["copies"], &summary["points"]], [4, 14], "{data}");
 }
@@ -59,8 +60,8 @@ async fn copies_that_differ_are_sent_and_compared_point_by_point() {
     let hosts = ["127.0.72.1", "127.0.72.2"];
     let name = name_of(&hosts, 1);
     let nodes = vec![
-        telling(hosts[0], &[(&name, file(&[1, 2, 9]))]),
-        telling(hosts[1], &[(&name, file(&[1]))]),
+        with_digests(hosts[0], &[(&name, file(&[1, 2, 9]))]),
+        with_digests(hosts[1], &[(&name, file(&[1]))]),
     ];
     let (outcome, data, people) = verify(&cluster(nodes).await, &["-j"]).await;
     assert_eq!(outcome, Outcome::SomeFailed, "{data}{people}");
@@ -73,8 +74,10 @@ async fn copies_that_differ_are_sent_and_compared_point_by_point() {
 async fn a_node_that_does_not_know_the_route_is_read_and_so_is_what_lies_beside_it() {
     let hosts = ["127.0.73.1", "127.0.73.2"];
     let name = name_of(&hosts, 1);
-    let nodes =
-        vec![telling(hosts[0], &[(&name, file(&[1, 2]))]), node(hosts[1], &[(&name, file(&[1]))])];
+    let nodes = vec![
+        with_digests(hosts[0], &[(&name, file(&[1, 2]))]),
+        node(hosts[1], &[(&name, file(&[1]))]),
+    ];
     let (outcome, data, people) = verify(&cluster(nodes).await, &["-j"]).await;
     assert_eq!(outcome, Outcome::SomeFailed, "{data}{people}");
     assert!(data.contains("\"kind\":\"lacks\""), "{data}");
@@ -114,7 +117,8 @@ async fn an_answer_about_something_else_is_never_taken_for_agreement() {
 async fn a_single_copy_in_place_is_read_by_its_node_and_found_corrupt_there() {
     let mut damaged = file(&[1]);
     damaged.truncate(300);
-    let only = never_sends(telling("127.0.75.1", &[("app.a", damaged), ("app.b", file(&[1]))]));
+    let only =
+        never_sends(with_digests("127.0.75.1", &[("app.a", damaged), ("app.b", file(&[1]))]));
     let (outcome, data, people) = verify(&cluster(vec![only]).await, &[]).await;
     assert_eq!(outcome, Outcome::SomeFailed, "{data}{people}");
     assert!(data.contains("app.a: not a valid Whisper file: archive 0"), "{data}");

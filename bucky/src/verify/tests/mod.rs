@@ -1,4 +1,4 @@
-//! The whole command against daemons that answer as a test tells them to.
+//! The whole command against daemons that answer as a test wants.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ mod digests;
 type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 /// Called before the answer to an archive request, with its number from 0.
 type Hook = Box<dyn Fn(usize) -> Option<Reply> + Send + Sync>;
-/// Makes the answer to a request for digests of the lines that a good daemon would give.
+/// Makes the answer to a request for digests from the lines that a correct daemon would give.
 type Digests = Box<dyn Fn(Vec<DigestLine>) -> Reply + Send + Sync>;
 
 /// A daemon of a test's cluster.
@@ -34,7 +34,7 @@ struct Node {
     /// Names that it lists although it may not have them.
     listed: Vec<String>,
     hook: Hook,
-    /// None where it does not know the route.
+    /// `None` if it does not know the route.
     digests: Option<Digests>,
 }
 
@@ -144,8 +144,8 @@ impl Node {
     }
 }
 
-/// A file with a point at each of these ages, in minutes. They count from one time for all files, so that two of them have
-/// points of the same minutes also where a minute ends between the two.
+/// A file with a point at each of these ages, in minutes. All files count from one time, so that points of
+/// two files fall into the same minutes even if a minute ends between the two calls.
 fn file(ages: &[u32]) -> Vec<u8> {
     let factor = XFilesFactor::new(0.0).unwrap();
     let retentions = ["1m:1d".parse().unwrap()];
@@ -155,7 +155,7 @@ fn file(ages: &[u32]) -> Vec<u8> {
     let newest = *NOW - *NOW % 60;
     let mut slots = vec![[0; 12]; 1440];
     for age in ages {
-        // The base is the newest: older ones lie at the end.
+        // The base is the newest point: older ones are at the end.
         let position = (1440 - *age as usize) % 1440;
         slots[position] = Point { timestamp: newest - age * 60, value: 1.0 }.encode();
     }
@@ -164,7 +164,7 @@ fn file(ages: &[u32]) -> Vec<u8> {
     bytes
 }
 
-/// A name that belongs to the host with this number among `hosts`.
+/// A name that belongs to `hosts[owner]`.
 fn name_of(hosts: &[&str], owner: usize) -> String {
     let ring = Ring::new(document(hosts).to_spec().unwrap()).unwrap();
     let mut names = (0..).map(|number| format!("app.m{number}"));
@@ -179,7 +179,7 @@ async fn verify(seed: &DaemonAddr, words: &[&str]) -> (Outcome, String, String) 
     (run.await.unwrap(), data.text(), people.text())
 }
 
-/// A metric is healed and deleted between the first look and the second.
+/// A metric is healed and deleted between the first reading and the second.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_moves_while_it_is_looked_at_is_not_reported() {
     let hosts = ["127.0.61.1", "127.0.61.2"];
@@ -232,7 +232,7 @@ async fn daemons_of_the_go_tool_are_read_metric_by_metric() {
     assert_eq!(outcome, Outcome::SomeFailed, "{data}{people}");
     let report: serde_json::Value = serde_json::from_str(&data).unwrap();
     let points = |owner: usize| if owner == 0 { 2 } else { 1 };
-    let told: Vec<(&str, &str)> = report["findings"]
+    let reported: Vec<(&str, &str)> = report["findings"]
         .as_array()
         .unwrap()
         .iter()
@@ -240,7 +240,7 @@ async fn daemons_of_the_go_tool_are_read_metric_by_metric() {
         .collect();
     let expected =
         [("unusable", "bad..name"), ("misplaced", shared.as_str()), ("lacks", shared.as_str())];
-    assert_eq!(told, expected, "{data}");
+    assert_eq!(reported, expected, "{data}");
     assert_eq!(report["findings"][2]["points"], points(owner), "{data}");
     assert_eq!(report["summary"]["copies"], 3);
 }

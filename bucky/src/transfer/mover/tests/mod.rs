@@ -1,4 +1,4 @@
-//! The mover against daemons that do what a test wants of them.
+//! The mover against daemons that answer as a test wants.
 
 mod one_by_one;
 
@@ -93,7 +93,7 @@ async fn what_one_owner_refuses_is_named_and_not_deleted() {
     assert_eq!(deletes.lock().unwrap()[0].metrics.len(), 1);
 }
 
-/// D30: points written between copy and delete are gone with the Go tool.
+/// D30: the Go tool loses points that are written between copy and delete.
 #[tokio::test]
 async fn what_changed_meanwhile_is_healed_again_before_it_is_deleted() {
     let pulls = Arc::new(AtomicUsize::new(0));
@@ -194,11 +194,11 @@ async fn a_busy_owner_is_waited_for_and_what_may_pass_is_tried_again() {
     assert_eq!((names(&end), end.failed.len()), (vec!["m".to_owned()], 0));
 }
 
-/// A restart in the middle of a run must not cost what is left of the run.
+/// A restart during a run must not cost the rest of the run.
 #[tokio::test]
 async fn an_owner_that_is_restarted_is_waited_for() {
-    // An address of its own, from which nobody else takes the port meanwhile: no other test listens there, and none connects
-    // from there.
+    // An address of its own, so that no other test can take the port in the meantime: none listens there or
+    // connects from there.
     let spare = std::net::TcpListener::bind("127.0.38.1:0").unwrap();
     let address = spare.local_addr().unwrap().to_string();
     drop(spare);
@@ -236,7 +236,8 @@ async fn an_owner_that_answers_without_end_is_no_owner() {
     assert!(deletes.lock().unwrap().is_empty());
 }
 
-/// A node that is drained as `localhost` is another one to each owner: nothing was moved, and it said all was.
+/// A node that is drained as `localhost` is another node for each owner: nothing was moved, and everything
+/// was reported as done.
 #[tokio::test]
 async fn what_an_owner_does_not_find_at_a_source_that_has_it_is_not_gone() {
     let a = daemon(|request| {
@@ -285,7 +286,7 @@ async fn a_source_that_is_gone_is_no_failure_and_nothing_is_deleted() {
     assert!(deletes.lock().unwrap().is_empty());
 }
 
-/// D29: copies onto themselves are followed by the delete in the Go tool.
+/// D29: the Go tool copies onto the same store and then deletes.
 #[tokio::test]
 async fn nothing_is_moved_onto_its_own_store() {
     let asked = Arc::new(AtomicUsize::new(0));
@@ -307,8 +308,8 @@ fn unix_now() -> u32 {
     u32::try_from(now).unwrap()
 }
 
-/// A Whisper file with points of these ages in minutes. They count from one time for all files, so that two of them have
-/// points of the same minutes also where a minute ends between the two.
+/// A Whisper file with points of these ages in minutes. All files count from one time, so that points of two
+/// files fall into the same minutes even if a minute ends between the two calls.
 pub(super) fn whisper(points: &[u32]) -> Vec<u8> {
     static NOW: LazyLock<u32> = LazyLock::new(unix_now);
     let now = *NOW;
@@ -334,7 +335,7 @@ fn files(name: &str, content: &[u8], mtime: i64) -> GoFiles {
     Arc::new(Mutex::new([(name.to_owned(), (content.to_vec(), mtime))].into()))
 }
 
-/// `bucky heal` is no move: whatever else the run may do, a source that was copied from stays.
+/// `bucky heal` is not a move: a source stays, whatever else the run may do.
 #[tokio::test]
 async fn what_is_brought_stays_at_its_source() {
     let a = daemon(heals_all("x")).await;
@@ -343,8 +344,8 @@ async fn what_is_brought_stays_at_its_source() {
     let (ours, from) = mover(members, true);
     let owner = Arc::clone(ours.fleet.member(0).unwrap());
     let metric: MetricName = "m".parse().unwrap();
-    let brought = ours.bring(&from, &owner, vec![metric.clone()]).await;
-    assert_eq!((brought.done, brought.failed.len()), (vec![metric.clone()], 0));
+    let report = ours.bring(&from, &owner, vec![metric.clone()]).await;
+    assert_eq!((report.done, report.failed.len()), (vec![metric.clone()], 0));
     assert_eq!(ours.records.tally.counts().created, 1);
     assert!(deletes.lock().unwrap().is_empty());
 
@@ -354,8 +355,8 @@ async fn what_is_brought_stays_at_its_source() {
     let a = healing_daemon(Arc::clone(&healed)).await;
     let (ours, from) = mover(vec![FakeMember::v1("a", a), FakeMember::go("b", theirs)], true);
     let owner = Arc::clone(ours.fleet.member(0).unwrap());
-    let brought = ours.bring(&from, &owner, vec![metric.clone()]).await;
-    assert_eq!((brought.done, brought.failed.len()), (vec![metric], 0));
+    let report = ours.bring(&from, &owner, vec![metric.clone()]).await;
+    assert_eq!((report.done, report.failed.len()), (vec![metric], 0));
     assert_eq!(healed.lock().unwrap().len(), 1);
     assert_eq!(files.lock().unwrap().len(), 1, "it was deleted at its source");
 }

@@ -1,4 +1,4 @@
-//! Where daemons of the Go tool take part.
+//! Moves in which Go daemons take part.
 
 use super::*;
 use crate::run::failure_kind::FailureKind;
@@ -18,11 +18,11 @@ async fn a_go_daemons_metric_is_healed_at_ours_and_then_deleted() {
     assert_eq!((mover.records.tally.counts().moved, mover.records.tally.counts().gone), (1, 1));
 }
 
-/// D30, at a Go daemon: what is written after the copy shows in size, time of change or, if it is recent, content.
+/// D30, at a Go daemon: a write after the copy shows in size, modification time or, if it is recent, content.
 #[tokio::test]
 async fn a_go_daemons_metric_that_was_written_to_meanwhile_is_copied_again() {
     let (before, after) = (whisper(&[2, 3]), whisper(&[1, 2, 3]));
-    // The same second: neither size nor time of change tell.
+    // The same second: neither size nor modification time shows it.
     let (theirs, ours) = (files("m", &before, i64::from(unix_now())), GoFiles::default());
     let written = AtomicUsize::new(0);
     let content = after.clone();
@@ -44,8 +44,9 @@ async fn a_go_daemons_metric_that_was_written_to_meanwhile_is_copied_again() {
     assert!(theirs.lock().unwrap().is_empty());
 }
 
-/// Moves `m` from a Go daemon with this clock, of which it was last written `age` seconds before; a write after the read of
-/// this number adds `later` seconds to its time of change. Gives how often it was read, and what the owner has.
+/// Moves `m` from a Go daemon with this clock; `m` was last written `age` seconds earlier. A write after this
+/// number of reads adds `later` seconds to its modification time. Returns how often it was read, and what the
+/// owner has.
 async fn move_written(
     clock: Option<SystemTime>,
     age: i64,
@@ -77,7 +78,8 @@ fn hours_ago(hours: u64) -> Option<SystemTime> {
     Some(SystemTime::now() - Duration::from_secs(hours * 3600))
 }
 
-/// The time of change is by the daemon's clock, and the run may take long: what counts is how long before the copy it was.
+/// The modification time is by the daemon's clock, and the run may take long. What counts is how long before
+/// the copy it was.
 #[tokio::test]
 async fn a_write_to_a_go_daemons_metric_after_its_copy_is_never_lost() {
     for (clock, age, written_after, later) in [
@@ -87,14 +89,14 @@ async fn a_write_to_a_go_daemons_metric_after_its_copy_is_never_lost() {
         (hours_ago(2), 30, 1, 0),
         (None, 0, 1, 0),
         (None, 7200, 1, 0),
-        // Written in a second that is still to come.
+        // Written in a second in the future.
         (hours_ago(0), -5, 1, 0),
-        // While it is read once more, before it is deleted.
+        // While it is read again, before it is deleted.
         (hours_ago(0), 30, 2, 31),
         (None, 30, 2, 31),
         (hours_ago(0), 0, 2, 0),
         (None, 0, 2, 0),
-        // It had rested, so that any write shows.
+        // It had not been written to for long, so any write shows.
         (hours_ago(0), 7200, 1, 7200),
     ] {
         let (_, content) = move_written(clock, age, written_after, later).await;
@@ -109,7 +111,7 @@ async fn a_go_daemons_metric_that_had_rested_is_read_once() {
     }
 }
 
-/// `--rest` is by the daemon's clock as well.
+/// `--rest` also goes by the daemon's clock.
 #[tokio::test]
 async fn a_go_daemons_metric_that_is_in_use_by_its_own_clock_stays() {
     let two_minutes = Duration::from_secs(120);
@@ -158,7 +160,7 @@ async fn a_go_daemon_that_takes_all_is_a_destination() {
     assert!(from.lock().unwrap().is_empty());
 }
 
-/// D45: the Go tool stores, and sends on, anything.
+/// D45: the Go tool stores anything, and sends it on.
 #[tokio::test]
 async fn what_is_no_whisper_file_is_not_sent_on() {
     let (from, to) = (files("m", b"29 bytes of text and no more.", 1_000), GoFiles::default());

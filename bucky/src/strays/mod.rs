@@ -1,11 +1,14 @@
-//! The metrics that a node should not hold, read page by page in the order of their names.
+//! The misplaced metrics of a node, read page by page in the order of their names.
 //!
-//! A daemon with `/v1` and our ring is asked what it misplaces, and its answer is held against our own ring: a
-//! daemon that was started anew with another ring meanwhile must not be believed. Of any other node the whole list
-//! is read, and placed here.
+//! A daemon with `/v1` and our ring is asked for its misplaced metrics, and its answer is checked against our
+//! ring: the daemon may have been restarted with another ring in the meantime. Of any other node the whole
+//! list is read and placed here.
 //!
-//! What such a daemon calls unplaceable (tagged files named by the hash of a series that it does not know) is read beside
-//! what it misplaces, and placed here where our series has them.
+//! A daemon calls tagged files unplaceable if they are named by the hash of a series that it does not know.
+//! These are read beside its misplaced metrics, and placed here if our `--series` knows the series.
+
+mod ahead;
+mod method;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,94 +19,63 @@ use bucky_ring::{Node, Ring};
 use bucky_whisper::MetricName;
 use tokio::sync::mpsc;
 
-use crate::cluster::DaemonKind;
+use self::ahead::ListAhead;
+pub(crate) use self::method::StrayMethod;
 use crate::inventory::{self, PageFilter};
 use crate::output::Output;
 use crate::patience;
 use crate::placement::{self, NoPlace, Series};
 
-/// How a node's strays are found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// It is asked, as this host of the ring (or as what it calls itself).
-    Asked { host: Option<String> },
-    /// Its list is read page by page and placed here. It is no host of the ring: all of it is astray.
-    PlacedHere,
-    /// A Go daemon's list is read whole and placed here. It is this host of the ring, or none.
-    GoPlacedHere { host: Option<String> },
-    /// All that its list has goes to these nodes of the ring, wherever they would have it.
-    Whole { to: Vec<usize> },
-    /// The same of a Go daemon.
-    GoWhole { to: Vec<usize> },
-}
-
-impl How {
-    /// For a node that is `host` of the ring, or what it calls itself.
-    pub(crate) fn of_member(kind: DaemonKind, host: Option<String>) -> Self {
-        if kind.finds_misplaced() { Self::Asked { host } } else { Self::GoPlacedHere { host } }
-    }
-
-    /// For a node that is not in the ring: everything it has belongs elsewhere.
-    pub(crate) fn of_stranger(kind: DaemonKind) -> Self {
-        if kind.pages_its_list() { Self::PlacedHere } else { Self::GoPlacedHere { host: None } }
-    }
-
-    /// For a node of which everything goes to these nodes of the ring.
-    pub(crate) fn whole(kind: DaemonKind, to: Vec<usize>) -> Self {
-        if kind.pages_its_list() { Self::Whole { to } } else { Self::GoWhole { to } }
-    }
-}
-
-/// What is read of a node.
+/// What is read from a node.
 #[derive(Clone, Debug)]
 pub(crate) struct StrayQuery {
-    /// How it is found.
-    pub(crate) how: How,
-    /// Where things belong.
+    /// How the metrics are found.
+    pub(crate) how: StrayMethod,
+    /// The ring that places them.
     pub(crate) ring: Arc<Ring>,
     /// The series that are known by their hash.
     pub(crate) series: Series,
-    /// Only metrics in whose name this is found.
+    /// Only metrics whose name matches this.
     pub(crate) regex: Option<String>,
     /// Only metrics after this one.
     pub(crate) after: Option<MetricName>,
     /// Names asked for in one request: see [`inventory::page_len`].
     pub(crate) page: usize,
-    /// With the length of each file, where the node can tell it at once.
+    /// Whether to ask for the length of each file, if the node can report it with the list.
     pub(crate) with_bytes: bool,
-    /// Names that begin with this are each node's own, where we place.
+    /// Names with this prefix are local metrics; used where a list is placed here.
     pub(crate) local_prefix: Option<String>,
 }
 
-/// A metric that lies on the wrong node.
+/// A misplaced metric.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct MisplacedMetric {
     /// The metric.
     pub(crate) metric: MetricName,
-    /// Its owners, the first copy first: indices into the ring's nodes.
+    /// Its owners, the first copy first: indexes of the ring's nodes.
     pub(crate) owners: Vec<usize>,
-    /// The length of its file, where it was told.
+    /// The length of its file, if the node reported it.
     pub(crate) bytes: Option<u64>,
 }
 
-/// What a list has.
+/// An entry of a node's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    /// A metric that lies on the wrong node.
-    Stray(Found),
-    /// A tagged file that has no place.
+    /// A misplaced metric.
+    Stray(MisplacedMetric),
+    /// An unplaceable tagged file.
     Unplaceable(String),
-    /// A name that no metric has: only Go daemons list such.
+    /// A path that is not a metric's name: only Go daemons list such paths.
     Unusable { name: String, reason: String },
 }
 
-/// Why a node's strays cannot be read to their end.
+/// The reason why a node's misplaced metrics cannot be read to their end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StrayError {
-    /// The node does not answer as it should.
+    /// The request failed.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// It places by another ring than ours.
+    /// The node places by another ring than ours.
     #[error(
         "{addr} places {metric} on {theirs}, but by the ring of -h it belongs to {ours}; was {addr} restarted \
          with another ring?"
@@ -111,7 +83,7 @@ pub(crate) enum StrayError {
     OtherRing { addr: DaemonAddr, metric: MetricName, theirs: String, ours: String },
 }
 
-/// Strays being read from one node; one page ahead of what is taken.
+/// The misplaced metrics of one node, read one page ahead.
 pub(crate) struct StrayListing {
     pages: mpsc::Receiver<Result<Vec<Item>, StrayError>>,
     page: VecDeque<Item>,
@@ -122,19 +94,19 @@ impl StrayListing {
     pub(crate) fn begin(daemon: Daemon, query: StrayQuery, output: Arc<Output>) -> Self {
         let (sender, pages) = mpsc::channel(1);
         tokio::spawn(async move {
-            let reading = Reading { daemon, query, output, sender };
+            let reading = StrayReader { daemon, query, output, sender };
             if let Err(error) = reading.run().await {
-                // Where nobody listens any more, nobody needs to know.
+                // If the receiver is gone, nothing needs the error.
                 let _ = reading.sender.send(Err(error)).await;
             }
         });
         Self { pages, page: VecDeque::new() }
     }
 
-    /// The next item; none at the end.
+    /// The next item, or `None` at the end.
     ///
     /// # Errors
-    /// [`StrayError`] once, where the list cannot be read to its end.
+    /// [`StrayError`], once, if the list cannot be read to its end.
     pub(crate) async fn next(&mut self) -> Result<Option<Item>, StrayError> {
         while self.page.is_empty() {
             match self.pages.recv().await {
@@ -146,27 +118,27 @@ impl StrayListing {
     }
 }
 
-struct Reading {
+struct StrayReader {
     daemon: Daemon,
     query: StrayQuery,
     output: Arc<Output>,
     sender: mpsc::Sender<Result<Vec<Item>, StrayError>>,
 }
 
-impl Reading {
+impl StrayReader {
     async fn run(&self) -> Result<(), StrayError> {
         match &self.query.how {
-            How::Asked { host } => self.asked(host.clone()).await,
-            How::PlacedHere | How::Whole { .. } => self.placed().await,
-            How::GoPlacedHere { host } => self.go_placed(host.as_deref()).await,
-            How::GoWhole { .. } => self.go_placed(None).await,
+            StrayMethod::Asked { host } => self.asked(host.clone()).await,
+            StrayMethod::PlacedHere | StrayMethod::Whole { .. } => self.placed().await,
+            StrayMethod::GoPlacedHere { host } => self.go_placed(host.as_deref()).await,
+            StrayMethod::GoWhole { .. } => self.go_placed(None).await,
         }
     }
 
     async fn asked(&self, host: Option<String>) -> Result<(), StrayError> {
         let after = self.query.after.as_ref().map(MetricName::to_string);
-        let mut misplaced = Ahead::after(after.clone());
-        let mut unplaceable = Ahead::after(after);
+        let mut misplaced = ListAhead::after(after.clone());
+        let mut unplaceable = ListAhead::after(after);
         loop {
             if misplaced.is_wanted() {
                 self.read_misplaced(host.as_deref(), &mut misplaced).await?;
@@ -174,7 +146,7 @@ impl Reading {
             if unplaceable.is_wanted() {
                 self.read_unplaceable(host.as_deref(), &mut unplaceable).await?;
             }
-            let items = Ahead::merge(&mut misplaced, &mut unplaceable);
+            let items = ListAhead::merge(&mut misplaced, &mut unplaceable);
             let is_last = misplaced.is_done() && unplaceable.is_done();
             if self.sender.send(Ok(items)).await.is_err() || is_last {
                 return Ok(());
@@ -185,7 +157,7 @@ impl Reading {
     async fn read_misplaced(
         &self,
         host: Option<&str>,
-        ahead: &mut Ahead,
+        ahead: &mut ListAhead,
     ) -> Result<(), StrayError> {
         let limit = self.query.page;
         let query = MisplacedQuery {
@@ -198,7 +170,7 @@ impl Reading {
         };
         let page = || async { self.daemon.misplaced(&query).await?.collect_at_most(limit).await };
         let page: Vec<MisplacedLine> =
-            patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
+            patience::ask(&self.daemon, page, |error| self.report_wait(error)).await?;
         let names = page.iter().map(|line| line.metric.as_str());
         inventory::in_order(&self.daemon, paths::V1_MISPLACED, query.after.as_deref(), names)?;
         let next = page.last().filter(|_| page.len() >= limit);
@@ -212,12 +184,12 @@ impl Reading {
     async fn read_unplaceable(
         &self,
         host: Option<&str>,
-        ahead: &mut Ahead,
+        ahead: &mut ListAhead,
     ) -> Result<(), StrayError> {
         let filter = PageFilter { regex: self.query.regex.as_deref(), unplaceable: true };
         let (after, limit) = (ahead.after.clone(), self.query.page);
         let page = || inventory::stat_page(&self.daemon, filter, after.as_deref(), limit);
-        let page = patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
+        let page = patience::ask(&self.daemon, page, |error| self.report_wait(error)).await?;
         ahead.go_on(page.next);
         for line in page.entries {
             let name = line.metric.to_string();
@@ -226,10 +198,10 @@ impl Reading {
         Ok(())
     }
 
-    /// What the daemon says, if our ring says the same.
+    /// The daemon's line, if our ring agrees with it.
     fn checked(&self, line: MisplacedLine) -> Result<Item, StrayError> {
         let ring = &self.query.ring;
-        let known = self.query.series.with_told(line.series.as_deref());
+        let known = self.query.series.with_reported(line.series.as_deref());
         let owners = match placement::owners(ring, &known, line.metric.as_str()) {
             Ok(owners) => owners,
             Err(_) => return Ok(Item::Unplaceable(line.metric.to_string())),
@@ -247,7 +219,7 @@ impl Reading {
                 ours: ours.join(", "),
             });
         }
-        Ok(Item::Stray(Found { metric: line.metric, owners, bytes: line.bytes }))
+        Ok(Item::Stray(MisplacedMetric { metric: line.metric, owners, bytes: line.bytes }))
     }
 
     async fn placed(&self) -> Result<(), StrayError> {
@@ -256,7 +228,7 @@ impl Reading {
             let filter = PageFilter { regex: self.query.regex.as_deref(), unplaceable: false };
             let page =
                 || inventory::stat_page(&self.daemon, filter, after.as_deref(), self.query.page);
-            let page = patience::ask(&self.daemon, page, |error| self.tell_wait(error)).await?;
+            let page = patience::ask(&self.daemon, page, |error| self.report_wait(error)).await?;
             let items = page
                 .entries
                 .into_iter()
@@ -294,23 +266,23 @@ impl Reading {
         Ok(())
     }
 
-    /// The metric as a stray; none where it is local, or lies on one of its owners, on `host`. `told` is the series that the
-    /// daemon says its file is named by.
+    /// The metric as an item. `None` if it is local, or if `host` is one of its owners. `reported` is the
+    /// series that the daemon reported for its file.
     fn place(
         &self,
         metric: MetricName,
         bytes: Option<u64>,
         host: Option<&str>,
-        told: Option<String>,
+        reported: Option<String>,
     ) -> Option<Item> {
-        if let How::Whole { to } | How::GoWhole { to } = &self.query.how {
-            return Some(Item::Stray(Found { metric, owners: to.clone(), bytes }));
+        if let StrayMethod::Whole { to } | StrayMethod::GoWhole { to } = &self.query.how {
+            return Some(Item::Stray(MisplacedMetric { metric, owners: to.clone(), bytes }));
         }
         let is_local = |prefix: &String| prefix.is_empty() || metric.as_str().starts_with(prefix);
         if self.query.local_prefix.as_ref().is_some_and(is_local) {
             return None;
         }
-        let known = self.query.series.with_told(told.as_deref());
+        let known = self.query.series.with_reported(reported.as_deref());
         let owners = match placement::owners(&self.query.ring, &known, metric.as_str()) {
             Ok(owners) => owners,
             Err(NoPlace::Unplaceable(name) | NoPlace::NoName(name)) => {
@@ -320,62 +292,11 @@ impl Reading {
         let is_home = placement::hosts(&self.query.ring, &owners)
             .into_iter()
             .any(|owner| Some(owner) == host);
-        (!is_home).then_some(Item::Stray(Found { metric, owners, bytes }))
+        (!is_home).then_some(Item::Stray(MisplacedMetric { metric, owners, bytes }))
     }
 
-    fn tell_wait(&self, error: &ClientError) {
+    fn report_wait(&self, error: &ClientError) {
         self.output.say(format_args!("Results from {} not available. Sleeping.", error.addr()));
-    }
-}
-
-/// A list that is read page by page beside another one: what was read of it and not yet taken.
-struct Ahead {
-    items: VecDeque<(String, Option<Item>)>,
-    /// Where the next page begins.
-    after: Option<String>,
-    is_begun: bool,
-}
-
-impl Ahead {
-    fn after(after: Option<String>) -> Self {
-        Self { items: VecDeque::new(), after, is_begun: false }
-    }
-
-    /// Whether its next page is to be read.
-    fn is_wanted(&self) -> bool {
-        self.items.is_empty() && !self.is_over()
-    }
-
-    fn is_over(&self) -> bool {
-        self.is_begun && self.after.is_none()
-    }
-
-    fn is_done(&self) -> bool {
-        self.items.is_empty() && self.is_over()
-    }
-
-    /// A page was read; the next one begins after `after`.
-    fn go_on(&mut self, after: Option<String>) {
-        (self.after, self.is_begun) = (after, true);
-    }
-
-    fn push(&mut self, name: String, item: Option<Item>) {
-        self.items.push_back((name, item));
-    }
-
-    /// What was read of both, in the order of the names, as far as nothing can come in between.
-    fn merge(one: &mut Self, other: &mut Self) -> Vec<Item> {
-        let mut items = Vec::new();
-        loop {
-            let next = match (one.items.front(), other.items.front()) {
-                (Some((first, _)), Some((second, _))) if second < first => &mut *other,
-                (Some(_), Some(_)) => &mut *one,
-                (Some(_), None) if other.is_over() => &mut *one,
-                (None, Some(_)) if one.is_over() => &mut *other,
-                _ => return items,
-            };
-            items.extend(next.items.pop_front().and_then(|(_, item)| item));
-        }
     }
 }
 
@@ -387,7 +308,7 @@ mod tests {
     use crate::fake_daemon::{Reply, daemon};
     use bucky_api::{Client, Timeouts};
 
-    /// Reads from a daemon that answers every request with `page`, and gives how it ended.
+    /// Reads from a daemon that answers every request with `page`; returns how many items came, or the error.
     async fn read(page: Vec<MisplacedLine>) -> Result<usize, StrayError> {
         let addr = daemon(move |request| match request.parameter("unplaceable") {
             Some(_) => Reply::ok(""),
@@ -397,7 +318,7 @@ mod tests {
         let daemon = Client::new(Timeouts::default()).unwrap().daemon(addr);
         let ring = Arc::new(Ring::new(document(&["a"]).to_spec().unwrap()).unwrap());
         let query = StrayQuery {
-            how: How::Asked { host: Some("b".into()) },
+            how: StrayMethod::Asked { host: Some("b".into()) },
             ring,
             series: Series::default(),
             regex: None,
@@ -446,7 +367,7 @@ mod tests {
         assert!(error.contains("more than"), "{error}");
     }
 
-    /// The daemon was started with another ring after the plan was made.
+    /// The daemon was restarted with another ring after the plan was made.
     #[tokio::test]
     async fn owners_that_our_ring_does_not_name_are_not_believed() {
         let error = read(page(0..3, "b")).await.unwrap_err();
