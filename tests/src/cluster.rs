@@ -1,4 +1,4 @@
-//! A cluster of daemons on loopback addresses of its own.
+//! A cluster of daemons on its own loopback addresses.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,11 @@ use crate::node::{Launch, Node};
 use crate::program::{Finished, Running};
 use crate::{Gate, Link, LinkSpec, tree, wait};
 
-/// The port of a carbon in the rings; nobody listens there.
+/// The port of a carbon in the rings; no process listens on it.
 const CARBON_PORT: u16 = 2003;
-/// The commands that leave a reserve of the destinations' room.
+/// The commands that keep a reserve of free space on the destinations.
 const BULK: [&str; 5] = ["rebalance", "heal", "copy", "backfill", "backfill2"];
-/// How many of a daemon's last lines a failed test shows.
+/// How many of a daemon's last log lines a failed test shows.
 const LOG_LINES: usize = 150;
 
 /// The programs under test.
@@ -33,7 +33,7 @@ pub struct Programs {
     pub buckyd: &'static str,
 }
 
-/// What cluster is wanted.
+/// The cluster that a test needs.
 #[derive(Clone, Debug)]
 pub struct ClusterPlan {
     programs: Programs,
@@ -86,7 +86,7 @@ impl ClusterPlan {
         self
     }
 
-    /// Whose arithmetic counts where relays differ.
+    /// The relay whose arithmetic is used if the relays differ.
     #[must_use]
     pub fn relay(mut self, relay: Relay) -> Self {
         self.relay = Some(relay);
@@ -100,14 +100,14 @@ impl ClusterPlan {
         self
     }
 
-    /// All daemons are started with this flag, too; it counts before the plan's own.
+    /// Starts all daemons with this flag too. It comes after the plan's own flags, so it wins.
     #[must_use]
     pub fn flag(mut self, flag: &str, value: &str) -> Self {
         self.flags.extend([flag.to_owned(), value.to_owned()]);
         self
     }
 
-    /// The same with a flag that has no value.
+    /// Starts all daemons with this flag, which has no value.
     #[must_use]
     pub fn switch(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
@@ -121,14 +121,14 @@ impl ClusterPlan {
         self
     }
 
-    /// Puts a link between all nodes, and between them and `bucky`; no node of this cluster has a gate.
+    /// Puts a link between all nodes, and between them and `bucky`. No node of this cluster may have a gate.
     #[must_use]
     pub fn link(mut self, link: LinkSpec) -> Self {
         self.link = Some(link);
         self
     }
 
-    /// The cluster with its daemons running.
+    /// The cluster, with its daemons running.
     #[track_caller]
     pub fn start(self) -> TestCluster {
         let mut cluster = self.lay();
@@ -136,7 +136,7 @@ impl ClusterPlan {
         cluster
     }
 
-    /// The cluster with no daemon running yet.
+    /// The cluster, with no daemon running yet.
     pub fn lay(self) -> TestCluster {
         let network = Network::free(u8::try_from(self.nodes).unwrap());
         let folder = tempfile::Builder::new().prefix("bucky-test-").tempdir().unwrap();
@@ -172,7 +172,7 @@ impl ClusterPlan {
         TestCluster { nodes, ring, network, plan: self, link, folder }
     }
 
-    /// The members of a ring of these hosts.
+    /// The members of a ring with these hosts.
     fn members(&self, hosts: &[String]) -> Vec<String> {
         let of_host = |host: &String| match self.instances.as_slice() {
             [] => vec![format!("{host}:{CARBON_PORT}")],
@@ -207,12 +207,12 @@ impl ClusterPlan {
         let relay = self.relay.map(|relay| ("--relay", relay.to_string()));
         let own = own.into_iter().chain(relay);
         let own = own.flat_map(|(flag, value)| [flag.to_owned(), value]);
-        // Of a flag that is given twice the last counts.
+        // If a flag is given twice, the last one wins.
         own.chain(self.flags.iter().cloned()).chain(members.iter().cloned()).collect()
     }
 }
 
-/// A cluster; its daemons end with it.
+/// A cluster. Its daemons stop when it is dropped.
 #[derive(Debug)]
 pub struct TestCluster {
     nodes: Vec<Node>,
@@ -238,7 +238,7 @@ impl TestCluster {
         &self.nodes[number]
     }
 
-    /// The same, to start or stop it.
+    /// The node with this number, to start or stop it.
     pub fn node_mut(&mut self, number: usize) -> &mut Node {
         &mut self.nodes[number]
     }
@@ -251,7 +251,7 @@ impl TestCluster {
     /// The link between its nodes.
     ///
     /// # Panics
-    /// Where the cluster was planned without.
+    /// If the cluster was planned without a link.
     pub fn link(&self) -> &Link {
         self.link.as_ref().expect("the plan of this cluster has a link")
     }
@@ -266,12 +266,12 @@ impl TestCluster {
         &self.nodes
     }
 
-    /// The ring that the daemons were told.
+    /// The ring of the daemons.
     pub fn ring(&self) -> &Ring {
         &self.ring
     }
 
-    /// A ring of the first nodes only: that of a time before the cluster grew.
+    /// A ring of only the first nodes, as before the cluster grew.
     pub fn ring_of_first(&self, nodes: usize) -> Ring {
         let hosts: Vec<String> = self.nodes[..nodes].iter().map(|node| node.host.clone()).collect();
         self.plan.ring(&self.plan.members(&hosts))
@@ -290,18 +290,19 @@ impl TestCluster {
         names.filter(|name| self.owners(name)[0] == owner).take(count).collect()
     }
 
-    /// One such name.
+    /// One name, beginning with `stem`, whose first owner is the node `owner`.
     pub fn name_owned_by(&self, owner: usize, stem: &str) -> String {
         self.names_owned_by(owner, stem, 1).remove(0)
     }
 
-    /// Lays down `count` metrics of all layouts where `ring` has them, all copies the same, as if all were written in one
-    /// second: what is as old as an archive reaches back would otherwise be in one copy and not in the next.
+    /// Writes `count` metrics of all layouts to their owners in `ring`, with equal copies. All points are
+    /// written as of the same second: otherwise a point at the end of a retention might be in one copy and
+    /// not in the next.
     pub fn scatter(&self, count: usize, ring: &Ring) {
         self.scatter_some(0..count, ring);
     }
 
-    /// The same, with the metrics of these numbers.
+    /// Like [`Self::scatter`], for the metrics with these numbers.
     pub fn scatter_some(&self, numbers: Range<usize>, ring: &Ring) {
         let now = metrics::now();
         for number in numbers {
@@ -315,8 +316,8 @@ impl TestCluster {
         }
     }
 
-    /// Lays down those of the metrics with these numbers that the node `owner` owns, and every `nth` of them, on that node as well:
-    /// with other points, and by other layouts.
+    /// Of the metrics with these numbers that the node `owner` owns, writes every `nth` one on that node too,
+    /// with other points and layouts.
     pub fn scatter_others(&self, numbers: Range<usize>, owner: usize, nth: usize) {
         let now = metrics::now();
         let owned =
@@ -333,7 +334,7 @@ impl TestCluster {
         self.nodes.iter().position(|node| node.host == host).expect("a host of this cluster")
     }
 
-    /// Another address of a node's daemon, as long as the gate that is returned stands.
+    /// Opens another address for a node's daemon, until the returned gate is dropped.
     pub fn alias_of(&self, number: usize) -> Gate {
         Gate::open(self.network.alias(host_number(number)), self.nodes[number].addr)
     }
@@ -349,12 +350,12 @@ impl TestCluster {
         self.start_bucky_at(&self.nodes[0].addr(), args)
     }
 
-    /// The same on the cluster that the daemon at `addr` tells of.
+    /// Like [`Self::start_bucky`], with the address of the daemon that names the ring.
     pub fn start_bucky_at(&self, addr: &str, args: &[&str]) -> Running {
         Running::start(self.command_at(addr, args))
     }
 
-    /// `bucky` with these arguments on the cluster, to be started.
+    /// The command that runs `bucky` with these arguments on the cluster.
     pub fn command(&self, args: &[&str]) -> Command {
         self.command_at(&self.nodes[0].addr(), args)
     }
@@ -364,7 +365,7 @@ impl TestCluster {
         let mut bucky = Command::new(self.plan.programs.bucky);
         bucky.arg(command).arg("-h").arg(addr);
         if BULK.contains(command) && !rest.contains(&"--reserve") {
-            // The disk that the tests run on may be as full as carbon's should never be.
+            // The disk of the tests may be fuller than a carbon's should ever be.
             bucky.args(["--reserve", "0"]);
         }
         bucky.args(rest);
@@ -388,7 +389,7 @@ impl TestCluster {
         format!("http://{}{path}", self.nodes[number].addr)
     }
 
-    /// Asks a node for `path`.
+    /// Requests `path` from a node.
     #[track_caller]
     pub fn get(&self, number: usize, path: &str) -> Answer {
         Http::new().get(&self.url(number, path))
@@ -405,7 +406,7 @@ impl TestCluster {
         self.folder.path().join(name)
     }
 
-    /// The ring document, as a file.
+    /// A file with the ring document.
     pub fn ring_file(&self) -> PathBuf {
         let path = self.path("ring.json");
         std::fs::write(&path, RingDocument::from_spec("test", self.ring.spec()).to_json()).unwrap();
@@ -421,14 +422,15 @@ impl TestCluster {
         self.nodes.iter().map(|node| (node.host.clone(), node.prefix())).collect()
     }
 
-    /// When each metric's file was written last, on every node: as long as it is the same, nobody writes.
+    /// The modification time of every metric's file, on every node: while it stays the same, no process
+    /// writes.
     pub fn written(&self) -> Vec<(PathBuf, Option<SystemTime>)> {
         let of_node = |node: &Node| {
             let paths = node.metrics().into_iter().map(|name| node.path(&name));
             paths.collect::<Vec<PathBuf>>()
         };
         let files = self.nodes.iter().flat_map(of_node);
-        // One may have gone since it was listed.
+        // A file may have disappeared since it was listed.
         let written = |path: &PathBuf| path.metadata().and_then(|file| file.modified()).ok();
         let with_time = |path: PathBuf| {
             let time = written(&path);
@@ -439,52 +441,54 @@ impl TestCluster {
 
     /// Waits until no daemon has a tombstone.
     #[track_caller]
-    pub fn wait_until_buried(&self) {
+    pub fn wait_until_no_tombstones(&self) {
         wait::until("all tombstones are gone", || {
             self.nodes.iter().all(|node| tree::tombstones(&node.prefix()).is_empty())
         });
     }
 
-    /// Waits until the tombstones are gone, and then wants every metric with its owners and nowhere else, every
-    /// point of `before` in the owners' files, and nothing below any prefix that does not belong there.
+    /// Waits until the tombstones are gone. Then checks that every metric is on its owners and nowhere else,
+    /// that every point of `before` is in the owners' files, and that nothing below any prefix does not
+    /// belong there.
     ///
     /// # Panics
-    /// Where it is not so.
+    /// If any of these does not hold.
     #[track_caller]
     pub fn assert_all_in_place(&self, before: &Ledger) {
-        self.assert_all_in_place_beside(before, []);
+        self.assert_all_in_place_except(before, []);
     }
 
-    /// The same beside metrics that others keep account of. Gives how many points were looked for.
+    /// The same check, except for metrics whose points the caller checks itself. Returns how many points were
+    /// checked.
     ///
     /// # Panics
-    /// Where it is not so.
+    /// If the check fails.
     #[track_caller]
-    pub fn assert_all_in_place_beside<'m>(
+    pub fn assert_all_in_place_except<'m>(
         &self,
         before: &Ledger,
         others: impl IntoIterator<Item = &'m MetricName>,
     ) -> u64 {
-        self.wait_until_buried();
+        self.wait_until_no_tombstones();
         let findings = before.compare(&self.ledger().without(others), &self.ring);
         assert!(findings.problems.is_empty(), "{}", listed(&findings.problems));
         assert!(findings.points > 0, "no point was looked at");
-        self.assert_no_strays();
+        self.assert_nothing_unexpected();
         findings.points
     }
 
-    /// Wants nothing below any prefix that does not belong there. Folders that a move has emptied are removed a moment
-    /// after their last tombstone.
+    /// Checks that nothing below any prefix does not belong there. Folders that a move has emptied are
+    /// removed a moment after their last tombstone.
     ///
     /// # Panics
-    /// Where there is something.
+    /// If something remains.
     #[track_caller]
-    pub fn assert_no_strays(&self) {
-        let strays = || -> Vec<PathBuf> {
-            self.nodes.iter().flat_map(|node| tree::strays(&node.prefix())).collect()
+    pub fn assert_nothing_unexpected(&self) {
+        let unexpected_files = || -> Vec<PathBuf> {
+            self.nodes.iter().flat_map(|node| tree::unexpected_files(&node.prefix())).collect()
         };
-        let gone = wait::within(wait::LIMIT, || strays().is_empty().then_some(()));
-        assert!(gone.is_some(), "does not belong there: {:?}", strays());
+        let gone = wait::within(wait::LIMIT, || unexpected_files().is_empty().then_some(()));
+        assert!(gone.is_some(), "does not belong there: {:?}", unexpected_files());
     }
 }
 
@@ -498,10 +502,10 @@ impl Drop for TestCluster {
     }
 }
 
-/// Wants a node's folder to be as `marks` has it.
+/// Checks that a node's folder is still as in `marks`.
 ///
 /// # Panics
-/// Where anything in it has changed.
+/// If anything in it has changed.
 #[track_caller]
 pub fn assert_untouched(marks: &std::collections::BTreeMap<PathBuf, tree::Mark>, prefix: &Path) {
     let now = tree::marks(prefix);

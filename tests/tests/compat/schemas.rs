@@ -1,7 +1,8 @@
-//! Two nodes whose storage schemas differ, through every command that fills, moves or deletes.
+//! Two nodes with different storage schemas, in every command that fills, moves or deletes.
 //!
-//! The rule that each story holds: a point that a source had is in the owner's file, in an archive of its own resolution; or
-//! its source is still there and the command says so and exits with 1; or the operator has said what may become of it.
+//! Each test holds the same rule. A point that a source had is in the owner's file, in an archive of its own
+//! resolution; or its source still exists and the command reports that and exits with 1; or the operator has
+//! decided what to do with it.
 
 use std::collections::BTreeSet;
 
@@ -11,18 +12,18 @@ use bucky_whisper::Aggregation;
 
 use crate::cluster;
 
-/// What the cluster's schemas say.
+/// The layout by the cluster's schemas.
 const LONG: Layout =
     Layout { retentions: "1m:6h,10m:2d", aggregation: Aggregation::Average, x_files_factor: 0.0 };
-/// What the carbon of a node without them makes.
+/// The layout that a carbon without these schemas creates.
 const SHORT: Layout =
     Layout { retentions: "1m:1h", aggregation: Aggregation::Average, x_files_factor: 0.5 };
-/// Coarser, and reaching farther back.
+/// Coarser, with a longer retention.
 const COARSE: Layout =
     Layout { retentions: "10m:2d", aggregation: Aggregation::Average, x_files_factor: 0.0 };
 const KEPT: &str = "points have no place at the owner";
 
-/// Metrics of the second node, each also on the first, as other schemas made them.
+/// Metrics of the second node that the first node has too, with another layout.
 fn laid(count: usize, source: &Layout, owner: &Layout) -> (TestCluster, Vec<String>) {
     let cluster = cluster(2).flag("--tombstone-grace", "1").lay();
     let names = cluster.names_owned_by(1, "web.hits", count);
@@ -38,7 +39,7 @@ fn lay(cluster: &TestCluster, names: &[String], source: &Layout, owner: &Layout)
     }
 }
 
-/// The points of a metric's file on a node, by resolution and time; none where there is no file.
+/// The points of a metric's file on a node, by resolution and time; empty if there is no file.
 fn points(cluster: &TestCluster, node: usize, name: &str) -> BTreeSet<(u32, u32)> {
     let ledger = cluster.ledger();
     let of_step = |step: u32| {
@@ -48,7 +49,7 @@ fn points(cluster: &TestCluster, node: usize, name: &str) -> BTreeSet<(u32, u32)
     [60, 600].into_iter().flat_map(of_step).collect()
 }
 
-/// Wants every point of `before`, by metric, at the owner or still at the source.
+/// Checks that every point of `before`, by metric, is at the owner or still at the source.
 #[track_caller]
 fn assert_accounted_for(cluster: &TestCluster, before: &[(String, BTreeSet<(u32, u32)>)]) {
     for (name, before) in before {
@@ -57,7 +58,7 @@ fn assert_accounted_for(cluster: &TestCluster, before: &[(String, BTreeSet<(u32,
         let now = now();
         let lost: Vec<_> = before
             .difference(&there)
-            // What has expired since.
+            // Points that have expired since.
             .filter(|(step, t)| t + step * if *step == 60 { 360 } else { 288 } > now)
             .collect();
         assert!(lost.is_empty(), "{name}: {} points are gone: {lost:?}", lost.len());
@@ -79,7 +80,9 @@ fn layout_of(cluster: &TestCluster, name: &str) -> String {
 
 #[track_caller]
 fn assert_kept(run: Finished, cluster: &TestCluster, names: &[String]) {
-    run.assert_code(1).assert_tells(KEPT).assert_tells("source 60s:6h,10m:2d, owner 60s:1h");
+    run.assert_code(1)
+        .assert_stderr_has(KEPT)
+        .assert_stderr_has("source 60s:6h,10m:2d, owner 60s:1h");
     assert_eq!(are_there(cluster, 0, names), names.len(), "the sources stay");
     assert!(tree::tombstones(&cluster.node(0).prefix()).is_empty());
 }
@@ -90,7 +93,8 @@ fn rebalance_keeps_the_sources_and_tells_pairs_of_schemas_not_metrics() {
     cluster.start();
     let before = sources(&cluster, &names);
     let plan = cluster.bucky(&["rebalance", "--no-op"]).assert_code(0);
-    plan.assert_says(KEPT).assert_says("20 metrics: source 60s:6h,10m:2d, owner 60s:1h");
+    plan.assert_stdout_has(KEPT)
+        .assert_stdout_has("20 metrics: source 60s:6h,10m:2d, owner 60s:1h");
     let run = cluster.bucky(&["rebalance"]);
     assert!(!run.stderr.contains(&format!("bucky: {}:", names[3])), "one line a cause: {run}");
     assert_kept(run, &cluster, &names);
@@ -110,27 +114,27 @@ fn reshape_gives_the_owners_the_archives_of_both_and_then_the_sources_go() {
     cluster.start();
     let before = sources(&cluster, &names);
     let run = cluster.bucky(&["rebalance", "--on-schema-difference", "reshape"]).assert_code(0);
-    run.assert_tells("the owners' files were reshaped");
-    cluster.wait_until_buried();
+    run.assert_stderr_has("the owners' files were reshaped");
+    cluster.wait_until_no_tombstones();
     assert_eq!(are_there(&cluster, 0, &names), 0);
     assert!(names.iter().all(|name| layout_of(&cluster, name) == "60s:6h,10m:2d"));
     assert_accounted_for(&cluster, &before);
     cluster.bucky(&["verify", "-f"]).assert_code(0);
-    cluster.assert_no_strays();
+    cluster.assert_nothing_unexpected();
 }
 
 #[test]
 fn coarsen_says_what_is_kept_as_averages_and_keeps_the_source_of_what_is_not() {
     let fine = Layout { retentions: "1m:6h", ..LONG };
     let (mut cluster, names) = laid(5, &fine, &COARSE);
-    // Nothing coarser stands for what this one lacks.
+    // No coarser point covers the ones that this one lacks.
     let short = cluster.name_owned_by(1, "short");
     lay(&cluster, std::slice::from_ref(&short), &fine, &SHORT);
     cluster.start();
     let run = cluster.bucky(&["rebalance", "--on-schema-difference", "coarsen"]).assert_code(1);
-    run.assert_tells("points are kept as 10m averages")
-        .assert_tells("1 failed: 1 of another schema");
-    cluster.wait_until_buried();
+    run.assert_stderr_has("points are kept as 10m averages")
+        .assert_stderr_has("1 failed: 1 of another schema");
+    cluster.wait_until_no_tombstones();
     assert_eq!(are_there(&cluster, 0, &names), 0);
     assert!(cluster.node(0).has(&short));
     for name in &names {
@@ -143,16 +147,16 @@ fn points_are_given_up_only_after_their_number_was_said_and_confirmed() {
     let (mut cluster, names) = laid(4, &LONG, &SHORT);
     cluster.start();
     let unconfirmed = cluster.bucky(&["rebalance", "--on-schema-difference", "drop"]);
-    unconfirmed.assert_code(2).assert_tells("will be lost").assert_tells("--yes");
+    unconfirmed.assert_code(2).assert_stderr_has("will be lost").assert_stderr_has("--yes");
     assert_eq!(are_there(&cluster, 0, &names), 4);
     let run =
         cluster.bucky(&["rebalance", "--on-schema-difference", "drop", "--yes"]).assert_code(0);
-    run.assert_tells("points were lost");
-    cluster.wait_until_buried();
+    run.assert_stderr_has("points were lost");
+    cluster.wait_until_no_tombstones();
     assert_eq!(are_there(&cluster, 0, &names), 0);
 }
 
-/// Points that a metric got before it went quiet still stand in the ring of the owner's shorter archive, served to nobody.
+/// Points from before the metric stopped are still stored in the owner's shorter ring, but are never read.
 #[test]
 fn what_is_left_in_the_owners_ring_does_not_stand_for_the_sources_points() {
     let long = Layout { retentions: "1m:30d", ..SHORT };
@@ -184,12 +188,12 @@ fn what_is_left_in_the_owners_ring_does_not_stand_for_the_sources_points() {
     cluster.start();
     for rule in ["keep", "coarsen"] {
         let run = cluster.bucky(&["rebalance", "--on-schema-difference", rule]).assert_code(1);
-        run.assert_tells("600 points have no place at the owner");
+        run.assert_stderr_has("600 points have no place at the owner");
         assert_eq!(are_there(&cluster, 0, &names), 2, "{rule}");
     }
     cluster.bucky(&["verify"]).assert_code(1);
     cluster.bucky(&["rebalance", "--on-schema-difference", "reshape"]).assert_code(0);
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     for name in &names {
         let ledger = cluster.ledger();
         let there = ledger.archive(name, cluster.node(1).host(), 60).unwrap_or_default().len();
@@ -197,7 +201,7 @@ fn what_is_left_in_the_owners_ring_does_not_stand_for_the_sources_points() {
     }
 }
 
-/// Each of two copies alone would find no file at the owner, so that nothing seems to be given up.
+/// For each of two copies alone the owner has no file, so that nothing seems to be given up.
 #[test]
 fn no_more_points_are_given_up_than_were_confirmed() {
     let mut cluster = cluster(3).flag("--tombstone-grace", "1").lay();
@@ -216,11 +220,11 @@ fn no_more_points_are_given_up_than_were_confirmed() {
             let points = ledger.archive(name, cluster.node(node).host(), 60).unwrap_or_default();
             points.iter().filter(|point| point.timestamp < long_ago).count()
         };
-        assert!((0..3).map(old).sum::<usize>() > 100, "{name}: nobody was asked");
+        assert!((0..3).map(old).sum::<usize>() > 100, "{name}: no question was asked");
     }
 }
 
-/// What was created whole has nothing that anybody gave up, whatever the run was told.
+/// If a file was created complete, no points were given up, whatever the flags of the run.
 #[test]
 fn a_tombstone_of_a_run_that_drops_waits_where_the_owners_file_was_made_anew() {
     let mut cluster = cluster(2).flag("--tombstone-grace", "3").lay();
@@ -260,7 +264,7 @@ fn a_second_copy_with_other_retentions_is_not_given_up_for_the_first() {
         assert!(long_ago(1) + long_ago(2) >= 230, "{name}");
     }
     cluster.bucky(&["rebalance", "--on-schema-difference", "reshape"]).assert_code(0);
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     assert_eq!(cluster.node(1).metrics(), Vec::<String>::new());
 }
 
@@ -278,7 +282,7 @@ fn copy_delete_and_backfill2_delete_keep_what_has_no_place() {
     assert_accounted_for(&cluster, &before);
     let reshape = [&copy[..], &["--on-schema-difference", "reshape"]].concat();
     cluster.bucky(&reshape).assert_code(0);
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     assert_eq!(are_there(&cluster, 0, &names), 0);
     assert_accounted_for(&cluster, &before);
 }
@@ -294,7 +298,7 @@ fn backfill_under_new_names_says_what_has_no_place() {
     let map = cluster.path("map.json");
     std::fs::write(&map, serde_json::json!({ old.as_str(): new }).to_string()).unwrap();
     let map = map.to_str().unwrap();
-    cluster.bucky(&["backfill", map]).assert_code(1).assert_tells(KEPT);
+    cluster.bucky(&["backfill", map]).assert_code(1).assert_stderr_has(KEPT);
     cluster.bucky(&["backfill", "--on-schema-difference", "reshape", map]).assert_code(0);
     assert_eq!(layout_of(&cluster, &new), "60s:6h,10m:2d");
 }
@@ -305,12 +309,12 @@ fn heal_says_which_owners_cannot_hold_what_the_others_have() {
     let names: Vec<String> = (0..5).map(|number| format!("twice.m{number}")).collect();
     lay(&cluster, &names, &LONG, &SHORT);
     cluster.start();
-    cluster.bucky(&["heal", "--points"]).assert_code(1).assert_tells(KEPT);
+    cluster.bucky(&["heal", "--points"]).assert_code(1).assert_stderr_has(KEPT);
     let reshape = ["heal", "--points", "--on-schema-difference", "reshape"];
     cluster.bucky(&reshape).assert_code(0);
     assert!(names.iter().all(|name| layout_of(&cluster, name) == "60s:6h,10m:2d"));
     let unconfirmed = cluster.bucky(&["heal", "--points", "--on-schema-difference", "drop"]);
-    unconfirmed.assert_code(2).assert_tells("--yes");
+    unconfirmed.assert_code(2).assert_stderr_has("--yes");
 }
 
 #[test]
@@ -330,9 +334,9 @@ fn restore_says_what_has_no_place_and_reshapes_where_that_is_asked_for() {
         .status();
     assert!(tar.unwrap().success());
     let archive = archive.to_str().unwrap();
-    cluster.bucky(&["restore", archive]).assert_code(1).assert_tells(KEPT);
+    cluster.bucky(&["restore", archive]).assert_code(1).assert_stderr_has(KEPT);
     let reshape = ["restore", "--on-schema-difference", "reshape", archive];
-    cluster.bucky(&reshape).assert_code(0).assert_tells("Restore complete.");
+    cluster.bucky(&reshape).assert_code(0).assert_stderr_has("Restore complete.");
     for (name, before) in &before {
         let owner = points(&cluster, 1, name);
         assert!(before.difference(&owner).count() <= 2, "{name}: all but what has expired");
@@ -346,7 +350,7 @@ fn a_local_fill_with_d_keeps_the_source_whose_points_have_no_place() {
     let (source, owner) = (source.to_str().unwrap(), owner.to_str().unwrap());
     let before = sources(&cluster, &names);
     let run = cluster.bucky_alone(&["fill", "-d", source, owner]).assert_code(1);
-    run.assert_tells("have no place in the destination: the source has 60s:6h,10m:2d");
+    run.assert_stderr_has("have no place in the destination: the source has 60s:6h,10m:2d");
     assert!(cluster.node(0).has(&names[0]));
     let reshape = ["fill", "-d", "--on-schema-difference", "reshape", source, owner];
     cluster.bucky_alone(&reshape).assert_code(0);
@@ -354,7 +358,7 @@ fn a_local_fill_with_d_keeps_the_source_whose_points_have_no_place() {
     assert_accounted_for(&cluster, &before);
 }
 
-/// Carbon makes the owner's file anew by its own schema while the tombstone waits.
+/// Carbon creates the owner's file again with its own schema while the tombstone waits.
 #[test]
 fn a_tombstone_waits_whose_owners_file_was_made_anew_by_another_schema() {
     let mut cluster = cluster(2).flag("--tombstone-grace", "3").lay();
@@ -372,7 +376,7 @@ fn a_tombstone_waits_whose_owners_file_was_made_anew_by_another_schema() {
     });
     assert!(!tree::tombstones(&cluster.node(0).prefix()).is_empty());
     std::fs::remove_file(&owner).unwrap();
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     let there = points(&cluster, 1, &name);
     assert!(before.difference(&there).count() <= 2, "all but what has expired");
 }
@@ -385,7 +389,7 @@ fn a_go_owner_with_another_schema_keeps_the_source_too() {
     let _go = GoDaemon::instead_of(&cluster, 1);
     for rule in ["keep", "reshape"] {
         let run = cluster.bucky(&["rebalance", "--on-schema-difference", rule]);
-        run.assert_code(1).assert_tells(KEPT);
+        run.assert_code(1).assert_stderr_has(KEPT);
         assert_eq!(are_there(&cluster, 0, &names), 3);
     }
     assert_accounted_for(&cluster, &before);
@@ -398,7 +402,7 @@ fn a_go_source_whose_points_have_no_place_at_our_owner_is_not_deleted() {
     let before = sources(&cluster, &names);
     let go = GoDaemon::instead_of(&cluster, 0);
     let run = cluster.bucky(&["rebalance"]).assert_code(1);
-    run.assert_tells(KEPT);
+    run.assert_stderr_has(KEPT);
     assert_eq!(are_there(&cluster, 0, &names), 3);
     assert!(go.requests().iter().all(|request| !request.starts_with("DELETE ")));
     assert_accounted_for(&cluster, &before);
@@ -413,7 +417,7 @@ fn a_delete_that_was_never_healed_loses_no_point() {
     let name = cluster.name_owned_by(1, "never.healed");
     let now = now();
     cluster.node(0).write(&name, &LONG, &minutes(now, (0..300).map(f64::from)));
-    // The owner has nearly all of it, and lacks what a sample would hardly meet.
+    // The owner has nearly all points, and lacks those that a sample would probably miss.
     let mut most = minutes(now, (0..300).map(f64::from));
     most.retain(|point| point.timestamp / 60 % 37 != 5);
     cluster.node(1).write(&name, &LONG, &most);
@@ -426,11 +430,11 @@ fn a_delete_that_was_never_healed_loses_no_point() {
         serde_json::json!({"metrics": [{"name": name, "digest": digest, "owners": [owner]}]});
     let answer: http::Answer = cluster.post_json(0, "/v1/delete", &body);
     assert!(answer.text().contains(r#""outcome":"deleted""#), "{}", answer.text());
-    cluster.wait_until_buried();
+    cluster.wait_until_no_tombstones();
     assert_accounted_for(&cluster, &before);
 }
 
-/// A confirmation that names nothing to look for proves nothing, whatever the file is.
+/// A confirmation without any points to look for proves nothing, for any file.
 #[test]
 fn a_confirmation_without_a_question_is_not_complete() {
     let (mut cluster, names) = laid(1, &LONG, &SHORT);
