@@ -4,7 +4,7 @@
 //! `bucky`, and checks the nodes' folders afterwards. Nothing here waits for a fixed time, only for a
 //! condition with a limit ([`wait`]). A failing test shows the logs of its daemons.
 //!
-//! - [`cluster`], [`node`]: daemons with their own addresses and folders, stopped on drop
+//! - [`cluster`], [`node`], [`launch`]: daemons with their own addresses and folders, stopped on drop
 //! - [`clock`]: a daemon with a different clock
 //! - [`crash_point`]: kills a daemon immediately before a chosen system call
 //! - [`gate`]: a proxy before a daemon that holds requests back, cuts it off, and changes its answers
@@ -41,6 +41,7 @@ pub mod go;
 pub mod go_carbon;
 pub mod http;
 pub mod inputs;
+pub mod launch;
 pub mod layout_account;
 pub mod layout_pair;
 pub mod ledger;
@@ -71,10 +72,11 @@ pub use crash_point::CrashPoint;
 pub use gate::{Cut, Fault, Gate};
 pub use go::{GoClient, GoDaemon};
 pub use go_carbon::{GoCarbons, LineReceiver};
+pub use launch::{Injection, Launch};
 pub use ledger::Ledger;
 pub use link::{Link, LinkSpec};
 pub use metrics::Layout;
-pub use node::{Injection, Launch, Node};
+pub use node::Node;
 pub use program::{Finished, Running};
 pub use schema::Schemas;
 pub use steps::{SteppedWhisper, Stop};

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::node::Injection;
+use crate::launch::Injection;
 
 /// The recorded calls: those that change files, make them durable, or send data.
 const RECORDED: &str = "trace=mkdirat,write,writev,pwrite64,pwritev,pwritev2,sendto,sendmsg,fsync,fdatasync,syncfs,\
