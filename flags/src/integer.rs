@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_go_does_not_read_is_refused() {
+    fn integers_that_go_does_not_read_are_refused() {
         for text in [
             "", "-", "+", "abc", "1.5", "1e3", " 1", "1 ", "09", "0x", "0xg", "0b2", "_1", "1_",
             "1__0", "--1", "0x_", "٣",

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_node_is_refused_with_what_was_found() {
+    fn text_that_is_no_node_is_refused_and_quoted() {
         let cases = [
             ("", "the host is empty"),
             (":", "the host is empty"),

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_stands_is_written_as_faketime_reads_it() {
+    fn a_stopped_clock_is_written_as_faketime_reads_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("clock");
         Clock::At(86_461).set(&file);

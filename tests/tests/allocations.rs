@@ -47,7 +47,7 @@ fn the_inner_parts_ask_for_no_more_memory_than_they_need() {
     let _profiler = dhat::Profiler::builder().testing().build();
     look_ups_ask_for_none();
     names_ask_for_themselves();
-    plans_ask_for_what_they_fill();
+    plans_allocate_only_the_slots_that_they_fill();
     streams_use_their_buffers_again();
 }
 
@@ -117,7 +117,7 @@ fn content(now: u32, keep: impl Fn(u32) -> bool) -> Vec<u8> {
     bytes
 }
 
-fn plans_ask_for_what_they_fill() {
+fn plans_allocate_only_the_slots_that_they_fill() {
     let now = metrics::now();
     let source = content(now, |_| true);
     let options = FillOptions { clocks: Clocks::at(now), aggregation_six: AggregationSix::AvgZero };

@@ -20,7 +20,7 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_is_kept_of_the_corpora_breaks_no_rule() {
+fn the_corpora_break_no_rule() {
     for input in INPUTS {
         let folder = fuzz_folder().join("corpus").join(input.name);
         let kept = names_in(&folder);

@@ -110,7 +110,7 @@ fn lookup_prints_what_carbon_lookup_prints() {
 
 /// As with other lists: an invalid line is reported, and the other lines are looked up.
 #[test]
-fn lookup_goes_on_behind_a_line_that_is_no_text() {
+fn lookup_continues_after_a_line_that_is_no_text() {
     let rings = hosts_with_instances();
     let file = rings.folder.path().join("names");
     std::fs::write(&file, b"app.a\n\xff\napp.b\n").unwrap();
@@ -246,7 +246,7 @@ fn stale_prints_what_carbon_stale_prints() {
 
 /// carbonate ends with a stack trace at the first missing file.
 #[test]
-fn stale_tells_files_that_are_missing_and_goes_on() {
+fn stale_reports_missing_files_and_continues() {
     let folder = tempfile::tempdir().unwrap();
     let points = minutes(now(), [1.0]);
     metrics::write(folder.path(), &"there".parse().unwrap(), &MINUTES, &points);

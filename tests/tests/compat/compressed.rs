@@ -20,7 +20,7 @@ fn content(cluster: &TestCluster, node: usize, metric: &str) -> Vec<u8> {
 }
 
 #[test]
-fn compressed_metrics_are_listed_and_served_and_moved_whole() {
+fn compressed_metrics_are_listed_and_served_and_moved_completely() {
     let mut cluster = cluster(2).lay();
     let names = cluster.names_owned_by(1, "packed", 5);
     for (seed, name) in (0..).zip(&names) {

@@ -21,7 +21,7 @@ fn buckyd(args: &[&str]) -> Running {
 }
 
 #[test]
-fn a_line_that_cannot_be_ends_with_the_go_daemons_exit_code_and_says_why() {
+fn a_bad_command_line_ends_with_the_go_daemons_exit_code_and_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let prefix = folder.path().to_str().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -102,7 +102,7 @@ fn d14_sigterm_sigint_and_sighup_stop_in_order_and_sigusr1_is_ignored() {
 
 /// `-b :PORT` and `-b NAME:PORT`; flags that have no effect here are reported in one line each.
 #[test]
-fn the_address_may_be_a_port_or_a_name_and_what_has_no_effect_is_said() {
+fn the_address_may_be_a_port_or_a_name_and_flags_without_effect_are_reported() {
     for host in ["", "localhost"] {
         let folder = tempfile::tempdir().unwrap();
         // The path need not exist.

@@ -56,7 +56,7 @@ fn without_terminal(cluster: &TestCluster, args: &str) -> Finished {
 }
 
 #[test]
-fn delete_takes_a_metric_from_all_that_have_it_and_tells_each_nodes_number() {
+fn delete_takes_a_metric_from_all_nodes_that_have_it_and_prints_each_nodes_count() {
     let cluster = started();
     let [one, two, three] = [0, 1, 2].map(|node| cluster.node(node).addr());
     let run = without_terminal(&cluster, "-noconfirm app.a app.b").assert_code(0).assert_stdout("");
@@ -119,7 +119,7 @@ fn delete_stops_where_the_terminal_is_closed() {
 
 /// If the question cannot be seen, nothing is deleted; here a closed pipe is not a success.
 #[test]
-fn delete_whose_question_nobody_can_see_deletes_nothing_and_fails() {
+fn delete_whose_question_cannot_be_shown_deletes_nothing_and_fails() {
     let cluster = started();
     let mut terminal = Terminal::new();
     terminal.type_in("y\ny\ny\n");
@@ -129,7 +129,7 @@ fn delete_whose_question_nobody_can_see_deletes_nothing_and_fails() {
 }
 
 #[test]
-fn delete_tells_by_its_exit_code_what_failed_though_nobody_reads() {
+fn delete_reports_failures_by_its_exit_code_if_its_output_is_not_read() {
     let cluster = started();
     let mut shell = Command::new("sh");
     shell.args(["-c", &words(&cluster, "-j -noconfirm app.a nobody.has.it")]);
@@ -249,7 +249,7 @@ fn delete_at_a_go_daemon_never_takes_another_metric_for_the_one_that_is_meant() 
 /// A metric that was moved a moment ago is healed again by the node that it was moved from. The delete would
 /// seem to have failed.
 #[test]
-fn delete_tells_of_moved_metrics_that_are_not_confirmed_yet() {
+fn delete_reports_moved_metrics_that_are_not_confirmed_yet() {
     let cluster = cluster(2).flag("--tombstone-grace", "600").start();
     let metric = cluster.name_owned_by(1, "moved");
     cluster.node(0).write(&metric, &MINUTES, &minutes(now(), [1.0]));

@@ -60,7 +60,7 @@ fn list_prints_names_a_line_or_a_json_array_sorted_and_doubles_twice() {
 }
 
 #[test]
-fn list_l_tells_where_each_metric_is() {
+fn list_l_shows_where_each_metric_is() {
     let cluster = jump_cluster(&[(2, "wrong.a")]);
     let [one, two, three] = [0, 1, 2].map(|node| addr(&cluster, node));
     cluster
@@ -75,7 +75,7 @@ fn list_l_tells_where_each_metric_is() {
 
 /// D18: the Go daemon answers `force` with its old list.
 #[test]
-fn list_f_knows_what_was_laid_down_a_moment_ago() {
+fn list_f_knows_files_that_were_created_a_moment_ago() {
     let cluster = jump_cluster(&[]);
     cluster.node(1).put("new.a", SAMPLE);
     cluster.bucky(&["list", "-f", "new.a"]).assert_code(0).assert_stdout("new.a\n");
@@ -83,7 +83,7 @@ fn list_f_knows_what_was_laid_down_a_moment_ago() {
 
 /// D24 has the other usage errors; D19: `list -j` with an invalid expression or list exits 0 with `[]`.
 #[test]
-fn list_refuses_what_cannot_be_read_with_j_too() {
+fn list_refuses_bad_expressions_and_lists_with_j_too() {
     let cluster = jump_cluster(&[]);
     for flags in [&["-r", "a("][..], &["-j", "-r", "a("], &["-r", ""], &["-j", "-r", ""]] {
         cluster.bucky(&[&["list"], flags].concat()).assert_code(2).assert_stdout("");
@@ -184,7 +184,7 @@ fn locate_prints_a_line_a_name_or_one_line_of_json() {
 }
 
 #[test]
-fn inconsistent_tells_where_misplaced_metrics_are() {
+fn inconsistent_shows_where_misplaced_metrics_are() {
     let cluster = cluster(3).algorithm(Algorithm::JumpFnv1a).relay(Relay::Buckytools).start();
     cluster
         .bucky(&["inconsistent"])
@@ -235,7 +235,7 @@ fn stat_prints_size_time_and_name() {
 
 /// D42: the Go tool reports a file that cannot be read as missing.
 #[test]
-fn stat_tells_what_cannot_be_looked_at_apart_from_what_is_missing() {
+fn stat_names_a_metric_that_cannot_be_read_with_the_reason() {
     let cluster = jump_cluster(&[]);
     std::fs::create_dir_all(cluster.node(0).path("a.folder")).unwrap();
     let run = cluster.bucky(&["stat", "a.folder"]).assert_code(1).assert_stdout("");
@@ -243,7 +243,7 @@ fn stat_tells_what_cannot_be_looked_at_apart_from_what_is_missing() {
 }
 
 #[test]
-fn du_tells_its_sum_where_the_go_tool_does_and_prints_it() {
+fn du_logs_its_sum_where_the_go_tool_does_and_prints_it() {
     let cluster = jump_cluster(&[(0, "dup.x"), (1, "dup.x"), (2, "b.c")]);
     let lines = "444 Bytes\n0.00 MiB\n0.00 GiB\n";
     let run = cluster.bucky(&["du", "dup.x", "b.c"]).assert_code(0).assert_stdout(lines);
@@ -263,7 +263,7 @@ fn du_tells_its_sum_where_the_go_tool_does_and_prints_it() {
 
 /// Scripts read it with `bucky du 2>&1 | grep Bytes`.
 #[test]
-fn du_tells_its_sum_once_where_both_streams_are_one() {
+fn du_prints_its_sum_once_if_both_streams_are_the_same() {
     let cluster = jump_cluster(&[(2, "b.c")]);
     let words = format!("exec {} du -h {} b.c 2>&1", crate::PROGRAMS.bucky, addr(&cluster, 0));
     let mut shell = std::process::Command::new("sh");
@@ -277,7 +277,7 @@ fn du_tells_its_sum_once_where_both_streams_are_one() {
 /// D31: names that mean another file, or no file, are never looked up; a newline in a name does not break the
 /// output.
 #[test]
-fn names_of_a_go_daemon_that_mean_another_file_are_told_and_not_looked_up() {
+fn names_of_a_go_daemon_that_mean_another_file_are_reported_and_not_looked_up() {
     let cluster = cluster(1).lay();
     std::fs::create_dir_all(cluster.node(0).prefix()).unwrap();
     for file in ["dot.wsp", ".dot.wsp", "two\nlines.wsp"] {

@@ -89,7 +89,7 @@ fn bucky_modify_checks_all_before_it_touches_anything() {
 }
 
 #[test]
-fn bucky_modify_says_nothing_and_keeps_every_state_before() {
+fn bucky_modify_prints_nothing_and_keeps_every_state_before() {
     let tools = Tools::new();
     let path = laid(&tools);
     let file = File::options().write(true).open(&path).unwrap();

@@ -189,7 +189,7 @@ for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
 
 /// The bytes of carbon's own client.
 #[test]
-fn what_carbons_own_sender_writes_becomes_lines() {
+fn pickles_of_carbons_own_sender_become_lines() {
     let frames = by_python(
         r#"
 import sys
@@ -351,7 +351,7 @@ fn pickles_that_are_too_long_and_senders_that_say_nothing_are_cut_off() {
 }
 
 #[test]
-fn that_senders_have_to_wait_for_others_to_go_is_told() {
+fn the_relay_reports_that_senders_have_to_wait() {
     let (relay, to) = relay(Upstream::anywhere().addr(), &[]);
     let _all: Vec<_> = (0..256).map(|_| TcpStream::connect(to).unwrap()).collect();
     let is_reported =
@@ -409,7 +409,7 @@ fn next_figures(lines: &Receiver<String>, others: &mut BTreeSet<String>) -> Vec<
 }
 
 #[test]
-fn what_cannot_be_relayed_is_refused_at_the_start() {
+fn arguments_that_cannot_work_are_refused_at_the_start() {
     let run = |args: &[&str]| {
         let mut command = Command::new(PROGRAMS.bucky);
         command.arg("pickle-relay").args(args);

@@ -176,7 +176,7 @@ fn bucky_fill_d_keeps_a_source_whose_points_could_not_be_written() {
 
 /// D39: the Go tool panics if a folder cannot be entered. D42: it leaves out unreadable files, and exits 0.
 #[test]
-fn bucky_fill_r_tells_folders_that_it_cannot_read_and_fills_the_rest() {
+fn bucky_fill_r_reports_folders_that_it_cannot_read_and_fills_the_rest() {
     use std::os::unix::fs::PermissionsExt;
     let tools = Tools::new();
     tools.metric("from", "a.one", &[tools.back(1, 1.0)]);
@@ -242,7 +242,7 @@ fn findhash_analyzes_a_ring_and_its_keys_as_the_go_tool_does() {
 
 /// D36: the Go tool panics.
 #[test]
-fn findhash_tells_an_empty_file_and_what_it_cannot_read() {
+fn findhash_reports_an_empty_file_and_an_unreadable_one() {
     let tools = Tools::new();
     for text in ["", "\n", "# nothing\n"] {
         tools.text("ring", text);
@@ -355,7 +355,7 @@ fn bucky_isempty_lists_paths_or_names_of_files_without_points() {
 /// D49: the Go tool finds nothing below `.`, and stops at the first bad file. D19: it exits 0 after a bad
 /// file.
 #[test]
-fn bucky_isempty_walks_the_current_folder_and_goes_on_after_a_bad_file() {
+fn bucky_isempty_walks_the_current_folder_and_continues_after_a_bad_file() {
     let tools = Tools::new();
     tools.metric("", "a.empty", &[]);
     tools.metric("", "z.empty", &[]);
@@ -373,7 +373,7 @@ fn bucky_isempty_walks_the_current_folder_and_goes_on_after_a_bad_file() {
 
 /// D49: the Go tool treats a file with only expired points like one that was never written.
 #[test]
-fn bucky_isempty_tells_old_files_from_those_never_written_to() {
+fn bucky_isempty_distinguishes_old_files_from_those_never_written_to() {
     let tools = Tools::new();
     let old = tools.metric("w", "old", &[]);
     let mut bytes = std::fs::read(&old).unwrap();

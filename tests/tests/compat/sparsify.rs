@@ -136,7 +136,7 @@ fn bucky_sparsify_loses_no_point_of_a_writer_that_does_not_lock() {
 /// D28: the Go tool changes the mode, owner and time of files, skips names that begin with a dot, leaves
 /// `.sparse` files behind when it fails, and always exits 0.
 #[test]
-fn bucky_sparsify_keeps_files_as_they_are_and_tells_what_it_could_not_do() {
+fn bucky_sparsify_keeps_files_as_they_are_and_reports_failures() {
     let tools = Tools::new();
     std::fs::create_dir(tools.path("w")).unwrap();
     let path = tools.path("w/a.wsp");

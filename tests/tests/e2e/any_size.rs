@@ -19,7 +19,7 @@ fn seconds(ages: impl IntoIterator<Item = u32>) -> Vec<Point> {
 
 /// Such files could be neither moved nor archived, although the plan said that they fit.
 #[test]
-fn a_long_file_is_moved_whole_or_filled_and_its_tombstone_goes() {
+fn a_long_file_is_moved_or_filled_completely_and_its_tombstone_goes() {
     let mut cluster: TestCluster = cluster(3).flag("--memory", "96").lay();
     let [new, both, short] =
         ["long.new", "long.both", "short"].map(|stem| cluster.name_owned_by(1, stem));

@@ -141,7 +141,7 @@ fn restored(archive: &Path, metric: &str, expected: &BTreeMap<u32, f64>, now: u3
 
 /// Files without enough space are named with the remedy, and the others are archived and restored.
 #[test]
-fn long_files_without_room_for_their_copies_are_named_and_the_others_go_on() {
+fn long_files_without_space_for_their_copies_are_named_and_the_others_continue() {
     let mut cluster = cluster(1).flag("--memory", "96").lay();
     cluster.node(0).write("a.long", &LONG, &seconds(now(), 1..10, 1.0));
     cluster.node(0).write("b.short", &MINUTES, &minutes(now(), [1.0]));

@@ -9,7 +9,7 @@ use crate::cluster;
 const HOUR: i64 = 3600;
 
 /// A cluster whose last node has just joined the ring. Its daemons do not run yet.
-fn with_strays(nodes: usize) -> TestCluster {
+fn with_misplaced(nodes: usize) -> TestCluster {
     let cluster = cluster(nodes).lay();
     cluster.scatter(60, &cluster.ring_of_first(nodes - 1));
     cluster
@@ -29,7 +29,7 @@ fn refused(cluster: &TestCluster, args: &[&str]) -> bucky_tests::Finished {
 
 #[test]
 fn a_node_whose_clock_is_ahead_is_named_and_nothing_is_deleted_until_it_is_set() {
-    let mut cluster = with_strays(3);
+    let mut cluster = with_misplaced(3);
     cluster.node_mut(2).set_clock(Clock::Ahead(2 * HOUR));
     cluster.start();
     let before = cluster.ledger();
@@ -71,7 +71,7 @@ fn a_copy_that_deletes_is_refused_as_a_rebalance_is() {
 
 #[test]
 fn where_the_nodes_agree_the_clock_of_this_host_is_named() {
-    let mut cluster = with_strays(3);
+    let mut cluster = with_misplaced(3);
     for node in 0..3 {
         cluster.node_mut(node).set_clock(Clock::Ahead(HOUR));
     }
@@ -83,8 +83,8 @@ fn where_the_nodes_agree_the_clock_of_this_host_is_named() {
 }
 
 #[test]
-fn a_clock_that_whisper_cannot_express_is_named_with_what_it_shows() {
-    let mut cluster = with_strays(3);
+fn a_clock_that_whisper_cannot_express_is_named_with_its_time() {
+    let mut cluster = with_misplaced(3);
     cluster.node_mut(1).set_clock(Clock::At(86_400));
     cluster.start();
     let said = format!("the clock of {} shows 1970/01/02", cluster.node(1).addr());
@@ -117,8 +117,8 @@ fn a_clock_that_is_set_in_the_middle_of_a_run_ends_the_deletes() {
 }
 
 #[test]
-fn a_go_daemon_tells_its_clock_by_the_date_of_its_answers() {
-    let mut cluster = with_strays(3);
+fn a_go_daemons_clock_is_read_from_the_date_of_its_answers() {
+    let mut cluster = with_misplaced(3);
     std::fs::create_dir_all(cluster.node(2).prefix()).unwrap();
     for node in 0..2 {
         cluster.node_mut(node).start();

@@ -58,7 +58,7 @@ fn kept(node: &Node) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_source_that_is_no_whole_whisper_file_is_named_with_what_is_wrong_and_never_deleted() {
+fn a_source_that_is_no_complete_whisper_file_is_named_with_the_reason_and_never_deleted() {
     let mut cluster = cluster(2).lay();
     let sound = sound();
     let damaged: Vec<(String, Vec<u8>)> = damages(&sound)

@@ -123,7 +123,7 @@ fn a_daemon_that_is_told_to_stop_finishes_what_runs_and_exits_with_0() {
 }
 
 #[test]
-fn an_interrupt_finishes_what_is_under_way_and_says_how_to_go_on() {
+fn an_interrupt_finishes_the_current_metrics_and_prints_how_to_continue() {
     let (cluster, before, run) = moving();
     run.signal(Signal::INT);
     let ended = run.finish().assert_code(1);
@@ -151,7 +151,7 @@ fn two_operators_who_move_the_same_metrics_at_once_lose_nothing() {
 
 /// The Go tool's state file lists failed jobs as done (D27).
 #[test]
-fn d27_a_journal_lets_the_next_run_go_on_and_has_no_failure_for_done() {
+fn d27_a_journal_lets_the_next_run_continue_and_counts_no_failure_as_done() {
     let mut cluster = cluster(2).lay();
     let names = cluster.names_owned_by(1, "job", 40);
     for name in &names {
@@ -174,7 +174,7 @@ fn d27_a_journal_lets_the_next_run_go_on_and_has_no_failure_for_done() {
 
 /// Temporary files of a killed daemon are removed at its next start.
 #[test]
-fn d14_what_a_killed_daemon_had_under_way_is_cleared_at_its_next_start() {
+fn d14_unfinished_files_of_a_killed_daemon_are_cleared_at_its_next_start() {
     let mut cluster = cluster(1).start();
     cluster.node_mut(0).kill();
     let tmp = cluster.node(0).prefix().join(".bucky/tmp/17");

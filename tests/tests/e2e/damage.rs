@@ -83,7 +83,7 @@ fn a_damaged_file_at_the_owner_is_named_and_neither_copy_is_touched() {
 
 /// Bar 6. With `--ignore-free-space`, because otherwise the plan would refuse.
 #[test]
-fn a_full_destination_is_named_and_what_did_not_fit_stays_whole_at_its_source() {
+fn a_full_destination_is_named_and_metrics_that_did_not_fit_stay_at_their_source() {
     let mut cluster = cluster(2).lay();
     let names = misplaced(&cluster, 40);
     // 17 KiB for each metric, of which two blocks are not holes.
@@ -119,7 +119,7 @@ fn a_full_destination_is_named_and_what_did_not_fit_stays_whole_at_its_source() 
 
 /// Bar 6. For the Go tool such a folder does not exist, and the exit code is 0 (D42).
 #[test]
-fn d42_a_folder_that_cannot_be_read_is_told_and_not_taken_for_empty() {
+fn d42_a_folder_that_cannot_be_read_is_reported_and_not_taken_for_empty() {
     let mut cluster = cluster(2).lay();
     let sound = misplaced(&cluster, 10);
     let hidden = cluster.name_owned_by(1, "hidden.deep");

@@ -138,7 +138,7 @@ fn an_owner_that_cannot_link_files_without_names_any_more_renames_them() {
 
 /// ext4 does this after an error (`errors=remount-ro`).
 #[test]
-fn an_owner_whose_disk_has_become_read_only_is_named_and_the_rest_goes_on() {
+fn an_owner_whose_disk_has_become_read_only_is_named_and_the_rest_continues() {
     let tmp = Injection::eio("openat").error("EROFS").at(".bucky/tmp");
     // The first start empties that folder and so opens it; the second start finds the folder's entry by
     // another call.

@@ -66,7 +66,7 @@ fn the_memory_outlives_restarts_and_a_node_that_is_off_is_named_as_well() {
 }
 
 #[test]
-fn a_memory_that_is_junk_keeps_no_daemon_from_starting() {
+fn an_unreadable_memory_keeps_no_daemon_from_starting() {
     let mut cluster = shrunk(3);
     let memory = cluster.node(0).prefix().join(".bucky/ring");
     let kept = std::fs::read_to_string(&memory).unwrap();
@@ -83,7 +83,7 @@ fn a_memory_that_is_junk_keeps_no_daemon_from_starting() {
 }
 
 #[test]
-fn servers_shows_further_nodes_with_what_waits_there() {
+fn servers_shows_further_nodes_with_their_waiting_metrics() {
     let mut cluster = shrunk(3);
     let (left, owner) = (cluster.node(2).addr(), cluster.node(1).addr());
     let held = cluster.node(2).metrics().len();

@@ -87,7 +87,7 @@ fn a_node_that_left_the_ring_is_drained() {
 }
 
 #[test]
-fn a_drained_node_that_was_told_the_old_ring_is_drained_by_the_new_one() {
+fn a_drained_node_with_the_old_ring_is_drained_by_the_new_one() {
     let mut cluster = cluster(3).in_ring(2).lay();
     cluster.scatter(200, &cluster.ring_of_first(3));
     let third = format!("{}:2003", cluster.node(2).host());
@@ -138,7 +138,7 @@ fn without_delete_the_owners_get_everything_and_the_sources_keep_it() {
 }
 
 #[test]
-fn only_what_was_selected_is_moved() {
+fn only_selected_metrics_are_moved() {
     let cluster = cluster(3).start();
     for (owner, stem) in [(1, "app.one"), (1, "db.one"), (2, "app.two")] {
         let layout = bucky_tests::metrics::MINUTES;

@@ -188,7 +188,7 @@ fn a_node_that_dies_in_the_middle_is_reported_and_the_next_run_finishes() {
 }
 
 #[test]
-fn stopped_once_a_run_says_what_is_left_and_the_next_one_finishes() {
+fn a_stopped_run_reports_the_rest_and_the_next_one_finishes() {
     let mut cluster = cluster(2).replication_factor(2).gate(1).start();
     cluster.scatter(60, cluster.ring());
     let before = cluster.ledger();
@@ -282,7 +282,7 @@ fn a_file_that_carbon_makes_at_the_owner_meanwhile_is_filled_and_not_replaced() 
 
 /// Misplaced copies are left to `rebalance`: they stay, are not copied, and are reported.
 #[test]
-fn what_only_other_nodes_have_is_left_to_rebalance_and_nothing_is_deleted() {
+fn metrics_that_only_other_nodes_have_are_left_to_rebalance_and_nothing_is_deleted() {
     let cluster = cluster(4).replication_factor(2).start();
     let names: Vec<String> = (0..20).map(|number| format!("stray.m{number}")).collect();
     let outside = |name: &String| (0..4).find(|node| !cluster.owners(name).contains(node)).unwrap();
@@ -311,7 +311,7 @@ fn what_only_other_nodes_have_is_left_to_rebalance_and_nothing_is_deleted() {
 }
 
 #[test]
-fn with_one_copy_of_each_metric_there_is_nothing_to_copy_from_and_that_is_said() {
+fn with_one_copy_of_each_metric_heal_reports_that_there_is_no_other_copy() {
     let cluster = cluster(3).start();
     cluster.scatter(30, cluster.ring());
     let lost = cluster.node(1).metrics().remove(0);
@@ -338,7 +338,7 @@ fn rings_that_differ_are_refused_and_nothing_is_touched() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_begun() {
+fn metrics_that_do_not_fit_are_not_begun() {
     let mut cluster = cluster(2).replication_factor(2).lay();
     cluster.node_mut(1).launch(bucky_tests::Launch::OnSmallDisk(100_000));
     let names = cluster.names_owned_by(0, "large", 40);

@@ -46,7 +46,7 @@ fn where_nodes_disagree_the_owners_value_stays() {
 
 /// Single-point gaps, which the Go tool leaves and whose neighbours it overwrites (D8), in all archives.
 #[test]
-fn d8_two_halves_of_a_series_come_out_whole_with_right_roll_ups() {
+fn d8_two_halves_of_a_series_become_complete_with_right_roll_ups() {
     for aggregation in [Aggregation::Sum, Aggregation::Max, Aggregation::Last, Aggregation::Average]
     {
         let layout = Layout { retentions: "1m:6h,10m:2d", aggregation, x_files_factor: 0.0 };

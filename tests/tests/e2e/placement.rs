@@ -111,7 +111,7 @@ fn d7_with_single_a_node_is_worked_with_alone() {
 
 /// The Go tool lists these under names that mean other files: deleting `.dot` deletes `dot`.
 #[test]
-fn d31_files_that_no_name_stands_for_are_counted_and_left_alone() {
+fn d31_files_that_no_name_refers_to_are_counted_and_left_alone() {
     let mut cluster = cluster(2).lay();
     let prefix = cluster.node(0).prefix();
     let whole = MINUTES.empty_file();
@@ -163,7 +163,7 @@ fn d22_a_prefix_that_is_a_link_or_begins_with_a_dot_is_scanned() {
 
 /// The relay hashed the name of the series, not that of its file.
 #[test]
-fn tagged_series_lie_where_their_names_belong() {
+fn tagged_series_are_stored_where_their_names_belong() {
     let cluster = cluster(3).start();
     let metric = (0..)
         .map(|number| format!("_tagged.0a1.b2c.disk_DOT_used;host=db{number};mount=root"))

@@ -8,7 +8,7 @@ use bucky_tests::{Launch, TestCluster, tree};
 use crate::cluster;
 
 /// A cluster with metrics to move, not started.
-fn with_strays(nodes: usize) -> TestCluster {
+fn with_misplaced(nodes: usize) -> TestCluster {
     let cluster = cluster(nodes).lay();
     cluster.scatter(60, &cluster.ring_of_first(nodes - 1));
     cluster
@@ -33,7 +33,7 @@ fn a_ring_that_differs_on_one_node_moves_nothing_and_is_named_field_by_field() {
         ("1", "2", "replication factor 1, there 2"),
         (":2003", ":2004", "port 2003, there 2004"),
     ] {
-        let mut cluster = with_strays(3);
+        let mut cluster = with_misplaced(3);
         let odd = cluster.node(1).addr();
         let member = format!("{}:2003", cluster.node(2).host());
         let (old, new) = match old {
@@ -54,7 +54,7 @@ fn a_ring_that_differs_on_one_node_moves_nothing_and_is_named_field_by_field() {
 /// With a member down every command of the Go tool panics.
 #[test]
 fn d4_an_unreachable_node_is_named_and_nothing_is_moved() {
-    let mut cluster = with_strays(3);
+    let mut cluster = with_misplaced(3);
     cluster.start();
     cluster.node_mut(2).kill();
     let away = cluster.node(2).addr();
@@ -71,7 +71,7 @@ fn d4_an_unreachable_node_is_named_and_nothing_is_moved() {
 /// The Go tool compares the texts of addresses: it deletes all of the node's metrics, with exit code 0.
 #[test]
 fn d29_a_node_is_not_drained_into_itself_under_another_address() {
-    let mut cluster = with_strays(3);
+    let mut cluster = with_misplaced(3);
     cluster.start();
     for node in [0, 2] {
         let alias = cluster.alias_of(node);
@@ -112,7 +112,7 @@ fn d29_two_daemons_on_one_prefix_are_refused() {
 /// Bar 6: a full destination.
 #[test]
 fn a_destination_without_the_room_is_named_before_anything_is_moved() {
-    let mut cluster = with_strays(3);
+    let mut cluster = with_misplaced(3);
     cluster.node_mut(2).launch(Launch::OnSmallDisk(64 * 1024));
     cluster.start();
     let small = cluster.node(2).addr();
@@ -123,7 +123,7 @@ fn a_destination_without_the_room_is_named_before_anything_is_moved() {
 
 #[test]
 fn wrong_usage_exits_with_2_and_touches_nothing() {
-    let mut cluster = with_strays(2);
+    let mut cluster = with_misplaced(2);
     cluster.start();
     for args in [
         &["rebalance", "-w", "0"][..],

@@ -59,7 +59,7 @@ fn a_reserve_is_left_for_carbon_unless_it_is_made_smaller() {
 }
 
 #[test]
-fn a_destination_that_is_full_is_told_once_and_asked_for_nothing_more() {
+fn a_full_destination_is_reported_once_and_asked_for_nothing_more() {
     let (cluster, names) = with_disk(Launch::OnDisk { bytes: 64 * MIB, inodes: 120 }, 600);
     let args = ["rebalance", "--ignore-free-space", "--batch-metrics", "20", "-w", "1"];
     let errors = cluster.path("errors");

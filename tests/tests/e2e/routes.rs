@@ -199,7 +199,7 @@ fn evil_tar(path: &str, content: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_delete_needs_the_digest_of_what_lies_there() {
+fn a_delete_needs_the_digest_of_the_stored_file() {
     let cluster = with_metrics(&["a.one"]);
     cluster.node(0).write("a.two", &MINUTES, &minutes(now(), [9.0]));
     let stream = archive(&cluster, &["a.one"]);
@@ -291,7 +291,7 @@ fn d37_until_the_first_scan_has_ended_the_lists_say_so_and_an_empty_store_is_soo
 }
 
 #[test]
-fn what_cannot_be_understood_is_refused_with_a_message_and_changes_nothing() {
+fn unintelligible_requests_are_refused_with_a_message_and_change_nothing() {
     let cluster = with_metrics(&["a.one"]);
     let marks = tree::marks(&cluster.node(0).prefix());
     for path in [

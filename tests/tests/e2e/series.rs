@@ -243,7 +243,7 @@ fn a_backfill_to_a_hashed_name_goes_to_the_owner_of_its_series() {
 }
 
 #[test]
-fn locate_tells_where_a_hashed_file_belongs_and_how_a_series_is_stored() {
+fn locate_shows_where_a_hashed_file_belongs_and_how_a_series_is_stored() {
     let cluster = cluster(3).start();
     let series = series(5);
     let all = listed(&cluster, "series", &series);

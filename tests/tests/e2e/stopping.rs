@@ -43,7 +43,7 @@ fn interrupt(run: &Running, said: &str) {
 }
 
 #[test]
-fn stopped_once_a_run_ends_with_what_is_under_way_and_begins_nothing_new() {
+fn a_stopped_run_finishes_the_current_metrics_and_begins_nothing_new() {
     let (cluster, before, _) = misplaced(60);
     let mut run = held(&cluster, &[]);
     interrupt(&run, "finishing what is in flight");
@@ -84,7 +84,7 @@ fn pulls(cluster: &TestCluster) -> usize {
 
 /// With `--no-delete` the sources stay, so only the journal shows what is done.
 #[test]
-fn a_journal_keeps_the_next_run_from_doing_again_what_is_done() {
+fn a_journal_keeps_the_next_run_from_repeating_finished_metrics() {
     let (cluster, before, names) = misplaced(100);
     let journal = cluster.path("journal");
     let args = ["--no-delete", "--journal", text(&journal)];

@@ -126,7 +126,7 @@ fn a_source_that_sends_a_byte_now_and_then_is_given_up_and_named() {
 }
 
 #[test]
-fn what_fails_once_is_tried_again_and_comes() {
+fn a_copy_that_fails_once_is_tried_again_and_succeeds() {
     let dribble = Fault::Dribble { after: HEAD, pause: Duration::from_millis(100) };
     for (route, node, fault) in [
         ("POST /v1/archive", 0, Fault::StallAfter(0)),

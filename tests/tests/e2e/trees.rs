@@ -212,7 +212,7 @@ fn linked_folders_that_may_be_followed_take_part_in_a_move_on_their_own_disks() 
 }
 
 #[test]
-fn what_is_mounted_below_the_prefix_is_found_and_takes_part() {
+fn files_on_a_mount_below_the_prefix_are_found_and_take_part() {
     let mut cluster = cluster(2).lay();
     let names = cluster.names_owned_by(1, "stats.in", 6);
     for node in 0..2 {

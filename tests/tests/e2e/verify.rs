@@ -59,7 +59,7 @@ fn a_cluster_in_order_is_said_to_be_so_with_every_copy_and_point_counted() {
 
 /// Before a move it reports exactly the remaining work; after it, nothing.
 #[test]
-fn before_a_move_everything_astray_is_found_and_after_it_all_is_in_place() {
+fn before_a_move_all_misplaced_metrics_are_found_and_after_it_all_is_in_place() {
     let cluster = cluster(4).start();
     cluster.scatter(400, &cluster.ring_of_first(3));
     let misplaced: Vec<String> = cluster
@@ -87,7 +87,7 @@ fn before_a_move_everything_astray_is_found_and_after_it_all_is_in_place() {
 
 /// One finding of each kind, and only those are reported.
 #[test]
-fn everything_that_can_be_wrong_is_told_metric_by_metric_and_nothing_is_touched() {
+fn everything_that_can_be_wrong_is_reported_by_metric_and_nothing_is_touched() {
     let mut cluster = cluster(3).lay();
     cluster.scatter(60, cluster.ring());
     let [misplaced, both, corrupt, cut, sound] =
@@ -147,7 +147,7 @@ fn everything_that_can_be_wrong_is_told_metric_by_metric_and_nothing_is_touched(
 }
 
 #[test]
-fn of_two_copies_one_that_is_missing_fails_and_owners_that_differ_are_told() {
+fn of_two_copies_one_that_is_missing_fails_and_owners_that_differ_are_reported() {
     let cluster = cluster(3).replication_factor(2).start();
     cluster.scatter(60, cluster.ring());
     cluster
@@ -207,7 +207,7 @@ fn a_move_that_is_under_way_is_not_taken_for_a_loss() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_vouched_for() {
+fn unreadable_files_and_folders_are_findings() {
     let mut cluster = cluster(2).lay();
     cluster.scatter(20, cluster.ring());
     let hidden = cluster.name_owned_by(0, "hidden.deep");
@@ -268,7 +268,7 @@ fn some_metrics_a_sample_or_those_that_match_are_looked_at() {
 }
 
 #[test]
-fn a_node_that_was_drained_is_to_have_nothing_and_deleted_copies_that_wait_are_told() {
+fn a_drained_node_must_have_nothing_and_deleted_copies_that_wait_are_reported() {
     let cluster = cluster(3).in_ring(2).flag("--tombstone-grace", "600").start();
     let name = cluster.name_owned_by(0, "left.behind");
     cluster.node(2).write(&name, &MINUTES, &minutes(now(), [1.0, 2.0]));

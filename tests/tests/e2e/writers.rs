@@ -124,7 +124,7 @@ fn write_until(
 
 /// Relays that still have the old ring create the file again at its old place.
 #[test]
-fn a_file_that_a_carbon_makes_anew_at_the_old_node_is_merged_by_the_next_run() {
+fn a_file_that_a_carbon_creates_again_at_the_old_node_is_merged_by_the_next_run() {
     let (cluster, names) = gated(10);
     let before = cluster.ledger();
     cluster.bucky(&["rebalance"]).assert_code(0);

@@ -66,7 +66,7 @@ fn check(name: &str, source: &[u8], destination: &[u8], expected: Pictures<'_>) 
 }
 
 #[test]
-fn what_the_destination_lacks_is_taken_and_what_it_has_stays() {
+fn missing_points_are_taken_and_existing_points_stay() {
     for (name, source, destination, expected) in [
         ("a gap of one (D8 b)", "2222222222", "11111.1111", "1111121111"),
         ("the point after a longer gap (D8 a)", "2222222222", "111...1111", "1112221111"),

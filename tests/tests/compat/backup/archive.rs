@@ -118,7 +118,7 @@ fn a_metric_on_two_nodes_is_one_member_with_the_points_of_both() {
     let cluster = cluster(3).start();
     let newest = newest_minute();
     let owner = cluster.owners("dup.x")[0];
-    let stray = (owner + 1) % 3;
+    let misplaced = (owner + 1) % 3;
     // Each has points that the other lacks. Both have the first minute, for which the owner's value is kept.
     let own = minutes(newest, [1.0, f64::NAN, 3.0, f64::NAN]);
     let other = minutes(newest, [100.0, 2.0, f64::NAN, 4.0]);
@@ -126,7 +126,7 @@ fn a_metric_on_two_nodes_is_one_member_with_the_points_of_both() {
         points.iter().filter(|point| !point.value.is_nan()).copied().collect()
     };
     cluster.node(owner).write("dup.x", &MINUTES, &known(&own));
-    cluster.node(stray).write("dup.x", &MINUTES, &known(&other));
+    cluster.node(misplaced).write("dup.x", &MINUTES, &known(&other));
     cluster.node(owner).write("solo.y", &MINUTES, &known(&own));
     let (run, path) = tar(&cluster, &["dup.x", "solo.y"]);
     run.assert_code(0).assert_stderr_has("Total metrics selected for tar: 2\n").assert_stderr_has(

@@ -217,7 +217,7 @@ fn a_member_that_comes_twice_fills_twice() {
 
 /// go-carbon's compressed files are archived and restored as a whole.
 #[test]
-fn compressed_files_are_archived_and_restored_whole() {
+fn compressed_files_are_archived_and_restored_completely() {
     let cluster = cluster(2).start();
     let content = [b"whisper_compressed".as_slice(), &[7; 500]].concat();
     let owner = cluster.node(cluster.owners("packed.x")[0]);

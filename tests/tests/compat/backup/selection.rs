@@ -36,7 +36,7 @@ fn names_come_as_arguments_from_standard_input_or_by_an_expression() {
 }
 
 #[test]
-fn an_archive_of_nothing_has_1024_bytes_and_a_name_that_nobody_has_is_told() {
+fn an_archive_of_nothing_has_1024_bytes_and_a_name_that_no_node_has_is_reported() {
     let cluster = cluster(2).start();
     let (run, path) = tar(&cluster, &["-r", "nothing.is.called.so"]);
     run.assert_code(0).assert_stderr_has("Total metrics selected for tar: 0\n");

@@ -51,7 +51,7 @@ fn where_a_node_cannot_list_nothing_is_written() {
 
 /// If it were only cut off, GNU tar would accept it as complete.
 #[test]
-fn an_archive_that_loses_a_node_meanwhile_is_given_up_for_every_reader_to_see() {
+fn an_archive_that_loses_a_node_is_given_up_for_every_reader_to_see() {
     let cluster = cluster(2).gate(1).start();
     cluster.scatter(200, cluster.ring());
     let path = cluster.path("archive");
@@ -81,7 +81,7 @@ fn a_stream_that_breaks_is_read_again() {
 }
 
 #[test]
-fn corrupt_and_unreadable_files_are_told_by_name_and_the_rest_is_archived() {
+fn corrupt_and_unreadable_files_are_named_and_the_rest_is_archived() {
     let cluster = cluster(2).start();
     for name in ["t.sound", "t.short", "t.twice"] {
         cluster.node(0).write(name, &MINUTES, &minutes(now(), [1.0, 2.0]));
@@ -104,7 +104,7 @@ fn corrupt_and_unreadable_files_are_told_by_name_and_the_rest_is_archived() {
 }
 
 #[test]
-fn a_metric_that_vanishes_meanwhile_is_told() {
+fn a_metric_that_vanishes_during_the_archive_is_reported() {
     let cluster = cluster(2).gate(0).gate(1).start();
     cluster.node(0).write("v.goes", &MINUTES, &minutes(now(), [1.0]));
     cluster.node(0).write("v.stays", &MINUTES, &minutes(now(), [1.0]));

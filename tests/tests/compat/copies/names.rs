@@ -62,7 +62,7 @@ fn d48_every_copy_of_an_old_name_goes_into_the_new_one_at_all_its_owners() {
 
 /// D48: names that the cluster does not have are dropped silently, and the exit code is 0.
 #[test]
-fn d48_names_that_nobody_has_are_told() {
+fn d48_names_that_no_node_has_are_reported() {
     let cluster = cluster(2).start();
     cluster.node(1).write("here", &MINUTES, &minutes(now(), [1.0]));
     let map = map_file(&cluster, &json!({"here": "there", "nobody.has": "x", "nor.this": "y"}));
@@ -167,7 +167,7 @@ fn a_map_that_cannot_mean_one_thing_is_refused_before_anything_is_touched() {
 }
 
 #[test]
-fn backfill_of_a_cluster_that_is_not_whole_does_nothing() {
+fn backfill_of_a_cluster_that_is_not_complete_does_nothing() {
     let mut cluster = cluster(2).start();
     cluster.node(0).write("a", &MINUTES, &minutes(now(), [1.0]));
     cluster.node_mut(1).stop();
@@ -187,7 +187,7 @@ fn stopped(cluster: &TestCluster, map: &str) -> bucky_tests::Finished {
 }
 
 #[test]
-fn backfill_stopped_once_goes_on_when_it_is_run_again() {
+fn a_stopped_backfill_continues_when_it_is_run_again() {
     let cluster = cluster(2).replication_factor(2).gate(1).start();
     let mut map = serde_json::Map::new();
     for number in 0..40 {

@@ -189,7 +189,7 @@ fn d29_copy_of_a_store_onto_itself_is_refused_by_whatever_name() {
 }
 
 #[test]
-fn copy_stopped_once_goes_on_when_it_is_run_again() {
+fn a_stopped_copy_continues_when_it_is_run_again() {
     let (mut cluster, names) = full_and_empty();
     cluster.start();
     let (source, destination) = (cluster.node(0).addr(), cluster.node(1).addr());
@@ -217,7 +217,7 @@ fn copy_stopped_once_goes_on_when_it_is_run_again() {
 }
 
 #[test]
-fn copy_names_what_it_cannot_copy_and_goes_on() {
+fn copy_names_metrics_that_it_cannot_copy_and_continues() {
     let mut cluster = cluster(2).lay();
     let whole = MINUTES.empty_file();
     cluster.node(0).put("bad", &whole[..whole.len() - 7]);
@@ -250,7 +250,7 @@ fn copy_names_what_it_cannot_copy_and_goes_on() {
 
 /// D36: `copy -dst HOST` without a port makes the Go tool panic.
 #[test]
-fn d36_copy_without_what_it_needs_says_what_that_is() {
+fn d36_copy_names_missing_and_bad_arguments() {
     let cluster = cluster(2).start();
     let node = cluster.node(0);
     let nothing = cluster.bucky(&copy(&node.addr(), &cluster.node(1).addr(), &[])).assert_code(0);

@@ -39,7 +39,7 @@ fn our_client_reads_a_cluster_of_go_daemons() {
 }
 
 #[test]
-fn our_rebalance_over_go_daemons_moves_what_they_take_whole() {
+fn our_rebalance_over_go_daemons_moves_metrics_that_they_take_completely() {
     let Mixed { go, cluster } = Mixed::grown(3, 3, 2, &[0, 1, 2]);
     let before = cluster.ledger();
     assert!(before.misplaced(cluster.ring()) > 10);
@@ -52,7 +52,7 @@ fn our_rebalance_over_go_daemons_moves_what_they_take_whole() {
 
 /// D8: a Go daemon's fill leaves single points out, and reports success.
 #[test]
-fn where_a_go_daemon_leaves_points_out_the_source_stays_and_is_told() {
+fn a_source_whose_points_a_go_daemon_leaves_out_stays_and_is_reported() {
     let cluster = cluster(2).lay();
     let now = now();
     let [gaps, longer] = two_names(&cluster);

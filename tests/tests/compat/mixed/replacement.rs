@@ -6,7 +6,7 @@ use bucky_tests::{GoClient, GoDaemon};
 use crate::cluster;
 
 #[test]
-fn go_daemons_are_replaced_by_ours_one_by_one_while_work_goes_on() {
+fn go_daemons_are_replaced_by_ours_one_by_one_during_work() {
     let mut cluster = cluster(3).lay();
     cluster.scatter(super::METRICS, &cluster.ring_of_first(2));
     let before = cluster.ledger();

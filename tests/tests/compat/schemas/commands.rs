@@ -10,7 +10,7 @@ use super::{
 use crate::cluster;
 
 #[test]
-fn copy_delete_and_backfill2_delete_keep_what_has_no_place() {
+fn copy_delete_and_backfill2_delete_keep_points_that_have_no_place() {
     let (mut cluster, names) = laid(5, &LONG, &SHORT);
     cluster.start();
     let before = sources(&cluster, &names);
@@ -29,7 +29,7 @@ fn copy_delete_and_backfill2_delete_keep_what_has_no_place() {
 }
 
 #[test]
-fn backfill_under_new_names_says_what_has_no_place() {
+fn backfill_under_new_names_reports_points_that_have_no_place() {
     let mut cluster = cluster(2).lay();
     let old = cluster.name_owned_by(0, "old.name");
     let new = cluster.name_owned_by(1, "new.name");
@@ -59,7 +59,7 @@ fn heal_says_which_owners_cannot_hold_what_the_others_have() {
 }
 
 #[test]
-fn restore_says_what_has_no_place_and_reshapes_where_that_is_asked_for() {
+fn restore_reports_points_that_have_no_place_and_reshapes_on_request() {
     let (mut cluster, names) = laid(3, &LONG, &SHORT);
     cluster.start();
     let before = sources(&cluster, &names);

@@ -10,7 +10,7 @@ use super::{
 use crate::cluster;
 
 #[test]
-fn rebalance_keeps_the_sources_and_tells_pairs_of_schemas_not_metrics() {
+fn rebalance_keeps_the_sources_and_reports_pairs_of_schemas_not_metrics() {
     let (mut cluster, names) = laid(20, &LONG, &SHORT);
     cluster.start();
     let before = sources(&cluster, &names);
@@ -65,7 +65,7 @@ fn coarsen_says_what_is_kept_as_averages_and_keeps_the_source_of_what_is_not() {
 }
 
 #[test]
-fn points_are_given_up_only_after_their_number_was_said_and_confirmed() {
+fn points_are_given_up_only_after_their_number_was_shown_and_confirmed() {
     let (mut cluster, names) = laid(4, &LONG, &SHORT);
     cluster.start();
     let unconfirmed = cluster.bucky(&["rebalance", "--on-schema-difference", "drop"]);
@@ -80,7 +80,7 @@ fn points_are_given_up_only_after_their_number_was_said_and_confirmed() {
 
 /// Points from before the metric stopped are still stored in the owner's shorter ring, but are never read.
 #[test]
-fn what_is_left_in_the_owners_ring_does_not_stand_for_the_sources_points() {
+fn old_points_in_the_owners_ring_do_not_count_as_the_sources_points() {
     let long = Layout { retentions: "1m:30d", ..SHORT };
     let day = Layout { retentions: "1m:1d", ..SHORT };
     let hours = Layout { retentions: "1h:1d", ..SHORT };
@@ -148,7 +148,7 @@ fn no_more_points_are_given_up_than_were_confirmed() {
 
 /// If a file was created complete, no points were given up, whatever the flags of the run.
 #[test]
-fn a_tombstone_of_a_run_that_drops_waits_where_the_owners_file_was_made_anew() {
+fn a_tombstone_of_a_run_that_drops_waits_if_the_owners_file_was_created_again() {
     let mut cluster = cluster(2).flag("--tombstone-grace", "3").lay();
     let name = cluster.name_owned_by(1, "made.anew");
     cluster.node(0).write(&name, &LONG, &minutes(now(), (0..300).map(f64::from)));
@@ -192,7 +192,7 @@ fn a_second_copy_with_other_retentions_is_not_given_up_for_the_first() {
 
 /// Carbon creates the owner's file again with its own schema while the tombstone waits.
 #[test]
-fn a_tombstone_waits_whose_owners_file_was_made_anew_by_another_schema() {
+fn a_tombstone_waits_whose_owners_file_was_created_again_by_another_schema() {
     let mut cluster = cluster(2).flag("--tombstone-grace", "3").lay();
     let name = cluster.name_owned_by(1, "made.anew");
     cluster.node(0).write(&name, &LONG, &minutes(now(), (0..300).map(f64::from)));

@@ -55,7 +55,7 @@ fn figures_are_sent_each_interval_and_at_the_end_and_count_what_is_done() {
 
 /// D33: the Go tool logs thousands of lines at its end.
 #[test]
-fn an_endpoint_that_is_away_is_told_of_once_and_changes_nothing() {
+fn an_endpoint_that_is_away_is_reported_once_and_changes_nothing() {
     let (cluster, before, _) = misplaced(12);
     // No process listens on the port of the rings' carbons.
     let endpoint = format!("{}:2003", cluster.node(0).host());

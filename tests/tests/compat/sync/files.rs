@@ -117,7 +117,7 @@ fn deleted_sources_are_named_where_that_is_asked_for() {
 
 /// For the Go tool that is a failure unless `-ignore404` is given; here it never is.
 #[test]
-fn a_source_that_has_vanished_is_told_of_and_is_no_failure() {
+fn a_source_that_has_vanished_is_reported_and_is_no_failure() {
     for flag in [&["-ignore404"][..], &[]] {
         let (cluster, _, names) = misplaced(4);
         cluster.node(1).gate().hold("POST /v1/pull");

@@ -60,7 +60,7 @@ fn a_full_cache_brings_a_node_back_to_its_first_rate() {
 }
 
 #[test]
-fn a_carbon_that_does_not_tell_is_told_of_once_and_keeps_the_first_rate() {
+fn a_carbon_that_does_not_answer_is_reported_once_and_keeps_the_first_rate() {
     let (cluster, before, _) = misplaced(30);
     let mut carbons = GoCarbons::start(&hosts(&cluster));
     let lines = LineReceiver::start(cluster.node(0).host());

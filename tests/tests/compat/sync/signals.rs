@@ -8,7 +8,7 @@ use super::misplaced;
 
 /// D35: the Go tool says 100 % with nothing done.
 #[test]
-fn asked_by_sigusr1_a_run_tells_how_far_it_is_and_ends_with_what_is_under_way() {
+fn a_run_reports_its_progress_on_sigusr1_and_ends_after_the_current_metrics() {
     let (cluster, before, _) = misplaced(60);
     cluster.node(1).gate().hold("POST /v1/pull");
     let run = cluster.start_bucky(&["rebalance", "--batch-metrics", "10", "-w", "1"]);
@@ -45,7 +45,7 @@ fn before_anything_is_moved_sigusr1_means_nothing() {
 
 /// The line is printed even if nothing delays the end.
 #[test]
-fn a_run_that_waits_for_its_pace_ends_at_once_and_still_tells_how_far_it_is() {
+fn a_run_that_waits_for_its_pace_ends_at_once_and_still_reports_its_progress() {
     let (cluster, before, _) = misplaced(40);
     for _ in 0..4 {
         let run = cluster.start_bucky(&["rebalance", "--metrics-per-second", "1"]);

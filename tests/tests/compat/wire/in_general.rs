@@ -45,7 +45,7 @@ fn the_ring_is_answered_as_the_go_daemon_writes_it_and_to_get_only() {
 }
 
 #[test]
-fn what_is_no_route_is_not_found_and_paths_that_are_not_clean_lead_to_those_that_are() {
+fn unknown_routes_are_not_found_and_unclean_paths_are_redirected() {
     let daemon = Daemon::start();
     daemon.assert_rows(&[
         error("GET /", "404 Not Found", "404 page not found"),

@@ -73,7 +73,7 @@ fn the_list_its_filters_and_its_refusals_are_those_of_the_contract() {
 }
 
 #[test]
-fn bad_parameters_are_told_in_a_line_of_text() {
+fn bad_parameters_are_reported_in_a_line_of_text() {
     let daemon = with_metrics();
     for (parameters, said) in [
         ("regex=(", "error parsing regexp: "),

@@ -131,7 +131,7 @@ fn parts_and_conditions_are_answered_as_the_go_daemon_answers_them() {
 }
 
 #[test]
-fn what_cannot_be_got_is_told_as_the_contract_has_it() {
+fn odd_and_missing_metrics_are_answered_as_the_contract_has_it() {
     let daemon = Daemon::start();
     daemon.cluster.node(0).put("empty", b"");
     daemon.touch("empty");
@@ -165,7 +165,7 @@ fn what_cannot_be_got_is_told_as_the_contract_has_it() {
 
 /// Ours: the Go daemon announces 2^63 - 1 bytes for a folder and hangs on a FIFO.
 #[test]
-fn d44_what_is_no_regular_file_is_refused_at_once_by_every_method() {
+fn d44_a_path_that_is_no_regular_file_is_refused_at_once_by_every_method() {
     let daemon = Daemon::start();
     let prefix = daemon.cluster.node(0).prefix();
     std::fs::create_dir(prefix.join("folder.wsp")).unwrap();

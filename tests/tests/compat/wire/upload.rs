@@ -206,7 +206,7 @@ fn the_flags_of_the_go_daemon_decide_how_files_are_stored() {
 
 /// The Go daemon answers 200, and the points are lost.
 #[test]
-fn d2_a_fill_on_a_full_disk_is_an_error_and_what_was_there_is_there() {
+fn d2_a_fill_on_a_full_disk_is_an_error_and_keeps_the_existing_points() {
     let mut cluster = cluster(1).lay();
     let layout = bucky_tests::Layout { retentions: "1m:20d", ..SMALL };
     cluster.node_mut(0).launch(Launch::OnSmallDisk(600 * 1024)).start();

@@ -11,7 +11,7 @@ const SLOW_ONES: usize = 16;
 
 /// The first one overflowed the stack of the compiling thread and ended the process.
 #[test]
-fn a_pattern_that_is_too_deep_or_too_large_is_refused_and_the_daemon_goes_on() {
+fn a_pattern_that_is_too_deep_or_too_large_is_refused_and_the_daemon_continues() {
     let cluster = cluster(1).start();
     let node = cluster.node(0);
     let deep = format!("glob={}{}", "{".repeat(30_000), "}".repeat(30_000));
@@ -30,7 +30,7 @@ fn a_pattern_that_is_too_deep_or_too_large_is_refused_and_the_daemon_goes_on() {
 }
 
 #[test]
-fn patterns_that_take_long_to_read_hold_up_nobody_else() {
+fn patterns_that_take_long_to_read_delay_no_other_client() {
     let cluster = cluster(1).start();
     let node = cluster.node(0);
     let slow = format!("GET /v1/metrics?regex=(?i){}", "%5CpL".repeat(1300));

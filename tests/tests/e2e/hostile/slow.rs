@@ -32,7 +32,7 @@ fn processor_seconds(node: &Node) -> f64 {
 
 /// A shell gives a program fewer descriptors than that.
 #[test]
-fn two_thousand_idle_connections_keep_nobody_out() {
+fn two_thousand_idle_connections_lock_no_client_out() {
     let mut cluster = cluster(2).lay();
     cluster.scatter(20, &cluster.ring_of_first(1));
     cluster.node_mut(0).launch(Launch::WithDescriptors(1024));
@@ -113,7 +113,7 @@ fn a_daemon_at_the_end_of_its_descriptors_waits_for_some_and_does_not_spin() {
 
 /// If such a request got a permit before its body has arrived, others would wait for that permit.
 #[test]
-fn bodies_that_come_byte_by_byte_hold_up_nobody_else() {
+fn bodies_that_come_byte_by_byte_delay_no_other_client() {
     let cluster = cluster(1).start();
     let node = cluster.node(0);
     node.write("m.known", &MINUTES, &minutes(now(), [1.0]));
@@ -162,7 +162,7 @@ fn bodies_that_come_byte_by_byte_hold_up_nobody_else() {
 }
 
 #[test]
-fn more_transfers_than_there_are_places_are_told_to_come_again_and_get_through() {
+fn transfers_above_the_limit_are_asked_to_come_again_and_get_through() {
     let mut cluster = cluster(2).flag("--max-transfers", "1").lay();
     cluster.scatter(60, &cluster.ring_of_first(1));
     cluster.start();

@@ -203,7 +203,7 @@ fn links_below_the_prefix_are_not_followed_by_any_route() {
 
 /// No announced length is trusted, or decides how much is reserved.
 #[test]
-fn lengths_that_nobody_could_send_reserve_nothing() {
+fn impossible_lengths_reserve_nothing() {
     let scene = Scene::new();
     for (what, kind, said) in [
         // It may have any length, since it is written to the disk as it arrives: so it ends with its bytes.

@@ -128,7 +128,7 @@ impl Story {
 
 /// The other tests rely on this.
 #[test]
-fn the_ledger_of_the_writers_sees_what_is_lost_what_is_wrong_and_what_is_left_behind() {
+fn the_ledger_of_the_writers_finds_lost_wrong_and_leftover_points() {
     let cluster = cluster(2).lay();
     let mut written = Written::none(6, &[Schemas::same("m", metrics::MINUTES)]);
     let newest = written.lay_down(5, &cluster, cluster.ring());
